@@ -1,0 +1,1 @@
+"""What models, attacks and the harness agree on: standard library only, no torch."""

@@ -1,0 +1,52 @@
+"""Perturbation budgets as people write them: ``8/255``, ``0.05``, ``1``."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from bench.core.errors import BenchError
+from bench.core.vocabulary import NORMS
+
+
+def parse_eps(text: str, norm: str) -> float:
+    """The budget in pixel units of [0, 1] images.
+
+    Raises BenchError unless it is a positive number or fraction, and at most 1 for Linf, where 1 already
+    reaches every image.
+
+    >>> parse_eps("8/255", "linf") == 8 / 255
+    True
+    """
+    if norm not in NORMS:
+        raise BenchError(f"unknown norm {norm!r}; the norms are {' and '.join(NORMS)}.")
+    try:
+        value = float(Fraction(text.strip().replace(" ", "")))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise BenchError(f"eps {text!r} is not a number; write a decimal like 0.05 or a fraction like 8/255.") from None
+    check_eps(value, norm, shown=text)
+    return value
+
+
+def check_eps(value: float, norm: str, *, shown: str | None = None) -> None:
+    """Raises BenchError unless 0 < ``value`` (≤ 1 for Linf)."""
+    shown = repr(value) if shown is None else shown
+    if not 0 < value < float("inf"):
+        raise BenchError(f"eps {shown} must be a finite number > 0: images have values in [0, 1].")
+    if norm == "linf" and value > 1:
+        raise BenchError(
+            f"eps {shown} is > 1, but Linf eps is in units of [0, 1] pixels; did you mean {shown}/255?"
+        )
+
+
+def format_eps(value: float) -> str:
+    """The one way an eps is written in a column name: a short decimal, else k/255, else all its digits.
+
+    >>> [format_eps(e) for e in (8 / 255, 0.5 / 255, 0.05, 0.2, 0.5, 1.0)]
+    ['8/255', '0.5/255', '0.05', '0.2', '0.5', '1']
+    """
+    if round(value, 3) == value:
+        return f"{value:g}"
+    doubled = round(value * 255 * 2)
+    if doubled and doubled / 2 / 255 == value:
+        return f"{doubled / 2:g}/255"
+    return repr(value)

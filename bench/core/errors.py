@@ -1,0 +1,36 @@
+"""The two ways to fail: the user's input is wrong, or one cell of the work is."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """A mistake in what the user gave: one sentence with the value, the rule and the way out.
+
+    The command line prints the sentence without a traceback and exits 2.
+    """
+
+
+class CellFailure(Exception):
+    """One training run or one evaluation went wrong; the others go on and the command exits 3.
+
+    ``reason`` is one of :data:`bench.core.vocabulary.REASONS`; ``message`` says it in a sentence.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], *, hint: str) -> BenchError:
+    """The error for a name that no registry knows, with its nearest neighbours.
+
+    >>> print(unknown_name("attack", "fgms", ["fgsm", "pgd"], hint="See 'bench list attacks'."))
+    unknown attack 'fgms'; did you mean 'fgsm'? See 'bench list attacks'.
+    """
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    question = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
+    return BenchError(f"unknown {kind} {name!r}{question} {hint}")

@@ -1,0 +1,69 @@
+"""A typed table of named entries: a duplicate raises, a miss suggests, a wildcard expands."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+from bench.core.errors import BenchError, unknown_name
+
+T = TypeVar("T")
+
+WILDCARDS = frozenset("*?[")
+
+
+def is_pattern(name: str) -> bool:
+    """Whether ``name`` holds a shell wildcard."""
+    return not WILDCARDS.isdisjoint(name)
+
+
+class Registry(Generic[T]):
+    """Names to data. Registering builds nothing; every entry remembers who brought it (its *origin*)."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+        self._origins: dict[str, str] = {}
+
+    def register(self, name: str, entry: T, *, origin: str) -> None:
+        """Add ``entry``. Raises BenchError, naming both origins, when the name is taken."""
+        if name in self._entries:
+            raise BenchError(
+                f"{self.kind} {name!r} is registered twice: by {self._origins[name]} and by {origin}; rename one of them."
+            )
+        if not name or is_pattern(name) or "," in name or ":" in name:
+            raise BenchError(f"{self.kind} name {name!r} (from {origin}) may not be empty or contain any of * ? [ , :")
+        self._entries[name] = entry
+        self._origins[name] = origin
+
+    def unregister_origin(self, origin: str) -> None:
+        """Forget what ``origin`` brought: a plug-in that failed half-way leaves nothing behind."""
+        for name in [n for n, o in self._origins.items() if o == origin]:
+            del self._entries[name], self._origins[name]
+
+    def get(self, name: str) -> T:
+        """The entry called ``name``. Raises BenchError with the nearest names when there is none."""
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise self.missing(name) from None
+
+    def missing(self, name: str) -> BenchError:
+        return unknown_name(self.kind, name, self._entries, hint=f"See 'bench list {self.kind}s'.")
+
+    def origin(self, name: str) -> str:
+        return self._origins[name]
+
+    def expand(self, pattern: str) -> list[str]:
+        """The names that match a shell wildcard, sorted. Raises BenchError when none does."""
+        names = sorted(fnmatch.filter(self._entries, pattern))
+        if not names:
+            raise BenchError(f"no {self.kind} matches {pattern!r}. See 'bench list {self.kind}s'.")
+        return names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._entries))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries

@@ -1,0 +1,191 @@
+"""The frozen types that travel from the command line to the files.
+
+A spec says everything that makes a result and nothing else: its hash is the identity of the result. A record is
+what was observed. Both are plain data, so that everything behind the store works without torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Scalar = bool | int | float | str
+Norm = Literal["linf", "l2"]
+Status = Literal["ok", "failed", "skipped"]
+
+ID_LENGTH = 12
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 of ``value`` (a dataclass or JSON data) in canonical JSON, as hex."""
+    data = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained. Every data set declares one; the command line overrides single values."""
+
+    epochs: int
+    batch_size: int = 128
+    lr: float = 1e-3
+    weight_decay: float = 5e-4
+    crop_padding: int = 0  # pixels of zero padding before a random crop back to size; 0 is no crop
+    horizontal_flip: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantSpec:
+    """A training-time idea as data: a head, a penalty on its latents and the schedule of the penalty's weight."""
+
+    head: str = "none"
+    latent_dim: int | None = None
+    penalty: str | None = None
+    schedule: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A backbone by name and where its first weights come from."""
+
+    name: str
+    pretrained: bool = False
+    checkpoint_sha: str | None = None  # content hash of local weights, never their path
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """What a network is trained on. The content hash stands for the files, wherever they lie."""
+
+    name: str
+    train_sha: str
+    num_classes: int
+    image_size: int
+    train_limit: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """Everything that makes a set of weights."""
+
+    data: DataSpec
+    model: ModelSpec
+    variant: str
+    variant_spec: VariantSpec
+    recipe: Recipe
+    seed: int
+
+    @property
+    def run_id(self) -> str:
+        return fingerprint(self)[:ID_LENGTH]
+
+    @property
+    def config_sha(self) -> str:
+        """Hash of everything but the seed: runs that share it are repeats of one another."""
+        return fingerprint(dataclasses.replace(self, seed=0))[:ID_LENGTH]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackSpec:
+    """One attack at one budget. ``params`` are the attack's own numbers, such as steps and restarts."""
+
+    name: str
+    norm: Norm
+    eps: float  # in units of [0, 1] pixels
+    version: int = 1
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSpec:
+    """One cell: an attack (or none) on the first ``limit`` images of a stratified order of one test split."""
+
+    run_id: str
+    data_sha: str
+    attack: AttackSpec | None
+    protocol: str
+    limit: int | None
+    batch_size: int
+    seed: int
+    filters: tuple[str, ...] = ()  # cell ids whose broken images this cell does not attack again
+
+    @property
+    def cell_id(self) -> str:
+        return fingerprint(self)[:ID_LENGTH]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Where something was computed, and with what."""
+
+    device: str
+    hardware: str
+    python: str
+    torch: str
+    torchvision: str
+    timm: str
+    bench: str
+    git_sha: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What became of one training, or of one model that a user brought along (``spec`` is then None)."""
+
+    run_id: str
+    dataset: str
+    model: str
+    variant: str
+    seed: int
+    spec: TrainSpec | None
+    status: Status
+    reason: str
+    message: str
+    config_sha: str
+    train_sha: str
+    weights_sha: str
+    n_train: int
+    epochs: int
+    img_size: int
+    native_size: int
+    stem: str
+    latent_dim: int
+    param_count: int
+    gamma: float
+    train_loss: float | None  # mean over the last epoch
+    train_accuracy: float | None  # running accuracy over the last epoch, augmented images
+    time_s: float
+    created: str
+    environment: Environment
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalRecord:
+    """What became of one cell. Counts are stored; rates and intervals are derived from them."""
+
+    cell_id: str
+    spec: EvalSpec
+    status: Status
+    reason: str
+    message: str
+    n: int
+    n_test: int
+    n_attacked: int
+    n_correct: int | None  # None unless ok
+    max_distance: float | None
+    n_forwards: int
+    n_backwards: int
+    time_s: float
+    created: str
+    official: bool
+    dtype: str
+    backend: str
+    backend_version: str
+    notes: tuple[str, ...]
+    flags: tuple[str, ...]
+    environment: Environment

@@ -1,0 +1,150 @@
+"""Every word that leaves the program: commands, columns, statuses, reasons, protocols and exit codes.
+
+``results/README.md`` explains each of them to a reader; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+COMMANDS = ("run", "list", "show", "leaderboard")
+KINDS = ("models", "variants", "attacks", "datasets")
+NORMS = ("linf", "l2")
+
+
+class Exit(IntEnum):
+    """What the command line returns."""
+
+    OK = 0
+    REGRESSION = 1
+    USAGE = 2
+    CELLS_FAILED = 3
+
+
+STATUSES = ("ok", "failed", "skipped")
+
+#: Why a cell is not ``ok``. The empty reason goes with ``ok``.
+REASONS = {
+    "nan_loss": "the training loss became NaN or infinite",
+    "nan_logits": "the model returned NaN or infinite logits",
+    "nan_input": "the attack returned NaN or infinite pixels",
+    "budget_violation": "the attack returned an image outside its eps-ball or outside [0, 1]",
+    "wrong_shape": "the model or the attack returned a tensor of another shape than its input asks for",
+    "nondeterministic": "the model changed its prediction of an unchanged image",
+    "out_of_memory": "the device ran out of memory",
+    "attack_error": "the attack raised an error",
+    "model_error": "the model could not be built or raised an error",
+    "training_failed": "the model of this cell was never trained",
+    "prerequisite_failed": "an attack that filters the images of this one did not finish",
+}
+
+#: How AutoAttack's number came about; only ``standard`` may stand beside published rows.
+PROTOCOLS = {
+    "standard": "the attack alone, on every correctly classified image: what the field publishes",
+    "prefiltered": "only on the images that FGSM and PGD left standing at the same eps: a pointwise worst case",
+}
+
+CLEAN = "clean"
+
+#: results.csv: one row a cell; accuracies are fractions.
+RESULT_COLUMNS = {
+    "run_id": "identifier of the trained model: a hash of everything that made its weights",
+    "cell_id": "identifier of the cell: a hash of the run and of everything that made its number",
+    "dataset": "name of the data set",
+    "model": "name of the backbone",
+    "variant": "name of the training-time idea",
+    "seed": "seed of the training and of the attack",
+    "attack": "what the images went through; `clean` is no attack",
+    "norm": "norm that bounds the perturbation: `linf` or `l2`; empty for clean",
+    "eps": "budget in units of [0, 1] pixels; empty for clean",
+    "protocol": "`standard` or `prefiltered`",
+    "status": "`ok`, `failed` or `skipped`; only `ok` has an accuracy",
+    "reason": "why the cell is not `ok`",
+    "acc": "share of the n images that are classified correctly after the attack",
+    "acc_lo": "lower end of the 95 % interval of acc",
+    "acc_hi": "upper end of the 95 % interval of acc",
+    "ci_method": "how the interval was computed: `wilson`",
+    "n_correct": "number of images classified correctly after the attack",
+    "n": "number of test images evaluated",
+    "n_attacked": "number of images the attack was run on: those correctly classified, less those already filtered",
+    "n_test": "number of images in the whole test split",
+    "n_train": "number of images trained on",
+    "epochs": "number of passes over the training images",
+    "img_size": "side in pixels on which the backbone works",
+    "native_size": "side in pixels of the images that are attacked",
+    "stem": "`native` as the architecture defines it, `small` for the 3×3 stride-1 stem without pooling",
+    "latent_dim": "width of the penultimate layer whose latents z the penalty sees",
+    "gamma": "weight of the penalty in the last epoch; it multiplies the mean over batch and width",
+    "param_count": "number of trained parameters",
+    "official": "whether the images are the data set's official files, by checksum",
+    "backend": "library that computed the attack",
+    "backend_version": "version of that library",
+    "attack_version": "version of our definition of the attack; it changes when the numbers may",
+    "notes": "what departs from the attack's published form, in words",
+    "flags": "audit flags; empty when none fired",
+    "max_distance": "largest perturbation among the adversarial images, in the norm of the row",
+    "n_forwards": "forward passes, counted in images",
+    "n_backwards": "backward passes, counted in images",
+    "time_s": "wall-clock seconds of the attack and its verification",
+    "train_time_s": "wall-clock seconds of the training",
+    "created": "when the cell was computed, UTC",
+    "batch_size": "images a batch",
+    "device": "device it ran on",
+    "hardware": "name of the processor or the accelerator",
+    "dtype": "floating-point type of the attack; verdicts are always float32",
+    "python": "version of Python",
+    "torch": "version of torch",
+    "torchvision": "version of torchvision",
+    "timm": "version of timm",
+    "bench": "version of this project",
+    "git_sha": "git revision of this project, `-dirty` when it had local changes; empty outside a checkout",
+    "config_sha": "hash of the training configuration without the seed",
+    "data_sha": "hash of the test split: ids, labels and content",
+    "train_sha": "hash of the training split: ids, labels and content",
+    "weights_sha": "hash of the weights",
+}
+
+#: Columns that say how long or when; they differ between two runs of one seed.
+TIME_COLUMNS = ("time_s", "train_time_s", "created")
+
+#: leaderboard.csv: the columns before those of the attacks; accuracies are percent.
+LEADERBOARD_COLUMNS = {
+    "rank": "place within the data set by mean robust accuracy, then clean; empty when a cell is missing or not ok",
+    "dataset": "name of the data set",
+    "model": "name of the backbone",
+    "variant": "name of the training-time idea",
+    "seeds": "number of seeds the accuracies are means over",
+    "img_size": "side in pixels on which the backbone works",
+    "param_count": "number of trained parameters, in millions",
+    "epochs": "number of passes over the training images",
+    "n_train": "number of images trained on",
+    "status": "`ok`, or how many cells are not",
+    "config_sha": "hash of the training configuration without the seed",
+}
+
+#: What may stand behind a metric's column name, and what it then holds.
+METRIC_SUFFIXES = {
+    "_diff": "difference to `baseline` with the same configuration, in points, over the images both were evaluated on",
+    "_lo": "lower end of the 95 % interval (sampling of images only)",
+    "_hi": "upper end of the 95 % interval (sampling of images only)",
+    "_n": "number of images",
+    "_std": "standard deviation over seeds",
+}
+
+#: samples/<cell>.csv: one row an image.
+SAMPLE_COLUMNS = {
+    "sample_id": "name of the image, stable across runs",
+    "label": "true class",
+    "clean_pred": "predicted class of the clean image",
+    "adv_pred": "predicted class of the attacked image, recomputed in float32",
+    "distance": "norm of the perturbation of a broken image; 0 if it was wrong from the start; empty if it survived",
+}
+
+
+def metric_column(attack: str, norm: str | None, eps: str | None) -> str:
+    """The name of an accuracy's column on the leaderboard.
+
+    >>> metric_column("autoattack", "linf", "8/255"), metric_column("clean", None, None)
+    ('autoattack@linf-8/255', 'clean')
+    """
+    return attack if norm is None else f"{attack}@{norm}-{eps}"

@@ -1,0 +1,39 @@
+"""The data sets by name: what each declares before a single file is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.core.registry import Registry
+from bench.core.specs import Recipe
+from bench.data.split import Dataset
+
+
+class DataRequest(NamedTuple):
+    """What the user said about the data: where it lies and at which size it is wanted."""
+
+    data_dir: Path | None = None
+    image_size: int | None = None
+    name: str | None = None  # what to call an image folder in the rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetEntry:
+    """A declaration: nothing is imported or read until ``load`` is called."""
+
+    summary: str
+    source: str
+    load: Callable[[DataRequest], Dataset]
+    num_classes: int | None  # None: found in the files
+    image_size: int | None
+    eps: Mapping[str, tuple[str, ...]]  # default budgets for each norm, as the user would write them
+    recipe: Recipe
+    costly_limit: int  # images that attacks of thousands of passes get by default
+    limit: int | None = None  # images that the other attacks get by default
+    flips: bool = field(default=False)  # a mirrored image is still the same class
+
+
+DATASETS: Registry[DatasetEntry] = Registry("dataset")

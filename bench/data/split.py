@@ -1,0 +1,124 @@
+"""One split of a data set: who is in it, what it is called by hash, and its images on demand."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.errors import BenchError
+from bench.core.seeds import derive_seed
+
+#: Images as they are stored: (N, C, H, W) with C = 1 or 3; uint8 in 0…255 or float32 in [0, 1].
+Pixels = NDArray[np.uint8] | NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of one split, read only when asked for.
+
+    ``sha`` covers ids, labels and content of the whole split, so two splits with one hash are the same images
+    with the same names. ``read`` takes indices and returns their pixels.
+    """
+
+    name: str  # "train" or "test"
+    ids: Sequence[str]
+    labels: NDArray[np.int64]  # (N,), in 0…K−1
+    sha: str
+    read: Callable[[NDArray[np.int64]], Pixels]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set that has been found on disk and can be read."""
+
+    name: str
+    train: Split
+    test: Split
+    num_classes: int
+    image_size: int  # side of the square images that are attacked
+    mean: tuple[float, ...]  # per channel, of the training images in [0, 1]
+    std: tuple[float, ...]
+    official: bool  # the files have the published checksums
+
+
+def split_sha(ids: Sequence[str], labels: NDArray[np.int64], content: bytes) -> str:
+    """The hash of a split from its ids, its labels and a digest of its content."""
+    digest = hashlib.sha256()
+    digest.update("\n".join(ids).encode())
+    digest.update(np.ascontiguousarray(labels, dtype="<i8").tobytes())
+    digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+def array_split(name: str, pixels: Pixels, labels: NDArray[np.int64]) -> Split:
+    """A split over an array in memory; ids are ``<name>/<index in the official order>``."""
+    ids = [f"{name}/{i:05d}" for i in range(len(pixels))]
+    content = hashlib.sha256(np.ascontiguousarray(pixels).data).digest()
+    return Split(name, ids, labels, split_sha(ids, labels, content), lambda indices: pixels[indices])
+
+
+def stratified_order(split: Split) -> NDArray[np.int64]:
+    """All indices, so ordered that every prefix holds the classes as equally as it can.
+
+    The order inside a class comes from a hash of the sample's id: it does not move when other images come or
+    go, and the first n images are a subset of the first n + 1.
+    """
+    keys = np.array([derive_seed("stratified", sample_id) for sample_id in split.ids], dtype=np.int64)
+    by_key = np.argsort(keys, kind="stable")
+    position = np.empty(len(split), dtype=np.int64)
+    for label in np.unique(split.labels):
+        members = by_key[split.labels[by_key] == label]
+        position[members] = np.arange(len(members))
+    return np.lexsort((keys, position))
+
+
+def take(split: Split, limit: int | None) -> NDArray[np.int64]:
+    """The indices of the first ``limit`` images in stratified order (all when None), ascending."""
+    if limit is None or limit >= len(split):
+        return np.arange(len(split), dtype=np.int64)
+    return np.sort(stratified_order(split)[:limit])
+
+
+def read_checked(split: Split, indices: NDArray[np.int64], *, dataset: str) -> Pixels:
+    """Read pixels and refuse what cannot be an image. Raises BenchError naming the first bad sample."""
+    pixels = split.read(indices)
+    if pixels.ndim != 4 or pixels.shape[1] not in (1, 3) or pixels.dtype not in (np.uint8, np.float32):
+        raise BenchError(
+            f"{dataset}: {split.name} images have shape {pixels.shape} and type {pixels.dtype}; "
+            "(N, C, H, W) with 1 or 3 channels is needed, as uint8 or as float32 in [0, 1]."
+        )
+    if pixels.dtype == np.float32:
+        bad = ~np.isfinite(pixels).all(axis=(1, 2, 3))
+        if bad.any():
+            raise BenchError(f"{dataset}: image {split.ids[indices[bad.argmax()]]!r} has NaN or infinite pixels.")
+        low, high = pixels.min(initial=0.0), pixels.max(initial=1.0)
+        if low < 0 or high > 1:
+            raise BenchError(
+                f"{dataset}: {split.name} pixels reach from {low:.4g} to {high:.4g} but must lie in [0, 1]; "
+                "give plain images, normalisation is the model's first layer."
+            )
+    return pixels
+
+
+def check_dataset(data: Dataset) -> Dataset:
+    """Refuse empty splits, labels outside 0…K−1 and fewer than two classes. Returns its argument."""
+    if data.num_classes < 2:
+        raise BenchError(f"{data.name}: {data.num_classes} class found; a classifier needs at least 2.")
+    for split in (data.train, data.test):
+        if not len(split):
+            raise BenchError(f"{data.name}: the {split.name} split has no images.")
+        bad = (split.labels < 0) | (split.labels >= data.num_classes)
+        if bad.any():
+            first = int(bad.argmax())
+            raise BenchError(
+                f"{data.name}: image {split.ids[first]!r} has label {split.labels[first]}, "
+                f"outside 0…{data.num_classes - 1}."
+            )
+    return data
