@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,10 +30,9 @@ class DatasetEntry:
     num_classes: int | None  # None: found in the files
     image_size: int | None
     eps: Mapping[str, tuple[str, ...]]  # default budgets for each norm, as the user would write them
-    recipe: Recipe
+    recipe: Recipe  # its horizontal_flip says whether a mirrored image is still the same class
     costly_limit: int  # images that attacks of thousands of passes get by default
     limit: int | None = None  # images that the other attacks get by default
-    flips: bool = field(default=False)  # a mirrored image is still the same class
 
 
 DATASETS: Registry[DatasetEntry] = Registry("dataset")
