@@ -20,7 +20,8 @@ def parse_eps(text: str, norm: str) -> float:
     if norm not in NORMS:
         raise BenchError(f"unknown norm {norm!r}; the norms are {' and '.join(NORMS)}.")
     try:
-        value = float(Fraction(text.strip().replace(" ", "")))
+        above, _, below = text.partition("/")
+        value = float(Fraction(above.strip()) / Fraction(below.strip() or 1))
     except (ValueError, ZeroDivisionError, OverflowError):
         raise BenchError(f"eps {text!r} is not a number; write a decimal like 0.05 or a fraction like 8/255.") from None
     check_eps(value, norm, shown=text)
@@ -33,9 +34,7 @@ def check_eps(value: float, norm: str, *, shown: str | None = None) -> None:
     if not 0 < value < float("inf"):
         raise BenchError(f"eps {shown} must be a finite number > 0: images have values in [0, 1].")
     if norm == "linf" and value > 1:
-        raise BenchError(
-            f"eps {shown} is > 1, but Linf eps is in units of [0, 1] pixels; did you mean {shown}/255?"
-        )
+        raise BenchError(f"eps {shown} is > 1, but Linf eps is in units of [0, 1] pixels; did you mean {shown}/255?")
 
 
 def format_eps(value: float) -> str:

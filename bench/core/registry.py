@@ -30,7 +30,8 @@ class Registry(Generic[T]):
         """Add ``entry``. Raises BenchError, naming both origins, when the name is taken."""
         if name in self._entries:
             raise BenchError(
-                f"{self.kind} {name!r} is registered twice: by {self._origins[name]} and by {origin}; rename one of them."
+                f"{self.kind} {name!r} is registered twice: by {self._origins[name]} and by {origin}; "
+                "rename one of them."
             )
         if not name or is_pattern(name) or "," in name or ":" in name:
             raise BenchError(f"{self.kind} name {name!r} (from {origin}) may not be empty or contain any of * ? [ , :")

@@ -11,7 +11,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from bench.core.epsilon import format_eps
+from bench.core.vocabulary import CLEAN, metric_column
 
 Scalar = bool | int | float | str
 Norm = Literal["linf", "l2"]
@@ -27,8 +30,14 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+class Strict:
+    """Tells the reader of files that an unknown key, or a value of another type, is an error."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+
+
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Strict):
     """How a network is trained. Every data set declares one; the command line overrides single values."""
 
     epochs: int
@@ -40,7 +49,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VariantSpec:
+class VariantSpec(Strict):
     """A training-time idea as data: a head, a penalty on its latents and the schedule of the penalty's weight."""
 
     head: str = "none"
@@ -50,7 +59,7 @@ class VariantSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSpec:
+class ModelSpec(Strict):
     """A backbone by name and where its first weights come from."""
 
     name: str
@@ -59,7 +68,7 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSpec:
+class DataSpec(Strict):
     """What a network is trained on. The content hash stands for the files, wherever they lie."""
 
     name: str
@@ -70,7 +79,7 @@ class DataSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSpec:
+class TrainSpec(Strict):
     """Everything that makes a set of weights."""
 
     data: DataSpec
@@ -79,6 +88,11 @@ class TrainSpec:
     variant_spec: VariantSpec
     recipe: Recipe
     seed: int
+
+    @property
+    def name(self) -> str:
+        """What users call the run: ``model:variant:seed``."""
+        return f"{self.model.name}:{self.variant}:{self.seed}"
 
     @property
     def run_id(self) -> str:
@@ -91,7 +105,7 @@ class TrainSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttackSpec:
+class AttackSpec(Strict):
     """One attack at one budget. ``params`` are the attack's own numbers, such as steps and restarts."""
 
     name: str
@@ -102,7 +116,7 @@ class AttackSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalSpec:
+class EvalSpec(Strict):
     """One cell: an attack (or none) on the first ``limit`` images of a stratified order of one test split."""
 
     run_id: str
@@ -115,12 +129,18 @@ class EvalSpec:
     filters: tuple[str, ...] = ()  # cell ids whose broken images this cell does not attack again
 
     @property
+    def name(self) -> str:
+        """The column of the leaderboard that the cell fills."""
+        attack = self.attack
+        return metric_column(attack.name, attack.norm, format_eps(attack.eps)) if attack else CLEAN
+
+    @property
     def cell_id(self) -> str:
         return fingerprint(self)[:ID_LENGTH]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Environment:
+class Environment(Strict):
     """Where something was computed, and with what."""
 
     device: str
@@ -134,7 +154,7 @@ class Environment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRecord:
+class RunRecord(Strict):
     """What became of one training, or of one model that a user brought along (``spec`` is then None)."""
 
     run_id: str
@@ -165,7 +185,7 @@ class RunRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalRecord:
+class EvalRecord(Strict):
     """What became of one cell. Counts are stored; rates and intervals are derived from them."""
 
     cell_id: str
@@ -180,6 +200,7 @@ class EvalRecord:
     max_distance: float | None
     n_forwards: int
     n_backwards: int
+    batch_size: int  # the one that fitted
     time_s: float
     created: str
     official: bool

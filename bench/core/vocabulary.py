@@ -30,7 +30,6 @@ REASONS = {
     "nan_input": "the attack returned NaN or infinite pixels",
     "budget_violation": "the attack returned an image outside its eps-ball or outside [0, 1]",
     "wrong_shape": "the model or the attack returned a tensor of another shape than its input asks for",
-    "nondeterministic": "the model changed its prediction of an unchanged image",
     "out_of_memory": "the device ran out of memory",
     "attack_error": "the attack raised an error",
     "model_error": "the model could not be built or raised an error",
@@ -45,6 +44,7 @@ PROTOCOLS = {
 }
 
 CLEAN = "clean"
+BASELINE = "baseline"
 
 #: results.csv: one row a cell; accuracies are fractions.
 RESULT_COLUMNS = {
@@ -109,7 +109,10 @@ TIME_COLUMNS = ("time_s", "train_time_s", "created")
 
 #: leaderboard.csv: the columns before those of the attacks; accuracies are percent.
 LEADERBOARD_COLUMNS = {
-    "rank": "place within the data set by mean robust accuracy, then clean; empty when a cell is missing or not ok",
+    "rank": (
+        "place within the data set by the mean over the budgets of the lowest accuracy that any attack left, then by "
+        "clean; empty when a cell is not ok or missing that another row has"
+    ),
     "dataset": "name of the data set",
     "model": "name of the backbone",
     "variant": "name of the training-time idea",

@@ -1,1 +1,15 @@
-"""Data sets as [0, 1] NCHW images with stable sample ids and a content hash."""
+"""Data sets as [0, 1] NCHW images with stable sample ids and a content hash.
+
+Importing this package registers the data sets and reads none of them; it imports neither torch nor PIL.
+"""
+
+from bench.data import builtin as builtin
+from bench.data.registry import DATASETS, DataRequest
+from bench.data.split import Dataset, check_dataset
+
+__all__ = ["DATASETS", "DataRequest", "Dataset", "load_dataset"]
+
+
+def load_dataset(name: str, request: DataRequest) -> Dataset:
+    """Find the data set called ``name`` on disk and check it. Raises BenchError for any mistake of the user."""
+    return check_dataset(DATASETS.get(name).load(request))

@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
 from bench.core.seeds import derive_seed
+
+#: How many training images the mean and the deviation are measured on where none are published.
+MOMENT_IMAGES = 2000
 
 #: Images as they are stored: (N, C, H, W) with C = 1 or 3; uint8 in 0…255 or float32 in [0, 1].
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
@@ -34,6 +39,13 @@ class Split:
         return len(self.ids)
 
 
+class Moments(NamedTuple):
+    """Mean and standard deviation for each channel, of training images in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A data set that has been found on disk and can be read."""
@@ -43,9 +55,20 @@ class Dataset:
     test: Split
     num_classes: int
     image_size: int  # side of the square images that are attacked
-    mean: tuple[float, ...]  # per channel, of the training images in [0, 1]
-    std: tuple[float, ...]
     official: bool  # the files have the published checksums
+    published: Moments | None = None  # None: measured when first asked for, as only a training needs them
+
+    @cached_property
+    def moments(self) -> Moments:
+        return self.published or measure_moments(self.train)
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        return self.moments.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        return self.moments.std
 
 
 def split_sha(ids: Sequence[str], labels: NDArray[np.int64], content: bytes) -> str:
@@ -84,6 +107,24 @@ def take(split: Split, limit: int | None) -> NDArray[np.int64]:
     if limit is None or limit >= len(split):
         return np.arange(len(split), dtype=np.int64)
     return np.sort(stratified_order(split)[:limit])
+
+
+def measure_moments(split: Split) -> Moments:
+    """Mean and deviation of the first 2,000 images in stratified order, to four digits as published ones are.
+
+    Four digits also make them the same on every machine. A channel without variation gets deviation 1, so that
+    dividing by it is harmless.
+    """
+    pixels = split.read(take(split, MOMENT_IMAGES))
+    top = 255 if pixels.dtype == np.uint8 else 1
+    mean = np.zeros(pixels.shape[1])
+    square = np.zeros(pixels.shape[1])
+    for image in pixels:  # one by one: as floats they might not all fit into memory
+        scaled = image.astype(np.float64) / top
+        mean += scaled.mean(axis=(1, 2)) / len(pixels)
+        square += np.square(scaled).mean(axis=(1, 2)) / len(pixels)
+    std = np.sqrt(np.maximum(square - np.square(mean), 0)).round(4)
+    return Moments(tuple(mean.round(4).tolist()), tuple(np.where(std == 0, 1.0, std).tolist()))
 
 
 def read_checked(split: Split, indices: NDArray[np.int64], *, dataset: str) -> Pixels:

@@ -1,0 +1,133 @@
+"""The table of attacks: a name or a family of names, its source, its cost, and where its function lies."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from bench.core.errors import BenchError, unknown_name
+from bench.core.registry import Registry, is_pattern
+from bench.core.specs import AttackSpec, Norm, Scalar
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from attacks.rng import SampleRng
+
+
+class Attack(Protocol):
+    """What every attack is.
+
+    ``inputs`` is (N, C, H, W), float32, in [0, 1]; ``labels`` is (N,), int64. The result has the shape of ``inputs``.
+    The function neither measures nor prints nor looks anything up; the caller checks budget, box and verdict.
+    """
+
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
+    ) -> Tensor: ...
+
+
+class Cost(NamedTuple):
+    """Passes an image costs: when it survives to the end, and when it breaks at once."""
+
+    forwards: int
+    backwards: int
+    least_forwards: int
+    least_backwards: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackEntry:
+    """A declaration. ``grammar`` describes the names after the registered one, such as ``-50-r5`` of ``pgd-50-r5``."""
+
+    summary: str
+    source: str
+    function: str | Attack  # "module:function", imported when first used, or the function itself
+    norms: tuple[Norm, ...] = ("linf", "l2")
+    version: int = 1  # changes when the attack's numbers may
+    backend: str = "collapse-bench"  # distribution that computes it
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+    grammar: str = ""  # regular expression with one named group per parameter
+    spell: Callable[[Mapping[str, Scalar]], str] | None = None  # parameters to the canonical name
+    cost: Callable[[Mapping[str, Scalar], int], Cost] = lambda params, num_classes: Cost(1, 1, 1, 1)
+    notes: Callable[[Mapping[str, Scalar], int], tuple[str, ...]] = lambda params, num_classes: ()
+    batches_itself: bool = False  # takes all images at once and refills its batches; reads params["batch_size"]
+
+
+ATTACKS: Registry[AttackEntry] = Registry("attack")
+
+#: From here on an attack gets the data set's ``costly_limit`` of images unless the user says otherwise.
+COSTLY_FORWARDS = 1000
+
+
+class ResolvedAttack(NamedTuple):
+    """A name the user wrote, understood: the canonical name, its entry and its parameters."""
+
+    name: str
+    entry: AttackEntry
+    params: Mapping[str, Scalar]
+
+    def spec(self, norm: Norm, eps: float, *, batch_size: int) -> AttackSpec:
+        """The attack at one budget. Raises BenchError for a norm that the attack does not have."""
+        if norm not in self.entry.norms:
+            raise BenchError(f"attack {self.name!r} has no {norm} form; it has {' and '.join(self.entry.norms)}.")
+        params = {**self.params, "batch_size": batch_size} if self.entry.batches_itself else dict(self.params)
+        return AttackSpec(name=self.name, norm=norm, eps=eps, version=self.entry.version, params=params)
+
+    def costly(self, num_classes: int) -> bool:
+        return self.entry.cost(self.params, num_classes).forwards >= COSTLY_FORWARDS
+
+
+def resolve(name: str) -> ResolvedAttack:
+    """Understand one attack name. Raises BenchError with the nearest names when there is none.
+
+    >>> resolve("pgd").name, dict(resolve("pgd-50-r5").params)
+    ('pgd-20', {'steps': 50, 'restarts': 5})
+    """
+    if name in ATTACKS:
+        return _resolved(ATTACKS.get(name), name, {})
+    for family in ATTACKS:
+        entry = ATTACKS.get(family)
+        match = re.fullmatch(re.escape(family) + entry.grammar, name) if entry.grammar else None
+        if match:
+            given = {key: int(text) for key, text in match.groupdict().items() if text is not None}
+            if 0 in given.values():
+                raise BenchError(
+                    f"attack {name!r}: {' and '.join(k for k in given if not given[k])} must be at least 1."
+                )
+            return _resolved(entry, family, given)
+    known = [*ATTACKS, *(resolve(family).name for family in ATTACKS)]
+    raise unknown_name("attack", name, sorted(set(known)), hint="See 'bench list attacks'.")
+
+
+def resolve_all(patterns: list[str]) -> list[ResolvedAttack]:
+    """Names and wildcards to attacks, each once, in the order given."""
+    names = [name for pattern in patterns for name in (ATTACKS.expand(pattern) if is_pattern(pattern) else [pattern])]
+    resolved = {attack.name: attack for attack in map(resolve, names)}
+    return list(resolved.values())
+
+
+def _resolved(entry: AttackEntry, family: str, given: Mapping[str, Scalar]) -> ResolvedAttack:
+    params = {**entry.params, **given}
+    return ResolvedAttack(entry.spell(params) if entry.spell else family, entry, params)
+
+
+def load_function(entry: AttackEntry) -> Attack:
+    """The attack's function, imported now if it was declared by its address."""
+    if not isinstance(entry.function, str):
+        return entry.function
+    module, _, attribute = entry.function.partition(":")
+    function: Attack = getattr(importlib.import_module(module), attribute)
+    return function
+
+
+def backend_version(entry: AttackEntry) -> str:
+    """The installed version of the library that computes the attack; empty when it is no distribution."""
+    try:
+        return metadata.version(entry.backend)
+    except metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,180 @@
+"""The command line. Only declarations: what a command does lies in bench.commands and is imported when it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.config import read_config
+from bench.core.errors import BenchError
+from bench.core.vocabulary import KINDS, NORMS, PROTOCOLS, Exit
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+class Names(click.ParamType[Any]):
+    """Names separated by commas; the option may also be repeated."""
+
+    name = "NAME,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        parts = value if isinstance(value, list) else str(value).split(",")
+        return [str(part).strip() for part in parts if str(part).strip()]
+
+
+class Count(click.ParamType[Any]):
+    """A number of images, or ``all`` (or ``auto``, where the option has it)."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+        self.name = f"N|{word}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == self.word:
+            return self.word
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            self.fail(f"{value!r} is neither a whole number nor {self.word!r}.", param, ctx)
+        if number < 1:
+            self.fail(f"{number} is less than 1.", param, ctx)
+        return number
+
+
+def names(*flags: str, **options: Any) -> Callable[[Any], Any]:
+    """An option that takes comma-separated names, once or several times, and gives one flat list."""
+
+    def flatten(ctx: click.Context, param: click.Parameter, value: Any) -> list[str]:
+        return list(dict.fromkeys(name for group in value for name in group))
+
+    return click.option(*flags, type=Names(), multiple=True, callback=flatten, **options)
+
+
+def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None:
+        known = {p.name for p in ctx.command.params if p.name and p.name not in ("config", "help")}
+        lists = {p.name for p in ctx.command.params if p.multiple}
+        found = read_config(value, known)
+        ctx.default_map = {k: (v if isinstance(v, list) else [v]) if k in lists else v for k, v in found.items()}
+    return value
+
+
+results_option = click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="results folder"
+)
+plugin_option = click.option(
+    "--plugin", type=click.Path(path_type=Path), multiple=True, help="Python file that registers more names; repeatable"
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="machine-readable output on stdout")
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(package_name="collapse-bench", prog_name="bench")
+def cli() -> None:
+    """Decide whether a training-time idea makes image classifiers really robust.
+
+    Exit codes: 0 done, 1 a gate failed, 2 usage or input error, 3 some cells failed.
+    """
+
+
+@cli.command()
+@names("--models", help="timm architectures or registered models; wildcards")
+@names("--variants", default=["baseline", "lpc"], show_default="baseline,lpc", help="training-time ideas; wildcards")
+@click.option("--dataset", default="digits", show_default=True, help="see 'bench list datasets'")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="where the data set's files lie")
+@click.option("--image-size", type=click.IntRange(min=8), help="side of the images of an image folder")
+@names("--attacks", default=["fgsm", "pgd", "autoattack"], show_default="fgsm,pgd,autoattack", help="or 'none'")
+@click.option("--norm", type=click.Choice(NORMS), default="linf", show_default=True, help="norm of the perturbation")
+@names("--eps", help="budgets such as 8/255 or 0.05, in units of [0, 1] pixels  [default: the data set's]")
+@names("--seeds", default=["0"], show_default="0", help="seeds of training and attack")
+@click.option("--epochs", type=click.IntRange(min=0), help="0 evaluates the first weights  [default: the data set's]")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="learning rate  [default: the data set's]")
+@click.option("--train-batch-size", type=click.IntRange(min=2), help="training batch  [default: the data set's]")
+@click.option(
+    "--limit", type=Count("all"), help="images of each split, training too; stratified  [default: the data set's]"
+)
+@click.option("--train-limit", type=Count("all"), help="training images, in place of --limit")
+@names("--attack-limit", help="test images for one attack: autoattack=1000")
+@click.option(
+    "--protocol",
+    type=click.Choice(tuple(PROTOCOLS)),
+    default="standard",
+    show_default=True,
+    help="prefiltered: AutoAttack only on what FGSM and PGD left standing",
+)
+@click.option("--batch-size", type=Count("auto"), default="auto", show_default=True, help="evaluation and attack batch")
+@click.option("--device", type=click.Choice(("auto", "cpu", "cuda", "mps")), default="auto", show_default=True)
+@click.option("--pretrained", is_flag=True, help="start from timm's weights")
+@click.option("--checkpoint-path", type=click.Path(path_type=Path), help="start from local backbone weights")
+@plugin_option
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    callback=_load_config,
+    help="TOML file with these options as keys; the command line wins",
+)
+@results_option
+@click.option("--dry-run", is_flag=True, help="print the plan and an estimate of its time")
+@click.option("--force", is_flag=True, help="compute again what is already there")
+@json_option
+def run(**options: Any) -> int:
+    """Train every model × variant × seed, attack it, and write the leaderboard."""
+    del options["config"]
+    from bench.commands.run import run_command
+
+    return run_command(**options)
+
+
+@cli.command(name="list")
+@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("pattern", default="*")
+@plugin_option
+@json_option
+def list_(kind: str, pattern: str, plugin: tuple[Path, ...], as_json: bool) -> int:
+    """What there is to choose from: models, variants, attacks or datasets."""
+    from bench.commands.listing import list_command
+
+    return list_command(kind, pattern, plugins=plugin, as_json=as_json)
+
+
+@cli.command()
+@click.argument("run", metavar="RUN")
+@results_option
+@json_option
+def show(run: str, results: Path, as_json: bool) -> int:
+    """Everything known of one run. RUN is a prefix of its id, or model:variant[:seed]."""
+    from bench.commands.show import show_command
+
+    return show_command(run, results=results, as_json=as_json)
+
+
+@cli.command()
+@results_option
+@click.option("--intervals", is_flag=True, help="add _lo, _hi, _n and _std beside every accuracy")
+@json_option
+def leaderboard(results: Path, intervals: bool, as_json: bool) -> int:
+    """Rebuild results.csv and leaderboard.csv from the cells, and print the board."""
+    from bench.commands.board import board_command
+
+    return board_command(results=results, intervals=intervals, as_json=as_json)
+
+
+def invoke(arguments: list[str]) -> int:
+    """Run the command line. Returns its exit code; prints a user's mistake as one sentence."""
+    try:
+        code = cli.main(arguments, prog_name="bench", standalone_mode=False)
+        return int(code) if code is not None else Exit.OK
+    except click.ClickException as error:
+        error.show()
+        return Exit.USAGE
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return Exit.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted; what is finished is kept, the same command goes on from there.", file=sys.stderr)
+        return 130

@@ -1,0 +1,1 @@
+"""What the sub-commands do. Imported only when one of them runs."""

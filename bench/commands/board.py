@@ -1,0 +1,22 @@
+"""``bench leaderboard``: the tables from the cells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from bench.core.errors import BenchError
+from bench.core.vocabulary import Exit
+from bench.leaderboard import rebuild
+from bench.report import board_markdown, board_records
+from bench.store import Store
+
+
+def board_command(*, results: Path, intervals: bool, as_json: bool) -> int:
+    """Raises BenchError when there is nothing to rank."""
+    store = Store(results)
+    if not store.runs():
+        raise BenchError(f"no runs under {results}; 'bench run --results {results} …' makes some.")
+    board = rebuild(store, intervals=intervals)
+    print(json.dumps(board_records(board), indent=2) if as_json else board_markdown(board))
+    return Exit.OK

@@ -1,0 +1,58 @@
+"""``bench list``: the registries, a line an entry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from bench.core.vocabulary import Exit
+from bench.plugin import load_plugins
+
+Row = tuple[str, str, str]  # name, summary, source
+
+
+def list_command(kind: str, pattern: str, *, plugins: Sequence[Path], as_json: bool) -> int:
+    load_plugins(plugins)
+    rows = _LISTINGS[kind](pattern if any(c in pattern for c in "*?[") else f"*{pattern}*")
+    if as_json:
+        print(json.dumps([dict(zip(("name", "summary", "source"), row, strict=True)) for row in rows], indent=2))
+    else:
+        print(tabulate(rows, tablefmt="plain"))
+    return Exit.OK
+
+
+def _models(pattern: str) -> list[Row]:
+    from models.registry import expand_models, model_summary
+
+    return [(name, *model_summary(name)) for name in expand_models(pattern)]
+
+
+def _variants(pattern: str) -> list[Row]:
+    from models.variants import VARIANTS
+
+    return [(n, VARIANTS.get(n).summary, VARIANTS.get(n).source) for n in VARIANTS.expand(pattern)]
+
+
+def _attacks(pattern: str) -> list[Row]:
+    import attacks.builtin  # noqa: F401
+    from attacks.registry import ATTACKS
+
+    return [(n, ATTACKS.get(n).summary, ATTACKS.get(n).source) for n in ATTACKS.expand(pattern)]
+
+
+def _datasets(pattern: str) -> list[Row]:
+    import bench.data.builtin  # noqa: F401
+    from bench.data.registry import DATASETS
+
+    return [(n, DATASETS.get(n).summary, DATASETS.get(n).source) for n in DATASETS.expand(pattern)]
+
+
+_LISTINGS: dict[str, Callable[[str], list[Row]]] = {
+    "models": _models,
+    "variants": _variants,
+    "attacks": _attacks,
+    "datasets": _datasets,
+}

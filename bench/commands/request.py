@@ -1,0 +1,139 @@
+"""From the options of ``bench run`` to a request whose every name is resolved."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import bench.data.builtin  # noqa: F401
+from attacks.registry import resolve, resolve_all
+from bench.core.epsilon import parse_eps
+from bench.core.errors import BenchError
+from bench.core.registry import is_pattern
+from bench.core.specs import DataSpec, ModelSpec, Norm, Recipe, VariantSpec
+from bench.data import load_dataset
+from bench.data.registry import DATASETS, DataRequest, DatasetEntry
+from bench.data.split import Dataset
+from bench.files import file_sha
+from bench.plan import DEFAULT_BATCH, Request
+from models.registry import check_model_name, expand_models
+from models.variants import VARIANTS
+
+Limit = int | Literal["all"] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The options of ``bench run`` that say what to compute; None is the data set's own choice."""
+
+    models: Sequence[str]
+    variants: Sequence[str] = ("baseline", "lpc")
+    dataset: str = "digits"
+    data_dir: Path | None = None
+    image_size: int | None = None
+    attacks: Sequence[str] = ("fgsm", "pgd", "autoattack")
+    norm: Norm = "linf"
+    eps: Sequence[str] = ()
+    seeds: Sequence[str] = ("0",)
+    epochs: int | None = None
+    lr: float | None = None
+    train_batch_size: int | None = None
+    limit: Limit = None
+    train_limit: Limit = None
+    attack_limit: Sequence[str] = ()
+    protocol: str = "standard"
+    batch_size: int | Literal["auto"] = "auto"
+    pretrained: bool = False
+    checkpoint_path: Path | None = None
+
+
+def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tuple[Request, Dataset]:
+    """Resolve every name and read the data set's index. Raises BenchError for the first thing that is wrong.
+
+    Names come before data: a typing error should not cost the time to hash sixty thousand files. ``known_models`` need
+    no look-up, which would import timm.
+    """
+    entry = DATASETS.get(options.dataset)
+    attacks = [] if list(options.attacks) == ["none"] else resolve_all(list(options.attacks))
+    eps = [parse_eps(text, options.norm) for text in options.eps or entry.eps[options.norm]]
+    models = _models(options, known_models)
+    variants = _variants(options.variants)
+    seeds = [_seed(text) for text in options.seeds]
+    attack_limits = dict(_attack_limit(text) for text in options.attack_limit)
+    dataset = load_dataset(options.dataset, DataRequest(options.data_dir, options.image_size))
+    request = Request(
+        models=models,
+        variants=variants,
+        attacks=attacks,
+        norm=options.norm,
+        eps=list(dict.fromkeys(eps)),
+        seeds=seeds,
+        data=_data_spec(dataset, options),
+        test_sha=dataset.test.sha,
+        test_size=len(dataset.test),
+        recipe=_recipe(entry, options),
+        limit=_number(entry.limit if options.limit is None else options.limit),
+        costly_limit=entry.costly_limit,
+        attack_limits=attack_limits,
+        batch_size=DEFAULT_BATCH if options.batch_size == "auto" else options.batch_size,
+        protocol=options.protocol,
+    )
+    return request, dataset
+
+
+def _models(options: RunOptions, known: Collection[str]) -> list[ModelSpec]:
+    names = [n for name in options.models for n in (expand_models(name) if is_pattern(name) else [name])]
+    for name in set(names) - set(known):
+        check_model_name(name)
+    checkpoint = file_sha(options.checkpoint_path) if options.checkpoint_path else None
+    return [
+        ModelSpec(name=name, pretrained=options.pretrained, checkpoint_sha=checkpoint) for name in dict.fromkeys(names)
+    ]
+
+
+def _variants(patterns: Sequence[str]) -> Mapping[str, VariantSpec]:
+    wanted = ["*" if pattern == "all" else pattern for pattern in patterns]
+    names = [n for pattern in wanted for n in (VARIANTS.expand(pattern) if is_pattern(pattern) else [pattern])]
+    return {name: VARIANTS.get(name).spec for name in names}
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise BenchError(f"seed {text!r} is not a whole number ≥ 0; write --seeds 0,1,2.")
+    return int(text)
+
+
+def _attack_limit(text: str) -> tuple[str, int]:
+    name, separator, number = text.partition("=")
+    if not separator or not number.isdecimal() or int(number) < 1:
+        raise BenchError(f"--attack-limit {text!r}: write <attack>=<images>, for example autoattack=1000.")
+    return resolve(name).name, int(number)
+
+
+def _number(limit: Limit) -> int | None:
+    return None if limit == "all" else limit
+
+
+def _data_spec(dataset: Dataset, options: RunOptions) -> DataSpec:
+    """--limit is for quick looks, so it shortens the training too unless --train-limit says otherwise."""
+    wanted = _number(options.train_limit if options.train_limit is not None else options.limit)
+    return DataSpec(
+        name=dataset.name,
+        train_sha=dataset.train.sha,
+        num_classes=dataset.num_classes,
+        image_size=dataset.image_size,
+        train_limit=None if wanted is None or wanted >= len(dataset.train) else wanted,
+    )
+
+
+def _recipe(entry: DatasetEntry, options: RunOptions) -> Recipe:
+    recipe = entry.recipe
+    return dataclasses.replace(
+        recipe,
+        epochs=recipe.epochs if options.epochs is None else options.epochs,
+        lr=options.lr or recipe.lr,
+        batch_size=options.train_batch_size or recipe.batch_size,
+    )

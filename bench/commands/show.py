@@ -1,0 +1,42 @@
+"""``bench show RUN``: everything known of one run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tabulate import tabulate
+
+from bench.core.specs import EvalRecord
+from bench.core.vocabulary import Exit
+from bench.results import result_row
+from bench.stats import wilson_interval
+from bench.store import Store, dump_record
+
+
+def show_command(name: str, *, results: Path, as_json: bool) -> int:
+    """Raises BenchError when ``name`` means no run or several."""
+    store = Store(results)
+    run = store.find_run(name)
+    cells = store.cells(run.run_id)
+    if as_json:
+        print(json.dumps({"run": json.loads(dump_record(run)), "cells": [result_row(run, c) for c in cells]}, indent=2))
+        return Exit.OK
+    skipped = ("spec", "environment")
+    facts = [(key, value) for key, value in vars(run).items() if key not in skipped and value not in ("", None)]
+    facts += list(vars(run.environment).items())
+    print(tabulate(facts, tablefmt="plain", disable_numparse=True))
+    print()
+    headers = ("cell", "accuracy, 95 % interval", "broken", "passes an image", "seconds", "notes")
+    print(tabulate([_line(cell) for cell in sorted(cells, key=lambda c: c.spec.name)], headers, tablefmt="pipe"))
+    return Exit.OK
+
+
+def _line(cell: EvalRecord) -> tuple[str, ...]:
+    title = cell.spec.name + ("" if cell.spec.protocol == "standard" else f" ({cell.spec.protocol})")
+    if cell.n_correct is None:
+        return (title, f"{cell.status}: {cell.reason}", "", "", f"{cell.time_s:.1f}", cell.message)
+    low, high = wilson_interval(cell.n_correct, cell.n)
+    share = f"{100 * cell.n_correct / cell.n:.1f} [{100 * low:.1f}, {100 * high:.1f}] n={cell.n}"
+    passes = f"{cell.n_forwards / max(cell.n_attacked, 1):.0f} + {cell.n_backwards / max(cell.n_attacked, 1):.0f}"
+    return (title, share, f"{cell.n - cell.n_correct} of {cell.n}", passes, f"{cell.time_s:.1f}", "; ".join(cell.notes))

@@ -1,0 +1,74 @@
+"""scikit-learn's 8×8 handwritten digits: 1,797 images that come with the package, so it runs anywhere."""
+
+from __future__ import annotations
+
+import gzip
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.errors import BenchError
+from bench.data.registry import DataRequest
+from bench.data.source import refuse_options
+from bench.data.split import Dataset, Moments, Pixels, Split, split_sha, take
+
+SIDE = 8
+N_TEST = 500
+OFFICIAL_SHA = "0157acbdcc4c28c6"  # of all images in scikit-learn's order
+MOMENTS = Moments((0.3054,), (0.3761,))
+
+
+def load_digits(request: DataRequest) -> Dataset:
+    """Values k/16 as float32. The test split is the first 500 images in stratified order: 50 of each digit.
+
+    That order is a hash of the ids, ``digits/<index in scikit-learn's order>``, so no library's shuffling can
+    change the split.
+    """
+    refuse_options("digits", SIDE, request)
+    table = _read_table()
+    pixels = (table[:, :-1].reshape(-1, 1, SIDE, SIDE) / 16).astype(np.float32)
+    whole = _subset("all", pixels, table[:, -1].astype(np.int64), np.arange(len(table)))
+    test = take(whole, N_TEST)
+    rest = np.setdiff1d(np.arange(len(whole)), test)
+    train = _subset("train", pixels, whole.labels, rest)
+    official = whole.sha == OFFICIAL_SHA
+    return Dataset("digits", train, _subset("test", pixels, whole.labels, test), 10, SIDE, official, MOMENTS)
+
+
+def _subset(name: str, pixels: Pixels, labels: NDArray[np.int64], chosen: NDArray[np.int64]) -> Split:
+    ids = [f"digits/{index:05d}" for index in chosen]
+    mine = pixels[chosen]
+    sha = split_sha(ids, labels[chosen], np.ascontiguousarray(mine, dtype="<f4").tobytes())
+    return Split(name, ids, labels[chosen], sha, lambda indices: mine[indices])
+
+
+def _read_table() -> NDArray[np.float64]:
+    """(1797, 65): 64 values 0…16 and the class. Raises BenchError when the installation has other digits."""
+    path = _bundled_file()
+    table = _parse(path) if path.is_file() else _ask_sklearn()
+    if table.shape != (1797, SIDE * SIDE + 1) or table.min() < 0 or table[:, :-1].max() > 16:
+        raise BenchError("scikit-learn's handwritten digits are not the known 1797×65 table; reinstall scikit-learn.")
+    return table
+
+
+def _bundled_file() -> Path:
+    """The file behind ``sklearn.datasets.load_digits``: reading it spares the second that the import takes."""
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise BenchError("digits come with scikit-learn, which is not installed; run 'pip install scikit-learn'.")
+    return Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+
+
+def _parse(path: Path) -> NDArray[np.float64]:
+    with gzip.open(path, "rt") as file:
+        return np.loadtxt(file, delimiter=",")
+
+
+def _ask_sklearn() -> NDArray[np.float64]:
+    from sklearn.datasets import load_digits as bundled
+
+    digits: Any = bundled()
+    return np.column_stack([digits.data, digits.target])

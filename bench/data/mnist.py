@@ -1,0 +1,67 @@
+"""MNIST and Fashion-MNIST from their IDX files, compressed or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from bench.core.errors import BenchError
+from bench.data.checksums import IDX_SHA256, matches_sha256
+from bench.data.idx import parse_idx, read_idx_bytes
+from bench.data.registry import DataRequest
+from bench.data.source import Layout, find_files, refuse_options
+from bench.data.split import Dataset, Moments, Split, array_split
+
+SIDE = 28
+PREFIXES = {"train": "train", "test": "t10k"}
+TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
+MOMENTS = {
+    "mnist": Moments((0.1307,), (0.3081,)),
+    "fashion_mnist": Moments((0.2860,), (0.3530,)),
+}
+
+
+def load_mnist(request: DataRequest) -> Dataset:
+    return _load("mnist", request)
+
+
+def load_fashion_mnist(request: DataRequest) -> Dataset:
+    return _load("fashion_mnist", request)
+
+
+def _load(name: str, request: DataRequest) -> Dataset:
+    """Looks for the files in torchvision's place below ``--data-dir``, in that folder itself and in its raw/."""
+    refuse_options(name, SIDE, request)
+    folder = f"{TORCHVISION[name]}/raw"
+    layout = Layout(name, TORCHVISION[name], (folder, ".", "raw"), tuple(IDX_SHA256[name]), ("", ".gz"))
+    paths = find_files(layout, request.data_dir)
+    contents = {file: read_idx_bytes(path) for file, path in paths.items()}
+    _refuse_the_other(name, contents, paths)
+    train, test = (_split(split, prefix, contents, paths) for split, prefix in PREFIXES.items())
+    official = matches_sha256(contents, IDX_SHA256[name])
+    return Dataset(name, train, test, 10, SIDE, official, MOMENTS[name])
+
+
+def _split(split: str, prefix: str, contents: Mapping[str, bytes], paths: Mapping[str, Path]) -> Split:
+    image_file, label_file = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
+    images = parse_idx(contents[image_file], paths[image_file], rank=3)
+    labels = parse_idx(contents[label_file], paths[label_file], rank=1)
+    if images.shape[1:] != (SIDE, SIDE):
+        height, width = images.shape[1:]
+        raise BenchError(f"{paths[image_file]} holds images of {height}×{width} pixels; {SIDE}×{SIDE} are needed.")
+    if len(images) != len(labels):
+        raise BenchError(
+            f"{paths[image_file]} holds {len(images)} images but {paths[label_file].name} {len(labels)} labels; "
+            "the two files must come from one data set."
+        )
+    return array_split(split, images[:, None], labels.astype(np.int64))
+
+
+def _refuse_the_other(name: str, contents: Mapping[str, bytes], paths: Mapping[str, Path]) -> None:
+    """The two data sets have files of the same names, so a wrong ``--data-dir`` would go unnoticed."""
+    for other, published in IDX_SHA256.items():
+        if other != name and matches_sha256(contents, published):
+            folder = next(iter(paths.values())).parent
+            raise BenchError(f"the files in {folder} are those of {other}, not of {name}; use --dataset {other}.")

@@ -1,0 +1,102 @@
+"""Where the files of a data set lie under ``--data-dir``, and what to say when they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.core.errors import BenchError
+from bench.data import download
+from bench.data.registry import DataRequest
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of one data set and the folders under ``--data-dir`` in which they are looked for."""
+
+    dataset: str
+    torchvision: str  # the class that can download them
+    folders: tuple[str, ...]  # torchvision's own place first
+    files: tuple[str, ...]
+    suffixes: tuple[str, ...] = ("",)  # what may stand behind a file's name, in order of preference
+
+    @property
+    def wanted(self) -> str:
+        plain_or = "".join(f" or {suffix}" for suffix in self.suffixes if suffix)
+        return ", ".join(self.files) + (f" (plain{plain_or})" if plain_or else "")
+
+
+def require_folder(dataset: str, data_dir: Path | None, *, holding: str) -> Path:
+    """``data_dir`` if it is a folder. Raises BenchError saying that it must be one ``holding`` something."""
+    if data_dir is None:
+        raise BenchError(f"{dataset} is read from files; give --data-dir DIR, a folder that holds {holding}.")
+    if not data_dir.exists():
+        raise BenchError(f"--data-dir {data_dir} does not exist; {dataset} needs a folder that holds {holding}.")
+    if not data_dir.is_dir():
+        raise BenchError(f"--data-dir {data_dir} is a file; {dataset} needs a folder that holds {holding}.")
+    return data_dir
+
+
+def refuse_options(dataset: str, side: int, request: DataRequest) -> None:
+    """Raises BenchError when the request asks a data set of fixed images for another size or another name."""
+    if request.image_size not in (None, side):
+        raise BenchError(
+            f"--image-size {request.image_size} does not fit {dataset}, whose images are {side}×{side}; "
+            "only an imagefolder can be resized."
+        )
+    if request.name not in (None, dataset):
+        raise BenchError(f"{dataset} cannot be called {request.name!r}; only an imagefolder has no name of its own.")
+
+
+def find_files(layout: Layout, data_dir: Path | None) -> Mapping[str, Path]:
+    """The path of every file of ``layout``; downloads them when none of them is there.
+
+    Raises BenchError saying what to put where when some are missing, or all and the download fails.
+    """
+    root = require_folder(layout.dataset, data_dir, holding=f"{layout.folders[0]}/ with {layout.wanted}")
+    found = _present(layout, root)
+    if not found:
+        _download(layout, root)
+        found = _present(layout, root)
+    missing = [name for name in layout.files if name not in found]
+    if missing:
+        folder = next(iter(found.values())).parent if found else root / layout.folders[0]
+        raise BenchError(
+            f"{layout.dataset}: {folder} lacks {', '.join(missing)}; put {layout.wanted} there, all of one origin."
+        )
+    return found
+
+
+def read_file(path: Path | str) -> bytes:
+    """The bytes at ``path``. Raises BenchError when the system will not give them."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except OSError as error:
+        raise BenchError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _present(layout: Layout, root: Path) -> dict[str, Path]:
+    """The files that are there, from the first folder that has any: folders are never mixed."""
+    for folder in layout.folders:
+        found = {}
+        for name in layout.files:
+            candidates = (root / folder / f"{name}{suffix}" for suffix in layout.suffixes)
+            path = next((c for c in candidates if c.is_file()), None)
+            if path is not None:
+                found[name] = path
+        if found:
+            return found
+    return {}
+
+
+def _download(layout: Layout, root: Path) -> None:
+    try:
+        download.download(layout.torchvision, root)
+    except download.FAILURES as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise BenchError(
+            f"{layout.dataset}: {root} has none of its files and the download failed ({reason}); "
+            f"put {layout.wanted} into {root / layout.folders[0]}."
+        ) from None

@@ -1,0 +1,53 @@
+"""SVHN's cropped 32×32 digits from the two MATLAB files."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.core.errors import BenchError
+from bench.data.checksums import SVHN_MD5, matches_md5
+from bench.data.registry import DataRequest
+from bench.data.source import Layout, find_files, refuse_options
+from bench.data.split import Dataset, Moments, Split, array_split
+
+SIDE = 32
+LAYOUT = Layout("svhn", "SVHN", (".", "SVHN", "svhn"), tuple(SVHN_MD5))
+MOMENTS = Moments((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970))
+
+
+def load_svhn(request: DataRequest) -> Dataset:
+    """The files write the digit 0 as class 10; here it is class 0, as in torchvision."""
+    refuse_options("svhn", SIDE, request)
+    paths = find_files(LAYOUT, request.data_dir)
+    train, test = (_split(name, paths[f"{name}_32x32.mat"]) for name in ("train", "test"))
+    return Dataset("svhn", train, test, 10, SIDE, matches_md5(paths, SVHN_MD5), MOMENTS)
+
+
+def _split(name: str, path: Path) -> Split:
+    content = _read_mat(path)
+    images, labels = content.get("X"), content.get("y")
+    if images is None or labels is None:
+        raise BenchError(f"{path} is not a file of SVHN: it needs the variables X and y.")
+    if images.ndim != 4 or images.shape[:3] != (SIDE, SIDE, 3) or images.dtype != np.uint8:
+        raise BenchError(
+            f"{path}: X has shape {images.shape} and type {images.dtype}; ({SIDE}, {SIDE}, 3, N) uint8 is needed."
+        )
+    if labels.size != images.shape[3]:
+        raise BenchError(f"{path} holds {images.shape[3]} images but {labels.size} labels; it is damaged.")
+    classes = labels.ravel().astype(np.int64)
+    classes[classes == 10] = 0
+    return array_split(name, np.ascontiguousarray(images.transpose(3, 2, 0, 1)), classes)
+
+
+def _read_mat(path: Path) -> dict[str, Any]:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        return dict(loadmat(path, variable_names=["X", "y"]))
+    except (MatReadError, OSError, ValueError, TypeError, LookupError, NotImplementedError, zlib.error) as error:
+        raise BenchError(f"{path} is not a readable MATLAB file ({error or type(error).__name__}).") from None

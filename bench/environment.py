@@ -1,0 +1,69 @@
+"""What a number was computed with."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from bench.core.errors import BenchError
+from bench.core.specs import Environment
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` takes CUDA, then MPS, then the CPU. Raises BenchError for a device this machine lacks."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))
+    if not available.get(name, False):
+        usable = ", ".join(d for d, usable in available.items() if usable)
+        raise BenchError(f"device {name!r} is not available on this machine; available: {usable}.")
+    return torch.device(name)
+
+
+@functools.cache
+def describe(device: torch.device) -> Environment:
+    return Environment(
+        device=device.type,
+        hardware=torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        torchvision=metadata.version("torchvision"),
+        timm=metadata.version("timm"),
+        bench=metadata.version("collapse-bench"),
+        git_sha=_git_revision(),
+    )
+
+
+def _processor() -> str:
+    """The processor's name and how many threads torch uses."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        name = names[0] if names else name
+    return f"{name} ({torch.get_num_threads()} threads)"
+
+
+def _git_revision() -> str:
+    """The checkout's revision, ``-dirty`` with local changes; empty for an installed copy."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return ""
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return described.stdout.strip()

@@ -1,0 +1,81 @@
+"""How long a plan would take: passes known from the plan, seconds a pass measured on the model itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from attacks.registry import Cost, resolve
+from bench.core.specs import EvalSpec, TrainSpec
+from bench.plan import RunPlan
+from bench.runs import build_run
+from bench.train import freeze
+from bench.workshop import Workshop
+
+PROBE_BATCH = 32
+PROBES = 4
+
+
+class Rates(NamedTuple):
+    """Seconds an image."""
+
+    forward: float
+    backward: float
+
+
+def estimate(
+    plan: Sequence[RunPlan], pending: Mapping[str, Sequence[EvalSpec]], workshop: Workshop
+) -> tuple[float, float]:
+    """Seconds for the pending cells of every run: if every image breaks at once, and if none ever does."""
+    least = most = 0.0
+    known: dict[str, Rates] = {}
+    for run in plan:
+        todo = pending[run.train.run_id]
+        if not todo:
+            continue
+        key = f"{run.train.model}{run.train.variant_spec}"
+        rates = known[key] if key in known else known.setdefault(key, measure(run.train, workshop))
+        training = 0.0
+        if len(todo) == len(run.cells):
+            training = _training_passes(run.train, workshop) * (rates.forward + rates.backward)
+        costs = [(_cost(cell, run.train.data.num_classes), cell.limit or len(workshop.dataset.test)) for cell in todo]
+        least += training + sum(
+            n * (c.least_forwards * rates.forward + c.least_backwards * rates.backward) for c, n in costs
+        )
+        most += training + sum(n * (c.forwards * rates.forward + c.backwards * rates.backward) for c, n in costs)
+    return least, most
+
+
+def measure(spec: TrainSpec, workshop: Workshop) -> Rates:
+    """The fastest of a few timed batches; the first ones of a process also pay for warming up."""
+    model = freeze(build_run(spec, workshop).classifier)
+    side = spec.data.image_size
+    inputs = torch.rand(PROBE_BATCH, 3, side, side, device=workshop.device)
+    forward, both = (min(_seconds(model, inputs, gradient) for _ in range(PROBES)) for gradient in (False, True))
+    return Rates(forward / PROBE_BATCH, max(both - forward, 0.0) / PROBE_BATCH)
+
+
+def _seconds(model: nn.Module, inputs: Tensor, gradient: bool) -> float:
+    start = time.perf_counter()
+    leaf = inputs.clone().requires_grad_(gradient)
+    with torch.set_grad_enabled(gradient):
+        total = model(leaf).sum()
+    if gradient:
+        total.backward()
+    total.item()  # waits for the device
+    return time.perf_counter() - start
+
+
+def _training_passes(spec: TrainSpec, workshop: Workshop) -> int:
+    return spec.recipe.epochs * (spec.data.train_limit or len(workshop.dataset.train))
+
+
+def _cost(cell: EvalSpec, num_classes: int) -> Cost:
+    if cell.attack is None:
+        return Cost(1, 0, 1, 0)
+    attack = resolve(cell.attack.name)
+    return attack.entry.cost(attack.params, num_classes)

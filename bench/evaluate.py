@@ -1,0 +1,266 @@
+"""One cell: an attack on a model's correctly classified images, measured, verified and recorded."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import torch
+from torch import Tensor, nn
+
+from attacks.registry import AttackEntry, backend_version, load_function
+from attacks.rng import SampleRng
+from bench.core.errors import CellFailure
+from bench.core.specs import AttackSpec, EvalRecord, EvalSpec
+from bench.core.vocabulary import CLEAN
+from bench.data.tensors import Images
+from bench.environment import describe
+from bench.passes import CountingModel
+from bench.progress import Progress, Stage
+from bench.samples import Sample
+from bench.verify import distances, predict, verified
+from bench.workshop import failures_as
+
+SMALLEST_BATCH = 8
+DTYPE = "float32"
+
+
+@dataclass
+class Outcomes:
+    """What became of every image of a cell; all tensors are (N,) on the CPU."""
+
+    clean_pred: Tensor
+    adv_pred: Tensor
+    distance: Tensor  # float64; NaN where the image survived
+
+    @classmethod
+    def unattacked(cls, clean_pred: Tensor, labels: Tensor) -> Outcomes:
+        """Before any attack: what is wrong already is broken at distance 0."""
+        distance = torch.full((len(labels),), torch.nan, dtype=torch.float64)
+        distance[clean_pred != labels] = 0.0
+        return cls(clean_pred, clean_pred.clone(), distance)
+
+
+@dataclass(frozen=True)
+class CellContext:
+    """What a cell needs beside its spec."""
+
+    model: nn.Module  # frozen, on ``device``
+    images: Images
+    n_test: int
+    official: bool
+    num_classes: int
+    device: torch.device
+    entry: AttackEntry | None  # None for the clean cell
+    broken: Mapping[str, Sample] = field(default_factory=dict)  # what earlier attacks broke, by sample id
+    auto_batch: bool = False  # halve the batch when memory runs out
+
+
+@dataclass
+class _Tally:
+    """What is measured while a cell runs."""
+
+    n_attacked: int = 0
+    forwards: int = 0
+    backwards: int = 0
+    batch_size: int = 0
+    remarks: tuple[str, ...] = ()
+
+
+def evaluate_cell(spec: EvalSpec, context: CellContext, progress: Progress) -> tuple[EvalRecord, Outcomes | None]:
+    """Run one cell. A failure of the cell is a record with its reason and no outcomes, never an exception."""
+    tally = _Tally(batch_size=spec.batch_size)
+    start = time.perf_counter()
+    try:
+        outcomes = _with_smaller_batches(spec, context, progress, tally)
+        failure = None
+    except CellFailure as error:
+        outcomes, failure = None, error
+    elapsed = time.perf_counter() - start
+    return _record(spec, context, tally, outcomes, failure, elapsed), outcomes
+
+
+def _with_smaller_batches(spec: EvalSpec, context: CellContext, progress: Progress, tally: _Tally) -> Outcomes:
+    """Start the cell again with half the batch when memory runs out and the user left the size to us."""
+    while True:
+        try:
+            return _outcomes(spec, context, progress, tally)
+        except CellFailure as failure:
+            smaller = tally.batch_size // 2
+            if failure.reason != "out_of_memory" or not context.auto_batch or smaller < SMALLEST_BATCH:
+                raise
+            tally.batch_size = smaller
+            progress.line(f"  out of memory; trying again with batches of {smaller}")
+            gc.collect()
+            if context.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+
+def _outcomes(spec: EvalSpec, context: CellContext, progress: Progress, tally: _Tally) -> Outcomes:
+    outcomes = _clean(context, tally.batch_size)
+    if spec.attack is None:
+        tally.forwards = len(context.images)
+        return outcomes
+    _adopt(outcomes, context)
+    standing = (outcomes.adv_pred == context.images.labels).nonzero().squeeze(1)
+    tally.n_attacked = len(standing)
+    if len(standing):
+        _attack_all(spec, spec.attack, context, standing, outcomes, progress, tally)
+    return outcomes
+
+
+def _clean(context: CellContext, batch_size: int) -> Outcomes:
+    with failures_as("model_error"):
+        parts = []
+        for indices in torch.arange(len(context.images)).split(batch_size):
+            parts.append(predict(context.model, context.images.inputs(indices, context.device)).cpu())
+    return Outcomes.unattacked(torch.cat(parts), context.images.labels)
+
+
+def _adopt(outcomes: Outcomes, context: CellContext) -> None:
+    """Images that a filtering attack broke count as broken, at the distance it needed."""
+    for i, name in enumerate(context.images.ids):
+        earlier = context.broken.get(name)
+        if earlier is not None and earlier.distance is not None and outcomes.distance[i].isnan():
+            outcomes.adv_pred[i] = earlier.adv_pred
+            outcomes.distance[i] = earlier.distance
+
+
+def _attack_all(
+    spec: EvalSpec,
+    attack: AttackSpec,
+    context: CellContext,
+    standing: Tensor,
+    outcomes: Outcomes,
+    progress: Progress,
+    tally: _Tally,
+) -> None:
+    """Attack the images at ``standing`` batch by batch (all at once if the attack batches itself)."""
+    entry = context.entry
+    assert entry is not None
+    bound = entry.cost(attack.params, context.num_classes).forwards * len(standing)
+    batches = [standing] if entry.batches_itself else list(standing.split(tally.batch_size))
+    title = f"{attack.name} {attack.norm} {attack.eps:.4g}"
+    with progress.stage(title, total=bound, unit="passes") as stage:
+        for indices in batches:
+            _attack_batch(spec, attack, context, indices, outcomes, stage, tally)
+
+
+def _attack_batch(
+    spec: EvalSpec,
+    attack: AttackSpec,
+    context: CellContext,
+    indices: Tensor,
+    outcomes: Outcomes,
+    stage: Stage,
+    tally: _Tally,
+) -> None:
+    labels = context.images.labels[indices]
+    with failures_as("attack_error"):
+        inputs = context.images.inputs(indices, context.device)
+        adversarials = _run_attack(spec, attack, context, indices, inputs, labels, stage, tally)
+        inside = verified(inputs, adversarials, attack.norm, attack.eps)
+    with failures_as("model_error"):
+        parts = [predict(context.model, part).cpu() for part in inside.split(tally.batch_size)]
+    predicted = torch.cat(parts)
+    broken = predicted != labels
+    outcomes.adv_pred[indices] = predicted
+    outcomes.distance[indices[broken]] = distances(inputs, inside, attack.norm).cpu()[broken]
+    stage.advance(0, accuracy=float((outcomes.adv_pred == context.images.labels).float().mean()))
+
+
+def _run_attack(
+    spec: EvalSpec,
+    attack: AttackSpec,
+    context: CellContext,
+    indices: Tensor,
+    inputs: Tensor,
+    labels: Tensor,
+    stage: Stage,
+    tally: _Tally,
+) -> Tensor:
+    """Call the plug-in on copies, with the passes counted and its warnings kept."""
+    assert context.entry is not None
+    function = load_function(context.entry)
+    counting = CountingModel(context.model, stage.advance).eval()
+    if context.entry.batches_itself:
+        attack = replace(attack, params={**attack.params, "batch_size": tally.batch_size})
+    rng = SampleRng(spec.seed, attack.name, [context.images.ids[i] for i in indices.tolist()], context.device)
+    with _remarks(tally), _untouched_generators(context.device):
+        adversarials = function(counting, inputs.clone(), labels.to(context.device), spec=attack, rng=rng)
+    tally.forwards += counting.forwards
+    tally.backwards += counting.backwards
+    return adversarials
+
+
+@contextmanager
+def _untouched_generators(device: torch.device) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+class _WarningList(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(f"{record.name}: {record.getMessage()}")
+
+
+@contextmanager
+def _remarks(tally: _Tally) -> Iterator[None]:
+    """Keep what a library warns of: AutoAttack's own sanity checks only ever reach its log."""
+    handler, root = _WarningList(), logging.getLogger()
+    root.addHandler(handler)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+    finally:
+        root.removeHandler(handler)
+    texts = handler.texts + [f"{w.category.__name__}: {w.message}" for w in caught]
+    tally.remarks = tuple(dict.fromkeys([*tally.remarks, *texts]))
+
+
+def _record(
+    spec: EvalSpec,
+    context: CellContext,
+    tally: _Tally,
+    outcomes: Outcomes | None,
+    failure: CellFailure | None,
+    elapsed: float,
+) -> EvalRecord:
+    entry = context.entry
+    adversarial = outcomes.distance[outcomes.distance > 0] if outcomes and spec.attack else torch.empty(0)
+    departures = entry.notes(spec.attack.params, context.num_classes) if entry and spec.attack else ()
+    return EvalRecord(
+        cell_id=spec.cell_id,
+        spec=spec,
+        status="failed" if failure else "ok",
+        reason=failure.reason if failure else "",
+        message=failure.message if failure else "",
+        n=len(context.images),
+        n_test=context.n_test,
+        n_attacked=tally.n_attacked,
+        n_correct=int((outcomes.adv_pred == context.images.labels).sum()) if outcomes else None,
+        max_distance=float(adversarial.max()) if len(adversarial) else None,
+        n_forwards=tally.forwards,
+        n_backwards=tally.backwards,
+        batch_size=tally.batch_size,
+        time_s=elapsed,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        official=context.official,
+        dtype=DTYPE,
+        backend=entry.backend if entry else CLEAN,
+        backend_version=backend_version(entry) if entry else "",
+        notes=(*departures, *tally.remarks),
+        flags=(),
+        environment=describe(context.device),
+    )

@@ -1,0 +1,55 @@
+"""Whole files or none: written under a temporary name, flushed, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from bench.core.errors import BenchError
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Put ``content`` at ``path``; what was there stays until all of it is on disk.
+
+    Raises BenchError when the folder cannot be written or the disk is full; no temporary file is left behind.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise BenchError(f"cannot write {path}: {error.strerror or error}; earlier results are untouched.") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def check_writable(folder: Path) -> None:
+    """Fail before the work and not after it. Raises BenchError when nothing can be written into ``folder``."""
+    if folder.exists() and not folder.is_dir():
+        raise BenchError(f"results folder {folder} is a file; name a folder with --results.")
+    probe = folder / ".writable"
+    write_atomic(probe, b"")
+    probe.unlink()
+
+
+def file_sha(path: Path) -> str:
+    """SHA-256 of a file as hex. Raises BenchError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BenchError(f"cannot read {path}: {error.strerror or error}.") from error

@@ -1,0 +1,29 @@
+"""Counts the passes an attack makes through a model, one for each image and direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+
+class CountingModel(nn.Module):
+    """A model that counts. ``on_forward`` hears of every batch, for a progress bar."""
+
+    def __init__(self, model: nn.Module, on_forward: Callable[[int], None] = lambda count: None) -> None:
+        super().__init__()
+        self.model = model
+        self.forwards = 0
+        self.backwards = 0
+        self.on_forward = on_forward
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.model(inputs)
+        self.forwards += len(inputs)
+        self.on_forward(len(inputs))
+        if logits.requires_grad:
+            logits.register_hook(self._count_backward)
+        return logits
+
+    def _count_backward(self, gradient: Tensor) -> None:
+        self.backwards += len(gradient)

@@ -1,0 +1,26 @@
+"""What of a plan is still to do, and how it went. No torch: a run that finds everything done never needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bench.core.specs import EvalSpec
+from bench.plan import RunPlan
+from bench.store import Store
+
+
+@dataclass
+class Tally:
+    """How the work went, for the last line and the exit code."""
+
+    trained: int = 0
+    evaluated: int = 0
+    cached: int = 0
+    bad: list[str] = field(default_factory=list)  # a sentence for each training or cell that is not ok
+
+
+def pending_cells(run: RunPlan, store: Store, *, force: bool = False) -> list[EvalSpec]:
+    """The cells without an answer; all of them when forced or when the weights are gone."""
+    if force or store.finished_run(run.train.run_id) is None:
+        return list(run.cells)
+    return [cell for cell in run.cells if store.finished_cell(cell.run_id, cell.cell_id) is None]

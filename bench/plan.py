@@ -1,0 +1,124 @@
+"""From names to specs: what would be trained and evaluated. Pure; nothing is built, read or run here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from attacks.registry import ResolvedAttack
+from bench.core.errors import BenchError
+from bench.core.specs import DataSpec, EvalSpec, ModelSpec, Norm, Recipe, TrainSpec, VariantSpec
+
+DEFAULT_BATCH = 128
+FILTERING_ATTACKS = ("fgsm", "pgd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for, every name resolved."""
+
+    models: Sequence[ModelSpec]
+    variants: Mapping[str, VariantSpec]
+    attacks: Sequence[ResolvedAttack]
+    norm: Norm
+    eps: Sequence[float]
+    seeds: Sequence[int]
+    data: DataSpec
+    test_sha: str
+    test_size: int
+    recipe: Recipe
+    limit: int | None = None
+    costly_limit: int | None = None
+    attack_limits: Mapping[str, int] = field(default_factory=dict)
+    batch_size: int = DEFAULT_BATCH
+    protocol: str = "standard"
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """One training and the cells on its weights, clean first, filters before what they filter."""
+
+    train: TrainSpec
+    cells: tuple[EvalSpec, ...]
+
+
+def make_plan(request: Request) -> tuple[RunPlan, ...]:
+    """Every (model × variant × seed), in that order. Raises BenchError for an impossible combination."""
+    _check(request)
+    return tuple(
+        _run_plan(request, model, variant, seed)
+        for model in request.models
+        for variant in request.variants
+        for seed in request.seeds
+    )
+
+
+def _check(request: Request) -> None:
+    for name in ("models", "variants", "seeds"):
+        if not getattr(request, name):
+            raise BenchError(f"nothing to do: no {name} given.")
+    if request.attacks and not request.eps:
+        raise BenchError("no eps given for the attacks; use --eps, for example --eps 8/255.")
+    unknown = set(request.attack_limits) - {attack.name for attack in request.attacks}
+    if unknown:
+        names = ", ".join(attack.name for attack in request.attacks) or "none"
+        raise BenchError(f"--attack-limit names {sorted(unknown)[0]!r}, which is not among the attacks: {names}.")
+
+
+def _run_plan(request: Request, model: ModelSpec, variant: str, seed: int) -> RunPlan:
+    train = TrainSpec(
+        data=request.data,
+        model=model,
+        variant=variant,
+        variant_spec=request.variants[variant],
+        recipe=request.recipe,
+        seed=seed,
+    )
+    return RunPlan(train, plan_cells(request, train.run_id, seed))
+
+
+def plan_cells(request: Request, run_id: str, seed: int) -> tuple[EvalSpec, ...]:
+    """The clean cell, then every attack at every eps."""
+    clean = EvalSpec(
+        run_id=run_id,
+        data_sha=request.test_sha,
+        attack=None,
+        protocol="standard",
+        limit=_effective(request.limit, request.test_size),
+        batch_size=request.batch_size,
+        seed=seed,
+    )
+    cells = [clean]
+    for eps in request.eps:
+        at_this_eps: list[EvalSpec] = []
+        for attack in sorted(request.attacks, key=lambda a: a.costly(request.data.num_classes)):
+            at_this_eps.append(_attack_cell(request, clean, attack, eps, at_this_eps))
+        cells.extend(at_this_eps)
+    return tuple(cells)
+
+
+def _attack_cell(
+    request: Request, clean: EvalSpec, attack: ResolvedAttack, eps: float, earlier: Sequence[EvalSpec]
+) -> EvalSpec:
+    cell = replace(
+        clean,
+        attack=attack.spec(request.norm, eps, batch_size=request.batch_size),
+        limit=_attack_limit(request, attack),
+    )
+    if request.protocol == "prefiltered" and attack.costly(request.data.num_classes):
+        filters = tuple(e.cell_id for e in earlier if e.attack and e.attack.name.split("-")[0] in FILTERING_ATTACKS)
+        return replace(cell, protocol="prefiltered", filters=filters) if filters else cell
+    return cell
+
+
+def _attack_limit(request: Request, attack: ResolvedAttack) -> int | None:
+    if attack.name in request.attack_limits:
+        return _effective(request.attack_limits[attack.name], request.test_size)
+    limits = [request.limit, request.costly_limit if attack.costly(request.data.num_classes) else None]
+    known = [limit for limit in limits if limit is not None]
+    return _effective(min(known), request.test_size) if known else None
+
+
+def _effective(limit: int | None, available: int) -> int | None:
+    """None where the limit does not limit, so that equal sets of images have one identity."""
+    return None if limit is None or limit >= available else limit

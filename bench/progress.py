@@ -1,0 +1,110 @@
+"""What the user sees while it runs: a bar on a terminal, plain lines elsewhere; always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+
+class Stage(Protocol):
+    """One bar. ``advance`` counts images (or passes) done; ``accuracy`` is the share correct so far."""
+
+    def advance(self, count: int, *, accuracy: float | None = None) -> None: ...
+
+
+class Progress:
+    """Writes nothing; the base of the two that do. For a caller of the Python API who wants silence."""
+
+    @contextmanager
+    def stage(self, title: str, *, total: int, unit: str) -> Iterator[Stage]:
+        yield _Silent()
+
+    def line(self, text: str) -> None:
+        """Say one sentence."""
+
+
+class _Silent:
+    def advance(self, count: int, *, accuracy: float | None = None) -> None:
+        pass
+
+
+class TerminalProgress(Progress):
+    """A rich bar for each stage: accuracy, rate and time left."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.prefix = ""
+
+    @contextmanager
+    def stage(self, title: str, *, total: int, unit: str) -> Iterator[Stage]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[accuracy]}"),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        with Bars(*columns, console=self.console, transient=True) as bars:
+            yield _Bar(bars, bars.add_task(title, total=total, accuracy="", rate=""), unit)
+
+    def line(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+class _Bar:
+    def __init__(self, bars: Bars, task: TaskID, unit: str) -> None:
+        self.bars, self.task, self.unit = bars, task, unit
+        self.start, self.done = time.monotonic(), 0
+
+    def advance(self, count: int, *, accuracy: float | None = None) -> None:
+        self.done += count
+        rate = self.done / max(time.monotonic() - self.start, 1e-9)
+        fields = {"rate": f"{rate:.0f} {self.unit}/s"}
+        if accuracy is not None:
+            fields["accuracy"] = f"acc {accuracy:.1%}"
+        self.bars.update(self.task, advance=count, **fields)  # type: ignore[arg-type]
+
+
+class PlainProgress(Progress):
+    """Lines for logs and pipes: one now and then while a stage runs."""
+
+    interval = 20.0  # seconds between two lines of one stage
+
+    @contextmanager
+    def stage(self, title: str, *, total: int, unit: str) -> Iterator[Stage]:
+        yield _Lines(self, title, total, unit)
+
+    def line(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+class _Lines:
+    def __init__(self, progress: PlainProgress, title: str, total: int, unit: str) -> None:
+        self.progress, self.title, self.total, self.unit = progress, title, total, unit
+        self.start = self.last = time.monotonic()
+        self.done = 0
+
+    def advance(self, count: int, *, accuracy: float | None = None) -> None:
+        self.done += count
+        now = time.monotonic()
+        if now - self.last < self.progress.interval:
+            return
+        self.last = now
+        rate = self.done / max(now - self.start, 1e-9)
+        shown = "" if accuracy is None else f", acc {accuracy:.1%}"
+        left = max(self.total - self.done, 0) / max(rate, 1e-9)
+        speed = f"{rate:.0f} {self.unit}/s, at most {left:.0f} s left"
+        self.progress.line(f"  {self.title}: {self.done}/{self.total} {self.unit}{shown}, {speed}")
+
+
+def choose_progress() -> Progress:
+    """Bars where stderr is a terminal, lines elsewhere."""
+    console = Console(stderr=True)
+    return TerminalProgress(console) if console.is_terminal else PlainProgress()

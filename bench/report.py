@@ -1,0 +1,47 @@
+"""The leaderboard as people read it: a Markdown table, or JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+SHOWN = ("rank", "dataset", "model", "variant", "seeds")
+
+
+def board_metrics(board: pd.DataFrame) -> list[str]:
+    """The accuracy columns, without what stands beside them."""
+    return [column for column in board.columns if f"{column}_diff" in board.columns]
+
+
+def board_markdown(board: pd.DataFrame) -> str:
+    """Percent with 95 % interval, then the difference to `baseline` in points; `failed` where there is no number."""
+    metrics = board_metrics(board)
+    rows = [[_plain(row[c]) for c in SHOWN] + [_metric(row, m) for m in metrics] for _, row in board.iterrows()]
+    table: str = tabulate(
+        rows, headers=[*SHOWN, *(_header(board, m) for m in metrics)], tablefmt="pipe", disable_numparse=True
+    )
+    return table
+
+
+def _header(board: pd.DataFrame, metric: str) -> str:
+    counts = sorted({int(n) for n in board[f"{metric}_n"].dropna()})
+    return metric if not counts else f"{metric} n={'/'.join(map(str, counts))}"
+
+
+def _metric(row: pd.Series[Any], metric: str) -> str:
+    value, difference = row[metric], row[f"{metric}_diff"]
+    if pd.isna(value):
+        return "" if row["status"] == "ok" else "failed"
+    text = f"{value:.1f} [{row[f'{metric}_lo']:.1f}, {row[f'{metric}_hi']:.1f}]"
+    return text if pd.isna(difference) else f"{text} {difference:+.1f}"
+
+
+def _plain(value: Any) -> str:
+    return "" if pd.isna(value) else str(value)
+
+
+def board_records(board: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as JSON data; what is missing is null."""
+    return [{str(key): None if pd.isna(v) else v for key, v in row.items()} for row in board.to_dict("records")]

@@ -1,0 +1,57 @@
+"""results.csv: one row a cell, with what follows from its counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from bench.core.specs import EvalRecord, RunRecord
+from bench.core.vocabulary import CLEAN, RESULT_COLUMNS
+from bench.stats import CI_METHOD, wilson_interval
+from bench.store import Store
+
+Cell = tuple[RunRecord, EvalRecord]
+
+
+def all_cells(store: Store) -> list[Cell]:
+    """Every cell of every run in the store, whatever became of it."""
+    return [(run, cell) for run in store.runs() for cell in store.cells(run.run_id)]
+
+
+def result_row(run: RunRecord, cell: EvalRecord) -> dict[str, Any]:
+    """One row of results.csv: what was stored and what follows from it."""
+    attack, ok = cell.spec.attack, cell.status == "ok"
+    low, high = wilson_interval(cell.n_correct, cell.n) if ok and cell.n_correct is not None else (None, None)
+    derived = {
+        "attack": attack.name if attack else CLEAN,
+        "norm": attack.norm if attack else None,
+        "eps": attack.eps if attack else None,
+        "attack_version": attack.version if attack else None,
+        "protocol": cell.spec.protocol,
+        "acc": cell.n_correct / cell.n if ok and cell.n_correct is not None else None,
+        "acc_lo": low,
+        "acc_hi": high,
+        "ci_method": CI_METHOD if ok else None,
+        "notes": "; ".join(cell.notes if ok else (cell.message, *cell.notes)),
+        "flags": "; ".join(cell.flags),
+        "data_sha": cell.spec.data_sha,
+        "train_time_s": run.time_s,
+    }
+    sources = (derived, vars(cell), vars(cell.environment), vars(run))
+    return {column: next(s[column] for s in sources if column in s) for column in RESULT_COLUMNS}
+
+
+def results_table(cells: Iterable[Cell]) -> pd.DataFrame:
+    """results.csv as a frame, sorted so that equal cells give equal files."""
+    rows = [result_row(run, cell) for run, cell in cells]
+    table = pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+    keys = ["dataset", "model", "variant", "config_sha", "seed", "attack", "norm", "eps", "protocol", "n", "cell_id"]
+    table = table.astype(dict.fromkeys(("n_correct", "attack_version"), "Int64"))
+    return table.sort_values(keys, kind="stable", ignore_index=True)
+
+
+def to_csv(table: pd.DataFrame) -> bytes:
+    """LF line ends, no index, floats by their shortest exact text."""
+    return table.to_csv(index=False, lineterminator="\n").encode()

@@ -1,0 +1,53 @@
+"""Per-image outcomes as CSV: one line an image, readable by anything."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bench.core.errors import BenchError
+from bench.core.vocabulary import SAMPLE_COLUMNS
+
+
+class Sample(NamedTuple):
+    """What became of one image; ``distance`` is None when it survived."""
+
+    sample_id: str
+    label: int
+    clean_pred: int
+    adv_pred: int
+    distance: float | None
+
+    @property
+    def correct(self) -> bool:
+        return self.adv_pred == self.label
+
+
+def dump_samples(samples: Sequence[Sample]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(SAMPLE_COLUMNS)
+    for sample in samples:
+        writer.writerow(["" if value is None else value for value in sample])
+    return text.getvalue().encode()
+
+
+def parse_samples(content: bytes, *, where: str) -> list[Sample]:
+    """Read what :func:`dump_samples` wrote. Raises BenchError for anything else."""
+    rows = list(csv.reader(io.StringIO(content.decode())))
+    if not rows or rows[0] != list(SAMPLE_COLUMNS):
+        raise BenchError(f"{where} does not have the columns {', '.join(SAMPLE_COLUMNS)}.")
+    try:
+        return [_parse(*row) for row in rows[1:]]
+    except (TypeError, ValueError) as error:
+        raise BenchError(f"{where} has an unreadable line: {error}.") from error
+
+
+def _parse(sample_id: str, label: str, clean_pred: str, adv_pred: str, distance: str) -> Sample:
+    value = float(distance) if distance else None
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"distance {distance}")
+    return Sample(sample_id, int(label), int(clean_pred), int(adv_pred), value)

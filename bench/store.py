@@ -1,0 +1,161 @@
+"""The results folder: one file a run, one file a cell, all addressed by the hash of what made them.
+
+runs/<run_id>/run.json            the RunRecord
+runs/<run_id>/weights.safetensors
+runs/<run_id>/cells/<cell_id>.json         the EvalRecord; written last, it says that the cell is complete
+runs/<run_id>/cells/<cell_id>.samples.csv  per-image outcomes
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from bench.core.errors import BenchError
+from bench.core.specs import EvalRecord, RunRecord
+from bench.files import file_sha, write_atomic
+from bench.samples import Sample, dump_samples, parse_samples
+
+R = TypeVar("R", RunRecord, EvalRecord)
+
+
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (RunRecord, EvalRecord)}
+
+
+def dump_record(record: RunRecord | EvalRecord) -> bytes:
+    """Indented JSON with a final newline."""
+    content: bytes = _ADAPTERS[type(record)].dump_json(record, indent=2)
+    return content + b"\n"
+
+
+def parse_record(kind: type[R], content: bytes, *, where: str) -> R:
+    """The record that ``content`` holds. Raises BenchError naming ``where`` and the first thing that is wrong."""
+    try:
+        record: R = _ADAPTERS[kind].validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise BenchError(
+            f"{where} is not a {kind.__name__} of this version ({place}: {first['msg']}); "
+            "move it away or delete it, and run again."
+        ) from None
+    return record
+
+
+class Store:
+    """What a results folder holds. Reading is strict; nothing half-written is ever seen."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def run_folder(self, run_id: str) -> Path:
+        return self.root / "runs" / run_id
+
+    def weights_path(self, run_id: str) -> Path:
+        return self.run_folder(run_id) / "weights.safetensors"
+
+    def _cell_path(self, run_id: str, cell_id: str) -> Path:
+        return self.run_folder(run_id) / "cells" / f"{cell_id}.json"
+
+    def samples_path(self, run_id: str, cell_id: str) -> Path:
+        return self.run_folder(run_id) / "cells" / f"{cell_id}.samples.csv"
+
+    def write_run(self, record: RunRecord, weights: bytes | None) -> None:
+        if weights is not None:
+            write_atomic(self.weights_path(record.run_id), weights)
+        write_atomic(self.run_folder(record.run_id) / "run.json", dump_record(record))
+
+    def write_cell(self, record: EvalRecord, samples: list[Sample] | None) -> None:
+        """The record is the commit: it goes last."""
+        if samples is not None:
+            write_atomic(self.samples_path(record.spec.run_id, record.cell_id), dump_samples(samples))
+        write_atomic(self._cell_path(record.spec.run_id, record.cell_id), dump_record(record))
+
+    def read_run(self, run_id: str) -> RunRecord | None:
+        """None when there is no such run."""
+        return _read(RunRecord, self.run_folder(run_id) / "run.json")
+
+    def read_cell(self, run_id: str, cell_id: str) -> EvalRecord | None:
+        """None when there is no such cell."""
+        return _read(EvalRecord, self._cell_path(run_id, cell_id))
+
+    def read_samples(self, record: EvalRecord) -> list[Sample]:
+        """The per-image outcomes of an ok cell. Raises BenchError when they are not those that it counted."""
+        path = self.samples_path(record.spec.run_id, record.cell_id)
+        samples = parse_samples(_bytes(path), where=str(path))
+        correct = sum(sample.correct for sample in samples)
+        if (len(samples), correct) != (record.n, record.n_correct):
+            raise BenchError(
+                f"{path} holds {correct} correct of {len(samples)}, its record says {record.n_correct} of {record.n}; "
+                "delete both and run again."
+            )
+        return samples
+
+    def finished_run(self, run_id: str) -> RunRecord | None:
+        """The run if it is ok and its weights are those it speaks of; a failed run is none, so it is tried again."""
+        record = self.read_run(run_id)
+        if record is None or record.status != "ok":
+            return None
+        path = self.weights_path(run_id)
+        return record if path.exists() and file_sha(path) == record.weights_sha else None
+
+    def finished_cell(self, run_id: str, cell_id: str) -> EvalRecord | None:
+        """The cell if it is ok and complete; a failed cell is never taken for an answer."""
+        record = self.read_cell(run_id, cell_id)
+        if record is None or record.status != "ok":
+            return None
+        return record if self.samples_path(run_id, cell_id).exists() else None
+
+    def runs(self) -> list[RunRecord]:
+        """All runs, by id."""
+        folders = sorted(p.parent for p in self.root.glob("runs/*/run.json"))
+        return [record for folder in folders if (record := self.read_run(folder.name)) is not None]
+
+    def cells(self, run_id: str) -> list[EvalRecord]:
+        """All cells of a run, by id."""
+        paths = sorted(self.run_folder(run_id).glob("cells/*.json"))
+        return [record for path in paths if (record := self.read_cell(run_id, path.stem)) is not None]
+
+    def find_run(self, name: str) -> RunRecord:
+        """The one run that ``name`` means: a prefix of its id, or ``model:variant[:seed]``. Raises BenchError."""
+        found = [record for record in self.runs() if name and _means(name, record)]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            known = ", ".join(f"{r.run_id} ({r.model}:{r.variant}:{r.seed})" for r in self.runs()) or "none"
+            raise BenchError(f"no run {name!r} under {self.root}; there are: {known}.")
+        several = ", ".join(f"{r.run_id} ({r.dataset}, seed {r.seed}, {r.epochs} epochs)" for r in found)
+        raise BenchError(f"{name!r} means {len(found)} runs: {several}; give more of the id.")
+
+
+def _read(kind: type[R], path: Path) -> R | None:
+    if not path.exists():
+        return None
+    record = parse_record(kind, _bytes(path), where=str(path))
+    _check_identity(record, path)
+    return record
+
+
+def _check_identity(record: RunRecord | EvalRecord, path: Path) -> None:
+    """A record's id is the hash of its spec; one that was edited by hand or copied elsewhere is not itself."""
+    if isinstance(record, RunRecord):
+        place, named, made = path.parent.name, record.run_id, record.spec.run_id if record.spec else record.run_id
+    else:
+        place, named, made = path.stem, record.cell_id, record.spec.cell_id
+    if not place == named == made:
+        raise BenchError(f"{path} calls itself {named} but its content makes {made}; delete it and run again.")
+
+
+def _means(name: str, record: RunRecord) -> bool:
+    if ":" in name:
+        return f"{record.model}:{record.variant}:{record.seed}" == name or f"{record.model}:{record.variant}" == name
+    return record.run_id.startswith(name)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BenchError(f"cannot read {path}: {error.strerror or error}.") from error

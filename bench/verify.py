@@ -1,0 +1,85 @@
+"""The independent check of what an attack returned. Nothing it says of itself is believed.
+
+An image leaves here inside its ε-ball and inside [0, 1], or the cell has failed. Rounding of the last bits is not a
+violation: an image that is outside by less than the tolerance is moved back in before its prediction is recomputed.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bench.core.errors import CellFailure
+from bench.core.specs import Norm
+
+RELATIVE_TOLERANCE = 1e-4
+ABSOLUTE_TOLERANCE = 1e-6
+ROUNDING = 1e-6  # room for float32 in an l2 ball, as a share of its radius
+
+
+def predict(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The predicted classes (N,) of float32 images (N, C, H, W), without gradients.
+
+    Raises CellFailure("nan_logits") or CellFailure("wrong_shape"): an image without a verdict is not robust.
+    """
+    with torch.no_grad():
+        logits = model(inputs)
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(inputs):
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise CellFailure(
+            "wrong_shape", f"the model returned {shape} for {len(inputs)} images; (N, classes) is needed."
+        )
+    if not torch.isfinite(logits).all():
+        raise CellFailure("nan_logits", "the model returned NaN or infinite logits.")
+    return logits.argmax(1)
+
+
+def distances(inputs: Tensor, others: Tensor, norm: Norm) -> Tensor:
+    """‖others − inputs‖ of every image, (N,), computed in float64."""
+    order = torch.inf if norm == "linf" else 2
+    result: Tensor = torch.linalg.vector_norm((others.double() - inputs.double()).flatten(1), ord=order, dim=1)
+    return result
+
+
+def verified(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> Tensor:
+    """``adversarials`` moved inside the ball and the box by no more than rounding.
+
+    Both are (N, C, H, W). Raises CellFailure for another shape, for NaN, or for a violation beyond the tolerance.
+    """
+    if adversarials.shape != inputs.shape:
+        raise CellFailure(
+            "wrong_shape", f"the attack returned {tuple(adversarials.shape)} for images {tuple(inputs.shape)}."
+        )
+    adversarials = adversarials.detach().to(inputs.dtype)
+    if not torch.isfinite(adversarials).all():
+        raise CellFailure("nan_input", "the attack returned NaN or infinite pixels.")
+    low, high = float(adversarials.min()), float(adversarials.max())
+    if low < -ABSOLUTE_TOLERANCE or high > 1 + ABSOLUTE_TOLERANCE:
+        raise CellFailure(
+            "budget_violation", f"the attack returned pixels from {low:.6g} to {high:.6g}, outside [0, 1]."
+        )
+    found = float(distances(inputs, adversarials, norm).max())
+    if found > eps * (1 + RELATIVE_TOLERANCE) + ABSOLUTE_TOLERANCE:
+        raise CellFailure("budget_violation", f"the attack went {found:.6g} far ({norm}), beyond eps {eps:.6g}.")
+    return _moved_inside(inputs, adversarials.clamp(0, 1), norm, eps)
+
+
+def _moved_inside(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> Tensor:
+    """The nearest images whose distance is at most ``eps`` in exact arithmetic, float32 rounding included."""
+    center = inputs.double()
+    if norm == "linf":
+        low, high = _rounded(center - eps, up=True), _rounded(center + eps, up=False)
+        return adversarials.clamp(low, high)
+    delta = adversarials.double() - center
+    length = torch.linalg.vector_norm(delta.flatten(1), dim=1).clamp_min(1e-30)
+    shrunk = delta * (eps * (1 - ROUNDING) / length).clamp_max(1).view(-1, 1, 1, 1)
+    return (center + shrunk).to(inputs.dtype)
+
+
+def _rounded(values: Tensor, *, up: bool) -> Tensor:
+    """float64 to float32, never rounded past the value."""
+    rounded = values.float()
+    past = rounded.double() < values if up else rounded.double() > values
+    towards = torch.full_like(rounded, torch.inf if up else -torch.inf)
+    moved: Tensor = torch.where(past, torch.nextafter(rounded, towards), rounded)
+    return moved

@@ -1,0 +1,279 @@
+"""A backbone by name: normalised images in, flat features out, for any image size and any architecture of timm."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.models import get_pretrained_cfg
+from torch import Tensor, nn
+
+from bench.core.errors import BenchError
+from models.registry import HINT, MODELS, ModelEntry, check_model_name, expand_models, register_model
+from models.sizes import Fit, Stem, create, default_size, find_fit, first_line, flatten_features
+from models.stems import SMALL_SIDE
+
+__all__ = [
+    "MODELS",
+    "Backbone",
+    "ModelEntry",
+    "Resize",
+    "build_backbone",
+    "check_model_name",
+    "expand_models",
+    "register_model",
+]
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network without its classifier, and what a reader of its results must know of it."""
+
+    module: nn.Module  # (N, 3, S, S) float, already normalised -> (N, num_features)
+    num_features: int
+    native_size: int  # S, the side of the images given
+    img_size: int  # the side on which the architecture computes
+    stem: str  # "native" or "small"
+    classifier: nn.Linear | None  # the loaded weights' own, where it has as many classes as were asked for
+
+
+@dataclass(frozen=True)
+class _Network:
+    model: nn.Module
+    fit: Fit
+    stem: Stem
+    classifier: nn.Linear | None = None
+
+
+class Resize(nn.Module):
+    """Bilinear interpolation of (N, C, S, S) to (N, C, side, side); differentiable, so that attacks see through it."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.interpolate(images, size=(self.side, self.side), mode="bilinear", align_corners=False, antialias=False)
+
+    def extra_repr(self) -> str:
+        return f"side={self.side}"
+
+
+class Flatten(nn.Module):
+    """Averages maps or tokens to (N, d), for encoders that do not pool."""
+
+    def __init__(self, width: int | None) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, output: Any) -> Tensor:
+        return flatten_features(output, self.width)
+
+
+def build_backbone(
+    name: str, *, image_size: int, num_classes: int, pretrained: bool = False, checkpoint_path: Path | None = None
+) -> Backbone:
+    """Build ``name`` for square images of side ``image_size``; its weights are drawn, downloaded or read from a file.
+
+    Images that are too small for the architecture are enlarged inside the module. Images up to 64 px get the small stem
+    unless weights are loaded; weights of a file that only fit the small stem get it too. ``num_classes`` decides only
+    whether a loaded classifier is kept. Raises BenchError for an unknown name, for an architecture that does not map
+    images to features, and for weights that are missing or do not fit.
+    """
+    check_model_name(name)
+    if pretrained and checkpoint_path is not None:
+        raise BenchError(f"model {name!r} was given --pretrained and --checkpoint-path; weights come from one of them.")
+    if name in MODELS:
+        network = _registered(name, image_size, pretrained, checkpoint_path)
+    elif checkpoint_path is not None:
+        network = _from_checkpoint(name, checkpoint_path, image_size, num_classes)
+    elif pretrained:
+        network = _from_timm_weights(name, image_size, num_classes)
+    else:
+        network = _from_scratch(name, image_size)
+    return _assemble(name, network, image_size)
+
+
+def _from_scratch(name: str, image_size: int) -> _Network:
+    stem, fit = next(_small(name, image_size), None) or ("native", _native(name, image_size))
+    return _Network(create(name, fit, stem, num_classes=0), fit, stem)
+
+
+def _small(name: str, image_size: int) -> Iterator[tuple[Stem, Fit]]:
+    """The small stem for small images, unless the architecture needs such an image that it is no longer small."""
+    if image_size <= SMALL_SIDE:
+        fit = find_fit(name, image_size, "small")
+        if isinstance(fit, Fit) and fit.img_size <= SMALL_SIDE:
+            yield "small", fit
+
+
+def _native(name: str, image_size: int) -> Fit:
+    fit = find_fit(name, image_size, "native")
+    if isinstance(fit, str):
+        raise BenchError(f"model {name!r} cannot be a backbone for plain images: {fit}. Choose another; {HINT}")
+    return fit
+
+
+def _fits_for_weights(name: str, image_size: int) -> list[Fit]:
+    """The smallest size, then the one the weights were made at: some weights cannot be carried to another grid."""
+    smallest = _native(name, image_size)
+    return list(dict.fromkeys([smallest, Fit(default_size(name), smallest.passes_size)]))
+
+
+def _from_timm_weights(name: str, image_size: int, num_classes: int) -> _Network:
+    config = get_pretrained_cfg(name)
+    if not (config and config.has_weights):
+        raise BenchError(f"timm has no pretrained weights for model {name!r}; give your own with --checkpoint-path.")
+    trouble: Exception | None = None
+    for fit in _fits_for_weights(name, image_size):
+        try:
+            model = create(name, fit, "native", pretrained=True)
+        except Exception as error:  # noqa: BLE001 - the network, the hub and the architecture fail in many ways
+            trouble = error
+            if isinstance(error, OSError):  # no download: another size will not help
+                break
+        else:
+            return _Network(model, fit, "native", _take_classifier(model, fit.img_size, num_classes))
+    assert trouble is not None
+    raise BenchError(
+        f"the pretrained weights of model {name!r} could not be loaded ({type(trouble).__name__}: "
+        f"{first_line(trouble)}); fetch the file where there is a network and give it with --checkpoint-path."
+    ) from trouble
+
+
+def _from_checkpoint(name: str, path: Path, image_size: int, num_classes: int) -> _Network:
+    """Weights from a file, strictly: they are loaded with as many classes as they have, then the classifier goes."""
+    state = read_weights(path)
+    native: list[tuple[Stem, Fit]] = [("native", fit) for fit in _fits_for_weights(name, image_size)]
+    troubles = []
+    for stem, fit in [*native, *_small(name, image_size)]:
+        model = create(name, fit, stem, num_classes=_class_count(name, state))
+        trouble = _load(model, state, _converter(name, model))
+        if not trouble:
+            return _Network(model, fit, stem, _take_classifier(model, fit.img_size, num_classes))
+        troubles.append(trouble)
+    raise BenchError(f"checkpoint {path} does not fit model {name!r}: {troubles[0]}. Name the model it was made of.")
+
+
+def read_weights(path: Path) -> State:
+    """The tensors of a ``.safetensors`` or torch file. Raises BenchError; never unpickles an object."""
+    if not path.is_file():
+        raise BenchError(f"there is no checkpoint {path}; --checkpoint-path takes a .safetensors or a .pth file.")
+    try:
+        safe = path.suffix == ".safetensors"
+        content = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
+        raise BenchError(
+            f"checkpoint {path} cannot be read: it is damaged, or holds pickled objects, which are never loaded. Save "
+            "the tensors alone, with torch.save(model.state_dict(), path) or as safetensors."
+        ) from error
+    return _tensors(content, path)
+
+
+def _tensors(content: Any, path: Path) -> State:
+    """The state dict in ``content``, averaged weights first, without the prefixes that wrappers leave."""
+    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise BenchError(f"checkpoint {path} is not a state dict: it must map the names of weights to tensors.")
+    return {str(k).removeprefix("_orig_mod.").removeprefix("module."): v for k, v in content.items()}
+
+
+def _class_count(name: str, state: State) -> int:
+    """How many classes the classifier in ``state`` has; 0 when it holds none."""
+    config = get_pretrained_cfg(name)
+    names = (config.classifier if config else None) or ()
+    for classifier in [names] if isinstance(names, str) else names:
+        if f"{classifier}.weight" in state:
+            return int(state[f"{classifier}.weight"].shape[0])
+    return 0
+
+
+def _load(model: nn.Module, state: State, converter: Callable[[State], State] = dict) -> str:
+    """Load ``state`` strictly, as it is or converted; returns what does not fit, or nothing."""
+    trouble = ""
+    for convert in (dict, converter):
+        try:
+            model.load_state_dict(convert(state))
+            return ""
+        except Exception as error:  # noqa: BLE001 - converters are written for other files and fail on any of these
+            trouble = trouble or first_line(error)
+    return trouble
+
+
+def _converter(name: str, model: nn.Module) -> Callable[[State], State]:
+    """The architecture's own conversion of published weights: it renames them and resamples position embeddings."""
+    module = sys.modules[timm.model_entrypoint(name).__module__]
+    convert = getattr(module, "checkpoint_filter_fn", None)
+    return (lambda state: convert(dict(state), model)) if convert else dict
+
+
+def _take_classifier(model: Any, size: int, num_classes: int) -> nn.Linear | None:
+    """Strip ``model`` of its classifier, and return it where it is a linear map of the features to ``num_classes``."""
+    if not hasattr(model, "get_classifier"):  # an encoder, which never had one
+        return None
+    head = model.get_classifier()
+    if not (isinstance(head, nn.Linear) and head.out_features == num_classes):
+        model.reset_classifier(0)
+        return None
+    logits = _probe(model, size)
+    model.reset_classifier(0)
+    features = flatten_features(_probe(model, size), getattr(model, "num_features", None))
+    with torch.no_grad():
+        plain = features.shape[1] == head.in_features and torch.allclose(head(features), logits, rtol=1e-3, atol=1e-4)
+    return head if plain else None
+
+
+def _registered(name: str, image_size: int, pretrained: bool, checkpoint_path: Path | None) -> _Network:
+    if pretrained:
+        raise BenchError(f"model {name!r} has no pretrained weights to fetch; give your own with --checkpoint-path.")
+    model = MODELS.get(name).build(image_size=image_size)
+    trouble = _load(model, read_weights(checkpoint_path)) if checkpoint_path is not None else ""
+    if trouble:
+        raise BenchError(f"checkpoint {checkpoint_path} does not fit model {name!r}: {trouble}.")
+    return _Network(model, Fit(image_size, False), "native")
+
+
+def _assemble(name: str, network: _Network, image_size: int) -> Backbone:
+    """Put the resizing before the network and the averaging behind it, where they are needed, and try the whole."""
+    size, model = network.fit.img_size, network.model
+    width = getattr(model, "num_features", None)
+    try:
+        output = _probe(model, size)
+        features = flatten_features(output, width)
+    except Exception as error:
+        raise BenchError(f"model {name!r} cannot be a backbone at {size} px: {first_line(error)}. {HINT}") from error
+    if not bool(features.isfinite().all()):
+        raise BenchError(f"model {name!r} gives features that are not finite at {size} px. Choose another; {HINT}")
+    steps = nn.Sequential()
+    if size != image_size:
+        steps.add_module("resize", Resize(size))
+    steps.add_module("network", model)
+    if output is not features:
+        steps.add_module("flatten", Flatten(width))
+    module = steps if len(steps) > 1 else model
+    return Backbone(module, features.shape[1], image_size, size, network.stem, network.classifier)
+
+
+def _probe(model: nn.Module, size: int) -> Any:
+    """What ``model`` returns for two images in evaluation; leaves the model, and torch's generator, as they were."""
+    images = torch.linspace(-1, 1, 2 * 3 * size * size).view(2, 3, size, size)
+    training = model.training
+    try:
+        with torch.no_grad():
+            return model.eval()(images)
+    finally:
+        model.train(training)

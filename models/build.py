@@ -1,0 +1,62 @@
+"""From names to a classifier, with its first weights drawn from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from bench.core.seeds import derive_seed
+from bench.core.specs import ModelSpec, VariantSpec
+from models.backbones import build_backbone
+from models.classifier import Classifier, Normalize
+from models.heads import HEADS
+
+
+@dataclass(frozen=True)
+class BuiltModel:
+    """A classifier and what a reader of its row wants to know of it."""
+
+    classifier: Classifier
+    img_size: int  # side on which the backbone works
+    stem: str
+    latent_dim: int
+    param_count: int
+
+
+def build_classifier(
+    model: ModelSpec,
+    variant: VariantSpec,
+    *,
+    image_size: int,
+    num_classes: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    seed: int,
+    checkpoint_path: Path | None = None,
+) -> BuiltModel:
+    """Build ``model`` with the head of ``variant`` for square images of side ``image_size``.
+
+    Equal arguments give equal weights; torch's global generator is left as it was. Raises BenchError for an unknown
+    name or for an architecture that cannot be built.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "init") % 2**63)
+        backbone = build_backbone(
+            model.name,
+            image_size=image_size,
+            num_classes=num_classes,
+            pretrained=model.pretrained,
+            checkpoint_path=checkpoint_path,
+        )
+        latent_dim = variant.latent_dim or backbone.num_features
+        head = HEADS.get(variant.head).build(backbone.num_features, latent_dim)
+        keeps_classifier = variant.head == "none" and backbone.classifier is not None
+        output = backbone.classifier if keeps_classifier else nn.Linear(latent_dim, num_classes)
+    assert output is not None
+    classifier = Classifier(Normalize(mean, std), backbone.module, head, output)
+    count = sum(p.numel() for p in classifier.parameters() if p.requires_grad)
+    return BuiltModel(classifier, backbone.img_size, backbone.stem, latent_dim, count)

@@ -1,0 +1,46 @@
+"""The one model contract: [0, 1] images in, logits out, normalisation inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalize(nn.Module):
+    """(x − mean)/std per channel. Inside the model, so that an attack's ε is always in units of [0, 1] pixels."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+
+class Classifier(nn.Module):
+    """normalise → backbone → head → output layer.
+
+    ``forward`` maps images (N, 3, S, S), float in [0, 1], to logits (N, K); ``features`` to the latents z (N, d) that
+    the output layer sees.
+    """
+
+    def __init__(self, normalize: nn.Module, backbone: nn.Module, head: nn.Module, output: nn.Linear) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.backbone = backbone
+        self.head = head
+        self.output = output
+
+    def features(self, images: Tensor) -> Tensor:
+        latents: Tensor = self.head(self.backbone(self.normalize(images)))
+        return latents
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.output(self.features(images))
+        return logits

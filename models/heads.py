@@ -1,0 +1,41 @@
+"""What stands between the backbone's features h (N, D) and the output layer: its result z (N, d) are the latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from bench.core.errors import BenchError
+from bench.core.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadEntry:
+    """``build(num_features, latent_dim)`` returns a module from (N, num_features) to (N, latent_dim)."""
+
+    summary: str
+    build: Callable[[int, int], nn.Module]
+
+
+HEADS: Registry[HeadEntry] = Registry("head")
+
+
+def no_head(num_features: int, latent_dim: int) -> nn.Module:
+    """z = h. Raises BenchError when another width is asked for."""
+    if latent_dim != num_features:
+        raise BenchError(
+            f"a variant without a penultimate layer has the backbone's {num_features} latents, not {latent_dim}."
+        )
+    return nn.Identity()
+
+
+def linear_head(num_features: int, latent_dim: int) -> nn.Module:
+    """z = W_H h + b_H, without a non-linearity: the latents keep both signs."""
+    return nn.Linear(num_features, latent_dim)
+
+
+_ORIGIN = "models.heads"
+HEADS.register("none", HeadEntry(summary="no layer: the latents are the features", build=no_head), origin=_ORIGIN)
+HEADS.register("linear", HeadEntry(summary="a linear layer of latent_dim", build=linear_head), origin=_ORIGIN)

@@ -1,0 +1,79 @@
+"""The names of models: every architecture of timm, and those that users register.
+
+Importing this module imports neither timm nor torch.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.core.errors import BenchError, unknown_name
+from bench.core.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+HINT = "See 'bench list models'."
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A backbone that a user brings along.
+
+    ``build(image_size=S)`` returns a module that maps normalised images (N, 3, S, S), float, to features (N, d).
+    """
+
+    summary: str
+    source: str  # paper or code that a reader can look up
+    build: Callable[..., nn.Module]
+
+
+MODELS: Registry[ModelEntry] = Registry("model")
+
+
+def register_model(name: str, entry: ModelEntry, origin: str) -> None:
+    """Add a user's backbone. Raises BenchError, naming both origins, when timm or another plug-in has the name."""
+    if _in_timm(name):
+        raise BenchError(f"model {name!r} is registered twice: by timm and by {origin}; rename the latter.")
+    MODELS.register(name, entry, origin=origin)
+
+
+def check_model_name(name: str) -> None:
+    """Raises BenchError with the nearest names when neither timm nor a user has a model called ``name``."""
+    if name not in MODELS and not _in_timm(name):
+        raise unknown_name("model", name, _all_names(), hint=HINT)
+
+
+def expand_models(pattern: str) -> list[str]:
+    """The names that match a shell wildcard, sorted. Raises BenchError when none does."""
+    names = sorted(fnmatch.filter(_all_names(), pattern))
+    if not names:
+        raise BenchError(f"no model matches {pattern!r}. {HINT}")
+    return names
+
+
+def model_summary(name: str) -> tuple[str, str]:
+    """One line on a model and its source, for listings."""
+    if name in MODELS:
+        return MODELS.get(name).summary, MODELS.get(name).source
+    from timm.models import get_pretrained_cfg, model_entrypoint
+
+    config = get_pretrained_cfg(name, allow_unregistered=True)
+    side = config.input_size[-1] if config and config.input_size else "?"
+    return f"made for {side} px", f"timm, {model_entrypoint(name).__module__}"
+
+
+def _all_names() -> list[str]:
+    import timm
+
+    return [*timm.list_models(), *MODELS]
+
+
+def _in_timm(name: str) -> bool:
+    """Whether timm has this architecture, or this set of its weights (``resnet18.a1_in1k``)."""
+    import timm
+
+    return name in timm.list_models() or ("." in name and name in timm.list_models(include_tags=True))

@@ -1,0 +1,217 @@
+"""The smallest image side on which an architecture computes.
+
+About half of timm's architectures cannot take an image of 8×8: their maps shrink to nothing, their windows or
+patches do not divide it, or their weights are made for one grid of positions. For those the images are enlarged, no
+further than the architecture needs. The side is found by trying: on torch's meta device, which knows shapes and holds
+no numbers, a forward pass costs no memory and little time.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import timm
+import torch
+from timm.models import get_pretrained_cfg
+from torch import Tensor, nn
+
+from models.stems import shrink_stem
+
+Stem = Literal["native", "small"]
+
+# Multiples of the usual patches (4, 7, 8, 12, 14, 16, 32) and the sides that published weights were trained at.
+# fmt: off
+CANDIDATES = (
+    16, 24, 28, 32, 42, 48, 56, 64, 70, 84, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 331, 384, 448, 512,
+    640, 768, 896, 1024,
+)
+# fmt: on
+WIDE_STRIDE = 4
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How to build an architecture so that it computes on images of side ``img_size``."""
+
+    img_size: int
+    passes_size: bool  # whether the constructor is told the size
+
+
+class UnfaithfulError(ValueError):
+    """The architecture runs at this size but does not see the whole image."""
+
+
+def default_size(name: str) -> int:
+    """The side timm gives for the architecture's own weights."""
+    config = get_pretrained_cfg(name)
+    return max(config.input_size[-2:]) if config and config.input_size else 224
+
+
+def create(name: str, fit: Fit, stem: Stem, **options: Any) -> nn.Module:
+    """timm's network for ``fit``. Raises whatever the architecture raises; UnfaithfulError if it has no small stem."""
+    size = {"img_size": fit.img_size} if fit.passes_size else {}
+    model: nn.Module = timm.create_model(name, **size, **options)
+    if stem == "small" and not shrink_stem(model):
+        raise UnfaithfulError("its stem is not of the kind that can be made small")
+    return model
+
+
+@functools.cache
+def find_fit(name: str, image_size: int, stem: Stem) -> Fit | str:
+    """The smallest side >= ``image_size`` on which the architecture works, or a sentence on why there is none.
+
+    The architecture's own side is tried last, even if it is smaller. Draws nothing from torch's global generator.
+    """
+    sizes = [image_size, *(s for s in CANDIDATES if s > image_size)]
+    own = default_size(name)
+    with _undisturbed():
+        answer = _first_fit(name, [*sizes, own], stem, "meta")
+        if isinstance(answer, str) and stem == "native":
+            # Not even at its own size: it does not run on the meta device, whose refusals then say nothing.
+            answer = _first_fit(name, [*sizes, own], stem, "cpu")
+    return answer
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Weights must not depend on whether an answer came from the cache: probing leaves the generator as it was."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _first_fit(name: str, sizes: list[int], stem: Stem, device: str) -> Fit | str:
+    trouble = ""
+    model = _build(name, Fit(sizes[0], False), stem, device)
+    if stem == "small" and isinstance(model, str):
+        return model
+    told = _told_its_size(name, device)
+    for fit in (Fit(size, told is not None) for size in sizes):
+        trouble = _border(told, fit.img_size) if told and fit.img_size != default_size(name) else ""
+        if trouble:  # before the time is spent to build it
+            continue
+        model = _build(name, fit, stem, device) if told else model
+        trouble = model if isinstance(model, str) else _trouble(model, fit, own=fit.img_size == default_size(name))
+        if not trouble:
+            return fit
+    return trouble
+
+
+def _told_its_size(name: str, device: str) -> nn.Module | None:
+    """The network at its own size, if its weights depend on the size and its constructor takes it; otherwise None.
+
+    Such a network is tried in no other way: at another size than it was told, it may rescale the images by itself.
+    """
+    config = get_pretrained_cfg(name)
+    if not (config and config.fixed_input_size):
+        return None
+    model = _build(name, Fit(default_size(name), True), "native", device)
+    return model if isinstance(model, nn.Module) else None
+
+
+def _border(model: nn.Module, size: int) -> str:
+    """What a patch embedding of ``model`` that sees the image itself has against images of side ``size``."""
+    convs = (m for m in model.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3)
+    return next((_patch_trouble(conv, size) for conv in convs), "")
+
+
+def _build(name: str, fit: Fit, stem: Stem, device: str) -> nn.Module | str:
+    try:
+        with torch.device(device):
+            return create(name, fit, stem, num_classes=0)
+    except Exception as error:  # noqa: BLE001 - architectures refuse a size with any exception
+        return first_line(error)
+
+
+def _trouble(model: nn.Module, fit: Fit, *, own: bool) -> str:
+    """Why ``model`` does not compute faithfully on images of side ``fit.img_size``; empty when it does."""
+    trouble = _run(model, fit.img_size, strict=not own)
+    if trouble or own or fit.passes_size:
+        return trouble
+    # A network made for one grid can slip through where its map has one pixel, which broadcasts to any grid;
+    # a network that takes any size also takes twice this one.
+    return _run(model, 2 * fit.img_size, strict=False)
+
+
+def _run(model: nn.Module, size: int, *, strict: bool) -> str:
+    """One forward pass as in training, with two images; returns what went wrong, or nothing."""
+    device = next(model.parameters()).device
+    watched = _watch(model) if strict else []
+    try:
+        with torch.no_grad(), torch.device(device):
+            flatten_features(model.train()(torch.zeros(2, 3, size, size)), getattr(model, "num_features", None))
+    except Exception as error:  # noqa: BLE001 - architectures refuse a size with any exception
+        return first_line(error)
+    finally:
+        for handle in watched:
+            handle.remove()
+    return ""
+
+
+def _watch(model: nn.Module) -> list[Any]:
+    """Hooks that raise where a map is empty or a patch embedding leaves a border of the image out."""
+    handles: list[Any] = [m.register_forward_hook(_refuse_empty) for m in model.modules()]
+    handles += [m.register_forward_pre_hook(_refuse_border) for m in model.modules() if isinstance(m, nn.Conv2d)]
+    return handles
+
+
+def _refuse_empty(module: nn.Module, inputs: Any, output: Any) -> None:
+    del inputs
+    if isinstance(output, Tensor) and output.numel() == 0:
+        raise UnfaithfulError(f"the map behind its {type(module).__name__} is empty")
+
+
+def _refuse_border(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    assert isinstance(module, nn.Conv2d)
+    trouble = _patch_trouble(module, inputs[0].shape[-1])
+    if trouble:
+        raise UnfaithfulError(trouble)
+
+
+def _patch_trouble(conv: nn.Conv2d, side: int) -> str:
+    """What a patch embedding has against a map of ``side`` pixels: what does not fill a patch would be lost.
+
+    Patches lie side by side, with a kernel that equals the stride, or overlap at a wide stride. The row that a
+    convolution of stride 2 may lose is left to it: its architecture was made with that.
+    """
+    patch, stride = conv.kernel_size[0], conv.stride[0]
+    if stride == 1 or conv.padding not in ((0, 0), "valid") or (stride < WIDE_STRIDE and patch != stride):
+        return ""
+    if (side - patch) % stride:
+        return f"its patches of {patch} px do not fill a map of {side} px"
+    if conv.in_channels == 3 and side < patch + stride:  # of one patch a transformer has nothing to attend to
+        return f"an image of {side} px is a single patch"
+    return ""
+
+
+def flatten_features(output: Any, width: int | None = None) -> Tensor:
+    """What a network returned as (N, d): maps and tokens are averaged, and so are the two tokens of distilled networks.
+
+    ``width`` is d where the network states it: it tells a map (N, d, h, w) from a map (N, h, w, d). Raises TypeError
+    for anything that is neither of these.
+    """
+    if isinstance(output, (tuple, list)) and len(output) == 2 and all(isinstance(o, Tensor) for o in output):
+        output = torch.stack(list(output)).mean(dim=0)
+    if not isinstance(output, Tensor):
+        raise TypeError(f"it returns a {type(output).__name__}, not a tensor of features")
+    if output.ndim == 4:
+        channels_last = output.shape[1] != width and output.shape[3] == width
+        return output.mean(dim=(1, 2) if channels_last else (2, 3))
+    if output.ndim == 3:  # (N, tokens, d)
+        return output.mean(dim=1)
+    if output.ndim != 2 or output.shape[1] == 0:
+        raise TypeError(f"it returns a tensor of shape {tuple(output.shape)}, not (N, d)")
+    return output
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error that says something, for use in a sentence."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    # torch puts what is wrong with a state dict below a headline.
+    useful = [line for line in lines if line and not line.startswith("Error(s) in loading")]
+    return (useful or [type(error).__name__])[0].rstrip(".:")[:200]

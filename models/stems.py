@@ -1,0 +1,127 @@
+"""A stem for small images: 3×3 convolution at stride 1, no max-pool.
+
+The stem made for ImageNet shrinks an image by four before the first block, which leaves 8×8 of a CIFAR image and 2×2
+of a digit. He et al. (2016, section 4.2) therefore start their CIFAR networks with a 3×3 convolution at stride 1; this
+module makes the same change to any architecture that has such a stem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+SMALL_SIDE = 64  # images up to this side get the small stem
+KERNEL = 3
+MAX_STEM_CONVS = 3  # a deep stem has three convolutions; a max-pool further down belongs to a stage
+
+
+def shrink_stem(model: nn.Module) -> bool:
+    """Give ``model``, a timm network, the small stem in place. False, and no change, when its stem is of another kind.
+
+    A stem qualifies when its first convolution has stride 2 and a kernel wider than that: patch embeddings, where the
+    kernel equals the stride, stay. So do networks whose weights are made for one grid of positions.
+    """
+    convs = _first_convs(model)
+    if not convs or _fixed(model) or not any(_overlaps(c) for c in convs):
+        return False
+    if any(c.stride != (2, 2) or c.dilation != (1, 1) for c in convs):
+        return False
+    pools = _stem_pools(model, convs[0])
+    for conv in convs:
+        _to_small(conv)
+    for name in pools:
+        model.set_submodule(name, nn.Identity())
+    return True
+
+
+def _fixed(model: nn.Module) -> bool:
+    return bool(_config(model).get("fixed_input_size", False))
+
+
+def _config(model: nn.Module) -> dict[str, object]:
+    config = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
+    return dict(config) if config else {}
+
+
+def _first_convs(model: nn.Module) -> list[nn.Conv2d]:
+    """The convolutions that see the image: more than one where parallel branches are summed, as in RepVGG."""
+    names = _config(model).get("first_conv") or ()
+    paths = [names] if isinstance(names, str) else list(names) if isinstance(names, (list, tuple)) else []
+    modules = dict(model.named_modules())
+    found = [modules.get(p) if isinstance(p, str) else None for p in paths]
+    convs = [m for m in found if isinstance(m, nn.Conv2d)]
+    return convs if len(convs) == len(paths) else []
+
+
+def _overlaps(conv: nn.Conv2d) -> bool:
+    return min(conv.kernel_size) > max(conv.stride)
+
+
+def _to_small(conv: nn.Conv2d) -> None:
+    """Stride 1, and 3×3 where the kernel was wider than one pixel; the output is as wide as the input."""
+    side = conv.kernel_size[0]
+    if side != 1:
+        conv.weight = nn.Parameter(_centre(conv.weight.detach()))
+        conv.kernel_size = (KERNEL, KERNEL)
+        scale = getattr(conv, "scale", None)
+        if isinstance(scale, float):  # of weight-standardised convolutions: gain / sqrt(fan in)
+            setattr(conv, "scale", scale * side / KERNEL)  # noqa: B010 - nn.Module declares its attributes as modules
+    conv.stride = (1, 1)
+    padding = (conv.kernel_size[0] // 2, conv.kernel_size[1] // 2)
+    before, conv.padding = conv.padding, padding
+    if not _keeps_side(conv):  # "same" convolutions pad by themselves
+        conv.padding = before
+
+
+def _centre(weight: Tensor) -> Tensor:
+    """The middle 3×3 of a freshly drawn (out, in, k, k), scaled so that the variance of the output stays as drawn."""
+    side = weight.shape[-1]
+    start = (side - KERNEL) // 2
+    crop = weight[..., start : start + KERNEL, start : start + KERNEL]
+    return crop.clone() * (side / KERNEL)
+
+
+def _keeps_side(conv: nn.Conv2d) -> bool:
+    image = torch.zeros(1, conv.in_channels, 8, 8, device=conv.weight.device)
+    with torch.no_grad():
+        return bool(conv(image).shape[-1] == 8)
+
+
+def _stem_pools(model: nn.Module, first: nn.Conv2d) -> list[str]:
+    """Names of the modules that make up the max-pool behind the first convolution; empty when there is none.
+
+    Modules are looked through in the order of registration, up to the next one that shrinks the map.
+    """
+    convs = 0
+    pad: list[str] = []
+    leaves = list(_leaves_from(model, first))
+    for index, (name, leaf) in enumerate(leaves):
+        convs += isinstance(leaf, nn.Conv2d)
+        if isinstance(leaf, nn.MaxPool2d):
+            return [*pad, name, *_blur(leaf, leaves[index + 1 :])]
+        if convs > MAX_STEM_CONVS or (leaf is not first and _stride(leaf) > 1):
+            return []
+        pad = [name] if isinstance(leaf, nn.ConstantPad2d) else []
+    return []
+
+
+def _blur(pool: nn.MaxPool2d, rest: list[tuple[str, nn.Module]]) -> list[str]:
+    """The blur that carries the stride of an anti-aliased max-pool, which itself has stride 1."""
+    if _stride(pool) > 1 or not rest or isinstance(rest[0][1], nn.Conv2d):
+        return []
+    return [rest[0][0]] if _stride(rest[0][1]) > 1 else []
+
+
+def _leaves_from(model: nn.Module, first: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    started = False
+    for name, module in model.named_modules():
+        started = started or module is first
+        if started and not list(module.children()):
+            yield name, module
+
+
+def _stride(module: nn.Module) -> int:
+    stride = getattr(module, "stride", 1)
+    return max(stride) if isinstance(stride, tuple) else int(stride) if isinstance(stride, int) else 1

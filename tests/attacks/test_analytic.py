@@ -1,0 +1,83 @@
+"""Every attack against a model whose margin is known exactly: it finds what exists and nothing else is reported."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers import LinearModel
+
+import attacks.builtin  # noqa: F401
+from attacks.registry import ATTACKS, resolve
+from bench.core.specs import EvalSpec
+from bench.data.tensors import Images
+from bench.evaluate import CellContext, evaluate_cell
+from bench.progress import Progress
+from bench.train import freeze
+
+BUILTIN = [resolve(name).name for name in ATTACKS if ATTACKS.origin(name) == "attacks.builtin"]
+SIDE = 6  # Square in l2 needs 5 pixels
+
+
+def images_at_margin(norm: str, margin: float, count: int = 6) -> tuple[LinearModel, Images]:
+    """Images of both classes exactly ``margin`` away from the boundary and far from the box's walls."""
+    generator = torch.Generator().manual_seed(7)
+    weight = torch.randn(3 * SIDE * SIDE, generator=generator).double()
+    model = LinearModel(weight.float(), bias=float(-0.5 * weight.sum()))
+    dual_direction = weight.sign() / weight.abs().sum() if norm == "linf" else weight / weight.norm() ** 2
+    noise = 0.02 * torch.randn(count, 3 * SIDE * SIDE, generator=generator).double()
+    noise -= (noise @ weight)[:, None] * weight / (weight @ weight)
+    dual_length = weight.abs().sum() if norm == "linf" else weight.norm()
+    labels = torch.arange(count) % 2
+    signs = (2 * labels - 1).double()[:, None]
+    flat = 0.5 + noise + signs * margin * dual_length * dual_direction
+    pixels = flat.float().view(count, 3, SIDE, SIDE)
+    return model, Images([f"x/{i}" for i in range(count)], pixels, labels)
+
+
+def robust_count(name: str, norm: str, eps: float, margin: float) -> tuple[int, int]:
+    model, images = images_at_margin(norm, margin)
+    found = model.margin(images.pixels, norm)
+    assert torch.allclose(found, torch.full_like(found, margin), rtol=1e-3)
+    assert images.pixels.min() > eps
+    assert images.pixels.max() < 1 - eps
+    attack = resolve(name)
+    spec = EvalSpec(
+        run_id="r",
+        data_sha="d",
+        attack=attack.spec(norm, eps, batch_size=4),
+        protocol="standard",
+        limit=None,
+        batch_size=4,
+        seed=0,
+    )
+    context = CellContext(
+        model=freeze(model),
+        images=images,
+        n_test=len(images),
+        official=False,
+        num_classes=2,
+        device=torch.device("cpu"),
+        entry=attack.entry,
+    )
+    record, _ = evaluate_cell(spec, context, Progress())
+    assert record.status == "ok", record.message
+    assert record.n_attacked == record.n == len(images)
+    assert record.n_correct is not None
+    return record.n_correct, record.n
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("name", BUILTIN)
+def test_finds_what_exists(name: str, norm: str) -> None:
+    """At eps = 1.05 × margin an adversarial exists, and every attack must find it."""
+    margin = 0.05 if norm == "linf" else 0.3
+    assert robust_count(name, norm, 1.05 * margin, margin)[0] == 0
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("name", BUILTIN)
+def test_reports_nothing_that_does_not_exist(name: str, norm: str) -> None:
+    """At eps = 0.99 × margin there is none, so every image must be counted robust."""
+    margin = 0.05 if norm == "linf" else 0.3
+    correct, n = robust_count(name, norm, 0.99 * margin, margin)
+    assert correct == n

@@ -1,0 +1,157 @@
+"""FGSM, PGD and AutoAttack: batch invariance, step sizes, few classes, other libraries as oracles."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import attacks.builtin  # noqa: F401
+from attacks.ensemble import cost, notes
+from attacks.norms import length
+from attacks.pgd import step_size
+from attacks.registry import load_function, resolve, resolve_all
+from attacks.rng import SampleRng
+from bench.core.errors import BenchError
+from bench.passes import CountingModel
+
+EPS = {"linf": 0.1, "l2": 0.5}
+
+
+def small_net(num_classes: int = 5, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.SiLU(), nn.Flatten(), nn.Linear(8 * 36, num_classes))
+    return net.eval().requires_grad_(False)
+
+
+def some_images(model: nn.Module, count: int = 12) -> tuple[Tensor, Tensor]:
+    inputs = torch.rand(count, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+    return inputs, model(inputs).argmax(1)
+
+
+def run(
+    name: str, norm: str, model: nn.Module, inputs: Tensor, labels: Tensor, ids: list[str], seed: int = 0
+) -> Tensor:
+    attack = resolve(name)
+    spec = attack.spec(norm, EPS[norm], batch_size=64)  # type: ignore[arg-type]
+    rng = SampleRng(seed, attack.name, ids)
+    return load_function(attack.entry)(model, inputs, labels, spec=spec, rng=rng)
+
+
+def test_fgsm_is_its_formula() -> None:
+    model = small_net()
+    inputs, labels = some_images(model)
+    leaf = inputs.clone().requires_grad_(True)
+    nn.functional.cross_entropy(model(leaf), labels, reduction="sum").backward()
+    expected = (inputs + EPS["linf"] * leaf.grad.sign()).clamp(0, 1)
+    found = run("fgsm", "linf", model, inputs, labels, [""] * len(inputs))
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("name", ["fgsm", "pgd", "pgd-5-r3"])
+def test_an_images_adversarial_does_not_depend_on_its_batch(name: str, norm: str) -> None:
+    model = small_net().double()
+    inputs, labels = some_images(model.float())
+    model, inputs = model.double(), inputs.double()
+    ids = [f"test/{i}" for i in range(len(inputs))]
+    whole = run(name, norm, model, inputs, labels, ids)
+    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(5))
+    for size in (1, 5):
+        for part in order.split(size):
+            again = run(name, norm, model, inputs[part], labels[part], [ids[i] for i in part])
+            assert torch.allclose(again, whole[part], atol=1e-9)
+
+
+def test_pgd_reaches_the_edge_and_beats_fgsm() -> None:
+    """The default step crosses the ball; a step of ε/30 would end inside it."""
+    model = small_net()
+    inputs, labels = some_images(model, 64)
+    ids = [str(i) for i in range(64)]
+    adversarials = run("pgd", "linf", model, inputs, labels, ids)
+    assert length(adversarials - inputs, "linf").min() == pytest.approx(EPS["linf"], abs=1e-6)
+    one_step = run("fgsm", "linf", model, inputs, labels, ids)
+    loss = lambda x: nn.functional.cross_entropy(model(x), labels, reduction="none")  # noqa: E731
+    assert (loss(adversarials) >= loss(one_step) - 1e-4).double().mean() > 0.95
+
+
+def test_step_size_crosses_the_ball() -> None:
+    assert step_size(0.1, 20) == pytest.approx(0.0125)
+    assert step_size(0.1, 1) == 0.1
+
+
+def test_pgd_starts_at_random_and_each_restart_elsewhere() -> None:
+    model = small_net()
+    inputs, labels = some_images(model)
+    ids = [str(i) for i in range(len(inputs))]
+    assert not torch.equal(
+        run("pgd-1", "l2", model, inputs, labels, ids, 0), run("pgd-1", "l2", model, inputs, labels, ids, 1)
+    )
+
+
+def test_restarts_only_take_what_is_standing() -> None:
+    model = small_net()
+    inputs, labels = some_images(model)
+    counting = CountingModel(model)
+    run("pgd-10-r5", "linf", counting, inputs, labels, [str(i) for i in range(len(inputs))])
+    all_broken = (
+        model(run("pgd-10", "linf", model, inputs, labels, [str(i) for i in range(len(inputs))])).argmax(1) != labels
+    )
+    assert counting.backwards < 10 * 5 * len(inputs)
+    assert all_broken.any()
+
+
+@pytest.mark.parametrize("name", ["autoattack", "autoattack-plus", "autoattack-rand", "apgd-ce"])
+@pytest.mark.parametrize("num_classes", [2, 3, 4, 12])
+def test_autoattack_with_any_number_of_classes(name: str, num_classes: int) -> None:
+    if name == "autoattack-plus" and num_classes == 12:
+        pytest.skip("slow, and nothing in it depends on more than nine classes")
+    model = small_net(num_classes)
+    inputs, labels = some_images(model, 3)
+    state = torch.get_rng_state()
+    adversarials = run(name, "linf", model, inputs, labels, ["a", "b", "c"])
+    assert torch.equal(state, torch.get_rng_state())
+    assert adversarials.shape == inputs.shape
+    assert length(adversarials - inputs, "linf").max() <= EPS["linf"] + 1e-6
+    again = run(name, "linf", model, inputs, labels, ["a", "b", "c"])
+    assert torch.equal(adversarials, again)
+
+
+def test_the_row_says_what_few_classes_change() -> None:
+    standard = {"version": "standard"}
+    assert notes(standard, 10) == ()
+    assert notes(standard, 9) == ("8 target classes in place of 9",)
+    assert notes(standard, 3)[1] == "margin loss in place of DLR in apgd-t: 3 classes"
+    assert notes({"version": "plus"}, 2)[1] == "margin loss in place of DLR in apgd-dlr, apgd-t: 2 classes"
+    assert notes({"version": "apgd-ce"}, 2) == ()
+
+
+def test_the_stated_cost_of_autoattack_is_what_a_survivor_costs() -> None:
+    """A model with wide margins, on which no stage succeeds; counted by the model itself."""
+    model = small_net(10)
+    model[3].weight.mul_(1e-4)  # features hardly matter …
+    model[3].bias.copy_(torch.arange(10.0))  # … the bias decides
+    inputs, labels = some_images(model, 2)
+    counting = CountingModel(model)
+    run("autoattack", "linf", counting, inputs, labels, ["a", "b"])
+    stated = cost({"version": "standard"}, 10)
+    assert counting.forwards / 2 == pytest.approx(stated.forwards, rel=0.05)
+    assert counting.backwards / 2 == pytest.approx(stated.backwards, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [("pgd", "pgd-20"), ("pgd-20", "pgd-20"), ("pgd-20-r1", "pgd-20"), ("pgd-50-r5", "pgd-50-r5")],
+)
+def test_names_of_pgd(name: str, canonical: str) -> None:
+    assert resolve(name).name == canonical
+
+
+@pytest.mark.parametrize("name", ["pgd-0", "pgd-5-r0", "pgd-", "pgd20", "pgd-x", "pgd-5-5", "PGD"])
+def test_names_that_mean_nothing(name: str) -> None:
+    with pytest.raises(BenchError):
+        resolve(name)
+
+
+def test_one_attack_named_twice_is_one_attack() -> None:
+    assert [attack.name for attack in resolve_all(["pgd", "pgd-20", "fgsm", "f*"])] == ["pgd-20", "fgsm"]

@@ -1,0 +1,89 @@
+"""Balls and the randomness that belongs to a sample."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from attacks.norms import length, project, uniform_in_ball
+from attacks.rng import SampleRng
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_projection_ends_in_the_ball_and_keeps_what_is_inside(norm: str) -> None:
+    delta = torch.randn(64, 3, 5, 5, dtype=torch.float64)
+    delta[0] = 0
+    delta[1] *= 1e-3
+    projected = project(delta, norm, 0.5)
+    assert length(projected, norm).max() <= 0.5 + 1e-12
+    inside = length(delta, norm) <= 0.5
+    assert inside[:2].all()
+    assert torch.allclose(projected[inside], delta[inside])
+
+
+def test_l2_projection_is_the_nearest_point() -> None:
+    delta = torch.randn(1, 1, 4, 4, dtype=torch.float64) * 3
+    nearest = project(delta, "l2", 1.0)
+    others = torch.randn(500, 1, 4, 4, dtype=torch.float64)
+    others = project(others * 10, "l2", 1.0)
+    assert length(delta - nearest, "l2") <= length(delta - others, "l2").min()
+
+
+def test_uniform_linf_draws_fill_the_cube() -> None:
+    rng = SampleRng(0, "pgd", [str(i) for i in range(400)])
+    draws = uniform_in_ball(rng, (3, 4, 4), "linf", 0.1, step=0)
+    assert draws.abs().max() <= 0.1
+    assert draws.mean().abs() < 0.1 / math.sqrt(3) / math.sqrt(draws.numel()) * 4
+    assert draws.var().item() == pytest.approx(0.1**2 / 3, rel=0.05)
+
+
+def test_uniform_l2_draws_fill_the_ball() -> None:
+    """The share inside radius r is (r/ε)^D."""
+    rng = SampleRng(0, "pgd", [str(i) for i in range(2000)])
+    lengths = length(uniform_in_ball(rng, (1, 1, 3), "l2", 2.0, step=0), "l2")
+    assert lengths.max() <= 2.0
+    assert (lengths < 1.0).double().mean().item() == pytest.approx(1 / 8, abs=0.03)
+
+
+def test_noise_belongs_to_the_sample_and_not_to_its_place() -> None:
+    ids = [f"test/{i}" for i in range(10)]
+    together = SampleRng(3, "pgd", ids).uniform("start", 0, (3, 2, 2))
+    for place in (0, 4, 9):
+        alone = SampleRng(3, "pgd", [ids[place]]).uniform("start", 0, (3, 2, 2))
+        assert torch.equal(alone[0], together[place])
+    reversed_ = SampleRng(3, "pgd", ids[::-1]).uniform("start", 0, (3, 2, 2))
+    assert torch.equal(reversed_.flip(0), together)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        SampleRng(4, "pgd", ["a"]).uniform("start", 0, (8,)),
+        SampleRng(3, "apgd", ["a"]).uniform("start", 0, (8,)),
+        SampleRng(3, "pgd", ["b"]).uniform("start", 0, (8,)),
+        SampleRng(3, "pgd", ["a"]).uniform("radius", 0, (8,)),
+        SampleRng(3, "pgd", ["a"]).uniform("start", 1, (8,)),
+    ],
+)
+def test_noise_depends_on_each_of_its_keys(other: torch.Tensor) -> None:
+    assert not torch.equal(SampleRng(3, "pgd", ["a"]).uniform("start", 0, (8,)), other)
+
+
+def test_selecting_keeps_the_samples_own_noise() -> None:
+    rng = SampleRng(0, "pgd", ["a", "b", "c"])
+    keep = torch.tensor([True, False, True])
+    assert torch.equal(rng.select(keep).normal("x", 0, (4,)), rng.normal("x", 0, (4,))[keep])
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    SampleRng(0, "pgd", ["a"]).normal("x", 0, (4,))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_library_seed_knows_the_attack_and_no_sample() -> None:
+    assert SampleRng(0, "autoattack", ["a"]).library_seed() == SampleRng(0, "autoattack", ["b", "c"]).library_seed()
+    assert SampleRng(0, "autoattack", []).library_seed() != SampleRng(1, "autoattack", []).library_seed()

@@ -1,0 +1,49 @@
+"""Shared fixtures: a tiny model brought by a plug-in, a small data set, and a way to call the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import TINY_PLUGIN
+
+from bench.cli import invoke
+
+torch.set_num_threads(1)  # the models of most tests are too small to share
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def bench(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Call the command line in this process."""
+
+    def call(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        code = invoke([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plug-in file that registers the model ``tiny``, misbehaving attacks and variants; loaded once a session."""
+    path = tmp_path_factory.mktemp("plugin") / "tiny_plugin.py"
+    path.write_text(TINY_PLUGIN)
+    return path

@@ -1,0 +1,98 @@
+"""What several tests share: linear models with known margins, and the text of a plug-in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+TINY_PLUGIN = """
+import torch
+from torch import nn
+
+from attacks.registry import ATTACKS, AttackEntry, Cost
+from bench.core.specs import VariantSpec
+from models.backbones import ModelEntry, register_model
+from models.penalties import PENALTIES, PenaltyEntry
+from models.variants import VARIANTS, VariantEntry
+
+ORIGIN = __file__
+
+
+def build(*, image_size):
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(8 * ((image_size + 1) // 2) ** 2, 16),
+    )
+
+
+register_model("tiny", ModelEntry(summary="one convolution", source="tests", build=build), ORIGIN)
+
+
+def crash(model, inputs, labels, *, spec, rng):
+    raise ValueError("the attack is broken")
+
+
+def too_far(model, inputs, labels, *, spec, rng):
+    return (inputs + 3 * spec.eps).clamp(0, 1)
+
+
+def outside(model, inputs, labels, *, spec, rng):
+    return inputs - 0.9 * spec.eps
+
+
+def not_a_number(model, inputs, labels, *, spec, rng):
+    return inputs * float("nan")
+
+
+def misshapen(model, inputs, labels, *, spec, rng):
+    return inputs[:, :1]
+
+
+def hungry(model, inputs, labels, *, spec, rng):
+    if len(inputs) > 16:
+        raise torch.OutOfMemoryError("tried to allocate everything")
+    return inputs
+
+
+def idle(model, inputs, labels, *, spec, rng):
+    return inputs
+
+
+def noise(model, inputs, labels, *, spec, rng):
+    return (inputs + spec.eps * (2 * rng.uniform("noise", 0, inputs.shape[1:]) - 1)).clamp(0, 1)
+
+
+for function in (crash, too_far, outside, not_a_number, misshapen, hungry, idle, noise):
+    name = function.__name__.replace("_", "-")
+    ATTACKS.register(name, AttackEntry(summary=name, source="tests", function=function), origin=ORIGIN)
+
+PENALTIES.register(
+    "explode", PenaltyEntry(summary="NaN", source="tests", function=lambda z: z.sum() * float("nan")), origin=ORIGIN
+)
+VARIANTS.register(
+    "exploding",
+    VariantEntry(summary="NaN loss", source="tests", spec=VariantSpec(penalty="explode", schedule="short")),
+    origin=ORIGIN,
+)
+"""
+
+
+class LinearModel(nn.Module):
+    """Two classes on flattened images: logits (0, w·x + b)."""
+
+    def __init__(self, weight: Tensor, bias: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = bias
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        score = inputs.flatten(1) @ self.weight + self.bias
+        return torch.stack([torch.zeros_like(score), score], dim=1)
+
+    def margin(self, inputs: Tensor, norm: str) -> Tensor:
+        """The exact distance of every image from the decision boundary: |w·x + b| / ‖w‖*, ‖·‖* the dual norm."""
+        score = inputs.double().flatten(1) @ self.weight.double() + self.bias
+        dual = self.weight.double().abs().sum() if norm == "linf" else self.weight.double().norm()
+        return score.abs() / dual
