@@ -73,7 +73,8 @@ def _moved_inside(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) 
     delta = adversarials.double() - center
     length = torch.linalg.vector_norm(delta.flatten(1), dim=1).clamp_min(1e-30)
     shrunk = delta * (eps * (1 - ROUNDING) / length).clamp_max(1).view(-1, 1, 1, 1)
-    return (center + shrunk).to(inputs.dtype)
+    inside: Tensor = (center + shrunk).to(inputs.dtype)
+    return inside
 
 
 def _rounded(values: Tensor, *, up: bool) -> Tensor:
