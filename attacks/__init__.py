@@ -1,4 +1,9 @@
 """Attacks: pure functions ``attack(model, inputs, labels, *, spec, rng) -> adversarial images``.
 
-Importing this package builds nothing and imports no torch; :mod:`attacks.registry` holds the table.
+Importing this package fills the table :data:`attacks.registry.ATTACKS`; it builds nothing and imports no torch.
 """
+
+from attacks import builtin
+from attacks.registry import ATTACKS, AttackEntry, Cost, resolve, resolve_all
+
+__all__ = ["ATTACKS", "AttackEntry", "Cost", "builtin", "resolve", "resolve_all"]

@@ -37,15 +37,13 @@ def _variants(pattern: str) -> list[Row]:
 
 
 def _attacks(pattern: str) -> list[Row]:
-    import attacks.builtin  # noqa: F401
-    from attacks.registry import ATTACKS
+    from attacks import ATTACKS
 
     return [(n, ATTACKS.get(n).summary, ATTACKS.get(n).source) for n in ATTACKS.expand(pattern)]
 
 
 def _datasets(pattern: str) -> list[Row]:
-    import bench.data.builtin  # noqa: F401
-    from bench.data.registry import DATASETS
+    from bench.data import DATASETS
 
     return [(n, DATASETS.get(n).summary, DATASETS.get(n).source) for n in DATASETS.expand(pattern)]
 

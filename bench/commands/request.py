@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import bench.data.builtin  # noqa: F401
 from attacks.registry import resolve, resolve_all
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError

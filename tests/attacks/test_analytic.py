@@ -6,7 +6,6 @@ import pytest
 import torch
 from helpers import LinearModel
 
-import attacks.builtin  # noqa: F401
 from attacks.registry import ATTACKS, resolve
 from bench.core.specs import EvalSpec
 from bench.data.tensors import Images

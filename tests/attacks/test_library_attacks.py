@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import attacks.builtin  # noqa: F401
 from attacks.ensemble import cost, notes
 from attacks.norms import length
 from attacks.pgd import step_size
