@@ -1,0 +1,150 @@
+"""The Python API: the same measurement for a model that was not trained here.
+
+>>> from bench.api import evaluate                                                             # doctest: +SKIP
+>>> rows = evaluate(my_module, name="mine", dataset="digits", attacks=["pgd"], eps=["0.1"])     # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+
+from attacks import resolve_all
+from bench.cells import Subject, work_off
+from bench.core.epsilon import format_eps, parse_eps
+from bench.core.specs import ID_LENGTH, DataSpec, Norm, Recipe, RunRecord, fingerprint
+from bench.data import DATASETS, DataRequest, Dataset, load_dataset
+from bench.environment import choose_device, describe
+from bench.leaderboard import rebuild
+from bench.pending import Tally
+from bench.plan import DEFAULT_BATCH, Request, plan_cells
+from bench.progress import Progress
+from bench.results import results_table
+from bench.store import Store
+from bench.workshop import Workshop
+
+
+def evaluate(
+    model: nn.Module,
+    *,
+    name: str,
+    dataset: str | Dataset = "digits",
+    data_dir: Path | None = None,
+    image_size: int | None = None,
+    attacks: Sequence[str] = ("fgsm", "pgd", "autoattack"),
+    norm: Norm = "linf",
+    eps: Sequence[str | float] = (),
+    seed: int = 0,
+    limit: int | None = None,
+    attack_limit: dict[str, int] | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    results: Path | None = None,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Attack ``model`` and return its rows of results.csv.
+
+    ``model`` maps images (N, 3, S, S), float32 in [0, 1], to logits (N, K); normalisation is its own business. It is put
+    into evaluation mode for the time and gets its mode and its gradients back. ``dataset`` is a name or a
+    :class:`~bench.data.Dataset`; ``eps`` defaults to the data set's own. With ``results`` the cells are kept there, and
+    ``bench leaderboard`` shows them; finished ones are not computed again. Raises BenchError for bad input.
+    """
+    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset, DataRequest(data_dir, image_size))
+    known = DATASETS.get(data.name) if data.name in DATASETS else None
+    texts = [e if isinstance(e, str) else format_eps(e) for e in eps] or list(known.eps[norm] if known else ())
+    request = Request(
+        models=(),
+        variants={},
+        attacks=resolve_all(list(attacks)),
+        norm=norm,
+        eps=[parse_eps(text, norm) for text in texts],
+        seeds=[seed],
+        data=DataSpec(
+            name=data.name, train_sha=data.train.sha, num_classes=data.num_classes, image_size=data.image_size
+        ),
+        test_sha=data.test.sha,
+        test_size=len(data.test),
+        recipe=Recipe(epochs=0),
+        limit=limit,
+        costly_limit=known.costly_limit if known else None,
+        attack_limits=attack_limit or {},
+        batch_size=batch_size or DEFAULT_BATCH,
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        workshop = Workshop(
+            dataset=data,
+            store=Store(results or Path(temporary)),
+            device=choose_device(device),
+            progress=progress or Progress(),
+            auto_batch=batch_size is None,
+        )
+        return _evaluate(model, name, seed, request, workshop)
+
+
+def _evaluate(model: nn.Module, name: str, seed: int, request: Request, workshop: Workshop) -> pd.DataFrame:
+    run = _external_run(model, name, seed, workshop)
+    workshop.store.write_run(run, None)
+    cells = plan_cells(request, run.run_id, seed)
+    todo = [cell for cell in cells if workshop.store.finished_cell(cell.run_id, cell.cell_id) is None]
+    training, needed = model.training, [p.requires_grad for p in model.parameters()]
+    try:
+        subject = Subject(name, model.to(workshop.device).eval().requires_grad_(False), request.data.num_classes)
+        work_off(todo, subject, workshop, Tally())
+    finally:
+        model.train(training)
+        for parameter, flag in zip(model.parameters(), needed, strict=True):
+            parameter.requires_grad_(flag)
+    rebuild(workshop.store)
+    wanted = {cell.cell_id for cell in cells}
+    return results_table([(run, cell) for cell in workshop.store.cells(run.run_id) if cell.cell_id in wanted])
+
+
+def weights_sha(model: nn.Module) -> str:
+    """SHA-256 over names, types, shapes and bytes of a module's parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _external_run(model: nn.Module, name: str, seed: int, workshop: Workshop) -> RunRecord:
+    """A record for a model of unknown training: its identity is its name, its structure and its weights."""
+    data, sha = workshop.dataset, weights_sha(model)
+    identity = fingerprint({"name": name, "weights": sha, "structure": repr(model), "dataset": data.test.sha})[
+        :ID_LENGTH
+    ]
+    return RunRecord(
+        run_id=identity,
+        dataset=data.name,
+        model=name,
+        variant="external",
+        seed=seed,
+        spec=None,
+        status="ok",
+        reason="",
+        message="",
+        config_sha=identity,
+        train_sha="",
+        weights_sha=sha,
+        n_train=0,
+        epochs=0,
+        img_size=data.image_size,
+        native_size=data.image_size,
+        stem="",
+        latent_dim=0,
+        param_count=sum(p.numel() for p in model.parameters()),
+        gamma=0.0,
+        train_loss=None,
+        train_accuracy=None,
+        time_s=0.0,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        environment=describe(workshop.device),
+    )

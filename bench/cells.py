@@ -1,0 +1,114 @@
+"""The cells of one model, worked off and stored one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from torch import nn
+
+from attacks.registry import resolve
+from bench.core.specs import EvalRecord, EvalSpec
+from bench.environment import describe
+from bench.evaluate import DTYPE, CellContext, Outcomes, evaluate_cell
+from bench.pending import Tally
+from bench.samples import Sample
+from bench.store import Store
+from bench.workshop import Workshop
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model under test: frozen, in evaluation mode, on the workshop's device."""
+
+    name: str  # what the user calls it
+    model: nn.Module
+    num_classes: int
+
+
+def work_off(cells: Sequence[EvalSpec], subject: Subject, workshop: Workshop, tally: Tally) -> None:
+    """Evaluate and store every cell. A cell that fails is recorded, and the others go on."""
+    for spec in cells:
+        record, samples = _evaluate(spec, subject, workshop)
+        workshop.store.write_cell(record, samples)
+        title = f"{subject.name} {spec.name}"
+        if record.status == "ok" and record.n_correct is not None:
+            tally.evaluated += 1
+            share = record.n_correct / record.n
+            workshop.progress.line(f"{title}: {share:.1%} ({record.n_correct}/{record.n}), {record.time_s:.1f} s")
+        else:
+            tally.bad.append(f"{title} {record.status}: {record.reason}: {record.message}")
+            workshop.progress.line(tally.bad[-1])
+
+
+def skip(cells: Sequence[EvalSpec], reason: str, message: str, workshop: Workshop) -> None:
+    """Record cells that could not be tried."""
+    for spec in cells:
+        workshop.store.write_cell(_skipped(spec, workshop, reason, message), None)
+
+
+def _evaluate(spec: EvalSpec, subject: Subject, workshop: Workshop) -> tuple[EvalRecord, list[Sample] | None]:
+    broken = _filtering_outcomes(spec, workshop.store)
+    if broken is None:
+        return _skipped(spec, workshop, "prerequisite_failed", "a filtering attack has no result."), None
+    context = CellContext(
+        model=subject.model,
+        images=workshop.images("test", spec.limit),
+        n_test=len(workshop.dataset.test),
+        official=workshop.dataset.official,
+        num_classes=subject.num_classes,
+        device=workshop.device,
+        entry=resolve(spec.attack.name).entry if spec.attack else None,
+        broken=broken,
+        auto_batch=workshop.auto_batch,
+    )
+    record, outcomes = evaluate_cell(spec, context, workshop.progress)
+    return record, None if outcomes is None else _samples(context, outcomes)
+
+
+def _filtering_outcomes(spec: EvalSpec, store: Store) -> dict[str, Sample] | None:
+    """The images that the filtering cells broke, by id; None when one of these cells has no result."""
+    broken: dict[str, Sample] = {}
+    for cell_id in spec.filters:
+        record = store.finished_cell(spec.run_id, cell_id)
+        if record is None:
+            return None
+        for sample in store.read_samples(record):
+            if sample.distance is not None:
+                broken.setdefault(sample.sample_id, sample)
+    return broken
+
+
+def _samples(context: CellContext, outcomes: Outcomes) -> list[Sample]:
+    columns = (context.images.labels, outcomes.clean_pred, outcomes.adv_pred, outcomes.distance)
+    rows = zip(context.images.ids, *(column.tolist() for column in columns), strict=True)
+    return [Sample(name, y, clean, adv, None if d != d else d) for name, y, clean, adv, d in rows]
+
+
+def _skipped(spec: EvalSpec, workshop: Workshop, reason: str, message: str) -> EvalRecord:
+    n_test = len(workshop.dataset.test)
+    return EvalRecord(
+        cell_id=spec.cell_id,
+        spec=spec,
+        status="skipped",
+        reason=reason,
+        message=message,
+        n=spec.limit or n_test,
+        n_test=n_test,
+        n_attacked=0,
+        n_correct=None,
+        max_distance=None,
+        n_forwards=0,
+        n_backwards=0,
+        batch_size=spec.batch_size,
+        time_s=0.0,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        official=workshop.dataset.official,
+        dtype=DTYPE,
+        backend="",
+        backend_version="",
+        notes=(),
+        flags=(),
+        environment=describe(workshop.device),
+    )

@@ -1,0 +1,64 @@
+"""Every registered variant trains a step on a real backbone, and says where it comes from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec
+from bench.data.tensors import Images
+from bench.progress import Progress
+from bench.train import train, training_facts
+from models.build import build_classifier
+from models.objective import Objective
+from models.variants import VARIANTS
+
+NAMES = [name for name in VARIANTS if VARIANTS.origin(name) == "models.variants"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_contract(name: str) -> None:
+    """Logits (N, K) from latents (N, d), a finite loss, and every parameter moved."""
+    entry = VARIANTS.get(name)
+    spec = TrainSpec(
+        data=DataSpec(name="d", train_sha="", num_classes=3, image_size=8),
+        model=ModelSpec(name="resnet10t"),
+        variant=name,
+        variant_spec=entry.spec,
+        recipe=Recipe(epochs=2, batch_size=6),
+        seed=0,
+    )
+    built = build_classifier(
+        spec.model, entry.spec, image_size=8, num_classes=3, mean=(0.5,) * 3, std=(0.5,) * 3, seed=0
+    )
+    pixels = torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    images = Images([str(i) for i in range(12)], pixels, torch.arange(12) % 3)
+    latents = built.classifier.eval().features(pixels)
+    assert latents.shape == (12, built.latent_dim)
+    assert torch.equal(built.classifier.output(latents), built.classifier(pixels))
+    assert built.classifier(pixels).shape == (12, 3)
+    before = {key: p.clone() for key, p in built.classifier.named_parameters()}
+    objective = Objective(entry.spec, training_facts(spec, count=12, latent_dim=built.latent_dim))
+    result = train(built.classifier, images, spec, objective, torch.device("cpu"), Progress())
+    assert result.loss is not None
+    assert torch.isfinite(torch.tensor(result.loss))
+    assert [key for key, p in built.classifier.named_parameters() if torch.equal(p, before[key])] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_entry_is_documented(name: str) -> None:
+    assert VARIANTS.get(name).summary
+    assert "arXiv" in VARIANTS.get(name).source
+
+
+def test_equal_seeds_build_equal_weights_whatever_came_before() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        torch.rand(17)
+        spec = VARIANTS.get("lpc").spec
+        built = build_classifier(
+            ModelSpec(name="resnet10t"), spec, image_size=8, num_classes=3, mean=(0,) * 3, std=(1,) * 3, seed=seed
+        )
+        return torch.cat([p.flatten() for p in built.classifier.parameters()])
+
+    assert torch.equal(weights(0), weights(0))
+    assert not torch.equal(weights(0), weights(1))

@@ -1,0 +1,56 @@
+"""Hand-made records for tests of everything behind the store."""
+
+from __future__ import annotations
+
+from bench.core.specs import (
+    AttackSpec,
+    DataSpec,
+    Environment,
+    EvalRecord,
+    EvalSpec,
+    ModelSpec,
+    Recipe,
+    RunRecord,
+    TrainSpec,
+    VariantSpec,
+)
+from bench.samples import Sample
+
+ENVIRONMENT = Environment(
+    device="cpu", hardware="h", python="3", torch="2", torchvision="0", timm="1", bench="0", git_sha="abc"
+)
+
+
+def run_record(variant: str = "baseline", seed: int = 0) -> RunRecord:
+    spec = TrainSpec(
+        data=DataSpec(name="digits", train_sha="t", num_classes=2, image_size=8),
+        model=ModelSpec(name="tiny"),
+        variant=variant,
+        variant_spec=VariantSpec(head="none" if variant == "baseline" else "linear"),
+        recipe=Recipe(epochs=1),
+        seed=seed,
+    )
+    return RunRecord(
+        run_id=spec.run_id, dataset="digits", model="tiny", variant=variant, seed=seed, spec=spec, status="ok",
+        reason="", message="", config_sha=spec.config_sha, train_sha="t", weights_sha="w", n_train=10, epochs=1,
+        img_size=8, native_size=8, stem="native", latent_dim=4, param_count=123456, gamma=0.0, train_loss=0.5,
+        train_accuracy=0.9, time_s=1.5, created="2026-01-01T00:00:00+00:00", environment=ENVIRONMENT,
+    )  # fmt: skip
+
+
+def cell_record(run: RunRecord, attack: str, correct: list[bool]) -> EvalRecord:
+    """An ok cell; its images are called 0, 1, 2 …"""
+    spec = EvalSpec(
+        run_id=run.run_id, data_sha="d",
+        attack=None if attack == "clean" else AttackSpec(name=attack, norm="linf", eps=0.1), protocol="standard", limit=None, batch_size=8, seed=run.seed,
+    )  # fmt: skip
+    return EvalRecord(
+        cell_id=spec.cell_id, spec=spec, status="ok", reason="", message="", n=len(correct), n_test=10,
+        n_attacked=len(correct), n_correct=sum(correct), max_distance=None, n_forwards=1, n_backwards=1, batch_size=8,
+        time_s=1.5, created="2026-01-01T00:00:00+00:00", official=True, dtype="float32", backend="b",
+        backend_version="1", notes=("a note",), flags=(), environment=ENVIRONMENT,
+    )  # fmt: skip
+
+
+def samples_of(correct: list[bool]) -> list[Sample]:
+    return [Sample(str(i), 1, 1, int(right), None if right else 0.1) for i, right in enumerate(correct)]

@@ -1,0 +1,132 @@
+"""The user's mistakes: one clear sentence on stderr, exit 2, no traceback, earlier results untouched."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Bench = Callable[..., Any]
+
+MISTAKES = [
+    (["--models", "resnet81"], "unknown model 'resnet81'; did you mean 'resnet18'"),
+    (["--models", "zz*"], "no model matches 'zz*'"),
+    (["--models", ""], "no model given"),
+    (["--variants", "lcp"], "unknown variant 'lcp'; did you mean 'lpc'?"),
+    (["--attacks", "fgms"], "unknown attack 'fgms'; did you mean 'fgsm'?"),
+    (["--attacks", "pgd20"], "did you mean 'pgd-20'"),
+    (["--attacks", "pgd-0"], "steps must be at least 1"),
+    (["--dataset", "cifar-10"], "unknown dataset 'cifar-10'; did you mean 'cifar10'"),
+    (["--eps", "0"], "eps 0 must be a finite number > 0"),
+    (["--eps=-0.1"], "must be a finite number > 0"),
+    (["--eps", "8"], "did you mean 8/255?"),
+    (["--eps", "eight"], "is not a number"),
+    (["--norm", "l3"], "'l3' is not one of"),
+    (["--seeds", "one"], "seed 'one' is not a whole number"),
+    (["--attack-limit", "autoattack"], "write <attack>=<images>"),
+    (["--attack-limit", "pgd-7=5"], "not among the attacks"),
+    (["--limit", "0"], "0 is less than 1"),
+    (["--limit", "few"], "neither a whole number nor 'all'"),
+    (["--epochs", "-1"], "-1 is not in the range"),
+    (["--device", "tpu"], "'tpu' is not one of"),
+    (["--dataset", "mnist", "--data-dir", "/nowhere/at/all"], "/nowhere/at/all"),
+    (["--image-size", "16"], "digits"),
+    (["--plugin", "missing.py"], "is not a Python file"),
+    (["--config", "missing.toml"], "cannot read config missing.toml"),
+    (["--checkpoint-path", "missing.pth"], "cannot read missing.pth"),
+    (["--no-such-option"], "--no-such-option"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), MISTAKES, ids=lambda value: " ".join(value) if value else "")
+def test_one_sentence_and_exit_2(
+    bench: Bench, plugin: Path, tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    outcome = bench("run", "--models", "tiny", "--plugin", plugin, "--results", tmp_path / "out", *arguments)
+    assert outcome.code == 2
+    assert sentence in outcome.err
+    assert "Traceback" not in outcome.err
+    assert outcome.out == ""
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_a_results_folder_that_is_a_file(bench: Bench, plugin: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    outcome = bench("run", "--models", "tiny", "--plugin", plugin, "--results", tmp_path / "out")
+    assert (outcome.code, "is a file" in outcome.err) == (2, True)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_disk_that_fills_up_leaves_what_was_there(
+    bench: Bench, plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["run", "--models", "tiny", "--plugin", plugin, "--results", tmp_path / "out", "--attacks", "none"]
+    arguments += ["--epochs", "1", "--limit", "30"]
+    assert bench(*arguments, "--variants", "baseline").code == 0
+    before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    real = os.fsync
+    synced = []
+
+    def full(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) > 1:  # the first is the probe for a writable folder
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    outcome = bench(*arguments, "--variants", "lpc")
+    assert outcome.code == 2
+    assert "No space left on device" in outcome.err
+    assert {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == before
+
+
+def test_a_damaged_record_is_named(bench: Bench, plugin: Path, tmp_path: Path) -> None:
+    arguments = ["run", "--models", "tiny", "--plugin", plugin, "--results", tmp_path / "out", "--attacks", "none"]
+    arguments += ["--epochs", "1", "--limit", "30", "--variants", "baseline"]
+    bench(*arguments)
+    record = next((tmp_path / "out").rglob("cells/*.json"))
+    content = record.read_text()
+    record.write_text(content[: len(content) // 2])
+    outcome = bench(*arguments)
+    assert (outcome.code, record.name in outcome.err) == (2, True)
+    record.write_text(content.replace('"n_correct": ', '"n_correct": 1'))
+    outcome = bench("leaderboard", "--results", tmp_path / "out")
+    record.write_text(content.replace('"limit": 30', '"limit": 31'))
+    outcome = bench("leaderboard", "--results", tmp_path / "out")
+    assert (outcome.code, "its content makes" in outcome.err) == (2, True)
+
+
+def test_a_leaderboard_of_nothing(bench: Bench, tmp_path: Path) -> None:
+    outcome = bench("leaderboard", "--results", tmp_path)
+    assert (outcome.code, "no runs under" in outcome.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("models = [", "is not TOML"),
+        ("modles = ['tiny']", "unknown key 'modles'; did you mean 'models'?"),
+        ("epochs = 'many'", "many"),
+    ],
+)
+def test_bad_config(bench: Bench, tmp_path: Path, content: str, sentence: str) -> None:
+    (tmp_path / "c.toml").write_text(content)
+    outcome = bench("run", "--config", tmp_path / "c.toml", "--results", tmp_path / "out")
+    assert (outcome.code, sentence in outcome.err) == (2, True)
+
+
+def test_a_plugin_that_takes_a_name_twice(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "twice.py"
+    path.write_text(
+        "from models.variants import VARIANTS, VariantEntry\n"
+        "from bench.core.specs import VariantSpec\n"
+        "VARIANTS.register('lpc', VariantEntry(summary='', source='', spec=VariantSpec()), origin=__file__)\n"
+    )
+    outcome = bench("list", "variants", "--plugin", path)
+    assert outcome.code == 2
+    assert "models.variants" in outcome.err
+    assert str(path) in outcome.err

@@ -1,0 +1,173 @@
+"""The tables from hand-made records: means, differences, ranks, and what a failed cell does to them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from records import cell_record, run_record, samples_of
+
+from bench.core.errors import BenchError
+from bench.core.specs import EvalRecord, RunRecord
+from bench.leaderboard import rebuild
+from bench.results import result_row
+from bench.samples import Sample, dump_samples, parse_samples
+from bench.stats import wilson_interval
+from bench.store import Store, dump_record, parse_record
+
+
+def store_with(tmp_path: Path, verdicts: dict[tuple[str, int], dict[str, list[bool]]]) -> Store:
+    """A store of runs (variant, seed) whose attacks left these images standing."""
+    store = Store(tmp_path)
+    for (variant, seed), cells in verdicts.items():
+        run = run_record(variant=variant, seed=seed)
+        store.write_run(run, None)
+        for attack, correct in cells.items():
+            record = cell_record(run, attack, correct)
+            store.write_cell(record, samples_of(correct))
+    return store
+
+
+def test_differences_are_over_common_images(tmp_path: Path) -> None:
+    store = store_with(
+        tmp_path,
+        {
+            ("baseline", 0): {"clean": [True] * 4, "fgsm": [True, False, False, False]},
+            ("lpc", 0): {"clean": [True] * 4, "fgsm": [True, True]},
+        },
+    )
+    board = rebuild(store).set_index("variant")
+    assert board.loc["lpc", "fgsm@linf-0.1"] == 100.0
+    assert board.loc["lpc", "fgsm@linf-0.1_diff"] == 50.0  # over the two images that both have
+    assert board.loc["lpc", "fgsm@linf-0.1_n"] == 2
+
+
+def test_seeds_are_averaged_and_their_spread_stands_apart(tmp_path: Path) -> None:
+    store = store_with(
+        tmp_path,
+        {("lpc", 0): {"clean": [True] * 10}, ("lpc", 1): {"clean": [True] * 8 + [False] * 2}},
+    )
+    row = rebuild(store).iloc[0]
+    assert (row["seeds"], row["clean"], row["clean_n"]) == (2, 90.0, 10)
+    assert row["clean_std"] == pytest.approx(14.14)
+    low, high = wilson_interval(9, 10)
+    assert (row["clean_lo"], row["clean_hi"]) == (round(100 * low, 2), round(100 * high, 2))
+
+
+def test_rank_is_by_the_worst_attack_of_each_budget_and_not_by_the_mean(tmp_path: Path) -> None:
+    """lpc is better on average, but its worst attack leaves less."""
+    store = store_with(
+        tmp_path,
+        {
+            ("baseline", 0): {
+                "clean": [True] * 4,
+                "fgsm": [True, True, False, False],
+                "pgd-20": [True, True, False, False],
+            },
+            ("lpc", 0): {"clean": [True] * 4, "fgsm": [True] * 4, "pgd-20": [True, False, False, False]},
+        },
+    )
+    board = rebuild(store)
+    assert list(board["variant"]) == ["baseline", "lpc"]
+    assert list(board["rank"]) == [1, 2]
+
+
+def test_a_row_with_a_failed_cell_is_unranked_and_has_no_number(tmp_path: Path) -> None:
+    store = store_with(
+        tmp_path,
+        {
+            ("baseline", 0): {"clean": [True] * 4, "fgsm": [False] * 4},
+            ("lpc", 0): {"clean": [True] * 4, "fgsm": [True] * 4},
+        },
+    )
+    run = run_record(variant="lpc", seed=0)
+    good = cell_record(run, "fgsm", [True] * 4)
+    store.write_cell(dataclasses.replace(good, status="failed", reason="attack_error", n_correct=None), None)
+    board = rebuild(store).set_index("variant")
+    assert board.loc["lpc", "rank"] is not board.loc["baseline", "rank"]
+    assert str(board.loc["lpc", "rank"]) == "<NA>"
+    assert board.loc["lpc", "status"] == "1 not ok"
+    assert board.loc["lpc", "fgsm@linf-0.1"] != board.loc["lpc", "fgsm@linf-0.1"]  # NaN
+    assert board.loc["baseline", "rank"] == 1
+
+
+def test_one_failed_seed_takes_the_mean_away(tmp_path: Path) -> None:
+    store = store_with(tmp_path, {("lpc", 0): {"clean": [True] * 4}, ("lpc", 1): {"clean": [True] * 4}})
+    run = run_record(variant="lpc", seed=1)
+    failed = dataclasses.replace(
+        cell_record(run, "clean", [True] * 4), status="failed", n_correct=None, reason="nan_logits"
+    )
+    store.write_cell(failed, None)
+    assert rebuild(store).iloc[0]["clean"] != rebuild(store).iloc[0]["clean"]
+
+
+def test_an_ok_row_derives_everything_from_its_counts() -> None:
+    run = run_record()
+    row = result_row(run, cell_record(run, "fgsm", [True, True, False, False]))
+    low, high = wilson_interval(2, 4)
+    assert (row["acc"], row["acc_lo"], row["acc_hi"], row["n"]) == (0.5, low, high, 4)
+
+
+@pytest.mark.parametrize(
+    ("correct", "n", "low", "high"),
+    [(0, 10, 0.0, 0.2775328), (10, 10, 0.7224672, 1.0), (5, 10, 0.2365931, 0.7634069), (81, 263, 0.2552911, 0.3662093)],
+)
+def test_wilson_against_published_values(correct: int, n: int, low: float, high: float) -> None:
+    """The last row is the worked example of Newcombe 1998, Statistics in Medicine 17, table I (81 of 263)."""
+    assert wilson_interval(correct, n) == pytest.approx((low, high), abs=5e-4)
+
+
+@pytest.mark.parametrize(("correct", "n"), [(-1, 5), (6, 5), (0, 0)])
+def test_wilson_refuses_what_is_no_share(correct: int, n: int) -> None:
+    with pytest.raises(ValueError, match="no share"):
+        wilson_interval(correct, n)
+
+
+@pytest.mark.parametrize("record", [run_record(), cell_record(run_record(), "fgsm", [True, False])])
+def test_records_survive_their_files(record: RunRecord | EvalRecord) -> None:
+    assert parse_record(type(record), dump_record(record), where="x") == record
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"n": 2', b'"n": "2"'),
+        (b'"n": 2', b'"m": 2'),
+        (b'"n": 2,', b'"n": 2, "extra": 1,'),
+        (b'"time_s": 1.5', b'"time_s": NaN'),
+        (b'"device"', b'"devise"'),
+        (b'"status": "ok"', b'"status": "fine"'),
+    ],
+)
+def test_records_are_read_strictly(old: bytes, new: bytes) -> None:
+    content = dump_record(cell_record(run_record(), "fgsm", [True, False]))
+    assert old in content
+    with pytest.raises(BenchError, match="where-it-lies is not a EvalRecord"):
+        parse_record(EvalRecord, content.replace(old, new, 1), where="where-it-lies")
+
+
+SAMPLES = st.builds(
+    Sample,
+    st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1),
+    st.integers(0, 999),
+    st.integers(0, 999),
+    st.integers(0, 999),
+    st.none() | st.floats(0, 10),
+)
+
+
+@given(st.lists(SAMPLES, max_size=5))
+def test_samples_survive_their_files(samples: list[Sample]) -> None:
+    assert parse_samples(dump_samples(samples), where="x") == samples
+
+
+def test_samples_that_contradict_their_record_are_refused(tmp_path: Path) -> None:
+    store = store_with(tmp_path, {("baseline", 0): {"clean": [True] * 4}})
+    run = run_record(variant="baseline", seed=0)
+    record = cell_record(run, "clean", [True] * 4)
+    store.samples_path(run.run_id, record.cell_id).write_bytes(dump_samples(samples_of([True, True, True, False])))
+    with pytest.raises(BenchError, match="holds 3 correct of 4, its record says 4 of 4"):
+        store.read_samples(record)

@@ -1,0 +1,120 @@
+"""What the documents promise: commands, columns, the wheel, and the cost of asking for help."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.core import vocabulary
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def command_after(marker: str) -> str:
+    found = re.search(rf"<!-- {marker} -->\n```sh\n(.+?)\n```", README, re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_ci_runs_the_commands_of_the_readme() -> None:
+    """.ci/run takes its commands out of the README by these markers, and each is one line."""
+    script = (ROOT / ".ci" / "run").read_text()
+    for marker in re.findall(r"^run_command '(.+)'$", script, re.MULTILINE):
+        assert "\n" not in command_after(marker)
+    assert "run_command 'tests'" in script
+    shown = subprocess.run(["bash", str(ROOT / ".ci" / "run"), "--show"], capture_output=True, text=True, check=True)
+    assert command_after("tests") in shown.stdout
+
+
+def test_the_main_job_is_the_promised_one() -> None:
+    assert command_after("main job").endswith("python -m bench run --models resnet18 --variants baseline,lpc")
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["RESULT_COLUMNS", "LEADERBOARD_COLUMNS", "METRIC_SUFFIXES", "SAMPLE_COLUMNS", "REASONS", "PROTOCOLS"],
+)
+def test_results_readme_explains_every_word(table: str) -> None:
+    """The page and the vocabulary say the same: each word once, in the same order, with the same meaning."""
+    text = (ROOT / "results" / "README.md").read_text()
+    lines = [f"| `{word}` | {meaning} |" for word, meaning in getattr(vocabulary, table).items()]
+    assert "\n".join(lines) + "\n" in text
+
+
+def test_every_command_is_in_the_readme_and_in_the_help() -> None:
+    help_text = subprocess.run(
+        [sys.executable, "-m", "bench", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for command in vocabulary.COMMANDS:
+        assert f"`bench {command}" in README
+        assert re.search(rf"^  {command} ", help_text, re.MULTILINE)
+
+
+def test_help_imports_no_torch() -> None:
+    code = "import sys; from bench.cli import invoke; invoke(['--help']); print(sorted(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    modules = shown.splitlines()[-1]
+    for heavy in ("torch", "numpy", "pandas", "timm", "rich", "pydantic"):
+        assert f"'{heavy}'" not in modules
+
+
+def test_finding_everything_done_imports_no_torch(tmp_path: Path, bench: Callable[..., Any], plugin: Path) -> None:
+    """A second identical run answers from the files: what it imports is what it costs."""
+    arguments = ["run", "--models", "resnet10t", "--attacks", "none", "--epochs", "0", "--limit", "20"]
+    arguments += ["--variants", "baseline", "--results", str(tmp_path)]
+    assert bench(*arguments).code == 0
+    code = (
+        f"import sys; from bench.cli import invoke; code = invoke({arguments!r}); print(code, 'torch' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert shown.stdout.splitlines()[-1] == "0 False"
+    assert "nothing to do" in shown.stderr
+
+
+def test_a_folder_that_hides_a_package_is_named(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "__init__.py").write_text("")
+    found = subprocess.run(
+        [sys.executable, "-m", "bench", "list", "variants"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert found.returncode == 2
+    assert f"{tmp_path / 'models' / '__init__.py'} hides this project's package 'models'" in found.stderr
+
+
+@pytest.mark.slow
+def test_the_built_wheel_works_from_an_empty_folder(tmp_path: Path) -> None:
+    """Installed from its wheel beside the dependencies of this environment, far from the checkout."""
+    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path / "dist"), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    wheel = next((tmp_path / "dist").glob("*.whl"))
+    target = tmp_path / "venv"
+    venv.create(target, with_pip=True)
+    python = target / "bin" / "python"
+    install = [str(python), "-m", "pip", "install", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    site = next(target.glob("lib/python*/site-packages"))
+    here = Path(pytest.__file__).parents[1]
+    (site / "dependencies.pth").write_text(f"{here}\n")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    shown = subprocess.run(
+        [str(target / "bin" / "bench"), "list", "models", "resnet18"],
+        cwd=empty,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.search(r"^resnet18 ", shown.stdout, re.MULTILINE)
+    where = subprocess.run(
+        [str(python), "-c", "import bench, models, attacks; print(bench.__file__, models.__file__, attacks.__file__)"],
+        cwd=empty, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert where.stdout.count(str(site)) == 3

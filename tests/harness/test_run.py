@@ -1,0 +1,280 @@
+"""``bench run`` from end to end on a tiny model: caching, determinism, failures, limits, protocols."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.core.vocabulary import LEADERBOARD_COLUMNS, RESULT_COLUMNS, TIME_COLUMNS
+
+Bench = Callable[..., Any]
+
+
+@pytest.fixture
+def run(bench: Bench, plugin: Path, tmp_path: Path) -> Bench:
+    """``bench run`` of the tiny model on a few digits, into a folder of the test's own."""
+
+    def call(*arguments: object, results: Path = tmp_path / "out") -> Any:
+        defaults = ["--models", "tiny", "--plugin", plugin, "--limit", "60", "--epochs", "2", "--eps", "0.1"]
+        return bench("run", *defaults, "--results", results, *arguments)
+
+    return call
+
+
+def rows(results: Path) -> list[dict[str, str]]:
+    with (results / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_tables_have_their_columns(run: Bench, tmp_path: Path) -> None:
+    outcome = run("--attacks", "fgsm,pgd-5", "--eps", "0.05,0.1")
+    assert outcome.code == 0
+    table = rows(tmp_path / "out")
+    assert list(table[0]) == list(RESULT_COLUMNS)
+    assert len(table) == 2 * (1 + 2 * 2)
+    board = (tmp_path / "out" / "leaderboard.csv").read_text().splitlines()
+    head = board[0].split(",")
+    assert head[: len(LEADERBOARD_COLUMNS)] == list(LEADERBOARD_COLUMNS)
+    assert {"clean", "clean_diff", "fgsm@linf-0.05", "pgd-5@linf-0.1_diff"} <= set(head)
+    assert len(board) == 3
+    assert "| tiny" in outcome.out
+    assert "trained" in outcome.err
+
+
+def test_counts_and_rates_agree_with_the_images(run: Bench, tmp_path: Path) -> None:
+    run("--attacks", "pgd-5")
+    for row in rows(tmp_path / "out"):
+        path = tmp_path / "out" / "runs" / row["run_id"] / "cells" / f"{row['cell_id']}.samples.csv"
+        with path.open() as file:
+            samples = list(csv.DictReader(file))
+        correct = sum(s["adv_pred"] == s["label"] for s in samples)
+        assert len(samples) == int(row["n"]) == 60
+        assert correct == int(row["n_correct"])
+        assert float(row["acc"]) == correct / 60
+        assert float(row["acc_lo"]) < float(row["acc"]) + 1e-12
+        assert float(row["acc_hi"]) > float(row["acc"]) - 1e-12
+        wrong_from_the_start = sum(s["clean_pred"] != s["label"] for s in samples)
+        if row["attack"] == "pgd-5":
+            assert int(row["n_attacked"]) == 60 - wrong_from_the_start
+            assert int(row["n_backwards"]) == 5 * int(row["n_attacked"])
+            broken = [float(s["distance"]) for s in samples if s["distance"] not in ("", "0.0")]
+            assert float(row["max_distance"]) == max(broken) <= 0.1
+        survived = [s for s in samples if s["adv_pred"] == s["label"]]
+        assert all(s["distance"] == "" for s in survived)
+
+
+def test_a_second_run_does_nothing_and_says_so(run: Bench, tmp_path: Path) -> None:
+    first = run("--attacks", "fgsm")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*") if path.is_file()}
+    second = run("--attacks", "fgsm")
+    assert second.code == 0
+    assert "nothing to do: all 4 cells are already there" in second.err
+    assert second.out == first.out
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_one_deleted_cell_is_the_only_one_computed_again(run: Bench, tmp_path: Path) -> None:
+    run("--attacks", "fgsm,pgd-5")
+    cells = sorted((tmp_path / "out" / "runs").glob("*/cells/*.json"))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*") if path.is_file()}
+    victim = next(p for p in cells if json.loads(p.read_text())["spec"]["attack"] is not None)
+    victim.unlink()
+    outcome = run("--attacks", "fgsm,pgd-5")
+    assert "0 trained, 1 of 6 cells computed, 5 already there" in outcome.err
+    changed = {path for path, time in before.items() if path.stat().st_mtime_ns != time}
+    assert changed == {victim, victim.with_name(victim.stem + ".samples.csv")}
+
+
+def test_lost_weights_are_trained_again_and_their_cells_with_them(run: Bench, tmp_path: Path) -> None:
+    run("--attacks", "none")
+    next((tmp_path / "out" / "runs").glob("*/weights.safetensors")).write_bytes(b"damaged")
+    outcome = run("--attacks", "none")
+    assert "1 trained, 1 of 2 cells computed, 1 already there" in outcome.err
+
+
+def test_one_seed_gives_one_result(run: Bench, tmp_path: Path) -> None:
+    """Byte for byte, apart from the columns that say how long and when."""
+    arguments = ("--attacks", "fgsm,pgd-5-r2,autoattack", "--attack-limit", "autoattack=8", "--seeds", "3")
+    for name in ("a", "b"):
+        assert run(*arguments, results=tmp_path / name).code == 0
+    first, second = rows(tmp_path / "a"), rows(tmp_path / "b")
+    for row in (*first, *second):
+        for column in TIME_COLUMNS:
+            row.pop(column)
+    assert first == second
+    assert (tmp_path / "a" / "leaderboard.csv").read_bytes() == (tmp_path / "b" / "leaderboard.csv").read_bytes()
+
+
+def test_another_seed_gives_other_weights(run: Bench, tmp_path: Path) -> None:
+    run("--attacks", "none", "--variants", "baseline", "--seeds", "0,1")
+    first, second = rows(tmp_path / "out")
+    assert first["weights_sha"] != second["weights_sha"]
+    assert first["config_sha"] == second["config_sha"]
+
+
+def test_batch_size_does_not_change_pgd(run: Bench, tmp_path: Path) -> None:
+    for size in ("7", "60"):
+        run("--attacks", "pgd-5", "--batch-size", size, results=tmp_path / size)
+    counts = [[row["n_correct"] for row in rows(tmp_path / size)] for size in ("7", "60")]
+    assert counts[0] == counts[1]
+
+
+def test_the_smaller_set_is_part_of_the_larger(run: Bench, tmp_path: Path) -> None:
+    run("--attacks", "fgsm,pgd-5", "--attack-limit", "pgd-5=20", "--variants", "baseline")
+    ids = {}
+    for row in rows(tmp_path / "out"):
+        path = tmp_path / "out" / "runs" / row["run_id"] / "cells" / f"{row['cell_id']}.samples.csv"
+        with path.open() as file:
+            ids[row["attack"]] = [(s["sample_id"], s["label"]) for s in csv.DictReader(file)]
+    assert len(ids["pgd-5"]) == 20
+    assert set(ids["pgd-5"]) < set(ids["fgsm"])
+    labels = [label for _, label in ids["pgd-5"]]
+    assert {labels.count(label) for label in labels} == {2}
+
+
+def test_prefiltered_attacks_only_what_is_standing(run: Bench, tmp_path: Path) -> None:
+    arguments = (
+        "--attacks",
+        "pgd-5,autoattack",
+        "--attack-limit",
+        "autoattack=30",
+        "--variants",
+        "lpc",
+        "--eps",
+        "0.05",
+    )
+    run(*arguments, results=tmp_path / "standard")
+    run(*arguments, "--protocol", "prefiltered", results=tmp_path / "prefiltered")
+    standard = next(r for r in rows(tmp_path / "standard") if r["attack"] == "autoattack")
+    prefiltered = next(r for r in rows(tmp_path / "prefiltered") if r["attack"] == "autoattack")
+    assert (standard["protocol"], prefiltered["protocol"]) == ("standard", "prefiltered")
+    assert int(prefiltered["n_attacked"]) < int(standard["n_attacked"])
+    assert int(prefiltered["n_correct"]) <= int(standard["n_correct"])
+    assert prefiltered["n"] == standard["n"] == "30"
+
+
+FAILURES = {
+    "crash": ("attack_error", "ValueError: the attack is broken"),
+    "too-far": ("budget_violation", "beyond eps"),
+    "outside": ("budget_violation", "outside [0, 1]"),
+    "not-a-number": ("nan_input", "NaN"),
+    "misshapen": ("wrong_shape", "returned"),
+}
+
+
+@pytest.mark.parametrize("attack", FAILURES)
+def test_a_failed_attack_is_never_robustness(run: Bench, tmp_path: Path, attack: str) -> None:
+    """The cell has its reason and no accuracy, the others go on, the row has no rank, and the exit code is 3."""
+    reason, message = FAILURES[attack]
+    outcome = run("--attacks", f"{attack},fgsm", "--variants", "baseline")
+    assert outcome.code == 3
+    table = {row["attack"]: row for row in rows(tmp_path / "out")}
+    assert (table[attack]["status"], table[attack]["reason"], table[attack]["acc"]) == ("failed", reason, "")
+    assert table[attack]["n_correct"] == ""
+    assert message in table[attack]["notes"]
+    assert table["fgsm"]["status"] == table["clean"]["status"] == "ok"
+    assert "failed" in outcome.out
+    with (tmp_path / "out" / "leaderboard.csv").open() as file:
+        board = next(csv.DictReader(file))
+    assert (board["rank"], board["status"], board[f"{attack}@linf-0.1"]) == ("", "1 not ok", "")
+
+
+def test_a_failed_cell_is_tried_again(run: Bench) -> None:
+    run("--attacks", "crash", "--variants", "baseline")
+    outcome = run("--attacks", "crash", "--variants", "baseline")
+    assert outcome.code == 3
+    assert "0 trained, 0 of 2 cells computed, 1 already there" in outcome.err
+
+
+def test_a_nan_loss_fails_its_run_and_no_other(run: Bench, tmp_path: Path) -> None:
+    outcome = run("--variants", "exploding,baseline", "--attacks", "fgsm")
+    assert outcome.code == 3
+    table = rows(tmp_path / "out")
+    assert {(r["variant"], r["status"], r["reason"]) for r in table} == {
+        ("exploding", "skipped", "training_failed"),
+        ("baseline", "ok", ""),
+    }
+    assert "nan_loss" in outcome.err
+
+
+def test_memory_that_runs_out_halves_the_batch(run: Bench, tmp_path: Path) -> None:
+    assert run("--attacks", "hungry", "--variants", "baseline").code == 0
+    row = next(r for r in rows(tmp_path / "out") if r["attack"] == "hungry")
+    assert (row["status"], row["batch_size"]) == ("ok", "16")
+
+
+def test_memory_that_runs_out_fails_a_batch_size_that_was_asked_for(run: Bench, tmp_path: Path) -> None:
+    assert run("--attacks", "hungry", "--variants", "baseline", "--batch-size", "32").code == 3
+    row = next(r for r in rows(tmp_path / "out") if r["attack"] == "hungry")
+    assert row["reason"] == "out_of_memory"
+
+
+def test_a_dry_run_writes_no_result_and_tells_what_is_cached(run: Bench, tmp_path: Path) -> None:
+    outcome = run("--attacks", "fgsm", "--dry-run")
+    assert "4 of 4 cells to do" in outcome.out
+    assert not (tmp_path / "out" / "runs").exists()
+    run("--attacks", "fgsm")
+    outcome = run("--attacks", "fgsm,pgd-5", "--dry-run", "--json")
+    states = [cell["state"] for cell in outcome.json["cells"]]
+    assert (states.count("cached"), states.count("to do")) == (4, 2)
+
+
+def test_json_is_all_there_is_on_stdout(run: Bench) -> None:
+    content = run("--attacks", "fgsm", "--json").json
+    assert content["evaluated"] == 4
+    assert [row["variant"] for row in content["leaderboard"]] != []
+
+
+def test_config_files_give_way_to_the_command_line(bench: Bench, plugin: Path, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(
+        f'models = ["tiny"]\nplugin = ["{plugin}"]\nlimit = 60\nepochs = 1\neps = ["0.1"]\nattacks = "fgsm"\n'
+        'variants = ["lpc"]\ntrain-limit = 40\n'
+    )
+    out = tmp_path / "out"
+    assert bench("run", "--config", config, "--variants", "baseline", "--results", out).code == 0
+    table = rows(out)
+    assert {row["variant"] for row in table} == {"baseline"}
+    assert {row["n_train"] for row in table} == {"40"}
+    assert {row["attack"] for row in table} == {"clean", "fgsm"}
+
+
+def test_show_finds_a_run_by_prefix_and_by_name(run: Bench, bench: Bench, tmp_path: Path) -> None:
+    run("--attacks", "fgsm", "--seeds", "0,1")
+    out = tmp_path / "out"
+    run_id = next(row["run_id"] for row in rows(out) if (row["variant"], row["seed"]) == ("lpc", "1"))
+    by_name = bench("show", "tiny:lpc:1", "--results", out)
+    assert by_name.code == 0
+    assert by_name.out == bench("show", run_id[:5], "--results", out).out
+    assert bench("show", "tiny:lpc:1", "--results", out, "--json").json["run"]["run_id"] == run_id
+    several = bench("show", "tiny:lpc", "--results", out)
+    assert (several.code, "means 2 runs" in several.err) == (2, True)
+    assert "no run 'zzz'" in bench("show", "zzz", "--results", out).err
+
+
+def test_the_board_is_rebuilt_from_the_cells_alone(run: Bench, bench: Bench, tmp_path: Path) -> None:
+    run("--attacks", "fgsm")
+    out = tmp_path / "out"
+    before = {name: (out / name).read_bytes() for name in ("results.csv", "leaderboard.csv")}
+    for name in before:
+        (out / name).unlink()
+    assert bench("leaderboard", "--results", out).code == 0
+    assert before == {name: (out / name).read_bytes() for name in before}
+    bench("leaderboard", "--results", out, "--intervals")
+    assert "clean_lo" in (out / "leaderboard.csv").read_text().splitlines()[0]
+
+
+def test_differences_are_to_the_baseline_of_the_same_recipe(run: Bench, tmp_path: Path) -> None:
+    run("--attacks", "fgsm", "--seeds", "0,1")
+    run("--attacks", "fgsm", "--epochs", "1", "--variants", "lpc")
+    with (tmp_path / "out" / "leaderboard.csv").open() as file:
+        board = {(row["variant"], row["epochs"]): row for row in csv.DictReader(file)}
+    ours, baseline = board["lpc", "2"], board["baseline", "2"]
+    assert float(ours["clean_diff"]) == pytest.approx(float(ours["clean"]) - float(baseline["clean"]), abs=0.011)
+    assert board["lpc", "1"]["clean_diff"] == ""
+    assert ours["seeds"] == "2"

@@ -1,0 +1,32 @@
+"""A head on a backbone of every timm family: with and without the penultimate layer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from families import FAMILY_MODELS
+
+from bench.core.specs import ModelSpec
+from models.build import build_classifier
+from models.sizes import find_fit
+from models.variants import VARIANTS
+
+# A head sees flat features only, so one light architecture for every width that families differ in is enough.
+LIGHT = sorted({name for name in FAMILY_MODELS.values() if getattr(find_fit(name, 8, "native"), "img_size", 999) <= 16})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["baseline", "lpc"])
+@pytest.mark.parametrize("name", LIGHT)
+def test_logits_and_gradients(name: str, variant: str) -> None:
+    spec = VARIANTS.get(variant).spec
+    built = build_classifier(
+        ModelSpec(name=name), spec, image_size=8, num_classes=5, mean=(0.5,) * 3, std=(0.5,) * 3, seed=0
+    )
+    images = torch.rand(2, 3, 8, 8, requires_grad=True)
+    logits = built.classifier.eval().requires_grad_(False)(images)
+    assert logits.shape == (2, 5)
+    assert built.classifier.output.in_features == built.latent_dim == (spec.latent_dim or built.latent_dim)
+    logits.logsumexp(1).sum().backward()
+    assert images.grad is not None
+    assert images.grad.isfinite().all()
