@@ -51,8 +51,8 @@ def evaluate(
 ) -> pd.DataFrame:
     """Attack ``model`` and return its rows of results.csv.
 
-    ``model`` maps images (N, 3, S, S), float32 in [0, 1], to logits (N, K); normalisation is its own business. It is put
-    into evaluation mode for the time and gets its mode and its gradients back. ``dataset`` is a name or a
+    ``model`` maps images (N, 3, S, S), float32 in [0, 1], to logits (N, K); normalisation is its own business. It is
+    in evaluation mode for the time, and gets its mode and its gradients back. ``dataset`` is a name or a
     :class:`~bench.data.Dataset`; ``eps`` defaults to the data set's own. With ``results`` the cells are kept there, and
     ``bench leaderboard`` shows them; finished ones are not computed again. Raises BenchError for bad input.
     """

@@ -14,7 +14,7 @@ from bench.core.specs import Norm
 
 RELATIVE_TOLERANCE = 1e-4
 ABSOLUTE_TOLERANCE = 1e-6
-ROUNDING = 1e-6  # room for float32 in an l2 ball, as a share of its radius
+HALF_ULP = 2.0**-25  # largest rounding error of a float32 in [0, 1]
 
 
 def predict(model: nn.Module, inputs: Tensor) -> Tensor:
@@ -71,10 +71,10 @@ def _moved_inside(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) 
         low, high = _rounded(center - eps, up=True), _rounded(center + eps, up=False)
         return adversarials.clamp(low, high)
     delta = adversarials.double() - center
-    length = torch.linalg.vector_norm(delta.flatten(1), dim=1).clamp_min(1e-30)
-    shrunk = delta * (eps * (1 - ROUNDING) / length).clamp_max(1).view(-1, 1, 1, 1)
-    inside: Tensor = (center + shrunk).to(inputs.dtype)
-    return inside
+    length = distances(inputs, adversarials, norm).view(-1, 1, 1, 1)
+    radius = max(eps - HALF_ULP * delta[0].numel() ** 0.5, 0.0)  # rounding back to float32 adds at most the difference
+    shrunk = (center + delta * (radius / length.clamp_min(1e-30))).to(inputs.dtype)
+    return torch.where(length <= eps, adversarials, shrunk)
 
 
 def _rounded(values: Tensor, *, up: bool) -> Tensor:

@@ -41,9 +41,14 @@ def run_record(variant: str = "baseline", seed: int = 0) -> RunRecord:
 def cell_record(run: RunRecord, attack: str, correct: list[bool]) -> EvalRecord:
     """An ok cell; its images are called 0, 1, 2 …"""
     spec = EvalSpec(
-        run_id=run.run_id, data_sha="d",
-        attack=None if attack == "clean" else AttackSpec(name=attack, norm="linf", eps=0.1), protocol="standard", limit=None, batch_size=8, seed=run.seed,
-    )  # fmt: skip
+        run_id=run.run_id,
+        data_sha="d",
+        attack=None if attack == "clean" else AttackSpec(name=attack, norm="linf", eps=0.1),
+        protocol="standard",
+        limit=None,
+        batch_size=8,
+        seed=run.seed,
+    )
     return EvalRecord(
         cell_id=spec.cell_id, spec=spec, status="ok", reason="", message="", n=len(correct), n_test=10,
         n_attacked=len(correct), n_correct=sum(correct), max_distance=None, n_forwards=1, n_backwards=1, batch_size=8,

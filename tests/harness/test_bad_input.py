@@ -42,11 +42,12 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), MISTAKES, ids=lambda value: " ".join(value) if value else "")
+@pytest.mark.parametrize(("arguments", "sentence"), MISTAKES, ids=[" ".join(m[0]) for m in MISTAKES])
 def test_one_sentence_and_exit_2(
     bench: Bench, plugin: Path, tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
-    outcome = bench("run", "--models", "tiny", "--plugin", plugin, "--results", tmp_path / "out", *arguments)
+    models = [] if "--models" in arguments else ["--models", "tiny"]
+    outcome = bench("run", *models, "--plugin", plugin, "--results", tmp_path / "out", *arguments)
     assert outcome.code == 2
     assert sentence in outcome.err
     assert "Traceback" not in outcome.err
