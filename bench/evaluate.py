@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import logging
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +21,7 @@ from bench.data.tensors import Images
 from bench.environment import describe
 from bench.passes import CountingModel
 from bench.progress import Progress, Stage
+from bench.remarks import remarks
 from bench.samples import Sample
 from bench.verify import distances, predict, verified
 from bench.workshop import failures_as
@@ -192,8 +191,9 @@ def _run_attack(
     if context.entry.batches_itself:
         attack = replace(attack, params={**attack.params, "batch_size": tally.batch_size})
     rng = SampleRng(spec.seed, attack.name, [context.images.ids[i] for i in indices.tolist()], context.device)
-    with _remarks(tally), _untouched_generators(context.device):
+    with remarks() as heard, _untouched_generators(context.device):
         adversarials = function(counting, inputs.clone(), labels.to(context.device), spec=attack, rng=rng)
+    tally.remarks = tuple(dict.fromkeys((*tally.remarks, *heard)))
     tally.forwards += counting.forwards
     tally.backwards += counting.backwards
     return adversarials
@@ -203,30 +203,6 @@ def _run_attack(
 def _untouched_generators(device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
-
-
-class _WarningList(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.texts: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(f"{record.name}: {record.getMessage()}")
-
-
-@contextmanager
-def _remarks(tally: _Tally) -> Iterator[None]:
-    """Keep what a library warns of: AutoAttack's own sanity checks only ever reach its log."""
-    handler, root = _WarningList(), logging.getLogger()
-    root.addHandler(handler)
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            yield
-    finally:
-        root.removeHandler(handler)
-    texts = handler.texts + [f"{w.category.__name__}: {w.message}" for w in caught]
-    tally.remarks = tuple(dict.fromkeys([*tally.remarks, *texts]))
 
 
 def _record(

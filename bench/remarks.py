@@ -1,0 +1,32 @@
+"""What foreign code warns of, kept for the row: AutoAttack's own sanity checks only ever reach its log."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class _Listener(logging.Handler):
+    def __init__(self, heard: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.heard = heard
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.append(f"{record.name}: {record.getMessage()}")
+
+
+@contextmanager
+def remarks() -> Iterator[list[str]]:
+    """A list that fills with log records of WARNING and above; complete, with Python warnings, after the block."""
+    heard: list[str] = []
+    listener, root = _Listener(heard), logging.getLogger()
+    root.addHandler(listener)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield heard
+    finally:
+        root.removeHandler(listener)
+    heard.extend(f"{warning.category.__name__}: {warning.message}" for warning in caught)
