@@ -171,3 +171,12 @@ def test_samples_that_contradict_their_record_are_refused(tmp_path: Path) -> Non
     store.samples_path(run.run_id, record.cell_id).write_bytes(dump_samples(samples_of([True, True, True, False])))
     with pytest.raises(BenchError, match="holds 3 correct of 4, its record says 4 of 4"):
         store.read_samples(record)
+
+
+def test_a_failed_cell_is_no_answer_even_where_images_of_an_earlier_one_lie(tmp_path: Path) -> None:
+    store = store_with(tmp_path, {("baseline", 0): {"clean": [True] * 4}})
+    run = run_record(variant="baseline", seed=0)
+    record = cell_record(run, "clean", [True] * 4)
+    assert store.finished_cell(run.run_id, record.cell_id) == record
+    store.write_cell(dataclasses.replace(record, status="failed", reason="attack_error", n_correct=None), None)
+    assert store.finished_cell(run.run_id, record.cell_id) is None
