@@ -52,8 +52,8 @@ def notes(params: Mapping[str, Scalar], num_classes: int) -> tuple[str, ...]:
 def cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
     """Passes of an image that survives every stage, and of one that the first stage breaks.
 
-    APGD: one pass to start and one an iteration. FAB: per iteration one gradient pass (for each target, or of all
-    K − 1 class differences) and up to 4 forwards (iterate, 3 of the final search included on average).
+    APGD: one pass to start and one an iteration. FAB: two forwards an iteration, and one backward for a target or K for
+    the untargeted form, which differentiates every logit. Square: one forward a query.
     """
     version = str(params["version"])
     targets, draws = target_count(num_classes), 20 if version == "rand" else 1
@@ -63,7 +63,7 @@ def cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
         "apgd-ce": (apgd * restarts, apgd * restarts),
         "apgd-dlr": (apgd * restarts, apgd * restarts),
         "apgd-t": (apgd * targets, apgd * targets),
-        "fab": (ITERATIONS * 2 * restarts, ITERATIONS * (num_classes - 1) * restarts),
+        "fab": (ITERATIONS * 2 * restarts, ITERATIONS * num_classes * restarts),
         "fab-t": (ITERATIONS * 2 * targets, ITERATIONS * targets),
         "square": (SQUARE_QUERIES, 0),
     }

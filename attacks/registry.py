@@ -70,13 +70,16 @@ class ResolvedAttack(NamedTuple):
     name: str
     entry: AttackEntry
     params: Mapping[str, Scalar]
+    origin: str  # who registered it
 
-    def spec(self, norm: Norm, eps: float, *, batch_size: int) -> AttackSpec:
+    def spec(self, norm: Norm, eps: float, *, batch_size: int, code_sha: str = "") -> AttackSpec:
         """The attack at one budget. Raises BenchError for a norm that the attack does not have."""
         if norm not in self.entry.norms:
             raise BenchError(f"attack {self.name!r} has no {norm} form; it has {' and '.join(self.entry.norms)}.")
         params = {**self.params, "batch_size": batch_size} if self.entry.batches_itself else dict(self.params)
-        return AttackSpec(name=self.name, norm=norm, eps=eps, version=self.entry.version, params=params)
+        return AttackSpec(
+            name=self.name, norm=norm, eps=eps, version=self.entry.version, params=params, code_sha=code_sha
+        )
 
     def costly(self, num_classes: int) -> bool:
         return self.entry.cost(self.params, num_classes).forwards >= COSTLY_FORWARDS
@@ -89,7 +92,7 @@ def resolve(name: str) -> ResolvedAttack:
     ('pgd-20', {'steps': 50, 'restarts': 5})
     """
     if name in ATTACKS:
-        return _resolved(ATTACKS.get(name), name, {})
+        return _resolved(name, {})
     for family in ATTACKS:
         entry = ATTACKS.get(family)
         match = re.fullmatch(re.escape(family) + entry.grammar, name) if entry.grammar else None
@@ -99,7 +102,7 @@ def resolve(name: str) -> ResolvedAttack:
                 raise BenchError(
                     f"attack {name!r}: {' and '.join(k for k in given if not given[k])} must be at least 1."
                 )
-            return _resolved(entry, family, given)
+            return _resolved(family, given)
     known = [*ATTACKS, *(resolve(family).name for family in ATTACKS)]
     raise unknown_name("attack", name, sorted(set(known)), hint="See 'bench list attacks'.")
 
@@ -111,9 +114,10 @@ def resolve_all(patterns: list[str]) -> list[ResolvedAttack]:
     return list(resolved.values())
 
 
-def _resolved(entry: AttackEntry, family: str, given: Mapping[str, Scalar]) -> ResolvedAttack:
+def _resolved(family: str, given: Mapping[str, Scalar]) -> ResolvedAttack:
+    entry = ATTACKS.get(family)
     params = {**entry.params, **given}
-    return ResolvedAttack(entry.spell(params) if entry.spell else family, entry, params)
+    return ResolvedAttack(entry.spell(params) if entry.spell else family, entry, params, ATTACKS.origin(family))
 
 
 def load_function(entry: AttackEntry) -> Attack:

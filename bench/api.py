@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from attacks import resolve_all
+from attacks import resolve, resolve_all
 from bench.cells import Subject, work_off
 from bench.core.epsilon import format_eps, parse_eps
 from bench.core.specs import ID_LENGTH, DataSpec, Norm, Recipe, RunRecord, fingerprint
@@ -24,11 +24,15 @@ from bench.data import DATASETS, DataRequest, Dataset, load_dataset
 from bench.environment import choose_device, describe
 from bench.leaderboard import rebuild
 from bench.pending import Tally
-from bench.plan import DEFAULT_BATCH, Request, plan_cells
+from bench.plan import DEFAULT_BATCH, Request, check_request, plan_cells
+from bench.plugin import plugin_sha
 from bench.progress import Progress
 from bench.results import results_table
 from bench.store import Store
+from bench.train import freeze
 from bench.workshop import Workshop
+
+PROBE_IMAGES = 16
 
 
 def evaluate(
@@ -59,6 +63,7 @@ def evaluate(
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset, DataRequest(data_dir, image_size))
     known = DATASETS.get(data.name) if data.name in DATASETS else None
     texts = [e if isinstance(e, str) else format_eps(e) for e in eps] or list(known.eps[norm] if known else ())
+    default_limit = known.limit if known else None
     request = Request(
         models=(),
         variants={},
@@ -72,11 +77,13 @@ def evaluate(
         test_sha=data.test.sha,
         test_size=len(data.test),
         recipe=Recipe(epochs=0),
-        limit=limit,
+        limit=default_limit if limit is None else limit,
         costly_limit=known.costly_limit if known else None,
-        attack_limits=attack_limit or {},
+        attack_limits={resolve(attack).name: n for attack, n in (attack_limit or {}).items()},
         batch_size=batch_size or DEFAULT_BATCH,
+        plugin_sha=plugin_sha(),
     )
+    check_request(request)
     with tempfile.TemporaryDirectory() as temporary:
         workshop = Workshop(
             dataset=data,
@@ -89,17 +96,19 @@ def evaluate(
 
 
 def _evaluate(model: nn.Module, name: str, seed: int, request: Request, workshop: Workshop) -> pd.DataFrame:
-    run = _external_run(model, name, seed, workshop)
-    workshop.store.write_run(run, None)
-    cells = plan_cells(request, run.run_id, seed)
-    todo = [cell for cell in cells if workshop.store.finished_cell(cell.run_id, cell.cell_id) is None]
-    training, needed = model.training, [p.requires_grad for p in model.parameters()]
+    modes, needed = [(m, m.training) for m in model.modules()], [(p, p.requires_grad) for p in model.parameters()]
+    trainable = sum(p.numel() for p, flag in needed if flag)
     try:
-        subject = Subject(name, model.to(workshop.device).eval().requires_grad_(False), request.data.num_classes)
-        work_off(todo, subject, workshop, Tally())
+        freeze(model.to(workshop.device))
+        run = _external_run(model, name, seed, trainable, workshop)
+        workshop.store.write_run(run, None)
+        cells = plan_cells(request, run.run_id, seed)
+        todo = [cell for cell in cells if workshop.store.finished_cell(cell.run_id, cell.cell_id) is None]
+        work_off(todo, Subject(name, model, run.weights_sha, request.data.num_classes), workshop, Tally())
     finally:
-        model.train(training)
-        for parameter, flag in zip(model.parameters(), needed, strict=True):
+        for module, mode in modes:
+            module.training = mode
+        for parameter, flag in needed:
             parameter.requires_grad_(flag)
     rebuild(workshop.store)
     wanted = {cell.cell_id for cell in cells}
@@ -115,14 +124,24 @@ def weights_sha(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _external_run(model: nn.Module, name: str, seed: int, workshop: Workshop) -> RunRecord:
-    """A record for a model of unknown training: its identity is its name, its structure and its weights."""
+def _behaviour(model: nn.Module, workshop: Workshop) -> str:
+    """A hash of the logits of a few test images: what weights and structure do not tell of a module."""
+    images = workshop.images("test", PROBE_IMAGES)
+    with torch.no_grad():
+        try:
+            logits = model(images.inputs(torch.arange(len(images)), workshop.device))
+            shown = [[f"{value:.3g}" for value in row] for row in logits.double().tolist()]
+        except Exception:  # noqa: BLE001 - a foreign model; its cells will say what is wrong with it
+            return "none"
+    return fingerprint(shown)
+
+
+def _external_run(model: nn.Module, name: str, seed: int, trainable: int, workshop: Workshop) -> RunRecord:
+    """A record for a model of unknown training: its identity is its name, structure, weights and behaviour."""
     data, sha = workshop.dataset, weights_sha(model)
-    identity = fingerprint({"name": name, "weights": sha, "structure": repr(model), "dataset": data.test.sha})[
-        :ID_LENGTH
-    ]
+    config = {"name": name, "weights": sha, "structure": repr(model), "behaviour": _behaviour(model, workshop)}
     return RunRecord(
-        run_id=identity,
+        run_id=fingerprint({**config, "seed": seed})[:ID_LENGTH],
         dataset=data.name,
         model=name,
         variant="external",
@@ -131,20 +150,20 @@ def _external_run(model: nn.Module, name: str, seed: int, workshop: Workshop) ->
         status="ok",
         reason="",
         message="",
-        config_sha=identity,
+        config_sha=fingerprint(config)[:ID_LENGTH],
         train_sha="",
         weights_sha=sha,
-        n_train=0,
-        epochs=0,
-        img_size=data.image_size,
+        n_train=None,
+        epochs=None,
+        img_size=None,
         native_size=data.image_size,
         stem="",
-        latent_dim=0,
-        param_count=sum(p.numel() for p in model.parameters()),
-        gamma=0.0,
+        latent_dim=None,
+        param_count=trainable,
+        gamma=None,
         train_loss=None,
         train_accuracy=None,
-        time_s=0.0,
+        time_s=None,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         environment=describe(workshop.device),
     )

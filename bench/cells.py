@@ -24,6 +24,7 @@ class Subject:
 
     name: str  # what the user calls it
     model: nn.Module
+    weights_sha: str
     num_classes: int
 
 
@@ -45,15 +46,17 @@ def work_off(cells: Sequence[EvalSpec], subject: Subject, workshop: Workshop, ta
 def skip(cells: Sequence[EvalSpec], reason: str, message: str, workshop: Workshop) -> None:
     """Record cells that could not be tried."""
     for spec in cells:
-        workshop.store.write_cell(_skipped(spec, workshop, reason, message), None)
+        workshop.store.write_cell(_skipped(spec, workshop, "", reason, message), None)
 
 
 def _evaluate(spec: EvalSpec, subject: Subject, workshop: Workshop) -> tuple[EvalRecord, list[Sample] | None]:
     broken = _filtering_outcomes(spec, workshop.store)
     if broken is None:
-        return _skipped(spec, workshop, "prerequisite_failed", "a filtering attack has no result."), None
+        reason = "a filtering attack has no result."
+        return _skipped(spec, workshop, subject.weights_sha, "prerequisite_failed", reason), None
     context = CellContext(
         model=subject.model,
+        weights_sha=subject.weights_sha,
         images=workshop.images("test", spec.limit),
         n_test=len(workshop.dataset.test),
         official=workshop.dataset.official,
@@ -86,16 +89,16 @@ def _samples(context: CellContext, outcomes: Outcomes) -> list[Sample]:
     return [Sample(name, y, clean, adv, None if d != d else d) for name, y, clean, adv, d in rows]
 
 
-def _skipped(spec: EvalSpec, workshop: Workshop, reason: str, message: str) -> EvalRecord:
-    n_test = len(workshop.dataset.test)
+def _skipped(spec: EvalSpec, workshop: Workshop, weights_sha: str, reason: str, message: str) -> EvalRecord:
     return EvalRecord(
         cell_id=spec.cell_id,
         spec=spec,
+        weights_sha=weights_sha,
         status="skipped",
         reason=reason,
         message=message,
-        n=spec.limit or n_test,
-        n_test=n_test,
+        n=0,
+        n_test=len(workshop.dataset.test),
         n_attacked=0,
         n_correct=None,
         max_distance=None,
@@ -109,6 +112,5 @@ def _skipped(spec: EvalSpec, workshop: Workshop, reason: str, message: str) -> E
         backend="",
         backend_version="",
         notes=(),
-        flags=(),
         environment=describe(workshop.device),
     )

@@ -77,7 +77,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="machine-read
 def cli() -> None:
     """Decide whether a training-time idea makes image classifiers really robust.
 
-    Exit codes: 0 done, 1 a gate failed, 2 usage or input error, 3 some cells failed.
+    Exit codes: 0 done, 2 usage or input error, 3 some cells failed.
     """
 
 

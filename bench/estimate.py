@@ -24,7 +24,8 @@ class Rates(NamedTuple):
     """Seconds an image."""
 
     forward: float
-    backward: float
+    backward: float  # to the image, weights frozen
+    training: float  # forward and backward to image and weights
 
 
 def estimate(
@@ -40,8 +41,8 @@ def estimate(
         key = f"{run.train.model}{run.train.variant_spec}"
         rates = known[key] if key in known else known.setdefault(key, measure(run.train, workshop))
         training = 0.0
-        if len(todo) == len(run.cells):
-            training = _training_passes(run.train, workshop) * (rates.forward + rates.backward)
+        if workshop.force or workshop.store.finished_run(run.train.run_id) is None:
+            training = _training_passes(run.train, workshop) * rates.training
         costs = [(_cost(cell, run.train.data.num_classes), cell.limit or len(workshop.dataset.test)) for cell in todo]
         least += training + sum(
             n * (c.least_forwards * rates.forward + c.least_backwards * rates.backward) for c, n in costs
@@ -52,11 +53,13 @@ def estimate(
 
 def measure(spec: TrainSpec, workshop: Workshop) -> Rates:
     """The fastest of a few timed batches; the first ones of a process also pay for warming up."""
-    model = freeze(build_run(spec, workshop).classifier)
+    model = build_run(spec, workshop).classifier
     side = spec.data.image_size
     inputs = torch.rand(PROBE_BATCH, 3, side, side, device=workshop.device)
+    training = min(_seconds(model, inputs, gradient=True) for _ in range(PROBES))
+    freeze(model)
     forward, both = (min(_seconds(model, inputs, gradient) for _ in range(PROBES)) for gradient in (False, True))
-    return Rates(forward / PROBE_BATCH, max(both - forward, 0.0) / PROBE_BATCH)
+    return Rates(forward / PROBE_BATCH, max(both - forward, 0.0) / PROBE_BATCH, training / PROBE_BATCH)
 
 
 def _seconds(model: nn.Module, inputs: Tensor, gradient: bool) -> float:

@@ -51,6 +51,7 @@ class CellContext:
     """What a cell needs beside its spec."""
 
     model: nn.Module  # frozen, on ``device``
+    weights_sha: str
     images: Images
     n_test: int
     official: bool
@@ -95,6 +96,7 @@ def _with_smaller_batches(spec: EvalSpec, context: CellContext, progress: Progre
             if failure.reason != "out_of_memory" or not context.auto_batch or smaller < SMALLEST_BATCH:
                 raise
             tally.batch_size = smaller
+            tally.forwards = tally.backwards = 0  # the attempt that counts is the next one
             progress.line(f"  out of memory; trying again with batches of {smaller}")
             gc.collect()
             if context.device.type == "cuda":
@@ -118,7 +120,8 @@ def _clean(context: CellContext, batch_size: int) -> Outcomes:
     with failures_as("model_error"):
         parts = []
         for indices in torch.arange(len(context.images)).split(batch_size):
-            parts.append(predict(context.model, context.images.inputs(indices, context.device)).cpu())
+            inputs = context.images.inputs(indices, context.device)
+            parts.append(predict(context.model, inputs, context.num_classes).cpu())
     return Outcomes.unattacked(torch.cat(parts), context.images.labels)
 
 
@@ -166,7 +169,7 @@ def _attack_batch(
         adversarials = _run_attack(spec, attack, context, indices, inputs, labels, stage, tally)
         inside = verified(inputs, adversarials, attack.norm, attack.eps)
     with failures_as("model_error"):
-        parts = [predict(context.model, part).cpu() for part in inside.split(tally.batch_size)]
+        parts = [predict(context.model, part, context.num_classes).cpu() for part in inside.split(tally.batch_size)]
     predicted = torch.cat(parts)
     broken = predicted != labels
     outcomes.adv_pred[indices] = predicted
@@ -219,6 +222,7 @@ def _record(
     return EvalRecord(
         cell_id=spec.cell_id,
         spec=spec,
+        weights_sha=context.weights_sha,
         status="failed" if failure else "ok",
         reason=failure.reason if failure else "",
         message=failure.message if failure else "",
@@ -237,6 +241,5 @@ def _record(
         backend=entry.backend if entry else CLEAN,
         backend_version=backend_version(entry) if entry else "",
         notes=(*departures, *tally.remarks),
-        flags=(),
         environment=describe(context.device),
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from attacks.builtin import ORIGIN as BUILTIN_ATTACKS
 from attacks.registry import ResolvedAttack
 from bench.core.errors import BenchError
 from bench.core.specs import DataSpec, EvalSpec, ModelSpec, Norm, Recipe, TrainSpec, VariantSpec
+from bench.core.vocabulary import STANDARD
 
 DEFAULT_BATCH = 128
 FILTERING_ATTACKS = ("fgsm", "pgd")
@@ -31,7 +33,8 @@ class Request:
     costly_limit: int | None = None
     attack_limits: Mapping[str, int] = field(default_factory=dict)
     batch_size: int = DEFAULT_BATCH
-    protocol: str = "standard"
+    protocol: str = STANDARD
+    plugin_sha: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,10 @@ class RunPlan:
 
 def make_plan(request: Request) -> tuple[RunPlan, ...]:
     """Every (model × variant × seed), in that order. Raises BenchError for an impossible combination."""
-    _check(request)
+    check_request(request)
+    for name in ("models", "variants", "seeds"):
+        if not getattr(request, name):
+            raise BenchError(f"nothing to do: no {name} given.")
     return tuple(
         _run_plan(request, model, variant, seed)
         for model in request.models
@@ -53,10 +59,8 @@ def make_plan(request: Request) -> tuple[RunPlan, ...]:
     )
 
 
-def _check(request: Request) -> None:
-    for name in ("models", "variants", "seeds"):
-        if not getattr(request, name):
-            raise BenchError(f"nothing to do: no {name} given.")
+def check_request(request: Request) -> None:
+    """Raises BenchError for attacks without a budget and for limits of attacks that are not asked for."""
     if request.attacks and not request.eps:
         raise BenchError("no eps given for the attacks; use --eps, for example --eps 8/255.")
     unknown = set(request.attack_limits) - {attack.name for attack in request.attacks}
@@ -83,7 +87,7 @@ def plan_cells(request: Request, run_id: str, seed: int) -> tuple[EvalSpec, ...]
         run_id=run_id,
         data_sha=request.test_sha,
         attack=None,
-        protocol="standard",
+        protocol=STANDARD,
         limit=_effective(request.limit, request.test_size),
         batch_size=request.batch_size,
         seed=seed,
@@ -102,7 +106,12 @@ def _attack_cell(
 ) -> EvalSpec:
     cell = replace(
         clean,
-        attack=attack.spec(request.norm, eps, batch_size=request.batch_size),
+        attack=attack.spec(
+            request.norm,
+            eps,
+            batch_size=request.batch_size,
+            code_sha="" if attack.origin == BUILTIN_ATTACKS else request.plugin_sha,
+        ),
         limit=_attack_limit(request, attack),
     )
     if request.protocol == "prefiltered" and attack.costly(request.data.num_classes):

@@ -10,6 +10,13 @@ from pathlib import Path
 
 from bench.core.errors import BenchError
 
+_LOADED: dict[Path, str] = {}
+
+
+def plugin_sha() -> str:
+    """A hash of the content of every plug-in that was loaded; part of the identity of whatever they registered."""
+    return hashlib.sha256("".join(sorted(_LOADED.values())).encode()).hexdigest()[:16]
+
 
 def load_plugins(paths: Iterable[Path]) -> None:
     """Run each file once. Raises BenchError for a missing file, or naming the file and its error."""
@@ -26,6 +33,7 @@ def _load(path: Path) -> None:
         raise BenchError(f"plugin {path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    _LOADED[path] = hashlib.sha256(path.read_bytes()).hexdigest()
     try:
         spec.loader.exec_module(module)
     except BenchError as error:

@@ -26,14 +26,14 @@ def board_markdown(board: pd.DataFrame) -> str:
 
 
 def _header(board: pd.DataFrame, metric: str) -> str:
-    counts = sorted({int(n) for n in board[f"{metric}_n"].dropna()})
+    counts = sorted({int(n) for n in board[f"{metric}_n"].dropna()} - {0})
     return metric if not counts else f"{metric} n={'/'.join(map(str, counts))}"
 
 
 def _metric(row: pd.Series[Any], metric: str) -> str:
     value, difference = row[metric], row[f"{metric}_diff"]
     if pd.isna(value):
-        return "" if row["status"] == "ok" else "failed"
+        return "" if pd.isna(row[f"{metric}_n"]) else "failed"
     text = f"{value:.1f} [{row[f'{metric}_lo']:.1f}, {row[f'{metric}_hi']:.1f}]"
     return text if pd.isna(difference) else f"{text} {difference:+.1f}"
 

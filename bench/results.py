@@ -13,11 +13,13 @@ from bench.stats import CI_METHOD, wilson_interval
 from bench.store import Store
 
 Cell = tuple[RunRecord, EvalRecord]
+INTEGERS = ("n_correct", "attack_version", "n_train", "epochs", "img_size", "latent_dim", "param_count")
 
 
 def all_cells(store: Store) -> list[Cell]:
-    """Every cell of every run in the store, whatever became of it."""
-    return [(run, cell) for run in store.runs() for cell in store.cells(run.run_id)]
+    """Every cell of every run's present weights, whatever became of it; cells of replaced weights are left out."""
+    runs = store.runs()
+    return [(run, cell) for run in runs for cell in store.cells(run.run_id) if cell.weights_sha == run.weights_sha]
 
 
 def result_row(run: RunRecord, cell: EvalRecord) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def result_row(run: RunRecord, cell: EvalRecord) -> dict[str, Any]:
         "acc_hi": high,
         "ci_method": CI_METHOD if ok else None,
         "notes": "; ".join(cell.notes if ok else (cell.message, *cell.notes)),
-        "flags": "; ".join(cell.flags),
+        "seed": cell.spec.seed,
         "data_sha": cell.spec.data_sha,
         "train_time_s": run.time_s,
     }
@@ -48,7 +50,7 @@ def results_table(cells: Iterable[Cell]) -> pd.DataFrame:
     rows = [result_row(run, cell) for run, cell in cells]
     table = pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
     keys = ["dataset", "model", "variant", "config_sha", "seed", "attack", "norm", "eps", "protocol", "n", "cell_id"]
-    table = table.astype(dict.fromkeys(("n_correct", "attack_version"), "Int64"))
+    table = table.astype(dict.fromkeys(INTEGERS, "Int64"))
     return table.sort_values(keys, kind="stable", ignore_index=True)
 
 

@@ -26,14 +26,13 @@ def execute(plan: Sequence[RunPlan], workshop: Workshop) -> Tally:
 
 
 def _execute_run(spec: TrainSpec, todo: Sequence[EvalSpec], workshop: Workshop, tally: Tally) -> None:
-    if not workshop.force and workshop.store.finished_run(spec.run_id) is not None:
-        built = load_run(spec, workshop)
-    else:
-        fresh = _train(spec, todo, workshop, tally)
-        if fresh is None:
-            return
-        built = fresh
-    work_off(todo, Subject(spec.name, freeze(built.classifier), spec.data.num_classes), workshop, tally)
+    kept = None if workshop.force else workshop.store.finished_run(spec.run_id)
+    built = load_run(spec, workshop) if kept is not None else _train(spec, todo, workshop, tally)
+    record = workshop.store.read_run(spec.run_id)
+    if built is None or record is None:
+        return
+    subject = Subject(spec.name, freeze(built.classifier), record.weights_sha, spec.data.num_classes)
+    work_off(todo, subject, workshop, tally)
 
 
 def _train(spec: TrainSpec, todo: Sequence[EvalSpec], workshop: Workshop, tally: Tally) -> BuiltModel | None:
@@ -45,6 +44,6 @@ def _train(spec: TrainSpec, todo: Sequence[EvalSpec], workshop: Workshop, tally:
         skip(todo, "training_failed", f"{record.reason}: {record.message}", workshop)
         return None
     tally.trained += 1
-    share = "" if record.train_accuracy is None else f", {record.train_accuracy:.1%} of training images correct"
+    share = "" if record.train_accuracy is None else f", running training accuracy {record.train_accuracy:.1%}"
     workshop.progress.line(f"{spec.name}: trained in {record.time_s:.1f} s{share}")
     return built

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from safetensors.torch import load as load_weights
 from safetensors.torch import save as dump_weights
 
-from bench.core.errors import CellFailure
+from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import RunRecord, TrainSpec
 from bench.environment import describe
 from bench.train import TrainResult, train, training_facts
@@ -35,9 +35,15 @@ def build_run(spec: TrainSpec, workshop: Workshop) -> BuiltModel:
 
 
 def load_run(spec: TrainSpec, workshop: Workshop) -> BuiltModel:
-    """The trained model of ``spec``; its weights must be in the store."""
-    built = build_run(spec, workshop)
-    built.classifier.load_state_dict(load_weights(workshop.store.weights_path(spec.run_id).read_bytes()))
+    """The trained model of ``spec``. Raises BenchError when the stored weights are not those of this architecture."""
+    built, path = build_run(spec, workshop), workshop.store.weights_path(spec.run_id)
+    try:
+        built.classifier.load_state_dict(load_weights(path.read_bytes()))
+    except RuntimeError as error:
+        raise BenchError(
+            f"{path} does not fit {spec.name} any more: {str(error).splitlines()[0]} "
+            "The architecture has changed since; train again with --force."
+        ) from error
     return built
 
 
@@ -46,7 +52,7 @@ def train_run(spec: TrainSpec, workshop: Workshop) -> tuple[RunRecord, BuiltMode
     images = workshop.images("train", spec.data.train_limit)
     workshop.progress.line(f"{spec.name}: training on {len(images)} of {len(workshop.dataset.train)} images")
     start = time.perf_counter()
-    built, result, failure = None, TrainResult(None, None, 0.0), None
+    built, result, failure = None, TrainResult(None, None, None), None
     try:
         with failures_as("model_error"):
             built = build_run(spec, workshop)
@@ -57,7 +63,16 @@ def train_run(spec: TrainSpec, workshop: Workshop) -> tuple[RunRecord, BuiltMode
         failure = error
     weights = _weights(built) if built is not None and failure is None else None
     elapsed = time.perf_counter() - start
-    record = _record(spec, workshop, built, result, failure, weights, n_train=len(images), elapsed=elapsed)
+    record = _record(
+        spec,
+        workshop,
+        built,
+        result,
+        failure,
+        weights,
+        n_train=len(images) if spec.recipe.epochs else 0,
+        elapsed=elapsed,
+    )
     workshop.store.write_run(record, weights)
     return record, built if failure is None else None
 
@@ -92,11 +107,11 @@ def _record(
         weights_sha=hashlib.sha256(weights).hexdigest() if weights else "",
         n_train=n_train,
         epochs=spec.recipe.epochs,
-        img_size=built.img_size if built else 0,
+        img_size=built.img_size if built else None,
         native_size=spec.data.image_size,
         stem=built.stem if built else "",
-        latent_dim=built.latent_dim if built else 0,
-        param_count=built.param_count if built else 0,
+        latent_dim=built.latent_dim if built else None,
+        param_count=built.param_count if built else None,
         gamma=result.gamma,
         train_loss=result.loss,
         train_accuracy=result.accuracy,

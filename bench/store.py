@@ -102,9 +102,9 @@ class Store:
         return record if path.exists() and file_sha(path) == record.weights_sha else None
 
     def finished_cell(self, run_id: str, cell_id: str) -> EvalRecord | None:
-        """The cell if it is ok and complete; a failed cell is never taken for an answer."""
-        record = self.read_cell(run_id, cell_id)
-        if record is None or record.status != "ok":
+        """The cell if it is ok, complete and of the run's present weights; a failed cell is never an answer."""
+        record, run = self.read_cell(run_id, cell_id), self.read_run(run_id)
+        if record is None or run is None or record.status != "ok" or record.weights_sha != run.weights_sha:
             return None
         return record if self.samples_path(run_id, cell_id).exists() else None
 

@@ -29,7 +29,7 @@ class TrainResult:
 
     loss: float | None
     accuracy: float | None
-    gamma: float
+    gamma: float | None  # weight of the penalty
 
 
 def learning_rate(epoch: int, recipe: Recipe) -> float:
@@ -67,7 +67,7 @@ def train(
     body = [*model.backbone.parameters(), *model.head.parameters()]
     groups = [{"params": body}, {"params": list(model.output.parameters())}]
     optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
-    result = TrainResult(None, None, objective.gamma(max(recipe.epochs, 1)))
+    result = TrainResult(None, None, None)
     with progress.stage("train", total=recipe.epochs * len(images), unit="images") as stage, _own_generator(device):
         for epoch in range(1, recipe.epochs + 1):
             optimizer.param_groups[0]["lr"] = learning_rate(epoch, recipe)

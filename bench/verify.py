@@ -17,18 +17,18 @@ ABSOLUTE_TOLERANCE = 1e-6
 HALF_ULP = 2.0**-25  # largest rounding error of a float32 in [0, 1]
 
 
-def predict(model: nn.Module, inputs: Tensor) -> Tensor:
-    """The predicted classes (N,) of float32 images (N, C, H, W), without gradients.
+def predict(model: nn.Module, inputs: Tensor, num_classes: int) -> Tensor:
+    """The predicted classes (N,) of float32 images (N, C, H, W), without gradients and in evaluation mode.
 
     Raises CellFailure("nan_logits") or CellFailure("wrong_shape"): an image without a verdict is not robust.
     """
+    model.eval()  # whatever an attack left behind
     with torch.no_grad():
         logits = model(inputs)
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(inputs):
+    wanted = (len(inputs), num_classes)
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != wanted:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise CellFailure(
-            "wrong_shape", f"the model returned {shape} for {len(inputs)} images; (N, classes) is needed."
-        )
+        raise CellFailure("wrong_shape", f"the model returned {shape} where logits {wanted} are needed.")
     if not torch.isfinite(logits).all():
         raise CellFailure("nan_logits", "the model returned NaN or infinite logits.")
     return logits.argmax(1)

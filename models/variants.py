@@ -18,7 +18,7 @@ class VariantEntry:
 
 VARIANTS: Registry[VariantEntry] = Registry("variant")
 
-_ORIGIN = "models.variants"
+ORIGIN = "models.variants"
 
 VARIANTS.register(
     BASELINE,
@@ -27,7 +27,7 @@ VARIANTS.register(
         source="the ablation without a penultimate layer in arXiv 2310.08224",
         spec=VariantSpec(),
     ),
-    origin=_ORIGIN,
+    origin=ORIGIN,
 )
 VARIANTS.register(
     "lpc",
@@ -36,5 +36,5 @@ VARIANTS.register(
         source="Sbailo and Ghiringhelli, arXiv 2310.08224",
         spec=VariantSpec(head="linear", latent_dim=64, penalty="mean_square", schedule="short"),
     ),
-    origin=_ORIGIN,
+    origin=ORIGIN,
 )

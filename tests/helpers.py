@@ -64,7 +64,15 @@ def noise(model, inputs, labels, *, spec, rng):
     return (inputs + spec.eps * (2 * rng.uniform("noise", 0, inputs.shape[1:]) - 1)).clamp(0, 1)
 
 
-for function in (crash, too_far, outside, not_a_number, misshapen, hungry, idle, noise):
+def warns(model, inputs, labels, *, spec, rng):
+    import logging
+
+    logging.getLogger("library").warning("something is odd")
+    model.train()
+    return inputs
+
+
+for function in (warns, crash, too_far, outside, not_a_number, misshapen, hungry, idle, noise):
     name = function.__name__.replace("_", "-")
     ATTACKS.register(name, AttackEntry(summary=name, source="tests", function=function), origin=ORIGIN)
 

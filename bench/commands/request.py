@@ -18,7 +18,9 @@ from bench.data.registry import DATASETS, DataRequest, DatasetEntry
 from bench.data.split import Dataset
 from bench.files import file_sha
 from bench.plan import DEFAULT_BATCH, Request
-from models.registry import check_model_name, expand_models
+from bench.plugin import plugin_sha
+from models.registry import MODELS, check_model_name, expand_models
+from models.variants import ORIGIN as BUILTIN_VARIANTS
 from models.variants import VARIANTS
 
 Limit = int | Literal["all"] | None
@@ -79,6 +81,7 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
         attack_limits=attack_limits,
         batch_size=DEFAULT_BATCH if options.batch_size == "auto" else options.batch_size,
         protocol=options.protocol,
+        plugin_sha=plugin_sha(),
     )
     return request, dataset
 
@@ -89,14 +92,25 @@ def _models(options: RunOptions, known: Collection[str]) -> list[ModelSpec]:
         check_model_name(name)
     checkpoint = file_sha(options.checkpoint_path) if options.checkpoint_path else None
     return [
-        ModelSpec(name=name, pretrained=options.pretrained, checkpoint_sha=checkpoint) for name in dict.fromkeys(names)
+        ModelSpec(
+            name=name,
+            pretrained=options.pretrained,
+            checkpoint_sha=checkpoint,
+            code_sha=plugin_sha() if name in MODELS else "",
+        )
+        for name in dict.fromkeys(names)
     ]
 
 
 def _variants(patterns: Sequence[str]) -> Mapping[str, VariantSpec]:
     wanted = ["*" if pattern == "all" else pattern for pattern in patterns]
     names = [n for pattern in wanted for n in (VARIANTS.expand(pattern) if is_pattern(pattern) else [pattern])]
-    return {name: VARIANTS.get(name).spec for name in names}
+    return {name: _with_code(name, VARIANTS.get(name).spec) for name in names}
+
+
+def _with_code(name: str, spec: VariantSpec) -> VariantSpec:
+    """A plug-in's variant may use a plug-in's penalty or head: their code is part of what makes the weights."""
+    return spec if VARIANTS.origin(name) == BUILTIN_VARIANTS else dataclasses.replace(spec, code_sha=plugin_sha())
 
 
 def _seed(text: str) -> int:

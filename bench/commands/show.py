@@ -27,16 +27,17 @@ def show_command(name: str, *, results: Path, as_json: bool) -> int:
     facts += list(vars(run.environment).items())
     print(tabulate(facts, tablefmt="plain", disable_numparse=True))
     print()
-    headers = ("cell", "accuracy, 95 % interval", "broken", "passes an image", "seconds", "notes")
+    headers = ("cell", "accuracy, 95 % interval", "broken", "passes an attacked image", "seconds", "notes")
     print(tabulate([_line(cell) for cell in sorted(cells, key=lambda c: c.spec.name)], headers, tablefmt="pipe"))
     return Exit.OK
 
 
 def _line(cell: EvalRecord) -> tuple[str, ...]:
-    title = cell.spec.name + ("" if cell.spec.protocol == "standard" else f" ({cell.spec.protocol})")
+    title = cell.spec.name
     if cell.n_correct is None:
         return (title, f"{cell.status}: {cell.reason}", "", "", f"{cell.time_s:.1f}", cell.message)
     low, high = wilson_interval(cell.n_correct, cell.n)
     share = f"{100 * cell.n_correct / cell.n:.1f} [{100 * low:.1f}, {100 * high:.1f}] n={cell.n}"
-    passes = f"{cell.n_forwards / max(cell.n_attacked, 1):.0f} + {cell.n_backwards / max(cell.n_attacked, 1):.0f}"
+    images = cell.n if cell.spec.attack is None else max(cell.n_attacked, 1)
+    passes = f"{cell.n_forwards / images:.0f} + {cell.n_backwards / images:.0f}"
     return (title, share, f"{cell.n - cell.n_correct} of {cell.n}", passes, f"{cell.time_s:.1f}", "; ".join(cell.notes))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from bench.core.epsilon import format_eps
-from bench.core.vocabulary import CLEAN, metric_column
+from bench.core.vocabulary import CLEAN, STANDARD, metric_column
 
 Scalar = bool | int | float | str
 Norm = Literal["linf", "l2"]
@@ -56,6 +56,7 @@ class VariantSpec(Strict):
     latent_dim: int | None = None
     penalty: str | None = None
     schedule: str | None = None
+    code_sha: str = ""  # content hash of the plug-ins, for a variant that a plug-in registered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,7 @@ class ModelSpec(Strict):
     name: str
     pretrained: bool = False
     checkpoint_sha: str | None = None  # content hash of local weights, never their path
+    code_sha: str = ""  # content hash of the plug-ins, for a model that a plug-in registered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,7 @@ class TrainSpec(Strict):
     variant_spec: VariantSpec
     recipe: Recipe
     seed: int
+    version: int = 1  # of the training procedure; it changes when the same spec may make other weights
 
     @property
     def name(self) -> str:
@@ -113,6 +116,7 @@ class AttackSpec(Strict):
     eps: float  # in units of [0, 1] pixels
     version: int = 1
     params: Mapping[str, Scalar] = field(default_factory=dict)
+    code_sha: str = ""  # content hash of the plug-ins, for an attack that a plug-in registered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +136,8 @@ class EvalSpec(Strict):
     def name(self) -> str:
         """The column of the leaderboard that the cell fills."""
         attack = self.attack
-        return metric_column(attack.name, attack.norm, format_eps(attack.eps)) if attack else CLEAN
+        column = metric_column(attack.name, attack.norm, format_eps(attack.eps)) if attack else CLEAN
+        return column if self.protocol == STANDARD else f"{column}:{self.protocol}"
 
     @property
     def cell_id(self) -> str:
@@ -169,17 +174,17 @@ class RunRecord(Strict):
     config_sha: str
     train_sha: str
     weights_sha: str
-    n_train: int
-    epochs: int
-    img_size: int
+    n_train: int | None  # None where nobody knows: a model that was not trained here
+    epochs: int | None
+    img_size: int | None
     native_size: int
     stem: str
-    latent_dim: int
-    param_count: int
-    gamma: float
+    latent_dim: int | None
+    param_count: int | None
+    gamma: float | None
     train_loss: float | None  # mean over the last epoch
     train_accuracy: float | None  # running accuracy over the last epoch, augmented images
-    time_s: float
+    time_s: float | None
     created: str
     environment: Environment
 
@@ -190,6 +195,7 @@ class EvalRecord(Strict):
 
     cell_id: str
     spec: EvalSpec
+    weights_sha: str  # of the model it was measured on; a cell of other weights is no answer
     status: Status
     reason: str
     message: str
@@ -208,5 +214,4 @@ class EvalRecord(Strict):
     backend: str
     backend_version: str
     notes: tuple[str, ...]
-    flags: tuple[str, ...]
     environment: Environment

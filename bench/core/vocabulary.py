@@ -16,7 +16,6 @@ class Exit(IntEnum):
     """What the command line returns."""
 
     OK = 0
-    REGRESSION = 1
     USAGE = 2
     CELLS_FAILED = 3
 
@@ -44,6 +43,7 @@ PROTOCOLS = {
 }
 
 CLEAN = "clean"
+STANDARD = "standard"
 BASELINE = "baseline"
 
 #: results.csv: one row a cell; accuracies are fractions.
@@ -53,7 +53,7 @@ RESULT_COLUMNS = {
     "dataset": "name of the data set",
     "model": "name of the backbone",
     "variant": "name of the training-time idea",
-    "seed": "seed of the training and of the attack",
+    "seed": "seed of the attack, and of the training if it was trained here",
     "attack": "what the images went through; `clean` is no attack",
     "norm": "norm that bounds the perturbation: `linf` or `l2`; empty for clean",
     "eps": "budget in units of [0, 1] pixels; empty for clean",
@@ -65,28 +65,27 @@ RESULT_COLUMNS = {
     "acc_hi": "upper end of the 95 % interval of acc",
     "ci_method": "how the interval was computed: `wilson`",
     "n_correct": "number of images classified correctly after the attack",
-    "n": "number of test images evaluated",
+    "n": "number of test images evaluated; 0 for a skipped cell",
     "n_attacked": "number of images the attack was run on: those correctly classified, less those already filtered",
     "n_test": "number of images in the whole test split",
-    "n_train": "number of images trained on",
-    "epochs": "number of passes over the training images",
+    "n_train": "number of images trained on; empty for a model that was not trained here",
+    "epochs": "number of passes over the training images, whole batches of them",
     "img_size": "side in pixels on which the backbone works",
     "native_size": "side in pixels of the images that are attacked",
     "stem": "`native` as the architecture defines it, `small` for the 3×3 stride-1 stem without pooling",
     "latent_dim": "width of the penultimate layer whose latents z the penalty sees",
-    "gamma": "weight of the penalty in the last epoch; it multiplies the mean over batch and width",
+    "gamma": "weight of the penalty (a mean over batch and width) in the last epoch; empty without one",
     "param_count": "number of trained parameters",
     "official": "whether the images are the data set's official files, by checksum",
     "backend": "library that computed the attack",
     "backend_version": "version of that library",
     "attack_version": "version of our definition of the attack; it changes when the numbers may",
     "notes": "what departs from the attack's published form, in words",
-    "flags": "audit flags; empty when none fired",
     "max_distance": "largest perturbation among the adversarial images, in the norm of the row",
-    "n_forwards": "forward passes, counted in images",
-    "n_backwards": "backward passes, counted in images",
-    "time_s": "wall-clock seconds of the attack and its verification",
-    "train_time_s": "wall-clock seconds of the training",
+    "n_forwards": "forward passes of the attack alone, counted in images",
+    "n_backwards": "backward passes of the attack alone, counted in images",
+    "time_s": "wall-clock seconds of the cell: clean predictions, attack and verification",
+    "train_time_s": "wall-clock seconds of building and training the model",
     "created": "when the cell was computed, UTC",
     "batch_size": "images a batch",
     "device": "device it ran on",
@@ -111,7 +110,8 @@ TIME_COLUMNS = ("time_s", "train_time_s", "created")
 LEADERBOARD_COLUMNS = {
     "rank": (
         "place within the data set by the mean over the budgets of the lowest accuracy that any attack left, then by "
-        "clean; empty when a cell is not ok or missing that another row has"
+        "clean; equal rows share a place; empty for a row with a cell that is not ok, or without a cell that another "
+        "row has, or with fewer images in it"
     ),
     "dataset": "name of the data set",
     "model": "name of the backbone",
@@ -119,20 +119,27 @@ LEADERBOARD_COLUMNS = {
     "seeds": "number of seeds the accuracies are means over",
     "img_size": "side in pixels on which the backbone works",
     "param_count": "number of trained parameters, in millions",
-    "epochs": "number of passes over the training images",
-    "n_train": "number of images trained on",
+    "epochs": "number of passes over the training images, whole batches of them",
+    "n_train": "number of images trained on; empty for a model that was not trained here",
     "status": "`ok`, or how many cells are not",
     "config_sha": "hash of the training configuration without the seed",
+    "data_sha": "hash of the test split: ids, labels and content",
 }
 
 #: What may stand behind a metric's column name, and what it then holds.
 METRIC_SUFFIXES = {
-    "_diff": "difference to `baseline` with the same configuration, in points, over the images both were evaluated on",
+    "_n": "number of images of each seed; 0 where the attack was tried and there is no accuracy",
+    "_diff": (
+        "difference to `baseline` with the same recipe and the same seeds, in points, over the images both were "
+        "evaluated on"
+    ),
     "_lo": "lower end of the 95 % interval (sampling of images only)",
     "_hi": "upper end of the 95 % interval (sampling of images only)",
-    "_n": "number of images",
     "_std": "standard deviation over seeds",
 }
+
+#: The two that leaderboard.csv always has.
+ALWAYS_BESIDE = ("_n", "_diff")
 
 #: samples/<cell>.csv: one row an image.
 SAMPLE_COLUMNS = {

@@ -100,6 +100,24 @@ def test_restarts_only_take_what_is_standing() -> None:
     assert all_broken.any()
 
 
+def test_every_restart_is_run_on_what_survives() -> None:
+    model = small_net()
+    model[3].weight.mul_(1e-4)
+    model[3].bias.copy_(torch.arange(5.0))
+    inputs, labels = some_images(model)
+    counting = CountingModel(model)
+    run("pgd-4-r3", "linf", counting, inputs, labels, [str(i) for i in range(len(inputs))])
+    assert counting.backwards == 4 * 3 * len(inputs)
+
+
+def test_the_librarys_randomness_comes_from_the_seed() -> None:
+    model = small_net(10)
+    inputs, labels = some_images(model, 4)
+    found = [run("apgd-ce", "linf", model, inputs, labels, list("abcd"), seed=seed) for seed in (0, 0, 1)]
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
 @pytest.mark.parametrize("name", ["autoattack", "autoattack-plus", "autoattack-rand", "apgd-ce"])
 @pytest.mark.parametrize("num_classes", [2, 3, 4, 12])
 def test_autoattack_with_any_number_of_classes(name: str, num_classes: int) -> None:

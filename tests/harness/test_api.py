@@ -13,6 +13,7 @@ from torch import nn
 
 from bench.api import evaluate, weights_sha
 from bench.core.errors import BenchError
+from bench.plugin import load_plugins
 
 
 def own_model() -> nn.Module:
@@ -62,8 +63,50 @@ def test_names_are_checked() -> None:
         evaluate(own_model(), name="mine", attacks=["fgms"])
 
 
-def test_two_logits_for_ten_classes_are_refused_or_wrong_and_never_hidden() -> None:
-    """A model with fewer outputs than classes can be right on those it has; nothing crashes."""
-    model = LinearModel(torch.randn(3 * 64), 0.0)
-    rows = evaluate(model, name="two", attacks=["fgsm"], eps=["0.1"], limit=20)
-    assert set(rows["status"]) <= {"ok", "failed"}
+def test_two_logits_for_ten_classes_are_no_verdict() -> None:
+    rows = evaluate(LinearModel(torch.randn(3 * 64), 0.0), name="two", attacks=["fgsm"], eps=["0.1"], limit=20)
+    assert set(rows["reason"]) == {"wrong_shape"}
+
+
+def test_modules_that_look_alike_and_behave_otherwise_are_two(tmp_path: Path) -> None:
+    class Signed(nn.Module):
+        def __init__(self, sign: int) -> None:
+            super().__init__()
+            self.net, self.sign = own_model(), sign
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return self.sign * self.net(inputs)
+
+    arguments = {"name": "s", "attacks": ["fgsm"], "eps": ["0.1"], "limit": 50, "results": tmp_path}
+    plus, minus = (evaluate(Signed(sign), **arguments) for sign in (1, -1))  # type: ignore[arg-type]
+    assert set(plus["run_id"]).isdisjoint(minus["run_id"])
+    assert list(plus["acc"]) != list(minus["acc"])
+
+
+def test_seeds_of_one_module_are_repeats(tmp_path: Path) -> None:
+    arguments = {"name": "mine", "attacks": ["pgd-2"], "eps": ["0.1"], "limit": 20, "results": tmp_path}
+    first, second = (evaluate(own_model(), seed=seed, **arguments) for seed in (0, 7))  # type: ignore[arg-type]
+    assert (set(first["seed"]), set(second["seed"])) == ({0}, {7})
+    assert set(first["config_sha"]) == set(second["config_sha"])
+    assert set(first["run_id"]) != set(second["run_id"])
+
+
+def test_the_attack_draws_from_the_seed(plugin: Path) -> None:
+    load_plugins([plugin])
+    arguments = {"name": "mine", "attacks": ["noise"], "eps": ["0.5"], "limit": 100, "norm": "linf"}
+    found = [evaluate(own_model(), seed=seed, **arguments).set_index("attack").loc["noise"] for seed in (0, 0, 1)]  # type: ignore[arg-type]
+    assert found[0]["max_distance"] == found[1]["max_distance"] != found[2]["max_distance"]
+
+
+def test_limits_go_by_the_names_users_write_and_budgets_are_asked_for() -> None:
+    rows = evaluate(own_model(), name="mine", attacks=["pgd"], eps=["0.1"], limit=20, attack_limit={"pgd": 10})
+    assert dict(zip(rows["attack"], rows["n"], strict=True)) == {"clean": 20, "pgd-20": 10}
+    with pytest.raises(BenchError, match="not among the attacks"):
+        evaluate(own_model(), name="mine", attacks=["pgd"], eps=["0.1"], attack_limit={"fgsm": 10})
+
+
+def test_every_part_of_the_module_gets_its_mode_back() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(3 * 64), nn.Linear(3 * 64, 10)).train()
+    model[1].eval()
+    evaluate(model, name="mine", attacks=["fgsm"], eps=["0.1"], limit=20)
+    assert [m.training for m in model] == [True, False, True]

@@ -180,3 +180,101 @@ def test_a_failed_cell_is_no_answer_even_where_images_of_an_earlier_one_lie(tmp_
     assert store.finished_cell(run.run_id, record.cell_id) == record
     store.write_cell(dataclasses.replace(record, status="failed", reason="attack_error", n_correct=None), None)
     assert store.finished_cell(run.run_id, record.cell_id) is None
+
+
+def replace_attack(record: EvalRecord, **changes: object) -> EvalRecord:
+    """The record of another attack version, batch size or limit: another cell in the same place of the board."""
+    attack = record.spec.attack
+    assert attack is not None
+    version = changes.pop("version", attack.version)
+    spec = dataclasses.replace(record.spec, attack=dataclasses.replace(attack, version=version), **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(record, spec=spec, cell_id=spec.cell_id)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_two_cells_in_one_place_the_newer_attack_version_counts(tmp_path: Path, seed: int) -> None:
+    store = store_with(tmp_path, {("baseline", seed): {"clean": [True] * 4, "fgsm": [True] * 4}})
+    run = run_record(seed=seed)
+    newer = replace_attack(cell_record(run, "fgsm", [False] * 4), version=2)
+    store.write_cell(newer, samples_of([False] * 4))
+    assert rebuild(store).iloc[0]["fgsm@linf-0.1"] == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_two_cells_in_one_place_the_one_that_is_ok_counts(tmp_path: Path, seed: int) -> None:
+    store = store_with(tmp_path, {("baseline", seed): {"clean": [True] * 4, "fgsm": [True] * 4}})
+    other = replace_attack(cell_record(run_record(seed=seed), "fgsm", [True] * 9), batch_size=99)
+    store.write_cell(dataclasses.replace(other, status="failed", reason="attack_error", n_correct=None), None)
+    row = rebuild(store).iloc[0]
+    assert (row["fgsm@linf-0.1"], row["fgsm@linf-0.1_n"]) == (100, 4)
+
+
+def test_other_test_images_are_another_row(tmp_path: Path) -> None:
+    store = store_with(tmp_path, {("baseline", 0): {"clean": [True] * 4}})
+    record = cell_record(run_record(), "clean", [False] * 4)
+    spec = dataclasses.replace(record.spec, data_sha="other")
+    other = dataclasses.replace(record, spec=spec, cell_id=spec.cell_id)
+    store.write_cell(other, samples_of([False] * 4))
+    board = rebuild(store).set_index("data_sha")
+    assert (board.loc["d", "clean"], board.loc["other", "clean"]) == (100, 0)
+    assert list(board["rank"]) == [1, 1]
+
+
+def test_fewer_images_have_no_place_beside_more(tmp_path: Path) -> None:
+    store = store_with(tmp_path, {("baseline", 0): {"clean": [True] * 99 + [False]}, ("lpc", 0): {"clean": [True] * 2}})
+    board = rebuild(store).set_index("variant")
+    assert board.loc["baseline", "rank"] == 1
+    assert pd.isna(board.loc["lpc", "rank"])
+    assert board.loc["lpc", "clean_n"] == 2
+
+
+def test_equal_rows_share_a_place(tmp_path: Path) -> None:
+    store = store_with(tmp_path, {(name, 0): {"clean": [True] * 4} for name in ("baseline", "lpc", "other")})
+    assert list(rebuild(store)["rank"]) == [1, 1, 1]
+
+
+def test_rank_is_by_the_mean_over_budgets_and_not_by_the_best_of_them(tmp_path: Path) -> None:
+    verdicts = {"baseline": ([True] * 4, [False] * 4), "lpc": ([True] * 3 + [False], [True] * 3 + [False])}
+    store = Store(tmp_path)
+    for variant, budgets in verdicts.items():
+        run = run_record(variant=variant)
+        store.write_run(run, None)
+        store.write_cell(cell_record(run, "clean", [True] * 4), samples_of([True] * 4))
+        for eps, correct in zip((0.1, 0.2), budgets, strict=True):
+            record = cell_record(run, "fgsm", correct)
+            assert record.spec.attack is not None
+            spec = dataclasses.replace(record.spec, attack=dataclasses.replace(record.spec.attack, eps=eps))
+            store.write_cell(dataclasses.replace(record, spec=spec, cell_id=spec.cell_id), samples_of(correct))
+    assert list(rebuild(store)["variant"]) == ["lpc", "baseline"]
+
+
+def test_prefiltered_numbers_have_a_column_of_their_own(tmp_path: Path) -> None:
+    store = store_with(tmp_path, {("baseline", 0): {"clean": [True] * 4, "fgsm": [True] * 4}})
+    record = replace_attack(cell_record(run_record(), "fgsm", [False] * 4), protocol="prefiltered")
+    store.write_cell(record, samples_of([False] * 4))
+    row = rebuild(store).iloc[0]
+    assert (row["fgsm@linf-0.1"], row["fgsm@linf-0.1:prefiltered"]) == (100, 0)
+
+
+def test_cells_of_replaced_weights_are_no_answer_and_no_row(tmp_path: Path) -> None:
+    store = store_with(tmp_path, {("baseline", 0): {"clean": [True] * 4, "fgsm": [True] * 4}})
+    store.write_run(dataclasses.replace(run_record(), weights_sha="new"), None)
+    record = cell_record(run_record(), "clean", [True] * 4)
+    assert store.finished_cell(record.spec.run_id, record.cell_id) is None
+    assert len(rebuild(store)) == 0
+    assert (tmp_path / "results.csv").read_text().count("\n") == 1
+
+
+def test_no_difference_without_the_same_seeds_and_no_mean_over_unequal_sets(tmp_path: Path) -> None:
+    store = store_with(
+        tmp_path,
+        {
+            ("baseline", 0): {"clean": [True] * 4},
+            ("lpc", 0): {"clean": [True] * 4, "fgsm": [True] * 4},
+            ("lpc", 1): {"clean": [False] * 4, "fgsm": [True] * 2},
+        },
+    )
+    row = rebuild(store).set_index("variant").loc["lpc"]
+    assert row["clean"] == 50
+    assert pd.isna(row["clean_diff"])
+    assert pd.isna(row["fgsm@linf-0.1"])

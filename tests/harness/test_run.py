@@ -178,6 +178,15 @@ def test_a_failed_attack_is_never_robustness(run: Bench, tmp_path: Path, attack:
     assert (board["rank"], board["status"], board[f"{attack}@linf-0.1"]) == ("", "1 not ok", "")
 
 
+def test_what_an_attack_warns_of_is_in_its_row_and_what_it_does_to_the_model_is_undone(
+    run: Bench, tmp_path: Path
+) -> None:
+    assert run("--attacks", "warns", "--variants", "baseline").code == 0
+    table = {row["attack"]: row for row in rows(tmp_path / "out")}
+    assert table["warns"]["notes"] == "library: something is odd"
+    assert table["warns"]["n_correct"] == table["clean"]["n_correct"]
+
+
 def test_a_failed_cell_is_tried_again(run: Bench) -> None:
     run("--attacks", "crash", "--variants", "baseline")
     outcome = run("--attacks", "crash", "--variants", "baseline")
@@ -189,6 +198,7 @@ def test_a_nan_loss_fails_its_run_and_no_other(run: Bench, tmp_path: Path) -> No
     outcome = run("--variants", "exploding,baseline", "--attacks", "fgsm")
     assert outcome.code == 3
     table = rows(tmp_path / "out")
+    assert all(row["n"] == "0" for row in table if row["status"] == "skipped")
     assert {(r["variant"], r["status"], r["reason"]) for r in table} == {
         ("exploding", "skipped", "training_failed"),
         ("baseline", "ok", ""),
@@ -211,6 +221,8 @@ def test_memory_that_runs_out_fails_a_batch_size_that_was_asked_for(run: Bench, 
 def test_a_dry_run_writes_no_result_and_tells_what_is_cached(run: Bench, tmp_path: Path) -> None:
     outcome = run("--attacks", "fgsm", "--dry-run")
     assert "4 of 4 cells to do" in outcome.out
+    least, most = run("--attacks", "pgd-50-r5", "--dry-run", "--json").json["estimate_s"]
+    assert 0 < least < most
     assert not (tmp_path / "out" / "runs").exists()
     run("--attacks", "fgsm")
     outcome = run("--attacks", "fgsm,pgd-5", "--dry-run", "--json")

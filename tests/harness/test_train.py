@@ -14,7 +14,7 @@ from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec, VariantSpec
 from bench.data.augment import augment
 from bench.data.tensors import Images, as_inputs
 from bench.progress import Progress
-from bench.train import learning_rate, steps_per_epoch, train, training_facts
+from bench.train import freeze, learning_rate, steps_per_epoch, train, training_facts
 from models.classifier import Classifier, Normalize
 from models.objective import Objective
 
@@ -71,6 +71,44 @@ def test_the_output_layer_keeps_its_learning_rate(monkeypatch: pytest.MonkeyPatc
     assert {output for _, output in seen} == {1e-2}
     assert seen[0][0] == 1e-2
     assert seen[-1][0] == pytest.approx(1e-8)
+
+
+def test_weight_decay_and_augmentation_reach_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    decays, batches = set(), []
+    real = torch.optim.AdamW.step
+
+    def step(self: torch.optim.AdamW, *arguments: object) -> object:
+        decays.update(group["weight_decay"] for group in self.param_groups)
+        return real(self, *arguments)
+
+    def seen(inputs: torch.Tensor, **options: object) -> torch.Tensor:
+        batches.append(options)
+        return augment(inputs, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    monkeypatch.setattr("bench.train.augment", seen)
+    trained(some_spec(weight_decay=0.25, crop_padding=1, horizontal_flip=True))
+    assert decays == {0.25}
+    assert {(o["crop_padding"], o["horizontal_flip"]) for o in batches} == {(1, True)}
+    assert len(batches) == 3 * 2
+
+
+def test_the_penalty_reaches_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a weight of a thousand the latents end up shorter than without."""
+    lengths = []
+    for gamma in (0.0, 1e3):
+        monkeypatch.setattr(Objective, "gamma", lambda self, epoch, gamma=gamma: gamma)
+        spec = dataclasses.replace(
+            some_spec(epochs=20), variant_spec=VariantSpec(penalty="mean_square", schedule="short")
+        )
+        lengths.append(trained(spec).eval().features(some_images().pixels).norm(dim=1).mean())
+    assert lengths[1] < lengths[0] / 3
+
+
+def test_a_frozen_model_is_in_evaluation_and_differentiates_images_only() -> None:
+    model = freeze(some_model().train())
+    assert not any(module.training for module in model.modules())
+    assert not any(p.requires_grad for p in model.parameters())
 
 
 def test_whole_batches_only() -> None:

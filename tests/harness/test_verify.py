@@ -69,7 +69,7 @@ def test_logits_that_are_no_numbers_are_no_verdict() -> None:
             return torch.full((len(inputs), 3), float("nan"))
 
     with pytest.raises(CellFailure) as caught:
-        predict(Broken(), torch.zeros(2, 3, 4, 4))
+        predict(Broken(), torch.zeros(2, 3, 4, 4), 3)
     assert caught.value.reason == "nan_logits"
 
 

@@ -1,0 +1,92 @@
+"""What stands on the board: cells grouped by configuration, their means over seeds, and the places."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from bench.core.specs import EvalRecord, RunRecord
+from bench.core.vocabulary import CLEAN
+from bench.results import Cell
+
+
+@dataclass
+class BoardRow:
+    """All repeats of one configuration on one test split: its cells by metric column, one for each seed."""
+
+    run: RunRecord
+    data_sha: str
+    seeds: set[int] = field(default_factory=set)
+    cells: dict[str, dict[int, EvalRecord]] = field(default_factory=lambda: defaultdict(dict))
+
+    def accuracies(self, column: str) -> list[float]:
+        """Fractions over the seeds; empty unless every seed has an ok cell over the same number of images."""
+        cells = [self.cells[column][seed] for seed in sorted(self.cells.get(column, {}))]
+        counts = [cell.n_correct for cell in cells if cell.status == "ok" and cell.n_correct is not None]
+        if len(counts) < len(self.seeds) or len({cell.n for cell in cells}) != 1:
+            return []
+        return [count / cell.n for count, cell in zip(counts, cells, strict=True)]
+
+    def mean(self, column: str) -> float | None:
+        found = self.accuracies(column)
+        return sum(found) / len(found) if found else None
+
+    def images(self, column: str) -> int | None:
+        """The number of images of a column that has an accuracy."""
+        return next(iter(self.cells[column].values())).n if self.accuracies(column) else None
+
+    def tried(self, column: str) -> bool:
+        return bool(self.cells.get(column))
+
+
+def board_rows(cells: Iterable[Cell]) -> list[BoardRow]:
+    """Group cells by configuration and test split; of several cells in one place the best evidence counts."""
+    rows: dict[tuple[str, ...], BoardRow] = {}
+    for run, cell in cells:
+        key = (run.dataset, run.model, run.variant, run.config_sha, cell.spec.data_sha)
+        row = rows.setdefault(key, BoardRow(run, cell.spec.data_sha))
+        row.seeds.add(cell.spec.seed)
+        place = row.cells[cell.spec.name]
+        if cell.spec.seed not in place or evidence(cell) > evidence(place[cell.spec.seed]):
+            place[cell.spec.seed] = cell
+    return list(rows.values())
+
+
+def evidence(cell: EvalRecord) -> tuple[bool, int, int, str]:
+    """What makes one cell count before another in the same place: being ok, attack version, images, being newer."""
+    version = cell.spec.attack.version if cell.spec.attack else 0
+    return cell.status == "ok", version, cell.n, cell.created
+
+
+def ranked(group: Sequence[BoardRow]) -> list[tuple[int | None, BoardRow]]:
+    """Rows of one test split with their places, the unranked ones last.
+
+    A row has a place when it has an ok cell in every column that any row has, over as many images as any row has in it.
+    """
+    columns = {column for row in group for column in row.cells} | {CLEAN}
+    most = {column: max((row.images(column) or 0 for row in group), default=0) for column in columns}
+    complete = [row for row in group if all((row.images(c) or -1) == most[c] for c in columns)]
+    complete.sort(key=lambda row: (*_score(row), _name(row)))
+    scores = [_score(row) for row in complete]
+    rest = sorted((row for row in group if not any(row is c for c in complete)), key=_name)
+    return [*((scores.index(_score(row)) + 1, row) for row in complete), *((None, row) for row in rest)]
+
+
+def _score(row: BoardRow) -> tuple[float, float]:
+    return -robust_accuracy(row), -(row.mean(CLEAN) or 0.0)
+
+
+def _name(row: BoardRow) -> tuple[str, ...]:
+    return row.run.model, row.run.variant, row.run.config_sha
+
+
+def robust_accuracy(row: BoardRow) -> float:
+    """Mean over the budgets of the lowest accuracy that any attack left at that budget; clean without an attack."""
+    lowest: dict[tuple[str, float], float] = {}
+    for column, cells in row.cells.items():
+        attack, mean = next(iter(cells.values())).spec.attack, row.mean(column)
+        if attack is not None and mean is not None:
+            budget = (attack.norm, attack.eps)
+            lowest[budget] = min(mean, lowest.get(budget, 1.0))
+    return sum(lowest.values()) / len(lowest) if lowest else row.mean(CLEAN) or 0.0
