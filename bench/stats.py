@@ -17,4 +17,4 @@ def wilson_interval(correct: float, n: int) -> tuple[float, float]:
     from statsmodels.stats.proportion import proportion_confint  # slow to import
 
     low, high = proportion_confint(correct, n, alpha=1 - CONFIDENCE, method=CI_METHOD)
-    return float(low), float(high)
+    return float(low) if correct > 0 else 0.0, float(high) if correct < n else 1.0  # without rounding at the ends

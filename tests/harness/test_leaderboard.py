@@ -120,6 +120,10 @@ def test_wilson_against_published_values(correct: int, n: int, low: float, high:
     assert wilson_interval(correct, n) == pytest.approx((low, high), abs=5e-4)
 
 
+def test_wilson_ends_exactly_where_shares_end() -> None:
+    assert (wilson_interval(0, 200)[0], wilson_interval(200, 200)[1]) == (0.0, 1.0)
+
+
 @pytest.mark.parametrize(("correct", "n"), [(-1, 5), (6, 5), (0, 0)])
 def test_wilson_refuses_what_is_no_share(correct: int, n: int) -> None:
     with pytest.raises(ValueError, match="no share"):
