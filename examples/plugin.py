@@ -1,0 +1,79 @@
+"""A plug-in with one of each kind:  bench run --plugin examples/plugin.py --models two_layers --variants baseline,strong
+--dataset stripes --attacks noise,pgd --eps 0.2 --epochs 3
+"""
+
+import numpy as np
+from torch import Tensor, nn
+
+from attacks import ATTACKS, AttackEntry
+from attacks.rng import SampleRng
+from bench.core.specs import AttackSpec, Recipe, VariantSpec
+from bench.data import DATASETS, DataRequest, Dataset
+from bench.data.registry import DatasetEntry
+from bench.data.split import Split, array_split
+from models.registry import ModelEntry, register_model
+from models.variants import VARIANTS, VariantEntry
+
+
+# A model: a module from normalised images (N, 3, S, S) to features (N, d). The head and the output layer come behind it.
+def two_layers(*, image_size: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * image_size**2, 64), nn.ReLU())
+
+
+register_model(
+    "two_layers", ModelEntry(summary="a hidden layer of 64", source="this example", build=two_layers), __file__
+)
+
+# A variant: a head, a penalty on its latents, and the schedule of the penalty's weight, all by name.
+VARIANTS.register(
+    "strong",
+    VariantEntry(
+        summary="point collapse on 8 latents",
+        source="this example",
+        spec=VariantSpec(head="linear", latent_dim=8, penalty="mean_square", schedule="short"),
+    ),
+    origin=__file__,
+)
+
+
+# An attack: images in, images out. Its randomness comes from `rng`, which knows the samples; the harness checks the rest.
+def noise(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
+    draw = rng.uniform("noise", 0, inputs.shape[1:])
+    return (inputs + spec.eps * (2 * draw - 1)).clamp(0, 1)
+
+
+ATTACKS.register(
+    "noise",
+    AttackEntry(summary="uniform noise", source="this example", function=noise, norms=("linf",)),
+    origin=__file__,
+)
+
+
+# A data set: two splits of uint8 (N, C, H, W), or float32 in [0, 1], with labels in 0…K−1.
+def stripes(request: DataRequest) -> Dataset:
+    def split(name: str, count: int, seed: int) -> Split:
+        rng = np.random.default_rng(seed)
+        labels = np.arange(count) % 2
+        pattern = np.where(np.arange(16) % 4 < 2, 180, 70)
+        images = np.where(labels[:, None, None] == 1, pattern[None, None, :], pattern[None, :, None])
+        noisy = images + rng.normal(0, 30, (count, 16, 16))
+        return array_split(name, noisy.clip(0, 255).astype(np.uint8)[:, None], labels.astype(np.int64))
+
+    train, test = split("train", 200, 0), split("test", 100, 1)
+    return Dataset(name="stripes", train=train, test=test, num_classes=2, image_size=16, official=False)
+
+
+DATASETS.register(
+    "stripes",
+    DatasetEntry(
+        summary="horizontal against vertical stripes at 16 px",
+        source="this example",
+        load=stripes,
+        num_classes=2,
+        image_size=16,
+        eps={"linf": ("0.1", "0.2"), "l2": ("1", "2")},
+        recipe=Recipe(epochs=3),
+        costly_limit=50,
+    ),
+    origin=__file__,
+)
