@@ -1,5 +1,7 @@
-"""A plug-in with one of each kind:  bench run --plugin examples/plugin.py --models two_layers --variants baseline,strong
---dataset stripes --attacks noise,pgd --eps 0.2 --epochs 3
+"""A plug-in with one of each kind. From the checkout:
+
+bench run --plugin examples/plugin.py --models two_layers --variants baseline,strong
+    --dataset stripes --attacks noise,pgd --eps 0.2 --epochs 3
 """
 
 import numpy as np
@@ -15,7 +17,7 @@ from models.registry import ModelEntry, register_model
 from models.variants import VARIANTS, VariantEntry
 
 
-# A model: a module from normalised images (N, 3, S, S) to features (N, d). The head and the output layer come behind it.
+# A model: a module from normalised images (N, 3, S, S) to features (N, d). Head and output layer come behind it.
 def two_layers(*, image_size: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * image_size**2, 64), nn.ReLU())
 
