@@ -42,7 +42,7 @@ def notes(params: Mapping[str, Scalar], num_classes: int) -> tuple[str, ...]:
     stages = STAGES[str(params["version"])]
     found = []
     if num_classes <= PUBLISHED_TARGETS and any(stage.endswith("-t") for stage in stages):
-        found.append(f"{target_count(num_classes)} target classes in place of {PUBLISHED_TARGETS}")
+        found.append(f"target classes: {target_count(num_classes)} in place of {PUBLISHED_TARGETS}")
     replaced = [stage for stage in stages if lacks_dlr(stage, num_classes)]
     if replaced:
         found.append(f"margin loss in place of DLR in {', '.join(replaced)}: {num_classes} classes")

@@ -19,6 +19,7 @@ from torch import nn
 from attacks import resolve, resolve_all
 from bench.cells import Subject, work_off
 from bench.core.epsilon import format_eps, parse_eps
+from bench.core.errors import BenchError
 from bench.core.specs import ID_LENGTH, DataSpec, Norm, Recipe, RunRecord, fingerprint
 from bench.data import DATASETS, DataRequest, Dataset, load_dataset
 from bench.environment import choose_device, describe
@@ -42,9 +43,9 @@ def evaluate(
     dataset: str | Dataset = "digits",
     data_dir: Path | None = None,
     image_size: int | None = None,
-    attacks: Sequence[str] = ("fgsm", "pgd", "autoattack"),
+    attacks: str | Sequence[str] = ("fgsm", "pgd", "autoattack"),
     norm: Norm = "linf",
-    eps: Sequence[str | float] = (),
+    eps: str | float | Sequence[str | float] = (),
     seed: int = 0,
     limit: int | None = None,
     attack_limit: dict[str, int] | None = None,
@@ -53,7 +54,7 @@ def evaluate(
     results: Path | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Attack ``model`` and return its rows of results.csv.
+    """Attack ``model`` and return its rows of results.csv as a pandas DataFrame.
 
     ``model`` maps images (N, 3, S, S), float32 in [0, 1], to logits (N, K); normalisation is its own business. It is
     in evaluation mode for the time, and gets its mode and its gradients back. ``dataset`` is a name or a
@@ -62,6 +63,12 @@ def evaluate(
     """
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset, DataRequest(data_dir, image_size))
     known = DATASETS.get(data.name) if data.name in DATASETS else None
+    if not name or set(name) & set(",:\n"):
+        raise BenchError(f"name {name!r} may not be empty or hold a comma, a colon or a line break.")
+    if limit is not None and limit < 1:
+        raise BenchError(f"limit {limit} is less than 1.")
+    attacks = [attacks] if isinstance(attacks, str) else attacks
+    eps = [eps] if isinstance(eps, str | float | int) else eps
     texts = [e if isinstance(e, str) else format_eps(e) for e in eps] or list(known.eps[norm] if known else ())
     default_limit = known.limit if known else None
     request = Request(

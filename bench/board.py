@@ -36,8 +36,9 @@ class BoardRow:
         """The number of images of a column that has an accuracy."""
         return next(iter(self.cells[column].values())).n if self.accuracies(column) else None
 
-    def tried(self, column: str) -> bool:
-        return bool(self.cells.get(column))
+    def failed(self, column: str) -> bool:
+        """Whether a cell of the column was tried and is not ok."""
+        return any(cell.status != "ok" for cell in self.cells.get(column, {}).values())
 
 
 def board_rows(cells: Iterable[Cell]) -> list[BoardRow]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from bench.config import read_config
+from bench.config import as_typed, read_config
 from bench.core.errors import BenchError
 from bench.core.vocabulary import KINDS, NORMS, PROTOCOLS, Exit
 
@@ -59,7 +59,9 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None)
         known = {p.name for p in ctx.command.params if p.name and p.name not in ("config", "help")}
         lists = {p.name for p in ctx.command.params if p.multiple}
         found = read_config(value, known)
-        ctx.default_map = {k: (v if isinstance(v, list) else [v]) if k in lists else v for k, v in found.items()}
+        flags = {p.name for p in ctx.command.params if getattr(p, "is_flag", False)}
+        typed = {key: value if key in flags else as_typed(value) for key, value in found.items()}
+        ctx.default_map = {k: v if k in lists or k in flags else ",".join(v) for k, v in typed.items()}
     return value
 
 

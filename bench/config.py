@@ -28,6 +28,19 @@ def read_config(path: Path, known: Collection[str]) -> dict[str, Any]:
     return {_option(path, key, known): value for key, value in content.items()}
 
 
+def as_typed(value: Any) -> list[str]:
+    """A TOML value as what a user would have typed, so that one parser judges both; tables become k=v.
+
+    >>> as_typed({"autoattack": 5}), as_typed(["a", "b"]), as_typed(1.5)
+    (['autoattack=5'], ['a', 'b'], ['1.5'])
+    """
+    if isinstance(value, dict):
+        return [f"{key}={inner}" for key, inner in value.items()]
+    if isinstance(value, list):
+        return [str(item) for item in value]
+    return [str(value)]
+
+
 def _option(path: Path, key: str, known: Collection[str]) -> str:
     name = _ALIASES.get(key, key.replace("-", "_"))
     if name not in known:

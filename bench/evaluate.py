@@ -194,12 +194,23 @@ def _run_attack(
     if context.entry.batches_itself:
         attack = replace(attack, params={**attack.params, "batch_size": tally.batch_size})
     rng = SampleRng(spec.seed, attack.name, [context.images.ids[i] for i in indices.tolist()], context.device)
+    before = {name: tensor.clone() for name, tensor in context.model.state_dict().items()}
     with remarks() as heard, _untouched_generators(context.device):
         adversarials = function(counting, inputs.clone(), labels.to(context.device), spec=attack, rng=rng)
     tally.remarks = tuple(dict.fromkeys((*tally.remarks, *heard)))
+    _check_untouched(context.model, before, attack.name)
     tally.forwards += counting.forwards
     tally.backwards += counting.backwards
     return adversarials
+
+
+def _check_untouched(model: nn.Module, before: Mapping[str, Tensor], attack: str) -> None:
+    """Raises CellFailure, with the model as it was, when an attack has written into it."""
+    after = model.state_dict()
+    changed = [name for name, tensor in before.items() if not torch.equal(after[name], tensor)]
+    if changed:
+        model.load_state_dict(dict(before))
+        raise CellFailure("model_changed", f"{attack} changed the model's {changed[0]}.")
 
 
 @contextmanager

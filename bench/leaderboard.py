@@ -84,7 +84,7 @@ def _metrics(row: BoardRow, baseline: BoardRow | None, metrics: Sequence[str], s
     for metric in metrics:
         mean, n = row.mean(metric), row.images(metric)
         if mean is None or n is None:
-            values[f"{metric}_n"] = 0 if row.tried(metric) else None
+            values[f"{metric}_n"] = 0 if row.failed(metric) else None
             continue
         low, high = wilson_interval(mean * n, n)
         values |= {

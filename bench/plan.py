@@ -116,7 +116,9 @@ def _attack_cell(
     )
     if request.protocol == "prefiltered" and attack.costly(request.data.num_classes):
         filters = tuple(e.cell_id for e in earlier if e.attack and e.attack.name.split("-")[0] in FILTERING_ATTACKS)
-        return replace(cell, protocol="prefiltered", filters=filters) if filters else cell
+        if not filters:
+            raise BenchError("--protocol prefiltered needs fgsm or pgd among the attacks, to filter by.")
+        return replace(cell, protocol="prefiltered", filters=filters)
     return cell
 
 

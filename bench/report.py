@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-SHOWN = ("rank", "dataset", "model", "variant", "seeds")
+SHOWN = ("rank", "dataset", "model", "variant", "config_sha", "seeds")
 
 
 def board_metrics(board: pd.DataFrame) -> list[str]:

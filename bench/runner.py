@@ -44,6 +44,8 @@ def _train(spec: TrainSpec, todo: Sequence[EvalSpec], workshop: Workshop, tally:
         skip(todo, "training_failed", f"{record.reason}: {record.message}", workshop)
         return None
     tally.trained += 1
+    if spec.variant_spec.penalty and not record.gamma:
+        workshop.progress.line(f"{spec.name}: the penalty's weight was 0 throughout; its schedule needs more epochs")
     share = "" if record.train_accuracy is None else f", running training accuracy {record.train_accuracy:.1%}"
     workshop.progress.line(f"{spec.name}: trained in {record.time_s:.1f} s{share}")
     return built

@@ -38,7 +38,7 @@ VARIANTS.register(
 )
 
 
-# An attack: images in, images out. Its randomness comes from `rng`, which knows the samples; the harness checks the rest.
+# An attack: images in, images out. Its randomness comes from `rng`; the harness checks the rest.
 def noise(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
     draw = rng.uniform("noise", 0, inputs.shape[1:])
     return (inputs + spec.eps * (2 * draw - 1)).clamp(0, 1)

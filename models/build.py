@@ -52,7 +52,7 @@ def build_classifier(
             pretrained=model.pretrained,
             checkpoint_path=checkpoint_path,
         )
-        latent_dim = variant.latent_dim or backbone.num_features
+        latent_dim = backbone.num_features if variant.latent_dim is None else variant.latent_dim
         head = HEADS.get(variant.head).build(backbone.num_features, latent_dim)
         keeps_classifier = variant.head == "none" and backbone.classifier is not None
         output = backbone.classifier if keeps_classifier else nn.Linear(latent_dim, num_classes)

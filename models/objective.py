@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
+from bench.core.errors import BenchError
 from bench.core.specs import VariantSpec
 from models.penalties import PENALTIES
 from models.schedules import SCHEDULES, TrainingFacts
@@ -20,9 +21,11 @@ class Objective:
     facts: TrainingFacts
 
     def gamma(self, epoch: int) -> float:
-        """The penalty's weight in ``epoch``, from 1; 0 for a variant without one."""
-        if self.variant.penalty is None or self.variant.schedule is None:
+        """The penalty's weight in ``epoch``, from 1; 0 without a penalty. Raises BenchError without a schedule."""
+        if self.variant.penalty is None:
             return 0.0
+        if self.variant.schedule is None:
+            raise BenchError(f"a variant with the penalty {self.variant.penalty!r} needs a schedule for its weight.")
         return SCHEDULES.get(self.variant.schedule).gamma(epoch, self.facts)
 
     def loss(self, logits: Tensor, latents: Tensor, labels: Tensor, *, gamma: float) -> Tensor:

@@ -72,7 +72,13 @@ def warns(model, inputs, labels, *, spec, rng):
     return inputs
 
 
-for function in (warns, crash, too_far, outside, not_a_number, misshapen, hungry, idle, noise):
+def vandal(model, inputs, labels, *, spec, rng):
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    return inputs
+
+
+for function in (vandal, warns, crash, too_far, outside, not_a_number, misshapen, hungry, idle, noise):
     name = function.__name__.replace("_", "-")
     ATTACKS.register(name, AttackEntry(summary=name, source="tests", function=function), origin=ORIGIN)
 

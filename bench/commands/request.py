@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from models.variants import ORIGIN as BUILTIN_VARIANTS
 from models.variants import VARIANTS
 
 Limit = int | Literal["all"] | None
+FEWEST_TRAINING = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +135,10 @@ def _number(limit: Limit) -> int | None:
 def _data_spec(dataset: Dataset, options: RunOptions) -> DataSpec:
     """--limit is for quick looks, so it shortens the training too unless --train-limit says otherwise."""
     wanted = _number(options.train_limit if options.train_limit is not None else options.limit)
+    if wanted is not None and wanted < FEWEST_TRAINING:
+        raise BenchError(
+            f"{wanted} training image is too few for batch norm; use --train-limit {FEWEST_TRAINING} or more."
+        )
     return DataSpec(
         name=dataset.name,
         train_sha=dataset.train.sha,
@@ -144,6 +150,8 @@ def _data_spec(dataset: Dataset, options: RunOptions) -> DataSpec:
 
 def _recipe(entry: DatasetEntry, options: RunOptions) -> Recipe:
     recipe = entry.recipe
+    if options.lr is not None and not math.isfinite(options.lr):
+        raise BenchError(f"--lr {options.lr} is not a finite number.")
     return dataclasses.replace(
         recipe,
         epochs=recipe.epochs if options.epochs is None else options.epochs,

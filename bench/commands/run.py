@@ -36,7 +36,6 @@ def run_command(
         raise BenchError("no model given; name at least one, for example --models resnet18.")
     load_plugins(plugin)
     asked, store = RunOptions(**options), Store(results)
-    check_writable(results)
     request, dataset = make_request(asked, {run.model for run in store.runs()})
     plan = make_plan(request)
     pending = {run.train.run_id: pending_cells(run, store, force=force) for run in plan}
@@ -45,6 +44,7 @@ def run_command(
     cells = sum(len(run.cells) for run in plan)
     tally = Tally(cached=cells)
     if any(pending.values()):
+        check_writable(results)
         tally = _work(plan, asked, dataset, store, device, force=force)
     _print_board(rebuild(store), tally, cells, as_json=as_json)
     return Exit.CELLS_FAILED if tally.bad else Exit.OK

@@ -31,6 +31,7 @@ REASONS = {
     "wrong_shape": "the model or the attack returned a tensor of another shape than its input asks for",
     "out_of_memory": "the device ran out of memory",
     "attack_error": "the attack raised an error",
+    "model_changed": "the attack changed the weights or buffers of the model; they were put back",
     "model_error": "the model could not be built or raised an error",
     "training_failed": "the model of this cell was never trained",
     "prerequisite_failed": "an attack that filters the images of this one did not finish",

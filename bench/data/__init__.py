@@ -5,11 +5,16 @@ Importing this package registers the data sets and reads none of them; it import
 
 from bench.data import builtin as builtin
 from bench.data.registry import DATASETS, DataRequest
-from bench.data.split import Dataset, check_dataset
+from bench.data.split import Dataset, check_dataset, told_as_mistakes
 
 __all__ = ["DATASETS", "DataRequest", "Dataset", "load_dataset"]
 
 
 def load_dataset(name: str, request: DataRequest) -> Dataset:
     """Find the data set called ``name`` on disk and check it. Raises BenchError for any mistake of the user."""
-    return check_dataset(DATASETS.get(name).load(request))
+    entry = DATASETS.get(name)
+    with told_as_mistakes(f"data set {name!r} could not be loaded"):
+        data = entry.load(request)
+        if not isinstance(data, Dataset):
+            raise TypeError(f"its loader returned {type(data).__name__}, not a Dataset")
+    return check_dataset(data)

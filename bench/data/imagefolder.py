@@ -48,7 +48,7 @@ def dataset_name(request: DataRequest) -> str:
     ``cifar10-imagefolder``.
     """
     given = request.name or os.path.basename(os.path.abspath(request.data_dir or "."))
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", given).strip("-.") or "images"
+    name = re.sub(r"[^\w.-]+", "-", given).strip("-.") or "images"
     taken = {_letters(known) for known in DATASETS}
     return f"{name}-imagefolder" if _letters(name) in taken else name
 

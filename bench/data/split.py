@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -129,7 +130,8 @@ def measure_moments(split: Split) -> Moments:
 
 def read_checked(split: Split, indices: NDArray[np.int64], *, dataset: str) -> Pixels:
     """Read pixels and refuse what cannot be an image. Raises BenchError naming the first bad sample."""
-    pixels = split.read(indices)
+    with told_as_mistakes(f"{dataset}: the {split.name} images could not be read"):
+        pixels = split.read(indices)
     if pixels.ndim != 4 or pixels.shape[1] not in (1, 3) or pixels.dtype not in (np.uint8, np.float32):
         raise BenchError(
             f"{dataset}: {split.name} images have shape {pixels.shape} and type {pixels.dtype}; "
@@ -148,6 +150,17 @@ def read_checked(split: Split, indices: NDArray[np.int64], *, dataset: str) -> P
     return pixels
 
 
+@contextmanager
+def told_as_mistakes(what: str) -> Iterator[None]:
+    """Turn whatever a loader raises into a BenchError that begins with ``what``."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except Exception as error:
+        raise BenchError(f"{what}: {type(error).__name__}: {error}.") from error
+
+
 def check_dataset(data: Dataset) -> Dataset:
     """Refuse empty splits, labels outside 0…K−1 and fewer than two classes. Returns its argument."""
     if data.num_classes < 2:
@@ -155,6 +168,8 @@ def check_dataset(data: Dataset) -> Dataset:
     for split in (data.train, data.test):
         if not len(split):
             raise BenchError(f"{data.name}: the {split.name} split has no images.")
+        if len(set(split.ids)) < len(split):
+            raise BenchError(f"{data.name}: two {split.name} images share an id; ids name images and must be unique.")
         bad = (split.labels < 0) | (split.labels >= data.num_classes)
         if bad.any():
             first = int(bad.argmax())

@@ -51,6 +51,7 @@ def robust_count(name: str, norm: str, eps: float, margin: float) -> tuple[int, 
     )
     context = CellContext(
         model=freeze(model),
+        weights_sha="",
         images=images,
         n_test=len(images),
         official=False,

@@ -137,7 +137,7 @@ def test_autoattack_with_any_number_of_classes(name: str, num_classes: int) -> N
 def test_the_row_says_what_few_classes_change() -> None:
     standard = {"version": "standard"}
     assert notes(standard, 10) == ()
-    assert notes(standard, 9) == ("8 target classes in place of 9",)
+    assert notes(standard, 9) == ("target classes: 8 in place of 9",)
     assert notes(standard, 3)[1] == "margin loss in place of DLR in apgd-t: 3 classes"
     assert notes({"version": "plus"}, 2)[1] == "margin loss in place of DLR in apgd-dlr, apgd-t: 2 classes"
     assert notes({"version": "apgd-ce"}, 2) == ()

@@ -39,6 +39,9 @@ MISTAKES = [
     (["--config", "missing.toml"], "cannot read config missing.toml"),
     (["--checkpoint-path", "missing.pth"], "cannot read missing.pth"),
     (["--no-such-option"], "--no-such-option"),
+    (["--lr", "nan"], "--lr nan is not a finite number"),
+    (["--limit", "1"], "too few for batch norm"),
+    (["--attacks", "autoattack", "--protocol", "prefiltered"], "needs fgsm or pgd"),
 ]
 
 
@@ -52,7 +55,7 @@ def test_one_sentence_and_exit_2(
     assert sentence in outcome.err
     assert "Traceback" not in outcome.err
     assert outcome.out == ""
-    assert not (tmp_path / "out" / "runs").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_results_folder_that_is_a_file(bench: Bench, plugin: Path, tmp_path: Path) -> None:

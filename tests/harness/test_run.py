@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,7 +92,7 @@ def test_one_deleted_cell_is_the_only_one_computed_again(run: Bench, tmp_path: P
     outcome = run("--attacks", "fgsm,pgd-5")
     assert "0 trained, 1 of 6 cells computed, 5 already there" in outcome.err
     changed = {path for path, time in before.items() if path.stat().st_mtime_ns != time}
-    assert changed == {victim, victim.with_name(victim.stem + ".samples.csv")}
+    assert changed == {victim}  # the images came out the same, so their file was left alone
 
 
 def test_lost_weights_are_trained_again_and_their_cells_with_them(run: Bench, tmp_path: Path) -> None:
@@ -158,6 +160,7 @@ FAILURES = {
     "outside": ("budget_violation", "outside [0, 1]"),
     "not-a-number": ("nan_input", "NaN"),
     "misshapen": ("wrong_shape", "returned"),
+    "vandal": ("model_changed", "changed the model's"),
 }
 
 
@@ -172,6 +175,9 @@ def test_a_failed_attack_is_never_robustness(run: Bench, tmp_path: Path, attack:
     assert table[attack]["n_correct"] == ""
     assert message in table[attack]["notes"]
     assert table["fgsm"]["status"] == table["clean"]["status"] == "ok"
+    fresh = tmp_path / "fresh"
+    run("--attacks", "fgsm", "--variants", "baseline", results=fresh)
+    assert table["fgsm"]["n_correct"] == next(r for r in rows(fresh) if r["attack"] == "fgsm")["n_correct"]
     assert "failed" in outcome.out
     with (tmp_path / "out" / "leaderboard.csv").open() as file:
         board = next(csv.DictReader(file))
@@ -284,3 +290,36 @@ def test_differences_are_to_the_baseline_of_the_same_recipe(run: Bench, tmp_path
     assert float(ours["clean_diff"]) == pytest.approx(float(ours["clean"]) - float(baseline["clean"]), abs=0.011)
     assert board["lpc", "1"]["clean_diff"] == ""
     assert ours["seeds"] == "2"
+
+
+def test_an_edited_plugin_is_another_model(bench: Bench, tmp_path: Path) -> None:
+    """In processes of their own: a module is loaded once in a process."""
+    text = (
+        "from torch import nn\nfrom models.registry import ModelEntry, register_model\n"
+        "def build(*, image_size):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(3 * image_size**2, 4), nn.ReLU())\n"
+        "register_model('edited', ModelEntry(summary='', source='', build=build), __file__)\n"
+    )
+    path, ids = tmp_path / "mine.py", set()
+    for activation in ("ReLU", "Tanh"):
+        path.write_text(text.replace("ReLU", activation))
+        command = ["run", "--plugin", path, "--models", "edited", "--variants", "baseline", "--attacks", "none"]
+        command += ["--epochs", "1", "--limit", "30", "--results", tmp_path / "out"]
+        subprocess.run([sys.executable, "-m", "bench", *map(str, command)], check=True, capture_output=True)
+        ids |= {row["run_id"] for row in rows(tmp_path / "out")}
+    assert len(ids) == 2
+
+
+def test_looking_at_finished_results_needs_no_right_to_write(run: Bench, bench: Bench, tmp_path: Path) -> None:
+    run("--attacks", "fgsm")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
+    run("--attacks", "fgsm")
+    bench("leaderboard", "--results", tmp_path / "out")
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
+
+
+def test_values_of_a_config_are_judged_like_typed_ones(bench: Bench, tmp_path: Path) -> None:
+    for content, sentence in (("epochs = 1.5", "1.5"), ("epochs = true", "True"), ("lr = 1979-05-27", "1979-05-27")):
+        (tmp_path / "c.toml").write_text(content)
+        outcome = bench("run", "--config", tmp_path / "c.toml", "--models", "resnet18", "--results", tmp_path / "out")
+        assert (outcome.code, sentence in outcome.err) == (2, True)
