@@ -1,4 +1,4 @@
-"""The balls that bound a perturbation: length, projection and uniform draws. δ is (N, C, H, W)."""
+"""The balls that bound a perturbation: length and uniform draws. δ is (N, C, H, W)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,6 @@ def length(delta: Tensor, norm: Norm) -> Tensor:
     """‖δ‖ of every sample, (N,), in the type of ``delta``."""
     flat = delta.flatten(1)
     return flat.abs().amax(1) if norm == "linf" else flat.square().sum(1).sqrt()
-
-
-def project(delta: Tensor, norm: Norm, eps: float) -> Tensor:
-    """The nearest point of the ball {‖δ‖ ≤ ε}: clipped for linf, shortened for l2."""
-    if norm == "linf":
-        return delta.clamp(-eps, eps)
-    factor = (eps / length(delta, norm).clamp_min(1e-12)).clamp_max(1)
-    return delta * factor.view(-1, 1, 1, 1)
 
 
 def uniform_in_ball(rng: SampleRng, shape: tuple[int, ...], norm: Norm, eps: float, *, step: int) -> Tensor:

@@ -13,8 +13,6 @@ import torch
 from bench.core.errors import BenchError
 from bench.core.specs import Environment
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-
 
 def choose_device(name: str) -> torch.device:
     """``auto`` takes CUDA, then MPS, then the CPU. Raises BenchError for a device this machine lacks.

@@ -33,7 +33,7 @@ def _load(path: Path) -> None:
         raise BenchError(f"plugin {path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    _LOADED[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
     try:
         spec.loader.exec_module(module)
     except BenchError as error:
@@ -42,3 +42,4 @@ def _load(path: Path) -> None:
     except Exception as error:
         del sys.modules[name]
         raise BenchError(f"plugin {path} failed: {type(error).__name__}: {error}.") from error
+    _LOADED[path] = content

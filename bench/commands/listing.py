@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from bench.core.registry import is_pattern
 from bench.core.vocabulary import Exit
 from bench.plugin import load_plugins
 
@@ -16,7 +17,7 @@ Row = tuple[str, str, str]  # name, summary, source
 
 def list_command(kind: str, pattern: str, *, plugins: Sequence[Path], as_json: bool) -> int:
     load_plugins(plugins)
-    rows = _LISTINGS[kind](pattern if any(c in pattern for c in "*?[") else f"*{pattern}*")
+    rows = _LISTINGS[kind](pattern if is_pattern(pattern) else f"*{pattern}*")
     if as_json:
         print(json.dumps([dict(zip(("name", "summary", "source"), row, strict=True)) for row in rows], indent=2))
     else:

@@ -38,11 +38,6 @@ class Registry(Generic[T]):
         self._entries[name] = entry
         self._origins[name] = origin
 
-    def unregister_origin(self, origin: str) -> None:
-        """Forget what ``origin`` brought: a plug-in that failed half-way leaves nothing behind."""
-        for name in [n for n, o in self._origins.items() if o == origin]:
-            del self._entries[name], self._origins[name]
-
     def get(self, name: str) -> T:
         """The entry called ``name``. Raises BenchError with the nearest names when there is none."""
         try:

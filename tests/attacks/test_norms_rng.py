@@ -7,28 +7,8 @@ import math
 import pytest
 import torch
 
-from attacks.norms import length, project, uniform_in_ball
+from attacks.norms import length, uniform_in_ball
 from attacks.rng import SampleRng
-
-
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_projection_ends_in_the_ball_and_keeps_what_is_inside(norm: str) -> None:
-    delta = torch.randn(64, 3, 5, 5, dtype=torch.float64)
-    delta[0] = 0
-    delta[1] *= 1e-3
-    projected = project(delta, norm, 0.5)
-    assert length(projected, norm).max() <= 0.5 + 1e-12
-    inside = length(delta, norm) <= 0.5
-    assert inside[:2].all()
-    assert torch.allclose(projected[inside], delta[inside])
-
-
-def test_l2_projection_is_the_nearest_point() -> None:
-    delta = torch.randn(1, 1, 4, 4, dtype=torch.float64) * 3
-    nearest = project(delta, "l2", 1.0)
-    others = torch.randn(500, 1, 4, 4, dtype=torch.float64)
-    others = project(others * 10, "l2", 1.0)
-    assert length(delta - nearest, "l2") <= length(delta - others, "l2").min()
 
 
 def test_uniform_linf_draws_fill_the_cube() -> None:
