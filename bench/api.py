@@ -119,7 +119,7 @@ def _evaluate(model: nn.Module, name: str, seed: int, request: Request, workshop
             parameter.requires_grad_(flag)
     rebuild(workshop.store)
     wanted = {cell.cell_id for cell in cells}
-    return results_table([(run, cell) for cell in workshop.store.cells(run.run_id) if cell.cell_id in wanted])
+    return results_table([(run, cell) for cell in workshop.store.cells(run.run_id) if cell.cell_id in wanted], {})
 
 
 def weights_sha(model: nn.Module) -> str:
@@ -168,8 +168,8 @@ def _external_run(model: nn.Module, name: str, seed: int, trainable: int, worksh
         latent_dim=None,
         param_count=trainable,
         gamma=None,
-        train_loss=None,
-        train_accuracy=None,
+        gamma_per_sample=None,
+        history=(),
         time_s=None,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         environment=describe(workshop.device),

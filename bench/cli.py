@@ -71,6 +71,10 @@ results_option = click.option(
 plugin_option = click.option(
     "--plugin", type=click.Path(path_type=Path), multiple=True, help="Python file that registers more names; repeatable"
 )
+data_dir_option = click.option("--data-dir", type=click.Path(path_type=Path), help="where the data set's files lie")
+device_option = click.option(
+    "--device", type=click.Choice(("auto", "cpu", "cuda", "mps")), default="auto", show_default=True
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="machine-readable output on stdout")
 
 
@@ -87,14 +91,23 @@ def cli() -> None:
 @names("--models", help="timm architectures or registered models; wildcards")
 @names("--variants", default=["baseline", "lpc"], show_default="baseline,lpc", help="training-time ideas; wildcards")
 @click.option("--dataset", default="digits", show_default=True, help="see 'bench list datasets'")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="where the data set's files lie")
+@data_dir_option
 @click.option("--image-size", type=click.IntRange(min=8), help="side of the images of an image folder")
 @names("--attacks", default=["fgsm", "pgd", "autoattack"], show_default="fgsm,pgd,autoattack", help="or 'none'")
 @click.option("--norm", type=click.Choice(NORMS), default="linf", show_default=True, help="norm of the perturbation")
 @names("--eps", help="budgets such as 8/255 or 0.05, in units of [0, 1] pixels  [default: the data set's]")
 @names("--seeds", default=["0"], show_default="0", help="seeds of training and attack")
+@click.option("--recipe", default="auto", show_default=True, help="auto, short, paper, or see 'bench list recipes'")
+@click.option("--latent-dim", type=click.IntRange(min=1), help="width of penultimate layers  [default: the variant's]")
 @click.option("--epochs", type=click.IntRange(min=0), help="0 evaluates the first weights  [default: the data set's]")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="learning rate  [default: the data set's]")
+@click.option(
+    "--train-precision",
+    type=click.Choice(("fp32", "bf16")),
+    default="fp32",
+    show_default=True,
+    help="bf16: the backbone's passes in bfloat16 while it trains, several times faster where there is hardware for it",
+)
 @click.option("--train-batch-size", type=click.IntRange(min=2), help="training batch  [default: the data set's]")
 @click.option(
     "--limit", type=Count("all"), help="images of each split, training too; stratified  [default: the data set's]"
@@ -109,9 +122,10 @@ def cli() -> None:
     help="prefiltered: AutoAttack only on what FGSM and PGD left standing",
 )
 @click.option("--batch-size", type=Count("auto"), default="auto", show_default=True, help="evaluation and attack batch")
-@click.option("--device", type=click.Choice(("auto", "cpu", "cuda", "mps")), default="auto", show_default=True)
+@device_option
 @click.option("--pretrained", is_flag=True, help="start from timm's weights")
 @click.option("--checkpoint-path", type=click.Path(path_type=Path), help="start from local backbone weights")
+@click.option("--diagnose/--no-diagnose", default=True, show_default=True, help="collapse, gradients and DeepFool")
 @plugin_option
 @click.option(
     "--config",
@@ -164,6 +178,36 @@ def leaderboard(results: Path, intervals: bool, as_json: bool) -> int:
     from bench.commands.board import board_command
 
     return board_command(results=results, intervals=intervals, as_json=as_json)
+
+
+@cli.command()
+@click.argument("run", metavar="RUN")
+@results_option
+@data_dir_option
+@device_option
+@plugin_option
+@click.option("--force", is_flag=True, help="measure again what is already there")
+@json_option
+def diagnose(run: str, **options: Any) -> int:
+    """Collapse of the latents, steepness and DeepFool distances of one run."""
+    from bench.commands.diagnose import diagnose_command
+
+    return diagnose_command(run, **options)
+
+
+@cli.command()
+@click.argument("what", type=click.Choice(("latents",)))
+@click.argument("run", metavar="RUN")
+@results_option
+@click.option("--out", type=click.Path(path_type=Path), help="folder for the figures  [default: the run's own]")
+@data_dir_option
+@device_option
+@plugin_option
+def plot(what: str, run: str, **options: Any) -> int:
+    """Draw the latents of a run: their histograms and a projection, as PNG and SVG."""
+    from bench.commands.plot import plot_command
+
+    return plot_command(what, run, **options)
 
 
 def invoke(arguments: list[str]) -> int:

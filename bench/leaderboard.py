@@ -12,7 +12,7 @@ from bench.board import BoardRow, board_rows, ranked
 from bench.core.specs import EvalRecord
 from bench.core.vocabulary import ALWAYS_BESIDE, BASELINE, LEADERBOARD_COLUMNS, METRIC_SUFFIXES
 from bench.files import write_atomic
-from bench.results import all_cells, results_table, to_csv
+from bench.results import all_cells, all_diagnoses, results_table, to_csv
 from bench.samples import Sample
 from bench.stats import wilson_interval
 from bench.store import Store
@@ -30,7 +30,7 @@ def rebuild(store: Store, *, intervals: bool = False) -> pd.DataFrame:
     board = board_table(board_rows(cells), store)
     dropped = () if intervals else tuple(suffix for suffix in METRIC_SUFFIXES if suffix not in ALWAYS_BESIDE)
     kept = [c for c in board.columns if c in LEADERBOARD_COLUMNS or not c.endswith(dropped or ("\0",))]
-    write_atomic(store.root / "results.csv", to_csv(results_table(cells)))
+    write_atomic(store.root / "results.csv", to_csv(results_table(cells, all_diagnoses(store))))
     write_atomic(store.root / "leaderboard.csv", to_csv(board[kept]))
     return board
 

@@ -15,8 +15,15 @@ class Tally:
 
     trained: int = 0
     evaluated: int = 0
+    diagnosed: int = 0
     cached: int = 0
     bad: list[str] = field(default_factory=list)  # a sentence for each training or cell that is not ok
+
+
+def is_diagnosed(run: RunPlan, store: Store, *, force: bool = False) -> bool:
+    """Whether the run's present weights have a diagnosis that did not fail."""
+    record = None if force else store.read_diagnosis(run.train.run_id)
+    return record is not None and record.status == "ok"
 
 
 def pending_cells(run: RunPlan, store: Store, *, force: bool = False) -> list[EvalSpec]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from bench.core.specs import EvalRecord, RunRecord
-from bench.core.vocabulary import CLEAN, RESULT_COLUMNS
+from bench.core.specs import DiagnosisRecord, EvalRecord, RunRecord
+from bench.core.vocabulary import CLEAN, DIAGNOSTIC_COLUMNS, RESULT_COLUMNS
 from bench.stats import CI_METHOD, wilson_interval
 from bench.store import Store
 
@@ -39,19 +39,31 @@ def result_row(run: RunRecord, cell: EvalRecord) -> dict[str, Any]:
         "notes": "; ".join(cell.notes if ok else (cell.message, *cell.notes)),
         "seed": cell.spec.seed,
         "data_sha": cell.spec.data_sha,
+        "train_precision": run.spec.recipe.precision if run.spec else None,
+        "schedule": run.spec.variant_spec.schedule if run.spec else None,
         "train_time_s": run.time_s,
     }
     sources = (derived, vars(cell), vars(cell.environment), vars(run))
     return {column: next(s[column] for s in sources if column in s) for column in RESULT_COLUMNS}
 
 
-def results_table(cells: Iterable[Cell]) -> pd.DataFrame:
-    """results.csv as a frame, sorted so that equal cells give equal files."""
-    rows = [result_row(run, cell) for run, cell in cells]
-    table = pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+def results_table(cells: Iterable[Cell], diagnoses: Mapping[str, DiagnosisRecord]) -> pd.DataFrame:
+    """results.csv as a frame, sorted so that equal cells give equal files; ``diagnoses`` by run id."""
+    rows = [{**result_row(run, cell), **_diagnosis(diagnoses.get(run.run_id))} for run, cell in cells]
+    table = pd.DataFrame(rows, columns=[*RESULT_COLUMNS, *DIAGNOSTIC_COLUMNS])
     keys = ["dataset", "model", "variant", "config_sha", "seed", "attack", "norm", "eps", "protocol", "n", "cell_id"]
     table = table.astype(dict.fromkeys(INTEGERS, "Int64"))
     return table.sort_values(keys, kind="stable", ignore_index=True)
+
+
+def _diagnosis(record: DiagnosisRecord | None) -> Mapping[str, float | None]:
+    return record.values if record else {}
+
+
+def all_diagnoses(store: Store) -> dict[str, DiagnosisRecord]:
+    """The diagnosis of every run's present weights, by run id."""
+    found = {run.run_id: store.read_diagnosis(run.run_id) for run in store.runs()}
+    return {run_id: record for run_id, record in found.items() if record is not None}
 
 
 def to_csv(table: pd.DataFrame) -> bytes:

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 
 from bench.cells import Subject, skip, work_off
 from bench.core.specs import EvalSpec, TrainSpec
-from bench.pending import Tally, pending_cells
+from bench.diagnosis import diagnose
+from bench.pending import Tally, is_diagnosed, pending_cells
 from bench.plan import RunPlan
 from bench.runs import load_run, train_run
 from bench.train import freeze
 from bench.workshop import Workshop
 from models.build import BuiltModel
+from models.classifier import Classifier
+
+HEADLINE = ("nc1", "cov_norm", "binarity_mean")
 
 
 def execute(plan: Sequence[RunPlan], workshop: Workshop) -> Tally:
@@ -20,19 +24,39 @@ def execute(plan: Sequence[RunPlan], workshop: Workshop) -> Tally:
     for run in plan:
         todo = pending_cells(run, workshop.store, force=workshop.force)
         tally.cached += len(run.cells) - len(todo)
-        if todo:
-            _execute_run(run.train, todo, workshop, tally)
+        undiagnosed = workshop.diagnose and not is_diagnosed(run, workshop.store, force=workshop.force)
+        if todo or undiagnosed:
+            _execute_run(run.train, todo, undiagnosed, workshop, tally)
     return tally
 
 
-def _execute_run(spec: TrainSpec, todo: Sequence[EvalSpec], workshop: Workshop, tally: Tally) -> None:
+def _execute_run(
+    spec: TrainSpec, todo: Sequence[EvalSpec], undiagnosed: bool, workshop: Workshop, tally: Tally
+) -> None:
     kept = None if workshop.force else workshop.store.finished_run(spec.run_id)
     built = load_run(spec, workshop) if kept is not None else _train(spec, todo, workshop, tally)
     record = workshop.store.read_run(spec.run_id)
     if built is None or record is None:
         return
-    subject = Subject(spec.name, freeze(built.classifier), record.weights_sha, spec.data.num_classes)
-    work_off(todo, subject, workshop, tally)
+    model = freeze(built.classifier)
+    work_off(todo, Subject(spec.name, model, record.weights_sha, spec.data.num_classes), workshop, tally)
+    if undiagnosed:
+        _diagnose(spec, built.classifier, record.weights_sha, workshop, tally)
+
+
+def _diagnose(spec: TrainSpec, model: Classifier, weights_sha: str, workshop: Workshop, tally: Tally) -> None:
+    record = diagnose(model, spec.run_id, weights_sha, spec.data.train_limit, workshop)
+    if record.status == "ok":
+        tally.diagnosed += 1
+        shown = (f"{name} {_short(record.values[f'collapse_{name}'])}" for name in HEADLINE)
+        workshop.progress.line(f"{spec.name} diagnosis: {', '.join(shown)}, {record.time_s:.1f} s")
+    else:
+        tally.bad.append(f"{spec.name} diagnosis {record.status}: {record.reason}: {record.message}")
+        workshop.progress.line(tally.bad[-1])
+
+
+def _short(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3g}"
 
 
 def _train(spec: TrainSpec, todo: Sequence[EvalSpec], workshop: Workshop, tally: Tally) -> BuiltModel | None:
@@ -46,6 +70,6 @@ def _train(spec: TrainSpec, todo: Sequence[EvalSpec], workshop: Workshop, tally:
     tally.trained += 1
     if spec.variant_spec.penalty and not record.gamma:
         workshop.progress.line(f"{spec.name}: the penalty's weight was 0 throughout; its schedule needs more epochs")
-    share = "" if record.train_accuracy is None else f", running training accuracy {record.train_accuracy:.1%}"
+    share = f", running training accuracy {record.history[-1].accuracy:.1%}" if record.history else ""
     workshop.progress.line(f"{spec.name}: trained in {record.time_s:.1f} s{share}")
     return built

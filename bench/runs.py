@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from safetensors.torch import load as load_weights
 from safetensors.torch import save as dump_weights
 
 from bench.core.errors import BenchError, CellFailure
-from bench.core.specs import RunRecord, TrainSpec
+from bench.core.specs import EpochRecord, RunRecord, TrainSpec
+from bench.data.tensors import Images
 from bench.environment import describe
-from bench.train import TrainResult, train, training_facts
+from bench.store import Store
+from bench.train import begin, train, training_facts
+from bench.training_state import TrainingState, dump_state, restore_state
 from bench.workshop import Workshop, failures_as
 from models.build import BuiltModel, build_classifier
 from models.objective import Objective
+
+SAVE_EVERY_S = 60.0
 
 
 def build_run(spec: TrainSpec, workshop: Workshop) -> BuiltModel:
@@ -28,6 +34,7 @@ def build_run(spec: TrainSpec, workshop: Workshop) -> BuiltModel:
         mean=workshop.dataset.mean,
         std=workshop.dataset.std,
         seed=spec.seed,
+        activation=spec.recipe.activation,
         checkpoint_path=workshop.checkpoint_path,
     )
     built.classifier.to(workshop.device)
@@ -52,29 +59,62 @@ def train_run(spec: TrainSpec, workshop: Workshop) -> tuple[RunRecord, BuiltMode
     images = workshop.images("train", spec.data.train_limit)
     workshop.progress.line(f"{spec.name}: training on {len(images)} of {len(workshop.dataset.train)} images")
     start = time.perf_counter()
-    built, result, failure = None, TrainResult(None, None, None), None
+    outcome = _Outcome()
     try:
         with failures_as("model_error"):
-            built = build_run(spec, workshop)
-            facts = training_facts(spec, count=len(images), latent_dim=built.latent_dim)
-            objective = Objective(spec.variant_spec, facts)
-            result = train(built.classifier, images, spec, objective, workshop.device, workshop.progress)
+            _train(spec, images, workshop, outcome)
     except CellFailure as error:
-        failure = error
-    weights = _weights(built) if built is not None and failure is None else None
-    elapsed = time.perf_counter() - start
-    record = _record(
-        spec,
-        workshop,
-        built,
-        result,
-        failure,
-        weights,
-        n_train=len(images) if spec.recipe.epochs else 0,
-        elapsed=elapsed,
-    )
+        outcome.failure = error
+    built = outcome.built if outcome.failure is None else None
+    weights = _weights(built) if built is not None else None
+    record = _record(spec, workshop, outcome, weights, n_train=len(images), elapsed=time.perf_counter() - start)
     workshop.store.write_run(record, weights)
-    return record, built if failure is None else None
+    workshop.store.drop_training(spec.run_id)
+    return record, built
+
+
+@dataclass
+class _Outcome:
+    """What is known of a training, however far it came."""
+
+    built: BuiltModel | None = None
+    history: tuple[EpochRecord, ...] = ()
+    per_sample: float | None = None
+    failure: CellFailure | None = None
+
+
+def _train(spec: TrainSpec, images: Images, workshop: Workshop, outcome: _Outcome) -> None:
+    """Build and train, from where an interrupted training was saved if there is one."""
+    built = outcome.built = build_run(spec, workshop)
+    facts = training_facts(spec, count=len(images), latent_dim=built.latent_dim)
+    objective = Objective(spec.variant_spec, facts, latent_dim=built.latent_dim)
+    state = begin(built.classifier, spec, objective)
+    _resume(spec, state, workshop)
+    saver = _Saver(spec.run_id, workshop.store)
+    outcome.history = train(
+        built.classifier, images, spec, objective, workshop.device, workshop.progress, state=state, after_epoch=saver
+    )
+    if outcome.history:
+        outcome.per_sample = objective.per_sample(outcome.history[-1].gamma)
+
+
+def _resume(spec: TrainSpec, state: TrainingState, workshop: Workshop) -> None:
+    saved = None if workshop.force else workshop.store.read_training(spec.run_id)
+    if saved is not None:
+        restore_state(state, saved)
+        workshop.progress.line(f"{spec.name}: goes on after epoch {len(state.history)} of {spec.recipe.epochs}")
+
+
+class _Saver:
+    """Keeps an unfinished training on disk, at most once in ``SAVE_EVERY_S``: what a crash may cost."""
+
+    def __init__(self, run_id: str, store: Store) -> None:
+        self._run_id, self._store, self._last = run_id, store, time.monotonic()
+
+    def __call__(self, state: TrainingState) -> None:
+        if time.monotonic() - self._last >= SAVE_EVERY_S:
+            self._store.write_training(self._run_id, dump_state(state))
+            self._last = time.monotonic()
 
 
 def _weights(built: BuiltModel) -> bytes:
@@ -84,14 +124,14 @@ def _weights(built: BuiltModel) -> bytes:
 def _record(
     spec: TrainSpec,
     workshop: Workshop,
-    built: BuiltModel | None,
-    result: TrainResult,
-    failure: CellFailure | None,
+    outcome: _Outcome,
     weights: bytes | None,
     *,
     n_train: int,
     elapsed: float,
 ) -> RunRecord:
+    built, failure = outcome.built, outcome.failure
+    last = outcome.history[-1] if outcome.history else None
     return RunRecord(
         run_id=spec.run_id,
         dataset=spec.data.name,
@@ -105,16 +145,16 @@ def _record(
         config_sha=spec.config_sha,
         train_sha=spec.data.train_sha,
         weights_sha=hashlib.sha256(weights).hexdigest() if weights else "",
-        n_train=n_train,
+        n_train=n_train if spec.recipe.epochs else 0,
         epochs=spec.recipe.epochs,
         img_size=built.img_size if built else None,
         native_size=spec.data.image_size,
         stem=built.stem if built else "",
         latent_dim=built.latent_dim if built else None,
         param_count=built.param_count if built else None,
-        gamma=result.gamma,
-        train_loss=result.loss,
-        train_accuracy=result.accuracy,
+        gamma=last.gamma if last and spec.variant_spec.penalty else None,
+        gamma_per_sample=outcome.per_sample,
+        history=outcome.history,
         time_s=elapsed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         environment=describe(workshop.device),

@@ -2,6 +2,8 @@
 
 runs/<run_id>/run.json            the RunRecord
 runs/<run_id>/weights.safetensors
+runs/<run_id>/training.safetensors         an unfinished training, while there is one
+runs/<run_id>/diagnosis.json               the DiagnosisRecord
 runs/<run_id>/cells/<cell_id>.json         the EvalRecord; written last, it says that the cell is complete
 runs/<run_id>/cells/<cell_id>.samples.csv  per-image outcomes
 """
@@ -14,17 +16,19 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import BenchError
-from bench.core.specs import EvalRecord, RunRecord
+from bench.core.specs import DiagnosisRecord, EvalRecord, RunRecord
 from bench.files import file_sha, write_atomic
 from bench.samples import Sample, dump_samples, parse_samples
 
-R = TypeVar("R", RunRecord, EvalRecord)
+Record = RunRecord | EvalRecord | DiagnosisRecord
+R = TypeVar("R", RunRecord, EvalRecord, DiagnosisRecord)
+
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {
+    kind: TypeAdapter(kind) for kind in (RunRecord, EvalRecord, DiagnosisRecord)
+}
 
 
-_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (RunRecord, EvalRecord)}
-
-
-def dump_record(record: RunRecord | EvalRecord) -> bytes:
+def dump_record(record: Record) -> bytes:
     """Indented JSON with a final newline."""
     content: bytes = _ADAPTERS[type(record)].dump_json(record, indent=2)
     return content + b"\n"
@@ -62,6 +66,21 @@ class Store:
     def samples_path(self, run_id: str, cell_id: str) -> Path:
         return self.run_folder(run_id) / "cells" / f"{cell_id}.samples.csv"
 
+    def _training_path(self, run_id: str) -> Path:
+        return self.run_folder(run_id) / "training.safetensors"
+
+    def write_training(self, run_id: str, content: bytes) -> None:
+        """Keep an unfinished training, so that it can go on."""
+        write_atomic(self._training_path(run_id), content)
+
+    def read_training(self, run_id: str) -> bytes | None:
+        """None when no training of this run was interrupted."""
+        path = self._training_path(run_id)
+        return _bytes(path) if path.exists() else None
+
+    def drop_training(self, run_id: str) -> None:
+        self._training_path(run_id).unlink(missing_ok=True)
+
     def write_run(self, record: RunRecord, weights: bytes | None) -> None:
         if weights is not None:
             write_atomic(self.weights_path(record.run_id), weights)
@@ -72,6 +91,17 @@ class Store:
         if samples is not None:
             write_atomic(self.samples_path(record.spec.run_id, record.cell_id), dump_samples(samples))
         write_atomic(self._cell_path(record.spec.run_id, record.cell_id), dump_record(record))
+
+    def write_diagnosis(self, record: DiagnosisRecord) -> None:
+        write_atomic(self._diagnosis_path(record.run_id), dump_record(record))
+
+    def _diagnosis_path(self, run_id: str) -> Path:
+        return self.run_folder(run_id) / "diagnosis.json"
+
+    def read_diagnosis(self, run_id: str) -> DiagnosisRecord | None:
+        """None when the run's present weights were never diagnosed."""
+        record, run = _read(DiagnosisRecord, self._diagnosis_path(run_id)), self.read_run(run_id)
+        return record if record and run and record.weights_sha == run.weights_sha else None
 
     def read_run(self, run_id: str) -> RunRecord | None:
         """None when there is no such run."""
@@ -138,10 +168,13 @@ def _read(kind: type[R], path: Path) -> R | None:
     return record
 
 
-def _check_identity(record: RunRecord | EvalRecord, path: Path) -> None:
+def _check_identity(record: Record, path: Path) -> None:
     """A record's id is the hash of its spec; one that was edited by hand or copied elsewhere is not itself."""
     if isinstance(record, RunRecord):
         place, named, made = path.parent.name, record.run_id, record.spec.run_id if record.spec else record.run_id
+    elif isinstance(record, DiagnosisRecord):
+        place = made = path.parent.name
+        named = record.run_id
     else:
         place, named, made = path.stem, record.cell_id, record.spec.cell_id
     if not place == named == made:

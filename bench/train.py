@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from bench.core.errors import CellFailure
 from bench.core.seeds import derive_seed
-from bench.core.specs import Recipe, TrainSpec
+from bench.core.specs import EpochRecord, TrainSpec
 from bench.data.augment import augment
 from bench.data.tensors import Images, as_inputs
+from bench.lr import LR_SCHEDULES
 from bench.progress import Progress
+from bench.training_state import TrainingState
 from models.classifier import Classifier
+from models.margins import logit_margins
 from models.objective import Objective
-from models.schedules import TrainingFacts
+from models.schedules import Done, TrainingFacts
+from models.terms import Batch
 
-CONSTANT_SHARE = 0.2  # of the epochs, before the cosine begins: 200 of 1000 in the published recipe
-FINAL_LR = 1e-8
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What the last epoch looked like; None without an epoch."""
-
-    loss: float | None
-    accuracy: float | None
-    gamma: float | None  # weight of the penalty
-
-
-def learning_rate(epoch: int, recipe: Recipe) -> float:
-    """lr in ``epoch`` (from 1): constant for the first fifth, then a cosine to 1e-8 in the last epoch."""
-    constant = math.floor(CONSTANT_SHARE * recipe.epochs)
-    if epoch <= constant:
-        return recipe.lr
-    progress = (epoch - constant) / max(recipe.epochs - constant, 1)
-    return FINAL_LR + (recipe.lr - FINAL_LR) * (1 + math.cos(math.pi * progress)) / 2
+BODY, OUTPUT = 0, 1  # the optimiser's groups
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -52,28 +36,56 @@ def training_facts(spec: TrainSpec, *, count: int, latent_dim: int) -> TrainingF
         steps_per_epoch=steps_per_epoch(count, spec.recipe.batch_size),
         lr=spec.recipe.lr,
         num_classes=spec.data.num_classes,
-        latent_dim=latent_dim,
+        latent_dim=spec.variant_spec.balance_dim or latent_dim,
+        gamma=spec.variant_spec.gamma,
     )
 
 
-def train(
-    model: Classifier, images: Images, spec: TrainSpec, objective: Objective, device: torch.device, progress: Progress
-) -> TrainResult:
-    """Train ``model`` in place by AdamW. The output layer keeps its learning rate; the others follow the cosine.
-
-    Every draw is a function of (seed, epoch), so an epoch can be repeated alone. Raises CellFailure("nan_loss").
-    """
+def begin(model: Classifier, spec: TrainSpec, objective: Objective) -> TrainingState:
+    """The state before the first step: AdamW with the network's body in one group, the output layer in the other."""
     recipe = spec.recipe
+    decay = recipe.weight_decay if spec.variant_spec.weight_decay is None else spec.variant_spec.weight_decay
     body = [*model.backbone.parameters(), *model.head.parameters()]
     groups = [{"params": body}, {"params": list(model.output.parameters())}]
-    optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
-    result = TrainResult(None, None, None)
-    with progress.stage("train", total=recipe.epochs * len(images), unit="images") as stage, _own_generator(device):
-        for epoch in range(1, recipe.epochs + 1):
-            optimizer.param_groups[0]["lr"] = learning_rate(epoch, recipe)
-            result = _train_epoch(model, images, spec, objective, optimizer, epoch, device)
-            stage.advance(len(images), accuracy=result.accuracy)
-    return result
+    optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=decay)
+    return TrainingState(model, optimizer, objective.term, objective.start())
+
+
+def train(
+    model: Classifier,
+    images: Images,
+    spec: TrainSpec,
+    objective: Objective,
+    device: torch.device,
+    progress: Progress,
+    *,
+    state: TrainingState | None = None,
+    after_epoch: Callable[[TrainingState], None] = lambda state: None,
+) -> tuple[EpochRecord, ...]:
+    """Train ``model`` in place, from ``state`` on; returns what each epoch looked like.
+
+    The output layer keeps its learning rate, the body follows the recipe's. Every draw is a function of (seed, epoch),
+    so that a training goes on after ``state.history`` as if it had never stopped; ``after_epoch`` may save it. Raises
+    CellFailure("nan_loss").
+    """
+    state = state or begin(model, spec, objective)
+    if spec.recipe.precision == "bf16":
+        # bfloat16 convolutions are several times faster in this layout; it changes no weight.
+        model.to(memory_format=torch.channels_last)
+    if objective.term is not None:
+        objective.term.to(device)
+    rates = LR_SCHEDULES.get(spec.recipe.lr_schedule)
+    total = spec.recipe.epochs * len(images)
+    with progress.stage("train", total=total, unit="images") as stage, _own_generator(device):
+        stage.advance(len(state.history) * len(images))
+        for epoch in range(len(state.history) + 1, spec.recipe.epochs + 1):
+            lr = rates(epoch, spec.recipe)
+            state.optimizer.param_groups[BODY]["lr"], state.optimizer.param_groups[OUTPUT]["lr"] = lr
+            record = _train_epoch(model, images, spec, objective, state, epoch, device)
+            state.history = (*state.history, record)
+            stage.advance(len(images), accuracy=record.accuracy)
+            after_epoch(state)
+    return state.history
 
 
 def _train_epoch(
@@ -81,30 +93,43 @@ def _train_epoch(
     images: Images,
     spec: TrainSpec,
     objective: Objective,
-    optimizer: torch.optim.Optimizer,
+    state: TrainingState,
     epoch: int,
     device: torch.device,
-) -> TrainResult:
+) -> EpochRecord:
     """One pass over ``images`` in an order drawn for this epoch."""
     model.train()
     generator = torch.Generator().manual_seed(derive_seed(spec.seed, "epoch", epoch))
     torch.manual_seed(derive_seed(spec.seed, "layers", epoch))  # dropout and the like draw from the global generator
-    gamma = objective.gamma(epoch)
-    loss_sum, correct, seen = 0.0, 0, 0
-    for batch in _batches(len(images), spec.recipe.batch_size, generator):
-        inputs, labels = _prepare(images, batch, spec.recipe, generator, device)
-        latents = model.features(inputs)
-        logits = model.output(latents)
-        loss = objective.loss(logits, latents, labels, gamma=gamma)
+    losses, correct, margins, gamma, seen = 0.0, 0, 0.0, state.gamma.gamma, 0
+    lr_share = state.optimizer.param_groups[BODY]["lr"] / spec.recipe.lr
+    batches = _batches(len(images), spec.recipe.batch_size, generator)
+    for number, indices in enumerate(batches, start=1):
+        inputs, labels = _prepare(model, images, indices, spec, generator, device)
+        batch = _forward(model, inputs, labels, low_precision=spec.recipe.precision == "bf16")
+        gamma = state.gamma.gamma
+        loss = objective.loss(batch, gamma=gamma, epoch=epoch)
         if not torch.isfinite(loss):
             raise CellFailure("nan_loss", f"the loss became {loss.item()} in epoch {epoch} (gamma {gamma:.4g}).")
-        optimizer.zero_grad(set_to_none=True)
+        state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        optimizer.step()
-        loss_sum += loss.item() * len(labels)
-        correct += int((logits.argmax(1) == labels).sum())
-        seen += len(labels)
-    return TrainResult(loss_sum / seen, correct / seen, gamma)
+        state.optimizer.step()
+        margin = float(logit_margins(batch.outputs.detach(), batch.labels).median())
+        state.gamma = objective.advance(state.gamma, Done(margin, epoch + (number == len(batches)), lr_share))
+        losses += loss.item() * len(indices)
+        correct += int((batch.outputs.argmax(1) == batch.labels).sum())
+        margins += margin
+        seen += len(indices)
+    return EpochRecord(loss=losses / seen, accuracy=correct / seen, gamma=gamma, margin=margins / len(batches))
+
+
+def _forward(model: Classifier, inputs: Tensor, labels: Tensor, *, low_precision: bool) -> Batch:
+    """The backbone may run in bfloat16; the latents that a penalty compares, and the logits, are always float32."""
+    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=low_precision):
+        features = model.embed(inputs)
+    features = features.float()
+    latents = model.head(features)
+    return Batch(features, latents, model.output(latents), labels)
 
 
 def _batches(count: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -115,13 +140,16 @@ def _batches(count: int, batch_size: int, generator: torch.Generator) -> tuple[T
 
 
 def _prepare(
-    images: Images, batch: Tensor, recipe: Recipe, generator: torch.Generator, device: torch.device
+    model: Classifier,
+    images: Images,
+    indices: Tensor,
+    spec: TrainSpec,
+    generator: torch.Generator,
+    device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    inputs = as_inputs(images.pixels[batch].to(device))
-    inputs = augment(
-        inputs, crop_padding=recipe.crop_padding, horizontal_flip=recipe.horizontal_flip, generator=generator
-    )
-    return inputs, images.labels[batch].to(device)
+    inputs = as_inputs(images.pixels[indices].to(device))
+    mean = getattr(model.normalize, "mean", None)
+    return augment(inputs, spec.recipe, mean=mean, generator=generator), images.labels[indices].to(device)
 
 
 def _own_generator(device: torch.device) -> AbstractContextManager[None]:

@@ -25,6 +25,7 @@ class Workshop:
     checkpoint_path: Path | None = None
     auto_batch: bool = True  # the batch size is ours to halve when memory runs out
     force: bool = False
+    diagnose: bool = False  # the trained networks too
     _images: dict[tuple[str, int | None], Images] = field(default_factory=dict)
 
     def images(self, split: str, limit: int | None) -> Images:

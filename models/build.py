@@ -11,9 +11,12 @@ from torch import nn
 
 from bench.core.seeds import derive_seed
 from bench.core.specs import ModelSpec, VariantSpec
+from models.activations import replace_relu
 from models.backbones import build_backbone
 from models.classifier import Classifier, Normalize
+from models.criteria import CRITERIA
 from models.heads import HEADS
+from models.outputs import OUTPUTS
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,13 @@ def build_classifier(
     mean: Sequence[float],
     std: Sequence[float],
     seed: int,
+    activation: str | None = None,
     checkpoint_path: Path | None = None,
 ) -> BuiltModel:
-    """Build ``model`` with the head of ``variant`` for square images of side ``image_size``.
+    """Build ``model`` with the head and the output of ``variant`` for square images of side ``image_size``.
 
-    Equal arguments give equal weights; torch's global generator is left as it was. Raises BenchError for an unknown
-    name or for an architecture that cannot be built.
+    ``activation`` takes the place of every ReLU of the backbone. Equal arguments give equal weights; torch's global
+    generator is left as it was. Raises BenchError for an unknown name or for an architecture that cannot be built.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "init") % 2**63)
@@ -54,9 +58,17 @@ def build_classifier(
         )
         latent_dim = backbone.num_features if variant.latent_dim is None else variant.latent_dim
         head = HEADS.get(variant.head).build(backbone.num_features, latent_dim)
-        keeps_classifier = variant.head == "none" and backbone.classifier is not None
-        output = backbone.classifier if keeps_classifier else nn.Linear(latent_dim, num_classes)
-    assert output is not None
+        output = _output(variant, latent_dim, num_classes, backbone.classifier)
+    if activation is not None:
+        replace_relu(backbone.module, activation)
     classifier = Classifier(Normalize(mean, std), backbone.module, head, output)
     count = sum(p.numel() for p in classifier.parameters() if p.requires_grad)
     return BuiltModel(classifier, backbone.img_size, backbone.stem, latent_dim, count)
+
+
+def _output(variant: VariantSpec, latent_dim: int, num_classes: int, loaded: nn.Linear | None) -> nn.Module:
+    """The loaded weights' own classifier where the variant leaves the network as it is, a new layer elsewhere."""
+    kind = CRITERIA.get(variant.criterion).output
+    if kind == "linear" and variant.head == "none" and loaded is not None:
+        return loaded
+    return OUTPUTS.get(kind).build(latent_dim, num_classes)

@@ -27,18 +27,22 @@ class Classifier(nn.Module):
     """normalise → backbone → head → output layer.
 
     ``forward`` maps images (N, 3, S, S), float in [0, 1], to logits (N, K); ``features`` to the latents z (N, d) that
-    the output layer sees.
+    the output layer sees; ``embed`` to the backbone's features h (N, D) that the head sees.
     """
 
-    def __init__(self, normalize: nn.Module, backbone: nn.Module, head: nn.Module, output: nn.Linear) -> None:
+    def __init__(self, normalize: nn.Module, backbone: nn.Module, head: nn.Module, output: nn.Module) -> None:
         super().__init__()
         self.normalize = normalize
         self.backbone = backbone
         self.head = head
         self.output = output
 
+    def embed(self, images: Tensor) -> Tensor:
+        features: Tensor = self.backbone(self.normalize(images))
+        return features
+
     def features(self, images: Tensor) -> Tensor:
-        latents: Tensor = self.head(self.backbone(self.normalize(images)))
+        latents: Tensor = self.head(self.embed(images))
         return latents
 
     def forward(self, images: Tensor) -> Tensor:

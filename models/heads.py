@@ -36,6 +36,24 @@ def linear_head(num_features: int, latent_dim: int) -> nn.Module:
     return nn.Linear(num_features, latent_dim)
 
 
+def nonlinear_head(num_features: int, latent_dim: int) -> nn.Module:
+    """z = SiLU(W_H h + b_H): the ablation, whose latents have lost their negative half."""
+    return nn.Sequential(nn.Linear(num_features, latent_dim), nn.SiLU())
+
+
+def dropout_head(num_features: int, latent_dim: int) -> nn.Module:
+    """z = W_H h + b_H, of which training drops every second entry (p = 0.5)."""
+    return nn.Sequential(nn.Linear(num_features, latent_dim), nn.Dropout(0.5))
+
+
 _ORIGIN = "models.heads"
 HEADS.register("none", HeadEntry(summary="no layer: the latents are the features", build=no_head), origin=_ORIGIN)
 HEADS.register("linear", HeadEntry(summary="a linear layer of latent_dim", build=linear_head), origin=_ORIGIN)
+HEADS.register(
+    "silu", HeadEntry(summary="a linear layer of latent_dim, then SiLU", build=nonlinear_head), origin=_ORIGIN
+)
+HEADS.register(
+    "dropout",
+    HeadEntry(summary="a linear layer of latent_dim, half of it dropped in training", build=dropout_head),
+    origin=_ORIGIN,
+)

@@ -1,36 +1,54 @@
-"""The training loss of a variant:  L = CE(Wz + b, y) + γ(epoch)·penalty(z)."""
+"""The training loss of a variant:  L = criterion(o, y) + γ·penalty(z) + weight·term."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
-from torch.nn import functional as F
 
 from bench.core.errors import BenchError
 from bench.core.specs import VariantSpec
+from models import feedback  # noqa: F401 - registers its schedule
+from models.criteria import CRITERIA
 from models.penalties import PENALTIES
-from models.schedules import SCHEDULES, TrainingFacts
+from models.schedules import SCHEDULES, Done, GammaState, ScheduleEntry, TrainingFacts
+from models.terms import TERMS, Batch
+
+NO_PENALTY = GammaState(0.0)
 
 
-@dataclass(frozen=True)
 class Objective:
-    """A variant's loss for one training."""
+    """A variant's loss for one training. Raises BenchError when a penalty has no schedule, or a schedule no penalty."""
 
-    variant: VariantSpec
-    facts: TrainingFacts
+    def __init__(self, variant: VariantSpec, facts: TrainingFacts, *, latent_dim: int) -> None:
+        if (variant.penalty is None) != (variant.schedule is None):
+            raise BenchError(
+                f"a penalty and a schedule of its weight need each other; here are {variant.penalty!r} and "
+                f"{variant.schedule!r}."
+            )
+        self.facts = facts
+        self._criterion = CRITERIA.get(variant.criterion).function
+        self._penalty = PENALTIES.get(variant.penalty) if variant.penalty else None
+        self._schedule: ScheduleEntry | None = SCHEDULES.get(variant.schedule) if variant.schedule else None
+        self.term = TERMS.get(variant.term).build(latent_dim, facts.num_classes) if variant.term else None
+        self._term_weight = variant.term_weight
+        self._width = latent_dim
 
-    def gamma(self, epoch: int) -> float:
-        """The penalty's weight in ``epoch``, from 1; 0 without a penalty. Raises BenchError without a schedule."""
-        if self.variant.penalty is None:
-            return 0.0
-        if self.variant.schedule is None:
-            raise BenchError(f"a variant with the penalty {self.variant.penalty!r} needs a schedule for its weight.")
-        return SCHEDULES.get(self.variant.schedule).gamma(epoch, self.facts)
+    def start(self) -> GammaState:
+        """The schedule's state before the first step; γ is 0 without a penalty."""
+        return self._schedule.start(self.facts) if self._schedule else NO_PENALTY
 
-    def loss(self, logits: Tensor, latents: Tensor, labels: Tensor, *, gamma: float) -> Tensor:
-        """The scalar loss of a batch: ``logits`` (B, K), ``latents`` (B, d), ``labels`` (B,)."""
-        loss = F.cross_entropy(logits, labels)
-        if self.variant.penalty is None:
-            return loss
-        return loss + gamma * PENALTIES.get(self.variant.penalty).function(latents)
+    def advance(self, state: GammaState, done: Done) -> GammaState:
+        """The state for the next step."""
+        return self._schedule.advance(state, done, self.facts) if self._schedule else NO_PENALTY
+
+    def loss(self, batch: Batch, *, gamma: float, epoch: int) -> Tensor:
+        """The scalar loss of one step."""
+        loss = self._criterion(batch.outputs, batch.labels, epoch, self.facts)
+        if self._penalty is not None:
+            loss = loss + gamma * self._penalty.function(batch.latents)
+        if self.term is not None:
+            loss = loss + self._term_weight * self.term(batch)
+        return loss
+
+    def per_sample(self, gamma: float) -> float | None:
+        """What ``gamma`` puts on one image's own norm of z; None without a penalty."""
+        return gamma * self._penalty.per_sample(self._width) if self._penalty else None

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from bench.core.registry import Registry
 
+LARGEST_EXPONENT = 20.0  # beyond it, e^x goes on along its tangent: float32 ends at e^88
+
 
 @dataclass(frozen=True, kw_only=True)
 class PenaltyEntry:
+    """``per_sample(d)`` is what a γ of 1 puts on a single sample's own norm: Σ_j z_j², or Σ_j |z_j| for L1."""
+
     summary: str
     source: str
     function: Callable[[Tensor], Tensor]
+    per_sample: Callable[[int], float] = lambda width: 1 / width
 
 
 PENALTIES: Registry[PenaltyEntry] = Registry("penalty")
@@ -29,6 +35,27 @@ def mean_square(latents: Tensor) -> Tensor:
     return latents.square().mean()
 
 
+def exp_mean_square(latents: Tensor) -> Tensor:
+    r"""The penalty of the first version,  exp((1 / (B·d)) Σ_i Σ_j z_ij²);  its least value is 1.
+
+    Where the mean square exceeds 20 the exponential is continued by its tangent there, which keeps it finite in
+    float32 and pulls in the same direction. ``latents`` is (B, d). Source: arXiv 2310.08224v1.
+    """
+    square = latents.square().mean()
+    inside = square.clamp(max=LARGEST_EXPONENT)
+    return inside.exp() + (square - inside) * torch.exp(torch.full_like(square, LARGEST_EXPONENT))
+
+
+def mean_l1(latents: Tensor) -> Tensor:
+    r"""(1 / B) Σ_i ‖z_i‖₁: a mean over the batch, a sum over the width, so that γ is the weight of a sample's norm.
+
+    ``latents`` is (B, d). Source: the ablation NonlinPenL1 of OpenReview FwlM1k4ODx, which gives the weight 1e-4 and
+    does not say over what it averages; a mean over the width too would leave nothing of it.
+    """
+    return latents.abs().sum(1).mean()
+
+
+_ORIGIN = "models.penalties"
 PENALTIES.register(
     "mean_square",
     PenaltyEntry(
@@ -36,5 +63,24 @@ PENALTIES.register(
         source="Sbailo and Ghiringhelli, arXiv 2310.08224",
         function=mean_square,
     ),
-    origin="models.penalties",
+    origin=_ORIGIN,
+)
+PENALTIES.register(
+    "exp_mean_square",
+    PenaltyEntry(
+        summary="exp of the mean of z² over batch and width",
+        source="Sbailo and Ghiringhelli, arXiv 2310.08224v1",
+        function=exp_mean_square,
+    ),
+    origin=_ORIGIN,
+)
+PENALTIES.register(
+    "mean_l1",
+    PenaltyEntry(
+        summary="mean over the batch of ‖z‖₁",
+        source="Sbailo and Ghiringhelli, OpenReview FwlM1k4ODx",
+        function=mean_l1,
+        per_sample=lambda width: 1.0,
+    ),
+    origin=_ORIGIN,
 )

@@ -8,6 +8,8 @@ from bench.core.registry import Registry
 from bench.core.specs import VariantSpec
 from bench.core.vocabulary import BASELINE
 
+RECIPE = "recipe"  # in place of a schedule's name: the one of the recipe
+
 
 @dataclass(frozen=True, kw_only=True)
 class VariantEntry:
@@ -19,22 +21,99 @@ class VariantEntry:
 VARIANTS: Registry[VariantEntry] = Registry("variant")
 
 ORIGIN = "models.variants"
+WIDTH, WIDE, NARROW = 64, 128, 32
+_LPC = "Sbailo and Ghiringhelli, arXiv 2310.08224"
+_ABLATION = f"ablation in {_LPC}"
+_EARLIER = "ablation of Sbailo and Ghiringhelli, OpenReview FwlM1k4ODx (2024)"
 
-VARIANTS.register(
-    BASELINE,
-    VariantEntry(
-        summary="cross-entropy on the backbone's own features",
-        source="the ablation without a penultimate layer in arXiv 2310.08224",
-        spec=VariantSpec(),
-    ),
-    origin=ORIGIN,
+
+def _lpc(width: int = WIDTH, penalty: str = "mean_square", term: str | None = None) -> VariantSpec:
+    """A linear layer and a penalty whose weight follows the recipe.
+
+    γ multiplies a mean over the width, so that γ/d acts on a sample. As published, all widths share one sequence of γ:
+    a schedule that depends on the width is asked for that of the standard one.
+    """
+    return VariantSpec(head="linear", latent_dim=width, penalty=penalty, schedule=RECIPE, balance_dim=WIDTH, term=term)
+
+
+def _register(name: str, summary: str, source: str, spec: VariantSpec) -> None:
+    VARIANTS.register(name, VariantEntry(summary=summary, source=source, spec=spec), origin=ORIGIN)
+
+
+_register(BASELINE, "cross-entropy on the backbone's own features, no penultimate layer", _ABLATION, VariantSpec())
+_register("baseline_wd", "baseline with a weight decay of 0.1", _ABLATION, VariantSpec(weight_decay=0.1))
+_register("lin_pen", "a linear penultimate layer, no penalty", _ABLATION, VariantSpec(head="linear", latent_dim=WIDTH))
+_register(
+    "nonlin_pen", "a penultimate layer with SiLU, no penalty", _ABLATION, VariantSpec(head="silu", latent_dim=WIDTH)
 )
-VARIANTS.register(
-    "lpc",
-    VariantEntry(
-        summary="latent point collapse: a linear layer of 64 and γ times the mean square of its latents",
-        source="Sbailo and Ghiringhelli, arXiv 2310.08224",
-        spec=VariantSpec(head="linear", latent_dim=64, penalty="mean_square", schedule="short"),
-    ),
-    origin=ORIGIN,
+_register("lpc", f"latent point collapse: γ·mean(z²) on a linear layer of {WIDTH}", _LPC, _lpc())
+_register("lpc_wide", f"lpc on a layer of {WIDE}, at the same γ: half the weight a sample", _ABLATION, _lpc(WIDE))
+_register(
+    "lpc_narrow", f"lpc on a layer of {NARROW}, at the same γ: twice the weight a sample", _ABLATION, _lpc(NARROW)
+)
+_register(
+    "lpc_no_pen",
+    "the penalty of lpc on the backbone's own features, no penultimate layer",
+    _ABLATION,
+    VariantSpec(penalty="mean_square", schedule=RECIPE, balance_dim=WIDTH),
+)
+_register(
+    "lpc_scl",
+    "lpc and a supervised contrastive loss on the backbone's features",
+    _ABLATION,
+    _lpc(term="supervised_contrastive"),
+)
+_register(
+    "lpc_exp",
+    "lpc as first published: a penalty that grows as exp of the mean square",
+    "Sbailo and Ghiringhelli, arXiv 2310.08224v1",
+    _lpc(penalty="exp_mean_square"),
+)
+_register(
+    "scl",
+    "baseline and a supervised contrastive loss on its features",
+    "Khosla et al. 2020, arXiv 2004.11362",
+    VariantSpec(term="supervised_contrastive"),
+)
+_register(
+    "arcface",
+    "additive angular margin in place of cross-entropy; the logits are cosines",
+    "Deng et al. 2019, arXiv 1801.07698",
+    VariantSpec(criterion="arcface"),
+)
+_register(
+    "cosface",
+    "additive cosine margin in place of cross-entropy; the logits are cosines",
+    "Wang et al. 2018, arXiv 1801.09414",
+    VariantSpec(criterion="cosface"),
+)
+_register(
+    "center_loss",
+    "baseline and 0.003 times the squared distance of the features from their class's moving centre",
+    "Wen et al. 2016, ECCV",
+    VariantSpec(term="center_loss", term_weight=0.003),
+)
+_register(
+    "label_smoothing",
+    "baseline with 0.1 of every label spread over all classes",
+    "Szegedy et al. 2016, arXiv 1512.00567",
+    VariantSpec(criterion="label_smoothing"),
+)
+_register(
+    "feature_norm",
+    "a mild, constant penalty of 1·mean(h²) on the backbone's features",
+    "Zhu et al. 2021, arXiv 2105.02375: the penalty of the unconstrained feature model",
+    VariantSpec(penalty="mean_square", schedule="constant", gamma=1.0),
+)
+_register(
+    "l1_pen",
+    "a penultimate layer with SiLU and 1e-4·‖z‖₁",
+    _EARLIER,
+    VariantSpec(head="silu", latent_dim=WIDTH, penalty="mean_l1", schedule="constant", gamma=1e-4),
+)
+_register(
+    "dropout_pen",
+    "a linear penultimate layer of which training drops half",
+    _EARLIER,
+    VariantSpec(head="dropout", latent_dim=WIDTH),
 )

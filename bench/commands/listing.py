@@ -49,9 +49,16 @@ def _datasets(pattern: str) -> list[Row]:
     return [(n, DATASETS.get(n).summary, DATASETS.get(n).source) for n in DATASETS.expand(pattern)]
 
 
+def _recipes(pattern: str) -> list[Row]:
+    from bench.recipes import RECIPES
+
+    return [(n, RECIPES.get(n).summary, RECIPES.get(n).source) for n in RECIPES.expand(pattern)]
+
+
 _LISTINGS: dict[str, Callable[[str], list[Row]]] = {
     "models": _models,
     "variants": _variants,
     "attacks": _attacks,
     "datasets": _datasets,
+    "recipes": _recipes,
 }

@@ -15,11 +15,12 @@ from bench.core.errors import BenchError
 from bench.core.registry import is_pattern
 from bench.core.specs import DataSpec, ModelSpec, Norm, Recipe, VariantSpec
 from bench.data import load_dataset
-from bench.data.registry import DATASETS, DataRequest, DatasetEntry
+from bench.data.registry import DATASETS, DataRequest
 from bench.data.split import Dataset
 from bench.files import file_sha
 from bench.plan import DEFAULT_BATCH, Request
 from bench.plugin import plugin_sha
+from bench.recipes import DEFAULT, find_recipe, resolve_variants
 from models.registry import MODELS, check_model_name, expand_models
 from models.variants import ORIGIN as BUILTIN_VARIANTS
 from models.variants import VARIANTS
@@ -41,9 +42,12 @@ class RunOptions:
     norm: Norm = "linf"
     eps: Sequence[str] = ()
     seeds: Sequence[str] = ("0",)
+    recipe: str = DEFAULT
+    latent_dim: int | None = None
     epochs: int | None = None
     lr: float | None = None
     train_batch_size: int | None = None
+    train_precision: Literal["fp32", "bf16"] = "fp32"
     limit: Limit = None
     train_limit: Limit = None
     attack_limit: Sequence[str] = ()
@@ -60,10 +64,11 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
     no look-up, which would import timm.
     """
     entry = DATASETS.get(options.dataset)
+    recipe = find_recipe(options.recipe, options.dataset)
     attacks = [] if list(options.attacks) == ["none"] else resolve_all(list(options.attacks))
     eps = [parse_eps(text, options.norm) for text in options.eps or entry.eps[options.norm]]
     models = _models(options, known_models)
-    variants = _variants(options.variants)
+    variants = resolve_variants(_variants(options.variants), recipe, options.latent_dim)
     seeds = [_seed(text) for text in options.seeds]
     attack_limits = dict(_attack_limit(text) for text in options.attack_limit)
     dataset = load_dataset(options.dataset, DataRequest(options.data_dir, options.image_size))
@@ -77,7 +82,7 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
         data=_data_spec(dataset, options),
         test_sha=dataset.test.sha,
         test_size=len(dataset.test),
-        recipe=_recipe(entry, options),
+        recipe=_recipe(recipe.recipe or entry.recipe, options),
         limit=_number(entry.limit if options.limit is None else options.limit),
         costly_limit=entry.costly_limit,
         attack_limits=attack_limits,
@@ -148,8 +153,7 @@ def _data_spec(dataset: Dataset, options: RunOptions) -> DataSpec:
     )
 
 
-def _recipe(entry: DatasetEntry, options: RunOptions) -> Recipe:
-    recipe = entry.recipe
+def _recipe(recipe: Recipe, options: RunOptions) -> Recipe:
     if options.lr is not None and not math.isfinite(options.lr):
         raise BenchError(f"--lr {options.lr} is not a finite number.")
     return dataclasses.replace(
@@ -157,4 +161,5 @@ def _recipe(entry: DatasetEntry, options: RunOptions) -> Recipe:
         epochs=recipe.epochs if options.epochs is None else options.epochs,
         lr=options.lr or recipe.lr,
         batch_size=options.train_batch_size or recipe.batch_size,
+        precision=options.train_precision,
     )

@@ -14,7 +14,7 @@ from bench.core.vocabulary import Exit
 from bench.data.split import Dataset
 from bench.files import check_writable
 from bench.leaderboard import rebuild
-from bench.pending import Tally, pending_cells
+from bench.pending import Tally, is_diagnosed, pending_cells
 from bench.plan import RunPlan, make_plan
 from bench.plugin import load_plugins
 from bench.report import board_markdown, board_records
@@ -29,6 +29,7 @@ def run_command(
     dry_run: bool,
     force: bool,
     as_json: bool,
+    diagnose: bool,
     **options: Any,
 ) -> int:
     """Returns the exit code: 0, or 3 when a cell is not ok."""
@@ -39,19 +40,27 @@ def run_command(
     request, dataset = make_request(asked, {run.model for run in store.runs()})
     plan = make_plan(request)
     pending = {run.train.run_id: pending_cells(run, store, force=force) for run in plan}
+    undiagnosed = diagnose and not all(is_diagnosed(run, store, force=force) for run in plan)
     if dry_run:
         return _print_plan(plan, pending, asked, dataset, store, device, as_json=as_json)
     cells = sum(len(run.cells) for run in plan)
     tally = Tally(cached=cells)
-    if any(pending.values()):
+    if any(pending.values()) or undiagnosed:
         check_writable(results)
-        tally = _work(plan, asked, dataset, store, device, force=force)
+        tally = _work(plan, asked, dataset, store, device, force=force, diagnose=diagnose)
     _print_board(rebuild(store), tally, cells, as_json=as_json)
     return Exit.CELLS_FAILED if tally.bad else Exit.OK
 
 
 def _work(
-    plan: Sequence[RunPlan], asked: RunOptions, dataset: Dataset, store: Store, device: str, *, force: bool
+    plan: Sequence[RunPlan],
+    asked: RunOptions,
+    dataset: Dataset,
+    store: Store,
+    device: str,
+    *,
+    force: bool,
+    diagnose: bool,
 ) -> Tally:
     from bench.environment import choose_device
     from bench.progress import choose_progress
@@ -66,6 +75,7 @@ def _work(
         checkpoint_path=asked.checkpoint_path,
         auto_batch=asked.batch_size == "auto",
         force=force,
+        diagnose=diagnose,
     )
     return execute(plan, workshop)
 
@@ -73,7 +83,9 @@ def _work(
 def _print_board(board: Any, tally: Tally, cells: int, *, as_json: bool) -> None:
     for sentence in tally.bad:
         print(f"not ok: {sentence}", file=sys.stderr)
-    if tally.cached == cells:
+    if tally.cached == cells and tally.diagnosed:
+        line = f"{tally.diagnosed} runs diagnosed; all {cells} cells were already there"
+    elif tally.cached == cells:
         line = f"nothing to do: all {cells} cells are already there (--force computes them again)"
     else:
         line = f"{tally.trained} trained, {tally.evaluated} of {cells} cells computed, {tally.cached} already there"

@@ -22,8 +22,9 @@ def show_command(name: str, *, results: Path, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"run": json.loads(dump_record(run)), "cells": [result_row(run, c) for c in cells]}, indent=2))
         return Exit.OK
-    skipped = ("spec", "environment")
+    skipped = ("spec", "environment", "history")
     facts = [(key, value) for key, value in vars(run).items() if key not in skipped and value not in ("", None)]
+    facts += [(f"last epoch's {key}", value) for key, value in vars(run.history[-1]).items()] if run.history else []
     facts += list(vars(run.environment).items())
     print(tabulate(facts, tablefmt="plain", disable_numparse=True))
     print()

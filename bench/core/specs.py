@@ -43,19 +43,34 @@ class Recipe(Strict):
     epochs: int
     batch_size: int = 128
     lr: float = 1e-3
+    lr_schedule: str = "cosine"
     weight_decay: float = 5e-4
-    crop_padding: int = 0  # pixels of zero padding before a random crop back to size; 0 is no crop
+    activation: str | None = None  # in place of the backbone's ReLUs
     horizontal_flip: bool = False
+    crop_padding: int = 0  # pixels of padding before a random crop back to size; 0 is no crop
+    crop_fill: Literal["black", "mean"] = "black"  # mean is what a padding by 0 after the normalisation is
+    resized_crop: bool = False  # a random part of the image, enlarged to its size
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the backbone's passes; head, loss and weights stay float32
+    noise: float = 0.0  # standard deviation of Gaussian noise on the image, in units of [0, 1] pixels
 
 
 @dataclass(frozen=True, kw_only=True)
 class VariantSpec(Strict):
-    """A training-time idea as data: a head, a penalty on its latents and the schedule of the penalty's weight."""
+    """A training-time idea as data.
+
+    Loss = criterion(o, y) + γ·penalty(z) + term_weight·term, with z = head(h) of width ``latent_dim``.
+    """
 
     head: str = "none"
-    latent_dim: int | None = None
+    latent_dim: int | None = None  # None: that of the backbone's features
+    criterion: str = "cross_entropy"
     penalty: str | None = None
-    schedule: str | None = None
+    schedule: str | None = None  # of γ
+    gamma: float | None = None  # the schedule's constant, where it is one
+    balance_dim: int | None = None  # width for which the schedule's γ is meant; None: the latents' own
+    term: str | None = None
+    term_weight: float = 1.0
+    weight_decay: float | None = None  # in place of the recipe's
     code_sha: str = ""  # content hash of the plug-ins, for a variant that a plug-in registered
 
 
@@ -159,6 +174,16 @@ class Environment(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EpochRecord(Strict):
+    """One epoch of a training, as the steps saw it: running means on augmented images."""
+
+    loss: float
+    accuracy: float
+    gamma: float  # in the last step; 0 without a penalty
+    margin: float  # nats, mean over the steps of the batch's median z_y − max_{j≠y} z_j
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord(Strict):
     """What became of one training, or of one model that a user brought along (``spec`` is then None)."""
 
@@ -181,10 +206,28 @@ class RunRecord(Strict):
     stem: str
     latent_dim: int | None
     param_count: int | None
-    gamma: float | None
-    train_loss: float | None  # mean over the last epoch
-    train_accuracy: float | None  # running accuracy over the last epoch, augmented images
+    gamma: float | None  # in the last step; None without a penalty
+    gamma_per_sample: float | None  # what that puts on a single image's own norm of z: γ/d for a mean of squares
+    history: tuple[EpochRecord, ...]
     time_s: float | None
+    created: str
+    environment: Environment
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagnosisRecord(Strict):
+    """What one trained network's latents, gradients and DeepFool distances look like."""
+
+    run_id: str
+    weights_sha: str  # of the model it was measured on
+    version: int  # of the definitions
+    status: Status
+    reason: str
+    message: str
+    images: Mapping[str, int]  # how many of test, train, gradient and deepfool
+    values: Mapping[str, float | None]  # by column; None where undefined
+    undefined: Mapping[str, str]  # by column, why
+    time_s: float
     created: str
     environment: Environment
 

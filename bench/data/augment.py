@@ -1,26 +1,40 @@
-"""Random crops and flips of a batch on the device it lies on."""
+"""Random flips, crops and noise of a batch on the device it lies on."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bench.core.specs import Recipe
 
-def augment(inputs: Tensor, *, crop_padding: int, horizontal_flip: bool, generator: torch.Generator) -> Tensor:
-    """Pad by zeros and crop back at a random place, then mirror every other image on average.
+CROP_AREA = (0.08, 1.0)  # share of the image, and the ratio of its sides: torchvision's RandomResizedCrop
+CROP_RATIO = (3 / 4, 4 / 3)
 
-    ``inputs`` is (N, C, H, W); the draws come from ``generator`` (on the CPU), one pair of offsets an image.
+
+def augment(inputs: Tensor, recipe: Recipe, *, mean: Tensor | None, generator: torch.Generator) -> Tensor:
+    """What ``recipe`` asks for, in the published order: mirror, crop, noise.
+
+    ``inputs`` is (N, C, H, W) in [0, 1]; ``mean``, (1, C, 1, 1), is what a padding by 0 *after* the normalisation looks
+    like before it. The draws come from ``generator`` (on the CPU), image by image. Noise is not clipped.
     """
-    if crop_padding:
-        inputs = _random_crop(inputs, crop_padding, generator)
-    if horizontal_flip:
+    if recipe.horizontal_flip:
         mirrored = torch.rand(len(inputs), generator=generator).lt(0.5).to(inputs.device)
         inputs = torch.where(mirrored.view(-1, 1, 1, 1), inputs.flip(3), inputs)
+    if recipe.crop_padding:
+        fill = mean if recipe.crop_fill == "mean" and mean is not None else inputs.new_zeros(1)
+        inputs = _random_crop(inputs - fill, recipe.crop_padding, generator) + fill
+    if recipe.resized_crop:
+        inputs = _resized_crop(inputs, generator)
+    if recipe.noise:
+        inputs = inputs + recipe.noise * torch.randn(inputs.shape, generator=generator).to(inputs)
     return inputs
 
 
 def _random_crop(inputs: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+    """Pad by zeros and crop back at a random place, one pair of offsets an image."""
     count, _, height, width = inputs.shape
     padded = F.pad(inputs, [padding] * 4)
     offsets = torch.randint(2 * padding + 1, (count, 2), generator=generator).to(inputs.device)
@@ -28,3 +42,17 @@ def _random_crop(inputs: Tensor, padding: int, generator: torch.Generator) -> Te
     columns = offsets[:, 1:] + torch.arange(width, device=inputs.device)  # (N, W)
     sample = torch.arange(count, device=inputs.device).view(-1, 1, 1)
     return padded.permute(0, 2, 3, 1)[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+
+
+def _resized_crop(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """A random box of each image, bilinearly enlarged to the image's size; boxes are clipped to the image."""
+    count = len(inputs)
+    draws = torch.rand((4, count), generator=generator)
+    area = CROP_AREA[0] + (CROP_AREA[1] - CROP_AREA[0]) * draws[0]
+    low, high = map(math.log, CROP_RATIO)
+    ratio = torch.exp(low + (high - low) * draws[1])
+    sides = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], dim=1).clamp(max=1.0)  # width, height
+    centre = (1 - sides) * (2 * draws[2:].T - 1)  # the box stays inside [−1, 1]²
+    theta = torch.cat([torch.diag_embed(sides), centre[:, :, None]], dim=2).to(inputs)
+    grid = F.affine_grid(theta, list(inputs.shape), align_corners=False)
+    return F.grid_sample(inputs, grid, mode="bilinear", padding_mode="border", align_corners=False)

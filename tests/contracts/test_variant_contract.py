@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import pytest
 import torch
 
 from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec
 from bench.data.tensors import Images
 from bench.progress import Progress
+from bench.recipes import RECIPES, resolve_variants
 from bench.train import train, training_facts
 from models.build import build_classifier
 from models.objective import Objective
@@ -16,21 +20,20 @@ from models.variants import VARIANTS
 NAMES = [name for name in VARIANTS if VARIANTS.origin(name) == "models.variants"]
 
 
+@pytest.mark.parametrize("recipe", ["short", "auto"])
 @pytest.mark.parametrize("name", NAMES)
-def test_contract(name: str) -> None:
+def test_contract(name: str, recipe: str) -> None:
     """Logits (N, K) from latents (N, d), a finite loss, and every parameter moved."""
-    entry = VARIANTS.get(name)
+    variant = resolve_variants({name: VARIANTS.get(name).spec}, RECIPES.get(recipe), None)[name]
     spec = TrainSpec(
         data=DataSpec(name="d", train_sha="", num_classes=3, image_size=8),
         model=ModelSpec(name="resnet10t"),
         variant=name,
-        variant_spec=entry.spec,
+        variant_spec=variant,
         recipe=Recipe(epochs=2, batch_size=6),
         seed=0,
     )
-    built = build_classifier(
-        spec.model, entry.spec, image_size=8, num_classes=3, mean=(0.5,) * 3, std=(0.5,) * 3, seed=0
-    )
+    built = build_classifier(spec.model, variant, image_size=8, num_classes=3, mean=(0.5,) * 3, std=(0.5,) * 3, seed=0)
     pixels = torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     images = Images([str(i) for i in range(12)], pixels, torch.arange(12) % 3)
     latents = built.classifier.eval().features(pixels)
@@ -38,17 +41,18 @@ def test_contract(name: str) -> None:
     assert torch.equal(built.classifier.output(latents), built.classifier(pixels))
     assert built.classifier(pixels).shape == (12, 3)
     before = {key: p.clone() for key, p in built.classifier.named_parameters()}
-    objective = Objective(entry.spec, training_facts(spec, count=12, latent_dim=built.latent_dim))
-    result = train(built.classifier, images, spec, objective, torch.device("cpu"), Progress())
-    assert result.loss is not None
-    assert torch.isfinite(torch.tensor(result.loss))
+    facts = training_facts(spec, count=12, latent_dim=built.latent_dim)
+    objective = Objective(variant, facts, latent_dim=built.latent_dim)
+    history = train(built.classifier, images, spec, objective, torch.device("cpu"), Progress())
+    assert len(history) == 2
+    assert all(math.isfinite(record.loss) for record in history)
     assert [key for key, p in built.classifier.named_parameters() if torch.equal(p, before[key])] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_entry_is_documented(name: str) -> None:
     assert VARIANTS.get(name).summary
-    assert "arXiv" in VARIANTS.get(name).source
+    assert re.search(r"arXiv \d{4}\.\d{4,5}|OpenReview|ECCV", VARIANTS.get(name).source)
 
 
 def test_equal_seeds_build_equal_weights_whatever_came_before() -> None:

@@ -40,7 +40,16 @@ def test_the_main_job_is_the_promised_one() -> None:
 
 @pytest.mark.parametrize(
     "table",
-    ["RESULT_COLUMNS", "LEADERBOARD_COLUMNS", "METRIC_SUFFIXES", "SAMPLE_COLUMNS", "REASONS", "PROTOCOLS"],
+    [
+        "RESULT_COLUMNS",
+        "LEADERBOARD_COLUMNS",
+        "METRIC_SUFFIXES",
+        "SAMPLE_COLUMNS",
+        "REASONS",
+        "PROTOCOLS",
+        "COLLAPSE_COLUMNS",
+        "STEEPNESS_COLUMNS",
+    ],
 )
 def test_results_readme_explains_every_word(table: str) -> None:
     """The page and the vocabulary say the same: each word once, in the same order, with the same meaning."""

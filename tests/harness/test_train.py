@@ -1,20 +1,23 @@
-"""The training loop's parts: schedule, augmentation, inputs, seeds."""
+"""The training loop's parts: learning rates, penalty, inputs, seeds; and a training that was interrupted."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from bench.core.errors import CellFailure
+from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec, VariantSpec
 from bench.data.augment import augment
 from bench.data.tensors import Images, as_inputs
+from bench.lr import LR_SCHEDULES, cosine, halving, imagenet
 from bench.progress import Progress
-from bench.train import freeze, learning_rate, steps_per_epoch, train, training_facts
+from bench.train import begin, freeze, steps_per_epoch, train, training_facts
+from bench.training_state import TrainingState, dump_state, restore_state
 from models.classifier import Classifier, Normalize
 from models.objective import Objective
 
@@ -45,17 +48,43 @@ def some_images(count: int = 20) -> Images:
 
 def trained(spec: TrainSpec) -> Classifier:
     model, images = some_model(), some_images()
-    objective = Objective(spec.variant_spec, training_facts(spec, count=len(images), latent_dim=8))
-    train(model, images, spec, objective, CPU, Progress())
+    train(model, images, spec, some_objective(spec), CPU, Progress())
     return model
+
+
+def some_objective(spec: TrainSpec) -> Objective:
+    return Objective(spec.variant_spec, training_facts(spec, count=20, latent_dim=8), latent_dim=8)
 
 
 def test_learning_rate_is_constant_then_a_cosine() -> None:
     recipe = Recipe(epochs=1000, lr=1e-3)
-    assert learning_rate(1, recipe) == learning_rate(200, recipe) == 1e-3
-    assert learning_rate(600, recipe) == pytest.approx(1e-3 / 2, rel=1e-3)
-    assert learning_rate(1000, recipe) == pytest.approx(1e-8)
-    assert learning_rate(1, Recipe(epochs=1, lr=1e-3)) == pytest.approx(1e-8)
+    assert cosine(1, recipe) == cosine(200, recipe) == (1e-3, 1e-3)
+    assert cosine(600, recipe).body == pytest.approx(1e-3 / 2, rel=1e-3)
+    assert cosine(1000, recipe) == (pytest.approx(1e-8), 1e-3)
+    assert cosine(1, Recipe(epochs=1, lr=1e-3)).body == pytest.approx(1e-8)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "body", "output"),
+    [(1, 0.28, 0.28), (3, 0.64, 0.64), (5, 1, 1), (70, 1, 1), (135, 0.5, 1), (200, 1e-7 / 2e-4, 1)],
+)
+def test_imagenet_warms_up_and_decays_as_published(epoch: int, body: float, output: float) -> None:
+    rates = imagenet(epoch, Recipe(epochs=200, lr=2e-4, lr_schedule="imagenet"))
+    assert rates.body / 2e-4 == pytest.approx(body, rel=1e-3)
+    assert rates.output / 2e-4 == pytest.approx(output)
+
+
+@pytest.mark.parametrize(("epoch", "halvings"), [(1, 0), (249, 0), (250, 1), (299, 1), (300, 2), (800, 12)])
+def test_halving(epoch: int, halvings: int) -> None:
+    assert halving(epoch, Recipe(epochs=800, lr=1.0)) == (0.5**halvings, 1.0)
+
+
+def test_every_schedule_of_learning_rates_stays_within_the_given_one() -> None:
+    for name in LR_SCHEDULES:
+        for epochs in (1, 3, 300):
+            recipe = Recipe(epochs=epochs, lr=0.1)
+            rates = [LR_SCHEDULES.get(name)(epoch, recipe) for epoch in range(1, epochs + 1)]
+            assert all(0 < rate.body <= 0.1 and 0 < rate.output <= 0.1 for rate in rates)
 
 
 def test_the_output_layer_keeps_its_learning_rate(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,26 +110,24 @@ def test_weight_decay_and_augmentation_reach_the_training(monkeypatch: pytest.Mo
         decays.update(group["weight_decay"] for group in self.param_groups)
         return real(self, *arguments)
 
-    def seen(inputs: torch.Tensor, **options: object) -> torch.Tensor:
-        batches.append(options)
-        return augment(inputs, **options)  # type: ignore[arg-type]
+    def seen(inputs: torch.Tensor, recipe: Recipe, **options: object) -> torch.Tensor:
+        batches.append(recipe)
+        return augment(inputs, recipe, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     monkeypatch.setattr("bench.train.augment", seen)
     trained(some_spec(weight_decay=0.25, crop_padding=1, horizontal_flip=True))
     assert decays == {0.25}
-    assert {(o["crop_padding"], o["horizontal_flip"]) for o in batches} == {(1, True)}
+    assert {(r.crop_padding, r.horizontal_flip) for r in batches} == {(1, True)}
     assert len(batches) == 3 * 2
 
 
-def test_the_penalty_reaches_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_penalty_reaches_the_training() -> None:
     """With a weight of a thousand the latents end up shorter than without."""
     lengths = []
     for gamma in (0.0, 1e3):
-        monkeypatch.setattr(Objective, "gamma", lambda self, epoch, gamma=gamma: gamma)
-        spec = dataclasses.replace(
-            some_spec(epochs=20), variant_spec=VariantSpec(penalty="mean_square", schedule="short")
-        )
+        variant = VariantSpec(penalty="mean_square", schedule="constant", gamma=gamma)
+        spec = dataclasses.replace(some_spec(epochs=20), variant_spec=variant)
         lengths.append(trained(spec).eval().features(some_images().pixels).norm(dim=1).mean())
     assert lengths[1] < lengths[0] / 3
 
@@ -132,7 +159,7 @@ def test_a_loss_that_is_no_number_fails_the_run() -> None:
     model, images, spec = some_model(), some_images(), some_spec()
     with torch.no_grad():
         model.output.bias.fill_(math.nan)
-    objective = Objective(spec.variant_spec, training_facts(spec, count=20, latent_dim=8))
+    objective = some_objective(spec)
     with pytest.raises(CellFailure, match="epoch 1") as caught:
         train(model, images, spec, objective, CPU, Progress())
     assert caught.value.reason == "nan_loss"
@@ -159,22 +186,67 @@ def test_bytes_become_fractions_and_grey_becomes_three_equal_channels() -> None:
     assert torch.equal(inputs[0, 0], inputs[0, 2])
 
 
-def test_every_crop_is_a_window_of_the_padded_image() -> None:
-    inputs = torch.arange(1, 2 * 1 * 4 * 4 + 1).float().view(2, 1, 4, 4).repeat(40, 1, 1, 1)
-    cropped = augment(inputs, crop_padding=2, horizontal_flip=False, generator=torch.Generator().manual_seed(0))
-    places = set()
-    for before, after in zip(inputs, cropped, strict=True):
-        padded = nn.functional.pad(before, [2] * 4)
-        windows = {(i, j) for i in range(5) for j in range(5) if torch.equal(padded[:, i : i + 4, j : j + 4], after)}
-        assert len(windows) == 1
-        places |= windows
-    assert len(places) > 15
+class Stop(Exception):
+    """What takes a training down."""
 
 
-def test_flips_mirror_about_half_of_the_images() -> None:
-    inputs = torch.rand(400, 1, 3, 3)
-    flipped = augment(inputs, crop_padding=0, horizontal_flip=True, generator=torch.Generator().manual_seed(0))
-    same = (flipped == inputs).flatten(1).all(1)
-    mirrored = (flipped == inputs.flip(3)).flatten(1).all(1)
-    assert (same ^ mirrored).all()
-    assert 150 < int(mirrored.sum()) < 250
+def interrupted(spec: TrainSpec, after: int) -> bytes:
+    """The state that a training saved before it was stopped after some epochs."""
+    model, objective, saved = some_model(), some_objective(spec), []
+
+    def stop(state: TrainingState) -> None:
+        saved.append(dump_state(state))
+        if len(saved) == after:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(model, some_images(), spec, objective, CPU, Progress(), after_epoch=stop)
+    return saved[-1]
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        VariantSpec(penalty="mean_square", schedule="paper_imagenet"),
+        VariantSpec(penalty="mean_square", schedule="auto"),
+        VariantSpec(term="center_loss"),
+    ],
+    ids=["two phases", "closed loop", "centres"],
+)
+@pytest.mark.parametrize("after", [1, 5, 29])
+def test_a_resumed_training_is_the_same_training(variant: VariantSpec, after: int) -> None:
+    """In either phase of the published schedule (it turns at epoch 24), and with a loop that remembers."""
+    spec = dataclasses.replace(some_spec(epochs=32), variant_spec=variant)
+    whole, model = some_model(), some_model()
+    history = train(whole, some_images(), spec, some_objective(spec), CPU, Progress())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()  # what is saved must bring everything
+    objective = some_objective(spec)
+    state = begin(model, spec, objective)
+    restore_state(state, interrupted(spec, after))
+    assert len(state.history) == after
+    assert train(model, some_images(), spec, objective, CPU, Progress(), state=state) == history
+    for (name, a), b in zip(whole.state_dict().items(), model.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_a_state_of_another_training_is_refused() -> None:
+    spec = some_spec()
+    state = begin(some_model(), spec, some_objective(spec))
+    with pytest.raises(BenchError, match="does not fit"):
+        restore_state(state, b"\x08\0\0\0\0\0\0\0not json")
+    other = some_model()
+    other.output = nn.Linear(8, 4)
+    foreign = dump_state(begin(other, spec, some_objective(spec)))
+    with pytest.raises(BenchError, match="does not fit"):
+        restore_state(state, foreign)
+
+
+def test_the_history_tells_the_sequence_of_gamma() -> None:
+    spec = dataclasses.replace(
+        some_spec(epochs=5), variant_spec=VariantSpec(penalty="mean_square", schedule="paper_imagenet")
+    )
+    history = train(some_model(), some_images(), spec, some_objective(spec), CPU, Progress())
+    assert [record.gamma for record in history] == pytest.approx([2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3])
+    assert all(b.loss != a.loss for a, b in itertools.pairwise(history))

@@ -4,15 +4,40 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 
+from bench.core.errors import BenchError
 from bench.core.specs import VariantSpec
 from models.objective import Objective
-from models.schedules import GAMMA_END, SCHEDULES, TARGET_MARGIN, TrainingFacts, balanced_gamma, short, two_phase
+from models.schedules import (
+    GAMMA_END,
+    SCHEDULES,
+    TARGET_MARGIN,
+    Done,
+    TrainingFacts,
+    balanced_gamma,
+    short,
+    two_phase,
+)
+from models.terms import Batch
 
 FACTS = TrainingFacts(epochs=30, steps_per_epoch=10, lr=2e-3, num_classes=10, latent_dim=64)
+
+
+def gamma_of(name: str) -> Callable[[int], float]:
+    """γ by epoch, as the training loop asks for it: the first step, then one step after another."""
+
+    def gamma(epoch: int) -> float:
+        entry = SCHEDULES.get(name)
+        state = entry.start(FACTS)
+        for following in range(2, epoch + 1):
+            state = entry.advance(state, Done(margin=0.0, next_epoch=following), FACTS)
+        return state.gamma
+
+    return gamma
 
 
 @pytest.mark.parametrize(
@@ -20,19 +45,19 @@ FACTS = TrainingFacts(epochs=30, steps_per_epoch=10, lr=2e-3, num_classes=10, la
     [(1, 2e-4), (5, 2e-4), (6, 4e-4), (116, 1e3), (117, 1250), (121, 1250), (122, 1562.5), (267, 1e6), (1000, 1e6)],
 )
 def test_published_gamma_on_cifar(epoch: int, gamma: float) -> None:
-    assert SCHEDULES.get("paper_cifar").gamma(epoch, FACTS) == pytest.approx(gamma)
+    assert gamma_of("paper_cifar")(epoch) == pytest.approx(gamma)
 
 
 @pytest.mark.parametrize(("first", "bound"), [(66, 1.0), (81, 10.0), (116, 1e3), (167, 1e4), (267, 1e6)])
 def test_published_gamma_reaches_its_marks_when_published(first: int, bound: float) -> None:
-    gamma = SCHEDULES.get("paper_cifar").gamma
-    assert gamma(first - 1, FACTS) < bound <= gamma(first, FACTS)
+    gamma = gamma_of("paper_cifar")
+    assert gamma(first - 1) < bound <= gamma(first)
 
 
 @pytest.mark.parametrize(("epoch", "gamma"), [(1, 2e-4), (2, 4e-4), (24, 1e3), (25, 1250), (55, 1e6), (200, 1e6)])
 def test_published_gamma_on_imagenet(epoch: int, gamma: float) -> None:
-    assert SCHEDULES.get("paper_imagenet").gamma(epoch, FACTS) == pytest.approx(gamma)
-    assert SCHEDULES.get("paper_imagenet").gamma(54, FACTS) < 1e6
+    assert gamma_of("paper_imagenet")(epoch) == pytest.approx(gamma)
+    assert gamma_of("paper_imagenet")(54) < 1e6
 
 
 @pytest.mark.parametrize(("end", "first"), [(6e5, 257), (8e5, 262), (1.2e6, 272)])
@@ -90,14 +115,45 @@ def test_loss_by_hand() -> None:
     labels = torch.tensor([0, 0, 1])
     squares = (1 + 4 + 0 + 9) + (0.25 * 4) + (0 + 0 + 4 + 1)
     entropy = math.log1p(math.exp(-2)) + math.log1p(math.exp(1)) + math.log(2)
-    objective = Objective(VariantSpec(head="linear", latent_dim=4, penalty="mean_square", schedule="short"), FACTS)
-    loss = objective.loss(logits, latents, labels, gamma=10.0)
+    variant = VariantSpec(head="linear", latent_dim=4, penalty="mean_square", schedule="short")
+    objective = Objective(variant, FACTS, latent_dim=4)
+    loss = objective.loss(Batch(latents, latents, logits, labels), gamma=10.0, epoch=1)
     assert loss.item() == pytest.approx(entropy / 3 + 10.0 * squares / 12, rel=1e-6)
 
 
 def test_baseline_has_no_penalty() -> None:
     logits, latents, labels = torch.randn(3, 2), torch.full((3, 4), 1e6), torch.tensor([0, 1, 0])
-    objective = Objective(VariantSpec(), FACTS)
-    assert objective.gamma(20) == 0
+    objective = Objective(VariantSpec(), FACTS, latent_dim=4)
+    assert objective.start().gamma == objective.advance(objective.start(), Done(9.0, 2)).gamma == 0
+    assert objective.per_sample(1.0) is None
     expected = torch.nn.functional.cross_entropy(logits, labels)
-    assert objective.loss(logits, latents, labels, gamma=objective.gamma(20)) == expected
+    assert objective.loss(Batch(latents, latents, logits, labels), gamma=1.0, epoch=20) == expected
+
+
+def test_gamma_on_a_sample_is_divided_by_the_width() -> None:
+    """γ multiplies a mean: what 10⁶ puts on one ‖z‖² at the published widths."""
+    expected = {64: 15625, 128: 7812.5, 32: 31250, 512: 1953.125}
+    for width, weight in expected.items():
+        variant = VariantSpec(penalty="mean_square", schedule="short")
+        assert Objective(variant, FACTS, latent_dim=width).per_sample(1e6) == weight
+    l1 = Objective(VariantSpec(penalty="mean_l1", schedule="constant", gamma=1e-4), FACTS, latent_dim=64)
+    assert l1.per_sample(1e-4) == 1e-4
+
+
+@pytest.mark.parametrize("variant", [VariantSpec(penalty="mean_square"), VariantSpec(schedule="short")])
+def test_a_penalty_and_a_schedule_need_each_other(variant: VariantSpec) -> None:
+    with pytest.raises(BenchError, match="need each other"):
+        Objective(variant, FACTS, latent_dim=4)
+
+
+def test_a_constant_weight_needs_its_value() -> None:
+    objective = Objective(VariantSpec(penalty="mean_square", schedule="constant"), FACTS, latent_dim=4)
+    with pytest.raises(BenchError, match="needs a gamma"):
+        objective.start()
+
+
+def test_published_gamma_on_svhn() -> None:
+    gamma = gamma_of("paper_svhn")
+    assert gamma(1) == 1e-2
+    assert gamma(2) == pytest.approx(1.03e-2)
+    assert gamma(546) < 1e5 == gamma(547) == gamma(800)  # 1 + ln(10⁷)/ln 1.03 = 546.3

@@ -1,0 +1,114 @@
+"""DeepFool, Moosavi-Dezfooli et al. 2016 (arXiv 1511.04599), for the L2 norm and many images at once.
+
+With k₀ the class the model itself gives to x, a step replaces every other class's boundary by its tangent plane,
+
+    f_k = logit_k − logit_k₀,   w_k = ∇f_k,   l = argmin_k |f_k|/‖w_k‖₂,   r ← r + (|f_l|/‖w_l‖₂ + extra)·w_l/‖w_l‖₂,
+
+until the model gives another class to Π(x + (1 + overshoot)·r), Π the clip to the box. As in the authors' published
+program the overshot point is the one that is tested and linearised: the walk without overshoot only tends towards the
+boundary. Π acts at every step, since a single clip at the end takes half of r away where the pixels lie at the walls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class DeepFoolResult:
+    """Where the walks ended. Whether an image is fooled is for the caller's own pass to say."""
+
+    adversarial: Tensor  # (N, C, H, W), the type of the inputs
+    iterations: Tensor  # (N,), int64, steps that were made
+
+
+def deepfool(
+    model: nn.Module,
+    inputs: Tensor,
+    *,
+    steps: int = 50,
+    overshoot: float = 0.02,
+    candidates: int = 10,
+    extra: float = 0.0,
+    box: tuple[float, float] | None = (0.0, 1.0),
+) -> DeepFoolResult:
+    """Walk each of ``inputs``, (N, C, H, W), float32 or float64, inside ``box``, to the nearest other class.
+
+    ``candidates`` counts the classes that are linearised, the predicted one among them: those of the highest logits at
+    x. ``extra`` lengthens every step, in the units of the inputs; with a box it should not be 0, since a walk that the
+    walls cut short by more than the overshoot only tends towards the boundary. The model must be in evaluation mode.
+
+    An image costs one forward pass, and at each step two forward and ``candidates`` − 1 backward passes; once its class
+    has changed it costs nothing more.
+
+    An image stays at the last point it reached, for good, where no candidate has a gradient that is finite and not
+    zero, and where a further step would lead to pixels or logits that are not finite. Raises ValueError for inputs of
+    another shape or type, for fewer than two candidates and for a model of fewer than two classes.
+    """
+    if inputs.ndim != 4 or inputs.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"inputs are {inputs.dtype} {tuple(inputs.shape)}; float32 or float64 (N, C, H, W) is needed.")
+    inputs = inputs.detach()
+    logits = _logits(model, inputs)
+    if min(candidates, logits.shape[1]) < 2:
+        raise ValueError(f"candidates={candidates} of {logits.shape[1]} classes; at least two of both are needed.")
+    # Stable, so that among equal logits the first class is k₀, as it is for argmax.
+    classes = logits.argsort(dim=1, descending=True, stable=True)[:, :candidates]
+    adversarial, total = inputs.clone(), torch.zeros_like(inputs)
+    iterations = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
+    active = torch.arange(len(inputs), device=inputs.device)
+    for _ in range(steps):
+        step = _step(model, adversarial[active], classes[active], extra)
+        moving = step.flatten(1).any(1)
+        active, step = active[moving], step[moving]
+        if not len(active):
+            break
+        walked = total[active] + step
+        points = inputs[active] + (1 + overshoot) * walked
+        if box is not None:
+            points = points.clamp(*box)
+        logits = _logits(model, points)
+        sound = logits.isfinite().all(1) & points.flatten(1).isfinite().all(1)
+        kept = active[sound]
+        total[kept], adversarial[kept] = walked[sound], points[sound]
+        iterations[kept] += 1
+        active = active[sound & (logits.argmax(1) == classes[active, 0])]
+        if not len(active):
+            break
+    return DeepFoolResult(adversarial, iterations)
+
+
+def _logits(model: nn.Module, points: Tensor) -> Tensor:
+    with torch.no_grad():
+        logits: Tensor = model(points)
+    return logits
+
+
+def _step(model: nn.Module, points: Tensor, classes: Tensor, extra: float) -> Tensor:
+    """The way from each of ``points``, (A, C, H, W), to its nearest plane, (A, C, H, W); 0 where there is none.
+
+    ``classes``, (A, candidates), begins with k₀. One graph serves all candidates, and only the nearest gradient is kept
+    beside the current one: memory does not grow with their number. Lengths are float64, because the square of a small
+    float32 gradient is 0.
+    """
+    points = points.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = model(points)
+        gaps = (logits.gather(1, classes[:, 1:]) - logits.gather(1, classes[:, :1])).unbind(1)
+    # A plane further away than the type can count is no plane. Neither is one at NaN, which is nearer than nothing.
+    nearest = torch.full((len(points),), torch.finfo(points.dtype).max, dtype=torch.float64, device=points.device)
+    direction = torch.zeros_like(points)
+    for k, gap in enumerate(gaps, start=1):
+        (gradient,) = torch.autograd.grad(
+            gap, points, torch.ones_like(gap), retain_graph=k < len(gaps), materialize_grads=True
+        )
+        norm = torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64)
+        distance = gap.detach().abs().double() / norm
+        nearer = distance < nearest
+        nearest = torch.where(nearer, distance, nearest)
+        unit = gradient / norm.to(points.dtype).view(-1, 1, 1, 1)
+        direction = torch.where(nearer.view(-1, 1, 1, 1), unit, direction)
+    length = (nearest + extra).to(points.dtype)
+    return length.view(-1, 1, 1, 1) * direction

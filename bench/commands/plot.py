@@ -1,0 +1,35 @@
+"""``bench plot latents RUN``: the latents of a run's test images, as PNG and SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.core.vocabulary import Exit
+from bench.files import check_writable
+from bench.plugin import load_plugins
+from bench.store import Store
+
+IMAGES = 5000
+
+
+def plot_command(
+    what: str, name: str, *, results: Path, out: Path | None, data_dir: Path | None, plugin: Sequence[Path], device: str
+) -> int:
+    """Write ``<out>/<what>-<run id>.png`` and ``.svg``; ``out`` is the run's own folder unless it is given."""
+    load_plugins(plugin)
+    store = Store(results)
+    run = store.find_run(name)
+    folder = out or store.run_folder(run.run_id)
+    check_writable(folder)
+    from bench.diagnosis import latents_of
+    from bench.plots.latents import draw_latents, save_figure
+    from bench.reopen import reopen
+
+    _, built, workshop = reopen(run, store, data_dir=data_dir, device=device)
+    latents = latents_of(built.classifier, workshop.images("test", IMAGES), workshop)
+    title = f"{run.model}:{run.variant}:{run.seed} on {run.dataset}, {len(latents.z)} test images"
+    figure = draw_latents(latents.z, latents.labels, title=title, class_names=None)
+    for path in save_figure(figure, folder / f"{what}-{run.run_id}"):
+        print(path)
+    return Exit.OK

@@ -1,0 +1,218 @@
+"""How far the classes have collapsed, and onto what.
+
+Throughout, z_i (d,) is the latent of image i, y_i its true label, μ_c the mean of z over the images of class c, μ_G the
+mean of the class means, M (K', d) the rows μ_c - μ_G, and K' the number of classes with an image. Standard deviations
+divide by the number of values. "Invariant" means: unchanged when z becomes c z and the output weights W become W/c for
+some c > 0, which leaves the model's function as it was.
+
+Source of NC1 to NC4: V. Papyan, X. Y. Han and D. L. Donoho, "Prevalence of neural collapse during the terminal phase of
+deep learning training", PNAS 117 (2020). They group by true label as well.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.diagnostics.latents import FEW_CLASSES, MEANS_COINCIDE, Floats, Latents, Value, undefined
+
+
+def nc1(latents: Latents) -> Value:
+    """NC1, spread within the classes against spread between them: tr(Σ_W Σ_B⁺) / K'.
+
+    Σ_W (d, d): mean over classes of the covariance within a class, with n_c - 1 in its denominator; a class with one
+    image has none and is left out (of Σ_W only). Σ_B (d, d): mean over classes of (μ_c-μ_G)(μ_c-μ_G)ᵀ. The
+    pseudo-inverse keeps the singular values of M that exceed 1e-6 of the largest, K'-1 at most. With M = U diag(s) V,
+    this is the mean over classes of Σ_i ‖V(z_i-μ_c)/s‖² / (n_c-1): no (d, d) matrix is formed. Spread orthogonal to
+    the class means does not count.
+
+    Papyan et al. 2020 with n_c in place of n_c - 1. Invariant; also under shifts and rotations of z. In [0, ∞).
+    Undefined when fewer than two classes are present, the class means coincide, or no class has two images.
+    """
+    stats = latents.classes
+    if len(stats.present) < 2:
+        return FEW_CLASSES
+    s, vectors = stats.between
+    if not len(s):
+        return MEANS_COINCIDE
+    several = stats.counts > 1
+    if not several.any():
+        return undefined("no class has two images")
+    squares = np.square(stats.residuals @ vectors.T / s).sum(axis=1)
+    within = np.bincount(stats.position, weights=squares)[several] / (stats.counts[several] - 1)
+    return Value(float(within.mean()))
+
+
+def equiangularity(latents: Latents) -> Value:
+    """NC2, angles alike: the standard deviation over pairs of classes of cos(μ_i-μ_G, μ_j-μ_G).
+
+    Papyan et al. 2020. Invariant. In [0, 1]; 0 for a simplex, and for any two classes, whose centred means are opposite
+    by construction. Undefined when fewer than two classes are present or a class mean lies at μ_G.
+    """
+    cosines = _cosines_of_pairs(latents)
+    return cosines if isinstance(cosines, Value) else Value(float(cosines.std()))
+
+
+def max_angle(latents: Latents) -> Value:
+    """NC2, angles as wide as K' directions allow: the mean over pairs of abs(cos(μ_i-μ_G, μ_j-μ_G) + 1/(K'-1)).
+
+    Papyan et al. 2020. Invariant. In [0, 1.5]; 0 for a simplex, and for any two classes. Undefined when fewer than two
+    classes are present or a class mean lies at μ_G.
+    """
+    cosines = _cosines_of_pairs(latents)
+    if isinstance(cosines, Value):
+        return cosines
+    return Value(float(np.abs(cosines + 1 / (len(latents.classes.present) - 1)).mean()))
+
+
+def equinorm(latents: Latents) -> Value:
+    """NC2, lengths alike: std_c / mean_c of ‖μ_c-μ_G‖.
+
+    Papyan et al. 2020. Invariant. In [0, ∞); 0 for a simplex, and for any two classes. Undefined when fewer than two
+    classes are present or the class means coincide.
+    """
+    stats = latents.classes
+    if len(stats.present) < 2:
+        return FEW_CLASSES
+    norms = np.linalg.norm(stats.centred, axis=1)
+    return MEANS_COINCIDE if norms.max() <= stats.floor else _variation(norms)
+
+
+def nc3(latents: Latents) -> Value:
+    """NC3, self-duality: ‖ W/‖W‖_F - M/‖M‖_F ‖_F.
+
+    W (K', d): the rows of the output layer of the classes present, NOT centred, as in Papyan et al. 2020. A vector
+    added to every row of W changes no prediction, yet changes this value.
+
+    Invariant, even under separate positive factors of z and W. In [0, 2]; 0 when W is proportional to M. Undefined
+    without weights, when fewer than two classes are present, the class means coincide, or those weights are zero.
+    """
+    stats = latents.classes
+    if latents.weights is None:
+        return undefined("the logits are not linear in the latents")
+    if len(stats.present) < 2:
+        return FEW_CLASSES
+    if np.linalg.norm(stats.centred, axis=1).max() <= stats.floor:
+        return MEANS_COINCIDE
+    rows = latents.weights[stats.present]
+    size = np.linalg.norm(rows)
+    if size == 0:
+        return undefined("the output weights are zero")
+    return Value(float(np.linalg.norm(rows / size - stats.centred / np.linalg.norm(stats.centred))))
+
+
+def nc4_agreement(latents: Latents) -> Value:
+    """NC4, agreement with the nearest class mean: the share of images with argmin_c ‖z_i-μ_c‖ = argmax(W z_i + b).
+
+    c runs over the classes present; the lowest label wins a tie. Papyan et al. 2020 give one minus this. Invariant. In
+    [0, 1]; 1 when collapsed. Undefined without predictions, when fewer than two classes are present, or when the class
+    means coincide.
+    """
+    stats = latents.classes
+    if latents.predictions is None:
+        return undefined("no predictions were given")
+    if len(stats.present) < 2:
+        return FEW_CLASSES
+    if np.linalg.norm(stats.centred, axis=1).max() <= stats.floor:
+        return MEANS_COINCIDE
+    nearest = stats.present[latents.distances.argmin(axis=1)]
+    return Value(float(np.mean(nearest == latents.predictions)))
+
+
+def cov_norm(latents: Latents) -> Value:
+    """Distance from a sphere about the origin: std_i / mean_i of ‖z_i‖.
+
+    Invariant. In [0, ∞). Undefined for a single image, and when every latent is zero.
+    """
+    return _variation(np.linalg.norm(latents.z, axis=1))
+
+
+def cov_abs(latents: Latents) -> Value:
+    """Distance from the corners of a cube about the origin: std / mean of abs(z_ij) over all N d entries.
+
+    Invariant. In [0, ∞); sqrt(π/2 - 1) = 0.756 for a standard Gaussian. Undefined for a single entry, and when every
+    latent is zero.
+    """
+    return _variation(np.abs(latents.z).ravel())
+
+
+def mean_norm(latents: Latents) -> Value:
+    """The mean over images of ‖z_i‖. NOT invariant: it says nothing about a model whose output weights may grow.
+
+    In [0, ∞). Always defined.
+    """
+    return Value(float(np.linalg.norm(latents.z, axis=1).mean()))
+
+
+def distance_ratio(latents: Latents) -> Value:
+    """Closeness to the own class: the median over i of ‖z_i-μ_{y_i}‖ / min_{c≠y_i} ‖z_i-μ_c‖.
+
+    The reciprocal of a distance margin, so that exact collapse is 0 and not infinite; the median, as both the ratio and
+    its reciprocal have heavy tails. Images alone in their class are left out: they lie on its mean whatever the model.
+
+    Invariant; also under shifts and rotations. In [0, ∞); below 1 when most images are nearest to their own mean.
+    Undefined when fewer than two classes are present, no class has two images, an image lies on the means of its own
+    class and of another, or the median image lies on the mean of another class.
+    """
+    stats = latents.classes
+    if len(stats.present) < 2:
+        return FEW_CLASSES
+    kept = np.flatnonzero(stats.counts[stats.position] > 1)
+    if not len(kept):
+        return undefined("no class has two images")
+    others = latents.distances[kept]
+    rows, columns = np.arange(len(kept)), stats.position[kept]
+    own = others[rows, columns]
+    others[rows, columns] = np.inf
+    nearest = others.min(axis=1)
+    if np.any((own <= stats.floor) & (nearest <= stats.floor)):
+        return undefined("two class means coincide")
+    median = np.median(np.divide(own, nearest, out=np.full_like(own, np.inf), where=nearest > 0))
+    return Value(float(median)) if np.isfinite(median) else undefined("most images lie on the mean of another class")
+
+
+def dimensions_used(latents: Latents) -> Value:
+    """The numerical rank of Σ_B: how many singular values of M exceed 1e-6 of the largest; K'-1 at most.
+
+    Invariant. In 0 … min(d, K'-1); 0 when the class means coincide. Undefined when fewer than two classes are present.
+    """
+    return FEW_CLASSES if len(latents.classes.present) < 2 else Value(float(len(latents.classes.between[0])))
+
+
+def effective_rank(latents: Latents) -> Value:
+    """How many dimensions the class means share evenly: exp(-Σ_k p_k log p_k), p_k = s_k² / Σ_l s_l².
+
+    s² are the singular values of M squared, so p are the eigenvalues of Σ_B over their sum; after O. Roy and
+    M. Vetterli, "The effective rank" (EUSIPCO 2007), who take the singular values of a matrix unsquared.
+
+    Invariant. In [1, dimensions_used]; K'-1 for a simplex. Undefined when fewer than two classes are present or the
+    class means coincide.
+    """
+    if len(latents.classes.present) < 2:
+        return FEW_CLASSES
+    s, _ = latents.classes.between
+    if not len(s):
+        return MEANS_COINCIDE
+    p = np.square(s / s[0])
+    p /= p.sum()
+    return Value(float(np.exp(-np.sum(p * np.log(p)))))
+
+
+def _cosines_of_pairs(latents: Latents) -> Floats | Value:
+    """cos(μ_i-μ_G, μ_j-μ_G) for i < j, (K'(K'-1)/2,); or why there are none."""
+    stats = latents.classes
+    if len(stats.present) < 2:
+        return FEW_CLASSES
+    norms = np.linalg.norm(stats.centred, axis=1, keepdims=True)
+    if norms.min() <= stats.floor:
+        return undefined("a class mean lies at the global mean")
+    units = stats.centred / norms
+    cosines: Floats = (units @ units.T)[np.triu_indices(len(units), k=1)]
+    return cosines
+
+
+def _variation(sizes: Floats) -> Value:
+    """std/mean of sizes ≥ 0."""
+    if len(sizes) < 2:
+        return undefined("one number has no spread")
+    mean = sizes.mean()
+    return Value(float(sizes.std() / mean)) if mean > 0 else undefined("every latent is zero")

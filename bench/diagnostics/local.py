@@ -1,0 +1,90 @@
+"""How steep the model is at the images: the margin, its gradient, and the radius the two promise.
+
+    m(x) = f_y(x) − max_{j≠y} f_j(x),   radius ≈ m/‖∇m‖₂
+
+‖∇m‖ alone says nothing about robustness: logits multiplied by c have c times the gradient and the same decisions. The
+radius does not change with c. It is the distance to the boundary where the model is linear, an estimate elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.diagnostics.latents import Floats, Value, undefined
+from models.margins import logit_margins
+
+
+@dataclass(frozen=True)
+class LocalSensitivity:
+    """Gradients of the margin with respect to pixels in [0, 1], in logits per unit of L2."""
+
+    n: int
+    n_correct: int
+    gradient_norm_mean: Value  # over all images
+    gradient_norm_max: Value
+    zero_gradient_share: Value  # gradients that are 0 exactly, where a gradient attack cannot start
+    local_radius_median: Value  # pixel L2; over correct images, without gradient at infinity
+
+
+def slopes(classify: Callable[[Tensor], Tensor], points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """m and ‖∂m/∂point‖₂ of one batch, both (N,) float64. ``classify`` maps ``points``, (N, ...), to logits (N, K).
+
+    The derivatives are taken in the type of ``points`` and their squares added up in float64, where those of float32
+    cannot vanish.
+    """
+    points = points.detach().requires_grad_()
+    with torch.enable_grad():
+        margin = logit_margins(classify(points), labels)
+    (gradient,) = torch.autograd.grad(margin, points, torch.ones_like(margin))
+    return margin.detach().double(), torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64)
+
+
+def margin_gradients(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
+    """The margin m and ‖∇ₓm‖₂ of every image, both (N,) float64, on the images' device.
+
+    ``images`` is (N, 3, H, W), in [0, 1], on the device and in the type of ``model``, which maps pixels to logits and
+    is put in evaluation mode; ``labels`` is (N,), int64.
+    """
+    model.eval()
+    batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
+    found = [slopes(model, batch, truth) for batch, truth in batches]
+    return torch.cat([margin for margin, _ in found]), torch.cat([norm for _, norm in found])
+
+
+def local_sensitivity(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int) -> LocalSensitivity:
+    """:func:`summarise` of :func:`margin_gradients`."""
+    return summarise(*margin_gradients(model, images, labels, batch_size))
+
+
+def summarise(margin: Tensor, norm: Tensor) -> LocalSensitivity:
+    """The values of a model from m and ‖∇m‖, both (N,).
+
+    No image is dropped for its small gradient: a metric that leaves those out hides the very images that a masked
+    model protects. An image is correct when m > 0.
+    """
+    m, g = margin.double().cpu().numpy(), norm.double().cpu().numpy()
+    correct = m > 0
+    n, n_correct = len(m), int(correct.sum())
+    broken = int((~np.isfinite(m) | ~np.isfinite(g)).sum())
+    if not n or broken:
+        reason = f"the margin or its gradient is not finite on {broken} of {n} images" if n else "there are no images"
+        unknown = undefined(reason)
+        return LocalSensitivity(n, n_correct, unknown, unknown, unknown, unknown)
+    radius = _median_radius(m[correct], g[correct])
+    return LocalSensitivity(
+        n, n_correct, Value(float(g.mean())), Value(float(g.max())), Value(float((g == 0).mean())), radius
+    )
+
+
+def _median_radius(m: Floats, g: Floats) -> Value:
+    if not len(m):
+        return undefined("no image is classified correctly")
+    with np.errstate(divide="ignore"):  # a positive margin over no gradient is infinitely far away
+        median = float(np.median(m / g))
+    return Value(median) if math.isfinite(median) else undefined("half of the correct images or more have no gradient")

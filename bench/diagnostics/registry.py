@@ -1,0 +1,148 @@
+"""The diagnostics by name, each a function of the latents, and all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.core.registry import Registry
+from bench.diagnostics import binarity, collapse, entropy
+from bench.diagnostics.latents import Latents, Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagnosticEntry:
+    """A declaration. ``better`` is towards collapse or a hypercube, not accuracy or robustness; "" for neither."""
+
+    summary: str
+    definition: str  # one line for a table in Markdown
+    invariant: bool  # under z → c z, W → W/c, which leaves the model's function as it is
+    better: Literal["lower", "higher", ""]
+    function: Callable[[Latents], Value]
+
+
+DIAGNOSTICS: Registry[DiagnosticEntry] = Registry("diagnostic")
+
+
+def diagnose_latents(latents: Latents) -> dict[str, Value]:
+    """Every registered diagnostic of ``latents``, sorted by name."""
+    return {name: DIAGNOSTICS.get(name).function(latents) for name in DIAGNOSTICS}
+
+
+_BUILTIN = {
+    "nc1": DiagnosticEntry(
+        summary="spread within the classes against spread between them",
+        definition="tr(Σ_W Σ_B⁺)/K, directions of Σ_B below 1e-6 of the largest left out",
+        invariant=True,
+        better="lower",
+        function=collapse.nc1,
+    ),
+    "equiangularity": DiagnosticEntry(
+        summary="how much the angles between the centred class means differ",
+        definition="std over pairs of cos(μ_i-μ_G, μ_j-μ_G)",
+        invariant=True,
+        better="lower",
+        function=collapse.equiangularity,
+    ),
+    "max_angle": DiagnosticEntry(
+        summary="how far the angles between the centred class means are from a simplex",
+        definition="mean over pairs of abs(cos(μ_i-μ_G, μ_j-μ_G) + 1/(K-1))",
+        invariant=True,
+        better="lower",
+        function=collapse.max_angle,
+    ),
+    "equinorm": DiagnosticEntry(
+        summary="how much the lengths of the centred class means differ",
+        definition="std/mean over classes of ‖μ_c-μ_G‖",
+        invariant=True,
+        better="lower",
+        function=collapse.equinorm,
+    ),
+    "nc3": DiagnosticEntry(
+        summary="how far the output weights are from the centred class means",
+        definition="‖W/‖W‖_F - M/‖M‖_F‖_F, W as it is, M the rows μ_c-μ_G",
+        invariant=True,
+        better="lower",
+        function=collapse.nc3,
+    ),
+    "nc4": DiagnosticEntry(
+        summary="how often the model predicts the class of the nearest mean",
+        definition="share of images with argmax of the logits = argmin_c ‖z-μ_c‖",
+        invariant=True,
+        better="higher",
+        function=collapse.nc4_agreement,
+    ),
+    "cov_norm": DiagnosticEntry(
+        summary="how much the lengths of the latents differ",
+        definition="std/mean over images of ‖z‖",
+        invariant=True,
+        better="lower",
+        function=collapse.cov_norm,
+    ),
+    "cov_abs": DiagnosticEntry(
+        summary="how much the sizes of the entries of the latents differ",
+        definition="std/mean over images and dimensions of abs(z_ij)",
+        invariant=True,
+        better="lower",
+        function=collapse.cov_abs,
+    ),
+    "mean_norm": DiagnosticEntry(
+        summary="length of the latents",
+        definition="mean over images of ‖z‖",
+        invariant=False,
+        better="",
+        function=collapse.mean_norm,
+    ),
+    "distance_ratio": DiagnosticEntry(
+        summary="distance to the mean of the own class against the nearest other",
+        definition="median over images of ‖z-μ_y‖ / min over c≠y of ‖z-μ_c‖",
+        invariant=True,
+        better="lower",
+        function=collapse.distance_ratio,
+    ),
+    "dimensions_used": DiagnosticEntry(
+        summary="dimensions the class means span",
+        definition="singular values of the centred class means above 1e-6 of the largest",
+        invariant=True,
+        better="",
+        function=collapse.dimensions_used,
+    ),
+    "effective_rank": DiagnosticEntry(
+        summary="dimensions the class means share evenly",
+        definition="exp of the entropy of the eigenvalues of Σ_B over their sum",
+        invariant=True,
+        better="",
+        function=collapse.effective_rank,
+    ),
+    "entropy": DiagnosticEntry(
+        summary="entropy of the latents at unit scale",
+        definition="Kozachenko-Leonenko, 20 neighbours, nats per dimension, of (z - mean)/rms; Gaussian: 1.419",
+        invariant=True,
+        better="lower",
+        function=entropy.entropy,
+    ),
+    "binarity_mean": DiagnosticEntry(
+        summary="how close a dimension is to two values, on average",
+        definition="mean over dimensions of (R - 2/π)/(1 - 2/π), R the variance the best split explains; Gaussian: 0",
+        invariant=True,
+        better="higher",
+        function=binarity.binarity_mean,
+    ),
+    "binarity_min": DiagnosticEntry(
+        summary="how close a dimension is to two values, at the worst",
+        definition="least over dimensions of (R - 2/π)/(1 - 2/π), R the variance the best split explains; Gaussian: 0",
+        invariant=True,
+        better="higher",
+        function=binarity.binarity_min,
+    ),
+    "vertex_cosine": DiagnosticEntry(
+        summary="how nearly class means point to corners of a hypercube about the origin",
+        definition="mean over classes of ‖μ_c‖₁ / (√d ‖μ_c‖₂); Gaussian means: 0.798",
+        invariant=True,
+        better="higher",
+        function=binarity.vertex_cosine,
+    ),
+}
+for _name, _entry in _BUILTIN.items():
+    DIAGNOSTICS.register(_name, _entry, origin="bench.diagnostics")

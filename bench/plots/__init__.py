@@ -1,0 +1,1 @@
+"""Figures. Only what draws imports this package: matplotlib is slow to load."""

@@ -1,0 +1,340 @@
+"""How the latents lie: every coordinate's histogram, and the plane in which the class means differ most.
+
+A collapsed model shows a few narrow peaks in each histogram and one dot a class in the plane; a usual one shows bells
+and clouds.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_rgba_array
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from bench.core.errors import BenchError
+from bench.files import write_atomic
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+DPI = 150
+BINS = 48
+# Ten colours that people with a colour-vision deficiency can tell apart: Petroff 2021, arXiv 2107.02270.
+PALETTE = (
+    "#3f90da",
+    "#ffa90e",
+    "#bd1f01",
+    "#94a4a2",
+    "#832db6",
+    "#a96b59",
+    "#e76300",
+    "#b9ac70",
+    "#717581",
+    "#92dadd",
+)
+MARKERS = "osD^vP<X>p"  # a second sign of the class, for print without colour
+CONTINUOUS = "viridis"
+SINGLE = "#4c5f73"
+_NAME_LENGTH = 16
+_STYLE: dict[Any, Any] = {
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 8,
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
+    "font.size": 8,
+    "legend.fontsize": 7.5,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "latents",  # without one, the ids inside an SVG are random
+    "xtick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.labelsize": 7,
+    "ytick.major.width": 0.6,
+}
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Two orthonormal directions and the latents along them; along a direction that does not exist all are zero."""
+
+    points: Floats  # (N, 2), seen from the mean of the class means
+    means: Floats  # (K, 2), of the classes that occur, in ascending order
+    shares: tuple[float, float]  # of the latents' total variance; 0 where there is none
+    origins: tuple[str, str]  # what each direction was found in; empty for one that does not exist
+
+
+def draw_latents(
+    latents: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    *,
+    title: str,
+    class_names: Sequence[str] | None,
+    max_dimensions: int = 16,
+) -> Figure:
+    """Draw ``latents`` (N, d) of images with ``labels`` (N,) in 0…K−1; K is the number of ``class_names`` if given.
+
+    The first ``max_dimensions`` coordinates get a histogram. Up to ten classes have a colour each, more share a scale.
+    Raises BenchError when a latent is not finite, ValueError when the shapes, labels or names do not fit together.
+    """
+    values, classes = np.asarray(latents, dtype=np.float64), np.asarray(labels, dtype=np.int64)
+    _check(values, classes, class_names, max_dimensions)
+    colours = _colours(len(class_names) if class_names is not None else int(classes.max()) + 1)
+    shown = min(values.shape[1], max_dimensions)
+    rows = math.ceil(shown / max(4, math.isqrt(shown - 1) + 1))
+    columns = math.ceil(shown / rows)
+    widths = (max(2.6, 1.35 * columns), 4.6)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(sum(widths), max(4.6, 1.1 * rows + 1.0)), dpi=DPI, layout="constrained")
+        halves = figure.add_gridspec(1, 2, width_ratios=widths)
+        left, right = figure.add_subfigure(halves[0]), figure.add_subfigure(halves[1])
+        figure.suptitle(title, fontsize=10, fontweight="bold", parse_math=False)
+        _draw_histograms(left, values, classes, colours, grid=(rows, columns), shown=shown)
+        _draw_projection(right, project(values, classes), classes, colours, class_names)
+        # Laid out once and for all, so that saving moves nothing.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    return figure
+
+
+def save_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
+    """Write ``stem``.png and ``stem``.svg, each whole; the same figure gives the same bytes.
+
+    Raises BenchError when the folder cannot be written.
+    """
+    png, svg = (stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg"))
+    with mpl.rc_context(_STYLE):
+        contents = _render(figure, "png", {}), _render(figure, "svg", {"Date": None})
+    for path, content in zip((png, svg), contents, strict=True):
+        write_atomic(path, content)
+    return png, svg
+
+
+def _render(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _check(values: Floats, classes: Ints, class_names: Sequence[str] | None, max_dimensions: int) -> None:
+    if values.ndim != 2 or 0 in values.shape:
+        raise ValueError(f"latents have shape {values.shape}; give (N, d) with N and d at least 1")
+    if classes.shape != values.shape[:1]:
+        raise ValueError(f"labels have shape {classes.shape}; these latents need ({values.shape[0]},)")
+    if classes.min() < 0 or (class_names is not None and classes.max() >= len(class_names)):
+        raise ValueError(f"labels go from {classes.min()} to {classes.max()}; they must count the classes from 0")
+    if max_dimensions < 1:
+        raise ValueError(f"max_dimensions is {max_dimensions}; at least one is drawn")
+    if not np.isfinite(values).all():
+        raise BenchError(f"{int((~np.isfinite(values)).sum())} latents are NaN or infinite; there is nothing to draw.")
+
+
+def _colours(classes: int) -> Floats:
+    """RGBA of every class, (K, 4)."""
+    if classes <= len(PALETTE):
+        return np.asarray(to_rgba_array(PALETTE[:classes]))
+    return np.asarray(mpl.colormaps[CONTINUOUS](np.linspace(0, 1, classes)))
+
+
+def _power(values: Floats) -> int:
+    """The power of ten to take out of ``values``: collapsed latents are of the order of 1e-4."""
+    largest = float(np.abs(values).max())
+    power = math.floor(math.log10(largest)) if largest else 0
+    return 0 if -2 < power < 4 else power
+
+
+def _unit(power: int) -> str:
+    return f"  [$10^{{{power}}}$]" if power else ""
+
+
+def _histogram_title(shown: int, dimensions: int) -> str:
+    if shown < dimensions:
+        return f"The first {shown} of {dimensions} latent coordinates"
+    return f"All {dimensions} latent coordinates" if dimensions > 1 else "The only latent coordinate"
+
+
+def _draw_histograms(
+    panel: SubFigure, values: Floats, classes: Ints, colours: Floats, *, grid: tuple[int, int], shown: int
+) -> None:
+    power = _power(values[:, :shown])
+    scaled = values[:, :shown] / 10.0**power
+    edges = np.linspace(*_limits(scaled), BINS + 1)
+    many = panel.subplots(*grid, sharex=True, sharey=True, squeeze=False)
+    highest = 0
+    for j, axes in enumerate(many.flat):
+        if j >= shown:
+            axes.remove()
+            continue
+        highest = max(highest, _draw_histogram(axes, scaled[:, j], classes, colours, edges))
+        axes.set_title(f"$z_{{{j + 1}}}$", pad=2)
+        # The lowest of each column bears the scale, also where the last row is not full.
+        axes.tick_params(labelbottom=j + grid[1] >= shown)
+    many[0, 0].set(xlim=(edges[0], edges[-1]), ylim=(0, 1.05 * highest))
+    panel.suptitle(_histogram_title(shown, values.shape[1]), fontsize=9)
+    panel.supxlabel(f"latent coordinate{_unit(power)}", fontsize=8)
+    panel.supylabel("images a bin", fontsize=8)
+
+
+def _limits(values: Floats) -> tuple[float, float]:
+    """The common range: all of it, never empty, and wide enough for its ends to differ in three digits."""
+    low, high = float(values.min()), float(values.max())
+    half = max(0.52 * (high - low), 1e-3 * max(abs(low), abs(high))) or 0.5
+    return (low + high) / 2 - half, (low + high) / 2 + half
+
+
+def _draw_histogram(axes: Axes, column: Floats, classes: Ints, colours: Floats, edges: Floats) -> int:
+    """Stacked by class, or in one colour where the classes are too many to be told apart. Returns the height."""
+    below = np.zeros(len(edges) - 1, dtype=np.int64)
+    if len(colours) > len(PALETTE):
+        classes, colours = np.zeros_like(classes), to_rgba_array(SINGLE)
+    for c in np.unique(classes):
+        above = below + np.histogram(column[classes == c], edges)[0]
+        used = np.flatnonzero(above > below)
+        bins = slice(used[0], used[-1] + 1)  # empty bins on either side would only make the file larger
+        ends = edges[bins.start : bins.stop + 1]
+        axes.stairs(above[bins], ends, baseline=below[bins], fill=True, facecolor=colours[c], linewidth=0)
+        below = above
+    axes.xaxis.set_major_locator(MaxNLocator(3, prune="both"))
+    axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    return int(below.max())
+
+
+def project(values: Floats, classes: Ints) -> Projection:
+    """Project (N, d) latents on the two directions in which the class means differ most.
+
+    They are the first right singular vectors of the means, less their mean. Where these span less than a plane (one or
+    two classes, equal means), the rest comes from the latents, less their mean and the direction already found.
+    """
+    present = np.unique(classes)
+    means = np.stack([values[classes == c].mean(axis=0) for c in present])
+    centre = means.mean(axis=0)
+    around = values - values.mean(axis=0)
+    floor = 1e-9 * float(np.abs(values).max()) * math.sqrt(values.shape[0])  # below it: rounding
+    directions = _main_directions(means - centre, floor)
+    origins = ["class means"] * len(directions)
+    if len(directions) < 2:
+        rest = around - around @ directions.T @ directions
+        directions = np.concatenate([directions, _main_directions(rest, floor)])[:2]
+        origins += ["images"] * (len(directions) - len(origins))
+    missing = 2 - len(directions)
+    directions = np.concatenate([directions, np.zeros((missing, values.shape[1]))])
+    total = float(np.square(around).sum())
+    along = np.square(around @ directions.T).sum(axis=0)
+    shares = along / total if total > floor**2 else np.zeros(2)
+    first, second = [*origins, *[""] * missing]
+    return Projection(
+        points=(values - centre) @ directions.T,
+        means=(means - centre) @ directions.T,
+        shares=(float(shares[0]), float(shares[1])),
+        origins=(first, second),
+    )
+
+
+def _main_directions(rows: Floats, floor: float) -> Floats:
+    """At most two right singular vectors of ``rows``, (≤2, d), of singular values above ``floor``.
+
+    The largest entry of each is positive: the sign of a singular vector is arbitrary, and a figure's should not be.
+    """
+    _, singular, vectors = np.linalg.svd(rows, full_matrices=False)
+    vectors = vectors[:2][singular[:2] > floor]
+    largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=1)[:, None], axis=1)
+    return np.asarray(vectors * np.sign(largest), dtype=np.float64)
+
+
+def _draw_projection(
+    panel: SubFigure, projection: Projection, classes: Ints, colours: Floats, class_names: Sequence[str] | None
+) -> None:
+    axes = panel.subplots()
+    power = _power(projection.points)
+    points, means = projection.points / 10.0**power, projection.means / 10.0**power
+    # In random but fixed order, so that no class lies on top of all others.
+    order = np.random.default_rng(0).permutation(len(points))
+    size = float(np.clip(4000 / len(points), 3, 16))
+    axes.scatter(
+        points[order, 0],
+        points[order, 1],
+        s=size,
+        c=colours[classes[order]],
+        alpha=0.7,
+        linewidths=0,
+        rasterized=True,  # ten thousand dots as paths would make an SVG that no viewer opens
+    )
+    few = len(colours) <= len(PALETTE)
+    for c, mean in zip(np.unique(classes), means, strict=True):
+        axes.plot(*mean, **_mark(colours[c], MARKERS[c] if few else "o", 6 if few else 3))
+    _scale(axes, points, projection, power)
+    panel.suptitle(_projection_title(projection), fontsize=9)
+    if few:
+        _draw_legend(panel, np.unique(classes), colours, class_names)
+    else:
+        scale = ScalarMappable(Normalize(0, len(colours) - 1), mpl.colormaps[CONTINUOUS])
+        bar = panel.colorbar(scale, ax=axes, orientation="horizontal", shrink=0.7, aspect=30, label="class")
+        bar.ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def _mark(colour: Floats, marker: str, size: float) -> dict[str, Any]:
+    """How a class mean looks, in the plane and in the legend."""
+    return {
+        "color": tuple(colour),
+        "linestyle": "none",
+        "marker": marker,
+        "markersize": size,
+        "markeredgecolor": "black",
+        "markeredgewidth": 0.6,
+    }
+
+
+def _scale(axes: Axes, points: Floats, projection: Projection, power: int) -> None:
+    (left, right), (bottom, top) = _limits(points[:, 0]), _limits(points[:, 1])
+    # The same scale on both axes: distances are what the plane is looked at for.
+    half = max(right - left, top - bottom) / 2 if projection.origins[1] else (right - left) / 2
+    axes.set_xlim((left + right) / 2 - half, (left + right) / 2 + half)
+    axes.set_ylim((bottom + top) / 2 - half, (bottom + top) / 2 + half)
+    axes.set_aspect("equal", adjustable="box")
+    for k, axis in enumerate((axes.xaxis, axes.yaxis)):
+        axis.set_label_text(f"component {k + 1}: {100 * projection.shares[k]:.1f} % of the variance{_unit(power)}")
+        axis.set_major_locator(MaxNLocator(5))
+        if not projection.origins[k]:
+            axis.set_label_text("no variance")
+            axis.set_ticks([])
+
+
+def _projection_title(projection: Projection) -> str:
+    images = len(projection.points)
+    count = "1 image" if images == 1 else f"{images:,} images".replace(",", " ")
+    return f"PCA of the {', then of the '.join(dict.fromkeys(filter(None, projection.origins))) or 'images'} ({count})"
+
+
+def _draw_legend(panel: SubFigure, present: Ints, colours: Floats, class_names: Sequence[str] | None) -> None:
+    names = [_short(class_names[c]) if class_names is not None else str(c) for c in present]
+    handles = [Line2D([], [], **_mark(colours[c], MARKERS[c], 5)) for c in present]
+    columns = min(5, int(4.5 / (0.28 + 0.06 * max(map(len, names)))))  # by the inches that a column takes
+    # Named afterwards: a legend drops names that begin with an underscore and reads a dollar as mathematics.
+    legend = panel.legend(
+        handles,
+        ["class"] * len(handles),
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        columnspacing=1.2,
+        handlelength=1.0,
+        handletextpad=0.5,
+    )
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_parse_math(False)
+        text.set_text(name)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 1] + "…"

@@ -1,0 +1,80 @@
+"""A training that has not finished yet, as tensors and JSON: what a resumed one needs to go on unchanged."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from bench.core.errors import BenchError
+from bench.core.specs import EpochRecord
+from models.schedules import GammaState
+
+FACTS = "facts"
+
+
+@dataclass
+class TrainingState:
+    """Where a training stands between two epochs. Draws are functions of (seed, epoch) and need no state."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    term: nn.Module | None  # second term of the loss, for its buffers
+    gamma: GammaState
+    history: tuple[EpochRecord, ...] = ()
+
+
+def dump_state(state: TrainingState) -> bytes:
+    """As safetensors: weights, the optimiser's moments and the term's buffers; the rest in its header."""
+    facts = {"gamma": state.gamma._asdict(), "history": [asdict(record) for record in state.history]}
+    return save({k: v.contiguous() for k, v in _tensors(state).items()}, {FACTS: json.dumps(facts)})
+
+
+def restore_state(state: TrainingState, content: bytes) -> None:
+    """Put ``content`` into a state that has just begun. Raises BenchError when it is of another training."""
+    try:
+        tensors, facts = load(content), _facts(content)
+        state.model.load_state_dict(_below("model.", tensors))
+        if state.term is not None:
+            state.term.load_state_dict(_below("term.", tensors))
+        _restore_moments(state.optimizer, _below("optimizer.", tensors))
+        state.gamma = GammaState(**facts["gamma"])
+        state.history = tuple(EpochRecord(**record) for record in facts["history"])
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BenchError(f"the saved state of the training does not fit it: {first}") from error
+
+
+def _tensors(state: TrainingState) -> dict[str, Tensor]:
+    moments = {
+        f"optimizer.{number}.{name}": value
+        for number, values in state.optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+    }
+    weights = {f"model.{name}": value for name, value in state.model.state_dict().items()}
+    term = state.term.state_dict() if state.term is not None else {}
+    return {**weights, **moments, **{f"term.{name}": value for name, value in term.items()}}
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _restore_moments(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, name = key.split(".", 1)
+        moments.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+
+
+def _facts(content: bytes) -> dict[str, Any]:
+    """safetensors reads its header from files only; its layout is 8 bytes of length and JSON."""
+    length = int.from_bytes(content[:8], "little")
+    facts: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][FACTS])
+    return facts

@@ -1,0 +1,43 @@
+"""The last layer: latents (N, d) to outputs (N, K), the logits that are attacked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.core.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputEntry:
+    """``build(latent_dim, num_classes)`` returns a module from (N, latent_dim) to (N, num_classes)."""
+
+    summary: str
+    build: Callable[[int, int], nn.Module]
+
+
+OUTPUTS: Registry[OutputEntry] = Registry("output")
+
+
+class CosineOutput(nn.Module):
+    """o_k = ⟨z, w_k⟩ / (‖z‖·‖w_k‖), in [−1, 1].
+
+    What training compares is what is evaluated. The scale that a margin loss multiplies is left out of the logits: it
+    changes no prediction, and a scale of 64 would only starve an attack's cross-entropy of gradient.
+    """
+
+    def __init__(self, latent_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(num_classes, latent_dim)))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return F.linear(F.normalize(latents), F.normalize(self.weight))
+
+
+_ORIGIN = "models.outputs"
+OUTPUTS.register("linear", OutputEntry(summary="Wz + b", build=nn.Linear), origin=_ORIGIN)
+OUTPUTS.register("cosine", OutputEntry(summary="cosines with the rows of W", build=CosineOutput), origin=_ORIGIN)
