@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from attacks.registry import Cost, resolve
 from bench.core.specs import EvalSpec, TrainSpec
+from bench.diagnosis import DEEPFOOL_IMAGES, GRADIENT_IMAGES, LATENT_IMAGES
+from bench.diagnostics.deepfool_score import CANDIDATES, HALVINGS, STEPS
 from bench.plan import RunPlan
 from bench.runs import build_run
 from bench.train import freeze
@@ -18,6 +20,7 @@ from bench.workshop import Workshop
 
 PROBE_BATCH = 32
 PROBES = 4
+FEWEST_STEPS = 2  # of DeepFool, on an ordinary network
 
 
 class Rates(NamedTuple):
@@ -29,14 +32,14 @@ class Rates(NamedTuple):
 
 
 def estimate(
-    plan: Sequence[RunPlan], pending: Mapping[str, Sequence[EvalSpec]], workshop: Workshop
+    plan: Sequence[RunPlan], pending: Mapping[str, Sequence[EvalSpec]], undiagnosed: Set[str], workshop: Workshop
 ) -> tuple[float, float]:
-    """Seconds for the pending cells of every run: if every image breaks at once, and if none ever does."""
+    """Seconds for what is to do in every run: if every image breaks at once, and if none ever does."""
     least = most = 0.0
     known: dict[str, Rates] = {}
     for run in plan:
         todo = pending[run.train.run_id]
-        if not todo:
+        if not todo and run.train.run_id not in undiagnosed:
             continue
         key = f"{run.train.model}{run.train.variant_spec}"
         rates = known[key] if key in known else known.setdefault(key, measure(run.train, workshop))
@@ -44,11 +47,26 @@ def estimate(
         if workshop.force or workshop.store.finished_run(run.train.run_id) is None:
             training = _training_passes(run.train, workshop) * rates.training
         costs = [(_cost(cell, run.train.data.num_classes), cell.limit or len(workshop.dataset.test)) for cell in todo]
+        if run.train.run_id in undiagnosed:
+            costs += diagnosis_costs(run.train, len(workshop.dataset.train), len(workshop.dataset.test))
         least += training + sum(
             n * (c.least_forwards * rates.forward + c.least_backwards * rates.backward) for c, n in costs
         )
         most += training + sum(n * (c.forwards * rates.forward + c.backwards * rates.backward) for c, n in costs)
     return least, most
+
+
+def diagnosis_costs(spec: TrainSpec, n_train: int, n_test: int) -> list[tuple[Cost, int]]:
+    """Passes an image, and images, of the latents, the gradients and the two walks of DeepFool."""
+    latents = min(spec.data.train_limit or n_train, LATENT_IMAGES) + min(n_test, LATENT_IMAGES)
+    backwards = min(CANDIDATES, spec.data.num_classes) - 1
+    few, many = 2 * FEWEST_STEPS, 2 * STEPS
+    walks = Cost(2 * many + HALVINGS, many * backwards, 2 * few + HALVINGS, few * backwards)
+    return [
+        (Cost(1, 0, 1, 0), latents),
+        (Cost(1, 1, 1, 1), min(n_test, GRADIENT_IMAGES)),
+        (walks, min(n_test, DEEPFOOL_IMAGES)),
+    ]
 
 
 def measure(spec: TrainSpec, workshop: Workshop) -> Rates:

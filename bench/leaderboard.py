@@ -44,7 +44,7 @@ def board_table(rows: Sequence[BoardRow], store: Store) -> pd.DataFrame:
         for rank, row in ranked(group):
             table.append({**_describe(row), "rank": rank, **_metrics(row, _twin(row, group), metrics, store)})
     columns = [*LEADERBOARD_COLUMNS, *(m + suffix for m in metrics for suffix in ("", *METRIC_SUFFIXES))]
-    whole = ["rank", "img_size", "epochs", "n_train", *(f"{metric}_n" for metric in metrics)]
+    whole = ["rank", "latent_dim", "img_size", "epochs", "n_train", *(f"{metric}_n" for metric in metrics)]
     return pd.DataFrame(table, columns=columns).astype(dict.fromkeys(whole, "Int64"))
 
 
@@ -69,6 +69,8 @@ def _describe(row: BoardRow) -> dict[str, Any]:
         "model": run.model,
         "variant": run.variant,
         "seeds": len(row.seeds),
+        "latent_dim": run.latent_dim,
+        "schedule": run.spec.variant_spec.schedule if run.spec else None,
         "img_size": run.img_size,
         "param_count": None if run.param_count is None else round(run.param_count / 1e6, 2),
         "epochs": run.epochs,

@@ -101,7 +101,11 @@ def _train(spec: TrainSpec, images: Images, workshop: Workshop, outcome: _Outcom
 def _resume(spec: TrainSpec, state: TrainingState, workshop: Workshop) -> None:
     saved = None if workshop.force else workshop.store.read_training(spec.run_id)
     if saved is not None:
-        restore_state(state, saved)
+        try:
+            restore_state(state, saved)
+        except BenchError as error:
+            path = workshop.store.training_path(spec.run_id)
+            raise BenchError(f"{path}: {error} Delete it, and the training starts again.") from error
         workshop.progress.line(f"{spec.name}: goes on after epoch {len(state.history)} of {spec.recipe.epochs}")
 
 

@@ -66,20 +66,20 @@ class Store:
     def samples_path(self, run_id: str, cell_id: str) -> Path:
         return self.run_folder(run_id) / "cells" / f"{cell_id}.samples.csv"
 
-    def _training_path(self, run_id: str) -> Path:
+    def training_path(self, run_id: str) -> Path:
         return self.run_folder(run_id) / "training.safetensors"
 
     def write_training(self, run_id: str, content: bytes) -> None:
         """Keep an unfinished training, so that it can go on."""
-        write_atomic(self._training_path(run_id), content)
+        write_atomic(self.training_path(run_id), content)
 
     def read_training(self, run_id: str) -> bytes | None:
         """None when no training of this run was interrupted."""
-        path = self._training_path(run_id)
+        path = self.training_path(run_id)
         return _bytes(path) if path.exists() else None
 
     def drop_training(self, run_id: str) -> None:
-        self._training_path(run_id).unlink(missing_ok=True)
+        self.training_path(run_id).unlink(missing_ok=True)
 
     def write_run(self, record: RunRecord, weights: bytes | None) -> None:
         if weights is not None:

@@ -47,7 +47,7 @@ def restore_state(state: TrainingState, content: bytes) -> None:
         state.history = tuple(EpochRecord(**record) for record in facts["history"])
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BenchError(f"the saved state of the training does not fit it: {first}") from error
+        raise BenchError(f"the saved state of the training does not fit it: {first}.") from error
 
 
 def _tensors(state: TrainingState) -> dict[str, Tensor]:

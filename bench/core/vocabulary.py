@@ -182,6 +182,8 @@ LEADERBOARD_COLUMNS = {
     "model": "name of the backbone",
     "variant": "name of the training-time idea",
     "seeds": "number of seeds the accuracies are means over",
+    "latent_dim": "width of the penultimate layer whose latents z the penalty sees",
+    "schedule": "how the penalty's weight went; empty without a penalty",
     "img_size": "side in pixels on which the backbone works",
     "param_count": "number of trained parameters, in millions",
     "epochs": "number of passes over the training images, whole batches of them",

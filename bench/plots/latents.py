@@ -102,7 +102,7 @@ def draw_latents(
         figure.suptitle(title, fontsize=10, fontweight="bold", parse_math=False)
         _draw_histograms(left, values, classes, colours, grid=(rows, columns), shown=shown)
         _draw_projection(right, project(values, classes), classes, colours, class_names)
-        # Laid out once and for all, so that saving moves nothing.
+        # Laid out once and for all: it is half of the work, and saving would do it again for either file.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,18 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
 from bench.core.vocabulary import COLLAPSE_COLUMNS, DIAGNOSTIC_COLUMNS, STEEPNESS_COLUMNS
+from bench.data import load_dataset
+from bench.data.registry import DataRequest
+from bench.diagnosis import _measure
 from bench.diagnostics.registry import DIAGNOSTICS
+from bench.progress import Progress
 from bench.store import Store
+from bench.workshop import Workshop
+from models.classifier import Classifier, Normalize
 
 
 @pytest.fixture
@@ -112,6 +121,31 @@ def test_a_run_without_weights_is_not_diagnosed(
     assert outcome.code == 2
     assert "has no weights" in outcome.err
     assert bench("diagnose", "tiny:nothing", "--results", tmp_path, "--plugin", plugin).code == 2
+
+
+def scaled(model: Classifier, factor: float) -> Classifier:
+    """The same network with z → c·z and W → W/c."""
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in other.head.parameters():
+            parameter.mul_(factor)
+        other.output.get_parameter("weight").div_(factor)
+    return other
+
+
+@pytest.mark.parametrize("factor", [2.0**10, 2.0**-10])
+def test_what_claims_to_be_invariant_is(factor: float) -> None:
+    """On a network with a linear penultimate layer; the mean norm, which does not claim it, changes by the factor."""
+    torch.manual_seed(0)
+    dataset = load_dataset("digits", DataRequest())
+    backbone = nn.Sequential(nn.Flatten(), nn.Linear(192, 32), nn.ReLU())
+    model = Classifier(Normalize((0.3,) * 3, (0.4,) * 3), backbone, nn.Linear(32, 6), nn.Linear(6, 10)).eval()
+    shop = Workshop(dataset=dataset, store=Store(Path()), device=torch.device("cpu"), progress=Progress())
+    before, after = (_measure(m, 300, shop, {}) for m in (model, scaled(model, factor)))
+    assert set(before) == set(DIAGNOSTIC_COLUMNS)
+    for column, meaning in DIAGNOSTIC_COLUMNS.items():
+        expected = before[column].value * (1 if "invariant" in meaning else factor)
+        assert after[column].value == pytest.approx(expected, rel=1e-3), column
 
 
 def test_plot_writes_both_files(

@@ -12,6 +12,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import StepPatch
 from numpy.typing import NDArray
 from PIL import Image
@@ -227,8 +228,13 @@ def test_another_process_gives_the_same_bytes(tmp_path: Path) -> None:
         assert path.read_bytes() == path.with_stem("theirs").read_bytes()
 
 
-def test_saving_again_moves_nothing(tmp_path: Path) -> None:
+def test_saving_lays_nothing_out_again_and_moves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = draw(*hypercube(2))
+
+    def not_again(self: ConstrainedLayoutEngine, fig: Figure) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", not_again)
     once, again = save_figure(figure, tmp_path / "once"), save_figure(figure, tmp_path / "again")
     assert [path.read_bytes() for path in once] == [path.read_bytes() for path in again]
 
@@ -260,6 +266,21 @@ def test_a_figure_that_cannot_be_rendered_leaves_the_old_files(tmp_path: Path, m
     with pytest.raises(MemoryError):
         save_figure(draw(*hypercube(3)), tmp_path / "z")
     assert [path.read_bytes() for path in (tmp_path / "z.png", tmp_path / "z.svg")] == old
+
+
+def test_a_write_that_breaks_off_leaves_the_old_files_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = save_figure(draw(*hypercube(2)), tmp_path / "z")
+    old = {path.name: path.read_bytes() for path in paths}
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(BenchError, match="No space left on device"):
+        save_figure(draw(*hypercube(3)), tmp_path / "z")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old
 
 
 def test_a_file_in_the_way_of_the_folder_is_said(tmp_path: Path) -> None:

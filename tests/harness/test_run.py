@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bench.core.vocabulary import DIAGNOSTIC_COLUMNS, LEADERBOARD_COLUMNS, RESULT_COLUMNS, TIME_COLUMNS
+from bench.store import Store
 
 Bench = Callable[..., Any]
 
@@ -226,7 +227,7 @@ def test_memory_that_runs_out_fails_a_batch_size_that_was_asked_for(run: Bench, 
 
 def test_a_dry_run_writes_no_result_and_tells_what_is_cached(run: Bench, tmp_path: Path) -> None:
     outcome = run("--attacks", "fgsm", "--dry-run")
-    assert "4 of 4 cells to do" in outcome.out
+    assert "4 of 4 cells and 2 diagnoses to do" in outcome.out
     least, most = run("--attacks", "pgd-50-r5", "--dry-run", "--json").json["estimate_s"]
     assert 0 < least < most
     assert not (tmp_path / "out" / "runs").exists()
@@ -323,3 +324,60 @@ def test_values_of_a_config_are_judged_like_typed_ones(bench: Bench, tmp_path: P
         (tmp_path / "c.toml").write_text(content)
         outcome = bench("run", "--config", tmp_path / "c.toml", "--models", "resnet18", "--results", tmp_path / "out")
         assert (outcome.code, sentence in outcome.err) == (2, True)
+
+
+def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(
+    run: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after the third of four epochs, with γ in a closed loop."""
+    arguments = ("--variants", "lpc", "--epochs", "4", "--attacks", "none", "--no-diagnose")
+    assert run(*arguments, results=tmp_path / "whole").code == 0
+    monkeypatch.setattr("bench.runs.SAVE_EVERY_S", 0.0)
+    save = Store.write_training
+
+    def stop(store: Store, run_id: str, content: bytes) -> None:
+        save(store, run_id, content)
+        monkeypatch.setattr("bench.runs.SAVE_EVERY_S", 0.0)
+        saved.append(run_id)
+        if len(saved) == 3:
+            raise KeyboardInterrupt
+
+    saved: list[str] = []
+    monkeypatch.setattr(Store, "write_training", stop)
+    assert run(*arguments).code == 130
+    (unfinished,) = (tmp_path / "out").glob("runs/*/training.safetensors")
+    outcome = run(*arguments)
+    assert "goes on after epoch 3 of 4" in outcome.err
+    assert not unfinished.exists()
+    (whole,), (resumed,) = rows(tmp_path / "whole"), rows(tmp_path / "out")
+    assert {k: v for k, v in whole.items() if k not in TIME_COLUMNS} == {
+        k: v for k, v in resumed.items() if k not in TIME_COLUMNS
+    }
+
+
+def test_a_damaged_state_of_a_training_says_what_to_delete(run: Bench, tmp_path: Path) -> None:
+    arguments = ("--variants", "lpc", "--attacks", "none", "--no-diagnose")
+    run(*arguments)
+    (weights,) = (tmp_path / "out").glob("runs/*/weights.safetensors")
+    state = weights.with_name("training.safetensors")
+    state.write_bytes(weights.read_bytes()[:100])
+    weights.unlink()
+    outcome = run(*arguments)
+    assert outcome.code == 2
+    assert str(state) in outcome.err
+    assert "Delete it" in outcome.err
+    state.unlink()
+    assert run(*arguments).code == 0
+
+
+def test_the_recipe_and_the_width_reach_the_row(run: Bench, tmp_path: Path) -> None:
+    arguments = ("--variants", "baseline,lpc,feature_norm", "--attacks", "none", "--no-diagnose")
+    assert run(*arguments, "--recipe", "short", "--latent-dim", "8", "--train-precision", "bf16").code == 0
+    found = {row["variant"]: row for row in rows(tmp_path / "out")}
+    assert {v: row["schedule"] for v, row in found.items()} == {
+        "baseline": "", "lpc": "short", "feature_norm": "constant",
+    }  # fmt: skip
+    assert (found["lpc"]["latent_dim"], found["baseline"]["latent_dim"]) == ("8", "16")
+    assert {row["train_precision"] for row in found.values()} == {"bf16"}
+    assert float(found["lpc"]["gamma_per_sample"]) == pytest.approx(float(found["lpc"]["gamma"]) / 8)
+    assert float(found["feature_norm"]["gamma_per_sample"]) == pytest.approx(1 / 16)

@@ -1,0 +1,45 @@
+"""``bench run --dry-run``: every cell, whether it is there, and how long the rest would take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from bench.commands.job import Job
+from bench.core.vocabulary import Exit
+
+
+def print_plan(job: Job, *, as_json: bool) -> int:
+    """Returns 0. Builds each network once, to time it."""
+    rows = list(_rows(job))
+    least, most = _estimate(job)
+    if as_json:
+        print(json.dumps({"cells": rows, "estimate_s": [round(least, 1), round(most, 1)]}, indent=2))
+        return Exit.OK
+    for row in rows:
+        print("{state:7} {run:32} {cell:28} n={n:<6} {protocol}".format_map(row))
+    todo = sum(map(len, job.pending.values()))
+    print(
+        f"{todo} of {len(rows)} cells and {len(job.undiagnosed)} diagnoses to do: {least / 60:.1f} min if every image "
+        f"breaks at once, {most / 60:.1f} min if none ever does"
+    )
+    return Exit.OK
+
+
+def _rows(job: Job) -> Iterator[dict[str, Any]]:
+    for run in job.plan:
+        todo = {cell.cell_id for cell in job.pending[run.train.run_id]}
+        for cell in run.cells:
+            n = cell.limit or len(job.dataset.test)
+            state = "to do" if cell.cell_id in todo else "cached"
+            yield {"state": state, "run": run.train.name, "cell": cell.name, "n": n, "protocol": cell.protocol}
+
+
+def _estimate(job: Job) -> tuple[float, float]:
+    if job.done:
+        return 0.0, 0.0
+    from bench.estimate import estimate
+    from bench.progress import Progress
+
+    return estimate(job.plan, job.pending, job.undiagnosed, job.workshop(Progress()))

@@ -1,0 +1,67 @@
+"""What one ``bench run`` was asked to do, and what of it is still to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.core.specs import EvalSpec
+from bench.data.split import Dataset
+from bench.pending import is_diagnosed, pending_cells
+from bench.plan import RunPlan
+from bench.store import Store
+
+if TYPE_CHECKING:
+    from bench.progress import Progress
+    from bench.workshop import Workshop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    plan: Sequence[RunPlan]
+    dataset: Dataset
+    store: Store
+    device: str
+    checkpoint_path: Path | None
+    auto_batch: bool
+    force: bool
+    diagnose: bool
+
+    @cached_property
+    def pending(self) -> Mapping[str, Sequence[EvalSpec]]:
+        """The cells without an answer, by run id."""
+        return {run.train.run_id: pending_cells(run, self.store, force=self.force) for run in self.plan}
+
+    @cached_property
+    def undiagnosed(self) -> frozenset[str]:
+        """The runs whose diagnosis is wanted and not there, by id."""
+        if not self.diagnose:
+            return frozenset()
+        return frozenset(r.train.run_id for r in self.plan if not is_diagnosed(r, self.store, force=self.force))
+
+    @property
+    def done(self) -> bool:
+        return not any(self.pending.values()) and not self.undiagnosed
+
+    @property
+    def cells(self) -> int:
+        return sum(len(run.cells) for run in self.plan)
+
+    def workshop(self, progress: Progress) -> Workshop:
+        """Imports torch."""
+        from bench.environment import choose_device
+        from bench.workshop import Workshop
+
+        return Workshop(
+            dataset=self.dataset,
+            store=self.store,
+            device=choose_device(self.device),
+            progress=progress,
+            checkpoint_path=self.checkpoint_path,
+            auto_batch=self.auto_batch,
+            force=self.force,
+            diagnose=self.diagnose,
+        )
