@@ -33,6 +33,8 @@ def reopen(
         raise BenchError(
             f"the training images are not those that run {run.run_id} was trained on; give their folder by --data-dir."
         )
+    if any(cell.spec.data_sha != dataset.test.sha for cell in store.cells(run.run_id)):
+        raise BenchError(f"the test images are not those of the cells of run {run.run_id}; give their folder.")
     workshop = Workshop(dataset=dataset, store=store, device=choose_device(device), progress=choose_progress())
     built = load_run(spec, workshop)
     freeze(built.classifier)

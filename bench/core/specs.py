@@ -180,7 +180,7 @@ class EpochRecord(Strict):
     loss: float
     accuracy: float
     gamma: float  # in the last step; 0 without a penalty
-    margin: float  # nats, mean over the steps of the batch's median z_y − max_{j≠y} z_j
+    margin: float  # mean over the steps of the batch's median o_y − max_{j≠y} o_j, o the outputs: logits or cosines
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,6 +101,12 @@ def test_all_histograms_have_one_range_and_it_holds_every_shown_latent() -> None
     assert len({one.get_ylim() for one in axes}) == 1
 
 
+def test_the_range_of_nearly_equal_latents_can_be_read_off_its_ticks() -> None:
+    latents, labels = hypercube(2, scale=1e-9)
+    low, high = histograms(draw(7.0 + latents, labels))[0].get_xlim()
+    assert 1e-3 < (high - low) / 7.0 < 1e-2
+
+
 def test_small_latents_are_shown_in_powers_of_ten() -> None:
     figure = draw(*hypercube(4, scale=4.5e-4))
     assert "[$10^{-4}$]" in figure.subfigs[0].get_supxlabel()
@@ -159,16 +165,27 @@ def test_the_plane_has_one_scale_on_both_axes() -> None:
     assert axes.get_aspect() == 1
 
 
+def test_the_plane_holds_every_image_also_when_the_classes_hardly_differ() -> None:
+    """Then the second direction, from the images, is the longer one."""
+    labels = np.arange(60) % 2
+    latents = np.stack([0.1 * labels, np.repeat(np.linspace(-3, 3, 30), 2)], axis=1)
+    axes = plane(draw(latents, labels))
+    points = project(latents, labels).points
+    for k, (low, high) in enumerate((axes.get_xlim(), axes.get_ylim())):
+        assert low < points[:, k].min()
+        assert points[:, k].max() < high
+
+
 def test_the_palette_and_the_markers_tell_ten_classes_apart() -> None:
     assert len(set(PALETTE)) == len(set(MARKERS)) == 10
 
 
 def test_the_legend_names_the_classes_that_occur() -> None:
     """A class keeps its colour whether or not others occur, and a name is shown as it is."""
-    names = ["plain", "a$b", "_under", "one that is much too long", "absent"]
+    names = ["plain", "$^$", "_under", "one that is much too long", "absent"]
     latents, labels = hypercube(4, classes=4)
-    figure = draw(latents, labels, class_names=names)
-    assert legend_of(figure) == ["plain", "a$b", "_under", "one that is muc…"]
+    figure = draw(latents, labels, class_names=names, title="$^$")  # as mathematics neither could be drawn
+    assert legend_of(figure) == ["plain", "$^$", "_under", "one that is muc…"]
     figure = draw(latents[labels > 1], labels[labels > 1])
     assert legend_of(figure) == ["2", "3"]
     (dots,) = [c for c in plane(figure).collections if isinstance(c, PathCollection)]

@@ -1,0 +1,51 @@
+"""Mean and standard deviation over seeds of what a results.csv holds:  python results/studies/summary.py FOLDER.
+
+Writes FOLDER/summary.csv, one row a configuration, and prints the columns that are named after the folder as Markdown.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+KEYS = ["dataset", "model", "variant", "schedule", "latent_dim", "epochs", "n_train", "train_precision"]
+PREFIXES = ("collapse_", "lipschitz_", "deepfool_")
+
+
+def summarise(results: pd.DataFrame) -> pd.DataFrame:
+    """One row a configuration: seeds, accuracies in percent, diagnoses and γ, each as mean and sample std."""
+    ok = results[results["status"] == "ok"].copy()
+    clean = ok["attack"] == "clean"
+    ok["metric"] = ok["attack"].where(clean, ok["attack"] + "@" + ok["norm"] + "-" + ok["eps"].map("{:.4g}".format))
+    ok["metric"] = ok["metric"].where(clean, ok["metric"] + " n=" + ok["n"].astype(str))
+    accuracy = ok.pivot_table(index="run_id", columns="metric", values="acc", aggfunc="first") * 100
+    runs = ok.drop_duplicates("run_id").set_index("run_id")
+    diagnoses = [column for column in results.columns if column.startswith(PREFIXES)]
+    numbers = accuracy.join(runs[["gamma", "gamma_per_sample", *diagnoses]])
+    grouped = numbers.join(runs[KEYS]).groupby(KEYS, dropna=False)
+    table = grouped[list(numbers.columns)].agg(["mean", "std"])
+    table.columns = [name if kind == "mean" else f"{name}_std" for name, kind in table.columns]
+    table.insert(0, "seeds", grouped.size())
+    return table.reset_index()
+
+
+def as_markdown(table: pd.DataFrame, columns: list[str]) -> str:
+    """``columns`` with their standard deviation, where there is one."""
+    shown = table[["variant"]].copy()
+    for column in columns:
+        spread = table[f"{column}_std"]
+        texts = [
+            "" if pd.isna(m) else f"{m:.3g}" if pd.isna(s) else f"{m:.3g} ± {s:.2g}"
+            for m, s in zip(table[column], spread, strict=True)
+        ]
+        shown[column] = texts
+    return str(shown.to_markdown(index=False))
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    summary = summarise(pd.read_csv(folder / "results.csv", keep_default_na=True))
+    summary.to_csv(folder / "summary.csv", index=False, float_format="%.5g", lineterminator="\n")
+    print(as_markdown(summary, sys.argv[2:]))
