@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
@@ -21,6 +16,7 @@ from bench.core.errors import BenchError
 from models.registry import HINT, MODELS, ModelEntry, check_model_name, expand_models, register_model
 from models.sizes import Fit, Stem, create, default_size, find_fit, first_line, flatten_features
 from models.stems import SMALL_SIDE
+from models.weights import class_count, converter, load_weights, read_weights
 
 __all__ = [
     "MODELS",
@@ -32,8 +28,6 @@ __all__ = [
     "expand_models",
     "register_model",
 ]
-
-State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -158,67 +152,12 @@ def _from_checkpoint(name: str, path: Path, image_size: int, num_classes: int) -
     native: list[tuple[Stem, Fit]] = [("native", fit) for fit in _fits_for_weights(name, image_size)]
     troubles = []
     for stem, fit in [*native, *_small(name, image_size)]:
-        model = create(name, fit, stem, num_classes=_class_count(name, state))
-        trouble = _load(model, state, _converter(name, model))
+        model = create(name, fit, stem, num_classes=class_count(name, state))
+        trouble = load_weights(model, state, converter(name, model))
         if not trouble:
             return _Network(model, fit, stem, _take_classifier(model, fit.img_size, num_classes))
         troubles.append(trouble)
     raise BenchError(f"checkpoint {path} does not fit model {name!r}: {troubles[0]}. Name the model it was made of.")
-
-
-def read_weights(path: Path) -> State:
-    """The tensors of a ``.safetensors`` or torch file. Raises BenchError; never unpickles an object."""
-    if not path.is_file():
-        raise BenchError(f"there is no checkpoint {path}; --checkpoint-path takes a .safetensors or a .pth file.")
-    try:
-        safe = path.suffix == ".safetensors"
-        content = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
-        raise BenchError(
-            f"checkpoint {path} cannot be read: it is damaged, or holds pickled objects, which are never loaded. Save "
-            "the tensors alone, with torch.save(model.state_dict(), path) or as safetensors."
-        ) from error
-    return _tensors(content, path)
-
-
-def _tensors(content: Any, path: Path) -> State:
-    """The state dict in ``content``, averaged weights first, without the prefixes that wrappers leave."""
-    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise BenchError(f"checkpoint {path} is not a state dict: it must map the names of weights to tensors.")
-    return {str(k).removeprefix("_orig_mod.").removeprefix("module."): v for k, v in content.items()}
-
-
-def _class_count(name: str, state: State) -> int:
-    """How many classes the classifier in ``state`` has; 0 when it holds none."""
-    config = get_pretrained_cfg(name)
-    names = (config.classifier if config else None) or ()
-    for classifier in [names] if isinstance(names, str) else names:
-        if f"{classifier}.weight" in state:
-            return int(state[f"{classifier}.weight"].shape[0])
-    return 0
-
-
-def _load(model: nn.Module, state: State, converter: Callable[[State], State] = dict) -> str:
-    """Load ``state`` strictly, as it is or converted; returns what does not fit, or nothing."""
-    trouble = ""
-    for convert in (dict, converter):
-        try:
-            model.load_state_dict(convert(state))
-            return ""
-        except Exception as error:  # noqa: BLE001 - converters are written for other files and fail on any of these
-            trouble = trouble or first_line(error)
-    return trouble
-
-
-def _converter(name: str, model: nn.Module) -> Callable[[State], State]:
-    """The architecture's own conversion of published weights: it renames them and resamples position embeddings."""
-    module = sys.modules[timm.model_entrypoint(name).__module__]
-    convert = getattr(module, "checkpoint_filter_fn", None)
-    return (lambda state: convert(dict(state), model)) if convert else dict
 
 
 def _take_classifier(model: Any, size: int, num_classes: int) -> nn.Linear | None:
@@ -241,7 +180,7 @@ def _registered(name: str, image_size: int, pretrained: bool, checkpoint_path: P
     if pretrained:
         raise BenchError(f"model {name!r} has no pretrained weights to fetch; give your own with --checkpoint-path.")
     model = MODELS.get(name).build(image_size=image_size)
-    trouble = _load(model, read_weights(checkpoint_path)) if checkpoint_path is not None else ""
+    trouble = load_weights(model, read_weights(checkpoint_path)) if checkpoint_path is not None else ""
     if trouble:
         raise BenchError(f"checkpoint {checkpoint_path} does not fit model {name!r}: {trouble}.")
     return _Network(model, Fit(image_size, False), "native")
