@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from bench.core.errors import CellFailure
-from bench.core.specs import DiagnosisRecord
+from bench.core.specs import DIAGNOSIS_VERSION, DiagnosisRecord
 from bench.core.vocabulary import DIAGNOSTIC_COLUMNS, TRAIN_SUFFIX
 from bench.data.tensors import Images
 from bench.diagnostics.deepfool_score import deepfool_scores
@@ -24,7 +24,6 @@ from bench.environment import describe
 from bench.workshop import Workshop, failures_as
 from models.classifier import Classifier
 
-VERSION = 1
 BATCH = 128
 LATENT_IMAGES = 5000  # of each split
 GRADIENT_IMAGES = 1000
@@ -48,7 +47,7 @@ def diagnose(
     record = DiagnosisRecord(
         run_id=run_id,
         weights_sha=weights_sha,
-        version=VERSION,
+        version=DIAGNOSIS_VERSION,
         status="failed" if failure else "ok",
         reason=failure.reason if failure else "",
         message=failure.message if failure else "",
@@ -70,9 +69,9 @@ def _measure(
     limit = LATENT_IMAGES if train_limit is None else min(train_limit, LATENT_IMAGES)
     test, train = workshop.images("test", LATENT_IMAGES), workshop.images("train", limit)
     steep, fooled = workshop.images("test", GRADIENT_IMAGES), workshop.images("test", DEEPFOOL_IMAGES)
-    sizes.update(test=len(test), train=len(train), gradient=len(steep), deepfool=len(fooled))
+    sizes |= {"collapse_n": len(test), f"collapse_n{TRAIN_SUFFIX}": len(train), "lipschitz_n": len(steep)}
     found = _latents(model, test, workshop, "") | _latents(model, train, workshop, TRAIN_SUFFIX)
-    return found | _steepness(model, steep, workshop) | _deepfool(model, fooled, workshop)
+    return found | _steepness(model, steep, workshop) | _deepfool(model, fooled, workshop, sizes)
 
 
 def _latents(model: Classifier, images: Images, workshop: Workshop, suffix: str) -> dict[str, Value]:
@@ -119,8 +118,9 @@ def _steepness(model: Classifier, images: Images, workshop: Workshop) -> dict[st
     }
 
 
-def _deepfool(model: Classifier, images: Images, workshop: Workshop) -> dict[str, Value]:
+def _deepfool(model: Classifier, images: Images, workshop: Workshop, sizes: dict[str, int]) -> dict[str, Value]:
     scores = deepfool_scores(model, *_all(images, workshop), batch_size=BATCH)
+    sizes |= {"deepfool_n": scores.n, "deepfool_n_correct": scores.n_correct, "deepfool_n_fooled": scores.n_fooled}
     return {
         "deepfool_rho_authors": scores.rho_authors,
         "deepfool_rho_pixels": scores.rho_pixels,

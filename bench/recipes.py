@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench.core.errors import BenchError
 from bench.core.registry import Registry
 from bench.core.specs import Recipe, VariantSpec
-from models.variants import RECIPE
+from models.variants import RECIPE, WIDTH
 
 DEFAULT = "auto"
 PAPER = "paper"
@@ -24,7 +24,7 @@ class RecipeEntry:
     source: str
     schedule: str
     recipe: Recipe | None = None
-    width_factor: int = 1  # of every penultimate layer
+    widths: Mapping[int, int] = field(default_factory=dict)  # of penultimate layers, in place of the variants' own
 
 
 RECIPES: Registry[RecipeEntry] = Registry("recipe")
@@ -87,16 +87,20 @@ RECIPES.register(
             activation="silu",
             resized_crop=True,
         ),
-        width_factor=2,
+        widths={64: 128, 128: 256, 32: 64},  # 128 is published, the others keep its ratios
     ),
     origin=_ORIGIN,
 )
 RECIPES.register(
     "paper-svhn",
     RecipeEntry(
-        summary="published for SVHN with resnet18: 800 epochs, γ ×1.03 an epoch to 1e5",
-        source="Sbailo and Ghiringhelli, OpenReview FwlM1k4ODx (2024); lr is one of a sweep",
+        summary="published for SVHN with resnet18: 800 epochs, γ ×1.03 an epoch to 1e5, layers of 8, 6 and 512",
+        source=(
+            "Sbailo and Ghiringhelli, OpenReview FwlM1k4ODx (2024); assumed where it does not say: the start of γ, a "
+            "constant lr of the output layer, noise in pixels"
+        ),
         schedule="paper_svhn",
+        widths={64: 8, 32: 6, 128: 512},
         recipe=Recipe(
             epochs=800,
             batch_size=128,
@@ -126,7 +130,7 @@ def find_recipe(name: str, dataset: str) -> RecipeEntry:
 def resolve_variants(
     variants: Mapping[str, VariantSpec], recipe: RecipeEntry, latent_dim: int | None
 ) -> dict[str, VariantSpec]:
-    """The variants with the recipe's schedule and widths; ``latent_dim`` replaces the width of penultimate layers."""
+    """The variants with the recipe's schedule and widths; ``latent_dim`` takes the place of the standard 64."""
     return {name: _resolve(spec, recipe, latent_dim) for name, spec in variants.items()}
 
 
@@ -134,7 +138,10 @@ def _resolve(spec: VariantSpec, recipe: RecipeEntry, latent_dim: int | None) -> 
     schedule = recipe.schedule if spec.schedule == RECIPE else spec.schedule
     if spec.latent_dim is None:
         return dataclasses.replace(spec, schedule=schedule)
+    width = recipe.widths.get(spec.latent_dim, spec.latent_dim)
+    balance = spec.balance_dim
     if latent_dim is not None:
-        # A width that the user names is the new standard: γ is meant for it.
-        return dataclasses.replace(spec, schedule=schedule, latent_dim=latent_dim, balance_dim=None)
-    return dataclasses.replace(spec, schedule=schedule, latent_dim=spec.latent_dim * recipe.width_factor)
+        # A width that the user names is the new standard: wide and narrow keep their ratios to it, γ is meant for it.
+        width = max(1, spec.latent_dim * latent_dim // WIDTH)
+        balance = None if balance is None else latent_dim
+    return dataclasses.replace(spec, schedule=schedule, latent_dim=width, balance_dim=balance)

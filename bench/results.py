@@ -7,13 +7,23 @@ from typing import Any
 
 import pandas as pd
 
-from bench.core.specs import DiagnosisRecord, EvalRecord, RunRecord
-from bench.core.vocabulary import CLEAN, DIAGNOSTIC_COLUMNS, RESULT_COLUMNS
+from bench.core.specs import DiagnosisRecord, EvalRecord, RunRecord, TrainSpec
+from bench.core.vocabulary import CLEAN, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, RESULT_COLUMNS
 from bench.stats import CI_METHOD, wilson_interval
 from bench.store import Store
 
 Cell = tuple[RunRecord, EvalRecord]
-INTEGERS = ("n_correct", "attack_version", "n_train", "epochs", "img_size", "latent_dim", "param_count")
+INTEGERS = (
+    "n_correct",
+    "attack_version",
+    "n_train",
+    "epochs",
+    "img_size",
+    "latent_dim",
+    "param_count",
+    "train_batch_size",
+    *COUNT_COLUMNS,
+)
 
 
 def all_cells(store: Store) -> list[Cell]:
@@ -39,12 +49,25 @@ def result_row(run: RunRecord, cell: EvalRecord) -> dict[str, Any]:
         "notes": "; ".join(cell.notes if ok else (cell.message, *cell.notes)),
         "seed": cell.spec.seed,
         "data_sha": cell.spec.data_sha,
-        "train_precision": run.spec.recipe.precision if run.spec else None,
-        "schedule": run.spec.variant_spec.schedule if run.spec else None,
+        **_training(run.spec),
         "train_time_s": run.time_s,
     }
     sources = (derived, vars(cell), vars(cell.environment), vars(run))
     return {column: next(s[column] for s in sources if column in s) for column in RESULT_COLUMNS}
+
+
+def _training(spec: TrainSpec | None) -> dict[str, Any]:
+    """What of the recipe and the variant stands in a row; nothing is known of a model that was not trained here."""
+    if spec is None:
+        return dict.fromkeys(("lr", "train_batch_size", "weight_decay", "train_precision", "schedule"))
+    decay = spec.variant_spec.weight_decay
+    return {
+        "lr": spec.recipe.lr,
+        "train_batch_size": spec.recipe.batch_size,
+        "weight_decay": spec.recipe.weight_decay if decay is None else decay,
+        "train_precision": spec.recipe.precision,
+        "schedule": spec.variant_spec.schedule,
+    }
 
 
 def results_table(cells: Iterable[Cell], diagnoses: Mapping[str, DiagnosisRecord]) -> pd.DataFrame:
@@ -57,7 +80,7 @@ def results_table(cells: Iterable[Cell], diagnoses: Mapping[str, DiagnosisRecord
 
 
 def _diagnosis(record: DiagnosisRecord | None) -> Mapping[str, float | None]:
-    return record.values if record else {}
+    return {**record.values, **record.images} if record else {}
 
 
 def all_diagnoses(store: Store) -> dict[str, DiagnosisRecord]:

@@ -80,6 +80,7 @@ class _Outcome:
     built: BuiltModel | None = None
     history: tuple[EpochRecord, ...] = ()
     per_sample: float | None = None
+    earlier_s: float = 0.0  # of the parts before an interruption
     failure: CellFailure | None = None
 
 
@@ -90,7 +91,8 @@ def _train(spec: TrainSpec, images: Images, workshop: Workshop, outcome: _Outcom
     objective = Objective(spec.variant_spec, facts, latent_dim=built.latent_dim)
     state = begin(built.classifier, spec, objective)
     _resume(spec, state, workshop)
-    saver = _Saver(spec.run_id, workshop.store)
+    outcome.earlier_s = state.elapsed_s
+    saver = _Saver(spec.run_id, workshop.store, outcome.earlier_s)
     outcome.history = train(
         built.classifier, images, spec, objective, workshop.device, workshop.progress, state=state, after_epoch=saver
     )
@@ -112,11 +114,13 @@ def _resume(spec: TrainSpec, state: TrainingState, workshop: Workshop) -> None:
 class _Saver:
     """Keeps an unfinished training on disk, at most once in ``SAVE_EVERY_S``: what a crash may cost."""
 
-    def __init__(self, run_id: str, store: Store) -> None:
+    def __init__(self, run_id: str, store: Store, earlier_s: float) -> None:
         self._run_id, self._store, self._last = run_id, store, time.monotonic()
+        self._begun = self._last - earlier_s
 
     def __call__(self, state: TrainingState) -> None:
         if time.monotonic() - self._last >= SAVE_EVERY_S:
+            state.elapsed_s = time.monotonic() - self._begun
             self._store.write_training(self._run_id, dump_state(state))
             self._last = time.monotonic()
 
@@ -159,7 +163,7 @@ def _record(
         gamma=last.gamma if last and spec.variant_spec.penalty else None,
         gamma_per_sample=outcome.per_sample,
         history=outcome.history,
-        time_s=elapsed,
+        time_s=outcome.earlier_s + elapsed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         environment=describe(workshop.device),
     )

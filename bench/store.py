@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import BenchError
-from bench.core.specs import DiagnosisRecord, EvalRecord, RunRecord
+from bench.core.specs import DIAGNOSIS_VERSION, DiagnosisRecord, EvalRecord, RunRecord
 from bench.files import file_sha, write_atomic
 from bench.samples import Sample, dump_samples, parse_samples
 
@@ -99,9 +99,11 @@ class Store:
         return self.run_folder(run_id) / "diagnosis.json"
 
     def read_diagnosis(self, run_id: str) -> DiagnosisRecord | None:
-        """None when the run's present weights were never diagnosed."""
+        """None when the run's present weights were never diagnosed by the present definitions."""
         record, run = _read(DiagnosisRecord, self._diagnosis_path(run_id)), self.read_run(run_id)
-        return record if record and run and record.weights_sha == run.weights_sha else None
+        if record is None or run is None or record.version != DIAGNOSIS_VERSION:
+            return None
+        return record if record.weights_sha == run.weights_sha else None
 
     def read_run(self, run_id: str) -> RunRecord | None:
         """None when there is no such run."""

@@ -125,7 +125,7 @@ def _train_epoch(
 
 
 def _forward(model: Classifier, inputs: Tensor, labels: Tensor, *, low_precision: bool) -> Batch:
-    """The backbone may run in bfloat16; the latents that a penalty compares, and the logits, are always float32."""
+    """The backbone may run in bfloat16, up to its features; what stands behind it and the loss are float32."""
     with torch.autocast(inputs.device.type, torch.bfloat16, enabled=low_precision):
         features = model.embed(inputs)
     features = features.float()

@@ -27,11 +27,16 @@ class TrainingState:
     term: nn.Module | None  # second term of the loss, for its buffers
     gamma: GammaState
     history: tuple[EpochRecord, ...] = ()
+    elapsed_s: float = 0.0  # before this process took over
 
 
 def dump_state(state: TrainingState) -> bytes:
     """As safetensors: weights, the optimiser's moments and the term's buffers; the rest in its header."""
-    facts = {"gamma": state.gamma._asdict(), "history": [asdict(record) for record in state.history]}
+    facts = {
+        "elapsed_s": state.elapsed_s,
+        "gamma": state.gamma._asdict(),
+        "history": [asdict(record) for record in state.history],
+    }
     return save({k: v.contiguous() for k, v in _tensors(state).items()}, {FACTS: json.dumps(facts)})
 
 
@@ -44,6 +49,7 @@ def restore_state(state: TrainingState, content: bytes) -> None:
             state.term.load_state_dict(_below("term.", tensors))
         _restore_moments(state.optimizer, _below("optimizer.", tensors))
         state.gamma = GammaState(**facts["gamma"])
+        state.elapsed_s = facts["elapsed_s"]
         state.history = tuple(EpochRecord(**record) for record in facts["history"])
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.core.registry import Registry
+from models.outputs import COSINE_SCALE
 from models.schedules import TrainingFacts
 
 SMOOTHING = 0.1
@@ -53,26 +54,27 @@ def arcface_ramp(epoch: int, facts: TrainingFacts) -> tuple[float, float]:
 
 
 def arcface(outputs: Tensor, labels: Tensor, epoch: int, facts: TrainingFacts) -> Tensor:
-    """Additive angular margin on cosines (B, K):  CE with s·cos(θ_y + m) for the label and s·cos θ_j for the others.
+    """Additive angular margin, outputs 16·cos θ (B, K):  CE with s·cos(θ_y + m) for the label, s·cos θ_j elsewhere.
 
     Where θ_y + m would pass π, cos(θ_y + m) is replaced by cos θ_y − m·sin m, which keeps falling with θ_y. Source:
     Deng et al., arXiv 1801.07698; the ramp of s and m is the one of the authors of arXiv 2310.08224.
     """
     scale, margin = arcface_ramp(epoch, facts)
-    cosine = outputs.gather(1, labels[:, None]).clamp(-1 + 1e-7, 1 - 1e-7)  # the sine has no gradient at ±1
+    cosines = outputs / COSINE_SCALE
+    cosine = cosines.gather(1, labels[:, None]).clamp(-1 + 1e-7, 1 - 1e-7)  # the sine has no gradient at ±1
     sine = (1 - cosine.square()).sqrt()
     shifted = cosine * math.cos(margin) - sine * math.sin(margin)
     harder = torch.where(cosine > math.cos(math.pi - margin), shifted, cosine - margin * math.sin(margin))
-    return F.cross_entropy(scale * outputs.scatter(1, labels[:, None], harder), labels)
+    return F.cross_entropy(scale * cosines.scatter(1, labels[:, None], harder), labels)
 
 
 def cosface(outputs: Tensor, labels: Tensor, epoch: int, facts: TrainingFacts) -> Tensor:
-    """Additive cosine margin on cosines (B, K):  CE with s·(cos θ_y − m) for the label; s = 32, m = 0.25.
+    """Additive cosine margin, outputs 16·cos θ (B, K):  CE with s·(cos θ_y − m) for the label; s = 32, m = 0.25.
 
     Source: Wang et al., arXiv 1801.09414; scale and margin of the authors of arXiv 2310.08224v5.
     """
     shift = COSFACE_MARGIN * F.one_hot(labels, outputs.shape[1]).to(outputs)
-    return F.cross_entropy(COSFACE_SCALE * (outputs - shift), labels)
+    return F.cross_entropy(COSFACE_SCALE * (outputs / COSINE_SCALE - shift), labels)
 
 
 _ORIGIN = "models.criteria"

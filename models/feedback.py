@@ -12,8 +12,8 @@ below. Each part has its reason:
   loses its margin within a few steps and needs many to regain it.
 - A network that a short training does not bring to 3 nats even without a penalty is asked for most of what it had.
 - ℓ is the share of the body's learning rate that is left: a network that no longer learns cannot answer.
-- r is set by the length of the training, so that γ could cross all of its range, from 1e-2, where it is not felt, to
-  the published end of 10⁶, in half of it.
+- r is set by the length of the training: at full speed γ would cross all of its range, from 1e-2, where it is not felt,
+  to the published end of 10⁶, in half of it.
 
 The balance of :mod:`models.schedules` says that the margin falls as γ grows, and rises as the output weights do: the
 loop therefore rides along the largest γ that the weights can bear at this moment, whatever the backbone, the data and

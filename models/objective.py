@@ -50,5 +50,7 @@ class Objective:
         return loss
 
     def per_sample(self, gamma: float) -> float | None:
-        """What ``gamma`` puts on one image's own norm of z; None without a penalty."""
-        return gamma * self._penalty.per_sample(self._width) if self._penalty else None
+        """What ``gamma`` puts on one image's own norm of z; None without a penalty, or without such a constant."""
+        if self._penalty is None or self._penalty.per_sample is None:
+            return None
+        return gamma * self._penalty.per_sample(self._width)

@@ -20,14 +20,16 @@ class OutputEntry:
     build: Callable[[int, int], nn.Module]
 
 
+COSINE_SCALE = 16.0
+
 OUTPUTS: Registry[OutputEntry] = Registry("output")
 
 
 class CosineOutput(nn.Module):
-    """o_k = ⟨z, w_k⟩ / (‖z‖·‖w_k‖), in [−1, 1].
+    """o_k = 16·⟨z, w_k⟩ / (‖z‖·‖w_k‖), in [−16, 16]: what training compares is what is evaluated.
 
-    What training compares is what is evaluated. The scale that a margin loss multiplies is left out of the logits: it
-    changes no prediction, and a scale of 64 would only starve an attack's cross-entropy of gradient.
+    The scale changes no prediction, but it does change an attack's cross-entropy: at 1 its gradient hardly knows the
+    runner-up from the other classes, at ArcFace's last 64 it vanishes in float32. 16 is the scale ArcFace starts from.
     """
 
     def __init__(self, latent_dim: int, num_classes: int) -> None:
@@ -35,9 +37,11 @@ class CosineOutput(nn.Module):
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(num_classes, latent_dim)))
 
     def forward(self, latents: Tensor) -> Tensor:
-        return F.linear(F.normalize(latents), F.normalize(self.weight))
+        return COSINE_SCALE * F.linear(F.normalize(latents), F.normalize(self.weight))
 
 
 _ORIGIN = "models.outputs"
 OUTPUTS.register("linear", OutputEntry(summary="Wz + b", build=nn.Linear), origin=_ORIGIN)
-OUTPUTS.register("cosine", OutputEntry(summary="cosines with the rows of W", build=CosineOutput), origin=_ORIGIN)
+OUTPUTS.register(
+    "cosine", OutputEntry(summary="16 times the cosines with the rows of W", build=CosineOutput), origin=_ORIGIN
+)

@@ -31,7 +31,8 @@ def _lpc(width: int = WIDTH, penalty: str = "mean_square", term: str | None = No
     """A linear layer and a penalty whose weight follows the recipe.
 
     γ multiplies a mean over the width, so that γ/d acts on a sample. As published, all widths share one sequence of γ:
-    a schedule that depends on the width is asked for that of the standard one.
+    an open-loop schedule that depends on the width is asked for that of the standard one. The closed loop finds another
+    γ for every run.
     """
     return VariantSpec(head="linear", latent_dim=width, penalty=penalty, schedule=RECIPE, balance_dim=WIDTH, term=term)
 
@@ -47,9 +48,17 @@ _register(
     "nonlin_pen", "a penultimate layer with SiLU, no penalty", _ABLATION, VariantSpec(head="silu", latent_dim=WIDTH)
 )
 _register("lpc", f"latent point collapse: γ·mean(z²) on a linear layer of {WIDTH}", _LPC, _lpc())
-_register("lpc_wide", f"lpc on a layer of {WIDE}, at the same γ: half the weight a sample", _ABLATION, _lpc(WIDE))
 _register(
-    "lpc_narrow", f"lpc on a layer of {NARROW}, at the same γ: twice the weight a sample", _ABLATION, _lpc(NARROW)
+    "lpc_wide",
+    f"lpc on a layer of {WIDE}; at one γ (recipes short and paper) half the weight a sample",
+    _ABLATION,
+    _lpc(WIDE),
+)
+_register(
+    "lpc_narrow",
+    f"lpc on a layer of {NARROW}; at one γ (recipes short and paper) twice the weight a sample",
+    _ABLATION,
+    _lpc(NARROW),
 )
 _register(
     "lpc_no_pen",
@@ -77,19 +86,19 @@ _register(
 )
 _register(
     "arcface",
-    "additive angular margin in place of cross-entropy; the logits are cosines",
+    "additive angular margin in place of cross-entropy; the logits are 16 × cosines",
     "Deng et al. 2019, arXiv 1801.07698",
     VariantSpec(criterion="arcface"),
 )
 _register(
     "cosface",
-    "additive cosine margin in place of cross-entropy; the logits are cosines",
+    "additive cosine margin in place of cross-entropy; the logits are 16 × cosines",
     "Wang et al. 2018, arXiv 1801.09414",
     VariantSpec(criterion="cosface"),
 )
 _register(
     "center_loss",
-    "baseline and 0.003 times the squared distance of the features from their class's moving centre",
+    "baseline and 0.0015 times the squared distance of the features from their class's moving centre",
     "Wen et al. 2016, ECCV",
     VariantSpec(term="center_loss", term_weight=0.003),
 )

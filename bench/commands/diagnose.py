@@ -58,8 +58,8 @@ def _table(run: RunRecord, record: DiagnosisRecord) -> str:
         for name, meaning in COLLAPSE_COLUMNS.items()
     ]
     steepness = [(name, _cell(record, name), "", meaning) for name, meaning in STEEPNESS_COLUMNS.items()]
-    counts = ", ".join(f"{count} {kind}" for kind, count in record.images.items())
-    title = f"{run.model}:{run.variant}:{run.seed} on {run.dataset} ({run.run_id}); images: {counts}"
+    counts = ", ".join(f"{column} = {count}" for column, count in record.images.items())
+    title = f"{run.model}:{run.variant}:{run.seed} on {run.dataset} ({run.run_id}); {counts}"
     headers = ("quantity", "test", "training", "what it is")
     table = tabulate([*latents, *steepness], headers, tablefmt="pipe", disable_numparse=True)
     notes = [f"{column} is undefined: {reason}" for column, reason in record.undefined.items()]

@@ -21,6 +21,7 @@ Norm = Literal["linf", "l2"]
 Status = Literal["ok", "failed", "skipped"]
 
 ID_LENGTH = 12
+DIAGNOSIS_VERSION = 1  # it changes when a diagnostic may give another number
 
 
 def fingerprint(value: Any) -> str:
@@ -220,11 +221,11 @@ class DiagnosisRecord(Strict):
 
     run_id: str
     weights_sha: str  # of the model it was measured on
-    version: int  # of the definitions
+    version: int  # of the definitions, DIAGNOSIS_VERSION of its time
     status: Status
     reason: str
     message: str
-    images: Mapping[str, int]  # how many of test, train, gradient and deepfool
+    images: Mapping[str, int]  # how many, by column
     values: Mapping[str, float | None]  # by column; None where undefined
     undefined: Mapping[str, str]  # by column, why
     time_s: float

@@ -72,15 +72,19 @@ RESULT_COLUMNS = {
     "n_test": "number of images in the whole test split",
     "n_train": "number of images trained on; empty for a model that was not trained here",
     "epochs": "number of passes over the training images, whole batches of them",
+    "lr": "learning rate of the training, at its start; the output layer keeps it",
+    "train_batch_size": "images a training batch",
+    "weight_decay": "weight decay of the training",
     "train_precision": "floating-point type of the backbone's passes in training: `fp32` or `bf16`",
     "img_size": "side in pixels on which the backbone works",
     "native_size": "side in pixels of the images that are attacked",
     "stem": "`native` as the architecture defines it, `small` for the 3×3 stride-1 stem without pooling",
-    "latent_dim": "width of the penultimate layer whose latents z the penalty sees",
+    "latent_dim": "width of the latents z, which the output layer sees: the penultimate layer, or the features",
     "schedule": "how the penalty's weight went; empty without a penalty",
     "gamma": "weight of the penalty in the last step; empty without one",
     "gamma_per_sample": (
-        "what gamma puts on a single image's own norm of z: gamma/latent_dim on ‖z‖² for a mean of squares"
+        "what gamma puts on a single image's own norm of z: gamma/latent_dim on ‖z‖² for a mean of squares; empty "
+        "where the penalty has no such constant"
     ),
     "param_count": "number of trained parameters",
     "official": "whether the images are the data set's official files, by checksum",
@@ -92,7 +96,7 @@ RESULT_COLUMNS = {
     "n_forwards": "forward passes of the attack alone, counted in images",
     "n_backwards": "backward passes of the attack alone, counted in images",
     "time_s": "wall-clock seconds of the cell: clean predictions, attack and verification",
-    "train_time_s": "wall-clock seconds of building and training the model",
+    "train_time_s": "wall-clock seconds of building and training the model, all parts of an interrupted training",
     "created": "when the cell was computed, UTC",
     "batch_size": "images a batch",
     "device": "device it ran on",
@@ -145,11 +149,20 @@ STEEPNESS_COLUMNS = {
         "upper bound, over all features h, of ‖∂(o_i − o_j)/∂h‖₂ for the layers behind the backbone; empty for cosine "
         "logits; invariant where there is a penultimate layer"
     ),
-    "lipschitz_head_local_max": "largest ‖∂m/∂h‖₂ over test images, m = o_y − max over j ≠ y of o_j; invariant",
-    "lipschitz_head_local_mean": "mean ‖∂m/∂h‖₂ over test images; invariant",
-    "lipschitz_gradient_norm_max": "largest ‖∂m/∂x‖₂ over test images, x in [0, 1] pixels; invariant",
-    "lipschitz_gradient_norm_mean": "mean ‖∂m/∂x‖₂ over test images; invariant",
-    "lipschitz_zero_gradient_share": "share of test images on which ∂m/∂x is exactly 0; invariant",
+    "lipschitz_head_local_max": (
+        "largest ‖∂m/∂h‖₂ over test images, m = o_y − max over j ≠ y of o_j; invariant where there is a penultimate "
+        "layer"
+    ),
+    "lipschitz_head_local_mean": "mean ‖∂m/∂h‖₂ over test images; invariant where there is a penultimate layer",
+    "lipschitz_gradient_norm_max": (
+        "largest ‖∂m/∂x‖₂ over test images, x in [0, 1] pixels; invariant, but grows with the scale of the logits"
+    ),
+    "lipschitz_gradient_norm_mean": (
+        "mean ‖∂m/∂x‖₂ over test images; invariant, but grows with the scale of the logits"
+    ),
+    "lipschitz_zero_gradient_share": (
+        "share of test images on which ∂m/∂x is exactly 0; a cross-entropy has vanishing gradients earlier; invariant"
+    ),
     "lipschitz_local_radius": (
         "median over correct test images of m/‖∂m/∂x‖₂, in pixel L2; invariant, also to a scale of the logits"
     ),
@@ -160,12 +173,24 @@ STEEPNESS_COLUMNS = {
     "deepfool_rho_pixels": "mean ‖r‖/‖x‖ in pixels, clipped to [0, 1], over correct images that were fooled; invariant",
     "deepfool_rho_boundary": "the same after r was shortened, by bisection, to the boundary it crosses; invariant",
     "deepfool_fooled_share": "share of the correct images that DeepFool fooled in pixels; invariant",
-    "deepfool_median_distance": "median ‖r‖₂ of the shortened perturbations, in pixel L2; invariant",
+    "deepfool_median_distance": (
+        "median ‖r‖₂ of the shortened perturbations over correct images, in pixel L2, those not fooled at infinity; "
+        "invariant"
+    ),
+}
+COUNT_COLUMNS = {
+    "collapse_n": "number of test images behind the collapse_ columns",
+    "collapse_n_train": "number of training images behind the collapse_…_train columns",
+    "lipschitz_n": "number of test images behind the lipschitz_ columns",
+    "deepfool_n": "number of test images behind deepfool_rho_authors",
+    "deepfool_n_correct": "how many of them are classified correctly",
+    "deepfool_n_fooled": "how many of those DeepFool fooled: the images behind deepfool_rho_pixels and _boundary",
 }
 DIAGNOSTIC_COLUMNS = {
     **COLLAPSE_COLUMNS,
     **{f"{name}{TRAIN_SUFFIX}": f"{meaning}; on training images" for name, meaning in COLLAPSE_COLUMNS.items()},
     **STEEPNESS_COLUMNS,
+    **COUNT_COLUMNS,
 }
 
 #: Columns that say how long or when; they differ between two runs of one seed.
@@ -182,7 +207,7 @@ LEADERBOARD_COLUMNS = {
     "model": "name of the backbone",
     "variant": "name of the training-time idea",
     "seeds": "number of seeds the accuracies are means over",
-    "latent_dim": "width of the penultimate layer whose latents z the penalty sees",
+    "latent_dim": "width of the latents z, which the output layer sees: the penultimate layer, or the features",
     "schedule": "how the penalty's weight went; empty without a penalty",
     "img_size": "side in pixels on which the backbone works",
     "param_count": "number of trained parameters, in millions",

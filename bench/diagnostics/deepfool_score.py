@@ -40,7 +40,7 @@ class DeepFoolScores:
     rho_pixels: Value  # r and x in [0, 1] pixels, r kept in the box; over the correct images that were fooled
     fooled_share: Value  # n_fooled / n_correct
     rho_boundary: Value  # as rho_pixels, with every r shortened to the boundary it crosses
-    median_distance: Value  # pixel L2 of the shortened r
+    median_distance: Value  # pixel L2 of the shortened r over all correct images, not fooled is infinitely far
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,16 @@ def deepfool_scores(model: Classifier, images: Tensor, labels: Tensor, *, batch_
         rho_pixels=_mean(_ratios(found.raw, found.inputs), nobody),
         fooled_share=Value(len(found.raw) / n_correct) if n_correct else undefined(nobody),
         rho_boundary=_mean(_ratios(found.boundary, found.inputs), nobody),
-        median_distance=Value(float(np.median(found.boundary))) if len(found.raw) else undefined(nobody),
+        median_distance=_median(found.boundary, n_correct),
     )
+
+
+def _median(distances: Floats, n_correct: int) -> Value:
+    """Over all correct images: one that was not fooled is further away than any that was."""
+    if not n_correct:
+        return undefined("no image is classified correctly")
+    median = float(np.median(np.append(distances, np.full(n_correct - len(distances), np.inf))))
+    return Value(median) if np.isfinite(median) else undefined("half of the correct images or more were not fooled")
 
 
 def _authors_ratios(model: Classifier, images: Tensor) -> Floats:

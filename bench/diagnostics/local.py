@@ -28,7 +28,7 @@ class LocalSensitivity:
     n_correct: int
     gradient_norm_mean: Value  # over all images
     gradient_norm_max: Value
-    zero_gradient_share: Value  # gradients that are 0 exactly, where a gradient attack cannot start
+    zero_gradient_share: Value  # margin gradients that are exactly 0; those of a cross-entropy vanish earlier
     local_radius_median: Value  # pixel L2; over correct images, without gradient at infinity
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-KEYS = ["dataset", "model", "variant", "schedule", "latent_dim", "epochs", "n_train", "train_precision"]
+KEYS = ["dataset", "model", "variant", "schedule", "latent_dim", "epochs", "n_train", "train_precision", "config_sha"]
 PREFIXES = ("collapse_", "lipschitz_", "deepfool_")
 
 
@@ -20,7 +20,8 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     clean = ok["attack"] == "clean"
     ok["metric"] = ok["attack"].where(clean, ok["attack"] + "@" + ok["norm"] + "-" + ok["eps"].map("{:.4g}".format))
     ok["metric"] = ok["metric"].where(clean, ok["metric"] + " n=" + ok["n"].astype(str))
-    accuracy = ok.pivot_table(index="run_id", columns="metric", values="acc", aggfunc="first") * 100
+    ok["metric"] = ok["metric"].where(ok["protocol"] == "standard", ok["metric"] + " " + ok["protocol"])
+    accuracy = ok.pivot(index="run_id", columns="metric", values="acc") * 100  # two cells in one place are an error
     runs = ok.drop_duplicates("run_id").set_index("run_id")
     diagnoses = [column for column in results.columns if column.startswith(PREFIXES)]
     numbers = accuracy.join(runs[["gamma", "gamma_per_sample", *diagnoses]])

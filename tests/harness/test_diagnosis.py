@@ -13,15 +13,20 @@ import pytest
 import torch
 from torch import nn
 
-from bench.core.vocabulary import COLLAPSE_COLUMNS, DIAGNOSTIC_COLUMNS, STEEPNESS_COLUMNS
+from bench.core.vocabulary import COLLAPSE_COLUMNS, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, STEEPNESS_COLUMNS
 from bench.data import load_dataset
 from bench.data.registry import DataRequest
 from bench.diagnosis import _measure
-from bench.diagnostics.registry import DIAGNOSTICS
+from bench.diagnostics.deepfool_score import deepfool_scores
+from bench.diagnostics.latents import Latents
+from bench.diagnostics.lipschitz import head_lipschitz
+from bench.diagnostics.local import local_sensitivity
+from bench.diagnostics.registry import DIAGNOSTICS, diagnose_latents
 from bench.progress import Progress
 from bench.store import Store
 from bench.workshop import Workshop
 from models.classifier import Classifier, Normalize
+from models.outputs import CosineOutput
 
 
 @pytest.fixture
@@ -49,8 +54,12 @@ def test_every_run_is_diagnosed_and_its_rows_say_what_was_found(run: Callable[..
     for row in table.itertuples():
         record = store.read_diagnosis(str(row.run_id))
         assert record is not None
-        assert record.images == {"test": 500, "train": 60, "gradient": 500, "deepfool": 100}
-        assert set(record.values) == set(DIAGNOSTIC_COLUMNS)
+        assert record.values.keys() == DIAGNOSTIC_COLUMNS.keys() - COUNT_COLUMNS.keys()
+        assert record.images.keys() == COUNT_COLUMNS.keys()
+        counts = [record.images[column] for column in ("collapse_n", "collapse_n_train", "lipschitz_n", "deepfool_n")]
+        assert counts == [500, 60, 500, 100]
+        assert record.images["deepfool_n_fooled"] <= record.images["deepfool_n_correct"] <= 100
+        assert all(getattr(row, column) == count for column, count in record.images.items())
         assert row.collapse_nc1 == pytest.approx(record.values["collapse_nc1"])
         assert all((value is None) == (column in record.undefined) for column, value in record.values.items())
 
@@ -123,29 +132,107 @@ def test_a_run_without_weights_is_not_diagnosed(
     assert bench("diagnose", "tiny:nothing", "--results", tmp_path, "--plugin", plugin).code == 2
 
 
+def network(head: nn.Module, output: nn.Module) -> Classifier:
+    backbone = nn.Sequential(nn.Flatten(), nn.Linear(192, 32), nn.ReLU())
+    return Classifier(Normalize((0.3,) * 3, (0.4,) * 3), backbone, head, output).eval()
+
+
 def scaled(model: Classifier, factor: float) -> Classifier:
-    """The same network with z → c·z and W → W/c."""
+    """The same network with z → c·z and W → W/c: by its head, or by its backbone's last layer where it has none."""
     other = copy.deepcopy(model)
+    last = other.backbone[1] if isinstance(other.head, nn.Identity) else other.head
     with torch.no_grad():
-        for parameter in other.head.parameters():
+        for parameter in last.parameters():
             parameter.mul_(factor)
         other.output.get_parameter("weight").div_(factor)
     return other
 
 
-@pytest.mark.parametrize("factor", [2.0**10, 2.0**-10])
-def test_what_claims_to_be_invariant_is(factor: float) -> None:
-    """On a network with a linear penultimate layer; the mean norm, which does not claim it, changes by the factor."""
-    torch.manual_seed(0)
+@pytest.fixture
+def shop() -> Workshop:
     dataset = load_dataset("digits", DataRequest())
-    backbone = nn.Sequential(nn.Flatten(), nn.Linear(192, 32), nn.ReLU())
-    model = Classifier(Normalize((0.3,) * 3, (0.4,) * 3), backbone, nn.Linear(32, 6), nn.Linear(6, 10)).eval()
-    shop = Workshop(dataset=dataset, store=Store(Path()), device=torch.device("cpu"), progress=Progress())
+    return Workshop(dataset=dataset, store=Store(Path()), device=torch.device("cpu"), progress=Progress())
+
+
+HEADS = {
+    "linear": lambda: network(nn.Linear(32, 6), nn.Linear(6, 10)),
+    "none": lambda: network(nn.Identity(), nn.Linear(32, 10)),
+    "cosine": lambda: network(nn.Linear(32, 6), CosineOutput(6, 10)),
+}
+
+
+@pytest.mark.parametrize("head", list(HEADS))
+@pytest.mark.parametrize("factor", [2.0**10, 2.0**-10])
+def test_what_claims_to_be_invariant_is(head: str, factor: float, shop: Workshop) -> None:
+    """The mean norm, which does not claim it, changes by the factor."""
+    torch.manual_seed(0)
+    model = HEADS[head]()
     before, after = (_measure(m, 300, shop, {}) for m in (model, scaled(model, factor)))
-    assert set(before) == set(DIAGNOSTIC_COLUMNS)
-    for column, meaning in DIAGNOSTIC_COLUMNS.items():
+    assert before.keys() == DIAGNOSTIC_COLUMNS.keys() - COUNT_COLUMNS.keys()
+    for column in before:
+        meaning = DIAGNOSTIC_COLUMNS[column]
+        if head == "none" and "where there is a penultimate layer" in meaning:
+            continue
         expected = before[column].value * (1 if "invariant" in meaning else factor)
-        assert after[column].value == pytest.approx(expected, rel=1e-3), column
+        assert after[column].value == pytest.approx(expected, rel=1e-3, nan_ok=head == "cosine"), column
+
+
+def test_every_number_stands_in_its_own_column(shop: Workshop) -> None:
+    """Each is what its function says of the images that the column names; no two of them are alike."""
+    torch.manual_seed(0)
+    model, limit = HEADS["linear"](), 300
+    sizes: dict[str, int] = {}
+    found = _measure(model, limit, shop, sizes)
+    for suffix, split, count in (("", "test", 5000), ("_train", "train", limit)):
+        images = shop.images(split, count)
+        pixels = images.inputs(torch.arange(len(images)), shop.device)
+        with torch.no_grad():
+            z = model.features(pixels)
+            predictions = model(pixels).argmax(1)
+        latents = Latents(
+            z=z.double().numpy(),
+            labels=images.labels.numpy(),
+            num_classes=10,
+            weights=model.output.get_parameter("weight").detach().double().numpy(),
+            predictions=predictions.numpy(),
+        )
+        for name, value in diagnose_latents(latents).items():
+            assert found[f"collapse_{name}{suffix}"].value == pytest.approx(value.value, rel=1e-5), name
+    test = shop.images("test", 1000)
+    pixels = test.inputs(torch.arange(len(test)), shop.device)
+    local = local_sensitivity(model, pixels, test.labels, batch_size=64)
+    head = head_lipschitz(model, pixels, test.labels, batch_size=64)
+    few = shop.images("test", 100)
+    scores = deepfool_scores(model, few.inputs(torch.arange(100), shop.device), few.labels, batch_size=64)
+    expected = {
+        "lipschitz_head_bound": head.bound,
+        "lipschitz_head_local_max": head.local_max,
+        "lipschitz_head_local_mean": head.local_mean,
+        "lipschitz_gradient_norm_max": local.gradient_norm_max,
+        "lipschitz_gradient_norm_mean": local.gradient_norm_mean,
+        "lipschitz_zero_gradient_share": local.zero_gradient_share,
+        "lipschitz_local_radius": local.local_radius_median,
+        "deepfool_rho_authors": scores.rho_authors,
+        "deepfool_rho_pixels": scores.rho_pixels,
+        "deepfool_rho_boundary": scores.rho_boundary,
+        "deepfool_fooled_share": scores.fooled_share,
+        "deepfool_median_distance": scores.median_distance,
+    }
+    for column, value in expected.items():
+        assert found[column].value == pytest.approx(value.value, rel=1e-4, nan_ok=True), column
+    # The bound of a linear head is attained, where some image's margin is that of the steepest pair.
+    numbers = [f"{found[column].value:.6g}" for column in expected if column != "lipschitz_head_bound"]
+    assert len(set(numbers)) == len(numbers)
+    assert (sizes["deepfool_n_correct"], sizes["deepfool_n_fooled"]) == (scores.n_correct, scores.n_fooled)
+
+
+def test_a_diagnosis_by_older_definitions_is_no_answer(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("--variants", "lpc")
+    monkeypatch.setattr("bench.store.DIAGNOSIS_VERSION", 99)
+    (path,) = tmp_path.glob("runs/*/diagnosis.json")
+    assert Store(tmp_path).read_diagnosis(path.parent.name) is None
 
 
 def test_plot_writes_both_files(

@@ -101,6 +101,12 @@ def test_all_histograms_have_one_range_and_it_holds_every_shown_latent() -> None
     assert len({one.get_ylim() for one in axes}) == 1
 
 
+def test_the_lowest_histogram_of_each_column_bears_the_scale() -> None:
+    """Five stand in two rows of three, the last place is empty."""
+    axes = histograms(draw(*hypercube(5)))
+    assert [one.xaxis.get_tick_params()["labelbottom"] for one in axes] == [False, False, True, True, True]
+
+
 def test_the_range_of_nearly_equal_latents_can_be_read_off_its_ticks() -> None:
     latents, labels = hypercube(2, scale=1e-9)
     low, high = histograms(draw(7.0 + latents, labels))[0].get_xlim()

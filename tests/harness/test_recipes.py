@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import torch
+from torch import nn
 
 from bench.commands.request import RunOptions, make_request
 from bench.core.errors import BenchError
 from bench.core.specs import VariantSpec
+from bench.plan import make_plan
+from bench.progress import Progress
 from bench.recipes import RECIPES, find_recipe, resolve_variants
+from bench.runs import build_run
+from bench.store import Store
+from bench.workshop import Workshop
 from models.variants import VARIANTS
 
 
@@ -37,6 +46,9 @@ def test_published_for_svhn() -> None:
     entry = find_recipe("paper", "svhn")
     assert entry.recipe is not None
     assert (entry.recipe.epochs, entry.recipe.noise, entry.schedule) == (800, 0.01, "paper_svhn")
+    assert entry.recipe.lr_schedule == "halving"
+    specs = {name: VARIANTS.get(name).spec for name in ("lpc", "lpc_narrow", "lpc_wide")}
+    assert [spec.latent_dim for spec in resolve_variants(specs, entry, None).values()] == [8, 6, 512]
     assert not entry.recipe.horizontal_flip  # a mirrored 2 is no digit
 
 
@@ -62,11 +74,24 @@ def test_widths_share_one_gamma_unless_the_user_names_one() -> None:
     assert [plain[n].latent_dim for n in specs] == [64, 128, 32, None]
     assert [plain[n].balance_dim for n in specs] == [64, 64, 64, None]
     named = resolve_variants(specs, RECIPES.get("short"), 8)
-    assert [named[n].latent_dim for n in specs] == [8, 8, 8, None]
-    assert named["lpc"].balance_dim is None
+    assert [named[n].latent_dim for n in specs] == [8, 16, 4, None]
+    assert [named[n].balance_dim for n in specs] == [8, 8, 8, None]
     assert named["baseline"] == VariantSpec()
 
 
 def test_the_command_line_wins_over_the_recipe() -> None:
     request, _ = make_request(RunOptions(models=["resnet10t"], recipe="paper-cifar10", epochs=3, lr=0.5))
     assert (request.recipe.epochs, request.recipe.lr, request.recipe.batch_size) == (3, 0.5, 128)
+
+
+def test_the_activation_and_the_recipe_reach_the_network(tmp_path: Path) -> None:
+    """From the command line's words to the built network."""
+    request, dataset = make_request(
+        RunOptions(models=["resnet10t"], variants=["lpc"], recipe="paper-cifar10", epochs=0)
+    )
+    (plan,) = make_plan(request)
+    shop = Workshop(dataset=dataset, store=Store(tmp_path), device=torch.device("cpu"), progress=Progress())
+    kinds = {type(module) for module in build_run(plan.train, shop).classifier.modules()}
+    assert nn.SiLU in kinds
+    assert nn.ReLU not in kinds
+    assert plan.train.variant_spec.schedule == "paper_cifar"

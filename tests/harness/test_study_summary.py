@@ -24,6 +24,7 @@ def summary() -> ModuleType:
 
 def row(run: str, variant: str, attack: str, acc: float | None, **more: object) -> dict[str, object]:
     plain = {"dataset": "d", "model": "m", "schedule": None, "latent_dim": 64, "epochs": 1, "n_train": 9}
+    plain |= {"config_sha": "c", "protocol": "standard"}
     cell = {
         "run_id": run,
         "variant": variant,

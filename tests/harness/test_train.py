@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -18,8 +19,11 @@ from bench.lr import LR_SCHEDULES, cosine, halving, imagenet
 from bench.progress import Progress
 from bench.train import begin, freeze, steps_per_epoch, train, training_facts
 from bench.training_state import TrainingState, dump_state, restore_state
+from models.build import build_classifier
 from models.classifier import Classifier, Normalize
 from models.objective import Objective
+from models.schedules import Done, GammaState
+from models.terms import Batch
 
 CPU = torch.device("cpu")
 
@@ -250,3 +254,116 @@ def test_the_history_tells_the_sequence_of_gamma() -> None:
     history = train(some_model(), some_images(), spec, some_objective(spec), CPU, Progress())
     assert [record.gamma for record in history] == pytest.approx([2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3])
     assert all(b.loss != a.loss for a, b in itertools.pairwise(history))
+
+
+def watched(spec: TrainSpec, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the objective of a training is given at each step."""
+    seen: list[dict[str, Any]] = []
+    loss, advance = Objective.loss, Objective.advance
+
+    def spy_loss(self: Objective, batch: Batch, **options: Any) -> torch.Tensor:
+        seen.append({"batch": batch, **options})
+        return loss(self, batch, **options)
+
+    def spy_advance(self: Objective, state: GammaState, done: Done) -> GammaState:
+        seen[-1]["done"] = done
+        return advance(self, state, done)
+
+    monkeypatch.setattr(Objective, "loss", spy_loss)
+    monkeypatch.setattr(Objective, "advance", spy_advance)
+    model = some_model()
+    model.head = nn.Linear(8, 5)
+    model.output = nn.Linear(5, 3)
+    objective = Objective(spec.variant_spec, training_facts(spec, count=20, latent_dim=5), latent_dim=5)
+    train(model, some_images(), spec, objective, CPU, Progress())
+    return seen
+
+
+def test_a_step_is_told_of_features_latents_margins_and_the_learning_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = watched(some_spec(epochs=10), monkeypatch)
+    assert len(seen) == 20
+    for number, step in enumerate(seen):
+        batch, done = step["batch"], step["done"]
+        assert (batch.features.shape[1], batch.latents.shape[1], batch.outputs.shape[1]) == (8, 5, 3)
+        own = batch.outputs[torch.arange(8), batch.labels]
+        others = batch.outputs.scatter(1, batch.labels[:, None], -math.inf).amax(1)
+        assert done.margin == pytest.approx(float((own - others).median()))
+        epoch = 1 + number // 2
+        assert (step["epoch"], done.next_epoch) == (epoch, epoch + number % 2)
+        assert done.lr_share == pytest.approx(cosine(epoch, Recipe(epochs=10, lr=1.0)).body, abs=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_backbone_alone_runs_in_the_precision_that_was_asked_for(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bfloat16 has 8 bits: the features are its numbers, the latents behind them are not."""
+    (step, *_) = watched(some_spec(precision=precision), monkeypatch)
+    features, latents = step["batch"].features.detach(), step["batch"].latents.detach()
+    assert features.dtype == latents.dtype == torch.float32
+    assert torch.equal(features, features.bfloat16().float()) == (precision == "bf16")
+    assert not torch.equal(latents, latents.bfloat16().float())
+
+
+def test_a_trained_model_is_laid_out_as_a_loaded_one() -> None:
+    model, spec = some_model(), some_spec(precision="bf16")
+    model.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 8))
+    train(model, some_images(), spec, some_objective(spec), CPU, Progress())
+    assert all(parameter.is_contiguous() for parameter in model.parameters())
+
+
+def test_a_variants_own_weight_decay_takes_the_place_of_the_recipes() -> None:
+    spec = dataclasses.replace(some_spec(weight_decay=5e-4), variant_spec=VariantSpec(weight_decay=0.1))
+    decays = {group["weight_decay"] for group in begin(some_model(), spec, some_objective(spec)).optimizer.param_groups}
+    assert decays == {0.1}
+
+
+def test_the_schedule_is_asked_for_the_width_that_the_variant_names() -> None:
+    spec = dataclasses.replace(some_spec(), variant_spec=VariantSpec(balance_dim=64))
+    assert training_facts(spec, count=20, latent_dim=8).latent_dim == 64
+    assert training_facts(some_spec(), count=20, latent_dim=8).latent_dim == 8
+
+
+def test_the_mean_of_the_data_reaches_the_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    means = []
+
+    def spy(inputs: torch.Tensor, recipe: Recipe, *, mean: torch.Tensor | None, **more: Any) -> torch.Tensor:
+        means.append(mean)
+        return augment(inputs, recipe, mean=mean, **more)
+
+    monkeypatch.setattr("bench.train.augment", spy)
+    trained(some_spec(crop_padding=1, crop_fill="mean"))
+    assert all(mean is not None and mean.flatten().tolist() == [0.5] * 3 for mean in means)
+
+
+def test_an_objective_weighs_its_term() -> None:
+    objective = Objective(
+        VariantSpec(term="center_loss", term_weight=0.25),
+        training_facts(some_spec(), count=20, latent_dim=2),
+        latent_dim=2,
+    )
+    latents, labels = torch.tensor([[3.0, 4.0]]), torch.tensor([0])
+    outputs = torch.tensor([[1.0, 0.0, 0.0]])
+    expected = nn.functional.cross_entropy(outputs, labels) + 0.25 * 25 / 2
+    assert objective.loss(Batch(latents, latents, outputs, labels), gamma=0.0, epoch=1) == pytest.approx(
+        float(expected)
+    )
+
+
+def test_the_activation_of_a_recipe_is_built_in() -> None:
+    def kinds(activation: str | None) -> set[type[nn.Module]]:
+        built = build_classifier(
+            ModelSpec(name="resnet18"),
+            VariantSpec(),
+            image_size=8,
+            num_classes=3,
+            mean=(0.5,) * 3,
+            std=(0.5,) * 3,
+            seed=0,
+            activation=activation,
+        )
+        return {type(module) for module in built.classifier.modules()}
+
+    assert nn.ReLU in kinds(None)
+    assert nn.ReLU not in kinds("silu")
+    assert nn.SiLU in kinds("silu")

@@ -38,6 +38,17 @@ def check_gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> None:
         assert float(leaf.grad[place]) == pytest.approx(float(slope), rel=1e-5, abs=1e-8)
 
 
+def check_float32(function: Callable[[Tensor], Tensor], at: Tensor) -> None:
+    """What trains is float32: its gradient is that of float64."""
+    gradients = []
+    for kind in (torch.float32, torch.float64):
+        leaf = at.to(kind).requires_grad_()
+        function(leaf).backward()
+        assert leaf.grad is not None
+        gradients.append(leaf.grad.double())
+    assert float((gradients[0] - gradients[1]).norm()) <= 1e-4 * float(gradients[1].norm())
+
+
 @pytest.mark.parametrize(
     ("penalty", "value"),
     [
@@ -52,7 +63,10 @@ def test_penalties_by_hand(penalty: Callable[[Tensor], Tensor], value: float) ->
 
 @pytest.mark.parametrize("name", [n for n in PENALTIES if PENALTIES.origin(n) == "models.penalties"])
 def test_gradients_of_penalties(name: str) -> None:
-    check_gradient(PENALTIES.get(name).function, torch.randn(4, 3, dtype=torch.float64))
+    latents = torch.randn(4, 3, dtype=torch.float64)
+    check_gradient(PENALTIES.get(name).function, latents)
+    for scale in (1e-3, 0.1, 1.0, 3.0):
+        check_float32(PENALTIES.get(name).function, scale * latents)
 
 
 def test_the_exponential_goes_on_along_its_tangent() -> None:
@@ -83,12 +97,14 @@ def test_arcface_by_hand() -> None:
     scale, margin = arcface_ramp(30, LONG)
     logits = [scale * math.cos(0.4), scale * math.cos(1.2 + margin), scale * math.cos(2.0)]
     expected = math.log(sum(math.exp(v) for v in logits)) - logits[1]
-    assert float(arcface(angles.cos(), torch.tensor([1]), 30, LONG)) == pytest.approx(expected)
+    assert float(arcface(16 * angles.cos(), torch.tensor([1]), 30, LONG)) == pytest.approx(expected)
 
 
 def test_arcface_keeps_falling_where_the_angle_would_pass_pi() -> None:
     angles = torch.linspace(1.5, math.pi - 0.01, 200, dtype=torch.float64)
-    losses = [float(arcface(torch.stack([a.cos(), a.cos() * 0])[None], torch.tensor([0]), 1000, LONG)) for a in angles]
+    losses = [
+        float(arcface(16 * torch.stack([a.cos(), a.cos() * 0])[None], torch.tensor([0]), 1000, LONG)) for a in angles
+    ]
     assert np.all(np.diff(losses) > 0)
 
 
@@ -96,7 +112,7 @@ def test_cosface_by_hand() -> None:
     cosines = torch.tensor([[0.3, -0.2]], dtype=torch.float64)
     logits = [32 * (0.3 - 0.25), 32 * -0.2]
     expected = math.log(sum(math.exp(v) for v in logits)) - logits[0]
-    assert float(cosface(cosines, torch.tensor([0]), 1, LONG)) == pytest.approx(expected)
+    assert float(cosface(16 * cosines, torch.tensor([0]), 1, LONG)) == pytest.approx(expected)
 
 
 def test_label_smoothing_by_hand() -> None:
@@ -109,17 +125,18 @@ def test_label_smoothing_by_hand() -> None:
 
 @pytest.mark.parametrize("name", list(CRITERIA))
 def test_gradients_of_criteria(name: str) -> None:
-    outputs = torch.randn(4, 3, dtype=torch.float64).tanh() * 0.9
+    outputs = torch.randn(4, 3, dtype=torch.float64).tanh() * 14
     labels = torch.tensor([0, 2, 1, 1])
     check_gradient(lambda o: CRITERIA.get(name).function(o, labels, 20, LONG), outputs)
+    check_float32(lambda o: CRITERIA.get(name).function(o, labels, 20, LONG), outputs)
 
 
 def test_cosine_outputs_are_cosines_whatever_the_lengths() -> None:
     layer = CosineOutput(4, 3)
     latents = torch.randn(5, 4)
-    expected = nn.functional.cosine_similarity(latents[:, None], layer.weight[None], dim=2)
-    assert torch.allclose(layer(latents), expected, atol=1e-6)
-    assert torch.allclose(layer(latents), layer(1000 * latents), atol=1e-6)
+    expected = 16 * nn.functional.cosine_similarity(latents[:, None], layer.weight[None], dim=2)
+    assert torch.allclose(layer(latents), expected, atol=1e-5)
+    assert torch.allclose(layer(latents), layer(1000 * latents), atol=1e-5)
 
 
 def naive_contrastive(features: Tensor, labels: list[int], temperature: float = 0.05) -> float:
@@ -142,6 +159,7 @@ def test_supervised_contrastive_is_the_papers_double_sum() -> None:
     value = SupervisedContrastive()(batch_of(features, labels))
     assert float(value) == pytest.approx(naive_contrastive(features, labels), rel=1e-9)
     check_gradient(lambda h: SupervisedContrastive()(batch_of(h, labels)), features)
+    check_float32(lambda h: SupervisedContrastive()(batch_of(h, labels)), features)
 
 
 def test_supervised_contrastive_sees_features_and_not_latents() -> None:

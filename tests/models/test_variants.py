@@ -1,0 +1,55 @@
+"""Every built-in variant, number by number, as its source has it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from bench.core.specs import VariantSpec
+from models.heads import HEADS
+from models.variants import VARIANTS
+
+RECIPE = "recipe"
+PUBLISHED = {
+    "baseline": VariantSpec(),
+    "baseline_wd": VariantSpec(weight_decay=0.1),
+    "lin_pen": VariantSpec(head="linear", latent_dim=64),
+    "nonlin_pen": VariantSpec(head="silu", latent_dim=64),
+    "lpc": VariantSpec(head="linear", latent_dim=64, penalty="mean_square", schedule=RECIPE, balance_dim=64),
+    "lpc_wide": VariantSpec(head="linear", latent_dim=128, penalty="mean_square", schedule=RECIPE, balance_dim=64),
+    "lpc_narrow": VariantSpec(head="linear", latent_dim=32, penalty="mean_square", schedule=RECIPE, balance_dim=64),
+    "lpc_no_pen": VariantSpec(penalty="mean_square", schedule=RECIPE, balance_dim=64),
+    "lpc_scl": VariantSpec(
+        head="linear", latent_dim=64, penalty="mean_square", schedule=RECIPE, balance_dim=64,
+        term="supervised_contrastive", term_weight=1.0,
+    ),
+    "lpc_exp": VariantSpec(head="linear", latent_dim=64, penalty="exp_mean_square", schedule=RECIPE, balance_dim=64),
+    "scl": VariantSpec(term="supervised_contrastive", term_weight=1.0),
+    "arcface": VariantSpec(criterion="arcface"),
+    "cosface": VariantSpec(criterion="cosface"),
+    "center_loss": VariantSpec(term="center_loss", term_weight=0.003),
+    "label_smoothing": VariantSpec(criterion="label_smoothing"),
+    "feature_norm": VariantSpec(penalty="mean_square", schedule="constant", gamma=1.0),
+    "l1_pen": VariantSpec(head="silu", latent_dim=64, penalty="mean_l1", schedule="constant", gamma=1e-4),
+    "dropout_pen": VariantSpec(head="dropout", latent_dim=64),
+}  # fmt: skip
+
+
+def test_there_are_these_variants() -> None:
+    assert {name for name in VARIANTS if VARIANTS.origin(name) == "models.variants"} == PUBLISHED.keys()
+
+
+@pytest.mark.parametrize("name", list(PUBLISHED))
+def test_a_variant_is_what_its_source_has(name: str) -> None:
+    assert VARIANTS.get(name).spec == PUBLISHED[name]
+
+
+def test_heads_do_what_they_are_called() -> None:
+    features = torch.randn(4000, 6)
+    assert isinstance(HEADS.get("linear").build(6, 3), nn.Linear)
+    nonlinear = HEADS.get("silu").build(6, 3)
+    assert torch.equal(nonlinear(features), nn.functional.silu(nonlinear[0](features)))
+    dropout = HEADS.get("dropout").build(6, 3).train()
+    assert float((dropout(features) == 0).float().mean()) == pytest.approx(0.5, abs=0.03)
+    assert torch.equal(dropout.eval()(features), dropout[0](features))
