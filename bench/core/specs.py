@@ -21,7 +21,7 @@ Norm = Literal["linf", "l2"]
 Status = Literal["ok", "failed", "skipped"]
 
 ID_LENGTH = 12
-DIAGNOSIS_VERSION = 1  # it changes when a diagnostic may give another number
+DIAGNOSIS_VERSION = 2  # it changes when a diagnostic may give another number
 
 
 def fingerprint(value: Any) -> str:

@@ -287,7 +287,7 @@ def test_a_step_is_told_of_features_latents_margins_and_the_learning_rate(monkey
         assert (batch.features.shape[1], batch.latents.shape[1], batch.outputs.shape[1]) == (8, 5, 3)
         own = batch.outputs[torch.arange(8), batch.labels]
         others = batch.outputs.scatter(1, batch.labels[:, None], -math.inf).amax(1)
-        assert done.margin == pytest.approx(float((own - others).median()))
+        assert done.margin == pytest.approx(float((own - others).detach().median()))
         epoch = 1 + number // 2
         assert (step["epoch"], done.next_epoch) == (epoch, epoch + number % 2)
         assert done.lr_share == pytest.approx(cosine(epoch, Recipe(epochs=10, lr=1.0)).body, abs=1e-6)
