@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.diagnostics.deepfool_score import deepfool_scores
+from bench.diagnostics.deepfool_score import _median, deepfool_scores
 from models.classifier import Classifier, Normalize
 
 SIDE = 4
@@ -183,3 +184,12 @@ def test_batches_do_not_matter_and_the_model_is_evaluated(dtype: torch.dtype) ->
     for name in ("rho_authors", "rho_pixels", "fooled_share", "rho_boundary", "median_distance"):
         assert getattr(whole, name).value == pytest.approx(getattr(parts, name).value, rel=rel)
     assert whole.n_fooled == parts.n_fooled > 0
+
+
+def test_the_median_counts_what_was_not_fooled_as_far_away() -> None:
+    """Of four correct images three were fooled; of six, where half were not, there is no median."""
+    distances = np.array([3.0, 1.0, 2.0])
+    assert _median(distances, 3).value == 2.0
+    assert _median(distances, 4).value == 2.5
+    assert _median(distances, 6).reason == "half of the correct images or more were not fooled"
+    assert _median(np.empty(0), 0).reason == "no image is classified correctly"
