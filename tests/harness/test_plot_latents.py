@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.core.errors import BenchError
-from bench.plots.latents import MARKERS, PALETTE, draw_latents, project, save_figure
+from bench.plots.latents import MARKERS, PALETTE, draw_latents, save_figure
+from bench.plots.projection import project
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
