@@ -36,14 +36,13 @@ def diagnose(
     """Measure and store. ``model`` is in evaluation mode; what goes wrong becomes a failed record."""
     start = time.perf_counter()
     sizes: dict[str, int] = {}
-    values: dict[str, Value] = {}
+    values: Mapping[str, Value] = {}
     failure = None
     try:
         with failures_as("diagnosis_error"):
-            for column, value in _measure(model, train_limit, workshop, sizes).items():
-                values[column] = value
+            values = _measure(model, train_limit, workshop, sizes)
     except CellFailure as error:
-        failure, values = error, {}
+        failure, sizes = error, {}  # a count without a number would say nothing
     record = DiagnosisRecord(
         run_id=run_id,
         weights_sha=weights_sha,

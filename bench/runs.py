@@ -69,7 +69,8 @@ def train_run(spec: TrainSpec, workshop: Workshop) -> tuple[RunRecord, BuiltMode
     weights = _weights(built) if built is not None else None
     record = _record(spec, workshop, outcome, weights, n_train=len(images), elapsed=time.perf_counter() - start)
     workshop.store.write_run(record, weights)
-    workshop.store.drop_training(spec.run_id)
+    if built is not None:  # what failed for want of memory goes on from there
+        workshop.store.drop_training(spec.run_id)
     return record, built
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.core.errors import BenchError, CellFailure
 from bench.core.vocabulary import Exit
 from bench.files import check_writable
 from bench.plugin import load_plugins
 from bench.store import Store
-
-IMAGES = 5000
 
 
 def plot_command(
@@ -22,12 +21,15 @@ def plot_command(
     run = store.find_run(name)
     folder = out or store.run_folder(run.run_id)
     check_writable(folder)
-    from bench.diagnosis import latents_of
+    from bench.diagnosis import LATENT_IMAGES, latents_of
     from bench.plots.latents import draw_latents, save_figure
     from bench.reopen import reopen
 
     _, built, workshop = reopen(run, store, data_dir=data_dir, device=device)
-    latents = latents_of(built.classifier, workshop.images("test", IMAGES), workshop)
+    try:
+        latents = latents_of(built.classifier, workshop.images("test", LATENT_IMAGES), workshop)
+    except CellFailure as error:
+        raise BenchError(f"the latents of {name!r} cannot be drawn: {error.message}") from error
     title = f"{run.model}:{run.variant}:{run.seed} on {run.dataset}, {len(latents.z)} test images"
     figure = draw_latents(latents.z, latents.labels, title=title, class_names=None)
     for path in save_figure(figure, folder / f"{what}-{run.run_id}"):

@@ -95,6 +95,7 @@ def test_a_diagnosis_that_fails_is_recorded_and_the_others_go_on(
     assert len(outcome.json["bad"]) == 2
     assert "diagnosis_error: ValueError: no such thing" in outcome.err
     assert outcome.json["evaluated"] == 2
+    assert pd.read_csv(tmp_path / "results.csv")["collapse_n"].isna().all()
     monkeypatch.undo()
     assert run("--variants", "baseline,lpc").code == 0
 
