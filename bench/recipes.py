@@ -44,7 +44,7 @@ RECIPES.register(
 RECIPES.register(
     "auto",
     RecipeEntry(
-        summary="the data set's recipe; γ grows while the training margin stays on its target",
+        summary="the data set's recipe; γ follows what the network, as measured, can balance",
         source="models.feedback",
         schedule="auto",
     ),

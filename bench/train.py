@@ -103,7 +103,6 @@ def _train_epoch(
     generator = torch.Generator().manual_seed(derive_seed(spec.seed, "epoch", epoch))
     torch.manual_seed(derive_seed(spec.seed, "layers", epoch))  # dropout and the like draw from the global generator
     losses, correct, margins, gamma, seen = 0.0, 0, 0.0, state.gamma.gamma, 0
-    lr_share = state.optimizer.param_groups[BODY]["lr"] / spec.recipe.lr
     batches = _batches(len(images), spec.recipe.batch_size, generator)
     for number, indices in enumerate(batches, start=1):
         inputs, labels = _prepare(model, images, indices, spec, generator, device)
@@ -115,13 +114,18 @@ def _train_epoch(
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         state.optimizer.step()
-        margin = float(logit_margins(batch.outputs.detach(), batch.labels).median())
-        state.gamma = objective.advance(state.gamma, Done(margin, epoch + (number == len(batches)), lr_share))
+        done = _done(batch, next_epoch=epoch + (number == len(batches)))
+        state.gamma = objective.advance(state.gamma, done)
         losses += loss.item() * len(indices)
         correct += int((batch.outputs.argmax(1) == batch.labels).sum())
-        margins += margin
+        margins += done.margin
         seen += len(indices)
     return EpochRecord(loss=losses / seen, accuracy=correct / seen, gamma=gamma, margin=margins / len(batches))
+
+
+def _done(batch: Batch, *, next_epoch: int) -> Done:
+    margins = logit_margins(batch.outputs.detach(), batch.labels)
+    return Done(float(margins.median()), next_epoch, float(batch.latents.detach().square().mean()))
 
 
 def _forward(model: Classifier, inputs: Tensor, labels: Tensor, *, low_precision: bool) -> Batch:

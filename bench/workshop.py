@@ -30,8 +30,10 @@ class Workshop:
 
     def images(self, split: str, limit: int | None) -> Images:
         """Images of a split, read once."""
+        source = self.dataset.train if split == "train" else self.dataset.test
+        if limit is not None and limit >= len(source):
+            limit = None  # the same images
         if (split, limit) not in self._images:
-            source = self.dataset.train if split == "train" else self.dataset.test
             self._images[split, limit] = load_images(source, limit, dataset=self.dataset.name)
         return self._images[split, limit]
 

@@ -23,7 +23,7 @@ Above it the margin falls and learning with it: the published 10⁶ needs weight
 never reaches. The short schedule *follows* (2) with the steps done, up to the published end of 10⁶. The learning rate
 of the output layer must then stay constant, as it does in the published recipe.
 
-**Auto** needs no such model: :mod:`models.feedback` closes the loop on the margin itself.
+**Auto** measures what this model assumes: :mod:`models.feedback`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class GammaState(NamedTuple):
 
     gamma: float
     margin: float | None = None  # nats, running mean of the batches' median logit margin
-    peak: float = 0.0  # its largest value so far
+    mean_square: float | None = None  # running mean of that of the latents' elements
 
 
 class Done(NamedTuple):
@@ -66,7 +66,7 @@ class Done(NamedTuple):
 
     margin: float  # nats, median over the batch of z_y − max_{j≠y} z_j
     next_epoch: int  # from 1
-    lr_share: float = 1.0  # of the body's learning rate that is left
+    mean_square: float = 1.0  # of the latents' elements
 
 
 @dataclass(frozen=True, kw_only=True)

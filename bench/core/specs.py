@@ -106,7 +106,7 @@ class TrainSpec(Strict):
     variant_spec: VariantSpec
     recipe: Recipe
     seed: int
-    version: int = 1  # of the training procedure; it changes when the same spec may make other weights
+    version: int = 2  # of the training procedure; it changes when the same spec may make other weights
 
     @property
     def name(self) -> str:

@@ -279,7 +279,7 @@ def watched(spec: TrainSpec, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, 
     return seen
 
 
-def test_a_step_is_told_of_features_latents_margins_and_the_learning_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_is_told_of_features_latents_and_margins(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = watched(some_spec(epochs=10), monkeypatch)
     assert len(seen) == 20
     for number, step in enumerate(seen):
@@ -290,7 +290,7 @@ def test_a_step_is_told_of_features_latents_margins_and_the_learning_rate(monkey
         assert done.margin == pytest.approx(float((own - others).detach().median()))
         epoch = 1 + number // 2
         assert (step["epoch"], done.next_epoch) == (epoch, epoch + number % 2)
-        assert done.lr_share == pytest.approx(cosine(epoch, Recipe(epochs=10, lr=1.0)).body, abs=1e-6)
+        assert done.mean_square == pytest.approx(float((batch.latents**2).detach().mean()))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
