@@ -1,0 +1,165 @@
+"""The active set: many images are searched at once, and each leaves the moment it is broken.
+
+A :class:`Search` is a state machine for one sample, written for a batch of them: it names a point to ask the model
+about, is told the answer, and names the next. As a sample's path depends on its own state alone, the places of those
+that are broken or have come to their end can be taken by others, and what becomes of a sample does not depend on its
+neighbours, on their order or on the size of the batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What is attacked. ``ranking`` are the classes by falling logit of the clean image."""
+
+    inputs: Tensor  # (N, C, H, W), in [0, 1]
+    labels: Tensor  # (N,), int64
+    keys: Tensor  # (N,), int64, see attacks.counter
+    ranking: Tensor  # (N, K), int64
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a search stands; every field of it and of its subclasses is a tensor that begins with the sample."""
+
+    samples: Samples
+    points: Tensor  # (B, C, H, W), what to ask the model about
+    over: Tensor  # (B,), bool: there is nothing left to ask
+
+
+class Answer(NamedTuple):
+    """What the model says about ``state.points``."""
+
+    logits: Tensor  # (B, K)
+    loss: Tensor  # (B,)
+    gradient: Tensor | None  # (B, C, H, W), of the loss; None where the search does not differentiate
+
+
+class Search(Protocol):
+    """One attack as a state machine; all methods are pure."""
+
+    @property
+    def attempts(self) -> int:
+        """How often a sample may start: restarts, or target classes."""
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether it needs gradients."""
+
+    def start(self, samples: Samples, attempt: Tensor) -> State:
+        """The states of samples that begin their ``attempt``, (B,) int64 from 0."""
+
+    def loss(self, state: Any, logits: Tensor) -> Tensor:
+        """What is to rise, (B,)."""
+
+    def breaks(self, state: Any, logits: Tensor) -> Tensor:
+        """Whether ``state.points`` are adversarial and allowed, (B,) bool."""
+
+    def advance(self, state: Any, answer: Answer) -> State:
+        """The states after the answer, with the points to ask about next."""
+
+
+T = TypeVar("T")
+Confirm = Callable[[Tensor, Tensor], Tensor]  # points (B, C, H, W), labels (B,) to (B,) bool: broken indeed
+
+
+class Found(NamedTuple):
+    """What became of the samples; an adversarial image is the clean one where the sample is not broken."""
+
+    adversarial: Tensor  # (N, C, H, W)
+    broken: Tensor  # (N,), bool
+
+
+def hunt(
+    search: Search, model: nn.Module, samples: Samples, *, batch_size: int, confirm: Confirm | None = None
+) -> Found:
+    """Search all samples, at most ``batch_size`` at a time. A sample that ``confirm`` denies to be broken goes on."""
+    found = Found(samples.inputs.clone(), torch.zeros_like(samples.labels, dtype=torch.bool))
+    waiting = deque((position, 0) for position in range(len(samples)))
+    flight: _Flight | None = None
+    while waiting or flight is not None:
+        flight = _refilled(flight, waiting, search, samples, batch_size)
+        answer = ask(search, model, flight.state)
+        hit = _hits(search, flight.state, answer, confirm)
+        found.adversarial[flight.position[hit]] = flight.state.points[hit].to(found.adversarial.dtype)
+        found.broken[flight.position[hit]] = True
+        flight = _Flight(search.advance(flight.state, answer), flight.position, flight.attempt)
+        again = flight.state.over & ~hit & (flight.attempt + 1 < search.attempts)
+        waiting.extend(zip(flight.position[again].tolist(), (flight.attempt[again] + 1).tolist(), strict=True))
+        flight = _remaining(flight, ~(hit | flight.state.over))
+    return found
+
+
+def ask(search: Search, model: nn.Module, state: State) -> Answer:
+    """Logits, loss and gradient at ``state.points``."""
+    if not search.differentiates:
+        with torch.no_grad():
+            logits = model(state.points)
+            return Answer(logits, search.loss(state, logits), None)
+    points = state.points.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = model(points)
+        loss = search.loss(state, logits)
+    (gradient,) = torch.autograd.grad(loss.sum(), points)
+    return Answer(logits.detach(), loss.detach(), gradient)
+
+
+@dataclass(frozen=True)
+class _Flight:
+    """The samples whose search is under way."""
+
+    state: State
+    position: Tensor  # (B,), among all samples
+    attempt: Tensor  # (B,)
+
+
+def _hits(search: Search, state: State, answer: Answer, confirm: Confirm | None) -> Tensor:
+    hit = search.breaks(state, answer.logits)
+    if confirm is not None and hit.any():
+        hit = hit.clone()
+        hit[hit.clone()] = confirm(state.points[hit], state.samples.labels[hit])
+    return hit
+
+
+def _refilled(
+    flight: _Flight | None, waiting: deque[tuple[int, int]], search: Search, samples: Samples, batch_size: int
+) -> _Flight:
+    room = min(len(waiting), batch_size - (0 if flight is None else len(flight.position)))
+    if not room and flight is not None:
+        return flight
+    chosen = [waiting.popleft() for _ in range(room)]
+    position, attempt = torch.tensor(chosen, device=samples.labels.device).unbind(1)
+    fresh = _Flight(search.start(take(samples, position), attempt), position, attempt)
+    return fresh if flight is None else _zipped(flight, fresh, lambda a, b: torch.cat((a, b)))
+
+
+def _remaining(flight: _Flight, keep: Tensor) -> _Flight | None:
+    if keep.all():
+        return flight
+    return take(flight, keep.nonzero().squeeze(1)) if keep.any() else None
+
+
+def take(tree: T, index: Tensor) -> T:
+    """The samples at ``index`` of a dataclass whose leaves are tensors that begin with the sample."""
+    return _zipped(tree, tree, lambda a, _: a[index])
+
+
+def _zipped(one: T, other: T, combine: Callable[[Tensor, Tensor], Tensor]) -> T:
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(one):  # type: ignore[arg-type]
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        changes[field.name] = combine(a, b) if isinstance(a, Tensor) else _zipped(a, b, combine)
+    return dataclasses.replace(one, **changes)  # type: ignore[type-var]
