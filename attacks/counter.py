@@ -1,8 +1,8 @@
 """Randomness as a hash: a draw is a function of the sample's key and of counters, and of nothing that came before.
 
-SplitMix64 (Steele, Lea and Flood 2014, doi 10.1145/2714064.2660195) advances by an odd constant and mixes its state; with
-the counters in the place of the advances it makes a counter-based generator. Keys are int64 of shape (B,), one a sample;
-int64 multiplication wraps as the algorithm needs it.
+SplitMix64 (Steele, Lea and Flood 2014, doi 10.1145/2714064.2660195) advances by an odd constant and mixes its state;
+with the counters in the place of the advances it makes a counter-based generator. Keys are int64 of shape (B,), one a
+sample; int64 multiplication wraps as the algorithm needs it.
 """
 
 from __future__ import annotations

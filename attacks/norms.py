@@ -1,17 +1,71 @@
-"""The balls that bound a perturbation: length and uniform draws. δ is (N, C, H, W)."""
+"""The balls that bound a perturbation: length, direction, projection and uniform draws. δ and x are (N, C, H, W)."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from attacks.counter import bulk_normal, bulk_uniform, derive, uniform
 from attacks.rng import SampleRng
 from bench.core.specs import Norm
+
+_TINY = 1e-12  # as in the published programs: a gradient that is only rounding error moves nothing
 
 
 def length(delta: Tensor, norm: Norm) -> Tensor:
     """‖δ‖ of every sample, (N,), in the type of ``delta``."""
     flat = delta.flatten(1)
     return flat.abs().amax(1) if norm == "linf" else flat.square().sum(1).sqrt()
+
+
+def steepest(gradient: Tensor, norm: Norm) -> Tensor:
+    """The direction of length 1 in which a linear function of this gradient rises most: sign(g), or g/‖g‖₂.
+
+    No gradient has no direction: 0.
+    """
+    if norm == "linf":
+        return torch.sign(gradient)
+    return _unit(gradient)
+
+
+def project(points: Tensor, centre: Tensor, norm: Norm, eps: float) -> Tensor:
+    """The points moved into the ε-ball around ``centre``, then into the box [0, 1].
+
+    For l2 these are two projections, one after the other, as in the published attacks: the result is in both sets, as
+    the centre is in the box, but it is not always the nearest point of both.
+    """
+    if norm == "linf":
+        return torch.clamp(points, (centre - eps).clamp_min(0), (centre + eps).clamp_max(1))
+    delta = points - centre
+    shrink = eps / length(delta, norm).clamp_min(eps)
+    return torch.clamp(centre + delta * shrink.view(-1, 1, 1, 1), 0, 1)
+
+
+def edge_draw(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) -> Tensor:
+    """A random perturbation of length ε for every key, (B, *shape) float32: where auto-PGD starts.
+
+    linf: uniform in the cube, stretched to its surface; l2: uniform on the sphere.
+    """
+    if norm == "linf":
+        cube = 2 * bulk_uniform(keys, shape) - 1
+        return eps * cube / length(cube, norm).view(-1, 1, 1, 1)
+    return eps * _unit(bulk_normal(keys, shape))
+
+
+def ball_draw(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) -> Tensor:
+    """A uniform draw from the ball for every key, (B, *shape) float32.
+
+    For l2 a normal direction times a radius ε·u^(1/D), u uniform (Muller 1959), D the number of elements.
+    """
+    if norm == "linf":
+        return eps * (2 * bulk_uniform(keys, shape) - 1)
+    direction = _unit(bulk_normal(derive(keys, "direction"), shape))
+    radius = eps * uniform(keys, "radius").pow(1 / max(direction[:1].numel(), 1))
+    return direction * radius.to(direction.dtype).view(-1, 1, 1, 1)
+
+
+def _unit(delta: Tensor) -> Tensor:
+    return delta / (length(delta, "l2") + _TINY).view(-1, 1, 1, 1)
 
 
 def uniform_in_ball(rng: SampleRng, shape: tuple[int, ...], norm: Norm, eps: float, *, step: int) -> Tensor:

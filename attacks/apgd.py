@@ -1,0 +1,186 @@
+"""Auto-PGD, Croce and Hein 2020 (arXiv 2003.01690, algorithm 1): projected gradient ascent that sets its own step size.
+
+    z       = Π(x_k + η·d(∇L(x_k)))
+    x_{k+1} = Π(x_k + a·(z − x_k) + (1 − a)·(x_k − x_{k−1})),      a = 1 in the first step, 3/4 later,
+
+with d the sign for linf and ∇/‖∇‖₂ for l2, and η = 2ε at first. At checkpoints, which come 22 % of the steps after the
+start and then ever sooner (by 3 % each, down to 6 %), η is halved and the walk goes on from the best point so far if
+
+    the loss rose in at most 3/4 of the steps since the last checkpoint, or
+    neither η nor the best loss has changed there.
+
+The walk starts on the surface of the ball and every point it visits may break the image. An image that survives costs
+1 + ``steps`` passes in each direction an attempt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from attacks.active import Answer, Samples, State
+from attacks.counter import derive
+from attacks.norms import edge_draw, project, steepest
+from attacks.objectives import cross_entropy_gap, dlr, margin, targeted_dlr, targeted_margin
+from bench.core.specs import Norm
+
+Objective = Literal["ce", "dlr", "margin", "dlr-targeted", "margin-targeted"]
+
+MOMENTUM = 0.25  # 1 − a
+RISING = 0.75  # share of the steps in which the loss must rise for η to stay
+FIRST, SHORTER, SHORTEST = 0.22, 0.03, 0.06  # of the steps: the first window, what each later one is less by, the least
+FIRST_STEP = 2.0  # η/ε
+
+
+@dataclass(frozen=True)
+class ApgdState(State):
+    """One walk for every sample; ``answers`` counts what was asked, the start included."""
+
+    targets: Tensor  # (B,), classes
+    previous: Tensor  # (B, C, H, W), x_{k−1}
+    best: Tensor  # (B, C, H, W), point of the largest loss
+    best_gradient: Tensor  # (B, C, H, W)
+    best_loss: Tensor  # (B,)
+    last_loss: Tensor  # (B,)
+    checked_loss: Tensor  # (B,), best loss at the last checkpoint
+    halved: Tensor  # (B,), bool: η was halved at the last checkpoint
+    step_size: Tensor  # (B,), η
+    answers: Tensor  # (B,), int64
+    window: Tensor  # (B,), int64, steps from the last checkpoint to the next
+    since: Tensor  # (B,), int64, steps since the last checkpoint
+    rises: Tensor  # (B,), int64, in how many of these the loss rose
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apgd:
+    """Auto-PGD on one objective; see :class:`attacks.active.Search`. The targeted objectives take the classes that are
+    second, third, … in the clean image's ranking, one an attempt."""
+
+    norm: Norm
+    eps: float
+    objective: Objective
+    steps: int = 100
+    attempts: int = 1
+    differentiates: bool = True
+
+    def start(self, samples: Samples, attempt: Tensor) -> ApgdState:
+        inputs, count = samples.inputs, len(samples)
+        keys = derive(samples.keys, f"apgd-{self.objective}", attempt)
+        points = (inputs + edge_draw(keys, tuple(inputs.shape[1:]), self.norm, self.eps).to(inputs)).clamp(0, 1)
+        losses, counts = inputs.new_zeros(count), torch.zeros_like(samples.labels)
+        rank = (attempt + 1).clamp_max(samples.ranking.shape[1] - 1)
+        return ApgdState(
+            samples=samples,
+            points=points,
+            over=torch.zeros_like(samples.labels, dtype=torch.bool),
+            targets=samples.ranking.gather(1, rank[:, None]).squeeze(1),
+            previous=points,
+            best=points,
+            best_gradient=torch.zeros_like(points),
+            best_loss=torch.full_like(losses, -torch.inf),
+            last_loss=torch.full_like(losses, self._loss_before),
+            checked_loss=losses,
+            halved=torch.ones_like(samples.labels, dtype=torch.bool),
+            step_size=torch.full_like(losses, FIRST_STEP * self.eps),
+            answers=counts,
+            window=torch.full_like(counts, _share(FIRST, self.steps)),
+            since=counts,
+            rises=counts,
+        )
+
+    @property
+    def _loss_before(self) -> float:
+        """What the loss of the first step is compared with: 0, by the convention of the authors' program.
+
+        A cross-entropy is always above it; of its log-odds the same must be said.
+        """
+        return -torch.inf if self.objective == "ce" else 0.0
+
+    def loss(self, state: ApgdState, logits: Tensor) -> Tensor:
+        labels = state.samples.labels
+        match self.objective:
+            case "ce":
+                return cross_entropy_gap(logits, labels)
+            case "dlr":
+                return dlr(logits, labels)
+            case "margin":
+                return margin(logits, labels)
+            case "dlr-targeted":
+                return targeted_dlr(logits, labels, state.targets)
+            case "margin-targeted":
+                return targeted_margin(logits, labels, state.targets)
+
+    def breaks(self, state: ApgdState, logits: Tensor) -> Tensor:
+        return logits.argmax(1) != state.samples.labels
+
+    def advance(self, state: ApgdState, answer: Answer) -> ApgdState:
+        assert answer.gradient is not None
+        state = _with_best(state, answer.loss, answer.gradient)
+        state, gradient = self._checked(self._counted(state, answer.loss), answer.gradient)
+        points = self._next(state, gradient)
+        answers = state.answers + 1
+        return replace(state, points=points, previous=state.points, answers=answers, over=answers > self.steps)
+
+    def _counted(self, state: ApgdState, loss: Tensor) -> ApgdState:
+        """The first answer is that of the start, which is no step."""
+        stepped = state.answers > 0
+        return replace(
+            state,
+            since=state.since + stepped,
+            rises=state.rises + (stepped & (loss > state.last_loss)),
+            last_loss=torch.where(stepped, loss, state.last_loss),
+            checked_loss=torch.where(stepped, state.checked_loss, loss),
+        )
+
+    def _checked(self, state: ApgdState, gradient: Tensor) -> tuple[ApgdState, Tensor]:
+        """At a checkpoint: whether η is halved and the walk goes back to its best point."""
+        check = state.since == state.window
+        if not check.any():
+            return state, gradient
+        oscillates = state.rises <= RISING * state.window
+        stuck = ~state.halved & (state.checked_loss >= state.best_loss)
+        halve = check & (oscillates | stuck)
+        shorter = (state.window - _share(SHORTER, self.steps)).clamp_min(_share(SHORTEST, self.steps))
+        state = replace(
+            state,
+            points=_where(halve, state.best, state.points),
+            step_size=torch.where(halve, state.step_size / 2, state.step_size),
+            halved=torch.where(check, halve, state.halved),
+            checked_loss=torch.where(check, state.best_loss, state.checked_loss),
+            window=torch.where(check, shorter, state.window),
+            since=torch.where(check, 0, state.since),
+            rises=torch.where(check, 0, state.rises),
+        )
+        return state, _where(halve, state.best_gradient, gradient)
+
+    def _next(self, state: ApgdState, gradient: Tensor) -> Tensor:
+        x, centre = state.points, state.samples.inputs
+        towards = project(x + _each(state.step_size) * steepest(gradient, self.norm), centre, self.norm, self.eps)
+        momentum = _each(torch.where(state.answers > 0, MOMENTUM, 0.0).to(x.dtype))
+        mixed = x + (towards - x) * (1 - momentum) + (x - state.previous) * momentum
+        return project(mixed, centre, self.norm, self.eps)
+
+
+def _share(share: float, steps: int) -> int:
+    return max(int(share * steps), 1)
+
+
+def _with_best(state: ApgdState, loss: Tensor, gradient: Tensor) -> ApgdState:
+    better = loss > state.best_loss
+    return replace(
+        state,
+        best=_where(better, state.points, state.best),
+        best_gradient=_where(better, gradient, state.best_gradient),
+        best_loss=torch.where(better, loss, state.best_loss),
+    )
+
+
+def _each(values: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1)
+
+
+def _where(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    return torch.where(_each(mask), one, other)

@@ -1,0 +1,55 @@
+"""What an attack makes rise: functions of logits (N, K) and labels (N,), int64, to (N,); K ≥ 2.
+
+With z the logits, y the label, t a target class and π the classes by falling logit:
+
+    cross-entropy           softplus(u),  u = log Σ_{j≠y} exp(z_j) − z_y
+    margin                  max_{j≠y} z_j − z_y                          (Carlini and Wagner 2017, arXiv 1608.04644)
+    targeted margin         z_t − z_y
+    DLR                     (max_{j≠y} z_j − z_y) / (z_π1 − z_π3)        (Croce and Hein 2020, arXiv 2003.01690)
+    targeted DLR            (z_t − z_y) / (z_π1 − (z_π3 + z_π4)/2)
+
+None of them saturates. In float32 the cross-entropy's gradient is zero from a gap of about 100 nats on, and with it the
+attack's path; ∇CE = σ(u)·∇u has the direction of ∇u, softplus the order of u, and an attack that only takes directions
+and comparisons from its loss does the same with u, which is what :func:`cross_entropy_gap` returns.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+TINY = 1e-12  # below it a DLR's denominator is no scale
+
+
+def cross_entropy_gap(logits: Tensor, labels: Tensor) -> Tensor:
+    """u = log Σ_{j≠y} exp(z_j) − z_y: the log-odds that the label is wrong; rises and falls with the cross-entropy."""
+    return _without(logits, labels).logsumexp(1) - _at(logits, labels)
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """max_{j≠y} z_j − z_y: positive once the image is broken."""
+    return _without(logits, labels).max(1).values - _at(logits, labels)
+
+
+def targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """z_t − z_y: positive once the target has overtaken the label."""
+    return _at(logits, targets) - _at(logits, labels)
+
+
+def dlr(logits: Tensor, labels: Tensor) -> Tensor:
+    """The difference-of-logits ratio; needs K ≥ 3."""
+    top = logits.topk(3, dim=1).values
+    return margin(logits, labels) / (top[:, 0] - top[:, 2] + TINY)
+
+
+def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """The difference-of-logits ratio towards ``targets``, (N,); needs K ≥ 4."""
+    top = logits.topk(4, dim=1).values
+    return targeted_margin(logits, labels, targets) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + TINY)
+
+
+def _at(logits: Tensor, classes: Tensor) -> Tensor:
+    return logits.gather(1, classes[:, None]).squeeze(1)
+
+
+def _without(logits: Tensor, classes: Tensor) -> Tensor:
+    return logits.scatter(1, classes[:, None], float("-inf"))
