@@ -1,66 +1,61 @@
-"""AutoAttack, Croce and Hein 2020 (arXiv 2003.01690), through its authors' code as packaged in ``pyautoattack``."""
+"""AutoAttack, Croce and Hein 2020 (arXiv 2003.01690): four attacks one after the other, each on what is still standing.
+
+The stages are searches over an active set (:mod:`attacks.active`): the verdict is that of the published ensemble, the
+work is done only on images that are not yet broken.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
-import pyautoattack
 import torch
 from torch import Tensor, nn
 
-from attacks.ensemble import STAGES, lacks_dlr, target_count
+from attacks.active import Samples, Search, hunt, take
+from attacks.apgd import Apgd, Objective
+from attacks.ensemble import ITERATIONS, SQUARE_QUERIES, STAGES, lacks_dlr, target_count
+from attacks.fab import FabTargeted
 from attacks.rng import SampleRng
-from bench.core.specs import AttackSpec
+from attacks.square import Square
+from bench.core.specs import AttackSpec, Norm
 
-_NORMS = {"linf": "Linf", "l2": "L2"}
+
+def _apgd_t(norm: Norm, eps: float, num_classes: int) -> Search:
+    objective: Objective = "margin-targeted" if lacks_dlr("apgd-t", num_classes) else "dlr-targeted"
+    return Apgd(norm=norm, eps=eps, objective=objective, steps=ITERATIONS, attempts=target_count(num_classes))
+
+
+def _apgd_dlr(norm: Norm, eps: float, num_classes: int) -> Search:
+    objective: Objective = "margin" if lacks_dlr("apgd-dlr", num_classes) else "dlr"
+    return Apgd(norm=norm, eps=eps, objective=objective, steps=ITERATIONS)
+
+
+BUILD: dict[str, Callable[[Norm, float, int], Search]] = {
+    "apgd-ce": lambda norm, eps, num_classes: Apgd(norm=norm, eps=eps, objective="ce", steps=ITERATIONS),
+    "apgd-dlr": _apgd_dlr,
+    "apgd-t": _apgd_t,
+    "fab-t": lambda norm, eps, num_classes: FabTargeted(norm=norm, eps=eps, attempts=target_count(num_classes)),
+    "square": lambda norm, eps, num_classes: Square(norm=norm, eps=eps, queries=SQUARE_QUERIES),
+}
 
 
 def autoattack(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
-    """Run ``params["version"]``'s stages on the images that are still standing, ``params["batch_size"]`` at a time.
+    """Run ``params["version"]``'s stages. Shapes as in :class:`attacks.registry.Attack`."""
+    batch_size = int(spec.params["batch_size"])
+    samples = Samples(inputs, labels, rng.keys(), _ranking(model, inputs, batch_size))
+    adversarial, standing = inputs.clone(), torch.arange(len(inputs), device=inputs.device)
+    for stage in STAGES[str(spec.params["version"])]:
+        if not len(standing):
+            break
+        search = BUILD[stage](spec.norm, spec.eps, samples.ranking.shape[1])
+        found = hunt(search, model, take(samples, standing), batch_size=batch_size)
+        adversarial[standing[found.broken]] = found.adversarial[found.broken]
+        standing = standing[~found.broken]
+    return adversarial
 
-    The library seeds torch's global generator itself, anew for every batch of every stage; the caller's is restored.
-    Its resume file is never used: it cannot be read back. Shapes as in :class:`attacks.registry.Attack`.
-    """
+
+def _ranking(model: nn.Module, inputs: Tensor, batch_size: int) -> Tensor:
+    """The classes of every clean image by falling logit, (N, K). Stable: among equals the first is first."""
     with torch.no_grad():
-        num_classes = model(inputs[:1]).shape[1]
-    with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
-        ensemble = _build(model, inputs.device, num_classes, spec, seed=rng.library_seed())
-        adversarials, _ = ensemble.run_standard_evaluation(
-            inputs, labels, batch_size=min(int(spec.params["batch_size"]), len(inputs))
-        )
-    result: Tensor = adversarials.detach()
-    return result
-
-
-def _build(model: nn.Module, device: torch.device, num_classes: int, spec: AttackSpec, *, seed: int) -> Any:
-    version = str(spec.params["version"])
-    custom = version not in ("standard", "plus", "rand")
-    ensemble: Any = pyautoattack.AutoAttack(
-        model,
-        norm=_NORMS[spec.norm],
-        eps=spec.eps,
-        seed=seed,
-        device=str(device),
-        version="custom" if custom else version,
-        attacks=list(STAGES[version]) if custom else None,
-    )
-    if custom:
-        ensemble.apgd.n_restarts = 1
-    ensemble.apgd_targeted.n_target_classes = target_count(num_classes)
-    ensemble.fab.n_target_classes = target_count(num_classes)
-    if lacks_dlr("apgd-t", num_classes):
-        ensemble.apgd_targeted.dlr_loss_targeted = lambda z, y: _targeted_margin(z, y, ensemble.apgd_targeted.y_target)
-    if lacks_dlr("apgd-dlr", num_classes):
-        ensemble.apgd.dlr_loss = _margin
-    return ensemble
-
-
-def _margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """max_{j≠y} z_j − z_y, (N,): positive once the image is broken."""
-    rivals = logits.scatter(1, labels[:, None], float("-inf")).amax(1)
-    return rivals - logits.gather(1, labels[:, None]).squeeze(1)
-
-
-def _targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """z_t − z_y, (N,): positive once the target has overtaken the label."""
-    return (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])).squeeze(1)
+        logits = torch.cat([model(part) for part in inputs.split(batch_size)])
+    return logits.argsort(dim=1, descending=True, stable=True)

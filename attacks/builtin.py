@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from attacks import ensemble
-from attacks.registry import ATTACKS, AttackEntry, Cost
+from attacks.registry import ATTACKS, AttackEntry, Cost, Library
 from bench.core.specs import Scalar
 
 ORIGIN = "attacks.builtin"
@@ -18,8 +18,8 @@ def _pgd_name(params: Mapping[str, Scalar]) -> str:
 
 def _pgd_cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
     steps, restarts = int(params["steps"]), int(params["restarts"])
-    verdicts = restarts if restarts > 1 else 0  # between restarts the broken images are sorted out
-    return Cost(steps * restarts + verdicts, steps * restarts, steps, steps)
+    passes = (steps + 1) * restarts
+    return Cost(passes, passes, 1, 1)
 
 
 ATTACKS.register(
@@ -28,7 +28,8 @@ ATTACKS.register(
         summary="one step of size eps along the sign of the gradient (the normalised gradient for l2)",
         source="Goodfellow et al. 2015, arXiv 1412.6572",
         function="attacks.fgsm:fgsm",
-        backend="foolbox",
+        version=2,
+        reference=Library("attacks.reference.fgsm:fgsm", "foolbox"),
     ),
     origin=ORIGIN,
 )
@@ -38,7 +39,9 @@ ATTACKS.register(
         summary="projected gradient ascent on the cross-entropy: pgd-<steps>[-r<restarts>], 20 steps by default",
         source="Madry et al. 2018, arXiv 1706.06083",
         function="attacks.pgd:pgd",
-        backend="foolbox",
+        version=2,
+        batches_itself=True,
+        reference=Library("attacks.reference.pgd:pgd", "foolbox"),
         params={"steps": 20, "restarts": 1},
         grammar=r"-(?P<steps>\d+)(?:-r(?P<restarts>\d+))?",
         spell=_pgd_name,
@@ -46,23 +49,51 @@ ATTACKS.register(
     ),
     origin=ORIGIN,
 )
+_LIBRARY = Library("attacks.reference.autoattack:autoattack", "pyautoattack", batches_itself=True, draws_by_batch=True)
+_SOURCES = {
+    "fab-t": "Croce and Hein 2020, arXiv 1907.02044",
+    "square": "Andriushchenko et al. 2020, arXiv 1912.00049",
+}
 for _name, _version, _summary in (
     ("autoattack", "standard", "APGD-CE, targeted APGD-DLR, targeted FAB and Square, one after the other"),
-    ("autoattack-plus", "plus", "autoattack with untargeted stages and more restarts"),
-    ("autoattack-rand", "rand", "APGD-CE and APGD-DLR averaged over 20 draws, for randomised models"),
     ("apgd-ce", "apgd-ce", "the first stage of autoattack alone: auto-PGD on the cross-entropy"),
+    ("apgd-dlr", "apgd-dlr", "auto-PGD on the difference-of-logits ratio"),
+    ("apgd-t", "apgd-t", "the second stage alone: auto-PGD on the targeted difference-of-logits ratio"),
+    ("fab-t", "fab-t", "the third stage alone: the nearest adversarial image, class by class"),
+    ("square", "square", "the fourth stage alone: random search, no gradients"),
 ):
     ATTACKS.register(
         _name,
         AttackEntry(
             summary=_summary,
-            source="Croce and Hein 2020, arXiv 2003.01690",
+            source=_SOURCES.get(_name, "Croce and Hein 2020, arXiv 2003.01690"),
             function="attacks.autoattack:autoattack",
-            backend="pyautoattack",
+            version=2,
             params={"version": _version},
             cost=ensemble.cost,
             notes=ensemble.notes,
             batches_itself=True,
+            reference=_LIBRARY,
+        ),
+        origin=ORIGIN,
+    )
+for _name, _version, _summary in (
+    ("autoattack-plus", "plus", "autoattack with untargeted stages and more restarts"),
+    ("autoattack-rand", "rand", "APGD-CE and APGD-DLR averaged over 20 draws, for randomised models"),
+):
+    ATTACKS.register(
+        _name,
+        AttackEntry(
+            summary=f"{_summary} (through pyautoattack)",
+            source="Croce and Hein 2020, arXiv 2003.01690",
+            function=_LIBRARY.function,
+            backend=_LIBRARY.distribution,
+            params={"version": _version},
+            cost=ensemble.cost,
+            notes=ensemble.notes,
+            batches_itself=True,
+            draws_by_batch=True,
+            reference=_LIBRARY,
         ),
         origin=ORIGIN,
     )

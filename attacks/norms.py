@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from attacks.counter import bulk_normal, bulk_uniform, derive, uniform
-from attacks.rng import SampleRng
 from bench.core.specs import Norm
 
 _TINY = 1e-12  # as in the published programs: a gradient that is only rounding error moves nothing
@@ -66,16 +65,3 @@ def ball_draw(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) -> T
 
 def _unit(delta: Tensor) -> Tensor:
     return delta / (length(delta, "l2") + _TINY).view(-1, 1, 1, 1)
-
-
-def uniform_in_ball(rng: SampleRng, shape: tuple[int, ...], norm: Norm, eps: float, *, step: int) -> Tensor:
-    """One uniform draw from the ball for every sample, (N, *shape).
-
-    For l2 a normal direction times a radius ε·u^(1/D), u uniform (Muller 1959), D the number of elements.
-    """
-    if norm == "linf":
-        return (2 * rng.uniform("start", step, shape) - 1) * eps
-    direction = rng.normal("start", step, shape)
-    dimension = direction[0].numel() if len(rng) else 1
-    radius = eps * rng.uniform("radius", step, (1,)).pow(1 / dimension)
-    return direction * (radius.view(-1) / length(direction, norm).clamp_min(1e-12)).view(-1, 1, 1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import re
 from collections.abc import Callable, Mapping
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bench.core.errors import BenchError, unknown_name
 from bench.core.registry import Registry, is_pattern
-from bench.core.specs import AttackSpec, Norm, Scalar
+from bench.core.specs import AttackSpec, Backend, Norm, Scalar
+from bench.core.vocabulary import NATIVE, REFERENCE
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,6 +42,15 @@ class Cost(NamedTuple):
     least_backwards: int
 
 
+class Library(NamedTuple):
+    """The same attack computed by an independent library."""
+
+    function: str  # "module:function", imported when first used
+    distribution: str  # that computes it
+    batches_itself: bool = False
+    draws_by_batch: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttackEntry:
     """A declaration. ``grammar`` describes the names after the registered one, such as ``-50-r5`` of ``pgd-50-r5``."""
@@ -56,6 +67,8 @@ class AttackEntry:
     cost: Callable[[Mapping[str, Scalar], int], Cost] = lambda params, num_classes: Cost(1, 1, 1, 1)
     notes: Callable[[Mapping[str, Scalar], int], tuple[str, ...]] = lambda params, num_classes: ()
     batches_itself: bool = False  # takes all images at once and refills its batches; reads params["batch_size"]
+    draws_by_batch: bool = False  # its randomness is that of a library: the batch size is part of what is asked for
+    reference: Library | None = None
 
 
 ATTACKS: Registry[AttackEntry] = Registry("attack")
@@ -71,28 +84,37 @@ class ResolvedAttack(NamedTuple):
     entry: AttackEntry
     params: Mapping[str, Scalar]
     origin: str  # who registered it
+    backend: Backend = NATIVE
 
     def spec(self, norm: Norm, eps: float, *, batch_size: int, code_sha: str = "") -> AttackSpec:
         """The attack at one budget. Raises BenchError for a norm that the attack does not have."""
         if norm not in self.entry.norms:
             raise BenchError(f"attack {self.name!r} has no {norm} form; it has {' and '.join(self.entry.norms)}.")
-        params = {**self.params, "batch_size": batch_size} if self.entry.batches_itself else dict(self.params)
+        params = {**self.params, "batch_size": batch_size} if self.entry.draws_by_batch else dict(self.params)
         return AttackSpec(
-            name=self.name, norm=norm, eps=eps, version=self.entry.version, params=params, code_sha=code_sha
+            name=self.name,
+            norm=norm,
+            eps=eps,
+            version=self.entry.version,
+            params=params,
+            code_sha=code_sha,
+            backend=self.backend,
         )
 
     def costly(self, num_classes: int) -> bool:
         return self.entry.cost(self.params, num_classes).forwards >= COSTLY_FORWARDS
 
 
-def resolve(name: str) -> ResolvedAttack:
+def resolve(name: str, backend: Backend = NATIVE) -> ResolvedAttack:
     """Understand one attack name. Raises BenchError with the nearest names when there is none.
+
+    With ``backend`` "reference" an independent library computes it; BenchError when the attack has none.
 
     >>> resolve("pgd").name, dict(resolve("pgd-50-r5").params)
     ('pgd-20', {'steps': 50, 'restarts': 5})
     """
     if name in ATTACKS:
-        return _resolved(name, {})
+        return _resolved(name, {}, backend)
     for family in ATTACKS:
         entry = ATTACKS.get(family)
         match = re.fullmatch(re.escape(family) + entry.grammar, name) if entry.grammar else None
@@ -102,22 +124,38 @@ def resolve(name: str) -> ResolvedAttack:
                 raise BenchError(
                     f"attack {name!r}: {' and '.join(k for k in given if not given[k])} must be at least 1."
                 )
-            return _resolved(family, given)
+            return _resolved(family, given, backend)
     known = [*ATTACKS, *(resolve(family).name for family in ATTACKS)]
     raise unknown_name("attack", name, sorted(set(known)), hint="See 'bench list attacks'.")
 
 
-def resolve_all(patterns: list[str]) -> list[ResolvedAttack]:
+def resolve_all(patterns: list[str], backend: Backend = NATIVE) -> list[ResolvedAttack]:
     """Names and wildcards to attacks, each once, in the order given."""
     names = [name for pattern in patterns for name in (ATTACKS.expand(pattern) if is_pattern(pattern) else [pattern])]
-    resolved = {attack.name: attack for attack in map(resolve, names)}
+    resolved = {attack.name: attack for attack in (resolve(name, backend) for name in names)}
     return list(resolved.values())
 
 
-def _resolved(family: str, given: Mapping[str, Scalar]) -> ResolvedAttack:
+def _resolved(family: str, given: Mapping[str, Scalar], backend: Backend) -> ResolvedAttack:
     entry = ATTACKS.get(family)
     params = {**entry.params, **given}
-    return ResolvedAttack(entry.spell(params) if entry.spell else family, entry, params, ATTACKS.origin(family))
+    name = entry.spell(params) if entry.spell else family
+    if backend == REFERENCE:
+        entry = _through_library(name, entry)
+    return ResolvedAttack(name, entry, params, ATTACKS.origin(family), backend)
+
+
+def _through_library(name: str, entry: AttackEntry) -> AttackEntry:
+    if entry.reference is None:
+        raise BenchError(f"no independent library computes attack {name!r} here; use --attack-backend native.")
+    function, distribution, batches_itself, draws_by_batch = entry.reference
+    return dataclasses.replace(
+        entry,
+        function=function,
+        backend=distribution,
+        batches_itself=batches_itself,
+        draws_by_batch=draws_by_batch,
+    )
 
 
 def load_function(entry: AttackEntry) -> Attack:

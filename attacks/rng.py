@@ -32,6 +32,11 @@ class SampleRng:
         ids = [name for name, kept in zip(self.sample_ids, keep.tolist(), strict=True) if kept]
         return SampleRng(self.seed, self.attack, ids, self.device)
 
+    def keys(self) -> Tensor:
+        """One number for each sample, (N,) int64, for the hashes of :mod:`attacks.counter`."""
+        seeds = [derive_seed(self.seed, self.attack, name) for name in self.sample_ids]
+        return torch.tensor(seeds, dtype=torch.int64, device=self.device)
+
     def uniform(self, stage: str, step: int, shape: Sequence[int]) -> Tensor:
         """Uniform on [0, 1), one draw of ``shape`` a sample: (N, *shape) float32."""
         return self._draw(lambda g: torch.rand(*shape, generator=g), stage, step, shape)

@@ -20,7 +20,8 @@ from attacks import resolve, resolve_all
 from bench.cells import Subject, work_off
 from bench.core.epsilon import format_eps, parse_eps
 from bench.core.errors import BenchError
-from bench.core.specs import ID_LENGTH, DataSpec, Norm, Recipe, RunRecord, fingerprint
+from bench.core.specs import ID_LENGTH, Backend, DataSpec, Norm, Recipe, RunRecord, fingerprint
+from bench.core.vocabulary import NATIVE
 from bench.data import DATASETS, DataRequest, Dataset, load_dataset
 from bench.environment import choose_device, describe
 from bench.leaderboard import rebuild
@@ -49,6 +50,7 @@ def evaluate(
     seed: int = 0,
     limit: int | None = None,
     attack_limit: dict[str, int] | None = None,
+    attack_backend: Backend = NATIVE,
     batch_size: int | None = None,
     device: str = "auto",
     results: Path | None = None,
@@ -58,8 +60,9 @@ def evaluate(
 
     ``model`` maps images (N, 3, S, S), float32 in [0, 1], to logits (N, K); normalisation is its own business. It is
     in evaluation mode for the time, and gets its mode and its gradients back. ``dataset`` is a name or a
-    :class:`~bench.data.Dataset`; ``eps`` defaults to the data set's own. With ``results`` the cells are kept there, and
-    ``bench leaderboard`` shows them; finished ones are not computed again. Raises BenchError for bad input.
+    :class:`~bench.data.Dataset`; ``eps`` defaults to the data set's own; ``attack_backend`` "reference" is foolbox and
+    pyautoattack. With ``results`` the cells are kept there, and ``bench leaderboard`` shows them; finished ones are not
+    computed again. Raises BenchError for bad input.
     """
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset, DataRequest(data_dir, image_size))
     known = DATASETS.get(data.name) if data.name in DATASETS else None
@@ -74,7 +77,7 @@ def evaluate(
     request = Request(
         models=(),
         variants={},
-        attacks=resolve_all(list(attacks)),
+        attacks=resolve_all(list(attacks), attack_backend),
         norm=norm,
         eps=[parse_eps(text, norm) for text in texts],
         seeds=[seed],

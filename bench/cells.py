@@ -62,7 +62,7 @@ def _evaluate(spec: EvalSpec, subject: Subject, workshop: Workshop) -> tuple[Eva
         official=workshop.dataset.official,
         num_classes=subject.num_classes,
         device=workshop.device,
-        entry=resolve(spec.attack.name).entry if spec.attack else None,
+        entry=resolve(spec.attack.name, spec.attack.backend).entry if spec.attack else None,
         broken=broken,
         auto_batch=workshop.auto_batch,
     )

@@ -11,7 +11,7 @@ import click
 
 from bench.config import as_typed, read_config
 from bench.core.errors import BenchError
-from bench.core.vocabulary import KINDS, NORMS, PROTOCOLS, Exit
+from bench.core.vocabulary import KINDS, NATIVE, NORMS, PROTOCOLS, REFERENCE, Exit
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -114,6 +114,13 @@ def cli() -> None:
 )
 @click.option("--train-limit", type=Count("all"), help="training images, in place of --limit")
 @names("--attack-limit", help="test images for one attack: autoattack=1000")
+@click.option(
+    "--attack-backend",
+    type=click.Choice([NATIVE, REFERENCE]),
+    default=NATIVE,
+    show_default=True,
+    help="our own attacks, or foolbox and pyautoattack",
+)
 @click.option(
     "--protocol",
     type=click.Choice(tuple(PROTOCOLS)),

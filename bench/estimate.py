@@ -98,5 +98,5 @@ def _training_passes(spec: TrainSpec, workshop: Workshop) -> int:
 def _cost(cell: EvalSpec, num_classes: int) -> Cost:
     if cell.attack is None:
         return Cost(1, 0, 1, 0)
-    attack = resolve(cell.attack.name)
+    attack = resolve(cell.attack.name, cell.attack.backend)
     return attack.entry.cost(attack.params, num_classes)

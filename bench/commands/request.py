@@ -13,7 +13,8 @@ from attacks.registry import resolve, resolve_all
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError
 from bench.core.registry import is_pattern
-from bench.core.specs import DataSpec, ModelSpec, Norm, Recipe, VariantSpec
+from bench.core.specs import Backend, DataSpec, ModelSpec, Norm, Recipe, VariantSpec
+from bench.core.vocabulary import NATIVE
 from bench.data import load_dataset
 from bench.data.registry import DATASETS, DataRequest
 from bench.data.split import Dataset
@@ -51,6 +52,7 @@ class RunOptions:
     limit: Limit = None
     train_limit: Limit = None
     attack_limit: Sequence[str] = ()
+    attack_backend: Backend = NATIVE
     protocol: str = "standard"
     batch_size: int | Literal["auto"] = "auto"
     pretrained: bool = False
@@ -65,7 +67,7 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
     """
     entry = DATASETS.get(options.dataset)
     recipe = find_recipe(options.recipe, options.dataset)
-    attacks = [] if list(options.attacks) == ["none"] else resolve_all(list(options.attacks))
+    attacks = [] if list(options.attacks) == ["none"] else resolve_all(list(options.attacks), options.attack_backend)
     eps = [parse_eps(text, options.norm) for text in options.eps or entry.eps[options.norm]]
     models = _models(options, known_models)
     variants = resolve_variants(_variants(options.variants), recipe, options.latent_dim)

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from bench.core.epsilon import format_eps
-from bench.core.vocabulary import CLEAN, STANDARD, metric_column
+from bench.core.vocabulary import CLEAN, NATIVE, STANDARD, metric_column
 
 Scalar = bool | int | float | str
 Norm = Literal["linf", "l2"]
+Backend = Literal["native", "reference"]
 Status = Literal["ok", "failed", "skipped"]
 
 ID_LENGTH = 12
@@ -133,6 +134,7 @@ class AttackSpec(Strict):
     version: int = 1
     params: Mapping[str, Scalar] = field(default_factory=dict)
     code_sha: str = ""  # content hash of the plug-ins, for an attack that a plug-in registered
+    backend: Backend = NATIVE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
 COMMANDS = ("run", "list", "show", "leaderboard", "diagnose", "plot")
 KINDS = ("models", "variants", "attacks", "datasets", "recipes")
@@ -46,6 +47,8 @@ PROTOCOLS = {
 
 CLEAN = "clean"
 STANDARD = "standard"
+NATIVE: Final = "native"  # who computes an attack: we do,
+REFERENCE: Final = "reference"  # or an independent library
 BASELINE = "baseline"
 
 #: results.csv: one row a cell; accuracies are fractions.

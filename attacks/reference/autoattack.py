@@ -1,0 +1,66 @@
+"""AutoAttack, Croce and Hein 2020 (arXiv 2003.01690), through its authors' code as packaged in ``pyautoattack``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyautoattack
+import torch
+from torch import Tensor, nn
+
+from attacks.ensemble import STAGES, lacks_dlr, target_count
+from attacks.rng import SampleRng
+from bench.core.specs import AttackSpec
+
+_NORMS = {"linf": "Linf", "l2": "L2"}
+
+
+def autoattack(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
+    """Run ``params["version"]``'s stages on the images that are still standing, ``params["batch_size"]`` at a time.
+
+    The library seeds torch's global generator itself, anew for every batch of every stage; the caller's is restored.
+    Its resume file is never used: it cannot be read back. Shapes as in :class:`attacks.registry.Attack`.
+    """
+    with torch.no_grad():
+        num_classes = model(inputs[:1]).shape[1]
+    with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
+        ensemble = _build(model, inputs.device, num_classes, spec, seed=rng.library_seed())
+        adversarials, _ = ensemble.run_standard_evaluation(
+            inputs, labels, batch_size=min(int(spec.params["batch_size"]), len(inputs))
+        )
+    result: Tensor = adversarials.detach()
+    return result
+
+
+def _build(model: nn.Module, device: torch.device, num_classes: int, spec: AttackSpec, *, seed: int) -> Any:
+    version = str(spec.params["version"])
+    custom = version not in ("standard", "plus", "rand")
+    ensemble: Any = pyautoattack.AutoAttack(
+        model,
+        norm=_NORMS[spec.norm],
+        eps=spec.eps,
+        seed=seed,
+        device=str(device),
+        version="custom" if custom else version,
+        attacks=list(STAGES[version]) if custom else None,
+    )
+    if custom:
+        ensemble.apgd.n_restarts = 1
+    ensemble.apgd_targeted.n_target_classes = target_count(num_classes)
+    ensemble.fab.n_target_classes = target_count(num_classes)
+    if lacks_dlr("apgd-t", num_classes):
+        ensemble.apgd_targeted.dlr_loss_targeted = lambda z, y: _targeted_margin(z, y, ensemble.apgd_targeted.y_target)
+    if lacks_dlr("apgd-dlr", num_classes):
+        ensemble.apgd.dlr_loss = _margin
+    return ensemble
+
+
+def _margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """max_{j≠y} z_j − z_y, (N,): positive once the image is broken."""
+    rivals = logits.scatter(1, labels[:, None], float("-inf")).amax(1)
+    return rivals - logits.gather(1, labels[:, None]).squeeze(1)
+
+
+def _targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """z_t − z_y, (N,): positive once the target has overtaken the label."""
+    return (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])).squeeze(1)

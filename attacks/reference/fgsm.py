@@ -1,0 +1,22 @@
+"""The fast gradient sign method, Goodfellow et al. 2015 (arXiv 1412.6572), through foolbox.
+
+x' = clip(x + ε·sign ∇_x CE(f(x), y), 0, 1);  for l2  x' = clip(x + ε·∇/‖∇‖₂, 0, 1).
+"""
+
+from __future__ import annotations
+
+import foolbox
+from torch import Tensor, nn
+
+from attacks.rng import SampleRng
+from bench.core.specs import AttackSpec
+
+_METHODS = {"linf": foolbox.attacks.LinfFastGradientAttack, "l2": foolbox.attacks.L2FastGradientAttack}
+
+
+def fgsm(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
+    """One step to the edge of the ball; deterministic. Shapes as in :class:`attacks.registry.Attack`."""
+    bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device=inputs.device)
+    attack = _METHODS[spec.norm](random_start=False)
+    adversarials: Tensor = attack.run(bounded, inputs, foolbox.criteria.Misclassification(labels), epsilon=spec.eps)
+    return adversarials
