@@ -1,0 +1,297 @@
+"""Square Attack, Andriushchenko et al. 2020 (arXiv 1912.00049): a random search that asks for logits alone.
+
+The search raises max_{k≠y} logit_k − logit_y from a striped start. Query i changes the best point so far, x̂ = x + δ,
+inside a square window of side s_i, and the changed point takes its place if the loss has risen. The share p_i =
+s_i²/(HW) of the window is p_init, halved after the queries 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000 whatever
+the number of queries, as AutoAttack's standard version has it.
+
+Linf: the start is x + ε·u, u a random sign for every channel and column. In the window every channel goes to a random
+end of its range, Π(x̂ ± 2ε) = Π(x ± ε), Π the clips to ball and box.
+
+L2: the start is a grid of patterns η, five a side, each with a random sign for every channel, scaled to the length ε.
+η, of length 1, is a bump above the negative of one, or the same on its side, at random; a bump is Σ_{k≥d} 1/(k+1)² at
+the distance d, in the maximum norm, from its middle. A step moves the length that δ has in two windows, W₁ and W₂,
+into W₁, for every channel:
+
+    ν = ±η + δ_{W₁}/‖δ_{W₁}‖,   δ_{W₂} ← 0,   δ_{W₁} ← ν/‖ν‖·√(‖δ_{W₁∪W₂}‖² + max(ε² − ‖δ‖², 0)/C),   δ ← ε·δ/‖δ‖,
+
+and x̂ = x + δ is clipped to the box.
+
+Departures from the published program: every sample draws its own window and orientation, where a batch shares them
+there, and the draws belong to the sample (see attacks.counter); a point lies within ε in exact arithmetic too, since
+the radius falls short of ε by what rounding may add. As there, a window that is smaller than the image touches neither
+the last row nor the last column.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from attacks.active import Answer, Samples, State
+from attacks.counter import derive, integers, signs
+from bench.core.specs import Norm
+
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+_TINY = 1e-12
+# What a step draws: two corners of two windows, an orientation, and from here on a sign for every channel.
+_FLIP, _SIGNS = 4, 5
+
+
+@dataclass(frozen=True)
+class SquareState(State):
+    """The best point so far, and how far along its schedule each sample is."""
+
+    stream: Tensor  # (B,), int64, the keys of this attempt
+    step: Tensor  # (B,), int64, windows that were drawn
+    best: Tensor  # (B, C, H, W)
+    best_loss: Tensor  # (B,), float64; −inf before the first answer
+
+
+@dataclass(frozen=True)
+class Square:
+    """The search, see attacks.active. A sample is asked about ``queries`` + 1 times: the start is not counted."""
+
+    norm: Norm
+    eps: float
+    queries: int = 5000
+    p_init: float = 0.8
+    stage: str = "square"
+
+    def __post_init__(self) -> None:
+        if self.norm not in ("linf", "l2"):
+            raise ValueError(f"norm={self.norm!r}; 'linf' or 'l2' is needed.")
+        if not (self.eps >= 0 and self.queries >= 0 and 0 < self.p_init <= 1):
+            raise ValueError(
+                f"eps={self.eps}, queries={self.queries}, p_init={self.p_init}; "
+                "the first two must not be negative, and p_init lies in (0, 1]."
+            )
+
+    @property
+    def attempts(self) -> int:
+        return 1
+
+    @property
+    def differentiates(self) -> bool:
+        return False
+
+    def start(self, samples: Samples, attempt: Tensor) -> SquareState:
+        """Raises ValueError for inputs of another shape or type, and in L2 for fewer than five rows."""
+        inputs = samples.inputs
+        if inputs.ndim != 4 or inputs.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"inputs are {inputs.dtype} {tuple(inputs.shape)}; float32 or float64 (B, C, H, W) needed."
+            )
+        stream = derive(samples.keys, self.stage, attempt)
+        points = self._stripes(inputs, stream) if self.norm == "linf" else self._tiles(inputs, stream)
+        return SquareState(
+            samples=samples,
+            points=points,
+            over=torch.zeros_like(samples.labels, dtype=torch.bool),
+            stream=stream,
+            step=torch.zeros_like(samples.labels),
+            best=points,
+            best_loss=torch.full(points.shape[:1], -math.inf, dtype=torch.float64, device=points.device),
+        )
+
+    def loss(self, state: SquareState, logits: Tensor) -> Tensor:
+        """max_{k≠y} logit_k − logit_y, (B,)."""
+        label = state.samples.labels[:, None]
+        others = logits.scatter(1, label, -math.inf).amax(1)
+        return others - logits.gather(1, label).squeeze(1)
+
+    def breaks(self, state: SquareState, logits: Tensor) -> Tensor:
+        """Another class; all points are allowed."""
+        return logits.argmax(1) != state.samples.labels
+
+    def advance(self, state: SquareState, answer: Answer) -> SquareState:
+        """Keep the point if the loss has risen, which the first point that breaks a sample always does."""
+        loss = answer.loss.double()
+        better = loss > state.best_loss
+        best = torch.lerp(state.best, state.points, _wide(better.to(state.points.dtype)))
+        return replace(
+            state,
+            points=self._proposal(state, best),
+            over=state.step >= self.queries,
+            step=state.step + 1,
+            best=best,
+            best_loss=torch.where(better, loss, state.best_loss),
+        )
+
+    def _proposal(self, state: SquareState, best: Tensor) -> Tensor:
+        phase = _phase(state.step)
+        height, width = best.shape[2:]
+        size = _on(window_sizes(self.norm, self.p_init, height, width), best.device)[phase]
+        draws = derive(state.stream, state.step)
+        if self.norm == "linf":
+            return self._repainted(state.samples.inputs, best, draws, size)
+        return self._transferred(state.samples.inputs, best, draws, size, phase)
+
+    # Linf
+
+    def _stripes(self, inputs: Tensor, stream: Tensor) -> Tensor:
+        channels, width = inputs.shape[1], inputs.shape[3]
+        sign = _signs(derive(stream, "start"), channels * width, inputs).view(-1, channels, 1, width)
+        return (inputs + self._radius(inputs) * sign).clamp(0, 1)
+
+    def _repainted(self, inputs: Tensor, best: Tensor, draws: Tensor, size: Tensor) -> Tensor:
+        """All points lie on ends of their ranges, so that the end a window goes to needs no look at where it is."""
+        window = _windows(draws, size, inputs, count=1)[0]
+        sign = _signs(draws, inputs.shape[1], inputs, first=_SIGNS)[:, :, None, None]
+        ends = (inputs + self._radius(inputs) * sign).clamp_(0, 1)
+        return torch.lerp(best, ends, window.mask)  # Exact at the weights 0 and 1, and faster than where().
+
+    # L2
+
+    def _tiles(self, inputs: Tensor, stream: Tensor) -> Tensor:
+        batch, channels, height, width = inputs.shape
+        side = height // 5
+        if side == 0:
+            raise ValueError(f"images are {height}×{width}; the L2 start needs at least five rows.")
+        margin = height % 5 // 2
+        down, across = height // side, width // side
+        row, in_row, tile_row = _grid(height, side, margin, down, inputs.device)
+        column, in_column, tile_column = _grid(width, side, margin, across, inputs.device)
+        tiles, key = down * max(across, 1), derive(stream, "start")
+        eta = pattern(side).to(inputs)[row[:, None], column]
+        flipped = pattern(side).T.to(inputs)[row[:, None], column]
+        tile = tile_row[:, None] * across + tile_column  # (H, W)
+        flip = (_signs(key, tiles, inputs, first=0) > 0)[:, tile]
+        sign = _signs(key, channels * tiles, inputs, first=tiles).view(batch, channels, tiles)[:, :, tile]
+        delta = torch.where(flip, flipped, eta)[:, None] * sign * (in_row[:, None] & in_column)
+        return self._at_length(inputs, delta)
+
+    def _transferred(self, inputs: Tensor, best: Tensor, draws: Tensor, size: Tensor, phase: Tensor) -> Tensor:
+        to, source = _windows(draws, size, inputs, count=2)
+        both = torch.maximum(to.mask, source.mask)
+        delta = best - inputs
+        square = delta.square()
+        spare = (self.eps**2 - square.sum((1, 2, 3), keepdim=True)).clamp_min(0) / inputs.shape[1]
+        length = (spare + _sum(square * both)).sqrt()
+        sign = _signs(draws, inputs.shape[1], inputs, first=_SIGNS)[:, :, None, None]
+        share = to.mask / (_sum(square * to.mask).sqrt() + _TINY)
+        fresh = torch.addcmul(self._placed_pattern(draws, phase, to, inputs) * sign, delta, share)
+        fresh *= length / (_sum(fresh.square()).sqrt() + _TINY)
+        return self._at_length(inputs, torch.addcmul(fresh, delta, 1 - both))
+
+    def _placed_pattern(self, draws: Tensor, phase: Tensor, window: _Window, inputs: Tensor) -> Tensor:
+        """η in each sample's window and 0 around it, (B, 1, H, W)."""
+        height, width = inputs.shape[2:]
+        table = _pattern_table(self.p_init, height, width, inputs.dtype, inputs.device)
+        which = 2 * phase + (signs(draws, _FLIP) > 0)
+        row = (torch.arange(height, device=draws.device) - window.top[:, None]) % height
+        column = (torch.arange(width, device=draws.device) - window.left[:, None]) % width
+        index = ((which[:, None] * height + row) * width)[:, :, None] + column[:, None, :]
+        return table.index_select(0, index.flatten()).view(-1, 1, height, width)
+
+    def _at_length(self, inputs: Tensor, delta: Tensor) -> Tensor:
+        scale = self._radius(inputs) / (delta.square().sum((1, 2, 3), keepdim=True).sqrt() + _TINY)
+        return torch.addcmul(inputs, delta, scale).clamp_(0, 1)
+
+    def _radius(self, inputs: Tensor) -> float:
+        """ε less what rounding may add to the length of x̂ − x; points lie in the box, where an ulp is ≤ finfo.eps/2.
+
+        Linf: half an ulp for the sum and half a one for the radius itself. L2: half an ulp for every element, doubled,
+        and a few for the sum of squares and the scale.
+        """
+        unit = torch.finfo(inputs.dtype).eps
+        if self.norm == "linf":
+            return max(self.eps - unit / 2, 0.0)
+        return max(self.eps - unit * (math.sqrt(inputs[0].numel()) / 2 + 16 * self.eps), 0.0)
+
+
+class _Window(NamedTuple):
+    top: Tensor  # (B,)
+    left: Tensor  # (B,)
+    mask: Tensor  # (B, 1, H, W), 0 or 1, the type of the inputs
+
+
+def window_sizes(norm: Norm, p_init: float, height: int, width: int) -> tuple[int, ...]:
+    """The side of the window before the first halving of p, and after each."""
+    sides = [round(math.sqrt(p_init / 2**k * height * width)) for k in range(len(HALVINGS) + 1)]
+    # In L2 a side is odd and at least 3, so that the pattern has a middle.
+    sides = [max(side, 1) if norm == "linf" else max(side, 3) // 2 * 2 + 1 for side in sides]
+    return tuple(min(side, height, width) for side in sides)
+
+
+def pattern(side: int) -> Tensor:
+    """η of the paper's L2 attack, the bumps one above the other: (side, side), float64, of length 1."""
+    return _unit(torch.cat((_bump(side // 2, side), -_bump(side - side // 2, side))))
+
+
+def _bump(rows: int, columns: int) -> Tensor:
+    """Rings around the middle, (rows, columns), float64, of length 1."""
+    row = (torch.arange(rows) - rows // 2).abs()
+    column = (torch.arange(columns) - columns // 2).abs()
+    terms = torch.arange(1, max(rows, columns) // 2 + 2, dtype=torch.float64).pow(-2)
+    return _unit(terms.flip(0).cumsum(0).flip(0)[torch.maximum(row[:, None], column)])
+
+
+def _unit(values: Tensor) -> Tensor:
+    return values / values.square().sum().sqrt()
+
+
+@lru_cache(maxsize=8)
+def _pattern_table(p_init: float, height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """For every phase of the schedule η and its transpose in the upper left of an image of zeros: (20·H·W,)."""
+    table = torch.zeros(2 * (len(HALVINGS) + 1), height, width, dtype=torch.float64)
+    for phase, side in enumerate(window_sizes("l2", p_init, height, width)):
+        table[2 * phase, :side, :side] = pattern(side)
+        table[2 * phase + 1, :side, :side] = pattern(side).T
+    return table.flatten().to(device, dtype)
+
+
+@lru_cache(maxsize=32)
+def _on(values: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, device=device)
+
+
+def _phase(step: Tensor) -> Tensor:
+    """How often p was halved before the window number ``step``, from 0: (B,)."""
+    return torch.bucketize(step, _on(HALVINGS, step.device))
+
+
+def _windows(draws: Tensor, size: Tensor, inputs: Tensor, *, count: int) -> list[_Window]:
+    """Windows of side ``size``, (B,), in places that each sample draws."""
+    height, width = inputs.shape[2:]
+    # The last place is left out, as in the published program.
+    room = (_on((height, width), size.device) - size[:, None]).clamp_min(1).repeat(1, count)
+    corners = integers(draws[:, None], room, torch.arange(2 * count, device=draws.device)).unbind(1)
+    windows = []
+    for top, left in zip(corners[::2], corners[1::2], strict=True):
+        rows, columns = _span(top, size, height), _span(left, size, width)
+        mask = rows.to(inputs.dtype)[:, None, :, None] * columns.to(inputs.dtype)[:, None, None, :]
+        windows.append(_Window(top, left, mask))
+    return windows
+
+
+def _span(first: Tensor, size: Tensor, length: int) -> Tensor:
+    """Which of 0…length−1 lie in first…first+size−1: (B, length), bool."""
+    place = torch.arange(length, device=first.device)
+    return (place >= first[:, None]) & (place < (first + size)[:, None])
+
+
+def _grid(length: int, side: int, margin: int, count: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """For places 0…length−1 behind ``margin``: the place in its tile, whether there is a tile, and which."""
+    place = torch.arange(length, device=device) - margin
+    tile = place.div(side, rounding_mode="floor")
+    return place % side, (tile >= 0) & (tile < count), tile.clamp(0, max(count - 1, 0))
+
+
+def _signs(keys: Tensor, count: int, like: Tensor, *, first: int = 0) -> Tensor:
+    """(B, count), the type of ``like``."""
+    return signs(keys[:, None], torch.arange(first, first + count, device=keys.device)).to(like.dtype)
+
+
+def _sum(values: Tensor) -> Tensor:
+    """Over rows and columns: (B, C, 1, 1)."""
+    return values.sum((2, 3), keepdim=True)
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1)
