@@ -45,7 +45,7 @@ class Answer(NamedTuple):
 
     logits: Tensor  # (B, K)
     loss: Tensor  # (B,)
-    gradient: Tensor | None  # (B, C, H, W), of the loss; None where the search does not differentiate
+    gradient: Tensor  # (B, C, H, W), of the loss; 0 where the search did not ask for it
 
 
 class Search(Protocol):
@@ -55,15 +55,14 @@ class Search(Protocol):
     def attempts(self) -> int:
         """How often a sample may start: restarts, or target classes."""
 
-    @property
-    def differentiates(self) -> bool:
-        """Whether it needs gradients."""
-
     def start(self, samples: Samples, attempt: Tensor) -> State:
         """The states of samples that begin their ``attempt``, (B,) int64 from 0."""
 
     def loss(self, state: Any, logits: Tensor) -> Tensor:
         """What is to rise, (B,)."""
+
+    def needs_gradient(self, state: Any) -> Tensor:
+        """Where the gradient of the loss at ``state.points`` will be looked at, (B,) bool."""
 
     def breaks(self, state: Any, logits: Tensor) -> Tensor:
         """Whether ``state.points`` are adversarial and allowed, (B,) bool."""
@@ -104,17 +103,31 @@ def hunt(
 
 
 def ask(search: Search, model: nn.Module, state: State) -> Answer:
-    """Logits, loss and gradient at ``state.points``."""
-    if not search.differentiates:
-        with torch.no_grad():
-            logits = model(state.points)
-            return Answer(logits, search.loss(state, logits), None)
+    """Logits, loss and, where the search looks at it, gradient at ``state.points``."""
+    needs = search.needs_gradient(state)
+    if needs.all():
+        return _differentiated(search, model, state)
+    if not needs.any():
+        return _evaluated(search, model, state)
+    sloping, level = needs.nonzero().squeeze(1), (~needs).nonzero().squeeze(1)
+    parts = _differentiated(search, model, take(state, sloping)), _evaluated(search, model, take(state, level))
+    back = torch.cat((sloping, level)).argsort()
+    return Answer(*(torch.cat(pair)[back] for pair in zip(*parts, strict=True)))
+
+
+def _differentiated(search: Search, model: nn.Module, state: State) -> Answer:
     points = state.points.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(points)
         loss = search.loss(state, logits)
     (gradient,) = torch.autograd.grad(loss.sum(), points)
     return Answer(logits.detach(), loss.detach(), gradient)
+
+
+def _evaluated(search: Search, model: nn.Module, state: State) -> Answer:
+    with torch.no_grad():
+        logits = model(state.points)
+        return Answer(logits, search.loss(state, logits), torch.zeros_like(state.points))
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,6 @@ class Apgd:
     objective: Objective
     steps: int = 100
     attempts: int = 1
-    differentiates: bool = True
 
     def start(self, samples: Samples, attempt: Tensor) -> ApgdState:
         inputs, count = samples.inputs, len(samples)
@@ -113,11 +112,13 @@ class Apgd:
             case "margin-targeted":
                 return targeted_margin(logits, labels, state.targets)
 
+    def needs_gradient(self, state: ApgdState) -> Tensor:
+        return torch.ones_like(state.over)
+
     def breaks(self, state: ApgdState, logits: Tensor) -> Tensor:
         return logits.argmax(1) != state.samples.labels
 
     def advance(self, state: ApgdState, answer: Answer) -> ApgdState:
-        assert answer.gradient is not None
         state = _with_best(state, answer.loss, answer.gradient)
         state, gradient = self._checked(self._counted(state, answer.loss), answer.gradient)
         points = self._next(state, gradient)

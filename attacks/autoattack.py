@@ -6,48 +6,52 @@ work is done only on images that are not yet broken.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from attacks.active import Samples, Search, hunt, take
 from attacks.apgd import Apgd, Objective
-from attacks.ensemble import ITERATIONS, SQUARE_QUERIES, STAGES, lacks_dlr, target_count
-from attacks.fab import FabTargeted
+from attacks.ensemble import ITERATIONS, RESTARTS, SQUARE_QUERIES, STAGES, lacks_dlr, target_count
+from attacks.fab import TargetedFab, UntargetedFab
+from attacks.registry import batch_size_of
 from attacks.rng import SampleRng
 from attacks.square import Square
 from bench.core.specs import AttackSpec, Norm
 
 
-def _apgd_t(norm: Norm, eps: float, num_classes: int) -> Search:
-    objective: Objective = "margin-targeted" if lacks_dlr("apgd-t", num_classes) else "dlr-targeted"
-    return Apgd(norm=norm, eps=eps, objective=objective, steps=ITERATIONS, attempts=target_count(num_classes))
-
-
-def _apgd_dlr(norm: Norm, eps: float, num_classes: int) -> Search:
-    objective: Objective = "margin" if lacks_dlr("apgd-dlr", num_classes) else "dlr"
-    return Apgd(norm=norm, eps=eps, objective=objective, steps=ITERATIONS)
-
-
-BUILD: dict[str, Callable[[Norm, float, int], Search]] = {
-    "apgd-ce": lambda norm, eps, num_classes: Apgd(norm=norm, eps=eps, objective="ce", steps=ITERATIONS),
-    "apgd-dlr": _apgd_dlr,
-    "apgd-t": _apgd_t,
-    "fab-t": lambda norm, eps, num_classes: FabTargeted(norm=norm, eps=eps, attempts=target_count(num_classes)),
-    "square": lambda norm, eps, num_classes: Square(norm=norm, eps=eps, queries=SQUARE_QUERIES),
-}
+def build(stage: str, version: str, norm: Norm, eps: float, num_classes: int) -> Search:
+    """The search of one stage. The untargeted ones start as often as the version says."""
+    targets, restarts = target_count(num_classes), RESTARTS.get(version, 1)
+    apgd = partial(Apgd, norm=norm, eps=eps, steps=ITERATIONS)
+    match stage:
+        case "apgd-ce":
+            return apgd(objective="ce", attempts=restarts)
+        case "apgd-dlr":
+            return apgd(objective="margin" if lacks_dlr(stage, num_classes) else "dlr", attempts=restarts)
+        case "apgd-t":
+            objective: Objective = "margin-targeted" if lacks_dlr(stage, num_classes) else "dlr-targeted"
+            return apgd(objective=objective, attempts=targets)
+        case "fab":
+            return UntargetedFab(norm=norm, eps=eps, n_iter=ITERATIONS, attempts=restarts)
+        case "fab-t":
+            return TargetedFab(norm=norm, eps=eps, n_iter=ITERATIONS, attempts=targets)
+        case "square":
+            return Square(norm=norm, eps=eps, queries=SQUARE_QUERIES)
+    raise ValueError(f"no stage of AutoAttack is called {stage!r}.")
 
 
 def autoattack(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
     """Run ``params["version"]``'s stages. Shapes as in :class:`attacks.registry.Attack`."""
-    batch_size = int(spec.params["batch_size"])
+    batch_size = batch_size_of(spec)
     samples = Samples(inputs, labels, rng.keys(), _ranking(model, inputs, batch_size))
     adversarial, standing = inputs.clone(), torch.arange(len(inputs), device=inputs.device)
-    for stage in STAGES[str(spec.params["version"])]:
+    version = str(spec.params["version"])
+    for stage in STAGES[version]:
         if not len(standing):
             break
-        search = BUILD[stage](spec.norm, spec.eps, samples.ranking.shape[1])
+        search = build(stage, version, spec.norm, spec.eps, samples.ranking.shape[1])
         found = hunt(search, model, take(samples, standing), batch_size=batch_size)
         adversarial[standing[found.broken]] = found.adversarial[found.broken]
         standing = standing[~found.broken]

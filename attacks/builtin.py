@@ -61,6 +61,7 @@ for _name, _version, _summary in (
     ("apgd-t", "apgd-t", "the second stage alone: auto-PGD on the targeted difference-of-logits ratio"),
     ("fab-t", "fab-t", "the third stage alone: the nearest adversarial image, class by class"),
     ("square", "square", "the fourth stage alone: random search, no gradients"),
+    ("autoattack-plus", "plus", "autoattack with untargeted stages and more restarts"),
 ):
     ATTACKS.register(
         _name,
@@ -77,23 +78,19 @@ for _name, _version, _summary in (
         ),
         origin=ORIGIN,
     )
-for _name, _version, _summary in (
-    ("autoattack-plus", "plus", "autoattack with untargeted stages and more restarts"),
-    ("autoattack-rand", "rand", "APGD-CE and APGD-DLR averaged over 20 draws, for randomised models"),
-):
-    ATTACKS.register(
-        _name,
-        AttackEntry(
-            summary=f"{_summary} (through pyautoattack)",
-            source="Croce and Hein 2020, arXiv 2003.01690",
-            function=_LIBRARY.function,
-            backend=_LIBRARY.distribution,
-            params={"version": _version},
-            cost=ensemble.cost,
-            notes=ensemble.notes,
-            batches_itself=True,
-            draws_by_batch=True,
-            reference=_LIBRARY,
-        ),
-        origin=ORIGIN,
-    )
+ATTACKS.register(
+    "autoattack-rand",
+    AttackEntry(
+        summary="APGD-CE and APGD-DLR averaged over 20 draws, for randomised models; through pyautoattack",
+        source="Croce and Hein 2020, arXiv 2003.01690",
+        function=_LIBRARY.function,
+        backend=_LIBRARY.distribution,
+        params={"version": "rand"},
+        cost=ensemble.cost,
+        notes=ensemble.notes,
+        batches_itself=True,
+        draws_by_batch=True,
+        reference=_LIBRARY,
+    ),
+    origin=ORIGIN,
+)

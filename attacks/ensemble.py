@@ -22,6 +22,7 @@ STAGES = {
     "rand": ("apgd-ce", "apgd-dlr"),
     **{stage: (stage,) for stage in ("apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square")},
 }
+RESTARTS = {"plus": 5}  # of the untargeted stages
 PUBLISHED_TARGETS = 9
 ITERATIONS = 100
 SQUARE_QUERIES = 5000
@@ -57,7 +58,7 @@ def cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
     """
     version = str(params["version"])
     targets, draws = target_count(num_classes), 20 if version == "rand" else 1
-    restarts = 5 if version == "plus" else 1
+    restarts = RESTARTS.get(version, 1)
     apgd = (ITERATIONS + 1) * draws
     stages = {
         "apgd-ce": (apgd * restarts, apgd * restarts),

@@ -54,7 +54,6 @@ class _Walk:
     eta: float = 1.05
     beta: float = 0.9
     alpha_max: float = 0.1
-    differentiates: bool = True
 
     def loss(self, state: FabState, logits: Tensor) -> Tensor:
         """f, (B,): what the target has more than the label."""
@@ -113,7 +112,6 @@ class TargetedFab(_Walk):
         )
 
     def advance(self, state: FabState, answer: Answer) -> FabState:
-        assert answer.gradient is not None
         crossed = _crossed(state, answer.logits)
         steps = ~crossed & self.needs_gradient(state)
         points = _where(steps, self._next(state, answer.loss, answer.gradient), state.points)
@@ -166,7 +164,6 @@ class UntargetedFab(_Walk):
         )
 
     def advance(self, state: UntargetedFabState, answer: Answer) -> UntargetedFabState:
-        assert answer.gradient is not None
         crossed = _crossed(state, answer.logits)
         linearised = ~crossed & self.needs_gradient(state)
         state = self._with_nearest(state, answer.loss, answer.gradient, linearised)

@@ -19,6 +19,7 @@ from attacks.active import Answer, Samples, State, hunt
 from attacks.counter import derive
 from attacks.norms import ball_draw, project, steepest
 from attacks.objectives import cross_entropy_gap
+from attacks.registry import batch_size_of
 from attacks.rng import SampleRng
 from bench.core.specs import AttackSpec, Norm
 
@@ -44,7 +45,6 @@ class Pgd:
     eps: float
     steps: int
     attempts: int = 1
-    differentiates: bool = True
 
     def start(self, samples: Samples, attempt: Tensor) -> PgdState:
         inputs = samples.inputs
@@ -55,11 +55,13 @@ class Pgd:
     def loss(self, state: PgdState, logits: Tensor) -> Tensor:
         return cross_entropy_gap(logits, state.samples.labels)
 
+    def needs_gradient(self, state: PgdState) -> Tensor:
+        return torch.ones_like(state.over)
+
     def breaks(self, state: PgdState, logits: Tensor) -> Tensor:
         return logits.argmax(1) != state.samples.labels
 
     def advance(self, state: PgdState, answer: Answer) -> PgdState:
-        assert answer.gradient is not None
         step = step_size(self.eps, self.steps) * steepest(answer.gradient, self.norm)
         points = project(state.points + step, state.samples.inputs, self.norm, self.eps)
         return replace(state, points=points, asked=state.asked + 1, over=state.asked >= self.steps)
@@ -78,4 +80,4 @@ def pgd(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, r
     steps, restarts = int(spec.params["steps"]), int(spec.params["restarts"])
     search = Pgd(norm=spec.norm, eps=spec.eps, steps=steps, attempts=restarts)
     samples = Samples(inputs, labels, rng.keys(), labels[:, None])
-    return hunt(search, model, samples, batch_size=int(spec.params["batch_size"])).adversarial
+    return hunt(search, model, samples, batch_size=batch_size_of(spec)).adversarial

@@ -71,6 +71,14 @@ class AttackEntry:
     reference: Library | None = None
 
 
+DEFAULT_BATCH = 128
+
+
+def batch_size_of(spec: AttackSpec) -> int:
+    """How many images an attack that batches itself may put through the model at once."""
+    return int(spec.params.get("batch_size", DEFAULT_BATCH))
+
+
 ATTACKS: Registry[AttackEntry] = Registry("attack")
 
 #: From here on an attack gets the data set's ``costly_limit`` of images unless the user says otherwise.

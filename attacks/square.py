@@ -76,10 +76,6 @@ class Square:
     def attempts(self) -> int:
         return 1
 
-    @property
-    def differentiates(self) -> bool:
-        return False
-
     def start(self, samples: Samples, attempt: Tensor) -> SquareState:
         """Raises ValueError for inputs of another shape or type, and in L2 for fewer than five rows."""
         inputs = samples.inputs
@@ -104,6 +100,9 @@ class Square:
         label = state.samples.labels[:, None]
         others = logits.scatter(1, label, -math.inf).amax(1)
         return others - logits.gather(1, label).squeeze(1)
+
+    def needs_gradient(self, state: SquareState) -> Tensor:
+        return torch.zeros_like(state.over)
 
     def breaks(self, state: SquareState, logits: Tensor) -> Tensor:
         """Another class; all points are allowed."""

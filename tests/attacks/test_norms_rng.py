@@ -7,13 +7,13 @@ import math
 import pytest
 import torch
 
-from attacks.norms import length, uniform_in_ball
+from attacks.norms import ball_draw, edge_draw, length, project, steepest
 from attacks.rng import SampleRng
+from bench.core.specs import Norm
 
 
 def test_uniform_linf_draws_fill_the_cube() -> None:
-    rng = SampleRng(0, "pgd", [str(i) for i in range(400)])
-    draws = uniform_in_ball(rng, (3, 4, 4), "linf", 0.1, step=0)
+    draws = ball_draw(torch.arange(400), (3, 4, 4), "linf", 0.1)
     assert draws.abs().max() <= 0.1
     assert draws.mean().abs() < 0.1 / math.sqrt(3) / math.sqrt(draws.numel()) * 4
     assert draws.var().item() == pytest.approx(0.1**2 / 3, rel=0.05)
@@ -21,8 +21,7 @@ def test_uniform_linf_draws_fill_the_cube() -> None:
 
 def test_uniform_l2_draws_fill_the_ball() -> None:
     """The share inside radius r is (r/ε)^D."""
-    rng = SampleRng(0, "pgd", [str(i) for i in range(2000)])
-    lengths = length(uniform_in_ball(rng, (1, 1, 3), "l2", 2.0, step=0), "l2")
+    lengths = length(ball_draw(torch.arange(2000), (1, 1, 3), "l2", 2.0), "l2")
     assert lengths.max() <= 2.0
     assert (lengths < 1.0).double().mean().item() == pytest.approx(1 / 8, abs=0.03)
 
@@ -67,3 +66,32 @@ def test_the_global_generator_is_left_alone() -> None:
 def test_a_library_seed_knows_the_attack_and_no_sample() -> None:
     assert SampleRng(0, "autoattack", ["a"]).library_seed() == SampleRng(0, "autoattack", ["b", "c"]).library_seed()
     assert SampleRng(0, "autoattack", []).library_seed() != SampleRng(1, "autoattack", []).library_seed()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_edge_draws_have_the_length_of_the_radius(norm: Norm) -> None:
+    draws = edge_draw(torch.arange(50), (3, 4, 4), norm, 0.3)
+    assert length(draws, norm) == pytest.approx(torch.full((50,), 0.3), abs=1e-6)
+    assert draws.mean().abs() < 0.02
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_projection_is_in_ball_and_box_and_leaves_what_is_inside(norm: Norm) -> None:
+    centre = torch.rand(50, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    far = centre + ball_draw(torch.arange(50), (3, 4, 4), norm, 9.0).double()
+    found = project(far, centre, norm, 0.3)
+    assert float(length(found - centre, norm).max()) <= 0.3 + 1e-12
+    assert float(found.min()) >= 0
+    assert float(found.max()) <= 1
+    assert torch.allclose(project(found, centre, norm, 0.3), found, rtol=0, atol=1e-15)
+
+
+def test_no_other_direction_of_length_one_rises_more() -> None:
+    """⟨g, d⟩ is the dual norm: ‖g‖₁ for linf, ‖g‖₂ for l2."""
+    gradient = torch.randn(20, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for norm, order in (("linf", 1), ("l2", 2)):
+        direction = steepest(gradient, norm)
+        assert float(length(direction, norm).max()) <= 1 + 1e-12
+        rise = (gradient * direction).flatten(1).sum(1)
+        assert torch.allclose(rise, torch.linalg.vector_norm(gradient.flatten(1), ord=order, dim=1))
+    assert not steepest(torch.zeros(1, 3, 2, 2), "l2").any()

@@ -9,11 +9,18 @@ from torch import Tensor, nn
 from attacks import ATTACKS
 from attacks.registry import backend_version, load_function, resolve
 from attacks.rng import SampleRng
+from bench.core.specs import Backend
 from bench.passes import CountingModel
 from bench.verify import verified
 
 NAMES = [name for name in ATTACKS if ATTACKS.origin(name) == "attacks.builtin"]
-CASES = [(name, norm) for name in NAMES for norm in ATTACKS.get(name).norms]
+CASES = [
+    (name, norm, backend)
+    for name in NAMES
+    for norm in ATTACKS.get(name).norms
+    for backend in ("native", "reference")
+    if backend == "native" or ATTACKS.get(name).reference
+]
 EPS = {"linf": 0.1, "l2": 0.5}
 
 
@@ -30,11 +37,11 @@ def batch(model: nn.Module) -> tuple[Tensor, Tensor]:
     return inputs, model(inputs).argmax(1)
 
 
-@pytest.mark.parametrize(("name", "norm"), CASES)
-def test_contract(name: str, norm: str, model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+@pytest.mark.parametrize(("name", "norm", "backend"), CASES)
+def test_contract(name: str, norm: str, backend: Backend, model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
     """Same shape, inside ball and box, repeatable, inputs and model and generator untouched, cost as stated."""
     inputs, labels = batch
-    attack = resolve(name)
+    attack = resolve(name, backend)
     spec = attack.spec(norm, EPS[norm], batch_size=8)  # type: ignore[arg-type]
     function, rng = load_function(attack.entry), SampleRng(0, attack.name, ["a", "b", "c"])
     counting = CountingModel(model).eval()
