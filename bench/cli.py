@@ -108,6 +108,7 @@ def cli() -> None:
     show_default=True,
     help="bf16: the backbone's passes in bfloat16 while it trains, several times faster where there is hardware for it",
 )
+@click.option("--train-eps", help="Linf budget that pgd_at trains at, as in --eps  [default: the data set's largest]")
 @click.option("--train-batch-size", type=click.IntRange(min=2), help="training batch  [default: the data set's]")
 @click.option(
     "--limit", type=Count("all"), help="images of each split, training too; stratified  [default: the data set's]"

@@ -45,7 +45,7 @@ def estimate(
         rates = known[key] if key in known else known.setdefault(key, measure(run.train, workshop))
         training = 0.0
         if workshop.force or workshop.store.finished_run(run.train.run_id) is None:
-            training = _training_passes(run.train, workshop) * rates.training
+            training = _training_passes(run.train, workshop) * training_seconds(run.train, rates)
         costs = [(_cost(cell, run.train.data.num_classes), cell.limit or len(workshop.dataset.test)) for cell in todo]
         if run.train.run_id in undiagnosed:
             costs += diagnosis_costs(run.train, len(workshop.dataset.train), len(workshop.dataset.test))
@@ -93,6 +93,12 @@ def _seconds(model: nn.Module, inputs: Tensor, gradient: bool) -> float:
 
 def _training_passes(spec: TrainSpec, workshop: Workshop) -> int:
     return spec.recipe.epochs * (spec.data.train_limit or len(workshop.dataset.train))
+
+
+def training_seconds(spec: TrainSpec, rates: Rates) -> float:
+    """Of one image in one epoch: the step, and before it those of an adversary, which differentiate the image only."""
+    adversary = spec.variant_spec.adversary
+    return rates.training + (adversary.steps if adversary else 0) * (rates.forward + rates.backward)
 
 
 def _cost(cell: EvalSpec, num_classes: int) -> Cost:

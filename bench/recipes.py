@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from bench.core.errors import BenchError
 from bench.core.registry import Registry
-from bench.core.specs import Recipe, VariantSpec
+from bench.core.specs import AdversarySpec, Recipe, VariantSpec
 from models.variants import RECIPE, WIDTH
 
 DEFAULT = "auto"
@@ -145,3 +145,33 @@ def _resolve(spec: VariantSpec, recipe: RecipeEntry, latent_dim: int | None) -> 
         width = max(1, spec.latent_dim * latent_dim // WIDTH)
         balance = None if balance is None else latent_dim
     return dataclasses.replace(spec, schedule=schedule, latent_dim=width, balance_dim=balance)
+
+
+def resolve_budgets(
+    variants: Mapping[str, VariantSpec], *, asked: float | None, default: float | None
+) -> dict[str, VariantSpec]:
+    """The variants with a budget for their adversaries: the one ``asked`` for, else their own, else ``default``.
+
+    Raises BenchError when there is none, and when one is asked for that no variant would use.
+    """
+    if asked is not None and not any(spec.adversary for spec in variants.values()):
+        raise BenchError(
+            f"--train-eps is for variants that train against an adversary, such as pgd_at; here are only: "
+            f"{', '.join(variants)}."
+        )
+    return {
+        name: spec
+        if spec.adversary is None
+        else dataclasses.replace(spec, adversary=_with_budget(name, spec.adversary, asked, default))
+        for name, spec in variants.items()
+    }
+
+
+def _with_budget(name: str, adversary: AdversarySpec, asked: float | None, default: float | None) -> AdversarySpec:
+    eps = next((eps for eps in (asked, adversary.eps, default) if eps is not None), None)
+    if eps is None:
+        raise BenchError(
+            f"variant {name!r} trains against an adversary, and the data set declares no {adversary.norm} budget; "
+            "give one by --train-eps, for example --train-eps 8/255."
+        )
+    return dataclasses.replace(adversary, eps=eps)

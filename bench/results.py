@@ -59,13 +59,14 @@ def result_row(run: RunRecord, cell: EvalRecord) -> dict[str, Any]:
 def _training(spec: TrainSpec | None) -> dict[str, Any]:
     """What of the recipe and the variant stands in a row; nothing is known of a model that was not trained here."""
     if spec is None:
-        return dict.fromkeys(("lr", "train_batch_size", "weight_decay", "train_precision", "schedule"))
-    decay = spec.variant_spec.weight_decay
+        return dict.fromkeys(("lr", "train_batch_size", "weight_decay", "train_precision", "train_eps", "schedule"))
+    decay, adversary = spec.variant_spec.weight_decay, spec.variant_spec.adversary
     return {
         "lr": spec.recipe.lr,
         "train_batch_size": spec.recipe.batch_size,
         "weight_decay": spec.recipe.weight_decay if decay is None else decay,
         "train_precision": spec.recipe.precision,
+        "train_eps": adversary.eps if adversary else None,
         "schedule": spec.variant_spec.schedule,
     }
 

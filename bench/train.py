@@ -101,11 +101,14 @@ def _train_epoch(
     """One pass over ``images`` in an order drawn for this epoch."""
     model.train()
     generator = torch.Generator().manual_seed(derive_seed(spec.seed, "epoch", epoch))
+    # The adversary draws apart, so that order and augmentation are those of the same training without it.
+    starts = torch.Generator().manual_seed(derive_seed(spec.seed, "adversary", epoch))
     torch.manual_seed(derive_seed(spec.seed, "layers", epoch))  # dropout and the like draw from the global generator
     losses, correct, margins, gamma, seen = 0.0, 0, 0.0, state.gamma.gamma, 0
     batches = _batches(len(images), spec.recipe.batch_size, generator)
     for number, indices in enumerate(batches, start=1):
         inputs, labels = _prepare(model, images, indices, spec, generator, device)
+        inputs = _attacked(model, inputs, labels, spec, objective, epoch, starts)
         batch = _forward(model, inputs, labels, low_precision=spec.recipe.precision == "bf16")
         gamma = state.gamma.gamma
         loss = objective.loss(batch, gamma=gamma, epoch=epoch)
@@ -121,6 +124,24 @@ def _train_epoch(
         margins += done.margin
         seen += len(indices)
     return EpochRecord(loss=losses / seen, accuracy=correct / seen, gamma=gamma, margin=margins / len(batches))
+
+
+def _attacked(
+    model: Classifier,
+    inputs: Tensor,
+    labels: Tensor,
+    spec: TrainSpec,
+    objective: Objective,
+    epoch: int,
+    starts: torch.Generator,
+) -> Tensor:
+    """What the variant's adversary makes of the images; it searches in the precision of the training."""
+
+    def loss(images: Tensor) -> Tensor:
+        batch = _forward(model, images, labels, low_precision=spec.recipe.precision == "bf16")
+        return objective.criterion(batch.outputs, labels, epoch=epoch)
+
+    return objective.adversary.perturb(model, loss, inputs, generator=starts)
 
 
 def _done(batch: Batch, *, next_epoch: int) -> Done:

@@ -7,6 +7,7 @@ from torch import Tensor
 from bench.core.errors import BenchError
 from bench.core.specs import VariantSpec
 from models import feedback  # noqa: F401 - registers its schedule
+from models.adversary import Adversary
 from models.criteria import CRITERIA
 from models.penalties import PENALTIES
 from models.schedules import SCHEDULES, Done, GammaState, ScheduleEntry, TrainingFacts
@@ -16,7 +17,10 @@ NO_PENALTY = GammaState(0.0)
 
 
 class Objective:
-    """A variant's loss for one training. Raises BenchError when a penalty has no schedule, or a schedule no penalty."""
+    """A variant's loss for one training, and the adversary that raises it.
+
+    Raises BenchError when a penalty has no schedule, a schedule no penalty, or an adversary no budget.
+    """
 
     def __init__(self, variant: VariantSpec, facts: TrainingFacts, *, latent_dim: int) -> None:
         if (variant.penalty is None) != (variant.schedule is None):
@@ -25,6 +29,7 @@ class Objective:
                 f"{variant.schedule!r}."
             )
         self.facts = facts
+        self.adversary = Adversary(variant.adversary)
         self._criterion = CRITERIA.get(variant.criterion).function
         self._penalty = PENALTIES.get(variant.penalty) if variant.penalty else None
         self._schedule: ScheduleEntry | None = SCHEDULES.get(variant.schedule) if variant.schedule else None
@@ -40,9 +45,13 @@ class Objective:
         """The state for the next step."""
         return self._schedule.advance(state, done, self.facts) if self._schedule else NO_PENALTY
 
+    def criterion(self, outputs: Tensor, labels: Tensor, *, epoch: int) -> Tensor:
+        """The first part of the loss, which the adversary raises: penalties do not see the label, terms have state."""
+        return self._criterion(outputs, labels, epoch, self.facts)
+
     def loss(self, batch: Batch, *, gamma: float, epoch: int) -> Tensor:
         """The scalar loss of one step."""
-        loss = self._criterion(batch.outputs, batch.labels, epoch, self.facts)
+        loss = self.criterion(batch.outputs, batch.labels, epoch=epoch)
         if self._penalty is not None:
             loss = loss + gamma * self._penalty.function(batch.latents)
         if self.term is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.core.registry import Registry
-from bench.core.specs import VariantSpec
+from bench.core.specs import AdversarySpec, VariantSpec
 from bench.core.vocabulary import BASELINE
 
 RECIPE = "recipe"  # in place of a schedule's name: the one of the recipe
@@ -125,4 +125,10 @@ _register(
     "a linear penultimate layer of which training drops half",
     _EARLIER,
     VariantSpec(head="dropout", latent_dim=WIDTH),
+)
+_register(
+    "pgd_at",
+    "adversarial training, the positive control: baseline on the images that 10 steps of PGD find",
+    "Madry et al. 2018, arXiv 1706.06083",
+    VariantSpec(adversary=AdversarySpec()),
 )

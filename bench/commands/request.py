@@ -16,12 +16,12 @@ from bench.core.registry import is_pattern
 from bench.core.specs import Backend, DataSpec, ModelSpec, Norm, Recipe, VariantSpec
 from bench.core.vocabulary import NATIVE
 from bench.data import load_dataset
-from bench.data.registry import DATASETS, DataRequest
+from bench.data.registry import DATASETS, DataRequest, DatasetEntry
 from bench.data.split import Dataset
 from bench.files import file_sha
 from bench.plan import DEFAULT_BATCH, Request
 from bench.plugin import plugin_sha
-from bench.recipes import DEFAULT, find_recipe, resolve_variants
+from bench.recipes import DEFAULT, find_recipe, resolve_budgets, resolve_variants
 from models.registry import MODELS, check_model_name, expand_models
 from models.variants import ORIGIN as BUILTIN_VARIANTS
 from models.variants import VARIANTS
@@ -48,6 +48,7 @@ class RunOptions:
     epochs: int | None = None
     lr: float | None = None
     train_batch_size: int | None = None
+    train_eps: str | None = None
     train_precision: Literal["fp32", "bf16"] = "fp32"
     limit: Limit = None
     train_limit: Limit = None
@@ -71,6 +72,7 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
     eps = [parse_eps(text, options.norm) for text in options.eps or entry.eps[options.norm]]
     models = _models(options, known_models)
     variants = resolve_variants(_variants(options.variants), recipe, options.latent_dim)
+    variants = train_budgets(variants, options.train_eps, entry)
     seeds = [_seed(text) for text in options.seeds]
     attack_limits = dict(_attack_limit(text) for text in options.attack_limit)
     dataset = load_dataset(options.dataset, DataRequest(options.data_dir, options.image_size))
@@ -120,6 +122,19 @@ def _variants(patterns: Sequence[str]) -> Mapping[str, VariantSpec]:
 def _with_code(name: str, spec: VariantSpec) -> VariantSpec:
     """A plug-in's variant may use a plug-in's penalty or head: their code is part of what makes the weights."""
     return spec if VARIANTS.origin(name) == BUILTIN_VARIANTS else dataclasses.replace(spec, code_sha=plugin_sha())
+
+
+def train_budgets(
+    variants: Mapping[str, VariantSpec], train_eps: str | None, entry: DatasetEntry
+) -> dict[str, VariantSpec]:
+    """Where nothing else is said, trained at the largest Linf budget that the data set declares.
+
+    It is the published one for MNIST (0.3) and CIFAR-10 (8/255), and covers every budget that is evaluated by default.
+    What is evaluated in this run (--eps, --norm) has no say: it must not change the weights.
+    """
+    asked = None if train_eps is None else parse_eps(train_eps, "linf")
+    declared = [parse_eps(text, "linf") for text in entry.eps.get("linf", ())]
+    return resolve_budgets(variants, asked=asked, default=max(declared, default=None))
 
 
 def _seed(text: str) -> int:

@@ -57,6 +57,16 @@ class Recipe(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdversarySpec(Strict):
+    """The search for a perturbation δ of every training image, ‖δ‖ ≤ eps: :mod:`models.adversary`."""
+
+    norm: Literal["linf"] = "linf"
+    eps: float | None = None  # in units of [0, 1] pixels; None: the largest linf budget that the data set declares
+    steps: int = 10
+    step_size: float = 0.25  # in units of eps
+
+
+@dataclass(frozen=True, kw_only=True)
 class VariantSpec(Strict):
     """A training-time idea as data.
 
@@ -73,6 +83,7 @@ class VariantSpec(Strict):
     term: str | None = None
     term_weight: float = 1.0
     weight_decay: float | None = None  # in place of the recipe's
+    adversary: AdversarySpec | None = None  # what perturbs the images that are trained on
     code_sha: str = ""  # content hash of the plug-ins, for a variant that a plug-in registered
 
 
@@ -178,7 +189,7 @@ class Environment(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord(Strict):
-    """One epoch of a training, as the steps saw it: running means on augmented images."""
+    """One epoch of a training, as the steps saw it: running means on images as augmented and perturbed."""
 
     loss: float
     accuracy: float

@@ -79,6 +79,7 @@ RESULT_COLUMNS = {
     "train_batch_size": "images a training batch",
     "weight_decay": "weight decay of the training",
     "train_precision": "floating-point type of the backbone's passes in training: `fp32` or `bf16`",
+    "train_eps": "Linf budget of the adversary in training, in units of [0, 1] pixels; empty without one",
     "img_size": "side in pixels on which the backbone works",
     "native_size": "side in pixels of the images that are attacked",
     "stem": "`native` as the architecture defines it, `small` for the 3×3 stride-1 stem without pooling",

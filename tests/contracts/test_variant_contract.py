@@ -11,7 +11,7 @@ import torch
 from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec
 from bench.data.tensors import Images
 from bench.progress import Progress
-from bench.recipes import RECIPES, resolve_variants
+from bench.recipes import RECIPES, resolve_budgets, resolve_variants
 from bench.train import train, training_facts
 from models.build import build_classifier
 from models.objective import Objective
@@ -24,7 +24,8 @@ NAMES = [name for name in VARIANTS if VARIANTS.origin(name) == "models.variants"
 @pytest.mark.parametrize("name", NAMES)
 def test_contract(name: str, recipe: str) -> None:
     """Logits (N, K) from latents (N, d), a finite loss, and every parameter moved."""
-    variant = resolve_variants({name: VARIANTS.get(name).spec}, RECIPES.get(recipe), None)[name]
+    resolved = resolve_variants({name: VARIANTS.get(name).spec}, RECIPES.get(recipe), None)
+    variant = resolve_budgets(resolved, asked=None, default=0.1)[name]
     spec = TrainSpec(
         data=DataSpec(name="d", train_sha="", num_classes=3, image_size=8),
         model=ModelSpec(name="resnet10t"),

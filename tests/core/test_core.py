@@ -12,7 +12,7 @@ from bench.core.epsilon import format_eps, parse_eps
 from bench.core.errors import BenchError
 from bench.core.registry import Registry
 from bench.core.seeds import derive_seed
-from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec, VariantSpec, fingerprint
+from bench.core.specs import AdversarySpec, DataSpec, ModelSpec, Recipe, TrainSpec, VariantSpec, fingerprint
 
 
 def test_a_duplicate_names_both_origins() -> None:
@@ -101,6 +101,7 @@ def spec(**changes: object) -> TrainSpec:
         {"recipe": Recipe(epochs=2)},
         {"model": ModelSpec(name="m", pretrained=True)},
         {"variant_spec": VariantSpec(head="linear", latent_dim=8)},
+        {"variant_spec": VariantSpec(adversary=AdversarySpec(eps=0.1))},
         {"data": DataSpec(name="d", train_sha="other", num_classes=2, image_size=8)},
     ],
 )

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from bench.commands.request import RunOptions, make_request
+from bench.commands.request import RunOptions, make_request, train_budgets
 from bench.core.errors import BenchError
-from bench.core.specs import VariantSpec
+from bench.core.specs import AdversarySpec, VariantSpec
+from bench.data.registry import DATASETS
 from bench.plan import make_plan
 from bench.progress import Progress
-from bench.recipes import RECIPES, find_recipe, resolve_variants
+from bench.recipes import RECIPES, find_recipe, resolve_budgets, resolve_variants
 from bench.runs import build_run
 from bench.store import Store
 from bench.workshop import Workshop
@@ -95,3 +96,44 @@ def test_the_activation_and_the_recipe_reach_the_network(tmp_path: Path) -> None
     assert nn.SiLU in kinds
     assert nn.ReLU not in kinds
     assert plan.train.variant_spec.schedule == "paper_cifar"
+
+
+def budget(spec: VariantSpec) -> float | None:
+    assert spec.adversary is not None
+    return spec.adversary.eps
+
+
+@pytest.mark.parametrize(
+    ("dataset", "eps"), [("digits", 0.15), ("mnist", 0.3), ("fashion_mnist", 8 / 255), ("cifar10", 8 / 255)]
+)
+def test_an_adversary_gets_the_largest_budget_of_the_data_set(dataset: str, eps: float) -> None:
+    """For MNIST and CIFAR-10 it is the published one."""
+    specs = {name: VARIANTS.get(name).spec for name in ("baseline", "pgd_at")}
+    resolved = train_budgets(specs, None, DATASETS.get(dataset))
+    assert budget(resolved["pgd_at"]) == eps
+    assert resolved["baseline"] == VariantSpec()
+
+
+def test_a_budget_is_the_one_asked_for_else_the_variants_own_else_the_data_sets() -> None:
+    specs = {"open": VariantSpec(adversary=AdversarySpec()), "own": VariantSpec(adversary=AdversarySpec(eps=0.2))}
+    assert [budget(s) for s in resolve_budgets(specs, asked=None, default=0.3).values()] == [0.3, 0.2]
+    assert [budget(s) for s in resolve_budgets(specs, asked=0.1, default=0.3).values()] == [0.1, 0.1]
+    with pytest.raises(BenchError, match=r"'open'.*declares no linf budget.*--train-eps"):
+        resolve_budgets(specs, asked=None, default=None)
+
+
+def test_the_training_budget_makes_the_run_and_what_is_evaluated_does_not() -> None:
+    def run_ids(**options: object) -> set[str]:
+        asked = RunOptions(models=["resnet10t"], variants=["pgd_at"], **options)  # type: ignore[arg-type]
+        return {plan.train.run_id for plan in make_plan(make_request(asked)[0])}
+
+    declared = run_ids()
+    assert run_ids(eps=["0.3"]) == run_ids(norm="l2") == run_ids(train_eps="0.15") == declared
+    assert run_ids(train_eps="8/255").isdisjoint(declared)
+
+
+def test_a_training_budget_that_nothing_uses_or_that_is_none_is_refused() -> None:
+    with pytest.raises(BenchError, match=r"--train-eps is for variants .*pgd_at.*: baseline, lpc\."):
+        make_request(RunOptions(models=["resnet10t"], train_eps="0.1"))
+    with pytest.raises(BenchError, match="did you mean 8/255"):
+        make_request(RunOptions(models=["resnet10t"], variants=["pgd_at"], train_eps="8"))

@@ -237,6 +237,13 @@ def test_a_dry_run_writes_no_result_and_tells_what_is_cached(run: Bench, tmp_pat
     assert (states.count("cached"), states.count("to do")) == (4, 2)
 
 
+def test_rows_give_the_budget_of_the_training(run: Bench, tmp_path: Path) -> None:
+    arguments = ("--variants", "baseline,pgd_at", "--attacks", "none", "--no-diagnose")
+    assert run(*arguments).code == run(*arguments, "--train-eps", "8/255").code == 0
+    found = {(r["variant"], r["train_eps"]) for r in rows(tmp_path / "out")}
+    assert found == {("baseline", ""), ("pgd_at", "0.15"), ("pgd_at", str(8 / 255))}
+
+
 def test_json_is_all_there_is_on_stdout(run: Bench) -> None:
     content = run("--attacks", "fgsm", "--json").json
     assert content["evaluated"] == 4

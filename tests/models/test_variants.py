@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.core.specs import VariantSpec
+from bench.core.specs import AdversarySpec, VariantSpec
 from models.heads import HEADS
 from models.variants import VARIANTS
 
@@ -33,6 +33,7 @@ PUBLISHED = {
     "feature_norm": VariantSpec(penalty="mean_square", schedule="constant", gamma=1.0),
     "l1_pen": VariantSpec(head="silu", latent_dim=64, penalty="mean_l1", schedule="constant", gamma=1e-4),
     "dropout_pen": VariantSpec(head="dropout", latent_dim=64),
+    "pgd_at": VariantSpec(adversary=AdversarySpec(norm="linf", eps=None, steps=10, step_size=2 / 8)),
 }  # fmt: skip
 
 
