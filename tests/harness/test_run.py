@@ -67,7 +67,8 @@ def test_counts_and_rates_agree_with_the_images(run: Bench, tmp_path: Path) -> N
         wrong_from_the_start = sum(s["clean_pred"] != s["label"] for s in samples)
         if row["attack"] == "pgd-5":
             assert int(row["n_attacked"]) == 60 - wrong_from_the_start
-            assert int(row["n_backwards"]) == 5 * int(row["n_attacked"])
+            # A survivor costs all of its five steps, a broken image between none and five.
+            assert 5 * correct <= int(row["n_backwards"]) <= 5 * int(row["n_attacked"])
             broken = [float(s["distance"]) for s in samples if s["distance"] not in ("", "0.0")]
             assert float(row["max_distance"]) == max(broken) <= 0.1
         survived = [s for s in samples if s["adv_pred"] == s["label"]]
