@@ -118,7 +118,7 @@ class TrainSpec(Strict):
     variant_spec: VariantSpec
     recipe: Recipe
     seed: int
-    version: int = 2  # of the training procedure; it changes when the same spec may make other weights
+    version: int = 3  # of the training procedure; it changes when the same spec may make other weights
 
     @property
     def name(self) -> str:
