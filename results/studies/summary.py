@@ -10,7 +10,20 @@ from pathlib import Path
 
 import pandas as pd
 
-KEYS = ["dataset", "model", "variant", "schedule", "latent_dim", "epochs", "n_train", "train_precision", "config_sha"]
+KEYS = [
+    "dataset",
+    "model",
+    "variant",
+    "schedule",
+    "latent_dim",
+    "epochs",
+    "lr",
+    "train_batch_size",
+    "n_train",
+    "train_precision",
+    "config_sha",
+]
+NAMES = KEYS[:7]  # what a row of the printed table may be told apart by
 PREFIXES = ("collapse_", "lipschitz_", "deepfool_")
 
 
@@ -18,7 +31,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     """One row a configuration: seeds, accuracies in percent, diagnoses and γ, each as mean and sample std."""
     ok = results[results["status"] == "ok"].copy()
     clean = ok["attack"] == "clean"
-    ok["metric"] = ok["attack"].where(clean, ok["attack"] + "@" + ok["norm"] + "-" + ok["eps"].map("{:.4g}".format))
+    ok["metric"] = ok["attack"].where(clean, ok["attack"] + "@" + ok["norm"] + "-" + ok["eps"].astype(float).map("{:.4g}".format))
     ok["metric"] = ok["metric"].where(clean, ok["metric"] + " n=" + ok["n"].astype(str))
     ok["metric"] = ok["metric"].where(ok["protocol"] == "standard", ok["metric"] + " " + ok["protocol"])
     accuracy = ok.pivot(index="run_id", columns="metric", values="acc") * 100  # two cells in one place are an error
@@ -33,8 +46,9 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_markdown(table: pd.DataFrame, columns: list[str]) -> str:
-    """``columns`` with their standard deviation, where there is one."""
-    shown = table[["variant"]].copy()
+    """``columns`` with their standard deviation, where there is one, behind those of ``NAMES`` that differ."""
+    names = [name for name in NAMES if name == "variant" or table[name].nunique(dropna=False) > 1]
+    shown = table[names].fillna("")
     for column in columns:
         spread = table[f"{column}_std"]
         texts = [

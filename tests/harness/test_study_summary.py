@@ -24,7 +24,7 @@ def summary() -> ModuleType:
 
 def row(run: str, variant: str, attack: str, acc: float | None, **more: object) -> dict[str, object]:
     plain = {"dataset": "d", "model": "m", "schedule": None, "latent_dim": 64, "epochs": 1, "n_train": 9}
-    plain |= {"config_sha": "c", "protocol": "standard"}
+    plain |= {"config_sha": "c", "protocol": "standard", "lr": 1e-3, "train_batch_size": 8}
     cell = {
         "run_id": run,
         "variant": variant,
@@ -55,4 +55,13 @@ def test_means_and_spreads_are_over_seeds_and_failures_do_not_count(summary: Mod
     assert table.loc["lpc", "pgd@linf-0.1 n=10"] == pytest.approx(40)
     assert table.loc["lpc", "collapse_nc1"] == pytest.approx(0.2)
     assert table.loc["baseline", "seeds"] == 1
-    assert "80 ± 14" in summary.as_markdown(table.reset_index(), ["clean"])
+    printed = summary.as_markdown(table.reset_index(), ["clean"])
+    assert "80 ± 14" in printed
+    assert "latent_dim" not in printed  # all have the same
+
+
+def test_the_printed_table_names_what_its_rows_differ_in(summary: ModuleType) -> None:
+    runs = [row("a", "lpc", "clean", 0.9), row("b", "lpc", "clean", 0.7, latent_dim=8, config_sha="e")]
+    printed = summary.as_markdown(summary.summarise(pd.DataFrame(runs)), ["clean"])
+    assert "latent_dim" in printed
+    assert "±" not in printed
