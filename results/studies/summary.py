@@ -31,7 +31,8 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     """One row a configuration: seeds, accuracies in percent, diagnoses and γ, each as mean and sample std."""
     ok = results[results["status"] == "ok"].copy()
     clean = ok["attack"] == "clean"
-    ok["metric"] = ok["attack"].where(clean, ok["attack"] + "@" + ok["norm"] + "-" + ok["eps"].astype(float).map("{:.4g}".format))
+    budget = ok["norm"] + "-" + ok["eps"].astype(float).map("{:.4g}".format)
+    ok["metric"] = ok["attack"].where(clean, ok["attack"] + "@" + budget)
     ok["metric"] = ok["metric"].where(clean, ok["metric"] + " n=" + ok["n"].astype(str))
     ok["metric"] = ok["metric"].where(ok["protocol"] == "standard", ok["metric"] + " " + ok["protocol"])
     accuracy = ok.pivot(index="run_id", columns="metric", values="acc") * 100  # two cells in one place are an error
