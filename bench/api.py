@@ -20,12 +20,12 @@ from attacks import resolve, resolve_all
 from bench.cells import Subject, work_off
 from bench.core.epsilon import format_eps, parse_eps
 from bench.core.errors import BenchError
-from bench.core.specs import ID_LENGTH, Backend, DataSpec, Norm, Recipe, RunRecord, fingerprint
+from bench.core.specs import ID_LENGTH, Backend, DataSpec, Encoding, Norm, Recipe, RunRecord, fingerprint
 from bench.core.vocabulary import NATIVE
 from bench.data import DATASETS, DataRequest, Dataset, load_dataset
 from bench.environment import choose_device, describe
 from bench.leaderboard import rebuild
-from bench.pending import Tally
+from bench.pending import Tally, is_finished
 from bench.plan import DEFAULT_BATCH, Request, check_request, plan_cells
 from bench.plugin import plugin_sha
 from bench.progress import Progress
@@ -54,6 +54,7 @@ def evaluate(
     batch_size: int | None = None,
     device: str = "auto",
     results: Path | None = None,
+    save_adversarials: Encoding = "none",
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Attack ``model`` and return its rows of results.csv as a pandas DataFrame.
@@ -62,7 +63,8 @@ def evaluate(
     in evaluation mode for the time, and gets its mode and its gradients back. ``dataset`` is a name or a
     :class:`~bench.data.Dataset`; ``eps`` defaults to the data set's own; ``attack_backend`` "reference" is foolbox and
     pyautoattack. With ``results`` the cells are kept there, and ``bench leaderboard`` shows them; finished ones are not
-    computed again. Raises BenchError for bad input.
+    computed again. ``save_adversarials`` ("float32" or "uint8") keeps the broken images beside them. Raises BenchError
+    for bad input.
     """
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset, DataRequest(data_dir, image_size))
     known = DATASETS.get(data.name) if data.name in DATASETS else None
@@ -101,6 +103,7 @@ def evaluate(
             device=choose_device(device),
             progress=progress or Progress(),
             auto_batch=batch_size is None,
+            save_adversarials=save_adversarials,
         )
         return _evaluate(model, name, seed, request, workshop)
 
@@ -113,7 +116,7 @@ def _evaluate(model: nn.Module, name: str, seed: int, request: Request, workshop
         run = _external_run(model, name, seed, trainable, workshop)
         workshop.store.write_run(run, None)
         cells = plan_cells(request, run.run_id, seed)
-        todo = [cell for cell in cells if workshop.store.finished_cell(cell.run_id, cell.cell_id) is None]
+        todo = [cell for cell in cells if not is_finished(cell, workshop.store, workshop.save_adversarials)]
         work_off(todo, Subject(name, model, run.weights_sha, request.data.num_classes), workshop, Tally())
     finally:
         for module, mode in modes:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 
 from torch import nn
 
 from attacks.registry import resolve
-from bench.core.specs import EvalRecord, EvalSpec
+from bench.adversarials import dump_adversarials
+from bench.core.specs import Encoding, EvalRecord, EvalSpec
 from bench.environment import describe
 from bench.evaluate import DTYPE, CellContext, Outcomes, evaluate_cell
 from bench.pending import Tally
@@ -31,8 +33,8 @@ class Subject:
 def work_off(cells: Sequence[EvalSpec], subject: Subject, workshop: Workshop, tally: Tally) -> None:
     """Evaluate and store every cell. A cell that fails is recorded, and the others go on."""
     for spec in cells:
-        record, samples = _evaluate(spec, subject, workshop)
-        workshop.store.write_cell(record, samples)
+        record, samples, adversarials = _evaluate(spec, subject, workshop)
+        workshop.store.write_cell(record, samples, adversarials)
         title = f"{subject.name} {spec.name}"
         if record.status == "ok" and record.n_correct is not None:
             tally.evaluated += 1
@@ -49,11 +51,14 @@ def skip(cells: Sequence[EvalSpec], reason: str, message: str, workshop: Worksho
         workshop.store.write_cell(_skipped(spec, workshop, "", reason, message), None)
 
 
-def _evaluate(spec: EvalSpec, subject: Subject, workshop: Workshop) -> tuple[EvalRecord, list[Sample] | None]:
+Evaluated = tuple[EvalRecord, list[Sample] | None, bytes | None]  # the cell, its images, and those it stores
+
+
+def _evaluate(spec: EvalSpec, subject: Subject, workshop: Workshop) -> Evaluated:
     broken = _filtering_outcomes(spec, workshop.store)
     if broken is None:
         reason = "a filtering attack has no result."
-        return _skipped(spec, workshop, subject.weights_sha, "prerequisite_failed", reason), None
+        return _skipped(spec, workshop, subject.weights_sha, "prerequisite_failed", reason), None, None
     context = CellContext(
         model=subject.model,
         weights_sha=subject.weights_sha,
@@ -65,9 +70,22 @@ def _evaluate(spec: EvalSpec, subject: Subject, workshop: Workshop) -> tuple[Eva
         entry=resolve(spec.attack.name, spec.attack.backend).entry if spec.attack else None,
         broken=broken,
         auto_batch=workshop.auto_batch,
+        save_adversarials=workshop.save_adversarials,
     )
     record, outcomes = evaluate_cell(spec, context, workshop.progress)
-    return record, None if outcomes is None else _samples(context, outcomes)
+    if outcomes is None:
+        return record, None, None
+    samples, stored = _samples(context, outcomes), outcomes.adversarials
+    if stored is None:
+        return record, samples, None
+    content = dump_adversarials(stored, record.cell_id, record.weights_sha)
+    return _vouching(record, content, workshop.save_adversarials, stored.n_broken_8bit), samples, content
+
+
+def _vouching(record: EvalRecord, content: bytes, encoding: Encoding, n_broken_8bit: int | None) -> EvalRecord:
+    """The record with the hash of the images that are stored beside it."""
+    sha = sha256(content).hexdigest()
+    return replace(record, adversarials=encoding, adversarials_sha=sha, n_broken_8bit=n_broken_8bit)
 
 
 def _filtering_outcomes(spec: EvalSpec, store: Store) -> dict[str, Sample] | None:

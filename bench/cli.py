@@ -11,7 +11,7 @@ import click
 
 from bench.config import as_typed, read_config
 from bench.core.errors import BenchError
-from bench.core.vocabulary import KINDS, NATIVE, NORMS, PROTOCOLS, REFERENCE, Exit
+from bench.core.vocabulary import ENCODINGS, KINDS, NATIVE, NORMS, PROTOCOLS, REFERENCE, Exit
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -83,7 +83,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="machine-read
 def cli() -> None:
     """Decide whether a training-time idea makes image classifiers really robust.
 
-    Exit codes: 0 done, 2 usage or input error, 3 some cells failed.
+    Exit codes: 0 done, 1 a verification that failed, 2 usage or input error, 3 some cells failed.
     """
 
 
@@ -134,6 +134,13 @@ def cli() -> None:
 @click.option("--pretrained", is_flag=True, help="start from timm's weights")
 @click.option("--checkpoint-path", type=click.Path(path_type=Path), help="start from local backbone weights")
 @click.option("--diagnose/--no-diagnose", default=True, show_default=True, help="collapse, gradients and DeepFool")
+@click.option(
+    "--save-adversarials",
+    type=click.Choice(ENCODINGS),
+    default="none",
+    show_default=True,
+    help="keep the images that the attacks break, for 'bench verify'; uint8: rounded to 8 bits and judged again",
+)
 @plugin_option
 @click.option(
     "--config",
@@ -201,6 +208,20 @@ def diagnose(run: str, **options: Any) -> int:
     from bench.commands.diagnose import diagnose_command
 
     return diagnose_command(run, **options)
+
+
+@cli.command()
+@click.argument("run", metavar="RUN")
+@results_option
+@data_dir_option
+@device_option
+@plugin_option
+@json_option
+def verify(run: str, **options: Any) -> int:
+    """Check the stored adversarial images of a run: ball, box, and what its weights say of them."""
+    from bench.commands.verify import verify_command
+
+    return verify_command(run, **options)
 
 
 @cli.command()

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from attacks.registry import AttackEntry, backend_version, load_function
 from attacks.rng import SampleRng
+from bench.adversarials import Adversarials, Kept, encode
 from bench.core.errors import CellFailure
-from bench.core.specs import AttackSpec, EvalRecord, EvalSpec
+from bench.core.specs import AttackSpec, Encoding, EvalRecord, EvalSpec
 from bench.core.vocabulary import CLEAN
 from bench.data.tensors import Images
 from bench.environment import describe
@@ -37,6 +38,8 @@ class Outcomes:
     clean_pred: Tensor
     adv_pred: Tensor
     distance: Tensor  # float64; NaN where the image survived
+    kept: list[Kept] = field(default_factory=list)  # the broken images, while they are asked for
+    adversarials: Adversarials | None = None  # the same in the form they are stored in
 
     @classmethod
     def unattacked(cls, clean_pred: Tensor, labels: Tensor) -> Outcomes:
@@ -60,6 +63,7 @@ class CellContext:
     entry: AttackEntry | None  # None for the clean cell
     broken: Mapping[str, Sample] = field(default_factory=dict)  # what earlier attacks broke, by sample id
     auto_batch: bool = False  # halve the batch when memory runs out
+    save_adversarials: Encoding = "none"
 
 
 @dataclass
@@ -113,7 +117,23 @@ def _outcomes(spec: EvalSpec, context: CellContext, progress: Progress, tally: _
     tally.n_attacked = len(standing)
     if len(standing):
         _attack_all(spec, spec.attack, context, standing, outcomes, progress, tally)
+    if context.save_adversarials != "none":
+        outcomes.adversarials = _encoded(spec.attack, context, outcomes, tally.batch_size)
     return outcomes
+
+
+def _encoded(attack: AttackSpec, context: CellContext, outcomes: Outcomes, batch_size: int) -> Adversarials:
+    with failures_as("model_error"):
+        return encode(
+            outcomes.kept,
+            context.save_adversarials,
+            attack,
+            context.model,
+            context.images,
+            num_classes=context.num_classes,
+            device=context.device,
+            batch_size=batch_size,
+        )
 
 
 def _clean(context: CellContext, batch_size: int) -> Outcomes:
@@ -174,6 +194,9 @@ def _attack_batch(
     broken = predicted != labels
     outcomes.adv_pred[indices] = predicted
     outcomes.distance[indices[broken]] = distances(inputs, inside, attack.norm).cpu()[broken]
+    if context.save_adversarials != "none":
+        images = inside[broken.to(inside.device)].cpu()
+        outcomes.kept.append(Kept(indices[broken], images, predicted[broken]))
     stage.advance(0, accuracy=float((outcomes.adv_pred == context.images.labels).float().mean()))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bench.core.specs import EvalSpec
+from bench.core.specs import Encoding, EvalSpec
 from bench.plan import RunPlan
 from bench.store import Store
 
@@ -26,8 +26,16 @@ def is_diagnosed(run: RunPlan, store: Store, *, force: bool = False) -> bool:
     return record is not None and record.status == "ok"
 
 
-def pending_cells(run: RunPlan, store: Store, *, force: bool = False) -> list[EvalSpec]:
-    """The cells without an answer; all of them when forced or when the weights are gone."""
+def pending_cells(
+    run: RunPlan, store: Store, *, force: bool = False, save_adversarials: Encoding = "none"
+) -> list[EvalSpec]:
+    """The cells without an answer, or without the images that are asked for; all when forced or without weights."""
     if force or store.finished_run(run.train.run_id) is None:
         return list(run.cells)
-    return [cell for cell in run.cells if store.finished_cell(cell.run_id, cell.cell_id) is None]
+    return [cell for cell in run.cells if not is_finished(cell, store, save_adversarials)]
+
+
+def is_finished(cell: EvalSpec, store: Store, save_adversarials: Encoding) -> bool:
+    """Whether there is nothing left to do: an answer, and beside it the broken images in the form that is wanted."""
+    record = store.finished_cell(cell.run_id, cell.cell_id)
+    return record is not None and store.keeps(record, save_adversarials)

@@ -15,6 +15,7 @@ from bench.store import Store
 Cell = tuple[RunRecord, EvalRecord]
 INTEGERS = (
     "n_correct",
+    "n_broken_8bit",
     "attack_version",
     "n_train",
     "epochs",
@@ -47,6 +48,7 @@ def result_row(run: RunRecord, cell: EvalRecord) -> dict[str, Any]:
         "acc_hi": high,
         "ci_method": CI_METHOD if ok else None,
         "notes": "; ".join(cell.notes if ok else (cell.message, *cell.notes)),
+        "adversarials": None if cell.adversarials == "none" else cell.adversarials,
         "seed": cell.spec.seed,
         "data_sha": cell.spec.data_sha,
         **_training(run.spec),

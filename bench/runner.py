@@ -22,7 +22,9 @@ def execute(plan: Sequence[RunPlan], workshop: Workshop) -> Tally:
     """Do the whole plan. What goes wrong in one run or cell never stops the others."""
     tally = Tally()
     for run in plan:
-        todo = pending_cells(run, workshop.store, force=workshop.force)
+        todo = pending_cells(
+            run, workshop.store, force=workshop.force, save_adversarials=workshop.save_adversarials
+        )
         tally.cached += len(run.cells) - len(todo)
         undiagnosed = workshop.diagnose and not is_diagnosed(run, workshop.store, force=workshop.force)
         if todo or undiagnosed:

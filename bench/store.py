@@ -6,6 +6,7 @@ runs/<run_id>/training.safetensors         an unfinished training, while there i
 runs/<run_id>/diagnosis.json               the DiagnosisRecord
 runs/<run_id>/cells/<cell_id>.json         the EvalRecord; written last, it says that the cell is complete
 runs/<run_id>/cells/<cell_id>.samples.csv  per-image outcomes
+runs/<run_id>/cells/<cell_id>.adversarials.safetensors  the images that the attack broke, where they were asked for
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import BenchError
-from bench.core.specs import DIAGNOSIS_VERSION, DiagnosisRecord, EvalRecord, RunRecord
+from bench.core.specs import DIAGNOSIS_VERSION, DiagnosisRecord, Encoding, EvalRecord, RunRecord
 from bench.files import file_sha, write_atomic
 from bench.samples import Sample, dump_samples, parse_samples
 
@@ -66,6 +67,9 @@ class Store:
     def samples_path(self, run_id: str, cell_id: str) -> Path:
         return self.run_folder(run_id) / "cells" / f"{cell_id}.samples.csv"
 
+    def adversarials_path(self, run_id: str, cell_id: str) -> Path:
+        return self.run_folder(run_id) / "cells" / f"{cell_id}.adversarials.safetensors"
+
     def training_path(self, run_id: str) -> Path:
         return self.run_folder(run_id) / "training.safetensors"
 
@@ -86,11 +90,16 @@ class Store:
             write_atomic(self.weights_path(record.run_id), weights)
         write_atomic(self.run_folder(record.run_id) / "run.json", dump_record(record))
 
-    def write_cell(self, record: EvalRecord, samples: list[Sample] | None) -> None:
-        """The record is the commit: it goes last."""
+    def write_cell(self, record: EvalRecord, samples: list[Sample] | None, adversarials: bytes | None = None) -> None:
+        """The record is the commit: it goes last, and what it does not speak of goes with the one that did."""
+        images = self.adversarials_path(record.spec.run_id, record.cell_id)
         if samples is not None:
             write_atomic(self.samples_path(record.spec.run_id, record.cell_id), dump_samples(samples))
+        if adversarials is not None:
+            write_atomic(images, adversarials)
         write_atomic(self._cell_path(record.spec.run_id, record.cell_id), dump_record(record))
+        if adversarials is None:
+            images.unlink(missing_ok=True)
 
     def write_diagnosis(self, record: DiagnosisRecord) -> None:
         write_atomic(self._diagnosis_path(record.run_id), dump_record(record))
@@ -139,6 +148,17 @@ class Store:
         if record is None or run is None or record.status != "ok" or record.weights_sha != run.weights_sha:
             return None
         return record if self.samples_path(run_id, cell_id).exists() else None
+
+    def keeps(self, record: EvalRecord, encoding: Encoding) -> bool:
+        """Whether the cell's broken images are stored as ``encoding`` and are those that its record speaks of."""
+        if encoding == "none" or record.spec.attack is None:
+            return True
+        path = self.adversarials_path(record.spec.run_id, record.cell_id)
+        return record.adversarials == encoding and path.exists() and file_sha(path) == record.adversarials_sha
+
+    def read_adversarials(self, record: EvalRecord) -> bytes:
+        """The file of the cell's broken images, whatever it holds. Raises BenchError when it cannot be read."""
+        return _bytes(self.adversarials_path(record.spec.run_id, record.cell_id))
 
     def runs(self) -> list[RunRecord]:
         """All runs, by id."""

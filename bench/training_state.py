@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -13,9 +12,8 @@ from torch import Tensor, nn
 
 from bench.core.errors import BenchError
 from bench.core.specs import EpochRecord
+from bench.facts import FACTS, read_facts
 from models.schedules import GammaState
-
-FACTS = "facts"
 
 
 @dataclass
@@ -43,7 +41,7 @@ def dump_state(state: TrainingState) -> bytes:
 def restore_state(state: TrainingState, content: bytes) -> None:
     """Put ``content`` into a state that has just begun. Raises BenchError when it is of another training."""
     try:
-        tensors, facts = load(content), _facts(content)
+        tensors, facts = load(content), read_facts(content)
         state.model.load_state_dict(_below("model.", tensors))
         if state.term is not None:
             state.term.load_state_dict(_below("term.", tensors))
@@ -77,10 +75,3 @@ def _restore_moments(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor
         number, name = key.split(".", 1)
         moments.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-
-
-def _facts(content: bytes) -> dict[str, Any]:
-    """safetensors reads its header from files only; its layout is 8 bytes of length and JSON."""
-    length = int.from_bytes(content[:8], "little")
-    facts: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][FACTS])
-    return facts

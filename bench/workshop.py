@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from bench.core.errors import BenchError, CellFailure
+from bench.core.specs import Encoding
 from bench.data.split import Dataset
 from bench.data.tensors import Images, load_images
 from bench.progress import Progress
@@ -26,6 +27,7 @@ class Workshop:
     auto_batch: bool = True  # the batch size is ours to halve when memory runs out
     force: bool = False
     diagnose: bool = False  # the trained networks too
+    save_adversarials: Encoding = "none"  # the images that the attacks break
     _images: dict[tuple[str, int | None], Images] = field(default_factory=dict)
 
     def images(self, split: str, limit: int | None) -> Images:

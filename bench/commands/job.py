@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.core.specs import EvalSpec
+from bench.core.specs import Encoding, EvalSpec
 from bench.data.split import Dataset
 from bench.pending import is_diagnosed, pending_cells
 from bench.plan import RunPlan
@@ -29,11 +29,17 @@ class Job:
     auto_batch: bool
     force: bool
     diagnose: bool
+    save_adversarials: Encoding = "none"
 
     @cached_property
     def pending(self) -> Mapping[str, Sequence[EvalSpec]]:
         """The cells without an answer, by run id."""
-        return {run.train.run_id: pending_cells(run, self.store, force=self.force) for run in self.plan}
+        return {
+            run.train.run_id: pending_cells(
+                run, self.store, force=self.force, save_adversarials=self.save_adversarials
+            )
+            for run in self.plan
+        }
 
     @cached_property
     def undiagnosed(self) -> frozenset[str]:
@@ -64,4 +70,5 @@ class Job:
             auto_batch=self.auto_batch,
             force=self.force,
             diagnose=self.diagnose,
+            save_adversarials=self.save_adversarials,
         )

@@ -12,6 +12,7 @@ from bench.commands.dry_run import print_plan
 from bench.commands.job import Job
 from bench.commands.request import RunOptions, make_request
 from bench.core.errors import BenchError
+from bench.core.specs import Encoding
 from bench.core.vocabulary import Exit
 from bench.files import check_writable
 from bench.leaderboard import rebuild
@@ -31,6 +32,7 @@ def run_command(
     force: bool,
     as_json: bool,
     diagnose: bool,
+    save_adversarials: Encoding,
     **options: Any,
 ) -> int:
     """Returns the exit code: 0, or 3 when a cell is not ok."""
@@ -48,6 +50,7 @@ def run_command(
         auto_batch=asked.batch_size == "auto",
         force=force,
         diagnose=diagnose,
+        save_adversarials=save_adversarials,
     )
     if dry_run:
         return print_plan(job, as_json=as_json)

@@ -19,6 +19,7 @@ from bench.core.vocabulary import CLEAN, NATIVE, STANDARD, metric_column
 Scalar = bool | int | float | str
 Norm = Literal["linf", "l2"]
 Backend = Literal["native", "reference"]
+Encoding = Literal["none", "float32", "uint8"]  # of stored adversarial images
 Status = Literal["ok", "failed", "skipped"]
 
 ID_LENGTH = 12
@@ -272,3 +273,6 @@ class EvalRecord(Strict):
     backend_version: str
     notes: tuple[str, ...]
     environment: Environment
+    adversarials: Encoding = "none"  # how the broken images are stored; no part of what makes the number
+    adversarials_sha: str = ""  # of their file
+    n_broken_8bit: int | None = None  # None unless they are stored in 8 bits

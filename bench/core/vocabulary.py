@@ -8,15 +8,17 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-COMMANDS = ("run", "list", "show", "leaderboard", "diagnose", "plot")
+COMMANDS = ("run", "list", "show", "leaderboard", "diagnose", "plot", "verify")
 KINDS = ("models", "variants", "attacks", "datasets", "recipes")
 NORMS = ("linf", "l2")
+ENCODINGS = ("none", "float32", "uint8")  # of stored adversarial images
 
 
 class Exit(IntEnum):
     """What the command line returns."""
 
     OK = 0
+    NOT_VERIFIED = 1
     USAGE = 2
     CELLS_FAILED = 3
 
@@ -72,6 +74,11 @@ RESULT_COLUMNS = {
     "n_correct": "number of images classified correctly after the attack",
     "n": "number of test images evaluated; 0 for a skipped cell",
     "n_attacked": "number of images the attack was run on: those correctly classified, less those already filtered",
+    "adversarials": "how the images that the attack broke are stored: `float32` or `uint8`; empty if they are not",
+    "n_broken_8bit": (
+        "how many of the images that this attack broke are inside ball and box and still broken when they are rounded "
+        "to 8 bits; acc is that of the float32 images; empty unless stored as `uint8`"
+    ),
     "n_test": "number of images in the whole test split",
     "n_train": "number of images trained on; empty for a model that was not trained here",
     "epochs": "number of passes over the training images, whole batches of them",
