@@ -36,6 +36,10 @@ class BoardRow:
         """The number of images of a column that has an accuracy."""
         return next(iter(self.cells[column].values())).n if self.accuracies(column) else None
 
+    def flags(self, column: str) -> list[str]:
+        """The flags of the column's cells, of any seed."""
+        return sorted({flag for cell in self.cells.get(column, {}).values() for flag in cell.flags})
+
     def failed(self, column: str) -> bool:
         """Whether a cell of the column was tried and is not ok."""
         return any(cell.status != "ok" for cell in self.cells.get(column, {}).values())

@@ -12,6 +12,7 @@ from torch import nn
 from attacks.registry import resolve
 from bench.adversarials import dump_adversarials
 from bench.core.specs import Encoding, EvalRecord, EvalSpec
+from bench.core.vocabulary import marks
 from bench.environment import describe
 from bench.evaluate import DTYPE, CellContext, Outcomes, evaluate_cell
 from bench.pending import Tally
@@ -38,8 +39,8 @@ def work_off(cells: Sequence[EvalSpec], subject: Subject, workshop: Workshop, ta
         title = f"{subject.name} {spec.name}"
         if record.status == "ok" and record.n_correct is not None:
             tally.evaluated += 1
-            share = record.n_correct / record.n
-            workshop.progress.line(f"{title}: {share:.1%} ({record.n_correct}/{record.n}), {record.time_s:.1f} s")
+            share = f"{record.n_correct / record.n:.1%} ({record.n_correct}/{record.n}){marks(record.flags)}"
+            workshop.progress.line(f"{title}: {share}, {record.time_s:.1f} s")
         else:
             tally.bad.append(f"{title} {record.status}: {record.reason}: {record.message}")
             workshop.progress.line(tally.bad[-1])

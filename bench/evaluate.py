@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from attacks.registry import AttackEntry, backend_version, load_function
 from attacks.rng import SampleRng
 from bench.adversarials import Adversarials, Kept, encode
+from bench.audit import Finding, check_gradients, check_randomised
 from bench.core.errors import CellFailure
 from bench.core.specs import AttackSpec, Encoding, EvalRecord, EvalSpec
 from bench.core.vocabulary import CLEAN
@@ -75,6 +76,7 @@ class _Tally:
     backwards: int = 0
     batch_size: int = 0
     remarks: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 def evaluate_cell(spec: EvalSpec, context: CellContext, progress: Progress) -> tuple[EvalRecord, Outcomes | None]:
@@ -109,6 +111,7 @@ def _with_smaller_batches(spec: EvalSpec, context: CellContext, progress: Progre
 
 def _outcomes(spec: EvalSpec, context: CellContext, progress: Progress, tally: _Tally) -> Outcomes:
     outcomes = _clean(context, tally.batch_size)
+    tally.findings = _audited(context, None, torch.arange(len(context.images)), tally.batch_size)
     if spec.attack is None:
         tally.forwards = len(context.images)
         return outcomes
@@ -116,10 +119,23 @@ def _outcomes(spec: EvalSpec, context: CellContext, progress: Progress, tally: _
     standing = (outcomes.adv_pred == context.images.labels).nonzero().squeeze(1)
     tally.n_attacked = len(standing)
     if len(standing):
+        tally.findings += _audited(context, spec.attack, standing, tally.batch_size)
         _attack_all(spec, spec.attack, context, standing, outcomes, progress, tally)
     if context.save_adversarials != "none":
         outcomes.adversarials = _encoded(spec.attack, context, outcomes, tally.batch_size)
     return outcomes
+
+
+def _audited(
+    context: CellContext, attack: AttackSpec | None, indices: Tensor, batch_size: int
+) -> tuple[Finding, ...]:
+    """What speaks against the number to come: of the model first, then of an attack that follows its gradients."""
+    with failures_as("model_error"):
+        if attack is None:
+            return check_randomised(context.model, context.images, indices, context.device, batch_size)
+        if context.entry is None or not context.entry.cost(attack.params, context.num_classes).backwards:
+            return ()
+        return check_gradients(context.model, context.images, indices, context.device, batch_size)
 
 
 def _encoded(attack: AttackSpec, context: CellContext, outcomes: Outcomes, batch_size: int) -> Adversarials:
@@ -274,6 +290,7 @@ def _record(
         dtype=DTYPE,
         backend=entry.backend if entry else CLEAN,
         backend_version=backend_version(entry) if entry else "",
-        notes=(*departures, *tally.remarks),
+        notes=(*departures, *tally.remarks, *(finding.note for finding in tally.findings)),
         environment=describe(context.device),
+        flags=tuple(finding.flag for finding in tally.findings),
     )

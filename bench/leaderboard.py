@@ -93,6 +93,7 @@ def _metrics(row: BoardRow, baseline: BoardRow | None, metrics: Sequence[str], s
             metric: _percent(mean),
             f"{metric}_n": n,
             f"{metric}_diff": _percent(_difference(row, baseline, metric, store)),
+            f"{metric}_flags": ";".join(row.flags(metric)) or None,
             f"{metric}_lo": _percent(low),
             f"{metric}_hi": _percent(high),
             f"{metric}_std": _percent(_spread(row.accuracies(metric))),

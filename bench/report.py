@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from bench.core.vocabulary import marks
+
 SHOWN = ("rank", "dataset", "model", "variant", "config_sha", "seeds")
 
 
@@ -16,7 +18,7 @@ def board_metrics(board: pd.DataFrame) -> list[str]:
 
 
 def board_markdown(board: pd.DataFrame) -> str:
-    """Percent with 95 % interval, then the difference to `baseline` in points; `failed` where there is no number."""
+    """Percent with 95 % interval, difference to `baseline` in points, flags; `failed` where there is no number."""
     metrics = board_metrics(board)
     rows = [[_plain(row[c]) for c in SHOWN] + [_metric(row, m) for m in metrics] for _, row in board.iterrows()]
     table: str = tabulate(
@@ -35,7 +37,9 @@ def _metric(row: pd.Series[Any], metric: str) -> str:
     if pd.isna(value):
         return "" if pd.isna(row[f"{metric}_n"]) else "failed"
     text = f"{value:.1f} [{row[f'{metric}_lo']:.1f}, {row[f'{metric}_hi']:.1f}]"
-    return text if pd.isna(difference) else f"{text} {difference:+.1f}"
+    text = text if pd.isna(difference) else f"{text} {difference:+.1f}"
+    flags = row[f"{metric}_flags"]
+    return text if pd.isna(flags) else text + marks(flags.split(";"))
 
 
 def _plain(value: Any) -> str:

@@ -47,6 +47,7 @@ def result_row(run: RunRecord, cell: EvalRecord) -> dict[str, Any]:
         "acc_lo": low,
         "acc_hi": high,
         "ci_method": CI_METHOD if ok else None,
+        "flags": ";".join(cell.flags),
         "notes": "; ".join(cell.notes if ok else (cell.message, *cell.notes)),
         "adversarials": None if cell.adversarials == "none" else cell.adversarials,
         "seed": cell.spec.seed,

@@ -8,7 +8,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from bench.core.specs import EvalRecord
-from bench.core.vocabulary import Exit
+from bench.core.vocabulary import Exit, marks
 from bench.results import result_row
 from bench.stats import wilson_interval
 from bench.store import Store, dump_record
@@ -38,7 +38,7 @@ def _line(cell: EvalRecord) -> tuple[str, ...]:
     if cell.n_correct is None:
         return (title, f"{cell.status}: {cell.reason}", "", "", f"{cell.time_s:.1f}", cell.message)
     low, high = wilson_interval(cell.n_correct, cell.n)
-    share = f"{100 * cell.n_correct / cell.n:.1f} [{100 * low:.1f}, {100 * high:.1f}] n={cell.n}"
+    share = f"{100 * cell.n_correct / cell.n:.1f} [{100 * low:.1f}, {100 * high:.1f}] n={cell.n}{marks(cell.flags)}"
     images = cell.n if cell.spec.attack is None else max(cell.n_attacked, 1)
     passes = f"{cell.n_forwards / images:.0f} + {cell.n_backwards / images:.0f}"
     return (title, share, f"{cell.n - cell.n_correct} of {cell.n}", passes, f"{cell.time_s:.1f}", "; ".join(cell.notes))

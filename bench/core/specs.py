@@ -276,3 +276,4 @@ class EvalRecord(Strict):
     adversarials: Encoding = "none"  # how the broken images are stored; no part of what makes the number
     adversarials_sha: str = ""  # of their file
     n_broken_8bit: int | None = None  # None unless they are stored in 8 bits
+    flags: tuple[str, ...] = ()  # names of vocabulary.FLAGS

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
@@ -39,6 +40,19 @@ REASONS = {
     "training_failed": "the model of this cell was never trained",
     "diagnosis_error": "a diagnostic raised an error",
     "prerequisite_failed": "an attack that filters the images of this one did not finish",
+}
+
+#: What speaks against an accuracy without taking it away; on the board each stands behind its number.
+FLAGS = {
+    "randomised": (
+        "asked twice about the same images (up to 1000), the model gives logits that differ by more than rounding "
+        "(10⁻⁴ of the largest): one draw of the attack says little"
+    ),
+    "zero_gradient": (
+        "on more than 1 % of the attacked images (up to 1000 are looked at) the margin o_y − max over j ≠ y of o_j "
+        "has an input gradient of exactly 0 at the clean image, so that an attack by gradients is blind there; not "
+        "asked for attacks without gradients"
+    ),
 }
 
 #: How AutoAttack's number came about; only ``standard`` may stand beside published rows.
@@ -102,7 +116,8 @@ RESULT_COLUMNS = {
     "backend": "library that computed the attack",
     "backend_version": "version of that library",
     "attack_version": "version of our definition of the attack; it changes when the numbers may",
-    "notes": "what departs from the attack's published form, in words",
+    "flags": "names of what speaks against the number, separated by semicolons; empty where nothing was found",
+    "notes": "what departs from the attack's published form, and what a flag rests on, in words",
     "max_distance": "largest perturbation among the adversarial images, in the norm of the row",
     "n_forwards": "forward passes of the attack alone, counted in images",
     "n_backwards": "backward passes of the attack alone, counted in images",
@@ -236,13 +251,14 @@ METRIC_SUFFIXES = {
         "difference to `baseline` with the same recipe and the same seeds, in points, over the images both were "
         "evaluated on"
     ),
+    "_flags": "names of the flags of its cells, separated by semicolons",
     "_lo": "lower end of the 95 % interval (sampling of images only)",
     "_hi": "upper end of the 95 % interval (sampling of images only)",
     "_std": "standard deviation over seeds",
 }
 
-#: The two that leaderboard.csv always has.
-ALWAYS_BESIDE = ("_n", "_diff")
+#: Those that leaderboard.csv always has.
+ALWAYS_BESIDE = ("_n", "_diff", "_flags")
 
 #: samples/<cell>.csv: one row an image.
 SAMPLE_COLUMNS = {
@@ -252,6 +268,15 @@ SAMPLE_COLUMNS = {
     "adv_pred": "predicted class of the attacked image, recomputed in float32",
     "distance": "norm of the perturbation of a broken image; 0 if it was wrong from the start; empty if it survived",
 }
+
+
+def marks(flags: Iterable[str]) -> str:
+    """What stands behind a flagged number where people read it.
+
+    >>> marks(["randomised"]), marks([])
+    (' ⚑randomised', '')
+    """
+    return "".join(f" ⚑{flag}" for flag in flags)
 
 
 def metric_column(attack: str, norm: str | None, eps: str | None) -> str:

@@ -47,6 +47,7 @@ def test_the_main_job_is_the_promised_one() -> None:
         "SAMPLE_COLUMNS",
         "REASONS",
         "PROTOCOLS",
+        "FLAGS",
         "COLLAPSE_COLUMNS",
         "STEEPNESS_COLUMNS",
         "COUNT_COLUMNS",
