@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from attacks.queries import Meter
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -80,14 +82,27 @@ class Found(NamedTuple):
 
     adversarial: Tensor  # (N, C, H, W)
     broken: Tensor  # (N,), bool
+    asked: Tensor  # (N,), int64: questions, counted where there is an allowance
+    cut: Tensor  # (N,), bool: not broken when the allowance was used up, and there was more to try
 
 
 def hunt(
-    search: Search, model: nn.Module, samples: Samples, *, batch_size: int, confirm: Confirm | None = None
+    search: Search,
+    model: nn.Module,
+    samples: Samples,
+    *,
+    batch_size: int,
+    confirm: Confirm | None = None,
+    allowance: Tensor | None = None,
 ) -> Found:
-    """Search all samples, at most ``batch_size`` at a time. A sample that ``confirm`` denies to be broken goes on."""
-    found = Found(samples.inputs.clone(), torch.zeros_like(samples.labels, dtype=torch.bool))
-    waiting = deque((position, 0) for position in range(len(samples)))
+    """Search all samples, at most ``batch_size`` at a time. A sample that ``confirm`` denies to be broken goes on.
+
+    ``allowance``, (N,) int64, is how often the model may be asked about each sample.
+    """
+    meter = Meter(samples.labels, allowance)
+    unbroken = torch.zeros_like(samples.labels, dtype=torch.bool)
+    found = Found(samples.inputs.clone(), unbroken, meter.asked, meter.cut)
+    waiting = deque((position, 0) for position in meter.begin())
     flight: _Flight | None = None
     while waiting or flight is not None:
         flight = _refilled(flight, waiting, search, samples, batch_size)
@@ -96,9 +111,11 @@ def hunt(
         found.adversarial[flight.position[hit]] = flight.state.points[hit].to(found.adversarial.dtype)
         found.broken[flight.position[hit]] = True
         flight = _Flight(search.advance(flight.state, answer), flight.position, flight.attempt)
-        again = flight.state.over & ~hit & (flight.attempt + 1 < search.attempts)
+        more = flight.attempt + 1 < search.attempts
+        cut = meter.count(flight.position, ~hit & (~flight.state.over | more))
+        again = flight.state.over & ~hit & more & ~cut
         waiting.extend(zip(flight.position[again].tolist(), (flight.attempt[again] + 1).tolist(), strict=True))
-        flight = _remaining(flight, ~(hit | flight.state.over))
+        flight = _remaining(flight, ~(hit | flight.state.over | cut))
     return found
 
 

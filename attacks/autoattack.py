@@ -15,6 +15,7 @@ from attacks.active import Samples, Search, hunt, take
 from attacks.apgd import Apgd, Objective
 from attacks.ensemble import ITERATIONS, RESTARTS, SQUARE_QUERIES, STAGES, lacks_dlr, target_count
 from attacks.fab import TargetedFab, UntargetedFab
+from attacks.queries import Attacked, allowance_of, outcome
 from attacks.registry import batch_size_of
 from attacks.rng import SampleRng
 from attacks.square import Square
@@ -42,20 +43,27 @@ def build(stage: str, version: str, norm: Norm, eps: float, num_classes: int) ->
     raise ValueError(f"no stage of AutoAttack is called {stage!r}.")
 
 
-def autoattack(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
+def autoattack(
+    model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
+) -> Tensor | Attacked:
     """Run ``params["version"]``'s stages. Shapes as in :class:`attacks.registry.Attack`."""
     batch_size = batch_size_of(spec)
     samples = Samples(inputs, labels, rng.keys(), _ranking(model, inputs, batch_size))
     adversarial, standing = inputs.clone(), torch.arange(len(inputs), device=inputs.device)
     version = str(spec.params["version"])
+    allowance, cut = allowance_of(spec, labels, spent=1), torch.zeros_like(labels, dtype=torch.bool)  # the ranking
     for stage in STAGES[version]:
         if not len(standing):
             break
         search = build(stage, version, spec.norm, spec.eps, samples.ranking.shape[1])
-        found = hunt(search, model, take(samples, standing), batch_size=batch_size)
+        left = None if allowance is None else allowance[standing]
+        found = hunt(search, model, take(samples, standing), batch_size=batch_size, allowance=left)
+        if allowance is not None:
+            allowance[standing] -= found.asked
+        cut[standing] = found.cut
         adversarial[standing[found.broken]] = found.adversarial[found.broken]
         standing = standing[~found.broken]
-    return adversarial
+    return outcome(allowance, adversarial, cut)
 
 
 def _ranking(model: nn.Module, inputs: Tensor, batch_size: int) -> Tensor:

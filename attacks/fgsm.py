@@ -10,11 +10,14 @@ from torch import Tensor, nn
 
 from attacks.norms import steepest
 from attacks.objectives import cross_entropy_gap
+from attacks.queries import Attacked, allowance_of, outcome
 from attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
 
 
-def fgsm(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
+def fgsm(
+    model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
+) -> Tensor | Attacked:
     """One step to the edge of the ball; deterministic. Shapes as in :class:`attacks.registry.Attack`.
 
     The gradient is that of the log-odds, which has the direction of cross-entropy's and does not vanish.
@@ -23,4 +26,6 @@ def fgsm(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, 
     with torch.enable_grad():
         loss = cross_entropy_gap(model(points), labels).sum()
     (gradient,) = torch.autograd.grad(loss, points)
-    return (inputs + spec.eps * steepest(gradient, spec.norm)).clamp(0, 1)
+    adversarials = (inputs + spec.eps * steepest(gradient, spec.norm)).clamp(0, 1)
+    uncut = torch.zeros_like(labels, dtype=torch.bool)  # by any bound: this is one pass
+    return outcome(allowance_of(spec, labels), adversarials, uncut)

@@ -19,6 +19,7 @@ from attacks.active import Answer, Samples, State, hunt
 from attacks.counter import derive
 from attacks.norms import ball_draw, project, steepest
 from attacks.objectives import cross_entropy_gap
+from attacks.queries import Attacked, allowance_of, outcome
 from attacks.registry import batch_size_of
 from attacks.rng import SampleRng
 from bench.core.specs import AttackSpec, Norm
@@ -72,7 +73,9 @@ def start_keys(keys: Tensor, attempt: Tensor | int) -> Tensor:
     return derive(keys, "pgd", attempt)
 
 
-def pgd(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
+def pgd(
+    model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
+) -> Tensor | Attacked:
     """``params["steps"]`` steps from each of ``params["restarts"]`` starts, as far as an image needs them.
 
     Shapes as in :class:`attacks.registry.Attack`.
@@ -80,4 +83,6 @@ def pgd(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, r
     steps, restarts = int(spec.params["steps"]), int(spec.params["restarts"])
     search = Pgd(norm=spec.norm, eps=spec.eps, steps=steps, attempts=restarts)
     samples = Samples(inputs, labels, rng.keys(), labels[:, None])
-    return hunt(search, model, samples, batch_size=batch_size_of(spec)).adversarial
+    allowance = allowance_of(spec, labels)
+    found = hunt(search, model, samples, batch_size=batch_size_of(spec), allowance=allowance)
+    return outcome(allowance, found.adversarial, found.cut)

@@ -18,6 +18,7 @@ from bench.core.vocabulary import NATIVE, REFERENCE
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from attacks.queries import Attacked
     from attacks.rng import SampleRng
 
 
@@ -25,12 +26,13 @@ class Attack(Protocol):
     """What every attack is.
 
     ``inputs`` is (N, C, H, W), float32, in [0, 1]; ``labels`` is (N,), int64. The result has the shape of ``inputs``.
+    With ``params["max_queries"]`` it is an :class:`~attacks.queries.Attacked`, which says whose search the bound cut.
     The function neither measures nor prints nor looks anything up; the caller checks budget, box and verdict.
     """
 
     def __call__(
         self, model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
-    ) -> Tensor: ...
+    ) -> Tensor | Attacked: ...
 
 
 class Cost(NamedTuple):
@@ -68,6 +70,7 @@ class AttackEntry:
     notes: Callable[[Mapping[str, Scalar], int], tuple[str, ...]] = lambda params, num_classes: ()
     batches_itself: bool = False  # takes all images at once and refills its batches; reads params["batch_size"]
     draws_by_batch: bool = False  # its randomness is that of a library: the batch size is part of what is asked for
+    bounded: bool = False  # honours params["max_queries"], and says whose search it cut
     reference: Library | None = None
 
 
@@ -94,11 +97,16 @@ class ResolvedAttack(NamedTuple):
     origin: str  # who registered it
     backend: Backend = NATIVE
 
-    def spec(self, norm: Norm, eps: float, *, batch_size: int, code_sha: str = "") -> AttackSpec:
-        """The attack at one budget. Raises BenchError for a norm that the attack does not have."""
+    def spec(
+        self, norm: Norm, eps: float, *, batch_size: int, code_sha: str = "", max_queries: int | None = None
+    ) -> AttackSpec:
+        """The attack at one budget. Raises BenchError for a norm or a bound that the attack does not have."""
         if norm not in self.entry.norms:
             raise BenchError(f"attack {self.name!r} has no {norm} form; it has {' and '.join(self.entry.norms)}.")
         params = {**self.params, "batch_size": batch_size} if self.entry.draws_by_batch else dict(self.params)
+        if max_queries is not None:
+            self._check_bounded(max_queries)
+            params["max_queries"] = max_queries
         return AttackSpec(
             name=self.name,
             norm=norm,
@@ -108,6 +116,15 @@ class ResolvedAttack(NamedTuple):
             code_sha=code_sha,
             backend=self.backend,
         )
+
+    def _check_bounded(self, max_queries: int) -> None:
+        if max_queries < 1:
+            raise BenchError(f"max_queries {max_queries} is less than 1.")
+        if not self.entry.bounded:
+            raise BenchError(
+                f"attack {self.name!r} of {self.entry.backend} cannot be stopped after {max_queries} forward passes an "
+                "image; leave out --max-queries, or take another attack with --attack-backend native."
+            )
 
     def costly(self, num_classes: int) -> bool:
         return self.entry.cost(self.params, num_classes).forwards >= COSTLY_FORWARDS
@@ -163,7 +180,14 @@ def _through_library(name: str, entry: AttackEntry) -> AttackEntry:
         backend=distribution,
         batches_itself=batches_itself,
         draws_by_batch=draws_by_batch,
+        bounded=False,
     )
+
+
+def cost_of(entry: AttackEntry, params: Mapping[str, Scalar], num_classes: int) -> Cost:
+    """What an image costs at most and at least, within the bound if there is one."""
+    cost, bound = entry.cost(params, num_classes), params.get("max_queries")
+    return cost if bound is None else Cost(*(min(passes, int(bound)) for passes in cost))
 
 
 def load_function(entry: AttackEntry) -> Attack:

@@ -55,6 +55,7 @@ def evaluate(
     device: str = "auto",
     results: Path | None = None,
     save_adversarials: Encoding = "none",
+    max_queries: int | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Attack ``model`` and return its rows of results.csv as a pandas DataFrame.
@@ -63,8 +64,8 @@ def evaluate(
     in evaluation mode for the time, and gets its mode and its gradients back. ``dataset`` is a name or a
     :class:`~bench.data.Dataset`; ``eps`` defaults to the data set's own; ``attack_backend`` "reference" is foolbox and
     pyautoattack. With ``results`` the cells are kept there, and ``bench leaderboard`` shows them; finished ones are not
-    computed again. ``save_adversarials`` ("float32" or "uint8") keeps the broken images beside them. Raises BenchError
-    for bad input.
+    computed again. ``save_adversarials`` ("float32" or "uint8") keeps the broken images beside them;
+    ``max_queries`` bounds the forward passes an image. Raises BenchError for bad input.
     """
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset, DataRequest(data_dir, image_size))
     known = DATASETS.get(data.name) if data.name in DATASETS else None
@@ -93,6 +94,7 @@ def evaluate(
         costly_limit=known.costly_limit if known else None,
         attack_limits={resolve(attack).name: n for attack, n in (attack_limit or {}).items()},
         batch_size=batch_size or DEFAULT_BATCH,
+        max_queries=max_queries,
         plugin_sha=plugin_sha(),
     )
     check_request(request)

@@ -129,6 +129,11 @@ def cli() -> None:
     show_default=True,
     help="prefiltered: AutoAttack only on what FGSM and PGD left standing",
 )
+@click.option(
+    "--max-queries",
+    type=click.IntRange(min=1),
+    help="stop every attack after N forward passes an image; its row is then another's, such as autoattack-q500",
+)
 @click.option("--batch-size", type=Count("auto"), default="auto", show_default=True, help="evaluation and attack batch")
 @device_option
 @click.option("--pretrained", is_flag=True, help="start from timm's weights")

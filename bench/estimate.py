@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attacks.registry import Cost, resolve
+from attacks.registry import Cost, cost_of, resolve
 from bench.core.specs import EvalSpec, TrainSpec
 from bench.diagnosis import DEEPFOOL_IMAGES, GRADIENT_IMAGES, LATENT_IMAGES
 from bench.diagnostics.deepfool_score import CANDIDATES, HALVINGS, STEPS
@@ -105,4 +105,4 @@ def _cost(cell: EvalSpec, num_classes: int) -> Cost:
     if cell.attack is None:
         return Cost(1, 0, 1, 0)
     attack = resolve(cell.attack.name, cell.attack.backend)
-    return attack.entry.cost(attack.params, num_classes)
+    return cost_of(attack.entry, cell.attack.params, num_classes)

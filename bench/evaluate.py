@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 import torch
 from torch import Tensor, nn
 
-from attacks.registry import AttackEntry, backend_version, load_function
+from attacks.queries import Attacked
+from attacks.registry import AttackEntry, backend_version, cost_of, load_function
 from attacks.rng import SampleRng
 from bench.adversarials import Adversarials, Kept, encode
 from bench.audit import Finding, check_gradients, check_randomised
@@ -77,6 +78,7 @@ class _Tally:
     batch_size: int = 0
     remarks: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    n_cut: int = 0
 
 
 def evaluate_cell(spec: EvalSpec, context: CellContext, progress: Progress) -> tuple[EvalRecord, Outcomes | None]:
@@ -102,7 +104,7 @@ def _with_smaller_batches(spec: EvalSpec, context: CellContext, progress: Progre
             if failure.reason != "out_of_memory" or not context.auto_batch or smaller < SMALLEST_BATCH:
                 raise
             tally.batch_size = smaller
-            tally.forwards = tally.backwards = 0  # the attempt that counts is the next one
+            tally.forwards = tally.backwards = tally.n_cut = 0  # the attempt that counts is the next one
             progress.line(f"  out of memory; trying again with batches of {smaller}")
             gc.collect()
             if context.device.type == "cuda":
@@ -182,7 +184,7 @@ def _attack_all(
     """Attack the images at ``standing`` batch by batch (all at once if the attack batches itself)."""
     entry = context.entry
     assert entry is not None
-    bound = entry.cost(attack.params, context.num_classes).forwards * len(standing)
+    bound = cost_of(entry, attack.params, context.num_classes).forwards * len(standing)
     batches = [standing] if entry.batches_itself else list(standing.split(tally.batch_size))
     title = f"{attack.name} {attack.norm} {attack.eps:.4g}"
     with progress.stage(title, total=bound, unit="passes") as stage:
@@ -235,12 +237,17 @@ def _run_attack(
     rng = SampleRng(spec.seed, attack.name, [context.images.ids[i] for i in indices.tolist()], context.device)
     before = {name: tensor.clone() for name, tensor in context.model.state_dict().items()}
     with remarks() as heard, _untouched_generators(context.device):
-        adversarials = function(counting, inputs.clone(), labels.to(context.device), spec=attack, rng=rng)
+        found = function(counting, inputs.clone(), labels.to(context.device), spec=attack, rng=rng)
     tally.remarks = tuple(dict.fromkeys((*tally.remarks, *heard)))
     _check_untouched(context.model, before, attack.name)
     tally.forwards += counting.forwards
     tally.backwards += counting.backwards
-    return adversarials
+    if not isinstance(found, Attacked):
+        if attack.max_queries is not None:
+            raise CellFailure("attack_error", f"{attack.name} did not say whose search the bound has cut.")
+        return found
+    tally.n_cut += int(found.cut.sum())
+    return found.adversarials
 
 
 def _check_untouched(model: nn.Module, before: Mapping[str, Tensor], attack: str) -> None:
@@ -269,6 +276,10 @@ def _record(
     entry = context.entry
     adversarial = outcomes.distance[outcomes.distance > 0] if outcomes and spec.attack else torch.empty(0)
     departures = entry.notes(spec.attack.params, context.num_classes) if entry and spec.attack else ()
+    bound = spec.attack.max_queries if spec.attack else None
+    if bound is not None:
+        cut = f"{tally.n_cut} of {tally.n_attacked} images cut, which count as not broken"
+        departures = (f"stopped at {bound} forward passes an image: {cut}", *departures)
     return EvalRecord(
         cell_id=spec.cell_id,
         spec=spec,
@@ -292,5 +303,6 @@ def _record(
         backend_version=backend_version(entry) if entry else "",
         notes=(*departures, *tally.remarks, *(finding.note for finding in tally.findings)),
         environment=describe(context.device),
+        n_cut=None if bound is None or failure else tally.n_cut,
         flags=tuple(finding.flag for finding in tally.findings),
     )

@@ -34,6 +34,7 @@ class Request:
     attack_limits: Mapping[str, int] = field(default_factory=dict)
     batch_size: int = DEFAULT_BATCH
     protocol: str = STANDARD
+    max_queries: int | None = None  # forward passes an image
     plugin_sha: str = ""
 
 
@@ -111,6 +112,7 @@ def _attack_cell(
             eps,
             batch_size=request.batch_size,
             code_sha="" if attack.origin == BUILTIN_ATTACKS else request.plugin_sha,
+            max_queries=request.max_queries,
         ),
         limit=_attack_limit(request, attack),
     )

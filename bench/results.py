@@ -16,6 +16,7 @@ Cell = tuple[RunRecord, EvalRecord]
 INTEGERS = (
     "n_correct",
     "n_broken_8bit",
+    "n_cut",
     "attack_version",
     "n_train",
     "epochs",
@@ -38,7 +39,7 @@ def result_row(run: RunRecord, cell: EvalRecord) -> dict[str, Any]:
     attack, ok = cell.spec.attack, cell.status == "ok"
     low, high = wilson_interval(cell.n_correct, cell.n) if ok and cell.n_correct is not None else (None, None)
     derived = {
-        "attack": attack.name if attack else CLEAN,
+        "attack": attack.label if attack else CLEAN,
         "norm": attack.norm if attack else None,
         "eps": attack.eps if attack else None,
         "attack_version": attack.version if attack else None,

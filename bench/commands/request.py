@@ -55,6 +55,7 @@ class RunOptions:
     attack_limit: Sequence[str] = ()
     attack_backend: Backend = NATIVE
     protocol: str = "standard"
+    max_queries: int | None = None
     batch_size: int | Literal["auto"] = "auto"
     pretrained: bool = False
     checkpoint_path: Path | None = None
@@ -92,6 +93,7 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
         attack_limits=attack_limits,
         batch_size=DEFAULT_BATCH if options.batch_size == "auto" else options.batch_size,
         protocol=options.protocol,
+        max_queries=options.max_queries,
         plugin_sha=plugin_sha(),
     )
     return request, dataset

@@ -148,6 +148,17 @@ class AttackSpec(Strict):
     code_sha: str = ""  # content hash of the plug-ins, for an attack that a plug-in registered
     backend: Backend = NATIVE
 
+    @property
+    def max_queries(self) -> int | None:
+        """The bound on forward passes an image. It stands among ``params`` only where there is one."""
+        bound = self.params.get("max_queries")
+        return None if bound is None else int(bound)
+
+    @property
+    def label(self) -> str:
+        """The name in tables: a bounded attack must not pass for the whole one."""
+        return self.name if self.max_queries is None else f"{self.name}-q{self.max_queries}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvalSpec(Strict):
@@ -166,7 +177,7 @@ class EvalSpec(Strict):
     def name(self) -> str:
         """The column of the leaderboard that the cell fills."""
         attack = self.attack
-        column = metric_column(attack.name, attack.norm, format_eps(attack.eps)) if attack else CLEAN
+        column = metric_column(attack.label, attack.norm, format_eps(attack.eps)) if attack else CLEAN
         return column if self.protocol == STANDARD else f"{column}:{self.protocol}"
 
     @property
@@ -277,3 +288,4 @@ class EvalRecord(Strict):
     adversarials_sha: str = ""  # of their file
     n_broken_8bit: int | None = None  # None unless they are stored in 8 bits
     flags: tuple[str, ...] = ()  # names of vocabulary.FLAGS
+    n_cut: int | None = None  # images whose search the bound on forward passes ended; None without a bound

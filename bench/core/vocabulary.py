@@ -75,7 +75,7 @@ RESULT_COLUMNS = {
     "model": "name of the backbone",
     "variant": "name of the training-time idea",
     "seed": "seed of the attack, and of the training if it was trained here",
-    "attack": "what the images went through; `clean` is no attack",
+    "attack": "what the images went through; `clean` is no attack, `-q500` is stopped at 500 forward passes an image",
     "norm": "norm that bounds the perturbation: `linf` or `l2`; empty for clean",
     "eps": "budget in units of [0, 1] pixels; empty for clean",
     "protocol": "`standard` or `prefiltered`",
@@ -88,6 +88,10 @@ RESULT_COLUMNS = {
     "n_correct": "number of images classified correctly after the attack",
     "n": "number of test images evaluated; 0 for a skipped cell",
     "n_attacked": "number of images the attack was run on: those correctly classified, less those already filtered",
+    "n_cut": (
+        "number of images that were not broken when `--max-queries` stopped their search; they count as correct; empty "
+        "without this bound"
+    ),
     "adversarials": "how the images that the attack broke are stored: `float32` or `uint8`; empty if they are not",
     "n_broken_8bit": (
         "how many of the images that this attack broke are inside ball and box and still broken when they are rounded "

@@ -42,6 +42,11 @@ MISTAKES = [
     (["--lr", "nan"], "--lr nan is not a finite number"),
     (["--limit", "1"], "too few for batch norm"),
     (["--attacks", "autoattack", "--protocol", "prefiltered"], "needs fgsm or pgd"),
+    (["--max-queries", "0"], "0 is not in the range"),
+    (["--max-queries", "9", "--attack-backend", "reference"], "of foolbox cannot be stopped after 9 forward passes"),
+    (["--max-queries", "9", "--attacks", "autoattack-rand"], "of pyautoattack cannot be stopped after 9 forward"),
+    (["--max-queries", "9", "--attacks", "idle"], "attack 'idle' of collapse-bench cannot be stopped"),
+    (["--save-adversarials", "png"], "'png' is not one of"),
 ]
 
 
