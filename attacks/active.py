@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from attacks.prepared import Confirm, confirmation, search_model
 from attacks.queries import Meter
 
 
@@ -74,7 +75,6 @@ class Search(Protocol):
 
 
 T = TypeVar("T")
-Confirm = Callable[[Tensor, Tensor], Tensor]  # points (B, C, H, W), labels (B,) to (B,) bool: broken indeed
 
 
 class Found(NamedTuple):
@@ -87,26 +87,22 @@ class Found(NamedTuple):
 
 
 def hunt(
-    search: Search,
-    model: nn.Module,
-    samples: Samples,
-    *,
-    batch_size: int,
-    confirm: Confirm | None = None,
-    allowance: Tensor | None = None,
+    search: Search, model: nn.Module, samples: Samples, *, batch_size: int, allowance: Tensor | None = None
 ) -> Found:
-    """Search all samples, at most ``batch_size`` at a time. A sample that ``confirm`` denies to be broken goes on.
+    """Search all samples, at most ``batch_size`` at a time.
 
-    ``allowance``, (N,) int64, is how often the model may be asked about each sample.
+    With a :class:`attacks.prepared.Prepared` the search is on its search model, and a sample that the model under test
+    does not confirm to be broken goes on. ``allowance``, (N,) int64, is how often the search may ask about each sample.
     """
     meter = Meter(samples.labels, allowance)
     unbroken = torch.zeros_like(samples.labels, dtype=torch.bool)
     found = Found(samples.inputs.clone(), unbroken, meter.asked, meter.cut)
+    searched, confirm = search_model(model), confirmation(model)
     waiting = deque((position, 0) for position in meter.begin())
     flight: _Flight | None = None
     while waiting or flight is not None:
         flight = _refilled(flight, waiting, search, samples, batch_size)
-        answer = ask(search, model, flight.state)
+        answer = ask(search, searched, flight.state)
         hit = _hits(search, flight.state, answer, confirm)
         found.adversarial[flight.position[hit]] = flight.state.points[hit].to(found.adversarial.dtype)
         found.broken[flight.position[hit]] = True

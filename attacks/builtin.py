@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from attacks import ensemble
 from attacks.registry import ATTACKS, AttackEntry, Cost, Library
-from bench.core.specs import Scalar
+from bench.core.specs import Precision, Scalar
 
 ORIGIN = "attacks.builtin"
+SEARCH_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")  # of our own attacks
 
 
 def _pgd_name(params: Mapping[str, Scalar]) -> str:
@@ -28,7 +29,8 @@ ATTACKS.register(
         summary="one step of size eps along the sign of the gradient (the normalised gradient for l2)",
         source="Goodfellow et al. 2015, arXiv 1412.6572",
         function="attacks.fgsm:fgsm",
-        version=2,
+        version=3,
+        precisions=SEARCH_PRECISIONS,
         bounded=True,
         reference=Library("attacks.reference.fgsm:fgsm", "foolbox"),
     ),
@@ -40,7 +42,8 @@ ATTACKS.register(
         summary="projected gradient ascent on the cross-entropy: pgd-<steps>[-r<restarts>], 20 steps by default",
         source="Madry et al. 2018, arXiv 1706.06083",
         function="attacks.pgd:pgd",
-        version=2,
+        version=3,
+        precisions=SEARCH_PRECISIONS,
         batches_itself=True,
         bounded=True,
         reference=Library("attacks.reference.pgd:pgd", "foolbox"),
@@ -71,7 +74,8 @@ for _name, _version, _summary in (
             summary=_summary,
             source=_SOURCES.get(_name, "Croce and Hein 2020, arXiv 2003.01690"),
             function="attacks.autoattack:autoattack",
-            version=2,
+            version=3,
+            precisions=SEARCH_PRECISIONS,
             params={"version": _version},
             cost=ensemble.cost,
             notes=ensemble.notes,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from attacks.norms import steepest
 from attacks.objectives import cross_entropy_gap
+from attacks.prepared import search_model
 from attacks.queries import Attacked, allowance_of, outcome
 from attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
@@ -24,7 +25,7 @@ def fgsm(
     """
     points = inputs.detach().requires_grad_()
     with torch.enable_grad():
-        loss = cross_entropy_gap(model(points), labels).sum()
+        loss = cross_entropy_gap(search_model(model)(points), labels).sum()
     (gradient,) = torch.autograd.grad(loss, points)
     adversarials = (inputs + spec.eps * steepest(gradient, spec.norm)).clamp(0, 1)
     uncut = torch.zeros_like(labels, dtype=torch.bool)  # by any bound: this is one pass

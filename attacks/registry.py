@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bench.core.errors import BenchError, unknown_name
 from bench.core.registry import Registry, is_pattern
-from bench.core.specs import AttackSpec, Backend, Norm, Scalar
+from bench.core.specs import AttackSpec, Backend, Norm, Precision, Scalar
 from bench.core.vocabulary import NATIVE, REFERENCE
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class AttackEntry:
     batches_itself: bool = False  # takes all images at once and refills its batches; reads params["batch_size"]
     draws_by_batch: bool = False  # its randomness is that of a library: the batch size is part of what is asked for
     bounded: bool = False  # honours params["max_queries"], and says whose search it cut
+    precisions: tuple[Precision, ...] = ("fp32",)  # it can search in; with bf16 it takes an attacks.prepared.Prepared
     reference: Library | None = None
 
 
@@ -96,6 +97,7 @@ class ResolvedAttack(NamedTuple):
     params: Mapping[str, Scalar]
     origin: str  # who registered it
     backend: Backend = NATIVE
+    precision: Precision = "fp32"
 
     def spec(
         self, norm: Norm, eps: float, *, batch_size: int, code_sha: str = "", max_queries: int | None = None
@@ -115,6 +117,7 @@ class ResolvedAttack(NamedTuple):
             params=params,
             code_sha=code_sha,
             backend=self.backend,
+            precision=self.precision,
         )
 
     def _check_bounded(self, max_queries: int) -> None:
@@ -125,6 +128,15 @@ class ResolvedAttack(NamedTuple):
                 f"attack {self.name!r} of {self.entry.backend} cannot be stopped after {max_queries} forward passes an "
                 "image; leave out --max-queries, or take another attack with --attack-backend native."
             )
+    def at(self, precision: Precision) -> ResolvedAttack:
+        """The attack searching in ``precision``. Raises BenchError when it does not know it."""
+        if precision not in self.entry.precisions:
+            known = " and ".join(self.entry.precisions)
+            raise BenchError(
+                f"attack {self.name!r}, computed by {self.entry.backend}, searches in {known}, not in {precision}; "
+                "use --attack-precision auto, which takes for every attack what it can."
+            )
+        return self._replace(precision=precision)
 
     def costly(self, num_classes: int) -> bool:
         return self.entry.cost(self.params, num_classes).forwards >= COSTLY_FORWARDS
@@ -181,6 +193,7 @@ def _through_library(name: str, entry: AttackEntry) -> AttackEntry:
         batches_itself=batches_itself,
         draws_by_batch=draws_by_batch,
         bounded=False,
+        precisions=("fp32",),
     )
 
 

@@ -28,6 +28,7 @@ from bench.leaderboard import rebuild
 from bench.pending import Tally, is_finished
 from bench.plan import DEFAULT_BATCH, Request, check_request, plan_cells
 from bench.plugin import plugin_sha
+from bench.precision import AskedPrecision, at_precision
 from bench.progress import Progress
 from bench.results import results_table
 from bench.store import Store
@@ -51,6 +52,7 @@ def evaluate(
     limit: int | None = None,
     attack_limit: dict[str, int] | None = None,
     attack_backend: Backend = NATIVE,
+    attack_precision: AskedPrecision = "fp32",
     batch_size: int | None = None,
     device: str = "auto",
     results: Path | None = None,
@@ -63,9 +65,10 @@ def evaluate(
     ``model`` maps images (N, 3, S, S), float32 in [0, 1], to logits (N, K); normalisation is its own business. It is
     in evaluation mode for the time, and gets its mode and its gradients back. ``dataset`` is a name or a
     :class:`~bench.data.Dataset`; ``eps`` defaults to the data set's own; ``attack_backend`` "reference" is foolbox and
-    pyautoattack. With ``results`` the cells are kept there, and ``bench leaderboard`` shows them; finished ones are not
-    computed again. ``save_adversarials`` ("float32" or "uint8") keeps the broken images beside them;
-    ``max_queries`` bounds the forward passes an image. Raises BenchError for bad input.
+    pyautoattack; ``attack_precision`` is that of the search, "auto" as on the command line. With ``results`` the cells
+    are kept there, and ``bench leaderboard`` shows them; finished ones are not computed again. ``save_adversarials``
+    ("float32" or "uint8") keeps the broken images beside them; ``max_queries`` bounds the forward passes an image.
+    Raises BenchError for bad input.
     """
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset, DataRequest(data_dir, image_size))
     known = DATASETS.get(data.name) if data.name in DATASETS else None
@@ -80,7 +83,7 @@ def evaluate(
     request = Request(
         models=(),
         variants={},
-        attacks=resolve_all(list(attacks), attack_backend),
+        attacks=at_precision(resolve_all(list(attacks), attack_backend), attack_precision, device),
         norm=norm,
         eps=[parse_eps(text, norm) for text in texts],
         seeds=[seed],

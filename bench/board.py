@@ -58,10 +58,14 @@ def board_rows(cells: Iterable[Cell]) -> list[BoardRow]:
     return list(rows.values())
 
 
-def evidence(cell: EvalRecord) -> tuple[bool, int, int, str]:
-    """What makes one cell count before another in the same place: being ok, attack version, images, being newer."""
-    version = cell.spec.attack.version if cell.spec.attack else 0
-    return cell.status == "ok", version, cell.n, cell.created
+def evidence(cell: EvalRecord) -> tuple[bool, int, int, bool, str]:
+    """What makes one cell count before another in the same place.
+
+    Being ok, the version of the attack, the number of images, a search in full precision, being newer.
+    """
+    attack = cell.spec.attack
+    exact = attack is None or attack.precision == "fp32"
+    return cell.status == "ok", attack.version if attack else 0, cell.n, exact, cell.created
 
 
 def ranked(group: Sequence[BoardRow]) -> list[tuple[int | None, BoardRow]]:

@@ -17,6 +17,7 @@ from bench.environment import describe
 from bench.evaluate import DTYPE, CellContext, Outcomes, evaluate_cell
 from bench.pending import Tally
 from bench.samples import Sample
+from bench.search_model import SearchModels
 from bench.store import Store
 from bench.workshop import Workshop
 
@@ -33,8 +34,10 @@ class Subject:
 
 def work_off(cells: Sequence[EvalSpec], subject: Subject, workshop: Workshop, tally: Tally) -> None:
     """Evaluate and store every cell. A cell that fails is recorded, and the others go on."""
+    size = workshop.dataset.image_size
+    search_models = SearchModels(subject.model, (3, size, size), workshop.device)
     for spec in cells:
-        record, samples, adversarials = _evaluate(spec, subject, workshop)
+        record, samples, adversarials = _evaluate(spec, subject, search_models, workshop)
         workshop.store.write_cell(record, samples, adversarials)
         title = f"{subject.name} {spec.name}"
         if record.status == "ok" and record.n_correct is not None:
@@ -55,7 +58,7 @@ def skip(cells: Sequence[EvalSpec], reason: str, message: str, workshop: Worksho
 Evaluated = tuple[EvalRecord, list[Sample] | None, bytes | None]  # the cell, its images, and those it stores
 
 
-def _evaluate(spec: EvalSpec, subject: Subject, workshop: Workshop) -> Evaluated:
+def _evaluate(spec: EvalSpec, subject: Subject, search_models: SearchModels, workshop: Workshop) -> Evaluated:
     broken = _filtering_outcomes(spec, workshop.store)
     if broken is None:
         reason = "a filtering attack has no result."
@@ -72,6 +75,7 @@ def _evaluate(spec: EvalSpec, subject: Subject, workshop: Workshop) -> Evaluated
         broken=broken,
         auto_batch=workshop.auto_batch,
         save_adversarials=workshop.save_adversarials,
+        search_models=search_models,
     )
     record, outcomes = evaluate_cell(spec, context, workshop.progress)
     if outcomes is None:

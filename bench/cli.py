@@ -11,7 +11,7 @@ import click
 
 from bench.config import as_typed, read_config
 from bench.core.errors import BenchError
-from bench.core.vocabulary import ENCODINGS, KINDS, NATIVE, NORMS, PROTOCOLS, REFERENCE, Exit
+from bench.core.vocabulary import ENCODINGS, KINDS, NATIVE, NORMS, PRECISIONS, PROTOCOLS, REFERENCE, Exit
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -121,6 +121,13 @@ def cli() -> None:
     default=NATIVE,
     show_default=True,
     help="our own attacks, or foolbox and pyautoattack",
+)
+@click.option(
+    "--attack-precision",
+    type=click.Choice(PRECISIONS),
+    default="fp32",
+    show_default=True,
+    help="of the search by our own attacks; verdicts are float32's. auto: bf16 where there is hardware for it",
 )
 @click.option(
     "--protocol",

@@ -30,6 +30,16 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether there is hardware for it: AMX or AVX512-BF16 in a CPU, an accelerator by CUDA's own word."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu" or not Path("/proc/cpuinfo").exists():
+        return False
+    words = set(Path("/proc/cpuinfo").read_text().split())
+    return not words.isdisjoint({"avx512_bf16", "amx_bf16"})
+
+
 @functools.cache
 def describe(device: torch.device) -> Environment:
     return Environment(

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import torch
 from torch import Tensor, nn
 
+from attacks.prepared import Prepared
 from attacks.queries import Attacked
 from attacks.registry import AttackEntry, backend_version, cost_of, load_function
 from attacks.rng import SampleRng
@@ -26,6 +27,7 @@ from bench.passes import CountingModel
 from bench.progress import Progress, Stage
 from bench.remarks import remarks
 from bench.samples import Sample
+from bench.search_model import SearchModels
 from bench.verify import distances, predict, verified
 from bench.workshop import failures_as
 
@@ -66,6 +68,7 @@ class CellContext:
     broken: Mapping[str, Sample] = field(default_factory=dict)  # what earlier attacks broke, by sample id
     auto_batch: bool = False  # halve the batch when memory runs out
     save_adversarials: Encoding = "none"
+    search_models: SearchModels | None = None  # for attacks that can use one; None: the model under test for all
 
 
 @dataclass
@@ -231,23 +234,36 @@ def _run_attack(
     """Call the plug-in on copies, with the passes counted and its warnings kept."""
     assert context.entry is not None
     function = load_function(context.entry)
-    counting = CountingModel(context.model, stage.advance).eval()
+    counting, prepared = _counted(context, attack, stage)
     if context.entry.batches_itself:
         attack = replace(attack, params={**attack.params, "batch_size": tally.batch_size})
     rng = SampleRng(spec.seed, attack.name, [context.images.ids[i] for i in indices.tolist()], context.device)
     before = {name: tensor.clone() for name, tensor in context.model.state_dict().items()}
     with remarks() as heard, _untouched_generators(context.device):
-        found = function(counting, inputs.clone(), labels.to(context.device), spec=attack, rng=rng)
+        found = function(prepared, inputs.clone(), labels.to(context.device), spec=attack, rng=rng)
     tally.remarks = tuple(dict.fromkeys((*tally.remarks, *heard)))
     _check_untouched(context.model, before, attack.name)
-    tally.forwards += counting.forwards
-    tally.backwards += counting.backwards
+    tally.forwards += sum(model.forwards for model in counting)
+    tally.backwards += sum(model.backwards for model in counting)
     if not isinstance(found, Attacked):
         if attack.max_queries is not None:
             raise CellFailure("attack_error", f"{attack.name} did not say whose search the bound has cut.")
         return found
     tally.n_cut += int(found.cut.sum())
     return found.adversarials
+
+
+def _counted(context: CellContext, attack: AttackSpec, stage: Stage) -> tuple[list[CountingModel], nn.Module]:
+    """The models whose passes are counted, and what the attack is given: with a search model if it can use one."""
+    assert context.entry is not None
+    exact = CountingModel(context.model, stage.advance).eval()
+    if context.search_models is None or "bf16" not in context.entry.precisions:
+        return [exact], exact
+    faster = context.search_models.get(attack.precision)
+    if faster is context.model:
+        return [exact], exact
+    search = CountingModel(faster, stage.advance).eval()
+    return [exact, search], Prepared(exact, search).eval()
 
 
 def _check_untouched(model: nn.Module, before: Mapping[str, Tensor], attack: str) -> None:

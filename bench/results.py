@@ -43,6 +43,7 @@ def result_row(run: RunRecord, cell: EvalRecord) -> dict[str, Any]:
         "norm": attack.norm if attack else None,
         "eps": attack.eps if attack else None,
         "attack_version": attack.version if attack else None,
+        "attack_precision": attack.precision if attack else None,
         "protocol": cell.spec.protocol,
         "acc": cell.n_correct / cell.n if ok and cell.n_correct is not None else None,
         "acc_lo": low,

@@ -13,7 +13,7 @@ from attacks.registry import resolve, resolve_all
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError
 from bench.core.registry import is_pattern
-from bench.core.specs import Backend, DataSpec, ModelSpec, Norm, Recipe, VariantSpec
+from bench.core.specs import Backend, DataSpec, ModelSpec, Norm, Precision, Recipe, VariantSpec
 from bench.core.vocabulary import NATIVE
 from bench.data import load_dataset
 from bench.data.registry import DATASETS, DataRequest, DatasetEntry
@@ -21,6 +21,7 @@ from bench.data.split import Dataset
 from bench.files import file_sha
 from bench.plan import DEFAULT_BATCH, Request
 from bench.plugin import plugin_sha
+from bench.precision import AskedPrecision, at_precision
 from bench.recipes import DEFAULT, find_recipe, resolve_budgets, resolve_variants
 from models.registry import MODELS, check_model_name, expand_models
 from models.variants import ORIGIN as BUILTIN_VARIANTS
@@ -49,16 +50,18 @@ class RunOptions:
     lr: float | None = None
     train_batch_size: int | None = None
     train_eps: str | None = None
-    train_precision: Literal["fp32", "bf16"] = "fp32"
+    train_precision: Precision = "fp32"
     limit: Limit = None
     train_limit: Limit = None
     attack_limit: Sequence[str] = ()
     attack_backend: Backend = NATIVE
+    attack_precision: AskedPrecision = "fp32"
     protocol: str = "standard"
     max_queries: int | None = None
     batch_size: int | Literal["auto"] = "auto"
     pretrained: bool = False
     checkpoint_path: Path | None = None
+    device: str = "auto"
 
 
 def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tuple[Request, Dataset]:
@@ -70,6 +73,7 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
     entry = DATASETS.get(options.dataset)
     recipe = find_recipe(options.recipe, options.dataset)
     attacks = [] if list(options.attacks) == ["none"] else resolve_all(list(options.attacks), options.attack_backend)
+    attacks = at_precision(attacks, options.attack_precision, options.device)
     eps = [parse_eps(text, options.norm) for text in options.eps or entry.eps[options.norm]]
     models = _models(options, known_models)
     variants = resolve_variants(_variants(options.variants), recipe, options.latent_dim)

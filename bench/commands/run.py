@@ -39,7 +39,7 @@ def run_command(
     if not options["models"]:
         raise BenchError("no model given; name at least one, for example --models resnet18.")
     load_plugins(plugin)
-    asked, store = RunOptions(**options), Store(results)
+    asked, store = RunOptions(**options, device=device), Store(results)
     request, dataset = make_request(asked, {run.model for run in store.runs()})
     job = Job(
         plan=make_plan(request),

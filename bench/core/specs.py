@@ -20,6 +20,7 @@ Scalar = bool | int | float | str
 Norm = Literal["linf", "l2"]
 Backend = Literal["native", "reference"]
 Encoding = Literal["none", "float32", "uint8"]  # of stored adversarial images
+Precision = Literal["fp32", "bf16"]
 Status = Literal["ok", "failed", "skipped"]
 
 ID_LENGTH = 12
@@ -53,7 +54,7 @@ class Recipe(Strict):
     crop_padding: int = 0  # pixels of padding before a random crop back to size; 0 is no crop
     crop_fill: Literal["black", "mean"] = "black"  # mean is what a padding by 0 after the normalisation is
     resized_crop: bool = False  # a random part of the image, enlarged to its size
-    precision: Literal["fp32", "bf16"] = "fp32"  # of the backbone's passes; head, loss and weights stay float32
+    precision: Precision = "fp32"  # of the backbone's passes; head, loss and weights stay float32
     noise: float = 0.0  # standard deviation of Gaussian noise on the image, in units of [0, 1] pixels
 
 
@@ -147,6 +148,7 @@ class AttackSpec(Strict):
     params: Mapping[str, Scalar] = field(default_factory=dict)
     code_sha: str = ""  # content hash of the plug-ins, for an attack that a plug-in registered
     backend: Backend = NATIVE
+    precision: Precision = "fp32"  # of the search; verdicts are always float32
 
     @property
     def max_queries(self) -> int | None:

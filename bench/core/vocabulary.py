@@ -13,6 +13,7 @@ COMMANDS = ("run", "list", "show", "leaderboard", "diagnose", "plot", "verify")
 KINDS = ("models", "variants", "attacks", "datasets", "recipes")
 NORMS = ("linf", "l2")
 ENCODINGS = ("none", "float32", "uint8")  # of stored adversarial images
+PRECISIONS = ("auto", "fp32", "bf16")
 
 
 class Exit(IntEnum):
@@ -120,6 +121,9 @@ RESULT_COLUMNS = {
     "backend": "library that computed the attack",
     "backend_version": "version of that library",
     "attack_version": "version of our definition of the attack; it changes when the numbers may",
+    "attack_precision": (
+        "floating-point type of the backbone's passes in the search: `fp32` or `bf16`; verdicts are always float32"
+    ),
     "flags": "names of what speaks against the number, separated by semicolons; empty where nothing was found",
     "notes": "what departs from the attack's published form, and what a flag rests on, in words",
     "max_distance": "largest perturbation among the adversarial images, in the norm of the row",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from attacks.active import Samples, ask, hunt
 from attacks.apgd import Apgd, ApgdState, Objective
 from attacks.norms import length
+from attacks.prepared import Prepared
 from bench.core.specs import Norm
 
 IMAGES, STEPS = 12, 100
@@ -161,11 +162,12 @@ def test_an_image_that_is_not_confirmed_goes_on() -> None:
     search = Apgd(norm="linf", eps=0.5, objective="ce", steps=10)
     asked: list[int] = []
 
-    def never(points: Tensor, labels: Tensor) -> Tensor:
-        asked.append(len(labels))
-        return torch.zeros_like(labels, dtype=torch.bool)
+    class Denying(Prepared):
+        def confirm(self, points: Tensor, labels: Tensor) -> Tensor:
+            asked.append(len(labels))
+            return torch.zeros_like(labels, dtype=torch.bool)
 
-    found = hunt(search, model, samples, batch_size=8, confirm=never)
+    found = hunt(search, Denying(model, model), samples, batch_size=8)
     assert sum(asked) > IMAGES
     assert not found.broken.any()
     assert torch.equal(found.adversarial, samples.inputs)

@@ -14,6 +14,7 @@ from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
 from attacks.active import Answer, Samples, ask, hunt, take
+from attacks.prepared import Prepared
 from attacks.square import Square, SquareState, pattern, window_sizes
 from bench.core.specs import Norm
 
@@ -350,12 +351,13 @@ def test_a_sample_that_is_denied_to_be_broken_goes_on_to_the_end(norm: Norm) -> 
     model, inputs = network(), noise(6)
     labels, denied = (model(inputs).argmax(1) + 1) % 5, []
 
-    def deny(points: Tensor, labels: Tensor) -> Tensor:
-        denied.append(len(labels))
-        return torch.zeros_like(labels, dtype=torch.bool)
+    class Denying(Prepared):
+        def confirm(self, points: Tensor, labels: Tensor) -> Tensor:
+            denied.append(len(labels))
+            return torch.zeros_like(labels, dtype=torch.bool)
 
     search = Square(norm, 0.001, queries=9)
-    found = hunt(search, model, samples(inputs, labels), batch_size=4, confirm=deny)
+    found = hunt(search, Denying(model, model), samples(inputs, labels), batch_size=4)
     assert not found.broken.any()
     assert sum(denied) == 60
 

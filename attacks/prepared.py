@@ -1,0 +1,43 @@
+"""What a harness may hand to an attack in a model's place: the model under test, and a faster form to search on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+Confirm = Callable[[Tensor, Tensor], Tensor]  # points (B, C, H, W), labels (B,) to (B,) bool: broken indeed
+
+
+class Prepared(nn.Module):
+    """The model under test with its search model. Asked as a model, it answers as the one under test.
+
+    ``search_model`` computes nearly the same and gives gradients: what an attack finds on it is a proposal, and only
+    ``confirm``, which asks the model under test, makes it a verdict.
+    """
+
+    def __init__(self, model: nn.Module, search_model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.search_model = search_model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.model(inputs)
+        return logits
+
+    def confirm(self, points: Tensor, labels: Tensor) -> Tensor:
+        """Whether the model under test gives ``points`` another class than ``labels``, (B,) bool."""
+        with torch.no_grad():
+            wrong: Tensor = self.model(points).argmax(1) != labels
+        return wrong
+
+
+def search_model(model: nn.Module) -> nn.Module:
+    """What to differentiate: the search model if there is one, and the model itself if not."""
+    return model.search_model if isinstance(model, Prepared) else model
+
+
+def confirmation(model: nn.Module) -> Confirm | None:
+    """How to confirm what was found on the search model; None where that is the model itself."""
+    return model.confirm if isinstance(model, Prepared) else None
