@@ -119,12 +119,20 @@ def test_confirming_is_counted_as_passes() -> None:
     assert twin.n_backwards == alone.n_backwards
 
 
-def test_an_attack_without_a_search_of_its_own_is_given_the_model_under_test() -> None:
-    class Forbidden(nn.Module):
-        def forward(self, inputs: Tensor) -> Tensor:
-            raise AssertionError("nobody should ask")
+def test_an_attack_without_a_search_of_its_own_is_given_the_model_under_test_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[nn.Module] = []
 
-    assert record_of("autoattack-rand", 2 * MARGIN, Forbidden()).n_correct == 0
+    def attack(model: nn.Module, inputs: Tensor, labels: Tensor, **_: object) -> Tensor:
+        given.append(model)
+        return inputs
+
+    monkeypatch.setattr("bench.evaluate.load_function", lambda entry: attack)
+    search = Linear()
+    for name in ("autoattack-rand", "pgd"):
+        record_of(name, MARGIN, search)
+    assert [search in model.modules() for model in given] == [False, True]
 
 
 def test_fgsm_differentiates_the_search_model() -> None:

@@ -140,6 +140,14 @@ def test_what_cannot_be_folded_is_not(kind: str) -> None:
     assert folded(with_statistics(UNFOLDABLE[kind]()), images(4)) is None
 
 
+def test_what_can_be_folded_beside_what_cannot_is() -> None:
+    layers = (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4, track_running_stats=False))
+    model = with_statistics(nn.Sequential(*layers, nn.Flatten()))
+    other = folded(model, images(8))
+    assert other is not None
+    assert norms(other) == 1
+
+
 @pytest.mark.parametrize("affine", [True, False])
 def test_a_linear_layer_and_a_norm_without_weights(affine: bool) -> None:
     layers = nn.Sequential(nn.Flatten(), nn.Linear(48, 5, bias=False), nn.BatchNorm1d(5, affine=affine))
