@@ -139,7 +139,7 @@ def cli() -> None:
 @click.option(
     "--max-queries",
     type=click.IntRange(min=1),
-    help="stop every attack after N forward passes an image; its row is then another's, such as autoattack-q500",
+    help="stop every search after N forward passes an image; its row is then another's, such as autoattack-q500",
 )
 @click.option("--batch-size", type=Count("auto"), default="auto", show_default=True, help="evaluation and attack batch")
 @device_option

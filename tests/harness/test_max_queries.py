@@ -41,7 +41,8 @@ def test_a_bounded_row_does_not_look_like_the_whole_attack(run: Bench, tmp_path:
     assert whole["cell_id"] != bounded["cell_id"]
     survivors = int(bounded["n_correct"])
     assert int(bounded["n_cut"]) == survivors >= int(whole["n_correct"]) > 0
-    assert int(bounded["n_forwards"]) <= 3 * int(bounded["n_attacked"])
+    attacked = int(bounded["n_attacked"])
+    assert int(bounded["n_forwards"]) <= 3 * attacked + (attacked - survivors)  # a break costs one more, to confirm it
     note = f"stopped at 3 forward passes an image: {survivors} of {bounded['n_attacked']} images cut"
     assert bounded["notes"].startswith(note)
     assert (found["fgsm-q3"]["n_cut"], found["fgsm-q3"]["n_correct"]) == ("0", found["fgsm"]["n_correct"])
