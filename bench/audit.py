@@ -35,8 +35,8 @@ def check_randomised(
         for part in asked.split(batch_size):
             inputs = images.inputs(part, device)
             first, second = model(inputs.clone()), model(inputs.clone())
-            apart = (first - second).abs().amax(1).nan_to_num(torch.inf)
-            unlike = ~(apart <= LOGITS_APART * first.abs().amax())  # NaN is no equal
+            apart = (first - second).abs().amax(1).nan_to_num(torch.inf, torch.inf)
+            unlike = (apart > LOGITS_APART * first.abs().amax()) | apart.isinf()  # NaN is no equal
             differ += int(unlike.sum())
             furthest = max(furthest, float(apart.max()))
     if not differ:

@@ -105,13 +105,17 @@ def test_what_is_rounding_or_training_only_is_no_noise(model: nn.Module) -> None
     assert randomised(model.train()) == []
 
 
-def test_an_answer_that_is_not_there_the_second_time_is_no_equal() -> None:
+@pytest.mark.parametrize("finite", [0, 1])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_an_answer_that_is_there_only_once_is_no_equal(finite: int, value: float) -> None:
+    """One of two passes gives infinity, or 0/0."""
+
     class Once(nn.Module):
-        calls = 0
+        calls = finite
 
         def forward(self, inputs: Tensor) -> Tensor:
             self.calls += 1
-            return torch.ones(len(inputs), 10) / (self.calls % 2)
+            return torch.full((len(inputs), 10), value) / (self.calls % 2)
 
     assert len(randomised(Once())) == 1
 
