@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from attacks.gradients import gradient_of, logits_at
 from attacks.prepared import Confirm, confirmation, search_model
 from attacks.queries import Meter
 
@@ -131,15 +132,14 @@ def ask(search: Search, model: nn.Module, state: State) -> Answer:
 def _differentiated(search: Search, model: nn.Module, state: State) -> Answer:
     points = state.points.detach().requires_grad_()
     with torch.enable_grad():
-        logits = model(points)
+        logits = logits_at(model, points)
         loss = search.loss(state, logits)
-    (gradient,) = torch.autograd.grad(loss.sum(), points)
-    return Answer(logits.detach(), loss.detach(), gradient)
+    return Answer(logits.detach(), loss.detach(), gradient_of(loss.sum(), points))
 
 
 def _evaluated(search: Search, model: nn.Module, state: State) -> Answer:
     with torch.no_grad():
-        logits = model(state.points)
+        logits = logits_at(model, state.points)
         return Answer(logits, search.loss(state, logits), torch.zeros_like(state.points))
 
 

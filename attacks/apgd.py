@@ -16,7 +16,6 @@ The walk starts on the surface of the ball and every point it visits may break t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,10 +23,8 @@ from torch import Tensor
 from attacks.active import Answer, Samples, State
 from attacks.counter import derive
 from attacks.norms import edge_draw, project, steepest
-from attacks.objectives import cross_entropy_gap, dlr, margin, targeted_dlr, targeted_margin
+from attacks.objectives import Objective, objective
 from bench.core.specs import Norm
-
-Objective = Literal["ce", "dlr", "margin", "dlr-targeted", "margin-targeted"]
 
 MOMENTUM = 0.25  # 1 − a
 RISING = 0.75  # share of the steps in which the loss must rise for η to stay
@@ -99,18 +96,7 @@ class Apgd:
         return -torch.inf if self.objective == "ce" else 0.0
 
     def loss(self, state: ApgdState, logits: Tensor) -> Tensor:
-        labels = state.samples.labels
-        match self.objective:
-            case "ce":
-                return cross_entropy_gap(logits, labels)
-            case "dlr":
-                return dlr(logits, labels)
-            case "margin":
-                return margin(logits, labels)
-            case "dlr-targeted":
-                return targeted_dlr(logits, labels, state.targets)
-            case "margin-targeted":
-                return targeted_margin(logits, labels, state.targets)
+        return objective(self.objective, logits, state.samples.labels, state.targets)
 
     def needs_gradient(self, state: ApgdState) -> Tensor:
         return torch.ones_like(state.over)

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from attacks.active import Samples, Search, hunt, take
-from attacks.apgd import Apgd, Objective
-from attacks.ensemble import ITERATIONS, RESTARTS, SQUARE_QUERIES, STAGES, lacks_dlr, target_count
+from attacks.apgd import Apgd
+from attacks.ensemble import Budget, lacks_dlr, stages_of, target_count
 from attacks.fab import TargetedFab, UntargetedFab
+from attacks.gradients import logits_at
+from attacks.objectives import Objective
 from attacks.queries import Attacked, allowance_of, outcome
 from attacks.registry import batch_size_of
 from attacks.rng import SampleRng
@@ -22,10 +24,10 @@ from attacks.square import Square
 from bench.core.specs import AttackSpec, Norm
 
 
-def build(stage: str, version: str, norm: Norm, eps: float, num_classes: int) -> Search:
-    """The search of one stage. The untargeted ones start as often as the version says."""
-    targets, restarts = target_count(num_classes), RESTARTS.get(version, 1)
-    apgd = partial(Apgd, norm=norm, eps=eps, steps=ITERATIONS)
+def build(stage: str, budget: Budget, norm: Norm, eps: float, num_classes: int) -> Search:
+    """The search of one stage. The untargeted ones start as often as the budget says."""
+    targets, restarts = target_count(num_classes), budget.restarts
+    apgd = partial(Apgd, norm=norm, eps=eps, steps=budget.iterations)
     match stage:
         case "apgd-ce":
             return apgd(objective="ce", attempts=restarts)
@@ -35,27 +37,27 @@ def build(stage: str, version: str, norm: Norm, eps: float, num_classes: int) ->
             objective: Objective = "margin-targeted" if lacks_dlr(stage, num_classes) else "dlr-targeted"
             return apgd(objective=objective, attempts=targets)
         case "fab":
-            return UntargetedFab(norm=norm, eps=eps, n_iter=ITERATIONS, attempts=restarts)
+            return UntargetedFab(norm=norm, eps=eps, n_iter=budget.iterations, attempts=restarts)
         case "fab-t":
-            return TargetedFab(norm=norm, eps=eps, n_iter=ITERATIONS, attempts=targets)
+            return TargetedFab(norm=norm, eps=eps, n_iter=budget.iterations, attempts=targets)
         case "square":
-            return Square(norm=norm, eps=eps, queries=SQUARE_QUERIES)
+            return Square(norm=norm, eps=eps, queries=budget.queries)
     raise ValueError(f"no stage of AutoAttack is called {stage!r}.")
 
 
 def autoattack(
     model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
 ) -> Tensor | Attacked:
-    """Run ``params["version"]``'s stages. Shapes as in :class:`attacks.registry.Attack`."""
+    """Run the stages that ``params`` name (:mod:`attacks.ensemble`). Shapes as in :class:`attacks.registry.Attack`."""
     batch_size = batch_size_of(spec)
     samples = Samples(inputs, labels, rng.keys(), _ranking(model, inputs, batch_size))
     adversarial, standing = inputs.clone(), torch.arange(len(inputs), device=inputs.device)
-    version = str(spec.params["version"])
     allowance, cut = allowance_of(spec, labels, spent=1), torch.zeros_like(labels, dtype=torch.bool)  # the ranking
-    for stage in STAGES[version]:
+    budget = Budget.of(spec.params)
+    for stage in stages_of(spec.params):
         if not len(standing):
             break
-        search = build(stage, version, spec.norm, spec.eps, samples.ranking.shape[1])
+        search = build(stage, budget, spec.norm, spec.eps, samples.ranking.shape[1])
         left = None if allowance is None else allowance[standing]
         found = hunt(search, model, take(samples, standing), batch_size=batch_size, allowance=left)
         if allowance is not None:
@@ -69,5 +71,5 @@ def autoattack(
 def _ranking(model: nn.Module, inputs: Tensor, batch_size: int) -> Tensor:
     """The classes of every clean image by falling logit, (N, K). Stable: among equals the first is first."""
     with torch.no_grad():
-        logits = torch.cat([model(part) for part in inputs.split(batch_size)])
+        logits = torch.cat([logits_at(model, part) for part in inputs.split(batch_size)])
     return logits.argsort(dim=1, descending=True, stable=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from attacks import ensemble
 from attacks.registry import ATTACKS, AttackEntry, Cost, Library
@@ -12,16 +12,30 @@ ORIGIN = "attacks.builtin"
 SEARCH_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")  # of our own attacks
 
 
-def _pgd_name(params: Mapping[str, Scalar]) -> str:
-    restarts = f"-r{params['restarts']}" if params["restarts"] != 1 else ""
-    return f"pgd-{params['steps']}{restarts}"
+def _steps(family: str) -> Callable[[Mapping[str, Scalar]], str]:
+    """The canonical names of ``family``: <family>-<steps>[-r<restarts>]."""
+
+    def spell(params: Mapping[str, Scalar]) -> str:
+        restarts = f"-r{params['restarts']}" if params.get("restarts", 1) != 1 else ""
+        return f"{family}-{params['steps']}{restarts}"
+
+    return spell
 
 
-def _pgd_cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
-    steps, restarts = int(params["steps"]), int(params["restarts"])
-    passes = (steps + 1) * restarts
+def _walk_cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
+    """A pass in both directions for the start and every step."""
+    passes = (int(params["steps"]) + 1) * int(params.get("restarts", 1))
     return Cost(passes, passes, 1, 1)
 
+
+def _deepfool_cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
+    """A pass forwards at first, then two a step and a pass backwards for every class but one."""
+    steps, planes = int(params["steps"]), min(int(params["candidates"]), num_classes) - 1
+    return Cost(1 + 2 * steps, steps * planes, 3, planes)
+
+
+STEPS = r"-(?P<steps>\d+)"
+STEPS_AND_RESTARTS = STEPS + r"(?:-r(?P<restarts>\d+))?"
 
 ATTACKS.register(
     "fgsm",
@@ -48,9 +62,86 @@ ATTACKS.register(
         bounded=True,
         reference=Library("attacks.reference.pgd:pgd", "foolbox"),
         params={"steps": 20, "restarts": 1},
-        grammar=r"-(?P<steps>\d+)(?:-r(?P<restarts>\d+))?",
-        spell=_pgd_name,
-        cost=_pgd_cost,
+        grammar=STEPS_AND_RESTARTS,
+        spell=_steps("pgd"),
+        cost=_walk_cost,
+    ),
+    origin=ORIGIN,
+)
+ATTACKS.register(
+    "pgd-margin",
+    AttackEntry(
+        summary="pgd on the margin between the label and the best other class: pgd-margin-<steps>[-r<restarts>]",
+        source="Carlini and Wagner 2017, arXiv 1608.04644, with the walk of Madry et al. 2018, arXiv 1706.06083",
+        function="attacks.pgd:pgd",
+        precisions=SEARCH_PRECISIONS,
+        batches_itself=True,
+        bounded=True,
+        params={"steps": 20, "restarts": 1, "objective": "margin"},
+        grammar=STEPS_AND_RESTARTS,
+        spell=_steps("pgd-margin"),
+        cost=_walk_cost,
+    ),
+    origin=ORIGIN,
+)
+ATTACKS.register(
+    "mim",
+    AttackEntry(
+        summary="MI-FGSM, steps of eps/steps along accumulated gradients: mim-<steps>, 10 steps by default",
+        source="Dong et al. 2018, arXiv 1710.06081",
+        function="attacks.pgd:mim",
+        precisions=SEARCH_PRECISIONS,
+        batches_itself=True,
+        bounded=True,
+        params={"steps": 10, "momentum": 1.0},
+        grammar=STEPS,
+        spell=_steps("mim"),
+        cost=_walk_cost,
+    ),
+    origin=ORIGIN,
+)
+ATTACKS.register(
+    "deepfool",
+    AttackEntry(
+        summary="the nearest boundary by tangent planes, if it is within eps",
+        source="Moosavi-Dezfooli et al. 2016, arXiv 1511.04599",
+        function="attacks.deepfool:deepfool_within",
+        norms=("l2",),
+        params={"steps": 50, "candidates": 10},
+        cost=_deepfool_cost,
+    ),
+    origin=ORIGIN,
+)
+ATTACKS.register(
+    "ddn",
+    AttackEntry(
+        summary="decoupled direction and norm, to the first adversarial image within eps: ddn-<steps>, 100 by default",
+        source="Rony et al. 2019, arXiv 1811.09600",
+        function="attacks.ddn:ddn",
+        norms=("l2",),
+        precisions=SEARCH_PRECISIONS,
+        batches_itself=True,
+        bounded=True,
+        params={"steps": 100},
+        grammar=STEPS,
+        spell=_steps("ddn"),
+        cost=_walk_cost,
+    ),
+    origin=ORIGIN,
+)
+ATTACKS.register(
+    "fmn",
+    AttackEntry(
+        summary="fast minimum norm, to the first adversarial image within eps: fmn-<steps>, 100 by default",
+        source="Pintor et al. 2021, arXiv 2102.12827",
+        function="attacks.fmn:fmn",
+        precisions=SEARCH_PRECISIONS,
+        batches_itself=True,
+        bounded=True,
+        params={"steps": 100},
+        grammar=STEPS,
+        spell=_steps("fmn"),
+        cost=_walk_cost,
     ),
     origin=ORIGIN,
 )
@@ -60,7 +151,12 @@ _SOURCES = {
     "square": "Andriushchenko et al. 2020, arXiv 1912.00049",
 }
 for _name, _version, _summary in (
-    ("autoattack", "standard", "APGD-CE, targeted APGD-DLR, targeted FAB and Square, one after the other"),
+    (
+        "autoattack",
+        "standard",
+        "APGD-CE, targeted APGD-DLR, targeted FAB and Square, one after the other; or one's own ensemble: "
+        "autoattack-<stage>+<stage>…[-i<iterations>][-s<queries>]",
+    ),
     ("apgd-ce", "apgd-ce", "the first stage of autoattack alone: auto-PGD on the cross-entropy"),
     ("apgd-dlr", "apgd-dlr", "auto-PGD on the difference-of-logits ratio"),
     ("apgd-t", "apgd-t", "the second stage alone: auto-PGD on the targeted difference-of-logits ratio"),
@@ -77,6 +173,8 @@ for _name, _version, _summary in (
             version=3,
             precisions=SEARCH_PRECISIONS,
             params={"version": _version},
+            grammar=ensemble.GRAMMAR if _name == "autoattack" else "",
+            spell=ensemble.spell if _name == "autoattack" else None,
             cost=ensemble.cost,
             notes=ensemble.notes,
             batches_itself=True,

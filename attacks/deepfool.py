@@ -7,6 +7,9 @@ With k₀ the class the model itself gives to x, a step replaces every other cla
 until the model gives another class to Π(x + (1 + overshoot)·r), Π the clip to the box. As in the authors' published
 program the overshot point is the one that is tested and linearised: the walk without overshoot only tends towards the
 boundary. Π acts at every step, since a single clip at the end takes half of r away where the pixels lie at the walls.
+
+Foolbox's form, which the tests compare with, walks a batch together until all of it is fooled or the steps are over,
+and differentiates every candidate at every image of it; here an image leaves when it is fooled.
 """
 
 from __future__ import annotations
@@ -15,6 +18,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from attacks.gradients import logits_at
+from attacks.norms import length
+from attacks.rng import SampleRng
+from bench.core.specs import AttackSpec
+
+EXTRA = 1e-4  # of the attack's steps, in pixels: the least that leads over a boundary near the walls
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,28 @@ def deepfool(
     return DeepFoolResult(adversarial, iterations)
 
 
+class _Checked(nn.Module):
+    """Does not go on where the model has no answer; the walk alone would stop there and call the image unbroken."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, points: Tensor) -> Tensor:
+        return logits_at(self.model, points)
+
+
+def deepfool_within(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
+    """The walk as an attack with a budget: its end where that is within ``spec.eps``, elsewhere the clean image.
+
+    ``params`` are ``steps`` and ``candidates``; nothing is random. Shapes as in :class:`attacks.registry.Attack`.
+    """
+    steps, candidates = int(spec.params["steps"]), int(spec.params["candidates"])
+    found = deepfool(_Checked(model), inputs, steps=steps, candidates=candidates, extra=EXTRA).adversarial
+    near = length((found - inputs).double(), spec.norm) <= spec.eps
+    return torch.where(near.view(-1, 1, 1, 1), found, inputs)
+
+
 def _logits(model: nn.Module, points: Tensor) -> Tensor:
     with torch.no_grad():
         logits: Tensor = model(points)
@@ -96,6 +128,8 @@ def _step(model: nn.Module, points: Tensor, classes: Tensor, extra: float) -> Te
     points = points.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(points)
+        if not logits.requires_grad:
+            return torch.zeros_like(points)  # nothing differentiable leads from the pixels to the logits
         gaps = (logits.gather(1, classes[:, 1:]) - logits.gather(1, classes[:, :1])).unbind(1)
     # A plane further away than the type can count is no plane. Neither is one at NaN, which is nearer than nothing.
     nearest = torch.full((len(points),), torch.finfo(points.dtype).max, dtype=torch.float64, device=points.device)

@@ -7,13 +7,21 @@ The published attack (Croce and Hein 2020) takes 9 target classes and the differ
 
 so it needs 10 classes as published, and 4 (3 untargeted) for the loss to exist. With fewer the number of targets is
 K − 1 and the ratio's numerator alone, the margin z_y − max z_j or z_y − z_t, takes the place of the DLR.
+
+One's own ensemble is written ``autoattack-<stage>+<stage>…``, of two stages or more in the order they are to run in,
+and then, if the published numbers shall not hold, ``-i<iterations>`` of APGD and FAB and ``-s<queries>`` of Square:
+``autoattack-apgd-ce+fab-t+square-i20-s500``. Every stage is that of ``standard`` or, untargeted, one start of it.
+A plus sign passes through comma-separated lists, TOML, CSV and the shell; a colon stands for a protocol in the names of
+columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from attacks.registry import Cost
+from bench.core.errors import BenchError
 from bench.core.specs import Scalar
 
 STAGES = {
@@ -28,6 +36,51 @@ ITERATIONS = 100
 SQUARE_QUERIES = 5000
 DLR_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}  # the fewest classes for which the stage's loss exists
 
+OWN = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")  # what an ensemble of one's own may consist of
+_STAGE = f"(?:{'|'.join(OWN)})"
+GRAMMAR = rf"-(?P<version>{_STAGE}(?:\+{_STAGE})+)(?:-i(?P<iterations>\d+))?(?:-s(?P<queries>\d+))?"
+
+
+class Budget(NamedTuple):
+    """How long the stages may search."""
+
+    iterations: int  # of APGD and FAB
+    queries: int  # of Square
+    restarts: int  # starts of the untargeted stages
+
+    @classmethod
+    def of(cls, params: Mapping[str, Scalar]) -> Budget:
+        return cls(
+            int(params.get("iterations", ITERATIONS)),
+            int(params.get("queries", SQUARE_QUERIES)),
+            RESTARTS.get(str(params["version"]), 1),
+        )
+
+
+def is_own(params: Mapping[str, Scalar]) -> bool:
+    """Whether the ensemble is the user's, not one of the published ones or a stage of them."""
+    return str(params["version"]) not in STAGES
+
+
+def stages_of(params: Mapping[str, Scalar]) -> tuple[str, ...]:
+    """The stages in the order they run in."""
+    version = str(params["version"])
+    return STAGES.get(version) or tuple(version.split("+"))
+
+
+def spell(params: Mapping[str, Scalar]) -> str:
+    """The canonical name. Raises BenchError for a stage that is named twice: it would do the same again."""
+    if not is_own(params):
+        return "autoattack"
+    stages = stages_of(params)
+    twice = [stage for stage in stages if stages.count(stage) > 1]
+    if twice:
+        raise BenchError(f"stage {twice[0]!r} stands twice in 'autoattack-{params['version']}'; name each stage once.")
+    budget = Budget.of(params)
+    iterations = f"-i{budget.iterations}" if budget.iterations != ITERATIONS else ""
+    queries = f"-s{budget.queries}" if budget.queries != SQUARE_QUERIES and "square" in stages else ""
+    return f"autoattack-{params['version']}{iterations}{queries}"
+
 
 def target_count(num_classes: int) -> int:
     return min(PUBLISHED_TARGETS, num_classes - 1)
@@ -40,8 +93,12 @@ def lacks_dlr(stage: str, num_classes: int) -> bool:
 
 def notes(params: Mapping[str, Scalar], num_classes: int) -> tuple[str, ...]:
     """What departs from the published attack, for the row."""
-    stages = STAGES[str(params["version"])]
-    found = []
+    stages, budget = stages_of(params), Budget.of(params)
+    found = ["an ensemble of one's own, not the published one"] if is_own(params) else []
+    if budget.iterations != ITERATIONS:
+        found.append(f"iterations: {budget.iterations} in place of {ITERATIONS}")
+    if budget.queries != SQUARE_QUERIES:
+        found.append(f"queries: {budget.queries} in place of {SQUARE_QUERIES}")
     if num_classes <= PUBLISHED_TARGETS and any(stage.endswith("-t") for stage in stages):
         found.append(f"target classes: {target_count(num_classes)} in place of {PUBLISHED_TARGETS}")
     replaced = [stage for stage in stages if lacks_dlr(stage, num_classes)]
@@ -53,20 +110,21 @@ def notes(params: Mapping[str, Scalar], num_classes: int) -> tuple[str, ...]:
 def cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
     """Passes of an image that survives every stage, and the least that any image costs.
 
-    APGD: one pass to start and one an iteration. FAB: two forwards an iteration, and one backward for a target or K for
-    the untargeted form, which differentiates every logit. Square: one forward a query.
+    APGD: one pass to start and one an iteration. FAB: two forwards an iteration, and one backward for a target; the
+    untargeted form differentiates every logit, the library in K passes backwards and we, who ask anew for each, in both
+    directions. Square: one forward a query.
     """
-    version = str(params["version"])
+    version, budget = str(params["version"]), Budget.of(params)
     targets, draws = target_count(num_classes), 20 if version == "rand" else 1
-    restarts = RESTARTS.get(version, 1)
-    apgd = (ITERATIONS + 1) * draws
+    iterations, restarts = budget.iterations, budget.restarts
+    apgd = (iterations + 1) * draws
     stages = {
         "apgd-ce": (apgd * restarts, apgd * restarts),
         "apgd-dlr": (apgd * restarts, apgd * restarts),
         "apgd-t": (apgd * targets, apgd * targets),
-        "fab": (ITERATIONS * 2 * restarts, ITERATIONS * num_classes * restarts),
-        "fab-t": (ITERATIONS * 2 * targets, ITERATIONS * targets),
-        "square": (SQUARE_QUERIES, 0),
+        "fab": (iterations * max(2, num_classes) * restarts, iterations * num_classes * restarts),
+        "fab-t": (iterations * 2 * targets, iterations * targets),
+        "square": (budget.queries, 0),
     }
-    chosen = [stages[stage] for stage in STAGES[version]]
+    chosen = [stages[stage] for stage in stages_of(params)]
     return Cost(sum(f for f, _ in chosen), sum(b for _, b in chosen), 1, 0)

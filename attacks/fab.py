@@ -27,7 +27,7 @@ from torch import Tensor
 from attacks.active import Answer, Samples, State
 from attacks.counter import bulk_normal, bulk_uniform, derive
 from attacks.hyperplane import project
-from attacks.norms import length
+from attacks.norms import dual_length, length
 from bench.core.specs import Norm
 
 _LEAST = 1e-8  # what a length counts at least in α, so that two of 0 make 1/2
@@ -187,9 +187,7 @@ class UntargetedFab(_Walk):
     def _with_nearest(
         self, state: UntargetedFabState, loss: Tensor, gradient: Tensor, linearised: Tensor
     ) -> UntargetedFabState:
-        flat = gradient.flatten(1)
-        dual = flat.abs().sum(1) if self.norm == "linf" else flat.square().sum(1).sqrt()
-        distance = loss.abs() / (dual + _FLAT)
+        distance = loss.abs() / (dual_length(gradient, self.norm) + _FLAT)
         nearer = linearised & (distance < state.distance)
         return replace(
             state,

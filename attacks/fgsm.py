@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from attacks.gradients import gradient_of, logits_at
 from attacks.norms import steepest
 from attacks.objectives import cross_entropy_gap
 from attacks.prepared import search_model
@@ -25,8 +26,7 @@ def fgsm(
     """
     points = inputs.detach().requires_grad_()
     with torch.enable_grad():
-        loss = cross_entropy_gap(search_model(model)(points), labels).sum()
-    (gradient,) = torch.autograd.grad(loss, points)
-    adversarials = (inputs + spec.eps * steepest(gradient, spec.norm)).clamp(0, 1)
+        loss = cross_entropy_gap(logits_at(search_model(model), points), labels).sum()
+    adversarials = (inputs + spec.eps * steepest(gradient_of(loss, points), spec.norm)).clamp(0, 1)
     uncut = torch.zeros_like(labels, dtype=torch.bool)  # by any bound: this is one pass
     return outcome(allowance_of(spec, labels), adversarials, uncut)

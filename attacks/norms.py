@@ -27,6 +27,25 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
     return _unit(gradient)
 
 
+def dual_length(gradient: Tensor, norm: Norm) -> Tensor:
+    """‖g‖ in the dual norm, (N,): the slope of a linear function along :func:`steepest`."""
+    flat = gradient.flatten(1)
+    return flat.abs().sum(1) if norm == "linf" else flat.square().sum(1).sqrt()
+
+
+def unit_l1(gradient: Tensor) -> Tensor:
+    """g/‖g‖₁ of every sample; no gradient stays 0."""
+    return gradient / (gradient.flatten(1).abs().sum(1) + _TINY).view(-1, 1, 1, 1)
+
+
+def shrunk(delta: Tensor, norm: Norm, radii: Tensor) -> Tensor:
+    """The nearest perturbations that are at most ``radii``, (N,), long; the box has no say."""
+    wide = radii.view(-1, 1, 1, 1)
+    if norm == "linf":
+        return torch.minimum(torch.maximum(delta, -wide), wide)
+    return delta * (wide / torch.maximum(length(delta, norm).view(-1, 1, 1, 1), wide.clamp_min(_TINY)))
+
+
 def project(points: Tensor, centre: Tensor, norm: Norm, eps: float) -> Tensor:
     """The points moved into the ε-ball around ``centre``, then into the box [0, 1].
 

@@ -15,9 +15,28 @@ and comparisons from its loss does the same with u, which is what :func:`cross_e
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor
 
+Objective = Literal["ce", "dlr", "margin", "dlr-targeted", "margin-targeted"]
+
 TINY = 1e-12  # below it a DLR's denominator is no scale
+
+
+def objective(name: Objective, logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
+    """The loss called ``name``, (N,). The targeted ones need ``targets``, (N,), int64."""
+    match name:
+        case "ce":
+            return cross_entropy_gap(logits, labels)
+        case "dlr":
+            return dlr(logits, labels)
+        case "margin":
+            return margin(logits, labels)
+    if targets is None:
+        raise ValueError(f"the objective {name!r} needs target classes.")
+    targeted = targeted_dlr if name == "dlr-targeted" else targeted_margin
+    return targeted(logits, labels, targets)
 
 
 def cross_entropy_gap(logits: Tensor, labels: Tensor) -> Tensor:

@@ -1,11 +1,18 @@
-"""Projected gradient descent, Madry et al. 2018 (arXiv 1706.06083).
+"""Projected gradient descent, Madry et al. 2018 (arXiv 1706.06083), and its form with momentum.
 
-x_{t+1} = Π(x_t + α·sign ∇ CE(f(x_t), y)), Π the projection on the ball around x and on [0, 1], x_0 uniform in the ball;
-for l2 ∇/‖∇‖₂ takes the place of the sign.
+x_{t+1} = Π(x_t + α·sign ∇L(x_t)), Π the projection on the ball around x and on [0, 1], x_0 uniform in the ball, L the
+cross-entropy or the margin of Carlini and Wagner 2017 (arXiv 1608.04644); for l2 ∇/‖∇‖₂ takes the place of the sign.
 
-The image counts as broken at the first x_t that another class is given to; the published attack looks at the
+MI-FGSM, Dong et al. 2018 (arXiv 1710.06081), starts at x and follows an accumulated gradient with α = ε/T:
+
+    g_{t+1} = μ·g_t + ∇L(x_t)/‖∇L(x_t)‖₁,   x_{t+1} = Π(x_t + α·sign g_{t+1}),   for l2 g/‖g‖₂ in place of the sign.
+
+The image counts as broken at the first x_t that another class is given to; the published attacks look at the
 last one only, which the walk may have left that class by. The gradient is that of the log-odds, which has the direction
 of cross-entropy's and does not vanish.
+
+Foolbox has PGD, the reference backend, but walks all images to the end. Its momentum adds gradients as they come, not
+divided by ‖∇‖₁, which lets the steepest point of the walk outweigh all others; so MI-FGSM has no reference here.
 """
 
 from __future__ import annotations
@@ -15,12 +22,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from attacks.active import Answer, Samples, State, hunt
+from attacks.active import Answer, Samples, State
 from attacks.counter import derive
-from attacks.norms import ball_draw, project, steepest
-from attacks.objectives import cross_entropy_gap
-from attacks.queries import Attacked, allowance_of, outcome
-from attacks.registry import batch_size_of
+from attacks.hunting import hunt_from
+from attacks.norms import ball_draw, project, steepest, unit_l1
+from attacks.objectives import Objective, objective
+from attacks.queries import Attacked
 from attacks.rng import SampleRng
 from bench.core.specs import AttackSpec, Norm
 
@@ -36,25 +43,32 @@ def step_size(eps: float, steps: int) -> float:
 @dataclass(frozen=True)
 class PgdState(State):
     asked: Tensor  # (B,), int64, points that were asked about, the start included
+    accumulated: Tensor  # (B, C, H, W), g; 0 without momentum
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pgd:
-    """One walk of ``steps`` an attempt; see :class:`attacks.active.Search`."""
+    """One walk of ``steps`` an attempt; see :class:`attacks.active.Search`. ``step`` is α, 2.5·ε/steps by default."""
 
     norm: Norm
     eps: float
     steps: int
     attempts: int = 1
+    loss_name: Objective = "ce"
+    step: float | None = None
+    momentum: float = 0.0  # μ; at 0 the gradient itself is followed
+    random_start: bool = True
 
     def start(self, samples: Samples, attempt: Tensor) -> PgdState:
-        inputs = samples.inputs
-        noise = ball_draw(start_keys(samples.keys, attempt), tuple(inputs.shape[1:]), self.norm, self.eps)
-        points = project(inputs + noise.to(inputs), inputs, self.norm, self.eps)
-        return PgdState(samples, points, torch.zeros_like(samples.labels, dtype=torch.bool), torch.zeros_like(attempt))
+        points, zeros = samples.inputs, torch.zeros_like(samples.inputs)
+        if self.random_start:
+            noise = ball_draw(start_keys(samples.keys, attempt), tuple(points.shape[1:]), self.norm, self.eps)
+            points = project(points + noise.to(points), points, self.norm, self.eps)
+        over = torch.zeros_like(samples.labels, dtype=torch.bool)
+        return PgdState(samples, points, over, torch.zeros_like(attempt), zeros)
 
     def loss(self, state: PgdState, logits: Tensor) -> Tensor:
-        return cross_entropy_gap(logits, state.samples.labels)
+        return objective(self.loss_name, logits, state.samples.labels)
 
     def needs_gradient(self, state: PgdState) -> Tensor:
         return torch.ones_like(state.over)
@@ -63,9 +77,18 @@ class Pgd:
         return logits.argmax(1) != state.samples.labels
 
     def advance(self, state: PgdState, answer: Answer) -> PgdState:
-        step = step_size(self.eps, self.steps) * steepest(answer.gradient, self.norm)
-        points = project(state.points + step, state.samples.inputs, self.norm, self.eps)
-        return replace(state, points=points, asked=state.asked + 1, over=state.asked >= self.steps)
+        accumulated, heading = state.accumulated, answer.gradient
+        if self.momentum:
+            accumulated = heading = self.momentum * accumulated + unit_l1(answer.gradient)
+        size = step_size(self.eps, self.steps) if self.step is None else self.step
+        moved = state.points + size * steepest(heading, self.norm)
+        return replace(
+            state,
+            points=project(moved, state.samples.inputs, self.norm, self.eps),
+            asked=state.asked + 1,
+            over=state.asked >= self.steps,
+            accumulated=accumulated,
+        )
 
 
 def start_keys(keys: Tensor, attempt: Tensor | int) -> Tensor:
@@ -78,11 +101,26 @@ def pgd(
 ) -> Tensor | Attacked:
     """``params["steps"]`` steps from each of ``params["restarts"]`` starts, as far as an image needs them.
 
+    ``params["objective"]``, if there is one, is "ce" or "margin". Shapes as in :class:`attacks.registry.Attack`.
+    """
+    search = Pgd(
+        norm=spec.norm,
+        eps=spec.eps,
+        steps=int(spec.params["steps"]),
+        attempts=int(spec.params["restarts"]),
+        loss_name="margin" if spec.params.get("objective") == "margin" else "ce",
+    )
+    return hunt_from(search, model, inputs, labels, spec=spec, rng=rng)
+
+
+def mim(
+    model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
+) -> Tensor | Attacked:
+    """MI-FGSM of ``params["steps"]`` steps with μ = ``params["momentum"]``. Deterministic.
+
     Shapes as in :class:`attacks.registry.Attack`.
     """
-    steps, restarts = int(spec.params["steps"]), int(spec.params["restarts"])
-    search = Pgd(norm=spec.norm, eps=spec.eps, steps=steps, attempts=restarts)
-    samples = Samples(inputs, labels, rng.keys(), labels[:, None])
-    allowance = allowance_of(spec, labels)
-    found = hunt(search, model, samples, batch_size=batch_size_of(spec), allowance=allowance)
-    return outcome(allowance, found.adversarial, found.cut)
+    steps, momentum = int(spec.params["steps"]), float(spec.params["momentum"])
+    step = spec.eps / steps
+    search = Pgd(norm=spec.norm, eps=spec.eps, steps=steps, step=step, momentum=momentum, random_start=False)
+    return hunt_from(search, model, inputs, labels, spec=spec, rng=rng)

@@ -156,12 +156,14 @@ def resolve(name: str, backend: Backend = NATIVE) -> ResolvedAttack:
         entry = ATTACKS.get(family)
         match = re.fullmatch(re.escape(family) + entry.grammar, name) if entry.grammar else None
         if match:
-            given = {key: int(text) for key, text in match.groupdict().items() if text is not None}
+            texts = {key: text for key, text in match.groupdict().items() if text is not None}
+            given: dict[str, Scalar] = {key: int(t) if t.isdecimal() else t for key, t in texts.items()}
             if 0 in given.values():
                 raise BenchError(
                     f"attack {name!r}: {' and '.join(k for k in given if not given[k])} must be at least 1."
                 )
-            return _resolved(family, given, backend)
+            found = _resolved(family, given, backend)
+            return found if found.name == name else resolve(found.name, backend)
     known = [*ATTACKS, *(resolve(family).name for family in ATTACKS)]
     raise unknown_name("attack", name, sorted(set(known)), hint="See 'bench list attacks'.")
 

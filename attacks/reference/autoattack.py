@@ -8,7 +8,7 @@ import pyautoattack
 import torch
 from torch import Tensor, nn
 
-from attacks.ensemble import STAGES, lacks_dlr, target_count
+from attacks.ensemble import ITERATIONS, Budget, lacks_dlr, stages_of, target_count
 from attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
 
@@ -16,7 +16,7 @@ _NORMS = {"linf": "Linf", "l2": "L2"}
 
 
 def autoattack(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
-    """Run ``params["version"]``'s stages on the images that are still standing, ``params["batch_size"]`` at a time.
+    """Run the stages that ``params`` name on the images that are still standing, ``params["batch_size"]`` at a time.
 
     The library seeds torch's global generator itself, anew for every batch of every stage; the caller's is restored.
     Its resume file is never used: it cannot be read back. Shapes as in :class:`attacks.registry.Attack`.
@@ -42,10 +42,10 @@ def _build(model: nn.Module, device: torch.device, num_classes: int, spec: Attac
         seed=seed,
         device=str(device),
         version="custom" if custom else version,
-        attacks=list(STAGES[version]) if custom else None,
+        attacks=list(stages_of(spec.params)) if custom else None,
     )
     if custom:
-        ensemble.apgd.n_restarts = 1
+        _limit(ensemble, Budget.of(spec.params))
     ensemble.apgd_targeted.n_target_classes = target_count(num_classes)
     ensemble.fab.n_target_classes = target_count(num_classes)
     if lacks_dlr("apgd-t", num_classes):
@@ -53,6 +53,26 @@ def _build(model: nn.Module, device: torch.device, num_classes: int, spec: Attac
     if lacks_dlr("apgd-dlr", num_classes):
         ensemble.apgd.dlr_loss = _margin
     return ensemble
+
+
+def _limit(ensemble: Any, budget: Budget) -> None:
+    """The library takes these numbers from no argument, and auto-PGD derives its checkpoints as it is built."""
+    ensemble.apgd.n_restarts = ensemble.fab.n_restarts = budget.restarts
+    ensemble.square.n_queries = budget.queries
+    ensemble.fab.n_iter = budget.iterations
+    if budget.iterations != ITERATIONS:
+        for attack in (ensemble.apgd, ensemble.apgd_targeted):
+            type(attack).__init__(
+                attack,
+                attack.model,
+                n_iter=budget.iterations,
+                norm=attack.norm,
+                n_restarts=attack.n_restarts,
+                eps=attack.eps,
+                seed=attack.seed,
+                device=attack.device,
+                logger=attack.logger,
+            )
 
 
 def _margin(logits: Tensor, labels: Tensor) -> Tensor:
