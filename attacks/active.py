@@ -134,7 +134,8 @@ def _differentiated(search: Search, model: nn.Module, state: State) -> Answer:
     with torch.enable_grad():
         logits = logits_at(model, points)
         loss = search.loss(state, logits)
-    return Answer(logits.detach(), loss.detach(), gradient_of(loss.sum(), points))
+    # A model whose channels lie last gives such a gradient, and every step with two layouts would be slower.
+    return Answer(logits.detach(), loss.detach(), gradient_of(loss.sum(), points).contiguous())
 
 
 def _evaluated(search: Search, model: nn.Module, state: State) -> Answer:
@@ -181,6 +182,13 @@ def _remaining(flight: _Flight, keep: Tensor) -> _Flight | None:
 def take(tree: T, index: Tensor) -> T:
     """The samples at ``index`` of a dataclass whose leaves are tensors that begin with the sample."""
     return _zipped(tree, tree, lambda a, _: a[index])
+
+
+def choose(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """``one`` of the samples where ``mask``, (B,) bool, is true and ``other`` elsewhere; copied only if both occur."""
+    if mask.all():
+        return one
+    return torch.where(mask.view(-1, *[1] * (one.ndim - 1)), one, other) if mask.any() else other
 
 
 def _zipped(one: T, other: T, combine: Callable[[Tensor, Tensor], Tensor]) -> T:

@@ -20,9 +20,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from attacks.active import Answer, Samples, State
+from attacks.active import Answer, Samples, State, choose
 from attacks.counter import derive
-from attacks.norms import edge_draw, project, steepest
+from attacks.norms import edge_draw, projection, steepest
 from attacks.objectives import Objective, objective
 from bench.core.specs import Norm
 
@@ -133,7 +133,7 @@ class Apgd:
         shorter = (state.window - _share(SHORTER, self.steps)).clamp_min(_share(SHORTEST, self.steps))
         state = replace(
             state,
-            points=_where(halve, state.best, state.points),
+            points=choose(halve, state.best, state.points),
             step_size=torch.where(halve, state.step_size / 2, state.step_size),
             halved=torch.where(check, halve, state.halved),
             checked_loss=torch.where(check, state.best_loss, state.checked_loss),
@@ -141,14 +141,13 @@ class Apgd:
             since=torch.where(check, 0, state.since),
             rises=torch.where(check, 0, state.rises),
         )
-        return state, _where(halve, state.best_gradient, gradient)
+        return state, choose(halve, state.best_gradient, gradient)
 
     def _next(self, state: ApgdState, gradient: Tensor) -> Tensor:
-        x, centre = state.points, state.samples.inputs
-        towards = project(x + _each(state.step_size) * steepest(gradient, self.norm), centre, self.norm, self.eps)
+        x, inside = state.points, projection(state.samples.inputs, self.norm, self.eps)
+        towards = inside(torch.addcmul(x, _each(state.step_size), steepest(gradient, self.norm)))
         momentum = _each(torch.where(state.answers > 0, MOMENTUM, 0.0).to(x.dtype))
-        mixed = x + (towards - x) * (1 - momentum) + (x - state.previous) * momentum
-        return project(mixed, centre, self.norm, self.eps)
+        return inside(torch.lerp(x, towards, 1 - momentum).addcmul_(x - state.previous, momentum))
 
 
 def _share(share: float, steps: int) -> int:
@@ -159,15 +158,11 @@ def _with_best(state: ApgdState, loss: Tensor, gradient: Tensor) -> ApgdState:
     better = loss > state.best_loss
     return replace(
         state,
-        best=_where(better, state.points, state.best),
-        best_gradient=_where(better, gradient, state.best_gradient),
+        best=choose(better, state.points, state.best),
+        best_gradient=choose(better, gradient, state.best_gradient),
         best_loss=torch.where(better, loss, state.best_loss),
     )
 
 
 def _each(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
-
-
-def _where(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    return torch.where(_each(mask), one, other)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from attacks.active import Answer, Samples, State
+from attacks.active import Answer, Samples, State, choose
 from attacks.counter import bulk_normal, bulk_uniform, derive
 from attacks.hyperplane import project
 from attacks.norms import dual_length, length
@@ -78,15 +78,15 @@ class _Walk:
         d_k, d_0 = project(walk, w, b, self.norm), project(image, w, b, self.norm)
         own, other = (length(d, self.norm).clamp_min(_LEAST) for d in (d_k, d_0))
         alpha = (own / (own + other)).clamp_max(self.alpha_max).unsqueeze(1)
-        mixed = (1 - alpha) * (walk + self.eta * d_k) + alpha * (image + self.eta * d_0)
-        return mixed.clamp(0, 1).view_as(state.points)
+        mixed = torch.lerp(torch.add(walk, d_k, alpha=self.eta), torch.add(image, d_0, alpha=self.eta), alpha)
+        return mixed.clamp_(0, 1).view_as(state.points)
 
     def _drawn_back(self, state: FabState) -> Tensor:
         return state.samples.inputs + (state.points - state.samples.inputs) * self.beta
 
     def _ends(self, state: FabState, points: Tensor) -> Tensor:
         """Whether the last trial has been answered, or there is no telling where to go."""
-        return state.over | (state.trials >= self.n_iter) | ~points.flatten(1).isfinite().all(1)
+        return state.over | (state.trials >= self.n_iter) | ~points.flatten(1).sum(1).isfinite()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +114,12 @@ class TargetedFab(_Walk):
     def advance(self, state: FabState, answer: Answer) -> FabState:
         crossed = _crossed(state, answer.logits)
         steps = ~crossed & self.needs_gradient(state)
-        points = _where(steps, self._next(state, answer.loss, answer.gradient), state.points)
-        points = _where(crossed, self._drawn_back(state), points)
+        points = choose(steps, self._next(state, answer.loss, answer.gradient), state.points)
+        points = choose(crossed, self._drawn_back(state), points)
         over = self._ends(state, points)
         return replace(
             state,
-            points=_where(over, state.points, points),
+            points=choose(over, state.points, points),
             over=over,
             trials=state.trials + steps,
             judged=steps,
@@ -152,7 +152,7 @@ class UntargetedFab(_Walk):
         away = (inputs + self._half_way(derive(samples.keys, "fab", attempt), inputs)).clamp(0, 1)
         return UntargetedFabState(
             samples=samples,
-            points=_where(first, inputs, away),
+            points=choose(first, inputs, away),
             over=torch.zeros_like(first),
             target=_after(samples.labels, None),
             trials=torch.zeros_like(samples.labels),
@@ -169,12 +169,12 @@ class UntargetedFab(_Walk):
         state = self._with_nearest(state, answer.loss, answer.gradient, linearised)
         first, coming = _after(state.samples.labels, None), _after(state.samples.labels, state.target)
         steps = linearised & (coming >= answer.logits.shape[1])
-        points = _where(steps, self._next(state, state.difference, state.normal), state.points)
-        points = _where(crossed, self._drawn_back(state), points)
+        points = choose(steps, self._next(state, state.difference, state.normal), state.points)
+        points = choose(crossed, self._drawn_back(state), points)
         over, onwards = self._ends(state, points), linearised & ~steps
         return replace(
             state,
-            points=_where(over, state.points, points),
+            points=choose(over, state.points, points),
             over=over,
             target=torch.where(onwards, coming, first),
             trials=state.trials + steps,
@@ -193,7 +193,7 @@ class UntargetedFab(_Walk):
             state,
             distance=torch.where(nearer, distance, state.distance),
             difference=torch.where(nearer, loss, state.difference),
-            normal=_where(nearer, gradient, state.normal),
+            normal=choose(nearer, gradient, state.normal),
         )
 
     def _half_way(self, keys: Tensor, inputs: Tensor) -> Tensor:
@@ -214,7 +214,3 @@ def _crossed(state: FabState, logits: Tensor) -> Tensor:
 
 def _at(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(1, index.unsqueeze(1)).squeeze(1)
-
-
-def _where(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    return torch.where(mask.view(-1, 1, 1, 1), one, other)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -47,16 +49,26 @@ def shrunk(delta: Tensor, norm: Norm, radii: Tensor) -> Tensor:
 
 
 def project(points: Tensor, centre: Tensor, norm: Norm, eps: float) -> Tensor:
-    """The points moved into the ε-ball around ``centre``, then into the box [0, 1].
+    """The points moved into the ε-ball around ``centre``, then into the box [0, 1]; see :func:`projection`."""
+    return projection(centre, norm, eps)(points)
+
+
+def projection(centre: Tensor, norm: Norm, eps: float) -> Callable[[Tensor], Tensor]:
+    """What moves points into the ε-ball around ``centre``, then into the box [0, 1].
 
     For l2 these are two projections, one after the other, as in the published attacks: the result is in both sets, as
     the centre is in the box, but it is not always the nearest point of both.
     """
     if norm == "linf":
-        return torch.clamp(points, (centre - eps).clamp_min(0), (centre + eps).clamp_max(1))
-    delta = points - centre
-    shrink = eps / length(delta, norm).clamp_min(eps)
-    return torch.clamp(centre + delta * shrink.view(-1, 1, 1, 1), 0, 1)
+        low, high = (centre - eps).clamp_min_(0), (centre + eps).clamp_max_(1)
+        return lambda points: torch.clamp(points, low, high)
+
+    def shrunk(points: Tensor) -> Tensor:
+        delta = points - centre
+        shrink = eps / length(delta, norm).clamp_min(eps)
+        return torch.addcmul(centre, delta, shrink.view(-1, 1, 1, 1)).clamp_(0, 1)
+
+    return shrunk
 
 
 def edge_draw(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) -> Tensor:
