@@ -12,13 +12,15 @@ import dataclasses
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from attacks.gradients import gradient_of, logits_at
-from attacks.prepared import Confirm, confirmation, search_model
+from attacks.memory import ran_out_of_memory
+from attacks.prepared import Confirm, confirmation, search_model, shrinking
 from attacks.queries import Meter
 
 
@@ -83,6 +85,7 @@ class Found(NamedTuple):
 
     adversarial: Tensor  # (N, C, H, W)
     broken: Tensor  # (N,), bool
+    batch_size: int  # the one that memory sufficed for
     asked: Tensor  # (N,), int64: questions, counted where there is an allowance
     cut: Tensor  # (N,), bool: not broken when the allowance was used up, and there was more to try
 
@@ -93,27 +96,34 @@ def hunt(
     """Search all samples, at most ``batch_size`` at a time.
 
     With a :class:`attacks.prepared.Prepared` the search is on its search model, and a sample that the model under test
-    does not confirm to be broken goes on. ``allowance``, (N,) int64, is how often the search may ask about each sample.
+    does not confirm to be broken goes on. Where memory runs out the batches become smaller: the samples under way begin
+    their attempt again, which ends as it would have, and the others stay what they are. ``allowance``, (N,) int64, is
+    how often the search may ask about each sample.
     """
-    meter = Meter(samples.labels, allowance)
-    unbroken = torch.zeros_like(samples.labels, dtype=torch.bool)
-    found = Found(samples.inputs.clone(), unbroken, meter.asked, meter.cut)
-    searched, confirm = search_model(model), confirmation(model)
+    adversarial, broken = samples.inputs.clone(), torch.zeros_like(samples.labels, dtype=torch.bool)
+    meter, shrink = Meter(samples.labels, allowance), shrinking(model)
     waiting = deque((position, 0) for position in meter.begin())
     flight: _Flight | None = None
     while waiting or flight is not None:
-        flight = _refilled(flight, waiting, search, samples, batch_size)
-        answer = ask(search, searched, flight.state)
-        hit = _hits(search, flight.state, answer, confirm)
-        found.adversarial[flight.position[hit]] = flight.state.points[hit].to(found.adversarial.dtype)
-        found.broken[flight.position[hit]] = True
-        flight = _Flight(search.advance(flight.state, answer), flight.position, flight.attempt)
-        more = flight.attempt + 1 < search.attempts
-        cut = meter.count(flight.position, ~hit & (~flight.state.over | more))
-        again = flight.state.over & ~hit & more & ~cut
-        waiting.extend(zip(flight.position[again].tolist(), (flight.attempt[again] + 1).tolist(), strict=True))
-        flight = _remaining(flight, ~(hit | flight.state.over | cut))
-    return found
+        step: _Step | None = None
+        try:
+            flight = _refilled(flight, waiting, search, samples, batch_size)
+            step = _step(search, model, flight, meter)
+        except Exception as error:
+            if shrink is None or not ran_out_of_memory(error):
+                raise
+        if step is None:  # Outside of the clause above, which keeps alive what the memory was needed for.
+            assert shrink is not None
+            waiting.extendleft(reversed(_begun(flight)))
+            meter.rewind([position for position, _ in _begun(flight)])
+            flight = None
+            batch_size = shrink(min(batch_size, len(waiting)))
+            continue
+        adversarial[step.hits], broken[step.hits] = step.points, True
+        waiting.extend(step.again)
+        meter.next_attempt([position for position, _ in step.again])
+        flight = step.flight
+    return Found(adversarial, broken, batch_size, meter.asked, meter.cut)
 
 
 def ask(search: Search, model: nn.Module, state: State) -> Answer:
@@ -153,6 +163,32 @@ class _Flight:
     attempt: Tensor  # (B,)
 
 
+@dataclass(frozen=True)
+class _Step:
+    """What one question brought. Nothing is taken down before all of it is there."""
+
+    hits: Tensor  # (H,), positions of the samples that are broken
+    points: Tensor  # (H, C, H, W), by what
+    again: list[tuple[int, int]]  # position and attempt of those that have another one
+    flight: _Flight | None
+
+
+def _step(search: Search, model: nn.Module, flight: _Flight, meter: Meter) -> _Step:
+    answer = ask(search, search_model(model), flight.state)
+    hit = _hits(search, flight.state, answer, confirmation(model))
+    after = _Flight(search.advance(flight.state, answer), flight.position, flight.attempt)
+    over, more = after.state.over, flight.attempt + 1 < search.attempts
+    cut = meter.count(flight.position, ~hit & (~over | more))
+    again = over & ~hit & more & ~cut
+    pairs = zip(flight.position[again].tolist(), (flight.attempt[again] + 1).tolist(), strict=True)
+    left = _remaining(after, ~(hit | over | cut))
+    return _Step(flight.position[hit], flight.state.points[hit], list(pairs), left)
+
+
+def _begun(flight: _Flight | None) -> list[tuple[int, int]]:
+    return [] if flight is None else list(zip(flight.position.tolist(), flight.attempt.tolist(), strict=True))
+
+
 def _hits(search: Search, state: State, answer: Answer, confirm: Confirm | None) -> Tensor:
     hit = search.breaks(state, answer.logits)
     if confirm is not None and hit.any():
@@ -167,10 +203,13 @@ def _refilled(
     room = min(len(waiting), batch_size - (0 if flight is None else len(flight.position)))
     if not room and flight is not None:
         return flight
-    chosen = [waiting.popleft() for _ in range(room)]
+    chosen = list(islice(waiting, room))
     position, attempt = torch.tensor(chosen, device=samples.labels.device).unbind(1)
     fresh = _Flight(search.start(take(samples, position), attempt), position, attempt)
-    return fresh if flight is None else _zipped(flight, fresh, lambda a, b: torch.cat((a, b)))
+    filled = fresh if flight is None else _zipped(flight, fresh, lambda a, b: torch.cat((a, b)))
+    for _ in chosen:  # not before memory has sufficed for their states
+        waiting.popleft()
+    return filled
 
 
 def _remaining(flight: _Flight, keep: Tensor) -> _Flight | None:

@@ -64,7 +64,7 @@ def autoattack(
             allowance[standing] -= found.asked
         cut[standing] = found.cut
         adversarial[standing[found.broken]] = found.adversarial[found.broken]
-        standing = standing[~found.broken]
+        standing, batch_size = standing[~found.broken], found.batch_size
     return outcome(allowance, adversarial, cut)
 
 

@@ -8,19 +8,22 @@ import torch
 from torch import Tensor, nn
 
 Confirm = Callable[[Tensor, Tensor], Tensor]  # points (B, C, H, W), labels (B,) to (B,) bool: broken indeed
+Shrink = Callable[[int], int]  # a batch size that memory did not suffice for to the one to go on with; may raise
 
 
 class Prepared(nn.Module):
     """The model under test with its search model. Asked as a model, it answers as the one under test.
 
     ``search_model`` computes nearly the same and gives gradients: what an attack finds on it is a proposal, and only
-    ``confirm``, which asks the model under test, makes it a verdict.
+    ``confirm``, which asks the model under test, makes it a verdict. ``shrink`` hears of memory that ran out; without
+    it that is an error.
     """
 
-    def __init__(self, model: nn.Module, search_model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, search_model: nn.Module, shrink: Shrink | None = None) -> None:
         super().__init__()
         self.model = model
         self.search_model = search_model
+        self.shrink = shrink
 
     def forward(self, inputs: Tensor) -> Tensor:
         logits: Tensor = self.model(inputs)
@@ -40,4 +43,9 @@ def search_model(model: nn.Module) -> nn.Module:
 
 def confirmation(model: nn.Module) -> Confirm | None:
     """How to confirm what was found on the search model; None where that is the model itself."""
-    return model.confirm if isinstance(model, Prepared) else None
+    return model.confirm if isinstance(model, Prepared) and model.search_model is not model.model else None
+
+
+def shrinking(model: nn.Module) -> Shrink | None:
+    """Whom to tell of memory that ran out, if anybody wants to know."""
+    return model.shrink if isinstance(model, Prepared) else None

@@ -40,6 +40,7 @@ class Meter:
         self.allowance = allowance
         self.asked = torch.zeros_like(labels)
         self.cut = torch.zeros_like(labels, dtype=torch.bool)
+        self._before = torch.zeros_like(labels)  # questions before the present attempt
 
     def begin(self) -> list[int]:
         """The positions of the samples that may be asked about at all; the others are cut."""
@@ -55,3 +56,14 @@ class Meter:
         ended = unfinished & (self.asked >= self.allowance)[position]
         self.cut[position[ended]] = True
         return ended
+
+    def next_attempt(self, positions: list[int]) -> None:
+        """Another attempt begins at each of ``positions``."""
+        if self.allowance is not None:
+            self._before[positions] = self.asked[positions]
+
+    def rewind(self, positions: list[int]) -> None:
+        """The present attempt at each of ``positions`` begins again, as if it had asked nothing."""
+        if self.allowance is not None:
+            self.asked[positions] = self._before[positions]
+            self.cut[positions] = False

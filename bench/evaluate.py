@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +80,7 @@ class _Tally:
     forwards: int = 0
     backwards: int = 0
     batch_size: int = 0
+    say: Callable[[str], None] = lambda line: None
     remarks: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     n_cut: int = 0
@@ -86,7 +88,7 @@ class _Tally:
 
 def evaluate_cell(spec: EvalSpec, context: CellContext, progress: Progress) -> tuple[EvalRecord, Outcomes | None]:
     """Run one cell. A failure of the cell is a record with its reason and no outcomes, never an exception."""
-    tally = _Tally(batch_size=spec.batch_size)
+    tally = _Tally(batch_size=spec.batch_size, say=progress.line)
     start = time.perf_counter()
     try:
         outcomes = _with_smaller_batches(spec, context, progress, tally)
@@ -98,7 +100,10 @@ def evaluate_cell(spec: EvalSpec, context: CellContext, progress: Progress) -> t
 
 
 def _with_smaller_batches(spec: EvalSpec, context: CellContext, progress: Progress, tally: _Tally) -> Outcomes:
-    """Start the cell again with half the batch when memory runs out and the user left the size to us."""
+    """Start the cell again with half the batch when memory runs out and the user left the size to us.
+
+    Attacks that batch themselves go on by themselves, see :func:`_shrink`; this is for all the rest.
+    """
     while True:
         try:
             return _outcomes(spec, context, progress, tally)
@@ -109,9 +114,23 @@ def _with_smaller_batches(spec: EvalSpec, context: CellContext, progress: Progre
             tally.batch_size = smaller
             tally.forwards = tally.backwards = tally.n_cut = 0  # the attempt that counts is the next one
             progress.line(f"  out of memory; trying again with batches of {smaller}")
-            gc.collect()
-            if context.device.type == "cuda":
-                torch.cuda.empty_cache()
+            _free(context.device)
+
+
+def _shrink(size: int, context: CellContext, tally: _Tally) -> int:
+    """Half of the batch ``size`` that memory did not suffice for, noted. Raises CellFailure for the smallest."""
+    if size <= SMALLEST_BATCH:
+        raise CellFailure("out_of_memory", f"out of memory with batches of {size}.")
+    tally.batch_size = max(size // 2, SMALLEST_BATCH)
+    tally.say(f"  out of memory; going on with batches of {tally.batch_size}")
+    _free(context.device)
+    return tally.batch_size
+
+
+def _free(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _outcomes(spec: EvalSpec, context: CellContext, progress: Progress, tally: _Tally) -> Outcomes:
@@ -234,7 +253,7 @@ def _run_attack(
     """Call the plug-in on copies, with the passes counted and its warnings kept."""
     assert context.entry is not None
     function = load_function(context.entry)
-    counting, prepared = _counted(context, attack, stage)
+    counting, prepared = _counted(context, attack, stage, tally)
     if context.entry.batches_itself:
         attack = replace(attack, params={**attack.params, "batch_size": tally.batch_size})
     rng = SampleRng(spec.seed, attack.name, [context.images.ids[i] for i in indices.tolist()], context.device)
@@ -253,17 +272,20 @@ def _run_attack(
     return found.adversarials
 
 
-def _counted(context: CellContext, attack: AttackSpec, stage: Stage) -> tuple[list[CountingModel], nn.Module]:
+def _counted(
+    context: CellContext, attack: AttackSpec, stage: Stage, tally: _Tally
+) -> tuple[list[CountingModel], nn.Module]:
     """The models whose passes are counted, and what the attack is given: with a search model if it can use one."""
     assert context.entry is not None
     exact = CountingModel(context.model, stage.advance).eval()
-    if context.search_models is None or "bf16" not in context.entry.precisions:
+    if "bf16" not in context.entry.precisions:
         return [exact], exact
-    faster = context.search_models.get(attack.precision)
+    shrink = partial(_shrink, context=context, tally=tally) if context.auto_batch else None
+    faster = context.search_models.get(attack.precision) if context.search_models else context.model
     if faster is context.model:
-        return [exact], exact
+        return [exact], Prepared(exact, exact, shrink).eval()
     search = CountingModel(faster, stage.advance).eval()
-    return [exact, search], Prepared(exact, search).eval()
+    return [exact, search], Prepared(exact, search, shrink).eval()
 
 
 def _check_untouched(model: nn.Module, before: Mapping[str, Tensor], attack: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from attacks.memory import ran_out_of_memory
 from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import Encoding
 from bench.data.split import Dataset
@@ -52,6 +53,6 @@ def failures_as(reason: str) -> Iterator[None]:
         raise
     except Exception as error:
         lines = str(error).splitlines() or [""]
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in lines[0]:
+        if ran_out_of_memory(error):
             raise CellFailure("out_of_memory", lines[0] or "out of memory") from error
         raise CellFailure(reason, f"{type(error).__name__}: {lines[0]}") from error
