@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from attacks.gradients import gradient_of, logits_at
-from attacks.memory import ran_out_of_memory
 from attacks.prepared import Confirm, confirmation, search_model, shrinking
 from attacks.queries import Meter
+from bench.core.errors import ran_out_of_memory
 
 
 @dataclass(frozen=True)

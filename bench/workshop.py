@@ -9,8 +9,7 @@ from pathlib import Path
 
 import torch
 
-from attacks.memory import ran_out_of_memory
-from bench.core.errors import BenchError, CellFailure
+from bench.core.errors import BenchError, CellFailure, ran_out_of_memory
 from bench.core.specs import Encoding
 from bench.data.split import Dataset
 from bench.data.tensors import Images, load_images

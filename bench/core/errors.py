@@ -34,3 +34,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, hint: str) -> Be
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     question = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
     return BenchError(f"unknown {kind} {name!r}{question} {hint}")
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` is an accelerator's or a CPU allocator's way to say that there is no more memory.
+
+    torch's own exception is known by its name: nothing here imports torch.
+    """
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return not names.isdisjoint({"OutOfMemoryError", "MemoryError"}) or "can't allocate memory" in str(error)

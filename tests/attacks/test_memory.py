@@ -18,6 +18,7 @@ from bench.evaluate import CellContext, Outcomes, evaluate_cell
 from bench.progress import Progress
 
 COUNT, EPS = 48, 0.01
+BEFORE = 8  # passes of a cell in two batches before its attack: clean predictions, those asked twice, gradients
 
 
 class Net(nn.Module):
@@ -58,13 +59,14 @@ def images() -> tuple[Tensor, Tensor]:
     return inputs, Net()(inputs).argmax(1)
 
 
-def search(model: nn.Module, *, batch_size: int, shrink: bool = True) -> Found:
+def search(model: nn.Module, *, batch_size: int, shrink: bool = True, allowance: int | None = None) -> Found:
     inputs, labels = images()
     ranking = Net()(inputs).argsort(1, descending=True)
     attack = Apgd(norm="linf", eps=EPS, objective="dlr-targeted", steps=15, attempts=3)
     halve = (lambda size: size // 2) if shrink else None
     samples = Samples(inputs, labels, torch.arange(COUNT), ranking)
-    return hunt(attack, Prepared(model, model, halve), samples, batch_size=batch_size)
+    left = None if allowance is None else torch.full((COUNT,), allowance)
+    return hunt(attack, Prepared(model, model, halve), samples, batch_size=batch_size, allowance=left)
 
 
 @pytest.mark.parametrize("calls", [0, 1, 6, 20])
@@ -76,6 +78,17 @@ def test_the_verdicts_are_those_of_small_batches_from_the_start(calls: int) -> N
     assert torch.allclose(found.adversarial, small.adversarial, rtol=0, atol=1e-9)
     assert 4 <= found.batch_size <= small.batch_size == 8
     assert model.failures == 2
+
+
+@pytest.mark.parametrize("calls", [6, 20])
+def test_what_is_asked_twice_for_want_of_memory_is_not_charged_twice(calls: int) -> None:
+    """With 25 questions an image, the second attempt is under way when the bound ends it."""
+    model = Crowded(calls=calls, room=8)
+    found, small = search(model, batch_size=32, allowance=25), search(Net(), batch_size=8, allowance=25)
+    assert model.failures
+    assert small.cut.any()
+    for name in ("broken", "cut", "asked"):
+        assert torch.equal(getattr(found, name), getattr(small, name)), name
 
 
 def test_what_is_broken_is_not_attacked_again() -> None:
@@ -138,8 +151,7 @@ def cell(model: nn.Module, *, batch_size: int, auto: bool) -> tuple[EvalRecord, 
 
 
 def test_the_cell_records_the_size_that_fitted_and_counts_what_was_done() -> None:
-    # Two passes for the clean predictions, then three of the attack before memory runs out.
-    model = Crowded(calls=5, room=8)
+    model = Crowded(calls=BEFORE + 3, room=8)
     record, outcomes = cell(model, batch_size=32, auto=True)
     small, expected = cell(Net(), batch_size=8, auto=True)
     assert (record.status, record.batch_size, model.failures) == ("ok", 8, 2)
@@ -153,5 +165,5 @@ def test_the_cell_records_the_size_that_fitted_and_counts_what_was_done() -> Non
 
 @pytest.mark.parametrize(("auto", "room"), [(False, 8), (True, 7)])
 def test_a_size_that_was_asked_for_stays_and_there_is_a_smallest(auto: bool, room: int) -> None:
-    record, _ = cell(Crowded(calls=5, room=room), batch_size=32, auto=auto)
+    record, _ = cell(Crowded(calls=BEFORE + 3, room=room), batch_size=32, auto=auto)
     assert (record.status, record.reason) == ("failed", "out_of_memory")
