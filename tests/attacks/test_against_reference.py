@@ -16,7 +16,7 @@ from bench.core.specs import Backend, Norm
 from bench.verify import predict, verified
 
 IMAGES = 24
-NAME = "autoattack-apgd-ce+apgd-t+fab-t+square-i10-q40"
+NAME = "autoattack-apgd-ce+apgd-t+fab-t+square-i10-s40"
 CASES: list[tuple[Norm, float]] = [("linf", 0.06), ("linf", 0.1), ("l2", 0.5), ("l2", 0.8)]
 
 

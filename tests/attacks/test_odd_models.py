@@ -16,7 +16,7 @@ from bench.evaluate import CellContext, evaluate_cell
 from bench.progress import Progress
 from bench.train import freeze
 
-OWN = "autoattack-apgd-ce+apgd-dlr+apgd-t+fab+fab-t+square-i5-q30"
+OWN = "autoattack-apgd-ce+apgd-dlr+apgd-t+fab+fab-t+square-i5-s30"
 SINGLE = [resolve(n).name for n in ATTACKS if ATTACKS.origin(n) == "attacks.builtin" and not n.startswith("autoattack")]
 NAMES = [*[name for name in SINGLE if resolve(name).params.get("version") is None], OWN]  # OWN has all the stages
 NORMS = {"linf": 0.1, "l2": 0.5}
@@ -153,7 +153,7 @@ def test_a_budget_beyond_the_box_breaks_all_and_stays_inside(name: str, norm: st
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 0.08), ("l2", 0.7)])
 @pytest.mark.parametrize(
     ("name", "noise"),
-    [("pgd-20", 3), ("pgd-margin-20", 1), ("apgd-ce", 5), ("autoattack-apgd-ce+apgd-t+fab-t+square-i10-q50", 1)],
+    [("pgd-20", 3), ("pgd-margin-20", 1), ("apgd-ce", 5), ("autoattack-apgd-ce+apgd-t+fab-t+square-i10-s50", 1)],
 )
 def test_logits_times_a_thousand_lose_as_much(name: str, noise: int, norm: str, eps: float) -> None:
     """Where a cross-entropy in float32 has no gradient left, and its log-odds, which do, are those of the margin.
