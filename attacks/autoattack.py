@@ -6,6 +6,7 @@ work is done only on images that are not yet broken.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from attacks.active import Samples, Search, hunt, take
 from attacks.apgd import Apgd
+from attacks.apgd_l1 import ApgdL1
 from attacks.ensemble import Budget, lacks_dlr, stages_of, target_count
 from attacks.fab import TargetedFab, UntargetedFab
 from attacks.gradients import logits_at
@@ -27,15 +29,18 @@ from bench.core.specs import AttackSpec, Norm
 def build(stage: str, budget: Budget, norm: Norm, eps: float, num_classes: int) -> Search:
     """The search of one stage. The untargeted ones start as often as the budget says."""
     targets, restarts = target_count(num_classes), budget.restarts
-    apgd = partial(Apgd, norm=norm, eps=eps, steps=budget.iterations)
+    starts, apgd_targets = budget.apgd_starts, target_count(num_classes, budget.apgd_targets)
+    apgd: Callable[..., Search] = partial(Apgd, norm=norm, eps=eps, steps=budget.iterations)
+    if norm == "l1":
+        apgd = partial(ApgdL1, eps=eps, steps=budget.iterations)
     match stage:
         case "apgd-ce":
-            return apgd(objective="ce", attempts=restarts)
+            return apgd(objective="ce", attempts=starts)
         case "apgd-dlr":
-            return apgd(objective="margin" if lacks_dlr(stage, num_classes) else "dlr", attempts=restarts)
+            return apgd(objective="margin" if lacks_dlr(stage, num_classes) else "dlr", attempts=starts)
         case "apgd-t":
             objective: Objective = "margin-targeted" if lacks_dlr(stage, num_classes) else "dlr-targeted"
-            return apgd(objective=objective, attempts=targets)
+            return apgd(objective=objective, attempts=apgd_targets)
         case "fab":
             return UntargetedFab(norm=norm, eps=eps, n_iter=budget.iterations, attempts=restarts)
         case "fab-t":

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 
 from attacks import ensemble
 from attacks.registry import ATTACKS, AttackEntry, Cost, Library
-from bench.core.specs import Precision, Scalar
+from bench.core.specs import Norm, Precision, Scalar
 
 ORIGIN = "attacks.builtin"
+NORMS: tuple[Norm, ...] = ("linf", "l2", "l1")
 SEARCH_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")  # of our own attacks
 
 
@@ -40,13 +41,14 @@ STEPS_AND_RESTARTS = STEPS + r"(?:-r(?P<restarts>\d+))?"
 ATTACKS.register(
     "fgsm",
     AttackEntry(
-        summary="one step of size eps along the sign of the gradient (the normalised gradient for l2)",
+        summary="one step of size eps along the sign of the gradient (l2: normalised, l1: its steepest pixels)",
         source="Goodfellow et al. 2015, arXiv 1412.6572",
         function="attacks.fgsm:fgsm",
         version=3,
+        norms=NORMS,
         precisions=SEARCH_PRECISIONS,
         bounded=True,
-        reference=Library("attacks.reference.fgsm:fgsm", "foolbox"),
+        reference=Library("attacks.reference.fgsm:fgsm", "foolbox", norms=("linf", "l2")),
     ),
     origin=ORIGIN,
 )
@@ -57,10 +59,11 @@ ATTACKS.register(
         source="Madry et al. 2018, arXiv 1706.06083",
         function="attacks.pgd:pgd",
         version=3,
+        norms=NORMS,
         precisions=SEARCH_PRECISIONS,
         batches_itself=True,
         bounded=True,
-        reference=Library("attacks.reference.pgd:pgd", "foolbox"),
+        reference=Library("attacks.reference.pgd:pgd", "foolbox", norms=("linf", "l2")),
         params={"steps": 20, "restarts": 1},
         grammar=STEPS_AND_RESTARTS,
         spell=_steps("pgd"),
@@ -74,6 +77,7 @@ ATTACKS.register(
         summary="pgd on the margin between the label and the best other class: pgd-margin-<steps>[-r<restarts>]",
         source="Carlini and Wagner 2017, arXiv 1608.04644, with the walk of Madry et al. 2018, arXiv 1706.06083",
         function="attacks.pgd:pgd",
+        norms=NORMS,
         precisions=SEARCH_PRECISIONS,
         batches_itself=True,
         bounded=True,
@@ -135,6 +139,7 @@ ATTACKS.register(
         summary="fast minimum norm, to the first adversarial image within eps: fmn-<steps>, 100 by default",
         source="Pintor et al. 2021, arXiv 2102.12827",
         function="attacks.fmn:fmn",
+        norms=NORMS,
         precisions=SEARCH_PRECISIONS,
         batches_itself=True,
         bounded=True,
@@ -172,7 +177,9 @@ for _name, _version, _summary in (
             function="attacks.autoattack:autoattack",
             version=3,
             precisions=SEARCH_PRECISIONS,
+            norms=("linf", "l2") if _version == "plus" else NORMS,  # the authors say nothing of a plus version for l1
             params={"version": _version},
+            norm_params={"l1": ensemble.L1_PARAMS},
             grammar=ensemble.GRAMMAR if _name == "autoattack" else "",
             spell=ensemble.spell if _name == "autoattack" else None,
             cost=ensemble.cost,

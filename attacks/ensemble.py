@@ -8,6 +8,9 @@ The published attack (Croce and Hein 2020) takes 9 target classes and the differ
 so it needs 10 classes as published, and 4 (3 untargeted) for the loss to exist. With fewer the number of targets is
 K − 1 and the ratio's numerator alone, the margin z_y − max z_j or z_y − z_t, takes the place of the DLR.
 
+For l1 (Croce and Hein 2021, arXiv 2103.01208) auto-PGD comes down from larger radii (:mod:`attacks.apgd_l1`), starts
+five times on the cross-entropy and takes 5 target classes.
+
 One's own ensemble is written ``autoattack-<stage>+<stage>…``, of two stages or more in the order they are to run in,
 and then, if the published numbers shall not hold, ``-i<iterations>`` of APGD and FAB and ``-s<queries>`` of Square:
 ``autoattack-apgd-ce+fab-t+square-i20-s500``. Every stage is that of ``standard`` or, untargeted, one start of it.
@@ -36,6 +39,7 @@ ITERATIONS = 100
 SQUARE_QUERIES = 5000
 DLR_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}  # the fewest classes for which the stage's loss exists
 
+L1_PARAMS: Mapping[str, Scalar] = {"apgd_starts": 5, "apgd_targets": 5, "apgd_phases": 3}
 OWN = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")  # what an ensemble of one's own may consist of
 _STAGE = f"(?:{'|'.join(OWN)})"
 GRAMMAR = rf"-(?P<version>{_STAGE}(?:\+{_STAGE})+)(?:-i(?P<iterations>\d+))?(?:-s(?P<queries>\d+))?"
@@ -47,13 +51,20 @@ class Budget(NamedTuple):
     iterations: int  # of APGD and FAB
     queries: int  # of Square
     restarts: int  # starts of the untargeted stages
+    apgd_starts: int  # of auto-PGD's
+    apgd_targets: int  # target classes of auto-PGD, where there are as many
+    phases: int  # radii that auto-PGD comes down by
 
     @classmethod
     def of(cls, params: Mapping[str, Scalar]) -> Budget:
+        restarts = RESTARTS.get(str(params["version"]), 1)
         return cls(
             int(params.get("iterations", ITERATIONS)),
             int(params.get("queries", SQUARE_QUERIES)),
-            RESTARTS.get(str(params["version"]), 1),
+            restarts,
+            int(params.get("apgd_starts", restarts)),
+            int(params.get("apgd_targets", PUBLISHED_TARGETS)),
+            int(params.get("apgd_phases", 1)),
         )
 
 
@@ -82,8 +93,8 @@ def spell(params: Mapping[str, Scalar]) -> str:
     return f"autoattack-{params['version']}{iterations}{queries}"
 
 
-def target_count(num_classes: int) -> int:
-    return min(PUBLISHED_TARGETS, num_classes - 1)
+def target_count(num_classes: int, published: int = PUBLISHED_TARGETS) -> int:
+    return min(published, num_classes - 1)
 
 
 def lacks_dlr(stage: str, num_classes: int) -> bool:
@@ -99,8 +110,10 @@ def notes(params: Mapping[str, Scalar], num_classes: int) -> tuple[str, ...]:
         found.append(f"iterations: {budget.iterations} in place of {ITERATIONS}")
     if budget.queries != SQUARE_QUERIES:
         found.append(f"queries: {budget.queries} in place of {SQUARE_QUERIES}")
-    if num_classes <= PUBLISHED_TARGETS and any(stage.endswith("-t") for stage in stages):
-        found.append(f"target classes: {target_count(num_classes)} in place of {PUBLISHED_TARGETS}")
+    published = {"apgd-t": budget.apgd_targets, "fab-t": PUBLISHED_TARGETS}
+    for targets in sorted({published[stage] for stage in stages if stage in published}):
+        if num_classes <= targets:
+            found.append(f"target classes: {target_count(num_classes)} in place of {targets}")
     replaced = [stage for stage in stages if lacks_dlr(stage, num_classes)]
     if replaced:
         found.append(f"margin loss in place of DLR in {', '.join(replaced)}: {num_classes} classes")
@@ -110,18 +123,19 @@ def notes(params: Mapping[str, Scalar], num_classes: int) -> tuple[str, ...]:
 def cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
     """Passes of an image that survives every stage, and the least that any image costs.
 
-    APGD: one pass to start and one an iteration. FAB: two forwards an iteration, and one backward for a target; the
-    untargeted form differentiates every logit, the library in K passes backwards and we, who ask anew for each, in both
-    directions. Square: one forward a query.
+    APGD: one pass to start, or for every radius, and one an iteration. FAB: two forwards an iteration, and one backward
+    for a target; the untargeted form differentiates every logit, the library in K passes backwards and we, who ask anew
+    for each, in both directions. Square: one forward a query.
     """
     version, budget = str(params["version"]), Budget.of(params)
     targets, draws = target_count(num_classes), 20 if version == "rand" else 1
     iterations, restarts = budget.iterations, budget.restarts
-    apgd = (iterations + 1) * draws
+    apgd = (iterations + budget.phases) * draws
+    untargeted, targeted = apgd * budget.apgd_starts, apgd * target_count(num_classes, budget.apgd_targets)
     stages = {
-        "apgd-ce": (apgd * restarts, apgd * restarts),
-        "apgd-dlr": (apgd * restarts, apgd * restarts),
-        "apgd-t": (apgd * targets, apgd * targets),
+        "apgd-ce": (untargeted, untargeted),
+        "apgd-dlr": (untargeted, untargeted),
+        "apgd-t": (targeted, targeted),
         "fab": (iterations * max(2, num_classes) * restarts, iterations * num_classes * restarts),
         "fab-t": (iterations * 2 * targets, iterations * targets),
         "square": (budget.queries, 0),

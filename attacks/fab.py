@@ -1,4 +1,4 @@
-"""FAB, Croce and Hein 2020 (arXiv 1907.02044): walks along the decision boundary, towards the image, for linf and l2.
+"""FAB, Croce and Hein 2020 (arXiv 1907.02044): walks along the decision boundary, towards the image.
 
 With x the image, x_k the walk, f = z_t − z_y the logits' difference and w = ∇f(x_k), the boundary's tangent plane is
 π = {u: w·u = w·x_k − f(x_k)}. A step goes η times the way to the plane from the walk and from the image,

@@ -1,6 +1,10 @@
 """The fast gradient sign method, Goodfellow et al. 2015 (arXiv 1412.6572).
 
-x' = clip(x + ε·sign ∇_x CE(f(x), y), 0, 1);  for l2  x' = clip(x + ε·∇/‖∇‖₂, 0, 1).
+x' = clip(x + ε·sign ∇_x CE(f(x), y), 0, 1);  for l2  x' = clip(x + ε·∇/‖∇‖₂, 0, 1);
+
+for l1 the point of the ball and the box where the linearised loss is greatest: pixels go to their walls, the steepest
+first, for as long as ε lasts (Croce and Hein 2021, arXiv 2103.01208). Foolbox's L1 form steps along ∇/‖∇‖₁, which uses
+only a part of ε on the pixels that matter; so the L1 form has no reference here.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.gradients import gradient_of, logits_at
+from attacks.l1 import steepest_in_box
 from attacks.norms import steepest
 from attacks.objectives import cross_entropy_gap
 from attacks.prepared import search_model
@@ -27,6 +32,12 @@ def fgsm(
     points = inputs.detach().requires_grad_()
     with torch.enable_grad():
         loss = cross_entropy_gap(logits_at(search_model(model), points), labels).sum()
-    adversarials = (inputs + spec.eps * steepest(gradient_of(loss, points), spec.norm)).clamp(0, 1)
+    adversarials = (inputs + _step(inputs, gradient_of(loss, points), spec)).clamp(0, 1)
     uncut = torch.zeros_like(labels, dtype=torch.bool)  # by any bound: this is one pass
     return outcome(allowance_of(spec, labels), adversarials, uncut)
+
+
+def _step(inputs: Tensor, gradient: Tensor, spec: AttackSpec) -> Tensor:
+    if spec.norm == "l1":
+        return steepest_in_box(inputs, gradient, spec.eps)
+    return spec.eps * steepest(gradient, spec.norm)

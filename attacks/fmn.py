@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from attacks.active import Answer, Samples, State
 from attacks.hunting import hunt_from
 from attacks.minimal import annealed, broken_within, farthest
-from attacks.norms import dual_length, length, shrunk, steepest
+from attacks.norms import dual_length, inwards, length, shrunk, steepest
 from attacks.objectives import margin
 from attacks.queries import Attacked
 from attacks.rng import SampleRng
@@ -74,7 +74,7 @@ class Fmn:
         return broken_within(state, logits, self.norm, self.eps)
 
     def advance(self, state: FmnState, answer: Answer) -> FmnState:
-        image, gradient = state.samples.inputs, _inwards(state.points, answer.gradient)
+        image, gradient = state.samples.inputs, inwards(state.points, answer.gradient)
         adversarial = answer.logits.argmax(1) != state.samples.labels
         smallest = torch.where(adversarial, torch.minimum(state.smallest, self._length(state)), state.smallest)
         slope = dual_length(gradient, self.norm)
@@ -104,11 +104,6 @@ class Fmn:
 
     def _length(self, state: FmnState) -> Tensor:
         return length(state.points - state.samples.inputs, self.norm)
-
-
-def _inwards(points: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient without what leads out of the box."""
-    return torch.where(((points <= 0) & (gradient < 0)) | ((points >= 1) & (gradient > 0)), 0, gradient)
 
 
 def fmn(

@@ -12,6 +12,9 @@ it, to rounding, once it is on the linear piece that holds it. With m = c − h 
 m'/m + s'/s ≤ 1 from one pass to the next: m·s falls at least fourfold, and no arrangement of the pixels takes many
 passes. Nothing is sorted.
 
+For l1 the pixels with the greatest |w_i| go all the way r_i, one after the other, until c is reached; the last of them
+goes a part of it. These are sorted.
+
 Departure from the authors' code: they hold still, for l2, every pixel of |w_i| < 1e-8. The plane is the same when w and
 b are multiplied by any number, and so is the projection here.
 """
@@ -40,12 +43,25 @@ def project(points: Tensor, normals: Tensor, offsets: Tensor, norm: Norm) -> Ten
     needed = gap.abs() / scale.squeeze(1)
     if norm == "linf":
         moved = torch.minimum(_root(weight, room, weight * room, needed).unsqueeze(1), room)
+    elif norm == "l1":
+        moved = _filled(weight, room, needed)
     else:
         least = torch.finfo(weight.dtype).tiny  # a weight below it moves nothing, and 0/0 is no number
         root = _root(weight.square(), room / weight.clamp_min(least), weight * room, needed)
         moved = torch.minimum(root.unsqueeze(1) * weight, room)
     nothing = torch.where(gap.isfinite(), 0.0, torch.nan).to(points)  # the sign of NaN is 0
     return torch.addcmul(nothing.unsqueeze(1), falling.sign_(), moved, value=-1)
+
+
+def _filled(weight: Tensor, room: Tensor, needed: Tensor) -> Tensor:
+    """How far every pixel goes, (B, D), for Σ weight·moved = ``needed``, (B,), the greatest weights first."""
+    order = weight.argsort(dim=1, descending=True, stable=True)
+    sorted_weight = weight.gather(1, order).double()
+    sorted_room = room.gather(1, order).double()
+    gains = sorted_weight * sorted_room
+    rest = (needed.double().unsqueeze(1) - (gains.cumsum(1) - gains)).clamp_min(0)
+    share = torch.where(sorted_weight > 0, rest / sorted_weight, 0)
+    return torch.zeros_like(weight).scatter(1, order, torch.minimum(share, sorted_room).to(weight.dtype))
 
 
 def _root(rate: Tensor, end: Tensor, most: Tensor, needed: Tensor) -> Tensor:

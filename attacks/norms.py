@@ -1,4 +1,7 @@
-"""The balls that bound a perturbation: length, direction, projection and uniform draws. δ and x are (N, C, H, W)."""
+"""The balls that bound a perturbation: length, direction, projection and uniform draws. δ and x are (N, C, H, W).
+
+What L1 needs beyond a line is in :mod:`attacks.l1`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from attacks import l1
 from attacks.counter import bulk_normal, bulk_uniform, derive, uniform
 from bench.core.specs import Norm
 
@@ -16,14 +20,19 @@ _TINY = 1e-12  # as in the published programs: a gradient that is only rounding 
 def length(delta: Tensor, norm: Norm) -> Tensor:
     """‖δ‖ of every sample, (N,), in the type of ``delta``."""
     flat = delta.flatten(1)
+    if norm == "l1":
+        return flat.abs().sum(1)
     return flat.abs().amax(1) if norm == "linf" else flat.square().sum(1).sqrt()
 
 
 def steepest(gradient: Tensor, norm: Norm) -> Tensor:
-    """The direction of length 1 in which a linear function of this gradient rises most: sign(g), or g/‖g‖₂.
+    """The direction of length 1 in which a linear function of this gradient rises most: sign(g), g/‖g‖₂, or the sign
+    of the steepest pixel (of all of these, if there are several).
 
     No gradient has no direction: 0.
     """
+    if norm == "l1":
+        return l1.sparse_sign(gradient, torch.ones_like(gradient[:, 0, 0, 0], dtype=torch.int64))
     if norm == "linf":
         return torch.sign(gradient)
     return _unit(gradient)
@@ -32,7 +41,14 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
 def dual_length(gradient: Tensor, norm: Norm) -> Tensor:
     """‖g‖ in the dual norm, (N,): the slope of a linear function along :func:`steepest`."""
     flat = gradient.flatten(1)
+    if norm == "l1":
+        return flat.abs().amax(1)
     return flat.abs().sum(1) if norm == "linf" else flat.square().sum(1).sqrt()
+
+
+def inwards(points: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient without what leads out of the box at ``points``."""
+    return torch.where(((points <= 0) & (gradient < 0)) | ((points >= 1) & (gradient > 0)), 0, gradient)
 
 
 def unit_l1(gradient: Tensor) -> Tensor:
@@ -42,6 +58,9 @@ def unit_l1(gradient: Tensor) -> Tensor:
 
 def shrunk(delta: Tensor, norm: Norm, radii: Tensor) -> Tensor:
     """The nearest perturbations that are at most ``radii``, (N,), long; the box has no say."""
+    if norm == "l1":
+        flat = delta.double().flatten(1)
+        return l1.shrunk(flat, torch.full_like(flat, torch.inf), radii.double()).to(delta).view_as(delta)
     wide = radii.view(-1, 1, 1, 1)
     if norm == "linf":
         return torch.minimum(torch.maximum(delta, -wide), wide)
@@ -57,8 +76,10 @@ def projection(centre: Tensor, norm: Norm, eps: float) -> Callable[[Tensor], Ten
     """What moves points into the ε-ball around ``centre``, then into the box [0, 1].
 
     For l2 these are two projections, one after the other, as in the published attacks: the result is in both sets, as
-    the centre is in the box, but it is not always the nearest point of both.
+    the centre is in the box, but it is not always the nearest point of both. For l1 it is.
     """
+    if norm == "l1":
+        return lambda points: l1.project(points, centre, eps)
     if norm == "linf":
         low, high = (centre - eps).clamp_min_(0), (centre + eps).clamp_max_(1)
         return lambda points: torch.clamp(points, low, high)
@@ -74,8 +95,10 @@ def projection(centre: Tensor, norm: Norm, eps: float) -> Callable[[Tensor], Ten
 def edge_draw(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) -> Tensor:
     """A random perturbation of length ε for every key, (B, *shape) float32: where auto-PGD starts.
 
-    linf: uniform in the cube, stretched to its surface; l2: uniform on the sphere.
+    linf: uniform in the cube, stretched to its surface; l2 and l1: uniform on the sphere of the norm.
     """
+    if norm == "l1":
+        return eps * l1.uniform_draw(keys, shape, edge=True)
     if norm == "linf":
         cube = 2 * bulk_uniform(keys, shape) - 1
         return eps * cube / length(cube, norm).view(-1, 1, 1, 1)
@@ -87,6 +110,8 @@ def ball_draw(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) -> T
 
     For l2 a normal direction times a radius ε·u^(1/D), u uniform (Muller 1959), D the number of elements.
     """
+    if norm == "l1":
+        return eps * l1.uniform_draw(keys, shape, edge=False)
     if norm == "linf":
         return eps * (2 * bulk_uniform(keys, shape) - 1)
     direction = _unit(bulk_normal(derive(keys, "direction"), shape))

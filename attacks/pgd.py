@@ -3,6 +3,11 @@
 x_{t+1} = Π(x_t + α·sign ∇L(x_t)), Π the projection on the ball around x and on [0, 1], x_0 uniform in the ball, L the
 cross-entropy or the margin of Carlini and Wagner 2017 (arXiv 1608.04644); for l2 ∇/‖∇‖₂ takes the place of the sign.
 
+For l1 a step goes where the linearised loss is greatest at that length inside the box: pixels go to their walls, the
+steepest first (Croce and Hein 2021, arXiv 2103.01208). Equal steps of a fixed share of the pixels (Tramèr and
+Boneh 2019, arXiv 1904.13000) break as many digits with the best share, and far fewer with the usual
+hundredth. Π is exact there.
+
 MI-FGSM, Dong et al. 2018 (arXiv 1710.06081), starts at x and follows an accumulated gradient with α = ε/T:
 
     g_{t+1} = μ·g_t + ∇L(x_t)/‖∇L(x_t)‖₁,   x_{t+1} = Π(x_t + α·sign g_{t+1}),   for l2 g/‖g‖₂ in place of the sign.
@@ -12,7 +17,8 @@ last one only, which the walk may have left that class by. The gradient is that 
 of cross-entropy's and does not vanish.
 
 Foolbox has PGD, the reference backend, but walks all images to the end. Its momentum adds gradients as they come, not
-divided by ‖∇‖₁, which lets the steepest point of the walk outweigh all others; so MI-FGSM has no reference here.
+divided by ‖∇‖₁, which lets the steepest point of the walk outweigh all others; so MI-FGSM has no reference here, nor
+has the L1 form, for which foolbox takes the fixed share.
 """
 
 from __future__ import annotations
@@ -25,6 +31,7 @@ from torch import Tensor, nn
 from attacks.active import Answer, Samples, State
 from attacks.counter import derive
 from attacks.hunting import hunt_from
+from attacks.l1 import steepest_in_box
 from attacks.norms import ball_draw, project, steepest, unit_l1
 from attacks.objectives import Objective, objective
 from attacks.queries import Attacked
@@ -80,8 +87,7 @@ class Pgd:
         accumulated, heading = state.accumulated, answer.gradient
         if self.momentum:
             accumulated = heading = self.momentum * accumulated + unit_l1(answer.gradient)
-        size = step_size(self.eps, self.steps) if self.step is None else self.step
-        moved = state.points + size * steepest(heading, self.norm)
+        moved = state.points + self._step(state.points, heading)
         return replace(
             state,
             points=project(moved, state.samples.inputs, self.norm, self.eps),
@@ -89,6 +95,12 @@ class Pgd:
             over=state.asked >= self.steps,
             accumulated=accumulated,
         )
+
+    def _step(self, points: Tensor, heading: Tensor) -> Tensor:
+        size = step_size(self.eps, self.steps) if self.step is None else self.step
+        if self.norm == "l1":
+            return steepest_in_box(points, heading, size)
+        return size * steepest(heading, self.norm)
 
 
 def start_keys(keys: Tensor, attempt: Tensor | int) -> Tensor:

@@ -51,6 +51,7 @@ class Library(NamedTuple):
     distribution: str  # that computes it
     batches_itself: bool = False
     draws_by_batch: bool = False
+    norms: tuple[Norm, ...] | None = None  # those it has of the attack's; None: all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,7 @@ class AttackEntry:
     version: int = 1  # changes when the attack's numbers may
     backend: str = "collapse-bench"  # distribution that computes it
     params: Mapping[str, Scalar] = field(default_factory=dict)
+    norm_params: Mapping[Norm, Mapping[str, Scalar]] = field(default_factory=dict)  # beside ``params`` in these norms
     grammar: str = ""  # regular expression with one named group per parameter
     spell: Callable[[Mapping[str, Scalar]], str] | None = None  # parameters to the canonical name
     cost: Callable[[Mapping[str, Scalar], int], Cost] = lambda params, num_classes: Cost(1, 1, 1, 1)
@@ -104,8 +106,12 @@ class ResolvedAttack(NamedTuple):
     ) -> AttackSpec:
         """The attack at one budget. Raises BenchError for a norm or a bound that the attack does not have."""
         if norm not in self.entry.norms:
-            raise BenchError(f"attack {self.name!r} has no {norm} form; it has {' and '.join(self.entry.norms)}.")
-        params = {**self.params, "batch_size": batch_size} if self.entry.draws_by_batch else dict(self.params)
+            through = f" through {self.entry.backend}" if self.backend == REFERENCE else ""
+            known = " and ".join(self.entry.norms)
+            raise BenchError(f"attack {self.name!r} has no {norm} form{through}; it has {known}.")
+        params = {**self.params, **self.entry.norm_params.get(norm, {})}
+        if self.entry.draws_by_batch:
+            params["batch_size"] = batch_size
         if max_queries is not None:
             self._check_bounded(max_queries)
             params["max_queries"] = max_queries
@@ -187,7 +193,7 @@ def _resolved(family: str, given: Mapping[str, Scalar], backend: Backend) -> Res
 def _through_library(name: str, entry: AttackEntry) -> AttackEntry:
     if entry.reference is None:
         raise BenchError(f"no independent library computes attack {name!r} here; use --attack-backend native.")
-    function, distribution, batches_itself, draws_by_batch = entry.reference
+    function, distribution, batches_itself, draws_by_batch, norms = entry.reference
     return dataclasses.replace(
         entry,
         function=function,
@@ -196,6 +202,7 @@ def _through_library(name: str, entry: AttackEntry) -> AttackEntry:
         draws_by_batch=draws_by_batch,
         bounded=False,
         precisions=("fp32",),
+        norms=norms or entry.norms,
     )
 
 

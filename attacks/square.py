@@ -17,6 +17,10 @@ into W₁, for every channel:
 
 and x̂ = x + δ is clipped to the box.
 
+L1, which is in the authors' program alone: as L2 with absolute values for squares and ε for ε², the bumps being
+Σ_{k≥d} 1/(k+1)⁴; what a window of a channel receives is multiplied by C, and in the end the exact projection on ball
+and box (:mod:`attacks.l1`) takes the place of the scaling.
+
 Departures from the published program: every sample draws its own window and orientation, where a batch shares them
 there, and the draws belong to the sample (see attacks.counter); a point lies within ε in exact arithmetic too, since
 the radius falls short of ε by what rounding may add. As there, a window that is smaller than the image touches neither
@@ -35,6 +39,8 @@ from torch import Tensor
 
 from attacks.active import Answer, Samples, State
 from attacks.counter import derive, integers, signs
+from attacks.l1 import project
+from attacks.square_pattern import pattern, pattern_table
 from bench.core.specs import Norm
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -64,8 +70,8 @@ class Square:
     stage: str = "square"
 
     def __post_init__(self) -> None:
-        if self.norm not in ("linf", "l2"):
-            raise ValueError(f"norm={self.norm!r}; 'linf' or 'l2' is needed.")
+        if self.norm not in ("linf", "l2", "l1"):
+            raise ValueError(f"norm={self.norm!r}; 'linf', 'l2' or 'l1' is needed.")
         if not (self.eps >= 0 and self.queries >= 0 and 0 < self.p_init <= 1):
             raise ValueError(
                 f"eps={self.eps}, queries={self.queries}, p_init={self.p_init}; "
@@ -77,7 +83,7 @@ class Square:
         return 1
 
     def start(self, samples: Samples, attempt: Tensor) -> SquareState:
-        """Raises ValueError for inputs of another shape or type, and in L2 for fewer than five rows."""
+        """Raises ValueError for inputs of another shape or type, and but for Linf for fewer than five rows."""
         inputs = samples.inputs
         if inputs.ndim != 4 or inputs.dtype not in (torch.float32, torch.float64):
             raise ValueError(
@@ -145,20 +151,20 @@ class Square:
         ends = (inputs + self._radius(inputs) * sign).clamp_(0, 1)
         return torch.lerp(best, ends, window.mask)  # Exact at the weights 0 and 1, and faster than where().
 
-    # L2
+    # L2 and L1
 
     def _tiles(self, inputs: Tensor, stream: Tensor) -> Tensor:
         batch, channels, height, width = inputs.shape
         side = height // 5
         if side == 0:
-            raise ValueError(f"images are {height}×{width}; the L2 start needs at least five rows.")
+            raise ValueError(f"images are {height}×{width}; a start of tiles needs at least five rows.")
         margin = height % 5 // 2
         down, across = height // side, width // side
         row, in_row, tile_row = _grid(height, side, margin, down, inputs.device)
         column, in_column, tile_column = _grid(width, side, margin, across, inputs.device)
         tiles, key = down * max(across, 1), derive(stream, "start")
-        eta = pattern(side).to(inputs)[row[:, None], column]
-        flipped = pattern(side).T.to(inputs)[row[:, None], column]
+        eta = pattern(side, self.norm).to(inputs)[row[:, None], column]
+        flipped = pattern(side, self.norm).T.to(inputs)[row[:, None], column]
         tile = tile_row[:, None] * across + tile_column  # (H, W)
         flip = (_signs(key, tiles, inputs, first=0) > 0)[:, tile]
         sign = _signs(key, channels * tiles, inputs, first=tiles).view(batch, channels, tiles)[:, :, tile]
@@ -168,20 +174,22 @@ class Square:
     def _transferred(self, inputs: Tensor, best: Tensor, draws: Tensor, size: Tensor, phase: Tensor) -> Tensor:
         to, source = _windows(draws, size, inputs, count=2)
         both = torch.maximum(to.mask, source.mask)
-        delta = best - inputs
-        square = delta.square()
-        spare = (self.eps**2 - square.sum((1, 2, 3), keepdim=True)).clamp_min(0) / inputs.shape[1]
-        length = (spare + _sum(square * both)).sqrt()
+        delta, channels = best - inputs, inputs.shape[1]
+        mass = self._mass(delta)
+        most = self.eps if self.norm == "l1" else self.eps**2
+        spare = (most - mass.sum((1, 2, 3), keepdim=True)).clamp_min(0) / channels
+        length = self._root(spare + _sum(mass * both)) * (channels if self.norm == "l1" else 1)
         sign = _signs(draws, inputs.shape[1], inputs, first=_SIGNS)[:, :, None, None]
-        share = to.mask / (_sum(square * to.mask).sqrt() + _TINY)
+        share = to.mask / (self._root(_sum(mass * to.mask)) + _TINY)
         fresh = torch.addcmul(self._placed_pattern(draws, phase, to, inputs) * sign, delta, share)
-        fresh *= length / (_sum(fresh.square()).sqrt() + _TINY)
+        fresh *= length / (self._root(_sum(self._mass(fresh))) + _TINY)
         return self._at_length(inputs, torch.addcmul(fresh, delta, 1 - both))
 
     def _placed_pattern(self, draws: Tensor, phase: Tensor, window: _Window, inputs: Tensor) -> Tensor:
         """η in each sample's window and 0 around it, (B, 1, H, W)."""
         height, width = inputs.shape[2:]
-        table = _pattern_table(self.p_init, height, width, inputs.dtype, inputs.device)
+        sides = window_sizes(self.norm, self.p_init, height, width)
+        table = pattern_table(self.norm, sides, height, width, inputs.dtype, inputs.device)
         which = 2 * phase + (signs(draws, _FLIP) > 0)
         row = (torch.arange(height, device=draws.device) - window.top[:, None]) % height
         column = (torch.arange(width, device=draws.device) - window.left[:, None]) % width
@@ -189,18 +197,29 @@ class Square:
         return table.index_select(0, index.flatten()).view(-1, 1, height, width)
 
     def _at_length(self, inputs: Tensor, delta: Tensor) -> Tensor:
+        if self.norm == "l1":
+            return project(inputs + delta, inputs, self._radius(inputs))
         scale = self._radius(inputs) / (delta.square().sum((1, 2, 3), keepdim=True).sqrt() + _TINY)
         return torch.addcmul(inputs, delta, scale).clamp_(0, 1)
+
+    def _mass(self, delta: Tensor) -> Tensor:
+        """What adds up to the length, or to its square."""
+        return delta.abs() if self.norm == "l1" else delta.square()
+
+    def _root(self, mass: Tensor) -> Tensor:
+        return mass if self.norm == "l1" else mass.sqrt()
 
     def _radius(self, inputs: Tensor) -> float:
         """ε less what rounding may add to the length of x̂ − x; points lie in the box, where an ulp is ≤ finfo.eps/2.
 
         Linf: half an ulp for the sum and half a one for the radius itself. L2: half an ulp for every element, doubled,
-        and a few for the sum of squares and the scale.
+        and a few for the sum of squares and the scale. L1: half an ulp for every element, and the authors' share.
         """
         unit = torch.finfo(inputs.dtype).eps
         if self.norm == "linf":
             return max(self.eps - unit / 2, 0.0)
+        if self.norm == "l1":
+            return max(self.eps * (1 - 1e-6) - unit / 2 * inputs[0].numel(), 0.0)
         return max(self.eps - unit * (math.sqrt(inputs[0].numel()) / 2 + 16 * self.eps), 0.0)
 
 
@@ -213,36 +232,9 @@ class _Window(NamedTuple):
 def window_sizes(norm: Norm, p_init: float, height: int, width: int) -> tuple[int, ...]:
     """The side of the window before the first halving of p, and after each."""
     sides = [round(math.sqrt(p_init / 2**k * height * width)) for k in range(len(HALVINGS) + 1)]
-    # In L2 a side is odd and at least 3, so that the pattern has a middle.
+    # In L2 and L1 a side is odd and at least 3, so that the pattern has a middle.
     sides = [max(side, 1) if norm == "linf" else max(side, 3) // 2 * 2 + 1 for side in sides]
     return tuple(min(side, height, width) for side in sides)
-
-
-def pattern(side: int) -> Tensor:
-    """η of the paper's L2 attack, the bumps one above the other: (side, side), float64, of length 1."""
-    return _unit(torch.cat((_bump(side // 2, side), -_bump(side - side // 2, side))))
-
-
-def _bump(rows: int, columns: int) -> Tensor:
-    """Rings around the middle, (rows, columns), float64, of length 1."""
-    row = (torch.arange(rows) - rows // 2).abs()
-    column = (torch.arange(columns) - columns // 2).abs()
-    terms = torch.arange(1, max(rows, columns) // 2 + 2, dtype=torch.float64).pow(-2)
-    return _unit(terms.flip(0).cumsum(0).flip(0)[torch.maximum(row[:, None], column)])
-
-
-def _unit(values: Tensor) -> Tensor:
-    return values / values.square().sum().sqrt()
-
-
-@lru_cache(maxsize=8)
-def _pattern_table(p_init: float, height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """For every phase of the schedule η and its transpose in the upper left of an image of zeros: (20·H·W,)."""
-    table = torch.zeros(2 * (len(HALVINGS) + 1), height, width, dtype=torch.float64)
-    for phase, side in enumerate(window_sizes("l2", p_init, height, width)):
-        table[2 * phase, :side, :side] = pattern(side)
-        table[2 * phase + 1, :side, :side] = pattern(side).T
-    return table.flatten().to(device, dtype)
 
 
 @lru_cache(maxsize=32)

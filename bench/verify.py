@@ -14,6 +14,7 @@ from bench.core.specs import Norm
 
 RELATIVE_TOLERANCE = 1e-4
 ABSOLUTE_TOLERANCE = 1e-6
+SUM_ERROR = 1e-12  # relative, of a length in float64
 HALF_ULP = 2.0**-25  # largest rounding error of a float32 in [0, 1]
 
 
@@ -36,7 +37,7 @@ def predict(model: nn.Module, inputs: Tensor, num_classes: int) -> Tensor:
 
 def distances(inputs: Tensor, others: Tensor, norm: Norm) -> Tensor:
     """‖others − inputs‖ of every image, (N,), computed in float64."""
-    order = torch.inf if norm == "linf" else 2
+    order = {"linf": torch.inf, "l2": 2, "l1": 1}[norm]
     result: Tensor = torch.linalg.vector_norm((others.double() - inputs.double()).flatten(1), ord=order, dim=1)
     return result
 
@@ -72,6 +73,11 @@ def _moved_inside(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) 
         return adversarials.clamp(low, high)
     delta = adversarials.double() - center
     length = distances(inputs, adversarials, norm).view(-1, 1, 1, 1)
+    if norm == "l1":
+        # Rounded towards the image, no pixel moves further: an allowance for every one of them would not be small.
+        closer = center + delta * ((eps * (1 - SUM_ERROR)) / length.clamp_min(1e-30))
+        shrunk = torch.where(delta < 0, _rounded(closer, up=True), _rounded(closer, up=False))
+        return torch.where(length <= eps, adversarials, shrunk)
     radius = max(eps - HALF_ULP * delta[0].numel() ** 0.5, 0.0)  # rounding back to float32 adds at most the difference
     shrunk = (center + delta * (radius / length.clamp_min(1e-30))).to(inputs.dtype)
     return torch.where(length <= eps, adversarials, shrunk)

@@ -108,5 +108,6 @@ class LinearModel(nn.Module):
     def margin(self, inputs: Tensor, norm: str) -> Tensor:
         """The exact distance of every image from the decision boundary: |w·x + b| / ‖w‖*, ‖·‖* the dual norm."""
         score = inputs.double().flatten(1) @ self.weight.double() + self.bias
-        dual = self.weight.double().abs().sum() if norm == "linf" else self.weight.double().norm()
+        weight = self.weight.double()
+        dual = {"linf": weight.abs().sum(), "l2": weight.norm(), "l1": weight.abs().max()}[norm]
         return score.abs() / dual

@@ -12,7 +12,7 @@ from attacks.ensemble import ITERATIONS, Budget, lacks_dlr, stages_of, target_co
 from attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
 
-_NORMS = {"linf": "Linf", "l2": "L2"}
+_NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 
 
 def autoattack(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
@@ -46,7 +46,7 @@ def _build(model: nn.Module, device: torch.device, num_classes: int, spec: Attac
     )
     if custom:
         _limit(ensemble, Budget.of(spec.params))
-    ensemble.apgd_targeted.n_target_classes = target_count(num_classes)
+    ensemble.apgd_targeted.n_target_classes = target_count(num_classes, Budget.of(spec.params).apgd_targets)
     ensemble.fab.n_target_classes = target_count(num_classes)
     if lacks_dlr("apgd-t", num_classes):
         ensemble.apgd_targeted.dlr_loss_targeted = lambda z, y: _targeted_margin(z, y, ensemble.apgd_targeted.y_target)
@@ -57,7 +57,8 @@ def _build(model: nn.Module, device: torch.device, num_classes: int, spec: Attac
 
 def _limit(ensemble: Any, budget: Budget) -> None:
     """The library takes these numbers from no argument, and auto-PGD derives its checkpoints as it is built."""
-    ensemble.apgd.n_restarts = ensemble.fab.n_restarts = budget.restarts
+    ensemble.apgd.n_restarts, ensemble.fab.n_restarts = budget.apgd_starts, budget.restarts
+    ensemble.apgd.use_largereps = ensemble.apgd_targeted.use_largereps = budget.phases > 1
     ensemble.square.n_queries = budget.queries
     ensemble.fab.n_iter = budget.iterations
     if budget.iterations != ITERATIONS:
@@ -71,6 +72,7 @@ def _limit(ensemble: Any, budget: Budget) -> None:
                 eps=attack.eps,
                 seed=attack.seed,
                 device=attack.device,
+                use_largereps=attack.use_largereps,
                 logger=attack.logger,
             )
 

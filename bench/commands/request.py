@@ -74,7 +74,7 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
     recipe = find_recipe(options.recipe, options.dataset)
     attacks = [] if list(options.attacks) == ["none"] else resolve_all(list(options.attacks), options.attack_backend)
     attacks = at_precision(attacks, options.attack_precision, options.device)
-    eps = [parse_eps(text, options.norm) for text in options.eps or entry.eps[options.norm]]
+    eps = [parse_eps(text, options.norm) for text in options.eps or entry.eps.get(options.norm, ())]
     models = _models(options, known_models)
     variants = resolve_variants(_variants(options.variants), recipe, options.latent_dim)
     variants = train_budgets(variants, options.train_eps, entry)

@@ -18,7 +18,7 @@ def parse_eps(text: str, norm: str) -> float:
     True
     """
     if norm not in NORMS:
-        raise BenchError(f"unknown norm {norm!r}; the norms are {' and '.join(NORMS)}.")
+        raise BenchError(f"unknown norm {norm!r}; the norms are {', '.join(NORMS)}.")
     try:
         above, _, below = text.partition("/")
         value = float(Fraction(above.strip()) / Fraction(below.strip() or 1))

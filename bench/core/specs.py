@@ -17,7 +17,7 @@ from bench.core.epsilon import format_eps
 from bench.core.vocabulary import CLEAN, NATIVE, STANDARD, metric_column
 
 Scalar = bool | int | float | str
-Norm = Literal["linf", "l2"]
+Norm = Literal["linf", "l2", "l1"]
 Backend = Literal["native", "reference"]
 Encoding = Literal["none", "float32", "uint8"]  # of stored adversarial images
 Precision = Literal["fp32", "bf16"]

@@ -11,7 +11,7 @@ from typing import Final
 
 COMMANDS = ("run", "list", "show", "leaderboard", "diagnose", "plot", "verify")
 KINDS = ("models", "variants", "attacks", "datasets", "recipes")
-NORMS = ("linf", "l2")
+NORMS = ("linf", "l2", "l1")
 ENCODINGS = ("none", "float32", "uint8")  # of stored adversarial images
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -77,7 +77,7 @@ RESULT_COLUMNS = {
     "variant": "name of the training-time idea",
     "seed": "seed of the attack, and of the training if it was trained here",
     "attack": "what the images went through; `clean` is no attack, `-q500` is stopped at 500 forward passes an image",
-    "norm": "norm that bounds the perturbation: `linf` or `l2`; empty for clean",
+    "norm": "norm that bounds the perturbation: `linf`, `l2` or `l1`; empty for clean",
     "eps": "budget in units of [0, 1] pixels; empty for clean",
     "protocol": "`standard` or `prefiltered`",
     "status": "`ok`, `failed` or `skipped`; only `ok` has an accuracy",

@@ -13,7 +13,8 @@ from bench.data.svhn import load_svhn
 ORIGIN = "bench.data"
 
 L2 = ("0.25", "0.5")
-NATURAL = {"linf": ("1/255", "2/255", "8/255"), "l2": L2}
+L1 = ("6", "12")  # the larger is that of the published L1 tables for CIFAR-10
+NATURAL = {"linf": ("1/255", "2/255", "8/255"), "l2": L2, "l1": L1}
 
 DATASETS.register(
     "digits",
@@ -23,7 +24,7 @@ DATASETS.register(
         load=load_digits,
         num_classes=10,
         image_size=8,
-        eps={"linf": ("0.1", "0.15"), "l2": ("0.5", "1")},
+        eps={"linf": ("0.1", "0.15"), "l2": ("0.5", "1"), "l1": ("2", "4")},
         recipe=Recipe(epochs=30, lr=2e-3),
         costly_limit=64,
     ),
@@ -37,7 +38,7 @@ DATASETS.register(
         load=load_mnist,
         num_classes=10,
         image_size=28,
-        eps={"linf": ("0.1", "0.2", "0.3"), "l2": ("1", "2")},
+        eps={"linf": ("0.1", "0.2", "0.3"), "l2": ("1", "2"), "l1": ("5", "10")},
         recipe=Recipe(epochs=10),
         costly_limit=50,
         limit=1000,
@@ -52,7 +53,7 @@ DATASETS.register(
         load=load_fashion_mnist,
         num_classes=10,
         image_size=28,
-        eps={"linf": ("2/255", "4/255", "8/255"), "l2": L2},
+        eps={"linf": ("2/255", "4/255", "8/255"), "l2": L2, "l1": L1},
         recipe=Recipe(epochs=15, horizontal_flip=True),
         costly_limit=50,
         limit=1000,

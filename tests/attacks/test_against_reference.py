@@ -17,7 +17,7 @@ from bench.verify import predict, verified
 
 IMAGES = 24
 NAME = "autoattack-apgd-ce+apgd-t+fab-t+square-i10-s40"
-CASES: list[tuple[Norm, float]] = [("linf", 0.06), ("linf", 0.1), ("l2", 0.5), ("l2", 0.8)]
+CASES: list[tuple[Norm, float]] = [("linf", 0.06), ("linf", 0.1), ("l2", 0.5), ("l2", 0.8), ("l1", 1.5), ("l1", 3.0)]
 
 
 def standing(net: str, norm: Norm, eps: float, backend: Backend) -> Tensor:

@@ -16,12 +16,12 @@ from attacks.fab import FabState, TargetedFab, UntargetedFab
 from attacks.norms import length
 from bench.core.specs import Norm
 
-NORMS = ("linf", "l2")
-LIBRARY_NORMS = {"linf": "Linf", "l2": "L2"}
+NORMS = ("linf", "l2", "l1")
+LIBRARY_NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 SHAPE = (3, 6, 6)
 # About the shortest and the longest distances of the images of `small_net` to its boundary.
-RADII = {"linf": (0.004, 0.015, 0.04, 0.16), "l2": (0.03, 0.1, 0.3, 1.2)}
-WAVES = {"linf": 0.04, "l2": 0.4}  # a typical one of `Waves`
+RADII = {"linf": (0.004, 0.015, 0.04, 0.16), "l2": (0.03, 0.1, 0.3, 1.2), "l1": (0.06, 0.3, 1.0, 6.0)}
+WAVES = {"linf": 0.04, "l2": 0.4, "l1": 2.5}  # a typical one of `Waves`
 
 
 def small_net(classes: int) -> nn.Module:
@@ -148,7 +148,7 @@ def test_a_gradient_that_is_not_needed_is_not_looked_at(norm: Norm, targeted: bo
         one, other = search.advance(one, answer), search.advance(other, answer._replace(gradient=hidden))
         assert torch.equal(one.points, other.points)
         needed.append(needs.double().mean())
-    assert torch.stack(needed).mean() < (0.6 if targeted else 0.8)
+    assert torch.stack(needed).mean() < (0.7 if targeted else 0.8)
 
 
 @pytest.mark.usefixtures("double")

@@ -40,6 +40,7 @@ class ProjectingL2(foolbox.attacks.L2FMNAttack):  # type: ignore[misc]
 THEIRS: dict[tuple[str, Norm], Callable[..., Any]] = {
     ("ddn", "l2"): foolbox.attacks.DDNAttack,
     ("fmn", "linf"): foolbox.attacks.LInfFMNAttack,
+    ("fmn", "l1"): foolbox.attacks.L1FMNAttack,
     ("fmn", "l2"): foolbox.attacks.DDNAttack,  # its own L2 form does not project
 }
 CASES = list(THEIRS)
@@ -69,8 +70,8 @@ def of_foolbox(attack: Any, norm: Norm, model: nn.Module, samples: Samples) -> T
     bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
     with torch.random.fork_rng(devices=[]):  # DDN draws directions even where it needs none
         moved = attack(steps=STEPS).run(bounded, samples.inputs, samples.labels)
-    assert (model(moved).argmax(1) != samples.labels).all()
-    return length(moved - samples.inputs, norm)
+    found = length(moved - samples.inputs, norm)
+    return torch.where(model(moved).argmax(1) != samples.labels, found, torch.inf)
 
 
 @pytest.mark.parametrize(("name", "norm"), CASES)
@@ -79,10 +80,14 @@ def test_the_smallest_perturbations_are_those_of_foolbox(name: str, norm: Norm, 
     model = trained(net)
     samples = samples_of(*correct(model, 40))
     ours = smallest(endless(name, norm), norm, model, samples)
-    ratio = ours / of_foolbox(THEIRS[name, norm], norm, model, samples)
+    theirs = of_foolbox(THEIRS[name, norm], norm, model, samples)
+    assert ours.isfinite().all()
+    assert theirs.isfinite().all() or (name, norm) == ("fmn", "l1")  # where the walls keep theirs from some
+    ratio = (ours / theirs)[theirs.isfinite()]
+    assert len(ratio) >= 20
     assert 0.98 < float(ratio.median()) < 1.015
     # FMN's place on the boundary is not DDN's.
-    assert float(ratio.quantile(0.9)) < (1.04 if (name, norm) != ("fmn", "l2") else 1.15)
+    assert float(ratio.quantile(0.9)) < (1.04 if name == "ddn" or norm == "linf" else 1.15)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +95,7 @@ def test_the_smallest_perturbations_are_those_of_foolbox(name: str, norm: Norm, 
     [
         ("ddn", "l2", foolbox.attacks.DDNAttack),
         ("fmn", "linf", foolbox.attacks.LInfFMNAttack),
+        ("fmn", "l1", foolbox.attacks.L1FMNAttack),
         ("fmn", "l2", ProjectingL2),
     ],
 )
@@ -100,7 +106,10 @@ def test_in_float64_and_far_from_the_walls_the_walk_is_foolboxs(name: str, norm:
     samples = samples_of(inputs, model(inputs).argmax(1))
     search = endless(name, norm)
     ours = smallest(search if isinstance(search, Ddn) else replace(search, overshoot=0.0), norm, model, samples)
-    assert torch.allclose(ours, of_foolbox(attack, norm, model, samples), rtol=1e-7)
+    theirs = of_foolbox(attack, norm, model, samples)
+    far = theirs < 0.3  # no pixel can have come to a wall
+    assert int(far.sum()) >= 8
+    assert torch.allclose(ours[far], theirs[far], rtol=1e-7)
 
 
 @pytest.mark.parametrize(("name", "norm"), CASES)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from attacks.norms import ball_draw, edge_draw, length, project, steepest
+from attacks.norms import ball_draw, dual_length, edge_draw, length, project, steepest
 from attacks.rng import SampleRng
 from bench.core.specs import Norm
 
@@ -68,14 +68,14 @@ def test_a_library_seed_knows_the_attack_and_no_sample() -> None:
     assert SampleRng(0, "autoattack", []).library_seed() != SampleRng(1, "autoattack", []).library_seed()
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_edge_draws_have_the_length_of_the_radius(norm: Norm) -> None:
     draws = edge_draw(torch.arange(50), (3, 4, 4), norm, 0.3)
     assert length(draws, norm) == pytest.approx(torch.full((50,), 0.3), abs=1e-6)
     assert draws.mean().abs() < 0.02
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_projection_is_in_ball_and_box_and_leaves_what_is_inside(norm: Norm) -> None:
     centre = torch.rand(50, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     far = centre + ball_draw(torch.arange(50), (3, 4, 4), norm, 9.0).double()
@@ -83,15 +83,16 @@ def test_projection_is_in_ball_and_box_and_leaves_what_is_inside(norm: Norm) -> 
     assert float(length(found - centre, norm).max()) <= 0.3 + 1e-12
     assert float(found.min()) >= 0
     assert float(found.max()) <= 1
-    assert torch.allclose(project(found, centre, norm, 0.3), found, rtol=0, atol=1e-15)
+    assert torch.allclose(project(found, centre, norm, 0.3), found, rtol=0, atol=1e-14)
 
 
 def test_no_other_direction_of_length_one_rises_more() -> None:
-    """⟨g, d⟩ is the dual norm: ‖g‖₁ for linf, ‖g‖₂ for l2."""
+    """⟨g, d⟩ is the dual norm: ‖g‖₁ for linf, ‖g‖₂ for l2, max|g| for l1."""
     gradient = torch.randn(20, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    for norm, order in (("linf", 1), ("l2", 2)):
+    for norm, order in (("linf", 1), ("l2", 2), ("l1", torch.inf)):
         direction = steepest(gradient, norm)
         assert float(length(direction, norm).max()) <= 1 + 1e-12
         rise = (gradient * direction).flatten(1).sum(1)
+        assert torch.allclose(rise, dual_length(gradient, norm))
         assert torch.allclose(rise, torch.linalg.vector_norm(gradient.flatten(1), ord=order, dim=1))
     assert not steepest(torch.zeros(1, 3, 2, 2), "l2").any()

@@ -19,7 +19,7 @@ from bench.train import freeze
 OWN = "autoattack-apgd-ce+apgd-dlr+apgd-t+fab+fab-t+square-i5-s30"
 SINGLE = [resolve(n).name for n in ATTACKS if ATTACKS.origin(n) == "attacks.builtin" and not n.startswith("autoattack")]
 NAMES = [*[name for name in SINGLE if resolve(name).params.get("version") is None], OWN]  # OWN has all the stages
-NORMS = {"linf": 0.1, "l2": 0.5}
+NORMS = {"linf": 0.1, "l2": 0.5, "l1": 2.0}
 CASES = [(name, norm) for name in NAMES for norm in resolve(name).entry.norms if norm in NORMS]
 
 
@@ -146,14 +146,14 @@ def test_a_model_without_an_answer_nearby_is_not_robust(name: str, norm: str, va
 def test_a_budget_beyond_the_box_breaks_all_and_stays_inside(name: str, norm: str) -> None:
     model = trained("strided")
     inputs, labels = correct(model, 12)
-    record = measured(name, norm, 1.0 if norm == "linf" else 50.0, deepcopy(model), inputs, labels, 10)
+    record = measured(name, norm, {"linf": 1.0, "l2": 50.0, "l1": 500.0}[norm], deepcopy(model), inputs, labels, 10)
     assert (record.status, record.n_correct) == ("ok", 0), record.message
 
 
-@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.08), ("l2", 0.7)])
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.08), ("l2", 0.7), ("l1", 4.0)])
 @pytest.mark.parametrize(
     ("name", "noise"),
-    [("pgd-20", 3), ("pgd-margin-20", 1), ("apgd-ce", 5), ("autoattack-apgd-ce+apgd-t+fab-t+square-i10-s50", 1)],
+    [("pgd-20", 4), ("pgd-margin-20", 1), ("apgd-ce", 5), ("autoattack-apgd-ce+apgd-t+fab-t+square-i10-s50", 1)],
 )
 def test_logits_times_a_thousand_lose_as_much(name: str, noise: int, norm: str, eps: float) -> None:
     """Where a cross-entropy in float32 has no gradient left, and its log-odds, which do, are those of the margin.

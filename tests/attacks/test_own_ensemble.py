@@ -149,6 +149,49 @@ def test_the_library_gets_the_same_stages_and_numbers(monkeypatch: pytest.Monkey
     assert (other.apgd_targeted.n_iter, other.fab.n_iter, other.square.n_queries) == (100, 100, 5000)
 
 
+def test_in_l1_autopgd_has_its_own_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five starts, five targets and three radii: in the spec, in the stated cost, in what is spent, in the library."""
+    attack = resolve("autoattack-apgd-ce+apgd-t-i10")
+    spec = attack.spec("l1", 2.0, batch_size=8)
+    assert spec.params == {
+        "version": "apgd-ce+apgd-t",
+        "iterations": 10,
+        "apgd_starts": 5,
+        "apgd_targets": 5,
+        "apgd_phases": 3,
+    }
+    assert attack.entry.cost(spec.params, 10)[:2] == (2 * 5 * 13, 2 * 5 * 13)
+    assert attack.entry.notes(spec.params, 5)[-1] == "target classes: 4 in place of 5"
+    inputs, labels = torch.full((2, 3, 8, 8), 0.5), torch.zeros(2, dtype=torch.int64)
+    counting = CountingModel(Deaf())
+    rng = SampleRng(0, attack.name, ["a", "b"])
+    load_function(attack.entry)(counting, inputs, labels, spec=spec, rng=rng)
+    assert counting.backwards == 2 * 2 * 5 * 13
+    seen = []
+    monkeypatch.setattr(
+        AutoAttack, "run_standard_evaluation", lambda self, x, y, batch_size: (seen.append(self), (x, y))[1]
+    )
+    theirs = resolve("autoattack-apgd-ce+apgd-t-i10", "reference")
+    load_function(theirs.entry)(Deaf(), inputs, labels, spec=theirs.spec("l1", 2.0, batch_size=8), rng=rng)
+    assert (seen[0].norm, seen[0].apgd.n_restarts, seen[0].apgd_targeted.n_target_classes) == ("L1", 5, 5)
+    assert seen[0].apgd.use_largereps
+    assert seen[0].apgd_targeted.use_largereps
+    assert "apgd_starts" not in attack.spec("linf", 0.1, batch_size=8).params
+
+
+@pytest.mark.parametrize(
+    ("name", "backend", "sentence"),
+    [
+        ("mim", "native", "'mim-10' has no l1 form; it has linf and l2"),
+        ("fgsm", "reference", "'fgsm' has no l1 form through foolbox; it has linf and l2"),
+        ("autoattack-plus", "native", "has no l1 form"),
+    ],
+)
+def test_what_has_no_l1_form_says_so(name: str, backend: Backend, sentence: str) -> None:
+    with pytest.raises(BenchError, match=sentence):
+        resolve(name, backend).spec("l1", 1.0, batch_size=8)
+
+
 def test_both_backends_break_the_same_images() -> None:
     model = trained("strided")
     inputs, labels = correct(model, 60)

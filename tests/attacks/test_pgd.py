@@ -11,7 +11,7 @@ from nets import correct, trained
 from torch import Tensor, nn
 
 from attacks.active import Samples, ask, hunt
-from attacks.norms import length
+from attacks.norms import length, project
 from attacks.pgd import Pgd
 from attacks.registry import load_function, resolve
 from attacks.rng import SampleRng
@@ -128,3 +128,26 @@ def test_names(name: str, canonical: str) -> None:
 def test_names_that_mean_nothing(name: str) -> None:
     with pytest.raises(BenchError):
         resolve(name)
+
+
+def test_a_step_of_the_l1_form_sends_the_steepest_pixels_to_their_walls() -> None:
+    """To the end of its length, and back onto the ball from there: by hand, pixel by pixel."""
+    model, samples = doubled()
+    search = Pgd(norm="l1", eps=2.0, steps=10)
+    points = path(search, model, samples)
+    for now, then in pairwise(points):
+        leaf = now.clone().requires_grad_()
+        logits = model(leaf)
+        own = logits.gather(1, samples.labels[:, None]).squeeze(1)
+        (logits.scatter(1, samples.labels[:, None], -torch.inf).logsumexp(1) - own).sum().backward()
+        for image, start, end, slope in zip(samples.inputs, now, then, leaf.grad, strict=True):
+            left, moved = 0.5, start.clone().flatten()
+            for pixel in slope.flatten().abs().argsort(descending=True, stable=True).tolist():
+                up = bool(slope.flatten()[pixel] > 0)
+                way = min(float(1 - moved[pixel] if up else moved[pixel]), left)
+                moved[pixel] += way if up else -way
+                left -= way
+                if left <= 0:
+                    break
+            nearest = project(moved.view(1, 3, 8, 8), image[None], "l1", 2.0)[0]
+            assert torch.allclose(end, nearest, rtol=0, atol=1e-10)

@@ -12,7 +12,7 @@ from bench.core.errors import CellFailure
 from bench.passes import CountingModel
 from bench.verify import distances, predict, verified
 
-NORMS = ["linf", "l2"]
+NORMS = ["linf", "l2", "l1"]
 
 
 @settings(deadline=None)
@@ -23,7 +23,7 @@ def test_what_passes_is_inside_in_exact_arithmetic(norm: str, seed: int, eps: fl
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.rand(4, 3, 4, 4, generator=generator)
     delta = torch.randn(4, 3, 4, 4, generator=generator)
-    size = delta.flatten(1).abs().amax(1) if norm == "linf" else delta.flatten(1).norm(dim=1)
+    size = delta.flatten(1).norm(dim=1, p={"linf": torch.inf, "l2": 2, "l1": 1}[norm])
     adversarials = (inputs + delta * (eps / size).view(-1, 1, 1, 1)).clamp(0, 1)
     inside = verified(inputs, adversarials, norm, eps)
     assert distances(inputs, inside, norm).max() <= eps

@@ -1,0 +1,84 @@
+"""The L1 ball in the box [0, 1], after Croce and Hein 2021 (arXiv 2103.01208): projection, steps and draws.
+
+The nearest point of {δ: ‖δ‖₁ ≤ ε, 0 ≤ x + δ ≤ 1} to y, with r_i the room that pixel i has in the
+direction of y_i, x_i or 1 − x_i,
+
+    δ_i = sign(y_i)·clip(|y_i| − λ, 0, r_i),   λ = 0 if that is short enough, else  Σ_i clip(|y_i| − λ, 0, r_i) = ε.
+
+The sum falls with λ, and bends where a pixel leaves its wall, at |y_i| − r_i, and where it comes to rest, at |y_i|:
+these places are sorted, and λ lies on the piece whose ends enclose ε. In float64 whatever the type of the images.
+Unlike the projection on the ball followed by the clip to the box, it leaves nothing of ε unused.
+
+The authors' program has it in float32 and adds the step to x + y, so that pixels at rest differ from x by rounding
+errors and count as changed; here they are x.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from attacks.counter import bulk_uniform, derive
+
+
+def project(points: Tensor, centre: Tensor, radii: Tensor | float) -> Tensor:
+    """Nearest to ``points``, (N, C, H, W), in the box and the balls of ``radii``, (N,) or one, around ``centre``."""
+    y = (points.double() - centre.double()).flatten(1)
+    room = torch.where(points > centre, 1 - centre, centre).double().flatten(1)
+    delta = shrunk(y, room, torch.as_tensor(radii, dtype=torch.float64, device=y.device).expand(len(y)))
+    moved = (centre.double() + delta.view_as(centre)).to(points.dtype)
+    return torch.where(delta.view_as(centre) == 0, centre, moved)
+
+
+def shrunk(y: Tensor, room: Tensor, radii: Tensor) -> Tensor:
+    """δ of the module's formula: ``y`` and ``room``, infinite without a wall, are (N, D), float64; ``radii`` (N,)."""
+    size = y.abs()
+    bends = torch.cat((torch.zeros_like(size[:, :1]), (size - room).clamp_min(0), size), 1)
+    starts = torch.zeros_like(bends)
+    starts[:, 1 : 1 + y.shape[1]], starts[:, 1 + y.shape[1] :] = 1, -1
+    bends, order = bends.sort(dim=1)
+    moving = starts.gather(1, order).cumsum(1)  # pixels that shrink behind this bend
+    fallen = (moving[:, :-1] * bends.diff(dim=1)).cumsum(1)
+    total = torch.minimum(size, room).sum(1, keepdim=True)
+    sums = torch.cat((total, total - fallen), 1)
+    last = ((sums > radii.unsqueeze(1)).sum(1, keepdim=True) - 1).clamp_min(0)
+    over = sums.gather(1, last) - radii.unsqueeze(1)
+    slope = moving.gather(1, last).clamp_min(1)
+    multiplier = torch.where(over > 0, bends.gather(1, last) + over / slope, 0)
+    return y.sign() * torch.minimum((size - multiplier).clamp_min(0), room)
+
+
+def steepest_in_box(inputs: Tensor, gradient: Tensor, eps: float) -> Tensor:
+    """The perturbation of the ball and the box on which ⟨gradient, δ⟩ is greatest, (N, C, H, W).
+
+    Pixels go to their walls, the steepest first, for as long as ε lasts.
+    """
+    slope, image = gradient.flatten(1), inputs.flatten(1)
+    room = torch.where(slope > 0, 1 - image, image).double().masked_fill(slope == 0, 0)
+    order = slope.abs().argsort(dim=1, descending=True, stable=True)
+    sorted_room = room.gather(1, order)
+    spent = sorted_room.cumsum(1) - sorted_room
+    moved = torch.minimum((eps - spent).clamp_min(0), sorted_room)
+    return (slope.sign() * torch.zeros_like(room).scatter(1, order, moved).to(slope)).view_as(inputs)
+
+
+def sparse_sign(gradient: Tensor, count: Tensor) -> Tensor:
+    """The signs of the ``count``, (N,) int64, steepest pixels and their equals, divided by their number: length 1."""
+    flat = gradient.flatten(1)
+    place = (flat.shape[1] - count).clamp(0, flat.shape[1] - 1).unsqueeze(1)
+    threshold = flat.abs().sort(dim=1).values.gather(1, place)
+    signs = torch.where(flat.abs() >= threshold, flat.sign(), 0)
+    return (signs / signs.abs().sum(1, keepdim=True).clamp_min(1)).view_as(gradient)
+
+
+def uniform_draw(keys: Tensor, shape: tuple[int, ...], *, edge: bool) -> Tensor:
+    """Uniform on the unit ball, or on its ``edge``, (B, *shape) float32.
+
+    Exponential numbers with random signs, divided by their sum, and for the ball one more in the sum (Barthe et al.
+    2005, doi 10.1214/009117904000000874, of which this is the case p = 1).
+    """
+    sizes = -torch.log1p(-bulk_uniform(derive(keys, "size"), shape).double())
+    signs = torch.where(bulk_uniform(derive(keys, "sign"), shape) < 0.5, -1.0, 1.0)
+    rest = -torch.log1p(-bulk_uniform(derive(keys, "rest"), (1,)).double()).squeeze(1)
+    total = sizes.flatten(1).sum(1) + (0 if edge else rest)
+    return (signs * sizes / total.view(-1, *[1] * len(shape))).float()
