@@ -63,7 +63,9 @@ def check_gradients(
 def _no_gradient(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
     points = inputs.detach().requires_grad_()
     with torch.enable_grad():
-        margin = logit_margins(model(points), labels).sum()
+        logits = model(points)
+        # Integers have no margin that could be differentiated, and none that fits a mask of −∞.
+        margin = logit_margins(logits if logits.is_floating_point() else logits.to(points), labels).sum()
     if not margin.requires_grad:
         return torch.ones_like(labels, dtype=torch.bool)
     (gradient,) = torch.autograd.grad(margin, points, allow_unused=True)

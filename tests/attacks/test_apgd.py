@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -167,7 +168,7 @@ def test_an_image_that_is_not_confirmed_goes_on() -> None:
             asked.append(len(labels))
             return torch.zeros_like(labels, dtype=torch.bool)
 
-    found = hunt(search, Denying(model, model), samples, batch_size=8)
+    found = hunt(search, Denying(model, copy.deepcopy(model)), samples, batch_size=8)
     assert sum(asked) > IMAGES
     assert not found.broken.any()
     assert torch.equal(found.adversarial, samples.inputs)

@@ -16,7 +16,7 @@ from bench.evaluate import CellContext, evaluate_cell
 from bench.progress import Progress
 from bench.train import freeze
 
-OWN = "autoattack-apgd-ce+apgd-dlr+apgd-t+fab+fab-t+square-i5-s30"
+OWN = "autoattack-apgd-ce+apgd-dlr+apgd-t+fab+fab-t+square-i5-s60"
 SINGLE = [resolve(n).name for n in ATTACKS if ATTACKS.origin(n) == "attacks.builtin" and not n.startswith("autoattack")]
 NAMES = [*[name for name in SINGLE if resolve(name).params.get("version") is None], OWN]  # OWN has all the stages
 NORMS = {"linf": 0.1, "l2": 0.5, "l1": 2.0}

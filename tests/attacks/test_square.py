@@ -361,7 +361,7 @@ def test_a_sample_that_is_denied_to_be_broken_goes_on_to_the_end(norm: Norm) -> 
             return torch.zeros_like(labels, dtype=torch.bool)
 
     search = Square(norm, 0.001, queries=9)
-    found = hunt(search, Denying(model, model), samples(inputs, labels), batch_size=4)
+    found = hunt(search, Denying(model, copy.deepcopy(model)), samples(inputs, labels), batch_size=4)
     assert not found.broken.any()
     assert sum(denied) == 60
 
