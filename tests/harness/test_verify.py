@@ -32,6 +32,14 @@ def test_what_passes_is_inside_in_exact_arithmetic(norm: str, seed: int, eps: fl
     assert (inside - adversarials).abs().max() < 2e-6
 
 
+@pytest.mark.parametrize(("norm", "expected"), [("linf", 0.4), ("l2", 0.5), ("l1", 0.7)])
+def test_distances_are_those_of_their_norms(norm: str, expected: float) -> None:
+    inputs = torch.zeros(2, 3, 4, 4)
+    others = inputs.clone()
+    others[1, 0, 1, 2], others[1, 2, 0, 0] = 0.3, 0.4
+    assert distances(inputs, others, norm).tolist() == pytest.approx([0, expected], rel=1e-6)
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_step_too_far_is_a_violation(norm: str) -> None:
     inputs = torch.full((2, 3, 4, 4), 0.5)
