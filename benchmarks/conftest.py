@@ -1,0 +1,75 @@
+"""What the benchmarks run on, and the table they end with.
+
+``--engine-size small`` takes about two minutes and measures nothing but that everything runs: at batches of a few
+images overhead is all there is. The goals are those of ``--engine-size full`` on a quiet machine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from measure import Bench, Row
+from subjects import SIZES, Choice, Subject, build_subject
+
+from bench.environment import choose_device
+
+ROWS: list[Row] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("engine", "benchmarks of the attack engine")
+    group.addoption("--engine-size", choices=tuple(SIZES), default="small", help="small: a trial run; full: the goals'")
+    group.addoption("--engine-dataset", default="digits", help="as --dataset of bench run")
+    group.addoption("--engine-data-dir", type=Path, help="as --data-dir of bench run")
+    group.addoption("--engine-image-size", type=int, help="as --image-size of bench run, for image folders")
+    group.addoption("--engine-model", help="backbone, in place of the size's own")
+    group.addoption("--engine-images", type=int, help="images attacked, in place of the size's own")
+    group.addoption("--engine-batch-size", type=int, help="images a batch, in place of the size's own")
+    group.addoption("--engine-epochs", type=int, help="of the trainings, in place of the size's own")
+    group.addoption("--engine-cache", type=Path, help="results folder that keeps the trained networks")
+    group.addoption("--engine-clock", choices=("wall", "cpu"), default="wall", help="cpu: of this process, on a CPU")
+
+
+@pytest.fixture(scope="session")
+def choice(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Choice:
+    option = request.config.getoption
+    size = SIZES[option("--engine-size")]
+    return Choice(
+        dataset=option("--engine-dataset"),
+        data_dir=option("--engine-data-dir"),
+        image_size=option("--engine-image-size"),
+        model=option("--engine-model") or size.model,
+        images=option("--engine-images") or size.images,
+        batch_size=option("--engine-batch-size") or size.batch_size,
+        epochs=option("--engine-epochs") or size.epochs,
+        walked=size.walked,
+        sampled=size.sampled,
+        repeated=size.repeated,
+        cache=option("--engine-cache") or tmp_path_factory.mktemp("engine"),
+    )
+
+
+@pytest.fixture(scope="session")
+def engine(request: pytest.FixtureRequest, choice: Choice) -> Bench:
+    """Measures, and takes down the rows."""
+    return Bench(choose_device("auto"), choice.batch_size, request.config.getoption("--engine-clock"), ROWS)
+
+
+@pytest.fixture(scope="session")
+def undefended(choice: Choice, engine: Bench) -> Subject:
+    return build_subject("baseline", choice, engine)
+
+
+@pytest.fixture(scope="session")
+def defended(choice: Choice, engine: Bench) -> Subject:
+    return build_subject("pgd_at", choice, engine)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if ROWS:
+        size, threads = config.getoption("--engine-size"), torch.get_num_threads()
+        terminalreporter.section(f"engine, {size} size, {threads} threads, {config.getoption('--engine-clock')} clock")
+        for row in ROWS:
+            terminalreporter.line(f"| {row.case} | {row.measured} | {row.goal} | {'met' if row.met else 'NOT met'} |")

@@ -1,0 +1,163 @@
+"""How attacks are timed: seconds, passes, verdicts, the floor below which no implementation can go, and memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attacks.prepared import Prepared
+from attacks.registry import load_function, resolve
+from attacks.rng import SampleRng
+from bench.core.specs import Backend, Precision
+from bench.passes import CountingModel
+from bench.search_model import SearchModels
+from bench.verify import predict, verified
+
+# Passes of the published AutoAttack, standard version, on an image that survives, counted at 10 classes.
+REFERENCE_FORWARDS, REFERENCE_BACKWARDS = 7881, 1903
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    case: str
+    measured: str
+    goal: str
+    met: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    model: nn.Module  # frozen, on the device
+    inputs: Tensor  # (N, 3, H, W)
+    labels: Tensor  # (N,)
+    ids: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What an attack took and what the float32 model says of its images."""
+
+    seconds: float
+    forwards: int  # images
+    backwards: int
+    broken: Tensor  # (N,), bool
+
+    @property
+    def robust(self) -> float:
+        return float((~self.broken).double().mean())
+
+    @property
+    def survivors(self) -> int:
+        return int((~self.broken).sum())
+
+    def agreement(self, other: Run) -> float:
+        return float((self.broken == other.broken).double().mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    device: torch.device
+    batch_size: int
+    clock: str
+    rows: list[Row]
+
+    def attack(
+        self, target: Target, name: str, eps: float, *, backend: Backend = "native", precision: Precision = "fp32",
+        seed: int = 0,
+    ) -> Run:  # fmt: skip
+        """One run in Linf, as the harness makes it: our own with a search model, which it takes time to make."""
+        attack = resolve(name, backend).at(precision)
+        spec = attack.spec("linf", eps, batch_size=self.batch_size)
+        if attack.entry.batches_itself and "batch_size" not in spec.params:
+            spec = type(spec)(**{**vars(spec), "params": {**spec.params, "batch_size": self.batch_size}})
+        function, begin = load_function(attack.entry), self.now()
+        counters = [CountingModel(target.model).eval()]
+        given: nn.Module = counters[0]
+        if backend == "native":
+            found = SearchModels(target.model, target.inputs.shape[1:], self.device).get(precision)
+            counters.append(CountingModel(found).eval())
+            given = Prepared(*counters).eval() if found is not target.model else counters[0]
+        size = len(target.inputs) if attack.entry.batches_itself else self.batch_size
+        parts = []
+        for part in torch.arange(len(target.inputs), device=self.device).split(size):
+            rng = SampleRng(seed, attack.name, [target.ids[i] for i in part.tolist()], self.device)
+            parts.append(function(given, target.inputs[part], target.labels[part], spec=spec, rng=rng))
+        seconds = self.now() - begin
+        inside = verified(target.inputs, torch.cat(parts), "linf", eps)
+        classes = target.model(target.inputs[:1]).shape[1]
+        verdicts = torch.cat([predict(target.model, part, classes) for part in inside.split(self.batch_size)])
+        forwards, backwards = (sum(getattr(c, n) for c in counters) for n in ("forwards", "backwards"))
+        return Run(seconds, forwards, backwards, verdicts != target.labels)
+
+    def floor(self, target: Target, survivors: int) -> float:
+        """Seconds the bare model, its norms folded, needs for the reference's passes on ``survivors`` images."""
+        if not survivors:
+            return 0.0
+        model = SearchModels(target.model, target.inputs.shape[1:], self.device).get("fp32")
+        batch = target.inputs[torch.arange(min(survivors, self.batch_size)) % len(target.inputs)]
+
+        def forward() -> None:
+            with torch.no_grad():
+                model(batch)
+
+        def both() -> None:
+            points = batch.clone().requires_grad_()
+            torch.autograd.grad(model(points).sum(), points)
+
+        level, steep = self.typical(forward) / len(batch), self.typical(both) / len(batch)
+        return survivors * ((REFERENCE_FORWARDS - REFERENCE_BACKWARDS) * level + REFERENCE_BACKWARDS * steep)
+
+    def typical(self, function: Callable[[], object], repeats: int = 15) -> float:
+        """The median of some timings, after one that warms up."""
+        return statistics.median(self.seconds(function) for _ in range(repeats + 1))
+
+    def seconds(self, function: Callable[[], object]) -> float:
+        begin = self.now()
+        function()
+        return self.now() - begin
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.process_time() if self.clock == "cpu" else time.perf_counter()
+
+    def note(self, case: str, measured: str, goal: str, met: bool) -> None:
+        self.rows.append(Row(case, measured, goal, met))
+
+
+def peak_memory(engine: Bench, target: Target, **arguments: Any) -> float:
+    """MiB that an attack needs beside its model and images: of the device, or of a process of its own."""
+    if engine.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(engine.device)
+        before = torch.cuda.memory_allocated(engine.device)
+        engine.attack(target, **arguments)
+        return (torch.cuda.max_memory_allocated(engine.device) - before) / 2**20
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak, (engine, target, torch.get_num_threads(), arguments))
+
+
+def _peak(engine: Bench, target: Target, threads: int, arguments: dict[str, Any]) -> float:
+    torch.set_num_threads(threads)
+    load_function(resolve(arguments["name"], arguments.get("backend", "native")).entry)  # imports are not the attack's
+    target.model(target.inputs[:1])
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    before = _status("VmRSS")
+    engine.attack(target, **arguments)
+    return _status("VmHWM") - before
+
+
+def _status(name: str) -> float:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024

@@ -1,0 +1,105 @@
+"""The networks that are attacked, trained by this project's own code, and the budgets at which they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from measure import Bench, Target
+from torch import Tensor
+
+from bench.commands.request import RunOptions, make_request
+from bench.plan import make_plan
+from bench.progress import Progress
+from bench.runs import load_run, train_run
+from bench.store import Store
+from bench.train import freeze
+from bench.workshop import Workshop
+
+
+@dataclass(frozen=True)
+class Size:
+    model: str
+    images: int  # attacked
+    batch_size: int
+    epochs: int | None
+    walked: int  # images of DeepFool
+    sampled: int  # of them one at a time
+    repeated: bool  # whether pyautoattack runs a second time, with another seed
+
+
+SIZES = {
+    "small": Size("test_resnet", images=4, batch_size=4, epochs=3, walked=64, sampled=4, repeated=False),
+    "full": Size("resnet10t", images=128, batch_size=64, epochs=None, walked=1000, sampled=20, repeated=True),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A size with what the command line says otherwise."""
+
+    dataset: str
+    data_dir: Path | None
+    image_size: int | None
+    model: str
+    images: int
+    batch_size: int
+    epochs: int | None
+    walked: int
+    sampled: int
+    repeated: bool
+    cache: Path
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained network, correctly classified test images, and Linf budgets."""
+
+    target: Target
+    walked: Tensor  # images for DeepFool, right or wrong
+    train_eps: float | None
+    budgets: dict[str, float] = field(default_factory=dict)
+
+
+def build_subject(variant: str, choice: Choice, engine: Bench) -> Subject:
+    """Train (or load) ``variant``; an undefended network gets the budgets at which half and all images break."""
+    options = RunOptions(
+        models=[choice.model],
+        variants=[variant],
+        dataset=choice.dataset,
+        data_dir=choice.data_dir,
+        image_size=choice.image_size,
+        epochs=choice.epochs,
+        attacks=["none"],
+    )
+    request, dataset = make_request(options)
+    spec = make_plan(request)[0].train
+    shop = Workshop(dataset=dataset, store=Store(choice.cache), device=engine.device, progress=Progress())
+    built = load_run(spec, shop) if shop.store.finished_run(spec.run_id) else train_run(spec, shop)[1]
+    assert built is not None, "the training failed"
+    model = freeze(built.classifier)
+    images = shop.images("test", None)
+    inputs = images.inputs(torch.arange(min(len(images), max(4 * choice.images, choice.walked))), engine.device)
+    labels = images.labels[: len(inputs)].to(engine.device)
+    with torch.no_grad():
+        right = torch.cat([model(part).argmax(1) for part in inputs.split(256)]) == labels
+    kept = right.nonzero().squeeze(1)[: choice.images]
+    target = Target(model, inputs[kept], labels[kept], [images.ids[i] for i in kept.tolist()])
+    adversary = spec.variant_spec.adversary
+    subject = Subject(target, inputs[: choice.walked], adversary.eps if adversary else None)
+    if adversary is None:
+        subject.budgets.update(_budgets(target, engine))
+    return subject
+
+
+def _budgets(target: Target, engine: Bench) -> dict[str, float]:
+    """Where PGD leaves about half of the images, by bisection of log ε, and where it leaves none."""
+    low, high = 1 / 2550, 0.5
+    for _ in range(7):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if engine.attack(target, "pgd-20", middle).robust > 0.5 else (low, middle)
+    every = 4 * high
+    while engine.attack(target, "pgd-20", every).robust and every < 1:
+        every *= 1.5
+    return {"half": high, "all": every}

@@ -1,0 +1,127 @@
+"""Our own attacks beside the libraries', in one process, on the same networks and images. The options: conftest."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import foolbox
+import pytest
+import torch
+from measure import REFERENCE_BACKWARDS, REFERENCE_FORWARDS, Bench, Run, Target, peak_memory
+from pytest_benchmark.fixture import BenchmarkFixture
+from subjects import Choice, Subject
+from torch import Tensor
+
+from attacks.deepfool import deepfool
+from bench.core.specs import Precision
+
+EXTRA = 1e-4  # of DeepFool's steps: what foolbox adds, and bench.diagnostics.deepfool_score
+
+
+@cache
+def reference(engine: Bench, target: Target, eps: float, seed: int) -> Run:
+    """Once for all precisions of ours."""
+    return engine.attack(target, "autoattack", eps, backend="reference", seed=seed)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("case", ["all break", "half break", "pgd_at"])
+def test_autoattack(
+    case: str,
+    precision: Precision,
+    engine: Bench,
+    choice: Choice,
+    request: pytest.FixtureRequest,
+    benchmark: BenchmarkFixture,
+) -> None:
+    subject: Subject = request.getfixturevalue("defended" if case == "pgd_at" else "undefended")
+    eps = subject.train_eps or subject.budgets[case.split()[0]]
+    target = subject.target
+    ours = benchmark.pedantic(engine.attack, (target, "autoattack", eps), {"precision": precision}, rounds=1)
+    theirs = reference(engine, target, eps, 0)
+    faster = theirs.seconds / ours.seconds
+    floor = engine.floor(target, ours.survivors)
+    above = ours.seconds / floor if floor else float("inf")
+    passes = ", ".join(
+        f"{who} {(run.forwards + run.backwards) / len(target.ids):.0f}"
+        for who, run in (("ours", ours), ("theirs", theirs))
+    )
+    measured = (
+        f"ε {eps:.4g}: {ours.seconds:.1f} s, pyautoattack {theirs.seconds:.1f} s ({faster:.2f}×); "
+        f"passes/image {passes}; robust {ours.robust:.1%}, theirs {theirs.robust:.1%}; "
+        f"same verdict on {ours.agreement(theirs):.1%}"
+    )
+    if choice.repeated:
+        measured += f", theirs with itself {theirs.agreement(reference(engine, target, eps, 1)):.1%}"
+    if floor:
+        each = (ours.forwards / ours.survivors, ours.backwards / ours.survivors)
+        measured += (
+            f"; floor {floor:.1f} s ({above:.2f}×), passes/survivor {each[0]:.0f}+{each[1]:.0f} "
+            f"of {REFERENCE_FORWARDS}+{REFERENCE_BACKWARDS}"
+        )
+    if case == "all break" and precision == "fp32":
+        goal, met = "≥ 15×, same robust accuracy", faster >= 15 and ours.survivors == theirs.survivors
+    elif precision == "fp32":
+        goal, met = "≤ 1.10 × floor", above <= 1.10
+    else:
+        goal, met = "≥ 2.5×", faster >= 2.5
+    engine.note(f"AutoAttack, {case}, {precision}", measured, goal, met)
+
+
+def test_pgd(engine: Bench, undefended: Subject, benchmark: BenchmarkFixture) -> None:
+    target, eps = undefended.target, undefended.budgets["all"]
+    ours = benchmark.pedantic(engine.attack, (target, "pgd-20", eps), rounds=1, warmup_rounds=1)
+    theirs = engine.attack(target, "pgd-20", eps, backend="reference")
+    faster = theirs.seconds / ours.seconds
+    measured = (
+        f"ε {eps:.4g}: {ours.seconds:.2f} s, foolbox {theirs.seconds:.2f} s ({faster:.2f}×); "
+        f"robust {ours.robust:.1%}, theirs {theirs.robust:.1%}"
+    )
+    engine.note("PGD-20", measured, "≥ 3×", faster >= 3)
+
+
+def test_deepfool(engine: Bench, undefended: Subject, choice: Choice, benchmark: BenchmarkFixture) -> None:
+    """One image at a time is what the published programs do; measured on a few, it is multiplied up."""
+    model, images = undefended.target.model, undefended.walked
+
+    def ours() -> Tensor:
+        parts = [deepfool(model, part, extra=EXTRA).adversarial for part in images.split(engine.batch_size)]
+        return torch.cat(parts)
+
+    begin = engine.now()
+    found = benchmark.pedantic(ours, rounds=1)
+    seconds = engine.now() - begin
+    few = images[: choice.sampled]
+    single = engine.seconds(lambda: [deepfool(model, image[None], extra=EXTRA) for image in few]) / len(few)
+    labels = torch.cat([model(part).argmax(1) for part in images.split(engine.batch_size)])
+    bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device=engine.device)
+    attack = foolbox.attacks.L2DeepFoolAttack(steps=50, candidates=10, overshoot=0.02)
+    parts = zip(images.split(engine.batch_size), labels.split(engine.batch_size), strict=True)
+    theirs = torch.cat([attack.run(bounded, *part) for part in parts])
+    faster, medians = single * len(images) / seconds, [_median(model, images, x, labels) for x in (found, theirs)]
+    apart = abs(medians[0] / medians[1] - 1)
+    measured = (
+        f"{len(images)} images {seconds:.1f} s, one at a time {single * len(images):.1f} s ({faster:.1f}×); "
+        f"median norm {medians[0]:.4f}, foolbox {medians[1]:.4f} ({apart:.1%})"
+    )
+    engine.note("DeepFool", measured, "≥ 20×, norm within 2 %", faster >= 20 and apart <= 0.02)
+
+
+def _median(model: torch.nn.Module, images: Tensor, adversarial: Tensor, labels: Tensor) -> float:
+    """Of the L2 norms, an image that was not fooled at infinity."""
+    with torch.no_grad():
+        fooled = torch.cat([model(part).argmax(1) for part in adversarial.split(256)]) != labels
+    norms = (adversarial - images).flatten(1).norm(dim=1)
+    return float(torch.where(fooled, norms, torch.inf).median())
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's account of a process")
+def test_memory(engine: Bench, undefended: Subject) -> None:
+    """Of the stage that holds most beside the model's own graph: its gradients, best points and bounds."""
+    target, eps = undefended.target, undefended.budgets["half"]
+    ours, theirs = (
+        peak_memory(engine, target, name="apgd-ce", eps=eps, backend=backend) for backend in ("native", "reference")
+    )
+    measured = f"APGD at batches of {engine.batch_size}: {ours:.0f} MiB, pyautoattack {theirs:.0f} MiB"
+    engine.note("Peak memory", measured, "not above", ours <= theirs)
