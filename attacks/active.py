@@ -1,83 +1,27 @@
 """The active set: many images are searched at once, and each leaves the moment it is broken.
 
-A :class:`Search` is a state machine for one sample, written for a batch of them: it names a point to ask the model
-about, is told the answer, and names the next. As a sample's path depends on its own state alone, the places of those
-that are broken or have come to their end can be taken by others, and what becomes of a sample does not depend on its
-neighbours, on their order or on the size of the batch.
+As a sample's path depends on its own state alone (:mod:`attacks.search`), the places of those that are broken or have
+come to their end can be taken by others, and what becomes of a sample does not depend on its neighbours, on their order
+or on the size of the batch. Where few are left, the room is for what may turn out to be in vain: later attempts of a
+sample beside the present one (:mod:`attacks.agenda`), and questions that a search would ask next if the answer changed
+nothing (:mod:`attacks.lookahead`).
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from attacks.agenda import Agenda, Pair, filled
 from attacks.gradients import gradient_of, logits_at
+from attacks.lookahead import Foreseeing, first_row
 from attacks.prepared import Confirm, confirmation, search_model, shrinking
 from attacks.queries import Meter
+from attacks.search import Answer, Samples, Search, State, join, take
 from bench.core.errors import ran_out_of_memory
-
-
-@dataclass(frozen=True)
-class Samples:
-    """What is attacked. ``ranking`` are the classes by falling logit of the clean image."""
-
-    inputs: Tensor  # (N, C, H, W), in [0, 1]
-    labels: Tensor  # (N,), int64
-    keys: Tensor  # (N,), int64, see attacks.counter
-    ranking: Tensor  # (N, K), int64
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-@dataclass(frozen=True)
-class State:
-    """Where a search stands; every field of it and of its subclasses is a tensor that begins with the sample."""
-
-    samples: Samples
-    points: Tensor  # (B, C, H, W), what to ask the model about
-    over: Tensor  # (B,), bool: there is nothing left to ask
-
-
-class Answer(NamedTuple):
-    """What the model says about ``state.points``."""
-
-    logits: Tensor  # (B, K)
-    loss: Tensor  # (B,)
-    gradient: Tensor  # (B, C, H, W), of the loss; 0 where the search did not ask for it
-
-
-class Search(Protocol):
-    """One attack as a state machine; all methods are pure."""
-
-    @property
-    def attempts(self) -> int:
-        """How often a sample may start: restarts, or target classes."""
-
-    def start(self, samples: Samples, attempt: Tensor) -> State:
-        """The states of samples that begin their ``attempt``, (B,) int64 from 0."""
-
-    def loss(self, state: Any, logits: Tensor) -> Tensor:
-        """What is to rise, (B,)."""
-
-    def needs_gradient(self, state: Any) -> Tensor:
-        """Where the gradient of the loss at ``state.points`` will be looked at, (B,) bool."""
-
-    def breaks(self, state: Any, logits: Tensor) -> Tensor:
-        """Whether ``state.points`` are adversarial and allowed, (B,) bool."""
-
-    def advance(self, state: Any, answer: Answer) -> State:
-        """The states after the answer, with the points to ask about next."""
-
-
-T = TypeVar("T")
 
 
 class Found(NamedTuple):
@@ -100,30 +44,35 @@ def hunt(
     their attempt again, which ends as it would have, and the others stay what they are. ``allowance``, (N,) int64, is
     how often the search may ask about each sample.
     """
-    adversarial, broken = samples.inputs.clone(), torch.zeros_like(samples.labels, dtype=torch.bool)
     meter, shrink = Meter(samples.labels, allowance), shrinking(model)
-    waiting = deque((position, 0) for position in meter.begin())
+    ahead = _rows_ahead(samples, batch_size, allowance)
+    agenda = Agenda(meter.begin(), search.attempts, ahead=ahead)
+    found = _Findings.of(samples, search.attempts)
     flight: _Flight | None = None
-    while waiting or flight is not None:
+    while agenda:
         step: _Step | None = None
         try:
-            flight = _refilled(flight, waiting, search, samples, batch_size)
-            step = _step(search, model, flight, meter)
+            flight = _refilled(flight, agenda.begin(batch_size), search, samples)
+            step = _step(search, model, flight, meter, rows=min(batch_size, ahead))
         except Exception as error:
             if shrink is None or not ran_out_of_memory(error):
                 raise
         if step is None:  # Outside of the clause above, which keeps alive what the memory was needed for.
             assert shrink is not None
-            waiting.extendleft(reversed(_begun(flight)))
-            meter.rewind([position for position, _ in _begun(flight)])
+            batch_size = shrink(min(batch_size, agenda.rows * _depth(search, agenda.rows, min(batch_size, ahead))))
+            meter.rewind(agenda.restart())
             flight = None
-            batch_size = shrink(min(batch_size, len(waiting)))
             continue
-        adversarial[step.hits], broken[step.hits] = step.points, True
-        waiting.extend(step.again)
-        meter.next_attempt([position for position, _ in step.again])
-        flight = step.flight
-    return Found(adversarial, broken, batch_size, meter.asked, meter.cut)
+        flight = _settled(step, agenda, found, meter)
+    return Found(found.adversarial, found.broken, batch_size, meter.asked, meter.cut)
+
+
+def _rows_ahead(samples: Samples, batch_size: int, allowance: Tensor | None) -> int:
+    """Up to how many rows may be in vain; none where questions are counted, as they would count."""
+    if allowance is not None or not len(samples):
+        return 0
+    rows = filled(samples.inputs)
+    return batch_size if rows is None else min(batch_size, rows)
 
 
 def ask(search: Search, model: nn.Module, state: State) -> Answer:
@@ -156,7 +105,7 @@ def _evaluated(search: Search, model: nn.Module, state: State) -> Answer:
 
 @dataclass(frozen=True)
 class _Flight:
-    """The samples whose search is under way."""
+    """The attempts under way; a sample may have several."""
 
     state: State
     position: Tensor  # (B,), among all samples
@@ -165,28 +114,81 @@ class _Flight:
 
 @dataclass(frozen=True)
 class _Step:
-    """What one question brought. Nothing is taken down before all of it is there."""
+    """What one question about each brought. Nothing is taken down before all of it is there."""
 
-    hits: Tensor  # (H,), positions of the samples that are broken
-    points: Tensor  # (H, C, H, W), by what
-    again: list[tuple[int, int]]  # position and attempt of those that have another one
-    flight: _Flight | None
-
-
-def _step(search: Search, model: nn.Module, flight: _Flight, meter: Meter) -> _Step:
-    answer = ask(search, search_model(model), flight.state)
-    hit = _hits(search, flight.state, answer, confirmation(model))
-    after = _Flight(search.advance(flight.state, answer), flight.position, flight.attempt)
-    over, more = after.state.over, flight.attempt + 1 < search.attempts
-    cut = meter.count(flight.position, ~hit & (~over | more))
-    again = over & ~hit & more & ~cut
-    pairs = zip(flight.position[again].tolist(), (flight.attempt[again] + 1).tolist(), strict=True)
-    left = _remaining(after, ~(hit | over | cut))
-    return _Step(flight.position[hit], flight.state.points[hit], list(pairs), left)
+    points: Tensor  # (B, C, H, W), what was asked about
+    hit: Tensor  # (B,), bool: broken by it
+    cut: Tensor  # (B,), bool: not broken, and there is no allowance left
+    flight: _Flight  # after the answers
 
 
-def _begun(flight: _Flight | None) -> list[tuple[int, int]]:
-    return [] if flight is None else list(zip(flight.position.tolist(), flight.attempt.tolist(), strict=True))
+@dataclass(frozen=True)
+class _Findings:
+    """The lowest attempt of each sample that has broken it, as far as is known, and its image."""
+
+    adversarial: Tensor  # (N, C, H, W), the clean image where no attempt has
+    attempt: Tensor  # (N,), the number of attempts where none has
+    attempts: int
+
+    @classmethod
+    def of(cls, samples: Samples, attempts: int) -> _Findings:
+        return cls(samples.inputs.clone(), torch.full_like(samples.labels, attempts), attempts)
+
+    @property
+    def broken(self) -> Tensor:
+        return self.attempt < self.attempts
+
+    def take_down(self, position: Tensor, attempt: Tensor, points: Tensor) -> None:
+        """Attempts that have succeeded, (H,); a sample may have several, of which the lowest counts."""
+        self.attempt.scatter_reduce_(0, position, attempt, "amin")
+        lowest = self.attempt[position] == attempt
+        self.adversarial[position[lowest]] = points[lowest]
+
+
+def _step(search: Search, model: nn.Module, flight: _Flight, meter: Meter, *, rows: int) -> _Step:
+    state, answer = _asked(search, search_model(model), flight.state, rows)
+    hit = _hits(search, state, answer, confirmation(model))
+    after = _Flight(search.advance(state, answer), flight.position, flight.attempt)
+    more = flight.attempt + 1 < search.attempts
+    return _Step(state.points, hit, meter.count(flight.position, ~hit & (~after.state.over | more)), after)
+
+
+def _asked(search: Search, model: nn.Module, state: State, rows: int) -> tuple[State, Answer]:
+    """An answer about each sample, and the state that it answers: a later one if those before changed nothing."""
+    size = len(state.over)
+    depth = _depth(search, size, rows)
+    if depth == 1 or not isinstance(search, Foreseeing):
+        return state, ask(search, model, state)
+    states = search.foresee(state, depth)
+    answers = ask(search, model, states)
+    moved = ~search.unmoved(states, answers.loss) | search.breaks(states, answers.logits)
+    row = first_row(moved, states.over, size)
+    return take(states, row), Answer(*(part[row] for part in answers))
+
+
+def _depth(search: Search, size: int, rows: int) -> int:
+    """How many questions about each of ``size`` samples are asked at once."""
+    return max(rows // size, 1) if isinstance(search, Foreseeing) else 1
+
+
+def _settled(step: _Step, agenda: Agenda, found: _Findings, meter: Meter) -> _Flight | None:
+    """Take down what was found, drop what is over or no longer matters, and say what is left."""
+    flight, hit = step.flight, step.hit
+    if hit.any():
+        found.take_down(flight.position[hit], flight.attempt[hit], step.points[hit])
+    gone = flight.state.over | step.cut | (flight.attempt >= found.attempt[flight.position])
+    if not gone.any():
+        return flight
+    for position, end in _pairs(flight.position[hit], flight.attempt[hit]):
+        agenda.close(position, end)
+    for position in flight.position[step.cut].tolist():
+        agenda.close(position, 0)
+    meter.next_attempt(agenda.ended(_pairs(flight.position[gone], flight.attempt[gone])))
+    return None if gone.all() else take(flight, (~gone).nonzero().squeeze(1))
+
+
+def _pairs(position: Tensor, attempt: Tensor) -> list[Pair]:
+    return list(zip(position.tolist(), attempt.tolist(), strict=True))
 
 
 def _hits(search: Search, state: State, answer: Answer, confirm: Confirm | None) -> Tensor:
@@ -197,42 +199,10 @@ def _hits(search: Search, state: State, answer: Answer, confirm: Confirm | None)
     return hit
 
 
-def _refilled(
-    flight: _Flight | None, waiting: deque[tuple[int, int]], search: Search, samples: Samples, batch_size: int
-) -> _Flight:
-    room = min(len(waiting), batch_size - (0 if flight is None else len(flight.position)))
-    if not room and flight is not None:
+def _refilled(flight: _Flight | None, begun: list[Pair], search: Search, samples: Samples) -> _Flight:
+    if not begun:
+        assert flight is not None
         return flight
-    chosen = list(islice(waiting, room))
-    position, attempt = torch.tensor(chosen, device=samples.labels.device).unbind(1)
+    position, attempt = torch.tensor(begun, device=samples.labels.device).unbind(1)
     fresh = _Flight(search.start(take(samples, position), attempt), position, attempt)
-    filled = fresh if flight is None else _zipped(flight, fresh, lambda a, b: torch.cat((a, b)))
-    for _ in chosen:  # not before memory has sufficed for their states
-        waiting.popleft()
-    return filled
-
-
-def _remaining(flight: _Flight, keep: Tensor) -> _Flight | None:
-    if keep.all():
-        return flight
-    return take(flight, keep.nonzero().squeeze(1)) if keep.any() else None
-
-
-def take(tree: T, index: Tensor) -> T:
-    """The samples at ``index`` of a dataclass whose leaves are tensors that begin with the sample."""
-    return _zipped(tree, tree, lambda a, _: a[index])
-
-
-def choose(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """``one`` of the samples where ``mask``, (B,) bool, is true and ``other`` elsewhere; copied only if both occur."""
-    if mask.all():
-        return one
-    return torch.where(mask.view(-1, *[1] * (one.ndim - 1)), one, other) if mask.any() else other
-
-
-def _zipped(one: T, other: T, combine: Callable[[Tensor, Tensor], Tensor]) -> T:
-    changes: dict[str, Any] = {}
-    for field in dataclasses.fields(one):  # type: ignore[arg-type]
-        a, b = getattr(one, field.name), getattr(other, field.name)
-        changes[field.name] = combine(a, b) if isinstance(a, Tensor) else _zipped(a, b, combine)
-    return dataclasses.replace(one, **changes)  # type: ignore[type-var]
+    return fresh if flight is None else join(flight, fresh)

@@ -26,10 +26,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from attacks.active import Answer, Samples, State
 from attacks.counter import bulk_normal, derive
 from attacks.l1 import project, sparse_sign
 from attacks.objectives import Objective, objective
+from attacks.search import Answer, Samples, State
 
 RADII = (3.0, 2.0, 1.0)  # ρ/ε of the phases
 SHARES = (0.3, 0.3)  # of the steps, of the first phases; the last has the rest
@@ -55,7 +55,7 @@ class ApgdL1State(State):
 
 @dataclass(frozen=True, kw_only=True)
 class ApgdL1:
-    """The search; see :class:`attacks.active.Search`. Targets as in :class:`attacks.apgd.Apgd`."""
+    """The search; see :class:`attacks.search.Search`. Targets as in :class:`attacks.apgd.Apgd`."""
 
     eps: float
     objective: Objective

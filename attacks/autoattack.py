@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from attacks.active import Samples, Search, hunt, take
+from attacks.active import hunt
 from attacks.apgd import Apgd
 from attacks.apgd_l1 import ApgdL1
 from attacks.ensemble import Budget, lacks_dlr, stages_of, target_count
@@ -22,6 +22,7 @@ from attacks.objectives import Objective
 from attacks.queries import Attacked, allowance_of, outcome
 from attacks.registry import batch_size_of
 from attacks.rng import SampleRng
+from attacks.search import Samples, Search, take
 from attacks.square import Square
 from bench.core.specs import AttackSpec, Norm
 

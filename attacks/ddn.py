@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from attacks.active import Answer, Samples, State
 from attacks.counter import bulk_normal, derive
 from attacks.hunting import hunt_from
 from attacks.minimal import annealed, broken_within, farthest
@@ -29,6 +28,7 @@ from attacks.norms import length, steepest
 from attacks.objectives import cross_entropy_gap
 from attacks.queries import Attacked
 from attacks.rng import SampleRng
+from attacks.search import Answer, Samples, State
 from bench.core.specs import AttackSpec
 
 FIRST_RADIUS = 1.0
@@ -44,7 +44,7 @@ class DdnState(State):
 
 @dataclass(frozen=True, kw_only=True)
 class Ddn:
-    """The search; see :class:`attacks.active.Search`. A negative ``eps`` lets every walk go to its end."""
+    """The search; see :class:`attacks.search.Search`. A negative ``eps`` lets every walk go to its end."""
 
     eps: float
     steps: int = 100

@@ -24,10 +24,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from attacks.active import Answer, Samples, State, choose
 from attacks.counter import bulk_normal, bulk_uniform, derive
 from attacks.hyperplane import project
 from attacks.norms import dual_length, length
+from attacks.search import Answer, Samples, State, choose
 from bench.core.specs import Norm
 
 _LEAST = 1e-8  # what a length counts at least in α, so that two of 0 make 1/2
@@ -91,7 +91,7 @@ class _Walk:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetedFab(_Walk):
-    """The targeted form; see :class:`attacks.active.Search`. The targets are the classes that are second, third, … in
+    """The targeted form; see :class:`attacks.search.Search`. The targets are the classes that are second, third, … in
     the clean image's ranking, one an attempt; whichever class a trial is given, it counts. Nothing is random."""
 
     attempts: int = 9

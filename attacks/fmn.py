@@ -29,13 +29,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from attacks.active import Answer, Samples, State
 from attacks.hunting import hunt_from
 from attacks.minimal import annealed, broken_within, farthest
 from attacks.norms import dual_length, inwards, length, shrunk, steepest
 from attacks.objectives import margin
 from attacks.queries import Attacked
 from attacks.rng import SampleRng
+from attacks.search import Answer, Samples, State
 from bench.core.specs import AttackSpec, Norm
 
 FIRST_STEP, LAST_STEP = 1.0, 0.01  # α
@@ -51,7 +51,7 @@ class FmnState(State):
 
 @dataclass(frozen=True, kw_only=True)
 class Fmn:
-    """The search; see :class:`attacks.active.Search`. A negative ``eps`` lets every walk go to its end."""
+    """The search; see :class:`attacks.search.Search`. A negative ``eps`` lets every walk go to its end."""
 
     norm: Norm
     eps: float

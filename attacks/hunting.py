@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from attacks.active import Samples, Search, hunt
+from attacks.active import hunt
 from attacks.queries import Attacked, allowance_of, outcome
 from attacks.registry import batch_size_of
 from attacks.rng import SampleRng
+from attacks.search import Samples, Search
 from bench.core.specs import AttackSpec
 
 

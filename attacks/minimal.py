@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor
 
-from attacks.active import State
 from attacks.norms import length
+from attacks.search import State
 from bench.core.specs import Norm
 
 

@@ -28,7 +28,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from attacks.active import Answer, Samples, State
 from attacks.counter import derive
 from attacks.hunting import hunt_from
 from attacks.l1 import steepest_in_box
@@ -36,6 +35,7 @@ from attacks.norms import ball_draw, project, steepest, unit_l1
 from attacks.objectives import Objective, objective
 from attacks.queries import Attacked
 from attacks.rng import SampleRng
+from attacks.search import Answer, Samples, State
 from bench.core.specs import AttackSpec, Norm
 
 
@@ -55,7 +55,7 @@ class PgdState(State):
 
 @dataclass(frozen=True, kw_only=True)
 class Pgd:
-    """One walk of ``steps`` an attempt; see :class:`attacks.active.Search`. ``step`` is α, 2.5·ε/steps by default."""
+    """One walk of ``steps`` an attempt; see :class:`attacks.search.Search`. ``step`` is α, 2.5·ε/steps by default."""
 
     norm: Norm
     eps: float

@@ -37,9 +37,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attacks.active import Answer, Samples, State
 from attacks.counter import derive, integers, signs
 from attacks.l1 import project
+from attacks.search import Answer, Samples, State, join, take
 from attacks.square_pattern import pattern, pattern_table
 from bench.core.specs import Norm
 
@@ -61,7 +61,7 @@ class SquareState(State):
 
 @dataclass(frozen=True)
 class Square:
-    """The search, see attacks.active. A sample is asked about ``queries`` + 1 times: the start is not counted."""
+    """The search, see attacks.search. A sample is asked about ``queries`` + 1 times: the start is not counted."""
 
     norm: Norm
     eps: float
@@ -116,8 +116,7 @@ class Square:
 
     def advance(self, state: SquareState, answer: Answer) -> SquareState:
         """Keep the point if the loss has risen, which the first point that breaks a sample always does."""
-        loss = answer.loss.double()
-        better = loss > state.best_loss
+        loss, better = answer.loss.double(), ~self.unmoved(state, answer.loss)
         best = torch.lerp(state.best, state.points, _wide(better.to(state.points.dtype)))
         return replace(
             state,
@@ -127,6 +126,22 @@ class Square:
             best=best,
             best_loss=torch.where(better, loss, state.best_loss),
         )
+
+    def unmoved(self, state: SquareState, loss: Tensor) -> Tensor:
+        """The loss has not risen, see attacks.lookahead."""
+        return ~(loss.double() > state.best_loss)
+
+    def foresee(self, state: SquareState, count: int) -> SquareState:
+        """Proposals after the present one change the same best point, see attacks.lookahead."""
+        size = len(state.over)
+        count = min(count, self.queries - int(state.step.min()) + 1)
+        if count == 1:
+            return state
+        ahead = torch.arange(1, count, device=state.step.device).repeat_interleave(size)
+        later = take(state, torch.arange(size, device=state.step.device).repeat(count - 1))
+        points = self._proposal(replace(later, step=later.step + ahead - 1), later.best)
+        step = later.step + ahead
+        return join(state, replace(later, points=points, step=step, over=step > self.queries))
 
     def _proposal(self, state: SquareState, best: Tensor) -> Tensor:
         phase = _phase(state.step)

@@ -127,7 +127,7 @@ RESULT_COLUMNS = {
     "flags": "names of what speaks against the number, separated by semicolons; empty where nothing was found",
     "notes": "what departs from the attack's published form, and what a flag rests on, in words",
     "max_distance": "largest perturbation among the adversarial images, in the norm of the row",
-    "n_forwards": "forward passes of the attack alone, counted in images, those that confirm what it found among them",
+    "n_forwards": "forward passes of the attack alone, counted in images: to search, to confirm, and in vain",
     "n_backwards": "backward passes of the attack alone, counted in images",
     "time_s": "wall-clock seconds of the cell: clean predictions, attack and verification",
     "train_time_s": "wall-clock seconds of building and training the model, all parts of an interrupted training",

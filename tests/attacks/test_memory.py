@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.active import Found, Samples, hunt
+from attacks.active import Found, hunt
 from attacks.apgd import Apgd
 from attacks.autoattack import autoattack
 from attacks.prepared import Prepared
 from attacks.registry import resolve
 from attacks.rng import SampleRng
+from attacks.search import Samples
 from bench.core.specs import AttackSpec, EvalRecord, EvalSpec
 from bench.data.tensors import Images
 from bench.evaluate import CellContext, Outcomes, evaluate_cell

@@ -10,11 +10,12 @@ import torch
 from nets import correct, trained
 from torch import Tensor, nn
 
-from attacks.active import Samples, ask, hunt
+from attacks.active import ask, hunt
 from attacks.norms import length, project
 from attacks.pgd import Pgd
 from attacks.registry import load_function, resolve
 from attacks.rng import SampleRng
+from attacks.search import Samples
 from bench.core.errors import BenchError
 from bench.core.specs import Norm
 
