@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from attacks.prepared import Prepared
 from attacks.registry import load_function, resolve
 from attacks.rng import SampleRng
-from bench.core.specs import Backend, Precision
+from bench.core.specs import Backend, Norm, Precision
 from bench.passes import CountingModel
 from bench.search_model import SearchModels
 from bench.verify import predict, verified
@@ -73,12 +73,12 @@ class Bench:
     rows: list[Row]
 
     def attack(
-        self, target: Target, name: str, eps: float, *, backend: Backend = "native", precision: Precision = "fp32",
-        seed: int = 0,
+        self, target: Target, name: str, eps: float, *, norm: Norm = "linf", backend: Backend = "native",
+        precision: Precision = "fp32", seed: int = 0,
     ) -> Run:  # fmt: skip
-        """One run in Linf, as the harness makes it: our own with a search model, which it takes time to make."""
+        """One run, as the harness makes it: our own with a search model, which it takes time to make."""
         attack = resolve(name, backend).at(precision)
-        spec = attack.spec("linf", eps, batch_size=self.batch_size)
+        spec = attack.spec(norm, eps, batch_size=self.batch_size)
         if attack.entry.batches_itself and "batch_size" not in spec.params:
             spec = type(spec)(**{**vars(spec), "params": {**spec.params, "batch_size": self.batch_size}})
         function, begin = load_function(attack.entry), self.now()
@@ -94,11 +94,14 @@ class Bench:
             rng = SampleRng(seed, attack.name, [target.ids[i] for i in part.tolist()], self.device)
             parts.append(function(given, target.inputs[part], target.labels[part], spec=spec, rng=rng))
         seconds = self.now() - begin
-        inside = verified(target.inputs, torch.cat(parts), "linf", eps)
-        classes = target.model(target.inputs[:1]).shape[1]
-        verdicts = torch.cat([predict(target.model, part, classes) for part in inside.split(self.batch_size)])
         forwards, backwards = (sum(getattr(c, n) for c in counters) for n in ("forwards", "backwards"))
-        return Run(seconds, forwards, backwards, verdicts != target.labels)
+        return Run(seconds, forwards, backwards, self.broken(target, torch.cat(parts), norm, eps))
+
+    def broken(self, target: Target, images: Tensor, norm: Norm, eps: float) -> Tensor:
+        """What the float32 model says of the images, (N,) bool. Raises CellFailure if one lies outside of the ball."""
+        inside, classes = verified(target.inputs, images, norm, eps), target.model(target.inputs[:1]).shape[1]
+        verdicts = torch.cat([predict(target.model, part, classes) for part in inside.split(self.batch_size)])
+        return verdicts != target.labels
 
     def floor(self, target: Target, survivors: int) -> float:
         """Seconds the bare model, its norms folded, needs for the reference's passes on ``survivors`` images."""
