@@ -11,10 +11,11 @@ from torch import nn
 
 from attacks.registry import resolve
 from bench.adversarials import dump_adversarials
+from bench.cell import CellContext, Outcomes
 from bench.core.specs import Encoding, EvalRecord, EvalSpec
 from bench.core.vocabulary import marks
 from bench.environment import describe
-from bench.evaluate import DTYPE, CellContext, Outcomes, evaluate_cell
+from bench.evaluate import DTYPE, evaluate_cell
 from bench.pending import Tally
 from bench.samples import Sample
 from bench.search_model import SearchModels

@@ -7,9 +7,10 @@ import torch
 from helpers import LinearModel
 
 from attacks.registry import ATTACKS, resolve
+from bench.cell import CellContext
 from bench.core.specs import EvalSpec
 from bench.data.tensors import Images
-from bench.evaluate import CellContext, evaluate_cell
+from bench.evaluate import evaluate_cell
 from bench.progress import Progress
 from bench.train import freeze
 

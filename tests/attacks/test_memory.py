@@ -13,9 +13,10 @@ from attacks.prepared import Prepared
 from attacks.registry import resolve
 from attacks.rng import SampleRng
 from attacks.search import Samples
+from bench.cell import CellContext, Outcomes
 from bench.core.specs import AttackSpec, EvalRecord, EvalSpec
 from bench.data.tensors import Images
-from bench.evaluate import CellContext, Outcomes, evaluate_cell
+from bench.evaluate import evaluate_cell
 from bench.progress import Progress
 
 COUNT, EPS = 48, 0.01

@@ -10,9 +10,10 @@ from nets import correct, trained
 from torch import Tensor, nn
 
 from attacks.registry import ATTACKS, resolve
+from bench.cell import CellContext
 from bench.core.specs import EvalRecord, EvalSpec
 from bench.data.tensors import Images
-from bench.evaluate import CellContext, evaluate_cell
+from bench.evaluate import evaluate_cell
 from bench.progress import Progress
 from bench.train import freeze
 

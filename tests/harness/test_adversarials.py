@@ -197,9 +197,9 @@ def test_an_attack_that_breaks_nothing_stores_an_empty_file(run: Bench, tmp_path
 
 def test_memory_that_runs_out_stores_every_image_once(run: Bench, tmp_path: Path, monkeypatch: Any) -> None:
     """The batches of an attempt that is given up do not count."""
-    import bench.evaluate as evaluate
+    import bench.attacking as attacking
 
-    real, calls = evaluate._run_attack, []
+    real, calls = attacking._run_attack, []
 
     def starved(*arguments: Any) -> Tensor:
         calls.append(len(arguments[3]))
@@ -208,8 +208,8 @@ def test_memory_that_runs_out_stores_every_image_once(run: Bench, tmp_path: Path
         found: Tensor = real(*arguments)
         return found
 
-    monkeypatch.setattr(evaluate, "_run_attack", starved)
-    monkeypatch.setattr(evaluate, "SMALLEST_BATCH", 2)
+    monkeypatch.setattr(attacking, "_run_attack", starved)
+    monkeypatch.setattr("bench.evaluate.SMALLEST_BATCH", 2)
     defaults = ("--attacks", "fgsm", "--save-adversarials", "float32")
     import bench.commands.request as request
 

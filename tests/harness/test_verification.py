@@ -309,7 +309,7 @@ def test_no_attack_takes_part(run: Bench, verify: Bench, monkeypatch: pytest.Mon
         raise AssertionError("an attack was loaded")
 
     monkeypatch.setattr("attacks.registry.load_function", refuse)
-    monkeypatch.setattr("bench.evaluate.load_function", refuse)
+    monkeypatch.setattr("bench.attacking.load_function", refuse)
     assert verify().code == 0
 
 
