@@ -123,6 +123,7 @@ def notes(params: Mapping[str, Scalar], num_classes: int) -> tuple[str, ...]:
 def cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
     """Passes of an image that survives every stage, and the least that any image costs.
 
+    One question after the other: where a batch has room, a search of our own asks some in vain (see attacks.active).
     APGD: one pass to start, or for every radius, and one an iteration. FAB: two forwards an iteration, and one backward
     for a target; the untargeted form differentiates every logit, the library in K passes backwards and we, who ask anew
     for each, in both directions. Square: one forward a query.

@@ -19,6 +19,7 @@ class BoardRow:
     data_sha: str
     seeds: set[int] = field(default_factory=set)
     cells: dict[str, dict[int, EvalRecord]] = field(default_factory=lambda: defaultdict(dict))
+    outdone: dict[str, list[EvalRecord]] = field(default_factory=lambda: defaultdict(list))  # what others stand for
 
     def accuracies(self, column: str) -> list[float]:
         """Fractions over the seeds; empty unless every seed has an ok cell over the same number of images."""
@@ -42,7 +43,13 @@ class BoardRow:
 
     def failed(self, column: str) -> bool:
         """Whether a cell of the column was tried and is not ok."""
-        return any(cell.status != "ok" for cell in self.cells.get(column, {}).values())
+        return bool(self.failures(column))
+
+    def failures(self, column: str) -> list[EvalRecord]:
+        """Cells that are not ok: those that stand in the column, and those that would if they were."""
+        standing = self.cells.get(column, {})
+        stronger = (c for c in self.outdone.get(column, []) if _strength(c) > _strength(standing[c.spec.seed]))
+        return [cell for cell in (*standing.values(), *stronger) if cell.status != "ok"]
 
 
 def board_rows(cells: Iterable[Cell]) -> list[BoardRow]:
@@ -53,8 +60,10 @@ def board_rows(cells: Iterable[Cell]) -> list[BoardRow]:
         row = rows.setdefault(key, BoardRow(run, cell.spec.data_sha))
         row.seeds.add(cell.spec.seed)
         place = row.cells[cell.spec.name]
-        if cell.spec.seed not in place or evidence(cell) > evidence(place[cell.spec.seed]):
-            place[cell.spec.seed] = cell
+        standing = place.get(cell.spec.seed)
+        if standing is not None:
+            row.outdone[cell.spec.name].append(min(cell, standing, key=evidence))
+        place[cell.spec.seed] = cell if standing is None else max(standing, cell, key=evidence)
     return list(rows.values())
 
 
@@ -65,7 +74,11 @@ def evidence(cell: EvalRecord) -> tuple[bool, int, int, bool, str]:
     """
     attack = cell.spec.attack
     exact = attack is None or attack.precision == "fp32"
-    return cell.status == "ok", attack.version if attack else 0, cell.n, exact, cell.created
+    return cell.status == "ok", *_strength(cell), exact, cell.created
+
+
+def _strength(cell: EvalRecord) -> tuple[int, int]:
+    return cell.spec.attack.version if cell.spec.attack else 0, cell.n
 
 
 def ranked(group: Sequence[BoardRow]) -> list[tuple[int | None, BoardRow]]:

@@ -63,7 +63,7 @@ def metric_columns(rows: Sequence[BoardRow]) -> list[str]:
 
 def _describe(row: BoardRow) -> dict[str, Any]:
     run = row.run
-    bad = [cell for cells in row.cells.values() for cell in cells.values() if cell.status != "ok"]
+    bad = [cell for column in row.cells for cell in row.failures(column)]
     return {
         "dataset": run.dataset,
         "model": run.model,

@@ -26,7 +26,7 @@ from bench.workshop import Workshop
 
 BATCH = 128
 
-Status = Literal["verified", "disagrees", "not stored", "not ok", "other weights"]
+Status = Literal["verified", "in part", "disagrees", "not stored", "not ok", "other weights"]
 Claims = dict[int, Sample]  # images that are recorded as broken by an attack, by their place in the cell
 
 
@@ -36,7 +36,7 @@ class Verdict:
 
     cell_id: str
     name: str
-    status: Status = "verified"
+    status: Status = "verified"  # in part: of 8-bit images, which may show fewer breaks than are recorded of float32
     n: int = 0  # claims
     n_verified: int = 0  # those found to be true; of 8-bit images fewer may be than are claimed of float32
     n_at_boundary: int = 0  # of these, where the recorded class is the model's up to rounding only
@@ -129,6 +129,8 @@ def _check_adversarials(
         if source is record and record.n_broken_8bit not in (None, to.n_verified - before):
             to.disagree(f"{to.n_verified - before} images broken in 8 bits, recorded {record.n_broken_8bit}")
     to.disagree(*(f"{s.sample_id}: recorded as broken, and no image of it is stored" for s in left.values()))
+    if to.status == "verified" and to.n_verified < to.n:
+        to.status = "in part"
 
 
 def _check_source(

@@ -20,6 +20,9 @@ with m and P in running means and γ between 1e-2, where it is not felt, and the
 length of the training, so that γ could cross all of this range in an eighth of it. Below m = 0 nothing has been learned
 that could be balanced, and γ* is the floor.
 
+For another penalty than the mean square (1) is a guide only: exp(P) pulls with 2γP·e^P, so that ``lpc_exp`` balances at
+less than m*, and the less the larger its latents are.
+
 The balance is that of :mod:`models.schedules`, which has to assume what is measured here: how large the output weights
 have become, and that the latents point along them.
 """

@@ -40,7 +40,8 @@ def verify_command(
     path = store.weights_path(run.run_id)
     changed = run.spec is not None and path.exists() and file_sha(path) != run.weights_sha
     verdicts = [] if changed else _verdicts(run, cells, store, data_dir, device)
-    agreed = any(v.status == "verified" for v in verdicts) and all(v.status != "disagrees" for v in verdicts)
+    statuses = {verdict.status for verdict in verdicts}
+    agreed = bool(statuses & {"verified", "in part"}) and "disagrees" not in statuses
     if as_json:
         listed = [asdict(verdict) for verdict in verdicts]
         print(json.dumps({"run_id": run.run_id, "agreed": agreed, "weights": not changed, "cells": listed}, indent=2))
@@ -84,6 +85,7 @@ def _line(verdict: Verdict) -> str:
     parts += ["in 8 bits"] if verdict.encoding == "uint8" else []
     parts += [f"largest distance {verdict.largest_distance:.6g}"] if verdict.largest_distance is not None else []
     parts += [f"{verdict.n_at_boundary} of them up to rounding"] if verdict.n_at_boundary else []
+    parts += ["the others not: no float32 image of them is stored"] if verdict.status == "in part" else []
     line = f"{verdict.name}: {', '.join(parts)}"
     if not verdict.problems:
         return line

@@ -94,6 +94,23 @@ def test_a_row_with_a_failed_cell_is_unranked_and_has_no_number(tmp_path: Path) 
     assert board.loc["baseline", "rank"] == 1
 
 
+@pytest.mark.parametrize(("images", "status"), [(8, "1 not ok"), (4, "ok"), (2, "ok")])
+def test_a_failed_attack_on_more_images_does_not_vanish_behind_one_on_fewer(
+    tmp_path: Path, images: int, status: str
+) -> None:
+    """A failure that an ok cell of as many images has made good is history."""
+    store = store_with(tmp_path, {("baseline", 0): {"clean": [True] * 4, "fgsm": [True] * 4}})
+    failed = cell_record(run_record(), "fgsm", [True] * images)
+    spec = dataclasses.replace(failed.spec, limit=images)
+    failed = dataclasses.replace(
+        failed, spec=spec, cell_id=spec.cell_id, status="failed", reason="out_of_memory", n_correct=None
+    )
+    store.write_cell(failed, None)
+    board = rebuild(store)
+    assert list(board["status"]) == [status]
+    assert list(board["fgsm@linf-0.1"]) == [100.0]
+
+
 def test_one_failed_seed_takes_the_mean_away(tmp_path: Path) -> None:
     store = store_with(tmp_path, {("lpc", 0): {"clean": [True] * 4}, ("lpc", 1): {"clean": [True] * 4}})
     run = run_record(variant="lpc", seed=1)

@@ -252,6 +252,18 @@ def test_8_bit_images_are_judged_as_they_are(run: Bench, verify: Bench, tmp_path
     assert (outcome.code, "DISAGREES" in outcome.out) == (1, True)
 
 
+def test_what_8_bits_do_not_show_is_not_called_verified(run: Bench, verify: Bench, tmp_path: Path) -> None:
+    """Minimal perturbations, of which rounding takes some back."""
+    run("--attacks", "fmn-20", "--save-adversarials", "uint8")
+    _, record = attack_cell(tmp_path, "fmn-20")
+    broken = record.n_attacked - (record.n_correct or 0)
+    assert 0 < (record.n_broken_8bit or 0) < broken
+    outcome = verify("--json")
+    cell = next(cell for cell in outcome.json["cells"] if cell["name"].startswith("fmn-20"))
+    assert (outcome.code, cell["status"], cell["n_verified"], cell["n"]) == (0, "in part", record.n_broken_8bit, broken)
+    assert "the others not" in verify().out
+
+
 def changed_weights(path: Path) -> str:
     tensors = load_file(path)
     name = next(name for name in sorted(tensors) if name.endswith("output.weight"))
