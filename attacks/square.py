@@ -31,19 +31,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from attacks.counter import derive, integers, signs
+from attacks.counter import derive, signs
 from attacks.l1 import project
 from attacks.search import Answer, Samples, State, join, take
 from attacks.square_pattern import pattern, pattern_table
+from attacks.square_windows import Window, on_device, phase_of, window_sizes, windows
 from bench.core.specs import Norm
 
-HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 _TINY = 1e-12
 # What a step draws: two corners of two windows, an orientation, and from here on a sign for every channel.
 _FLIP, _SIGNS = 4, 5
@@ -144,9 +142,9 @@ class Square:
         return join(state, replace(later, points=points, step=step, over=step > self.queries))
 
     def _proposal(self, state: SquareState, best: Tensor) -> Tensor:
-        phase = _phase(state.step)
+        phase = phase_of(state.step)
         height, width = best.shape[2:]
-        size = _on(window_sizes(self.norm, self.p_init, height, width), best.device)[phase]
+        size = on_device(window_sizes(self.norm, self.p_init, height, width), best.device)[phase]
         draws = derive(state.stream, state.step)
         if self.norm == "linf":
             return self._repainted(state.samples.inputs, best, draws, size)
@@ -161,7 +159,7 @@ class Square:
 
     def _repainted(self, inputs: Tensor, best: Tensor, draws: Tensor, size: Tensor) -> Tensor:
         """All points lie on ends of their ranges, so that the end a window goes to needs no look at where it is."""
-        window = _windows(draws, size, inputs, count=1)[0]
+        window = windows(draws, size, inputs, count=1)[0]
         sign = _signs(draws, inputs.shape[1], inputs, first=_SIGNS)[:, :, None, None]
         ends = (inputs + self._radius(inputs) * sign).clamp_(0, 1)
         return torch.lerp(best, ends, window.mask)  # Exact at the weights 0 and 1, and faster than where().
@@ -187,7 +185,7 @@ class Square:
         return self._at_length(inputs, delta)
 
     def _transferred(self, inputs: Tensor, best: Tensor, draws: Tensor, size: Tensor, phase: Tensor) -> Tensor:
-        to, source = _windows(draws, size, inputs, count=2)
+        to, source = windows(draws, size, inputs, count=2)
         both = torch.maximum(to.mask, source.mask)
         delta, channels = best - inputs, inputs.shape[1]
         mass = self._mass(delta)
@@ -200,7 +198,7 @@ class Square:
         fresh *= length / (self._root(_sum(self._mass(fresh))) + _TINY)
         return self._at_length(inputs, torch.addcmul(fresh, delta, 1 - both))
 
-    def _placed_pattern(self, draws: Tensor, phase: Tensor, window: _Window, inputs: Tensor) -> Tensor:
+    def _placed_pattern(self, draws: Tensor, phase: Tensor, window: Window, inputs: Tensor) -> Tensor:
         """η in each sample's window and 0 around it, (B, 1, H, W)."""
         height, width = inputs.shape[2:]
         sides = window_sizes(self.norm, self.p_init, height, width)
@@ -236,50 +234,6 @@ class Square:
         if self.norm == "l1":
             return max(self.eps * (1 - 1e-6) - unit / 2 * inputs[0].numel(), 0.0)
         return max(self.eps - unit * (math.sqrt(inputs[0].numel()) / 2 + 16 * self.eps), 0.0)
-
-
-class _Window(NamedTuple):
-    top: Tensor  # (B,)
-    left: Tensor  # (B,)
-    mask: Tensor  # (B, 1, H, W), 0 or 1, the type of the inputs
-
-
-def window_sizes(norm: Norm, p_init: float, height: int, width: int) -> tuple[int, ...]:
-    """The side of the window before the first halving of p, and after each."""
-    sides = [round(math.sqrt(p_init / 2**k * height * width)) for k in range(len(HALVINGS) + 1)]
-    # In L2 and L1 a side is odd and at least 3, so that the pattern has a middle.
-    sides = [max(side, 1) if norm == "linf" else max(side, 3) // 2 * 2 + 1 for side in sides]
-    return tuple(min(side, height, width) for side in sides)
-
-
-@lru_cache(maxsize=32)
-def _on(values: tuple[int, ...], device: torch.device) -> Tensor:
-    return torch.tensor(values, device=device)
-
-
-def _phase(step: Tensor) -> Tensor:
-    """How often p was halved before the window number ``step``, from 0: (B,)."""
-    return torch.bucketize(step, _on(HALVINGS, step.device))
-
-
-def _windows(draws: Tensor, size: Tensor, inputs: Tensor, *, count: int) -> list[_Window]:
-    """Windows of side ``size``, (B,), in places that each sample draws."""
-    height, width = inputs.shape[2:]
-    # The last place is left out, as in the published program.
-    room = (_on((height, width), size.device) - size[:, None]).clamp_min(1).repeat(1, count)
-    corners = integers(draws[:, None], room, torch.arange(2 * count, device=draws.device)).unbind(1)
-    windows = []
-    for top, left in zip(corners[::2], corners[1::2], strict=True):
-        rows, columns = _span(top, size, height), _span(left, size, width)
-        mask = rows.to(inputs.dtype)[:, None, :, None] * columns.to(inputs.dtype)[:, None, None, :]
-        windows.append(_Window(top, left, mask))
-    return windows
-
-
-def _span(first: Tensor, size: Tensor, length: int) -> Tensor:
-    """Which of 0…length−1 lie in first…first+size−1: (B, length), bool."""
-    place = torch.arange(length, device=first.device)
-    return (place >= first[:, None]) & (place < (first + size)[:, None])
 
 
 def _grid(length: int, side: int, margin: int, count: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

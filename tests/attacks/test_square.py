@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from attacks.active import ask, hunt
 from attacks.prepared import Prepared
 from attacks.search import Answer, Samples, take
-from attacks.square import Square, SquareState, window_sizes
+from attacks.square import Square, SquareState
+from attacks.square_windows import window_sizes
 from attacks.square_pattern import pattern
 from bench.core.specs import Norm
 
