@@ -17,8 +17,8 @@ from attacks.active import ask, hunt
 from attacks.prepared import Prepared
 from attacks.search import Answer, Samples, take
 from attacks.square import Square, SquareState
-from attacks.square_windows import window_sizes
 from attacks.square_pattern import pattern
+from attacks.square_windows import window_sizes
 from bench.core.specs import Norm
 
 NORMS = ("linf", "l2", "l1")
