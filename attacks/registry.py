@@ -171,14 +171,29 @@ def resolve(name: str, backend: Backend = NATIVE) -> ResolvedAttack:
             found = _resolved(family, given, backend)
             return found if found.name == name else resolve(found.name, backend)
     known = [*ATTACKS, *(resolve(family).name for family in ATTACKS)]
-    raise unknown_name("attack", name, sorted(set(known)), hint="See 'bench list attacks'.")
+    hint = "See 'bench list attacks'."
+    if name.startswith("autoattack-"):
+        hint = f"An ensemble of your own has two stages or more: autoattack-<stage>+<stage>…[-i<n>][-s<n>]. {hint}"
+    raise unknown_name("attack", name, sorted(set(known)), hint=hint)
 
 
-def resolve_all(patterns: list[str], backend: Backend = NATIVE) -> list[ResolvedAttack]:
-    """Names and wildcards to attacks, each once, in the order given."""
-    names = [name for pattern in patterns for name in (ATTACKS.expand(pattern) if is_pattern(pattern) else [pattern])]
-    resolved = {attack.name: attack for attack in (resolve(name, backend) for name in names)}
-    return list(resolved.values())
+def resolve_all(patterns: list[str], backend: Backend = NATIVE, norm: Norm | None = None) -> list[ResolvedAttack]:
+    """Names and wildcards to attacks, each once, in the order given.
+
+    A wildcard stands for what there is in ``norm`` through ``backend``; a name that is not is an error, here or later.
+    """
+    found = [attack for pattern in patterns for attack in _matching(pattern, backend, norm)]
+    return list({attack.name: attack for attack in found}.values())
+
+
+def _matching(pattern: str, backend: Backend, norm: Norm | None) -> list[ResolvedAttack]:
+    if not is_pattern(pattern):
+        return [resolve(pattern, backend)]
+    able = [name for name in ATTACKS.expand(pattern) if backend == NATIVE or ATTACKS.get(name).reference]
+    found = [attack for attack in (resolve(name, backend) for name in able) if norm in (None, *attack.entry.norms)]
+    if not found:
+        raise BenchError(f"no attack that matches {pattern!r} is there for {norm} with --attack-backend {backend}.")
+    return found
 
 
 def _resolved(family: str, given: Mapping[str, Scalar], backend: Backend) -> ResolvedAttack:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def main() -> None:
         sys.exit(_complain(problem))
     from bench.cli import invoke
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers interrupt by it
     sys.exit(invoke(sys.argv[1:]))
 
 

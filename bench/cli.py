@@ -98,7 +98,7 @@ def cli() -> None:
 @names("--eps", help="budgets such as 8/255 or 0.05, in units of [0, 1] pixels  [default: the data set's]")
 @names("--seeds", default=["0"], show_default="0", help="seeds of training and attack")
 @click.option("--recipe", default="auto", show_default=True, help="auto, short, paper, or see 'bench list recipes'")
-@click.option("--latent-dim", type=click.IntRange(min=1), help="width of penultimate layers  [default: the variant's]")
+@click.option("--latent-dim", type=click.IntRange(1, 65536), help="width of penultimate layers  [default: variant's]")
 @click.option("--epochs", type=click.IntRange(min=0), help="0 evaluates the first weights  [default: the data set's]")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="learning rate  [default: the data set's]")
 @click.option(
@@ -198,7 +198,7 @@ def show(run: str, results: Path, as_json: bool) -> int:
 
 @cli.command()
 @results_option
-@click.option("--intervals", is_flag=True, help="add _lo, _hi, _n and _std beside every accuracy")
+@click.option("--intervals", is_flag=True, help="in leaderboard.csv, add _lo, _hi and _std beside every accuracy")
 @json_option
 def leaderboard(results: Path, intervals: bool, as_json: bool) -> int:
     """Rebuild results.csv and leaderboard.csv from the cells, and print the board."""
@@ -263,5 +263,9 @@ def invoke(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
-        print("interrupted; what is finished is kept, the same command goes on from there.", file=sys.stderr)
+        print(
+            "interrupted; finished trainings and cells are kept, and of a longer training the state of at most about a "
+            "minute ago; the same command goes on from there.",
+            file=sys.stderr,
+        )
         return 130

@@ -131,7 +131,7 @@ def _record(
     bound = spec.attack.max_queries if spec.attack else None
     if bound is not None:
         cut = f"{tally.n_cut} of {tally.n_attacked} images cut, which count as not broken"
-        departures = (f"stopped at {bound} forward passes an image: {cut}", *departures)
+        departures = (f"at most {bound} forward passes an image: {cut}", *departures)
     return EvalRecord(
         cell_id=spec.cell_id,
         spec=spec,

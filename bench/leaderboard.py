@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.board import BoardRow, board_rows, ranked
 from bench.core.specs import EvalRecord
-from bench.core.vocabulary import ALWAYS_BESIDE, BASELINE, LEADERBOARD_COLUMNS, METRIC_SUFFIXES
+from bench.core.vocabulary import ALWAYS_BESIDE, BASELINE, DECIMALS, LEADERBOARD_COLUMNS, METRIC_SUFFIXES
 from bench.files import write_atomic
 from bench.results import all_cells, all_diagnoses, results_table, to_csv
 from bench.samples import Sample
@@ -31,12 +31,12 @@ def rebuild(store: Store, *, intervals: bool = False) -> pd.DataFrame:
     dropped = () if intervals else tuple(suffix for suffix in METRIC_SUFFIXES if suffix not in ALWAYS_BESIDE)
     kept = [c for c in board.columns if c in LEADERBOARD_COLUMNS or not c.endswith(dropped or ("\0",))]
     write_atomic(store.root / "results.csv", to_csv(results_table(cells, all_diagnoses(store))))
-    write_atomic(store.root / "leaderboard.csv", to_csv(board[kept]))
+    write_atomic(store.root / "leaderboard.csv", to_csv(board[kept].round(DECIMALS)))
     return board
 
 
 def board_table(rows: Sequence[BoardRow], store: Store) -> pd.DataFrame:
-    """The board with everything beside every accuracy: percent, two decimals, by data set and rank."""
+    """The board with everything beside every accuracy: percent, by data set and rank."""
     metrics = metric_columns(rows)
     table = []
     for key in sorted({(row.run.dataset, row.data_sha) for row in rows}):
@@ -102,7 +102,7 @@ def _metrics(row: BoardRow, baseline: BoardRow | None, metrics: Sequence[str], s
 
 
 def _percent(fraction: float | None) -> float | None:
-    return None if fraction is None else round(100 * fraction, 2)
+    return None if fraction is None else 100 * fraction
 
 
 def _spread(values: Sequence[float]) -> float | None:

@@ -96,10 +96,18 @@ def plan_cells(request: Request, run_id: str, seed: int) -> tuple[EvalSpec, ...]
     cells = [clean]
     for eps in request.eps:
         at_this_eps: list[EvalSpec] = []
-        for attack in sorted(request.attacks, key=lambda a: a.costly(request.data.num_classes)):
+        for attack in _cheap_first(request):
             at_this_eps.append(_attack_cell(request, clean, attack, eps, at_this_eps))
         cells.extend(at_this_eps)
     return tuple(cells)
+
+
+def _cheap_first(request: Request) -> list[ResolvedAttack]:
+    """So that the cheap ones can filter. Raises BenchError for a protocol that no attack would follow."""
+    attacks = sorted(request.attacks, key=lambda attack: attack.costly(request.data.num_classes))
+    if request.protocol == "prefiltered" and not (attacks and attacks[-1].costly(request.data.num_classes)):
+        raise BenchError("--protocol prefiltered is for AutoAttack and others of its cost, and there is none.")
+    return attacks
 
 
 def _attack_cell(

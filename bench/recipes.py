@@ -130,7 +130,14 @@ def find_recipe(name: str, dataset: str) -> RecipeEntry:
 def resolve_variants(
     variants: Mapping[str, VariantSpec], recipe: RecipeEntry, latent_dim: int | None
 ) -> dict[str, VariantSpec]:
-    """The variants with the recipe's schedule and widths; ``latent_dim`` takes the place of the standard 64."""
+    """The variants with the recipe's schedule and widths; ``latent_dim`` takes the place of the standard 64.
+
+    Raises BenchError when it would change none of them.
+    """
+    if latent_dim is not None and all(spec.latent_dim is None for spec in variants.values()):
+        raise BenchError(
+            f"--latent-dim is for variants with a penultimate layer, such as lpc; here are only: {', '.join(variants)}."
+        )
     return {name: _resolve(spec, recipe, latent_dim) for name, spec in variants.items()}
 
 

@@ -28,6 +28,11 @@ def reopen(
     if spec is None or store.finished_run(run.run_id) is None:
         raise BenchError(f"run {run.run_id} ({run.model}:{run.variant}:{run.seed}) has no weights in {store.root}.")
     kind = run.dataset if run.dataset in DATASETS else "imagefolder"
+    if run.dataset not in DATASETS and data_dir is None:
+        raise BenchError(
+            f"run {run.run_id} was made on {run.dataset!r}; give the folder of its images by --data-dir, or the file "
+            "that registers this data set by --plugin."
+        )
     dataset = load_dataset(kind, DataRequest(data_dir, spec.data.image_size if kind == "imagefolder" else None))
     if dataset.train.sha != spec.data.train_sha:
         raise BenchError(

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from bench.core.vocabulary import marks
+from bench.core.vocabulary import DECIMALS, marks
 
 SHOWN = ("rank", "dataset", "model", "variant", "config_sha", "seeds")
 
@@ -47,5 +47,6 @@ def _plain(value: Any) -> str:
 
 
 def board_records(board: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows as JSON data; what is missing is null."""
-    return [{str(key): None if pd.isna(v) else v for key, v in row.items()} for row in board.to_dict("records")]
+    """The rows as JSON data, rounded as in leaderboard.csv; what is missing is null."""
+    rows = board.round(DECIMALS).to_dict("records")
+    return [{str(key): None if pd.isna(v) else v for key, v in row.items()} for row in rows]

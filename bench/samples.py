@@ -39,7 +39,10 @@ def parse_samples(content: bytes, *, where: str) -> list[Sample]:
     """Read what :func:`dump_samples` wrote. Raises BenchError for anything else."""
     rows = list(csv.reader(io.StringIO(content.decode())))
     if not rows or rows[0] != list(SAMPLE_COLUMNS):
-        raise BenchError(f"{where} does not have the columns {', '.join(SAMPLE_COLUMNS)}.")
+        raise BenchError(
+            f"{where} does not have the columns {', '.join(SAMPLE_COLUMNS)}; "
+            "move it away or delete it together with the .json beside it, and run again."
+        )
     try:
         return [_parse(*row) for row in rows[1:]]
     except (TypeError, ValueError) as error:

@@ -43,7 +43,7 @@ def parse_record(kind: type[R], content: bytes, *, where: str) -> R:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise BenchError(
-            f"{where} does not hold a {kind.__name__} of this version ({place}: {first['msg']}); "
+            f"{where} is damaged or of another version: it holds no {kind.__name__} ({place}: {first['msg']}); "
             "move it away or delete it, and run again."
         ) from None
     return record

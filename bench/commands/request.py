@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from attacks.registry import resolve, resolve_all
+from attacks.registry import ResolvedAttack, resolve, resolve_all
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError
 from bench.core.registry import is_pattern
@@ -72,7 +72,7 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
     """
     entry = DATASETS.get(options.dataset)
     recipe = find_recipe(options.recipe, options.dataset)
-    attacks = [] if list(options.attacks) == ["none"] else resolve_all(list(options.attacks), options.attack_backend)
+    attacks = [] if list(options.attacks) == ["none"] else _resolved(options)
     attacks = at_precision(attacks, options.attack_precision, options.device)
     eps = [parse_eps(text, options.norm) for text in options.eps or entry.eps.get(options.norm, ())]
     models = _models(options, known_models)
@@ -143,9 +143,13 @@ def train_budgets(
     return resolve_budgets(variants, asked=asked, default=max(declared, default=None))
 
 
+def _resolved(options: RunOptions) -> list[ResolvedAttack]:
+    return resolve_all(list(options.attacks), options.attack_backend, options.norm)
+
+
 def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise BenchError(f"seed {text!r} is not a whole number ≥ 0; write --seeds 0,1,2.")
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise BenchError(f"seed {text!r} is not a whole number from 0 to 2^63 − 1; write --seeds 0,1,2.")
     return int(text)
 
 

@@ -21,6 +21,8 @@ def parse_eps(text: str, norm: str) -> float:
         raise BenchError(f"unknown norm {norm!r}; the norms are {', '.join(NORMS)}.")
     try:
         above, _, below = text.partition("/")
+        if "/" in below:
+            raise ValueError
         value = float(Fraction(above.strip()) / Fraction(below.strip() or 1))
     except (ValueError, ZeroDivisionError, OverflowError):
         raise BenchError(f"eps {text!r} is not a number; write a decimal like 0.05 or a fraction like 8/255.") from None

@@ -266,6 +266,7 @@ METRIC_SUFFIXES = {
 }
 
 #: Those that leaderboard.csv always has.
+DECIMALS = 2  # of the percentages in leaderboard.csv
 ALWAYS_BESIDE = ("_n", "_diff", "_flags")
 
 #: samples/<cell>.csv: one row an image.

@@ -190,3 +190,10 @@ def test_names_that_mean_nothing(name: str) -> None:
 
 def test_one_attack_named_twice_is_one_attack() -> None:
     assert [attack.name for attack in resolve_all(["pgd", "pgd-20", "fgsm", "fg*"])] == ["pgd-20", "fgsm"]
+
+
+def test_a_wildcard_stands_for_what_there_is_in_the_norm_and_through_the_backend() -> None:
+    linf, l2 = ({attack.name for attack in resolve_all(["*"], norm=norm)} for norm in ("linf", "l2"))
+    assert "ddn-100" in l2 - linf
+    assert linf > {"fgsm", "pgd-20", "autoattack"}
+    assert {attack.name for attack in resolve_all(["*"], "reference", "linf")} < linf

@@ -47,6 +47,13 @@ MISTAKES = [
     (["--max-queries", "9", "--attacks", "autoattack-rand"], "of pyautoattack cannot be stopped after 9 forward"),
     (["--max-queries", "9", "--attacks", "idle"], "attack 'idle' of collapse-bench cannot be stopped"),
     (["--save-adversarials", "png"], "'png' is not one of"),
+    (["--eps", "8/255/2"], "is not a number"),
+    (["--latent-dim", "100000000"], "is not in the range"),
+    (["--latent-dim", "8", "--variants", "baseline"], "variants with a penultimate layer"),
+    (["--seeds", "99999999999999999999"], "is not a whole number from 0"),
+    (["--protocol", "prefiltered", "--attacks", "fgsm"], "there is none"),
+    (["--attacks", "autoattack-square-i10"], "two stages or more"),
+    (["--attacks", "ddn*"], "no attack that matches 'ddn*' is there for linf"),
 ]
 
 

@@ -14,6 +14,7 @@ from records import cell_record, run_record, samples_of
 from bench.core.errors import BenchError
 from bench.core.specs import EvalRecord, RunRecord
 from bench.leaderboard import rebuild
+from bench.report import board_markdown
 from bench.results import result_row
 from bench.samples import Sample, dump_samples, parse_samples
 from bench.stats import wilson_interval
@@ -53,9 +54,9 @@ def test_seeds_are_averaged_and_their_spread_stands_apart(tmp_path: Path) -> Non
     )
     row = rebuild(store).iloc[0]
     assert (row["seeds"], row["clean"], row["clean_n"]) == (2, 90.0, 10)
-    assert row["clean_std"] == pytest.approx(14.14)
+    assert row["clean_std"] == pytest.approx(14.1421, abs=1e-4)
     low, high = wilson_interval(9, 10)
-    assert (row["clean_lo"], row["clean_hi"]) == (round(100 * low, 2), round(100 * high, 2))
+    assert (row["clean_lo"], row["clean_hi"]) == pytest.approx((100 * low, 100 * high))
 
 
 def test_rank_is_by_the_worst_attack_of_each_budget_and_not_by_the_mean(tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_records_survive_their_files(record: RunRecord | EvalRecord) -> None:
 def test_records_are_read_strictly(old: bytes, new: bytes) -> None:
     content = dump_record(cell_record(run_record(), "fgsm", [True, False]))
     assert old in content
-    with pytest.raises(BenchError, match="where-it-lies does not hold a EvalRecord"):
+    with pytest.raises(BenchError, match="where-it-lies is damaged or of another version: it holds no EvalRecord"):
         parse_record(EvalRecord, content.replace(old, new, 1), where="where-it-lies")
 
 
@@ -299,3 +300,10 @@ def test_no_difference_without_the_same_seeds_and_no_mean_over_unequal_sets(tmp_
     assert row["clean"] == 50
     assert pd.isna(row["clean_diff"])
     assert pd.isna(row["fgsm@linf-0.1"])
+
+
+def test_the_printed_board_does_not_round_what_is_rounded(tmp_path: Path) -> None:
+    """38 of 150: the lower end of Wilson's interval is 19.049 %."""
+    store = store_with(tmp_path, {("baseline", 0): {"clean": [True] * 38 + [False] * 112}})
+    assert "25.3 [19.0, 32.8]" in board_markdown(rebuild(store, intervals=True))
+    assert pd.read_csv(tmp_path / "leaderboard.csv")["clean_lo"].tolist() == [19.05]

@@ -43,7 +43,7 @@ def test_a_bounded_row_does_not_look_like_the_whole_attack(run: Bench, tmp_path:
     assert int(bounded["n_cut"]) == survivors >= int(whole["n_correct"]) > 0
     attacked = int(bounded["n_attacked"])
     assert int(bounded["n_forwards"]) <= 3 * attacked + (attacked - survivors)  # a break costs one more, to confirm it
-    note = f"stopped at 3 forward passes an image: {survivors} of {bounded['n_attacked']} images cut"
+    note = f"at most 3 forward passes an image: {survivors} of {bounded['n_attacked']} images cut"
     assert bounded["notes"].startswith(note)
     assert (found["fgsm-q3"]["n_cut"], found["fgsm-q3"]["n_correct"]) == ("0", found["fgsm"]["n_correct"])
     with (tmp_path / "leaderboard.csv").open() as file:
@@ -56,8 +56,10 @@ def test_enough_is_the_whole_attack(run: Bench, tmp_path: Path) -> None:
     run("--attacks", "pgd-5-r2")
     run("--attacks", "pgd-5-r2", "--max-queries", "12")
     whole, bounded = rows(tmp_path)["pgd-5-r2"], rows(tmp_path)["pgd-5-r2-q12"]
-    for column in ("n_correct", "n_attacked", "n_forwards", "n_backwards", "max_distance"):
+    for column in ("n_correct", "n_attacked", "max_distance"):
         assert whole[column] == bounded[column]
+    # Unbounded, the second start of an image stands beside its first, and is in vain where that succeeds.
+    assert int(whole["n_forwards"]) >= int(bounded["n_forwards"])
     assert bounded["n_cut"] == "0"
 
 
