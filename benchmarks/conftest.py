@@ -28,6 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--engine-images", type=int, help="images attacked, in place of the size's own")
     group.addoption("--engine-batch-size", type=int, help="images a batch, in place of the size's own")
     group.addoption("--engine-epochs", type=int, help="of the trainings, in place of the size's own")
+    group.addoption("--engine-train-limit", type=int, help="images of the trainings, in place of the size's own")
+    group.addoption("--engine-train-eps", help="budget of the adversarial training, as --train-eps of bench run")
+    group.addoption("--engine-once", action="store_true", help="pyautoattack runs only once, not with a second seed")
     group.addoption("--engine-cache", type=Path, help="results folder that keeps the trained networks")
     group.addoption("--engine-clock", choices=("wall", "cpu"), default="wall", help="cpu: of this process, on a CPU")
 
@@ -44,9 +47,12 @@ def choice(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         images=option("--engine-images") or size.images,
         batch_size=option("--engine-batch-size") or size.batch_size,
         epochs=option("--engine-epochs") or size.epochs,
+        train_limit=option("--engine-train-limit") or size.train_limit,
+        train_precision=size.train_precision,
+        train_eps=option("--engine-train-eps"),
         walked=size.walked,
         sampled=size.sampled,
-        repeated=size.repeated,
+        repeated=size.repeated and not option("--engine-once"),
         cache=option("--engine-cache") or tmp_path_factory.mktemp("engine"),
     )
 

@@ -10,12 +10,14 @@ from measure import Bench, Target
 from torch import Tensor
 
 from bench.commands.request import RunOptions, make_request
+from bench.core.specs import Precision
 from bench.plan import make_plan
 from bench.progress import Progress
 from bench.runs import load_run, train_run
 from bench.store import Store
 from bench.train import freeze
 from bench.workshop import Workshop
+from models.variants import VARIANTS
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,22 @@ class Size:
     images: int  # attacked
     batch_size: int
     epochs: int | None
+    train_limit: int | None  # images of the trainings
+    train_precision: Precision
     walked: int  # images of DeepFool
     sampled: int  # of them one at a time
     repeated: bool  # whether pyautoattack runs a second time, with another seed
 
 
 SIZES = {
-    "small": Size("test_resnet", images=4, batch_size=4, epochs=3, walked=64, sampled=4, repeated=False),
-    "full": Size("resnet10t", images=128, batch_size=64, epochs=None, walked=1000, sampled=20, repeated=True),
+    "small": Size(
+        "test_resnet", images=4, batch_size=4, epochs=3, train_limit=None, train_precision="fp32", walked=64, sampled=4,
+        repeated=False,
+    ),
+    "full": Size(
+        "resnet10t", images=128, batch_size=64, epochs=6, train_limit=4000, train_precision="bf16", walked=1000,
+        sampled=20, repeated=True,
+    ),
 }
 
 
@@ -46,9 +56,12 @@ class Choice:
     images: int
     batch_size: int
     epochs: int | None
+    train_limit: int | None
+    train_precision: Precision
     walked: int
     sampled: int
     repeated: bool
+    train_eps: str | None
     cache: Path
 
 
@@ -71,6 +84,9 @@ def build_subject(variant: str, choice: Choice, engine: Bench) -> Subject:
         data_dir=choice.data_dir,
         image_size=choice.image_size,
         epochs=choice.epochs,
+        train_limit=choice.train_limit,
+        train_precision=choice.train_precision,
+        train_eps=choice.train_eps if VARIANTS.get(variant).spec.adversary else None,
         attacks=["none"],
     )
     request, dataset = make_request(options)
