@@ -133,7 +133,7 @@ class Square:
         """Proposals after the present one change the same best point, see attacks.lookahead."""
         size = len(state.over)
         count = min(count, self.queries - int(state.step.min()) + 1)
-        if count == 1:
+        if count == 1 or not state.best_loss.isfinite().all():  # the first answer always changes the best point
             return state
         ahead = torch.arange(1, count, device=state.step.device).repeat_interleave(size)
         later = take(state, torch.arange(size, device=state.step.device).repeat(count - 1))

@@ -103,7 +103,11 @@ class Deaf(nn.Module):
         ("autoattack-fab+apgd-ce-i5", 5 * 9 + 6 + 1, 5 * 9 + 6 + 1),
     ],
 )
-def test_the_stated_cost_is_what_a_survivor_costs(name: str, forwards: int, backwards: int) -> None:
+def test_the_stated_cost_is_what_a_survivor_costs(
+    name: str, forwards: int, backwards: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One question after the other."""
+    monkeypatch.setattr("attacks.active.filled", lambda _: 0)
     inputs, labels = torch.full((2, 3, 8, 8), 0.5), torch.zeros(2, dtype=torch.int64)
     counting = CountingModel(Deaf())
     run(name, counting, inputs, labels, 0.1)
