@@ -82,7 +82,10 @@ def test_pgd(engine: Bench, undefended: Subject, benchmark: BenchmarkFixture) ->
 
 
 def test_deepfool(engine: Bench, undefended: Subject, choice: Choice, benchmark: BenchmarkFixture) -> None:
-    """One image at a time is what the published programs do; measured on a few, it is multiplied up."""
+    """One image at a time is what the published programs do; measured on a few, it is multiplied up.
+
+    Foolbox takes all its steps for every image as long as one of a batch holds: it gets the first images only.
+    """
     model, images = undefended.target.model, undefended.walked
 
     def ours() -> Tensor:
@@ -94,16 +97,19 @@ def test_deepfool(engine: Bench, undefended: Subject, choice: Choice, benchmark:
     seconds = engine.now() - begin
     few = images[: choice.sampled]
     single = engine.seconds(lambda: [deepfool(model, image[None], extra=EXTRA) for image in few]) / len(few)
-    labels = torch.cat([model(part).argmax(1) for part in images.split(engine.batch_size)])
+    first = images[: 2 * engine.batch_size]
+    labels = torch.cat([model(part).argmax(1) for part in first.split(engine.batch_size)])
     bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device=engine.device)
     attack = foolbox.attacks.L2DeepFoolAttack(steps=50, candidates=10, overshoot=0.02)
-    parts = zip(images.split(engine.batch_size), labels.split(engine.batch_size), strict=True)
+    parts = zip(first.split(engine.batch_size), labels.split(engine.batch_size), strict=True)
     theirs = torch.cat([attack.run(bounded, *part) for part in parts])
-    faster, medians = single * len(images) / seconds, [_median(model, images, x, labels) for x in (found, theirs)]
+    faster, medians = single * len(images) / seconds, [
+        _median(model, first, adversarial[: len(first)], labels) for adversarial in (found, theirs)
+    ]
     apart = abs(medians[0] / medians[1] - 1)
     measured = (
         f"{len(images)} images {seconds:.1f} s, one at a time {single * len(images):.1f} s ({faster:.1f}×); "
-        f"median norm {medians[0]:.4f}, foolbox {medians[1]:.4f} ({apart:.1%})"
+        f"median norm of {len(first)} {medians[0]:.4f}, foolbox {medians[1]:.4f} ({apart:.1%})"
     )
     engine.note("DeepFool", measured, "≥ 20×, norm within 2 %", faster >= 20 and apart <= 0.02)
 
