@@ -192,7 +192,7 @@ def _matching(pattern: str, backend: Backend, norm: Norm | None) -> list[Resolve
     able = [name for name in ATTACKS.expand(pattern) if backend == NATIVE or ATTACKS.get(name).reference]
     found = [attack for attack in (resolve(name, backend) for name in able) if norm in (None, *attack.entry.norms)]
     if not found:
-        raise BenchError(f"no attack that matches {pattern!r} is there for {norm} with --attack-backend {backend}.")
+        raise BenchError(f"no attack that matches {pattern!r} is there for {norm or 'any norm'}, {backend}.")
     return found
 
 
