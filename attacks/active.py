@@ -9,18 +9,20 @@ nothing (:mod:`attacks.lookahead`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from attacks.agenda import Agenda, Pair, filled
+from attacks.agenda import Agenda, Pair
 from attacks.gradients import gradient_of, logits_at
 from attacks.lookahead import Foreseeing, first_row
 from attacks.prepared import Confirm, confirmation, search_model, shrinking
 from attacks.queries import Meter
+from attacks.room import NO_ROOM, room_for
 from attacks.search import Answer, Samples, Search, State, join, take
+from attacks.turns import whose_turn
 from bench.core.errors import ran_out_of_memory
 
 
@@ -45,21 +47,22 @@ def hunt(
     how often the search may ask about each sample.
     """
     meter, shrink = Meter(samples.labels, allowance), shrinking(model)
-    ahead = _rows_ahead(samples, batch_size, allowance)
-    agenda = Agenda(meter.begin(), search.attempts, ahead=ahead)
+    room = room_for(samples.inputs) if allowance is None else NO_ROOM  # what is in vain would count
+    agenda = Agenda(meter.begin(), search.attempts, ahead=room.attempts)
     found = _Findings.of(samples, search.attempts)
     flight: _Flight | None = None
     while agenda:
         step: _Step | None = None
         try:
             flight = _refilled(flight, agenda.begin(batch_size), search, samples)
-            step = _step(search, model, flight, meter, rows=min(batch_size, ahead))
+            step = _step(search, model, flight, meter, rows=min(batch_size, room.questions))
         except Exception as error:
             if shrink is None or not ran_out_of_memory(error):
                 raise
         if step is None:  # Outside of the clause above, which keeps alive what the memory was needed for.
             assert shrink is not None
-            batch_size = shrink(min(batch_size, agenda.rows * _depth(search, agenda.rows, min(batch_size, ahead))))
+            depth = _depth(search, agenda.rows, min(batch_size, room.questions))
+            batch_size = shrink(min(batch_size, agenda.rows * depth))
             meter.rewind(agenda.restart())
             flight = None
             continue
@@ -67,25 +70,9 @@ def hunt(
     return Found(found.adversarial, found.broken, batch_size, meter.asked, meter.cut)
 
 
-def _rows_ahead(samples: Samples, batch_size: int, allowance: Tensor | None) -> int:
-    """Up to how many rows may be in vain; none where questions are counted, as they would count."""
-    if allowance is not None or not len(samples):
-        return 0
-    rows = filled(samples.inputs)
-    return batch_size if rows is None else min(batch_size, rows)
-
-
 def ask(search: Search, model: nn.Module, state: State) -> Answer:
-    """Logits, loss and, where the search looks at it, gradient at ``state.points``."""
-    needs = search.needs_gradient(state)
-    if needs.all():
-        return _differentiated(search, model, state)
-    if not needs.any():
-        return _evaluated(search, model, state)
-    sloping, level = needs.nonzero().squeeze(1), (~needs).nonzero().squeeze(1)
-    parts = _differentiated(search, model, take(state, sloping)), _evaluated(search, model, take(state, level))
-    back = torch.cat((sloping, level)).argsort()
-    return Answer(*(torch.cat(pair)[back] for pair in zip(*parts, strict=True)))
+    """Logits, loss and, if the search looks at any, gradients at ``state.points``."""
+    return (_differentiated if search.needs_gradient(state).any() else _evaluated)(search, model, state)
 
 
 def _differentiated(search: Search, model: nn.Module, state: State) -> Answer:
@@ -110,16 +97,17 @@ class _Flight:
     state: State
     position: Tensor  # (B,), among all samples
     attempt: Tensor  # (B,)
+    waiting: Tensor  # (B,), bool: not asked about in the last batch, see attacks.turns
 
 
 @dataclass(frozen=True)
 class _Step:
-    """What one question about each brought. Nothing is taken down before all of it is there."""
+    """What a batch of questions brought. Nothing is taken down before all of it is there."""
 
-    points: Tensor  # (B, C, H, W), what was asked about
-    hit: Tensor  # (B,), bool: broken by it
-    cut: Tensor  # (B,), bool: not broken, and there is no allowance left
-    flight: _Flight  # after the answers
+    points: Tensor  # (A, C, H, W), what was asked about
+    hit: Tensor  # (H,), int64: which were broken by it
+    cut: Tensor  # (C,), int64: which were not, and have no allowance left
+    flight: _Flight  # after the answers; those that were asked about come first
 
 
 @dataclass(frozen=True)
@@ -145,15 +133,21 @@ class _Findings:
         self.adversarial[position[lowest]] = points[lowest]
 
 
-def _step(search: Search, model: nn.Module, flight: _Flight, meter: Meter, *, rows: int) -> _Step:
-    state, answer = _asked(search, search_model(model), flight.state, rows)
+def _step(search: Search, model: nn.Module, flight: _Flight, meter: Meter, *, rows: float) -> _Step:
+    turn = whose_turn(search.needs_gradient(flight.state), flight.waiting)
+    asked = flight if turn.all() else take(flight, _where(turn))
+    state, answer = _asked(search, search_model(model), asked.state, rows)
     hit = _hits(search, state, answer, confirmation(model))
-    after = _Flight(search.advance(state, answer), flight.position, flight.attempt)
-    more = flight.attempt + 1 < search.attempts
-    return _Step(state.points, hit, meter.count(flight.position, ~hit & (~after.state.over | more)), after)
+    after = replace(asked, state=search.advance(state, answer), waiting=torch.zeros_like(hit))
+    more = asked.attempt + 1 < search.attempts
+    cut = meter.count(asked.position, ~hit & (~after.state.over | more))
+    if not turn.all():
+        others = take(flight, _where(~turn))
+        after = join(after, replace(others, waiting=torch.ones_like(others.waiting)))
+    return _Step(state.points, _where(hit), _where(cut), after)
 
 
-def _asked(search: Search, model: nn.Module, state: State, rows: int) -> tuple[State, Answer]:
+def _asked(search: Search, model: nn.Module, state: State, rows: float) -> tuple[State, Answer]:
     """An answer about each sample, and the state that it answers: a later one if those before changed nothing."""
     size = len(state.over)
     depth = _depth(search, size, rows)
@@ -166,17 +160,18 @@ def _asked(search: Search, model: nn.Module, state: State, rows: int) -> tuple[S
     return take(states, row), Answer(*(part[row] for part in answers))
 
 
-def _depth(search: Search, size: int, rows: int) -> int:
+def _depth(search: Search, size: int, rows: float) -> int:
     """How many questions about each of ``size`` samples are asked at once."""
-    return max(rows // size, 1) if isinstance(search, Foreseeing) else 1
+    return max(int(rows) // size, 1) if isinstance(search, Foreseeing) else 1
 
 
 def _settled(step: _Step, agenda: Agenda, found: _Findings, meter: Meter) -> _Flight | None:
     """Take down what was found, drop what is over or no longer matters, and say what is left."""
     flight, hit = step.flight, step.hit
-    if hit.any():
+    if len(hit):
         found.take_down(flight.position[hit], flight.attempt[hit], step.points[hit])
-    gone = flight.state.over | step.cut | (flight.attempt >= found.attempt[flight.position])
+    gone = flight.state.over | (flight.attempt >= found.attempt[flight.position])
+    gone[step.cut] = True
     if not gone.any():
         return flight
     for position, end in _pairs(flight.position[hit], flight.attempt[hit]):
@@ -184,7 +179,11 @@ def _settled(step: _Step, agenda: Agenda, found: _Findings, meter: Meter) -> _Fl
     for position in flight.position[step.cut].tolist():
         agenda.close(position, 0)
     meter.next_attempt(agenda.ended(_pairs(flight.position[gone], flight.attempt[gone])))
-    return None if gone.all() else take(flight, (~gone).nonzero().squeeze(1))
+    return None if gone.all() else take(flight, _where(~gone))
+
+
+def _where(mask: Tensor) -> Tensor:
+    return mask.nonzero().squeeze(1)
 
 
 def _pairs(position: Tensor, attempt: Tensor) -> list[Pair]:
@@ -204,5 +203,6 @@ def _refilled(flight: _Flight | None, begun: list[Pair], search: Search, samples
         assert flight is not None
         return flight
     position, attempt = torch.tensor(begun, device=samples.labels.device).unbind(1)
-    fresh = _Flight(search.start(take(samples, position), attempt), position, attempt)
+    state = search.start(take(samples, position), attempt)
+    fresh = _Flight(state, position, attempt, torch.zeros_like(state.over))
     return fresh if flight is None else join(flight, fresh)

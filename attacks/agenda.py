@@ -11,18 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from torch import Tensor
-
 Pair = tuple[int, int]  # the position of a sample, and the number of its attempt from 0
-
-# A batch of fewer pixels than this costs a CPU hardly less than one of as many: reading the weights takes the time.
-# ResNet-10-T at 28 pixels, one core: 4 images 8 ms, 16 images 15 ms, 64 images 37 ms; at 8 pixels 6, 6 and 9 ms.
-FILLED_PIXELS = 2**14
-
-
-def filled(inputs: Tensor) -> int | None:
-    """Up to how many rows a batch is worth filling with what may be in vain; None: as many as there is memory for."""
-    return FILLED_PIXELS // (inputs.shape[-2] * inputs.shape[-1]) if inputs.device.type == "cpu" else None
 
 
 class Agenda:
@@ -31,7 +20,7 @@ class Agenda:
     At most ``ahead`` attempts are under way where some of them run beside a lower one of the same sample.
     """
 
-    def __init__(self, positions: Iterable[int], attempts: int, *, ahead: int) -> None:
+    def __init__(self, positions: Iterable[int], attempts: int, *, ahead: float) -> None:
         self._waiting = deque(positions)
         self._next = dict.fromkeys(self._waiting, 0)
         self._end = dict.fromkeys(self._waiting, attempts)
@@ -47,8 +36,8 @@ class Agenda:
         begun: list[Pair] = []
         while self._waiting and self.rows < batch_size:
             begun.append(self._begin(self._waiting.popleft()))
-        if self.rows < min(batch_size, self._ahead):
-            begun += self._begin_ahead(min(batch_size, self._ahead) - self.rows)
+        if (room := min(batch_size, self._ahead) - self.rows) > 0:
+            begun += self._begin_ahead(int(room))
         return begun
 
     def _begin_ahead(self, room: int) -> list[Pair]:

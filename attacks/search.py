@@ -44,7 +44,7 @@ class Answer(NamedTuple):
 
     logits: Tensor  # (B, K)
     loss: Tensor  # (B,)
-    gradient: Tensor  # (B, C, H, W), of the loss; 0 where the search did not ask for it
+    gradient: Tensor  # (B, C, H, W), of the loss; 0 if the search asked for none
 
 
 class Search(Protocol):

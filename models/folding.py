@@ -41,7 +41,7 @@ def folded(model: nn.Module, example: Tensor) -> nn.Module | None:
         pairs, logits = _follow(exact, images)
         if not pairs or not _one_type(model):
             return None
-        other = _fold(copy.deepcopy(exact), pairs)
+        other = _fold(exact, pairs)  # in place: another copy in float64 would be the most memory that an attack needs
         with torch.no_grad():
             same = _agree(other(images), logits)
     except Exception:  # noqa: BLE001 - a foreign model fails in its own ways, and works unfolded as it did before

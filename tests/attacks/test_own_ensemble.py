@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from attacks.registry import load_function, resolve, resolve_all
 from attacks.rng import SampleRng
+from attacks.room import NO_ROOM
 from bench.core.errors import BenchError
 from bench.core.specs import Backend
 from bench.core.vocabulary import metric_column
@@ -107,7 +108,7 @@ def test_the_stated_cost_is_what_a_survivor_costs(
     name: str, forwards: int, backwards: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One question after the other."""
-    monkeypatch.setattr("attacks.active.filled", lambda _: 0)
+    monkeypatch.setattr("attacks.active.room_for", lambda _: NO_ROOM)
     inputs, labels = torch.full((2, 3, 8, 8), 0.5), torch.zeros(2, dtype=torch.int64)
     counting = CountingModel(Deaf())
     run(name, counting, inputs, labels, 0.1)

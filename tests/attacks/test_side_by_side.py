@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from attacks import active
 from attacks.active import Found, hunt
-from attacks.agenda import FILLED_PIXELS, Agenda, filled
+from attacks.agenda import Agenda
 from attacks.apgd import Apgd
 from attacks.fab import TargetedFab
 from attacks.lookahead import first_row
 from attacks.prepared import Prepared
+from attacks.room import NO_ROOM, room_for
 from attacks.search import Answer, Samples, Search, State
 from attacks.square import Square
 
@@ -86,7 +87,7 @@ def test_the_images_are_those_of_one_after_the_other(name: str, batch_size: int,
 def test_a_batch_with_room_ends_sooner(name: str, share: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A survivor's attempts fit into one flight; of proposals those after the first that is accepted are in vain."""
     _, batches = searched(name, batch_size=400)
-    monkeypatch.setattr(active, "filled", lambda _: 0)
+    monkeypatch.setattr(active, "room_for", lambda _: NO_ROOM)
     _, without = searched(name, batch_size=400)
     assert batches * share <= without * 1.2
 
@@ -191,5 +192,5 @@ def test_a_restart_begins_with_the_lowest_attempt_under_way() -> None:
 
 
 def test_large_images_fill_a_processor_by_themselves() -> None:
-    assert filled(torch.empty(1, 3, 224, 224)) == 0
-    assert filled(torch.empty(1, 3, 32, 32)) == FILLED_PIXELS // 1024 == 16
+    assert room_for(torch.empty(0, 3, 300, 300)) == NO_ROOM
+    assert room_for(torch.empty(1, 3, 32, 32)) == (64, 16)

@@ -1,0 +1,36 @@
+"""How much of a batch may be for what turns out to be in vain.
+
+A processor reads the weights once for a whole batch, so that up to some size each image costs less the more there are.
+Of ResNet-10-T at 28 pixels on one core an image takes, of what it takes alone, 0.74 in a batch of 4, 0.54 in one of 8,
+0.41 in one of 20 and 0.39 in one of 64. An accelerator has room for as many as its memory holds.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from torch import Tensor
+
+# On a CPU. An attempt is in vain where a lower one succeeds, which is seldom. A question ahead is in vain where the
+# answer before it changes anything: with Square at 28 pixels 5 % of them with three of every image, 20 % with ten.
+ATTEMPT_PIXELS = 2**16
+QUESTION_PIXELS = 2**14
+
+
+class Room(NamedTuple):
+    """Up to how many rows a batch is filled with ``attempts`` beside lower ones, and with ``questions`` ahead."""
+
+    attempts: float
+    questions: float
+
+
+NO_ROOM = Room(0, 0)
+
+
+def room_for(inputs: Tensor) -> Room:
+    """What a batch of ``inputs``, (N, C, H, W), is worth filling to; infinite where only memory bounds it."""
+    if inputs.device.type != "cpu":
+        return Room(math.inf, math.inf)
+    pixels = inputs.shape[-2] * inputs.shape[-1]
+    return Room(ATTEMPT_PIXELS // pixels, QUESTION_PIXELS // pixels)
