@@ -44,6 +44,11 @@ class Target:
     labels: Tensor  # (N,)
     ids: Sequence[str]
 
+    def repeated(self, count: int) -> Target:
+        """``count`` images: the first, …, the last, the first again."""
+        index = torch.arange(count) % len(self.inputs)
+        return Target(self.model, self.inputs[index], self.labels[index], [str(i) for i in range(count)])
+
 
 @dataclass(frozen=True)
 class Run:
@@ -118,7 +123,7 @@ class Bench:
 
     def _passes(self, model: nn.Module, target: Target, size: int) -> tuple[float, float]:
         """Seconds an image of a pass forwards, and of one in both directions, in batches of ``size``."""
-        batch = target.inputs[torch.arange(size, device=self.device) % len(target.inputs)]
+        batch = target.repeated(size).inputs
 
         def forward() -> None:
             with torch.no_grad():

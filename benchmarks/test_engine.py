@@ -124,10 +124,10 @@ def _median(model: torch.nn.Module, images: Tensor, adversarial: Tensor, labels:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's account of a process")
 def test_memory(engine: Bench, undefended: Subject) -> None:
-    """Of the stage that holds most beside the model's own graph: its gradients, best points and bounds."""
-    target, eps = undefended.target, undefended.budgets["half"]
+    """Of the stage that holds most beside the model's own graph: its gradients, best points and bounds. A full batch."""
+    target, eps = undefended.target.repeated(engine.batch_size), undefended.budgets["half"]
     ours, theirs = (
         peak_memory(engine, target, name="apgd-ce", eps=eps, backend=backend) for backend in ("native", "reference")
     )
-    measured = f"APGD at batches of {engine.batch_size}: {ours:.0f} MiB, pyautoattack {theirs:.0f} MiB"
+    measured = f"APGD on a batch of {engine.batch_size}: {ours:.0f} MiB, pyautoattack {theirs:.0f} MiB"
     engine.note("Peak memory", measured, "not above", ours <= theirs)
