@@ -124,7 +124,7 @@ def _median(model: torch.nn.Module, images: Tensor, adversarial: Tensor, labels:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's account of a process")
 def test_memory(engine: Bench, undefended: Subject) -> None:
-    """Of the stage that holds most beside the model's own graph: its gradients, best points and bounds. A full batch."""
+    """Of a full batch in the stage that holds most beside the model's own graph: gradients, best points, bounds."""
     target, eps = undefended.target.repeated(engine.batch_size), undefended.budgets["half"]
     ours, theirs = (
         peak_memory(engine, target, name="apgd-ce", eps=eps, backend=backend) for backend in ("native", "reference")

@@ -11,7 +11,6 @@ from trainings import CPU, some_images, some_model, some_objective, some_spec, t
 
 from bench.core.specs import AdversarySpec, TrainSpec, VariantSpec
 from bench.data.tensors import Images
-from bench.estimate import Rates, training_seconds
 from bench.progress import Progress
 from bench.train import train
 from models.classifier import Classifier, Normalize
@@ -127,9 +126,3 @@ def test_adversarial_training_gives_up_what_the_budget_can_turn_around() -> None
         right[variant.adversary is not None] = [float((margins > eps * slope).float().mean()) for eps in (0.0, 0.1)]
     assert right[False] == [1.0, 0.0]
     assert right[True] == [pytest.approx(0.9, abs=0.01)] * 2
-
-
-def test_an_estimate_counts_the_passes_of_the_search() -> None:
-    rates = Rates(forward=1.0, backward=2.0, training=10.0)
-    assert training_seconds(some_spec(), rates) == 10
-    assert training_seconds(adversarial(steps=5), rates) == 10 + 5 * 3
