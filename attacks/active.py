@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from attacks.agenda import Agenda, Pair
-from attacks.gradients import gradient_of, logits_at
-from attacks.lookahead import Foreseeing, first_row
 from attacks.prepared import Confirm, confirmation, search_model, shrinking
 from attacks.queries import Meter
+from attacks.questions import ask_ahead, questions_each
 from attacks.room import NO_ROOM, room_for
 from attacks.search import Answer, Samples, Search, State, join, take
 from attacks.turns import whose_turn
@@ -55,39 +54,19 @@ def hunt(
         step: _Step | None = None
         try:
             flight = _refilled(flight, agenda.begin(batch_size), search, samples)
-            step = _step(search, model, flight, meter, rows=min(batch_size, room.questions))
+            step = _step(search, model, flight, rows=min(batch_size, room.questions))
         except Exception as error:
             if shrink is None or not ran_out_of_memory(error):
                 raise
         if step is None:  # Outside of the clause above, which keeps alive what the memory was needed for.
             assert shrink is not None
-            depth = _depth(search, agenda.rows, min(batch_size, room.questions))
-            batch_size = shrink(min(batch_size, agenda.rows * depth))
+            each = questions_each(search, agenda.rows, min(batch_size, room.questions))
+            batch_size = shrink(min(batch_size, agenda.rows * each))  # it may have been fewer: see attacks.turns
             meter.rewind(agenda.restart())
             flight = None
             continue
         flight = _settled(step, agenda, found, meter)
     return Found(found.adversarial, found.broken, batch_size, meter.asked, meter.cut)
-
-
-def ask(search: Search, model: nn.Module, state: State) -> Answer:
-    """Logits, loss and, if the search looks at any, gradients at ``state.points``."""
-    return (_differentiated if search.needs_gradient(state).any() else _evaluated)(search, model, state)
-
-
-def _differentiated(search: Search, model: nn.Module, state: State) -> Answer:
-    points = state.points.detach().requires_grad_()
-    with torch.enable_grad():
-        logits = logits_at(model, points)
-        loss = search.loss(state, logits)
-    # A model whose channels lie last gives such a gradient, and every step with two layouts would be slower.
-    return Answer(logits.detach(), loss.detach(), gradient_of(loss.sum(), points).contiguous())
-
-
-def _evaluated(search: Search, model: nn.Module, state: State) -> Answer:
-    with torch.no_grad():
-        logits = logits_at(model, state.points)
-        return Answer(logits, search.loss(state, logits), torch.zeros_like(state.points))
 
 
 @dataclass(frozen=True)
@@ -104,10 +83,10 @@ class _Flight:
 class _Step:
     """What a batch of questions brought. Nothing is taken down before all of it is there."""
 
-    points: Tensor  # (A, C, H, W), what was asked about
-    hit: Tensor  # (H,), int64: which were broken by it
-    cut: Tensor  # (C,), int64: which were not, and have no allowance left
-    flight: _Flight  # after the answers; those that were asked about come first
+    asked: int  # how many attempts were; they come first in the flight
+    points: Tensor  # (A, C, H, W), where they were
+    hit: Tensor  # (A,), bool: broken there
+    flight: _Flight  # after the answers
 
 
 @dataclass(frozen=True)
@@ -133,51 +112,33 @@ class _Findings:
         self.adversarial[position[lowest]] = points[lowest]
 
 
-def _step(search: Search, model: nn.Module, flight: _Flight, meter: Meter, *, rows: float) -> _Step:
+def _step(search: Search, model: nn.Module, flight: _Flight, *, rows: float) -> _Step:
     turn = whose_turn(search.needs_gradient(flight.state), flight.waiting)
-    asked = flight if turn.all() else take(flight, _where(turn))
-    state, answer = _asked(search, search_model(model), asked.state, rows)
+    asked = flight if turn is None else take(flight, _where(turn))
+    state, answer = ask_ahead(search, search_model(model), asked.state, rows)
     hit = _hits(search, state, answer, confirmation(model))
     after = replace(asked, state=search.advance(state, answer), waiting=torch.zeros_like(hit))
-    more = asked.attempt + 1 < search.attempts
-    cut = meter.count(asked.position, ~hit & (~after.state.over | more))
-    if not turn.all():
+    if turn is not None:
         others = take(flight, _where(~turn))
         after = join(after, replace(others, waiting=torch.ones_like(others.waiting)))
-    return _Step(state.points, _where(hit), _where(cut), after)
-
-
-def _asked(search: Search, model: nn.Module, state: State, rows: float) -> tuple[State, Answer]:
-    """An answer about each sample, and the state that it answers: a later one if those before changed nothing."""
-    size = len(state.over)
-    depth = _depth(search, size, rows)
-    if depth == 1 or not isinstance(search, Foreseeing):
-        return state, ask(search, model, state)
-    states = search.foresee(state, depth)
-    answers = ask(search, model, states)
-    moved = ~search.unmoved(states, answers.loss) | search.breaks(states, answers.logits)
-    row = first_row(moved, states.over, size)
-    return take(states, row), Answer(*(part[row] for part in answers))
-
-
-def _depth(search: Search, size: int, rows: float) -> int:
-    """How many questions about each of ``size`` samples are asked at once."""
-    return max(int(rows) // size, 1) if isinstance(search, Foreseeing) else 1
+    return _Step(len(hit), state.points, hit, after)
 
 
 def _settled(step: _Step, agenda: Agenda, found: _Findings, meter: Meter) -> _Flight | None:
     """Take down what was found, drop what is over or no longer matters, and say what is left."""
-    flight, hit = step.flight, step.hit
-    if len(hit):
-        found.take_down(flight.position[hit], flight.attempt[hit], step.points[hit])
+    flight = step.flight
+    position, attempt, over = (each[: step.asked] for each in (flight.position, flight.attempt, flight.state.over))
+    cut = meter.count(position, ~step.hit & (~over | (attempt + 1 < found.attempts)))
+    if step.hit.any():
+        found.take_down(position[step.hit], attempt[step.hit], step.points[step.hit])
     gone = flight.state.over | (flight.attempt >= found.attempt[flight.position])
-    gone[step.cut] = True
+    gone[: step.asked] |= cut
     if not gone.any():
         return flight
-    for position, end in _pairs(flight.position[hit], flight.attempt[hit]):
-        agenda.close(position, end)
-    for position in flight.position[step.cut].tolist():
-        agenda.close(position, 0)
+    for place, end in _pairs(position[step.hit], attempt[step.hit]):
+        agenda.close(place, end)
+    for place in position[cut].tolist():
+        agenda.close(place, 0)
     meter.next_attempt(agenda.ended(_pairs(flight.position[gone], flight.attempt[gone])))
     return None if gone.all() else take(flight, _where(~gone))
 

@@ -3,7 +3,8 @@
 A sample's attempts (restarts, target classes) count in their order: the lowest that succeeds is what the sample is
 broken by, and none above it matters. One after the other they leave most of a batch empty once few samples are left;
 so where there is room, an attempt begins while lower ones are still under way. What becomes of a sample is the same
-either way; only passes that turn out to be in vain are more.
+either way; only passes that turn out to be in vain are more. An attempt that succeeds mostly does so soon: a sample
+gets others beside its first only when that has stood for some turns.
 """
 
 from __future__ import annotations
@@ -13,19 +14,24 @@ from collections.abc import Iterable
 
 Pair = tuple[int, int]  # the position of a sample, and the number of its attempt from 0
 
+PATIENCE = 10  # turns
+
 
 class Agenda:
     """The attempts of one hunt. ``positions`` are the samples', ``attempts`` the number that each of them has.
 
-    At most ``ahead`` attempts are under way where some of them run beside a lower one of the same sample.
+    At most ``ahead`` attempts are under way where some of them run beside a lower one of the same sample, which is
+    under way for ``patience`` turns by then. Each call of :meth:`begin` is a turn.
     """
 
-    def __init__(self, positions: Iterable[int], attempts: int, *, ahead: float) -> None:
+    def __init__(self, positions: Iterable[int], attempts: int, *, ahead: float, patience: int = PATIENCE) -> None:
         self._waiting = deque(positions)
         self._next = dict.fromkeys(self._waiting, 0)
         self._end = dict.fromkeys(self._waiting, attempts)
         self._under_way: dict[int, set[int]] = {}
-        self._ahead = ahead
+        self._ahead, self._patience = ahead, patience
+        self._turn = 0
+        self._begun: dict[int, int] = {}  # the turn in which a sample's first attempt began
         self.rows = 0  # attempts under way
 
     def __bool__(self) -> bool:
@@ -33,6 +39,7 @@ class Agenda:
 
     def begin(self, batch_size: int) -> list[Pair]:
         """What is to begin, with what is under way at most ``batch_size`` attempts."""
+        self._turn += 1
         begun: list[Pair] = []
         while self._waiting and self.rows < batch_size:
             begun.append(self._begin(self._waiting.popleft()))
@@ -41,10 +48,11 @@ class Agenda:
         return begun
 
     def _begin_ahead(self, room: int) -> list[Pair]:
-        """A next attempt for every sample under way, and another, and so on while there is room."""
+        """A next attempt for every sample that has stood, and another, and so on while there is room."""
         begun: list[Pair] = []
+        stood = [p for p in self._under_way if self._turn - self._begun[p] >= self._patience]
         while len(begun) < room:
-            able = [p for p in self._under_way if self._next[p] < self._end[p]][: room - len(begun)]
+            able = [p for p in stood if self._next[p] < self._end[p]][: room - len(begun)]
             if not able:
                 break
             begun += [self._begin(position) for position in able]
@@ -53,6 +61,7 @@ class Agenda:
     def _begin(self, position: int) -> Pair:
         attempt = self._next[position]
         self._next[position] += 1
+        self._begun.setdefault(position, self._turn)
         self._under_way.setdefault(position, set()).add(attempt)
         self.rows += 1
         return position, attempt

@@ -1,22 +1,22 @@
-"""Whose turn it is: questions with a gradient and those without do not share a batch, and a kind of its own is small.
+"""Whose turn it is: a question with a gradient and one without do not share a batch, as the latter would pay for both.
 
-A walk of FAB asks for the one and then for the other. Walks that are out of step would halve every batch; let those of
-the smaller kind wait once, and from then on all ask the same at the same time.
+Walks of FAB ask for the one and then for the other. Out of step they would come in two batches a step, each of them
+half full. A batch therefore asks one kind, and the next one those who waited, with whoever asks the same by then: walks
+that alternate are in step after one turn. Those that want a gradient every time are asked with each second batch.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
-def whose_turn(needs_gradient: Tensor, waiting: Tensor) -> Tensor:
-    """Which samples to ask about now, (B,) bool, all of one kind: the more frequent one, but nobody waits twice.
+def whose_turn(needs_gradient: Tensor, waiting: Tensor) -> Tensor | None:
+    """Which samples to ask about now, (B,) bool, or None for all: the more frequent kind, but nobody waits twice.
 
     ``needs_gradient`` and ``waiting`` are (B,) bool; those that are waiting, from the batch before, are of one kind.
     """
-    if needs_gradient.all() or not needs_gradient.any():
-        return torch.ones_like(waiting)
-    if waiting.any():
-        return needs_gradient == needs_gradient[waiting][0]
-    return needs_gradient == (2 * needs_gradient.sum() >= len(needs_gradient))
+    sloping = int(needs_gradient.sum())
+    if sloping in (0, len(needs_gradient)):
+        return None
+    kind = needs_gradient[waiting][0] if waiting.any() else 2 * sloping >= len(needs_gradient)
+    return needs_gradient == kind

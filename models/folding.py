@@ -36,14 +36,15 @@ def folded(model: nn.Module, example: Tensor) -> nn.Module | None:
     of the original: then a layer's output went elsewhere, too. ``model`` itself is only read.
     """
     try:
-        exact = copy.deepcopy(model).to("cpu", torch.float64).eval().requires_grad_(False)
+        # One copy, folded in place: a second one in float64 would be the most memory that an attack needs.
+        other = copy.deepcopy(model).to("cpu", torch.float64).eval().requires_grad_(False)
         images = example.detach().to("cpu", torch.float64)
-        pairs, logits = _follow(exact, images)
+        pairs, logits = _follow(other, images)
         if not pairs or not _one_type(model):
             return None
-        other = _fold(exact, pairs)  # in place: another copy in float64 would be the most memory that an attack needs
+        _fold(other, pairs)
         with torch.no_grad():
-            same = _agree(other(images), logits)
+            same = _agree(other(images.clone()), logits)
     except Exception:  # noqa: BLE001 - a foreign model fails in its own ways, and works unfolded as it did before
         return None
     first = next(model.parameters())
@@ -64,7 +65,7 @@ def _follow(model: nn.Module, images: Tensor) -> tuple[list[Pair], Tensor]:
     """The pairs whose second takes the very tensor that the first returned, each called once; and the logits."""
     calls: list[tuple[str, Tensor, Tensor]] = []
     with _recorded(model, calls), torch.no_grad():
-        logits: Tensor = model(images)
+        logits: Tensor = model(images).clone()  # a model may write its answers into the same place every time
     times = Counter(name for name, _, _ in calls)
     made = {id(output): name for name, _, output in calls if times[name] == 1}  # ``calls`` keeps the tensors alive
     modules = dict(model.named_modules())
@@ -100,7 +101,7 @@ def _foldable(layer: nn.Module, norm: nn.Module) -> bool:
     return not (isinstance(layer, nn.Linear) and not isinstance(norm, nn.BatchNorm1d))
 
 
-def _fold(model: nn.Module, pairs: list[Pair]) -> nn.Module:
+def _fold(model: nn.Module, pairs: list[Pair]) -> None:
     """Fold in place: new weights for the layer, and of the norm only what it does beside."""
     modules = dict(model.named_modules())
     for layer_name, norm_name in pairs:
@@ -109,7 +110,7 @@ def _fold(model: nn.Module, pairs: list[Pair]) -> nn.Module:
             layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
         _replace(model, norm, _rest(norm))
-    return model.requires_grad_(False)
+    model.requires_grad_(False)
 
 
 def _rest(norm: nn.Module) -> nn.Module:

@@ -13,10 +13,11 @@ import torch
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from torch import Tensor, nn
 
-from attacks.active import ask, hunt
+from attacks.active import hunt
 from attacks.apgd import Apgd, ApgdState, Objective
 from attacks.norms import length
 from attacks.prepared import Prepared
+from attacks.questions import ask
 from attacks.search import Samples
 from bench.core.specs import Norm
 

@@ -12,10 +12,11 @@ from pyautoattack import autopgd_base
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from torch import Tensor, nn
 
-from attacks.active import ask, hunt
+from attacks.active import hunt
 from attacks.apgd_l1 import UNCHANGED, ApgdL1, phase_steps
 from attacks.norms import length
 from attacks.objectives import Objective
+from attacks.questions import ask
 from attacks.search import Samples
 
 IMAGES, STEPS = 10, 100

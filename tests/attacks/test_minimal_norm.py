@@ -15,10 +15,11 @@ from helpers import LinearModel
 from nets import correct, trained
 from torch import Tensor, nn
 
-from attacks.active import ask, hunt
+from attacks.active import hunt
 from attacks.ddn import Ddn
 from attacks.fmn import Fmn
 from attacks.norms import length
+from attacks.questions import ask
 from attacks.registry import load_function, resolve
 from attacks.rng import SampleRng
 from attacks.search import Samples

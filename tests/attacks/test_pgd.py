@@ -10,9 +10,10 @@ import torch
 from nets import correct, trained
 from torch import Tensor, nn
 
-from attacks.active import ask, hunt
+from attacks.active import hunt
 from attacks.norms import length, project
 from attacks.pgd import Pgd
+from attacks.questions import ask
 from attacks.registry import load_function, resolve
 from attacks.rng import SampleRng
 from attacks.search import Samples

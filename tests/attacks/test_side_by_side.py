@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
@@ -58,6 +58,12 @@ SEARCHES: dict[str, Search] = {
     "square l2": Square("l2", 0.3, queries=70),
     "square l1": Square("l1", 3.0, queries=70),
 }
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The searches here are shorter than it is."""
+    monkeypatch.setattr(active, "Agenda", partial(Agenda, patience=0))
 
 
 def searched(name: str, *, batch_size: int, lying: bool = False) -> tuple[Found, int]:
@@ -142,21 +148,21 @@ def test_rows() -> None:
 
 
 def test_first_attempts_of_all_come_before_second_ones_of_any() -> None:
-    agenda = Agenda([4, 7, 9], attempts=2, ahead=5)
+    agenda = Agenda([4, 7, 9], attempts=2, ahead=5, patience=0)
     assert agenda.begin(2) == [(4, 0), (7, 0)]
     assert agenda.begin(5) == [(9, 0), (4, 1), (7, 1)]
     assert agenda.rows == 5
 
 
 def test_what_may_be_in_vain_fills_no_more_than_it_is_allowed_to() -> None:
-    agenda = Agenda(range(3), attempts=9, ahead=4)
+    agenda = Agenda(range(3), attempts=9, ahead=4, patience=0)
     assert len(agenda.begin(64)) == 4
-    agenda = Agenda(range(6), attempts=9, ahead=4)
+    agenda = Agenda(range(6), attempts=9, ahead=4, patience=0)
     assert len(agenda.begin(64)) == 6
 
 
 def test_a_sample_waits_again_when_its_last_attempt_under_way_is_over() -> None:
-    agenda = Agenda([3], attempts=3, ahead=2)
+    agenda = Agenda([3], attempts=3, ahead=2, patience=0)
     assert agenda.begin(8) == [(3, 0), (3, 1)]
     assert agenda.ended([(3, 0)]) == []
     assert agenda.begin(8) == [(3, 2)]
@@ -165,8 +171,18 @@ def test_a_sample_waits_again_when_its_last_attempt_under_way_is_over() -> None:
     assert not agenda
 
 
+def test_an_attempt_ahead_begins_when_the_first_has_stood_for_some_turns() -> None:
+    agenda = Agenda([3, 5], attempts=4, ahead=4, patience=2)
+    assert agenda.begin(1) == [(3, 0)]
+    assert agenda.begin(8) == [(5, 0)]
+    assert agenda.begin(3) == [(3, 1)]
+    assert agenda.begin(8) == [(3, 2)]
+    assert agenda.ended([(3, 0), (3, 1)]) == []
+    assert agenda.begin(4) == [(3, 3), (5, 1)]
+
+
 def test_without_room_ahead_attempts_follow_each_other() -> None:
-    agenda = Agenda([3], attempts=2, ahead=0)
+    agenda = Agenda([3], attempts=2, ahead=0, patience=0)
     assert agenda.begin(8) == [(3, 0)]
     assert agenda.begin(8) == []
     assert agenda.ended([(3, 0)]) == [3]
@@ -174,7 +190,7 @@ def test_without_room_ahead_attempts_follow_each_other() -> None:
 
 
 def test_a_closed_sample_begins_nothing_above_its_end() -> None:
-    agenda = Agenda([3], attempts=9, ahead=2)
+    agenda = Agenda([3], attempts=9, ahead=2, patience=0)
     assert agenda.begin(8) == [(3, 0), (3, 1)]
     agenda.close(3, 1)
     assert agenda.ended([(3, 1)]) == []
@@ -184,7 +200,7 @@ def test_a_closed_sample_begins_nothing_above_its_end() -> None:
 
 
 def test_a_restart_begins_with_the_lowest_attempt_under_way() -> None:
-    agenda = Agenda([1, 2], attempts=4, ahead=8)
+    agenda = Agenda([1, 2], attempts=4, ahead=8, patience=0)
     agenda.begin(8)
     agenda.ended([(1, 0), (2, 1)])
     assert agenda.restart() == [1, 2]

@@ -12,8 +12,9 @@ from helpers import LinearModel
 from squares import NORMS, begun, grey, network, noise, published, samples, told
 from torch import Tensor, nn
 
-from attacks.active import ask, hunt
+from attacks.active import hunt
 from attacks.prepared import Prepared
+from attacks.questions import ask
 from attacks.search import take
 from attacks.square import Square
 from attacks.square_pattern import pattern

@@ -91,6 +91,25 @@ class Tapped(nn.Module):
         return (self.bn(between) + between).flatten(1)
 
 
+class OnePlace(Tapped):
+    """Answers in the same memory every time."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits = super().forward(inputs)
+        if not hasattr(self, "place") or self.place.dtype != logits.dtype:
+            self.place = torch.empty_like(logits)
+        return self.place.copy_(logits)
+
+
+class Memory(Tapped):
+    """Answers at once what it was asked before."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs is not getattr(self, "last", None):
+            self.last, self.answer = inputs, super().forward(inputs)
+        return self.answer
+
+
 class Twice(nn.Module):
     """One convolution before two norms."""
 
@@ -123,6 +142,8 @@ def reparametrised() -> nn.Module:
 
 UNFOLDABLE = {
     "tapped": Tapped,
+    "tapped, answers in one place": OnePlace,
+    "tapped, remembers": Memory,
     "twice": Twice,
     "opaque": Opaque,
     "reparametrised": reparametrised,

@@ -1,0 +1,51 @@
+"""Asking a model about the points of a search: with gradients or without, one question of each sample or several."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from attacks.gradients import gradient_of, logits_at
+from attacks.lookahead import Foreseeing, first_row
+from attacks.search import Answer, Search, State, take
+
+
+def ask(search: Search, model: nn.Module, state: State) -> Answer:
+    """Logits, loss and, if the search looks at any, gradients at ``state.points``."""
+    return (_differentiated if search.needs_gradient(state).any() else _evaluated)(search, model, state)
+
+
+def ask_ahead(search: Search, model: nn.Module, state: State, rows: float) -> tuple[State, Answer]:
+    """An answer about each sample, and the state that it answers: a later one if those before changed nothing.
+
+    Up to ``rows`` questions are asked at once.
+    """
+    size = len(state.over)
+    count = questions_each(search, size, rows)
+    if count == 1 or not isinstance(search, Foreseeing):
+        return state, ask(search, model, state)
+    states = search.foresee(state, count)
+    answers = ask(search, model, states)
+    moved = ~search.unmoved(states, answers.loss) | search.breaks(states, answers.logits)
+    row = first_row(moved, states.over, size)
+    return take(states, row), Answer(*(part[row] for part in answers))
+
+
+def questions_each(search: Search, size: int, rows: float) -> int:
+    """How many questions about each of ``size`` samples are asked at once."""
+    return max(int(rows) // size, 1) if isinstance(search, Foreseeing) else 1
+
+
+def _differentiated(search: Search, model: nn.Module, state: State) -> Answer:
+    points = state.points.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = logits_at(model, points)
+        loss = search.loss(state, logits)
+    # A model whose channels lie last gives such a gradient, and every step with two layouts would be slower.
+    return Answer(logits.detach(), loss.detach(), gradient_of(loss.sum(), points).contiguous())
+
+
+def _evaluated(search: Search, model: nn.Module, state: State) -> Answer:
+    with torch.no_grad():
+        logits = logits_at(model, state.points)
+        return Answer(logits, search.loss(state, logits), torch.zeros_like(state.points))
