@@ -73,8 +73,13 @@ class AttackEntry:
     batches_itself: bool = False  # takes all images at once and refills its batches; reads params["batch_size"]
     draws_by_batch: bool = False  # its randomness is that of a library: the batch size is part of what is asked for
     bounded: bool = False  # honours params["max_queries"], and says whose search it cut
-    precisions: tuple[Precision, ...] = ("fp32",)  # it can search in; with bf16 it takes an attacks.prepared.Prepared
+    precisions: tuple[Precision, ...] = ("fp32",)  # it can search in
     reference: Library | None = None
+
+    @property
+    def takes_prepared(self) -> bool:
+        """Whether it takes an :class:`attacks.prepared.Prepared`: all that can search in bfloat16 do."""
+        return "bf16" in self.precisions
 
 
 DEFAULT_BATCH = 128

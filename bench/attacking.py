@@ -110,7 +110,7 @@ def _counted(
     """The models whose passes are counted, and what the attack is given: with a search model if it can use one."""
     assert context.entry is not None
     exact = CountingModel(context.model, stage.advance).eval()
-    if "bf16" not in context.entry.precisions:
+    if not context.entry.takes_prepared:
         return [exact], exact
     shrink = partial(shrink_batch, context=context, tally=tally) if context.auto_batch else None
     faster = context.search_models.get(attack.precision) if context.search_models else context.model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from itertools import groupby
 
 from attacks.registry import Cost, cost_of, resolve
 from bench.core.specs import EvalSpec, Precision, TrainSpec
@@ -20,23 +21,29 @@ def estimate(
 ) -> tuple[float, float]:
     """Seconds for what is to do in every run: if every image breaks at once, and if none ever does."""
     least = most = 0.0
-    known: dict[str, Pace] = {}
-    for run in plan:
-        todo = pending[run.train.run_id]
-        if not todo and run.train.run_id not in undiagnosed:
-            continue
-        key = f"{run.train.model}{run.train.variant_spec}"
-        pace = known.setdefault(key, Pace(run.train, workshop))
-        training = 0.0
-        if workshop.force or workshop.store.finished_run(run.train.run_id) is None:
-            training = _training_passes(run.train, workshop) * pace.training
-        n_train, n_test = len(workshop.dataset.train), len(workshop.dataset.test)
-        costs = [(_cost(c, run.train.data.num_classes), pace.rates(_searched_in(c)), c.limit or n_test) for c in todo]
-        if run.train.run_id in undiagnosed:
-            costs += [(cost, pace.rates(None), n) for cost, n in diagnosis_costs(run.train, n_train, n_test)]
-        least += training + sum(n * _seconds(c.least_forwards, c.least_backwards, rates) for c, rates, n in costs)
-        most += training + sum(n * _seconds(c.forwards, c.backwards, rates) for c, rates, n in costs)
+    to_do = [run for run in plan if pending[run.train.run_id] or run.train.run_id in undiagnosed]
+    for _, repeats in groupby(to_do, key=lambda run: run.train.config_sha):
+        runs = tuple(repeats)
+        pace = Pace(runs[0].train, workshop)  # one at a time: each keeps a network
+        for run in runs:
+            low, high = _bounds(run, pending[run.train.run_id], run.train.run_id in undiagnosed, pace, workshop)
+            least, most = least + low, most + high
     return least, most
+
+
+def _bounds(
+    run: RunPlan, todo: Sequence[EvalSpec], undiagnosed: bool, pace: Pace, workshop: Workshop
+) -> tuple[float, float]:
+    """Of one run."""
+    n_train, n_test = len(workshop.dataset.train), len(workshop.dataset.test)
+    costs = [(_cost(c, run.train.data.num_classes), pace.rates(_searched_in(c)), c.limit or n_test) for c in todo]
+    if undiagnosed:
+        costs += [(cost, pace.rates(None), n) for cost, n in diagnosis_costs(run.train, n_train, n_test)]
+    trained = not workshop.force and workshop.store.finished_run(run.train.run_id) is not None
+    training = 0.0 if trained else _training_passes(run.train, workshop) * pace.training
+    least = sum(n * _seconds(cost.least_forwards, cost.least_backwards, rates) for cost, rates, n in costs)
+    most = sum(n * _seconds(cost.forwards, cost.backwards, rates) for cost, rates, n in costs)
+    return training + least, training + most
 
 
 def _seconds(forwards: int, backwards: int, rates: Rates) -> float:
@@ -48,7 +55,7 @@ def _searched_in(cell: EvalSpec) -> Precision | None:
     if cell.attack is None:
         return None
     entry = resolve(cell.attack.name, cell.attack.backend).entry
-    return cell.attack.precision if "bf16" in entry.precisions else None
+    return cell.attack.precision if entry.takes_prepared else None
 
 
 def diagnosis_costs(spec: TrainSpec, n_train: int, n_test: int) -> list[tuple[Cost, int]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from functools import cached_property
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -12,11 +13,14 @@ from torch import Tensor, nn
 from bench.core.specs import Precision, TrainSpec
 from bench.runs import build_run
 from bench.search_model import SearchModels
-from bench.train import freeze
+from bench.train import forward, freeze
 from bench.workshop import Workshop
+from models.classifier import Classifier
 
 PROBE_BATCH = 32
 PROBES = 4
+
+Asked = Callable[[Tensor], Tensor]  # images (N, C, H, W) to logits (N, K)
 
 
 class Rates(NamedTuple):
@@ -27,59 +31,59 @@ class Rates(NamedTuple):
 
 
 class Pace:
-    """Of the network that ``spec`` describes, untrained; every form is timed when it is first asked for."""
+    """Of the network that ``spec`` describes, untrained. It keeps that network, and a copy for every precision."""
 
     def __init__(self, spec: TrainSpec, workshop: Workshop) -> None:
-        self._spec, self._workshop = spec, workshop
+        side = spec.data.image_size
+        self._inputs = torch.rand(PROBE_BATCH, 3, side, side, device=workshop.device)
+        self._model = build_run(spec, workshop).classifier
+        self.training = _training(self._model, self._inputs, spec)
+        self._search_models = SearchModels(freeze(self._model), self._inputs.shape[1:], workshop.device)
         self._known: dict[Precision | None, Rates] = {}
-
-    @cached_property
-    def training(self) -> float:
-        """Seconds an image of one epoch: the step, and before it an adversary's, which differentiate the image."""
-        low, adversary = self._spec.recipe.precision == "bf16", self._spec.variant_spec.adversary
-        model = build_run(self._spec, self._workshop).classifier
-        step = _fastest(model, self._inputs, gradient=True, low_precision=low)
-        if adversary is None:
-            return step
-        return step + adversary.steps * sum(_rates(freeze(model), self._inputs, low_precision=low))
 
     def rates(self, precision: Precision | None) -> Rates:
         """Of the model under test (None), or of what our own attacks search on in ``precision``."""
         if precision not in self._known:
-            model = self._under_test if precision is None else self._search_models.get(precision)
+            model: nn.Module = self._model if precision is None else self._search_models.get(precision)
             self._known[precision] = _rates(model, self._inputs)
         return self._known[precision]
 
-    @cached_property
-    def _under_test(self) -> nn.Module:
-        return freeze(build_run(self._spec, self._workshop).classifier)
 
-    @cached_property
-    def _search_models(self) -> SearchModels:
-        return SearchModels(self._under_test, self._inputs.shape[1:], self._workshop.device)
+def _training(model: Classifier, inputs: Tensor, spec: TrainSpec) -> float:
+    """Seconds an image of one epoch: the step, and before it an adversary's, which differentiate the image.
 
-    @cached_property
-    def _inputs(self) -> Tensor:
-        side = self._spec.data.image_size
-        return torch.rand(PROBE_BATCH, 3, side, side, device=self._workshop.device)
-
-
-def _rates(model: nn.Module, inputs: Tensor, *, low_precision: bool = False) -> Rates:
-    forward, both = (_fastest(model, inputs, gradient=g, low_precision=low_precision) for g in (False, True))
-    return Rates(forward, max(both - forward, 0.0))
+    Augmentation and the optimiser are left out. ``model`` is frozen afterwards.
+    """
+    low, adversary = spec.recipe.precision == "bf16", spec.variant_spec.adversary
+    model.to(memory_format=torch.channels_last if low else torch.contiguous_format)  # see bench.train
+    asked = partial(_outputs, model, low_precision=low)
+    seconds = _fastest(asked, inputs, differentiated=False)
+    freeze(model)
+    if adversary is not None:
+        seconds += adversary.steps * sum(_rates(asked, inputs))
+    model.to(memory_format=torch.contiguous_format)
+    return seconds
 
 
-def _fastest(model: nn.Module, inputs: Tensor, *, gradient: bool, low_precision: bool = False) -> float:
-    """Of a few timed batches; the first ones of a process also pay for warming up."""
-    return min(_seconds(model, inputs, gradient, low_precision) for _ in range(PROBES)) / len(inputs)
+def _outputs(model: Classifier, images: Tensor, *, low_precision: bool) -> Tensor:
+    return forward(model, images, images.new_zeros(len(images), dtype=torch.int64), low_precision=low_precision).outputs
 
 
-def _seconds(model: nn.Module, inputs: Tensor, gradient: bool, low_precision: bool) -> float:
+def _rates(asked: Asked, inputs: Tensor) -> Rates:
+    level, both = (_fastest(asked, inputs, differentiated=d) for d in (False, True))
+    return Rates(level, max(both - level, 0.0))
+
+
+def _fastest(asked: Asked, inputs: Tensor, *, differentiated: bool) -> float:
+    """Seconds an image of the fastest of a few batches; the first ones of a process also pay for warming up."""
+    return min(_seconds(asked, inputs, differentiated=differentiated) for _ in range(PROBES)) / len(inputs)
+
+
+def _seconds(asked: Asked, inputs: Tensor, *, differentiated: bool) -> float:
+    """One batch: back to the images if ``differentiated``, and to whatever weights are not frozen."""
     start = time.perf_counter()
-    leaf = inputs.clone().requires_grad_(gradient)
-    with torch.set_grad_enabled(gradient), torch.autocast(inputs.device.type, torch.bfloat16, enabled=low_precision):
-        total = model(leaf).float().sum()
-    if gradient:
+    total = asked(inputs.clone().requires_grad_(differentiated)).sum()
+    if total.requires_grad:
         total.backward()
     total.item()  # waits for the device
     return time.perf_counter() - start

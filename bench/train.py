@@ -110,7 +110,7 @@ def _train_epoch(
     for number, indices in enumerate(batches, start=1):
         inputs, labels = _prepare(model, images, indices, spec, generator, device)
         inputs = _attacked(model, inputs, labels, spec, objective, epoch, starts)
-        batch = _forward(model, inputs, labels, low_precision=spec.recipe.precision == "bf16")
+        batch = forward(model, inputs, labels, low_precision=spec.recipe.precision == "bf16")
         gamma = state.gamma.gamma
         loss = objective.loss(batch, gamma=gamma, epoch=epoch)
         if not torch.isfinite(loss):
@@ -139,7 +139,7 @@ def _attacked(
     """What the variant's adversary makes of the images; it searches in the precision of the training."""
 
     def loss(images: Tensor) -> Tensor:
-        batch = _forward(model, images, labels, low_precision=spec.recipe.precision == "bf16")
+        batch = forward(model, images, labels, low_precision=spec.recipe.precision == "bf16")
         return objective.criterion(batch.outputs, labels, epoch=epoch)
 
     return objective.adversary.perturb(model, loss, inputs, generator=starts)
@@ -150,8 +150,11 @@ def _done(batch: Batch, *, next_epoch: int) -> Done:
     return Done(float(margins.median()), next_epoch, float(batch.latents.detach().square().mean()))
 
 
-def _forward(model: Classifier, inputs: Tensor, labels: Tensor, *, low_precision: bool) -> Batch:
-    """The backbone may run in bfloat16, up to its features; what stands behind it and the loss are float32."""
+def forward(model: Classifier, inputs: Tensor, labels: Tensor, *, low_precision: bool) -> Batch:
+    """A pass of a training over ``inputs``, (B, C, H, W), and ``labels``, (B,).
+
+    The backbone may run in bfloat16, up to its features; what stands behind it and the loss are float32.
+    """
     with torch.autocast(inputs.device.type, torch.bfloat16, enabled=low_precision):
         features = model.embed(inputs)
     features = features.float()

@@ -11,7 +11,7 @@ from bench.core.vocabulary import Exit
 
 
 def print_plan(job: Job, *, as_json: bool) -> int:
-    """Returns 0. Builds each network once, to time it."""
+    """Returns 0. Builds every network, but not for every seed, to time it."""
     rows = list(_rows(job))
     least, most = _estimate(job)
     if as_json:
