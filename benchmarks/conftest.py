@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--engine-epochs", type=int, help="of the trainings, in place of the size's own")
     group.addoption("--engine-train-limit", type=int, help="images of the trainings, in place of the size's own")
     group.addoption("--engine-train-eps", help="budget of the adversarial training, as --train-eps of bench run")
-    group.addoption("--engine-once", action="store_true", help="pyautoattack runs only once, not with a second seed")
+    group.addoption("--engine-reference-runs", type=int, help="of pyautoattack, each with another seed; 0 for none")
     group.addoption("--engine-cache", type=Path, help="results folder that keeps the trained networks")
     group.addoption("--engine-clock", choices=("wall", "cpu"), default="wall", help="cpu: of this process, on a CPU")
 
@@ -38,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def choice(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Choice:
     option = request.config.getoption
-    size = SIZES[option("--engine-size")]
+    size, asked = SIZES[option("--engine-size")], option("--engine-reference-runs")
     return Choice(
         dataset=option("--engine-dataset"),
         data_dir=option("--engine-data-dir"),
@@ -52,7 +52,7 @@ def choice(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         train_eps=option("--engine-train-eps"),
         walked=size.walked,
         sampled=size.sampled,
-        repeated=size.repeated and not option("--engine-once"),
+        reference_runs=size.reference_runs if asked is None else asked,
         cache=option("--engine-cache") or tmp_path_factory.mktemp("engine"),
     )
 
@@ -78,4 +78,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         size, threads = config.getoption("--engine-size"), torch.get_num_threads()
         terminalreporter.section(f"engine, {size} size, {threads} threads, {config.getoption('--engine-clock')} clock")
         for row in ROWS:
-            terminalreporter.line(f"| {row.case} | {row.measured} | {row.goal} | {'met' if row.met else 'NOT met'} |")
+            verdict = {True: "met", False: "NOT met", None: "not measured"}[row.met]
+            terminalreporter.line(f"| {row.case} | {row.measured} | {row.goal} | {verdict} |")

@@ -34,7 +34,7 @@ class Row:
     case: str
     measured: str
     goal: str
-    met: bool
+    met: bool | None  # None: not measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +149,7 @@ class Bench:
             torch.cuda.synchronize(self.device)
         return time.process_time() if self.clock == "cpu" else time.perf_counter()
 
-    def note(self, case: str, measured: str, goal: str, met: bool) -> None:
+    def note(self, case: str, measured: str, goal: str, met: bool | None) -> None:
         self.rows.append(Row(case, measured, goal, met))
 
 

@@ -30,17 +30,17 @@ class Size:
     train_precision: Precision
     walked: int  # images of DeepFool
     sampled: int  # of them one at a time
-    repeated: bool  # whether pyautoattack runs a second time, with another seed
+    reference_runs: int  # of pyautoattack, each with another seed
 
 
 SIZES = {
     "small": Size(
         "test_resnet", images=4, batch_size=4, epochs=3, train_limit=None, train_precision="fp32", walked=64, sampled=4,
-        repeated=False,
+        reference_runs=1,
     ),
     "full": Size(
         "resnet10t", images=128, batch_size=64, epochs=6, train_limit=4000, train_precision="bf16", walked=1000,
-        sampled=20, repeated=True,
+        sampled=20, reference_runs=2,
     ),
 }
 
@@ -60,7 +60,7 @@ class Choice:
     train_precision: Precision
     walked: int
     sampled: int
-    repeated: bool
+    reference_runs: int
     train_eps: str | None
     cache: Path
 
