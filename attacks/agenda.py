@@ -20,8 +20,8 @@ PATIENCE = 10  # turns
 class Agenda:
     """The attempts of one hunt. ``positions`` are the samples', ``attempts`` the number that each of them has.
 
-    At most ``ahead`` attempts are under way where some of them run beside a lower one of the same sample, which is
-    under way for ``patience`` turns by then. Each call of :meth:`begin` is a turn.
+    At most ``ahead`` attempts are under way where some of them run beside a lower one of the same sample, whose first
+    attempt began at least ``patience`` turns before. Each call of :meth:`begin` is a turn.
     """
 
     def __init__(self, positions: Iterable[int], attempts: int, *, ahead: float, patience: int = PATIENCE) -> None:
