@@ -1,0 +1,60 @@
+"""Blurs without chance: Gaussian, defocus and zoom."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from attacks.corruptions import separable
+from attacks.corruptions.draws import Draws, Floats
+from attacks.corruptions.severities import Defocus, Gaussian, Zooms
+from attacks.corruptions.units import Bytes
+
+#: OpenCV filters with kernels of this side or larger by a Fourier transform, if the image is float32: from a side of
+#: ``WIDE`` on that is faster than adding up the taps of the kernel.
+TRANSFORMED, WIDE = 13, 7
+
+
+def gaussian_blur(images: Bytes, constants: Gaussian, draws: Draws) -> Floats:
+    """A Gaussian of σ pixels, four σ wide to either side; beyond the edge lies the edge."""
+    return separable.blur(images, constants.sigma_px)
+
+
+def zoom_blur(images: Bytes, constants: Zooms, draws: Draws) -> Floats:
+    """The mean of the image and of its enlargements about the middle."""
+    factors = np.arange(constants.start, constants.stop, constants.step)
+    planes = separable.to_planes(images)
+    total = planes.clone()
+    for factor in factors:
+        rows, columns = (separable.zoom_matrix(side, float(factor)) for side in planes.shape[2:])
+        total += rows @ (planes @ columns.T)
+    return separable.from_planes(total.div_(len(factors) + 1))
+
+
+def defocus_blur(images: Bytes, constants: Defocus, draws: Draws) -> Floats:
+    """A softened disk; beyond the edge lies the image's reflection in its outermost pixels."""
+    kernel = disk(constants.radius_px, constants.alias_sigma_px)
+    sources = images if len(kernel) < WIDE else images.astype(np.float32)
+    blurred = np.empty(images.shape, dtype=np.float32)
+    for image, out in zip(sources, blurred, strict=True):
+        out[:] = cv2.filter2D(image, cv2.CV_32F, kernel, borderType=cv2.BORDER_REFLECT_101).reshape(out.shape)
+    return blurred
+
+
+@lru_cache(maxsize=64)
+def disk(radius: float, alias_sigma: float) -> Floats:
+    """The pixels whose centres lie within ``radius``, of sum 1, blurred by 3×3 taps (5×5 beyond radius 8).
+
+    Cut down to what is not zero, but wide kernels not below ``TRANSFORMED``: (side, side) float32 of an odd side.
+    """
+    taps, reach = (3, 8) if radius <= 8 else (5, int(np.ceil(radius)))
+    line = np.arange(-reach, reach + 1) if radius <= 8 else np.arange(-radius, radius + 1)
+    inside = (line[:, None] ** 2 + line[None, :] ** 2 <= radius**2).astype(np.float32)
+    soft: Floats = cv2.GaussianBlur(inside / inside.sum(), (taps, taps), sigmaX=alias_sigma)
+    rows = np.flatnonzero(soft.any(1))
+    margin = min(rows[0], len(soft) - 1 - rows[-1])
+    if len(soft) - 2 * margin >= WIDE:
+        margin = min(margin, (len(soft) - TRANSFORMED) // 2)
+    return np.ascontiguousarray(soft[margin : len(soft) - margin, margin : len(soft) - margin])

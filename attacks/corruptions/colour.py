@@ -1,0 +1,47 @@
+"""Changes of every pixel's colour: brightness and saturation in HSV, and contrast."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attacks.corruptions.draws import Draws, Floats
+from attacks.corruptions.severities import Brightness, Contrast, Saturate
+from attacks.corruptions.units import WHITE, Bytes
+
+
+def contrast(images: Bytes, constants: Contrast, draws: Draws) -> Floats:
+    """m + factor·(x − m), m the mean of the image in each channel."""
+    pixels = images.astype(np.float32)
+    means = pixels.mean(axis=(1, 2), keepdims=True)
+    pixels -= means
+    pixels *= np.float32(constants.factor)
+    pixels += means
+    return pixels
+
+
+def brightness(images: Bytes, constants: Brightness, draws: Draws) -> Floats:
+    """HSV's value V + shift, at most 1. Hue and saturation stay: all channels grow by the factor by which V does."""
+    value = images.max(axis=3, keepdims=True).astype(np.float32)
+    brighter = np.minimum(value + np.float32(WHITE * constants.shift), WHITE)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bright: Floats = np.where(value > 0, images * (brighter / value), brighter)
+    return bright
+
+
+def saturate(images: Bytes, constants: Saturate, draws: Draws) -> Floats:
+    """HSV's saturation S·gain + shift, at most 1: what every channel lacks to V grows by the factor by which S does.
+
+    A grey pixel of a colour image has the hue 0, red, as in every conversion to HSV. A grey image stays as it is.
+    """
+    if images.shape[3] == 1:
+        return images.astype(np.float32)
+    value = images.max(axis=3, keepdims=True).astype(np.float32)
+    lacking = value - images
+    most = lacking.max(axis=3, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        saturation = np.where(value > 0, most / value, 0)
+        wanted = np.minimum(saturation * np.float32(constants.gain) + np.float32(constants.shift), 1)
+        stretched = np.where(most > 0, lacking * (wanted / saturation), 0)
+    red = (most == 0) * wanted * value * np.array([0, 1, 1], dtype=np.float32)
+    saturated: Floats = value - stretched - red
+    return saturated

@@ -1,0 +1,57 @@
+"""Elastic transform: an affine jolt, then a displacement of every pixel by smoothed noise."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from attacks.corruptions import separable
+from attacks.corruptions.draws import Draws, Floats
+from attacks.corruptions.severities import Elastic
+from attacks.corruptions.units import Bytes
+
+
+def elastic_transform(images: Bytes, constants: Elastic, draws: Draws) -> Floats:
+    """Simard et al. 2003, doi 10.1109/ICDAR.2003.1227801, after three points have been moved by up to ``affine_px``."""
+    jolted = _jolted(images, (2 * draws.uniform(3, 2) - 1) * np.float32(constants.affine_px))
+    moves = [_smooth(2 * draws.uniform(*images.shape[1:3]) - 1, constants) for _ in ("right", "down")]
+    return separable.from_planes(_displaced(separable.to_planes(jolted), *moves))
+
+
+def _smooth(noise: Floats, constants: Elastic) -> Floats:
+    smoothed = separable.blur(noise, constants.smoothing_sigma_px, mode="reflect", truncate=3.0)
+    return np.float32(constants.displacement_px) * smoothed
+
+
+def _jolted(images: Bytes, jolts: Floats) -> Floats:
+    """Three points about the middle, moved by ``jolts``, (N, 3, 2) pixels, take the image with them.
+
+    Beyond the edge lies the reflection in the outermost pixels.
+    """
+    height, width = images.shape[1:3]
+    # height before width, as in the published program, which had square images only
+    middle, reach = np.array([height, width], dtype=np.float32) // 2, min(height, width) // 3
+    corners = np.array([[1, 1], [1, -1], [-1, -1]], dtype=np.float32) * reach + middle
+    moved = images.astype(np.float32)
+    for image, jolt in zip(moved, jolts, strict=True):
+        matrix = cv2.getAffineTransform(corners, corners + jolt)
+        warped = cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+        image[:] = warped.reshape(image.shape)
+    return moved
+
+
+def _displaced(planes: Tensor, right: Floats, down: Floats) -> Tensor:
+    """Every pixel from where ``right`` and ``down``, (N, H, W) pixels, point, bilinear.
+
+    Beyond the edge lies the reflection in the edge, which is ``reflect`` of SciPy and of ``grid_sample`` both.
+    """
+    height, width = planes.shape[2:]
+    columns = right + np.arange(width, dtype=np.float32)
+    rows = down + np.arange(height, dtype=np.float32)[:, None]
+    grid = np.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], axis=-1)
+    return grid_sample(
+        planes, torch.from_numpy(grid), mode="bilinear", padding_mode="reflection", align_corners=False
+    )

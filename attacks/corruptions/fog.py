@@ -1,0 +1,57 @@
+"""Fog: a fractal cloud laid over the image."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attacks.corruptions.draws import Draws, Floats
+from attacks.corruptions.severities import Fog
+from attacks.corruptions.units import WHITE, Bytes
+
+FIRST_WIBBLE = 100.0
+
+
+def fog(images: Bytes, constants: Fog, draws: Draws) -> Floats:
+    """(x + strength·cloud)·m / (m + strength), m the image's brightest value."""
+    count, height, width, _ = images.shape
+    side = 1 << (max(height, width) - 1).bit_length()
+    clouds = plasma(draws.uniform(side * side - 1), side, constants.wibble_decay)[:, :height, :width, None]
+    brightest = images.reshape(count, -1).max(1).astype(np.float32)[:, None, None, None]
+    added = np.float32(WHITE * constants.strength)
+    foggy: Floats = (images + added * clouds) * (brightest / (brightest + added))
+    return foggy
+
+
+def plasma(chance: Floats, side: int, decay: float) -> Floats:
+    """Clouds by the diamond-square algorithm on a torus, from 0 to 1: (N, side, side) float32, side a power of 2.
+
+    From one corner of height 0 the grid is refined: the centre of four corners, then the middles of all edges get the
+    mean of their four neighbours and w²·u, u uniform on [−1, 1), w = 100 at first and less by ``decay`` at every
+    refinement (Fournier, Fussell and Carpenter 1982, doi 10.1145/358523.358553; the square is the published program's).
+    ``chance``, (N, side² − 1) uniform on [0, 1), is used up from the front.
+    """
+    heights = np.zeros((len(chance), side, side), dtype=np.float32)
+    spread = 2 * chance - 1
+    used, step, wibble = 0, side, FIRST_WIBBLE
+
+    def scattered(four_neighbours: Floats) -> Floats:
+        nonlocal used
+        count = four_neighbours[0].size
+        wibbles = spread[:, used : used + count].reshape(four_neighbours.shape)
+        used += count
+        height: Floats = four_neighbours / 4 + np.float32(wibble**2) * wibbles
+        return height
+
+    while step >= 2:
+        half = step // 2
+        corners, centres = heights[:, ::step, ::step], heights[:, half::step, half::step]
+        beside = corners + np.roll(corners, -1, axis=1)
+        centres[:] = scattered(beside + np.roll(beside, -1, axis=2))
+        across = corners + np.roll(corners, -1, axis=2)
+        heights[:, ::step, half::step] = scattered(centres + np.roll(centres, 1, axis=1) + across)
+        down = corners + np.roll(corners, -1, axis=1)
+        heights[:, half::step, ::step] = scattered(centres + np.roll(centres, 1, axis=2) + down)
+        step, wibble = half, wibble / decay
+    heights -= heights.min(axis=(1, 2), keepdims=True)
+    heights /= heights.max(axis=(1, 2), keepdims=True)
+    return heights

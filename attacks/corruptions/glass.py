@@ -1,0 +1,57 @@
+"""Glass blur: pixels that have changed places with their neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attacks.corruptions import separable
+from attacks.corruptions.draws import Draws, Floats
+from attacks.corruptions.severities import Glass
+from attacks.corruptions.units import Bytes, to_bytes
+
+Indices = NDArray[np.intp]
+
+
+def glass_blur(images: Bytes, constants: Glass, draws: Draws) -> Floats:
+    """Blur, let every pixel be overwritten by a near one, blur again.
+
+    The published program means to swap two pixels. Of a colour image it copies one over the other, as its pixels are
+    views of the array that it is writing into; the published files have that, and so has this.
+    """
+    height, width, channels = images.shape[1:]
+    softened = to_bytes(separable.blur(images, constants.sigma_px))
+    pixels = softened.reshape(-1, channels)
+    for _ in range(constants.iterations):
+        pixels = pixels.take(copied_from(height, width, constants.max_delta_px, draws), axis=0)
+    return separable.blur(pixels.reshape(images.shape), constants.sigma_px)
+
+
+def copied_from(height: int, width: int, reach: int, draws: Draws) -> Indices:
+    """Where every pixel's value comes from after one pass over each image: (N·H·W,) indices of pixels of the batch.
+
+    The pass goes from the lower right to the upper left and copies to (h, w) from (h + a, w + b), a and b uniform on
+    −reach…reach−1. A pixel that is copied from after its own turn hands on what it got: a chain, which is followed to
+    its end by doubling. The outermost pixels, above and to the left ``reach`` + 1 wide, keep their value.
+    """
+    down, right = ((draws.uniform(height, width) * (2 * reach)).astype(np.intp) - reach for _ in ("down", "right"))
+    rows, columns = np.arange(height)[:, None], np.arange(width)
+    moved = (rows > reach) & (rows <= height - reach) & (columns > reach) & (columns <= width - reach)
+    moved = np.broadcast_to(moved, down.shape).reshape(-1)
+    here = np.arange(down.size)
+    source = here + ((down * width + right).reshape(-1) * moved)
+    # a source further on was overwritten before: what it holds by then came from elsewhere
+    chained = np.flatnonzero((source > here) & moved.take(source))
+    return _ends(source, here, chained)
+
+
+def _ends(source: Indices, here: Indices, chained: Indices) -> Indices:
+    """``source`` of the last pixel of every chain; the pixels ``chained`` lead on to their source."""
+    onward = here.copy()
+    onward[chained] = source[chained]
+    while len(chained):
+        further = onward.take(onward[chained])
+        going = further != onward[chained]
+        onward[chained] = further
+        chained = chained[going]
+    return source.take(onward)

@@ -1,0 +1,47 @@
+"""Spatter: drops of water or mud on the lens."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from attacks.corruptions import separable
+from attacks.corruptions.draws import Draws, Floats
+from attacks.corruptions.severities import Spatter
+from attacks.corruptions.units import WHITE, Bytes, tint
+
+WATER = np.array([175, 238, 238], dtype=np.float32)
+MUD = np.array([63, 42, 20], dtype=np.float32)
+#: Brings the light to the upper left of a drop and its shade to the lower right.
+EMBOSS = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], dtype=np.float32)
+DEEPEST = 20.0  # pixels from a drop's edge, from which on it is not seen how far away the edge is
+FAINTEST_MUD = 0.8
+
+
+def spatter(images: Bytes, constants: Spatter, draws: Draws) -> Floats:
+    """Where smoothed noise is above a threshold: drops that lighten the image, or mud that covers it.
+
+    In float64: the edges of the drops are found in whole levels, where a hair's breadth can make another drop.
+    """
+    noise = constants.mean + constants.std * draws.normal(*images.shape[1:3]).astype(np.float64)
+    liquid = ndimage.gaussian_filter(noise, constants.sigma_px, mode="nearest", axes=(1, 2))
+    liquid[liquid < constants.threshold] = 0
+    if constants.mud:
+        covered = separable.blur((liquid > constants.threshold).astype(np.float32), constants.strength)[..., None]
+        covered[covered < FAINTEST_MUD] = 0
+        return images * (1 - covered) + covered * tint(MUD, images.shape[3])
+    levels = (liquid * WHITE).astype(np.int64).astype(np.uint8)  # 256 is 0 again, as in the published files
+    light = np.stack([water(layer) for layer in levels])
+    return images + constants.strength * light[..., None] * tint(WATER, images.shape[3])
+
+
+def water(liquid: Bytes) -> Floats:
+    """How much light every pixel of a film of water, (H, W) uint8, throws back: float32 from 0 to 1."""
+    edges = cv2.Canny(liquid, 50, 150)
+    depth = np.minimum(cv2.distanceTransform(WHITE - edges, cv2.DIST_L2, 5), np.float32(DEEPEST))
+    relief = cv2.equalizeHist(cv2.blur(depth, (3, 3)).astype(np.uint8))
+    lit = cv2.blur(cv2.filter2D(relief, cv2.CV_8U, EMBOSS), (3, 3)).astype(np.float32)
+    light: Floats = liquid * lit
+    brightest = light.max()
+    return light / brightest if brightest > 0 else light
