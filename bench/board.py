@@ -70,15 +70,17 @@ def board_rows(cells: Iterable[Cell]) -> list[BoardRow]:
 def evidence(cell: EvalRecord) -> tuple[bool, int, int, bool, str]:
     """What makes one cell count before another in the same place.
 
-    Being ok, the version of the attack, the number of images, a search in full precision, being newer.
+    Being ok, the version of the attack or corruption, the number of images, a search in full precision or images from
+    the official files, being newer.
     """
-    attack = cell.spec.attack
-    exact = attack is None or attack.precision == "fp32"
+    attack, corruption = cell.spec.attack, cell.spec.corruption
+    exact = attack.precision == "fp32" if attack else corruption is None or corruption.source == "official"
     return cell.status == "ok", *_strength(cell), exact, cell.created
 
 
 def _strength(cell: EvalRecord) -> tuple[int, int]:
-    return cell.spec.attack.version if cell.spec.attack else 0, cell.n
+    made = cell.spec.attack or cell.spec.corruption
+    return made.version if made else 0, cell.n
 
 
 def ranked(group: Sequence[BoardRow]) -> list[tuple[int | None, BoardRow]]:

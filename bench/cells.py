@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import groupby
 
 from torch import nn
 
 from attacks.registry import resolve
 from bench.adversarials import dump_adversarials
 from bench.cell import CellContext, Outcomes
-from bench.core.specs import Encoding, EvalRecord, EvalSpec
-from bench.core.vocabulary import marks
+from bench.core.errors import CellFailure
+from bench.core.specs import Encoding, EvalRecord, EvalSpec, Status
 from bench.environment import describe
 from bench.evaluate import DTYPE, evaluate_cell
 from bench.pending import Tally
 from bench.samples import Sample
 from bench.search_model import SearchModels
 from bench.store import Store
+from bench.telling import bad_line, good_line, is_good, line_of
 from bench.workshop import Workshop
 
 
@@ -37,23 +39,24 @@ def work_off(cells: Sequence[EvalSpec], subject: Subject, workshop: Workshop, ta
     """Evaluate and store every cell. A cell that fails is recorded, and the others go on."""
     size = workshop.dataset.image_size
     search_models = SearchModels(subject.model, (3, size, size), workshop.device)
-    for spec in cells:
-        record, samples, adversarials = _evaluate(spec, subject, search_models, workshop)
-        workshop.store.write_cell(record, samples, adversarials)
-        title = f"{subject.name} {spec.name}"
-        if record.status == "ok" and record.n_correct is not None:
-            tally.evaluated += 1
-            share = f"{record.n_correct / record.n:.1%} ({record.n_correct}/{record.n}){marks(record.flags)}"
-            workshop.progress.line(f"{title}: {share}, {record.time_s:.1f} s")
-        else:
-            tally.bad.append(f"{title} {record.status}: {record.reason}: {record.message}")
-            workshop.progress.line(tally.bad[-1])
+    for _, group in groupby(cells, key=line_of):
+        records = []
+        for spec in group:
+            record, samples, adversarials = _evaluate(spec, subject, search_models, workshop)
+            workshop.store.write_cell(record, samples, adversarials)
+            records.append(record)
+        good, bad = [r for r in records if is_good(r)], [r for r in records if not is_good(r)]
+        sentences = [bad_line(record, subject.name) for record in bad]
+        tally.evaluated += len(good)
+        tally.bad += sentences
+        for line in ([good_line(good, subject.name)] if good else []) + sentences:
+            workshop.progress.line(line)
 
 
 def skip(cells: Sequence[EvalSpec], reason: str, message: str, workshop: Workshop) -> None:
     """Record cells that could not be tried."""
     for spec in cells:
-        workshop.store.write_cell(_skipped(spec, workshop, "", reason, message), None)
+        workshop.store.write_cell(_not_tried(spec, workshop, "", "skipped", reason, message), None)
 
 
 Evaluated = tuple[EvalRecord, list[Sample] | None, bytes | None]  # the cell, its images, and those it stores
@@ -63,11 +66,16 @@ def _evaluate(spec: EvalSpec, subject: Subject, search_models: SearchModels, wor
     broken = _filtering_outcomes(spec, workshop.store)
     if broken is None:
         reason = "a filtering attack has no result."
-        return _skipped(spec, workshop, subject.weights_sha, "prerequisite_failed", reason), None, None
+        return _not_tried(spec, workshop, subject.weights_sha, "skipped", "prerequisite_failed", reason), None, None
+    try:
+        images = workshop.corrupted(spec.corruption, spec.limit) if spec.corruption else None
+    except CellFailure as failure:
+        sha = subject.weights_sha
+        return _not_tried(spec, workshop, sha, "failed", failure.reason, failure.message), None, None
     context = CellContext(
         model=subject.model,
         weights_sha=subject.weights_sha,
-        images=workshop.images("test", spec.limit),
+        images=images or workshop.images("test", spec.limit),
         n_test=len(workshop.dataset.test),
         official=workshop.dataset.official,
         num_classes=subject.num_classes,
@@ -113,12 +121,14 @@ def _samples(context: CellContext, outcomes: Outcomes) -> list[Sample]:
     return [Sample(name, y, clean, adv, None if d != d else d) for name, y, clean, adv, d in rows]
 
 
-def _skipped(spec: EvalSpec, workshop: Workshop, weights_sha: str, reason: str, message: str) -> EvalRecord:
+def _not_tried(
+    spec: EvalSpec, workshop: Workshop, weights_sha: str, status: Status, reason: str, message: str
+) -> EvalRecord:
     return EvalRecord(
         cell_id=spec.cell_id,
         spec=spec,
         weights_sha=weights_sha,
-        status="skipped",
+        status=status,
         reason=reason,
         message=message,
         n=0,

@@ -11,7 +11,18 @@ import click
 
 from bench.config import as_typed, read_config
 from bench.core.errors import BenchError
-from bench.core.vocabulary import ENCODINGS, KINDS, NATIVE, NORMS, PRECISIONS, PROTOCOLS, REFERENCE, Exit
+from bench.core.vocabulary import (
+    BASELINE,
+    ENCODINGS,
+    KINDS,
+    MCE_REFERENCES,
+    NATIVE,
+    NORMS,
+    PRECISIONS,
+    PROTOCOLS,
+    REFERENCE,
+    Exit,
+)
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -78,6 +89,15 @@ device_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="machine-readable output on stdout")
 
 
+mce_option = click.option(
+    "--mce-reference",
+    type=click.Choice(MCE_REFERENCES),
+    default=BASELINE,
+    show_default=True,
+    help="whose errors the mean corruption error is measured in: this run's baseline, or AlexNet's on ImageNet-C",
+)
+
+
 @click.group(context_settings=CONTEXT)
 @click.version_option(package_name="collapse-bench", prog_name="bench")
 def cli() -> None:
@@ -129,6 +149,20 @@ def cli() -> None:
     show_default=True,
     help="of the search by our own attacks; verdicts are float32's. auto: bf16 where there is hardware for it",
 )
+@names(
+    "--corruptions",
+    default=["standard"],
+    show_default="standard",
+    help="standard (15 kinds), all (19), none, families, or names; wildcards",
+)
+@names("--severities", default=["1", "2", "3", "4", "5"], show_default="1,2,3,4,5", help="of the corruptions")
+@click.option("--corruption-profile", help="cifar, tiny_imagenet or imagenet  [default: nearest to the image size]")
+@click.option(
+    "--corruptions-dir",
+    type=click.Path(path_type=Path),
+    help="official files to read, such as CIFAR-10-C/, in place of corrupting here",
+)
+@mce_option
 @click.option(
     "--protocol",
     type=click.Choice(tuple(PROTOCOLS)),
@@ -179,32 +213,61 @@ def run(**options: Any) -> int:
 @plugin_option
 @json_option
 def list_(kind: str, pattern: str, plugin: tuple[Path, ...], as_json: bool) -> int:
-    """What there is to choose from: models, variants, attacks or datasets."""
+    """What there is to choose from: models, variants, attacks, corruptions, data sets or recipes."""
     from bench.commands.listing import list_command
 
     return list_command(kind, pattern, plugins=plugin, as_json=as_json)
 
 
 @cli.command()
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN|corruptions")
 @results_option
 @json_option
-def show(run: str, results: Path, as_json: bool) -> int:
-    """Everything known of one run. RUN is a prefix of its id, or model:variant[:seed]."""
+@click.option("--dataset", help="whose first test image 'show corruptions' corrupts  [default: a photograph]")
+@data_dir_option
+@click.option("--image-size", type=click.IntRange(min=8), help="side of the photograph, or of an image folder's images")
+@click.option("--out", type=click.Path(path_type=Path), help="of 'show corruptions'  [default: corruptions.png]")
+def show(run: str, results: Path, as_json: bool, **options: Any) -> int:
+    """Everything known of one run, or a picture of all corruptions.
+
+    RUN is a prefix of its id, or model:variant[:seed]. 'corruptions' draws the 19 kinds at their 5 severities as a PNG.
+    """
+    if run == "corruptions":
+        from bench.commands.sheet import sheet_command
+
+        return sheet_command(**options)
     from bench.commands.show import show_command
 
     return show_command(run, results=results, as_json=as_json)
 
 
 @cli.command()
+@click.option("--dataset", default="digits", show_default=True, help="see 'bench list datasets'")
+@data_dir_option
+@click.option("--image-size", type=click.IntRange(min=8), help="side of the images of an image folder")
+@names("--kinds", default=["all"], show_default="all", help="standard, all, families, or names; wildcards")
+@click.option("--corruption-profile", help="cifar, tiny_imagenet or imagenet  [default: nearest to the image size]")
+@click.option("--limit", type=Count("all"), default="all", show_default=True, help="test images; stratified")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="of the corruptions")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="folder to write into")
+@plugin_option
+def corrupt(**options: Any) -> int:
+    """Write corrupted test images in CIFAR-10-C's layout: one <kind>.npy each, severities stacked, and labels.npy."""
+    from bench.commands.corrupt import corrupt_command
+
+    return corrupt_command(**options)
+
+
+@cli.command()
 @results_option
 @click.option("--intervals", is_flag=True, help="in leaderboard.csv, add _lo, _hi and _std beside every accuracy")
+@mce_option
 @json_option
-def leaderboard(results: Path, intervals: bool, as_json: bool) -> int:
-    """Rebuild results.csv and leaderboard.csv from the cells, and print the board."""
+def leaderboard(**options: Any) -> int:
+    """Rebuild results.csv, leaderboard.csv and corruptions.csv from the cells, and print the board."""
     from bench.commands.board import board_command
 
-    return board_command(results=results, intervals=intervals, as_json=as_json)
+    return board_command(**options)
 
 
 @cli.command()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import torch
 from torch import Tensor
 
+from attacks.corruptions.notes import corruption_notes
 from attacks.registry import backend_version
 from bench.adversarials import Adversarials, encode
 from bench.attacking import attack_all
@@ -23,6 +24,8 @@ from bench.verify import predict
 from bench.workshop import failures_as
 
 DTYPE = "float32"
+OURSELVES = "collapse-bench"
+ASKED_CORRUPTED = 50  # images of a corruption that are asked about twice; the clean cell asks about more
 
 
 def evaluate_cell(spec: EvalSpec, context: CellContext, progress: Progress) -> tuple[EvalRecord, Outcomes | None]:
@@ -58,8 +61,10 @@ def _with_smaller_batches(spec: EvalSpec, context: CellContext, progress: Progre
 
 def _outcomes(spec: EvalSpec, context: CellContext, progress: Progress, tally: Tally) -> Outcomes:
     outcomes = _clean(context, tally.batch_size)
-    tally.findings = _audited(context, None, torch.arange(len(context.images)), tally.batch_size)
-    if spec.attack is None:
+    every = torch.arange(len(context.images))
+    asked = every if spec.corruption is None else every[:: max(1, len(every) // ASKED_CORRUPTED)]
+    tally.findings = _audited(context, None, asked, tally.batch_size)
+    if spec.attack is None:  # clean, or corrupted already
         tally.forwards = len(context.images)
         return outcomes
     _adopt(outcomes, context)
@@ -128,6 +133,8 @@ def _record(
     entry = context.entry
     adversarial = outcomes.distance[outcomes.distance > 0] if outcomes and spec.attack else torch.empty(0)
     departures = entry.notes(spec.attack.params, context.num_classes) if entry and spec.attack else ()
+    if spec.corruption is not None:
+        departures = corruption_notes(spec.corruption, min(context.images.pixels.shape[2:]))
     bound = spec.attack.max_queries if spec.attack else None
     if bound is not None:
         cut = f"{tally.n_cut} of {tally.n_attacked} images cut, which count as not broken"
@@ -151,7 +158,7 @@ def _record(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         official=context.official,
         dtype=DTYPE,
-        backend=entry.backend if entry else CLEAN,
+        backend=entry.backend if entry else CLEAN if spec.is_clean else OURSELVES,
         backend_version=backend_version(entry) if entry else "",
         notes=(*departures, *tally.remarks, *(finding.note for finding in tally.findings)),
         environment=describe(context.device),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from attacks.builtin import ORIGIN as BUILTIN_ATTACKS
 from attacks.registry import ResolvedAttack
 from bench.core.errors import BenchError
-from bench.core.specs import DataSpec, EvalSpec, ModelSpec, Norm, Recipe, TrainSpec, VariantSpec
+from bench.core.specs import CorruptionSpec, DataSpec, EvalSpec, ModelSpec, Norm, Recipe, TrainSpec, VariantSpec
 from bench.core.vocabulary import STANDARD
 
 DEFAULT_BATCH = 128
@@ -29,6 +29,7 @@ class Request:
     test_sha: str
     test_size: int
     recipe: Recipe
+    corruptions: Sequence[CorruptionSpec] = ()
     limit: int | None = None
     costly_limit: int | None = None
     attack_limits: Mapping[str, int] = field(default_factory=dict)
@@ -83,7 +84,7 @@ def _run_plan(request: Request, model: ModelSpec, variant: str, seed: int) -> Ru
 
 
 def plan_cells(request: Request, run_id: str, seed: int) -> tuple[EvalSpec, ...]:
-    """The clean cell, then every attack at every eps."""
+    """The clean cell, then every corruption, then every attack at every eps."""
     clean = EvalSpec(
         run_id=run_id,
         data_sha=request.test_sha,
@@ -93,7 +94,7 @@ def plan_cells(request: Request, run_id: str, seed: int) -> tuple[EvalSpec, ...]
         batch_size=request.batch_size,
         seed=seed,
     )
-    cells = [clean]
+    cells = [clean, *(replace(clean, corruption=corruption) for corruption in request.corruptions)]
     for eps in request.eps:
         at_this_eps: list[EvalSpec] = []
         for attack in _cheap_first(request):

@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from bench.core.vocabulary import DECIMALS, marks
 
+ERRORS = ("mce",)  # in percent of the reference's
 SHOWN = ("rank", "dataset", "model", "variant", "config_sha", "seeds")
 
 
@@ -19,11 +20,13 @@ def board_metrics(board: pd.DataFrame) -> list[str]:
 
 def board_markdown(board: pd.DataFrame) -> str:
     """Percent with 95 % interval, difference to `baseline` in points, flags; `failed` where there is no number."""
-    metrics = board_metrics(board)
-    rows = [[_plain(row[c]) for c in SHOWN] + [_metric(row, m) for m in metrics] for _, row in board.iterrows()]
-    table: str = tabulate(
-        rows, headers=[*SHOWN, *(_header(board, m) for m in metrics)], tablefmt="pipe", disable_numparse=True
-    )
+    metrics, errors = board_metrics(board), [column for column in ERRORS if column in board]
+    rows = [
+        [_plain(row[c]) for c in SHOWN] + [_metric(row, m) for m in metrics] + [_error(row[e]) for e in errors]
+        for _, row in board.iterrows()
+    ]
+    headers = [*SHOWN, *(_header(board, m) for m in metrics), *errors]
+    table: str = tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True)
     return table
 
 
@@ -40,6 +43,10 @@ def _metric(row: pd.Series[Any], metric: str) -> str:
     text = text if pd.isna(difference) else f"{text} {difference:+.1f}"
     flags = row[f"{metric}_flags"]
     return text if pd.isna(flags) else text + marks(flags.split(";"))
+
+
+def _error(value: Any) -> str:
+    return "" if pd.isna(value) else f"{value:.1f}"
 
 
 def _plain(value: Any) -> str:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from bench.core.specs import DiagnosisRecord, EvalRecord, RunRecord, TrainSpec
+from bench.core.specs import CorruptionSpec, DiagnosisRecord, EvalRecord, RunRecord, TrainSpec
 from bench.core.vocabulary import CLEAN, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, RESULT_COLUMNS
 from bench.stats import CI_METHOD, wilson_interval
 from bench.store import Store
 
 Cell = tuple[RunRecord, EvalRecord]
 INTEGERS = (
+    "severity",
     "n_correct",
     "n_broken_8bit",
     "n_cut",
@@ -39,11 +40,12 @@ def result_row(run: RunRecord, cell: EvalRecord) -> dict[str, Any]:
     attack, ok = cell.spec.attack, cell.status == "ok"
     low, high = wilson_interval(cell.n_correct, cell.n) if ok and cell.n_correct is not None else (None, None)
     derived = {
-        "attack": attack.label if attack else CLEAN,
+        "attack": attack.label if attack else CLEAN if cell.spec.is_clean else None,
         "norm": attack.norm if attack else None,
         "eps": attack.eps if attack else None,
         "attack_version": attack.version if attack else None,
         "attack_precision": attack.precision if attack else None,
+        **_corruption(cell.spec.corruption),
         "protocol": cell.spec.protocol,
         "acc": cell.n_correct / cell.n if ok and cell.n_correct is not None else None,
         "acc_lo": low,
@@ -59,6 +61,12 @@ def result_row(run: RunRecord, cell: EvalRecord) -> dict[str, Any]:
     }
     sources = (derived, vars(cell), vars(cell.environment), vars(run))
     return {column: next(s[column] for s in sources if column in s) for column in RESULT_COLUMNS}
+
+
+def _corruption(spec: CorruptionSpec | None) -> dict[str, Any]:
+    if spec is None:
+        return dict.fromkeys(("corruption", "severity", "profile", "source"))
+    return {"corruption": spec.kind, "severity": spec.severity, "profile": spec.profile, "source": spec.source}
 
 
 def _training(spec: TrainSpec | None) -> dict[str, Any]:
@@ -80,7 +88,8 @@ def results_table(cells: Iterable[Cell], diagnoses: Mapping[str, DiagnosisRecord
     """results.csv as a frame, sorted so that equal cells give equal files; ``diagnoses`` by run id."""
     rows = [{**result_row(run, cell), **_diagnosis(diagnoses.get(run.run_id))} for run, cell in cells]
     table = pd.DataFrame(rows, columns=[*RESULT_COLUMNS, *DIAGNOSTIC_COLUMNS])
-    keys = ["dataset", "model", "variant", "config_sha", "seed", "attack", "norm", "eps", "protocol", "n", "cell_id"]
+    identity = ["dataset", "model", "variant", "config_sha", "seed"]
+    keys = [*identity, "attack", "norm", "eps", "corruption", "severity", "source", "protocol", "n", "cell_id"]
     table = table.astype(dict.fromkeys(INTEGERS, "Int64"))
     return table.sort_values(keys, kind="stable", ignore_index=True)
 

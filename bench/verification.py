@@ -17,7 +17,7 @@ from torch import nn
 
 from bench.adversarials import Adversarials, parse_adversarials
 from bench.certificates import Checked, check_clean, check_float32, check_uint8
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import EvalRecord
 from bench.data.tensors import Images
 from bench.samples import Sample
@@ -59,10 +59,11 @@ class Verdict:
 def check_cell(record: EvalRecord, model: nn.Module, workshop: Workshop) -> Verdict:
     """Check an ok cell of the weights that ``model`` has; ``model`` is frozen and on the workshop's device."""
     verdict = Verdict(cell_id=record.cell_id, name=record.spec.name, encoding=record.adversarials)
-    images = workshop.images("test", record.spec.limit)
+    corruption, limit = record.spec.corruption, record.spec.limit
     try:
+        images = workshop.corrupted(corruption, limit) if corruption else workshop.images("test", limit)
         samples = workshop.store.read_samples(record)
-    except BenchError as error:
+    except (BenchError, CellFailure) as error:
         verdict.disagree(str(error))
         return verdict
     verdict.disagree(*_contradictions(record, samples, images))

@@ -10,7 +10,9 @@ from pathlib import Path
 import torch
 
 from bench.core.errors import BenchError, CellFailure, ran_out_of_memory
-from bench.core.specs import Encoding
+from bench.core.specs import CorruptionSpec, Encoding
+from bench.corrupted.open import open_set
+from bench.corrupted.sets import CorruptedSet
 from bench.data.split import Dataset
 from bench.data.tensors import Images, load_images
 from bench.progress import Progress
@@ -28,7 +30,9 @@ class Workshop:
     force: bool = False
     diagnose: bool = False  # the trained networks too
     save_adversarials: Encoding = "none"  # the images that the attacks break
+    corruptions_dir: Path | None = None  # of the official files of corrupted images
     _images: dict[tuple[str, int | None], Images] = field(default_factory=dict)
+    _corrupted: dict[tuple[str, str, int], CorruptedSet] = field(default_factory=dict)
 
     def images(self, split: str, limit: int | None) -> Images:
         """Images of a split, read once."""
@@ -38,6 +42,18 @@ class Workshop:
         if (split, limit) not in self._images:
             self._images[split, limit] = load_images(source, limit, dataset=self.dataset.name)
         return self._images[split, limit]
+
+    def corrupted(self, spec: CorruptionSpec, limit: int | None) -> Images:
+        """The images of the test split as ``spec`` corrupts them. Raises CellFailure when they cannot be made."""
+        clean = self.images("test", limit)
+        with failures_as("corruption_error"):
+            key = (spec.source, spec.profile, len(clean))
+            if key not in self._corrupted:
+                self._corrupted[key] = open_set(
+                    spec, clean, self.dataset, cache=self.store.root / "corrupted", folder=self.corruptions_dir
+                )
+            pixels = self._corrupted[key].images(spec.kind, spec.severity)
+        return Images(clean.ids, torch.from_numpy(pixels).permute(0, 3, 1, 2), clean.labels)
 
 
 @contextlib.contextmanager

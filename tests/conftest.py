@@ -30,11 +30,14 @@ class Outcome:
 
 @pytest.fixture
 def bench(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Call the command line in this process."""
+    """Call the command line in this process; ``run`` without corruptions unless they are asked for."""
 
     def call(*arguments: object) -> Outcome:
         capsys.readouterr()
-        code = invoke([str(argument) for argument in arguments])
+        texts = [str(argument) for argument in arguments]
+        if texts[0] == "run" and "--corruptions" not in texts:
+            texts += ["--corruptions", "none"]
+        code = invoke(texts)
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from attacks.corruptions.registry import CORRUPTIONS, CorruptionEntry, Family
 
 ORIGIN = "attacks.corruptions.builtin"
+SOURCE = "Hendrycks and Dietterich 2019, arXiv 1903.12261"
 
 
 def _register(name: str, family: Family, module: str, summary: str, **more: bool | str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 from bench.commands.job import Job
@@ -17,7 +18,7 @@ def print_plan(job: Job, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"cells": rows, "estimate_s": [round(least, 1), round(most, 1)]}, indent=2))
         return Exit.OK
-    for row in rows:
+    for row in _summarised(rows):
         print("{state:7} {run:32} {cell:28} n={n:<6} {protocol}".format_map(row))
     todo = sum(map(len, job.pending.values()))
     print(
@@ -34,6 +35,14 @@ def _rows(job: Job) -> Iterator[dict[str, Any]]:
             n = cell.limit or len(job.dataset.test)
             state = "to do" if cell.cell_id in todo else "cached"
             yield {"state": state, "run": run.train.name, "cell": cell.name, "n": n, "protocol": cell.protocol}
+
+
+def _summarised(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The severities of a corruption as one row."""
+    for _, group in groupby(rows, key=lambda row: (row["run"], row["state"], row["cell"].split("@severity-")[0])):
+        same = list(group)
+        severities = [row["cell"].rpartition("-")[2] for row in same[1:]]
+        yield {**same[0], "cell": ",".join([same[0]["cell"], *severities])}
 
 
 def _estimate(job: Job) -> tuple[float, float]:

@@ -30,6 +30,7 @@ class Job:
     force: bool
     diagnose: bool
     save_adversarials: Encoding = "none"
+    corruptions_dir: Path | None = None
 
     @cached_property
     def pending(self) -> Mapping[str, Sequence[EvalSpec]]:
@@ -71,4 +72,5 @@ class Job:
             force=self.force,
             diagnose=self.diagnose,
             save_adversarials=self.save_adversarials,
+            corruptions_dir=self.corruptions_dir,
         )

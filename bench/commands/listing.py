@@ -43,6 +43,14 @@ def _attacks(pattern: str) -> list[Row]:
     return [(n, ATTACKS.get(n).summary, ATTACKS.get(n).source) for n in ATTACKS.expand(pattern)]
 
 
+def _corruptions(pattern: str) -> list[Row]:
+    from attacks.corruptions.builtin import SOURCE
+    from attacks.corruptions.registry import CORRUPTIONS
+
+    found = {name: CORRUPTIONS.get(name) for name in CORRUPTIONS.expand(pattern)}
+    return [(n, f"{e.family}{'' if e.standard else ', not standard'}: {e.summary}", SOURCE) for n, e in found.items()]
+
+
 def _datasets(pattern: str) -> list[Row]:
     from bench.data import DATASETS
 
@@ -59,6 +67,7 @@ _LISTINGS: dict[str, Callable[[str], list[Row]]] = {
     "models": _models,
     "variants": _variants,
     "attacks": _attacks,
+    "corruptions": _corruptions,
     "datasets": _datasets,
     "recipes": _recipes,
 }

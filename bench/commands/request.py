@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from attacks.corruptions.registry import resolve_kinds
 from attacks.registry import ResolvedAttack, resolve, resolve_all
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError
 from bench.core.registry import is_pattern
-from bench.core.specs import Backend, DataSpec, ModelSpec, Norm, Precision, Recipe, VariantSpec
+from bench.core.specs import Backend, CorruptionSpec, DataSpec, ModelSpec, Norm, Precision, Recipe, VariantSpec
 from bench.core.vocabulary import NATIVE
+from bench.corrupted.choose import choose_corruptions
+from bench.corrupted.open import identified
 from bench.data import load_dataset
 from bench.data.registry import DATASETS, DataRequest, DatasetEntry
 from bench.data.split import Dataset
@@ -59,6 +62,10 @@ class RunOptions:
     protocol: str = "standard"
     max_queries: int | None = None
     batch_size: int | Literal["auto"] = "auto"
+    corruptions: Sequence[str] = ("standard",)
+    severities: Sequence[str] = ("1", "2", "3", "4", "5")
+    corruption_profile: str | None = None
+    corruptions_dir: Path | None = None
     pretrained: bool = False
     checkpoint_path: Path | None = None
     device: str = "auto"
@@ -80,6 +87,7 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
     variants = train_budgets(variants, options.train_eps, entry)
     seeds = [_seed(text) for text in options.seeds]
     attack_limits = dict(_attack_limit(text) for text in options.attack_limit)
+    resolve_kinds(options.corruptions)
     dataset = load_dataset(options.dataset, DataRequest(options.data_dir, options.image_size))
     request = Request(
         models=models,
@@ -92,6 +100,7 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
         test_sha=dataset.test.sha,
         test_size=len(dataset.test),
         recipe=_recipe(recipe.recipe or entry.recipe, options),
+        corruptions=_corruptions(options, dataset),
         limit=_number(entry.limit if options.limit is None else options.limit),
         costly_limit=entry.costly_limit,
         attack_limits=attack_limits,
@@ -101,6 +110,17 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
         plugin_sha=plugin_sha(),
     )
     return request, dataset
+
+
+def _corruptions(options: RunOptions, dataset: Dataset) -> list[CorruptionSpec]:
+    chosen = choose_corruptions(
+        options.corruptions,
+        options.severities,
+        side=dataset.image_size,
+        profile=options.corruption_profile,
+        corruptions_dir=options.corruptions_dir,
+    )
+    return identified(chosen, dataset, options.corruptions_dir)
 
 
 def _models(options: RunOptions, known: Collection[str]) -> list[ModelSpec]:

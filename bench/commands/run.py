@@ -33,6 +33,7 @@ def run_command(
     as_json: bool,
     diagnose: bool,
     save_adversarials: Encoding,
+    mce_reference: str,
     **options: Any,
 ) -> int:
     """Returns the exit code: 0, or 3 when a cell is not ok."""
@@ -51,6 +52,7 @@ def run_command(
         force=force,
         diagnose=diagnose,
         save_adversarials=save_adversarials,
+        corruptions_dir=asked.corruptions_dir,
     )
     if dry_run:
         return print_plan(job, as_json=as_json)
@@ -58,7 +60,7 @@ def run_command(
     if not job.done:
         check_writable(results)
         tally = _work(job)
-    _print_board(rebuild(store), tally, job.cells, as_json=as_json)
+    _print_board(rebuild(store, mce_reference=mce_reference), tally, job.cells, as_json=as_json)
     return Exit.CELLS_FAILED if tally.bad else Exit.OK
 
 

@@ -32,7 +32,7 @@ def verify_command(
     store = Store(results)
     run = store.find_run(name)
     cells = sorted(store.cells(run.run_id), key=lambda cell: cell.spec.name)
-    if all(cell.adversarials == "none" for cell in cells):
+    if all(cell.adversarials == "none" and cell.spec.corruption is None for cell in cells):
         raise BenchError(
             f"no adversarial images of run {run.run_id} are stored; its 'bench run' again, with --save-adversarials "
             "float32, computes its attacks again and stores them."

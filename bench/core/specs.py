@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from bench.core.epsilon import format_eps
-from bench.core.vocabulary import CLEAN, NATIVE, STANDARD, metric_column
+from bench.core.vocabulary import CLEAN, NATIVE, STANDARD, corruption_column, metric_column
 
 Scalar = bool | int | float | str
 Norm = Literal["linf", "l2", "l1"]
@@ -22,6 +22,7 @@ Backend = Literal["native", "reference"]
 Encoding = Literal["none", "float32", "uint8"]  # of stored adversarial images
 Precision = Literal["fp32", "bf16"]
 Status = Literal["ok", "failed", "skipped"]
+Source = Literal["generated", "official"]  # of corrupted images
 
 ID_LENGTH = 12
 DIAGNOSIS_VERSION = 2  # it changes when a diagnostic may give another number
@@ -163,8 +164,21 @@ class AttackSpec(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CorruptionSpec(Strict):
+    """One corruption at one severity, 1 to 5; the same images for every model and seed."""
+
+    kind: str
+    severity: int
+    source: Source
+    profile: str  # whose constants: cifar, tiny_imagenet or imagenet
+    version: int = 1  # of our definition of the kind
+    seed: int = 0
+    files_sha: str = ""  # content hash of the published file, where it is one
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvalSpec(Strict):
-    """One cell: an attack (or none) on the first ``limit`` images of a stratified order of one test split."""
+    """One cell: an attack, a corruption or neither on the first ``limit`` images of a test split, stratified."""
 
     run_id: str
     data_sha: str
@@ -174,17 +188,28 @@ class EvalSpec(Strict):
     batch_size: int
     seed: int
     filters: tuple[str, ...] = ()  # cell ids whose broken images this cell does not attack again
+    corruption: CorruptionSpec | None = None
 
     @property
     def name(self) -> str:
-        """The column of the leaderboard that the cell fills."""
+        """The column of the leaderboard that the cell fills, or, of a corruption, has a part in."""
+        if self.corruption is not None:
+            return corruption_column(self.corruption.kind, self.corruption.severity)
         attack = self.attack
         column = metric_column(attack.label, attack.norm, format_eps(attack.eps)) if attack else CLEAN
         return column if self.protocol == STANDARD else f"{column}:{self.protocol}"
 
     @property
+    def is_clean(self) -> bool:
+        return self.attack is None and self.corruption is None
+
+    @property
     def cell_id(self) -> str:
-        return fingerprint(self)[:ID_LENGTH]
+        """Without a corruption it is what it was before there were any."""
+        data = dataclasses.asdict(self)
+        if self.corruption is None:
+            del data["corruption"]
+        return fingerprint(data)[:ID_LENGTH]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
-COMMANDS = ("run", "list", "show", "leaderboard", "diagnose", "plot", "verify")
-KINDS = ("models", "variants", "attacks", "datasets", "recipes")
+COMMANDS = ("run", "list", "show", "leaderboard", "diagnose", "plot", "verify", "corrupt")
+KINDS = ("models", "variants", "attacks", "corruptions", "datasets", "recipes")
 NORMS = ("linf", "l2", "l1")
 ENCODINGS = ("none", "float32", "uint8")  # of stored adversarial images
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -36,6 +36,7 @@ REASONS = {
     "wrong_shape": "the model or the attack returned a tensor of another shape than its input asks for",
     "out_of_memory": "the device ran out of memory",
     "attack_error": "the attack raised an error",
+    "corruption_error": "the corrupted images could not be made",
     "model_changed": "the attack changed the weights or buffers of the model; they were put back",
     "model_error": "the model could not be built or raised an error",
     "training_failed": "the model of this cell was never trained",
@@ -76,17 +77,27 @@ RESULT_COLUMNS = {
     "model": "name of the backbone",
     "variant": "name of the training-time idea",
     "seed": "seed of the attack, and of the training if it was trained here",
-    "attack": "what the images went through; `clean` is no attack, `-q500` is stopped at 500 forward passes an image",
-    "norm": "norm that bounds the perturbation: `linf`, `l2` or `l1`; empty for clean",
-    "eps": "budget in units of [0, 1] pixels; empty for clean",
+    "attack": (
+        "what the images went through; `clean` is no attack, `-q500` is stopped at 500 forward passes an image; empty "
+        "for a corruption"
+    ),
+    "norm": "norm that bounds the perturbation: `linf`, `l2` or `l1`; empty without an attack",
+    "eps": "budget in units of [0, 1] pixels; empty without an attack",
+    "corruption": "kind of corruption of the images; empty without one",
+    "severity": "of the corruption, 1 to 5; empty without one",
+    "profile": (
+        "whose constants the corruption has: those of `cifar` (32 px), `tiny_imagenet` (64 px) or `imagenet` (224 px); "
+        "empty without one"
+    ),
+    "source": "`generated` here, or read from the `official` files; empty without a corruption",
     "protocol": "`standard` or `prefiltered`",
     "status": "`ok`, `failed` or `skipped`; only `ok` has an accuracy",
     "reason": "why the cell is not `ok`",
-    "acc": "share of the n images that are classified correctly after the attack",
+    "acc": "share of the n images that are classified correctly after the attack or the corruption",
     "acc_lo": "lower end of the 95 % interval of acc",
     "acc_hi": "upper end of the 95 % interval of acc",
     "ci_method": "how the interval was computed: `wilson`",
-    "n_correct": "number of images classified correctly after the attack",
+    "n_correct": "number of images classified correctly after the attack or the corruption",
     "n": "number of test images evaluated; 0 for a skipped cell",
     "n_attacked": "number of images the attack was run on: those correctly classified, less those already filtered",
     "n_cut": (
@@ -252,6 +263,28 @@ LEADERBOARD_COLUMNS = {
     "data_sha": "hash of the test split: ids, labels and content",
 }
 
+#: leaderboard.csv: the columns of corruptions; a mean is there when all its cells are, of every seed.
+CORRUPTIONS_ACC = "corruptions_acc"
+MCE_REFERENCES = ("baseline", "alexnet")
+CORRUPTION_COLUMNS = {
+    CORRUPTIONS_ACC: "mean accuracy over the 15 standard kinds and their 5 severities, in percent",
+    "mce": (
+        "mean corruption error in percent: the mean over the 15 kinds of the mean error over the severities, divided "
+        "by the reference's; 100 is as good as the reference; mean over seeds"
+    ),
+    "rel_mce": "the same of the errors beyond the clean one",
+    "mce_reference": (
+        "whose errors those are: `baseline` of the same backbone, recipe and seed, or `alexnet`'s published ones"
+    ),
+    "mce_note": "why mce or rel_mce is empty",
+    "noise_acc": "mean accuracy over the standard kinds of noise",
+    "blur_acc": "mean accuracy over the standard kinds of blur",
+    "weather_acc": "mean accuracy over the standard kinds of weather, brightness among them",
+    "digital_acc": "mean accuracy over the other standard kinds",
+    **{f"severity_{level}_acc": f"mean accuracy over the 15 kinds at severity {level}" for level in range(1, 6)},
+    "<kind>_acc": "mean accuracy over the 5 severities of one kind",
+}
+
 #: What may stand behind a metric's column name, and what it then holds.
 METRIC_SUFFIXES = {
     "_n": "number of images of each seed; 0 where the attack was tried and there is no accuracy",
@@ -273,8 +306,8 @@ ALWAYS_BESIDE = ("_n", "_diff", "_flags")
 SAMPLE_COLUMNS = {
     "sample_id": "name of the image, stable across runs",
     "label": "true class",
-    "clean_pred": "predicted class of the clean image",
-    "adv_pred": "predicted class of the attacked image, recomputed in float32",
+    "clean_pred": "predicted class of the clean image; in the cell of a corruption, of the corrupted one",
+    "adv_pred": "predicted class of the attacked image, recomputed in float32; without an attack the same",
     "distance": "norm of the perturbation of a broken image; 0 if it was wrong from the start; empty if it survived",
 }
 
@@ -286,6 +319,15 @@ def marks(flags: Iterable[str]) -> str:
     (' ⚑randomised', '')
     """
     return "".join(f" ⚑{flag}" for flag in flags)
+
+
+def corruption_column(kind: str, severity: int) -> str:
+    """The name of a corruption's cell.
+
+    >>> corruption_column("fog", 3)
+    'fog@severity-3'
+    """
+    return f"{kind}@severity-{severity}"
 
 
 def metric_column(attack: str, norm: str | None, eps: str | None) -> str:

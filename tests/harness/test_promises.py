@@ -43,6 +43,7 @@ def test_the_main_job_is_the_promised_one() -> None:
     [
         "RESULT_COLUMNS",
         "LEADERBOARD_COLUMNS",
+        "CORRUPTION_COLUMNS",
         "METRIC_SUFFIXES",
         "SAMPLE_COLUMNS",
         "REASONS",
@@ -80,7 +81,7 @@ def test_help_imports_no_torch() -> None:
 def test_finding_everything_done_imports_no_torch(tmp_path: Path, bench: Callable[..., Any], plugin: Path) -> None:
     """A second identical run answers from the files: what it imports is what it costs."""
     arguments = ["run", "--models", "resnet10t", "--attacks", "none", "--epochs", "0", "--limit", "20"]
-    arguments += ["--variants", "baseline", "--results", str(tmp_path)]
+    arguments += ["--variants", "baseline", "--corruptions", "none", "--results", str(tmp_path)]
     assert bench(*arguments).code == 0
     code = (
         f"import sys; from bench.cli import invoke; code = invoke({arguments!r}); print(code, 'torch' in sys.modules)"

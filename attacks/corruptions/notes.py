@@ -1,0 +1,22 @@
+"""What has to be said of a corrupted image's number before it is put beside a published one."""
+
+from __future__ import annotations
+
+from attacks.corruptions import builtin as builtin  # fills the registry
+from attacks.corruptions.registry import CORRUPTIONS
+from attacks.corruptions.severities import PROFILE_SIZES
+from bench.core.specs import CorruptionSpec
+
+
+def corruption_notes(spec: CorruptionSpec, side: int) -> tuple[str, ...]:
+    """In words, for images whose shorter side is ``side`` pixels; nothing of the official files."""
+    if spec.source == "official":
+        return ()
+    notes = []
+    meant = PROFILE_SIZES[spec.profile]  # type: ignore[index]
+    if side != meant:
+        notes.append(
+            f"not comparable with published sets: constants of {meant} px images, lengths scaled to {side} px"
+        )
+    stand_in = CORRUPTIONS.get(spec.kind).synthetic
+    return (*notes, f"synthetic: {stand_in}") if stand_in else tuple(notes)

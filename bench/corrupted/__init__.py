@@ -1,0 +1,1 @@
+"""Corrupted test images as files: made here once and kept, or those that were published."""

@@ -1,0 +1,98 @@
+"""Arrays as ``.npy`` files: written whole or not at all, mapped into memory, and hashed while they are open."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import os
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from bench.core.errors import BenchError
+
+MEGABYTE: Final = 10**6
+
+#: Hashes by algorithm and by device, inode, length and time of change of a file: each is taken once a process.
+_DIGESTS: dict[tuple[str, int, int, int, int], str] = {}
+
+
+def write_array(path: Path, blocks: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: DTypeLike) -> str:
+    """Put ``blocks``, which together are one array of that shape, at ``path``; returns the SHA-256 of the file.
+
+    What was there stays until all of the new file is on disk. The blocks are taken one by one, so that the array need
+    not fit into memory.
+    Raises BenchError when the folder cannot be written or the disk is full; no temporary file is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    digest = hashlib.sha256()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            for part in itertools.chain([_header(shape, dtype)], (_bytes_of(block, dtype) for block in blocks)):
+                file.write(part)
+                digest.update(part)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        size = np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64)) / MEGABYTE
+        raise BenchError(
+            f"cannot write {path} ({size:.1f} MB): {error.strerror or error}; "
+            "make room there, or name a folder that can be written."
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    return digest.hexdigest()
+
+
+def map_array(file: io.BufferedReader) -> NDArray[Any]:
+    """The array in an open ``.npy`` file, mapped; the file may be closed afterwards.
+
+    What is written into the array stays in memory and the file as it is: torch takes no array that refuses.
+    Raises ValueError when it is no such file, is shorter than its header says, or holds Python objects.
+    """
+    file.seek(0)
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    try:
+        shape, fortran, dtype = read(file)
+    except (SyntaxError, TokenError, TypeError) as error:  # how numpy meets some damaged headers
+        raise ValueError(f"its header cannot be read ({error})") from None
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    mapped: NDArray[Any] = np.memmap(
+        file, dtype=dtype, shape=shape, order="F" if fortran else "C", mode="c", offset=file.tell()
+    )
+    return mapped
+
+
+def digest_of(file: io.BufferedReader, algorithm: Literal["md5", "sha256"]) -> str:
+    """The hash of an open file as hex, read in pieces; once a process for a file that does not change."""
+    found = os.fstat(file.fileno())
+    key = (algorithm, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    if key not in _DIGESTS:
+        file.seek(0)
+        _DIGESTS[key] = hashlib.file_digest(
+            file, lambda: hashlib.new(algorithm, usedforsecurity=False)
+        ).hexdigest()
+    return _DIGESTS[key]
+
+
+def _header(shape: tuple[int, ...], dtype: DTypeLike) -> bytes:
+    header = io.BytesIO()
+    fields = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, fields)
+    return header.getvalue()
+
+
+def _bytes_of(block: NDArray[Any], dtype: DTypeLike) -> bytes:
+    return np.ascontiguousarray(block, dtype=dtype).tobytes()

@@ -1,0 +1,57 @@
+"""From what the user asks of corruptions to their specs. No torch and no image is needed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from attacks.corruptions import builtin as builtin  # fills the registry
+from attacks.corruptions.registry import CORRUPTIONS, resolve_kinds
+from attacks.corruptions.severities import PROFILES, SEVERITY_LEVELS, Profile, nearest_profile
+from bench.core.errors import BenchError, unknown_name
+from bench.core.specs import CorruptionSpec
+
+
+def choose_corruptions(
+    kinds: Sequence[str],
+    severities: Sequence[str] = ("1", "2", "3", "4", "5"),
+    *,
+    side: int,
+    profile: str | None = None,
+    corruptions_dir: Path | None = None,
+) -> list[CorruptionSpec]:
+    """Every kind at every severity, for images of ``side`` pixels, or of the official files in ``corruptions_dir``.
+
+    Raises BenchError for names, severities and profiles that there are not.
+    """
+    constants = choose_profile(profile, side)
+    wanted, levels = resolve_kinds(kinds), [_severity(text) for text in severities]
+    if wanted and not levels:
+        raise BenchError("no severity given; write --severities 1,2,3,4,5.")
+    return [
+        CorruptionSpec(
+            kind=kind,
+            severity=level,
+            source="generated" if corruptions_dir is None else "official",
+            profile=constants,
+            version=CORRUPTIONS.get(kind).version if corruptions_dir is None else 1,
+        )
+        for kind in wanted
+        for level in sorted(set(levels))
+    ]
+
+
+def choose_profile(asked: str | None, side: int) -> Profile:
+    """The profile of that name, or the nearest to the size. Raises BenchError when there is none of the name."""
+    if asked is None:
+        return nearest_profile(side)
+    if asked not in PROFILES:
+        raise unknown_name("profile", asked, list(PROFILES), hint="Each has the constants of one size of image.")
+    return cast(Profile, asked)
+
+
+def _severity(text: str) -> int:
+    if text not in map(str, SEVERITY_LEVELS):
+        raise BenchError(f"severity {text!r} is none of 1, 2, 3, 4 and 5.")
+    return int(text)

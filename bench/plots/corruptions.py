@@ -1,0 +1,43 @@
+"""One picture in all kinds and severities of corruption."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from attacks.corruptions.registry import FAMILIES
+from bench.files import write_atomic
+
+INCHES = 1.1  # side of a picture
+DPI = 100
+
+
+def contact_sheet(
+    sheet: Mapping[str, Sequence[NDArray[np.uint8]]], families: Mapping[str, str], title: str
+) -> Figure:
+    """A row a kind, family by family: the clean picture, (H, W, C) uint8, then its severities. Pixels stay square."""
+    kinds = sorted(sheet, key=lambda kind: (FAMILIES.index(families[kind]), kind))
+    columns = max(map(len, sheet.values()))
+    figure = Figure(figsize=(INCHES * (columns + 1), INCHES * len(kinds) + 0.6), layout="compressed")
+    figure.suptitle(title, fontsize=9)
+    axes = figure.subplots(len(kinds), columns, squeeze=False)
+    for row, kind in zip(axes, kinds, strict=True):
+        row[0].set_ylabel(f"{kind}\n{families[kind]}", rotation=0, ha="right", va="center", fontsize=7)
+        for column, (axis, picture) in enumerate(zip(row, sheet[kind], strict=True)):
+            axis.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            if kind == kinds[0]:
+                axis.set_title("clean" if column == 0 else f"severity {column}", fontsize=7)
+    return figure
+
+
+def save_sheet(path: Path, figure: Figure) -> None:
+    """As PNG. Raises BenchError when it cannot be written."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI)
+    write_atomic(path, content.getvalue())

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pictures import pictures
+from PIL import Image
+
+from attacks.corruptions.apply import CORRUPTIONS, corrupt
+from bench.plots.corruptions import contact_sheet
+
+
+def test_every_picture_stands_in_its_place() -> None:
+    images = pictures(1, 32)
+    sheet = {
+        kind: [images[0], *(corrupt(images, ["p"], kind, level)[0] for level in range(1, 6))]
+        for kind in ("snow", "gaussian_noise")
+    }
+    figure = contact_sheet(sheet, {"snow": "weather", "gaussian_noise": "noise"}, "p")
+    axes = np.array(figure.axes).reshape(2, 6)
+    for row, kind in zip(axes, ("gaussian_noise", "snow"), strict=True):
+        assert kind in row[0].get_ylabel()
+        for axis, picture in zip(row, sheet[kind], strict=True):
+            np.testing.assert_array_equal(axis.images[0].get_array(), picture)
+    assert [axis.get_title() for axis in axes[0]] == ["clean", *(f"severity {level}" for level in range(1, 6))]
+
+
+def test_the_command_draws_all_kinds(bench: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "sheet.png"
+    done = bench("show", "corruptions", "--dataset", "digits", "--out", path)
+    assert done.code == 0, done.err
+    width, height = Image.open(path).size
+    assert height / width > 0.8 * len(list(CORRUPTIONS)) / 7

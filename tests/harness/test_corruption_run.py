@@ -1,0 +1,125 @@
+"""Corruptions from the command line to the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_digits
+
+from attacks.corruptions.apply import CORRUPTIONS
+
+Bench = Callable[..., Any]
+SMALL = ("--attacks", "none", "--epochs", "1", "--no-diagnose", "--limit", "60")
+
+
+@pytest.fixture
+def run(bench: Bench, plugin: Path, tmp_path: Path) -> Bench:
+    def call(*arguments: object, variants: str = "baseline,lpc") -> Any:
+        fixed = ("--plugin", plugin, "--models", "tiny", "--variants", variants, "--results", tmp_path)
+        return bench("run", *fixed, *SMALL, *arguments)
+
+    return call
+
+
+def leaderboard(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "leaderboard.csv").set_index("variant")
+
+
+def results(folder: Path) -> pd.DataFrame:
+    table = pd.read_csv(folder / "results.csv")
+    return table[table.corruption.notna()]
+
+
+def test_the_standard_kinds_are_on_the_board_by_default(run: Bench, bench: Bench, tmp_path: Path) -> None:
+    assert run("--corruptions", "standard").code == 0
+    cells, board = results(tmp_path), leaderboard(tmp_path)
+    assert len(cells) == 2 * 15 * 5
+    assert set(cells.source) == {"generated"}
+    assert set(cells.profile) == {"cifar"}
+    assert cells.attack.isna().all()
+    for variant in ("baseline", "lpc"):
+        mine = cells[cells.variant == variant]
+        assert board.corruptions_acc[variant] == pytest.approx(100 * mine.acc.mean(), abs=0.006)
+        assert board.severity_5_acc[variant] == pytest.approx(100 * mine[mine.severity == 5].acc.mean(), abs=0.006)
+        weather = mine[mine.corruption.isin(["snow", "frost", "fog", "brightness"])]
+        assert board.weather_acc[variant] == pytest.approx(100 * weather.acc.mean(), abs=0.006)
+        fog = mine[mine.corruption == "fog"]
+        assert board.fog_acc[variant] == pytest.approx(100 * fog.acc.mean(), abs=0.006)
+    errors = 1 - cells.groupby(["variant", "corruption"]).acc.mean()
+    assert board.mce["baseline"] == 100
+    assert board.mce["lpc"] == pytest.approx(100 * (errors["lpc"] / errors["baseline"]).mean(), abs=0.006)
+    assert board.corruptions_acc_n.tolist() == [60, 60]
+    unaggregated = pd.read_csv(tmp_path / "corruptions.csv", header=[0, 1], index_col=0)
+    assert unaggregated.shape == (2, 75)
+    assert unaggregated.loc["tiny:lpc:0"].mean() == pytest.approx(board.corruptions_acc["lpc"] / 100, abs=1e-4)
+    again = run("--corruptions", "standard")
+    assert "nothing to do" in again.err
+    verified = bench("verify", "tiny:lpc", "--results", tmp_path)
+    assert verified.code == 0, verified.out
+    assert "fog@severity-5: 60 of 60 predictions verified" in verified.out
+
+
+def test_a_part_of_the_kinds_has_no_mean_of_all(run: Bench, tmp_path: Path) -> None:
+    assert run("--corruptions", "fog,speckle_noise", "--severities", "1,5").code == 0
+    board = leaderboard(tmp_path)
+    assert len(results(tmp_path)) == 2 * 2 * 2
+    means = ("corruptions_acc", "mce", "rel_mce", "weather_acc", "severity_1_acc", "fog_acc")
+    assert board[list(means)].isna().all(axis=None)
+    assert run("--corruptions", "fog").code == 0
+    assert leaderboard(tmp_path).fog_acc.notna().all()
+
+
+def test_without_a_baseline_there_is_a_reason_in_place_of_an_mce(run: Bench, bench: Bench, tmp_path: Path) -> None:
+    assert run("--corruptions", "standard", variants="lpc").code == 0
+    board = leaderboard(tmp_path)
+    assert board.mce.isna().all()
+    assert "there is no baseline" in board.mce_note["lpc"]
+    assert bench("leaderboard", "--results", tmp_path, "--mce-reference", "alexnet").code == 0
+    board = leaderboard(tmp_path)
+    assert board.mce.notna().all()
+    assert board.mce_reference["lpc"] == "alexnet"
+
+
+def test_rows_say_what_makes_them_incomparable(run: Bench, tmp_path: Path) -> None:
+    run("--corruptions", "fog,frost", "--severities", "1", variants="baseline")
+    notes = results(tmp_path).set_index("corruption").notes
+    assert "not comparable with published sets: constants of 32 px images, lengths scaled to 8 px" in notes["fog"]
+    assert "synthetic" in notes["frost"]
+    assert "synthetic" not in notes["fog"]
+
+
+def test_every_model_sees_the_same_images(run: Bench, tmp_path: Path) -> None:
+    run("--corruptions", "fog", "--severities", "1", "--seeds", "0,1")
+    assert len(list((tmp_path / "corrupted").iterdir())) == 1
+
+
+def test_corrupt_writes_all_files_and_a_run_reads_them(bench: Bench, run: Bench, tmp_path: Path) -> None:
+    """The whole test split, as CIFAR-10-C has it, taken for published files."""
+    out = tmp_path / "written"
+    assert bench("corrupt", "--dataset", "digits", "--out", out).code == 0
+    files = {path.stem for path in out.glob("*.npy")}
+    assert files == {*CORRUPTIONS, "labels"}
+    stacked = np.load(out / "fog.npy", mmap_mode="r")
+    assert stacked.dtype == np.uint8
+    assert len(stacked) == len(np.load(out / "labels.npy"))
+    assert len(stacked) % 5 == 0
+    assert len(stacked) < 5 * len(load_digits().target)
+
+
+def test_wrong_words_are_one_sentence(run: Bench, bench: Bench, tmp_path: Path) -> None:
+    for arguments, says in (
+        (("--corruptions", "frog"), "did you mean 'fog'"),
+        (("--severities", "6", "--corruptions", "fog"), "severity '6' is none of 1, 2, 3, 4 and 5"),
+        (("--corruption-profile", "cifr", "--corruptions", "fog"), "did you mean 'cifar'"),
+        (("--corruptions-dir", tmp_path / "none", "--corruptions", "fog"), "no folder"),
+    ):
+        found = run(*arguments)
+        assert found.code == 2
+        assert says in found.err
+        assert "Traceback" not in found.err
+    assert not list(tmp_path.glob("runs/*"))  # nothing was trained before the mistake was seen
