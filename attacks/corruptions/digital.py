@@ -38,10 +38,14 @@ def pixelate(images: Bytes, constants: Pixelate, draws: Draws) -> Bytes:
     small = max(1, int(width * constants.scale)), max(1, int(height * constants.scale))
     coarse = np.empty_like(images)
     for image, out in zip(images, coarse, strict=True):
-        means = np.asarray(_picture(image).resize(small, Image.Resampling.BOX))
-        cv2.resize(means, (width, height), dst=out, interpolation=cv2.INTER_NEAREST_EXACT)
+        means = np.frombuffer(picture(image).resize(small, Image.Resampling.BOX).tobytes(), dtype=np.uint8)
+        coarser = means.reshape(small[1], small[0], image.shape[2])
+        cv2.resize(coarser, (width, height), dst=out, interpolation=cv2.INTER_NEAREST_EXACT)
     return coarse
 
 
-def _picture(image: Bytes) -> Image.Image:
-    return Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+def picture(image: Bytes) -> Image.Image:
+    """(H, W, C) for Pillow, which copies it."""
+    height, width, channels = image.shape
+    mode = "L" if channels == 1 else "RGB"
+    return Image.frombytes(mode, (width, height), image.tobytes())

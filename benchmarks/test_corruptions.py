@@ -1,0 +1,130 @@
+"""Our corruptions beside two libraries, on the same photographs with the same constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import timm
+import torch
+from measure import Bench
+from numpy.typing import NDArray
+from pictures import names, pictures
+from PIL import Image
+
+from attacks.corruptions.apply import CORRUPTIONS, corrupt
+from attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile, parameters
+from bench.data.tensors import as_inputs
+
+imaug = pytest.importorskip("imagecorruptions.corruptions", reason="imagecorruptions-imaug is not installed")
+tta = pytest.importorskip("corrupt_tta.corruptions", reason="corrupt-tta is not installed")
+from forks import with_constants  # noqa: E402
+
+STANDARD = [kind for kind in CORRUPTIONS if CORRUPTIONS.get(kind).standard]
+GOALS: dict[Profile, float] = {"cifar": 10, "imagenet": 4}
+COUNTS = {"small": {"cifar": 16, "imagenet": 2}, "full": {"cifar": 200, "imagenet": 8}}
+SINGLE = 8  # images that a library gets, one at a time
+CERTAIN = ["brightness", "contrast", "defocus_blur", "jpeg_compression", "pixelate"]
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds an image, over the five severities of a kind."""
+
+    ours: float
+    theirs: float
+
+    @property
+    def ratio(self) -> float:
+        return self.theirs / self.ours
+
+
+def fork(module: ModuleType, kind: str, severity: int, profile: Profile) -> Callable[[Image.Image], NDArray[np.uint8]]:
+    """With our constants; imaug's elastic transform is another and keeps its own."""
+    if module is imaug and kind == "elastic_transform":
+        return lambda image: np.uint8(imaug.elastic_transform(image, severity))
+    return with_constants(module, kind, parameters(kind, severity, profile, PROFILE_SIZES[profile]))
+
+
+def pace(engine: Bench, module: ModuleType, kind: str, profile: Profile, count: int) -> Pace:
+    images = pictures(count, PROFILE_SIZES[profile])
+    single = [Image.fromarray(image) for image in images[:SINGLE]]
+    ours = theirs = 0.0
+    for severity in SEVERITY_LEVELS:
+        at = fork(module, kind, severity, profile)
+        theirs += engine.typical(partial(_each, at, single), repeats=3) / len(single)
+        whole = partial(corrupt, images, names(count), kind, severity, profile=profile, stored=False)
+        ours += engine.typical(whole, repeats=3) / count
+    return Pace(ours, theirs)
+
+
+def _each(at: Callable[[Image.Image], NDArray[np.uint8]], images: Sequence[Image.Image]) -> None:
+    for image in images:
+        at(image)
+
+
+@pytest.mark.parametrize("library", ["imagecorruptions-imaug", "corrupt-tta"])
+@pytest.mark.parametrize("profile", GOALS)
+def test_speed(profile: Profile, library: str, engine: Bench, request: pytest.FixtureRequest) -> None:
+    torch.set_num_threads(1)  # theirs use one
+    module = imaug if library == "imagecorruptions-imaug" else tta
+    count = COUNTS[request.config.getoption("--engine-size")][profile]
+    paces = {kind: pace(engine, module, kind, profile, count) for kind in STANDARD}
+    ours, theirs = sum(p.ours for p in paces.values()), sum(p.theirs for p in paces.values())
+    slowest = min(paces, key=lambda kind: paces[kind].ratio)
+    each = ", ".join(f"{kind} {p.ratio:.1f}×" for kind, p in sorted(paces.items(), key=lambda item: -item[1].ratio))
+    measured = f"{1e3 * ours:.2f} ms an image, {library} {1e3 * theirs:.2f} ms ({theirs / ours:.1f}×): {each}"
+    goal, met = f"≥ {GOALS[profile]}×", theirs >= GOALS[profile] * ours
+    if profile == "cifar":
+        goal, met = f"{goal}, no kind slower", met and paces[slowest].ratio >= 1
+    if module is tta:
+        goal, met = "none set", None
+    engine.note(f"15 kinds × 5 severities, {PROFILE_SIZES[profile]} px", measured, goal, met)
+
+
+def test_sameness(engine: Bench) -> None:
+    means, largest = [], 0
+    for profile in GOALS:
+        images = pictures(8, PROFILE_SIZES[profile])
+        for kind in CERTAIN:
+            for severity in SEVERITY_LEVELS:
+                ours = corrupt(images, names(8), kind, severity, profile=profile, stored=False).astype(int)
+                theirs = np.stack([fork(imaug, kind, severity, profile)(Image.fromarray(image)) for image in images])
+                apart = np.abs(ours - theirs)
+                means.append(apart.mean())
+                largest = max(largest, int(apart.max()))
+    measured = f"{len(CERTAIN)} kinds, 32 and 224 px: mean {max(means):.3f} of 255 in the worst, largest {largest}"
+    engine.note("Kinds without chance", measured, "mean ≤ 1, largest ≤ 3", max(means) <= 1 and largest <= 3)
+
+
+@cache
+def network() -> torch.nn.Module:
+    return timm.create_model("resnet10t", num_classes=10).eval()
+
+
+def test_reading(engine: Bench, tmp_path: Path) -> None:
+    """A stored set, mapped and in batches, through a network; beside it the same images as the network wants them."""
+    images = np.tile(pictures(BATCH, 32), (4, 1, 1, 1))
+    np.save(tmp_path / "kind.npy", images)
+    ready = as_inputs(torch.from_numpy(images).permute(0, 3, 1, 2))
+
+    def read() -> None:
+        stored = torch.from_numpy(np.load(tmp_path / "kind.npy", mmap_mode="c")).permute(0, 3, 1, 2)
+        with torch.no_grad():
+            for part in stored.split(BATCH):
+                network()(as_inputs(part).to(engine.device))
+
+    def hold() -> None:
+        with torch.no_grad():
+            for part in ready.split(BATCH):
+                network()(part.to(engine.device))
+
+    network().to(engine.device)
+    share = engine.typical(hold, repeats=5) / engine.typical(read, repeats=5)
+    engine.note("Evaluating a stored set", f"{share:.1%} of the network's own throughput", "≥ 95 %", share >= 0.95)
