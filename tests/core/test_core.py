@@ -12,7 +12,17 @@ from bench.core.epsilon import format_eps, parse_eps
 from bench.core.errors import BenchError
 from bench.core.registry import Registry
 from bench.core.seeds import derive_seed
-from bench.core.specs import AdversarySpec, DataSpec, ModelSpec, Recipe, TrainSpec, VariantSpec, fingerprint
+from bench.core.specs import (
+    AdversarySpec,
+    CorruptionSpec,
+    DataSpec,
+    EvalSpec,
+    ModelSpec,
+    Recipe,
+    TrainSpec,
+    VariantSpec,
+    fingerprint,
+)
 
 
 def test_a_duplicate_names_both_origins() -> None:
@@ -116,3 +126,14 @@ def test_repeats_share_the_configuration_and_not_the_run() -> None:
 
 def test_a_fingerprint_ignores_the_order_of_keys() -> None:
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+
+
+def test_a_cell_without_a_corruption_keeps_the_name_it_had_before_there_were_any() -> None:
+    cell = EvalSpec(
+        run_id="r", data_sha="d", attack=None, protocol="standard", limit=None, batch_size=128, seed=0
+    )
+    before = {name: value for name, value in dataclasses.asdict(cell).items() if name != "corruption"}
+    assert cell.cell_id == fingerprint(before)[:12]
+    foggy = CorruptionSpec(kind="fog", severity=1, source="generated", profile="cifar")
+    names = {dataclasses.replace(cell, corruption=c).cell_id for c in (foggy, dataclasses.replace(foggy, severity=2))}
+    assert len(names | {cell.cell_id}) == 3
