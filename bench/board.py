@@ -67,20 +67,21 @@ def board_rows(cells: Iterable[Cell]) -> list[BoardRow]:
     return list(rows.values())
 
 
-def evidence(cell: EvalRecord) -> tuple[bool, int, int, bool, str]:
+def evidence(cell: EvalRecord) -> tuple[bool, bool, int, int, bool, str]:
     """What makes one cell count before another in the same place.
 
-    Being ok, the version of the attack or corruption, the number of images, a search in full precision or images from
-    the official files, being newer.
+    Being ok, being of official corrupted images, the version of the attack or corruption, the number of images, a
+    search in full precision, being newer.
     """
-    attack, corruption = cell.spec.attack, cell.spec.corruption
-    exact = attack.precision == "fp32" if attack else corruption is None or corruption.source == "official"
+    attack = cell.spec.attack
+    exact = attack is None or attack.precision == "fp32"
     return cell.status == "ok", *_strength(cell), exact, cell.created
 
 
-def _strength(cell: EvalRecord) -> tuple[int, int]:
-    made = cell.spec.attack or cell.spec.corruption
-    return made.version if made else 0, cell.n
+def _strength(cell: EvalRecord) -> tuple[bool, int, int]:
+    attack, corruption = cell.spec.attack, cell.spec.corruption
+    made = attack or corruption
+    return corruption is not None and corruption.source == "official", made.version if made else 0, cell.n
 
 
 def ranked(group: Sequence[BoardRow]) -> list[tuple[int | None, BoardRow]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from attacks.corruptions import builtin as builtin  # fills the registry
 from attacks.corruptions.registry import CORRUPTIONS, is_standard
@@ -46,17 +46,33 @@ def corruption_cells(row: BoardRow) -> list[str]:
     return [corruption_column(spec.kind, spec.severity) for spec in corruptions_of(row)]
 
 
+class Made(NamedTuple):
+    """What corrupted images must have in common to be averaged over or compared."""
+
+    source: str
+    profile: str
+    seed: int
+    images: int
+
+
+def made_of(row: BoardRow, columns: Iterable[str]) -> set[Made]:
+    cells = (cell for column in columns for cell in row.cells.get(column, {}).values())
+    found = ((cell.spec.corruption, cell.n) for cell in cells)
+    return {Made(spec.source, spec.profile, spec.seed, n) for spec, n in found if spec is not None}
+
+
 def standard_cells(row: BoardRow) -> list[str] | None:
-    """The columns of the 15 kinds and 5 severities; None unless all of them have an accuracy."""
+    """The columns of the 15 kinds and 5 severities; None unless all have an accuracy, on images of one set."""
     columns = [corruption_column(kind, level) for kind in STANDARD_KINDS for level in SEVERITY_LEVELS]
-    return columns if all(row.mean(column) is not None for column in columns) else None
+    whole = all(row.mean(column) is not None for column in columns)
+    return columns if whole and len(made_of(row, columns)) == 1 else None
 
 
 def corruption_values(row: BoardRow, baseline: BoardRow | None, reference: str) -> dict[str, Any]:
     """Percentages by column; ``corruptions_acc`` is not among them, as it is a metric like the attacks'."""
     means = {(s.kind, s.severity): row.mean(corruption_column(s.kind, s.severity)) for s in corruptions_of(row)}
     known = {cell: mean for cell, mean in means.items() if mean is not None}
-    whole = whole_kinds(known)
+    whole = {cell: mean for cell, mean in whole_kinds(known).items() if _of_one_set(row, cell[0])}
     values: dict[str, Any] = {f"{kind}_acc": 100 * mean for kind, mean in by_kind(whole).items()} if whole else {}
     if standard_cells(row) is None:
         return values
@@ -65,6 +81,10 @@ def corruption_values(row: BoardRow, baseline: BoardRow | None, reference: str) 
     values |= {f"{family}_acc": 100 * m for family, m in by_family(standard, families).items()}
     values |= {f"severity_{level}_acc": 100 * m for level, m in by_severity(standard).items()}
     return values | _errors(row, baseline, reference)
+
+
+def _of_one_set(row: BoardRow, kind: str) -> bool:
+    return len(made_of(row, [corruption_column(kind, level) for level in SEVERITY_LEVELS])) == 1
 
 
 def whole_kinds(accuracies: Accuracies) -> Accuracies:
@@ -94,8 +114,9 @@ def _errors(row: BoardRow, baseline: BoardRow | None, reference: str) -> dict[st
 def _seed_errors(row: BoardRow, baseline: BoardRow | None, reference: str, seed: int) -> tuple[Score, Score]:
     mine, clean = seed_accuracies(row, seed), seed_clean(row, seed)
     if reference == BASELINE:
-        if baseline is None or seed not in baseline.seeds or standard_cells(baseline) is None:
-            missing = Score(None, "there is no baseline of this backbone, recipe and seed with all its corruptions.")
+        theirs = standard_cells(baseline) if baseline is not None and seed in baseline.seeds else None
+        if baseline is None or theirs is None or made_of(baseline, theirs) != made_of(row, theirs):
+            missing = Score(None, "there is no baseline of this backbone, recipe and seed on all the same images.")
             return missing, missing
         errors, clean_error = mean_errors(seed_accuracies(baseline, seed)), seed_clean(baseline, seed)
         clean_error = None if clean_error is None else 1 - clean_error

@@ -32,7 +32,7 @@ class Workshop:
     save_adversarials: Encoding = "none"  # the images that the attacks break
     corruptions_dir: Path | None = None  # of the official files of corrupted images
     _images: dict[tuple[str, int | None], Images] = field(default_factory=dict)
-    _corrupted: dict[tuple[str, str, int], CorruptedSet] = field(default_factory=dict)
+    _corrupted: dict[tuple[str, str, int, int], CorruptedSet] = field(default_factory=dict)
 
     def images(self, split: str, limit: int | None) -> Images:
         """Images of a split, read once."""
@@ -47,7 +47,7 @@ class Workshop:
         """The images of the test split as ``spec`` corrupts them. Raises CellFailure when they cannot be made."""
         clean = self.images("test", limit)
         with failures_as("corruption_error"):
-            key = (spec.source, spec.profile, len(clean))
+            key = (spec.source, spec.profile, spec.seed, len(clean))
             if key not in self._corrupted:
                 self._corrupted[key] = open_set(
                     spec, clean, self.dataset, cache=self.store.root / "corrupted", folder=self.corruptions_dir

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,24 @@ def test_without_a_baseline_there_is_a_reason_in_place_of_an_mce(run: Bench, ben
     board = leaderboard(tmp_path)
     assert board.mce.notna().all()
     assert board.mce_reference["lpc"] == "alexnet"
+
+
+def test_two_sets_of_images_make_no_mean(run: Bench, tmp_path: Path) -> None:
+    run("--corruptions", "standard")
+    time.sleep(1.1)  # records are dated to the second, and of two sets the later one counts
+    assert run("--corruptions", "fog", "--severities", "5", "--corruption-profile", "imagenet").code == 0
+    board = leaderboard(tmp_path)
+    assert board[["corruptions_acc", "fog_acc", "mce"]].isna().all(axis=None)
+    assert board.snow_acc.notna().all()
+    time.sleep(1.1)
+    assert run("--corruptions", "standard", "--corruption-profile", "imagenet").code == 0
+    board = leaderboard(tmp_path)
+    assert board[["corruptions_acc", "fog_acc", "mce"]].notna().all(axis=None)
+    time.sleep(1.1)
+    assert run("--corruptions", "standard", "--corruption-profile", "tiny_imagenet", variants="lpc").code == 0
+    board = leaderboard(tmp_path)
+    assert board.mce["baseline"] == 100
+    assert "on all the same images" in board.mce_note["lpc"]
 
 
 def test_rows_say_what_makes_them_incomparable(run: Bench, tmp_path: Path) -> None:
