@@ -39,10 +39,10 @@ def _umask() -> int:
     return mask
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, option: str = "--results") -> None:
     """Fail before the work and not after it. Raises BenchError when nothing can be written into ``folder``."""
     if folder.exists() and not folder.is_dir():
-        raise BenchError(f"results folder {folder} is a file; name a folder with --results.")
+        raise BenchError(f"{option} {folder} is a file; name a folder.")
     probe = folder / ".writable"
     write_atomic(probe, b"")
     probe.unlink()

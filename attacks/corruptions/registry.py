@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from bench.core.errors import BenchError, unknown_name
+from bench.core.errors import unknown_name
 from bench.core.registry import Registry, is_pattern
 
 if TYPE_CHECKING:
@@ -67,10 +67,7 @@ def _kinds(pattern: str) -> list[str]:
     if pattern in FAMILIES:
         return [name for name in CORRUPTIONS if CORRUPTIONS.get(name).family == pattern]
     if is_pattern(pattern):
-        found = CORRUPTIONS.expand(pattern)
-        if not found:
-            raise BenchError(f"no corruption matches {pattern!r}. See 'bench list corruptions'.")
-        return list(found)
+        return CORRUPTIONS.expand(pattern)
     if pattern not in CORRUPTIONS:
         known = [*CORRUPTIONS, *SETS, *FAMILIES]
         raise unknown_name("corruption", pattern, known, hint="See 'bench list corruptions'.")

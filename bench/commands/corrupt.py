@@ -37,7 +37,7 @@ def corrupt_command(
     wanted = resolve_kinds(kinds)
     if not wanted:
         raise BenchError("no corruption given; write --kinds all, or names.")
-    check_writable(out)
+    check_writable(out, "--out")
     data = load_dataset(dataset, DataRequest(data_dir, image_size))
     indices = take(data.test, None if limit == "all" else limit)
     pixels = read_checked(data.test, indices, dataset=data.name)

@@ -19,7 +19,7 @@ def print_plan(job: Job, *, as_json: bool) -> int:
         print(json.dumps({"cells": rows, "estimate_s": [round(least, 1), round(most, 1)]}, indent=2))
         return Exit.OK
     for row in _summarised(rows):
-        print("{state:7} {run:32} {cell:28} n={n:<6} {protocol}".format_map(row))
+        print("{state:7} {run:32} {cell:35} n={n:<6} {protocol}".format_map(row))
     todo = sum(map(len, job.pending.values()))
     print(
         f"{todo} of {len(rows)} cells and {len(job.undiagnosed)} diagnoses to do: {least / 60:.1f} min if every image "
