@@ -181,9 +181,9 @@ def test_deepfool_returns_what_is_within_the_budget_and_the_clean_image_elsewher
     far = run("deepfool", 100.0, model, inputs, labels)
     lengths = length(far - inputs, "l2")
     assert (model(far).argmax(1) != labels).all()
-    eps = float(lengths.median())
+    eps = float(lengths.sort().values[19:21].mean())  # between two lengths, so that rounding moves no image over it
     found = run("deepfool", eps, model, inputs, labels)
     near = lengths <= eps
     assert 10 < int(near.sum()) < 30
-    assert torch.equal(found[near], far[near])
+    torch.testing.assert_close(found[near], far[near], rtol=0, atol=1e-5)  # batches of other sizes round differently
     assert torch.equal(found[~near], inputs[~near])
