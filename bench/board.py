@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.core.specs import EvalRecord, RunRecord
@@ -88,14 +88,25 @@ def ranked(group: Sequence[BoardRow]) -> list[tuple[int | None, BoardRow]]:
     """Rows of one test split with their places, the unranked ones last.
 
     A row has a place when it has an ok cell in every column that any row has, over as many images as any row has in it.
+    Corruptions, which have no part in the order, count only where they were tried and are not ok.
     """
-    columns = {column for row in group for column in row.cells} | {CLEAN}
+    corrupted = {column for row in group for column, cells in row.cells.items() if is_corrupted(cells)}
+    columns = {column for row in group for column in row.cells} - corrupted | {CLEAN}
     most = {column: max((row.images(column) or 0 for row in group), default=0) for column in columns}
-    complete = [row for row in group if all((row.images(c) or -1) == most[c] for c in columns)]
+    complete = [
+        row
+        for row in group
+        if all((row.images(c) or -1) == most[c] for c in columns) and not any(row.failed(c) for c in corrupted)
+    ]
     complete.sort(key=lambda row: (*_score(row), _name(row)))
     scores = [_score(row) for row in complete]
     rest = sorted((row for row in group if not any(row is c for c in complete)), key=_name)
     return [*((scores.index(_score(row)) + 1, row) for row in complete), *((None, row) for row in rest)]
+
+
+def is_corrupted(cells: Mapping[int, EvalRecord]) -> bool:
+    """Whether the cells of a column, by seed, are of a corruption."""
+    return any(cell.spec.corruption is not None for cell in cells.values())
 
 
 def _score(row: BoardRow) -> tuple[float, float]:

@@ -77,7 +77,7 @@ def _evaluate(spec: EvalSpec, subject: Subject, search_models: SearchModels, wor
         weights_sha=subject.weights_sha,
         images=images or workshop.images("test", spec.limit),
         n_test=len(workshop.dataset.test),
-        official=workshop.dataset.official,
+        official=workshop.is_official(spec.corruption, spec.limit),
         num_classes=subject.num_classes,
         device=workshop.device,
         entry=resolve(spec.attack.name, spec.attack.backend).entry if spec.attack else None,

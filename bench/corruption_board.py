@@ -10,6 +10,7 @@ from attacks.corruptions import builtin as builtin  # fills the registry
 from attacks.corruptions.registry import CORRUPTIONS, is_standard
 from attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.board import BoardRow
+from bench.core.specs import EvalRecord
 from bench.core.vocabulary import BASELINE, CLEAN, CORRUPTION_COLUMNS, corruption_column
 from bench.corruption_scores import (
     Accuracies,
@@ -25,6 +26,8 @@ from bench.corruption_table import corruptions_table, to_csv
 from bench.reference.alexnet import CLEAN_ERROR, MEAN_ERRORS
 
 KIND = "<kind>_acc"  # stands for a column of every kind
+SET = "corruptions_set"
+ALEXNETS = "imagenet"  # the profile of the images on which its errors were measured
 STANDARD_KINDS = tuple(kind for kind in CORRUPTIONS if is_standard(kind))
 
 
@@ -57,23 +60,40 @@ class Made(NamedTuple):
 
 def made_of(row: BoardRow, columns: Iterable[str]) -> set[Made]:
     cells = (cell for column in columns for cell in row.cells.get(column, {}).values())
-    found = ((cell.spec.corruption, cell.n) for cell in cells)
-    return {Made(spec.source, spec.profile, spec.seed, n) for spec, n in found if spec is not None}
+    return {made for cell in cells if (made := _made(cell)) is not None}
+
+
+def _made(cell: EvalRecord) -> Made | None:
+    spec = cell.spec.corruption
+    return None if spec is None else Made(spec.source, spec.profile, spec.seed, cell.n)
+
+
+def of_one_set(row: BoardRow, columns: Sequence[str]) -> bool:
+    """Whether all columns, over all seeds, are of images that belong together, each of one version and file."""
+    specs = ({cell.spec.corruption for cell in row.cells.get(column, {}).values()} for column in columns)
+    return len(made_of(row, columns)) == 1 and all(len(found) == 1 for found in specs)
+
+
+def same_images(row: BoardRow, other: BoardRow, columns: Sequence[str]) -> bool:
+    """Whether both rows, each of one set, were evaluated on the same corrupted images."""
+    specs = ({cell.spec.corruption for r in (row, other) for cell in r.cells[column].values()} for column in columns)
+    return len(made_of(row, columns) | made_of(other, columns)) == 1 and all(len(found) == 1 for found in specs)
 
 
 def standard_cells(row: BoardRow) -> list[str] | None:
     """The columns of the 15 kinds and 5 severities; None unless all have an accuracy, on images of one set."""
     columns = [corruption_column(kind, level) for kind in STANDARD_KINDS for level in SEVERITY_LEVELS]
     whole = all(row.mean(column) is not None for column in columns)
-    return columns if whole and len(made_of(row, columns)) == 1 else None
+    return columns if whole and of_one_set(row, columns) else None
 
 
 def corruption_values(row: BoardRow, baseline: BoardRow | None, reference: str) -> dict[str, Any]:
     """Percentages by column; ``corruptions_acc`` is not among them, as it is a metric like the attacks'."""
     means = {(s.kind, s.severity): row.mean(corruption_column(s.kind, s.severity)) for s in corruptions_of(row)}
     known = {cell: mean for cell, mean in means.items() if mean is not None}
-    whole = {cell: mean for cell, mean in whole_kinds(known).items() if _of_one_set(row, cell[0])}
+    whole = {cell: mean for cell, mean in whole_kinds(known).items() if of_one_set(row, columns_of(cell[0]))}
     values: dict[str, Any] = {f"{kind}_acc": 100 * mean for kind, mean in by_kind(whole).items()} if whole else {}
+    values[SET] = "; ".join(sorted({f"{made.source}:{made.profile}" for made in made_of(row, corruption_cells(row))}))
     if standard_cells(row) is None:
         return values
     standard = only_standard(known)
@@ -83,8 +103,8 @@ def corruption_values(row: BoardRow, baseline: BoardRow | None, reference: str) 
     return values | _errors(row, baseline, reference)
 
 
-def _of_one_set(row: BoardRow, kind: str) -> bool:
-    return len(made_of(row, [corruption_column(kind, level) for level in SEVERITY_LEVELS])) == 1
+def columns_of(kind: str) -> list[str]:
+    return [corruption_column(kind, level) for level in SEVERITY_LEVELS]
 
 
 def whole_kinds(accuracies: Accuracies) -> Accuracies:
@@ -115,11 +135,14 @@ def _seed_errors(row: BoardRow, baseline: BoardRow | None, reference: str, seed:
     mine, clean = seed_accuracies(row, seed), seed_clean(row, seed)
     if reference == BASELINE:
         theirs = standard_cells(baseline) if baseline is not None and seed in baseline.seeds else None
-        if baseline is None or theirs is None or made_of(baseline, theirs) != made_of(row, theirs):
+        if baseline is None or theirs is None or not same_images(row, baseline, theirs):
             missing = Score(None, "there is no baseline of this backbone, recipe and seed on all the same images.")
             return missing, missing
         errors, clean_error = mean_errors(seed_accuracies(baseline, seed)), seed_clean(baseline, seed)
         clean_error = None if clean_error is None else 1 - clean_error
+    elif any(made.profile != ALEXNETS for made in made_of(row, corruption_cells(row))):
+        foreign = Score(None, "AlexNet's errors are those on ImageNet-C, and these images have other constants.")
+        return foreign, foreign
     else:
         errors, clean_error = dict(MEAN_ERRORS), CLEAN_ERROR
     relative = (
@@ -138,28 +161,44 @@ def seed_accuracies(row: BoardRow, seed: int) -> Accuracies:
 def corruptions_csv(rows: Sequence[BoardRow]) -> bytes | None:
     """corruptions.csv: accuracies of every trained model, one row each; None without any corruption.
 
-    A row is called ``model:variant:seed``, and what else tells it from others stands before that if it has to.
+    A row is called ``model:variant:seed``, and what else tells it from others stands before and after the variant. Of
+    a model that was evaluated on several sets of images the largest is in it.
     """
     found: dict[str, Accuracies] = {}
-    several_sets = len({(row.run.dataset, row.data_sha) for row in rows}) > 1
-    names = Counter((row.run.dataset, row.run.model, row.run.variant) for row in rows)
-    for row in rows:
-        run = row.run
-        before = f"{run.dataset}:" if several_sets else ""
-        after = f":{run.config_sha}" if names[run.dataset, run.model, run.variant] > 1 else ""
+    for row, name in zip(rows, _names(rows), strict=True):
         for seed in sorted(row.seeds):
             accuracies = all_accuracies(row, seed)
             if accuracies:
-                found[f"{before}{run.model}:{run.variant}{after}:{seed}"] = accuracies
+                found[f"{name}:{seed}"] = accuracies
     kinds = {kind for accuracies in found.values() for kind, _ in accuracies}
     return to_csv(corruptions_table(found, [kind for kind in CORRUPTIONS if kind in kinds])) if found else None
 
 
+def _names(rows: Sequence[BoardRow]) -> list[str]:
+    """``model:variant``, with the data set and the hashes of its test split and of the configuration where needed."""
+    sets = {(row.run.dataset, row.data_sha) for row in rows}
+    datasets = {dataset for dataset, _ in sets}
+    repeats = Counter((row.data_sha, row.run.model, row.run.variant) for row in rows)
+    names = []
+    for row in rows:
+        run = row.run
+        before = [run.dataset] if len(datasets) > 1 else []
+        before += [row.data_sha] if len([s for s in sets if s[0] == run.dataset]) > 1 else []
+        after = [run.config_sha] if repeats[row.data_sha, run.model, run.variant] > 1 else []
+        names.append(":".join([*before, run.model, run.variant, *after]))
+    return names
+
+
 def all_accuracies(row: BoardRow, seed: int) -> Accuracies:
-    """Of one seed, by kind and severity."""
-    cells = {(s.kind, s.severity): row.cells[corruption_column(s.kind, s.severity)] for s in corruptions_of(row)}
-    known = {key: by_seed[seed] for key, by_seed in cells.items() if seed in by_seed}
-    return {key: cell.n_correct / cell.n for key, cell in known.items() if cell.n_correct is not None}
+    """Of one seed, by kind and severity; of several sets of images the one with most cells, and then most images."""
+    cells = [row.cells[column][seed] for column in corruption_cells(row) if seed in row.cells[column]]
+    counts = Counter(_made(cell) for cell in cells if cell.n_correct is not None)
+    largest = max(counts, key=lambda made: (counts[made], made.images if made else 0), default=None)
+    return {
+        (spec.kind, spec.severity): cell.n_correct / cell.n
+        for cell in cells
+        if (spec := cell.spec.corruption) is not None and cell.n_correct is not None and _made(cell) == largest
+    }
 
 
 def seed_clean(row: BoardRow, seed: int) -> float | None:

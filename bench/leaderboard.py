@@ -39,9 +39,11 @@ def rebuild(store: Store, *, intervals: bool = False, mce_reference: str = BASEL
     kept = [c for c in board.columns if c in LEADERBOARD_COLUMNS or not c.endswith(dropped or ("\0",))]
     write_atomic(store.root / "results.csv", to_csv(results_table(cells, all_diagnoses(store))))
     write_atomic(store.root / "leaderboard.csv", to_csv(board[kept].round(DECIMALS)))
-    unaggregated = corruptions_csv(rows)
+    unaggregated, path = corruptions_csv(rows), store.root / "corruptions.csv"
     if unaggregated is not None:
-        write_atomic(store.root / "corruptions.csv", unaggregated)
+        write_atomic(path, unaggregated)
+    elif path.exists():
+        path.unlink()  # of cells that are gone
     return board
 
 

@@ -78,6 +78,8 @@ def _difference(row: BoardRow, baseline: BoardRow | None, metric: str, store: St
     if baseline is None or baseline.mean(metric) is None or row.seeds != baseline.seeds:
         return None
     ours, theirs = row.cells[metric], baseline.cells[metric]
+    if any(ours[seed].spec.corruption != theirs[seed].spec.corruption for seed in row.seeds):
+        return None  # other images under the same names
     differences = [_paired(store, ours[seed], theirs[seed]) for seed in sorted(row.seeds)]
     known = [difference for difference in differences if difference is not None]
     return sum(known) / len(known) if len(known) == len(row.seeds) else None

@@ -47,13 +47,22 @@ class Workshop:
         """The images of the test split as ``spec`` corrupts them. Raises CellFailure when they cannot be made."""
         clean = self.images("test", limit)
         with failures_as("corruption_error"):
-            key = (spec.source, spec.profile, spec.seed, len(clean))
-            if key not in self._corrupted:
-                self._corrupted[key] = open_set(
-                    spec, clean, self.dataset, cache=self.store.root / "corrupted", folder=self.corruptions_dir
-                )
-            pixels = self._corrupted[key].images(spec.kind, spec.severity)
+            pixels = self.corrupted_set(spec, clean).images(spec.kind, spec.severity)
         return Images(clean.ids, torch.from_numpy(pixels).permute(0, 3, 1, 2), clean.labels)
+
+    def corrupted_set(self, spec: CorruptionSpec, clean: Images) -> CorruptedSet:
+        """Opened once."""
+        key = (spec.source, spec.profile, spec.seed, len(clean))
+        if key not in self._corrupted:
+            cache = self.store.root / "corrupted"
+            self._corrupted[key] = open_set(spec, clean, self.dataset, cache=cache, folder=self.corruptions_dir)
+        return self._corrupted[key]
+
+    def is_official(self, spec: CorruptionSpec | None, limit: int | None) -> bool:
+        """Of generated images, whether what was corrupted is official; else whether the files are."""
+        if spec is None or spec.source == "generated":
+            return self.dataset.official
+        return self.corrupted_set(spec, self.images("test", limit)).official
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ def disk(radius: float, alias_sigma: float) -> Floats:
     Cut down to what is not zero, but wide kernels not below ``TRANSFORMED``: (side, side) float32 of an odd side.
     """
     taps, reach = (3, 8) if radius <= 8 else (5, int(np.ceil(radius)))
-    line = np.arange(-reach, reach + 1) if radius <= 8 else np.arange(-radius, radius + 1)
+    line = np.arange(-reach, reach + 1)
     inside = (line[:, None] ** 2 + line[None, :] ** 2 <= radius**2).astype(np.float32)
     soft: Floats = cv2.GaussianBlur(inside / inside.sum(), (taps, taps), sigmaX=alias_sigma)
     rows = np.flatnonzero(soft.any(1))

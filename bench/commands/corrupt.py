@@ -43,6 +43,10 @@ def corrupt_command(
     pixels = read_checked(data.test, indices, dataset=data.name)
     profile, ids = choose_profile(corruption_profile, data.image_size), [data.test.ids[i] for i in indices]
     made = GeneratedSet(out, pixels, ids, data.test.labels[indices], profile, seed, below=False)
+    if foreign := made.foreign_files():
+        raise BenchError(
+            f"--out {out} has a {foreign[0]} of other images, constants or seed; name another folder, or empty it."
+        )
     for kind in wanted:
         made.images(kind, SEVERITY_LEVELS[0])  # makes all of them
         print(f"{out / f'{kind}.npy'}: {len(ids)} images at {len(SEVERITY_LEVELS)} severities", file=sys.stderr)

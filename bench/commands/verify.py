@@ -8,8 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attacks.corruptions import builtin as builtin  # fills the registry
+from attacks.corruptions.registry import CORRUPTIONS
 from bench.core.errors import BenchError
-from bench.core.specs import EvalRecord, RunRecord
+from bench.core.specs import CorruptionSpec, EvalRecord, RunRecord
 from bench.core.vocabulary import Exit
 from bench.files import file_sha
 from bench.plugin import load_plugins
@@ -65,6 +67,8 @@ def _verdicts(
             found.append(Verdict(cell_id=cell.cell_id, name=cell.spec.name, status="other weights"))
         elif cell.status != "ok":
             found.append(Verdict(cell_id=cell.cell_id, name=cell.spec.name, status="not ok"))
+        elif cell.spec.corruption is not None and not _is_made_here(cell.spec.corruption):
+            found.append(Verdict(cell_id=cell.cell_id, name=cell.spec.name, status="not made here"))
         elif cell.spec.attack is not None and cell.adversarials == "none":
             found.append(Verdict(cell_id=cell.cell_id, name=cell.spec.name, status="not stored"))
         else:
@@ -72,10 +76,17 @@ def _verdicts(
     return found
 
 
+def _is_made_here(spec: CorruptionSpec) -> bool:
+    """Whether the corrupted images can be made again."""
+    return spec.source == "generated" and spec.version == CORRUPTIONS.get(spec.kind).version
+
+
 def _line(verdict: Verdict) -> str:
     match verdict.status:
         case "not stored":
             return f"{verdict.name}: no adversarial images are stored"
+        case "not made here":
+            return f"{verdict.name}: of official files, or of an older definition of the kind; not verified"
         case "not ok":
             return f"{verdict.name}: the cell is not ok, so there is nothing to verify"
         case "other weights":

@@ -128,7 +128,10 @@ RESULT_COLUMNS = {
         "where the penalty has no such constant"
     ),
     "param_count": "number of trained parameters",
-    "official": "whether the images are the data set's official files, by checksum",
+    "official": (
+        "whether the images are the data set's official files, by checksum; of corruptions read from files, whether "
+        "those are; of corruptions generated here, whether what was corrupted is"
+    ),
     "backend": "library that computed the attack",
     "backend_version": "version of that library",
     "attack_version": "version of our definition of the attack; it changes when the numbers may",
@@ -268,6 +271,7 @@ CORRUPTIONS_ACC = "corruptions_acc"
 MCE_REFERENCES = ("baseline", "alexnet")
 CORRUPTION_COLUMNS = {
     CORRUPTIONS_ACC: "mean accuracy over the 15 standard kinds and their 5 severities, in percent",
+    "corruptions_set": "whose images they are: source and profile; of several sets no mean is taken",
     "mce": (
         "mean corruption error in percent: the mean over the 15 kinds of the mean error over the severities, divided "
         "by the reference's; 100 is as good as the reference; mean over seeds"

@@ -89,6 +89,12 @@ class GeneratedSet:
         rows = rows_of(severity, len(self._ids))
         return self._kind(kind).array[rows]
 
+    def foreign_files(self) -> list[str]:
+        """The arrays in the folder that are of another set, or of none that the manifest knows."""
+        named = {name: entry for name, entry in _entries(self.folder).items() if isinstance(entry, dict)}
+        ours = {name for name, entry in named.items() if entry.get("set") == self._identity}
+        return sorted({path.name for path in self.folder.glob("*.npy")} - ours)
+
     def file_sha(self, kind: str) -> str:
         """SHA-256 of the kind's file as hex, which is made if it is not there."""
         return self._kind(kind).sha

@@ -25,6 +25,8 @@ def choose_corruptions(
 
     Raises BenchError for names, severities and profiles that there are not.
     """
+    if profile is not None and corruptions_dir is not None:
+        raise BenchError("--corruption-profile is for images that are corrupted here; leave it out with files.")
     constants = choose_profile(profile, side)
     wanted, levels = resolve_kinds(kinds), [_severity(text) for text in severities]
     if wanted and not levels:

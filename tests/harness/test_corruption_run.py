@@ -82,8 +82,15 @@ def test_without_a_baseline_there_is_a_reason_in_place_of_an_mce(run: Bench, ben
     assert "there is no baseline" in board.mce_note["lpc"]
     assert bench("leaderboard", "--results", tmp_path, "--mce-reference", "alexnet").code == 0
     board = leaderboard(tmp_path)
+    assert board.mce.isna().all()
+    assert "those on ImageNet-C" in board.mce_note["lpc"]
+    time.sleep(1.1)
+    assert run("--corruptions", "standard", "--corruption-profile", "imagenet", variants="lpc").code == 0
+    assert bench("leaderboard", "--results", tmp_path, "--mce-reference", "alexnet").code == 0
+    board = leaderboard(tmp_path)
     assert board.mce.notna().all()
     assert board.mce_reference["lpc"] == "alexnet"
+    assert board.corruptions_set["lpc"] == "generated:imagenet"
 
 
 def test_two_sets_of_images_make_no_mean(run: Bench, tmp_path: Path) -> None:
@@ -102,6 +109,22 @@ def test_two_sets_of_images_make_no_mean(run: Bench, tmp_path: Path) -> None:
     board = leaderboard(tmp_path)
     assert board.mce["baseline"] == 100
     assert "on all the same images" in board.mce_note["lpc"]
+    assert board.corruptions_acc.notna().all()
+    assert np.isnan(board.corruptions_acc_diff["lpc"])
+
+
+def test_corruptions_take_no_place_and_leave_no_table_behind(run: Bench, tmp_path: Path) -> None:
+    run()
+    run("--corruptions", "fog", variants="lpc")
+    assert leaderboard(tmp_path)["rank"].notna().all()
+    assert (tmp_path / "corruptions.csv").exists()
+    run("--force")
+    run("--force", "--epochs", "2")
+    for cell in tmp_path.glob("runs/*/cells/*.json"):
+        if '"kind": "fog"' in cell.read_text():
+            cell.unlink()
+    run("--seeds", "1")
+    assert not (tmp_path / "corruptions.csv").exists()
 
 
 def test_rows_say_what_makes_them_incomparable(run: Bench, tmp_path: Path) -> None:
@@ -128,6 +151,9 @@ def test_corrupt_writes_all_files_and_a_run_reads_them(bench: Bench, run: Bench,
     assert len(stacked) == len(np.load(out / "labels.npy"))
     assert len(stacked) % 5 == 0
     assert len(stacked) < 5 * len(load_digits().target)
+    other = bench("corrupt", "--dataset", "digits", "--kinds", "fog", "--seed", "7", "--out", out)
+    assert other.code == 2
+    assert "of other images, constants or seed" in other.err
 
 
 def test_wrong_words_are_one_sentence(run: Bench, bench: Bench, tmp_path: Path) -> None:
