@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 from attacks.corruptions import builtin as builtin  # fills the registry
-from attacks.corruptions.registry import CORRUPTIONS, is_standard
+from attacks.corruptions.registry import CORRUPTIONS
 from attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.board import BoardRow
-from bench.core.specs import EvalRecord
 from bench.core.vocabulary import BASELINE, CLEAN, CORRUPTION_COLUMNS, corruption_column
+from bench.corruption_cells import (
+    STANDARD_KINDS,
+    all_accuracies,
+    columns_of,
+    corruption_cells,
+    corruptions_of,
+    made_of,
+    of_one_set,
+    same_images,
+    standard_cells,
+)
 from bench.corruption_scores import (
     Accuracies,
     Score,
@@ -22,13 +31,11 @@ from bench.corruption_scores import (
     mean_errors,
     relative_mean_corruption_error,
 )
-from bench.corruption_table import corruptions_table, to_csv
 from bench.reference.alexnet import CLEAN_ERROR, MEAN_ERRORS
 
 KIND = "<kind>_acc"  # stands for a column of every kind
 SET = "corruptions_set"
 ALEXNETS = "imagenet"  # the profile of the images on which its errors were measured
-STANDARD_KINDS = tuple(kind for kind in CORRUPTIONS if is_standard(kind))
 
 
 def corruption_metrics(rows: Iterable[BoardRow]) -> list[str]:
@@ -36,55 +43,6 @@ def corruption_metrics(rows: Iterable[BoardRow]) -> list[str]:
     kinds = {spec.kind for row in rows for spec in corruptions_of(row)}
     always = [column for column in CORRUPTION_COLUMNS if column != KIND]
     return [*always, *(f"{kind}_acc" for kind in CORRUPTIONS if kind in kinds)] if kinds else []
-
-
-def corruptions_of(row: BoardRow) -> list[Any]:
-    """The CorruptionSpecs of the row's cells, one a column."""
-    found = (next(iter(cells.values())).spec.corruption for cells in row.cells.values())
-    return [spec for spec in found if spec is not None]
-
-
-def corruption_cells(row: BoardRow) -> list[str]:
-    """The columns of the row that hold corruptions."""
-    return [corruption_column(spec.kind, spec.severity) for spec in corruptions_of(row)]
-
-
-class Made(NamedTuple):
-    """What corrupted images must have in common to be averaged over or compared."""
-
-    source: str
-    profile: str
-    seed: int
-    images: int
-
-
-def made_of(row: BoardRow, columns: Iterable[str]) -> set[Made]:
-    cells = (cell for column in columns for cell in row.cells.get(column, {}).values())
-    return {made for cell in cells if (made := _made(cell)) is not None}
-
-
-def _made(cell: EvalRecord) -> Made | None:
-    spec = cell.spec.corruption
-    return None if spec is None else Made(spec.source, spec.profile, spec.seed, cell.n)
-
-
-def of_one_set(row: BoardRow, columns: Sequence[str]) -> bool:
-    """Whether all columns, over all seeds, are of images that belong together, each of one version and file."""
-    specs = ({cell.spec.corruption for cell in row.cells.get(column, {}).values()} for column in columns)
-    return len(made_of(row, columns)) == 1 and all(len(found) == 1 for found in specs)
-
-
-def same_images(row: BoardRow, other: BoardRow, columns: Sequence[str]) -> bool:
-    """Whether both rows, each of one set, were evaluated on the same corrupted images."""
-    specs = ({cell.spec.corruption for r in (row, other) for cell in r.cells[column].values()} for column in columns)
-    return len(made_of(row, columns) | made_of(other, columns)) == 1 and all(len(found) == 1 for found in specs)
-
-
-def standard_cells(row: BoardRow) -> list[str] | None:
-    """The columns of the 15 kinds and 5 severities; None unless all have an accuracy, on images of one set."""
-    columns = [corruption_column(kind, level) for kind in STANDARD_KINDS for level in SEVERITY_LEVELS]
-    whole = all(row.mean(column) is not None for column in columns)
-    return columns if whole and of_one_set(row, columns) else None
 
 
 def corruption_values(row: BoardRow, baseline: BoardRow | None, reference: str) -> dict[str, Any]:
@@ -101,10 +59,6 @@ def corruption_values(row: BoardRow, baseline: BoardRow | None, reference: str) 
     values |= {f"{family}_acc": 100 * m for family, m in by_family(standard, families).items()}
     values |= {f"severity_{level}_acc": 100 * m for level, m in by_severity(standard).items()}
     return values | _errors(row, baseline, reference)
-
-
-def columns_of(kind: str) -> list[str]:
-    return [corruption_column(kind, level) for level in SEVERITY_LEVELS]
 
 
 def whole_kinds(accuracies: Accuracies) -> Accuracies:
@@ -156,49 +110,6 @@ def _seed_errors(row: BoardRow, baseline: BoardRow | None, reference: str, seed:
 def seed_accuracies(row: BoardRow, seed: int) -> Accuracies:
     """Of the standard kinds of one seed, by kind and severity."""
     return only_standard(all_accuracies(row, seed))
-
-
-def corruptions_csv(rows: Sequence[BoardRow]) -> bytes | None:
-    """corruptions.csv: accuracies of every trained model, one row each; None without any corruption.
-
-    A row is called ``model:variant:seed``, and what else tells it from others stands before and after the variant. Of
-    a model that was evaluated on several sets of images the largest is in it.
-    """
-    found: dict[str, Accuracies] = {}
-    for row, name in zip(rows, _names(rows), strict=True):
-        for seed in sorted(row.seeds):
-            accuracies = all_accuracies(row, seed)
-            if accuracies:
-                found[f"{name}:{seed}"] = accuracies
-    kinds = {kind for accuracies in found.values() for kind, _ in accuracies}
-    return to_csv(corruptions_table(found, [kind for kind in CORRUPTIONS if kind in kinds])) if found else None
-
-
-def _names(rows: Sequence[BoardRow]) -> list[str]:
-    """``model:variant``, with the data set and the hashes of its test split and of the configuration where needed."""
-    sets = {(row.run.dataset, row.data_sha) for row in rows}
-    datasets = {dataset for dataset, _ in sets}
-    repeats = Counter((row.data_sha, row.run.model, row.run.variant) for row in rows)
-    names = []
-    for row in rows:
-        run = row.run
-        before = [run.dataset] if len(datasets) > 1 else []
-        before += [row.data_sha] if len([s for s in sets if s[0] == run.dataset]) > 1 else []
-        after = [run.config_sha] if repeats[row.data_sha, run.model, run.variant] > 1 else []
-        names.append(":".join([*before, run.model, run.variant, *after]))
-    return names
-
-
-def all_accuracies(row: BoardRow, seed: int) -> Accuracies:
-    """Of one seed, by kind and severity; of several sets of images the one with most cells, and then most images."""
-    cells = [row.cells[column][seed] for column in corruption_cells(row) if seed in row.cells[column]]
-    counts = Counter(_made(cell) for cell in cells if cell.n_correct is not None)
-    largest = max(counts, key=lambda made: (counts[made], made.images if made else 0), default=None)
-    return {
-        (spec.kind, spec.severity): cell.n_correct / cell.n
-        for cell in cells
-        if (spec := cell.spec.corruption) is not None and cell.n_correct is not None and _made(cell) == largest
-    }
 
 
 def seed_clean(row: BoardRow, seed: int) -> float | None:

@@ -17,7 +17,8 @@ from bench.core.vocabulary import (
     LEADERBOARD_COLUMNS,
     METRIC_SUFFIXES,
 )
-from bench.corruption_board import corruption_metrics, corruption_values, corruptions_csv
+from bench.corruption_board import corruption_metrics, corruption_values
+from bench.corruption_export import corruptions_csv
 from bench.files import write_atomic
 from bench.metrics import metric_values
 from bench.results import all_cells, all_diagnoses, results_table, to_csv

@@ -9,7 +9,7 @@ from typing import Any
 from bench.board import BoardRow
 from bench.core.specs import EvalRecord
 from bench.core.vocabulary import CORRUPTIONS_ACC
-from bench.corruption_board import corruption_cells, standard_cells
+from bench.corruption_cells import corruption_cells, standard_cells
 from bench.samples import Sample
 from bench.stats import wilson_interval
 from bench.store import Store
