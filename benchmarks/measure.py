@@ -34,7 +34,7 @@ class Row:
     case: str
     measured: str
     goal: str
-    met: bool | None  # None: not measured
+    met: bool | None  # None: no goal, or not measured
 
 
 @dataclass(frozen=True, eq=False)

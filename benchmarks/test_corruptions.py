@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -69,10 +70,19 @@ def _each(at: Callable[[Image.Image], NDArray[np.uint8]], images: Sequence[Image
         at(image)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As theirs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("library", ["imagecorruptions-imaug", "corrupt-tta"])
 @pytest.mark.parametrize("profile", GOALS)
 def test_speed(profile: Profile, library: str, engine: Bench, request: pytest.FixtureRequest) -> None:
-    torch.set_num_threads(1)  # theirs use one
     module = imaug if library == "imagecorruptions-imaug" else tta
     count = COUNTS[request.config.getoption("--engine-size")][profile]
     paces = {kind: pace(engine, module, kind, profile, count) for kind in STANDARD}
@@ -126,5 +136,8 @@ def test_reading(engine: Bench, tmp_path: Path) -> None:
                 network()(part.to(engine.device))
 
     network().to(engine.device)
-    share = engine.typical(hold, repeats=5) / engine.typical(read, repeats=5)
+    hold()
+    read()
+    pairs = [(engine.seconds(hold), engine.seconds(read)) for _ in range(15)]  # in turns: what else runs meets both
+    share = statistics.median(held for held, _ in pairs) / statistics.median(seconds for _, seconds in pairs)
     engine.note("Evaluating a stored set", f"{share:.1%} of the network's own throughput", "≥ 95 %", share >= 0.95)

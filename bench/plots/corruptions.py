@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 from attacks.corruptions.registry import FAMILIES
 from bench.files import write_atomic
 
-INCHES = 1.1  # side of a picture
 DPI = 100
+SMALLEST = 110  # side of a picture on the sheet, in its pixels
 
 
 def contact_sheet(
@@ -23,7 +24,9 @@ def contact_sheet(
     """A row a kind, family by family: the clean picture, (H, W, C) uint8, then its severities. Pixels stay square."""
     kinds = sorted(sheet, key=lambda kind: (FAMILIES.index(families[kind]), kind))
     columns = max(map(len, sheet.values()))
-    figure = Figure(figsize=(INCHES * (columns + 1), INCHES * len(kinds) + 0.6), layout="compressed")
+    side = max(max(picture.shape[:2]) for pictures in sheet.values() for picture in pictures)
+    inches = 1.05 * side * math.ceil(SMALLEST / side) / DPI  # no pixel is left out, and a small one is seen
+    figure = Figure(figsize=(inches * columns + 1.4, inches * len(kinds) + 0.6), layout="compressed")
     figure.suptitle(title, fontsize=9)
     axes = figure.subplots(len(kinds), columns, squeeze=False)
     for row, kind in zip(axes, kinds, strict=True):
