@@ -11,7 +11,7 @@ from attacks.corruptions import builtin as builtin  # fills the registry
 from attacks.corruptions.digital import stored_as_jpeg
 from attacks.corruptions.draws import Draws
 from attacks.corruptions.registry import CORRUPTIONS, load_corruption
-from attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile, nearest_profile, parameters
+from attacks.corruptions.severities import SEVERITY_LEVELS, Profile, nearest_profile, parameters
 from attacks.corruptions.units import Bytes, to_bytes
 from bench.core.errors import BenchError
 
@@ -52,11 +52,6 @@ def corrupt(
         draws = Draws(seed, kind, severity, sample_ids[part])
         corrupted[part] = to_bytes(function(images[part], constants, draws))
     return stored_as_jpeg(corrupted, STORED_QUALITY) if stored and profile != "cifar" and len(images) else corrupted
-
-
-def is_comparable(profile: Profile, side: int) -> bool:
-    """Whether images of that side are those for which the profile's constants were chosen."""
-    return side == PROFILE_SIZES[profile]
 
 
 def _check(images: Bytes, sample_ids: Sequence[str], severity: int) -> None:

@@ -29,7 +29,7 @@ def open_set(
     What is made here is kept in ``cache``; official files lie in ``folder``. Raises BenchError when they do not.
     """
     if spec.source == "generated":
-        from bench.corrupted.cache import GeneratedSet  # imports torch, which a plan does without
+        from bench.corrupted.cache import GeneratedSet  # with OpenCV and SciPy, which a plan does without
 
         pixels, labels = images.pixels.numpy(), images.labels.numpy()
         return GeneratedSet(cache, pixels, images.ids, labels, cast(Profile, spec.profile), spec.seed)
