@@ -17,11 +17,14 @@ import torch
 from torch import nn
 
 from attacks import resolve, resolve_all
+from attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.cells import Subject, work_off
 from bench.core.epsilon import format_eps, parse_eps
 from bench.core.errors import BenchError
 from bench.core.specs import ID_LENGTH, Backend, DataSpec, Encoding, Norm, Recipe, RunRecord, fingerprint
 from bench.core.vocabulary import NATIVE
+from bench.corrupted.choose import choose_corruptions
+from bench.corrupted.open import identified
 from bench.data import DATASETS, DataRequest, Dataset, load_dataset
 from bench.environment import choose_device, describe
 from bench.leaderboard import rebuild
@@ -51,6 +54,10 @@ def evaluate(
     seed: int = 0,
     limit: int | None = None,
     attack_limit: dict[str, int] | None = None,
+    corruptions: str | Sequence[str] = "standard",
+    severities: Sequence[int] = SEVERITY_LEVELS,
+    corruption_profile: str | None = None,
+    corruptions_dir: Path | None = None,
     attack_backend: Backend = NATIVE,
     attack_precision: AskedPrecision = "fp32",
     batch_size: int | None = None,
@@ -60,12 +67,14 @@ def evaluate(
     max_queries: int | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Attack ``model`` and return its rows of results.csv as a pandas DataFrame.
+    """Attack ``model``, corrupt its inputs, and return its rows of results.csv as a pandas DataFrame.
 
     ``model`` maps images (N, 3, S, S), float32 in [0, 1], to logits (N, K); normalisation is its own business. It is
     in evaluation mode for the time, and gets its mode and its gradients back. ``dataset`` is a name or a
     :class:`~bench.data.Dataset`; ``eps`` defaults to the data set's own; ``attack_backend`` "reference" is foolbox and
-    pyautoattack; ``attack_precision`` is that of the search, "auto" as on the command line. With ``results`` the cells
+    pyautoattack; ``attack_precision`` is that of the search, "auto" as on the command line. ``corruptions`` are
+    "standard", "all", "none", or names; they are made with the constants of ``corruption_profile``, by default those
+    nearest to the image size, or read from the published files in ``corruptions_dir``. With ``results`` the cells
     are kept there, and ``bench leaderboard`` shows them; finished ones are not computed again. ``save_adversarials``
     ("float32" or "uint8") keeps the broken images beside them; ``max_queries`` bounds the forward passes an image.
     Raises BenchError for bad input.
@@ -76,14 +85,22 @@ def evaluate(
         raise BenchError(f"name {name!r} may not be empty or hold a comma, a colon or a line break.")
     if limit is not None and limit < 1:
         raise BenchError(f"limit {limit} is less than 1.")
-    attacks = [attacks] if isinstance(attacks, str) else attacks
+    attacks = [attacks] if isinstance(attacks, str) else list(attacks)
+    resolved = resolve_all([] if attacks == ["none"] else attacks, attack_backend)
+    chosen = choose_corruptions(
+        [corruptions] if isinstance(corruptions, str) else corruptions,
+        [str(severity) for severity in severities],
+        side=data.image_size,
+        profile=corruption_profile,
+        corruptions_dir=corruptions_dir,
+    )
     eps = [eps] if isinstance(eps, str | float | int) else eps
     texts = [e if isinstance(e, str) else format_eps(e) for e in eps] or list(known.eps[norm] if known else ())
     default_limit = known.limit if known else None
     request = Request(
         models=(),
         variants={},
-        attacks=at_precision(resolve_all(list(attacks), attack_backend), attack_precision, device),
+        attacks=at_precision(resolved, attack_precision, device),
         norm=norm,
         eps=[parse_eps(text, norm) for text in texts],
         seeds=[seed],
@@ -93,6 +110,7 @@ def evaluate(
         test_sha=data.test.sha,
         test_size=len(data.test),
         recipe=Recipe(epochs=0),
+        corruptions=identified(chosen, data, corruptions_dir),
         limit=default_limit if limit is None else limit,
         costly_limit=known.costly_limit if known else None,
         attack_limits={resolve(attack).name: n for attack, n in (attack_limit or {}).items()},
@@ -109,6 +127,7 @@ def evaluate(
             progress=progress or Progress(),
             auto_batch=batch_size is None,
             save_adversarials=save_adversarials,
+            corruptions_dir=corruptions_dir,
         )
         return _evaluate(model, name, seed, request, workshop)
 

@@ -19,6 +19,8 @@ INTEGERS = (
     "n_broken_8bit",
     "n_cut",
     "attack_version",
+    "corruption_version",
+    "corruption_seed",
     "n_train",
     "epochs",
     "img_size",
@@ -27,6 +29,15 @@ INTEGERS = (
     "train_batch_size",
     *COUNT_COLUMNS,
 )
+CORRUPTION_FIELDS = {
+    "corruption": "kind",
+    "severity": "severity",
+    "profile": "profile",
+    "source": "source",
+    "corruption_version": "version",
+    "corruption_seed": "seed",
+    "files_sha": "files_sha",
+}
 
 
 def all_cells(store: Store) -> list[Cell]:
@@ -64,9 +75,8 @@ def result_row(run: RunRecord, cell: EvalRecord) -> dict[str, Any]:
 
 
 def _corruption(spec: CorruptionSpec | None) -> dict[str, Any]:
-    if spec is None:
-        return dict.fromkeys(("corruption", "severity", "profile", "source"))
-    return {"corruption": spec.kind, "severity": spec.severity, "profile": spec.profile, "source": spec.source}
+    found = {} if spec is None else vars(spec)
+    return {column: found.get(name) for column, name in CORRUPTION_FIELDS.items()}
 
 
 def _training(spec: TrainSpec | None) -> dict[str, Any]:

@@ -135,6 +135,14 @@ RESULT_COLUMNS = {
     "backend": "library that computed the attack",
     "backend_version": "version of that library",
     "attack_version": "version of our definition of the attack; it changes when the numbers may",
+    "corruption_version": (
+        "version of our definition of the corruption; it changes when the images may; empty without one"
+    ),
+    "corruption_seed": "seed of what is drawn for the corruption; empty without one",
+    "files_sha": (
+        "hash of the published files of the corruption: MD5 of an array, of image files their names and sizes alone; "
+        "empty unless the source is `official`"
+    ),
     "attack_precision": (
         "floating-point type of the backbone's passes in the search: `fp32` or `bf16`; verdicts are always float32"
     ),

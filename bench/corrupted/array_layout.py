@@ -16,6 +16,7 @@ from bench.corrupted.checksums import Published
 from bench.corrupted.sets import rows_of
 
 LABELS: Final = "labels.npy"
+CHANNELS: Final = (3, 1)
 
 
 class ArrayLayout:
@@ -32,7 +33,7 @@ class ArrayLayout:
         self._folder, self._published, self._indices = folder, published, indices
         self._count = len(labels)
         self._whole = np.array_equal(indices, np.arange(self._count))
-        self._shape = (len(SEVERITY_LEVELS) * self._count, image_size, image_size, 3)
+        self._shapes = [(len(SEVERITY_LEVELS) * self._count, image_size, image_size, c) for c in CHANNELS]
         self._mapped: dict[str, NDArray[np.uint8]] = {}
         self._check_labels(labels)
 
@@ -59,10 +60,10 @@ class ArrayLayout:
             raise BenchError(f"{self._folder} has no {path.name}; it has {', '.join(self.kinds) or 'no corruption'}.")
         with _opened(path) as file:
             images = _map(file, path)
-            if images.shape != self._shape or images.dtype != np.uint8:
+            if images.shape not in self._shapes or images.dtype != np.uint8:
                 raise BenchError(
-                    f"{path} holds {images.dtype} of shape {images.shape}; uint8 of shape {self._shape} is needed, "
-                    f"{self._count} test images in each of 5 severities."
+                    f"{path} holds {images.dtype} of shape {images.shape}; uint8 of shape {self._shapes[0]} is needed, "
+                    f"{self._count} test images in each of 5 severities, or the same in grey."
                 )
             self._check_md5(file, path)
         return images

@@ -115,12 +115,12 @@ class GeneratedSet:
     ) -> _Stored:
         path, wanted = self.folder / f"{name}.npy", {"set": self._identity, "shape": list(shape), "version": version}
         entry = _entries(self.folder).get(path.name)
-        if isinstance(entry, dict) and entry == wanted | {"sha256": entry.get("sha256")}:
+        if isinstance(entry, dict) and wanted.items() <= entry.items() and isinstance(entry.get("sha256"), str):
             found = _open(path, shape, dtype, entry["sha256"])
             if found is not None:
                 return found
         sha = write_array(path, blocks, shape, dtype)
-        self._enter(path.name, wanted | {"sha256": sha})
+        self._enter(path.name, wanted | {"libraries": _libraries(), "sha256": sha})
         made = _open(path, shape, dtype, sha)
         if made is None:
             raise BenchError(f"{path} is not what was written there a moment ago; look after the disk and run again.")
@@ -157,7 +157,6 @@ class GeneratedSet:
             manifest = {
                 "files": _entries(self.folder) | {name: entry},
                 "images": len(self._ids),
-                "libraries": _libraries(),  # those of the last who wrote
                 "profile": self._profile,
                 "seed": self._seed,
             }

@@ -69,8 +69,9 @@ class FolderLayout:
         kinds: dict[str, Path] = {}
         for child in _subfolders(self._folder):
             for candidate in [child] if _has_severities(child) else _subfolders(child):
-                if _has_severities(candidate):
-                    kinds.setdefault(candidate.name, candidate)
+                other = kinds.setdefault(candidate.name, candidate) if _has_severities(candidate) else candidate
+                if other != candidate:
+                    raise BenchError(f"{other} and {candidate} could both be {candidate.name}; remove one of them.")
         return kinds
 
     def _paths(self, folder: Path) -> list[Path]:

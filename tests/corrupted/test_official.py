@@ -179,6 +179,12 @@ def test_an_image_that_is_missing(tmp_path: Path):
     assert len(from_folders(tmp_path, indices=[0, 1]).images("fog", 2)) == 2, "nobody asked for it"
 
 
+def test_a_kind_that_is_there_twice(tmp_path: Path):
+    folders_in(folders_in(tmp_path, "weather"), "old")
+    with pytest.raises(BenchError, match=r"old/fog and .*weather/fog could both be fog; remove one of them"):
+        from_folders(tmp_path)
+
+
 def test_a_severity_that_is_missing(tmp_path: Path):
     (folders_in(tmp_path) / "fog/2").rename(tmp_path / "elsewhere")
     with pytest.raises(BenchError, match=r"fog/2 is missing"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,16 @@ import torch
 from helpers import LinearModel
 from torch import nn
 
-from bench.api import evaluate, weights_sha
+from attacks.corruptions.apply import corrupt
+from bench import api
+from bench.api import weights_sha
 from bench.core.errors import BenchError
+from bench.corrupted.cache import as_bytes
+from bench.data import DataRequest, load_dataset
+from bench.data.tensors import load_images
 from bench.plugin import load_plugins
+
+evaluate = partial(api.evaluate, corruptions="none")
 
 
 def own_model() -> nn.Module:
@@ -113,3 +121,23 @@ def test_every_part_of_the_module_gets_its_mode_back() -> None:
     model[1].eval()
     evaluate(model, name="mine", attacks=["fgsm"], eps=["0.1"], limit=20)
     assert [m.training for m in model] == [True, False, True]
+
+
+def test_corruptions_of_a_users_own_module(tmp_path: Path, bench: Callable[..., Any]) -> None:
+    arguments = {"name": "mine", "attacks": ["none"], "limit": 50, "results": tmp_path}
+    rows = api.evaluate(own_model(), **arguments).set_index(["corruption", "severity"])  # type: ignore[arg-type]
+    assert len(rows) == 1 + 15 * 5
+    assert set(rows.source.dropna()) == {"generated"}
+    images = load_images(load_dataset("digits", DataRequest()).test, 50, dataset="digits")
+    for severity in (1, 5):
+        grey = as_bytes(images.pixels.numpy())
+        fog = corrupt(grey, images.ids, "fog", severity, seed=0, profile="cifar")
+        logits = own_model()(torch.tensor(fog).permute(0, 3, 1, 2).expand(-1, 3, -1, -1) / 255)
+        assert rows.loc[("fog", severity)].n_correct == (logits.argmax(1) == images.labels).sum()
+    files = tmp_path / "files"
+    assert bench("corrupt", "--dataset", "digits", "--kinds", "snow", "--out", files).code == 0
+    read = api.evaluate(own_model(), **arguments, corruptions="snow", severities=[2], corruptions_dir=files)  # type: ignore[arg-type]
+    assert read.source.tolist()[-1] == "official"
+    assert read.n_correct.tolist()[-1] == rows.loc[("snow", 2)].n_correct
+    with pytest.raises(BenchError, match="severity '6'"):
+        api.evaluate(own_model(), **arguments, severities=[6])  # type: ignore[arg-type]

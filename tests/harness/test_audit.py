@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import torch
 from records import cell_record, run_record, samples_of
 from torch import Tensor, nn
 
-from bench.api import evaluate
+from bench import api
 from bench.audit import check_gradients, check_randomised
 from bench.data.tensors import Images
 from bench.leaderboard import rebuild
 from bench.store import Store
 
 CPU = torch.device("cpu")
+
+evaluate = partial(api.evaluate, corruptions="none")
 
 
 def linear(num_classes: int = 10) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -156,6 +157,26 @@ def test_corrupt_writes_all_files_and_mixes_no_sets(bench: Bench, tmp_path: Path
     other = bench("corrupt", "--dataset", "digits", "--kinds", "fog", "--seed", "7", "--out", out)
     assert other.code == 2
     assert "of other images, constants or seed" in other.err
+
+
+def test_files_are_read_in_place_of_making_images(run: Bench, bench: Bench, tmp_path: Path) -> None:
+    """A part of the split, whose rows lie anywhere in the files; one kind's file holds another kind's images."""
+    files, asked = tmp_path / "files", ("--corruptions", "fog,pixelate,snow", "--severities", "1,4", "--epochs", "40")
+    assert bench("corrupt", "--dataset", "digits", "--kinds", "fog,pixelate", "--out", files).code == 0
+    (files / "snow.npy").write_bytes((files / "fog.npy").read_bytes())
+    assert run(*asked, "--corruptions-dir", files, variants="baseline").code == 0
+    assert run(*asked, variants="baseline").code == 0
+    table = results(tmp_path).set_index(["source", "corruption", "severity"])
+    made, read = table.loc["generated"], table.loc["official"]
+    assert made.n_correct.nunique() > 4, "a model that tells images apart"
+    assert read.n_correct.loc[["fog", "pixelate"]].equals(made.n_correct.loc[["fog", "pixelate"]])
+    assert read.n_correct.loc["snow"].equals(read.n_correct.loc["fog"])
+    assert not read.official.any(), "nobody has published them"
+    assert read.files_sha.loc["fog"].tolist() == 2 * [hashlib.md5((files / "fog.npy").read_bytes()).hexdigest()]
+    assert made.files_sha.isna().all()
+    assert leaderboard(tmp_path).corruptions_set["baseline"] == "official:cifar"
+    np.save(files / "fog.npy", 255 - np.load(files / "fog.npy"))
+    assert "2 of 7 cells computed" in run(*asked, "--corruptions-dir", files, variants="baseline").err
 
 
 def test_wrong_words_are_one_sentence(run: Bench, bench: Bench, tmp_path: Path) -> None:
