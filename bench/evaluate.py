@@ -12,7 +12,8 @@ from attacks.corruptions.notes import corruption_notes
 from attacks.registry import backend_version
 from bench.adversarials import Adversarials, encode
 from bench.attacking import attack_all
-from bench.audit import Finding, check_gradients, check_randomised
+from bench.auditing.cell_checks import check_gradients, check_randomised
+from bench.auditing.findings import Finding
 from bench.cell import CellContext, Outcomes, Tally
 from bench.core.errors import CellFailure
 from bench.core.specs import AttackSpec, EvalRecord, EvalSpec

@@ -1,0 +1,89 @@
+"""The checks of a cell: noise is found and counted, and so are the images whose margin has no gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from oddities import DeadFor, Detached, Elsewhere, Noisy, Stepped, linear, some
+from torch import Tensor, nn
+
+from bench.auditing.cell_checks import check_gradients, check_randomised
+from bench.data.tensors import Images
+
+CPU = torch.device("cpu")
+
+
+def randomised(model: nn.Module, count: int = 50, batch_size: int = 16) -> list[str]:
+    images = some(count)
+    return [found.note for found in check_randomised(model, images, torch.arange(count), CPU, batch_size)]
+
+
+def gradients(model: nn.Module, images: Images, batch_size: int = 16) -> list[str]:
+    return [found.note for found in check_gradients(model, images, torch.arange(len(images)), CPU, batch_size)]
+
+
+def test_noise_is_found_and_counted() -> None:
+    (note,) = randomised(Noisy(0.1))
+    assert note.startswith("randomised: logits of 50 of 50 images differ between two passes, by up to 0.")
+    (note,) = randomised(Noisy(0.1, only=3), batch_size=50)
+    assert "of 1 of 50 images" in note
+
+
+@pytest.mark.parametrize("model", [linear(), nn.Sequential(nn.Dropout(0.5), linear()), Noisy(1e-7)])
+def test_what_is_rounding_or_training_only_is_no_noise(model: nn.Module) -> None:
+    assert randomised(model.train()) == []
+
+
+@pytest.mark.parametrize("finite", [0, 1])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_an_answer_that_is_there_only_once_is_no_equal(finite: int, value: float) -> None:
+    """One of two passes gives infinity, or 0/0."""
+
+    class Once(nn.Module):
+        calls = finite
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            self.calls += 1
+            return torch.full((len(inputs), 10), value) / (self.calls % 2)
+
+    assert len(randomised(Once())) == 1
+
+
+def test_a_model_that_counts_its_calls_is_randomised() -> None:
+    class Alternating(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls, self.net = 0, linear()
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            self.calls += 1
+            logits: Tensor = self.net(inputs)
+            return logits.roll(self.calls % 2, 1)
+
+    assert len(randomised(Alternating())) == 1
+
+
+@pytest.mark.parametrize("model", [Stepped(), Detached(), Elsewhere()])
+def test_a_piecewise_constant_model_has_no_gradient(model: nn.Module) -> None:
+    assert gradients(model, some(50)) == ["zero_gradient: on 50 of 50 attacked images"]
+
+
+@pytest.mark.parametrize(("dead", "flagged"), [(0, False), (2, False), (3, True), (200, True)])
+def test_the_share_decides(dead: int, flagged: bool) -> None:
+    """More than 1 % of 200 images."""
+    expected = [f"zero_gradient: on {dead} of 200 attacked images"] if flagged else []
+    assert gradients(DeadFor().requires_grad_(False), some(200, dead), batch_size=7) == expected
+
+
+def test_only_the_images_that_are_attacked_count() -> None:
+    images, alive = some(50, dead=10), torch.arange(10, 50)
+    assert check_gradients(DeadFor(), images, alive, CPU, 16) == ()
+    assert check_gradients(DeadFor(), images, alive[:0], CPU, 16) == ()
+
+
+def test_of_many_images_some_of_every_part_are_asked() -> None:
+    """The dead ones all stand at the end, as the last class of a set in the order of its classes."""
+    images = some(2500)
+    images.pixels[-100:, 0, 0, 0] = 1
+    (note,) = gradients(DeadFor(), images, batch_size=500)
+    assert note == "zero_gradient: on 34 of 834 attacked images"
