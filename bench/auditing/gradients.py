@@ -6,10 +6,11 @@ With z the logits and y the label, ∂/∂pixel in float32 of
     margin    z_y − max_{j≠y} z_j
     dlr       (max_{j≠y} z_j − z_y) / (z_π1 − z_π3); for 2 classes its numerator, as in the attack
 
-The cross-entropy's gradient is the sum of softmax(z)_j ∇z_j with softmax(z)_y − 1 in place of the label's: in float32
-that difference is 0 once the gap to the rest passes about 17 nats, and the other terms are from about 104 on, so that
-an attack on it stands still before a model whose logits are large (Carlini and Wagner 2017, arXiv 1608.04644). Those of
-margin and DLR do not vanish with the scale; where they do, something else hides them. Numbers, never flags.
+∇CE = Σ_j (p_j − 1[j = y]) ∇z_j with p = softmax(z): in float32 the label's factor is 0 once its logit leads by about 17
+nats, the others' are from about 104 on, and an attack stands still before a model whose logits are large (Carlini and
+Wagner 2017, arXiv 1608.04644). The gradients of margin and DLR do not vanish with the scale; where they do, something
+else hides them, but for one case: the DLR of an image whose label is third, z_y = z_π3, is 1 whatever the model. Images
+that are classified correctly keep it out. Numbers, never flags.
 """
 
 from __future__ import annotations
