@@ -89,6 +89,23 @@ ATTACKS.register(
     origin=ORIGIN,
 )
 ATTACKS.register(
+    "pgd-plain",
+    AttackEntry(
+        summary="pgd on the cross-entropy as libraries have it, blind at large logits: pgd-plain-<steps>[-r<restarts>]",
+        source="Madry et al. 2018, arXiv 1706.06083",
+        function="attacks.pgd:pgd",
+        norms=NORMS,
+        precisions=SEARCH_PRECISIONS,
+        batches_itself=True,
+        bounded=True,
+        params={"steps": 20, "restarts": 1, "objective": "plain-ce"},
+        grammar=STEPS_AND_RESTARTS,
+        spell=_steps("pgd-plain"),
+        cost=_walk_cost,
+    ),
+    origin=ORIGIN,
+)
+ATTACKS.register(
     "mim",
     AttackEntry(
         summary="MI-FGSM, steps of eps/steps along accumulated gradients: mim-<steps>, 10 steps by default",

@@ -8,9 +8,12 @@ With z the logits, y the label, t a target class and π the classes by falling l
     DLR                     (max_{j≠y} z_j − z_y) / (z_π1 − z_π3)        (Croce and Hein 2020, arXiv 2003.01690)
     targeted DLR            (z_t − z_y) / (z_π1 − (z_π3 + z_π4)/2)
 
-None of them saturates. In float32 the cross-entropy's gradient is zero from a gap of about 100 nats on, and with it the
-attack's path; ∇CE = σ(u)·∇u has the direction of ∇u, softplus the order of u, and an attack that only takes directions
-and comparisons from its loss does the same with u, which is what :func:`cross_entropy_gap` returns.
+    plain cross-entropy     −log softmax(z)_y, as libraries compute it
+
+None of them saturates but the last, which is there to show what saturation does. In float32 the cross-entropy's
+gradient is zero from a gap of about 100 nats on, and with it the attack's path; ∇CE = σ(u)·∇u has the direction of ∇u,
+softplus the order of u, and an attack that only takes directions and comparisons from its loss does the same with u,
+which is what :func:`cross_entropy_gap` returns.
 """
 
 from __future__ import annotations
@@ -18,8 +21,9 @@ from __future__ import annotations
 from typing import Literal
 
 from torch import Tensor
+from torch.nn import functional
 
-Objective = Literal["ce", "dlr", "margin", "dlr-targeted", "margin-targeted"]
+Objective = Literal["ce", "dlr", "margin", "plain-ce", "dlr-targeted", "margin-targeted"]
 
 TINY = 1e-12  # below it a DLR's denominator is no scale
 
@@ -33,6 +37,8 @@ def objective(name: Objective, logits: Tensor, labels: Tensor, targets: Tensor |
             return dlr(logits, labels)
         case "margin":
             return margin(logits, labels)
+        case "plain-ce":
+            return functional.cross_entropy(logits, labels, reduction="none")
     if targets is None:
         raise ValueError(f"the objective {name!r} needs target classes.")
     targeted = targeted_dlr if name == "dlr-targeted" else targeted_margin

@@ -24,6 +24,7 @@ has the L1 form, for which foolbox takes the fixed share.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -113,14 +114,15 @@ def pgd(
 ) -> Tensor | Attacked:
     """``params["steps"]`` steps from each of ``params["restarts"]`` starts, as far as an image needs them.
 
-    ``params["objective"]``, if there is one, is "ce" or "margin". Shapes as in :class:`attacks.registry.Attack`.
+    ``params["objective"]``, if there is one, is "ce", "margin" or "plain-ce". Shapes as in
+    :class:`attacks.registry.Attack`.
     """
     search = Pgd(
         norm=spec.norm,
         eps=spec.eps,
         steps=int(spec.params["steps"]),
         attempts=int(spec.params["restarts"]),
-        loss_name="margin" if spec.params.get("objective") == "margin" else "ce",
+        loss_name=cast(Objective, spec.params.get("objective", "ce")),
     )
     return hunt_from(search, model, inputs, labels, spec=spec, rng=rng)
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from attacks import resolve, resolve_all
 from attacks.corruptions.severities import SEVERITY_LEVELS
+from bench.audits import audit_external
 from bench.cells import Subject, work_off
 from bench.core.epsilon import format_eps, parse_eps
 from bench.core.errors import BenchError
@@ -28,12 +29,12 @@ from bench.corrupted.open import identified
 from bench.data import DATASETS, DataRequest, Dataset, load_dataset
 from bench.environment import choose_device, describe
 from bench.leaderboard import rebuild
-from bench.pending import Tally, is_finished
+from bench.pending import Tally, is_audited, is_finished
 from bench.plan import DEFAULT_BATCH, Request, check_request, plan_cells
 from bench.plugin import plugin_sha
 from bench.precision import AskedPrecision, at_precision
 from bench.progress import Progress
-from bench.results import results_table
+from bench.results import all_audits, results_table
 from bench.store import Store
 from bench.train import freeze
 from bench.workshop import Workshop
@@ -65,6 +66,7 @@ def evaluate(
     results: Path | None = None,
     save_adversarials: Encoding = "none",
     max_queries: int | None = None,
+    audit: bool = True,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Attack ``model``, corrupt its inputs, and return its rows of results.csv as a pandas DataFrame.
@@ -77,6 +79,7 @@ def evaluate(
     nearest to the image size, or read from the published files in ``corruptions_dir``. With ``results`` the cells
     are kept there, and ``bench leaderboard`` shows them; finished ones are not computed again. ``save_adversarials``
     ("float32" or "uint8") keeps the broken images beside them; ``max_queries`` bounds the forward passes an image.
+    ``audit`` asks whether the attacks' numbers can be believed.
     Raises BenchError for bad input.
     """
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset, DataRequest(data_dir, image_size))
@@ -129,10 +132,12 @@ def evaluate(
             save_adversarials=save_adversarials,
             corruptions_dir=corruptions_dir,
         )
-        return _evaluate(model, name, seed, request, workshop)
+        return _evaluate(model, name, seed, request, workshop, audit=audit)
 
 
-def _evaluate(model: nn.Module, name: str, seed: int, request: Request, workshop: Workshop) -> pd.DataFrame:
+def _evaluate(
+    model: nn.Module, name: str, seed: int, request: Request, workshop: Workshop, *, audit: bool
+) -> pd.DataFrame:
     modes, needed = [(m, m.training) for m in model.modules()], [(p, p.requires_grad) for p in model.parameters()]
     trainable = sum(p.numel() for p, flag in needed if flag)
     try:
@@ -142,6 +147,9 @@ def _evaluate(model: nn.Module, name: str, seed: int, request: Request, workshop
         cells = plan_cells(request, run.run_id, seed)
         todo = [cell for cell in cells if not is_finished(cell, workshop.store, workshop.save_adversarials)]
         work_off(todo, Subject(name, model, run.weights_sha, request.data.num_classes), workshop, Tally())
+        if audit and not is_audited(run.run_id, workshop.store):
+            classes, size = request.data.num_classes, request.batch_size
+            audit_external(run, model, workshop, num_classes=classes, batch_size=size)
     finally:
         for module, mode in modes:
             module.training = mode
@@ -149,7 +157,8 @@ def _evaluate(model: nn.Module, name: str, seed: int, request: Request, workshop
             parameter.requires_grad_(flag)
     rebuild(workshop.store)
     wanted = {cell.cell_id for cell in cells}
-    return results_table([(run, cell) for cell in workshop.store.cells(run.run_id) if cell.cell_id in wanted], {})
+    kept = [(run, cell) for cell in workshop.store.cells(run.run_id) if cell.cell_id in wanted]
+    return results_table(kept, {}, all_audits(workshop.store))
 
 
 def weights_sha(model: nn.Module) -> str:

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench.core.specs import EvalRecord, RunRecord
+from bench.auditing.marks import findings_for
+from bench.core.specs import AuditRecord, EvalRecord, RunRecord
 from bench.core.vocabulary import CLEAN
 from bench.results import Cell
 
@@ -19,6 +20,7 @@ class BoardRow:
     data_sha: str
     seeds: set[int] = field(default_factory=set)
     cells: dict[str, dict[int, EvalRecord]] = field(default_factory=lambda: defaultdict(dict))
+    audits: dict[int, AuditRecord] = field(default_factory=dict)  # of each seed that has one
     outdone: dict[str, list[EvalRecord]] = field(default_factory=lambda: defaultdict(list))  # what others stand for
 
     def accuracies(self, column: str) -> list[float]:
@@ -38,8 +40,17 @@ class BoardRow:
         return next(iter(self.cells[column].values())).n if self.accuracies(column) else None
 
     def flags(self, column: str) -> list[str]:
-        """The flags of the column's cells, of any seed."""
-        return sorted({flag for cell in self.cells.get(column, {}).values() for flag in cell.flags})
+        """The flags of the column's cells and of what an audit says of them, of any seed."""
+        cells = self.cells.get(column, {})
+        found = {flag for cell in cells.values() for flag in cell.flags}
+        for seed, cell in cells.items():
+            found |= {finding.flag for finding in findings_for(self.audits.get(seed), cell.spec.attack)}
+        return sorted(found)
+
+    def doubtful(self) -> bool:
+        """Whether something speaks against the number of an attack."""
+        attacked = (column for column, cells in self.cells.items() if any(c.spec.attack for c in cells.values()))
+        return any(self.flags(column) for column in attacked)
 
     def failed(self, column: str) -> bool:
         """Whether a cell of the column was tried and is not ok."""
@@ -52,13 +63,18 @@ class BoardRow:
         return [cell for cell in (*standing.values(), *stronger) if cell.status != "ok"]
 
 
-def board_rows(cells: Iterable[Cell]) -> list[BoardRow]:
-    """Group cells by configuration and test split; of several cells in one place the best evidence counts."""
+def board_rows(cells: Iterable[Cell], audits: Mapping[str, AuditRecord] | None = None) -> list[BoardRow]:
+    """Group cells by configuration and test split; of several cells in one place the best evidence counts.
+
+    ``audits`` are by run id.
+    """
     rows: dict[tuple[str, ...], BoardRow] = {}
     for run, cell in cells:
         key = (run.dataset, run.model, run.variant, run.config_sha, cell.spec.data_sha)
         row = rows.setdefault(key, BoardRow(run, cell.spec.data_sha))
         row.seeds.add(cell.spec.seed)
+        if audits and run.run_id in audits:
+            row.audits[cell.spec.seed] = audits[run.run_id]
         place = row.cells[cell.spec.name]
         standing = place.get(cell.spec.seed)
         if standing is not None:
@@ -84,8 +100,9 @@ def _strength(cell: EvalRecord) -> tuple[bool, int, int]:
     return corruption is not None and corruption.source == "official", made.version if made else 0, cell.n
 
 
-def ranked(group: Sequence[BoardRow]) -> list[tuple[int | None, BoardRow]]:
-    """Rows of one test split with their places, the unranked ones last.
+def ranked(group: Sequence[BoardRow], *, rank_flagged: bool = False) -> list[tuple[int | None, BoardRow]]:
+    """Rows of one test split with their places, the unranked ones last: those against whose numbers something speaks
+    among them unless ``rank_flagged``.
 
     A row has a place when it has an ok cell in every column that any row has, over as many images as any row has in it.
     Corruptions, which have no part in the order, count only where they were tried and are not ok.
@@ -96,7 +113,9 @@ def ranked(group: Sequence[BoardRow]) -> list[tuple[int | None, BoardRow]]:
     complete = [
         row
         for row in group
-        if all((row.images(c) or -1) == most[c] for c in columns) and not any(row.failed(c) for c in corrupted)
+        if all((row.images(c) or -1) == most[c] for c in columns)
+        and not any(row.failed(c) for c in corrupted)
+        and (rank_flagged or not row.doubtful())
     ]
     complete.sort(key=lambda row: (*_score(row), _name(row)))
     scores = [_score(row) for row in complete]

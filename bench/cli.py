@@ -97,6 +97,10 @@ mce_option = click.option(
     help="whose errors the mean corruption error is measured in: this run's baseline, or AlexNet's on ImageNet-C",
 )
 
+flagged_option = click.option(
+    "--rank-flagged", is_flag=True, help="give rows a place whose numbers something speaks against, too"
+)
+
 
 @click.group(context_settings=CONTEXT)
 @click.version_option(package_name="collapse-bench", prog_name="bench")
@@ -181,6 +185,15 @@ def cli() -> None:
 @click.option("--checkpoint-path", type=click.Path(path_type=Path), help="start from local backbone weights")
 @click.option("--diagnose/--no-diagnose", default=True, show_default=True, help="collapse, gradients and DeepFool")
 @click.option(
+    "--audit",
+    type=click.Choice(("default", "full", "none")),
+    default="default",
+    show_default=True,
+    help="whether the attacks' numbers can be believed; full: every budget, ten times the steps, more images",
+)
+@click.option("--no-audit", is_flag=True, help="as --audit none")
+@flagged_option
+@click.option(
     "--save-adversarials",
     type=click.Choice(ENCODINGS),
     default="none",
@@ -262,6 +275,7 @@ def corrupt(**options: Any) -> int:
 @results_option
 @click.option("--intervals", is_flag=True, help="in leaderboard.csv, add _lo, _hi and _std beside every accuracy")
 @mce_option
+@flagged_option
 @json_option
 def leaderboard(**options: Any) -> int:
     """Rebuild results.csv, leaderboard.csv and corruptions.csv from the cells, and print the board."""
@@ -283,6 +297,25 @@ def diagnose(run: str, **options: Any) -> int:
     from bench.commands.diagnose import diagnose_command
 
     return diagnose_command(run, **options)
+
+
+@cli.command()
+@click.argument("run", metavar="RUN")
+@results_option
+@data_dir_option
+@device_option
+@plugin_option
+@click.option("--full", is_flag=True, help="every budget, ten times the steps, up to 1000 images")
+@click.option("--force", is_flag=True, help="audit again what is already audited")
+@json_option
+def audit(run: str, **options: Any) -> int:
+    """Whether the numbers of one run can be believed: masked gradients, order of attacks, transfer.
+
+    Exit code 1 when something speaks against them.
+    """
+    from bench.commands.audit import audit_command
+
+    return audit_command(run, **options)
 
 
 @cli.command()

@@ -13,7 +13,6 @@ from attacks.registry import backend_version
 from bench.adversarials import Adversarials, encode
 from bench.attacking import attack_all
 from bench.auditing.cell_checks import check_gradients, check_randomised
-from bench.auditing.findings import Finding
 from bench.cell import CellContext, Outcomes, Tally
 from bench.core.errors import CellFailure
 from bench.core.specs import AttackSpec, EvalRecord, EvalSpec
@@ -64,7 +63,8 @@ def _outcomes(spec: EvalSpec, context: CellContext, progress: Progress, tally: T
     outcomes = _clean(context, tally.batch_size)
     every = torch.arange(len(context.images))
     asked = every if spec.corruption is None else every[:: max(1, len(every) // ASKED_CORRUPTED)]
-    tally.findings = _audited(context, None, asked, tally.batch_size)
+    with failures_as("model_error"):
+        tally.findings = check_randomised(context.model, context.images, asked, context.device, tally.batch_size)
     if spec.attack is None:  # clean, or corrupted already
         tally.forwards = len(context.images)
         return outcomes
@@ -72,23 +72,22 @@ def _outcomes(spec: EvalSpec, context: CellContext, progress: Progress, tally: T
     standing = (outcomes.adv_pred == context.images.labels).nonzero().squeeze(1)
     tally.n_attacked = len(standing)
     if len(standing):
-        tally.findings += _audited(context, spec.attack, standing, tally.batch_size)
+        blind = _without_gradient(context, spec.attack, standing, tally.batch_size)
+        tally.remarks = tuple(dict.fromkeys((*tally.remarks, *blind)))  # once, however often the cell begins again
         attack_all(spec, spec.attack, context, standing, outcomes, progress, tally)
     if context.save_adversarials != "none":
         outcomes.adversarials = _encoded(spec.attack, context, outcomes, tally.batch_size)
     return outcomes
 
 
-def _audited(
-    context: CellContext, attack: AttackSpec | None, indices: Tensor, batch_size: int
-) -> tuple[Finding, ...]:
-    """What speaks against the number to come: of the model first, then of an attack that follows its gradients."""
+def _without_gradient(
+    context: CellContext, attack: AttackSpec, standing: Tensor, batch_size: int
+) -> tuple[str, ...]:
+    """What an attack that follows gradients should have said of them; nothing of one that does not."""
+    if context.entry is None or not context.entry.cost(attack.params, context.num_classes).backwards:
+        return ()
     with failures_as("model_error"):
-        if attack is None:
-            return check_randomised(context.model, context.images, indices, context.device, batch_size)
-        if context.entry is None or not context.entry.cost(attack.params, context.num_classes).backwards:
-            return ()
-        return check_gradients(context.model, context.images, indices, context.device, batch_size)
+        return check_gradients(context.model, context.images, standing, context.device, batch_size)
 
 
 def _encoded(attack: AttackSpec, context: CellContext, outcomes: Outcomes, batch_size: int) -> Adversarials:

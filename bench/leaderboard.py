@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.auditing.marks import verdict_of
 from bench.board import BoardRow, board_rows, ranked
 from bench.core.vocabulary import (
     ALWAYS_BESIDE,
@@ -21,24 +22,26 @@ from bench.corruption_board import corruption_metrics, corruption_values
 from bench.corruption_export import corruptions_csv
 from bench.files import write_atomic
 from bench.metrics import metric_values
-from bench.results import all_cells, all_diagnoses, results_table, to_csv
+from bench.results import all_audits, all_cells, all_diagnoses, results_table, to_csv
 from bench.store import Store
 
 #: Attacks from the weakest to the strongest, for the order of the columns.
 STRENGTH = {"fgsm": 0, "pgd": 1, "apgd": 2, "autoattack": 3}
 
 
-def rebuild(store: Store, *, intervals: bool = False, mce_reference: str = BASELINE) -> pd.DataFrame:
+def rebuild(
+    store: Store, *, intervals: bool = False, mce_reference: str = BASELINE, rank_flagged: bool = False
+) -> pd.DataFrame:
     """Write results.csv, leaderboard.csv and corruptions.csv from all the cells in the store. Returns the whole board.
 
     The file keeps of what stands beside an accuracy only n and the difference to the baseline unless ``intervals``.
     """
-    cells = all_cells(store)
-    rows = board_rows(cells)
-    board = board_table(rows, store, mce_reference)
+    cells, audits = all_cells(store), all_audits(store)
+    rows = board_rows(cells, audits)
+    board = board_table(rows, store, mce_reference, rank_flagged=rank_flagged)
     dropped = () if intervals else tuple(suffix for suffix in METRIC_SUFFIXES if suffix not in ALWAYS_BESIDE)
     kept = [c for c in board.columns if c in LEADERBOARD_COLUMNS or not c.endswith(dropped or ("\0",))]
-    write_atomic(store.root / "results.csv", to_csv(results_table(cells, all_diagnoses(store))))
+    write_atomic(store.root / "results.csv", to_csv(results_table(cells, all_diagnoses(store), audits)))
     write_atomic(store.root / "leaderboard.csv", to_csv(board[kept].round(DECIMALS)))
     unaggregated, path = corruptions_csv(rows), store.root / "corruptions.csv"
     if unaggregated is not None:
@@ -48,12 +51,14 @@ def rebuild(store: Store, *, intervals: bool = False, mce_reference: str = BASEL
     return board
 
 
-def board_table(rows: Sequence[BoardRow], store: Store, mce_reference: str = BASELINE) -> pd.DataFrame:
+def board_table(
+    rows: Sequence[BoardRow], store: Store, mce_reference: str = BASELINE, *, rank_flagged: bool = False
+) -> pd.DataFrame:
     """The board with everything beside every accuracy: percent, by data set and rank."""
     metrics, of_corruptions, table = metric_columns(rows), corruption_metrics(rows), []
     for key in sorted({(row.run.dataset, row.data_sha) for row in rows}):
         group = [row for row in rows if (row.run.dataset, row.data_sha) == key]
-        for rank, row in ranked(group):
+        for rank, row in ranked(group, rank_flagged=rank_flagged):
             twin = _twin(row, group)
             values = corruption_values(row, twin or _itself(row), mce_reference) if of_corruptions else {}
             table.append({**_describe(row), "rank": rank, **metric_values(row, twin, metrics, store), **values})
@@ -95,6 +100,7 @@ def _describe(row: BoardRow) -> dict[str, Any]:
         "epochs": run.epochs,
         "n_train": run.n_train,
         "status": f"{len(bad)} not ok" if bad else "ok",
+        "audit": verdict_of(row.audits, row.seeds),
         "config_sha": run.config_sha,
         "data_sha": row.data_sha,
     }

@@ -16,6 +16,7 @@ class Tally:
     trained: int = 0
     evaluated: int = 0
     diagnosed: int = 0
+    audited: int = 0
     cached: int = 0
     bad: list[str] = field(default_factory=list)  # a sentence for each training or cell that is not ok
 
@@ -24,6 +25,25 @@ def is_diagnosed(run: RunPlan, store: Store, *, force: bool = False) -> bool:
     """Whether the run's present weights have a diagnosis that did not fail."""
     record = None if force else store.read_diagnosis(run.train.run_id)
     return record is not None and record.status == "ok"
+
+
+def is_audited(run_id: str, store: Store, level: str = "default", *, force: bool = False) -> bool:
+    """Whether the run's attacks, as many as there are, have an audit of that level or more that did not fail."""
+    run, record = store.read_run(run_id), store.read_audit(run_id)
+    attacked = attacked_cells(run_id, store)
+    if run is None or run.status != "ok" or not attacked:
+        return True  # there is nothing to doubt
+    if force or record is None or record.status != "ok" or (level, record.level) == ("full", "default"):
+        return False
+    return set(record.cells) == attacked
+
+
+def attacked_cells(run_id: str, store: Store) -> set[str]:
+    """The ids of the ok cells of attacks on the run's present weights."""
+    run = store.read_run(run_id)
+    cells = store.cells(run_id) if run is not None else []
+    ok = (cell for cell in cells if run is not None and cell.weights_sha == run.weights_sha and cell.status == "ok")
+    return {cell.cell_id for cell in ok if cell.spec.attack is not None}
 
 
 def pending_cells(

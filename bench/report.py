@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from bench.core.vocabulary import DECIMALS, marks
+from bench.core.vocabulary import CLEAN, CORRUPTIONS_ACC, DECIMALS, marks
 
 ERRORS = ("mce",)  # in percent of the reference's
 SHOWN = ("rank", "dataset", "model", "variant", "config_sha", "seeds")
@@ -39,10 +39,16 @@ def _metric(row: pd.Series[Any], metric: str) -> str:
     value, difference = row[metric], row[f"{metric}_diff"]
     if pd.isna(value):
         return "" if pd.isna(row[f"{metric}_n"]) else "failed"
-    text = f"{value:.1f} [{row[f'{metric}_lo']:.1f}, {row[f'{metric}_hi']:.1f}]"
+    flags = [] if pd.isna(row[f"{metric}_flags"]) else row[f"{metric}_flags"].split(";")
+    bound = "≤ " if flags and is_attacked(metric) else ""
+    text = f"{bound}{value:.1f} [{row[f'{metric}_lo']:.1f}, {row[f'{metric}_hi']:.1f}]"
     text = text if pd.isna(difference) else f"{text} {difference:+.1f}"
-    flags = row[f"{metric}_flags"]
-    return text if pd.isna(flags) else text + marks(flags.split(";"))
+    return text + marks(flags)
+
+
+def is_attacked(metric: str) -> bool:
+    """Whether the column is an attack's; against it a doubt speaks in one direction."""
+    return metric not in (CLEAN, CORRUPTIONS_ACC)
 
 
 def _error(value: Any) -> str:

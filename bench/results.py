@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from bench.core.specs import CorruptionSpec, DiagnosisRecord, EvalRecord, RunRecord, TrainSpec
-from bench.core.vocabulary import CLEAN, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, RESULT_COLUMNS
+from bench.auditing.marks import audit_values
+from bench.core.specs import AuditRecord, CorruptionSpec, DiagnosisRecord, EvalRecord, RunRecord, TrainSpec
+from bench.core.vocabulary import AUDIT_COLUMNS, CLEAN, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, RESULT_COLUMNS
 from bench.stats import CI_METHOD, wilson_interval
 from bench.store import Store
 
@@ -27,6 +28,7 @@ INTEGERS = (
     "latent_dim",
     "param_count",
     "train_batch_size",
+    "audit_n",
     *COUNT_COLUMNS,
 )
 CORRUPTION_FIELDS = {
@@ -47,7 +49,7 @@ def all_cells(store: Store) -> list[Cell]:
 
 
 def result_row(run: RunRecord, cell: EvalRecord) -> dict[str, Any]:
-    """One row of results.csv: what was stored and what follows from it."""
+    """One row of results.csv: what was stored of the cell and what follows from it."""
     attack, ok = cell.spec.attack, cell.status == "ok"
     low, high = wilson_interval(cell.n_correct, cell.n) if ok and cell.n_correct is not None else (None, None)
     derived = {
@@ -94,23 +96,36 @@ def _training(spec: TrainSpec | None) -> dict[str, Any]:
     }
 
 
-def results_table(cells: Iterable[Cell], diagnoses: Mapping[str, DiagnosisRecord]) -> pd.DataFrame:
-    """results.csv as a frame, sorted so that equal cells give equal files; ``diagnoses`` by run id."""
-    rows = [{**result_row(run, cell), **_diagnosis(diagnoses.get(run.run_id))} for run, cell in cells]
-    table = pd.DataFrame(rows, columns=[*RESULT_COLUMNS, *DIAGNOSTIC_COLUMNS])
+def results_table(
+    cells: Iterable[Cell], diagnoses: Mapping[str, DiagnosisRecord], audits: Mapping[str, AuditRecord]
+) -> pd.DataFrame:
+    """results.csv as a frame, sorted so that equal cells give equal files; ``diagnoses`` and ``audits`` by run id."""
+    rows = [
+        result_row(run, cell)
+        | _diagnosis(diagnoses.get(run.run_id))
+        | audit_values(audits.get(run.run_id), cell.spec.attack)
+        for run, cell in cells
+    ]
+    table = pd.DataFrame(rows, columns=[*RESULT_COLUMNS, *DIAGNOSTIC_COLUMNS, *AUDIT_COLUMNS])
     identity = ["dataset", "model", "variant", "config_sha", "seed"]
     keys = [*identity, "attack", "norm", "eps", "corruption", "severity", "source", "protocol", "n", "cell_id"]
     table = table.astype(dict.fromkeys(INTEGERS, "Int64"))
     return table.sort_values(keys, kind="stable", ignore_index=True)
 
 
-def _diagnosis(record: DiagnosisRecord | None) -> Mapping[str, float | None]:
+def _diagnosis(record: DiagnosisRecord | None) -> dict[str, float | None]:
     return {**record.values, **record.images} if record else {}
 
 
 def all_diagnoses(store: Store) -> dict[str, DiagnosisRecord]:
     """The diagnosis of every run's present weights, by run id."""
     found = {run.run_id: store.read_diagnosis(run.run_id) for run in store.runs()}
+    return {run_id: record for run_id, record in found.items() if record is not None}
+
+
+def all_audits(store: Store) -> dict[str, AuditRecord]:
+    """The audit of every run's present weights, by run id."""
+    found = {run.run_id: store.read_audit(run.run_id) for run in store.runs()}
     return {run_id: record for run_id, record in found.items() if record is not None}
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
+from bench.auditing.levels import LevelName
+from bench.auditing.sentence import sentence
+from bench.audits import audit_run
 from bench.cells import Subject, skip, work_off
 from bench.core.specs import EvalSpec, TrainSpec
 from bench.diagnosis import diagnose
-from bench.pending import Tally, is_diagnosed, pending_cells
+from bench.pending import Tally, is_audited, is_diagnosed, pending_cells
 from bench.plan import RunPlan
 from bench.runs import load_run, train_run
 from bench.train import freeze
@@ -29,7 +33,25 @@ def execute(plan: Sequence[RunPlan], workshop: Workshop) -> Tally:
         undiagnosed = workshop.diagnose and not is_diagnosed(run, workshop.store, force=workshop.force)
         if todo or undiagnosed:
             _execute_run(run.train, todo, undiagnosed, workshop, tally)
+    if workshop.audit != "none":  # after all, as the audit of one run shows it images that are made on another
+        for run in plan:
+            _audit(run, workshop, tally)
     return tally
+
+
+def _audit(plan: RunPlan, workshop: Workshop, tally: Tally) -> None:
+    spec, run = plan.train, workshop.store.finished_run(plan.train.run_id)
+    if run is None or is_audited(spec.run_id, workshop.store, workshop.audit, force=workshop.force):
+        return
+    model = load_run(spec, workshop).classifier
+    freeze(model)
+    level = cast(LevelName, workshop.audit)
+    record = audit_run(run, spec, model, workshop, batch_size=plan.cells[0].batch_size, level=level)
+    workshop.progress.line(f"audit: {sentence(run, record)} {record.time_s:.1f} s")
+    if record.status == "ok":
+        tally.audited += 1
+    else:
+        tally.bad.append(sentence(run, record))
 
 
 def _execute_run(

@@ -4,6 +4,7 @@ runs/<run_id>/run.json            the RunRecord
 runs/<run_id>/weights.safetensors
 runs/<run_id>/training.safetensors         an unfinished training, while there is one
 runs/<run_id>/diagnosis.json               the DiagnosisRecord
+runs/<run_id>/audit.json                   the AuditRecord
 runs/<run_id>/cells/<cell_id>.json         the EvalRecord; written last, it says that the cell is complete
 runs/<run_id>/cells/<cell_id>.samples.csv  per-image outcomes
 runs/<run_id>/cells/<cell_id>.adversarials.safetensors  the images that the attack broke, where they were asked for
@@ -17,15 +18,23 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import BenchError
-from bench.core.specs import DIAGNOSIS_VERSION, DiagnosisRecord, Encoding, EvalRecord, RunRecord
+from bench.core.specs import (
+    AUDIT_VERSION,
+    DIAGNOSIS_VERSION,
+    AuditRecord,
+    DiagnosisRecord,
+    Encoding,
+    EvalRecord,
+    RunRecord,
+)
 from bench.files import file_sha, write_atomic
 from bench.samples import Sample, dump_samples, parse_samples
 
-Record = RunRecord | EvalRecord | DiagnosisRecord
-R = TypeVar("R", RunRecord, EvalRecord, DiagnosisRecord)
+Record = RunRecord | EvalRecord | DiagnosisRecord | AuditRecord
+R = TypeVar("R", RunRecord, EvalRecord, DiagnosisRecord, AuditRecord)
 
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (RunRecord, EvalRecord, DiagnosisRecord)
+    kind: TypeAdapter(kind) for kind in (RunRecord, EvalRecord, DiagnosisRecord, AuditRecord)
 }
 
 
@@ -114,6 +123,19 @@ class Store:
             return None
         return record if record.weights_sha == run.weights_sha else None
 
+    def write_audit(self, record: AuditRecord) -> None:
+        write_atomic(self._audit_path(record.run_id), dump_record(record))
+
+    def _audit_path(self, run_id: str) -> Path:
+        return self.run_folder(run_id) / "audit.json"
+
+    def read_audit(self, run_id: str) -> AuditRecord | None:
+        """None when the run's present weights were never audited by the present definitions."""
+        record, run = _read(AuditRecord, self._audit_path(run_id)), self.read_run(run_id)
+        if record is None or run is None or record.version != AUDIT_VERSION:
+            return None
+        return record if record.weights_sha == run.weights_sha else None
+
     def read_run(self, run_id: str) -> RunRecord | None:
         """None when there is no such run."""
         return _read(RunRecord, self.run_folder(run_id) / "run.json")
@@ -194,7 +216,7 @@ def _check_identity(record: Record, path: Path) -> None:
     """A record's id is the hash of its spec; one that was edited by hand or copied elsewhere is not itself."""
     if isinstance(record, RunRecord):
         place, named, made = path.parent.name, record.run_id, record.spec.run_id if record.spec else record.run_id
-    elif isinstance(record, DiagnosisRecord):
+    elif isinstance(record, DiagnosisRecord | AuditRecord):
         place = made = path.parent.name
         named = record.run_id
     else:

@@ -29,6 +29,7 @@ class Workshop:
     auto_batch: bool = True  # the batch size is ours to halve when memory runs out
     force: bool = False
     diagnose: bool = False  # the trained networks too
+    audit: str = "none"  # what the attacks say of each other: default, full or none
     save_adversarials: Encoding = "none"  # the images that the attacks break
     corruptions_dir: Path | None = None  # of the official files of corrupted images
     _images: dict[tuple[str, int | None], Images] = field(default_factory=dict)

@@ -30,13 +30,15 @@ class Outcome:
 
 @pytest.fixture
 def bench(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Call the command line in this process; ``run`` without corruptions unless they are asked for."""
+    """Call the command line in this process; ``run`` without corruptions and audit unless they are asked for."""
 
     def call(*arguments: object) -> Outcome:
         capsys.readouterr()
         texts = [str(argument) for argument in arguments]
         if texts[0] == "run" and "--corruptions" not in texts:
             texts += ["--corruptions", "none"]
+        if texts[0] == "run" and "--audit" not in texts:
+            texts += ["--no-audit"]
         code = invoke(texts)
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)

@@ -12,11 +12,11 @@ from bench.report import board_markdown, board_records
 from bench.store import Store
 
 
-def board_command(*, results: Path, intervals: bool, mce_reference: str, as_json: bool) -> int:
+def board_command(*, results: Path, intervals: bool, mce_reference: str, rank_flagged: bool, as_json: bool) -> int:
     """Raises BenchError when there is nothing to rank."""
     store = Store(results)
     if not store.runs():
         raise BenchError(f"no runs under {results}; 'bench run --results {results} …' makes some.")
-    board = rebuild(store, intervals=intervals, mce_reference=mce_reference)
+    board = rebuild(store, intervals=intervals, mce_reference=mce_reference, rank_flagged=rank_flagged)
     print(json.dumps(board_records(board), indent=2) if as_json else board_markdown(board))
     return Exit.OK

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.core.specs import Encoding, EvalSpec
 from bench.data.split import Dataset
-from bench.pending import is_diagnosed, pending_cells
+from bench.pending import is_audited, is_diagnosed, pending_cells
 from bench.plan import RunPlan
 from bench.store import Store
 
@@ -29,6 +29,7 @@ class Job:
     auto_batch: bool
     force: bool
     diagnose: bool
+    audit: str = "default"
     save_adversarials: Encoding = "none"
     corruptions_dir: Path | None = None
 
@@ -49,9 +50,17 @@ class Job:
             return frozenset()
         return frozenset(r.train.run_id for r in self.plan if not is_diagnosed(r, self.store, force=self.force))
 
+    @cached_property
+    def unaudited(self) -> frozenset[str]:
+        """The runs whose attacks were never audited as they are now, by id."""
+        if self.audit == "none":
+            return frozenset()
+        ids = [run.train.run_id for run in self.plan]
+        return frozenset(i for i in ids if not is_audited(i, self.store, self.audit, force=self.force))
+
     @property
     def done(self) -> bool:
-        return not any(self.pending.values()) and not self.undiagnosed
+        return not any(self.pending.values()) and not self.undiagnosed and not self.unaudited
 
     @property
     def cells(self) -> int:
@@ -71,6 +80,7 @@ class Job:
             auto_batch=self.auto_batch,
             force=self.force,
             diagnose=self.diagnose,
+            audit=self.audit,
             save_adversarials=self.save_adversarials,
             corruptions_dir=self.corruptions_dir,
         )

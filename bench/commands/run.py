@@ -32,6 +32,9 @@ def run_command(
     force: bool,
     as_json: bool,
     diagnose: bool,
+    audit: str,
+    no_audit: bool,
+    rank_flagged: bool,
     save_adversarials: Encoding,
     mce_reference: str,
     **options: Any,
@@ -51,6 +54,7 @@ def run_command(
         auto_batch=asked.batch_size == "auto",
         force=force,
         diagnose=diagnose,
+        audit="none" if no_audit else audit,
         save_adversarials=save_adversarials,
         corruptions_dir=asked.corruptions_dir,
     )
@@ -60,7 +64,8 @@ def run_command(
     if not job.done:
         check_writable(results)
         tally = _work(job)
-    _print_board(rebuild(store, mce_reference=mce_reference), tally, job.cells, as_json=as_json)
+    board = rebuild(store, mce_reference=mce_reference, rank_flagged=rank_flagged)
+    _print_board(board, tally, job.cells, as_json=as_json)
     return Exit.CELLS_FAILED if tally.bad else Exit.OK
 
 
@@ -74,8 +79,9 @@ def _work(job: Job) -> Tally:
 def _print_board(board: Any, tally: Tally, cells: int, *, as_json: bool) -> None:
     for sentence in tally.bad:
         print(f"not ok: {sentence}", file=sys.stderr)
-    if tally.cached == cells and tally.diagnosed:
-        line = f"{tally.diagnosed} runs diagnosed; all {cells} cells were already there"
+    if tally.cached == cells and (tally.diagnosed or tally.audited):
+        done = f"{tally.diagnosed} runs diagnosed, {tally.audited} audited"
+        line = f"{done}; all {cells} cells were already there"
     elif tally.cached == cells:
         line = f"nothing to do: all {cells} cells are already there (--force computes them again)"
     else:
@@ -87,6 +93,7 @@ def _print_board(board: Any, tally: Tally, cells: int, *, as_json: bool) -> None
             "evaluated": tally.evaluated,
             "cached": tally.cached,
             "diagnosed": tally.diagnosed,
+            "audited": tally.audited,
             "bad": tally.bad,
         }
         print(json.dumps({**summary, "leaderboard": board_records(board)}, indent=2))

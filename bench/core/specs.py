@@ -26,6 +26,7 @@ Source = Literal["generated", "official"]  # of corrupted images
 
 ID_LENGTH = 12
 DIAGNOSIS_VERSION = 2  # it changes when a diagnostic may give another number
+AUDIT_VERSION = 1  # the same of the audit
 
 
 def fingerprint(value: Any) -> str:
@@ -280,6 +281,56 @@ class DiagnosisRecord(Strict):
     images: Mapping[str, int]  # how many, by column
     values: Mapping[str, float | None]  # by column; None where undefined
     undefined: Mapping[str, str]  # by column, why
+    time_s: float
+    created: str
+    environment: Environment
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditFinding(Strict):
+    """What speaks against an accuracy: a flag, its figure in points where it has one, and the sentence behind it."""
+
+    flag: str  # one of bench.core.vocabulary.FLAGS
+    points: float | None
+    note: str
+
+    @property
+    def text(self) -> str:
+        """``scale_masking=7.5pt``, as in tables."""
+        return self.flag if self.points is None else f"{self.flag}={self.points:.1f}pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetAudit(Strict):
+    """The audit of a run's attacks at one budget, on the first ``n`` images of the test split, stratified."""
+
+    norm: Norm
+    eps: float
+    n: int
+    n_correct: int  # before any attack
+    suite: tuple[str, ...]  # the columns of the cells that were looked at
+    twin: str  # run id of the baseline whose images were tried; empty without one
+    figures: Mapping[str, float]  # by name, behind the prefix of bench.core.vocabulary.AUDIT_COLUMNS
+    findings: tuple[AuditFinding, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRecord(Strict):
+    """Whether the numbers of one run can be believed."""
+
+    run_id: str
+    weights_sha: str  # of the model that was audited
+    version: int  # of the definitions, AUDIT_VERSION of its time
+    level: Literal["default", "full"]
+    cells: tuple[str, ...]  # ids of the attacks' cells that there were
+    status: Status
+    reason: str
+    message: str
+    figures: Mapping[str, float | None]  # of the model itself
+    findings: tuple[AuditFinding, ...]  # of the model itself
+    budgets: tuple[BudgetAudit, ...]
+    n_forwards: int  # passes counted in images, those through the baseline among them
+    n_backwards: int
     time_s: float
     created: str
     environment: Environment

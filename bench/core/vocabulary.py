@@ -40,21 +40,35 @@ REASONS = {
     "model_changed": "the attack changed the weights or buffers of the model; they were put back",
     "model_error": "the model could not be built or raised an error",
     "training_failed": "the model of this cell was never trained",
+    "audit_error": "the audit raised an error",
     "diagnosis_error": "a diagnostic raised an error",
     "prerequisite_failed": "an attack that filters the images of this one did not finish",
 }
 
-#: What speaks against an accuracy without taking it away; on the board each stands behind its number.
+#: What speaks against an accuracy without taking it away; on the board each stands behind its number. The first five
+#: are of the model itself, the others of the audit's attacks, each with the points of robust accuracy it takes away.
 FLAGS = {
     "randomised": (
-        "asked twice about the same images (up to 1000), the model gives logits that differ by more than rounding "
-        "(10⁻⁴ of the largest): one draw of the attack says little"
+        "asked twice about the same images, the model gives logits that differ by more than rounding (10⁻⁴ of the "
+        "largest): one draw of the attack says little"
     ),
-    "zero_gradient": (
-        "on more than 1 % of the attacked images (up to 1000 are looked at) the margin o_y − max over j ≠ y of o_j "
-        "has an input gradient of exactly 0 at the clean image, so that an attack by gradients is blind there; not "
-        "asked for attacks without gradients"
+    "batch_dependent": "the model answers otherwise about an image alone than about the same image among others",
+    "mode_leak": "in evaluation mode a forward pass changes the model, or leaves a part of it in training mode",
+    "probabilities": "the model returns probabilities in place of logits, which flattens every loss of an attack",
+    "inner_gradients": "the model computes gradients while it answers: a defence that optimises needs its own attacks",
+    "scale_masking": (
+        "PGD on the plain float32 cross-entropy breaks fewer images than the same attack on logits that are divided by "
+        "their median gap, although this changes no class: the model's logits are so large that gradients vanish"
     ),
+    "more_steps": "PGD with twice the steps breaks more: the shorter one had not arrived",
+    "order": "a weaker attack breaks images that a stronger one of its kind does not, more than 1.5 points of them",
+    "black_box": "Square or random noise break images that no attack by gradients does: the gradients mislead",
+    "transfer": "images made on the baseline of the same backbone and seed break it where its own gradients do not",
+    "large_eps": (
+        "at a budget at which every image can become one and the same grey, which breaks all classes but one, an "
+        "attack by gradients leaves more images standing than the grey does"
+    ),
+    "stronger_attack": "the audit's attacks break images that the whole suite of the run does not",
 }
 
 #: How AutoAttack's number came about; only ``standard`` may stand beside published rows.
@@ -249,6 +263,40 @@ DIAGNOSTIC_COLUMNS = {
     **COUNT_COLUMNS,
 }
 
+#: results.csv, behind the diagnosis: the audit of the run, in the rows of its attacks. Those of a norm that was audited
+#: at one budget have the figures of that budget.
+AUDIT_FIGURES = {
+    "audit_acc_suite": "robust accuracy in percent that all attacks of the run together leave of the audit's images",
+    "audit_acc_plain": "the same of the audit's PGD on the plain float32 cross-entropy",
+    "audit_acc_rescaled": "the same of that PGD on logits divided so that their median gap is 8 nats",
+    "audit_acc_longer": "the same of the latter with twice the steps",
+    "audit_acc_margin": "the same of PGD on the margin",
+    "audit_acc_large": "the same of PGD on the margin at the budget that reaches the grey image (linf: 0.5)",
+    "audit_fall_margin": "points by which PGD on the margin is below PGD on the rescaled cross-entropy; flags nothing",
+    "audit_fall_scale_masking": "points of robust accuracy between PGD on plain and on rescaled logits",
+    "audit_fall_more_steps": "points between PGD and PGD with twice the steps",
+    "audit_fall_black_box": "points that Square and noise take away beyond all attacks by gradients",
+    "audit_fall_transfer": "points that images made on the baseline take away beyond them; empty without a baseline",
+    "audit_fall_large_eps": "points that the grey image takes away beyond PGD at the large budget",
+    "audit_fall_stronger_attack": "points that the audit takes away beyond the whole suite",
+    "audit_zero_gradient_ce": "share of clean images whose gradient of the plain float32 cross-entropy is exactly 0",
+    "audit_zero_gradient_margin": "share of clean images whose gradient of the margin is exactly 0",
+    "audit_zero_gradient_dlr": "share of clean images whose gradient of the DLR loss is exactly 0",
+    "audit_tiny_gradient_ce": "share of clean images with every entry of that of the cross-entropy below 10⁻¹²",
+    "audit_softmax_one": "share of clean images whose largest softmax probability is exactly 1 in float32",
+    "audit_logit_gap_q50": "median gap between the two largest logits of clean images, in nats",
+    "audit_float64_disagree": "share of clean images that get another class in float64",
+}
+AUDIT_COLUMNS = {
+    "audit": "`passed`, `flagged`, or `failed` where the audit itself went wrong; empty without an audit",
+    "audit_flags": "what the audit found, each flag with its points of robust accuracy, separated by semicolons",
+    "audit_level": "`default`, or `full` with more steps and images and at every budget",
+    "audit_eps": "budget that was audited: of those of the norm the one whose accuracy is nearest to half of clean",
+    "audit_n": "number of images that were audited",
+    "audit_twin": "run id of the baseline on which images were made that this model was shown",
+    **AUDIT_FIGURES,
+}
+
 #: Columns that say how long or when; they differ between two runs of one seed.
 TIME_COLUMNS = ("time_s", "train_time_s", "created")
 
@@ -257,7 +305,7 @@ LEADERBOARD_COLUMNS = {
     "rank": (
         "place within the data set by the mean over the budgets of the lowest accuracy that any attack left, then by "
         "clean; equal rows share a place; empty for a row with a cell that is not ok, or without a cell that another "
-        "row has, or with fewer images in it"
+        "row has, or with fewer images in it, and, without `--rank-flagged`, for one with a flag at an attack"
     ),
     "dataset": "name of the data set",
     "model": "name of the backbone",
@@ -269,6 +317,10 @@ LEADERBOARD_COLUMNS = {
     "param_count": "number of trained parameters, in millions",
     "epochs": "number of passes over the training images, whole batches of them",
     "n_train": "number of images trained on; empty for a model that was not trained here",
+    "audit": (
+        "`passed`, `failed` where an audit went wrong, or the flags of its seeds, each with the most points that it "
+        "takes away; empty unless every seed was audited"
+    ),
     "status": "`ok`, or how many cells are not, those among them that would have counted before an ok one",
     "config_sha": "hash of the training configuration without the seed",
     "data_sha": "hash of the test split: ids, labels and content",

@@ -21,7 +21,7 @@ from bench.data import DataRequest, load_dataset
 from bench.data.tensors import load_images
 from bench.plugin import load_plugins
 
-evaluate = partial(api.evaluate, corruptions="none")
+evaluate = partial(api.evaluate, corruptions="none", audit=False)
 
 
 def own_model() -> nn.Module:

@@ -52,6 +52,7 @@ def test_the_main_job_is_the_promised_one() -> None:
         "COLLAPSE_COLUMNS",
         "STEEPNESS_COLUMNS",
         "COUNT_COLUMNS",
+        "AUDIT_COLUMNS",
     ],
 )
 def test_results_readme_explains_every_word(table: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench.core.vocabulary import DIAGNOSTIC_COLUMNS, LEADERBOARD_COLUMNS, RESULT_COLUMNS, TIME_COLUMNS
+from bench.core.vocabulary import AUDIT_COLUMNS, DIAGNOSTIC_COLUMNS, LEADERBOARD_COLUMNS, RESULT_COLUMNS, TIME_COLUMNS
 from bench.store import Store
 
 Bench = Callable[..., Any]
@@ -41,7 +41,7 @@ def test_the_tables_have_their_columns(run: Bench, tmp_path: Path) -> None:
     outcome = run("--attacks", "fgsm,pgd-5", "--eps", "0.05,0.1")
     assert outcome.code == 0
     table = rows(tmp_path / "out")
-    assert list(table[0]) == [*RESULT_COLUMNS, *DIAGNOSTIC_COLUMNS]
+    assert list(table[0]) == [*RESULT_COLUMNS, *DIAGNOSTIC_COLUMNS, *AUDIT_COLUMNS]
     assert len(table) == 2 * (1 + 2 * 2)
     board = (tmp_path / "out" / "leaderboard.csv").read_text().splitlines()
     head = board[0].split(",")

@@ -1,0 +1,126 @@
+"""From the outcomes of attacks on the same images to what speaks against a robust accuracy. Pure; no torch.
+
+The attacks did not feed each other: each began at the clean images. What is compared, and the flag it raises:
+
+    scale_masking    PGD on the plain float32 cross-entropy, against the same on logits of an ordinary gap: a class
+                     does not depend on the scale of the logits, so its robustness may not (Carlini and Wagner 2016,
+                     arXiv 1607.04311, of defensive distillation)
+    more_steps       the same at twice the steps (Carlini et al. 2019: "verify that attacks have converged")
+    order            what a weaker attack breaks and a stronger one does not (one step against many, few against more)
+    black_box        what Square or noise break beyond all attacks by gradients (Athalye et al. 2018, arXiv 1802.00420)
+    transfer         what images made on the baseline's twin break beyond them (the same)
+    large_eps        what the grey image breaks beyond an attack by gradients, at a budget that reaches it from anywhere
+    stronger_attack  what all of these break beyond the whole suite: the row's own number is beaten
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from bench.auditing.evidence import Broken, Change, any_of, change, only_by, robust_accuracy
+from bench.auditing.findings import Finding
+from bench.auditing.thresholds import ORDER_ALLOWANCE, POINTS
+
+# The audit's own attacks.
+PLAIN: Final = "plain"
+RESCALED: Final = "rescaled"
+LONGER: Final = "longer"
+MARGIN: Final = "margin"
+NOISE: Final = "noise"
+SQUARE: Final = "square"
+TRANSFER: Final = "transfer"
+WHITE_BOX: Final = (PLAIN, RESCALED, LONGER, MARGIN)
+BLACK_BOX: Final = (NOISE, SQUARE)
+# At the large budget.
+LARGE: Final = "large"
+GREY: Final = "grey"
+
+
+class Outcomes(NamedTuple):
+    """What every attack broke of the same images, by its name.
+
+    ``suite`` are the run's own attacks at the audited budget, ``gradients`` the names of those among them that follow
+    gradients only, ``ladder`` those of one walk in rising numbers of steps, ``probes`` the audit's own, at this budget
+    or the large one.
+    """
+
+    suite: Mapping[str, Broken]
+    gradients: tuple[str, ...]
+    ladder: tuple[str, ...]
+    probes: Mapping[str, Broken]
+
+
+def findings(outcomes: Outcomes) -> list[Finding]:
+    """What speaks against the robust accuracy, one finding a flag."""
+    found = [_fall(flag, pair, sentence) for flag, pair, sentence in _comparisons(outcomes) if pair is not None]
+    return [finding for finding in (*found, _order(outcomes)) if finding is not None]
+
+
+def figures(outcomes: Outcomes) -> dict[str, float]:
+    """Robust accuracies in percent and falls in points, whether or not they flag."""
+    probes = outcomes.probes
+    values = {f"acc_{name}": robust_accuracy(probes[name]) for name in (*WHITE_BOX, LARGE) if name in probes}
+    if outcomes.suite:
+        values["acc_suite"] = robust_accuracy(any_of(*outcomes.suite.values()))
+    if RESCALED in probes and MARGIN in probes:
+        values["fall_margin"] = change(probes[RESCALED], probes[MARGIN]).points
+    return values | {f"fall_{flag}": pair.points for flag, pair, _ in _comparisons(outcomes) if pair is not None}
+
+
+def white_box(outcomes: Outcomes) -> Broken:
+    """What attacks by gradients broke, the suite's and the audit's."""
+    ours = [outcomes.probes[name] for name in WHITE_BOX if name in outcomes.probes]
+    return any_of(*ours, *(outcomes.suite[name] for name in outcomes.gradients))
+
+
+def _comparisons(outcomes: Outcomes) -> list[tuple[str, Change | None, str]]:
+    """Flag, the fall of the robust accuracy, and what of."""
+    probes, white = outcomes.probes, white_box(outcomes)
+    black = [probes[name] for name in BLACK_BOX if name in probes]
+    own = [broken for name, broken in probes.items() if name not in (LARGE, GREY)]
+    shown = [probes[TRANSFER]] if TRANSFER in probes else []
+    large = _beyond(probes[LARGE], [probes[GREY]]) if LARGE in probes and GREY in probes else None
+    beaten = _beyond(any_of(*outcomes.suite.values()), own) if outcomes.suite else None
+    return [
+        ("scale_masking", _pair(probes, PLAIN, RESCALED), "PGD breaks more once the logits have an ordinary gap"),
+        ("more_steps", _pair(probes, RESCALED, LONGER), "PGD with twice the steps breaks more"),
+        ("black_box", _beyond(white, black), "Square and noise break what no attack by gradients does"),
+        ("transfer", _beyond(white, shown), "images made on the baseline break it where its own gradients do not"),
+        ("large_eps", large, "its gradients do not find the one grey that breaks all classes but one"),
+        ("stronger_attack", beaten, "the audit's attacks break what the whole suite does not"),
+    ]
+
+
+def _fall(flag: str, fall: Change, sentence: str) -> Finding | None:
+    if fall.lower <= POINTS:
+        return None
+    counts = f"{fall.lost} images more and {fall.gained} fewer" if fall.gained else f"{fall.lost} images more"
+    note = f"{sentence}: {fall.points:.1f} points ({counts}; at least {fall.lower:.1f} points)"
+    return Finding(flag, note, fall.points)
+
+
+def _order(outcomes: Outcomes) -> Finding | None:
+    """The worst of all pairs of a weaker and a stronger attack."""
+    pairs = {}
+    for weaker, stronger in pairwise(outcomes.ladder):
+        pairs[weaker, stronger] = only_by(outcomes.suite[weaker], outcomes.suite[stronger])
+    if RESCALED in outcomes.probes and LONGER in outcomes.probes:
+        pairs[RESCALED, LONGER] = only_by(outcomes.probes[RESCALED], outcomes.probes[LONGER])
+    if not pairs:
+        return None
+    (weaker, stronger), rate = max(pairs.items(), key=lambda item: item[1].lower)
+    if rate.lower <= ORDER_ALLOWANCE:
+        return None
+    note = f"{weaker} breaks {rate.images} images that {stronger} does not: {rate.points:.1f} points"
+    return Finding("order", f"{note} (at least {rate.lower:.1f}, {ORDER_ALLOWANCE} are allowed)", rate.points)
+
+
+def _pair(probes: Mapping[str, Broken], before: str, after: str) -> Change | None:
+    return change(probes[before], probes[after]) if before in probes and after in probes else None
+
+
+def _beyond(base: Broken, more: list[Broken]) -> Change | None:
+    """How far the robust accuracy falls when ``more`` attacks join those of ``base``."""
+    return change(base, any_of(base, *more)) if more else None

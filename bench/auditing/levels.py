@@ -1,0 +1,29 @@
+"""How much an audit does: what comes with every run, and what a reviewer may ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+LevelName = Literal["default", "full"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """The audit's own attacks. ``steps`` are those of one walk of PGD; the longer one has twice as many."""
+
+    images: int  # of the suite's at most
+    steps: int
+    queries: int  # of Square
+    draws: int  # of noise
+    transfer_steps: int = 10
+    gradient_images: int  # for the figures of gradients
+    every_budget: bool  # else the one whose robust accuracy is nearest to half the clean one
+
+
+#: At most 200 passes an image, counting both directions, for one that nothing breaks; one that breaks at once takes a
+#: tenth of that. The bound is asserted by a test.
+DEFAULT: Final = Level(images=200, steps=10, queries=25, draws=2, gradient_images=50, every_budget=False)
+FULL: Final = Level(images=1000, steps=100, queries=1000, draws=10, gradient_images=200, every_budget=True)
+
+LEVELS: Final = {"default": DEFAULT, "full": FULL}

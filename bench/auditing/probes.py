@@ -1,0 +1,181 @@
+"""The audit's own attacks, each from the clean images on, with everything verified as in a cell."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attacks.counter import derive
+from attacks.norms import edge_draw
+from attacks.registry import resolve
+from attacks.rng import SampleRng
+from attacks.transfer import transfer_images
+from bench.attacking import attack_all
+from bench.auditing import checks
+from bench.auditing.evidence import Broken, any_of
+from bench.auditing.levels import Level
+from bench.auditing.thresholds import GAP, GREY
+from bench.cell import CellContext, Outcomes, Tally
+from bench.core.specs import EvalSpec, Norm
+from bench.core.vocabulary import STANDARD
+from bench.passes import CountingModel
+from bench.progress import Progress
+from bench.search_model import SearchModels
+from bench.verify import predict, verified
+
+
+class Rescaled(nn.Module):
+    """A model with its logits divided by a constant: the same classes, other gradients of a cross-entropy."""
+
+    def __init__(self, model: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.model, self.scale = model, scale
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.model(inputs)
+        return logits / self.scale
+
+
+@dataclass
+class Prober:
+    """Attacks one model on fixed images. ``context`` has the frozen model and the images; passes are added up."""
+
+    context: CellContext
+    seed: int
+    batch_size: int
+    progress: Progress
+    forwards: int = 0
+    backwards: int = 0
+    _search_models: dict[float, SearchModels] = field(default_factory=dict)
+
+    def clean(self) -> Broken:
+        """Which images are wrong from the start."""
+        predicted = self._predict(self._inputs(torch.arange(len(self.context.images))))
+        return np.asarray(predicted != self.context.images.labels)
+
+    def logit_gap(self, indices: Tensor) -> float:
+        """The median of z_(1) − z_(2) at clean images; GAP where it is none to divide by."""
+        with torch.no_grad():
+            logits = self.context.model(self._inputs(indices)).float()
+        self.forwards += len(indices)
+        top = logits.topk(2, dim=1).values
+        gap = float((top[:, 0] - top[:, 1]).median())
+        return gap if 0 < gap < float("inf") else GAP
+
+    def attack(
+        self, name: str, norm: Norm, eps: float, wrong: Broken, *, scale: float = 1.0, queries: int | None = None
+    ) -> Broken:
+        """What the attack called ``name`` breaks, and what is ``wrong`` already."""
+        context = self._rescaled(scale)
+        resolved = resolve(name)
+        attack = resolved.spec(norm, eps, batch_size=self.batch_size, max_queries=queries)
+        spec = EvalSpec(
+            run_id="",
+            data_sha="",
+            attack=attack,
+            protocol=STANDARD,
+            limit=None,
+            batch_size=self.batch_size,
+            seed=self.seed,
+        )
+        labels = context.images.labels
+        outcomes = Outcomes.unattacked(torch.where(torch.from_numpy(wrong), -1, labels), labels)
+        tally = Tally(batch_size=self.batch_size)
+        standing = torch.from_numpy(~wrong).nonzero().squeeze(1)
+        if len(standing):
+            attack_all(spec, attack, replace(context, entry=resolved.entry), standing, outcomes, self.progress, tally)
+        self.forwards += tally.forwards
+        self.backwards += tally.backwards
+        return np.asarray(outcomes.adv_pred != labels)
+
+    def show(self, images: Tensor, indices: Tensor, norm: Norm, eps: float) -> Tensor:
+        """Whether ``images``, one for each of ``indices`` and inside the ball around it, break it: (M,) bool."""
+        inputs = self._inputs(indices)
+        inside = verified(inputs, images, norm, eps)
+        wrong: Tensor = self._predict(inside) != self.context.images.labels[indices]
+        return wrong
+
+    def noise(self, norm: Norm, eps: float, wrong: Broken, draws: int) -> Broken:
+        """What random perturbations of full length break."""
+        broken = wrong.copy()
+        for draw in range(draws):
+            for part in self._standing(broken):
+                inputs = self._inputs(part)
+                ids = [self.context.images.ids[i] for i in part.tolist()]
+                keys = derive(SampleRng(self.seed, "noise", ids, self.context.device).keys(), "audit", draw)
+                points = (inputs + edge_draw(keys, tuple(inputs.shape[1:]), norm, eps).to(inputs)).clamp(0, 1)
+                broken[part.numpy()] = self.show(points, part, norm, eps).numpy()
+        return broken
+
+    def transfer(self, twin: nn.Module, norm: Norm, eps: float, wrong: Broken, steps: int) -> Broken:
+        """What images made on ``twin`` break. The passes through it count, too."""
+        counting, broken = CountingModel(twin), wrong.copy()
+        for part in self._standing(wrong):
+            inputs, labels = self._inputs(part), self.context.images.labels[part].to(self.context.device)
+            points = transfer_images(counting, inputs, labels, norm=norm, eps=eps, steps=steps)
+            broken[part.numpy()] = self.show(points, part, norm, eps).numpy()
+        self.forwards += counting.forwards
+        self.backwards += counting.backwards
+        return broken
+
+    def grey(self, norm: Norm, eps: float, wrong: Broken) -> Broken:
+        """What one and the same grey image in the place of every other breaks."""
+        broken = wrong.copy()
+        for part in self._standing(wrong):
+            points = torch.full_like(self._inputs(part), GREY)
+            broken[part.numpy()] = self.show(points, part, norm, eps).numpy()
+        return broken
+
+    def _standing(self, broken: Broken) -> list[Tensor]:
+        """The indices of the others, in batches."""
+        indices = torch.from_numpy(~broken).nonzero().squeeze(1)
+        return list(indices.split(self.batch_size)) if len(indices) else []
+
+    def _rescaled(self, scale: float) -> CellContext:
+        size = self.context.images.pixels.shape[2:]
+        model = self.context.model if scale == 1.0 else Rescaled(self.context.model, scale).eval()
+        if scale not in self._search_models:
+            self._search_models[scale] = SearchModels(model, (3, *size), self.context.device)
+        return replace(self.context, model=model, search_models=self._search_models[scale])
+
+    def _inputs(self, indices: Tensor) -> Tensor:
+        return self.context.images.inputs(indices, self.context.device)
+
+    def _predict(self, images: Tensor) -> Tensor:
+        self.forwards += len(images)
+        return predict(self.context.model, images, self.context.num_classes).cpu()
+
+
+def reach(norm: Norm, image_shape: tuple[int, ...]) -> float:
+    """The least budget whose ball around every image of [0, 1] pixels holds the grey image."""
+    size = math.prod(image_shape)
+    return {"linf": GREY, "l2": GREY * math.sqrt(size), "l1": GREY * size}[norm]
+
+
+def probe(
+    prober: Prober, level: Level, norm: Norm, eps: float, wrong: Broken, broken: Broken, twin: nn.Module | None
+) -> dict[str, Broken]:
+    """All of the audit's attacks at one budget by name. ``broken`` is what attacks by gradients broke already.
+
+    Those that need no gradient try what no gradient broke: no other image can be held against the gradients.
+    """
+    correct = torch.from_numpy(~wrong).nonzero().squeeze(1)
+    gap = prober.logit_gap(correct) / GAP if len(correct) else 1.0
+    steps, found = level.steps, {}
+    found[checks.PLAIN] = prober.attack(f"pgd-plain-{steps}", norm, eps, wrong)
+    found[checks.RESCALED] = prober.attack(f"pgd-plain-{steps}", norm, eps, wrong, scale=gap)
+    found[checks.LONGER] = prober.attack(f"pgd-plain-{2 * steps}", norm, eps, wrong, scale=gap)
+    found[checks.MARGIN] = prober.attack(f"pgd-margin-{steps}", norm, eps, wrong)
+    left = any_of(broken, *found.values())
+    found[checks.NOISE] = prober.noise(norm, eps, left, level.draws)
+    found[checks.SQUARE] = prober.attack("square", norm, eps, left, queries=level.queries)
+    if twin is not None:
+        found[checks.TRANSFER] = prober.transfer(twin, norm, eps, left, level.transfer_steps)
+    large = reach(norm, (3, *prober.context.images.pixels.shape[2:]))
+    found[checks.LARGE] = prober.attack(f"pgd-margin-{steps}", norm, large, wrong)
+    found[checks.GREY] = prober.grey(norm, large, found[checks.LARGE])
+    return found

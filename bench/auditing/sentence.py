@@ -1,0 +1,37 @@
+"""The audit in one plain sentence that can be quoted. Pure; no torch."""
+
+from __future__ import annotations
+
+from bench.core.epsilon import format_eps
+from bench.core.specs import AuditRecord, BudgetAudit, RunRecord
+
+
+def sentence(run: RunRecord, record: AuditRecord) -> str:
+    """What the audit of ``run`` comes to, with the figures that it rests on."""
+    name = f"{run.model}:{run.variant}:{run.seed} on {run.dataset}"
+    if record.status != "ok":
+        return f"{name} could not be audited: {record.reason}: {record.message}"
+    if not record.budgets:
+        return f"{name}: there was no attack whose number could be audited; {_model(record)}."
+    return f"{name}: {'; '.join(_budget(budget) for budget in record.budgets)}; {_model(record)}{_cost(record)}."
+
+
+def _budget(budget: BudgetAudit) -> str:
+    accuracy = budget.figures.get("acc_suite", float("nan"))
+    of = f"robust accuracy of {accuracy:.1f} % at {budget.norm} {format_eps(budget.eps)} ({budget.n} images)"
+    transfer = ", transfer from the baseline" if budget.twin else ""
+    if not budget.findings:
+        tried = f"PGD on plain, rescaled and margin losses, noise, Square{transfer} and a large budget"
+        return f"nothing speaks against its {of}, of what was tried: {tried}"
+    return f"its {of} is an upper bound: {'; '.join(finding.note for finding in budget.findings)}"
+
+
+def _model(record: AuditRecord) -> str:
+    if not record.findings:
+        return "the model itself passed every check"
+    return f"the model itself did not pass: {'; '.join(finding.note for finding in record.findings)}"
+
+
+def _cost(record: AuditRecord) -> str:
+    images = max(budget.n for budget in record.budgets)
+    return f" ({(record.n_forwards + record.n_backwards) / images:.0f} passes an image)"

@@ -1,0 +1,87 @@
+"""The run's own attacks as the audit sees them: by budget, and image by image on a common subset. No torch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from attacks import builtin as builtin  # fills the registry
+from attacks.registry import ATTACKS
+from bench.auditing.evidence import Broken, any_of, robust_accuracy
+from bench.core.specs import EvalRecord, Norm
+from bench.store import Store
+
+#: One walk on one loss: of these the one with more steps must break what the one with fewer does.
+LADDER = ("fgsm", "pgd")
+
+#: They follow gradients and nothing else.
+GRADIENTS = ("fgsm", "pgd", "pgd-margin", "pgd-plain", "mim", "apgd-ce", "apgd-dlr", "apgd-t", "deepfool", "ddn", "fmn")
+
+
+class Budget(NamedTuple):
+    norm: Norm
+    eps: float
+
+
+def by_budget(cells: Iterable[EvalRecord]) -> dict[Budget, list[EvalRecord]]:
+    """The ok cells of attacks; of several of one name at one budget the one over most images."""
+    best: dict[tuple[Budget, str], EvalRecord] = {}
+    for cell in cells:
+        attack = cell.spec.attack
+        if attack is None or cell.status != "ok":
+            continue
+        place = Budget(attack.norm, attack.eps), cell.spec.name
+        if place not in best or (cell.n, cell.created) > (best[place].n, best[place].created):
+            best[place] = cell
+    found: dict[Budget, list[EvalRecord]] = defaultdict(list)
+    for (budget, _), cell in sorted(best.items()):
+        found[budget].append(cell)
+    return dict(found)
+
+
+def outcomes_on(store: Store, cells: Sequence[EvalRecord], ids: Sequence[str]) -> dict[str, Broken]:
+    """What every cell broke of the images ``ids``, by its name; without the cells that lack one of them."""
+    found = {}
+    for cell in cells:
+        correct = {sample.sample_id: sample.correct for sample in store.read_samples(cell)}
+        if all(name in correct for name in ids):
+            found[cell.spec.name] = np.array([not correct[name] for name in ids])
+    return found
+
+
+def gradient_attacks(cells: Sequence[EvalRecord]) -> tuple[str, ...]:
+    """The names of the cells whose attacks follow gradients only and were fed by no other."""
+    return tuple(cell.spec.name for cell in cells if _family(cell) in GRADIENTS and not cell.spec.filters)
+
+
+def ladder(cells: Sequence[EvalRecord]) -> tuple[str, ...]:
+    """Those of one walk in rising numbers of steps, each step counted in every restart."""
+    steps = {cell.spec.name: _steps(cell) for cell in cells if _family(cell) in LADDER and not cell.spec.filters}
+    return tuple(sorted(steps, key=lambda name: (steps[name], name)))
+
+
+def most_telling(claims: Mapping[Budget, float], clean: float) -> Budget:
+    """The budget whose robust accuracy is nearest to half the clean one, both in percent; of equal ones the larger.
+
+    There an overestimate has room: at 0 there is nothing left to doubt, and at the clean accuracy nothing was tried.
+    """
+    return min(claims, key=lambda budget: (abs(claims[budget] - clean / 2), -budget.eps))
+
+
+def claim(outcomes: Mapping[str, Broken]) -> float:
+    """The robust accuracy that the suite as a whole leaves, in percent."""
+    return robust_accuracy(any_of(*outcomes.values()))
+
+
+def _steps(cell: EvalRecord) -> int:
+    params = cell.spec.attack.params if cell.spec.attack else {}
+    return int(params.get("steps", 1)) * int(params.get("restarts", 1))
+
+
+def _family(cell: EvalRecord) -> str:
+    """The name that the attack is registered by; its parameters stand behind it."""
+    name = cell.spec.attack.name if cell.spec.attack else ""
+    return max((family for family in ATTACKS if name == family or name.startswith(f"{family}-")), key=len, default="")

@@ -1,0 +1,61 @@
+"""Audits of stored runs: which baseline stands beside them, and what is done with the result."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from torch import nn
+
+from bench.auditing.audit import Twin, audit
+from bench.auditing.levels import LevelName
+from bench.core.specs import AuditRecord, RunRecord, TrainSpec
+from bench.core.vocabulary import BASELINE
+from bench.runs import load_run
+from bench.store import Store
+from bench.train import freeze
+from bench.workshop import Workshop
+from models.classifier import Classifier
+
+
+def audit_run(
+    run: RunRecord, spec: TrainSpec, model: Classifier, workshop: Workshop, *, batch_size: int, level: LevelName
+) -> AuditRecord:
+    """Audit a network that was trained here. ``model`` is frozen and in evaluation mode."""
+    return audit(
+        run,
+        model,
+        workshop,
+        num_classes=spec.data.num_classes,
+        batch_size=batch_size,
+        twin=_twin(spec, workshop),
+        level=level,
+    )
+
+
+def audit_external(
+    run: RunRecord, model: nn.Module, workshop: Workshop, *, num_classes: int, batch_size: int
+) -> AuditRecord:
+    """Audit a user's own module, which has no baseline."""
+    return audit(
+        run, model, workshop, num_classes=num_classes, batch_size=batch_size, twin=None, level="default"
+    )
+
+
+def twin_run(spec: TrainSpec, store: Store) -> RunRecord | None:
+    """The finished baseline of the same data, backbone, recipe and seed; None for a baseline or without one."""
+    if spec.variant == BASELINE:
+        return None
+    for record in store.runs():
+        theirs = record.spec
+        if theirs is None or theirs.variant != BASELINE or store.finished_run(record.run_id) is None:
+            continue
+        if dataclasses.replace(theirs, variant=spec.variant, variant_spec=spec.variant_spec) == spec:
+            return record
+    return None
+
+
+def _twin(spec: TrainSpec, workshop: Workshop) -> Twin | None:
+    record = twin_run(spec, workshop.store)
+    if record is None or record.spec is None:
+        return None
+    return Twin(run_id=record.run_id, model=freeze(load_run(record.spec, workshop).classifier))

@@ -1,0 +1,77 @@
+"""``bench audit RUN``: whether the numbers of one run can be believed, in figures and in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from bench.auditing.sentence import sentence
+from bench.core.epsilon import format_eps
+from bench.core.errors import BenchError
+from bench.core.specs import AuditRecord, RunRecord
+from bench.core.vocabulary import AUDIT_FIGURES, Exit
+from bench.files import check_writable
+from bench.leaderboard import rebuild
+from bench.pending import attacked_cells, is_audited
+from bench.plugin import load_plugins
+from bench.store import Store, dump_record
+
+
+def audit_command(
+    name: str,
+    *,
+    results: Path,
+    data_dir: Path | None,
+    plugin: Sequence[Path],
+    device: str,
+    full: bool,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Returns 0 when nothing speaks against the run, 1 when it is flagged, 3 when the audit itself failed.
+
+    Raises BenchError when the run or its data cannot be found, and for a run that was not attacked.
+    """
+    load_plugins(plugin)
+    store = Store(results)
+    run = store.find_run(name)
+    if not attacked_cells(run.run_id, store):
+        raise BenchError(f"run {run.run_id} ({name}) has no attack whose number could be audited; attack it first.")
+    if not is_audited(run.run_id, store, "full" if full else "default", force=force):
+        check_writable(results)
+        _audit(run, store, data_dir, device, full)
+        rebuild(store)
+    record = store.read_audit(run.run_id)
+    assert record is not None
+    print(dump_record(record).decode() if as_json else _report(run, record), end="" if as_json else "\n")
+    if record.status != "ok":
+        return Exit.CELLS_FAILED
+    return Exit.NOT_VERIFIED if record.findings or any(budget.findings for budget in record.budgets) else Exit.OK
+
+
+def _audit(run: RunRecord, store: Store, data_dir: Path | None, device: str, full: bool) -> None:
+    from bench.audits import audit_run
+    from bench.reopen import reopen
+
+    spec, built, workshop = reopen(run, store, data_dir=data_dir, device=device)
+    batch_size = next(cell.spec.batch_size for cell in store.cells(run.run_id))
+    audit_run(
+        run, spec, built.classifier, workshop, batch_size=batch_size, level="full" if full else "default"
+    )
+
+
+def _report(run: RunRecord, record: AuditRecord) -> str:
+    table = tabulate(_figures(record), ("figure", "value", "what it is"), tablefmt="pipe", disable_numparse=True)
+    return f"{table}\n\n{sentence(run, record)}"
+
+
+def _figures(record: AuditRecord) -> Iterator[tuple[str, str, str]]:
+    for budget in record.budgets:
+        place = f"{budget.norm} {format_eps(budget.eps)}"
+        for name, value in budget.figures.items():
+            yield f"{name} @ {place}", f"{value:.1f}", AUDIT_FIGURES[f"audit_{name}"]
+    for name, figure in record.figures.items():
+        if f"audit_{name}" in AUDIT_FIGURES:
+            yield name, "" if figure is None else f"{figure:.4g}", AUDIT_FIGURES[f"audit_{name}"]

@@ -1,0 +1,57 @@
+"""What two vectors of outcomes say of each other, against scipy and by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.auditing.evidence import any_of, change, only_by, robust_accuracy
+
+
+def broken(*indices: int, n: int = 100) -> np.ndarray:
+    vector = np.zeros(n, dtype=bool)
+    vector[list(indices)] = True
+    return vector
+
+
+def test_the_fall_is_the_difference_of_the_robust_accuracies() -> None:
+    before, after = broken(0, 1, 2), broken(1, 2, 3, 4, 5, 6)
+    found = change(before, after)
+    assert (found.lost, found.gained) == (4, 1)
+    assert found.points == robust_accuracy(before) - robust_accuracy(after) == 3.0
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(8, 0), (8, 2), (20, 5), (1, 1), (0, 6), (0, 0)])
+def test_the_lower_bound_is_mcnemars(lost: int, gained: int) -> None:
+    """The bound is above 0 exactly where McNemar's exact test, which is binomial, says so at 5 %, one-sided."""
+    before = broken(*range(gained))
+    after = broken(*range(50, 50 + lost))
+    found = change(before, after)
+    certain = lost > 0 and stats.binomtest(lost, lost + gained, 0.5, alternative="greater").pvalue < 0.05
+    assert (found.lower > 0) == certain
+    assert found.lower <= found.points
+    if lost + gained:
+        low = stats.binomtest(lost, lost + gained, alternative="greater").proportion_ci(0.95, "exact").low
+        assert found.lower == pytest.approx((2 * low - 1) * (lost + gained))
+
+
+def test_what_only_the_weaker_breaks() -> None:
+    found = only_by(broken(0, 1, 2, 3), broken(2, 3, 4, 5, 6))
+    assert (found.images, found.points) == (2, 2.0)
+    low = stats.binomtest(2, 100, alternative="greater").proportion_ci(0.95, "exact").low
+    assert found.lower == pytest.approx(100 * low)
+
+
+def test_the_worst_case_is_taken_image_by_image() -> None:
+    assert any_of(broken(0), broken(1, 2)).sum() == 3
+    with pytest.raises(ValueError, match="no outcomes"):
+        any_of()
+
+
+@pytest.mark.parametrize("other", [broken(n=99), broken(n=0), broken()[None]])
+def test_outcomes_of_other_images_are_not_compared(other: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="not of the same images"):
+        change(other, broken(n=0) if not other.size else broken())
+    with pytest.raises(ValueError, match="not of the same images"):
+        only_by(other, broken(n=0) if not other.size else broken())
