@@ -185,7 +185,7 @@ def test_rounding_that_decides() -> None:
 
 def test_a_difference_is_relative_to_the_image_s_own_logits() -> None:
     def rounded(z: Tensor) -> Tensor:
-        return z if z.dtype == torch.float64 else 1.5 * z
+        return z if z.dtype == torch.float64 else torch.where(z.amax(1, keepdim=True) < 0.5, 1.5 * z, z)
 
     inputs = showing([[1.0, 0.5], [1e-6, 0.0], [0.0, 0.0]])
     found = report(Readout(2, rounded), inputs, torch.zeros(3, dtype=torch.int64))
@@ -233,6 +233,17 @@ def test_model_and_images_stay_what_they_were() -> None:
     assert not images.pixels.requires_grad
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
+
+
+def test_a_model_that_writes_into_its_images_does_not_reach_them() -> None:
+    def change(z: Tensor) -> Tensor:
+        z.data.add_(0.5)
+        return z
+
+    images = some(20)
+    before = images.pixels.clone()
+    report(Readout(4, change), images.pixels, torch.arange(20) % 4)
+    assert torch.equal(images.pixels, before)
 
 
 def test_batches_do_not_matter() -> None:

@@ -159,7 +159,7 @@ DEPENDENT: dict[str, Callable[[Tensor], Tensor]] = {
     "centred": lambda logits: logits - logits.mean(0),
     "centred unless alone": lambda logits: logits - logits.mean(0) if len(logits) > 1 else logits,
     "no number alone": lambda logits: logits + torch.zeros(()) / (len(logits) - 1),
-    "infinite alone": lambda logits: logits + torch.ones(()) / (len(logits) - 1),
+    "infinite alone": lambda logits: logits + (torch.inf if len(logits) == 1 else 0),
     "normalised": normalised,
     "best three": best_three,
     "by position": lambda logits: logits + torch.arange(len(logits))[:, None] * torch.eye(10)[0],
@@ -283,6 +283,7 @@ def test_a_module_left_in_training_mode() -> None:
     model = Ungrateful()
     (found,) = check_model(model, images(), BATCH)
     assert found == Finding("mode_leak", "mode_leak: a pass in evaluation mode leaves rest in training mode")
+    assert mode_leak(model, images()) == found
     assert not model.rest.training
 
 
@@ -316,7 +317,7 @@ def test_probabilities(change: Callable[[Tensor], Tensor]) -> None:
         lambda z: z.sigmoid(),
         lambda z: z - z.mean(1, keepdim=True) + 0.1,  # sums to 1, and is below 0 somewhere
         lambda z: 1.001 * z.softmax(1),
-        lambda z: torch.cat([z[:1], z[1:].softmax(1)]),
+        lambda z: torch.cat([z[:1].sigmoid(), z[1:].softmax(1)]),
         lambda z: z * torch.nan,
     ],
 )
@@ -329,6 +330,29 @@ def test_gradients_inside_the_forward_pass(name: str) -> None:
     (found,) = check_model(Purifying(GRADIENTS[name]), images(), BATCH)
     assert found.flag == "inner_gradients"
     assert "one forward pass asks 3 times for gradients" in found.note
+
+
+def test_a_model_that_optimises_where_gradients_are_on() -> None:
+    """An attack calls it so."""
+
+    def change(logits: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            torch.autograd.grad(logits.sum(), logits)
+        return logits
+
+    with torch.no_grad():
+        found = inner_gradients(Changed(change), images())
+    assert found == Finding("inner_gradients", "inner_gradients: one forward pass asks once for gradients (grad)")
+
+
+def test_images_that_the_model_writes_into_are_copies() -> None:
+    inputs = images()
+    class Writing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mul_(0.5).flatten(1)
+
+    assert flags(Writing(), inputs) == []
+    assert torch.equal(inputs, images())
 
 
 def test_a_model_that_is_compiled_differentiates_only_then() -> None:
