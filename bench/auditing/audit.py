@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import numpy as np
 import torch
 from torch import nn
 
 from bench.auditing import checks
 from bench.auditing.checks import Outcomes
+from bench.auditing.evidence import Broken, any_of
+from bench.auditing.figures import deepfool_figures, gradient_figures
 from bench.auditing.findings import Finding
-from bench.auditing.gradients import gradient_report
 from bench.auditing.levels import LEVELS, Level, LevelName
 from bench.auditing.model_checks import check_model
 from bench.auditing.probes import Prober, probe
@@ -30,10 +30,11 @@ from bench.auditing.suite import (
 from bench.cell import CellContext
 from bench.core.errors import CellFailure
 from bench.core.specs import AUDIT_VERSION, AuditFinding, AuditRecord, BudgetAudit, EvalRecord, RunRecord
-from bench.data.tensors import Images
 from bench.environment import describe
 from bench.passes import CountingModel
 from bench.workshop import Workshop, failures_as
+
+LEAST_FOR_FIGURES = 10  # images at least, for figures of gradients and distances
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +49,7 @@ class Twin:
 class _Work:
     """What is measured while an audit runs."""
 
-    forwards: int = 0
-    backwards: int = 0
+    probers: list[Prober] = field(default_factory=list)  # one, once there are images; it counts the passes
     figures: dict[str, float | None] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     budgets: list[BudgetAudit] = field(default_factory=list)
@@ -85,8 +85,8 @@ def audit(
         figures=work.figures,
         findings=_stored(work.findings),
         budgets=tuple(work.budgets),
-        n_forwards=work.forwards,
-        n_backwards=work.backwards,
+        n_forwards=sum(prober.forwards for prober in work.probers),
+        n_backwards=sum(prober.backwards for prober in work.probers),
         time_s=time.perf_counter() - start,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         environment=describe(workshop.device),
@@ -126,41 +126,58 @@ def _audit(
         entry=None,
         auto_batch=workshop.auto_batch,
     )
-    _look_at_model(context, workshop.images("test", min(n, level.gradient_images)), work, batch_size)
     prober = Prober(context, run.seed, batch_size, workshop.progress)
+    work.probers.append(prober)
     wrong = prober.clean()
     suites = {budget: outcomes_on(workshop.store, found, images.ids) for budget, found in budgets.items()}
-    for budget in _chosen(suites, clean=100 * float((~wrong).mean()), level=level):
-        suite, found = suites[budget], [c for c in budgets[budget] if c.spec.name in suites[budget]]
-        gradients = gradient_attacks(found)
-        broken = np.logical_or.reduce([wrong, *(suite[name] for name in gradients)])
-        probes = probe(prober, level, budget.norm, budget.eps, wrong, broken, twin.model if twin else None)
-        outcomes = Outcomes(suite, gradients, ladder(found), probes)
-        work.budgets.append(
-            BudgetAudit(
-                norm=budget.norm,
-                eps=budget.eps,
-                n=n,
-                n_correct=int((~wrong).sum()),
-                suite=tuple(suite),
-                twin=twin.run_id if twin else "",
-                figures=checks.figures(outcomes),
-                findings=_stored(checks.findings(outcomes)),
-            )
-        )
-    work.forwards += prober.forwards
-    work.backwards += prober.backwards
+    chosen = _chosen(suites, clean=100 * float((~wrong).mean()), level=level)
+    _look_at_model(prober, wrong, chosen[0] if chosen else None, work, level)
+    for budget in chosen:
+        found = [cell for cell in budgets[budget] if cell.spec.name in suites[budget]]
+        work.budgets.append(_audit_budget(prober, budget, found, suites[budget], wrong, twin, level))
 
 
-def _look_at_model(context: CellContext, images: Images, work: _Work, batch_size: int) -> None:
+def _audit_budget(
+    prober: Prober,
+    budget: Budget,
+    cells: Sequence[EvalRecord],
+    suite: Mapping[str, Broken],
+    wrong: Broken,
+    twin: Twin | None,
+    level: Level,
+) -> BudgetAudit:
+    gradients = gradient_attacks(cells)
+    broken = any_of(wrong, *(suite[name] for name in gradients))
+    probes = probe(prober, level, budget.norm, budget.eps, wrong, broken, twin.model if twin else None)
+    outcomes = Outcomes(suite, gradients, ladder(cells), probes.broken)
+    figures: dict[str, float | None] = {**checks.figures(outcomes), "broken_8bit": probes.broken_8bit}
+    return BudgetAudit(
+        norm=budget.norm,
+        eps=budget.eps,
+        n=len(wrong),
+        n_correct=int((~wrong).sum()),
+        suite=tuple(suite),
+        twin=twin.run_id if twin else "",
+        figures=figures,
+        findings=_stored(checks.findings(outcomes)),
+    )
+
+
+def _look_at_model(prober: Prober, wrong: Broken, budget: Budget | None, work: _Work, level: Level) -> None:
+    """Checks on the first images, whatever they are, and figures of those among them that are right."""
+    context, count = prober.context, max(LEAST_FOR_FIGURES, int(level.share * len(wrong)))
+    inputs = prober.inputs(torch.arange(min(count, len(wrong))))
     counting = CountingModel(context.model).eval()
-    inputs = images.inputs(torch.arange(len(images)), context.device)
-    work.findings += check_model(counting, inputs, batch_size)
-    labels = images.labels.to(context.device)
-    report = gradient_report(context.model, inputs, labels, batch_size=batch_size)
-    work.figures |= report.values
-    work.forwards += counting.forwards + report.n_forwards
-    work.backwards += counting.backwards + report.n_backwards
+    work.findings += check_model(counting, inputs, prober.batch_size)
+    prober.count(counting)
+    right = torch.from_numpy(~wrong[: len(inputs)])
+    labels = context.images.labels[: len(inputs)][right].to(context.device)
+    norm, eps = (budget.norm, budget.eps) if budget else (None, 0.0)
+    steps = level.transfer_steps
+    work.figures |= gradient_figures(
+        prober, inputs[right.to(inputs.device)], labels, norm=norm, eps=eps, steps=steps
+    )
+    work.figures |= deepfool_figures(prober, wrong, count, steps=level.ddn_steps)
 
 
 def _chosen(suites: Mapping[Budget, Mapping[str, object]], *, clean: float, level: Level) -> list[Budget]:

@@ -17,13 +17,14 @@ class Level:
     queries: int  # of Square
     draws: int  # of noise
     transfer_steps: int = 10
-    gradient_images: int  # for the figures of gradients
+    ddn_steps: int = 20
+    share: float  # of these images, for the figures of gradients and distances
     every_budget: bool  # else the one whose robust accuracy is nearest to half the clean one
 
 
 #: At most 200 passes an image, counting both directions, for one that nothing breaks; one that breaks at once takes a
 #: tenth of that. The bound is asserted by a test.
-DEFAULT: Final = Level(images=200, steps=10, queries=25, draws=2, gradient_images=50, every_budget=False)
-FULL: Final = Level(images=1000, steps=100, queries=1000, draws=10, gradient_images=200, every_budget=True)
+DEFAULT: Final = Level(images=200, steps=10, queries=25, draws=2, share=1 / 8, every_budget=False)
+FULL: Final = Level(images=1000, steps=100, queries=1000, draws=10, share=1 / 4, every_budget=True)
 
 LEVELS: Final = {"default": DEFAULT, "full": FULL}

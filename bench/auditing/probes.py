@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +23,10 @@ from bench.auditing.thresholds import GAP, GREY
 from bench.cell import CellContext, Outcomes, Tally
 from bench.core.specs import EvalSpec, Norm
 from bench.core.vocabulary import STANDARD
+from bench.data.tensors import as_inputs
 from bench.passes import CountingModel
 from bench.progress import Progress
+from bench.quantise import in_ball, quantised
 from bench.search_model import SearchModels
 from bench.verify import predict, verified
 
@@ -54,13 +57,13 @@ class Prober:
 
     def clean(self) -> Broken:
         """Which images are wrong from the start."""
-        predicted = self._predict(self._inputs(torch.arange(len(self.context.images))))
+        predicted = self._predict(self.inputs(torch.arange(len(self.context.images))))
         return np.asarray(predicted != self.context.images.labels)
 
     def logit_gap(self, indices: Tensor) -> float:
         """The median of z_(1) − z_(2) at clean images; GAP where it is none to divide by."""
         with torch.no_grad():
-            logits = self.context.model(self._inputs(indices)).float()
+            logits = self.context.model(self.inputs(indices)).float()
         self.forwards += len(indices)
         top = logits.topk(2, dim=1).values
         gap = float((top[:, 0] - top[:, 1]).median())
@@ -70,7 +73,33 @@ class Prober:
         self, name: str, norm: Norm, eps: float, wrong: Broken, *, scale: float = 1.0, queries: int | None = None
     ) -> Broken:
         """What the attack called ``name`` breaks, and what is ``wrong`` already."""
-        context = self._rescaled(scale)
+        return np.asarray(self._attacked(name, norm, eps, wrong, scale, queries).adv_pred != self.context.images.labels)
+
+    def attack_in_8_bits(self, name: str, norm: Norm, eps: float, wrong: Broken) -> tuple[Broken, float | None]:
+        """The same, and the share of what it breaks that is broken in 8 bits, too, inside the ball."""
+        outcomes = self._attacked(name, norm, eps, wrong, keep=True)
+        whole = 0
+        for kept in outcomes.kept:
+            inputs = self.inputs(kept.indices)
+            rounded = quantised(inputs, kept.images.to(inputs.device), norm, eps)
+            still = self._predict(as_inputs(rounded)) != self.context.images.labels[kept.indices]
+            whole += int((still & in_ball(inputs, rounded, norm, eps).cpu()).sum())
+        found = sum(len(kept.indices) for kept in outcomes.kept)
+        broken = np.asarray(outcomes.adv_pred != self.context.images.labels)
+        return broken, whole / found if found else None
+
+    def _attacked(
+        self,
+        name: str,
+        norm: Norm,
+        eps: float,
+        wrong: Broken,
+        scale: float = 1.0,
+        queries: int | None = None,
+        *,
+        keep: bool = False,
+    ) -> Outcomes:
+        context = replace(self._rescaled(scale), save_adversarials="float32" if keep else "none")
         resolved = resolve(name)
         attack = resolved.spec(norm, eps, batch_size=self.batch_size, max_queries=queries)
         spec = EvalSpec(
@@ -90,11 +119,11 @@ class Prober:
             attack_all(spec, attack, replace(context, entry=resolved.entry), standing, outcomes, self.progress, tally)
         self.forwards += tally.forwards
         self.backwards += tally.backwards
-        return np.asarray(outcomes.adv_pred != labels)
+        return outcomes
 
     def show(self, images: Tensor, indices: Tensor, norm: Norm, eps: float) -> Tensor:
         """Whether ``images``, one for each of ``indices`` and inside the ball around it, break it: (M,) bool."""
-        inputs = self._inputs(indices)
+        inputs = self.inputs(indices)
         inside = verified(inputs, images, norm, eps)
         wrong: Tensor = self._predict(inside) != self.context.images.labels[indices]
         return wrong
@@ -104,7 +133,7 @@ class Prober:
         broken = wrong.copy()
         for draw in range(draws):
             for part in self._standing(broken):
-                inputs = self._inputs(part)
+                inputs = self.inputs(part)
                 ids = [self.context.images.ids[i] for i in part.tolist()]
                 keys = derive(SampleRng(self.seed, "noise", ids, self.context.device).keys(), "audit", draw)
                 points = (inputs + edge_draw(keys, tuple(inputs.shape[1:]), norm, eps).to(inputs)).clamp(0, 1)
@@ -115,20 +144,24 @@ class Prober:
         """What images made on ``twin`` break. The passes through it count, too."""
         counting, broken = CountingModel(twin), wrong.copy()
         for part in self._standing(wrong):
-            inputs, labels = self._inputs(part), self.context.images.labels[part].to(self.context.device)
+            inputs, labels = self.inputs(part), self.context.images.labels[part].to(self.context.device)
             points = transfer_images(counting, inputs, labels, norm=norm, eps=eps, steps=steps)
             broken[part.numpy()] = self.show(points, part, norm, eps).numpy()
-        self.forwards += counting.forwards
-        self.backwards += counting.backwards
+        self.count(counting)
         return broken
 
     def grey(self, norm: Norm, eps: float, wrong: Broken) -> Broken:
         """What one and the same grey image in the place of every other breaks."""
         broken = wrong.copy()
         for part in self._standing(wrong):
-            points = torch.full_like(self._inputs(part), GREY)
+            points = torch.full_like(self.inputs(part), GREY)
             broken[part.numpy()] = self.show(points, part, norm, eps).numpy()
         return broken
+
+    def count(self, model: CountingModel) -> None:
+        """Add up the passes through ``model``."""
+        self.forwards += model.forwards
+        self.backwards += model.backwards
 
     def _standing(self, broken: Broken) -> list[Tensor]:
         """The indices of the others, in batches."""
@@ -142,7 +175,7 @@ class Prober:
             self._search_models[scale] = SearchModels(model, (3, *size), self.context.device)
         return replace(self.context, model=model, search_models=self._search_models[scale])
 
-    def _inputs(self, indices: Tensor) -> Tensor:
+    def inputs(self, indices: Tensor) -> Tensor:
         return self.context.images.inputs(indices, self.context.device)
 
     def _predict(self, images: Tensor) -> Tensor:
@@ -156,10 +189,17 @@ def reach(norm: Norm, image_shape: tuple[int, ...]) -> float:
     return {"linf": GREY, "l2": GREY * math.sqrt(size), "l1": GREY * size}[norm]
 
 
+class Probes(NamedTuple):
+    """What every attack of the audit broke, by name, and what share of PGD's images is broken in 8 bits, too."""
+
+    broken: dict[str, Broken]
+    broken_8bit: float | None
+
+
 def probe(
     prober: Prober, level: Level, norm: Norm, eps: float, wrong: Broken, broken: Broken, twin: nn.Module | None
-) -> dict[str, Broken]:
-    """All of the audit's attacks at one budget by name. ``broken`` is what attacks by gradients broke already.
+) -> Probes:
+    """All of the audit's attacks at one budget. ``broken`` is what attacks by gradients broke already.
 
     Those that need no gradient try what no gradient broke: no other image can be held against the gradients.
     """
@@ -169,7 +209,7 @@ def probe(
     found[checks.PLAIN] = prober.attack(f"pgd-plain-{steps}", norm, eps, wrong)
     found[checks.RESCALED] = prober.attack(f"pgd-plain-{steps}", norm, eps, wrong, scale=gap)
     found[checks.LONGER] = prober.attack(f"pgd-plain-{2 * steps}", norm, eps, wrong, scale=gap)
-    found[checks.MARGIN] = prober.attack(f"pgd-margin-{steps}", norm, eps, wrong)
+    found[checks.MARGIN], broken_8bit = prober.attack_in_8_bits(f"pgd-margin-{steps}", norm, eps, wrong)
     left = any_of(broken, *found.values())
     found[checks.NOISE] = prober.noise(norm, eps, left, level.draws)
     found[checks.SQUARE] = prober.attack("square", norm, eps, left, queries=level.queries)
@@ -178,4 +218,4 @@ def probe(
     large = reach(norm, (3, *prober.context.images.pixels.shape[2:]))
     found[checks.LARGE] = prober.attack(f"pgd-margin-{steps}", norm, large, wrong)
     found[checks.GREY] = prober.grey(norm, large, found[checks.LARGE])
-    return found
+    return Probes(found, broken_8bit)

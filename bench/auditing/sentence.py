@@ -17,7 +17,7 @@ def sentence(run: RunRecord, record: AuditRecord) -> str:
 
 
 def _budget(budget: BudgetAudit) -> str:
-    accuracy = budget.figures.get("acc_suite", float("nan"))
+    accuracy = budget.figures.get("acc_suite") or 0.0
     of = f"robust accuracy of {accuracy:.1f} % at {budget.norm} {format_eps(budget.eps)} ({budget.n} images)"
     transfer = ", transfer from the baseline" if budget.twin else ""
     if not budget.findings:

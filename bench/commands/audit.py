@@ -71,7 +71,7 @@ def _figures(record: AuditRecord) -> Iterator[tuple[str, str, str]]:
     for budget in record.budgets:
         place = f"{budget.norm} {format_eps(budget.eps)}"
         for name, value in budget.figures.items():
-            yield f"{name} @ {place}", f"{value:.1f}", AUDIT_FIGURES[f"audit_{name}"]
+            yield f"{name} @ {place}", "" if value is None else f"{value:.4g}", AUDIT_FIGURES[f"audit_{name}"]
     for name, figure in record.figures.items():
         if f"audit_{name}" in AUDIT_FIGURES:
             yield name, "" if figure is None else f"{figure:.4g}", AUDIT_FIGURES[f"audit_{name}"]

@@ -310,7 +310,7 @@ class BudgetAudit(Strict):
     n_correct: int  # before any attack
     suite: tuple[str, ...]  # the columns of the cells that were looked at
     twin: str  # run id of the baseline whose images were tried; empty without one
-    figures: Mapping[str, float]  # by name, behind the prefix of bench.core.vocabulary.AUDIT_COLUMNS
+    figures: Mapping[str, float | None]  # by name, as in bench.core.vocabulary.AUDIT_FIGURES without the prefix
     findings: tuple[AuditFinding, ...]
 
 

@@ -279,13 +279,27 @@ AUDIT_FIGURES = {
     "audit_fall_transfer": "points that images made on the baseline take away beyond them; empty without a baseline",
     "audit_fall_large_eps": "points that the grey image takes away beyond PGD at the large budget",
     "audit_fall_stronger_attack": "points that the audit takes away beyond the whole suite",
-    "audit_zero_gradient_ce": "share of clean images whose gradient of the plain float32 cross-entropy is exactly 0",
-    "audit_zero_gradient_margin": "share of clean images whose gradient of the margin is exactly 0",
-    "audit_zero_gradient_dlr": "share of clean images whose gradient of the DLR loss is exactly 0",
-    "audit_tiny_gradient_ce": "share of clean images with every entry of that of the cross-entropy below 10⁻¹²",
-    "audit_softmax_one": "share of clean images whose largest softmax probability is exactly 1 in float32",
-    "audit_logit_gap_q50": "median gap between the two largest logits of clean images, in nats",
-    "audit_float64_disagree": "share of clean images that get another class in float64",
+    "audit_broken_8bit": "share of what PGD on the margin breaks that is broken after rounding to 8 bits, too",
+    "audit_zero_gradient_ce": "share of right images whose gradient of the plain float32 cross-entropy is exactly 0",
+    "audit_zero_gradient_margin": "share of right images whose gradient of the margin is exactly 0",
+    "audit_zero_gradient_dlr": "share of right images whose gradient of the DLR loss is exactly 0",
+    "audit_tiny_gradient_ce": "share of right images with every entry of that of the cross-entropy below 10⁻¹²",
+    "audit_softmax_one": "share of right images whose largest softmax probability is exactly 1 in float32",
+    "audit_zero_gradient_ce_perturbed": "the same as audit_zero_gradient_ce after ten steps of an attack",
+    "audit_zero_gradient_margin_perturbed": "the same as audit_zero_gradient_margin after these steps",
+    "audit_softmax_one_perturbed": "the same as audit_softmax_one after these steps",
+    "audit_nonfinite_gradient_ce": "share of right images with NaN or infinity in the gradient of the cross-entropy",
+    "audit_logit_gap_q10": "gap between the two largest logits of right images, in nats: a tenth is below it",
+    "audit_logit_gap_q50": "the same: half are below it",
+    "audit_logit_gap_q90": "the same: nine tenths are below it",
+    "audit_float64_disagree": "share of right images that get another class in float64",
+    "audit_deepfool_ratio": (
+        "mean length of DeepFool's perturbations, in pixel L2, after each was shortened to the boundary it crosses, "
+        "over that before; far below 1 DeepFool flatters the model"
+    ),
+    "audit_ddn_within": (
+        "share of right images that DDN breaks within DeepFool's median distance: about 0.5 if DeepFool is as good"
+    ),
 }
 AUDIT_COLUMNS = {
     "audit": "`passed`, `flagged`, or `failed` where the audit itself went wrong; empty without an audit",

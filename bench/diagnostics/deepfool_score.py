@@ -44,7 +44,7 @@ class DeepFoolScores:
 
 
 @dataclass(frozen=True)
-class _Lengths:
+class Lengths:
     """Of the images that were fooled in pixel space; all (M,), float64."""
 
     inputs: Floats
@@ -64,8 +64,8 @@ def deepfool_scores(model: Classifier, images: Tensor, labels: Tensor, *, batch_
         ratios.append(_authors_ratios(model, batch))
         correct = batch[_predict(model, batch) == truth]
         n_correct += len(correct)
-        parts.append(_pixel_lengths(model, correct))
-    found = _Lengths(*(np.concatenate([getattr(part, name) for part in parts]) for name in _Lengths.__annotations__))
+        parts.append(pixel_lengths(model, correct))
+    found = Lengths(*(np.concatenate([getattr(part, name) for part in parts]) for name in Lengths.__annotations__))
     nobody = "no image is classified correctly" if not n_correct else "no image was fooled"
     return DeepFoolScores(
         n=len(images),
@@ -96,20 +96,20 @@ def _authors_ratios(model: Classifier, images: Tensor) -> Floats:
     return _ratios(_lengths(moved - inputs), _lengths(inputs))
 
 
-def _pixel_lengths(model: Classifier, images: Tensor) -> _Lengths:
+def pixel_lengths(model: nn.Module, images: Tensor) -> Lengths:
     """Run DeepFool on correctly classified ``images`` and measure those that it fooled.
 
     DeepFool starts from the prediction, which is the label here. Whether it was fooled is asked again, of the image
     that is returned.
     """
     if not len(images):
-        return _Lengths(*(np.empty(0) for _ in range(3)))
+        return Lengths(*(np.empty(0) for _ in range(3)))
     moved = _walk(model, images, box=(0.0, 1.0))
     classes = _predict(model, images)
     fooled = _predict(model, moved) != classes
     images, moved, classes = images[fooled], moved[fooled], classes[fooled]
     raw = _lengths(moved - images)
-    return _Lengths(_lengths(images), raw, raw * _smallest_fraction(model, images, moved, classes))
+    return Lengths(_lengths(images), raw, raw * _smallest_fraction(model, images, moved, classes))
 
 
 def _walk(model: nn.Module, inputs: Tensor, *, box: tuple[float, float] | None) -> Tensor:
@@ -118,7 +118,7 @@ def _walk(model: nn.Module, inputs: Tensor, *, box: tuple[float, float] | None) 
     ).adversarial
 
 
-def _smallest_fraction(model: Classifier, images: Tensor, moved: Tensor, classes: Tensor) -> Floats:
+def _smallest_fraction(model: nn.Module, images: Tensor, moved: Tensor, classes: Tensor) -> Floats:
     """The least t in (0, 1] found by bisection with x + t·(moved − x) in another class than ``classes``, (M,).
 
     A crossing of the boundary, the first only if the way crosses once.
