@@ -11,7 +11,7 @@ from bench.core.specs import EvalRecord
 from bench.core.vocabulary import CORRUPTIONS_ACC
 from bench.corruption_cells import corruption_cells, standard_cells
 from bench.samples import Sample
-from bench.stats import wilson_interval
+from bench.statistics.intervals import wilson_interval
 from bench.store import Store
 
 
