@@ -1,4 +1,4 @@
-"""Minimum detectable differences, against the noncentral t, simulation and enumeration."""
+"""Minimum detectable differences, against an integral, simulation and enumeration."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, stats
 
 from bench.statistics.power import detectable_by_mcnemar, detectable_difference, fewest_discordant
 
 
-def power_of(effect: float, n: int) -> float:
-    """Of the two-sided t-test at 0.05, by the noncentral t distribution."""
-    critical = stats.t.ppf(0.975, n - 1)
-    shift = effect * math.sqrt(n)
-    return float(stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift))
+def power_of(effect: float, n: int, alpha: float) -> float:
+    """P(T > critical) of the t-test: a normal tail, averaged over the standard deviation that n pairs may show."""
+    critical = stats.t.ppf(1 - alpha / 2, n - 1)
+
+    def tail(u: float) -> float:
+        return float(stats.norm.sf(critical * np.sqrt(stats.chi2.ppf(u, n - 1) / (n - 1)) - effect * np.sqrt(n)))
+
+    return float(integrate.quad(tail, 0, 1, limit=200)[0])
 
 
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 40])
 @pytest.mark.parametrize("n", [2, 3, 5, 10, 100, 10_000])
-def test_the_detectable_difference_has_a_power_of_80_percent(n: int) -> None:
-    found = detectable_difference(n, 0.01)
+def test_the_detectable_difference_has_a_power_of_80_percent(n: int, alpha: float) -> None:
+    found = detectable_difference(n, 1e-3, alpha)
     assert found is not None
-    assert power_of(found / 0.01, n) == pytest.approx(0.8, abs=1e-3)
+    assert power_of(found / 1e-3, n, alpha) == pytest.approx(0.8, abs=1e-3)
 
 
 def test_many_images_by_the_normal_approximation() -> None:
@@ -56,6 +60,19 @@ def test_below_six_discordant_images_nothing_is_found() -> None:
     assert detectable_by_mcnemar(1000, 0.0) == detectable_by_mcnemar(1000, 0.006)
     assert detectable_by_mcnemar(1000, 0.0) >= 6 / 1000
     assert detectable_by_mcnemar(1000, 0.007) > detectable_by_mcnemar(1000, 0.0)
+
+
+def test_a_stricter_level_asks_for_more_discordant_images() -> None:
+    assert fewest_discordant(0.05 / 12) == 9  # 2/2⁹ = 0.0039
+    assert detectable_by_mcnemar(8, 1.0, 0.05 / 12) is None
+    assert detectable_by_mcnemar(1000, 0.1, 0.05 / 12) > detectable_by_mcnemar(1000, 0.1)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, math.nan])
+def test_what_is_no_level_is_refused(alpha: float) -> None:
+    for function in (detectable_difference, detectable_by_mcnemar):
+        with pytest.raises(ValueError, match="no level"):
+            function(100, 0.1, alpha)
 
 
 def test_more_images_detect_less() -> None:
