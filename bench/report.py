@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from bench.core.vocabulary import DECIMALS, marks
+from bench.core.vocabulary import marks
+from bench.rounding import rounded
 
 ERRORS = ("mce",)  # in percent of the reference's
 SHOWN = ("rank", "dataset", "model", "variant", "config_sha", "seeds")
@@ -53,7 +54,7 @@ def _plain(value: Any) -> str:
     return "" if pd.isna(value) else str(value)
 
 
-def board_records(board: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows as JSON data, rounded as in leaderboard.csv; what is missing is null."""
-    rows = board.round(DECIMALS).to_dict("records")
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as JSON data, rounded as in the file; what is missing is null."""
+    rows = rounded(table).to_dict("records")
     return [{str(key): None if pd.isna(v) else v for key, v in row.items()} for row in rows]
