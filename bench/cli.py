@@ -273,12 +273,12 @@ def corrupt(**options: Any) -> int:
 
 @cli.command()
 @results_option
-@click.option("--intervals", is_flag=True, help="in leaderboard.csv, add _lo, _hi and _std beside every accuracy")
+@click.option("--intervals", is_flag=True, help="in leaderboard.csv, add intervals and spreads beside every accuracy")
 @mce_option
 @flagged_option
 @json_option
 def leaderboard(**options: Any) -> int:
-    """Rebuild results.csv, leaderboard.csv and corruptions.csv from the cells, and print the board."""
+    """Rebuild all tables from the cells; print the board and the comparison with the baseline."""
     from bench.commands.board import board_command
 
     return board_command(**options)

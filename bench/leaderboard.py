@@ -3,68 +3,99 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from bench.auditing.marks import verdict_of
 from bench.board import BoardRow, board_rows, ranked
+from bench.comparison import comparison_table
 from bench.core.vocabulary import (
     ALWAYS_BESIDE,
     BASELINE,
     CLEAN,
     CORRUPTIONS_ACC,
-    DECIMALS,
     LEADERBOARD_COLUMNS,
     METRIC_SUFFIXES,
 )
 from bench.corruption_board import corruption_metrics, corruption_values
 from bench.corruption_export import corruptions_csv
+from bench.distance_board import distance_columns, distance_values
 from bench.files import write_atomic
 from bench.metrics import metric_values
+from bench.outcomes import Outcomes
 from bench.results import all_audits, all_cells, all_diagnoses, results_table, to_csv
+from bench.rounding import rounded
 from bench.store import Store
+from bench.twins import twin_of
 
 #: Attacks from the weakest to the strongest, for the order of the columns.
 STRENGTH = {"fgsm": 0, "pgd": 1, "apgd": 2, "autoattack": 3}
 
 
-def rebuild(
-    store: Store, *, intervals: bool = False, mce_reference: str = BASELINE, rank_flagged: bool = False
-) -> pd.DataFrame:
-    """Write results.csv, leaderboard.csv and corruptions.csv from all the cells in the store. Returns the whole board.
+class Tables(NamedTuple):
+    """What is printed of the tables, not rounded."""
 
-    The file keeps of what stands beside an accuracy only n and the difference to the baseline unless ``intervals``.
+    board: pd.DataFrame
+    comparison: pd.DataFrame  # empty where nothing has a baseline
+
+
+def rebuild(store: Store, *, intervals: bool = False) -> pd.DataFrame:
+    """The board alone of :func:`write_tables`."""
+    return write_tables(store, intervals=intervals).board
+
+
+def write_tables(
+    store: Store, *, intervals: bool = False, mce_reference: str = BASELINE, rank_flagged: bool = False
+) -> Tables:
+    """Write results.csv, leaderboard.csv, comparison.csv and corruptions.csv from all the cells in the store.
+
+    leaderboard.csv keeps of what stands beside an accuracy only ``ALWAYS_BESIDE`` unless ``intervals``; the board that
+    is returned has all of it. ``rank_flagged`` gives rows a place that something speaks against.
     """
     cells, audits = all_cells(store), all_audits(store)
-    rows = board_rows(cells, audits)
-    board = board_table(rows, store, mce_reference, rank_flagged=rank_flagged)
-    dropped = () if intervals else tuple(suffix for suffix in METRIC_SUFFIXES if suffix not in ALWAYS_BESIDE)
-    kept = [c for c in board.columns if c in LEADERBOARD_COLUMNS or not c.endswith(dropped or ("\0",))]
+    rows, outcomes = board_rows(cells, audits), Outcomes(store)
+    metrics = metric_columns(rows)
+    board = board_table(rows, metrics, outcomes, mce_reference, rank_flagged=rank_flagged)
+    comparison = comparison_table(rows, metrics, outcomes)
+    dropped = {m + s for m in metrics for s in METRIC_SUFFIXES if s not in ALWAYS_BESIDE and not intervals}
     write_atomic(store.root / "results.csv", to_csv(results_table(cells, all_diagnoses(store), audits)))
-    write_atomic(store.root / "leaderboard.csv", to_csv(board[kept].round(DECIMALS)))
-    unaggregated, path = corruptions_csv(rows), store.root / "corruptions.csv"
-    if unaggregated is not None:
-        write_atomic(path, unaggregated)
+    write_atomic(store.root / "leaderboard.csv", to_csv(rounded(board[[c for c in board if c not in dropped]])))
+    _write_or_remove(store.root / "comparison.csv", None if comparison.empty else to_csv(rounded(comparison)))
+    _write_or_remove(store.root / "corruptions.csv", corruptions_csv(rows))
+    return Tables(board, comparison)
+
+
+def _write_or_remove(path: Path, content: bytes | None) -> None:
+    """What was written of cells that are gone goes with them."""
+    if content is not None:
+        write_atomic(path, content)
     elif path.exists():
-        path.unlink()  # of cells that are gone
-    return board
+        path.unlink()
 
 
 def board_table(
-    rows: Sequence[BoardRow], store: Store, mce_reference: str = BASELINE, *, rank_flagged: bool = False
+    rows: Sequence[BoardRow],
+    metrics: Sequence[str],
+    outcomes: Outcomes,
+    mce_reference: str = BASELINE,
+    *,
+    rank_flagged: bool = False,
 ) -> pd.DataFrame:
     """The board with everything beside every accuracy: percent, by data set and rank."""
-    metrics, of_corruptions, table = metric_columns(rows), corruption_metrics(rows), []
+    of_corruptions, of_distances, table = corruption_metrics(rows), distance_columns(rows), []
     for key in sorted({(row.run.dataset, row.data_sha) for row in rows}):
         group = [row for row in rows if (row.run.dataset, row.data_sha) == key]
         for rank, row in ranked(group, rank_flagged=rank_flagged):
-            twin = _twin(row, group)
+            twin = twin_of(row, group)
             values = corruption_values(row, twin or _itself(row), mce_reference) if of_corruptions else {}
-            table.append({**_describe(row), "rank": rank, **metric_values(row, twin, metrics, store), **values})
+            values |= metric_values(row, twin, metrics, outcomes) | distance_values(row, outcomes)
+            table.append({**_describe(row), "rank": rank, **values})
     beside = [m + suffix for m in metrics for suffix in ("", *METRIC_SUFFIXES)]
-    columns = [*LEADERBOARD_COLUMNS, *beside, *(c for c in of_corruptions if c not in metrics)]
-    whole = ["rank", "latent_dim", "img_size", "epochs", "n_train", *(f"{metric}_n" for metric in metrics)]
+    columns = [*LEADERBOARD_COLUMNS, *beside, *(c for c in of_corruptions if c not in metrics), *of_distances]
+    counts = [column for column in of_distances if column.endswith("_n")]
+    whole = ["rank", "latent_dim", "img_size", "epochs", "n_train", *(f"{metric}_n" for metric in metrics), *counts]
     return pd.DataFrame(table, columns=columns).astype(dict.fromkeys(whole, "Int64"))
 
 
@@ -104,19 +135,6 @@ def _describe(row: BoardRow) -> dict[str, Any]:
         "config_sha": run.config_sha,
         "data_sha": row.data_sha,
     }
-
-
-def _twin(row: BoardRow, group: Sequence[BoardRow]) -> BoardRow | None:
-    """The baseline of the same data, backbone and recipe; None for the baseline itself or without one."""
-    if row.run.variant == BASELINE or row.run.spec is None:
-        return None
-    for other in group:
-        theirs, ours = other.run.spec, row.run.spec
-        if theirs is None or other.run.variant != BASELINE:
-            continue
-        if (theirs.data, theirs.model, theirs.recipe) == (ours.data, ours.model, ours.recipe):
-            return other
-    return None
 
 
 def _itself(row: BoardRow) -> BoardRow | None:

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from bench.board import BoardRow
-from bench.core.specs import EvalRecord
 from bench.core.vocabulary import CORRUPTIONS_ACC
-from bench.corruption_cells import corruption_cells, standard_cells
-from bench.samples import Sample
-from bench.stats import wilson_interval
-from bench.store import Store
+from bench.corruption_cells import corruption_cells
+from bench.outcomes import Outcomes, common_images, verdicts
+from bench.statistics.intervals import wilson_interval
+from bench.statistics.seeds import sampling_error, spread
+from bench.twins import parts_of, twins
 
 
-def metric_values(row: BoardRow, baseline: BoardRow | None, metrics: Sequence[str], store: Store) -> dict[str, Any]:
+def metric_values(
+    row: BoardRow, baseline: BoardRow | None, metrics: Sequence[str], outcomes: Outcomes
+) -> dict[str, Any]:
     """Every metric of ``row`` and what stands beside it, in percent; ``baseline`` is what it is compared with."""
     values: dict[str, Any] = {}
     for metric in metrics:
-        parts = [metric] if metric != CORRUPTIONS_ACC else standard_cells(row) or []
+        parts = parts_of(row, metric)
         mean, n = _mean(_by_seed(row, parts)), row.images(parts[0]) if parts else None
         if mean is None or n is None:
             values[f"{metric}_n"] = 0 if _failed(row, metric) else None
             continue
         low, high = wilson_interval(mean * n, n)
+        pair = twins(row, baseline, metric, outcomes)
         values |= {
             metric: _percent(mean),
             f"{metric}_n": n,
-            f"{metric}_diff": _percent(_mean_difference(row, baseline, parts, store)),
+            f"{metric}_diff": None if pair is None else _percent(float(pair.differences.mean())),
             f"{metric}_flags": ";".join(sorted({flag for part in parts for flag in row.flags(part)})) or None,
             f"{metric}_lo": _percent(low),
             f"{metric}_hi": _percent(high),
-            f"{metric}_std": _percent(_spread(_by_seed(row, parts))),
+            f"{metric}_se": _percent(_sampling_error(row, parts, outcomes)),
+            **{f"{metric}{suffix}": _percent(value) for suffix, value in _over_seeds(_by_seed(row, parts)).items()},
         }
     return values
 
@@ -56,41 +61,16 @@ def _percent(fraction: float | None) -> float | None:
     return None if fraction is None else 100 * fraction
 
 
-def _spread(values: Sequence[float]) -> float | None:
-    """Sample standard deviation; None for a single value."""
+def _over_seeds(values: Sequence[float]) -> dict[str, float]:
+    """What a single seed does not have."""
     if len(values) < 2:
-        return None
-    mean = sum(values) / len(values)
-    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+        return {}
+    found = spread(np.asarray(values))
+    return {"_std": found.std, "_t_lo": found.low, "_t_hi": found.high}
 
 
-def _mean_difference(
-    row: BoardRow, baseline: BoardRow | None, parts: Sequence[str], store: Store
-) -> float | None:
-    """The mean over the columns of a metric; None unless all of them have a difference."""
-    found = [_difference(row, baseline, part, store) for part in parts]
-    known = [difference for difference in found if difference is not None]
-    return _mean(known) if len(known) == len(found) else None
-
-
-def _difference(row: BoardRow, baseline: BoardRow | None, metric: str, store: Store) -> float | None:
-    """How far above the baseline, over the images that both have; None unless both have the same seeds."""
-    if baseline is None or baseline.mean(metric) is None or row.seeds != baseline.seeds:
-        return None
-    ours, theirs = row.cells[metric], baseline.cells[metric]
-    if any(ours[seed].spec.corruption != theirs[seed].spec.corruption for seed in row.seeds):
-        return None  # other images under the same names
-    differences = [_paired(store, ours[seed], theirs[seed]) for seed in sorted(row.seeds)]
-    known = [difference for difference in differences if difference is not None]
-    return sum(known) / len(known) if len(known) == len(row.seeds) else None
-
-
-def _paired(store: Store, ours: EvalRecord, theirs: EvalRecord) -> float | None:
-    """Difference of the accuracies over the images that both cells hold."""
-    mine, reference = _verdicts(store.read_samples(ours)), _verdicts(store.read_samples(theirs))
-    common = mine.keys() & reference.keys()
-    return sum(mine[i] - reference[i] for i in common) / len(common) if common else None
-
-
-def _verdicts(samples: Iterable[Sample]) -> dict[str, int]:
-    return {sample.sample_id: int(sample.correct) for sample in samples}
+def _sampling_error(row: BoardRow, parts: Sequence[str], outcomes: Outcomes) -> float | None:
+    """Of the mean over seeds and columns, by image; None for a single one."""
+    found = [outcomes.of(row.cells[part][seed]) for part in parts for seed in sorted(row.seeds)]
+    ids = common_images(found)
+    return sampling_error(verdicts(found, ids)) if len(ids) > 1 else None

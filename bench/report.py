@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
 
-from bench.core.vocabulary import CLEAN, CORRUPTIONS_ACC, DECIMALS, marks
+from bench.core.vocabulary import CLEAN, CORRUPTIONS_ACC, marks
+from bench.rounding import rounded
 
 ERRORS = ("mce",)  # in percent of the reference's
 SHOWN = ("rank", "dataset", "model", "variant", "config_sha", "seeds")
@@ -40,15 +42,14 @@ def _metric(row: pd.Series[Any], metric: str) -> str:
     if pd.isna(value):
         return "" if pd.isna(row[f"{metric}_n"]) else "failed"
     flags = [] if pd.isna(row[f"{metric}_flags"]) else row[f"{metric}_flags"].split(";")
-    bound = "≤ " if flags and is_attacked(metric) else ""
-    text = f"{bound}{value:.1f} [{row[f'{metric}_lo']:.1f}, {row[f'{metric}_hi']:.1f}]"
+    text = f"{bound(metric, flags)}{value:.1f} [{row[f'{metric}_lo']:.1f}, {row[f'{metric}_hi']:.1f}]"
     text = text if pd.isna(difference) else f"{text} {difference:+.1f}"
     return text + marks(flags)
 
 
-def is_attacked(metric: str) -> bool:
-    """Whether the column is an attack's; against it a doubt speaks in one direction."""
-    return metric not in (CLEAN, CORRUPTIONS_ACC)
+def bound(metric: str, flags: Sequence[str]) -> str:
+    """What stands before a flagged accuracy under attack: against it a doubt speaks in one direction."""
+    return "≤ " if flags and metric not in (CLEAN, CORRUPTIONS_ACC) else ""
 
 
 def _error(value: Any) -> str:
@@ -59,7 +60,7 @@ def _plain(value: Any) -> str:
     return "" if pd.isna(value) else str(value)
 
 
-def board_records(board: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows as JSON data, rounded as in leaderboard.csv; what is missing is null."""
-    rows = board.round(DECIMALS).to_dict("records")
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as JSON data, rounded as in the file; what is missing is null."""
+    rows = rounded(table).to_dict("records")
     return [{str(key): None if pd.isna(v) else v for key, v in row.items()} for row in rows]

@@ -10,7 +10,7 @@ import pandas as pd
 from bench.auditing.marks import audit_values
 from bench.core.specs import AuditRecord, CorruptionSpec, DiagnosisRecord, EvalRecord, RunRecord, TrainSpec
 from bench.core.vocabulary import AUDIT_COLUMNS, CLEAN, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, RESULT_COLUMNS
-from bench.stats import CI_METHOD, wilson_interval
+from bench.statistics.intervals import CI_METHOD, wilson_interval
 from bench.store import Store
 
 Cell = tuple[RunRecord, EvalRecord]

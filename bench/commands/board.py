@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from bench.commands.tables import tables_as_data, tables_as_text
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
-from bench.leaderboard import rebuild
-from bench.report import board_markdown, board_records
+from bench.leaderboard import write_tables
 from bench.store import Store
 
 
@@ -17,6 +17,6 @@ def board_command(*, results: Path, intervals: bool, mce_reference: str, rank_fl
     store = Store(results)
     if not store.runs():
         raise BenchError(f"no runs under {results}; 'bench run --results {results} …' makes some.")
-    board = rebuild(store, intervals=intervals, mce_reference=mce_reference, rank_flagged=rank_flagged)
-    print(json.dumps(board_records(board), indent=2) if as_json else board_markdown(board))
+    tables = write_tables(store, intervals=intervals, mce_reference=mce_reference, rank_flagged=rank_flagged)
+    print(json.dumps(tables_as_data(tables), indent=2) if as_json else tables_as_text(tables))
     return Exit.OK

@@ -11,15 +11,15 @@ from typing import Any
 from bench.commands.dry_run import print_plan
 from bench.commands.job import Job
 from bench.commands.request import RunOptions, make_request
+from bench.commands.tables import tables_as_data, tables_as_text
 from bench.core.errors import BenchError
 from bench.core.specs import Encoding
 from bench.core.vocabulary import Exit
 from bench.files import check_writable
-from bench.leaderboard import rebuild
+from bench.leaderboard import Tables, write_tables
 from bench.pending import Tally
 from bench.plan import make_plan
 from bench.plugin import load_plugins
-from bench.report import board_markdown, board_records
 from bench.store import Store
 
 
@@ -64,8 +64,8 @@ def run_command(
     if not job.done:
         check_writable(results)
         tally = _work(job)
-    board = rebuild(store, mce_reference=mce_reference, rank_flagged=rank_flagged)
-    _print_board(board, tally, job.cells, as_json=as_json)
+    tables = write_tables(store, mce_reference=mce_reference, rank_flagged=rank_flagged)
+    _print_tables(tables, tally, job.cells, as_json=as_json)
     return Exit.CELLS_FAILED if tally.bad else Exit.OK
 
 
@@ -76,7 +76,7 @@ def _work(job: Job) -> Tally:
     return execute(job.plan, job.workshop(choose_progress()))
 
 
-def _print_board(board: Any, tally: Tally, cells: int, *, as_json: bool) -> None:
+def _print_tables(tables: Tables, tally: Tally, cells: int, *, as_json: bool) -> None:
     for sentence in tally.bad:
         print(f"not ok: {sentence}", file=sys.stderr)
     if tally.cached == cells and (tally.diagnosed or tally.audited):
@@ -96,6 +96,6 @@ def _print_board(board: Any, tally: Tally, cells: int, *, as_json: bool) -> None
             "audited": tally.audited,
             "bad": tally.bad,
         }
-        print(json.dumps({**summary, "leaderboard": board_records(board)}, indent=2))
+        print(json.dumps({**summary, **tables_as_data(tables)}, indent=2))
     else:
-        print(board_markdown(board))
+        print(tables_as_text(tables))

@@ -10,7 +10,7 @@ from tabulate import tabulate
 from bench.core.specs import EvalRecord
 from bench.core.vocabulary import Exit, marks
 from bench.results import result_row
-from bench.stats import wilson_interval
+from bench.statistics.intervals import wilson_interval
 from bench.store import Store, dump_record
 
 

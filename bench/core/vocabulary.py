@@ -373,11 +373,82 @@ METRIC_SUFFIXES = {
     "_flags": "names of the flags of its cells, separated by semicolons",
     "_lo": "lower end of the 95 % interval (sampling of images only)",
     "_hi": "upper end of the 95 % interval (sampling of images only)",
+    "_se": "standard error of the mean of the n images, each by its mean over the seeds (sampling of images only)",
     "_std": "standard deviation over seeds",
+    "_t_lo": "lower end of Student's 95 % interval of the mean over seeds (other trainings, these images)",
+    "_t_hi": "upper end of Student's 95 % interval of the mean over seeds (other trainings, these images)",
 }
 
+#: leaderboard.csv: how far the nearest adversarial image is that any attack of a norm found.
+DISTANCE_COLUMNS = {
+    "median_distance@<norm>": (
+        "median over the images of the smallest perturbation that any attack of this norm broke them with, in units of "
+        "[0, 1] pixels; 0 for an image that was wrong from the start; images that survived count as farther than the "
+        "largest budget; mean over seeds; empty where half of them survive"
+    ),
+    "median_distance@<norm>_lo": (
+        "lower end of its 95 % interval (sampling of images only), mean over seeds; the largest budget where all of it "
+        "lies beyond"
+    ),
+    "median_distance@<norm>_hi": "upper end; empty where it lies beyond the largest budget",
+    "median_distance@<norm>_n": "number of images of each seed that all the row's attacks of this norm were given",
+    "auc@<norm>": (
+        "mean robust accuracy over all budgets from 0 to the largest, in percent: the area under the line through the "
+        "accuracy at 0 and at every budget attacked, on the same images; mean over seeds"
+    ),
+}
+
+#: comparison.csv: one row a variant and metric that has a baseline to be compared with; accuracies are percent.
+COMPARISON_COLUMNS = {
+    "dataset": "name of the data set",
+    "model": "name of the backbone",
+    "variant": "name of the training-time idea",
+    "config_sha": "hash of the variant's training configuration without the seed",
+    "data_sha": "hash of the test split: ids, labels and content",
+    "metric": "column of leaderboard.csv that is compared",
+    "n": "number of images that both were evaluated on",
+    "seeds": "number of seeds, the same of both",
+    "acc": "accuracy of the variant on these images, mean over seeds",
+    "acc_baseline": "accuracy of `baseline` on these images, mean over seeds",
+    "diff": "acc − acc_baseline, in points",
+    "diff_lo": "lower end of the 95 % interval of diff",
+    "diff_hi": "upper end of the 95 % interval of diff",
+    "interval": "what the interval allows for: other `images`, or other `seeds+images`",
+    "lost": "number of images that `baseline` has right and the variant wrong, at the lowest seed",
+    "gained": "number of images that the variant has right and `baseline` wrong, at the lowest seed",
+    "p_checkpoint": "p of McNemar's exact test on these two numbers: of two trained networks, never of several seeds",
+    "p_checkpoint_holm": "the same after Holm's correction for all tests of this column",
+    "p_variant": (
+        "p of the exact sign-flip test on the differences of the seeds: of the two recipes; empty for a single seed"
+    ),
+    "p_variant_smallest": "the smallest p_variant that so many seeds can give",
+    "p_variant_holm": "p_variant after Holm's correction for all tests of this column",
+    "detectable": (
+        "difference in points that McNemar's test of two networks would find in 80 % of cases, on so many images of "
+        "which as large a share is lost or gained; at 0.05 divided by the number of tests of p_checkpoint, as Holm's "
+        "correction asks of the smallest p; of `corruptions_acc` that of a paired t-test; empty where none would be "
+        "found"
+    ),
+    "detectable_seeds": (
+        "difference in points that a paired t-test over so many seeds of this spread would find in 80 % of cases; at "
+        "0.05 divided by the number of tests of p_variant; empty for a single seed and where none would be found"
+    ),
+    "std_seeds": "standard deviation over seeds of the difference, in points; empty for a single seed",
+    "finding": (
+        "`higher`, `lower`, or how large a difference would have been found; by p_variant_holm where so many seeds can "
+        "bring it to 0.05, else by p_checkpoint_holm, and then of these weights only"
+    ),
+    "flags": "names of the flags of the variant's cells, separated by semicolons",
+    "flags_baseline": "names of the flags of the baseline's cells, separated by semicolons",
+    "note": "why a p is empty",
+    "audit": "what an audit of the variant's runs found; empty without one",
+}
+
+DECIMALS = 2  # of percentages and points
+DISTANCE_DECIMALS = 5
+P_DIGITS = 4  # of p-values
+
 #: Those that leaderboard.csv always has.
-DECIMALS = 2  # of the percentages in leaderboard.csv
 ALWAYS_BESIDE = ("_n", "_diff", "_flags")
 
 #: samples/<cell>.csv: one row an image.

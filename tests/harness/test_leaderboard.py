@@ -17,7 +17,7 @@ from bench.leaderboard import rebuild
 from bench.report import board_markdown
 from bench.results import result_row
 from bench.samples import Sample, dump_samples, parse_samples
-from bench.stats import wilson_interval
+from bench.statistics.intervals import wilson_interval
 from bench.store import Store, dump_record, parse_record
 
 

@@ -45,6 +45,8 @@ def test_the_main_job_is_the_promised_one() -> None:
         "LEADERBOARD_COLUMNS",
         "CORRUPTION_COLUMNS",
         "METRIC_SUFFIXES",
+        "DISTANCE_COLUMNS",
+        "COMPARISON_COLUMNS",
         "SAMPLE_COLUMNS",
         "REASONS",
         "PROTOCOLS",

@@ -1,4 +1,4 @@
-"""Intervals: pure functions of counts, computed by statsmodels."""
+"""Intervals of a share: pure functions of counts, computed by statsmodels."""
 
 from __future__ import annotations
 

@@ -1,0 +1,19 @@
+"""How many digits the tables keep: the files and what is printed as JSON say the same."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from bench.core.vocabulary import DECIMALS, DISTANCE_DECIMALS, P_DIGITS
+
+
+def rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """Percentages and points to two decimals, distances to five, p-values to four digits."""
+    kept = table.round({column: _decimals(column) for column in table.columns if not column.startswith("p_")})
+    for column in (c for c in table.columns if c.startswith("p_")):
+        kept[column] = [None if pd.isna(p) else float(f"{p:.{P_DIGITS}g}") for p in table[column]]
+    return kept
+
+
+def _decimals(column: str) -> int:
+    return DISTANCE_DECIMALS if column.startswith("median_distance@") else DECIMALS

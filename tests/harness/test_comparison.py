@@ -1,0 +1,379 @@
+"""comparison.csv from hand-made records: every number by hand, or by scipy on numbers found by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from records import audit_record, cell_record, run_record, samples_of
+from scipy import stats
+
+from bench.comparison_report import comparison_markdown
+from bench.core.specs import CorruptionSpec, EvalRecord
+from bench.core.vocabulary import COMPARISON_COLUMNS
+from bench.corruption_cells import STANDARD_KINDS
+from bench.findings import finding
+from bench.leaderboard import rebuild, write_tables
+from bench.report import records
+from bench.store import Store
+
+Verdicts = list[bool]
+FGSM = "fgsm@linf-0.1"
+
+
+def verdicts(right: int, wrong: int) -> Verdicts:
+    return [True] * right + [False] * wrong
+
+
+def store_with(tmp_path: Path, cells: Mapping[tuple[str, int], Mapping[str, Verdicts]]) -> Store:
+    """A store of runs (variant, seed) whose attacks left these images standing."""
+    store = Store(tmp_path)
+    for (variant, seed), attacks in cells.items():
+        run = run_record(variant=variant, seed=seed)
+        store.write_run(run, None)
+        for attack, correct in attacks.items():
+            store.write_cell(cell_record(run, attack, correct), samples_of(correct))
+    return store
+
+
+def compared(store: Store) -> pd.DataFrame:
+    return write_tables(store).comparison.set_index("metric")
+
+
+def seeds_of(lost_gained: Mapping[int, tuple[int, int]], n: int = 40) -> dict[tuple[str, int], dict[str, Verdicts]]:
+    """Clean cells of both variants; the baseline has the first half right."""
+    cells = {}
+    for seed, (lost, gained) in lost_gained.items():
+        half = n // 2
+        cells["baseline", seed] = {"clean": verdicts(half, half)}
+        cells["lpc", seed] = {"clean": [False] * lost + [True] * (half - lost + gained) + [False] * (half - gained)}
+    return cells
+
+
+def test_one_seed_by_hand(tmp_path: Path) -> None:
+    """Of 40 images 20 are right; 12 of them are lost and 2 others gained: p = 2·(1 + 14 + 91)/2¹⁴."""
+    row = compared(store_with(tmp_path, seeds_of({3: (12, 2)}))).loc["clean"]
+    assert (row["n"], row["seeds"], row["lost"], row["gained"]) == (40, 1, 12, 2)
+    assert (row["acc"], row["acc_baseline"], row["diff"]) == (25.0, 50.0, -25.0)
+    assert row["p_checkpoint"] == pytest.approx(212 / 2**14)
+    assert row["p_checkpoint_holm"] == row["p_checkpoint"]
+    assert row["interval"] == "images"
+    more, less = 3 / 42, 13 / 42  # Bonett and Price
+    half = 1.959964 * math.sqrt((more + less - (more - less) ** 2) / 42)
+    assert row["diff_lo"] == pytest.approx(100 * (more - less - half), abs=1e-4)
+    assert row["diff_hi"] == pytest.approx(100 * (more - less + half), abs=1e-4)
+    assert row["detectable"] == pytest.approx(100 * effect(40) * math.sqrt(14 / 40), rel=1e-3)
+    assert row[["p_variant", "p_variant_holm", "std_seeds", "detectable_seeds"]].isna().all()
+    assert row["p_variant_smallest"] == 1.0
+    assert row["note"] == "no p_variant: there is one seed"
+    assert row["finding"] == "lower, these weights"
+
+
+def effect(n: int, alpha: float = 0.05) -> float:
+    """Cohen's d of power 0.8, by bisection of the noncentral t."""
+    critical, low, high = stats.t.ppf(1 - alpha / 2, n - 1), 0.0, 20.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        power = stats.nct.sf(critical, n - 1, middle * math.sqrt(n))
+        low, high = (middle, high) if power < 0.8 else (low, middle)
+    return low
+
+
+def test_seeds_are_never_pooled_into_mcnemar(tmp_path: Path) -> None:
+    """Seed 0 has 4 lost and none gained; 8 and 12 lost of the other seeds have no part in its p."""
+    row = compared(store_with(tmp_path, seeds_of({0: (4, 0), 1: (8, 0), 2: (12, 0)}))).loc["clean"]
+    assert (row["lost"], row["gained"], row["seeds"]) == (4, 0, 3)
+    assert row["p_checkpoint"] == 2 / 2**4
+    assert row["diff"] == pytest.approx(-20)
+    assert row["std_seeds"] == pytest.approx(10)
+    assert row["p_variant"] == row["p_variant_smallest"] == row["p_variant_holm"] == 0.25
+    assert row["detectable_seeds"] == pytest.approx(10 * effect(3), rel=1e-3)
+    assert row["interval"] == "seeds+images"
+    assert pd.isna(row["note"])
+    assert row["finding"].startswith("no difference found; ")
+    assert row["finding"].endswith(" points would have been, these weights (seed 0)")
+
+
+def test_the_interval_is_over_seeds_and_images(tmp_path: Path) -> None:
+    """Against a resampling by loops, with rows and columns drawn by index."""
+    cells = seeds_of({0: (4, 2), 1: (8, 1), 2: (1, 3)})
+    row = compared(store_with(tmp_path, cells)).loc["clean"]
+    pairs = [(cells["lpc", s]["clean"], cells["baseline", s]["clean"]) for s in range(3)]
+    table = np.array([np.array(ours, dtype=int) - np.array(theirs, dtype=int) for ours, theirs in pairs])
+    rng = np.random.default_rng(1)
+    means = [table[np.ix_(rng.integers(3, size=3), rng.integers(40, size=40))].mean() for _ in range(4000)]
+    assert (row["diff_lo"], row["diff_hi"]) == pytest.approx(tuple(100 * np.quantile(means, [0.025, 0.975])), abs=1.5)
+    again = compared(store_with(tmp_path, cells)).loc["clean"]
+    assert (row["diff_lo"], row["diff_hi"]) == (again["diff_lo"], again["diff_hi"])
+
+
+def test_six_seeds_of_one_sign_are_a_finding_about_the_recipe(tmp_path: Path) -> None:
+    """The first seed alone has p 0.5 and another sign would not be told from it."""
+    row = compared(store_with(tmp_path, seeds_of({seed: (0, 2 + seed) for seed in range(6)}))).loc["clean"]
+    assert row["p_checkpoint"] == 0.5
+    assert row["p_variant"] == row["p_variant_holm"] == 2 / 2**6
+    assert row["finding"] == "higher"
+
+
+def test_seeds_that_contradict_each_other_are_none(tmp_path: Path) -> None:
+    """The first seed loses 12 images at p = 0.0005, and the others gain as many: nothing of the recipe."""
+    cells = seeds_of({seed: (12, 0) if seed % 2 else (0, 12) for seed in range(6)})
+    row = compared(store_with(tmp_path, cells)).loc["clean"]
+    assert row["p_checkpoint"] == 2 / 2**12
+    assert row["p_variant"] == 1.0
+    spread = 30 * math.sqrt(6 / 5)
+    assert row["finding"] == f"no difference found; {spread * effect(6):.1f} points would have been"
+
+
+def test_holm_goes_over_the_whole_table(tmp_path: Path) -> None:
+    """Two metrics of two variants, of which three differ: p·4, p·3, p·2 and 1, and never less than the one before."""
+    base, lost = verdicts(20, 20), [False] * 12 + verdicts(8, 20)
+    cells = {
+        ("baseline", 0): {"clean": base, "fgsm": base},
+        ("lpc", 0): {"clean": [False] * 6 + verdicts(14, 20), "fgsm": lost},
+        ("other", 0): {"clean": [False] * 7 + verdicts(13, 20), "fgsm": base},
+    }
+    table = write_tables(store_with(tmp_path, cells)).comparison.set_index(["variant", "metric"])
+    assert table["p_checkpoint"].to_dict() == {
+        ("lpc", "clean"): 2 / 2**6, ("lpc", FGSM): 2 / 2**12, ("other", "clean"): 2 / 2**7, ("other", FGSM): 1.0,
+    }  # fmt: skip
+    assert table["p_checkpoint_holm"].to_dict() == pytest.approx({
+        ("lpc", "clean"): 4 / 2**6, ("lpc", FGSM): 8 / 2**12, ("other", "clean"): 6 / 2**7, ("other", FGSM): 1.0,
+    })  # fmt: skip
+    detectable = 100 * effect(40, 0.05 / 4) * math.sqrt(8 / 40)  # 2/2⁸ is the first p below 0.05/4
+    assert table["finding"].to_dict() == {
+        ("lpc", "clean"): f"no difference found; {detectable:.1f} points would have been, these weights",
+        ("lpc", FGSM): "lower, these weights",
+        ("other", "clean"): "lower, these weights",
+        ("other", FGSM): f"no difference found; {detectable:.1f} points would have been, these weights",
+    }
+
+
+def test_sign_flips_that_cannot_reach_the_level_decide_nothing(tmp_path: Path) -> None:
+    """6 seeds could bring one comparison to 0.031, but each of two only to 0.062: the weights of seed 0 are asked."""
+    cells = seeds_of({seed: (0, 10 + seed) for seed in range(6)})
+    both = {key: {"clean": found["clean"], "fgsm": found["clean"]} for key, found in cells.items()}
+    table = compared(store_with(tmp_path, both))
+    assert list(table["p_variant_holm"]) == [4 / 2**6] * 2
+    assert list(table["finding"]) == ["higher, these weights (seed 0)"] * 2
+
+
+def test_the_finding_of_weights_goes_by_their_own_sign(tmp_path: Path) -> None:
+    """Seed 0 gains 12 images, and the mean over the seeds is a loss."""
+    row = compared(store_with(tmp_path, seeds_of({0: (0, 12), 1: (20, 0), 2: (20, 0)}))).loc["clean"]
+    assert row["diff"] < 0
+    assert row["finding"] == "higher, these weights (seed 0)"
+
+
+def test_on_a_few_images_nothing_would_have_been_found(tmp_path: Path) -> None:
+    row = compared(store_with(tmp_path, seeds_of({0: (1, 1)}, n=4))).loc["clean"]
+    assert pd.isna(row["detectable"])
+    assert row["finding"] == "no difference found; none would have been, these weights"
+
+
+def test_one_image_is_compared_without_a_spread(tmp_path: Path) -> None:
+    store = store_with(tmp_path, {("baseline", 0): {"clean": [True]}, ("lpc", 0): {"clean": [False]}})
+    row = compared(store).loc["clean"]
+    assert (row["n"], row["p_checkpoint"], row["diff"]) == (1, 1.0, -100.0)
+    assert pd.isna(row["detectable"])
+
+
+def test_only_common_images_are_compared(tmp_path: Path) -> None:
+    cells = {
+        ("baseline", 0): {"fgsm": [False, True, True, True]},
+        ("lpc", 0): {"fgsm": [True, True]},
+    }
+    row = compared(store_with(tmp_path, cells)).loc[FGSM]
+    assert (row["n"], row["acc"], row["acc_baseline"], row["diff"]) == (2, 100.0, 50.0, 50.0)
+
+
+def test_nothing_is_compared_without_a_baseline(tmp_path: Path) -> None:
+    store = store_with(tmp_path, {("lpc", 0): {"clean": [True] * 4}, ("other", 0): {"clean": [True] * 4}})
+    tables = write_tables(store)
+    assert tables.comparison.empty
+    assert list(tables.comparison.columns) == list(COMPARISON_COLUMNS)
+    assert comparison_markdown(tables.comparison) == ""
+    assert not (tmp_path / "comparison.csv").exists()
+
+
+def test_a_table_of_what_is_gone_goes_too(tmp_path: Path) -> None:
+    store = store_with(tmp_path, seeds_of({0: (1, 0)}))
+    rebuild(store)
+    assert (tmp_path / "comparison.csv").exists()
+    store.write_run(dataclasses.replace(run_record(), weights_sha="new"), None)
+    rebuild(store)
+    assert not (tmp_path / "comparison.csv").exists()
+
+
+def test_other_seeds_are_not_compared(tmp_path: Path) -> None:
+    cells = seeds_of({0: (1, 0), 1: (1, 0)})
+    del cells["baseline", 1]
+    assert write_tables(store_with(tmp_path, cells)).comparison.empty
+
+
+def test_a_failed_cell_is_not_compared_and_takes_no_other_with_it(tmp_path: Path) -> None:
+    cells = seeds_of({0: (1, 0)})
+    store = store_with(tmp_path, {key: {**found, "fgsm": found["clean"]} for key, found in cells.items()})
+    good = cell_record(run_record("lpc"), "fgsm", cells["lpc", 0]["clean"])
+    store.write_cell(dataclasses.replace(good, status="failed", reason="attack_error", n_correct=None), None)
+    assert list(compared(store).index) == ["clean"]
+
+
+def test_flags_and_the_audit_stand_beside_the_numbers(tmp_path: Path) -> None:
+    cells = seeds_of({0: (1, 0), 1: (1, 0)})
+    store = store_with(tmp_path, cells)
+    flags = {("lpc", 0): ("zero_gradient",), ("lpc", 1): ("randomised",), ("baseline", 1): ("randomised",)}
+    for (variant, seed), names in flags.items():
+        correct = cells[variant, seed]["clean"]
+        cell = dataclasses.replace(cell_record(run_record(variant, seed), "clean", correct), flags=names)
+        store.write_cell(cell, samples_of(correct))
+    store.write_audit(audit_record(run_record("lpc", 0)))
+    assert write_tables(store).comparison["audit"].isna().all(), "one of two seeds is no audit of the variant"
+    masked = audit_record(run_record("lpc", 1), scale_masking=7.5)
+    store.write_audit(masked)
+    tables = write_tables(store)
+    (row,) = tables.comparison.to_dict("records")
+    assert (row["flags"], row["flags_baseline"]) == ("randomised;zero_gradient", "randomised")
+    assert row["audit"] == "scale_masking=7.5pt"
+    line = comparison_markdown(tables.comparison).splitlines()[2]
+    assert "| 50.0 ⚑randomised " in line
+    assert "| 47.5 ⚑randomised ⚑zero_gradient " in line
+    assert line.rstrip("| ").endswith("scale_masking=7.5pt")
+
+
+def corrupted(run: Any, kind: str, severity: int, correct: Verdicts, profile: str = "cifar") -> EvalRecord:
+    record = cell_record(run, "clean", correct)
+    corruption = CorruptionSpec(kind=kind, severity=severity, source="generated", profile=profile)
+    spec = dataclasses.replace(record.spec, corruption=corruption)
+    return dataclasses.replace(record, spec=spec, cell_id=spec.cell_id)
+
+
+def store_of_corruptions(tmp_path: Path, seeds: int, right: Mapping[str, Callable[[int, int], Verdicts]]) -> Store:
+    """75 cells a run; ``right`` gives by variant the verdicts of a seed at a severity."""
+    store = Store(tmp_path)
+    for variant, of in right.items():
+        for seed in range(seeds):
+            run = run_record(variant, seed)
+            store.write_run(run, None)
+            for kind in STANDARD_KINDS:
+                for severity in range(1, 6):
+                    found = of(seed, severity)
+                    store.write_cell(corrupted(run, kind, severity, found), samples_of(found))
+    return store
+
+
+def test_corruptions_are_compared_by_their_images_means(tmp_path: Path) -> None:
+    """Image 0 is lost from severity 1 on, image 1 from 3 on, image 2 never: differences −1, −0.6 and 0."""
+    gone = {1: [False, True, True], 2: [False, True, True]}
+    right = {"baseline": lambda *_: [True] * 3, "lpc": lambda _, severity: gone.get(severity, [False, False, True])}
+    row = compared(store_of_corruptions(tmp_path, 1, right)).loc["corruptions_acc"]
+    assert row["diff"] == pytest.approx(-160 / 3)
+    assert (row["acc_baseline"], row["n"]) == (100.0, 3)
+    assert row[["lost", "gained", "p_checkpoint", "p_checkpoint_holm", "p_variant"]].isna().all()
+    assert row["note"].startswith("no p_checkpoint: McNemar's test is of verdicts")
+    assert row["finding"] == "untested: too few seeds"
+    assert row["interval"] == "images"
+    assert (row["diff_lo"], row["diff_hi"]) == (-100.0, 0.0)  # one of 27 draws is of one image alone: 3.7 %
+    assert pd.isna(row["detectable"])  # 0.5·d of three images is more than a whole
+
+
+def test_corruptions_over_six_seeds_are_decided_by_the_seeds(tmp_path: Path) -> None:
+    right = {"baseline": lambda *_: verdicts(5, 5), "lpc": lambda seed, _: verdicts(6 + seed % 2, 4 - seed % 2)}
+    row = compared(store_of_corruptions(tmp_path, 6, right)).loc["corruptions_acc"]
+    assert row["diff"] == pytest.approx(15)
+    assert (row["p_variant"], row["finding"]) == (2 / 2**6, "higher")
+    assert row["detectable"] == pytest.approx(100 * effect(10) * math.sqrt(0.1 * 0.9 * 10 / 9), rel=1e-3)  # of seed 0
+
+
+def test_other_corrupted_images_are_not_compared(tmp_path: Path) -> None:
+    right = {name: lambda *_: verdicts(3, 1) for name in ("baseline", "lpc")}
+    store = store_of_corruptions(tmp_path, 1, right)
+    assert "corruptions_acc" in compared(store).index
+    for cell in store.cells(run_record("lpc").run_id):
+        spec = dataclasses.replace(cell.spec, corruption=dataclasses.replace(cell.spec.corruption, seed=1))
+        newer = dataclasses.replace(cell, spec=spec, cell_id=spec.cell_id, created="2027-01-01T00:00:00+00:00")
+        store.write_cell(newer, samples_of(verdicts(3, 1)))
+    assert write_tables(store).comparison.empty
+
+
+def test_the_file_is_the_table_rounded(tmp_path: Path) -> None:
+    store = store_with(tmp_path, seeds_of({0: (12, 2), 1: (9, 1), 2: (7, 0)}, n=60))
+    (row,) = records(write_tables(store).comparison)
+    table = pd.read_csv(tmp_path / "comparison.csv")
+    assert list(table.columns) == list(COMPARISON_COLUMNS)
+    assert row["p_checkpoint"] == table["p_checkpoint"][0] == 0.01294  # 212/2¹⁴ = 0.012939…
+    assert row["diff"] == table["diff"][0] == -13.89
+    assert (row["note"], row["audit"], row["lost"]) == (None, None, 12)
+
+
+def test_the_printed_table(tmp_path: Path) -> None:
+    cells = seeds_of({seed: (0, 12 + seed) for seed in range(3)}, n=400)
+    text = comparison_markdown(write_tables(store_with(tmp_path, cells)).comparison)
+    head, _, line = text.splitlines()[:3]
+    names = ["variant", "metric", "baseline", "accuracy", "difference"]
+    names += ["p (checkpoint)", "p (variant)", "finding", "audit"]
+    assert [cell.strip() for cell in head.strip("|").split("|")] == names
+    found = [cell.strip() for cell in line.strip("|").split("|")]
+    assert found[:4] == ["tiny:lpc", "clean", "50.0", "53.2"]
+    assert found[4].startswith("+3.2 [+")
+    assert found[5:8] == ["0.00049", "0.25 (≥ 0.25)", "higher, these weights (seed 0)"]
+
+
+def test_from_eight_seeds_on_the_smallest_p_is_left_out(tmp_path: Path) -> None:
+    store = store_with(tmp_path, seeds_of(dict.fromkeys(range(8), (0, 2))))
+    text = comparison_markdown(write_tables(store).comparison)
+    assert "| 0.0078 " in text
+    assert "(≥" not in text
+
+
+def test_rows_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    comparison = write_tables(store_with(tmp_path, seeds_of({0: (1, 0)}))).comparison
+    other = comparison.assign(config_sha="othersha")
+    text = comparison_markdown(pd.concat([comparison, other], ignore_index=True))
+    assert "| tiny:lpc:othersha " in text
+    assert "othersha" not in comparison_markdown(comparison)
+
+
+def test_below_the_board_and_in_the_json(tmp_path: Path, bench: Callable[..., Any]) -> None:
+    store_with(tmp_path, seeds_of({0: (12, 2)}))
+    shown = bench("leaderboard", "--results", tmp_path).out
+    board, comparison, caption = shown.strip().split("\n\n")
+    assert board.startswith("| rank")
+    assert comparison.startswith("| variant")
+    assert "Holm" in caption
+    content = json.loads(bench("leaderboard", "--results", tmp_path, "--json").out)
+    assert [row["finding"] for row in content["comparison"]] == ["lower, these weights"]
+    assert {row["variant"] for row in content["leaderboard"]} == {"baseline", "lpc"}
+
+
+def test_a_board_without_a_baseline_is_printed_alone(tmp_path: Path, bench: Callable[..., Any]) -> None:
+    store_with(tmp_path, {("lpc", 0): {"clean": [True] * 4}})
+    assert "p (checkpoint)" not in bench("leaderboard", "--results", tmp_path).out
+    assert json.loads(bench("leaderboard", "--results", tmp_path, "--json").out)["comparison"] == []
+
+
+@pytest.mark.parametrize(
+    ("smallest", "p_variant", "p_checkpoint", "expected"),
+    [
+        (0.05, 0.05, 0.9, "lower"),
+        (0.05, 0.051, 0.001, "no difference found; 7.5 points would have been"),
+        (0.0501, 0.0501, 0.05, "higher, these weights"),
+        (None, None, 0.051, "no difference found; 2.5 points would have been, these weights"),
+        (None, None, None, "untested: too few seeds"),
+    ],
+)
+def test_which_test_decides(
+    smallest: float | None, p_variant: float | None, p_checkpoint: float | None, expected: str
+) -> None:
+    record = {
+        "p_variant_holm": p_variant, "p_checkpoint_holm": p_checkpoint, "diff": -1.0, "lost": 3, "gained": 9,
+        "detectable": 2.5, "detectable_seeds": 7.5,
+    }  # fmt: skip
+    assert finding(record, smallest, [0]) == expected
