@@ -22,8 +22,9 @@ class Level:
     every_budget: bool  # else the one whose robust accuracy is nearest to half the clean one
 
 
-#: At most 200 passes an image, counting both directions, for one that nothing breaks; one that breaks at once takes a
-#: tenth of that. The bound is asserted by a test.
+PASSES: Final = 200  # an image at most in the default audit, both directions counted; a test asserts it
+
+#: What breaks at once takes a fraction of the bound.
 DEFAULT: Final = Level(images=200, steps=10, queries=25, draws=2, share=1 / 8, every_budget=False)
 FULL: Final = Level(images=1000, steps=100, queries=1000, draws=10, share=1 / 4, every_budget=True)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from bench.auditing.levels import DEFAULT, PASSES
 from bench.commands.job import Job
 from bench.core.vocabulary import Exit
 
@@ -23,9 +24,16 @@ def print_plan(job: Job, *, as_json: bool) -> int:
     todo = sum(map(len, job.pending.values()))
     print(
         f"{todo} of {len(rows)} cells and {len(job.undiagnosed)} diagnoses to do: {least / 60:.1f} min if every image "
-        f"breaks at once, {most / 60:.1f} min if none ever does"
+        f"breaks at once, {most / 60:.1f} min if none ever does{_audits(job)}"
     )
     return Exit.OK
+
+
+def _audits(job: Job) -> str:
+    if job.audit == "none":
+        return ""
+    bound = f"of up to {PASSES} passes for {DEFAULT.images} images" if job.audit == "default" else "without a bound"
+    return f"; then an audit of every run, {bound}"
 
 
 def _rows(job: Job) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from bench.auditing.sentence import sentence
 from bench.core.specs import EvalRecord
 from bench.core.vocabulary import Exit, marks
 from bench.results import result_row
@@ -30,6 +31,9 @@ def show_command(name: str, *, results: Path, as_json: bool) -> int:
     print()
     headers = ("cell", "accuracy, 95 % interval", "broken", "passes an attacked image", "seconds", "notes")
     print(tabulate([_line(cell) for cell in sorted(cells, key=lambda c: c.spec.name)], headers, tablefmt="pipe"))
+    audit = store.read_audit(run.run_id)
+    if audit is not None:
+        print(f"\naudit: {sentence(run, audit)}")
     return Exit.OK
 
 

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 from oddities import Noisy, Stepped, linear
 from records import cell_record, run_record, samples_of
 
 from bench import api
+from bench.auditing.marks import verdict_of
 from bench.leaderboard import rebuild
 from bench.store import Store
 
+Bench = Callable[..., Any]
 evaluate = partial(api.evaluate, corruptions="none", audit=False)
 
 
@@ -51,3 +54,90 @@ def test_one_flagged_seed_marks_the_mean(tmp_path: Path) -> None:
         record = cell_record(run, "clean", [True] * 4)
         store.write_cell(dataclasses.replace(record, flags=flags), samples_of([True] * 4))
     assert rebuild(store).iloc[0]["clean_flags"] == "black_box;randomised"
+
+
+def run(bench: Bench, plugin: Path, folder: Path, *arguments: object, attacks: str = "fgsm,pgd-5") -> Any:
+    fixed = ("--plugin", plugin, "--models", "tiny", "--results", folder, "--limit", "60", "--no-diagnose")
+    return bench("run", *fixed, "--attacks", attacks, "--eps", "0.1,0.2", "--epochs", "20", *arguments)
+
+
+def test_every_run_is_audited_after_its_attacks(bench: Bench, plugin: Path, tmp_path: Path) -> None:
+    """The variant before its baseline: its audit shows it the baseline's images all the same."""
+    outcome = run(bench, plugin, tmp_path, "--variants", "lpc,baseline", "--audit", "default")
+    assert outcome.code == 0, outcome.err
+    table = pd.read_csv(tmp_path / "results.csv")
+    attacked = table[table.attack != "clean"]
+    assert set(attacked.audit) <= {"passed", "flagged"}
+    assert (attacked.audit_n == 60).all()
+    ids = table.groupby("variant").run_id.first()
+    assert set(attacked[attacked.variant == "lpc"].audit_twin) == {ids["baseline"]}
+    assert attacked[attacked.variant == "baseline"].audit_twin.isna().all()
+    assert attacked[attacked.variant == "lpc"].audit_fall_transfer.notna().all()
+    assert outcome.err.count("audit: tiny:") == 2
+    assert outcome.err.index("audit: tiny:lpc") > outcome.err.index("tiny:baseline:0 pgd-5@linf-0.2")
+    board = pd.read_csv(tmp_path / "leaderboard.csv").set_index("variant")
+    said = {r.variant: Store(tmp_path).read_audit(r.run_id) for r in Store(tmp_path).runs()}
+    for variant, record in said.items():
+        assert record is not None
+        assert board.audit[variant] == (verdict_of({0: record}, {0}))
+    compared = pd.read_csv(tmp_path / "comparison.csv")
+    assert set(compared.audit) == {board.audit["lpc"]}
+    again = run(bench, plugin, tmp_path, "--variants", "lpc,baseline", "--audit", "default")
+    assert "nothing to do" in again.err
+    more = run(bench, plugin, tmp_path, "--variants", "lpc,baseline", "--audit", "default", attacks="square")
+    assert more.err.count("audit: tiny:") == 2, "another attack is another suite"
+
+
+def test_an_audit_can_come_later(bench: Bench, plugin: Path, tmp_path: Path) -> None:
+    run(bench, plugin, tmp_path, "--variants", "baseline")
+    assert pd.read_csv(tmp_path / "results.csv").audit.isna().all()
+    asked = ("--plugin", plugin, "--results", tmp_path)
+    outcome = bench("audit", "tiny:baseline", *asked)
+    record = Store(tmp_path).read_audit(Store(tmp_path).runs()[0].run_id)
+    assert record is not None
+    flagged = bool(record.findings or record.budgets[0].findings)
+    assert outcome.code == int(flagged)
+    assert "tiny:baseline:0 on digits: " in outcome.out.splitlines()[-1]
+    assert "acc_suite @ linf 0.1" in outcome.out
+    assert bench("audit", "tiny:baseline", *asked, "--json").json["level"] == "default"
+    assert pd.read_csv(tmp_path / "results.csv").audit.notna().all(), "the tables are written again"
+    assert "audit: tiny:baseline" in bench("show", "tiny:baseline", "--results", tmp_path).out
+    assert bench("audit", "tiny:baseline", *asked, "--full").code in (0, 1)
+    whole = Store(tmp_path).read_audit(record.run_id)
+    assert whole is not None
+    assert (whole.level, [budget.eps for budget in whole.budgets]) == ("full", [0.1, 0.2])
+    assert "nothing to do" in run(bench, plugin, tmp_path, "--variants", "baseline", "--audit", "default").err
+
+
+def test_without_attacks_there_is_no_audit(bench: Bench, plugin: Path, tmp_path: Path) -> None:
+    outcome = run(bench, plugin, tmp_path, "--variants", "baseline", "--audit", "default", attacks="none")
+    assert outcome.code == 0
+    assert "audit" not in outcome.err
+    refused = bench("audit", "tiny:baseline", "--results", tmp_path)
+    assert refused.code == 2
+    assert "has no attack whose number could be audited" in refused.err
+
+
+def test_what_goes_wrong_in_an_audit_is_a_failed_audit(
+    bench: Bench, plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise ValueError("no figures today")
+
+    monkeypatch.setattr("bench.auditing.audit.gradient_figures", broken)
+    outcome = run(bench, plugin, tmp_path, "--variants", "baseline", "--audit", "default")
+    assert outcome.code == 3
+    assert "could not be audited: audit_error: ValueError: no figures today" in outcome.err
+    assert set(pd.read_csv(tmp_path / "leaderboard.csv").audit) == {"failed"}
+    monkeypatch.undo()
+    assert run(bench, plugin, tmp_path, "--variants", "baseline", "--audit", "default").code == 0
+
+
+def test_a_model_of_ones_own_is_audited(tmp_path: Path) -> None:
+    rows = api.evaluate(
+        Stepped(), name="steps", attacks=["fgsm"], eps=["0.1"], limit=100, corruptions="none", results=tmp_path
+    )
+    (row,) = rows[rows.attack == "fgsm"].to_dict("records")
+    assert row["audit"] == "flagged"
+    assert "large_eps=" in row["audit_flags"]
+    assert row["audit_zero_gradient_margin"] == 1.0
