@@ -58,6 +58,8 @@ def test_the_ladder_is_one_walk_in_rising_steps() -> None:
         cell("apgd-ce", [True]),
     ]
     assert [name.partition("@")[0] for name in ladder(cells)] == ["fgsm", "pgd-20", "pgd-50-r5"]
+    again = [cell("pgd-60", [True], steps=60, restarts=1), cell("pgd-20-r5", [True], steps=20, restarts=5)]
+    assert [name.partition("@")[0] for name in ladder(again)] == ["pgd-60", "pgd-20-r5"], "a restart is steps, too"
 
 
 @pytest.mark.parametrize(
