@@ -18,7 +18,8 @@ from torch import nn
 
 from attacks import resolve, resolve_all
 from attacks.corruptions.severities import SEVERITY_LEVELS
-from bench.audits import audit_external
+from bench.auditing.audit import Audited
+from bench.auditing.audit import audit as run_audit
 from bench.cells import Subject, work_off
 from bench.core.epsilon import format_eps, parse_eps
 from bench.core.errors import BenchError
@@ -149,7 +150,7 @@ def _evaluate(
         work_off(todo, Subject(name, model, run.weights_sha, request.data.num_classes), workshop, Tally())
         if audit and not is_audited(run.run_id, workshop.store):
             classes, size = request.data.num_classes, request.batch_size
-            audit_external(run, model, workshop, num_classes=classes, batch_size=size)
+            run_audit(Audited(run=run, model=model, num_classes=classes, batch_size=size), workshop)
     finally:
         for module, mode in modes:
             module.training = mode

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from torch import nn
-
-from bench.auditing.audit import Twin, audit
+from bench.auditing.audit import Audited, Twin, audit
 from bench.auditing.levels import LevelName
 from bench.core.specs import AuditRecord, RunRecord, TrainSpec
 from bench.core.vocabulary import BASELINE
@@ -21,24 +19,15 @@ def audit_run(
     run: RunRecord, spec: TrainSpec, model: Classifier, workshop: Workshop, *, batch_size: int, level: LevelName
 ) -> AuditRecord:
     """Audit a network that was trained here. ``model`` is frozen and in evaluation mode."""
-    return audit(
-        run,
-        model,
-        workshop,
+    audited = Audited(
+        run=run,
+        model=model,
         num_classes=spec.data.num_classes,
         batch_size=batch_size,
         twin=_twin(spec, workshop),
         level=level,
     )
-
-
-def audit_external(
-    run: RunRecord, model: nn.Module, workshop: Workshop, *, num_classes: int, batch_size: int
-) -> AuditRecord:
-    """Audit a user's own module, which has no baseline."""
-    return audit(
-        run, model, workshop, num_classes=num_classes, batch_size=batch_size, twin=None, level="default"
-    )
+    return audit(audited, workshop)
 
 
 def twin_run(spec: TrainSpec, store: Store) -> RunRecord | None:

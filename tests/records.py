@@ -70,7 +70,8 @@ def audit_record(run: RunRecord, *, norm: Norm = "linf", cells: tuple[str, ...] 
     """An audit at one budget that found the flags ``points``, each with what it takes away."""
     found = tuple(AuditFinding(flag=flag, points=fall, note=f"{flag} is here") for flag, fall in points.items())
     budget = BudgetAudit(
-        norm=norm, eps=0.1, n=10, n_correct=9, suite=("fgsm@linf-0.1",), twin="", figures={"acc_suite": 40.0},
+        norm=norm, eps=0.1, n=10, n_correct=9, suite=("fgsm@linf-0.1",), twin="",
+        figures={"acc_suite": 40.0, "detectable": 60.0},
         findings=found,
     )  # fmt: skip
     return AuditRecord(

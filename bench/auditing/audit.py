@@ -12,16 +12,18 @@ from torch import nn
 
 from bench.auditing import checks
 from bench.auditing.checks import Outcomes
-from bench.auditing.evidence import Broken, any_of
-from bench.auditing.figures import deepfool_figures, gradient_figures
+from bench.auditing.evidence import Broken, any_of, detectable
+from bench.auditing.figures import Figures, deepfool_figures, gradient_figures
 from bench.auditing.findings import Finding
 from bench.auditing.levels import LEVELS, Level, LevelName
 from bench.auditing.model_checks import check_model
 from bench.auditing.probes import Prober, probe
+from bench.auditing.spread import spread
 from bench.auditing.suite import (
     Budget,
     by_budget,
     claim,
+    common_size,
     gradient_attacks,
     ladder,
     most_telling,
@@ -30,11 +32,12 @@ from bench.auditing.suite import (
 from bench.cell import CellContext
 from bench.core.errors import CellFailure
 from bench.core.specs import AUDIT_VERSION, AuditFinding, AuditRecord, BudgetAudit, EvalRecord, RunRecord
+from bench.data.tensors import Images
 from bench.environment import describe
 from bench.passes import CountingModel
 from bench.workshop import Workshop, failures_as
 
-LEAST_FOR_FIGURES = 10  # images at least, for figures of gradients and distances
+LEAST_FOR_FIGURES = 10  # images, for figures of gradients and distances
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,39 +48,45 @@ class Twin:
     model: nn.Module
 
 
+@dataclass(frozen=True, kw_only=True)
+class Audited:
+    """The model that is audited, frozen and in evaluation mode, and what it is audited with."""
+
+    run: RunRecord
+    model: nn.Module
+    num_classes: int
+    batch_size: int
+    twin: Twin | None = None
+    level: LevelName = "default"
+
+
 @dataclass
 class _Work:
     """What is measured while an audit runs."""
 
     probers: list[Prober] = field(default_factory=list)  # one, once there are images; it counts the passes
-    figures: dict[str, float | None] = field(default_factory=dict)
+    figures: Figures = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     budgets: list[BudgetAudit] = field(default_factory=list)
 
 
-def audit(
-    run: RunRecord,
-    model: nn.Module,
-    workshop: Workshop,
-    *,
-    num_classes: int,
-    batch_size: int,
-    twin: Twin | None,
-    level: LevelName = "default",
-) -> AuditRecord:
-    """Audit and store. ``model`` is frozen and in evaluation mode; what goes wrong becomes a failed record."""
+def audit(audited: Audited, workshop: Workshop) -> AuditRecord:
+    """Audit the attacks that there are on the run's present weights, and store it.
+
+    What goes wrong becomes a failed record.
+    """
     start, work, failure = time.perf_counter(), _Work(), None
-    cells = attack_cells(run, workshop)
+    cells = _attack_cells(audited.run, workshop)
     try:
         with failures_as("audit_error"):
-            _audit(run, model, cells, workshop, work, num_classes, batch_size, twin, LEVELS[level])
+            _audit(audited, cells, workshop, work)
     except CellFailure as error:
         failure = error
     record = AuditRecord(
-        run_id=run.run_id,
-        weights_sha=run.weights_sha,
+        run_id=audited.run.run_id,
+        weights_sha=audited.run.weights_sha,
         version=AUDIT_VERSION,
-        level=level,
+        level=audited.level,
         cells=tuple(sorted(cell.cell_id for cell in cells)),
         status="failed" if failure else "ok",
         reason=failure.reason if failure else "",
@@ -95,38 +104,16 @@ def audit(
     return record
 
 
-def attack_cells(run: RunRecord, workshop: Workshop) -> list[EvalRecord]:
-    """The ok cells of attacks on the run's present weights."""
+def _attack_cells(run: RunRecord, workshop: Workshop) -> list[EvalRecord]:
     cells = workshop.store.cells(run.run_id)
     return [c for c in cells if c.spec.attack and c.status == "ok" and c.weights_sha == run.weights_sha]
 
 
-def _audit(
-    run: RunRecord,
-    model: nn.Module,
-    cells: Sequence[EvalRecord],
-    workshop: Workshop,
-    work: _Work,
-    num_classes: int,
-    batch_size: int,
-    twin: Twin | None,
-    level: Level,
-) -> None:
-    budgets = by_budget(cells)
-    n = min([level.images, *(cell.n for cell in cells)])
-    images = workshop.images("test", n)
-    context = CellContext(
-        model=model,
-        weights_sha=run.weights_sha,
-        images=images,
-        n_test=len(workshop.dataset.test),
-        official=workshop.dataset.official,
-        num_classes=num_classes,
-        device=workshop.device,
-        entry=None,
-        auto_batch=workshop.auto_batch,
-    )
-    prober = Prober(context, run.seed, batch_size, workshop.progress)
+def _audit(audited: Audited, cells: Sequence[EvalRecord], workshop: Workshop, work: _Work) -> None:
+    level, budgets = LEVELS[audited.level], by_budget(cells)
+    images = workshop.images("test", common_size(cells, level.images))
+    context = _context(audited, images, workshop)
+    prober = Prober(context, audited.run.seed, audited.batch_size, workshop.progress)
     work.probers.append(prober)
     wrong = prober.clean()
     suites = {budget: outcomes_on(workshop.store, found, images.ids) for budget, found in budgets.items()}
@@ -134,7 +121,42 @@ def _audit(
     _look_at_model(prober, wrong, chosen[0] if chosen else None, work, level)
     for budget in chosen:
         found = [cell for cell in budgets[budget] if cell.spec.name in suites[budget]]
-        work.budgets.append(_audit_budget(prober, budget, found, suites[budget], wrong, twin, level))
+        work.budgets.append(_audit_budget(prober, budget, found, suites[budget], wrong, audited.twin, level))
+
+
+def _context(audited: Audited, images: Images, workshop: Workshop) -> CellContext:
+    return CellContext(
+        model=audited.model,
+        weights_sha=audited.run.weights_sha,
+        images=images,
+        n_test=len(workshop.dataset.test),
+        official=workshop.dataset.official,
+        num_classes=audited.num_classes,
+        device=workshop.device,
+        entry=None,
+        auto_batch=workshop.auto_batch,
+    )
+
+
+def _chosen(suites: Mapping[Budget, Mapping[str, Broken]], *, clean: float, level: Level) -> list[Budget]:
+    """Of every norm the budget that tells most, or all of them."""
+    claims = {budget: claim(suite) for budget, suite in suites.items() if suite}
+    if level.every_budget:
+        return sorted(claims)
+    norms = sorted({budget.norm for budget in claims})
+    return [most_telling({b: c for b, c in claims.items() if b.norm == norm}, clean) for norm in norms]
+
+
+def _look_at_model(prober: Prober, wrong: Broken, budget: Budget | None, work: _Work, level: Level) -> None:
+    """Checks on some of the images, whatever they are, and figures of those among them that are right."""
+    some = spread(torch.arange(len(wrong)), max(LEAST_FOR_FIGURES, int(level.share * len(wrong))))
+    counting = CountingModel(prober.context.model).eval()
+    work.findings += check_model(counting, prober.inputs(some), prober.batch_size)
+    prober.count(counting)
+    right = some[torch.from_numpy(~wrong)[some]]
+    norm, eps = (budget.norm, budget.eps) if budget else (None, 0.0)
+    work.figures |= gradient_figures(prober, right, norm=norm, eps=eps, steps=level.transfer_steps)
+    work.figures |= deepfool_figures(prober, right, steps=level.ddn_steps)
 
 
 def _audit_budget(
@@ -150,7 +172,11 @@ def _audit_budget(
     broken = any_of(wrong, *(suite[name] for name in gradients))
     probes = probe(prober, level, budget.norm, budget.eps, wrong, broken, twin.model if twin else None)
     outcomes = Outcomes(suite, gradients, ladder(cells), probes.broken)
-    figures: dict[str, float | None] = {**checks.figures(outcomes), "broken_8bit": probes.broken_8bit}
+    figures: Figures = {
+        **checks.figures(outcomes),
+        "broken_8bit": probes.broken_8bit,
+        "detectable": detectable(len(wrong)),
+    }
     return BudgetAudit(
         norm=budget.norm,
         eps=budget.eps,
@@ -161,32 +187,6 @@ def _audit_budget(
         figures=figures,
         findings=_stored(checks.findings(outcomes)),
     )
-
-
-def _look_at_model(prober: Prober, wrong: Broken, budget: Budget | None, work: _Work, level: Level) -> None:
-    """Checks on the first images, whatever they are, and figures of those among them that are right."""
-    context, count = prober.context, max(LEAST_FOR_FIGURES, int(level.share * len(wrong)))
-    inputs = prober.inputs(torch.arange(min(count, len(wrong))))
-    counting = CountingModel(context.model).eval()
-    work.findings += check_model(counting, inputs, prober.batch_size)
-    prober.count(counting)
-    right = torch.from_numpy(~wrong[: len(inputs)])
-    labels = context.images.labels[: len(inputs)][right].to(context.device)
-    norm, eps = (budget.norm, budget.eps) if budget else (None, 0.0)
-    steps = level.transfer_steps
-    work.figures |= gradient_figures(
-        prober, inputs[right.to(inputs.device)], labels, norm=norm, eps=eps, steps=steps
-    )
-    work.figures |= deepfool_figures(prober, wrong, count, steps=level.ddn_steps)
-
-
-def _chosen(suites: Mapping[Budget, Mapping[str, object]], *, clean: float, level: Level) -> list[Budget]:
-    """Of every norm the budget that tells most, or all of them."""
-    claims = {budget: claim(suite) for budget, suite in suites.items() if suite}  # type: ignore[arg-type]
-    if level.every_budget:
-        return sorted(claims)
-    norms = sorted({budget.norm for budget in claims})
-    return [most_telling({b: c for b, c in claims.items() if b.norm == norm}, clean) for norm in norms]
 
 
 def _stored(found: Sequence[Finding]) -> tuple[AuditFinding, ...]:

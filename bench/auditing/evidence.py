@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.auditing.thresholds import POINTS
+
 Broken = NDArray[np.bool_]
 
 CONFIDENCE = 0.95  # one-sided, of every lower bound
@@ -39,6 +41,19 @@ def change(before: Broken, after: Broken) -> Change:
     differing, n = lost + gained, len(before)
     lower = 100 * (2 * _lower(lost, differing) - 1) * differing / n if differing else 0.0
     return Change(100 * (lost - gained) / n, lower, lost, gained)
+
+
+def detectable(n: int) -> float | None:
+    """The smallest fall in points that flags among ``n`` images, if nothing speaks for the first attack.
+
+    None when even the fall of all of them would be no more than chance.
+    """
+    nothing = np.zeros(n, dtype=bool)
+    for lost in range(1, n + 1):
+        fall = change(nothing, np.arange(n) < lost)
+        if fall.lower > POINTS:
+            return fall.points
+    return None
 
 
 class Rate(NamedTuple):

@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from attacks.transfer import transfer_images
@@ -32,37 +31,33 @@ KEPT: Final = ("zero_gradient_ce", "zero_gradient_margin", "zero_gradient_dlr", 
 Figures = dict[str, float | None]
 
 
-def gradient_figures(
-    prober: Prober, inputs: Tensor, labels: Tensor, *, norm: Norm | None, eps: float, steps: int
-) -> Figures:
-    """Of images (N, 3, H, W) that the model classifies as ``labels``, and of the same after an attack at ``eps``."""
+def gradient_figures(prober: Prober, right: Tensor, *, norm: Norm | None, eps: float, steps: int) -> Figures:
+    """Of the images at ``right``, (M,) int64, which are classified correctly, and of the same after an attack."""
+    inputs, labels = prober.inputs(right), prober.labels(right)
     values = _report(prober, inputs, labels)
     if norm is None or not len(inputs):
         return values
     counting = CountingModel(prober.context.model)
     perturbed = transfer_images(counting, inputs, labels, norm=norm, eps=eps, steps=steps)
-    prober.forwards += counting.forwards
-    prober.backwards += counting.backwards
+    prober.count(counting)
     there = _report(prober, perturbed, labels)
     return values | {f"{name}{PERTURBED}": there[name] for name in KEPT}
 
 
-def deepfool_figures(prober: Prober, wrong: np.ndarray, count: int, *, steps: int) -> Figures:
-    """Of the first ``count`` images that are not ``wrong``, (N,) bool."""
-    chosen = np.flatnonzero(~wrong)[:count]
-    if not len(chosen):
-        return {"deepfool_ratio": None, "ddn_within": None}
+def deepfool_figures(prober: Prober, right: Tensor, *, steps: int) -> Figures:
+    """Of the images at ``right``, (M,) int64, which are classified correctly; None where half were not fooled."""
     counting = CountingModel(prober.context.model)
-    found = pixel_lengths(counting, prober.inputs(torch.from_numpy(chosen)))
+    found = pixel_lengths(counting, prober.inputs(right))
     prober.count(counting)
-    if len(found.raw) < len(chosen) / 2:
-        return {"deepfool_ratio": _ratio(found.boundary, found.raw), "ddn_within": None}  # there is no median
-    median = float(np.median(np.append(found.raw, np.full(len(chosen) - len(found.raw), np.inf))))
-    others = np.ones(len(wrong), dtype=bool)
-    others[chosen] = False
-    broken = prober.attack(f"ddn-{steps}", "l2", median, others) if np.isfinite(median) else None
-    within = None if broken is None else float(broken[chosen].mean())
-    return {"deepfool_ratio": _ratio(found.boundary, found.raw), "ddn_within": within}
+    ratio = float(found.boundary.mean() / found.raw.mean()) if len(found.raw) and found.raw.mean() > 0 else None
+    missed = np.full(len(right) - len(found.raw), np.inf)
+    median = float(np.median([*found.raw, *missed])) if len(right) else np.inf
+    if not np.isfinite(median):
+        return {"deepfool_ratio": ratio, "ddn_within": None}
+    others = np.ones(len(prober.context.images), dtype=bool)
+    others[right.numpy()] = False
+    broken = prober.attack(f"ddn-{steps}", "l2", median, others)
+    return {"deepfool_ratio": ratio, "ddn_within": float(broken[right.numpy()].mean())}
 
 
 def _report(prober: Prober, inputs: Tensor, labels: Tensor) -> Figures:
@@ -70,7 +65,3 @@ def _report(prober: Prober, inputs: Tensor, labels: Tensor) -> Figures:
     prober.forwards += report.n_forwards
     prober.backwards += report.n_backwards
     return dict(report.values)
-
-
-def _ratio(boundary: np.ndarray, raw: np.ndarray) -> float | None:
-    return float(boundary.mean() / raw.mean()) if len(raw) and raw.mean() > 0 else None

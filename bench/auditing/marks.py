@@ -8,7 +8,7 @@ from typing import Any
 from bench.core.specs import AttackSpec, AuditFinding, AuditRecord, BudgetAudit
 from bench.core.vocabulary import AUDIT_COLUMNS, AUDIT_FIGURES
 
-PASSED, FLAGGED, FAILED = "passed", "flagged", "failed"
+PASSED, FLAGGED, UNDECIDED, FAILED = "passed", "flagged", "undecided", "failed"
 
 
 def findings_for(record: AuditRecord | None, attack: AttackSpec | None) -> list[AuditFinding]:
@@ -20,16 +20,23 @@ def findings_for(record: AuditRecord | None, attack: AttackSpec | None) -> list[
 
 
 def verdict(record: AuditRecord | None, findings: Iterable[AuditFinding]) -> str | None:
-    """``passed``, ``flagged`` or ``failed``; None without an audit."""
+    """One of the four words of the column ``audit``; None without an audit."""
     if record is None:
         return None
     if record.status != "ok":
         return FAILED
-    return FLAGGED if any(True for _ in findings) else PASSED
+    if any(True for _ in findings):
+        return FLAGGED
+    return PASSED if _decided(record) else UNDECIDED
+
+
+def _decided(record: AuditRecord) -> bool:
+    """Whether there were images enough for a flag, had there been reason for one."""
+    return bool(record.budgets) and all(budget.figures.get("detectable") is not None for budget in record.budgets)
 
 
 def verdict_of(audits: Mapping[int, AuditRecord], seeds: Collection[int]) -> str | None:
-    """The verdict on all seeds of one row: ``passed``, ``failed``, or the flags with the worst of their figures."""
+    """The verdict on all seeds of one row, or its flags with the worst of their figures."""
     if not seeds or set(audits) != set(seeds):
         return None
     if any(record.status != "ok" for record in audits.values()):
@@ -39,7 +46,8 @@ def verdict_of(audits: Mapping[int, AuditRecord], seeds: Collection[int]) -> str
         for finding in (*record.findings, *(f for budget in record.budgets for f in budget.findings)):
             known = worst.setdefault(finding.flag, finding)
             worst[finding.flag] = max(known, finding, key=lambda f: f.points or 0.0)
-    return ";".join(worst[flag].text for flag in sorted(worst)) or PASSED
+    decided = PASSED if all(_decided(record) for record in audits.values()) else UNDECIDED
+    return ";".join(worst[flag].text for flag in sorted(worst)) or decided
 
 
 def audit_values(record: AuditRecord | None, attack: AttackSpec | None) -> dict[str, Any]:

@@ -144,7 +144,7 @@ class Prober:
         """What images made on ``twin`` break. The passes through it count, too."""
         counting, broken = CountingModel(twin), wrong.copy()
         for part in self._standing(wrong):
-            inputs, labels = self.inputs(part), self.context.images.labels[part].to(self.context.device)
+            inputs, labels = self.inputs(part), self.labels(part)
             points = transfer_images(counting, inputs, labels, norm=norm, eps=eps, steps=steps)
             broken[part.numpy()] = self.show(points, part, norm, eps).numpy()
         self.count(counting)
@@ -177,6 +177,9 @@ class Prober:
 
     def inputs(self, indices: Tensor) -> Tensor:
         return self.context.images.inputs(indices, self.context.device)
+
+    def labels(self, indices: Tensor) -> Tensor:
+        return self.context.images.labels[indices].to(self.context.device)
 
     def _predict(self, images: Tensor) -> Tensor:
         self.forwards += len(images)

@@ -22,7 +22,9 @@ def _budget(budget: BudgetAudit) -> str:
     transfer = ", transfer from the baseline" if budget.twin else ""
     if not budget.findings:
         tried = f"PGD on plain, rescaled and margin losses, noise, Square{transfer} and a large budget"
-        return f"nothing speaks against its {of}, of what was tried: {tried}"
+        least = budget.figures.get("detectable")
+        seen = f"it would have shown from {least:.1f} points on" if least else "too few images to show anything"
+        return f"nothing speaks against its {of}, of what was tried: {tried} ({seen})"
     return f"its {of} is an upper bound: {'; '.join(finding.note for finding in budget.findings)}"
 
 

@@ -21,6 +21,9 @@ LADDER = ("fgsm", "pgd")
 GRADIENTS = ("fgsm", "pgd", "pgd-margin", "pgd-plain", "mim", "apgd-ce", "apgd-dlr", "apgd-t", "deepfool", "ddn", "fmn")
 
 
+FEWEST = 50  # images
+
+
 class Budget(NamedTuple):
     norm: Norm
     eps: float
@@ -40,6 +43,15 @@ def by_budget(cells: Iterable[EvalRecord]) -> dict[Budget, list[EvalRecord]]:
     for (budget, _), cell in sorted(best.items()):
         found[budget].append(cell)
     return dict(found)
+
+
+def common_size(cells: Sequence[EvalRecord], most: int) -> int:
+    """The number of images that all cells have, at most ``most``; cells of fewer than ``FEWEST`` do not hold it down.
+
+    They say too little to be compared with, and are left out where others say more.
+    """
+    sizes = [cell.n for cell in cells]
+    return min([most, *([n for n in sizes if n >= FEWEST] or sizes)])
 
 
 def outcomes_on(store: Store, cells: Sequence[EvalRecord], ids: Sequence[str]) -> dict[str, Broken]:

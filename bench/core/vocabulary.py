@@ -279,6 +279,7 @@ AUDIT_FIGURES = {
     "audit_fall_transfer": "points that images made on the baseline take away beyond them; empty without a baseline",
     "audit_fall_large_eps": "points that the grey image takes away beyond PGD at the large budget",
     "audit_fall_stronger_attack": "points that the audit takes away beyond the whole suite",
+    "audit_detectable": "smallest fall in points that would have flagged; empty if none could have",
     "audit_broken_8bit": "share of what PGD on the margin breaks that is broken after rounding to 8 bits, too",
     "audit_zero_gradient_ce": "share of right images whose gradient of the plain float32 cross-entropy is exactly 0",
     "audit_zero_gradient_margin": "share of right images whose gradient of the margin is exactly 0",
@@ -302,7 +303,10 @@ AUDIT_FIGURES = {
     ),
 }
 AUDIT_COLUMNS = {
-    "audit": "`passed`, `flagged`, or `failed` where the audit itself went wrong; empty without an audit",
+    "audit": (
+        "`passed`, `flagged`, `undecided` with too few images for a flag, or `failed` where the audit itself went "
+        "wrong; empty without an audit"
+    ),
     "audit_flags": "what the audit found, each flag with its points of robust accuracy, separated by semicolons",
     "audit_level": "`default`, or `full` with more steps and images and at every budget",
     "audit_eps": "budget that was audited: of those of the norm the one whose accuracy is nearest to half of clean",
@@ -332,8 +336,8 @@ LEADERBOARD_COLUMNS = {
     "epochs": "number of passes over the training images, whole batches of them",
     "n_train": "number of images trained on; empty for a model that was not trained here",
     "audit": (
-        "`passed`, `failed` where an audit went wrong, or the flags of its seeds, each with the most points that it "
-        "takes away; empty unless every seed was audited"
+        "`passed`, `undecided` with too few images for a flag, `failed` where an audit went wrong, or the flags of its "
+        "seeds, each with the most points that it takes away; empty unless every seed was audited"
     ),
     "status": "`ok`, or how many cells are not, those among them that would have counted before an ok one",
     "config_sha": "hash of the training configuration without the seed",

@@ -15,7 +15,7 @@ from controls import CPU, EPS, HONEST, MASKED, trained
 from torch import nn
 
 from bench import api
-from bench.auditing.audit import Twin, audit
+from bench.auditing.audit import Audited, Twin, audit
 from bench.auditing.levels import DEFAULT
 from bench.core.specs import AuditRecord
 from bench.data import DataRequest, load_dataset
@@ -47,7 +47,7 @@ def audited(
     dataset = load_dataset("digits", DataRequest())
     workshop = Workshop(dataset=dataset, store=store, device=CPU, progress=Progress())
     shown = None if twin is None else Twin(run_id="baseline", model=twin)
-    record = audit(run, model, workshop, num_classes=10, batch_size=128, twin=shown)
+    record = audit(Audited(run=run, model=model, num_classes=10, batch_size=128, twin=shown), workshop)
     assert record.status == "ok", record.message
     assert store.read_audit(run.run_id) == record
     return record
@@ -122,7 +122,8 @@ def test_where_everything_breaks_it_costs_a_fraction_of_autoattack(tmp_path: Pat
     workshop = Workshop(
         dataset=load_dataset("digits", DataRequest()), store=store, device=CPU, progress=Progress()
     )
-    record = audit(run, baseline(), workshop, num_classes=10, batch_size=128, twin=Twin(run_id="b", model=mlp(SEED)))
+    twin = Twin(run_id="b", model=mlp(SEED))
+    record = audit(Audited(run=run, model=baseline(), num_classes=10, batch_size=128, twin=twin), workshop)
     (budget,) = record.budgets
     assert budget.figures["acc_suite"] == 0
     assert record.n_forwards + record.n_backwards <= 0.3 * 200 * budget.n_correct

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.auditing.evidence import any_of, change, only_by, robust_accuracy
+from bench.auditing.evidence import any_of, change, detectable, only_by, robust_accuracy
 
 
 def broken(*indices: int, n: int = 100) -> np.ndarray:
@@ -55,3 +55,10 @@ def test_outcomes_of_other_images_are_not_compared(other: np.ndarray) -> None:
         change(other, broken(n=0) if not other.size else broken())
     with pytest.raises(ValueError, match="not of the same images"):
         only_by(other, broken(n=0) if not other.size else broken())
+
+
+@pytest.mark.parametrize("n", [3, 5, 64, 200, 1000])
+def test_the_smallest_fall_that_flags(n: int) -> None:
+    """Of one sign only, so that the bound is that of all successes, 0.05^(1/b)."""
+    flagging = [b for b in range(1, n + 1) if 100 * (2 * 0.05 ** (1 / b) - 1) * b / n > 1]
+    assert detectable(n) == (pytest.approx(100 * flagging[0] / n) if flagging else None)

@@ -56,6 +56,10 @@ def test_the_verdict_on_several_seeds_is_the_worst() -> None:
     assert verdict_of({0: mild, 1: grave}, {0, 1}) == "order=2.5pt;transfer=9.0pt"
     assert verdict_of({0: audit_record(RUN)}, {0}) == "passed"
     assert verdict_of({0: audit_record(RUN)}, {0, 1}) is None, "a seed was not audited"
+    (budget,) = audit_record(RUN).budgets
+    few = dataclasses.replace(audit_record(RUN), budgets=(dataclasses.replace(budget, figures={}),))
+    assert verdict_of({0: few, 1: audit_record(RUN)}, {0, 1}) == "undecided", "two images cannot acquit"
+    assert audit_values(few, LINF)["audit"] == "undecided"
     failed = dataclasses.replace(mild, status="failed")
     assert verdict_of({0: failed, 1: mild}, {0, 1}) == "failed"
 

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 from records import cell_record, run_record, samples_of
 
-from bench.auditing.suite import Budget, by_budget, claim, gradient_attacks, ladder, most_telling, outcomes_on
+from bench.auditing.suite import (
+    Budget,
+    by_budget,
+    claim,
+    common_size,
+    gradient_attacks,
+    ladder,
+    most_telling,
+    outcomes_on,
+)
 from bench.core.specs import EvalRecord
 from bench.store import Store
 
@@ -74,3 +83,11 @@ def test_the_ladder_is_one_walk_in_rising_steps() -> None:
 def test_the_budget_with_room_for_doubt(claims: dict[float, float], wanted: float) -> None:
     found = most_telling({Budget("linf", eps): value for eps, value in claims.items()}, clean=96.0)
     assert found.eps == wanted
+
+
+@pytest.mark.parametrize(
+    ("sizes", "wanted"), [([500, 64], 64), ([500, 500], 200), ([500, 2], 200), ([40, 20], 20), ([], 200)]
+)
+def test_the_images_that_all_cells_have(sizes: list[int], wanted: int) -> None:
+    """A cell of two images does not hold the others down to two."""
+    assert common_size([cell("fgsm", [True] * size) for size in sizes], 200) == wanted
