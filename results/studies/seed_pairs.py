@@ -1,0 +1,39 @@
+"""How often two seeds of one recipe differ in McNemar's exact test: every pair of the runs in a results folder.
+
+    python results/studies/seed_pairs.py RESULTS
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.statistics.paired import compare
+from bench.store import Store
+
+LEVEL = 0.01
+
+
+def main(folder: Path) -> None:
+    """Print, for every column of the board, the share of pairs of seeds with p below ``LEVEL``."""
+    store, columns = Store(folder), {}
+    for run in store.runs():
+        for cell in store.cells(run.run_id):
+            if cell.status == "ok":
+                correct = np.array([sample.correct for sample in store.read_samples(cell)])
+                columns.setdefault((run.config_sha, run.variant, cell.spec.name, cell.n), []).append(correct)
+    rows = []
+    for (_, variant, column, n), seeds in columns.items():
+        ps = [compare(one, other).p for one, other in itertools.combinations(seeds, 2)]
+        rows.append((variant, column, n, len(seeds), len(ps), sum(p < LEVEL for p in ps)))
+    table = pd.DataFrame(rows, columns=["variant", "column", "n", "seeds", "pairs", "below"])
+    print(table.to_string(index=False))
+    print(f"{table.below.sum()} of {table.pairs.sum()} pairs have p < {LEVEL}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
