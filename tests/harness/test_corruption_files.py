@@ -191,3 +191,54 @@ def test_a_disk_that_cannot_be_written_ends_the_run(run: Bench, tmp_path: Path) 
     found = run(*FOG, "--limit", "60")
     assert found.code == 2
     assert "cannot write" in found.err
+
+
+def verify(bench: Bench, plugin: Path, tmp_path: Path) -> Any:
+    return bench("verify", "tiny:baseline", "--plugin", plugin, "--results", tmp_path / "results")
+
+
+def test_a_verification_makes_corrupted_images_anew(run: Bench, bench: Bench, plugin: Path, tmp_path: Path) -> None:
+    """It needs no right to write beside the results, and takes no cache's word."""
+    run(*FOG, "--limit", "60")
+    (path,) = (tmp_path / "results").glob("corrupted/*/fog.npy")
+    path.write_bytes(b"")
+    assert verify(bench, plugin, tmp_path).code == 0
+    assert path.read_bytes() == b"", "nothing was mended"
+    shutil.rmtree(tmp_path / "results" / "corrupted")
+    assert verify(bench, plugin, tmp_path).code == 0
+    assert not (tmp_path / "results" / "corrupted").exists()
+    (tmp_path / "results" / "corrupted").write_text("")
+    found = verify(bench, plugin, tmp_path)
+    assert found.code == 0
+    assert "fog@severity-5: 60 of 60 predictions verified" in found.out
+
+
+def test_a_disk_that_cannot_be_written_is_no_disagreement(
+    run: Bench, bench: Bench, plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(*FOG, "--limit", "60")
+    (tmp_path / "full").write_text("")
+    monkeypatch.setattr("bench.commands.verify.tempfile.tempdir", str(tmp_path / "full"))
+    found = verify(bench, plugin, tmp_path)
+    assert found.code == 2
+    assert "no temporary folder to make corrupted images in" in found.err
+
+
+def test_a_cell_that_is_not_of_these_images_disagrees(run: Bench, bench: Bench, plugin: Path, tmp_path: Path) -> None:
+    """A cache whose manifest vouches for other images made the cell; what it says is found out."""
+    run(*FOG, "--limit", "60")
+    shutil.rmtree(tmp_path / "results" / "runs")
+    (path,) = (tmp_path / "results").glob("corrupted/*/fog.npy")
+    stacked = np.load(path)
+    np.save(path, np.random.default_rng(0).integers(0, 256, stacked.shape, np.uint8))
+    manifest = json.loads((path.parent / "manifest.json").read_text())
+    manifest["files"]["fog.npy"]["sha256"] = sha256(path)
+    (path.parent / "manifest.json").write_text(json.dumps(manifest))
+    run(*FOG, "--limit", "60")
+    found = verify(bench, plugin, tmp_path)
+    assert found.code == 1
+    assert "DISAGREES" in found.out
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
