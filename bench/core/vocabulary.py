@@ -346,7 +346,7 @@ CORRUPTIONS_ACC = "corruptions_acc"
 MCE_REFERENCES = ("baseline", "alexnet")
 CORRUPTION_COLUMNS = {
     CORRUPTIONS_ACC: "mean accuracy over the 15 standard kinds and their 5 severities, in percent",
-    "corruptions_set": "whose images they are: source and profile; of several sets no mean is taken",
+    "corruptions_set": "whose images they are: source and profile; of several sets the one that counts for the row",
     "mce": (
         "mean corruption error in percent: the mean over the 15 kinds of the mean error over the severities, divided "
         "by the reference's; 100 is as good as the reference; mean over seeds"
