@@ -100,7 +100,7 @@ def evaluate(
     )
     eps = [eps] if isinstance(eps, str | float | int) else eps
     texts = [e if isinstance(e, str) else format_eps(e) for e in eps] or list(known.eps[norm] if known else ())
-    default_limit = known.limit if known else None
+    images = (known.limit if known else None) if limit is None else limit
     request = Request(
         models=(),
         variants={},
@@ -114,8 +114,8 @@ def evaluate(
         test_sha=data.test.sha,
         test_size=len(data.test),
         recipe=Recipe(epochs=0),
-        corruptions=identified(chosen, data, corruptions_dir),
-        limit=default_limit if limit is None else limit,
+        corruptions=identified(chosen, data, corruptions_dir, limit=images),
+        limit=images,
         costly_limit=known.costly_limit if known else None,
         attack_limits={resolve(attack).name: n for attack, n in (attack_limit or {}).items()},
         batch_size=batch_size or DEFAULT_BATCH,

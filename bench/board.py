@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from bench.auditing.marks import findings_for
 from bench.core.specs import AuditRecord, EvalRecord, RunRecord
 from bench.core.vocabulary import CLEAN
+from bench.corruption_choice import choose
 from bench.results import Cell
 
 
@@ -22,6 +23,7 @@ class BoardRow:
     cells: dict[str, dict[int, EvalRecord]] = field(default_factory=lambda: defaultdict(dict))
     audits: dict[int, AuditRecord] = field(default_factory=dict)  # of each seed that has one
     outdone: dict[str, list[EvalRecord]] = field(default_factory=lambda: defaultdict(list))  # what others stand for
+    missed: set[str] = field(default_factory=set)  # ids of outdone cells that would count if they were ok
 
     def accuracies(self, column: str) -> list[float]:
         """Fractions over the seeds; empty unless every seed has an ok cell over the same number of images."""
@@ -58,46 +60,66 @@ class BoardRow:
 
     def failures(self, column: str) -> list[EvalRecord]:
         """Cells that are not ok: those that stand in the column, and those that would if they were."""
-        standing = self.cells.get(column, {})
-        stronger = (c for c in self.outdone.get(column, []) if _strength(c) > _strength(standing[c.spec.seed]))
-        return [cell for cell in (*standing.values(), *stronger) if cell.status != "ok"]
+        missed = (cell for cell in self.outdone.get(column, []) if cell.cell_id in self.missed)
+        return [cell for cell in (*self.cells.get(column, {}).values(), *missed) if cell.status != "ok"]
+
+    def corrupted(self) -> set[str]:
+        """The columns of corruptions, those among them in which no cell counts."""
+        found = (cell for cells in self.cells.values() for cell in cells.values())
+        outdone = (cell for cells in self.outdone.values() for cell in cells)
+        return {cell.spec.name for cell in (*found, *outdone) if cell.spec.corruption is not None}
 
 
 def board_rows(cells: Iterable[Cell], audits: Mapping[str, AuditRecord] | None = None) -> list[BoardRow]:
     """Group cells by configuration and test split; of several cells in one place the best evidence counts.
 
-    ``audits`` are by run id.
+    Corruptions are first held to one set of images a row, see :func:`bench.corruption_choice.choose`. ``audits`` are by
+    run id.
     """
     rows: dict[tuple[str, ...], BoardRow] = {}
+    found: dict[tuple[str, ...], list[EvalRecord]] = defaultdict(list)
     for run, cell in cells:
         key = (run.dataset, run.model, run.variant, run.config_sha, cell.spec.data_sha)
         row = rows.setdefault(key, BoardRow(run, cell.spec.data_sha))
+        found[key].append(cell)
         row.seeds.add(cell.spec.seed)
         if audits and run.run_id in audits:
             row.audits[cell.spec.seed] = audits[run.run_id]
-        place = row.cells[cell.spec.name]
-        standing = place.get(cell.spec.seed)
-        if standing is not None:
-            row.outdone[cell.spec.name].append(min(cell, standing, key=evidence))
-        place[cell.spec.seed] = cell if standing is None else max(standing, cell, key=evidence)
+    for name, row in rows.items():
+        _fill(row, found[name])
     return list(rows.values())
 
 
-def evidence(cell: EvalRecord) -> tuple[bool, bool, int, int, bool, str]:
+def _fill(row: BoardRow, cells: Sequence[EvalRecord]) -> None:
+    others, missed = choose(cells)
+    row.missed |= missed
+    left_out = {cell.cell_id for cell in others}
+    places: dict[tuple[str, int], list[EvalRecord]] = defaultdict(list)
+    for cell in cells:
+        if cell.cell_id in left_out:
+            row.outdone[cell.spec.name].append(cell)
+        else:
+            places[cell.spec.name, cell.spec.seed].append(cell)
+    for (column, seed), rivals in places.items():
+        standing = row.cells[column][seed] = max(rivals, key=evidence)
+        outdone = [cell for cell in rivals if cell is not standing]
+        row.outdone[column] += outdone
+        row.missed |= {cell.cell_id for cell in outdone if _strength(cell) > _strength(standing)}
+
+
+def evidence(cell: EvalRecord) -> tuple[bool, int, int, bool, str]:
     """What makes one cell count before another in the same place.
 
-    Being ok, being of official corrupted images, the version of the attack or corruption, the number of images, a
-    search in full precision, being newer.
+    Being ok, the version of the attack or corruption, the number of images, a search in full precision, being newer.
     """
     attack = cell.spec.attack
     exact = attack is None or attack.precision == "fp32"
     return cell.status == "ok", *_strength(cell), exact, cell.created
 
 
-def _strength(cell: EvalRecord) -> tuple[bool, int, int]:
-    attack, corruption = cell.spec.attack, cell.spec.corruption
-    made = attack or corruption
-    return corruption is not None and corruption.source == "official", made.version if made else 0, cell.n
+def _strength(cell: EvalRecord) -> tuple[int, int]:
+    made = cell.spec.attack or cell.spec.corruption
+    return made.version if made else 0, cell.n
 
 
 def ranked(group: Sequence[BoardRow], *, rank_flagged: bool = False) -> list[tuple[int | None, BoardRow]]:
@@ -107,7 +129,7 @@ def ranked(group: Sequence[BoardRow], *, rank_flagged: bool = False) -> list[tup
     A row has a place when it has an ok cell in every column that any row has, over as many images as any row has in it.
     Corruptions, which have no part in the order, count only where they were tried and are not ok.
     """
-    corrupted = {column for row in group for column, cells in row.cells.items() if is_corrupted(cells)}
+    corrupted = {column for row in group for column in row.corrupted()}
     columns = {column for row in group for column in row.cells} - corrupted | {CLEAN}
     most = {column: max((row.images(column) or 0 for row in group), default=0) for column in columns}
     complete = [
@@ -121,11 +143,6 @@ def ranked(group: Sequence[BoardRow], *, rank_flagged: bool = False) -> list[tup
     scores = [_score(row) for row in complete]
     rest = sorted((row for row in group if not any(row is c for c in complete)), key=_name)
     return [*((scores.index(_score(row)) + 1, row) for row in complete), *((None, row) for row in rest)]
-
-
-def is_corrupted(cells: Mapping[int, EvalRecord]) -> bool:
-    """Whether the cells of a column, by seed, are of a corruption."""
-    return any(cell.spec.corruption is not None for cell in cells.values())
 
 
 def _score(row: BoardRow) -> tuple[float, float]:

@@ -273,7 +273,11 @@ def corrupt(**options: Any) -> int:
 
 @cli.command()
 @results_option
-@click.option("--intervals", is_flag=True, help="in leaderboard.csv, add intervals and spreads beside every accuracy")
+@click.option(
+    "--intervals",
+    is_flag=True,
+    help="in leaderboard.csv, add intervals and spreads beside clean, every attack and corruptions_acc",
+)
 @mce_option
 @flagged_option
 @json_option

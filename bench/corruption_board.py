@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from attacks.corruptions import builtin as builtin  # fills the registry
@@ -11,13 +11,13 @@ from attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.board import BoardRow
 from bench.core.vocabulary import BASELINE, CLEAN, CORRUPTION_COLUMNS, corruption_column
 from bench.corruption_cells import (
+    STANDARD_COLUMNS,
     STANDARD_KINDS,
     all_accuracies,
-    columns_of,
     corruption_cells,
     corruptions_of,
+    lacking,
     made_of,
-    of_one_set,
     same_images,
     standard_cells,
 )
@@ -49,16 +49,17 @@ def corruption_values(row: BoardRow, baseline: BoardRow | None, reference: str) 
     """Percentages by column; ``corruptions_acc`` is not among them, as it is a metric like the attacks'."""
     means = {(s.kind, s.severity): row.mean(corruption_column(s.kind, s.severity)) for s in corruptions_of(row)}
     known = {cell: mean for cell, mean in means.items() if mean is not None}
-    whole = {cell: mean for cell, mean in whole_kinds(known).items() if of_one_set(row, columns_of(cell[0]))}
-    values: dict[str, Any] = {f"{kind}_acc": 100 * mean for kind, mean in by_kind(whole).items()} if whole else {}
-    values[SET] = "; ".join(sorted({f"{made.source}:{made.profile}" for made in made_of(row, corruption_cells(row))}))
-    if standard_cells(row) is None:
-        return values
-    standard = only_standard(known)
     families = {kind: CORRUPTIONS.get(kind).family for kind in STANDARD_KINDS}
-    values |= {f"{family}_acc": 100 * m for family, m in by_family(standard, families).items()}
-    values |= {f"severity_{level}_acc": 100 * m for level, m in by_severity(standard).items()}
+    of_families, of_levels = whole_families(known, families), whole_severities(known)
+    values: dict[str, Any] = {f"{kind}_acc": 100 * m for kind, m in _by(by_kind, whole_kinds(known)).items()}
+    values |= {f"{f}_acc": 100 * m for f, m in _by(lambda acc: by_family(acc, families), of_families).items()}
+    values |= {f"severity_{level}_acc": 100 * m for level, m in _by(by_severity, of_levels).items()}
+    values[SET] = "; ".join(sorted({f"{made.source}:{made.profile}" for made in made_of(row, corruption_cells(row))}))
     return values | _errors(row, baseline, reference)
+
+
+def _by(mean: Callable[[Accuracies], Mapping[Any, float]], accuracies: Accuracies) -> Mapping[Any, float]:
+    return mean(accuracies) if accuracies else {}
 
 
 def whole_kinds(accuracies: Accuracies) -> Accuracies:
@@ -67,12 +68,29 @@ def whole_kinds(accuracies: Accuracies) -> Accuracies:
     return {(kind, level): value for (kind, level), value in accuracies.items() if kind in whole}
 
 
+def whole_families(accuracies: Accuracies, families: Mapping[str, str]) -> Accuracies:
+    """Those of the kinds in ``families`` whose family has all severities of all of these kinds."""
+    whole = whole_kinds(accuracies)
+    lacking = {families[kind] for kind in families if (kind, SEVERITY_LEVELS[0]) not in whole}
+    return {cell: value for cell, value in whole.items() if cell[0] in families and families[cell[0]] not in lacking}
+
+
+def whole_severities(accuracies: Accuracies) -> Accuracies:
+    """Those of the standard kinds at severities that all of these kinds have."""
+    levels = [level for level in SEVERITY_LEVELS if all((kind, level) in accuracies for kind in STANDARD_KINDS)]
+    return {(kind, level): accuracies[kind, level] for kind in STANDARD_KINDS for level in levels}
+
+
 def only_standard(accuracies: Accuracies) -> Accuracies:
     return {(kind, level): value for (kind, level), value in accuracies.items() if kind in STANDARD_KINDS}
 
 
 def _errors(row: BoardRow, baseline: BoardRow | None, reference: str) -> dict[str, Any]:
     """Both mean corruption errors, each seed against its own reference."""
+    if missing := lacking(row):
+        wanted = len(STANDARD_COLUMNS)
+        why = f"{wanted - len(missing)} of the {wanted} standard cells have an accuracy, of every seed and of one set"
+        return {"mce_note": f"mce, rel_mce: {why} of images; {missing[0]} has none."}
     scores = [_seed_errors(row, baseline, reference, seed) for seed in sorted(row.seeds)]
     values: dict[str, Any] = {"mce_reference": reference}
     notes = []

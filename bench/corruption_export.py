@@ -15,8 +15,8 @@ from bench.corruption_table import corruptions_table, to_csv
 def corruptions_csv(rows: Sequence[BoardRow]) -> bytes | None:
     """corruptions.csv: accuracies of every trained model, one row each; None without any corruption.
 
-    A row is called ``model:variant:seed``, and what else tells it from others stands before and after the variant. Of
-    a model that was evaluated on several sets of images the largest is in it.
+    A row is called ``model:variant:seed``, and what else tells it from others stands before and after the variant. Its
+    cells are those of the board: of a row that was evaluated on several sets of images one set counts.
     """
     found: dict[str, Accuracies] = {}
     for row, name in zip(rows, _names(rows), strict=True):

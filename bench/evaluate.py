@@ -134,7 +134,8 @@ def _record(
     adversarial = outcomes.distance[outcomes.distance > 0] if outcomes and spec.attack else torch.empty(0)
     departures = entry.notes(spec.attack.params, context.num_classes) if entry and spec.attack else ()
     if spec.corruption is not None:
-        departures = corruption_notes(spec.corruption, min(context.images.pixels.shape[2:]))
+        side = min(context.images.pixels.shape[2:])
+        departures = corruption_notes(spec.corruption, side, published=context.official)
     bound = spec.attack.max_queries if spec.attack else None
     if bound is not None:
         cut = f"{tally.n_cut} of {tally.n_attacked} images cut, which count as not broken"

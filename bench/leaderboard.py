@@ -118,7 +118,7 @@ def metric_columns(rows: Sequence[BoardRow]) -> list[str]:
 
 def _describe(row: BoardRow) -> dict[str, Any]:
     run = row.run
-    bad = [cell for column in row.cells for cell in row.failures(column)]
+    bad = [cell for column in {*row.cells, *row.outdone} for cell in row.failures(column)]
     return {
         "dataset": run.dataset,
         "model": run.model,

@@ -9,7 +9,6 @@ import numpy as np
 
 from bench.board import BoardRow
 from bench.core.vocabulary import CORRUPTIONS_ACC
-from bench.corruption_cells import corruption_cells
 from bench.outcomes import Outcomes, common_images, verdicts
 from bench.statistics.intervals import wilson_interval
 from bench.statistics.seeds import sampling_error, spread
@@ -44,7 +43,7 @@ def metric_values(
 
 def _failed(row: BoardRow, metric: str) -> bool:
     """Whether something that makes the metric was tried and is not ok."""
-    return any(row.failed(c) for c in ([metric] if metric != CORRUPTIONS_ACC else corruption_cells(row)))
+    return any(row.failed(c) for c in ([metric] if metric != CORRUPTIONS_ACC else row.corrupted()))
 
 
 def _mean(values: Sequence[float]) -> float | None:

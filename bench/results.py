@@ -77,8 +77,10 @@ def result_row(run: RunRecord, cell: EvalRecord) -> dict[str, Any]:
 
 
 def _corruption(spec: CorruptionSpec | None) -> dict[str, Any]:
+    """Of files that others made nobody here knows a version or a seed."""
     found = {} if spec is None else vars(spec)
-    return {column: found.get(name) for column, name in CORRUPTION_FIELDS.items()}
+    unknown = ("version", "seed") if spec is not None and spec.source == "official" else ()
+    return {column: None if name in unknown else found.get(name) for column, name in CORRUPTION_FIELDS.items()}
 
 
 def _training(spec: TrainSpec | None) -> dict[str, Any]:

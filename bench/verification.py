@@ -57,13 +57,20 @@ class Verdict:
 
 
 def check_cell(record: EvalRecord, model: nn.Module, workshop: Workshop) -> Verdict:
-    """Check an ok cell of the weights that ``model`` has; ``model`` is frozen and on the workshop's device."""
+    """Check an ok cell of the weights that ``model`` has; ``model`` is frozen and on the workshop's device.
+
+    Raises BenchError when the images cannot be read or, of a corruption, written: that says nothing of the cell.
+    """
     verdict = Verdict(cell_id=record.cell_id, name=record.spec.name, encoding=record.adversarials)
     corruption, limit = record.spec.corruption, record.spec.limit
     try:
         images = workshop.corrupted(corruption, limit) if corruption else workshop.images("test", limit)
+    except CellFailure as error:
+        verdict.disagree(str(error))
+        return verdict
+    try:
         samples = workshop.store.read_samples(record)
-    except (BenchError, CellFailure) as error:
+    except BenchError as error:
         verdict.disagree(str(error))
         return verdict
     verdict.disagree(*_contradictions(record, samples, images))

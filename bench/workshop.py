@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from bench.core.errors import BenchError, CellFailure, ran_out_of_memory
 from bench.core.specs import CorruptionSpec, Encoding
@@ -32,6 +34,7 @@ class Workshop:
     audit: str = "none"  # what the attacks say of each other: default, full or none
     save_adversarials: Encoding = "none"  # the images that the attacks break
     corruptions_dir: Path | None = None  # of the official files of corrupted images
+    corrupted_folder: Path | None = None  # of those that are made here; by default beside the results
     _images: dict[tuple[str, int | None], Images] = field(default_factory=dict)
     _corrupted: dict[tuple[str, str, int, int], CorruptedSet] = field(default_factory=dict)
 
@@ -45,17 +48,28 @@ class Workshop:
         return self._images[split, limit]
 
     def corrupted(self, spec: CorruptionSpec, limit: int | None) -> Images:
-        """The images of the test split as ``spec`` corrupts them. Raises CellFailure when they cannot be made."""
+        """The images of the test split as ``spec`` corrupts them. Raises CellFailure when they cannot be made or read.
+
+        That images made here cannot be written is a BenchError: so it would be for all cells.
+        """
         clean = self.images("test", limit)
         with failures_as("corruption_error"):
-            pixels = self.corrupted_set(spec, clean).images(spec.kind, spec.severity)
+            pixels = self._corrupted_pixels(spec, clean)
         return Images(clean.ids, torch.from_numpy(pixels).permute(0, 3, 1, 2), clean.labels)
+
+    def _corrupted_pixels(self, spec: CorruptionSpec, clean: Images) -> NDArray[np.uint8]:
+        try:
+            return self.corrupted_set(spec, clean).images(spec.kind, spec.severity)
+        except BenchError as error:
+            if spec.source == "generated":
+                raise
+            raise CellFailure("corruption_error", str(error)) from error
 
     def corrupted_set(self, spec: CorruptionSpec, clean: Images) -> CorruptedSet:
         """Opened once."""
         key = (spec.source, spec.profile, spec.seed, len(clean))
         if key not in self._corrupted:
-            cache = self.store.root / "corrupted"
+            cache = self.corrupted_folder or self.store.root / "corrupted"
             self._corrupted[key] = open_set(spec, clean, self.dataset, cache=cache, folder=self.corruptions_dir)
         return self._corrupted[key]
 

@@ -7,11 +7,16 @@ from attacks.corruptions.registry import CORRUPTIONS
 from attacks.corruptions.severities import PROFILE_SIZES
 from bench.core.specs import CorruptionSpec
 
+UNKNOWN_FILES = "not known to be a published set: read from files of which no published checksum is known"
 
-def corruption_notes(spec: CorruptionSpec, side: int) -> tuple[str, ...]:
-    """In words, for images whose shorter side is ``side`` pixels; nothing of the official files."""
+
+def corruption_notes(spec: CorruptionSpec, side: int, *, published: bool = False) -> tuple[str, ...]:
+    """In words, for images whose shorter side is ``side`` pixels.
+
+    Nothing of files that are ``published``, which is to say have the checksums of a published set.
+    """
     if spec.source == "official":
-        return ()
+        return () if published else (UNKNOWN_FILES,)
     notes = []
     meant = PROFILE_SIZES[spec.profile]  # type: ignore[index]
     if side != meant:

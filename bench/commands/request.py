@@ -87,6 +87,7 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
     variants = train_budgets(variants, options.train_eps, entry)
     seeds = [_seed(text) for text in options.seeds]
     attack_limits = dict(_attack_limit(text) for text in options.attack_limit)
+    limit = _number(entry.limit if options.limit is None else options.limit)
     resolve_kinds(options.corruptions)
     dataset = load_dataset(options.dataset, DataRequest(options.data_dir, options.image_size))
     request = Request(
@@ -100,8 +101,8 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
         test_sha=dataset.test.sha,
         test_size=len(dataset.test),
         recipe=_recipe(recipe.recipe or entry.recipe, options),
-        corruptions=_corruptions(options, dataset),
-        limit=_number(entry.limit if options.limit is None else options.limit),
+        corruptions=_corruptions(options, dataset, limit),
+        limit=limit,
         costly_limit=entry.costly_limit,
         attack_limits=attack_limits,
         batch_size=DEFAULT_BATCH if options.batch_size == "auto" else options.batch_size,
@@ -112,7 +113,7 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
     return request, dataset
 
 
-def _corruptions(options: RunOptions, dataset: Dataset) -> list[CorruptionSpec]:
+def _corruptions(options: RunOptions, dataset: Dataset, limit: int | None) -> list[CorruptionSpec]:
     chosen = choose_corruptions(
         options.corruptions,
         options.severities,
@@ -120,7 +121,7 @@ def _corruptions(options: RunOptions, dataset: Dataset) -> list[CorruptionSpec]:
         profile=options.corruption_profile,
         corruptions_dir=options.corruptions_dir,
     )
-    return identified(chosen, dataset, options.corruptions_dir)
+    return identified(chosen, dataset, options.corruptions_dir, limit=limit)
 
 
 def _models(options: RunOptions, known: Collection[str]) -> list[ModelSpec]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +21,10 @@ from bench.plugin import load_plugins
 from bench.store import Store
 
 if TYPE_CHECKING:
-    from bench.verification import Verdict
+    from torch import nn
+
+    from bench.verification import Status, Verdict
+    from bench.workshop import Workshop
 
 SHOWN = 3  # problems in a line
 
@@ -58,22 +64,42 @@ def _verdicts(
     run: RunRecord, cells: Sequence[EvalRecord], store: Store, data_dir: Path | None, device: str
 ) -> list[Verdict]:
     from bench.reopen import reopen
-    from bench.verification import Verdict, check_cell
 
     _, built, workshop = reopen(run, store, data_dir=data_dir, device=device)
     found = []
-    for cell in cells:
-        if cell.weights_sha != run.weights_sha:
-            found.append(Verdict(cell_id=cell.cell_id, name=cell.spec.name, status="other weights"))
-        elif cell.status != "ok":
-            found.append(Verdict(cell_id=cell.cell_id, name=cell.spec.name, status="not ok"))
-        elif cell.spec.corruption is not None and not _is_made_here(cell.spec.corruption):
-            found.append(Verdict(cell_id=cell.cell_id, name=cell.spec.name, status="not made here"))
-        elif cell.spec.attack is not None and cell.adversarials == "none":
-            found.append(Verdict(cell_id=cell.cell_id, name=cell.spec.name, status="not stored"))
-        else:
-            found.append(check_cell(cell, built.classifier, workshop))
+    for kind, group in groupby(cells, key=lambda cell: cell.spec.corruption and cell.spec.corruption.kind):
+        with _scratch() if kind else contextlib.nullcontext() as folder:  # no more than one kind lies on the disk
+            anew = replace(workshop, corrupted_folder=folder, _corrupted={})
+            found += [_verdict(run, cell, built.classifier, anew) for cell in group]
     return found
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """Corrupted images are made anew: those beside the results may be damaged, or nothing be allowed there."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="collapse-bench-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise BenchError(f"no temporary folder to make corrupted images in: {error.strerror or error}.") from error
+    with folder as name:
+        yield Path(name)
+
+
+def _verdict(run: RunRecord, cell: EvalRecord, model: nn.Module, workshop: Workshop) -> Verdict:
+    from bench.verification import Verdict, check_cell
+
+    status: Status | None = None
+    if cell.weights_sha != run.weights_sha:
+        status = "other weights"
+    elif cell.status != "ok":
+        status = "not ok"
+    elif cell.spec.corruption is not None and not _is_made_here(cell.spec.corruption):
+        status = "not made here"
+    elif cell.spec.attack is not None and cell.adversarials == "none":
+        status = "not stored"
+    if status is None:
+        return check_cell(cell, model, workshop)
+    return Verdict(cell_id=cell.cell_id, name=cell.spec.name, status=status)
 
 
 def _is_made_here(spec: CorruptionSpec) -> bool:

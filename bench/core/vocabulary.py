@@ -36,7 +36,7 @@ REASONS = {
     "wrong_shape": "the model or the attack returned a tensor of another shape than its input asks for",
     "out_of_memory": "the device ran out of memory",
     "attack_error": "the attack raised an error",
-    "corruption_error": "the corrupted images could not be made",
+    "corruption_error": "the corrupted images could not be made or read",
     "model_changed": "the attack changed the weights or buffers of the model; they were put back",
     "model_error": "the model could not be built or raised an error",
     "training_failed": "the model of this cell was never trained",
@@ -150,9 +150,10 @@ RESULT_COLUMNS = {
     "backend_version": "version of that library",
     "attack_version": "version of our definition of the attack; it changes when the numbers may",
     "corruption_version": (
-        "version of our definition of the corruption; it changes when the images may; empty without one"
+        "version of our definition of the corruption; it changes when the images may; empty without one and for "
+        "official files"
     ),
-    "corruption_seed": "seed of what is drawn for the corruption; empty without one",
+    "corruption_seed": "seed of what is drawn for the corruption; empty without one and for official files",
     "files_sha": (
         "hash of the published files of the corruption: MD5 of an array, of image files their names and sizes alone; "
         "empty unless the source is `official`"
@@ -349,7 +350,7 @@ CORRUPTIONS_ACC = "corruptions_acc"
 MCE_REFERENCES = ("baseline", "alexnet")
 CORRUPTION_COLUMNS = {
     CORRUPTIONS_ACC: "mean accuracy over the 15 standard kinds and their 5 severities, in percent",
-    "corruptions_set": "whose images they are: source and profile; of several sets no mean is taken",
+    "corruptions_set": "whose images they are: source and profile; of several sets the one that counts for the row",
     "mce": (
         "mean corruption error in percent: the mean over the 15 kinds of the mean error over the severities, divided "
         "by the reference's; 100 is as good as the reference; mean over seeds"

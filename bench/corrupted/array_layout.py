@@ -13,6 +13,7 @@ from attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.core.errors import BenchError
 from bench.corrupted.arrays import digest_of, map_array
 from bench.corrupted.checksums import Published
+from bench.corrupted.manifest import MANIFEST, entries
 from bench.corrupted.sets import rows_of
 
 LABELS: Final = "labels.npy"
@@ -20,7 +21,11 @@ CHANNELS: Final = (3, 1)
 
 
 class ArrayLayout:
-    """Raises BenchError when ``labels.npy`` is missing or differs from ``labels``, those of the whole test split."""
+    """Files are held to their published checksums, or else to those of a manifest that 'bench corrupt' wrote.
+
+    Raises BenchError when ``labels.npy`` is missing or differs from ``labels``, those of the whole test split, and when
+    the files that the manifest names are of several sets.
+    """
 
     def __init__(
         self,
@@ -35,7 +40,14 @@ class ArrayLayout:
         self._whole = np.array_equal(indices, np.arange(self._count))
         self._shapes = [(len(SEVERITY_LEVELS) * self._count, image_size, image_size, c) for c in CHANNELS]
         self._mapped: dict[str, NDArray[np.uint8]] = {}
+        self._entries = {} if published else entries(folder)
+        self._check_sets()
         self._check_labels(labels)
+
+    def check(self, kind: str, severity: int) -> None:
+        """Raises BenchError unless the images can be read."""
+        rows_of(severity, self._count)
+        self._read(kind)
 
     @property
     def kinds(self) -> list[str]:
@@ -63,9 +75,9 @@ class ArrayLayout:
             if images.shape not in self._shapes or images.dtype != np.uint8:
                 raise BenchError(
                     f"{path} holds {images.dtype} of shape {images.shape}; uint8 of shape {self._shapes[0]} is needed, "
-                    f"{self._count} test images in each of 5 severities, or the same in grey."
+                    f"{self._count} test images in each of 5 severities, or the same in grey{self._hint(images)}."
                 )
-            self._check_md5(file, path)
+            self._check_content(file, path)
         return images
 
     def _check_labels(self, labels: NDArray[np.int64]) -> None:
@@ -78,9 +90,9 @@ class ArrayLayout:
             if found.shape not in lengths or found.dtype.kind not in "iu":
                 raise BenchError(
                     f"{path} holds {found.dtype} of shape {found.shape}; whole numbers are needed, "
-                    f"{self._count} or {len(SEVERITY_LEVELS) * self._count} of them."
+                    f"{self._count} or {len(SEVERITY_LEVELS) * self._count} of them{self._hint(found)}."
                 )
-            self._check_md5(file, path)
+            self._check_content(file, path)
         wanted = np.tile(labels, lengths[found.shape])
         if not np.array_equal(found, wanted):
             first = int((found != wanted).argmax())
@@ -89,17 +101,40 @@ class ArrayLayout:
                 "the corrupted images must be those of the test split, in its order."
             )
 
-    def _check_md5(self, file: BufferedReader, path: Path) -> None:
-        if self._published is None:
-            return
-        title, wanted = self._published.title, self._published.md5.get(path.name)
+    def _hint(self, found: NDArray[Any]) -> str:
+        """Of an array that is too short, what may have made it so."""
+        short = found.ndim > 0 and 0 < len(found) < len(SEVERITY_LEVELS) * self._count
+        return "; all test images are needed, and 'bench corrupt --limit' writes only some of them" if short else ""
+
+    def _check_sets(self) -> None:
+        """One manifest may name files of several sets where somebody has put them together."""
+        owners = {entry.set: name for name, entry in self._entries.items()}
+        if len(owners) > 1:
+            first, second, *_ = sorted(owners.values())
+            raise BenchError(
+                f"{self._folder / first} and {second} beside it are not of one set: by {MANIFEST} they differ in "
+                "images, constants or seed; name a folder that holds one set."
+            )
+
+    def _check_content(self, file: BufferedReader, path: Path) -> None:
+        entry = self._entries.get(path.name)
+        if self._published is not None:
+            self._check_md5(self._published, file, path)
+        elif entry is not None and digest_of(file, "sha256") != entry.sha256:
+            raise BenchError(
+                f"{path} is not the file that {MANIFEST} beside it speaks of: its SHA-256 is another; make it again by "
+                f"'bench corrupt', or take {MANIFEST} away if the file is meant to be another."
+            )
+
+    def _check_md5(self, published: Published, file: BufferedReader, path: Path) -> None:
+        title, wanted = published.title, published.md5.get(path.name)
         if wanted is None:
             raise BenchError(f"{path} is none of the files that were published as {title}; take it out of the folder.")
         found = digest_of(file, "md5")
         if found != wanted:
             raise BenchError(
                 f"{path} is not the published file: its MD5 is {found}, that of {title} is {wanted}; download it again "
-                f"(Zenodo record {self._published.record}), or leave --corruptions-dir out to have the images made."
+                f"(Zenodo record {published.record}), or leave --corruptions-dir out to have the images made."
             )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import itertools
 import os
 import secrets
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +22,9 @@ from bench.core.errors import BenchError
 
 MEGABYTE: Final = 10**6
 
+#: Age in seconds at which a temporary file belongs to nobody any more.
+ABANDONED_S: Final = 24 * 3600
+
 #: Hashes by algorithm and by device, inode, length and time of change of a file: each is taken once a process.
 _DIGESTS: dict[tuple[str, int, int, int, int], str] = {}
 
@@ -28,13 +33,14 @@ def write_array(path: Path, blocks: Iterable[NDArray[Any]], shape: tuple[int, ..
     """Put ``blocks``, which together are one array of that shape, at ``path``; returns the SHA-256 of the file.
 
     What was there stays until all of the new file is on disk. The blocks are taken one by one, so that the array need
-    not fit into memory.
+    not fit into memory. Temporary files of ``path`` that are older than a day go: a killed process has left them.
     Raises BenchError when the folder cannot be written or the disk is full; no temporary file is left behind.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     digest = hashlib.sha256()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _drop_abandoned(path)
         with temporary.open("xb") as file:
             for part in itertools.chain([_header(shape, dtype)], (_bytes_of(block, dtype) for block in blocks)):
                 file.write(part)
@@ -52,6 +58,13 @@ def write_array(path: Path, blocks: Iterable[NDArray[Any]], shape: tuple[int, ..
         with suppress(OSError):
             temporary.unlink()
     return digest.hexdigest()
+
+
+def _drop_abandoned(path: Path) -> None:
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError):  # another process may be doing the same
+            if time.time() - left.stat().st_mtime > ABANDONED_S:
+                left.unlink()
 
 
 def map_array(file: io.BufferedReader) -> NDArray[Any]:

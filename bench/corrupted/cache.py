@@ -21,11 +21,11 @@ from attacks.corruptions.severities import SEVERITY_LEVELS, Profile
 from bench.core.errors import BenchError
 from bench.core.specs import fingerprint
 from bench.corrupted.arrays import digest_of, map_array, write_array
+from bench.corrupted.manifest import MANIFEST, raw_entries
 from bench.corrupted.sets import rows_of
 from bench.data.split import Pixels
 from bench.files import write_atomic
 
-MANIFEST: Final = "manifest.json"
 LABELS: Final = "labels"
 
 #: Changes when the layout of the labels does.
@@ -91,7 +91,7 @@ class GeneratedSet:
 
     def foreign_files(self) -> list[str]:
         """The arrays in the folder that are of another set, or of none that the manifest knows."""
-        named = {name: entry for name, entry in _entries(self.folder).items() if isinstance(entry, dict)}
+        named = {name: entry for name, entry in raw_entries(self.folder).items() if isinstance(entry, dict)}
         ours = {name for name, entry in named.items() if entry.get("set") == self._identity}
         return sorted({path.name for path in self.folder.glob("*.npy")} - ours)
 
@@ -114,7 +114,7 @@ class GeneratedSet:
         self, name: str, version: int, shape: tuple[int, ...], dtype: type[np.generic], blocks: Iterator[NDArray[Any]]
     ) -> _Stored:
         path, wanted = self.folder / f"{name}.npy", {"set": self._identity, "shape": list(shape), "version": version}
-        entry = _entries(self.folder).get(path.name)
+        entry = raw_entries(self.folder).get(path.name)
         if isinstance(entry, dict) and wanted.items() <= entry.items() and isinstance(entry.get("sha256"), str):
             found = _open(path, shape, dtype, entry["sha256"])
             if found is not None:
@@ -155,7 +155,7 @@ class GeneratedSet:
         """Add a finished file to the manifest, beside what others have entered in the meantime."""
         with _MERGING:
             manifest = {
-                "files": _entries(self.folder) | {name: entry},
+                "files": raw_entries(self.folder) | {name: entry},
                 "images": len(self._ids),
                 "profile": self._profile,
                 "seed": self._seed,
@@ -180,16 +180,6 @@ def as_bytes(pixels: Pixels) -> NDArray[np.uint8]:
     """(N, C, H, W), uint8 or float32 in [0, 1], to (N, H, W, C) uint8: floats rounded to the nearest level."""
     levels = pixels if pixels.dtype == np.uint8 else np.rint(pixels * np.float32(255))
     return np.ascontiguousarray(levels.transpose(0, 2, 3, 1), dtype=np.uint8)
-
-
-def _entries(folder: Path) -> dict[str, Any]:
-    """What the manifest says of each file; nothing when there is none or it is damaged."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    return files if isinstance(files, dict) else {}
 
 
 def _open(path: Path, shape: tuple[int, ...], dtype: type[np.generic], sha: str) -> _Stored | None:

@@ -43,6 +43,11 @@ class FolderLayout:
     def kinds(self) -> list[str]:
         return sorted(self._kind_folders)
 
+    def check(self, kind: str, severity: int) -> None:
+        """Raises BenchError unless all files are there and the first has the right size; only that one is opened."""
+        rows_of(severity, len(self._ids))
+        self._refuse_other_sizes(self._paths(self._kind_folder(kind) / str(severity))[:1])
+
     def images(self, kind: str, severity: int) -> NDArray[np.uint8]:
         rows_of(severity, len(self._ids))
         paths = self._paths(self._kind_folder(kind) / str(severity))

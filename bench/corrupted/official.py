@@ -59,6 +59,10 @@ class OfficialSet:
         """What tells the kind's files from others. Raises BenchError as :meth:`images` does."""
         return self._layout.identity(kind)
 
+    def check(self, kind: str, severity: int) -> None:
+        """Look at what can be seen without reading all images. Raises BenchError as :meth:`images` does."""
+        self._layout.check(kind, severity)
+
     def images(self, kind: str, severity: int) -> NDArray[np.uint8]:
         """(M, S, S, 3), uint8, of the rows that are evaluated.
 

@@ -15,7 +15,7 @@ from bench.core.errors import BenchError
 from bench.core.specs import CorruptionSpec
 from bench.corrupted.official import OfficialSet
 from bench.corrupted.sets import CorruptedSet
-from bench.data.split import Dataset
+from bench.data.split import Dataset, take
 
 if TYPE_CHECKING:
     from bench.data.tensors import Images
@@ -39,14 +39,19 @@ def open_set(
     return _official(folder, dataset, np.array([place[name] for name in images.ids]))
 
 
-def identified(specs: Sequence[CorruptionSpec], dataset: Dataset, folder: Path | None) -> list[CorruptionSpec]:
+def identified(
+    specs: Sequence[CorruptionSpec], dataset: Dataset, folder: Path | None, *, limit: int | None = None
+) -> list[CorruptionSpec]:
     """``specs`` with the identity of the official files in ``folder``, if there is one.
 
-    Raises BenchError, before anything is trained, for a folder that does not fit the data set or lacks a kind.
+    Raises BenchError, before anything is trained, for a folder that does not fit the data set, or lacks a file of the
+    first ``limit`` images that are evaluated.
     """
     if folder is None or not specs:
         return list(specs)
-    official = _official(folder, dataset, np.arange(len(dataset.test)))
+    official = _official(folder, dataset, take(dataset.test, limit))
+    for spec in specs:
+        official.check(spec.kind, spec.severity)
     shas = {kind: official.identity(kind) for kind in {spec.kind for spec in specs}}
     return [replace(spec, files_sha=shas[spec.kind]) for spec in specs]
 

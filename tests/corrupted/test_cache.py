@@ -7,6 +7,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -304,6 +305,20 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         generated.images("contrast", 1)
     assert not [path for path in generated.folder.iterdir() if path.suffix == ".tmp"]
     assert np.array_equal(generated.images(KIND, 1), expected()[:6]), "what was there is still served"
+
+
+def test_what_killed_processes_left_goes_when_it_is_old(tmp_path: Path):
+    generated = made(tmp_path)
+    generated.folder.mkdir()
+    names = {f".{KIND}.npy.0123.tmp": True, f".{KIND}.npy.4567.tmp": False, ".contrast.npy.0123.tmp": True}
+    for name, old in names.items():
+        (generated.folder / name).write_bytes(b"a part")
+        if old:
+            a_day_ago = time.time() - 25 * 3600
+            os.utime(generated.folder / name, (a_day_ago, a_day_ago))
+    generated.images(KIND, 1)
+    left = {path.name for path in generated.folder.iterdir() if path.suffix == ".tmp"}
+    assert left == {f".{KIND}.npy.4567.tmp", ".contrast.npy.0123.tmp"}
 
 
 @pytest.mark.parametrize(

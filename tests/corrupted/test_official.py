@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,60 @@ def test_every_file_is_held_to_its_checksum(tmp_path: Path, monkeypatch: pytest.
         found.images("snow", 1)
 
 
+def entry(path: Path, of: str = "a") -> dict[str, str]:
+    return {"set": of, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def manifest_in(folder: Path, **of: str) -> None:
+    """As 'bench corrupt' writes it, of files that are as they are now; ``of`` names the set of each."""
+    files = {f"{name}.npy": entry(folder / f"{name}.npy", one) for name, one in of.items()}
+    (folder / "manifest.json").write_text(json.dumps({"files": files}))
+
+
+@pytest.mark.parametrize("name", ["fog", "labels"])
+def test_files_are_held_to_a_manifest_of_ours(tmp_path: Path, name: str):
+    manifest_in(arrays_in(tmp_path), fog="a", labels="a")
+    assert np.array_equal(from_arrays(tmp_path).images("fog", 1), STACKED[:COUNT])
+    path = tmp_path / f"{name}.npy"
+    np.save(path, np.load(path).astype(np.int32) if name == "labels" else 255 - STACKED)
+    with pytest.raises(BenchError, match=rf"{name}\.npy is not the file that manifest\.json beside it speaks of"):
+        from_arrays(tmp_path).images("fog", 1)
+
+
+def test_a_file_that_the_manifest_does_not_name_is_read(tmp_path: Path):
+    manifest_in(arrays_in(tmp_path), fog="a", labels="a")
+    assert np.array_equal(from_arrays(tmp_path).images("snow", 1), STACKED[::-1][:COUNT])
+
+
+def test_a_manifest_of_two_sets(tmp_path: Path):
+    manifest_in(arrays_in(tmp_path), fog="a", snow="b", labels="a")
+    with pytest.raises(BenchError, match=r"labels\.npy and snow\.npy beside it are not of one set"):
+        from_arrays(tmp_path)
+    (tmp_path / "snow.npy").unlink()
+    from_arrays(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"files": ["fog.npy"]}', '{"files": {"fog.npy": {"sha256": "0"}}}'])
+def test_a_manifest_of_somebody_else_is_left_alone(tmp_path: Path, content: str):
+    (arrays_in(tmp_path) / "manifest.json").write_text(content)
+    assert np.array_equal(from_arrays(tmp_path).images("fog", 1), STACKED[:COUNT])
+
+
+def test_published_checksums_go_before_a_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    manifest_in(arrays_in(tmp_path), fog="a", snow="b", labels="a")
+    md5 = {f"{k}.npy": hashlib.md5((tmp_path / f"{k}.npy").read_bytes()).hexdigest() for k in ("fog", "labels")}
+    monkeypatch.setattr(official, "PUBLISHED", {"cifar10": Published("CIFAR-10-C", 1, md5)})
+    assert np.array_equal(from_arrays(tmp_path, "cifar10").images("fog", 1), STACKED[:COUNT])
+
+
+@pytest.mark.parametrize("name", ["fog", "labels"])
+def test_a_part_of_the_test_images(tmp_path: Path, name: str):
+    path = arrays_in(tmp_path) / f"{name}.npy"
+    np.save(path, np.load(path)[:15])
+    with pytest.raises(BenchError, match="all test images are needed, and 'bench corrupt --limit' writes only some"):
+        from_arrays(tmp_path).images("fog", 1)
+
+
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
 def test_the_table_has_every_file_once(dataset: str):
     md5 = PUBLISHED[dataset].md5
@@ -191,6 +246,20 @@ def test_a_severity_that_is_missing(tmp_path: Path):
         from_folders(tmp_path).images("fog", 2)
     with pytest.raises(BenchError, match="severity 6"):
         from_folders(tmp_path).images("fog", 6)
+
+
+@pytest.mark.parametrize("missing", ["fog/2/dog/01.png", "fog/2"])
+def test_what_is_missing_is_seen_without_reading_images(tmp_path: Path, missing: str):
+    (folders_in(tmp_path) / missing).rename(tmp_path / "elsewhere")
+    found = from_folders(tmp_path)
+    found.check("fog", 1)
+    with pytest.raises(BenchError, match=rf"{missing.partition('.')[0]}\S* is missing"):
+        found.check("fog", 2)
+
+
+def test_the_size_is_seen_in_the_first_image(tmp_path: Path):
+    with pytest.raises(BenchError, match=r"cat/01\.png is 32×32 but the data set's images are 16×16"):
+        from_folders(folders_in(tmp_path), side=16).check("fog", 1)
 
 
 def test_a_kind_of_images_that_is_not_there(tmp_path: Path):
