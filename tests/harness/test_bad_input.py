@@ -70,6 +70,17 @@ def test_one_sentence_and_exit_2(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"root:x:0:0:root:/root:/bin/bash\n", b"PK\x03\x04"])
+def test_a_checkpoint_that_is_none(bench: Bench, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(content)
+    arguments = ["--models", "test_resnet", "--limit", "20", "--epochs", "0", "--attacks", "none"]
+    outcome = bench("run", *arguments, "--checkpoint-path", path, "--results", tmp_path / "out")
+    assert outcome.code == 2
+    assert f"error: checkpoint {path} cannot be read" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
 def test_a_results_folder_that_is_a_file(bench: Bench, plugin: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     outcome = bench("run", "--models", "tiny", "--plugin", plugin, "--results", tmp_path / "out")
