@@ -26,7 +26,7 @@ def read_weights(path: Path) -> State:
     try:
         safe = path.suffix == ".safetensors"
         content = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - what is no checkpoint ends in whatever its bytes mean to the loader
+    except Exception as error:  # what is no checkpoint ends in whatever its bytes mean to the loader
         raise BenchError(
             f"checkpoint {path} cannot be read: it is damaged, or holds pickled objects, which are never loaded. Save "
             "the tensors alone, with torch.save(model.state_dict(), path) or as safetensors."
