@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bench.core.errors import BenchError, unknown_name
-from bench.core.registry import Registry, is_pattern
+from bench.core.registry import Registry, is_none, is_pattern
 from bench.core.specs import AttackSpec, Backend, Norm, Precision, Scalar
 from bench.core.vocabulary import NATIVE, REFERENCE
 
@@ -185,8 +185,11 @@ def resolve(name: str, backend: Backend = NATIVE) -> ResolvedAttack:
 def resolve_all(patterns: list[str], backend: Backend = NATIVE, norm: Norm | None = None) -> list[ResolvedAttack]:
     """Names and wildcards to attacks, each once, in the order given.
 
-    A wildcard stands for what there is in ``norm`` through ``backend``; a name that is not is an error, here or later.
+    The one word ``none`` stands for no attack. A wildcard stands for what there is in ``norm`` through ``backend``; a
+    name that is not is an error, here or later.
     """
+    if is_none("attack", patterns):
+        return []
     found = [attack for pattern in patterns for attack in _matching(pattern, backend, norm)]
     return list({attack.name: attack for attack in found}.values())
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,16 +19,29 @@ from torch import nn
 
 from attacks import resolve, resolve_all
 from attacks.corruptions.severities import SEVERITY_LEVELS
+from attacks.registry import ResolvedAttack
 from bench.auditing.audit import Audited
 from bench.auditing.audit import audit as run_audit
 from bench.cells import Subject, work_off
 from bench.core.epsilon import format_eps, parse_eps
 from bench.core.errors import BenchError
-from bench.core.specs import ID_LENGTH, Backend, DataSpec, Encoding, Norm, Recipe, RunRecord, fingerprint
+from bench.core.specs import (
+    ID_LENGTH,
+    Backend,
+    CorruptionSpec,
+    DataSpec,
+    Encoding,
+    EvalSpec,
+    Norm,
+    Recipe,
+    RunRecord,
+    fingerprint,
+)
 from bench.core.vocabulary import NATIVE
 from bench.corrupted.choose import choose_corruptions
 from bench.corrupted.open import identified
 from bench.data import DATASETS, DataRequest, Dataset, load_dataset
+from bench.data.registry import DatasetEntry
 from bench.environment import choose_device, describe
 from bench.leaderboard import rebuild
 from bench.pending import Tally, is_audited, is_finished
@@ -48,7 +62,7 @@ def evaluate(
     *,
     name: str,
     dataset: str | Dataset = "digits",
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
     image_size: int | None = None,
     attacks: str | Sequence[str] = ("fgsm", "pgd", "autoattack"),
     norm: Norm = "linf",
@@ -57,14 +71,14 @@ def evaluate(
     limit: int | None = None,
     attack_limit: dict[str, int] | None = None,
     corruptions: str | Sequence[str] = "standard",
-    severities: Sequence[int] = SEVERITY_LEVELS,
+    severities: int | Sequence[int] = SEVERITY_LEVELS,
     corruption_profile: str | None = None,
-    corruptions_dir: Path | None = None,
+    corruptions_dir: str | Path | None = None,
     attack_backend: Backend = NATIVE,
     attack_precision: AskedPrecision = "fp32",
     batch_size: int | None = None,
     device: str = "auto",
-    results: Path | None = None,
+    results: str | Path | None = None,
     save_adversarials: Encoding = "none",
     max_queries: int | None = None,
     audit: bool = True,
@@ -77,36 +91,87 @@ def evaluate(
     :class:`~bench.data.Dataset`; ``eps`` defaults to the data set's own; ``attack_backend`` "reference" is foolbox and
     pyautoattack; ``attack_precision`` is that of the search, "auto" as on the command line. ``corruptions`` are
     "standard", "all", "none", or names; they are made with the constants of ``corruption_profile``, by default those
-    nearest to the image size, or read from the published files in ``corruptions_dir``. With ``results`` the cells
-    are kept there, and ``bench leaderboard`` shows them; finished ones are not computed again. ``save_adversarials``
-    ("float32" or "uint8") keeps the broken images beside them; ``max_queries`` bounds the forward passes an image.
+    nearest to the image size, at ``severities``, one or several of 1 to 5, or read from the published files in
+    ``corruptions_dir``. With ``results`` the cells are kept there, and ``bench leaderboard`` shows them; finished ones
+    are not computed again. ``save_adversarials`` ("float32" or "uint8") keeps the broken images beside them;
+    ``max_queries`` bounds the forward passes an image.
     ``audit`` asks whether the attacks' numbers can be believed.
     Raises BenchError for bad input.
     """
-    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset, DataRequest(data_dir, image_size))
-    known = DATASETS.get(data.name) if data.name in DATASETS else None
-    if not name or set(name) & set(",:\n"):
-        raise BenchError(f"name {name!r} may not be empty or hold a comma, a colon or a line break.")
-    if limit is not None and limit < 1:
-        raise BenchError(f"limit {limit} is less than 1.")
-    attacks = [attacks] if isinstance(attacks, str) else list(attacks)
-    resolved = resolve_all([] if attacks == ["none"] else attacks, attack_backend)
+    _check_subject(model, name)
+    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset, DataRequest(_path(data_dir), image_size))
+    known = _declared(data)
+    images = known.limit if limit is None and known else limit
     chosen = choose_corruptions(
-        [corruptions] if isinstance(corruptions, str) else corruptions,
-        [str(severity) for severity in severities],
+        _listed(corruptions),
+        [str(severity) for severity in ([severities] if isinstance(severities, int) else severities)],
         side=data.image_size,
         profile=corruption_profile,
-        corruptions_dir=corruptions_dir,
+        corruptions_dir=_path(corruptions_dir),
     )
-    eps = [eps] if isinstance(eps, str | float | int) else eps
-    texts = [e if isinstance(e, str) else format_eps(e) for e in eps] or list(known.eps[norm] if known else ())
-    images = (known.limit if known else None) if limit is None else limit
+    request = _request(
+        data,
+        attacks=at_precision(resolve_all(_listed(attacks), attack_backend), attack_precision, device),
+        norm=norm,
+        eps=_budgets(eps, norm, data),
+        seed=seed,
+        limit=images,
+        attack_limits={resolve(attack).name: n for attack, n in (attack_limit or {}).items()},
+        corruptions=identified(chosen, data, _path(corruptions_dir), limit=images),
+        batch_size=batch_size,
+        max_queries=max_queries,
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        workshop = Workshop(
+            dataset=data,
+            store=Store(_path(results) or Path(temporary)),
+            device=choose_device(device),
+            progress=progress or Progress(),
+            auto_batch=batch_size is None,
+            save_adversarials=save_adversarials,
+            corruptions_dir=_path(corruptions_dir),
+        )
+        with _frozen(model, workshop.device) as trainable:
+            run = _external_run(model, name, seed, trainable, workshop)
+            cells = _work(run, model, request, workshop, audit=audit)
+        rebuild(workshop.store)
+        return _rows(run, cells, workshop.store)
+
+
+def _check_subject(model: object, name: str) -> None:
+    """Raises BenchError for what is no module and for a name that a table could not hold."""
+    if not isinstance(model, nn.Module):
+        raise BenchError(
+            f"model {name!r} is of type {type(model).__name__}, not a torch.nn.Module; write one whose forward maps "
+            "images to logits."
+        )
+    if not name or set(name) & set(",:\n"):
+        raise BenchError(f"name {name!r} may not be empty or hold a comma, a colon or a line break.")
+
+
+def _request(
+    data: Dataset,
+    *,
+    attacks: Sequence[ResolvedAttack],
+    norm: Norm,
+    eps: Sequence[float],
+    seed: int,
+    limit: int | None,
+    attack_limits: Mapping[str, int],
+    corruptions: Sequence[CorruptionSpec],
+    batch_size: int | None,
+    max_queries: int | None,
+) -> Request:
+    """Every name is resolved; what is not given is the data set's own choice. Raises BenchError."""
+    if limit is not None and limit < 1:
+        raise BenchError(f"limit {limit} is less than 1.")
+    known = _declared(data)
     request = Request(
         models=(),
         variants={},
-        attacks=at_precision(resolved, attack_precision, device),
+        attacks=attacks,
         norm=norm,
-        eps=[parse_eps(text, norm) for text in texts],
+        eps=eps,
         seeds=[seed],
         data=DataSpec(
             name=data.name, train_sha=data.train.sha, num_classes=data.num_classes, image_size=data.image_size
@@ -114,52 +179,71 @@ def evaluate(
         test_sha=data.test.sha,
         test_size=len(data.test),
         recipe=Recipe(epochs=0),
-        corruptions=identified(chosen, data, corruptions_dir, limit=images),
-        limit=images,
+        corruptions=corruptions,
+        limit=limit,
         costly_limit=known.costly_limit if known else None,
-        attack_limits={resolve(attack).name: n for attack, n in (attack_limit or {}).items()},
+        attack_limits=attack_limits,
         batch_size=batch_size or DEFAULT_BATCH,
         max_queries=max_queries,
         plugin_sha=plugin_sha(),
     )
     check_request(request)
-    with tempfile.TemporaryDirectory() as temporary:
-        workshop = Workshop(
-            dataset=data,
-            store=Store(results or Path(temporary)),
-            device=choose_device(device),
-            progress=progress or Progress(),
-            auto_batch=batch_size is None,
-            save_adversarials=save_adversarials,
-            corruptions_dir=corruptions_dir,
-        )
-        return _evaluate(model, name, seed, request, workshop, audit=audit)
+    return request
 
 
-def _evaluate(
-    model: nn.Module, name: str, seed: int, request: Request, workshop: Workshop, *, audit: bool
-) -> pd.DataFrame:
+def _budgets(eps: str | float | Sequence[str | float], norm: Norm, data: Dataset) -> list[float]:
+    given = [eps] if isinstance(eps, str | float | int) else eps
+    texts = [e if isinstance(e, str) else format_eps(e) for e in given]
+    known = _declared(data)
+    return [parse_eps(text, norm) for text in texts or (known.eps.get(norm, ()) if known else ())]
+
+
+def _declared(data: Dataset) -> DatasetEntry | None:
+    """What the registry says of the data set; None of a user's own."""
+    return DATASETS.get(data.name) if data.name in DATASETS else None
+
+
+def _listed(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+@contextmanager
+def _frozen(model: nn.Module, device: torch.device) -> Iterator[int]:
+    """The number of its trained parameters; afterwards every part has its mode and its gradients back."""
     modes, needed = [(m, m.training) for m in model.modules()], [(p, p.requires_grad) for p in model.parameters()]
     trainable = sum(p.numel() for p, flag in needed if flag)
     try:
-        freeze(model.to(workshop.device))
-        run = _external_run(model, name, seed, trainable, workshop)
-        workshop.store.write_run(run, None)
-        cells = plan_cells(request, run.run_id, seed)
-        todo = [cell for cell in cells if not is_finished(cell, workshop.store, workshop.save_adversarials)]
-        work_off(todo, Subject(name, model, run.weights_sha, request.data.num_classes), workshop, Tally())
-        if audit and not is_audited(run.run_id, workshop.store):
-            classes, size = request.data.num_classes, request.batch_size
-            run_audit(Audited(run=run, model=model, num_classes=classes, batch_size=size), workshop)
+        freeze(model.to(device))
+        yield trainable
     finally:
         for module, mode in modes:
             module.training = mode
         for parameter, flag in needed:
             parameter.requires_grad_(flag)
-    rebuild(workshop.store)
+
+
+def _work(
+    run: RunRecord, model: nn.Module, request: Request, workshop: Workshop, *, audit: bool
+) -> tuple[EvalSpec, ...]:
+    """Store the run, its cells and its audit, as far as they are not there; returns the cells that were asked for."""
+    workshop.store.write_run(run, None)
+    cells = plan_cells(request, run.run_id, run.seed)
+    todo = [cell for cell in cells if not is_finished(cell, workshop.store, workshop.save_adversarials)]
+    work_off(todo, Subject(run.model, model, run.weights_sha, request.data.num_classes), workshop, Tally())
+    if audit and not is_audited(run.run_id, workshop.store):
+        classes, size = request.data.num_classes, request.batch_size
+        run_audit(Audited(run=run, model=model, num_classes=classes, batch_size=size), workshop)
+    return cells
+
+
+def _rows(run: RunRecord, cells: Sequence[EvalSpec], store: Store) -> pd.DataFrame:
     wanted = {cell.cell_id for cell in cells}
-    kept = [(run, cell) for cell in workshop.store.cells(run.run_id) if cell.cell_id in wanted]
-    return results_table(kept, {}, all_audits(workshop.store))
+    kept = [(run, cell) for cell in store.cells(run.run_id) if cell.cell_id in wanted]
+    return results_table(kept, {}, all_audits(store))
 
 
 def weights_sha(model: nn.Module) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from bench.core.errors import unknown_name
-from bench.core.registry import Registry, is_pattern
+from bench.core.registry import NONE, Registry, is_none, is_pattern
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,14 +47,16 @@ class CorruptionEntry:
 
 CORRUPTIONS: Registry[CorruptionEntry] = Registry("corruption")
 
-SETS: Final = ("standard", "all", "none")
+SETS: Final = ("standard", "all")
 
 
-def resolve_kinds(patterns: Iterable[str]) -> list[str]:
-    """Names, wildcards, families, ``standard``, ``all`` and ``none`` to names, each once, in the registry's order.
+def resolve_kinds(patterns: Collection[str]) -> list[str]:
+    """Names, wildcards, families, ``standard`` and ``all``, or ``none`` alone, to names, in the registry's order.
 
-    Raises BenchError for what is none of these.
+    Raises BenchError for what is none of these, and for an empty list.
     """
+    if is_none("corruption", patterns):
+        return []
     wanted: set[str] = set()
     for pattern in patterns:
         wanted |= set(_kinds(pattern))
@@ -63,13 +65,13 @@ def resolve_kinds(patterns: Iterable[str]) -> list[str]:
 
 def _kinds(pattern: str) -> list[str]:
     if pattern in SETS:
-        return [name for name in CORRUPTIONS if pattern == "all" or (pattern == "standard" and is_standard(name))]
+        return [name for name in CORRUPTIONS if pattern == "all" or is_standard(name)]
     if pattern in FAMILIES:
         return [name for name in CORRUPTIONS if CORRUPTIONS.get(name).family == pattern]
     if is_pattern(pattern):
         return CORRUPTIONS.expand(pattern)
     if pattern not in CORRUPTIONS:
-        known = [*CORRUPTIONS, *SETS, *FAMILIES]
+        known = [*CORRUPTIONS, *SETS, NONE, *FAMILIES]
         raise unknown_name("corruption", pattern, known, hint="See 'bench list corruptions'.")
     return [pattern]
 

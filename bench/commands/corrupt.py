@@ -34,7 +34,7 @@ def corrupt_command(
 ) -> int:
     """Raises BenchError for names that there are not and for a folder that cannot be written."""
     load_plugins(plugin)
-    wanted = resolve_kinds(kinds)
+    wanted = resolve_kinds(kinds) if kinds else []
     if not wanted:
         raise BenchError("no corruption given; write --kinds all, or names.")
     check_writable(out, "--out")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from attacks.corruptions.registry import resolve_kinds
-from attacks.registry import ResolvedAttack, resolve, resolve_all
+from attacks.registry import resolve, resolve_all
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError
 from bench.core.registry import is_pattern
@@ -79,7 +79,7 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
     """
     entry = DATASETS.get(options.dataset)
     recipe = find_recipe(options.recipe, options.dataset)
-    attacks = [] if list(options.attacks) == ["none"] else _resolved(options)
+    attacks = resolve_all(list(options.attacks), options.attack_backend, options.norm)
     attacks = at_precision(attacks, options.attack_precision, options.device)
     eps = [parse_eps(text, options.norm) for text in options.eps or entry.eps.get(options.norm, ())]
     models = _models(options, known_models)
@@ -162,10 +162,6 @@ def train_budgets(
     asked = None if train_eps is None else parse_eps(train_eps, "linf")
     declared = [parse_eps(text, "linf") for text in entry.eps.get("linf", ())]
     return resolve_budgets(variants, asked=asked, default=max(declared, default=None))
-
-
-def _resolved(options: RunOptions) -> list[ResolvedAttack]:
-    return resolve_all(list(options.attacks), options.attack_backend, options.norm)
 
 
 def _seed(text: str) -> int:

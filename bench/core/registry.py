@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Generic, TypeVar
 
 from bench.core.errors import BenchError, unknown_name
@@ -11,11 +11,22 @@ from bench.core.errors import BenchError, unknown_name
 T = TypeVar("T")
 
 WILDCARDS = frozenset("*?[")
+NONE = "none"  # the list without a name
 
 
 def is_pattern(name: str) -> bool:
     """Whether ``name`` holds a shell wildcard."""
     return not WILDCARDS.isdisjoint(name)
+
+
+def is_none(kind: str, names: Collection[str]) -> bool:
+    """Whether ``names`` is the one word ``none``. Raises BenchError for no name, and for ``none`` with others."""
+    if not names:
+        raise BenchError(f"no {kind} given; name at least one, or write {NONE!r}.")
+    others = [name for name in names if name != NONE]
+    if NONE in names and others:
+        raise BenchError(f"{kind}s: {NONE!r} stands beside {others[0]!r}; write {NONE!r} alone, or leave it out.")
+    return not others
 
 
 class Registry(Generic[T]):

@@ -72,6 +72,29 @@ def test_names_are_checked() -> None:
             evaluate(own_model(), **{"name": "mine", "attacks": "fgsm", **bad})
     with pytest.raises(BenchError, match="unknown attack"):
         evaluate(own_model(), name="mine", attacks=["fgms"])
+    for lists in ({"attacks": ["none", "fgsm"]}, {"attacks": "none", "corruptions": ["fog", "none"]}):
+        with pytest.raises(BenchError, match="'none' stands beside"):
+            evaluate(own_model(), name="mine", **lists)
+    with pytest.raises(BenchError, match="no corruption given; name at least one, or write 'none'"):
+        evaluate(own_model(), name="mine", corruptions=[])
+
+
+@pytest.mark.parametrize("model", [len, nn.Linear, "resnet18", None])
+def test_what_is_no_module_is_one_sentence(model: Any) -> None:
+    with pytest.raises(BenchError, match=f"^model 'mine' is of type {type(model).__name__}, not a torch.nn.Module; "):
+        evaluate(model, name="mine", attacks="none")
+
+
+def test_one_severity_is_a_list_of_one_and_folders_may_be_strings(tmp_path: Path, bench: Callable[..., Any]) -> None:
+    arguments = {"name": "mine", "attacks": "none", "corruptions": "fog", "limit": 20}
+    rows = evaluate(own_model(), **arguments, severities=3, results=str(tmp_path / "out"))
+    assert rows.severity.dropna().tolist() == [3]
+    assert (tmp_path / "out" / "results.csv").is_file()
+    assert bench("corrupt", "--dataset", "digits", "--kinds", "fog", "--out", tmp_path / "files").code == 0
+    read = evaluate(own_model(), **arguments, severities=3, corruptions_dir=str(tmp_path / "files"))
+    assert read.n_correct.tolist() == rows.n_correct.tolist()
+    with pytest.raises(BenchError, match=str(tmp_path)):
+        evaluate(own_model(), name="mine", dataset="mnist", data_dir=str(tmp_path), attacks="none")
 
 
 def test_two_logits_for_ten_classes_are_no_verdict() -> None:

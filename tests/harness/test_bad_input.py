@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from bench.cli import invoke
+
 Bench = Callable[..., Any]
 
 MISTAKES = [
@@ -54,6 +56,11 @@ MISTAKES = [
     (["--protocol", "prefiltered", "--attacks", "fgsm"], "there is none"),
     (["--attacks", "autoattack-square-i10"], "two stages or more"),
     (["--attacks", "ddn*"], "no attack that matches 'ddn*' is there for linf"),
+    (["--attacks", "none,fgsm"], "attacks: 'none' stands beside 'fgsm'; write 'none' alone"),
+    (["--attacks", ""], "no attack given; name at least one, or write 'none'"),
+    (["--corruptions", "none,fog"], "corruptions: 'none' stands beside 'fog'; write 'none' alone"),
+    (["--corruptions", "all,none"], "corruptions: 'none' stands beside 'all'"),
+    (["--corruptions", ""], "no corruption given; name at least one, or write 'none'"),
 ]
 
 
@@ -68,6 +75,17 @@ def test_one_sentence_and_exit_2(
     assert "Traceback" not in outcome.err
     assert outcome.out == ""
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"root:x:0:0:root:/root:/bin/bash\n", b"PK\x03\x04"])
+def test_a_checkpoint_that_is_none(bench: Bench, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(content)
+    arguments = ["--models", "test_resnet", "--limit", "20", "--epochs", "0", "--attacks", "none"]
+    outcome = bench("run", *arguments, "--checkpoint-path", path, "--results", tmp_path / "out")
+    assert outcome.code == 2
+    assert f"error: checkpoint {path} cannot be read" in outcome.err
+    assert "Traceback" not in outcome.err
 
 
 def test_a_results_folder_that_is_a_file(bench: Bench, plugin: Path, tmp_path: Path) -> None:
@@ -127,12 +145,31 @@ def test_a_leaderboard_of_nothing(bench: Bench, tmp_path: Path) -> None:
         ("models = [", "is not TOML"),
         ("modles = ['tiny']", "unknown key 'modles'; did you mean 'models'?"),
         ("epochs = 'many'", "many"),
+        ("attacks = ['none', 'pgd']", "attacks: 'none' stands beside 'pgd'"),
+        ("attacks = []", "no attack given; name at least one, or write 'none'"),
     ],
 )
 def test_bad_config(bench: Bench, tmp_path: Path, content: str, sentence: str) -> None:
     (tmp_path / "c.toml").write_text(content)
-    outcome = bench("run", "--config", tmp_path / "c.toml", "--results", tmp_path / "out")
+    models = ["--models", "resnet18", "--results", tmp_path / "out"]
+    outcome = bench("run", "--config", tmp_path / "c.toml", *models)
     assert (outcome.code, sentence in outcome.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("corruptions = ['none', 'fog']", "corruptions: 'none' stands beside 'fog'"),
+        ("corruptions = []", "no corruption given; name at least one, or write 'none'"),
+    ],
+)
+def test_a_bad_list_of_corruptions_in_a_config(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str, sentence: str
+) -> None:
+    """Without the fixture, which adds ``--corruptions none``."""
+    (tmp_path / "c.toml").write_text(content)
+    assert invoke(["run", "--config", str(tmp_path / "c.toml"), "--models", "resnet18"]) == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_a_plugin_that_takes_a_name_twice(bench: Bench, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from bench.core.errors import BenchError
 from models import backbones, registry, sizes, stems
 from models.backbones import ModelEntry, Resize, build_backbone, check_model_name, expand_models, register_model
+from models.weights import read_weights
 
 
 def features_of(backbone, batch=2):
@@ -321,6 +322,13 @@ def test_pickled_objects_are_refused_and_never_made(tmp_path, file):
     with pytest.raises(BenchError, match="holds pickled objects, which are never loaded"):
         build_backbone("test_resnet", image_size=8, num_classes=7, checkpoint_path=tmp_path / file)
     assert not Trap.sprung
+
+
+def test_bytes_that_are_no_checkpoint_end_in_one_sentence(tmp_path):
+    for first in range(256):
+        (tmp_path / "w.pth").write_bytes(bytes([first]) + b"oot:x:0:0:root:/root:/bin/bash\n")
+        with pytest.raises(BenchError, match="cannot be read: it is damaged"):
+            read_weights(tmp_path / "w.pth")
 
 
 def test_a_checkpoint_that_is_not_there_is_a_sentence(tmp_path):
