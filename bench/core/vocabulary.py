@@ -57,9 +57,9 @@ FLAGS = {
     "probabilities": "the model returns probabilities in place of logits, which flattens every loss of an attack",
     "inner_gradients": "the model computes gradients while it answers: a defence that optimises needs its own attacks",
     "scale_masking": (
-        "PGD on the plain float32 cross-entropy breaks fewer images than the same attack on logits that are rescaled to "
-        "a median gap of 8 nats, although this changes no class: logits so large that gradients vanish in float32, or "
-        "so small that all wrong classes pull alike"
+        "PGD on the plain float32 cross-entropy breaks fewer images than the same attack on logits that are rescaled "
+        "to a median gap of 8 nats, although this changes no class: logits so large that gradients vanish in float32, "
+        "or so small that all wrong classes pull alike"
     ),
     "more_steps": "PGD with twice the steps breaks more: the shorter one had not arrived",
     "order": "a weaker attack breaks images that a stronger one of its kind does not, more than 1.5 points of them",
