@@ -13,7 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-from bench.core.vocabulary import COLLAPSE_COLUMNS, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, STEEPNESS_COLUMNS
+from bench.core.vocabulary import (
+    AUDIT_COLUMNS,
+    COLLAPSE_COLUMNS,
+    COUNT_COLUMNS,
+    DIAGNOSTIC_COLUMNS,
+    STEEPNESS_COLUMNS,
+)
 from bench.data import load_dataset
 from bench.data.registry import DataRequest
 from bench.diagnosis import _measure
@@ -48,7 +54,8 @@ def test_every_diagnostic_has_its_column_and_says_whether_it_is_invariant() -> N
 def test_every_run_is_diagnosed_and_its_rows_say_what_was_found(run: Callable[..., Any], tmp_path: Path) -> None:
     assert run("--variants", "baseline,lpc").code == 0
     table = pd.read_csv(tmp_path / "results.csv")
-    assert list(table.columns[-len(DIAGNOSTIC_COLUMNS) :]) == list(DIAGNOSTIC_COLUMNS)
+    behind = [*DIAGNOSTIC_COLUMNS, *AUDIT_COLUMNS]
+    assert list(table.columns[-len(behind) :]) == behind
     assert table["collapse_nc1"].notna().all()
     store = Store(tmp_path)
     for row in table.itertuples():
