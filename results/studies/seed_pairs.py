@@ -1,6 +1,10 @@
 """How often two seeds of one recipe differ in McNemar's exact test: every pair of the runs in a results folder.
 
+    bench run --models resnet10t --variants baseline --seeds 0,1,2,3,4,5,6,7,8,9,10,11 --epochs 10 --attacks fgsm,pgd \\
+        --eps 0.1 --corruptions none --no-audit --no-diagnose --results RESULTS
     python results/studies/seed_pairs.py RESULTS
+
+On digits, 500 images: of 66 pairs 39 in FGSM, 41 in PGD-20 and none in clean accuracy.
 """
 
 from __future__ import annotations
