@@ -199,6 +199,7 @@ for _name, _version, _summary in (
             norm_params={"l1": ensemble.L1_PARAMS},
             grammar=ensemble.GRAMMAR if _name == "autoattack" else "",
             spell=ensemble.spell if _name == "autoattack" else None,
+            explain=ensemble.explain if _name == "autoattack" else None,
             cost=ensemble.cost,
             notes=ensemble.notes,
             batches_itself=True,

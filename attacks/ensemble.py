@@ -20,12 +20,14 @@ columns.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from attacks.registry import Cost
 from bench.core.errors import BenchError
 from bench.core.specs import Scalar
+from bench.core.words import listed
 
 STAGES = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
@@ -91,6 +93,21 @@ def spell(params: Mapping[str, Scalar]) -> str:
     iterations = f"-i{budget.iterations}" if budget.iterations != ITERATIONS else ""
     queries = f"-s{budget.queries}" if budget.queries != SQUARE_QUERIES and "square" in stages else ""
     return f"autoattack-{params['version']}{iterations}{queries}"
+
+
+def explain(name: str) -> str:
+    """What keeps ``name``, "autoattack-…", from being an ensemble of one's own, and what such a name looks like."""
+    match = re.fullmatch(r"autoattack-(.*?)(?:-i(\d+))?(?:-s(\d+))?", name)
+    written, *numbers = match.groups() if match else (name,)
+    stages = written.split("+")
+    unknown = [repr(stage) for stage in stages if stage not in OWN]
+    faults = [f"no stage is called {listed(unknown, 'or')}"] if unknown else []
+    if not unknown and len(stages) == 1:
+        faults.append(f"{written!r} alone is {'an attack by this name' if written in STAGES else 'no attack'}")
+    faults += [f"-{letter}{n} is less than 1" for letter, n in zip("is", numbers, strict=False) if n and not int(n)]
+    form = "An ensemble of your own is autoattack-<stage>+<stage>…[-i<iterations>][-s<queries>]"
+    trouble = "; ".join(faults)
+    return f"{trouble[:1].upper()}{trouble[1:]}. {form}, of two stages or more: {listed(OWN)}."
 
 
 def target_count(num_classes: int, published: int = PUBLISHED_TARGETS) -> int:

@@ -68,6 +68,7 @@ class AttackEntry:
     norm_params: Mapping[Norm, Mapping[str, Scalar]] = field(default_factory=dict)  # beside ``params`` in these norms
     grammar: str = ""  # regular expression with one named group per parameter
     spell: Callable[[Mapping[str, Scalar]], str] | None = None  # parameters to the canonical name
+    explain: Callable[[str], str] | None = None  # what is wrong with a name "<family>-…" that the grammar does not take
     cost: Callable[[Mapping[str, Scalar], int], Cost] = lambda params, num_classes: Cost(1, 1, 1, 1)
     notes: Callable[[Mapping[str, Scalar], int], tuple[str, ...]] = lambda params, num_classes: ()
     batches_itself: bool = False  # takes all images at once and refills its batches; reads params["batch_size"]
@@ -176,10 +177,13 @@ def resolve(name: str, backend: Backend = NATIVE) -> ResolvedAttack:
             found = _resolved(family, given, backend)
             return found if found.name == name else resolve(found.name, backend)
     known = [*ATTACKS, *(resolve(family).name for family in ATTACKS)]
-    hint = "See 'bench list attacks'."
-    if name.startswith("autoattack-"):
-        hint = f"An ensemble of your own has two stages or more: autoattack-<stage>+<stage>…[-i<n>][-s<n>]. {hint}"
-    raise unknown_name("attack", name, sorted(set(known)), hint=hint)
+    explained = [f"{explain(name)} " for explain in _explanations(name)]
+    raise unknown_name("attack", name, sorted(set(known)), hint=f"{''.join(explained)}See 'bench list attacks'.")
+
+
+def _explanations(name: str) -> list[Callable[[str], str]]:
+    entries = {family: ATTACKS.get(family) for family in ATTACKS}
+    return [entry.explain for family, entry in entries.items() if entry.explain and name.startswith(f"{family}-")]
 
 
 def resolve_all(patterns: list[str], backend: Backend = NATIVE, norm: Norm | None = None) -> list[ResolvedAttack]:

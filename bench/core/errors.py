@@ -5,6 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from bench.core.words import listed
+
+FEW = 4  # names that are all named
+
 
 class BenchError(Exception):
     """A mistake in what the user gave: one sentence with the value, the rule and the way out.
@@ -26,14 +30,19 @@ class CellFailure(Exception):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, hint: str) -> BenchError:
-    """The error for a name that no registry knows, with its nearest neighbours.
+    """The error for a name that no registry knows, with its nearest neighbours in any case; of few names, with all.
 
-    >>> print(unknown_name("attack", "fgms", ["fgsm", "pgd"], hint="See 'bench list attacks'."))
-    unknown attack 'fgms'; did you mean 'fgsm'? See 'bench list attacks'.
+    >>> print(unknown_name("size", "Midle", ["small", "middle"], hint="In pixels."))
+    unknown size 'Midle'; did you mean 'middle'? There are small and middle. In pixels.
     """
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    names = list(known)
+    spelt: dict[str, list[str]] = {}
+    for word in names:
+        spelt.setdefault(word.casefold(), []).append(word)
+    near = [word for key in difflib.get_close_matches(name.casefold(), spelt, n=3, cutoff=0.6) for word in spelt[key]]
     question = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
-    return BenchError(f"unknown {kind} {name!r}{question} {hint}")
+    every = f" There are {listed(names)}." if 1 < len(names) <= FEW else ""
+    return BenchError(f"unknown {kind} {name!r}{question}{every} {hint}")
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

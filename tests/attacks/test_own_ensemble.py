@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,8 @@ from nets import correct, trained
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
-from attacks.registry import load_function, resolve, resolve_all
+from attacks.builtin import ORIGIN
+from attacks.registry import ATTACKS, load_function, resolve, resolve_all
 from attacks.rng import SampleRng
 from attacks.room import NO_ROOM
 from bench.core.errors import BenchError
@@ -57,14 +60,31 @@ def test_parameters_are_in_the_spec_and_the_published_ones_are_what_they_were() 
     [
         ("autoattack-square+square", "stands twice"),
         ("autoattack-apgd-ce+square-i0", "iterations must be at least 1"),
-        ("autoattack-apgd-ce", "unknown attack"),
-        ("autoattack-apgd-ce+pgd", "unknown attack"),
+        ("autoattack-apgd-ce", "unknown attack.*'apgd-ce' alone is an attack by this name"),
+        ("autoattack-fab", "'fab' alone is no attack"),
+        ("autoattack-apgd-ce+pgd", "unknown attack.*No stage is called 'pgd'.*: apgd-ce, .*, fab-t and square"),
+        ("autoattack-foo+square+bar-i7", "No stage is called 'foo' or 'bar'"),
+        ("autoattack-square-i0", "'square' alone is an attack by this name; -i0 is less than 1.*two stages or more"),
+        ("autoattack-foo+square-i3-s0", "No stage is called 'foo'; -s0 is less than 1"),
+        ("autoattack-plu", "did you mean 'autoattack-plus'"),
         ("autoattack+square", "unknown attack"),
     ],
 )
 def test_names_that_mean_nothing(name: str, sentence: str) -> None:
     with pytest.raises(BenchError, match=sentence):
         resolve(name)
+
+
+def test_the_readme_has_the_norms_that_there_are() -> None:
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().split())
+    names = sorted(name for name in ATTACKS if ATTACKS.origin(name) == ORIGIN)
+    l2_only = [name for name in names if ATTACKS.get(name).norms == ("l2",)]
+    both = [name for name in names if name not in l2_only]
+    stated = re.search(r"`(\w+)` and `(\w+)` are `--norm l2` only; all others have linf and l2,", readme)
+    assert sorted(stated.groups()) == l2_only
+    assert all({"linf", "l2"} <= set(ATTACKS.get(name).norms) for name in both)
+    lacking = re.search(r"all of these but ([^.]*?) have l1\.", readme)[1]
+    assert sorted(re.findall(r"`([\w-]+)`", lacking)) == sorted(n for n in both if "l1" not in ATTACKS.get(n).norms)
 
 
 def test_a_name_survives_lists_and_columns() -> None:

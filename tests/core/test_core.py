@@ -40,6 +40,18 @@ def test_a_miss_suggests() -> None:
         registry.get("autoatack")
 
 
+def test_a_miss_suggests_in_any_case_and_names_all_of_few() -> None:
+    registry: Registry[int] = Registry("profile")
+    for name in ("cifar", "Imagenet"):
+        registry.register(name, 1, origin="x")
+    with pytest.raises(BenchError, match=r"'IMAGENET'; did you mean 'Imagenet'\? There are cifar and Imagenet\. See"):
+        registry.get("IMAGENET")
+    for name in ("a", "b", "c"):
+        registry.register(name, 1, origin="x")
+    with pytest.raises(BenchError, match=r"'CIFAR'; did you mean 'cifar'\? See"):
+        registry.get("CIFAR")
+
+
 def test_wildcards_expand_sorted_or_complain() -> None:
     registry: Registry[int] = Registry("thing")
     for name in ("b1", "a1", "b2"):
