@@ -239,7 +239,7 @@ def list_(kind: str, pattern: str, plugin: tuple[Path, ...], as_json: bool) -> i
 @click.option("--dataset", help="whose first test image 'show corruptions' corrupts  [default: a photograph]")
 @data_dir_option
 @click.option("--image-size", type=click.IntRange(min=8), help="side of the photograph, or of an image folder's images")
-@click.option("--out", type=click.Path(path_type=Path), help="of 'show corruptions'  [default: corruptions.png]")
+@click.option("--out", type=click.Path(path_type=Path), help="PNG of 'show corruptions'  [default: corruptions.png]")
 def show(run: str, results: Path, as_json: bool, **options: Any) -> int:
     """Everything known of one run, or a picture of all corruptions.
 
@@ -248,7 +248,7 @@ def show(run: str, results: Path, as_json: bool, **options: Any) -> int:
     if run == "corruptions":
         from bench.commands.sheet import sheet_command
 
-        return sheet_command(**options)
+        return sheet_command(**options, as_json=as_json)
     from bench.commands.show import show_command
 
     return show_command(run, results=results, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from sklearn.datasets import load_sample_image
 from attacks.corruptions.apply import corrupt
 from attacks.corruptions.registry import CORRUPTIONS
 from attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, nearest_profile
+from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
 from bench.corrupted.cache import as_bytes
 from bench.data import load_dataset
@@ -28,8 +30,16 @@ class Picture(NamedTuple):
     pixels: NDArray[np.uint8]  # (1, H, W, C)
 
 
-def sheet_command(*, dataset: str | None, data_dir: Path | None, image_size: int | None, out: Path | None) -> int:
-    """The first test image of a data set in stratified order, or a photograph of ``image_size`` pixels."""
+def sheet_command(
+    *, dataset: str | None, data_dir: Path | None, image_size: int | None, out: Path | None, as_json: bool
+) -> int:
+    """The first test image of a data set in stratified order, or a photograph of ``image_size`` pixels.
+
+    Raises BenchError for a name that says another format than PNG.
+    """
+    path = out or Path("corruptions.png")
+    if path.suffix.lower() != ".png":
+        raise BenchError(f"--out {path} does not end in .png; the picture is a PNG.")
     picture = _photograph(image_size or PROFILE_SIZES["imagenet"])
     if dataset is not None:
         picture = _test_image(dataset, DataRequest(data_dir, image_size))
@@ -37,10 +47,10 @@ def sheet_command(*, dataset: str | None, data_dir: Path | None, image_size: int
         kind: [picture.pixels[0], *(corrupt(picture.pixels, [picture.name], kind, s)[0] for s in SEVERITY_LEVELS)]
         for kind in CORRUPTIONS
     }
-    side, path = min(picture.pixels.shape[1:3]), out or Path("corruptions.png")
+    side = min(picture.pixels.shape[1:3])
     families = {kind: CORRUPTIONS.get(kind).family for kind in CORRUPTIONS}
     save_sheet(path, contact_sheet(sheet, families, f"{picture.name}, {side} px, constants of {nearest_profile(side)}"))
-    print(path)
+    print(json.dumps({"path": str(path)}, indent=2) if as_json else path)
     return Exit.OK
 
 

@@ -33,3 +33,13 @@ def test_the_command_draws_all_kinds(bench: Callable[..., Any], tmp_path: Path) 
     assert done.code == 0, done.err
     width, height = Image.open(path).size
     assert height / width > 0.8 * len(list(CORRUPTIONS)) / 7
+
+
+def test_json_is_json_and_another_ending_than_png_is_refused(bench: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "sheet.PNG"
+    assert bench("show", "corruptions", "--dataset", "digits", "--json", "--out", path).json == {"path": str(path)}
+    for name in ("sheet.jpg", "sheet", "sheet.png.pdf"):
+        refused = bench("show", "corruptions", "--dataset", "digits", "--out", tmp_path / name)
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err == f"error: --out {tmp_path / name} does not end in .png; the picture is a PNG.\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["sheet.PNG"]
