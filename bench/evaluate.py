@@ -14,6 +14,7 @@ from bench.adversarials import Adversarials, encode
 from bench.attacking import attack_all
 from bench.auditing.cell_checks import check_gradients, check_randomised
 from bench.cell import CellContext, Outcomes, Tally
+from bench.chance import chance_notes
 from bench.core.errors import CellFailure
 from bench.core.specs import AttackSpec, EvalRecord, EvalSpec
 from bench.core.vocabulary import CLEAN
@@ -136,6 +137,9 @@ def _record(
     if spec.corruption is not None:
         side = min(context.images.pixels.shape[2:])
         departures = corruption_notes(spec.corruption, side, published=context.official)
+    n_correct = int((outcomes.adv_pred == context.images.labels).sum()) if outcomes else None
+    if spec.is_clean and n_correct is not None:
+        departures = chance_notes(n_correct, len(context.images), context.num_classes)
     bound = spec.attack.max_queries if spec.attack else None
     if bound is not None:
         cut = f"{tally.n_cut} of {tally.n_attacked} images cut, which count as not broken"
@@ -150,7 +154,7 @@ def _record(
         n=len(context.images),
         n_test=context.n_test,
         n_attacked=tally.n_attacked,
-        n_correct=int((outcomes.adv_pred == context.images.labels).sum()) if outcomes else None,
+        n_correct=n_correct,
         max_distance=float(adversarial.max()) if len(adversarial) else None,
         n_forwards=tally.forwards,
         n_backwards=tally.backwards,

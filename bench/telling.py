@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.chance import of_chance
 from bench.core.specs import EvalRecord, EvalSpec
 from bench.core.vocabulary import marks
 
@@ -18,12 +19,13 @@ def is_good(record: EvalRecord) -> bool:
 
 
 def good_line(records: Sequence[EvalRecord], subject: str) -> str:
-    """Of ok cells that share a line: their accuracies, images and seconds."""
+    """Of ok cells that share a line: their accuracies, images and seconds, and whether guessing would do as well."""
     last, seconds = records[-1], sum(record.time_s for record in records)
     shares = " ".join(f"{(record.n_correct or 0) / record.n:.1%}" for record in records)
     counts = f"({last.n_correct}/{last.n})" if len(records) == 1 else f"n={last.n}"
     flags = dict.fromkeys(flag for record in records for flag in record.flags)
-    return f"{subject} {_title(records)}: {shares} {counts}{marks(flags)}, {seconds:.1f} s"
+    chance = "".join(f", {note}" for note in of_chance(last.notes))
+    return f"{subject} {_title(records)}: {shares} {counts}{marks(flags)}{chance}, {seconds:.1f} s"
 
 
 def _title(records: Sequence[EvalRecord]) -> str:

@@ -163,7 +163,10 @@ RESULT_COLUMNS = {
         "floating-point type of the backbone's passes in the search: `fp32` or `bf16`; verdicts are always float32"
     ),
     "flags": "names of what speaks against the number, separated by semicolons; empty where nothing was found",
-    "notes": "what departs from the attack's published form, and what a flag rests on, in words",
+    "notes": (
+        "what departs from the attack's published form, what a flag rests on, and of `clean` whether it is no better "
+        "than chance"
+    ),
     "max_distance": "largest perturbation among the adversarial images, in the norm of the row",
     "n_forwards": "forward passes of the attack alone, counted in images: to search, to confirm, and in vain",
     "n_backwards": "backward passes of the attack alone, counted in images",
