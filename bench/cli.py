@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from bench.core.vocabulary import (
     REFERENCE,
     Exit,
 )
+from bench.core.words import listed
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -67,13 +68,31 @@ def names(*flags: str, **options: Any) -> Callable[[Any], Any]:
 
 def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     if value is not None:
-        known = {p.name for p in ctx.command.params if p.name and p.name not in ("config", "help")}
-        lists = {p.name for p in ctx.command.params if p.multiple}
-        found = read_config(value, known)
-        flags = {p.name for p in ctx.command.params if getattr(p, "is_flag", False)}
-        typed = {key: value if key in flags else as_typed(value) for key, value in found.items()}
-        ctx.default_map = {k: v if k in lists or k in flags else ",".join(v) for k, v in typed.items()}
+        options = {p.name: p for p in ctx.command.params if p.name and p.name not in ("config", "help")}
+        found = read_config(value, options, _opposites(options))
+        ctx.default_map = {name: _default(value, options[name], content) for name, content in found.items()}
     return value
+
+
+def _opposites(options: Mapping[str, click.Parameter]) -> dict[str, tuple[str, Any]]:
+    """The ``no-`` forms of options, and what they mean: none of them may outdo what the command line says."""
+    offs = [(flag, name) for name, option in options.items() for flag in option.secondary_opts]
+    found: dict[str, tuple[str, Any]] = {f.removeprefix("--").replace("-", "_"): (name, False) for f, name in offs}
+    return {**found, "no_audit": ("audit", "none")} if "no_audit" in options else found
+
+
+def _default(path: Path, option: click.Parameter, content: Any) -> Any:
+    """What stands in the file, in the form that a default has. Raises BenchError for a truth value of what has none."""
+    if getattr(option, "is_flag", False) and isinstance(content, bool):
+        return content
+    try:
+        typed = as_typed(content)
+    except ValueError:
+        key = (option.name or "").replace("_", "-")
+        choices = option.type.choices if isinstance(option.type, click.Choice) else ()
+        way = "a list or a string" if option.multiple else listed(choices, "or") if choices else "a number or a string"
+        raise BenchError(f"config {path}: {key!r} is not on or off; write {way} in place of true or false.") from None
+    return typed if option.multiple else ",".join(typed)
 
 
 results_option = click.option(

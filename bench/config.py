@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from bench.core.errors import BenchError
 _ALIASES = {"json": "as_json"}
 
 
-def read_config(path: Path, known: Collection[str]) -> dict[str, Any]:
+def read_config(path: Path, known: Collection[str], opposites: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
     """The keys of ``path`` as option names (``batch-size`` and ``batch_size`` are one).
 
-    Raises BenchError for a file that cannot be read, for broken TOML and for a key that is no option.
+    ``opposites`` are further keys that are on or off: on, they give another option a value. Raises BenchError for a
+    file that cannot be read, for broken TOML, for a key that is no option, and for two keys of one option.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -25,20 +26,40 @@ def read_config(path: Path, known: Collection[str]) -> dict[str, Any]:
         raise BenchError(f"cannot read config {path}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BenchError(f"config {path} is not TOML: {error}.") from error
-    return {_option(path, key, known): value for key, value in content.items()}
+    found: dict[str, Any] = {}
+    written: dict[str, str] = {}  # the key that gave an option its value
+    for key, value in content.items():
+        name = _option(path, key, {*known, *opposites})
+        if name in opposites:
+            if not isinstance(value, bool):
+                raise BenchError(f"config {path}: {key!r} is on or off; write true or false.")
+            name, meant = opposites[name]
+            value = meant if value else None
+        if name in written:
+            raise BenchError(f"config {path}: {written[name]!r} and {key!r} are one option; write one of them.")
+        written[name] = key
+        if value is not None:
+            found[name] = value
+    return found
 
 
 def as_typed(value: Any) -> list[str]:
     """A TOML value as what a user would have typed, so that one parser judges both; tables become k=v.
 
+    Raises ValueError for true and false, which nobody types.
+
     >>> as_typed({"autoattack": 5}), as_typed(["a", "b"]), as_typed(1.5)
     (['autoattack=5'], ['a', 'b'], ['1.5'])
     """
     if isinstance(value, dict):
-        return [f"{key}={inner}" for key, inner in value.items()]
-    if isinstance(value, list):
-        return [str(item) for item in value]
-    return [str(value)]
+        return [f"{key}={_text(inner)}" for key, inner in value.items()]
+    return [_text(item) for item in value] if isinstance(value, list) else [_text(value)]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is not text")
+    return str(value)
 
 
 def _option(path: Path, key: str, known: Collection[str]) -> str:

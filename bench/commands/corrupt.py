@@ -11,6 +11,7 @@ from attacks.corruptions.registry import resolve_kinds
 from attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
+from bench.core.words import counted
 from bench.corrupted.cache import GeneratedSet
 from bench.corrupted.choose import choose_profile
 from bench.data import load_dataset
@@ -49,5 +50,6 @@ def corrupt_command(
         )
     for kind in wanted:
         made.images(kind, SEVERITY_LEVELS[0])  # makes all of them
-        print(f"{out / f'{kind}.npy'}: {len(ids)} images at {len(SEVERITY_LEVELS)} severities", file=sys.stderr)
+        images = counted(len(ids), "image")
+        print(f"{out / f'{kind}.npy'}: {images} at {len(SEVERITY_LEVELS)} severities", file=sys.stderr)
     return Exit.OK

@@ -10,6 +10,7 @@ from typing import Any
 from bench.auditing.levels import DEFAULT, PASSES
 from bench.commands.job import Job
 from bench.core.vocabulary import Exit
+from bench.core.words import counted
 
 
 def print_plan(job: Job, *, as_json: bool) -> int:
@@ -19,12 +20,12 @@ def print_plan(job: Job, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"cells": rows, "estimate_s": [round(least, 1), round(most, 1)]}, indent=2))
         return Exit.OK
-    for row in _summarised(rows):
-        print("{state:7} {run:32} {cell:35} n={n:<6} {protocol}".format_map(row))
-    todo = sum(map(len, job.pending.values()))
+    for line in _table(list(_summarised(rows))):
+        print(line)
+    todo = f"{sum(map(len, job.pending.values()))} of {counted(len(rows), 'cell')}"
     print(
-        f"{todo} of {len(rows)} cells and {len(job.undiagnosed)} diagnoses to do: {least / 60:.1f} min if every image "
-        f"breaks at once, {most / 60:.1f} min if none ever does{_audits(job)}"
+        f"{todo} and {counted(len(job.undiagnosed), 'diagnosis', 'diagnoses')} to do: {least / 60:.1f} min if every "
+        f"image breaks at once, {most / 60:.1f} min if none ever does{_audits(job)}"
     )
     return Exit.OK
 
@@ -51,6 +52,14 @@ def _summarised(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         same = list(group)
         severities = [row["cell"].rpartition("-")[2] for row in same[1:]]
         yield {**same[0], "cell": ",".join([same[0]["cell"], *severities])}
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """A line a row, every column as wide as its longest entry."""
+    lines = [[row["state"], row["run"], row["cell"], f"n={row['n']}", row["protocol"]] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        yield "  ".join(entry.ljust(width) for entry, width in zip(line, widths, strict=True)).rstrip()
 
 
 def _estimate(job: Job) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from bench.commands.tables import tables_as_data, tables_as_text
 from bench.core.errors import BenchError
 from bench.core.specs import Encoding
 from bench.core.vocabulary import Exit
+from bench.core.words import counted
 from bench.files import check_writable
 from bench.leaderboard import Tables, write_tables
 from bench.pending import Tally
@@ -80,12 +81,14 @@ def _print_tables(tables: Tables, tally: Tally, cells: int, *, as_json: bool) ->
     for sentence in tally.bad:
         print(f"not ok: {sentence}", file=sys.stderr)
     if tally.cached == cells and (tally.diagnosed or tally.audited):
-        done = f"{tally.diagnosed} runs diagnosed, {tally.audited} audited"
-        line = f"{done}; all {cells} cells were already there"
+        done = f"{counted(tally.diagnosed, 'run')} diagnosed, {tally.audited} audited"
+        line = f"{done}; {'the only cell was' if cells == 1 else f'all {cells} cells were'} already there"
     elif tally.cached == cells:
-        line = f"nothing to do: all {cells} cells are already there (--force computes them again)"
+        there = "the only cell is" if cells == 1 else f"all {cells} cells are"
+        line = f"nothing to do: {there} already there (--force computes {'it' if cells == 1 else 'them'} again)"
     else:
-        line = f"{tally.trained} trained, {tally.evaluated} of {cells} cells computed, {tally.cached} already there"
+        computed = f"{tally.evaluated} of {counted(cells, 'cell')} computed"
+        line = f"{tally.trained} trained, {computed}, {tally.cached} already there"
     print(line, file=sys.stderr)
     if as_json:
         summary = {

@@ -55,6 +55,8 @@ MISTAKES = [
     (["--seeds", "99999999999999999999"], "is not a whole number from 0"),
     (["--protocol", "prefiltered", "--attacks", "fgsm"], "there is none"),
     (["--attacks", "autoattack-square-i10"], "two stages or more"),
+    (["--attacks", "autoattack-foo+bar"], "No stage is called 'foo' or 'bar'."),
+    (["--corruption-profile", "CIFAR"], "did you mean 'cifar'? There are cifar, tiny_imagenet and imagenet."),
     (["--attacks", "ddn*"], "no attack that matches 'ddn*' is there for linf"),
     (["--attacks", "none,fgsm"], "attacks: 'none' stands beside 'fgsm'; write 'none' alone"),
     (["--attacks", ""], "no attack given; name at least one, or write 'none'"),
@@ -147,11 +149,22 @@ def test_a_leaderboard_of_nothing(bench: Bench, tmp_path: Path) -> None:
         ("epochs = 'many'", "many"),
         ("attacks = ['none', 'pgd']", "attacks: 'none' stands beside 'pgd'"),
         ("attacks = []", "no attack given; name at least one, or write 'none'"),
+        ("variants = false", "'variants' is not on or off; write a list or a string in place of true or false"),
+        ("corruptions = [true]", "'corruptions' is not on or off; write a list or a string"),
+        ("epochs = true", "'epochs' is not on or off; write a number or a string"),
+        ("audit = false", "'audit' is not on or off; write default, full or none"),
+        ("attack-limit = {pgd = true}", "'attack-limit' is not on or off"),
+        ("force = 3", "'3' is not a valid boolean"),
+        ("no-diagnose = 'yes'", "'no-diagnose' is on or off; write true or false"),
+        ("no-diagnose = true\ndiagnose = true", "'no-diagnose' and 'diagnose' are one option; write one of them"),
+        ("audit = 'full'\nno-audit = true", "'audit' and 'no-audit' are one option"),
+        ("batch-size = 8\nbatch_size = 9", "'batch-size' and 'batch_size' are one option"),
+        ("no-rank-flagged = true", "unknown key 'no-rank-flagged'; did you mean 'rank-flagged'?"),
     ],
 )
 def test_bad_config(bench: Bench, tmp_path: Path, content: str, sentence: str) -> None:
     (tmp_path / "c.toml").write_text(content)
-    models = ["--models", "resnet18", "--results", tmp_path / "out"]
+    models = ["--models", "resnet18", "--results", tmp_path / "out", "--dry-run"]
     outcome = bench("run", "--config", tmp_path / "c.toml", *models)
     assert (outcome.code, sentence in outcome.err) == (2, True)
 
@@ -160,6 +173,7 @@ def test_bad_config(bench: Bench, tmp_path: Path, content: str, sentence: str) -
     ("content", "sentence"),
     [
         ("corruptions = ['none', 'fog']", "corruptions: 'none' stands beside 'fog'"),
+        ("corruptions = false", "'corruptions' is not on or off; write a list or a string"),
         ("corruptions = []", "no corruption given; name at least one, or write 'none'"),
     ],
 )
@@ -168,7 +182,7 @@ def test_a_bad_list_of_corruptions_in_a_config(
 ) -> None:
     """Without the fixture, which adds ``--corruptions none``."""
     (tmp_path / "c.toml").write_text(content)
-    assert invoke(["run", "--config", str(tmp_path / "c.toml"), "--models", "resnet18"]) == 2
+    assert invoke(["run", "--config", str(tmp_path / "c.toml"), "--models", "resnet18", "--dry-run"]) == 2
     assert sentence in capsys.readouterr().err
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from bench.cli import invoke
+from bench.commands import run as run_commands
 from bench.core.vocabulary import AUDIT_COLUMNS, DIAGNOSTIC_COLUMNS, LEADERBOARD_COLUMNS, RESULT_COLUMNS, TIME_COLUMNS
 from bench.store import Store
 
@@ -251,6 +253,82 @@ def test_json_is_all_there_is_on_stdout(run: Bench) -> None:
     assert [row["variant"] for row in content["leaderboard"]] != []
 
 
+@pytest.mark.parametrize(
+    ("content", "arguments", "diagnoses", "audit"),
+    [
+        ("", [], 1, "of up to 200 passes"),
+        ("no-diagnose = true\nno-audit = true", [], 0, None),
+        ("no_diagnose = false\nno-audit = false", [], 1, "of up to 200 passes"),
+        ("diagnose = false\naudit = 'full'", [], 0, "without a bound"),
+        ("no-diagnose = true\nno-audit = true", ["--diagnose", "--audit", "full"], 1, "without a bound"),
+        ("audit = 'full'", ["--no-audit"], 1, None),
+    ],
+)
+def test_options_that_are_on_or_off_in_a_config(
+    capsys: pytest.CaptureFixture[str],
+    plugin: Path,
+    tmp_path: Path,
+    content: str,
+    arguments: list[str],
+    diagnoses: int,
+    audit: str | None,
+) -> None:
+    config = tmp_path / "c.toml"
+    tiny = f'models = "tiny"\nplugin = "{plugin}"\nvariants = "baseline"\nepochs = 0\nlimit = 20\n'
+    config.write_text(f"{tiny}{content}\n")
+    others = ["--attacks", "none", "--corruptions", "none", "--results", str(tmp_path), "--dry-run"]
+    assert invoke(["run", "--config", str(config), *others, *arguments]) == 0
+    said = capsys.readouterr().out
+    assert f"1 of 1 cell and {diagnoses} {'diagnosis' if diagnoses == 1 else 'diagnoses'} to do" in said
+    assert ("then an audit of every run" in said) == (audit is not None)
+    assert audit is None or audit in said
+
+
+def test_a_config_ranks_what_is_flagged(run: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    real = run_commands.write_tables
+
+    def heard(*arguments: Any, rank_flagged: bool, **others: Any) -> Any:
+        asked.append(rank_flagged)
+        return real(*arguments, rank_flagged=rank_flagged, **others)
+
+    monkeypatch.setattr(run_commands, "write_tables", heard)
+    (tmp_path / "c.toml").write_text("rank-flagged = true\n")
+    for config in ([], ["--config", tmp_path / "c.toml"]):
+        assert run("--attacks", "none", "--variants", "baseline", "--no-diagnose", *config).code == 0
+    assert asked == [False, True]
+
+
+def test_a_network_at_chance_is_told(run: Bench, bench: Bench, tmp_path: Path) -> None:
+    """Of 10 classes: untrained it guesses, after two epochs it does not."""
+    arguments = ("--attacks", "fgsm", "--variants", "baseline", "--no-diagnose")
+    remark = "no better than chance (1 of 10 classes)"
+    assert remark not in run(*arguments, *LEARNED).err
+    assert {row["notes"] for row in rows(tmp_path / "out")} == {""}
+    told = run(*arguments, "--epochs", "0").err.splitlines()
+    assert [remark in line for line in told if line.startswith("tiny:baseline:0 ")] == [True, False]
+    noted = {row["attack"]: remark in row["notes"] for row in rows(tmp_path / "out") if row["epochs"] == "0"}
+    assert noted == {"clean": True, "fgsm": False}
+
+
+def test_the_columns_of_a_dry_run_are_as_wide_as_their_entries(run: Bench) -> None:
+    kinds = ("--corruptions", "elastic_transform,fog", "--attacks", "none")
+    *lines, last = run("--dry-run", *kinds).out.splitlines()
+    assert {line.index("  n=") for line in lines if "elastic_transform@severity-1,2,3,4,5" in line} == {
+        max(line.index("  n=") for line in lines)
+    }
+    assert len({line.index("n=") for line in lines}) == 1
+    assert last.startswith("22 of 22 cells and 2 diagnoses to do")
+
+
+def test_one_is_singular(run: Bench) -> None:
+    one = ("--attacks", "none", "--variants", "baseline")
+    assert run("--dry-run", *one).out.splitlines()[-1].startswith("1 of 1 cell and 1 diagnosis to do")
+    assert "1 trained, 1 of 1 cell computed, 0 already there" in run(*one, "--no-diagnose").err
+    assert "1 run diagnosed, 0 audited; the only cell was already there" in run(*one).err
+    assert "nothing to do: the only cell is already there (--force computes it again)" in run(*one).err
+
+
 def test_config_files_give_way_to_the_command_line(bench: Bench, plugin: Path, tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text(
@@ -328,7 +406,7 @@ def test_looking_at_finished_results_needs_no_right_to_write(run: Bench, bench: 
 
 
 def test_values_of_a_config_are_judged_like_typed_ones(bench: Bench, tmp_path: Path) -> None:
-    for content, sentence in (("epochs = 1.5", "1.5"), ("epochs = true", "True"), ("lr = 1979-05-27", "1979-05-27")):
+    for content, sentence in (("epochs = 1.5", "1.5"), ("lr = 1979-05-27", "1979-05-27")):
         (tmp_path / "c.toml").write_text(content)
         outcome = bench("run", "--config", tmp_path / "c.toml", "--models", "resnet18", "--results", tmp_path / "out")
         assert (outcome.code, sentence in outcome.err) == (2, True)
