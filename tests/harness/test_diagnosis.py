@@ -80,7 +80,7 @@ def test_a_second_run_measures_nothing_and_a_lost_diagnosis_only_itself(
     (path,) = tmp_path.glob("runs/*/diagnosis.json")
     path.unlink()
     again = run("--variants", "lpc")
-    assert "1 runs diagnosed" in again.err
+    assert "1 run diagnosed" in again.err
     assert again.json["trained"] == again.json["evaluated"] == 0
     assert (tmp_path / "results.csv").read_bytes() == before
 
