@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from attacks.registry import AttackEntry
 from bench.adversarials import Adversarials, Kept
-from bench.auditing.findings import Finding
-from bench.core.specs import Encoding
+from bench.core.specs import Encoding, Finding
 from bench.data.tensors import Images
 from bench.samples import Sample
 from bench.search_model import SearchModels

@@ -10,8 +10,8 @@ import pandas as pd
 
 from bench.auditing.marks import verdict_of
 from bench.board import BoardRow
+from bench.core.columns import COMPARISON_COLUMNS, CORRUPTIONS_ACC
 from bench.core.seeds import derive_seed
-from bench.core.vocabulary import COMPARISON_COLUMNS, CORRUPTIONS_ACC
 from bench.findings import finding
 from bench.outcomes import Outcomes
 from bench.statistics.paired import compare

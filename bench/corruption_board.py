@@ -9,7 +9,8 @@ from attacks.corruptions import builtin as builtin  # fills the registry
 from attacks.corruptions.registry import CORRUPTIONS
 from attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.board import BoardRow
-from bench.core.vocabulary import BASELINE, CLEAN, CORRUPTION_COLUMNS, corruption_column
+from bench.core.columns import CORRUPTION_COLUMNS
+from bench.core.vocabulary import BASELINE, CLEAN, corruption_column
 from bench.corruption_cells import (
     STANDARD_COLUMNS,
     STANDARD_KINDS,

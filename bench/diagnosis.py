@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from bench.core.columns import DIAGNOSTIC_COLUMNS, TRAIN_SUFFIX
 from bench.core.errors import CellFailure
 from bench.core.specs import DIAGNOSIS_VERSION, DiagnosisRecord
-from bench.core.vocabulary import DIAGNOSTIC_COLUMNS, TRAIN_SUFFIX
 from bench.data.tensors import Images
 from bench.diagnostics.deepfool_score import deepfool_scores
 from bench.diagnostics.latents import Latents, Value

@@ -11,14 +11,8 @@ import pandas as pd
 from bench.auditing.marks import verdict_of
 from bench.board import BoardRow, board_rows, ranked
 from bench.comparison import comparison_table
-from bench.core.vocabulary import (
-    ALWAYS_BESIDE,
-    BASELINE,
-    CLEAN,
-    CORRUPTIONS_ACC,
-    LEADERBOARD_COLUMNS,
-    METRIC_SUFFIXES,
-)
+from bench.core.columns import ALWAYS_BESIDE, CORRUPTIONS_ACC, LEADERBOARD_COLUMNS, METRIC_SUFFIXES
+from bench.core.vocabulary import BASELINE, CLEAN
 from bench.corruption_board import corruption_metrics, corruption_values
 from bench.corruption_export import corruptions_csv
 from bench.distance_board import distance_columns, distance_values

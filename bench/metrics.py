@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.board import BoardRow
-from bench.core.vocabulary import CORRUPTIONS_ACC
+from bench.core.columns import CORRUPTIONS_ACC
 from bench.outcomes import Outcomes, common_images, verdicts
 from bench.statistics.intervals import wilson_interval
 from bench.statistics.seeds import sampling_error, spread

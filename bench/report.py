@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from bench.core.vocabulary import CLEAN, CORRUPTIONS_ACC, marks
+from bench.core.columns import CORRUPTIONS_ACC
+from bench.core.vocabulary import CLEAN, marks
 from bench.rounding import rounded
 
 ERRORS = ("mce",)  # in percent of the reference's

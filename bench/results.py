@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from bench.auditing.marks import audit_values
+from bench.core.columns import AUDIT_COLUMNS, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, RESULT_COLUMNS
 from bench.core.specs import AuditRecord, CorruptionSpec, DiagnosisRecord, EvalRecord, RunRecord, TrainSpec
-from bench.core.vocabulary import AUDIT_COLUMNS, CLEAN, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, RESULT_COLUMNS
+from bench.core.vocabulary import CLEAN
 from bench.statistics.intervals import CI_METHOD, wilson_interval
 from bench.store import Store
 

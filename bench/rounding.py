@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from bench.core.vocabulary import DECIMALS, DISTANCE_DECIMALS, P_DIGITS
+from bench.core.columns import DECIMALS, DISTANCE_DECIMALS, P_DIGITS
 
 
 def rounded(table: pd.DataFrame) -> pd.DataFrame:

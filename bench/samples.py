@@ -8,8 +8,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from bench.core.columns import SAMPLE_COLUMNS
 from bench.core.errors import BenchError
-from bench.core.vocabulary import SAMPLE_COLUMNS
 
 
 class Sample(NamedTuple):

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.board import BoardRow
-from bench.core.vocabulary import BASELINE, CORRUPTIONS_ACC
+from bench.core.columns import CORRUPTIONS_ACC
+from bench.core.vocabulary import BASELINE
 from bench.corruption_cells import standard_cells
 from bench.outcomes import Outcomes, common_images, verdicts
 

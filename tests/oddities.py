@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -77,3 +79,18 @@ def some(count: int, dead: int = 0) -> Images:
     pixels = torch.rand(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     pixels[:, 0, 0, 0] = (torch.arange(count) < dead).float()
     return Images([str(i) for i in range(count)], pixels, torch.arange(count) % 10)
+
+
+def images(count: int = 24, side: int = 8) -> Tensor:
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+class Changed(nn.Module):
+    """A linear model whose logits go through ``change``."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor], num_classes: int = 10) -> None:
+        super().__init__()
+        self.net, self.change = linear(num_classes), change
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.change(self.net(inputs))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from bench.core.specs import (
     AUDIT_VERSION,
     AttackSpec,
-    AuditFinding,
     AuditRecord,
     BudgetAudit,
     DataSpec,
     Environment,
     EvalRecord,
     EvalSpec,
+    Finding,
     ModelSpec,
     Norm,
     Recipe,
@@ -68,7 +68,7 @@ def samples_of(correct: list[bool]) -> list[Sample]:
 
 def audit_record(run: RunRecord, *, norm: Norm = "linf", cells: tuple[str, ...] = (), **points: float) -> AuditRecord:
     """An audit at one budget that found the flags ``points``, each with what it takes away."""
-    found = tuple(AuditFinding(flag=flag, points=fall, note=f"{flag} is here") for flag, fall in points.items())
+    found = tuple(Finding(flag=flag, points=fall, note=f"{flag} is here") for flag, fall in points.items())
     budget = BudgetAudit(
         norm=norm, eps=0.1, n=10, n_correct=9, suite=("fgsm@linf-0.1",), twin="",
         figures={"acc_suite": 40.0, "detectable": 60.0},

@@ -14,7 +14,6 @@ from bench.auditing import checks
 from bench.auditing.checks import Outcomes
 from bench.auditing.evidence import Broken, any_of, detectable
 from bench.auditing.figures import Figures, deepfool_figures, gradient_figures
-from bench.auditing.findings import Finding
 from bench.auditing.levels import LEVELS, Level, LevelName
 from bench.auditing.model_checks import check_model
 from bench.auditing.probes import Prober, probe
@@ -31,7 +30,7 @@ from bench.auditing.suite import (
 )
 from bench.cell import CellContext
 from bench.core.errors import CellFailure
-from bench.core.specs import AUDIT_VERSION, AuditFinding, AuditRecord, BudgetAudit, EvalRecord, RunRecord
+from bench.core.specs import AUDIT_VERSION, AuditRecord, BudgetAudit, EvalRecord, Finding, RunRecord
 from bench.data.tensors import Images
 from bench.environment import describe
 from bench.passes import CountingModel
@@ -92,7 +91,7 @@ def audit(audited: Audited, workshop: Workshop) -> AuditRecord:
         reason=failure.reason if failure else "",
         message=failure.message if failure else "",
         figures=work.figures,
-        findings=_stored(work.findings),
+        findings=tuple(work.findings),
         budgets=tuple(work.budgets),
         n_forwards=sum(prober.forwards for prober in work.probers),
         n_backwards=sum(prober.backwards for prober in work.probers),
@@ -185,9 +184,5 @@ def _audit_budget(
         suite=tuple(suite),
         twin=twin.run_id if twin else "",
         figures=figures,
-        findings=_stored(checks.findings(outcomes)),
+        findings=tuple(checks.findings(outcomes)),
     )
-
-
-def _stored(found: Sequence[Finding]) -> tuple[AuditFinding, ...]:
-    return tuple(AuditFinding(flag=f.flag, points=f.points, note=f.note) for f in found)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.auditing.findings import Finding
 from bench.auditing.gradients import input_gradient
 from bench.auditing.model_checks import randomised
 from bench.auditing.spread import spread
+from bench.core.specs import Finding
 from bench.data.tensors import Images
 from models.margins import logit_margins
 

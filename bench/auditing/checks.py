@@ -20,8 +20,8 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from bench.auditing.evidence import Broken, Change, any_of, change, only_by, robust_accuracy
-from bench.auditing.findings import Finding
 from bench.auditing.thresholds import ORDER_ALLOWANCE, POINTS
+from bench.core.specs import Finding
 
 # The audit's own attacks.
 PLAIN: Final = "plain"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from bench.core.specs import AttackSpec, AuditFinding, AuditRecord, BudgetAudit
-from bench.core.vocabulary import AUDIT_COLUMNS, AUDIT_FIGURES
+from bench.core.columns import AUDIT_COLUMNS, AUDIT_FIGURES
+from bench.core.specs import AttackSpec, AuditRecord, BudgetAudit, Finding
 
 PASSED, FLAGGED, UNDECIDED, FAILED = "passed", "flagged", "undecided", "failed"
 
 
-def findings_for(record: AuditRecord | None, attack: AttackSpec | None) -> list[AuditFinding]:
+def findings_for(record: AuditRecord | None, attack: AttackSpec | None) -> list[Finding]:
     """What speaks against one number: findings of the model against any, of attacks against those of their norm."""
     if record is None or record.status != "ok":
         return []
@@ -19,7 +19,7 @@ def findings_for(record: AuditRecord | None, attack: AttackSpec | None) -> list[
     return [*record.findings, *(finding for budget in budgets for finding in budget.findings)]
 
 
-def verdict(record: AuditRecord | None, findings: Iterable[AuditFinding]) -> str | None:
+def verdict(record: AuditRecord | None, findings: Iterable[Finding]) -> str | None:
     """One of the four words of the column ``audit``; None without an audit."""
     if record is None:
         return None
@@ -41,7 +41,7 @@ def verdict_of(audits: Mapping[int, AuditRecord], seeds: Collection[int]) -> str
         return None
     if any(record.status != "ok" for record in audits.values()):
         return FAILED
-    worst: dict[str, AuditFinding] = {}
+    worst: dict[str, Finding] = {}
     for record in audits.values():
         for finding in (*record.findings, *(f for budget in record.budgets for f in budget.findings)):
             known = worst.setdefault(finding.flag, finding)
@@ -60,6 +60,7 @@ def audit_values(record: AuditRecord | None, attack: AttackSpec | None) -> dict[
         "audit": verdict(record, found),
         "audit_flags": ";".join(finding.text for finding in found) or None,
         "audit_level": record.level,
+        "audit_passes": passes_an_image(record),
     }
     if attack is None:
         return values
@@ -71,6 +72,12 @@ def nearest(record: AuditRecord, attack: AttackSpec) -> BudgetAudit | None:
     """The audited budget of the attack's norm that is nearest to its own."""
     same = [budget for budget in record.budgets if budget.norm == attack.norm]
     return min(same, key=lambda budget: abs(budget.eps - attack.eps), default=None)
+
+
+def passes_an_image(record: AuditRecord) -> float | None:
+    """Of the largest subset; None where nothing was audited."""
+    images = max((budget.n for budget in record.budgets), default=0)
+    return (record.n_forwards + record.n_backwards) / images if images else None
 
 
 def _of_budget(budget: BudgetAudit | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.auditing.marks import passes_an_image
 from bench.core.epsilon import format_eps
 from bench.core.specs import AuditRecord, BudgetAudit, RunRecord
 
@@ -17,8 +18,8 @@ def sentence(run: RunRecord, record: AuditRecord) -> str:
 
 
 def _budget(budget: BudgetAudit) -> str:
-    accuracy = budget.figures.get("acc_suite") or 0.0
-    of = f"robust accuracy of {accuracy:.1f} % at {budget.norm} {format_eps(budget.eps)} ({budget.n} images)"
+    place = f"{budget.norm} {format_eps(budget.eps)} ({budget.n} images)"
+    of = f"robust accuracy of {budget.figures['acc_suite']:.1f} % at {place}"
     transfer = ", transfer from the baseline" if budget.twin else ""
     if not budget.findings:
         tried = f"PGD on plain, rescaled and margin losses, noise, Square{transfer} and a large budget"
@@ -35,5 +36,4 @@ def _model(record: AuditRecord) -> str:
 
 
 def _cost(record: AuditRecord) -> str:
-    images = max(budget.n for budget in record.budgets)
-    return f" ({(record.n_forwards + record.n_backwards) / images:.0f} passes an image)"
+    return f" ({passes_an_image(record):.0f} passes an image)"

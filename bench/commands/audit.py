@@ -8,10 +8,11 @@ from pathlib import Path
 from tabulate import tabulate
 
 from bench.auditing.sentence import sentence
+from bench.core.columns import AUDIT_FIGURES
 from bench.core.epsilon import format_eps
 from bench.core.errors import BenchError
 from bench.core.specs import AuditRecord, RunRecord
-from bench.core.vocabulary import AUDIT_FIGURES, Exit
+from bench.core.vocabulary import Exit
 from bench.files import check_writable
 from bench.leaderboard import rebuild
 from bench.pending import attacked_cells, is_audited

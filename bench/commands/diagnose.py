@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from bench.core.columns import COLLAPSE_COLUMNS, STEEPNESS_COLUMNS, TRAIN_SUFFIX
 from bench.core.specs import DiagnosisRecord, RunRecord
-from bench.core.vocabulary import COLLAPSE_COLUMNS, STEEPNESS_COLUMNS, TRAIN_SUFFIX, Exit
+from bench.core.vocabulary import Exit
 from bench.files import check_writable
 from bench.leaderboard import rebuild
 from bench.plugin import load_plugins

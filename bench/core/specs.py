@@ -26,7 +26,7 @@ Source = Literal["generated", "official"]  # of corrupted images
 
 ID_LENGTH = 12
 DIAGNOSIS_VERSION = 2  # it changes when a diagnostic may give another number
-AUDIT_VERSION = 1  # the same of the audit
+AUDIT_VERSION = 2  # the same of the audit
 
 
 def fingerprint(value: Any) -> str:
@@ -286,17 +286,21 @@ class DiagnosisRecord(Strict):
     environment: Environment
 
 
-@dataclass(frozen=True, kw_only=True)
-class AuditFinding(Strict):
-    """What speaks against an accuracy: a flag, its figure in points where it has one, and the sentence behind it."""
+@dataclass(frozen=True)
+class Finding(Strict):
+    """What speaks against an accuracy: a flag, what was seen in a sentence, and the points that it takes away."""
 
     flag: str  # one of bench.core.vocabulary.FLAGS
-    points: float | None
     note: str
+    points: float | None = None  # None: not measured
 
     @property
     def text(self) -> str:
-        """``scale_masking=7.5pt``, as in tables."""
+        """The flag with its figure, as in tables.
+
+        >>> Finding("randomised", "").text, Finding("scale_masking", "", 7.52).text
+        ('randomised', 'scale_masking=7.5pt')
+        """
         return self.flag if self.points is None else f"{self.flag}={self.points:.1f}pt"
 
 
@@ -310,8 +314,8 @@ class BudgetAudit(Strict):
     n_correct: int  # before any attack
     suite: tuple[str, ...]  # the columns of the cells that were looked at
     twin: str  # run id of the baseline whose images were tried; empty without one
-    figures: Mapping[str, float | None]  # by name, as in bench.core.vocabulary.AUDIT_FIGURES without the prefix
-    findings: tuple[AuditFinding, ...]
+    figures: Mapping[str, float | None]  # by name, as in bench.core.columns.AUDIT_FIGURES without the prefix
+    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,7 +331,7 @@ class AuditRecord(Strict):
     reason: str
     message: str
     figures: Mapping[str, float | None]  # of the model itself
-    findings: tuple[AuditFinding, ...]  # of the model itself
+    findings: tuple[Finding, ...]  # of the model itself
     budgets: tuple[BudgetAudit, ...]
     n_forwards: int  # passes counted in images, those through the baseline among them
     n_backwards: int

@@ -11,8 +11,8 @@ from records import audit_record, cell_record, run_record, samples_of
 
 from bench.auditing.marks import audit_values, findings_for, verdict_of
 from bench.auditing.sentence import sentence
-from bench.core.specs import AttackSpec, AuditFinding
-from bench.core.vocabulary import AUDIT_COLUMNS
+from bench.core.columns import AUDIT_COLUMNS
+from bench.core.specs import AttackSpec, Finding
 from bench.leaderboard import rebuild, write_tables
 from bench.pending import is_audited
 from bench.report import board_markdown
@@ -20,7 +20,7 @@ from bench.store import Store
 
 RUN = run_record()
 LINF, L2 = (AttackSpec(name="fgsm", norm=norm, eps=0.1) for norm in ("linf", "l2"))  # type: ignore[arg-type]
-RANDOMISED = AuditFinding(flag="randomised", points=None, note="two answers")
+RANDOMISED = Finding(flag="randomised", points=None, note="two answers")
 
 
 def test_a_finding_of_attacks_is_held_against_attacks_of_its_norm() -> None:
@@ -44,6 +44,7 @@ def test_the_columns_of_a_row() -> None:
     assert values["audit_flags"] == "black_box=12.2pt;order=3.0pt"
     assert (values["audit_eps"], values["audit_n"], values["audit_acc_suite"]) == (0.1, 10, 40.0)
     assert values["audit_softmax_one"] == 0.5
+    assert values["audit_passes"] == 100, "700 forwards and 300 backwards for 10 images"
     assert audit_values(record, L2)["audit"] == "passed"
     assert audit_values(record, L2)["audit_eps"] is None
     assert audit_values(None, LINF) == dict.fromkeys(AUDIT_COLUMNS)

@@ -8,21 +8,15 @@ from collections.abc import Callable
 import pytest
 import timm
 import torch
-from oddities import Noisy, linear, some
+from oddities import Changed, Noisy, images, linear, some
 from torch import Tensor, nn
-from torch.autograd import grad as bound_early
 
-from bench.auditing.findings import Finding
-from bench.auditing.inner import DOORS, gradient_calls
-from bench.auditing.model_checks import batch_dependent, check_model, inner_gradients, mode_leak, probabilities
+from bench.auditing.model_checks import batch_dependent, check_model, mode_leak, probabilities
 from bench.auditing.state import changed, put_back, state_of
+from bench.core.specs import Finding
 from bench.passes import CountingModel
 
 COUNT, BATCH = 24, 10
-
-
-def images(count: int = COUNT, side: int = 8) -> Tensor:
-    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
 def convolutional() -> nn.Module:
@@ -48,17 +42,6 @@ HONEST: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "resnet18": (lambda: from_timm("resnet18"), 28),
     "vit": (lambda: from_timm("vit_tiny_patch16_224", img_size=28, patch_size=7), 28),
 }
-
-
-class Changed(nn.Module):
-    """A linear model whose logits go through ``change``."""
-
-    def __init__(self, change: Callable[[Tensor], Tensor], num_classes: int = 10) -> None:
-        super().__init__()
-        self.net, self.change = linear(num_classes), change
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.change(self.net(inputs))
 
 
 class AlwaysTraining(nn.Module):
@@ -106,43 +89,6 @@ class Ungrateful(nn.Module):
         self.rest.train()
         logits: Tensor = self.net(inputs)
         return logits
-
-
-class Purifying(nn.Module):
-    """Three steps of ``gradient`` that make the image's logits larger before it is classified."""
-
-    def __init__(self, gradient: Callable[[Tensor, Tensor], Tensor]) -> None:
-        super().__init__()
-        self.net, self.gradient = linear(), gradient
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        with torch.enable_grad():
-            for _ in range(3):
-                inputs = inputs.detach().requires_grad_()
-                inputs = inputs + 0.1 * self.gradient(self.net(inputs).square().sum(), inputs)
-        logits: Tensor = self.net(inputs.detach())
-        return logits
-
-
-def by_backward(energy: Tensor, inputs: Tensor) -> Tensor:
-    energy.backward()
-    assert inputs.grad is not None
-    return inputs.grad
-
-
-def by_autograd_backward(energy: Tensor, inputs: Tensor) -> Tensor:
-    torch.autograd.backward(energy)
-    assert inputs.grad is not None
-    return inputs.grad
-
-
-GRADIENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "grad": lambda energy, inputs: torch.autograd.grad(energy, inputs)[0],
-    "backward": by_backward,
-    "autograd.backward": by_autograd_backward,
-    "bound early": lambda energy, inputs: bound_early(energy, inputs)[0],
-    "functional": lambda _, inputs: torch.func.grad(lambda x: x.square().sum())(inputs),
-}
 
 
 def normalised(logits: Tensor) -> Tensor:
@@ -325,26 +271,6 @@ def test_what_are_no_probabilities(change: Callable[[Tensor], Tensor]) -> None:
     assert probabilities(Changed(change), images()) is None
 
 
-@pytest.mark.parametrize("name", GRADIENTS)
-def test_gradients_inside_the_forward_pass(name: str) -> None:
-    (found,) = check_model(Purifying(GRADIENTS[name]), images(), BATCH)
-    assert found.flag == "inner_gradients"
-    assert "one forward pass asks 3 times for gradients" in found.note
-
-
-def test_a_model_that_optimises_where_gradients_are_on() -> None:
-    """An attack calls it so."""
-
-    def change(logits: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
-            torch.autograd.grad(logits.sum(), logits)
-        return logits
-
-    with torch.no_grad():
-        found = inner_gradients(Changed(change), images())
-    assert found == Finding("inner_gradients", "inner_gradients: one forward pass asks once for gradients (grad)")
-
-
 def test_images_that_the_model_writes_into_are_copies() -> None:
     inputs = images()
     class Writing(nn.Module):
@@ -353,34 +279,6 @@ def test_images_that_the_model_writes_into_are_copies() -> None:
 
     assert flags(Writing(), inputs) == []
     assert torch.equal(inputs, images())
-
-
-def test_a_model_that_is_compiled_differentiates_only_then() -> None:
-    model = torch.compile(linear(), backend="aot_eager")
-    assert inner_gradients(model, images()) is None
-
-
-def test_the_watched_functions_are_what_they_were() -> None:
-    before = [getattr(owner, name) for owner, name in DOORS]
-    with contextlib.suppress(KeyError), gradient_calls():
-        assert all(getattr(owner, name) is not old for (owner, name), old in zip(DOORS, before, strict=True))
-        raise KeyError
-    assert [getattr(owner, name) for owner, name in DOORS] == before
-
-    def broken(energy: Tensor, inputs: Tensor) -> Tensor:
-        raise KeyError
-
-    with pytest.raises(KeyError):
-        inner_gradients(Purifying(broken), images())
-    assert [getattr(owner, name) for owner, name in DOORS] == before
-
-
-def test_a_call_that_fails_counts_and_leaves_the_next_one_to_be_counted() -> None:
-    with gradient_calls() as calls:
-        for _ in range(2):
-            with pytest.raises(RuntimeError, match="does not require grad"):
-                torch.autograd.grad(torch.zeros(()), torch.zeros(()))
-    assert calls == ["grad", "grad"]
 
 
 def test_what_the_checks_cost() -> None:

@@ -71,6 +71,12 @@ def test_the_ladder_is_one_walk_in_rising_steps() -> None:
     assert [name.partition("@")[0] for name in ladder(again)] == ["pgd-60", "pgd-20-r5"], "a restart is steps, too"
 
 
+def test_an_attack_that_a_bound_has_cut_is_no_rung() -> None:
+    """PGD after five passes breaks less than FGSM on any network, and nothing is masked by that."""
+    cells = [cell("fgsm", [True]), cell("pgd-20", [True], steps=20, restarts=1, max_queries=5)]
+    assert [name.partition("@")[0] for name in ladder(cells)] == ["fgsm"]
+
+
 @pytest.mark.parametrize(
     ("claims", "wanted"),
     [

@@ -16,8 +16,8 @@ from records import audit_record, cell_record, run_record, samples_of
 from scipy import stats
 
 from bench.comparison_report import comparison_markdown
+from bench.core.columns import COMPARISON_COLUMNS
 from bench.core.specs import CorruptionSpec, EvalRecord
-from bench.core.vocabulary import COMPARISON_COLUMNS
 from bench.corruption_cells import STANDARD_KINDS
 from bench.findings import finding
 from bench.leaderboard import rebuild, write_tables

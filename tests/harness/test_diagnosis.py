@@ -13,13 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.core.vocabulary import (
-    AUDIT_COLUMNS,
-    COLLAPSE_COLUMNS,
-    COUNT_COLUMNS,
-    DIAGNOSTIC_COLUMNS,
-    STEEPNESS_COLUMNS,
-)
+from bench.core.columns import AUDIT_COLUMNS, COLLAPSE_COLUMNS, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, STEEPNESS_COLUMNS
 from bench.data import load_dataset
 from bench.data.registry import DataRequest
 from bench.diagnosis import _measure

@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench.cli import invoke
-from bench.commands import run as run_commands
-from bench.core.vocabulary import AUDIT_COLUMNS, DIAGNOSTIC_COLUMNS, LEADERBOARD_COLUMNS, RESULT_COLUMNS, TIME_COLUMNS
+from bench.core.columns import AUDIT_COLUMNS, DIAGNOSTIC_COLUMNS, LEADERBOARD_COLUMNS, RESULT_COLUMNS, TIME_COLUMNS
 from bench.store import Store
 
 Bench = Callable[..., Any]
@@ -253,52 +251,6 @@ def test_json_is_all_there_is_on_stdout(run: Bench) -> None:
     assert [row["variant"] for row in content["leaderboard"]] != []
 
 
-@pytest.mark.parametrize(
-    ("content", "arguments", "diagnoses", "audit"),
-    [
-        ("", [], 1, "of up to 200 passes"),
-        ("no-diagnose = true\nno-audit = true", [], 0, None),
-        ("no_diagnose = false\nno-audit = false", [], 1, "of up to 200 passes"),
-        ("diagnose = false\naudit = 'full'", [], 0, "without a bound"),
-        ("no-diagnose = true\nno-audit = true", ["--diagnose", "--audit", "full"], 1, "without a bound"),
-        ("audit = 'full'", ["--no-audit"], 1, None),
-    ],
-)
-def test_options_that_are_on_or_off_in_a_config(
-    capsys: pytest.CaptureFixture[str],
-    plugin: Path,
-    tmp_path: Path,
-    content: str,
-    arguments: list[str],
-    diagnoses: int,
-    audit: str | None,
-) -> None:
-    config = tmp_path / "c.toml"
-    tiny = f'models = "tiny"\nplugin = "{plugin}"\nvariants = "baseline"\nepochs = 0\nlimit = 20\n'
-    config.write_text(f"{tiny}{content}\n")
-    others = ["--attacks", "none", "--corruptions", "none", "--results", str(tmp_path), "--dry-run"]
-    assert invoke(["run", "--config", str(config), *others, *arguments]) == 0
-    said = capsys.readouterr().out
-    assert f"1 of 1 cell and {diagnoses} {'diagnosis' if diagnoses == 1 else 'diagnoses'} to do" in said
-    assert ("then an audit of every run" in said) == (audit is not None)
-    assert audit is None or audit in said
-
-
-def test_a_config_ranks_what_is_flagged(run: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    real = run_commands.write_tables
-
-    def heard(*arguments: Any, rank_flagged: bool, **others: Any) -> Any:
-        asked.append(rank_flagged)
-        return real(*arguments, rank_flagged=rank_flagged, **others)
-
-    monkeypatch.setattr(run_commands, "write_tables", heard)
-    (tmp_path / "c.toml").write_text("rank-flagged = true\n")
-    for config in ([], ["--config", tmp_path / "c.toml"]):
-        assert run("--attacks", "none", "--variants", "baseline", "--no-diagnose", *config).code == 0
-    assert asked == [False, True]
-
-
 def test_a_network_at_chance_is_told(run: Bench, bench: Bench, tmp_path: Path) -> None:
     """Of 10 classes: untrained it guesses, after two epochs it does not."""
     arguments = ("--attacks", "fgsm", "--variants", "baseline", "--no-diagnose")
@@ -327,20 +279,6 @@ def test_one_is_singular(run: Bench) -> None:
     assert "1 trained, 1 of 1 cell computed, 0 already there" in run(*one, "--no-diagnose").err
     assert "1 run diagnosed, 0 audited; the only cell was already there" in run(*one).err
     assert "nothing to do: the only cell is already there (--force computes it again)" in run(*one).err
-
-
-def test_config_files_give_way_to_the_command_line(bench: Bench, plugin: Path, tmp_path: Path) -> None:
-    config = tmp_path / "c.toml"
-    config.write_text(
-        f'models = ["tiny"]\nplugin = ["{plugin}"]\nlimit = 60\nepochs = 1\neps = ["0.1"]\nattacks = "fgsm"\n'
-        'variants = ["lpc"]\ntrain-limit = 40\n'
-    )
-    out = tmp_path / "out"
-    assert bench("run", "--config", config, "--variants", "baseline", "--results", out).code == 0
-    table = rows(out)
-    assert {row["variant"] for row in table} == {"baseline"}
-    assert {row["n_train"] for row in table} == {"40"}
-    assert {row["attack"] for row in table} == {"clean", "fgsm"}
 
 
 def test_show_finds_a_run_by_prefix_and_by_name(run: Bench, bench: Bench, tmp_path: Path) -> None:
@@ -403,13 +341,6 @@ def test_looking_at_finished_results_needs_no_right_to_write(run: Bench, bench: 
     run("--attacks", "fgsm")
     bench("leaderboard", "--results", tmp_path / "out")
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
-
-
-def test_values_of_a_config_are_judged_like_typed_ones(bench: Bench, tmp_path: Path) -> None:
-    for content, sentence in (("epochs = 1.5", "1.5"), ("lr = 1979-05-27", "1979-05-27")):
-        (tmp_path / "c.toml").write_text(content)
-        outcome = bench("run", "--config", tmp_path / "c.toml", "--models", "resnet18", "--results", tmp_path / "out")
-        assert (outcome.code, sentence in outcome.err) == (2, True)
 
 
 def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(
