@@ -1,0 +1,111 @@
+"""The options that several commands share, the types of their values, and where a TOML file gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.config import as_typed, read_config
+from bench.core.errors import BenchError
+from bench.core.vocabulary import BASELINE, MCE_REFERENCES
+from bench.core.words import listed
+
+
+class Names(click.ParamType[Any]):
+    """Names separated by commas; the option may also be repeated."""
+
+    name = "NAME,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        parts = value if isinstance(value, list) else str(value).split(",")
+        return [str(part).strip() for part in parts if str(part).strip()]
+
+
+class Count(click.ParamType[Any]):
+    """A number of images, or ``all`` (or ``auto``, where the option has it)."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+        self.name = f"N|{word}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == self.word:
+            return self.word
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            self.fail(f"{value!r} is neither a whole number nor {self.word!r}.", param, ctx)
+        if number < 1:
+            self.fail(f"{number} is less than 1.", param, ctx)
+        return number
+
+
+def names(*flags: str, **options: Any) -> Callable[[Any], Any]:
+    """An option that takes comma-separated names, once or several times, and gives one flat list."""
+
+    def flatten(ctx: click.Context, param: click.Parameter, value: Any) -> list[str]:
+        return list(dict.fromkeys(name for group in value for name in group))
+
+    return click.option(*flags, type=Names(), multiple=True, callback=flatten, **options)
+
+
+def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None:
+        options = {p.name: p for p in ctx.command.params if p.name and p.name not in ("config", "help")}
+        found = read_config(value, options, _opposites(options))
+        ctx.default_map = {name: _default(value, options[name], content) for name, content in found.items()}
+    return value
+
+
+def _opposites(options: Mapping[str, click.Parameter]) -> dict[str, tuple[str, Any]]:
+    """The ``no-`` forms of options, and what they mean: none of them may outdo what the command line says."""
+    offs = [(flag, name) for name, option in options.items() for flag in option.secondary_opts]
+    found: dict[str, tuple[str, Any]] = {f.removeprefix("--").replace("-", "_"): (name, False) for f, name in offs}
+    return {**found, "no_audit": ("audit", "none")} if "no_audit" in options else found
+
+
+def _default(path: Path, option: click.Parameter, content: Any) -> Any:
+    """What stands in the file, in the form that a default has. Raises BenchError for a truth value of what has none."""
+    if getattr(option, "is_flag", False) and isinstance(content, bool):
+        return content
+    try:
+        typed = as_typed(content)
+    except ValueError:
+        key = (option.name or "").replace("_", "-")
+        choices = option.type.choices if isinstance(option.type, click.Choice) else ()
+        way = "a list or a string" if option.multiple else listed(choices, "or") if choices else "a number or a string"
+        raise BenchError(f"config {path}: {key!r} is not on or off; write {way} in place of true or false.") from None
+    return typed if option.multiple else ",".join(typed)
+
+
+results_option = click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="results folder"
+)
+plugin_option = click.option(
+    "--plugin", type=click.Path(path_type=Path), multiple=True, help="Python file that registers more names; repeatable"
+)
+data_dir_option = click.option("--data-dir", type=click.Path(path_type=Path), help="where the data set's files lie")
+device_option = click.option(
+    "--device", type=click.Choice(("auto", "cpu", "cuda", "mps")), default="auto", show_default=True
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="machine-readable output on stdout")
+mce_option = click.option(
+    "--mce-reference",
+    type=click.Choice(MCE_REFERENCES),
+    default=BASELINE,
+    show_default=True,
+    help="whose errors the mean corruption error is measured in: this run's baseline, or AlexNet's on ImageNet-C",
+)
+flagged_option = click.option(
+    "--rank-flagged", is_flag=True, help="give rows a place whose numbers something speaks against, too"
+)
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    callback=_load_config,
+    help="TOML file with these options as keys; the command line wins",
+)
