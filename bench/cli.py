@@ -40,7 +40,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 def cli() -> None:
     """Decide whether a training-time idea makes image classifiers really robust.
 
-    Exit codes: 0 done, 1 a verification that failed, 2 usage or input error, 3 some cells failed.
+    Exit codes: 0 done, 1 a verification or a gate that failed, 2 usage or input error, 3 some cells failed.
     """
 
 
@@ -276,6 +276,61 @@ def plot(what: str, run: str, **options: Any) -> int:
     from bench.commands.plot import plot_command
 
     return plot_command(what, run, **options)
+
+
+baseline_option = click.option(
+    "--baseline", type=click.Path(path_type=Path, dir_okay=False), required=True, help="the baseline file, JSON"
+)
+alpha_option = click.option(
+    "--alpha",
+    type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
+    default=0.01,
+    show_default=True,
+    help="share of false alarms that each check may raise",
+)
+run_option = names("--run", help="runs that are meant: prefixes of ids, or model:variant[:seed]  [default: all]")
+tolerance_option = names("--tolerance", help="points that may be lost: clean=0.5,autoattack=1  [default: the file's]")
+
+
+@cli.command()
+@baseline_option
+@run_option
+@results_option
+@alpha_option
+@tolerance_option
+@click.option("--allow-inconclusive", is_flag=True, help="exit code 0 although something is not decided")
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="JUnit XML to write")
+@click.option(
+    "--summary",
+    "summary_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help='Markdown file to add the table to, such as "$GITHUB_STEP_SUMMARY"',
+)
+@json_option
+def check(**options: Any) -> int:
+    """Whether a run has lost robustness against a baseline file: PASS, FAIL or NOT ENOUGH EVIDENCE, image by image.
+
+    Exit code 1 unless everything passes.
+    """
+    from bench.commands.check import check_command
+
+    return check_command(**options)
+
+
+@cli.command()
+@baseline_option
+@click.option("--update", is_flag=True, help="write the file from the runs; without it, show what the file holds")
+@run_option
+@results_option
+@names("--cells", help="metrics to keep, named as in leaderboard.csv; wildcards  [default: all]")
+@tolerance_option
+@alpha_option
+@json_option
+def baseline(**options: Any) -> int:
+    """Write the outcomes of runs as a baseline for 'bench check', or show one."""
+    from bench.commands.baseline import baseline_command
+
+    return baseline_command(**options)
 
 
 def invoke(arguments: list[str]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bench.core.specs import (
     AUDIT_VERSION,
     AttackSpec,
@@ -20,6 +22,7 @@ from bench.core.specs import (
     VariantSpec,
 )
 from bench.samples import Sample
+from bench.store import Store
 
 ENVIRONMENT = Environment(
     device="cpu", hardware="h", python="3", torch="2", torchvision="0", timm="1", bench="0", git_sha="abc"
@@ -79,3 +82,15 @@ def audit_record(run: RunRecord, *, norm: Norm = "linf", cells: tuple[str, ...] 
         status="ok", reason="", message="", figures={"softmax_one": 0.5}, findings=(), budgets=(budget,),
         n_forwards=700, n_backwards=300, time_s=1.5, created="2026-01-01T00:00:00+00:00", environment=ENVIRONMENT,
     )  # fmt: skip
+
+
+def store_with(folder: Path, verdicts: dict[tuple[str, int], dict[str, list[bool]]]) -> Store:
+    """A store of runs (variant, seed) whose attacks left these images standing."""
+    store = Store(folder)
+    for (variant, seed), cells in verdicts.items():
+        run = run_record(variant=variant, seed=seed)
+        store.write_run(run, None)
+        for attack, correct in cells.items():
+            record = cell_record(run, attack, correct)
+            store.write_cell(record, samples_of(correct))
+    return store

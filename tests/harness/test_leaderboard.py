@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from records import cell_record, run_record, samples_of
+from records import cell_record, run_record, samples_of, store_with
 
 from bench.core.errors import BenchError
 from bench.core.specs import EvalRecord, RunRecord
@@ -19,18 +19,6 @@ from bench.results import result_row
 from bench.samples import Sample, dump_samples, parse_samples
 from bench.statistics.intervals import wilson_interval
 from bench.store import Store, dump_record, parse_record
-
-
-def store_with(tmp_path: Path, verdicts: dict[tuple[str, int], dict[str, list[bool]]]) -> Store:
-    """A store of runs (variant, seed) whose attacks left these images standing."""
-    store = Store(tmp_path)
-    for (variant, seed), cells in verdicts.items():
-        run = run_record(variant=variant, seed=seed)
-        store.write_run(run, None)
-        for attack, correct in cells.items():
-            record = cell_record(run, attack, correct)
-            store.write_cell(record, samples_of(correct))
-    return store
 
 
 def test_differences_are_over_common_images(tmp_path: Path) -> None:

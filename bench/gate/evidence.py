@@ -1,0 +1,111 @@
+"""Two looks at the same images, in three forms, and what each says of the accuracy that was lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.statistics.drops import Bounds, mean_bounds, verdict_bounds
+
+
+class Evidence(Protocol):
+    """What a verdict rests on; accuracies and drops are fractions."""
+
+    @property
+    def unit(self) -> Literal["images", "seeds"]:
+        """What more of would make the bounds narrower."""
+
+    @property
+    def size(self) -> int:
+        """How many of these there are."""
+
+    @property
+    def drop(self) -> float:
+        """Accuracy before less accuracy after."""
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether no image of any seed changed."""
+
+    def bounds(self, alpha: float, size: int) -> Bounds:
+        """Of the drop at one-sided level ``alpha``; with another ``size`` than its own, if all shares stayed."""
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """The same weights, every image right or wrong."""
+
+    lost: int
+    gained: int
+    n: int
+    unit: Literal["images", "seeds"] = "images"
+
+    @property
+    def size(self) -> int:
+        return self.n
+
+    @property
+    def drop(self) -> float:
+        return (self.lost - self.gained) / self.n
+
+    @property
+    def unchanged(self) -> bool:
+        return not self.lost + self.gained
+
+    def bounds(self, alpha: float, size: int) -> Bounds:
+        lost = round(self.lost * size / self.n)
+        return verdict_bounds(lost, min(round(self.gained * size / self.n), size - lost), size, alpha)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The same weights, every image right in a share of several cells, as it is for the mean over corruptions."""
+
+    before: NDArray[np.float64]  # (images,)
+    after: NDArray[np.float64]  # (images,)
+    unit: Literal["images", "seeds"] = "images"
+
+    @property
+    def size(self) -> int:
+        return len(self.before)
+
+    @property
+    def drop(self) -> float:
+        return float((self.before - self.after).mean())
+
+    @property
+    def unchanged(self) -> bool:
+        return bool((self.before == self.after).all())
+
+    def bounds(self, alpha: float, size: int) -> Bounds:
+        """Of ``size`` images, Student's interval as of two tables of one seed each."""
+        low, high = mean_bounds(self.before[np.newaxis], self.after[np.newaxis], alpha)
+        narrower = (self.size / size) ** 0.5
+        return Bounds(self.drop + (low - self.drop) * narrower, self.drop + (high - self.drop) * narrower)
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """Other weights: several seeds before and several after, on the same images."""
+
+    before: NDArray[np.float64]  # (seeds, images)
+    after: NDArray[np.float64]  # (other seeds, images)
+    unit: Literal["images", "seeds"] = "seeds"
+
+    @property
+    def size(self) -> int:
+        return min(len(self.before), len(self.after))
+
+    @property
+    def drop(self) -> float:
+        return float(self.before.mean() - self.after.mean())
+
+    @property
+    def unchanged(self) -> bool:
+        return self.before.shape == self.after.shape and bool((self.before == self.after).all())
+
+    def bounds(self, alpha: float, size: int) -> Bounds:
+        return mean_bounds(self.before, self.after, alpha, 0 if size == self.size else size)

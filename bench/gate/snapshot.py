@@ -1,0 +1,173 @@
+"""What a results folder holds, in the form of a baseline: the two sides of a check are then alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bench.auditing.marks import verdict
+from bench.board import BoardRow, board_rows
+from bench.core.columns import CORRUPTIONS_ACC
+from bench.core.errors import BenchError, unknown_name
+from bench.core.specs import ID_LENGTH, AuditRecord, EvalRecord, RunRecord, Scalar, fingerprint
+from bench.core.vocabulary import NATIVE, STANDARD
+from bench.corruption_cells import STANDARD_COLUMNS, standard_cells
+from bench.gate.baseline import CellOutcomes, RunOutcomes
+from bench.gate.outcomes import encode
+from bench.results import Cell, all_audits, all_cells
+from bench.store import Store
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The runs with what came of their images, and of cells that are not ok why, by run name and metric."""
+
+    runs: tuple[RunOutcomes, ...]
+    failures: Mapping[tuple[str, str], str]
+
+
+def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
+    """Of the runs that ``names`` mean (prefixes of ids, or model:variant[:seed]), of all without names.
+
+    Of several cells in one place the best evidence counts, as on the board. Raises BenchError for an unknown name, for
+    an empty folder, and where two trainings go by one name and seed: neither may silently stand for the other.
+    """
+    cells, audits = _asked(all_cells(store), store, names), all_audits(store)
+    rows = [row for run_id in dict.fromkeys(run.run_id for run, _ in cells) for row in _rows(cells, audits, run_id)]
+    if not rows:
+        raise BenchError(f"no cells under {store.root}; 'bench run --results {store.root} …' makes some.")
+    _check_distinct(rows, store)
+    return Snapshot(tuple(_run(row, store) for row in rows), _failures(rows))
+
+
+def name_of(run: RunOutcomes | RunRecord) -> str:
+    """What the gate calls a trained network.
+
+    It says the data set, too: one folder may hold several.
+    """
+    return f"{run.dataset} {run.model}:{run.variant}:{run.seed}"
+
+
+def _asked(cells: Sequence[Cell], store: Store, names: Sequence[str]) -> list[Cell]:
+    """``model:variant`` means all its seeds here, not only the one there is."""
+    if not names:
+        return list(cells)
+    wanted: set[str] = set()
+    for name in names:
+        seeds = {run.run_id for run, _ in cells if name == f"{run.model}:{run.variant}"}
+        wanted |= seeds or {store.find_run(name).run_id}
+    return [(run, cell) for run, cell in cells if run.run_id in wanted]
+
+
+def _rows(cells: Sequence[Cell], audits: Mapping[str, AuditRecord], run_id: str) -> list[BoardRow]:
+    """One row a test split."""
+    return board_rows([(run, cell) for run, cell in cells if run.run_id == run_id], audits)
+
+
+def _check_distinct(rows: Sequence[BoardRow], store: Store) -> None:
+    for name, count in Counter(name_of(row.run) for row in rows).items():
+        if count > 1:
+            ids = ", ".join(sorted(row.run.run_id for row in rows if name_of(row.run) == name))
+            raise BenchError(
+                f"{store.root} has {count} times {name} ({ids}), trained or tested otherwise; name the runs that are "
+                "meant by --run."
+            )
+
+
+def _run(row: BoardRow, store: Store) -> RunOutcomes:
+    run = row.run
+    return RunOutcomes(
+        dataset=run.dataset,
+        model=run.model,
+        variant=run.variant,
+        seed=run.seed,
+        config_sha=run.config_sha,
+        data_sha=row.data_sha,
+        weights_sha=run.weights_sha,
+        audit=_audit(row),
+        flags=tuple(sorted({flag for column in row.cells for flag in row.flags(column)})),
+        cells=_cells(row, store),
+    )
+
+
+def _audit(row: BoardRow) -> str | None:
+    """Its verdict in one word, without the points, which another seed of the attack may change."""
+    record = row.audits.get(row.run.seed)
+    findings = () if record is None else (*record.findings, *(f for b in record.budgets for f in b.findings))
+    return verdict(record, findings)
+
+
+def _cells(row: BoardRow, store: Store) -> dict[str, CellOutcomes]:
+    standard = standard_cells(row) or []
+    found = {column: _one(row, [column], store) for column in row.cells if row.accuracies(column)}
+    found = {column: cell for column, cell in found.items() if column not in standard}
+    return found | ({CORRUPTIONS_ACC: _one(row, standard, store)} if standard else {})
+
+
+def _one(row: BoardRow, columns: Sequence[str], store: Store) -> CellOutcomes:
+    """A metric over ``columns``; all of them were evaluated on the same images."""
+    cells = [next(iter(row.cells[column].values())) for column in columns]
+    samples = [store.read_samples(cell) for cell in cells]
+    counts = np.asarray([[s.correct for s in found] for found in samples]).sum(axis=0).astype(np.uint8)
+    return CellOutcomes(
+        n=len(counts),
+        parts=len(cells),
+        right=int(counts.sum()),
+        images=fingerprint([[s.sample_id, s.label] for s in samples[0]])[:ID_LENGTH],
+        definition=_definition(cells),
+        outcomes=encode(counts, len(cells)),
+    )
+
+
+def _definition(cells: Sequence[EvalRecord]) -> dict[str, Scalar]:
+    """What makes the number beside weights, images and seed."""
+    first = cells[0]
+    if first.spec.corruption is not None:
+        specs = [dataclasses.asdict(cell.spec.corruption) for cell in cells if cell.spec.corruption is not None]
+        shown = ("source", "profile", "seed")
+        return {**{key: specs[0][key] for key in shown}, "images": fingerprint(specs)[:ID_LENGTH]}
+    attack = first.spec.attack
+    if attack is None:
+        return {}
+    found = {"version": attack.version, "precision": attack.precision, **attack.params}
+    if attack.backend != NATIVE:
+        found |= {"backend": f"{first.backend} {first.backend_version}"}
+    if attack.code_sha:
+        found |= {"code_sha": attack.code_sha}
+    return found | ({} if first.spec.protocol == STANDARD else {"protocol": first.spec.protocol})
+
+
+def _failures(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
+    """By name and metric; a corruption that failed takes their mean with it."""
+    found: dict[tuple[str, str], str] = {}
+    for row in rows:
+        name = name_of(row.run)
+        for column in {*row.cells, *row.outdone}:
+            for cell in row.failures(column):
+                sentence = f"{cell.status}: {cell.reason}" + (f" ({cell.message})" if cell.message else "")
+                found[name, column] = sentence
+                if column in STANDARD_COLUMNS:
+                    found[name, CORRUPTIONS_ACC] = f"{column} {sentence}"
+    return found
+
+
+def choose(snapshot: Snapshot, patterns: Sequence[str]) -> tuple[RunOutcomes, ...]:
+    """Its runs with the cells that ``patterns`` name (wildcards), all without patterns.
+
+    Raises BenchError for a pattern that names none, and for a cell that is not ok: left out unseen, its loss would
+    never show.
+    """
+    known = sorted({metric for run in snapshot.runs for metric in run.cells} | {m for _, m in snapshot.failures})
+    for pattern in patterns:
+        if not fnmatch.filter(known, pattern):
+            raise unknown_name("cell", pattern, known, hint="Cells are named as in leaderboard.csv, with wildcards.")
+    kept = {m for m in known if not patterns or any(fnmatch.fnmatchcase(m, pattern) for pattern in patterns)}
+    for (name, metric), why in sorted(snapshot.failures.items()):
+        if metric in kept:
+            raise BenchError(f"{name} {metric} is not ok ({why}); run it again, or leave it out by --cells.")
+    return tuple(replace(run, cells={m: cell for m, cell in run.cells.items() if m in kept}) for run in snapshot.runs)
