@@ -17,10 +17,9 @@ import pytest
 if TYPE_CHECKING:  # every pytest session of an environment loads this file
     from torch import nn
 
-    from bench.gate.check import Check
-
 MARK = "robustness"
 UPDATE = "--robustness-update"
+MARKED = "baseline, tolerance={}, alpha=0.01, allow_inconclusive=False"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        f"{MARK}(baseline, tolerance={{}}, alpha=0.01, allow_inconclusive=False): what the fixture '{MARK}' checks by; "
+        f"{MARK}({MARKED}): what the fixture '{MARK}' checks by; "
         "the path of the baseline is relative to the test's file, tolerances are points by metric",
     )
 
@@ -54,34 +53,46 @@ class Robustness:
     results: Path
     update: bool
 
-    def __call__(self, model: nn.Module | Sequence[nn.Module], *, name: str = "model", **options: Any) -> list[Check]:
-        """The lines of the check, all passed; else the test fails with their table.
+    def __call__(self, model: nn.Module | Sequence[nn.Module], *, name: str = "model", **options: Any) -> None:
+        """The test fails with the table of the check unless all of it passes.
 
         ``model`` is a module from images (N, 3, S, S) in [0, 1] to logits, or a sequence of such modules, trained on
         different seeds: new weights are compared with other weights over five seeds or more. ``options`` are those of
         :func:`bench.api.evaluate`; ``name`` is how the baseline calls the model.
         """
-        from bench.api import evaluate
         from bench.core.errors import BenchError
 
-        models = list(model) if isinstance(model, Sequence) else [model]
         try:
-            for seed, one in enumerate(models):
-                evaluate(one, name=name, seed=seed, results=self.results, **options)
-            return self._write() if self.update else self._check()
+            problem = self._attack([*model] if isinstance(model, Sequence) else [model], name, options)
         except BenchError as error:
-            pytest.fail(str(error), pytrace=False)
+            problem = str(error)
+        if problem:
+            pytest.fail(problem, pytrace=False)
+        if self.update:
+            pytest.skip(f"{self.settings.baseline} is written; nothing was checked.")
 
-    def _write(self) -> list[Check]:
+    def _attack(self, models: Sequence[nn.Module], name: str, options: Mapping[str, Any]) -> str:
+        """Evaluate, then write the baseline or check against it; what is wrong, empty if nothing is."""
+        from bench.api import evaluate
+
+        if not self.update and not self.settings.baseline.exists():  # known before the work
+            return f"there is no {self.settings.baseline}; 'pytest {UPDATE}' writes it."
+        for seed, model in enumerate(models):
+            evaluate(model, name=name, seed=seed, results=self.results, **options)
+        return self._write() if self.update else self._check()
+
+    def _write(self) -> str:
         from bench.gate.baseline import make_baseline, write_baseline
         from bench.gate.snapshot import choose, take_snapshot
+        from bench.gate.tolerances import check_tolerances
         from bench.store import Store
 
         runs = choose(take_snapshot(Store(self.results)), ())
+        check_tolerances(self.settings.tolerance, [metric for run in runs for metric in run.cells])
         write_baseline(self.settings.baseline, make_baseline(runs, self.settings.tolerance))
-        pytest.skip(f"{self.settings.baseline} is written; nothing was checked.")
+        return ""
 
-    def _check(self) -> list[Check]:
+    def _check(self) -> str:
         from bench.gate.baseline import read_baseline
         from bench.gate.check import check
         from bench.gate.report import gate_markdown
@@ -89,22 +100,23 @@ class Robustness:
         from bench.gate.verdict import passed
         from bench.store import Store
 
-        if not self.settings.baseline.exists():
-            pytest.fail(f"there is no {self.settings.baseline}; 'pytest {UPDATE}' writes it.", pytrace=False)
         alpha, held = self.settings.alpha, read_baseline(self.settings.baseline)
         lines = check(held, take_snapshot(Store(self.results)), alpha=alpha, tolerances=self.settings.tolerance)
-        if not all(passed(line.verdict, self.settings.allow_inconclusive) for line in lines):
-            pytest.fail(gate_markdown(lines, alpha), pytrace=False)
-        return lines
+        fine = all(passed(line.verdict, self.settings.allow_inconclusive) for line in lines)
+        return "" if fine else gate_markdown(lines, alpha)
 
 
 @pytest.fixture
 def robustness(request: pytest.FixtureRequest, tmp_path: Path) -> Robustness:
     """Call it with your model; its settings come from ``@pytest.mark.robustness(baseline=…)``."""
     mark = request.node.get_closest_marker(MARK)
-    if mark is None or mark.args or "baseline" not in mark.kwargs:
-        pytest.fail(f'the fixture needs a mark with its baseline: @pytest.mark.{MARK}(baseline="{MARK}.json")', False)
-    return Robustness(_settings(request.path.parent, **mark.kwargs), tmp_path, request.config.getoption(UPDATE))
+    try:
+        settings = _settings(request.path.parent, *mark.args, **mark.kwargs) if mark else None
+    except TypeError:
+        settings = None
+    if settings is None:
+        pytest.fail(f'the fixture needs a mark such as @pytest.mark.{MARK}(baseline="{MARK}.json"): {MARKED}', False)
+    return Robustness(settings, tmp_path, request.config.getoption(UPDATE))
 
 
 def _settings(

@@ -14,6 +14,8 @@ from helpers import TINY_PLUGIN
 
 from bench.cli import invoke
 
+pytest_plugins = ["pytester"]
+
 torch.set_num_threads(1)  # the models of most tests are too small to share
 
 

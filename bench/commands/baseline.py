@@ -15,7 +15,7 @@ from bench.core.words import counted
 from bench.gate.baseline import Baseline, dump_baseline, make_baseline, read_baseline, write_baseline
 from bench.gate.resolution import too_fine
 from bench.gate.snapshot import Snapshot, choose, name_of, take_snapshot
-from bench.gate.tolerances import check_names, parse_tolerances, tolerance_of
+from bench.gate.tolerances import check_tolerances, parse_tolerances, tolerance_of
 from bench.store import Store
 
 HEADERS = ("run", "metric", "n", "accuracy", "tolerance", "audit", "flags")
@@ -52,7 +52,7 @@ def _make(path: Path, snapshot: Snapshot, patterns: Sequence[str], tolerance: Se
     """With the tolerances of the file that it takes the place of, where none is given anew."""
     runs = choose(snapshot, patterns)
     given = parse_tolerances(tolerance)
-    check_names(given, (metric for run in runs for metric in run.cells))
+    check_tolerances(given, [metric for run in runs for metric in run.cells])
     before = read_baseline(path).tolerances if path.exists() else {}
     return make_baseline(runs, {**before, **given})
 

@@ -82,7 +82,8 @@ def make_baseline(runs: tuple[RunOutcomes, ...], tolerances: Mapping[str, float]
     ordered = sorted(
         (replace(run, cells=dict(sorted(run.cells.items()))) for run in runs), key=lambda r: (*r.recipe, r.seed)
     )
-    unsealed = Baseline(format=FORMAT, sha="", tolerances=dict(sorted(tolerances.items())), runs=tuple(ordered))
+    points = {name: float(value) for name, value in sorted(tolerances.items())}  # as JSON gives them back
+    unsealed = Baseline(format=FORMAT, sha="", tolerances=points, runs=tuple(ordered))
     return replace(unsealed, sha=seal(asdict(unsealed)))
 
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.errors import BenchError
 from bench.core.words import counted
 from bench.gate.baseline import Baseline, CellOutcomes, RunOutcomes
 from bench.gate.comparable import audit_problem, cell_problem
 from bench.gate.evidence import Evidence, Shares, Trainings, Verdicts
 from bench.gate.snapshot import Snapshot, name_of
-from bench.gate.tolerances import tolerance_of
+from bench.gate.tolerances import check_tolerances, tolerance_of
 from bench.gate.verdict import Judgement, Verdict, judge
+from bench.statistics.drops import MOST_ALPHA
 
 FEWEST_SEEDS = 5
 AUDIT = "audit"  # in place of a metric
@@ -52,25 +54,39 @@ def check(baseline: Baseline, now: Snapshot, *, alpha: float, tolerances: Mappin
 
     The same weights are compared image by image, each seed by itself. Other weights are another draw of the training's
     chance: they are compared over seeds, never by one network's images, and take ``FEWEST_SEEDS`` of either side.
+    Raises BenchError for a level that is none, a tolerance that means nothing, and a baseline without a cell.
     """
+    metrics = [metric for run in baseline.runs for metric in run.cells]
+    if not metrics:
+        raise BenchError("the baseline holds no cell, so that nothing would be checked.")
+    if not 0 < alpha < MOST_ALPHA:
+        raise BenchError(f"alpha {alpha} is not between 0 and {MOST_ALPHA}, the level of a one-sided test.")
+    check_tolerances(tolerances, metrics)
     gate = Gate(alpha, {**baseline.tolerances, **tolerances}, now.failures)
     groups: dict[tuple[str, str, str], list[RunOutcomes]] = defaultdict(list)
     for run in baseline.runs:
         groups[run.recipe].append(run)
     lines: list[Check] = []
     for recipe, before in groups.items():
-        after = {run.seed: run for run in now.runs if run.recipe == recipe}
-        if _retrained(before, after):
-            lines += _over_seeds(before, list(after.values()), gate)
+        after = [run for run in now.runs if run.recipe == recipe]
+        pairs = [(run, _partner(run, after)) for run in before]
+        if _retrained(pairs, after):
+            lines += _over_seeds(before, after, gate)
         else:
-            lines += [line for run in before for line in _by_image(run, after.get(run.seed), gate)]
+            lines += [line for old, new in pairs for line in _by_image(old, new, gate)]
     return lines
 
 
-def _retrained(before: Sequence[RunOutcomes], after: Mapping[int, RunOutcomes]) -> bool:
-    """Whether any network has other weights than the baseline's of its seed, or none has a seed of the baseline's."""
-    common = [run for run in before if run.seed in after]
-    return bool(after) and (not common or any(run.weights_sha != after[run.seed].weights_sha for run in common))
+def _partner(run: RunOutcomes, after: Sequence[RunOutcomes]) -> RunOutcomes | None:
+    """That of the same seed, else one of the same weights that only the attack's seed tells apart."""
+    same = [other for other in after if other.seed == run.seed]
+    return next(iter(same or [other for other in after if other.weights_sha == run.weights_sha]), None)
+
+
+def _retrained(pairs: Sequence[tuple[RunOutcomes, RunOutcomes | None]], after: Sequence[RunOutcomes]) -> bool:
+    """Whether any network has other weights than its partner in the baseline, or there are only others."""
+    found = [(old, new) for old, new in pairs if new is not None]
+    return bool(after) and (not found or any(old.weights_sha != new.weights_sha for old, new in found))
 
 
 def _by_image(before: RunOutcomes, after: RunOutcomes | None, gate: Gate) -> Iterator[Check]:

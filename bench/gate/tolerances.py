@@ -12,6 +12,7 @@ from bench.core.vocabulary import CLEAN
 CORRUPTIONS = "corruptions"
 DEFAULT = {CLEAN: 0.5}  # points
 OTHERWISE = 1.0
+MOST = 100
 
 
 def parse_tolerances(texts: Sequence[str]) -> dict[str, float]:
@@ -23,20 +24,25 @@ def parse_tolerances(texts: Sequence[str]) -> dict[str, float]:
             points = float(value)
         except ValueError:
             points = math.nan
-        if not name or not 0 <= points <= 100:
-            raise BenchError(f"tolerance {text!r} is not of the form NAME=POINTS, 0 to 100, as in clean=0.5.")
+        if not name or not 0 <= points <= MOST:
+            raise BenchError(f"tolerance {text!r} is not of the form NAME=POINTS, 0 to {MOST}, as in clean=0.5.")
         if name in found:
             raise BenchError(f"tolerance {name!r} is given twice.")
         found[name] = points
     return found
 
 
-def check_names(names: Iterable[str], metrics: Iterable[str]) -> None:
-    """Raises BenchError for a name that means none of the metrics: a misspelt tolerance would not be applied."""
+def check_tolerances(tolerances: Mapping[str, float], metrics: Iterable[str]) -> None:
+    """Raises BenchError for a number of points that cannot be, and for a name that means none of the metrics.
+
+    A misspelt tolerance would not be applied, and nobody would know.
+    """
     known = {name for metric in metrics for name in names_of(metric)}
-    for name in names:
+    for name, points in tolerances.items():
         if name not in known:
             raise unknown_name("tolerance", name, sorted(known), hint="It names what the baseline holds.")
+        if not 0 <= points <= MOST:
+            raise BenchError(f"tolerance {points} of {name} is not between 0 and {MOST} points.")
 
 
 def names_of(metric: str) -> list[str]:

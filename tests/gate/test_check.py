@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sides import baseline, cell, now, run
 
+from bench.core.errors import BenchError
 from bench.gate.check import Check, check
 from bench.gate.report import gate_data, gate_markdown, summary
 from bench.gate.verdict import Verdict
@@ -133,6 +136,12 @@ def test_one_retrained_seed_makes_all_of_them_a_comparison_over_seeds() -> None:
     assert found.verdict is not Verdict.PASS
 
 
+def test_the_same_weights_under_another_seed_of_the_attack_are_compared_by_image() -> None:
+    other = dataclasses.replace(run(clean=cell(WORSE)), seed=7)
+    found = only(baseline(run(clean=cell(RIGHT))), now(other))
+    assert (found.lost, found.verdict) == (60, Verdict.FAIL)
+
+
 def test_a_missing_seed_of_unchanged_weights_fails() -> None:
     runs = draws(0.9, 5)
     verdicts = [line.verdict for line in lines(baseline(*runs), now(*runs[:3])) if line.metric == "clean"]
@@ -160,6 +169,25 @@ def test_the_mean_over_corruptions_is_compared_by_shares() -> None:
     assert (same.why, same.before) == ("no image changed", pytest.approx(counts.mean() / 75))
     worse = only(before, now(run(corruptions_acc=cell(counts - 8, parts=75))), "corruptions_acc")
     assert worse.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"alpha": 0.6, "tolerances": {}}, "alpha 0.6 is not between 0 and 0.5"),
+        ({"alpha": 0.01, "tolerances": {"clean": -1}}, "tolerance -1 of clean"),
+        ({"alpha": 0.01, "tolerances": {"claen": 1}}, "unknown tolerance 'claen'"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, object], why: str) -> None:
+    with pytest.raises(BenchError) as caught:
+        check(baseline(run(clean=cell(RIGHT))), now(run(clean=cell(RIGHT))), **options)
+    assert why in str(caught.value)
+
+
+def test_a_baseline_without_a_cell_checks_nothing() -> None:
+    with pytest.raises(BenchError, match="no cell"):
+        lines(baseline(run()), now(run()))
 
 
 def test_the_table_and_the_data_say_the_same() -> None:
