@@ -68,7 +68,7 @@ def check(baseline: Baseline, now: Snapshot, *, alpha: float, tolerances: Mappin
         groups[run.recipe].append(run)
     lines: list[Check] = []
     for recipe, before in groups.items():
-        after = [run for run in now.runs if run.recipe == recipe]
+        after = sorted((run for run in now.runs if run.recipe == recipe), key=lambda run: run.seed)
         pairs = [(run, _partner(run, after)) for run in before]
         if _retrained(pairs, after):
             lines += _over_seeds(before, after, gate)
@@ -150,5 +150,7 @@ def _size(evidence: Evidence) -> str:
 
 def _audit(before: Sequence[RunOutcomes], after: RunOutcomes | None) -> Check:
     problem = audit_problem(before, after)
-    verdict = Verdict.FAIL if problem else Verdict.PASS
-    return Check(name_of(after or before[0]), AUDIT, verdict, problem or "no new flag")
+    name = name_of(after or before[0])
+    if problem or after is None:
+        return Check(name, AUDIT, Verdict.FAIL, problem)
+    return Check(name, AUDIT, Verdict.PASS, "no new flag" if after.audit else "no new flag; there was no audit")

@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_networks_that_are_trained_anew_pass_the_committed_baseline(tmp_path: Path) -> None:
+    """On another machine their weights differ, and the gate compares seeds."""
+    trained = run("run", "--config", "examples/ci-smoke.toml", "--results", tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    checked = run("check", "--baseline", "results/baselines/digits.json", "--results", tmp_path, "--json")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    checks = json.loads(checked.stdout)["checks"]
+    assert {check["metric"] for check in checks} == {"clean", "fgsm@linf-0.1", "pgd-10@linf-0.1", "audit"}
+    assert {check["verdict"] for check in checks} == {"PASS"}
+
+
+def test_the_workflow_runs_what_there_is() -> None:
+    """Its commands are those of the README, on files that exist."""
+    text = (ROOT / "examples" / "github-workflow.yml").read_text()
+    for path in ("examples/ci-smoke.toml", "results/baselines/digits.json", "constraints.txt"):
+        assert path in text
+        assert (ROOT / path).exists()
+    readme = (ROOT / "README.md").read_text()
+    for command in ("run --config examples/ci-smoke.toml", "check --baseline results/baselines/digits.json"):
+        assert f"bench {command}" in text
+        assert f"bench {command}" in readme
 
 
 def test_the_plugin_of_every_kind(tmp_path: Path) -> None:
