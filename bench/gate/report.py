@@ -14,6 +14,7 @@ from bench.gate.check import Check
 from bench.gate.verdict import Verdict, passed
 
 HEADERS = ("run", "metric", "on", "baseline", "now", "drop", "lost", "gained", "tolerance", "verdict", "why")
+WORST = (Verdict.FAIL, Verdict.UNDECIDED, Verdict.PASS)
 #: What stands before a verdict, so that the eye finds it.
 SIGNS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.UNDECIDED: "?"}
 
@@ -26,8 +27,9 @@ def summary(lines: Sequence[Check]) -> str:
 
 
 def gate_markdown(lines: Sequence[Check], alpha: float) -> str:
-    """A table and what its figures are."""
-    table = tabulate([_row(line) for line in lines], HEADERS, tablefmt="pipe", disable_numparse=True)
+    """A table, the worst first, and what its figures are."""
+    ordered = sorted(lines, key=lambda line: WORST.index(line.verdict))
+    table = tabulate([_row(line) for line in ordered], HEADERS, tablefmt="pipe", disable_numparse=True)
     caption = (
         f"Accuracies in percent, drops and tolerances in points; a drop's bounds hold one by one at {1 - alpha:.4g}. "
         "FAIL: a drop beyond chance and beyond the tolerance; PASS: a drop beyond the tolerance is excluded, or no "

@@ -50,7 +50,8 @@ def mean_bounds(before: NDArray[np.float64], after: NDArray[np.float64], alpha: 
     images' mean differences over n; the quantile is Student's with the degrees of freedom of Welch (1947, Biometrika
     34:28) for such a sum. The images' part holds some of the seeds' spread as well, which errs on the side of caution.
     With one seed on either side that side has no spread over seeds: the bounds are then of these weights. ``seeds``
-    asks what they would be if there were so many on both sides, with this spread.
+    asks what they would be if there were so many on both sides, with this spread. Where nothing varies at all, Student
+    knows no chance; the bounds then reach as far as a share of images can that none of n shows, 1 − α^(1/n).
     Raises ValueError for tables of other shapes, fewer than two images, and an α outside (0, 0.5).
     """
     if before.ndim != 2 or after.ndim != 2 or before.shape[1] != after.shape[1] or before.shape[1] < 2:
@@ -66,7 +67,8 @@ def mean_bounds(before: NDArray[np.float64], after: NDArray[np.float64], alpha: 
             parts.append((float(table.mean(axis=1).var(ddof=1)) / count, count - 1))
     variance, drop = sum(v for v, _ in parts), float(differences.mean())
     if variance == 0:
-        return Bounds(drop, drop)
+        unseen = 1 - alpha ** (1 / len(differences))
+        return Bounds(drop - unseen, drop + unseen)
     freedom = variance**2 / sum(v**2 / df for v, df in parts)
     reach = float(stats.t.ppf(1 - alpha, freedom)) * variance**0.5
     return Bounds(drop - reach, drop + reach)

@@ -198,4 +198,6 @@ def test_the_table_and_the_data_say_the_same() -> None:
     assert "✗ FAIL" in text
     assert (data[0]["baseline"], data[0]["now"], data[0]["drop"], data[0]["lost"]) == (75.0, 60.0, 15.0, 60)
     assert data[1]["drop"] is None
+    order = [line.split("|")[10].strip() for line in gate_markdown(found[::-1], 0.01).splitlines()[2:4]]
+    assert order == ["✗ FAIL", "✓ PASS"]
     assert summary(found) == "2 checks: 1 PASS and 1 FAIL."

@@ -68,6 +68,14 @@ def test_seeds_that_agree_on_every_image_but_spread_are_welchs_interval() -> Non
     assert found == pytest.approx((wanted.low, wanted.high))
 
 
+def test_where_nothing_varies_the_bounds_are_those_of_no_loss_in_n() -> None:
+    """As exact as for images that are right or wrong: with no loss among n the share that is lost is ≤ 1 − α^(1/n)."""
+    table = np.full((1, 299), 0.5)
+    found = mean_bounds(table, table, 0.01)
+    assert found.high == pytest.approx(stats.beta.ppf(0.99, 1, 299))
+    assert found.low == -found.high
+
+
 def test_more_seeds_of_the_same_spread_narrow_the_bounds() -> None:
     rng = np.random.default_rng(0)
     before, after = rng.integers(0, 2, (5, 100)) * 1.0, rng.integers(0, 2, (5, 100)) * 1.0
