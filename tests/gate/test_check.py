@@ -154,6 +154,13 @@ def test_a_retrained_seed_on_other_images_fails() -> None:
     assert "seed 2: other images" in only(baseline(*draws(0.9, 5)), now(*runs)).why
 
 
+def test_seeds_of_the_baseline_on_different_images_are_no_table() -> None:
+    before = draws(0.9, 5)
+    before[1] = run(1, clean=cell([1] * 400, images="j"))
+    found = only(baseline(*before), now(*draws(0.9, 5, weights="v")))
+    assert (found.verdict, found.why) == (Verdict.FAIL, "the baseline's seeds were evaluated on different images")
+
+
 def test_a_retrained_seed_with_a_flag_that_no_baseline_seed_has_fails() -> None:
     before = [run(s, clean=cell(RIGHT), flags=["order"] if s == 3 else []) for s in range(5)]
     after = [run(s, "v", clean=cell(RIGHT), flags=["order", "transfer"] if s == 1 else ["order"]) for s in range(5)]

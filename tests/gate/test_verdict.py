@@ -49,6 +49,14 @@ def test_equal_losses_and_gains_are_no_proof_that_nothing_was_lost() -> None:
     assert verdict(50, 50, tolerance=0.04) is Verdict.PASS
 
 
+def test_gains_stand_against_losses() -> None:
+    """34 lost and 10 gained is more than chance; the drop is 2.4 points, not 3.4."""
+    found = judge(Verdicts(34, 10, 1000), alpha=ALPHA, tolerance=0.03)
+    assert found.drop == pytest.approx(0.024)
+    assert found.low > 0
+    assert found.verdict is Verdict.UNDECIDED
+
+
 def test_gains_pass() -> None:
     assert verdict(0, 30) is Verdict.PASS
 
