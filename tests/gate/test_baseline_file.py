@@ -81,6 +81,7 @@ def cell_of(data: dict[str, Any]) -> dict[str, Any]:
         (lambda d: cell_of(d).update(n=30), "outcomes are not those of 30 images"),
         (lambda d: cell_of(d).update(n=1, right=1), "outcomes hold images beyond the 1 there are"),
         (lambda d: cell_of(d).update(n=0), "0 images in 1 cells"),
+        (lambda d: cell_of(d).update(parts=2, right=4, outcomes="AwEA"), "an image that is right in more than 2 cells"),
         (lambda d: cell_of(d).update(outcomes="?"), "outcomes are not base64"),
         (lambda d: cell_of(d).update(n="3"), "clean.n: Input should be a valid integer"),
     ],

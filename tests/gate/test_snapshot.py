@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from records import audit_record, cell_record, run_record, samples_of, store_with
@@ -46,9 +47,9 @@ def test_the_definition_holds_what_makes_the_number(tmp_path: Path) -> None:
         assert found.get("backend") == (None if backend == "native" else "b 1")
 
 
-def corrupted(run: RunRecord, kind: str, severity: int, right: list[bool], seed: int = 0) -> EvalRecord:
+def corrupted(run: RunRecord, kind: str, severity: int, right: list[bool], **made: Any) -> EvalRecord:
     cell = cell_record(run, "clean", right)
-    spec = CorruptionSpec(kind=kind, severity=severity, source="generated", profile="cifar", seed=seed)
+    spec = CorruptionSpec(**{"kind": kind, "severity": severity, "source": "generated", "profile": "cifar", **made})
     return dataclasses.replace(cell, spec=dataclasses.replace(cell.spec, corruption=spec))
 
 
@@ -66,12 +67,13 @@ def test_the_standard_corruptions_are_one_metric_and_others_their_own(tmp_path: 
     assert cells["corruptions_acc"].accuracy == pytest.approx(90 / 225)
 
 
-def test_other_corrupted_images_are_another_definition(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [{"seed": 1}, {"version": 2}, {"profile": "imagenet"}, {"files_sha": "f"}])
+def test_other_corrupted_images_are_another_definition(tmp_path: Path, other: dict[str, Any]) -> None:
     found = []
-    for seed in (0, 1):
-        run, store = run_record(), Store(tmp_path / str(seed))
+    for made in ({}, other):
+        run, store = run_record(), Store(tmp_path / str(len(made)))
         store.write_run(run, None)
-        write(store, run, corrupted(run, "fog", 1, [True], seed), [True])
+        write(store, run, corrupted(run, "fog", 1, [True], **made), [True])
         found.append(take_snapshot(store).runs[0].cells["fog@severity-1"].definition)
     assert found[0] != found[1]
 
