@@ -1,0 +1,27 @@
+"""A line of a table: one model under one protocol, ours or published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.published.protocol import CORRUPTIONS, Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """Accuracies are percent; the robust one of DeepFool is its ratio ‖r‖/‖x‖."""
+
+    published: bool
+    model: str
+    architecture: str
+    source: str  # who measured it, where it stands
+    clean: float | None
+    robust: float | None
+    protocol: Protocol
+    flags: tuple[str, ...] = ()  # what speaks against the robust accuracy
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bound(self) -> str:
+        """What stands before a flagged accuracy under attack: the doubt speaks in one direction."""
+        return "≤" if self.flags and self.robust is not None and self.protocol.measure != CORRUPTIONS else ""
