@@ -9,7 +9,11 @@ from bench.published.protocol import CORRUPTIONS, Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Accuracies are percent; the robust one of DeepFool is its ratio ‖r‖/‖x‖."""
+    """Accuracies are percent; the robust one of DeepFool is its ratio ‖r‖/‖x‖.
+
+    ``robust`` is the lowest known: where another attack at the same budget leaves less than AutoAttack does, that one
+    counts, as on RobustBench's boards, and ``autoattack`` keeps the other.
+    """
 
     published: bool
     model: str
@@ -18,6 +22,7 @@ class Line:
     clean: float | None
     robust: float | None
     protocol: Protocol
+    autoattack: float | None = None
     flags: tuple[str, ...] = ()  # what speaks against the robust accuracy
     notes: tuple[str, ...] = ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 
@@ -27,7 +28,7 @@ def our_lines(
     choices, lines = _choices(rows), []
     for row, name in zip(rows, names, strict=True):
         of_budgets = (next((c for c in columns if c in row.cells), None) for columns in choices)
-        lines += [_attacked(row, name, column) for column in of_budgets if column is not None]
+        lines += [_lowest(_attacked(row, name, column), row, column) for column in of_budgets if column is not None]
         lines += [_corrupted(row, name)] if row.corrupted() else []
         lines += _deepfool(row, name, diagnoses)
     return lines
@@ -75,6 +76,27 @@ def _attacked(row: BoardRow, name: str, column: str) -> Line:
     computed = (f"computed by {', '.join(backends)}",) if backends else ()
     robust = _percent(row.mean(column))
     return _line(row, name, protocol, robust, row.flags(column), (*_trouble(row, [column]), *computed))
+
+
+def _lowest(line: Line, row: BoardRow, column: str) -> Line:
+    """AutoAttack's line with the number of the attack that leaves less of as many images, where there is one."""
+    attack = line.protocol.measure == AUTOATTACK and next(iter(row.cells[column].values())).spec.attack
+    if not attack or line.robust is None:
+        return line
+    rivals = [
+        (100 * mean, other)
+        for other, cells in row.cells.items()
+        if (theirs := next(iter(cells.values())).spec.attack) is not None
+        and (theirs.norm, theirs.eps) == (attack.norm, attack.eps)
+        and (mean := row.mean(other)) is not None
+        and row.images(other) == row.images(column)
+    ]
+    robust, by = min(rivals)
+    if robust >= line.robust:
+        return line
+    flags = tuple(sorted({*line.flags, *row.flags(by)}))
+    notes = (*line.notes, f"by {by}; AutoAttack leaves {line.robust:.2f}")
+    return dataclasses.replace(line, robust=robust, autoattack=line.robust, flags=flags, notes=notes)
 
 
 def _corrupted(row: BoardRow, name: str) -> Line:

@@ -37,7 +37,7 @@ def _robustbench(model: PublishedModel) -> Line:
     """The number that counts is the lowest known, as on their board."""
     notes = []
     if model.external is not None:
-        notes.append(f"another attack than AutoAttack, which leaves {model.robust:.2f}")
+        notes.append(f"by another attack than AutoAttack, which leaves {model.robust:.2f}")
     if model.mce is not None:
         notes.append(f"mCE {model.mce:.2f}")
     if model.additional_data:
@@ -50,6 +50,7 @@ def _robustbench(model: PublishedModel) -> Line:
         clean=model.clean,
         robust=model.best_known,
         protocol=board_protocol(model.dataset, model.threat, model.eps),
+        autoattack=None if model.external is None else model.robust,
         flags=(UNRELIABLE,) if model.unreliable else (),
         notes=tuple(notes),
     )

@@ -58,6 +58,7 @@ def model_info(run: RunRecord, line: Line, *, additional_data: bool | None, allo
             "that says so; evaluate it so, or write the file with a footnote by --allow-departures."
         )
     corrupted, robust = line.protocol.measure == CORRUPTIONS, f"{line.robust:.2f}"
+    alone = robust if line.autoattack is None else f"{line.autoattack:.2f}"
     flagged = [f"Flagged: {', '.join(line.flags)}"] if line.flags else []
     notes = [*([f"Not under RobustBench's protocol: {'; '.join(departures)}"] if departures else []), *flagged]
     return ModelInfo(
@@ -71,8 +72,9 @@ def model_info(run: RunRecord, line: Line, *, additional_data: bool | None, allo
         architecture=line.architecture,
         eps=format_eps(line.protocol.eps) if line.protocol.eps is not None else None,
         clean_acc=f"{line.clean:.2f}",
-        autoattack_acc=None if corrupted else robust,
+        autoattack_acc=None if corrupted else alone,
         corruptions_acc=robust if corrupted else None,
+        external=None if line.autoattack is None else robust,
         unreliable=None if corrupted else bool(line.flags),
         footnote=". ".join(notes) or None,
     )
