@@ -32,6 +32,9 @@ def export_command(
     out: Path | None,
 ) -> int:
     """Raises BenchError when ``name`` means no run or several, or the form cannot hold what is known of it."""
+    for option, value in (("--threat", threat), ("--eps", eps), ("--additional-data", additional_data)):
+        if value is not None and format_ != "robustbench":
+            raise BenchError(f"{option} is for --format robustbench; leave it out for {format_}.")
     store = Store(results)
     run = store.find_run(name)
     row = _only_row(store, run)

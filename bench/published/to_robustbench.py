@@ -2,7 +2,7 @@
 
 Their file says neither on how many images a number rests nor whose files those were: it is true of their boards alone.
 So a number of another protocol is refused, and who insists (``allow_departures``) gets every departure in the field
-``footnote``, which their page prints below the table. A number against which something speaks is written as
+``footnote``, which their page prints below the model's name. A number against which something speaks is written as
 ``unreliable``, their word for it.
 """
 

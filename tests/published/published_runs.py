@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import strategies as st
 from records import cell_record, run_record
 
+from bench.board import BoardRow, board_rows
 from bench.core.specs import AttackSpec, CorruptionSpec, EvalRecord, Norm, RunRecord
 from bench.corruption_cells import STANDARD_KINDS
 from bench.store import Store
@@ -17,6 +19,8 @@ MODEL_INFO = Path(__file__).parents[3] / "shared" / "reference" / "robustbench" 
 needs_robustbench = pytest.mark.skipif(not MODEL_INFO.exists(), reason="needs RobustBench's tables in ../shared")
 
 N = 10_000
+COUNTS = st.integers(0, N)
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=20)
 
 
 def run_on(dataset: str = "cifar10", variant: str = "baseline", seed: int = 0) -> RunRecord:
@@ -64,3 +68,8 @@ def stored(folder: Path, *cells: EvalRecord, runs: tuple[RunRecord, ...]) -> Sto
     for record in cells:
         store.write_cell(record, None)
     return store
+
+
+def row_of(run: RunRecord, *cells: EvalRecord) -> BoardRow:
+    (row,) = board_rows([(run, record) for record in cells])
+    return row
