@@ -10,7 +10,7 @@ from typing import Any, Final
 import pandas as pd
 from tabulate import tabulate
 
-from bench.core.columns import DECIMALS
+from bench.core.columns import COMPARE_COLUMNS, DECIMALS
 from bench.core.vocabulary import marks
 from bench.published.protocol import DEEPFOOL
 from bench.published.tables import Placed, Table
@@ -30,8 +30,9 @@ LATEX: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def records(tables: Sequence[Table]) -> list[dict[str, Any]]:
-    """One flat record a line: accuracies in percent, DeepFool's ratio as it is, what is missing as None."""
-    return [{"table": table.title, **_record(placed)} for table in tables for placed in table.placed]
+    """One flat record a line, its keys ``COMPARE_COLUMNS``; what is missing is None."""
+    rows = [{"table": table.title, **_record(placed)} for table in tables for placed in table.placed]
+    return [{column: row[column] for column in COMPARE_COLUMNS} for row in rows]
 
 
 def _record(placed: Placed) -> dict[str, Any]:

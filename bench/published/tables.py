@@ -44,7 +44,11 @@ def compare(ours: Iterable[tuple[str, Line]], published: Sequence[Line]) -> list
     groups: dict[tuple[str, Protocol], list[Line]] = {}
     for data_sha, line in ours:
         groups.setdefault((data_sha, line.protocol), []).append(line)
-    return [_table(protocol, lines, _beside(protocol, published)) for (_, protocol), lines in groups.items()]
+    titles = Counter(protocol.title for _, protocol in groups)
+    return [
+        _table(protocol, f", split {data_sha}" * (titles[protocol.title] > 1), lines, _beside(protocol, published))
+        for (data_sha, protocol), lines in groups.items()
+    ]
 
 
 def _kind(protocol: Protocol) -> str:
@@ -61,14 +65,14 @@ def _beside(ours: Protocol, published: Sequence[Line]) -> list[Line]:
     return found
 
 
-def _table(protocol: Protocol, ours: Sequence[Line], published: Sequence[Line]) -> Table:
+def _table(protocol: Protocol, split: str, ours: Sequence[Line], published: Sequence[Line]) -> Table:
     reasons = [tuple(mismatches(protocol, line.protocol)) for line in published]
     agreeing = [line for line, why in zip(published, reasons, strict=True) if not why]
     ranks = {} if protocol.measure == DEEPFOOL else _ranks([*ours, *agreeing])
     every = [(line, ()) for line in ours] + list(zip(published, reasons, strict=True))
     placed = [Placed(line, ranks.get(id(line)), why) for line, why in every]
     placed.sort(key=lambda p: (p.rank is None, p.rank or 0, p.line.published, bool(p.reasons)))
-    return Table(protocol.title, _summary(protocol, reasons), tuple(placed))
+    return Table(protocol.title + split, _summary(protocol, reasons), tuple(placed))
 
 
 def _ranks(lines: Sequence[Line]) -> dict[int, int]:

@@ -47,6 +47,7 @@ def test_the_main_job_is_the_promised_one() -> None:
         "METRIC_SUFFIXES",
         "DISTANCE_COLUMNS",
         "COMPARISON_COLUMNS",
+        "COMPARE_COLUMNS",
         "SAMPLE_COLUMNS",
         "REASONS",
         "PROTOCOLS",

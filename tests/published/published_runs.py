@@ -73,3 +73,16 @@ def stored(folder: Path, *cells: EvalRecord, runs: tuple[RunRecord, ...]) -> Sto
 def row_of(run: RunRecord, *cells: EvalRecord) -> BoardRow:
     (row,) = board_rows([(run, record) for record in cells])
     return row
+
+
+RUN, LPC = run_on(), run_on(variant="lpc")
+
+
+def whole(folder: Path, *, official: bool = True) -> Store:
+    """Two networks on 10,000 images in CIFAR-10's format: under attack 3rd and 10th of 11, under corruptions 6th of 7."""
+    cells = [
+        cell(RUN, None, 8700, official=official), cell(RUN, attack(), 5800, official=official),
+        cell(LPC, None, 9500, official=official), cell(LPC, attack(), 100, official=official),
+        *corruptions(RUN, 8000, official=official),
+    ]  # fmt: skip
+    return stored(folder, *cells, runs=(RUN, LPC))

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from bench.published.protocol import CORRUPTIONS, DEEPFOOL, Protocol, mismatches
-from bench.published.theirs import board_protocol, lpc_lines
+from bench.published.theirs import board_protocol, lpc_lines, robustbench_lines
 from bench.reference.lpc import published_lpc
+from bench.reference.robustbench import published_models
 
 OURS = Protocol(dataset="cifar10", n=10_000, n_clean=10_000, measure="autoattack", norm="linf", eps=8 / 255)
 CORRUPTED = Protocol(
@@ -89,6 +90,17 @@ def test_a_published_ratio_on_nobody_knows_how_many_images_is_never_comparable()
             assert mismatches(ours, line.protocol) == [
                 "published on an unsettled number of images: 100 in the text, 1000 in the code"
             ]
+
+
+def test_robustbenchs_own_doubts_and_notes_stand_in_the_line() -> None:
+    gowal = next(model for model in published_models() if model.external is not None)
+    (line,) = robustbench_lines([dataclasses.replace(gowal, unreliable=True, additional_data=True)])
+    assert (line.flags, line.bound, line.robust, line.autoattack) == (("unreliable",), "≤", 58.50, 58.63)
+    assert line.notes == (
+        "by another attack than AutoAttack, which leaves 58.63", "more training data than the data set's",
+    )  # fmt: skip
+    (alexnet,) = robustbench_lines(m for m in published_models() if m.model == "AlexNet")
+    assert (alexnet.notes, alexnet.flags, alexnet.protocol.eps) == (("mCE 100.00",), (), None)
 
 
 def test_every_network_of_the_tables_has_its_ratio_and_its_accuracy() -> None:
