@@ -79,7 +79,7 @@ RUN, LPC = run_on(), run_on(variant="lpc")
 
 
 def whole(folder: Path, *, official: bool = True) -> Store:
-    """Two networks on 10,000 images in CIFAR-10's format: under attack 3rd and 10th of 11, under corruptions 6th of 7."""
+    """Two networks on 10,000 images: if official, 3rd and 10th of 11 under attack, and one 6th of 7 corrupted."""
     cells = [
         cell(RUN, None, 8700, official=official), cell(RUN, attack(), 5800, official=official),
         cell(LPC, None, 9500, official=official), cell(LPC, attack(), 100, official=official),

@@ -144,11 +144,13 @@ def test_what_an_audit_found_is_a_flag(tmp_path: Path) -> None:
     store.write_audit(audit_record(RUN, black_box=7.0))
     ((_, line),) = stored_lines(store)
     assert (line.flags, line.bound) == (("black_box",), "≤")
+    assert line.notes == ("computed by b 1", "audit: black_box=7.0pt")
 
 
 def test_a_flag_of_any_cell_is_a_flag(tmp_path: Path) -> None:
     (line,) = lines_of(tmp_path, cell(RUN, None, 9000), cell(RUN, attack(), 4000, flags=("randomised",)))
     assert line.flags == ("randomised",)
+    assert line.notes == ("computed by b 1", "audit: none")
 
 
 def test_deepfool_is_its_published_definition(tmp_path: Path) -> None:
