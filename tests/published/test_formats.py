@@ -30,6 +30,15 @@ def test_csv_is_one_table_of_numbers(tmp_path: Path, bench: Callable[..., Any]) 
     assert b"\r" not in out.read_bytes()
 
 
+def test_a_file_and_json_can_be_had_at_once(tmp_path: Path, bench: Callable[..., Any]) -> None:
+    whole(tmp_path)
+    out = tmp_path / "table.csv"
+    found = bench("compare", "--results", tmp_path, "--format", "csv", "--out", out, "--json").json
+    assert len(found["rows"]) == len(pd.read_csv(out)) == 11 + 7
+    assert [table["table"] for table in found["tables"]] == list(pd.read_csv(out)["table"].unique())
+    assert found["tables"][0]["summary"] == "9 of 9 published rows may be compared with ours."
+
+
 def read_html(text: str) -> list[pd.DataFrame]:
     """The tables of a fragment, which must be well-formed XML, too."""
     tables = ElementTree.fromstring(f"<body>{text}</body>").iter("table")
