@@ -50,11 +50,12 @@ def test_every_budget_is_a_line_and_autoattack_goes_first(tmp_path: Path) -> Non
 
 
 def test_an_attack_that_leaves_less_than_autoattack_counts_in_its_place(tmp_path: Path) -> None:
-    cells = [cell(RUN, attack(), 4000), cell(RUN, attack("pgd-20"), 3000), cell(RUN, attack("fgsm"), 4500)]
+    cells = [cell(RUN, attack(), 4000), cell(RUN, attack("fgsm"), 4500)]
+    cells.append(cell(RUN, attack("pgd-20"), 3000, flags=("randomised",)))
     few = cell(RUN, attack("square"), 10, n=1000)  # less, but not of the same images
     other = cell(RUN, attack("pgd-20", eps=16 / 255), 5)
     *_, line = [found for found in lines_of(tmp_path, *cells, few, other) if found.protocol.measure == "autoattack"]
-    assert (line.robust, line.autoattack) == (30.0, 40.0)
+    assert (line.robust, line.autoattack, line.flags) == (30.0, 40.0, ("randomised",))
     assert line.notes[-1] == "by pgd-20@linf-8/255; AutoAttack leaves 40.00"
 
 
@@ -137,6 +138,14 @@ def test_a_seed_that_lacks_the_cell_takes_the_mean_away(tmp_path: Path) -> None:
     (line,) = lines_of(tmp_path, *cells, cell(runs[0], attack(), 4000), runs=runs)
     assert line.robust is None
     assert line.notes[0] == "not every seed has it, on the same number of images"
+
+
+def test_seeds_on_different_numbers_of_images_have_no_mean(tmp_path: Path) -> None:
+    runs = tuple(run_on(seed=seed) for seed in (0, 1))
+    cells = [cell(run, None, 9000) for run in runs]
+    cells += [cell(runs[0], attack(), 4000), cell(runs[1], attack(), 400, n=1000)]
+    (line,) = lines_of(tmp_path, *cells, runs=runs)
+    assert (line.robust, line.protocol.n) == (None, 1000)
 
 
 def test_what_an_audit_found_is_a_flag(tmp_path: Path) -> None:

@@ -99,6 +99,8 @@ def test_robustbenchs_own_doubts_and_notes_stand_in_the_line() -> None:
     assert line.notes == (
         "by another attack than AutoAttack, which leaves 58.63", "more training data than the data set's",
     )  # fmt: skip
+    (other,) = robustbench_lines([dataclasses.replace(gowal, eps="0.031")])
+    assert other.protocol == dataclasses.replace(OURS, eps=0.031)
     (alexnet,) = robustbench_lines(m for m in published_models() if m.model == "AlexNet")
     assert (alexnet.notes, alexnet.flags, alexnet.protocol.eps) == (("mCE 100.00",), (), None)
 
