@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -88,6 +88,21 @@ def board_rows(cells: Iterable[Cell], audits: Mapping[str, AuditRecord] | None =
     for name, row in rows.items():
         _fill(row, found[name])
     return list(rows.values())
+
+
+def row_names(rows: Sequence[BoardRow]) -> list[str]:
+    """``model:variant``, with the data set and the hashes of its test split and of the configuration where needed."""
+    sets = {(row.run.dataset, row.data_sha) for row in rows}
+    datasets = {dataset for dataset, _ in sets}
+    repeats = Counter((row.data_sha, row.run.model, row.run.variant) for row in rows)
+    names = []
+    for row in rows:
+        run = row.run
+        before = [run.dataset] if len(datasets) > 1 else []
+        before += [row.data_sha] if len([s for s in sets if s[0] == run.dataset]) > 1 else []
+        after = [run.config_sha] if repeats[row.data_sha, run.model, run.variant] > 1 else []
+        names.append(":".join([*before, run.model, run.variant, *after]))
+    return names
 
 
 def _fill(row: BoardRow, cells: Sequence[EvalRecord]) -> None:

@@ -333,6 +333,64 @@ def baseline(**options: Any) -> int:
     return baseline_command(**options)
 
 
+@cli.command()
+@click.argument("run", metavar="[RUN]", required=False)
+@results_option
+@click.option(
+    "--robustbench",
+    type=click.Path(path_type=Path),
+    help="your checkout of RobustBench, all of whose models take the place of those that come with this package",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(("markdown", "csv", "html", "latex")),
+    default="markdown",
+    show_default=True,
+    help="of the tables",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="file to write them into  [default: stdout]")
+@json_option
+def compare(run: str | None, **options: Any) -> int:
+    """Put rows beside published ones: ranked together where the protocols agree, else with the reason.
+
+    RUN is a prefix of a run's id, or model:variant[:seed]; without it all rows of the board are compared.
+    """
+    from bench.commands.compare import compare_command
+
+    return compare_command(run, **options)
+
+
+@cli.command()
+@click.argument("run", metavar="RUN")
+@results_option
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(("robustbench", "timm", "huggingface")),
+    required=True,
+    help="model_info JSON, a row of results/*.csv, or the model-index of a model card",
+)
+@click.option("--threat", type=click.Choice(("Linf", "L2", "corruptions")), help="of several numbers, for robustbench")
+@click.option("--eps", help="budget of the number, for robustbench")
+@click.option(
+    "--additional-data/--no-additional-data",
+    default=None,
+    help="whether more than the training data was used, for robustbench  [default: whether it began from weights]",
+)
+@click.option(
+    "--allow-departures",
+    is_flag=True,
+    help="export a number that is not under the form's protocol, such as of fewer images, and say so in it",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="file to write  [default: stdout]")
+def export(run: str, **options: Any) -> int:
+    """A run's numbers in the form of RobustBench, timm or Hugging Face."""
+    from bench.commands.export import export_command
+
+    return export_command(run, **options)
+
+
 def invoke(arguments: list[str]) -> int:
     """Run the command line. Returns its exit code; prints a user's mistake as one sentence."""
     try:

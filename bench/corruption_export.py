@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from attacks.corruptions.registry import CORRUPTIONS
-from bench.board import BoardRow
+from bench.board import BoardRow, row_names
 from bench.corruption_cells import all_accuracies
 from bench.corruption_scores import Accuracies
 from bench.corruption_table import corruptions_table, to_csv
@@ -19,25 +18,10 @@ def corruptions_csv(rows: Sequence[BoardRow]) -> bytes | None:
     cells are those of the board: of a row that was evaluated on several sets of images one set counts.
     """
     found: dict[str, Accuracies] = {}
-    for row, name in zip(rows, _names(rows), strict=True):
+    for row, name in zip(rows, row_names(rows), strict=True):
         for seed in sorted(row.seeds):
             accuracies = all_accuracies(row, seed)
             if accuracies:
                 found[f"{name}:{seed}"] = accuracies
     kinds = {kind for accuracies in found.values() for kind, _ in accuracies}
     return to_csv(corruptions_table(found, [kind for kind in CORRUPTIONS if kind in kinds])) if found else None
-
-
-def _names(rows: Sequence[BoardRow]) -> list[str]:
-    """``model:variant``, with the data set and the hashes of its test split and of the configuration where needed."""
-    sets = {(row.run.dataset, row.data_sha) for row in rows}
-    datasets = {dataset for dataset, _ in sets}
-    repeats = Counter((row.data_sha, row.run.model, row.run.variant) for row in rows)
-    names = []
-    for row in rows:
-        run = row.run
-        before = [run.dataset] if len(datasets) > 1 else []
-        before += [row.data_sha] if len([s for s in sets if s[0] == run.dataset]) > 1 else []
-        after = [run.config_sha] if repeats[row.data_sha, run.model, run.variant] > 1 else []
-        names.append(":".join([*before, run.model, run.variant, *after]))
-    return names

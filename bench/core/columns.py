@@ -372,6 +372,29 @@ COMPARISON_COLUMNS = {
     "audit": "what an audit of the variant's runs found; empty without one",
 }
 
+#: The tables of ``bench compare`` as CSV or JSON: one row a model, ours or published; accuracies are percent.
+COMPARE_COLUMNS = {
+    "table": "the protocol under which our rows of the table were measured",
+    "rank": (
+        "place by robust, then by clean, to two decimals, among the rows of this protocol; equal rows share a place; "
+        "empty for a row of another protocol, a flagged one, one without a number, and under DeepFool"
+    ),
+    "model": "`model:variant` of ours, or the published name",
+    "published": "whether the numbers are from a publication",
+    "clean": "accuracy on clean images",
+    "bound": "`≤` before a flagged robust accuracy: it is an upper bound",
+    "robust": (
+        "lowest known accuracy under attack at this budget, or mean over the 15 corruptions and 5 severities, or "
+        "DeepFool's ratio ‖r‖/‖x‖"
+    ),
+    "flags": "what speaks against robust, separated by semicolons; `unreliable` is RobustBench's own word",
+    "n": "number of images behind robust; empty where a publication does not settle it",
+    "architecture": "name of the backbone, of published rows in their publishers' words",
+    "source": "which of our seeds, or where the number was published",
+    "comparable": "whether the row is of the table's protocol",
+    "note": "why it is not, and what else has to be said of the number",
+}
+
 DECIMALS = 2  # of percentages and points
 DISTANCE_DECIMALS = 5
 P_DIGITS = 4  # of p-values

@@ -9,7 +9,10 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
-COMMANDS = ("run", "list", "show", "leaderboard", "diagnose", "plot", "audit", "verify", "corrupt", "check", "baseline")
+COMMANDS = (
+    "run", "list", "show", "leaderboard", "diagnose", "plot", "audit", "verify", "corrupt",
+    "compare", "export", "check", "baseline",
+)  # fmt: skip
 KINDS = ("models", "variants", "attacks", "corruptions", "datasets", "recipes")
 NORMS = ("linf", "l2", "l1")
 ENCODINGS = ("none", "float32", "uint8")  # of stored adversarial images

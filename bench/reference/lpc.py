@@ -7,15 +7,11 @@ FwlM1k4ODx), Tables 1 and 2: the revision with marked changes that stands in git
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from importlib import resources
 
 from bench.core.errors import BenchError
+from bench.reference.strict_csv import Form, Line, number, parse_table
 
 FILE = "lpc_published.csv"
 
@@ -43,8 +39,12 @@ class PublishedRow:
 
 
 COLUMNS = tuple(field.name for field in fields(PublishedRow))
-_MAY_BE_EMPTY = {"variant", "std", "n_images", "note"}
-_IDENTITY = ("source", "table", "dataset", "backbone", "published_name", "metric")  # two rows alike: one is a mistake
+FORM = Form(
+    COLUMNS,
+    may_be_empty={"variant", "std", "n_images", "note"},
+    identity=("source", "table", "dataset", "backbone", "published_name", "metric"),
+    called="{metric} of {published_name}",
+)
 
 
 def published_lpc() -> tuple[PublishedRow, ...]:
@@ -55,58 +55,12 @@ def published_lpc() -> tuple[PublishedRow, ...]:
 
 def parse_published(content: str, *, where: str) -> tuple[PublishedRow, ...]:
     """Read a table with exactly the columns ``COLUMNS``. Raises BenchError, naming ``where`` and the line."""
-    lines = csv.reader(io.StringIO(content, newline=""), strict=True)
-    try:
-        header = next(lines, [])
-        _check_header(header, where=f"{where}, line 1")
-        return tuple(_rows(lines, header, where))
-    except csv.Error as error:
-        raise BenchError(f"{where}, line {lines.line_num}: not readable as CSV: {error}.") from error
+    return tuple(_row(line) for line in parse_table(content, FORM, where=where))
 
 
-def _check_header(header: Sequence[str], *, where: str) -> None:
-    wrong = {
-        "unknown": [name for name in header if name not in COLUMNS],
-        "missing": [name for name in COLUMNS if name not in header],
-        "repeated": [name for name, count in Counter(header).items() if count > 1],
-    }
-    for what, names in wrong.items():
-        if names:
-            raise BenchError(f"{where}: {what} column {', '.join(map(repr, names))}; allowed: {', '.join(COLUMNS)}.")
-
-
-def _rows(lines: Iterator[list[str]], header: Sequence[str], where: str) -> Iterator[PublishedRow]:
-    seen: set[tuple[str, ...]] = set()
-    for number, line in enumerate(lines, start=2):  # no field spans lines: _row refuses it
-        place = f"{where}, line {number}"
-        if len(line) != len(header):
-            raise BenchError(f"{place}: {len(line)} fields; the header has {len(header)}.")
-        cells = dict(zip(header, line, strict=True))
-        identity = tuple(cells[name] for name in _IDENTITY)
-        if identity in seen:
-            raise BenchError(f"{place}: {cells['metric']} of {cells['published_name']} stands there already.")
-        seen.add(identity)
-        yield _row(cells, place)
-
-
-def _row(cells: dict[str, str], place: str) -> PublishedRow:
-    for name, cell in cells.items():
-        if not cell and name not in _MAY_BE_EMPTY:
-            raise BenchError(f"{place}: {name} is empty; only {', '.join(sorted(_MAY_BE_EMPTY))} may be.")
-        if cell != cell.strip() or "\n" in cell:
-            raise BenchError(f"{place}: {name} is {cell!r}; take the white space away.")
-    texts = {name: cell for name, cell in cells.items() if name not in ("value", "std")}
-    std = _number(cells["std"], f"{place}: std") if cells["std"] else None
+def _row(line: Line) -> PublishedRow:
+    texts = {name: cell for name, cell in line.cells.items() if name not in ("value", "std")}
+    std = number(line.cells["std"], f"{line.place}: std") if line.cells["std"] else None
     if std is not None and std < 0:
-        raise BenchError(f"{place}: std is {cells['std']}; it cannot be negative.")
-    return PublishedRow(**texts, value=_number(cells["value"], f"{place}: value"), std=std)
-
-
-def _number(cell: str, what: str) -> float:
-    try:
-        number = float(cell)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise BenchError(f"{what} is {cell!r}; give a finite number.")
-    return number
+        raise BenchError(f"{line.place}: std is {line.cells['std']}; it cannot be negative.")
+    return PublishedRow(**texts, value=number(line.cells["value"], f"{line.place}: value"), std=std)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import venv
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def test_the_main_job_is_the_promised_one() -> None:
         "METRIC_SUFFIXES",
         "DISTANCE_COLUMNS",
         "COMPARISON_COLUMNS",
+        "COMPARE_COLUMNS",
         "SAMPLE_COLUMNS",
         "REASONS",
         "PROTOCOLS",
@@ -111,6 +113,8 @@ def test_the_built_wheel_works_from_an_empty_folder(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path / "dist"), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
     wheel = next((tmp_path / "dist").glob("*.whl"))
+    published = {f"bench/reference/{name}" for name in ("robustbench.csv", "lpc_published.csv")}
+    assert published <= set(zipfile.ZipFile(wheel).namelist())
     target = tmp_path / "venv"
     venv.create(target, with_pip=True)
     python = target / "bin" / "python"

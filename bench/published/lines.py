@@ -1,0 +1,32 @@
+"""A line of a table: one model under one protocol, ours or published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.published.protocol import CORRUPTIONS, Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """Accuracies are percent; the robust one of DeepFool is its ratio ‖r‖/‖x‖.
+
+    ``robust`` is the lowest known: where another attack at the same budget leaves less than AutoAttack does, that one
+    counts, as on RobustBench's boards, and ``autoattack`` keeps the other.
+    """
+
+    published: bool
+    model: str
+    architecture: str
+    source: str  # who measured it, where it stands
+    clean: float | None
+    robust: float | None
+    protocol: Protocol
+    autoattack: float | None = None
+    flags: tuple[str, ...] = ()  # what speaks against the robust accuracy
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bound(self) -> str:
+        """What stands before a flagged accuracy under attack: the doubt speaks in one direction."""
+        return "≤" if self.flags and self.robust is not None and self.protocol.measure != CORRUPTIONS else ""

@@ -1,0 +1,180 @@
+"""Our rows of the board as lines: one for every budget attacked, one for corruptions, one for DeepFool."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
+
+from bench.auditing.marks import verdict_of
+from bench.board import BoardRow
+from bench.core.specs import DiagnosisRecord, EvalRecord, EvalSpec
+from bench.core.vocabulary import CLEAN, STANDARD
+from bench.core.words import counted
+from bench.corruption_cells import STANDARD_COLUMNS, corruption_cells, lacking
+from bench.corruption_choice import made
+from bench.published.lines import Line
+from bench.published.protocol import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Protocol
+
+RHO = "deepfool_rho_authors"  # by the definition that was published
+
+
+def our_lines(
+    rows: Sequence[BoardRow], names: Sequence[str], diagnoses: Mapping[str, DiagnosisRecord]
+) -> list[Line]:
+    """Everything of ``rows``, all on one test split, that could stand beside a published number.
+
+    ``names`` are what the rows are called; ``diagnoses`` are by run id.
+    """
+    choices, lines = _choices(rows), []
+    for row, name in zip(rows, names, strict=True):
+        of_budgets = (next((c for c in columns if c in row.cells), None) for columns in choices)
+        lines += [_lowest(_attacked(row, name, column), row, column) for column in of_budgets if column is not None]
+        lines += [_corrupted(row, name)] if row.corrupted() else []
+        lines += _deepfool(row, name, diagnoses)
+    return lines
+
+
+def _choices(rows: Sequence[BoardRow]) -> list[list[str]]:
+    """Of every budget the columns of all rows; of those that a row has the first stands for it.
+
+    AutoAttack alone, whatever became of it, then in another protocol, then what most rows have and leaves least.
+    """
+    budgets: dict[tuple[str, float], dict[str, EvalSpec]] = {}
+    for row in rows:
+        for column, cells in row.cells.items():
+            spec = next(iter(cells.values())).spec
+            if spec.attack is not None:
+                budgets.setdefault((spec.attack.norm, spec.attack.eps), {})[column] = spec
+
+    def key(item: tuple[str, EvalSpec]) -> tuple[bool, bool, int, float, str]:
+        column, spec = item
+        means = [mean for row in rows if (mean := row.mean(column)) is not None]
+        whole = spec.attack is not None and spec.attack.label == AUTOATTACK
+        plain = whole and spec.protocol == STANDARD
+        return not plain, not whole, -len(means), fmean(means) if means else 1.0, column
+
+    return [[column for column, _ in sorted(budgets[budget].items(), key=key)] for budget in sorted(budgets)]
+
+
+def _attacked(row: BoardRow, name: str, column: str) -> Line:
+    cells = list(row.cells[column].values())
+    spec, attack = cells[0].spec, cells[0].spec.attack
+    assert attack is not None
+    bf16 = any(cell.spec.attack is not None and cell.spec.attack.precision == "bf16" for cell in cells)
+    protocol = Protocol(
+        dataset=row.run.dataset,
+        n=_images(cells),
+        n_clean=row.images(CLEAN),
+        official=_official(row, cells),
+        measure=attack.label,
+        norm=attack.norm,
+        eps=attack.eps,
+        protocol=spec.protocol,
+        precision="bf16" if bf16 else "fp32",
+    )
+    backends = sorted({f"{cell.backend} {cell.backend_version}".strip() for cell in cells if cell.status == "ok"})
+    audit = verdict_of(row.audits, row.seeds) or "none"
+    computed = (f"computed by {', '.join(backends)}", f"audit: {audit}") if backends else ()
+    robust = _percent(row.mean(column))
+    return _line(row, name, protocol, robust, row.flags(column), (*_trouble(row, [column]), *computed))
+
+
+def _lowest(line: Line, row: BoardRow, column: str) -> Line:
+    """AutoAttack's line with the number of the attack that leaves less of as many images, where there is one."""
+    attack = line.protocol.measure == AUTOATTACK and next(iter(row.cells[column].values())).spec.attack
+    if not attack or line.robust is None:
+        return line
+    rivals = [
+        (100 * mean, other)
+        for other, cells in row.cells.items()
+        if (theirs := next(iter(cells.values())).spec.attack) is not None
+        and (theirs.norm, theirs.eps) == (attack.norm, attack.eps)
+        and (mean := row.mean(other)) is not None
+        and row.images(other) == row.images(column)
+    ]
+    robust, by = min(rivals)
+    if robust >= line.robust:
+        return line
+    flags = tuple(sorted({*line.flags, *row.flags(by)}))
+    notes = (*line.notes, f"by {by}; AutoAttack leaves {line.robust:.2f}")
+    return dataclasses.replace(line, robust=robust, autoattack=line.robust, flags=flags, notes=notes)
+
+
+def _corrupted(row: BoardRow, name: str) -> Line:
+    columns, missing = corruption_cells(row), lacking(row)
+    cells = [cell for column in columns for cell in row.cells[column].values()]
+    images = next((found for cell in cells if (found := made(cell)) is not None), None)
+    protocol = Protocol(
+        dataset=row.run.dataset,
+        n=None if images is None else images.images,
+        n_clean=row.images(CLEAN),
+        official=_official(row, cells),
+        measure=CORRUPTIONS,
+        source="" if images is None else images.source,
+        cells=len(STANDARD_COLUMNS) - len(missing),
+    )
+    flags = sorted({flag for column in columns for flag in row.flags(column)})
+    means = [mean for column in STANDARD_COLUMNS if (mean := row.mean(column)) is not None]
+    robust = None if missing else 100 * fmean(means)
+    return _line(row, name, protocol, robust, flags, _trouble(row, sorted(row.corrupted())))
+
+
+def _deepfool(row: BoardRow, name: str, diagnoses: Mapping[str, DiagnosisRecord]) -> Iterator[Line]:
+    runs = {cell.spec.run_id for cells in row.cells.values() for cell in cells.values()}
+    found = [diagnoses[run] for run in sorted(runs) if run in diagnoses]
+    values = [value for record in found if (value := record.values.get(RHO)) is not None]
+    if not values:
+        return
+    counts = {record.images.get("deepfool_n") for record in found}
+    protocol = Protocol(
+        dataset=row.run.dataset,
+        n=counts.pop() if len(counts) == 1 else None,
+        n_clean=row.images(CLEAN),
+        official=_official(row, []),
+        measure=DEEPFOOL,
+        norm="l2",
+    )
+    notes = () if len(values) == len(row.seeds) else (f"of {counted(len(values), 'seed')} alone",)
+    yield _line(row, name, protocol, fmean(values), [], notes)
+
+
+def _line(
+    row: BoardRow, name: str, protocol: Protocol, robust: float | None, flags: Sequence[str], notes: Iterable[str]
+) -> Line:
+    seeds = sorted(row.seeds)
+    return Line(
+        published=False,
+        model=name,
+        architecture=row.run.model,
+        source=f"here, seed {seeds[0]}" if len(seeds) == 1 else f"here, mean of {len(seeds)} seeds",
+        clean=_percent(row.mean(CLEAN)),
+        robust=robust,
+        protocol=protocol,
+        flags=tuple(flags),
+        notes=tuple(notes),
+    )
+
+
+def _percent(fraction: float | None) -> float | None:
+    return None if fraction is None else 100 * fraction
+
+
+def _trouble(row: BoardRow, columns: Sequence[str]) -> list[str]:
+    """Why there is no number, or which cells that would have counted are not ok."""
+    bad = [cell for column in columns for cell in row.failures(column)]
+    if bad:
+        reasons = sorted({f"{cell.status}: {cell.reason}" for cell in bad})
+        return [f"{counted(len(bad), 'cell')} not ok ({', '.join(reasons)})"]
+    if len(columns) == 1 and row.mean(columns[0]) is None:
+        return ["not every seed has it, on the same number of images"]
+    return []
+
+
+def _images(cells: Sequence[EvalRecord]) -> int:
+    """The number of images; of a cell that was not tried, the number that it was meant to have."""
+    return min(cell.n or cell.spec.limit or cell.n_test for cell in cells)
+
+
+def _official(row: BoardRow, cells: Sequence[EvalRecord]) -> bool:
+    return all(cell.official for cell in (*cells, *row.cells.get(CLEAN, {}).values()))

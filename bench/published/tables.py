@@ -1,0 +1,100 @@
+"""Tables of lines: ours under one protocol, and below them what was published of the same kind.
+
+A table is made for every protocol that our rows have, so that all our lines in it may be ranked against each other. A
+published line takes part in the ranking where its protocol agrees; otherwise it stands there with the reasons.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.core.words import counted
+from bench.published.lines import Line
+from bench.published.protocol import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Protocol, mismatches
+
+RATIO = "DeepFool's distance is no worst case; it gives no place"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A line in a table; ``reasons`` are those for which it may not be compared with ours."""
+
+    line: Line
+    rank: int | None
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """All that stands in the last column."""
+        refused = [f"not comparable: {'; '.join(self.reasons)}"] if self.reasons else []
+        return ". ".join([*refused, *self.line.notes])
+
+
+@dataclass(frozen=True)
+class Table:
+    title: str
+    summary: str  # how many published lines may be compared, in a sentence
+    placed: tuple[Placed, ...]  # those with a place first
+
+
+def compare(ours: Iterable[tuple[str, Line]], published: Sequence[Line]) -> list[Table]:
+    """One table for every protocol among ``ours``, which are pairs of a test split's hash and a line on it."""
+    groups: dict[tuple[str, Protocol], list[Line]] = {}
+    for data_sha, line in ours:
+        groups.setdefault((data_sha, line.protocol), []).append(line)
+    titles = Counter(protocol.title for _, protocol in groups)
+    return [
+        _table(protocol, f", split {data_sha}" * (titles[protocol.title] > 1), lines, _beside(protocol, published))
+        for (data_sha, protocol), lines in groups.items()
+    ]
+
+
+def _kind(protocol: Protocol) -> str:
+    """Attacks under a bound of whatever name are one kind."""
+    return protocol.measure if protocol.measure in (CORRUPTIONS, DEEPFOOL) else AUTOATTACK
+
+
+def _beside(ours: Protocol, published: Sequence[Line]) -> list[Line]:
+    """What was published of the same kind: of the same norm, and of the same data set, as far as there is any."""
+    found = [line for line in published if _kind(line.protocol) == _kind(ours)]
+    for field in ("norm", "dataset"):
+        same = [line for line in found if getattr(line.protocol, field) == getattr(ours, field)]
+        found = same or found
+    return found
+
+
+def _table(protocol: Protocol, split: str, ours: Sequence[Line], published: Sequence[Line]) -> Table:
+    reasons = [tuple(mismatches(protocol, line.protocol)) for line in published]
+    agreeing = [line for line, why in zip(published, reasons, strict=True) if not why]
+    ranks = {} if protocol.measure == DEEPFOOL else _ranks([*ours, *agreeing])
+    every = [(line, ()) for line in ours] + list(zip(published, reasons, strict=True))
+    placed = [Placed(line, ranks.get(id(line)), why) for line, why in every]
+    placed.sort(key=lambda p: (p.rank is None, p.rank or 0, p.line.published, bool(p.reasons)))
+    return Table(protocol.title + split, _summary(protocol, reasons), tuple(placed))
+
+
+def _ranks(lines: Sequence[Line]) -> dict[int, int]:
+    """Places by ``id`` of the line: by robust, then by clean, to two decimals; equal ones share a place.
+
+    A line without a number has none, nor one against which something speaks.
+    """
+    scores = {id(line): _score(line) for line in lines if line.robust is not None and not line.flags}
+    ordered = sorted(scores.values(), reverse=True)
+    return {key: ordered.index(score) + 1 for key, score in scores.items()}
+
+
+def _score(line: Line) -> tuple[float, float]:
+    """Published numbers have two decimals; a tie with one must not depend on what comes after."""
+    return round(line.robust or 0.0, 2), round(line.clean or 0.0, 2)
+
+
+def _summary(protocol: Protocol, reasons: Sequence[tuple[str, ...]]) -> str:
+    refused = [why for why in reasons if why]
+    counts = Counter(clause for why in refused for clause in why)
+    taken = len(reasons) - len(refused)
+    text = f"{taken} of {counted(len(reasons), 'published row')} may be compared with ours"
+    if counts:
+        text += " (" + "; ".join(f"{clause}: {n}" for clause, n in counts.most_common()) + ")"
+    return f"{text}.{f' {RATIO}.' if protocol.measure == DEEPFOOL else ''}"
