@@ -310,15 +310,17 @@ METRIC_SUFFIXES = {
 #: leaderboard.csv: how far the nearest adversarial image is that any attack of a norm found.
 DISTANCE_COLUMNS = {
     "median_distance@<norm>": (
-        "median over the images of the smallest perturbation that any attack of this norm broke them with, in units of "
-        "[0, 1] pixels; 0 for an image that was wrong from the start; images that survived count as farther than the "
-        "largest budget; mean over seeds; empty where half of them survive"
+        "smallest distance within which more than half of the images were broken, each by any attack of this norm, in "
+        "units of [0, 1] pixels; 0 for an image that was wrong from the start; images that survived count as farther "
+        "than the largest budget; mean over seeds; empty where half of them survive"
     ),
     "median_distance@<norm>_lo": (
         "lower end of its 95 % interval (sampling of images only), mean over seeds; the largest budget where all of it "
-        "lies beyond"
+        "lies beyond; 0 for fewer than six images"
     ),
-    "median_distance@<norm>_hi": "upper end; empty where it lies beyond the largest budget",
+    "median_distance@<norm>_hi": (
+        "upper end; empty where it lies beyond the largest budget, and for fewer than six images"
+    ),
     "median_distance@<norm>_n": "number of images of each seed that all the row's attacks of this norm were given",
     "auc@<norm>": (
         "mean robust accuracy over all budgets from 0 to the largest, in percent: the area under the line through the "
