@@ -247,7 +247,9 @@ LEADERBOARD_COLUMNS = {
     "rank": (
         "place within the data set by the mean over the budgets of the lowest accuracy that any attack left, then by "
         "clean; equal rows share a place; empty for a row with a cell that is not ok, or without a cell that another "
-        "row has, or with fewer images in it, and, without `--rank-flagged`, for one with a flag at an attack"
+        "row has, or with fewer images in it, or by another attack of its name than the one that counts there (the "
+        "newest version, `fp32` before `bf16`, that of most cells, the latest), and, without `--rank-flagged`, for "
+        "one with a flag at an attack"
     ),
     "dataset": "name of the data set",
     "model": "name of the backbone",
@@ -293,18 +295,27 @@ CORRUPTION_COLUMNS = {
 
 #: What may stand behind a metric's column name, and what it then holds.
 METRIC_SUFFIXES = {
-    "_n": "number of images of each seed; 0 where the attack was tried and there is no accuracy",
+    "_n": (
+        "number of images of each seed; 0 where the attack was tried and there is no accuracy: a cell is not ok, or "
+        "not every seed has one of as many images"
+    ),
     "_diff": (
-        "difference to `baseline` with the same recipe and the same seeds, in points, over the images both were "
-        "evaluated on"
+        "difference to `baseline`, of the same training but for the variant and of the same seeds, in points, over the "
+        "images both were evaluated on; empty where an attack of this name was another one for `baseline`"
     ),
     "_flags": "names of the flags of its cells, separated by semicolons",
     "_lo": "lower end of the 95 % interval (sampling of images only)",
     "_hi": "upper end of the 95 % interval (sampling of images only)",
     "_se": "standard error of the mean of the n images, each by its mean over the seeds (sampling of images only)",
-    "_std": "standard deviation over seeds",
-    "_t_lo": "lower end of Student's 95 % interval of the mean over seeds (other trainings, these images)",
-    "_t_hi": "upper end of Student's 95 % interval of the mean over seeds (other trainings, these images)",
+    "_std": "standard deviation over seeds (other trainings); empty where the seeds have the same weights",
+    "_t_lo": (
+        "lower end of Student's 95 % interval of the mean over seeds (other trainings, these images); empty where the "
+        "seeds have the same weights"
+    ),
+    "_t_hi": (
+        "upper end of Student's 95 % interval of the mean over seeds (other trainings, these images); empty where the "
+        "seeds have the same weights"
+    ),
 }
 
 #: leaderboard.csv: how far the nearest adversarial image is that any attack of a norm found.
