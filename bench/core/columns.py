@@ -358,30 +358,39 @@ COMPARISON_COLUMNS = {
     "lost": "number of images that `baseline` has right and the variant wrong, at the lowest seed",
     "gained": "number of images that the variant has right and `baseline` wrong, at the lowest seed",
     "p_checkpoint": "p of McNemar's exact test on these two numbers: of two trained networks, never of several seeds",
-    "p_checkpoint_holm": "the same after Holm's correction for all tests of this column",
+    "p_checkpoint_holm": (
+        "the same after Holm's correction for all tests that a finding of the table goes by, of this column or of "
+        "p_variant; empty where the finding does not go by it"
+    ),
     "p_variant": (
-        "p of the exact sign-flip test on the differences of the seeds: of the two recipes; empty for a single seed"
+        "p of the exact sign-flip test on the differences of the seeds: of the two recipes; empty for a single seed "
+        "and where the seeds have the same weights"
     ),
     "p_variant_smallest": "the smallest p_variant that so many seeds can give",
-    "p_variant_holm": "p_variant after Holm's correction for all tests of this column",
+    "p_variant_holm": "p_variant after the same correction; empty where the finding does not go by it",
     "detectable": (
         "difference in points that McNemar's test of two networks would find in 80 % of cases, on so many images of "
-        "which as large a share is lost or gained; at 0.05 divided by the number of tests of p_checkpoint, as Holm's "
-        "correction asks of the smallest p; of `corruptions_acc` that of a paired t-test; empty where none would be "
-        "found"
+        "which as large a share is lost or gained or, if even all of these in one direction are too few, as many as it "
+        "takes, all lost or all gained; at 0.05 divided by the number of rows that have a p; of `corruptions_acc` that "
+        "of a paired t-test, empty where no image differs; empty where none would be found"
     ),
     "detectable_seeds": (
-        "difference in points that a paired t-test over so many seeds of this spread would find in 80 % of cases; at "
-        "0.05 divided by the number of tests of p_variant; empty for a single seed and where none would be found"
+        "difference in points that the sign-flip test over so many seeds would find in 80 % of cases, simulated with "
+        "normal differences of this spread, or were each to lose, or each to gain, single images at random, if that is "
+        "more; at 0.05 divided by the number of rows that have a p; empty without p_variant and where none would be "
+        "found"
     ),
     "std_seeds": "standard deviation over seeds of the difference, in points; empty for a single seed",
     "finding": (
         "`higher`, `lower`, or how large a difference would have been found; by p_variant_holm where so many seeds can "
-        "bring it to 0.05, else by p_checkpoint_holm, and then of these weights only"
+        "bring p_variant to 0.05 divided by the number of rows that have a p, else by p_checkpoint_holm, and then of "
+        "these weights only; with `upper bound` where the higher of the two is the accuracy of a flagged attack; "
+        "`untested` where p_checkpoint is empty and the seeds are too few, and `not compared` where the two were "
+        "measured otherwise"
     ),
     "flags": "names of the flags of the variant's cells, separated by semicolons",
     "flags_baseline": "names of the flags of the baseline's cells, separated by semicolons",
-    "note": "why a p is empty",
+    "note": "why a p is empty, or there is no difference",
     "audit": "what an audit of the variant's runs found; empty without one",
 }
 
