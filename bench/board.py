@@ -127,18 +127,19 @@ def ranked(group: Sequence[BoardRow], *, rank_flagged: bool = False) -> list[tup
     """Rows of one test split with their places, the unranked ones last: those against whose numbers something speaks
     among them unless ``rank_flagged``.
 
-    A row has a place when it has an ok cell in every column that any row has, over as many images as any row has in it,
-    and by the attack that counts there: one name may stand for several. Corruptions, which have no part in the order,
-    count only where they were tried and are not ok.
+    A row has a place when it has an ok cell in every column that any row has, by the attack that counts there, as one
+    name may stand for several, and over as many images as any row has of that. Corruptions, which have no part in the
+    order, count only where they were tried and are not ok.
     """
     corrupted = {column for row in group for column in row.corrupted()}
     columns = {column for row in group for column in row.cells} - corrupted | {CLEAN}
-    most = {column: max((row.images(column) or 0 for row in group), default=0) for column in columns}
     counts = {column: _that_counts(group, column) for column in columns}
+    held = {column: [row for row in group if set(_by_attack(row, column)) == {counts[column]}] for column in columns}
+    most = {column: max((row.images(column) or 0 for row in rows), default=0) for column, rows in held.items()}
     complete = [
         row
         for row in group
-        if all((row.images(c) or -1) == most[c] and set(_by_attack(row, c)) == {counts[c]} for c in columns)
+        if all((row.images(c) or -1) == most[c] and any(row is r for r in held[c]) for c in columns)
         and not any(row.failed(c) for c in corrupted)
         and (rank_flagged or not row.doubtful())
     ]

@@ -247,9 +247,9 @@ LEADERBOARD_COLUMNS = {
     "rank": (
         "place within the data set by the mean over the budgets of the lowest accuracy that any attack left, then by "
         "clean; equal rows share a place; empty for a row with a cell that is not ok, or without a cell that another "
-        "row has, or with fewer images in it, or by another attack of its name than the one that counts there (the "
-        "newest version, `fp32` before `bf16`, that of most cells, the latest), and, without `--rank-flagged`, for "
-        "one with a flag at an attack"
+        "row has, or by another attack of its name than the one that counts there (the newest version, `fp32` before "
+        "`bf16`, that of most cells, the latest), or with fewer images than another row has of that, and, without "
+        "`--rank-flagged`, for one with a flag at an attack"
     ),
     "dataset": "name of the data set",
     "model": "name of the backbone",

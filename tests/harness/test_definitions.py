@@ -13,6 +13,7 @@ from records import cell_record, run_record, samples_of
 from bench.comparison_report import comparison_markdown
 from bench.core.specs import EvalRecord, RunRecord
 from bench.leaderboard import Tables, write_tables
+from bench.statistics.power import detectable_by_mcnemar
 from bench.store import Store
 
 FGSM = "fgsm@linf-0.1"
@@ -66,7 +67,7 @@ def test_what_is_not_compared_is_no_test(tmp_path: Path) -> None:
     alone = tables(tmp_path / "alone", ("baseline", 0, MORE, {}), ("lpc", 0, FEWER, {"version": 2}))
     both = tables(tmp_path / "both", ("baseline", 0, MORE, {}), ("lpc", 0, FEWER, {}))
     detectable = [found.comparison.set_index("metric").loc["clean", "detectable"] for found in (alone, both)]
-    assert detectable[0] < detectable[1]
+    assert detectable == [100 * detectable_by_mcnemar(40, 0, level) for level in (0.05, 0.05 / 2)]
 
 
 def test_seeds_that_were_attacked_otherwise_are_not_compared(tmp_path: Path) -> None:
@@ -91,13 +92,22 @@ def test_only_rows_that_went_through_one_attack_have_places(
     assert found.board.set_index("variant")["rank"].dropna().to_dict() == ranks
 
 
-def test_of_as_many_rows_of_either_attack_the_newer_cells_have_places(tmp_path: Path) -> None:
+@pytest.mark.parametrize("newer", ["baseline", "lpc"])
+def test_of_as_many_rows_of_either_attack_the_newer_cells_have_places(tmp_path: Path, newer: str) -> None:
     store = Store(tmp_path)
-    write(store, run_record(), MORE)
-    write(store, run_record("lpc"), FEWER, backend="reference")
-    newer = dataclasses.replace(attacked(run_record("lpc"), FEWER, backend="reference"), created="2027-01-01T00:00:00")
-    store.write_cell(newer, samples_of(FEWER))
-    assert write_tables(store).board.set_index("variant")["rank"].dropna().to_dict() == {"lpc": 1}
+    for variant, changes in {"baseline": {}, "lpc": {"backend": "reference"}}.items():
+        run = run_record(variant)
+        write(store, run, MORE, **changes)
+        year = "2027" if variant == newer else "2026"
+        made = dataclasses.replace(attacked(run, MORE, **changes), created=f"{year}-06-01T00:00:00+00:00")
+        store.write_cell(made, samples_of(MORE))
+    assert write_tables(store).board.set_index("variant")["rank"].dropna().to_dict() == {newer: 1}
+
+
+def test_more_images_of_another_attack_take_no_place_away(tmp_path: Path) -> None:
+    few = MORE[:20]
+    board = tables(tmp_path, ("baseline", 0, MORE, {}), ("lpc", 0, few, {"version": 2})).board.set_index("variant")
+    assert board["rank"].dropna().to_dict() == {"lpc": 1}
 
 
 def test_a_row_whose_seeds_were_attacked_otherwise_has_no_place(tmp_path: Path) -> None:
