@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from bench.auditing.marks import findings_for
-from bench.core.specs import AuditRecord, EvalRecord, RunRecord
+from bench.core.specs import AuditRecord, EvalRecord, RunRecord, fingerprint
 from bench.core.vocabulary import CLEAN
 from bench.corruption_choice import choose
 from bench.results import Cell
@@ -141,16 +142,19 @@ def ranked(group: Sequence[BoardRow], *, rank_flagged: bool = False) -> list[tup
     """Rows of one test split with their places, the unranked ones last: those against whose numbers something speaks
     among them unless ``rank_flagged``.
 
-    A row has a place when it has an ok cell in every column that any row has, over as many images as any row has in it.
-    Corruptions, which have no part in the order, count only where they were tried and are not ok.
+    A row has a place when it has an ok cell in every column that any row has, by the attack that counts there, as one
+    name may stand for several, and over as many images as any row has of that. Corruptions, which have no part in the
+    order, count only where they were tried and are not ok.
     """
     corrupted = {column for row in group for column in row.corrupted()}
     columns = {column for row in group for column in row.cells} - corrupted | {CLEAN}
-    most = {column: max((row.images(column) or 0 for row in group), default=0) for column in columns}
+    counts = {column: _that_counts(group, column) for column in columns}
+    held = {column: [row for row in group if set(_by_attack(row, column)) == {counts[column]}] for column in columns}
+    most = {column: max((row.images(column) or 0 for row in rows), default=0) for column, rows in held.items()}
     complete = [
         row
         for row in group
-        if all((row.images(c) or -1) == most[c] for c in columns)
+        if all((row.images(c) or -1) == most[c] and any(row is r for r in held[c]) for c in columns)
         and not any(row.failed(c) for c in corrupted)
         and (rank_flagged or not row.doubtful())
     ]
@@ -160,20 +164,53 @@ def ranked(group: Sequence[BoardRow], *, rank_flagged: bool = False) -> list[tup
     return [*((scores.index(_score(row)) + 1, row) for row in complete), *((None, row) for row in rest)]
 
 
-def _score(row: BoardRow) -> tuple[float, float]:
-    return -robust_accuracy(row), -(row.mean(CLEAN) or 0.0)
+def _that_counts(group: Sequence[BoardRow], column: str) -> str:
+    """Hash of the attack that the rows are held to in a column; "" where none has an accuracy.
+
+    The newest version and a search in full precision, as in :func:`evidence`; then that of most cells, then the newest.
+    """
+    found: dict[str, list[EvalRecord]] = defaultdict(list)
+    for row in group:
+        for sha, cells in _by_attack(row, column).items():
+            found[sha] += cells if row.accuracies(column) else ()
+
+    def strength(sha: str) -> tuple[int, bool, int, str]:
+        version, _, exact, _ = evidence(found[sha][0])[1:]
+        return version, exact, len(found[sha]), max(cell.created for cell in found[sha])
+
+    return max((sha for sha in found if found[sha]), key=strength, default="")
+
+
+def _by_attack(row: BoardRow, column: str) -> dict[str, list[EvalRecord]]:
+    """The cells of a column by the hash of their attack; several where the seeds were attacked otherwise."""
+    found: dict[str, list[EvalRecord]] = defaultdict(list)
+    for cell in row.cells.get(column, {}).values():
+        found[fingerprint(cell.spec.attack)].append(cell)
+    return found
+
+
+def _score(row: BoardRow) -> tuple[Fraction, Fraction]:
+    return -robust_accuracy(row), -(_exact(row, CLEAN) or Fraction(0))
+
+
+def _exact(row: BoardRow, column: str) -> Fraction | None:
+    """The mean of a column by its counts: the same in any order of the seeds, which a sum of shares is not."""
+    if row.mean(column) is None:
+        return None
+    cells = row.cells[column].values()
+    return Fraction(sum(cell.n_correct or 0 for cell in cells), sum(cell.n for cell in cells))
 
 
 def _name(row: BoardRow) -> tuple[str, ...]:
     return row.run.model, row.run.variant, row.run.config_sha
 
 
-def robust_accuracy(row: BoardRow) -> float:
+def robust_accuracy(row: BoardRow) -> Fraction:
     """Mean over the budgets of the lowest accuracy that any attack left at that budget; clean without an attack."""
-    lowest: dict[tuple[str, float], float] = {}
+    lowest: dict[tuple[str, float], Fraction] = {}
     for column, cells in row.cells.items():
-        attack, mean = next(iter(cells.values())).spec.attack, row.mean(column)
+        attack, mean = next(iter(cells.values())).spec.attack, _exact(row, column)
         if attack is not None and mean is not None:
             budget = (attack.norm, attack.eps)
-            lowest[budget] = min(mean, lowest.get(budget, 1.0))
-    return sum(lowest.values()) / len(lowest) if lowest else row.mean(CLEAN) or 0.0
+            lowest[budget] = min(mean, lowest.get(budget, mean))
+    return sum(lowest.values(), Fraction(0)) / len(lowest) if lowest else _exact(row, CLEAN) or Fraction(0)

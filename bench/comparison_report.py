@@ -8,6 +8,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench.core.vocabulary import marks
+from bench.findings import NOT_COMPARED
 from bench.report import bound
 
 HEADERS = (
@@ -16,7 +17,7 @@ HEADERS = (
 FEW_SEEDS = 8  # below them the smallest p stands beside p
 CAPTION = (
     "Against `baseline`, in points, with 95 % intervals over seeds and images, or over images where there is one seed. "
-    "The p are single ones; a finding holds at 0.05 after Holm's correction for all of the table."
+    "The p are single ones; a finding goes by one of them, and holds at 0.05 after Holm's correction for the table."
 )
 
 
@@ -45,16 +46,18 @@ def _cells(row: pd.Series[Any], names: list[str]) -> list[str]:
         row["metric"],
         _accuracy(row["acc_baseline"], row["flags_baseline"], row["metric"]),
         _accuracy(row["acc"], row["flags"], row["metric"]),
-        f"{row['diff']:+.1f} [{row['diff_lo']:+.1f}, {row['diff_hi']:+.1f}]",
+        "" if pd.isna(row["diff"]) else f"{row['diff']:+.1f} [{row['diff_lo']:+.1f}, {row['diff_hi']:+.1f}]",
         _p(row["p_checkpoint"]),
         _p_variant(row),
-        row["finding"],
+        row["finding"] if row["finding"] != NOT_COMPARED else f"{NOT_COMPARED} ({row['note']})",
         "" if pd.isna(row["audit"]) else row["audit"],
     ]
 
 
 def _accuracy(value: float, flags: Any, metric: str) -> str:
     names = [] if pd.isna(flags) else flags.split(";")
+    if pd.isna(value):
+        return marks(names).strip()
     return f"{bound(metric, names)}{value:.1f}{marks(names)}"
 
 

@@ -12,7 +12,7 @@ from bench.core.columns import CORRUPTIONS_ACC
 from bench.outcomes import Outcomes, common_images, verdicts
 from bench.statistics.intervals import wilson_interval
 from bench.statistics.seeds import sampling_error, spread
-from bench.twins import parts_of, twins
+from bench.twins import other_weights, parts_of, twins
 
 
 def metric_values(
@@ -24,10 +24,11 @@ def metric_values(
         parts = parts_of(row, metric)
         mean, n = _mean(_by_seed(row, parts)), row.images(parts[0]) if parts else None
         if mean is None or n is None:
-            values[f"{metric}_n"] = 0 if _failed(row, metric) else None
+            values[f"{metric}_n"] = 0 if _in_vain(row, metric) else None
             continue
         low, high = wilson_interval(mean * n, n)
         pair = twins(row, baseline, metric, outcomes)
+        over_seeds = _over_seeds(_by_seed(row, parts)) if other_weights(row, metric) else {}
         values |= {
             metric: _percent(mean),
             f"{metric}_n": n,
@@ -36,14 +37,16 @@ def metric_values(
             f"{metric}_lo": _percent(low),
             f"{metric}_hi": _percent(high),
             f"{metric}_se": _percent(_sampling_error(row, parts, outcomes)),
-            **{f"{metric}{suffix}": _percent(value) for suffix, value in _over_seeds(_by_seed(row, parts)).items()},
+            **{f"{metric}{suffix}": _percent(value) for suffix, value in over_seeds.items()},
         }
     return values
 
 
-def _failed(row: BoardRow, metric: str) -> bool:
-    """Whether something that makes the metric was tried and is not ok."""
-    return any(row.failed(c) for c in ([metric] if metric != CORRUPTIONS_ACC else row.corrupted()))
+def _in_vain(row: BoardRow, metric: str) -> bool:
+    """Whether something that makes the metric was tried and has no accuracy: a cell is not ok, or seeds differ."""
+    columns = [metric] if metric != CORRUPTIONS_ACC else row.corrupted()
+    tried = (c for c in columns if row.cells.get(c) or row.outdone.get(c))
+    return any(row.failed(column) or row.mean(column) is None for column in tried)
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -22,7 +22,7 @@ def board_metrics(board: pd.DataFrame) -> list[str]:
 
 
 def board_markdown(board: pd.DataFrame) -> str:
-    """Percent with 95 % interval, difference to `baseline` in points, flags; `failed` where there is no number."""
+    """Percent with 95 % interval, difference to `baseline` in points, flags; and where there is no number."""
     metrics, errors = board_metrics(board), [column for column in ERRORS if column in board]
     rows = [
         [_plain(row[c]) for c in SHOWN] + [_metric(row, m) for m in metrics] + [_error(row[e]) for e in errors]
@@ -41,7 +41,8 @@ def _header(board: pd.DataFrame, metric: str) -> str:
 def _metric(row: pd.Series[Any], metric: str) -> str:
     value, difference = row[metric], row[f"{metric}_diff"]
     if pd.isna(value):
-        return "" if pd.isna(row[f"{metric}_n"]) else "failed"
+        tried = not pd.isna(row[f"{metric}_n"])
+        return ("no mean" if row["status"] == "ok" else "failed") if tried else ""
     flags = [] if pd.isna(row[f"{metric}_flags"]) else row[f"{metric}_flags"].split(";")
     text = f"{bound(metric, flags)}{value:.1f} [{row[f'{metric}_lo']:.1f}, {row[f'{metric}_hi']:.1f}]"
     text = text if pd.isna(difference) else f"{text} {difference:+.1f}"

@@ -40,8 +40,8 @@ def run_record(variant: str = "baseline", seed: int = 0) -> RunRecord:
     )
     return RunRecord(
         run_id=spec.run_id, dataset="digits", model="tiny", variant=variant, seed=seed, spec=spec, status="ok",
-        reason="", message="", config_sha=spec.config_sha, train_sha="t", weights_sha="w", n_train=10, epochs=1,
-        img_size=8, native_size=8, stem="native", latent_dim=4, param_count=123456, gamma=0.0,
+        reason="", message="", config_sha=spec.config_sha, train_sha="t", weights_sha=f"of {variant} {seed}",
+        n_train=10, epochs=1, img_size=8, native_size=8, stem="native", latent_dim=4, param_count=123456, gamma=0.0,
         gamma_per_sample=0.0, history=(), time_s=1.5, created="2026-01-01T00:00:00+00:00", environment=ENVIRONMENT,
     )  # fmt: skip
 

@@ -247,7 +247,9 @@ LEADERBOARD_COLUMNS = {
     "rank": (
         "place within the data set by the mean over the budgets of the lowest accuracy that any attack left, then by "
         "clean; equal rows share a place; empty for a row with a cell that is not ok, or without a cell that another "
-        "row has, or with fewer images in it, and, without `--rank-flagged`, for one with a flag at an attack"
+        "row has, or by another attack of its name than the one that counts there (the newest version, `fp32` before "
+        "`bf16`, that of most cells, the latest), or with fewer images than another row has of that, and, without "
+        "`--rank-flagged`, for one with a flag at an attack"
     ),
     "dataset": "name of the data set",
     "model": "name of the backbone",
@@ -293,32 +295,43 @@ CORRUPTION_COLUMNS = {
 
 #: What may stand behind a metric's column name, and what it then holds.
 METRIC_SUFFIXES = {
-    "_n": "number of images of each seed; 0 where the attack was tried and there is no accuracy",
+    "_n": (
+        "number of images of each seed; 0 where the attack was tried and there is no accuracy: a cell is not ok, or "
+        "not every seed has one of as many images"
+    ),
     "_diff": (
-        "difference to `baseline` with the same recipe and the same seeds, in points, over the images both were "
-        "evaluated on"
+        "difference to `baseline`, of the same training but for the variant and of the same seeds, in points, over the "
+        "images both were evaluated on; empty where an attack of this name was another one for `baseline`"
     ),
     "_flags": "names of the flags of its cells, separated by semicolons",
     "_lo": "lower end of the 95 % interval (sampling of images only)",
     "_hi": "upper end of the 95 % interval (sampling of images only)",
     "_se": "standard error of the mean of the n images, each by its mean over the seeds (sampling of images only)",
-    "_std": "standard deviation over seeds",
-    "_t_lo": "lower end of Student's 95 % interval of the mean over seeds (other trainings, these images)",
-    "_t_hi": "upper end of Student's 95 % interval of the mean over seeds (other trainings, these images)",
+    "_std": "standard deviation over seeds (other trainings); empty where the seeds have the same weights",
+    "_t_lo": (
+        "lower end of Student's 95 % interval of the mean over seeds (other trainings, these images); empty where the "
+        "seeds have the same weights"
+    ),
+    "_t_hi": (
+        "upper end of Student's 95 % interval of the mean over seeds (other trainings, these images); empty where the "
+        "seeds have the same weights"
+    ),
 }
 
 #: leaderboard.csv: how far the nearest adversarial image is that any attack of a norm found.
 DISTANCE_COLUMNS = {
     "median_distance@<norm>": (
-        "median over the images of the smallest perturbation that any attack of this norm broke them with, in units of "
-        "[0, 1] pixels; 0 for an image that was wrong from the start; images that survived count as farther than the "
-        "largest budget; mean over seeds; empty where half of them survive"
+        "smallest distance within which more than half of the images were broken, each by any attack of this norm, in "
+        "units of [0, 1] pixels; 0 for an image that was wrong from the start; images that survived count as farther "
+        "than the largest budget; mean over seeds; empty where half of them survive"
     ),
     "median_distance@<norm>_lo": (
         "lower end of its 95 % interval (sampling of images only), mean over seeds; the largest budget where all of it "
-        "lies beyond"
+        "lies beyond; 0 for fewer than six images"
     ),
-    "median_distance@<norm>_hi": "upper end; empty where it lies beyond the largest budget",
+    "median_distance@<norm>_hi": (
+        "upper end; empty where it lies beyond the largest budget, and for fewer than six images"
+    ),
     "median_distance@<norm>_n": "number of images of each seed that all the row's attacks of this norm were given",
     "auc@<norm>": (
         "mean robust accuracy over all budgets from 0 to the largest, in percent: the area under the line through the "
@@ -345,30 +358,39 @@ COMPARISON_COLUMNS = {
     "lost": "number of images that `baseline` has right and the variant wrong, at the lowest seed",
     "gained": "number of images that the variant has right and `baseline` wrong, at the lowest seed",
     "p_checkpoint": "p of McNemar's exact test on these two numbers: of two trained networks, never of several seeds",
-    "p_checkpoint_holm": "the same after Holm's correction for all tests of this column",
+    "p_checkpoint_holm": (
+        "the same after Holm's correction for all tests that a finding of the table goes by, of this column or of "
+        "p_variant; empty where the finding does not go by it"
+    ),
     "p_variant": (
-        "p of the exact sign-flip test on the differences of the seeds: of the two recipes; empty for a single seed"
+        "p of the exact sign-flip test on the differences of the seeds: of the two recipes; empty for a single seed "
+        "and where the seeds have the same weights"
     ),
     "p_variant_smallest": "the smallest p_variant that so many seeds can give",
-    "p_variant_holm": "p_variant after Holm's correction for all tests of this column",
+    "p_variant_holm": "p_variant after the same correction; empty where the finding does not go by it",
     "detectable": (
         "difference in points that McNemar's test of two networks would find in 80 % of cases, on so many images of "
-        "which as large a share is lost or gained; at 0.05 divided by the number of tests of p_checkpoint, as Holm's "
-        "correction asks of the smallest p; of `corruptions_acc` that of a paired t-test; empty where none would be "
-        "found"
+        "which as large a share is lost or gained or, if even all of these in one direction are too few, as many as it "
+        "takes, all lost or all gained; at 0.05 divided by the number of rows that have a p; of `corruptions_acc` that "
+        "of a paired t-test, empty where no image differs; empty where none would be found"
     ),
     "detectable_seeds": (
-        "difference in points that a paired t-test over so many seeds of this spread would find in 80 % of cases; at "
-        "0.05 divided by the number of tests of p_variant; empty for a single seed and where none would be found"
+        "difference in points that the sign-flip test over so many seeds would find in 80 % of cases, simulated with "
+        "normal differences of this spread, or were each to lose, or each to gain, single images at random, if that is "
+        "more; at 0.05 divided by the number of rows that have a p; empty without p_variant and where none would be "
+        "found"
     ),
     "std_seeds": "standard deviation over seeds of the difference, in points; empty for a single seed",
     "finding": (
         "`higher`, `lower`, or how large a difference would have been found; by p_variant_holm where so many seeds can "
-        "bring it to 0.05, else by p_checkpoint_holm, and then of these weights only"
+        "bring p_variant to 0.05 divided by the number of rows that have a p, else by p_checkpoint_holm, and then of "
+        "these weights only; with `upper bound` where the higher of the two is the accuracy of a flagged attack; "
+        "`untested` where p_checkpoint is empty and the seeds are too few, and `not compared` where the two were "
+        "measured otherwise"
     ),
     "flags": "names of the flags of the variant's cells, separated by semicolons",
     "flags_baseline": "names of the flags of the baseline's cells, separated by semicolons",
-    "note": "why a p is empty",
+    "note": "why a p is empty, or there is no difference",
     "audit": "what an audit of the variant's runs found; empty without one",
 }
 

@@ -29,20 +29,48 @@ def detectable_difference(n: int, std: float, alpha: float = ALPHA) -> float | N
 
 
 def detectable_by_mcnemar(n: int, discordant: float, alpha: float = ALPHA) -> float | None:
-    """The same for two classifiers that differ on a share ``discordant`` of n images.
+    """The smallest difference that McNemar's exact test finds in 80 % of cases between two classifiers on n images.
 
-    The differences in {−1, 0, 1} have at most the variance ``discordant``, and that where the mean is 0 (Connor 1987,
-    Biometrics 43:207), so this is the cautious end. A share below :func:`fewest_discordant`/n is taken for that: with
-    fewer images no p is small, whatever their direction. None where no difference can be found.
-    Raises ValueError unless n ≥ 2, discordant is a share and 0 < alpha < 1.
+    They differ on a share ``discordant`` of the images, and the power is the exact one (:func:`power_of_mcnemar`).
+    Where even all of them lost, or all gained, would be too few, more images have to differ: then it is the share δ of
+    images, all of one direction, with P(Bin(n, δ) ≥ :func:`fewest_discordant`) = 0.8. None where no difference can be
+    found. Raises ValueError unless n ≥ 2, discordant is a share and 0 < alpha < 1.
     """
     if not 0 <= discordant <= 1:
         raise ValueError(f"{discordant} is no share")
     if n < 2:
         raise ValueError(f"{n} pairs have no spread")
-    if n < fewest_discordant(alpha):
+    fewest = fewest_discordant(alpha)
+    if n < fewest:
         return None
-    return detectable_difference(n, math.sqrt(max(discordant, fewest_discordant(alpha) / n)), alpha)
+    from scipy import optimize, stats  # slow to import
+
+    if power_of_mcnemar(n, discordant, discordant, alpha) < POWER:
+        return float(stats.beta.ppf(POWER, fewest, n - fewest + 1))
+    found = optimize.brentq(lambda d: power_of_mcnemar(n, discordant, d, alpha) - POWER, 0, discordant)
+    return float(found)
+
+
+def power_of_mcnemar(n: int, discordant: float, difference: float, alpha: float = ALPHA) -> float:
+    """How often the exact test finds that more of n images are gained than lost (Connor 1987, Biometrics 43:207).
+
+    The number of discordant images is binomial, and of these so is the number of lost ones: the rejections are summed
+    over both, up to a share of 10⁻⁹ of the former. Raises ValueError unless |difference| ≤ discordant ≤ 1.
+    """
+    if not abs(difference) <= discordant <= 1:
+        raise ValueError(f"a difference of {difference} cannot come of a share {discordant} of discordant images")
+    import numpy as np
+    from scipy import stats  # slow to import
+
+    _check_level(alpha)
+    if discordant == 0:
+        return 0.0
+    ends = stats.binom.ppf([5e-10, 1 - 5e-10], n, discordant).astype(int)
+    counts = np.arange(ends[0], ends[1] + 1)
+    most = stats.binom.ppf(alpha / 2, counts, 0.5)  # of lost images: the largest that p ≤ alpha allows, or one above
+    most -= stats.binom.cdf(most, counts, 0.5) > alpha / 2
+    lost = (discordant - difference) / 2 / discordant
+    return float(stats.binom.pmf(counts, n, discordant) @ stats.binom.cdf(most, counts, lost))
 
 
 @cache

@@ -123,6 +123,16 @@ def two_level_interval(
     return float(low), float(high)
 
 
+def one_more_each(differences: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(seeds, images + 2): besides, an image that every seed lost and one that every seed gained (Laplace).
+
+    As in :func:`bench.statistics.paired.difference_interval`. A table of zeros resampled is a table of zeros, and that
+    a few images showed no difference would be taken for certainty that no image does.
+    """
+    lost, gained = (np.full((len(differences), 1), value) for value in (-1.0, 1.0))
+    return np.hstack([differences, lost, gained])
+
+
 def _finite(values: NDArray[np.float64], *, ndim: int) -> NDArray[np.float64]:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != ndim or not array.size or not np.isfinite(array).all():

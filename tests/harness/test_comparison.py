@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -19,9 +20,10 @@ from bench.comparison_report import comparison_markdown
 from bench.core.columns import COMPARISON_COLUMNS
 from bench.core.specs import CorruptionSpec, EvalRecord
 from bench.corruption_cells import STANDARD_KINDS
-from bench.findings import finding
 from bench.leaderboard import rebuild, write_tables
 from bench.report import records
+from bench.statistics.power import detectable_by_mcnemar
+from bench.statistics.seed_power import detectable_by_sign_flips
 from bench.store import Store
 
 Verdicts = list[bool]
@@ -69,7 +71,7 @@ def test_one_seed_by_hand(tmp_path: Path) -> None:
     half = 1.959964 * math.sqrt((more + less - (more - less) ** 2) / 42)
     assert row["diff_lo"] == pytest.approx(100 * (more - less - half), abs=1e-4)
     assert row["diff_hi"] == pytest.approx(100 * (more - less + half), abs=1e-4)
-    assert row["detectable"] == pytest.approx(100 * effect(40) * math.sqrt(14 / 40), rel=1e-3)
+    assert row["detectable"] == 100 * detectable_by_mcnemar(40, 14 / 40)
     assert row[["p_variant", "p_variant_holm", "std_seeds", "detectable_seeds"]].isna().all()
     assert row["p_variant_smallest"] == 1.0
     assert row["note"] == "no p_variant: there is one seed"
@@ -93,8 +95,9 @@ def test_seeds_are_never_pooled_into_mcnemar(tmp_path: Path) -> None:
     assert row["p_checkpoint"] == 2 / 2**4
     assert row["diff"] == pytest.approx(-20)
     assert row["std_seeds"] == pytest.approx(10)
-    assert row["p_variant"] == row["p_variant_smallest"] == row["p_variant_holm"] == 0.25
-    assert row["detectable_seeds"] == pytest.approx(10 * effect(3), rel=1e-3)
+    assert row["p_variant"] == row["p_variant_smallest"] == 0.25
+    assert row[["p_variant_holm", "detectable_seeds"]].isna().all(), "three seeds find nothing, and decide nothing"
+    assert row["p_checkpoint_holm"] == row["p_checkpoint"]
     assert row["interval"] == "seeds+images"
     assert pd.isna(row["note"])
     assert row["finding"].startswith("no difference found; ")
@@ -102,13 +105,13 @@ def test_seeds_are_never_pooled_into_mcnemar(tmp_path: Path) -> None:
 
 
 def test_the_interval_is_over_seeds_and_images(tmp_path: Path) -> None:
-    """Against a resampling by loops, with rows and columns drawn by index."""
+    """Against a resampling by loops, rows and columns drawn by index; two images more, one lost and one gained."""
     cells = seeds_of({0: (4, 2), 1: (8, 1), 2: (1, 3)})
     row = compared(store_with(tmp_path, cells)).loc["clean"]
     pairs = [(cells["lpc", s]["clean"], cells["baseline", s]["clean"]) for s in range(3)]
     table = np.array([np.array(ours, dtype=int) - np.array(theirs, dtype=int) for ours, theirs in pairs])
-    rng = np.random.default_rng(1)
-    means = [table[np.ix_(rng.integers(3, size=3), rng.integers(40, size=40))].mean() for _ in range(4000)]
+    table, rng = np.hstack([table, [[-1, 1]] * 3]), np.random.default_rng(1)
+    means = [table[np.ix_(rng.integers(3, size=3), rng.integers(42, size=42))].mean() for _ in range(4000)]
     assert (row["diff_lo"], row["diff_hi"]) == pytest.approx(tuple(100 * np.quantile(means, [0.025, 0.975])), abs=1.5)
     again = compared(store_with(tmp_path, cells)).loc["clean"]
     assert (row["diff_lo"], row["diff_hi"]) == (again["diff_lo"], again["diff_hi"])
@@ -119,6 +122,7 @@ def test_six_seeds_of_one_sign_are_a_finding_about_the_recipe(tmp_path: Path) ->
     row = compared(store_with(tmp_path, seeds_of({seed: (0, 2 + seed) for seed in range(6)}))).loc["clean"]
     assert row["p_checkpoint"] == 0.5
     assert row["p_variant"] == row["p_variant_holm"] == 2 / 2**6
+    assert pd.isna(row["p_checkpoint_holm"]), "a row has one test"
     assert row["finding"] == "higher"
 
 
@@ -128,8 +132,27 @@ def test_seeds_that_contradict_each_other_are_none(tmp_path: Path) -> None:
     row = compared(store_with(tmp_path, cells)).loc["clean"]
     assert row["p_checkpoint"] == 2 / 2**12
     assert row["p_variant"] == 1.0
-    spread = 30 * math.sqrt(6 / 5)
-    assert row["finding"] == f"no difference found; {spread * effect(6):.1f} points would have been"
+    detectable = 100 * detectable_by_sign_flips(6, 0.3 * math.sqrt(6 / 5), 40)
+    assert row["detectable_seeds"] == pytest.approx(detectable)
+    assert row["finding"] == f"no difference found; {detectable:.1f} points would have been"
+
+
+def test_seeds_that_all_agree_do_not_find_a_difference_of_zero_points(tmp_path: Path) -> None:
+    """Of 60 images every seed had to gain one at least: (1 − (1 − δ)⁶⁰)⁶ = 0.8."""
+    row = compared(store_with(tmp_path, seeds_of(dict.fromkeys(range(6), (0, 0)), n=60))).loc["clean"]
+    assert (row["p_variant"], row["std_seeds"]) == (1.0, 0.0)
+    assert row["detectable_seeds"] == pytest.approx(100 * (1 - (1 - 0.8 ** (1 / 6)) ** (1 / 60)))
+    assert row["finding"] == "no difference found; 5.4 points would have been"
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 6])
+def test_images_that_all_agree_leave_an_interval(tmp_path: Path, seeds: int) -> None:
+    """Not one of 200 images differs: Bonett and Price's interval of one seed is ±1.96·√2/202."""
+    row = compared(store_with(tmp_path, seeds_of(dict.fromkeys(range(seeds), (0, 0)), n=200))).loc["clean"]
+    half = 100 * 1.959964 * math.sqrt(2) / 202
+    assert row["diff"] == 0
+    assert -1.3 * half < row["diff_lo"] <= -half + 1e-5
+    assert half - 1e-5 <= row["diff_hi"] < 1.3 * half
 
 
 def test_holm_goes_over_the_whole_table(tmp_path: Path) -> None:
@@ -147,7 +170,7 @@ def test_holm_goes_over_the_whole_table(tmp_path: Path) -> None:
     assert table["p_checkpoint_holm"].to_dict() == pytest.approx({
         ("lpc", "clean"): 4 / 2**6, ("lpc", FGSM): 8 / 2**12, ("other", "clean"): 6 / 2**7, ("other", FGSM): 1.0,
     })  # fmt: skip
-    detectable = 100 * effect(40, 0.05 / 4) * math.sqrt(8 / 40)  # 2/2⁸ is the first p below 0.05/4
+    detectable = 100 * stats.beta.ppf(0.8, 8, 33)  # P(8 or more of 40 lost) = 0.8: 2/2⁸ is the first p below 0.05/4
     assert table["finding"].to_dict() == {
         ("lpc", "clean"): f"no difference found; {detectable:.1f} points would have been, these weights",
         ("lpc", FGSM): "lower, these weights",
@@ -161,7 +184,8 @@ def test_sign_flips_that_cannot_reach_the_level_decide_nothing(tmp_path: Path) -
     cells = seeds_of({seed: (0, 10 + seed) for seed in range(6)})
     both = {key: {"clean": found["clean"], "fgsm": found["clean"]} for key, found in cells.items()}
     table = compared(store_with(tmp_path, both))
-    assert list(table["p_variant_holm"]) == [4 / 2**6] * 2
+    assert table["p_variant_holm"].isna().all()
+    assert list(table["p_checkpoint_holm"]) == [4 / 2**10] * 2
     assert list(table["finding"]) == ["higher, these weights (seed 0)"] * 2
 
 
@@ -278,9 +302,11 @@ def test_corruptions_are_compared_by_their_images_means(tmp_path: Path) -> None:
     assert (row["acc_baseline"], row["n"]) == (100.0, 3)
     assert row[["lost", "gained", "p_checkpoint", "p_checkpoint_holm", "p_variant"]].isna().all()
     assert row["note"].startswith("no p_checkpoint: McNemar's test is of verdicts")
-    assert row["finding"] == "untested: too few seeds"
+    assert row["finding"] == "untested: too few trainings"
     assert row["interval"] == "images"
-    assert (row["diff_lo"], row["diff_hi"]) == (-100.0, 0.0)  # one of 27 draws is of one image alone: 3.7 %
+    draws = [np.mean(found) for found in itertools.product([-1, -0.6, 0, -1, 1], repeat=5)]  # one more lost and gained
+    expected = 100 * np.quantile(draws, [0.025, 0.975])
+    assert (row["diff_lo"], row["diff_hi"]) == pytest.approx(tuple(expected), abs=4)
     assert pd.isna(row["detectable"])  # 0.5·d of three images is more than a whole
 
 
@@ -293,14 +319,18 @@ def test_corruptions_over_six_seeds_are_decided_by_the_seeds(tmp_path: Path) -> 
 
 
 def test_other_corrupted_images_are_not_compared(tmp_path: Path) -> None:
+    """Of all images that agree, no difference of the images' means would be found."""
     right = {name: lambda *_: verdicts(3, 1) for name in ("baseline", "lpc")}
     store = store_of_corruptions(tmp_path, 1, right)
+    assert pd.isna(compared(store).loc["corruptions_acc", "detectable"])
     assert "corruptions_acc" in compared(store).index
     for cell in store.cells(run_record("lpc").run_id):
         spec = dataclasses.replace(cell.spec, corruption=dataclasses.replace(cell.spec.corruption, seed=1))
         newer = dataclasses.replace(cell, spec=spec, cell_id=spec.cell_id, created="2027-01-01T00:00:00+00:00")
         store.write_cell(newer, samples_of(verdicts(3, 1)))
-    assert write_tables(store).comparison.empty
+    (row,) = write_tables(store).comparison.to_dict("records")
+    assert row["finding"] == "not compared: measured otherwise"
+    assert row["note"] == "no difference: seed 1, the baseline's 0"
 
 
 def test_the_file_is_the_table_rounded(tmp_path: Path) -> None:
@@ -357,23 +387,3 @@ def test_a_board_without_a_baseline_is_printed_alone(tmp_path: Path, bench: Call
     store_with(tmp_path, {("lpc", 0): {"clean": [True] * 4}})
     assert "p (checkpoint)" not in bench("leaderboard", "--results", tmp_path).out
     assert json.loads(bench("leaderboard", "--results", tmp_path, "--json").out)["comparison"] == []
-
-
-@pytest.mark.parametrize(
-    ("smallest", "p_variant", "p_checkpoint", "expected"),
-    [
-        (0.05, 0.05, 0.9, "lower"),
-        (0.05, 0.051, 0.001, "no difference found; 7.5 points would have been"),
-        (0.0501, 0.0501, 0.05, "higher, these weights"),
-        (None, None, 0.051, "no difference found; 2.5 points would have been, these weights"),
-        (None, None, None, "untested: too few seeds"),
-    ],
-)
-def test_which_test_decides(
-    smallest: float | None, p_variant: float | None, p_checkpoint: float | None, expected: str
-) -> None:
-    record = {
-        "p_variant_holm": p_variant, "p_checkpoint_holm": p_checkpoint, "diff": -1.0, "lost": 3, "gained": 9,
-        "detectable": 2.5, "detectable_seeds": 7.5,
-    }  # fmt: skip
-    assert finding(record, smallest, [0]) == expected

@@ -56,13 +56,13 @@ def test_only_images_that_all_attacks_were_given_count(tmp_path: Path) -> None:
 
 
 def test_seeds_are_averaged_and_not_pooled(tmp_path: Path) -> None:
-    """Medians .02 and .04. Ten images together would have .03 or less, but not their mean."""
+    """Medians .02 and .04. Sixteen images together would have .04 or .02, but not their mean."""
     store = Store(tmp_path)
-    write(store, "fgsm", 0.1, [0.02] * 5)
-    write(store, "fgsm", 0.1, [0.04] * 4 + [None], seed=1)
+    write(store, "fgsm", 0.1, [0.02] * 8)
+    write(store, "fgsm", 0.1, [0.04] * 6 + [None] * 2, seed=1)
     row = rebuild(store).iloc[0]
     assert row["median_distance@linf"] == pytest.approx(0.03)
-    assert row["auc@linf"] == pytest.approx(100 * (0.5 + 0.6) / 2)
+    assert row["auc@linf"] == pytest.approx(100 * (0.5 + 0.625) / 2)
     assert row["median_distance@linf_lo"] == pytest.approx(0.03)
 
 
@@ -99,7 +99,7 @@ def test_nothing_attacked_has_no_columns_and_a_row_without_attacks_is_empty(tmp_
 
 def test_the_file_has_distances_always_and_to_five_decimals(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    write(store, "fgsm", 8 / 255, [8 / 255, 8 / 255, None])
+    write(store, "fgsm", 8 / 255, [8 / 255] * 6 + [None] * 3)
     rebuild(store)
     row = pd.read_csv(tmp_path / "leaderboard.csv").iloc[0]
     assert row["median_distance@linf"] == 0.03137
@@ -130,3 +130,20 @@ def test_a_single_seed_and_a_single_image_have_no_spread(tmp_path: Path) -> None
     write(store, "fgsm", 0.1, [0.1])
     row = rebuild(store, intervals=True).iloc[0]
     assert row[["fgsm@linf-0.1_std", "fgsm@linf-0.1_t_lo", "fgsm@linf-0.1_t_hi", "fgsm@linf-0.1_se"]].isna().all()
+
+
+def test_half_of_the_images_that_survive_leave_no_median(tmp_path: Path) -> None:
+    """Six broken one by one, and six not: a product of eleven shares is a little below a half."""
+    store = Store(tmp_path)
+    write(store, "fgsm", 0.1, [*(i / 100 for i in range(1, 7)), *[None] * 6])
+    row = rebuild(store).iloc[0]
+    assert pd.isna(row["median_distance@linf"])
+    assert row["median_distance@linf_lo"] == 0.03  # the third of twelve: P(2 or fewer of 12) = 0.019
+
+
+def test_a_single_image_bounds_no_median(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    write(store, "fgsm", 0.1, [0.05])
+    row = rebuild(store).iloc[0]
+    assert (row["median_distance@linf"], row["median_distance@linf_lo"]) == (0.05, 0.0)
+    assert pd.isna(row["median_distance@linf_hi"])

@@ -243,6 +243,56 @@ def test_equal_rows_share_a_place(tmp_path: Path) -> None:
     assert list(rebuild(store)["rank"]) == [1, 1, 1]
 
 
+def test_the_order_of_the_seeds_makes_no_place(tmp_path: Path) -> None:
+    """7, 8 and 9 of 10 have the mean of 9, 8 and 7; as floating-point sums they have not."""
+    counts = {"baseline": (7, 8, 9), "lpc": (9, 8, 7)}
+    assert 0.7 + 0.8 + 0.9 != 0.9 + 0.8 + 0.7
+    cells = {
+        (variant, seed): dict.fromkeys(("clean", "fgsm"), [True] * right + [False] * (10 - right))
+        for variant, rights in counts.items()
+        for seed, right in enumerate(rights)
+    }
+    assert list(rebuild(store_with(tmp_path, cells))["rank"]) == [1, 1]
+
+
+@pytest.mark.parametrize("second", [{}, {"fgsm": [True] * 3}])
+def test_an_attack_without_a_mean_over_the_seeds_was_tried_all_the_same(
+    tmp_path: Path, second: dict[str, list[bool]]
+) -> None:
+    """One seed was not attacked, or on fewer images: nothing failed, and there is no number."""
+    clean = {"clean": [True] * 4}
+    cells = {("baseline", 0): {**clean, "fgsm": [True] * 4}, ("baseline", 1): clean | second, ("lpc", 0): clean}
+    board = rebuild(store_with(tmp_path, cells))
+    rows = board.set_index("variant")
+    assert (rows.loc["baseline", "fgsm@linf-0.1_n"], rows.loc["baseline", "status"]) == (0, "ok")
+    assert pd.isna(rows.loc["baseline", "fgsm@linf-0.1"])
+    assert pd.isna(rows.loc["lpc", "fgsm@linf-0.1_n"]), "it was not attacked at all"
+    line = next(line for line in board_markdown(board).splitlines() if "| baseline " in line)
+    assert "| no mean " in line
+
+
+def test_a_failed_attack_is_called_so(tmp_path: Path) -> None:
+    store = store_with(tmp_path, {("baseline", 0): {"clean": [True] * 4}})
+    failed = cell_record(run_record(), "fgsm", [True] * 4)
+    store.write_cell(dataclasses.replace(failed, status="failed", reason="attack_error", n_correct=None), None)
+    assert "| failed " in board_markdown(rebuild(store))
+
+
+def test_attack_seeds_on_one_set_of_weights_have_no_spread_of_trainings(tmp_path: Path) -> None:
+    """As of a model that was not trained here: its seeds are those of the attack."""
+    store = Store(tmp_path)
+    for seed, right in ((0, 30), (1, 20)):
+        run = dataclasses.replace(run_record(seed=seed), weights_sha="the same")
+        store.write_run(run, None)
+        for attack, correct in {"clean": [True] * 40, "fgsm": [True] * right + [False] * (40 - right)}.items():
+            store.write_cell(cell_record(run, attack, correct), samples_of(correct))
+    row = rebuild(store, intervals=True).iloc[0]
+    assert (row["seeds"], row["fgsm@linf-0.1"]) == (2, 62.5)
+    columns = [f"{metric}{suffix}" for metric in ("clean", "fgsm@linf-0.1") for suffix in ("_std", "_t_lo", "_t_hi")]
+    assert row[columns].isna().all()
+    assert row[["clean_lo", "fgsm@linf-0.1_se"]].notna().all()
+
+
 def test_rank_is_by_the_mean_over_budgets_and_not_by_the_best_of_them(tmp_path: Path) -> None:
     verdicts = {"baseline": ([True] * 4, [False] * 4), "lpc": ([True] * 3 + [False], [True] * 3 + [False])}
     store = Store(tmp_path)

@@ -68,7 +68,7 @@ def test_the_interval_of_the_median_covers() -> None:
 def test_a_median_beyond_the_budget_is_not_known() -> None:
     found = median_distance(smallest_distances(exponential(400, 0.5, seed=0), np.array([0.5])))
     assert (found.value, found.low, found.high) == (math.inf, 0.5, math.inf)
-    assert median_distance(smallest_distances(np.full((1, 4), NAN), np.array([0.5]))) == (math.inf, 0.5, math.inf)
+    assert median_distance(smallest_distances(np.full((1, 6), NAN), np.array([0.5]))) == (math.inf, 0.5, math.inf)
 
 
 def test_a_half_that_may_be_reached_has_a_lower_end() -> None:
@@ -82,6 +82,41 @@ def test_a_half_that_may_be_reached_has_a_lower_end() -> None:
 def test_a_curve_that_falls_through_the_half_in_one_step_is_sure_of_it() -> None:
     distance = np.array([[0.0, *[0.1] * 98, NAN]])
     assert median_distance(smallest_distances(distance, np.array([0.1]))) == (0.1, 0.1, 0.1)
+
+
+@pytest.mark.parametrize("n", [12, 60, 100, 500])
+def test_where_exactly_half_survive_there_is_no_median(n: int) -> None:
+    """In whichever steps the others broke: a product of shares would come to a half only up to rounding."""
+    for steps in range(1, n // 2 + 1):
+        distance = np.array([[*(1 + np.arange(n // 2) * steps // (n // 2)), *[NAN] * (n // 2)]], dtype=float)
+        assert median_distance(smallest_distances(distance, np.array([n]))).value == math.inf
+        distance[0, -1] = n
+        assert median_distance(smallest_distances(distance, np.array([n]))).value == n
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_fewer_than_six_images_bound_no_median(n: int) -> None:
+    """Even the outermost of five miss it in 2/2⁵ of cases, one on each side."""
+    assert median_distance(smallest_distances(np.full((1, n), 0.01), np.array([0.1]))) == (0.01, 0.0, math.inf)
+    assert 2 / 2**5 > 0.05 >= 2 / 2**6
+
+
+def test_the_interval_is_of_the_outermost_images_that_cover() -> None:
+    """Of 20 images in order the 6th and the 15th: P(5 or fewer of 20 below the median) = 0.0207, of 6 0.0577."""
+    distance = np.arange(1.0, 21)[np.newaxis]
+    assert median_distance(smallest_distances(distance, np.array([20.0]))) == (11.0, 6.0, 15.0)
+    distance[0, 14:] = NAN
+    assert median_distance(smallest_distances(distance, np.array([20.0]))) == (11.0, 6.0, math.inf)
+
+
+def test_the_interval_covers_where_the_attacks_stop_at_a_few_budgets() -> None:
+    """Three distances with shares 0.495, 0.3 and 0.1; the rest survives: the median is the second."""
+    rng, covered = np.random.default_rng(0), []
+    for _ in range(400):
+        distance = rng.choice([1.0, 2.0, 3.0, NAN], p=[0.495, 0.3, 0.1, 0.105], size=(1, 60))
+        found = median_distance(smallest_distances(distance, np.array([3.0])))
+        covered.append(found.low <= 2 <= found.high)
+    assert np.mean(covered) >= 0.94
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from bench.statistics.power import detectable_by_mcnemar, detectable_difference, fewest_discordant
+from bench.statistics.power import (
+    detectable_by_mcnemar,
+    detectable_difference,
+    fewest_discordant,
+    power_of_mcnemar,
+)
 
 
 def power_of(effect: float, n: int, alpha: float) -> float:
@@ -39,27 +44,53 @@ def test_a_difference_that_cannot_be_is_none() -> None:
     assert detectable_difference(5, 0.0) == 0.0
 
 
-def test_mcnemar_of_a_thousand_images_a_tenth_of_them_discordant() -> None:
-    assert detectable_by_mcnemar(1000, 0.1) == pytest.approx(2.8016 * math.sqrt(0.1 / 1000), rel=5e-3)
+def enumerated_power(n: int, discordant: float, difference: float, alpha: float) -> float:
+    """Over every number of lost and gained images that there can be."""
+    share = [(discordant - difference) / 2, (discordant + difference) / 2, 1 - discordant]
+    found = 0.0
+    for lost in range(n + 1):
+        for gained in range(lost + 1, n + 1 - lost):
+            if stats.binomtest(lost, lost + gained, 0.5).pvalue <= alpha:
+                found += stats.multinomial.pmf([lost, gained, n - lost - gained], n, share)
+    return found
 
 
-def test_the_detectable_difference_is_about_what_mcnemar_detects() -> None:
-    """1000 images of which 10 % are discordant: simulated, the exact test finds it in about 80 % of cases."""
-    difference, rng = detectable_by_mcnemar(1000, 0.1), np.random.default_rng(0)
-    assert difference is not None
-    gained, lost = (0.1 + difference) / 2, (0.1 - difference) / 2
-    draws = rng.multinomial(1000, [lost, gained, 0.9], size=2000)
-    found = [stats.binomtest(int(a), int(a + b), 0.5).pvalue <= 0.05 for a, b, _ in draws if a + b]
-    assert np.mean(found) == pytest.approx(0.8, abs=0.05)
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 8])
+@pytest.mark.parametrize(("discordant", "difference"), [(0.02, 0.01), (0.3, 0.2), (0.3, -0.1), (0.4, 0.4), (1.0, 0.3)])
+def test_the_power_of_mcnemars_test_is_the_enumerated_one(discordant: float, difference: float, alpha: float) -> None:
+    expected = enumerated_power(40, discordant, difference, alpha)
+    assert power_of_mcnemar(40, discordant, difference, alpha) == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize(("n", "discordant"), [(40, 0.4), (40, 1.0), (60, 0.25)])
+def test_at_the_detectable_difference_mcnemar_finds_four_of_five(n: int, discordant: float) -> None:
+    found = detectable_by_mcnemar(n, discordant)
+    assert found is not None
+    assert found < discordant
+    assert enumerated_power(n, discordant, found, 0.05) == pytest.approx(0.8, abs=1e-6)
+
+
+def test_many_discordant_images_by_connors_approximation() -> None:
+    assert detectable_by_mcnemar(100_000, 0.1) == pytest.approx(2.8016 * math.sqrt(0.1 / 100_000), rel=5e-3)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 8])
+@pytest.mark.parametrize(("n", "discordant"), [(200, 0.0), (200, 0.02), (200, 0.0345), (40, 0.15)])
+def test_no_difference_is_larger_than_the_share_that_differs(n: int, discordant: float, alpha: float) -> None:
+    """Even all of these images in one direction are found too rarely: so many more must be lost, with none gained."""
+    found = detectable_by_mcnemar(n, discordant, alpha)
+    assert found is not None
+    assert found >= discordant
+    enough = [stats.binomtest(0, lost, 0.5).pvalue <= alpha if lost else False for lost in range(n + 1)]
+    assert stats.binom.pmf(np.arange(n + 1), n, found) @ enough == pytest.approx(0.8, abs=1e-6)
 
 
 def test_below_six_discordant_images_nothing_is_found() -> None:
     assert fewest_discordant() == 6
     assert stats.binomtest(0, 5, 0.5).pvalue > 0.05 >= stats.binomtest(0, 6, 0.5).pvalue
     assert detectable_by_mcnemar(5, 0.2) is None
-    assert detectable_by_mcnemar(1000, 0.0) == detectable_by_mcnemar(1000, 0.006)
-    assert detectable_by_mcnemar(1000, 0.0) >= 6 / 1000
-    assert detectable_by_mcnemar(1000, 0.007) > detectable_by_mcnemar(1000, 0.0)
+    assert detectable_by_mcnemar(1000, 0.0) == detectable_by_mcnemar(1000, 0.007)
+    assert detectable_by_mcnemar(1000, 0.008) > detectable_by_mcnemar(1000, 0.0)
 
 
 def test_a_stricter_level_asks_for_more_discordant_images() -> None:
@@ -90,3 +121,8 @@ def test_what_has_no_power_is_refused(n: int, std: float) -> None:
 def test_what_is_no_share_of_discordant_images_is_refused(n: int, discordant: float) -> None:
     with pytest.raises(ValueError, match=r"no spread|no share"):
         detectable_by_mcnemar(n, discordant)
+
+
+def test_a_difference_without_images_that_differ_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot come of"):
+        power_of_mcnemar(100, 0.1, 0.2)
