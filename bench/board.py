@@ -11,6 +11,7 @@ from bench.core.specs import AuditRecord, EvalRecord, RunRecord
 from bench.core.vocabulary import CLEAN
 from bench.corruption_choice import choose
 from bench.results import Cell
+from bench.standing import evidence, strength
 
 
 @dataclass
@@ -104,22 +105,7 @@ def _fill(row: BoardRow, cells: Sequence[EvalRecord]) -> None:
         standing = row.cells[column][seed] = max(rivals, key=evidence)
         outdone = [cell for cell in rivals if cell is not standing]
         row.outdone[column] += outdone
-        row.missed |= {cell.cell_id for cell in outdone if _strength(cell) > _strength(standing)}
-
-
-def evidence(cell: EvalRecord) -> tuple[bool, int, int, bool, str]:
-    """What makes one cell count before another in the same place.
-
-    Being ok, the version of the attack or corruption, the number of images, a search in full precision, being newer.
-    """
-    attack = cell.spec.attack
-    exact = attack is None or attack.precision == "fp32"
-    return cell.status == "ok", *_strength(cell), exact, cell.created
-
-
-def _strength(cell: EvalRecord) -> tuple[int, int]:
-    made = cell.spec.attack or cell.spec.corruption
-    return made.version if made else 0, cell.n
+        row.missed |= {cell.cell_id for cell in outdone if strength(cell) > strength(standing)}
 
 
 def ranked(group: Sequence[BoardRow], *, rank_flagged: bool = False) -> list[tuple[int | None, BoardRow]]:

@@ -16,7 +16,6 @@ The attacks did not feed each other: each began at the clean images. What is com
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Final, NamedTuple
 
 from bench.auditing.evidence import Broken, Change, any_of, change, only_by, robust_accuracy
@@ -42,13 +41,13 @@ class Outcomes(NamedTuple):
     """What every attack broke of the same images, by its name.
 
     ``suite`` are the run's own attacks at the audited budget, ``gradients`` the names of those among them that follow
-    gradients only, ``ladder`` those of one walk in rising numbers of steps, ``probes`` the audit's own, at this budget
-    or the large one.
+    gradients only, ``ladder`` pairs of a weaker and a stronger one of one walk, ``probes`` the audit's own, at this
+    budget or the large one.
     """
 
     suite: Mapping[str, Broken]
     gradients: tuple[str, ...]
-    ladder: tuple[str, ...]
+    ladder: tuple[tuple[str, str], ...]
     probes: Mapping[str, Broken]
 
 
@@ -104,7 +103,7 @@ def _fall(flag: str, fall: Change, sentence: str) -> Finding | None:
 def _order(outcomes: Outcomes) -> Finding | None:
     """The worst of all pairs of a weaker and a stronger attack."""
     pairs = {}
-    for weaker, stronger in pairwise(outcomes.ladder):
+    for weaker, stronger in outcomes.ladder:
         pairs[weaker, stronger] = only_by(outcomes.suite[weaker], outcomes.suite[stronger])
     if RESCALED in outcomes.probes and LONGER in outcomes.probes:
         pairs[RESCALED, LONGER] = only_by(outcomes.probes[RESCALED], outcomes.probes[LONGER])

@@ -33,7 +33,7 @@ def outcomes(**changes: Any) -> Outcomes:
     }
     probes |= {name: vector for name, vector in changes.items() if name in probes}
     suite |= {name: vector for name, vector in changes.items() if name in suite}
-    return Outcomes(suite, ("fgsm", "pgd-20"), ("fgsm", "pgd-20"), probes)
+    return Outcomes(suite, ("fgsm", "pgd-20"), (("fgsm", "pgd-20"),), probes)
 
 
 def flags(**changes: Any) -> dict[str, float | None]:
