@@ -170,11 +170,11 @@ def _audit_budget(
     gradients = gradient_attacks(cells)
     broken = any_of(wrong, *(suite[name] for name in gradients))
     probes = probe(prober, level, budget.norm, budget.eps, wrong, broken, twin.model if twin else None)
-    outcomes = Outcomes(suite, gradients, ladder(cells), probes.broken)
+    outcomes = Outcomes(suite, gradients, ladder(cells), probes.broken, probes.reach)
     figures: Figures = {
         **checks.figures(outcomes),
         "broken_8bit": probes.broken_8bit,
-        "detectable": detectable(len(wrong)),
+        "detectable": detectable(len(wrong), int((~wrong).sum())),
     }
     return BudgetAudit(
         norm=budget.norm,

@@ -197,6 +197,7 @@ class Probes(NamedTuple):
 
     broken: dict[str, Broken]
     broken_8bit: float | None
+    reach: float  # the large budget
 
 
 def probe(
@@ -221,4 +222,4 @@ def probe(
     large = reach(norm, (3, *prober.context.images.pixels.shape[2:]))
     found[checks.LARGE] = prober.attack(f"pgd-margin-{steps}", norm, large, wrong)
     found[checks.GREY] = prober.grey(norm, large, found[checks.LARGE])
-    return Probes(found, broken_8bit)
+    return Probes(found, broken_8bit, large)
