@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import torch
@@ -34,6 +34,8 @@ from bench.core.specs import AUDIT_VERSION, AuditRecord, BudgetAudit, EvalRecord
 from bench.data.tensors import Images
 from bench.environment import describe
 from bench.passes import CountingModel
+from bench.pending import attacked_cells
+from bench.store import Store
 from bench.workshop import Workshop, failures_as
 
 LEAST_FOR_FIGURES = 10  # images, for figures of gradients and distances
@@ -70,12 +72,13 @@ class _Work:
 
 
 def audit(audited: Audited, workshop: Workshop) -> AuditRecord:
-    """Audit the attacks that there are on the run's present weights, and store it.
+    """Audit the attacks that there are on the run's present weights and on these test images, and store it.
 
     What goes wrong becomes a failed record.
     """
     start, work, failure = time.perf_counter(), _Work(), None
-    cells = _attack_cells(audited.run, workshop)
+    split = workshop.dataset.test.sha
+    cells = [cell for cell in attacked_cells(audited.run.run_id, workshop.store) if cell.spec.data_sha == split]
     try:
         with failures_as("audit_error"):
             _audit(audited, cells, workshop, work)
@@ -84,6 +87,7 @@ def audit(audited: Audited, workshop: Workshop) -> AuditRecord:
     record = AuditRecord(
         run_id=audited.run.run_id,
         weights_sha=audited.run.weights_sha,
+        data_sha=split,
         version=AUDIT_VERSION,
         level=audited.level,
         cells=tuple(sorted(cell.cell_id for cell in cells)),
@@ -99,13 +103,23 @@ def audit(audited: Audited, workshop: Workshop) -> AuditRecord:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         environment=describe(workshop.device),
     )
-    workshop.store.write_audit(record)
+    _keep(record, workshop.store)
     return record
 
 
-def _attack_cells(run: RunRecord, workshop: Workshop) -> list[EvalRecord]:
-    cells = workshop.store.cells(run.run_id)
-    return [c for c in cells if c.spec.attack and c.status == "ok" and c.weights_sha == run.weights_sha]
+def _keep(record: AuditRecord, store: Store) -> None:
+    """Store it. What fails takes no finding away: beside an answer about the same attacks it leaves no trace, and of
+    an earlier audit of others it keeps what it did not come to itself.
+    """
+    earlier = store.read_audit(record.run_id, record.data_sha)
+    if record.status == "ok" or earlier is None:
+        store.write_audit(record)
+    elif (earlier.status, earlier.cells) != ("ok", record.cells):
+        flags = {finding.flag for finding in record.findings}
+        places = {(budget.norm, budget.eps) for budget in record.budgets}
+        findings = (*record.findings, *(f for f in earlier.findings if f.flag not in flags))
+        budgets = (*record.budgets, *(b for b in earlier.budgets if (b.norm, b.eps) not in places))
+        store.write_audit(replace(record, findings=findings, budgets=budgets))
 
 
 def _audit(audited: Audited, cells: Sequence[EvalRecord], workshop: Workshop, work: _Work) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.auditing.marks import passes_an_image
+from bench.auditing.marks import all_findings, passes_an_image
 from bench.core.epsilon import format_eps
 from bench.core.specs import AuditRecord, BudgetAudit, RunRecord
 
@@ -11,7 +11,9 @@ def sentence(run: RunRecord, record: AuditRecord) -> str:
     """What the audit of ``run`` comes to, with the figures that it rests on."""
     name = f"{run.model}:{run.variant}:{run.seed} on {run.dataset}"
     if record.status != "ok":
-        return f"{name} could not be audited: {record.reason}: {record.message}"
+        found = "; ".join(finding.note for finding in all_findings(record))
+        before = f" (found before: {found})" if found else ""
+        return f"{name} could not be audited: {record.reason}: {record.message}{before}"
     if not record.budgets:
         return f"{name}: there was no attack whose number could be audited; {_model(record)}."
     return f"{name}: {'; '.join(_budget(budget) for budget in record.budgets)}; {_model(record)}{_cost(record)}."
@@ -24,7 +26,7 @@ def _budget(budget: BudgetAudit) -> str:
     if not budget.findings:
         tried = f"PGD on plain, rescaled and margin losses, noise, Square{transfer} and a large budget"
         least = budget.figures.get("detectable")
-        seen = f"it would have shown from {least:.1f} points on" if least else "too few images to show anything"
+        seen = f"a fall of {least:.1f} points would have flagged if seen" if least else "too few images for any flag"
         return f"nothing speaks against its {of}, of what was tried: {tried} ({seen})"
     return f"its {of} is an upper bound: {'; '.join(finding.note for finding in budget.findings)}"
 

@@ -202,7 +202,10 @@ AUDIT_FIGURES = {
     "audit_fall_transfer": "points that images made on the baseline take away beyond them; empty without a baseline",
     "audit_fall_large_eps": "points that the grey image takes away beyond PGD at the large budget",
     "audit_fall_stronger_attack": "points that the audit takes away beyond the whole suite",
-    "audit_detectable": "smallest fall in points that would have flagged; empty if none could have",
+    "audit_detectable": (
+        "smallest fall in points that flags when it is seen and no image is gained; a true fall of that size is seen "
+        "about every other time; empty if none could have flagged"
+    ),
     "audit_broken_8bit": "share of what PGD on the margin breaks that is broken after rounding to 8 bits, too",
     "audit_zero_gradient_ce": "share of right images whose gradient of the plain float32 cross-entropy is exactly 0",
     "audit_zero_gradient_margin": "share of right images whose gradient of the margin is exactly 0",
@@ -227,10 +230,14 @@ AUDIT_FIGURES = {
 }
 AUDIT_COLUMNS = {
     "audit": (
-        "`passed`, `flagged`, `undecided` with too few images for a flag, or `failed` where the audit itself went "
-        "wrong; in a row without an attack of the checks of the model alone; empty without an audit"
+        "`passed`, `flagged`, `undecided` where no flag could have been raised (too few images, a norm without an "
+        "audit, a cell that came later or has fewer images than the audit), or `failed` where the audit itself went "
+        "wrong; in a row without an attack of the checks of the model alone; empty without an audit on this test split"
     ),
-    "audit_flags": "what the audit found, each flag with its points of robust accuracy, separated by semicolons",
+    "audit_flags": (
+        "what the audit found, one that failed what was found before, each flag with its points of robust accuracy "
+        "and, behind `@`, the eps they were measured at where it is not the row's; separated by semicolons"
+    ),
     "audit_level": "`default`, or `full` with more steps and images and at every budget",
     "audit_eps": "budget that was audited: of those of the norm the one whose accuracy is nearest to half of clean",
     "audit_n": "number of images that were audited",
@@ -247,7 +254,8 @@ LEADERBOARD_COLUMNS = {
     "rank": (
         "place within the data set by the mean over the budgets of the lowest accuracy that any attack left, then by "
         "clean; equal rows share a place; empty for a row with a cell that is not ok, or without a cell that another "
-        "row has, or with fewer images in it, and, without `--rank-flagged`, for one with a flag at an attack"
+        "row has, or with fewer images in it, and, without `--rank-flagged`, for one with a flag at an attack or an "
+        "audit that failed"
     ),
     "dataset": "name of the data set",
     "model": "name of the backbone",
@@ -260,8 +268,9 @@ LEADERBOARD_COLUMNS = {
     "epochs": "number of passes over the training images, whole batches of them",
     "n_train": "number of images trained on; empty for a model that was not trained here",
     "audit": (
-        "`passed`, `undecided` with too few images for a flag, `failed` where an audit went wrong, or the flags of its "
-        "seeds, each with the most points that it takes away; empty unless every seed was audited"
+        "`passed`, `undecided` where an attack was not audited, or on too few images for a flag, or `failed` where an "
+        "audit went wrong and the flags of its seeds, each with the most points that it takes away; empty unless every "
+        "seed was audited"
     ),
     "status": "`ok`, or how many cells are not, those among them that would have counted before an ok one",
     "config_sha": "hash of the training configuration without the seed",

@@ -322,10 +322,11 @@ class BudgetAudit(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditRecord(Strict):
-    """Whether the numbers of one run can be believed."""
+    """Whether the numbers of one run on one test split can be believed."""
 
     run_id: str
     weights_sha: str  # of the model that was audited
+    data_sha: str  # of the test split whose images it was audited on
     version: int  # of the definitions, AUDIT_VERSION of its time
     level: Literal["default", "full"]
     cells: tuple[str, ...]  # ids of the attacks' cells that there were
