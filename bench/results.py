@@ -31,6 +31,7 @@ INTEGERS = (
     "param_count",
     "train_batch_size",
     "audit_n",
+    "audit_n_right",
     *COUNT_COLUMNS,
 )
 CORRUPTION_FIELDS = {

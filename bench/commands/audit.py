@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -83,8 +83,11 @@ def _report(run: RunRecord, record: AuditRecord) -> str:
 def _figures(record: AuditRecord) -> Iterator[tuple[str, str, str]]:
     for budget in record.budgets:
         place = f"{budget.norm} {format_eps(budget.eps)}"
-        for name, value in budget.figures.items():
-            yield f"{name} @ {place}", "" if value is None else f"{value:.4g}", AUDIT_FIGURES[f"audit_{name}"]
-    for name, figure in record.figures.items():
+        yield from _lines(budget.figures, f" @ {place}")
+    yield from _lines(record.figures, "")
+
+
+def _lines(figures: Mapping[str, float | None], place: str) -> Iterator[tuple[str, str, str]]:
+    for name, value in figures.items():
         if f"audit_{name}" in AUDIT_FIGURES:
-            yield name, "" if figure is None else f"{figure:.4g}", AUDIT_FIGURES[f"audit_{name}"]
+            yield f"{name}{place}", "" if value is None else f"{value:.4g}", AUDIT_FIGURES[f"audit_{name}"]

@@ -207,12 +207,17 @@ AUDIT_FIGURES = {
         "about every other time; empty if none could have flagged"
     ),
     "audit_broken_8bit": "share of what PGD on the margin breaks that is broken after rounding to 8 bits, too",
+    "audit_n_right": (
+        "number of right images behind the columns from here on: those of an eighth of the audited images, or of a "
+        "quarter with `--full`, and of ten at least; where audit_n is below that of another norm fewer are behind the "
+        "perturbed ones"
+    ),
     "audit_zero_gradient_ce": "share of right images whose gradient of the plain float32 cross-entropy is exactly 0",
     "audit_zero_gradient_margin": "share of right images whose gradient of the margin is exactly 0",
     "audit_zero_gradient_dlr": "share of right images whose gradient of the DLR loss is exactly 0",
     "audit_tiny_gradient_ce": "share of right images with every entry of that of the cross-entropy below 10⁻¹²",
     "audit_softmax_one": "share of right images whose largest softmax probability is exactly 1 in float32",
-    "audit_zero_gradient_ce_perturbed": "the same as audit_zero_gradient_ce after ten steps of an attack",
+    "audit_zero_gradient_ce_perturbed": "the same as audit_zero_gradient_ce after ten steps of an attack at audit_eps",
     "audit_zero_gradient_margin_perturbed": "the same as audit_zero_gradient_margin after these steps",
     "audit_softmax_one_perturbed": "the same as audit_softmax_one after these steps",
     "audit_nonfinite_gradient_ce": "share of right images with NaN or infinity in the gradient of the cross-entropy",
