@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.auditing.marks import all_findings, passes_an_image
+from bench.auditing.thresholds import DECISIVE
 from bench.core.epsilon import format_eps
 from bench.core.specs import AuditRecord, BudgetAudit, RunRecord
 
@@ -25,10 +26,18 @@ def _budget(budget: BudgetAudit) -> str:
     transfer = ", transfer from the baseline" if budget.twin else ""
     if not budget.findings:
         tried = f"PGD on plain, rescaled and margin losses, noise, Square{transfer} and a large budget"
-        least = budget.figures.get("detectable")
-        seen = f"a fall of {least:.1f} points would have flagged if seen" if least else "too few images for any flag"
-        return f"nothing speaks against its {of}, of what was tried: {tried} ({seen})"
+        return f"nothing speaks against its {of}, of what was tried: {tried} ({_seen(budget)})"
     return f"its {of} is an upper bound: {'; '.join(finding.note for finding in budget.findings)}"
+
+
+def _seen(budget: BudgetAudit) -> str:
+    """What the absence of flags is worth."""
+    least = budget.figures.get("detectable")
+    if least is None:
+        return "too few right images for any flag, which leaves it undecided"
+    if least > DECISIVE:
+        return f"it would have taken a fall of {least:.1f} points, which leaves it undecided"
+    return f"a fall of {least:.1f} points would have flagged if seen"
 
 
 def _model(record: AuditRecord) -> str:

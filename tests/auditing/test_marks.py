@@ -132,6 +132,11 @@ def test_the_sentence_can_be_quoted() -> None:
     assert good.endswith("the model itself passed every check (100 passes an image).")
     assert "(a fall of 10.0 points would have flagged if seen); the model" in good
     bad = sentence(RUN, audit_record(RUN, order=3.0))
+    cases = ((None, "too few right images for any flag"), (50.0, "would have taken a fall of 50.0 points"))
+    for detectable, words in cases:
+        few = dataclasses.replace(at(0.1), figures={"acc_suite": 40.0, "detectable": detectable})
+        said = sentence(RUN, dataclasses.replace(audit_record(RUN), budgets=(few,)))
+        assert f"{words}, which leaves it undecided" in said
     assert "its robust accuracy of 40.0 % at linf 0.1 (10 images) is an upper bound: order is here" in bad
     failed = dataclasses.replace(audit_record(RUN), status="failed", reason="audit_error", message="ValueError: no")
     said = "tiny:baseline:0 on digits could not be audited: audit_error: ValueError: no"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -60,7 +62,7 @@ def test_where_the_audit_failed_there_is_no_place(tmp_path: Path) -> None:
     assert ranked.loc["lpc", "rank"] == 1
 
 
-def test_an_audit_is_of_one_test_split(tmp_path: Path) -> None:
+def test_an_audit_is_of_one_test_split(tmp_path: Path, bench: Callable[..., Any]) -> None:
     """Images of the same names and other pixels: what was found on one split is not held against the other."""
     store = store_with(tmp_path)
     run = run_record("lpc")
@@ -76,6 +78,9 @@ def test_an_audit_is_of_one_test_split(tmp_path: Path) -> None:
     store.write_audit(dataclasses.replace(audit_record(run, black_box=9.0), data_sha="other"))
     board = rebuild(store).set_index(["variant", "data_sha"])["audit"]
     assert (board["lpc", "d"], board["lpc", "other"]) == ("passed", "black_box=9.0pt"), "both are kept"
+    assert bench("show", "tiny:lpc", "--results", tmp_path).out.count("audit: tiny:lpc:0") == 2
+    refused = bench("audit", "tiny:lpc", "--results", tmp_path)
+    assert (refused.code, "was attacked on 2 test splits" in refused.err) == (2, True)
 
 
 def test_results_say_it_in_every_row_of_an_attack(tmp_path: Path) -> None:
