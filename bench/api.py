@@ -234,7 +234,7 @@ def _work(
     cells = plan_cells(request, run.run_id, run.seed)
     todo = [cell for cell in cells if not is_finished(cell, workshop.store, workshop.save_adversarials)]
     work_off(todo, Subject(run.model, model, run.weights_sha, request.data.num_classes), workshop, Tally())
-    if audit and not is_audited(run.run_id, workshop.store):
+    if audit and not is_audited(run.run_id, workshop.dataset.test.sha, workshop.store):
         classes, size = request.data.num_classes, request.batch_size
         run_audit(Audited(run=run, model=model, num_classes=classes, batch_size=size), workshop)
     return cells

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from bench.auditing.audit import Audited, Twin, audit
 from bench.auditing.levels import LevelName
 from bench.core.specs import AuditRecord, RunRecord, TrainSpec
-from bench.core.vocabulary import BASELINE
 from bench.runs import load_run
-from bench.store import Store
 from bench.train import freeze
+from bench.twin_run import twin_run
 from bench.workshop import Workshop
 from models.classifier import Classifier
 
@@ -28,19 +25,6 @@ def audit_run(
         level=level,
     )
     return audit(audited, workshop)
-
-
-def twin_run(spec: TrainSpec, store: Store) -> RunRecord | None:
-    """The finished baseline of the same data, backbone, recipe and seed; None for a baseline or without one."""
-    if spec.variant == BASELINE:
-        return None
-    for record in store.runs():
-        theirs = record.spec
-        if theirs is None or theirs.variant != BASELINE or store.finished_run(record.run_id) is None:
-            continue
-        if dataclasses.replace(theirs, variant=spec.variant, variant_spec=spec.variant_spec) == spec:
-            return record
-    return None
 
 
 def _twin(spec: TrainSpec, workshop: Workshop) -> Twin | None:

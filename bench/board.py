@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from bench.auditing.marks import findings_for
+from bench.auditing.marks import findings_for, verdict_of
 from bench.core.specs import AuditRecord, EvalRecord, RunRecord, fingerprint
 from bench.core.vocabulary import CLEAN
 from bench.corruption_choice import choose
-from bench.results import Cell
+from bench.results import Audits, Cell
+from bench.standing import evidence, strength
 
 
 @dataclass
@@ -47,11 +48,18 @@ class BoardRow:
         cells = self.cells.get(column, {})
         found = {flag for cell in cells.values() for flag in cell.flags}
         for seed, cell in cells.items():
-            found |= {finding.flag for finding in findings_for(self.audits.get(seed), cell.spec.attack)}
+            found |= {finding.flag for finding in findings_for(self.audits.get(seed), cell)}
         return sorted(found)
 
+    def verdict(self) -> str | None:
+        """What an audit of its seeds says, see :func:`bench.auditing.marks.verdict_of`."""
+        standing = {s: [cells[s] for cells in self.cells.values() if s in cells] for s in self.seeds}
+        return verdict_of(self.audits, standing)
+
     def doubtful(self) -> bool:
-        """Whether something speaks against the number of an attack."""
+        """Whether something speaks against the number of an attack, or nobody knows as an audit went wrong."""
+        if any(record.status != "ok" for record in self.audits.values()):
+            return True
         attacked = (column for column, cells in self.cells.items() if any(c.spec.attack for c in cells.values()))
         return any(self.flags(column) for column in attacked)
 
@@ -71,11 +79,10 @@ class BoardRow:
         return {cell.spec.name for cell in (*found, *outdone) if cell.spec.corruption is not None}
 
 
-def board_rows(cells: Iterable[Cell], audits: Mapping[str, AuditRecord] | None = None) -> list[BoardRow]:
+def board_rows(cells: Iterable[Cell], audits: Audits | None = None) -> list[BoardRow]:
     """Group cells by configuration and test split; of several cells in one place the best evidence counts.
 
-    Corruptions are first held to one set of images a row, see :func:`bench.corruption_choice.choose`. ``audits`` are by
-    run id.
+    Corruptions are first held to one set of images a row, see :func:`bench.corruption_choice.choose`.
     """
     rows: dict[tuple[str, ...], BoardRow] = {}
     found: dict[tuple[str, ...], list[EvalRecord]] = defaultdict(list)
@@ -84,8 +91,8 @@ def board_rows(cells: Iterable[Cell], audits: Mapping[str, AuditRecord] | None =
         row = rows.setdefault(key, BoardRow(run, cell.spec.data_sha))
         found[key].append(cell)
         row.seeds.add(cell.spec.seed)
-        if audits and run.run_id in audits:
-            row.audits[cell.spec.seed] = audits[run.run_id]
+        if audits and (run.run_id, cell.spec.data_sha) in audits:
+            row.audits[cell.spec.seed] = audits[run.run_id, cell.spec.data_sha]
     for name, row in rows.items():
         _fill(row, found[name])
     return list(rows.values())
@@ -120,27 +127,12 @@ def _fill(row: BoardRow, cells: Sequence[EvalRecord]) -> None:
         standing = row.cells[column][seed] = max(rivals, key=evidence)
         outdone = [cell for cell in rivals if cell is not standing]
         row.outdone[column] += outdone
-        row.missed |= {cell.cell_id for cell in outdone if _strength(cell) > _strength(standing)}
-
-
-def evidence(cell: EvalRecord) -> tuple[bool, int, int, bool, str]:
-    """What makes one cell count before another in the same place.
-
-    Being ok, the version of the attack or corruption, the number of images, a search in full precision, being newer.
-    """
-    attack = cell.spec.attack
-    exact = attack is None or attack.precision == "fp32"
-    return cell.status == "ok", *_strength(cell), exact, cell.created
-
-
-def _strength(cell: EvalRecord) -> tuple[int, int]:
-    made = cell.spec.attack or cell.spec.corruption
-    return made.version if made else 0, cell.n
+        row.missed |= {cell.cell_id for cell in outdone if strength(cell) > strength(standing)}
 
 
 def ranked(group: Sequence[BoardRow], *, rank_flagged: bool = False) -> list[tuple[int | None, BoardRow]]:
-    """Rows of one test split with their places, the unranked ones last: those against whose numbers something speaks
-    among them unless ``rank_flagged``.
+    """Rows of one test split with their places, the unranked ones last: those against whose numbers something speaks,
+    or whose audit failed, among them unless ``rank_flagged``.
 
     A row has a place when it has an ok cell in every column that any row has, by the attack that counts there, as one
     name may stand for several, and over as many images as any row has of that. Corruptions, which have no part in the

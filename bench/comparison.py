@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.auditing.marks import verdict_of
 from bench.board import BoardRow
 from bench.core.columns import COMPARISON_COLUMNS, CORRUPTIONS_ACC
 from bench.core.seeds import derive_seed
@@ -81,7 +80,7 @@ def _beside(row: BoardRow, twin: BoardRow, metric: str) -> dict[str, Any]:
     """What speaks against the two accuracies."""
     parts = parts_of(row, metric)
     flags = [";".join(sorted({flag for part in parts for flag in r.flags(part)})) or None for r in (row, twin)]
-    return {"flags": flags[0], "flags_baseline": flags[1], "audit": verdict_of(row.audits, row.seeds)}
+    return {"flags": flags[0], "flags_baseline": flags[1], "audit": row.verdict()}
 
 
 def _values(names: Mapping[str, Any], pair: Twins) -> dict[str, Any]:

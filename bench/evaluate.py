@@ -13,6 +13,7 @@ from attacks.registry import backend_version
 from bench.adversarials import Adversarials, encode
 from bench.attacking import attack_all
 from bench.auditing.cell_checks import check_gradients, check_randomised
+from bench.auditing.spread import spread
 from bench.cell import CellContext, Outcomes, Tally
 from bench.chance import chance_notes
 from bench.core.errors import CellFailure
@@ -63,7 +64,7 @@ def _with_smaller_batches(spec: EvalSpec, context: CellContext, progress: Progre
 def _outcomes(spec: EvalSpec, context: CellContext, progress: Progress, tally: Tally) -> Outcomes:
     outcomes = _clean(context, tally.batch_size)
     every = torch.arange(len(context.images))
-    asked = every if spec.corruption is None else every[:: max(1, len(every) // ASKED_CORRUPTED)]
+    asked = every if spec.corruption is None else spread(every, ASKED_CORRUPTED)
     with failures_as("model_error"):
         tally.findings = check_randomised(context.model, context.images, asked, context.device, tally.batch_size)
     if spec.attack is None:  # clean, or corrupted already

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bench.auditing.marks import verdict_of
 from bench.board import BoardRow, board_rows, ranked
 from bench.comparison import comparison_table
 from bench.core.columns import ALWAYS_BESIDE, CORRUPTIONS_ACC, LEADERBOARD_COLUMNS, METRIC_SUFFIXES
@@ -125,7 +124,7 @@ def _describe(row: BoardRow) -> dict[str, Any]:
         "epochs": run.epochs,
         "n_train": run.n_train,
         "status": f"{len(bad)} not ok" if bad else "ok",
-        "audit": verdict_of(row.audits, row.seeds),
+        "audit": row.verdict(),
         "config_sha": run.config_sha,
         "data_sha": row.data_sha,
     }

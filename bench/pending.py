@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bench.core.specs import Encoding, EvalSpec
+from bench.core.specs import AuditRecord, Encoding, EvalRecord, EvalSpec, RunRecord
 from bench.plan import RunPlan
 from bench.store import Store
+from bench.twin_run import twin_run
 
 
 @dataclass
@@ -27,23 +28,31 @@ def is_diagnosed(run: RunPlan, store: Store, *, force: bool = False) -> bool:
     return record is not None and record.status == "ok"
 
 
-def is_audited(run_id: str, store: Store, level: str = "default", *, force: bool = False) -> bool:
-    """Whether the run's attacks, as many as there are, have an audit of that level or more that did not fail."""
-    run, record = store.read_run(run_id), store.read_audit(run_id)
-    attacked = attacked_cells(run_id, store)
+def is_audited(run_id: str, data_sha: str, store: Store, level: str = "default", *, force: bool = False) -> bool:
+    """Whether the run's attacks on that test split, as many as there are, have an audit that did not fail.
+
+    It is of ``level`` or more, and was shown the baseline's images if there is a baseline by now.
+    """
+    run, record = store.read_run(run_id), store.read_audit(run_id, data_sha)
+    attacked = {cell.cell_id for cell in attacked_cells(run_id, store) if cell.spec.data_sha == data_sha}
     if run is None or run.status != "ok" or not attacked:
         return True  # there is nothing to doubt
     if force or record is None or record.status != "ok" or (level, record.level) == ("full", "default"):
         return False
-    return set(record.cells) == attacked
+    return set(record.cells) == attacked and not _lacks_twin(run, record, store)
 
 
-def attacked_cells(run_id: str, store: Store) -> set[str]:
-    """The ids of the ok cells of attacks on the run's present weights."""
+def _lacks_twin(run: RunRecord, record: AuditRecord, store: Store) -> bool:
+    alone = any(not budget.twin for budget in record.budgets)
+    return alone and run.spec is not None and twin_run(run.spec, store) is not None
+
+
+def attacked_cells(run_id: str, store: Store) -> list[EvalRecord]:
+    """The ok cells of attacks on the run's present weights."""
     run = store.read_run(run_id)
     cells = store.cells(run_id) if run is not None else []
     ok = (cell for cell in cells if run is not None and cell.weights_sha == run.weights_sha and cell.status == "ok")
-    return {cell.cell_id for cell in ok if cell.spec.attack is not None}
+    return [cell for cell in ok if cell.spec.attack is not None]
 
 
 def pending_cells(

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from bench.auditing.marks import FAILED
 from bench.core.columns import CORRUPTIONS_ACC
 from bench.core.vocabulary import CLEAN, marks
 from bench.rounding import rounded
@@ -24,13 +25,19 @@ def board_metrics(board: pd.DataFrame) -> list[str]:
 def board_markdown(board: pd.DataFrame) -> str:
     """Percent with 95 % interval, difference to `baseline` in points, flags; and where there is no number."""
     metrics, errors = board_metrics(board), [column for column in ERRORS if column in board]
+    shown = [*SHOWN, *(["audit"] if _failed_audits(board) else [])]
     rows = [
-        [_plain(row[c]) for c in SHOWN] + [_metric(row, m) for m in metrics] + [_error(row[e]) for e in errors]
+        [_plain(row[c]) for c in shown] + [_metric(row, m) for m in metrics] + [_error(row[e]) for e in errors]
         for _, row in board.iterrows()
     ]
-    headers = [*SHOWN, *(_header(board, m) for m in metrics), *errors]
+    headers = [*shown, *(_header(board, m) for m in metrics), *errors]
     table: str = tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True)
     return table
+
+
+def _failed_audits(board: pd.DataFrame) -> bool:
+    """They leave a row without a place, and nothing else of the board would say why."""
+    return any(FAILED in str(audit).split(";") for audit in board["audit"])
 
 
 def _header(board: pd.DataFrame, metric: str) -> str:

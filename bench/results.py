@@ -15,6 +15,7 @@ from bench.statistics.intervals import CI_METHOD, wilson_interval
 from bench.store import Store
 
 Cell = tuple[RunRecord, EvalRecord]
+Audits = Mapping[tuple[str, str], AuditRecord]  # by run id and the hash of the test split
 INTEGERS = (
     "severity",
     "n_correct",
@@ -30,6 +31,7 @@ INTEGERS = (
     "param_count",
     "train_batch_size",
     "audit_n",
+    "audit_n_right",
     *COUNT_COLUMNS,
 )
 CORRUPTION_FIELDS = {
@@ -100,13 +102,13 @@ def _training(spec: TrainSpec | None) -> dict[str, Any]:
 
 
 def results_table(
-    cells: Iterable[Cell], diagnoses: Mapping[str, DiagnosisRecord], audits: Mapping[str, AuditRecord]
+    cells: Iterable[Cell], diagnoses: Mapping[str, DiagnosisRecord], audits: Audits
 ) -> pd.DataFrame:
-    """results.csv as a frame, sorted so that equal cells give equal files; ``diagnoses`` and ``audits`` by run id."""
+    """results.csv as a frame, sorted so that equal cells give equal files; ``diagnoses`` by run id."""
     rows = [
         result_row(run, cell)
         | _diagnosis(diagnoses.get(run.run_id))
-        | audit_values(audits.get(run.run_id), cell.spec.attack)
+        | audit_values(audits.get((run.run_id, cell.spec.data_sha)), cell)
         for run, cell in cells
     ]
     table = pd.DataFrame(rows, columns=[*RESULT_COLUMNS, *DIAGNOSTIC_COLUMNS, *AUDIT_COLUMNS])
@@ -126,10 +128,9 @@ def all_diagnoses(store: Store) -> dict[str, DiagnosisRecord]:
     return {run_id: record for run_id, record in found.items() if record is not None}
 
 
-def all_audits(store: Store) -> dict[str, AuditRecord]:
-    """The audit of every run's present weights, by run id."""
-    found = {run.run_id: store.read_audit(run.run_id) for run in store.runs()}
-    return {run_id: record for run_id, record in found.items() if record is not None}
+def all_audits(store: Store) -> dict[tuple[str, str], AuditRecord]:
+    """The audits of every run's present weights."""
+    return {(run.run_id, record.data_sha): record for run in store.runs() for record in store.audits(run.run_id)}
 
 
 def to_csv(table: pd.DataFrame) -> bytes:

@@ -41,7 +41,8 @@ def execute(plan: Sequence[RunPlan], workshop: Workshop) -> Tally:
 
 def _audit(plan: RunPlan, workshop: Workshop, tally: Tally) -> None:
     spec, run = plan.train, workshop.store.finished_run(plan.train.run_id)
-    if run is None or is_audited(spec.run_id, workshop.store, workshop.audit, force=workshop.force):
+    split, force = workshop.dataset.test.sha, workshop.force
+    if run is None or is_audited(spec.run_id, split, workshop.store, workshop.audit, force=force):
         return
     model = load_run(spec, workshop).classifier
     freeze(model)

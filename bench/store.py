@@ -4,7 +4,7 @@ runs/<run_id>/run.json            the RunRecord
 runs/<run_id>/weights.safetensors
 runs/<run_id>/training.safetensors         an unfinished training, while there is one
 runs/<run_id>/diagnosis.json               the DiagnosisRecord
-runs/<run_id>/audit.json                   the AuditRecord
+runs/<run_id>/audits/<data_sha>.json       the AuditRecord of one test split, by the beginning of its hash
 runs/<run_id>/cells/<cell_id>.json         the EvalRecord; written last, it says that the cell is complete
 runs/<run_id>/cells/<cell_id>.samples.csv  per-image outcomes
 runs/<run_id>/cells/<cell_id>.adversarials.safetensors  the images that the attack broke, where they were asked for
@@ -12,6 +12,7 @@ runs/<run_id>/cells/<cell_id>.adversarials.safetensors  the images that the atta
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from bench.core.errors import BenchError
 from bench.core.specs import (
     AUDIT_VERSION,
     DIAGNOSIS_VERSION,
+    ID_LENGTH,
     AuditRecord,
     DiagnosisRecord,
     Encoding,
@@ -118,23 +120,26 @@ class Store:
 
     def read_diagnosis(self, run_id: str) -> DiagnosisRecord | None:
         """None when the run's present weights were never diagnosed by the present definitions."""
-        record, run = _read(DiagnosisRecord, self._diagnosis_path(run_id)), self.read_run(run_id)
-        if record is None or run is None or record.version != DIAGNOSIS_VERSION:
-            return None
-        return record if record.weights_sha == run.weights_sha else None
+        record = _read(DiagnosisRecord, self._diagnosis_path(run_id), version=DIAGNOSIS_VERSION)
+        run = self.read_run(run_id)
+        return record if record and run and record.weights_sha == run.weights_sha else None
 
     def write_audit(self, record: AuditRecord) -> None:
-        write_atomic(self._audit_path(record.run_id), dump_record(record))
+        write_atomic(self._audit_path(record.run_id, record.data_sha), dump_record(record))
 
-    def _audit_path(self, run_id: str) -> Path:
-        return self.run_folder(run_id) / "audit.json"
+    def _audit_path(self, run_id: str, data_sha: str) -> Path:
+        return self.run_folder(run_id) / "audits" / f"{data_sha[:ID_LENGTH]}.json"
 
-    def read_audit(self, run_id: str) -> AuditRecord | None:
-        """None when the run's present weights were never audited by the present definitions."""
-        record, run = _read(AuditRecord, self._audit_path(run_id)), self.read_run(run_id)
-        if record is None or run is None or record.version != AUDIT_VERSION:
-            return None
-        return record if record.weights_sha == run.weights_sha else None
+    def read_audit(self, run_id: str, data_sha: str) -> AuditRecord | None:
+        """None when the run's present weights were never audited on this test split by the present definitions."""
+        record = _read(AuditRecord, self._audit_path(run_id, data_sha), version=AUDIT_VERSION)
+        run = self.read_run(run_id)
+        return record if record and run and record.weights_sha == run.weights_sha else None
+
+    def audits(self, run_id: str) -> list[AuditRecord]:
+        """Those of the run's present weights by the present definitions, one a test split."""
+        paths = sorted(self.run_folder(run_id).glob("audits/*.json"))
+        return [record for path in paths if (record := self.read_audit(run_id, path.stem)) is not None]
 
     def read_run(self, run_id: str) -> RunRecord | None:
         """None when there is no such run."""
@@ -204,21 +209,34 @@ class Store:
         raise BenchError(f"{name!r} means {len(found)} runs: {several}; give more of the id.")
 
 
-def _read(kind: type[R], path: Path) -> R | None:
-    if not path.exists():
+def _read(kind: type[R], path: Path, *, version: int | None = None) -> R | None:
+    """None without a file, and for one whose content says that it is of another version than the one asked for."""
+    if not path.exists() or (version is not None and _is_of_another(path, version)):
         return None
     record = parse_record(kind, _bytes(path), where=str(path))
     _check_identity(record, path)
     return record
 
 
+def _is_of_another(path: Path, version: int) -> bool:
+    """Asked before the record is read: its form may be another, too, and be no damage."""
+    try:
+        content = json.loads(_bytes(path))
+    except ValueError:
+        return False  # whoever reads it says what is wrong
+    return isinstance(content, dict) and content.get("version", version) != version
+
+
 def _check_identity(record: Record, path: Path) -> None:
     """A record's id is the hash of its spec; one that was edited by hand or copied elsewhere is not itself."""
     if isinstance(record, RunRecord):
         place, named, made = path.parent.name, record.run_id, record.spec.run_id if record.spec else record.run_id
-    elif isinstance(record, DiagnosisRecord | AuditRecord):
+    elif isinstance(record, DiagnosisRecord):
         place = made = path.parent.name
         named = record.run_id
+    elif isinstance(record, AuditRecord):
+        place = made = f"{path.parent.parent.name} on {path.stem}"
+        named = f"{record.run_id} on {record.data_sha[:ID_LENGTH]}"
     else:
         place, named, made = path.stem, record.cell_id, record.spec.cell_id
     if not place == named == made:

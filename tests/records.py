@@ -69,17 +69,20 @@ def samples_of(correct: list[bool]) -> list[Sample]:
     return [Sample(str(i), 1, 1, int(right), None if right else 0.1) for i, right in enumerate(correct)]
 
 
-def audit_record(run: RunRecord, *, norm: Norm = "linf", cells: tuple[str, ...] = (), **points: float) -> AuditRecord:
-    """An audit at one budget that found the flags ``points``, each with what it takes away."""
+def audit_record(
+    run: RunRecord, *, norm: Norm = "linf", cells: tuple[str, ...] | None = None, **points: float
+) -> AuditRecord:
+    """An audit at one budget that found the flags ``points``, each with what it takes away; of ``fgsm`` by default."""
+    audited = (cell_record(run, "fgsm", [True]).cell_id,) if cells is None else cells
     found = tuple(Finding(flag=flag, points=fall, note=f"{flag} is here") for flag, fall in points.items())
     budget = BudgetAudit(
         norm=norm, eps=0.1, n=10, n_correct=9, suite=("fgsm@linf-0.1",), twin="",
-        figures={"acc_suite": 40.0, "detectable": 60.0},
+        figures={"acc_suite": 40.0, "detectable": 10.0},
         findings=found,
     )  # fmt: skip
     return AuditRecord(
-        run_id=run.run_id, weights_sha=run.weights_sha, version=AUDIT_VERSION, level="default", cells=cells,
-        status="ok", reason="", message="", figures={"softmax_one": 0.5}, findings=(), budgets=(budget,),
+        run_id=run.run_id, weights_sha=run.weights_sha, data_sha="d", version=AUDIT_VERSION, level="default",
+        cells=audited, status="ok", reason="", message="", figures={"softmax_one": 0.5}, findings=(), budgets=(budget,),
         n_forwards=700, n_backwards=300, time_s=1.5, created="2026-01-01T00:00:00+00:00", environment=ENVIRONMENT,
     )  # fmt: skip
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.auditing import checks
 from bench.auditing.checks import Outcomes
-from bench.auditing.evidence import Broken, any_of, detectable
-from bench.auditing.figures import Figures, deepfool_figures, gradient_figures
+from bench.auditing.evidence import Broken, any_of, detectable, robust_accuracy
+from bench.auditing.figures import Figures, deepfool_figures, gradient_figures, perturbed_figures
 from bench.auditing.levels import LEVELS, Level, LevelName
 from bench.auditing.model_checks import check_model
 from bench.auditing.probes import Prober, probe
@@ -30,10 +32,12 @@ from bench.auditing.suite import (
 )
 from bench.cell import CellContext
 from bench.core.errors import CellFailure
-from bench.core.specs import AUDIT_VERSION, AuditRecord, BudgetAudit, EvalRecord, Finding, RunRecord
+from bench.core.specs import AUDIT_VERSION, AuditRecord, BudgetAudit, EvalRecord, Finding, Norm, RunRecord
 from bench.data.tensors import Images
 from bench.environment import describe
 from bench.passes import CountingModel
+from bench.pending import attacked_cells
+from bench.store import Store
 from bench.workshop import Workshop, failures_as
 
 LEAST_FOR_FIGURES = 10  # images, for figures of gradients and distances
@@ -63,19 +67,40 @@ class Audited:
 class _Work:
     """What is measured while an audit runs."""
 
-    probers: list[Prober] = field(default_factory=list)  # one, once there are images; it counts the passes
+    probers: list[Prober] = field(default_factory=list)  # they count the passes
     figures: Figures = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     budgets: list[BudgetAudit] = field(default_factory=list)
 
 
+class _Some(NamedTuple):
+    """Indices of some of the images, and of those among them that are classified correctly."""
+
+    asked: Tensor
+    right: Tensor
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """The model on one set of images, and which of them it has wrong from the start."""
+
+    prober: Prober
+    wrong: Broken
+
+    def some(self, level: Level) -> _Some:
+        n = len(self.wrong)
+        asked = spread(torch.arange(n), max(LEAST_FOR_FIGURES, int(level.share * n)))
+        return _Some(asked, asked[torch.from_numpy(~self.wrong)[asked]])
+
+
 def audit(audited: Audited, workshop: Workshop) -> AuditRecord:
-    """Audit the attacks that there are on the run's present weights, and store it.
+    """Audit the attacks that there are on the run's present weights and on these test images, and store it.
 
     What goes wrong becomes a failed record.
     """
     start, work, failure = time.perf_counter(), _Work(), None
-    cells = _attack_cells(audited.run, workshop)
+    split = workshop.dataset.test.sha
+    cells = [cell for cell in attacked_cells(audited.run.run_id, workshop.store) if cell.spec.data_sha == split]
     try:
         with failures_as("audit_error"):
             _audit(audited, cells, workshop, work)
@@ -84,6 +109,7 @@ def audit(audited: Audited, workshop: Workshop) -> AuditRecord:
     record = AuditRecord(
         run_id=audited.run.run_id,
         weights_sha=audited.run.weights_sha,
+        data_sha=split,
         version=AUDIT_VERSION,
         level=audited.level,
         cells=tuple(sorted(cell.cell_id for cell in cells)),
@@ -99,28 +125,49 @@ def audit(audited: Audited, workshop: Workshop) -> AuditRecord:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         environment=describe(workshop.device),
     )
-    workshop.store.write_audit(record)
+    _keep(record, workshop.store)
     return record
 
 
-def _attack_cells(run: RunRecord, workshop: Workshop) -> list[EvalRecord]:
-    cells = workshop.store.cells(run.run_id)
-    return [c for c in cells if c.spec.attack and c.status == "ok" and c.weights_sha == run.weights_sha]
+def _keep(record: AuditRecord, store: Store) -> None:
+    """Store it. What fails takes no finding away: beside an answer about the same attacks it leaves no trace, and of
+    an earlier audit of others it keeps what it did not come to itself.
+    """
+    earlier = store.read_audit(record.run_id, record.data_sha)
+    if record.status == "ok" or earlier is None:
+        store.write_audit(record)
+    elif (earlier.status, earlier.cells) != ("ok", record.cells):
+        flags = {finding.flag for finding in record.findings}
+        places = {(budget.norm, budget.eps) for budget in record.budgets}
+        findings = (*record.findings, *(f for f in earlier.findings if f.flag not in flags))
+        budgets = (*record.budgets, *(b for b in earlier.budgets if (b.norm, b.eps) not in places))
+        store.write_audit(replace(record, findings=findings, budgets=budgets))
 
 
 def _audit(audited: Audited, cells: Sequence[EvalRecord], workshop: Workshop, work: _Work) -> None:
+    """Every norm on the images that all of its cells have: one of few images takes none from the others."""
     level, budgets = LEVELS[audited.level], by_budget(cells)
-    images = workshop.images("test", common_size(cells, level.images))
-    context = _context(audited, images, workshop)
-    prober = Prober(context, audited.run.seed, audited.batch_size, workshop.progress)
+    norms: dict[Norm, dict[Budget, list[EvalRecord]]] = defaultdict(dict)
+    for budget, found in budgets.items():
+        norms[budget.norm][budget] = found
+    sizes = {norm: common_size([c for found in of.values() for c in found], level.images) for norm, of in norms.items()}
+    batch_size = min([audited.batch_size, *(cell.batch_size for cell in cells)])  # what fitted
+    subjects = {n: _subject(audited, n, batch_size, workshop, work) for n in {*sizes.values()} or {level.images}}
+    _look_at_model(subjects[max(subjects)], work, level)
+    for norm in sorted(norms):
+        subject = subjects[sizes[norm]]
+        ids = subject.prober.context.images.ids
+        suites = {budget: outcomes_on(workshop.store, found, ids) for budget, found in norms[norm].items()}
+        for budget in _chosen(suites, clean=robust_accuracy(subject.wrong), level=level):
+            found = [cell for cell in budgets[budget] if cell.spec.name in suites[budget]]
+            work.budgets.append(_audit_budget(subject, budget, found, suites[budget], audited.twin, level))
+
+
+def _subject(audited: Audited, n: int, batch_size: int, workshop: Workshop, work: _Work) -> _Subject:
+    context = _context(audited, workshop.images("test", n), workshop)
+    prober = Prober(context, audited.run.seed, batch_size, workshop.progress)
     work.probers.append(prober)
-    wrong = prober.clean()
-    suites = {budget: outcomes_on(workshop.store, found, images.ids) for budget, found in budgets.items()}
-    chosen = _chosen(suites, clean=100 * float((~wrong).mean()), level=level)
-    _look_at_model(prober, wrong, chosen[0] if chosen else None, work, level)
-    for budget in chosen:
-        found = [cell for cell in budgets[budget] if cell.spec.name in suites[budget]]
-        work.budgets.append(_audit_budget(prober, budget, found, suites[budget], wrong, audited.twin, level))
+    return _Subject(prober, prober.clean())
 
 
 def _context(audited: Audited, images: Images, workshop: Workshop) -> CellContext:
@@ -138,47 +185,45 @@ def _context(audited: Audited, images: Images, workshop: Workshop) -> CellContex
 
 
 def _chosen(suites: Mapping[Budget, Mapping[str, Broken]], *, clean: float, level: Level) -> list[Budget]:
-    """Of every norm the budget that tells most, or all of them."""
+    """Of the budgets of one norm the one that tells most, or all of them."""
     claims = {budget: claim(suite) for budget, suite in suites.items() if suite}
-    if level.every_budget:
+    if level.every_budget or not claims:
         return sorted(claims)
-    norms = sorted({budget.norm for budget in claims})
-    return [most_telling({b: c for b, c in claims.items() if b.norm == norm}, clean) for norm in norms]
+    return [most_telling(claims, clean)]
 
 
-def _look_at_model(prober: Prober, wrong: Broken, budget: Budget | None, work: _Work, level: Level) -> None:
+def _look_at_model(subject: _Subject, work: _Work, level: Level) -> None:
     """Checks on some of the images, whatever they are, and figures of those among them that are right."""
-    some = spread(torch.arange(len(wrong)), max(LEAST_FOR_FIGURES, int(level.share * len(wrong))))
+    prober, (some, right) = subject.prober, subject.some(level)
     counting = CountingModel(prober.context.model).eval()
     work.findings += check_model(counting, prober.inputs(some), prober.batch_size)
     prober.count(counting)
-    right = some[torch.from_numpy(~wrong)[some]]
-    norm, eps = (budget.norm, budget.eps) if budget else (None, 0.0)
-    work.figures |= gradient_figures(prober, right, norm=norm, eps=eps, steps=level.transfer_steps)
+    work.figures |= gradient_figures(prober, right)
     work.figures |= deepfool_figures(prober, right, steps=level.ddn_steps)
 
 
 def _audit_budget(
-    prober: Prober,
+    subject: _Subject,
     budget: Budget,
     cells: Sequence[EvalRecord],
     suite: Mapping[str, Broken],
-    wrong: Broken,
     twin: Twin | None,
     level: Level,
 ) -> BudgetAudit:
+    prober, wrong, (norm, eps) = subject.prober, subject.wrong, budget
     gradients = gradient_attacks(cells)
     broken = any_of(wrong, *(suite[name] for name in gradients))
-    probes = probe(prober, level, budget.norm, budget.eps, wrong, broken, twin.model if twin else None)
-    outcomes = Outcomes(suite, gradients, ladder(cells), probes.broken)
+    probes = probe(prober, level, norm, eps, wrong, broken, twin.model if twin else None)
+    outcomes = Outcomes(suite, gradients, ladder(cells), probes.broken, probes.reach)
     figures: Figures = {
         **checks.figures(outcomes),
         "broken_8bit": probes.broken_8bit,
-        "detectable": detectable(len(wrong)),
+        "detectable": detectable(len(wrong), int((~wrong).sum())),
+        **perturbed_figures(prober, subject.some(level).right, norm=norm, eps=eps, steps=level.transfer_steps),
     }
     return BudgetAudit(
-        norm=budget.norm,
-        eps=budget.eps,
+        norm=norm,
+        eps=eps,
         n=len(wrong),
         n_correct=int((~wrong).sum()),
         suite=tuple(suite),

@@ -18,7 +18,7 @@ from bench.core.specs import Finding
 from bench.data.tensors import Images
 from models.margins import logit_margins
 
-ASKED = 1000  # images at most, evenly spaced
+ASKED = 1000  # images at most, one of every part of them
 ZERO_SHARE = 0.01  # of the attacked images: what goes unsaid moves an accuracy by a point at most
 
 

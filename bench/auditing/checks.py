@@ -16,10 +16,9 @@ The attacks did not feed each other: each began at the clean images. What is com
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Final, NamedTuple
 
-from bench.auditing.evidence import Broken, Change, any_of, change, only_by, robust_accuracy
+from bench.auditing.evidence import Broken, Change, any_of, beyond, change, only_by, robust_accuracy
 from bench.auditing.thresholds import ORDER_ALLOWANCE, POINTS
 from bench.core.specs import Finding
 
@@ -42,19 +41,22 @@ class Outcomes(NamedTuple):
     """What every attack broke of the same images, by its name.
 
     ``suite`` are the run's own attacks at the audited budget, ``gradients`` the names of those among them that follow
-    gradients only, ``ladder`` those of one walk in rising numbers of steps, ``probes`` the audit's own, at this budget
-    or the large one.
+    gradients only, ``ladder`` pairs of a weaker and a stronger one of one walk, ``probes`` the audit's own, at this
+    budget or at ``reach``, the large one.
     """
 
     suite: Mapping[str, Broken]
     gradients: tuple[str, ...]
-    ladder: tuple[str, ...]
+    ladder: tuple[tuple[str, str], ...]
     probes: Mapping[str, Broken]
+    reach: float | None = None
 
 
 def findings(outcomes: Outcomes) -> list[Finding]:
     """What speaks against the robust accuracy, one finding a flag."""
-    found = [_fall(flag, pair, sentence) for flag, pair, sentence in _comparisons(outcomes) if pair is not None]
+    elsewhere = {"large_eps": outcomes.reach}
+    compared = ((flag, pair, sentence) for flag, pair, sentence in _comparisons(outcomes) if pair is not None)
+    found = [_fall(flag, pair, sentence, elsewhere.get(flag)) for flag, pair, sentence in compared]
     return [finding for finding in (*found, _order(outcomes)) if finding is not None]
 
 
@@ -81,7 +83,8 @@ def _comparisons(outcomes: Outcomes) -> list[tuple[str, Change | None, str]]:
     black = [probes[name] for name in BLACK_BOX if name in probes]
     own = [broken for name, broken in probes.items() if name not in (LARGE, GREY)]
     shown = [probes[TRANSFER]] if TRANSFER in probes else []
-    large = _beyond(probes[LARGE], [probes[GREY]]) if LARGE in probes and GREY in probes else None
+    grey = [probes[GREY]] if GREY in probes else []
+    large = _beyond(probes[LARGE], grey) if LARGE in probes else None
     beaten = _beyond(any_of(*outcomes.suite.values()), own) if outcomes.suite else None
     return [
         ("scale_masking", _pair(probes, PLAIN, RESCALED), "PGD breaks more once the logits have an ordinary gap"),
@@ -93,18 +96,18 @@ def _comparisons(outcomes: Outcomes) -> list[tuple[str, Change | None, str]]:
     ]
 
 
-def _fall(flag: str, fall: Change, sentence: str) -> Finding | None:
+def _fall(flag: str, fall: Change, sentence: str, eps: float | None) -> Finding | None:
     if fall.lower <= POINTS:
         return None
     counts = f"{fall.lost} images more and {fall.gained} fewer" if fall.gained else f"{fall.lost} images more"
-    note = f"{sentence}: {fall.points:.1f} points ({counts}; at least {fall.lower:.1f} points)"
-    return Finding(flag, note, fall.points)
+    least = f"; at least {fall.least:.1f} points" if fall.least > 0 else ""
+    return Finding(flag, f"{sentence}: {fall.points:.1f} points ({counts}{least})", fall.points, eps)
 
 
 def _order(outcomes: Outcomes) -> Finding | None:
     """The worst of all pairs of a weaker and a stronger attack."""
     pairs = {}
-    for weaker, stronger in pairwise(outcomes.ladder):
+    for weaker, stronger in outcomes.ladder:
         pairs[weaker, stronger] = only_by(outcomes.suite[weaker], outcomes.suite[stronger])
     if RESCALED in outcomes.probes and LONGER in outcomes.probes:
         pairs[RESCALED, LONGER] = only_by(outcomes.probes[RESCALED], outcomes.probes[LONGER])
@@ -123,4 +126,4 @@ def _pair(probes: Mapping[str, Broken], before: str, after: str) -> Change | Non
 
 def _beyond(base: Broken, more: list[Broken]) -> Change | None:
     """How far the robust accuracy falls when ``more`` attacks join those of ``base``."""
-    return change(base, any_of(base, *more)) if more else None
+    return beyond(base, any_of(*more)) if more else None

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from attacks.transfer import transfer_images
@@ -31,27 +32,33 @@ KEPT: Final = ("zero_gradient_ce", "zero_gradient_margin", "zero_gradient_dlr", 
 Figures = dict[str, float | None]
 
 
-def gradient_figures(prober: Prober, right: Tensor, *, norm: Norm | None, eps: float, steps: int) -> Figures:
-    """Of the images at ``right``, (M,) int64, which are classified correctly, and of the same after an attack."""
-    inputs, labels = prober.inputs(right), prober.labels(right)
-    values = _report(prober, inputs, labels)
-    if norm is None or not len(inputs):
-        return values
-    counting = CountingModel(prober.context.model)
-    perturbed = transfer_images(counting, inputs, labels, norm=norm, eps=eps, steps=steps)
+def gradient_figures(prober: Prober, right: Tensor) -> Figures:
+    """Of the images at ``right``, (M,) int64, which are classified correctly, and their number."""
+    return {"n_right": float(len(right)), **_report(prober, prober.inputs(right), prober.labels(right))}
+
+
+def perturbed_figures(prober: Prober, right: Tensor, *, norm: Norm, eps: float, steps: int) -> Figures:
+    """Of the same images after an attack at one budget."""
+    if not len(right):
+        return {}
+    counting, parts = CountingModel(prober.context.model), []
+    for part in right.split(prober.batch_size):
+        inputs, labels = prober.inputs(part), prober.labels(part)
+        parts.append(transfer_images(counting, inputs, labels, norm=norm, eps=eps, steps=steps))
     prober.count(counting)
-    there = _report(prober, perturbed, labels)
-    return values | {f"{name}{PERTURBED}": there[name] for name in KEPT}
+    there = _report(prober, torch.cat(parts), prober.labels(right))
+    return {f"{name}{PERTURBED}": there[name] for name in KEPT}
 
 
 def deepfool_figures(prober: Prober, right: Tensor, *, steps: int) -> Figures:
     """Of the images at ``right``, (M,) int64, which are classified correctly; None where half were not fooled."""
     counting = CountingModel(prober.context.model)
-    found = pixel_lengths(counting, prober.inputs(right))
+    parts = [pixel_lengths(counting, prober.inputs(part)) for part in right.split(prober.batch_size)]
     prober.count(counting)
-    ratio = float(found.boundary.mean() / found.raw.mean()) if len(found.raw) and found.raw.mean() > 0 else None
-    missed = np.full(len(right) - len(found.raw), np.inf)
-    median = float(np.median([*found.raw, *missed])) if len(right) else np.inf
+    raw, boundary = (np.concatenate([getattr(part, name) for part in parts]) for name in ("raw", "boundary"))
+    ratio = float(boundary.mean() / raw.mean()) if len(raw) and raw.mean() > 0 else None
+    missed = np.full(len(right) - len(raw), np.inf)
+    median = float(np.median([*raw, *missed])) if len(right) else np.inf
     if not np.isfinite(median):
         return {"deepfool_ratio": ratio, "ddn_within": None}
     others = np.ones(len(prober.context.images), dtype=bool)

@@ -2,70 +2,108 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from bench.auditing.thresholds import DECISIVE
 from bench.core.columns import AUDIT_COLUMNS, AUDIT_FIGURES
-from bench.core.specs import AttackSpec, AuditRecord, BudgetAudit, Finding
+from bench.core.specs import AttackSpec, AuditRecord, BudgetAudit, EvalRecord, Finding
 
 PASSED, FLAGGED, UNDECIDED, FAILED = "passed", "flagged", "undecided", "failed"
 
 
-def findings_for(record: AuditRecord | None, attack: AttackSpec | None) -> list[Finding]:
-    """What speaks against one number: findings of the model against any, of attacks against those of their norm."""
-    if record is None or record.status != "ok":
+def all_findings(record: AuditRecord) -> list[Finding]:
+    """Of the model and of every audited budget."""
+    return [*record.findings, *(finding for budget in record.budgets for finding in budget.findings)]
+
+
+def findings_for(record: AuditRecord | None, cell: EvalRecord) -> list[Finding]:
+    """What speaks against one number: findings of the model against any, of attacks against those of their norm.
+
+    Of several audited budgets the number's own counts; without it of every flag the worst, which names its budget. An
+    audit that failed may have found something before.
+    """
+    if record is None:
         return []
-    budgets = [budget for budget in record.budgets if attack is not None and attack.norm == budget.norm]
-    return [*record.findings, *(finding for budget in budgets for finding in budget.findings)]
+    attack = cell.spec.attack
+    same = [budget for budget in record.budgets if attack is not None and budget.norm == attack.norm]
+    own = [budget for budget in same if attack is not None and budget.eps == attack.eps]
+    if own:
+        return [*record.findings, *own[0].findings]
+    return [*record.findings, *_worst(_placed(finding, budget) for budget in same for finding in budget.findings)]
 
 
-def verdict(record: AuditRecord | None, findings: Iterable[Finding]) -> str | None:
+def _placed(finding: Finding, budget: BudgetAudit) -> Finding:
+    return finding if finding.eps is not None else dataclasses.replace(finding, eps=budget.eps)
+
+
+def _worst(findings: Iterable[Finding]) -> list[Finding]:
+    """Of every flag the one of most points."""
+    worst: dict[str, Finding] = {}
+    for finding in findings:
+        worst[finding.flag] = max(worst.get(finding.flag, finding), finding, key=lambda f: f.points or 0.0)
+    return list(worst.values())
+
+
+def verdict(record: AuditRecord | None, cell: EvalRecord) -> str | None:
     """One of the four words of the column ``audit``; None without an audit."""
     if record is None:
         return None
     if record.status != "ok":
         return FAILED
-    if any(True for _ in findings):
+    if findings_for(record, cell):
         return FLAGGED
-    return PASSED if _decided(record) else UNDECIDED
+    return PASSED if cell.spec.attack is None or _acquitted(record, cell) else UNDECIDED
 
 
-def _decided(record: AuditRecord) -> bool:
-    """Whether there were images enough for a flag, had there been reason for one."""
-    return bool(record.budgets) and all(budget.figures.get("detectable") is not None for budget in record.budgets)
+def _acquitted(record: AuditRecord, cell: EvalRecord) -> bool:
+    """Whether a flag would have been raised had there been reason for one.
+
+    The cell was there when its norm was audited, on images that it has, and on enough of them.
+    """
+    budget = None if cell.spec.attack is None else nearest(record, cell.spec.attack)
+    if budget is None or cell.cell_id not in record.cells or cell.n < budget.n:
+        return False
+    least = budget.figures.get("detectable")
+    return least is not None and least <= DECISIVE
 
 
-def verdict_of(audits: Mapping[int, AuditRecord], seeds: Collection[int]) -> str | None:
-    """The verdict on all seeds of one row, or its flags with the worst of their figures."""
-    if not seeds or set(audits) != set(seeds):
-        return None
-    if any(record.status != "ok" for record in audits.values()):
+def word_of(record: AuditRecord, cells: Collection[EvalRecord]) -> str:
+    """The verdict on one run, in one word: ``cells`` are those whose numbers stand for it."""
+    if record.status != "ok":
         return FAILED
-    worst: dict[str, Finding] = {}
-    for record in audits.values():
-        for finding in (*record.findings, *(f for budget in record.budgets for f in budget.findings)):
-            known = worst.setdefault(finding.flag, finding)
-            worst[finding.flag] = max(known, finding, key=lambda f: f.points or 0.0)
-    decided = PASSED if all(_decided(record) for record in audits.values()) else UNDECIDED
-    return ";".join(worst[flag].text for flag in sorted(worst)) or decided
+    if all_findings(record):
+        return FLAGGED
+    attacked = [cell for cell in cells if cell.spec.attack is not None and cell.status == "ok"]
+    return PASSED if attacked and all(_acquitted(record, cell) for cell in attacked) else UNDECIDED
 
 
-def audit_values(record: AuditRecord | None, attack: AttackSpec | None) -> dict[str, Any]:
+def verdict_of(audits: Mapping[int, AuditRecord], cells: Mapping[int, Collection[EvalRecord]]) -> str | None:
+    """The verdict on one row, by the cells that stand for each of its seeds, or its flags with their worst figures."""
+    if not cells or set(audits) != set(cells):
+        return None
+    words = {word_of(record, cells[seed]) for seed, record in audits.items()}
+    worst = _worst(finding for record in audits.values() for finding in all_findings(record))
+    said = [FAILED] * (FAILED in words) + sorted(finding.text for finding in worst)
+    return ";".join(said) or (PASSED if words == {PASSED} else UNDECIDED)
+
+
+def audit_values(record: AuditRecord | None, cell: EvalRecord) -> dict[str, Any]:
     """AUDIT_COLUMNS of the row of an attack; of any other row the verdict on the model alone."""
     values: dict[str, Any] = dict.fromkeys(AUDIT_COLUMNS)
     if record is None:
         return values
-    found = findings_for(record, attack)
     values |= {
-        "audit": verdict(record, found),
-        "audit_flags": ";".join(finding.text for finding in found) or None,
+        "audit": verdict(record, cell),
+        "audit_flags": ";".join(finding.text for finding in findings_for(record, cell)) or None,
         "audit_level": record.level,
         "audit_passes": passes_an_image(record),
     }
-    if attack is None:
+    if cell.spec.attack is None:
         return values
-    values |= {f"audit_{name}": value for name, value in record.figures.items() if f"audit_{name}" in AUDIT_FIGURES}
-    return values | _of_budget(nearest(record, attack))
+    values |= _figures(record.figures)
+    return values | _of_budget(nearest(record, cell.spec.attack))
 
 
 def nearest(record: AuditRecord, attack: AttackSpec) -> BudgetAudit | None:
@@ -83,5 +121,9 @@ def passes_an_image(record: AuditRecord) -> float | None:
 def _of_budget(budget: BudgetAudit | None) -> dict[str, Any]:
     if budget is None:
         return {}
-    figures = {f"audit_{name}": value for name, value in budget.figures.items() if f"audit_{name}" in AUDIT_FIGURES}
-    return {"audit_eps": budget.eps, "audit_n": budget.n, "audit_twin": budget.twin or None, **figures}
+    place = {"audit_eps": budget.eps, "audit_n": budget.n, "audit_twin": budget.twin or None}
+    return place | _figures(budget.figures)
+
+
+def _figures(figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {f"audit_{name}": value for name, value in figures.items() if f"audit_{name}" in AUDIT_FIGURES}

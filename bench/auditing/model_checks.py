@@ -24,7 +24,7 @@ from bench.core.specs import Finding
 
 LOGITS_APART = 1e-4  # of the largest logit: more than rounding makes of equal images in equal batches
 COMPANY_APART = 1e-3  # of the largest logit: kernels add up in another order when a batch has another size
-ALONE = 32  # images at most, evenly spaced, that are asked one by one
+ALONE = 32  # images at most, one of every part of them, that are asked one by one
 SUM_APART = 1e-4  # of the sum of softmax outputs from 1, and of each from [0, 1]
 
 

@@ -63,9 +63,9 @@ class Prober:
     def logit_gap(self, indices: Tensor) -> float:
         """The median of z_(1) − z_(2) at clean images; GAP where it is none to divide by."""
         with torch.no_grad():
-            logits = self.context.model(self.inputs(indices)).float()
+            parts = [self.context.model(self.inputs(part)).float() for part in indices.split(self.batch_size)]
         self.forwards += len(indices)
-        top = logits.topk(2, dim=1).values
+        top = torch.cat(parts).topk(2, dim=1).values
         gap = float((top[:, 0] - top[:, 1]).median())
         return gap if 0 < gap < float("inf") else GAP
 
@@ -183,7 +183,8 @@ class Prober:
 
     def _predict(self, images: Tensor) -> Tensor:
         self.forwards += len(images)
-        return predict(self.context.model, images, self.context.num_classes).cpu()
+        parts = images.split(self.batch_size)
+        return torch.cat([predict(self.context.model, part, self.context.num_classes).cpu() for part in parts])
 
 
 def reach(norm: Norm, image_shape: tuple[int, ...]) -> float:
@@ -197,6 +198,7 @@ class Probes(NamedTuple):
 
     broken: dict[str, Broken]
     broken_8bit: float | None
+    reach: float  # the large budget
 
 
 def probe(
@@ -221,4 +223,4 @@ def probe(
     large = reach(norm, (3, *prober.context.images.pixels.shape[2:]))
     found[checks.LARGE] = prober.attack(f"pgd-margin-{steps}", norm, large, wrong)
     found[checks.GREY] = prober.grey(norm, large, found[checks.LARGE])
-    return Probes(found, broken_8bit)
+    return Probes(found, broken_8bit, large)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bench.auditing.marks import passes_an_image
+from bench.auditing.marks import all_findings, passes_an_image
+from bench.auditing.thresholds import DECISIVE
 from bench.core.epsilon import format_eps
 from bench.core.specs import AuditRecord, BudgetAudit, RunRecord
 
@@ -11,7 +12,9 @@ def sentence(run: RunRecord, record: AuditRecord) -> str:
     """What the audit of ``run`` comes to, with the figures that it rests on."""
     name = f"{run.model}:{run.variant}:{run.seed} on {run.dataset}"
     if record.status != "ok":
-        return f"{name} could not be audited: {record.reason}: {record.message}"
+        found = "; ".join(finding.note for finding in all_findings(record))
+        before = f" (found before: {found})" if found else ""
+        return f"{name} could not be audited: {record.reason}: {record.message}{before}"
     if not record.budgets:
         return f"{name}: there was no attack whose number could be audited; {_model(record)}."
     return f"{name}: {'; '.join(_budget(budget) for budget in record.budgets)}; {_model(record)}{_cost(record)}."
@@ -23,10 +26,18 @@ def _budget(budget: BudgetAudit) -> str:
     transfer = ", transfer from the baseline" if budget.twin else ""
     if not budget.findings:
         tried = f"PGD on plain, rescaled and margin losses, noise, Square{transfer} and a large budget"
-        least = budget.figures.get("detectable")
-        seen = f"it would have shown from {least:.1f} points on" if least else "too few images to show anything"
-        return f"nothing speaks against its {of}, of what was tried: {tried} ({seen})"
+        return f"nothing speaks against its {of}, of what was tried: {tried} ({_seen(budget)})"
     return f"its {of} is an upper bound: {'; '.join(finding.note for finding in budget.findings)}"
+
+
+def _seen(budget: BudgetAudit) -> str:
+    """What the absence of flags is worth."""
+    least = budget.figures.get("detectable")
+    if least is None:
+        return "too few right images for any flag, which leaves it undecided"
+    if least > DECISIVE:
+        return f"it would have taken a fall of {least:.1f} points, which leaves it undecided"
+    return f"a fall of {least:.1f} points would have flagged if seen"
 
 
 def _model(record: AuditRecord) -> str:

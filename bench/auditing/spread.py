@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
 def spread(indices: Tensor, most: int) -> Tensor:
-    """At most ``most`` ≥ 1 of them, evenly spaced: the images of a set may be in the order of their classes.
+    """At most ``most`` ≥ 1 of them, one of every part of equal size, drawn once for all: always the same.
 
-    >>> import torch
-    >>> spread(torch.arange(10), 4)
-    tensor([0, 3, 6, 9])
+    The images of a set may be in the order of their classes, and every tenth of them may be of one class.
+
+    >>> spread(torch.arange(10), 4).tolist(), spread(torch.arange(3), 4).tolist()
+    ([1, 4, 5, 9], [0, 1, 2])
     """
-    return indices[:: max(-(-len(indices) // most), 1)]
+    count = len(indices)
+    if count <= most:
+        return indices
+    starts = torch.arange(most + 1) * count // most
+    drawn = torch.rand(most, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return indices[starts[:-1] + (drawn * starts.diff()).long()]

@@ -12,13 +12,27 @@ from attacks import builtin as builtin  # fills the registry
 from attacks.registry import ATTACKS
 from bench.auditing.evidence import Broken, any_of, robust_accuracy
 from bench.core.specs import EvalRecord, Norm
+from bench.standing import evidence
 from bench.store import Store
 
 #: One walk on one loss: of these the one with more steps must break what the one with fewer does.
 LADDER = ("fgsm", "pgd")
 
 #: They follow gradients and nothing else.
-GRADIENTS = ("fgsm", "pgd", "pgd-margin", "pgd-plain", "mim", "apgd-ce", "apgd-dlr", "apgd-t", "deepfool", "ddn", "fmn")
+GRADIENTS = (
+    "fgsm",
+    "pgd",
+    "pgd-margin",
+    "pgd-plain",
+    "mim",
+    "apgd-ce",
+    "apgd-dlr",
+    "apgd-t",
+    "fab-t",
+    "deepfool",
+    "ddn",
+    "fmn",
+)
 
 FEWEST = 50  # images of a cell that holds the subset down
 
@@ -29,14 +43,14 @@ class Budget(NamedTuple):
 
 
 def by_budget(cells: Iterable[EvalRecord]) -> dict[Budget, list[EvalRecord]]:
-    """The ok cells of attacks; of several of one name at one budget the one over most images."""
+    """The ok cells of attacks; of several of one name at one budget the one whose number the board has."""
     best: dict[tuple[Budget, str], EvalRecord] = {}
     for cell in cells:
         attack = cell.spec.attack
         if attack is None or cell.status != "ok":
             continue
         place = Budget(attack.norm, attack.eps), cell.spec.name
-        if place not in best or (cell.n, cell.created) > (best[place].n, best[place].created):
+        if place not in best or evidence(cell) > evidence(best[place]):
             best[place] = cell
     found: dict[Budget, list[EvalRecord]] = defaultdict(list)
     for (budget, _), cell in sorted(best.items()):
@@ -68,14 +82,16 @@ def gradient_attacks(cells: Sequence[EvalRecord]) -> tuple[str, ...]:
     return tuple(cell.spec.name for cell in cells if _family(cell) in GRADIENTS and not cell.spec.filters)
 
 
-def ladder(cells: Sequence[EvalRecord]) -> tuple[str, ...]:
-    """Those of one walk in rising numbers of steps, each step counted in every restart.
+def ladder(cells: Sequence[EvalRecord]) -> tuple[tuple[str, str], ...]:
+    """Pairs of one walk, the weaker first: the stronger has more steps, and as many restarts or more.
 
-    An attack that a bound on its passes has cut is not as strong as its steps say.
+    Steps that are traded for restarts make another attack, not a weaker one. Nor is one that a bound on its passes has
+    cut as strong as its steps say.
     """
     whole = [c for c in cells if not c.spec.filters and c.spec.attack is not None and c.spec.attack.max_queries is None]
-    steps = {cell.spec.name: _steps(cell) for cell in whole if _family(cell) in LADDER}
-    return tuple(sorted(steps, key=lambda name: (steps[name], name)))
+    walks = {cell.spec.name: _walk(cell) for cell in whole if _family(cell) in LADDER}
+    pairs = ((weaker, stronger) for weaker in walks for stronger in walks if _less(walks[weaker], walks[stronger]))
+    return tuple(sorted(pairs))
 
 
 def most_telling(claims: Mapping[Budget, float], clean: float) -> Budget:
@@ -91,12 +107,27 @@ def claim(outcomes: Mapping[str, Broken]) -> float:
     return robust_accuracy(any_of(*outcomes.values()))
 
 
-def _steps(cell: EvalRecord) -> int:
+class _Walk(NamedTuple):
+    steps: int
+    restarts: int
+
+
+def _walk(cell: EvalRecord) -> _Walk:
     params = cell.spec.attack.params if cell.spec.attack else {}
-    return int(params.get("steps", 1)) * int(params.get("restarts", 1))
+    return _Walk(int(params.get("steps", 1)), int(params.get("restarts", 1)))
+
+
+def _less(one: _Walk, other: _Walk) -> bool:
+    return one.steps < other.steps and one.restarts <= other.restarts
 
 
 def _family(cell: EvalRecord) -> str:
-    """The name that the attack is registered by; its parameters stand behind it."""
-    name = cell.spec.attack.name if cell.spec.attack else ""
-    return max((family for family in ATTACKS if name == family or name.startswith(f"{family}-")), key=len, default="")
+    """The name that the attack is registered by; its parameters stand behind it.
+
+    Empty of a plug-in's: what it follows is not told by a name that begins like one of ours.
+    """
+    attack = cell.spec.attack
+    if attack is None or attack.code_sha:
+        return ""
+    mine = (family for family in ATTACKS if attack.name == family or attack.name.startswith(f"{family}-"))
+    return max(mine, key=len, default="")

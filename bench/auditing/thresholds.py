@@ -25,3 +25,7 @@ GAP: Final = 8.0
 #: At this budget every image can become one and the same grey, so that no network tells them apart, and an attack that
 #: leaves more than the grey image does has failed (Carlini et al. 2019, "unbounded attacks reach 100 %").
 GREY: Final = 0.5
+
+#: Points. An audit that would not have flagged a fall of so many acquits nobody: of 50 images, the fewest that do, it
+#: takes six to raise a flag.
+DECISIVE: Final = 12.0

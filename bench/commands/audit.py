@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
+from bench.auditing.marks import all_findings
 from bench.auditing.sentence import sentence
 from bench.core.columns import AUDIT_FIGURES
 from bench.core.epsilon import format_eps
@@ -38,27 +39,38 @@ def audit_command(
     load_plugins(plugin)
     store = Store(results)
     run = store.find_run(name)
-    if not attacked_cells(run.run_id, store):
-        raise BenchError(f"run {run.run_id} ({name}) has no attack whose number could be audited; attack it first.")
-    if not is_audited(run.run_id, store, "full" if full else "default", force=force):
+    split = _split(run, store)
+    record = None
+    if not is_audited(run.run_id, split, store, "full" if full else "default", force=force):
         check_writable(results)
-        _audit(run, store, data_dir, device, full)
+        record = _audit(run, store, data_dir, device, full)  # one that failed is shown, but may not be what is kept
         rebuild(store)
-    record = store.read_audit(run.run_id)
+    record = record or store.read_audit(run.run_id, split)
     assert record is not None
     print(dump_record(record).decode() if as_json else _report(run, record), end="" if as_json else "\n")
     if record.status != "ok":
         return Exit.CELLS_FAILED
-    return Exit.NOT_VERIFIED if record.findings or any(budget.findings for budget in record.budgets) else Exit.OK
+    return Exit.NOT_VERIFIED if all_findings(record) else Exit.OK
 
 
-def _audit(run: RunRecord, store: Store, data_dir: Path | None, device: str, full: bool) -> None:
+def _split(run: RunRecord, store: Store) -> str:
+    """The hash of the test images that the run was attacked on."""
+    found = {cell.spec.data_sha for cell in attacked_cells(run.run_id, store)}
+    name = f"run {run.run_id} ({run.model}:{run.variant}:{run.seed})"
+    if not found:
+        raise BenchError(f"{name} has no attack whose number could be audited; attack it first.")
+    if len(found) > 1:
+        raise BenchError(f"{name} was attacked on {len(found)} test splits; 'bench run' audits the one it attacks.")
+    return found.pop()
+
+
+def _audit(run: RunRecord, store: Store, data_dir: Path | None, device: str, full: bool) -> AuditRecord:
     from bench.audits import audit_run
     from bench.reopen import reopen
 
     spec, built, workshop = reopen(run, store, data_dir=data_dir, device=device)
     batch_size = next(cell.spec.batch_size for cell in store.cells(run.run_id))
-    audit_run(
+    return audit_run(
         run, spec, built.classifier, workshop, batch_size=batch_size, level="full" if full else "default"
     )
 
@@ -71,8 +83,11 @@ def _report(run: RunRecord, record: AuditRecord) -> str:
 def _figures(record: AuditRecord) -> Iterator[tuple[str, str, str]]:
     for budget in record.budgets:
         place = f"{budget.norm} {format_eps(budget.eps)}"
-        for name, value in budget.figures.items():
-            yield f"{name} @ {place}", "" if value is None else f"{value:.4g}", AUDIT_FIGURES[f"audit_{name}"]
-    for name, figure in record.figures.items():
+        yield from _lines(budget.figures, f" @ {place}")
+    yield from _lines(record.figures, "")
+
+
+def _lines(figures: Mapping[str, float | None], place: str) -> Iterator[tuple[str, str, str]]:
+    for name, value in figures.items():
         if f"audit_{name}" in AUDIT_FIGURES:
-            yield name, "" if figure is None else f"{figure:.4g}", AUDIT_FIGURES[f"audit_{name}"]
+            yield f"{name}{place}", "" if value is None else f"{value:.4g}", AUDIT_FIGURES[f"audit_{name}"]

@@ -55,8 +55,8 @@ class Job:
         """The runs whose attacks were never audited as they are now, by id."""
         if self.audit == "none":
             return frozenset()
-        ids = [run.train.run_id for run in self.plan]
-        return frozenset(i for i in ids if not is_audited(i, self.store, self.audit, force=self.force))
+        ids, split = [run.train.run_id for run in self.plan], self.dataset.test.sha
+        return frozenset(i for i in ids if not is_audited(i, split, self.store, self.audit, force=self.force))
 
     @property
     def done(self) -> bool:

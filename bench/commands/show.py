@@ -31,8 +31,7 @@ def show_command(name: str, *, results: Path, as_json: bool) -> int:
     print()
     headers = ("cell", "accuracy, 95 % interval", "broken", "passes an attacked image", "seconds", "notes")
     print(tabulate([_line(cell) for cell in sorted(cells, key=lambda c: c.spec.name)], headers, tablefmt="pipe"))
-    audit = store.read_audit(run.run_id)
-    if audit is not None:
+    for audit in store.audits(run.run_id):
         print(f"\naudit: {sentence(run, audit)}")
     return Exit.OK
 

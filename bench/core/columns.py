@@ -202,14 +202,22 @@ AUDIT_FIGURES = {
     "audit_fall_transfer": "points that images made on the baseline take away beyond them; empty without a baseline",
     "audit_fall_large_eps": "points that the grey image takes away beyond PGD at the large budget",
     "audit_fall_stronger_attack": "points that the audit takes away beyond the whole suite",
-    "audit_detectable": "smallest fall in points that would have flagged; empty if none could have",
+    "audit_detectable": (
+        "smallest fall in points that flags when it is seen and no image is gained; a true fall of that size is seen "
+        "about every other time; empty if none could have flagged"
+    ),
     "audit_broken_8bit": "share of what PGD on the margin breaks that is broken after rounding to 8 bits, too",
+    "audit_n_right": (
+        "number of right images behind the columns from here on: those of an eighth of the audited images, or of a "
+        "quarter with `--full`, and of ten at least; where audit_n is below that of another norm fewer are behind the "
+        "perturbed ones"
+    ),
     "audit_zero_gradient_ce": "share of right images whose gradient of the plain float32 cross-entropy is exactly 0",
     "audit_zero_gradient_margin": "share of right images whose gradient of the margin is exactly 0",
     "audit_zero_gradient_dlr": "share of right images whose gradient of the DLR loss is exactly 0",
     "audit_tiny_gradient_ce": "share of right images with every entry of that of the cross-entropy below 10⁻¹²",
     "audit_softmax_one": "share of right images whose largest softmax probability is exactly 1 in float32",
-    "audit_zero_gradient_ce_perturbed": "the same as audit_zero_gradient_ce after ten steps of an attack",
+    "audit_zero_gradient_ce_perturbed": "the same as audit_zero_gradient_ce after ten steps of an attack at audit_eps",
     "audit_zero_gradient_margin_perturbed": "the same as audit_zero_gradient_margin after these steps",
     "audit_softmax_one_perturbed": "the same as audit_softmax_one after these steps",
     "audit_nonfinite_gradient_ce": "share of right images with NaN or infinity in the gradient of the cross-entropy",
@@ -227,10 +235,14 @@ AUDIT_FIGURES = {
 }
 AUDIT_COLUMNS = {
     "audit": (
-        "`passed`, `flagged`, `undecided` with too few images for a flag, or `failed` where the audit itself went "
-        "wrong; in a row without an attack of the checks of the model alone; empty without an audit"
+        "`passed`, `flagged`, `undecided` where no flag could have been raised (too few images, a norm without an "
+        "audit, a cell that came later or has fewer images than the audit), or `failed` where the audit itself went "
+        "wrong; in a row without an attack of the checks of the model alone; empty without an audit on this test split"
     ),
-    "audit_flags": "what the audit found, each flag with its points of robust accuracy, separated by semicolons",
+    "audit_flags": (
+        "what the audit found, one that failed what was found before, each flag with its points of robust accuracy "
+        "and, behind `@`, the eps they were measured at where it is not the row's; separated by semicolons"
+    ),
     "audit_level": "`default`, or `full` with more steps and images and at every budget",
     "audit_eps": "budget that was audited: of those of the norm the one whose accuracy is nearest to half of clean",
     "audit_n": "number of images that were audited",
@@ -249,7 +261,7 @@ LEADERBOARD_COLUMNS = {
         "clean; equal rows share a place; empty for a row with a cell that is not ok, or without a cell that another "
         "row has, or by another attack of its name than the one that counts there (the newest version, `fp32` before "
         "`bf16`, that of most cells, the latest), or with fewer images than another row has of that, and, without "
-        "`--rank-flagged`, for one with a flag at an attack"
+        "`--rank-flagged`, for one with a flag at an attack or an audit that failed"
     ),
     "dataset": "name of the data set",
     "model": "name of the backbone",
@@ -262,8 +274,9 @@ LEADERBOARD_COLUMNS = {
     "epochs": "number of passes over the training images, whole batches of them",
     "n_train": "number of images trained on; empty for a model that was not trained here",
     "audit": (
-        "`passed`, `undecided` with too few images for a flag, `failed` where an audit went wrong, or the flags of its "
-        "seeds, each with the most points that it takes away; empty unless every seed was audited"
+        "`passed`, `undecided` where an attack was not audited, or on too few images for a flag, or `failed` where an "
+        "audit went wrong and the flags of its seeds, each with the most points that it takes away; empty unless every "
+        "seed was audited"
     ),
     "status": "`ok`, or how many cells are not, those among them that would have counted before an ok one",
     "config_sha": "hash of the training configuration without the seed",

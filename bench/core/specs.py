@@ -26,7 +26,7 @@ Source = Literal["generated", "official"]  # of corrupted images
 
 ID_LENGTH = 12
 DIAGNOSIS_VERSION = 2  # it changes when a diagnostic may give another number
-AUDIT_VERSION = 2  # the same of the audit
+AUDIT_VERSION = 3  # the same of the audit
 
 
 def fingerprint(value: Any) -> str:
@@ -293,15 +293,17 @@ class Finding(Strict):
     flag: str  # one of bench.core.vocabulary.FLAGS
     note: str
     points: float | None = None  # None: not measured
+    eps: float | None = None  # of the points, where it is another budget than that of the number in doubt
 
     @property
     def text(self) -> str:
         """The flag with its figure, as in tables.
 
-        >>> Finding("randomised", "").text, Finding("scale_masking", "", 7.52).text
-        ('randomised', 'scale_masking=7.5pt')
+        >>> Finding("randomised", "").text, Finding("order", "", 7.52).text, Finding("large_eps", "", 60.0, 0.5).text
+        ('randomised', 'order=7.5pt', 'large_eps=60.0pt@0.5')
         """
-        return self.flag if self.points is None else f"{self.flag}={self.points:.1f}pt"
+        where = "" if self.eps is None else f"@{format_eps(self.eps)}"
+        return self.flag if self.points is None else f"{self.flag}={self.points:.1f}pt{where}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,10 +322,11 @@ class BudgetAudit(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditRecord(Strict):
-    """Whether the numbers of one run can be believed."""
+    """Whether the numbers of one run on one test split can be believed."""
 
     run_id: str
     weights_sha: str  # of the model that was audited
+    data_sha: str  # of the test split whose images it was audited on
     version: int  # of the definitions, AUDIT_VERSION of its time
     level: Literal["default", "full"]
     cells: tuple[str, ...]  # ids of the attacks' cells that there were

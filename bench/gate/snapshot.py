@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.auditing.marks import verdict
+from bench.auditing.marks import word_of
 from bench.board import BoardRow, board_rows
 from bench.core.columns import CORRUPTIONS_ACC
 from bench.core.errors import BenchError, unknown_name
-from bench.core.specs import ID_LENGTH, AuditRecord, EvalRecord, RunRecord, Scalar, fingerprint
+from bench.core.specs import ID_LENGTH, EvalRecord, RunRecord, Scalar, fingerprint
 from bench.core.vocabulary import NATIVE, STANDARD
 from bench.corruption_cells import STANDARD_COLUMNS, standard_cells
 from bench.gate.baseline import CellOutcomes, RunOutcomes
 from bench.gate.outcomes import encode
-from bench.results import Cell, all_audits, all_cells
+from bench.results import Audits, Cell, all_audits, all_cells
 from bench.store import Store
 
 
@@ -64,7 +64,7 @@ def _asked(cells: Sequence[Cell], store: Store, names: Sequence[str]) -> list[Ce
     return [(run, cell) for run, cell in cells if run.run_id in wanted]
 
 
-def _rows(cells: Sequence[Cell], audits: Mapping[str, AuditRecord], run_id: str) -> list[BoardRow]:
+def _rows(cells: Sequence[Cell], audits: Audits, run_id: str) -> list[BoardRow]:
     """One row a test split."""
     return board_rows([(run, cell) for run, cell in cells if run.run_id == run_id], audits)
 
@@ -98,8 +98,8 @@ def _run(row: BoardRow, store: Store) -> RunOutcomes:
 def _audit(row: BoardRow) -> str | None:
     """Its verdict in one word, without the points, which another seed of the attack may change."""
     record = row.audits.get(row.run.seed)
-    findings = () if record is None else (*record.findings, *(f for b in record.budgets for f in b.findings))
-    return verdict(record, findings)
+    standing = [cell for cells in row.cells.values() for cell in cells.values()]
+    return None if record is None else word_of(record, standing)
 
 
 def _cells(row: BoardRow, store: Store) -> dict[str, CellOutcomes]:

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 
-from bench.auditing.marks import verdict_of
 from bench.board import BoardRow
 from bench.core.specs import DiagnosisRecord, EvalRecord, EvalSpec
 from bench.core.vocabulary import CLEAN, STANDARD
@@ -74,7 +73,7 @@ def _attacked(row: BoardRow, name: str, column: str) -> Line:
         precision="bf16" if bf16 else "fp32",
     )
     backends = sorted({f"{cell.backend} {cell.backend_version}".strip() for cell in cells if cell.status == "ok"})
-    audit = verdict_of(row.audits, row.seeds) or "none"
+    audit = row.verdict() or "none"
     computed = (f"computed by {', '.join(backends)}", f"audit: {audit}") if backends else ()
     robust = _percent(row.mean(column))
     return _line(row, name, protocol, robust, row.flags(column), (*_trouble(row, [column]), *computed))

@@ -8,6 +8,7 @@ from oddities import DeadFor, Detached, Elsewhere, Noisy, Stepped, linear, some
 from torch import Tensor, nn
 
 from bench.auditing.cell_checks import check_gradients, check_randomised
+from bench.auditing.spread import spread
 from bench.data.tensors import Images
 
 CPU = torch.device("cpu")
@@ -86,4 +87,19 @@ def test_of_many_images_some_of_every_part_are_asked() -> None:
     images = some(2500)
     images.pixels[-100:, 0, 0, 0] = 1
     (note,) = gradients(DeadFor(), images, batch_size=500)
-    assert note == "the margin has no gradient at 34 of 834 attacked images"
+    assert note == "the margin has no gradient at 40 of 1000 attacked images"
+
+
+@pytest.mark.parametrize("period", [2, 4, 10])
+def test_an_order_that_comes_round_hides_no_class(period: int) -> None:
+    classes = torch.arange(10_000) % period
+    counts = torch.bincount(classes[spread(torch.arange(10_000), 1000)])
+    assert counts.sum() == 1000
+    assert counts.min() > 0.7 * 1000 / period
+
+
+@pytest.mark.parametrize(("count", "most"), [(0, 5), (5, 5), (6, 5), (999, 1000), (1500, 1000)])
+def test_as_many_as_may_be_are_asked_each_once(count: int, most: int) -> None:
+    asked = spread(torch.arange(count), most).tolist()
+    assert len(asked) == min(count, most)
+    assert asked == sorted(set(asked)) == spread(torch.arange(count), most).tolist(), "always the same"

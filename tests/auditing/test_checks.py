@@ -33,7 +33,7 @@ def outcomes(**changes: Any) -> Outcomes:
     }
     probes |= {name: vector for name, vector in changes.items() if name in probes}
     suite |= {name: vector for name, vector in changes.items() if name in suite}
-    return Outcomes(suite, ("fgsm", "pgd-20"), ("fgsm", "pgd-20"), probes)
+    return Outcomes(suite, ("fgsm", "pgd-20"), (("fgsm", "pgd-20"),), probes)
 
 
 def flags(**changes: Any) -> dict[str, float | None]:
@@ -68,6 +68,21 @@ def test_what_the_baselines_images_break_is_transfer() -> None:
 
 def test_what_the_grey_image_breaks_beyond_gradients_is_large_eps() -> None:
     assert flags(large=first(150), grey=first(180)) == {"large_eps": 15.0}
+
+
+def test_the_points_of_large_eps_are_those_of_the_large_budget() -> None:
+    found = findings(outcomes(large=first(150), grey=first(180), transfer=first(120))._replace(reach=0.5))
+    assert [finding.eps for finding in found if finding.flag == "large_eps"] == [0.5]
+    assert {finding.eps for finding in found if finding.flag != "large_eps"} == {None}
+
+
+def test_the_note_says_no_more_than_is_certain() -> None:
+    """Clopper and Pearson's bound of 20 in 200. Of few images lost and some gained there is nothing to say."""
+    (finding,) = findings(outcomes(large=first(150), grey=first(170)))
+    assert finding.note.endswith(": 10.0 points (20 images more; at least 6.7 points)")
+    late = first(80) | (np.arange(N) >= 197)
+    (finding,) = findings(outcomes(plain=late, rescaled=first(95), longer=first(95), autoattack=first(N)))
+    assert finding.note.endswith(": 6.0 points (15 images more and 3 fewer)"), finding.note
 
 
 def test_a_suite_that_is_beaten_has_a_stronger_attack() -> None:

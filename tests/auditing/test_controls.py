@@ -49,7 +49,7 @@ def audited(
     shown = None if twin is None else Twin(run_id="baseline", model=twin)
     record = audit(Audited(run=run, model=model, num_classes=10, batch_size=128, twin=shown), workshop)
     assert record.status == "ok", record.message
-    assert store.read_audit(run.run_id) == record
+    assert store.read_audit(run.run_id, dataset.test.sha) == record
     return record
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.auditing.evidence import any_of, change, detectable, only_by, robust_accuracy
+from bench.auditing.evidence import any_of, beyond, change, detectable, only_by, robust_accuracy
 
 
 def broken(*indices: int, n: int = 100) -> np.ndarray:
@@ -36,6 +36,38 @@ def test_the_lower_bound_is_mcnemars(lost: int, gained: int) -> None:
         assert found.lower == pytest.approx((2 * low - 1) * (lost + gained))
 
 
+def test_what_joins_takes_no_image_back() -> None:
+    found = beyond(broken(0, 1, 2), broken(2, 3, 4, 5, 6, 7, 8, 9))
+    assert (found.lost, found.gained, found.points) == (7, 0, 7.0)
+    assert found.lower == change(broken(), broken(*range(7))).lower, "the flag goes by the same bound"
+    low = stats.binomtest(7, 100, alternative="greater").proportion_ci(0.95, "exact").low
+    assert found.least == pytest.approx(100 * low)
+
+
+@pytest.mark.parametrize("n", [50, 200])
+@pytest.mark.parametrize("fall", [0.01, 0.2, 0.5])
+def test_what_is_said_of_a_fall_covers_it(n: int, fall: float) -> None:
+    """Exactly, over every number of images that may be lost; the bound of the flag does not."""
+    nothing, chances = np.zeros(n, dtype=bool), stats.binom.pmf(np.arange(n + 1), n, fall)
+    falls = [beyond(nothing, np.arange(n) < lost) for lost in range(n + 1)]
+    assert sum(p for p, found in zip(chances, falls, strict=True) if found.least <= 100 * fall) >= 0.95
+    if fall >= 0.2 and n == 200:
+        assert sum(p for p, found in zip(chances, falls, strict=True) if found.lower <= 100 * fall) < 0.9
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(0.01, 0.01), (0.1, 0.02), (0.5, 0.1), (0.3, 0.0)])
+def test_it_covers_one_that_is_not_nested(lost: float, gained: float) -> None:
+    """Exactly, over all counts of both kinds."""
+    n, covered = 50, 0.0
+    for b in range(n + 1):
+        for c in range(n + 1 - b):
+            p = stats.multinomial.pmf([b, c, n - b - c], n, [lost, gained, 1 - lost - gained])
+            if p > 1e-7:
+                i = np.arange(n)
+                covered += p * (change((i >= b) & (i < b + c), i < b).least <= 100 * (lost - gained) + 1e-9)
+    assert covered >= 0.95
+
+
 def test_what_only_the_weaker_breaks() -> None:
     found = only_by(broken(0, 1, 2, 3), broken(2, 3, 4, 5, 6))
     assert (found.images, found.points) == (2, 2.0)
@@ -54,6 +86,8 @@ def test_outcomes_of_other_images_are_not_compared(other: np.ndarray) -> None:
     with pytest.raises(ValueError, match="not of the same images"):
         change(other, broken(n=0) if not other.size else broken())
     with pytest.raises(ValueError, match="not of the same images"):
+        beyond(other, broken(n=0) if not other.size else broken())
+    with pytest.raises(ValueError, match="not of the same images"):
         only_by(other, broken(n=0) if not other.size else broken())
 
 
@@ -61,4 +95,12 @@ def test_outcomes_of_other_images_are_not_compared(other: np.ndarray) -> None:
 def test_the_smallest_fall_that_flags(n: int) -> None:
     """Of one sign only, so that the bound is that of all successes, 0.05^(1/b)."""
     flagging = [b for b in range(1, n + 1) if 100 * (2 * 0.05 ** (1 / b) - 1) * b / n > 1]
-    assert detectable(n) == (pytest.approx(100 * flagging[0] / n) if flagging else None)
+    assert detectable(n, n) == (pytest.approx(100 * flagging[0] / n) if flagging else None)
+
+
+def test_what_is_wrong_already_cannot_fall() -> None:
+    """Of 200 images 7 must fall for a flag; where only 6 are right nothing that they do can raise one."""
+    assert detectable(200, 7) == detectable(200, 200) == 3.5
+    assert change(broken(n=200), broken(*range(6), n=200)).lower <= 1
+    assert detectable(200, 6) is None
+    assert detectable(200, 0) is None

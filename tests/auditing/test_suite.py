@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from records import cell_record, run_record, samples_of
 
+from attacks.registry import ATTACKS, resolve
 from bench.auditing.suite import (
     Budget,
     by_budget,
@@ -18,17 +19,24 @@ from bench.auditing.suite import (
     most_telling,
     outcomes_on,
 )
+from bench.board import board_rows
 from bench.core.specs import EvalRecord
 from bench.store import Store
 
 RUN = run_record()
 
 
-def cell(attack: str, correct: list[bool], **params: int) -> EvalRecord:
+def cell(attack: str, correct: list[bool], *, version: int = 1, code_sha: str = "", **params: int) -> EvalRecord:
     record = cell_record(RUN, attack, correct)
     assert record.spec.attack is not None
-    spec = dataclasses.replace(record.spec, attack=dataclasses.replace(record.spec.attack, params=params))
+    made = dataclasses.replace(record.spec.attack, params=params, version=version, code_sha=code_sha)
+    spec = dataclasses.replace(record.spec, attack=made)
     return dataclasses.replace(record, spec=spec, cell_id=spec.cell_id)
+
+
+def names(pair: tuple[str, str]) -> tuple[str, ...]:
+    """Without the budget."""
+    return tuple(name.partition("@")[0] for name in pair)
 
 
 def test_clean_failed_and_smaller_cells_do_not_count() -> None:
@@ -36,6 +44,14 @@ def test_clean_failed_and_smaller_cells_do_not_count() -> None:
     failed = dataclasses.replace(cell("pgd-20", [True]), status="failed", n_correct=None)
     found = by_budget([cell_record(RUN, "clean", [True] * 4), short, long, failed])
     assert found == {Budget("linf", 0.1): [long]}
+
+
+def test_the_suite_is_made_of_the_numbers_that_the_board_has() -> None:
+    """A newer version of an attack counts before more images of the older one, in both."""
+    old, new = cell("fgsm", [True] * 9), cell("fgsm", [True] * 4, version=2)
+    (row,) = board_rows([(RUN, old), (RUN, new)])
+    assert row.cells["fgsm@linf-0.1"] == {0: new}
+    assert by_budget([old, new]) == by_budget([new, old]) == {Budget("linf", 0.1): [new]}
 
 
 def test_outcomes_are_those_of_the_images_asked_for(tmp_path: Path) -> None:
@@ -53,9 +69,23 @@ def test_outcomes_are_those_of_the_images_asked_for(tmp_path: Path) -> None:
 def test_only_gradients_are_held_against_what_needs_none() -> None:
     cells = [cell(name, [True]) for name in ("fgsm", "pgd-20", "square", "autoattack", "apgd-ce", "pgd-margin-20")]
     fed = dataclasses.replace(cells[1], spec=dataclasses.replace(cells[1].spec, filters=("x",)))
-    names = {name.partition("@")[0] for name in gradient_attacks(cells)}
-    assert names == {"fgsm", "pgd-20", "apgd-ce", "pgd-margin-20"}
+    assert set(names(gradient_attacks(cells))) == {"fgsm", "pgd-20", "apgd-ce", "pgd-margin-20"}
     assert gradient_attacks([fed]) == (), "what another attack fed is no witness"
+
+
+@pytest.mark.parametrize("name", sorted(ATTACKS))
+def test_every_attack_that_follows_gradients_is_held_so(name: str) -> None:
+    """An ensemble is not: what of its images Square broke, nobody wrote down."""
+    attack = resolve(name)
+    params = attack.spec(attack.entry.norms[0], 0.1, batch_size=8).params
+    backwards = attack.entry.cost(params, 10).backwards > 0
+    assert bool(gradient_attacks([cell(name, [True])])) == (backwards and not name.startswith("autoattack"))
+
+
+def test_the_name_of_a_plug_in_does_not_say_what_it_follows() -> None:
+    theirs = cell("pgd-blackbox", [True], code_sha="x", steps=9)
+    assert gradient_attacks([theirs]) == ()
+    assert ladder([theirs, cell("fgsm", [True])]) == ()
 
 
 def test_the_ladder_is_one_walk_in_rising_steps() -> None:
@@ -66,15 +96,30 @@ def test_the_ladder_is_one_walk_in_rising_steps() -> None:
         cell("pgd-margin-20", [True], steps=20, restarts=1),
         cell("apgd-ce", [True]),
     ]
-    assert [name.partition("@")[0] for name in ladder(cells)] == ["fgsm", "pgd-20", "pgd-50-r5"]
-    again = [cell("pgd-60", [True], steps=60, restarts=1), cell("pgd-20-r5", [True], steps=20, restarts=5)]
-    assert [name.partition("@")[0] for name in ladder(again)] == ["pgd-60", "pgd-20-r5"], "a restart is steps, too"
+    pairs = [names(pair) for pair in ladder(cells)]
+    assert pairs == [("fgsm", "pgd-20"), ("fgsm", "pgd-50-r5"), ("pgd-20", "pgd-50-r5")]
+
+
+@pytest.mark.parametrize(
+    ("few", "many"),
+    [((1, 50), (20, 1)), ((10, 10), (40, 1)), ((5, 5), (20, 1)), ((1, 1), (1, 1)), ((20, 1), (20, 5))],
+)
+def test_steps_for_restarts_is_no_order(few: tuple[int, int], many: tuple[int, int]) -> None:
+    """On honest networks each of them breaks a few images that the other does not."""
+    pair = [cell(name, [True], steps=steps, restarts=r) for name, (steps, r) in (("pgd-a", few), ("pgd-b", many))]
+    assert ladder(pair) == ()
+
+
+def test_one_step_of_pgd_is_no_more_than_fgsm() -> None:
+    assert ladder([cell("fgsm", [True]), cell("pgd-1", [True], steps=1, restarts=1)]) == ()
 
 
 def test_an_attack_that_a_bound_has_cut_is_no_rung() -> None:
     """PGD after five passes breaks less than FGSM on any network, and nothing is masked by that."""
-    cells = [cell("fgsm", [True]), cell("pgd-20", [True], steps=20, restarts=1, max_queries=5)]
-    assert [name.partition("@")[0] for name in ladder(cells)] == ["fgsm"]
+    cut = cell("pgd-20", [True], steps=20, restarts=1, max_queries=5)
+    assert ladder([cell("fgsm", [True]), cut, cell("pgd-9", [True], steps=9, restarts=1)]) == (
+        ("fgsm@linf-0.1", "pgd-9@linf-0.1"),
+    )
 
 
 @pytest.mark.parametrize(

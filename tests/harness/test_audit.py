@@ -10,13 +10,20 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from oddities import Noisy, Stepped, linear
 from records import cell_record, run_record, samples_of
 
 from bench import api
+from bench.auditing.audit import Audited, audit
+from bench.auditing.levels import LevelName
 from bench.auditing.marks import verdict_of
+from bench.core.specs import AuditRecord
+from bench.data import DataRequest, load_dataset
 from bench.leaderboard import rebuild
+from bench.progress import Progress
 from bench.store import Store
+from bench.workshop import Workshop
 
 Bench = Callable[..., Any]
 evaluate = partial(api.evaluate, corruptions="none", audit=False)
@@ -76,10 +83,10 @@ def test_every_run_is_audited_after_its_attacks(bench: Bench, plugin: Path, tmp_
     assert outcome.err.count("audit: tiny:") == 2
     assert outcome.err.index("audit: tiny:lpc") > outcome.err.index("tiny:baseline:0 pgd-5@linf-0.2")
     board = pd.read_csv(tmp_path / "leaderboard.csv").set_index("variant")
-    said = {r.variant: Store(tmp_path).read_audit(r.run_id) for r in Store(tmp_path).runs()}
-    for variant, record in said.items():
-        assert record is not None
-        assert board.audit[variant] == (verdict_of({0: record}, {0}))
+    store = Store(tmp_path)
+    for found in store.runs():
+        (record,) = store.audits(found.run_id)
+        assert board.audit[found.variant] == verdict_of({0: record}, {0: store.cells(found.run_id)})
     compared = pd.read_csv(tmp_path / "comparison.csv")
     assert set(compared.audit) == {board.audit["lpc"]}
     again = run(bench, plugin, tmp_path, "--variants", "lpc,baseline", "--audit", "default")
@@ -93,8 +100,7 @@ def test_an_audit_can_come_later(bench: Bench, plugin: Path, tmp_path: Path) -> 
     assert pd.read_csv(tmp_path / "results.csv").audit.isna().all()
     asked = ("--plugin", plugin, "--results", tmp_path)
     outcome = bench("audit", "tiny:baseline", *asked)
-    record = Store(tmp_path).read_audit(Store(tmp_path).runs()[0].run_id)
-    assert record is not None
+    (record,) = Store(tmp_path).audits(Store(tmp_path).runs()[0].run_id)
     flagged = bool(record.findings or record.budgets[0].findings)
     assert outcome.code == int(flagged)
     assert "tiny:baseline:0 on digits: " in outcome.out.splitlines()[-1]
@@ -103,8 +109,7 @@ def test_an_audit_can_come_later(bench: Bench, plugin: Path, tmp_path: Path) -> 
     assert pd.read_csv(tmp_path / "results.csv").audit.notna().all(), "the tables are written again"
     assert "audit: tiny:baseline" in bench("show", "tiny:baseline", "--results", tmp_path).out
     assert bench("audit", "tiny:baseline", *asked, "--full").code in (0, 1)
-    whole = Store(tmp_path).read_audit(record.run_id)
-    assert whole is not None
+    (whole,) = Store(tmp_path).audits(record.run_id)
     assert (whole.level, [budget.eps for budget in whole.budgets]) == ("full", [0.1, 0.2])
     assert "nothing to do" in run(bench, plugin, tmp_path, "--variants", "baseline", "--audit", "default").err
 
@@ -131,6 +136,51 @@ def test_what_goes_wrong_in_an_audit_is_a_failed_audit(
     assert set(pd.read_csv(tmp_path / "leaderboard.csv").audit) == {"failed"}
     monkeypatch.undo()
     assert run(bench, plugin, tmp_path, "--variants", "baseline", "--audit", "default").code == 0
+    monkeypatch.setattr("bench.auditing.audit.gradient_figures", broken)
+    whole = bench("audit", "tiny:baseline", "--plugin", plugin, "--results", tmp_path, "--full")
+    assert (whole.code, "no figures today" in whole.out) == (3, True), "what was asked for failed, and is said to have"
+    assert "failed" not in set(pd.read_csv(tmp_path / "leaderboard.csv").audit), "what there was has stayed"
+
+
+def audited(
+    store: Store, level: LevelName = "default", *, attacks: tuple[str, ...] = ("fgsm",), split: str = ""
+) -> AuditRecord:
+    """A model without gradients, attacked and then audited, which finds it out; on other images with ``split``."""
+    evaluate(Stepped(), name="steps", attacks=attacks, eps=["0.1"], limit=100, results=store.root)
+    data = load_dataset("digits", DataRequest())
+    if split:
+        data = dataclasses.replace(data, test=dataclasses.replace(data.test, sha=split))
+    (run,) = store.runs()
+    workshop = Workshop(dataset=data, store=store, device=torch.device("cpu"), progress=Progress())
+    return audit(Audited(run=run, model=Stepped(), num_classes=10, batch_size=64, level=level), workshop)
+
+
+def test_an_audit_that_fails_takes_no_flag_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise ValueError("no figures today")
+
+    store = Store(tmp_path)
+    good = audited(store)
+    assert {"black_box", "large_eps"} <= {finding.flag for budget in good.budgets for finding in budget.findings}
+    monkeypatch.setattr("bench.auditing.audit.gradient_figures", broken)
+    assert audited(store, "full").status == "failed", "whoever asked for it hears of it"
+    assert store.audits(good.run_id) == [good], "of the same attacks"
+    missed = audited(store, attacks=("fgsm", "pgd-2"))
+    (stored,) = store.audits(good.run_id)
+    assert (stored.status, stored.budgets, len(stored.cells)) == ("failed", good.budgets, 2)
+    assert missed.budgets == ()
+    rows = rebuild(store)
+    assert rows.iloc[0]["audit"].startswith("failed;black_box=")
+    monkeypatch.undo()
+    audited(store)
+    assert [record.status for record in store.audits(good.run_id)] == ["ok"]
+
+
+def test_outcomes_of_other_images_are_not_audited(tmp_path: Path) -> None:
+    """A test split of the same names and other content: nothing was attacked there."""
+    store = Store(tmp_path)
+    record = audited(store, split="other")
+    assert (record.data_sha, record.cells, record.budgets) == ("other", (), ())
 
 
 def test_a_model_of_ones_own_is_audited(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from records import cell_record, run_record
 from torch import Tensor, nn
 
 from attacks.registry import resolve, resolve_all
-from bench.board import evidence
 from bench.core.errors import BenchError
 from bench.core.specs import EvalSpec, Precision
 from bench.environment import has_bfloat16
 from bench.precision import at_precision
 from bench.search_model import BFloat16, SearchModels
+from bench.standing import evidence
 from models.classifier import Classifier, Normalize
 
 CPU = torch.device("cpu")

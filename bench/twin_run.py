@@ -1,0 +1,22 @@
+"""Which stored baseline stands beside a run when its audit shows it images made on another. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from bench.core.specs import RunRecord, TrainSpec
+from bench.core.vocabulary import BASELINE
+from bench.store import Store
+
+
+def twin_run(spec: TrainSpec, store: Store) -> RunRecord | None:
+    """The finished baseline of the same data, backbone, recipe and seed; None for a baseline or without one."""
+    if spec.variant == BASELINE:
+        return None
+    for record in store.runs():
+        theirs = record.spec
+        if theirs is None or theirs.variant != BASELINE or store.finished_run(record.run_id) is None:
+            continue
+        if dataclasses.replace(theirs, variant=spec.variant, variant_spec=spec.variant_spec) == spec:
+            return record
+    return None
