@@ -22,7 +22,6 @@ from attacks.corruptions.severities import SEVERITY_LEVELS
 from attacks.registry import ResolvedAttack
 from bench.auditing.audit import Audited
 from bench.auditing.audit import audit as run_audit
-from bench.cells import Subject, work_off
 from bench.core.epsilon import format_eps, parse_eps
 from bench.core.errors import BenchError
 from bench.core.specs import (
@@ -43,16 +42,17 @@ from bench.corrupted.open import identified
 from bench.data import DATASETS, DataRequest, Dataset, load_dataset
 from bench.data.registry import DatasetEntry
 from bench.environment import choose_device, describe
-from bench.leaderboard import rebuild
 from bench.pending import Tally, is_audited, is_finished
 from bench.plan import DEFAULT_BATCH, Request, check_request, plan_cells
 from bench.plugin import plugin_sha
-from bench.precision import AskedPrecision, at_precision
 from bench.progress import Progress
-from bench.results import all_audits, results_table
 from bench.store import Store
-from bench.train import freeze
-from bench.workshop import Workshop
+from bench.tables.leaderboard import rebuild
+from bench.tables.results import all_audits, results_table
+from bench.work.cells import Subject, work_off
+from bench.work.precision import AskedPrecision, at_precision
+from bench.work.train import freeze
+from bench.work.workshop import Workshop
 
 PROBE_IMAGES = 16
 

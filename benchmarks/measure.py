@@ -18,9 +18,9 @@ from attacks.prepared import Prepared
 from attacks.registry import load_function, resolve
 from attacks.rng import SampleRng
 from bench.core.specs import Backend, Norm, Precision
-from bench.passes import CountingModel
-from bench.search_model import SearchModels
-from bench.verify import predict, verified
+from bench.work.passes import CountingModel
+from bench.work.search_model import SearchModels
+from bench.work.verify import predict, verified
 
 # Passes of the published AutoAttack, standard version, on an image that survives, counted at 10 classes.
 REFERENCE_FORWARDS, REFERENCE_BACKWARDS = 7881, 1903

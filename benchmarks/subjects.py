@@ -13,10 +13,10 @@ from bench.commands.request import RunOptions, make_request
 from bench.core.specs import Precision
 from bench.plan import make_plan
 from bench.progress import Progress
-from bench.runs import load_run, train_run
 from bench.store import Store
-from bench.train import freeze
-from bench.workshop import Workshop
+from bench.work.runs import load_run, train_run
+from bench.work.train import freeze
+from bench.work.workshop import Workshop
 from models.variants import VARIANTS
 
 

@@ -30,15 +30,15 @@ from bench.auditing.suite import (
     most_telling,
     outcomes_on,
 )
-from bench.cell import CellContext
 from bench.core.errors import CellFailure
 from bench.core.specs import AUDIT_VERSION, AuditRecord, BudgetAudit, EvalRecord, Finding, Norm, RunRecord
 from bench.data.tensors import Images
 from bench.environment import describe
-from bench.passes import CountingModel
 from bench.pending import attacked_cells
 from bench.store import Store
-from bench.workshop import Workshop, failures_as
+from bench.work.cell import CellContext
+from bench.work.passes import CountingModel
+from bench.work.workshop import Workshop, failures_as
 
 LEAST_FOR_FIGURES = 10  # images, for figures of gradients and distances
 

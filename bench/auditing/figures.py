@@ -23,7 +23,7 @@ from bench.auditing.gradients import gradient_report
 from bench.auditing.probes import Prober
 from bench.core.specs import Norm
 from bench.diagnostics.deepfool_score import pixel_lengths
-from bench.passes import CountingModel
+from bench.work.passes import CountingModel
 
 #: What of a gradient report is kept of perturbed images, with this behind its name.
 PERTURBED: Final = "_perturbed"

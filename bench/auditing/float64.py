@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.errors import ran_out_of_memory
-from bench.passes import CountingModel
+from bench.work.passes import CountingModel
 
 
 class Doubled(NamedTuple):

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from attacks.ensemble import lacks_dlr
 from attacks.objectives import dlr
 from bench.auditing.float64 import float64_logits, relative_differences
-from bench.passes import CountingModel
+from bench.work.passes import CountingModel
 from models.margins import logit_margins
 
 LOSSES = ("ce", "margin", "dlr")

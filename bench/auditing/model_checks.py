@@ -6,7 +6,7 @@ asks for one way in which that is not so: ``randomised``, ``batch_dependent``, `
 flags_doc.md: randomised defences, softmax output, optimisation at inference time).
 
 ``inputs`` are float32 (N, 3, H, W) in [0, 1], on the device of ``model``, which is put in evaluation mode. No check
-draws at random. To know what they cost, hand over a :class:`bench.passes.CountingModel`.
+draws at random. To know what they cost, hand over a :class:`bench.work.passes.CountingModel`.
 """
 
 from __future__ import annotations

@@ -15,20 +15,20 @@ from attacks.norms import edge_draw
 from attacks.registry import resolve
 from attacks.rng import SampleRng
 from attacks.transfer import transfer_images
-from bench.attacking import attack_all
 from bench.auditing import checks
 from bench.auditing.evidence import Broken, any_of
 from bench.auditing.levels import Level
 from bench.auditing.thresholds import GAP, GREY
-from bench.cell import CellContext, Outcomes, Tally
 from bench.core.specs import EvalSpec, Norm
 from bench.core.vocabulary import STANDARD
 from bench.data.tensors import as_inputs
-from bench.passes import CountingModel
 from bench.progress import Progress
-from bench.quantise import in_ball, quantised
-from bench.search_model import SearchModels
-from bench.verify import predict, verified
+from bench.work.attacking import attack_all
+from bench.work.cell import CellContext, Outcomes, Tally
+from bench.work.passes import CountingModel
+from bench.work.quantise import in_ball, quantised
+from bench.work.search_model import SearchModels
+from bench.work.verify import predict, verified
 
 
 class Rescaled(nn.Module):

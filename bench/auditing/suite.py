@@ -12,8 +12,8 @@ from attacks import builtin as builtin  # fills the registry
 from attacks.registry import ATTACKS
 from bench.auditing.evidence import Broken, any_of, robust_accuracy
 from bench.core.specs import EvalRecord, Norm
-from bench.standing import evidence
 from bench.store import Store
+from bench.tables.standing import evidence
 
 #: One walk on one loss: of these the one with more steps must break what the one with fewer does.
 LADDER = ("fgsm", "pgd")

@@ -15,10 +15,10 @@ from bench.core.errors import BenchError
 from bench.core.specs import AuditRecord, RunRecord
 from bench.core.vocabulary import Exit
 from bench.files import check_writable
-from bench.leaderboard import rebuild
 from bench.pending import attacked_cells, is_audited
 from bench.plugin import load_plugins
 from bench.store import Store, dump_record
+from bench.tables.leaderboard import rebuild
 
 
 def audit_command(
@@ -65,8 +65,8 @@ def _split(run: RunRecord, store: Store) -> str:
 
 
 def _audit(run: RunRecord, store: Store, data_dir: Path | None, device: str, full: bool) -> AuditRecord:
-    from bench.audits import audit_run
-    from bench.reopen import reopen
+    from bench.work.audits import audit_run
+    from bench.work.reopen import reopen
 
     spec, built, workshop = reopen(run, store, data_dir=data_dir, device=device)
     batch_size = next(cell.spec.batch_size for cell in store.cells(run.run_id))

@@ -8,8 +8,8 @@ from pathlib import Path
 from bench.commands.tables import tables_as_data, tables_as_text
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
-from bench.leaderboard import write_tables
 from bench.store import Store
+from bench.tables.leaderboard import write_tables
 
 
 def board_command(*, results: Path, intervals: bool, mce_reference: str, rank_flagged: bool, as_json: bool) -> int:

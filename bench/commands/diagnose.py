@@ -11,9 +11,9 @@ from bench.core.columns import COLLAPSE_COLUMNS, STEEPNESS_COLUMNS, TRAIN_SUFFIX
 from bench.core.specs import DiagnosisRecord, RunRecord
 from bench.core.vocabulary import Exit
 from bench.files import check_writable
-from bench.leaderboard import rebuild
 from bench.plugin import load_plugins
 from bench.store import Store, dump_record
+from bench.tables.leaderboard import rebuild
 
 
 def diagnose_command(
@@ -43,8 +43,8 @@ def diagnose_command(
 
 
 def _measure(run: RunRecord, store: Store, data_dir: Path | None, device: str) -> DiagnosisRecord:
-    from bench.diagnosis import diagnose
-    from bench.reopen import reopen
+    from bench.work.diagnosis import diagnose
+    from bench.work.reopen import reopen
 
     spec, built, workshop = reopen(run, store, data_dir=data_dir, device=device)
     return diagnose(built.classifier, run.run_id, run.weights_sha, spec.data.train_limit, workshop)

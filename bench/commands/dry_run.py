@@ -65,7 +65,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 def _estimate(job: Job) -> tuple[float, float]:
     if job.done:
         return 0.0, 0.0
-    from bench.estimate import estimate
     from bench.progress import Progress
+    from bench.work.estimate import estimate
 
     return estimate(job.plan, job.pending, job.undiagnosed, job.workshop(Progress()))

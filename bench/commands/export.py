@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.board import BoardRow
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError
 from bench.core.specs import RunRecord
@@ -18,6 +17,7 @@ from bench.published.to_robustbench import model_info, number_of
 from bench.published.to_timm import timm_csv
 from bench.reference.robustbench import THREATS
 from bench.store import Store
+from bench.tables.board import BoardRow
 
 
 def export_command(

@@ -16,7 +16,7 @@ from bench.store import Store
 
 if TYPE_CHECKING:
     from bench.progress import Progress
-    from bench.workshop import Workshop
+    from bench.work.workshop import Workshop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class Job:
     def workshop(self, progress: Progress) -> Workshop:
         """Imports torch."""
         from bench.environment import choose_device
-        from bench.workshop import Workshop
+        from bench.work.workshop import Workshop
 
         return Workshop(
             dataset=self.dataset,

@@ -21,9 +21,9 @@ def plot_command(
     run = store.find_run(name)
     folder = out or store.run_folder(run.run_id)
     check_writable(folder)
-    from bench.diagnosis import LATENT_IMAGES, latents_of
     from bench.plots.latents import draw_latents, save_figure
-    from bench.reopen import reopen
+    from bench.work.diagnosis import LATENT_IMAGES, latents_of
+    from bench.work.reopen import reopen
 
     _, built, workshop = reopen(run, store, data_dir=data_dir, device=device)
     try:

@@ -24,8 +24,8 @@ from bench.data.split import Dataset
 from bench.files import file_sha
 from bench.plan import DEFAULT_BATCH, Request
 from bench.plugin import plugin_sha
-from bench.precision import AskedPrecision, at_precision
 from bench.recipes import DEFAULT, find_recipe, resolve_budgets, resolve_variants
+from bench.work.precision import AskedPrecision, at_precision
 from models.registry import MODELS, check_model_name, expand_models
 from models.variants import ORIGIN as BUILTIN_VARIANTS
 from models.variants import VARIANTS

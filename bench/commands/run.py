@@ -17,11 +17,11 @@ from bench.core.specs import Encoding
 from bench.core.vocabulary import Exit
 from bench.core.words import counted
 from bench.files import check_writable
-from bench.leaderboard import Tables, write_tables
 from bench.pending import Tally
 from bench.plan import make_plan
 from bench.plugin import load_plugins
 from bench.store import Store
+from bench.tables.leaderboard import Tables, write_tables
 
 
 def run_command(
@@ -72,7 +72,7 @@ def run_command(
 
 def _work(job: Job) -> Tally:
     from bench.progress import choose_progress
-    from bench.runner import execute
+    from bench.work.runner import execute
 
     return execute(job.plan, job.workshop(choose_progress()))
 

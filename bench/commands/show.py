@@ -10,9 +10,9 @@ from tabulate import tabulate
 from bench.auditing.sentence import sentence
 from bench.core.specs import EvalRecord
 from bench.core.vocabulary import Exit, marks
-from bench.results import result_row
 from bench.statistics.intervals import wilson_interval
 from bench.store import Store, dump_record
+from bench.tables.results import result_row
 
 
 def show_command(name: str, *, results: Path, as_json: bool) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.comparison_report import comparison_markdown
-from bench.leaderboard import Tables
-from bench.report import board_markdown, records
+from bench.tables.comparison_report import comparison_markdown
+from bench.tables.leaderboard import Tables
+from bench.tables.report import board_markdown, records
 
 
 def tables_as_text(tables: Tables) -> str:

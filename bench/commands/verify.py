@@ -23,8 +23,8 @@ from bench.store import Store
 if TYPE_CHECKING:
     from torch import nn
 
-    from bench.verification import Status, Verdict
-    from bench.workshop import Workshop
+    from bench.work.verification import Status, Verdict
+    from bench.work.workshop import Workshop
 
 SHOWN = 3  # problems in a line
 
@@ -63,7 +63,7 @@ def verify_command(
 def _verdicts(
     run: RunRecord, cells: Sequence[EvalRecord], store: Store, data_dir: Path | None, device: str
 ) -> list[Verdict]:
-    from bench.reopen import reopen
+    from bench.work.reopen import reopen
 
     _, built, workshop = reopen(run, store, data_dir=data_dir, device=device)
     found = []
@@ -86,7 +86,7 @@ def _scratch() -> Iterator[Path]:
 
 
 def _verdict(run: RunRecord, cell: EvalRecord, model: nn.Module, workshop: Workshop) -> Verdict:
-    from bench.verification import Verdict, check_cell
+    from bench.work.verification import Verdict, check_cell
 
     status: Status | None = None
     if cell.weights_sha != run.weights_sha:

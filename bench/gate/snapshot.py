@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.auditing.marks import word_of
-from bench.board import BoardRow, board_rows
 from bench.core.columns import CORRUPTIONS_ACC
 from bench.core.errors import BenchError, unknown_name
 from bench.core.specs import ID_LENGTH, EvalRecord, RunRecord, Scalar, fingerprint
 from bench.core.vocabulary import NATIVE, STANDARD
-from bench.corruption_cells import STANDARD_COLUMNS, standard_cells
 from bench.gate.baseline import CellOutcomes, RunOutcomes
 from bench.gate.outcomes import encode
-from bench.results import Audits, Cell, all_audits, all_cells
 from bench.store import Store
+from bench.tables.board import BoardRow, board_rows
+from bench.tables.corruption_cells import STANDARD_COLUMNS, standard_cells
+from bench.tables.results import Audits, Cell, all_audits, all_cells
 
 
 @dataclass(frozen=True)

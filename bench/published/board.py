@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bench.board import BoardRow, board_rows, row_names
 from bench.core.specs import RunRecord
 from bench.published.lines import Line
 from bench.published.ours import our_lines
-from bench.results import all_audits, all_cells, all_diagnoses
 from bench.store import Store
+from bench.tables.board import BoardRow, board_rows, row_names
+from bench.tables.results import all_audits, all_cells, all_diagnoses
 
 
 def stored_lines(store: Store, run: RunRecord | None = None) -> list[tuple[str, Line]]:

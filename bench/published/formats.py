@@ -14,7 +14,7 @@ from bench.core.columns import COMPARE_COLUMNS, DECIMALS
 from bench.core.vocabulary import marks
 from bench.published.protocol import DEEPFOOL
 from bench.published.tables import Placed, Table
-from bench.results import to_csv
+from bench.tables.results import to_csv
 
 SHOWN: Final = ("rank", "model", "clean", "robust", "n", "architecture", "source", "note")
 RATIO_DECIMALS: Final = 3

@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 
-from bench.board import BoardRow
 from bench.core.specs import DiagnosisRecord, EvalRecord, EvalSpec
 from bench.core.vocabulary import CLEAN, STANDARD
 from bench.core.words import counted
-from bench.corruption_cells import STANDARD_COLUMNS, corruption_cells, lacking
-from bench.corruption_choice import made
 from bench.published.lines import Line
 from bench.published.protocol import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Protocol
+from bench.tables.board import BoardRow
+from bench.tables.corruption_cells import STANDARD_COLUMNS, corruption_cells, lacking
+from bench.tables.corruption_choice import made
 
 RHO = "deepfool_rho_authors"  # by the definition that was published
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from bench.board import BoardRow
 from bench.core.columns import CORRUPTIONS_ACC
 from bench.core.errors import BenchError
 from bench.core.specs import EvalRecord
 from bench.core.vocabulary import CLEAN
-from bench.corruption_cells import STANDARD_COLUMNS, standard_cells
+from bench.tables.board import BoardRow
+from bench.tables.corruption_cells import STANDARD_COLUMNS, standard_cells
 
 TASK = "image-classification"
 METRIC = "accuracy"

@@ -10,9 +10,9 @@ import csv
 import io
 from typing import Any
 
-from bench.board import BoardRow
 from bench.core.errors import BenchError
 from bench.core.vocabulary import CLEAN
+from bench.tables.board import BoardRow
 
 COLUMNS = ("model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct", "interpolation")
 

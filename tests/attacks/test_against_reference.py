@@ -13,7 +13,7 @@ from torch import Tensor
 from attacks.registry import load_function, resolve
 from attacks.rng import SampleRng
 from bench.core.specs import Backend, Norm
-from bench.verify import predict, verified
+from bench.work.verify import predict, verified
 
 IMAGES = 24
 NAME = "autoattack-apgd-ce+apgd-t+fab-t+square-i10-s40"

@@ -7,12 +7,12 @@ import torch
 from helpers import LinearModel
 
 from attacks.registry import ATTACKS, resolve
-from bench.cell import CellContext
 from bench.core.specs import EvalSpec
 from bench.data.tensors import Images
-from bench.evaluate import evaluate_cell
 from bench.progress import Progress
-from bench.train import freeze
+from bench.work.cell import CellContext
+from bench.work.evaluate import evaluate_cell
+from bench.work.train import freeze
 
 BUILTIN = [resolve(name) for name in ATTACKS if ATTACKS.origin(name) == "attacks.builtin"]
 CASES = [(attack.name, norm) for attack in BUILTIN for norm in attack.entry.norms]

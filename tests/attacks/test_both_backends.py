@@ -13,7 +13,7 @@ from attacks.registry import load_function, resolve, resolve_all
 from attacks.rng import SampleRng
 from bench.core.errors import BenchError
 from bench.core.specs import Backend
-from bench.passes import CountingModel
+from bench.work.passes import CountingModel
 
 EPS = {"linf": 0.1, "l2": 0.5}
 

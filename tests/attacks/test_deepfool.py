@@ -9,7 +9,7 @@ from helpers import LinearModel
 from torch import Tensor, nn
 
 from attacks.deepfool import deepfool
-from bench.passes import CountingModel
+from bench.work.passes import CountingModel
 
 SIDE = 6
 PIXELS = 3 * SIDE * SIDE

@@ -13,11 +13,11 @@ from attacks.prepared import Prepared
 from attacks.registry import resolve
 from attacks.rng import SampleRng
 from attacks.search import Samples
-from bench.cell import CellContext, Outcomes
 from bench.core.specs import AttackSpec, EvalRecord, EvalSpec
 from bench.data.tensors import Images
-from bench.evaluate import evaluate_cell
 from bench.progress import Progress
+from bench.work.cell import CellContext, Outcomes
+from bench.work.evaluate import evaluate_cell
 
 COUNT, EPS = 48, 0.01
 BEFORE = 8  # passes of a cell in two batches before its attack: clean predictions, those asked twice, gradients

@@ -24,7 +24,7 @@ from attacks.registry import load_function, resolve
 from attacks.rng import SampleRng
 from attacks.search import Samples
 from bench.core.specs import Norm
-from bench.passes import CountingModel
+from bench.work.passes import CountingModel
 
 STEPS = 100
 Search = Ddn | Fmn

@@ -10,12 +10,12 @@ from nets import correct, trained
 from torch import Tensor, nn
 
 from attacks.registry import ATTACKS, resolve
-from bench.cell import CellContext
 from bench.core.specs import EvalRecord, EvalSpec
 from bench.data.tensors import Images
-from bench.evaluate import evaluate_cell
 from bench.progress import Progress
-from bench.train import freeze
+from bench.work.cell import CellContext
+from bench.work.evaluate import evaluate_cell
+from bench.work.train import freeze
 
 OWN = "autoattack-apgd-ce+apgd-dlr+apgd-t+fab+fab-t+square-i5-s60"
 SINGLE = [resolve(n).name for n in ATTACKS if ATTACKS.origin(n) == "attacks.builtin" and not n.startswith("autoattack")]

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from attacks.prepared import Prepared
 from attacks.registry import load_function, resolve
 from attacks.rng import SampleRng
-from bench.cell import CellContext
 from bench.core.specs import EvalRecord, EvalSpec, Norm, Precision
 from bench.data.tensors import Images
-from bench.evaluate import evaluate_cell
-from bench.passes import CountingModel
 from bench.progress import Progress
+from bench.work.cell import CellContext
+from bench.work.evaluate import evaluate_cell
+from bench.work.passes import CountingModel
 
 SIDE, COUNT, MARGIN = 6, 8, 0.05
 
@@ -44,7 +44,7 @@ class Liar(nn.Module):
 
 
 class Twin:
-    """In the place of bench.search_model.SearchModels."""
+    """In the place of bench.work.search_model.SearchModels."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -129,7 +129,7 @@ def test_an_attack_without_a_search_of_its_own_is_given_the_model_under_test_alo
         given.append(model)
         return inputs
 
-    monkeypatch.setattr("bench.attacking.load_function", lambda entry: attack)
+    monkeypatch.setattr("bench.work.attacking.load_function", lambda entry: attack)
     search = Linear()
     for name in ("autoattack-rand", "pgd"):
         record_of(name, MARGIN, search)

@@ -17,7 +17,7 @@ from attacks.queries import Attacked
 from attacks.registry import cost_of, load_function, resolve
 from attacks.rng import SampleRng
 from bench.core.errors import BenchError
-from bench.passes import CountingModel
+from bench.work.passes import CountingModel
 
 EPS = {"linf": 0.08, "l2": 0.4}
 COUNT = 8

@@ -14,10 +14,10 @@ from bench import api
 from bench.auditing.audit import Audited, Twin, audit
 from bench.core.specs import AuditRecord, Norm
 from bench.data import DataRequest, load_dataset
-from bench.leaderboard import rebuild
 from bench.progress import Progress
 from bench.store import Store
-from bench.workshop import Workshop
+from bench.tables.leaderboard import rebuild
+from bench.work.workshop import Workshop
 
 
 class Narrow(nn.Module):

@@ -21,7 +21,7 @@ from bench.core.specs import AuditRecord
 from bench.data import DataRequest, load_dataset
 from bench.progress import Progress
 from bench.store import Store
-from bench.workshop import Workshop
+from bench.work.workshop import Workshop
 
 SEED = 3
 WHOLE_SUITE = ("fgsm", "pgd", "autoattack-apgd-ce+apgd-t")

@@ -15,10 +15,10 @@ from records import audit_record, cell_record, run_record, samples_of
 
 from bench.core.errors import BenchError
 from bench.core.specs import AUDIT_VERSION
-from bench.leaderboard import rebuild, write_tables
 from bench.pending import is_audited
-from bench.report import board_markdown
 from bench.store import Store
+from bench.tables.leaderboard import rebuild, write_tables
+from bench.tables.report import board_markdown
 
 RUN = run_record()
 FGSM = cell_record(RUN, "fgsm", [True] * 10)

@@ -19,9 +19,9 @@ from bench.auditing.suite import (
     most_telling,
     outcomes_on,
 )
-from bench.board import board_rows
 from bench.core.specs import EvalRecord
 from bench.store import Store
+from bench.tables.board import board_rows
 
 RUN = run_record()
 

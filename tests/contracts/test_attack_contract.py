@@ -10,8 +10,8 @@ from attacks import ATTACKS
 from attacks.registry import backend_version, load_function, resolve
 from attacks.rng import SampleRng
 from bench.core.specs import Backend
-from bench.passes import CountingModel
-from bench.verify import verified
+from bench.work.passes import CountingModel
+from bench.work.verify import verified
 
 NAMES = [name for name in ATTACKS if ATTACKS.origin(name) == "attacks.builtin"]
 CASES = [

@@ -12,7 +12,7 @@ from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec
 from bench.data.tensors import Images
 from bench.progress import Progress
 from bench.recipes import RECIPES, resolve_budgets, resolve_variants
-from bench.train import train, training_facts
+from bench.work.train import train, training_facts
 from models.build import build_classifier
 from models.objective import Objective
 from models.variants import VARIANTS

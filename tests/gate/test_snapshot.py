@@ -11,10 +11,10 @@ from records import audit_record, cell_record, run_record, samples_of, store_wit
 
 from bench.core.errors import BenchError
 from bench.core.specs import AttackSpec, CorruptionSpec, EvalRecord, RunRecord
-from bench.corruption_cells import STANDARD_KINDS
 from bench.gate.snapshot import choose, take_snapshot
 from bench.samples import Sample
 from bench.store import Store
+from bench.tables.corruption_cells import STANDARD_KINDS
 
 FGSM = "fgsm@linf-0.1"
 

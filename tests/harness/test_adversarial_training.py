@@ -12,7 +12,7 @@ from trainings import CPU, some_images, some_model, some_objective, some_spec, t
 from bench.core.specs import AdversarySpec, TrainSpec, VariantSpec
 from bench.data.tensors import Images
 from bench.progress import Progress
-from bench.train import train
+from bench.work.train import train
 from models.classifier import Classifier, Normalize
 from models.margins import logit_margins
 from models.terms import CenterLoss

@@ -15,11 +15,11 @@ from PIL import Image
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from bench.adversarials import Adversarials, dump_adversarials, parse_adversarials
 from bench.core.errors import BenchError
 from bench.data.tensors import as_inputs
-from bench.quantise import in_ball, quantised
 from bench.store import Store
+from bench.work.adversarials import Adversarials, dump_adversarials, parse_adversarials
+from bench.work.quantise import in_ball, quantised
 
 Bench = Callable[..., Any]
 TINY = ("--models", "tiny", "--limit", "60", "--train-limit", "all", "--epochs", "4", "--eps", "0.1", "--no-diagnose")
@@ -197,7 +197,7 @@ def test_an_attack_that_breaks_nothing_stores_an_empty_file(run: Bench, tmp_path
 
 def test_memory_that_runs_out_stores_every_image_once(run: Bench, tmp_path: Path, monkeypatch: Any) -> None:
     """The batches of an attempt that is given up do not count."""
-    import bench.attacking as attacking
+    import bench.work.attacking as attacking
 
     real, calls = attacking._run_attack, []
 
@@ -209,7 +209,7 @@ def test_memory_that_runs_out_stores_every_image_once(run: Bench, tmp_path: Path
         return found
 
     monkeypatch.setattr(attacking, "_run_attack", starved)
-    monkeypatch.setattr("bench.evaluate.SMALLEST_BATCH", 2)
+    monkeypatch.setattr("bench.work.evaluate.SMALLEST_BATCH", 2)
     defaults = ("--attacks", "fgsm", "--save-adversarials", "float32")
     import bench.commands.request as request
 

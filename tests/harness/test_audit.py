@@ -20,10 +20,10 @@ from bench.auditing.levels import LevelName
 from bench.auditing.marks import verdict_of
 from bench.core.specs import AuditRecord
 from bench.data import DataRequest, load_dataset
-from bench.leaderboard import rebuild
 from bench.progress import Progress
 from bench.store import Store
-from bench.workshop import Workshop
+from bench.tables.leaderboard import rebuild
+from bench.work.workshop import Workshop
 
 Bench = Callable[..., Any]
 evaluate = partial(api.evaluate, corruptions="none", audit=False)

@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
-from bench.cells import Subject, work_off
 from bench.commands.request import RunOptions, make_request
 from bench.pending import Tally
 from bench.plan import make_plan
 from bench.progress import Progress
-from bench.runs import load_run
 from bench.store import Store
-from bench.train import freeze
-from bench.workshop import Workshop
+from bench.work.cells import Subject, work_off
+from bench.work.runs import load_run
+from bench.work.train import freeze
+from bench.work.workshop import Workshop
 
 
 def test_a_filter_without_a_result_leaves_its_cell_without_one(bench: Callable[..., Any], tmp_path: Path) -> None:

@@ -16,15 +16,15 @@ import pytest
 from records import audit_record, cell_record, run_record, samples_of
 from scipy import stats
 
-from bench.comparison_report import comparison_markdown
 from bench.core.columns import COMPARISON_COLUMNS
 from bench.core.specs import CorruptionSpec, EvalRecord
-from bench.corruption_cells import STANDARD_KINDS
-from bench.leaderboard import rebuild, write_tables
-from bench.report import records
 from bench.statistics.power import detectable_by_mcnemar
 from bench.statistics.seed_power import detectable_by_sign_flips
 from bench.store import Store
+from bench.tables.comparison_report import comparison_markdown
+from bench.tables.corruption_cells import STANDARD_KINDS
+from bench.tables.leaderboard import rebuild, write_tables
+from bench.tables.report import records
 
 Verdicts = list[bool]
 FGSM = "fgsm@linf-0.1"

@@ -15,12 +15,12 @@ from attacks.corruptions.apply import CORRUPTIONS, corrupt
 from bench.cli import cli
 from bench.core.specs import CorruptionSpec, EvalRecord
 from bench.corrupted.cache import as_bytes
-from bench.corruption_cells import STANDARD_KINDS
 from bench.data import load_dataset
 from bench.data.registry import DataRequest
 from bench.data.tensors import load_images
-from bench.leaderboard import write_tables
 from bench.store import Store
+from bench.tables.corruption_cells import STANDARD_KINDS
+from bench.tables.leaderboard import write_tables
 
 LEVELS = range(1, 6)
 OLD, NEW = "2026-01-01T00:00:00+00:00", "2027-01-01T00:00:00+00:00"

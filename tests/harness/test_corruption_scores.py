@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.corruption_scores import (
+from bench.reference.alexnet import CLEAN_ERROR, MEAN_ERRORS
+from bench.tables.corruption_scores import (
     Accuracies,
     by_family,
     by_kind,
@@ -19,8 +20,7 @@ from bench.corruption_scores import (
     mean_errors,
     relative_mean_corruption_error,
 )
-from bench.corruption_table import read_corruptions
-from bench.reference.alexnet import CLEAN_ERROR, MEAN_ERRORS
+from bench.tables.corruption_table import read_corruptions
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "reference" / "robustbench" / "model_info"
 FILE = "corruptions/unaggregated_results.csv"

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from records import cell_record, run_record, samples_of
 
-from bench.comparison_report import comparison_markdown
 from bench.core.specs import EvalRecord, RunRecord
-from bench.leaderboard import Tables, write_tables
 from bench.statistics.power import detectable_by_mcnemar
 from bench.store import Store
+from bench.tables.comparison_report import comparison_markdown
+from bench.tables.leaderboard import Tables, write_tables
 
 FGSM = "fgsm@linf-0.1"
 MORE, FEWER = [True] * 30 + [False] * 10, [True] * 10 + [False] * 30

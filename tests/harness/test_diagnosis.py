@@ -16,7 +16,6 @@ from torch import nn
 from bench.core.columns import AUDIT_COLUMNS, COLLAPSE_COLUMNS, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, STEEPNESS_COLUMNS
 from bench.data import load_dataset
 from bench.data.registry import DataRequest
-from bench.diagnosis import _measure
 from bench.diagnostics.deepfool_score import deepfool_scores
 from bench.diagnostics.latents import Latents
 from bench.diagnostics.lipschitz import head_lipschitz
@@ -24,7 +23,8 @@ from bench.diagnostics.local import local_sensitivity
 from bench.diagnostics.registry import DIAGNOSTICS, diagnose_latents
 from bench.progress import Progress
 from bench.store import Store
-from bench.workshop import Workshop
+from bench.work.diagnosis import _measure
+from bench.work.workshop import Workshop
 from models.classifier import Classifier, Normalize
 from models.outputs import CosineOutput
 
@@ -90,7 +90,7 @@ def test_a_diagnosis_that_fails_is_recorded_and_the_others_go_on(
     def broken(*arguments: object, **more: object) -> None:
         raise ValueError("no such thing")
 
-    monkeypatch.setattr("bench.diagnosis.deepfool_scores", broken)
+    monkeypatch.setattr("bench.work.diagnosis.deepfool_scores", broken)
     outcome = run("--variants", "baseline,lpc")
     assert outcome.code == 3
     assert len(outcome.json["bad"]) == 2

@@ -11,9 +11,9 @@ import pytest
 from records import cell_record, run_record, samples_of
 from scipy import stats
 
-from bench.leaderboard import rebuild
 from bench.samples import Sample
 from bench.store import Store
+from bench.tables.leaderboard import rebuild
 
 Distances = list[float | None]
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from records import cell_record, run_record, samples_of, store_with
 
-from bench.findings import deciding, finding
-from bench.leaderboard import write_tables
 from bench.statistics.power import detectable_by_mcnemar
 from bench.store import Store
+from bench.tables.findings import deciding, finding
+from bench.tables.leaderboard import write_tables
 
 FGSM = "fgsm@linf-0.1"
 HALF = [True] * 20 + [False] * 20

@@ -13,12 +13,12 @@ from records import cell_record, run_record, samples_of, store_with
 
 from bench.core.errors import BenchError
 from bench.core.specs import EvalRecord, RunRecord
-from bench.leaderboard import rebuild
-from bench.report import board_markdown
-from bench.results import result_row
 from bench.samples import Sample, dump_samples, parse_samples
 from bench.statistics.intervals import wilson_interval
 from bench.store import Store, dump_record, parse_record
+from bench.tables.leaderboard import rebuild
+from bench.tables.report import board_markdown
+from bench.tables.results import result_row
 
 
 def test_differences_are_over_common_images(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from bench.commands.request import RunOptions, make_request
 from bench.progress import Progress
-from bench.runs import load_run
 from bench.store import Store
-from bench.workshop import Workshop
+from bench.work.runs import load_run
+from bench.work.workshop import Workshop
 from models.schedules import SCHEDULES, open_loop, two_phase
 
 

@@ -10,9 +10,9 @@ import pytest
 from records import cell_record, run_record, samples_of
 
 from bench.core.errors import BenchError
-from bench.outcomes import Outcome, Outcomes, common_images, verdicts
 from bench.samples import Sample
 from bench.store import Store
+from bench.tables.outcomes import Outcome, Outcomes, common_images, verdicts
 
 
 def outcome(ids: str, correct: list[bool]) -> Outcome:

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from trainings import CPU, some_spec
 
 from attacks.registry import Cost
-from bench import estimate as estimates
-from bench import pace
 from bench.core.specs import AdversarySpec, AttackSpec, EvalSpec, TrainSpec, VariantSpec
-from bench.estimate import _searched_in, estimate
-from bench.pace import Pace, Rates
 from bench.plan import RunPlan
-from bench.search_model import BFloat16
+from bench.work import estimate as estimates
+from bench.work import pace
+from bench.work.estimate import _searched_in, estimate
+from bench.work.pace import Pace, Rates
+from bench.work.search_model import BFloat16
 from models.classifier import Classifier, Normalize
 
 

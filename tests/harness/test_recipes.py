@@ -15,9 +15,9 @@ from bench.data.registry import DATASETS
 from bench.plan import make_plan
 from bench.progress import Progress
 from bench.recipes import RECIPES, find_recipe, resolve_budgets, resolve_variants
-from bench.runs import build_run
 from bench.store import Store
-from bench.workshop import Workshop
+from bench.work.runs import build_run
+from bench.work.workshop import Workshop
 from models.variants import VARIANTS
 
 

@@ -349,12 +349,12 @@ def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(
     """Stopped after the third of four epochs, with γ in a closed loop."""
     arguments = ("--variants", "lpc", "--epochs", "4", "--attacks", "none", "--no-diagnose")
     assert run(*arguments, results=tmp_path / "whole").code == 0
-    monkeypatch.setattr("bench.runs.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("bench.work.runs.SAVE_EVERY_S", 0.0)
     save = Store.write_training
 
     def stop(store: Store, run_id: str, content: bytes) -> None:
         save(store, run_id, content)
-        monkeypatch.setattr("bench.runs.SAVE_EVERY_S", 0.0)
+        monkeypatch.setattr("bench.work.runs.SAVE_EVERY_S", 0.0)
         saved.append(run_id)
         if len(saved) == 3:
             raise KeyboardInterrupt

@@ -17,9 +17,9 @@ from attacks.registry import resolve, resolve_all
 from bench.core.errors import BenchError
 from bench.core.specs import EvalSpec, Precision
 from bench.environment import has_bfloat16
-from bench.precision import at_precision
-from bench.search_model import BFloat16, SearchModels
-from bench.standing import evidence
+from bench.tables.standing import evidence
+from bench.work.precision import at_precision
+from bench.work.search_model import BFloat16, SearchModels
 from models.classifier import Classifier, Normalize
 
 CPU = torch.device("cpu")

@@ -16,10 +16,10 @@ from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import AdversarySpec, ModelSpec, Recipe, TrainSpec, VariantSpec
 from bench.data.augment import augment
 from bench.data.tensors import as_inputs
-from bench.lr import LR_SCHEDULES, cosine, halving, imagenet
 from bench.progress import Progress
-from bench.train import begin, freeze, steps_per_epoch, train, training_facts
-from bench.training_state import TrainingState, dump_state, restore_state
+from bench.work.lr import LR_SCHEDULES, cosine, halving, imagenet
+from bench.work.train import begin, freeze, steps_per_epoch, train, training_facts
+from bench.work.training_state import TrainingState, dump_state, restore_state
 from models.build import build_classifier
 from models.objective import Objective
 from models.schedules import Done, GammaState
@@ -85,7 +85,7 @@ def test_weight_decay_and_augmentation_reach_the_training(monkeypatch: pytest.Mo
         return augment(inputs, recipe, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
-    monkeypatch.setattr("bench.train.augment", seen)
+    monkeypatch.setattr("bench.work.train.augment", seen)
     trained(some_spec(weight_decay=0.25, crop_padding=1, horizontal_flip=True))
     assert decays == {0.25}
     assert {(r.crop_padding, r.horizontal_flip) for r in batches} == {(1, True)}
@@ -299,7 +299,7 @@ def test_the_mean_of_the_data_reaches_the_padding(monkeypatch: pytest.MonkeyPatc
         means.append(mean)
         return augment(inputs, recipe, mean=mean, **more)
 
-    monkeypatch.setattr("bench.train.augment", spy)
+    monkeypatch.setattr("bench.work.train.augment", spy)
     trained(some_spec(crop_padding=1, crop_fill="mean"))
     assert all(mean is not None and mean.flatten().tolist() == [0.5] * 3 for mean in means)
 

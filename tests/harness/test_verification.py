@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.adversarials import Adversarials, dump_adversarials, parse_adversarials
-from bench.certificates import asked
 from bench.core.specs import EvalRecord
 from bench.store import Store, dump_record
+from bench.work.adversarials import Adversarials, dump_adversarials, parse_adversarials
+from bench.work.certificates import asked
 
 Bench = Callable[..., Any]
 TINY = ("--models", "tiny", "--limit", "60", "--train-limit", "all", "--epochs", "4", "--eps", "0.1", "--no-diagnose")
@@ -321,7 +321,7 @@ def test_no_attack_takes_part(run: Bench, verify: Bench, monkeypatch: pytest.Mon
         raise AssertionError("an attack was loaded")
 
     monkeypatch.setattr("attacks.registry.load_function", refuse)
-    monkeypatch.setattr("bench.attacking.load_function", refuse)
+    monkeypatch.setattr("bench.work.attacking.load_function", refuse)
     assert verify().code == 0
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bench.core.errors import CellFailure
-from bench.passes import CountingModel
-from bench.verify import distances, predict, verified
+from bench.work.passes import CountingModel
+from bench.work.verify import distances, predict, verified
 
 NORMS = ["linf", "l2", "l1"]
 

@@ -10,7 +10,7 @@ from torch import nn
 from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec, VariantSpec
 from bench.data.tensors import Images
 from bench.progress import Progress
-from bench.train import train, training_facts
+from bench.work.train import train, training_facts
 from models.classifier import Classifier, Normalize
 from models.objective import Objective
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import strategies as st
 from records import cell_record, run_record
 
-from bench.board import BoardRow, board_rows
 from bench.core.specs import AttackSpec, CorruptionSpec, EvalRecord, Norm, RunRecord
-from bench.corruption_cells import STANDARD_KINDS
 from bench.store import Store
+from bench.tables.board import BoardRow, board_rows
+from bench.tables.corruption_cells import STANDARD_KINDS
 
 MODEL_INFO = Path(__file__).parents[3] / "shared" / "reference" / "robustbench" / "model_info"
 needs_robustbench = pytest.mark.skipif(not MODEL_INFO.exists(), reason="needs RobustBench's tables in ../shared")

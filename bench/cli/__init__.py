@@ -1,0 +1,34 @@
+"""The command line. Only declarations: what a command does lies in bench.commands and is imported when it runs."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from bench.cli import beside, look, work
+from bench.cli.group import cli
+from bench.core.errors import BenchError
+from bench.core.vocabulary import Exit
+
+__all__ = ["beside", "cli", "invoke", "look", "work"]
+
+
+def invoke(arguments: list[str]) -> int:
+    """Run the command line. Returns its exit code; prints a user's mistake as one sentence."""
+    try:
+        code = cli.main(arguments, prog_name="bench", standalone_mode=False)
+        return int(code) if code is not None else Exit.OK
+    except click.ClickException as error:
+        error.show()
+        return Exit.USAGE
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return Exit.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        print(
+            "interrupted; finished trainings and cells are kept, and of a longer training the state of at most about a "
+            "minute ago; the same command goes on from there.",
+            file=sys.stderr,
+        )
+        return 130

@@ -1,0 +1,1 @@
+"""From stored cells to tables: the board, the comparison, corruptions and distances. No torch."""

@@ -1,0 +1,49 @@
+"""What a comparison comes to, in words: higher, lower, or how large a difference would have been found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.statistics.several import ALPHA
+from bench.tables.report import bound
+
+UNTESTED = "untested: too few trainings"
+NOT_COMPARED = "not compared: measured otherwise"
+
+
+def deciding(record: Mapping[str, Any], level: float) -> str | None:
+    """The p that the finding goes by: the sign flips' where so few seeds can come to ``level``, else McNemar's.
+
+    The number of seeds alone decides, never what was measured: every row has one test, and those of the table are one
+    family. None where neither was made.
+    """
+    if record["p_variant"] is not None and record["p_variant_smallest"] <= level:
+        return "p_variant"
+    return None if record["p_checkpoint"] is None else "p_checkpoint"
+
+
+def finding(record: Mapping[str, Any], test: str | None, seeds: Sequence[int]) -> str:
+    """By the corrected p of ``test``; McNemar's is of the weights of the lowest seed alone, and says so."""
+    if test is None:
+        return UNTESTED
+    if test == "p_variant":
+        return _words(record, record["p_variant_holm"], record["diff"], record["detectable_seeds"])
+    direction = record["gained"] - record["lost"]
+    weights = "these weights" if len(seeds) == 1 else f"these weights (seed {min(seeds)})"
+    return f"{_words(record, record['p_checkpoint_holm'], direction, record['detectable'])}, {weights}"
+
+
+def _words(record: Mapping[str, Any], p: float, direction: float, detectable: float | None) -> str:
+    if p <= ALPHA:
+        return f"higher{_doubt(record, 'flags')}" if direction > 0 else f"lower{_doubt(record, 'flags_baseline')}"
+    if detectable is None:
+        return "no difference found; none would have been"
+    return f"no difference found; {detectable:.1f} points would have been"
+
+
+def _doubt(record: Mapping[str, Any], flags: str) -> str:
+    """Of the higher of the two accuracies, if it is only an upper bound."""
+    names = record[flags].split(";") if record[flags] else []
+    whose = "" if flags == "flags" else "baseline: "
+    return f" ({whose}upper bound)" if bound(record["metric"], names) else ""

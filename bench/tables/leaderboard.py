@@ -1,0 +1,135 @@
+"""leaderboard.csv: one row a configuration (data, backbone, variant, recipe), averaged over its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from bench.core.columns import ALWAYS_BESIDE, CORRUPTIONS_ACC, LEADERBOARD_COLUMNS, METRIC_SUFFIXES
+from bench.core.vocabulary import BASELINE, CLEAN
+from bench.files import write_atomic
+from bench.store import Store
+from bench.tables.board import BoardRow, board_rows, ranked
+from bench.tables.comparison import comparison_table
+from bench.tables.corruption_board import corruption_metrics, corruption_values
+from bench.tables.corruption_export import corruptions_csv
+from bench.tables.distance_board import distance_columns, distance_values
+from bench.tables.metrics import metric_values
+from bench.tables.outcomes import Outcomes
+from bench.tables.results import all_audits, all_cells, all_diagnoses, results_table, to_csv
+from bench.tables.rounding import rounded
+from bench.tables.twins import twin_of
+
+#: Attacks from the weakest to the strongest, for the order of the columns.
+STRENGTH = {"fgsm": 0, "pgd": 1, "apgd": 2, "autoattack": 3}
+
+
+class Tables(NamedTuple):
+    """What is printed of the tables, not rounded."""
+
+    board: pd.DataFrame
+    comparison: pd.DataFrame  # empty where nothing has a baseline
+
+
+def rebuild(store: Store, *, intervals: bool = False) -> pd.DataFrame:
+    """The board alone of :func:`write_tables`."""
+    return write_tables(store, intervals=intervals).board
+
+
+def write_tables(
+    store: Store, *, intervals: bool = False, mce_reference: str = BASELINE, rank_flagged: bool = False
+) -> Tables:
+    """Write results.csv, leaderboard.csv, comparison.csv and corruptions.csv from all the cells in the store.
+
+    leaderboard.csv keeps of what stands beside an accuracy only ``ALWAYS_BESIDE`` unless ``intervals``; the board that
+    is returned has all of it. ``rank_flagged`` gives rows a place that something speaks against.
+    """
+    cells, audits = all_cells(store), all_audits(store)
+    rows, outcomes = board_rows(cells, audits), Outcomes(store)
+    metrics = metric_columns(rows)
+    board = board_table(rows, metrics, outcomes, mce_reference, rank_flagged=rank_flagged)
+    comparison = comparison_table(rows, metrics, outcomes)
+    dropped = {m + s for m in metrics for s in METRIC_SUFFIXES if s not in ALWAYS_BESIDE and not intervals}
+    write_atomic(store.root / "results.csv", to_csv(results_table(cells, all_diagnoses(store), audits)))
+    write_atomic(store.root / "leaderboard.csv", to_csv(rounded(board[[c for c in board if c not in dropped]])))
+    _write_or_remove(store.root / "comparison.csv", None if comparison.empty else to_csv(rounded(comparison)))
+    _write_or_remove(store.root / "corruptions.csv", corruptions_csv(rows))
+    return Tables(board, comparison)
+
+
+def _write_or_remove(path: Path, content: bytes | None) -> None:
+    """What was written of cells that are gone goes with them."""
+    if content is not None:
+        write_atomic(path, content)
+    elif path.exists():
+        path.unlink()
+
+
+def board_table(
+    rows: Sequence[BoardRow],
+    metrics: Sequence[str],
+    outcomes: Outcomes,
+    mce_reference: str = BASELINE,
+    *,
+    rank_flagged: bool = False,
+) -> pd.DataFrame:
+    """The board with everything beside every accuracy: percent, by data set and rank."""
+    of_corruptions, of_distances, table = corruption_metrics(rows), distance_columns(rows), []
+    for key in sorted({(row.run.dataset, row.data_sha) for row in rows}):
+        group = [row for row in rows if (row.run.dataset, row.data_sha) == key]
+        for rank, row in ranked(group, rank_flagged=rank_flagged):
+            twin = twin_of(row, group)
+            values = corruption_values(row, twin or _itself(row), mce_reference) if of_corruptions else {}
+            values |= metric_values(row, twin, metrics, outcomes) | distance_values(row, outcomes)
+            table.append({**_describe(row), "rank": rank, **values})
+    beside = [m + suffix for m in metrics for suffix in ("", *METRIC_SUFFIXES)]
+    columns = [*LEADERBOARD_COLUMNS, *beside, *(c for c in of_corruptions if c not in metrics), *of_distances]
+    counts = [column for column in of_distances if column.endswith("_n")]
+    whole = ["rank", "latent_dim", "img_size", "epochs", "n_train", *(f"{metric}_n" for metric in metrics), *counts]
+    return pd.DataFrame(table, columns=columns).astype(dict.fromkeys(whole, "Int64"))
+
+
+def metric_columns(rows: Sequence[BoardRow]) -> list[str]:
+    """Clean first, corruptions, then the attacks from the weakest to the strongest, each by norm and rising eps."""
+    specs = {column: next(iter(cells.values())).spec for row in rows for column, cells in row.cells.items()}
+    found = {column: spec.attack for column, spec in specs.items() if spec.corruption is None}
+
+    def key(column: str) -> tuple[Any, ...]:
+        attack = found[column]
+        if attack is None:
+            return (0, 0, "", "", 0.0, "")
+        return 1, STRENGTH.get(attack.name.split("-")[0], 4), attack.name, attack.norm, attack.eps, column
+
+    ordered = sorted(found, key=key)
+    if len(found) < len(specs):
+        ordered.insert(1 if CLEAN in found else 0, CORRUPTIONS_ACC)
+    return ordered
+
+
+def _describe(row: BoardRow) -> dict[str, Any]:
+    run = row.run
+    bad = [cell for column in {*row.cells, *row.outdone} for cell in row.failures(column)]
+    return {
+        "dataset": run.dataset,
+        "model": run.model,
+        "variant": run.variant,
+        "seeds": len(row.seeds),
+        "latent_dim": run.latent_dim,
+        "schedule": run.spec.variant_spec.schedule if run.spec else None,
+        "img_size": run.img_size,
+        "param_count": None if run.param_count is None else round(run.param_count / 1e6, 2),
+        "epochs": run.epochs,
+        "n_train": run.n_train,
+        "status": f"{len(bad)} not ok" if bad else "ok",
+        "audit": row.verdict(),
+        "config_sha": run.config_sha,
+        "data_sha": row.data_sha,
+    }
+
+
+def _itself(row: BoardRow) -> BoardRow | None:
+    """A baseline is its own reference."""
+    return row if row.run.variant == BASELINE else None

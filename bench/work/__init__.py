@@ -1,0 +1,1 @@
+"""What is done to networks: training, attacking, corrupting, diagnosing, auditing and verifying them."""

@@ -1,0 +1,135 @@
+"""The attack of a cell: called on copies, counted, and believed in nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from attacks.prepared import Prepared
+from attacks.queries import Attacked
+from attacks.registry import cost_of, load_function
+from attacks.rng import SampleRng
+from bench.core.errors import CellFailure
+from bench.core.specs import AttackSpec, EvalSpec
+from bench.progress import Progress, Stage
+from bench.remarks import remarks
+from bench.work.adversarials import Kept
+from bench.work.cell import CellContext, Outcomes, Tally
+from bench.work.memory import shrink_batch
+from bench.work.passes import CountingModel
+from bench.work.verify import distances, predict, verified
+from bench.work.workshop import failures_as
+
+
+def attack_all(
+    spec: EvalSpec,
+    attack: AttackSpec,
+    context: CellContext,
+    standing: Tensor,
+    outcomes: Outcomes,
+    progress: Progress,
+    tally: Tally,
+) -> None:
+    """Attack the images at ``standing`` batch by batch (all at once if the attack batches itself)."""
+    entry = context.entry
+    assert entry is not None
+    bound = cost_of(entry, attack.params, context.num_classes).forwards * len(standing)
+    batches = [standing] if entry.batches_itself else list(standing.split(tally.batch_size))
+    title = f"{attack.name} {attack.norm} {attack.eps:.4g}"
+    with progress.stage(title, total=bound, unit="passes") as stage:
+        for indices in batches:
+            _attack_batch(spec, attack, context, indices, outcomes, stage, tally)
+
+
+def _attack_batch(
+    spec: EvalSpec,
+    attack: AttackSpec,
+    context: CellContext,
+    indices: Tensor,
+    outcomes: Outcomes,
+    stage: Stage,
+    tally: Tally,
+) -> None:
+    labels = context.images.labels[indices]
+    with failures_as("attack_error"):
+        inputs = context.images.inputs(indices, context.device)
+        adversarials = _run_attack(spec, attack, context, indices, inputs, labels, stage, tally)
+        inside = verified(inputs, adversarials, attack.norm, attack.eps)
+    with failures_as("model_error"):
+        parts = [predict(context.model, part, context.num_classes).cpu() for part in inside.split(tally.batch_size)]
+    predicted = torch.cat(parts)
+    broken = predicted != labels
+    outcomes.adv_pred[indices] = predicted
+    outcomes.distance[indices[broken]] = distances(inputs, inside, attack.norm).cpu()[broken]
+    if context.save_adversarials != "none":
+        images = inside[broken.to(inside.device)].cpu()
+        outcomes.kept.append(Kept(indices[broken], images, predicted[broken]))
+    stage.advance(0, accuracy=float((outcomes.adv_pred == context.images.labels).float().mean()))
+
+
+def _run_attack(
+    spec: EvalSpec,
+    attack: AttackSpec,
+    context: CellContext,
+    indices: Tensor,
+    inputs: Tensor,
+    labels: Tensor,
+    stage: Stage,
+    tally: Tally,
+) -> Tensor:
+    """Call the plug-in on copies, with the passes counted and its warnings kept."""
+    assert context.entry is not None
+    function = load_function(context.entry)
+    counting, prepared = _counted(context, attack, stage, tally)
+    if context.entry.batches_itself:
+        attack = replace(attack, params={**attack.params, "batch_size": tally.batch_size})
+    rng = SampleRng(spec.seed, attack.name, [context.images.ids[i] for i in indices.tolist()], context.device)
+    before = {name: tensor.clone() for name, tensor in context.model.state_dict().items()}
+    with remarks() as heard, _untouched_generators(context.device):
+        found = function(prepared, inputs.clone(), labels.to(context.device), spec=attack, rng=rng)
+    tally.remarks = tuple(dict.fromkeys((*tally.remarks, *heard)))
+    _check_untouched(context.model, before, attack.name)
+    tally.forwards += sum(model.forwards for model in counting)
+    tally.backwards += sum(model.backwards for model in counting)
+    if not isinstance(found, Attacked):
+        if attack.max_queries is not None:
+            raise CellFailure("attack_error", f"{attack.name} did not say whose search the bound has cut.")
+        return found
+    tally.n_cut += int(found.cut.sum())
+    return found.adversarials
+
+
+def _counted(
+    context: CellContext, attack: AttackSpec, stage: Stage, tally: Tally
+) -> tuple[list[CountingModel], nn.Module]:
+    """The models whose passes are counted, and what the attack is given: with a search model if it can use one."""
+    assert context.entry is not None
+    exact = CountingModel(context.model, stage.advance).eval()
+    if not context.entry.takes_prepared:
+        return [exact], exact
+    shrink = partial(shrink_batch, context=context, tally=tally) if context.auto_batch else None
+    faster = context.search_models.get(attack.precision) if context.search_models else context.model
+    if faster is context.model:
+        return [exact], Prepared(exact, exact, shrink).eval()
+    search = CountingModel(faster, stage.advance).eval()
+    return [exact, search], Prepared(exact, search, shrink).eval()
+
+
+def _check_untouched(model: nn.Module, before: Mapping[str, Tensor], attack: str) -> None:
+    """Raises CellFailure, with the model as it was, when an attack has written into it."""
+    after = model.state_dict()
+    changed = [name for name, tensor in before.items() if not torch.equal(after[name], tensor)]
+    if changed:
+        model.load_state_dict(dict(before))
+        raise CellFailure("model_changed", f"{attack} changed the model's {changed[0]}.")
+
+
+@contextmanager
+def _untouched_generators(device: torch.device) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield

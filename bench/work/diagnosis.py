@@ -1,0 +1,138 @@
+"""What a trained network's latents, gradients and DeepFool distances look like: measured and recorded once a run."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import numpy as np
+import torch
+from torch import nn
+
+from bench.core.columns import DIAGNOSTIC_COLUMNS, TRAIN_SUFFIX
+from bench.core.errors import CellFailure
+from bench.core.specs import DIAGNOSIS_VERSION, DiagnosisRecord
+from bench.data.tensors import Images
+from bench.diagnostics.deepfool_score import deepfool_scores
+from bench.diagnostics.latents import Latents, Value
+from bench.diagnostics.lipschitz import head_lipschitz
+from bench.diagnostics.local import local_sensitivity
+from bench.diagnostics.registry import diagnose_latents
+from bench.environment import describe
+from bench.work.workshop import Workshop, failures_as
+from models.classifier import Classifier
+
+BATCH = 128
+LATENT_IMAGES = 5000  # of each split
+GRADIENT_IMAGES = 1000
+DEEPFOOL_IMAGES = 100  # as in the paper
+
+
+def diagnose(
+    model: Classifier, run_id: str, weights_sha: str, train_limit: int | None, workshop: Workshop
+) -> DiagnosisRecord:
+    """Measure and store. ``model`` is in evaluation mode; what goes wrong becomes a failed record."""
+    start = time.perf_counter()
+    sizes: dict[str, int] = {}
+    values: Mapping[str, Value] = {}
+    failure = None
+    try:
+        with failures_as("diagnosis_error"):
+            values = _measure(model, train_limit, workshop, sizes)
+    except CellFailure as error:
+        failure, sizes = error, {}  # a count without a number would say nothing
+    record = DiagnosisRecord(
+        run_id=run_id,
+        weights_sha=weights_sha,
+        version=DIAGNOSIS_VERSION,
+        status="failed" if failure else "ok",
+        reason=failure.reason if failure else "",
+        message=failure.message if failure else "",
+        images=sizes,
+        values={column: _number(values[column]) for column in DIAGNOSTIC_COLUMNS if column in values},
+        undefined={column: value.reason for column, value in values.items() if value.reason},
+        time_s=time.perf_counter() - start,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        environment=describe(workshop.device),
+    )
+    workshop.store.write_diagnosis(record)
+    return record
+
+
+def _measure(
+    model: Classifier, train_limit: int | None, workshop: Workshop, sizes: dict[str, int]
+) -> Mapping[str, Value]:
+    """Every diagnostic by its column. Training images are those that were trained on, without augmentation."""
+    limit = LATENT_IMAGES if train_limit is None else min(train_limit, LATENT_IMAGES)
+    test, train = workshop.images("test", LATENT_IMAGES), workshop.images("train", limit)
+    steep, fooled = workshop.images("test", GRADIENT_IMAGES), workshop.images("test", DEEPFOOL_IMAGES)
+    sizes |= {"collapse_n": len(test), f"collapse_n{TRAIN_SUFFIX}": len(train), "lipschitz_n": len(steep)}
+    found = _latents(model, test, workshop, "") | _latents(model, train, workshop, TRAIN_SUFFIX)
+    return found | _steepness(model, steep, workshop) | _deepfool(model, fooled, workshop, sizes)
+
+
+def _latents(model: Classifier, images: Images, workshop: Workshop, suffix: str) -> dict[str, Value]:
+    values = diagnose_latents(latents_of(model, images, workshop))
+    return {f"collapse_{name}{suffix}": value for name, value in values.items()}
+
+
+def latents_of(model: Classifier, images: Images, workshop: Workshop) -> Latents:
+    """The latents of ``images`` in float64, with what the output layer makes of them.
+
+    Raises CellFailure("nan_logits") when a latent is not finite.
+    """
+    latents, predictions = [], []
+    with torch.no_grad():
+        for indices in torch.arange(len(images)).split(BATCH):
+            batch = model.features(images.inputs(indices, workshop.device))
+            latents.append(batch.double().cpu())
+            predictions.append(model.output(batch).argmax(1).cpu())
+    z = torch.cat(latents).numpy()
+    if not np.isfinite(z).all():
+        raise CellFailure("nan_logits", "the latents are not finite.")
+    weights = model.output.weight.detach().double().cpu().numpy() if isinstance(model.output, nn.Linear) else None
+    return Latents(
+        z=z,
+        labels=images.labels.numpy(),
+        num_classes=workshop.dataset.num_classes,
+        weights=weights,
+        predictions=torch.cat(predictions).numpy(),
+    )
+
+
+def _steepness(model: Classifier, images: Images, workshop: Workshop) -> dict[str, Value]:
+    inputs, labels = _all(images, workshop)
+    local = local_sensitivity(model, inputs, labels, batch_size=BATCH)
+    head = head_lipschitz(model, inputs, labels, batch_size=BATCH)
+    return {
+        "lipschitz_head_bound": head.bound,
+        "lipschitz_head_local_max": head.local_max,
+        "lipschitz_head_local_mean": head.local_mean,
+        "lipschitz_gradient_norm_max": local.gradient_norm_max,
+        "lipschitz_gradient_norm_mean": local.gradient_norm_mean,
+        "lipschitz_zero_gradient_share": local.zero_gradient_share,
+        "lipschitz_local_radius": local.local_radius_median,
+    }
+
+
+def _deepfool(model: Classifier, images: Images, workshop: Workshop, sizes: dict[str, int]) -> dict[str, Value]:
+    scores = deepfool_scores(model, *_all(images, workshop), batch_size=BATCH)
+    sizes |= {"deepfool_n": scores.n, "deepfool_n_correct": scores.n_correct, "deepfool_n_fooled": scores.n_fooled}
+    return {
+        "deepfool_rho_authors": scores.rho_authors,
+        "deepfool_rho_pixels": scores.rho_pixels,
+        "deepfool_rho_boundary": scores.rho_boundary,
+        "deepfool_fooled_share": scores.fooled_share,
+        "deepfool_median_distance": scores.median_distance,
+    }
+
+
+def _all(images: Images, workshop: Workshop) -> tuple[torch.Tensor, torch.Tensor]:
+    return images.inputs(torch.arange(len(images)), workshop.device), images.labels.to(workshop.device)
+
+
+def _number(value: Value) -> float | None:
+    """None where it is undefined; JSON has no infinity either, and no diagnostic claims one."""
+    return value.value if math.isfinite(value.value) else None

@@ -1,0 +1,173 @@
+"""One cell: an attack on a model's correctly classified images, measured, verified and recorded."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import torch
+from torch import Tensor
+
+from attacks.corruptions.notes import corruption_notes
+from attacks.registry import backend_version
+from bench.auditing.cell_checks import check_gradients, check_randomised
+from bench.auditing.spread import spread
+from bench.chance import chance_notes
+from bench.core.errors import CellFailure
+from bench.core.specs import AttackSpec, EvalRecord, EvalSpec
+from bench.core.vocabulary import CLEAN
+from bench.environment import describe
+from bench.progress import Progress
+from bench.work.adversarials import Adversarials, encode
+from bench.work.attacking import attack_all
+from bench.work.cell import CellContext, Outcomes, Tally
+from bench.work.memory import SMALLEST_BATCH, free_memory
+from bench.work.verify import predict
+from bench.work.workshop import failures_as
+
+DTYPE = "float32"
+OURSELVES = "collapse-bench"
+ASKED_CORRUPTED = 50  # images of a corruption that are asked about twice; the clean cell asks about more
+
+
+def evaluate_cell(spec: EvalSpec, context: CellContext, progress: Progress) -> tuple[EvalRecord, Outcomes | None]:
+    """Run one cell. A failure of the cell is a record with its reason and no outcomes, never an exception."""
+    tally = Tally(batch_size=spec.batch_size, say=progress.line)
+    start = time.perf_counter()
+    try:
+        outcomes = _with_smaller_batches(spec, context, progress, tally)
+        failure = None
+    except CellFailure as error:
+        outcomes, failure = None, error
+    elapsed = time.perf_counter() - start
+    return _record(spec, context, tally, outcomes, failure, elapsed), outcomes
+
+
+def _with_smaller_batches(spec: EvalSpec, context: CellContext, progress: Progress, tally: Tally) -> Outcomes:
+    """Start the cell again with half the batch when memory runs out and the user left the size to us.
+
+    Attacks that batch themselves go on by themselves, see :mod:`bench.work.memory`; this is for all the rest.
+    """
+    while True:
+        try:
+            return _outcomes(spec, context, progress, tally)
+        except CellFailure as failure:
+            smaller = tally.batch_size // 2
+            if failure.reason != "out_of_memory" or not context.auto_batch or smaller < SMALLEST_BATCH:
+                raise
+            tally.batch_size = smaller
+            tally.forwards = tally.backwards = tally.n_cut = 0  # the attempt that counts is the next one
+            progress.line(f"  out of memory; trying again with batches of {smaller}")
+            free_memory(context.device)
+
+
+def _outcomes(spec: EvalSpec, context: CellContext, progress: Progress, tally: Tally) -> Outcomes:
+    outcomes = _clean(context, tally.batch_size)
+    every = torch.arange(len(context.images))
+    asked = every if spec.corruption is None else spread(every, ASKED_CORRUPTED)
+    with failures_as("model_error"):
+        tally.findings = check_randomised(context.model, context.images, asked, context.device, tally.batch_size)
+    if spec.attack is None:  # clean, or corrupted already
+        tally.forwards = len(context.images)
+        return outcomes
+    _adopt(outcomes, context)
+    standing = (outcomes.adv_pred == context.images.labels).nonzero().squeeze(1)
+    tally.n_attacked = len(standing)
+    if len(standing):
+        blind = _without_gradient(context, spec.attack, standing, tally.batch_size)
+        tally.remarks = tuple(dict.fromkeys((*tally.remarks, *blind)))  # once, however often the cell begins again
+        attack_all(spec, spec.attack, context, standing, outcomes, progress, tally)
+    if context.save_adversarials != "none":
+        outcomes.adversarials = _encoded(spec.attack, context, outcomes, tally.batch_size)
+    return outcomes
+
+
+def _without_gradient(
+    context: CellContext, attack: AttackSpec, standing: Tensor, batch_size: int
+) -> tuple[str, ...]:
+    """What an attack that follows gradients should have said of them; nothing of one that does not."""
+    if context.entry is None or not context.entry.cost(attack.params, context.num_classes).backwards:
+        return ()
+    with failures_as("model_error"):
+        return check_gradients(context.model, context.images, standing, context.device, batch_size)
+
+
+def _encoded(attack: AttackSpec, context: CellContext, outcomes: Outcomes, batch_size: int) -> Adversarials:
+    with failures_as("model_error"):
+        return encode(
+            outcomes.kept,
+            context.save_adversarials,
+            attack,
+            context.model,
+            context.images,
+            num_classes=context.num_classes,
+            device=context.device,
+            batch_size=batch_size,
+        )
+
+
+def _clean(context: CellContext, batch_size: int) -> Outcomes:
+    with failures_as("model_error"):
+        parts = []
+        for indices in torch.arange(len(context.images)).split(batch_size):
+            inputs = context.images.inputs(indices, context.device)
+            parts.append(predict(context.model, inputs, context.num_classes).cpu())
+    return Outcomes.unattacked(torch.cat(parts), context.images.labels)
+
+
+def _adopt(outcomes: Outcomes, context: CellContext) -> None:
+    """Images that a filtering attack broke count as broken, at the distance it needed."""
+    for i, name in enumerate(context.images.ids):
+        earlier = context.broken.get(name)
+        if earlier is not None and earlier.distance is not None and outcomes.distance[i].isnan():
+            outcomes.adv_pred[i] = earlier.adv_pred
+            outcomes.distance[i] = earlier.distance
+
+
+def _record(
+    spec: EvalSpec,
+    context: CellContext,
+    tally: Tally,
+    outcomes: Outcomes | None,
+    failure: CellFailure | None,
+    elapsed: float,
+) -> EvalRecord:
+    entry = context.entry
+    adversarial = outcomes.distance[outcomes.distance > 0] if outcomes and spec.attack else torch.empty(0)
+    departures = entry.notes(spec.attack.params, context.num_classes) if entry and spec.attack else ()
+    if spec.corruption is not None:
+        side = min(context.images.pixels.shape[2:])
+        departures = corruption_notes(spec.corruption, side, published=context.official)
+    n_correct = int((outcomes.adv_pred == context.images.labels).sum()) if outcomes else None
+    if spec.is_clean and n_correct is not None:
+        departures = chance_notes(n_correct, len(context.images), context.num_classes)
+    bound = spec.attack.max_queries if spec.attack else None
+    if bound is not None:
+        cut = f"{tally.n_cut} of {tally.n_attacked} images cut, which count as not broken"
+        departures = (f"at most {bound} forward passes an image: {cut}", *departures)
+    return EvalRecord(
+        cell_id=spec.cell_id,
+        spec=spec,
+        weights_sha=context.weights_sha,
+        status="failed" if failure else "ok",
+        reason=failure.reason if failure else "",
+        message=failure.message if failure else "",
+        n=len(context.images),
+        n_test=context.n_test,
+        n_attacked=tally.n_attacked,
+        n_correct=n_correct,
+        max_distance=float(adversarial.max()) if len(adversarial) else None,
+        n_forwards=tally.forwards,
+        n_backwards=tally.backwards,
+        batch_size=tally.batch_size,
+        time_s=elapsed,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        official=context.official,
+        dtype=DTYPE,
+        backend=entry.backend if entry else CLEAN if spec.is_clean else OURSELVES,
+        backend_version=backend_version(entry) if entry else "",
+        notes=(*departures, *tally.remarks, *(finding.note for finding in tally.findings)),
+        environment=describe(context.device),
+        n_cut=None if bound is None or failure else tally.n_cut,
+        flags=tuple(finding.flag for finding in tally.findings),
+    )
