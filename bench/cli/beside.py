@@ -54,9 +54,15 @@ def check(**options: Any) -> int:
 @click.option("--update", is_flag=True, help="write the file from the runs; without it, show what the file holds")
 @run_option
 @results_option
-@names("--cells", help="metrics to keep, named as in leaderboard.csv; wildcards  [default: all]")
+@names("--cells", help="metrics to keep, named as in --tolerance or leaderboard.csv; wildcards  [default: all]")
 @tolerance_option
-@alpha_option
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
+    default=0.01,
+    show_default=True,
+    help="level of the later check, by which it is warned of tolerances that the images cannot resolve; not stored",
+)
 @json_option
 def baseline(**options: Any) -> int:
     """Write the outcomes of runs as a baseline for 'bench check', or show one."""

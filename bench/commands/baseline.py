@@ -13,9 +13,9 @@ from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
 from bench.core.words import counted
 from bench.gate.baseline import Baseline, dump_baseline, make_baseline, read_baseline, write_baseline
-from bench.gate.resolution import too_fine
+from bench.gate.resolution import cannot_fail, too_fine
 from bench.gate.snapshot import Snapshot, choose, name_of, take_snapshot
-from bench.gate.tolerances import check_tolerances, parse_tolerances, tolerance_of
+from bench.gate.tolerances import check_tolerances, names_of, parse_tolerances, tolerance_of
 from bench.store import Store
 
 HEADERS = ("run", "metric", "n", "accuracy", "tolerance", "audit", "flags")
@@ -42,19 +42,25 @@ def baseline_command(
         raise BenchError("--run, --cells and --tolerance are for --update; without it the baseline is only shown.")
     else:
         made = read_baseline(baseline)
-    for sentence in too_fine(made, alpha):
+    for sentence in (*cannot_fail(made), *too_fine(made, alpha)):
         print(f"warning: {sentence}", file=sys.stderr)
     print(json.dumps(json.loads(dump_baseline(made)), indent=2) if as_json else _table(made))
     return Exit.OK
 
 
 def _make(path: Path, snapshot: Snapshot, patterns: Sequence[str], tolerance: Sequence[str]) -> Baseline:
-    """With the tolerances of the file that it takes the place of, where none is given anew."""
+    """With the tolerances of the file that it takes the place of, as far as they still mean something."""
     runs = choose(snapshot, patterns)
+    metrics = [metric for run in runs for metric in run.cells]
     given = parse_tolerances(tolerance)
-    check_tolerances(given, [metric for run in runs for metric in run.cells])
+    check_tolerances(given, metrics)
     before = read_baseline(path).tolerances if path.exists() else {}
-    return make_baseline(runs, {**before, **given})
+    known = {name for metric in metrics for name in names_of(metric)}
+    kept = {name: points for name, points in before.items() if name in known and name not in given}
+    for word, names in (("kept", kept), ("dropped, as nothing is called so", before.keys() - known)):
+        if names:
+            print(f"{path}: tolerances {word}: {', '.join(sorted(names))}", file=sys.stderr)
+    return make_baseline(runs, {**kept, **given})
 
 
 def _table(baseline: Baseline) -> str:

@@ -6,6 +6,7 @@ It holds no paths, no times and no machine: two runs with the same outcomes make
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -108,8 +109,8 @@ def read_baseline(path: Path) -> Baseline:
         content = path.read_bytes()
     except OSError as error:
         raise BenchError(
-            f"cannot read the baseline {path}: {error.strerror or error}; 'bench baseline --update --baseline {path}' "
-            "makes one from a run."
+            f"cannot read the baseline {path}: {error.strerror or error}; 'bench baseline --update --baseline "
+            f"{shlex.quote(str(path))}' makes one from a run."
         ) from None
     return parse_baseline(content, where=str(path))
 
@@ -128,7 +129,7 @@ def parse_baseline(content: bytes, *, where: str) -> Baseline:
     return baseline
 
 
-_WAY_OUT = "restore it, or make it anew by 'bench baseline --update'."
+_WAY_OUT = "restore it, or delete it and make it anew."
 
 
 def _problem(baseline: Baseline) -> str:

@@ -9,7 +9,7 @@ from bench.core.words import counted
 from bench.gate.baseline import CellOutcomes, RunOutcomes
 from bench.gate.snapshot import name_of
 
-NO_RUN = "missing: there is no such run"
+NO_RUN = "missing: there is no such run, or --run leaves it out"
 
 
 def cell_problem(
@@ -35,7 +35,7 @@ def cell_problem(
 def _difference(old: CellOutcomes, new: CellOutcomes) -> str:
     """The first thing that two definitions do not share."""
     key = next(k for k in sorted({*old.definition, *new.definition}) if old.definition.get(k) != new.definition.get(k))
-    return f"{key} {new.definition.get(key, 'not given')}, the baseline's {old.definition.get(key, 'not given')}"
+    return f"{key} {new.definition.get(key, 'not given')}, the baseline's is {old.definition.get(key, 'not given')}"
 
 
 def audit_problem(before: Sequence[RunOutcomes], after: RunOutcomes | None) -> str:

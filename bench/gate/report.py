@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from bench.core.words import counted, listed
-from bench.gate.check import Check
+from bench.gate.lines import Check
 from bench.gate.verdict import Verdict, passed
 
 HEADERS = ("run", "metric", "on", "baseline", "now", "drop", "lost", "gained", "tolerance", "verdict", "why")
@@ -50,8 +50,13 @@ def _row(line: Check) -> tuple[str, ...]:
         "" if line.gained is None else str(line.gained),
         "" if line.tolerance is None else f"{line.tolerance:g}",
         f"{SIGNS[line.verdict]} {line.verdict}",
-        line.why.replace("|", "/").replace("\n", " "),
+        _plain(line.why).replace("|", "\\|").replace("<", "\\<"),
     )
+
+
+def _plain(text: str) -> str:
+    """Without line breaks and control characters: messages of foreign code hold them, and XML and terminals suffer."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _percent(fraction: float | None) -> str:
@@ -96,7 +101,7 @@ def gate_junit(lines: Sequence[Check], *, allow_inconclusive: bool) -> bytes:
     suite = TestSuite("bench check")
     for line in lines:
         case = TestCase(line.metric, classname=line.name)
-        message = f"{line.verdict}: {line.why}" + (f"; drop {_drop(line)} points" if line.judgement else "")
+        message = f"{line.verdict}: {_plain(line.why)}" + (f"; drop {_drop(line)} points" if line.judgement else "")
         if not passed(line.verdict, allow_inconclusive):
             case.result = [Failure(message)]
         elif line.verdict is Verdict.UNDECIDED:

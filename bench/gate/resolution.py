@@ -1,9 +1,11 @@
-"""What a baseline's numbers of images are worth: a tolerance finer than one image decides nothing."""
+"""What the checks of a baseline are worth: a tolerance may be too fine for the images, or as wide as the number."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
+from statistics import fmean
 
 from bench.core.words import counted
 from bench.gate.baseline import Baseline
@@ -11,6 +13,24 @@ from bench.gate.tolerances import tolerance_of
 from bench.gate.verdict import MOST
 from bench.statistics.drops import verdict_bounds
 from bench.statistics.smallest import smallest
+
+
+def cannot_fail(baseline: Baseline) -> Iterator[str]:
+    """A sentence for every metric of which no more can be lost than may be: its check is idle.
+
+    Over the runs of one recipe the mean counts, as it does when they are trained anew.
+    """
+    shares: dict[tuple[tuple[str, str, str], str], list[float]] = defaultdict(list)
+    for run in baseline.runs:
+        for metric, cell in run.cells.items():
+            shares[run.recipe, metric].append(100 * cell.accuracy)
+    for ((_, model, variant), metric), found in shares.items():
+        accuracy, points = fmean(found), tolerance_of(metric, baseline.tolerances)
+        if accuracy <= points:
+            yield (
+                f"{metric} of {model}:{variant} can never fail: its accuracy of {accuracy:.1f} % is within the "
+                f"tolerance of {points:g} points."
+            )
 
 
 def too_fine(baseline: Baseline, alpha: float) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,10 +18,14 @@ from bench.core.specs import ID_LENGTH, EvalRecord, RunRecord, Scalar, fingerpri
 from bench.core.vocabulary import NATIVE, STANDARD
 from bench.gate.baseline import CellOutcomes, RunOutcomes
 from bench.gate.outcomes import encode
+from bench.gate.tolerances import names_of
 from bench.store import Store
 from bench.tables.board import BoardRow, board_rows
 from bench.tables.corruption_cells import STANDARD_COLUMNS, standard_cells
 from bench.tables.results import Audits, Cell, all_audits, all_cells
+
+#: Of a module that hides what it computes with; its recorded structure and behaviour must then stand for its weights.
+NO_WEIGHTS = hashlib.sha256().hexdigest()
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def _run(row: BoardRow, store: Store) -> RunOutcomes:
         seed=run.seed,
         config_sha=run.config_sha,
         data_sha=row.data_sha,
-        weights_sha=run.weights_sha,
+        weights_sha=run.config_sha if run.weights_sha == NO_WEIGHTS else run.weights_sha,
         audit=_audit(row),
         flags=tuple(sorted({flag for column in row.cells for flag in row.flags(column)})),
         cells=_cells(row, store),
@@ -135,8 +140,8 @@ def _definition(cells: Sequence[EvalRecord]) -> dict[str, Scalar]:
     if attack is None:
         return {}
     found = {"version": attack.version, "precision": attack.precision, **attack.params}
-    if attack.backend != NATIVE:
-        found |= {"backend": f"{first.backend} {first.backend_version}"}
+    library = "" if attack.backend == NATIVE else f" {first.backend_version}"  # of ours the attack's own version counts
+    found |= {"backend": f"{first.backend}{library}"}
     if attack.code_sha:
         found |= {"code_sha": attack.code_sha}
     return found | ({} if first.spec.protocol == STANDARD else {"protocol": first.spec.protocol})
@@ -157,17 +162,21 @@ def _failures(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
 
 
 def choose(snapshot: Snapshot, patterns: Sequence[str]) -> tuple[RunOutcomes, ...]:
-    """Its runs with the cells that ``patterns`` name (wildcards), all without patterns.
+    """Its runs with the cells that ``patterns`` name, as tolerances do or with wildcards; all without patterns.
 
     Raises BenchError for a pattern that names none, and for a cell that is not ok: left out unseen, its loss would
     never show.
     """
     known = sorted({metric for run in snapshot.runs for metric in run.cells} | {m for _, m in snapshot.failures})
     for pattern in patterns:
-        if not fnmatch.filter(known, pattern):
+        if not any(_named(metric, [pattern]) for metric in known):
             raise unknown_name("cell", pattern, known, hint="Cells are named as in leaderboard.csv, with wildcards.")
-    kept = {m for m in known if not patterns or any(fnmatch.fnmatchcase(m, pattern) for pattern in patterns)}
+    kept = {metric for metric in known if not patterns or _named(metric, patterns)}
     for (name, metric), why in sorted(snapshot.failures.items()):
         if metric in kept:
             raise BenchError(f"{name} {metric} is not ok ({why}); run it again, or leave it out by --cells.")
     return tuple(replace(run, cells={m: cell for m, cell in run.cells.items() if m in kept}) for run in snapshot.runs)
+
+
+def _named(metric: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names_of(metric) for pattern in patterns)

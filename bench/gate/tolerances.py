@@ -41,8 +41,8 @@ def check_tolerances(tolerances: Mapping[str, float], metrics: Iterable[str]) ->
     for name, points in tolerances.items():
         if name not in known:
             raise unknown_name("tolerance", name, sorted(known), hint="It names what the baseline holds.")
-        if not 0 <= points <= MOST:
-            raise BenchError(f"tolerance {points} of {name} is not between 0 and {MOST} points.")
+        if isinstance(points, bool) or not isinstance(points, int | float) or not 0 <= points <= MOST:
+            raise BenchError(f"tolerance {points!r} of {name} is not between 0 and {MOST} points.")
 
 
 def names_of(metric: str) -> list[str]:

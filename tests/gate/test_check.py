@@ -9,7 +9,8 @@ import pytest
 from sides import baseline, cell, now, run
 
 from bench.core.errors import BenchError
-from bench.gate.check import Check, check
+from bench.gate.check import check, unchecked
+from bench.gate.lines import Check
 from bench.gate.report import gate_data, gate_markdown, summary
 from bench.gate.verdict import Verdict
 
@@ -65,8 +66,8 @@ def test_every_metric_and_the_audit_have_a_line() -> None:
         (now(run(seed=0, variant="lpc", clean=cell(RIGHT))), "there is no such run"),
         (now(run()), "no such cell"),
         (now(run(data="other", clean=cell(RIGHT))), "other test data: other, the baseline's are d"),
-        (now(run(clean=cell(RIGHT, version=2))), "measured otherwise: version 2, the baseline's 1"),
-        (now(run(clean=cell(RIGHT, version=1, steps=5))), "measured otherwise: steps 5, the baseline's not given"),
+        (now(run(clean=cell(RIGHT, version=2))), "measured otherwise: version 2, the baseline's is 1"),
+        (now(run(clean=cell(RIGHT, version=1, steps=5))), "measured otherwise: steps 5, the baseline's is not given"),
         (now(run(clean=cell(RIGHT, images="j"))), "other images"),
         (now(run(clean=cell(RIGHT[:200], images="j"))), "other images: 200 images here, 400 in the baseline"),
         (now(run(), failures={("digits tiny:baseline:0", "clean"): "failed: out_of_memory"}), "failed: out_of_memory"),
@@ -112,7 +113,7 @@ def draws(accuracy: float, seeds: int, start: int = 0, weights: str = "w", numbe
 def test_other_weights_of_one_seed_are_never_judged_by_their_images() -> None:
     found = only(baseline(*draws(0.9, 1)), now(*draws(0.5, 1, weights="v")))
     assert found.verdict is Verdict.UNDECIDED
-    assert "5 seeds of each are needed, there are 1 and 1" in found.why
+    assert "5 trainings of each are needed, there are 1 and 1" in found.why
     assert found.lost is None
 
 
@@ -158,7 +159,46 @@ def test_seeds_of_the_baseline_on_different_images_are_no_table() -> None:
     before = draws(0.9, 5)
     before[1] = run(1, clean=cell([1] * 400, images="j"))
     found = only(baseline(*before), now(*draws(0.9, 5, weights="v")))
-    assert (found.verdict, found.why) == (Verdict.FAIL, "the baseline's seeds were evaluated on different images")
+    assert found.verdict is Verdict.FAIL
+    assert "the baseline's seeds are no table" in found.why
+
+
+def test_seeds_of_the_baseline_that_were_measured_otherwise_are_no_table() -> None:
+    before = draws(0.9, 5)
+    before[1] = run(1, clean=cell([1] * 400, version=2))
+    found = only(baseline(*before), now(*draws(0.9, 5, weights="v")))
+    assert "the baseline's seeds are no table" in found.why
+
+
+def test_one_network_under_five_seeds_is_one_training() -> None:
+    """Of its own spread it shows nothing, and its accuracy may be the best of many."""
+    copies = [dataclasses.replace(found, weights_sha="the best") for found in draws(0.9, 5, weights="v")]
+    found = only(baseline(*draws(0.9, 5)), now(*copies), clean=50.0)
+    assert (found.verdict, found.why) == (Verdict.FAIL, "missing: 4 of the baseline's 5 trainings")
+    both = [dataclasses.replace(found, weights_sha="one") for found in draws(0.9, 5)]
+    found = only(baseline(*both), now(*draws(0.9, 5, weights="v")), clean=50.0)
+    assert found.verdict is Verdict.UNDECIDED
+
+
+def test_trainings_that_are_missing_fail() -> None:
+    """They may be those that went wrong, and those that are left the best."""
+    found = only(baseline(*draws(0.9, 8)), now(*draws(0.9, 6, weights="v")), clean=50.0)
+    assert (found.verdict, found.why) == (Verdict.FAIL, "missing: 2 of the baseline's 8 trainings")
+    assert only(baseline(*draws(0.9, 6)), now(*draws(0.9, 8, weights="v")), clean=50.0).verdict is Verdict.PASS
+
+
+def test_what_the_baseline_does_not_hold_is_told() -> None:
+    before = baseline(run(clean=cell(RIGHT)))
+    after = now(run(clean=cell(RIGHT), fgsm=cell(WORSE)), run(variant="lpc", clean=cell(WORSE)))
+    assert unchecked(before, after) == ["digits tiny:baseline:0 fgsm", "digits tiny:lpc:0 clean"]
+    assert unchecked(before, now(run(seed=3, clean=cell(RIGHT)))) == []
+
+
+def test_where_nothing_was_audited_there_is_no_line_on_it() -> None:
+    both = run(clean=cell(RIGHT), audit=None)
+    assert [line.metric for line in lines(baseline(both), now(both))] == ["clean"]
+    flagged = run(clean=cell(RIGHT), audit=None, flags=["randomised"])
+    assert [line.verdict for line in lines(baseline(both), now(flagged))] == [Verdict.PASS, Verdict.FAIL]
 
 
 def test_a_retrained_seed_with_a_flag_that_no_baseline_seed_has_fails() -> None:
@@ -183,6 +223,7 @@ def test_the_mean_over_corruptions_is_compared_by_shares() -> None:
     [
         ({"alpha": 0.6, "tolerances": {}}, "alpha 0.6 is not between 0 and 0.5"),
         ({"alpha": 0.01, "tolerances": {"clean": -1}}, "tolerance -1 of clean"),
+        ({"alpha": 0.01, "tolerances": {"clean": "3"}}, "tolerance '3' of clean"),
         ({"alpha": 0.01, "tolerances": {"claen": 1}}, "unknown tolerance 'claen'"),
     ],
 )

@@ -10,6 +10,9 @@ import pytest
 from bench.gate.baseline import read_baseline
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_model"
+OPTIONS = {
+    "dataset": "digits", "attacks": "fgsm", "eps": "0.1", "corruptions": "none", "audit": False, "limit": 200,
+}  # fmt: skip
 FAST = """
 import pytest
 from model import load
@@ -66,21 +69,96 @@ def test_several_models_are_seeds(project: pytest.Pytester) -> None:
     assert [run.seed for run in read_baseline(project.path / "own.json").runs] == [0, 1]
 
 
-@pytest.mark.parametrize(
-    ("settings", "why"),
-    [
-        ("", "needs a mark such as"),
-        ('baseline="own.json", tolerances={}', "needs a mark such as"),
-        ('baseline="robustness.json", tolerance={"claen": 1}', "unknown tolerance 'claen'"),
-        ('baseline="robustness.json", alpha=3', "alpha 3 is not between"),
-        ('baseline="model.py"', "model.py is no baseline"),
-    ],
-)
-def test_a_mark_that_cannot_be_meant_is_one_sentence(project: pytest.Pytester, settings: str, why: str) -> None:
-    write_test(project, settings)
+MARKS = {
+    "none": ("", "the fixture needs a mark"),
+    "misspelt": ('(baseline="own.json", tolerence={})', "unexpected keyword argument 'tolerence'"),
+    "without": ("(alpha=0.05)", "missing 1 required positional argument: 'baseline'"),
+    "metric": ('(baseline="robustness.json", tolerance={"claen": 1})', "unknown tolerance 'claen'"),
+    "points": ('(baseline="call two.json", tolerance={"clean": "3"})', "tolerance '3' of clean"),
+    "number": ('(baseline="one.json", tolerance=3)', "tolerance=3 is not of the form"),
+    "level": ('(baseline="two.json", alpha=3)', "alpha 3 is not between"),
+    "python": ('(baseline="model.py")', "model.py is no baseline"),
+    "shared": ('(baseline="model.py")', "model.py is the baseline of test_it.py::test_python; give every test its own"),
+}
+CALLS = {
+    "no call": ("pass", "has not called its fixture"),
+    "option": ("robustness(load(), attack='pgd')", "unknown option 'attack'; did you mean 'attacks'"),
+    "seed": ("robustness(load(), seed=3)", "unknown option 'seed'"),
+    "empty": ("robustness([])", "the sequence is empty"),
+    "twice": ("robustness(load(), **OPTIONS); robustness(load(), **OPTIONS)", "two models are called 'model'"),
+}
+
+
+def test_what_cannot_be_meant_is_one_sentence_each(project: pytest.Pytester) -> None:
+    """Of marks and of calls; all in one session, as each costs seconds of imports."""
+    lines = ["import pytest", "from model import load", f"OPTIONS = {OPTIONS}"]
+    for name, (mark, _) in MARKS.items():
+        lines += [f"@pytest.mark.robustness{mark}"] if mark else []
+        lines += [f"def test_{name}(robustness):", "    robustness(load(), **OPTIONS)"]
+    for name, (call, _) in CALLS.items():
+        lines += [f'@pytest.mark.robustness("call {name}.json")', f"def test_{name.replace(' ', '_')}(robustness):"]
+        lines += [f"    {call}"]
+        shutil.copy(EXAMPLE / "robustness.json", project.path / f"call {name}.json")
+    shutil.copy(EXAMPLE / "robustness.json", project.path / "call two.json")
+    (project.path / "test_robustness.py").unlink()
+    (project.path / "test_it.py").write_text("\n".join(lines))
     found = project.runpytest_subprocess()
-    assert why in found.stdout.str()
-    assert "Traceback" not in found.stdout.str()
+    text = found.stdout.str()
+    found.assert_outcomes(failed=len(CALLS) + 3, errors=len(MARKS) - 3)
+    for name, (_, why) in {**MARKS, **CALLS}.items():
+        assert why in text, name
+    assert "Traceback" not in text
+    assert "During handling" not in text
+
+
+def test_everything_that_a_test_asks_for_is_kept_and_checked(project: pytest.Pytester) -> None:
+    """Two models and two norms in one test, and then one of them is exchanged for another."""
+    body = """
+import pytest
+from model import Digits, load
+
+@pytest.mark.robustness("own.json", tolerance={"clean": 3, "fgsm": 3})
+def test_both(robustness):
+    first = load()
+    robustness(first, name="first", eps="0.1", **OPTIONS)
+    robustness(first, name="first", eps="0.3", norm="l2", **OPTIONS)
+    robustness(SECOND, name="second", eps="0.1", **OPTIONS)
+"""
+    (project.path / "test_robustness.py").unlink()
+    file = project.path / "test_both.py"
+    options = {key: value for key, value in OPTIONS.items() if key != "eps"}
+    file.write_text(body.replace("SECOND", "load()").replace("**OPTIONS", f"**{options}"))
+    project.runpytest_subprocess("--robustness-update").assert_outcomes(skipped=1)
+    held = read_baseline(project.path / "own.json").runs
+    assert [(run.model, sorted(run.cells)) for run in held] == [
+        ("first", ["clean", "fgsm@l2-0.3", "fgsm@linf-0.1"]),
+        ("second", ["clean", "fgsm@linf-0.1"]),
+    ]
+    project.runpytest_subprocess().assert_outcomes(passed=1)
+    file.write_text(file.read_text().replace("SECOND", "load()").replace("(load(), name", "(Digits(), name"))
+    found = project.runpytest_subprocess()
+    found.assert_outcomes(failed=1)
+    found.stdout.fnmatch_lines(["*digits second:external*clean*"])
+
+
+def test_what_the_baseline_does_not_hold_fails(project: pytest.Pytester) -> None:
+    """An attack that is added is not one that passes."""
+    write_test(project)
+    project.runpytest_subprocess("--robustness-update").assert_outcomes(skipped=1)
+    file = project.path / "test_robustness.py"
+    file.write_text(file.read_text().replace('attacks="fgsm"', 'attacks=["fgsm", "pgd-2"]'))
+    found = project.runpytest_subprocess()
+    found.assert_outcomes(failed=1)
+    assert "own.json: digits model:external:0 pgd-2@linf-0.1; 'pytest --robustness-update' takes it in" in (
+        found.stdout.str()
+    )
+
+
+def test_an_update_warns_of_what_cannot_be_told(project: pytest.Pytester) -> None:
+    write_test(project, 'baseline="own.json", tolerance={"fgsm": 100}')
+    text = project.runpytest_subprocess("--robustness-update").stdout.str()
+    assert "200 images of clean cannot resolve a tolerance of 0.5 points" in text
+    assert "fgsm@linf-0.1 of model:external can never fail" in text
 
 
 def test_a_session_without_robustness_tests_does_not_import_torch(pytester: pytest.Pytester) -> None:

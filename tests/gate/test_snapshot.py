@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from records import audit_record, cell_record, run_record, samples_of, store_with
+from torch import nn
 
+from bench.api import weights_sha
 from bench.core.errors import BenchError
 from bench.core.specs import AttackSpec, CorruptionSpec, EvalRecord, RunRecord
-from bench.gate.snapshot import choose, take_snapshot
+from bench.gate.snapshot import NO_WEIGHTS, choose, take_snapshot
 from bench.samples import Sample
 from bench.store import Store
 from bench.tables.corruption_cells import STANDARD_KINDS
@@ -44,7 +46,7 @@ def test_the_definition_holds_what_makes_the_number(tmp_path: Path) -> None:
         write(store, run, dataclasses.replace(cell, spec=spec, created=f"2026-01-0{len(backend)}"), [True, False])
         found = take_snapshot(store).runs[0].cells["pgd-7@linf-0.1"].definition
         assert (found["version"], found["steps"], found["precision"]) == (3, 7, "bf16")
-        assert found.get("backend") == (None if backend == "native" else "b 1")
+        assert found["backend"] == ("b" if backend == "native" else "b 1")
 
 
 def corrupted(run: RunRecord, kind: str, severity: int, right: list[bool], **made: Any) -> EvalRecord:
@@ -91,6 +93,8 @@ def test_a_failed_cell_is_a_failure_with_its_reason(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="it broke"):
         choose(snapshot, ())
     assert set(choose(snapshot, ["clean"])[0].cells) == {"clean"}
+    with pytest.raises(BenchError, match="it broke"):
+        choose(snapshot, ["fgsm"])
 
 
 def test_labels_are_part_of_the_images(tmp_path: Path) -> None:
@@ -143,3 +147,16 @@ def test_a_misspelt_pattern_is_told(tmp_path: Path) -> None:
     snapshot = take_snapshot(store_with(tmp_path, {("baseline", 0): {"clean": [True]}}))
     with pytest.raises(BenchError, match="unknown cell 'claen'; did you mean 'clean'"):
         choose(snapshot, ["claen"])
+
+
+def test_a_network_that_hides_its_weights_is_known_by_what_it_does(tmp_path: Path) -> None:
+    """Two of them have the same hash of no weights; without this they would be one network."""
+    found = []
+    for behaviour in ("one", "other"):
+        store = Store(tmp_path / behaviour)
+        run = dataclasses.replace(run_record(), weights_sha=NO_WEIGHTS, config_sha=behaviour)
+        store.write_run(run, None)
+        store.write_cell(cell_record(run, "clean", [True]), samples_of([True]))
+        found.append(take_snapshot(store).runs[0].weights_sha)
+    assert len(set(found)) == 2
+    assert weights_sha(nn.ReLU()) == NO_WEIGHTS

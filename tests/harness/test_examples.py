@@ -25,7 +25,7 @@ def test_networks_that_are_trained_anew_pass_the_committed_baseline(tmp_path: Pa
     checked = run("check", "--baseline", "results/baselines/digits.json", "--results", tmp_path, "--json")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     checks = json.loads(checked.stdout)["checks"]
-    assert {check["metric"] for check in checks} == {"clean", "fgsm@linf-0.1", "pgd-10@linf-0.1", "audit"}
+    assert {check["metric"] for check in checks} == {"clean", "fgsm@linf-0.03", "pgd-10@linf-0.03"}
     assert {check["verdict"] for check in checks} == {"PASS"}
 
 
