@@ -24,6 +24,7 @@ class Line:
     protocol: Protocol
     autoattack: float | None = None
     flags: tuple[str, ...] = ()  # what speaks against the robust accuracy
+    acquitted: bool = False  # by an audit that would have flagged it
     notes: tuple[str, ...] = ()
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from bench.auditing.marks import findings_for, verdict_of
+from bench.auditing.marks import PASSED, findings_for, verdict, verdict_of
 from bench.core.specs import AuditRecord, EvalRecord, RunRecord, fingerprint
 from bench.core.vocabulary import CLEAN
 from bench.tables.corruption_choice import choose
@@ -55,6 +55,11 @@ class BoardRow:
         """What an audit of its seeds says, see :func:`bench.auditing.marks.verdict_of`."""
         standing = {s: [cells[s] for cells in self.cells.values() if s in cells] for s in self.seeds}
         return verdict_of(self.audits, standing)
+
+    def acquitted(self, column: str) -> bool:
+        """Whether every cell of the column was audited by what could have flagged it, and was not."""
+        cells = self.cells.get(column, {})
+        return bool(cells) and all(verdict(self.audits.get(seed), cell) == PASSED for seed, cell in cells.items())
 
     def doubtful(self) -> bool:
         """Whether something speaks against the number of an attack, or nobody knows as an audit went wrong."""
