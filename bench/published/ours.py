@@ -152,7 +152,8 @@ def _line(
         robust=robust,
         protocol=protocol,
         flags=tuple(flags),
-        notes=tuple(notes),
+        at_chance=bool(row.chance()),
+        notes=tuple(filter(None, (row.chance(), *notes))),
     )
 
 

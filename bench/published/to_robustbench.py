@@ -61,6 +61,7 @@ def model_info(run: RunRecord, line: Line, *, additional_data: bool | None, allo
     corrupted, robust = line.protocol.measure == CORRUPTIONS, f"{line.robust:.2f}"
     alone = robust if line.autoattack is None else f"{line.autoattack:.2f}"
     flagged = [f"Flagged: {', '.join(line.flags)}"] if line.flags else []
+    flagged += ["Clean accuracy no better than chance"] if line.at_chance else []
     notes = [*([f"Not under RobustBench's protocol: {'; '.join(departures)}"] if departures else []), *flagged]
     return ModelInfo(
         link="",

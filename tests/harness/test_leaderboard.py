@@ -223,10 +223,10 @@ def test_other_test_images_are_another_row(tmp_path: Path) -> None:
     store = store_with(tmp_path, {("baseline", 0): {"clean": [True] * 4}})
     record = cell_record(run_record(), "clean", [False] * 4)
     spec = dataclasses.replace(record.spec, data_sha="other")
-    other = dataclasses.replace(record, spec=spec, cell_id=spec.cell_id)
-    store.write_cell(other, samples_of([False] * 4))
+    other = dataclasses.replace(record, spec=spec, cell_id=spec.cell_id, n_correct=3)
+    store.write_cell(other, samples_of([True] * 3 + [False]))
     board = rebuild(store).set_index("data_sha")
-    assert (board.loc["d", "clean"], board.loc["other", "clean"]) == (100, 0)
+    assert (board.loc["d", "clean"], board.loc["other", "clean"]) == (100, 75)
     assert list(board["rank"]) == [1, 1]
 
 

@@ -74,8 +74,8 @@ def test_a_digits_run_refuses_the_published_rows_with_reasons(
     tmp_path: Path, bench: Callable[..., Any], plugin: Path
 ) -> None:
     made = bench(
-        "run", "--plugin", plugin, "--models", "tiny", "--variants", "baseline,lpc", "--epochs", 1, "--limit", 100,
-        "--attacks", "fgsm,pgd-5", "--eps", "0.1", "--results", tmp_path,
+        "run", "--plugin", plugin, "--models", "tiny", "--variants", "baseline,lpc", "--epochs", 4,
+        "--train-limit", "all", "--limit", 100, "--attacks", "pgd-5", "--eps", "0.1", "--results", tmp_path,
     )  # fmt: skip
     assert made.code == 0
     found = bench("compare", "--results", tmp_path)

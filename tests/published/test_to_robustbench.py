@@ -243,6 +243,10 @@ def test_what_is_flagged_is_unreliable(tmp_path: Path, bench: Callable[..., Any]
     assert (fields["unreliable"], fields["footnote"]) == (True, "Flagged: black_box")
 
 
+def test_what_guesses_says_so_in_a_footnote() -> None:
+    assert exported(cell(RUN, None, 1000), cell(RUN, attack(), 900)).footnote == "Clean accuracy no better than chance"
+
+
 def test_only_an_audit_makes_a_number_reliable(tmp_path: Path, bench: Callable[..., Any]) -> None:
     """One that looked at this very cell; an absent field claims nothing."""
     attacked = cell(RUN, attack(), 4000)
