@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import pytest
-from records import cell_record, run_record, samples_of
+from records import cell_record, samples_of
+from records import run_record as record_of
 
 from bench.chance import chance_notes
 from bench.core.specs import RunRecord
@@ -16,6 +18,7 @@ from bench.store import Store
 from bench.tables.leaderboard import rebuild, write_tables
 from bench.tables.report import board_markdown
 
+run_record = partial(record_of, num_classes=10)
 N = 100
 GOOD, BAD = {"clean": 96, "fgsm": 5}, {"clean": 12, "fgsm": 8}  # of ten classes
 
