@@ -84,9 +84,15 @@ def test_a_digits_run_refuses_the_published_rows_with_reasons(
     assert {line.split("|")[2].strip() for line in lines if "| here, seed 0" in line} == {"tiny:baseline", "tiny:lpc"}
     theirs = [line for line in lines if "| published: " in line]
     assert len(theirs) == 10 + 27  # under linf, and by DeepFool
-    assert all(line.startswith("|    ") and "not comparable: digits is not " in line for line in theirs)
-    attacked = [line for line in theirs if "RobustBench" in line]
-    assert all(re.search(r"; n = 100, published on .*; pgd-5 is not autoattack; eps 0\.1, ", line) for line in attacked)
+    attacked, _ = (line for line in lines if " published rows may be compared " in line)
+    assert re.findall(r"\((\d)\) (.+?)\.(?= |$)", attacked) == [
+        ("1", "digits is not cifar10; n = 100, published on 10,000; pgd-5 is not autoattack; eps 0.1, published at 8/255"),
+        ("2", "digits is not imagenet; n = 100, published on 5,000; pgd-5 is not autoattack; eps 0.1, published at 4/255"),
+    ]
+    assert all(re.match(r"\|    .*\| not comparable \([123]\)[. ]", line) for line in theirs)
+    rows = [row for row in bench("compare", "--results", tmp_path, "--json").json["rows"] if row["published"]]
+    assert len(rows) == len(theirs)
+    assert all(row["note"].startswith("not comparable: digits is not ") for row in rows), "in data each says it itself"
     (rank,) = {line.split("|")[1].strip() for line in lines if "tiny:baseline" in line} - {""}
     assert rank in ("1", "2")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from published_runs import (
     COUNTS,
@@ -96,6 +96,7 @@ def test_any_model_info_is_read_again(info: ModelInfo) -> None:
 
 
 @given(clean=COUNTS, robust=COUNTS)
+@settings(deadline=None)  # the first interval waits for statsmodels
 def test_any_whole_run_is_read_again_from_robustbenchs_form(
     tmp_path_factory: pytest.TempPathFactory, clean: int, robust: int
 ) -> None:
