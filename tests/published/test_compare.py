@@ -86,9 +86,11 @@ def test_a_digits_run_refuses_the_published_rows_with_reasons(
     assert len(theirs) == 10 + 27  # under linf, and by DeepFool
     attacked, _ = (line for line in lines if " published rows may be compared " in line)
     assert re.findall(r"\((\d)\) (.+?)\.(?= |$)", attacked) == [
-        ("1", "digits is not cifar10; n = 100, published on 10,000; pgd-5 is not autoattack; eps 0.1, published at 8/255"),
-        ("2", "digits is not imagenet; n = 100, published on 5,000; pgd-5 is not autoattack; eps 0.1, published at 4/255"),
-    ]
+        (number, f"digits is not {name}, published on {n}; pgd-5 is not autoattack; eps 0.1, published at {eps}")
+        for number, name, n, eps in (
+            ("1", "cifar10; n = 100", "10,000", "8/255"), ("2", "imagenet; n = 100", "5,000", "4/255"),
+        )
+    ]  # fmt: skip
     assert all(re.match(r"\|    .*\| not comparable \([123]\)[. ]", line) for line in theirs)
     rows = [row for row in bench("compare", "--results", tmp_path, "--json").json["rows"] if row["published"]]
     assert len(rows) == len(theirs)
