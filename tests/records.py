@@ -29,9 +29,9 @@ ENVIRONMENT = Environment(
 )
 
 
-def run_record(variant: str = "baseline", seed: int = 0) -> RunRecord:
+def run_record(variant: str = "baseline", seed: int = 0, *, num_classes: int = 2) -> RunRecord:
     spec = TrainSpec(
-        data=DataSpec(name="digits", train_sha="t", num_classes=2, image_size=8),
+        data=DataSpec(name="digits", train_sha="t", num_classes=num_classes, image_size=8),
         model=ModelSpec(name="tiny"),
         variant=variant,
         variant_spec=VariantSpec(head="none" if variant == "baseline" else "linear"),

@@ -254,6 +254,8 @@ AUDIT_COLUMNS = {
 #: Columns that say how long or when; they differ between two runs of one seed.
 TIME_COLUMNS = ("time_s", "train_time_s", "created")
 
+NOT_OK = "not ok"  # in the column `status`, behind the number of such cells
+
 #: leaderboard.csv: the columns before those of the attacks; accuracies are percent.
 LEADERBOARD_COLUMNS = {
     "rank": (
@@ -261,7 +263,7 @@ LEADERBOARD_COLUMNS = {
         "clean; equal rows share a place; empty for a row with a cell that is not ok, or without a cell that another "
         "row has, or by another attack of its name than the one that counts there (the newest version, `fp32` before "
         "`bf16`, that of most cells, the latest), or with fewer images than another row has of that, and, without "
-        "`--rank-flagged`, for one with a flag at an attack or an audit that failed"
+        "`--rank-flagged`, for one with a flag at an attack, an audit that failed, or a status `no better than chance`"
     ),
     "dataset": "name of the data set",
     "model": "name of the backbone",
@@ -278,7 +280,10 @@ LEADERBOARD_COLUMNS = {
         "audit went wrong and the flags of its seeds, each with the most points that it takes away; empty unless every "
         "seed was audited"
     ),
-    "status": "`ok`, or how many cells are not, those among them that would have counted before an ok one",
+    "status": (
+        "`ok`, or how many cells are not, those among them that would have counted before an ok one, and whether clean "
+        "is `no better than chance`, of all seeds or of how many: its 95 % interval reaches down to one of the classes"
+    ),
     "config_sha": "hash of the training configuration without the seed",
     "data_sha": "hash of the test split: ids, labels and content",
 }
@@ -412,7 +417,8 @@ COMPARE_COLUMNS = {
     "table": "the protocol under which our rows of the table were measured",
     "rank": (
         "place by robust, then by clean, to two decimals, among the rows of this protocol; equal rows share a place; "
-        "empty for a row of another protocol, a flagged one, one without a number, and under DeepFool"
+        "empty for a row of another protocol, a flagged one, one that is no better than chance on clean images, one "
+        "without a number, and under DeepFool"
     ),
     "model": "`model:variant` of ours, or the published name",
     "published": "whether the numbers are from a publication",

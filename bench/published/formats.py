@@ -1,8 +1,12 @@
-"""Tables as Markdown, CSV, HTML, LaTeX and JSON data."""
+"""Tables as Markdown, CSV, HTML, LaTeX and JSON data.
+
+What is printed for people says once, above the table, why several rows may not be compared; in data each row says it.
+"""
 
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
@@ -57,7 +61,24 @@ def _decimals(placed: Placed) -> int:
     return RATIO_DECIMALS if placed.line.protocol.measure == DEEPFOOL else DECIMALS
 
 
-def _cells(placed: Placed) -> list[str]:
+def _shared(table: Table) -> dict[tuple[str, ...], str]:
+    """A number for the reasons of a row, all of them together; none where no two rows have the same."""
+    counts = Counter(placed.reasons for placed in table.placed if placed.reasons)
+    several = any(rows > 1 for rows in counts.values())
+    return {reasons: f"({number})" for number, reasons in enumerate(counts, 1)} if several else {}
+
+
+def _summary(table: Table) -> str:
+    return " ".join([table.summary, *(f"{number} {'; '.join(why)}." for why, number in _shared(table).items())])
+
+
+def _note(placed: Placed, numbers: Mapping[tuple[str, ...], str]) -> str:
+    if placed.reasons not in numbers:
+        return placed.note
+    return ". ".join([f"not comparable {numbers[placed.reasons]}", *placed.line.notes])
+
+
+def _cells(placed: Placed, numbers: Mapping[tuple[str, ...], str]) -> list[str]:
     """The columns ``SHOWN`` as people read them."""
     line = placed.line
     robust = "" if line.robust is None else f"{line.robust:.{_decimals(placed)}f}"
@@ -69,20 +90,23 @@ def _cells(placed: Placed) -> list[str]:
         "" if line.protocol.n is None else str(line.protocol.n),
         line.architecture,
         f"published: {line.source}" if line.published else line.source,
-        placed.note,
+        _note(placed, numbers),
     ]
 
 
 def as_markdown(tables: Sequence[Table]) -> str:
-    parts = [(f"### {t.title}\n\n{t.summary}", _grid(t, "pipe", lambda cell: cell.replace("|", r"\|"))) for t in tables]
-    return "\n\n".join(part for pair in parts for part in pair) + "\n"
+    parts = []
+    for table in tables:
+        grid = _grid(table, "pipe", lambda cell: cell.replace("|", r"\|"))
+        parts.append(f"### {table.title}\n\n{_summary(table)}\n\n{grid}")
+    return "\n\n".join(parts) + "\n"
 
 
 def as_html(tables: Sequence[Table]) -> str:
     """A fragment: a heading, a sentence and a table each."""
     parts = []
     for table in tables:
-        heading = f"<h3>{html.escape(table.title)}</h3>\n<p>{html.escape(table.summary)}</p>"
+        heading = f"<h3>{html.escape(table.title)}</h3>\n<p>{html.escape(_summary(table))}</p>"
         parts.append(f"{heading}\n{_grid(table, 'unsafehtml', html.escape)}")
     return "\n".join(parts) + "\n"
 
@@ -91,7 +115,7 @@ def as_latex(tables: Sequence[Table]) -> str:
     """One tabular each, without any package; the title and the sentence stand above it as text."""
     parts = []
     for table in tables:
-        heading = rf"\paragraph{{{_latex(table.title)}}} {_latex(table.summary)}"
+        heading = rf"\paragraph{{{_latex(table.title)}}} {_latex(_summary(table))}"
         parts.append(f"{heading}\n\n{_grid(table, 'latex_raw', _latex)}")
     return "\n\n".join(parts) + "\n"
 
@@ -101,7 +125,8 @@ def _latex(text: str) -> str:
 
 
 def _grid(table: Table, form: str, escape: Callable[[str], str]) -> str:
-    rows = [[escape(cell) for cell in _cells(placed)] for placed in table.placed]
+    numbers = _shared(table)
+    rows = [[escape(cell) for cell in _cells(placed, numbers)] for placed in table.placed]
     text: str = tabulate(rows, headers=SHOWN, tablefmt=form, disable_numparse=True)
     return text
 

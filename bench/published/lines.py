@@ -24,6 +24,8 @@ class Line:
     protocol: Protocol
     autoattack: float | None = None
     flags: tuple[str, ...] = ()  # what speaks against the robust accuracy
+    acquitted: bool = False  # by an audit that would have flagged it
+    at_chance: bool = False  # the clean accuracy of a seed, so that the robust one is worth nothing
     notes: tuple[str, ...] = ()
 
     @property

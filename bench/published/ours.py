@@ -76,7 +76,8 @@ def _attacked(row: BoardRow, name: str, column: str) -> Line:
     audit = row.verdict() or "none"
     computed = (f"computed by {', '.join(backends)}", f"audit: {audit}") if backends else ()
     robust = _percent(row.mean(column))
-    return _line(row, name, protocol, robust, row.flags(column), (*_trouble(row, [column]), *computed))
+    line = _line(row, name, protocol, robust, row.flags(column), (*_trouble(row, [column]), *computed))
+    return dataclasses.replace(line, acquitted=row.acquitted(column))
 
 
 def _lowest(line: Line, row: BoardRow, column: str) -> Line:
@@ -151,7 +152,8 @@ def _line(
         robust=robust,
         protocol=protocol,
         flags=tuple(flags),
-        notes=tuple(notes),
+        at_chance=bool(row.chance()),
+        notes=tuple(filter(None, (row.chance(), *notes))),
     )
 
 

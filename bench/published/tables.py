@@ -78,9 +78,10 @@ def _table(protocol: Protocol, split: str, ours: Sequence[Line], published: Sequ
 def _ranks(lines: Sequence[Line]) -> dict[int, int]:
     """Places by ``id`` of the line: by robust, then by clean, to two decimals; equal ones share a place.
 
-    A line without a number has none, nor one against which something speaks.
+    A line without a number has none, nor one against which something speaks, nor a network that learnt nothing.
     """
-    scores = {id(line): _score(line) for line in lines if line.robust is not None and not line.flags}
+    worthy = [line for line in lines if line.robust is not None and not line.flags and not line.at_chance]
+    scores = {id(line): _score(line) for line in worthy}
     ordered = sorted(scores.values(), reverse=True)
     return {key: ordered.index(score) + 1 for key, score in scores.items()}
 

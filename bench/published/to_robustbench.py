@@ -3,11 +3,12 @@
 Their file says neither on how many images a number rests nor whose files those were: it is true of their boards alone.
 So a number of another protocol is refused, and who insists (``allow_departures``) gets every departure in the field
 ``footnote``, which their page prints below the model's name. A number against which something speaks is written as
-``unreliable``, their word for it.
+``unreliable``, their word for it; that it is not, only where an audit says so: 41 of their files leave the field out.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from bench.core.epsilon import format_eps
@@ -15,7 +16,7 @@ from bench.core.errors import BenchError
 from bench.core.specs import RunRecord
 from bench.published.lines import Line
 from bench.published.model_info import ModelInfo
-from bench.published.protocol import AUTOATTACK, CORRUPTIONS, mismatches
+from bench.published.protocol import AUTOATTACK, CORRUPTIONS, Protocol, mismatches
 from bench.published.theirs import board_protocol
 from bench.reference.robustbench import BUDGETS, TEST_SETS, THREATS
 
@@ -60,6 +61,7 @@ def model_info(run: RunRecord, line: Line, *, additional_data: bool | None, allo
     corrupted, robust = line.protocol.measure == CORRUPTIONS, f"{line.robust:.2f}"
     alone = robust if line.autoattack is None else f"{line.autoattack:.2f}"
     flagged = [f"Flagged: {', '.join(line.flags)}"] if line.flags else []
+    flagged += ["Clean accuracy no better than chance"] if line.at_chance else []
     notes = [*([f"Not under RobustBench's protocol: {'; '.join(departures)}"] if departures else []), *flagged]
     return ModelInfo(
         link="",
@@ -75,7 +77,7 @@ def model_info(run: RunRecord, line: Line, *, additional_data: bool | None, allo
         autoattack_acc=None if corrupted else alone,
         corruptions_acc=robust if corrupted else None,
         external=None if line.autoattack is None else robust,
-        unreliable=None if corrupted else bool(line.flags),
+        unreliable=None if corrupted or not (line.flags or line.acquitted) else bool(line.flags),
         footnote=". ".join(notes) or None,
     )
 
@@ -86,9 +88,17 @@ def departures_of(line: Line) -> list[str]:
     words = {norm: word for word, norm in THREATS.items()}
     threat = CORRUPTIONS if ours.measure == CORRUPTIONS else words[ours.norm]
     if ours.dataset not in TEST_SETS or (threat != CORRUPTIONS and (ours.dataset, threat) not in BUDGETS):
-        board = f"RobustBench has no board of {ours.dataset} under {threat}"
-        return [board, f"n = {ours.n}", *([] if ours.official else ["not the official files, by checksum"])]
+        return [f"RobustBench has no board of {ours.dataset} under {threat}", *_without_a_board(ours, threat)]
     return mismatches(ours, board_protocol(ours.dataset, threat))
+
+
+def _without_a_board(ours: Protocol, threat: str) -> list[str]:
+    """The images, for which there is no rule, and what all their boards have in common, of which any may stand here."""
+    clean = [] if ours.n_clean == ours.n else [f"clean n = {ours.n_clean}"]
+    theirs = dataclasses.replace(
+        board_protocol("cifar10", threat), dataset=ours.dataset, n=ours.n, n_clean=ours.n_clean, eps=ours.eps
+    )
+    return [f"n = {ours.n}", *clean, *mismatches(ours, theirs)]
 
 
 def _additional(run: RunRecord) -> bool:

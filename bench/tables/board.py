@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from bench.auditing.marks import findings_for, verdict_of
+from bench.auditing.marks import PASSED, findings_for, verdict, verdict_of
+from bench.chance import CHANCE, is_at_chance
 from bench.core.specs import AuditRecord, EvalRecord, RunRecord, fingerprint
 from bench.core.vocabulary import CLEAN
+from bench.core.words import counted
 from bench.tables.corruption_choice import choose
 from bench.tables.results import Audits, Cell
 from bench.tables.standing import evidence, strength
@@ -56,9 +58,24 @@ class BoardRow:
         standing = {s: [cells[s] for cells in self.cells.values() if s in cells] for s in self.seeds}
         return verdict_of(self.audits, standing)
 
+    def chance(self) -> str:
+        """That the clean accuracy is no better than chance; empty where it is.
+
+        One such seed is enough: what learnt nothing has nothing to lose under attack, and lifts the mean of the others.
+        Where the mean is no better, the worst seed is not either.
+        """
+        found = [cell for cell in self.cells.get(CLEAN, {}).values() if is_at_chance(self.run, cell)]
+        some = "" if len(found) == len(self.seeds) else f"{len(found)} of {counted(len(self.seeds), 'seed')} "
+        return f"{some}{CHANCE}" if found else ""
+
+    def acquitted(self, column: str) -> bool:
+        """Whether every cell of the column was audited by what could have flagged it, and was not."""
+        cells = self.cells.get(column, {})
+        return bool(cells) and all(verdict(self.audits.get(seed), cell) == PASSED for seed, cell in cells.items())
+
     def doubtful(self) -> bool:
-        """Whether something speaks against the number of an attack, or nobody knows as an audit went wrong."""
-        if any(record.status != "ok" for record in self.audits.values()):
+        """Whether something speaks against the number of an attack or its worth, or nobody knows as an audit failed."""
+        if self.chance() or any(record.status != "ok" for record in self.audits.values()):
             return True
         attacked = (column for column, cells in self.cells.items() if any(c.spec.attack for c in cells.values()))
         return any(self.flags(column) for column in attacked)
@@ -132,7 +149,7 @@ def _fill(row: BoardRow, cells: Sequence[EvalRecord]) -> None:
 
 def ranked(group: Sequence[BoardRow], *, rank_flagged: bool = False) -> list[tuple[int | None, BoardRow]]:
     """Rows of one test split with their places, the unranked ones last: those against whose numbers something speaks,
-    or whose audit failed, among them unless ``rank_flagged``.
+    whose audit failed or whose clean accuracy is no better than chance, among them unless ``rank_flagged``.
 
     A row has a place when it has an ok cell in every column that any row has, by the attack that counts there, as one
     name may stand for several, and over as many images as any row has of that. Corruptions, which have no part in the

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bench.core.columns import ALWAYS_BESIDE, CORRUPTIONS_ACC, LEADERBOARD_COLUMNS, METRIC_SUFFIXES
+from bench.core.columns import ALWAYS_BESIDE, CORRUPTIONS_ACC, LEADERBOARD_COLUMNS, METRIC_SUFFIXES, NOT_OK
 from bench.core.vocabulary import BASELINE, CLEAN
 from bench.files import write_atomic
 from bench.store import Store
@@ -112,6 +112,7 @@ def metric_columns(rows: Sequence[BoardRow]) -> list[str]:
 def _describe(row: BoardRow) -> dict[str, Any]:
     run = row.run
     bad = [cell for column in {*row.cells, *row.outdone} for cell in row.failures(column)]
+    trouble = [f"{len(bad)} {NOT_OK}" if bad else "", row.chance()]
     return {
         "dataset": run.dataset,
         "model": run.model,
@@ -123,7 +124,7 @@ def _describe(row: BoardRow) -> dict[str, Any]:
         "param_count": None if run.param_count is None else round(run.param_count / 1e6, 2),
         "epochs": run.epochs,
         "n_train": run.n_train,
-        "status": f"{len(bad)} not ok" if bad else "ok",
+        "status": "; ".join(filter(None, trouble)) or "ok",
         "audit": row.verdict(),
         "config_sha": run.config_sha,
         "data_sha": row.data_sha,

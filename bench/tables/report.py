@@ -9,7 +9,8 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench.auditing.marks import FAILED
-from bench.core.columns import CORRUPTIONS_ACC
+from bench.chance import CHANCE
+from bench.core.columns import CORRUPTIONS_ACC, NOT_OK
 from bench.core.vocabulary import CLEAN, marks
 from bench.tables.rounding import rounded
 
@@ -25,7 +26,7 @@ def board_metrics(board: pd.DataFrame) -> list[str]:
 def board_markdown(board: pd.DataFrame) -> str:
     """Percent with 95 % interval, difference to `baseline` in points, flags; and where there is no number."""
     metrics, errors = board_metrics(board), [column for column in ERRORS if column in board]
-    shown = [*SHOWN, *(["audit"] if _failed_audits(board) else [])]
+    shown = [*SHOWN, *(["audit"] if _failed_audits(board) else []), *(["status"] if _at_chance(board) else [])]
     rows = [
         [_plain(row[c]) for c in shown] + [_metric(row, m) for m in metrics] + [_error(row[e]) for e in errors]
         for _, row in board.iterrows()
@@ -40,6 +41,11 @@ def _failed_audits(board: pd.DataFrame) -> bool:
     return any(FAILED in str(audit).split(";") for audit in board["audit"])
 
 
+def _at_chance(board: pd.DataFrame) -> bool:
+    """The same of networks that have learnt nothing."""
+    return any(CHANCE in str(status) for status in board["status"])
+
+
 def _header(board: pd.DataFrame, metric: str) -> str:
     counts = sorted({int(n) for n in board[f"{metric}_n"].dropna()} - {0})
     return metric if not counts else f"{metric} n={'/'.join(map(str, counts))}"
@@ -49,7 +55,7 @@ def _metric(row: pd.Series[Any], metric: str) -> str:
     value, difference = row[metric], row[f"{metric}_diff"]
     if pd.isna(value):
         tried = not pd.isna(row[f"{metric}_n"])
-        return ("no mean" if row["status"] == "ok" else "failed") if tried else ""
+        return ("failed" if NOT_OK in row["status"] else "no mean") if tried else ""
     flags = [] if pd.isna(row[f"{metric}_flags"]) else row[f"{metric}_flags"].split(";")
     text = f"{bound(metric, flags)}{value:.1f} [{row[f'{metric}_lo']:.1f}, {row[f'{metric}_hi']:.1f}]"
     text = text if pd.isna(difference) else f"{text} {difference:+.1f}"

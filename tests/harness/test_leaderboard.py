@@ -223,10 +223,10 @@ def test_other_test_images_are_another_row(tmp_path: Path) -> None:
     store = store_with(tmp_path, {("baseline", 0): {"clean": [True] * 4}})
     record = cell_record(run_record(), "clean", [False] * 4)
     spec = dataclasses.replace(record.spec, data_sha="other")
-    other = dataclasses.replace(record, spec=spec, cell_id=spec.cell_id)
-    store.write_cell(other, samples_of([False] * 4))
+    other = dataclasses.replace(record, spec=spec, cell_id=spec.cell_id, n=20, n_correct=15)
+    store.write_cell(other, samples_of([True] * 15 + [False] * 5))
     board = rebuild(store).set_index("data_sha")
-    assert (board.loc["d", "clean"], board.loc["other", "clean"]) == (100, 0)
+    assert (board.loc["d", "clean"], board.loc["other", "clean"]) == (100, 75)
     assert list(board["rank"]) == [1, 1]
 
 
@@ -244,11 +244,11 @@ def test_equal_rows_share_a_place(tmp_path: Path) -> None:
 
 
 def test_the_order_of_the_seeds_makes_no_place(tmp_path: Path) -> None:
-    """7, 8 and 9 of 10 have the mean of 9, 8 and 7; as floating-point sums they have not."""
+    """70, 80 and 90 of 100 have the mean of 90, 80 and 70; as floating-point sums of shares they have not."""
     counts = {"baseline": (7, 8, 9), "lpc": (9, 8, 7)}
     assert 0.7 + 0.8 + 0.9 != 0.9 + 0.8 + 0.7
     cells = {
-        (variant, seed): dict.fromkeys(("clean", "fgsm"), [True] * right + [False] * (10 - right))
+        (variant, seed): dict.fromkeys(("clean", "fgsm"), [True] * 10 * right + [False] * 10 * (10 - right))
         for variant, rights in counts.items()
         for seed, right in enumerate(rights)
     }

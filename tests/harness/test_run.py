@@ -170,7 +170,7 @@ FAILURES = {
 def test_a_failed_attack_is_never_robustness(run: Bench, tmp_path: Path, attack: str) -> None:
     """The cell has its reason and no accuracy, the others go on, the row has no rank, and the exit code is 3."""
     reason, message = FAILURES[attack]
-    outcome = run("--attacks", f"{attack},fgsm", "--variants", "baseline")
+    outcome = run("--attacks", f"{attack},fgsm", "--variants", "baseline", *LEARNED)
     assert outcome.code == 3
     table = {row["attack"]: row for row in rows(tmp_path / "out")}
     assert (table[attack]["status"], table[attack]["reason"], table[attack]["acc"]) == ("failed", reason, "")
@@ -178,7 +178,7 @@ def test_a_failed_attack_is_never_robustness(run: Bench, tmp_path: Path, attack:
     assert message in table[attack]["notes"]
     assert table["fgsm"]["status"] == table["clean"]["status"] == "ok"
     fresh = tmp_path / "fresh"
-    run("--attacks", "fgsm", "--variants", "baseline", results=fresh)
+    run("--attacks", "fgsm", "--variants", "baseline", *LEARNED, results=fresh)
     assert table["fgsm"]["n_correct"] == next(r for r in rows(fresh) if r["attack"] == "fgsm")["n_correct"]
     assert "failed" in outcome.out
     with (tmp_path / "out" / "leaderboard.csv").open() as file:

@@ -74,8 +74,8 @@ def test_a_digits_run_refuses_the_published_rows_with_reasons(
     tmp_path: Path, bench: Callable[..., Any], plugin: Path
 ) -> None:
     made = bench(
-        "run", "--plugin", plugin, "--models", "tiny", "--variants", "baseline,lpc", "--epochs", 1, "--limit", 100,
-        "--attacks", "fgsm,pgd-5", "--eps", "0.1", "--results", tmp_path,
+        "run", "--plugin", plugin, "--models", "tiny", "--variants", "baseline,lpc", "--epochs", 4,
+        "--train-limit", "all", "--limit", 100, "--attacks", "pgd-5", "--eps", "0.1", "--results", tmp_path,
     )  # fmt: skip
     assert made.code == 0
     found = bench("compare", "--results", tmp_path)
@@ -84,9 +84,17 @@ def test_a_digits_run_refuses_the_published_rows_with_reasons(
     assert {line.split("|")[2].strip() for line in lines if "| here, seed 0" in line} == {"tiny:baseline", "tiny:lpc"}
     theirs = [line for line in lines if "| published: " in line]
     assert len(theirs) == 10 + 27  # under linf, and by DeepFool
-    assert all(line.startswith("|    ") and "not comparable: digits is not " in line for line in theirs)
-    attacked = [line for line in theirs if "RobustBench" in line]
-    assert all(re.search(r"; n = 100, published on .*; pgd-5 is not autoattack; eps 0\.1, ", line) for line in attacked)
+    attacked, _ = (line for line in lines if " published rows may be compared " in line)
+    assert re.findall(r"\((\d)\) (.+?)\.(?= |$)", attacked) == [
+        (number, f"digits is not {name}, published on {n}; pgd-5 is not autoattack; eps 0.1, published at {eps}")
+        for number, name, n, eps in (
+            ("1", "cifar10; n = 100", "10,000", "8/255"), ("2", "imagenet; n = 100", "5,000", "4/255"),
+        )
+    ]  # fmt: skip
+    assert all(re.match(r"\|    .*\| not comparable \([123]\)[. ]", line) for line in theirs)
+    rows = [row for row in bench("compare", "--results", tmp_path, "--json").json["rows"] if row["published"]]
+    assert len(rows) == len(theirs)
+    assert all(row["note"].startswith("not comparable: digits is not ") for row in rows), "in data each says it itself"
     (rank,) = {line.split("|")[1].strip() for line in lines if "tiny:baseline" in line} - {""}
     assert rank in ("1", "2")
 

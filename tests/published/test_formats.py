@@ -15,6 +15,11 @@ import pandas as pd
 import pytest
 from published_runs import RUN, attack, cell, stored, whole
 
+from bench.published.formats import as_markdown
+from bench.published.lines import Line
+from bench.published.protocol import Protocol
+from bench.published.tables import compare
+
 
 def test_csv_is_one_table_of_numbers(tmp_path: Path, bench: Callable[..., Any]) -> None:
     whole(tmp_path)
@@ -99,3 +104,20 @@ def test_names_do_not_break_the_csv(odd: Path, bench: Callable[..., Any]) -> Non
     (mine,) = [row for row in csv.DictReader(io.StringIO(out)) if row["published"] == "False"]
     assert mine["model"] == f"{ODD}:baseline"
     assert (mine["bound"], mine["robust"], mine["flags"]) == ("≤", "1.0", "randomised")
+
+
+OURS = Line(
+    published=False, model="m", architecture="a", source="s", clean=90.0, robust=40.0,
+    protocol=Protocol(dataset="cifar10", n=10, n_clean=10, measure="autoattack", norm="linf", eps=0.1),
+)  # fmt: skip
+LINE = dataclasses.replace(OURS, published=True)
+
+
+def test_reasons_that_no_two_rows_share_stand_in_the_row() -> None:
+    alone = dataclasses.replace(LINE, protocol=dataclasses.replace(LINE.protocol, n=1000))
+    (table,) = compare([("d", OURS)], [alone])
+    assert "| not comparable: n = 10, published on 1,000 |" in as_markdown([table])
+    (table,) = compare([("d", OURS)], [alone, alone])
+    out = as_markdown([table])
+    assert "(1) n = 10, published on 1,000.\n" in out
+    assert out.count("| not comparable (1) |") == 2

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from published_runs import (
     COUNTS,
@@ -24,7 +25,7 @@ from published_runs import (
     run_on,
     stored,
 )
-from records import audit_record
+from records import audit_record, cell_record
 
 from bench.core.specs import EvalRecord, RunRecord
 from bench.published.checkout import read_checkout
@@ -95,6 +96,7 @@ def test_any_model_info_is_read_again(info: ModelInfo) -> None:
 
 
 @given(clean=COUNTS, robust=COUNTS)
+@settings(deadline=None)  # the first interval waits for statsmodels
 def test_any_whole_run_is_read_again_from_robustbenchs_form(
     tmp_path_factory: pytest.TempPathFactory, clean: int, robust: int
 ) -> None:
@@ -113,7 +115,7 @@ def test_the_fields_of_a_run_under_attack() -> None:
     assert json.loads(dump_model_info(info)) == {
         "link": "", "name": "ours", "authors": "", "additional_data": False, "number_forward_passes": 1,
         "dataset": "cifar10", "venue": "N/A", "architecture": "tiny", "eps": "8/255", "clean_acc": "94.78",
-        "reported": None, "autoattack_acc": "43.21", "unreliable": False,
+        "reported": None, "autoattack_acc": "43.21",
     }  # fmt: skip
 
 
@@ -164,6 +166,41 @@ def test_a_data_set_without_a_board_says_on_how_many_images(tmp_path: Path, benc
 
 
 @pytest.mark.parametrize(
+    ("cells", "departures"),
+    [
+        (
+            lambda run: [cell(run, None, 190, n=200), cell(run, attack(precision="bf16"), 30, n=64)],
+            "n = 64; clean n = 200; searched in bf16, which can only miss what fp32 breaks",
+        ),
+        (
+            lambda run: [cell(run, None, 60, n=64), cell(run, attack(), 30, n=64, protocol="prefiltered")],
+            "n = 64; protocol prefiltered, published as standard",
+        ),
+        (
+            lambda run: [cell(run, None, 60, n=64, official=False), cell(run, attack(), 30, n=64)],
+            "n = 64; not the official files, by checksum",
+        ),
+        (
+            lambda run: [cell(run, None, 60, n=64), *corruptions(run, 30, n=64, source="generated")],
+            "n = 64; corrupted images generated, published on the official files",
+        ),
+        (lambda run: [cell(run, None, 60, n=64), cell(run, attack(eps=0.1), 30, n=64)], "n = 64"),
+    ],
+)
+@pytest.mark.parametrize("dataset", ["digits", "svhn"])
+def test_a_data_set_without_a_board_says_what_else_departs(
+    dataset: str, cells: Callable[[RunRecord], list[EvalRecord]], departures: str
+) -> None:
+    run = run_on(dataset)
+    info = exported(*cells(run), run=run, allow_departures=True)
+    assert info.footnote is not None
+    assert re.fullmatch(
+        f"Not under RobustBench's protocol: RobustBench has no board of {dataset} under [A-Za-z]+; {departures}",
+        info.footnote,
+    )
+
+
+@pytest.mark.parametrize(
     "cells",
     [
         [cell(RUN, None, 9000)],
@@ -205,6 +242,22 @@ def test_what_is_flagged_is_unreliable(tmp_path: Path, bench: Callable[..., Any]
     store.write_audit(audit_record(RUN, black_box=7.0))
     fields = bench("export", "tiny:baseline", "--format", "robustbench", "--results", tmp_path).json
     assert (fields["unreliable"], fields["footnote"]) == (True, "Flagged: black_box")
+
+
+def test_what_guesses_says_so_in_a_footnote() -> None:
+    assert exported(cell(RUN, None, 1000), cell(RUN, attack(), 900)).footnote == "Clean accuracy no better than chance"
+
+
+def test_only_an_audit_makes_a_number_reliable(tmp_path: Path, bench: Callable[..., Any]) -> None:
+    """One that looked at this very cell; an absent field claims nothing."""
+    attacked = cell(RUN, attack(), 4000)
+    store = stored(tmp_path, cell(RUN, None, 9000), attacked, runs=(RUN,))
+    arguments = ("export", "tiny:baseline", "--format", "robustbench", "--results", tmp_path)
+    assert "unreliable" not in bench(*arguments).json
+    store.write_audit(audit_record(RUN, cells=(cell_record(RUN, "fgsm", [True]).cell_id,)))
+    assert "unreliable" not in bench(*arguments).json
+    store.write_audit(audit_record(RUN, cells=(attacked.cell_id,)))
+    assert bench(*arguments).json["unreliable"] is False
 
 
 def test_weights_that_were_there_before_are_additional_data() -> None:
