@@ -1,0 +1,88 @@
+"""Networks of a study with their gradients hidden in known ways, audited: the thresholds were chosen on other ones.
+
+    python results/studies/audit_controls.py RESULTS DATA model:variant:seed …
+
+Every network is audited as it is and behind wrappers that change none or few of its classes: logits times 1000, pixels
+rounded to five levels, a random shift by a pixel. A wrapper must raise a flag, the network itself none.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.api import evaluate
+from bench.store import Store
+from bench.work.reopen import reopen
+
+IMAGES = 200
+
+
+class Scaled(nn.Module):
+    """Logits times 1000: their softmax is exactly 0 or 1 in float32."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = 1000 * self.model(inputs)
+        return logits
+
+
+class Quantised(nn.Module):
+    """Pixels rounded to five levels: gradients are exactly 0."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.model((inputs * 4).round() / 4)
+        return logits
+
+
+class Shifted(nn.Module):
+    """Images moved by up to a pixel, by chance, in every forward pass (after Xie et al. 2018, arXiv 1711.01991)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        top, left = (int(torch.randint(0, 3, ())) for _ in range(2))
+        side = inputs.shape[-1]
+        logits: Tensor = self.model(functional.pad(inputs, (1, 1, 1, 1))[..., top : top + side, left : left + side])
+        return logits
+
+
+WRAPPERS = {"as it is": lambda model: model, "logits × 1000": Scaled, "quantised": Quantised, "shifted": Shifted}
+
+
+def main(results: Path, data: Path, names: list[str]) -> None:
+    """Print a row for every network and wrapper."""
+    store, rows = Store(results), []
+    for name in names:
+        run = store.find_run(name)
+        _, built, _ = reopen(run, store, data_dir=data, device="cpu")
+        for title, wrap in WRAPPERS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                found = evaluate(
+                    wrap(built.classifier), name="control", dataset=run.dataset, data_dir=data, attacks=["fgsm", "pgd"],
+                    eps="8/255", corruptions="none", limit=IMAGES, results=folder,
+                )  # fmt: skip
+            pgd = found[found.attack == "pgd-20"].iloc[0]
+            rows.append((name, title, f"{100 * pgd.acc:.1f}", pgd.audit, pgd.audit_flags))
+            print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
+    table = pd.DataFrame(rows, columns=["network", "control", "PGD-20", "audit", "flags"])
+    print(table.to_markdown(index=False))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
