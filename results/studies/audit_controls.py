@@ -78,7 +78,8 @@ def main(results: Path, data: Path, names: list[str]) -> None:
                     eps="8/255", corruptions="none", limit=IMAGES, results=folder,
                 )  # fmt: skip
             pgd = found[found.attack == "pgd-20"].iloc[0]
-            rows.append((name, title, f"{100 * pgd.acc:.1f}", pgd.audit, pgd.audit_flags))
+            flags = "" if pd.isna(pgd.audit_flags) else pgd.audit_flags
+            rows.append((name, title, f"{100 * pgd.acc:.1f}", pgd.audit, flags))
             print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
     table = pd.DataFrame(rows, columns=["network", "control", "PGD-20", "audit", "flags"])
     print(table.to_markdown(index=False))
