@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.auditing.marks import all_findings, passes_an_image
 from bench.auditing.thresholds import DECISIVE
+from bench.chance import CHANCE, chance_notes
 from bench.core.epsilon import format_eps
 from bench.core.specs import AuditRecord, BudgetAudit, RunRecord
 
@@ -17,7 +18,16 @@ def sentence(run: RunRecord, record: AuditRecord) -> str:
         return f"{name} could not be audited: {record.reason}: {record.message}{before}"
     if not record.budgets:
         return f"{name}: there was no attack whose number could be audited; {_model(record)}."
-    return f"{name}: {'; '.join(_budget(budget) for budget in record.budgets)}; {_model(record)}{_cost(record)}."
+    found = "; ".join(_budget(budget) for budget in record.budgets)
+    return f"{name}: {found}; {_model(record)}{_chance(run, record)}{_cost(record)}."
+
+
+def _chance(run: RunRecord, record: AuditRecord) -> str:
+    """What learnt nothing keeps what it guesses; how many classes others' models tell apart is not known here."""
+    classes = run.spec.data.num_classes if run.spec else None
+    if classes is None or not any(chance_notes(b.n_correct, b.n, classes) for b in record.budgets):
+        return ""
+    return f"; its clean accuracy is {CHANCE}, so that it has nothing to lose"
 
 
 def _budget(budget: BudgetAudit) -> str:

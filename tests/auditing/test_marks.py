@@ -142,3 +142,11 @@ def test_the_sentence_can_be_quoted() -> None:
     said = "tiny:baseline:0 on digits could not be audited: audit_error: ValueError: no"
     assert sentence(RUN, failed) == said
     assert sentence(RUN, dataclasses.replace(failed, findings=(RANDOMISED,))) == f"{said} (found before: two answers)"
+
+
+@pytest.mark.parametrize(("right", "chance"), [(5, True), (7, True), (9, False)])
+def test_the_sentence_says_of_a_network_that_guesses_that_it_has_nothing_to_lose(right: int, chance: bool) -> None:
+    """Two classes, ten images: the 95 % interval of seven reaches down to 0.40, that of nine to 0.60."""
+    budget = dataclasses.replace(audit_record(RUN).budgets[0], n_correct=right)
+    said = sentence(RUN, dataclasses.replace(audit_record(RUN), budgets=(budget,)))
+    assert ("its clean accuracy is no better than chance, so that it has nothing to lose" in said) is chance
