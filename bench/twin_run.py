@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from bench.core.specs import RunRecord, TrainSpec
 from bench.core.vocabulary import BASELINE
 from bench.store import Store
@@ -17,6 +15,6 @@ def twin_run(spec: TrainSpec, store: Store) -> RunRecord | None:
         theirs = record.spec
         if theirs is None or theirs.variant != BASELINE or store.finished_run(record.run_id) is None:
             continue
-        if dataclasses.replace(theirs, variant=spec.variant, variant_spec=spec.variant_spec) == spec:
+        if theirs.is_like(spec):
             return record
     return None

@@ -133,6 +133,10 @@ class TrainSpec(Strict):
     def run_id(self) -> str:
         return fingerprint(self)[:ID_LENGTH]
 
+    def is_like(self, other: TrainSpec) -> bool:
+        """Whether the two differ in the variant alone: an older version of the training, too, gives other weights."""
+        return dataclasses.replace(self, variant=other.variant, variant_spec=other.variant_spec) == other
+
     @property
     def config_sha(self) -> str:
         """Hash of everything but the seed: runs that share it are repeats of one another."""

@@ -74,8 +74,12 @@ class BoardRow:
         return bool(cells) and all(verdict(self.audits.get(seed), cell) == PASSED for seed, cell in cells.items())
 
     def doubtful(self) -> bool:
-        """Whether something speaks against the number of an attack or its worth, or nobody knows as an audit failed."""
-        if self.chance() or any(record.status != "ok" for record in self.audits.values()):
+        """Whether something speaks against the number of an attack or its worth, or nobody knows.
+
+        That is so where an audit failed, and where some seeds have one and others none: a flag may be missing.
+        """
+        partly = bool(self.audits) and set(self.audits) != self.seeds
+        if self.chance() or partly or any(record.status != "ok" for record in self.audits.values()):
             return True
         attacked = (column for column, cells in self.cells.items() if any(c.spec.attack for c in cells.values()))
         return any(self.flags(column) for column in attacked)

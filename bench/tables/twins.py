@@ -27,8 +27,7 @@ def twin_of(row: BoardRow, group: Sequence[BoardRow]) -> BoardRow | None:
         theirs = other.run.spec
         if theirs is None or other.run.variant != BASELINE:
             continue
-        # All else of the spec counts: an older version of the training gives other weights without any idea.
-        if dataclasses.replace(theirs, variant=ours.variant, variant_spec=ours.variant_spec, seed=ours.seed) == ours:
+        if dataclasses.replace(theirs, seed=ours.seed).is_like(ours):
             return other
     return None
 

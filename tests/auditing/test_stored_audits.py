@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from records import audit_record, cell_record, run_record, samples_of
+from records import store_with as stored
 
 from bench.core.errors import BenchError
 from bench.core.specs import AUDIT_VERSION
@@ -60,6 +61,17 @@ def test_where_the_audit_failed_there_is_no_place(tmp_path: Path) -> None:
     assert "| failed " in line, "who reads the board sees why"
     ranked = write_tables(store, rank_flagged=True).board.set_index("variant")
     assert ranked.loc["lpc", "rank"] == 1
+
+
+def test_where_only_some_seeds_were_audited_there_is_no_place(tmp_path: Path) -> None:
+    """The flag of the seed whose audit is gone would otherwise go with it, and give the row a place."""
+    both = {("baseline", seed): {"clean": [True] * 10, "fgsm": [True] * 10} for seed in (0, 1)}
+    store = stored(tmp_path, both)
+    assert rebuild(store)["rank"].tolist() == [1], "none was asked for"
+    store.write_audit(audit_record(run_record(seed=1)))
+    assert rebuild(store)["rank"].isna().all()
+    store.write_audit(audit_record(run_record(seed=0)))
+    assert rebuild(store)["rank"].tolist() == [1]
 
 
 def test_an_audit_is_of_one_test_split(tmp_path: Path, bench: Callable[..., Any]) -> None:

@@ -1,0 +1,82 @@
+"""comparison.csv and bench compare: a row beside its baseline, or beside published ones."""
+
+from __future__ import annotations
+
+#: comparison.csv: one row a variant and metric that has a baseline to be compared with; accuracies are percent.
+COMPARISON_COLUMNS = {
+    "dataset": "name of the data set",
+    "model": "name of the backbone",
+    "variant": "name of the training-time idea",
+    "config_sha": "hash of the variant's training configuration without the seed",
+    "data_sha": "hash of the test split: ids, labels and content",
+    "metric": "column of leaderboard.csv that is compared",
+    "n": "number of images that both were evaluated on",
+    "seeds": "number of seeds, the same of both",
+    "acc": "accuracy of the variant on these images, mean over seeds",
+    "acc_baseline": "accuracy of `baseline` on these images, mean over seeds",
+    "diff": "acc − acc_baseline, in points",
+    "diff_lo": "lower end of the 95 % interval of diff",
+    "diff_hi": "upper end of the 95 % interval of diff",
+    "interval": "what the interval allows for: other `images`, or other `seeds+images`",
+    "lost": "number of images that `baseline` has right and the variant wrong, at the lowest seed",
+    "gained": "number of images that the variant has right and `baseline` wrong, at the lowest seed",
+    "p_checkpoint": "p of McNemar's exact test on these two numbers: of two trained networks, never of several seeds",
+    "p_checkpoint_holm": (
+        "the same after Holm's correction for all tests that a finding of the table goes by, of this column or of "
+        "p_variant; empty where the finding does not go by it"
+    ),
+    "p_variant": (
+        "p of the exact sign-flip test on the differences of the seeds: of the two recipes; empty for a single seed "
+        "and where the seeds have the same weights"
+    ),
+    "p_variant_smallest": "the smallest p_variant that so many seeds can give",
+    "p_variant_holm": "p_variant after the same correction; empty where the finding does not go by it",
+    "detectable": (
+        "difference in points that McNemar's test of two networks would find in 80 % of cases, on so many images of "
+        "which as large a share is lost or gained or, if even all of these in one direction are too few, as many as it "
+        "takes, all lost or all gained; at 0.05 divided by the number of rows that have a p; of `corruptions_acc` that "
+        "of a paired t-test, empty where no image differs; empty where none would be found"
+    ),
+    "detectable_seeds": (
+        "difference in points that the sign-flip test over so many seeds would find in 80 % of cases, simulated with "
+        "normal differences of this spread, or were each to lose, or each to gain, single images at random, if that is "
+        "more; at 0.05 divided by the number of rows that have a p; empty without p_variant and where none would be "
+        "found"
+    ),
+    "std_seeds": "standard deviation over seeds of the difference, in points; empty for a single seed",
+    "finding": (
+        "`higher`, `lower`, or how large a difference would have been found; by p_variant_holm where so many seeds can "
+        "bring p_variant to 0.05 divided by the number of rows that have a p, else by p_checkpoint_holm, and then of "
+        "these weights only; with `upper bound` where the higher of the two is the accuracy of a flagged attack; "
+        "`untested` where p_checkpoint is empty and the seeds are too few, and `not compared` where the two were "
+        "measured otherwise"
+    ),
+    "flags": "names of the flags of the variant's cells, separated by semicolons",
+    "flags_baseline": "names of the flags of the baseline's cells, separated by semicolons",
+    "note": "why a p is empty, or there is no difference",
+    "audit": "what an audit of the variant's runs found; empty without one",
+}
+
+#: The tables of ``bench compare`` as CSV or JSON: one row a model, ours or published; accuracies are percent.
+COMPARE_COLUMNS = {
+    "table": "the protocol under which our rows of the table were measured",
+    "rank": (
+        "place by robust, then by clean, to two decimals, among the rows of this protocol; equal rows share a place; "
+        "empty for a row of another protocol, a flagged one, one that is no better than chance on clean images, one "
+        "without a number, and under DeepFool"
+    ),
+    "model": "`model:variant` of ours, or the published name",
+    "published": "whether the numbers are from a publication",
+    "clean": "accuracy on clean images",
+    "bound": "`≤` before a flagged robust accuracy: it is an upper bound",
+    "robust": (
+        "lowest known accuracy under attack at this budget, or mean over the 15 corruptions and 5 severities, or "
+        "DeepFool's ratio ‖r‖/‖x‖"
+    ),
+    "flags": "what speaks against robust, separated by semicolons; `unreliable` is RobustBench's own word",
+    "n": "number of images behind robust; empty where a publication does not settle it",
+    "architecture": "name of the backbone, of published rows in their publishers' words",
+    "source": "which of our seeds, or where the number was published",
+    "comparable": "whether the row is of the table's protocol",
+    "note": "why it is not, and what else has to be said of the number",
+}

@@ -1,0 +1,114 @@
+"""leaderboard.csv: one row a configuration; how its numbers are rounded."""
+
+from __future__ import annotations
+
+NOT_OK = "not ok"  # in the column `status`, behind the number of such cells
+
+#: leaderboard.csv: the columns before those of the attacks; accuracies are percent.
+LEADERBOARD_COLUMNS = {
+    "rank": (
+        "place within the data set by the mean over the budgets of the lowest accuracy that any attack left, then by "
+        "clean; equal rows share a place; empty for a row with a cell that is not ok, or without a cell that another "
+        "row has, or by another attack of its name than the one that counts there (the newest version, `fp32` before "
+        "`bf16`, that of most cells, the latest), or with fewer images than another row has of that, and, without "
+        "`--rank-flagged`, for one with a flag at an attack, an audit that failed or that only some of its seeds have, "
+        "or a status `no better than chance`"
+    ),
+    "dataset": "name of the data set",
+    "model": "name of the backbone",
+    "variant": "name of the training-time idea",
+    "seeds": "number of seeds the accuracies are means over",
+    "latent_dim": "width of the latents z, which the output layer sees: the penultimate layer, or the features",
+    "schedule": "how the penalty's weight went; empty without a penalty",
+    "img_size": "side in pixels on which the backbone works",
+    "param_count": "number of trained parameters, in millions",
+    "epochs": "number of passes over the training images, whole batches of them",
+    "n_train": "number of images trained on; empty for a model that was not trained here",
+    "audit": (
+        "`passed`, `undecided` where an attack was not audited, or on too few images for a flag, or `failed` where an "
+        "audit went wrong and the flags of its seeds, each with the most points that it takes away; empty unless every "
+        "seed was audited"
+    ),
+    "status": (
+        "`ok`, or how many cells are not, those among them that would have counted before an ok one, and whether clean "
+        "is `no better than chance`, of all seeds or of how many: its 95 % interval reaches down to one of the classes"
+    ),
+    "config_sha": "hash of the training configuration without the seed",
+    "data_sha": "hash of the test split: ids, labels and content",
+}
+
+#: leaderboard.csv: the columns of corruptions; a mean is there when all its cells are, of every seed.
+CORRUPTIONS_ACC = "corruptions_acc"
+
+CORRUPTION_COLUMNS = {
+    CORRUPTIONS_ACC: "mean accuracy over the 15 standard kinds and their 5 severities, in percent",
+    "corruptions_set": "whose images they are: source and profile; of several sets the one that counts for the row",
+    "mce": (
+        "mean corruption error in percent: the mean over the 15 kinds of the mean error over the severities, divided "
+        "by the reference's; 100 is as good as the reference; mean over seeds"
+    ),
+    "rel_mce": "the same of the errors beyond the clean one",
+    "mce_reference": (
+        "whose errors those are: `baseline` of the same backbone, recipe and seed, or `alexnet`'s published ones"
+    ),
+    "mce_note": "why mce or rel_mce is empty",
+    "noise_acc": "mean accuracy over the standard kinds of noise",
+    "blur_acc": "mean accuracy over the standard kinds of blur",
+    "weather_acc": "mean accuracy over the standard kinds of weather, brightness among them",
+    "digital_acc": "mean accuracy over the other standard kinds",
+    **{f"severity_{level}_acc": f"mean accuracy over the 15 kinds at severity {level}" for level in range(1, 6)},
+    "<kind>_acc": "mean accuracy over the 5 severities of one kind",
+}
+
+#: What may stand behind a metric's column name, and what it then holds.
+METRIC_SUFFIXES = {
+    "_n": (
+        "number of images of each seed; 0 where the attack was tried and there is no accuracy: a cell is not ok, or "
+        "not every seed has one of as many images"
+    ),
+    "_diff": (
+        "difference to `baseline`, of the same training but for the variant and of the same seeds, in points, over the "
+        "images both were evaluated on; empty where an attack of this name was another one for `baseline`"
+    ),
+    "_flags": "names of the flags of its cells, separated by semicolons",
+    "_lo": "lower end of the 95 % interval (sampling of images only)",
+    "_hi": "upper end of the 95 % interval (sampling of images only)",
+    "_se": "standard error of the mean of the n images, each by its mean over the seeds (sampling of images only)",
+    "_std": "standard deviation over seeds (other trainings); empty where the seeds have the same weights",
+    "_t_lo": (
+        "lower end of Student's 95 % interval of the mean over seeds (other trainings, these images); empty where the "
+        "seeds have the same weights"
+    ),
+    "_t_hi": (
+        "upper end of Student's 95 % interval of the mean over seeds (other trainings, these images); empty where the "
+        "seeds have the same weights"
+    ),
+}
+
+#: leaderboard.csv: how far the nearest adversarial image is that any attack of a norm found.
+DISTANCE_COLUMNS = {
+    "median_distance@<norm>": (
+        "smallest distance within which more than half of the images were broken, each by any attack of this norm, in "
+        "units of [0, 1] pixels; 0 for an image that was wrong from the start; images that survived count as farther "
+        "than the largest budget; mean over seeds; empty where half of them survive"
+    ),
+    "median_distance@<norm>_lo": (
+        "lower end of its 95 % interval (sampling of images only), mean over seeds; the largest budget where all of it "
+        "lies beyond; 0 for fewer than six images"
+    ),
+    "median_distance@<norm>_hi": (
+        "upper end; empty where it lies beyond the largest budget, and for fewer than six images"
+    ),
+    "median_distance@<norm>_n": "number of images of each seed that all the row's attacks of this norm were given",
+    "auc@<norm>": (
+        "mean robust accuracy over all budgets from 0 to the largest, in percent: the area under the line through the "
+        "accuracy at 0 and at every budget attacked, on the same images; mean over seeds"
+    ),
+}
+
+DECIMALS = 2  # of percentages and points
+DISTANCE_DECIMALS = 5
+P_DIGITS = 4  # of p-values
+
+#: Those that leaderboard.csv always has.
+ALWAYS_BESIDE = ("_n", "_diff", "_flags")
