@@ -13,8 +13,7 @@ def twin_run(spec: TrainSpec, store: Store) -> RunRecord | None:
         return None
     for record in store.runs():
         theirs = record.spec
-        if theirs is None or theirs.variant != BASELINE or store.finished_run(record.run_id) is None:
-            continue
-        if theirs.is_like(spec):
+        like = theirs is not None and theirs.variant == BASELINE and theirs.is_like(spec)
+        if like and store.finished_run(record.run_id) is not None:  # last, as it reads the weights
             return record
     return None

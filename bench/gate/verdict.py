@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bench.gate.evidence import Evidence
+from bench.statistics.drops import Bounds
 from bench.statistics.smallest import smallest
 
 MOST = {"images": 10_000_000, "seeds": 1_000}  # beyond them nobody goes
@@ -40,13 +41,13 @@ def judge(evidence: Evidence, *, alpha: float, tolerance: float) -> Judgement:
     is NOT ENOUGH EVIDENCE, and ``why`` says how much would be. False alarms are at most a share ``alpha`` of the looks
     at a model that has lost nothing. ``tolerance`` is a fraction.
     """
-    low, high = evidence.bounds(alpha, evidence.size)
-    verdict = _verdict(evidence, evidence.size, alpha, tolerance)
-    return Judgement(verdict, evidence.drop, low, high, _why(verdict, evidence, alpha, tolerance))
+    bounds = evidence.bounds(alpha, evidence.size)
+    verdict = _verdict(evidence, bounds, tolerance)
+    return Judgement(verdict, evidence.drop, *bounds, _why(verdict, evidence, alpha, tolerance))
 
 
-def _verdict(evidence: Evidence, size: int, alpha: float, tolerance: float) -> Verdict:
-    low, high = evidence.bounds(alpha, size)
+def _verdict(evidence: Evidence, bounds: Bounds, tolerance: float) -> Verdict:
+    low, high = bounds
     if low > 0 and evidence.drop > tolerance:
         return Verdict.FAIL
     return Verdict.PASS if evidence.unchanged or high <= tolerance else Verdict.UNDECIDED
@@ -70,6 +71,6 @@ def needed(evidence: Evidence, *, alpha: float, tolerance: float) -> int | None:
     """
 
     def decides(size: int) -> bool:
-        return _verdict(evidence, size, alpha, tolerance) is not Verdict.UNDECIDED
+        return _verdict(evidence, evidence.bounds(alpha, size), tolerance) is not Verdict.UNDECIDED
 
     return smallest(decides, evidence.size, MOST[evidence.unit])
