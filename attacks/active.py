@@ -20,9 +20,10 @@ from attacks.prepared import Confirm, confirmation, search_model, shrinking
 from attacks.queries import Meter
 from attacks.questions import ask_ahead, questions_each
 from attacks.room import NO_ROOM, room_for
-from attacks.search import Answer, Samples, Search, State, join, take
+from attacks.search import Answer, Samples, Search, State, join, ordinary, take
 from attacks.turns import whose_turn
 from bench.core.errors import ran_out_of_memory
+from bench.torch_state import harness_torch_state
 
 
 class Found(NamedTuple):
@@ -35,6 +36,7 @@ class Found(NamedTuple):
     cut: Tensor  # (N,), bool: not broken when the allowance was used up, and there was more to try
 
 
+@harness_torch_state()
 def hunt(
     search: Search, model: nn.Module, samples: Samples, *, batch_size: int, allowance: Tensor | None = None
 ) -> Found:
@@ -45,6 +47,7 @@ def hunt(
     their attempt again, which ends as it would have, and the others stay what they are. ``allowance``, (N,) int64, is
     how often the search may ask about each sample.
     """
+    samples = ordinary(samples)
     meter, shrink = Meter(samples.labels, allowance), shrinking(model)
     room = room_for(samples.inputs) if allowance is None else NO_ROOM  # what is in vain would count
     agenda = Agenda(meter.begin(), search.attempts, ahead=room.attempts)

@@ -25,6 +25,7 @@ from attacks.rng import SampleRng
 from attacks.search import Samples, Search, take
 from attacks.square import Square
 from bench.core.specs import AttackSpec, Norm
+from bench.torch_state import harness_torch_state
 
 
 def build(stage: str, budget: Budget, norm: Norm, eps: float, num_classes: int) -> Search:
@@ -51,6 +52,7 @@ def build(stage: str, budget: Budget, norm: Norm, eps: float, num_classes: int) 
     raise ValueError(f"no stage of AutoAttack is called {stage!r}.")
 
 
+@harness_torch_state()
 def autoattack(
     model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
 ) -> Tensor | Attacked:

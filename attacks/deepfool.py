@@ -19,10 +19,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from attacks.gradients import logits_at
+from attacks.gradients import gradient_of, logits_at, take_logits
 from attacks.norms import length
 from attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
+from bench.torch_state import harness_torch_state
 
 EXTRA = 1e-4  # of the attack's steps, in pixels: the least that leads over a boundary near the walls
 
@@ -35,6 +36,7 @@ class DeepFoolResult:
     iterations: Tensor  # (N,), int64, steps that were made
 
 
+@harness_torch_state()
 def deepfool(
     model: nn.Module,
     inputs: Tensor,
@@ -56,11 +58,12 @@ def deepfool(
 
     An image stays at the last point it reached, for good, where no candidate has a gradient that is finite and not
     zero, and where a further step would lead to pixels or logits that are not finite. Raises ValueError for inputs of
-    another shape or type, for fewer than two candidates and for a model of fewer than two classes.
+    another shape or type, for fewer than two candidates and for a model of fewer than two classes, and
+    CellFailure("no_gradient") for a model that gives none.
     """
     if inputs.ndim != 4 or inputs.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"inputs are {inputs.dtype} {tuple(inputs.shape)}; float32 or float64 (N, C, H, W) is needed.")
-    inputs = inputs.detach()
+    inputs = inputs.detach().clone()
     logits = _logits(model, inputs)
     if min(candidates, logits.shape[1]) < 2:
         raise ValueError(f"candidates={candidates} of {logits.shape[1]} classes; at least two of both are needed.")
@@ -114,8 +117,7 @@ def deepfool_within(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: A
 
 def _logits(model: nn.Module, points: Tensor) -> Tensor:
     with torch.no_grad():
-        logits: Tensor = model(points)
-    return logits
+        return take_logits(model(points.clone()), points)[0]
 
 
 def _step(model: nn.Module, points: Tensor, classes: Tensor, extra: float) -> Tensor:
@@ -127,17 +129,14 @@ def _step(model: nn.Module, points: Tensor, classes: Tensor, extra: float) -> Te
     """
     points = points.detach().requires_grad_()
     with torch.enable_grad():
-        logits = model(points)
-        if not logits.requires_grad:
-            return torch.zeros_like(points)  # nothing differentiable leads from the pixels to the logits
+        logits, _ = take_logits(model(points.clone()), points)
+    with torch.enable_grad():  # again: the model may have switched gradients off
         gaps = (logits.gather(1, classes[:, 1:]) - logits.gather(1, classes[:, :1])).unbind(1)
     # A plane further away than the type can count is no plane. Neither is one at NaN, which is nearer than nothing.
     nearest = torch.full((len(points),), torch.finfo(points.dtype).max, dtype=torch.float64, device=points.device)
     direction = torch.zeros_like(points)
-    for k, gap in enumerate(gaps, start=1):
-        (gradient,) = torch.autograd.grad(
-            gap, points, torch.ones_like(gap), retain_graph=k < len(gaps), materialize_grads=True
-        )
+    for gap in gaps:
+        gradient = gradient_of(gap.sum(), points, keep_graph=True)
         norm = torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64)
         distance = gap.detach().abs().double() / norm
         nearer = distance < nearest

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from attacks.gradients import gradient_of, logits_at
+from attacks.gradients import differentiate
 from attacks.l1 import steepest_in_box
 from attacks.norms import steepest
 from attacks.objectives import cross_entropy_gap
@@ -20,8 +20,10 @@ from attacks.prepared import search_model
 from attacks.queries import Attacked, allowance_of, outcome
 from attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
+from bench.torch_state import harness_torch_state
 
 
+@harness_torch_state()
 def fgsm(
     model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
 ) -> Tensor | Attacked:
@@ -29,10 +31,9 @@ def fgsm(
 
     The gradient is that of the log-odds, which has the direction of cross-entropy's and does not vanish.
     """
-    points = inputs.detach().requires_grad_()
-    with torch.enable_grad():
-        loss = cross_entropy_gap(logits_at(search_model(model), points), labels).sum()
-    adversarials = (inputs + _step(inputs, gradient_of(loss, points), spec)).clamp(0, 1)
+    labels = labels.clone()  # as a gradient cannot pass through tensors of the caller's inference mode
+    found = differentiate(search_model(model), inputs, lambda logits: cross_entropy_gap(logits, labels))
+    adversarials = (inputs + _step(inputs, found.gradient, spec)).clamp(0, 1)
     uncut = torch.zeros_like(labels, dtype=torch.bool)  # by any bound: this is one pass
     return outcome(allowance_of(spec, labels), adversarials, uncut)
 

@@ -1,28 +1,133 @@
-"""Asking a model, whatever it is: logits that can be computed with, and a gradient that is 0 where there is none."""
+"""Forward and backward passes of a model that may be any module: its logits, and the gradient of a loss of them.
+
+A gradient of zero is an answer. An absent gradient (None), because the model detaches, casts to integers or switches
+gradients off, is not: an attack that needs it cannot be run, and its cell fails.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from bench.core.errors import CellFailure
 
+Loss = Callable[[Tensor], Tensor]  # logits (B, K) to losses (B,)
+
+NO_GRADIENT = (
+    "the model gives no gradient with respect to its input: something in its forward pass detaches the graph, such as "
+    "detach, .data, .numpy(), torch.no_grad(), argmax or a cast to integers. Evaluate it with attacks that need no "
+    "gradient, such as square."
+)
+
+
+class Pass(NamedTuple):
+    """One pass in each direction."""
+
+    logits: Tensor  # (B, K), detached
+    loss: Tensor  # (B,), detached
+    gradient: Tensor  # (B, C, H, W), of the sum of the losses
+
 
 def logits_at(model: nn.Module, points: Tensor) -> Tensor:
-    """The logits of ``points``, (B, K), in a floating-point type.
+    """The logits of ``points``, (B, K), in the floating-point type of ``points``.
 
-    Raises CellFailure("nan_logits") where one of them is not finite: to what has no class no attack can give another,
-    and an image is not robust because a model has no answer nearby.
+    The model gets a copy, since it may write into its input. Raises CellFailure("wrong_shape") for an output without
+    logits and CellFailure("nan_logits") where one of them is not finite: an image is not robust because a model has no
+    answer nearby.
     """
-    logits: Tensor = model(points)
+    logits, _ = take_logits(model(points.clone()), points)
     if not torch.isfinite(logits).all():
         raise CellFailure("nan_logits", "the model returned NaN or infinite logits to the attack.")
-    return logits if logits.is_floating_point() else logits.to(points.dtype)
+    return logits
 
 
-def gradient_of(total: Tensor, points: Tensor) -> Tensor:
-    """∂total/∂points, in the shape of ``points``; 0 where nothing differentiable leads from one to the other."""
+def take_logits(output: Any, points: Tensor) -> tuple[Tensor, str]:
+    """The logits in what a model returned for ``points``, in their type, and a note on how they were taken.
+
+    The note is empty for a tensor of that type. Else it names the entry, the attribute or the cast.
+
+    Raises CellFailure("wrong_shape") where there is no tensor to take.
+    """
+    logits, taken = _find_logits(output)
+    if not isinstance(logits, Tensor):
+        raise CellFailure(
+            "wrong_shape",
+            f"the model returned {_described(output)} where logits are needed: a tensor (N, K), a tuple that begins "
+            "with it, a dictionary with the key 'logits', or an object with the attribute 'logits'.",
+        )
+    notes = [f"logits taken from {taken}"] if taken else []
+    if logits.dtype != points.dtype:
+        notes.append(f"logits cast from {str(logits.dtype).removeprefix('torch.')}")
+        logits = logits.to(points.dtype)
+    return logits, ", ".join(notes)
+
+
+def _find_logits(output: Any) -> tuple[Any, str]:
+    if isinstance(output, Tensor):
+        return output, ""
+    if isinstance(getattr(output, "logits", None), Tensor):
+        return output.logits, "the attribute 'logits'"
+    if isinstance(output, dict):
+        return output.get("logits"), "the key 'logits'"
+    if isinstance(output, tuple | list) and output:
+        return output[0], f"the first of {len(output)} outputs"
+    return None, ""
+
+
+def _described(output: Any) -> str:
+    if isinstance(output, dict):
+        return f"a dictionary with the keys {', '.join(sorted(map(repr, output))) or 'none'}"
+    if isinstance(output, tuple | list):
+        kinds = ", ".join(type(part).__name__ for part in output)
+        return f"a {type(output).__name__} of {kinds or 'nothing'}"
+    return f"an object of type {type(output).__name__}"
+
+
+def differentiate(model: nn.Module, points: Tensor, loss: Loss) -> Pass:
+    """One pass forwards and one backwards at ``points``, (B, C, H, W). Raises CellFailure("no_gradient")."""
+    points = points.detach()
+    points = (points.clone() if points.is_inference() else points).requires_grad_()
+    logits, losses = _losses(model, points, loss)
+    try:
+        gradient = gradient_of(losses.sum(), points)
+    except RuntimeError as error:
+        if not _is_reentrant(error):
+            raise
+        logits, losses = _losses(model, points, loss)  # parts of the graph are freed already
+        gradient = gradient_of(losses.sum(), points, keep_graph=True)
+    return Pass(logits.detach(), losses.detach(), gradient)
+
+
+def _losses(model: nn.Module, points: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        logits = logits_at(model, points)
+    with torch.enable_grad():  # again: the model may have switched gradients off
+        return logits, loss(logits)
+
+
+def gradient_of(total: Tensor, points: Tensor, *, keep_graph: bool = False) -> Tensor:
+    """∂total/∂points, in the shape of ``points``. Raises CellFailure("no_gradient") where no graph leads there.
+
+    Reentrant checkpoints need ``keep_graph``; parameters that are not frozen then accumulate a gradient.
+    """
     if not total.requires_grad:
-        return torch.zeros_like(points)
-    (gradient,) = torch.autograd.grad(total, points, materialize_grads=True)
+        raise CellFailure("no_gradient", NO_GRADIENT)
+    gradient: Tensor | None
+    try:
+        (gradient,) = torch.autograd.grad(total, points, retain_graph=keep_graph, allow_unused=True)
+    except RuntimeError as error:
+        if not (keep_graph and _is_reentrant(error)):
+            raise
+        total.backward(retain_graph=True)
+        gradient, points.grad = points.grad, None
+    if gradient is None:
+        raise CellFailure("no_gradient", NO_GRADIENT)
     return gradient
+
+
+def _is_reentrant(error: RuntimeError) -> bool:
+    """Whether a reentrant ``torch.utils.checkpoint`` was met, which supports ``backward`` alone."""
+    return "checkpoint" in str(error).lower() and ".grad()" in str(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from attacks.gradients import gradient_of, logits_at
+from attacks.gradients import differentiate, logits_at
 from attacks.lookahead import Foreseeing, first_row
 from attacks.search import Answer, Search, State, take
 
@@ -37,12 +37,9 @@ def questions_each(search: Search, size: int, rows: float) -> int:
 
 
 def _differentiated(search: Search, model: nn.Module, state: State) -> Answer:
-    points = state.points.detach().requires_grad_()
-    with torch.enable_grad():
-        logits = logits_at(model, points)
-        loss = search.loss(state, logits)
+    found = differentiate(model, state.points, lambda logits: search.loss(state, logits))
     # A model whose channels lie last gives such a gradient, and every step with two layouts would be slower.
-    return Answer(logits.detach(), loss.detach(), gradient_of(loss.sum(), points).contiguous())
+    return Answer(found.logits, found.loss, found.gradient.contiguous())
 
 
 def _evaluated(search: Search, model: nn.Module, state: State) -> Answer:

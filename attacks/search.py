@@ -70,6 +70,11 @@ class Search(Protocol):
         """The states after the answer, with the points to ask about next."""
 
 
+def ordinary(tree: T) -> T:
+    """The same with copies of tensors that were made in inference mode: no gradient can pass through those."""
+    return _zipped(tree, tree, lambda a, _: a.clone() if a.is_inference() else a)
+
+
 def take(tree: T, index: Tensor) -> T:
     """The samples at ``index`` of a dataclass whose leaves are tensors that begin with the sample."""
     return _zipped(tree, tree, lambda a, _: a[index])

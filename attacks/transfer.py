@@ -11,28 +11,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from attacks.gradients import gradient_of, logits_at
+from attacks.gradients import differentiate
 from attacks.l1 import steepest_in_box
 from attacks.norms import project, steepest, unit_l1
 from attacks.objectives import margin
 from bench.core.specs import Norm
+from bench.torch_state import harness_torch_state
 
 MOMENTUM = 1.0
 
 
+@harness_torch_state()
 def transfer_images(source: nn.Module, inputs: Tensor, labels: Tensor, *, norm: Norm, eps: float, steps: int) -> Tensor:
     """Images inside the ball around ``inputs``, (N, C, H, W) in [0, 1], on which ``source`` is as wrong as they get.
 
     ``labels`` are (N,), int64. Deterministic; ``steps`` passes in each direction. Raises CellFailure("nan_logits").
     """
-    points, accumulated = inputs, torch.zeros_like(inputs)
+    labels = labels.clone()  # as a gradient cannot pass through tensors of the caller's inference mode
+    points, accumulated = inputs.detach(), torch.zeros_like(inputs)
     for _ in range(steps):
-        points = points.detach().requires_grad_()
-        gradient = gradient_of(margin(logits_at(source, points), labels).sum(), points)
+        gradient = differentiate(source, points, lambda logits: margin(logits, labels)).gradient
         accumulated = MOMENTUM * accumulated + unit_l1(gradient)
-        moved = points.detach() + _step(points.detach(), accumulated, norm, eps / steps)
+        moved = points + _step(points, accumulated, norm, eps / steps)
         points = project(moved, inputs, norm, eps)
-    return points.detach()
+    return points
 
 
 def _step(points: Tensor, heading: Tensor, norm: Norm, size: float) -> Tensor:

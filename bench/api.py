@@ -6,15 +6,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-import torch
 from torch import nn
 
 from attacks import resolve, resolve_all
@@ -25,7 +21,6 @@ from bench.auditing.audit import audit as run_audit
 from bench.core.epsilon import format_eps, parse_eps
 from bench.core.errors import BenchError
 from bench.core.specs import (
-    ID_LENGTH,
     Backend,
     CorruptionSpec,
     DataSpec,
@@ -34,14 +29,13 @@ from bench.core.specs import (
     Norm,
     Recipe,
     RunRecord,
-    fingerprint,
 )
 from bench.core.vocabulary import NATIVE
 from bench.corrupted.choose import choose_corruptions
 from bench.corrupted.open import identified
 from bench.data import DATASETS, DataRequest, Dataset, load_dataset
 from bench.data.registry import DatasetEntry
-from bench.environment import choose_device, describe
+from bench.environment import choose_device
 from bench.pending import Tally, is_audited, is_finished
 from bench.plan import DEFAULT_BATCH, Request, check_request, plan_cells
 from bench.plugin import plugin_sha
@@ -49,14 +43,14 @@ from bench.progress import Progress
 from bench.store import Store
 from bench.tables.leaderboard import rebuild
 from bench.tables.results import all_audits, results_table
+from bench.torch_state import harness_torch_state
 from bench.work.cells import Subject, work_off
+from bench.work.external import ExternalModel, external_run, frozen
 from bench.work.precision import AskedPrecision, at_precision
-from bench.work.train import freeze
 from bench.work.workshop import Workshop
 
-PROBE_IMAGES = 16
 
-
+@harness_torch_state()
 def evaluate(
     model: nn.Module,
     *,
@@ -86,8 +80,10 @@ def evaluate(
 ) -> pd.DataFrame:
     """Attack ``model``, corrupt its inputs, and return its rows of results.csv as a pandas DataFrame.
 
-    ``model`` maps images (N, 3, S, S), float32 in [0, 1], to logits (N, K); normalisation is its own business. It is
-    in evaluation mode for the time, and gets its mode and its gradients back. ``dataset`` is a name or a
+    ``model`` maps images (N, 3, S, S), float32 in [0, 1], to logits (N, K); normalisation is its own business. Of a
+    tuple the first entry is taken for the logits, of a dictionary or an object ``logits``; the rows name what was
+    taken. The model is in evaluation mode for the time, and gets its mode and its gradients back. So does the caller:
+    grad mode, autocast and the like are set as the measurement needs them, and put back. ``dataset`` is a name or a
     :class:`~bench.data.Dataset`; ``eps`` defaults to the data set's own; ``attack_backend`` "reference" is foolbox and
     pyautoattack; ``attack_precision`` is that of the search, "auto" as on the command line. ``corruptions`` are
     "standard", "all", "none", or names; they are made with the constants of ``corruption_profile``, by default those
@@ -131,9 +127,9 @@ def evaluate(
             save_adversarials=save_adversarials,
             corruptions_dir=_path(corruptions_dir),
         )
-        with _frozen(model, workshop.device) as trainable:
-            run = _external_run(model, name, seed, trainable, workshop)
-            cells = _work(run, model, request, workshop, audit=audit)
+        with frozen(model, workshop.device) as (still, trainable):
+            run, wrapped = external_run(still, name, seed, trainable, workshop)
+            cells = _work(run, wrapped, request, workshop, audit=audit)
         rebuild(workshop.store)
         return _rows(run, cells, workshop.store)
 
@@ -211,23 +207,8 @@ def _path(path: str | Path | None) -> Path | None:
     return None if path is None else Path(path)
 
 
-@contextmanager
-def _frozen(model: nn.Module, device: torch.device) -> Iterator[int]:
-    """The number of its trained parameters; afterwards every part has its mode and its gradients back."""
-    modes, needed = [(m, m.training) for m in model.modules()], [(p, p.requires_grad) for p in model.parameters()]
-    trainable = sum(p.numel() for p, flag in needed if flag)
-    try:
-        freeze(model.to(device))
-        yield trainable
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        for parameter, flag in needed:
-            parameter.requires_grad_(flag)
-
-
 def _work(
-    run: RunRecord, model: nn.Module, request: Request, workshop: Workshop, *, audit: bool
+    run: RunRecord, model: ExternalModel, request: Request, workshop: Workshop, *, audit: bool
 ) -> tuple[EvalSpec, ...]:
     """Store the run, its cells and its audit, as far as they are not there; returns the cells that were asked for."""
     workshop.store.write_run(run, None)
@@ -244,57 +225,3 @@ def _rows(run: RunRecord, cells: Sequence[EvalSpec], store: Store) -> pd.DataFra
     wanted = {cell.cell_id for cell in cells}
     kept = [(run, cell) for cell in store.cells(run.run_id) if cell.cell_id in wanted]
     return results_table(kept, {}, all_audits(store))
-
-
-def weights_sha(model: nn.Module) -> str:
-    """SHA-256 over names, types, shapes and bytes of a module's parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _behaviour(model: nn.Module, workshop: Workshop) -> str:
-    """A hash of the logits of a few test images: what weights and structure do not tell of a module."""
-    images = workshop.images("test", PROBE_IMAGES)
-    with torch.no_grad():
-        try:
-            logits = model(images.inputs(torch.arange(len(images)), workshop.device))
-            shown = [[f"{value:.3g}" for value in row] for row in logits.double().tolist()]
-        except Exception:  # noqa: BLE001 - a foreign model; its cells will say what is wrong with it
-            return "none"
-    return fingerprint(shown)
-
-
-def _external_run(model: nn.Module, name: str, seed: int, trainable: int, workshop: Workshop) -> RunRecord:
-    """A record for a model of unknown training: its identity is its name, structure, weights and behaviour."""
-    data, sha = workshop.dataset, weights_sha(model)
-    config = {"name": name, "weights": sha, "structure": repr(model), "behaviour": _behaviour(model, workshop)}
-    return RunRecord(
-        run_id=fingerprint({**config, "seed": seed})[:ID_LENGTH],
-        dataset=data.name,
-        model=name,
-        variant="external",
-        seed=seed,
-        spec=None,
-        status="ok",
-        reason="",
-        message="",
-        config_sha=fingerprint(config)[:ID_LENGTH],
-        train_sha="",
-        weights_sha=sha,
-        n_train=None,
-        epochs=None,
-        img_size=None,
-        native_size=data.image_size,
-        stem="",
-        latent_dim=None,
-        param_count=trainable,
-        gamma=None,
-        gamma_per_sample=None,
-        history=(),
-        time_s=None,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        environment=describe(workshop.device),
-    )

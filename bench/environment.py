@@ -15,12 +15,7 @@ from bench.core.specs import Environment
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` takes CUDA, then MPS, then the CPU. Raises BenchError for a device this machine lacks.
-
-    Numbers come before speed: TF32 is switched off, so that float32 is float32, and cuDNN is made deterministic.
-    """
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.deterministic = True
+    """``auto`` takes CUDA, then MPS, then the CPU. Raises BenchError for a device this machine lacks."""
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))

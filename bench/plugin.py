@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Iterable
+from modulefinder import ModuleFinder
 from pathlib import Path
 
 from bench.core.errors import BenchError
@@ -14,7 +15,10 @@ _LOADED: dict[Path, str] = {}
 
 
 def plugin_sha() -> str:
-    """A hash of the content of every plug-in that was loaded; part of the identity of whatever they registered."""
+    """A hash of every plug-in that was loaded and of what it imports from its own folder.
+
+    It is part of the identity of whatever they registered.
+    """
     return hashlib.sha256("".join(sorted(_LOADED.values())).encode()).hexdigest()[:16]
 
 
@@ -22,6 +26,28 @@ def load_plugins(paths: Iterable[Path]) -> None:
     """Run each file once. Raises BenchError for a missing file, or naming the file and its error."""
     for path in paths:
         _load(path.resolve())
+
+
+def _content(path: Path, loaded: Iterable[str]) -> str:
+    """A hash of the file, of what it imports from its own folder, and of the ``loaded`` files there."""
+    folder = path.parent
+    files = {path, *(file for file in (*_imported(path), *map(Path, loaded)) if file.is_relative_to(folder))}
+    parts = [f"{file.relative_to(folder)}:{hashlib.sha256(file.read_bytes()).hexdigest()}" for file in sorted(files)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _imported(path: Path) -> list[Path]:
+    """The modules of its own folder that a file imports, also inside of functions, and those that they import."""
+    finder = ModuleFinder(path=[str(path.parent)])
+    finder.run_script(str(path))
+    files = [getattr(module, "__file__", None) for module in finder.modules.values()]
+    return [Path(file).resolve() for file in files if file]
+
+
+def _files(names: Iterable[str]) -> list[str]:
+    """The files of loaded modules; none of what is installed."""
+    files = [getattr(sys.modules[name], "__file__", None) for name in names]
+    return [file for file in files if file and "site-packages" not in file and file.endswith(".py")]
 
 
 def _load(path: Path) -> None:
@@ -33,9 +59,10 @@ def _load(path: Path) -> None:
         raise BenchError(f"plugin {path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    before = set(sys.modules)
     try:
         spec.loader.exec_module(module)
+        content = _content(path, _files(set(sys.modules) - before))
     except BenchError as error:
         del sys.modules[name]
         raise BenchError(f"plugin {path}: {error}") from error

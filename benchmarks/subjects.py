@@ -15,8 +15,8 @@ from bench.plan import make_plan
 from bench.progress import Progress
 from bench.store import Store
 from bench.work.runs import load_run, train_run
-from bench.work.train import freeze
 from bench.work.workshop import Workshop
+from models.classifier import freeze
 from models.variants import VARIANTS
 
 

@@ -48,3 +48,8 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.output(self.features(images))
         return logits
+
+
+def freeze(model: nn.Module) -> nn.Module:
+    """Evaluation mode without parameter gradients: attacks differentiate the images only."""
+    return model.eval().requires_grad_(False)

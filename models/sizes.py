@@ -20,6 +20,7 @@ import torch
 from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
+from bench.core.errors import first_line
 from models.stems import shrink_stem
 
 Stem = Literal["native", "small"]
@@ -207,11 +208,3 @@ def flatten_features(output: Any, width: int | None = None) -> Tensor:
     if output.ndim != 2 or output.shape[1] == 0:
         raise TypeError(f"it returns a tensor of shape {tuple(output.shape)}, not (N, d)")
     return output
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error that says something, for use in a sentence."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    # torch puts what is wrong with a state dict below a headline.
-    useful = [line for line in lines if line and not line.startswith("Error(s) in loading")]
-    return (useful or [type(error).__name__])[0].rstrip(".:")[:200]

@@ -13,8 +13,7 @@ from safetensors.torch import load_file
 from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
-from bench.core.errors import BenchError
-from models.sizes import first_line
+from bench.core.errors import BenchError, first_line
 
 State = dict[str, Tensor]
 

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from attacks.ensemble import ITERATIONS, Budget, lacks_dlr, stages_of, target_count
 from attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
+from bench.torch_state import harness_torch_state
 
 _NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 
 
+@harness_torch_state()
 def autoattack(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
     """Run the stages that ``params`` name on the images that are still standing, ``params["batch_size"]`` at a time.
 

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
+from bench.torch_state import harness_torch_state
 
 _METHODS = {"linf": foolbox.attacks.LinfFastGradientAttack, "l2": foolbox.attacks.L2FastGradientAttack}
 
 
+@harness_torch_state()
 def fgsm(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
     """One step to the edge of the ball; deterministic. Shapes as in :class:`attacks.registry.Attack`."""
     bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device=inputs.device)

@@ -12,10 +12,12 @@ from attacks.norms import ball_draw
 from attacks.pgd import start_keys, step_size
 from attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
+from bench.torch_state import harness_torch_state
 
 _METHODS = {"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}
 
 
+@harness_torch_state()
 def pgd(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
     """``params["steps"]`` steps from each of ``params["restarts"]`` starts; later starts take what is still standing.
 

@@ -36,6 +36,7 @@ from bench.data.tensors import Images
 from bench.environment import describe
 from bench.pending import attacked_cells
 from bench.store import Store
+from bench.torch_state import harness_torch_state
 from bench.work.cell import CellContext
 from bench.work.passes import CountingModel
 from bench.work.workshop import Workshop, failures_as
@@ -93,6 +94,7 @@ class _Subject:
         return _Some(asked, asked[torch.from_numpy(~self.wrong)[asked]])
 
 
+@harness_torch_state()
 def audit(audited: Audited, workshop: Workshop) -> AuditRecord:
     """Audit the attacks that there are on the run's present weights and on these test images, and store it.
 
@@ -198,6 +200,9 @@ def _look_at_model(subject: _Subject, work: _Work, level: Level) -> None:
     counting = CountingModel(prober.context.model).eval()
     work.findings += check_model(counting, prober.inputs(some), prober.batch_size)
     prober.count(counting)
+    if not prober.gives_gradient:
+        note = "the model gives no gradient with respect to its input, so that only attacks without gradients were made"
+        work.findings.append(Finding("zero_gradient", f"zero_gradient: {note}"))
     work.figures |= gradient_figures(prober, right)
     work.figures |= deepfool_figures(prober, right, steps=level.ddn_steps)
 

@@ -71,10 +71,11 @@ def figures(outcomes: Outcomes) -> dict[str, float]:
     return values | {f"fall_{flag}": pair.points for flag, pair, _ in _comparisons(outcomes) if pair is not None}
 
 
-def white_box(outcomes: Outcomes) -> Broken:
-    """What attacks by gradients broke, the suite's and the audit's."""
+def white_box(outcomes: Outcomes) -> Broken | None:
+    """What attacks by gradients broke, the suite's and the audit's; None where there were none."""
     ours = [outcomes.probes[name] for name in WHITE_BOX if name in outcomes.probes]
-    return any_of(*ours, *(outcomes.suite[name] for name in outcomes.gradients))
+    found = [*ours, *(outcomes.suite[name] for name in outcomes.gradients)]
+    return any_of(*found) if found else None
 
 
 def _comparisons(outcomes: Outcomes) -> list[tuple[str, Change | None, str]]:
@@ -124,6 +125,6 @@ def _pair(probes: Mapping[str, Broken], before: str, after: str) -> Change | Non
     return change(probes[before], probes[after]) if before in probes and after in probes else None
 
 
-def _beyond(base: Broken, more: list[Broken]) -> Change | None:
+def _beyond(base: Broken | None, more: list[Broken]) -> Change | None:
     """How far the robust accuracy falls when ``more`` attacks join those of ``base``."""
-    return beyond(base, any_of(*more)) if more else None
+    return beyond(base, any_of(*more)) if more and base is not None else None

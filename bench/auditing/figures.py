@@ -39,7 +39,7 @@ def gradient_figures(prober: Prober, right: Tensor) -> Figures:
 
 def perturbed_figures(prober: Prober, right: Tensor, *, norm: Norm, eps: float, steps: int) -> Figures:
     """Of the same images after an attack at one budget."""
-    if not len(right):
+    if not len(right) or not prober.gives_gradient:
         return {}
     counting, parts = CountingModel(prober.context.model), []
     for part in right.split(prober.batch_size):
@@ -52,6 +52,8 @@ def perturbed_figures(prober: Prober, right: Tensor, *, norm: Norm, eps: float, 
 
 def deepfool_figures(prober: Prober, right: Tensor, *, steps: int) -> Figures:
     """Of the images at ``right``, (M,) int64, which are classified correctly; None where half were not fooled."""
+    if not prober.gives_gradient:
+        return {}
     counting = CountingModel(prober.context.model)
     parts = [pixel_lengths(counting, prober.inputs(part)) for part in right.split(prober.batch_size)]
     prober.count(counting)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.counter import derive
+from attacks.gradients import differentiate
 from attacks.norms import edge_draw
 from attacks.registry import resolve
 from attacks.rng import SampleRng
@@ -19,6 +21,7 @@ from bench.auditing import checks
 from bench.auditing.evidence import Broken, any_of
 from bench.auditing.levels import Level
 from bench.auditing.thresholds import GAP, GREY
+from bench.core.errors import CellFailure
 from bench.core.specs import EvalSpec, Norm
 from bench.core.vocabulary import STANDARD
 from bench.data.tensors import as_inputs
@@ -59,6 +62,17 @@ class Prober:
         """Which images are wrong from the start."""
         predicted = self._predict(self.inputs(torch.arange(len(self.context.images))))
         return np.asarray(predicted != self.context.images.labels)
+
+    @cached_property
+    def gives_gradient(self) -> bool:
+        """Whether the model is differentiable with respect to its input at all."""
+        try:
+            differentiate(self.context.model, self.inputs(torch.arange(1)), lambda logits: logits.sum(1))
+        except CellFailure as failure:
+            if failure.reason != "no_gradient":
+                raise
+            return False
+        return True
 
     def logit_gap(self, indices: Tensor) -> float:
         """The median of z_(1) − z_(2) at clean images; GAP where it is none to divide by."""
@@ -193,6 +207,17 @@ def reach(norm: Norm, image_shape: tuple[int, ...]) -> float:
     return {"linf": GREY, "l2": GREY * math.sqrt(size), "l1": GREY * size}[norm]
 
 
+def _without_gradients(
+    prober: Prober, level: Level, norm: Norm, eps: float, left: Broken, twin: nn.Module | None
+) -> dict[str, Broken]:
+    """The attacks that need no gradient of the model, on the images that are not in ``left``."""
+    found = {checks.NOISE: prober.noise(norm, eps, left, level.draws)}
+    found[checks.SQUARE] = prober.attack("square", norm, eps, left, queries=level.queries)
+    if twin is not None:
+        found[checks.TRANSFER] = prober.transfer(twin, norm, eps, left, level.transfer_steps)
+    return found
+
+
 class Probes(NamedTuple):
     """What every attack of the audit broke, by name, and what share of PGD's images is broken in 8 bits, too."""
 
@@ -206,8 +231,11 @@ def probe(
 ) -> Probes:
     """All of the audit's attacks at one budget. ``broken`` is what attacks by gradients broke already.
 
-    Those that need no gradient try what no gradient broke: no other image can be held against the gradients.
+    Those that need no gradient try what no gradient broke: no other image can be held against the gradients. A model
+    without gradients meets only these.
     """
+    if not prober.gives_gradient:
+        return Probes(_without_gradients(prober, level, norm, eps, any_of(wrong, broken), twin), None, 0.0)
     correct = torch.from_numpy(~wrong).nonzero().squeeze(1)
     gap = prober.logit_gap(correct) / GAP if len(correct) else 1.0
     steps, found = level.steps, {}
@@ -215,11 +243,7 @@ def probe(
     found[checks.RESCALED] = prober.attack(f"pgd-plain-{steps}", norm, eps, wrong, scale=gap)
     found[checks.LONGER] = prober.attack(f"pgd-plain-{2 * steps}", norm, eps, wrong, scale=gap)
     found[checks.MARGIN], broken_8bit = prober.attack_in_8_bits(f"pgd-margin-{steps}", norm, eps, wrong)
-    left = any_of(broken, *found.values())
-    found[checks.NOISE] = prober.noise(norm, eps, left, level.draws)
-    found[checks.SQUARE] = prober.attack("square", norm, eps, left, queries=level.queries)
-    if twin is not None:
-        found[checks.TRANSFER] = prober.transfer(twin, norm, eps, left, level.transfer_steps)
+    found |= _without_gradients(prober, level, norm, eps, any_of(broken, *found.values()), twin)
     large = reach(norm, (3, *prober.context.images.pixels.shape[2:]))
     found[checks.LARGE] = prober.attack(f"pgd-margin-{steps}", norm, large, wrong)
     found[checks.GREY] = prober.grey(norm, large, found[checks.LARGE])

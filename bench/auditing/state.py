@@ -31,11 +31,16 @@ def put_back(model: nn.Module) -> Iterator[State]:
     try:
         yield before
     finally:
-        now = _tensors(model)
-        with torch.no_grad():
-            for name in changed(model, before):
-                if name in now and now[name].shape == before[name].shape:
-                    now[name].copy_(before[name])
+        restore(model, before)
+
+
+def restore(model: nn.Module, before: State) -> None:
+    """Write the state ``before`` back, as far as the tensors still have their shapes."""
+    now = _tensors(model)
+    with torch.no_grad():
+        for name in changed(model, before):
+            if name in now and now[name].shape == before[name].shape:
+                now[name].copy_(before[name])
 
 
 def same(first: Tensor, second: Tensor) -> Tensor:

@@ -52,3 +52,11 @@ def ran_out_of_memory(error: BaseException) -> bool:
     """
     names = {kind.__name__ for kind in type(error).__mro__}
     return not names.isdisjoint({"OutOfMemoryError", "MemoryError"}) or "can't allocate memory" in str(error)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error that says something, for use in a sentence."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    # torch puts what is wrong with a state dict below a headline.
+    useful = [line for line in lines if line and not line.startswith("Error(s) in loading")]
+    return (useful or [type(error).__name__])[0].rstrip(".:")[:200]

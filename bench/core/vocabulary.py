@@ -37,6 +37,7 @@ REASONS = {
     "nan_input": "the attack returned NaN or infinite pixels",
     "budget_violation": "the attack returned an image outside its eps-ball or outside [0, 1]",
     "wrong_shape": "the model or the attack returned a tensor of another shape than its input asks for",
+    "no_gradient": "the attack needs gradients, and the model gives none with respect to its input",
     "out_of_memory": "the device ran out of memory",
     "attack_error": "the attack raised an error",
     "corruption_error": "the corrupted images could not be made or read",
@@ -48,12 +49,16 @@ REASONS = {
     "prerequisite_failed": "an attack that filters the images of this one did not finish",
 }
 
-#: What speaks against an accuracy without taking it away; on the board each stands behind its number. The first five
+#: What speaks against an accuracy without taking it away; on the board each stands behind its number. The first six
 #: are of the model itself, the others of the audit's attacks, each with the points of robust accuracy it takes away.
 FLAGS = {
     "randomised": (
         "asked twice about the same images, the model gives logits that differ by more than rounding (10⁻⁴ of the "
         "largest): one draw of the attack says little"
+    ),
+    "zero_gradient": (
+        "the gradient of the margin is zero at more than half of the attacked images: an attack that follows gradients "
+        "stands still there"
     ),
     "batch_dependent": "the model answers otherwise about an image alone than about the same image among others",
     "mode_leak": "in evaluation mode a forward pass changes the model, or leaves a part of it in training mode",

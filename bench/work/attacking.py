@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -14,10 +14,12 @@ from attacks.prepared import Prepared
 from attacks.queries import Attacked
 from attacks.registry import cost_of, load_function
 from attacks.rng import SampleRng
-from bench.core.errors import CellFailure
+from bench.auditing.state import State, changed, put_back, restore, state_of
+from bench.core.errors import CellFailure, first_line, ran_out_of_memory
 from bench.core.specs import AttackSpec, EvalSpec
 from bench.progress import Progress, Stage
 from bench.remarks import remarks
+from bench.torch_state import harness_torch_state
 from bench.work.adversarials import Kept
 from bench.work.cell import CellContext, Outcomes, Tally
 from bench.work.memory import shrink_batch
@@ -82,26 +84,70 @@ def _run_attack(
     stage: Stage,
     tally: Tally,
 ) -> Tensor:
-    """Call the plug-in on copies, with the passes counted and its warnings kept."""
-    assert context.entry is not None
-    function = load_function(context.entry)
-    counting, prepared = _counted(context, attack, stage, tally)
-    if context.entry.batches_itself:
-        attack = replace(attack, params={**attack.params, "batch_size": tally.batch_size})
-    rng = SampleRng(spec.seed, attack.name, [context.images.ids[i] for i in indices.tolist()], context.device)
-    before = {name: tensor.clone() for name, tensor in context.model.state_dict().items()}
-    with remarks() as heard, _untouched_generators(context.device):
-        found = function(prepared, inputs.clone(), labels.to(context.device), spec=attack, rng=rng)
-    tally.remarks = tuple(dict.fromkeys((*tally.remarks, *heard)))
-    _check_untouched(context.model, before, attack.name)
-    tally.forwards += sum(model.forwards for model in counting)
-    tally.backwards += sum(model.backwards for model in counting)
+    """Call the plug-in on copies, with the passes counted and its warnings kept.
+
+    A faster copy of the model never fails a cell: where the search on it raises, it starts again on the model itself.
+    """
+    ids = [context.images.ids[i] for i in indices.tolist()]
+    call = _Call(spec, attack, context, ids, inputs, labels, stage, tally)
+    models = context.search_models if context.entry and context.entry.takes_prepared else None
+    copied = models is not None and models.get(attack.precision) is not context.model
+    try:
+        found = call.run()
+    except Exception as error:
+        if models is None or not copied or ran_out_of_memory(error) or _reason(error) == "out_of_memory":
+            raise
+        models.leave_out(attack.precision, f"the attack raised {type(error).__name__}: {first_line(error)}")
+        found = call.run()
+    if models is not None:
+        tally.remarks = tuple(dict.fromkeys((*tally.remarks, *models.note(attack.precision))))
     if not isinstance(found, Attacked):
         if attack.max_queries is not None:
             raise CellFailure("attack_error", f"{attack.name} did not say whose search the bound has cut.")
         return found
     tally.n_cut += int(found.cut.sum())
     return found.adversarials
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of an attack function on one batch."""
+
+    spec: EvalSpec
+    attack: AttackSpec
+    context: CellContext
+    ids: Sequence[str]
+    inputs: Tensor
+    labels: Tensor
+    stage: Stage
+    tally: Tally
+
+    def run(self) -> Tensor | Attacked:
+        """The attack's own answer. Counts the passes when it is through."""
+        context, attack, tally = self.context, self.attack, self.tally
+        assert context.entry is not None
+        function = load_function(context.entry)
+        counting, prepared = _counted(context, attack, self.stage, tally)
+        if context.entry.batches_itself:
+            attack = replace(attack, params={**attack.params, "batch_size": tally.batch_size})
+        rng = SampleRng(self.spec.seed, attack.name, self.ids, context.device)
+        before = state_of(context.model)
+        labels = self.labels.to(context.device, copy=True)
+        try:
+            with remarks() as heard, _untouched_generators(context.device), harness_torch_state():
+                found = function(prepared, self.inputs.clone(), labels, spec=attack, rng=rng)
+        except Exception:
+            restore(context.model, before)
+            raise
+        heard += _check_untouched(context.model, before, attack.name, self.inputs[:1])
+        tally.remarks = tuple(dict.fromkeys((*tally.remarks, *heard)))
+        tally.forwards += sum(model.forwards for model in counting)
+        tally.backwards += sum(model.backwards for model in counting)
+        return found
+
+
+def _reason(error: Exception) -> str:
+    return error.reason if isinstance(error, CellFailure) else ""
 
 
 def _counted(
@@ -120,13 +166,22 @@ def _counted(
     return [exact, search], Prepared(exact, search, shrink).eval()
 
 
-def _check_untouched(model: nn.Module, before: Mapping[str, Tensor], attack: str) -> None:
-    """Raises CellFailure, with the model as it was, when an attack has written into it."""
-    after = model.state_dict()
-    changed = [name for name, tensor in before.items() if not torch.equal(after[name], tensor)]
-    if changed:
-        model.load_state_dict(dict(before))
-        raise CellFailure("model_changed", f"{attack} changed the model's {changed[0]}.")
+def _check_untouched(model: nn.Module, before: State, attack: str, example: Tensor) -> list[str]:
+    """Put the model back as it was, and note what its own forward pass writes into it.
+
+    Raises CellFailure("model_changed") when the attack has written anything else.
+    """
+    written = changed(model, before)
+    if not written:
+        return []
+    restore(model, before)
+    with put_back(model), torch.no_grad():
+        model(example.clone())
+        own = changed(model, before)
+    others = [name for name in written if name not in own]
+    if others:
+        raise CellFailure("model_changed", f"{attack} changed the model's {others[0]}.")
+    return [f"a forward pass in evaluation mode changes the model's {written[0]}; it was put back after the attack"]
 
 
 @contextmanager

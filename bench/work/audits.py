@@ -7,9 +7,8 @@ from bench.auditing.levels import LevelName
 from bench.core.specs import AuditRecord, RunRecord, TrainSpec
 from bench.twin_run import twin_run
 from bench.work.runs import load_run
-from bench.work.train import freeze
 from bench.work.workshop import Workshop
-from models.classifier import Classifier
+from models.classifier import Classifier, freeze
 
 
 def audit_run(

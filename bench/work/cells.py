@@ -18,6 +18,7 @@ from bench.pending import Tally
 from bench.samples import Sample
 from bench.store import Store
 from bench.telling import bad_line, good_line, is_good, line_of
+from bench.torch_state import harness_torch_state
 from bench.work.adversarials import dump_adversarials
 from bench.work.cell import CellContext, Outcomes
 from bench.work.evaluate import DTYPE, evaluate_cell
@@ -35,6 +36,7 @@ class Subject:
     num_classes: int
 
 
+@harness_torch_state()
 def work_off(cells: Sequence[EvalSpec], subject: Subject, workshop: Workshop, tally: Tally) -> None:
     """Evaluate and store every cell. A cell that fails is recorded, and the others go on."""
     size = workshop.dataset.image_size

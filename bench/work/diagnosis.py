@@ -21,6 +21,7 @@ from bench.diagnostics.lipschitz import head_lipschitz
 from bench.diagnostics.local import local_sensitivity
 from bench.diagnostics.registry import diagnose_latents
 from bench.environment import describe
+from bench.torch_state import harness_torch_state
 from bench.work.workshop import Workshop, failures_as
 from models.classifier import Classifier
 
@@ -30,6 +31,7 @@ GRADIENT_IMAGES = 1000
 DEEPFOOL_IMAGES = 100  # as in the paper
 
 
+@harness_torch_state()
 def diagnose(
     model: Classifier, run_id: str, weights_sha: str, train_limit: int | None, workshop: Workshop
 ) -> DiagnosisRecord:
@@ -78,6 +80,7 @@ def _latents(model: Classifier, images: Images, workshop: Workshop, suffix: str)
     return {f"collapse_{name}{suffix}": value for name, value in values.items()}
 
 
+@harness_torch_state()
 def latents_of(model: Classifier, images: Images, workshop: Workshop) -> Latents:
     """The latents of ``images`` in float64, with what the output layer makes of them.
 

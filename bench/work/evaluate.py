@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attacks.corruptions.notes import corruption_notes
 from attacks.registry import backend_version
-from bench.auditing.cell_checks import check_gradients, check_randomised
+from bench.auditing.cell_checks import ZeroGradients, check_gradients, check_randomised
 from bench.auditing.spread import spread
 from bench.chance import chance_notes
 from bench.core.errors import CellFailure
@@ -21,6 +21,7 @@ from bench.progress import Progress
 from bench.work.adversarials import Adversarials, encode
 from bench.work.attacking import attack_all
 from bench.work.cell import CellContext, Outcomes, Tally
+from bench.work.external import notes_of
 from bench.work.memory import SMALLEST_BATCH, free_memory
 from bench.work.verify import predict
 from bench.work.workshop import failures_as
@@ -74,20 +75,24 @@ def _outcomes(spec: EvalSpec, context: CellContext, progress: Progress, tally: T
     standing = (outcomes.adv_pred == context.images.labels).nonzero().squeeze(1)
     tally.n_attacked = len(standing)
     if len(standing):
-        blind = _without_gradient(context, spec.attack, standing, tally.batch_size)
-        tally.remarks = tuple(dict.fromkeys((*tally.remarks, *blind)))  # once, however often the cell begins again
+        zero = _zero_gradients(context, spec.attack, standing, tally.batch_size)
+        tally.findings += zero.findings
+        tally.remarks = tuple(dict.fromkeys((*tally.remarks, *zero.notes)))  # once, also when the cell starts again
         attack_all(spec, spec.attack, context, standing, outcomes, progress, tally)
     if context.save_adversarials != "none":
         outcomes.adversarials = _encoded(spec.attack, context, outcomes, tally.batch_size)
     return outcomes
 
 
-def _without_gradient(
+def _zero_gradients(
     context: CellContext, attack: AttackSpec, standing: Tensor, batch_size: int
-) -> tuple[str, ...]:
-    """What an attack that follows gradients should have said of them; nothing of one that does not."""
+) -> ZeroGradients:
+    """How many clean images give an attack no direction to go in. Attacks without gradients need none.
+
+    Raises CellFailure("no_gradient") where an attack that needs a gradient can have none.
+    """
     if context.entry is None or not context.entry.cost(attack.params, context.num_classes).backwards:
-        return ()
+        return ZeroGradients()
     with failures_as("model_error"):
         return check_gradients(context.model, context.images, standing, context.device, batch_size)
 
@@ -166,7 +171,7 @@ def _record(
         dtype=DTYPE,
         backend=entry.backend if entry else CLEAN if spec.is_clean else OURSELVES,
         backend_version=backend_version(entry) if entry else "",
-        notes=(*departures, *tally.remarks, *(finding.note for finding in tally.findings)),
+        notes=(*departures, *notes_of(context.model), *tally.remarks, *(finding.note for finding in tally.findings)),
         environment=describe(context.device),
         n_cut=None if bound is None or failure else tally.n_cut,
         flags=tuple(finding.flag for finding in tally.findings),

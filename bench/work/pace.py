@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from bench.core.specs import Precision, TrainSpec
 from bench.work.runs import build_run
 from bench.work.search_model import SearchModels
-from bench.work.train import forward, freeze
+from bench.work.train import forward
 from bench.work.workshop import Workshop
-from models.classifier import Classifier
+from models.classifier import Classifier, freeze
 
 PROBE_BATCH = 32
 PROBES = 4

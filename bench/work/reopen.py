@@ -12,9 +12,9 @@ from bench.environment import choose_device
 from bench.progress import choose_progress
 from bench.store import Store
 from bench.work.runs import load_run
-from bench.work.train import freeze
 from bench.work.workshop import Workshop
 from models.build import BuiltModel
+from models.classifier import freeze
 
 
 def reopen(

@@ -10,18 +10,19 @@ from bench.auditing.sentence import sentence
 from bench.core.specs import EvalSpec, TrainSpec
 from bench.pending import Tally, is_audited, is_diagnosed, pending_cells
 from bench.plan import RunPlan
+from bench.torch_state import harness_torch_state
 from bench.work.audits import audit_run
 from bench.work.cells import Subject, skip, work_off
 from bench.work.diagnosis import diagnose
 from bench.work.runs import load_run, train_run
-from bench.work.train import freeze
 from bench.work.workshop import Workshop
 from models.build import BuiltModel
-from models.classifier import Classifier
+from models.classifier import Classifier, freeze
 
 HEADLINE = ("nc1", "cov_norm", "binarity_mean")
 
 
+@harness_torch_state()
 def execute(plan: Sequence[RunPlan], workshop: Workshop) -> Tally:
     """Do the whole plan. What goes wrong in one run or cell never stops the others."""
     tally = Tally()

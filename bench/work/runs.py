@@ -15,6 +15,7 @@ from bench.core.specs import EpochRecord, RunRecord, TrainSpec
 from bench.data.tensors import Images
 from bench.environment import describe
 from bench.store import Store
+from bench.torch_state import harness_torch_state
 from bench.work.train import begin, train, training_facts
 from bench.work.training_state import TrainingState, dump_state, restore_state
 from bench.work.workshop import Workshop, failures_as
@@ -41,6 +42,7 @@ def build_run(spec: TrainSpec, workshop: Workshop) -> BuiltModel:
     return built
 
 
+@harness_torch_state()
 def load_run(spec: TrainSpec, workshop: Workshop) -> BuiltModel:
     """The trained model of ``spec``. Raises BenchError when the stored weights are not those of this architecture."""
     built, path = build_run(spec, workshop), workshop.store.weights_path(spec.run_id)
@@ -54,6 +56,7 @@ def load_run(spec: TrainSpec, workshop: Workshop) -> BuiltModel:
     return built
 
 
+@harness_torch_state()
 def train_run(spec: TrainSpec, workshop: Workshop) -> tuple[RunRecord, BuiltModel | None]:
     """Train and store one network. What goes wrong becomes a failed record; the model is then None."""
     images = workshop.images("train", spec.data.train_limit)

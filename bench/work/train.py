@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.core.errors import CellFailure
 from bench.core.seeds import derive_seed
@@ -186,8 +186,3 @@ def _own_generator(device: torch.device) -> AbstractContextManager[None]:
     """Leave torch's global generators as they were."""
     guard: AbstractContextManager[None] = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
     return guard
-
-
-def freeze(model: nn.Module) -> nn.Module:
-    """Evaluation mode without parameter gradients: attacks differentiate the images only."""
-    return model.eval().requires_grad_(False)

@@ -20,6 +20,7 @@ from bench.core.specs import EvalRecord
 from bench.data.tensors import Images
 from bench.samples import Sample
 from bench.store import Store
+from bench.torch_state import harness_torch_state
 from bench.work.adversarials import Adversarials, parse_adversarials
 from bench.work.certificates import Checked, check_clean, check_float32, check_uint8
 from bench.work.workshop import Workshop
@@ -56,6 +57,7 @@ class Verdict:
         self.disagree(*checked.problems)
 
 
+@harness_torch_state()
 def check_cell(record: EvalRecord, model: nn.Module, workshop: Workshop) -> Verdict:
     """Check an ok cell of the weights that ``model`` has; ``model`` is frozen and on the workshop's device.
 

@@ -12,7 +12,7 @@ from bench.data.tensors import Images
 from bench.progress import Progress
 from bench.work.cell import CellContext
 from bench.work.evaluate import evaluate_cell
-from bench.work.train import freeze
+from models.classifier import freeze
 
 BUILTIN = [resolve(name) for name in ATTACKS if ATTACKS.origin(name) == "attacks.builtin"]
 CASES = [(attack.name, norm) for attack in BUILTIN for norm in attack.entry.norms]

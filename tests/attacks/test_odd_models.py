@@ -10,12 +10,12 @@ from nets import correct, trained
 from torch import Tensor, nn
 
 from attacks.registry import ATTACKS, resolve
-from bench.core.specs import EvalRecord, EvalSpec
+from bench.core.specs import Backend, EvalRecord, EvalSpec
 from bench.data.tensors import Images
 from bench.progress import Progress
 from bench.work.cell import CellContext
 from bench.work.evaluate import evaluate_cell
-from bench.work.train import freeze
+from models.classifier import freeze
 
 OWN = "autoattack-apgd-ce+apgd-dlr+apgd-t+fab+fab-t+square-i5-s60"
 SINGLE = [resolve(n).name for n in ATTACKS if ATTACKS.origin(n) == "attacks.builtin" and not n.startswith("autoattack")]
@@ -25,9 +25,16 @@ CASES = [(name, norm) for name in NAMES for norm in resolve(name).entry.norms if
 
 
 def measured(
-    name: str, norm: str, eps: float, model: nn.Module, inputs: Tensor, labels: Tensor, classes: int
+    name: str,
+    norm: str,
+    eps: float,
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    classes: int,
+    backend: Backend = "native",
 ) -> EvalRecord:
-    attack = resolve(name)
+    attack = resolve(name, backend)
     spec = EvalSpec(
         run_id="r",
         data_sha="d",
@@ -82,6 +89,13 @@ class Logits(nn.Module):
                 return (100 * pair).round().to(torch.int64)
             case "rounded":
                 return (100 * pair).round()
+            case "detached":
+                return pair.detach()
+            case "numpy":
+                return torch.from_numpy(pair.detach().numpy())
+            case "no_grad":
+                with torch.no_grad():
+                    return 2 * pair
             case "one hot":
                 return nn.functional.one_hot(pair.argmax(1), 3)
         raise ValueError(self.how)
@@ -99,12 +113,36 @@ def test_any_number_of_classes(name: str, norm: str, classes: int) -> None:
     assert record.n_correct == 0
 
 
-@pytest.mark.parametrize("how", ["constant", "constant with a graph"])
+def needs_gradients(name: str) -> bool:
+    attack = resolve(name)
+    return attack.entry.cost(attack.params, 3).backwards > 0
+
+
 @pytest.mark.parametrize(("name", "norm"), CASES)
-def test_what_cannot_be_changed_is_robust(name: str, norm: str, how: str) -> None:
+def test_what_cannot_be_changed_is_robust(name: str, norm: str) -> None:
     labels = torch.zeros(6, dtype=torch.int64)
-    record = measured(name, norm, NORMS[norm], Logits(how), some_images(), labels, 3)
+    record = measured(name, norm, NORMS[norm], Logits("constant with a graph"), some_images(), labels, 3)
     assert (record.status, record.n_attacked, record.n_correct) == ("ok", 6, 6), record.message
+    assert record.flags == (("zero_gradient",) if needs_gradients(name) else ())
+
+
+@pytest.mark.parametrize("how", ["constant", "integers", "one hot", "detached", "numpy", "no_grad"])
+@pytest.mark.parametrize(("name", "norm"), CASES)
+def test_an_absent_gradient_is_a_failure_and_never_robustness(name: str, norm: str, how: str) -> None:
+    labels = Logits(how)(some_images()).argmax(1)
+    record = measured(name, norm, NORMS[norm], Logits(how), some_images(), labels, 3)
+    if needs_gradients(name):
+        assert (record.status, record.reason, record.n_correct) == ("failed", "no_gradient", None)
+        assert "gives no gradient" in record.message
+    else:
+        assert record.status == "ok"
+
+
+@pytest.mark.parametrize("how", ["detached", "integers"])
+@pytest.mark.parametrize("name", ["fgsm", "pgd-20", "apgd-ce"])
+def test_an_absent_gradient_fails_other_libraries_too(name: str, how: str) -> None:
+    record = measured(name, "linf", 0.1, Logits(how), some_images(), torch.zeros(6, dtype=torch.int64), 3, "reference")
+    assert (record.status, record.reason) == ("failed", "no_gradient")
 
 
 @pytest.mark.parametrize("how", ["integers", "rounded", "one hot"])
@@ -112,11 +150,10 @@ def test_what_cannot_be_changed_is_robust(name: str, norm: str, how: str) -> Non
 def test_without_gradients_the_search_that_needs_none_still_finds(norm: str, how: str) -> None:
     model, inputs = Logits(how), 0.5 + 0.02 * (some_images(8) - 0.4)
     labels = model(inputs).argmax(1)
-    for name in NAMES:
-        if norm in resolve(name).entry.norms:
-            record = measured(name, norm, 4 * NORMS[norm], model, inputs, labels, 3)
-            assert (record.status, record.n_attacked) == ("ok", 8), record.message
-            assert name != OWN or record.n_correct == 0
+    for name in ("square", OWN) if how == "rounded" else ("square",):
+        record = measured(name, norm, 4 * NORMS[norm], model, inputs, labels, 3)
+        assert (record.status, record.n_attacked, record.n_correct) == ("ok", 8, 0), record.message
+        assert record.flags == (("zero_gradient",) if name == OWN else ())
 
 
 class Brittle(nn.Module):

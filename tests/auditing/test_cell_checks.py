@@ -7,8 +7,9 @@ import torch
 from oddities import DeadFor, Detached, Elsewhere, Noisy, Stepped, linear, some
 from torch import Tensor, nn
 
-from bench.auditing.cell_checks import check_gradients, check_randomised
+from bench.auditing.cell_checks import ZeroGradients, check_gradients, check_randomised
 from bench.auditing.spread import spread
+from bench.core.errors import CellFailure
 from bench.data.tensors import Images
 
 CPU = torch.device("cpu")
@@ -20,7 +21,8 @@ def randomised(model: nn.Module, count: int = 50, batch_size: int = 16) -> list[
 
 
 def gradients(model: nn.Module, images: Images, batch_size: int = 16) -> list[str]:
-    return list(check_gradients(model, images, torch.arange(len(images)), CPU, batch_size))
+    found = check_gradients(model, images, torch.arange(len(images)), CPU, batch_size)
+    return [*found.notes, *(finding.note for finding in found.findings)]
 
 
 def test_noise_is_found_and_counted() -> None:
@@ -64,30 +66,41 @@ def test_a_model_that_counts_its_calls_is_randomised() -> None:
     assert len(randomised(Alternating())) == 1
 
 
-@pytest.mark.parametrize("model", [Stepped(), Detached(), Elsewhere()])
-def test_a_piecewise_constant_model_has_no_gradient(model: nn.Module) -> None:
-    assert gradients(model, some(50)) == ["the margin has no gradient at 50 of 50 attacked images"]
+def test_the_gradient_of_a_piecewise_constant_model_is_zero() -> None:
+    expected = ["zero_gradient: the gradient of the margin is zero at 50 of 50 attacked images"]
+    assert gradients(Stepped(), some(50)) == expected
 
 
-@pytest.mark.parametrize(("dead", "flagged"), [(0, False), (2, False), (3, True), (200, True)])
-def test_the_share_decides(dead: int, flagged: bool) -> None:
-    """More than 1 % of 200 images."""
-    expected = [f"the margin has no gradient at {dead} of 200 attacked images"] if flagged else []
+@pytest.mark.parametrize("model", [Detached(), Elsewhere()])
+def test_an_absent_gradient_is_an_error(model: nn.Module) -> None:
+    with pytest.raises(CellFailure, match="gives no gradient") as raised:
+        gradients(model, some(50))
+    assert raised.value.reason == "no_gradient"
+
+
+@pytest.mark.parametrize(
+    ("dead", "before"), [(0, None), (2, None), (3, ""), (100, ""), (101, "zero_gradient: "), (200, "zero_gradient: ")]
+)
+def test_the_share_decides(dead: int, before: str | None) -> None:
+    """A note from more than 1 % of 200 images on, a flag from more than half of them on."""
+    note = f"the gradient of the margin is zero at {dead} of 200 attacked images"
+    expected = [] if before is None else [before + note]
     assert gradients(DeadFor().requires_grad_(False), some(200, dead), batch_size=7) == expected
 
 
 def test_only_the_images_that_are_attacked_count() -> None:
     images, alive = some(50, dead=10), torch.arange(10, 50)
-    assert check_gradients(DeadFor(), images, alive, CPU, 16) == ()
-    assert check_gradients(DeadFor(), images, alive[:0], CPU, 16) == ()
+    assert check_gradients(DeadFor(), images, alive, CPU, 16) == ZeroGradients()
+    assert check_gradients(DeadFor(), images, alive[:0], CPU, 16) == ZeroGradients()
 
 
 def test_of_many_images_some_of_every_part_are_asked() -> None:
     """The dead ones all stand at the end, as the last class of a set in the order of its classes."""
     images = some(2500)
+    images.pixels[:, 0, 0, 0] = 0
     images.pixels[-100:, 0, 0, 0] = 1
     (note,) = gradients(DeadFor(), images, batch_size=500)
-    assert note == "the margin has no gradient at 40 of 1000 attacked images"
+    assert note == "the gradient of the margin is zero at 40 of 1000 attacked images"
 
 
 @pytest.mark.parametrize("period", [2, 4, 10])

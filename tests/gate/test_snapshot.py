@@ -10,13 +10,13 @@ import pytest
 from records import audit_record, cell_record, run_record, samples_of, store_with
 from torch import nn
 
-from bench.api import weights_sha
 from bench.core.errors import BenchError
 from bench.core.specs import AttackSpec, CorruptionSpec, EvalRecord, RunRecord
 from bench.gate.snapshot import NO_WEIGHTS, choose, take_snapshot
 from bench.samples import Sample
 from bench.store import Store
 from bench.tables.corruption_cells import STANDARD_KINDS
+from bench.work.model_identity import weights_sha
 
 FGSM = "fgsm@linf-0.1"
 

@@ -14,12 +14,12 @@ from torch import nn
 
 from attacks.corruptions.apply import corrupt
 from bench import api
-from bench.api import weights_sha
 from bench.core.errors import BenchError
 from bench.corrupted.cache import as_bytes
 from bench.data import DataRequest, load_dataset
 from bench.data.tensors import load_images
 from bench.plugin import load_plugins
+from bench.work.model_identity import weights_sha
 
 evaluate = partial(api.evaluate, corruptions="none", audit=False)
 

@@ -16,8 +16,8 @@ from bench.progress import Progress
 from bench.store import Store
 from bench.work.cells import Subject, work_off
 from bench.work.runs import load_run
-from bench.work.train import freeze
 from bench.work.workshop import Workshop
+from models.classifier import freeze
 
 
 def test_a_filter_without_a_result_leaves_its_cell_without_one(bench: Callable[..., Any], tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ from bench.data.augment import augment
 from bench.data.tensors import as_inputs
 from bench.progress import Progress
 from bench.work.lr import LR_SCHEDULES, cosine, halving, imagenet
-from bench.work.train import begin, freeze, steps_per_epoch, train, training_facts
+from bench.work.train import begin, steps_per_epoch, train, training_facts
 from bench.work.training_state import TrainingState, dump_state, restore_state
 from models.build import build_classifier
+from models.classifier import freeze
 from models.objective import Objective
 from models.schedules import Done, GammaState
 from models.terms import Batch

@@ -1,0 +1,113 @@
+"""A model that was not trained here: how it is asked, frozen and recorded."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from attacks.gradients import take_logits
+from bench.core.errors import BenchError
+from bench.core.specs import ID_LENGTH, RunRecord, fingerprint
+from bench.environment import describe
+from bench.work.model_identity import PROBE_IMAGES, model_identity
+from bench.work.workshop import Workshop
+from models.classifier import freeze
+
+
+class ExternalModel(nn.Module):
+    """Any module as the harness asks it: on a copy of the images, for float32 logits.
+
+    ``notes`` name what was taken of other outputs, see :func:`attacks.gradients.take_logits`; they are known after the
+    first pass.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.notes: tuple[str, ...] = ()
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits, note = take_logits(self.model(images.clone()), images)
+        self.notes = (note,) if note else ()
+        return logits
+
+
+def notes_of(model: nn.Module) -> tuple[str, ...]:
+    """What the rows of a model say about its outputs; nothing about a model that was trained here."""
+    return model.notes if isinstance(model, ExternalModel) else ()
+
+
+@contextmanager
+def frozen(model: nn.Module, device: torch.device) -> Iterator[tuple[nn.Module, int]]:
+    """The model in evaluation mode, without parameter gradients, and the number of its trained parameters.
+
+    Afterwards every part has its mode and its gradients back. A model that was made in inference mode is copied, as its
+    tensors can take no part in a gradient.
+    """
+    if any(tensor.is_inference() for tensor in chain(model.parameters(), model.buffers())):
+        model = _ordinary_copy(model)
+    modes, needed = [(m, m.training) for m in model.modules()], [(p, p.requires_grad) for p in model.parameters()]
+    trainable = sum(p.numel() for p, flag in needed if flag)
+    try:
+        yield freeze(model.to(device)), trainable
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, flag in needed:
+            parameter.requires_grad_(flag)
+
+
+def _ordinary_copy(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise BenchError(
+            "the model was made under torch.inference_mode() and cannot be copied, so that no gradient can pass it; "
+            "make it outside of inference mode."
+        ) from error
+
+
+def external_run(
+    model: nn.Module, name: str, seed: int, trainable: int, workshop: Workshop
+) -> tuple[RunRecord, ExternalModel]:
+    """A record for a model of unknown training, whose identity is its name, weights, structure and behaviour; and the
+    model as it is asked from now on."""
+    data, wrapped = workshop.dataset, ExternalModel(model).eval()
+    images = workshop.images("test", PROBE_IMAGES)
+    probes = images.inputs(torch.arange(len(images)), workshop.device)
+    identity = model_identity(model, probes)
+    config = {"name": name, **identity}
+    record = RunRecord(
+        run_id=fingerprint({**config, "seed": seed})[:ID_LENGTH],
+        dataset=data.name,
+        model=name,
+        variant="external",
+        seed=seed,
+        spec=None,
+        status="ok",
+        reason="",
+        message="",
+        config_sha=fingerprint(config)[:ID_LENGTH],
+        train_sha="",
+        weights_sha=identity["weights"],
+        n_train=None,
+        epochs=None,
+        img_size=None,
+        native_size=data.image_size,
+        stem="",
+        latent_dim=None,
+        param_count=trainable,
+        gamma=None,
+        gamma_per_sample=None,
+        history=(),
+        time_s=None,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        environment=describe(workshop.device),
+    )
+    return record, wrapped

@@ -1,0 +1,157 @@
+"""The identity of a model that was not trained here: its weights, its structure, and its behaviour.
+
+Weights alone do not identify a function: a switch in the forward pass changes every number and no weight. A stored
+number is used again only for a model whose weights, structure and behaviour are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping
+from types import FunctionType, MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attacks.gradients import differentiate, take_logits
+from bench.auditing.state import put_back
+from bench.core.errors import CellFailure
+from bench.core.specs import fingerprint
+
+PROBE_IMAGES = 16
+#: Amplitudes of uniform noise on the probe images: a defence may act on perturbed images only.
+AMPLITUDES = (2 / 255, 8 / 255, 0.1, 0.3)
+LIBRARIES = ("torch", "torchvision", "timm")  # their versions stand in the record's environment
+PLAIN = (bool, int, float, str, type(None))
+
+
+def weights_sha(model: nn.Module) -> str:
+    """SHA-256 over names, types, shapes and bytes of a module's parameters and buffers, and its extra state."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(f"{name}:".encode())
+        for part in _contents(value):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _contents(value: Any) -> Iterator[bytes]:
+    """Tensors by their bytes. Quantised modules hold packed ones, and others any object as extra state."""
+    if isinstance(value, Tensor) and not value.is_quantized:
+        yield f"{value.dtype}:{tuple(value.shape)};".encode()
+        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    elif isinstance(value, Tensor):
+        yield repr(value).encode()  # scale and zero point
+        yield from _contents(value.int_repr())
+    elif isinstance(value, Mapping):
+        for key in value:
+            yield f"{key!r}:".encode()
+            yield from _contents(value[key])
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _contents(part)
+    else:
+        yield (repr(value) if isinstance(value, (*PLAIN, torch.dtype, bytes)) else type(value).__name__).encode()
+
+
+def model_identity(model: nn.Module, images: Tensor) -> dict[str, str]:
+    """Weights, structure and behaviour of ``model``, in evaluation mode, each as a hash.
+
+    ``images`` are the probe images, (N, 3, H, W) in [0, 1], on the model's device. Attributes that a forward pass
+    changes, such as a counter, are left out of the structure.
+    """
+    before = _attributes(model)
+    behaviour = _behaviour(model, images)
+    after = _attributes(model)
+    stable = {name: value for name, value in before.items() if after.get(name) == value}
+    structure = {"repr": repr(model), "attributes": stable, "sources": _sources(model)}
+    return {"weights": weights_sha(model), "structure": fingerprint(structure), "behaviour": behaviour}
+
+
+def _behaviour(model: nn.Module, images: Tensor) -> str:
+    """A hash of the bits of the logits at the probe images, at perturbed ones and at noise, and of a gradient."""
+    digest = hashlib.sha256()
+    generator = torch.Generator().manual_seed(0)
+    cuda = [images.device] if images.device.type == "cuda" else []
+    with put_back(model), torch.random.fork_rng(devices=cuda), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the cells repeat them
+        torch.manual_seed(0)  # a model that draws at random draws alike each time that it is asked
+        for points in _probe_points(images, generator):
+            digest.update(_bits(model, points))
+        digest.update(_gradient_bits(model, images, generator))
+    return digest.hexdigest()
+
+
+def _probe_points(images: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+    noise = (2 * torch.rand(images.shape, generator=generator) - 1).to(images)
+    yield images
+    for amplitude in AMPLITUDES:
+        yield (images + amplitude * noise).clamp(0, 1)
+        yield (images + amplitude * noise.sign()).clamp(0, 1)
+    yield noise.abs()
+
+
+def _bits(model: nn.Module, points: Tensor) -> bytes:
+    try:
+        with torch.no_grad():
+            logits, _ = take_logits(model(points.clone()), points)
+    except Exception as error:  # noqa: BLE001 - a foreign model; its cells will say what is wrong with it
+        return type(error).__name__.encode()
+    return logits.float().cpu().contiguous().numpy().tobytes()
+
+
+def _gradient_bits(model: nn.Module, images: Tensor, generator: torch.Generator) -> bytes:
+    def weighted(logits: Tensor) -> Tensor:
+        return (logits * torch.rand(logits.shape[1:], generator=generator).to(logits)).flatten(1).sum(1)
+
+    try:
+        gradient = differentiate(model, images, weighted).gradient
+    except CellFailure as failure:
+        return failure.reason.encode()
+    except Exception as error:  # noqa: BLE001 - as above
+        return type(error).__name__.encode()
+    return gradient.float().cpu().contiguous().numpy().tobytes()
+
+
+def _attributes(model: nn.Module) -> dict[str, Any]:
+    """Plain values that the modules hold, by dotted name."""
+    ordinary = vars(nn.Module()).keys()
+    return {
+        f"{path}.{name}": value
+        for path, module in model.named_modules()
+        for name, value in vars(module).items()
+        if name not in ordinary and _is_plain(value)
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
+    return isinstance(value, PLAIN) and value == value and value not in (float("inf"), float("-inf"))
+
+
+def _sources(model: nn.Module) -> dict[str, str]:
+    """The source of every class and function that is the user's own, as far as it can be read."""
+    found: dict[str, str] = {}
+    for path, module in model.named_modules():
+        own = {f"{path}.{name}": value for name, value in vars(module).items() if _is_function(value)}
+        for name, code in {type(module).__qualname__: type(module), **own}.items():
+            if (getattr(code, "__module__", None) or "").split(".")[0] not in LIBRARIES:
+                found[name] = _source(code)
+    return found
+
+
+def _is_function(value: Any) -> bool:
+    return isinstance(value, FunctionType | MethodType)
+
+
+def _source(code: Any) -> str:
+    try:
+        return inspect.getsource(code)
+    except (OSError, TypeError):  # typed into a console, or compiled
+        return ""
