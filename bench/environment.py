@@ -59,7 +59,8 @@ def _processor() -> str:
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if "model name" in line]
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
         name = names[0] if names else name
     return f"{name} ({torch.get_num_threads()} threads)"
 

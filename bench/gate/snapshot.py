@@ -7,7 +7,7 @@ import fnmatch
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -30,10 +30,11 @@ NO_WEIGHTS = hashlib.sha256().hexdigest()
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The runs with what came of their images, and of cells that are not ok why, by run name and metric."""
+    """The runs with the outcomes of their images, the cells that are not ok, and the models at chance level."""
 
     runs: tuple[RunOutcomes, ...]
-    failures: Mapping[tuple[str, str], str]
+    failures: Mapping[tuple[str, str], str]  # why, by run name and metric
+    at_chance: Mapping[str, str] = field(default_factory=dict)  # a sentence by run name
 
 
 def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
@@ -47,7 +48,8 @@ def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
     if not rows:
         raise BenchError(f"no cells under {store.root}; 'bench run --results {store.root} …' makes some.")
     _check_distinct(rows, store)
-    return Snapshot(tuple(_run(row, store) for row in rows), _failures(rows))
+    chance = {name_of(row.run): sentence for row in rows if (sentence := row.chance())}
+    return Snapshot(tuple(_run(row, store) for row in rows), _failures(rows), chance)
 
 
 def name_of(run: RunOutcomes | RunRecord) -> str:
@@ -175,7 +177,11 @@ def choose(snapshot: Snapshot, patterns: Sequence[str]) -> tuple[RunOutcomes, ..
     for (name, metric), why in sorted(snapshot.failures.items()):
         if metric in kept:
             raise BenchError(f"{name} {metric} is not ok ({why}); run it again, or leave it out by --cells.")
-    return tuple(replace(run, cells={m: cell for m, cell in run.cells.items() if m in kept}) for run in snapshot.runs)
+    runs = [replace(run, cells={m: cell for m, cell in run.cells.items() if m in kept}) for run in snapshot.runs]
+    empty = [name_of(run) for run in runs if not run.cells]
+    if empty:
+        raise BenchError(f"{', '.join(empty)}: there is no such cell, so that nothing of it would be checked.")
+    return tuple(runs)
 
 
 def _named(metric: str, patterns: Sequence[str]) -> bool:
