@@ -58,15 +58,12 @@ def _line(run: RunOutcomes, metric: str, floor: float, before: float | None, gat
 
 
 def _against(cell: CellOutcomes, floor: float, alpha: float) -> tuple[Verdict, str]:
-    """By counts where a share of images is one: 0.8 of 5 images is no less than 80 %."""
+    """The measured accuracy beside its floor, and the one-sided bound where it lies on the other side."""
     reached = cell.right * 100 >= floor * cell.n * cell.parts
     low, high = share_bounds(cell.right / cell.parts, cell.n, alpha)
+    confidence = f"with {100 * (1 - alpha):.4g} % confidence"
     if reached:
-        sure = low * 100 >= floor
-        return Verdict.PASS, "at or above the floor" if sure else f"at or above the floor; {_at(alpha)} >= {low:.1%}"
-    sure = high * 100 < floor
-    return Verdict.FAIL, "below the floor" if sure else f"below the floor; {_at(alpha)} <= {high:.1%}"
-
-
-def _at(alpha: float) -> str:
-    return f"for other test images the accuracy is known at {1 - alpha:.4g} confidence only to be"
+        bound = "" if low * 100 >= floor else f"; {confidence} it is only known to be at least {100 * low:.1f} %"
+        return Verdict.PASS, f"at or above the floor{bound}"
+    bound = "" if high * 100 < floor else f"; {confidence} it is only known to be at most {100 * high:.1f} %"
+    return Verdict.FAIL, f"below the floor{bound}"

@@ -59,8 +59,9 @@ def _lets(verdict: Verdict, rules: Rules) -> bool:
 
 
 def nothing_compared(lines: Sequence[Check], rules: Rules) -> list[Check]:
-    """A failing line where all others would pass whatever the model answers; none where one of them could fail."""
-    if any(line.worst is not None and not _lets(line.worst, rules) for line in lines):
+    """A failing line where all others pass and would pass whatever the model answers; none where one could fail."""
+    could_fail = any(line.worst is not None and not _lets(line.worst, rules) for line in lines)
+    if could_fail or not all(passed(line, rules) for line in lines):
         return []
     why = "nothing was compared: no check can fail; narrow the tolerances, or take a baseline with something to lose"
     return [Check(EVERYTHING, GATE, Verdict.FAIL, why)]

@@ -191,8 +191,8 @@ def test_trainings_that_are_missing_fail() -> None:
 def test_what_the_baseline_does_not_hold_is_told() -> None:
     before = baseline(run(clean=cell(RIGHT)))
     after = now(run(clean=cell(RIGHT), fgsm=cell(WORSE)), run(variant="lpc", clean=cell(WORSE)))
-    assert unchecked(before, after) == ["digits tiny:baseline:0 fgsm", "digits tiny:lpc:0 clean"]
-    assert unchecked(before, now(run(seed=3, clean=cell(RIGHT)))) == []
+    assert unchecked(before, after, Rules()) == ["digits tiny:baseline:0 fgsm", "digits tiny:lpc:0 clean"]
+    assert unchecked(before, now(run(seed=3, clean=cell(RIGHT))), Rules()) == []
 
 
 def test_where_nothing_was_audited_there_is_no_line_on_it() -> None:
