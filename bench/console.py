@@ -89,8 +89,11 @@ def _transliterate(error: UnicodeError) -> tuple[str, int]:
 def _spelt(character: str) -> str:
     if 0xDC80 <= ord(character) <= 0xDCFF:  # a byte of a file name that is in no encoding
         return f"\\x{ord(character) - 0xDC00:02x}"
-    simple = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
-    return ASCII.get(character) or simple or ("" if unicodedata.combining(character) else "?")
+    if character in ASCII:
+        return ASCII[character]
+    parts = unicodedata.normalize("NFKD", character)
+    simple = "".join(part if part.isascii() else ASCII.get(part, "") for part in parts)
+    return simple or ("" if unicodedata.combining(character) else "?")
 
 
 codecs.register_error(ERRORS, _transliterate)

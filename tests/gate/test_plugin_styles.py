@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import bench.regression as _  # in this process, so that the sessions below need not import torch again
 from bench.gate.baseline import read_baseline
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_model"
@@ -21,6 +20,7 @@ def load():
 
 OPTIONS = dict(dataset="digits", attacks="fgsm", eps="0.1", corruptions="none", audit=False, limit=40)
 """
+IMPORTS = "import pytest\nfrom helper import OPTIONS, load\n"
 STYLES = """
 import unittest
 import pytest
@@ -241,7 +241,7 @@ def test_expected_failures_excuse_a_comparison_and_skips_are_listed(project: pyt
     ("text", "why"),
     [
         ("def test_it(): pass", "no test of this session is marked 'robustness'"),
-        (NOTHING.partition("@mark(\"a")[0] + "@mark('a.json')\n@pytest.mark.skip\ndef test_it(): pass", "by test_it.py::"),
+        (f"{IMPORTS}@pytest.mark.robustness('a.json')\n@pytest.mark.skip\ndef test_it(): pass", "by test_it.py::"),
     ],
 )
 def test_a_comparison_can_be_required(project: pytest.Pytester, text: str, why: str) -> None:
