@@ -238,3 +238,9 @@ def test_an_image_is_counted_once(tmp_path: Path, bench: Callable[..., Any], fil
     shown = bench("check", "--baseline", file, "--results", tmp_path / "after")
     assert shown.code == 2
     assert "counts an image twice" in shown.err
+
+
+def test_a_line_without_evidence_fails_beside_others_that_compare() -> None:
+    before = baseline(run(clean=cell(RIGHT)), run(variant="lpc", clean=cell(RIGHT)))
+    after = now(run(clean=cell(RIGHT)), run(variant="lpc", weights="v", clean=cell(RIGHT)))
+    assert not fine(before, after, Rules(allow_inconclusive=True))
