@@ -27,18 +27,23 @@ def shadowed(home: Path) -> str | None:
 
 def main() -> None:
     """Run the command line and exit with its code; a user's mistake is one sentence and exit 2."""
+    from bench.console import flush, harden
+
+    harden()
+    code = _run()
+    flush()
+    sys.exit(code)
+
+
+def _run() -> int:
     problem = shadowed(Path(__file__).resolve().parent)
     if problem:
-        sys.exit(_complain(problem))
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
     from bench.cli import invoke
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers interrupt by it
-    sys.exit(invoke(sys.argv[1:]))
-
-
-def _complain(sentence: str) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
-    return 2
+    return invoke(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def has_bfloat16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu" or not Path("/proc/cpuinfo").exists():
         return False
-    words = set(Path("/proc/cpuinfo").read_text().split())
+    words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
     return not words.isdisjoint({"avx512_bf16", "amx_bf16"})
 
 
@@ -54,7 +54,8 @@ def _processor() -> str:
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
         name = names[0] if names else name
     return f"{name} ({torch.get_num_threads()} threads)"
 

@@ -4,74 +4,185 @@
 ... def test_robustness(robustness):
 ...     robustness(load_my_model(), dataset="digits", attacks=["fgsm", "pgd"], eps="0.1")
 
+A marked test passes only after a comparison. The check runs inside pytest's *call* phase of every kind of test item, so
+that functions, methods of ``unittest.TestCase``, parametrised, asynchronous and repeated tests are alike.
+
 Every pytest session of an environment loads this file: what is slow to import waits for the fixture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from unittest import SkipTest
 
 import pytest
 
+from bench.pytest_summary import ATTRIBUTE, Summary
+from bench.remarks import warnings_do_not_raise
+
 if TYPE_CHECKING:
+    from bench.gate.rules import Scope
     from bench.regression import Robustness, Settings
 
 MARK = "robustness"
 UPDATE = "--robustness-update"
-MARKED = "baseline, tolerance={}, alpha=0.01, allow_inconclusive=False"
-OWNERS = pytest.StashKey[dict[Path, str]]()  # which test a baseline file belongs to
+REQUIRED = "--robustness-required"
+MARKED = 'baseline, tolerance={}, floor={}, scope="recipe", alpha=0.01, allow_inconclusive=False'
+OWNERS = pytest.StashKey[dict[Path, str]]()  # the id of the test that a baseline file belongs to
+NOT_CALLED = (
+    f"nothing was compared: the test is marked {MARK!r} and never called the fixture of this name with a model. "
+    "Mark only the tests that do."
+)
+
+
+@dataclass
+class Attempt:
+    """One execution of a test; a test that is run again has another one."""
+
+    robustness: Robustness | None = None
+    problem: str = ""  # of the mark, or found at the end
+    over: bool = False  # whether the test's own code has ended
+
+
+ATTEMPT = pytest.StashKey[Attempt]()
+SKIPS = (pytest.skip.Exception, SkipTest)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("collapse-bench")
-    group.addoption(UPDATE, action="store_true", help="write the baselines of robustness tests in place of checking")
+    group.addoption(UPDATE, action="store_true", help="write the baselines of robustness tests instead of checking")
+    group.addoption(
+        REQUIRED,
+        action="store_true",
+        help="for CI: fail unless a robustness test compared something and none was skipped",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        f"{MARK}({MARKED}): what the fixture '{MARK}' checks by; "
-        "the path of the baseline is relative to the test's file, tolerances are points by metric",
+        f"{MARK}({MARKED}): what the fixture '{MARK}' checks by; the path of the baseline is relative to the test's "
+        "file, tolerances are points and floors percent by metric",
     )
+    required = config.getoption(REQUIRED)
+    if required and config.getoption(UPDATE):
+        raise pytest.UsageError(f"{UPDATE} compares nothing, and {REQUIRED} asks for a comparison; leave one out.")
+    if not hasattr(config, "workerinput"):  # the reports of xdist's workers arrive at the controller
+        config.pluginmanager.register(Summary(required=required), "collapse-bench-summary")
+
+
+@pytest.hookimpl(tryfirst=True)  # before other tests are deselected
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Every baseline belongs to the first test that names it, in every process of a distributed session."""
+    owners = config.stash.setdefault(OWNERS, {})
+    for item in items:
+        mark = item.get_closest_marker(MARK)
+        named = None if mark is None else next(iter(mark.args), mark.kwargs.get("baseline"))
+        if isinstance(named, str | Path):
+            owners.setdefault((item.path.parent / named).resolve(), item.nodeid)
 
 
 @pytest.fixture
 def robustness(request: pytest.FixtureRequest, tmp_path: Path) -> Robustness:
     """Call it with your model; its settings come from ``@pytest.mark.robustness(baseline=…)``."""
+    with warnings_do_not_raise():
+        from bench.regression import Robustness
+
+    attempt: Attempt = request.node.stash.setdefault(ATTEMPT, Attempt())
+    settings = _settings_of(request)
+    if isinstance(settings, str):
+        attempt.problem = settings
+        pytest.fail(settings, pytrace=False)
+    found = attempt.robustness = Robustness(settings, tmp_path, request.config.getoption(UPDATE))
+    return found
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    item.stash[ATTEMPT] = Attempt()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)  # innermost: what the check prints is captured like the test's own output
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """When the test's own code is through, everything that it asked for is checked at once.
+
+    A test that failed by itself is not checked; one that skips itself is checked if it attacked a model before.
+    """
+    attempt = item.stash.setdefault(ATTEMPT, Attempt())
+    try:
+        yield
+        kept = [info.value for info in getattr(item, "_excinfo", None) or ()]  # what a unittest.TestCase raised
+        if all(isinstance(error, SKIPS) for error in kept):
+            _settle(item, attempt, skipped=bool(kept))
+    except SKIPS as skipped:
+        if "async def" in str(skipped) and _is_ours(item, attempt):  # pytest before 8.4 skips what it cannot await
+            pytest.fail(f"nothing was compared: {skipped}", pytrace=False)
+        if not (attempt.robustness and attempt.robustness.finished):
+            _settle(item, attempt, skipped=True)
+        raise
+    finally:
+        attempt.over = True
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outermost: after expected failures have been recognised
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """An expected failure (xfail) excuses a comparison that fails, and never one that is missing."""
+    report = yield
+    attempt = item.stash.get(ATTEMPT, None)
+    if attempt is None or not _is_ours(item, attempt):
+        return report
+    found = attempt.robustness
+    if report.when == "call" and attempt.over:
+        expected = hasattr(report, "wasxfail")
+        missing = (report.passed or expected) and not (found and found.finished)
+        if missing or (attempt.problem and not report.failed and not expected):
+            report.outcome = "failed"
+            report.longrepr = "\n".join(filter(None, [attempt.problem or NOT_CALLED, str(report.longrepr or "")]))
+            vars(report).pop("wasxfail", None)
+        setattr(report, ATTRIBUTE, found.summary() if found else {})
+    elif report.when == "setup" and not report.passed:
+        setattr(report, ATTRIBUTE, {})
+    return report
+
+
+def _is_ours(item: pytest.Item, attempt: Attempt) -> bool:
+    """A fixture of somebody else that has this name is none of our business where the mark is missing."""
+    return item.get_closest_marker(MARK) is not None or attempt.robustness is not None or bool(attempt.problem)
+
+
+def _settle(item: pytest.Item, attempt: Attempt, *, skipped: bool) -> None:
+    found = attempt.robustness
+    if not _is_ours(item, attempt) or (skipped and not (found and found.attacked and not found.update)):
+        return
+    attempt.problem = attempt.problem or (found.settle() if found else NOT_CALLED)
+    if attempt.problem or found is None:
+        pytest.fail(attempt.problem, pytrace=False)
+    if found.update:
+        pytest.skip(f"{found.settings.baseline} is written; nothing was checked.")
+
+
+def _settings_of(request: pytest.FixtureRequest) -> Settings | str:
+    """What the mark says, or a sentence on what is wrong with it."""
     from bench.core.errors import BenchError
-    from bench.regression import Robustness
 
     mark = request.node.get_closest_marker(MARK)
     if mark is None:
-        pytest.fail(f'the fixture needs a mark: @pytest.mark.{MARK}(baseline="{MARK}.json")', pytrace=False)
-    settings: Settings | str
+        return f'the fixture needs a mark: @pytest.mark.{MARK}(baseline="{MARK}.json")'
     try:
         settings = _settings(request.path.parent, *mark.args, **mark.kwargs)
     except (TypeError, BenchError) as error:
-        settings = str(error).replace(f"{_settings.__name__}()", f"the mark {MARK}({MARKED})")
-    if isinstance(settings, str):  # outside of the handler, or pytest shows both errors
-        pytest.fail(settings, pytrace=False)
+        return str(error).replace(f"{_settings.__name__}()", f"the mark {MARK}({MARKED})")
     owner = request.config.stash.setdefault(OWNERS, {}).setdefault(settings.baseline.resolve(), request.node.nodeid)
     if owner != request.node.nodeid:
-        pytest.fail(f"{settings.baseline} is the baseline of {owner}; give every test its own.", pytrace=False)
-    return Robustness(settings, tmp_path, request.config.getoption(UPDATE))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """When the test's own code is through, all that it asked for is checked at once."""
-    result = yield
-    asked: Any = pyfuncitem.funcargs.get(MARK)
-    if not hasattr(asked, "settle"):  # there is none, or it is somebody else's fixture of this name
-        return result
-    problem = asked.settle()
-    if problem:
-        pytest.fail(problem, pytrace=False)
-    if asked.update:
-        pytest.skip(f"{asked.settings.baseline} is written; nothing was checked.")
-    return result
+        return (
+            f"{settings.baseline} is the baseline of {owner}; give every test its own. Parametrised tests take theirs "
+            f"by pytest.param(…, marks=pytest.mark.{MARK}(baseline=…))."
+        )
+    return settings
 
 
 def _settings(
@@ -79,10 +190,13 @@ def _settings(
     baseline: str | Path,
     *,
     tolerance: Mapping[str, float] | None = None,
+    floor: Mapping[str, float] | None = None,
+    scope: Scope = "recipe",
     alpha: float = 0.01,
     allow_inconclusive: bool = False,
 ) -> Settings:
+    from bench.gate.rules import Rules
     from bench.regression import Settings
 
-    values: dict[str, Any] = {"tolerance": {} if tolerance is None else tolerance, "alpha": alpha}
-    return Settings(baseline=folder / baseline, allow_inconclusive=allow_inconclusive, **values)
+    points, least = {} if tolerance is None else tolerance, {} if floor is None else floor
+    return Settings(folder / baseline, Rules(alpha, points, least, scope, allow_inconclusive))

@@ -1,10 +1,9 @@
-"""What the pytest fixture ``robustness`` does: it attacks a project's own models and asks the gate."""
+"""The pytest fixture ``robustness``: attack a project's own models and compare their outcomes with a baseline."""
 
 from __future__ import annotations
 
 import inspect
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,15 @@ from torch import nn
 
 from bench.api import evaluate
 from bench.core.errors import BenchError, unknown_name
-from bench.gate.baseline import make_baseline, read_baseline, write_baseline
-from bench.gate.check import check, check_alpha, unchecked
-from bench.gate.report import gate_markdown
+from bench.gate.baseline import Baseline, RunOutcomes, make_baseline, read_baseline, write_baseline
+from bench.gate.check import check, unchecked
+from bench.gate.lines import Check, passed
+from bench.gate.report import gate_markdown, numbers
 from bench.gate.resolution import cannot_fail, too_fine
-from bench.gate.snapshot import choose, take_snapshot
-from bench.gate.tolerances import check_tolerances
-from bench.gate.verdict import passed
+from bench.gate.rules import Rules
+from bench.gate.snapshot import choose, name_of, take_snapshot
+from bench.gate.tolerances import FLOOR, check_points
+from bench.remarks import warnings_do_not_raise
 from bench.store import Store
 
 #: What the fixture decides by itself.
@@ -29,17 +30,10 @@ OURS = ("model", "name", "seed", "results")
 
 @dataclass(frozen=True)
 class Settings:
-    """What a test's mark says. Raises BenchError for what cannot be meant."""
+    """What a test's mark says."""
 
     baseline: Path
-    tolerance: Mapping[str, float]  # points
-    alpha: float
-    allow_inconclusive: bool
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.tolerance, Mapping):
-            raise BenchError(f"tolerance={self.tolerance!r} is not of the form {{'clean': 1}}, points by metric.")
-        check_alpha(self.alpha)
+    rules: Rules
 
 
 @dataclass
@@ -49,26 +43,38 @@ class Robustness:
     settings: Settings
     results: Path
     update: bool
+    finished: bool = False  # whether images were compared with the baseline, or a baseline was written
+    _settled: bool = False
     _models: dict[str, list[nn.Module]] = field(default_factory=dict)  # by name
+    _problems: list[str] = field(default_factory=list)  # of calls, which the test may have caught
+    _numbers: list[str] = field(default_factory=list)
+    _notes: list[str] = field(default_factory=list)
 
     def __call__(self, model: nn.Module | Iterable[nn.Module], *, name: str = "model", **options: Any) -> None:
         """Attack ``model``; the test fails at its end unless everything it attacked passes.
 
         ``model`` is a module from images (N, 3, S, S) in [0, 1] to logits, or several such modules, trained on
-        different seeds: new weights are compared with other weights over five trainings or more. ``name`` is how the
-        baseline calls it, ``options`` are those of :func:`bench.api.evaluate`. What the test asks for and the baseline
-        does not hold is a failure, too.
+        different seeds: new weights are compared with other weights over five trainings or more, unless the mark says
+        ``scope="weights"``. ``name`` is how the baseline calls it, ``options`` are those of
+        :func:`bench.api.evaluate`. What the test asks for and the baseline does not hold is a failure, too.
         """
         __tracebackhide__ = True
         problem = ""
         try:
-            self._attack([model] if isinstance(model, nn.Module) else list(model), name, options)
+            with warnings_do_not_raise():
+                self._attack([model] if isinstance(model, nn.Module) else list(model), name, options)
         except BenchError as error:
             problem = str(error)
+        except BaseException as error:
+            self._problems.append(f"an attack was interrupted: {type(error).__name__}: {error}")
+            raise
         if problem:  # outside of the handler, or pytest shows both errors
+            self._problems.append(problem)
             pytest.fail(problem, pytrace=False)
 
     def _attack(self, models: list[nn.Module], name: str, options: Mapping[str, Any]) -> None:
+        if self._settled:
+            raise BenchError("the test is over, so that nothing would be compared; call the fixture before its end.")
         known = [key for key in inspect.signature(evaluate).parameters if key not in OURS]
         for option in options:
             if option not in known:
@@ -84,27 +90,88 @@ class Robustness:
 
     def settle(self) -> str:
         """Write the baseline, or check against it; what is wrong, empty if nothing is."""
+        self._settled = True
         try:
+            if self._problems:
+                return self._problems[0]
             if not self._models:
-                return "the test has not called its fixture, so that nothing was attacked."
-            return self._write() if self.update else self._check()
+                return "nothing was compared: the test has not called its fixture, so that nothing was attacked."
+            with warnings_do_not_raise():
+                return self._write() if self.update else self._check()
         except BenchError as error:
             return str(error)
 
+    @property
+    def attacked(self) -> bool:
+        """Whether the test called the fixture, with success or without."""
+        return bool(self._models or self._problems)
+
+    def summary(self) -> dict[str, Any]:
+        """JSON data for the end of the session."""
+        return {
+            "baseline": str(self.settings.baseline),
+            "compared": self.finished and not self.update,
+            "written": self.finished and self.update,
+            "numbers": self._numbers,
+            "notes": self._notes,
+        }
+
     def _write(self) -> str:
-        runs = choose(take_snapshot(Store(self.results)), ())
-        check_tolerances(self.settings.tolerance, [metric for run in runs for metric in run.cells])
-        made = make_baseline(runs, self.settings.tolerance)
-        write_baseline(self.settings.baseline, made)
-        for sentence in (*cannot_fail(made), *too_fine(made, self.settings.alpha)):
-            warnings.warn(sentence, stacklevel=2)
+        rules, path = self.settings.rules, self.settings.baseline
+        snapshot = take_snapshot(Store(self.results))
+        runs = choose(snapshot, ())
+        metrics = [metric for run in runs for metric in run.cells]
+        check_points(rules.tolerances, metrics)
+        check_points(rules.floors, metrics, FLOOR)
+        made = make_baseline(runs, rules.tolerances)
+        self._numbers = _changes(_readable(path), runs)
+        write_baseline(path, made)
+        self.finished = True
+        chance = (f"{name} is {why}: its test will fail." for name, why in snapshot.at_chance.items())
+        self._notes = [*chance, *cannot_fail(made), *too_fine(made, rules.alpha)]
         return ""
 
     def _check(self) -> str:
-        held, now = read_baseline(self.settings.baseline), take_snapshot(Store(self.results))
-        lines = check(held, now, alpha=self.settings.alpha, tolerances=self.settings.tolerance)
-        left = unchecked(held, now)
+        rules, path = self.settings.rules, self.settings.baseline
+        held, now = read_baseline(path), take_snapshot(Store(self.results))
+        lines, left = check(held, now, rules), unchecked(held, now, rules)
+        self._numbers = numbers(lines)
+        self.finished = any(line.worst is not None for line in lines)
         if left:
-            return f"not in {self.settings.baseline}: {', '.join(left)}; 'pytest --robustness-update' takes it in."
-        fine = all(passed(line.verdict, self.settings.allow_inconclusive) for line in lines)
-        return "" if fine else gate_markdown(lines, self.settings.alpha)
+            return f"not in {path}: {', '.join(left)}; 'pytest --robustness-update' takes it in."
+        if all(passed(line, rules) for line in lines):
+            return ""
+        return f"{gate_markdown(lines, rules)}\n\n{_way_out(lines, rules, path)}"
+
+
+def _way_out(lines: Sequence[Check], rules: Rules, path: Path) -> str:
+    """What the user may do about a failure."""
+    update = (
+        f"If the change is meant, 'pytest --robustness-update' replaces {path.name} by the outcomes of the present "
+        "model; commit it. The failed comparison is then gone."
+    )
+    floor = "An accuracy below its floor stays a failure: the floor stands in the test's mark."
+    below = [line.floor is not None for line in lines if not passed(line, rules)]
+    return " ".join([*([] if all(below) else [update]), *([floor] if any(below) else [])])
+
+
+def _readable(path: Path) -> Baseline | None:
+    """The baseline that is about to be replaced, if there is one."""
+    try:
+        return read_baseline(path)
+    except BenchError:
+        return None
+
+
+def _changes(before: Baseline | None, runs: Sequence[RunOutcomes]) -> list[str]:
+    """The accuracies that are written, beside those that they replace."""
+    old = {(name_of(run), m): cell.accuracy for run in (before.runs if before else ()) for m, cell in run.cells.items()}
+    return [
+        f"{name_of(run)} {metric}: baseline {_shown(old.get((name_of(run), metric)))}, now {_shown(cell.accuracy)}"
+        for run in runs
+        for metric, cell in run.cells.items()
+    ]
+
+
+def _shown(accuracy: float | None) -> str:
+    return "none" if accuracy is None else f"{100 * accuracy:.1f}"

@@ -20,7 +20,7 @@ def invoke(arguments: list[str]) -> int:
         code = cli.main(arguments, prog_name="bench", standalone_mode=False)
         return int(code) if code is not None else Exit.OK
     except click.ClickException as error:
-        error.show()
+        error.show(sys.stderr)
         return Exit.USAGE
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)

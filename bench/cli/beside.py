@@ -30,7 +30,15 @@ tolerance_option = names("--tolerance", help="points that may be lost: clean=0.5
 @results_option
 @alpha_option
 @tolerance_option
-@click.option("--allow-inconclusive", is_flag=True, help="exit code 0 although something is not decided")
+@names("--floor", help="least accuracy in percent that every network must have now: clean=90,pgd=40")
+@click.option(
+    "--scope",
+    type=click.Choice(("recipe", "weights")),
+    default="recipe",
+    show_default=True,
+    help="other weights: 'recipe' compares five trainings or more, 'weights' the two files, image by image",
+)
+@click.option("--allow-inconclusive", is_flag=True, help="exit code 0 although the evidence does not decide")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="JUnit XML to write")
 @click.option(
     "--summary",

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
+
+from bench.console import plain
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
-@click.group(context_settings=CONTEXT)
+class PlainHelp(click.Command):
+    """A command whose help is spelt in the console's encoding: click writes UTF-8 to a console that is ASCII."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        return plain(super().get_help(ctx), getattr(sys.stdout, "encoding", None) or "utf-8")
+
+
+class PlainGroup(PlainHelp, click.Group):
+    """The group; its commands are of the same kind."""
+
+    command_class = PlainHelp
+    group_class = type
+
+
+@click.group(cls=PlainGroup, context_settings=CONTEXT)
 @click.version_option(package_name="collapse-bench", prog_name="bench")
 def cli() -> None:
     """Decide whether a training-time idea makes image classifiers really robust.

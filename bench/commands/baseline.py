@@ -15,7 +15,7 @@ from bench.core.words import counted
 from bench.gate.baseline import Baseline, dump_baseline, make_baseline, read_baseline, write_baseline
 from bench.gate.resolution import cannot_fail, too_fine
 from bench.gate.snapshot import Snapshot, choose, name_of, take_snapshot
-from bench.gate.tolerances import check_tolerances, names_of, parse_tolerances, tolerance_of
+from bench.gate.tolerances import check_points, names_of, parse_points, tolerance_of
 from bench.store import Store
 
 HEADERS = ("run", "metric", "n", "accuracy", "tolerance", "audit", "flags")
@@ -34,8 +34,11 @@ def baseline_command(
 ) -> int:
     """Raises BenchError for a run or a file that cannot be read, and for a run with a cell that is not ok."""
     if update:
-        made = _make(baseline, take_snapshot(Store(results), run), cells, tolerance)
+        snapshot = take_snapshot(Store(results), run)
+        made = _make(baseline, snapshot, cells, tolerance)
         write_baseline(baseline, made)
+        for name, sentence in snapshot.at_chance.items():
+            print(f"warning: {name} is {sentence}: a check of such a model always fails.", file=sys.stderr)
         kept = sum(len(found.cells) for found in made.runs)
         print(f"{baseline}: {counted(kept, 'cell')} of {counted(len(made.runs), 'run')}", file=sys.stderr)
     elif run or cells or tolerance:
@@ -52,8 +55,8 @@ def _make(path: Path, snapshot: Snapshot, patterns: Sequence[str], tolerance: Se
     """With the tolerances of the file that it takes the place of, as far as they still mean something."""
     runs = choose(snapshot, patterns)
     metrics = [metric for run in runs for metric in run.cells]
-    given = parse_tolerances(tolerance)
-    check_tolerances(given, metrics)
+    given = parse_points(tolerance)
+    check_points(given, metrics)
     before = read_baseline(path).tolerances if path.exists() else {}
     known = {name for metric in metrics for name in names_of(metric)}
     kept = {name: points for name, points in before.items() if name in known and name not in given}

@@ -63,7 +63,7 @@ def _bundled_file() -> Path:
 
 
 def _parse(path: Path) -> NDArray[np.float64]:
-    with gzip.open(path, "rt") as file:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
         return np.loadtxt(file, delimiter=",")
 
 

@@ -139,6 +139,9 @@ def _problem(baseline: Baseline) -> str:
     made = seal(asdict(baseline))
     if baseline.sha != made:
         return f"its sha is {baseline.sha} and its content makes {made}, so it was changed by hand"
+    empty = next((run for run in baseline.runs if not run.cells), None)
+    if empty is not None:
+        return f"its run {empty.model}:{empty.variant}:{empty.seed} has no cell, so that it would not be checked"
     if any(tolerance < 0 for tolerance in baseline.tolerances.values()):
         return "a tolerance is negative"
     names = [(*run.recipe, run.seed) for run in baseline.runs]

@@ -3,72 +3,103 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from bench.core.errors import BenchError
 from bench.gate.baseline import Baseline, RunOutcomes
 from bench.gate.by_image import by_image
-from bench.gate.lines import Check, Gate
+from bench.gate.floors import floor_lines
+from bench.gate.lines import Check, Gate, nothing_compared
 from bench.gate.over_seeds import over_seeds
+from bench.gate.rules import WEIGHTS, Rules, Scope
 from bench.gate.snapshot import Snapshot, name_of
-from bench.gate.tolerances import check_tolerances
-from bench.statistics.drops import MOST_ALPHA
+from bench.gate.tolerances import FLOOR, check_points
 
 
-def check(baseline: Baseline, now: Snapshot, *, alpha: float, tolerances: Mapping[str, float]) -> list[Check]:
-    """All lines, in the order of the baseline. ``tolerances`` come before those that the baseline holds.
+def check(baseline: Baseline, now: Snapshot, rules: Rules) -> list[Check]:
+    """All lines, in the order of the baseline. The tolerances of ``rules`` come before those that the baseline holds.
 
     The same weights are compared image by image, each seed by itself. Other weights are another draw of the training's
-    chance: they are compared over seeds, never by one network's images.
-    Raises BenchError for a level that is none, a tolerance that means nothing, and a baseline without a cell.
+    chance: they are compared over seeds, unless ``rules.scope`` asks about the weights themselves. The last line fails
+    where no other could.
+    Raises BenchError for tolerances and floors that mean nothing, and for a baseline without a cell.
     """
     metrics = [metric for run in baseline.runs for metric in run.cells]
     if not metrics:
         raise BenchError("the baseline holds no cell, so that nothing would be checked.")
-    check_alpha(alpha)
-    check_tolerances(tolerances, metrics)
-    gate = Gate(alpha, {**baseline.tolerances, **tolerances}, now.failures)
-    groups: dict[tuple[str, str, str], list[RunOutcomes]] = defaultdict(list)
-    for run in baseline.runs:
-        groups[run.recipe].append(run)
-    return [line for before in groups.values() for line in _checked(before, _of_recipe(before[0], now), gate)]
+    check_points(rules.tolerances, metrics)
+    groups = _groups(baseline, now, rules.scope)
+    check_points(rules.floors, metrics + [m for group in groups for run in group.after for m in run.cells], FLOOR)
+    gate = Gate(rules, {**baseline.tolerances, **rules.tolerances}, now.failures, now.at_chance)
+    lines = [line for group in groups for line in _checked(group, gate)]
+    return lines + nothing_compared(lines, rules)
 
 
-def check_alpha(alpha: float) -> None:
-    """Raises BenchError for what is no level of a one-sided test."""
-    if not 0 < alpha < MOST_ALPHA:
-        raise BenchError(f"alpha {alpha} is not between 0 and {MOST_ALPHA}, the level of a one-sided test.")
-
-
-def unchecked(baseline: Baseline, now: Snapshot) -> list[str]:
-    """What was measured and stands in no line: the baseline does not hold it."""
-    held = {(run.recipe, metric) for run in baseline.runs for metric in run.cells}
+def unchecked(baseline: Baseline, now: Snapshot, rules: Rules) -> list[str]:
+    """What was measured and is compared with nothing: the baseline does not hold it."""
+    held = {(name_of(run), metric) for group in _groups(baseline, now, rules.scope) for run, metric in _held(group)}
     return [
         f"{name_of(run)} {metric}"
         for run in sorted(now.runs, key=lambda run: (*run.recipe, run.seed))
         for metric in run.cells
-        if (run.recipe, metric) not in held
+        if (name_of(run), metric) not in held
     ]
 
 
-def _of_recipe(before: RunOutcomes, now: Snapshot) -> list[RunOutcomes]:
-    return sorted((run for run in now.runs if run.recipe == before.recipe), key=lambda run: run.seed)
+@dataclass(frozen=True)
+class _Group:
+    """The networks of one recipe."""
+
+    before: Sequence[RunOutcomes]
+    after: Sequence[RunOutcomes]  # by seed
+    partners: Sequence[RunOutcomes | None]  # of each of ``before``, where they are compared image by image
+    over_seeds: bool
 
 
-def _checked(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> list[Check]:
-    pairs = [(run, _partner(run, after)) for run in before]
-    if _retrained(pairs, after):
-        return list(over_seeds(before, after, gate))
-    return [line for old, new in pairs for line in by_image(old, new, gate)]
+def _groups(baseline: Baseline, now: Snapshot, scope: Scope) -> list[_Group]:
+    runs: dict[tuple[str, str, str], list[RunOutcomes]] = defaultdict(list)
+    for run in baseline.runs:
+        runs[run.recipe].append(run)
+    return [_group(before, now, scope) for before in runs.values()]
 
 
-def _partner(run: RunOutcomes, after: Sequence[RunOutcomes]) -> RunOutcomes | None:
-    """That of the same seed, else one of the same weights that only the attack's seed tells apart."""
+def _group(before: Sequence[RunOutcomes], now: Snapshot, scope: Scope) -> _Group:
+    after = sorted((run for run in now.runs if run.recipe == before[0].recipe), key=lambda run: run.seed)
+    partners = [_partner(run, after, alone=scope == WEIGHTS and len(before) == len(after) == 1) for run in before]
+    return _Group(before, after, partners, scope != WEIGHTS and _retrained(before, partners, after))
+
+
+def _partner(run: RunOutcomes, after: Sequence[RunOutcomes], *, alone: bool) -> RunOutcomes | None:
+    """That of the same seed, else one of the same weights that only the attack's seed tells apart.
+
+    Two files are partners by being ``alone`` on either side, whatever their seeds.
+    """
     same = [other for other in after if other.seed == run.seed]
-    return next(iter(same or [other for other in after if other.weights_sha == run.weights_sha]), None)
+    return next(iter(same or [other for other in after if alone or other.weights_sha == run.weights_sha]), None)
 
 
-def _retrained(pairs: Sequence[tuple[RunOutcomes, RunOutcomes | None]], after: Sequence[RunOutcomes]) -> bool:
+def _retrained(
+    before: Sequence[RunOutcomes], partners: Sequence[RunOutcomes | None], after: Sequence[RunOutcomes]
+) -> bool:
     """Whether any network has other weights than its partner in the baseline, or there are only others."""
-    found = [(old, new) for old, new in pairs if new is not None]
+    found = [(old, new) for old, new in zip(before, partners, strict=True) if new is not None]
     return bool(after) and (not found or any(old.weights_sha != new.weights_sha for old, new in found))
+
+
+def _checked(group: _Group, gate: Gate) -> list[Check]:
+    if group.over_seeds:
+        lines = list(over_seeds(group.before, group.after, gate))
+    else:
+        pairs = zip(group.before, group.partners, strict=True)
+        lines = [line for old, new in pairs for line in by_image(old, new, gate)]
+    return lines + list(floor_lines(group.before, group.after, gate))
+
+
+def _held(group: _Group) -> list[tuple[RunOutcomes, str]]:
+    """The networks and metrics of now that the baseline holds something for."""
+    if group.over_seeds:
+        metrics = {metric for run in group.before for metric in run.cells}
+        return [(run, metric) for run in group.after for metric in metrics]
+    pairs = zip(group.before, group.partners, strict=True)
+    return [(new, metric) for old, new in pairs if new is not None for metric in old.cells]

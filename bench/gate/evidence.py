@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,18 +30,25 @@ class Evidence(Protocol):
     def unchanged(self) -> bool:
         """Whether no image of any seed changed."""
 
+    def all_wrong(self) -> Self:
+        """The same before, and every image misclassified after."""
+
     def bounds(self, alpha: float, size: int) -> Bounds:
         """Of the drop at one-sided level ``alpha``; with another ``size`` than its own, if all shares stayed."""
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """The same weights, every image right or wrong."""
+    """Two networks on the same images, every image right or wrong."""
 
     lost: int
     gained: int
     n: int
+    right: int | None = None  # images that were right before; all of them if None
     unit: Literal["images", "seeds"] = "images"
+
+    def all_wrong(self) -> Self:
+        return replace(self, lost=self.n if self.right is None else self.right, gained=0)
 
     @property
     def size(self) -> int:
@@ -62,11 +69,14 @@ class Verdicts:
 
 @dataclass(frozen=True)
 class Shares:
-    """The same weights, every image right in a share of several cells, as it is for the mean over corruptions."""
+    """Two networks on the same images, every image right in a share of several cells: the mean over corruptions."""
 
     before: NDArray[np.float64]  # (images,)
     after: NDArray[np.float64]  # (images,)
     unit: Literal["images", "seeds"] = "images"
+
+    def all_wrong(self) -> Self:
+        return replace(self, after=np.zeros_like(self.after))
 
     @property
     def size(self) -> int:
@@ -94,6 +104,9 @@ class Trainings:
     before: NDArray[np.float64]  # (seeds, images)
     after: NDArray[np.float64]  # (other seeds, images)
     unit: Literal["images", "seeds"] = "seeds"
+
+    def all_wrong(self) -> Self:
+        return replace(self, after=np.zeros_like(self.after))
 
     @property
     def size(self) -> int:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bench.gate.baseline import CellOutcomes, RunOutcomes
 from bench.gate.comparable import cell_problem
 from bench.gate.evidence import Trainings
-from bench.gate.lines import Check, Gate, audited, judged
+from bench.gate.lines import Check, Gate, at_chance, audited, judged
 from bench.gate.snapshot import name_of
 from bench.gate.verdict import Verdict
 
@@ -23,9 +23,10 @@ def over_seeds(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate
     A network that stands there twice, under two seeds of the attack, is one training.
     """
     name = name_of(before[0]).rpartition(":")[0]
+    chance = "; ".join(f"seed {run.seed} is {why}" for run in after if (why := gate.at_chance.get(name_of(run))))
     for metric in sorted({metric for run in before for metric in run.cells}):
         old = _trainings(run for run in before if metric in run.cells)
-        yield _line(name, metric, old, _trainings(after), gate)
+        yield at_chance(_line(name, metric, old, _trainings(after), gate), chance)
     for run in after:
         yield from audited(before, run)
 
@@ -41,16 +42,16 @@ def _trainings(runs: Iterable[RunOutcomes]) -> list[RunOutcomes]:
 def _line(name: str, metric: str, before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> Check:
     old = [run.cells[metric] for run in before]
     accuracy = float(np.mean([cell.accuracy for cell in old]))
+    new = [run.cells[metric] for run in after if metric in run.cells]
+    now = float(np.mean([cell.accuracy for cell in new])) if new else None
     problem = _problem(metric, before, after, gate.failures)
-    if problem:
-        return Check(name, metric, Verdict.FAIL, problem, before=accuracy)
+    if problem or now is None:
+        return Check(name, metric, Verdict.FAIL, problem, accuracy, now)
     if len(old) < FEWEST_SEEDS:
-        counts = f"there are {len(old)} and {len(after)}"
-        why = f"other weights: {FEWEST_SEEDS} trainings of each are needed, {counts}"
-        return Check(name, metric, Verdict.UNDECIDED, why, before=accuracy)
-    new = [run.cells[metric] for run in after]
-    accuracies = accuracy, float(np.mean([cell.accuracy for cell in new]))
-    return judged(name, metric, Trainings(_table(old), _table(new)), accuracies, gate)
+        counts = f"{FEWEST_SEEDS} trainings of each are needed, there are {len(old)} and {len(after)}"
+        why = f"other weights, nothing was compared: of a recipe {counts}; scope 'weights' compares these files"
+        return Check(name, metric, Verdict.UNDECIDED, why, accuracy, now)
+    return judged(name, metric, Trainings(_table(old), _table(new)), (accuracy, now), gate)
 
 
 def _problem(

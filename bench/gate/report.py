@@ -10,11 +10,16 @@ from typing import Any
 from tabulate import tabulate
 
 from bench.core.words import counted, listed
-from bench.gate.lines import Check
-from bench.gate.verdict import Verdict, passed
+from bench.gate.lines import Check, passed
+from bench.gate.rules import WEIGHTS, Rules
+from bench.gate.verdict import Verdict
 
 HEADERS = ("run", "metric", "on", "baseline", "now", "drop", "lost", "gained", "tolerance", "verdict", "why")
 WORST = (Verdict.FAIL, Verdict.UNDECIDED, Verdict.PASS)
+FILES_ONLY = (
+    "Scope weights: these lines are about the weights that were compared, on these images. They do not say that the "
+    "training recipe is better or worse: another training may come out otherwise."
+)
 #: What stands before a verdict, so that the eye finds it.
 SIGNS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.UNDECIDED: "?"}
 
@@ -26,16 +31,33 @@ def summary(lines: Sequence[Check]) -> str:
     return f"{counted(len(lines), 'check')}: {listed(parts)}."
 
 
-def gate_markdown(lines: Sequence[Check], alpha: float) -> str:
+def gate_markdown(lines: Sequence[Check], rules: Rules) -> str:
     """A table, the worst first, and what its figures are."""
     ordered = sorted(lines, key=lambda line: WORST.index(line.verdict))
     table = tabulate([_row(line) for line in ordered], HEADERS, tablefmt="pipe", disable_numparse=True)
     caption = (
-        f"Accuracies in percent, drops and tolerances in points; a drop's bounds hold one by one at {1 - alpha:.4g}. "
-        "FAIL: a drop beyond chance and beyond the tolerance; PASS: a drop beyond the tolerance is excluded, or no "
-        "image changed."
+        "Accuracies and floors in percent, drops and tolerances in points; a drop's bounds hold one by one at "
+        f"{1 - rules.alpha:.4g}. FAIL: a drop beyond chance and beyond the tolerance, or an accuracy below its floor; "
+        "PASS: a drop beyond the tolerance is excluded, or no image changed."
     )
-    return f"{table}\n\n{caption}\n\n{summary(lines)}"
+    parts = [table, caption, *([FILES_ONLY] if rules.scope == WEIGHTS else []), summary(lines)]
+    return "\n\n".join(parts)
+
+
+def numbers(lines: Sequence[Check]) -> list[str]:
+    """The accuracies before and now of every metric, one short line each, in ASCII where the names are."""
+    several = len({line.name for line in lines}) > 1
+    return [f"{line.name} {_numbers(line)}" if several else _numbers(line) for line in lines]
+
+
+def _numbers(line: Check) -> str:
+    if line.before is None and line.after is None:
+        return f"{line.metric}: {line.verdict} ({_plain(line.why)})"
+    asked = f"tolerance {line.tolerance:g}" if line.tolerance is not None else ""
+    asked = f"floor {line.floor:g}" if line.floor is not None else asked
+    drop = f"drop {100 * line.judgement.drop:+.2f}" if line.judgement is not None else ""
+    figures = f"baseline {_percent(line.before) or 'none'}, now {_percent(line.after) or 'none'}"
+    return f"{line.metric}: {', '.join(filter(None, [figures, drop, asked]))}: {line.verdict} ({_plain(line.why)})"
 
 
 def _row(line: Check) -> tuple[str, ...]:
@@ -48,7 +70,7 @@ def _row(line: Check) -> tuple[str, ...]:
         _drop(line),
         "" if line.lost is None else str(line.lost),
         "" if line.gained is None else str(line.gained),
-        "" if line.tolerance is None else f"{line.tolerance:g}",
+        f"floor {line.floor:g}" if line.floor is not None else "" if line.tolerance is None else f"{line.tolerance:g}",
         f"{SIGNS[line.verdict]} {line.verdict}",
         _plain(line.why).replace("|", "\\|").replace("<", "\\<"),
     )
@@ -84,6 +106,7 @@ def gate_data(lines: Sequence[Check]) -> list[dict[str, Any]]:
             "lost": line.lost,
             "gained": line.gained,
             "tolerance": line.tolerance,
+            "floor": line.floor,
             "on": line.size,
         }
         for line in lines
@@ -94,15 +117,15 @@ def _points(fraction: float | None) -> float | None:
     return None if fraction is None else round(100 * fraction, 4)
 
 
-def gate_junit(lines: Sequence[Check], *, allow_inconclusive: bool) -> bytes:
+def gate_junit(lines: Sequence[Check], rules: Rules) -> bytes:
     """A test case a line: failures are failed, what is undecided too unless it is allowed, and then skipped."""
     from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
 
     suite = TestSuite("bench check")
     for line in lines:
-        case = TestCase(line.metric, classname=line.name)
-        message = f"{line.verdict}: {_plain(line.why)}" + (f"; drop {_drop(line)} points" if line.judgement else "")
-        if not passed(line.verdict, allow_inconclusive):
+        case = TestCase(line.metric if line.floor is None else f"{line.metric} floor", classname=line.name)
+        message = f"{_plain(_numbers(line))}" + (f"; drop {_drop(line)} points" if line.judgement else "")
+        if not passed(line, rules):
             case.result = [Failure(message)]
         elif line.verdict is Verdict.UNDECIDED:
             case.result = [Skipped(message)]

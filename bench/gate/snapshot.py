@@ -7,7 +7,7 @@ import fnmatch
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -30,10 +30,11 @@ NO_WEIGHTS = hashlib.sha256().hexdigest()
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The runs with what came of their images, and of cells that are not ok why, by run name and metric."""
+    """The runs with the outcomes of their images, the cells that are not ok, and the models at chance level."""
 
     runs: tuple[RunOutcomes, ...]
-    failures: Mapping[tuple[str, str], str]
+    failures: Mapping[tuple[str, str], str]  # why, by run name and metric
+    at_chance: Mapping[str, str] = field(default_factory=dict)  # a sentence by run name
 
 
 def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
@@ -43,11 +44,15 @@ def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
     an empty folder, and where two trainings go by one name and seed: neither may silently stand for the other.
     """
     cells, audits = _asked(all_cells(store), store, names), all_audits(store)
+    for run, cell in cells:
+        if cell.status == "ok" and cell.n < 1:
+            raise BenchError(f"{name_of(run)} {cell.spec.name} is ok on no image; delete {cell.cell_id} and run again.")
     rows = [row for run_id in dict.fromkeys(run.run_id for run, _ in cells) for row in _rows(cells, audits, run_id)]
     if not rows:
         raise BenchError(f"no cells under {store.root}; 'bench run --results {store.root} …' makes some.")
     _check_distinct(rows, store)
-    return Snapshot(tuple(_run(row, store) for row in rows), _failures(rows))
+    chance = {name_of(row.run): sentence for row in rows if (sentence := row.chance())}
+    return Snapshot(tuple(_run(row, store) for row in rows), _failures(rows), chance)
 
 
 def name_of(run: RunOutcomes | RunRecord) -> str:
@@ -118,6 +123,10 @@ def _one(row: BoardRow, columns: Sequence[str], store: Store) -> CellOutcomes:
     """A metric over ``columns``; all of them were evaluated on the same images."""
     cells = [next(iter(row.cells[column].values())) for column in columns]
     samples = [store.read_samples(cell) for cell in cells]
+    for cell, found in zip(cells, samples, strict=True):
+        if len({sample.sample_id for sample in found}) < len(found):
+            path = store.samples_path(cell.spec.run_id, cell.cell_id)
+            raise BenchError(f"{path} counts an image twice; delete it and run again.")
     counts = np.asarray([[s.correct for s in found] for found in samples]).sum(axis=0).astype(np.uint8)
     return CellOutcomes(
         n=len(counts),
@@ -175,7 +184,11 @@ def choose(snapshot: Snapshot, patterns: Sequence[str]) -> tuple[RunOutcomes, ..
     for (name, metric), why in sorted(snapshot.failures.items()):
         if metric in kept:
             raise BenchError(f"{name} {metric} is not ok ({why}); run it again, or leave it out by --cells.")
-    return tuple(replace(run, cells={m: cell for m, cell in run.cells.items() if m in kept}) for run in snapshot.runs)
+    runs = [replace(run, cells={m: cell for m, cell in run.cells.items() if m in kept}) for run in snapshot.runs]
+    empty = [name_of(run) for run in runs if not run.cells]
+    if empty:
+        raise BenchError(f"{', '.join(empty)}: there is no such cell, so that nothing of it would be checked.")
+    return tuple(runs)
 
 
 def _named(metric: str, patterns: Sequence[str]) -> bool:

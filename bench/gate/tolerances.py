@@ -1,4 +1,4 @@
-"""How many points a metric may lose: asked for by metric, attack or family, the most particular name first."""
+"""Numbers that the user gives by metric, attack or family: tolerances and floors. The most particular name counts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ CORRUPTIONS = "corruptions"
 DEFAULT = {CLEAN: 0.5}  # points
 OTHERWISE = 1.0
 MOST = 100
+TOLERANCE, FLOOR = "tolerance", "floor"
+UNITS = {TOLERANCE: "points", FLOOR: "percent"}
 
 
-def parse_tolerances(texts: Sequence[str]) -> dict[str, float]:
-    """``["clean=0.5", "autoattack=1"]`` as points by name. Raises BenchError."""
+def parse_points(texts: Sequence[str], kind: str = TOLERANCE) -> dict[str, float]:
+    """``["clean=0.5", "autoattack=1"]`` as numbers by name. Raises BenchError."""
     found: dict[str, float] = {}
     for text in texts:
         name, _, value = text.partition("=")
@@ -24,29 +26,39 @@ def parse_tolerances(texts: Sequence[str]) -> dict[str, float]:
             points = float(value)
         except ValueError:
             points = math.nan
-        if not name or not 0 <= points <= MOST:
-            raise BenchError(f"tolerance {text!r} is not of the form NAME=POINTS, 0 to {MOST}, as in clean=0.5.")
+        if not name or not _is_possible(points, kind):
+            form = f"{kind} {text!r} is not of the form NAME={UNITS[kind].upper()}"
+            raise BenchError(f"{form}, {_range(kind)}, as in clean={0.5 if kind == TOLERANCE else 80}.")
         if name in found:
-            raise BenchError(f"tolerance {name!r} is given twice.")
+            raise BenchError(f"{kind} {name!r} is given twice.")
         found[name] = points
     return found
 
 
-def check_tolerances(tolerances: Mapping[str, float], metrics: Iterable[str]) -> None:
-    """Raises BenchError for a number of points that cannot be, and for a name that means none of the metrics.
+def check_points(points: Mapping[str, float], metrics: Iterable[str], kind: str = TOLERANCE) -> None:
+    """Raises BenchError for a number that cannot be, and for a name that means none of the metrics.
 
-    A misspelt tolerance would not be applied, and nobody would know.
+    A misspelt tolerance or floor would not be applied, and nobody would know.
     """
     known = {name for metric in metrics for name in names_of(metric)}
-    for name, points in tolerances.items():
+    for name, value in points.items():
         if name not in known:
-            raise unknown_name("tolerance", name, sorted(known), hint="It names what the baseline holds.")
-        if isinstance(points, bool) or not isinstance(points, int | float) or not 0 <= points <= MOST:
-            raise BenchError(f"tolerance {points!r} of {name} is not between 0 and {MOST} points.")
+            raise unknown_name(kind, str(name), sorted(known), hint="It names what the baseline holds.")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_possible(value, kind):
+            raise BenchError(f"{kind} {value!r} of {name} is not {_range(kind)} {UNITS[kind]}.")
+
+
+def _is_possible(value: float, kind: str) -> bool:
+    """A floor of 0 could never fail."""
+    return 0 < value <= MOST if kind == FLOOR else 0 <= value <= MOST
+
+
+def _range(kind: str) -> str:
+    return f"{'above 0 and at most' if kind == FLOOR else 'between 0 and'} {MOST}"
 
 
 def names_of(metric: str) -> list[str]:
-    """What a tolerance for ``metric`` may be called, the most particular first.
+    """What a tolerance or a floor for ``metric`` may be called, the most particular first.
 
     >>> names_of("pgd-20@linf-8/255"), names_of("corruptions_acc")
     (['pgd-20@linf-8/255', 'pgd-20', 'pgd'], ['corruptions_acc', 'corruptions'])
@@ -58,5 +70,10 @@ def names_of(metric: str) -> list[str]:
 
 def tolerance_of(metric: str, tolerances: Mapping[str, float]) -> float:
     """Points."""
-    given = (tolerances[name] for name in names_of(metric) if name in tolerances)
-    return next(given, DEFAULT.get(metric, OTHERWISE))
+    given = named(metric, tolerances)
+    return DEFAULT.get(metric, OTHERWISE) if given is None else given
+
+
+def named(metric: str, points: Mapping[str, float]) -> float | None:
+    """The number that is given for ``metric`` by its most particular name; None without one."""
+    return next((points[name] for name in names_of(metric) if name in points), None)

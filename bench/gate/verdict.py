@@ -18,11 +18,6 @@ class Verdict(StrEnum):
     UNDECIDED = "NOT ENOUGH EVIDENCE"
 
 
-def passed(verdict: Verdict, allow_inconclusive: bool) -> bool:
-    """Whether the gate lets it through: what is not decided only if that is allowed."""
-    return verdict is Verdict.PASS or (allow_inconclusive and verdict is Verdict.UNDECIDED)
-
-
 @dataclass(frozen=True)
 class Judgement:
     """A verdict with its figures, in fractions."""
@@ -44,6 +39,12 @@ def judge(evidence: Evidence, *, alpha: float, tolerance: float) -> Judgement:
     bounds = evidence.bounds(alpha, evidence.size)
     verdict = _verdict(evidence, bounds, tolerance)
     return Judgement(verdict, evidence.drop, *bounds, _why(verdict, evidence, alpha, tolerance))
+
+
+def worst(evidence: Evidence, *, alpha: float, tolerance: float) -> Verdict:
+    """The verdict if the model misclassified every image: PASS says that the check cannot fail."""
+    all_wrong = evidence.all_wrong()
+    return _verdict(all_wrong, all_wrong.bounds(alpha, all_wrong.size), tolerance)
 
 
 def _verdict(evidence: Evidence, bounds: Bounds, tolerance: float) -> Verdict:

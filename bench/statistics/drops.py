@@ -34,7 +34,18 @@ def verdict_bounds(lost: int, gained: int, n: int, alpha: float) -> Bounds:
     return Bounds(low, _exact(lost, n, alpha)[1] - _exact(gained, n, alpha)[0])
 
 
-def _exact(count: int, n: int, alpha: float) -> tuple[float, float]:
+def share_bounds(right: float, n: int, alpha: float) -> Bounds:
+    """One-sided bounds of a share ``right``/``n``, each at level ``alpha``, by Clopper and Pearson.
+
+    ``right`` need not be whole: the mean of several cells on the same n images spreads no more than one of them.
+    """
+    if not 0 <= right <= n or n <= 0:
+        raise ValueError(f"{right} of {n} is no share")
+    _check(alpha)
+    return Bounds(*_exact(right, n, 2 * alpha))
+
+
+def _exact(count: float, n: int, alpha: float) -> tuple[float, float]:
     """The two-sided interval of Clopper and Pearson: α/2 on either side."""
     from statsmodels.stats.proportion import proportion_confint  # slow to import
 

@@ -74,6 +74,7 @@ def cell_of(data: dict[str, Any]) -> dict[str, Any]:
         (lambda d: d.update(extra=1), "extra: Unexpected keyword argument"),
         (lambda d: cell_of(d).update(extra=1), "runs.0.cells.clean.extra"),
         (lambda d: d.pop("runs"), "runs: Field required"),
+        (lambda d: d["runs"][0].update(cells={}), "its run tiny:baseline:0 has no cell"),
         (lambda d: d.update(format=2), "its format is 2 and this version reads 1"),
         (lambda d: d["tolerances"].update(clean=-1.0), "a tolerance is negative"),
         (lambda d: d["runs"].append(d["runs"][0]), "two runs digits:tiny:baseline:0"),

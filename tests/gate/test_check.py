@@ -12,6 +12,7 @@ from bench.core.errors import BenchError
 from bench.gate.check import check, unchecked
 from bench.gate.lines import Check
 from bench.gate.report import gate_data, gate_markdown, summary
+from bench.gate.rules import Rules
 from bench.gate.verdict import Verdict
 
 RIGHT = [1] * 300 + [0] * 100
@@ -19,7 +20,7 @@ WORSE = [0] * 60 + RIGHT[60:]
 
 
 def lines(before: object, after: object, **tolerances: float) -> list[Check]:
-    return check(before, after, alpha=0.01, tolerances=tolerances)
+    return check(before, after, Rules(tolerances=tolerances))
 
 
 def only(before: object, after: object, metric: str = "clean", **tolerances: float) -> Check:
@@ -190,8 +191,8 @@ def test_trainings_that_are_missing_fail() -> None:
 def test_what_the_baseline_does_not_hold_is_told() -> None:
     before = baseline(run(clean=cell(RIGHT)))
     after = now(run(clean=cell(RIGHT), fgsm=cell(WORSE)), run(variant="lpc", clean=cell(WORSE)))
-    assert unchecked(before, after) == ["digits tiny:baseline:0 fgsm", "digits tiny:lpc:0 clean"]
-    assert unchecked(before, now(run(seed=3, clean=cell(RIGHT)))) == []
+    assert unchecked(before, after, Rules()) == ["digits tiny:baseline:0 fgsm", "digits tiny:lpc:0 clean"]
+    assert unchecked(before, now(run(seed=3, clean=cell(RIGHT))), Rules()) == []
 
 
 def test_where_nothing_was_audited_there_is_no_line_on_it() -> None:
@@ -221,15 +222,23 @@ def test_the_mean_over_corruptions_is_compared_by_shares() -> None:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"alpha": 0.6, "tolerances": {}}, "alpha 0.6 is not between 0 and 0.5"),
-        ({"alpha": 0.01, "tolerances": {"clean": -1}}, "tolerance -1 of clean"),
-        ({"alpha": 0.01, "tolerances": {"clean": "3"}}, "tolerance '3' of clean"),
-        ({"alpha": 0.01, "tolerances": {"claen": 1}}, "unknown tolerance 'claen'"),
+        ({"alpha": 0.6}, "alpha 0.6 is not between 0 and 0.5"),
+        ({"alpha": float("nan")}, "alpha nan is not between 0 and 0.5"),
+        ({"scope": "weight"}, "scope 'weight' is not recipe or weights"),
+        ({"allow_inconclusive": "no"}, "allow_inconclusive 'no' is not True or False"),
+        ({"tolerances": {"clean": -1}}, "tolerance -1 of clean"),
+        ({"tolerances": {"clean": float("nan")}}, "tolerance nan of clean"),
+        ({"tolerances": {"clean": "3"}}, "tolerance '3' of clean"),
+        ({"tolerances": {"claen": 1}}, "unknown tolerance 'claen'"),
+        ({"floors": {"claen": 1}}, "unknown floor 'claen'"),
+        ({"floors": {"clean": 0}}, "floor 0 of clean is not above 0"),
+        ({"floors": {"clean": float("nan")}}, "floor nan of clean"),
+        ({"floors": ["clean"]}, "floor=['clean'] is not of the form"),
     ],
 )
 def test_options_that_cannot_be(options: dict[str, object], why: str) -> None:
     with pytest.raises(BenchError) as caught:
-        check(baseline(run(clean=cell(RIGHT))), now(run(clean=cell(RIGHT))), **options)
+        check(baseline(run(clean=cell(RIGHT))), now(run(clean=cell(RIGHT))), Rules(**options))
     assert why in str(caught.value)
 
 
@@ -240,12 +249,12 @@ def test_a_baseline_without_a_cell_checks_nothing() -> None:
 
 def test_the_table_and_the_data_say_the_same() -> None:
     found = lines(baseline(run(clean=cell(RIGHT))), now(run(clean=cell(WORSE))))
-    text, data = gate_markdown(found, 0.01), gate_data(found)
+    text, data = gate_markdown(found, Rules()), gate_data(found)
     assert "| 75.0" in text
     assert "| 60.0" in text
     assert "✗ FAIL" in text
     assert (data[0]["baseline"], data[0]["now"], data[0]["drop"], data[0]["lost"]) == (75.0, 60.0, 15.0, 60)
     assert data[1]["drop"] is None
-    order = [line.split("|")[10].strip() for line in gate_markdown(found[::-1], 0.01).splitlines()[2:4]]
+    order = [line.split("|")[10].strip() for line in gate_markdown(found[::-1], Rules()).splitlines()[2:4]]
     assert order == ["✗ FAIL", "✓ PASS"]
     assert summary(found) == "2 checks: 1 PASS and 1 FAIL."

@@ -37,7 +37,7 @@ def write_test(project: pytest.Pytester, settings: str = 'baseline="own.json"', 
 
 
 def test_the_example_passes_as_it_stands(project: pytest.Pytester) -> None:
-    project.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    project.runpytest_subprocess("--robustness-required", "-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
 def test_the_example_fails_with_its_table_when_the_normalisation_breaks(project: pytest.Pytester) -> None:

@@ -15,6 +15,7 @@ from bench.api import evaluate
 from bench.gate.baseline import Baseline, make_baseline
 from bench.gate.check import check
 from bench.gate.lines import Check
+from bench.gate.rules import Rules
 from bench.gate.snapshot import take_snapshot
 from bench.gate.verdict import Verdict
 from bench.store import Store
@@ -60,7 +61,7 @@ def held(networks: list[nn.Module], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def judged(held: Baseline, store: Store) -> list[Check]:
-    lines = check(held, take_snapshot(store), alpha=0.01, tolerances={})
+    lines = check(held, take_snapshot(store), Rules())
     return [line for line in lines if line.metric != "audit"]
 
 

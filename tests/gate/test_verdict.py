@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from bench.gate.evidence import Shares, Trainings, Verdicts
-from bench.gate.verdict import Verdict, judge, needed, passed
+from bench.gate.verdict import Verdict, judge, needed
 
 ALPHA = 0.01
 
@@ -130,10 +130,3 @@ def test_trainings_fail_only_beyond_the_spread_of_seeds() -> None:
     found = judge(narrow, alpha=ALPHA, tolerance=0.01)
     assert found.verdict is Verdict.FAIL
     assert "seeds" in judge(wide, alpha=ALPHA, tolerance=0.01).why
-
-
-def test_only_what_is_allowed_goes_through() -> None:
-    assert passed(Verdict.PASS, False)
-    assert not passed(Verdict.UNDECIDED, False)
-    assert passed(Verdict.UNDECIDED, True)
-    assert not passed(Verdict.FAIL, True)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,16 +30,16 @@ def test_networks_that_are_trained_anew_pass_the_committed_baseline(tmp_path: Pa
     assert {check["verdict"] for check in checks} == {"PASS"}
 
 
-def test_the_workflow_runs_what_there_is() -> None:
-    """Its commands are those of the README, on files that exist."""
-    text = (ROOT / "examples" / "github-workflow.yml").read_text()
-    for path in ("examples/ci-smoke.toml", "results/baselines/digits.json", "constraints.txt"):
-        assert path in text
-        assert (ROOT / path).exists()
-    readme = (ROOT / "README.md").read_text()
-    for command in ("run --config examples/ci-smoke.toml", "check --baseline results/baselines/digits.json"):
-        assert f"bench {command}" in text
-        assert f"bench {command}" in readme
+def test_the_workflow_runs_the_pytest_of_its_project() -> None:
+    """Its commands are on files that exist, and nothing is installed from an index that does not have it."""
+    project = ROOT / "examples" / "own_model"
+    workflow = yaml.safe_load((project / ".github" / "workflows" / "robustness.yml").read_text(encoding="utf-8"))
+    commands = [step["run"] for step in workflow["jobs"]["pytest"]["steps"] if "run" in step]
+    assert commands == ["pip install -r requirements.txt", "pytest --robustness-required --junitxml=robustness.xml"]
+    lines = (project / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not line.startswith("#")] == ["./collapse-bench", "pytest"]
+    for readme in (ROOT / "README.md", project / "README.md"):
+        assert "pip install collapse-bench" not in readme.read_text(encoding="utf-8")
 
 
 def test_the_plugin_of_every_kind(tmp_path: Path) -> None:

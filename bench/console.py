@@ -1,0 +1,99 @@
+"""Standard output and error that cannot fail: no encoding, closed pipe or full disk changes an exit code.
+
+Characters outside of the console's encoding are transliterated (``ε`` as ``eps``), and what a closed pipe no longer
+takes is discarded, so that ``bench check … | head -1`` ends with the verdict's exit code.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import errno
+import io
+import os
+import sys
+import unicodedata
+
+ERRORS = "bench_transliterate"
+
+#: ASCII spellings of the signs that the program prints; other characters lose their accents or become "?".
+ASCII = {
+    "✓": "+", "✗": "x", "⚑": "!", "≤": "<=", "≥": ">=", "≠": "!=", "≈": "~", "±": "+/-", "×": "x", "·": "*",
+    "√": "sqrt", "∞": "inf", "∇": "grad ", "‖": "||", "∈": "in", "−": "-", "–": "-", "—": "-", "→": "->", "←": "<-",
+    "…": "...", "²": "^2", "³": "^3", "½": "1/2", "°": " deg", "§": "section ", "“": "'", "”": "'", "‘": "'", "’": "'",
+    "•": "*",
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "eps", "ϵ": "eps", "η": "eta", "θ": "theta",
+    "λ": "lambda", "μ": "mu", "µ": "mu", "ν": "nu", "π": "pi", "ρ": "rho", "σ": "sigma", "τ": "tau", "ψ": "psi",
+    "Δ": "Delta", "Σ": "sum ", "Π": "prod ", "∂": "d", "ß": "ss", "æ": "ae", "ø": "o", "ł": "l",
+}  # fmt: skip
+
+
+def plain(text: str, encoding: str) -> str:
+    """``text`` with every character that ``encoding`` does not have spelt in ASCII.
+
+    >>> plain("ε ≤ 8/255, ⚑ order", "cp1252"), plain("naïve ✓", "ascii"), plain("ε ✓", "utf-8")
+    ('eps <= 8/255, ! order', 'naive +', 'ε ✓')
+    """
+    return text.encode(encoding, ERRORS).decode(encoding)
+
+
+def harden() -> None:
+    """Replace ``sys.stdout`` and ``sys.stderr`` by streams that neither an encoding nor a closed pipe can break."""
+    sys.stdout, sys.stderr = _hardened(sys.stdout), _hardened(sys.stderr)
+
+
+def flush() -> None:
+    """Write what is buffered; to be called before the process ends, when Python would report a closed pipe itself."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
+class Output(io.TextIOWrapper):
+    """A text stream whose writes succeed: transliterated where needed, discarded once the reader is gone."""
+
+    def write(self, text: str, /) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._discard(error)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            self._discard(error)
+
+    def _discard(self, error: OSError) -> None:
+        """Send this and all later text to the null device; a reason other than a closed pipe is told once."""
+        with contextlib.suppress(OSError), open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), self.fileno())
+        if error.errno != errno.EPIPE and self is not sys.stderr:
+            print(f"warning: the output cannot be written: {error.strerror or error}.", file=sys.stderr)
+
+
+def _hardened(stream: object) -> Output | None:
+    if not isinstance(stream, io.TextIOWrapper):  # None where the stream is closed
+        return stream  # type: ignore[return-value]
+    stream.flush()
+    return Output(stream.buffer, encoding=stream.encoding, errors=ERRORS, line_buffering=stream.line_buffering)
+
+
+def _transliterate(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_spelt, error.object[error.start : error.end])), error.end
+
+
+def _spelt(character: str) -> str:
+    if 0xDC80 <= ord(character) <= 0xDCFF:  # a byte of a file name that is in no encoding
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    if character in ASCII:
+        return ASCII[character]
+    parts = unicodedata.normalize("NFKD", character)
+    simple = "".join(part if part.isascii() else ASCII.get(part, "") for part in parts)
+    return simple or ("" if unicodedata.combining(character) else "?")
+
+
+codecs.register_error(ERRORS, _transliterate)

@@ -1,0 +1,62 @@
+"""The end of a pytest session: the accuracies before and now, and the robustness tests that compared nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+ATTRIBUTE = "robustness"  # of a test's report; JSON data, so that xdist can send it
+
+
+@dataclass
+class Summary:
+    """Collects the reports of robustness tests. With ``required`` the session fails where nothing was compared."""
+
+    required: bool
+    _reports: dict[str, pytest.TestReport] = field(default_factory=dict)  # of the last attempt, by test
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if hasattr(report, ATTRIBUTE):
+            self._reports[report.nodeid] = report
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if self._unmet() and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        unmet = self._unmet()
+        if self._reports or unmet:
+            terminalreporter.section("robustness")
+        for name, report in self._reports.items():
+            for line in _lines(name, report):
+                terminalreporter.write_line(line)
+        if unmet:
+            terminalreporter.write_line(f"--robustness-required: {unmet}")
+
+    def _unmet(self) -> str:
+        """Why the session does not show what it must; empty if it does, or need not."""
+        if not self.required:
+            return ""
+        missing = [name for name, report in self._reports.items() if not _found(report).get("compared")]
+        if missing:
+            return f"nothing was compared by {', '.join(missing)}"
+        return "" if self._reports else "no test of this session is marked 'robustness'"
+
+
+def _found(report: pytest.TestReport) -> dict[str, Any]:
+    found: dict[str, Any] = getattr(report, ATTRIBUTE)
+    return found
+
+
+def _lines(name: str, report: pytest.TestReport) -> list[str]:
+    found = _found(report)
+    if found.get("written"):
+        what = f"{found['baseline']} is written; nothing was compared"
+    elif found.get("compared"):
+        what = f"compared with {found['baseline']}"
+    else:
+        what = f"NOT COMPARED ({report.outcome})"
+    texts = (*found.get("numbers", ()), *(f"note: {note}" for note in found.get("notes", ())))
+    return [f"{name}: {what}", *(f"  {text}" for text in texts)]

@@ -1,0 +1,312 @@
+"""A test marked ``robustness`` passes only after a comparison, in every style that pytest has."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench.gate.baseline import read_baseline
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "own_model"
+HELPER = """
+import functools, os
+import model
+
+def load():
+    model.MEAN = -0.5 if os.environ.get("KIND") == "bad" else 0.306
+    return model.load()
+
+OPTIONS = dict(dataset="digits", attacks="fgsm", eps="0.1", corruptions="none", audit=False, limit=40)
+"""
+IMPORTS = "import pytest\nfrom helper import OPTIONS, load\n"
+STYLES = """
+import unittest
+import pytest
+from helper import OPTIONS, load
+
+mark = pytest.mark.robustness
+
+@mark("function.json")
+def test_function(robustness):
+    robustness(load(), **OPTIONS)
+
+@mark("dynamic.json")
+def test_dynamic(request):
+    request.getfixturevalue("robustness")(load(), **OPTIONS)
+
+@pytest.fixture
+def handed_on(robustness):
+    return lambda: robustness(load(), **OPTIONS)
+
+@mark("handed_on.json")
+def test_handed_on(handed_on):
+    handed_on()
+
+@mark("class.json")
+class TestOfMarkedClass:
+    @pytest.fixture(autouse=True)
+    def take(self, robustness):
+        self.robustness = robustness
+
+    def test_it(self):
+        self.robustness(load(), **OPTIONS)
+
+class TestOverridden:
+    @pytest.fixture
+    def robustness(self, robustness):
+        return lambda: robustness(load(), **OPTIONS)
+
+    @mark("overridden.json")
+    def test_it(self, robustness):
+        robustness()
+
+class OfUnittest(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def take(self, robustness):
+        self.robustness = robustness
+
+    @mark("unittest.json")
+    def test_it(self):
+        self.robustness(load(), **OPTIONS)
+
+    @mark("subtest.json")
+    def test_subtest(self):
+        for name in "ab":
+            with self.subTest(name):
+                self.robustness(load(), name=name, **OPTIONS)
+
+class Asynchronous(unittest.IsolatedAsyncioTestCase):
+    @pytest.fixture(autouse=True)
+    def take(self, robustness):
+        self.robustness = robustness
+
+    @mark("asynchronous.json")
+    async def test_it(self):
+        self.robustness(load(), **OPTIONS)
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=mark(f"parameter {n}.json")) for n in ("one", "two")])
+def test_parameter(robustness, name):
+    robustness(load(), name=name, **OPTIONS)
+"""
+COUNT = 10
+NOTHING = '''
+import contextlib
+import unittest
+import pytest
+from helper import OPTIONS, load
+
+mark = pytest.mark.robustness
+
+@mark("a.json")
+def test_never_asks():
+    pass
+
+@mark
+def test_bare_mark():
+    pass
+
+@mark("b.json")
+def test_never_calls(robustness):
+    pass
+
+@mark("c.json")
+@pytest.mark.usefixtures("robustness")
+class OfUnittest(unittest.TestCase):
+    def test_never_calls(self):
+        pass
+
+    @mark("d.json")
+    async def test_never_awaited(self):
+        pass
+
+    @mark("e.json")
+    @unittest.expectedFailure
+    def test_expected_failure(self):
+        raise ValueError
+
+    @mark("f.json")
+    def test_a_skipped_part(self):
+        with self.subTest():
+            pass
+
+@mark("g.json")
+async def test_asynchronous(robustness):
+    robustness(load(), **OPTIONS)
+
+@mark("h.json")
+@pytest.mark.xfail
+def test_expected_to_fail(robustness):
+    raise ValueError
+
+@mark("i.json")
+@pytest.mark.xfail
+def test_expected_and_silent(robustness):
+    pass
+
+@mark("j.json")
+def test_imperative(robustness):
+    pytest.xfail("not today")
+
+@mark("robustness.json")
+def test_swallows(robustness):
+    with contextlib.suppress(BaseException):
+        robustness(load(), attack="fgsm")
+
+@mark("k.json")
+def test_swallows_the_fixture(request):
+    request.node.own_markers.clear()
+    with contextlib.suppress(BaseException):
+        request.getfixturevalue("robustness")
+
+@pytest.mark.parametrize("number", [1, 2])
+@mark("l.json")
+def test_shared(robustness, number):
+    robustness(load(), **OPTIONS)
+
+@pytest.fixture
+def late(robustness):
+    yield
+    robustness(load(), **OPTIONS)
+
+@mark("m.json")
+def test_late(late):
+    pass
+'''
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    for name in ("model.py", "weights.safetensors", "robustness.json"):
+        shutil.copy(EXAMPLE / name, pytester.path / name)
+    (pytester.path / "helper.py").write_text(HELPER, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=":")
+    monkeypatch.syspath_prepend(pytester.path)
+    return pytester
+
+
+def write(project: pytest.Pytester, text: str) -> None:
+    (project.path / "test_it.py").write_text(text, encoding="utf-8")
+
+
+def test_every_style_compares(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No baseline fails, an update writes even where warnings are errors, the same model passes, a worse one fails."""
+    write(project, STYLES)
+    project.runpytest().assert_outcomes(failed=COUNT + 2)  # subtests have outcomes of their own
+    project.runpytest("--robustness-update", "-W", "error").assert_outcomes(skipped=COUNT)
+    assert len(list(project.path.glob("*.json"))) == COUNT + 1
+    assert {run.model for run in read_baseline(project.path / "subtest.json").runs} == {"a", "b"}
+    found = project.runpytest("-W", "error", "-p", "no:cacheprovider")
+    found.assert_outcomes(passed=COUNT)
+    found.stdout.fnmatch_lines(["*test_function: compared with *", "*fgsm@linf-0.1: baseline 77.5, now 77.5*PASS*"])
+    monkeypatch.setenv("KIND", "bad")
+    found = project.runpytest("-n", "2")
+    found.assert_outcomes(failed=COUNT)
+    found.stdout.fnmatch_lines(["*test_function: compared with *", "*clean: baseline 9?.*, now *FAIL*"])
+    assert "pytest --robustness-update" in found.stdout.str()
+
+
+def test_nothing_compared_fails_in_every_style(project: pytest.Pytester) -> None:
+    write(project, NOTHING)
+    for options in ((), ("--robustness-update",)):
+        found = project.runpytest("-W", "ignore", *options)
+        outcomes = found.parseoutcomes()
+        written = 1 if options else 0  # of the parametrised tests that share a baseline the first may write it
+        assert outcomes.get("passed", 0) == 0
+        assert outcomes.get("skipped", 0) == written
+        assert not {"xfailed", "xpassed"} & set(outcomes)
+        assert "nothing was compared" in found.stdout.str()
+    assert not {path.name for path in project.path.glob("?.json")} - {"l.json"}
+
+
+def test_expected_failures_excuse_a_comparison_and_skips_are_listed(project: pytest.Pytester) -> None:
+    write(project, STYLES.partition("@mark(\"dynamic")[0])
+    project.runpytest("--robustness-update").assert_outcomes(skipped=1)
+    text = (project.path / "test_it.py").read_text(encoding="utf-8")
+    write(project, text.replace("@mark(", "@pytest.mark.xfail\n@mark(").replace("load()", "load().train()"))
+    bad = (project.path / "helper.py").read_text(encoding="utf-8").replace('== "bad"', '!= "bad"')
+    (project.path / "helper.py").write_text(bad, encoding="utf-8")
+    project.runpytest().assert_outcomes(xfailed=1)
+    write(project, text.replace("    robustness(", "    pytest.skip('no weights')\n    robustness("))
+    found = project.runpytest()
+    found.assert_outcomes(skipped=1)
+    assert found.ret == 0
+    found.stdout.fnmatch_lines(["*test_function: NOT COMPARED (skipped)"])
+    write(project, text + "    pytest.skip('afterwards')\n")
+    project.runpytest().assert_outcomes(failed=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("def test_it(): pass", "no test of this session is marked 'robustness'"),
+        (f"{IMPORTS}@pytest.mark.robustness('a.json')\n@pytest.mark.skip\ndef test_it(): pass", "by test_it.py::"),
+    ],
+)
+def test_a_comparison_can_be_required(project: pytest.Pytester, text: str, why: str) -> None:
+    write(project, text)
+    assert project.runpytest().ret == 0
+    found = project.runpytest("--robustness-required")
+    assert found.ret == 1
+    assert why in found.stdout.str()
+
+
+def test_required_and_update_exclude_each_other(project: pytest.Pytester) -> None:
+    write(project, "def test_it(): pass")
+    assert project.runpytest("--robustness-required", "--robustness-update").ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_every_attempt_is_judged_by_itself(project: pytest.Pytester) -> None:
+    """As pytest-rerunfailures runs tests again: the comparison of one attempt is none of the next."""
+    (project.path / "conftest.py").write_text(
+        "from _pytest.runner import runtestprotocol\n"
+        "def pytest_runtest_protocol(item, nextitem):\n"
+        "    runtestprotocol(item, nextitem=nextitem, log=False)\n"
+        "    runtestprotocol(item, nextitem=nextitem, log=True)\n"
+        "    return True\n",
+        encoding="utf-8",
+    )
+    write(
+        project,
+        "import pytest\nfrom helper import OPTIONS, load\nATTEMPTS = []\n"
+        "@pytest.mark.robustness('robustness.json')\n"
+        "def test_once(robustness):\n"
+        "    if not ATTEMPTS:\n"
+        "        robustness(load(), **{**OPTIONS, 'attacks': ['fgsm', 'pgd'], 'limit': None})\n"
+        "    ATTEMPTS.append(1)\n",  # the first attempt compares, with two metrics and all images
+    )
+    found = project.runpytest()
+    found.assert_outcomes(failed=1)
+    assert "nothing was compared" in found.stdout.str()
+
+
+def test_a_fixture_of_this_name_that_is_somebody_elses(project: pytest.Pytester) -> None:
+    write(project, "import pytest\n@pytest.fixture\ndef robustness(): return 1\ndef test_it(robustness): pass")
+    found = project.runpytest()
+    found.assert_outcomes(passed=1)
+    assert "NOT COMPARED" not in found.stdout.str()
+
+
+def test_weights_and_floors(project: pytest.Pytester) -> None:
+    """Two files of weights are compared image by image; a floor fails whatever the baseline had."""
+    settings = '"a.json", scope="weights", tolerance={"clean": 20, "fgsm": 20}'
+    text = STYLES.partition('@mark("dynamic')[0].replace('"function.json"', settings)
+    text = text.replace("load()", "LOADED").replace("mark =", "LOADED = load()\nmark =")
+    write(project, text)
+    project.runpytest("--robustness-update").assert_outcomes(skipped=1)
+    write(project, text.replace("mark =", "LOADED.layers[4].bias.data += 0.001\nmark ="))
+    found = project.runpytest()
+    found.assert_outcomes(passed=1)
+    found.stdout.fnmatch_lines(["*of these files, not of the recipe*"])
+    write(project, text.replace("mark =", "LOADED.layers[4].weight.data *= -1\nmark ="))
+    found = project.runpytest()
+    found.assert_outcomes(failed=1)
+    assert "They do not say that the training recipe is better or worse" in found.stdout.str()
+    write(project, text.replace("scope=", 'floor={"fgsm": 78}, scope='))
+    found = project.runpytest()
+    found.assert_outcomes(failed=1)
+    found.stdout.fnmatch_lines(["*fgsm@linf-0.1: baseline 77.5, now 77.5, floor 78: FAIL (below the floor*"])
+    assert "An accuracy below its floor stays a failure" in found.stdout.str()
+    write(project, text.replace("scope=", 'floor={"fgsm": 77}, scope='))
+    project.runpytest().assert_outcomes(passed=1)
