@@ -42,7 +42,8 @@ def work_off(cells: Sequence[EvalSpec], subject: Subject, workshop: Workshop, ta
     for _, group in groupby(cells, key=line_of):
         records = []
         for spec in group:
-            record, samples, adversarials = _evaluate(spec, subject, search_models, workshop)
+            found, samples, adversarials = _evaluate(spec, subject, search_models, workshop)
+            record = _with_data_notes(found, workshop)
             workshop.store.write_cell(record, samples, adversarials)
             records.append(record)
         good, bad = [r for r in records if is_good(r)], [r for r in records if not is_good(r)]
@@ -56,7 +57,15 @@ def work_off(cells: Sequence[EvalSpec], subject: Subject, workshop: Workshop, ta
 def skip(cells: Sequence[EvalSpec], reason: str, message: str, workshop: Workshop) -> None:
     """Record cells that could not be tried."""
     for spec in cells:
-        workshop.store.write_cell(_not_tried(spec, workshop, "", "skipped", reason, message), None)
+        record = _not_tried(spec, workshop, "", "skipped", reason, message)
+        workshop.store.write_cell(_with_data_notes(record, workshop), None)
+
+
+def _with_data_notes(record: EvalRecord, workshop: Workshop) -> EvalRecord:
+    """The record with what is to be said of its images: notes of the data set, and copies among them."""
+    ids = workshop.images("test", record.spec.limit).ids
+    notes = (*record.notes, *workshop.dataset.notes, *workshop.duplicates.notes(ids))
+    return replace(record, notes=notes, leaked=workshop.duplicates.leaked(ids))
 
 
 Evaluated = tuple[EvalRecord, list[Sample] | None, bytes | None]  # the cell, its images, and those it stores
