@@ -30,8 +30,8 @@ def order_classes(names: Collection[str], asked: str | None) -> tuple[list[str],
     if orders[taken] == orders[other]:
         return orders[taken], ()
     note = (
-        f"class names {'are numbers and ' if numbers else ''}were taken in {taken} order ({_short(orders[taken])}), as by "
-        f"{USED_BY[taken]}, so weights trained in {other} order ({USED_BY[other]}: {_short(orders[other])}) need "
+        f"class names {'are numbers and ' if numbers else ''}were taken in {taken} order ({_short(orders[taken])}), as "
+        f"by {USED_BY[taken]}, so weights trained in {other} order ({USED_BY[other]}: {_short(orders[other])}) need "
         f"--class-order {other}"
     )
     return orders[taken], (note,)

@@ -102,8 +102,8 @@ def image_size(path: Path) -> tuple[int, int]:
             width, height = image.size
             turned = width != height and _orientation(image) in ON_THEIR_SIDE  # of a square nobody need ask
             return (height, width) if turned else (width, height)
-    except _decoding_errors():
-        raise _unreadable(path) from None
+    except _decoding_errors() as error:
+        raise _unreadable(path, error) from None
 
 
 def read_images(paths: Sequence[Path], size: int, *, fit: bool) -> NDArray[np.uint8]:
@@ -155,8 +155,8 @@ def _decode(path: Path) -> Image:
             image.load()
             upright = image if _orientation(image) == UPRIGHT else ImageOps.exif_transpose(image)
             return _as_rgb(upright, _top(image), path)
-    except _decoding_errors():
-        raise _unreadable(path) from None
+    except _decoding_errors() as error:
+        raise _unreadable(path, error) from None
 
 
 def _orientation(image: Image) -> int:
@@ -205,7 +205,9 @@ def _decoding_errors() -> tuple[type[Exception], ...]:
     return (OSError, SyntaxError, ValueError, EOFError, LookupError, DecompressionBombError, struct.error)
 
 
-def _unreadable(path: Path) -> BenchError:
+def _unreadable(path: Path, error: Exception) -> BenchError:
+    if isinstance(error, OSError) and error.strerror:  # of the system, not of Pillow
+        return BenchError(f"{path} cannot be read: {error.strerror}.")
     return BenchError(f"{path} is damaged or not an image; repair or remove it.")
 
 

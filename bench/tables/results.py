@@ -110,7 +110,7 @@ def normalization(model: ModelSpec) -> str:
     """What the first layer of a network subtracts and divides by, in words."""
     if model.mean is None or model.std is None:
         return "data set"
-    mean, std = (", ".join(f"{value:g}" for value in values) for values in (model.mean, model.std))
+    mean, std = (", ".join(str(value) for value in values) for values in (model.mean, model.std))
     return f"timm pretrained_cfg: mean ({mean}), std ({std})"
 
 
