@@ -142,9 +142,7 @@ def _model(name: str, *, pretrained: bool, checkpoint: str | None) -> ModelSpec:
     elsewhere = (pretrained or checkpoint is not None) and name not in MODELS
     mean, std = pretrained_moments(name) if elsewhere else (None, None)
     code = plugin_sha() if name in MODELS else ""
-    return ModelSpec(
-        name=name, pretrained=pretrained, checkpoint_sha=checkpoint, code_sha=code, mean=mean, std=std
-    )
+    return ModelSpec(name=name, pretrained=pretrained, checkpoint_sha=checkpoint, code_sha=code, mean=mean, std=std)
 
 
 def _variants(patterns: Sequence[str]) -> Mapping[str, VariantSpec]:

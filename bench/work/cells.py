@@ -62,10 +62,12 @@ def skip(cells: Sequence[EvalSpec], reason: str, message: str, workshop: Worksho
 
 
 def _with_data_notes(record: EvalRecord, workshop: Workshop) -> EvalRecord:
-    """The record with what is to be said of its images: notes of the data set, and copies among them."""
-    ids = workshop.images("test", record.spec.limit).ids
-    notes = (*record.notes, *workshop.dataset.notes, *workshop.duplicates.notes(ids))
-    return replace(record, notes=notes, leaked=workshop.duplicates.leaked(ids))
+    """The record with the notes of the data set and, if images were evaluated, what copies there are among them."""
+    record = replace(record, notes=(*record.notes, *workshop.dataset.notes))
+    if not record.n:
+        return record
+    ids, copies = workshop.images("test", record.spec.limit).ids, workshop.duplicates
+    return replace(record, notes=(*record.notes, *copies.notes(ids)), leaked=copies.leaked(ids))
 
 
 Evaluated = tuple[EvalRecord, list[Sample] | None, bytes | None]  # the cell, its images, and those it stores

@@ -64,7 +64,9 @@ def test_other_names_keep_the_order_of_strings_and_say_so(names: list[str]):
     assert order_classes(names, "natural")[0] == names[::-1]
 
 
-@pytest.mark.parametrize("names", [NUMBERS, ["c10", "c9", "C1", "b", "x2y10", "x2y9"], ["007", "8", "06"], ["a-1", "a_2"]])
+@pytest.mark.parametrize(
+    "names", [NUMBERS, ["c10", "c9", "C1", "b", "x2y10", "x2y9"], ["007", "8", "06"], ["a-1", "a_2"]]
+)
 def test_natural_order_is_that_of_timm(tmp_path: Path, names: list[str]):
     from timm.data.readers.reader_image_folder import find_images_and_targets
 

@@ -22,7 +22,9 @@ def images(count: int, channels: int = 3) -> np.ndarray:
 def dataset(train: Pixels, test: Pixels, train_labels: object = None, test_labels: object = None) -> Dataset:
     splits = []
     for name, pixels, labels in (("train", train, train_labels), ("test", test, test_labels)):
-        splits.append(array_split(name, pixels, np.zeros(len(pixels), np.int64) if labels is None else np.array(labels)))
+        splits.append(
+            array_split(name, pixels, np.zeros(len(pixels), np.int64) if labels is None else np.array(labels))
+        )
     return Dataset("toy", *splits, 2, 4, False)
 
 
@@ -43,8 +45,8 @@ def test_copies_are_counted_by_what_they_are():
     assert found.contradicted == {"test/00006", "test/00007"}
     assert found.groups[0] == ((Copy("test/00000", 1), Copy("test/00001", 1)), (Copy("train/00002", 1),))
     assert found.notes(data.test.ids) == (
-        "copies among the 8 test images: 2 also in the training split, 4 equal to other test images, 2 with a copy under "
-        "another label (equal pixels, 'bench show duplicates' lists them)",
+        "copies among the 8 test images: 2 also in the training split, 4 equal to other test images, 2 with a copy "
+        "under another label (equal pixels, 'bench show duplicates' lists them)",
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from records import cell_record, run_record
 from torch import nn
 
 from bench.api import evaluate
@@ -19,7 +20,6 @@ from bench.core.specs import EvalRecord
 from bench.data import DataRequest, Dataset, load_dataset
 from bench.data.split import array_split
 from bench.store import dump_record, parse_record
-from records import cell_record, run_record
 
 Bench = Callable[..., Any]
 
@@ -46,7 +46,14 @@ def leaky(*, notes: tuple[str, ...] = ()) -> Dataset:
 
 def test_every_row_says_what_leaked():
     table = evaluate(
-        Grey(), name="grey", dataset=leaky(), attacks=["fgsm"], eps=["0.1"], corruptions=["fog"], severities=1, audit=False
+        Grey(),
+        name="grey",
+        dataset=leaky(),
+        attacks=["fgsm"],
+        eps=["0.1"],
+        corruptions=["fog"],
+        severities=1,
+        audit=False,
     )
     assert table["leaked"].tolist() == [4] * 3
     assert table["notes"].str.contains("copies among the 10 test images: 4 also in the training split").all()
@@ -82,15 +89,19 @@ def test_failed_cells_and_notes_of_the_data_set_too():
     assert table["notes"].str.contains("2 files left out as no image: a.txt, b.txt; copies among").all()
 
 
-def test_skipped_cells_have_them(bench: Bench, plugin: Path, tmp_path: Path):
+def test_skipped_cells_have_the_notes_and_no_count(bench: Bench, plugin: Path, root: Path, tmp_path: Path):
+    """Their images are not even read: none of them was evaluated."""
+    (root / "train/a/readme.txt").write_text("no image")
+    (root / "test/a/3.png").write_bytes((root / "test/a/3.png").read_bytes()[:60])
     outcome = bench(
-        "run", "--models", "tiny", "--plugin", plugin, "--variants", "exploding", "--limit", 20, "--epochs", 1,
-        "--attacks", "none", "--corruptions", "none", "--no-audit", "--results", tmp_path / "out",
+        "run", "--models", "tiny", "--plugin", plugin, "--variants", "exploding", "--dataset", "imagefolder",
+        "--epochs", 1, "--data-dir", root, "--attacks", "none", "--corruptions", "none", "--results", tmp_path / "out",
     )  # fmt: skip
     assert outcome.code == 3
     with (tmp_path / "out/results.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["status"], row["leaked"]) for row in rows] == [("skipped", "0")]
+        (row,) = csv.DictReader(file)
+    assert (row["status"], row["leaked"]) == ("skipped", "")
+    assert row["notes"].endswith("; 1 file left out as no image: train/a/readme.txt")
 
 
 def test_older_records_are_read():
@@ -107,7 +118,9 @@ def root(tmp_path: Path) -> Path:
     for value, name in enumerate(("train/a/1.png", "train/b/2.png", "test/a/3.png", "test/b/4.png", "test/b/5.bmp")):
         path = tmp_path / "data" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((8, 8, 3), 0 if name.endswith(("1.png", "3.png", "5.bmp")) else value, np.uint8)).save(path)
+        Image.fromarray(np.full((8, 8, 3), 0 if name.endswith(("1.png", "3.png", "5.bmp")) else value, np.uint8)).save(
+            path
+        )
     return tmp_path / "data"
 
 

@@ -13,6 +13,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from records import run_record
 from timm.models import get_pretrained_cfg
 
 from bench.commands.request import RunOptions, make_request
@@ -24,7 +25,6 @@ from bench.tables.results import normalization
 from bench.work.runs import build_run
 from bench.work.workshop import Workshop
 from models.registry import pretrained_moments
-from records import run_record
 
 Bench = Callable[..., Any]
 SIDE, CLASSES = 64, 12
@@ -136,7 +136,9 @@ def test_records_keep_the_normalisation_and_older_ones_are_read():
 
     run = run_record()
     assert run.spec is not None
-    shown = replace(run, spec=replace(run.spec, model=replace(run.spec.model, mean=(0.5, 0.4, 0.3), std=(1.0, 1.0, 1.0))))
+    shown = replace(
+        run, spec=replace(run.spec, model=replace(run.spec.model, mean=(0.5, 0.4, 0.3), std=(1.0, 1.0, 1.0)))
+    )
     assert parse_record(type(run), dump_record(shown), where="here") == shown
     older = json.loads(dump_record(run))
     del older["spec"]["model"]["mean"], older["spec"]["model"]["std"]
@@ -154,8 +156,10 @@ def by_number(state: dict[str, torch.Tensor], order: list[int]) -> dict[str, tor
 
 
 @pytest.mark.parametrize(("order", "asked"), [("natural", []), ("string", ["--class-order", "string"])])
-def test_the_labels_of_numbered_classes_end_to_end(bench: Bench, root: Path, tmp_path: Path, order: str, asked: list[str]):
-    """A network that names every test image by its folder's number is right in its own order only, and the row says so."""
+def test_the_labels_of_numbered_classes_end_to_end(
+    bench: Bench, root: Path, tmp_path: Path, order: str, asked: list[str]
+):
+    """A network that names every test image by its folder's number is right in its own order, which the row says."""
     net = network("test_resnet")
     images = torch.stack([
         torch.from_numpy(np.array(Image.open(root / "test" / str(label) / "0.png"))).permute(2, 0, 1) / 255
@@ -173,8 +177,8 @@ def test_the_labels_of_numbered_classes_end_to_end(bench: Bench, root: Path, tmp
         state = by_number(state, [int(name) for name in sorted(names)])
     torch.save(state, tmp_path / "net.pth")
     common = [
-        "--models", "test_resnet", "--variants", "baseline", "--dataset", "imagefolder", "--data-dir", root, "--epochs", 0,
-        "--checkpoint-path", tmp_path / "net.pth", "--attacks", "none", "--corruptions", "none", "--no-audit",
+        "--models", "test_resnet", "--variants", "baseline", "--dataset", "imagefolder", "--data-dir", root,
+        "--epochs", 0, "--checkpoint-path", tmp_path / "net.pth", "--attacks", "none", "--corruptions", "none", "--no-audit",
         "--no-diagnose", "--results", tmp_path / "out",
     ]  # fmt: skip
     bench("run", *common, *asked)
