@@ -56,7 +56,7 @@ def load_imagefolder(request: DataRequest) -> Dataset:
     fit = request.image_size is not None
     labels = {name: label for label, name in enumerate(names)}
     train, test = (_split(s, found[s], labels, size, fit=fit) for s in ("train", "test"))
-    notes = (*order_notes, *_notes_on_files(root, found.values(), folders["test"]))
+    notes = (*order_notes, *_notes_on_files(root, found, folders["test"]))
     return Dataset(dataset_name(request), train, test, len(names), size, official=False, notes=notes)
 
 
@@ -122,14 +122,16 @@ def _refuse_unreadable(folder: Path, paths: Sequence[Path]) -> None:
         )
 
 
-def _notes_on_files(root: Path, found: Iterable[_Found], test: str) -> tuple[str, ...]:
+def _notes_on_files(root: Path, found: Mapping[str, _Found], test: str) -> tuple[str, ...]:
     """What of the folder is not read: every file is either an image of the data set or counted here."""
-    left_out = [name for split in found for name in split.left_out]
-    empty = [name for split in found for name in split.empty]
+    left_out = [name for split in found.values() for name in split.left_out]
+    empty = [name for split in found.values() for name in split.empty]
+    untested = sorted(set(found["train"].classes) - set(found["test"].classes))
     unread = [name for name in TEST_FOLDERS if name != test and (root / name).is_dir()]
     return (
         *([f"{counted(len(left_out), 'file')} left out as no image: {_few(left_out)}"] if left_out else []),
         *([f"{counted(len(empty), 'empty folder')} left out: {_few(empty)}"] if empty else []),
+        *([f"{counted(len(untested), 'class', 'classes')} without a test image: {_few(untested)}"] if untested else []),
         *(f"{name}/ is not read, as there is {test}/" for name in unread),
     )
 

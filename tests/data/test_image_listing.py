@@ -81,6 +81,11 @@ def test_an_empty_class_and_an_unread_split_are_named(root: Path):
     assert load(root).notes == ("1 empty folder left out: train/bird", "val/ is not read, as there is test/")
 
 
+def test_a_class_that_is_not_tested_is_named(root: Path):
+    save(root / "train/bird/a.png")
+    assert load(root).notes == ("1 class without a test image: bird",)
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_class_whose_files_are_no_images(root: Path, split: str):
     for number in range(4):
@@ -107,6 +112,7 @@ def test_links_to_classes_folders_and_files_are_followed(root: Path, tmp_path: P
     outside = save(tmp_path / "elsewhere/bird/a.png", 7)
     save(tmp_path / "elsewhere/more/b.png", 8)
     (root / "train/bird").symlink_to(outside.parent)
+    (root / "test/bird").symlink_to(outside.parent)
     (root / "train/cat/more").symlink_to(tmp_path / "elsewhere/more")
     (root / "train/cat/c.png").symlink_to(outside)
     data = load(root)

@@ -178,7 +178,8 @@ def test_the_labels_of_numbered_classes_end_to_end(
     torch.save(state, tmp_path / "net.pth")
     common = [
         "--models", "test_resnet", "--variants", "baseline", "--dataset", "imagefolder", "--data-dir", root,
-        "--epochs", 0, "--checkpoint-path", tmp_path / "net.pth", "--attacks", "none", "--corruptions", "none", "--no-audit",
+        "--epochs", 0, "--checkpoint-path", tmp_path / "net.pth",
+        "--attacks", "none", "--corruptions", "none", "--no-audit",
         "--no-diagnose", "--results", tmp_path / "out",
     ]  # fmt: skip
     bench("run", *common, *asked)
@@ -188,3 +189,13 @@ def test_the_labels_of_numbered_classes_end_to_end(
     assert f"class names are numbers and were taken in {order} order" in row["notes"]
     opened = bench("diagnose", row["run_id"], "--data-dir", root, "--results", tmp_path / "out")
     assert "not those that" not in opened.err, "the order of the classes is found again"
+
+
+def test_labels_of_corrupted_images_are_in_the_order_that_is_asked_for(bench: Bench, root: Path, tmp_path: Path):
+    for order in ("natural", "string"):
+        common = ["--dataset", "imagefolder", "--data-dir", root, "--kinds", "brightness", "--class-order", order]
+        assert bench("corrupt", *common, "--out", tmp_path / order).code == 0
+    natural, string = (np.load(tmp_path / order / "labels.npy")[:CLASSES] for order in ("natural", "string"))
+    names = sorted(map(str, range(CLASSES)))  # ids are in the order of strings
+    assert natural.tolist() == [int(name) for name in names]
+    assert string.tolist() == list(range(CLASSES))
