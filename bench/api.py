@@ -58,6 +58,7 @@ def evaluate(
     dataset: str | Dataset = "digits",
     data_dir: str | Path | None = None,
     image_size: int | None = None,
+    class_order: str | None = None,
     attacks: str | Sequence[str] = ("fgsm", "pgd", "autoattack"),
     norm: Norm = "linf",
     eps: str | float | Sequence[str | float] = (),
@@ -84,7 +85,8 @@ def evaluate(
     tuple the first entry is taken for the logits, of a dictionary or an object ``logits``; the rows name what was
     taken. The model is in evaluation mode for the time, and gets its mode and its gradients back. So does the caller:
     grad mode, autocast and the like are set as the measurement needs them, and put back. ``dataset`` is a name or a
-    :class:`~bench.data.Dataset`; ``eps`` defaults to the data set's own; ``attack_backend`` "reference" is foolbox and
+    :class:`~bench.data.Dataset`; ``class_order`` is that of an image folder, "natural" or "string", by default natural
+    if all names are numbers; ``eps`` defaults to the data set's own; ``attack_backend`` "reference" is foolbox and
     pyautoattack; ``attack_precision`` is that of the search, "auto" as on the command line. ``corruptions`` are
     "standard", "all", "none", or names; they are made with the constants of ``corruption_profile``, by default those
     nearest to the image size, at ``severities``, one or several of 1 to 5, or read from the published files in
@@ -95,7 +97,8 @@ def evaluate(
     Raises BenchError for bad input.
     """
     _check_subject(model, name)
-    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset, DataRequest(_path(data_dir), image_size))
+    asked = DataRequest(_path(data_dir), image_size, class_order=class_order)
+    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset, asked)
     known = _declared(data)
     images = known.limit if limit is None and known else limit
     chosen = choose_corruptions(

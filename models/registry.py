@@ -66,6 +66,17 @@ def model_summary(name: str) -> tuple[str, str]:
     return f"made for {side} px", f"timm, {model_entrypoint(name).__module__}"
 
 
+def pretrained_moments(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation by which images are normalised for timm's weights called ``name``.
+
+    What timm does not say of an architecture is, as in timm, ImageNet's.
+    """
+    from timm.models import PretrainedCfg, get_pretrained_cfg
+
+    config = get_pretrained_cfg(name) or PretrainedCfg()
+    return tuple(map(float, config.mean)), tuple(map(float, config.std))
+
+
 def _all_names() -> list[str]:
     import timm
 

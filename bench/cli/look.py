@@ -33,22 +33,32 @@ def list_(kind: str, pattern: str, plugin: tuple[Path, ...], as_json: bool) -> i
 
 
 @cli.command()
-@click.argument("run", metavar="RUN|corruptions")
+@click.argument("run", metavar="RUN|corruptions|duplicates")
 @results_option
 @json_option
-@click.option("--dataset", help="whose first test image 'show corruptions' corrupts  [default: a photograph]")
+@click.option("--dataset", help="for 'show duplicates', and whose first test image 'show corruptions' corrupts")
 @data_dir_option
 @click.option("--image-size", type=click.IntRange(min=8), help="side of the photograph, or of an image folder's images")
 @click.option("--out", type=click.Path(path_type=Path), help="PNG of 'show corruptions'  [default: corruptions.png]")
-def show(run: str, results: Path, as_json: bool, **options: Any) -> int:
-    """Everything known of one run, or a picture of all corruptions.
+@plugin_option
+def show(run: str, results: Path, as_json: bool, plugin: tuple[Path, ...], out: Path | None, **options: Any) -> int:
+    """Everything known of one run, a picture of all corruptions, or the copies among a data set's images.
 
-    RUN is a prefix of its id, or model:variant[:seed]. 'corruptions' draws the 19 kinds at their 5 severities as a PNG.
+    RUN is a prefix of its id, or model:variant[:seed]. 'corruptions' draws the 19 kinds at their 5 severities as a PNG,
+    of a photograph without --dataset. 'duplicates' lists the test images of --dataset that are also training images or
+    equal other test images.
     """
+    from bench.plugin import load_plugins
+
+    load_plugins(plugin)
+    if run == "duplicates":
+        from bench.commands.duplicates import duplicates_command
+
+        return duplicates_command(**options, as_json=as_json)
     if run == "corruptions":
         from bench.commands.sheet import sheet_command
 
-        return sheet_command(**options, as_json=as_json)
+        return sheet_command(**options, out=out, as_json=as_json)
     from bench.commands.show import show_command
 
     return show_command(run, results=results, as_json=as_json)

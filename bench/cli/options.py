@@ -88,6 +88,12 @@ plugin_option = click.option(
     "--plugin", type=click.Path(path_type=Path), multiple=True, help="Python file that registers more names; repeatable"
 )
 data_dir_option = click.option("--data-dir", type=click.Path(path_type=Path), help="where the data set's files lie")
+class_order_option = click.option(
+    "--class-order",
+    type=click.Choice(("natural", "string")),
+    help="order of an image folder's classes: 2 before 10, as timm, or 10 before 2, as torchvision  "
+    "[default: natural if all names are numbers]",
+)
 device_option = click.option(
     "--device", type=click.Choice(("auto", "cpu", "cuda", "mps")), default="auto", show_default=True
 )

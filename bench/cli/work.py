@@ -10,6 +10,7 @@ import click
 from bench.cli.group import cli
 from bench.cli.options import (
     Count,
+    class_order_option,
     config_option,
     data_dir_option,
     device_option,
@@ -29,6 +30,7 @@ from bench.core.vocabulary import ENCODINGS, NATIVE, NORMS, PRECISIONS, PROTOCOL
 @click.option("--dataset", default="digits", show_default=True, help="see 'bench list datasets'")
 @data_dir_option
 @click.option("--image-size", type=click.IntRange(min=8), help="side of the images of an image folder")
+@class_order_option
 @names("--attacks", default=["fgsm", "pgd", "autoattack"], show_default="fgsm,pgd,autoattack", help="or 'none'")
 @click.option("--norm", type=click.Choice(NORMS), default="linf", show_default=True, help="norm of the perturbation")
 @names("--eps", help="budgets such as 8/255 or 0.05, in units of [0, 1] pixels  [default: the data set's]")
@@ -93,8 +95,12 @@ from bench.core.vocabulary import ENCODINGS, NATIVE, NORMS, PRECISIONS, PROTOCOL
 )
 @click.option("--batch-size", type=Count("auto"), default="auto", show_default=True, help="evaluation and attack batch")
 @device_option
-@click.option("--pretrained", is_flag=True, help="start from timm's weights")
-@click.option("--checkpoint-path", type=click.Path(path_type=Path), help="start from local backbone weights")
+@click.option("--pretrained", is_flag=True, help="start from timm's weights, normalised as timm does")
+@click.option(
+    "--checkpoint-path",
+    type=click.Path(path_type=Path),
+    help="start from local backbone weights; those of timm's architectures are normalised as timm does",
+)
 @click.option("--diagnose/--no-diagnose", default=True, show_default=True, help="collapse, gradients and DeepFool")
 @click.option(
     "--audit",
@@ -130,6 +136,7 @@ def run(**options: Any) -> int:
 @click.option("--dataset", default="digits", show_default=True, help="see 'bench list datasets'")
 @data_dir_option
 @click.option("--image-size", type=click.IntRange(min=8), help="side of the images of an image folder")
+@class_order_option
 @names("--kinds", default=["all"], show_default="all", help="standard, all, families, or names; wildcards")
 @click.option("--corruption-profile", help="cifar, tiny_imagenet or imagenet  [default: nearest to the image size]")
 @click.option("--limit", type=Count("all"), default="all", show_default=True, help="test images; stratified")

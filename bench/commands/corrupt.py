@@ -26,6 +26,7 @@ def corrupt_command(
     dataset: str,
     data_dir: Path | None,
     image_size: int | None,
+    class_order: str | None,
     kinds: Sequence[str],
     corruption_profile: str | None,
     limit: int | Literal["all"],
@@ -39,7 +40,7 @@ def corrupt_command(
     if not wanted:
         raise BenchError("no corruption given; write --kinds all, or names.")
     check_writable(out, "--out")
-    data = load_dataset(dataset, DataRequest(data_dir, image_size))
+    data = load_dataset(dataset, DataRequest(data_dir, image_size, class_order=class_order))
     indices = take(data.test, None if limit == "all" else limit)
     pixels = read_checked(data.test, indices, dataset=data.name)
     profile, ids = choose_profile(corruption_profile, data.image_size), [data.test.ids[i] for i in indices]

@@ -26,7 +26,7 @@ from bench.plan import DEFAULT_BATCH, Request
 from bench.plugin import plugin_sha
 from bench.recipes import DEFAULT, find_recipe, resolve_budgets, resolve_variants
 from bench.work.precision import AskedPrecision, at_precision
-from models.registry import MODELS, check_model_name, expand_models
+from models.registry import MODELS, check_model_name, expand_models, pretrained_moments
 from models.variants import ORIGIN as BUILTIN_VARIANTS
 from models.variants import VARIANTS
 
@@ -43,6 +43,7 @@ class RunOptions:
     dataset: str = "digits"
     data_dir: Path | None = None
     image_size: int | None = None
+    class_order: str | None = None
     attacks: Sequence[str] = ("fgsm", "pgd", "autoattack")
     norm: Norm = "linf"
     eps: Sequence[str] = ()
@@ -89,7 +90,7 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
     attack_limits = dict(_attack_limit(text) for text in options.attack_limit)
     limit = _number(entry.limit if options.limit is None else options.limit)
     resolve_kinds(options.corruptions)
-    dataset = load_dataset(options.dataset, DataRequest(options.data_dir, options.image_size))
+    dataset = load_dataset(options.dataset, _data_request(options))
     request = Request(
         models=models,
         variants=variants,
@@ -113,6 +114,10 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
     return request, dataset
 
 
+def _data_request(options: RunOptions) -> DataRequest:
+    return DataRequest(options.data_dir, options.image_size, class_order=options.class_order)
+
+
 def _corruptions(options: RunOptions, dataset: Dataset, limit: int | None) -> list[CorruptionSpec]:
     chosen = choose_corruptions(
         options.corruptions,
@@ -129,15 +134,15 @@ def _models(options: RunOptions, known: Collection[str]) -> list[ModelSpec]:
     for name in set(names) - set(known):
         check_model_name(name)
     checkpoint = file_sha(options.checkpoint_path) if options.checkpoint_path else None
-    return [
-        ModelSpec(
-            name=name,
-            pretrained=options.pretrained,
-            checkpoint_sha=checkpoint,
-            code_sha=plugin_sha() if name in MODELS else "",
-        )
-        for name in dict.fromkeys(names)
-    ]
+    return [_model(name, pretrained=options.pretrained, checkpoint=checkpoint) for name in dict.fromkeys(names)]
+
+
+def _model(name: str, *, pretrained: bool, checkpoint: str | None) -> ModelSpec:
+    """Weights of timm's architectures that were trained elsewhere expect the normalisation that timm declares."""
+    elsewhere = (pretrained or checkpoint is not None) and name not in MODELS
+    mean, std = pretrained_moments(name) if elsewhere else (None, None)
+    code = plugin_sha() if name in MODELS else ""
+    return ModelSpec(name=name, pretrained=pretrained, checkpoint_sha=checkpoint, code_sha=code, mean=mean, std=std)
 
 
 def _variants(patterns: Sequence[str]) -> Mapping[str, VariantSpec]:

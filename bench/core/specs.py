@@ -99,6 +99,8 @@ class ModelSpec(Strict):
     pretrained: bool = False
     checkpoint_sha: str | None = None  # content hash of local weights, never their path
     code_sha: str = ""  # content hash of the plug-ins, for a model that a plug-in registered
+    mean: tuple[float, ...] | None = None  # of the normalisation that the first weights were trained with;
+    std: tuple[float, ...] | None = None  # None: the data set's own moments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +133,7 @@ class TrainSpec(Strict):
 
     @property
     def run_id(self) -> str:
-        return fingerprint(self)[:ID_LENGTH]
+        return _run_fingerprint(self)
 
     def is_like(self, other: TrainSpec) -> bool:
         """Whether the two differ in the variant alone: an older version of the training, too, gives other weights."""
@@ -140,7 +142,15 @@ class TrainSpec(Strict):
     @property
     def config_sha(self) -> str:
         """Hash of everything but the seed: runs that share it are repeats of one another."""
-        return fingerprint(dataclasses.replace(self, seed=0))[:ID_LENGTH]
+        return _run_fingerprint(dataclasses.replace(self, seed=0))
+
+
+def _run_fingerprint(spec: TrainSpec) -> str:
+    """Leaves out a normalisation by the data set's moments, so that ids are what they were before there was another."""
+    data = dataclasses.asdict(spec)
+    if spec.model.mean is None:
+        del data["model"]["mean"], data["model"]["std"]
+    return fingerprint(data)[:ID_LENGTH]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -378,3 +388,4 @@ class EvalRecord(Strict):
     n_broken_8bit: int | None = None  # None unless they are stored in 8 bits
     flags: tuple[str, ...] = ()  # names of vocabulary.FLAGS
     n_cut: int | None = None  # images whose search the bound on forward passes ended; None without a bound
+    leaked: int | None = None  # of the n images, those that are also in the training split; None: not known

@@ -15,6 +15,7 @@ from bench.core.errors import BenchError
 from bench.core.specs import fingerprint
 from bench.corrupted.sets import rows_of
 from bench.data import image_files
+from bench.data.image_listing import by_normalised_name, list_images, scan
 
 
 class Place(NamedTuple):
@@ -84,10 +85,10 @@ class FolderLayout:
         if not folder.is_dir():
             raise BenchError(f"{folder} is missing; a corruption has a folder for each severity.")
         files: dict[Place, Path] = {}
+        class_folders = by_normalised_name(scan(folder))
         for class_name in sorted({place.class_name for place in self._places}):
-            for name in image_files.list_images(folder / class_name):
-                path = folder / class_name / name
-                other = files.setdefault(Place(class_name, path.stem), path)
+            for name, path in list_images(class_folders.get(class_name, folder / class_name)).images.items():
+                other = files.setdefault(Place(class_name, PurePosixPath(name).stem), path)
                 if other != path:
                     raise BenchError(f"{other} and {path} could both be the same test image; remove one of them.")
         for sample_id, place in zip(self._ids, self._places, strict=True):

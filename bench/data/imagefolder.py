@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
+from bench.core.words import counted
 from bench.data import image_files
+from bench.data.class_order import order_classes
+from bench.data.image_listing import by_normalised_name, list_images, scan
 from bench.data.registry import DATASETS, DataRequest
 from bench.data.source import require_folder
 from bench.data.split import Dataset, Split, split_sha
@@ -21,24 +25,39 @@ TEST_FOLDERS = ("test", "val")
 #: About how many headers of a split are looked at for the common size.
 SAMPLED_HEADERS = 100
 
+#: How many of the files that are left out a note names.
+NAMED = 3
 
 #: Line breaks, and the surrogates as which a name that is not UTF-8 on disk arrives.
 ODD = re.compile("[\r\n\ud800-\udfff]")
 
 
+@dataclass
+class _Found:
+    """The images of one split: paths by id, by class. Ids and class names are in NFC."""
+
+    folder: Path
+    classes: dict[str, dict[str, Path]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)  # files that are no images
+    empty: list[str] = field(default_factory=list)  # folders without a file
+
+
 def load_imagefolder(request: DataRequest) -> Dataset:
-    """Classes are the sorted folder names of train/; ids are paths below ``--data-dir``.
+    """Classes are the ordered folder names of train/; ids are paths below ``--data-dir``, in NFC.
 
     Nothing is decoded here: files are hashed, a few headers are read, pixels come with ``Split.read``.
     """
     root = require_folder("imagefolder", request.data_dir, holding="train/ and test/ (or val/), a folder a class")
     folders = {"train": _require(root, ("train",)), "test": _require(root, TEST_FOLDERS)}
-    names = {split: _images_by_class(root, folder) for split, folder in folders.items()}
-    classes = _classes(names["train"], names["test"], root, folders["test"])
-    size = _checked_size(request.image_size) or _common_size(root, names.values())
+    found = {split: _find_images(root / folder) for split, folder in folders.items()}
+    _refuse_untrained(found["train"], found["test"])
+    names, order_notes = order_classes(found["train"].classes, request.class_order)
+    size = _checked_size(request.image_size) or _common_size(found.values())
     fit = request.image_size is not None
-    train, test = (_split(s, root, names[s], classes, size, fit=fit) for s in ("train", "test"))
-    return Dataset(dataset_name(request), train, test, len(classes), size, official=False)
+    labels = {name: label for label, name in enumerate(names)}
+    train, test = (_split(s, found[s], labels, size, fit=fit) for s in ("train", "test"))
+    notes = (*order_notes, *_notes_on_files(root, found, folders["test"]))
+    return Dataset(dataset_name(request), train, test, len(names), size, official=False, notes=notes)
 
 
 def dataset_name(request: DataRequest) -> str:
@@ -68,18 +87,67 @@ def _require(root: Path, choices: Sequence[str]) -> str:
     )
 
 
-def _images_by_class(root: Path, split: str) -> dict[str, list[str]]:
-    """Class name to the ids of its images; a folder without images is no class."""
-    with os.scandir(root / split) as entries:
-        folders = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-    listed = {name: image_files.list_images(root / split / name) for name in folders}
-    found = {name: [f"{split}/{name}/{file}" for file in files] for name, files in listed.items() if files}
-    if not found:
-        kinds = ", ".join(image_files.EXTENSIONS)
-        raise BenchError(f"imagefolder: {root / split} has no class folder with images in it ({kinds}).")
-    for name in (name for names in found.values() for name in names):
-        _refuse_odd_name(name)
+def _find_images(split: Path) -> _Found:
+    """The images of every class. Raises BenchError for a split without any, and for a class whose files are none."""
+    found = _Found(split)
+    for name, path in by_normalised_name(scan(split)).items():
+        if not path.is_dir():
+            found.left_out.append(f"{split.name}/{name}")
+            continue
+        listing = list_images(path)
+        if listing.images:
+            _refuse_unreadable(path, list(listing.images.values()))
+            found.classes[name] = {f"{split.name}/{name}/{file}": where for file, where in listing.images.items()}
+        elif listing.left_out:
+            raise BenchError(
+                f"imagefolder: the class folder {_shown(path)} has {counted(len(listing.left_out), 'file')} and no "
+                f"image ({_few(listing.left_out)}); convert them to a format that Pillow reads, or remove the folder."
+            )
+        else:
+            found.empty.append(f"{split.name}/{name}")
+        found.left_out += [f"{split.name}/{name}/{file}" for file in listing.left_out]
+    if not found.classes:
+        raise BenchError(f"imagefolder: {split} has no class folder with images in it.")
+    for image in (image for images in found.classes.values() for image in images):
+        _refuse_odd_name(image)
     return found
+
+
+def _refuse_unreadable(folder: Path, paths: Sequence[Path]) -> None:
+    """Raises BenchError for a class none of whose files is an image, whatever they are called."""
+    if not any(image_files.opens(path) for path in paths):
+        raise BenchError(
+            f"imagefolder: the class folder {_shown(folder)} has {counted(len(paths), 'file')} called images and none "
+            f"is one ({_few([path.name for path in paths])}); repair them, or remove the folder."
+        )
+
+
+def _notes_on_files(root: Path, found: Mapping[str, _Found], test: str) -> tuple[str, ...]:
+    """What of the folder is not read: every file is either an image of the data set or counted here."""
+    left_out = [name for split in found.values() for name in split.left_out]
+    empty = [name for split in found.values() for name in split.empty]
+    untested = sorted(set(found["train"].classes) - set(found["test"].classes))
+    unread = [name for name in TEST_FOLDERS if name != test and (root / name).is_dir()]
+    return (
+        *([f"{counted(len(left_out), 'file')} left out as no image: {_few(left_out)}"] if left_out else []),
+        *([f"{counted(len(empty), 'empty folder')} left out: {_few(empty)}"] if empty else []),
+        *([f"{counted(len(untested), 'class', 'classes')} without a test image: {_few(untested)}"] if untested else []),
+        *(f"{name}/ is not read, as there is {test}/" for name in unread),
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first names as they can be printed on one line."""
+    return ", ".join(map(_printable, names[:NAMED])) + (", …" if len(names) > NAMED else "")
+
+
+def _printable(name: str) -> str:
+    return ascii(name) if ODD.search(name) else name
+
+
+def _shown(path: Path) -> str:
+    """A path; the code points of its name where it may look like another."""
+    return str(path) if path.name.isascii() else f"{path.parent}/{path.name!a}"
 
 
 def _refuse_odd_name(name: str) -> None:
@@ -88,17 +156,14 @@ def _refuse_odd_name(name: str) -> None:
         raise BenchError(f"imagefolder: the file name {name!r} has a line break or is not UTF-8; rename it.")
 
 
-def _classes(
-    train: Mapping[str, Sequence[str]], test: Mapping[str, Sequence[str]], root: Path, folder: str
-) -> dict[str, int]:
-    """Class name to label. Raises BenchError for a class that is tested but never trained."""
-    unknown = sorted(set(test) - set(train))
+def _refuse_untrained(train: _Found, test: _Found) -> None:
+    """Raises BenchError for a class that is tested but never trained."""
+    unknown = sorted(set(test.classes) - set(train.classes))
     if unknown:
         raise BenchError(
-            f"imagefolder: {root / folder / unknown[0]} has images but {root / 'train' / unknown[0]} has none; "
-            "a class that is tested must be trained."
+            f"imagefolder: {_shown(test.folder / unknown[0])} has images but {_shown(train.folder / unknown[0])} has "
+            "none; a class that is tested must be trained."
         )
-    return {name: label for label, name in enumerate(sorted(train))}
 
 
 def _checked_size(size: int | None) -> int | None:
@@ -107,17 +172,17 @@ def _checked_size(size: int | None) -> int | None:
     return size
 
 
-def _common_size(root: Path, splits: Iterable[Mapping[str, Sequence[str]]]) -> int:
+def _common_size(splits: Iterable[_Found]) -> int:
     """The side that evenly spaced images of each split have. Raises BenchError when they are not one square.
 
     One that was not among them is found when it is read.
     """
     seen: dict[tuple[int, int], str] = {}
-    for by_class in splits:
-        names = [name for names in by_class.values() for name in names]
-        step = max(1, len(names) // SAMPLED_HEADERS)
-        for name in names[::step]:
-            seen.setdefault(image_files.image_size(root / name), name)
+    for found in splits:
+        images = [image for of_class in found.classes.values() for image in of_class.items()]
+        step = max(1, len(images) // SAMPLED_HEADERS)
+        for name, path in images[::step]:
+            seen.setdefault(image_files.image_size(path), name)
     (width, height), name = next(iter(seen.items()))
     if len(seen) > 1 or width != height:
         sizes = " and ".join(f"{w}×{h} ({name})" for (w, h), name in list(seen.items())[:2])
@@ -125,16 +190,16 @@ def _common_size(root: Path, splits: Iterable[Mapping[str, Sequence[str]]]) -> i
     return width
 
 
-def _split(
-    name: str, root: Path, by_class: Mapping[str, Sequence[str]], classes: Mapping[str, int], size: int, *, fit: bool
-) -> Split:
+def _split(name: str, found: _Found, labels_of: Mapping[str, int], size: int, *, fit: bool) -> Split:
     """A split over the files, in the order of their sorted ids."""
-    members = sorted((sample_id, classes[c]) for c, ids in by_class.items() for sample_id in ids)
-    ids = [sample_id for sample_id, _ in members]
-    labels = np.array([label for _, label in members], dtype=np.int64)
-    sha = split_sha(ids, labels, image_files.digest_files(root, ids, size))
+    known = {image: (c, path) for c, of_class in found.classes.items() for image, path in of_class.items()}
+    ids = sorted(known)
+    paths = [known[image][1] for image in ids]
+    labels = np.array([labels_of[known[image][0]] for image in ids], dtype=np.int64)
+    files = image_files.digest_files(paths)
+    sha = split_sha(ids, labels, image_files.digest_split(files, size))
 
     def read(indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return image_files.read_images([root / ids[i] for i in indices], size, fit=fit)
+        return image_files.read_images([paths[i] for i in indices], size, fit=fit)
 
-    return Split(name, ids, labels, sha, read)
+    return Split(name, ids, labels, sha, read, files)

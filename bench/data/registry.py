@@ -18,6 +18,7 @@ class DataRequest(NamedTuple):
     data_dir: Path | None = None
     image_size: int | None = None
     name: str | None = None  # what to call an image folder in the rows
+    class_order: str | None = None  # of an image folder, one of class_order.CLASS_ORDERS; None: by the names
 
 
 @dataclass(frozen=True, kw_only=True)

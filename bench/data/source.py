@@ -39,7 +39,7 @@ def require_folder(dataset: str, data_dir: Path | None, *, holding: str) -> Path
 
 
 def refuse_options(dataset: str, side: int, request: DataRequest) -> None:
-    """Raises BenchError when the request asks a data set of fixed images for another size or another name."""
+    """Raises BenchError when the request asks a data set of fixed images for another size, name or order."""
     if request.image_size not in (None, side):
         raise BenchError(
             f"--image-size {request.image_size} does not fit {dataset}, whose images are {side}×{side}; "
@@ -47,6 +47,8 @@ def refuse_options(dataset: str, side: int, request: DataRequest) -> None:
         )
     if request.name not in (None, dataset):
         raise BenchError(f"{dataset} cannot be called {request.name!r}; only an imagefolder has no name of its own.")
+    if request.class_order is not None:
+        raise BenchError(f"--class-order is for an imagefolder; the labels of {dataset} are in its files.")
 
 
 def find_files(layout: Layout, data_dir: Path | None) -> Mapping[str, Path]:

@@ -22,6 +22,13 @@ MOMENT_IMAGES = 2000
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 
 
+class Files(NamedTuple):
+    """The files of a split whose images are files."""
+
+    digests: Sequence[bytes]  # of each image's file
+    n_bytes: int  # of all of them
+
+
 @dataclass(frozen=True)
 class Split:
     """The images of one split, read only when asked for.
@@ -35,6 +42,7 @@ class Split:
     labels: NDArray[np.int64]  # (N,), in 0…K−1
     sha: str
     read: Callable[[NDArray[np.int64]], Pixels]
+    files: Files | None = None  # None: the images are in memory, or are cheap to read
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,6 +66,7 @@ class Dataset:
     image_size: int  # side of the square images that are attacked
     official: bool  # the files have the published checksums
     published: Moments | None = None  # None: measured when first asked for, as only a training needs them
+    notes: tuple[str, ...] = ()  # what every row says of the data, such as files that were left out
 
     @cached_property
     def moments(self) -> Moments:

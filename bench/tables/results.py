@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.auditing.marks import audit_values
 from bench.core.columns import AUDIT_COLUMNS, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, RESULT_COLUMNS
-from bench.core.specs import AuditRecord, CorruptionSpec, DiagnosisRecord, EvalRecord, RunRecord, TrainSpec
+from bench.core.specs import AuditRecord, CorruptionSpec, DiagnosisRecord, EvalRecord, ModelSpec, RunRecord, TrainSpec
 from bench.core.vocabulary import CLEAN
 from bench.statistics.intervals import CI_METHOD, wilson_interval
 from bench.store import Store
@@ -21,6 +21,7 @@ INTEGERS = (
     "n_correct",
     "n_broken_8bit",
     "n_cut",
+    "leaked",
     "attack_version",
     "corruption_version",
     "corruption_seed",
@@ -34,6 +35,9 @@ INTEGERS = (
     "audit_n_right",
     *COUNT_COLUMNS,
 )
+TRAINING_COLUMNS = (
+    "lr", "train_batch_size", "weight_decay", "train_precision", "train_eps", "schedule", "normalization",
+)  # fmt: skip
 CORRUPTION_FIELDS = {
     "corruption": "kind",
     "severity": "severity",
@@ -89,7 +93,7 @@ def _corruption(spec: CorruptionSpec | None) -> dict[str, Any]:
 def _training(spec: TrainSpec | None) -> dict[str, Any]:
     """What of the recipe and the variant stands in a row; nothing is known of a model that was not trained here."""
     if spec is None:
-        return dict.fromkeys(("lr", "train_batch_size", "weight_decay", "train_precision", "train_eps", "schedule"))
+        return dict.fromkeys(TRAINING_COLUMNS)
     decay, adversary = spec.variant_spec.weight_decay, spec.variant_spec.adversary
     return {
         "lr": spec.recipe.lr,
@@ -98,7 +102,16 @@ def _training(spec: TrainSpec | None) -> dict[str, Any]:
         "train_precision": spec.recipe.precision,
         "train_eps": adversary.eps if adversary else None,
         "schedule": spec.variant_spec.schedule,
+        "normalization": normalization(spec.model),
     }
+
+
+def normalization(model: ModelSpec) -> str:
+    """What the first layer of a network subtracts and divides by, in words."""
+    if model.mean is None or model.std is None:
+        return "data set"
+    mean, std = (", ".join(str(value) for value in values) for values in (model.mean, model.std))
+    return f"timm pretrained_cfg: mean ({mean}), std ({std})"
 
 
 def results_table(

@@ -44,7 +44,8 @@ def work_off(cells: Sequence[EvalSpec], subject: Subject, workshop: Workshop, ta
     for _, group in groupby(cells, key=line_of):
         records = []
         for spec in group:
-            record, samples, adversarials = _evaluate(spec, subject, search_models, workshop)
+            found, samples, adversarials = _evaluate(spec, subject, search_models, workshop)
+            record = _with_data_notes(found, workshop)
             workshop.store.write_cell(record, samples, adversarials)
             records.append(record)
         good, bad = [r for r in records if is_good(r)], [r for r in records if not is_good(r)]
@@ -58,7 +59,17 @@ def work_off(cells: Sequence[EvalSpec], subject: Subject, workshop: Workshop, ta
 def skip(cells: Sequence[EvalSpec], reason: str, message: str, workshop: Workshop) -> None:
     """Record cells that could not be tried."""
     for spec in cells:
-        workshop.store.write_cell(_not_tried(spec, workshop, "", "skipped", reason, message), None)
+        record = _not_tried(spec, workshop, "", "skipped", reason, message)
+        workshop.store.write_cell(_with_data_notes(record, workshop), None)
+
+
+def _with_data_notes(record: EvalRecord, workshop: Workshop) -> EvalRecord:
+    """The record with the notes of the data set and, if images were evaluated, what copies there are among them."""
+    record = replace(record, notes=(*record.notes, *workshop.dataset.notes))
+    if not record.n:
+        return record
+    ids, copies = workshop.images("test", record.spec.limit).ids, workshop.duplicates
+    return replace(record, notes=(*record.notes, *copies.notes(ids)), leaked=copies.leaked(ids))
 
 
 Evaluated = tuple[EvalRecord, list[Sample] | None, bytes | None]  # the cell, its images, and those it stores

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from bench.core.errors import BenchError
 from bench.core.specs import RunRecord, TrainSpec
-from bench.data import load_dataset
+from bench.data import Dataset, load_dataset
+from bench.data.class_order import CLASS_ORDERS
 from bench.data.registry import DATASETS, DataRequest
 from bench.environment import choose_device
 from bench.progress import choose_progress
@@ -33,7 +34,7 @@ def reopen(
             f"run {run.run_id} was made on {run.dataset!r}; give the folder of its images by --data-dir, or the file "
             "that registers this data set by --plugin."
         )
-    dataset = load_dataset(kind, DataRequest(data_dir, spec.data.image_size if kind == "imagefolder" else None))
+    dataset = _load(kind, data_dir, spec)
     if dataset.train.sha != spec.data.train_sha:
         raise BenchError(
             f"the training images are not those that run {run.run_id} was trained on; give their folder by --data-dir."
@@ -44,3 +45,14 @@ def reopen(
     built = load_run(spec, workshop)
     freeze(built.classifier)
     return spec, built, workshop
+
+
+def _load(kind: str, data_dir: Path | None, spec: TrainSpec) -> Dataset:
+    """The data set; of an image folder in that order of its classes that gives the labels of ``spec``, if one does."""
+    if kind != "imagefolder":
+        return load_dataset(kind, DataRequest(data_dir))
+    for order in (None, *CLASS_ORDERS):
+        dataset = load_dataset(kind, DataRequest(data_dir, spec.data.image_size, class_order=order))
+        if dataset.train.sha == spec.data.train_sha:
+            break
+    return dataset

@@ -15,6 +15,7 @@ from bench.core.specs import EpochRecord, RunRecord, TrainSpec
 from bench.data.tensors import Images
 from bench.environment import describe
 from bench.store import Store
+from bench.tables.results import normalization
 from bench.torch_state import harness_torch_state
 from bench.work.train import begin, train, training_facts
 from bench.work.training_state import TrainingState, dump_state, restore_state
@@ -32,8 +33,8 @@ def build_run(spec: TrainSpec, workshop: Workshop) -> BuiltModel:
         spec.variant_spec,
         image_size=spec.data.image_size,
         num_classes=spec.data.num_classes,
-        mean=workshop.dataset.mean,
-        std=workshop.dataset.std,
+        mean=spec.model.mean or workshop.dataset.mean,
+        std=spec.model.std or workshop.dataset.std,
         seed=spec.seed,
         activation=spec.recipe.activation,
         checkpoint_path=workshop.checkpoint_path,
@@ -61,6 +62,8 @@ def train_run(spec: TrainSpec, workshop: Workshop) -> tuple[RunRecord, BuiltMode
     """Train and store one network. What goes wrong becomes a failed record; the model is then None."""
     images = workshop.images("train", spec.data.train_limit)
     workshop.progress.line(f"{spec.name}: training on {len(images)} of {len(workshop.dataset.train)} images")
+    if spec.model.mean is not None:
+        workshop.progress.line(f"{spec.name}: images are normalised as its weights expect, {normalization(spec.model)}")
     start = time.perf_counter()
     outcome = _Outcome()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from bench.core.errors import BenchError, CellFailure, ran_out_of_memory
 from bench.core.specs import CorruptionSpec, Encoding
 from bench.corrupted.open import open_set
 from bench.corrupted.sets import CorruptedSet
+from bench.data.duplicates import Duplicates, find_duplicates
 from bench.data.split import Dataset
 from bench.data.tensors import Images, load_images
 from bench.progress import Progress
@@ -46,6 +48,14 @@ class Workshop:
         if (split, limit) not in self._images:
             self._images[split, limit] = load_images(source, limit, dataset=self.dataset.name)
         return self._images[split, limit]
+
+    @cached_property
+    def duplicates(self) -> Duplicates:
+        """Test images that are also in the training split, or twice in the test split; looked for once."""
+        found = find_duplicates(self.dataset)
+        for note in found.notes(self.dataset.test.ids):
+            self.progress.line(f"{self.dataset.name}: {note}")
+        return found
 
     def corrupted(self, spec: CorruptionSpec, limit: int | None) -> Images:
         """The images of the test split as ``spec`` corrupts them. Raises CellFailure when they cannot be made or read.

@@ -228,12 +228,6 @@ def test_a_truncated_image(root: Path, suffix: str):
         load(root, 12).train.read(np.arange(4))
 
 
-def test_sixteen_bits_are_refused_rather_than_clipped(root: Path):
-    save(root / "train/dog/b.png", np.full((12, 12), 40_000, np.uint16))
-    with pytest.raises(BenchError, match=r"b\.png has I;16 pixels; images of 8 bits"):
-        load(root).train.read(np.arange(3))
-
-
 def test_a_class_that_is_tested_but_not_trained(root: Path):
     save(root / "test/bird/a.png", picture(0))
     with pytest.raises(BenchError, match=r"test/bird has images but .*train/bird has none"):
@@ -257,7 +251,7 @@ def test_a_missing_split(root: Path, gone: str, sentence: str):
 def test_a_split_without_class_folders(root: Path):
     (root / "test").rename(root / "elsewhere")
     save(root / "test/loose.png", picture(0))
-    with pytest.raises(BenchError, match=r"test has no class folder with images in it \(\.bmp"):
+    with pytest.raises(BenchError, match="test has no class folder with images in it"):
         load(root)
 
 

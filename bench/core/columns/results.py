@@ -43,6 +43,10 @@ RESULT_COLUMNS = {
         "to 8 bits; acc is that of the float32 images; empty unless stored as `uint8`"
     ),
     "n_test": "number of images in the whole test split",
+    "leaked": (
+        "how many of the n images are also in the data set's training split, by equal pixels, or by equal files where "
+        "these are more than 512 MiB; resized or compressed copies are not found; empty if not known"
+    ),
     "n_train": "number of images trained on; empty for a model that was not trained here",
     "epochs": "number of passes over the training images, whole batches of them",
     "lr": "learning rate of the training as given to its schedule; the output layer keeps it",
@@ -50,6 +54,10 @@ RESULT_COLUMNS = {
     "weight_decay": "weight decay of the training",
     "train_precision": "floating-point type of the backbone's passes in training: `fp32` or `bf16`",
     "train_eps": "Linf budget of the adversary in training, in units of [0, 1] pixels; empty without one",
+    "normalization": (
+        "what the network's first layer subtracts and divides by: the moments of the `data set`, or, for weights that "
+        "were trained elsewhere, the mean and std of timm's pretrained_cfg; empty for a model that was not built here"
+    ),
     "img_size": "side in pixels on which the backbone works",
     "native_size": "side in pixels of the images that are attacked",
     "stem": "`native` as the architecture defines it, `small` for the 3×3 stride-1 stem without pooling",
@@ -82,8 +90,8 @@ RESULT_COLUMNS = {
     ),
     "flags": "names of what speaks against the number, separated by semicolons; empty where nothing was found",
     "notes": (
-        "what departs from the attack's published form, what a flag rests on, and of `clean` whether it is no better "
-        "than chance"
+        "what departs from the attack's published form, what a flag rests on, of `clean` whether it is no better than "
+        "chance, and of the data which files were left out, the order of its classes and copies among its images"
     ),
     "max_distance": "largest perturbation among the adversarial images, in the norm of the row",
     "n_forwards": "forward passes of the attack alone, counted in images: to search, to confirm, and in vain",

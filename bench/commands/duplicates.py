@@ -1,0 +1,69 @@
+"""``bench show duplicates``: test images that are also training images, or equal other test images."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from bench.core.errors import BenchError
+from bench.core.vocabulary import Exit
+from bench.data import load_dataset
+from bench.data.duplicates import Duplicates, find_duplicates
+from bench.data.registry import DataRequest
+
+
+def duplicates_command(*, dataset: str | None, data_dir: Path | None, image_size: int | None, as_json: bool) -> int:
+    """Print one row per image of every group of equal images. Raises BenchError without a data set."""
+    if dataset is None:
+        raise BenchError("no data set given; write --dataset, for example --dataset digits.")
+    data = load_dataset(dataset, DataRequest(data_dir, image_size))
+    found = find_duplicates(data)
+    if as_json:
+        print(json.dumps(_as_data(found, data.test.ids), indent=2))
+        return Exit.OK
+    rows = [
+        (number, split, copy.sample_id, copy.label, "yes" if group.contradicts else "")
+        for number, group in enumerate(found.groups, start=1)
+        for split in ("test", "train")
+        for copy in (group.test if split == "test" else group.train)
+    ]
+    headers = ("group", "split", "image", "label", "labels differ")
+    if rows:
+        print(tabulate(rows, headers, tablefmt="plain", disable_numparse=True))
+    for name in found.unread:
+        print(f"could not be read: {name}", file=sys.stderr)
+    print(f"{data.name}: {_summary(found, data.test.ids)}", file=sys.stderr)
+    return Exit.OK
+
+
+def _summary(found: Duplicates, ids: Sequence[str]) -> str:
+    leaked = found.leaked(ids)
+    return (
+        f"of {len(ids)} test images {'an unknown number' if leaked is None else leaked} are in the training split, "
+        f"{found.repeated(ids)} repeat other test images, {len(found.contradicted)} have a copy under another label "
+        f"(equal {found.method})"
+    )
+
+
+def _as_data(found: Duplicates, ids: Sequence[str]) -> dict[str, object]:
+    groups = [
+        {
+            "test": [copy._asdict() for copy in group.test],
+            "train": [copy._asdict() for copy in group.train],
+            "labels_differ": group.contradicts,
+        }
+        for group in found.groups
+    ]
+    return {
+        "n_test": len(ids),
+        "leaked": found.leaked(ids),
+        "repeated": found.repeated(ids),
+        "contradicted": len(found.contradicted),
+        "compared": found.method,
+        "unread": list(found.unread),
+        "groups": groups,
+    }

@@ -1,0 +1,52 @@
+"""The order of class folders, which gives them their labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from bench.core.errors import BenchError
+from bench.core.words import listed
+
+NATURAL, STRING = "natural", "string"
+CLASS_ORDERS = (NATURAL, STRING)
+USED_BY = {NATURAL: "timm", STRING: "torchvision's ImageFolder"}
+SHOWN = 12
+
+
+def order_classes(names: Collection[str], asked: str | None) -> tuple[list[str], tuple[str, ...]]:
+    """The class names in the order of their labels, and a note where the field has two orders for them.
+
+    timm sorts naturally, so that 2 comes before 10, and ignores case; torchvision's ImageFolder sorts strings. Unless
+    ``asked`` says otherwise names that are all numbers are in natural order, and others in that of strings.
+    """
+    if asked not in (None, *CLASS_ORDERS):
+        raise BenchError(f"class order {asked!r} is unknown; write {listed(CLASS_ORDERS, 'or')}.")
+    orders: dict[str, list[str]] = {NATURAL: sorted(names, key=natural_key), STRING: sorted(names)}
+    numbers = all(re.fullmatch("[0-9]+", name) for name in names)
+    taken = asked or (NATURAL if numbers else STRING)
+    other = STRING if taken == NATURAL else NATURAL
+    if orders[taken] == orders[other]:
+        return orders[taken], ()
+    note = (
+        f"class names {'are numbers and ' if numbers else ''}were taken in {taken} order ({_short(orders[taken])}), as "
+        f"by {USED_BY[taken]}, so weights trained in {other} order ({USED_BY[other]}: {_short(orders[other])}) need "
+        f"--class-order {other}"
+    )
+    return orders[taken], (note,)
+
+
+def natural_key(name: str) -> tuple[Any, ...]:
+    """Sort key in which runs of digits count as numbers and case does not.
+
+    >>> sorted(["b10", "B9", "10", "9"], key=natural_key)
+    ['9', '10', 'B9', 'b10']
+    """
+    parts = re.split(r"(\d+)", name.lower())
+    return ([int(part) if part.isdecimal() else part for part in parts], name)
+
+
+def _short(names: Sequence[str]) -> str:
+    """The first few names, as many as it takes to see the order."""
+    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")

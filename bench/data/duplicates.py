@@ -1,0 +1,175 @@
+"""Test images that are also in the training split, or twice in the test split, by content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.errors import BenchError
+from bench.core.words import counted
+from bench.data.split import Dataset, Pixels, Split, read_checked
+
+#: Bytes of image files, both splits together, up to which they are decoded to be compared: about a minute of one core.
+DECODED_BYTES = 2**29
+CHUNK_PIXELS = 2**22  # read at a time
+
+Digests = Sequence[bytes | None]
+Method = Literal["pixels", "files"]
+LIST_THEM = "'bench show duplicates' lists them"
+
+
+class Copy(NamedTuple):
+    """One of several images with the same content."""
+
+    sample_id: str
+    label: int
+
+
+class Group(NamedTuple):
+    """All images with one content, at least one of them a test image."""
+
+    test: tuple[Copy, ...]
+    train: tuple[Copy, ...]
+
+    @property
+    def contradicts(self) -> bool:
+        """Whether equal images have different labels."""
+        return len({copy.label for copy in (*self.test, *self.train)}) > 1
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Equal images of a data set, as far as test images are concerned."""
+
+    groups: tuple[Group, ...]
+    method: Method  # whether pixels as the network sees them are equal, or files
+    unread: tuple[str, ...]  # images that could not be read and were not compared
+    train_known: bool  # whether any training image could be read
+
+    @cached_property
+    def in_train(self) -> frozenset[str]:
+        """Test images that are also training images."""
+        return frozenset(copy.sample_id for group in self.groups if group.train for copy in group.test)
+
+    @cached_property
+    def contradicted(self) -> frozenset[str]:
+        """Test images of which a copy has another label."""
+        return frozenset(copy.sample_id for group in self.groups if group.contradicts for copy in group.test)
+
+    def leaked(self, ids: Collection[str]) -> int | None:
+        """How many of the test images ``ids`` are also training images; None where the training images are unknown."""
+        return len(self.in_train.intersection(ids)) if self.train_known else None
+
+    def repeated(self, ids: Collection[str]) -> int:
+        """How many of the test images ``ids`` could go without a content being lost."""
+        chosen = set(ids)
+        return sum(max(sum(copy.sample_id in chosen for copy in group.test) - 1, 0) for group in self.groups)
+
+    def notes(self, ids: Collection[str]) -> tuple[str, ...]:
+        """What a row on the test images ``ids`` says of copies among them."""
+        leaked, repeated = self.leaked(ids), self.repeated(ids)
+        contradicted = len(self.contradicted.intersection(ids))
+        facts = [
+            *([f"{leaked} also in the training split"] if leaked else []),
+            *([f"{repeated} equal to other test images"] if repeated else []),
+            *([f"{contradicted} with a copy under another label"] if contradicted else []),
+        ]
+        found = f"copies among the {len(ids)} test images: {', '.join(facts)} (equal {self.method}, {LIST_THEM})"
+        unread = counted(len(self.unread), "image")
+        lost = f"{unread} could not be read to look for copies, such as {self.unread[0]}" if self.unread else ""
+        return (*([found] if facts else []), *([lost] if lost else []))
+
+
+def find_duplicates(data: Dataset) -> Duplicates:
+    """Compare every test image with every other and with the training images, exactly: a resized copy is not found.
+
+    Pixels are compared, as the data set gives them; where the images are files of many bytes, the files.
+    """
+    train_files, test_files = data.train.files, data.test.files
+    train: Digests
+    test: Digests
+    if train_files and test_files and train_files.n_bytes + test_files.n_bytes > DECODED_BYTES:
+        method: Method = "files"
+        train, test = train_files.digests, test_files.digests
+    else:
+        method = "pixels"
+        train, test = (list(_pixel_digests(split, data)) for split in (data.train, data.test))
+    copies_of = _test_copies(data.test, test)
+    in_train = _train_copies(data.train, train, copies_of)
+    groups = [Group(tuple(copies), tuple(in_train[content])) for content, copies in copies_of.items()]
+    shared = tuple(group for group in groups if group.train or len(group.test) > 1)
+    return Duplicates(shared, method, (*_unread(data.test, test), *_unread(data.train, train)), any(train))
+
+
+def _unread(split: Split, digests: Digests) -> list[str]:
+    return [sample_id for sample_id, content in zip(split.ids, digests, strict=True) if content is None]
+
+
+def notes_on_files(data: Dataset) -> tuple[str, ...]:
+    """What can be said at once where the images are files, which are hashed anyway."""
+    train, test = data.train.files, data.test.files
+    if train is None or test is None:
+        return ()
+    known = set(train.digests)
+    equal = sum(digest in known for digest in test.digests)
+    return (f"{equal} of {len(data.test)} test files equal training files, byte for byte",) if equal else ()
+
+
+def _test_copies(split: Split, digests: Digests) -> dict[bytes, list[Copy]]:
+    found: dict[bytes, list[Copy]] = defaultdict(list)
+    for sample_id, label, content in zip(split.ids, split.labels.tolist(), digests, strict=True):
+        if content is not None:
+            found[content].append(Copy(sample_id, label))
+    return found
+
+
+def _train_copies(split: Split, digests: Digests, wanted: Collection[bytes]) -> dict[bytes, list[Copy]]:
+    found: dict[bytes, list[Copy]] = defaultdict(list)
+    for sample_id, label, content in zip(split.ids, split.labels.tolist(), digests, strict=True):
+        if content in wanted and content is not None:
+            found[content].append(Copy(sample_id, label))
+    return found
+
+
+def _pixel_digests(split: Split, data: Dataset) -> Iterator[bytes | None]:
+    """A digest of every image's pixels; None for one that cannot be read."""
+    chunk = max(1, CHUNK_PIXELS // data.image_size**2)
+    for start in range(0, len(split), chunk):
+        indices = np.arange(start, min(start + chunk, len(split)))
+        pixels = _readable(split, indices, data)
+        if pixels is not None:
+            yield from map(_digest, pixels)
+        else:
+            for index in indices:
+                alone = _readable(split, np.array([index]), data)
+                yield None if alone is None else _digest(alone[0])
+
+
+def _readable(split: Split, indices: NDArray[np.int64], data: Dataset) -> Pixels | None:
+    """None where an image cannot be read: training images that nobody needs must not stop an evaluation."""
+    try:
+        return read_checked(split, indices, dataset=data.name)
+    except BenchError:
+        return None
+
+
+def _digest(image: Pixels) -> bytes:
+    """Of one image (C, H, W), the same for every way to store what a network gets to see.
+
+    Floats that are bytes / 255 are hashed as these bytes, three equal channels as one.
+    """
+    if image.dtype == np.float32:
+        as_bytes = np.rint(image * 255).astype(np.uint8)
+        exact = np.array_equal(as_bytes.astype(np.float32) / np.float32(255), image)
+        image = as_bytes if exact else image + np.float32(0)  # no −0
+    if len(image) == 3 and np.array_equal(image[0], image[1]) and np.array_equal(image[0], image[2]):
+        image = image[:1]
+    form = f"{image.dtype}{image.shape}".encode()
+    return hashlib.blake2b(form + image.tobytes(), digest_size=16).digest()

@@ -1,0 +1,117 @@
+"""The files of a class folder: which are images, and which are left out."""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.core.errors import BenchError
+from bench.data.image_files import opens
+
+#: Extensions of files that are taken for images unopened: a damaged one is an error and is never left out.
+EXTENSIONS = frozenset({
+    ".apng", ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
+    ".ppm", ".tif", ".tiff", ".webp",
+})  # fmt: skip
+
+#: What systems leave behind, in lower case. Like names with a leading dot, they are ignored without a word.
+SYSTEM_FILES = frozenset({"__macosx", "desktop.ini", "ehthumbs.db", "thumbs.db"})
+
+Inode = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files below one folder, by their posix path relative to it in NFC."""
+
+    images: Mapping[str, Path] = field(default_factory=dict)  # sorted
+    left_out: tuple[str, ...] = ()  # no images, broken links, folders that contain themselves
+
+
+def list_images(folder: Path) -> Listing:
+    """List ``folder`` and everything below it. Linked files and folders are followed, a loop of links is left out.
+
+    A file counts as an image if its extension says so, or if Pillow opens it. Raises BenchError for a folder that
+    cannot be read, and for two names that are one in NFC.
+    """
+    images: dict[str, Path] = {}
+    left_out: list[str] = []
+    if folder.is_dir():
+        _walk(folder, "", _inodes(folder), images, left_out)
+    return Listing(dict(sorted(images.items())), tuple(sorted(left_out)))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is ignored."""
+    return name.startswith(".") or name.lower() in SYSTEM_FILES
+
+
+def normalised(name: str) -> str:
+    """``name`` in NFC: systems write "é" as one code point or as two.
+
+    >>> normalised("cafe\\u0301") == "caf\\u00e9"
+    True
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def scan(folder: Path) -> list[Path]:
+    """What lies in ``folder`` and is not hidden, sorted. Raises BenchError when the system will not say."""
+    try:
+        return [folder / name for name in sorted(os.listdir(folder)) if not is_hidden(name)]
+    except OSError as error:
+        raise BenchError(f"{folder} cannot be read: {error.strerror or error}.") from None
+
+
+def by_normalised_name(paths: list[Path]) -> dict[str, Path]:
+    """Paths of one folder by their NFC name. Raises BenchError, showing code points, where two have the same."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        other = found.setdefault(normalised(path.name), path)
+        if other is not path:
+            raise BenchError(
+                f"{path.parent} holds {other.name!a} and {path.name!a}, which are one name in Unicode's "
+                "composed form; rename or merge them."
+            )
+    return found
+
+
+def _walk(folder: Path, prefix: str, above: frozenset[Inode], images: dict[str, Path], left_out: list[str]) -> None:
+    """Fill ``images`` and ``left_out``; ``above`` are the folders that hold ``folder``, and itself."""
+    for own_name, path in by_normalised_name(scan(folder)).items():
+        name, status = prefix + own_name, _status(path)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            inode = (status.st_dev, status.st_ino)
+            if inode in above:
+                left_out.append(f"{name}/ (a link to a folder that holds it)")
+            else:
+                _walk(path, f"{name}/", above | {inode}, images, left_out)
+        elif _is_image(path, status):
+            images[name] = path
+        else:
+            left_out.append(name)
+
+
+def _is_image(path: Path, status: os.stat_result | None) -> bool:
+    """A link to nowhere (``status`` None) counts by its extension, so that reading it is an error."""
+    if status is not None and not stat.S_ISREG(status.st_mode):
+        return False
+    return path.suffix.lower() in EXTENSIONS or (status is not None and opens(path))
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _inodes(folder: Path) -> frozenset[Inode]:
+    """``folder`` and the folders above it, by the way it was named and by the way it really lies."""
+    real = folder.resolve()
+    found = (_status(path) for path in (real, *real.parents, *folder.absolute().parents))
+    return frozenset((status.st_dev, status.st_ino) for status in found if status is not None)

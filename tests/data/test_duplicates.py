@@ -1,0 +1,160 @@
+"""Equal images within the test split, and between it and the training split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.data import DataRequest, Dataset, duplicates, load_dataset
+from bench.data.duplicates import Copy, find_duplicates
+from bench.data.split import Pixels, array_split
+
+RNG = np.random.default_rng(0)
+
+
+def images(count: int, channels: int = 3) -> np.ndarray:
+    return RNG.integers(0, 256, (count, channels, 4, 4), np.uint8)
+
+
+def dataset(train: Pixels, test: Pixels, train_labels: object = None, test_labels: object = None) -> Dataset:
+    splits = []
+    for name, pixels, labels in (("train", train, train_labels), ("test", test, test_labels)):
+        splits.append(
+            array_split(name, pixels, np.zeros(len(pixels), np.int64) if labels is None else np.array(labels))
+        )
+    return Dataset("toy", *splits, 2, 4, False)
+
+
+def test_nothing_is_said_of_different_images():
+    found = find_duplicates(dataset(images(20), images(10)))
+    assert (found.groups, found.notes(["test/00000"]), found.leaked(["test/00000"])) == ((), (), 0)
+
+
+def test_copies_are_counted_by_what_they_are():
+    """Test images 0 and 1 are training image 2; 3, 4 and 5 are equal; 6 has an equal under another label."""
+    train, test = images(5), images(8)
+    test[[0, 1]], test[[4, 5]] = train[2], test[3]
+    test[7] = test[6]
+    data = dataset(train, test, [0, 0, 1, 0, 0], [1, 1, 0, 0, 0, 0, 0, 1])
+    found = find_duplicates(data)
+    assert found.leaked(data.test.ids) == 2
+    assert found.repeated(data.test.ids) == 1 + 2 + 1
+    assert found.contradicted == {"test/00006", "test/00007"}
+    assert found.groups[0] == ((Copy("test/00000", 1), Copy("test/00001", 1)), (Copy("train/00002", 1),))
+    assert found.notes(data.test.ids) == (
+        "copies among the 8 test images: 2 also in the training split, 4 equal to other test images, 2 with a copy "
+        "under another label (equal pixels, 'bench show duplicates' lists them)",
+    )
+
+
+def test_a_part_of_the_test_split_has_its_own_counts():
+    train, test = images(3), images(4)
+    test[0], test[1] = train[0], train[0]
+    found = find_duplicates(dataset(train, test))
+    assert (found.leaked(["test/00001", "test/00002"]), found.repeated(["test/00001", "test/00002"])) == (1, 0)
+    assert "1 also in the training split" in found.notes(["test/00001"])[0]
+    assert found.notes(["test/00003"]) == ()
+
+
+def test_a_training_copy_under_another_label():
+    train, test = images(2), images(2)
+    test[1] = train[0]
+    found = find_duplicates(dataset(train, test, [1, 0], [0, 0]))
+    assert found.groups[0].contradicts
+    assert "1 with a copy under another label" in found.notes(["test/00000", "test/00001"])[0]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        lambda grey: grey.astype(np.float32) / np.float32(255),
+        lambda grey: np.repeat(grey, 3, axis=1),
+        lambda grey: np.repeat(grey, 3, axis=1).astype(np.float32) / np.float32(255),
+    ],
+)
+def test_what_a_network_sees_counts_and_not_how_it_is_stored(stored):
+    grey = images(6, channels=1)
+    found = find_duplicates(dataset(grey, stored(grey[2:4])))
+    assert [group.train[0].sample_id for group in found.groups] == ["train/00002", "train/00003"]
+
+
+def test_floats_that_are_no_bytes_and_negative_zero():
+    train = np.zeros((2, 1, 4, 4), np.float32)
+    train[:, 0, 0, 0], train[1, 0, 0, 1] = 1 / 3, 1e-7
+    test = train[:1].copy()
+    test[0, 0, 3, 3] = -0.0
+    assert len(find_duplicates(dataset(train, test)).in_train) == 1
+
+
+def test_one_different_pixel_is_another_image():
+    train = images(3)
+    test = train.copy()
+    test[:, 2, 3, 3] ^= 1
+    assert not find_duplicates(dataset(train, test)).groups
+
+
+def test_many_images_are_read_in_parts(monkeypatch: pytest.MonkeyPatch):
+    train = images(50)
+    whole = find_duplicates(dataset(train, train[::-1]))
+    monkeypatch.setattr(duplicates, "CHUNK_PIXELS", 7 * 16)
+    assert find_duplicates(dataset(train, train[::-1])) == whole
+    assert len(whole.in_train) == 50
+
+
+def save(path: Path, seed: int, **options: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)).save(path, **options)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """One test image is a training image as another file, another byte for byte, the third is neither."""
+    save(tmp_path / "pets/train/cat/a.png", 0), save(tmp_path / "pets/train/dog/b.png", 1)
+    save(tmp_path / "pets/test/cat/c.bmp", 0), save(tmp_path / "pets/test/dog/d.png", 1)
+    save(tmp_path / "pets/test/dog/e.png", 2)
+    return tmp_path / "pets"
+
+
+def load(root: Path) -> Dataset:
+    return load_dataset("imagefolder", DataRequest(root))
+
+
+def test_files_are_compared_by_their_pixels(root: Path, caplog: pytest.LogCaptureFixture):
+    data = load(root)
+    assert "pets: 1 of 3 test files equal training files, byte for byte" in caplog.text
+    found = find_duplicates(data)
+    assert (found.in_train, found.method) == ({"test/cat/c.bmp", "test/dog/d.png"}, "pixels")
+
+
+def test_many_bytes_of_files_are_compared_as_files(root: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(duplicates, "DECODED_BYTES", 100)
+    found = find_duplicates(load(root))
+    assert (found.in_train, found.method) == ({"test/dog/d.png"}, "files")
+    assert "(equal files, " in found.notes(["test/dog/d.png"])[0]
+
+
+def test_an_image_that_cannot_be_read_is_named_and_stops_nothing(root: Path):
+    save(root / "train/dog/bad.png", 3)
+    (root / "train/dog/bad.png").write_bytes((root / "train/dog/bad.png").read_bytes()[:60])
+    found = find_duplicates(load(root))
+    assert (found.in_train, found.unread) == ({"test/cat/c.bmp", "test/dog/d.png"}, ("train/dog/bad.png",))
+    assert found.notes(["test/dog/e.png"]) == (
+        "1 image could not be read to look for copies, such as train/dog/bad.png",
+    )
+
+
+def test_nothing_is_known_where_no_training_image_can_be_read():
+    data = dataset(images(2) / np.float32(100), images(2))  # out of [0, 1]
+    found = find_duplicates(data)
+    assert found.leaked(data.test.ids) is None
+    assert found.notes(data.test.ids) == ("2 images could not be read to look for copies, such as train/00000",)
+
+
+def test_digits_have_no_copies():
+    data = load_dataset("digits", DataRequest())
+    pixels = np.concatenate([split.read(np.arange(len(split))) for split in (data.train, data.test)])
+    assert len(np.unique(pixels.reshape(len(pixels), -1), axis=0)) == len(pixels)
+    assert find_duplicates(data).groups == ()
