@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError, CellFailure, ran_out_of_memory
-from bench.core.specs import CorruptionSpec, Encoding
+from bench.core.specs import CorruptionSpec, Encoding, EvalSpec
 from bench.corrupted.open import open_set
 from bench.corrupted.sets import CorruptedSet
 from bench.data.split import Dataset
@@ -44,8 +44,14 @@ class Workshop:
         if limit is not None and limit >= len(source):
             limit = None  # the same images
         if (split, limit) not in self._images:
-            self._images[split, limit] = load_images(source, limit, dataset=self.dataset.name)
+            size = self.dataset.image_size
+            self._images[split, limit] = load_images(source, limit, dataset=self.dataset.name, size=size)
         return self._images[split, limit]
+
+    def read_images_of(self, cells: Iterable[EvalSpec]) -> None:
+        """Read the test images of ``cells``. Raises BenchError for pixels that are no images, before any work is done."""
+        for limit in dict.fromkeys(cell.limit for cell in cells):
+            self.images("test", limit)
 
     def corrupted(self, spec: CorruptionSpec, limit: int | None) -> Images:
         """The images of the test split as ``spec`` corrupts them. Raises CellFailure when they cannot be made or read.
