@@ -49,7 +49,7 @@ class Workshop:
         return self._images[split, limit]
 
     def read_images_of(self, cells: Iterable[EvalSpec]) -> None:
-        """Read the test images of ``cells``. Raises BenchError for pixels that are no images, before any work is done."""
+        """Read the test images of ``cells`` before any work is done. Raises BenchError for what cannot be an image."""
         for limit in dict.fromkeys(cell.limit for cell in cells):
             self.images("test", limit)
 
