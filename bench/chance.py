@@ -1,7 +1,7 @@
 """Whether a network has learnt anything: its clean accuracy beside that of one constant answer.
 
-Who always names the most frequent class is right on that class's share of the images. A network is at chance where an
-exact binomial test does not show that it is right more often; one that gives the same class to every image always is.
+Who always names the most frequent class is right on that class's share of the images. A network is at chance where the
+95 % interval of its accuracy reaches down to that share; one that gives the same class to every image always is.
 """
 
 from __future__ import annotations
@@ -9,20 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.core.specs import EvalRecord, RunRecord
-from bench.statistics.intervals import CONFIDENCE
+from bench.statistics.intervals import wilson_interval
 
 CHANCE = "no better than chance"
 
 
 def at_chance(correct: int, n: int, largest_share: float) -> bool:
-    """Whether ``correct`` of ``n`` right answers are no evidence of more than ``largest_share`` right answers.
-
-    True where P(X ≥ correct) > 2.5 % for X ~ Binomial(n, largest_share): one-sided, at the level of one end of the 95 %
-    intervals. Raises ValueError unless 0 ≤ correct ≤ n, n > 0 and 0 ≤ largest_share ≤ 1.
-    """
-    from scipy.stats import binomtest  # slow to import
-
-    return bool(binomtest(correct, n, largest_share, alternative="greater").pvalue > (1 - CONFIDENCE) / 2)
+    """Whether the 95 % interval of ``correct``/``n``, Wilson's as in every row, reaches down to ``largest_share``."""
+    low, _ = wilson_interval(correct, n)
+    return low <= largest_share
 
 
 def chance_notes(correct: int, n: int, n_majority: int, *, constant: bool = False) -> tuple[str, ...]:

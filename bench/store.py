@@ -107,7 +107,9 @@ class Store:
         images = self.adversarials_path(record.spec.run_id, record.cell_id)
         if samples is not None:
             path, content = self.samples_path(record.spec.run_id, record.cell_id), dump_samples(samples)
-            _check_counts(record, parse_samples(content, where=str(path)), path)  # what cannot be read is not written
+            found = parse_samples(content, where=str(path))  # what could not be read is not written
+            if record.status == "ok":
+                _check_counts(record, found, path)
             write_atomic(path, content)
         if adversarials is not None:
             write_atomic(images, adversarials)

@@ -47,7 +47,9 @@ from bench.core.vocabulary import ENCODINGS, NATIVE, NORMS, PRECISIONS, PROTOCOL
 @click.option("--train-eps", help="Linf budget that pgd_at trains at, as in --eps  [default: the data set's largest]")
 @click.option("--train-batch-size", type=click.IntRange(min=2), help="training batch  [default: the data set's]")
 @click.option(
-    "--limit", type=Count("all"), help="images of each split, training too; proportional to class  [default: the data set's]"
+    "--limit",
+    type=Count("all"),
+    help="images of each split, training too; proportional to class  [default: the data set's]",
 )
 @click.option("--train-limit", type=Count("all"), help="training images, in place of --limit")
 @names("--attack-limit", help="test images for one attack: autoattack=1000")

@@ -81,7 +81,7 @@ def test_beside_others_it_has_no_place_and_the_note_says_why(store: Store) -> No
     assert "chance" not in good.note
 
 
-@pytest.mark.parametrize(("clean", "word"), [(16, "no better than chance"), (17, "ok")])
+@pytest.mark.parametrize(("clean", "word"), [(15, "no better than chance"), (16, "ok")])
 def test_the_share_of_an_older_record_is_one_of_the_classes(tmp_path: Path, clean: int, word: str) -> None:
     assert at_chance(clean, N, 1 / 10) == (word != "ok")
     write(Store(tmp_path), run_record(), {"clean": clean, "fgsm": 5})

@@ -82,8 +82,8 @@ RESULT_COLUMNS = {
     ),
     "flags": "names of what speaks against the number, separated by semicolons; empty where nothing was found",
     "notes": (
-        "what departs from the attack's published form, what a flag rests on, how a limited number of images was drawn, "
-        "and of `clean` whether it is no better than chance"
+        "what departs from the attack's published form, what a flag rests on, how a limited number of images was "
+        "drawn, and of `clean` whether it is no better than chance"
     ),
     "max_distance": "largest perturbation among the adversarial images, in the norm of the row",
     "n_forwards": "forward passes of the attack alone, counted in images: to search, to confirm, and in vain",
