@@ -20,6 +20,7 @@ def integer_labels(labels: Any, ids: Sequence[str], *, where: str) -> NDArray[np
     found = _as_array(labels, where)
     if found.ndim != 1:
         way_out = "labels.argmax(1) makes them from one-hot labels" if _is_wide(found) else "use labels.reshape(-1)"
+        way_out = way_out if found.ndim else f"{type(labels).__name__} is no list or array"
         raise BenchError(
             f"{where} labels have shape {found.shape}, but one class index per image is needed, shape ({len(ids)},); "
             f"{way_out}."

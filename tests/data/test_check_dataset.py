@@ -73,7 +73,8 @@ REFUSED = {
     "ragged": ([[0], [1, 2], 2, 1], "cannot be read as an array of integers"),
     "too few": ([0, 1, 2], "own: test labels are 3 for 4 images"),
     "too many": ([0, 1, 2, 1, 0], "own: test labels are 5 for 4 images"),
-    "none": (None, r"shape \(\)"),
+    "none": (None, r"shape \(\).*NoneType is no list or array"),
+    "a set": ({0, 1, 2}, r"shape \(\).*set is no list or array"),
 }
 
 
