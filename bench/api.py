@@ -35,6 +35,8 @@ from bench.corrupted.choose import choose_corruptions
 from bench.corrupted.open import identified
 from bench.data import DATASETS, DataRequest, Dataset, load_dataset
 from bench.data.registry import DatasetEntry
+from bench.data.sampling import sampling_version
+from bench.data.split import check_dataset
 from bench.environment import choose_device
 from bench.pending import Tally, is_audited, is_finished
 from bench.plan import DEFAULT_BATCH, Request, check_request, plan_cells
@@ -97,8 +99,7 @@ def evaluate(
     Raises BenchError for bad input.
     """
     _check_subject(model, name)
-    asked = DataRequest(_path(data_dir), image_size, class_order=class_order)
-    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset, asked)
+    data = _dataset(dataset, DataRequest(_path(data_dir), image_size, class_order=class_order))
     known = _declared(data)
     images = known.limit if limit is None and known else limit
     chosen = choose_corruptions(
@@ -148,6 +149,18 @@ def _check_subject(model: object, name: str) -> None:
         raise BenchError(f"name {name!r} may not be empty or hold a comma, a colon or a line break.")
 
 
+def _dataset(dataset: str | Dataset, request: DataRequest) -> Dataset:
+    """A data set that has passed the check, by name or as given. Raises BenchError."""
+    if isinstance(dataset, Dataset):
+        return check_dataset(dataset)
+    if not isinstance(dataset, str):
+        raise BenchError(
+            f"dataset is of type {type(dataset).__name__}; give a name ('bench list datasets'), or a "
+            "bench.data.Dataset with splits by bench.data.split.array_split."
+        )
+    return load_dataset(dataset, request)
+
+
 def _request(
     data: Dataset,
     *,
@@ -177,6 +190,7 @@ def _request(
         ),
         test_sha=data.test.sha,
         test_size=len(data.test),
+        test_sampling=sampling_version(data.test.labels),
         recipe=Recipe(epochs=0),
         corruptions=corruptions,
         limit=limit,
@@ -214,9 +228,10 @@ def _work(
     run: RunRecord, model: ExternalModel, request: Request, workshop: Workshop, *, audit: bool
 ) -> tuple[EvalSpec, ...]:
     """Store the run, its cells and its audit, as far as they are not there; returns the cells that were asked for."""
-    workshop.store.write_run(run, None)
     cells = plan_cells(request, run.run_id, run.seed)
     todo = [cell for cell in cells if not is_finished(cell, workshop.store, workshop.save_adversarials)]
+    workshop.read_images_of(todo)
+    workshop.store.write_run(run, None)
     work_off(todo, Subject(run.model, model, run.weights_sha, request.data.num_classes), workshop, Tally())
     if audit and not is_audited(run.run_id, workshop.dataset.test.sha, workshop.store):
         classes, size = request.data.num_classes, request.batch_size

@@ -1,4 +1,8 @@
-"""Whether a network has learnt anything: its clean accuracy beside that of guessing."""
+"""Whether a network has learnt anything: its clean accuracy beside that of one constant answer.
+
+Who always names the most frequent class is right on that class's share of the images. A network is at chance where the
+95 % interval of its accuracy reaches down to that share; one that gives the same class to every image always is.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +14,38 @@ from bench.statistics.intervals import wilson_interval
 CHANCE = "no better than chance"
 
 
-def chance_notes(correct: int, n: int, num_classes: int) -> tuple[str, ...]:
-    """A remark if the 95 % interval of ``correct``/``n`` reaches down to 1/``num_classes``."""
+def at_chance(correct: int, n: int, largest_share: float) -> bool:
+    """Whether the 95 % interval of ``correct``/``n``, Wilson's as in every row, reaches down to ``largest_share``."""
     low, _ = wilson_interval(correct, n)
-    return (f"{CHANCE} (1 of {num_classes} classes), by the 95 % interval",) if low <= 1 / num_classes else ()
+    return low <= largest_share
+
+
+def chance_notes(correct: int, n: int, n_majority: int, *, constant: bool = False) -> tuple[str, ...]:
+    """A note if ``correct`` of ``n`` images is no better than the ``n_majority`` images of the most frequent class.
+
+    ``constant`` says that the network gives one class to all of them.
+    """
+    if not constant and not at_chance(correct, n, n_majority / n):
+        return ()
+    answers = "; it gives all images the same class" if constant else ""
+    return (f"{CHANCE} ({correct} of {n} right, the most frequent class alone has {n_majority}{answers})",)
 
 
 def of_chance(notes: Sequence[str]) -> list[str]:
-    """Those of a cell's notes that say so."""
+    """The notes of a cell that :func:`chance_notes` made."""
     return [note for note in notes if note.startswith(CHANCE)]
 
 
 def is_at_chance(run: RunRecord, clean: EvalRecord) -> bool:
-    """Whether the remark belongs to a stored clean cell, be it older than the remark.
+    """Whether a stored clean cell is no better than chance.
 
-    How many classes there are is known of what was trained here; of any other model only the notes of the cell say so.
+    Older records do not say how many images the most frequent class has. For them its share is taken to be 1/K, or,
+    where K is unknown because the model was not trained here, the notes of the cell decide.
     """
     if clean.status != "ok" or clean.n_correct is None:
         return False
-    if run.spec is None:
-        return bool(of_chance(clean.notes))
-    return bool(chance_notes(clean.n_correct, clean.n, run.spec.data.num_classes))
+    if of_chance(clean.notes):
+        return True
+    if clean.n_majority is not None:
+        return at_chance(clean.n_correct, clean.n, clean.n_majority / clean.n)
+    return run.spec is not None and at_chance(clean.n_correct, clean.n, 1 / run.spec.data.num_classes)

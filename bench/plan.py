@@ -29,6 +29,7 @@ class Request:
     test_sha: str
     test_size: int
     recipe: Recipe
+    test_sampling: int = 1  # version of how limited test images are drawn
     corruptions: Sequence[CorruptionSpec] = ()
     limit: int | None = None
     costly_limit: int | None = None
@@ -85,14 +86,16 @@ def _run_plan(request: Request, model: ModelSpec, variant: str, seed: int) -> Ru
 
 def plan_cells(request: Request, run_id: str, seed: int) -> tuple[EvalSpec, ...]:
     """The clean cell, then every corruption, then every attack at every eps."""
+    limit = _effective(request.limit, request.test_size)
     clean = EvalSpec(
         run_id=run_id,
         data_sha=request.test_sha,
         attack=None,
         protocol=STANDARD,
-        limit=_effective(request.limit, request.test_size),
+        limit=limit,
         batch_size=request.batch_size,
         seed=seed,
+        sampling=_sampling(request, limit),
     )
     cells = [clean, *(replace(clean, corruption=corruption) for corruption in request.corruptions)]
     for eps in request.eps:
@@ -114,6 +117,7 @@ def _cheap_first(request: Request) -> list[ResolvedAttack]:
 def _attack_cell(
     request: Request, clean: EvalSpec, attack: ResolvedAttack, eps: float, earlier: Sequence[EvalSpec]
 ) -> EvalSpec:
+    limit = _attack_limit(request, attack)
     cell = replace(
         clean,
         attack=attack.spec(
@@ -123,7 +127,8 @@ def _attack_cell(
             code_sha="" if attack.origin == BUILTIN_ATTACKS else request.plugin_sha,
             max_queries=request.max_queries,
         ),
-        limit=_attack_limit(request, attack),
+        limit=limit,
+        sampling=_sampling(request, limit),
     )
     if request.protocol == "prefiltered" and attack.costly(request.data.num_classes):
         filters = tuple(e.cell_id for e in earlier if e.attack and e.attack.name.split("-")[0] in FILTERING_ATTACKS)
@@ -139,6 +144,10 @@ def _attack_limit(request: Request, attack: ResolvedAttack) -> int | None:
     limits = [request.limit, request.costly_limit if attack.costly(request.data.num_classes) else None]
     known = [limit for limit in limits if limit is not None]
     return _effective(min(known), request.test_size) if known else None
+
+
+def _sampling(request: Request, limit: int | None) -> int:
+    return 1 if limit is None else request.test_sampling
 
 
 def _effective(limit: int | None, available: int) -> int | None:

@@ -13,6 +13,7 @@ runs/<run_id>/cells/<cell_id>.adversarials.safetensors  the images that the atta
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,7 +106,11 @@ class Store:
         """The record is the commit: it goes last, and what it does not speak of goes with the one that did."""
         images = self.adversarials_path(record.spec.run_id, record.cell_id)
         if samples is not None:
-            write_atomic(self.samples_path(record.spec.run_id, record.cell_id), dump_samples(samples))
+            path, content = self.samples_path(record.spec.run_id, record.cell_id), dump_samples(samples)
+            found = parse_samples(content, where=str(path))  # what could not be read is not written
+            if record.status == "ok":
+                _check_counts(record, found, path)
+            write_atomic(path, content)
         if adversarials is not None:
             write_atomic(images, adversarials)
         write_atomic(self._cell_path(record.spec.run_id, record.cell_id), dump_record(record))
@@ -153,12 +158,7 @@ class Store:
         """The per-image outcomes of an ok cell. Raises BenchError when they are not those that it counted."""
         path = self.samples_path(record.spec.run_id, record.cell_id)
         samples = parse_samples(_bytes(path), where=str(path))
-        correct = sum(sample.correct for sample in samples)
-        if (len(samples), correct) != (record.n, record.n_correct):
-            raise BenchError(
-                f"{path} holds {correct} correct of {len(samples)}, its record says {record.n_correct} of {record.n}; "
-                "delete both and run again."
-            )
+        _check_counts(record, samples, path)
         return samples
 
     def finished_run(self, run_id: str) -> RunRecord | None:
@@ -241,6 +241,15 @@ def _check_identity(record: Record, path: Path) -> None:
         place, named, made = path.stem, record.cell_id, record.spec.cell_id
     if not place == named == made:
         raise BenchError(f"{path} calls itself {named} but its content makes {made}; delete it and run again.")
+
+
+def _check_counts(record: EvalRecord, samples: Sequence[Sample], path: Path) -> None:
+    correct = sum(sample.correct for sample in samples)
+    if (len(samples), correct) != (record.n, record.n_correct):
+        raise BenchError(
+            f"{path} holds {correct} correct of {len(samples)}, its record says {record.n_correct} of {record.n}; "
+            "delete both and run again."
+        )
 
 
 def _means(name: str, record: RunRecord) -> bool:

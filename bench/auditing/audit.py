@@ -235,4 +235,5 @@ def _audit_budget(
         twin=twin.run_id if twin else "",
         figures=figures,
         findings=tuple(checks.findings(outcomes)),
+        n_majority=int(prober.context.images.labels.bincount().max()),
     )

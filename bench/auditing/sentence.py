@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.auditing.marks import all_findings, passes_an_image
 from bench.auditing.thresholds import DECISIVE
-from bench.chance import CHANCE, chance_notes
+from bench.chance import CHANCE, at_chance
 from bench.core.epsilon import format_eps
 from bench.core.specs import AuditRecord, BudgetAudit, RunRecord
 
@@ -23,11 +23,18 @@ def sentence(run: RunRecord, record: AuditRecord) -> str:
 
 
 def _chance(run: RunRecord, record: AuditRecord) -> str:
-    """What learnt nothing keeps what it guesses; how many classes others' models tell apart is not known here."""
+    """A network that has learnt nothing keeps under attack what it guesses."""
     classes = run.spec.data.num_classes if run.spec else None
-    if classes is None or not any(chance_notes(b.n_correct, b.n, classes) for b in record.budgets):
+    if not any(_at_chance(budget, classes) for budget in record.budgets):
         return ""
     return f"; its clean accuracy is {CHANCE}, so that it has nothing to lose"
+
+
+def _at_chance(budget: BudgetAudit, classes: int | None) -> bool:
+    """As :func:`bench.chance.is_at_chance`; of an older audit of a model that was not trained here nothing is known."""
+    if budget.n_majority is None:
+        return classes is not None and at_chance(budget.n_correct, budget.n, 1 / classes)
+    return at_chance(budget.n_correct, budget.n, budget.n_majority / budget.n)
 
 
 def _budget(budget: BudgetAudit) -> str:

@@ -49,7 +49,9 @@ from bench.core.vocabulary import ENCODINGS, NATIVE, NORMS, PRECISIONS, PROTOCOL
 @click.option("--train-eps", help="Linf budget that pgd_at trains at, as in --eps  [default: the data set's largest]")
 @click.option("--train-batch-size", type=click.IntRange(min=2), help="training batch  [default: the data set's]")
 @click.option(
-    "--limit", type=Count("all"), help="images of each split, training too; stratified  [default: the data set's]"
+    "--limit",
+    type=Count("all"),
+    help="images of each split, training too; proportional to class  [default: the data set's]",
 )
 @click.option("--train-limit", type=Count("all"), help="training images, in place of --limit")
 @names("--attack-limit", help="test images for one attack: autoattack=1000")
@@ -139,7 +141,7 @@ def run(**options: Any) -> int:
 @class_order_option
 @names("--kinds", default=["all"], show_default="all", help="standard, all, families, or names; wildcards")
 @click.option("--corruption-profile", help="cifar, tiny_imagenet or imagenet  [default: nearest to the image size]")
-@click.option("--limit", type=Count("all"), default="all", show_default=True, help="test images; stratified")
+@click.option("--limit", type=Count("all"), default="all", show_default=True, help="test images; proportional to class")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="of the corruptions")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="folder to write into")
 @plugin_option

@@ -20,7 +20,8 @@ from bench.corrupted.choose import choose_corruptions
 from bench.corrupted.open import identified
 from bench.data import load_dataset
 from bench.data.registry import DATASETS, DataRequest, DatasetEntry
-from bench.data.split import Dataset
+from bench.data.sampling import sampling_version
+from bench.data.split import MOMENT_IMAGES, Dataset
 from bench.files import file_sha
 from bench.plan import DEFAULT_BATCH, Request
 from bench.plugin import plugin_sha
@@ -101,6 +102,7 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
         data=_data_spec(dataset, options),
         test_sha=dataset.test.sha,
         test_size=len(dataset.test),
+        test_sampling=sampling_version(dataset.test.labels),
         recipe=_recipe(recipe.recipe or entry.recipe, options),
         corruptions=_corruptions(options, dataset, limit),
         limit=limit,
@@ -193,12 +195,15 @@ def _data_spec(dataset: Dataset, options: RunOptions) -> DataSpec:
         raise BenchError(
             f"{wanted} training image is too few for batch norm; use --train-limit {FEWEST_TRAINING} or more."
         )
+    limited = wanted is not None and wanted < len(dataset.train)
+    sampled = limited or (dataset.published is None and len(dataset.train) > MOMENT_IMAGES)
     return DataSpec(
         name=dataset.name,
         train_sha=dataset.train.sha,
         num_classes=dataset.num_classes,
         image_size=dataset.image_size,
-        train_limit=None if wanted is None or wanted >= len(dataset.train) else wanted,
+        train_limit=wanted if limited else None,
+        sampling=sampling_version(dataset.train.labels) if sampled else 1,
     )
 
 

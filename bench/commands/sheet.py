@@ -33,7 +33,7 @@ class Picture(NamedTuple):
 def sheet_command(
     *, dataset: str | None, data_dir: Path | None, image_size: int | None, out: Path | None, as_json: bool
 ) -> int:
-    """The first test image of a data set in stratified order, or a photograph of ``image_size`` pixels.
+    """One test image of a data set, or a photograph of ``image_size`` pixels.
 
     Raises BenchError for a name that says another format than PNG.
     """

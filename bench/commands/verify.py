@@ -16,6 +16,7 @@ from attacks.corruptions.registry import CORRUPTIONS
 from bench.core.errors import BenchError
 from bench.core.specs import CorruptionSpec, EvalRecord, RunRecord
 from bench.core.vocabulary import Exit
+from bench.data.sampling import sampling_version
 from bench.files import file_sha
 from bench.plugin import load_plugins
 from bench.store import Store
@@ -93,6 +94,8 @@ def _verdict(run: RunRecord, cell: EvalRecord, model: nn.Module, workshop: Works
         status = "other weights"
     elif cell.status != "ok":
         status = "not ok"
+    elif cell.spec.limit is not None and cell.spec.sampling != sampling_version(workshop.dataset.test.labels):
+        status = "other sample"
     elif cell.spec.corruption is not None and not _is_made_here(cell.spec.corruption):
         status = "not made here"
     elif cell.spec.attack is not None and cell.adversarials == "none":
@@ -113,6 +116,8 @@ def _line(verdict: Verdict) -> str:
             return f"{verdict.name}: no adversarial images are stored"
         case "not made here":
             return f"{verdict.name}: of official files, or of an older definition of the kind; not verified"
+        case "other sample":
+            return f"{verdict.name}: its images were drawn by an older version of the sampling; not verified"
         case "not ok":
             return f"{verdict.name}: the cell is not ok, so there is nothing to verify"
         case "other weights":

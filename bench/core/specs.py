@@ -25,8 +25,9 @@ Status = Literal["ok", "failed", "skipped"]
 Source = Literal["generated", "official"]  # of corrupted images
 
 ID_LENGTH = 12
-DIAGNOSIS_VERSION = 2  # it changes when a diagnostic may give another number
-AUDIT_VERSION = 3  # the same of the audit
+DIAGNOSIS_VERSION = 3  # it changes when a diagnostic may give another number
+AUDIT_VERSION = 4  # the same of the audit
+SAMPLING_VERSION = 2  # of how a limited number of images is drawn, see bench.data.sampling
 
 
 def fingerprint(value: Any) -> str:
@@ -34,6 +35,12 @@ def fingerprint(value: Any) -> str:
     data = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _forget_default_sampling(spec: dict[str, Any]) -> None:
+    """Version 1 is no part of an identity: ids from before there was another version stay the same."""
+    if spec["sampling"] == 1:
+        del spec["sampling"]
 
 
 class Strict:
@@ -112,6 +119,7 @@ class DataSpec(Strict):
     num_classes: int
     image_size: int
     train_limit: int | None = None
+    sampling: int = 1  # version of how a limited number of training images is drawn; 1 where all are used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +141,7 @@ class TrainSpec(Strict):
 
     @property
     def run_id(self) -> str:
-        return _run_fingerprint(self)
+        return self._hash()
 
     def is_like(self, other: TrainSpec) -> bool:
         """Whether the two differ in the variant alone: an older version of the training, too, gives other weights."""
@@ -142,15 +150,15 @@ class TrainSpec(Strict):
     @property
     def config_sha(self) -> str:
         """Hash of everything but the seed: runs that share it are repeats of one another."""
-        return _run_fingerprint(dataclasses.replace(self, seed=0))
+        return dataclasses.replace(self, seed=0)._hash()
 
-
-def _run_fingerprint(spec: TrainSpec) -> str:
-    """Leaves out a normalisation by the data set's moments, so that ids are what they were before there was another."""
-    data = dataclasses.asdict(spec)
-    if spec.model.mean is None:
-        del data["model"]["mean"], data["model"]["std"]
-    return fingerprint(data)[:ID_LENGTH]
+    def _hash(self) -> str:
+        """Leaves defaults out that were added later, so that ids are what they were before."""
+        content = dataclasses.asdict(self)
+        _forget_default_sampling(content["data"])
+        if self.model.mean is None:
+            del content["model"]["mean"], content["model"]["std"]
+        return fingerprint(content)[:ID_LENGTH]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +201,7 @@ class CorruptionSpec(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class EvalSpec(Strict):
-    """One cell: an attack, a corruption or neither on the first ``limit`` images of a test split, stratified."""
+    """One cell: an attack, a corruption or neither on ``limit`` images of a test split, proportional to class."""
 
     run_id: str
     data_sha: str
@@ -204,6 +212,7 @@ class EvalSpec(Strict):
     seed: int
     filters: tuple[str, ...] = ()  # cell ids whose broken images this cell does not attack again
     corruption: CorruptionSpec | None = None
+    sampling: int = 1  # version of how ``limit`` images are drawn; 1 where all are used
 
     @property
     def name(self) -> str:
@@ -220,10 +229,11 @@ class EvalSpec(Strict):
 
     @property
     def cell_id(self) -> str:
-        """Without a corruption it is what it was before there were any."""
+        """Fields that were added later count only where they are not at their defaults, so that older ids stay."""
         data = dataclasses.asdict(self)
         if self.corruption is None:
             del data["corruption"]
+        _forget_default_sampling(data)
         return fingerprint(data)[:ID_LENGTH]
 
 
@@ -322,7 +332,7 @@ class Finding(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetAudit(Strict):
-    """The audit of a run's attacks at one budget, on the first ``n`` images of the test split, stratified."""
+    """The audit of a run's attacks at one budget, on ``n`` images of the test split, drawn proportionally to class."""
 
     norm: Norm
     eps: float
@@ -332,6 +342,7 @@ class BudgetAudit(Strict):
     twin: str  # run id of the baseline whose images were tried; empty without one
     figures: Mapping[str, float | None]  # by name, as in bench.core.columns.AUDIT_FIGURES without the prefix
     findings: tuple[Finding, ...]
+    n_majority: int | None = None  # images of the most frequent class; None in older records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -389,3 +400,4 @@ class EvalRecord(Strict):
     flags: tuple[str, ...] = ()  # names of vocabulary.FLAGS
     n_cut: int | None = None  # images whose search the bound on forward passes ended; None without a bound
     leaked: int | None = None  # of the n images, those that are also in the training split; None: not known
+    n_majority: int | None = None  # images of the most frequent class among the n; None in older records

@@ -12,30 +12,32 @@ from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
 from bench.data.registry import DataRequest
+from bench.data.sampling import id_hashes, ranks
 from bench.data.source import refuse_options
-from bench.data.split import Dataset, Moments, Pixels, Split, split_sha, take
+from bench.data.split import Dataset, Moments, Pixels, Split, split_sha
 
 SIDE = 8
+CLASSES = 10
 N_TEST = 500
 OFFICIAL_SHA = "0157acbdcc4c28c6"  # of all images in scikit-learn's order
 MOMENTS = Moments((0.3054,), (0.3761,))
 
 
 def load_digits(request: DataRequest) -> Dataset:
-    """Values k/16 as float32. The test split is the first 500 images in stratified order: 50 of each digit.
+    """Values k/16 as float32. The test split is 50 images of each digit, those of the smallest hashes.
 
-    That order is a hash of the ids, ``digits/<index in scikit-learn's order>``, so no library's shuffling can
-    change the split.
+    The hash is of the ids, ``digits/<index in scikit-learn's order>``, so no library's shuffling can change the split.
     """
     refuse_options("digits", SIDE, request)
     table = _read_table()
     pixels = (table[:, :-1].reshape(-1, 1, SIDE, SIDE) / 16).astype(np.float32)
     whole = _subset("all", pixels, table[:, -1].astype(np.int64), np.arange(len(table)))
-    test = take(whole, N_TEST)
+    rank = ranks(id_hashes(whole.ids), whole.labels)
+    test = np.flatnonzero(rank < N_TEST // CLASSES)
     rest = np.setdiff1d(np.arange(len(whole)), test)
     train = _subset("train", pixels, whole.labels, rest)
     official = whole.sha == OFFICIAL_SHA
-    return Dataset("digits", train, _subset("test", pixels, whole.labels, test), 10, SIDE, official, MOMENTS)
+    return Dataset("digits", train, _subset("test", pixels, whole.labels, test), CLASSES, SIDE, official, MOMENTS)
 
 
 def _subset(name: str, pixels: Pixels, labels: NDArray[np.int64], chosen: NDArray[np.int64]) -> Split:

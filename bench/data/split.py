@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
-from bench.core.seeds import derive_seed
+from bench.core.words import counted
+from bench.data.labels import integer_labels
+from bench.data.sampling import proportional_order
 
 #: How many training images the mean and the deviation are measured on where none are published.
 MOMENT_IMAGES = 2000
+
+#: Line breaks, and the surrogates as which a name that is not UTF-8 on disk arrives.
+ODD_ID = re.compile("[\r\n\ud800-\udfff]")
 
 #: Images as they are stored: (N, C, H, W) with C = 1 or 3; uint8 in 0…255 or float32 in [0, 1].
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
@@ -34,7 +40,8 @@ class Split:
     """The images of one split, read only when asked for.
 
     ``sha`` covers ids, labels and content of the whole split, so two splits with one hash are the same images
-    with the same names. ``read`` takes indices and returns their pixels.
+    with the same names. ``read`` takes indices and returns their pixels. :func:`check_dataset` turns
+    labels of another type into int64, or refuses them.
     """
 
     name: str  # "train" or "test"
@@ -90,37 +97,33 @@ def split_sha(ids: Sequence[str], labels: NDArray[np.int64], content: bytes) -> 
     return digest.hexdigest()[:16]
 
 
-def array_split(name: str, pixels: Pixels, labels: NDArray[np.int64]) -> Split:
-    """A split over an array in memory; ids are ``<name>/<index in the official order>``."""
-    ids = [f"{name}/{i:05d}" for i in range(len(pixels))]
-    content = hashlib.sha256(np.ascontiguousarray(pixels).data).digest()
-    return Split(name, ids, labels, split_sha(ids, labels, content), lambda indices: pixels[indices])
+def array_split(name: str, pixels: Any, labels: Any) -> Split:
+    """A split over images and integer labels in memory: arrays, tensors or, of labels, a list.
 
-
-def stratified_order(split: Split) -> NDArray[np.int64]:
-    """All indices, so ordered that every prefix holds the classes as equally as it can.
-
-    The order inside a class comes from a hash of the sample's id: it does not move when other images come or
-    go, and the first n images are a subset of the first n + 1.
+    Ids are ``<name>/<index in the given order>``. Nothing is refused here: :func:`check_dataset` knows the data set.
     """
-    keys = np.array([derive_seed("stratified", sample_id) for sample_id in split.ids], dtype=np.int64)
-    by_key = np.argsort(keys, kind="stable")
-    position = np.empty(len(split), dtype=np.int64)
-    for label in np.unique(split.labels):
-        members = by_key[split.labels[by_key] == label]
-        position[members] = np.arange(len(members))
-    return np.lexsort((keys, position))
+    array: Pixels = np.asarray(pixels)
+    ids = [f"{name}/{i:05d}" for i in range(len(array))]
+    content = hashlib.sha256(np.ascontiguousarray(array).data).digest()
+    try:
+        labels = integer_labels(labels, ids, where=name)
+    except BenchError:  # labels as they are, for the check to refuse
+        return Split(name, ids, labels, "", lambda indices: array[indices])
+    return Split(name, ids, labels, split_sha(ids, labels, content), lambda indices: array[indices])
 
 
 def take(split: Split, limit: int | None) -> NDArray[np.int64]:
-    """The indices of the first ``limit`` images in stratified order (all when None), ascending."""
+    """The indices of ``limit`` images, ascending: a sample proportional to class. All when None.
+
+    The first n images are a subset of the first n + 1, see :mod:`bench.data.sampling`.
+    """
     if limit is None or limit >= len(split):
         return np.arange(len(split), dtype=np.int64)
-    return np.sort(stratified_order(split)[:limit])
+    return np.sort(proportional_order(split.ids, split.labels, limit))
 
 
 def measure_moments(split: Split) -> Moments:
-    """Mean and deviation of the first 2,000 images in stratified order, to four digits as published ones are.
+    """Mean and deviation of 2,000 images, a sample proportional to class, to four digits as published ones are.
 
     Four digits also make them the same on every machine. A channel without variation gets deviation 1, so that
     dividing by it is harmless.
@@ -137,14 +140,29 @@ def measure_moments(split: Split) -> Moments:
     return Moments(tuple(mean.round(4).tolist()), tuple(np.where(std == 0, 1.0, std).tolist()))
 
 
-def read_checked(split: Split, indices: NDArray[np.int64], *, dataset: str) -> Pixels:
-    """Read pixels and refuse what cannot be an image. Raises BenchError naming the first bad sample."""
+def read_checked(split: Split, indices: NDArray[np.int64], *, dataset: str, size: int | None = None) -> Pixels:
+    """Read pixels, of side ``size`` if given, and refuse what cannot be an image.
+
+    Raises BenchError naming the first bad sample.
+    """
     with told_as_mistakes(f"{dataset}: the {split.name} images could not be read"):
-        pixels = split.read(indices)
+        found: Any = split.read(indices)
+        pixels: Pixels = np.asarray(found)  # a tensor, too
+    if len(pixels.shape) and len(pixels) != len(indices):
+        raise BenchError(
+            f"{dataset}: {counted(len(indices), f'{split.name} image')} were asked for and {len(pixels)} were read; "
+            "the split needs pixels for every id."
+        )
     if pixels.ndim != 4 or pixels.shape[1] not in (1, 3) or pixels.dtype not in (np.uint8, np.float32):
         raise BenchError(
             f"{dataset}: {split.name} images have shape {pixels.shape} and type {pixels.dtype}; "
             "(N, C, H, W) with 1 or 3 channels is needed, as uint8 or as float32 in [0, 1]."
+        )
+    height, width = pixels.shape[2:]
+    if size is not None and (height, width) != (size, size):
+        raise BenchError(
+            f"{dataset}: {split.name} images have {width}×{height} pixels, but image_size is {size}; images must be "
+            "square and of that size."
         )
     if pixels.dtype == np.float32:
         bad = ~np.isfinite(pixels).all(axis=(1, 2, 3))
@@ -171,19 +189,48 @@ def told_as_mistakes(what: str) -> Iterator[None]:
 
 
 def check_dataset(data: Dataset) -> Dataset:
-    """Refuse empty splits, labels outside 0…K−1 and fewer than two classes. Returns its argument."""
+    """The data set with labels as int64. Raises BenchError with the first reason why it cannot be evaluated.
+
+    Every data set passes here before anything runs or is written, wherever it comes from. Pixels are checked when they
+    are read, by :func:`read_checked`.
+    """
+    for name in ("num_classes", "image_size"):
+        if not isinstance(getattr(data, name), int | np.integer):
+            raise BenchError(f"{data.name}: {name} is {getattr(data, name)!r}; it must be a whole number.")
     if data.num_classes < 2:
         raise BenchError(f"{data.name}: {data.num_classes} class found; a classifier needs at least 2.")
-    for split in (data.train, data.test):
-        if not len(split):
-            raise BenchError(f"{data.name}: the {split.name} split has no images.")
-        if len(set(split.ids)) < len(split):
-            raise BenchError(f"{data.name}: two {split.name} images share an id; ids name images and must be unique.")
-        bad = (split.labels < 0) | (split.labels >= data.num_classes)
-        if bad.any():
-            first = int(bad.argmax())
+    for name, split in (("train", data.train), ("test", data.test)):
+        if not isinstance(split, Split):
             raise BenchError(
-                f"{data.name}: image {split.ids[first]!r} has label {split.labels[first]}, "
-                f"outside 0…{data.num_classes - 1}."
+                f"{data.name}: its {name} split is of type {type(split).__name__}, not a bench.data.split.Split; "
+                "array_split makes one from arrays."
             )
-    return data
+        _check_ids(split, data.name)
+    train, test = (_with_labels(split, data) for split in (data.train, data.test))
+    return replace(data, train=train, test=test)
+
+
+def _check_ids(split: Split, dataset: str) -> None:
+    """Ids are hashed as UTF-8 and stored as text: a number would come back as another id."""
+    if not len(split):
+        raise BenchError(f"{dataset}: the {split.name} split has no images.")
+    for sample_id in split.ids:
+        if not isinstance(sample_id, str) or ODD_ID.search(sample_id):
+            raise BenchError(
+                f"{dataset}: {split.name} image {sample_id!r} is not named by a line of text; ids are strings, without "
+                "line breaks and in UTF-8."
+            )
+    if len(set(split.ids)) < len(split):
+        raise BenchError(f"{dataset}: two {split.name} images share an id; ids name images and must be unique.")
+
+
+def _with_labels(split: Split, data: Dataset) -> Split:
+    """The split with labels as int64 in 0…K−1."""
+    labels = integer_labels(split.labels, split.ids, where=f"{data.name}: {split.name}")
+    bad = (labels < 0) | (labels >= data.num_classes)
+    if bad.any():
+        first = int(bad.argmax())
+        raise BenchError(
+            f"{data.name}: image {split.ids[first]!r} has label {labels[first]}, outside 0…{data.num_classes - 1}."
+        )
+    return replace(split, labels=labels)

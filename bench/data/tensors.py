@@ -35,11 +35,11 @@ def as_inputs(pixels: Tensor) -> Tensor:
     return scaled.repeat(1, 3, 1, 1) if scaled.shape[1] == 1 else scaled
 
 
-def load_images(split: Split, limit: int | None, *, dataset: str) -> Images:
-    """The first ``limit`` images in stratified order (all when None), in the order of the split."""
-    return select_images(split, take(split, limit), dataset=dataset)
+def load_images(split: Split, limit: int | None, *, dataset: str, size: int | None = None) -> Images:
+    """A sample of ``limit`` images proportional to class (all when None), in the order of the split."""
+    return select_images(split, take(split, limit), dataset=dataset, size=size)
 
 
-def select_images(split: Split, indices: NDArray[np.int64], *, dataset: str) -> Images:
-    pixels = torch.from_numpy(np.ascontiguousarray(read_checked(split, indices, dataset=dataset)))
+def select_images(split: Split, indices: NDArray[np.int64], *, dataset: str, size: int | None = None) -> Images:
+    pixels = torch.from_numpy(np.ascontiguousarray(read_checked(split, indices, dataset=dataset, size=size)))
     return Images([split.ids[i] for i in indices], pixels, torch.from_numpy(split.labels[indices]))

@@ -187,9 +187,9 @@ def _that_counts(group: Sequence[BoardRow], column: str) -> str:
         for sha, cells in _by_attack(row, column).items():
             found[sha] += cells if row.accuracies(column) else ()
 
-    def strength(sha: str) -> tuple[int, bool, int, str]:
-        version, _, exact, _ = evidence(found[sha][0])[1:]
-        return version, exact, len(found[sha]), max(cell.created for cell in found[sha])
+    def strength(sha: str) -> tuple[int, int, bool, int, str]:
+        version, sampling, _, exact, _ = evidence(found[sha][0])[1:]
+        return version, sampling, exact, len(found[sha]), max(cell.created for cell in found[sha])
 
     return max((sha for sha in found if found[sha]), key=strength, default="")
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from bench.core.specs import EvalRecord
+from bench.tables.standing import drawn
 
 Weight = tuple[int, ...]
 
@@ -18,6 +19,7 @@ class Made(NamedTuple):
     profile: str
     seed: int
     images: int
+    sampling: int  # version of how these images were drawn
 
 
 class Choice(NamedTuple):
@@ -31,13 +33,14 @@ def made(cell: EvalRecord) -> Made | None:
     """A cell that was not tried has no images, but was meant to have some."""
     spec = cell.spec.corruption
     images = cell.n or cell.spec.limit or cell.n_test
-    return None if spec is None else Made(spec.source, spec.profile, spec.seed, images)
+    return None if spec is None else Made(spec.source, spec.profile, spec.seed, images, drawn(cell))
 
 
 def choose(cells: Iterable[EvalRecord]) -> Choice:
     """Of the corruptions among the cells of one row, over all its seeds.
 
-    Of several sets the one with most ok cells counts, then the official one, then that of more images, then the later.
+    Of several sets the one with most ok cells counts, then the official one, then the newer way of drawing images, then
+    that of more images, then the later.
     Within it a kind's severities are of one definition and file: of several the newest definition with an ok cell
     counts, then the file with most ok cells, then the later.
     """
@@ -69,7 +72,7 @@ def _one_of(
 
 
 def _weight_of_set(images: Made, places: int) -> Weight:
-    return places, images.source == "official", images.images
+    return places, images.source == "official", images.sampling, images.images
 
 
 def _weight_of_file(file: tuple[int, str], places: int) -> Weight:

@@ -16,6 +16,7 @@ from bench.chance import chance_notes
 from bench.core.errors import CellFailure
 from bench.core.specs import AttackSpec, EvalRecord, EvalSpec
 from bench.core.vocabulary import CLEAN
+from bench.data.sampling import drawn_notes
 from bench.environment import describe
 from bench.progress import Progress
 from bench.work.adversarials import Adversarials, encode
@@ -144,8 +145,11 @@ def _record(
         side = min(context.images.pixels.shape[2:])
         departures = corruption_notes(spec.corruption, side, published=context.official)
     n_correct = int((outcomes.adv_pred == context.images.labels).sum()) if outcomes else None
-    if spec.is_clean and n_correct is not None:
-        departures = chance_notes(n_correct, len(context.images), context.num_classes)
+    n_majority = int(context.images.labels.bincount().max())
+    if outcomes is not None and n_correct is not None and spec.is_clean:
+        constant = len(outcomes.clean_pred.unique()) == 1
+        departures = chance_notes(n_correct, len(context.images), n_majority, constant=constant)
+    drawn = drawn_notes(len(context.images), context.n_test)
     bound = spec.attack.max_queries if spec.attack else None
     if bound is not None:
         cut = f"{tally.n_cut} of {tally.n_attacked} images cut, which count as not broken"
@@ -171,8 +175,15 @@ def _record(
         dtype=DTYPE,
         backend=entry.backend if entry else CLEAN if spec.is_clean else OURSELVES,
         backend_version=backend_version(entry) if entry else "",
-        notes=(*departures, *notes_of(context.model), *tally.remarks, *(finding.note for finding in tally.findings)),
+        notes=(
+            *drawn,
+            *departures,
+            *notes_of(context.model),
+            *tally.remarks,
+            *(finding.note for finding in tally.findings),
+        ),
         environment=describe(context.device),
         n_cut=None if bound is None or failure else tally.n_cut,
+        n_majority=n_majority,
         flags=tuple(finding.flag for finding in tally.findings),
     )

@@ -59,6 +59,7 @@ def _audit(plan: RunPlan, workshop: Workshop, tally: Tally) -> None:
 def _execute_run(
     spec: TrainSpec, todo: Sequence[EvalSpec], undiagnosed: bool, workshop: Workshop, tally: Tally
 ) -> None:
+    workshop.read_images_of(todo)
     kept = None if workshop.force else workshop.store.finished_run(spec.run_id)
     built = load_run(spec, workshop) if kept is not None else _train(spec, todo, workshop, tally)
     record = workshop.store.read_run(spec.run_id)

@@ -27,7 +27,9 @@ from bench.work.workshop import Workshop
 
 BATCH = 128
 
-Status = Literal["verified", "in part", "disagrees", "not stored", "not made here", "not ok", "other weights"]
+Status = Literal[
+    "verified", "in part", "disagrees", "not stored", "not made here", "other sample", "not ok", "other weights"
+]
 Claims = dict[int, Sample]  # images that are recorded as broken by an attack, by their place in the cell
 
 

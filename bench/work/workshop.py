@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError, CellFailure, ran_out_of_memory
-from bench.core.specs import CorruptionSpec, Encoding
+from bench.core.specs import CorruptionSpec, Encoding, EvalSpec
 from bench.corrupted.open import open_set
 from bench.corrupted.sets import CorruptedSet
 from bench.data.duplicates import Duplicates, find_duplicates
@@ -46,7 +46,8 @@ class Workshop:
         if limit is not None and limit >= len(source):
             limit = None  # the same images
         if (split, limit) not in self._images:
-            self._images[split, limit] = load_images(source, limit, dataset=self.dataset.name)
+            size = self.dataset.image_size
+            self._images[split, limit] = load_images(source, limit, dataset=self.dataset.name, size=size)
         return self._images[split, limit]
 
     @cached_property
@@ -56,6 +57,11 @@ class Workshop:
         for note in found.notes(self.dataset.test.ids):
             self.progress.line(f"{self.dataset.name}: {note}")
         return found
+
+    def read_images_of(self, cells: Iterable[EvalSpec]) -> None:
+        """Read the test images of ``cells`` before any work is done. Raises BenchError for what cannot be an image."""
+        for limit in dict.fromkeys(cell.limit for cell in cells):
+            self.images("test", limit)
 
     def corrupted(self, spec: CorruptionSpec, limit: int | None) -> Images:
         """The images of the test split as ``spec`` corrupts them. Raises CellFailure when they cannot be made or read.

@@ -1,8 +1,6 @@
-"""The stratified order, which decides who is evaluated, and the checks on what a loader returns."""
+"""Measured moments, and the checks that every data set passes before anything runs or is written."""
 
 from __future__ import annotations
-
-import itertools
 
 import numpy as np
 import pytest
@@ -18,67 +16,13 @@ from bench.data.split import (
     check_dataset,
     measure_moments,
     read_checked,
-    stratified_order,
-    take,
 )
-
-labels_of_a_split = st.lists(st.integers(0, 4), min_size=1, max_size=60)
 
 
 def split_of(labels: list[int], ids: list[str] | None = None) -> Split:
     ids = [f"test/{i:05d}" for i in range(len(labels))] if ids is None else ids
     pixels = np.zeros((len(labels), 1, 2, 2), np.uint8)
     return Split("test", ids, np.array(labels, dtype=np.int64), "", lambda indices: pixels[indices])
-
-
-@given(labels=labels_of_a_split)
-def test_the_order_is_a_permutation(labels: list[int]):
-    assert sorted(stratified_order(split_of(labels))) == list(range(len(labels)))
-
-
-@given(labels=labels_of_a_split)
-def test_more_images_are_never_other_images(labels: list[int]):
-    split = split_of(labels)
-    chosen = [set(take(split, n).tolist()) for n in range(len(labels) + 2)]
-    assert [len(c) for c in chosen] == [*range(len(labels) + 1), len(labels)]
-    assert all(fewer <= more for fewer, more in itertools.pairwise(chosen))
-
-
-@given(labels=labels_of_a_split, n=st.integers(0, 60))
-def test_classes_are_balanced_as_long_as_they_last(labels: list[int], n: int):
-    split = split_of(labels)
-    available = np.bincount(labels, minlength=5)
-    taken = np.bincount(split.labels[take(split, n)], minlength=5)
-    assert (taken >= np.minimum(available, taken.max() - 1)).all()
-
-
-@given(labels=labels_of_a_split, data=st.data())
-def test_a_removed_image_moves_no_other_in_its_class(labels: list[int], data: st.DataObject):
-    split = split_of(labels)
-    gone = data.draw(st.integers(0, len(labels) - 1))
-    kept = [i for i in range(len(labels)) if i != gone]
-    fewer = split_of([labels[i] for i in kept], [split.ids[i] for i in kept])
-    for label in set(labels):
-        before = [split.ids[i] for i in stratified_order(split) if split.labels[i] == label and i != gone]
-        after = [fewer.ids[i] for i in stratified_order(fewer) if fewer.labels[i] == label]
-        assert before == after
-
-
-@given(labels=labels_of_a_split, data=st.data())
-def test_the_chosen_images_do_not_depend_on_how_they_lie(labels: list[int], data: st.DataObject):
-    split = split_of(labels)
-    shuffled = data.draw(st.permutations(range(len(labels))))
-    other = split_of([labels[i] for i in shuffled], [split.ids[i] for i in shuffled])
-    n = data.draw(st.integers(0, len(labels)))
-    assert {split.ids[i] for i in take(split, n)} == {other.ids[i] for i in take(other, n)}
-
-
-def test_the_order_is_the_same_for_ever():
-    assert stratified_order(split_of([0, 1, 2] * 3)).tolist() == [6, 7, 2, 0, 5, 1, 8, 3, 4]
-
-
-def test_indices_come_ascending():
-    assert take(split_of([0, 1] * 20), 7).tolist() == sorted(take(split_of([0, 1] * 20), 7))
 
 
 @given(

@@ -10,7 +10,7 @@ import pytest
 from records import cell_record, samples_of
 from records import run_record as record_of
 
-from bench.chance import chance_notes
+from bench.chance import at_chance, chance_notes
 from bench.core.specs import RunRecord
 from bench.published.board import stored_lines
 from bench.published.tables import Table, compare
@@ -28,11 +28,14 @@ def foreign(run: RunRecord) -> RunRecord:
     return dataclasses.replace(run, spec=None)
 
 
-def write(store: Store, run: RunRecord, rights: dict[str, int], notes: tuple[str, ...] = ()) -> None:
+def write(
+    store: Store, run: RunRecord, rights: dict[str, int], notes: tuple[str, ...] = (), n_majority: int | None = None
+) -> None:
     store.write_run(run, None)
     for attack, right in rights.items():
         correct = [True] * right + [False] * (N - right)
-        record = dataclasses.replace(cell_record(run, attack, correct), notes=notes if attack == "clean" else ())
+        said = {"notes": notes if attack == "clean" else (), "n_majority": n_majority}
+        record = dataclasses.replace(cell_record(run, attack, correct), **said)
         store.write_cell(record, samples_of(correct))
 
 
@@ -79,9 +82,19 @@ def test_beside_others_it_has_no_place_and_the_note_says_why(store: Store) -> No
 
 
 @pytest.mark.parametrize(("clean", "word"), [(15, "no better than chance"), (16, "ok")])
-def test_the_rule_is_that_of_the_remark(tmp_path: Path, clean: int, word: str) -> None:
-    assert bool(chance_notes(clean, N, 10)) == (word != "ok")
+def test_the_share_of_an_older_record_is_one_of_the_classes(tmp_path: Path, clean: int, word: str) -> None:
+    assert at_chance(clean, N, 1 / 10) == (word != "ok")
     write(Store(tmp_path), run_record(), {"clean": clean, "fgsm": 5})
+    assert list(rebuild(Store(tmp_path))["status"]) == [word]
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(("clean", "word"), [(60, "no better than chance"), (69, "no better than chance"), (70, "ok")])
+def test_the_most_frequent_class_is_the_reference(tmp_path: Path, clean: int, word: str, known: bool) -> None:
+    """Of any model, and by the count that is stored: 60 of the 100 images are of one class, of ten classes."""
+    run = run_record() if known else foreign(run_record())
+    assert at_chance(clean, N, 0.6) == (word != "ok")
+    write(Store(tmp_path), run, {"clean": clean, "fgsm": 5}, n_majority=60)
     assert list(rebuild(Store(tmp_path))["status"]) == [word]
 
 
@@ -98,7 +111,7 @@ def test_one_seed_that_guesses_takes_the_place(store: Store) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("notes", "word"), [(chance_notes(12, N, 10), "no better than chance"), ((), "ok")])
+@pytest.mark.parametrize(("notes", "word"), [(chance_notes(12, N, 11), "no better than chance"), ((), "ok")])
 def test_of_a_model_that_was_brought_along_its_clean_cell_says_so(
     tmp_path: Path, notes: tuple[str, ...], word: str
 ) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from records import cell_record, run_record, samples_of, store_with
 
 from bench.core.errors import BenchError
-from bench.core.specs import EvalRecord, RunRecord
+from bench.core.specs import SAMPLING_VERSION, EvalRecord, RunRecord
 from bench.samples import Sample, dump_samples, parse_samples
 from bench.statistics.intervals import wilson_interval
 from bench.store import Store, dump_record, parse_record
@@ -90,7 +90,7 @@ def test_a_failed_attack_on_more_images_does_not_vanish_behind_one_on_fewer(
     """A failure that an ok cell of as many images has made good is history."""
     store = store_with(tmp_path, {("baseline", 0): {"clean": [True] * 4, "fgsm": [True] * 4}})
     failed = cell_record(run_record(), "fgsm", [True] * images)
-    spec = dataclasses.replace(failed.spec, limit=images)
+    spec = dataclasses.replace(failed.spec, limit=images, sampling=SAMPLING_VERSION)
     failed = dataclasses.replace(
         failed, spec=spec, cell_id=spec.cell_id, status="failed", reason="out_of_memory", n_correct=None
     )
@@ -98,6 +98,16 @@ def test_a_failed_attack_on_more_images_does_not_vanish_behind_one_on_fewer(
     board = rebuild(store)
     assert list(board["status"]) == [status]
     assert list(board["fgsm@linf-0.1"]) == [100.0]
+
+
+def test_the_present_way_of_drawing_images_counts_before_more_images(tmp_path: Path) -> None:
+    """Images that were drawn equally from unequal classes estimate something else than the accuracy of the split."""
+    store = store_with(tmp_path, {("baseline", 0): {}})
+    for sampling, correct in ((1, [True] * 8), (SAMPLING_VERSION, [True, True, True, False])):
+        cell = cell_record(run_record(), "fgsm", correct)
+        spec = dataclasses.replace(cell.spec, limit=len(correct), sampling=sampling)
+        store.write_cell(dataclasses.replace(cell, spec=spec, cell_id=spec.cell_id), samples_of(correct))
+    assert list(rebuild(store)["fgsm@linf-0.1"]) == [75.0]
 
 
 def test_one_failed_seed_takes_the_mean_away(tmp_path: Path) -> None:

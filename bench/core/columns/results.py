@@ -90,8 +90,9 @@ RESULT_COLUMNS = {
     ),
     "flags": "names of what speaks against the number, separated by semicolons; empty where nothing was found",
     "notes": (
-        "what departs from the attack's published form, what a flag rests on, of `clean` whether it is no better than "
-        "chance, and of the data which files were left out, the order of its classes and copies among its images"
+        "what departs from the attack's published form, what a flag rests on, how a limited number of images was "
+        "drawn, of `clean` whether it is no better than chance, and of the data which files were left out, the order "
+        "of its classes and copies among its images"
     ),
     "max_distance": "largest perturbation among the adversarial images, in the norm of the row",
     "n_forwards": "forward passes of the attack alone, counted in images: to search, to confirm, and in vain",

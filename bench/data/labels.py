@@ -1,0 +1,60 @@
+"""Labels as every part of the program expects them: one class index per image, as int64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.errors import BenchError
+
+
+def integer_labels(labels: Any, ids: Sequence[str], *, where: str) -> NDArray[np.int64]:
+    """``labels`` of the images ``ids`` as int64, of shape (N,): an array, a list or a tensor of integers or booleans.
+
+    ``where`` names data set and split in messages. Raises BenchError for another shape or number, and naming an image
+    for floats, strings and other types; whole floats, too, as they often come from a table with missing labels.
+    """
+    found = _as_array(labels, where)
+    if found.ndim != 1:
+        way_out = "labels.argmax(1) makes them from one-hot labels" if _is_wide(found) else "use labels.reshape(-1)"
+        way_out = way_out if found.ndim else f"{type(labels).__name__} is no list or array"
+        raise BenchError(
+            f"{where} labels have shape {found.shape}, but one class index per image is needed, shape ({len(ids)},); "
+            f"{way_out}."
+        )
+    if len(found) != len(ids):
+        raise BenchError(f"{where} labels are {len(found)} for {len(ids)} images; one label per image is needed.")
+    if len(found) and found.dtype.kind not in "iub":
+        first = next((i for i, label in enumerate(found.tolist()) if not _is_whole(label)), 0)
+        raise BenchError(
+            f"{where} labels are of type {found.dtype}, image {ids[first]!r} has label {found[first]!s}; class indices "
+            "must be integers: use labels.astype('int64') if they are all whole numbers."
+        )
+    if found.dtype == np.uint64 and (found > np.iinfo(np.int64).max).any():
+        first = int(found.argmax())
+        raise BenchError(f"{where} image {ids[first]!r} has label {found[first]}, which is no class index.")
+    return np.array(found, dtype=np.int64)  # a copy: what is checked stays as it is
+
+
+def _as_array(labels: Any, where: str) -> NDArray[Any]:
+    """NumPy's view of an array, a sequence or a tensor of any framework. Raises BenchError for what is none."""
+    if hasattr(labels, "detach"):  # a tensor of torch, which this module does not import
+        labels = labels.detach().cpu()
+    try:
+        found = np.asarray(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BenchError(f"{where} labels cannot be read as an array of integers: {error}.") from error
+    if np.ma.is_masked(labels):
+        raise BenchError(f"{where} labels have masked entries; every image needs a label.")
+    return found
+
+
+def _is_whole(label: Any) -> bool:
+    return isinstance(label, int) or (isinstance(label, float) and label.is_integer())
+
+
+def _is_wide(labels: NDArray[Any]) -> bool:
+    return labels.ndim == 2 and labels.shape[1] > 1
