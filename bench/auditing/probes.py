@@ -99,6 +99,7 @@ class Prober:
         *,
         keep: bool = False,
     ) -> Outcomes:
+        keep = keep or scale != 1.0
         context = replace(self._rescaled(scale), save_adversarials="float32" if keep else "none")
         resolved = resolve(name)
         attack = resolved.spec(norm, eps, batch_size=self.batch_size, max_queries=queries)
@@ -117,9 +118,17 @@ class Prober:
         standing = torch.from_numpy(~wrong).nonzero().squeeze(1)
         if len(standing):
             attack_all(spec, attack, replace(context, entry=resolved.entry), standing, outcomes, self.progress, tally)
+        if scale != 1.0:
+            self._judge(outcomes)
         self.forwards += tally.forwards
         self.backwards += tally.backwards
         return outcomes
+
+    def _judge(self, outcomes: Outcomes) -> None:
+        """Ask the model itself about images that were found on rescaled logits, two of which a division may equate."""
+        for kept in outcomes.kept:
+            found = self._predict(kept.images.to(self.context.device))
+            outcomes.adv_pred[kept.indices] = found
 
     def show(self, images: Tensor, indices: Tensor, norm: Norm, eps: float) -> Tensor:
         """Whether ``images``, one for each of ``indices`` and inside the ball around it, break it: (M,) bool."""
@@ -194,11 +203,20 @@ def reach(norm: Norm, image_shape: tuple[int, ...]) -> float:
 
 
 class Probes(NamedTuple):
-    """What every attack of the audit broke, by name, and what share of PGD's images is broken in 8 bits, too."""
+    """What every attack of the audit broke, by name, and what share of PGD's images is broken in 8 bits, too.
+
+    ``broken`` has what was broken before an attack began, too, ``own`` what the attack itself broke.
+    """
 
     broken: dict[str, Broken]
+    own: dict[str, Broken]
     broken_8bit: float | None
     reach: float  # the large budget
+
+    def within(self, eps: float) -> dict[str, Broken]:
+        """What every attack whose images lie within ``eps`` broke itself; those at the large budget rarely do."""
+        outside = (checks.LARGE, checks.GREY) if self.reach > eps else ()
+        return {name: found for name, found in self.own.items() if name not in outside}
 
 
 def probe(
@@ -223,4 +241,6 @@ def probe(
     large = reach(norm, (3, *prober.context.images.pixels.shape[2:]))
     found[checks.LARGE] = prober.attack(f"pgd-margin-{steps}", norm, large, wrong)
     found[checks.GREY] = prober.grey(norm, large, found[checks.LARGE])
-    return Probes(found, broken_8bit, large)
+    before = {checks.NOISE: left, checks.SQUARE: left, checks.TRANSFER: left, checks.GREY: found[checks.LARGE]}
+    own = {name: broken & ~before.get(name, wrong) for name, broken in found.items()}
+    return Probes(found, own, broken_8bit, large)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError, CellFailure, ran_out_of_memory
-from bench.core.specs import CorruptionSpec, Encoding
+from bench.core.specs import CorruptionSpec, Encoding, Norm
 from bench.corrupted.open import open_set
 from bench.corrupted.sets import CorruptedSet
 from bench.data.split import Dataset
@@ -35,6 +35,7 @@ class Workshop:
     save_adversarials: Encoding = "none"  # the images that the attacks break
     corruptions_dir: Path | None = None  # of the official files of corrupted images
     corrupted_folder: Path | None = None  # of those that are made here; by default beside the results
+    eps_texts: Mapping[tuple[Norm, float], str] = field(default_factory=dict)  # budgets asked for, as they were written
     _images: dict[tuple[str, int | None], Images] = field(default_factory=dict)
     _corrupted: dict[tuple[str, str, int, int], CorruptedSet] = field(default_factory=dict)
 

@@ -56,7 +56,10 @@ def test_an_attack_that_leaves_less_than_autoattack_counts_in_its_place(tmp_path
     other = cell(RUN, attack("pgd-20", eps=16 / 255), 5)
     *_, line = [found for found in lines_of(tmp_path, *cells, few, other) if found.protocol.measure == "autoattack"]
     assert (line.robust, line.autoattack, line.flags) == (30.0, 40.0, ("randomised",))
-    assert line.notes[-1] == "by pgd-20@linf-8/255; AutoAttack leaves 40.00"
+    assert line.notes[-1] == (
+        "lowest known: AutoAttack leaves 40.00; broken by autoattack@linf-8/255 6000; fgsm@linf-8/255 5500; "
+        "pgd-20@linf-8/255 7000 (1000 alone); square@linf-8/255 990"
+    )
 
 
 def test_rows_of_one_split_show_the_same_attack(tmp_path: Path) -> None:
