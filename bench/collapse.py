@@ -84,7 +84,7 @@ def collapse_of(run: RunRecord, diagnosis: DiagnosisRecord | None, reference: Re
     if accuracy is None:
         missing.append("there is no training accuracy")
     elif accuracy < LEAST_ACCURACY:
-        fails.append(f"training accuracy {100 * accuracy:.1f} % is below {100 * LEAST_ACCURACY:g} %")
+        fails.append(f"training accuracy {100 * accuracy:.4g} % is below {100 * LEAST_ACCURACY:g} %")
     if fails:
         return Collapse(NOT_COLLAPSED, ", ".join(fails))
     return Collapse(NOT_MEASURED, ", ".join(missing)) if missing else Collapse(COLLAPSED)

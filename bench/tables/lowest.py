@@ -110,7 +110,7 @@ def lowest_known(row: BoardRow, budget: Budget, outcomes: Outcomes, ids: Ids | N
                 right[i, found] = False
                 broken[f"{AUDIT}{name}"][i, found] = True
     every = [_audits(row.audits.get(seed), budget) for seed in seeds]
-    return Lowest(ids, right, dict(broken), _n_audited(every, place), _stored_none(every))
+    return Lowest(ids, right, dict(sorted(broken.items())), _n_audited(every, place), _stored_none(every))
 
 
 def _cells(row: BoardRow, seed: int, norm: Norm) -> list[EvalRecord]:

@@ -191,7 +191,7 @@ def test_sign_flips_that_cannot_reach_the_level_decide_nothing(tmp_path: Path) -
 
 def test_the_finding_of_weights_goes_by_their_own_sign(tmp_path: Path) -> None:
     """Seed 0 gains 12 images, and the mean over the seeds is a loss."""
-    row = compared(store_with(tmp_path, seeds_of({0: (0, 12), 1: (20, 0), 2: (20, 0)}))).loc["clean"]
+    row = compared(store_with(tmp_path, seeds_of({0: (0, 12), 1: (20, 0), 2: (20, 0)}, n=80))).loc["clean"]
     assert row["diff"] < 0
     assert row["finding"] == "higher, these weights (seed 0)"
 
@@ -203,8 +203,8 @@ def test_on_a_few_images_nothing_would_have_been_found(tmp_path: Path) -> None:
 
 
 def test_one_image_is_compared_without_a_spread(tmp_path: Path) -> None:
-    store = store_with(tmp_path, {("baseline", 0): {"clean": [True]}, ("lpc", 0): {"clean": [False]}})
-    row = compared(store).loc["clean"]
+    store = store_with(tmp_path, {("baseline", 0): {"fgsm": [True]}, ("lpc", 0): {"fgsm": [False]}})
+    row = compared(store).loc[FGSM]
     assert (row["n"], row["p_checkpoint"], row["diff"]) == (1, 1.0, -100.0)
     assert pd.isna(row["detectable"])
 
