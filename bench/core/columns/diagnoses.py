@@ -69,7 +69,7 @@ STEEPNESS_COLUMNS = {
 TRAINING_COLUMNS = {
     "train_acc": (
         "share of the training images behind the collapse_…_train columns that are classified correctly, in evaluation "
-        "mode, without augmentation"
+        "mode, without augmentation; invariant"
     ),
 }
 COUNT_COLUMNS = {
