@@ -64,11 +64,14 @@ def _finding(row: pd.Series[Any]) -> str:
     """With the reason why there is no conclusion."""
     statuses = [row[column] for column in ("collapse", "collapse_reference") if not pd.isna(row[column])]
     collapse = "; ".join(statuses)
-    whys = {NOT_COMPARED: row["note"], NO_COLLAPSE: collapse, UNKNOWN_COLLAPSE: collapse}
     found = str(row["finding"])
-    if found == AT_CHANCE:
-        return f"not compared: {row['chance']}"
-    return f"{found} ({whys[found]})" if found in whys else found
+    longer = {
+        NOT_COMPARED: f"{NOT_COMPARED} ({row['note']})",
+        AT_CHANCE: f"not compared: {row['chance']}",
+        NO_COLLAPSE: f"no conclusion: {collapse}",
+        UNKNOWN_COLLAPSE: f"no conclusion: {collapse}",
+    }
+    return longer.get(found, found)
 
 
 def _lowest(row: pd.Series[Any]) -> str:
