@@ -130,6 +130,7 @@ def evaluate(
             auto_batch=batch_size is None,
             save_adversarials=save_adversarials,
             corruptions_dir=_path(corruptions_dir),
+            eps_texts=_eps_texts(eps, norm, data),
         )
         with frozen(model, workshop.device) as (still, trainable):
             run, wrapped = external_run(still, name, seed, trainable, workshop)
@@ -205,10 +206,17 @@ def _request(
 
 
 def _budgets(eps: str | float | Sequence[str | float], norm: Norm, data: Dataset) -> list[float]:
+    return [value for _, value in _eps_texts(eps, norm, data)]
+
+
+def _eps_texts(
+    eps: str | float | Sequence[str | float], norm: Norm, data: Dataset
+) -> dict[tuple[Norm, float], str]:
+    """The budgets as they were written; without any those that the data set declares. Raises BenchError."""
     given = [eps] if isinstance(eps, str | float | int) else eps
     texts = [e if isinstance(e, str) else format_eps(e) for e in given]
     known = _declared(data)
-    return [parse_eps(text, norm) for text in texts or (known.eps.get(norm, ()) if known else ())]
+    return {(norm, parse_eps(t, norm)): t for t in texts or (known.eps.get(norm, ()) if known else ())}
 
 
 def _declared(data: Dataset) -> DatasetEntry | None:

@@ -38,6 +38,7 @@ class Request:
     protocol: str = STANDARD
     max_queries: int | None = None  # forward passes an image
     plugin_sha: str = ""
+    eps_texts: Mapping[tuple[Norm, float], str] = field(default_factory=dict)  # the budgets as the user wrote them
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,19 @@ RECIPE = "recipe"  # in place of a schedule's name: the one of the recipe
 
 @dataclass(frozen=True, kw_only=True)
 class VariantEntry:
+    """A variant. ``collapses`` says whether its penalty is meant to collapse the latents of each class to a point.
+
+    A run of such a variant that did not collapse says so in every table. The default is True for any penalty.
+    """
+
     summary: str
     source: str
     spec: VariantSpec
+    collapses: bool | None = None
+
+    @property
+    def has_collapse_penalty(self) -> bool:
+        return self.spec.penalty is not None and self.collapses is not False
 
 
 VARIANTS: Registry[VariantEntry] = Registry("variant")
@@ -37,8 +47,18 @@ def _lpc(width: int = WIDTH, penalty: str = "mean_square", term: str | None = No
     return VariantSpec(head="linear", latent_dim=width, penalty=penalty, schedule=RECIPE, balance_dim=WIDTH, term=term)
 
 
-def _register(name: str, summary: str, source: str, spec: VariantSpec) -> None:
-    VARIANTS.register(name, VariantEntry(summary=summary, source=source, spec=spec), origin=ORIGIN)
+def has_collapse_penalty(name: str, spec: VariantSpec) -> bool:
+    """The trait of the registry entry of ``name``; of a variant that is not registered here, whether it has a penalty.
+
+    >>> [has_collapse_penalty(name, VARIANTS.get(name).spec) for name in ("lpc", "l1_pen", "lin_pen")]
+    [True, False, False]
+    """
+    entry = VARIANTS.get(name) if name in VARIANTS else VariantEntry(summary="", source="", spec=spec)
+    return spec.penalty is not None and entry.has_collapse_penalty
+
+
+def _register(name: str, summary: str, source: str, spec: VariantSpec, *, collapses: bool | None = None) -> None:
+    VARIANTS.register(name, VariantEntry(summary=summary, source=source, spec=spec, collapses=collapses), origin=ORIGIN)
 
 
 _register(BASELINE, "cross-entropy on the backbone's own features, no penultimate layer", _ABLATION, VariantSpec())
@@ -119,6 +139,7 @@ _register(
     "a penultimate layer with SiLU and 1e-4·‖z‖₁",
     _EARLIER,
     VariantSpec(head="silu", latent_dim=WIDTH, penalty="mean_l1", schedule="constant", gamma=1e-4),
+    collapses=False,
 )
 _register(
     "dropout_pen",

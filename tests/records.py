@@ -29,7 +29,7 @@ ENVIRONMENT = Environment(
 )
 
 
-def run_record(variant: str = "baseline", seed: int = 0, *, num_classes: int = 2) -> RunRecord:
+def run_record(variant: str = "baseline", seed: int = 0, *, num_classes: int = 1000) -> RunRecord:
     spec = TrainSpec(
         data=DataSpec(name="digits", train_sha="t", num_classes=num_classes, image_size=8),
         model=ModelSpec(name="tiny"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -160,9 +161,10 @@ def _audit(audited: Audited, cells: Sequence[EvalRecord], workshop: Workshop, wo
         subject = subjects[sizes[norm]]
         ids = subject.prober.context.images.ids
         suites = {budget: outcomes_on(workshop.store, found, ids) for budget, found in norms[norm].items()}
-        for budget in _chosen(suites, clean=robust_accuracy(subject.wrong), level=level):
+        for budget in _chosen(suites, workshop.eps_texts, clean=robust_accuracy(subject.wrong), level=level):
             found = [cell for cell in budgets[budget] if cell.spec.name in suites[budget]]
-            work.budgets.append(_audit_budget(subject, budget, found, suites[budget], audited.twin, level))
+            made = _audit_budget(subject, budget, found, suites[budget], audited.twin, level)
+            work.budgets.append(replace(made, eps_text=workshop.eps_texts.get(budget, "")))
 
 
 def _subject(audited: Audited, n: int, batch_size: int, workshop: Workshop, work: _Work) -> _Subject:
@@ -186,12 +188,17 @@ def _context(audited: Audited, images: Images, workshop: Workshop) -> CellContex
     )
 
 
-def _chosen(suites: Mapping[Budget, Mapping[str, Broken]], *, clean: float, level: Level) -> list[Budget]:
-    """Of the budgets of one norm the one that tells most, or all of them."""
+def _chosen(
+    suites: Mapping[Budget, Mapping[str, Broken]], asked: Collection[tuple[Norm, float]], *, clean: float, level: Level
+) -> list[Budget]:
+    """Of the budgets of one norm the one that tells most, or all of them.
+
+    Those that were ``asked`` for in this command go before others that the run was attacked at earlier.
+    """
     claims = {budget: claim(suite) for budget, suite in suites.items() if suite}
     if level.every_budget or not claims:
         return sorted(claims)
-    return [most_telling(claims, clean)]
+    return [most_telling({b: c for b, c in claims.items() if b in asked} or claims, clean)]
 
 
 def _look_at_model(subject: _Subject, work: _Work, level: Level) -> None:
@@ -226,6 +233,7 @@ def _audit_budget(
         "detectable": detectable(len(wrong), int((~wrong).sum())),
         **perturbed_figures(prober, subject.some(level).right, norm=norm, eps=eps, steps=level.transfer_steps),
     }
+    left = ~any_of(wrong, *suite.values())
     return BudgetAudit(
         norm=norm,
         eps=eps,
@@ -235,5 +243,11 @@ def _audit_budget(
         twin=twin.run_id if twin else "",
         figures=figures,
         findings=tuple(checks.findings(outcomes)),
-        n_majority=int(prober.context.images.labels.bincount().max()),
+        images=tuple(prober.context.images.ids),
+        standing=_positions(left),
+        broken={name: _positions(found) for name, found in probes.within(eps).items()},
     )
+
+
+def _positions(mask: Broken) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.flatnonzero(mask))

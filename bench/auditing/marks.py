@@ -11,6 +11,7 @@ from bench.core.columns import AUDIT_COLUMNS, AUDIT_FIGURES
 from bench.core.specs import AttackSpec, AuditRecord, BudgetAudit, EvalRecord, Finding
 
 PASSED, FLAGGED, UNDECIDED, FAILED = "passed", "flagged", "undecided", "failed"
+AT_CHANCE = "at chance"  # in place of the first three: nothing is concluded of a network that guesses
 
 
 def all_findings(record: AuditRecord) -> list[Finding]:
@@ -46,12 +47,14 @@ def _worst(findings: Iterable[Finding]) -> list[Finding]:
     return list(worst.values())
 
 
-def verdict(record: AuditRecord | None, cell: EvalRecord) -> str | None:
-    """One of the four words of the column ``audit``; None without an audit."""
+def verdict(record: AuditRecord | None, cell: EvalRecord, *, at_chance: bool = False) -> str | None:
+    """One of the words of the column ``audit``; None without an audit. ``at_chance`` is of the run on clean images."""
     if record is None:
         return None
     if record.status != "ok":
         return FAILED
+    if at_chance:
+        return AT_CHANCE
     if findings_for(record, cell):
         return FLAGGED
     return PASSED if cell.spec.attack is None or _acquitted(record, cell) else UNDECIDED
@@ -79,24 +82,32 @@ def word_of(record: AuditRecord, cells: Collection[EvalRecord]) -> str:
     return PASSED if attacked and all(_acquitted(record, cell) for cell in attacked) else UNDECIDED
 
 
-def verdict_of(audits: Mapping[int, AuditRecord], cells: Mapping[int, Collection[EvalRecord]]) -> str | None:
-    """The verdict on one row, by the cells that stand for each of its seeds, or its flags with their worst figures."""
+def verdict_of(
+    audits: Mapping[int, AuditRecord], cells: Mapping[int, Collection[EvalRecord]], *, at_chance: bool = False
+) -> str | None:
+    """The verdict on one row, by the cells that stand for each of its seeds, or its flags with their worst figures.
+
+    Of a row ``at_chance`` neither: that its audit failed, or that it guesses.
+    """
     if not cells or set(audits) != set(cells):
         return None
+    if at_chance:
+        return FAILED if any(record.status != "ok" for record in audits.values()) else AT_CHANCE
     words = {word_of(record, cells[seed]) for seed, record in audits.items()}
     worst = _worst(finding for record in audits.values() for finding in all_findings(record))
     said = [FAILED] * (FAILED in words) + sorted(finding.text for finding in worst)
     return ";".join(said) or (PASSED if words == {PASSED} else UNDECIDED)
 
 
-def audit_values(record: AuditRecord | None, cell: EvalRecord) -> dict[str, Any]:
+def audit_values(record: AuditRecord | None, cell: EvalRecord, *, at_chance: bool = False) -> dict[str, Any]:
     """AUDIT_COLUMNS of the row of an attack; of any other row the verdict on the model alone."""
     values: dict[str, Any] = dict.fromkeys(AUDIT_COLUMNS)
     if record is None:
         return values
+    findings = record.findings if at_chance else findings_for(record, cell)
     values |= {
-        "audit": verdict(record, cell),
-        "audit_flags": ";".join(finding.text for finding in findings_for(record, cell)) or None,
+        "audit": verdict(record, cell, at_chance=at_chance),
+        "audit_flags": ";".join(finding.text for finding in findings) or None,
         "audit_level": record.level,
         "audit_passes": passes_an_image(record),
     }

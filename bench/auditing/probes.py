@@ -113,6 +113,7 @@ class Prober:
         *,
         keep: bool = False,
     ) -> Outcomes:
+        keep = keep or scale != 1.0
         context = replace(self._rescaled(scale), save_adversarials="float32" if keep else "none")
         resolved = resolve(name)
         attack = resolved.spec(norm, eps, batch_size=self.batch_size, max_queries=queries)
@@ -131,9 +132,17 @@ class Prober:
         standing = torch.from_numpy(~wrong).nonzero().squeeze(1)
         if len(standing):
             attack_all(spec, attack, replace(context, entry=resolved.entry), standing, outcomes, self.progress, tally)
+        if scale != 1.0:
+            self._judge(outcomes)
         self.forwards += tally.forwards
         self.backwards += tally.backwards
         return outcomes
+
+    def _judge(self, outcomes: Outcomes) -> None:
+        """Ask the model itself about images that were found on rescaled logits, two of which a division may equate."""
+        for kept in outcomes.kept:
+            found = self._predict(kept.images.to(self.context.device))
+            outcomes.adv_pred[kept.indices] = found
 
     def show(self, images: Tensor, indices: Tensor, norm: Norm, eps: float) -> Tensor:
         """Whether ``images``, one for each of ``indices`` and inside the ball around it, break it: (M,) bool."""
@@ -219,11 +228,20 @@ def _without_gradients(
 
 
 class Probes(NamedTuple):
-    """What every attack of the audit broke, by name, and what share of PGD's images is broken in 8 bits, too."""
+    """What every attack of the audit broke, by name, and what share of PGD's images is broken in 8 bits, too.
+
+    ``broken`` has what was broken before an attack began, too, ``own`` what the attack itself broke.
+    """
 
     broken: dict[str, Broken]
+    own: dict[str, Broken]
     broken_8bit: float | None
     reach: float  # the large budget
+
+    def within(self, eps: float) -> dict[str, Broken]:
+        """What every attack whose images lie within ``eps`` broke itself; those at the large budget rarely do."""
+        outside = (checks.LARGE, checks.GREY) if self.reach > eps else ()
+        return {name: found for name, found in self.own.items() if name not in outside}
 
 
 def probe(
@@ -235,7 +253,9 @@ def probe(
     without gradients meets only these.
     """
     if not prober.gives_gradient:
-        return Probes(_without_gradients(prober, level, norm, eps, any_of(wrong, broken), twin), None, 0.0)
+        left = any_of(wrong, broken)
+        found = _without_gradients(prober, level, norm, eps, left, twin)
+        return Probes(found, {name: more & ~left for name, more in found.items()}, None, 0.0)
     correct = torch.from_numpy(~wrong).nonzero().squeeze(1)
     gap = prober.logit_gap(correct) / GAP if len(correct) else 1.0
     steps, found = level.steps, {}
@@ -243,8 +263,11 @@ def probe(
     found[checks.RESCALED] = prober.attack(f"pgd-plain-{steps}", norm, eps, wrong, scale=gap)
     found[checks.LONGER] = prober.attack(f"pgd-plain-{2 * steps}", norm, eps, wrong, scale=gap)
     found[checks.MARGIN], broken_8bit = prober.attack_in_8_bits(f"pgd-margin-{steps}", norm, eps, wrong)
-    found |= _without_gradients(prober, level, norm, eps, any_of(broken, *found.values()), twin)
+    left = any_of(broken, *found.values())
+    found |= _without_gradients(prober, level, norm, eps, left, twin)
     large = reach(norm, (3, *prober.context.images.pixels.shape[2:]))
     found[checks.LARGE] = prober.attack(f"pgd-margin-{steps}", norm, large, wrong)
     found[checks.GREY] = prober.grey(norm, large, found[checks.LARGE])
-    return Probes(found, broken_8bit, large)
+    before = {checks.NOISE: left, checks.SQUARE: left, checks.TRANSFER: left, checks.GREY: found[checks.LARGE]}
+    own = {name: broken & ~before.get(name, wrong) for name, broken in found.items()}
+    return Probes(found, own, broken_8bit, large)

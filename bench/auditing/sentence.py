@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from bench.auditing.marks import all_findings, passes_an_image
 from bench.auditing.thresholds import DECISIVE
-from bench.chance import CHANCE, at_chance
+from bench.chance import CHANCE
 from bench.core.epsilon import format_eps
 from bench.core.specs import AuditRecord, BudgetAudit, RunRecord
+from bench.core.words import counted
 
 
-def sentence(run: RunRecord, record: AuditRecord) -> str:
-    """What the audit of ``run`` comes to, with the figures that it rests on."""
+def sentence(run: RunRecord, record: AuditRecord, *, at_chance: bool) -> str:
+    """What the audit of ``run`` comes to, with the figures that it rests on.
+
+    ``at_chance`` says that the clean accuracy of the run on these images is no better than chance; nothing is then
+    concluded of its robust accuracy.
+    """
     name = f"{run.model}:{run.variant}:{run.seed} on {run.dataset}"
     if record.status != "ok":
         found = "; ".join(finding.note for finding in all_findings(record))
@@ -18,33 +23,57 @@ def sentence(run: RunRecord, record: AuditRecord) -> str:
         return f"{name} could not be audited: {record.reason}: {record.message}{before}"
     if not record.budgets:
         return f"{name}: there was no attack whose number could be audited; {_model(record)}."
+    if at_chance:
+        return f"{name}: {_guesses(record)}{_cost(record)}."
     found = "; ".join(_budget(budget) for budget in record.budgets)
-    return f"{name}: {found}; {_model(record)}{_chance(run, record)}{_cost(record)}."
+    return f"{name}: {found}; {_model(record)}{_cost(record)}."
 
 
-def _chance(run: RunRecord, record: AuditRecord) -> str:
-    """A network that has learnt nothing keeps under attack what it guesses."""
-    classes = run.spec.data.num_classes if run.spec else None
-    if not any(_at_chance(budget, classes) for budget in record.budgets):
-        return ""
-    return f"; its clean accuracy is {CHANCE}, so that it has nothing to lose"
+def _guesses(record: AuditRecord) -> str:
+    """A network that has learnt nothing keeps the accuracy of guessing under any attack."""
+    claims = " and ".join(_claim(budget) for budget in record.budgets)
+    own = f"; {_model(record)}" if record.findings else ""
+    return f"its clean accuracy is {CHANCE}, so that it has nothing to lose: nothing follows from its {claims}{own}"
 
 
-def _at_chance(budget: BudgetAudit, classes: int | None) -> bool:
-    """As :func:`bench.chance.is_at_chance`; of an older audit of a model that was not trained here nothing is known."""
-    if budget.n_majority is None:
-        return classes is not None and at_chance(budget.n_correct, budget.n, 1 / classes)
-    return at_chance(budget.n_correct, budget.n, budget.n_majority / budget.n)
+def _claim(budget: BudgetAudit) -> str:
+    """The robust accuracy that is shown: the lowest known on the audited images, with what the audit broke itself."""
+    suite, more = budget.figures["acc_suite"] or 0.0, broken_beyond_suite(budget)
+    place = f"{budget.norm} {budget.eps_text or format_eps(budget.eps)}"
+    if not more:
+        return f"robust accuracy of {suite:.1f} % at {place} ({budget.n} images)"
+    lowest, images = suite - 100 * more / budget.n, counted(more, "image")
+    return (
+        f"robust accuracy of {lowest:.1f} % at {place}, the lowest known on {budget.n} images (the run's attacks leave "
+        f"{suite:.1f} %, and the audit broke {images} more{_by(budget)})"
+    )
+
+
+def broken_beyond_suite(budget: BudgetAudit) -> int:
+    """How many images the audit's own attacks broke, within the budget, that no attack of the suite did.
+
+    Audits that stored no images know the number from their figures.
+    """
+    if not budget.images:
+        return round((budget.figures.get("fall_stronger_attack") or 0.0) * budget.n / 100)
+    return len({image for broken in budget.broken.values() for image in broken} & {*budget.standing})
+
+
+def _by(budget: BudgetAudit) -> str:
+    """Which attacks of the audit broke them."""
+    if not budget.images:
+        return "; it stored no images"
+    standing = {*budget.standing}
+    counts = {name: len(standing & {*broken}) for name, broken in budget.broken.items()}
+    return ": " + ", ".join(f"{name} {count}" for name, count in counts.items() if count)
 
 
 def _budget(budget: BudgetAudit) -> str:
-    place = f"{budget.norm} {format_eps(budget.eps)} ({budget.n} images)"
-    of = f"robust accuracy of {budget.figures['acc_suite']:.1f} % at {place}"
     transfer = ", transfer from the baseline" if budget.twin else ""
     if not budget.findings:
         tried = f"PGD on plain, rescaled and margin losses, noise, Square{transfer} and a large budget"
-        return f"nothing speaks against its {of}, of what was tried: {tried} ({_seen(budget)})"
-    return f"its {of} is an upper bound: {'; '.join(finding.note for finding in budget.findings)}"
+        return f"nothing speaks against its {_claim(budget)}, of what was tried: {tried} ({_seen(budget)})"
+    return f"its {_claim(budget)} is an upper bound: {'; '.join(finding.note for finding in budget.findings)}"
 
 
 def _seen(budget: BudgetAudit) -> str:
@@ -64,4 +93,4 @@ def _model(record: AuditRecord) -> str:
 
 
 def _cost(record: AuditRecord) -> str:
-    return f" ({passes_an_image(record):.0f} passes an image)"
+    return f" ({passes_an_image(record):.0f} passes per image)"

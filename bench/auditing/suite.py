@@ -13,6 +13,7 @@ from attacks.registry import ATTACKS
 from bench.auditing.evidence import Broken, any_of, robust_accuracy
 from bench.core.specs import EvalRecord, Norm
 from bench.store import Store
+from bench.tables.standing import common_size as common_size
 from bench.tables.standing import evidence
 
 #: One walk on one loss: of these the one with more steps must break what the one with fewer does.
@@ -34,8 +35,6 @@ GRADIENTS = (
     "fmn",
 )
 
-FEWEST = 50  # images of a cell that holds the subset down
-
 
 class Budget(NamedTuple):
     norm: Norm
@@ -56,15 +55,6 @@ def by_budget(cells: Iterable[EvalRecord]) -> dict[Budget, list[EvalRecord]]:
     for (budget, _), cell in sorted(best.items()):
         found[budget].append(cell)
     return dict(found)
-
-
-def common_size(cells: Sequence[EvalRecord], most: int) -> int:
-    """The number of images that all cells have, at most ``most``; cells of fewer than ``FEWEST`` do not hold it down.
-
-    They say too little to be compared with, and are left out where others say more.
-    """
-    sizes = [cell.n for cell in cells]
-    return min([most, *([n for n in sizes if n >= FEWEST] or sizes)])
 
 
 def outcomes_on(store: Store, cells: Sequence[EvalRecord], ids: Sequence[str]) -> dict[str, Broken]:

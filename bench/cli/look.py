@@ -9,6 +9,7 @@ import click
 
 from bench.cli.group import cli
 from bench.cli.options import (
+    against_option,
     data_dir_option,
     device_option,
     flagged_option,
@@ -72,10 +73,11 @@ def show(run: str, results: Path, as_json: bool, plugin: tuple[Path, ...], out: 
     help="in leaderboard.csv, add intervals and spreads beside clean, every attack and corruptions_acc",
 )
 @mce_option
+@against_option
 @flagged_option
 @json_option
 def leaderboard(**options: Any) -> int:
-    """Rebuild all tables from the cells; print the board and the comparison with the baseline."""
+    """Rebuild all tables from the cells; print the board and the comparison with the paired reference."""
     from bench.commands.board import board_command
 
     return board_command(**options)

@@ -105,6 +105,13 @@ mce_option = click.option(
     show_default=True,
     help="whose errors the mean corruption error is measured in: this run's baseline, or AlexNet's on ImageNet-C",
 )
+against_option = click.option(
+    "--against",
+    metavar="VARIANT",
+    default=BASELINE,
+    show_default=True,
+    help="paired reference of every comparison: a variant of the same backbone, recipe and seeds",
+)
 flagged_option = click.option(
     "--rank-flagged", is_flag=True, help="give rows a place whose numbers something speaks against, too"
 )

@@ -10,6 +10,7 @@ import click
 from bench.cli.group import cli
 from bench.cli.options import (
     Count,
+    against_option,
     class_order_option,
     config_option,
     data_dir_option,
@@ -112,6 +113,7 @@ from bench.core.vocabulary import ENCODINGS, NATIVE, NORMS, PRECISIONS, PROTOCOL
     help="whether the attacks' numbers can be believed; full: every budget, ten times the steps, more images",
 )
 @click.option("--no-audit", is_flag=True, help="as --audit none")
+@against_option
 @flagged_option
 @click.option(
     "--save-adversarials",

@@ -19,6 +19,7 @@ from bench.pending import attacked_cells, is_audited
 from bench.plugin import load_plugins
 from bench.store import Store, dump_record
 from bench.tables.leaderboard import rebuild
+from bench.tables.results import run_at_chance
 
 
 def audit_command(
@@ -32,7 +33,7 @@ def audit_command(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Returns 0 when nothing speaks against the run, 1 when it is flagged, 3 when the audit itself failed.
+    """Returns 0 when nothing speaks against the run, 1 when it is flagged or at chance, 3 when the audit itself failed.
 
     Raises BenchError when the run or its data cannot be found, and for a run that was not attacked.
     """
@@ -47,10 +48,12 @@ def audit_command(
         rebuild(store)
     record = record or store.read_audit(run.run_id, split)
     assert record is not None
-    print(dump_record(record).decode() if as_json else _report(run, record), end="" if as_json else "\n")
+    guesses = run_at_chance(run, split, store)
+    shown = dump_record(record).decode() if as_json else _report(run, record, at_chance=guesses)
+    print(shown, end="" if as_json else "\n")
     if record.status != "ok":
         return Exit.CELLS_FAILED
-    return Exit.NOT_VERIFIED if all_findings(record) else Exit.OK
+    return Exit.NOT_VERIFIED if all_findings(record) or guesses else Exit.OK
 
 
 def _split(run: RunRecord, store: Store) -> str:
@@ -75,14 +78,14 @@ def _audit(run: RunRecord, store: Store, data_dir: Path | None, device: str, ful
     )
 
 
-def _report(run: RunRecord, record: AuditRecord) -> str:
+def _report(run: RunRecord, record: AuditRecord, *, at_chance: bool) -> str:
     table = tabulate(_figures(record), ("figure", "value", "what it is"), tablefmt="pipe", disable_numparse=True)
-    return f"{table}\n\n{sentence(run, record)}"
+    return f"{table}\n\n{sentence(run, record, at_chance=at_chance)}"
 
 
 def _figures(record: AuditRecord) -> Iterator[tuple[str, str, str]]:
     for budget in record.budgets:
-        place = f"{budget.norm} {format_eps(budget.eps)}"
+        place = f"{budget.norm} {budget.eps_text or format_eps(budget.eps)}"
         yield from _lines(budget.figures, f" @ {place}")
     yield from _lines(record.figures, "")
 

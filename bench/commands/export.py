@@ -18,6 +18,7 @@ from bench.published.to_timm import timm_csv
 from bench.reference.robustbench import THREATS
 from bench.store import Store
 from bench.tables.board import BoardRow
+from bench.tables.outcomes import Outcomes
 
 
 def export_command(
@@ -44,7 +45,7 @@ def export_command(
     elif format_ == "huggingface":
         content = model_index(row, title).encode()
     else:
-        line = number_of(run, our_lines([row], [title], {}), threat=threat, eps=_budget(eps, threat))
+        line = number_of(run, our_lines([row], [title], {}, Outcomes(store)), threat=threat, eps=_budget(eps, threat))
         info = model_info(run, line, additional_data=additional_data, allow_departures=allow_departures)
         content = dump_model_info(info)
     if out is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.core.specs import Encoding, EvalSpec
+from bench.core.specs import Encoding, EvalSpec, Norm
 from bench.data.split import Dataset
 from bench.pending import is_audited, is_diagnosed, pending_cells
 from bench.plan import RunPlan
@@ -32,6 +32,7 @@ class Job:
     audit: str = "default"
     save_adversarials: Encoding = "none"
     corruptions_dir: Path | None = None
+    eps_texts: Mapping[tuple[Norm, float], str] = field(default_factory=dict)
 
     @cached_property
     def pending(self) -> Mapping[str, Sequence[EvalSpec]]:
@@ -83,4 +84,5 @@ class Job:
             audit=self.audit,
             save_adversarials=self.save_adversarials,
             corruptions_dir=self.corruptions_dir,
+            eps_texts=self.eps_texts,
         )

@@ -10,6 +10,7 @@ from bench.core.vocabulary import Exit
 from bench.files import check_writable
 from bench.plugin import load_plugins
 from bench.store import Store
+from bench.tables.labels import labels_of
 
 
 def plot_command(
@@ -31,6 +32,7 @@ def plot_command(
     except CellFailure as error:
         raise BenchError(f"the latents of {name!r} cannot be drawn: {error.message}") from error
     title = f"{run.model}:{run.variant}:{run.seed} on {run.dataset}, {len(latents.z)} test images"
+    title = "\n".join([title, *labels_of(run, store).values()])
     figure = draw_latents(latents.z, latents.labels, title=title, class_names=None)
     for path in save_figure(figure, folder / f"{what}-{run.run_id}"):
         print(path)

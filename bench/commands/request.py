@@ -83,7 +83,8 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
     recipe = find_recipe(options.recipe, options.dataset)
     attacks = resolve_all(list(options.attacks), options.attack_backend, options.norm)
     attacks = at_precision(attacks, options.attack_precision, options.device)
-    eps = [parse_eps(text, options.norm) for text in options.eps or entry.eps.get(options.norm, ())]
+    texts = options.eps or entry.eps.get(options.norm, ())
+    eps = [parse_eps(text, options.norm) for text in texts]
     models = _models(options, known_models)
     variants = resolve_variants(_variants(options.variants), recipe, options.latent_dim)
     variants = train_budgets(variants, options.train_eps, entry)
@@ -112,6 +113,7 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
         protocol=options.protocol,
         max_queries=options.max_queries,
         plugin_sha=plugin_sha(),
+        eps_texts={(options.norm, value): text.strip() for value, text in zip(eps, texts, strict=True)},
     )
     return request, dataset
 

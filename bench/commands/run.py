@@ -21,7 +21,7 @@ from bench.pending import Tally
 from bench.plan import make_plan
 from bench.plugin import load_plugins
 from bench.store import Store
-from bench.tables.leaderboard import Tables, write_tables
+from bench.tables.leaderboard import Tables, check_reference, write_tables
 
 
 def run_command(
@@ -38,6 +38,7 @@ def run_command(
     rank_flagged: bool,
     save_adversarials: Encoding,
     mce_reference: str,
+    against: str,
     **options: Any,
 ) -> int:
     """Returns the exit code: 0, or 3 when a cell is not ok."""
@@ -45,7 +46,9 @@ def run_command(
         raise BenchError("no model given; name at least one, for example --models resnet18.")
     load_plugins(plugin)
     asked, store = RunOptions(**options, device=device), Store(results)
-    request, dataset = make_request(asked, {run.model for run in store.runs()})
+    there = store.runs()
+    request, dataset = make_request(asked, {run.model for run in there})
+    check_reference(against, {*request.variants, *(run.variant for run in there)})
     job = Job(
         plan=make_plan(request),
         dataset=dataset,
@@ -58,6 +61,7 @@ def run_command(
         audit="none" if no_audit else audit,
         save_adversarials=save_adversarials,
         corruptions_dir=asked.corruptions_dir,
+        eps_texts=request.eps_texts,
     )
     if dry_run:
         return print_plan(job, as_json=as_json)
@@ -65,7 +69,7 @@ def run_command(
     if not job.done:
         check_writable(results)
         tally = _work(job)
-    tables = write_tables(store, mce_reference=mce_reference, rank_flagged=rank_flagged)
+    tables = write_tables(store, mce_reference=mce_reference, rank_flagged=rank_flagged, against=against)
     _print_tables(tables, tally, job.cells, as_json=as_json)
     return Exit.CELLS_FAILED if tally.bad else Exit.OK
 

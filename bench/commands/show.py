@@ -12,7 +12,9 @@ from bench.core.specs import EvalRecord
 from bench.core.vocabulary import Exit, marks
 from bench.statistics.intervals import wilson_interval
 from bench.store import Store, dump_record
-from bench.tables.results import result_row
+from bench.tables.labels import labels_of, lowest_of
+from bench.tables.results import present_cells, result_row, run_at_chance
+from bench.tables.standing import runs_at_chance
 
 
 def show_command(name: str, *, results: Path, as_json: bool) -> int:
@@ -21,18 +23,24 @@ def show_command(name: str, *, results: Path, as_json: bool) -> int:
     run = store.find_run(name)
     cells = store.cells(run.run_id)
     if as_json:
-        print(json.dumps({"run": json.loads(dump_record(run)), "cells": [result_row(run, c) for c in cells]}, indent=2))
+        guessing = runs_at_chance((run, cell) for cell in present_cells(run, store))
+        rows = [result_row(run, c, at_chance=(run.run_id, c.spec.data_sha) in guessing) for c in cells]
+        content = {"run": json.loads(dump_record(run)), "cells": rows, "labels": labels_of(run, store)}
+        print(json.dumps(content, indent=2))
         return Exit.OK
     skipped = ("spec", "environment", "history")
     facts = [(key, value) for key, value in vars(run).items() if key not in skipped and value not in ("", None)]
     facts += [(f"last epoch's {key}", value) for key, value in vars(run.history[-1]).items()] if run.history else []
     facts += list(vars(run.environment).items())
+    facts += labels_of(run, store).items()
     print(tabulate(facts, tablefmt="plain", disable_numparse=True))
     print()
     headers = ("cell", "accuracy, 95 % interval", "broken", "passes an attacked image", "seconds", "notes")
     print(tabulate([_line(cell) for cell in sorted(cells, key=lambda c: c.spec.name)], headers, tablefmt="pipe"))
+    for column, text in lowest_of(run, store):
+        print(f"\n{column}: {text}")
     for audit in store.audits(run.run_id):
-        print(f"\naudit: {sentence(run, audit)}")
+        print(f"\naudit: {sentence(run, audit, at_chance=run_at_chance(run, audit.data_sha, store))}")
     return Exit.OK
 
 

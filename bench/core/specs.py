@@ -290,6 +290,7 @@ class RunRecord(Strict):
     time_s: float | None
     created: str
     environment: Environment
+    collapse_penalty: bool | None = None  # the trait of its variant when it was trained; None in older records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,7 +343,10 @@ class BudgetAudit(Strict):
     twin: str  # run id of the baseline whose images were tried; empty without one
     figures: Mapping[str, float | None]  # by name, as in bench.core.columns.AUDIT_FIGURES without the prefix
     findings: tuple[Finding, ...]
-    n_majority: int | None = None  # images of the most frequent class; None in older records
+    eps_text: str = ""  # the budget as the user wrote it; empty where it was not asked for in this run
+    images: tuple[str, ...] = ()  # ids of the audited images; empty in audits that stored none
+    standing: tuple[int, ...] = ()  # positions in images of those that no attack of the suite broke
+    broken: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # by attack of the audit, those it broke itself
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,17 @@ from bench.published.lines import Line
 from bench.published.ours import our_lines
 from bench.store import Store
 from bench.tables.board import BoardRow, board_rows, row_names
+from bench.tables.outcomes import Outcomes
 from bench.tables.results import all_audits, all_cells, all_diagnoses
 
 
 def stored_lines(store: Store, run: RunRecord | None = None) -> list[tuple[str, Line]]:
     """Every line with the hash of its test split; of one run alone if it is given, else averaged over seeds."""
     diagnoses, splits, found = all_diagnoses(store), _by_split(stored_rows(store, run)), []
+    outcomes = Outcomes(store)
     for (_, data_sha), named in splits.items():
         names, rows = list(named), list(named.values())
-        found += [(data_sha, line) for line in our_lines(rows, names, diagnoses)]
+        found += [(data_sha, line) for line in our_lines(rows, names, diagnoses, outcomes)]
     return found
 
 

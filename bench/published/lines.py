@@ -11,8 +11,8 @@ from bench.published.protocol import CORRUPTIONS, Protocol
 class Line:
     """Accuracies are percent; the robust one of DeepFool is its ratio ‖r‖/‖x‖.
 
-    ``robust`` is the lowest known: where another attack at the same budget leaves less than AutoAttack does, that one
-    counts, as on RobustBench's boards, and ``autoattack`` keeps the other.
+    ``robust`` is the lowest known, as on RobustBench's boards: an image that any other attack within the same budget
+    has broken counts, the audit's included, and ``autoattack`` keeps the accuracy under AutoAttack alone.
     """
 
     published: bool

@@ -14,21 +14,29 @@ from bench.published.protocol import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Protocol
 from bench.tables.board import BoardRow
 from bench.tables.corruption_cells import STANDARD_COLUMNS, corruption_cells, lacking
 from bench.tables.corruption_choice import made
+from bench.tables.lowest import Budget, attacks_at, lowest_known
+from bench.tables.outcomes import Outcomes, common_images
 
 RHO = "deepfool_rho_authors"  # by the definition that was published
+ROUNDING = 1e-6  # of a number of images
 
 
 def our_lines(
-    rows: Sequence[BoardRow], names: Sequence[str], diagnoses: Mapping[str, DiagnosisRecord]
+    rows: Sequence[BoardRow],
+    names: Sequence[str],
+    diagnoses: Mapping[str, DiagnosisRecord],
+    outcomes: Outcomes | None = None,
 ) -> list[Line]:
     """Everything of ``rows``, all on one test split, that could stand beside a published number.
 
-    ``names`` are what the rows are called; ``diagnoses`` are by run id.
+    ``names`` are what the rows are called; ``diagnoses`` are by run id. With the per-image ``outcomes`` a robust
+    accuracy is the lowest known, without them that of the attack alone.
     """
     choices, lines = _choices(rows), []
     for row, name in zip(rows, names, strict=True):
         of_budgets = (next((c for c in columns if c in row.cells), None) for columns in choices)
-        lines += [_lowest(_attacked(row, name, column), row, column) for column in of_budgets if column is not None]
+        attacked = [(_attacked(row, name, column), column) for column in of_budgets if column is not None]
+        lines += [line if outcomes is None else _lowest(line, row, column, outcomes) for line, column in attacked]
         lines += [_corrupted(row, name)] if row.corrupted() else []
         lines += _deepfool(row, name, diagnoses)
     return lines
@@ -80,25 +88,20 @@ def _attacked(row: BoardRow, name: str, column: str) -> Line:
     return dataclasses.replace(line, acquitted=row.acquitted(column))
 
 
-def _lowest(line: Line, row: BoardRow, column: str) -> Line:
-    """AutoAttack's line with the number of the attack that leaves less of as many images, where there is one."""
-    attack = line.protocol.measure == AUTOATTACK and next(iter(row.cells[column].values())).spec.attack
-    if not attack or line.robust is None:
+def _lowest(line: Line, row: BoardRow, column: str, outcomes: Outcomes) -> Line:
+    """The line with the lowest known robust accuracy on the images of its attack, where that is lower."""
+    attack = next(iter(row.cells[column].values())).spec.attack
+    if attack is None or line.robust is None:
         return line
-    rivals = [
-        (100 * mean, other)
-        for other, cells in row.cells.items()
-        if (theirs := next(iter(cells.values())).spec.attack) is not None
-        and (theirs.norm, theirs.eps) == (attack.norm, attack.eps)
-        and (mean := row.mean(other)) is not None
-        and row.images(other) == row.images(column)
-    ]
-    robust, by = min(rivals)
-    if robust >= line.robust:
+    budget, ids = Budget(attack.norm, attack.eps), common_images([outcomes.of(c) for c in row.cells[column].values()])
+    lowest = lowest_known(row, budget, outcomes, ids)
+    if lowest is None or lowest.right.sum() >= lowest.right.size * (row.mean(column) or 0) - ROUNDING:
         return line
-    flags = tuple(sorted({*line.flags, *row.flags(by)}))
-    notes = (*line.notes, f"by {by}; AutoAttack leaves {line.robust:.2f}")
-    return dataclasses.replace(line, robust=robust, autoattack=line.robust, flags=flags, notes=notes)
+    flags = tuple(sorted({*line.flags, *(flag for other in attacks_at(row, budget) for flag in row.flags(other))}))
+    measure = "AutoAttack" if line.protocol.measure == AUTOATTACK else line.protocol.measure
+    notes = (*line.notes, f"lowest known: {measure} leaves {line.robust:.2f}; broken by {lowest.broken_by()}")
+    alone = line.robust if line.protocol.measure == AUTOATTACK else None
+    return dataclasses.replace(line, robust=lowest.percent, autoattack=alone, flags=flags, notes=notes)
 
 
 def _corrupted(row: BoardRow, name: str) -> Line:

@@ -56,6 +56,7 @@ def _result(row: BoardRow, column: str, value: float, cell: EvalRecord, flags: l
     if corruption is not None:
         args |= {"source": corruption.source, "profile": corruption.profile}
     upper = ", an upper bound" if flags and attack is not None else ""
+    chance = row.chance()
     return EvalResult(
         task_type=TASK,
         dataset_type=row.run.dataset,
@@ -63,7 +64,7 @@ def _result(row: BoardRow, column: str, value: float, cell: EvalRecord, flags: l
         dataset_split="test",
         dataset_args={"data_sha": row.data_sha},
         metric_type=METRIC,
-        metric_name=f"{column}{upper}",
+        metric_name=f"{column}{f', of a model {chance}' if chance else upper}",
         metric_value=value,
-        metric_args=args | ({"flags": flags} if flags else {}),
+        metric_args=args | ({"flags": flags} if flags else {}) | ({"chance": chance} if chance else {}),
     )

@@ -77,7 +77,7 @@ def model_info(run: RunRecord, line: Line, *, additional_data: bool | None, allo
         autoattack_acc=None if corrupted else alone,
         corruptions_acc=robust if corrupted else None,
         external=None if line.autoattack is None else robust,
-        unreliable=None if corrupted or not (line.flags or line.acquitted) else bool(line.flags),
+        unreliable=None if corrupted or line.at_chance or not (line.flags or line.acquitted) else bool(line.flags),
         footnote=". ".join(notes) or None,
     )
 

@@ -1,7 +1,8 @@
 """A run's clean accuracy as a row of timm's results/*.csv: percent to three decimals, parameters in millions to two.
 
-What nobody here measures, such as top5, is empty. The file has no column for the number of images: a model that was
-evaluated on a part of its test split is refused, or, by ``allow_departures``, says so in its name.
+What nobody here measures, such as top5, is empty. The file has no column for the number of images or for chance: a
+model that was evaluated on a part of its test split, or is no better than chance, is refused, or, by
+``allow_departures``, says so in its name.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import csv
 import io
 from typing import Any
 
+from bench.chance import CHANCE
 from bench.core.errors import BenchError
 from bench.core.vocabulary import CLEAN
 from bench.tables.board import BoardRow
@@ -28,8 +30,14 @@ def timm_csv(row: BoardRow, *, allow_departures: bool) -> str:
             f"{run.run_id} was evaluated on {n} of {whole} test images, and timm's table has no column that says so; "
             "evaluate it on all, or put the number into the model's name by --allow-departures."
         )
+    if row.chance() and not allow_departures:
+        raise BenchError(
+            f"{run.run_id} is {CHANCE}, and timm's table has no column that says so; put it into the model's name by "
+            "--allow-departures."
+        )
+    departures = ("" if n == whole else f"_n{n}") + ("_at-chance" if row.chance() else "")
     return _text({
-        "model": f"{run.model}.{run.variant}" + ("" if n == whole else f"_n{n}"),
+        "model": f"{run.model}.{run.variant}{departures}",
         "top1": f"{100 * clean:.3f}",
         "top1_err": f"{100 * (1 - clean):.3f}",
         "param_count": "" if run.param_count is None else f"{run.param_count / 1e6:.2f}",

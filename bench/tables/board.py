@@ -1,15 +1,14 @@
-"""What stands on the board: cells grouped by configuration, their means over seeds, and the places."""
+"""What stands on the board: cells grouped by configuration, and their means over seeds."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 
 from bench.auditing.marks import PASSED, findings_for, verdict, verdict_of
 from bench.chance import CHANCE, is_at_chance
-from bench.core.specs import AuditRecord, EvalRecord, RunRecord, fingerprint
+from bench.core.specs import AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
 from bench.core.vocabulary import CLEAN
 from bench.core.words import counted
 from bench.tables.corruption_choice import choose
@@ -24,6 +23,8 @@ class BoardRow:
     run: RunRecord
     data_sha: str
     seeds: set[int] = field(default_factory=set)
+    runs: dict[int, RunRecord] = field(default_factory=dict)  # of each seed
+    diagnoses: dict[int, DiagnosisRecord] = field(default_factory=dict)  # of each seed that has one
     cells: dict[str, dict[int, EvalRecord]] = field(default_factory=lambda: defaultdict(dict))
     audits: dict[int, AuditRecord] = field(default_factory=dict)  # of each seed that has one
     outdone: dict[str, list[EvalRecord]] = field(default_factory=lambda: defaultdict(list))  # what others stand for
@@ -46,17 +47,28 @@ class BoardRow:
         return next(iter(self.cells[column].values())).n if self.accuracies(column) else None
 
     def flags(self, column: str) -> list[str]:
-        """The flags of the column's cells and of what an audit says of them, of any seed."""
-        cells = self.cells.get(column, {})
+        """The flags of the column's cells and of what an audit says of them, of any seed.
+
+        Of a seed at chance an audit says nothing but what it found about the model itself.
+        """
+        cells, guessing = self.cells.get(column, {}), self.seeds_at_chance()
         found = {flag for cell in cells.values() for flag in cell.flags}
         for seed, cell in cells.items():
-            found |= {finding.flag for finding in findings_for(self.audits.get(seed), cell)}
+            record = self.audits.get(seed)
+            if seed in guessing:
+                found |= {finding.flag for finding in record.findings} if record else set()
+            else:
+                found |= {finding.flag for finding in findings_for(record, cell)}
         return sorted(found)
 
     def verdict(self) -> str | None:
         """What an audit of its seeds says, see :func:`bench.auditing.marks.verdict_of`."""
         standing = {s: [cells[s] for cells in self.cells.values() if s in cells] for s in self.seeds}
-        return verdict_of(self.audits, standing)
+        return verdict_of(self.audits, standing, at_chance=bool(self.chance()))
+
+    def seeds_at_chance(self) -> set[int]:
+        """The seeds whose clean accuracy is no better than chance."""
+        return {seed for seed, cell in self.cells.get(CLEAN, {}).items() if is_at_chance(self.runs[seed], cell)}
 
     def chance(self) -> str:
         """That the clean accuracy is no better than chance; empty where it is.
@@ -64,14 +76,15 @@ class BoardRow:
         One such seed is enough: what learnt nothing has nothing to lose under attack, and lifts the mean of the others.
         Where the mean is no better, the worst seed is not either.
         """
-        found = [cell for cell in self.cells.get(CLEAN, {}).values() if is_at_chance(self.run, cell)]
+        found = self.seeds_at_chance()
         some = "" if len(found) == len(self.seeds) else f"{len(found)} of {counted(len(self.seeds), 'seed')} "
         return f"{some}{CHANCE}" if found else ""
 
     def acquitted(self, column: str) -> bool:
         """Whether every cell of the column was audited by what could have flagged it, and was not."""
         cells = self.cells.get(column, {})
-        return bool(cells) and all(verdict(self.audits.get(seed), cell) == PASSED for seed, cell in cells.items())
+        passed = all(verdict(self.audits.get(seed), cell) == PASSED for seed, cell in cells.items())
+        return bool(cells) and passed and not self.chance()
 
     def doubtful(self) -> bool:
         """Whether something speaks against the number of an attack or its worth, or nobody knows.
@@ -100,10 +113,13 @@ class BoardRow:
         return {cell.spec.name for cell in (*found, *outdone) if cell.spec.corruption is not None}
 
 
-def board_rows(cells: Iterable[Cell], audits: Audits | None = None) -> list[BoardRow]:
+def board_rows(
+    cells: Iterable[Cell], audits: Audits | None = None, diagnoses: Mapping[str, DiagnosisRecord] | None = None
+) -> list[BoardRow]:
     """Group cells by configuration and test split; of several cells in one place the best evidence counts.
 
-    Corruptions are first held to one set of images a row, see :func:`bench.tables.corruption_choice.choose`.
+    ``diagnoses`` are by run id. Corruptions are first held to one set of images per row, see
+    :func:`bench.tables.corruption_choice.choose`.
     """
     rows: dict[tuple[str, ...], BoardRow] = {}
     found: dict[tuple[str, ...], list[EvalRecord]] = defaultdict(list)
@@ -112,6 +128,9 @@ def board_rows(cells: Iterable[Cell], audits: Audits | None = None) -> list[Boar
         row = rows.setdefault(key, BoardRow(run, cell.spec.data_sha))
         found[key].append(cell)
         row.seeds.add(cell.spec.seed)
+        row.runs[cell.spec.seed] = run
+        if diagnoses and run.run_id in diagnoses:
+            row.diagnoses[cell.spec.seed] = diagnoses[run.run_id]
         if audits and (run.run_id, cell.spec.data_sha) in audits:
             row.audits[cell.spec.seed] = audits[run.run_id, cell.spec.data_sha]
     for name, row in rows.items():
@@ -149,81 +168,3 @@ def _fill(row: BoardRow, cells: Sequence[EvalRecord]) -> None:
         outdone = [cell for cell in rivals if cell is not standing]
         row.outdone[column] += outdone
         row.missed |= {cell.cell_id for cell in outdone if strength(cell) > strength(standing)}
-
-
-def ranked(group: Sequence[BoardRow], *, rank_flagged: bool = False) -> list[tuple[int | None, BoardRow]]:
-    """Rows of one test split with their places, the unranked ones last: those against whose numbers something speaks,
-    whose audit failed or whose clean accuracy is no better than chance, among them unless ``rank_flagged``.
-
-    A row has a place when it has an ok cell in every column that any row has, by the attack that counts there, as one
-    name may stand for several, and over as many images as any row has of that. Corruptions, which have no part in the
-    order, count only where they were tried and are not ok.
-    """
-    corrupted = {column for row in group for column in row.corrupted()}
-    columns = {column for row in group for column in row.cells} - corrupted | {CLEAN}
-    counts = {column: _that_counts(group, column) for column in columns}
-    held = {column: [row for row in group if set(_by_attack(row, column)) == {counts[column]}] for column in columns}
-    most = {column: max((row.images(column) or 0 for row in rows), default=0) for column, rows in held.items()}
-    complete = [
-        row
-        for row in group
-        if all((row.images(c) or -1) == most[c] and any(row is r for r in held[c]) for c in columns)
-        and not any(row.failed(c) for c in corrupted)
-        and (rank_flagged or not row.doubtful())
-    ]
-    complete.sort(key=lambda row: (*_score(row), _name(row)))
-    scores = [_score(row) for row in complete]
-    rest = sorted((row for row in group if not any(row is c for c in complete)), key=_name)
-    return [*((scores.index(_score(row)) + 1, row) for row in complete), *((None, row) for row in rest)]
-
-
-def _that_counts(group: Sequence[BoardRow], column: str) -> str:
-    """Hash of the attack that the rows are held to in a column; "" where none has an accuracy.
-
-    The newest version and a search in full precision, as in :func:`evidence`; then that of most cells, then the newest.
-    """
-    found: dict[str, list[EvalRecord]] = defaultdict(list)
-    for row in group:
-        for sha, cells in _by_attack(row, column).items():
-            found[sha] += cells if row.accuracies(column) else ()
-
-    def strength(sha: str) -> tuple[int, int, bool, int, str]:
-        version, sampling, _, exact, _ = evidence(found[sha][0])[1:]
-        return version, sampling, exact, len(found[sha]), max(cell.created for cell in found[sha])
-
-    return max((sha for sha in found if found[sha]), key=strength, default="")
-
-
-def _by_attack(row: BoardRow, column: str) -> dict[str, list[EvalRecord]]:
-    """The cells of a column by the hash of their attack; several where the seeds were attacked otherwise."""
-    found: dict[str, list[EvalRecord]] = defaultdict(list)
-    for cell in row.cells.get(column, {}).values():
-        found[fingerprint(cell.spec.attack)].append(cell)
-    return found
-
-
-def _score(row: BoardRow) -> tuple[Fraction, Fraction]:
-    return -robust_accuracy(row), -(_exact(row, CLEAN) or Fraction(0))
-
-
-def _exact(row: BoardRow, column: str) -> Fraction | None:
-    """The mean of a column by its counts: the same in any order of the seeds, which a sum of shares is not."""
-    if row.mean(column) is None:
-        return None
-    cells = row.cells[column].values()
-    return Fraction(sum(cell.n_correct or 0 for cell in cells), sum(cell.n for cell in cells))
-
-
-def _name(row: BoardRow) -> tuple[str, ...]:
-    return row.run.model, row.run.variant, row.run.config_sha
-
-
-def robust_accuracy(row: BoardRow) -> Fraction:
-    """Mean over the budgets of the lowest accuracy that any attack left at that budget; clean without an attack."""
-    lowest: dict[tuple[str, float], Fraction] = {}
-    for column, cells in row.cells.items():
-        attack, mean = next(iter(cells.values())).spec.attack, _exact(row, column)
-        if attack is not None and mean is not None:
-            budget = (attack.norm, attack.eps)
-            lowest[budget] = min(mean, lowest.get(budget, mean))
-    return sum(lowest.values(), Fraction(0)) / len(lowest) if lowest else _exact(row, CLEAN) or Fraction(0)

@@ -8,6 +8,7 @@ from typing import Any
 from attacks.corruptions import builtin as builtin  # fills the registry
 from attacks.corruptions.registry import CORRUPTIONS
 from attacks.corruptions.severities import SEVERITY_LEVELS
+from bench.chance import CHANCE
 from bench.core.columns import CORRUPTION_COLUMNS
 from bench.core.vocabulary import BASELINE, CLEAN, corruption_column
 from bench.reference.alexnet import CLEAN_ERROR, MEAN_ERRORS
@@ -101,6 +102,8 @@ def _errors(row: BoardRow, baseline: BoardRow | None, reference: str) -> dict[st
             notes.append(f"{name}: {reasons[0]}")
         else:
             values[name] = sum(score.value for score in found) / len(found)
+    if row.chance():
+        notes.append(f"clean is {row.chance()}")
     return values | ({"mce_note": "; ".join(notes)} if notes else {})
 
 
@@ -108,6 +111,9 @@ def _seed_errors(row: BoardRow, baseline: BoardRow | None, reference: str, seed:
     mine, clean = seed_accuracies(row, seed), seed_clean(row, seed)
     if reference == BASELINE:
         theirs = standard_cells(baseline) if baseline is not None and seed in baseline.seeds else None
+        if baseline is not None and seed in baseline.seeds_at_chance():
+            guesses = Score(None, f"the baseline is {CHANCE} on clean images, so that its errors are no reference.")
+            return guesses, guesses
         if baseline is None or theirs is None or not same_images(row, baseline, theirs):
             missing = Score(None, "there is no baseline of this backbone, recipe and seed on all the same images.")
             return missing, missing

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from bench.core.columns import ALWAYS_BESIDE, CORRUPTIONS_ACC, LEADERBOARD_COLUMNS, METRIC_SUFFIXES, NOT_OK
+from bench.core.errors import BenchError
 from bench.core.vocabulary import BASELINE, CLEAN
 from bench.files import write_atomic
 from bench.store import Store
-from bench.tables.board import BoardRow, board_rows, ranked
+from bench.tables.board import BoardRow, board_rows
+from bench.tables.collapse import collapse_values
 from bench.tables.comparison import comparison_table
 from bench.tables.corruption_board import corruption_metrics, corruption_values
 from bench.tables.corruption_export import corruptions_csv
 from bench.tables.distance_board import distance_columns, distance_values
+from bench.tables.lowest import Budget, budgets_of, lowest_known
 from bench.tables.metrics import metric_values
 from bench.tables.outcomes import Outcomes
+from bench.tables.ranking import ranked
+from bench.tables.references import reference_of
 from bench.tables.results import all_audits, all_cells, all_diagnoses, results_table, to_csv
 from bench.tables.rounding import rounded
-from bench.tables.twins import twin_of
 
 #: Attacks from the weakest to the strongest, for the order of the columns.
 STRENGTH = {"fgsm": 0, "pgd": 1, "apgd": 2, "autoattack": 3}
@@ -31,7 +35,7 @@ class Tables(NamedTuple):
     """What is printed of the tables, not rounded."""
 
     board: pd.DataFrame
-    comparison: pd.DataFrame  # empty where nothing has a baseline
+    comparison: pd.DataFrame  # empty where nothing has a paired reference
 
 
 def rebuild(store: Store, *, intervals: bool = False) -> pd.DataFrame:
@@ -39,21 +43,34 @@ def rebuild(store: Store, *, intervals: bool = False) -> pd.DataFrame:
     return write_tables(store, intervals=intervals).board
 
 
+def check_reference(against: str, variants: Collection[str]) -> None:
+    """Raises BenchError unless there are runs of the variant ``against``, which by default need not be there."""
+    if against != BASELINE and against not in variants:
+        known = ", ".join(sorted(variants)) or "none"
+        raise BenchError(f"--against {against!r}: there is no run of this variant; choose one of those there: {known}.")
+
+
 def write_tables(
-    store: Store, *, intervals: bool = False, mce_reference: str = BASELINE, rank_flagged: bool = False
+    store: Store,
+    *,
+    intervals: bool = False,
+    mce_reference: str = BASELINE,
+    rank_flagged: bool = False,
+    against: str = BASELINE,
 ) -> Tables:
     """Write results.csv, leaderboard.csv, comparison.csv and corruptions.csv from all the cells in the store.
 
     leaderboard.csv keeps of what stands beside an accuracy only ``ALWAYS_BESIDE`` unless ``intervals``; the board that
-    is returned has all of it. ``rank_flagged`` gives rows a place that something speaks against.
+    is returned has all of it. ``rank_flagged`` gives rows a place that something speaks against. ``against`` is the
+    variant of the paired reference.
     """
-    cells, audits = all_cells(store), all_audits(store)
-    rows, outcomes = board_rows(cells, audits), Outcomes(store)
+    cells, audits, diagnoses = all_cells(store), all_audits(store), all_diagnoses(store)
+    rows, outcomes = board_rows(cells, audits, diagnoses), Outcomes(store)
     metrics = metric_columns(rows)
-    board = board_table(rows, metrics, outcomes, mce_reference, rank_flagged=rank_flagged)
-    comparison = comparison_table(rows, metrics, outcomes)
+    board = board_table(rows, metrics, outcomes, mce_reference, rank_flagged=rank_flagged, against=against)
+    comparison = comparison_table(rows, metrics, outcomes, against)
     dropped = {m + s for m in metrics for s in METRIC_SUFFIXES if s not in ALWAYS_BESIDE and not intervals}
-    write_atomic(store.root / "results.csv", to_csv(results_table(cells, all_diagnoses(store), audits)))
+    write_atomic(store.root / "results.csv", to_csv(results_table(cells, diagnoses, audits)))
     write_atomic(store.root / "leaderboard.csv", to_csv(rounded(board[[c for c in board if c not in dropped]])))
     _write_or_remove(store.root / "comparison.csv", None if comparison.empty else to_csv(rounded(comparison)))
     _write_or_remove(store.root / "corruptions.csv", corruptions_csv(rows))
@@ -75,21 +92,42 @@ def board_table(
     mce_reference: str = BASELINE,
     *,
     rank_flagged: bool = False,
+    against: str = BASELINE,
 ) -> pd.DataFrame:
     """The board with everything beside every accuracy: percent, by data set and rank."""
     of_corruptions, of_distances, table = corruption_metrics(rows), distance_columns(rows), []
+    budgets = budgets_of(rows)
     for key in sorted({(row.run.dataset, row.data_sha) for row in rows}):
         group = [row for row in rows if (row.run.dataset, row.data_sha) == key]
-        for rank, row in ranked(group, rank_flagged=rank_flagged):
-            twin = twin_of(row, group)
-            values = corruption_values(row, twin or _itself(row), mce_reference) if of_corruptions else {}
-            values |= metric_values(row, twin, metrics, outcomes) | distance_values(row, outcomes)
-            table.append({**_describe(row), "rank": rank, **values})
+        for rank, row in ranked(group, outcomes, rank_flagged=rank_flagged):
+            reference = reference_of(row, group, against)
+            baseline = _itself(row) or reference_of(row, group)
+            values = corruption_values(row, baseline, mce_reference) if of_corruptions else {}
+            values |= metric_values(row, reference, metrics, outcomes) | distance_values(row, outcomes)
+            values |= lowest_values(row, budgets, outcomes) | collapse_values(row, group)
+            table.append({**_describe(row, reference), "rank": rank, **values})
     beside = [m + suffix for m in metrics for suffix in ("", *METRIC_SUFFIXES)]
-    columns = [*LEADERBOARD_COLUMNS, *beside, *(c for c in of_corruptions if c not in metrics), *of_distances]
-    counts = [column for column in of_distances if column.endswith("_n")]
+    of_budgets = [budget.column + suffix for budget in budgets for suffix in ("", "_n", "_audit_n", "_broken_by")]
+    of_corruptions = [column for column in of_corruptions if column not in metrics]
+    columns = [*LEADERBOARD_COLUMNS, *beside, *of_budgets, *of_corruptions, *of_distances]
+    counts = [column for column in (*of_distances, *of_budgets) if column.endswith("_n")]
     whole = ["rank", "latent_dim", "img_size", "epochs", "n_train", *(f"{metric}_n" for metric in metrics), *counts]
     return pd.DataFrame(table, columns=columns).astype(dict.fromkeys(whole, "Int64"))
+
+
+def lowest_values(row: BoardRow, budgets: Sequence[Budget], outcomes: Outcomes) -> dict[str, Any]:
+    """The lowest known robust accuracy at every budget, in percent, and what broke the images."""
+    values: dict[str, Any] = {}
+    for budget in budgets:
+        lowest = lowest_known(row, budget, outcomes)
+        if lowest is not None:
+            values |= {
+                budget.column: lowest.percent,
+                f"{budget.column}_n": len(lowest.ids),
+                f"{budget.column}_audit_n": lowest.n_audited,
+                f"{budget.column}_broken_by": lowest.broken_by() or None,
+            }
+    return values
 
 
 def metric_columns(rows: Sequence[BoardRow]) -> list[str]:
@@ -109,7 +147,7 @@ def metric_columns(rows: Sequence[BoardRow]) -> list[str]:
     return ordered
 
 
-def _describe(row: BoardRow) -> dict[str, Any]:
+def _describe(row: BoardRow, reference: BoardRow | None) -> dict[str, Any]:
     run = row.run
     bad = [cell for column in {*row.cells, *row.outdone} for cell in row.failures(column)]
     trouble = [f"{len(bad)} {NOT_OK}" if bad else "", row.chance()]
@@ -117,6 +155,7 @@ def _describe(row: BoardRow) -> dict[str, Any]:
         "dataset": run.dataset,
         "model": run.model,
         "variant": run.variant,
+        "reference": reference.run.variant if reference else None,
         "seeds": len(row.seeds),
         "latent_dim": run.latent_dim,
         "schedule": run.spec.variant_spec.schedule if run.spec else None,

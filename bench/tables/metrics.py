@@ -12,14 +12,18 @@ from bench.statistics.intervals import wilson_interval
 from bench.statistics.seeds import sampling_error, spread
 from bench.tables.board import BoardRow
 from bench.tables.outcomes import Outcomes, common_images, verdicts
-from bench.tables.twins import other_weights, parts_of, twins
+from bench.tables.references import other_weights, pairs_of, parts_of
 
 
 def metric_values(
-    row: BoardRow, baseline: BoardRow | None, metrics: Sequence[str], outcomes: Outcomes
+    row: BoardRow, reference: BoardRow | None, metrics: Sequence[str], outcomes: Outcomes
 ) -> dict[str, Any]:
-    """Every metric of ``row`` and what stands beside it, in percent; ``baseline`` is what it is compared with."""
+    """Every metric of ``row`` and what stands beside it, in percent; ``reference`` is what it is compared with.
+
+    There is no difference where either is no better than chance.
+    """
     values: dict[str, Any] = {}
+    guessing = bool(row.chance()) or (reference is not None and bool(reference.chance()))
     for metric in metrics:
         parts = parts_of(row, metric)
         mean, n = _mean(_by_seed(row, parts)), row.images(parts[0]) if parts else None
@@ -27,7 +31,7 @@ def metric_values(
             values[f"{metric}_n"] = 0 if _in_vain(row, metric) else None
             continue
         low, high = wilson_interval(mean * n, n)
-        pair = twins(row, baseline, metric, outcomes)
+        pair = None if guessing else pairs_of(row, reference, metric, outcomes)
         over_seeds = _over_seeds(_by_seed(row, parts)) if other_weights(row, metric) else {}
         values |= {
             metric: _percent(mean),

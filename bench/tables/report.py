@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from bench.auditing.marks import FAILED
 from bench.chance import CHANCE
-from bench.core.columns import CORRUPTIONS_ACC, NOT_OK
+from bench.core.columns import CORRUPTIONS_ACC, LOWEST, NOT_OK
 from bench.core.vocabulary import CLEAN, marks
 from bench.tables.rounding import rounded
 
@@ -24,14 +24,18 @@ def board_metrics(board: pd.DataFrame) -> list[str]:
 
 
 def board_markdown(board: pd.DataFrame) -> str:
-    """Percent with 95 % interval, difference to `baseline` in points, flags; and where there is no number."""
+    """Percent with 95 % interval, difference to the reference in points, flags; and where there is no number."""
     metrics, errors = board_metrics(board), [column for column in ERRORS if column in board]
     shown = [*SHOWN, *(["audit"] if _failed_audits(board) else []), *(["status"] if _at_chance(board) else [])]
+    shown += ["collapse"] if board["collapse"].notna().any() else []
+    lowest = [c for c in map(str, board.columns) if c.startswith(f"{LOWEST}@") and f"{c}_n" in board]
+    errors = [*lowest, *errors]
     rows = [
         [_plain(row[c]) for c in shown] + [_metric(row, m) for m in metrics] + [_error(row[e]) for e in errors]
         for _, row in board.iterrows()
     ]
-    headers = [*shown, *(_header(board, m) for m in metrics), *errors]
+    headers = [*shown, *(_header(board, m) for m in metrics)]
+    headers += [_header(board, e).replace(LOWEST, "lowest known") if e in lowest else e for e in errors]
     table: str = tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True)
     return table
 

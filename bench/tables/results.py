@@ -8,11 +8,13 @@ from typing import Any
 import pandas as pd
 
 from bench.auditing.marks import audit_values
+from bench.chance import CHANCE
 from bench.core.columns import AUDIT_COLUMNS, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, RESULT_COLUMNS
 from bench.core.specs import AuditRecord, CorruptionSpec, DiagnosisRecord, EvalRecord, ModelSpec, RunRecord, TrainSpec
 from bench.core.vocabulary import CLEAN
 from bench.statistics.intervals import CI_METHOD, wilson_interval
 from bench.store import Store
+from bench.tables.standing import runs_at_chance
 
 Cell = tuple[RunRecord, EvalRecord]
 Audits = Mapping[tuple[str, str], AuditRecord]  # by run id and the hash of the test split
@@ -51,11 +53,20 @@ CORRUPTION_FIELDS = {
 
 def all_cells(store: Store) -> list[Cell]:
     """Every cell of every run's present weights, whatever became of it; cells of replaced weights are left out."""
-    runs = store.runs()
-    return [(run, cell) for run in runs for cell in store.cells(run.run_id) if cell.weights_sha == run.weights_sha]
+    return [(run, cell) for run in store.runs() for cell in present_cells(run, store)]
 
 
-def result_row(run: RunRecord, cell: EvalRecord) -> dict[str, Any]:
+def present_cells(run: RunRecord, store: Store) -> list[EvalRecord]:
+    """The cells of the run's present weights, whatever became of them."""
+    return [cell for cell in store.cells(run.run_id) if cell.weights_sha == run.weights_sha]
+
+
+def run_at_chance(run: RunRecord, data_sha: str, store: Store) -> bool:
+    """Whether the clean accuracy of the run's present weights on this test split is no better than chance."""
+    return (run.run_id, data_sha) in runs_at_chance((run, cell) for cell in present_cells(run, store))
+
+
+def result_row(run: RunRecord, cell: EvalRecord, *, at_chance: bool = False) -> dict[str, Any]:
     """One row of results.csv: what was stored of the cell and what follows from it."""
     attack, ok = cell.spec.attack, cell.status == "ok"
     low, high = wilson_interval(cell.n_correct, cell.n) if ok and cell.n_correct is not None else (None, None)
@@ -73,6 +84,7 @@ def result_row(run: RunRecord, cell: EvalRecord) -> dict[str, Any]:
         "ci_method": CI_METHOD if ok else None,
         "flags": ";".join(cell.flags),
         "notes": "; ".join(cell.notes if ok else (cell.message, *cell.notes)),
+        "chance": CHANCE if at_chance else None,
         "adversarials": None if cell.adversarials == "none" else cell.adversarials,
         "seed": cell.spec.seed,
         "data_sha": cell.spec.data_sha,
@@ -118,12 +130,12 @@ def results_table(
     cells: Iterable[Cell], diagnoses: Mapping[str, DiagnosisRecord], audits: Audits
 ) -> pd.DataFrame:
     """results.csv as a frame, sorted so that equal cells give equal files; ``diagnoses`` by run id."""
-    rows = [
-        result_row(run, cell)
-        | _diagnosis(diagnoses.get(run.run_id))
-        | audit_values(audits.get((run.run_id, cell.spec.data_sha)), cell)
-        for run, cell in cells
-    ]
+    cells = list(cells)
+    guessing, rows = runs_at_chance(cells), []
+    for run, cell in cells:
+        place = run.run_id, cell.spec.data_sha
+        row = result_row(run, cell, at_chance=place in guessing) | _diagnosis(diagnoses.get(run.run_id))
+        rows.append(row | audit_values(audits.get(place), cell, at_chance=place in guessing))
     table = pd.DataFrame(rows, columns=[*RESULT_COLUMNS, *DIAGNOSTIC_COLUMNS, *AUDIT_COLUMNS])
     identity = ["dataset", "model", "variant", "config_sha", "seed"]
     keys = [*identity, "attack", "norm", "eps", "corruption", "severity", "source", "protocol", "n", "cell_id"]

@@ -1,8 +1,13 @@
-"""Of several cells in one place the one that counts: on the board, and for the audit of its number. No torch."""
+"""Which of several cells counts: on the board, for the audit of its number, and for what is said of a run. No torch."""
 
 from __future__ import annotations
 
-from bench.core.specs import SAMPLING_VERSION, EvalRecord
+from collections.abc import Iterable, Sequence
+
+from bench.chance import is_at_chance
+from bench.core.specs import SAMPLING_VERSION, EvalRecord, RunRecord
+
+FEWEST = 50  # images of a cell that limits the images that all cells hold
 
 
 def evidence(cell: EvalRecord) -> tuple[bool, int, int, int, bool, str]:
@@ -25,3 +30,22 @@ def strength(cell: EvalRecord) -> tuple[int, int, int]:
 def drawn(cell: EvalRecord) -> int:
     """The version of the sampling; for a whole split, the newest."""
     return SAMPLING_VERSION if cell.spec.limit is None else cell.spec.sampling
+
+
+def common_size(cells: Sequence[EvalRecord], most: int) -> int:
+    """The number of images that all cells have, at most ``most``; cells of fewer than ``FEWEST`` do not hold it down.
+
+    They say too little to be compared with, and are left out where others say more.
+    """
+    sizes = [cell.n for cell in cells]
+    return min([most, *([n for n in sizes if n >= FEWEST] or sizes)])
+
+
+def runs_at_chance(cells: Iterable[tuple[RunRecord, EvalRecord]]) -> set[tuple[str, str]]:
+    """The run ids and test splits whose clean accuracy is no better than chance, by the clean cell that counts."""
+    clean: dict[tuple[str, str], tuple[RunRecord, EvalRecord]] = {}
+    for run, cell in cells:
+        place = run.run_id, cell.spec.data_sha
+        if cell.spec.is_clean and (place not in clean or evidence(cell) > evidence(clean[place][1])):
+            clean[place] = run, cell
+    return {place for place, (run, cell) in clean.items() if is_at_chance(run, cell)}

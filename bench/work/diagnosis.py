@@ -71,13 +71,19 @@ def _measure(
     test, train = workshop.images("test", LATENT_IMAGES), workshop.images("train", limit)
     steep, fooled = workshop.images("test", GRADIENT_IMAGES), workshop.images("test", DEEPFOOL_IMAGES)
     sizes |= {"collapse_n": len(test), f"collapse_n{TRAIN_SUFFIX}": len(train), "lipschitz_n": len(steep)}
-    found = _latents(model, test, workshop, "") | _latents(model, train, workshop, TRAIN_SUFFIX)
+    of_train = latents_of(model, train, workshop)
+    found = _latents(latents_of(model, test, workshop), "") | _latents(of_train, TRAIN_SUFFIX)
+    found["train_acc"] = Value(_accuracy(of_train))
     return found | _steepness(model, steep, workshop) | _deepfool(model, fooled, workshop, sizes)
 
 
-def _latents(model: Classifier, images: Images, workshop: Workshop, suffix: str) -> dict[str, Value]:
-    values = diagnose_latents(latents_of(model, images, workshop))
-    return {f"collapse_{name}{suffix}": value for name, value in values.items()}
+def _accuracy(latents: Latents) -> float:
+    assert latents.predictions is not None
+    return float((latents.predictions == latents.labels).mean())
+
+
+def _latents(latents: Latents, suffix: str) -> dict[str, Value]:
+    return {f"collapse_{name}{suffix}": value for name, value in diagnose_latents(latents).items()}
 
 
 @harness_torch_state()

@@ -7,9 +7,13 @@ from typing import cast
 
 from bench.auditing.levels import LevelName
 from bench.auditing.sentence import sentence
+from bench.collapse import ADVICE, NOT_COLLAPSED
 from bench.core.specs import EvalSpec, TrainSpec
 from bench.pending import Tally, is_audited, is_diagnosed, pending_cells
 from bench.plan import RunPlan
+from bench.tables.board import board_rows
+from bench.tables.collapse import row_collapse
+from bench.tables.results import all_cells, all_diagnoses, run_at_chance
 from bench.torch_state import harness_torch_state
 from bench.work.audits import audit_run
 from bench.work.cells import Subject, skip, work_off
@@ -34,6 +38,7 @@ def execute(plan: Sequence[RunPlan], workshop: Workshop) -> Tally:
         undiagnosed = workshop.diagnose and not is_diagnosed(run, workshop.store, force=workshop.force)
         if todo or undiagnosed:
             _execute_run(run.train, todo, undiagnosed, workshop, tally)
+    _warn_of_collapse(plan, workshop)
     if workshop.audit != "none":  # after all, as the audit of one run shows it images that are made on another
         for run in plan:
             _audit(run, workshop, tally)
@@ -49,11 +54,26 @@ def _audit(plan: RunPlan, workshop: Workshop, tally: Tally) -> None:
     freeze(model)
     level = cast(LevelName, workshop.audit)
     record = audit_run(run, spec, model, workshop, batch_size=plan.cells[0].batch_size, level=level)
-    workshop.progress.line(f"audit: {sentence(run, record)} {record.time_s:.1f} s")
+    said = sentence(run, record, at_chance=run_at_chance(run, split, workshop.store))
+    workshop.progress.line(f"audit: {said} {record.time_s:.1f} s")
     if record.status == "ok":
         tally.audited += 1
     else:
-        tally.bad.append(sentence(run, record))
+        tally.bad.append(said)
+
+
+def _warn_of_collapse(plan: Sequence[RunPlan], workshop: Workshop) -> None:
+    """Warn of each row of a variant with a collapse penalty that did not collapse, once all runs are diagnosed."""
+    if not any(run.train.variant_spec.penalty for run in plan):
+        return
+    rows = board_rows(all_cells(workshop.store), diagnoses=all_diagnoses(workshop.store))
+    group = [row for row in rows if row.data_sha == workshop.dataset.test.sha]
+    asked = {run.train.config_sha for run in plan}
+    for row in group:
+        status = row_collapse(row, group) if row.run.config_sha in asked else None
+        if status is not None and status.word == NOT_COLLAPSED:
+            name = f"{row.run.model}:{row.run.variant}"
+            workshop.progress.line(f"warning: {name} on {row.run.dataset}: {status.text}. {ADVICE}")
 
 
 def _execute_run(

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from safetensors.torch import load as load_weights
 from safetensors.torch import save as dump_weights
 
+from bench.collapse import LEAST_ACCURACY
 from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import EpochRecord, RunRecord, TrainSpec
 from bench.data.tensors import Images
@@ -22,8 +23,10 @@ from bench.work.training_state import TrainingState, dump_state, restore_state
 from bench.work.workshop import Workshop, failures_as
 from models.build import BuiltModel, build_classifier
 from models.objective import Objective
+from models.variants import has_collapse_penalty
 
 SAVE_EVERY_S = 60.0
+LATE = 0.75  # of the epochs: from then on a training that is to collapse should fit its images
 
 
 def build_run(spec: TrainSpec, workshop: Workshop) -> BuiltModel:
@@ -100,9 +103,15 @@ def _train(spec: TrainSpec, images: Images, workshop: Workshop, outcome: _Outcom
     _resume(spec, state, workshop)
     outcome.earlier_s = state.elapsed_s
     saver = _Saver(spec.run_id, workshop.store, outcome.earlier_s)
+
+    def after_epoch(state: TrainingState) -> None:
+        saver(state)
+        _warn_late(spec, state, workshop)
+
     outcome.history = train(
-        built.classifier, images, spec, objective, workshop.device, workshop.progress, state=state, after_epoch=saver
-    )
+        built.classifier, images, spec, objective, workshop.device, workshop.progress, state=state,
+        after_epoch=after_epoch,
+    )  # fmt: skip
     if outcome.history:
         outcome.per_sample = objective.per_sample(outcome.history[-1].gamma)
 
@@ -116,6 +125,19 @@ def _resume(spec: TrainSpec, state: TrainingState, workshop: Workshop) -> None:
             path = workshop.store.training_path(spec.run_id)
             raise BenchError(f"{path}: {error} Delete it, and the training starts again.") from error
         workshop.progress.line(f"{spec.name}: goes on after epoch {len(state.history)} of {spec.recipe.epochs}")
+
+
+def _warn_late(spec: TrainSpec, state: TrainingState, workshop: Workshop) -> None:
+    """Say once, late in a training that is to collapse, that it does not fit its images yet."""
+    epoch, last = len(state.history), state.history[-1]
+    if epoch != max(1, int(LATE * spec.recipe.epochs)) or not has_collapse_penalty(spec.variant, spec.variant_spec):
+        return
+    if last.accuracy < LEAST_ACCURACY:
+        workshop.progress.line(
+            f"{spec.name}: running training accuracy {last.accuracy:.1%} in epoch {epoch} of {spec.recipe.epochs}, "
+            f"γ {last.gamma:.3g}: a collapse takes {LEAST_ACCURACY:.0%} in the end; more --epochs or another --recipe "
+            "may reach it"
+        )
 
 
 class _Saver:
@@ -173,4 +195,5 @@ def _record(
         time_s=outcome.earlier_s + elapsed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         environment=describe(workshop.device),
+        collapse_penalty=has_collapse_penalty(spec.variant, spec.variant_spec),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError, CellFailure, ran_out_of_memory
-from bench.core.specs import CorruptionSpec, Encoding, EvalSpec
+from bench.core.specs import CorruptionSpec, Encoding, EvalSpec, Norm
 from bench.corrupted.open import open_set
 from bench.corrupted.sets import CorruptedSet
 from bench.data.duplicates import Duplicates, find_duplicates
@@ -37,6 +37,7 @@ class Workshop:
     save_adversarials: Encoding = "none"  # the images that the attacks break
     corruptions_dir: Path | None = None  # of the official files of corrupted images
     corrupted_folder: Path | None = None  # of those that are made here; by default beside the results
+    eps_texts: Mapping[tuple[Norm, float], str] = field(default_factory=dict)  # budgets asked for, as they were written
     _images: dict[tuple[str, int | None], Images] = field(default_factory=dict)
     _corrupted: dict[tuple[str, str, int, int], CorruptedSet] = field(default_factory=dict)
 

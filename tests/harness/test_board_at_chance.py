@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
-from records import cell_record, samples_of
+from records import audit_record, cell_record, samples_of
 from records import run_record as record_of
 
 from bench.chance import at_chance, chance_notes
-from bench.core.specs import RunRecord
+from bench.core.specs import CorruptionSpec, RunRecord
 from bench.published.board import stored_lines
 from bench.published.tables import Table, compare
 from bench.store import Store
+from bench.tables.comparison_report import comparison_markdown
+from bench.tables.corruption_cells import STANDARD_KINDS
 from bench.tables.leaderboard import rebuild, write_tables
 from bench.tables.report import board_markdown
 
@@ -134,3 +139,96 @@ def test_an_attack_without_a_mean_is_not_called_failed(store: Store) -> None:
     shown = board_markdown(rebuild(store))
     assert "| no mean " in shown
     assert "| failed " not in shown
+
+
+NOTHING = ["diff", "diff_lo", "lost", "p_checkpoint", "p_checkpoint_holm", "p_variant", "detectable"]
+
+
+@pytest.mark.parametrize(("baseline", "lpc", "who"), [
+    (GOOD, BAD, "variant no better than chance"),
+    (BAD, GOOD, "reference no better than chance"),
+    (BAD, BAD, "variant no better than chance; reference no better than chance"),
+])  # fmt: skip
+def test_the_comparison_draws_no_conclusion(
+    tmp_path: Path, baseline: dict[str, int], lpc: dict[str, int], who: str
+) -> None:
+    """Of either side; both accuracies are shown, and no difference, test or praise."""
+    store = Store(tmp_path)
+    write(store, run_record(), baseline)
+    write(store, run_record("lpc"), lpc)
+    store.write_audit(audit_record(run_record("lpc")))
+    tables = write_tables(store)
+    for metric, row in tables.comparison.set_index("metric").iterrows():
+        assert (row["finding"], row["chance"]) == ("not compared: no better than chance", who)
+        assert row[NOTHING].isna().all()
+        assert row["acc"] == lpc["clean" if metric == "clean" else "fgsm"]
+    shown = comparison_markdown(tables.comparison)
+    assert f"not compared: {who} " in shown
+    assert "passed" not in shown or lpc is GOOD
+    assert tables.board.set_index("variant").loc["lpc", ["clean_diff", "fgsm@linf-0.1_diff"]].isna().all()
+
+
+def test_what_is_not_compared_is_no_test_of_the_table(tmp_path: Path) -> None:
+    """Of two variants one guesses: the p of the other is corrected for its own two rows."""
+    store = Store(tmp_path)
+    for variant, rights in (("baseline", GOOD), ("lpc", BAD), ("lin_pen", {"clean": 90, "fgsm": 20})):
+        write(store, run_record(variant), rights)
+    found = write_tables(store).comparison.set_index(["variant", "metric"])
+    assert found.loc[("lin_pen", "clean"), "p_checkpoint"] == 2 / 2**6
+    assert found.loc[("lin_pen", "clean"), "p_checkpoint_holm"] == 2 / 2**6
+    assert found.loc[("lin_pen", "fgsm@linf-0.1"), "p_checkpoint_holm"] == pytest.approx(2 * 2 / 2**15)
+
+
+@pytest.mark.parametrize("flags", [{}, {"large_eps": 20.0}])
+def test_an_audit_of_what_guesses_neither_praises_nor_accuses(
+    store: Store, flags: dict[str, float], bench: Callable[..., Any]
+) -> None:
+    run = run_record("lpc")
+    store.write_audit(audit_record(run, **flags))
+    row = rebuild(store).set_index("variant").loc["lpc"]
+    assert (row["audit"], row["status"]) == ("at chance", "no better than chance")
+    assert pd.isna(row["fgsm@linf-0.1_flags"])
+    written = pd.read_csv(store.root / "results.csv").set_index(["variant", "attack"])
+    assert written.loc["lpc", "audit"].to_dict() == {"clean": "at chance", "fgsm": "at chance"}
+    assert written.loc["lpc", "chance"].to_dict() == dict.fromkeys(("clean", "fgsm"), "no better than chance")
+    assert written.loc["baseline", "chance"].isna().all()
+    assert written["audit_flags"].isna().all()
+    for command in ("show", "audit"):
+        shown = bench(command, "tiny:lpc", "--results", store.root)
+        assert "its clean accuracy is no better than chance, so that it has nothing to lose: nothing foll" in shown.out
+        assert "speaks against" not in shown.out
+        assert "upper bound" not in shown.out
+    assert bench("audit", "tiny:lpc", "--results", store.root).code == 1, "it is not what a gate may pass"
+
+
+def test_so_is_that_of_a_model_that_was_brought_along(tmp_path: Path, bench: Callable[..., Any]) -> None:
+    store, run = Store(tmp_path), foreign(run_record())
+    write(store, run, BAD, chance_notes(12, N, 10))
+    store.write_audit(audit_record(run))
+    shown = bench("show", "tiny:baseline", "--results", tmp_path).out
+    assert "audit: tiny:baseline:0 on digits: its clean accuracy is no better than chance" in shown
+    assert "clean accuracy no better than chance" in shown
+    assert bench("show", "tiny:baseline", "--results", tmp_path, "--json").json["labels"] == {
+        "chance": "clean accuracy no better than chance"
+    }
+    assert list(rebuild(store)["audit"]) == ["at chance"]
+    (placed,) = table_of(store).placed
+    assert not placed.line.acquitted
+    assert "audit: at chance" in placed.note
+
+
+def test_a_baseline_that_guesses_is_no_reference_of_errors(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for variant, rights in (("baseline", BAD), ("lpc", GOOD)):
+        run = run_record(variant)
+        write(store, run, rights)
+        for kind in STANDARD_KINDS:
+            for severity in range(1, 6):
+                record = cell_record(run, "clean", [True] * 50 + [False] * 50)
+                made = CorruptionSpec(kind=kind, severity=severity, source="generated", profile="cifar")
+                spec = dataclasses.replace(record.spec, corruption=made)
+                found = dataclasses.replace(record, spec=spec, cell_id=spec.cell_id)
+                store.write_cell(found, samples_of([True] * 50 + [False] * 50))
+    board = rebuild(store).set_index("variant")
+    assert board["mce"].isna().all()
+    assert "the baseline is no better than chance on clean images" in board.loc["lpc", "mce_note"]

@@ -63,7 +63,7 @@ def test_one_seed_by_hand(tmp_path: Path) -> None:
     """Of 40 images 20 are right; 12 of them are lost and 2 others gained: p = 2·(1 + 14 + 91)/2¹⁴."""
     row = compared(store_with(tmp_path, seeds_of({3: (12, 2)}))).loc["clean"]
     assert (row["n"], row["seeds"], row["lost"], row["gained"]) == (40, 1, 12, 2)
-    assert (row["acc"], row["acc_baseline"], row["diff"]) == (25.0, 50.0, -25.0)
+    assert (row["acc"], row["acc_reference"], row["diff"]) == (25.0, 50.0, -25.0)
     assert row["p_checkpoint"] == pytest.approx(212 / 2**14)
     assert row["p_checkpoint_holm"] == row["p_checkpoint"]
     assert row["interval"] == "images"
@@ -191,7 +191,7 @@ def test_sign_flips_that_cannot_reach_the_level_decide_nothing(tmp_path: Path) -
 
 def test_the_finding_of_weights_goes_by_their_own_sign(tmp_path: Path) -> None:
     """Seed 0 gains 12 images, and the mean over the seeds is a loss."""
-    row = compared(store_with(tmp_path, seeds_of({0: (0, 12), 1: (20, 0), 2: (20, 0)}))).loc["clean"]
+    row = compared(store_with(tmp_path, seeds_of({0: (0, 12), 1: (20, 0), 2: (20, 0)}, n=80))).loc["clean"]
     assert row["diff"] < 0
     assert row["finding"] == "higher, these weights (seed 0)"
 
@@ -203,8 +203,8 @@ def test_on_a_few_images_nothing_would_have_been_found(tmp_path: Path) -> None:
 
 
 def test_one_image_is_compared_without_a_spread(tmp_path: Path) -> None:
-    store = store_with(tmp_path, {("baseline", 0): {"clean": [True]}, ("lpc", 0): {"clean": [False]}})
-    row = compared(store).loc["clean"]
+    store = store_with(tmp_path, {("baseline", 0): {"fgsm": [True]}, ("lpc", 0): {"fgsm": [False]}})
+    row = compared(store).loc[FGSM]
     assert (row["n"], row["p_checkpoint"], row["diff"]) == (1, 1.0, -100.0)
     assert pd.isna(row["detectable"])
 
@@ -215,7 +215,7 @@ def test_only_common_images_are_compared(tmp_path: Path) -> None:
         ("lpc", 0): {"fgsm": [True, True]},
     }
     row = compared(store_with(tmp_path, cells)).loc[FGSM]
-    assert (row["n"], row["acc"], row["acc_baseline"], row["diff"]) == (2, 100.0, 50.0, 50.0)
+    assert (row["n"], row["acc"], row["acc_reference"], row["diff"]) == (2, 100.0, 50.0, 50.0)
 
 
 def test_nothing_is_compared_without_a_baseline(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_flags_and_the_audit_stand_beside_the_numbers(tmp_path: Path) -> None:
     store.write_audit(masked)
     tables = write_tables(store)
     (row,) = tables.comparison.to_dict("records")
-    assert (row["flags"], row["flags_baseline"]) == ("randomised;zero_gradient", "randomised")
+    assert (row["flags"], row["flags_reference"]) == ("randomised;zero_gradient", "randomised")
     assert row["audit"] == "scale_masking=7.5pt"
     line = comparison_markdown(tables.comparison).splitlines()[2]
     assert "| 50.0 ⚑randomised " in line
@@ -299,7 +299,7 @@ def test_corruptions_are_compared_by_their_images_means(tmp_path: Path) -> None:
     right = {"baseline": lambda *_: [True] * 3, "lpc": lambda _, severity: gone.get(severity, [False, False, True])}
     row = compared(store_of_corruptions(tmp_path, 1, right)).loc["corruptions_acc"]
     assert row["diff"] == pytest.approx(-160 / 3)
-    assert (row["acc_baseline"], row["n"]) == (100.0, 3)
+    assert (row["acc_reference"], row["n"]) == (100.0, 3)
     assert row[["lost", "gained", "p_checkpoint", "p_checkpoint_holm", "p_variant"]].isna().all()
     assert row["note"].startswith("no p_checkpoint: McNemar's test is of verdicts")
     assert row["finding"] == "untested: too few trainings"
@@ -330,7 +330,7 @@ def test_other_corrupted_images_are_not_compared(tmp_path: Path) -> None:
         store.write_cell(newer, samples_of(verdicts(3, 1)))
     (row,) = write_tables(store).comparison.to_dict("records")
     assert row["finding"] == "not compared: measured otherwise"
-    assert row["note"] == "no difference: seed 1, the baseline's 0"
+    assert row["note"] == "no difference: seed 1, baseline's 0"
 
 
 def test_the_file_is_the_table_rounded(tmp_path: Path) -> None:
@@ -347,13 +347,13 @@ def test_the_printed_table(tmp_path: Path) -> None:
     cells = seeds_of({seed: (0, 12 + seed) for seed in range(3)}, n=400)
     text = comparison_markdown(write_tables(store_with(tmp_path, cells)).comparison)
     head, _, line = text.splitlines()[:3]
-    names = ["variant", "metric", "baseline", "accuracy", "difference"]
+    names = ["variant", "metric", "baseline", "accuracy", "difference", "lowest known"]
     names += ["p (checkpoint)", "p (variant)", "finding", "audit"]
     assert [cell.strip() for cell in head.strip("|").split("|")] == names
     found = [cell.strip() for cell in line.strip("|").split("|")]
     assert found[:4] == ["tiny:lpc", "clean", "50.0", "53.2"]
     assert found[4].startswith("+3.2 [+")
-    assert found[5:8] == ["0.00049", "0.25 (≥ 0.25)", "higher, these weights (seed 0)"]
+    assert found[6:9] == ["0.00049", "0.25 (≥ 0.25)", "higher, these weights (seed 0)"]
 
 
 def test_from_eight_seeds_on_the_smallest_p_is_left_out(tmp_path: Path) -> None:

@@ -19,11 +19,11 @@ from bench.tables.leaderboard import Tables, write_tables
 FGSM = "fgsm@linf-0.1"
 MORE, FEWER = [True] * 30 + [False] * 10, [True] * 10 + [False] * 30
 CHANGES: list[tuple[dict[str, Any], str]] = [
-    ({"version": 2}, "version 2, the baseline's 1"),
-    ({"backend": "reference"}, "backend reference, the baseline's native"),
-    ({"precision": "bf16"}, "precision bf16, the baseline's fp32"),
-    ({"code_sha": "abc"}, "code_sha abc, the baseline's none"),
-    ({"params": {"steps": 5}}, "steps 5, the baseline's none"),
+    ({"version": 2}, "version 2, baseline's 1"),
+    ({"backend": "reference"}, "backend reference, baseline's native"),
+    ({"precision": "bf16"}, "precision bf16, baseline's fp32"),
+    ({"code_sha": "abc"}, "code_sha abc, baseline's none"),
+    ({"params": {"steps": 5}}, "steps 5, baseline's none"),
 ]
 
 
@@ -74,7 +74,7 @@ def test_seeds_that_were_attacked_otherwise_are_not_compared(tmp_path: Path) -> 
     """Each pair is of one version, but the mean over the seeds is of none."""
     rows = [(variant, seed, MORE, {"version": 1 + seed}) for variant in ("baseline", "lpc") for seed in (0, 1)]
     found = tables(tmp_path, *rows).comparison.set_index("metric")
-    assert found.loc[FGSM, "note"] == "no difference: version 1 and 2, the baseline's 1 and 2"
+    assert found.loc[FGSM, "note"] == "no difference: version 1 and 2, baseline's 1 and 2"
 
 
 @pytest.mark.parametrize(("changes", "ranks"), [

@@ -55,8 +55,8 @@ def test_the_number_of_seeds_decides_which_test_a_row_has(
         ("p_checkpoint", 0.051, {}, "no difference found; 2.5 points would have been, these weights"),
         (None, 0.0, {}, "untested: too few trainings"),
         ("p_checkpoint", 0.05, {"flags": "randomised;order"}, "higher (upper bound), these weights"),
-        ("p_checkpoint", 0.05, {"flags_baseline": "order"}, "higher, these weights"),
-        ("p_variant", 0.05, {"flags_baseline": "order"}, "lower (baseline: upper bound)"),
+        ("p_checkpoint", 0.05, {"flags_reference": "order"}, "higher, these weights"),
+        ("p_variant", 0.05, {"flags_reference": "order"}, "lower (baseline: upper bound)"),
         ("p_variant", 0.05, {"flags": "order"}, "lower"),
         ("p_variant", 0.05, {"flags": "order", "diff": 1.0}, "higher (upper bound)"),
         ("p_checkpoint", 0.05, {"flags": "order", "metric": "clean"}, "higher, these weights"),
@@ -66,7 +66,7 @@ def test_findings_in_words(test: str | None, p: float, changes: dict[str, Any], 
     """Where the accuracy that seems higher is flagged, nobody knows that it is that high."""
     record = {
         "p_variant_holm": p, "p_checkpoint_holm": p, "diff": -1.0, "lost": 3, "gained": 9, "detectable": 2.5,
-        "detectable_seeds": 7.5, "metric": FGSM, "flags": None, "flags_baseline": None,
+        "detectable_seeds": 7.5, "metric": FGSM, "flags": None, "flags_reference": None, "reference": "baseline",
     } | changes  # fmt: skip
     assert finding(record, test, [0]) == expected
 

@@ -52,11 +52,14 @@ def test_every_budget_is_a_line_and_autoattack_goes_first(tmp_path: Path) -> Non
 def test_an_attack_that_leaves_less_than_autoattack_counts_in_its_place(tmp_path: Path) -> None:
     cells = [cell(RUN, attack(), 4000), cell(RUN, attack("fgsm"), 4500)]
     cells.append(cell(RUN, attack("pgd-20"), 3000, flags=("randomised",)))
-    few = cell(RUN, attack("square"), 10, n=1000)  # less, but not of the same images
+    few = cell(RUN, attack("square"), 10, n=1000)  # of 1000 images, of which it breaks 990
     other = cell(RUN, attack("pgd-20", eps=16 / 255), 5)
     *_, line = [found for found in lines_of(tmp_path, *cells, few, other) if found.protocol.measure == "autoattack"]
-    assert (line.robust, line.autoattack, line.flags) == (30.0, 40.0, ("randomised",))
-    assert line.notes[-1] == "by pgd-20@linf-8/255; AutoAttack leaves 40.00"
+    assert (line.robust, line.autoattack, line.flags) == (20.1, 40.0, ("randomised",)), "3000 less 990, of 10,000"
+    assert line.notes[-1] == (
+        "lowest known: AutoAttack leaves 40.00; broken by autoattack@linf-8/255 6000; fgsm@linf-8/255 5500; "
+        "pgd-20@linf-8/255 7000 (1000 alone); square@linf-8/255 990 (990 alone)"
+    )
 
 
 def test_rows_of_one_split_show_the_same_attack(tmp_path: Path) -> None:

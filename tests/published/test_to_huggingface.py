@@ -30,14 +30,16 @@ def test_any_run_is_read_again_from_a_model_card(
 ) -> None:
     run = dataclasses.replace(RUN, dataset=dataset)
     cells = cell(run, None, clean, official=official), cell(run, attack(), robust % (n + 1), n=n, official=official)
-    model, (first, second) = read_card(model_index(row_of(run, *cells), name))
+    row = row_of(run, *cells)
+    model, (first, second) = read_card(model_index(row, name))
+    of, chance = (f", of a model {row.chance()}", {"chance": row.chance()}) if row.chance() else ("", {})
     assert (model, first.dataset_name, first.dataset_type, first.dataset_split) == (name, dataset, dataset, "test")
-    assert (first.metric_name, first.metric_value) == ("clean", clean / N)
-    assert (second.metric_name, second.metric_value) == ("autoattack@linf-8/255", (robust % (n + 1)) / n)
+    assert (first.metric_name, first.metric_value) == (f"clean{of}", clean / N)
+    assert (second.metric_name, second.metric_value) == (f"autoattack@linf-8/255{of}", (robust % (n + 1)) / n)
     assert {r.metric_type for r in (first, second)} == {"accuracy"}
     assert second.metric_args == {
         "n": n, "n_test": N, "official": official, "attack": "autoattack", "norm": "linf", "eps": 8 / 255,
-        "protocol": "standard", "precision": "fp32",
+        "protocol": "standard", "precision": "fp32", **chance,
     }  # fmt: skip
 
 

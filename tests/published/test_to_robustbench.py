@@ -28,6 +28,7 @@ from published_runs import (
 from records import audit_record, cell_record
 
 from bench.core.specs import EvalRecord, RunRecord
+from bench.published.board import stored_lines
 from bench.published.checkout import read_checkout
 from bench.published.model_info import ModelInfo, dump_model_info, parse_model_info
 from bench.published.ours import our_lines
@@ -125,8 +126,10 @@ def test_the_fields_of_a_run_under_corruptions() -> None:
     assert {"autoattack_acc", "unreliable", "footnote"}.isdisjoint(fields)
 
 
-def test_what_leaves_less_than_autoattack_is_external() -> None:
-    info = exported(cell(RUN, None, 9000), cell(RUN, attack(), 4000), cell(RUN, attack("pgd-20"), 3900))
+def test_what_leaves_less_than_autoattack_is_external(tmp_path: Path) -> None:
+    cells = cell(RUN, None, 9000), cell(RUN, attack(), 4000), cell(RUN, attack("pgd-20"), 3900)
+    ((_, line),) = stored_lines(stored(tmp_path, *cells, runs=(RUN,)))
+    info = model_info(RUN, line, additional_data=None, allow_departures=False)
     assert (info.autoattack_acc, info.external) == ("40.00", "39.00")
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from published_runs import COUNTS, TEXT, cell, row_of, run_on, stored
 
+from bench.core.errors import BenchError
 from bench.published.to_timm import timm_csv
 
 RUN = run_on()
@@ -25,15 +27,24 @@ def test_any_run_is_read_again_from_timms_form(
     model: str, variant: str, right: int, size: int | None, count: int | None
 ) -> None:
     run = dataclasses.replace(RUN, model=model, variant=variant, img_size=size, param_count=count)
-    text = timm_csv(row_of(run, cell(run, None, right)), allow_departures=False)
+    row = row_of(run, cell(run, None, right))
+    text = timm_csv(row, allow_departures=True)
     header, line = list(csv.reader(io.StringIO(text, newline="")))
     assert ",".join(header) == "model,top1,top1_err,top5,top5_err,param_count,img_size,crop_pct,interpolation"
     cells = dict(zip(header, line, strict=True))
-    assert cells["model"] == f"{model}.{variant}"
+    assert cells["model"] == f"{model}.{variant}" + ("_at-chance" if row.chance() else "")
     assert (float(cells["top1"]), float(cells["top1_err"])) == (right / 100, round(100 - right / 100, 3))
     assert {cells[name] for name in ("top5", "top5_err", "crop_pct", "interpolation")} == {""}
     assert cells["img_size"] == ("" if size is None else str(size))
     assert cells["param_count"] == ("" if count is None else f"{count / 1e6:.2f}")
+
+
+def test_a_network_that_guesses_is_refused_or_says_so_in_its_name() -> None:
+    """10 classes: 10 % of 10,000 images."""
+    row = row_of(RUN, cell(RUN, None, 1000))
+    with pytest.raises(BenchError, match="is no better than chance, and timm's table has no column that says so"):
+        timm_csv(row, allow_departures=False)
+    assert timm_csv(row, allow_departures=True).splitlines()[1].startswith("tiny.baseline_at-chance,10.000,")
 
 
 def test_timms_own_program_can_read_the_row(tmp_path: Path, bench: Callable[..., Any]) -> None:

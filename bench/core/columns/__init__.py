@@ -7,9 +7,12 @@ from bench.core.columns.board import (
     CORRUPTION_COLUMNS,
     CORRUPTIONS_ACC,
     DECIMALS,
+    DIGITS_COLUMNS,
     DISTANCE_COLUMNS,
     DISTANCE_DECIMALS,
     LEADERBOARD_COLUMNS,
+    LOWEST,
+    LOWEST_COLUMNS,
     METRIC_SUFFIXES,
     NOT_OK,
     P_DIGITS,
@@ -20,6 +23,7 @@ from bench.core.columns.diagnoses import (
     DIAGNOSTIC_COLUMNS,
     STEEPNESS_COLUMNS,
     TRAIN_SUFFIX,
+    TRAINING_COLUMNS,
 )
 from bench.core.columns.results import RESULT_COLUMNS, SAMPLE_COLUMNS, TIME_COLUMNS
 
@@ -35,9 +39,12 @@ __all__ = [
     "COUNT_COLUMNS",
     "DECIMALS",
     "DIAGNOSTIC_COLUMNS",
+    "DIGITS_COLUMNS",
     "DISTANCE_COLUMNS",
     "DISTANCE_DECIMALS",
     "LEADERBOARD_COLUMNS",
+    "LOWEST",
+    "LOWEST_COLUMNS",
     "METRIC_SUFFIXES",
     "NOT_OK",
     "P_DIGITS",
@@ -45,5 +52,6 @@ __all__ = [
     "SAMPLE_COLUMNS",
     "STEEPNESS_COLUMNS",
     "TIME_COLUMNS",
+    "TRAINING_COLUMNS",
     "TRAIN_SUFFIX",
 ]

@@ -53,7 +53,8 @@ AUDIT_COLUMNS = {
     "audit": (
         "`passed`, `flagged`, `undecided` where no flag could have been raised (too few images, a norm without an "
         "audit, a cell that came later or has fewer images than the audit), or `failed` where the audit itself went "
-        "wrong; in a row without an attack of the checks of the model alone; empty without an audit on this test split"
+        "wrong; `at chance` in place of the first three where the run is no better than chance on clean images; in a "
+        "row without an attack of the checks of the model alone; empty without an audit on this test split"
     ),
     "audit_flags": (
         "what the audit found, one that failed what was found before, each flag with its points of robust accuracy "

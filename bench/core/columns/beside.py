@@ -1,25 +1,28 @@
-"""comparison.csv and bench compare: a row beside its baseline, or beside published ones."""
+"""comparison.csv and bench compare: a row beside its paired reference, or beside published ones."""
 
 from __future__ import annotations
 
-#: comparison.csv: one row a variant and metric that has a baseline to be compared with; accuracies are percent.
+#: comparison.csv: one row per variant and metric that has a paired reference; accuracies are percent.
 COMPARISON_COLUMNS = {
     "dataset": "name of the data set",
     "model": "name of the backbone",
     "variant": "name of the training-time idea",
+    "reference": (
+        "variant it is compared with: `baseline`, or that of `--against`, of the same training but for the variant"
+    ),
     "config_sha": "hash of the variant's training configuration without the seed",
     "data_sha": "hash of the test split: ids, labels and content",
     "metric": "column of leaderboard.csv that is compared",
     "n": "number of images that both were evaluated on",
     "seeds": "number of seeds, the same of both",
     "acc": "accuracy of the variant on these images, mean over seeds",
-    "acc_baseline": "accuracy of `baseline` on these images, mean over seeds",
-    "diff": "acc − acc_baseline, in points",
+    "acc_reference": "accuracy of the reference on these images, mean over seeds",
+    "diff": "acc − acc_reference, in points; empty where either is no better than chance",
     "diff_lo": "lower end of the 95 % interval of diff",
     "diff_hi": "upper end of the 95 % interval of diff",
     "interval": "what the interval allows for: other `images`, or other `seeds+images`",
-    "lost": "number of images that `baseline` has right and the variant wrong, at the lowest seed",
-    "gained": "number of images that the variant has right and `baseline` wrong, at the lowest seed",
+    "lost": "number of images that the reference has right and the variant wrong, at the lowest seed",
+    "gained": "number of images that the variant has right and the reference wrong, at the lowest seed",
     "p_checkpoint": "p of McNemar's exact test on these two numbers: of two trained networks, never of several seeds",
     "p_checkpoint_holm": (
         "the same after Holm's correction for all tests that a finding of the table goes by, of this column or of "
@@ -49,12 +52,31 @@ COMPARISON_COLUMNS = {
         "bring p_variant to 0.05 divided by the number of rows that have a p, else by p_checkpoint_holm, and then of "
         "these weights only; with `upper bound` where the higher of the two is the accuracy of a flagged attack; "
         "`untested` where p_checkpoint is empty and the seeds are too few, and `not compared` where the two were "
-        "measured otherwise"
+        "measured otherwise, or where either is no better than chance; `no conclusion: not collapsed` where either has "
+        "a collapse penalty and did not collapse; of these weights only where that was not measured"
     ),
     "flags": "names of the flags of the variant's cells, separated by semicolons",
-    "flags_baseline": "names of the flags of the baseline's cells, separated by semicolons",
+    "flags_reference": "names of the flags of the reference's cells, separated by semicolons",
     "note": "why a p is empty, or there is no difference",
-    "audit": "what an audit of the variant's runs found; empty without one",
+    "audit": "what an audit of the variant's runs found, as in leaderboard.csv; empty without one",
+    "chance": "which of the two is no better than chance on clean images, in all or how many seeds; empty if neither",
+    "collapse": "whether the variant collapsed, as in leaderboard.csv; empty without a collapse penalty",
+    "collapse_reference": "the same of the reference",
+    "collapse_nc1_train": "as in leaderboard.csv, of the variant",
+    "collapse_nc1_train_reference": "the same of the reference",
+    "train_acc": "as in leaderboard.csv, of the variant",
+    "train_acc_reference": "the same of the reference",
+    "gamma": "as in leaderboard.csv, of the variant",
+    "gamma_reference": "the same of the reference",
+    "robust_acc_lowest": (
+        "of an attack: robust accuracy of the variant at its budget, lowest known, as in leaderboard.csv, on "
+        "robust_acc_lowest_n images; it is not tested, as the two need not have been shown the same attacks"
+    ),
+    "robust_acc_lowest_reference": "the same of the reference, on the same images",
+    "robust_acc_lowest_n": "number of images that all attacks of both at this budget hold",
+    "robust_acc_lowest_audit_n": "how many of them the audit's attacks saw, the fewest of any seed of the two",
+    "broken_by": "what broke them, of the variant, as in leaderboard.csv",
+    "broken_by_reference": "the same of the reference",
 }
 
 #: The tables of ``bench compare`` as CSV or JSON: one row a model, ours or published; accuracies are percent.
@@ -70,8 +92,8 @@ COMPARE_COLUMNS = {
     "clean": "accuracy on clean images",
     "bound": "`≤` before a flagged robust accuracy: it is an upper bound",
     "robust": (
-        "lowest known accuracy under attack at this budget, or mean over the 15 corruptions and 5 severities, or "
-        "DeepFool's ratio ‖r‖/‖x‖"
+        "lowest known accuracy under attack at this budget, of ours by robust_acc_lowest on the images of the table's "
+        "attack, or mean over the 15 corruptions and 5 severities, or DeepFool's ratio ‖r‖/‖x‖"
     ),
     "flags": "what speaks against robust, separated by semicolons; `unreliable` is RobustBench's own word",
     "n": "number of images behind robust; empty where a publication does not settle it",

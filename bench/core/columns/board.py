@@ -7,7 +7,7 @@ NOT_OK = "not ok"  # in the column `status`, behind the number of such cells
 #: leaderboard.csv: the columns before those of the attacks; accuracies are percent.
 LEADERBOARD_COLUMNS = {
     "rank": (
-        "place within the data set by the mean over the budgets of the lowest accuracy that any attack left, then by "
+        "place within the data set by the mean over the budgets of robust_acc_lowest, then by "
         "clean; equal rows share a place; empty for a row with a cell that is not ok, or without a cell that another "
         "row has, or by another attack of its name than the one that counts there (the newest version, `fp32` before "
         "`bf16`, that of most cells, the latest), or with fewer images than another row has of that, and, without "
@@ -17,17 +17,32 @@ LEADERBOARD_COLUMNS = {
     "dataset": "name of the data set",
     "model": "name of the backbone",
     "variant": "name of the training-time idea",
+    "reference": (
+        "variant that the `_diff` are against: `baseline`, or that of `--against`, of the same training but for the "
+        "variant; empty without one"
+    ),
     "seeds": "number of seeds the accuracies are means over",
     "latent_dim": "width of the latents z, which the output layer sees: the penultimate layer, or the features",
     "schedule": "how the penalty's weight went; empty without a penalty",
+    "collapse": (
+        "of a variant with a collapse penalty: `collapsed`; `not collapsed` and why, where any seed ends with a "
+        "collapse_nc1_train above a tenth of that of `lin_pen` (else of `baseline`) of the same training but for the "
+        "variant, or with a train_acc below 99 %; or `collapse not measured` and why; empty without such a penalty"
+    ),
+    "collapse_nc1_train": "within-class variability on training images, as in results.csv; mean over seeds",
+    "train_acc": (
+        "accuracy on training images in percent, as in results.csv; without a diagnosis the running one of the last "
+        "epoch, on images as augmented; mean over seeds"
+    ),
+    "gamma": "weight of the penalty in the last step; mean over seeds; empty without a penalty",
     "img_size": "side in pixels on which the backbone works",
     "param_count": "number of trained parameters, in millions",
     "epochs": "number of passes over the training images, whole batches of them",
     "n_train": "number of images trained on; empty for a model that was not trained here",
     "audit": (
         "`passed`, `undecided` where an attack was not audited, or on too few images for a flag, or `failed` where an "
-        "audit went wrong and the flags of its seeds, each with the most points that it takes away; empty unless every "
-        "seed was audited"
+        "audit went wrong and the flags of its seeds, each with the most points that it takes away; `at chance` in "
+        "place of all but `failed` where clean is no better than chance; empty unless every seed was audited"
     ),
     "status": (
         "`ok`, or how many cells are not, those among them that would have counted before an ok one, and whether clean "
@@ -52,7 +67,7 @@ CORRUPTION_COLUMNS = {
     "mce_reference": (
         "whose errors those are: `baseline` of the same backbone, recipe and seed, or `alexnet`'s published ones"
     ),
-    "mce_note": "why mce or rel_mce is empty",
+    "mce_note": "why mce or rel_mce is empty, and whether the row is no better than chance on clean images",
     "noise_acc": "mean accuracy over the standard kinds of noise",
     "blur_acc": "mean accuracy over the standard kinds of blur",
     "weather_acc": "mean accuracy over the standard kinds of weather, brightness among them",
@@ -68,8 +83,9 @@ METRIC_SUFFIXES = {
         "not every seed has one of as many images"
     ),
     "_diff": (
-        "difference to `baseline`, of the same training but for the variant and of the same seeds, in points, over the "
-        "images both were evaluated on; empty where an attack of this name was another one for `baseline`"
+        "difference to `reference`, of the same training but for the variant and of the same seeds, in points, over "
+        "the images both were evaluated on; empty where an attack of this name was another one for the reference, and "
+        "where either is no better than chance"
     ),
     "_flags": "names of the flags of its cells, separated by semicolons",
     "_lo": "lower end of the 95 % interval (sampling of images only)",
@@ -107,9 +123,31 @@ DISTANCE_COLUMNS = {
     ),
 }
 
+#: leaderboard.csv: the robust accuracy that is known, one for every budget attacked.
+LOWEST = "robust_acc_lowest"
+LOWEST_COLUMNS = {
+    f"{LOWEST}@<norm>-<eps>": (
+        "robust accuracy, lowest known, in percent: the share of the images that no verified attack has broken within "
+        "this budget, neither one of the run's, of whatever protocol, version, precision or budget, nor one of the "
+        "audit's; on the images that all of the row's attacks at this budget hold, those of fewer than 50 images "
+        "aside; an attack that was not shown an image has not broken it; mean over seeds"
+    ),
+    f"{LOWEST}@<norm>-<eps>_n": "number of these images, the same of each seed",
+    f"{LOWEST}@<norm>-<eps>_audit_n": (
+        "how many of them the audit's own attacks saw within this budget, the fewest of any seed; empty unless every "
+        "seed was audited, 0 where the audit stored no images"
+    ),
+    f"{LOWEST}@<norm>-<eps>_broken_by": (
+        "how many of these images each attack broke, summed over seeds, and how many no other one did (`alone`), "
+        "separated by semicolons; the audit's attacks begin with `audit:`; images that are wrong without an attack "
+        "are not counted"
+    ),
+}
+
 DECIMALS = 2  # of percentages and points
+DIGITS_COLUMNS = ("collapse_nc1_train", "collapse_nc1_train_reference", "gamma", "gamma_reference")
 DISTANCE_DECIMALS = 5
-P_DIGITS = 4  # of p-values
+P_DIGITS = 4  # of p-values, and of DIGITS_COLUMNS, whose sizes differ by powers of ten
 
 #: Those that leaderboard.csv always has.
 ALWAYS_BESIDE = ("_n", "_diff", "_flags")

@@ -66,6 +66,12 @@ STEEPNESS_COLUMNS = {
         "invariant"
     ),
 }
+TRAINING_COLUMNS = {
+    "train_acc": (
+        "share of the training images behind the collapse_…_train columns that are classified correctly, in evaluation "
+        "mode, without augmentation; invariant"
+    ),
+}
 COUNT_COLUMNS = {
     "collapse_n": "number of test images behind the collapse_ columns",
     "collapse_n_train": "number of training images behind the collapse_…_train columns",
@@ -78,5 +84,6 @@ DIAGNOSTIC_COLUMNS = {
     **COLLAPSE_COLUMNS,
     **{f"{name}{TRAIN_SUFFIX}": f"{meaning}; on training images" for name, meaning in COLLAPSE_COLUMNS.items()},
     **STEEPNESS_COLUMNS,
+    **TRAINING_COLUMNS,
     **COUNT_COLUMNS,
 }

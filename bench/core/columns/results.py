@@ -42,6 +42,7 @@ RESULT_COLUMNS = {
         "how many of the images that this attack broke are inside ball and box and still broken when they are rounded "
         "to 8 bits; acc is that of the float32 images; empty unless stored as `uint8`"
     ),
+    "chance": "`no better than chance` in every row of a run whose accuracy on clean images is; else empty",
     "n_test": "number of images in the whole test split",
     "leaked": (
         "how many of the n images are also in the data set's training split, by equal pixels, or by equal files where "

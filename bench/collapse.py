@@ -1,0 +1,105 @@
+"""Whether a network that was trained to collapse its latents did so. Pure; no torch.
+
+A network has collapsed when its within-class variability on the training images (NC1, Papyan et al. 2020, arXiv
+2008.08186) is at most a tenth of that of the same training without the penalty, and when it fits the training images:
+in the terminal phase of training, where collapse is defined, the training error is about 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple
+
+from bench.core.specs import DiagnosisRecord, RunRecord
+from models.variants import has_collapse_penalty
+
+NC1: Final = "collapse_nc1_train"
+ACCURACY: Final = "train_acc"
+
+#: The largest share of the reference's training NC1 that is a collapse.
+MOST_NC1: Final = 0.1
+#: The smallest training accuracy that is a collapse.
+LEAST_ACCURACY: Final = 0.99
+#: Variants whose NC1 is the measure, in this order: the same layers without the penalty before other layers.
+REFERENCES: Final = ("lin_pen", "baseline")
+
+COLLAPSED: Final = "collapsed"
+NOT_COLLAPSED: Final = "not collapsed"
+NOT_MEASURED: Final = "collapse not measured"
+Word = Literal["collapsed", "not collapsed", "collapse not measured"]
+
+ADVICE: Final = (
+    "Train for more epochs (--epochs), with another --recipe, so that γ grows further, or with a larger --lr; "
+    "until then the run says nothing about collapse."
+)
+
+
+class Collapse(NamedTuple):
+    """The status of one or several networks, and the figures it rests on."""
+
+    word: Word
+    why: str = ""
+
+    @property
+    def text(self) -> str:
+        return f"{self.word}: {self.why}" if self.why else self.word
+
+
+class Reference(NamedTuple):
+    """The training NC1 of the network without the penalty, and its variant."""
+
+    variant: str
+    nc1: float
+
+
+def is_trained_to_collapse(run: RunRecord) -> bool:
+    """Whether the run's variant has a collapse penalty."""
+    if run.spec is None or run.spec.variant_spec.penalty is None:
+        return False
+    if run.collapse_penalty is not None:
+        return run.collapse_penalty
+    return has_collapse_penalty(run.variant, run.spec.variant_spec)
+
+
+def training_nc1(diagnosis: DiagnosisRecord | None) -> float | None:
+    return None if diagnosis is None else diagnosis.values.get(NC1)
+
+
+def training_accuracy(run: RunRecord, diagnosis: DiagnosisRecord | None) -> float | None:
+    """As diagnosed; else the running one of the last epoch; None of a network that was not trained here."""
+    found = None if diagnosis is None else diagnosis.values.get(ACCURACY)
+    return found if found is not None else run.history[-1].accuracy if run.history else None
+
+
+def collapse_of(run: RunRecord, diagnosis: DiagnosisRecord | None, reference: Reference | None) -> Collapse:
+    """The status of one network. What fails is said even where the rest was not measured."""
+    nc1, accuracy = training_nc1(diagnosis), training_accuracy(run, diagnosis)
+    fails, missing = [], []
+    if nc1 is None:
+        missing.append("there is no training NC1")
+    elif reference is None:
+        missing.append(f"there is no training NC1 of {' or '.join(REFERENCES)} beside its own {nc1:.3g}")
+    elif nc1 > MOST_NC1 * reference.nc1:
+        fails.append(_too_wide(nc1, reference))
+    if accuracy is None:
+        missing.append("there is no training accuracy")
+    elif accuracy < LEAST_ACCURACY:
+        fails.append(f"training accuracy {100 * accuracy:.4g} % is below {100 * LEAST_ACCURACY:g} %")
+    if fails:
+        return Collapse(NOT_COLLAPSED, ", ".join(fails))
+    return Collapse(NOT_MEASURED, ", ".join(missing)) if missing else Collapse(COLLAPSED)
+
+
+def _too_wide(nc1: float, reference: Reference) -> str:
+    ratio = f"{nc1 / reference.nc1:.2f}× of " if reference.nc1 else "above "
+    return f"NC1 {nc1:.3g} is {ratio}{reference.variant}'s {reference.nc1:.3g} (at most {MOST_NC1}×)"
+
+
+def over_seeds(found: Mapping[int, Collapse]) -> Collapse:
+    """The status of a recipe: that of its worst seed, with all seeds that share it."""
+    for word in (NOT_COLLAPSED, NOT_MEASURED):
+        whys = {seed: status.why for seed, status in sorted(found.items()) if status.word == word}
+        if whys:
+            named = (f"seed {seed}: {why}" if len(found) > 1 else why for seed, why in whys.items())
+            return Collapse(word, "; ".join(named))
+    return Collapse(COLLAPSED)

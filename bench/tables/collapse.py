@@ -1,0 +1,56 @@
+"""What the tables say of collapse: the status of a row, and the figures beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.collapse import (
+    REFERENCES,
+    Collapse,
+    Reference,
+    collapse_of,
+    is_trained_to_collapse,
+    over_seeds,
+    training_accuracy,
+    training_nc1,
+)
+from bench.tables.board import BoardRow
+from bench.tables.references import reference_of
+
+
+def row_collapse(row: BoardRow, group: Sequence[BoardRow]) -> Collapse | None:
+    """The status of all seeds of ``row``; None of a variant without a collapse penalty. ``group`` is of its split."""
+    if not is_trained_to_collapse(row.run):
+        return None
+    return over_seeds({
+        seed: collapse_of(run, row.diagnoses.get(seed), _reference(row, group, seed)) for seed, run in row.runs.items()
+    })
+
+
+def _reference(row: BoardRow, group: Sequence[BoardRow], seed: int) -> Reference | None:
+    """The first of ``REFERENCES`` whose network of the same seed has a training NC1."""
+    for variant in REFERENCES:
+        other = reference_of(row, group, variant)
+        nc1 = None if other is None else training_nc1(other.diagnoses.get(seed))
+        if nc1 is not None:
+            return Reference(variant, nc1)
+    return None
+
+
+def collapse_values(row: BoardRow, group: Sequence[BoardRow], suffix: str = "") -> dict[str, Any]:
+    """The status and the means over seeds, each where every seed has the figure; accuracies in percent."""
+    status = row_collapse(row, group)
+    accuracy = _mean([training_accuracy(run, row.diagnoses.get(seed)) for seed, run in row.runs.items()])
+    penalised = row.run.spec is not None and row.run.spec.variant_spec.penalty is not None
+    return {
+        f"collapse{suffix}": status.text if status else None,
+        f"collapse_nc1_train{suffix}": _mean([training_nc1(row.diagnoses.get(seed)) for seed in row.runs]),
+        f"train_acc{suffix}": None if accuracy is None else 100 * accuracy,
+        f"gamma{suffix}": _mean([run.gamma for run in row.runs.values()]) if penalised else None,
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None

@@ -1,0 +1,156 @@
+"""The lowest robust accuracy that is known at a budget: whatever any verified attack has broken counts, per image.
+
+An image is broken within ε if an attack of the run in this norm, of whatever protocol, version, precision or budget, or
+one of the audit's own, found an adversarial image at most ε away; all of them were verified (ball, box, float32
+prediction). An attack that was not shown an image has not broken it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.columns import LOWEST
+from bench.core.epsilon import format_eps
+from bench.core.specs import AuditRecord, BudgetAudit, EvalRecord, Norm
+from bench.tables.board import BoardRow
+from bench.tables.outcomes import Ids, Outcome, Outcomes, common_images
+from bench.tables.standing import FEWEST
+
+AUDIT = "audit:"  # before the name of an attack of the audit
+NO_IMAGES = "the audit stored no images"
+
+
+class Budget(NamedTuple):
+    norm: Norm
+    eps: float
+
+    @property
+    def column(self) -> str:
+        return f"{LOWEST}@{self.norm}-{format_eps(self.eps)}"
+
+
+@dataclass(frozen=True)
+class Lowest:
+    """What is known of the images ``ids`` of one row at one budget."""
+
+    ids: Ids
+    right: NDArray[np.bool_]  # (seeds, images): not broken by anything
+    broken: Mapping[str, NDArray[np.bool_]]  # (seeds, images), by attack: right at first, and broken by it
+    n_audited: int | None  # of ids, the fewest of any seed; None unless every seed was audited
+    stored_none: bool  # whether an audit at this budget kept no images
+
+    @property
+    def accuracy(self) -> Fraction:
+        return Fraction(int(self.right.sum()), self.right.size)
+
+    @property
+    def percent(self) -> float:
+        return 100 * int(self.right.sum()) / self.right.size
+
+    def broken_by(self) -> str:
+        """``fgsm@linf-0.1 30; audit:square 3 (2 alone)``: counts over all seeds; empty where nothing was broken."""
+        total = sum((mask.astype(int) for mask in self.broken.values()), np.zeros(self.right.shape, dtype=int))
+        found = []
+        for name, mask in self.broken.items():
+            count, alone = int(mask.sum()), int((mask & (total == 1)).sum())
+            if count:
+                found.append(f"{name} {count}" + (f" ({alone} alone)" if alone else ""))
+        return "; ".join([*found, *([NO_IMAGES] if self.stored_none else [])])
+
+
+def budgets_of(rows: Iterable[BoardRow]) -> list[Budget]:
+    """Every budget at which anything was attacked, by norm and rising eps."""
+    specs = (next(iter(cells.values())).spec for row in rows for cells in row.cells.values())
+    return sorted({Budget(s.attack.norm, s.attack.eps) for s in specs if s.attack is not None})
+
+
+def attacks_at(row: BoardRow, budget: Budget) -> list[str]:
+    """The row's columns of attacks at ``budget`` that have an accuracy."""
+    attacks = {column: next(iter(cells.values())).spec.attack for column, cells in row.cells.items()}
+    at_budget = [c for c, a in attacks.items() if a is not None and (a.norm, a.eps) == budget]
+    return [column for column in at_budget if row.images(column) is not None]
+
+
+def suite_images(row: BoardRow, budget: Budget, outcomes: Outcomes) -> Ids:
+    """The images that all of these columns hold, in every seed; columns of fewer than ``FEWEST`` do not limit them."""
+    columns = attacks_at(row, budget)
+    enough = [column for column in columns if (row.images(column) or 0) >= FEWEST] or columns
+    found = [outcomes.of(cell) for column in enough for cell in row.cells[column].values()]
+    return common_images(found) if found else ()
+
+
+def lowest_known(row: BoardRow, budget: Budget, outcomes: Outcomes, ids: Ids | None = None) -> Lowest | None:
+    """On ``ids``, which at least one attack at ``budget`` holds in every seed; by default on :func:`suite_images`.
+
+    None where nothing was attacked at this budget, in every seed, on common images.
+    """
+    ids = suite_images(row, budget, outcomes) if ids is None else ids
+    if not ids:
+        return None
+    seeds = sorted(row.seeds)
+    place = {name: i for i, name in enumerate(ids)}
+    right = np.ones((len(seeds), len(ids)), dtype=np.bool_)
+    broken: dict[str, NDArray[np.bool_]] = defaultdict(lambda: np.zeros(right.shape, dtype=np.bool_))
+    for i, seed in enumerate(seeds):
+        for cell in _cells(row, seed, budget.norm):
+            outcome = outcomes.of(cell)
+            hit = _within(cell, outcome, budget.eps)
+            right[i, _places(outcome, hit, place)] = False
+            broken[cell.spec.name][i, _places(outcome, hit & (outcome.distance > 0), place)] = True
+        for audit in _audits(row.audits.get(seed), budget):
+            for name, hits in audit.broken.items():
+                found = [place[audit.images[hit]] for hit in hits if audit.images[hit] in place]
+                right[i, found] = False
+                broken[f"{AUDIT}{name}"][i, found] = True
+    every = [_audits(row.audits.get(seed), budget) for seed in seeds]
+    return Lowest(ids, right, dict(sorted(broken.items())), _n_audited(every, place), _stored_none(every))
+
+
+def _cells(row: BoardRow, seed: int, norm: Norm) -> list[EvalRecord]:
+    """All ok cells of attacks of one seed in one norm, those among them that have no place on the board."""
+    standing = (cells[seed] for cells in row.cells.values() if seed in cells)
+    outdone = (cell for cells in row.outdone.values() for cell in cells if cell.spec.seed == seed)
+    found = (cell for cell in (*standing, *outdone) if cell.spec.attack is not None and cell.status == "ok")
+    return [cell for cell in found if cell.spec.attack is not None and cell.spec.attack.norm == norm]
+
+
+def _within(cell: EvalRecord, outcome: Outcome, eps: float) -> NDArray[np.bool_]:
+    """Which images of the cell it broke within ``eps``; those that are wrong without an attack are among them."""
+    attack = cell.spec.attack
+    inside = attack is not None and attack.eps <= eps
+    hit: NDArray[np.bool_] = ~outcome.correct if inside else ~outcome.correct & (outcome.distance <= eps)
+    return hit
+
+
+def _places(outcome: Outcome, hit: NDArray[np.bool_], place: Mapping[str, int]) -> list[int]:
+    return [place[outcome.ids[j]] for j in np.flatnonzero(hit) if outcome.ids[j] in place]
+
+
+def _audits(record: AuditRecord | None, budget: Budget) -> list[BudgetAudit]:
+    """What an audit did in the norm at this budget or below."""
+    found = () if record is None else record.budgets
+    return [audit for audit in found if audit.norm == budget.norm and audit.eps <= budget.eps]
+
+
+def _n_audited(every: Sequence[Sequence[BudgetAudit]], place: Mapping[str, int]) -> int | None:
+    if not all(every):
+        return None
+    return min(len({name for audit in audits for name in audit.images if name in place}) for audits in every)
+
+
+def _stored_none(every: Sequence[Sequence[BudgetAudit]]) -> bool:
+    return any(not audit.images for audits in every for audit in audits)
+
+
+def robust_accuracy(row: BoardRow, outcomes: Outcomes) -> Fraction | None:
+    """Mean over the row's budgets of the lowest known robust accuracy; None where nothing was attacked."""
+    found = [lowest_known(row, budget, outcomes) for budget in budgets_of([row])]
+    known = [lowest.accuracy for lowest in found if lowest is not None]
+    return sum(known, Fraction(0)) / len(known) if known else None

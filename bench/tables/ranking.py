@@ -1,0 +1,85 @@
+"""The places on the board."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from fractions import Fraction
+
+from bench.core.specs import EvalRecord, fingerprint
+from bench.core.vocabulary import CLEAN
+from bench.tables.board import BoardRow
+from bench.tables.lowest import robust_accuracy
+from bench.tables.outcomes import Outcomes
+from bench.tables.standing import evidence
+
+
+def ranked(
+    group: Sequence[BoardRow], outcomes: Outcomes, *, rank_flagged: bool = False
+) -> list[tuple[int | None, BoardRow]]:
+    """Rows of one test split with their places, the unranked ones last: those against whose numbers something speaks,
+    whose audit failed or whose clean accuracy is no better than chance, among them unless ``rank_flagged``.
+
+    A row has a place when it has an ok cell in every column that any row has, by the attack that counts there, as one
+    name may stand for several, and over as many images as any row has of that. Corruptions, which have no part in the
+    order, count only where they were tried and are not ok.
+    """
+    corrupted = {column for row in group for column in row.corrupted()}
+    columns = {column for row in group for column in row.cells} - corrupted | {CLEAN}
+    counts = {column: _that_counts(group, column) for column in columns}
+    held = {column: [row for row in group if set(_by_attack(row, column)) == {counts[column]}] for column in columns}
+    most = {column: max((row.images(column) or 0 for row in rows), default=0) for column, rows in held.items()}
+    complete = [
+        row
+        for row in group
+        if all((row.images(c) or -1) == most[c] and any(row is r for r in held[c]) for c in columns)
+        and not any(row.failed(c) for c in corrupted)
+        and (rank_flagged or not row.doubtful())
+    ]
+    scored = sorted(((_score(row, outcomes), row) for row in complete), key=lambda pair: (pair[0], _name(pair[1])))
+    scores = [score for score, _ in scored]
+    rest = sorted((row for row in group if not any(row is c for c in complete)), key=_name)
+    return [*((scores.index(score) + 1, row) for score, row in scored), *((None, row) for row in rest)]
+
+
+def _that_counts(group: Sequence[BoardRow], column: str) -> str:
+    """Hash of the attack that the rows are held to in a column; "" where none has an accuracy.
+
+    The newest version and a search in full precision, as in :func:`evidence`; then that of most cells, then the newest.
+    """
+    found: dict[str, list[EvalRecord]] = defaultdict(list)
+    for row in group:
+        for sha, cells in _by_attack(row, column).items():
+            found[sha] += cells if row.accuracies(column) else ()
+
+    def strength(sha: str) -> tuple[int, int, bool, int, str]:
+        version, sampling, _, exact, _ = evidence(found[sha][0])[1:]
+        return version, sampling, exact, len(found[sha]), max(cell.created for cell in found[sha])
+
+    return max((sha for sha in found if found[sha]), key=strength, default="")
+
+
+def _by_attack(row: BoardRow, column: str) -> dict[str, list[EvalRecord]]:
+    """The cells of a column by the hash of their attack; several where the seeds were attacked otherwise."""
+    found: dict[str, list[EvalRecord]] = defaultdict(list)
+    for cell in row.cells.get(column, {}).values():
+        found[fingerprint(cell.spec.attack)].append(cell)
+    return found
+
+
+def _score(row: BoardRow, outcomes: Outcomes) -> tuple[Fraction, Fraction]:
+    """The lowest known robust accuracy, the clean one of a row without an attack; then the clean one."""
+    clean, robust = _exact(row, CLEAN) or Fraction(0), robust_accuracy(row, outcomes)
+    return -(clean if robust is None else robust), -clean
+
+
+def _exact(row: BoardRow, column: str) -> Fraction | None:
+    """The mean of a column by its counts: the same in any order of the seeds, which a sum of shares is not."""
+    if row.mean(column) is None:
+        return None
+    cells = row.cells[column].values()
+    return Fraction(sum(cell.n_correct or 0 for cell in cells), sum(cell.n for cell in cells))
+
+
+def _name(row: BoardRow) -> tuple[str, ...]:
+    return row.run.model, row.run.variant, row.run.config_sha
