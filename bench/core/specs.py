@@ -25,7 +25,7 @@ Status = Literal["ok", "failed", "skipped"]
 Source = Literal["generated", "official"]  # of corrupted images
 
 ID_LENGTH = 12
-DIAGNOSIS_VERSION = 2  # it changes when a diagnostic may give another number
+DIAGNOSIS_VERSION = 3  # it changes when a diagnostic may give another number
 AUDIT_VERSION = 3  # the same of the audit
 
 
@@ -274,7 +274,7 @@ class RunRecord(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnosisRecord(Strict):
-    """What one trained network's latents, gradients and DeepFool distances look like."""
+    """Diagnostics of one trained network: latents, gradients and distances to adversarial images."""
 
     run_id: str
     weights_sha: str  # of the model it was measured on
