@@ -1,7 +1,8 @@
-"""DeepFool's score ρ = mean ‖r‖₂/‖x‖₂ (arXiv 1511.04599), by which latent point collapse was called robust, in three forms.
+"""DeepFool's score ρ = mean ‖r‖₂/‖x‖₂ (arXiv 1511.04599), in three forms.
 
-DeepFool returns a perturbation that is large enough, not the smallest one. Its length may be wrong: where the gradient
-is small a step flies past the boundary. Bisection along r repairs that (``rho_boundary``), and a ratio of
+It is the score by which latent point collapse was called robust. DeepFool returns a perturbation that is large enough,
+not the smallest one. Its length may be wrong: where the gradient is small a step flies past the boundary. Bisection
+along r repairs that (``rho_boundary``), and a ratio of
 ``rho_boundary`` to ``rho_pixels`` far below 1 shows it. Its direction may be wrong, too: it is that of the nearest
 tangent plane, a first-order guess, and no bisection repairs it. All three forms therefore are upper bounds that may be
 loose by different factors on different networks; the distance to read is that of
@@ -109,7 +110,8 @@ def pixel_lengths(model: nn.Module, images: Tensor) -> Lengths:
     that is returned.
     """
     if not len(images):
-        return Lengths(*(np.empty(0) for _ in range(3)), np.empty(0, dtype=bool))
+        nothing = np.empty(0)
+        return Lengths(nothing, nothing, nothing, np.empty(0, dtype=bool))
     moved = _walk(model, images, box=(0.0, 1.0))
     classes = predict(model, images)
     fooled = predict(model, moved) != classes

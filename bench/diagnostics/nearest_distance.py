@@ -19,6 +19,7 @@ from attacks.ddn import Ddn
 from attacks.fab import TargetedFab
 from attacks.fmn import Fmn
 from attacks.nearest import nearest
+from attacks.registry import Cost
 from attacks.search import Samples, Search
 from bench.core.errors import CellFailure
 from bench.diagnostics.boundary import adversarial, as_floats, between, lengths, smallest_fraction
@@ -89,6 +90,15 @@ def nearest_distances(model: nn.Module, images: Tensor, *, keys: Tensor) -> Floa
     return _at_the_boundary(model, images, best, classes, distance, found)
 
 
+def cost(num_classes: int) -> Cost:
+    """Passes per image: always the same number of steps; FAB draws back and asks once more after half of its trials."""
+    targets = min(FAB_TARGETS, num_classes - 1)
+    directed = DDN_STEPS + FMN_STEPS + 2 + targets * (FAB_STEPS + 1)
+    verdicts = 1 + len(_searches(num_classes)) + HALVINGS + 1
+    most = directed + targets * FAB_STEPS
+    return Cost(most + verdicts, most, directed + verdicts, directed)
+
+
 def _searches(num_classes: int) -> tuple[Search, ...]:
     targets = min(FAB_TARGETS, num_classes - 1)
     return (
@@ -111,4 +121,5 @@ def _at_the_boundary(
 
 
 def _away(images: Tensor, points: Tensor) -> Tensor:
-    return torch.linalg.vector_norm((points.double() - images.double()).flatten(1), dim=1)
+    distance: Tensor = torch.linalg.vector_norm((points.double() - images.double()).flatten(1), dim=1)
+    return distance

@@ -96,7 +96,7 @@ COUNT_COLUMNS = {
     "deepfool_n": "number of test images behind deepfool_rho_authors",
     "deepfool_n_correct": "how many of them are classified correctly",
     "deepfool_n_fooled": "how many of those DeepFool fooled: the images behind deepfool_rho_pixels and _boundary",
-    "nearest_n_fooled": "how many of the deepfool_n_correct images any of the four attacks fooled: those of nearest_rho",
+    "nearest_n_fooled": "how many of the correct images any of the four attacks fooled: the images behind nearest_rho",
 }
 DIAGNOSTIC_COLUMNS = {
     **COLLAPSE_COLUMNS,
