@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -85,7 +86,7 @@ def accuracy(table: pd.DataFrame, attack: str, eps: float | None = None, *, sign
 
 
 def diagnoses(table: pd.DataFrame, columns: tuple[str, ...]) -> list[str]:
-    """Diagnoses of a configuration, as summary.py prints them: mean, and deviation over seeds where there are several."""
+    """Diagnoses of a configuration as summary.py prints them: mean, and deviation over several seeds."""
     runs = table.drop_duplicates("run_id")
     texts = []
     for column in columns:
@@ -98,3 +99,30 @@ def diagnoses(table: pd.DataFrame, columns: tuple[str, ...]) -> list[str]:
 def row(*cells: str) -> str:
     """A row of a Markdown table."""
     return f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |")
+
+
+#: By study: ask a text for every figure that follows from its files.
+CHECKS: dict[str, Callable[[Text], None]] = {}
+
+
+def check(function: Callable[[Text], None]) -> Callable[[Text], None]:
+    """Register what is to be asked of the study that the function is named after."""
+    CHECKS[function.__name__] = function
+    return function
+
+
+def runs_of(table: pd.DataFrame, variant: str, column: str) -> list[float]:
+    return list(where(table, variant=variant).drop_duplicates("run_id").sort_values("seed")[column])
+
+
+def listed(values: list[float], digits: int = 2) -> str:
+    return ", ".join(signed(value, digits).removeprefix("+") for value in values)
+
+
+def spoken(values: list[float], digits: int = 2) -> str:
+    texts = [f"{value:.{digits}f}" for value in values]
+    return f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
