@@ -14,7 +14,7 @@ from attacks.ddn import Ddn
 from attacks.nearest import nearest
 from attacks.search import Samples
 from bench.diagnostics import nearest_distance
-from bench.diagnostics.boundary import lengths
+from bench.diagnostics.boundary import adversarial, lengths
 from bench.diagnostics.deepfool_score import pixel_lengths
 from bench.diagnostics.nearest_distance import NearestScores, nearest_distances, nearest_scores
 
@@ -113,6 +113,26 @@ def test_what_an_attack_returns_is_verified(monkeypatch: pytest.MonkeyPatch) -> 
     assert np.isinf(nearest_distances(model, pixels, keys=torch.arange(10))).all()
     monkeypatch.setattr(nearest_distance, "nearest", lambda search, model, samples, *, norm: samples.inputs + 1e-9)
     assert np.isinf(nearest_distances(model, pixels, keys=torch.arange(10))).all()
+
+
+def test_the_nearest_image_is_moved_to_the_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three times the way over a boundary of a linear model is shortened to less than once that way."""
+    model, pixels = linear(), images(10)
+    points = nearest(Ddn(eps=-1.0, steps=60), model, samples_of(model, pixels), norm="l2")
+    monkeypatch.setattr(nearest_distance, "nearest", lambda *_, norm: pixels + 3 * (points - pixels))
+    found = nearest_distances(model, pixels, keys=torch.arange(10))
+    assert (found <= 1.004 * lengths(points - pixels)).all()
+
+
+def test_logits_that_are_not_finite_are_no_other_class() -> None:
+    pixels = images(3)
+    assert not adversarial(Fixed(pixels), pixels + 0.01, torch.ones(3, dtype=torch.int64)).any()
+    assert adversarial(Fixed(), pixels, torch.ones(3, dtype=torch.int64)).all()
+
+
+def samples_of(model: nn.Module, pixels: Tensor) -> Samples:
+    ranking = model(pixels).argsort(1, descending=True)
+    return Samples(pixels, ranking[:, 0], torch.arange(len(pixels)), ranking)
 
 
 def test_the_reported_image_is_one_that_the_model_misclassifies() -> None:

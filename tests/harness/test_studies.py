@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import studies_of_attacks
 import studies_of_collapse
-from studies import CHECKS, STUDIES, Text
+from scipy.stats import binomtest
+from studies import CHECKS, STUDIES, Text, results, where
 
 __all__ = ["studies_of_attacks", "studies_of_collapse"]  # they register what is checked
 
@@ -14,6 +15,14 @@ def ask(name: str, text: Text) -> None:
     """Fail where the text differs from the files, or has a figure that no file was asked for."""
     CHECKS[name](text)
     assert not text.left(), "these figures are recomputed from no file"
+
+
+def test_the_seeds_that_the_results_page_compares_are_those_of_the_audit() -> None:
+    """The p is largest where no image is kept by both."""
+    table = where(results("audit"), attack="pgd-20", eps=8 / 255, variant="baseline").set_index("seed")["n_correct"]
+    assert binomtest(int(table[2]), int(table[0] + table[2])).pvalue < 1e-30
+    text = " ".join((STUDIES.parent / "README.md").read_text().split())
+    assert f"keeps {table[0]} with seed 0 and {table[2]} with seed 2" in text
 
 
 def test_every_study_is_checked() -> None:
