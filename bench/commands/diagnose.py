@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from bench.core.columns import COLLAPSE_COLUMNS, STEEPNESS_COLUMNS, TRAIN_SUFFIX
+from bench.core.columns import COLLAPSE_COLUMNS, INTERVAL_COLUMNS, INTERVAL_SUFFIXES, STEEPNESS_COLUMNS, TRAIN_SUFFIX
 from bench.core.specs import DiagnosisRecord, RunRecord
 from bench.core.vocabulary import Exit
 from bench.files import check_writable
@@ -68,5 +68,14 @@ def _table(run: RunRecord, record: DiagnosisRecord) -> str:
 
 
 def _cell(record: DiagnosisRecord, column: str) -> str:
+    """The value, with its interval where the column has one; an end that is not known is left empty."""
+    value = _number(record, column)
+    if column not in INTERVAL_COLUMNS:
+        return value
+    ends = [_number(record, column + suffix) for suffix in INTERVAL_SUFFIXES]
+    return f"{value} [{', '.join(ends)}]".lstrip() if any(ends) else value
+
+
+def _number(record: DiagnosisRecord, column: str) -> str:
     value = record.values.get(column)
     return "" if value is None else f"{value:.4g}"

@@ -295,7 +295,7 @@ class RunRecord(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnosisRecord(Strict):
-    """What one trained network's latents, gradients and DeepFool distances look like."""
+    """Diagnostics of one trained network: latents, gradients and distances to adversarial images."""
 
     run_id: str
     weights_sha: str  # of the model it was measured on

@@ -1,4 +1,4 @@
-"""What a trained network's latents, gradients and DeepFool distances look like: measured and recorded once a run."""
+"""Diagnose a trained network: its latents, its gradients and its distances to adversarial images, once per run."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.core.columns import DIAGNOSTIC_COLUMNS, TRAIN_SUFFIX
+from bench.core.columns import DIAGNOSTIC_COLUMNS, INTERVAL_SUFFIXES, TRAIN_SUFFIX
 from bench.core.errors import CellFailure
 from bench.core.specs import DIAGNOSIS_VERSION, DiagnosisRecord
 from bench.data.tensors import Images
 from bench.diagnostics.deepfool_score import deepfool_scores
+from bench.diagnostics.estimates import Estimate
 from bench.diagnostics.latents import Latents, Value
 from bench.diagnostics.lipschitz import head_lipschitz
 from bench.diagnostics.local import local_sensitivity
+from bench.diagnostics.nearest_distance import nearest_scores
 from bench.diagnostics.registry import diagnose_latents
 from bench.environment import describe
 from bench.torch_state import harness_torch_state
@@ -74,7 +76,7 @@ def _measure(
     of_train = latents_of(model, train, workshop)
     found = _latents(latents_of(model, test, workshop), "") | _latents(of_train, TRAIN_SUFFIX)
     found["train_acc"] = Value(_accuracy(of_train))
-    return found | _steepness(model, steep, workshop) | _deepfool(model, fooled, workshop, sizes)
+    return found | _steepness(model, steep, workshop) | _distances(model, fooled, workshop, sizes)
 
 
 def _accuracy(latents: Latents) -> float:
@@ -126,16 +128,30 @@ def _steepness(model: Classifier, images: Images, workshop: Workshop) -> dict[st
     }
 
 
-def _deepfool(model: Classifier, images: Images, workshop: Workshop, sizes: dict[str, int]) -> dict[str, Value]:
-    scores = deepfool_scores(model, *_all(images, workshop), batch_size=BATCH)
-    sizes |= {"deepfool_n": scores.n, "deepfool_n_correct": scores.n_correct, "deepfool_n_fooled": scores.n_fooled}
-    return {
-        "deepfool_rho_authors": scores.rho_authors,
-        "deepfool_rho_pixels": scores.rho_pixels,
-        "deepfool_rho_boundary": scores.rho_boundary,
-        "deepfool_fooled_share": scores.fooled_share,
-        "deepfool_median_distance": scores.median_distance,
-    }
+def _distances(model: Classifier, images: Images, workshop: Workshop, sizes: dict[str, int]) -> dict[str, Value]:
+    """DeepFool's distances, and the smallest of all attacks' on the same correct images."""
+    inputs, labels = _all(images, workshop)
+    deepfool = deepfool_scores(model, inputs, labels, batch_size=BATCH)
+    nearest = nearest_scores(model, inputs[deepfool.correct], at_most=deepfool.distances, batch_size=BATCH)
+    sizes |= {"deepfool_n": deepfool.n, "deepfool_n_correct": deepfool.n_correct}
+    sizes |= {"deepfool_n_fooled": deepfool.n_fooled, "nearest_n_fooled": nearest.n_fooled}
+    shares = {"deepfool_fooled_share": deepfool.fooled_share, "nearest_fooled_share": nearest.fooled_share}
+    return shares | _with_intervals(
+        nearest_median_distance=nearest.median_distance,
+        nearest_rho=nearest.rho,
+        deepfool_rho_authors=deepfool.rho_authors,
+        deepfool_rho_pixels=deepfool.rho_pixels,
+        deepfool_rho_boundary=deepfool.rho_boundary,
+        deepfool_median_distance=deepfool.median_distance,
+    )
+
+
+def _with_intervals(**estimates: Estimate) -> dict[str, Value]:
+    """Every estimate under its column, and the ends of its interval behind it."""
+    values = {column: estimate.value for column, estimate in estimates.items()}
+    for column, estimate in estimates.items():
+        values |= {column + suffix: end for suffix, end in zip(INTERVAL_SUFFIXES, estimate[1:], strict=True)}
+    return values
 
 
 def _all(images: Images, workshop: Workshop) -> tuple[torch.Tensor, torch.Tensor]:

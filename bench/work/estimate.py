@@ -7,6 +7,7 @@ from itertools import groupby
 
 from attacks.registry import Cost, cost_of, resolve
 from bench.core.specs import EvalSpec, Precision, TrainSpec
+from bench.diagnostics import nearest_distance
 from bench.diagnostics.deepfool_score import CANDIDATES, HALVINGS, STEPS
 from bench.plan import RunPlan
 from bench.work.diagnosis import DEEPFOOL_IMAGES, GRADIENT_IMAGES, LATENT_IMAGES
@@ -59,7 +60,7 @@ def _searched_in(cell: EvalSpec) -> Precision | None:
 
 
 def diagnosis_costs(spec: TrainSpec, n_train: int, n_test: int) -> list[tuple[Cost, int]]:
-    """Passes an image, and images, of the latents, the gradients and the two walks of DeepFool."""
+    """Passes per image, and images, of the latents, the gradients, DeepFool's two walks and the nearest distance."""
     latents = min(spec.data.train_limit or n_train, LATENT_IMAGES) + min(n_test, LATENT_IMAGES)
     backwards = min(CANDIDATES, spec.data.num_classes) - 1
     few, many = 2 * FEWEST_STEPS, 2 * STEPS
@@ -68,6 +69,7 @@ def diagnosis_costs(spec: TrainSpec, n_train: int, n_test: int) -> list[tuple[Co
         (Cost(1, 0, 1, 0), latents),
         (Cost(1, 1, 1, 1), min(n_test, GRADIENT_IMAGES)),
         (walks, min(n_test, DEEPFOOL_IMAGES)),
+        (nearest_distance.cost(spec.data.num_classes), min(n_test, DEEPFOOL_IMAGES)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The three forms of the DeepFool score against linear models, where each can be written down."""
+"""The three forms of the DeepFool score against linear models, where each has a closed form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.diagnostics.deepfool_score import _median, deepfool_scores
+from bench.diagnostics.deepfool_score import deepfool_scores
+from bench.diagnostics.estimates import censored_median
 from models.classifier import Classifier, Normalize
 
 SIDE = 4
@@ -60,7 +61,7 @@ def test_the_authors_score_is_taken_in_the_normalised_space_over_all_images() ->
     in_normalised, _ = distances(model, pixels)
     expected = (1.02 * (in_normalised + 1e-4) / length(model.normalize(pixels))).mean()
     found = deepfool_scores(model, pixels, labels, batch_size=5)
-    assert found.rho_authors.value == pytest.approx(float(expected), rel=1e-6)  # STD is float32
+    assert found.rho_authors.value.value == pytest.approx(float(expected), rel=1e-6)  # STD is float32
     assert found.n == 12
 
 
@@ -71,9 +72,9 @@ def test_the_pixel_score_is_taken_over_the_correct_images() -> None:
     _, in_pixels = distances(model, pixels)
     expected = (1.02 * (in_pixels + 1e-4) / length(pixels))[5:].mean()
     found = deepfool_scores(model, pixels, labels, batch_size=5)
-    assert found.rho_pixels.value == pytest.approx(float(expected), rel=1e-6)
+    assert found.rho_pixels.value.value == pytest.approx(float(expected), rel=1e-6)
     assert (found.n_correct, found.n_fooled, found.fooled_share.value) == (7, 7, 1.0)
-    assert abs(found.rho_authors.value / found.rho_pixels.value - 1) > 0.1, "the two spaces do not differ"
+    assert abs(found.rho_authors.value.value / found.rho_pixels.value.value - 1) > 0.1, "the two spaces do not differ"
 
 
 def test_the_shortened_score_of_a_linear_model_is_exact() -> None:
@@ -82,10 +83,10 @@ def test_the_shortened_score_of_a_linear_model_is_exact() -> None:
     _, in_pixels = distances(model, pixels)
     found = deepfool_scores(model, pixels, labels, batch_size=5)
     exact = float((in_pixels / length(pixels)).mean())
-    assert found.rho_boundary.value == pytest.approx(exact, rel=5e-6)
-    assert found.rho_boundary.value > exact, "the shortened images are not fooled any more"
-    assert found.median_distance.value == pytest.approx(float(in_pixels.median()), rel=5e-6)
-    assert found.rho_boundary.value < found.rho_pixels.value
+    assert found.rho_boundary.value.value == pytest.approx(exact, rel=5e-6)
+    assert found.rho_boundary.value.value > exact, "the shortened images are not fooled any more"
+    assert found.median_distance.value.value == pytest.approx(float(in_pixels.median()), rel=5e-6)
+    assert found.rho_boundary.value.value < found.rho_pixels.value.value
 
 
 def test_an_inflated_score_is_seen_by_its_shortened_form() -> None:
@@ -99,9 +100,9 @@ def test_an_inflated_score_is_seen_by_its_shortened_form() -> None:
     labels = model(pixels).argmax(1)
     found = deepfool_scores(model, pixels, labels, batch_size=8)
     plain = deepfool_scores(binary(), pixels, labels, batch_size=8)
-    assert found.rho_pixels.value > 1.5 * plain.rho_pixels.value
+    assert found.rho_pixels.value.value > 1.5 * plain.rho_pixels.value.value
     assert found.fooled_share.value == 1
-    assert found.rho_boundary.value == pytest.approx(plain.rho_boundary.value, rel=1e-4)
+    assert found.rho_boundary.value.value == pytest.approx(plain.rho_boundary.value.value, rel=1e-4)
 
 
 def test_images_never_fooled_are_counted_by_the_authors_alone() -> None:
@@ -113,9 +114,9 @@ def test_images_never_fooled_are_counted_by_the_authors_alone() -> None:
     found = deepfool_scores(model, pixels, model(pixels).argmax(1), batch_size=16)
     in_normalised, in_pixels = distances(model, pixels)
     authors = torch.where(near, 1.02 * (in_normalised + 1e-4), 0.0) / length(model.normalize(pixels))
-    assert found.rho_authors.value == pytest.approx(float(authors.mean()), rel=1e-6)
+    assert found.rho_authors.value.value == pytest.approx(float(authors.mean()), rel=1e-6)
     raw = (1.02 * (in_pixels + 1e-4) / length(pixels))[near].mean()
-    assert found.rho_pixels.value == pytest.approx(float(raw), rel=1e-6)
+    assert found.rho_pixels.value.value == pytest.approx(float(raw), rel=1e-6)
     assert (found.n_correct, found.n_fooled) == (40, int(near.sum()))
     assert found.fooled_share.value == pytest.approx(int(near.sum()) / 40)
 
@@ -129,18 +130,18 @@ def test_r_stays_in_the_box_for_the_pixel_score_alone() -> None:
     side = int(model(pixels).argmax(1))
     found = deepfool_scores(model, pixels, torch.tensor([side]), batch_size=1)
     in_normalised, in_pixels = distances(model, pixels)
-    assert found.rho_authors.value == pytest.approx(
+    assert found.rho_authors.value.value == pytest.approx(
         float(1.02 * (in_normalised + 1e-4) / length(model.normalize(pixels))), rel=1e-6
     )
     assert found.fooled_share.value == 1
-    assert found.median_distance.value > 1.001 * float(in_pixels)
+    assert found.median_distance.value.value > 1.001 * float(in_pixels)
 
 
 def test_a_model_that_is_never_right_has_the_authors_score_only() -> None:
     model, pixels = binary(), images()
     found = deepfool_scores(model, pixels, 1 - model(pixels).argmax(1), batch_size=5)
-    assert found.rho_authors.value > 0
-    for value in (found.rho_pixels, found.fooled_share, found.rho_boundary, found.median_distance):
+    assert found.rho_authors.value.value > 0
+    for value in (*found.rho_pixels, found.fooled_share, *found.rho_boundary, *found.median_distance):
         assert math.isnan(value.value)
         assert "correctly" in value.reason
 
@@ -148,9 +149,9 @@ def test_a_model_that_is_never_right_has_the_authors_score_only() -> None:
 def test_a_model_that_is_never_fooled_has_a_share_and_reasons() -> None:
     model, pixels = binary(gain=0.0), images()
     found = deepfool_scores(model, pixels, model(pixels).argmax(1), batch_size=5)
-    assert found.rho_authors.value == 0
+    assert found.rho_authors.value.value == 0
     assert found.fooled_share.value == 0
-    for value in (found.rho_pixels, found.rho_boundary, found.median_distance):
+    for value in (*found.rho_pixels, *found.rho_boundary, found.median_distance.value):
         assert math.isnan(value.value)
         assert "fooled" in value.reason
 
@@ -159,14 +160,14 @@ def test_a_black_image_has_no_ratio_but_a_distance() -> None:
     model, pixels = binary(), images(3)
     pixels[0] = 0.0
     found = deepfool_scores(model, pixels, model(pixels).argmax(1), batch_size=5)
-    assert "0 throughout" in found.rho_pixels.reason
-    assert found.median_distance.value > 0
+    assert "0 throughout" in found.rho_pixels.value.reason
+    assert found.median_distance.value.value > 0
 
 
 def test_no_images_have_reasons() -> None:
     found = deepfool_scores(binary(), images(0), torch.zeros(0, dtype=torch.int64), batch_size=5)
     assert found.n == 0
-    assert "no images" in found.rho_authors.reason
+    assert "no images" in found.rho_authors.value.reason
     assert math.isnan(found.fooled_share.value)
 
 
@@ -181,15 +182,24 @@ def test_batches_do_not_matter_and_the_model_is_evaluated(dtype: torch.dtype) ->
     model.train()
     whole, parts = (deepfool_scores(model, pixels, labels, batch_size=size) for size in (20, 3))
     rel = 1e-9 if dtype == torch.float64 else 1e-3
-    for name in ("rho_authors", "rho_pixels", "fooled_share", "rho_boundary", "median_distance"):
-        assert getattr(whole, name).value == pytest.approx(getattr(parts, name).value, rel=rel)
+    for name in ("rho_authors", "rho_pixels", "rho_boundary", "median_distance"):
+        for one, other in zip(getattr(whole, name), getattr(parts, name), strict=True):
+            assert one.value == pytest.approx(other.value, rel=rel)
+    assert whole.fooled_share == parts.fooled_share
     assert whole.n_fooled == parts.n_fooled > 0
 
 
 def test_the_median_counts_what_was_not_fooled_as_far_away() -> None:
     """Of four correct images three were fooled; of six, where half were not, there is no median."""
     distances = np.array([3.0, 1.0, 2.0])
-    assert _median(distances, 3).value == 2.0
-    assert _median(distances, 4).value == 2.5
-    assert _median(distances, 6).reason == "half of the correct images or more were not fooled"
-    assert _median(np.empty(0), 0).reason == "no image is classified correctly"
+    assert censored_median(distances, 3).value.value == 2.0
+    assert censored_median(distances, 4).value.value == 2.5
+    assert censored_median(distances, 6).value.reason == "half of the correct images or more were not fooled"
+    assert censored_median(np.empty(0), 0).value.reason == "no image is classified correctly"
+
+
+def test_every_score_lies_in_its_interval() -> None:
+    model, pixels = binary(), images(60)
+    found = deepfool_scores(model, pixels, model(pixels).argmax(1), batch_size=60)
+    for estimate in (found.rho_authors, found.rho_pixels, found.rho_boundary, found.median_distance):
+        assert estimate.low.value < estimate.value.value < estimate.high.value

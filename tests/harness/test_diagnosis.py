@@ -13,13 +13,22 @@ import pytest
 import torch
 from torch import nn
 
-from bench.core.columns import AUDIT_COLUMNS, COLLAPSE_COLUMNS, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, STEEPNESS_COLUMNS
+from bench.core.columns import (
+    AUDIT_COLUMNS,
+    COLLAPSE_COLUMNS,
+    COUNT_COLUMNS,
+    DIAGNOSTIC_COLUMNS,
+    INTERVAL_COLUMNS,
+    INTERVAL_SUFFIXES,
+    STEEPNESS_COLUMNS,
+)
 from bench.data import load_dataset
 from bench.data.registry import DataRequest
 from bench.diagnostics.deepfool_score import deepfool_scores
 from bench.diagnostics.latents import Latents
 from bench.diagnostics.lipschitz import head_lipschitz
 from bench.diagnostics.local import local_sensitivity
+from bench.diagnostics.nearest_distance import nearest_scores
 from bench.diagnostics.registry import DIAGNOSTICS, diagnose_latents
 from bench.progress import Progress
 from bench.store import Store
@@ -27,6 +36,8 @@ from bench.work.diagnosis import _measure
 from bench.work.workshop import Workshop
 from models.classifier import Classifier, Normalize
 from models.outputs import CosineOutput
+
+ENDS = {"": "value", "_lo": "low", "_hi": "high"}  # suffix of a column, part of an estimate
 
 
 @pytest.fixture
@@ -43,6 +54,7 @@ def test_every_diagnostic_has_its_column_and_says_whether_it_is_invariant() -> N
     for name in DIAGNOSTICS:
         assert COLLAPSE_COLUMNS[f"collapse_{name}"].endswith("invariant") == DIAGNOSTICS.get(name).invariant
     assert all("invariant" in meaning for meaning in STEEPNESS_COLUMNS.values())
+    assert set(INTERVAL_COLUMNS) <= set(STEEPNESS_COLUMNS)
 
 
 def test_every_run_is_diagnosed_and_its_rows_say_what_was_found(run: Callable[..., Any], tmp_path: Path) -> None:
@@ -60,6 +72,7 @@ def test_every_run_is_diagnosed_and_its_rows_say_what_was_found(run: Callable[..
         counts = [record.images[column] for column in ("collapse_n", "collapse_n_train", "lipschitz_n", "deepfool_n")]
         assert counts == [500, 60, 500, 100]
         assert record.images["deepfool_n_fooled"] <= record.images["deepfool_n_correct"] <= 100
+        assert record.images["deepfool_n_fooled"] <= record.images["nearest_n_fooled"]
         assert all(getattr(row, column) == count for column, count in record.images.items())
         assert row.collapse_nc1 == pytest.approx(record.values["collapse_nc1"])
         assert all((value is None) == (column in record.undefined) for column, value in record.values.items())
@@ -111,6 +124,8 @@ def test_diagnose_prints_the_table_and_measures_only_once(
     for column in (*COLLAPSE_COLUMNS, *STEEPNESS_COLUMNS):
         assert f"| {column} " in first.out
     record = bench(*arguments, "--json").json
+    ends = [f"{record['values'][f'deepfool_rho_authors{suffix}']:.4g}" for suffix in INTERVAL_SUFFIXES]
+    assert f" [{', '.join(ends)}] " in first.out
     assert bench(*arguments, "--json").json["created"] == record["created"]
     assert bench(*arguments, "--json", "--force").json["values"] == record["values"]
 
@@ -205,7 +220,18 @@ def test_every_number_stands_in_its_own_column(shop: Workshop) -> None:
     local = local_sensitivity(model, pixels, test.labels, batch_size=64)
     head = head_lipschitz(model, pixels, test.labels, batch_size=64)
     few = shop.images("test", 100)
-    scores = deepfool_scores(model, few.inputs(torch.arange(100), shop.device), few.labels, batch_size=64)
+    inputs = few.inputs(torch.arange(100), shop.device)
+    scores = deepfool_scores(model, inputs, few.labels, batch_size=64)
+    nearest = nearest_scores(model, inputs[scores.correct], at_most=scores.distances, batch_size=64)
+    intervals = {
+        "nearest_median_distance": nearest.median_distance,
+        "nearest_rho": nearest.rho,
+        "deepfool_rho_authors": scores.rho_authors,
+        "deepfool_rho_pixels": scores.rho_pixels,
+        "deepfool_rho_boundary": scores.rho_boundary,
+        "deepfool_median_distance": scores.median_distance,
+    }
+    assert tuple(intervals) == INTERVAL_COLUMNS
     expected = {
         "lipschitz_head_bound": head.bound,
         "lipschitz_head_local_max": head.local_max,
@@ -214,18 +240,19 @@ def test_every_number_stands_in_its_own_column(shop: Workshop) -> None:
         "lipschitz_gradient_norm_mean": local.gradient_norm_mean,
         "lipschitz_zero_gradient_share": local.zero_gradient_share,
         "lipschitz_local_radius": local.local_radius_median,
-        "deepfool_rho_authors": scores.rho_authors,
-        "deepfool_rho_pixels": scores.rho_pixels,
-        "deepfool_rho_boundary": scores.rho_boundary,
+        **{f"{name}{end}": getattr(e, part) for name, e in intervals.items() for end, part in ENDS.items()},
         "deepfool_fooled_share": scores.fooled_share,
-        "deepfool_median_distance": scores.median_distance,
+        "nearest_fooled_share": nearest.fooled_share,
     }
     for column, value in expected.items():
         assert found[column].value == pytest.approx(value.value, rel=1e-4, nan_ok=True), column
     # The bound of a linear head is attained, where some image's margin is that of the steepest pair.
-    numbers = [f"{found[column].value:.6g}" for column in expected if column != "lipschitz_head_bound"]
+    # Shares may both be 1, and ends of intervals the distance of one image.
+    alike = ("lipschitz_head_bound", "deepfool_fooled_share", "nearest_fooled_share")
+    numbers = [f"{found[c].value:.6g}" for c in expected if c not in alike and not c.endswith(tuple(INTERVAL_SUFFIXES))]
     assert len(set(numbers)) == len(numbers)
     assert (sizes["deepfool_n_correct"], sizes["deepfool_n_fooled"]) == (scores.n_correct, scores.n_fooled)
+    assert sizes["nearest_n_fooled"] == nearest.n_fooled
 
 
 def test_a_diagnosis_by_older_definitions_is_no_answer(

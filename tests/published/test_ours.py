@@ -9,7 +9,7 @@ import pytest
 from published_runs import N, attack, cell, corruptions, run_on, stored
 from records import audit_record
 
-from bench.core.specs import DiagnosisRecord, EvalRecord, RunRecord
+from bench.core.specs import DIAGNOSIS_VERSION, DiagnosisRecord, EvalRecord, RunRecord
 from bench.published.board import stored_lines
 from bench.published.lines import Line
 from bench.published.protocol import CORRUPTIONS, DEEPFOOL
@@ -168,7 +168,7 @@ def test_a_flag_of_any_cell_is_a_flag(tmp_path: Path) -> None:
 def test_deepfool_is_its_published_definition(tmp_path: Path) -> None:
     store = stored(tmp_path, cell(RUN, None, 9000), runs=(RUN,))
     store.write_diagnosis(DiagnosisRecord(
-        run_id=RUN.run_id, weights_sha=RUN.weights_sha, version=2, status="ok", reason="", message="",
+        run_id=RUN.run_id, weights_sha=RUN.weights_sha, version=DIAGNOSIS_VERSION, status="ok", reason="", message="",
         images={"deepfool_n": 1000}, values={"deepfool_rho_authors": 0.25, "deepfool_rho_boundary": 0.1}, undefined={},
         time_s=1.0, created="", environment=RUN.environment,
     ))  # fmt: skip

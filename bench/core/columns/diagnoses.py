@@ -54,12 +54,22 @@ STEEPNESS_COLUMNS = {
     "lipschitz_local_radius": (
         "median over correct test images of m/‖∂m/∂x‖₂, in pixel L2; invariant, also to a scale of the logits"
     ),
+    "nearest_median_distance": (
+        "median over correct images of the distance to the nearest adversarial image known, pixel L2: the smallest of "
+        "DDN's, FMN's, targeted FAB's and DeepFool's per image, those never fooled at infinity; an upper bound; "
+        "invariant"
+    ),
+    "nearest_rho": "mean ‖r‖/‖x‖ in pixels of those perturbations, over correct images that were fooled; invariant",
+    "nearest_fooled_share": "share of the correct images that any of the four fooled; invariant",
     "deepfool_rho_authors": (
         "mean ‖r‖/‖x‖ of DeepFool as the method's authors compute it: in normalised space, all images, pixels beyond "
         "[0, 1] allowed, r as it comes; invariant"
     ),
     "deepfool_rho_pixels": "mean ‖r‖/‖x‖ in pixels, clipped to [0, 1], over correct images that were fooled; invariant",
-    "deepfool_rho_boundary": "the same after r was shortened, by bisection, to the boundary it crosses; invariant",
+    "deepfool_rho_boundary": (
+        "the same after r was shortened, by bisection, to the boundary it crosses: its direction stays DeepFool's "
+        "first-order guess; invariant"
+    ),
     "deepfool_fooled_share": "share of the correct images that DeepFool fooled in pixels; invariant",
     "deepfool_median_distance": (
         "median ‖r‖₂ of the shortened perturbations over correct images, in pixel L2, those not fooled at infinity; "
@@ -72,6 +82,19 @@ TRAINING_COLUMNS = {
         "mode, without augmentation; invariant"
     ),
 }
+#: Columns with an interval: 95 %, percentile bootstrap over images, in two columns with these suffixes.
+INTERVAL_COLUMNS = (
+    "nearest_median_distance",
+    "nearest_rho",
+    "deepfool_rho_authors",
+    "deepfool_rho_pixels",
+    "deepfool_rho_boundary",
+    "deepfool_median_distance",
+)
+INTERVAL_SUFFIXES = {
+    "_lo": "lower end of its 95 % bootstrap interval (sampling of images); invariant",
+    "_hi": "upper end of its 95 % bootstrap interval; empty where it lies beyond every distance found; invariant",
+}
 COUNT_COLUMNS = {
     "collapse_n": "number of test images behind the collapse_ columns",
     "collapse_n_train": "number of training images behind the collapse_…_train columns",
@@ -79,11 +102,13 @@ COUNT_COLUMNS = {
     "deepfool_n": "number of test images behind deepfool_rho_authors",
     "deepfool_n_correct": "how many of them are classified correctly",
     "deepfool_n_fooled": "how many of those DeepFool fooled: the images behind deepfool_rho_pixels and _boundary",
+    "nearest_n_fooled": "how many of the correct images any of the four attacks fooled: the images behind nearest_rho",
 }
 DIAGNOSTIC_COLUMNS = {
     **COLLAPSE_COLUMNS,
     **{f"{name}{TRAIN_SUFFIX}": f"{meaning}; on training images" for name, meaning in COLLAPSE_COLUMNS.items()},
     **STEEPNESS_COLUMNS,
     **TRAINING_COLUMNS,
+    **{name + suffix: f"{name}: {text}" for name in INTERVAL_COLUMNS for suffix, text in INTERVAL_SUFFIXES.items()},
     **COUNT_COLUMNS,
 }

@@ -1,0 +1,230 @@
+"""Figures of the studies of the audit, corruptions, the control and γ, recomputed from their files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+from studies import (
+    STUDIES,
+    Text,
+    accuracies,
+    accuracy,
+    check,
+    diagnoses,
+    listed,
+    results,
+    row,
+    runs_of,
+    signed,
+    spoken,
+    where,
+)
+
+from bench.statistics.intervals import wilson_interval
+
+FAMILIES = {
+    "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
+    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    "weather": ("snow", "frost", "fog", "brightness"),
+    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+}
+SMALL, LARGE = 8 / 255, 16 / 255
+
+
+@check
+def audit(text: Text) -> None:
+    table, compared = results("audit"), pd.read_csv(STUDIES / "audit" / "comparison.csv").set_index("metric")
+    attacked = table[table["attack"].notna() & (table["attack"] != "clean")]
+    variants = ("baseline", "lpc", "pgd_at")
+    nc1 = {v: runs_of(table, v, "collapse_nc1_train") for v in variants}
+    gamma = runs_of(table, "lpc", "gamma")
+    assert min(nc1["lpc"]) > max(nc1["baseline"])
+    text.says(
+        f"training NC1 is {spoken(nc1['lpc'])} (seeds 0, 1, 2), higher than `baseline`'s {spoken(nc1['baseline'])}",
+        f"γ ended at {spoken(gamma)}.",
+        row("NC1 of the training images", *(listed(nc1[v]) for v in variants)),
+        row("γ in the last step", "", listed(gamma), ""),
+    )
+    for attack, name, eps, budget in (
+        ("PGD-20", "pgd-20", SMALL, "8/255, n = 1,000"),
+        ("AutoAttack", "autoattack", SMALL, "8/255, n = 200"),
+        ("PGD-20", "pgd-20", LARGE, "16/255, n = 1,000"),
+        ("AutoAttack", "autoattack", LARGE, "16/255, n = 200"),
+    ):
+        tried = [v for v in variants if (name, eps, v) != ("autoattack", SMALL, "pgd_at")]
+        cells = [", ".join(accuracies(table, name, eps, variant=v)) for v in tried]
+        text.says(row(f"{attack} at {budget}", *cells, *["not run"] * (3 - len(tried))))
+    for title, column in (
+        ("audit: PGD of ten steps, logits as they are", "audit_acc_plain"),
+        ("audit: the same, logits rescaled", "audit_acc_rescaled"),
+        ("fall by the scale of the logits", "audit_fall_scale_masking"),
+        ("fall below the whole suite", "audit_fall_stronger_attack"),
+    ):
+        text.says(row(title, *(listed(runs_of(attacked, v, column), 1) for v in variants)))
+    text.says(row("audit", *(", ".join(map(str, runs_of(attacked, v, "audit"))) for v in variants)))
+    pgd, autoattack = compared.loc["pgd-20@linf-8/255"], compared.loc["autoattack@linf-8/255"]
+    first = [float(accuracies(table, "pgd-20", SMALL, variant=v, seed=0)[0]) for v in ("baseline", "lpc")]
+    text.says(
+        f"`lpc` keeps {first[1] - first[0]:.1f} points more than `baseline` under PGD-20 at 8/255 ({pgd.lost:.0f} "
+        "images lost, "
+        f"{pgd.gained:.0f} gained of 1,000; McNemar's exact test of these two networks "
+        f"p = {binomtest(int(pgd.lost), int(pgd.lost + pgd.gained)).pvalue:.5f}, {pgd.p_checkpoint_holm:.4f} after "
+        "Holm's",
+        f"AutoAttack leaves {accuracies(table, 'autoattack', SMALL, variant='lpc')[0]} against "
+        f"{accuracies(table, 'autoattack', SMALL, variant='baseline')[0]} % of 200 images ({autoattack.lost:.0f} lost, "
+        f"{autoattack.gained:.0f} gained, p = "
+        f"{binomtest(int(autoattack.lost), int(autoattack.lost + autoattack.gained)).pvalue:.2f})",
+        f"{runs_of(attacked, 'lpc', 'audit_fall_scale_masking')[0]:.0f} of the "
+        f"{runs_of(attacked, 'lpc', 'audit_acc_plain')[0]:.1f} points away",
+        *(
+            f"{name} {signed(line['diff'])} points [{signed(line.diff_lo)}, {signed(line.diff_hi)}], n = {line.n:,}"
+            for name, line in (("AutoAttack at 8/255", autoattack), ("PGD-20 at 8/255", pgd))
+        ),
+        f"cannot reach a p below {pgd.p_variant_smallest}.",
+        f"64.5 % {accuracy(table, 'autoattack', LARGE, variant='pgd_at').removeprefix('64.5 ')}",
+        f"takes {attacked.audit_passes.min():.0f} to {attacked.audit_passes.max():.0f} passes",
+    )
+    spread = [float(a) for a in accuracies(table, "pgd-20", SMALL, variant="baseline")]
+    text.says(f"differs by {max(spread) - min(spread):.1f} points between seeds")
+    nothing = ("zero_gradient_ce", "zero_gradient_margin", "zero_gradient_dlr", "softmax_one")
+    assert not attacked[
+        [f"audit_{name}{p}" for name in nothing for p in ("", "_perturbed") if name != "zero_gradient_dlr" or not p]
+    ].any(axis=None)
+    assert (
+        not attacked[["audit_fall_black_box", "audit_fall_transfer", "audit_fall_large_eps"]].fillna(0).any(axis=None)
+    )
+
+
+def by_family(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean accuracy in percent per variant and seed (rows) of every family and of all 75 cells (columns)."""
+    cells = table[table["corruption"].notna()]
+    groups = cells.groupby(["variant", "seed"])["acc"]
+    assert set(groups.size()) == {75}
+    means = {
+        name: cells[cells["corruption"].isin(kinds)].groupby(["variant", "seed"])["acc"].mean()
+        for name, kinds in FAMILIES.items()
+    }
+    return pd.DataFrame({**means, "all": groups.mean()}) * 100
+
+
+@check
+def corruptions(text: Text) -> None:
+    table, seeds = results("corruptions"), by_family(results("audit"))
+    board = pd.read_csv(STUDIES / "corruptions" / "leaderboard.csv").set_index("variant")
+    compared = pd.read_csv(STUDIES / "audit" / "comparison.csv").set_index("metric").loc["corruptions_acc"]
+    nc1 = {v: runs_of(table, v, "collapse_nc1_train")[0] for v in ("baseline", "lpc")}
+    assert nc1["lpc"] > nc1["baseline"]
+    text.says(
+        f"training NC1 is {nc1['lpc']:.2f}, higher than `baseline`'s {nc1['baseline']:.2f}; "
+        f"γ ended at {runs_of(table, 'lpc', 'gamma')[0]:.2f}"
+    )
+    means = by_family(table)
+    pd.testing.assert_frame_equal(means, seeds.loc[means.index])
+    for variant, line in board.iterrows():
+        mean = means.loc[(variant, 0)]
+        low, high = wilson_interval(1000 * mean["all"] / 100, 1000)
+        severe = [
+            f"{100 * where(table[table.corruption.notna()], variant=variant, severity=s).acc.mean():.1f}"
+            for s in (1, 5)
+        ]
+        cells = (
+            f"{mean['all']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
+            *(f"{mean[f]:.1f}" for f in FAMILIES),
+            *severe,
+        )
+        (clean,) = accuracies(table, "clean", variant=variant)
+        text.says(row(f"`{variant}`", clean, *cells, f"{line.mce:.1f}", f"{line.rel_mce:.1f}"))
+    differ = seeds.loc["lpc"] - seeds.loc["baseline"]
+    assert all(len(set(np.sign(differ[family]))) == 2 for family in FAMILIES), "a family keeps its sign"
+    noise, blur, weather, digital = (differ.loc[0, family] for family in FAMILIES)
+    text.says(
+        f"{signed(noise)} points under noise, {signed(blur)} under blur, {signed(weather)} under weather and "
+        f"{signed(digital)} under",
+        "; ".join(f"{family} {', '.join(signed(v) for v in differ[family])}" for family in FAMILIES),
+        f"the three seeds differ by {', '.join(map(signed, differ['all'][:2]))} and {signed(differ['all'][2])} points; "
+        f"mean {signed(compared['diff'])} [{signed(compared.diff_lo)}, {signed(compared.diff_hi)}]",
+        f"keeps {means.loc[('pgd_at', 0), 'all'] - means.loc[('baseline', 0), 'all']:.1f} points more than "
+        "`baseline` over all",
+        f"and {-board.loc['pgd_at', 'clean_diff']:.1f} points less on clean",
+    )
+    kinds = (
+        where(table[table.corruption.notna()], variant="baseline").groupby("corruption")["acc"].mean().sort_values()
+        * 100
+    )
+    assert list(kinds.index[:4]) == ["frost", "fog", "contrast", "brightness"]
+    text.says(f"{spoken(list(kinds[:4]), 1)} % are left")
+
+
+@check
+def control(text: Text) -> None:
+    table = results("control")
+    for variant in ("baseline", "pgd_at"):
+        cells = [accuracy(table, name, variant=variant) for name in ("clean", "fgsm", "pgd-20", "autoattack")]
+        text.says(row(f"`{variant}`", *cells))
+    kept = where(table, attack="autoattack", variant="pgd_at").iloc[0]
+    clean = [float(accuracies(table, "clean", variant=v)[0]) for v in ("baseline", "pgd_at")]
+    three = [float(accuracies(table, name, variant="pgd_at")[0]) for name in ("fgsm", "pgd-20", "autoattack")]
+    text.says(
+        f"keeps {kept.n_correct} of {kept.n} images",
+        f"{clean[0] - clean[1]:.1f} points less",
+        f"within {max(three) - min(three):.1f} points",
+    )
+
+
+@check
+def gamma_loops(text: Text) -> None:
+    table, attacks = results("gamma_loops"), results("gamma_loops", "convnext_attacks.csv")
+    ratio: dict[str, list[float]] = {"auto": [], "short": []}
+    lost: dict[str, list[float]] = {"auto": [], "short": []}
+    ended: dict[str, list[float]] = {"auto": [], "short": []}
+    for data in ("digits", "fashion_mnist"):
+        for model in ("resnet10t", "mobilenetv3_small_050", "convnext_atto"):
+            here = where(table, dataset=data, model=model, attack="clean")
+            base = where(here, variant="baseline").iloc[0]
+            for variant, recipe in (("baseline", None), ("lpc", "auto"), ("lpc", "short")):
+                one = where(here, variant=variant, schedule=recipe)
+                (run,) = one.itertuples()
+                name = f"`{variant}`, {recipe}" if recipe else f"`{variant}`"
+                steps = run.n_train // run.train_batch_size * run.epochs
+                shown = diagnoses(one, ("γ", "NC1, training", "NC1, test"))
+                text.says(row(data, f"`{model}`", str(steps), name, *accuracies(one, "clean"), *shown))
+                if recipe:
+                    ratio[recipe].append(run.collapse_nc1_train / base.collapse_nc1_train)
+                    lost[recipe].append(100 * (run.acc - base.acc))
+                    ended[recipe].append(run.gamma)
+    assert min(ratio["auto"] + ratio["short"]) == ratio["auto"][2]
+    assert max(ratio["auto"]) < 1
+    assert all(r < 1 for r in ratio["short"][:3])
+    assert all(r > 1 for r in ratio["short"][3:])
+    auto, short = (
+        [signed(v).replace("+0.0", "0.0").replace("−0.0", "0.0") for v in lost[k]] for k in ("auto", "short")
+    )
+    text.says(
+        f"`lpc`'s training NC1 to `baseline`'s is {ratio['auto'][2]:.2f} (`convnext_atto` on digits, `auto`)",
+        f"ended at {ended['auto'][4]:.2g} and {ended['auto'][5]:.2g} on two backbones, where NC1 is "
+        f"{ratio['auto'][4]:.2f} and "
+        f"{ratio['auto'][5]:.2f} of `baseline`'s",
+        f"is {auto[0]}, {auto[1]} and {auto[2]} points on digits and {auto[3]}, {auto[4]} and {auto[5]} points on "
+        "Fashion-MNIST",
+        f"in all six pairs, {min(ratio['auto']):.2f} to {max(ratio['auto']):.2f} of it",
+        f"is {spoken([-v for v in lost['short'][3:]], 1)} points below `baseline`'s on Fashion-MNIST",
+        f"γ ended at {spoken(ended['short'][3:], 0)}",
+        f"On digits it is {short[0]}, {short[1]} and {short[2]} points",
+        f"with {-lost['short'][5]:.1f} points less clean accuracy",
+    )
+    kept = {
+        (attack, recipe): accuracy(attacks, attack, variant="lpc", schedule=recipe, sign=" %")
+        for attack in ("pgd-20", "autoattack-apgd-ce+apgd-t")
+        for recipe in ("auto", "short")
+    }
+    base = {name: accuracies(attacks, name, variant="baseline")[0] for name in ("pgd-20", "autoattack-apgd-ce+apgd-t")}
+    loop = {name: accuracies(attacks, name, variant="lpc", schedule="auto")[0] for name in base}
+    assert base["autoattack-apgd-ce+apgd-t"] == loop["autoattack-apgd-ce+apgd-t"]
+    text.says(
+        f"keeps {kept['pgd-20', 'short']} under PGD-20 at 16/255 (n = 1,000), against {base['pgd-20']} % for "
+        "`baseline` and "
+        f"{loop['pgd-20']} % for `auto`",
+        f"{kept['autoattack-apgd-ce+apgd-t', 'short']} of 100 images under APGD-CE and targeted APGD, against "
+        f"{base['autoattack-apgd-ce+apgd-t']} % for both",
+    )
