@@ -1,7 +1,7 @@
-"""Forward and backward passes of a model that may be any module: its logits, and the gradient of a loss of them.
+"""Run forward and backward passes of any module: its logits, and the gradient of a loss of the logits.
 
-A gradient of zero is an answer. An absent gradient (None), because the model detaches, casts to integers or switches
-gradients off, is not: an attack that needs it cannot be run, and its cell fails.
+A zero gradient is a valid result. A missing gradient (None) is not: the model detaches, casts to integers or switches
+gradients off. An attack that needs gradients cannot run on such a model, and its cell fails.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NO_GRADIENT = (
 
 
 class Pass(NamedTuple):
-    """One pass in each direction."""
+    """Result of one forward and one backward pass."""
 
     logits: Tensor  # (B, K), detached
     loss: Tensor  # (B,), detached
@@ -32,11 +32,11 @@ class Pass(NamedTuple):
 
 
 def logits_at(model: nn.Module, points: Tensor) -> Tensor:
-    """The logits of ``points``, (B, K), in the floating-point type of ``points``.
+    """Return the logits of ``points``, (B, K), in the dtype of ``points``.
 
     The model gets a copy, since it may write into its input. Raises CellFailure("wrong_shape") for an output without
-    logits and CellFailure("nan_logits") where one of them is not finite: an image is not robust because a model has no
-    answer nearby.
+    logits, and CellFailure("nan_logits") if a logit is NaN or infinite: an image is not robust because the model fails
+    near it.
     """
     logits, _ = take_logits(model(points.clone()), points)
     if not torch.isfinite(logits).all():
@@ -45,11 +45,11 @@ def logits_at(model: nn.Module, points: Tensor) -> Tensor:
 
 
 def take_logits(output: Any, points: Tensor) -> tuple[Tensor, str]:
-    """The logits in what a model returned for ``points``, in their type, and a note on how they were taken.
+    """Extract the logits from a model's output for ``points``, cast to their dtype, with a note on how.
 
-    The note is empty for a tensor of that type. Else it names the entry, the attribute or the cast.
+    The note is empty if the output is a tensor of that dtype. Otherwise it names the entry, the attribute or the cast.
 
-    Raises CellFailure("wrong_shape") where there is no tensor to take.
+    Raises CellFailure("wrong_shape") if the output contains no tensor of logits.
     """
     logits, taken = _find_logits(output)
     if not isinstance(logits, Tensor):
@@ -87,7 +87,7 @@ def _described(output: Any) -> str:
 
 
 def differentiate(model: nn.Module, points: Tensor, loss: Loss) -> Pass:
-    """One pass forwards and one backwards at ``points``, (B, C, H, W). Raises CellFailure("no_gradient")."""
+    """Run one forward and one backward pass at ``points``, (B, C, H, W). Raises CellFailure("no_gradient")."""
     points = points.detach()
     points = (points.clone() if points.is_inference() else points).requires_grad_()
     logits, losses = _losses(model, points, loss)
@@ -96,7 +96,7 @@ def differentiate(model: nn.Module, points: Tensor, loss: Loss) -> Pass:
     except RuntimeError as error:
         if not _is_reentrant(error):
             raise
-        logits, losses = _losses(model, points, loss)  # parts of the graph are freed already
+        logits, losses = _losses(model, points, loss)  # the failed backward pass has freed parts of the graph
         gradient = gradient_of(losses.sum(), points, keep_graph=True)
     return Pass(logits.detach(), losses.detach(), gradient)
 
@@ -109,9 +109,9 @@ def _losses(model: nn.Module, points: Tensor, loss: Loss) -> tuple[Tensor, Tenso
 
 
 def gradient_of(total: Tensor, points: Tensor, *, keep_graph: bool = False) -> Tensor:
-    """∂total/∂points, in the shape of ``points``. Raises CellFailure("no_gradient") where no graph leads there.
+    """Return ∂total/∂points, in the shape of ``points``. Raises CellFailure("no_gradient") if it does not exist.
 
-    Reentrant checkpoints need ``keep_graph``; parameters that are not frozen then accumulate a gradient.
+    Reentrant checkpointing needs ``keep_graph``. Parameters that are not frozen then accumulate a gradient.
     """
     if not total.requires_grad:
         raise CellFailure("no_gradient", NO_GRADIENT)
@@ -129,5 +129,5 @@ def gradient_of(total: Tensor, points: Tensor, *, keep_graph: bool = False) -> T
 
 
 def _is_reentrant(error: RuntimeError) -> bool:
-    """Whether a reentrant ``torch.utils.checkpoint`` was met, which supports ``backward`` alone."""
+    """Whether the error comes from a reentrant ``torch.utils.checkpoint``, which supports only ``backward``."""
     return "checkpoint" in str(error).lower() and ".grad()" in str(error)

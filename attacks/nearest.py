@@ -1,7 +1,7 @@
 """Run a search for the smallest perturbation to its end and return the nearest adversarial image that it visited.
 
-A cell asks whether an adversarial image exists within ε, and ends a search at the first one (:mod:`attacks.minimal`).
-A distance needs the whole search.
+An attack at a budget stops its search at the first adversarial image within ε (:mod:`attacks.minimal`). A distance
+needs the whole search.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from bench.core.specs import Norm
 
 
 def nearest(search: Search, model: nn.Module, samples: Samples, *, norm: Norm) -> Tensor:
-    """Return the nearest adversarial point of every sample, (N, C, H, W); the clean image where there was none.
+    """Return the nearest adversarial point of every sample, (N, C, H, W); the clean image if none was found.
 
-    ``search`` is built with a negative ``eps``, so that nothing ends it early; all its attempts are run. A point is
-    adversarial where the logits that answered the search have another argmax than the label: the caller verifies it.
-    Raises CellFailure("nan_logits") where the model returns logits that are not finite.
+    Build ``search`` with a negative ``eps``, so that it does not end early; all its attempts are run. A point counts as
+    adversarial if its logits during the search have another argmax than the label; the caller must verify it. Raises
+    CellFailure("nan_logits") if the model returns NaN or infinite logits.
     """
     found = samples.inputs.clone()
     distance = torch.full_like(samples.labels, torch.inf, dtype=torch.float64)

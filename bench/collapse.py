@@ -1,8 +1,8 @@
-"""Whether a network that was trained to collapse its latents did so. Pure; no torch.
+"""Decide whether a network that was trained with a collapse penalty has collapsed. Does not import torch.
 
-A network has collapsed when its within-class variability on the training images (NC1, Papyan et al. 2020, arXiv
-2008.08186) is at most a tenth of that of the same training without the penalty, and when it fits the training images:
-in the terminal phase of training, where collapse is defined, the training error is about 0.
+Two criteria: its within-class variability on the training images (NC1, Papyan et al. 2020, arXiv 2008.08186) is at most
+a tenth of that of the same training without the penalty, and it fits the training images. Neural collapse is defined
+for the terminal phase of training, where the training error is about 0.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from models.variants import has_collapse_penalty
 NC1: Final = "collapse_nc1_train"
 ACCURACY: Final = "train_acc"
 
-#: The largest share of the reference's training NC1 that is a collapse.
+#: Largest ratio of the training NC1 to the reference's at which a network counts as collapsed.
 MOST_NC1: Final = 0.1
-#: The smallest training accuracy that is a collapse.
+#: Smallest training accuracy at which a network counts as collapsed.
 LEAST_ACCURACY: Final = 0.99
-#: Variants whose NC1 is the measure, in this order: the same layers without the penalty before other layers.
+#: Reference variants for NC1, in order of preference: the same layers without the penalty, then other layers.
 REFERENCES: Final = ("lin_pen", "baseline")
 
 COLLAPSED: Final = "collapsed"
@@ -35,7 +35,7 @@ ADVICE: Final = (
 
 
 class Collapse(NamedTuple):
-    """The status of one or several networks, and the figures it rests on."""
+    """Collapse status of one or several networks, and the reason for it."""
 
     word: Word
     why: str = ""
@@ -66,13 +66,13 @@ def training_nc1(diagnosis: DiagnosisRecord | None) -> float | None:
 
 
 def training_accuracy(run: RunRecord, diagnosis: DiagnosisRecord | None) -> float | None:
-    """As diagnosed; else the running one of the last epoch; None of a network that was not trained here."""
+    """Return the diagnosed accuracy, else the running one of the last epoch; None if not trained here."""
     found = None if diagnosis is None else diagnosis.values.get(ACCURACY)
     return found if found is not None else run.history[-1].accuracy if run.history else None
 
 
 def collapse_of(run: RunRecord, diagnosis: DiagnosisRecord | None, reference: Reference | None) -> Collapse:
-    """The status of one network. What fails is said even where the rest was not measured."""
+    """Return the status of one network. A failed criterion is reported even if the other was not measured."""
     nc1, accuracy = training_nc1(diagnosis), training_accuracy(run, diagnosis)
     fails, missing = [], []
     if nc1 is None:
@@ -96,7 +96,7 @@ def _too_wide(nc1: float, reference: Reference) -> str:
 
 
 def over_seeds(found: Mapping[int, Collapse]) -> Collapse:
-    """The status of a recipe: that of its worst seed, with all seeds that share it."""
+    """Return the status of a recipe: that of its worst seed, with the reasons of all seeds that share it."""
     for word in (NOT_COLLAPSED, NOT_MEASURED):
         whys = {seed: status.why for seed, status in sorted(found.items()) if status.word == word}
         if whys:

@@ -1,7 +1,7 @@
-"""Standard output and error that cannot fail: no encoding, closed pipe or full disk changes an exit code.
+"""Make standard output and error robust: no encoding, closed pipe or full disk changes the exit code.
 
-Characters outside of the console's encoding are transliterated (``ε`` as ``eps``), and what a closed pipe no longer
-takes is discarded, so that ``bench check … | head -1`` ends with the verdict's exit code.
+Characters that the console's encoding lacks are transliterated (``ε`` as ``eps``). Output to a closed pipe is
+discarded, so that ``bench check … | head -1`` ends with the exit code of the verdict.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ASCII = {
 
 
 def plain(text: str, encoding: str) -> str:
-    """``text`` with every character that ``encoding`` does not have spelt in ASCII.
+    """Return ``text`` with every character that ``encoding`` lacks transliterated to ASCII.
 
     >>> plain("ε ≤ 8/255, ⚑ order", "cp1252"), plain("naïve ✓", "ascii"), plain("ε ✓", "utf-8")
     ('eps <= 8/255, ! order', 'naive +', 'ε ✓')
@@ -43,14 +43,14 @@ def harden() -> None:
 
 
 def flush() -> None:
-    """Write what is buffered; to be called before the process ends, when Python would report a closed pipe itself."""
+    """Flush both streams. Call it before the process ends: Python itself would report a closed pipe."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
 
 
 class Output(io.TextIOWrapper):
-    """A text stream whose writes succeed: transliterated where needed, discarded once the reader is gone."""
+    """Text stream whose writes raise no OSError: transliterate if needed, discard all text after a failed write."""
 
     def write(self, text: str, /) -> int:
         try:
@@ -66,7 +66,7 @@ class Output(io.TextIOWrapper):
             self._discard(error)
 
     def _discard(self, error: OSError) -> None:
-        """Send this and all later text to the null device; a reason other than a closed pipe is told once."""
+        """Send this and all later text to the null device; warn once unless the pipe was closed."""
         with contextlib.suppress(OSError), open(os.devnull, "wb") as null:
             os.dup2(null.fileno(), self.fileno())
         if error.errno != errno.EPIPE and self is not sys.stderr:
@@ -87,7 +87,7 @@ def _transliterate(error: UnicodeError) -> tuple[str, int]:
 
 
 def _spelt(character: str) -> str:
-    if 0xDC80 <= ord(character) <= 0xDCFF:  # a byte of a file name that is in no encoding
+    if 0xDC80 <= ord(character) <= 0xDCFF:  # an undecodable byte of a file name
         return f"\\x{ord(character) - 0xDC00:02x}"
     if character in ASCII:
         return ASCII[character]

@@ -1,13 +1,13 @@
-"""The pytest plug-in: a project that installs this one regression-tests the robustness of its own model.
+"""Provide the pytest plug-in for robustness regression tests of a project's own model.
 
 >>> @pytest.mark.robustness(baseline="robustness.json")                                        # doctest: +SKIP
 ... def test_robustness(robustness):
 ...     robustness(load_my_model(), dataset="digits", attacks=["fgsm", "pgd"], eps="0.1")
 
-A marked test passes only after a comparison. The check runs inside pytest's *call* phase of every kind of test item, so
-that functions, methods of ``unittest.TestCase``, parametrised, asynchronous and repeated tests are alike.
+A marked test passes only after a comparison. The check runs in pytest's *call* phase of every kind of test item.
+Functions, methods of ``unittest.TestCase``, parametrised, asynchronous and repeated tests are treated alike.
 
-Every pytest session of an environment loads this file: what is slow to import waits for the fixture.
+Every pytest session in the environment loads this file, so slow imports are deferred to the fixture.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MARK = "robustness"
 UPDATE = "--robustness-update"
 REQUIRED = "--robustness-required"
 MARKED = 'baseline, tolerance={}, floor={}, scope="recipe", alpha=0.01, allow_inconclusive=False'
-OWNERS = pytest.StashKey[dict[Path, str]]()  # the id of the test that a baseline file belongs to
+OWNERS = pytest.StashKey[dict[Path, str]]()  # baseline file to the id of the test that owns it
 NOT_CALLED = (
     f"nothing was compared: the test is marked {MARK!r} and never called the fixture of this name with a model. "
     "Mark only the tests that do."
@@ -40,10 +40,10 @@ NOT_CALLED = (
 
 @dataclass
 class Attempt:
-    """One execution of a test; a test that is run again has another one."""
+    """One execution of a test; a rerun is a new one."""
 
     robustness: Robustness | None = None
-    problem: str = ""  # of the mark, or found at the end
+    problem: str = ""  # error in the mark, or found by the check
     over: bool = False  # whether the test's own code has ended
 
 
@@ -74,9 +74,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Summary(required=required), "collapse-bench-summary")
 
 
-@pytest.hookimpl(tryfirst=True)  # before other tests are deselected
+@pytest.hookimpl(tryfirst=True)  # before other plug-ins deselect tests
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Every baseline belongs to the first test that names it, in every process of a distributed session."""
+    """Assign each baseline to the first test that names it, alike in all processes of a distributed session."""
     owners = config.stash.setdefault(OWNERS, {})
     for item in items:
         mark = item.get_closest_marker(MARK)
@@ -108,9 +108,9 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.hookimpl(wrapper=True, trylast=True)  # innermost: what the check prints is captured like the test's own output
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """When the test's own code is through, everything that it asked for is checked at once.
+    """Check all models of the test after its own code has finished.
 
-    A test that failed by itself is not checked; one that skips itself is checked if it attacked a model before.
+    A test that failed is not checked. A test that skips itself is checked if it has attacked a model.
     """
     attempt = item.stash.setdefault(ATTEMPT, Attempt())
     try:
@@ -119,7 +119,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         if all(isinstance(error, SKIPS) for error in kept):
             _settle(item, attempt, skipped=bool(kept))
     except SKIPS as skipped:
-        if "async def" in str(skipped) and _is_ours(item, attempt):  # pytest before 8.4 skips what it cannot await
+        if "async def" in str(skipped) and _is_ours(item, attempt):  # pytest before 8.4 skips async tests
             pytest.fail(f"nothing was compared: {skipped}", pytrace=False)
         if not (attempt.robustness and attempt.robustness.finished):
             _settle(item, attempt, skipped=True)
@@ -130,7 +130,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # outermost: after expected failures have been recognised
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """An expected failure (xfail) excuses a comparison that fails, and never one that is missing."""
+    """Fail a test without a comparison. xfail excuses a comparison that fails, never a missing one."""
     report = yield
     attempt = item.stash.get(ATTEMPT, None)
     if attempt is None or not _is_ours(item, attempt):
@@ -150,7 +150,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def _is_ours(item: pytest.Item, attempt: Attempt) -> bool:
-    """A fixture of somebody else that has this name is none of our business where the mark is missing."""
+    """Whether the test uses this plug-in, rather than another fixture of the same name."""
     return item.get_closest_marker(MARK) is not None or attempt.robustness is not None or bool(attempt.problem)
 
 
@@ -166,7 +166,7 @@ def _settle(item: pytest.Item, attempt: Attempt, *, skipped: bool) -> None:
 
 
 def _settings_of(request: pytest.FixtureRequest) -> Settings | str:
-    """What the mark says, or a sentence on what is wrong with it."""
+    """Return the settings of the mark, or an error message."""
     from bench.core.errors import BenchError
 
     mark = request.node.get_closest_marker(MARK)

@@ -1,8 +1,7 @@
-"""The global state of PyTorch that every number here is measured under, whatever the caller has set.
+"""Set PyTorch's global state for an evaluation, and restore the caller's state afterwards.
 
-A caller's ``torch.no_grad()`` makes every gradient attack stand still. ``autocast`` rounds the verdicts to bfloat16, as
-does a reduced precision of matrix products. :func:`harness_torch_state` sets what the measurement needs and puts the
-caller's state back.
+Under a caller's ``torch.no_grad()`` no gradient attack can move. Autocast and reduced-precision matrix products change
+the float32 predictions. :func:`harness_torch_state` sets every switch that an evaluation depends on.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 @contextmanager
 def harness_torch_state() -> Iterator[None]:
-    """Gradients on, no inference mode, no autocast, true float32 on the CPU by default, deterministic cuDNN.
+    """Enable gradients and full float32 precision, disable autocast, make cuDNN deterministic; restore on exit.
 
-    A context manager that is also a decorator; it may be nested. Sets: grad mode on, inference mode off, autocast off
+    Usable as a context manager and as a decorator; may be nested. Sets: grad mode on, inference mode off, autocast off
     on every device type, default dtype float32, default device CPU, float32 matrix products and convolutions in full
     precision (no TF32, no bfloat16), cuDNN deterministic and without benchmarking, no anomaly detection, and
-    ``use_deterministic_algorithms`` off, under which some operators raise. On exit the caller's values are back, also
-    where the code inside has changed them.
+    ``use_deterministic_algorithms`` off (some operators raise when it is on). On exit, the caller's values are
+    restored, even if the block has changed them.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -37,12 +36,12 @@ def harness_torch_state() -> Iterator[None]:
             stack.callback(set_value, value)
             if value != wanted:
                 set_value(wanted)
-        if torch.get_default_device().type != "cpu":  # the context slows every call down: only where it is needed
+        if torch.get_default_device().type != "cpu":  # it slows down every call: only if needed
             stack.enter_context(torch.device("cpu"))
         yield
 
 
-Switch = tuple[Callable[[Any], object], Any, Any]  # how to set it, its present value, the value that is needed
+Switch = tuple[Callable[[Any], object], Any, Any]  # setter, current value, required value
 
 
 def _switches() -> Iterator[Switch]:
@@ -56,11 +55,11 @@ def _switches() -> Iterator[Switch]:
 
 @contextmanager
 def _full_precision() -> Iterator[None]:
-    """Float32 products and convolutions in float32.
+    """Compute float32 matrix products and convolutions in full precision.
 
-    torch 2.9 and later have a setting per backend and operator beside two older switches, which raise when they are
-    read after a setting that they cannot express. So the older ones are used where they can be read, and the newer
-    ones only where less than float32 is still asked for.
+    torch 2.9 and later have one setting per backend and operator, and two older switches. Reading an older switch
+    raises if the newer settings have values that it cannot express. So set the older switches where they can be read,
+    and the newer settings only where they still ask for less than float32.
     """
     newer = [(backend, backend.fp32_precision) for backend in _backends_with_precision()]
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Test images that are also in the training split, or twice in the test split, by content."""
+"""Find test images that also occur in the training split, or more than once in the test split, by content."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from bench.core.errors import BenchError
 from bench.core.words import counted
 from bench.data.split import Dataset, Pixels, Split, read_checked
 
-#: Bytes of image files, both splits together, up to which they are decoded to be compared: about a minute of one core.
+#: Decode image files and compare pixels up to this many bytes (both splits together): about a minute on one core.
 DECODED_BYTES = 2**29
-CHUNK_PIXELS = 2**22  # read at a time
+CHUNK_PIXELS = 2**22  # pixels read at a time
 
 Digests = Sequence[bytes | None]
 Method = Literal["pixels", "files"]
@@ -33,7 +33,7 @@ class Copy(NamedTuple):
 
 
 class Group(NamedTuple):
-    """All images with one content, at least one of them a test image."""
+    """All images with the same content; at least one of them is a test image."""
 
     test: tuple[Copy, ...]
     train: tuple[Copy, ...]
@@ -46,10 +46,10 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Equal images of a data set, as far as test images are concerned."""
+    """Groups of equal images of a data set that include a test image."""
 
     groups: tuple[Group, ...]
-    method: Method  # whether pixels as the network sees them are equal, or files
+    method: Method  # what was compared: pixels as the network sees them, or files
     unread: tuple[str, ...]  # images that could not be read and were not compared
     train_known: bool  # whether any training image could be read
 
@@ -60,20 +60,20 @@ class Duplicates:
 
     @cached_property
     def contradicted(self) -> frozenset[str]:
-        """Test images of which a copy has another label."""
+        """Test images with a copy under another label."""
         return frozenset(copy.sample_id for group in self.groups if group.contradicts for copy in group.test)
 
     def leaked(self, ids: Collection[str]) -> int | None:
-        """How many of the test images ``ids`` are also training images; None where the training images are unknown."""
+        """Count the test images ``ids`` that are also training images; None if no training image could be read."""
         return len(self.in_train.intersection(ids)) if self.train_known else None
 
     def repeated(self, ids: Collection[str]) -> int:
-        """How many of the test images ``ids`` could go without a content being lost."""
+        """Count the redundant test images among ``ids``: all but one of each group of equal images."""
         chosen = set(ids)
         return sum(max(sum(copy.sample_id in chosen for copy in group.test) - 1, 0) for group in self.groups)
 
     def notes(self, ids: Collection[str]) -> tuple[str, ...]:
-        """What a row on the test images ``ids`` says of copies among them."""
+        """Return the notes of a row on copies among its test images ``ids``."""
         leaked, repeated = self.leaked(ids), self.repeated(ids)
         contradicted = len(self.contradicted.intersection(ids))
         facts = [
@@ -88,9 +88,10 @@ class Duplicates:
 
 
 def find_duplicates(data: Dataset) -> Duplicates:
-    """Compare every test image with every other and with the training images, exactly: a resized copy is not found.
+    """Compare every test image with all other test images and with the training images, for exact equality.
 
-    Pixels are compared, as the data set gives them; where the images are files of many bytes, the files.
+    Resized or recompressed copies are not found. Compares the pixels that the data set returns, or the bytes of the
+    files if these are larger than ``DECODED_BYTES`` in total.
     """
     train_files, test_files = data.train.files, data.test.files
     train: Digests
@@ -113,7 +114,7 @@ def _unread(split: Split, digests: Digests) -> list[str]:
 
 
 def notes_on_files(data: Dataset) -> tuple[str, ...]:
-    """What can be said at once where the images are files, which are hashed anyway."""
+    """Return a note on test files that equal training files, at no extra cost: files are hashed anyway."""
     train, test = data.train.files, data.test.files
     if train is None or test is None:
         return ()
@@ -153,7 +154,7 @@ def _pixel_digests(split: Split, data: Dataset) -> Iterator[bytes | None]:
 
 
 def _readable(split: Split, indices: NDArray[np.int64], data: Dataset) -> Pixels | None:
-    """None where an image cannot be read: training images that nobody needs must not stop an evaluation."""
+    """Read images; None if one of them is unreadable. Unused training images must not stop an evaluation."""
     try:
         return read_checked(split, indices, dataset=data.name)
     except BenchError:
@@ -161,14 +162,14 @@ def _readable(split: Split, indices: NDArray[np.int64], data: Dataset) -> Pixels
 
 
 def _digest(image: Pixels) -> bytes:
-    """Of one image (C, H, W), the same for every way to store what a network gets to see.
+    """Hash one image (C, H, W), independently of how its pixels are stored.
 
-    Floats that are bytes / 255 are hashed as these bytes, three equal channels as one.
+    Floats that equal bytes / 255 are hashed as these bytes, and three equal channels as one.
     """
     if image.dtype == np.float32:
         as_bytes = np.rint(image * 255).astype(np.uint8)
         exact = np.array_equal(as_bytes.astype(np.float32) / np.float32(255), image)
-        image = as_bytes if exact else image + np.float32(0)  # no −0
+        image = as_bytes if exact else image + np.float32(0)  # −0 becomes 0
     if len(image) == 3 and np.array_equal(image[0], image[1]) and np.array_equal(image[0], image[2]):
         image = image[:1]
     form = f"{image.dtype}{image.shape}".encode()

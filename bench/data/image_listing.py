@@ -1,4 +1,4 @@
-"""The files of a class folder: which are images, and which are left out."""
+"""List the image files of a class folder, and the files that are left out."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from bench.core.errors import BenchError
 from bench.data.image_files import opens
 
-#: Extensions of files that are taken for images unopened: a damaged one is an error and is never left out.
+#: Files with these extensions count as images without being opened: a damaged one is an error, never left out.
 EXTENSIONS = frozenset({
     ".apng", ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
     ".ppm", ".tif", ".tiff", ".webp",
 })  # fmt: skip
 
-#: What systems leave behind, in lower case. Like names with a leading dot, they are ignored without a word.
+#: Files that operating systems create, in lower case. Ignored silently, like names with a leading dot.
 SYSTEM_FILES = frozenset({"__macosx", "desktop.ini", "ehthumbs.db", "thumbs.db"})
 
 Inode = tuple[int, int]
@@ -26,17 +26,17 @@ Inode = tuple[int, int]
 
 @dataclass(frozen=True)
 class Listing:
-    """The files below one folder, by their posix path relative to it in NFC."""
+    """Files below one folder, by relative POSIX path in NFC."""
 
     images: Mapping[str, Path] = field(default_factory=dict)  # sorted
-    left_out: tuple[str, ...] = ()  # no images, broken links, folders that contain themselves
+    left_out: tuple[str, ...] = ()  # files that are no images, broken links, links to a parent folder
 
 
 def list_images(folder: Path) -> Listing:
-    """List ``folder`` and everything below it. Linked files and folders are followed, a loop of links is left out.
+    """List the files in ``folder`` and below. Follow links to files and folders, except links to a parent folder.
 
-    A file counts as an image if its extension says so, or if Pillow opens it. Raises BenchError for a folder that
-    cannot be read, and for two names that are one in NFC.
+    A file counts as an image by its extension, or if Pillow can open it. Raises BenchError for a folder that cannot be
+    read, and for two names that are equal in NFC.
     """
     images: dict[str, Path] = {}
     left_out: list[str] = []
@@ -60,7 +60,7 @@ def normalised(name: str) -> str:
 
 
 def scan(folder: Path) -> list[Path]:
-    """What lies in ``folder`` and is not hidden, sorted. Raises BenchError when the system will not say."""
+    """Return the visible entries of ``folder``, sorted. Raises BenchError if it cannot be read."""
     try:
         return [folder / name for name in sorted(os.listdir(folder)) if not is_hidden(name)]
     except OSError as error:
@@ -68,7 +68,7 @@ def scan(folder: Path) -> list[Path]:
 
 
 def by_normalised_name(paths: list[Path]) -> dict[str, Path]:
-    """Paths of one folder by their NFC name. Raises BenchError, showing code points, where two have the same."""
+    """Map NFC names to the paths of one folder. Raises BenchError, showing code points, if two names are equal."""
     found: dict[str, Path] = {}
     for path in paths:
         other = found.setdefault(normalised(path.name), path)
@@ -81,7 +81,7 @@ def by_normalised_name(paths: list[Path]) -> dict[str, Path]:
 
 
 def _walk(folder: Path, prefix: str, above: frozenset[Inode], images: dict[str, Path], left_out: list[str]) -> None:
-    """Fill ``images`` and ``left_out``; ``above`` are the folders that hold ``folder``, and itself."""
+    """Fill ``images`` and ``left_out``; ``above`` are the inodes of ``folder`` and of its parent folders."""
     for own_name, path in by_normalised_name(scan(folder)).items():
         name, status = prefix + own_name, _status(path)
         if status is not None and stat.S_ISDIR(status.st_mode):
@@ -97,7 +97,7 @@ def _walk(folder: Path, prefix: str, above: frozenset[Inode], images: dict[str, 
 
 
 def _is_image(path: Path, status: os.stat_result | None) -> bool:
-    """A link to nowhere (``status`` None) counts by its extension, so that reading it is an error."""
+    """Whether the file is an image. A broken link (``status`` None) counts by extension: reading it is an error."""
     if status is not None and not stat.S_ISREG(status.st_mode):
         return False
     return path.suffix.lower() in EXTENSIONS or (status is not None and opens(path))
@@ -111,7 +111,7 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _inodes(folder: Path) -> frozenset[Inode]:
-    """``folder`` and the folders above it, by the way it was named and by the way it really lies."""
+    """Return the inodes of ``folder`` and of its parents, along the given path and the resolved one."""
     real = folder.resolve()
     found = (_status(path) for path in (real, *real.parents, *folder.absolute().parents))
     return frozenset((status.st_dev, status.st_ino) for status in found if status is not None)

@@ -1,8 +1,8 @@
-"""Which images stand for a split when not all of them are used: a sample proportional to class.
+"""Sample a limited number of images from a split, proportional to class.
 
-Every prefix of the order holds n·n_c/N images of class c, rounded up or down (n images of N, n_c in the class), so that
-an accuracy on n images estimates the accuracy on the split. Which classes are rounded up is random, but a function of
-the ids: of many rare classes, not only the largest are drawn.
+Images are taken from the start of one fixed order. Its first n of N images contain n·n_c/N images of a class of n_c,
+rounded up or down, so that the accuracy on n images estimates the accuracy on the split. Which classes are rounded up
+is pseudo-random and depends only on the ids. So with many rare classes, not only the largest are drawn.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Ints = NDArray[np.int64]
 
 
 def id_hashes(ids: Sequence[str]) -> Ints:
-    """A uniform integer in [0, 2^63) for every id."""
+    """Return a uniform integer in [0, 2^63) per id."""
     return np.array([derive_seed("stratified", sample_id) for sample_id in ids], dtype=np.int64)
 
 
 def ranks(hashes: Ints, labels: Ints) -> Ints:
-    """The place of every image among those of its class, from 0, by hash."""
+    """Return the rank of each image within its class, by hash, from 0."""
     by_hash = np.argsort(hashes, kind="stable")
     found = np.empty(len(hashes), dtype=np.int64)
     for label in np.unique(labels):
@@ -41,15 +41,15 @@ def is_balanced(labels: Ints) -> bool:
 
 
 def sampling_version(labels: Ints) -> int:
-    """Version of the sampling that chooses among images with these labels; part of what makes a number.
+    """Return the version of the sampling for these labels; it is part of the identity of a cell.
 
-    Version 1 drew equally many images of every class. Where classes are equally large, both draw the same images.
+    Version 1 drew the same number of images per class. For balanced classes both versions draw the same images.
     """
     return 1 if is_balanced(labels) else SAMPLING_VERSION
 
 
 def drawn_notes(n: int, n_test: int) -> tuple[str, ...]:
-    """What a row says of its images where they are not the whole test split.
+    """Return the note of a row whose images are not the whole test split.
 
     >>> drawn_notes(1000, 10000), drawn_notes(500, 500)
     (('1000 of 10000 test images, proportional to class',), ())
@@ -58,23 +58,24 @@ def drawn_notes(n: int, n_test: int) -> tuple[str, ...]:
 
 
 def proportional_order(ids: Sequence[str], labels: Ints, count: int | None = None) -> Ints:
-    """The first ``count`` indices (all when None) of an order whose every prefix is proportional to class.
+    """Return the first ``count`` indices (all if None) of an order whose prefixes are all proportional to class.
 
-    The count of every class in a prefix differs from its exact share by less than 1. Each image has a window of places
-    in which this holds and a random place within it. Places are filled by the image whose random place comes first,
-    except where every place up to some ``tight`` one is needed for images whose windows end there. The order inside a
-    class comes from a hash of the id: it does not move when other images come or go.
+    In every prefix, the count of each class differs from its exact share by less than 1. This allows each image a
+    window of places; within it, the image has a random preferred place. Each place goes to the image with the earliest
+    preferred place. Exception: if all places up to a place ``tight`` are needed for images whose windows end by then,
+    only those images are taken. The order within a class is by a hash of the id: it does not change when other images
+    are added or removed.
     """
-    from scipy.special import betainc  # slow to import, and only needed where there is a limit
+    from scipy.special import betainc  # slow to import, and only needed with a limit
 
     total = len(ids)
     count = total if count is None else min(count, total)
     hashes = id_hashes(ids)
     _, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     rank, size = ranks(hashes, labels), sizes[inverse]
-    opens = rank * total // size + 1  # the first place at which the class's share is more than ``rank`` images
+    opens = rank * total // size + 1  # the first place at which the class's share exceeds ``rank`` images
     closes = -(-(rank + 1) * total // size)  # the place at which its share reaches ``rank + 1`` images
-    # The rank-th smallest of ``size`` uniform numbers is Beta distributed, and its distribution function uniform.
+    # The rank-th smallest of ``size`` uniform numbers is Beta distributed; its CDF maps it to a uniform number.
     wish = (rank + betainc(rank + 1, size - rank, hashes / 2**63)) / size
     spare = np.arange(total + 1) - np.cumsum(np.bincount(closes, minlength=total + 1))  # free places up to each place
     arrivals = np.argsort(opens, kind="stable")
@@ -103,6 +104,6 @@ def proportional_order(ids: Sequence[str], labels: Ints, count: int | None = Non
 
 
 def _first_full(spare: Ints, start: int, end: int, *, default: int) -> int:
-    """The first place in [start, end) up to which no place is to spare."""
+    """Return the first place in [start, end) up to which no place is free; ``default`` if there is none."""
     full = np.flatnonzero(spare[start:end] == 0)
     return start + int(full[0]) if len(full) else default

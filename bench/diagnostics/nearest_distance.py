@@ -1,9 +1,9 @@
-"""Distance to the nearest adversarial image that is known: the minimum of DDN, FMN, FAB and DeepFool, in pixel L2.
+"""Compute the L2 distance to the nearest known adversarial image: the minimum over DDN, FMN, FAB and DeepFool.
 
-DeepFool follows the tangent planes of the logits: its direction is a first-order guess, and bisection along it repairs
-the length alone. How much longer its distances are differs between networks, so that they do not compare them. DDN
-(arXiv 1811.09600), FMN (arXiv 2102.12827) and targeted FAB (arXiv 1907.02044) correct their direction as they go. The
-minimum over all four per image is still an upper bound of the distance, and the smallest known here.
+DeepFool linearises the logits: its direction is a first-order approximation, and bisection along it corrects only the
+length. How much it overestimates the distance differs between networks, so do not compare networks by it. DDN
+(arXiv 1811.09600), FMN (arXiv 2102.12827) and targeted FAB (arXiv 1907.02044) update their direction in every step. The
+minimum over the four per image is still an upper bound of the distance. Lengths are in pixels of [0, 1].
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from bench.diagnostics.boundary import adversarial, as_floats, between, lengths,
 from bench.diagnostics.estimates import NONE_CORRECT, NONE_FOOLED, Estimate, censored_median, mean_ratio, unknown
 from bench.diagnostics.latents import Floats, Value, undefined
 
-# Twice the steps lower the median by less than 2 %: results/studies/nearest_steps.py.
+# Chosen such that twice the steps lower the median by less than 2 %: see results/studies/nearest_steps.py.
 DDN_STEPS = 50
 FMN_STEPS = 50
 FAB_STEPS = 10
 FAB_TARGETS = 3  # classes of the highest logits after the label
 HALVINGS = 10
-_ENDLESS = -1.0  # no point is within this budget: no search ends early
+_ENDLESS = -1.0  # no point is within a negative budget, so no search ends early
 
 
 @dataclass(frozen=True)
 class NearestScores:
-    """Over correctly classified images; every distance is that of an image whose class was asked anew."""
+    """Scores over correctly classified images; the class of every adversarial image was predicted again."""
 
     n_fooled: int
     fooled_share: Value  # n_fooled / n_correct
     rho: Estimate  # mean ‖r‖/‖x‖ over the images that were fooled
-    median_distance: Estimate  # over all correct images, not fooled is infinitely far
+    median_distance: Estimate  # over all correct images; infinite for those not fooled
 
 
 def nearest_scores(model: nn.Module, images: Tensor, *, at_most: Floats, batch_size: int) -> NearestScores:
-    """Search the nearest adversarial image of each of ``images``, (N, 3, H, W), which are classified correctly.
+    """Search for the nearest adversarial image of each of ``images``, (N, 3, H, W), all classified correctly.
 
-    ``at_most``, (N,), are verified distances that are known already; infinite where there are none. The model is in
-    evaluation mode and has the type and the device of the images. Where it returns logits that are not finite nothing
-    is known of any distance, and every value says so.
+    ``at_most``, (N,), are distances that are already verified; infinite if there is none. The model is in evaluation
+    mode and has the dtype and the device of the images. If it returns NaN or infinite logits, every value is undefined
+    and gives this reason.
     """
     try:
         parts = [
@@ -71,10 +71,10 @@ def nearest_scores(model: nn.Module, images: Tensor, *, at_most: Floats, batch_s
 
 
 def nearest_distances(model: nn.Module, images: Tensor, *, keys: Tensor) -> Floats:
-    """Pixel L2 to the nearest adversarial image that DDN, FMN or FAB found, (N,); infinite where none was verified.
+    """Return the L2 distance to the nearest adversarial image of DDN, FMN and FAB, (N,); infinite if none is verified.
 
-    ``keys``, (N,) int64, seed the directions that DDN draws where there is no gradient. The images are correctly
-    classified, so that the prediction is the label. The nearest image is moved to the boundary by bisection.
+    ``keys``, (N,) int64, seed the random directions that DDN takes where the gradient is zero or not finite. The images
+    are correctly classified, so the prediction is the label. Bisection moves the nearest image to the boundary.
     """
     with torch.no_grad():
         ranking = model(images).argsort(dim=1, descending=True, stable=True)
@@ -91,7 +91,7 @@ def nearest_distances(model: nn.Module, images: Tensor, *, keys: Tensor) -> Floa
 
 
 def cost(num_classes: int) -> Cost:
-    """Passes per image: always the same number of steps; FAB draws back and asks once more after half of its trials."""
+    """Return the passes per image. All steps are always run; FAB needs one more pass after an adversarial trial."""
     targets = min(FAB_TARGETS, num_classes - 1)
     directed = DDN_STEPS + FMN_STEPS + 2 + targets * (FAB_STEPS + 1)
     verdicts = 1 + len(_searches(num_classes)) + HALVINGS + 1
@@ -111,7 +111,7 @@ def _searches(num_classes: int) -> tuple[Search, ...]:
 def _at_the_boundary(
     model: nn.Module, images: Tensor, best: Tensor, classes: Tensor, distance: Tensor, found: Tensor
 ) -> Floats:
-    """``distance`` after bisection, where the shortened image is verified, too."""
+    """Return ``distance`` after bisection; unchanged if the shortened image is not adversarial."""
     if found.any():
         start, end, label = images[found], best[found], classes[found]
         points = between(start, end, smallest_fraction(model, start, end, label, HALVINGS))

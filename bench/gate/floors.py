@@ -1,4 +1,4 @@
-"""Absolute floors: the accuracy that every network must have now, whatever the baseline had."""
+"""Check absolute floors: the minimum accuracy of every current network, independent of the baseline."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from bench.statistics.drops import share_bounds
 
 
 def floor_lines(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> Iterator[Check]:
-    """A line for every network now and every metric that has a floor. The sides are of one recipe.
+    """Yield one line per current network and metric with a floor. ``before`` and ``after`` are of one recipe.
 
-    The measured accuracy decides; ``why`` says when its one-sided bound would decide otherwise.
+    The measured accuracy decides; ``why`` says if its one-sided confidence bound would decide otherwise.
     """
     metrics = dict.fromkeys(metric for run in (*before, *after) for metric in run.cells)
     for metric in metrics:
@@ -38,7 +38,7 @@ def _chance(run: RunOutcomes, gate: Gate) -> str:
 
 
 def _accuracy(before: Sequence[RunOutcomes], run: RunOutcomes, metric: str, otherwise: float | None) -> float | None:
-    """The baseline's of the same seed, else of its first run that has the metric."""
+    """Return the baseline's accuracy of the same seed, or else ``otherwise``."""
     same = (old.cells[metric].accuracy for old in before if old.seed == run.seed and metric in old.cells)
     return next(same, otherwise)
 
@@ -58,7 +58,7 @@ def _line(run: RunOutcomes, metric: str, floor: float, before: float | None, gat
 
 
 def _against(cell: CellOutcomes, floor: float, alpha: float) -> tuple[Verdict, str]:
-    """The measured accuracy beside its floor, and the one-sided bound where it lies on the other side."""
+    """Compare the measured accuracy with its floor; report the one-sided bound if it is on the other side."""
     reached = cell.right * 100 >= floor * cell.n * cell.parts
     low, high = share_bounds(cell.right / cell.parts, cell.n, alpha)
     confidence = f"with {100 * (1 - alpha):.4g} % confidence"

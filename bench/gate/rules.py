@@ -1,4 +1,4 @@
-"""What a gate is asked to do: its level, its tolerances and floors, and what it compares."""
+"""Options of a gate: significance level, tolerances, floors and scope."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from bench.core.words import listed
 from bench.statistics.drops import MOST_ALPHA
 
 Scope = Literal["recipe", "weights"]
-RECIPE: Scope = "recipe"  # other weights are compared over several trainings
-WEIGHTS: Scope = "weights"  # two files of weights are compared image by image
+RECIPE: Scope = "recipe"  # compare retrained weights over several trainings
+WEIGHTS: Scope = "weights"  # compare two weight files image by image
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 DEFAULT_ALPHA = 0.01
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The options of a check. Raises BenchError for values that cannot be."""
+    """Options of a check. Raises BenchError for invalid values."""
 
     alpha: float = DEFAULT_ALPHA  # level of each one-sided test
-    tolerances: Mapping[str, float] = field(default_factory=dict)  # points of accuracy that may be lost, by metric
-    floors: Mapping[str, float] = field(default_factory=dict)  # least accuracy in percent, by metric
+    tolerances: Mapping[str, float] = field(default_factory=dict)  # allowed drop of accuracy in points, by metric
+    floors: Mapping[str, float] = field(default_factory=dict)  # minimum accuracy in percent, by metric
     scope: Scope = RECIPE
-    allow_inconclusive: bool = False  # NOT ENOUGH EVIDENCE passes where there is evidence
+    allow_inconclusive: bool = False  # pass NOT ENOUGH EVIDENCE; a line without any evidence still fails
 
     def __post_init__(self) -> None:
         for name, values in (("tolerance", self.tolerances), ("floor", self.floors)):

@@ -1,4 +1,4 @@
-"""What the tables say of collapse: the status of a row, and the figures beside it."""
+"""Compute a row's collapse status and its figures for the tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.tables.references import reference_of
 
 
 def row_collapse(row: BoardRow, group: Sequence[BoardRow]) -> Collapse | None:
-    """The status of all seeds of ``row``; None of a variant without a collapse penalty. ``group`` is of its split."""
+    """Return the status over all seeds; None without a collapse penalty. ``group`` are the rows of the same split."""
     if not is_trained_to_collapse(row.run):
         return None
     return over_seeds({
@@ -29,7 +29,7 @@ def row_collapse(row: BoardRow, group: Sequence[BoardRow]) -> Collapse | None:
 
 
 def _reference(row: BoardRow, group: Sequence[BoardRow], seed: int) -> Reference | None:
-    """The first of ``REFERENCES`` whose network of the same seed has a training NC1."""
+    """Return the first of ``REFERENCES`` that has a training NC1 for the same seed."""
     for variant in REFERENCES:
         other = reference_of(row, group, variant)
         nc1 = None if other is None else training_nc1(other.diagnoses.get(seed))
@@ -39,7 +39,7 @@ def _reference(row: BoardRow, group: Sequence[BoardRow], seed: int) -> Reference
 
 
 def collapse_values(row: BoardRow, group: Sequence[BoardRow], suffix: str = "") -> dict[str, Any]:
-    """The status and the means over seeds, each where every seed has the figure; accuracies in percent."""
+    """Return the status, and the mean of each figure if every seed has it; accuracies in percent."""
     status = row_collapse(row, group)
     accuracy = _mean([training_accuracy(run, row.diagnoses.get(seed)) for seed, run in row.runs.items()])
     penalised = row.run.spec is not None and row.run.spec.variant_spec.penalty is not None

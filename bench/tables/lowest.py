@@ -1,8 +1,8 @@
-"""The lowest robust accuracy that is known at a budget: whatever any verified attack has broken counts, per image.
+"""Compute the lowest known robust accuracy at a budget: per image, the worst case over all verified attacks.
 
-An image is broken within ε if an attack of the run in this norm, of whatever protocol, version, precision or budget, or
-one of the audit's own, found an adversarial image at most ε away; all of them were verified (ball, box, float32
-prediction). An attack that was not shown an image has not broken it.
+An image counts as broken within ε if any attack in this norm found an adversarial image at most ε away: an attack of
+the run, with any protocol, version, precision or budget, or an attack of the audit. All adversarial images are verified
+(ball, box, float32 prediction). An attack that was not run on an image has not broken it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bench.tables.board import BoardRow
 from bench.tables.outcomes import Ids, Outcome, Outcomes, common_images
 from bench.tables.standing import FEWEST
 
-AUDIT = "audit:"  # before the name of an attack of the audit
+AUDIT = "audit:"  # prefix of the names of the audit's attacks
 NO_IMAGES = "the audit stored no images"
 
 
@@ -38,13 +38,13 @@ class Budget(NamedTuple):
 
 @dataclass(frozen=True)
 class Lowest:
-    """What is known of the images ``ids`` of one row at one budget."""
+    """Outcomes of the images ``ids`` of one row at one budget, over all attacks."""
 
     ids: Ids
-    right: NDArray[np.bool_]  # (seeds, images): not broken by anything
-    broken: Mapping[str, NDArray[np.bool_]]  # (seeds, images), by attack: right at first, and broken by it
-    n_audited: int | None  # of ids, the fewest of any seed; None unless every seed was audited
-    stored_none: bool  # whether an audit at this budget kept no images
+    right: NDArray[np.bool_]  # (seeds, images): correctly classified under every attack
+    broken: Mapping[str, NDArray[np.bool_]]  # (seeds, images), by attack: correct before, misclassified after
+    n_audited: int | None  # audited images of ids, minimum over seeds; None unless all seeds were audited
+    stored_none: bool  # whether an audit at this budget stored no images
 
     @property
     def accuracy(self) -> Fraction:
@@ -55,7 +55,7 @@ class Lowest:
         return 100 * int(self.right.sum()) / self.right.size
 
     def broken_by(self) -> str:
-        """``fgsm@linf-0.1 30; audit:square 3 (2 alone)``: counts over all seeds; empty where nothing was broken."""
+        """Format the counts over all seeds, such as ``fgsm@linf-0.1 30; audit:square 3 (2 alone)``."""
         total = sum((mask.astype(int) for mask in self.broken.values()), np.zeros(self.right.shape, dtype=int))
         found = []
         for name, mask in self.broken.items():
@@ -66,20 +66,20 @@ class Lowest:
 
 
 def budgets_of(rows: Iterable[BoardRow]) -> list[Budget]:
-    """Every budget at which anything was attacked, by norm and rising eps."""
+    """Return every attacked budget, sorted by norm and eps."""
     specs = (next(iter(cells.values())).spec for row in rows for cells in row.cells.values())
     return sorted({Budget(s.attack.norm, s.attack.eps) for s in specs if s.attack is not None})
 
 
 def attacks_at(row: BoardRow, budget: Budget) -> list[str]:
-    """The row's columns of attacks at ``budget`` that have an accuracy."""
+    """Return the row's attack columns at ``budget`` that have an accuracy."""
     attacks = {column: next(iter(cells.values())).spec.attack for column, cells in row.cells.items()}
     at_budget = [c for c, a in attacks.items() if a is not None and (a.norm, a.eps) == budget]
     return [column for column in at_budget if row.images(column) is not None]
 
 
 def suite_images(row: BoardRow, budget: Budget, outcomes: Outcomes) -> Ids:
-    """The images that all of these columns hold, in every seed; columns of fewer than ``FEWEST`` do not limit them."""
+    """Return the images common to the attacks at ``budget`` in all seeds, ignoring attacks on fewer than ``FEWEST``."""
     columns = attacks_at(row, budget)
     enough = [column for column in columns if (row.images(column) or 0) >= FEWEST] or columns
     found = [outcomes.of(cell) for column in enough for cell in row.cells[column].values()]
@@ -87,9 +87,9 @@ def suite_images(row: BoardRow, budget: Budget, outcomes: Outcomes) -> Ids:
 
 
 def lowest_known(row: BoardRow, budget: Budget, outcomes: Outcomes, ids: Ids | None = None) -> Lowest | None:
-    """On ``ids``, which at least one attack at ``budget`` holds in every seed; by default on :func:`suite_images`.
+    """Return the outcomes over all attacks on ``ids``, by default on :func:`suite_images`.
 
-    None where nothing was attacked at this budget, in every seed, on common images.
+    At least one attack at ``budget`` must cover ``ids`` in every seed. None if there are no common images.
     """
     ids = suite_images(row, budget, outcomes) if ids is None else ids
     if not ids:
@@ -114,7 +114,7 @@ def lowest_known(row: BoardRow, budget: Budget, outcomes: Outcomes, ids: Ids | N
 
 
 def _cells(row: BoardRow, seed: int, norm: Norm) -> list[EvalRecord]:
-    """All ok cells of attacks of one seed in one norm, those among them that have no place on the board."""
+    """Return all ok attack cells of one seed in one norm, including those that are not shown on the board."""
     standing = (cells[seed] for cells in row.cells.values() if seed in cells)
     outdone = (cell for cells in row.outdone.values() for cell in cells if cell.spec.seed == seed)
     found = (cell for cell in (*standing, *outdone) if cell.spec.attack is not None and cell.status == "ok")
@@ -122,7 +122,7 @@ def _cells(row: BoardRow, seed: int, norm: Norm) -> list[EvalRecord]:
 
 
 def _within(cell: EvalRecord, outcome: Outcome, eps: float) -> NDArray[np.bool_]:
-    """Which images of the cell it broke within ``eps``; those that are wrong without an attack are among them."""
+    """Mask the cell's images that are misclassified within ``eps``, including those misclassified without attack."""
     attack = cell.spec.attack
     inside = attack is not None and attack.eps <= eps
     hit: NDArray[np.bool_] = ~outcome.correct if inside else ~outcome.correct & (outcome.distance <= eps)
@@ -134,7 +134,7 @@ def _places(outcome: Outcome, hit: NDArray[np.bool_], place: Mapping[str, int]) 
 
 
 def _audits(record: AuditRecord | None, budget: Budget) -> list[BudgetAudit]:
-    """What an audit did in the norm at this budget or below."""
+    """Return the audits of this norm at this budget or below."""
     found = () if record is None else record.budgets
     return [audit for audit in found if audit.norm == budget.norm and audit.eps <= budget.eps]
 
@@ -150,7 +150,7 @@ def _stored_none(every: Sequence[Sequence[BudgetAudit]]) -> bool:
 
 
 def robust_accuracy(row: BoardRow, outcomes: Outcomes) -> Fraction | None:
-    """Mean over the row's budgets of the lowest known robust accuracy; None where nothing was attacked."""
+    """Return the mean over budgets of the lowest known robust accuracy; None if nothing was attacked."""
     found = [lowest_known(row, budget, outcomes) for budget in budgets_of([row])]
     known = [lowest.accuracy for lowest in found if lowest is not None]
     return sum(known, Fraction(0)) / len(known) if known else None

@@ -1,7 +1,6 @@
-"""A row of the board beside its paired reference, image by image.
+"""Pair a leaderboard row with its reference, image by image.
 
-The paired reference is the row of another variant, ``baseline`` unless another is asked for, whose training differs in
-the variant alone.
+The paired reference is the row of another variant, ``baseline`` by default, whose training differs only in the variant.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from bench.tables.outcomes import Outcomes, common_images, verdicts
 
 
 def reference_of(row: BoardRow, group: Sequence[BoardRow], against: str = BASELINE) -> BoardRow | None:
-    """The row of the variant ``against`` whose training differs in the variant alone; of several one of the same width.
+    """Return the row of the variant ``against`` whose training differs only in the variant.
 
-    None for a row of that variant itself, and without such a row.
+    If there are several, prefer one of the same latent width. None if there is none, or if ``row`` is of that variant.
     """
     ours = row.run.spec
     if row.run.variant == against or ours is None:
@@ -41,32 +40,32 @@ def reference_of(row: BoardRow, group: Sequence[BoardRow], against: str = BASELI
 
 
 def same_split(row: BoardRow, rows: Sequence[BoardRow]) -> list[BoardRow]:
-    """The rows on the test split of ``row``, itself among them."""
+    """Return the rows on the test split of ``row``, including ``row`` itself."""
     return [r for r in rows if (r.run.dataset, r.data_sha) == (row.run.dataset, row.data_sha)]
 
 
 def parts_of(row: BoardRow, metric: str) -> list[str]:
-    """The columns that a metric is the mean over; none where the corruptions' mean is not to be had."""
+    """Return the columns that a metric averages over; empty if the mean over corruptions is not available."""
     return [metric] if metric != CORRUPTIONS_ACC else standard_cells(row) or []
 
 
 def other_weights(row: BoardRow, metric: str) -> bool:
-    """Whether every seed is a training of its own, and not another attack on the same weights."""
+    """Whether every seed is a separate training, rather than another attack on the same weights."""
     parts = parts_of(row, metric)
     return bool(parts) and len({cell.weights_sha for cell in row.cells[parts[0]].values()}) == len(row.seeds)
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """One metric of a row and of its reference on the images that both hold: shares of right verdicts.
+    """One metric of a row and of its reference on their common images: share of correct predictions per image.
 
-    Of a single column they are 0 or 1, of the corruptions' mean anything between.
+    The share is 0 or 1 for a single column, and between 0 and 1 for the mean over corruptions.
     """
 
     seeds: tuple[int, ...]
     ours: NDArray[np.float64]  # (seeds, images)
     theirs: NDArray[np.float64]  # (seeds, images)
-    trainings: bool  # whether the seeds of both are trainings of their own
+    trainings: bool  # whether the seeds of both are separate trainings
 
     @property
     def differences(self) -> NDArray[np.float64]:
@@ -75,7 +74,7 @@ class Pairs:
 
 
 def pairs_of(row: BoardRow, reference: BoardRow | None, metric: str, outcomes: Outcomes) -> Pairs | None:
-    """None unless both have an accuracy, the same seeds, one way of measuring, and common images."""
+    """Pair two rows; None unless they have accuracies, the same seeds, the same attacks and common images."""
     if reference is None or not _both_have(row, reference, metric) or unlike(row, reference, metric):
         return None
     seeds, parts = tuple(sorted(row.seeds)), parts_of(row, metric)
@@ -92,17 +91,17 @@ def pairs_of(row: BoardRow, reference: BoardRow | None, metric: str, outcomes: O
 
 
 def _both_have(row: BoardRow, reference: BoardRow, metric: str) -> bool:
-    """Whether both have an accuracy, of the same seeds."""
+    """Whether both rows have an accuracy and the same seeds."""
     parts = parts_of(row, metric)
     known = all(r.mean(part) is not None for part in parts for r in (row, reference))
     return bool(parts) and known and row.seeds == reference.seeds
 
 
 def unlike(row: BoardRow, reference: BoardRow, metric: str) -> str:
-    """What was measured otherwise in two rows that both have an accuracy, with both sides; empty if nothing was.
+    """Describe the first difference in how two rows were measured; empty if there is none, or no accuracy.
 
-    One name may stand for attacks of other versions, backends, precisions, numbers or plug-ins, and for other corrupted
-    images. All seeds of both have to be of one kind, or the mean of neither is one attack's.
+    One name may stand for attacks with different versions, backends, precisions, parameters or plug-ins, and for
+    different corrupted images. All seeds of both rows must agree; otherwise a mean would mix several attacks.
     """
     for part in parts_of(row, metric) if _both_have(row, reference, metric) else ():
         ours, theirs = ([_measured(cell) for cell in r.cells[part].values()] for r in (row, reference))
@@ -114,7 +113,7 @@ def unlike(row: BoardRow, reference: BoardRow, metric: str) -> str:
 
 
 def _measured(cell: EvalRecord) -> dict[str, Any]:
-    """Everything that defines what the images went through."""
+    """Return every parameter that defines the attack or the corruption."""
     made = cell.spec.attack or cell.spec.corruption
     found = {} if made is None else dataclasses.asdict(made)
     numbers = found.pop("params", {})

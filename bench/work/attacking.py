@@ -1,4 +1,4 @@
-"""The attack of a cell: called on copies, counted, and believed in nothing."""
+"""Run the attack of a cell on copies of its images, count its passes and verify its results."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def attack_all(
     progress: Progress,
     tally: Tally,
 ) -> None:
-    """Attack the images at ``standing`` batch by batch (all at once if the attack batches itself)."""
+    """Attack the images with the indices ``standing``, in batches (in one call if the attack batches itself)."""
     entry = context.entry
     assert entry is not None
     bound = cost_of(entry, attack.params, context.num_classes).forwards * len(standing)
@@ -84,9 +84,10 @@ def _run_attack(
     stage: Stage,
     tally: Tally,
 ) -> Tensor:
-    """Call the plug-in on copies, with the passes counted and its warnings kept.
+    """Call the attack on copies, count its passes and keep its warnings.
 
-    A faster copy of the model never fails a cell: where the search on it raises, it starts again on the model itself.
+    If the attack raises an error on the faster search model, other than out of memory, it is repeated on the model
+    itself.
     """
     ids = [context.images.ids[i] for i in indices.tolist()]
     call = _Call(spec, attack, context, ids, inputs, labels, stage, tally)
@@ -123,7 +124,7 @@ class _Call:
     tally: Tally
 
     def run(self) -> Tensor | Attacked:
-        """The attack's own answer. Counts the passes when it is through."""
+        """Return the attack's output; add its passes to the tally."""
         context, attack, tally = self.context, self.attack, self.tally
         assert context.entry is not None
         function = load_function(context.entry)
@@ -153,7 +154,7 @@ def _reason(error: Exception) -> str:
 def _counted(
     context: CellContext, attack: AttackSpec, stage: Stage, tally: Tally
 ) -> tuple[list[CountingModel], nn.Module]:
-    """The models whose passes are counted, and what the attack is given: with a search model if it can use one."""
+    """Return the models that count passes, and the model for the attack (with a search model if it takes one)."""
     assert context.entry is not None
     exact = CountingModel(context.model, stage.advance).eval()
     if not context.entry.takes_prepared:
@@ -167,9 +168,9 @@ def _counted(
 
 
 def _check_untouched(model: nn.Module, before: State, attack: str, example: Tensor) -> list[str]:
-    """Put the model back as it was, and note what its own forward pass writes into it.
+    """Restore the model's state; return a note if its own forward pass writes into it.
 
-    Raises CellFailure("model_changed") when the attack has written anything else.
+    Raises CellFailure("model_changed") if the attack has changed anything else.
     """
     written = changed(model, before)
     if not written:

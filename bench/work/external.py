@@ -1,4 +1,4 @@
-"""A model that was not trained here: how it is asked, frozen and recorded."""
+"""Wrap, freeze and record a model that was not trained here."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from models.classifier import freeze
 
 
 class ExternalModel(nn.Module):
-    """Any module as the harness asks it: on a copy of the images, for float32 logits.
+    """Wrapper of any module: passes it a copy of the images and returns logits in their dtype.
 
-    ``notes`` name what was taken of other outputs, see :func:`attacks.gradients.take_logits`; they are known after the
-    first pass.
+    ``notes`` say how the logits were extracted from the output, see :func:`attacks.gradients.take_logits`. They are
+    empty before the first pass.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -39,16 +39,16 @@ class ExternalModel(nn.Module):
 
 
 def notes_of(model: nn.Module) -> tuple[str, ...]:
-    """What the rows of a model say about its outputs; nothing about a model that was trained here."""
+    """Return the notes on a model's outputs for its rows; empty for a model that was trained here."""
     return model.notes if isinstance(model, ExternalModel) else ()
 
 
 @contextmanager
 def frozen(model: nn.Module, device: torch.device) -> Iterator[tuple[nn.Module, int]]:
-    """The model in evaluation mode, without parameter gradients, and the number of its trained parameters.
+    """Freeze the model in evaluation mode; yield it and the number of its trainable parameters.
 
-    Afterwards every part has its mode and its gradients back. A model that was made in inference mode is copied, as its
-    tensors can take no part in a gradient.
+    On exit, every module's training mode and every parameter's ``requires_grad`` are restored. A model that was created
+    in inference mode is copied, since its tensors cannot be part of an autograd graph.
     """
     if any(tensor.is_inference() for tensor in chain(model.parameters(), model.buffers())):
         model = _ordinary_copy(model)
@@ -76,8 +76,10 @@ def _ordinary_copy(model: nn.Module) -> nn.Module:
 def external_run(
     model: nn.Module, name: str, seed: int, trainable: int, workshop: Workshop
 ) -> tuple[RunRecord, ExternalModel]:
-    """A record for a model of unknown training, whose identity is its name, weights, structure and behaviour; and the
-    model as it is asked from now on."""
+    """Return the run record of a model of unknown training, and the wrapped model to evaluate.
+
+    The model is identified by its name, weights, structure and behaviour.
+    """
     data, wrapped = workshop.dataset, ExternalModel(model).eval()
     images = workshop.images("test", PROBE_IMAGES)
     probes = images.inputs(torch.arange(len(images)), workshop.device)

@@ -1,7 +1,7 @@
-"""The identity of a model that was not trained here: its weights, its structure, and its behaviour.
+"""Identify a model that was not trained here by its weights, its structure and its behaviour.
 
-Weights alone do not identify a function: a switch in the forward pass changes every number and no weight. A stored
-number is used again only for a model whose weights, structure and behaviour are the same.
+Weights alone do not identify a function: a flag in the forward pass can change every result and no weight. A stored
+result is reused only for a model with the same weights and structure, and the same behaviour on the probe images.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bench.core.specs import fingerprint
 PROBE_IMAGES = 16
 #: Amplitudes of uniform noise on the probe images: a defence may act on perturbed images only.
 AMPLITUDES = (2 / 255, 8 / 255, 0.1, 0.3)
-LIBRARIES = ("torch", "torchvision", "timm")  # their versions stand in the record's environment
+LIBRARIES = ("torch", "torchvision", "timm")  # the run record stores their versions
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -39,7 +39,7 @@ def weights_sha(model: nn.Module) -> str:
 
 
 def _contents(value: Any) -> Iterator[bytes]:
-    """Tensors by their bytes. Quantised modules hold packed ones, and others any object as extra state."""
+    """Yield the bytes to hash. Quantised modules hold packed tensors; extra state may be any object."""
     if isinstance(value, Tensor) and not value.is_quantized:
         yield f"{value.dtype}:{tuple(value.shape)};".encode()
         yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
@@ -61,7 +61,7 @@ def model_identity(model: nn.Module, images: Tensor) -> dict[str, str]:
     """Weights, structure and behaviour of ``model``, in evaluation mode, each as a hash.
 
     ``images`` are the probe images, (N, 3, H, W) in [0, 1], on the model's device. Attributes that a forward pass
-    changes, such as a counter, are left out of the structure.
+    changes, such as a counter, are not part of the structure.
     """
     before = _attributes(model)
     behaviour = _behaviour(model, images)
@@ -72,13 +72,13 @@ def model_identity(model: nn.Module, images: Tensor) -> dict[str, str]:
 
 
 def _behaviour(model: nn.Module, images: Tensor) -> str:
-    """A hash of the bits of the logits at the probe images, at perturbed ones and at noise, and of a gradient."""
+    """Hash the bits of the logits on the probe images, on perturbed ones and on noise, and of one gradient."""
     digest = hashlib.sha256()
     generator = torch.Generator().manual_seed(0)
     cuda = [images.device] if images.device.type == "cuda" else []
     with put_back(model), torch.random.fork_rng(devices=cuda), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the cells repeat them
-        torch.manual_seed(0)  # a model that draws at random draws alike each time that it is asked
+        warnings.simplefilter("ignore")  # they appear again when the cells run
+        torch.manual_seed(0)  # so that a model with random layers gives the same hash every time
         for points in _probe_points(images, generator):
             digest.update(_bits(model, points))
         digest.update(_gradient_bits(model, images, generator))
@@ -98,7 +98,7 @@ def _bits(model: nn.Module, points: Tensor) -> bytes:
     try:
         with torch.no_grad():
             logits, _ = take_logits(model(points.clone()), points)
-    except Exception as error:  # noqa: BLE001 - a foreign model; its cells will say what is wrong with it
+    except Exception as error:  # noqa: BLE001 - an external model may raise anything; its cells report it
         return type(error).__name__.encode()
     return logits.float().cpu().contiguous().numpy().tobytes()
 
@@ -117,7 +117,7 @@ def _gradient_bits(model: nn.Module, images: Tensor, generator: torch.Generator)
 
 
 def _attributes(model: nn.Module) -> dict[str, Any]:
-    """Plain values that the modules hold, by dotted name."""
+    """Return the modules' attributes of plain type, by dotted name."""
     ordinary = vars(nn.Module()).keys()
     return {
         f"{path}.{name}": value
@@ -136,7 +136,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _sources(model: nn.Module) -> dict[str, str]:
-    """The source of every class and function that is the user's own, as far as it can be read."""
+    """Return the source of every class and function outside ``LIBRARIES``; empty if it cannot be read."""
     found: dict[str, str] = {}
     for path, module in model.named_modules():
         own = {f"{path}.{name}": value for name, value in vars(module).items() if _is_function(value)}
@@ -153,5 +153,5 @@ def _is_function(value: Any) -> bool:
 def _source(code: Any) -> str:
     try:
         return inspect.getsource(code)
-    except (OSError, TypeError):  # typed into a console, or compiled
+    except (OSError, TypeError):  # defined in a console, or compiled
         return ""

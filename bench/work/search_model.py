@@ -1,9 +1,9 @@
-"""The model that our own attacks search on: a copy of the model under test that is faster and answers nearly alike.
+"""Build the search model: a faster copy of the model under test, on which our own attacks search.
 
-Batch norms are folded, the channels lie last in memory where that is faster, and in bf16 the backbone's passes are
-bfloat16's; what stands behind the backbone is float32, so that two logits near each other are told apart. No verdict
-depends on the copy: see :class:`attacks.prepared.Prepared`. Nor may it fail an attack that the plain model would pass:
-each copy is tried on a probe batch, forwards and backwards, and left out where it raises or differs.
+Batch norms are folded, and the memory format is channels-last where that is faster. With bf16 the backbone computes in
+bfloat16; the layers after it stay in float32, so that close logits remain distinct. No verdict depends on the copy: see
+:class:`attacks.prepared.Prepared`. A copy must not make an attack fail that runs on the plain model. So each copy is
+tested forwards and backwards on a probe batch, and discarded if it raises or if its results differ.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from models.classifier import Classifier
 from models.folding import folded
 
 EXAMPLES = 8
-#: Largest difference of a copy's logits and gradient, relative to the length of the plain model's: far above rounding,
-#: far below that of a layer that was folded by mistake.
+#: Largest relative L2 difference of a copy's logits and gradient from the plain model's: above rounding error, below
+#: the effect of a wrongly folded layer.
 APART: dict[Precision, tuple[float, float]] = {"fp32": (0.01, 0.1), "bf16": (0.5, 0.9)}
 
 
 class BFloat16(nn.Module):
-    """A module whose passes are bfloat16's where torch's autocast has it so. Weights and result are float32."""
+    """Run a module under bfloat16 autocast. Its weights and outputs stay float32."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class BFloat16(nn.Module):
 
 
 class SearchModels:
-    """The search models of one frozen model under test, each made when first asked for."""
+    """Search models of one frozen model under test, each built on first use."""
 
     def __init__(self, model: nn.Module, image_shape: Sequence[int], device: torch.device) -> None:
         self._model, self._image_shape, self._device = model, tuple(image_shape), device
@@ -50,13 +50,13 @@ class SearchModels:
         self._notes: dict[Precision, str] = {}
 
     def get(self, precision: Precision) -> nn.Module:
-        """The model under test itself where it has no faster form."""
+        """Return the search model, or the model under test itself if there is no usable faster copy."""
         if precision not in self._made:
             self._made[precision] = self._make(precision)
         return self._made[precision]
 
     def note(self, precision: Precision) -> tuple[str, ...]:
-        """Why a faster copy was left out; empty where none was."""
+        """Return why a faster copy was discarded; empty if none was."""
         note = self._notes.get(precision)
         return (note,) if note else ()
 
@@ -80,7 +80,7 @@ class SearchModels:
         return self._model
 
     def _candidates(self, precision: Precision) -> Iterator[nn.Module]:
-        """The fastest first. The copies share memory: each is out of use when the next one is made."""
+        """Yield the candidates, fastest first. They share memory: each becomes invalid when the next one is made."""
         def at_precision(model: nn.Module) -> nn.Module:
             return _in_bfloat16(model) if precision == "bf16" else model
 
@@ -95,19 +95,19 @@ class SearchModels:
             yield at_precision(self._model)
 
     def _examples(self) -> Tensor:
-        """Noise: of images of one colour a norm's place among the layers could be mistaken."""
+        """Return uniform noise: constant images could hide a wrongly folded batch norm."""
         return torch.rand(EXAMPLES, *self._image_shape, generator=torch.Generator().manual_seed(0)).to(self._device)
 
 
 def _copy(model: nn.Module) -> nn.Module | None:
     try:
         return copy.deepcopy(model)
-    except Exception:  # noqa: BLE001 - a foreign model that cannot be copied is searched as it is
+    except Exception:  # noqa: BLE001 - search on the model itself if it cannot be copied
         return None
 
 
 def _passes(model: nn.Module, examples: Tensor) -> Pass | str:
-    """One pass in each direction, or what is wrong with it. The model's buffers stay as they are."""
+    """Run one forward and one backward pass; return the error as text if it fails. Buffers stay unchanged."""
     generator = torch.Generator().manual_seed(1)
 
     def weighted(logits: Tensor) -> Tensor:
@@ -117,17 +117,17 @@ def _passes(model: nn.Module, examples: Tensor) -> Pass | str:
     try:
         cuda = [examples.device] if examples.is_cuda else []
         with put_back(model), torch.random.fork_rng(devices=cuda), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the attack repeats them
+            warnings.simplefilter("ignore")  # they appear again during the attack
             torch.manual_seed(0)
             return differentiate(model, examples, weighted)
-    except Exception as error:  # a foreign model fails in its own ways
+    except Exception as error:  # an external model may raise anything
         if ran_out_of_memory(error):
             raise
         return f"{type(error).__name__} was raised: {(str(error).splitlines() or [''])[0]}"
 
 
 def _apart(found: Pass, expected: Pass, precision: Precision) -> str:
-    """How ``found`` differs from ``expected`` by more than a copy may; empty where it does not."""
+    """Describe how ``found`` differs from ``expected`` by more than the tolerance; empty if it does not."""
     most = APART[precision]
     pairs = (("logits", found.logits, expected.logits), ("gradients", found.gradient, expected.gradient))
     for limit, (name, ours, theirs) in zip(most, pairs, strict=True):
@@ -141,7 +141,7 @@ def _apart(found: Pass, expected: Pass, precision: Precision) -> str:
 
 
 def _channels_last(device: torch.device, precision: Precision) -> bool:
-    """On CPUs always faster or as fast, measured on five families; on accelerators where bfloat16 units need it."""
+    """Whether channels-last is faster: on CPUs (never slower on five model families), and for bfloat16 elsewhere."""
     return device.type == "cpu" or precision == "bf16"
 
 
