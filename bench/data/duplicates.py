@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
-from bench.core.words import counted
 from bench.data.split import Dataset, Pixels, Split, read_checked
 
 #: Decode image files and compare pixels up to this many bytes (both splits together): about a minute on one core.
@@ -82,9 +81,8 @@ class Duplicates:
             *([f"{contradicted} with a copy under another label"] if contradicted else []),
         ]
         found = f"copies among the {len(ids)} test images: {', '.join(facts)} (equal {self.method}, {LIST_THEM})"
-        unread = counted(len(self.unread), "image")
-        lost = f"{unread} could not be read to look for copies, such as {self.unread[0]}" if self.unread else ""
-        return (*([found] if facts else []), *([lost] if lost else []))
+        unread = f"unreadable images, not checked for copies: {len(self.unread)}, such as {next(iter(self.unread), '')}"
+        return (*([found] if facts else []), *([unread] if self.unread else []))
 
 
 def find_duplicates(data: Dataset) -> Duplicates:

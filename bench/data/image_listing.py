@@ -87,7 +87,7 @@ def _walk(folder: Path, prefix: str, above: frozenset[Inode], images: dict[str, 
         if status is not None and stat.S_ISDIR(status.st_mode):
             inode = (status.st_dev, status.st_ino)
             if inode in above:
-                left_out.append(f"{name}/ (a link to a folder that holds it)")
+                left_out.append(f"{name}/ (a link to a parent folder)")
             else:
                 _walk(path, f"{name}/", above | {inode}, images, left_out)
         elif _is_image(path, status):

@@ -61,9 +61,9 @@ def _against(cell: CellOutcomes, floor: float, alpha: float) -> tuple[Verdict, s
     """Compare the measured accuracy with its floor; report the one-sided bound if it is on the other side."""
     reached = cell.right * 100 >= floor * cell.n * cell.parts
     low, high = share_bounds(cell.right / cell.parts, cell.n, alpha)
-    confidence = f"with {100 * (1 - alpha):.4g} % confidence"
+    confidence = f"{100 * (1 - alpha):.4g} %"
     if reached:
-        bound = "" if low * 100 >= floor else f"; {confidence} it is only known to be at least {100 * low:.1f} %"
+        bound = "" if low * 100 >= floor else f"; the {confidence} lower confidence bound is {100 * low:.1f} %"
         return Verdict.PASS, f"at or above the floor{bound}"
-    bound = "" if high * 100 < floor else f"; {confidence} it is only known to be at most {100 * high:.1f} %"
+    bound = "" if high * 100 < floor else f"; the {confidence} upper confidence bound is {100 * high:.1f} %"
     return Verdict.FAIL, f"below the floor{bound}"

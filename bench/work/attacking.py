@@ -104,7 +104,7 @@ def _run_attack(
         tally.remarks = tuple(dict.fromkeys((*tally.remarks, *models.note(attack.precision))))
     if not isinstance(found, Attacked):
         if attack.max_queries is not None:
-            raise CellFailure("attack_error", f"{attack.name} did not say whose search the bound has cut.")
+            raise CellFailure("attack_error", f"{attack.name} did not report which images max_queries stopped.")
         return found
     tally.n_cut += int(found.cut.sum())
     return found.adversarials
@@ -182,7 +182,7 @@ def _check_untouched(model: nn.Module, before: State, attack: str, example: Tens
     others = [name for name in written if name not in own]
     if others:
         raise CellFailure("model_changed", f"{attack} changed the model's {others[0]}.")
-    return [f"a forward pass in evaluation mode changes the model's {written[0]}; it was put back after the attack"]
+    return [f"a forward pass in evaluation mode changes the model's {written[0]}; it was restored after the attack"]
 
 
 @contextmanager

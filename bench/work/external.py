@@ -68,8 +68,8 @@ def _ordinary_copy(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model)
     except Exception as error:
         raise BenchError(
-            "the model was made under torch.inference_mode() and cannot be copied, so that no gradient can pass it; "
-            "make it outside of inference mode."
+            "the model was created under torch.inference_mode() and cannot be copied, so no gradient can flow through "
+            "it; create it outside inference mode."
         ) from error
 
 

@@ -63,7 +63,7 @@ class SearchModels:
     def leave_out(self, precision: Precision, reason: str) -> None:
         """Search on the model under test from now on."""
         self._made[precision] = self._model
-        self._notes[precision] = f"searched on the model itself in float32: on a faster copy of it {reason}"
+        self._notes[precision] = f"searched on the model itself in float32; the faster copy was discarded: {reason}"
 
     def _make(self, precision: Precision) -> nn.Module:
         examples = self._examples()
@@ -132,11 +132,11 @@ def _apart(found: Pass, expected: Pass, precision: Precision) -> str:
     pairs = (("logits", found.logits, expected.logits), ("gradients", found.gradient, expected.gradient))
     for limit, (name, ours, theirs) in zip(most, pairs, strict=True):
         if ours.shape != theirs.shape:
-            return f"the {name} have another shape"
+            return f"the {name} have a different shape"
         length = torch.linalg.vector_norm(theirs.double())
         apart = float(torch.linalg.vector_norm(ours.double() - theirs.double()) / length.clamp_min(1e-30))
         if not apart <= limit and float(length) > 0:
-            return f"the {name} differ by {apart:.2g} of their length"
+            return f"the {name} have a relative L2 difference of {apart:.2g}"
     return ""
 
 

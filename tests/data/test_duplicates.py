@@ -142,7 +142,7 @@ def test_an_image_that_cannot_be_read_is_named_and_stops_nothing(root: Path):
     found = find_duplicates(load(root))
     assert (found.in_train, found.unread) == ({"test/cat/c.bmp", "test/dog/d.png"}, ("train/dog/bad.png",))
     assert found.notes(["test/dog/e.png"]) == (
-        "1 image could not be read to look for copies, such as train/dog/bad.png",
+        "unreadable images, not checked for copies: 1, such as train/dog/bad.png",
     )
 
 
@@ -150,7 +150,7 @@ def test_nothing_is_known_where_no_training_image_can_be_read():
     data = dataset(images(2) / np.float32(100), images(2))  # out of [0, 1]
     found = find_duplicates(data)
     assert found.leaked(data.test.ids) is None
-    assert found.notes(data.test.ids) == ("2 images could not be read to look for copies, such as train/00000",)
+    assert found.notes(data.test.ids) == ("unreadable images, not checked for copies: 2, such as train/00000",)
 
 
 def test_digits_have_no_copies():

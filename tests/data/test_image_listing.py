@@ -128,7 +128,7 @@ def test_a_loop_of_links_ends_and_is_named(root: Path, target: str):
     (root / "train/cat/deep/loop").symlink_to(root / target)
     data = load(root)
     assert data.train.ids == ["train/cat/a.png", "train/dog/a.png"]
-    assert data.notes == ("1 file left out as no image: train/cat/deep/loop/ (a link to a folder that holds it)",)
+    assert data.notes == ("1 file left out as no image: train/cat/deep/loop/ (a link to a parent folder)",)
 
 
 def test_two_folders_that_link_to_each_other(tmp_path: Path):

@@ -115,8 +115,8 @@ def test_files_of_several_seeds_are_paired_by_seed_and_a_missing_one_fails() -> 
     ("floor", "verdict", "why"),
     [
         (60, Verdict.PASS, "at or above the floor"),
-        (75, Verdict.PASS, "only known to be at least 69."),
-        (75.1, Verdict.FAIL, "only known to be at most 79."),
+        (75, Verdict.PASS, "lower confidence bound is 69."),
+        (75.1, Verdict.FAIL, "upper confidence bound is 79."),
         (90, Verdict.FAIL, "below the floor"),
     ],
 )
