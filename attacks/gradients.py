@@ -131,3 +131,9 @@ def gradient_of(total: Tensor, points: Tensor, *, keep_graph: bool = False) -> T
 def _is_reentrant(error: RuntimeError) -> bool:
     """Whether the error comes from a reentrant ``torch.utils.checkpoint``, which supports only ``backward``."""
     return "checkpoint" in str(error).lower() and ".grad()" in str(error)
+
+
+def weighted_sum(logits: Tensor) -> Tensor:
+    """A fixed random combination of the logits, (B,): its gradient shows a difference in any of them."""
+    weights = torch.rand(logits.shape[1:], generator=torch.Generator().manual_seed(1))
+    return (logits * weights.to(logits)).flatten(1).sum(1)

@@ -48,7 +48,8 @@ def _switches() -> Iterator[Switch]:
     yield torch.set_default_dtype, torch.get_default_dtype(), torch.float32
     for device in AUTOCAST_DEVICES:
         yield _autocast_setter(device), torch.is_autocast_enabled(device), False
-    yield torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled(), False
+    deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    yield _set_deterministic, deterministic, (False, False)
     for name, wanted in (("deterministic", True), ("benchmark", False)):
         yield _setter(backends.cudnn, name), getattr(backends.cudnn, name), wanted
 
@@ -84,6 +85,11 @@ def _backends_with_precision() -> list[Any]:
     places += [(mkldnn, ""), (mkldnn, "matmul"), (mkldnn, "conv"), (mkldnn, "rnn")]
     found = [getattr(owner, name, None) if name else owner for owner, name in places]
     return [backend for backend in found if hasattr(backend, "fp32_precision")]
+
+
+def _set_deterministic(value: tuple[bool, bool]) -> None:
+    enabled, warn_only = value
+    torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
 
 
 def _setter(owner: Any, name: str) -> Callable[[Any], None]:

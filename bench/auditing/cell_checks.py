@@ -10,6 +10,7 @@ An absent gradient is a failure of the cell, never a flag.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,7 +23,10 @@ from bench.core.specs import Finding
 from bench.data.tensors import Images
 from models.margins import logit_margins
 
+Perturb = Callable[[Tensor, Sequence[str]], Tensor]  # images (B, C, H, W) and their ids to points in their balls
+
 ASKED = 1000  # images at most, one of every part of them
+ASKED_PERTURBED = 100
 FLAGGED_SHARE = 0.5  # of the attacked images
 ZERO_SHARE = 0.01  # of the attacked images: what goes unsaid moves an accuracy by a point at most
 
@@ -44,21 +48,44 @@ class ZeroGradients(NamedTuple):
 
 
 def check_gradients(
-    model: nn.Module, images: Images, indices: Tensor, device: torch.device, batch_size: int
+    model: nn.Module,
+    images: Images,
+    indices: Tensor,
+    device: torch.device,
+    batch_size: int,
+    perturbed: Perturb | None = None,
 ) -> ZeroGradients:
-    """Count the images at ``indices``, (M,) int64, with ∇ₓ(o_y − max_{j≠y} o_j) = 0.
+    """Count the images at ``indices``, (M,) int64, with ∇ₓ(o_y − max_{j≠y} o_j) = 0, clean and ``perturbed``.
 
+    A model may hide its gradients off the clean images alone, as by detaching whatever is not a grey level of 8 bits.
     Raises CellFailure("no_gradient") where there is no gradient at all.
     """
     model.eval()
-    asked = spread(indices, ASKED)
-    zero = sum(
-        int(_zero_gradient(model, images.inputs(part, device), images.labels[part].to(device)).sum())
-        for part in asked.split(batch_size)
+    found = _counted(model, images, spread(indices, ASKED), device, batch_size, lambda points, _: points, "")
+    if found.findings or perturbed is None:
+        return found
+    there = _counted(
+        model, images, spread(indices, ASKED_PERTURBED), device, batch_size, perturbed, " after a random perturbation"
     )
+    return ZeroGradients(there.findings, (*found.notes, *there.notes))
+
+
+def _counted(
+    model: nn.Module,
+    images: Images,
+    asked: Tensor,
+    device: torch.device,
+    batch_size: int,
+    perturbed: Perturb,
+    where: str,
+) -> ZeroGradients:
+    zero = 0
+    for part in asked.split(batch_size):
+        points = perturbed(images.inputs(part, device), [images.ids[i] for i in part.tolist()])
+        zero += int(_zero_gradient(model, points, images.labels[part].to(device)).sum())
     if zero <= ZERO_SHARE * len(asked):
         return ZeroGradients()
-    note = f"the gradient of the margin is zero at {zero} of {len(asked)} attacked images"
+    note = f"the gradient of the margin is zero at {zero} of {len(asked)} attacked images{where}"
     if zero <= FLAGGED_SHARE * len(asked):
         return ZeroGradients(notes=(note,))
     return ZeroGradients((Finding("zero_gradient", f"zero_gradient: {note}"),))

@@ -10,10 +10,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from attacks.counter import derive
+from attacks.norms import ball_draw
 from attacks.prepared import Prepared
 from attacks.queries import Attacked
 from attacks.registry import cost_of, load_function
 from attacks.rng import SampleRng
+from bench.auditing.spread import spread
 from bench.auditing.state import State, changed, put_back, restore, state_of
 from bench.core.errors import CellFailure, first_line, ran_out_of_memory
 from bench.core.specs import AttackSpec, EvalSpec
@@ -26,6 +29,8 @@ from bench.work.memory import shrink_batch
 from bench.work.passes import CountingModel
 from bench.work.verify import distances, predict, verified
 from bench.work.workshop import failures_as
+
+CHECKED = 16  # images of each kind on which the search model is compared with the model
 
 
 def attack_all(
@@ -95,10 +100,13 @@ def _run_attack(
     copied = models is not None and models.get(attack.precision) is not context.model
     try:
         found = call.run()
+        trouble = models.difference(attack.precision, call.checked_points(found)) if models and copied else ""
     except Exception as error:
         if models is None or not copied or ran_out_of_memory(error) or _reason(error) == "out_of_memory":
             raise
-        models.leave_out(attack.precision, f"the attack raised {type(error).__name__}: {first_line(error)}")
+        trouble = f"the attack raised {type(error).__name__}: {first_line(error)}"
+    if trouble and models is not None:
+        models.leave_out(attack.precision, trouble)
         found = call.run()
     if models is not None:
         tally.remarks = tuple(dict.fromkeys((*tally.remarks, *models.note(attack.precision))))
@@ -145,6 +153,20 @@ class _Call:
         tally.forwards += sum(model.forwards for model in counting)
         tally.backwards += sum(model.backwards for model in counting)
         return found
+
+
+    def checked_points(self, found: Tensor | Attacked) -> Tensor:
+        """Some clean images, random points of their balls, and what the attack made of them, (B, C, H, W).
+
+        There the search model is compared with the model itself.
+        """
+        some = spread(torch.arange(len(self.inputs)), CHECKED)
+        inputs, attack = self.inputs[some], self.attack
+        rng = SampleRng(self.spec.seed, attack.name, [self.ids[i] for i in some.tolist()], inputs.device)
+        noise = ball_draw(derive(rng.keys(), "search-model"), tuple(inputs.shape[1:]), attack.norm, attack.eps)
+        adversarials = found.adversarials if isinstance(found, Attacked) else found
+        points = [inputs, (inputs + noise.to(inputs)).clamp(0, 1), adversarials.detach()[some].to(inputs)]
+        return torch.cat([part for part in points if part.shape == inputs.shape])
 
 
 def _reason(error: Exception) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from attacks.corruptions.notes import corruption_notes
+from attacks.norms import ball_draw
 from attacks.registry import backend_version
+from attacks.rng import SampleRng
 from bench.auditing.cell_checks import ZeroGradients, check_gradients, check_randomised
 from bench.auditing.spread import spread
 from bench.chance import chance_notes
@@ -95,7 +99,16 @@ def _zero_gradients(
     if context.entry is None or not context.entry.cost(attack.params, context.num_classes).backwards:
         return ZeroGradients()
     with failures_as("model_error"):
-        return check_gradients(context.model, context.images, standing, context.device, batch_size)
+        return check_gradients(
+            context.model, context.images, standing, context.device, batch_size, partial(_random_points, attack=attack)
+        )
+
+
+def _random_points(inputs: Tensor, ids: Sequence[str], *, attack: AttackSpec) -> Tensor:
+    """Points drawn uniformly in the balls of the attack, inside [0, 1]; the same for every attack of one budget."""
+    keys = SampleRng(0, "gradient-check", ids, inputs.device).keys()
+    noise = ball_draw(keys, tuple(inputs.shape[1:]), attack.norm, attack.eps)
+    return (inputs + noise.to(inputs)).clamp(0, 1)
 
 
 def _encoded(attack: AttackSpec, context: CellContext, outcomes: Outcomes, batch_size: int) -> Adversarials:

@@ -7,24 +7,22 @@ result is reused only for a model with the same weights and structure, and the s
 from __future__ import annotations
 
 import hashlib
-import inspect
 import warnings
 from collections.abc import Iterator, Mapping
-from types import FunctionType, MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from attacks.gradients import differentiate, take_logits
+from attacks.gradients import differentiate, take_logits, weighted_sum
 from bench.auditing.state import put_back
 from bench.core.errors import CellFailure
 from bench.core.specs import fingerprint
+from bench.work.model_structure import structure_of, unchanged
 
 PROBE_IMAGES = 16
 #: Amplitudes of uniform noise on the probe images: a defence may act on perturbed images only.
 AMPLITUDES = (2 / 255, 8 / 255, 0.1, 0.3)
-LIBRARIES = ("torch", "torchvision", "timm")  # the run record stores their versions
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -63,11 +61,10 @@ def model_identity(model: nn.Module, images: Tensor) -> dict[str, str]:
     ``images`` are the probe images, (N, 3, H, W) in [0, 1], on the model's device. Attributes that a forward pass
     changes, such as a counter, are not part of the structure.
     """
-    before = _attributes(model)
+    _behaviour(model, images)  # some models set attributes in their first pass
+    before = structure_of(model)
     behaviour = _behaviour(model, images)
-    after = _attributes(model)
-    stable = {name: value for name, value in before.items() if after.get(name) == value}
-    structure = {"repr": repr(model), "attributes": stable, "sources": _sources(model)}
+    structure = unchanged(before, structure_of(model))
     return {"weights": weights_sha(model), "structure": fingerprint(structure), "behaviour": behaviour}
 
 
@@ -81,7 +78,7 @@ def _behaviour(model: nn.Module, images: Tensor) -> str:
         torch.manual_seed(0)  # so that a model with random layers gives the same hash every time
         for points in _probe_points(images, generator):
             digest.update(_bits(model, points))
-        digest.update(_gradient_bits(model, images, generator))
+        digest.update(_gradient_bits(model, images))
     return digest.hexdigest()
 
 
@@ -103,55 +100,11 @@ def _bits(model: nn.Module, points: Tensor) -> bytes:
     return logits.float().cpu().contiguous().numpy().tobytes()
 
 
-def _gradient_bits(model: nn.Module, images: Tensor, generator: torch.Generator) -> bytes:
-    def weighted(logits: Tensor) -> Tensor:
-        return (logits * torch.rand(logits.shape[1:], generator=generator).to(logits)).flatten(1).sum(1)
-
+def _gradient_bits(model: nn.Module, images: Tensor) -> bytes:
     try:
-        gradient = differentiate(model, images, weighted).gradient
+        gradient = differentiate(model, images, weighted_sum).gradient
     except CellFailure as failure:
         return failure.reason.encode()
     except Exception as error:  # noqa: BLE001 - as above
         return type(error).__name__.encode()
     return gradient.float().cpu().contiguous().numpy().tobytes()
-
-
-def _attributes(model: nn.Module) -> dict[str, Any]:
-    """Return the modules' attributes of plain type, by dotted name."""
-    ordinary = vars(nn.Module()).keys()
-    return {
-        f"{path}.{name}": value
-        for path, module in model.named_modules()
-        for name, value in vars(module).items()
-        if name not in ordinary and _is_plain(value)
-    }
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, tuple | list):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
-    return isinstance(value, PLAIN) and value == value and value not in (float("inf"), float("-inf"))
-
-
-def _sources(model: nn.Module) -> dict[str, str]:
-    """Return the source of every class and function outside ``LIBRARIES``; empty if it cannot be read."""
-    found: dict[str, str] = {}
-    for path, module in model.named_modules():
-        own = {f"{path}.{name}": value for name, value in vars(module).items() if _is_function(value)}
-        for name, code in {type(module).__qualname__: type(module), **own}.items():
-            if (getattr(code, "__module__", None) or "").split(".")[0] not in LIBRARIES:
-                found[name] = _source(code)
-    return found
-
-
-def _is_function(value: Any) -> bool:
-    return isinstance(value, FunctionType | MethodType)
-
-
-def _source(code: Any) -> str:
-    try:
-        return inspect.getsource(code)
-    except (OSError, TypeError):  # defined in a console, or compiled
-        return ""

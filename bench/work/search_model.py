@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from attacks.gradients import Pass, differentiate
+from attacks.gradients import Pass, differentiate, weighted_sum
 from bench.auditing.state import put_back
 from bench.core.errors import ran_out_of_memory
 from bench.core.specs import Precision
@@ -23,6 +23,7 @@ from models.classifier import Classifier
 from models.folding import folded
 
 EXAMPLES = 8
+TINY = 1e-30
 #: Largest relative L2 difference of a copy's logits and gradient from the plain model's: above rounding error, below
 #: the effect of a wrongly folded layer.
 APART: dict[Precision, tuple[float, float]] = {"fp32": (0.01, 0.1), "bf16": (0.5, 0.9)}
@@ -47,6 +48,7 @@ class SearchModels:
     def __init__(self, model: nn.Module, image_shape: Sequence[int], device: torch.device) -> None:
         self._model, self._image_shape, self._device = model, tuple(image_shape), device
         self._made: dict[Precision, nn.Module] = {}
+        self._full: dict[Precision, nn.Module] = {}  # the same copies in float32
         self._notes: dict[Precision, str] = {}
 
     def get(self, precision: Precision) -> nn.Module:
@@ -62,37 +64,55 @@ class SearchModels:
 
     def leave_out(self, precision: Precision, reason: str) -> None:
         """Search on the model under test from now on."""
-        self._made[precision] = self._model
+        self._made[precision] = self._full[precision] = self._model
         self._notes[precision] = f"searched on the model itself in float32; the faster copy was discarded: {reason}"
+
+    def difference(self, precision: Precision, points: Tensor) -> str:
+        """Describe how the copy differs from the model at ``points``, (B, C, H, W); empty if it does not.
+
+        A model may take another branch on real images than on the examples, so this is asked at images of the attack.
+        """
+        made = self.get(precision)
+        return "" if made is self._model else self._difference(made, self._full[precision], precision, points)
 
     def _make(self, precision: Precision) -> nn.Module:
         examples = self._examples()
-        expected = _passes(self._model, examples)
-        if isinstance(expected, str):
-            return self._model  # the attack will fail with the model's own error
-        for candidate in self._candidates(precision):
-            found = _passes(candidate, examples)
-            reason = found if isinstance(found, str) else _apart(found, expected, precision)
+        if isinstance(_passes(self._model, examples), str):
+            return self._model  # nothing to compare a copy with
+        for full in self._candidates(precision):
+            made = _in_bfloat16(full) if precision == "bf16" else full
+            reason = self._difference(made, full, precision, examples)
             if not reason:
                 self._notes.pop(precision, None)
-                return candidate
+                self._full[precision] = full
+                return made
             self.leave_out(precision, reason)
         return self._model
 
-    def _candidates(self, precision: Precision) -> Iterator[nn.Module]:
-        """Yield the candidates, fastest first. They share memory: each becomes invalid when the next one is made."""
-        def at_precision(model: nn.Module) -> nn.Module:
-            return _in_bfloat16(model) if precision == "bf16" else model
+    def _difference(self, made: nn.Module, full: nn.Module, precision: Precision, points: Tensor) -> str:
+        """Compare the copy in float32, and the one in ``precision``, with the model."""
+        expected = _passes(self._model, points)
+        if isinstance(expected, str):
+            return ""  # the attack will fail with the model's own error
+        copies: list[tuple[nn.Module, Precision]] = [(full, "fp32")] if full is not self._model else []
+        for model, tolerance in (*copies, *([(made, precision)] if made is not full else [])):
+            found = _passes(model, points)
+            reason = found if isinstance(found, str) else _apart(found, expected, tolerance)
+            if reason:
+                return reason
+        return ""
 
+    def _candidates(self, precision: Precision) -> Iterator[nn.Module]:
+        """Yield the copies in float32, fastest first. Each becomes invalid when the next one is made."""
         other = folded(self._model, self._examples())
         if _channels_last(self._device, precision) and any(isinstance(m, nn.Conv2d) for m in self._model.modules()):
             copied = _copy(self._model) if other is None else other
             if copied is not None:
-                yield at_precision(copied.to(memory_format=torch.channels_last))
+                yield copied.to(memory_format=torch.channels_last)
         if other is not None:
-            yield at_precision(other.to(memory_format=torch.contiguous_format))
+            yield other.to(memory_format=torch.contiguous_format)
         if precision == "bf16":
-            yield at_precision(self._model)
+            yield self._model
 
     def _examples(self) -> Tensor:
         """Return uniform noise: constant images could hide a wrongly folded batch norm."""
@@ -108,18 +128,12 @@ def _copy(model: nn.Module) -> nn.Module | None:
 
 def _passes(model: nn.Module, examples: Tensor) -> Pass | str:
     """Run one forward and one backward pass; return the error as text if it fails. Buffers stay unchanged."""
-    generator = torch.Generator().manual_seed(1)
-
-    def weighted(logits: Tensor) -> Tensor:
-        weights = torch.rand(logits.shape[1:], generator=generator)
-        return (logits * weights.to(logits)).flatten(1).sum(1)
-
     try:
         cuda = [examples.device] if examples.is_cuda else []
         with put_back(model), torch.random.fork_rng(devices=cuda), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they appear again during the attack
             torch.manual_seed(0)
-            return differentiate(model, examples, weighted)
+            return differentiate(model, examples, weighted_sum)
     except Exception as error:  # an external model may raise anything
         if ran_out_of_memory(error):
             raise
@@ -127,17 +141,30 @@ def _passes(model: nn.Module, examples: Tensor) -> Pass | str:
 
 
 def _apart(found: Pass, expected: Pass, precision: Precision) -> str:
-    """Describe how ``found`` differs from ``expected`` by more than the tolerance; empty if it does not."""
-    most = APART[precision]
-    pairs = (("logits", found.logits, expected.logits), ("gradients", found.gradient, expected.gradient))
-    for limit, (name, ours, theirs) in zip(most, pairs, strict=True):
-        if ours.shape != theirs.shape:
-            return f"the {name} have a different shape"
-        length = torch.linalg.vector_norm(theirs.double())
-        apart = float(torch.linalg.vector_norm(ours.double() - theirs.double()) / length.clamp_min(1e-30))
-        if not apart <= limit and float(length) > 0:
-            return f"the {name} have a relative L2 difference of {apart:.2g}"
-    return ""
+    """Describe how ``found`` differs from ``expected`` by more than the tolerance; empty if it does not.
+
+    Logits are compared per image, since a branch may be taken for one image alone. Gradients are compared over the
+    batch: in one image rounding may choose another of two equal maxima.
+    """
+    of_logits, of_gradients = APART[precision]
+    if found.logits.shape != expected.logits.shape:
+        return "the logits have a different shape"
+    lengths = _length(expected.logits)
+    apart = _length(found.logits - expected.logits) / lengths.clamp_min(0.1 * float(lengths.mean()) + TINY)
+    if not bool((apart <= of_logits).all()):
+        count = int((~(apart <= of_logits)).sum())
+        return f"the logits of {count} of {len(apart)} images differ, by up to {float(apart.max()):.2g} of their length"
+    length = float(_length(expected.gradient).square().sum().sqrt())
+    gradients = float(_length(found.gradient - expected.gradient).square().sum().sqrt()) / max(length, TINY)
+    if not length or gradients <= of_gradients:
+        return ""
+    return f"the gradients have a relative L2 difference of {gradients:.2g}"
+
+
+def _length(values: Tensor) -> Tensor:
+    """L2 norm per image, (B,), float64."""
+    norms: Tensor = torch.linalg.vector_norm(values.flatten(1).double(), dim=1)
+    return norms
 
 
 def _channels_last(device: torch.device, precision: Precision) -> bool:

@@ -246,3 +246,45 @@ def test_a_zero_gradient_is_a_flag(how: Callable[[nn.Sequential, Tensor], Tensor
     assert rows.status.tolist() == ["ok", "ok", "ok"]
     assert rows["flags"]["fgsm"] == "zero_gradient"
     assert rows["flags"]["square"] == ""
+
+
+def test_gradients_that_are_hidden_off_the_grey_levels_are_a_flag() -> None:
+    def hidden(net: nn.Sequential, x: Tensor) -> Tensor:
+        on_grid = ((x * 16) - (x * 16).round()).abs().amax((1, 2, 3)) < 1e-4
+        return torch.where(on_grid[:, None], net(x), net(x.detach()))
+
+    rows = evaluate(Net(hidden), attacks=["fgsm", "pgd-5"], attack_limit={}).set_index("attack")
+    assert rows["flags"][["fgsm", "pgd-5"]].tolist() == ["zero_gradient", "zero_gradient"]
+    assert "40 of 40 attacked images after a random perturbation" not in rows["notes"]["clean"]
+    assert "attacked images after a random perturbation" in rows["notes"]["pgd-5"]
+
+
+class Branch(nn.Module):
+    """Normalises bright images alone, as a whole batch or each by itself."""
+
+    def __init__(self, *, each: bool) -> None:
+        super().__init__()
+        self.net, self.each = network(), each
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv, norm = self.net[0](x), self.net[1]
+        if self.each:
+            found = torch.where((x.mean((1, 2, 3)) > 0.45)[:, None, None, None], norm(conv), conv)
+        else:
+            found = norm(conv) if float(x.mean()) > 0.45 else conv
+        logits: Tensor = self.net[2:](found)
+        return logits
+
+
+@pytest.mark.parametrize("each", [True, False])
+def test_a_copy_that_takes_another_branch_on_real_images_is_discarded(
+    each: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noise has a mean of 0.5, digits one of 0.3: the copy whose norm is folded passes on noise alone."""
+    attacks = ["fgsm", "pgd-5", ENSEMBLE]
+    found = evaluate(Branch(each=each), attacks=attacks)
+    monkeypatch.setattr("bench.work.search_model.SearchModels._candidates", lambda self, precision: iter(()))
+    plain = evaluate(Branch(each=each), attacks=attacks)
+    assert found["n_correct"].tolist() == plain["n_correct"].tolist()
+    attacked = found[found["attack"] != "clean"]
+    assert all("the faster copy was discarded" in notes for notes in attacked["notes"]), attacked["notes"].tolist()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import MethodType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from oddities import images
@@ -67,7 +69,7 @@ def test_the_same_model_is_the_same_and_a_counter_is_no_change() -> None:
         {"rounds": True},
         {"only_far": True},
         {"hides": True},
-        {"scale": 1.0000001},
+        {"scale": 1.0001},
         {"inner": {"levels": [16, 4]}},
         {"mode": "strict"},
     ],
@@ -76,6 +78,68 @@ def test_any_switch_is_another_model(switches: dict[str, Any]) -> None:
     first, other = identity(Own()), identity(Own(**switches))
     assert first["weights"] == other["weights"]
     assert first != other
+
+
+class Base(nn.Module):
+    """A base class of the user's own, with a function in a list, a hidden module and an array."""
+
+    def __init__(self, level: float = 0.0) -> None:
+        super().__init__()
+        self.net, self.level = network(), np.array([level])
+        self.steps = [functools.partial(torch.add, other=level)]
+        self.hidden = [nn.Linear(1, 1)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(x)
+        return logits
+
+
+def derived(threshold: float) -> type[Base]:
+    class Derived(Base):
+        def limit(self) -> float:
+            return threshold
+
+    return Derived
+
+
+def structure(model: nn.Module) -> str:
+    return identity(model)["structure"]
+
+
+def test_arrays_closures_partials_and_hidden_modules_are_part_of_the_structure() -> None:
+    assert structure(Base()) == structure(Base())
+    assert structure(derived(0.0)()) == structure(derived(0.0)())
+    assert structure(derived(0.0)()) != structure(derived(0.5)())
+    assert structure(Base()) != structure(Base(0.5))
+    changed = Base()
+    changed.level = np.array([0.5])
+    assert structure(changed) != structure(Base())
+    changed = Base()
+    changed.steps = [functools.partial(torch.add, other=0.5)]
+    assert structure(changed) != structure(Base())
+    changed = Base()
+    with torch.no_grad():
+        changed.hidden[0].weight += 1
+    assert structure(changed) != structure(Base())
+
+
+def test_globals_that_a_forward_names_are_part_of_the_structure(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = structure(Own())
+    monkeypatch.setitem(globals(), "SCALE", 2.0)
+    assert structure(Own()) != first
+
+
+def test_what_a_first_pass_sets_and_addresses_are_no_change() -> None:
+    class Lazy(Base):
+        def forward(self, x: Tensor) -> Tensor:
+            self.size = tuple(x.shape)
+            return super().forward(x)
+
+        def extra_repr(self) -> str:
+            return repr(object())
+
+    model = Lazy()
+    assert structure(model) == structure(model) == structure(Lazy())
 
 
 def test_a_switch_that_only_moves_perturbed_images_is_seen_by_behaviour_alone() -> None:

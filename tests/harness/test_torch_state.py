@@ -48,6 +48,9 @@ STATES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "float16 by default": lambda: switched(torch.set_default_dtype, torch.float16, torch.float32),
     "another device by default": lambda: torch.device("meta"),
     "deterministic algorithms": lambda: switched(torch.use_deterministic_algorithms, True, False),
+    "deterministic algorithms with warnings": lambda: switched(
+        lambda on: torch.use_deterministic_algorithms(on, warn_only=on), True, False
+    ),
     "anomaly detection": lambda: torch.autograd.set_detect_anomaly(True),
     "low precision": low_precision,
 }
@@ -68,6 +71,7 @@ def state() -> tuple[Any, ...]:
         torch.get_default_dtype(),
         torch.get_default_device(),
         torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.is_anomaly_enabled(),
         torch.get_float32_matmul_precision(),
         (backends.cudnn.deterministic, backends.cudnn.benchmark, backends.cudnn.allow_tf32),
