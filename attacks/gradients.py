@@ -52,7 +52,7 @@ def take_logits(output: Any, points: Tensor) -> tuple[Tensor, str]:
     Raises CellFailure("wrong_shape") if the output contains no tensor of logits.
     """
     logits, taken = _find_logits(output)
-    if not isinstance(logits, Tensor):
+    if not isinstance(logits, Tensor) or logits.layout != torch.strided or logits.is_nested or logits.is_complex():
         raise CellFailure(
             "wrong_shape",
             f"the model returned {_described(output)} where logits are needed: a tensor (N, K), a tuple that begins "
@@ -78,6 +78,9 @@ def _find_logits(output: Any) -> tuple[Any, str]:
 
 
 def _described(output: Any) -> str:
+    if isinstance(output, Tensor):
+        kind = "nested" if output.is_nested else "complex" if output.is_complex() else "sparse"
+        return f"a {kind} tensor"
     if isinstance(output, dict):
         return f"a dictionary with the keys {', '.join(sorted(map(repr, output))) or 'none'}"
     if isinstance(output, tuple | list):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 
 import pandas as pd
@@ -99,6 +100,7 @@ def evaluate(
     Raises BenchError for bad input.
     """
     _check_subject(model, name)
+    _check_limit(limit)
     data = _dataset(dataset, DataRequest(_path(data_dir), image_size, class_order=class_order))
     known = _declared(data)
     images = known.limit if limit is None and known else limit
@@ -162,6 +164,11 @@ def _dataset(dataset: str | Dataset, request: DataRequest) -> Dataset:
     return load_dataset(dataset, request)
 
 
+def _check_limit(limit: object) -> None:
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, Integral) or int(limit) < 1):
+        raise BenchError(f"limit {limit!r} is no number of images; give a whole number of 1 or more.")
+
+
 def _request(
     data: Dataset,
     *,
@@ -176,8 +183,6 @@ def _request(
     max_queries: int | None,
 ) -> Request:
     """Every name is resolved; what is not given is the data set's own choice. Raises BenchError."""
-    if limit is not None and limit < 1:
-        raise BenchError(f"limit {limit} is less than 1.")
     known = _declared(data)
     request = Request(
         models=(),

@@ -11,10 +11,14 @@ from bench.core.errors import BenchError
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path``; what was there stays until all of it is on disk.
+    """Put ``content`` at ``path``; what was there stays until all of it is on disk. Links are followed.
 
-    Raises BenchError when the folder cannot be written or the disk is full; no temporary file is left behind.
+    Raises BenchError when the folder cannot be written or the disk is full, and for a device, a pipe or a folder; no
+    temporary file is left behind.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise BenchError(f"cannot write {path}: it is not a regular file; name a file.")
     temporary: Path | None = None
     try:
         if path.exists() and path.read_bytes() == content:

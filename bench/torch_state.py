@@ -11,7 +11,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
-from torch import backends
+from torch import backends, overrides
+from torch.utils import _python_dispatch
+from torch.utils._device import DeviceContext
+
+from bench.core.errors import BenchError
 
 #: Device types whose autocast is switched off.
 AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
@@ -31,6 +35,8 @@ def harness_torch_state() -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(_anomaly_detection_off())
+        stack.enter_context(_plain_saved_tensors())
+        _refuse_modes()
         stack.enter_context(_full_precision())
         for set_value, value, wanted in _switches():
             stack.callback(set_value, value)
@@ -102,6 +108,27 @@ def _autocast_setter(device: str) -> Callable[[bool], None]:
         torch.clear_autocast_cache()
 
     return set_enabled
+
+
+def _refuse_modes() -> None:
+    """Raise BenchError under a torch function or dispatch mode, which may change any operation."""
+    function_modes: list[Any] = getattr(overrides, "_get_current_function_mode_stack", list)()
+    dispatch_modes: list[Any] = getattr(_python_dispatch, "_get_current_dispatch_mode_stack", list)()
+    for mode in (*function_modes, *dispatch_modes):
+        if not isinstance(mode, DeviceContext):  # torch.device(…), which is overridden
+            name = type(mode).__qualname__
+            raise BenchError(f"the torch mode {name} is active and may change every operation; leave it to measure.")
+
+
+@contextmanager
+def _plain_saved_tensors() -> Iterator[None]:
+    """Save tensors for backward as they are, whatever hooks the caller has set, such as those that compress them."""
+    top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore_is_tracing: None)
+    if top(False) is None:
+        yield
+        return
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):
+        yield
 
 
 @contextmanager

@@ -208,7 +208,7 @@ def _look_at_model(subject: _Subject, work: _Work, level: Level) -> None:
     work.findings += check_model(counting, prober.inputs(some), prober.batch_size)
     prober.count(counting)
     if not prober.gives_gradient:
-        note = "the model gives no gradient with respect to its input, so that only attacks without gradients were made"
+        note = "the model gives no finite gradient with respect to its input: only attacks without gradients were made"
         work.findings.append(Finding("zero_gradient", f"zero_gradient: {note}"))
     work.figures |= gradient_figures(prober, right)
     work.figures |= deepfool_figures(prober, right, steps=level.ddn_steps)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from attacks.gradients import differentiate
 from bench.auditing.model_checks import randomised
 from bench.auditing.spread import spread
+from bench.core.errors import CellFailure
 from bench.core.specs import Finding
 from bench.data.tensors import Images
 from models.margins import logit_margins
@@ -58,7 +59,8 @@ def check_gradients(
     """Count the images at ``indices``, (M,) int64, with ∇ₓ(o_y − max_{j≠y} o_j) = 0, clean and ``perturbed``.
 
     A model may hide its gradients off the clean images alone, as by detaching whatever is not a grey level of 8 bits.
-    Raises CellFailure("no_gradient") where there is no gradient at all.
+    Raises CellFailure("no_gradient") where there is no gradient at all, and CellFailure("nan_gradient") where it is NaN
+    or infinite at more than ``ZERO_SHARE`` of the images.
     """
     model.eval()
     found = _counted(model, images, spread(indices, ASKED), device, batch_size, lambda points, _: points, "")
@@ -79,10 +81,19 @@ def _counted(
     perturbed: Perturb,
     where: str,
 ) -> ZeroGradients:
-    zero = 0
+    zero = broken = 0
     for part in asked.split(batch_size):
         points = perturbed(images.inputs(part, device), [images.ids[i] for i in part.tolist()])
-        zero += int(_zero_gradient(model, points, images.labels[part].to(device)).sum())
+        labels = images.labels[part].to(device)
+        gradient = margin_gradient(model, points, labels).flatten(1)
+        zero += int((gradient == 0).all(1).sum())
+        broken += int((~gradient.isfinite()).any(1).sum())
+    if broken > ZERO_SHARE * len(asked):
+        raise CellFailure(
+            "nan_gradient",
+            f"the gradient of the margin is NaN or infinite at {broken} of {len(asked)} attacked images{where}; no "
+            "attack can follow it. A common cause is torch.where around a power or a root at 0: clamp its argument.",
+        )
     if zero <= ZERO_SHARE * len(asked):
         return ZeroGradients()
     note = f"the gradient of the margin is zero at {zero} of {len(asked)} attacked images{where}"
@@ -91,6 +102,6 @@ def _counted(
     return ZeroGradients((Finding("zero_gradient", f"zero_gradient: {note}"),))
 
 
-def _zero_gradient(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-    gradient = differentiate(model, inputs, lambda logits: logit_margins(logits, labels)).gradient
-    return (gradient == 0).flatten(1).all(1)
+def margin_gradient(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """∇ₓ(o_y − max_{j≠y} o_j) at ``inputs``, (B, C, H, W)."""
+    return differentiate(model, inputs, lambda logits: logit_margins(logits, labels)).gradient

@@ -20,6 +20,7 @@ from attacks.transfer import transfer_images
 from bench.auditing import checks
 from bench.auditing.evidence import Broken, any_of
 from bench.auditing.levels import Level
+from bench.auditing.spread import spread
 from bench.auditing.thresholds import GAP, GREY
 from bench.core.errors import CellFailure
 from bench.core.specs import EvalSpec, Norm
@@ -46,6 +47,9 @@ class Rescaled(nn.Module):
         return logits / self.scale
 
 
+GRADIENT_IMAGES = 8  # on which the model is differentiated once
+
+
 @dataclass
 class Prober:
     """Attacks one model on fixed images. ``context`` has the frozen model and the images; passes are added up."""
@@ -65,14 +69,15 @@ class Prober:
 
     @cached_property
     def gives_gradient(self) -> bool:
-        """Whether the model is differentiable with respect to its input at all."""
+        """Whether the model is differentiable with respect to its input, with finite gradients."""
+        some = spread(torch.arange(len(self.context.images)), GRADIENT_IMAGES)
         try:
-            differentiate(self.context.model, self.inputs(torch.arange(1)), lambda logits: logits.sum(1))
+            found = differentiate(self.context.model, self.inputs(some), lambda logits: logits.sum(1))
         except CellFailure as failure:
             if failure.reason != "no_gradient":
                 raise
             return False
-        return True
+        return bool(found.gradient.isfinite().all())
 
     def logit_gap(self, indices: Tensor) -> float:
         """The median of z_(1) − z_(2) at clean images; GAP where it is none to divide by."""

@@ -38,6 +38,7 @@ REASONS = {
     "budget_violation": "the attack returned an image outside its eps-ball or outside [0, 1]",
     "wrong_shape": "the model or the attack returned a tensor of another shape than its input asks for",
     "no_gradient": "the attack needs gradients, and the model gives none with respect to its input",
+    "nan_gradient": "the attack needs gradients, and those of the model are NaN or infinite at many images",
     "out_of_memory": "the device ran out of memory",
     "attack_error": "the attack raised an error",
     "corruption_error": "the corrupted images could not be made or read",

@@ -18,7 +18,7 @@ EXTENSIONS = frozenset({
     ".ppm", ".tif", ".tiff", ".webp",
 })  # fmt: skip
 
-#: Files that operating systems create, in lower case. Ignored silently, like names with a leading dot.
+#: Files that operating systems create, in lower case. Ignored like names with a leading dot: see hidden_images.
 SYSTEM_FILES = frozenset({"__macosx", "desktop.ini", "ehthumbs.db", "thumbs.db"})
 
 Inode = tuple[int, int]
@@ -29,7 +29,7 @@ class Listing:
     """Files below one folder, by relative POSIX path in NFC."""
 
     images: Mapping[str, Path] = field(default_factory=dict)  # sorted
-    left_out: tuple[str, ...] = ()  # files that are no images, broken links, links to a parent folder
+    left_out: tuple[str, ...] = ()  # files that are no images, hidden images, broken links, links to a parent folder
 
 
 def list_images(folder: Path) -> Listing:
@@ -67,6 +67,23 @@ def scan(folder: Path) -> list[Path]:
         raise BenchError(f"{folder} cannot be read: {error.strerror or error}.") from None
 
 
+def hidden_images(folder: Path) -> list[str]:
+    """Name the hidden entries of ``folder`` that are images by extension, or folders that hold some."""
+    found = []
+    for name in sorted(os.listdir(folder)):
+        if not is_hidden(name) or name.startswith("._"):  # AppleDouble files are no images
+            continue
+        path = folder / name
+        inside = (file for _, _, files in os.walk(path) for file in files if not file.startswith("._"))
+        if any(_extension(file) in EXTENSIONS for file in ([name] if path.is_file() else inside)):
+            found.append(f"{name}{'/' if path.is_dir() else ''} (hidden)")
+    return found
+
+
+def _extension(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
 def by_normalised_name(paths: list[Path]) -> dict[str, Path]:
     """Map NFC names to the paths of one folder. Raises BenchError, showing code points, if two names are equal."""
     found: dict[str, Path] = {}
@@ -82,7 +99,9 @@ def by_normalised_name(paths: list[Path]) -> dict[str, Path]:
 
 def _walk(folder: Path, prefix: str, above: frozenset[Inode], images: dict[str, Path], left_out: list[str]) -> None:
     """Fill ``images`` and ``left_out``; ``above`` are the inodes of ``folder`` and of its parent folders."""
-    for own_name, path in by_normalised_name(scan(folder)).items():
+    entries = by_normalised_name(scan(folder))
+    left_out += [prefix + name for name in hidden_images(folder)]
+    for own_name, path in entries.items():
         name, status = prefix + own_name, _status(path)
         if status is not None and stat.S_ISDIR(status.st_mode):
             inode = (status.st_dev, status.st_ino)

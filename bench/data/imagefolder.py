@@ -15,7 +15,7 @@ from bench.core.errors import BenchError
 from bench.core.words import counted
 from bench.data import image_files
 from bench.data.class_order import order_classes
-from bench.data.image_listing import by_normalised_name, list_images, scan
+from bench.data.image_listing import by_normalised_name, hidden_images, list_images, scan
 from bench.data.registry import DATASETS, DataRequest
 from bench.data.source import require_folder
 from bench.data.split import Dataset, Split, split_sha
@@ -38,7 +38,7 @@ class _Found:
 
     folder: Path
     classes: dict[str, dict[str, Path]] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)  # files that are no images
+    left_out: list[str] = field(default_factory=list)  # files that are no images of a class
     empty: list[str] = field(default_factory=list)  # folders without a file
 
 
@@ -90,7 +90,9 @@ def _require(root: Path, choices: Sequence[str]) -> str:
 def _find_images(split: Path) -> _Found:
     """The images of every class. Raises BenchError for a split without any, and for a class whose files are none."""
     found = _Found(split)
-    for name, path in by_normalised_name(scan(split)).items():
+    classes = by_normalised_name(scan(split))
+    found.left_out += [f"{split.name}/{name}" for name in hidden_images(split)]
+    for name, path in classes.items():
         if not path.is_dir():
             found.left_out.append(f"{split.name}/{name}")
             continue
@@ -129,7 +131,7 @@ def _notes_on_files(root: Path, found: Mapping[str, _Found], test: str) -> tuple
     untested = sorted(set(found["train"].classes) - set(found["test"].classes))
     unread = [name for name in TEST_FOLDERS if name != test and (root / name).is_dir()]
     return (
-        *([f"{counted(len(left_out), 'file')} left out as no image: {_few(left_out)}"] if left_out else []),
+        *([f"{counted(len(left_out), 'file')} left out: {_few(left_out)}"] if left_out else []),
         *([f"{counted(len(empty), 'empty folder')} left out: {_few(empty)}"] if empty else []),
         *([f"{counted(len(untested), 'class', 'classes')} without a test image: {_few(untested)}"] if untested else []),
         *(f"{name}/ is not read, as there is {test}/" for name in unread),

@@ -147,6 +147,8 @@ def read_checked(split: Split, indices: NDArray[np.int64], *, dataset: str, size
     """
     with told_as_mistakes(f"{dataset}: the {split.name} images could not be read"):
         found: Any = split.read(indices)
+        if isinstance(found, np.ma.MaskedArray):
+            raise BenchError(f"{dataset}: the {split.name} images are a masked array; give plain arrays.")
         pixels: Pixels = np.asarray(found)  # a tensor, too
     if len(pixels.shape) and len(pixels) != len(indices):
         raise BenchError(

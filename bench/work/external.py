@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import chain
+from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from attacks.gradients import take_logits
 from bench.core.errors import BenchError
@@ -17,7 +19,6 @@ from bench.core.specs import ID_LENGTH, RunRecord, fingerprint
 from bench.environment import describe
 from bench.work.model_identity import PROBE_IMAGES, model_identity
 from bench.work.workshop import Workshop
-from models.classifier import freeze
 
 
 class ExternalModel(nn.Module):
@@ -31,6 +32,11 @@ class ExternalModel(nn.Module):
         super().__init__()
         self.model = model
         self.notes: tuple[str, ...] = ()
+
+    def train(self, mode: bool = True) -> Self:
+        self.training = mode
+        set_mode(self.model, mode)
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         logits, note = take_logits(self.model(images.clone()), images)
@@ -50,17 +56,38 @@ def frozen(model: nn.Module, device: torch.device) -> Iterator[tuple[nn.Module, 
     On exit, every module's training mode and every parameter's ``requires_grad`` are restored. A model that was created
     in inference mode is copied, since its tensors cannot be part of an autograd graph.
     """
-    if any(tensor.is_inference() for tensor in chain(model.parameters(), model.buffers())):
+    tensors = list(chain(model.parameters(), model.buffers()))
+    _check_tensors(tensors)
+    if any(tensor.is_inference() for tensor in tensors):
         model = _ordinary_copy(model)
-    modes, needed = [(m, m.training) for m in model.modules()], [(p, p.requires_grad) for p in model.parameters()]
-    trainable = sum(p.numel() for p, flag in needed if flag)
+    modes = [(module, getattr(module, "training", None)) for module in model.modules()]
+    needed = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    trainable = sum(parameter.numel() for parameter, flag in needed if flag)
     try:
-        yield freeze(model.to(device)), trainable
+        set_mode(model.to(device), False)
+        for parameter, _ in needed:  # scripted modules have no requires_grad_ of their own
+            parameter.requires_grad_(False)
+        yield model, trainable
     finally:
         for module, mode in modes:
-            module.training = mode
+            if mode is not None:
+                module.training = mode
         for parameter, flag in needed:
             parameter.requires_grad_(flag)
+
+
+def set_mode(model: nn.Module, training: bool) -> None:
+    """Set training or evaluation mode. Exported programs have one mode for good and refuse to change it."""
+    with suppress(NotImplementedError):
+        model.train(training)
+
+
+def _check_tensors(tensors: Sequence[Tensor]) -> None:
+    """Raise BenchError for tensors without values."""
+    if any(is_lazy(tensor) for tensor in tensors):
+        raise BenchError("the model has lazy parameters without a shape; run one forward pass before it is measured.")
+    if any(tensor.is_meta for tensor in tensors):
+        raise BenchError("the model is on the meta device, where parameters have no values; load its weights first.")
 
 
 def _ordinary_copy(model: nn.Module) -> nn.Module:

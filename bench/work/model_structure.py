@@ -28,12 +28,13 @@ Structure = dict[str, Any]  # JSON data by dotted name
 
 def structure_of(model: nn.Module) -> Structure:
     """Describe the modules, attributes and code of ``model`` as JSON data, without memory addresses."""
-    ordinary = vars(nn.Module()).keys()
+    ordinary = {name for name in vars(nn.Module()) if "hooks" not in name}
     found: Structure = {"": re.sub(r"0x[0-9a-fA-F]+", "0x", repr(model))}
     for path, module in model.named_modules():
         for name, value in vars(module).items():
-            if name not in ordinary:
-                found[f"{path}.{name}"] = _describe(value, ())
+            if name not in ordinary:  # hooks are numbered anew in every process
+                hooks = name.endswith("_hooks") and isinstance(value, Mapping)
+                found[f"{path}.{name}"] = _describe([*value.values()] if hooks else value, ())
         for cls in type(module).__mro__:
             if not _is_library(cls):
                 found |= _functions_of(cls)

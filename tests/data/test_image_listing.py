@@ -62,7 +62,7 @@ def test_other_files_are_counted_and_named_once(root: Path, caplog: pytest.LogCa
         (root / name).write_bytes(b"no image")
     with caplog.at_level(logging.WARNING):
         data = load(root)
-    note = "5 files left out as no image: train/cat/labels.csv, train/dog/more/clip.mp4, test/dog/x, …"
+    note = "5 files left out: train/cat/labels.csv, train/dog/more/clip.mp4, test/dog/x, …"
     assert data.notes == (note,)
     assert [record.getMessage() for record in caplog.records] == [f"pets: {note}"]
 
@@ -128,7 +128,7 @@ def test_a_loop_of_links_ends_and_is_named(root: Path, target: str):
     (root / "train/cat/deep/loop").symlink_to(root / target)
     data = load(root)
     assert data.train.ids == ["train/cat/a.png", "train/dog/a.png"]
-    assert data.notes == ("1 file left out as no image: train/cat/deep/loop/ (a link to a parent folder)",)
+    assert data.notes == ("1 file left out: train/cat/deep/loop/ (a link to a parent folder)",)
 
 
 def test_two_folders_that_link_to_each_other(tmp_path: Path):
@@ -149,7 +149,7 @@ def test_a_broken_link_to_an_image_is_an_error(root: Path):
 
 def test_what_would_block_is_not_opened(root: Path):
     os.mkfifo(root / "train/cat/pipe.png")
-    assert load(root).notes == ("1 file left out as no image: train/cat/pipe.png",)
+    assert load(root).notes == ("1 file left out: train/cat/pipe.png",)
 
 
 def test_a_class_is_one_however_its_name_is_composed(root: Path):
@@ -182,3 +182,19 @@ def test_a_class_that_is_not_trained_is_shown_by_its_code_points(root: Path):
     save(root / "train/cafe/a.png"), save(root / "test" / DECOMPOSED / "a.png")
     with pytest.raises(BenchError, match=r"test/'caf\\xe9' has images but .*train/'caf\\xe9' has none"):
         load(root)
+
+
+def test_hidden_images_are_named_and_other_hidden_files_are_not(root: Path) -> None:
+    before = load(root).test.ids
+    save(root / "test/cat/.h.png")
+    save(root / "test/cat/.ipynb_checkpoints/1-checkpoint.png")
+    save(root / "test/cat/__MACOSX/a.png")
+    save(root / "test/.hid/1.png")
+    save(root / "test/cat/._1.png")  # of macOS, beside an image
+    for name in (".DS_Store", "Thumbs.db", ".git"):
+        (root / "test/cat" / name).write_bytes(b"")
+    assert load(root).test.ids == before
+    (note,) = load(root).notes
+    assert note.startswith("4 files left out: test/.hid/ (hidden), ")
+    hidden = [".h.png (hidden)", ".ipynb_checkpoints/ (hidden)", "__MACOSX/ (hidden)"]
+    assert list(list_images(root / "test/cat").left_out) == hidden

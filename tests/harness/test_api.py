@@ -67,7 +67,7 @@ def test_a_model_that_is_not_one_fails_its_cells() -> None:
 
 
 def test_names_are_checked() -> None:
-    for bad in ({"name": ""}, {"name": "a,b"}, {"limit": 0}, {"eps": 0.0}):
+    for bad in ({"name": ""}, {"name": "a,b"}, {"limit": 0}, {"limit": 20.5}, {"limit": True}, {"eps": 0.0}):
         with pytest.raises(BenchError):
             evaluate(own_model(), **{"name": "mine", "attacks": "fgsm", **bad})
     with pytest.raises(BenchError, match="unknown attack"):

@@ -19,6 +19,7 @@ from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 from bench import api
+from bench.core.errors import BenchError
 from bench.data import DataRequest, load_dataset
 from bench.data.tensors import load_images
 
@@ -152,6 +153,20 @@ SAME: dict[str, Callable[[], nn.Module]] = {
     "object": lambda: Net(lambda net, x: SimpleNamespace(logits=net(x), loss=None)),
     "float64": lambda: Net(lambda net, x: net.double()(x.double())),
 }
+MODULES = {
+    "scripted": lambda: torch.jit.script(network().eval()),
+    "frozen script": lambda: torch.jit.freeze(torch.jit.script(network().eval())),
+    "traced": lambda: torch.jit.trace(network().eval(), torch.rand(2, 3, 8, 8)),
+    "exported": lambda: exported(),
+}
+
+
+def exported() -> nn.Module:
+    batch = torch.export.Dim("batch", min=1, max=1024)
+    program = torch.export.export(network().eval(), (torch.rand(2, 3, 8, 8),), dynamic_shapes=({0: batch},))
+    return program.module()
+
+
 NOTES = {
     "tuple": "logits taken from the first of 2 outputs",
     "list": "logits taken from the first of 1 outputs",
@@ -178,9 +193,9 @@ def expected() -> pd.DataFrame:
     return rows
 
 
-@pytest.mark.parametrize("name", SAME)
+@pytest.mark.parametrize("name", [*SAME, *MODULES])
 def test_one_function_has_one_number_however_it_is_written(name: str, expected: pd.DataFrame) -> None:
-    rows = verdicts(SAME[name]())
+    rows = verdicts({**SAME, **MODULES}[name]())
     assert set(rows["status"]) == {"ok"}, rows["notes"].tolist()
     apart = (rows["n_correct"].to_numpy() - expected["n_correct"].to_numpy()).tolist()
     assert all(abs(difference) <= 1 for difference in apart), apart
@@ -196,6 +211,9 @@ WITHOUT_LOGITS = {
     "a tuple of str, Tensor": lambda net, x: ("cat", net(x)),
     "an object of type str": lambda net, x: "cat",
     "an object of type NoneType": lambda net, x: None,
+    "a sparse tensor": lambda net, x: net(x).to_sparse(),
+    "a nested tensor": lambda net, x: torch.nested.nested_tensor(list(net(x).detach())),
+    "a complex tensor": lambda net, x: net(x).to(torch.complex64),
     "(40, 10, 1) where logits (40, 10)": lambda net, x: net(x)[..., None],
 }
 
@@ -288,3 +306,23 @@ def test_a_copy_that_takes_another_branch_on_real_images_is_discarded(
     assert found["n_correct"].tolist() == plain["n_correct"].tolist()
     attacked = found[found["attack"] != "clean"]
     assert all("the faster copy was discarded" in notes for notes in attacked["notes"]), attacked["notes"].tolist()
+
+
+def srgb(net: nn.Sequential, x: Tensor) -> Tensor:
+    """Linear light to sRGB as many write it: the gradient at black pixels is 0 times infinity."""
+    return net(torch.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055))
+
+
+@pytest.mark.parametrize("how", [srgb, lambda net, x: net(x + 0 * torch.sqrt(0 * x))])
+def test_a_gradient_that_is_not_a_number_fails_the_cell(how: Callable[[nn.Sequential, Tensor], Tensor]) -> None:
+    rows = evaluate(Net(how), attacks=["fgsm", "pgd-5", "square"], attack_limit={}, limit=20).set_index("attack")
+    assert rows["reason"][["fgsm", "pgd-5"]].tolist() == ["nan_gradient", "nan_gradient"]
+    assert "the gradient of the margin is NaN or infinite at" in rows["notes"]["fgsm"]
+    assert rows["status"]["square"] == "ok"
+
+
+def test_tensors_without_values_are_one_sentence() -> None:
+    with pytest.raises(BenchError, match="lazy parameters without a shape"):
+        evaluate(nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), attacks="none", attack_limit={})
+    with pytest.raises(BenchError, match="on the meta device"):
+        evaluate(network().to("meta"), attacks="none", attack_limit={})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -29,3 +31,17 @@ def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_else(
 def test_the_probe_for_a_writable_folder_leaves_nothing(tmp_path: Path) -> None:
     check_writable(tmp_path / "new")
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_devices_and_pipes_are_refused_and_links_are_followed(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path):
+        with pytest.raises(BenchError, match="it is not a regular file"):
+            write_atomic(path, b"x")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    write_atomic(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"new"

@@ -82,11 +82,11 @@ class Broken(Grey):
 
 
 def test_failed_cells_and_notes_of_the_data_set_too():
-    data = leaky(notes=("2 files left out as no image: a.txt, b.txt",))
+    data = leaky(notes=("2 files left out: a.txt, b.txt",))
     table = evaluate(Broken(), name="b", dataset=data, attacks=["fgsm"], eps=["0.1"], corruptions="none", audit=False)
     assert table["status"].tolist() == ["failed", "failed"]
     assert table["leaked"].tolist() == [4, 4]
-    assert table["notes"].str.contains("2 files left out as no image: a.txt, b.txt; copies among").all()
+    assert table["notes"].str.contains("2 files left out: a.txt, b.txt; copies among").all()
 
 
 def test_skipped_cells_have_the_notes_and_no_count(bench: Bench, plugin: Path, root: Path, tmp_path: Path):
@@ -101,7 +101,7 @@ def test_skipped_cells_have_the_notes_and_no_count(bench: Bench, plugin: Path, r
     with (tmp_path / "out/results.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert (row["status"], row["leaked"]) == ("skipped", "")
-    assert row["notes"].endswith("; 1 file left out as no image: train/a/readme.txt")
+    assert row["notes"].endswith("; 1 file left out: train/a/readme.txt")
 
 
 def test_older_records_are_read():
@@ -158,4 +158,4 @@ def test_the_folders_own_notes_reach_the_rows(root: Path):
     (root / "train/a/readme.txt").write_text("no image")
     data = load_dataset("imagefolder", DataRequest(root))
     table = evaluate(Grey(), name="grey", dataset=data, attacks="none", corruptions="none", audit=False)
-    assert "1 file left out as no image: train/a/readme.txt; copies among the 3 test images" in table["notes"][0]
+    assert "1 file left out: train/a/readme.txt; copies among the 3 test images" in table["notes"][0]

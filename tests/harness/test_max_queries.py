@@ -44,7 +44,7 @@ def test_a_bounded_row_does_not_look_like_the_whole_attack(run: Bench, tmp_path:
     attacked = int(bounded["n_attacked"])
     assert int(bounded["n_forwards"]) <= 3 * attacked + (attacked - survivors)  # a break costs one more, to confirm it
     note = f"at most 3 forward passes an image: {survivors} of {bounded['n_attacked']} images cut"
-    assert bounded["notes"].startswith(note)
+    assert f"; {note}" in bounded["notes"]
     assert (found["fgsm-q3"]["n_cut"], found["fgsm-q3"]["n_correct"]) == ("0", found["fgsm"]["n_correct"])
     with (tmp_path / "leaderboard.csv").open() as file:
         board = next(csv.DictReader(file))
@@ -76,4 +76,4 @@ def test_an_attack_that_does_not_say_whom_it_cut_has_failed(run: Bench, tmp_path
     assert run("--attacks", "mute", "--max-queries", "5").code == 3
     row = rows(tmp_path)["mute-q5"]
     assert (row["status"], row["acc"], row["n_cut"]) == ("failed", "", "")
-    assert "did not say whose search" in row["notes"]
+    assert "did not report which images" in row["notes"]

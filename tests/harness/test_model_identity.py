@@ -123,6 +123,16 @@ def test_arrays_closures_partials_and_hidden_modules_are_part_of_the_structure()
     assert structure(changed) != structure(Base())
 
 
+def test_hooks_are_part_of_the_structure() -> None:
+    def shifted(module: nn.Module, given: Any) -> Any:
+        return (given[0] + 0.0,)
+
+    first, second = Own(), Own()
+    for model in (first, second):
+        model.net[1].register_forward_pre_hook(shifted)
+    assert structure(first) == structure(second) != structure(Own())
+
+
 def test_globals_that_a_forward_names_are_part_of_the_structure(monkeypatch: pytest.MonkeyPatch) -> None:
     first = structure(Own())
     monkeypatch.setitem(globals(), "SCALE", 2.0)

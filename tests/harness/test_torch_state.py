@@ -12,12 +12,14 @@ import pytest
 import torch
 from oddities import images
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from attacks.deepfool import deepfool
 from attacks.registry import load_function, resolve
 from attacks.rng import SampleRng
 from attacks.transfer import transfer_images
 from bench.api import evaluate
+from bench.core.errors import BenchError
 from bench.torch_state import AUTOCAST_DEVICES, harness_torch_state
 
 ATTACKS = ["fgsm", "pgd-5", "mim-3", "autoattack-apgd-ce+fab-t+square-i5-s20"]
@@ -51,6 +53,7 @@ STATES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "deterministic algorithms with warnings": lambda: switched(
         lambda on: torch.use_deterministic_algorithms(on, warn_only=on), True, False
     ),
+    "compressed activations": lambda: torch.autograd.graph.saved_tensors_hooks(torch.zeros_like, lambda tensor: tensor),
     "anomaly detection": lambda: torch.autograd.set_detect_anomaly(True),
     "low precision": low_precision,
 }
@@ -101,6 +104,16 @@ def test_every_number_is_that_of_an_ordinary_state(name: str, expected: pd.DataF
         rows = measured(network)
         assert state() == before
     pd.testing.assert_frame_equal(rows, expected)
+
+
+class Nothing(TorchFunctionMode):
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_mode_that_may_change_every_operation_is_refused() -> None:
+    with Nothing(), pytest.raises(BenchError, match="the torch mode Nothing is active"):
+        measured(model())
 
 
 def test_a_model_that_was_made_in_inference_mode_is_measured(expected: pd.DataFrame) -> None:
