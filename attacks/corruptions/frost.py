@@ -51,15 +51,20 @@ def panes(height: int, width: int, grain: float, channels: int) -> tuple[Bytes |
     for photograph in _decoded():
         rows, columns = photograph.shape[:2]
         scale = max(grain, height / rows, width / columns)
-        if scale != 1:  # linearly and without smoothing, as for the published sets
-            size = None if scale == grain else (max(width, round(columns * scale)), max(height, round(rows * scale)))
-            photograph = cv2.resize(photograph, size, fx=scale, fy=scale)
-        scaled.append(photograph if channels == 3 else tint(photograph, channels))
+        pane = photograph if scale == 1 else _scaled(photograph, scale, height, width)
+        scaled.append(pane if channels == 3 else tint(pane.astype(np.float32), channels))
     return tuple(scaled)
+
+
+def _scaled(photograph: Bytes, scale: float, height: int, width: int) -> Bytes:
+    """Linearly and without smoothing, as for the published sets, to height × width at least."""
+    rows, columns = (round(extent * scale) for extent in photograph.shape[:2])
+    size = (max(columns, width), max(rows, height)) if rows < height or columns < width else None
+    return np.asarray(cv2.resize(photograph, size, fx=scale, fy=scale), dtype=np.uint8)
 
 
 @lru_cache(maxsize=1)
 def _decoded() -> tuple[Bytes, ...]:
     """(H, W, 3), RGB."""
-    files = photographs.required().files
-    return tuple(cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR_RGB) for file in files)
+    files = (np.frombuffer(file, np.uint8) for file in photographs.required().files)
+    return tuple(np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR_RGB), dtype=np.uint8) for file in files)

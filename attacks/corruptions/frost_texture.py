@@ -71,8 +71,8 @@ def _shaped(fields: Floats, which: NDArray[np.int64]) -> Floats:
         for values in (_spread(height, width), _of_panes("skewness"), _of_panes("kurtosis"))
     )
     z = fields / spread
-    shaped: Floats = spread * (z + skewness / 6 * (z**2 - 1) + kurtosis / 24 * (z**3 - 3 * z))
-    return shaped
+    shaped = spread * (z + skewness / 6 * (z**2 - 1) + kurtosis / 24 * (z**3 - 3 * z))
+    return shaped.astype(np.float32, copy=False)
 
 
 def _of_panes(name: str) -> Floats:
