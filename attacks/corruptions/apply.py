@@ -47,8 +47,8 @@ def corrupt(
     _check(images, sample_ids, severity)
     side = min(images.shape[1:3])
     profile = profile or nearest_profile(side)
-    constants = parameters(kind, severity, profile, side)
     function = load_corruption(kind, files_sha_of(kind) if files_sha is None else files_sha)
+    constants = parameters(kind, severity, profile, side)
     step = max(1, CHUNK_VALUES // max(1, images[0].size)) if len(images) else 1
     corrupted = np.empty_like(images)
     for first in range(0, len(images), step):

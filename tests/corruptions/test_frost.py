@@ -22,7 +22,7 @@ from attacks.corruptions.apply import corrupt
 from attacks.corruptions.draws import Draws
 from attacks.corruptions.notes import corruption_notes
 from attacks.corruptions.registry import can_make
-from attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile, parameters
+from attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile, nearest_profile, parameters
 from bench.core.errors import BenchError
 from bench.corrupted.choose import choose_corruptions
 
@@ -125,6 +125,9 @@ def test_a_photograph_covers_an_image_of_any_shape(package: Path, shape: tuple[i
     found = corrupt(images, names(3), "frost", 5)
     assert found.shape == images.shape
     assert (found.std((1, 2)) > 0).all(), "the frost is everywhere"
+    side = min(shape[:2])
+    for pane in frosts.panes(*shape[:2], parameters("frost", 5, nearest_profile(side), side).grain_px, 3):
+        assert pane.shape[1] / pane.shape[0] == pytest.approx(500 / 400, rel=0.05), "not distorted"
 
 
 def test_a_grey_image_gets_a_grey_frost(package: Path) -> None:

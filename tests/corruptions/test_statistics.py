@@ -83,6 +83,19 @@ def test_the_texture_of_frost_is_like_the_photographs(profile: Profile) -> None:
     assert (spreads < [0.1, 0.3, 0.4, 0.4, 0.4]).all(), spreads
 
 
+def test_crops_of_a_pane_differ_in_lightness_as_those_of_its_photograph() -> None:
+    if installed() is None:
+        pytest.skip("no package with the photographs of frost is installed")
+    ids = names(1500)
+    photographs = cropped((32, 32, 3), 0.2, Draws(0, "frost", 1, ids))
+    textures = texture((32, 32, 3), Draws(0, "frost", 1, ids))
+    panes = (Draws(0, "frost", 1, ids).uniform() * 5).astype(int)  # the first number drawn is the pane in both
+    for pane in range(5):
+        theirs, ours = (crops[panes == pane].mean((1, 2, 3)) for crops in (photographs, textures))
+        assert ours.mean() == pytest.approx(theirs.mean(), abs=3)
+        assert ours.std() == pytest.approx(theirs.std(), rel=0.25)
+
+
 def test_a_grey_texture_is_the_grey_of_the_coloured_one() -> None:
     coloured, grey = (texture((32, 32, c), Draws(0, "frost", 1, names(50))) for c in (3, 1))
     unclipped = (coloured > 0).all(3) & (coloured < 255).all(3)
