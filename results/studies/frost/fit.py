@@ -8,6 +8,7 @@ The photographs come from the installed extra; what is kept of them are means, s
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from attacks.corruptions import frost, photographs
 from attacks.corruptions.severities import PROFILE_SIZES, parameters
@@ -32,40 +33,49 @@ def axes(inside: np.ndarray) -> np.ndarray:
     return found * np.sign(found.sum(1, keepdims=True))
 
 
-def spectrum(field: np.ndarray) -> tuple[np.ndarray, float]:
-    """Coefficients of ln amplitude over ln f, f in cycles per crop, and ln of the power of rows over columns."""
-    side = field.shape[1]
-    power = (np.abs(np.fft.fft2(field)) ** 2).mean(0) / side**2
-    down, right = np.fft.fftfreq(side)[:, None] * side, np.fft.fftfreq(side)[None, :] * side
-    frequency, angle = np.hypot(down, right), np.arctan2(down, right)
-    octaves = np.round(2 * np.log2(np.where(frequency > 0, frequency, 0.1)))
-    bins = [octaves == value for value in np.unique(octaves[frequency > 0])]
-    along = [np.log(frequency[chosen]).mean() for chosen in bins]
-    height = [np.log(power[chosen].mean()) / 2 for chosen in bins]
-    middle = (frequency >= 1) & (frequency <= side / 4)
-    level = np.log(power[middle]) - np.polyval(np.polyfit(along, height, 2), np.log(frequency[middle])) * 2
-    tilt = np.polyfit(-np.cos(2 * angle[middle]), level, 1)[0]
-    return np.polyfit(along, height, 2)[::-1], tilt
+def spectrum(field: np.ndarray, side: int) -> list[float]:
+    """Amplitudes at 1, 2, 4, … cycles per ``side`` pixels, as far as they reach.
+
+    Under Hann's window: without it the trends within a crop, which no period fits, would pass for fine structure.
+    """
+    extent = field.shape[1]
+    window = np.hanning(extent + 2)[1:-1, None] * np.hanning(extent + 2)[None, 1:-1]
+    centred = field - (field * window).sum((1, 2), keepdims=True) / window.sum()
+    power = (np.abs(np.fft.fft2(centred * window)) ** 2).mean(0) / (window**2).sum()
+    frequency = np.hypot(np.fft.fftfreq(extent)[:, None], np.fft.fftfreq(extent)[None, :])
+    octaves = np.round(2 * np.log2(np.where(frequency > 0, frequency, 1)))
+    bins = [octaves == value for value in np.unique(octaves[frequency > 1.9 / extent]) if value < 0]
+    along = [np.log(side * frequency[chosen]).mean() for chosen in bins]
+    wanted = np.log([2.0**octave for octave in range(int(np.ceil(np.log2(side))))])
+    return np.exp(np.interp(wanted, along, [np.log(power[chosen].mean()) / 2 for chosen in bins])).tolist()
+
+
+def patchiness(field: np.ndarray) -> float:
+    """Standard deviation of ln contrast from place to place, were it normal: it gives fine structure its kurtosis."""
+    fine = (field - ndimage.gaussian_filter(field, (0, 0.7, 0.7)))[:, 6:-6, 6:-6]
+    kurtosis = (fine**4).mean() / (fine**2).mean() ** 2
+    return float(np.sqrt(np.log(max(kurtosis, 3) / 3) / 4))
 
 
 def main() -> None:
     for i in DISTINCT:
         print(f"photograph {i + 1}")
         for profile, side in PROFILE_SIZES.items():
-            grain = parameters("frost", 1, profile, side).grain_px
-            found = crops(frost.panes(side, side, grain, 3)[i].astype(np.float64), side)
+            pane = frost.panes(side, side, parameters("frost", 1, profile, side).grain_px, 3)[i].astype(np.float64)
+            found = crops(pane, side)
             means = found.mean((1, 2))
             inside = found - means[:, None, None]
-            main_axes = axes(inside)
-            first, second = (inside @ axis for axis in main_axes)
+            both = axes(inside)
+            first, second = (inside @ axis for axis in both)
+            wide = crops(pane, min(2 * side, *(extent - 1 for extent in pane.shape[:2]))) @ both[0]
+            amplitudes = [spectrum(wide, side)[0], *spectrum(first, side)[1:]]  # a crop does not resolve one cycle
             scaled = first / first.std((1, 2), keepdims=True)
-            curve, tilt = spectrum(first)
             print(
-                f"  {side}: mean {means.mean(0).round(1)}, axes {main_axes.round(2).tolist()}, "
-                f"standard deviation of means {(means @ main_axes[0]).std():.1f}, within {first.std():.1f}, "
-                f"second/first {second.std() / first.std():.2f}, of ln contrast {np.log(first.std((1, 2))).std():.2f}, "
-                f"skewness {(scaled**3).mean():.2f}, "
-                f"kurtosis {(scaled**4).mean():.2f}, ln amplitude {curve.round(3)}, tilt {tilt:.2f}"
+                f"  {side}: mean {means.mean(0).round(1)}, axes {both.round(2).tolist()}, "
+                f"second/first {second.std() / first.std():.2f}, skewness {(scaled**3).mean():.2f}, "
+                f"patchiness {patchiness(first):.2f}, standard deviation of means {(means @ both[0]).std():.1f}, "
+                f"within {first.std():.1f}, "
+                f"amplitudes {[float(f'{value:.3g}') for value in amplitudes]}"
             )
 
 
