@@ -22,9 +22,9 @@ SIDES: Final = (32, 64, 224)
 PATCH_CYCLES: Final = 2
 
 
-#: Of the photographs' contrast. At 1 a network loses half a point more accuracy under random fields than under the
-#: photographs, whose structure is ordered. Chosen on one network and on other images than those of the comparison.
-CONTRAST: Final = 0.96
+#: Of the photographs' contrast. At 1 networks lose a little more accuracy under random fields than under the
+#: photographs, whose structure is ordered. Chosen on other images than those of the comparison.
+CONTRAST: Final = 0.98
 
 
 class Pane(NamedTuple):

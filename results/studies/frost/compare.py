@@ -1,8 +1,8 @@
 """Accuracy under crops of the photographs and under textures, image by image, of the networks of networks.py.
 
-    python results/studies/frost/compare.py DATA FOLDER FIRST COUNT > results/studies/frost/frost.csv
+    python results/studies/frost/compare.py IMAGES FOLDER FIRST LAST > results/studies/frost/frost.csv
 
-DATA holds test/<class>/<file>, FOLDER the weights; of each class COUNT images from FIRST on are used. Severity "all" is
+IMAGES holds <class>/<file>, FOLDER the weights; the files FIRST to LAST of each class are used. Severity "all" is
 the mean over the five, with Student's interval over the images; the others have McNemar's exact test.
 """
 
@@ -75,11 +75,8 @@ def over_severities(theirs: np.ndarray, ours: np.ndarray) -> tuple[float, float,
     return float(apart.mean()), float(interval.low), float(interval.high), float(test.pvalue)
 
 
-def main(data: Path, folder: Path, first: int, count: int) -> None:
-    ids, images, labels = read(data / "test")
-    place = np.array([int(np.sum(labels[:i] == label)) for i, label in enumerate(labels)])
-    chosen = (place >= first) & (place < first + count)
-    ids, images, labels = [ids[i] for i in np.flatnonzero(chosen)], images[chosen], labels[chosen]
+def main(folder_of_images: Path, folder: Path, first: int, last: int) -> None:
+    ids, images, labels = read(folder_of_images, first, last)
     sets: dict[str, Frosted] = {"photographs": photographs, **TEXTURES}
     frosted = {name: [make(images, ids, s) for s in SEVERITY_LEVELS] for name, make in sets.items()}
     writer = csv.writer(sys.stdout, lineterminator="\n")

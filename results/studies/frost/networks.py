@@ -3,7 +3,7 @@
     python results/studies/frost/networks.py DATA FOLDER [NAME ...]
 
 DATA holds train/<class>/<file>, FOLDER gets <name>.pt. The texture was fitted to statistics of the photographs;
-its contrast alone was chosen with a network, the convnet, on the first 400 test images of every class.
+its contrast alone was chosen with both networks, on 900 test images of every class.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
 }
 
 
-def read(folder: Path, per_class: int | None = None) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Ids, (N, H, W, 3) uint8 and labels, of the first files of every class."""
+def read(folder: Path, first: int, last: int) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Ids, (N, H, W, 3) uint8 and labels, of the files ``first`` to ``last`` of every class."""
     ids, images, labels = [], [], []
     for label, place in enumerate(sorted(path for path in folder.iterdir() if path.is_dir())):
-        for path in sorted(place.iterdir())[:per_class]:
+        for path in sorted(place.iterdir())[first:last]:
             ids.append(path.relative_to(folder.parent).as_posix())
             images.append(np.asarray(Image.open(path).convert("RGB")))
             labels.append(label)
@@ -108,7 +108,7 @@ def train(name: str, images: Tensor, labels: Tensor) -> nn.Module:
 
 
 def main(data: Path, folder: Path, names: list[str]) -> None:
-    _, images, labels = read(data / "train", TRAINING_IMAGES // CLASSES)
+    _, images, labels = read(data / "train", 0, TRAINING_IMAGES // CLASSES)
     folder.mkdir(parents=True, exist_ok=True)
     for name in names or list(NETWORKS):
         start = time.monotonic()
