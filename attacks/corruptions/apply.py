@@ -10,7 +10,8 @@ import numpy as np
 from attacks.corruptions import builtin as builtin  # fills the registry
 from attacks.corruptions.digital import stored_as_jpeg
 from attacks.corruptions.draws import Draws
-from attacks.corruptions.registry import CORRUPTIONS, load_corruption
+from attacks.corruptions.registry import CORRUPTIONS as CORRUPTIONS
+from attacks.corruptions.registry import files_sha_of, load_corruption
 from attacks.corruptions.severities import SEVERITY_LEVELS, Profile, nearest_profile, parameters
 from attacks.corruptions.units import Bytes, to_bytes
 from bench.core.errors import BenchError
@@ -33,18 +34,21 @@ def corrupt(
     seed: int = 0,
     profile: Profile | None = None,
     stored: bool = True,
+    files_sha: str | None = None,
 ) -> Bytes:
     """``images``, (N, H, W, C) uint8 of C = 1 or 3 and sides of 8 pixels or more, corrupted: uint8, the same shape.
 
     Every image depends on (seed, kind, severity, its id) and nothing else. ``profile`` None is the one nearest to
     the shorter side. ``stored``: with the loss of the JPEG files in which the published set of that profile lies, if
-    it lies in such files.
-    Raises BenchError for images, names and severities that are not.
+    it lies in such files. ``files_sha`` is the hash of the photographs that the kind is made with, "" for the texture
+    that stands in for them, None for the photographs if they are installed.
+    Raises BenchError for images, names and severities that are not, and for photographs that are not installed.
     """
     _check(images, sample_ids, severity)
-    entry, side = CORRUPTIONS.get(kind), min(images.shape[1:3])
+    side = min(images.shape[1:3])
     profile = profile or nearest_profile(side)
-    constants, function = parameters(kind, severity, profile, side), load_corruption(entry)
+    function = load_corruption(kind, files_sha_of(kind) if files_sha is None else files_sha)
+    constants = parameters(kind, severity, profile, side)
     step = max(1, CHUNK_VALUES // max(1, images[0].size)) if len(images) else 1
     corrupted = np.empty_like(images)
     for first in range(0, len(images), step):

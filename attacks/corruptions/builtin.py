@@ -11,7 +11,7 @@ ORIGIN = "attacks.corruptions.builtin"
 SOURCE = "Hendrycks and Dietterich 2019, arXiv 1903.12261"
 
 
-def _register(name: str, family: Family, module: str, summary: str, **more: bool | str) -> None:
+def _register(name: str, family: Family, module: str, summary: str, **more: bool | int | str) -> None:
     entry = CorruptionEntry(
         summary=summary, family=family, function=f"attacks.corruptions.{module}:{name}", **more  # type: ignore[arg-type]
     )
@@ -27,7 +27,8 @@ _register("motion_blur", "blur", "motion", "half a Gaussian along a line", rando
 _register("zoom_blur", "blur", "blur", "the mean of enlargements")
 _register("snow", "weather", "snow", "flakes over a whitened image", random=True)
 _register(
-    "frost", "weather", "frost", "frost on a pane", random=True, synthetic="a texture in place of the photographs"
+    "frost", "weather", "frost", "frost on a pane", random=True, version=2,
+    stand_in="attacks.corruptions.frost:textured",
 )
 _register("fog", "weather", "fog", "a fractal cloud", random=True)
 _register("brightness", "weather", "colour", "a greater value in HSV")

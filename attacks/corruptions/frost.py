@@ -1,54 +1,70 @@
-"""Frost: a texture with the statistics of photographs of frosted panes, laid over the image.
-
-The published files use five photographs that this project does not have. What is made here instead agrees with them in
-colour, contrast and spectrum, and whoever uses it must say that it is synthetic.
-"""
+"""Frost: photographs of frosted panes laid over the image, or, without them, a texture with their statistics."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
+import cv2
 import numpy as np
-from scipy import fft
+from numpy.typing import NDArray
 
+from attacks.corruptions import photographs
 from attacks.corruptions.draws import Draws, Floats
+from attacks.corruptions.frost_texture import texture
 from attacks.corruptions.severities import Frost
-from attacks.corruptions.units import WHITE, Bytes, tint
-
-#: Mean colour of each of the five photographs; two are of the same pane.
-PANES = np.array(
-    [[78, 149, 166], [201, 205, 214], [201, 205, 214], [138, 153, 165], [112, 123, 135]], dtype=np.float32
-)
-#: Standard deviation within a crop of the photographs, their mean over crops and channels.
-CONTRAST = 23.0
-#: Power falls with frequency f as f^−exponent within crops of so many pixels, at the scale in which they are cut out:
-#: a fifth of the photographs for 32 px, three tenths for 64, as they are for 224.
-SIDES, EXPONENTS = (32, 64, 224), (1.0, 1.35, 1.63)
+from attacks.corruptions.units import Bytes, tint
 
 
-def frost(images: Bytes, constants: Frost, draws: Draws) -> Floats:
-    """w·x + v·frost, the weights w and v of the severity."""
-    panes = texture(images.shape[1:3], draws, channels=images.shape[3])
-    frosted: Floats = np.float32(constants.image_weight) * images + np.float32(constants.frost_weight) * panes
-    return frosted
+def frost(images: Bytes, constants: Frost, draws: Draws) -> NDArray[np.float64]:
+    """w·x + v·frost, the weights w and v of the severity, the frost a random crop of one of the photographs.
+
+    In float64, as the published sets were made: a tenth of the sums are whole levels, which are cut off one too low or
+    not as the last bit has it. Raises BenchError when no installed package has the photographs.
+    """
+    crops = cropped(images.shape[1:], constants.grain_px, draws)
+    return constants.image_weight * images.astype(np.float64) + constants.frost_weight * crops.astype(np.float64)
 
 
-def texture(shape: tuple[int, ...], draws: Draws, channels: int) -> Floats:
-    """The colour of one of the panes, and a Gaussian field of that spectrum, equal in all channels: (N, H, W, C)."""
-    colours = PANES[(draws.uniform() * len(PANES)).astype(np.int64)]
-    noise = draws.normal(*shape)
-    field = fft.irfft2(fft.rfft2(noise) * _amplitudes(*shape), s=shape)[..., None]
-    panes: Floats = np.clip(tint(colours, channels)[:, None, None] + field, 0, WHITE)
-    return panes
+def textured(images: Bytes, constants: Frost, draws: Draws) -> Floats:
+    """The same with a synthetic texture."""
+    panes = texture(images.shape[1:], draws)
+    found: Floats = np.float32(constants.image_weight) * images + np.float32(constants.frost_weight) * panes
+    return found
+
+
+def cropped(shape: tuple[int, ...], grain: float, draws: Draws) -> Bytes | Floats:
+    """A crop for each image, (N, H, W, C): which photograph, from which row and which column."""
+    height, width, channels = shape
+    choices = panes(height, width, grain, channels)
+    crops = np.empty((len(draws), *shape), dtype=choices[0].dtype)
+    for crop, (which, down, right) in zip(crops, draws.uniform(3).astype(np.float64), strict=True):
+        pane = choices[int(which * len(choices))]
+        top, left = int(down * max(1, pane.shape[0] - height)), int(right * max(1, pane.shape[1] - width))
+        crop[:] = pane[top : top + height, left : left + width]
+    return crops
 
 
 @lru_cache(maxsize=16)
-def _amplitudes(height: int, width: int) -> Floats:
-    """What gives white noise of that size the contrast and the spectrum, (H, W//2 + 1) float32; the mean becomes 0."""
-    exponent = np.interp(np.log(min(height, width)), np.log(SIDES), EXPONENTS)
-    frequency = np.hypot(fft.fftfreq(height)[:, None], fft.fftfreq(width)[None, :])
-    frequency[0, 0] = np.inf
-    amplitudes = frequency ** (-exponent / 2)
-    amplitudes *= CONTRAST / np.sqrt((amplitudes**2).mean())
-    half: Floats = amplitudes[:, : width // 2 + 1].astype(np.float32)
-    return half
+def panes(height: int, width: int, grain: float, channels: int) -> tuple[Bytes | Floats, ...]:
+    """The photographs, a pixel of theirs ``grain`` pixels wide, or wider where one would not cover height × width."""
+    scaled = []
+    for photograph in _decoded():
+        rows, columns = photograph.shape[:2]
+        scale = max(grain, height / rows, width / columns)
+        pane = photograph if scale == 1 else _scaled(photograph, scale, height, width)
+        scaled.append(pane if channels == 3 else tint(pane.astype(np.float32), channels))
+    return tuple(scaled)
+
+
+def _scaled(photograph: Bytes, scale: float, height: int, width: int) -> Bytes:
+    """Linearly and without smoothing, as for the published sets, to height × width at least."""
+    rows, columns = (round(extent * scale) for extent in photograph.shape[:2])
+    size = (max(columns, width), max(rows, height)) if rows < height or columns < width else None
+    return np.asarray(cv2.resize(photograph, size, fx=scale, fy=scale), dtype=np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _decoded() -> tuple[Bytes, ...]:
+    """(H, W, 3), RGB."""
+    files = (np.frombuffer(file, np.uint8) for file in photographs.required().files)
+    return tuple(np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR_RGB), dtype=np.uint8) for file in files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attacks.corruptions import builtin as builtin  # fills the registry
+from attacks.corruptions import photographs
 from attacks.corruptions.registry import CORRUPTIONS
 from attacks.corruptions.severities import PROFILE_SIZES
 from bench.core.specs import CorruptionSpec
@@ -23,5 +24,6 @@ def corruption_notes(spec: CorruptionSpec, side: int, *, published: bool = False
         notes.append(
             f"not comparable with published sets: constants of {meant} px images, lengths scaled to {side} px"
         )
-    stand_in = CORRUPTIONS.get(spec.kind).synthetic
-    return (*notes, f"synthetic: {stand_in}") if stand_in else tuple(notes)
+    if CORRUPTIONS.get(spec.kind).stand_in:
+        notes.append(photographs.note(spec.files_sha))
+    return tuple(notes)

@@ -7,7 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from bench.core.errors import unknown_name
+from attacks.corruptions import photographs
+from bench.core.errors import BenchError, unknown_name
 from bench.core.registry import NONE, Registry, is_none, is_pattern
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class CorruptionEntry:
     function: str  # "module:function", imported when first used
     standard: bool = True  # one of the fifteen that are averaged over; the other four are for validation
     random: bool = False  # draws random numbers
-    synthetic: str = ""  # what stands in for something that the published files were made with
+    stand_in: str = ""  # "module:function" for where the photographs that ``function`` needs are not installed
     version: int = 1  # changes when its images may
 
 
@@ -80,7 +81,26 @@ def is_standard(name: str) -> bool:
     return CORRUPTIONS.get(name).standard
 
 
-def load_corruption(entry: CorruptionEntry) -> Corruption:
-    module, _, attribute = entry.function.partition(":")
+def files_sha_of(name: str) -> str:
+    """Hash of the photographs that the corruption is made with on this machine; "" if it needs none or has none."""
+    return photographs.FILES_SHA if CORRUPTIONS.get(name).stand_in and photographs.installed() else ""
+
+
+def can_make(name: str, files_sha: str) -> bool:
+    """Whether the corruption can be made here of the files of that hash, "" for none."""
+    return files_sha in ("", files_sha_of(name))
+
+
+def load_corruption(name: str, files_sha: str) -> Corruption:
+    """The function that makes the corruption of the files of that hash, "" for none.
+
+    Raises BenchError when it is not made of such files, or when they are not installed.
+    """
+    entry = CORRUPTIONS.get(name)
+    if files_sha:
+        if not entry.stand_in or files_sha != photographs.FILES_SHA:
+            raise BenchError(f"{name} cannot be made of the files {files_sha}; compute the cells again.")
+        photographs.required()
+    module, _, attribute = (entry.function if files_sha or not entry.stand_in else entry.stand_in).partition(":")
     function: Corruption = getattr(importlib.import_module(module), attribute)
     return function

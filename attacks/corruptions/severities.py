@@ -70,6 +70,7 @@ class Fog(NamedTuple):
 class Frost(NamedTuple):
     image_weight: float
     frost_weight: float
+    grain_px: float  # side of a pixel of the photographs in the image: 0.2 where they are scaled to a fifth
 
 
 class Snow(NamedTuple):
@@ -138,7 +139,7 @@ CIFAR: Final[Mapping[str, tuple[Parameters, ...]]] = {
     "motion_blur": _five(Motion, (6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
     "zoom_blur": _five(Zooms, (1, 1.06, 0.01), (1, 1.11, 0.01), (1, 1.16, 0.01), (1, 1.21, 0.01), (1, 1.26, 0.01)),
     "fog": _five(Fog, (0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
-    "frost": _five(Frost, (1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
+    "frost": _five(Frost, (1, 0.2, 0.2), (1, 0.3, 0.2), (0.9, 0.4, 0.2), (0.85, 0.4, 0.2), (0.75, 0.45, 0.2)),
     "snow": _five(
         Snow,
         (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
@@ -176,7 +177,7 @@ TINY_IMAGENET: Final[Mapping[str, tuple[Parameters, ...]]] = {
     "motion_blur": _five(Motion, (10, 1), (10, 1.5), (10, 2), (10, 2.5), (12, 3)),
     "zoom_blur": _five(Zooms, (1, 1.06, 0.01), (1, 1.11, 0.01), (1, 1.16, 0.01), (1, 1.21, 0.01), (1, 1.26, 0.01)),
     "fog": _five(Fog, (0.4, 3), (0.7, 3), (1, 2.5), (1.5, 2), (2, 1.75)),
-    "frost": _five(Frost, (1, 0.3), (0.9, 0.4), (0.8, 0.45), (0.75, 0.5), (0.7, 0.55)),
+    "frost": _five(Frost, (1, 0.3, 0.3), (0.9, 0.4, 0.3), (0.8, 0.45, 0.3), (0.75, 0.5, 0.3), (0.7, 0.55, 0.3)),
     "snow": _five(
         Snow,
         (0.1, 0.2, 1, 0.6, 8, 3, 0.8),
@@ -214,7 +215,7 @@ IMAGENET: Final[Mapping[str, tuple[Parameters, ...]]] = {
     "motion_blur": _five(Motion, (10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
     "zoom_blur": _five(Zooms, (1, 1.11, 0.01), (1, 1.16, 0.01), (1, 1.21, 0.02), (1, 1.26, 0.02), (1, 1.31, 0.03)),
     "fog": _five(Fog, (1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
-    "frost": _five(Frost, (1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)),
+    "frost": _five(Frost, (1, 0.4, 1), (0.8, 0.6, 1), (0.7, 0.7, 1), (0.65, 0.7, 1), (0.6, 0.75, 1)),
     "snow": _five(
         Snow,
         (0.1, 0.3, 3, 0.5, 10, 4, 0.8),

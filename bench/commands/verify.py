@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attacks.corruptions import builtin as builtin  # fills the registry
-from attacks.corruptions.registry import CORRUPTIONS
+from attacks.corruptions.registry import CORRUPTIONS, can_make
 from bench.core.errors import BenchError
 from bench.core.specs import CorruptionSpec, EvalRecord, RunRecord
 from bench.core.vocabulary import Exit
@@ -107,7 +107,11 @@ def _verdict(run: RunRecord, cell: EvalRecord, model: nn.Module, workshop: Works
 
 def _is_made_here(spec: CorruptionSpec) -> bool:
     """Whether the corrupted images can be made again."""
-    return spec.source == "generated" and spec.version == CORRUPTIONS.get(spec.kind).version
+    return (
+        spec.source == "generated"
+        and spec.version == CORRUPTIONS.get(spec.kind).version
+        and can_make(spec.kind, spec.files_sha)
+    )
 
 
 def _line(verdict: Verdict) -> str:
@@ -115,7 +119,8 @@ def _line(verdict: Verdict) -> str:
         case "not stored":
             return f"{verdict.name}: no adversarial images are stored"
         case "not made here":
-            return f"{verdict.name}: of official files, or of an older definition of the kind; not verified"
+            others = "official files, an older definition of the kind, or photographs that are not installed"
+            return f"{verdict.name}: of {others}; not verified"
         case "other sample":
             return f"{verdict.name}: its images were drawn by an older version of the sampling; not verified"
         case "not ok":

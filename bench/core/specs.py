@@ -196,7 +196,7 @@ class CorruptionSpec(Strict):
     profile: str  # whose constants: cifar, tiny_imagenet or imagenet
     version: int = 1  # of our definition of the kind
     seed: int = 0
-    files_sha: str = ""  # content hash of the published file, where it is one
+    files_sha: str = ""  # content hash of the published file, or of the photographs that the images are made with
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ import scipy
 from numpy.typing import NDArray
 
 from attacks.corruptions.apply import corrupt
-from attacks.corruptions.registry import CORRUPTIONS
+from attacks.corruptions.registry import CORRUPTIONS, files_sha_of
 from attacks.corruptions.severities import SEVERITY_LEVELS, Profile
 from bench.core.errors import BenchError
 from bench.core.specs import fingerprint
@@ -49,6 +49,8 @@ class GeneratedSet:
 
     The files lie in a folder below ``folder`` that is named by a hash of the ids, pixels, labels, profile and seed, or
     without ``below`` in ``folder`` itself, where the files of another such set are written over.
+    ``files_sha`` is the hash of the photographs that the kinds which have some are made with, "" for what stands in for
+    them, None for what is installed.
     ``pixels`` are (N, C, H, W), C = 1 or 3; float32 in [0, 1] is rounded to the nearest of 256 levels, because
     corruptions are defined on bytes. ``labels`` are (N,).
 
@@ -71,10 +73,11 @@ class GeneratedSet:
         seed: int = 0,
         *,
         below: bool = True,
+        files_sha: str | None = None,
     ) -> None:
         _check(pixels, ids, labels)
         self._pixels, self._ids, self._labels = pixels, list(ids), labels
-        self._profile, self._seed = profile, seed
+        self._profile, self._seed, self._files_sha = profile, seed, files_sha
         count, channels, height, width = pixels.shape
         self._shape = (len(SEVERITY_LEVELS) * count, height, width, channels)
         self._identity = self._fingerprint()
@@ -100,20 +103,27 @@ class GeneratedSet:
         return self._kind(kind).sha
 
     def _kind(self, kind: str) -> _Stored:
-        version = CORRUPTIONS.get(kind).version
+        entry = CORRUPTIONS.get(kind)
         if LABELS not in self._stored:
             repeated = np.tile(self._labels, len(SEVERITY_LEVELS))
             self._stored[LABELS] = self._stored_or_made(
-                LABELS, LABELS_VERSION, repeated.shape, np.int64, iter([repeated])
+                LABELS, {"version": LABELS_VERSION}, repeated.shape, np.int64, iter([repeated])
             )
         if kind not in self._stored:
-            self._stored[kind] = self._stored_or_made(kind, version, self._shape, np.uint8, self._corrupted(kind))
+            files = self._files(kind)
+            made: dict[str, Any] = {"version": entry.version} | ({"files_sha": files} if entry.stand_in else {})
+            self._stored[kind] = self._stored_or_made(kind, made, self._shape, np.uint8, self._corrupted(kind, files))
         return self._stored[kind]
 
     def _stored_or_made(
-        self, name: str, version: int, shape: tuple[int, ...], dtype: type[np.generic], blocks: Iterator[NDArray[Any]]
+        self,
+        name: str,
+        made: Mapping[str, Any],
+        shape: tuple[int, ...],
+        dtype: type[np.generic],
+        blocks: Iterator[NDArray[Any]],
     ) -> _Stored:
-        path, wanted = self.folder / f"{name}.npy", {"set": self._identity, "shape": list(shape), "version": version}
+        path, wanted = self.folder / f"{name}.npy", {"set": self._identity, "shape": list(shape), **made}
         entry = raw_entries(self.folder).get(path.name)
         if isinstance(entry, dict) and wanted.items() <= entry.items() and isinstance(entry.get("sha256"), str):
             found = _open(path, shape, dtype, entry["sha256"])
@@ -121,16 +131,25 @@ class GeneratedSet:
                 return found
         sha = write_array(path, blocks, shape, dtype)
         self._enter(path.name, wanted | {"libraries": _libraries(), "sha256": sha})
-        made = _open(path, shape, dtype, sha)
-        if made is None:
+        written = _open(path, shape, dtype, sha)
+        if written is None:
             raise BenchError(f"{path} is not what was written there a moment ago; look after the disk and run again.")
-        return made
+        return written
 
-    def _corrupted(self, kind: str) -> Iterator[NDArray[np.uint8]]:
+    def _files(self, kind: str) -> str:
+        """Hash of the photographs that the kind is made with."""
+        if self._files_sha is None or not CORRUPTIONS.get(kind).stand_in:
+            return files_sha_of(kind)
+        return self._files_sha
+
+    def _corrupted(self, kind: str, files_sha: str) -> Iterator[NDArray[np.uint8]]:
         for severity in SEVERITY_LEVELS:
             for rows in self._blocks():
                 images = as_bytes(self._pixels[rows])
-                yield corrupt(images, self._ids[rows], kind, severity, seed=self._seed, profile=self._profile)
+                yield corrupt(
+                    images, self._ids[rows], kind, severity,
+                    seed=self._seed, profile=self._profile, files_sha=files_sha,
+                )  # fmt: skip
 
     def _blocks(self) -> Iterator[slice]:
         step = max(1, BLOCK_VALUES // self._pixels[0].size)

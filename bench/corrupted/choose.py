@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from attacks.corruptions import builtin as builtin  # fills the registry
-from attacks.corruptions.registry import CORRUPTIONS, resolve_kinds
+from attacks.corruptions.registry import CORRUPTIONS, files_sha_of, resolve_kinds
 from attacks.corruptions.severities import PROFILES, SEVERITY_LEVELS, Profile, nearest_profile
 from bench.core.errors import BenchError, unknown_name
 from bench.core.specs import CorruptionSpec
@@ -38,6 +38,7 @@ def choose_corruptions(
             source="generated" if corruptions_dir is None else "official",
             profile=constants,
             version=CORRUPTIONS.get(kind).version if corruptions_dir is None else 1,
+            files_sha=files_sha_of(kind) if corruptions_dir is None else "",
         )
         for kind in wanted
         for level in sorted(set(levels))

@@ -32,7 +32,8 @@ def open_set(
         from bench.corrupted.cache import GeneratedSet  # with OpenCV and SciPy, which a plan does without
 
         pixels, labels = images.pixels.numpy(), images.labels.numpy()
-        return GeneratedSet(cache, pixels, images.ids, labels, cast(Profile, spec.profile), spec.seed)
+        profile = cast(Profile, spec.profile)
+        return GeneratedSet(cache, pixels, images.ids, labels, profile, spec.seed, files_sha=spec.files_sha)
     if folder is None:
         raise BenchError(f"{spec.kind} is of official files; name their folder by --corruptions-dir.")
     place = {name: i for i, name in enumerate(dataset.test.ids)}

@@ -39,7 +39,7 @@ class Workshop:
     corrupted_folder: Path | None = None  # of those that are made here; by default beside the results
     eps_texts: Mapping[tuple[Norm, float], str] = field(default_factory=dict)  # budgets asked for, as they were written
     _images: dict[tuple[str, int | None], Images] = field(default_factory=dict)
-    _corrupted: dict[tuple[str, str, int, int], CorruptedSet] = field(default_factory=dict)
+    _corrupted: dict[tuple[str, str, int, str, int], CorruptedSet] = field(default_factory=dict)
 
     def images(self, split: str, limit: int | None) -> Images:
         """Images of a split, read once."""
@@ -84,7 +84,8 @@ class Workshop:
 
     def corrupted_set(self, spec: CorruptionSpec, clean: Images) -> CorruptedSet:
         """Opened once."""
-        key = (spec.source, spec.profile, spec.seed, len(clean))
+        files = spec.files_sha if spec.source == "generated" else ""  # one folder has those of all official kinds
+        key = (spec.source, spec.profile, spec.seed, files, len(clean))
         if key not in self._corrupted:
             cache = self.corrupted_folder or self.store.root / "corrupted"
             self._corrupted[key] = open_set(spec, clean, self.dataset, cache=cache, folder=self.corruptions_dir)

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from attacks.corruptions.apply import corrupt
-from attacks.corruptions.registry import CORRUPTIONS
+from attacks.corruptions.photographs import FILES_SHA, installed
+from attacks.corruptions.registry import CORRUPTIONS, files_sha_of
 from bench.core.errors import BenchError
 from bench.corrupted import arrays, cache
 from bench.corrupted.cache import GeneratedSet
@@ -242,6 +243,32 @@ def test_a_new_version_of_a_kind_is_made_again(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(cache, "corrupt", lambda images, *_, **__: 255 - images)
     assert np.array_equal(made(tmp_path).images(KIND, 1), 255 - PIXELS.transpose(0, 2, 3, 1))
     assert manifest(made(tmp_path))["files"][f"{KIND}.npy"]["version"] == 99
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_frost_of_photographs_and_of_texture_are_never_each_other(tmp_path: Path, below: bool):
+    """One folder and name for both; what stands in for the photographs is made again when they are there, and back."""
+    if installed() is None:
+        pytest.skip("no package with the photographs of frost is installed")
+    images = PIXELS.transpose(0, 2, 3, 1)
+    for files_sha in ("", FILES_SHA, FILES_SHA, ""):
+        found = made(tmp_path, files_sha=files_sha, below=below)
+        wanted = corrupt(images, IDS, "frost", 2, profile="cifar", files_sha=files_sha)
+        assert np.array_equal(found.images("frost", 2), wanted)
+        assert manifest(found)["files"]["frost.npy"]["files_sha"] == files_sha
+        assert np.array_equal(found.images(KIND, 1), expected()[:6])
+        assert "files_sha" not in manifest(found)["files"][f"{KIND}.npy"]
+    content = manifest(found)
+    del content["files"]["frost.npy"]["files_sha"]
+    (found.folder / "manifest.json").write_text(json.dumps(content))
+    made(tmp_path, files_sha="", below=below).images("frost", 1)
+    assert manifest(found)["files"]["frost.npy"]["files_sha"] == "", "of an unknown source is of none"
+
+
+def test_by_default_frost_is_of_what_is_installed(tmp_path: Path):
+    found = made(tmp_path)
+    found.images("frost", 1)
+    assert manifest(found)["files"]["frost.npy"]["files_sha"] == files_sha_of("frost")
 
 
 def test_an_interrupted_generation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

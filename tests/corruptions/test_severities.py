@@ -10,6 +10,7 @@ from attacks.corruptions.severities import (
     PROFILE_SIZES,
     PROFILES,
     Elastic,
+    Frost,
     Glass,
     Motion,
     Noise,
@@ -24,9 +25,11 @@ PUBLISHED = Path(__file__).parents[3] / "shared" / "reference" / "corruption_sev
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="the published table is not at hand")
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_tables_are_the_published_ones(profile: Profile) -> None:
-    published = json.loads(PUBLISHED.read_text())["profiles"][profile]
+    table = json.loads(PUBLISHED.read_text())
+    published = table["profiles"][profile]
     assert published["image_size_px"] == PROFILE_SIZES[profile]
-    ours = {kind: [list(level) for level in levels] for kind, levels in PROFILES[profile].items()}
+    widths = {kind: len(fields) for kind, fields in table["parameters"].items()}
+    ours = {kind: [list(level)[: widths[kind]] for level in levels] for kind, levels in PROFILES[profile].items()}
     theirs = {
         kind: [pytest.approx(level if isinstance(level, list) else [level], rel=1e-12) for level in levels]
         for kind, levels in published["severities"].items()
@@ -53,6 +56,12 @@ def test_lengths_grow_with_the_image_and_nothing_else_does() -> None:
     assert parameters("motion_blur", 1, "cifar", 16) == Motion(3, 0.5)
     assert parameters("gaussian_noise", 5, "imagenet", 112) == Noise(0.38)
     assert parameters("elastic_transform", 2, "cifar", 64) == Elastic(3.2, 12.8, 4.48)
+
+
+def test_the_photographs_of_frost_shrink_with_the_image() -> None:
+    grains = [parameters("frost", 1, profile, side).grain_px for profile, side in PROFILE_SIZES.items()]
+    assert grains == [0.2, 0.3, 1]
+    assert parameters("frost", 5, "cifar", 16) == Frost(0.75, 0.45, 0.1)
 
 
 def test_a_whole_number_of_pixels_stays_one() -> None:

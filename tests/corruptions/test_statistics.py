@@ -15,8 +15,11 @@ from pictures import names, pictures
 
 from attacks.corruptions.apply import CORRUPTIONS, corrupt
 from attacks.corruptions.draws import Draws
-from attacks.corruptions.frost import PANES, texture
+from attacks.corruptions.frost import cropped
+from attacks.corruptions.frost_texture import texture
+from attacks.corruptions.photographs import installed
 from attacks.corruptions.severities import PROFILE_SIZES, Profile, parameters
+from attacks.corruptions.units import LUMA
 
 imaug = pytest.importorskip("imagecorruptions.corruptions", reason="imagecorruptions-imaug is not installed")
 tta = pytest.importorskip("corrupt_tta.corruptions", reason="corrupt-tta is not installed")
@@ -66,30 +69,34 @@ def test_running_freely(kind: str, profile: Profile, severity: int) -> None:
     check_equal(reduced(ours - clean), reduced(theirs - clean), allowed=allowed)
 
 
-def photographs(count: int, side: int, scale: float) -> NDArray[np.float64]:
-    """Crops of the five photographs, made smaller by ``scale``."""
-    import importlib.resources
-
-    import cv2
-
-    folder = importlib.resources.files("imagecorruptions") / "frost"
-    files = ["frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg"]
-    rng, crops = np.random.default_rng(0), []
-    for i in range(count):
-        found = cv2.imread(str(folder / files[i % 5]), cv2.IMREAD_COLOR_RGB)
-        pane = cv2.resize(found, (0, 0), fx=scale, fy=scale)
-        top, left = (rng.integers(0, extent - side) for extent in pane.shape[:2])
-        crops.append(pane[top : top + side, left : left + side])
-    return np.stack(crops).astype(float)
+@pytest.mark.parametrize("profile", PROFILE_SIZES)
+def test_the_texture_of_frost_is_like_the_photographs(profile: Profile) -> None:
+    """In the mean and in how far crops differ, which a texture of one contrast for all panes does not reach."""
+    if installed() is None:
+        pytest.skip("no package with the photographs of frost is installed")
+    side, count = PROFILE_SIZES[profile], 1000 if profile != "imagenet" else 200
+    grain = parameters("frost", 1, profile, side).grain_px
+    theirs = reduced(cropped((side, side, 3), grain, Draws(0, "frost", 1, names(count))).astype(float))
+    ours = reduced(texture((side, side, 3), Draws(0, "frost", 1, names(count))).astype(float))
+    means, spreads = (np.abs(np.log2(of(ours, axis=0) / of(theirs, axis=0))) for of in (np.mean, np.std))
+    assert (means < [0.02, 0.1, 0.25, 0.15, 0.2]).all(), means
+    assert (spreads < [0.1, 0.25, 0.25, 0.25, 0.25]).all(), spreads
 
 
-@pytest.mark.parametrize(("side", "scale"), [(32, 0.2), (64, 0.3), (224, 1.0)])
-def test_frost_is_like_its_photographs(side: int, scale: float) -> None:
-    theirs = photographs(100, side, scale)
-    ours = texture((side, side), Draws(0, "frost", 1, names(100)), channels=3).astype(float)
-    mine, given = reduced(ours).mean(0), reduced(theirs).mean(0)
-    assert mine[0] == pytest.approx(given[0], rel=0.08)  # lightness
-    assert mine[1] == pytest.approx(given[1], rel=0.35)  # contrast and colour
-    np.testing.assert_allclose(np.log2(mine[2:] / given[2:]), 0, atol=0.6)  # amplitudes of the bands
-    colours = [np.linalg.norm(PANES - crop.mean((0, 1)), axis=1).min() for crop in ours]
-    assert max(colours) < 6
+def test_crops_of_a_pane_differ_in_lightness_as_those_of_its_photograph() -> None:
+    if installed() is None:
+        pytest.skip("no package with the photographs of frost is installed")
+    ids = names(1500)
+    photographs = cropped((32, 32, 3), 0.2, Draws(0, "frost", 1, ids))
+    textures = texture((32, 32, 3), Draws(0, "frost", 1, ids))
+    panes = (Draws(0, "frost", 1, ids).uniform() * 5).astype(int)  # the first number drawn is the pane in both
+    for pane in range(5):
+        theirs, ours = (crops[panes == pane].mean((1, 2, 3)) for crops in (photographs, textures))
+        assert ours.mean() == pytest.approx(theirs.mean(), abs=3)
+        assert ours.std() == pytest.approx(theirs.std(), rel=0.25)
+
+
+def test_a_grey_texture_is_the_grey_of_the_coloured_one() -> None:
+    coloured, grey = (texture((32, 32, c), Draws(0, "frost", 1, names(50))) for c in (3, 1))
+    unclipped = (coloured > 0).all(3) & (coloured < 255).all(3)
+    np.testing.assert_allclose(grey[..., 0][unclipped], (coloured @ LUMA)[unclipped], rtol=1e-4)

@@ -333,6 +333,24 @@ def test_other_corrupted_images_are_not_compared(tmp_path: Path) -> None:
     assert row["note"] == "no difference: seed 1, baseline's 0"
 
 
+@pytest.mark.parametrize("other", ["baseline", "lpc"])
+def test_frost_of_photographs_is_not_compared_with_frost_of_a_texture(tmp_path: Path, other: str) -> None:
+    """The photographs were installed between two runs: the frost of the later one is another cell."""
+    right = {name: lambda *_: verdicts(3, 1) for name in ("baseline", "lpc")}
+    store = store_of_corruptions(tmp_path, 1, right)
+    for cell in store.cells(run_record(other).run_id):
+        if cell.spec.corruption.kind == "frost":
+            corruption = dataclasses.replace(cell.spec.corruption, files_sha="ab12")
+            spec = dataclasses.replace(cell.spec, corruption=corruption)
+            assert spec.cell_id != cell.cell_id
+            newer = dataclasses.replace(cell, spec=spec, cell_id=spec.cell_id, created="2027-01-01T00:00:00+00:00")
+            store.write_cell(newer, samples_of(verdicts(3, 1)))
+    (row,) = write_tables(store).comparison.to_dict("records")
+    assert row["finding"] == "not compared: measured otherwise"
+    ours, theirs = ("ab12", "none") if other == "lpc" else ("none", "ab12")
+    assert row["note"] == f"no difference: files_sha {ours}, the baseline's {theirs}"
+
+
 def test_the_file_is_the_table_rounded(tmp_path: Path) -> None:
     store = store_with(tmp_path, seeds_of({0: (12, 2), 1: (9, 1), 2: (7, 0)}, n=60))
     (row,) = records(write_tables(store).comparison)

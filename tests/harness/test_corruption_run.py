@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
 
+from attacks.corruptions import photographs
 from attacks.corruptions.apply import CORRUPTIONS
 from bench.cli import invoke
 
@@ -138,8 +139,50 @@ def test_rows_say_what_makes_them_incomparable(run: Bench, tmp_path: Path) -> No
     run("--corruptions", "fog,frost", "--severities", "1", variants="baseline")
     notes = results(tmp_path).set_index("corruption").notes
     assert "not comparable with published sets: constants of 32 px images, lengths scaled to 8 px" in notes["fog"]
-    assert "synthetic" in notes["frost"]
+    used = photographs.installed()
+    assert (f"photographs of {used.package} {used.version}" if used else "synthetic") in notes["frost"]
     assert "synthetic" not in notes["fog"]
+
+
+@pytest.fixture
+def forgetful() -> Iterator[None]:
+    photographs.search.cache_clear()
+    yield
+    photographs.search.cache_clear()
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_photographs_that_come_and_go(
+    run: Bench, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frost of photographs and that of a texture are two cells, each with its note."""
+    if photographs.installed() is None:
+        pytest.skip("no package with the photographs of frost is installed")
+    asked = ("--corruptions", "fog,frost", "--severities", "2")
+    with monkeypatch.context() as without:
+        without.setattr(photographs, "PACKAGES", ())
+        photographs.search.cache_clear()
+        run(*asked, variants="baseline")
+        assert "all 3 cells are already there" in run(*asked, variants="baseline").err
+        assert list(results(tmp_path).files_sha.isna()) == [True, True]
+    photographs.search.cache_clear()
+    assert "1 of 3 cells computed" in run(*asked, variants="baseline").err
+    found = results(tmp_path).set_index("corruption").loc["frost"].set_index("files_sha")
+    used = photographs.installed()
+    assert used is not None
+    assert f"photographs of {used.package} {used.version}" in found.notes[photographs.FILES_SHA]
+    assert "synthetic" in found.notes[np.nan]
+    (run_id,) = set(found.run_id)
+    verified = bench("verify", run_id, "--results", tmp_path)
+    assert verified.code == 0
+    assert verified.out.count("frost@severity-2: 60 of 60 predictions verified") == 2
+    with monkeypatch.context() as without:
+        without.setattr(photographs, "PACKAGES", ())
+        photographs.search.cache_clear()
+        assert "all 3 cells are already there" in run(*asked, variants="baseline").err
+        lines = bench("verify", run_id, "--results", tmp_path).out
+        assert lines.count("frost@severity-2: 60 of 60 predictions verified") == 1
+        assert lines.count("photographs that are not installed; not verified") == 1
 
 
 def test_every_model_sees_the_same_images(run: Bench, tmp_path: Path) -> None:

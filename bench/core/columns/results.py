@@ -84,7 +84,7 @@ RESULT_COLUMNS = {
     "corruption_seed": "seed of what is drawn for the corruption; empty without one and for official files",
     "files_sha": (
         "hash of the published files of the corruption: MD5 of an array, of image files their names and sizes alone; "
-        "empty unless the source is `official`"
+        "of `frost` made here, of the photographs it was made with; else empty"
     ),
     "attack_precision": (
         "floating-point type of the backbone's passes in the search: `fp32` or `bf16`; verdicts are always float32"

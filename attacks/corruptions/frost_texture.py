@@ -1,0 +1,159 @@
+"""A synthetic texture with the statistics of the photographs of frost, for where they are not installed.
+
+``results/studies/frost`` measures the constants on the photographs, and compares the accuracies under both.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from attacks.corruptions.draws import Draws, Floats
+from attacks.corruptions.units import WHITE, tint
+
+#: Sides of a crop in pixels at which the statistics were measured. Between them they are interpolated in ln side.
+SIDES: Final = (32, 64, 224)
+
+#: The contrast changes from place to place at no more cycles a crop than this.
+PATCH_CYCLES: Final = 2
+
+
+#: Of the photographs' contrast. At 1 networks lose a little more accuracy under random fields than under the
+#: photographs, whose structure is ordered. Chosen on other images than those of the comparison.
+CONTRAST: Final = 0.98
+
+
+class Pane(NamedTuple):
+    """Statistics of the crops of one photograph. Colours are red, green and blue from 0 to 255."""
+
+    mean: tuple[float, float, float]
+    axis: tuple[float, float, float]  # unit vector along which colours vary most
+    second: tuple[float, float, float]  # that of the next, times its standard deviation relative to the first
+    skewness: float  # of the values along the axis
+    patchiness: float  # standard deviation of ln contrast from place to place
+    mean_std: tuple[float, ...]  # standard deviation of the mean of a crop along the axis, for each of SIDES
+    std: tuple[float, ...]  # standard deviation within a crop along the axis, likewise
+    spectra: tuple[tuple[float, ...], ...]  # amplitudes at 1, 2, 4, … cycles a crop, white noise being 1, likewise
+
+
+_FIRST = Pane(
+    (77, 148, 164), (0.80, 0.48, 0.36), (-0.24, 0.17, 0.31), 0.46, 0.30, (19.8, 17.8, 17.4), (25.8, 26.1, 28.8),
+    (
+        (178, 65.4, 28.9, 18.7, 17.3),
+        (477, 140, 57.5, 23.4, 15.2, 13.8),
+        (2080, 599, 210, 77.8, 39.3, 29.3, 20.8, 5.57),
+    ),
+)  # fmt: skip
+_SECOND = Pane(
+    (198, 202, 212), (0.56, 0.58, 0.60), (0.04, 0.0, -0.04), -0.95, 0.38, (15.4, 11.1, 10.7), (31.6, 32.0, 35.0),
+    (
+        (117, 58.8, 40.7, 29.7, 23.2),
+        (175, 107, 66.6, 43.8, 29, 18.7),
+        (691, 414, 239, 147, 95.7, 47, 24.7, 4.67),
+    ),
+)  # fmt: skip
+_FOURTH = Pane(
+    (144, 159, 171), (0.57, 0.57, 0.60), (0.03, 0.02, -0.05), -0.2, 0.33, (18.2, 12.7, 11.4), (45.4, 41.2, 45.7),
+    (
+        (118, 62.8, 50.9, 45.4, 39.6),
+        (210, 93.5, 78, 56.2, 38.9, 31.7),
+        (703, 362, 258, 177, 117, 77.3, 43.4, 10.2),
+    ),
+)  # fmt: skip
+_FIFTH = Pane(
+    (101, 113, 125), (0.59, 0.58, 0.57), (-0.01, 0.0, 0.02), 0.35, 0.28, (26.6, 20.7, 20.8), (60.0, 56.2, 61.8),
+    (
+        (178, 131, 92.4, 56.9, 44.9),
+        (319, 215, 162, 90.9, 50, 33.4),
+        (1360, 775, 557, 315, 155, 81.3, 42, 23.7),
+    ),
+)  # fmt: skip
+
+#: Those that the published sets choose from; two of the photographs have the same pixels.
+PANES: Final = (_FIRST, _SECOND, _SECOND, _FOURTH, _FIFTH)
+
+
+class Spectra(NamedTuple):
+    """What white noise is multiplied with on a canvas of twice the sides of the crop, for each pane: (panes, …)."""
+
+    amplitudes: Floats  # (panes, 2H, W + 1)
+    patches: Floats  # (2H, W + 1), that of a field of unit variance
+    spread: Floats  # (panes,) standard deviation of the field
+    level: Floats  # (panes,) what is missing of the standard deviation of the crop's mean
+
+
+def texture(shape: tuple[int, ...], draws: Draws) -> Floats:
+    """The colours of one pane for each image, and random fields of its spectrum along its two axes: (N, H, W, C)."""
+    height, width, channels = shape
+    which = (draws.uniform().astype(np.float64) * len(PANES)).astype(np.int64)
+    first, second, patches = _fields(height, width, which, draws)
+    spectra = _spectra(height, width)
+    spread, skewness, patchiness, level = (
+        values[which, None, None] for values in (spectra.spread, _of("skewness"), _of("patchiness"), spectra.level)
+    )
+    z = first / spread
+    contrast = spread * np.exp(patchiness * patches - patchiness**2)  # whose mean square is that of the spread
+    first = CONTRAST * contrast * (z + skewness / 6 * (z**2 - 1)) + level * draws.normal()[:, None, None]
+    mean, axis, other = (tint(_of(name)[which, None, None], channels) for name in ("mean", "axis", "second"))
+    panes: Floats = np.clip(mean + axis * first[..., None] + other * second[..., None], 0, WHITE)
+    return panes.astype(np.float32, copy=False)
+
+
+def _fields(height: int, width: int, which: NDArray[np.int64], draws: Draws) -> tuple[Floats, Floats, Floats]:
+    """Crops of Gaussian fields, (N, H, W) each: two of the panes' spectra, and the patches.
+
+    The canvas is larger than the crop, whose opposite edges are then no neighbours.
+    """
+    spectra, canvas = _spectra(height, width), (2 * height, 2 * width)
+    noise = fft.rfft2(draws.normal(3, *canvas))
+    noise[:, :2] *= spectra.amplitudes[which, None]
+    noise[:, 2] *= spectra.patches
+    fields = fft.irfft2(noise, s=canvas)[:, :, :height, :width]
+    return fields[:, 0], fields[:, 1], fields[:, 2]
+
+
+def _of(name: str) -> Floats:
+    return np.array([getattr(pane, name) for pane in PANES], dtype=np.float32)
+
+
+@lru_cache(maxsize=16)
+def _spectra(height: int, width: int) -> Spectra:
+    side, at = min(height, width), np.log(SIDES)
+    frequency = side * np.hypot(fft.fftfreq(2 * height)[:, None], fft.fftfreq(2 * width)[None, :])
+    octaves = np.log2(np.where(frequency > 0, frequency, 1))
+    crop = np.zeros(frequency.shape)
+    crop[:height, :width] = 1 / (height * width)
+    share = np.abs(fft.fft2(crop)) ** 2  # of a frequency's power in the mean of the crop
+    slow = (frequency > 0) & (frequency < 1)  # trends, of what power the measured spectrum leaves to them
+    amplitudes, level = [], []
+    for pane in PANES:
+        measured = np.stack([_between(octaves, np.log(values)) for values in pane.spectra])
+        power = np.where(frequency > 0, np.exp(2 * _at(np.log(side), at, measured)), 0)
+        mean_variance, variance = (np.interp(np.log(side), at, values) ** 2 for values in (pane.mean_std, pane.std))
+        within = power * (1 - share)
+        power[slow] *= max(0.0, (variance - within[~slow].sum() / power.size) * power.size / within[slow].sum())
+        amplitudes.append(np.sqrt(power))
+        level.append(np.sqrt(max(0.0, mean_variance - (share * power).mean())))
+    patches = ((frequency > 0) & (frequency <= PATCH_CYCLES)).astype(np.float64)
+    patches /= np.sqrt((patches**2).mean())
+    half, whole = np.s_[..., : width + 1], np.stack(amplitudes)
+    found = (whole[half], patches[half], np.sqrt((whole**2).mean((1, 2))), np.array(level))
+    return Spectra(*(values.astype(np.float32) for values in found))
+
+
+def _between(octaves: NDArray[np.float64], logarithms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values measured at octaves 0, 1, 2, …, linearly interpolated, and continued by one octave below."""
+    below = 2 * logarithms[0] - logarithms[1]
+    found: NDArray[np.float64] = np.interp(octaves, np.arange(-1, len(logarithms)), [below, *logarithms])
+    return found
+
+
+def _at(x: float, places: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``values``, (places, …), linearly interpolated at ``x`` and constant beyond the last places."""
+    weights = [np.interp(x, places, row) for row in np.eye(len(places))]
+    found: NDArray[np.float64] = np.tensordot(weights, values, axes=1)
+    return found

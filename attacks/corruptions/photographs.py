@@ -1,0 +1,103 @@
+"""The five photographs of frost that the published sets were made with, read from an installed package.
+
+They are not part of this project. Each package below ships them; the extra ``frost`` installs the first, which is under
+the Apache License 2.0. Its files are read without importing it, and count only if their SHA-256 is the one below.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata
+from typing import Final
+
+from bench.core.errors import BenchError
+
+#: SHA-256 of the files. The published sets draw from these five; the packages hold a sixth that they never use.
+SHA256: Final = {
+    "frost1.png": "ff9f907860bd7a835d459e32f9d588062b7f61ee267343cc7222b56753a14755",
+    "frost2.png": "fe211a89b336999c207a852ce05818d4545d0b57c5beadd824b4cc9d9a9b6137",
+    "frost3.png": "2d0d50b4a9bb213f38b024ef7768731bb83cc08d2f26b5766bbc167cdfa0e504",
+    "frost4.jpg": "3f8b91ca1a9fa7167b09e773da53f5ae60d0a1fd88f02a783f6e328a72887f6e",
+    "frost5.jpg": "5fc6a19df4a429ba68abdcc8f8a4278d4c9f81c9ccafd2c92ab0c8cf8992ebd2",
+}
+
+#: What a cell made with them keeps: whichever package they come from, they are the same files.
+FILES_SHA: Final = hashlib.sha256("".join(SHA256.values()).encode()).hexdigest()[:32]
+
+#: Distributions that ship them, the folder within, and the licence of the distribution.
+PACKAGES: Final = (
+    ("imagecorruptions-imaug", "imagecorruptions/frost", "Apache-2.0"),
+    ("imagecorruptions", "imagecorruptions/frost", "Apache-2.0"),
+    ("corrupt-tta", "corrupt_tta/assets/frost", "MIT"),
+)
+
+EXTRA: Final = "pip install 'collapse-bench[frost]'"
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """The files, whole and in order, and the package that they were read from."""
+
+    package: str
+    version: str
+    files: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was found, and of every package that is installed but of no use the reason."""
+
+    found: Photographs | None
+    problems: tuple[str, ...]
+
+
+@lru_cache(maxsize=1)
+def search() -> Search:
+    """Look for the photographs, once in a process."""
+    problems = []
+    for package, folder, _ in PACKAGES:
+        try:
+            distribution = metadata.distribution(package)
+        except metadata.PackageNotFoundError:
+            continue
+        files = []
+        for name, sha in SHA256.items():
+            content = _read(distribution, f"{folder}/{name}")
+            if content is None or hashlib.sha256(content).hexdigest() != sha:
+                wrong = "is missing" if content is None else "is not the published photograph"
+                problems.append(f"{name} of {package} {distribution.version} {wrong}")
+                break
+            files.append(content)
+        else:
+            return Search(Photographs(package, distribution.version, tuple(files)), ())
+    return Search(None, tuple(problems))
+
+
+def installed() -> Photographs | None:
+    return search().found
+
+
+def required() -> Photographs:
+    """Raises BenchError with what is wrong when they are not installed."""
+    found, problems = search().found, search().problems
+    if found is None:
+        missing = "; ".join(problems) or "no package that has them is installed"
+        raise BenchError(f"frost is to be made of the published photographs, but {missing}; {EXTRA}.")
+    return found
+
+
+def note(files_sha: str) -> str:
+    """In words, what a frost of that hash was made with; "" is the texture."""
+    found, problems = search().found, search().problems
+    if files_sha:
+        return f"photographs of {found.package} {found.version}" if found else "the published photographs"
+    return "; ".join(("synthetic: a texture fitted to the published photographs in place of them", *problems))
+
+
+def _read(distribution: metadata.Distribution, path: str) -> bytes | None:
+    try:
+        return (distribution.locate_file(path)).read_bytes()  # type: ignore[attr-defined, no-any-return]
+    except OSError:
+        return None
