@@ -184,7 +184,7 @@ def test_what_is_not_in_the_baseline_is_told(tmp_path: Path, bench: Callable[...
     store_with(tmp_path / "after", {("baseline", 0): cells})
     shown = bench("check", "--baseline", file, "--results", tmp_path / "after")
     assert shown.code == 0
-    assert "not in the baseline, so not checked: digits tiny:baseline:0 pgd@linf-0.1" in shown.err
+    assert "not compared with the baseline: digits tiny:baseline:0 pgd@linf-0.1" in shown.err
 
 
 def test_tolerances_that_mean_nothing_any_more_are_dropped_and_told(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import bench.regression  # noqa: F401  # imports torch: an inner session would unload it, and torch aborts when loaded again
 from bench.gate.baseline import read_baseline
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_model"
