@@ -142,9 +142,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         missing = (report.passed or expected) and not (found and found.finished and not found.uncompared)
         if missing or (attempt.problem and not report.failed and not expected):
             report.outcome = "failed"
-            why = NOT_EXCUSED if expected and found and found.finished else ""
-            texts = [why, attempt.problem or NOT_CALLED, str(report.longrepr or "")]
-            report.longrepr = "\n".join(filter(None, texts))
+            why = NOT_EXCUSED if expected and found and found.finished else attempt.problem or NOT_CALLED
+            report.longrepr = "\n".join(filter(None, [why, str(report.longrepr or "")]))
             vars(report).pop("wasxfail", None)
         setattr(report, ATTRIBUTE, found.summary() if found else {})
     elif report.when == "setup" and not report.passed:
