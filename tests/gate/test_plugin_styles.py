@@ -371,7 +371,7 @@ def test_what_is_asked_for_and_not_compared_fails(project: pytest.Pytester) -> N
         assert text.count(f"{metric}: FAIL (failed: no_gradient") == 2
     assert "xfail excuses a comparison that fails, but part of what the test asks for was not compared" in text
     assert "asked for and not compared: digits model:external:0 fgsm@linf-0.1, digits model:external:0 pgd-2@" in text
-    assert "asked for and not compared: digits model:external:0 fgsm@linf-0.1 (ok, with backend foolbox" in text
+    assert "asked for and not compared: digits model:external:0 fgsm@linf-0.1 (ok, with version" in text
     update = project.runpytest("--robustness-update")
     update.assert_outcomes(failed=4)
     assert update.stdout.str().count("give every call with other settings its own name=") == 2
