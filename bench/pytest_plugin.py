@@ -36,6 +36,7 @@ NOT_CALLED = (
     f"nothing was compared: the test is marked {MARK!r} and never called the fixture of this name with a model. "
     "Mark only the tests that do."
 )
+NOT_EXCUSED = "xfail excuses a comparison that fails, but part of what the test asks for was not compared."
 
 
 @dataclass
@@ -138,10 +139,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     found = attempt.robustness
     if report.when == "call" and attempt.over:
         expected = hasattr(report, "wasxfail")
-        missing = (report.passed or expected) and not (found and found.finished)
+        missing = (report.passed or expected) and not (found and found.finished and not found.uncompared)
         if missing or (attempt.problem and not report.failed and not expected):
             report.outcome = "failed"
-            report.longrepr = "\n".join(filter(None, [attempt.problem or NOT_CALLED, str(report.longrepr or "")]))
+            why = NOT_EXCUSED if expected and found and found.finished else attempt.problem or NOT_CALLED
+            report.longrepr = "\n".join(filter(None, [why, str(report.longrepr or "")]))
             vars(report).pop("wasxfail", None)
         setattr(report, ATTRIBUTE, found.summary() if found else {})
     elif report.when == "setup" and not report.passed:

@@ -15,11 +15,11 @@ from bench.api import evaluate
 from bench.core.errors import BenchError, unknown_name
 from bench.gate.baseline import Baseline, RunOutcomes, make_baseline, read_baseline, write_baseline
 from bench.gate.check import check, unchecked
-from bench.gate.lines import Check, passed
+from bench.gate.lines import AUDIT, GATE, Check, passed
 from bench.gate.report import gate_markdown, numbers
 from bench.gate.resolution import cannot_fail, too_fine
 from bench.gate.rules import Rules
-from bench.gate.snapshot import choose, name_of, take_snapshot
+from bench.gate.snapshot import Snapshot, choose, metrics_of, name_of, take_snapshot
 from bench.gate.tolerances import FLOOR, check_points
 from bench.remarks import warnings_do_not_raise
 from bench.store import Store
@@ -44,9 +44,11 @@ class Robustness:
     results: Path
     update: bool
     finished: bool = False  # whether images were compared with the baseline, or a baseline was written
+    uncompared: list[str] = field(default_factory=list)  # what was asked for and could not be compared
     _settled: bool = False
     _models: dict[str, list[nn.Module]] = field(default_factory=dict)  # by name
     _problems: list[str] = field(default_factory=list)  # of calls, which the test may have caught
+    _asked: list[tuple[str, str]] = field(default_factory=list)  # run id and cell id
     _numbers: list[str] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
 
@@ -86,7 +88,8 @@ class Robustness:
         if not self.update and not self.settings.baseline.exists():  # known before the work
             raise BenchError(f"there is no {self.settings.baseline}; 'pytest --robustness-update' writes it.")
         for seed, one in enumerate(models):
-            evaluate(one, name=name, seed=seed, results=self.results, **options)
+            rows = evaluate(one, name=name, seed=seed, results=self.results, **options)
+            self._asked += zip(rows["run_id"], rows["cell_id"], strict=True)
 
     def settle(self) -> str:
         """Write the baseline, or check against it; what is wrong, empty if nothing is."""
@@ -119,6 +122,9 @@ class Robustness:
     def _write(self) -> str:
         rules, path = self.settings.rules, self.settings.baseline
         snapshot = take_snapshot(Store(self.results))
+        lost = self._lost(snapshot)
+        if lost:
+            return _not_compared(lost)
         runs = choose(snapshot, ())
         metrics = [metric for run in runs for metric in run.cells]
         check_points(rules.tolerances, metrics)
@@ -137,11 +143,35 @@ class Robustness:
         lines, left = check(held, now, rules), unchecked(held, now, rules)
         self._numbers = numbers(lines)
         self.finished = any(line.worst is not None for line in lines)
-        if left:
-            return f"not in {path}: {', '.join(left)}; 'pytest --robustness-update' takes it in."
+        lost = self._lost(now)
+        without = (line for line in lines if line.worst is None and line.metric not in (AUDIT, GATE))
+        self.uncompared = [*lost, *left, *(f"{line.name} {line.metric}: {line.why}" for line in without)]
+        if lost:
+            return _not_compared(lost)
+        new = [f"not in {path}: {', '.join(left)}; 'pytest --robustness-update' takes it in."] if left else []
         if all(passed(line, rules) for line in lines):
-            return ""
-        return f"{gate_markdown(lines, rules)}\n\n{_way_out(lines, rules, path)}"
+            return "".join(new)
+        return "\n\n".join([*new, gate_markdown(lines, rules), _way_out(lines, rules, path)])
+
+    def _lost(self, now: Snapshot) -> list[str]:
+        """What the test asked for and ``now`` has neither as an accuracy nor as a failure."""
+        store = Store(self.results)
+        known = {(name_of(run), metric) for run in now.runs for metric in run.cells} | {*now.failures, *now.replaced}
+        lost = now.left_out()
+        for run_id, cell_id in self._asked:
+            run, cell = store.read_run(run_id), store.read_cell(run_id, cell_id)
+            if run is None or cell is None:
+                lost.append(f"cell {cell_id} of run {run_id}")
+            elif not known & {(name_of(run), metric) for metric in metrics_of(cell.spec.name)}:
+                lost.append(f"{name_of(run)} {cell.spec.name}")
+        return lost
+
+
+def _not_compared(lost: Sequence[str]) -> str:
+    return (
+        f"asked for and not compared: {', '.join(lost)}. Of several cells of one name only one counts; give every call "
+        "with other settings its own name=."
+    )
 
 
 def _way_out(lines: Sequence[Check], rules: Rules, path: Path) -> str:

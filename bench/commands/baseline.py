@@ -39,6 +39,8 @@ def baseline_command(
         write_baseline(baseline, made)
         for name, sentence in snapshot.at_chance.items():
             print(f"warning: {name} is {sentence}: a check of such a model always fails.", file=sys.stderr)
+        for sentence in snapshot.left_out():
+            print(f"warning: not in the baseline: {sentence}", file=sys.stderr)
         kept = sum(len(found.cells) for found in made.runs)
         print(f"{baseline}: {counted(kept, 'cell')} of {counted(len(made.runs), 'run')}", file=sys.stderr)
     elif run or cells or tolerance:

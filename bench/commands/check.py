@@ -55,7 +55,7 @@ def check_command(
     else:
         print(gate_markdown(lines, rules))
     if left:
-        print(f"not in the baseline, so not checked: {', '.join(left)}", file=sys.stderr)
+        print(f"not compared with the baseline: {', '.join(left)}", file=sys.stderr)
     if all(passed(line, rules) for line in lines):
         return Exit.OK
     print(

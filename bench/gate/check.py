@@ -15,14 +15,17 @@ from bench.gate.over_seeds import over_seeds
 from bench.gate.rules import WEIGHTS, Rules, Scope
 from bench.gate.snapshot import Snapshot, name_of
 from bench.gate.tolerances import FLOOR, check_points
+from bench.gate.verdict import Verdict
+from bench.tables.corruption_cells import STANDARD_COLUMNS
 
 
 def check(baseline: Baseline, now: Snapshot, rules: Rules) -> list[Check]:
     """All lines, in the order of the baseline. The tolerances of ``rules`` come before those that the baseline holds.
 
     The same weights are compared image by image, each seed by itself. Other weights are another draw of the training's
-    chance: they are compared over seeds, unless ``rules.scope`` asks about the weights themselves. The last line fails
-    where no other could.
+    chance: they are compared over seeds, unless ``rules.scope`` asks about the weights themselves. Recipes that the
+    baseline does not hold are compared with the floors only. Cells that failed are failing lines, whether the baseline
+    holds them or not. The last line fails where no other could.
     Raises BenchError for tolerances and floors that mean nothing, and for a baseline without a cell.
     """
     metrics = [metric for run in baseline.runs for metric in run.cells]
@@ -30,21 +33,29 @@ def check(baseline: Baseline, now: Snapshot, rules: Rules) -> list[Check]:
         raise BenchError("the baseline holds no cell, so that nothing would be checked.")
     check_points(rules.tolerances, metrics)
     groups = _groups(baseline, now, rules.scope)
-    check_points(rules.floors, metrics + [m for group in groups for run in group.after for m in run.cells], FLOOR)
+    check_points(
+        rules.floors, [*metrics, *(m for run in now.runs for m in run.cells), *(m for _, m in now.failures)], FLOOR
+    )
     gate = Gate(rules, {**baseline.tolerances, **rules.tolerances}, now.failures, now.at_chance)
     lines = [line for group in groups for line in _checked(group, gate)]
+    lines += [line for runs in _new_recipes(baseline, now) for line in floor_lines((), runs, gate)]
+    lines += _failed_beside(groups, now)
     return lines + nothing_compared(lines, rules)
 
 
 def unchecked(baseline: Baseline, now: Snapshot, rules: Rules) -> list[str]:
-    """What was measured and is compared with nothing: the baseline does not hold it."""
-    held = {(name_of(run), metric) for group in _groups(baseline, now, rules.scope) for run, metric in _held(group)}
-    return [
+    """List the accuracies that were measured and not compared, because the baseline or the snapshot leaves them out.
+
+    Cells that failed are not listed: :func:`check` makes a failing line of each.
+    """
+    held = _held(_groups(baseline, now, rules.scope))
+    new = [
         f"{name_of(run)} {metric}"
         for run in sorted(now.runs, key=lambda run: (*run.recipe, run.seed))
         for metric in run.cells
         if (name_of(run), metric) not in held
     ]
+    return new + now.left_out()
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,28 @@ def _groups(baseline: Baseline, now: Snapshot, scope: Scope) -> list[_Group]:
     for run in baseline.runs:
         runs[run.recipe].append(run)
     return [_group(before, now, scope) for before in runs.values()]
+
+
+def _new_recipes(baseline: Baseline, now: Snapshot) -> list[list[RunOutcomes]]:
+    """The networks of now whose recipe the baseline does not hold, by recipe."""
+    held, runs = {run.recipe for run in baseline.runs}, defaultdict(list)
+    for run in now.runs:
+        if run.recipe not in held:
+            runs[run.recipe].append(run)
+    return list(runs.values())
+
+
+def _failed_beside(groups: Sequence[_Group], now: Snapshot) -> list[Check]:
+    """A failing line for every failed cell that the baseline does not hold.
+
+    One line stands for all standard corruptions of a network: that of their mean.
+    """
+    held = _held(groups)
+    return [
+        Check(name, metric, Verdict.FAIL, f"{why}; the baseline does not hold it")
+        for (name, metric), why in sorted(now.failures.items())
+        if (name, metric) not in held and metric not in STANDARD_COLUMNS
+    ]
 
 
 def _group(before: Sequence[RunOutcomes], now: Snapshot, scope: Scope) -> _Group:
@@ -96,8 +129,12 @@ def _checked(group: _Group, gate: Gate) -> list[Check]:
     return lines + list(floor_lines(group.before, group.after, gate))
 
 
-def _held(group: _Group) -> list[tuple[RunOutcomes, str]]:
-    """The networks and metrics of now that the baseline holds something for."""
+def _held(groups: Sequence[_Group]) -> set[tuple[str, str]]:
+    """The run names and metrics of now that are compared with something in the baseline."""
+    return {(name_of(run), metric) for group in groups for run, metric in _held_of(group)}
+
+
+def _held_of(group: _Group) -> list[tuple[RunOutcomes, str]]:
     if group.over_seeds:
         metrics = {metric for run in group.before for metric in run.cells}
         return [(run, metric) for run in group.after for metric in metrics]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bench.auditing.marks import PASSED, UNDECIDED
 from bench.core.words import counted
 from bench.gate.baseline import RunOutcomes
 from bench.gate.comparable import audit_problem
@@ -98,4 +99,7 @@ def audited(before: Sequence[RunOutcomes], after: RunOutcomes | None) -> list[Ch
     problem, name = audit_problem(before, after), name_of(after or before[0])
     if problem:
         return [Check(name, AUDIT, Verdict.FAIL, problem)]
+    if after is not None and after.audit == UNDECIDED and all(run.audit == PASSED for run in before):
+        why = "the audit could not have raised a flag, and the baseline's could; audit all attacks, on enough images"
+        return [Check(name, AUDIT, Verdict.UNDECIDED, why)]
     return [Check(name, AUDIT, Verdict.PASS, "no new flag")] if after is not None and after.audit else []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.gate.baseline import CellOutcomes, RunOutcomes
+from bench.gate.baseline import RunOutcomes
 from bench.gate.comparable import cell_problem
 from bench.gate.evidence import Trainings
 from bench.gate.lines import Check, Gate, at_chance, audited, judged
@@ -15,66 +16,75 @@ from bench.gate.snapshot import name_of
 from bench.gate.verdict import Verdict
 
 FEWEST_SEEDS = 5
+Training = list[RunOutcomes]  # runs of the same weights, each attacked with its own seed
 
 
 def over_seeds(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> Iterator[Check]:
     """A line for every metric over all trainings, and one for the audit of each that is there now.
 
-    A network that stands there twice, under two seeds of the attack, is one training.
+    Runs of the same weights under several attack seeds are one training. An image counts as right only if it is right
+    in all of them.
     """
     name = name_of(before[0]).rpartition(":")[0]
     chance = "; ".join(f"seed {run.seed} is {why}" for run in after if (why := gate.at_chance.get(name_of(run))))
     for metric in sorted({metric for run in before for metric in run.cells}):
-        old = _trainings(run for run in before if metric in run.cells)
-        yield at_chance(_line(name, metric, old, _trainings(after), gate), chance)
+        yield at_chance(_line(name, metric, [run for run in before if metric in run.cells], after, gate), chance)
     for run in after:
         yield from audited(before, run)
 
 
-def _trainings(runs: Iterable[RunOutcomes]) -> list[RunOutcomes]:
-    """One run for every set of weights."""
-    found: dict[str, RunOutcomes] = {}
+def _line(name: str, metric: str, before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> Check:
+    """Compare ``after`` with ``before``, whose runs all have the metric."""
+    measured = [run for run in after if metric in run.cells]
+    problem = _problem(metric, before, after, gate)
+    if problem:
+        return Check(name, metric, Verdict.FAIL, problem, _mean(metric, before), _mean(metric, measured))
+    old, new = _trainings(before), _trainings(measured)
+    accuracies = float(_table(metric, old).mean()), float(_table(metric, new).mean())
+    if len(old) < FEWEST_SEEDS:
+        counts = f"{FEWEST_SEEDS} trainings of each are needed, there are {len(old)} and {len(new)}"
+        why = f"other weights, nothing was compared: of a recipe {counts}; scope 'weights' compares these files"
+        return Check(name, metric, Verdict.UNDECIDED, why, *accuracies)
+    most, fewest = max(map(len, old)), min(map(len, new))
+    if fewest < most:
+        why = f"missing: a training has {fewest} of the {most} attack seeds that a training of the baseline has"
+        return Check(name, metric, Verdict.FAIL, why, *accuracies)
+    return judged(name, metric, Trainings(_table(metric, old), _table(metric, new)), accuracies, gate)
+
+
+def _problem(metric: str, before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> str:
+    """Why the two sides cannot be compared; empty if they can.
+
+    Every run is looked at. Only a run that was never evaluated on the metric may lack it, if another run of the same
+    weights has it. Fewer trainings than before are a reason: those that are missing may be those that went wrong.
+    """
+    if any(cell_problem(before[0], run, metric, {}) for run in before[1:]):
+        return "the baseline's seeds are no table: they were measured on different images or otherwise"
+    measured = {run.weights_sha for run in after if metric in run.cells}
+    for run in after:
+        tried = metric in run.cells or (name_of(run), metric) in gate.failures
+        problem = cell_problem(before[0], run, metric, gate.failures)
+        if problem and (tried or run.weights_sha not in measured):
+            return f"seed {run.seed}: {problem}"
+    trainings = len(_trainings(before))
+    missing = trainings - len(_trainings(after))
+    return f"missing: {missing} of the baseline's {trainings} trainings" if missing > 0 else ""
+
+
+def _trainings(runs: Sequence[RunOutcomes]) -> list[Training]:
+    """Group the runs by their weights."""
+    found: dict[str, Training] = defaultdict(list)
     for run in runs:
-        found.setdefault(run.weights_sha, run)
+        found[run.weights_sha].append(run)
     return list(found.values())
 
 
-def _line(name: str, metric: str, before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> Check:
-    old = [run.cells[metric] for run in before]
-    accuracy = float(np.mean([cell.accuracy for cell in old]))
-    new = [run.cells[metric] for run in after if metric in run.cells]
-    now = float(np.mean([cell.accuracy for cell in new])) if new else None
-    problem = _problem(metric, before, after, gate.failures)
-    if problem or now is None:
-        return Check(name, metric, Verdict.FAIL, problem, accuracy, now)
-    if len(old) < FEWEST_SEEDS:
-        counts = f"{FEWEST_SEEDS} trainings of each are needed, there are {len(old)} and {len(after)}"
-        why = f"other weights, nothing was compared: of a recipe {counts}; scope 'weights' compares these files"
-        return Check(name, metric, Verdict.UNDECIDED, why, accuracy, now)
-    return judged(name, metric, Trainings(_table(old), _table(new)), (accuracy, now), gate)
+def _mean(metric: str, runs: Sequence[RunOutcomes]) -> float | None:
+    """The mean accuracy over the runs; None without any."""
+    return float(np.mean([run.cells[metric].accuracy for run in runs])) if runs else None
 
 
-def _problem(
-    metric: str,
-    before: Sequence[RunOutcomes],
-    after: Sequence[RunOutcomes],
-    failures: Mapping[tuple[str, str], str],
-) -> str:
-    """Why the two sides cannot be compared; empty if they can.
-
-    Fewer trainings than before are a reason: those that are missing may be those that went wrong.
-    """
-    for run in before[1:]:
-        if cell_problem(before[0], run, metric, {}):
-            return "the baseline's seeds are no table: they were measured on different images or otherwise"
-    for run in after:
-        problem = cell_problem(before[0], run, metric, failures)
-        if problem:
-            return f"seed {run.seed}: {problem}"
-    missing = len(before) - len(after)
-    return f"missing: {missing} of the baseline's {len(before)} trainings" if missing > 0 else ""
-
-
-def _table(cells: Sequence[CellOutcomes]) -> NDArray[np.float64]:
-    """(trainings, images): shares of right answers."""
-    return np.stack([cell.counts / cell.parts for cell in cells])
+def _table(metric: str, trainings: Sequence[Training]) -> NDArray[np.float64]:
+    """(trainings, images): shares of right answers, the smallest over the attack seeds of a training."""
+    cells = [[run.cells[metric] for run in training] for training in trainings]
+    return np.stack([np.min([cell.counts / cell.parts for cell in same], axis=0) for same in cells])

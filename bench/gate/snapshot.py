@@ -30,11 +30,20 @@ NO_WEIGHTS = hashlib.sha256().hexdigest()
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The runs with the outcomes of their images, the cells that are not ok, and the models at chance level."""
+    """The runs with the outcomes of their images, the cells that are not ok, and the models at chance level.
+
+    ``replaced`` are cells of the same name as another one that counts, but of another attack or other corrupted images:
+    they are neither in ``runs`` nor in ``failures``.
+    """
 
     runs: tuple[RunOutcomes, ...]
     failures: Mapping[tuple[str, str], str]  # why, by run name and metric
     at_chance: Mapping[str, str] = field(default_factory=dict)  # a sentence by run name
+    replaced: Mapping[tuple[str, str], str] = field(default_factory=dict)  # how measured, by run name and metric
+
+    def left_out(self) -> list[str]:
+        """``replaced`` in words."""
+        return [f"{name} {metric} ({how})" for (name, metric), how in sorted(self.replaced.items())]
 
 
 def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
@@ -52,7 +61,7 @@ def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
         raise BenchError(f"no cells under {store.root}; 'bench run --results {store.root} …' makes some.")
     _check_distinct(rows, store)
     chance = {name_of(row.run): sentence for row in rows if (sentence := row.chance())}
-    return Snapshot(tuple(_run(row, store) for row in rows), _failures(rows), chance)
+    return Snapshot(tuple(_run(row, store) for row in rows), _failures(rows), chance, _replaced(rows))
 
 
 def name_of(run: RunOutcomes | RunRecord) -> str:
@@ -61,6 +70,11 @@ def name_of(run: RunOutcomes | RunRecord) -> str:
     It says the data set, too: one folder may hold several.
     """
     return f"{run.dataset} {run.model}:{run.variant}:{run.seed}"
+
+
+def metrics_of(column: str) -> tuple[str, ...]:
+    """The metrics that the cells of a column may count in: its own, or the mean over the standard corruptions."""
+    return (column, CORRUPTIONS_ACC) if column in STANDARD_COLUMNS else (column,)
 
 
 def _asked(cells: Sequence[Cell], store: Store, names: Sequence[str]) -> list[Cell]:
@@ -164,9 +178,26 @@ def _failures(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
         for column in {*row.cells, *row.outdone}:
             for cell in row.failures(column):
                 sentence = f"{cell.status}: {cell.reason}" + (f" ({cell.message})" if cell.message else "")
-                found[name, column] = sentence
-                if column in STANDARD_COLUMNS:
-                    found[name, CORRUPTIONS_ACC] = f"{column} {sentence}"
+                for metric in metrics_of(column):
+                    found[name, metric] = sentence if metric == column else f"{column} {sentence}"
+    return found
+
+
+def _replaced(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
+    """By name and metric, how a cell was measured that another one of its name replaces; see :class:`Snapshot`.
+
+    A cell of the same definition on no more images adds nothing to the one that counts.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for row in rows:
+        failed = {cell.cell_id for column in row.outdone for cell in row.failures(column)}
+        for column, cells in row.outdone.items():
+            standing = next(iter(row.cells.get(column, {}).values()), None)
+            for cell in cells:
+                same = standing is not None and _definition([standing]) == _definition([cell])
+                if not same and cell.cell_id not in failed:
+                    shown = ", ".join(f"{key} {value}" for key, value in _definition([cell]).items())
+                    found[name_of(row.run), column] = f"{cell.status}, with {shown}; another cell of this name counts"
     return found
 
 

@@ -120,6 +120,6 @@ def test_a_missing_file_names_the_way_to_make_it(tmp_path: Path) -> None:
 def test_the_file_holds_no_machine(tmp_path: Path) -> None:
     path = tmp_path / "baseline.json"
     write_baseline(path, baseline(run(clean=cell([1, 0]))))
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert str(tmp_path) not in text
     assert {f.name for f in dataclasses.fields(Baseline)} == set(json.loads(text))

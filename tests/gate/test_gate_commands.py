@@ -107,9 +107,9 @@ def test_junit_names_what_failed(tmp_path: Path, bench: Callable[..., Any], file
 
 def test_the_summary_is_added_to_what_is_there(tmp_path: Path, bench: Callable[..., Any], file: Path) -> None:
     page = tmp_path / "summary.md"
-    page.write_text("before")
+    page.write_text("before", encoding="utf-8")
     bench("check", "--baseline", file, "--results", tmp_path / "before", "--summary", page)
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n### Robustness")
     assert "| digits tiny:baseline:0 | clean" in text
 
@@ -129,12 +129,12 @@ def test_an_update_keeps_the_tolerances(tmp_path: Path, bench: Callable[..., Any
     arguments = ["baseline", "--update", "--baseline", file, "--results", tmp_path / "before"]
     bench(*arguments, "--tolerance", "fgsm=3")
     bench(*arguments, "--tolerance", "clean=2")
-    assert json.loads(file.read_text())["tolerances"] == {"clean": 2.0, "fgsm": 3.0}
+    assert json.loads(file.read_text(encoding="utf-8"))["tolerances"] == {"clean": 2.0, "fgsm": 3.0}
 
 
 def test_only_the_cells_that_are_named_are_kept(tmp_path: Path, bench: Callable[..., Any], file: Path) -> None:
     bench("baseline", "--update", "--baseline", file, "--results", tmp_path / "before", "--cells", "fgsm*")
-    assert list(json.loads(file.read_text())["runs"][0]["cells"]) == ["fgsm@linf-0.1"]
+    assert list(json.loads(file.read_text(encoding="utf-8"))["runs"][0]["cells"]) == ["fgsm@linf-0.1"]
 
 
 def test_a_tolerance_that_the_images_cannot_resolve_is_warned_of(
@@ -174,7 +174,7 @@ def test_a_report_is_readable_whatever_an_error_says(tmp_path: Path, bench: Call
     assert shown.code == 1
     failed = [case for suite in JUnitXml.fromfile(str(junit)) for case in suite if case.result]
     assert "CUDA   error | <b>x</b> second line" in failed[0].result[0].message
-    for text in (shown.out, page.read_text()):
+    for text in (shown.out, page.read_text(encoding="utf-8")):
         assert "\x1b" not in text
         assert "error \\| \\<b>x\\</b> second line" in text
 
@@ -184,7 +184,7 @@ def test_what_is_not_in_the_baseline_is_told(tmp_path: Path, bench: Callable[...
     store_with(tmp_path / "after", {("baseline", 0): cells})
     shown = bench("check", "--baseline", file, "--results", tmp_path / "after")
     assert shown.code == 0
-    assert "not in the baseline, so not checked: digits tiny:baseline:0 pgd@linf-0.1" in shown.err
+    assert "not compared with the baseline: digits tiny:baseline:0 pgd@linf-0.1" in shown.err
 
 
 def test_tolerances_that_mean_nothing_any_more_are_dropped_and_told(
@@ -196,7 +196,7 @@ def test_tolerances_that_mean_nothing_any_more_are_dropped_and_told(
     shown = bench(*arguments, tmp_path / "other")
     assert "tolerances kept: clean" in shown.err
     assert "dropped, as nothing is called so: fgsm" in shown.err
-    assert json.loads(file.read_text())["tolerances"] == {"clean": 2.0}
+    assert json.loads(file.read_text(encoding="utf-8"))["tolerances"] == {"clean": 2.0}
 
 
 def test_a_check_that_can_never_fail_is_warned_of(tmp_path: Path, bench: Callable[..., Any], file: Path) -> None:

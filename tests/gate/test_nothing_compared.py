@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from records import store_with
+from records import cell_record, samples_of, store_with
 from sides import baseline, cell, now, run
 
 from bench.gate.check import check, unchecked
@@ -77,8 +77,17 @@ def test_one_seed_at_chance_fails_the_comparison_over_seeds() -> None:
     assert "seed 3 is no better than chance" in lines[0].why
 
 
+def guessing(store: Store) -> Store:
+    """State that half of the images are of one class."""
+    for found in store.runs():
+        for record in store.cells(found.run_id):
+            store.write_cell(dataclasses.replace(record, n_majority=record.n // 2), store.read_samples(record))
+    return store
+
+
 def test_the_snapshot_knows_models_at_chance(tmp_path: Path) -> None:
     store = store_with(tmp_path, {("baseline", 0): {"clean": [True, False] * 200}, ("lpc", 0): {"clean": RIGHT}})
+    guessing(store)
     assert list(take_snapshot(store).at_chance) == ["digits tiny:baseline:0"]
 
 
@@ -205,7 +214,7 @@ def test_options_of_the_command(
 
 
 def test_a_command_on_a_model_at_chance(tmp_path: Path, bench: Callable[..., Any]) -> None:
-    store_with(tmp_path / "r", {("baseline", 0): {"clean": [True, False] * 200, "fgsm": [True, False] * 200}})
+    guessing(store_with(tmp_path / "r", {("baseline", 0): dict.fromkeys(("clean", "fgsm"), [True, False] * 200)}))
     arguments = ["--baseline", tmp_path / "b.json", "--results", tmp_path / "r"]
     shown = bench("baseline", "--update", *arguments)
     assert "is no better than chance: a check of such a model always fails" in shown.err
@@ -244,3 +253,101 @@ def test_a_line_without_evidence_fails_beside_others_that_compare() -> None:
     before = baseline(run(clean=cell(RIGHT)), run(variant="lpc", clean=cell(RIGHT)))
     after = now(run(clean=cell(RIGHT)), run(variant="lpc", weights="v", clean=cell(RIGHT)))
     assert not fine(before, after, Rules(allow_inconclusive=True))
+
+
+def test_a_failed_cell_that_the_baseline_does_not_hold_fails() -> None:
+    """For known and new seeds and recipes; of the standard corruptions the line of their mean is enough."""
+    held = baseline(run(clean=cell(RIGHT)))
+    for name in ("digits tiny:baseline:0", "digits tiny:baseline:7", "digits tiny:lpc:0"):
+        lines = check(held, now(run(clean=cell(RIGHT)), failures={(name, "pgd"): "failed: no_gradient"}), Rules())
+        found = [line for line in lines if line.metric == "pgd"]
+        assert [(line.name, line.verdict) for line in found] == [(name, Verdict.FAIL)]
+        assert found[0].why == "failed: no_gradient; the baseline does not hold it"
+    failures = {("digits tiny:baseline:0", name): "failed" for name in ("fog@severity-1", "corruptions_acc")}
+    lines = check(held, now(run(clean=cell(RIGHT)), failures=failures), Rules())
+    assert [line.metric for line in lines if line.verdict is Verdict.FAIL] == ["corruptions_acc"]
+
+
+def test_the_command_fails_for_a_failed_cell_that_the_baseline_does_not_hold(
+    tmp_path: Path, bench: Callable[..., Any], file: Path
+) -> None:
+    store = store_with(tmp_path / "r", {("baseline", 0): {"clean": RIGHT, "fgsm": RIGHT}})
+    record = cell_record(store.runs()[0], "pgd", [])
+    store.write_cell(dataclasses.replace(record, status="failed", reason="no_gradient", n_correct=None), None)
+    shown = bench("check", "--baseline", file, "--results", tmp_path / "r")
+    assert shown.code == 1
+    assert "failed: no_gradient; the baseline does not hold it" in shown.out
+
+
+def retrained_twice(metric: Any, **dup: Any) -> tuple[Any, Snapshot]:
+    """Five trainings before and after; seed 5 attacks the weights of seed 4 again and keeps ``metric``."""
+    before = [run(seed, fgsm=cell(RIGHT)) for seed in range(5)]
+    again = dataclasses.replace(run(5, **({"fgsm": metric} if metric else {})), weights_sha="v4")
+    return baseline(*before), now(*(run(seed, "v", fgsm=cell(RIGHT)) for seed in range(5)), again, **dup)
+
+
+def test_a_second_attack_seed_that_failed_fails_the_comparison_over_seeds() -> None:
+    failures = {("digits tiny:baseline:5", "fgsm"): "failed: attack_error"}
+    line = check(*retrained_twice(None, failures=failures), Rules())[0]
+    assert (line.verdict, line.why) == (Verdict.FAIL, "seed 5: failed: attack_error")
+    assert check(*retrained_twice(None), Rules())[0].verdict is Verdict.PASS  # fgsm was not asked for again
+
+
+def test_a_second_attack_seed_counts_where_it_breaks_more() -> None:
+    """75 % of four trainings and 0 % of the fifth are 60 %; another order of the runs changes nothing."""
+    held, after = retrained_twice(cell([False] * 400))
+    for runs in (after.runs, tuple(reversed(after.runs))):
+        line = check(held, Snapshot(runs, {}), Rules())[0]
+        assert line.verdict is not Verdict.PASS
+        assert line.after == pytest.approx(0.6)
+    held, after = retrained_twice(cell([True] * 100 + [False] * 100 + [True] * 200))  # 200 images withstand both
+    assert check(held, after, Rules())[0].after == pytest.approx((4 * 0.75 + 0.5) / 5)
+
+
+def test_a_missing_attack_seed_fails_the_comparison_over_seeds() -> None:
+    """Fewer attack seeds break fewer images."""
+    two = [dataclasses.replace(run(seed, fgsm=cell(RIGHT)), weights_sha=str(seed // 2)) for seed in range(10)]
+    one = [run(seed, "v", fgsm=cell(RIGHT)) for seed in range(5)]
+    line = check(baseline(*two), now(*one), Rules())[0]
+    assert line.verdict is Verdict.FAIL
+    assert "1 of the 2 attack seeds" in line.why
+    assert check(baseline(*one), now(*two), Rules())[0].verdict is Verdict.PASS
+
+
+def test_floors_hold_for_recipes_that_the_baseline_does_not_hold() -> None:
+    after = now(run(clean=cell(RIGHT)), run(variant="lpc", clean=cell(WORSE)))
+    lines = check(baseline(run(clean=cell(RIGHT))), after, Rules(floors={"clean": 70}))
+    floors = {line.name: line.verdict for line in lines if line.floor is not None}
+    assert floors == {"digits tiny:baseline:0": Verdict.PASS, "digits tiny:lpc:0": Verdict.FAIL}
+    failed = now(run(clean=cell(RIGHT)), failures={("digits tiny:baseline:0", "pgd"): "failed: attack_error"})
+    assert not fine(baseline(run(clean=cell(RIGHT))), failed, Rules(floors={"pgd": 70}))  # no unknown name
+
+
+def test_an_audit_that_could_raise_no_flag_is_no_audit_that_passed() -> None:
+    before, after = run(clean=cell(RIGHT)), run(clean=cell(RIGHT), audit="undecided")
+    assert not fine(baseline(before), now(after), Rules(allow_inconclusive=True))
+    assert fine(baseline(after), now(after), Rules())
+
+
+def test_cells_of_one_name_that_were_measured_otherwise_are_listed(
+    tmp_path: Path, bench: Callable[..., Any], file: Path
+) -> None:
+    """Of native and reference FGSM one counts; a repetition on fewer images is nothing new."""
+    store = store_with(tmp_path / "r", {("baseline", 0): {"clean": RIGHT, "fgsm": RIGHT}})
+    trained = store.runs()[0]
+    again = cell_record(trained, "clean", RIGHT[:100])
+    spec = dataclasses.replace(again.spec, limit=100)
+    store.write_cell(dataclasses.replace(again, spec=spec, cell_id=spec.cell_id), samples_of(RIGHT[:100]))
+    assert take_snapshot(store).replaced == {}
+    other = cell_record(trained, "fgsm", WORSE)
+    attack = dataclasses.replace(other.spec.attack, backend="reference")
+    spec = dataclasses.replace(other.spec, attack=attack)
+    created = "2025-01-01T00:00:00+00:00"
+    other = dataclasses.replace(other, spec=spec, cell_id=spec.cell_id, created=created)
+    store.write_cell(other, samples_of(WORSE))
+    assert list(take_snapshot(store).replaced) == [("digits tiny:baseline:0", "fgsm@linf-0.1")]
+    shown = bench("check", "--baseline", file, "--results", tmp_path / "r")
+    assert shown.code == 0
+    assert "not compared with the baseline: digits tiny:baseline:0 fgsm@linf-0.1 (ok, with version" in shown.err
+    shown = bench("baseline", "--update", "--baseline", tmp_path / "b.json", "--results", tmp_path / "r")
+    assert "warning: not in the baseline: digits tiny:baseline:0 fgsm@linf-0.1" in shown.err

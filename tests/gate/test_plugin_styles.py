@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import bench.regression  # noqa: F401  # imports torch: an inner session would unload it, and torch aborts when loaded again
 from bench.gate.baseline import read_baseline
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_model"
@@ -90,6 +91,7 @@ class Asynchronous(unittest.IsolatedAsyncioTestCase):
 def test_parameter(robustness, name):
     robustness(load(), name=name, **OPTIONS)
 """
+SLOW_PLUGINS = ("hypothesispytest", "anyio", "benchmark")  # an inner session would import them anew
 COUNT = 10
 NOTHING = '''
 import contextlib
@@ -181,6 +183,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     for name in ("model.py", "weights.safetensors", "robustness.json"):
         shutil.copy(EXAMPLE / name, pytester.path / name)
     (pytester.path / "helper.py").write_text(HELPER, encoding="utf-8")
+    monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(f"-p no:{name}" for name in SLOW_PLUGINS))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=":")
     monkeypatch.syspath_prepend(pytester.path)
     return pytester
@@ -201,7 +204,7 @@ def test_every_style_compares(project: pytest.Pytester, monkeypatch: pytest.Monk
     found.assert_outcomes(passed=COUNT)
     found.stdout.fnmatch_lines(["*test_function: compared with *", "*fgsm@linf-0.1: baseline 77.5, now 77.5*PASS*"])
     monkeypatch.setenv("KIND", "bad")
-    found = project.runpytest("-n", "2")
+    found = project.runpytest("-n", "1")  # the reports of another process; each costs its imports
     found.assert_outcomes(failed=COUNT)
     found.stdout.fnmatch_lines(["*test_function: compared with *", "*clean: baseline 9?.*, now *FAIL*"])
     assert "pytest --robustness-update" in found.stdout.str()
@@ -310,3 +313,65 @@ def test_weights_and_floors(project: pytest.Pytester) -> None:
     assert "An accuracy below its floor stays a failure" in found.stdout.str()
     write(project, text.replace("scope=", 'floor={"fgsm": 77}, scope='))
     project.runpytest().assert_outcomes(passed=1)
+
+
+PARTS = """
+import pytest
+import torch
+from helper import OPTIONS, load
+
+mark = pytest.mark.robustness
+WITHOUT = {**OPTIONS, "attacks": ATTACKS}
+
+class NoGradient(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model = load()
+
+    def forward(self, images):
+        with torch.no_grad():
+            return self.model(images)
+
+@mark("failed.json")
+def test_failed(robustness):
+    robustness(NoGradient(), **WITHOUT)
+
+@mark("excused.json")
+XFAIL
+def test_excused(robustness):
+    robustness(NoGradient(), **WITHOUT)
+
+@mark("dropped.json")
+def test_dropped(robustness, monkeypatch):
+    import bench.gate.snapshot as snapshot
+    whole = snapshot._cells
+    monkeypatch.setattr(snapshot, "_cells", lambda *row: {m: c for m, c in whole(*row).items() if m == "clean"})
+    robustness(load(), **WITHOUT)
+
+@mark("replaced.json")
+def test_replaced(robustness):
+    model = load()
+    robustness(model, **OPTIONS)
+    if ATTACKS != 'none':
+        robustness(model, attack_backend="reference", **OPTIONS)
+"""
+
+
+def test_what_is_asked_for_and_not_compared_fails(project: pytest.Pytester) -> None:
+    """Failed attacks, an accuracy that gets lost, and two attacks of one name, beside a clean accuracy that passes."""
+    before, after = (PARTS.replace("ATTACKS", attacks) for attacks in ("'none'", "['fgsm', 'pgd-2']"))
+    write(project, before.replace("XFAIL", ""))
+    project.runpytest("--robustness-update").assert_outcomes(skipped=4)
+    project.runpytest().assert_outcomes(passed=4)
+    write(project, after.replace("XFAIL", "@pytest.mark.xfail"))
+    found = project.runpytest("--robustness-required")
+    found.assert_outcomes(failed=4)
+    text = found.stdout.str()
+    for metric in ("fgsm@linf-0.1", "pgd-2@linf-0.1"):
+        assert text.count(f"{metric}: FAIL (failed: no_gradient") == 2
+    assert "xfail excuses a comparison that fails, but part of what the test asks for was not compared" in text
+    assert "asked for and not compared: digits model:external:0 fgsm@linf-0.1, digits model:external:0 pgd-2@" in text
+    assert "asked for and not compared: digits model:external:0 fgsm@linf-0.1 (ok, with version" in text
+    update = project.runpytest("--robustness-update")
+    update.assert_outcomes(failed=4)
+    assert update.stdout.str().count("give every call with other settings its own name=") == 2

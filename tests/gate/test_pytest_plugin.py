@@ -33,7 +33,7 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
 
 
 def write_test(project: pytest.Pytester, settings: str = 'baseline="own.json"', model: str = "load()") -> None:
-    (project.path / "test_robustness.py").write_text(FAST.format(settings=settings, model=model))
+    (project.path / "test_robustness.py").write_text(FAST.format(settings=settings, model=model), encoding="utf-8")
 
 
 def test_the_example_passes_as_it_stands(project: pytest.Pytester) -> None:
@@ -42,9 +42,9 @@ def test_the_example_passes_as_it_stands(project: pytest.Pytester) -> None:
 
 def test_the_example_fails_with_its_table_when_the_normalisation_breaks(project: pytest.Pytester) -> None:
     model = project.path / "model.py"
-    broken = model.read_text().replace("(grey - MEAN) / STD", "grey")
-    assert broken != model.read_text()
-    model.write_text(broken)
+    broken = model.read_text(encoding="utf-8").replace("(grey - MEAN) / STD", "grey")
+    assert broken != model.read_text(encoding="utf-8")
+    model.write_text(broken, encoding="utf-8")
     found = project.runpytest_subprocess("-p", "no:cacheprovider")
     found.assert_outcomes(failed=1)
     found.stdout.fnmatch_lines(["*digits model:external:0*fgsm@linf-0.1*FAIL*"])
@@ -101,7 +101,7 @@ def test_what_cannot_be_meant_is_one_sentence_each(project: pytest.Pytester) -> 
         shutil.copy(EXAMPLE / "robustness.json", project.path / f"call {name}.json")
     shutil.copy(EXAMPLE / "robustness.json", project.path / "call two.json")
     (project.path / "test_robustness.py").unlink()
-    (project.path / "test_it.py").write_text("\n".join(lines))
+    (project.path / "test_it.py").write_text("\n".join(lines), encoding="utf-8")
     found = project.runpytest_subprocess()
     text = found.stdout.str()
     found.assert_outcomes(failed=len(CALLS) + 3, errors=len(MARKS) - 3)
@@ -127,7 +127,7 @@ def test_both(robustness):
     (project.path / "test_robustness.py").unlink()
     file = project.path / "test_both.py"
     options = {key: value for key, value in OPTIONS.items() if key != "eps"}
-    file.write_text(body.replace("SECOND", "load()").replace("**OPTIONS", f"**{options}"))
+    file.write_text(body.replace("SECOND", "load()").replace("**OPTIONS", f"**{options}"), encoding="utf-8")
     project.runpytest_subprocess("--robustness-update").assert_outcomes(skipped=1)
     held = read_baseline(project.path / "own.json").runs
     assert [(run.model, sorted(run.cells)) for run in held] == [
@@ -135,7 +135,8 @@ def test_both(robustness):
         ("second", ["clean", "fgsm@linf-0.1"]),
     ]
     project.runpytest_subprocess().assert_outcomes(passed=1)
-    file.write_text(file.read_text().replace("SECOND", "load()").replace("(load(), name", "(Digits(), name"))
+    text = file.read_text(encoding="utf-8").replace("(load(), name", "(Digits(), name")
+    file.write_text(text, encoding="utf-8")
     found = project.runpytest_subprocess()
     found.assert_outcomes(failed=1)
     found.stdout.fnmatch_lines(["*digits second:external*clean*"])
@@ -146,7 +147,8 @@ def test_what_the_baseline_does_not_hold_fails(project: pytest.Pytester) -> None
     write_test(project)
     project.runpytest_subprocess("--robustness-update").assert_outcomes(skipped=1)
     file = project.path / "test_robustness.py"
-    file.write_text(file.read_text().replace('attacks="fgsm"', 'attacks=["fgsm", "pgd-2"]'))
+    text = file.read_text(encoding="utf-8").replace('attacks="fgsm"', 'attacks=["fgsm", "pgd-2"]')
+    file.write_text(text, encoding="utf-8")
     found = project.runpytest_subprocess()
     found.assert_outcomes(failed=1)
     assert "own.json: digits model:external:0 pgd-2@linf-0.1; 'pytest --robustness-update' takes it in" in (

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bench", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
 
 
 @pytest.mark.slow
@@ -44,13 +44,13 @@ def test_the_workflow_runs_the_pytest_of_its_project() -> None:
 
 def test_the_plugin_of_every_kind(tmp_path: Path) -> None:
     """By the command in its own docstring, in a process of its own."""
-    text = (ROOT / "examples" / "plugin.py").read_text()
+    text = (ROOT / "examples" / "plugin.py").read_text(encoding="utf-8")
     command = text[text.index("bench run") : text.index('"""', 3)].split()
     shown = subprocess.run(
         [sys.executable, "-m", *command, "--results", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert shown.returncode == 0, shown.stderr
