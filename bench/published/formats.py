@@ -75,7 +75,7 @@ def _summary(table: Table) -> str:
 def _note(placed: Placed, numbers: Mapping[tuple[str, ...], str]) -> str:
     if placed.reasons not in numbers:
         return placed.note
-    return ". ".join([f"not comparable {numbers[placed.reasons]}", *placed.line.notes])
+    return ". ".join([f"not comparable {numbers[placed.reasons]}", *placed.notes])
 
 
 def _cells(placed: Placed, numbers: Mapping[tuple[str, ...], str]) -> list[str]:

@@ -12,7 +12,8 @@ class Line:
     """Accuracies are percent; the robust one of DeepFool is its ratio ‖r‖/‖x‖.
 
     ``robust`` is the lowest known, as on RobustBench's boards: an image that any other attack within the same budget
-    has broken counts, the audit's included, and ``autoattack`` keeps the accuracy under AutoAttack alone.
+    has broken counts, the audit's included, and ``autoattack`` keeps the accuracy under AutoAttack alone. Lines of ours
+    that went through other attacks than each other are ranked by ``alone``.
     """
 
     published: bool
@@ -23,6 +24,8 @@ class Line:
     robust: float | None
     protocol: Protocol
     autoattack: float | None = None
+    alone: float | None = None  # accuracy under the protocol's attack alone, if ``robust`` counts more attacks
+    tried: str = ""  # hash of all attacks that ``robust`` counts
     flags: tuple[str, ...] = ()  # what speaks against the robust accuracy
     acquitted: bool = False  # by an audit that would have flagged it
     at_chance: bool = False  # the clean accuracy of a seed, so that the robust one is worth nothing

@@ -16,6 +16,7 @@ from bench.tables.corruption_cells import STANDARD_COLUMNS, corruption_cells, la
 from bench.tables.corruption_choice import made
 from bench.tables.lowest import Budget, attacks_at, lowest_known
 from bench.tables.outcomes import Outcomes, common_images
+from bench.tables.tried import tried
 
 RHO = "deepfool_rho_authors"  # by the definition that was published
 ROUNDING = 1e-6  # of a number of images
@@ -93,6 +94,7 @@ def _lowest(line: Line, row: BoardRow, column: str, outcomes: Outcomes) -> Line:
     attack = next(iter(row.cells[column].values())).spec.attack
     if attack is None or line.robust is None:
         return line
+    line = dataclasses.replace(line, alone=line.robust, tried=tried(row, attack.norm))
     budget, ids = Budget(attack.norm, attack.eps), common_images([outcomes.of(c) for c in row.cells[column].values()])
     lowest = lowest_known(row, budget, outcomes, ids)
     if lowest is None or lowest.right.sum() >= lowest.right.size * (row.mean(column) or 0) - ROUNDING:

@@ -99,13 +99,13 @@ def board_table(
     budgets = budgets_of(rows)
     for key in sorted({(row.run.dataset, row.data_sha) for row in rows}):
         group = [row for row in rows if (row.run.dataset, row.data_sha) == key]
-        for rank, row in ranked(group, outcomes, rank_flagged=rank_flagged):
+        for rank, by, row in ranked(group, outcomes, rank_flagged=rank_flagged):
             reference = reference_of(row, group, against)
             baseline = _itself(row) or reference_of(row, group)
             values = corruption_values(row, baseline, mce_reference) if of_corruptions else {}
             values |= metric_values(row, reference, metrics, outcomes) | distance_values(row, outcomes)
             values |= lowest_values(row, budgets, outcomes) | collapse_values(row, group)
-            table.append({**_describe(row, reference), "rank": rank, **values})
+            table.append({**_describe(row, reference), "rank": rank, "rank_by": by, **values})
     beside = [m + suffix for m in metrics for suffix in ("", *METRIC_SUFFIXES)]
     of_budgets = [budget.column + suffix for budget in budgets for suffix in ("", "_n", "_audit_n", "_broken_by")]
     of_corruptions = [column for column in of_corruptions if column not in metrics]

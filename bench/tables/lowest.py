@@ -22,6 +22,7 @@ from bench.core.specs import AuditRecord, BudgetAudit, EvalRecord, Norm
 from bench.tables.board import BoardRow
 from bench.tables.outcomes import Ids, Outcome, Outcomes, common_images
 from bench.tables.standing import FEWEST
+from bench.tables.tried import EVERYTHING, Counted
 
 AUDIT = "audit:"  # prefix of the names of the audit's attacks
 NO_IMAGES = "the audit stored no images"
@@ -86,8 +87,10 @@ def suite_images(row: BoardRow, budget: Budget, outcomes: Outcomes) -> Ids:
     return common_images(found) if found else ()
 
 
-def lowest_known(row: BoardRow, budget: Budget, outcomes: Outcomes, ids: Ids | None = None) -> Lowest | None:
-    """Return the outcomes over all attacks on ``ids``, by default on :func:`suite_images`.
+def lowest_known(
+    row: BoardRow, budget: Budget, outcomes: Outcomes, ids: Ids | None = None, counted: Counted = EVERYTHING
+) -> Lowest | None:
+    """Return the outcomes over the attacks ``counted`` on ``ids``, by default on :func:`suite_images`.
 
     At least one attack at ``budget`` must cover ``ids`` in every seed. None if there are no common images.
     """
@@ -99,13 +102,15 @@ def lowest_known(row: BoardRow, budget: Budget, outcomes: Outcomes, ids: Ids | N
     right = np.ones((len(seeds), len(ids)), dtype=np.bool_)
     broken: dict[str, NDArray[np.bool_]] = defaultdict(lambda: np.zeros(right.shape, dtype=np.bool_))
     for i, seed in enumerate(seeds):
-        for cell in _cells(row, seed, budget.norm):
+        for cell in _cells(row, seed, budget.norm, counted):
             outcome = outcomes.of(cell)
             hit = _within(cell, outcome, budget.eps)
             right[i, _places(outcome, hit, place)] = False
             broken[cell.spec.name][i, _places(outcome, hit & (outcome.distance > 0), place)] = True
-        for audit in _audits(row.audits.get(seed), budget):
+        for audit in _audits(row.audits.get(seed), budget) if counted.audit else ():
             for name, hits in audit.broken.items():
+                if name in counted.without:
+                    continue
                 found = [place[audit.images[hit]] for hit in hits if audit.images[hit] in place]
                 right[i, found] = False
                 broken[f"{AUDIT}{name}"][i, found] = True
@@ -113,10 +118,12 @@ def lowest_known(row: BoardRow, budget: Budget, outcomes: Outcomes, ids: Ids | N
     return Lowest(ids, right, dict(sorted(broken.items())), _n_audited(every, place), _stored_none(every))
 
 
-def _cells(row: BoardRow, seed: int, norm: Norm) -> list[EvalRecord]:
-    """Return all ok attack cells of one seed in one norm, including those that are not shown on the board."""
-    standing = (cells[seed] for cells in row.cells.values() if seed in cells)
-    outdone = (cell for cells in row.outdone.values() for cell in cells if cell.spec.seed == seed)
+def _cells(row: BoardRow, seed: int, norm: Norm, counted: Counted) -> list[EvalRecord]:
+    """Return the ok attack cells of one seed in one norm; without ``counted.columns`` also those not on the board."""
+    columns = row.cells if counted.columns is None else counted.columns
+    standing = (row.cells[column][seed] for column in columns if seed in row.cells.get(column, {}))
+    hidden = row.outdone.values() if counted.columns is None else ()
+    outdone = (cell for cells in hidden for cell in cells if cell.spec.seed == seed)
     found = (cell for cell in (*standing, *outdone) if cell.spec.attack is not None and cell.status == "ok")
     return [cell for cell in found if cell.spec.attack is not None and cell.spec.attack.norm == norm]
 
@@ -147,10 +154,3 @@ def _n_audited(every: Sequence[Sequence[BudgetAudit]], place: Mapping[str, int])
 
 def _stored_none(every: Sequence[Sequence[BudgetAudit]]) -> bool:
     return any(not audit.images for audits in every for audit in audits)
-
-
-def robust_accuracy(row: BoardRow, outcomes: Outcomes) -> Fraction | None:
-    """Return the mean over budgets of the lowest known robust accuracy; None if nothing was attacked."""
-    found = [lowest_known(row, budget, outcomes) for budget in budgets_of([row])]
-    known = [lowest.accuracy for lowest in found if lowest is not None]
-    return sum(known, Fraction(0)) / len(known) if known else None

@@ -84,6 +84,8 @@ COMPARE_COLUMNS = {
     "table": "the protocol under which our rows of the table were measured",
     "rank": (
         "place by robust, then by clean, to two decimals, among the rows of this protocol; equal rows share a place; "
+        "where our ranked rows went through different attacks or audits, they are ranked by the attack of the table "
+        "alone, and the note says so; "
         "empty for a row of another protocol, a flagged one, one that is no better than chance on clean images, one "
         "without a number, and under DeepFool"
     ),

@@ -7,12 +7,18 @@ NOT_OK = "not ok"  # in the column `status`, behind the number of such cells
 #: leaderboard.csv: the columns before those of the attacks; accuracies are percent.
 LEADERBOARD_COLUMNS = {
     "rank": (
-        "place within the data set by the mean over the budgets of robust_acc_lowest, then by "
-        "clean; equal rows share a place; empty for a row with a cell that is not ok, or without a cell that another "
-        "row has, or by another attack of its name than the one that counts there (the newest version, `fp32` before "
+        "place within the data set by robust accuracy, mean over the budgets, then by clean; equal rows share a "
+        "place; an image counts as broken if an attack broke it that all ranked rows went through, see `rank_by`; empty for "
+        "a row with a cell that is not ok, or without a cell that another row has, "
+        "or by another attack of its name than the one that counts there (the newest version, `fp32` before "
         "`bf16`, that of most cells, the latest), or with fewer images than another row has of that, and, without "
         "`--rank-flagged`, for one with a flag at an attack, an audit that failed or that only some of its seeds have, "
         "or a status `no better than chance`"
+    ),
+    "rank_by": (
+        "attacks that `rank` counts: `attacks`, those on the board, or `attacks and audit` where all ranked rows were "
+        "audited by the same version, level and budgets on the same images; images made on the baseline only where "
+        "every row was shown some; empty without a rank"
     ),
     "dataset": "name of the data set",
     "model": "name of the backbone",
