@@ -14,6 +14,7 @@ from bench.published.protocol import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Protocol
 from bench.tables.board import BoardRow
 from bench.tables.corruption_cells import STANDARD_COLUMNS, corruption_cells, lacking
 from bench.tables.corruption_choice import made
+from bench.tables.drawing import EQUAL_PER_CLASS, is_outdated
 from bench.tables.lowest import Budget, attacks_at, lowest_known
 from bench.tables.outcomes import Outcomes, common_images
 from bench.tables.tried import tried
@@ -36,7 +37,7 @@ def our_lines(
     choices, lines = _choices(rows), []
     for row, name in zip(rows, names, strict=True):
         of_budgets = (next((c for c in columns if c in row.cells), None) for columns in choices)
-        attacked = [(_attacked(row, name, column), column) for column in of_budgets if column is not None]
+        attacked = [(_attacked(row, name, column, outcomes), column) for column in of_budgets if column is not None]
         lines += [line if outcomes is None else _lowest(line, row, column, outcomes) for line, column in attacked]
         lines += [_corrupted(row, name)] if row.corrupted() else []
         lines += _deepfool(row, name, diagnoses)
@@ -65,14 +66,16 @@ def _choices(rows: Sequence[BoardRow]) -> list[list[str]]:
     return [[column for column, _ in sorted(budgets[budget].items(), key=key)] for budget in sorted(budgets)]
 
 
-def _attacked(row: BoardRow, name: str, column: str) -> Line:
+def _attacked(row: BoardRow, name: str, column: str, outcomes: Outcomes | None) -> Line:
     cells = list(row.cells[column].values())
     spec, attack = cells[0].spec, cells[0].spec.attack
     assert attack is not None
     bf16 = any(cell.spec.attack is not None and cell.spec.attack.precision == "bf16" for cell in cells)
+    outdated = outcomes is not None and any(is_outdated(cell, outcomes) for cell in cells)
     protocol = Protocol(
         dataset=row.run.dataset,
         n=_images(cells),
+        subset=EQUAL_PER_CLASS if outdated else "",
         n_clean=row.images(CLEAN),
         official=_official(row, cells),
         measure=attack.label,

@@ -19,6 +19,7 @@ from bench.tables.comparison import comparison_table
 from bench.tables.corruption_board import corruption_metrics, corruption_values
 from bench.tables.corruption_export import corruptions_csv
 from bench.tables.distance_board import distance_columns, distance_values
+from bench.tables.drawing import EQUAL_PER_CLASS, outdated_columns
 from bench.tables.lowest import Budget, budgets_of, lowest_known
 from bench.tables.metrics import metric_values
 from bench.tables.outcomes import Outcomes
@@ -105,7 +106,7 @@ def board_table(
             values = corruption_values(row, baseline, mce_reference) if of_corruptions else {}
             values |= metric_values(row, reference, metrics, outcomes) | distance_values(row, outcomes)
             values |= lowest_values(row, budgets, outcomes) | collapse_values(row, group)
-            table.append({**_describe(row, reference), "rank": rank, "rank_by": by, **values})
+            table.append({**_describe(row, reference, outcomes), "rank": rank, "rank_by": by, **values})
     beside = [m + suffix for m in metrics for suffix in ("", *METRIC_SUFFIXES)]
     of_budgets = [budget.column + suffix for budget in budgets for suffix in ("", "_n", "_audit_n", "_broken_by")]
     of_corruptions = [column for column in of_corruptions if column not in metrics]
@@ -147,10 +148,12 @@ def metric_columns(rows: Sequence[BoardRow]) -> list[str]:
     return ordered
 
 
-def _describe(row: BoardRow, reference: BoardRow | None) -> dict[str, Any]:
+def _describe(row: BoardRow, reference: BoardRow | None, outcomes: Outcomes) -> dict[str, Any]:
     run = row.run
     bad = [cell for column in {*row.cells, *row.outdone} for cell in row.failures(column)]
-    trouble = [f"{len(bad)} {NOT_OK}" if bad else "", row.chance()]
+    outdated = len(outdated_columns(row, outcomes))
+    equal = f"{outdated} of {len(row.cells)} columns on {EQUAL_PER_CLASS}" if outdated else ""
+    trouble = [f"{len(bad)} {NOT_OK}" if bad else "", equal, row.chance()]
     return {
         "dataset": run.dataset,
         "model": run.model,

@@ -20,6 +20,7 @@ from bench.core.columns import LOWEST
 from bench.core.epsilon import format_eps
 from bench.core.specs import AuditRecord, BudgetAudit, EvalRecord, Norm
 from bench.tables.board import BoardRow
+from bench.tables.drawing import drawn_alike
 from bench.tables.outcomes import Ids, Outcome, Outcomes, common_images
 from bench.tables.standing import FEWEST
 from bench.tables.tried import EVERYTHING, Counted
@@ -80,8 +81,11 @@ def attacks_at(row: BoardRow, budget: Budget) -> list[str]:
 
 
 def suite_images(row: BoardRow, budget: Budget, outcomes: Outcomes) -> Ids:
-    """Return the images common to the attacks at ``budget`` in all seeds, ignoring attacks on fewer than ``FEWEST``."""
-    columns = attacks_at(row, budget)
+    """Return the images common to the attacks at ``budget`` in all seeds.
+
+    Attacks on outdated samples or on fewer than ``FEWEST`` images are ignored if there are others.
+    """
+    columns = drawn_alike(row, attacks_at(row, budget), outcomes)
     enough = [column for column in columns if (row.images(column) or 0) >= FEWEST] or columns
     found = [outcomes.of(cell) for column in enough for cell in row.cells[column].values()]
     return common_images(found) if found else ()

@@ -12,7 +12,7 @@ from bench.core.vocabulary import CLEAN
 from bench.tables.board import BoardRow
 from bench.tables.lowest import budgets_of, lowest_known, suite_images
 from bench.tables.outcomes import Outcomes
-from bench.tables.standing import evidence
+from bench.tables.standing import drawn, evidence
 from bench.tables.tried import Counted, common
 
 ATTACKS = "attacks"
@@ -78,10 +78,10 @@ def _that_counts(group: Sequence[BoardRow], column: str) -> str:
 
 
 def _by_attack(row: BoardRow, column: str) -> dict[str, list[EvalRecord]]:
-    """The cells of a column by the hash of their attack; several where the seeds were attacked otherwise."""
+    """The cells of a column by the hash of their attack and of how their images were drawn; several if seeds differ."""
     found: dict[str, list[EvalRecord]] = defaultdict(list)
     for cell in row.cells.get(column, {}).values():
-        found[fingerprint(cell.spec.attack)].append(cell)
+        found[fingerprint([fingerprint(cell.spec.attack), drawn(cell)])].append(cell)
     return found
 
 

@@ -8,12 +8,12 @@ NOT_OK = "not ok"  # in the column `status`, behind the number of such cells
 LEADERBOARD_COLUMNS = {
     "rank": (
         "place within the data set by robust accuracy, mean over the budgets, then by clean; equal rows share a "
-        "place; an image counts as broken if an attack broke it that all ranked rows went through, see `rank_by`; empty for "
-        "a row with a cell that is not ok, or without a cell that another row has, "
-        "or by another attack of its name than the one that counts there (the newest version, `fp32` before "
-        "`bf16`, that of most cells, the latest), or with fewer images than another row has of that, and, without "
-        "`--rank-flagged`, for one with a flag at an attack, an audit that failed or that only some of its seeds have, "
-        "or a status `no better than chance`"
+        "place; an image counts as broken if an attack broke it that all ranked rows went through, see `rank_by`; "
+        "empty for a row with a cell that is not ok, or without a cell that another row has, or by another attack of "
+        "its name than the one that counts there (the newest version, `fp32` before `bf16`, that of most cells, the "
+        "latest), or on a sample of an older version, or with fewer images than another row has of that, and, without "
+        "`--rank-flagged`, for one with a flag at an attack, an audit that failed or that only some of its seeds "
+        "have, or a status `no better than chance`"
     ),
     "rank_by": (
         "attacks that `rank` counts: `attacks`, those on the board, or `attacks and audit` where all ranked rows were "
@@ -51,9 +51,10 @@ LEADERBOARD_COLUMNS = {
         "place of all but `failed` where clean is no better than chance; empty unless every seed was audited"
     ),
     "status": (
-        "`ok`, or how many cells are not, those among them that would have counted before an ok one, and whether clean "
-        "is `no better than chance`, of all seeds or of how many: its 95 % interval reaches down to the share of the "
-        "most frequent class among the evaluated images; of older records, to one of the classes"
+        "`ok`, or how many cells are not, those among them that would have counted before an ok one, how many columns "
+        "are on `equally many images per class` of an unbalanced split (samples of an older version), and whether "
+        "clean is `no better than chance`, of all seeds or of how many: its 95 % interval reaches down to the share "
+        "of the most frequent class among the evaluated images; of older records, to one of the classes"
     ),
     "config_sha": "hash of the training configuration without the seed",
     "data_sha": "hash of the test split: ids, labels and content",
@@ -136,7 +137,8 @@ LOWEST_COLUMNS = {
         "robust accuracy, lowest known, in percent: the share of the images that no verified attack has broken within "
         "this budget, neither one of the run's, of whatever protocol, version, precision or budget, nor one of the "
         "audit's; on the images that all of the row's attacks at this budget hold, those of fewer than 50 images "
-        "aside; an attack that was not shown an image has not broken it; mean over seeds"
+        "and those on samples of an older version aside; an attack that was not shown an image has not broken it; mean "
+        "over seeds"
     ),
     f"{LOWEST}@<norm>-<eps>_n": "number of these images, the same of each seed",
     f"{LOWEST}@<norm>-<eps>_audit_n": (
