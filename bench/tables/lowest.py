@@ -44,7 +44,7 @@ class Lowest:
 
     ids: Ids
     right: NDArray[np.bool_]  # (seeds, images): correctly classified under every attack
-    broken: Mapping[str, NDArray[np.bool_]]  # (seeds, images), by attack: correct before, misclassified after
+    broken: Mapping[str, NDArray[np.bool_]]  # (seeds, images), by attack: correct before, misclassified by it
     n_audited: int | None  # audited images of ids, minimum over seeds; None unless all seeds were audited
     stored_none: bool  # whether an audit at this budget stored no images
 
@@ -110,7 +110,8 @@ def lowest_known(
             outcome = outcomes.of(cell)
             hit = _within(cell, outcome, budget.eps)
             right[i, _places(outcome, hit, place)] = False
-            broken[cell.spec.name][i, _places(outcome, hit & (outcome.distance > 0), place)] = True
+            own = hit & (outcome.distance > 0) & ~_filtered(row, cell, outcomes)
+            broken[cell.spec.name][i, _places(outcome, own, place)] = True
         for audit in _audits(row.audits.get(seed), budget) if counted.audit else ():
             for name, hits in audit.broken.items():
                 if name in counted.without:
@@ -138,6 +139,15 @@ def _within(cell: EvalRecord, outcome: Outcome, eps: float) -> NDArray[np.bool_]
     inside = attack is not None and attack.eps <= eps
     hit: NDArray[np.bool_] = ~outcome.correct if inside else ~outcome.correct & (outcome.distance <= eps)
     return hit
+
+
+def _filtered(row: BoardRow, cell: EvalRecord, outcomes: Outcomes) -> NDArray[np.bool_]:
+    """Mask the cell's images that a filtering attack had broken before: they were not attacked again."""
+    ids, broken = outcomes.of(cell).ids, set[str]()
+    every = _cells(row, cell.spec.seed, cell.spec.attack.norm, EVERYTHING) if cell.spec.attack else []
+    for filtering in (outcomes.of(c) for c in every if c.cell_id in cell.spec.filters):
+        broken |= {filtering.ids[j] for j in np.flatnonzero(~filtering.correct)}
+    return np.asarray([name in broken for name in ids], dtype=np.bool_)
 
 
 def _places(outcome: Outcome, hit: NDArray[np.bool_], place: Mapping[str, int]) -> list[int]:

@@ -274,3 +274,20 @@ def test_beside_published_numbers_an_audit_of_one_row_alone_costs_it_no_place(st
     assert [(p.line.model, p.rank, p.by_alone) for p in table.placed] == [
         ("tiny:lpc", 1, False), ("tiny:baseline", 2, False),
     ]  # fmt: skip
+
+
+def test_an_attack_is_not_credited_with_what_filtered_its_images(tmp_path: Path) -> None:
+    """FGSM breaks 0 to 29, PGD 10 to 39; the prefiltered AutoAttack was shown the other 60 and breaks 5 of them."""
+    store = Store(tmp_path)
+    for attack, wrong in (("clean", set[int]()), ("fgsm", set(range(30))), ("pgd", set(range(10, 40)))):
+        write(store, RUN, attack, wrong)
+    filters = tuple(cell.cell_id for cell in store.cells(RUN.run_id) if cell.spec.attack)
+    record = cell_record(RUN, "autoattack", [i >= 45 for i in range(N)])
+    spec = dataclasses.replace(record.spec, protocol="prefiltered", filters=filters)
+    record = dataclasses.replace(record, spec=spec, cell_id=spec.cell_id, n_attacked=60)
+    store.write_cell(record, samples_of([i >= 45 for i in range(N)]))
+    row = row_of(store)
+    assert row[COLUMN] == 55
+    assert row[f"{COLUMN}_broken_by"] == (
+        "autoattack@linf-0.1:prefiltered 5 (5 alone); fgsm@linf-0.1 30 (10 alone); pgd@linf-0.1 30 (10 alone)"
+    )

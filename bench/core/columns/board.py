@@ -33,12 +33,13 @@ LEADERBOARD_COLUMNS = {
     "collapse": (
         "of a variant with a collapse penalty: `collapsed`; `not collapsed` and why, where any seed ends with a "
         "collapse_nc1_train above a tenth of that of `lin_pen` (else of `baseline`) of the same training but for the "
-        "variant, or with a train_acc below 99 %; or `collapse not measured` and why; empty without such a penalty"
+        "variant, or with a diagnosed train_acc below 99 %; or `collapse not measured` and why; empty without such a "
+        "penalty"
     ),
     "collapse_nc1_train": "within-class variability on training images, as in results.csv; mean over seeds",
     "train_acc": (
-        "accuracy on training images in percent, as in results.csv; without a diagnosis the running one of the last "
-        "epoch, on images as augmented; mean over seeds"
+        "accuracy on training images in percent, as in results.csv; without a diagnosis, and for display only, the "
+        "running one of the last epoch, on images as augmented; mean over seeds"
     ),
     "gamma": "weight of the penalty in the last step; mean over seeds; empty without a penalty",
     "img_size": "side in pixels on which the backbone works",
@@ -147,8 +148,8 @@ LOWEST_COLUMNS = {
     ),
     f"{LOWEST}@<norm>-<eps>_broken_by": (
         "how many of these images each attack broke, summed over seeds, and how many no other one did (`alone`), "
-        "separated by semicolons; the audit's attacks begin with `audit:`; images that are wrong without an attack "
-        "are not counted"
+        "separated by semicolons; the audit's attacks begin with `audit:`; images that are wrong without an attack are "
+        "not counted, nor, of a prefiltered attack, those that the filtering attacks had broken before"
     ),
 }
 
