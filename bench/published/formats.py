@@ -50,6 +50,8 @@ def _record(placed: Placed) -> dict[str, Any]:
         "robust": None if line.robust is None else round(line.robust, _decimals(placed)),
         "flags": ";".join(line.flags),
         "n": line.protocol.n,
+        "collapse": line.collapse or None,
+        "leaked": line.leaked,
         "architecture": line.architecture,
         "source": line.source,
         "comparable": not placed.reasons,
@@ -133,7 +135,7 @@ def _grid(table: Table, form: str, escape: Callable[[str], str]) -> str:
 
 def as_csv(tables: Sequence[Table]) -> str:
     """All tables in one, the first column says which; numbers are plain, ``bound`` stands apart from them."""
-    frame = pd.DataFrame(records(tables)).astype({"rank": "Int64", "n": "Int64"})
+    frame = pd.DataFrame(records(tables)).astype(dict.fromkeys(("rank", "n", "leaked"), "Int64"))
     return to_csv(frame).decode()
 
 

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.core.words import counted
 from bench.published.protocol import CORRUPTIONS, Protocol
+
+
+def leaked_text(leaked: int | None) -> str:
+    """Describe test images that the network may have been trained on; empty without any.
+
+    >>> leaked_text(1), leaked_text(0)
+    ('1 test image is also in the training split', '')
+    """
+    verb = "is" if leaked == 1 else "are"
+    return f"{counted(leaked, 'test image')} {verb} also in the training split" if leaked else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +40,14 @@ class Line:
     flags: tuple[str, ...] = ()  # what speaks against the robust accuracy
     acquitted: bool = False  # by an audit that would have flagged it
     at_chance: bool = False  # the clean accuracy of a seed, so that the robust one is worth nothing
+    collapse: str = ""  # collapse status of a variant with a collapse penalty
+    leaked: int | None = None  # test images that are also in the training split; None: not known
     notes: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What has to be known of the network and the images, whatever the number."""
+        return tuple(filter(None, (self.collapse, leaked_text(self.leaked))))
 
     @property
     def bound(self) -> str:

@@ -12,6 +12,7 @@ from bench.core.words import counted
 from bench.published.lines import Line
 from bench.published.protocol import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Protocol
 from bench.tables.board import BoardRow
+from bench.tables.collapse import row_collapse
 from bench.tables.corruption_cells import STANDARD_COLUMNS, corruption_cells, lacking
 from bench.tables.corruption_choice import made
 from bench.tables.drawing import EQUAL_PER_CLASS, is_outdated
@@ -28,19 +29,24 @@ def our_lines(
     names: Sequence[str],
     diagnoses: Mapping[str, DiagnosisRecord],
     outcomes: Outcomes | None = None,
+    group: Sequence[BoardRow] = (),
 ) -> list[Line]:
     """Everything of ``rows``, all on one test split, that could stand beside a published number.
 
     ``names`` are what the rows are called; ``diagnoses`` are by run id. With the per-image ``outcomes`` a robust
-    accuracy is the lowest known, without them that of the attack alone.
+    accuracy is the lowest known, without them that of the attack alone. ``group`` are all rows of the split, among them
+    the references for collapse; ``rows`` by default.
     """
-    choices, lines = _choices(rows), []
+    choices, lines = _choices(rows), list[Line]()
     for row, name in zip(rows, names, strict=True):
         of_budgets = (next((c for c in columns if c in row.cells), None) for columns in choices)
         attacked = [(_attacked(row, name, column, outcomes), column) for column in of_budgets if column is not None]
-        lines += [line if outcomes is None else _lowest(line, row, column, outcomes) for line, column in attacked]
-        lines += [_corrupted(row, name)] if row.corrupted() else []
-        lines += _deepfool(row, name, diagnoses)
+        found = [line if outcomes is None else _lowest(line, row, column, outcomes) for line, column in attacked]
+        found += [_corrupted(row, name)] if row.corrupted() else []
+        found += _deepfool(row, name, diagnoses)
+        status = row_collapse(row, group or rows)
+        collapse = "" if status is None else status.text
+        lines += [dataclasses.replace(line, collapse=collapse, leaked=row.leaked()) for line in found]
     return lines
 
 

@@ -31,7 +31,7 @@ class Placed:
     def notes(self) -> tuple[str, ...]:
         """What has to be said of the number and of the place."""
         alone = self.line.alone if self.by_alone and self.rank is not None else None
-        return (*self.line.notes, *([] if alone is None else [BY_ALONE.format(alone)]))
+        return (*self.line.remarks, *self.line.notes, *([] if alone is None else [BY_ALONE.format(alone)]))
 
     @property
     def note(self) -> str:

@@ -61,6 +61,11 @@ class BoardRow:
                 found |= {finding.flag for finding in findings_for(record, cell)}
         return sorted(found)
 
+    def leaked(self) -> int | None:
+        """The most images of any cell that are also in the training split; None if not known."""
+        found = [cell.leaked for cells in self.cells.values() for cell in cells.values()]
+        return max((n for n in found if n is not None), default=None)
+
     def verdict(self) -> str | None:
         """What an audit of its seeds says, see :func:`bench.auditing.marks.verdict_of`."""
         standing = {s: [cells[s] for cells in self.cells.values() if s in cells] for s in self.seeds}

@@ -20,7 +20,7 @@ from bench.tables.corruption_board import corruption_metrics, corruption_values
 from bench.tables.corruption_export import corruptions_csv
 from bench.tables.distance_board import distance_columns, distance_values
 from bench.tables.drawing import EQUAL_PER_CLASS, outdated_columns
-from bench.tables.lowest import Budget, budgets_of, lowest_known
+from bench.tables.lowest import Budget, budgets_of, lowest_known, lowest_of_runs
 from bench.tables.metrics import metric_values
 from bench.tables.outcomes import Outcomes
 from bench.tables.ranking import ranked
@@ -70,8 +70,9 @@ def write_tables(
     metrics = metric_columns(rows)
     board = board_table(rows, metrics, outcomes, mce_reference, rank_flagged=rank_flagged, against=against)
     comparison = comparison_table(rows, metrics, outcomes, against)
+    known = lowest_of_runs(cells, audits, outcomes)
     dropped = {m + s for m in metrics for s in METRIC_SUFFIXES if s not in ALWAYS_BESIDE and not intervals}
-    write_atomic(store.root / "results.csv", to_csv(results_table(cells, diagnoses, audits)))
+    write_atomic(store.root / "results.csv", to_csv(results_table(cells, diagnoses, audits, known)))
     write_atomic(store.root / "leaderboard.csv", to_csv(rounded(board[[c for c in board if c not in dropped]])))
     _write_or_remove(store.root / "comparison.csv", None if comparison.empty else to_csv(rounded(comparison)))
     _write_or_remove(store.root / "corruptions.csv", corruptions_csv(rows))
@@ -112,7 +113,8 @@ def board_table(
     of_corruptions = [column for column in of_corruptions if column not in metrics]
     columns = [*LEADERBOARD_COLUMNS, *beside, *of_budgets, *of_corruptions, *of_distances]
     counts = [column for column in (*of_distances, *of_budgets) if column.endswith("_n")]
-    whole = ["rank", "latent_dim", "img_size", "epochs", "n_train", *(f"{metric}_n" for metric in metrics), *counts]
+    whole = ["rank", "latent_dim", "img_size", "epochs", "n_train", "leaked", *counts]
+    whole += [f"{metric}_n" for metric in metrics]
     return pd.DataFrame(table, columns=columns).astype(dict.fromkeys(whole, "Int64"))
 
 
@@ -167,6 +169,7 @@ def _describe(row: BoardRow, reference: BoardRow | None, outcomes: Outcomes) -> 
         "epochs": run.epochs,
         "n_train": run.n_train,
         "status": "; ".join(filter(None, trouble)) or "ok",
+        "leaked": row.leaked(),
         "audit": row.verdict(),
         "config_sha": run.config_sha,
         "data_sha": row.data_sha,

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from bench.core.columns import LOWEST
 from bench.core.epsilon import format_eps
 from bench.core.specs import AuditRecord, BudgetAudit, EvalRecord, Norm
-from bench.tables.board import BoardRow
+from bench.tables.board import BoardRow, board_rows
 from bench.tables.drawing import drawn_alike
 from bench.tables.outcomes import Ids, Outcome, Outcomes, common_images
+from bench.tables.results import Audits, Cell, Known, LowestKnown
 from bench.tables.standing import FEWEST
 from bench.tables.tried import EVERYTHING, Counted
 
@@ -121,6 +122,22 @@ def lowest_known(
                 broken[f"{AUDIT}{name}"][i, found] = True
     every = [_audits(row.audits.get(seed), budget) for seed in seeds]
     return Lowest(ids, right, dict(sorted(broken.items())), _n_audited(every, place), _stored_none(every))
+
+
+def lowest_of_runs(cells: Iterable[Cell], audits: Audits, outcomes: Outcomes) -> LowestKnown:
+    """Return the lowest known robust accuracy of every run at every budget that has one."""
+    runs: dict[str, list[Cell]] = defaultdict(list)
+    for run, cell in cells:
+        runs[run.run_id].append((run, cell))
+    found = {}
+    for run_id, own in runs.items():
+        for row in board_rows(own, audits):
+            for budget in budgets_of([row]):
+                lowest = lowest_known(row, budget, outcomes)
+                if lowest is not None:
+                    known = Known(float(lowest.accuracy), len(lowest.ids), lowest.broken_by())
+                    found[run_id, row.data_sha, (str(budget.norm), budget.eps)] = known
+    return found
 
 
 def _cells(row: BoardRow, seed: int, norm: Norm, counted: Counted) -> list[EvalRecord]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
+from huggingface_hub.repocard_data import model_index_to_eval_results
 from records import audit_record, cell_record, run_record, samples_of
 
 from bench.core.specs import AttackSpec, AuditRecord, RunRecord
@@ -291,3 +293,39 @@ def test_an_attack_is_not_credited_with_what_filtered_its_images(tmp_path: Path)
     assert row[f"{COLUMN}_broken_by"] == (
         "autoattack@linf-0.1:prefiltered 5 (5 alone); fgsm@linf-0.1 30 (10 alone); pgd@linf-0.1 30 (10 alone)"
     )
+
+
+def results_of(store: Store) -> pd.DataFrame:
+    write_tables(store)
+    return pd.read_csv(store.root / "results.csv").set_index("attack")
+
+
+def test_every_attacks_row_in_results_has_it(store: Store) -> None:
+    """Per run and budget: 57 of 100 at 0.1, 55 at 0.3, where MIM breaks two more."""
+    store.write_audit(audit(RUN, {"square": {45, 46, 47}}))
+    write(store, RUN, "mim", {50, 51}, eps=0.3, distance=0.2)
+    found = results_of(store)
+    assert found["robust_acc_lowest"].dropna().to_dict() == {"fgsm": 0.57, "pgd": 0.57, "mim": 0.55}
+    assert found["robust_acc_lowest_n"].dropna().unique().tolist() == [100]
+    assert found.loc["pgd", "broken_by"] == (
+        "audit:square 3 (3 alone); fgsm@linf-0.1 30 (10 alone); pgd@linf-0.1 30 (10 alone)"
+    )
+    assert pd.isna(found.loc["clean", "robust_acc_lowest"])
+
+
+def test_each_seed_has_its_own_in_results(store: Store) -> None:
+    write(store, run_record(seed=1), "fgsm", set(range(45)))
+    found = results_of(store).reset_index().set_index(["attack", "seed"])
+    assert found.loc[("fgsm", 0), "robust_acc_lowest"] == 0.6
+    assert found.loc[("fgsm", 1), "robust_acc_lowest"] == 0.55
+
+
+def test_a_model_card_has_it(store: Store, bench: Callable[..., Any]) -> None:
+    store.write_audit(audit(RUN, {"square": {45, 46, 47}}))
+    text = bench("export", "tiny:baseline", "--format", "huggingface", "--results", store.root).out
+    _, results = model_index_to_eval_results(yaml.safe_load(text)["model-index"])
+    (lowest,) = [result for result in results if "lowest" in (result.metric_name or "")]
+    assert (lowest.metric_name, lowest.metric_value) == (COLUMN, 0.57)
+    args = lowest.metric_args or {}
+    assert (args["n"], args["audit_n"], args["eps"]) == (100, 50, 0.1)
+    assert args["broken_by"].startswith("audit:square 3 (3 alone); ")

@@ -46,6 +46,10 @@ LEADERBOARD_COLUMNS = {
     "param_count": "number of trained parameters, in millions",
     "epochs": "number of passes over the training images, whole batches of them",
     "n_train": "number of images trained on; empty for a model that was not trained here",
+    "leaked": (
+        "how many of the test images evaluated are also in the data set's training split, as in results.csv: the "
+        "largest number of any of the row's cells; empty if not known"
+    ),
     "audit": (
         "`passed`, `undecided` where an attack was not audited, or on too few images for a flag, or `failed` where an "
         "audit went wrong and the flags of its seeds, each with the most points that it takes away; `at chance` in "
