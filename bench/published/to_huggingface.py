@@ -6,6 +6,7 @@ would be needed to doubt it, so that none is refused but one that is not there.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -66,7 +67,8 @@ def _lowest(row: BoardRow, outcomes: Outcomes, collapse: Args) -> Iterator[EvalR
         if lowest is None:
             continue
         cell = next(iter(row.cells[columns[0]].values()))
-        args = {**_images(cell), "n": len(lowest.ids), "norm": budget.norm, "eps": budget.eps}
+        whole = cell if cell.n == len(lowest.ids) else dataclasses.replace(cell, n=len(lowest.ids), leaked=None)
+        args = {**_images(whole), "norm": budget.norm, "eps": budget.eps}
         args |= {"broken_by": lowest.broken_by(), "audit_n": lowest.n_audited}
         args = {name: value for name, value in args.items() if value is not None} | {**collapse}
         flags = sorted({flag for column in columns for flag in row.flags(column)})
