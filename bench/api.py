@@ -45,7 +45,9 @@ from bench.plugin import plugin_sha
 from bench.progress import Progress
 from bench.store import Store
 from bench.tables.leaderboard import rebuild
-from bench.tables.results import all_audits, results_table
+from bench.tables.lowest import lowest_of_runs
+from bench.tables.outcomes import Outcomes
+from bench.tables.results import all_audits, present_cells, results_table
 from bench.torch_state import harness_torch_state
 from bench.work.cells import Subject, work_off
 from bench.work.external import ExternalModel, external_run, frozen
@@ -255,4 +257,5 @@ def _work(
 def _rows(run: RunRecord, cells: Sequence[EvalSpec], store: Store) -> pd.DataFrame:
     wanted = {cell.cell_id for cell in cells}
     kept = [(run, cell) for cell in store.cells(run.run_id) if cell.cell_id in wanted]
-    return results_table(kept, {}, all_audits(store))
+    every, audits = [(run, cell) for cell in present_cells(run, store)], all_audits(store)
+    return results_table(kept, {}, audits, lowest_of_runs(every, audits, Outcomes(store)))

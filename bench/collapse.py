@@ -65,15 +65,23 @@ def training_nc1(diagnosis: DiagnosisRecord | None) -> float | None:
     return None if diagnosis is None else diagnosis.values.get(NC1)
 
 
-def training_accuracy(run: RunRecord, diagnosis: DiagnosisRecord | None) -> float | None:
-    """Return the diagnosed accuracy, else the running one of the last epoch; None if not trained here."""
-    found = None if diagnosis is None else diagnosis.values.get(ACCURACY)
+def diagnosed_accuracy(diagnosis: DiagnosisRecord | None) -> float | None:
+    """Return the accuracy of the final weights on training images, in evaluation mode and without augmentation."""
+    return None if diagnosis is None else diagnosis.values.get(ACCURACY)
+
+
+def shown_accuracy(run: RunRecord, diagnosis: DiagnosisRecord | None) -> float | None:
+    """Return the diagnosed accuracy, else the running one of the last epoch; None if not trained here.
+
+    The running one is for display only: it is measured in training mode, on augmented images, while weights change.
+    """
+    found = diagnosed_accuracy(diagnosis)
     return found if found is not None else run.history[-1].accuracy if run.history else None
 
 
-def collapse_of(run: RunRecord, diagnosis: DiagnosisRecord | None, reference: Reference | None) -> Collapse:
+def collapse_of(diagnosis: DiagnosisRecord | None, reference: Reference | None) -> Collapse:
     """Return the status of one network. A failed criterion is reported even if the other was not measured."""
-    nc1, accuracy = training_nc1(diagnosis), training_accuracy(run, diagnosis)
+    nc1, accuracy = training_nc1(diagnosis), diagnosed_accuracy(diagnosis)
     fails, missing = [], []
     if nc1 is None:
         missing.append("there is no training NC1")
@@ -82,7 +90,7 @@ def collapse_of(run: RunRecord, diagnosis: DiagnosisRecord | None, reference: Re
     elif nc1 > MOST_NC1 * reference.nc1:
         fails.append(_too_wide(nc1, reference))
     if accuracy is None:
-        missing.append("there is no training accuracy")
+        missing.append("there is no diagnosed training accuracy")
     elif accuracy < LEAST_ACCURACY:
         fails.append(f"training accuracy {100 * accuracy:.4g} % is below {100 * LEAST_ACCURACY:g} %")
     if fails:

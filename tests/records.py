@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from bench.core.specs import (
@@ -97,3 +98,9 @@ def store_with(folder: Path, verdicts: dict[tuple[str, int], dict[str, list[bool
             record = cell_record(run, attack, correct)
             store.write_cell(record, samples_of(correct))
     return store
+
+
+def limited(record: EvalRecord, limit: int, sampling: int) -> EvalRecord:
+    """The cell on a sample of its test split, drawn by this version of the sampling."""
+    spec = dataclasses.replace(record.spec, limit=limit, sampling=sampling)
+    return dataclasses.replace(record, spec=spec, cell_id=spec.cell_id)

@@ -19,6 +19,7 @@ from bench.reference.robustbench import THREATS
 from bench.store import Store
 from bench.tables.board import BoardRow
 from bench.tables.outcomes import Outcomes
+from bench.tables.references import same_split
 
 
 def export_command(
@@ -39,13 +40,14 @@ def export_command(
     store = Store(results)
     run = store.find_run(name)
     row = _only_row(store, run)
-    title = f"{run.model}:{run.variant}:{run.seed}"
+    title, outcomes = f"{run.model}:{run.variant}:{run.seed}", Outcomes(store)
+    group = same_split(row, stored_rows(store))
     if format_ == "timm":
-        content = timm_csv(row, allow_departures=allow_departures).encode()
+        content = timm_csv(row, group, allow_departures=allow_departures).encode()
     elif format_ == "huggingface":
-        content = model_index(row, title).encode()
+        content = model_index(row, title, outcomes, group).encode()
     else:
-        line = number_of(run, our_lines([row], [title], {}, Outcomes(store)), threat=threat, eps=_budget(eps, threat))
+        line = number_of(run, our_lines([row], [title], {}, outcomes, group), threat=threat, eps=_budget(eps, threat))
         info = model_info(run, line, additional_data=additional_data, allow_departures=allow_departures)
         content = dump_model_info(info)
     if out is None:

@@ -13,7 +13,9 @@ from bench.core.vocabulary import Exit, marks
 from bench.statistics.intervals import wilson_interval
 from bench.store import Store, dump_record
 from bench.tables.labels import labels_of, lowest_of
-from bench.tables.results import present_cells, result_row, run_at_chance
+from bench.tables.lowest import lowest_of_runs
+from bench.tables.outcomes import Outcomes
+from bench.tables.results import all_audits, lowest_at, present_cells, result_row, run_at_chance
 from bench.tables.standing import runs_at_chance
 
 
@@ -24,7 +26,12 @@ def show_command(name: str, *, results: Path, as_json: bool) -> int:
     cells = store.cells(run.run_id)
     if as_json:
         guessing = runs_at_chance((run, cell) for cell in present_cells(run, store))
-        rows = [result_row(run, c, at_chance=(run.run_id, c.spec.data_sha) in guessing) for c in cells]
+        present = [(run, cell) for cell in present_cells(run, store)]
+        known = lowest_of_runs(present, all_audits(store), Outcomes(store))
+        rows = [
+            result_row(run, c, at_chance=(run.run_id, c.spec.data_sha) in guessing, lowest=lowest_at(c, known))
+            for c in cells
+        ]
         content = {"run": json.loads(dump_record(run)), "cells": rows, "labels": labels_of(run, store)}
         print(json.dumps(content, indent=2))
         return Exit.OK

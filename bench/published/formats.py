@@ -50,6 +50,8 @@ def _record(placed: Placed) -> dict[str, Any]:
         "robust": None if line.robust is None else round(line.robust, _decimals(placed)),
         "flags": ";".join(line.flags),
         "n": line.protocol.n,
+        "collapse": line.collapse or None,
+        "leaked": line.leaked,
         "architecture": line.architecture,
         "source": line.source,
         "comparable": not placed.reasons,
@@ -75,7 +77,7 @@ def _summary(table: Table) -> str:
 def _note(placed: Placed, numbers: Mapping[tuple[str, ...], str]) -> str:
     if placed.reasons not in numbers:
         return placed.note
-    return ". ".join([f"not comparable {numbers[placed.reasons]}", *placed.line.notes])
+    return ". ".join([f"not comparable {numbers[placed.reasons]}", *placed.notes])
 
 
 def _cells(placed: Placed, numbers: Mapping[tuple[str, ...], str]) -> list[str]:
@@ -133,7 +135,7 @@ def _grid(table: Table, form: str, escape: Callable[[str], str]) -> str:
 
 def as_csv(tables: Sequence[Table]) -> str:
     """All tables in one, the first column says which; numbers are plain, ``bound`` stands apart from them."""
-    frame = pd.DataFrame(records(tables)).astype({"rank": "Int64", "n": "Int64"})
+    frame = pd.DataFrame(records(tables)).astype(dict.fromkeys(("rank", "n", "leaked"), "Int64"))
     return to_csv(frame).decode()
 
 

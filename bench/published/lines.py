@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.core.words import counted
 from bench.published.protocol import CORRUPTIONS, Protocol
+
+
+def leaked_text(leaked: int | None) -> str:
+    """Describe test images that the network may have been trained on; empty without any.
+
+    >>> leaked_text(1), leaked_text(0)
+    ('1 test image is also in the training split', '')
+    """
+    verb = "is" if leaked == 1 else "are"
+    return f"{counted(leaked, 'test image')} {verb} also in the training split" if leaked else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +23,8 @@ class Line:
     """Accuracies are percent; the robust one of DeepFool is its ratio ‖r‖/‖x‖.
 
     ``robust`` is the lowest known, as on RobustBench's boards: an image that any other attack within the same budget
-    has broken counts, the audit's included, and ``autoattack`` keeps the accuracy under AutoAttack alone.
+    has broken counts, the audit's included, and ``autoattack`` keeps the accuracy under AutoAttack alone. Lines of ours
+    that went through other attacks than each other are ranked by ``alone``.
     """
 
     published: bool
@@ -23,10 +35,19 @@ class Line:
     robust: float | None
     protocol: Protocol
     autoattack: float | None = None
+    alone: float | None = None  # accuracy under the protocol's attack alone, if ``robust`` counts more attacks
+    tried: str = ""  # hash of all attacks that ``robust`` counts
     flags: tuple[str, ...] = ()  # what speaks against the robust accuracy
     acquitted: bool = False  # by an audit that would have flagged it
     at_chance: bool = False  # the clean accuracy of a seed, so that the robust one is worth nothing
+    collapse: str = ""  # collapse status of a variant with a collapse penalty
+    leaked: int | None = None  # test images that are also in the training split; None: not known
     notes: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What has to be known of the network and the images, whatever the number."""
+        return tuple(filter(None, (self.collapse, leaked_text(self.leaked))))
 
     @property
     def bound(self) -> str:

@@ -12,10 +12,13 @@ from bench.core.words import counted
 from bench.published.lines import Line
 from bench.published.protocol import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Protocol
 from bench.tables.board import BoardRow
+from bench.tables.collapse import row_collapse
 from bench.tables.corruption_cells import STANDARD_COLUMNS, corruption_cells, lacking
 from bench.tables.corruption_choice import made
+from bench.tables.drawing import EQUAL_PER_CLASS, is_outdated
 from bench.tables.lowest import Budget, attacks_at, lowest_known
 from bench.tables.outcomes import Outcomes, common_images
+from bench.tables.tried import tried
 
 RHO = "deepfool_rho_authors"  # by the definition that was published
 ROUNDING = 1e-6  # of a number of images
@@ -26,19 +29,24 @@ def our_lines(
     names: Sequence[str],
     diagnoses: Mapping[str, DiagnosisRecord],
     outcomes: Outcomes | None = None,
+    group: Sequence[BoardRow] = (),
 ) -> list[Line]:
     """Everything of ``rows``, all on one test split, that could stand beside a published number.
 
     ``names`` are what the rows are called; ``diagnoses`` are by run id. With the per-image ``outcomes`` a robust
-    accuracy is the lowest known, without them that of the attack alone.
+    accuracy is the lowest known, without them that of the attack alone. ``group`` are all rows of the split, among them
+    the references for collapse; ``rows`` by default.
     """
-    choices, lines = _choices(rows), []
+    choices, lines = _choices(rows), list[Line]()
     for row, name in zip(rows, names, strict=True):
         of_budgets = (next((c for c in columns if c in row.cells), None) for columns in choices)
-        attacked = [(_attacked(row, name, column), column) for column in of_budgets if column is not None]
-        lines += [line if outcomes is None else _lowest(line, row, column, outcomes) for line, column in attacked]
-        lines += [_corrupted(row, name)] if row.corrupted() else []
-        lines += _deepfool(row, name, diagnoses)
+        attacked = [(_attacked(row, name, column, outcomes), column) for column in of_budgets if column is not None]
+        found = [line if outcomes is None else _lowest(line, row, column, outcomes) for line, column in attacked]
+        found += [_corrupted(row, name)] if row.corrupted() else []
+        found += _deepfool(row, name, diagnoses)
+        status = row_collapse(row, group or rows)
+        collapse = "" if status is None else status.text
+        lines += [dataclasses.replace(line, collapse=collapse, leaked=row.leaked()) for line in found]
     return lines
 
 
@@ -64,14 +72,16 @@ def _choices(rows: Sequence[BoardRow]) -> list[list[str]]:
     return [[column for column, _ in sorted(budgets[budget].items(), key=key)] for budget in sorted(budgets)]
 
 
-def _attacked(row: BoardRow, name: str, column: str) -> Line:
+def _attacked(row: BoardRow, name: str, column: str, outcomes: Outcomes | None) -> Line:
     cells = list(row.cells[column].values())
     spec, attack = cells[0].spec, cells[0].spec.attack
     assert attack is not None
     bf16 = any(cell.spec.attack is not None and cell.spec.attack.precision == "bf16" for cell in cells)
+    outdated = outcomes is not None and any(is_outdated(cell, outcomes) for cell in cells)
     protocol = Protocol(
         dataset=row.run.dataset,
         n=_images(cells),
+        subset=EQUAL_PER_CLASS if outdated else "",
         n_clean=row.images(CLEAN),
         official=_official(row, cells),
         measure=attack.label,
@@ -93,6 +103,7 @@ def _lowest(line: Line, row: BoardRow, column: str, outcomes: Outcomes) -> Line:
     attack = next(iter(row.cells[column].values())).spec.attack
     if attack is None or line.robust is None:
         return line
+    line = dataclasses.replace(line, alone=line.robust, tried=tried(row, attack.norm))
     budget, ids = Budget(attack.norm, attack.eps), common_images([outcomes.of(c) for c in row.cells[column].values()])
     lowest = lowest_known(row, budget, outcomes, ids)
     if lowest is None or lowest.right.sum() >= lowest.right.size * (row.mean(column) or 0) - ROUNDING:

@@ -39,6 +39,7 @@ class Protocol:
         words += [f"{self.source} images" if self.source else "", self.protocol if self.protocol != STANDARD else ""]
         words += [f"searched in {self.precision}" if self.precision != "fp32" else ""]
         count = "" if self.n is None else f", n = {self.n}"
+        count += f", {self.subset}" if self.subset else ""
         files = "" if self.official else ", not official files"
         return f"{self.dataset}: {' '.join(filter(None, words))}{count}{files}"
 

@@ -14,6 +14,7 @@ from bench.core.words import counted
 from bench.published.lines import Line
 from bench.published.protocol import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Protocol, mismatches
 
+BY_ALONE = "ranked by {:.2f}, under the table's attack alone: our rows went through different attacks or audits"
 RATIO = "DeepFool's distance is no worst case; it gives no place"
 
 
@@ -24,12 +25,19 @@ class Placed:
     line: Line
     rank: int | None
     reasons: tuple[str, ...] = ()
+    by_alone: bool = False  # whether its place goes by the accuracy under the table's attack alone
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What has to be said of the number and of the place."""
+        alone = self.line.alone if self.by_alone and self.rank is not None else None
+        return (*self.line.remarks, *self.line.notes, *([] if alone is None else [BY_ALONE.format(alone)]))
 
     @property
     def note(self) -> str:
         """All that stands in the last column."""
         refused = [f"not comparable: {'; '.join(self.reasons)}"] if self.reasons else []
-        return ". ".join([*refused, *self.line.notes])
+        return ". ".join([*refused, *self.notes])
 
 
 @dataclass(frozen=True)
@@ -68,27 +76,34 @@ def _beside(ours: Protocol, published: Sequence[Line]) -> list[Line]:
 def _table(protocol: Protocol, split: str, ours: Sequence[Line], published: Sequence[Line]) -> Table:
     reasons = [tuple(mismatches(protocol, line.protocol)) for line in published]
     agreeing = [line for line, why in zip(published, reasons, strict=True) if not why]
-    ranks = {} if protocol.measure == DEEPFOOL else _ranks([*ours, *agreeing])
+    by_alone = len({line.tried for line in ours if _is_ranked(line)}) > 1
+    ranks = {} if protocol.measure == DEEPFOOL else _ranks([*ours, *agreeing], by_alone=by_alone)
     every = [(line, ()) for line in ours] + list(zip(published, reasons, strict=True))
-    placed = [Placed(line, ranks.get(id(line)), why) for line, why in every]
+    placed = [Placed(line, ranks.get(id(line)), why, by_alone) for line, why in every]
     placed.sort(key=lambda p: (p.rank is None, p.rank or 0, p.line.published, bool(p.reasons)))
     return Table(protocol.title + split, _summary(protocol, reasons), tuple(placed))
 
 
-def _ranks(lines: Sequence[Line]) -> dict[int, int]:
+def _is_ranked(line: Line) -> bool:
+    """A line without a number has no place, nor one against which something speaks, nor a network at chance."""
+    return line.robust is not None and not line.flags and not line.at_chance
+
+
+def _ranks(lines: Sequence[Line], *, by_alone: bool) -> dict[int, int]:
     """Places by ``id`` of the line: by robust, then by clean, to two decimals; equal ones share a place.
 
-    A line without a number has none, nor one against which something speaks, nor a network that learnt nothing.
+    With ``by_alone`` our rows are ranked by the attack of the table alone: they went through different attacks, and
+    more attacks must not cost a place.
     """
-    worthy = [line for line in lines if line.robust is not None and not line.flags and not line.at_chance]
-    scores = {id(line): _score(line) for line in worthy}
+    scores = {id(line): _score(line, by_alone=by_alone) for line in lines if _is_ranked(line)}
     ordered = sorted(scores.values(), reverse=True)
     return {key: ordered.index(score) + 1 for key, score in scores.items()}
 
 
-def _score(line: Line) -> tuple[float, float]:
+def _score(line: Line, *, by_alone: bool) -> tuple[float, float]:
     """Published numbers have two decimals; a tie with one must not depend on what comes after."""
-    return round(line.robust or 0.0, 2), round(line.clean or 0.0, 2)
+    robust = line.alone if by_alone and line.alone is not None else line.robust
+    return round(robust or 0.0, 2), round(line.clean or 0.0, 2)
 
 
 def _summary(protocol: Protocol, reasons: Sequence[tuple[str, ...]]) -> str:

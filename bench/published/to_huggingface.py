@@ -6,7 +6,8 @@ would be needed to doubt it, so that none is refused but one that is not there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -17,45 +18,84 @@ from bench.core.errors import BenchError
 from bench.core.specs import EvalRecord
 from bench.core.vocabulary import CLEAN
 from bench.tables.board import BoardRow
+from bench.tables.collapse import row_collapse
 from bench.tables.corruption_cells import STANDARD_COLUMNS, standard_cells
+from bench.tables.lowest import attacks_at, budgets_of, lowest_known
+from bench.tables.outcomes import Outcomes
 
 TASK = "image-classification"
 METRIC = "accuracy"
+Args = Mapping[str, Any]
 
 
-def model_index(row: BoardRow, name: str) -> str:
-    """YAML. Raises BenchError when no cell of the run has an accuracy."""
-    results = list(_results(row))
+def model_index(
+    row: BoardRow, name: str, outcomes: Outcomes | None = None, group: Sequence[BoardRow] = ()
+) -> str:
+    """YAML. Raises BenchError when no cell of the run has an accuracy.
+
+    With the per-image ``outcomes`` the lowest known robust accuracy is among the results. ``group`` are all rows of the
+    split, among them the references for collapse.
+    """
+    status = row_collapse(row, group or [row])
+    collapse = {} if status is None else {"collapse": status.text}
+    results = [*_results(row, collapse), *(_lowest(row, outcomes, collapse) if outcomes else ())]
     if not results:
         raise BenchError(f"{row.run.run_id} has no accuracy; 'bench run' adds cells.")
     text: str = ModelCardData(model_name=name, eval_results=results).to_yaml()
     return text + "\n"
 
 
-def _results(row: BoardRow) -> Iterator[EvalResult]:
+def _results(row: BoardRow, collapse: Args) -> Iterator[EvalResult]:
     """Clean first, then attacks and single columns by name, then the mean over the standard corruptions."""
     columns = [c for c, cells in row.cells.items() if next(iter(cells.values())).spec.corruption is None]
     for column in sorted(columns, key=lambda c: (c != CLEAN, c)):
         mean = row.mean(column)
         if mean is not None:
             cell = next(iter(row.cells[column].values()))
-            yield _result(row, column, mean, cell, row.flags(column))
+            yield _result(row, column, mean, {**_args(cell), **collapse}, row.flags(column))
     if standard_cells(row):
         means = [mean for column in STANDARD_COLUMNS if (mean := row.mean(column)) is not None]
         flags = sorted({flag for column in STANDARD_COLUMNS for flag in row.flags(column)})
         cell = next(iter(row.cells[STANDARD_COLUMNS[0]].values()))
-        yield _result(row, CORRUPTIONS_ACC, fmean(means), cell, flags)
+        yield _result(row, CORRUPTIONS_ACC, fmean(means), {**_args(cell), **collapse}, flags)
 
 
-def _result(row: BoardRow, column: str, value: float, cell: EvalRecord, flags: list[str]) -> EvalResult:
-    attack, corruption = cell.spec.attack, cell.spec.corruption
+def _lowest(row: BoardRow, outcomes: Outcomes, collapse: Args) -> Iterator[EvalResult]:
+    """The lowest known robust accuracy at every budget: over all attacks, the audit's included."""
+    for budget in budgets_of([row]):
+        lowest, columns = lowest_known(row, budget, outcomes), attacks_at(row, budget)
+        if lowest is None:
+            continue
+        cell = next(iter(row.cells[columns[0]].values()))
+        whole = cell if cell.n == len(lowest.ids) else dataclasses.replace(cell, n=len(lowest.ids), leaked=None)
+        args = {**_images(whole), "norm": budget.norm, "eps": budget.eps}
+        args |= {"broken_by": lowest.broken_by(), "audit_n": lowest.n_audited}
+        args = {name: value for name, value in args.items() if value is not None} | {**collapse}
+        flags = sorted({flag for column in columns for flag in row.flags(column)})
+        yield _result(row, budget.column, float(lowest.accuracy), args, flags, is_attack=True)
+
+
+def _images(cell: EvalRecord) -> dict[str, Any]:
+    """The images behind a number, and how many of them are also in the training split, if known."""
     args: dict[str, Any] = {"n": cell.n, "n_test": cell.n_test, "official": cell.official}
+    return args if cell.leaked is None else args | {"leaked": cell.leaked}
+
+
+def _args(cell: EvalRecord) -> dict[str, Any]:
+    attack, corruption = cell.spec.attack, cell.spec.corruption
+    args = _images(cell)
     if attack is not None:
         args |= {"attack": attack.label, "norm": attack.norm, "eps": attack.eps, "protocol": cell.spec.protocol}
         args |= {"precision": attack.precision}
     if corruption is not None:
         args |= {"source": corruption.source, "profile": corruption.profile}
-    upper = ", an upper bound" if flags and attack is not None else ""
+    return args
+
+
+def _result(
+    row: BoardRow, column: str, value: float, args: Args, flags: list[str], *, is_attack: bool = False
+) -> EvalResult:
+    upper = ", an upper bound" if flags and (is_attack or "attack" in args) else ""
     chance = row.chance()
     return EvalResult(
         task_type=TASK,
@@ -66,5 +106,5 @@ def _result(row: BoardRow, column: str, value: float, cell: EvalRecord, flags: l
         metric_type=METRIC,
         metric_name=f"{column}{f', of a model {chance}' if chance else upper}",
         metric_value=value,
-        metric_args=args | ({"flags": flags} if flags else {}) | ({"chance": chance} if chance else {}),
+        metric_args={**args} | ({"flags": flags} if flags else {}) | ({"chance": chance} if chance else {}),
     )

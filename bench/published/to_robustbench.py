@@ -62,7 +62,8 @@ def model_info(run: RunRecord, line: Line, *, additional_data: bool | None, allo
     alone = robust if line.autoattack is None else f"{line.autoattack:.2f}"
     flagged = [f"Flagged: {', '.join(line.flags)}"] if line.flags else []
     flagged += ["Clean accuracy no better than chance"] if line.at_chance else []
-    notes = [*([f"Not under RobustBench's protocol: {'; '.join(departures)}"] if departures else []), *flagged]
+    departed = [f"Not under RobustBench's protocol: {'; '.join(departures)}"] if departures else []
+    notes = [*departed, *flagged, *(text[:1].upper() + text[1:] for text in line.remarks)]
     return ModelInfo(
         link="",
         name=line.model,

@@ -13,7 +13,7 @@ from bench.core.vocabulary import CLEAN
 from bench.core.words import counted
 from bench.tables.corruption_choice import choose
 from bench.tables.results import Audits, Cell
-from bench.tables.standing import evidence, strength
+from bench.tables.standing import drawn, evidence, strength
 
 
 @dataclass
@@ -31,10 +31,10 @@ class BoardRow:
     missed: set[str] = field(default_factory=set)  # ids of outdone cells that would count if they were ok
 
     def accuracies(self, column: str) -> list[float]:
-        """Fractions over the seeds; empty unless every seed has an ok cell over the same number of images."""
+        """Fractions over the seeds; empty unless every seed has an ok cell on as many images, drawn alike."""
         cells = [self.cells[column][seed] for seed in sorted(self.cells.get(column, {}))]
         counts = [cell.n_correct for cell in cells if cell.status == "ok" and cell.n_correct is not None]
-        if len(counts) < len(self.seeds) or len({cell.n for cell in cells}) != 1:
+        if len(counts) < len(self.seeds) or len({(cell.n, drawn(cell)) for cell in cells}) != 1:
             return []
         return [count / cell.n for count, cell in zip(counts, cells, strict=True)]
 
@@ -60,6 +60,11 @@ class BoardRow:
             else:
                 found |= {finding.flag for finding in findings_for(record, cell)}
         return sorted(found)
+
+    def leaked(self) -> int | None:
+        """The most images of any cell that are also in the training split; None if not known."""
+        found = [cell.leaked for cells in self.cells.values() for cell in cells.values()]
+        return max((n for n in found if n is not None), default=None)
 
     def verdict(self) -> str | None:
         """What an audit of its seeds says, see :func:`bench.auditing.marks.verdict_of`."""

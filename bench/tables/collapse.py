@@ -12,7 +12,7 @@ from bench.collapse import (
     collapse_of,
     is_trained_to_collapse,
     over_seeds,
-    training_accuracy,
+    shown_accuracy,
     training_nc1,
 )
 from bench.tables.board import BoardRow
@@ -24,7 +24,7 @@ def row_collapse(row: BoardRow, group: Sequence[BoardRow]) -> Collapse | None:
     if not is_trained_to_collapse(row.run):
         return None
     return over_seeds({
-        seed: collapse_of(run, row.diagnoses.get(seed), _reference(row, group, seed)) for seed, run in row.runs.items()
+        seed: collapse_of(row.diagnoses.get(seed), _reference(row, group, seed)) for seed in row.runs
     })
 
 
@@ -41,7 +41,7 @@ def _reference(row: BoardRow, group: Sequence[BoardRow], seed: int) -> Reference
 def collapse_values(row: BoardRow, group: Sequence[BoardRow], suffix: str = "") -> dict[str, Any]:
     """Return the status, and the mean of each figure if every seed has it; accuracies in percent."""
     status = row_collapse(row, group)
-    accuracy = _mean([training_accuracy(run, row.diagnoses.get(seed)) for seed, run in row.runs.items()])
+    accuracy = _mean([shown_accuracy(run, row.diagnoses.get(seed)) for seed, run in row.runs.items()])
     penalised = row.run.spec is not None and row.run.spec.variant_spec.penalty is not None
     return {
         f"collapse{suffix}": status.text if status else None,

@@ -23,7 +23,7 @@ from bench.tables.lowest import Budget, lowest_known, suite_images
 from bench.tables.outcomes import Outcomes
 from bench.tables.references import Pairs, pairs_of, parts_of, reference_of, same_split, unlike
 
-WHOLE = ("n", "seeds", "lost", "gained", f"{LOWEST}_n", f"{LOWEST}_audit_n")
+WHOLE = ("n", "seeds", "leaked", "lost", "gained", f"{LOWEST}_n", f"{LOWEST}_audit_n")
 POINTS = 100  # in a fraction of 1
 NO_VERDICTS = "no p_checkpoint: McNemar's test is of verdicts, not of means over cells"
 ONE_SEED = "no p_variant: there is one seed"
@@ -115,7 +115,12 @@ def _beside(row: BoardRow, reference: BoardRow, metric: str) -> dict[str, Any]:
     flags = [";".join(sorted({flag for part in parts for flag in r.flags(part)})) or None for r in (row, reference)]
     guessing = [f"{side} {found}" for side, r in (("variant", row), ("reference", reference)) if (found := r.chance())]
     chance = "; ".join(guessing) or None
-    return {"flags": flags[0], "flags_reference": flags[1], "audit": row.verdict(), "chance": chance}
+    beside = {"audit": row.verdict(), "chance": chance, "leaked": _leaked(row, reference)}
+    return {"flags": flags[0], "flags_reference": flags[1], **beside}
+
+
+def _leaked(row: BoardRow, reference: BoardRow) -> int | None:
+    return max((n for r in (row, reference) if (n := r.leaked()) is not None), default=None)
 
 
 def _lowest(row: BoardRow, reference: BoardRow, metric: str, outcomes: Outcomes) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from bench.core.vocabulary import NORMS
 from bench.statistics.distances import Distances, area_under_curve, median_distance, smallest_distances
 from bench.tables.board import BoardRow
+from bench.tables.drawing import drawn_alike
 from bench.tables.outcomes import Outcome, Outcomes, common_images
 
 
@@ -41,7 +42,8 @@ def _names(norm: str) -> tuple[str, ...]:
 
 
 def _of_norm(row: BoardRow, norm: str, outcomes: Outcomes) -> dict[str, Any]:
-    budgets = _columns(row, norm)
+    known = _columns(row, norm)
+    budgets = {column: known[column] for column in drawn_alike(row, list(known), outcomes)}
     found = [[outcomes.of(row.cells[column][seed]) for column in budgets] for seed in sorted(row.seeds)]
     ids = common_images([outcome for seed in found for outcome in seed]) if budgets else ()
     if not ids:

@@ -19,7 +19,8 @@ from bench.tables.comparison import comparison_table
 from bench.tables.corruption_board import corruption_metrics, corruption_values
 from bench.tables.corruption_export import corruptions_csv
 from bench.tables.distance_board import distance_columns, distance_values
-from bench.tables.lowest import Budget, budgets_of, lowest_known
+from bench.tables.drawing import EQUAL_PER_CLASS, outdated_columns
+from bench.tables.lowest import Budget, budgets_of, lowest_known, lowest_of_runs
 from bench.tables.metrics import metric_values
 from bench.tables.outcomes import Outcomes
 from bench.tables.ranking import ranked
@@ -69,8 +70,9 @@ def write_tables(
     metrics = metric_columns(rows)
     board = board_table(rows, metrics, outcomes, mce_reference, rank_flagged=rank_flagged, against=against)
     comparison = comparison_table(rows, metrics, outcomes, against)
+    known = lowest_of_runs(cells, audits, outcomes)
     dropped = {m + s for m in metrics for s in METRIC_SUFFIXES if s not in ALWAYS_BESIDE and not intervals}
-    write_atomic(store.root / "results.csv", to_csv(results_table(cells, diagnoses, audits)))
+    write_atomic(store.root / "results.csv", to_csv(results_table(cells, diagnoses, audits, known)))
     write_atomic(store.root / "leaderboard.csv", to_csv(rounded(board[[c for c in board if c not in dropped]])))
     _write_or_remove(store.root / "comparison.csv", None if comparison.empty else to_csv(rounded(comparison)))
     _write_or_remove(store.root / "corruptions.csv", corruptions_csv(rows))
@@ -99,19 +101,20 @@ def board_table(
     budgets = budgets_of(rows)
     for key in sorted({(row.run.dataset, row.data_sha) for row in rows}):
         group = [row for row in rows if (row.run.dataset, row.data_sha) == key]
-        for rank, row in ranked(group, outcomes, rank_flagged=rank_flagged):
+        for rank, by, row in ranked(group, outcomes, rank_flagged=rank_flagged):
             reference = reference_of(row, group, against)
             baseline = _itself(row) or reference_of(row, group)
             values = corruption_values(row, baseline, mce_reference) if of_corruptions else {}
             values |= metric_values(row, reference, metrics, outcomes) | distance_values(row, outcomes)
             values |= lowest_values(row, budgets, outcomes) | collapse_values(row, group)
-            table.append({**_describe(row, reference), "rank": rank, **values})
+            table.append({**_describe(row, reference, outcomes), "rank": rank, "rank_by": by, **values})
     beside = [m + suffix for m in metrics for suffix in ("", *METRIC_SUFFIXES)]
     of_budgets = [budget.column + suffix for budget in budgets for suffix in ("", "_n", "_audit_n", "_broken_by")]
     of_corruptions = [column for column in of_corruptions if column not in metrics]
     columns = [*LEADERBOARD_COLUMNS, *beside, *of_budgets, *of_corruptions, *of_distances]
     counts = [column for column in (*of_distances, *of_budgets) if column.endswith("_n")]
-    whole = ["rank", "latent_dim", "img_size", "epochs", "n_train", *(f"{metric}_n" for metric in metrics), *counts]
+    whole = ["rank", "latent_dim", "img_size", "epochs", "n_train", "leaked", *counts]
+    whole += [f"{metric}_n" for metric in metrics]
     return pd.DataFrame(table, columns=columns).astype(dict.fromkeys(whole, "Int64"))
 
 
@@ -147,10 +150,12 @@ def metric_columns(rows: Sequence[BoardRow]) -> list[str]:
     return ordered
 
 
-def _describe(row: BoardRow, reference: BoardRow | None) -> dict[str, Any]:
+def _describe(row: BoardRow, reference: BoardRow | None, outcomes: Outcomes) -> dict[str, Any]:
     run = row.run
     bad = [cell for column in {*row.cells, *row.outdone} for cell in row.failures(column)]
-    trouble = [f"{len(bad)} {NOT_OK}" if bad else "", row.chance()]
+    outdated = len(outdated_columns(row, outcomes))
+    equal = f"{outdated} of {len(row.cells)} columns on {EQUAL_PER_CLASS}" if outdated else ""
+    trouble = [f"{len(bad)} {NOT_OK}" if bad else "", equal, row.chance()]
     return {
         "dataset": run.dataset,
         "model": run.model,
@@ -164,6 +169,7 @@ def _describe(row: BoardRow, reference: BoardRow | None) -> dict[str, Any]:
         "epochs": run.epochs,
         "n_train": run.n_train,
         "status": "; ".join(filter(None, trouble)) or "ok",
+        "leaked": row.leaked(),
         "audit": row.verdict(),
         "config_sha": run.config_sha,
         "data_sha": row.data_sha,

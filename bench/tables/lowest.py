@@ -19,9 +19,12 @@ from numpy.typing import NDArray
 from bench.core.columns import LOWEST
 from bench.core.epsilon import format_eps
 from bench.core.specs import AuditRecord, BudgetAudit, EvalRecord, Norm
-from bench.tables.board import BoardRow
+from bench.tables.board import BoardRow, board_rows
+from bench.tables.drawing import drawn_alike
 from bench.tables.outcomes import Ids, Outcome, Outcomes, common_images
+from bench.tables.results import Audits, Cell, Known, LowestKnown
 from bench.tables.standing import FEWEST
+from bench.tables.tried import EVERYTHING, Counted
 
 AUDIT = "audit:"  # prefix of the names of the audit's attacks
 NO_IMAGES = "the audit stored no images"
@@ -42,7 +45,7 @@ class Lowest:
 
     ids: Ids
     right: NDArray[np.bool_]  # (seeds, images): correctly classified under every attack
-    broken: Mapping[str, NDArray[np.bool_]]  # (seeds, images), by attack: correct before, misclassified after
+    broken: Mapping[str, NDArray[np.bool_]]  # (seeds, images), by attack: correct before, misclassified by it
     n_audited: int | None  # audited images of ids, minimum over seeds; None unless all seeds were audited
     stored_none: bool  # whether an audit at this budget stored no images
 
@@ -79,15 +82,20 @@ def attacks_at(row: BoardRow, budget: Budget) -> list[str]:
 
 
 def suite_images(row: BoardRow, budget: Budget, outcomes: Outcomes) -> Ids:
-    """Return the images common to the attacks at ``budget`` in all seeds, ignoring attacks on fewer than ``FEWEST``."""
-    columns = attacks_at(row, budget)
+    """Return the images common to the attacks at ``budget`` in all seeds.
+
+    Attacks on outdated samples or on fewer than ``FEWEST`` images are ignored if there are others.
+    """
+    columns = drawn_alike(row, attacks_at(row, budget), outcomes)
     enough = [column for column in columns if (row.images(column) or 0) >= FEWEST] or columns
     found = [outcomes.of(cell) for column in enough for cell in row.cells[column].values()]
     return common_images(found) if found else ()
 
 
-def lowest_known(row: BoardRow, budget: Budget, outcomes: Outcomes, ids: Ids | None = None) -> Lowest | None:
-    """Return the outcomes over all attacks on ``ids``, by default on :func:`suite_images`.
+def lowest_known(
+    row: BoardRow, budget: Budget, outcomes: Outcomes, ids: Ids | None = None, counted: Counted = EVERYTHING
+) -> Lowest | None:
+    """Return the outcomes over the attacks ``counted`` on ``ids``, by default on :func:`suite_images`.
 
     At least one attack at ``budget`` must cover ``ids`` in every seed. None if there are no common images.
     """
@@ -99,13 +107,16 @@ def lowest_known(row: BoardRow, budget: Budget, outcomes: Outcomes, ids: Ids | N
     right = np.ones((len(seeds), len(ids)), dtype=np.bool_)
     broken: dict[str, NDArray[np.bool_]] = defaultdict(lambda: np.zeros(right.shape, dtype=np.bool_))
     for i, seed in enumerate(seeds):
-        for cell in _cells(row, seed, budget.norm):
+        for cell in _cells(row, seed, budget.norm, counted):
             outcome = outcomes.of(cell)
             hit = _within(cell, outcome, budget.eps)
             right[i, _places(outcome, hit, place)] = False
-            broken[cell.spec.name][i, _places(outcome, hit & (outcome.distance > 0), place)] = True
-        for audit in _audits(row.audits.get(seed), budget):
+            own = hit & (outcome.distance > 0) & ~_filtered(row, cell, outcomes)
+            broken[cell.spec.name][i, _places(outcome, own, place)] = True
+        for audit in _audits(row.audits.get(seed), budget) if counted.audit else ():
             for name, hits in audit.broken.items():
+                if name in counted.without:
+                    continue
                 found = [place[audit.images[hit]] for hit in hits if audit.images[hit] in place]
                 right[i, found] = False
                 broken[f"{AUDIT}{name}"][i, found] = True
@@ -113,10 +124,28 @@ def lowest_known(row: BoardRow, budget: Budget, outcomes: Outcomes, ids: Ids | N
     return Lowest(ids, right, dict(sorted(broken.items())), _n_audited(every, place), _stored_none(every))
 
 
-def _cells(row: BoardRow, seed: int, norm: Norm) -> list[EvalRecord]:
-    """Return all ok attack cells of one seed in one norm, including those that are not shown on the board."""
-    standing = (cells[seed] for cells in row.cells.values() if seed in cells)
-    outdone = (cell for cells in row.outdone.values() for cell in cells if cell.spec.seed == seed)
+def lowest_of_runs(cells: Iterable[Cell], audits: Audits, outcomes: Outcomes) -> LowestKnown:
+    """Return the lowest known robust accuracy of every run at every budget that has one."""
+    runs: dict[str, list[Cell]] = defaultdict(list)
+    for run, cell in cells:
+        runs[run.run_id].append((run, cell))
+    found = {}
+    for run_id, own in runs.items():
+        for row in board_rows(own, audits):
+            for budget in budgets_of([row]):
+                lowest = lowest_known(row, budget, outcomes)
+                if lowest is not None:
+                    known = Known(float(lowest.accuracy), len(lowest.ids), lowest.broken_by())
+                    found[run_id, row.data_sha, (str(budget.norm), budget.eps)] = known
+    return found
+
+
+def _cells(row: BoardRow, seed: int, norm: Norm, counted: Counted) -> list[EvalRecord]:
+    """Return the ok attack cells of one seed in one norm; without ``counted.columns`` also those not on the board."""
+    columns = row.cells if counted.columns is None else counted.columns
+    standing = (row.cells[column][seed] for column in columns if seed in row.cells.get(column, {}))
+    hidden = row.outdone.values() if counted.columns is None else ()
+    outdone = (cell for cells in hidden for cell in cells if cell.spec.seed == seed)
     found = (cell for cell in (*standing, *outdone) if cell.spec.attack is not None and cell.status == "ok")
     return [cell for cell in found if cell.spec.attack is not None and cell.spec.attack.norm == norm]
 
@@ -127,6 +156,15 @@ def _within(cell: EvalRecord, outcome: Outcome, eps: float) -> NDArray[np.bool_]
     inside = attack is not None and attack.eps <= eps
     hit: NDArray[np.bool_] = ~outcome.correct if inside else ~outcome.correct & (outcome.distance <= eps)
     return hit
+
+
+def _filtered(row: BoardRow, cell: EvalRecord, outcomes: Outcomes) -> NDArray[np.bool_]:
+    """Mask the cell's images that a filtering attack had broken before: they were not attacked again."""
+    ids, broken = outcomes.of(cell).ids, set[str]()
+    every = _cells(row, cell.spec.seed, cell.spec.attack.norm, EVERYTHING) if cell.spec.attack else []
+    for filtering in (outcomes.of(c) for c in every if c.cell_id in cell.spec.filters):
+        broken |= {filtering.ids[j] for j in np.flatnonzero(~filtering.correct)}
+    return np.asarray([name in broken for name in ids], dtype=np.bool_)
 
 
 def _places(outcome: Outcome, hit: NDArray[np.bool_], place: Mapping[str, int]) -> list[int]:
@@ -147,10 +185,3 @@ def _n_audited(every: Sequence[Sequence[BudgetAudit]], place: Mapping[str, int])
 
 def _stored_none(every: Sequence[Sequence[BudgetAudit]]) -> bool:
     return any(not audit.images for audits in every for audit in audits)
-
-
-def robust_accuracy(row: BoardRow, outcomes: Outcomes) -> Fraction | None:
-    """Return the mean over budgets of the lowest known robust accuracy; None if nothing was attacked."""
-    found = [lowest_known(row, budget, outcomes) for budget in budgets_of([row])]
-    known = [lowest.accuracy for lowest in found if lowest is not None]
-    return sum(known, Fraction(0)) / len(known) if known else None

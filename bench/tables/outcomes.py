@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.specs import EvalRecord
+from bench.data.sampling import sampling_version
 from bench.store import Store
+from bench.tables.results import all_cells
 
 Ids = tuple[str, ...]
 
@@ -21,6 +23,7 @@ class Outcome:
     ids: Ids
     correct: NDArray[np.bool_]  # (images,)
     distance: NDArray[np.float64]  # (images,): NaN where the image survived, 0 where it was wrong from the start
+    labels: NDArray[np.int64]  # (images,)
 
     def places(self, ids: Ids) -> NDArray[np.intp] | slice:
         """Where these images stand; all of them are here."""
@@ -37,6 +40,7 @@ class Outcomes:
         self._store = store
         self._found: dict[tuple[str, str], Outcome] = {}
         self._ids: dict[Ids, Ids] = {}
+        self._samplings: dict[str, int] = {}
 
     def of(self, cell: EvalRecord) -> Outcome:
         """Raises BenchError when the images are not those that the cell counted."""
@@ -45,12 +49,31 @@ class Outcomes:
             self._found[key] = self._read(cell)
         return self._found[key]
 
+    def sampling(self, data_sha: str) -> int:
+        """Return the version by which the present sampling draws from this test split.
+
+        It depends on whether the classes are equally large, which a stored cell on the whole split tells. Without one
+        it is the newest version of any cell.
+        """
+        if data_sha not in self._samplings:
+            cells = [cell for _, cell in all_cells(self._store) if cell.spec.data_sha == data_sha]
+            found = [cell.spec.sampling for cell in cells if cell.spec.limit is not None]
+            whole = next((c for c in cells if self._is_whole_split(c)), None) if found else None
+            found += [] if whole is None else [sampling_version(self.of(whole).labels)]
+            self._samplings[data_sha] = max(found, default=1)
+        return self._samplings[data_sha]
+
+    def _is_whole_split(self, cell: EvalRecord) -> bool:
+        stored = self._store.samples_path(cell.spec.run_id, cell.cell_id).exists()
+        return cell.spec.limit is None and cell.status == "ok" and stored
+
     def _read(self, cell: EvalRecord) -> Outcome:
         samples = self._store.read_samples(cell)
         ids = tuple(sample.sample_id for sample in samples)
         return Outcome(
             ids=self._ids.setdefault(ids, ids),
             correct=np.asarray([sample.correct for sample in samples], dtype=np.bool_),
+            labels=np.asarray([sample.label for sample in samples], dtype=np.int64),
             distance=np.asarray([np.nan if s.distance is None else s.distance for s in samples], dtype=np.float64),
         )
 

@@ -5,20 +5,34 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 from bench.core.specs import EvalRecord, fingerprint
 from bench.core.vocabulary import CLEAN
 from bench.tables.board import BoardRow
-from bench.tables.lowest import robust_accuracy
+from bench.tables.lowest import budgets_of, lowest_known, suite_images
 from bench.tables.outcomes import Outcomes
-from bench.tables.standing import evidence
+from bench.tables.standing import drawn, evidence
+from bench.tables.tried import Counted, common
+
+ATTACKS = "attacks"
+ATTACKS_AND_AUDIT = "attacks and audit"
 
 
-def ranked(
-    group: Sequence[BoardRow], outcomes: Outcomes, *, rank_flagged: bool = False
-) -> list[tuple[int | None, BoardRow]]:
+class Place(NamedTuple):
+    """The place of a row and what it goes by; None for a row without a place."""
+
+    rank: int | None
+    by: str | None  # ATTACKS or ATTACKS_AND_AUDIT
+    row: BoardRow
+
+
+def ranked(group: Sequence[BoardRow], outcomes: Outcomes, *, rank_flagged: bool = False) -> list[Place]:
     """Rows of one test split with their places, the unranked ones last: those against whose numbers something speaks,
     whose audit failed or whose clean accuracy is no better than chance, among them unless ``rank_flagged``.
+
+    The order goes by the images that no attack of the ranked rows broke: the attacks on the board, which all of them
+    have, and the audit's where all were audited alike, see :func:`bench.tables.tried.common`.
 
     A row has a place when it has an ok cell in every column that any row has, by the attack that counts there, as one
     name may stand for several, and over as many images as any row has of that. Corruptions, which have no part in the
@@ -36,10 +50,14 @@ def ranked(
         and not any(row.failed(c) for c in corrupted)
         and (rank_flagged or not row.doubtful())
     ]
-    scored = sorted(((_score(row, outcomes), row) for row in complete), key=lambda pair: (pair[0], _name(pair[1])))
-    scores = [score for score, _ in scored]
+    counted = common(complete, columns)
+    by = ATTACKS_AND_AUDIT if counted.audit and complete else ATTACKS
+    scores = _scores(complete, outcomes, counted)
+    scored = sorted(zip(scores, complete, strict=True), key=lambda pair: (pair[0], _name(pair[1])))
+    scores = sorted(scores)
     rest = sorted((row for row in group if not any(row is c for c in complete)), key=_name)
-    return [*((scores.index(score) + 1, row) for score, row in scored), *((None, row) for row in rest)]
+    places = (Place(scores.index(score) + 1, by, row) for score, row in scored)
+    return [*places, *(Place(None, None, row) for row in rest)]
 
 
 def _that_counts(group: Sequence[BoardRow], column: str) -> str:
@@ -60,17 +78,29 @@ def _that_counts(group: Sequence[BoardRow], column: str) -> str:
 
 
 def _by_attack(row: BoardRow, column: str) -> dict[str, list[EvalRecord]]:
-    """The cells of a column by the hash of their attack; several where the seeds were attacked otherwise."""
+    """The cells of a column by the hash of their attack and of how their images were drawn; several if seeds differ."""
     found: dict[str, list[EvalRecord]] = defaultdict(list)
     for cell in row.cells.get(column, {}).values():
-        found[fingerprint(cell.spec.attack)].append(cell)
+        found[fingerprint([fingerprint(cell.spec.attack), drawn(cell)])].append(cell)
     return found
 
 
-def _score(row: BoardRow, outcomes: Outcomes) -> tuple[Fraction, Fraction]:
-    """The lowest known robust accuracy, the clean one of a row without an attack; then the clean one."""
-    clean, robust = _exact(row, CLEAN) or Fraction(0), robust_accuracy(row, outcomes)
-    return -(clean if robust is None else robust), -clean
+def _scores(rows: Sequence[BoardRow], outcomes: Outcomes, counted: Counted) -> list[tuple[Fraction, Fraction]]:
+    """The robust accuracy of each row, on the same images; the clean one without an attack; then the clean one."""
+    known: dict[int, list[Fraction]] = defaultdict(list)
+    for budget in budgets_of(rows):
+        every = [suite_images(row, budget, outcomes) for row in rows]
+        shared = set(every[0]).intersection(*every[1:])
+        ids = tuple(name for name in every[0] if name in shared)
+        for i, row in enumerate(rows):
+            lowest = lowest_known(row, budget, outcomes, ids, counted)
+            known[i] += [] if lowest is None else [lowest.accuracy]
+    scores = []
+    for i, row in enumerate(rows):
+        clean = _exact(row, CLEAN) or Fraction(0)
+        robust = sum(known[i], Fraction(0)) / len(known[i]) if known[i] else clean
+        scores.append((-robust, -clean))
+    return scores
 
 
 def _exact(row: BoardRow, column: str) -> Fraction | None:

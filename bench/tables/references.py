@@ -104,12 +104,21 @@ def unlike(row: BoardRow, reference: BoardRow, metric: str) -> str:
     different corrupted images. All seeds of both rows must agree; otherwise a mean would mix several attacks.
     """
     for part in parts_of(row, metric) if _both_have(row, reference, metric) else ():
+        drawn = [_samplings(r, part) for r in (row, reference)]
+        if len({*drawn[0], *drawn[1]}) > 1:
+            listed = [" and ".join(map(str, sorted(versions))) or "none" for versions in drawn]
+            return f"sampling {listed[0]}, {reference.run.variant}'s {listed[1]}"
         ours, theirs = ([_measured(cell) for cell in r.cells[part].values()] for r in (row, reference))
         for name in dict.fromkeys(name for found in (*ours, *theirs) for name in found):
             sides = [sorted({str(found.get(name, "")) or "none" for found in side}) for side in (ours, theirs)]
             if len({*sides[0], *sides[1]}) > 1:
                 return f"{name} {' and '.join(sides[0])}, {reference.run.variant}'s {' and '.join(sides[1])}"
     return ""
+
+
+def _samplings(row: BoardRow, part: str) -> set[int]:
+    """Return the versions by which the images of limited cells were drawn."""
+    return {cell.spec.sampling for cell in row.cells[part].values() if cell.spec.limit is not None}
 
 
 def _measured(cell: EvalRecord) -> dict[str, Any]:

@@ -28,6 +28,7 @@ def board_markdown(board: pd.DataFrame) -> str:
     metrics, errors = board_metrics(board), [column for column in ERRORS if column in board]
     shown = [*SHOWN, *(["audit"] if _failed_audits(board) else []), *(["status"] if _at_chance(board) else [])]
     shown += ["collapse"] if board["collapse"].notna().any() else []
+    shown += ["leaked"] if (board["leaked"].fillna(0) > 0).any() else []
     lowest = [c for c in map(str, board.columns) if c.startswith(f"{LOWEST}@") and f"{c}_n" in board]
     errors = [*lowest, *errors]
     rows = [

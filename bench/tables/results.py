@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -17,8 +17,21 @@ from bench.store import Store
 from bench.tables.standing import runs_at_chance
 
 Cell = tuple[RunRecord, EvalRecord]
+Budget = tuple[str, float]  # norm and eps
 Audits = Mapping[tuple[str, str], AuditRecord]  # by run id and the hash of the test split
+
+
+class Known(NamedTuple):
+    """The lowest known robust accuracy of one run at one budget."""
+
+    accuracy: float
+    n: int
+    broken_by: str
+
+
+LowestKnown = Mapping[tuple[str, str, Budget], Known]  # by run id, hash of the test split and budget
 INTEGERS = (
+    "robust_acc_lowest_n",
     "severity",
     "n_correct",
     "n_broken_8bit",
@@ -66,7 +79,9 @@ def run_at_chance(run: RunRecord, data_sha: str, store: Store) -> bool:
     return (run.run_id, data_sha) in runs_at_chance((run, cell) for cell in present_cells(run, store))
 
 
-def result_row(run: RunRecord, cell: EvalRecord, *, at_chance: bool = False) -> dict[str, Any]:
+def result_row(
+    run: RunRecord, cell: EvalRecord, *, at_chance: bool = False, lowest: Known | None = None
+) -> dict[str, Any]:
     """One row of results.csv: what was stored of the cell and what follows from it."""
     attack, ok = cell.spec.attack, cell.status == "ok"
     low, high = wilson_interval(cell.n_correct, cell.n) if ok and cell.n_correct is not None else (None, None)
@@ -81,6 +96,9 @@ def result_row(run: RunRecord, cell: EvalRecord, *, at_chance: bool = False) -> 
         "acc": cell.n_correct / cell.n if ok and cell.n_correct is not None else None,
         "acc_lo": low,
         "acc_hi": high,
+        "robust_acc_lowest": lowest.accuracy if lowest else None,
+        "robust_acc_lowest_n": lowest.n if lowest else None,
+        "broken_by": lowest.broken_by if lowest else None,
         "ci_method": CI_METHOD if ok else None,
         "flags": ";".join(cell.flags),
         "notes": "; ".join(cell.notes if ok else (cell.message, *cell.notes)),
@@ -127,20 +145,27 @@ def normalization(model: ModelSpec) -> str:
 
 
 def results_table(
-    cells: Iterable[Cell], diagnoses: Mapping[str, DiagnosisRecord], audits: Audits
+    cells: Iterable[Cell], diagnoses: Mapping[str, DiagnosisRecord], audits: Audits, lowest: LowestKnown
 ) -> pd.DataFrame:
     """results.csv as a frame, sorted so that equal cells give equal files; ``diagnoses`` by run id."""
     cells = list(cells)
     guessing, rows = runs_at_chance(cells), []
     for run, cell in cells:
         place = run.run_id, cell.spec.data_sha
-        row = result_row(run, cell, at_chance=place in guessing) | _diagnosis(diagnoses.get(run.run_id))
+        known = lowest_at(cell, lowest)
+        row = result_row(run, cell, at_chance=place in guessing, lowest=known) | _diagnosis(diagnoses.get(run.run_id))
         rows.append(row | audit_values(audits.get(place), cell, at_chance=place in guessing))
     table = pd.DataFrame(rows, columns=[*RESULT_COLUMNS, *DIAGNOSTIC_COLUMNS, *AUDIT_COLUMNS])
     identity = ["dataset", "model", "variant", "config_sha", "seed"]
     keys = [*identity, "attack", "norm", "eps", "corruption", "severity", "source", "protocol", "n", "cell_id"]
     table = table.astype(dict.fromkeys(INTEGERS, "Int64"))
     return table.sort_values(keys, kind="stable", ignore_index=True)
+
+
+def lowest_at(cell: EvalRecord, lowest: LowestKnown) -> Known | None:
+    """The lowest known robust accuracy at the budget of an attack's cell."""
+    attack = cell.spec.attack
+    return None if attack is None else lowest.get((cell.spec.run_id, cell.spec.data_sha, (attack.norm, attack.eps)))
 
 
 def _diagnosis(record: DiagnosisRecord | None) -> dict[str, float | None]:

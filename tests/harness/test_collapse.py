@@ -69,24 +69,38 @@ def row_of(store: Store, variant: str = "lpc") -> pd.Series[Any]:
      "training accuracy 50 % is below 99 %"),
     ((None, 0.5), "not collapsed: training accuracy 50 % is below 99 %"),
     ((None, 1.0), "collapse not measured: there is no training NC1"),
-    ((0.05, None), "collapse not measured: there is no training accuracy"),
+    ((0.05, None), "collapse not measured: there is no diagnosed training accuracy"),
 ])  # fmt: skip
 def test_the_rule(figures: Figures, said: str) -> None:
     run = trained("lpc")
-    assert collapse_of(run, diagnosis(run, *figures), Reference("lin_pen", 1.0)).text == said
+    assert collapse_of(diagnosis(run, *figures), Reference("lin_pen", 1.0)).text == said
 
 
 def test_without_a_reference_it_is_not_measured() -> None:
     run = trained("lpc")
-    said = collapse_of(run, diagnosis(run, 0.01, 1.0), None).text
+    said = collapse_of(diagnosis(run, 0.01, 1.0), None).text
     assert said == "collapse not measured: there is no training NC1 of lin_pen or baseline beside its own 0.01"
-    assert collapse_of(run, None, None).word == "collapse not measured"
+    assert collapse_of(None, None).word == "collapse not measured"
 
 
-def test_without_a_diagnosed_accuracy_the_running_one_counts() -> None:
-    run = dataclasses.replace(trained("lpc"), history=(EpochRecord(loss=1.0, accuracy=0.98, gamma=1.0, margin=1.0),))
-    said = collapse_of(run, diagnosis(run, 0.01, None), Reference("baseline", 1.0)).text
-    assert said == "not collapsed: training accuracy 98 % is below 99 %"
+@pytest.mark.parametrize("version", [DIAGNOSIS_VERSION - 1, None])
+def test_the_running_accuracy_is_shown_but_never_decides(tmp_path: Path, version: int | None) -> None:
+    """98 % on augmented images says nothing about the final weights; nor does a diagnosis of an older version."""
+    store = store_of(tmp_path, {("baseline", 0): (1.0, 1.0)})
+    epoch = EpochRecord(loss=1.0, accuracy=0.98, gamma=1.0, margin=1.0)
+    run = dataclasses.replace(trained("lpc"), history=(epoch,))
+    store.write_run(run, None)
+    store.write_cell(cell_record(run, "clean", MORE), samples_of(MORE))
+    if version is not None:
+        store.write_diagnosis(dataclasses.replace(diagnosis(run, 0.01, 1.0), version=version))
+    row = row_of(store)
+    assert row["train_acc"] == 98
+    assert row["collapse"] == (
+        "collapse not measured: there is no training NC1, there is no diagnosed training accuracy"
+    )
+    assert list(write_tables(store).comparison["finding"]) == ["higher, these weights; collapse not measured"]
+    store.write_diagnosis(diagnosis(run, 0.01, None))
+    assert row_of(store)["collapse"] == "collapse not measured: there is no diagnosed training accuracy"
 
 
 @pytest.mark.parametrize(("variant", "expected"), [
@@ -161,7 +175,9 @@ def test_where_it_was_not_measured_only_these_weights_are_spoken_of(tmp_path: Pa
     figures: dict[tuple[str, int], Figures | None] = {("baseline", s): (1.0, 1.0) for s in range(6)}
     figures |= {("lpc", s): None if s == 2 else (0.01, 1.0) for s in range(6)}
     (row,) = write_tables(store_of(tmp_path, figures)).comparison.to_dict("records")
-    assert row["collapse"] == "collapse not measured: seed 2: there is no training NC1, there is no training accuracy"
+    assert row["collapse"] == (
+        "collapse not measured: seed 2: there is no training NC1, there is no diagnosed training accuracy"
+    )
     assert row["p_variant"] == 2 / 2**6
     assert pd.isna(row["p_variant_holm"])
     assert row["finding"] == "higher, these weights (seed 0); collapse not measured"

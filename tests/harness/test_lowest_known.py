@@ -9,10 +9,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
+from huggingface_hub.repocard_data import model_index_to_eval_results
 from records import audit_record, cell_record, run_record, samples_of
 
 from bench.core.specs import AttackSpec, AuditRecord, RunRecord
 from bench.published.board import stored_lines
+from bench.published.tables import compare
 from bench.samples import Sample
 from bench.store import Store
 from bench.tables.leaderboard import write_tables
@@ -73,14 +76,16 @@ def test_the_suite_is_pooled_image_by_image(store: Store) -> None:
 
 def test_what_the_audit_broke_counts(store: Store) -> None:
     """Three images more, and two that were broken already, of the 50 that it saw."""
-    store.write_audit(audit(RUN, {"square": {45, 46, 3}, "margin": {46, 47, 12}}))
+    cells = tuple(cell.cell_id for cell in store.cells(RUN.run_id))
+    found = audit(RUN, {"square": {45, 46, 3}, "margin": {46, 47, 12}})
+    store.write_audit(dataclasses.replace(found, cells=cells))
     row = row_of(store)
     assert (row[COLUMN], row[f"{COLUMN}_n"], row[f"{COLUMN}_audit_n"]) == (57, 100, 50)
     assert row[f"{COLUMN}_broken_by"] == (
         "audit:margin 3 (1 alone); audit:square 3 (1 alone); fgsm@linf-0.1 30 (9 alone); pgd@linf-0.1 30 (10 alone)"
     )
     assert row["audit"] == "passed", "three images are no accusation"
-    assert "| 57.0 |" in board_markdown(write_tables(store).board)
+    assert "| 57.0 " in board_markdown(write_tables(store).board)
     assert "57" in (store.root / "leaderboard.csv").read_text()
 
 
@@ -200,3 +205,127 @@ def test_images_that_were_wrong_from_the_start_are_counted_for_nobody(tmp_path: 
     store.write_cell(record, samples)
     row = row_of(store)
     assert (row[COLUMN], row[f"{COLUMN}_broken_by"]) == (80, "fgsm@linf-0.1 1 (1 alone)")
+
+
+def twice(store: Store) -> None:
+    """LPC beside the baseline: the same attacks, of which FGSM breaks one image more."""
+    write(store, LPC, "clean", set())
+    write(store, LPC, "fgsm", set(range(31)))
+    write(store, LPC, "pgd", set(range(10, 41)))
+
+
+def places(store: Store, **options: Any) -> dict[str, tuple[int, str]]:
+    board = write_tables(store, **options).board.set_index("variant")
+    return {name: (row["rank"], row["rank_by"]) for name, row in board.iterrows()}
+
+
+def test_an_audit_of_one_row_alone_costs_it_no_place(store: Store) -> None:
+    """60 against 59 % by the attacks of both; the audit takes two points from the one that was audited."""
+    twice(store)
+    store.write_audit(audit(RUN, {"square": {60, 61}}, n=70))
+    board = write_tables(store).board.set_index("variant")
+    assert board[COLUMN].to_dict() == {"baseline": 58, "lpc": 59}
+    assert places(store) == {"baseline": (1, "attacks"), "lpc": (2, "attacks")}
+
+
+@pytest.mark.parametrize(("change", "by"), [
+    ({}, "attacks and audit"), ({"n": 40}, "attacks"), ({"eps": 0.05}, "attacks"), ({"level": "full"}, "attacks"),
+])  # fmt: skip
+def test_audits_count_for_the_places_where_all_rows_have_the_same(
+    store: Store, change: dict[str, Any], by: str
+) -> None:
+    twice(store)
+    level = change.pop("level", "default")
+    store.write_audit(audit(RUN, {"square": {60, 61}}, n=70))
+    store.write_audit(dataclasses.replace(audit(LPC, {"square": set()}, **{"n": 70, **change}), level=level))
+    first, second = (2, 1) if by == "attacks and audit" else (1, 2)
+    assert places(store) == {"baseline": (first, by), "lpc": (second, by)}
+
+
+def test_images_made_on_the_baseline_count_only_where_all_rows_were_shown_some(store: Store) -> None:
+    twice(store)
+    store.write_audit(audit(RUN, {"square": {60, 61}}, n=70))
+    store.write_audit(audit(LPC, {"square": {60}, "transfer": {62, 63, 64}}, n=70, twin="b"))
+    assert places(store) == {"baseline": (1, "attacks and audit"), "lpc": (1, "attacks and audit")}
+    assert row_of(store, "lpc")[COLUMN] == 55
+
+
+def test_cells_of_another_version_cost_no_place(store: Store) -> None:
+    twice(store)
+    write(store, RUN, "pgd", {90, 91}, version=0)
+    assert row_of(store)[COLUMN] == 58
+    assert places(store) == {"baseline": (1, "attacks"), "lpc": (2, "attacks")}
+
+
+def test_beside_published_numbers_an_audit_of_one_row_alone_costs_it_no_place(store: Store) -> None:
+    for run, broken in ((RUN, 41), (LPC, 42)):
+        write(store, run, "clean", set())
+        write(store, run, "autoattack", set(range(broken)))
+    for attack in ("fgsm", "pgd"):
+        write(store, LPC, attack, set(range(10)))
+    store.write_audit(audit(RUN, {"square": {60, 61}}, n=70))
+    (table,) = compare(stored_lines(store), [])
+    assert [(p.line.model, p.rank, round(p.line.robust or 0)) for p in table.placed] == [
+        ("tiny:baseline", 1, 57), ("tiny:lpc", 2, 58),
+    ]  # fmt: skip
+    assert table.placed[0].note.endswith(
+        "ranked by 59.00, under the table's attack alone: our rows went through different attacks or audits"
+    )
+    store.write_audit(audit(LPC, {"square": set()}, n=70))
+    (table,) = compare(stored_lines(store), [])
+    assert [(p.line.model, p.rank, p.by_alone) for p in table.placed] == [
+        ("tiny:lpc", 1, False), ("tiny:baseline", 2, False),
+    ]  # fmt: skip
+
+
+def test_an_attack_is_not_credited_with_what_filtered_its_images(tmp_path: Path) -> None:
+    """FGSM breaks 0 to 29, PGD 10 to 39; the prefiltered AutoAttack was shown the other 60 and breaks 5 of them."""
+    store = Store(tmp_path)
+    for attack, wrong in (("clean", set[int]()), ("fgsm", set(range(30))), ("pgd", set(range(10, 40)))):
+        write(store, RUN, attack, wrong)
+    filters = tuple(cell.cell_id for cell in store.cells(RUN.run_id) if cell.spec.attack)
+    record = cell_record(RUN, "autoattack", [i >= 45 for i in range(N)])
+    spec = dataclasses.replace(record.spec, protocol="prefiltered", filters=filters)
+    record = dataclasses.replace(record, spec=spec, cell_id=spec.cell_id, n_attacked=60)
+    store.write_cell(record, samples_of([i >= 45 for i in range(N)]))
+    row = row_of(store)
+    assert row[COLUMN] == 55
+    assert row[f"{COLUMN}_broken_by"] == (
+        "autoattack@linf-0.1:prefiltered 5 (5 alone); fgsm@linf-0.1 30 (10 alone); pgd@linf-0.1 30 (10 alone)"
+    )
+
+
+def results_of(store: Store) -> pd.DataFrame:
+    write_tables(store)
+    return pd.read_csv(store.root / "results.csv").set_index("attack")
+
+
+def test_every_attacks_row_in_results_has_it(store: Store) -> None:
+    """Per run and budget: 57 of 100 at 0.1, 55 at 0.3, where MIM breaks two more."""
+    store.write_audit(audit(RUN, {"square": {45, 46, 47}}))
+    write(store, RUN, "mim", {50, 51}, eps=0.3, distance=0.2)
+    found = results_of(store)
+    assert found["robust_acc_lowest"].dropna().to_dict() == {"fgsm": 0.57, "pgd": 0.57, "mim": 0.55}
+    assert found["robust_acc_lowest_n"].dropna().unique().tolist() == [100]
+    assert found.loc["pgd", "broken_by"] == (
+        "audit:square 3 (3 alone); fgsm@linf-0.1 30 (10 alone); pgd@linf-0.1 30 (10 alone)"
+    )
+    assert pd.isna(found.loc["clean", "robust_acc_lowest"])
+
+
+def test_each_seed_has_its_own_in_results(store: Store) -> None:
+    write(store, run_record(seed=1), "fgsm", set(range(45)))
+    found = results_of(store).reset_index().set_index(["attack", "seed"])
+    assert found.loc[("fgsm", 0), "robust_acc_lowest"] == 0.6
+    assert found.loc[("fgsm", 1), "robust_acc_lowest"] == 0.55
+
+
+def test_a_model_card_has_it(store: Store, bench: Callable[..., Any]) -> None:
+    store.write_audit(audit(RUN, {"square": {45, 46, 47}}))
+    text = bench("export", "tiny:baseline", "--format", "huggingface", "--results", store.root).out
+    _, results = model_index_to_eval_results(yaml.safe_load(text)["model-index"])
+    (lowest,) = [result for result in results if "lowest" in (result.metric_name or "")]
+    assert (lowest.metric_name, lowest.metric_value) == (COLUMN, 0.57)
+    args = lowest.metric_args or {}
+    assert (args["n"], args["audit_n"], args["eps"]) == (100, 50, 0.1)
+    assert args["broken_by"].startswith("audit:square 3 (3 alone); ")

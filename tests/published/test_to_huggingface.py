@@ -50,6 +50,7 @@ def test_a_card_has_the_mean_of_corruptions_and_what_is_flagged(tmp_path: Path, 
     _, results = read_card(bench("export", "tiny:baseline", "--format", "huggingface", "--results", tmp_path).out)
     assert [(r.metric_name, r.metric_value) for r in results] == [
         ("clean", 0.9), ("pgd-20@linf-8/255, an upper bound", 0.4), ("corruptions_acc", pytest.approx(0.7)),
+        ("robust_acc_lowest@linf-8/255, an upper bound", 0.4),
     ]  # fmt: skip
     assert results[1].metric_args["flags"] == ["randomised"]
     assert (results[2].metric_args["source"], results[2].metric_args["n"]) == ("official", N)

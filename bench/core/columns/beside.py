@@ -60,6 +60,7 @@ COMPARISON_COLUMNS = {
     "note": "why a p is empty, or there is no difference",
     "audit": "what an audit of the variant's runs found, as in leaderboard.csv; empty without one",
     "chance": "which of the two is no better than chance on clean images, in all or how many seeds; empty if neither",
+    "leaked": "as in leaderboard.csv, the larger of the two; empty if not known of both",
     "collapse": "whether the variant collapsed, as in leaderboard.csv; empty without a collapse penalty",
     "collapse_reference": "the same of the reference",
     "collapse_nc1_train": "as in leaderboard.csv, of the variant",
@@ -84,6 +85,8 @@ COMPARE_COLUMNS = {
     "table": "the protocol under which our rows of the table were measured",
     "rank": (
         "place by robust, then by clean, to two decimals, among the rows of this protocol; equal rows share a place; "
+        "where our ranked rows went through different attacks or audits, they are ranked by the attack of the table "
+        "alone, and the note says so; "
         "empty for a row of another protocol, a flagged one, one that is no better than chance on clean images, one "
         "without a number, and under DeepFool"
     ),
@@ -97,6 +100,8 @@ COMPARE_COLUMNS = {
     ),
     "flags": "what speaks against robust, separated by semicolons; `unreliable` is RobustBench's own word",
     "n": "number of images behind robust; empty where a publication does not settle it",
+    "collapse": "of ours, whether the variant collapsed, as in leaderboard.csv; empty without a collapse penalty",
+    "leaked": "of ours, how many test images are also in the training split, as in leaderboard.csv; empty if not known",
     "architecture": "name of the backbone, of published rows in their publishers' words",
     "source": "which of our seeds, or where the number was published",
     "comparable": "whether the row is of the table's protocol",

@@ -7,12 +7,18 @@ NOT_OK = "not ok"  # in the column `status`, behind the number of such cells
 #: leaderboard.csv: the columns before those of the attacks; accuracies are percent.
 LEADERBOARD_COLUMNS = {
     "rank": (
-        "place within the data set by the mean over the budgets of robust_acc_lowest, then by "
-        "clean; equal rows share a place; empty for a row with a cell that is not ok, or without a cell that another "
-        "row has, or by another attack of its name than the one that counts there (the newest version, `fp32` before "
-        "`bf16`, that of most cells, the latest), or with fewer images than another row has of that, and, without "
-        "`--rank-flagged`, for one with a flag at an attack, an audit that failed or that only some of its seeds have, "
-        "or a status `no better than chance`"
+        "place within the data set by robust accuracy, mean over the budgets, then by clean; equal rows share a "
+        "place; an image counts as broken if an attack broke it that all ranked rows went through, see `rank_by`; "
+        "empty for a row with a cell that is not ok, or without a cell that another row has, or by another attack of "
+        "its name than the one that counts there (the newest version, `fp32` before `bf16`, that of most cells, the "
+        "latest), or on a sample of an older version, or with fewer images than another row has of that, and, without "
+        "`--rank-flagged`, for one with a flag at an attack, an audit that failed or that only some of its seeds "
+        "have, or a status `no better than chance`"
+    ),
+    "rank_by": (
+        "attacks that `rank` counts: `attacks`, those on the board, or `attacks and audit` where all ranked rows were "
+        "audited by the same version, level and budgets on the same images; images made on the baseline only where "
+        "every row was shown some; empty without a rank"
     ),
     "dataset": "name of the data set",
     "model": "name of the backbone",
@@ -27,27 +33,33 @@ LEADERBOARD_COLUMNS = {
     "collapse": (
         "of a variant with a collapse penalty: `collapsed`; `not collapsed` and why, where any seed ends with a "
         "collapse_nc1_train above a tenth of that of `lin_pen` (else of `baseline`) of the same training but for the "
-        "variant, or with a train_acc below 99 %; or `collapse not measured` and why; empty without such a penalty"
+        "variant, or with a diagnosed train_acc below 99 %; or `collapse not measured` and why; empty without such a "
+        "penalty"
     ),
     "collapse_nc1_train": "within-class variability on training images, as in results.csv; mean over seeds",
     "train_acc": (
-        "accuracy on training images in percent, as in results.csv; without a diagnosis the running one of the last "
-        "epoch, on images as augmented; mean over seeds"
+        "accuracy on training images in percent, as in results.csv; without a diagnosis, and for display only, the "
+        "running one of the last epoch, on images as augmented; mean over seeds"
     ),
     "gamma": "weight of the penalty in the last step; mean over seeds; empty without a penalty",
     "img_size": "side in pixels on which the backbone works",
     "param_count": "number of trained parameters, in millions",
     "epochs": "number of passes over the training images, whole batches of them",
     "n_train": "number of images trained on; empty for a model that was not trained here",
+    "leaked": (
+        "how many of the test images evaluated are also in the data set's training split, as in results.csv: the "
+        "largest number of any of the row's cells; empty if not known"
+    ),
     "audit": (
         "`passed`, `undecided` where an attack was not audited, or on too few images for a flag, or `failed` where an "
         "audit went wrong and the flags of its seeds, each with the most points that it takes away; `at chance` in "
         "place of all but `failed` where clean is no better than chance; empty unless every seed was audited"
     ),
     "status": (
-        "`ok`, or how many cells are not, those among them that would have counted before an ok one, and whether clean "
-        "is `no better than chance`, of all seeds or of how many: its 95 % interval reaches down to the share of the "
-        "most frequent class among the evaluated images; of older records, to one of the classes"
+        "`ok`, or how many cells are not, those among them that would have counted before an ok one, how many columns "
+        "are on `equally many images per class` of an unbalanced split (samples of an older version), and whether "
+        "clean is `no better than chance`, of all seeds or of how many: its 95 % interval reaches down to the share "
+        "of the most frequent class among the evaluated images; of older records, to one of the classes"
     ),
     "config_sha": "hash of the training configuration without the seed",
     "data_sha": "hash of the test split: ids, labels and content",
@@ -130,7 +142,8 @@ LOWEST_COLUMNS = {
         "robust accuracy, lowest known, in percent: the share of the images that no verified attack has broken within "
         "this budget, neither one of the run's, of whatever protocol, version, precision or budget, nor one of the "
         "audit's; on the images that all of the row's attacks at this budget hold, those of fewer than 50 images "
-        "aside; an attack that was not shown an image has not broken it; mean over seeds"
+        "and those on samples of an older version aside; an attack that was not shown an image has not broken it; mean "
+        "over seeds"
     ),
     f"{LOWEST}@<norm>-<eps>_n": "number of these images, the same of each seed",
     f"{LOWEST}@<norm>-<eps>_audit_n": (
@@ -139,8 +152,8 @@ LOWEST_COLUMNS = {
     ),
     f"{LOWEST}@<norm>-<eps>_broken_by": (
         "how many of these images each attack broke, summed over seeds, and how many no other one did (`alone`), "
-        "separated by semicolons; the audit's attacks begin with `audit:`; images that are wrong without an attack "
-        "are not counted"
+        "separated by semicolons; the audit's attacks begin with `audit:`; images that are wrong without an attack are "
+        "not counted, nor, of a prefiltered attack, those that the filtering attacks had broken before"
     ),
 }
 

@@ -30,6 +30,13 @@ RESULT_COLUMNS = {
     "acc_lo": "lower end of the 95 % interval of acc",
     "acc_hi": "upper end of the 95 % interval of acc",
     "ci_method": "how the interval was computed: `wilson`",
+    "robust_acc_lowest": (
+        "of an attack: robust accuracy of the run at this budget, lowest known, as a fraction: the share of the images "
+        "that no verified attack broke, neither another one of the run nor one of the audit; see leaderboard.csv; the "
+        "same in all rows of a run and a budget"
+    ),
+    "robust_acc_lowest_n": "number of images behind robust_acc_lowest, as in leaderboard.csv",
+    "broken_by": "how many of them each attack broke, as in leaderboard.csv",
     "n_correct": "number of images classified correctly after the attack or the corruption",
     "n": "number of test images evaluated; 0 for a skipped cell",
     "n_attacked": "number of images the attack was run on: those correctly classified, less those already filtered",
