@@ -197,6 +197,7 @@ def expected() -> pd.DataFrame:
 def test_one_function_has_one_number_however_it_is_written(name: str, expected: pd.DataFrame) -> None:
     rows = verdicts({**SAME, **MODULES}[name]())
     assert set(rows["status"]) == {"ok"}, rows["notes"].tolist()
+    assert (rows["max_distance"].dropna() <= rows["eps"][rows["max_distance"].notna()] * (1 + 1e-6)).all()
     apart = (rows["n_correct"].to_numpy() - expected["n_correct"].to_numpy()).tolist()
     assert all(abs(difference) <= 1 for difference in apart), apart
     noted = NOTES.get(name, "")
