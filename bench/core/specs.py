@@ -405,3 +405,4 @@ class EvalRecord(Strict):
     n_cut: int | None = None  # images whose search the bound on forward passes ended; None without a bound
     leaked: int | None = None  # of the n images, those that are also in the training split; None: not known
     n_majority: int | None = None  # images of the most frequent class among the n; None in older records
+    n_correct_majority: int | None = None  # how many of them are right; None unless ok and clean
