@@ -191,9 +191,9 @@ def test_other_pixels_and_other_labels_are_searched_again():
 
 
 def test_splits_without_a_hash_are_searched_every_time():
-    reads: list[int] = []
+    reads, test = [], images(2)
     for count in (2, 3):
-        data = counted(dataset(images(count), images(2)), reads)
+        data = counted(dataset(images(count), test), reads)
         known_duplicates(replace(data, train=replace(data.train, sha="")))
     assert reads == [2, 3]
 
