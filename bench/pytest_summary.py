@@ -10,7 +10,7 @@ import pytest
 ATTRIBUTE = "robustness"  # of a test's report; JSON data, so that xdist can send it
 
 
-@dataclass
+@dataclass(eq=False)  # pytest hashes its plug-ins
 class Summary:
     """Collects the reports of robustness tests. With ``required`` the session fails where nothing was compared."""
 
