@@ -92,8 +92,11 @@ INTERVAL_COLUMNS = (
     "deepfool_median_distance",
 )
 INTERVAL_SUFFIXES = {
-    "_lo": "lower end of its 95 % bootstrap interval (sampling of images); invariant",
-    "_hi": "upper end of its 95 % bootstrap interval; empty where it lies beyond every distance found; invariant",
+    "_lo": "lower end of its 95 % bootstrap interval (sampling of images); empty for fewer than 30 images; invariant",
+    "_hi": (
+        "upper end of its 95 % bootstrap interval; empty for fewer than 30 images, or where it lies beyond every "
+        "distance found; invariant"
+    ),
 }
 COUNT_COLUMNS = {
     "collapse_n": "number of test images behind the collapse_ columns",
