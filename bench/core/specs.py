@@ -25,7 +25,7 @@ Status = Literal["ok", "failed", "skipped"]
 Source = Literal["generated", "official"]  # of corrupted images
 
 ID_LENGTH = 12
-DIAGNOSIS_VERSION = 3  # it changes when a diagnostic may give another number
+DIAGNOSIS_VERSION = 4  # it changes when a diagnostic may give another number
 AUDIT_VERSION = 4  # the same of the audit
 SAMPLING_VERSION = 2  # of how a limited number of images is drawn, see bench.data.sampling
 

@@ -106,6 +106,10 @@ COUNT_COLUMNS = {
     "deepfool_n_correct": "how many of them are classified correctly",
     "deepfool_n_fooled": "how many of those DeepFool fooled: the images behind deepfool_rho_pixels and _boundary",
     "nearest_n_fooled": "how many of the correct images any of the four attacks fooled: the images behind nearest_rho",
+    "nearest_n_unknown": (
+        "how many of the correct images are left out of the nearest_ columns: none of the four fooled them, and the "
+        "model returned NaN or infinite logits near them"
+    ),
 }
 DIAGNOSTIC_COLUMNS = {
     **COLLAPSE_COLUMNS,
