@@ -25,7 +25,7 @@ Status = Literal["ok", "failed", "skipped"]
 Source = Literal["generated", "official"]  # of corrupted images
 
 ID_LENGTH = 12
-DIAGNOSIS_VERSION = 3  # it changes when a diagnostic may give another number
+DIAGNOSIS_VERSION = 4  # it changes when a diagnostic may give another number
 AUDIT_VERSION = 4  # the same of the audit
 SAMPLING_VERSION = 2  # of how a limited number of images is drawn, see bench.data.sampling
 
@@ -405,3 +405,4 @@ class EvalRecord(Strict):
     n_cut: int | None = None  # images whose search the bound on forward passes ended; None without a bound
     leaked: int | None = None  # of the n images, those that are also in the training split; None: not known
     n_majority: int | None = None  # images of the most frequent class among the n; None in older records
+    n_correct_majority: int | None = None  # how many of them are right; None unless ok and clean

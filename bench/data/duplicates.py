@@ -23,6 +23,8 @@ Digests = Sequence[bytes | None]
 Method = Literal["pixels", "files"]
 LIST_THEM = "'bench show duplicates' lists them"
 
+_KNOWN: dict[tuple[str, str], Duplicates] = {}  # results of this process, by the hashes of both splits
+
 
 class Copy(NamedTuple):
     """One of several images with the same content."""
@@ -83,6 +85,20 @@ class Duplicates:
         found = f"copies among the {len(ids)} test images: {', '.join(facts)} (equal {self.method}, {LIST_THEM})"
         unread = f"unreadable images, not checked for copies: {len(self.unread)}, such as {next(iter(self.unread), '')}"
         return (*([found] if facts else []), *([unread] if self.unread else []))
+
+
+def known_duplicates(data: Dataset) -> Duplicates:
+    """Return :func:`find_duplicates`, searching once per process for the same images, labels and ids.
+
+    A result with unreadable images is not kept, as they may be readable the next time.
+    """
+    key = data.train.sha, data.test.sha
+    if key in _KNOWN:
+        return _KNOWN[key]
+    found = find_duplicates(data)
+    if all(key) and not found.unread:
+        _KNOWN[key] = found
+    return found
 
 
 def find_duplicates(data: Dataset) -> Duplicates:

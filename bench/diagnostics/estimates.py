@@ -8,14 +8,17 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bench.diagnostics.latents import Floats, Value, undefined
-from bench.statistics.bootstrap import bootstrap_interval
+from bench.statistics.bootstrap import FEWEST, bootstrap_interval
 
 NONE_CORRECT = "no image is classified correctly"
 NONE_FOOLED = "no image was fooled"
 
 
 class Estimate(NamedTuple):
-    """A value and the ends of its 95 % bootstrap interval (sampling of images, these weights)."""
+    """A value and the ends of its 95 % bootstrap interval (sampling of images, these weights).
+
+    The ends are undefined for fewer than ``FEWEST`` images.
+    """
 
     value: Value
     low: Value
@@ -55,5 +58,5 @@ def _with_interval(value: Value, values: Floats, statistic: Literal["mean", "med
 
 def _end(end: float) -> Value:
     if math.isnan(end):
-        return undefined("one image has no interval")
+        return undefined(f"an interval needs at least {FEWEST} images")
     return Value(end) if math.isfinite(end) else undefined("it lies beyond every distance that was found")

@@ -31,25 +31,30 @@ FMN_STEPS = 50
 FAB_STEPS = 10
 FAB_TARGETS = 3  # classes of the highest logits after the label
 HALVINGS = 10
+NOT_FINITE = "the model returned NaN or infinite logits near all correct images that were not fooled"
 _ENDLESS = -1.0  # no point is within a negative budget, so no search ends early
 
 
 @dataclass(frozen=True)
 class NearestScores:
-    """Scores over correctly classified images; the class of every adversarial image was predicted again."""
+    """Scores over correctly classified images; the class of every adversarial image was predicted again.
+
+    Images without a known distance are left out.
+    """
 
     n_fooled: int
-    fooled_share: Value  # n_fooled / n_correct
+    n_unknown: int  # images that were not fooled, where a search ended at NaN or infinite logits
+    fooled_share: Value  # n_fooled / (n_correct - n_unknown)
     rho: Estimate  # mean ‖r‖/‖x‖ over the images that were fooled
-    median_distance: Estimate  # over all correct images; infinite for those not fooled
+    median_distance: Estimate  # over all correct images but unknown ones; infinite for those not fooled
 
 
 def nearest_scores(model: nn.Module, images: Tensor, *, at_most: Floats, batch_size: int) -> NearestScores:
     """Search for the nearest adversarial image of each of ``images``, (N, 3, H, W), all classified correctly.
 
     ``at_most``, (N,), are distances that are already verified; infinite if there is none. The model is in evaluation
-    mode and has the dtype and the device of the images. If it returns NaN or infinite logits, every value is undefined
-    and gives this reason.
+    mode and has the dtype and the device of the images. If it has no gradient, every value is undefined and gives this
+    reason.
     """
     try:
         parts = [
@@ -58,21 +63,30 @@ def nearest_scores(model: nn.Module, images: Tensor, *, at_most: Floats, batch_s
             if len(rows)
         ]
     except CellFailure as failure:
-        return NearestScores(0, undefined(failure.message), unknown(failure.message), unknown(failure.message))
-    distances = np.minimum(np.concatenate([np.empty(0), *parts]), at_most)
-    fooled = np.isfinite(distances)
-    nobody = NONE_FOOLED if len(images) else NONE_CORRECT
+        return _no_scores(failure.message, 0)
+    distances = np.concatenate([np.empty(0), *parts])
+    distances = np.where(np.isfinite(at_most), np.fmin(distances, at_most), distances)
+    fooled, n_unknown = np.isfinite(distances), int(np.isnan(distances).sum())
+    if n_unknown == len(images):
+        return _no_scores(NOT_FINITE if len(images) else NONE_CORRECT, n_unknown)
     return NearestScores(
         n_fooled=int(fooled.sum()),
-        fooled_share=Value(float(fooled.mean())) if len(images) else undefined(nobody),
-        rho=mean_ratio(distances[fooled], lengths(images)[fooled], nobody),
-        median_distance=censored_median(distances[fooled], len(images)),
+        n_unknown=n_unknown,
+        fooled_share=Value(int(fooled.sum()) / (len(images) - n_unknown)),
+        rho=mean_ratio(distances[fooled], lengths(images)[fooled], NONE_FOOLED),
+        median_distance=censored_median(distances[fooled], len(images) - n_unknown),
     )
+
+
+def _no_scores(reason: str, n_unknown: int) -> NearestScores:
+    return NearestScores(0, n_unknown, undefined(reason), unknown(reason), unknown(reason))
 
 
 def nearest_distances(model: nn.Module, images: Tensor, *, keys: Tensor) -> Floats:
     """Return the L2 distance to the nearest adversarial image of DDN, FMN and FAB, (N,); infinite if none is verified.
 
+    NaN: none is verified, and a search ended early at NaN or infinite logits. Such an image is not robust because the
+    model fails near it.
     ``keys``, (N,) int64, seed the random directions that DDN takes where the gradient is zero or not finite. The images
     are correctly classified, so the prediction is the label. Bisection moves the nearest image to the boundary.
     """
@@ -81,12 +95,15 @@ def nearest_distances(model: nn.Module, images: Tensor, *, keys: Tensor) -> Floa
     classes = ranking[:, 0]
     samples = Samples(images, classes, keys, ranking)
     best, distance = images.clone(), torch.full((len(images),), torch.inf, dtype=torch.float64, device=images.device)
+    stopped = torch.zeros_like(classes, dtype=torch.bool)
     for search in _searches(ranking.shape[1]):
-        points = nearest(search, model, samples, norm="l2")
+        points, early = nearest(search, model, samples, norm="l2")
+        stopped |= early
         away = torch.where(adversarial(model, points, classes), _away(images, points), torch.inf)
         closer = away < distance
         best[closer], distance[closer] = points[closer], away[closer]
     found = distance.isfinite()
+    distance[stopped & ~found] = torch.nan
     return _at_the_boundary(model, images, best, classes, distance, found)
 
 

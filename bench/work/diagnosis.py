@@ -135,6 +135,7 @@ def _distances(model: Classifier, images: Images, workshop: Workshop, sizes: dic
     nearest = nearest_scores(model, inputs[deepfool.correct], at_most=deepfool.distances, batch_size=BATCH)
     sizes |= {"deepfool_n": deepfool.n, "deepfool_n_correct": deepfool.n_correct}
     sizes |= {"deepfool_n_fooled": deepfool.n_fooled, "nearest_n_fooled": nearest.n_fooled}
+    sizes["nearest_n_unknown"] = nearest.n_unknown
     shares = {"deepfool_fooled_share": deepfool.fooled_share, "nearest_fooled_share": nearest.fooled_share}
     return shares | _with_intervals(
         nearest_median_distance=nearest.median_distance,

@@ -16,7 +16,7 @@ from attacks.registry import backend_version
 from attacks.rng import SampleRng
 from bench.auditing.cell_checks import ZeroGradients, check_gradients, check_randomised
 from bench.auditing.spread import spread
-from bench.chance import chance_notes
+from bench.chance import chance_notes, majority_of
 from bench.core.errors import CellFailure
 from bench.core.specs import AttackSpec, EvalRecord, EvalSpec
 from bench.core.vocabulary import CLEAN
@@ -158,10 +158,12 @@ def _record(
         side = min(context.images.pixels.shape[2:])
         departures = corruption_notes(spec.corruption, side, published=context.official)
     n_correct = int((outcomes.adv_pred == context.images.labels).sum()) if outcomes else None
-    n_majority = int(context.images.labels.bincount().max())
+    n_majority, n_correct_majority = int(context.images.labels.bincount().max()), None
     if outcomes is not None and n_correct is not None and spec.is_clean:
+        majority = majority_of(outcomes.clean_pred.numpy(), context.images.labels.numpy())
         constant = len(outcomes.clean_pred.unique()) == 1
-        departures = chance_notes(n_correct, len(context.images), n_majority, constant=constant)
+        departures = chance_notes(n_correct, len(context.images), majority, constant=constant)
+        n_correct_majority = majority.n_correct
     drawn = drawn_notes(len(context.images), context.n_test)
     bound = spec.attack.max_queries if spec.attack else None
     if bound is not None:
@@ -198,5 +200,6 @@ def _record(
         environment=describe(context.device),
         n_cut=None if bound is None or failure else tally.n_cut,
         n_majority=n_majority,
+        n_correct_majority=n_correct_majority,
         flags=tuple(finding.flag for finding in tally.findings),
     )

@@ -16,7 +16,7 @@ from bench.core.errors import BenchError, CellFailure, ran_out_of_memory
 from bench.core.specs import CorruptionSpec, Encoding, EvalSpec, Norm
 from bench.corrupted.open import open_set
 from bench.corrupted.sets import CorruptedSet
-from bench.data.duplicates import Duplicates, find_duplicates
+from bench.data.duplicates import Duplicates, known_duplicates
 from bench.data.split import Dataset
 from bench.data.tensors import Images, load_images
 from bench.progress import Progress
@@ -53,8 +53,8 @@ class Workshop:
 
     @cached_property
     def duplicates(self) -> Duplicates:
-        """Test images that are also in the training split, or twice in the test split; looked for once."""
-        found = find_duplicates(self.dataset)
+        """Test images that are also in the training split, or more than once in the test split."""
+        found = known_duplicates(self.dataset)
         for note in found.notes(self.dataset.test.ids):
             self.progress.line(f"{self.dataset.name}: {note}")
         return found

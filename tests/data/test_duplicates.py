@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from bench.data import DataRequest, Dataset, duplicates, load_dataset
-from bench.data.duplicates import Copy, find_duplicates
+from bench.data.duplicates import Copy, find_duplicates, known_duplicates
 from bench.data.split import Pixels, array_split
 
 RNG = np.random.default_rng(0)
@@ -158,3 +159,53 @@ def test_digits_have_no_copies():
     pixels = np.concatenate([split.read(np.arange(len(split))) for split in (data.train, data.test)])
     assert len(np.unique(pixels.reshape(len(pixels), -1), axis=0)) == len(pixels)
     assert find_duplicates(data).groups == ()
+
+
+def counted(data: Dataset, reads: list[int]) -> Dataset:
+    """The data set; ``reads`` gets the number of training images of every read."""
+
+    def read(indices: np.ndarray) -> Pixels:
+        reads.append(len(indices))
+        return data.train.read(indices)
+
+    return replace(data, train=replace(data.train, read=read))
+
+
+def test_the_same_images_are_searched_once_per_process():
+    train, test, reads = images(5), images(4), []
+    test[0] = train[2]
+    first, again = (known_duplicates(counted(dataset(train, test), reads)) for _ in range(2))
+    assert (reads, again) == ([5], first)
+    assert first.in_train == {"test/00000"}
+
+
+def test_other_pixels_and_other_labels_are_searched_again():
+    train, test, reads = images(5), images(4), []
+    test[:2] = train[2]
+    assert known_duplicates(counted(dataset(train, test), reads)).contradicted == frozenset()
+    relabelled = known_duplicates(counted(dataset(train, test, test_labels=[0, 1, 0, 0]), reads))
+    assert relabelled.contradicted == {"test/00000", "test/00001"}
+    assert known_duplicates(counted(dataset(train[:4], test), reads)).leaked(["test/00000"]) == 1
+    assert known_duplicates(counted(dataset(train, test[1:]), reads)).in_train == {"test/00000"}
+    assert reads == [5, 5, 4, 5]
+
+
+def test_splits_without_a_hash_are_searched_every_time():
+    reads, test = [], images(2)
+    for count in (2, 3):
+        data = counted(dataset(images(count), test), reads)
+        known_duplicates(replace(data, train=replace(data.train, sha="")))
+    assert reads == [2, 3]
+
+
+def test_what_could_not_be_read_is_tried_again():
+    train, test = images(3), images(2)
+    test[1] = train[1]
+    data = dataset(train, test)
+
+    def fail(indices: np.ndarray) -> Pixels:
+        raise OSError("the network is down")
+
+    down = known_duplicates(replace(data, train=replace(data.train, read=fail)))
+    assert (down.leaked(["test/00001"]), len(down.unread)) == (None, 3)
+    assert known_duplicates(data).leaked(["test/00001"]) == 1

@@ -177,10 +177,10 @@ def test_batches_do_not_matter_and_the_model_is_evaluated(dtype: torch.dtype) ->
         torch.manual_seed(0)
         backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.SiLU(), nn.Flatten())
         model = Classifier(Normalize(MEAN, STD), backbone, nn.Linear(16, 6), nn.Linear(6, 4)).to(dtype)
-    pixels = torch.rand(20, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(4)).to(dtype)
+    pixels = torch.rand(40, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(4)).to(dtype)
     labels = model.eval()(pixels).argmax(1)
     model.train()
-    whole, parts = (deepfool_scores(model, pixels, labels, batch_size=size) for size in (20, 3))
+    whole, parts = (deepfool_scores(model, pixels, labels, batch_size=size) for size in (40, 3))
     rel = 1e-9 if dtype == torch.float64 else 1e-3
     for name in ("rho_authors", "rho_pixels", "rho_boundary", "median_distance"):
         for one, other in zip(getattr(whole, name), getattr(parts, name), strict=True):

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from attacks.ddn import Ddn
-from attacks.nearest import nearest
-from attacks.search import Samples
+from attacks.fab import TargetedFab
+from attacks.fmn import Fmn
+from attacks.nearest import Nearest, nearest
+from attacks.search import Samples, Search
 from bench.diagnostics import nearest_distance
 from bench.diagnostics.boundary import adversarial, lengths
 from bench.diagnostics.deepfool_score import pixel_lengths
@@ -101,25 +103,33 @@ def test_on_a_curved_network_it_is_nearer_than_deepfool() -> None:
     assert alone.mean() < 0.9 * at_most.mean()
 
 
+def reached(points: Tensor) -> Nearest:
+    return Nearest(points, torch.zeros(len(points), dtype=torch.bool))
+
+
 def test_what_an_attack_returns_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither an image outside the box nor one of the same class has a distance."""
     model, pixels = linear(), images(10)
 
-    def beyond(search: object, model: nn.Module, samples: Samples, *, norm: str) -> Tensor:
-        return samples.inputs - 2 * samples.labels.view(-1, 1, 1, 1) - 2.0
+    def beyond(search: object, model: nn.Module, samples: Samples, *, norm: str) -> Nearest:
+        return reached(samples.inputs - 2 * samples.labels.view(-1, 1, 1, 1) - 2.0)
 
     monkeypatch.setattr(nearest_distance, "nearest", beyond)
-    assert (model(beyond(None, model, Samples(*[pixels, model(pixels).argmax(1)] * 2), norm="l2")).argmax(1)).any()
+    assert (
+        model(beyond(None, model, Samples(*[pixels, model(pixels).argmax(1)] * 2), norm="l2").points).argmax(1)
+    ).any()
     assert np.isinf(nearest_distances(model, pixels, keys=torch.arange(10))).all()
-    monkeypatch.setattr(nearest_distance, "nearest", lambda search, model, samples, *, norm: samples.inputs + 1e-9)
+    monkeypatch.setattr(
+        nearest_distance, "nearest", lambda search, model, samples, *, norm: reached(samples.inputs + 1e-9)
+    )
     assert np.isinf(nearest_distances(model, pixels, keys=torch.arange(10))).all()
 
 
 def test_the_nearest_image_is_moved_to_the_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three times the way over a boundary of a linear model is shortened to less than once that way."""
     model, pixels = linear(), images(10)
-    points = nearest(Ddn(eps=-1.0, steps=60), model, samples_of(model, pixels), norm="l2")
-    monkeypatch.setattr(nearest_distance, "nearest", lambda *_, norm: pixels + 3 * (points - pixels))
+    points = nearest(Ddn(eps=-1.0, steps=60), model, samples_of(model, pixels), norm="l2").points
+    monkeypatch.setattr(nearest_distance, "nearest", lambda *_, norm: reached(pixels + 3 * (points - pixels)))
     found = nearest_distances(model, pixels, keys=torch.arange(10))
     assert (found <= 1.004 * lengths(points - pixels)).all()
 
@@ -140,9 +150,11 @@ def test_the_reported_image_is_one_that_the_model_misclassifies() -> None:
     model, pixels = curved(), torch.rand(20, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
     labels = model(pixels).argmax(1)
     samples = Samples(pixels, labels, torch.arange(20), model(pixels).argsort(1, descending=True))
-    points = nearest(Ddn(eps=-1.0, steps=60), model, samples, norm="l2")
+    points = nearest(Ddn(eps=-1.0, steps=60), model, samples, norm="l2").points
     assert (model(points).argmax(1) != labels).all()
-    points = nearest(Ddn(eps=-1.0, steps=5), Fixed(), replace(samples, labels=torch.zeros_like(labels)), norm="l2")
+    points = nearest(
+        Ddn(eps=-1.0, steps=5), Fixed(), replace(samples, labels=torch.zeros_like(labels)), norm="l2"
+    ).points
     assert torch.equal(points, pixels)
 
 
@@ -188,10 +200,95 @@ def test_images_that_were_not_fooled_are_infinitely_far() -> None:
 
 def test_a_model_without_an_answer_has_reasons() -> None:
     pixels = images(4)
-    found: NearestScores = nearest_scores(Fixed(pixels), pixels, at_most=np.full(4, 0.1), batch_size=4)
+    found: NearestScores = nearest_scores(Fixed(pixels), pixels, at_most=unknown(4), batch_size=4)
+    assert (found.n_fooled, found.n_unknown) == (0, 4)
     for value in (found.fooled_share, *found.rho, *found.median_distance):
         assert math.isnan(value.value)
         assert "NaN" in value.reason
+
+
+MARKED = 7
+
+
+def unmarked() -> nn.Sequential:
+    """A linear model without a weight on the first pixel, which no search therefore moves."""
+    model = linear()
+    model[1].weight[:, 0] = 0
+    model[1].bias[:] = -0.5 * model[1].weight.sum(1)
+    return model
+
+
+def one_marked(count: int) -> Tensor:
+    pixels = images(count)
+    pixels[:, 0, 0, 0] = 0.5
+    pixels[MARKED, 0, 0, 0] = 0.9
+    return pixels
+
+
+class Holes(nn.Module):
+    """``unmarked``, but with infinite logits around the marked image, or only where its class is the same."""
+
+    def __init__(self, pixels: Tensor, *, same_class: bool = False) -> None:
+        super().__init__()
+        self.model, self.image, self.same_class = unmarked(), pixels[MARKED], same_class
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.model(inputs)
+        hole = (inputs[:, 0, 0, 0] > 0.8) & (inputs != self.image).flatten(1).any(1)
+        if self.same_class:
+            hole &= logits.argmax(1) == self.model(self.image[None]).argmax()
+        return logits.masked_fill(hole[:, None], math.inf)
+
+
+def test_infinite_logits_near_one_image_leave_out_this_image_alone() -> None:
+    pixels = one_marked(60)
+    others = np.delete(nearest_distances(unmarked(), pixels, keys=torch.arange(60)), MARKED)
+    assert others == pytest.approx(np.delete(closed_form(unmarked(), pixels), MARKED), rel=0.01)
+    found = nearest_scores(Holes(pixels), pixels, at_most=unknown(60), batch_size=25)
+    assert (found.n_fooled, found.n_unknown, found.fooled_share.value) == (59, 1, 1.0)
+    assert found.median_distance.value.value == pytest.approx(np.median(others), rel=1e-9)
+    relative = others / np.delete(lengths(pixels), MARKED)
+    assert found.rho.value.value == pytest.approx(relative.mean(), rel=1e-9)
+
+
+def test_a_distance_that_is_known_otherwise_counts() -> None:
+    pixels, known = one_marked(60), unknown(60)
+    distances = nearest_distances(unmarked(), pixels, keys=torch.arange(60))
+    known[MARKED] = distances[MARKED] = 1e-3
+    found = nearest_scores(Holes(pixels), pixels, at_most=known, batch_size=25)
+    assert (found.n_fooled, found.n_unknown) == (60, 0)
+    assert found.median_distance.value.value == pytest.approx(np.median(distances), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        Ddn(eps=-1.0, steps=50),
+        Fmn(norm="l2", eps=-1.0, steps=50),
+        TargetedFab(norm="l2", eps=-1.0, n_iter=10, attempts=3),
+    ],
+    ids=["ddn", "fmn", "fab"],
+)
+def test_every_search_goes_on_with_the_other_images(search: Search) -> None:
+    pixels = one_marked(12)
+    found = nearest(search, Holes(pixels), samples_of(unmarked(), pixels), norm="l2")
+    plain = nearest(search, unmarked(), samples_of(unmarked(), pixels), norm="l2")
+    assert found.stopped.tolist() == [i == MARKED for i in range(12)]
+    assert not plain.stopped.any()
+    assert torch.equal(found.points[MARKED], pixels[MARKED])
+    others = torch.arange(12) != MARKED
+    torch.testing.assert_close(found.points[others], plain.points[others], rtol=0, atol=1e-12)
+
+
+def test_a_point_found_before_the_logits_were_infinite_is_kept() -> None:
+    """DDN comes from beyond the boundary, from L2 = 1 (63 times as far), to the infinite logits on its near side."""
+    pixels = one_marked(12)
+    exact = closed_form(unmarked(), pixels)[MARKED]
+    holes = Holes(pixels, same_class=True)
+    points, stopped = nearest(Ddn(eps=-1.0, steps=200), holes, samples_of(unmarked(), pixels), norm="l2")
+    assert stopped[MARKED]
+    assert adversarial(holes, points, unmarked()(pixels).argmax(1)).all()
+    assert 1 <= lengths(points - pixels)[MARKED] / exact < 1.5
 
 
 def test_no_images_have_reasons() -> None:

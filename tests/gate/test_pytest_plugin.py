@@ -166,3 +166,12 @@ def test_an_update_warns_of_what_cannot_be_told(project: pytest.Pytester) -> Non
 def test_a_session_without_robustness_tests_does_not_import_torch(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("import sys\ndef test_it():\n    assert 'torch' not in sys.modules\n")
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_a_conftest_in_a_subfolder_works(pytester: pytest.Pytester) -> None:
+    """pytest then compares sets of plug-ins: each must be hashable."""
+    for folder in ("a", "b"):
+        path = pytester.mkdir(folder)
+        (path / f"test_{folder}.py").write_text("def test_it(): pass")
+    (pytester.path / "a" / "conftest.py").write_text("def pytest_runtest_logreport(report): pass")
+    pytester.runpytest_subprocess().assert_outcomes(passed=2)

@@ -13,7 +13,7 @@ import pytest
 from records import audit_record, cell_record, samples_of
 from records import run_record as record_of
 
-from bench.chance import at_chance, chance_notes
+from bench.chance import Majority, at_chance, chance_notes
 from bench.core.specs import CorruptionSpec, RunRecord
 from bench.published.board import stored_lines
 from bench.published.tables import Table, compare
@@ -116,7 +116,9 @@ def test_one_seed_that_guesses_takes_the_place(store: Store) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("notes", "word"), [(chance_notes(12, N, 11), "no better than chance"), ((), "ok")])
+@pytest.mark.parametrize(
+    ("notes", "word"), [(chance_notes(12, N, Majority(11, 3)), "no better than chance"), ((), "ok")]
+)
 def test_of_a_model_that_was_brought_along_its_clean_cell_says_so(
     tmp_path: Path, notes: tuple[str, ...], word: str
 ) -> None:
@@ -203,7 +205,7 @@ def test_an_audit_of_what_guesses_neither_praises_nor_accuses(
 
 def test_so_is_that_of_a_model_that_was_brought_along(tmp_path: Path, bench: Callable[..., Any]) -> None:
     store, run = Store(tmp_path), foreign(run_record())
-    write(store, run, BAD, chance_notes(12, N, 10))
+    write(store, run, BAD, chance_notes(12, N, Majority(10, 3)))
     store.write_audit(audit_record(run))
     shown = bench("show", "tiny:baseline", "--results", tmp_path).out
     assert "audit: tiny:baseline:0 on digits: its clean accuracy is no better than chance" in shown

@@ -60,6 +60,21 @@ def test_every_row_says_what_leaked():
     assert table["normalization"].isna().all()
 
 
+def test_a_second_evaluation_does_not_search_again():
+    data, reads = leaky(), []
+
+    def read(indices: np.ndarray) -> np.ndarray:
+        reads.append(len(indices))
+        return data.train.read(indices)
+
+    watched = replace(data, name="watched", train=replace(data.train, read=read, sha="only here"))
+    for _ in range(2):
+        table = evaluate(Grey(), name="grey", dataset=watched, attacks="none", corruptions="none", audit=False)
+        assert table["leaked"].tolist() == [4]
+        assert table["notes"].str.contains("4 also in the training split").all()
+    assert reads == [20]
+
+
 def test_rows_of_a_part_count_their_own_images():
     data = leaky()
     table = evaluate(Grey(), name="grey", dataset=data, attacks="none", corruptions="none", limit=5, audit=False)

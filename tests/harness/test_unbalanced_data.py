@@ -70,6 +70,24 @@ def test_a_constant_answer_has_no_place(tmp_path: Path, says: int, bench: Callab
     assert {cell.n_majority for cell in record} == {380}
 
 
+def test_the_cell_stores_what_the_paired_test_needs(tmp_path: Path) -> None:
+    """Of 100 images 95 are of class 0; the model has 5 of 5 others right, and all of class 0 but the first two."""
+    data = dataset([95, 5])
+    first = torch.from_numpy(data.test.read(np.arange(2)))[:, 0, 0, 0]
+
+    class Better(nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            pixel = inputs[:, 0, 0, 0]
+            return nn.functional.one_hot(((pixel > 0.5) | torch.isin(pixel, first)).long(), 2) + inputs.mean() * 0
+
+    rows = evaluate(Better(), name="better", dataset=data, attacks="fgsm", results=tmp_path)
+    cells = {cell.spec.is_clean: cell for cell in Store(tmp_path).cells(rows["run_id"][0])}
+    clean = cells[True]
+    assert (clean.n_correct, clean.n_majority, clean.n_correct_majority) == (98, 95, 93)
+    assert cells[False].n_correct_majority is None
+    assert "no better than chance (98 of 100 right" in rows.set_index("attack")["notes"]["clean"], "5 gained, 2 lost"
+
+
 def test_what_tells_the_classes_apart_has_a_place(tmp_path: Path) -> None:
     rows = evaluate(knows(3), name="knows", dataset=dataset([90, 40, 20]), attacks="fgsm", results=tmp_path)
     assert rows.set_index("attack")["acc"]["clean"] > 0.95

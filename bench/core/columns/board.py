@@ -58,8 +58,7 @@ LEADERBOARD_COLUMNS = {
     "status": (
         "`ok`, or how many cells are not, those among them that would have counted before an ok one, how many columns "
         "are on `equally many images per class` of an unbalanced split (samples of an older version), and whether "
-        "clean is `no better than chance`, of all seeds or of how many: its 95 % interval reaches down to the share "
-        "of the most frequent class among the evaluated images; of older records, to one of the classes"
+        "clean is `no better than chance`, of all seeds or of how many: defined under At chance below"
     ),
     "config_sha": "hash of the training configuration without the seed",
     "data_sha": "hash of the test split: ids, labels and content",

@@ -92,8 +92,11 @@ INTERVAL_COLUMNS = (
     "deepfool_median_distance",
 )
 INTERVAL_SUFFIXES = {
-    "_lo": "lower end of its 95 % bootstrap interval (sampling of images); invariant",
-    "_hi": "upper end of its 95 % bootstrap interval; empty where it lies beyond every distance found; invariant",
+    "_lo": "lower end of its 95 % bootstrap interval (sampling of images); empty for fewer than 30 images; invariant",
+    "_hi": (
+        "upper end of its 95 % bootstrap interval; empty for fewer than 30 images, or where it lies beyond every "
+        "distance found; invariant"
+    ),
 }
 COUNT_COLUMNS = {
     "collapse_n": "number of test images behind the collapse_ columns",
@@ -103,6 +106,10 @@ COUNT_COLUMNS = {
     "deepfool_n_correct": "how many of them are classified correctly",
     "deepfool_n_fooled": "how many of those DeepFool fooled: the images behind deepfool_rho_pixels and _boundary",
     "nearest_n_fooled": "how many of the correct images any of the four attacks fooled: the images behind nearest_rho",
+    "nearest_n_unknown": (
+        "how many of the correct images are left out of the nearest_ columns: none of the four fooled them, and the "
+        "model returned NaN or infinite logits near them"
+    ),
 }
 DIAGNOSTIC_COLUMNS = {
     **COLLAPSE_COLUMNS,
