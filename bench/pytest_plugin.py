@@ -33,8 +33,8 @@ REQUIRED = "--robustness-required"
 MARKED = 'baseline, tolerance={}, floor={}, scope="recipe", alpha=0.01, allow_inconclusive=False'
 OWNERS = pytest.StashKey[dict[Path, str]]()  # baseline file to the id of the test that owns it
 NOT_CALLED = (
-    f"nothing was compared: the test is marked {MARK!r} and never called the fixture of this name with a model. "
-    "Mark only the tests that do."
+    f"nothing was compared: the test is marked {MARK!r} and never called the fixture {MARK!r} with a model. Call it, "
+    "or remove the mark."
 )
 NOT_EXCUSED = "xfail excuses a comparison that fails, but part of what the test asks for was not compared."
 
@@ -72,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if required and config.getoption(UPDATE):
         raise pytest.UsageError(f"{UPDATE} compares nothing, and {REQUIRED} asks for a comparison; leave one out.")
     if not hasattr(config, "workerinput"):  # the reports of xdist's workers arrive at the controller
-        config.pluginmanager.register(Summary(required=required), "collapse-bench-summary")
+        config.pluginmanager.register(Summary(MARK, required=required), "collapse-bench-summary")
 
 
 @pytest.hookimpl(tryfirst=True)  # before other plug-ins deselect tests
@@ -147,6 +147,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             vars(report).pop("wasxfail", None)
         setattr(report, ATTRIBUTE, found.summary() if found else {})
     elif report.when == "setup" and not report.passed:
+        if hasattr(report, "wasxfail") and not report.wasxfail.startswith("[NOTRUN]"):  # xfail(run=False) is a skip
+            report.outcome = "failed"
+            report.longrepr = "\n".join(filter(None, [attempt.problem or NOT_EXCUSED, str(report.longrepr or "")]))
+            vars(report).pop("wasxfail", None)
         setattr(report, ATTRIBUTE, {})
     return report
 

@@ -14,8 +14,14 @@ ATTRIBUTE = "robustness"  # of a test's report; JSON data, so that xdist can sen
 class Summary:
     """Collects the reports of robustness tests. With ``required`` the session fails where nothing was compared."""
 
+    mark: str
     required: bool
+    _marked: list[str] = field(default_factory=list)  # tests of this process that are to run
     _reports: dict[str, pytest.TestReport] = field(default_factory=dict)  # of the last attempt, by test
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if not session.config.option.collectonly:
+            self._marked = [item.nodeid for item in session.items if item.get_closest_marker(self.mark)]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if hasattr(report, ATTRIBUTE):
@@ -27,11 +33,14 @@ class Summary:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         unmet = self._unmet()
-        if self._reports or unmet:
+        unseen = self._unseen()
+        if self._reports or unseen or unmet:
             terminalreporter.section("robustness")
         for name, report in self._reports.items():
             for line in _lines(name, report):
                 terminalreporter.write_line(line)
+        for name in unseen:
+            terminalreporter.write_line(f"{name}: NOT COMPARED (not run)")
         if unmet:
             terminalreporter.write_line(f"--robustness-required: {unmet}")
 
@@ -40,9 +49,14 @@ class Summary:
         if not self.required:
             return ""
         missing = [name for name, report in self._reports.items() if not _found(report).get("compared")]
+        missing += self._unseen()
         if missing:
             return f"nothing was compared by {', '.join(missing)}"
         return "" if self._reports else "no test of this session is marked 'robustness'"
+
+    def _unseen(self) -> list[str]:
+        """Marked tests without a report, as after ``pytest.exit`` or ``-x``."""
+        return [name for name in self._marked if name not in self._reports]
 
 
 def _found(report: pytest.TestReport) -> dict[str, Any]:

@@ -31,6 +31,9 @@ class Rules:
         for name, values in (("tolerance", self.tolerances), ("floor", self.floors)):
             if not isinstance(values, Mapping):
                 raise BenchError(f"{name}={values!r} is not of the form {{'clean': 1}}, numbers by metric.")
+        for metric, floor in self.floors.items():
+            if isinstance(floor, int | float) and 0 < floor < 1:
+                raise BenchError(f"floor {metric}={floor} is below 1 %; floors are percentages, such as {metric}=80.")
         if isinstance(self.alpha, bool) or not isinstance(self.alpha, int | float) or not 0 < self.alpha < MOST_ALPHA:
             raise BenchError(f"alpha {self.alpha} is not between 0 and {MOST_ALPHA}, the level of a one-sided test.")
         if self.scope not in SCOPES:

@@ -11,6 +11,7 @@ import pytest
 from records import cell_record, samples_of, store_with
 from sides import baseline, cell, now, run
 
+from bench.core.errors import BenchError
 from bench.gate.check import check, unchecked
 from bench.gate.lines import passed
 from bench.gate.rules import WEIGHTS, Rules
@@ -351,3 +352,8 @@ def test_cells_of_one_name_that_were_measured_otherwise_are_listed(
     assert "not compared with the baseline: digits tiny:baseline:0 fgsm@linf-0.1 (ok, with version" in shown.err
     shown = bench("baseline", "--update", "--baseline", tmp_path / "b.json", "--results", tmp_path / "r")
     assert "warning: not in the baseline: digits tiny:baseline:0 fgsm@linf-0.1" in shown.err
+
+
+def test_a_floor_that_is_a_fraction_is_refused() -> None:
+    with pytest.raises(BenchError, match=r"floor clean=0.95 is below 1 %; floors are percentages"):
+        Rules(floors={"clean": 0.95})

@@ -175,7 +175,28 @@ def late(robustness):
 @mark("m.json")
 def test_late(late):
     pass
+
+@mark
+@pytest.mark.xfail
+def test_expected_without_a_baseline(robustness):
+    robustness(load(), **OPTIONS)
+
+@pytest.fixture
+def broken():
+    raise OSError("weights.pt not found")
+
+@mark("n.json")
+@pytest.mark.xfail
+def test_expected_and_broken(broken, robustness):
+    robustness(load(), **OPTIONS)
 '''
+EARLY_END = """
+import pytest
+
+@pytest.mark.robustness("a.json")
+def test_ends_the_session(robustness):
+    pytest.exit("bye", returncode=0)
+"""
 
 
 @pytest.fixture
@@ -375,3 +396,12 @@ def test_what_is_asked_for_and_not_compared_fails(project: pytest.Pytester) -> N
     update = project.runpytest("--robustness-update")
     update.assert_outcomes(failed=4)
     assert update.stdout.str().count("give every call with other settings its own name=") == 2
+
+
+def test_a_session_that_ends_early_names_what_did_not_run(project: pytest.Pytester) -> None:
+    write(project, EARLY_END)
+    found = project.runpytest()
+    found.stdout.fnmatch_lines(["*test_ends_the_session: NOT COMPARED (not run)"])
+    found = project.runpytest("--robustness-required")
+    assert found.ret == 1
+    found.stdout.fnmatch_lines(["--robustness-required: nothing was compared by *test_ends_the_session"])
