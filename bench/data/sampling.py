@@ -26,11 +26,10 @@ def id_hashes(ids: Sequence[str]) -> Ints:
 
 def ranks(hashes: Ints, labels: Ints) -> Ints:
     """Return the rank of each image within its class, by hash, from 0."""
-    by_hash = np.argsort(hashes, kind="stable")
+    by_class = np.lexsort((hashes, labels))
+    _, starts, sizes = np.unique(labels[by_class], return_index=True, return_counts=True)
     found = np.empty(len(hashes), dtype=np.int64)
-    for label in np.unique(labels):
-        members = by_hash[labels[by_hash] == label]
-        found[members] = np.arange(len(members))
+    found[by_class] = np.arange(len(hashes)) - np.repeat(starts, sizes)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -107,6 +108,26 @@ def test_the_chosen_images_depend_on_neither_order_nor_names_of_classes(labels: 
     other = split_of([renamed[labels[i]] for i in shuffled], [split.ids[i] for i in shuffled])
     n = data.draw(st.integers(0, len(labels)))
     assert {split.ids[i] for i in take(split, n)} == {other.ids[i] for i in take(other, n)}
+
+
+@given(images=st.lists(st.tuples(st.integers(-2, 4), st.integers(0, 9)), max_size=60))
+def test_ranks_count_the_smaller_hashes_of_the_class(images: list[tuple[int, int]]):
+    """Equal hashes, which SHA-256 never gives, keep the given order."""
+    labels, hashes = np.array(images, dtype=np.int64).reshape(-1, 2).T
+    expected = [
+        sum(other == label and (h, j) < (value, i) for j, (other, h) in enumerate(images))
+        for i, (label, value) in enumerate(images)
+    ]
+    assert ranks(hashes, labels).tolist() == expected
+
+
+def test_the_time_does_not_grow_with_the_number_of_classes():
+    """A pass over all images per class would take 50,000 passes over 100,000 images, more than five seconds."""
+    labels = np.repeat(np.arange(50_000), 2)
+    hashes = np.arange(100_000)[::-1].copy()
+    start = time.process_time()
+    assert ranks(hashes, labels).tolist() == [1, 0] * 50_000
+    assert time.process_time() - start < 1
 
 
 def test_the_order_is_the_same_for_ever():
