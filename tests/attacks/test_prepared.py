@@ -52,6 +52,13 @@ class Twin:
     def get(self, precision: Precision) -> nn.Module:
         return self.model
 
+    def note(self, precision: Precision) -> tuple[str, ...]:
+        return ()
+
+    def difference(self, precision: Precision, points: Tensor) -> str:
+        """Lies are not found out here: what they can do at worst is tested."""
+        return ""
+
 
 def at_margin(model: Linear) -> Images:
     """Images of both classes whose exact distance to the boundary, in the maximum norm, is MARGIN."""

@@ -21,6 +21,7 @@ from studies import (
     where,
 )
 
+from attacks.corruptions.frost_texture import CONTRAST
 from bench.statistics.intervals import wilson_interval
 
 FAMILIES = {
@@ -227,4 +228,35 @@ def gamma_loops(text: Text) -> None:
         f"{loop['pgd-20']} % for `auto`",
         f"{kept['autoattack-apgd-ce+apgd-t', 'short']} of 100 images under APGD-CE and targeted APGD, against "
         f"{base['autoattack-apgd-ce+apgd-t']} % for both",
+    )
+
+
+@check
+def frost(text: Text) -> None:
+    table = pd.read_csv(STUDIES / "frost" / "frost.csv", dtype={"severity": str}).set_index(
+        ["network", "frost", "severity"]
+    )
+    points = 100 * table[["difference", "low", "high"]]
+
+    def cell(*place: str) -> str:
+        middle, low, high = (signed(value, 2).removeprefix("+") for value in points.loc[place])
+        return f"{middle} [{low}, {high}]"
+
+    networks = {"resnet20": "ResNet-20", "convnet": "convnet of four layers"}
+    for network, title in networks.items():
+        for kind in ("texture, version 1", "texture, version 2", "photographs, other crops"):
+            text.says(row(title, kind, *(cell(network, kind, severity) for severity in ("1", "3", "4", "5", "all"))))
+    former, newer = ((network, f"texture, version {v}") for v in (1, 2) for network in ("resnet20",))
+    most = {severity: -points.loc[(*former, severity), "difference"] for severity in ("5", "all")}
+    p = {severity: table.loc[(*former, severity), "p"] for severity in ("5", "all")}
+    newest = table.xs("texture, version 2", level="frost")
+    assert newest["p"].min() == newest.loc[("resnet20", "5"), "p"] > 0.05
+    text.says(
+        f"keeps {most['5']:.2f} points less than under the photographs at severity 5 (p = {p['5']:.0e})",
+        f"and {most['all']:.2f} less in the mean (p = {p['all']:.5f})",
+        "no severity and no mean differs at 0.05",
+        f"The smallest p is {newest['p'].min()} (ResNet-20, severity 5, "
+        f"{points.loc[(*newer, '5'), 'difference']:.2f} points",
+        f"up to {points.xs('all', level='severity').loc[(slice(None), newer[1]), 'high'].max():.2f} points",
+        f"One number, the contrast of {CONTRAST}, was chosen",
     )

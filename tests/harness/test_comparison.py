@@ -348,7 +348,7 @@ def test_frost_of_photographs_is_not_compared_with_frost_of_a_texture(tmp_path: 
     (row,) = write_tables(store).comparison.to_dict("records")
     assert row["finding"] == "not compared: measured otherwise"
     ours, theirs = ("ab12", "none") if other == "lpc" else ("none", "ab12")
-    assert row["note"] == f"no difference: files_sha {ours}, the baseline's {theirs}"
+    assert row["note"] == f"no difference: files_sha {ours}, baseline's {theirs}"
 
 
 def test_the_file_is_the_table_rounded(tmp_path: Path) -> None:

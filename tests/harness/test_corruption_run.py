@@ -39,6 +39,14 @@ def results(folder: Path) -> pd.DataFrame:
     return table[table.corruption.notna()]
 
 
+@pytest.fixture
+def above_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks of one epoch guess, and a baseline that guesses is no reference for an mCE."""
+    for module in ("board", "standing"):
+        monkeypatch.setattr(f"bench.tables.{module}.is_at_chance", lambda run, clean: False)
+
+
+@pytest.mark.usefixtures("above_chance")
 def test_the_standard_kinds_are_on_the_board_by_default(run: Bench, bench: Bench, plugin: Path, tmp_path: Path) -> None:
     fixed = ["--plugin", str(plugin), "--models", "tiny", "--results", str(tmp_path)]
     assert invoke(["run", *fixed, *SMALL]) == 0  # not through the fixture, which takes the default away
@@ -98,6 +106,7 @@ def test_without_a_baseline_there_is_a_reason_in_place_of_an_mce(run: Bench, ben
     assert board.corruptions_set["lpc"] == "generated:imagenet"
 
 
+@pytest.mark.usefixtures("above_chance")
 def test_of_two_sets_of_images_one_counts_for_the_whole_row(run: Bench, tmp_path: Path) -> None:
     """A part of another set takes nothing away; a whole one that is later counts."""
     run("--corruptions", "standard")

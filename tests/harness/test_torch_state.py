@@ -192,8 +192,7 @@ def test_an_attack_that_changes_the_state_leaves_the_next_one_alone(tmp_path: Pa
     assert rows["n_correct"].tolist() == plain["n_correct"].tolist()
 
 
-@pytest.mark.parametrize("name", ["no_grad", "autocast", "float64 by default", "low precision"])
-def test_trainings_and_diagnoses_too(name: str, tmp_path: Path) -> None:
+def test_trainings_and_diagnoses_too(tmp_path: Path) -> None:
     from bench.cli import invoke
 
     def run(folder: Path) -> tuple[bytes, list[str]]:
@@ -205,5 +204,5 @@ def test_trainings_and_diagnoses_too(name: str, tmp_path: Path) -> None:
         return weights, [f"{value}" for key, value in row.items() if not key.startswith(("time", "created"))]
 
     expected = run(tmp_path / "plain")
-    with STATES[name]():
+    with torch.no_grad(), STATES["autocast"](), STATES["float64 by default"](), STATES["low precision"]():
         assert run(tmp_path / "switched") == expected
