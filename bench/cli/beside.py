@@ -21,7 +21,9 @@ alpha_option = click.option(
     help="share of false alarms that each check may raise",
 )
 run_option = names("--run", help="runs that are meant: prefixes of ids, or model:variant[:seed]  [default: all]")
-tolerance_option = names("--tolerance", help="points that may be lost: clean=0.5,autoattack=1  [default: the file's]")
+FLOORS = "least accuracy in percent that every network must have now: clean=90,pgd=40"
+TOLERANCES = "points that may be lost: clean=0.5,autoattack=1  [default: the file's]"
+tolerance_option = names("--tolerance", help=TOLERANCES, may_be_empty=False)
 
 
 @cli.command()
@@ -30,7 +32,7 @@ tolerance_option = names("--tolerance", help="points that may be lost: clean=0.5
 @results_option
 @alpha_option
 @tolerance_option
-@names("--floor", help="least accuracy in percent that every network must have now: clean=90,pgd=40")
+@names("--floor", help=FLOORS, may_be_empty=False)
 @click.option(
     "--scope",
     type=click.Choice(("recipe", "weights")),

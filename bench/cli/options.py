@@ -43,11 +43,17 @@ class Count(click.ParamType[Any]):
         return number
 
 
-def names(*flags: str, **options: Any) -> Callable[[Any], Any]:
-    """An option that takes comma-separated names, once or several times, and gives one flat list."""
+def names(*flags: str, may_be_empty: bool = True, **options: Any) -> Callable[[Any], Any]:
+    """An option that takes comma-separated names, once or several times, and gives one flat list.
+
+    With ``may_be_empty`` False it is an error to give it without a name, as an unset variable in a script does.
+    """
 
     def flatten(ctx: click.Context, param: click.Parameter, value: Any) -> list[str]:
-        return list(dict.fromkeys(name for group in value for name in group))
+        found = list(dict.fromkeys(name for group in value for name in group))
+        if value and not found and not may_be_empty:
+            raise click.BadParameter("it is empty; write a value, or leave the option out.", ctx, param)
+        return found
 
     return click.option(*flags, type=Names(), multiple=True, callback=flatten, **options)
 

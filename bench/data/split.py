@@ -100,9 +100,13 @@ def split_sha(ids: Sequence[str], labels: NDArray[np.int64], content: bytes) -> 
 def array_split(name: str, pixels: Any, labels: Any) -> Split:
     """A split over images and integer labels in memory: arrays, tensors or, of labels, a list.
 
-    Ids are ``<name>/<index in the given order>``. Nothing is refused here: :func:`check_dataset` knows the data set.
+    Ids are ``<name>/<index in the given order>``. The split keeps a copy of the images, so that they stay those of its
+    hash. Raises BenchError for images that are no plain array; labels are refused by :func:`check_dataset`.
     """
-    array: Pixels = np.asarray(pixels)
+    if isinstance(pixels, np.ma.MaskedArray):
+        raise BenchError(f"the {name} images are a masked array; give plain arrays.")
+    with told_as_mistakes(f"the {name} images are no plain array"):
+        array: Pixels = np.array(pixels)
     ids = [f"{name}/{i:05d}" for i in range(len(array))]
     content = hashlib.sha256(np.ascontiguousarray(array).data).digest()
     try:

@@ -154,3 +154,17 @@ def test_a_good_data_set_passes_unchanged() -> None:
     checked = check_dataset(given)
     assert isinstance(checked.test, Split)
     assert (checked.name, checked.test.sha, checked.train.sha) == ("own", given.test.sha, given.train.sha)
+
+
+def test_a_split_keeps_its_own_images():
+    pixels = np.zeros((2, 3, 8, 8), np.uint8)
+    split = array_split("test", pixels, [0, 1])
+    pixels += 9
+    assert split.read(np.arange(2)).max() == 0
+
+
+def test_images_that_are_no_plain_array_are_refused():
+    pixels = np.zeros((2, 3, 8, 8), np.float32)
+    for bad in (np.ma.masked_array(pixels, mask=pixels == 0), torch.tensor(pixels, requires_grad=True)):
+        with pytest.raises(BenchError, match="the test images are"):
+            array_split("test", bad, [0, 1])

@@ -201,6 +201,8 @@ def test_the_command_compares_files_on_request(tmp_path: Path, bench: Callable[.
         (["--floor", "pgd=1"], 2, "err", "unknown floor 'pgd'"),
         (["--floor", "fgsm=0"], 2, "err", "is not of the form NAME=PERCENT, above 0"),
         (["--floor", "fgsm=nan"], 2, "err", "is not of the form"),
+        (["--floor", ""], 2, "err", "it is empty; write a value"),
+        (["--tolerance", ","], 2, "err", "it is empty; write a value"),
         (["--tolerance", "fgsm=100,clean=100"], 1, "out", "nothing was compared"),
         (["--scope", "both"], 2, "err", "'both' is not one of"),
         (["--alpha", "nan"], 2, "err", "alpha"),
