@@ -106,7 +106,7 @@ def array_split(name: str, pixels: Any, labels: Any) -> Split:
     if isinstance(pixels, np.ma.MaskedArray):
         raise BenchError(f"the {name} images are a masked array; give plain arrays.")
     with told_as_mistakes(f"the {name} images are no plain array"):
-        array: Pixels = np.array(pixels)
+        array: Pixels = np.asarray(pixels).copy()
     ids = [f"{name}/{i:05d}" for i in range(len(array))]
     content = hashlib.sha256(np.ascontiguousarray(array).data).digest()
     try:
@@ -192,6 +192,18 @@ def told_as_mistakes(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise BenchError(f"{what}: {type(error).__name__}: {error}.") from error
+
+
+def check_repeatable(data: Dataset) -> Dataset:
+    """Raises BenchError if two reads of the same test images differ, as under random augmentation."""
+    few = np.arange(min(2, len(data.test)))
+    first, second = (read_checked(data.test, few, dataset=data.name) for _ in range(2))
+    if not np.array_equal(first, second):
+        raise BenchError(
+            f"{data.name}: two reads of the image {data.test.ids[0]!r} or the next one differ; test images must not be "
+            "augmented at random."
+        )
+    return data
 
 
 def check_dataset(data: Dataset) -> Dataset:

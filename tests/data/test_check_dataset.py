@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench.core.errors import BenchError
-from bench.data.split import Dataset, Split, array_split, check_dataset
+from bench.data.split import Dataset, Split, array_split, check_dataset, check_repeatable
 from bench.data.tensors import Images, load_images
 
 PIXELS = np.zeros((4, 3, 2, 2), np.uint8)
@@ -168,3 +168,13 @@ def test_images_that_are_no_plain_array_are_refused():
     for bad in (np.ma.masked_array(pixels, mask=pixels == 0), torch.tensor(pixels, requires_grad=True)):
         with pytest.raises(BenchError, match="the test images are"):
             array_split("test", bad, [0, 1])
+
+
+def test_images_that_differ_between_two_reads_are_refused():
+    train, test = (array_split(name, PIXELS, [0, 1, 0, 1]) for name in ("train", "test"))
+    data = Dataset("own", train, test, num_classes=2, image_size=2, official=False)
+    assert check_repeatable(check_dataset(data)) is not None
+    noise = np.random.default_rng(0)
+    drawn = replace(test, read=lambda indices: noise.integers(0, 256, (len(indices), 3, 2, 2)).astype(np.uint8))
+    with pytest.raises(BenchError, match="two reads of the image 'test/00000' or the next one differ"):
+        check_repeatable(replace(data, test=drawn))
