@@ -62,7 +62,8 @@ def model_identity(model: nn.Module, images: Tensor) -> dict[str, str]:
     ``images`` are the probe images, (N, 3, H, W) in [0, 1], on the model's device. Attributes that a forward pass
     changes, such as a counter, are not part of the structure.
     """
-    _behaviour(model, images)  # some models set attributes in their first pass
+    with put_back(model):
+        _bits(model, images[:1])  # some models set attributes in their first pass
     before = structure_of(model)
     behaviour = _behaviour(model, images)
     structure = unchanged(before, structure_of(model))
