@@ -21,16 +21,8 @@ from bench.auditing.audit import Audited
 from bench.auditing.audit import audit as run_audit
 from bench.core.epsilon import format_eps, parse_eps
 from bench.core.errors import BenchError
-from bench.core.specs import (
-    Backend,
-    CorruptionSpec,
-    DataSpec,
-    Encoding,
-    EvalSpec,
-    Norm,
-    Recipe,
-    RunRecord,
-)
+from bench.core.records import RunRecord
+from bench.core.specs import Backend, CorruptionSpec, DataSpec, Encoding, EvalSpec, Norm, Recipe
 from bench.core.vocabulary import NATIVE
 from bench.corrupted.choose import choose_corruptions
 from bench.corrupted.open import identified

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.specs import EvalRecord, RunRecord
+from bench.core.records import EvalRecord, RunRecord
 from bench.statistics.intervals import wilson_interval
 
 CHANCE = "no better than chance"

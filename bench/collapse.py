@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
-from bench.core.specs import DiagnosisRecord, RunRecord
+from bench.core.records import DiagnosisRecord, RunRecord
 from models.variants import has_collapse_penalty
 
 NC1: Final = "collapse_nc1_train"

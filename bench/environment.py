@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from bench.core.errors import BenchError
-from bench.core.specs import Environment
+from bench.core.records import Environment
 
 
 def choose_device(name: str) -> torch.device:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bench.core.specs import AuditRecord, Encoding, EvalRecord, EvalSpec, RunRecord
+from bench.core.records import AuditRecord, EvalRecord, RunRecord
+from bench.core.specs import Encoding, EvalSpec
 from bench.plan import RunPlan
 from bench.store import Store
 from bench.twin_run import twin_run

@@ -20,16 +20,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import BenchError
-from bench.core.specs import (
-    AUDIT_VERSION,
-    DIAGNOSIS_VERSION,
-    ID_LENGTH,
-    AuditRecord,
-    DiagnosisRecord,
-    Encoding,
-    EvalRecord,
-    RunRecord,
-)
+from bench.core.records import AUDIT_VERSION, DIAGNOSIS_VERSION, AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
+from bench.core.specs import ID_LENGTH, Encoding
 from bench.files import file_sha, write_atomic
 from bench.samples import Sample, dump_samples, parse_samples
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.chance import of_chance
-from bench.core.specs import EvalRecord, EvalSpec
+from bench.core.records import EvalRecord
+from bench.core.specs import EvalSpec
 from bench.core.vocabulary import marks
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bench.core.specs import RunRecord, TrainSpec
+from bench.core.records import RunRecord
+from bench.core.specs import TrainSpec
 from bench.core.vocabulary import BASELINE
 from bench.store import Store
 

@@ -5,23 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from bench.core.specs import (
-    AUDIT_VERSION,
-    AttackSpec,
-    AuditRecord,
-    BudgetAudit,
-    DataSpec,
-    Environment,
-    EvalRecord,
-    EvalSpec,
-    Finding,
-    ModelSpec,
-    Norm,
-    Recipe,
-    RunRecord,
-    TrainSpec,
-    VariantSpec,
-)
+from bench.core.records import AUDIT_VERSION, AuditRecord, BudgetAudit, Environment, EvalRecord, Finding, RunRecord
+from bench.core.specs import AttackSpec, DataSpec, EvalSpec, ModelSpec, Norm, Recipe, TrainSpec, VariantSpec
 from bench.samples import Sample
 from bench.store import Store
 

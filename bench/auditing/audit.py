@@ -32,7 +32,8 @@ from bench.auditing.suite import (
     outcomes_on,
 )
 from bench.core.errors import CellFailure
-from bench.core.specs import AUDIT_VERSION, AuditRecord, BudgetAudit, EvalRecord, Finding, Norm, RunRecord
+from bench.core.records import AUDIT_VERSION, AuditRecord, BudgetAudit, EvalRecord, Finding, RunRecord
+from bench.core.specs import Norm
 from bench.data.tensors import Images
 from bench.environment import describe
 from bench.pending import attacked_cells

@@ -20,7 +20,7 @@ from attacks.gradients import differentiate
 from bench.auditing.model_checks import randomised
 from bench.auditing.spread import spread
 from bench.core.errors import CellFailure
-from bench.core.specs import Finding
+from bench.core.records import Finding
 from bench.data.tensors import Images
 from models.margins import logit_margins
 

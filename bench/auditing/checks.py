@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from bench.auditing.evidence import Broken, Change, any_of, beyond, change, only_by, robust_accuracy
 from bench.auditing.thresholds import ORDER_ALLOWANCE, POINTS
-from bench.core.specs import Finding
+from bench.core.records import Finding
 
 # The audit's own attacks.
 PLAIN: Final = "plain"

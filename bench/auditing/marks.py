@@ -8,7 +8,8 @@ from typing import Any
 
 from bench.auditing.thresholds import DECISIVE
 from bench.core.columns import AUDIT_COLUMNS, AUDIT_FIGURES
-from bench.core.specs import AttackSpec, AuditRecord, BudgetAudit, EvalRecord, Finding
+from bench.core.records import AuditRecord, BudgetAudit, EvalRecord, Finding
+from bench.core.specs import AttackSpec
 
 PASSED, FLAGGED, UNDECIDED, FAILED = "passed", "flagged", "undecided", "failed"
 AT_CHANCE = "at chance"  # in place of the first three: nothing is concluded of a network that guesses

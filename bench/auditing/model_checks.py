@@ -20,7 +20,7 @@ from bench.auditing.inner import gradient_calls
 from bench.auditing.spread import spread
 from bench.auditing.state import changed, put_back, same
 from bench.core.errors import ran_out_of_memory
-from bench.core.specs import Finding
+from bench.core.records import Finding
 
 LOGITS_APART = 1e-4  # of the largest logit: more than rounding makes of equal images in equal batches
 COMPANY_APART = 1e-3  # of the largest logit: kernels add up in another order when a batch has another size

@@ -6,7 +6,7 @@ from bench.auditing.marks import all_findings, passes_an_image
 from bench.auditing.thresholds import DECISIVE
 from bench.chance import CHANCE
 from bench.core.epsilon import format_eps
-from bench.core.specs import AuditRecord, BudgetAudit, RunRecord
+from bench.core.records import AuditRecord, BudgetAudit, RunRecord
 from bench.core.words import counted
 
 

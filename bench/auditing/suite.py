@@ -11,7 +11,8 @@ import numpy as np
 from attacks import builtin as builtin  # fills the registry
 from attacks.registry import ATTACKS
 from bench.auditing.evidence import Broken, any_of, robust_accuracy
-from bench.core.specs import EvalRecord, Norm
+from bench.core.records import EvalRecord
+from bench.core.specs import Norm
 from bench.store import Store
 from bench.tables.standing import common_size as common_size
 from bench.tables.standing import evidence

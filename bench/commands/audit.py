@@ -12,7 +12,7 @@ from bench.auditing.sentence import sentence
 from bench.core.columns import AUDIT_FIGURES
 from bench.core.epsilon import format_eps
 from bench.core.errors import BenchError
-from bench.core.specs import AuditRecord, RunRecord
+from bench.core.records import AuditRecord, RunRecord
 from bench.core.vocabulary import Exit
 from bench.files import check_writable
 from bench.pending import attacked_cells, is_audited

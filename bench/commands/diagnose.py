@@ -8,7 +8,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from bench.core.columns import COLLAPSE_COLUMNS, INTERVAL_COLUMNS, INTERVAL_SUFFIXES, STEEPNESS_COLUMNS, TRAIN_SUFFIX
-from bench.core.specs import DiagnosisRecord, RunRecord
+from bench.core.records import DiagnosisRecord, RunRecord
 from bench.core.vocabulary import Exit
 from bench.files import check_writable
 from bench.plugin import load_plugins

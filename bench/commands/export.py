@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError
-from bench.core.specs import RunRecord
+from bench.core.records import RunRecord
 from bench.core.vocabulary import Exit
 from bench.files import write_atomic
 from bench.published.board import stored_rows

@@ -8,7 +8,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from bench.auditing.sentence import sentence
-from bench.core.specs import EvalRecord
+from bench.core.records import EvalRecord
 from bench.core.vocabulary import Exit, marks
 from bench.statistics.intervals import wilson_interval
 from bench.store import Store, dump_record

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from attacks.corruptions import builtin as builtin  # fills the registry
 from attacks.corruptions.registry import CORRUPTIONS, can_make
 from bench.core.errors import BenchError
-from bench.core.specs import CorruptionSpec, EvalRecord, RunRecord
+from bench.core.records import EvalRecord, RunRecord
+from bench.core.specs import CorruptionSpec
 from bench.core.vocabulary import Exit
 from bench.data.sampling import sampling_version
 from bench.files import file_sha

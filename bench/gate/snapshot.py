@@ -14,7 +14,8 @@ import numpy as np
 from bench.auditing.marks import word_of
 from bench.core.columns import CORRUPTIONS_ACC
 from bench.core.errors import BenchError, unknown_name
-from bench.core.specs import ID_LENGTH, EvalRecord, RunRecord, Scalar, fingerprint
+from bench.core.records import EvalRecord, RunRecord
+from bench.core.specs import ID_LENGTH, Scalar, fingerprint
 from bench.core.vocabulary import NATIVE, STANDARD
 from bench.gate.baseline import CellOutcomes, RunOutcomes
 from bench.gate.outcomes import encode

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.core.specs import RunRecord
+from bench.core.records import RunRecord
 from bench.published.lines import Line
 from bench.published.ours import our_lines
 from bench.store import Store

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 
-from bench.core.specs import DiagnosisRecord, EvalRecord, EvalSpec
+from bench.core.records import DiagnosisRecord, EvalRecord
+from bench.core.specs import EvalSpec
 from bench.core.vocabulary import CLEAN, STANDARD
 from bench.core.words import counted
 from bench.published.lines import Line

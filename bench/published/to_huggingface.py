@@ -15,7 +15,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from bench.core.columns import CORRUPTIONS_ACC
 from bench.core.errors import BenchError
-from bench.core.specs import EvalRecord
+from bench.core.records import EvalRecord
 from bench.core.vocabulary import CLEAN
 from bench.tables.board import BoardRow
 from bench.tables.collapse import row_collapse

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from bench.core.epsilon import format_eps
 from bench.core.errors import BenchError
-from bench.core.specs import RunRecord
+from bench.core.records import RunRecord
 from bench.published.lines import Line
 from bench.published.model_info import ModelInfo
 from bench.published.protocol import AUTOATTACK, CORRUPTIONS, Protocol, mismatches

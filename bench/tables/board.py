@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from bench.auditing.marks import PASSED, findings_for, verdict, verdict_of
 from bench.chance import CHANCE, is_at_chance
-from bench.core.specs import AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
+from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
 from bench.core.vocabulary import CLEAN
 from bench.core.words import counted
 from bench.tables.corruption_choice import choose

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from bench.core.specs import EvalRecord
+from bench.core.records import EvalRecord
 from bench.tables.standing import drawn
 
 Weight = tuple[int, ...]

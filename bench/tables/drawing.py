@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.core.specs import EvalRecord
+from bench.core.records import EvalRecord
 from bench.tables.board import BoardRow
 from bench.tables.outcomes import Outcomes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.core.specs import RunRecord
+from bench.core.records import RunRecord
 from bench.store import Store
 from bench.tables.board import board_rows
 from bench.tables.collapse import row_collapse

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from bench.core.columns import LOWEST
 from bench.core.epsilon import format_eps
-from bench.core.specs import AuditRecord, BudgetAudit, EvalRecord, Norm
+from bench.core.records import AuditRecord, BudgetAudit, EvalRecord
+from bench.core.specs import Norm
 from bench.tables.board import BoardRow, board_rows
 from bench.tables.drawing import drawn_alike
 from bench.tables.outcomes import Ids, Outcome, Outcomes, common_images

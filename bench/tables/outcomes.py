@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.specs import EvalRecord
+from bench.core.records import EvalRecord
 from bench.data.sampling import sampling_version
 from bench.store import Store
 from bench.tables.results import all_cells

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from bench.core.specs import EvalRecord, fingerprint
+from bench.core.records import EvalRecord
+from bench.core.specs import fingerprint
 from bench.core.vocabulary import CLEAN
 from bench.tables.board import BoardRow
 from bench.tables.lowest import budgets_of, lowest_known, suite_images

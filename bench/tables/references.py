@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.columns import CORRUPTIONS_ACC
-from bench.core.specs import EvalRecord
+from bench.core.records import EvalRecord
 from bench.core.vocabulary import BASELINE
 from bench.tables.board import BoardRow
 from bench.tables.corruption_cells import standard_cells

@@ -10,7 +10,8 @@ import pandas as pd
 from bench.auditing.marks import audit_values
 from bench.chance import CHANCE
 from bench.core.columns import AUDIT_COLUMNS, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, RESULT_COLUMNS
-from bench.core.specs import AuditRecord, CorruptionSpec, DiagnosisRecord, EvalRecord, ModelSpec, RunRecord, TrainSpec
+from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
+from bench.core.specs import CorruptionSpec, ModelSpec, TrainSpec
 from bench.core.vocabulary import CLEAN
 from bench.statistics.intervals import CI_METHOD, wilson_interval
 from bench.store import Store

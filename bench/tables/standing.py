@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.chance import is_at_chance
-from bench.core.specs import SAMPLING_VERSION, EvalRecord, RunRecord
+from bench.core.records import EvalRecord, RunRecord
+from bench.core.specs import SAMPLING_VERSION
 
 FEWEST = 50  # images of a cell that limits the images that all cells hold
 

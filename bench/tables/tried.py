@@ -9,7 +9,8 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from bench.auditing.checks import TRANSFER
-from bench.core.specs import AuditRecord, Norm, fingerprint
+from bench.core.records import AuditRecord
+from bench.core.specs import Norm, fingerprint
 from bench.tables.board import BoardRow
 from bench.tables.standing import drawn
 

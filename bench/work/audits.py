@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bench.auditing.audit import Audited, Twin, audit
 from bench.auditing.levels import LevelName
-from bench.core.specs import AuditRecord, RunRecord, TrainSpec
+from bench.core.records import AuditRecord, RunRecord
+from bench.core.specs import TrainSpec
 from bench.twin_run import twin_run
 from bench.work.runs import load_run
 from bench.work.workshop import Workshop

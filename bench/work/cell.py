@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from attacks.registry import AttackEntry
-from bench.core.specs import Encoding, Finding
+from bench.core.records import Finding
+from bench.core.specs import Encoding
 from bench.data.tensors import Images
 from bench.samples import Sample
 from bench.work.adversarials import Adversarials, Kept

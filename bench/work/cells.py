@@ -12,7 +12,8 @@ from torch import nn
 
 from attacks.registry import resolve
 from bench.core.errors import CellFailure
-from bench.core.specs import Encoding, EvalRecord, EvalSpec, Status
+from bench.core.records import EvalRecord, Status
+from bench.core.specs import Encoding, EvalSpec
 from bench.environment import describe
 from bench.pending import Tally
 from bench.samples import Sample

@@ -13,7 +13,7 @@ from torch import nn
 
 from bench.core.columns import DIAGNOSTIC_COLUMNS, INTERVAL_SUFFIXES, TRAIN_SUFFIX
 from bench.core.errors import CellFailure
-from bench.core.specs import DIAGNOSIS_VERSION, DiagnosisRecord
+from bench.core.records import DIAGNOSIS_VERSION, DiagnosisRecord
 from bench.data.tensors import Images
 from bench.diagnostics.deepfool_score import deepfool_scores
 from bench.diagnostics.estimates import Estimate

@@ -18,7 +18,8 @@ from bench.auditing.cell_checks import ZeroGradients, check_gradients, check_ran
 from bench.auditing.spread import spread
 from bench.chance import chance_notes, majority_of
 from bench.core.errors import CellFailure
-from bench.core.specs import AttackSpec, EvalRecord, EvalSpec
+from bench.core.records import EvalRecord
+from bench.core.specs import AttackSpec, EvalSpec
 from bench.core.vocabulary import CLEAN
 from bench.data.sampling import drawn_notes
 from bench.environment import describe

@@ -15,7 +15,8 @@ from torch.nn.parameter import is_lazy
 
 from attacks.gradients import take_logits
 from bench.core.errors import BenchError
-from bench.core.specs import ID_LENGTH, RunRecord, fingerprint
+from bench.core.records import RunRecord
+from bench.core.specs import ID_LENGTH, fingerprint
 from bench.environment import describe
 from bench.work.model_identity import PROBE_IMAGES, model_identity
 from bench.work.workshop import Workshop

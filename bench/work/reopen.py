@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.core.errors import BenchError
-from bench.core.specs import RunRecord, TrainSpec
+from bench.core.records import RunRecord
+from bench.core.specs import TrainSpec
 from bench.data import Dataset, load_dataset
 from bench.data.class_order import CLASS_ORDERS
 from bench.data.registry import DATASETS, DataRequest

@@ -12,7 +12,8 @@ from safetensors.torch import save as dump_weights
 
 from bench.collapse import LEAST_ACCURACY
 from bench.core.errors import BenchError, CellFailure
-from bench.core.specs import EpochRecord, RunRecord, TrainSpec
+from bench.core.records import EpochRecord, RunRecord
+from bench.core.specs import TrainSpec
 from bench.data.tensors import Images
 from bench.environment import describe
 from bench.store import Store

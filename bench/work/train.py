@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import CellFailure
+from bench.core.records import EpochRecord
 from bench.core.seeds import derive_seed
-from bench.core.specs import EpochRecord, TrainSpec
+from bench.core.specs import TrainSpec
 from bench.data.augment import augment
 from bench.data.tensors import Images, as_inputs
 from bench.progress import Progress

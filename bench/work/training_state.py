@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from bench.core.errors import BenchError
-from bench.core.specs import EpochRecord
+from bench.core.records import EpochRecord
 from bench.facts import FACTS, read_facts
 from models.schedules import GammaState
 

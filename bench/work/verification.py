@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from bench.core.errors import BenchError, CellFailure
-from bench.core.specs import EvalRecord
+from bench.core.records import EvalRecord
 from bench.data.tensors import Images
 from bench.samples import Sample
 from bench.store import Store

@@ -13,7 +13,8 @@ from attacks.prepared import Prepared
 from attacks.registry import resolve
 from attacks.rng import SampleRng
 from attacks.search import Samples
-from bench.core.specs import AttackSpec, EvalRecord, EvalSpec
+from bench.core.records import EvalRecord
+from bench.core.specs import AttackSpec, EvalSpec
 from bench.data.tensors import Images
 from bench.progress import Progress
 from bench.work.cell import CellContext, Outcomes

@@ -10,7 +10,8 @@ from nets import correct, trained
 from torch import Tensor, nn
 
 from attacks.registry import ATTACKS, resolve
-from bench.core.specs import Backend, EvalRecord, EvalSpec
+from bench.core.records import EvalRecord
+from bench.core.specs import Backend, EvalSpec
 from bench.data.tensors import Images
 from bench.progress import Progress
 from bench.work.cell import CellContext

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from attacks.prepared import Prepared
 from attacks.registry import load_function, resolve
 from attacks.rng import SampleRng
-from bench.core.specs import EvalRecord, EvalSpec, Norm, Precision
+from bench.core.records import EvalRecord
+from bench.core.specs import EvalSpec, Norm, Precision
 from bench.data.tensors import Images
 from bench.progress import Progress
 from bench.work.cell import CellContext

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from bench import api
 from bench.auditing.audit import Audited, Twin, audit
-from bench.core.specs import AuditRecord, Norm
+from bench.core.records import AuditRecord
+from bench.core.specs import Norm
 from bench.data import DataRequest, load_dataset
 from bench.progress import Progress
 from bench.store import Store

@@ -22,7 +22,8 @@ from bench.auditing import checks
 from bench.auditing.audit import Audited, audit
 from bench.auditing.probes import Prober, Rescaled
 from bench.auditing.sentence import broken_beyond_suite, sentence
-from bench.core.specs import AuditRecord, BudgetAudit, Norm
+from bench.core.records import AuditRecord, BudgetAudit
+from bench.core.specs import Norm
 from bench.data import DataRequest, load_dataset
 from bench.data.tensors import load_images
 from bench.progress import Progress

@@ -17,7 +17,7 @@ from torch import nn
 from bench import api
 from bench.auditing.audit import Audited, Twin, audit
 from bench.auditing.levels import DEFAULT
-from bench.core.specs import AuditRecord
+from bench.core.records import AuditRecord
 from bench.data import DataRequest, load_dataset
 from bench.progress import Progress
 from bench.store import Store

@@ -13,7 +13,7 @@ from torch.autograd import grad as bound_early
 
 from bench.auditing.inner import DOORS, gradient_calls
 from bench.auditing.model_checks import check_model, inner_gradients
-from bench.core.specs import Finding
+from bench.core.records import Finding
 
 BATCH = 10
 

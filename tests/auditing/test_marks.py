@@ -10,7 +10,8 @@ from records import audit_record, cell_record, run_record
 from bench.auditing.marks import audit_values, findings_for, verdict_of, word_of
 from bench.auditing.sentence import sentence
 from bench.core.columns import AUDIT_COLUMNS
-from bench.core.specs import AttackSpec, AuditRecord, BudgetAudit, EvalRecord, Finding, Norm
+from bench.core.records import AuditRecord, BudgetAudit, EvalRecord, Finding
+from bench.core.specs import AttackSpec, Norm
 
 RUN = run_record()
 CLEAN = cell_record(RUN, "clean", [True] * 10)

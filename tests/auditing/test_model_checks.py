@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bench.auditing.model_checks import batch_dependent, check_model, mode_leak, probabilities
 from bench.auditing.state import changed, put_back, state_of
-from bench.core.specs import Finding
+from bench.core.records import Finding
 from bench.work.passes import CountingModel
 
 COUNT, BATCH = 24, 10

@@ -15,7 +15,7 @@ from records import audit_record, cell_record, run_record, samples_of
 from records import store_with as stored
 
 from bench.core.errors import BenchError
-from bench.core.specs import AUDIT_VERSION
+from bench.core.records import AUDIT_VERSION
 from bench.pending import is_audited
 from bench.store import Store
 from bench.tables.leaderboard import rebuild, write_tables

@@ -19,7 +19,7 @@ from bench.auditing.suite import (
     most_telling,
     outcomes_on,
 )
-from bench.core.specs import EvalRecord
+from bench.core.records import EvalRecord
 from bench.store import Store
 from bench.tables.board import board_rows
 

@@ -11,7 +11,8 @@ from records import audit_record, cell_record, run_record, samples_of, store_wit
 from torch import nn
 
 from bench.core.errors import BenchError
-from bench.core.specs import AttackSpec, CorruptionSpec, EvalRecord, RunRecord
+from bench.core.records import EvalRecord, RunRecord
+from bench.core.specs import AttackSpec, CorruptionSpec
 from bench.gate.snapshot import NO_WEIGHTS, choose, take_snapshot
 from bench.samples import Sample
 from bench.store import Store

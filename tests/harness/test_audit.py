@@ -18,7 +18,7 @@ from bench import api
 from bench.auditing.audit import Audited, audit
 from bench.auditing.levels import LevelName
 from bench.auditing.marks import verdict_of
-from bench.core.specs import AuditRecord
+from bench.core.records import AuditRecord
 from bench.data import DataRequest, load_dataset
 from bench.progress import Progress
 from bench.store import Store

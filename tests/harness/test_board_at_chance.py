@@ -14,7 +14,8 @@ from records import audit_record, cell_record, samples_of
 from records import run_record as record_of
 
 from bench.chance import Majority, at_chance, chance_notes
-from bench.core.specs import CorruptionSpec, RunRecord
+from bench.core.records import RunRecord
+from bench.core.specs import CorruptionSpec
 from bench.published.board import stored_lines
 from bench.published.tables import Table, compare
 from bench.store import Store

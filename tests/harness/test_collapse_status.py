@@ -12,7 +12,8 @@ import pytest
 from records import ENVIRONMENT, cell_record, run_record, samples_of
 
 from bench.collapse import Reference, collapse_of, is_trained_to_collapse
-from bench.core.specs import DIAGNOSIS_VERSION, DiagnosisRecord, EpochRecord, RunRecord, VariantSpec
+from bench.core.records import DIAGNOSIS_VERSION, DiagnosisRecord, EpochRecord, RunRecord
+from bench.core.specs import VariantSpec
 from bench.store import Store
 from bench.tables.comparison_report import comparison_markdown
 from bench.tables.leaderboard import write_tables

@@ -17,7 +17,8 @@ from records import audit_record, cell_record, run_record, samples_of
 from scipy import stats
 
 from bench.core.columns import COMPARISON_COLUMNS
-from bench.core.specs import CorruptionSpec, EvalRecord
+from bench.core.records import EvalRecord
+from bench.core.specs import CorruptionSpec
 from bench.statistics.power import detectable_by_mcnemar
 from bench.statistics.seed_power import detectable_by_sign_flips
 from bench.store import Store

@@ -13,7 +13,8 @@ from records import cell_record, run_record, samples_of
 
 from attacks.corruptions.apply import CORRUPTIONS, corrupt
 from bench.cli import cli
-from bench.core.specs import CorruptionSpec, EvalRecord
+from bench.core.records import EvalRecord
+from bench.core.specs import CorruptionSpec
 from bench.corrupted.cache import as_bytes
 from bench.data import load_dataset
 from bench.data.registry import DataRequest

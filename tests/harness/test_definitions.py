@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from records import cell_record, run_record, samples_of
 
-from bench.core.specs import EvalRecord, RunRecord
+from bench.core.records import EvalRecord, RunRecord
 from bench.statistics.power import detectable_by_mcnemar
 from bench.store import Store
 from bench.tables.comparison_report import comparison_markdown

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from records import cell_record, run_record, samples_of, store_with
 
 from bench.core.errors import BenchError
-from bench.core.specs import SAMPLING_VERSION, EvalRecord, RunRecord
+from bench.core.records import EvalRecord, RunRecord
+from bench.core.specs import SAMPLING_VERSION
 from bench.samples import Sample, dump_samples, parse_samples
 from bench.statistics.intervals import wilson_interval
 from bench.store import Store, dump_record, parse_record

@@ -16,7 +16,7 @@ from records import cell_record, run_record
 from torch import nn
 
 from bench.api import evaluate
-from bench.core.specs import EvalRecord
+from bench.core.records import EvalRecord
 from bench.data import DataRequest, Dataset, load_dataset
 from bench.data.split import array_split
 from bench.store import dump_record, parse_record

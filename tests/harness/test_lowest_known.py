@@ -13,7 +13,8 @@ import yaml
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from records import audit_record, cell_record, run_record, samples_of
 
-from bench.core.specs import AttackSpec, AuditRecord, RunRecord
+from bench.core.records import AuditRecord, RunRecord
+from bench.core.specs import AttackSpec
 from bench.published.board import stored_lines
 from bench.published.tables import compare
 from bench.samples import Sample

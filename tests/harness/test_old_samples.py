@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from records import cell_record, limited, run_record
 
-from bench.core.specs import RunRecord
+from bench.core.records import RunRecord
 from bench.published.board import stored_lines
 from bench.published.tables import compare
 from bench.samples import Sample

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.core.specs import EvalRecord
+from bench.core.records import EvalRecord
 from bench.store import Store, dump_record
 from bench.work.adversarials import Adversarials, dump_adversarials, parse_adversarials
 from bench.work.certificates import asked

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import strategies as st
 from records import cell_record, run_record, samples_of
 
-from bench.core.specs import AttackSpec, CorruptionSpec, EvalRecord, Norm, RunRecord
+from bench.core.records import EvalRecord, RunRecord
+from bench.core.specs import AttackSpec, CorruptionSpec, Norm
 from bench.samples import Sample
 from bench.store import Store
 from bench.tables.board import BoardRow, board_rows

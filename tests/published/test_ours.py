@@ -9,7 +9,7 @@ import pytest
 from published_runs import N, attack, cell, corruptions, run_on, stored
 from records import audit_record
 
-from bench.core.specs import DIAGNOSIS_VERSION, DiagnosisRecord, EvalRecord, RunRecord
+from bench.core.records import DIAGNOSIS_VERSION, DiagnosisRecord, EvalRecord, RunRecord
 from bench.published.board import stored_lines
 from bench.published.lines import Line
 from bench.published.protocol import CORRUPTIONS, DEEPFOOL

@@ -15,7 +15,8 @@ import yaml
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from published_runs import attack, cell, run_on, stored
 
-from bench.core.specs import DIAGNOSIS_VERSION, DiagnosisRecord, RunRecord, VariantSpec
+from bench.core.records import DIAGNOSIS_VERSION, DiagnosisRecord, RunRecord
+from bench.core.specs import VariantSpec
 from bench.store import Store
 from bench.tables.leaderboard import write_tables
 from bench.tables.report import board_markdown

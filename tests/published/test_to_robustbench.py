@@ -27,7 +27,7 @@ from published_runs import (
 )
 from records import audit_record, cell_record
 
-from bench.core.specs import EvalRecord, RunRecord
+from bench.core.records import EvalRecord, RunRecord
 from bench.published.board import stored_lines
 from bench.published.checkout import read_checkout
 from bench.published.model_info import ModelInfo, dump_model_info, parse_model_info

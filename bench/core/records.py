@@ -1,0 +1,188 @@
+"""Records: the frozen types of the store, one per run, cell, diagnosis and audit.
+
+Plain data like the specs (:mod:`bench.core.specs`), so that everything behind the store works without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bench.core.epsilon import format_eps
+from bench.core.specs import Encoding, EvalSpec, Norm, Strict, TrainSpec
+
+Status = Literal["ok", "failed", "skipped"]
+DIAGNOSIS_VERSION = 4  # it changes when a diagnostic may give another number
+AUDIT_VERSION = 4  # the same of the audit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment(Strict):
+    """Where something was computed, and with what."""
+
+    device: str
+    hardware: str
+    python: str
+    torch: str
+    torchvision: str
+    timm: str
+    bench: str
+    git_sha: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord(Strict):
+    """One epoch of a training, as the steps saw it: running means on images as augmented and perturbed."""
+
+    loss: float
+    accuracy: float
+    gamma: float  # in the last step; 0 without a penalty
+    margin: float  # mean over the steps of the batch's median o_y − max_{j≠y} o_j, o the outputs: logits or cosines
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord(Strict):
+    """What became of one training, or of one model that a user brought along (``spec`` is then None)."""
+
+    run_id: str
+    dataset: str
+    model: str
+    variant: str
+    seed: int
+    spec: TrainSpec | None
+    status: Status
+    reason: str
+    message: str
+    config_sha: str
+    train_sha: str
+    weights_sha: str
+    n_train: int | None  # None where nobody knows: a model that was not trained here
+    epochs: int | None
+    img_size: int | None
+    native_size: int
+    stem: str
+    latent_dim: int | None
+    param_count: int | None
+    gamma: float | None  # in the last step; None without a penalty
+    gamma_per_sample: float | None  # what that puts on a single image's own norm of z: γ/d for a mean of squares
+    history: tuple[EpochRecord, ...]
+    time_s: float | None
+    created: str
+    environment: Environment
+    collapse_penalty: bool | None = None  # the trait of its variant when it was trained; None in older records
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagnosisRecord(Strict):
+    """Diagnostics of one trained network: latents, gradients and distances to adversarial images."""
+
+    run_id: str
+    weights_sha: str  # of the model it was measured on
+    version: int  # of the definitions, DIAGNOSIS_VERSION of its time
+    status: Status
+    reason: str
+    message: str
+    images: Mapping[str, int]  # how many, by column
+    values: Mapping[str, float | None]  # by column; None where undefined
+    undefined: Mapping[str, str]  # by column, why
+    time_s: float
+    created: str
+    environment: Environment
+
+
+@dataclass(frozen=True)
+class Finding(Strict):
+    """What speaks against an accuracy: a flag, what was seen in a sentence, and the points that it takes away."""
+
+    flag: str  # one of bench.core.vocabulary.FLAGS
+    note: str
+    points: float | None = None  # None: not measured
+    eps: float | None = None  # of the points, where it is another budget than that of the number in doubt
+
+    @property
+    def text(self) -> str:
+        """The flag with its figure, as in tables.
+
+        >>> Finding("randomised", "").text, Finding("order", "", 7.52).text, Finding("large_eps", "", 60.0, 0.5).text
+        ('randomised', 'order=7.5pt', 'large_eps=60.0pt@0.5')
+        """
+        where = "" if self.eps is None else f"@{format_eps(self.eps)}"
+        return self.flag if self.points is None else f"{self.flag}={self.points:.1f}pt{where}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetAudit(Strict):
+    """The audit of a run's attacks at one budget, on ``n`` images of the test split, drawn proportionally to class."""
+
+    norm: Norm
+    eps: float
+    n: int
+    n_correct: int  # before any attack
+    suite: tuple[str, ...]  # the columns of the cells that were looked at
+    twin: str  # run id of the baseline whose images were tried; empty without one
+    figures: Mapping[str, float | None]  # by name, as in bench.core.columns.AUDIT_FIGURES without the prefix
+    findings: tuple[Finding, ...]
+    eps_text: str = ""  # the budget as the user wrote it; empty where it was not asked for in this run
+    images: tuple[str, ...] = ()  # ids of the audited images; empty in audits that stored none
+    standing: tuple[int, ...] = ()  # positions in images of those that no attack of the suite broke
+    broken: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # by attack of the audit, those it broke itself
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRecord(Strict):
+    """Whether the numbers of one run on one test split can be believed."""
+
+    run_id: str
+    weights_sha: str  # of the model that was audited
+    data_sha: str  # of the test split whose images it was audited on
+    version: int  # of the definitions, AUDIT_VERSION of its time
+    level: Literal["default", "full"]
+    cells: tuple[str, ...]  # ids of the attacks' cells that there were
+    status: Status
+    reason: str
+    message: str
+    figures: Mapping[str, float | None]  # of the model itself
+    findings: tuple[Finding, ...]  # of the model itself
+    budgets: tuple[BudgetAudit, ...]
+    n_forwards: int  # passes counted in images, those through the baseline among them
+    n_backwards: int
+    time_s: float
+    created: str
+    environment: Environment
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalRecord(Strict):
+    """What became of one cell. Counts are stored; rates and intervals are derived from them."""
+
+    cell_id: str
+    spec: EvalSpec
+    weights_sha: str  # of the model it was measured on; a cell of other weights is no answer
+    status: Status
+    reason: str
+    message: str
+    n: int
+    n_test: int
+    n_attacked: int
+    n_correct: int | None  # None unless ok
+    max_distance: float | None
+    n_forwards: int
+    n_backwards: int
+    batch_size: int  # the one that fitted
+    time_s: float
+    created: str
+    official: bool
+    dtype: str
+    backend: str
+    backend_version: str
+    notes: tuple[str, ...]
+    environment: Environment
+    adversarials: Encoding = "none"  # how the broken images are stored; no part of what makes the number
+    adversarials_sha: str = ""  # of their file
+    n_broken_8bit: int | None = None  # None unless they are stored in 8 bits
+    flags: tuple[str, ...] = ()  # names of vocabulary.FLAGS
+    n_cut: int | None = None  # images whose search the bound on forward passes ended; None without a bound
+    leaked: int | None = None  # of the n images, those that are also in the training split; None: not known
+    n_majority: int | None = None  # images of the most frequent class among the n; None in older records
+    n_correct_majority: int | None = None  # how many of them are right; None unless ok and clean
