@@ -3,61 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from records import audit_record, cell_record, run_record, samples_of
+from comparisons import compared, seeds_of, verdicts
+from records import audit_record, cell_record, run_record, samples_of, store_with
 from scipy import stats
 
 from bench.core.columns import COMPARISON_COLUMNS
-from bench.core.records import EvalRecord
-from bench.core.specs import CorruptionSpec
 from bench.statistics.power import detectable_by_mcnemar
 from bench.statistics.seed_power import detectable_by_sign_flips
-from bench.store import Store
 from bench.tables.comparison_report import comparison_markdown
-from bench.tables.corruption_cells import STANDARD_KINDS
 from bench.tables.leaderboard import rebuild, write_tables
 from bench.tables.report import records
 
-Verdicts = list[bool]
 FGSM = "fgsm@linf-0.1"
-
-
-def verdicts(right: int, wrong: int) -> Verdicts:
-    return [True] * right + [False] * wrong
-
-
-def store_with(tmp_path: Path, cells: Mapping[tuple[str, int], Mapping[str, Verdicts]]) -> Store:
-    """A store of runs (variant, seed) whose attacks left these images standing."""
-    store = Store(tmp_path)
-    for (variant, seed), attacks in cells.items():
-        run = run_record(variant=variant, seed=seed)
-        store.write_run(run, None)
-        for attack, correct in attacks.items():
-            store.write_cell(cell_record(run, attack, correct), samples_of(correct))
-    return store
-
-
-def compared(store: Store) -> pd.DataFrame:
-    return write_tables(store).comparison.set_index("metric")
-
-
-def seeds_of(lost_gained: Mapping[int, tuple[int, int]], n: int = 40) -> dict[tuple[str, int], dict[str, Verdicts]]:
-    """Clean cells of both variants; the baseline has the first half right."""
-    cells = {}
-    for seed, (lost, gained) in lost_gained.items():
-        half = n // 2
-        cells["baseline", seed] = {"clean": verdicts(half, half)}
-        cells["lpc", seed] = {"clean": [False] * lost + [True] * (half - lost + gained) + [False] * (half - gained)}
-    return cells
 
 
 def test_one_seed_by_hand(tmp_path: Path) -> None:
@@ -77,16 +43,6 @@ def test_one_seed_by_hand(tmp_path: Path) -> None:
     assert row["p_variant_smallest"] == 1.0
     assert row["note"] == "no p_variant: there is one seed"
     assert row["finding"] == "lower, these weights"
-
-
-def effect(n: int, alpha: float = 0.05) -> float:
-    """Cohen's d of power 0.8, by bisection of the noncentral t."""
-    critical, low, high = stats.t.ppf(1 - alpha / 2, n - 1), 0.0, 20.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        power = stats.nct.sf(critical, n - 1, middle * math.sqrt(n))
-        low, high = (middle, high) if power < 0.8 else (low, middle)
-    return low
 
 
 def test_seeds_are_never_pooled_into_mcnemar(tmp_path: Path) -> None:
@@ -271,85 +227,6 @@ def test_flags_and_the_audit_stand_beside_the_numbers(tmp_path: Path) -> None:
     assert "| 50.0 ⚑randomised " in line
     assert "| 47.5 ⚑randomised ⚑zero_gradient " in line
     assert line.rstrip("| ").endswith("scale_masking=7.5pt")
-
-
-def corrupted(run: Any, kind: str, severity: int, correct: Verdicts, profile: str = "cifar") -> EvalRecord:
-    record = cell_record(run, "clean", correct)
-    corruption = CorruptionSpec(kind=kind, severity=severity, source="generated", profile=profile)
-    spec = dataclasses.replace(record.spec, corruption=corruption)
-    return dataclasses.replace(record, spec=spec, cell_id=spec.cell_id)
-
-
-def store_of_corruptions(tmp_path: Path, seeds: int, right: Mapping[str, Callable[[int, int], Verdicts]]) -> Store:
-    """75 cells a run; ``right`` gives by variant the verdicts of a seed at a severity."""
-    store = Store(tmp_path)
-    for variant, of in right.items():
-        for seed in range(seeds):
-            run = run_record(variant, seed)
-            store.write_run(run, None)
-            for kind in STANDARD_KINDS:
-                for severity in range(1, 6):
-                    found = of(seed, severity)
-                    store.write_cell(corrupted(run, kind, severity, found), samples_of(found))
-    return store
-
-
-def test_corruptions_are_compared_by_their_images_means(tmp_path: Path) -> None:
-    """Image 0 is lost from severity 1 on, image 1 from 3 on, image 2 never: differences −1, −0.6 and 0."""
-    gone = {1: [False, True, True], 2: [False, True, True]}
-    right = {"baseline": lambda *_: [True] * 3, "lpc": lambda _, severity: gone.get(severity, [False, False, True])}
-    row = compared(store_of_corruptions(tmp_path, 1, right)).loc["corruptions_acc"]
-    assert row["diff"] == pytest.approx(-160 / 3)
-    assert (row["acc_reference"], row["n"]) == (100.0, 3)
-    assert row[["lost", "gained", "p_checkpoint", "p_checkpoint_holm", "p_variant"]].isna().all()
-    assert row["note"].startswith("no p_checkpoint: McNemar's test is of verdicts")
-    assert row["finding"] == "untested: too few trainings"
-    assert row["interval"] == "images"
-    draws = [np.mean(found) for found in itertools.product([-1, -0.6, 0, -1, 1], repeat=5)]  # one more lost and gained
-    expected = 100 * np.quantile(draws, [0.025, 0.975])
-    assert (row["diff_lo"], row["diff_hi"]) == pytest.approx(tuple(expected), abs=4)
-    assert pd.isna(row["detectable"])  # 0.5·d of three images is more than a whole
-
-
-def test_corruptions_over_six_seeds_are_decided_by_the_seeds(tmp_path: Path) -> None:
-    right = {"baseline": lambda *_: verdicts(5, 5), "lpc": lambda seed, _: verdicts(6 + seed % 2, 4 - seed % 2)}
-    row = compared(store_of_corruptions(tmp_path, 6, right)).loc["corruptions_acc"]
-    assert row["diff"] == pytest.approx(15)
-    assert (row["p_variant"], row["finding"]) == (2 / 2**6, "higher")
-    assert row["detectable"] == pytest.approx(100 * effect(10) * math.sqrt(0.1 * 0.9 * 10 / 9), rel=1e-3)  # of seed 0
-
-
-def test_other_corrupted_images_are_not_compared(tmp_path: Path) -> None:
-    """Of all images that agree, no difference of the images' means would be found."""
-    right = {name: lambda *_: verdicts(3, 1) for name in ("baseline", "lpc")}
-    store = store_of_corruptions(tmp_path, 1, right)
-    assert pd.isna(compared(store).loc["corruptions_acc", "detectable"])
-    assert "corruptions_acc" in compared(store).index
-    for cell in store.cells(run_record("lpc").run_id):
-        spec = dataclasses.replace(cell.spec, corruption=dataclasses.replace(cell.spec.corruption, seed=1))
-        newer = dataclasses.replace(cell, spec=spec, cell_id=spec.cell_id, created="2027-01-01T00:00:00+00:00")
-        store.write_cell(newer, samples_of(verdicts(3, 1)))
-    (row,) = write_tables(store).comparison.to_dict("records")
-    assert row["finding"] == "not compared: measured otherwise"
-    assert row["note"] == "no difference: seed 1, baseline's 0"
-
-
-@pytest.mark.parametrize("other", ["baseline", "lpc"])
-def test_frost_of_photographs_is_not_compared_with_frost_of_a_texture(tmp_path: Path, other: str) -> None:
-    """The photographs were installed between two runs: the frost of the later one is another cell."""
-    right = {name: lambda *_: verdicts(3, 1) for name in ("baseline", "lpc")}
-    store = store_of_corruptions(tmp_path, 1, right)
-    for cell in store.cells(run_record(other).run_id):
-        if cell.spec.corruption.kind == "frost":
-            corruption = dataclasses.replace(cell.spec.corruption, files_sha="ab12")
-            spec = dataclasses.replace(cell.spec, corruption=corruption)
-            assert spec.cell_id != cell.cell_id
-            newer = dataclasses.replace(cell, spec=spec, cell_id=spec.cell_id, created="2027-01-01T00:00:00+00:00")
-            store.write_cell(newer, samples_of(verdicts(3, 1)))
-    (row,) = write_tables(store).comparison.to_dict("records")
-    assert row["finding"] == "not compared: measured otherwise"
-    ours, theirs = ("ab12", "none") if other == "lpc" else ("none", "ab12")
-    assert row["note"] == f"no difference: files_sha {ours}, baseline's {theirs}"
 
 
 def test_the_file_is_the_table_rounded(tmp_path: Path) -> None:
