@@ -112,7 +112,7 @@ class ModelSpec(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec(Strict):
-    """What a network is trained on. The content hash stands for the files, wherever they lie."""
+    """Training data of a network. The content hash identifies the files, wherever they are stored."""
 
     name: str
     train_sha: str
@@ -136,7 +136,7 @@ class TrainSpec(Strict):
 
     @property
     def name(self) -> str:
-        """What users call the run: ``model:variant:seed``."""
+        """Name of the run for users: ``model:variant:seed``."""
         return f"{self.model.name}:{self.variant}:{self.seed}"
 
     @property
@@ -263,7 +263,7 @@ class EpochRecord(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord(Strict):
-    """What became of one training, or of one model that a user brought along (``spec`` is then None)."""
+    """Outcome of one training, or of one model supplied by a user (``spec`` is then None)."""
 
     run_id: str
     dataset: str
@@ -313,7 +313,7 @@ class DiagnosisRecord(Strict):
 
 @dataclass(frozen=True)
 class Finding(Strict):
-    """What speaks against an accuracy: a flag, what was seen in a sentence, and the points that it takes away."""
+    """Evidence against an accuracy: a flag, the observation in a sentence, and the points of accuracy that it costs."""
 
     flag: str  # one of bench.core.vocabulary.FLAGS
     note: str
@@ -374,7 +374,7 @@ class AuditRecord(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class EvalRecord(Strict):
-    """What became of one cell. Counts are stored; rates and intervals are derived from them."""
+    """Outcome of one cell. Counts are stored; rates and intervals are derived from them."""
 
     cell_id: str
     spec: EvalSpec
