@@ -219,7 +219,7 @@ def _eps_texts(
 
 
 def _declared(data: Dataset) -> DatasetEntry | None:
-    """What the registry says of the data set; None of a user's own."""
+    """Return the registry's entry of the data set; None for a user's own data set."""
     return DATASETS.get(data.name) if data.name in DATASETS else None
 
 

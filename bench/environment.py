@@ -1,4 +1,4 @@
-"""What a number was computed with."""
+"""Environment in which a number was computed: device, hardware, library versions and git revision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What of a plan is still to do, and how it went. No torch: a run that finds everything done never needs it."""
+"""Pending work of a plan, and the counts of finished work.
+
+No torch: a run that finds everything done never imports it.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ FILTERING_ATTACKS = ("fgsm", "pgd")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user asked for, every name resolved."""
+    """Request of the user, every name resolved."""
 
     models: Sequence[ModelSpec]
     variants: Mapping[str, VariantSpec]

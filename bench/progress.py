@@ -1,4 +1,4 @@
-"""What the user sees while it runs: a bar on a terminal, plain lines elsewhere; always on stderr."""
+"""Progress display: bars on a terminal, plain lines elsewhere; always on stderr."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ OURS = ("model", "name", "seed", "results")
 
 @dataclass(frozen=True)
 class Settings:
-    """What a test's mark says."""
+    """Settings in the mark of a test."""
 
     baseline: Path
     rules: Rules
@@ -154,7 +154,7 @@ class Robustness:
         return "\n\n".join([*new, gate_markdown(lines, rules), _way_out(lines, rules, path)])
 
     def _lost(self, now: Snapshot) -> list[str]:
-        """What the test asked for and ``now`` has neither as an accuracy nor as a failure."""
+        """List the cells that the test asked for and that ``now`` holds neither as an accuracy nor as a failure."""
         store = Store(self.results)
         known = {(name_of(run), metric) for run in now.runs for metric in run.cells} | {*now.failures, *now.replaced}
         lost = now.left_out()
@@ -175,7 +175,7 @@ def _not_compared(lost: Sequence[str]) -> str:
 
 
 def _way_out(lines: Sequence[Check], rules: Rules, path: Path) -> str:
-    """What the user may do about a failure."""
+    """Return advice to the user on a failed check."""
     update = (
         f"If the change is meant, 'pytest --robustness-update' replaces {path.name} by the outcomes of the present "
         "model; commit it. The failed comparison is then gone."

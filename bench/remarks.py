@@ -1,4 +1,4 @@
-"""What foreign code warns of, kept for the row: AutoAttack's own sanity checks only ever reach its log."""
+"""Captured warnings of third-party code, kept for the row: AutoAttack reports its sanity checks only in its log."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from bench.core.errors import BenchError
 
 
 class Sample(NamedTuple):
-    """What became of one image; ``distance`` is None when it survived."""
+    """Outcome of one image; ``distance`` is None if the image survived."""
 
     sample_id: str
     label: int

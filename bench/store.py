@@ -54,7 +54,7 @@ def parse_record(kind: type[R], content: bytes, *, where: str) -> R:
 
 
 class Store:
-    """What a results folder holds. Reading is strict; nothing half-written is ever seen."""
+    """Results folder on disk. Reading is strict; files are written whole, so that no reader sees half of one."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

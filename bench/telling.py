@@ -1,4 +1,4 @@
-"""What is said of cells when they are finished: a line a cell, or a line for all severities of a corruption."""
+"""Progress messages for finished cells: one line per cell, or one line for all severities of a corruption."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_good(record: EvalRecord) -> bool:
 
 
 def good_line(records: Sequence[EvalRecord], subject: str) -> str:
-    """Of ok cells that share a line: their accuracies, images and seconds, and whether guessing would do as well."""
+    """Format ok cells that share a line: accuracies, images, flags, a note on chance level, and seconds."""
     last, seconds = records[-1], sum(record.time_s for record in records)
     shares = " ".join(f"{(record.n_correct or 0) / record.n:.1%}" for record in records)
     counts = f"({last.n_correct}/{last.n})" if len(records) == 1 else f"n={last.n}"

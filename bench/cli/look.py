@@ -27,7 +27,7 @@ from bench.core.vocabulary import KINDS
 @plugin_option
 @json_option
 def list_(kind: str, pattern: str, plugin: tuple[Path, ...], as_json: bool) -> int:
-    """What there is to choose from: models, variants, attacks, corruptions, data sets or recipes."""
+    """List the available models, variants, attacks, corruptions, data sets or recipes."""
     from bench.commands.listing import list_command
 
     return list_command(kind, pattern, plugins=plugin, as_json=as_json)

@@ -74,7 +74,10 @@ def _opposites(options: Mapping[str, click.Parameter]) -> dict[str, tuple[str, A
 
 
 def _default(path: Path, option: click.Parameter, content: Any) -> Any:
-    """What stands in the file, in the form that a default has. Raises BenchError for a truth value of what has none."""
+    """Convert the value of an option in the config file to a default of click.
+
+    Raises BenchError for true or false if the option is not a flag.
+    """
     if getattr(option, "is_flag", False) and isinstance(content, bool):
         return content
     try:

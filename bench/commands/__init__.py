@@ -1,1 +1,1 @@
-"""What the sub-commands do. Imported only when one of them runs."""
+"""Implementations of the sub-commands. Imported only when one of them runs."""

@@ -1,4 +1,4 @@
-"""What one ``bench run`` was asked to do, and what of it is still to do."""
+"""Job of one ``bench run``: its plan, its settings and the part of the plan that is still to do."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What models, attacks and the harness agree on: standard library only, no torch."""
+"""Definitions that models, attacks and the harness share: standard library only, no torch."""

@@ -43,7 +43,7 @@ class EpochRecord(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord(Strict):
-    """What became of one training, or of one model that a user brought along (``spec`` is then None)."""
+    """Outcome of one training, or of one model supplied by a user (``spec`` is then None)."""
 
     run_id: str
     dataset: str
@@ -93,7 +93,7 @@ class DiagnosisRecord(Strict):
 
 @dataclass(frozen=True)
 class Finding(Strict):
-    """What speaks against an accuracy: a flag, what was seen in a sentence, and the points that it takes away."""
+    """Evidence against an accuracy: a flag, the observation in a sentence, and the points of accuracy that it costs."""
 
     flag: str  # one of bench.core.vocabulary.FLAGS
     note: str
@@ -154,7 +154,7 @@ class AuditRecord(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class EvalRecord(Strict):
-    """What became of one cell. Counts are stored; rates and intervals are derived from them."""
+    """Outcome of one cell. Counts are stored; rates and intervals are derived from them."""
 
     cell_id: str
     spec: EvalSpec

@@ -109,7 +109,7 @@ class ModelSpec(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec(Strict):
-    """What a network is trained on. The content hash stands for the files, wherever they lie."""
+    """Training data of a network. The content hash identifies the files, wherever they are stored."""
 
     name: str
     train_sha: str
@@ -133,7 +133,7 @@ class TrainSpec(Strict):
 
     @property
     def name(self) -> str:
-        """What users call the run: ``model:variant:seed``."""
+        """Name of the run for users: ``model:variant:seed``."""
         return f"{self.model.name}:{self.variant}:{self.seed}"
 
     @property

@@ -20,7 +20,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 
 class Exit(IntEnum):
-    """What the command line returns."""
+    """Exit codes of the command line."""
 
     OK = 0
     NOT_VERIFIED = 1
@@ -96,7 +96,7 @@ MCE_REFERENCES = ("baseline", "alexnet")
 
 
 def marks(flags: Iterable[str]) -> str:
-    """What stands behind a flagged number where people read it.
+    """Format flags as the marks that follow a number in printed tables and messages.
 
     >>> marks(["randomised"]), marks([])
     (' ⚑randomised', '')

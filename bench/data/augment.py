@@ -15,10 +15,11 @@ CROP_RATIO = (3 / 4, 4 / 3)
 
 
 def augment(inputs: Tensor, recipe: Recipe, *, mean: Tensor | None, generator: torch.Generator) -> Tensor:
-    """What ``recipe`` asks for, in the published order: mirror, crop, noise.
+    """Augment a batch as ``recipe`` says, in the published order: mirror, crop, noise.
 
-    ``inputs`` is (N, C, H, W) in [0, 1]; ``mean``, (1, C, 1, 1), is what a padding by 0 *after* the normalisation looks
-    like before it. The draws come from ``generator`` (on the CPU), image by image. Noise is not clipped.
+    ``inputs`` is (N, C, H, W) in [0, 1]. ``mean``, (1, C, 1, 1), is the pixel that the normalisation maps to 0: padding
+    with it here equals zero padding *after* the normalisation. Every image has its own random draws from ``generator``,
+    which is on the CPU. Noise is not clipped.
     """
     if recipe.horizontal_flip:
         mirrored = torch.rand(len(inputs), generator=generator).lt(0.5).to(inputs.device)

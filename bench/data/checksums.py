@@ -1,9 +1,9 @@
-"""What the official files hash to: the evidence behind ``official``.
+"""Checksums of the official files: the evidence behind ``official``.
 
 The archives' checksums are those that torchvision verifies. MNIST and Fashion-MNIST are hashed after
-decompression, because the files lie around both ways and gzip writes the time into its header. The hashes of
-Fashion-MNIST were taken from files that, with the original header put back, have the published MD5 of the
-archives.
+decompression, because users store the files compressed or decompressed, and gzip writes the time into its header.
+The hashes of Fashion-MNIST were taken from files that, with the original gzip header restored, have the published
+MD5 of the archives.
 """
 
 from __future__ import annotations

@@ -61,9 +61,9 @@ def load_imagefolder(request: DataRequest) -> Dataset:
 
 
 def dataset_name(request: DataRequest) -> str:
-    """What the rows call it: the given name or the folder's own, but never the name of a registered data set.
+    """Return the data set's name in the tables: the given name or the folder's own, never that of a registered one.
 
-    ``cifar10``, and spellings such as ``CIFAR-10``, are official files or nothing: a folder so called becomes
+    ``cifar10``, and spellings such as ``CIFAR-10``, are reserved for the official files: a folder of that name becomes
     ``cifar10-imagefolder``.
     """
     given = request.name or os.path.basename(os.path.abspath(request.data_dir or "."))
@@ -125,7 +125,10 @@ def _refuse_unreadable(folder: Path, paths: Sequence[Path]) -> None:
 
 
 def _notes_on_files(root: Path, found: Mapping[str, _Found], test: str) -> tuple[str, ...]:
-    """What of the folder is not read: every file is either an image of the data set or counted here."""
+    """Return notes on everything in the folder that is not read, and on classes without a test image.
+
+    Every file of the splits is either an image of the data set or counted here.
+    """
     left_out = [name for split in found.values() for name in split.left_out]
     empty = [name for split in found.values() for name in split.empty]
     untested = sorted(set(found["train"].classes) - set(found["test"].classes))

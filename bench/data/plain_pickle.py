@@ -35,10 +35,10 @@ DAMAGE = (
 
 
 def read_plain_pickle(path: Path) -> Any:
-    """What the pickle at ``path`` holds; an array comes as :class:`StoredArray`.
+    """Return the content of the pickle at ``path``; arrays are returned as :class:`StoredArray`.
 
-    Raises BenchError, before anything of it ran, when the file asks for another function or class, and when it
-    is damaged.
+    Raises BenchError when the file asks for another function or class, before any of it runs, and when the file is
+    damaged.
     """
     try:
         return _PlainUnpickler(io.BytesIO(read_file(path)), encoding="latin1").load()

@@ -13,7 +13,7 @@ from bench.data.split import Dataset
 
 
 class DataRequest(NamedTuple):
-    """What the user said about the data: where it lies and at which size it is wanted."""
+    """Data request of the user: folder, image size, and the name and class order of an image folder."""
 
     data_dir: Path | None = None
     image_size: int | None = None

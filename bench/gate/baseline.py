@@ -61,7 +61,7 @@ class RunOutcomes(Strict):
 
     @property
     def recipe(self) -> tuple[str, str, str]:
-        """What repeats of one training share, and what a gate compares."""
+        """Data set, model and variant: all repeats of one training share them, and a gate compares by them."""
         return self.dataset, self.model, self.variant
 
 
@@ -133,7 +133,7 @@ _WAY_OUT = "restore it, or delete it and make it anew."
 
 
 def _problem(baseline: Baseline) -> str:
-    """What is wrong with a baseline of the right form; empty if nothing is."""
+    """Describe the first problem of a baseline of the right form; empty without one."""
     if baseline.format != FORMAT:
         return f"its format is {baseline.format} and this version reads {FORMAT}"
     made = seal(asdict(baseline))

@@ -12,15 +12,15 @@ from bench.statistics.drops import Bounds, mean_bounds, verdict_bounds
 
 
 class Evidence(Protocol):
-    """What a verdict rests on; accuracies and drops are fractions."""
+    """Evidence for a verdict; accuracies and drops are fractions."""
 
     @property
     def unit(self) -> Literal["images", "seeds"]:
-        """What more of would make the bounds narrower."""
+        """Unit of ``size``: more images, or more seeds, would make the bounds narrower."""
 
     @property
     def size(self) -> int:
-        """How many of these there are."""
+        """Number of images or seeds, see ``unit``."""
 
     @property
     def drop(self) -> float:
@@ -34,7 +34,10 @@ class Evidence(Protocol):
         """The same before, and every image misclassified after."""
 
     def bounds(self, alpha: float, size: int) -> Bounds:
-        """Of the drop at one-sided level ``alpha``; with another ``size`` than its own, if all shares stayed."""
+        """Return the bounds of the drop at one-sided level ``alpha``.
+
+        With another ``size`` than its own, the bounds are those that would hold if all shares stayed the same.
+        """
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Shares:
         return bool((self.before == self.after).all())
 
     def bounds(self, alpha: float, size: int) -> Bounds:
-        """Of ``size`` images, Student's interval as of two tables of one seed each."""
+        """Return Student's bounds of the drop for ``size`` images, as for two tables of one seed each."""
         low, high = mean_bounds(self.before[np.newaxis], self.after[np.newaxis], alpha)
         narrower = (self.size / size) ** 0.5
         return Bounds(self.drop + (low - self.drop) * narrower, self.drop + (high - self.drop) * narrower)

@@ -42,7 +42,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a check needs beside its two sides."""
+    """Context of a check besides the two sides that it compares: rules, tolerances, failures, models at chance."""
 
     rules: Rules
     tolerances: Mapping[str, float]  # points: the rules' before the baseline's

@@ -22,7 +22,7 @@ def encode(counts: Counts, parts: int) -> str:
 
 
 def decode(text: str, n: int, parts: int) -> Counts:
-    """What :func:`encode` wrote of ``n`` images. Raises ValueError for text that it cannot have written."""
+    """Decode the text of :func:`encode` for ``n`` images. Raises ValueError for text that it cannot have written."""
     try:
         content = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
     except (binascii.Error, ValueError):

@@ -1,4 +1,4 @@
-"""What the checks of a baseline are worth: a tolerance may be too fine for the images, or as wide as the number."""
+"""Resolution of a baseline's checks: a tolerance may be too fine for the images, or as wide as the accuracy itself."""
 
 from __future__ import annotations
 

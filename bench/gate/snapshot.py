@@ -1,4 +1,4 @@
-"""What a results folder holds, in the form of a baseline: the two sides of a check are then alike."""
+"""Snapshot of a results folder in the form of a baseline, so that both sides of a check have the same form."""
 
 from __future__ import annotations
 
@@ -48,10 +48,11 @@ class Snapshot:
 
 
 def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
-    """Of the runs that ``names`` mean (prefixes of ids, or model:variant[:seed]), of all without names.
+    """Take a snapshot of the runs in ``names`` (prefixes of ids, or model:variant[:seed]); of all runs without names.
 
-    Of several cells in one place the best evidence counts, as on the board. Raises BenchError for an unknown name, for
-    an empty folder, and where two trainings go by one name and seed: neither may silently stand for the other.
+    Among cells that fill the same leaderboard entry, the one with the best evidence counts, as on the board. Raises
+    BenchError for an unknown or ambiguous name, for a cell that is ok on no image, for a folder without cells, and
+    where two trainings have the same name and seed: neither may silently replace the other.
     """
     cells, audits = _asked(all_cells(store), store, names), all_audits(store)
     for run, cell in cells:
@@ -66,9 +67,9 @@ def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
 
 
 def name_of(run: RunOutcomes | RunRecord) -> str:
-    """What the gate calls a trained network.
+    """Return the name of a trained network in the gate.
 
-    It says the data set, too: one folder may hold several.
+    It includes the data set, because one folder may hold several.
     """
     return f"{run.dataset} {run.model}:{run.variant}:{run.seed}"
 
@@ -154,7 +155,7 @@ def _one(row: BoardRow, columns: Sequence[str], store: Store) -> CellOutcomes:
 
 
 def _definition(cells: Sequence[EvalRecord]) -> dict[str, Scalar]:
-    """What makes the number beside weights, images and seed."""
+    """Return the settings that determine the number besides the weights, the test images and the seed."""
     first = cells[0]
     if first.spec.corruption is not None:
         specs = [dataclasses.asdict(cell.spec.corruption) for cell in cells if cell.spec.corruption is not None]

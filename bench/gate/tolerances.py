@@ -58,7 +58,7 @@ def _range(kind: str) -> str:
 
 
 def names_of(metric: str) -> list[str]:
-    """What a tolerance or a floor for ``metric`` may be called, the most particular first.
+    """Return the names by which a tolerance or a floor may refer to ``metric``, the most specific first.
 
     >>> names_of("pgd-20@linf-8/255"), names_of("corruptions_acc")
     (['pgd-20@linf-8/255', 'pgd-20', 'pgd'], ['corruptions_acc', 'corruptions'])

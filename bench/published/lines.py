@@ -46,10 +46,10 @@ class Line:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What has to be known of the network and the images, whatever the number."""
+        """Notes on the network and the test images that apply to any number of this line."""
         return tuple(filter(None, (self.collapse, leaked_text(self.leaked))))
 
     @property
     def bound(self) -> str:
-        """What stands before a flagged accuracy under attack: the doubt speaks in one direction."""
+        """Prefix "≤" of a flagged accuracy under attack, which is only an upper bound; otherwise empty."""
         return "≤" if self.flags and self.robust is not None and self.protocol.measure != CORRUPTIONS else ""

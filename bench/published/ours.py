@@ -52,9 +52,10 @@ def our_lines(
 
 
 def _choices(rows: Sequence[BoardRow]) -> list[list[str]]:
-    """Of every budget the columns of all rows; of those that a row has the first stands for it.
+    """List, for every budget, the columns of all rows by precedence: the first that a row has represents the row.
 
-    AutoAttack alone, whatever became of it, then in another protocol, then what most rows have and leaves least.
+    The order is: AutoAttack in the standard protocol, even where it failed; AutoAttack in another protocol; then the
+    columns in which most rows have an accuracy, and among equals those with the lowest mean accuracy.
     """
     budgets: dict[tuple[str, float], dict[str, EvalSpec]] = {}
     for row in rows:

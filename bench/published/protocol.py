@@ -1,4 +1,4 @@
-"""What two accuracies must have in common before they may be ranked against each other."""
+"""Protocols of published and own accuracies, and the mismatches that forbid ranking two of them together."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Placed:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What has to be said of the number and of the place."""
+        """Notes on the number and on its rank."""
         alone = self.line.alone if self.by_alone and self.rank is not None else None
         return (*self.line.remarks, *self.line.notes, *([] if alone is None else [BY_ALONE.format(alone)]))
 
@@ -65,7 +65,10 @@ def _kind(protocol: Protocol) -> str:
 
 
 def _beside(ours: Protocol, published: Sequence[Line]) -> list[Line]:
-    """What was published of the same kind: of the same norm, and of the same data set, as far as there is any."""
+    """Return the published lines of the same kind as ``ours``.
+
+    Where any of them have the same norm, only these; where any of these have the same data set, only those.
+    """
     found = [line for line in published if _kind(line.protocol) == _kind(ours)]
     for field in ("norm", "dataset"):
         same = [line for line in found if getattr(line.protocol, field) == getattr(ours, field)]

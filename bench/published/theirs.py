@@ -15,7 +15,7 @@ STANDARD_CELLS = 75  # 15 kinds, 5 severities
 
 
 def board_protocol(dataset: str, threat: str, eps: str = "") -> Protocol:
-    """What every model on one of RobustBench's boards was measured under; at the board's own budget without ``eps``."""
+    """Return the protocol of all models on one of RobustBench's boards; without ``eps``, at the board's own budget."""
     images = TEST_SETS[dataset]
     if threat == CORRUPTIONS:
         return Protocol(

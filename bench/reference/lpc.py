@@ -1,7 +1,7 @@
-"""What the authors of latent point collapse published, one number a row.
+"""Numbers that the authors of latent point collapse published, one per row.
 
 Sbailo and Ghiringhelli, "Latent Point Collapse Induces an Information Bottleneck", manuscript of 2024 (OpenReview
-FwlM1k4ODx), Tables 1 and 2: the revision with marked changes that stands in github luigisbailo/latent_point_collapse at
+FwlM1k4ODx), Tables 1 and 2: the revision with marked changes in github luigisbailo/latent_point_collapse at commit
 4ae9823. Their widths, epochs and penalties differ from this project's recipes, even where the names correspond.
 """
 

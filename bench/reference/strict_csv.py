@@ -20,7 +20,7 @@ class Line(NamedTuple):
 
 
 class Form(NamedTuple):
-    """What a table must look like."""
+    """Required form of a table."""
 
     columns: Sequence[str]
     may_be_empty: Collection[str]

@@ -1,4 +1,4 @@
-"""What stands on the board: cells grouped by configuration, and their means over seeds."""
+"""Rows of the leaderboard: cells grouped by configuration, and their means over seeds."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class BoardRow:
         return max((n for n in found if n is not None), default=None)
 
     def verdict(self) -> str | None:
-        """What an audit of its seeds says, see :func:`bench.auditing.marks.verdict_of`."""
+        """Return the verdict of the audits of its seeds, see :func:`bench.auditing.marks.verdict_of`."""
         standing = {s: [cells[s] for cells in self.cells.values() if s in cells] for s in self.seeds}
         return verdict_of(self.audits, standing, at_chance=bool(self.chance()))
 

@@ -110,7 +110,7 @@ def _names(row: BoardRow, reference: BoardRow, metric: str) -> dict[str, Any]:
 
 
 def _beside(row: BoardRow, reference: BoardRow, metric: str) -> dict[str, Any]:
-    """What speaks against the two accuracies."""
+    """Return the columns that qualify both accuracies: flags, audit verdict, chance level and leaked images."""
     parts = parts_of(row, metric)
     flags = [";".join(sorted({flag for part in parts for flag in r.flags(part)})) or None for r in (row, reference)]
     guessing = [f"{side} {found}" for side, r in (("variant", row), ("reference", reference)) if (found := r.chance())]

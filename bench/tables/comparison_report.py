@@ -37,7 +37,7 @@ def comparison_markdown(comparison: pd.DataFrame) -> str:
 
 
 def _told_apart(comparison: pd.DataFrame) -> list[str]:
-    """What must stand beside model and variant to tell the rows of one metric apart."""
+    """Return the columns that tell the rows of one metric apart: model and variant, and others only where needed."""
     names = ["model", "variant"]
     for column in ("dataset", "data_sha", "config_sha"):
         if comparison.duplicated([*names, "metric"]).any() and comparison[column].nunique() > 1:

@@ -1,4 +1,4 @@
-"""What the board says of corruptions: means over the cells of a row, and mCE against a named reference."""
+"""Leaderboard columns for corruptions: means over the cells of a row, and mCE against a named reference."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _seed_errors(row: BoardRow, baseline: BoardRow | None, reference: str, seed:
 
 
 def seed_accuracies(row: BoardRow, seed: int) -> Accuracies:
-    """Of the standard kinds of one seed, by kind and severity."""
+    """Return the accuracies of one seed under the standard kinds: fractions by kind and severity."""
     return only_standard(all_accuracies(row, seed))
 
 

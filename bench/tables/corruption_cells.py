@@ -50,7 +50,7 @@ def lacking(row: BoardRow) -> list[str]:
 
 
 def all_accuracies(row: BoardRow, seed: int) -> Accuracies:
-    """Of one seed, by kind and severity."""
+    """Return the accuracies of one seed under all corruptions with an ok cell: fractions by kind and severity."""
     cells = [row.cells[column][seed] for column in corruption_cells(row) if seed in row.cells[column]]
     return {
         (spec.kind, spec.severity): cell.n_correct / cell.n

@@ -1,4 +1,4 @@
-"""Of several sets of corrupted images that a row of the board was evaluated on, the one that counts."""
+"""Precedence among several sets of corrupted images on which a row of the leaderboard was evaluated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Weight = tuple[int, ...]
 
 
 class Made(NamedTuple):
-    """What corrupted images must have in common to be averaged over or compared: they are one set."""
+    """Properties that corrupted images must share to form one set: only within a set are they averaged or compared."""
 
     source: str
     profile: str
@@ -37,12 +37,12 @@ def made(cell: EvalRecord) -> Made | None:
 
 
 def choose(cells: Iterable[EvalRecord]) -> Choice:
-    """Of the corruptions among the cells of one row, over all its seeds.
+    """Choose the corrupted images that count among the cells of one row, over all its seeds.
 
-    Of several sets the one with most ok cells counts, then the official one, then the newer way of drawing images, then
-    that of more images, then the later.
-    Within it a kind's severities are of one definition and file: of several the newest definition with an ok cell
-    counts, then the file with most ok cells, then the later.
+    One set counts. Precedence among several: most ok cells, then the official one, then the newest version of the
+    sampling, then most images, then the latest.
+    Within the set, all severities of a kind have one definition and one file. Precedence among several: the newest
+    definition with an ok cell, then the file with most ok cells, then the latest.
     """
     corrupted = [cell for cell in cells if cell.spec.corruption is not None]
     counting, outdone, missed = _one_of(corrupted, made, _weight_of_set)

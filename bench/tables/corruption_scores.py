@@ -1,4 +1,4 @@
-"""What the accuracies of one model under corruptions come to: pure functions, without intervals."""
+"""Scores of one model under corruptions, from its accuracies: pure functions, without intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the board says of distances: how far the nearest adversarial image known to any attack is, a norm at a time."""
+"""Leaderboard columns for distances, per norm: to the nearest adversarial image that any of the attacks found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a comparison comes to, in words: higher, lower, or how large a difference would have been found."""
+"""Finding of a comparison in words: higher, lower, or the size of a difference that would have been found."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _words(record: Mapping[str, Any], p: float, direction: float, detectable: fl
 
 
 def _doubt(record: Mapping[str, Any], flags: str) -> str:
-    """Of the higher of the two accuracies, if it is only an upper bound."""
+    """Return a note if the higher of the two accuracies is only an upper bound; ``flags`` is its column of flags."""
     names = record[flags].split(";") if record[flags] else []
     whose = "" if flags == "flags" else f"{record['reference']}: "
     return f" ({whose}upper bound)" if bound(record["metric"], names) else ""

@@ -1,4 +1,4 @@
-"""What stands beside the numbers and pictures of one run: chance, collapse, and the lowest known accuracy."""
+"""Labels beside the numbers and figures of one run: chance level, collapse, and the lowest known accuracy."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ STRENGTH = {"fgsm": 0, "pgd": 1, "apgd": 2, "autoattack": 3}
 
 
 class Tables(NamedTuple):
-    """What is printed of the tables, not rounded."""
+    """Tables for printing, not rounded."""
 
     board: pd.DataFrame
     comparison: pd.DataFrame  # empty where nothing has a paired reference
@@ -80,7 +80,7 @@ def write_tables(
 
 
 def _write_or_remove(path: Path, content: bytes | None) -> None:
-    """What was written of cells that are gone goes with them."""
+    """Write ``content``, or remove the file without one: a table of deleted cells must not remain."""
     if content is not None:
         write_atomic(path, content)
     elif path.exists():

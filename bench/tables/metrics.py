@@ -68,7 +68,7 @@ def _percent(fraction: float | None) -> float | None:
 
 
 def _over_seeds(values: Sequence[float]) -> dict[str, float]:
-    """What a single seed does not have."""
+    """Return standard deviation and Student's interval over seeds, by suffix of the column; empty for a single seed."""
     if len(values) < 2:
         return {}
     found = spread(np.asarray(values))
@@ -76,7 +76,10 @@ def _over_seeds(values: Sequence[float]) -> dict[str, float]:
 
 
 def _sampling_error(row: BoardRow, parts: Sequence[str], outcomes: Outcomes) -> float | None:
-    """Of the mean over seeds and columns, by image; None for a single one."""
+    """Return the standard error, over images, of the mean over seeds and columns, a fraction.
+
+    None unless the cells have two images or more in common.
+    """
     found = [outcomes.of(row.cells[part][seed]) for part in parts for seed in sorted(row.seeds)]
     ids = common_images(found)
     return sampling_error(verdicts(found, ids)) if len(ids) > 1 else None

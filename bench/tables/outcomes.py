@@ -1,4 +1,4 @@
-"""What became of every image of a cell, as arrays; each cell is read once."""
+"""Per-image outcomes of cells as arrays; each cell is read once."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def _metric(row: pd.Series[Any], metric: str) -> str:
 
 
 def bound(metric: str, flags: Sequence[str]) -> str:
-    """What stands before a flagged accuracy under attack: against it a doubt speaks in one direction."""
+    """Return the prefix "≤ " for a flagged accuracy under attack, which is only an upper bound; otherwise empty."""
     return "≤ " if flags and metric not in (CLEAN, CORRUPTIONS_ACC) else ""
 
 

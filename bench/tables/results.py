@@ -115,14 +115,14 @@ def result_row(
 
 
 def _corruption(spec: CorruptionSpec | None) -> dict[str, Any]:
-    """Of files that others made nobody here knows a version or a seed."""
+    """Return the columns of a corruption. Version and seed are None for official files, where they are unknown."""
     found = {} if spec is None else vars(spec)
     unknown = ("version", "seed") if spec is not None and spec.source == "official" else ()
     return {column: None if name in unknown else found.get(name) for column, name in CORRUPTION_FIELDS.items()}
 
 
 def _training(spec: TrainSpec | None) -> dict[str, Any]:
-    """What of the recipe and the variant stands in a row; nothing is known of a model that was not trained here."""
+    """Return the columns of the recipe and the variant, all None for a model that was not trained here."""
     if spec is None:
         return dict.fromkeys(TRAINING_COLUMNS)
     decay, adversary = spec.variant_spec.weight_decay, spec.variant_spec.adversary
@@ -138,7 +138,7 @@ def _training(spec: TrainSpec | None) -> dict[str, Any]:
 
 
 def normalization(model: ModelSpec) -> str:
-    """What the first layer of a network subtracts and divides by, in words."""
+    """Describe the mean that the first layer of a network subtracts and the std by which it divides."""
     if model.mean is None or model.std is None:
         return "data set"
     mean, std = (", ".join(str(value) for value in values) for values in (model.mean, model.std))

@@ -12,10 +12,10 @@ FEWEST = 50  # images of a cell that limits the images that all cells hold
 
 
 def evidence(cell: EvalRecord) -> tuple[bool, int, int, int, bool, str]:
-    """What makes one cell count before another in the same place.
+    """Return the precedence of a cell among those that fill the same leaderboard entry: the largest counts.
 
-    Being ok, the version of the attack or corruption, how the images were drawn, their number, a search in full
-    precision, being newer.
+    In this order: ok before not ok, version of the attack or corruption, version of the sampling, number of images,
+    search in full precision before any other, time of creation.
     """
     attack = cell.spec.attack
     exact = attack is None or attack.precision == "fp32"
@@ -23,7 +23,11 @@ def evidence(cell: EvalRecord) -> tuple[bool, int, int, int, bool, str]:
 
 
 def strength(cell: EvalRecord) -> tuple[int, int, int]:
-    """What a cell has whether or not it is ok: see :func:`evidence`. A whole split is no worse than any sample."""
+    """Return the precedence of a cell as if it were ok: a part of :func:`evidence`.
+
+    Version of the attack or corruption, version of the sampling, number of images. A whole split counts as drawn by
+    the newest sampling.
+    """
     made = cell.spec.attack or cell.spec.corruption
     return made.version if made else 0, drawn(cell), cell.n
 
