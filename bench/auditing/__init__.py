@@ -1,1 +1,1 @@
-"""What speaks against an accuracy: findings about the model under attack, and what its gradients look like."""
+"""Findings that cast doubt on a robust accuracy, and figures of the model's input gradients."""

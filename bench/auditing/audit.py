@@ -68,7 +68,7 @@ class Audited:
 
 @dataclass
 class _Work:
-    """What is measured while an audit runs."""
+    """Results of a running audit, kept if it fails midway."""
 
     probers: list[Prober] = field(default_factory=list)  # they count the passes
     figures: Figures = field(default_factory=dict)
@@ -134,8 +134,10 @@ def audit(audited: Audited, workshop: Workshop) -> AuditRecord:
 
 
 def _keep(record: AuditRecord, store: Store) -> None:
-    """Store it. What fails takes no finding away: beside an answer about the same attacks it leaves no trace, and of
-    an earlier audit of others it keeps what it did not come to itself.
+    """Store ``record``. A failed audit removes no earlier finding.
+
+    After a successful audit of the same cells it is not stored. After any other earlier audit it is stored together
+    with the flags and budgets of that audit that it lacks itself.
     """
     earlier = store.read_audit(record.run_id, record.data_sha)
     if record.status == "ok" or earlier is None:
@@ -149,7 +151,7 @@ def _keep(record: AuditRecord, store: Store) -> None:
 
 
 def _audit(audited: Audited, cells: Sequence[EvalRecord], workshop: Workshop, work: _Work) -> None:
-    """Every norm on the images that all of its cells have: one of few images takes none from the others."""
+    """Audit each norm on the images that all of its cells share; a norm with few images does not limit the others."""
     level, budgets = LEVELS[audited.level], by_budget(cells)
     norms: dict[Norm, dict[Budget, list[EvalRecord]]] = defaultdict(dict)
     for budget, found in budgets.items():
@@ -192,9 +194,10 @@ def _context(audited: Audited, images: Images, workshop: Workshop) -> CellContex
 def _chosen(
     suites: Mapping[Budget, Mapping[str, Broken]], asked: Collection[tuple[Norm, float]], *, clean: float, level: Level
 ) -> list[Budget]:
-    """Of the budgets of one norm the one that tells most, or all of them.
+    """Choose which budgets of one norm to audit: all of them if ``level`` says so, else one by :func:`most_telling`.
 
-    Those that were ``asked`` for in this command go before others that the run was attacked at earlier.
+    Budgets ``asked`` for in this command take precedence over those of earlier attacks. ``clean`` is the clean
+    accuracy in percent.
     """
     claims = {budget: claim(suite) for budget, suite in suites.items() if suite}
     if level.every_budget or not claims:
@@ -203,7 +206,7 @@ def _chosen(
 
 
 def _look_at_model(subject: _Subject, work: _Work, level: Level) -> None:
-    """Checks on some of the images, whatever they are, and figures of those among them that are right."""
+    """Check the model on some of the images, and compute figures of the correctly classified ones among them."""
     prober, (some, right) = subject.prober, subject.some(level)
     counting = CountingModel(prober.context.model).eval()
     work.findings += check_model(counting, prober.inputs(some), prober.batch_size)

@@ -1,6 +1,6 @@
-"""From the outcomes of attacks on the same images to what speaks against a robust accuracy. Pure; no torch.
+"""Findings that cast doubt on a robust accuracy, from the outcomes of attacks on the same images. Pure; no torch.
 
-The attacks did not feed each other: each began at the clean images. What is compared, and the flag it raises:
+The attacks are independent: each began at the clean images. The flags, and the comparison behind each:
 
     scale_masking    PGD on the plain float32 cross-entropy, against the same on logits of an ordinary gap: a class
                      does not depend on the scale of the logits, so its robustness may not (Carlini and Wagner 2016,
@@ -38,11 +38,11 @@ GREY: Final = "grey"
 
 
 class Outcomes(NamedTuple):
-    """What every attack broke of the same images, by its name.
+    """Outcomes of every attack on the same images, by the attack's name; True where the image is misclassified.
 
-    ``suite`` are the run's own attacks at the audited budget, ``gradients`` the names of those among them that follow
-    gradients only, ``ladder`` pairs of a weaker and a stronger one of one walk, ``probes`` the audit's own, at this
-    budget or at ``reach``, the large one.
+    ``suite`` holds the run's own attacks at the audited budget, ``gradients`` the names of those among them that follow
+    gradients only, ``ladder`` the pairs of :func:`bench.auditing.suite.ladder`, a weaker attack and a stronger one.
+    ``probes`` holds the audit's own attacks, at this budget or at the large budget ``reach``.
     """
 
     suite: Mapping[str, Broken]
@@ -53,7 +53,7 @@ class Outcomes(NamedTuple):
 
 
 def findings(outcomes: Outcomes) -> list[Finding]:
-    """What speaks against the robust accuracy, one finding a flag."""
+    """Return the findings that cast doubt on the robust accuracy, one per flag."""
     elsewhere = {"large_eps": outcomes.reach}
     compared = ((flag, pair, sentence) for flag, pair, sentence in _comparisons(outcomes) if pair is not None)
     found = [_fall(flag, pair, sentence, elsewhere.get(flag)) for flag, pair, sentence in compared]
@@ -72,14 +72,14 @@ def figures(outcomes: Outcomes) -> dict[str, float]:
 
 
 def white_box(outcomes: Outcomes) -> Broken | None:
-    """What attacks by gradients broke, the suite's and the audit's; None where there were none."""
+    """Return which images are misclassified after a gradient attack of the suite or the audit; None without one."""
     ours = [outcomes.probes[name] for name in WHITE_BOX if name in outcomes.probes]
     found = [*ours, *(outcomes.suite[name] for name in outcomes.gradients)]
     return any_of(*found) if found else None
 
 
 def _comparisons(outcomes: Outcomes) -> list[tuple[str, Change | None, str]]:
-    """Flag, the fall of the robust accuracy, and what of."""
+    """Return per comparison its flag, the fall in robust accuracy (None if not compared) and its description."""
     probes, white = outcomes.probes, white_box(outcomes)
     black = [probes[name] for name in BLACK_BOX if name in probes]
     own = [broken for name, broken in probes.items() if name not in (LARGE, GREY)]

@@ -1,7 +1,7 @@
-"""What per-image outcomes of two attacks say of each other: pure functions of boolean vectors over the same images.
+"""Comparisons of the per-image outcomes of two attacks: pure functions of boolean vectors over the same images.
 
-``broken`` vectors are (N,), one value an image of the audited subset, True where it is not classified correctly any
-more (or never was). No torch.
+``broken`` vectors are (N,), one value per image of the audited subset. True: the image is misclassified after the
+attack, or was misclassified before it. No torch.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def any_of(*vectors: Broken) -> Broken:
 
 
 def robust_accuracy(broken: Broken) -> float:
-    """In percent of all images of the subset."""
+    """Return the robust accuracy in percent of all images of the subset."""
     return 100 * float((~broken).mean())
 
 

@@ -33,12 +33,12 @@ Figures = dict[str, float | None]
 
 
 def gradient_figures(prober: Prober, right: Tensor) -> Figures:
-    """Of the images at ``right``, (M,) int64, which are classified correctly, and their number."""
+    """Measure gradients at the images ``right``, (M,) int64 indices, all classified correctly; ``n_right`` is M."""
     return {"n_right": float(len(right)), **_report(prober, prober.inputs(right), prober.labels(right))}
 
 
 def perturbed_figures(prober: Prober, right: Tensor, *, norm: Norm, eps: float, steps: int) -> Figures:
-    """Of the same images after an attack at one budget."""
+    """Measure gradients at the same images after an attack at one budget; empty without images or gradients."""
     if not len(right) or not prober.gives_gradient:
         return {}
     counting, parts = CountingModel(prober.context.model), []
@@ -51,7 +51,11 @@ def perturbed_figures(prober: Prober, right: Tensor, *, norm: Norm, eps: float, 
 
 
 def deepfool_figures(prober: Prober, right: Tensor, *, steps: int) -> Figures:
-    """Of the images at ``right``, (M,) int64, which are classified correctly; None where half were not fooled."""
+    """Measure ``deepfool_ratio`` and ``ddn_within`` at the images ``right``, (M,) int64, all classified correctly.
+
+    ``deepfool_ratio`` is None if DeepFool fools no image, ``ddn_within`` if it does not fool more than half of them.
+    Empty if the model gives no gradient.
+    """
     if not prober.gives_gradient:
         return {}
     counting = CountingModel(prober.context.model)

@@ -19,10 +19,10 @@ class Doubled(NamedTuple):
 
 
 def float64_logits(model: nn.Module, inputs: Tensor, batch_size: int) -> Doubled:
-    """What a copy of ``model`` in float64 and evaluation mode says of ``inputs`` (N, C, H, W). The copy is thrown away.
+    """Return the logits of a float64 copy of ``model``, in evaluation mode, at ``inputs`` (N, C, H, W).
 
-    A model that cannot be copied, cannot run in float64 or computes in float32 all the same has no logits here.
-    Running out of memory raises what it raises: smaller batches are the caller's.
+    The copy is discarded. There is a reason instead of logits if the model cannot be copied, cannot run in float64 or
+    returns another floating-point type. An out-of-memory error is raised as it is: the caller reduces the batch.
     """
     counting = CountingModel(nn.Identity())
     try:

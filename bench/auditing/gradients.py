@@ -1,16 +1,16 @@
-"""What an attack by gradients would find at given images: gradients that vanish, and logits that saturate.
+"""Vanishing input gradients and saturated logits at given images, which mislead gradient attacks.
 
-With z the logits and y the label, ∂/∂pixel in float32 of
+The gradients are those with respect to the pixels, in float32. With z the logits and y the label, the losses are
 
     ce        −log softmax(z)_y, as torch.nn.functional.cross_entropy computes it
     margin    z_y − max_{j≠y} z_j
     dlr       (max_{j≠y} z_j − z_y) / (z_π1 − z_π3); for 2 classes its numerator, as in the attack
 
-∇CE = Σ_j (p_j − 1[j = y]) ∇z_j with p = softmax(z): in float32 the label's factor is 0 once its logit leads by about 17
-nats, the others' are from about 104 on, and an attack stands still before a model whose logits are large (Carlini and
-Wagner 2017, arXiv 1608.04644). The gradients of margin and DLR do not vanish with the scale; where they do, something
-else hides them, but for one case: the DLR of an image whose label is third, z_y = z_π3, is 1 whatever the model. Images
-that are classified correctly keep it out. Numbers, never flags.
+∇CE = Σ_j (p_j − 1[j = y]) ∇z_j with p = softmax(z). In float32 the label's factor is 0 once its logit leads by about 17
+nats, and the other factors are 0 once it leads by about 104. An attack on a model with such large logits does not move
+(Carlini and Wagner 2017, arXiv 1608.04644). The gradients of margin and DLR do not vanish with the scale of the logits.
+Where they are 0, there is another cause, with one exception: the DLR of an image whose label is third, z_y = z_π3, is 1
+for any model. Correctly classified images exclude it. These values are reported and never raise a flag.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class GradientReport(NamedTuple):
 def gradient_report(model: nn.Module, inputs: Tensor, labels: Tensor, *, batch_size: int) -> GradientReport:
     """All of ``COLUMNS`` at ``inputs``, float32 (N, C, H, W) in [0, 1], clean or perturbed, with ``labels`` (N,) int64.
 
-    Both lie on the device of ``model``, which is put in evaluation mode. A loss that does not depend on the image, as
-    of integers, has the gradient 0. Two forward passes an image, one of them in float64, and three backward passes
-    where there is a gradient.
+    Both lie on the device of ``model``, which is put in evaluation mode. A loss that does not depend on the image has
+    the gradient 0, for example one of integer logits. Takes two forward passes per image, one of them in float64, and
+    three backward passes per image where there is a gradient.
     """
     if not len(inputs):
         return GradientReport(dict.fromkeys(COLUMNS), 0, 0, dict.fromkeys(COLUMNS, "there are no images"))
@@ -84,7 +84,7 @@ def input_gradient(loss: Tensor, points: Tensor, *, keep: bool = False) -> Tenso
 
 
 def loss_functions(num_classes: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-    """By name of ``LOSSES``: from logits (N, K) and labels to the sum over the images."""
+    """Return per name of ``LOSSES`` the function from logits (N, K) and labels to the loss summed over the images."""
     ratio = logit_margins if lacks_dlr("apgd-dlr", num_classes) else dlr
     return {
         "ce": lambda logits, labels: nn.functional.cross_entropy(logits, labels, reduction="sum"),
@@ -94,7 +94,7 @@ def loss_functions(num_classes: int) -> dict[str, Callable[[Tensor, Tensor], Ten
 
 
 def _at_batch(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Logits (n, K), float32, and by column which of the images count, (n,)."""
+    """Return logits (n, K), float32, and per column which of the images count, (n,) bool."""
     points = inputs.detach().clone().requires_grad_()
     found = {}
     with torch.enable_grad():

@@ -1,4 +1,4 @@
-"""What an audit says in the rows of tables. Pure; no torch."""
+"""Columns that an audit fills in the rows of tables: verdicts, flags and figures. Pure; no torch."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ AT_CHANCE = "at chance"  # in place of the first three: nothing is concluded of 
 
 
 def all_findings(record: AuditRecord) -> list[Finding]:
-    """Of the model and of every audited budget."""
+    """Return the findings about the model and at every audited budget."""
     return [*record.findings, *(finding for budget in record.budgets for finding in budget.findings)]
 
 
 def findings_for(record: AuditRecord | None, cell: EvalRecord) -> list[Finding]:
-    """What speaks against one number: findings of the model against any, of attacks against those of their norm.
+    """Return the findings against one cell: those about the model, and those of the audit's attacks in its norm.
 
-    Of several audited budgets the number's own counts; without it of every flag the worst, which names its budget. An
-    audit that failed may have found something before.
+    If the cell's own budget was audited, the findings at that budget count. Otherwise the worst finding per flag over
+    the audited budgets of the norm counts, and names its budget. A failed audit may have findings from before it
+    failed.
     """
     if record is None:
         return []
@@ -41,7 +42,7 @@ def _placed(finding: Finding, budget: BudgetAudit) -> Finding:
 
 
 def _worst(findings: Iterable[Finding]) -> list[Finding]:
-    """Of every flag the one of most points."""
+    """Return the finding with the most points per flag."""
     worst: dict[str, Finding] = {}
     for finding in findings:
         worst[finding.flag] = max(worst.get(finding.flag, finding), finding, key=lambda f: f.points or 0.0)
@@ -86,9 +87,10 @@ def word_of(record: AuditRecord, cells: Collection[EvalRecord]) -> str:
 def verdict_of(
     audits: Mapping[int, AuditRecord], cells: Mapping[int, Collection[EvalRecord]], *, at_chance: bool = False
 ) -> str | None:
-    """The verdict on one row, by the cells that stand for each of its seeds, or its flags with their worst figures.
+    """Return the verdict on one row, by the cells behind its number per seed, or its flags with their worst figures.
 
-    Of a row ``at_chance`` neither: that its audit failed, or that it guesses.
+    None without cells, or unless ``audits`` has exactly their seeds. A row ``at_chance`` only says that its audit
+    failed, or that it is at chance.
     """
     if not cells or set(audits) != set(cells):
         return None
@@ -101,7 +103,7 @@ def verdict_of(
 
 
 def audit_values(record: AuditRecord | None, cell: EvalRecord, *, at_chance: bool = False) -> dict[str, Any]:
-    """AUDIT_COLUMNS of the row of an attack; of any other row the verdict on the model alone."""
+    """Return AUDIT_COLUMNS for the row of an attack; for any other row only the verdict on the model."""
     values: dict[str, Any] = dict.fromkeys(AUDIT_COLUMNS)
     if record is None:
         return values
@@ -125,7 +127,7 @@ def nearest(record: AuditRecord, attack: AttackSpec) -> BudgetAudit | None:
 
 
 def passes_an_image(record: AuditRecord) -> float | None:
-    """Of the largest subset; None where nothing was audited."""
+    """Return the audit's passes per image of its largest subset; None where nothing was audited."""
     images = max((budget.n for budget in record.budgets), default=0)
     return (record.n_forwards + record.n_backwards) / images if images else None
 

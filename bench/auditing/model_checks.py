@@ -1,4 +1,4 @@
-"""Is the model a function from one image to its logits? Checks of the model itself, before any attack.
+"""Check before any attack that the model is a function from one image to its logits.
 
 An attack takes the model for a fixed, deterministic f: [0, 1]^(3·H·W) → R^K whose gradients it may follow. Each check
 asks for one way in which that is not so: ``randomised``, ``batch_dependent``, ``mode_leak``, ``probabilities`` and
@@ -29,7 +29,7 @@ SUM_APART = 1e-4  # of the sum of softmax outputs from 1, and of each from [0, 1
 
 
 def check_model(model: nn.Module, inputs: Tensor, batch_size: int) -> list[Finding]:
-    """Every check, in batches of ``batch_size``. The model keeps its parameters and buffers and is left in eval mode.
+    """Run every check in batches of ``batch_size``. The model keeps parameters and buffers and is left in eval mode.
 
     At most 4N + 32 + 4·``batch_size`` forward passes. A model that answers otherwise when asked again is not asked
     what its answers depend on. Raises ValueError for inputs that are none.
@@ -174,7 +174,7 @@ def _apart(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _moved(first: Tensor, second: Tensor, largest: Tensor) -> Tensor:
-    """Which images, (n,), have other logits in (n, K) ``second`` than rounding makes of those in ``first``."""
+    """Return which images, (n,), have logits (n, K) in ``second`` that differ from ``first`` by more than rounding."""
     was, now = first.argmax(1, keepdim=True), second.argmax(1, keepdim=True)
     lead = torch.maximum(first.gather(1, was) - first.gather(1, now), second.gather(1, now) - second.gather(1, was))
     flipped = (was != now) & (lead > LOGITS_APART * largest)

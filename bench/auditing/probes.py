@@ -63,7 +63,7 @@ class Prober:
     _search_models: dict[float, SearchModels] = field(default_factory=dict)
 
     def clean(self) -> Broken:
-        """Which images are wrong from the start."""
+        """Return which images are misclassified without an attack."""
         predicted = self._predict(self.inputs(torch.arange(len(self.context.images))))
         return np.asarray(predicted != self.context.images.labels)
 
@@ -91,11 +91,11 @@ class Prober:
     def attack(
         self, name: str, norm: Norm, eps: float, wrong: Broken, *, scale: float = 1.0, queries: int | None = None
     ) -> Broken:
-        """What the attack called ``name`` breaks, and what is ``wrong`` already."""
+        """Return which images are misclassified after the attack ``name``, or are ``wrong`` already."""
         return np.asarray(self._attacked(name, norm, eps, wrong, scale, queries).adv_pred != self.context.images.labels)
 
     def attack_in_8_bits(self, name: str, norm: Norm, eps: float, wrong: Broken) -> tuple[Broken, float | None]:
-        """The same, and the share of what it breaks that is broken in 8 bits, too, inside the ball."""
+        """Return the same, and the share of the adversarial images that persist in 8 bits, inside the ball."""
         outcomes = self._attacked(name, norm, eps, wrong, keep=True)
         whole = 0
         for kept in outcomes.kept:
@@ -157,7 +157,7 @@ class Prober:
         return wrong
 
     def noise(self, norm: Norm, eps: float, wrong: Broken, draws: int) -> Broken:
-        """What random perturbations of full length break."""
+        """Return which images are misclassified under random perturbations of full length, or are ``wrong`` already."""
         broken = wrong.copy()
         for draw in range(draws):
             for part in self._standing(broken):
@@ -169,7 +169,10 @@ class Prober:
         return broken
 
     def transfer(self, twin: nn.Module, norm: Norm, eps: float, wrong: Broken, steps: int) -> Broken:
-        """What images made on ``twin`` break. The passes through it count, too."""
+        """Return which images the model misclassifies when they are attacked on ``twin``, or are ``wrong`` already.
+
+        The passes through ``twin`` are added up, too.
+        """
         counting, broken = CountingModel(twin), wrong.copy()
         for part in self._standing(wrong):
             inputs, labels = self.inputs(part), self.labels(part)
@@ -179,7 +182,7 @@ class Prober:
         return broken
 
     def grey(self, norm: Norm, eps: float, wrong: Broken) -> Broken:
-        """What one and the same grey image in the place of every other breaks."""
+        """Return which images are misclassified when replaced by one grey image, or are ``wrong`` already."""
         broken = wrong.copy()
         for part in self._standing(wrong):
             points = torch.full_like(self.inputs(part), GREY)
@@ -192,7 +195,7 @@ class Prober:
         self.backwards += model.backwards
 
     def _standing(self, broken: Broken) -> list[Tensor]:
-        """The indices of the others, in batches."""
+        """Return the indices of the images that are not ``broken``, in batches."""
         indices = torch.from_numpy(~broken).nonzero().squeeze(1)
         return list(indices.split(self.batch_size)) if len(indices) else []
 
@@ -233,9 +236,10 @@ def _without_gradients(
 
 
 class Probes(NamedTuple):
-    """What every attack of the audit broke, by name, and what share of PGD's images is broken in 8 bits, too.
+    """Outcomes of every attack of the audit, by name, and the share of PGD's adversarial images that persist in 8 bits.
 
-    ``broken`` has what was broken before an attack began, too, ``own`` what the attack itself broke.
+    ``broken`` includes the images that were misclassified before the attack began, clean or by other attacks; ``own``
+    has only those that the attack itself found.
     """
 
     broken: dict[str, Broken]
@@ -244,7 +248,7 @@ class Probes(NamedTuple):
     reach: float  # the large budget
 
     def within(self, eps: float) -> dict[str, Broken]:
-        """What every attack whose images lie within ``eps`` broke itself; those at the large budget rarely do."""
+        """Return ``own`` without the attacks at the large budget, unless that budget is at most ``eps``."""
         outside = (checks.LARGE, checks.GREY) if self.reach > eps else ()
         return {name: found for name, found in self.own.items() if name not in outside}
 
@@ -252,10 +256,10 @@ class Probes(NamedTuple):
 def probe(
     prober: Prober, level: Level, norm: Norm, eps: float, wrong: Broken, broken: Broken, twin: nn.Module | None
 ) -> Probes:
-    """All of the audit's attacks at one budget. ``broken`` is what attacks by gradients broke already.
+    """Run all of the audit's attacks at one budget. ``broken`` has the images that gradient attacks broke already.
 
-    Those that need no gradient try what no gradient broke: no other image can be held against the gradients. A model
-    without gradients meets only these.
+    Attacks without gradients run on the images that no gradient attack broke: only those images can show that the
+    gradients mislead. A model without gradients is attacked by these attacks only.
     """
     if not prober.gives_gradient:
         left = any_of(wrong, broken)

@@ -11,10 +11,10 @@ from bench.core.words import counted
 
 
 def sentence(run: RunRecord, record: AuditRecord, *, at_chance: bool) -> str:
-    """What the audit of ``run`` comes to, with the figures that it rests on.
+    """State the result of the audit of ``run``, with the figures that it rests on.
 
-    ``at_chance`` says that the clean accuracy of the run on these images is no better than chance; nothing is then
-    concluded of its robust accuracy.
+    ``at_chance``: the clean accuracy of the run on these images is no better than chance, so that nothing is concluded
+    about its robust accuracy.
     """
     name = f"{run.model}:{run.variant}:{run.seed} on {run.dataset}"
     if record.status != "ok":
@@ -50,9 +50,9 @@ def _claim(budget: BudgetAudit) -> str:
 
 
 def broken_beyond_suite(budget: BudgetAudit) -> int:
-    """How many images the audit's own attacks broke, within the budget, that no attack of the suite did.
+    """Count the images that the audit's own attacks broke within the budget and that no attack of the suite broke.
 
-    Audits that stored no images know the number from their figures.
+    For audits that stored no images the number comes from their figures.
     """
     if not budget.images:
         return round((budget.figures.get("fall_stronger_attack") or 0.0) * budget.n / 100)
@@ -60,7 +60,7 @@ def broken_beyond_suite(budget: BudgetAudit) -> int:
 
 
 def _by(budget: BudgetAudit) -> str:
-    """Which attacks of the audit broke them."""
+    """List how many images of :func:`broken_beyond_suite` each attack of the audit broke."""
     if not budget.images:
         return "; it stored no images"
     standing = {*budget.standing}
@@ -77,7 +77,7 @@ def _budget(budget: BudgetAudit) -> str:
 
 
 def _seen(budget: BudgetAudit) -> str:
-    """What the absence of flags is worth."""
+    """State the smallest fall in robust accuracy that would have raised a flag, or that none would have."""
     least = budget.figures.get("detectable")
     if least is None:
         return "too few right images for any flag, which leaves it undecided"

@@ -1,4 +1,4 @@
-"""Which images are asked when not all can be."""
+"""Choice of a subset of images."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def spread(indices: Tensor, most: int) -> Tensor:
-    """At most ``most`` ≥ 1 of them, one of every part of equal size, drawn once for all: always the same.
+    """Choose at most ``most`` ≥ 1 of ``indices``, one from every part of equal size, with a fixed seed.
 
-    The images of a set may be in the order of their classes, and every tenth of them may be of one class.
+    The images of a set may be in the order of their classes, and every tenth image may be of one class.
 
     >>> spread(torch.arange(10), 4).tolist(), spread(torch.arange(3), 4).tolist()
     ([1, 4, 5, 9], [0, 1, 2])

@@ -43,7 +43,7 @@ class Budget(NamedTuple):
 
 
 def by_budget(cells: Iterable[EvalRecord]) -> dict[Budget, list[EvalRecord]]:
-    """The ok cells of attacks; of several of one name at one budget the one whose number the board has."""
+    """Group the ok cells of attacks by budget; among several of one name, keep the one that the leaderboard shows."""
     best: dict[tuple[Budget, str], EvalRecord] = {}
     for cell in cells:
         attack = cell.spec.attack
@@ -59,7 +59,7 @@ def by_budget(cells: Iterable[EvalRecord]) -> dict[Budget, list[EvalRecord]]:
 
 
 def outcomes_on(store: Store, cells: Sequence[EvalRecord], ids: Sequence[str]) -> dict[str, Broken]:
-    """What every cell broke of the images ``ids``, by its name; without the cells that lack one of them."""
+    """Return which of the images ``ids`` are misclassified, by cell name; cells that lack one of them are left out."""
     found = {}
     for cell in cells:
         correct = {sample.sample_id: sample.correct for sample in store.read_samples(cell)}

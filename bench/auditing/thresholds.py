@@ -1,4 +1,4 @@
-"""From where on a figure of the audit is a flag, and what that rests on.
+"""Thresholds above which a figure of the audit raises a flag, and their reasons.
 
 A flag needs a consequence: another attack lowers the robust accuracy by more than ``POINTS``, and by more than chance,
 which is to say that the one-sided 95 % bound of the fall lies above it. Diagnostics alone (gradients of exactly zero, a

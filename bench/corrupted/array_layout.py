@@ -102,7 +102,7 @@ class ArrayLayout:
             )
 
     def _hint(self, found: NDArray[Any]) -> str:
-        """Of an array that is too short, what may have made it so."""
+        """Return the probable cause if the array is too short, else an empty string."""
         short = found.ndim > 0 and 0 < len(found) < len(SEVERITY_LEVELS) * self._count
         return "; all test images are needed, and 'bench corrupt --limit' writes only some of them" if short else ""
 

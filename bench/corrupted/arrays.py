@@ -89,7 +89,7 @@ def map_array(file: io.BufferedReader) -> NDArray[Any]:
 
 
 def digest_of(file: io.BufferedReader, algorithm: Literal["md5", "sha256"]) -> str:
-    """The hash of an open file as hex, read in pieces; once a process for a file that does not change."""
+    """The hash of an open file as hex, read in pieces; once per process for a file that does not change."""
     found = os.fstat(file.fileno())
     key = (algorithm, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
     if key not in _DIGESTS:

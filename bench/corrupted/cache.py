@@ -85,7 +85,7 @@ class GeneratedSet:
         self._stored: dict[str, _Stored] = {}
 
     def images(self, kind: str, severity: int) -> NDArray[np.uint8]:
-        """(N, H, W, C), uint8, mapped from its file; the first use of a kind makes and writes all its severities.
+        """Return images (N, H, W, C), uint8, mapped from their file; the first use of a kind writes all its severities.
 
         Raises BenchError for an unknown kind or severity, or when the files cannot be written.
         """
@@ -196,7 +196,7 @@ def _check(pixels: Pixels, ids: Sequence[str], labels: NDArray[np.int64]) -> Non
 
 
 def as_bytes(pixels: Pixels) -> NDArray[np.uint8]:
-    """(N, C, H, W), uint8 or float32 in [0, 1], to (N, H, W, C) uint8: floats rounded to the nearest level."""
+    """Convert (N, C, H, W), uint8 or float32 in [0, 1], to (N, H, W, C) uint8: floats rounded to the nearest level."""
     levels = pixels if pixels.dtype == np.uint8 else np.rint(pixels * np.float32(255))
     return np.ascontiguousarray(levels.transpose(0, 2, 3, 1), dtype=np.uint8)
 

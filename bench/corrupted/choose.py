@@ -1,4 +1,4 @@
-"""From what the user asks of corruptions to their specs. No torch and no image is needed for it."""
+"""Turn the user's choice of corruptions into their specs. Neither torch nor an image is needed for it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def choose_corruptions(
     profile: str | None = None,
     corruptions_dir: Path | None = None,
 ) -> list[CorruptionSpec]:
-    """Every kind at every severity, for images of ``side`` pixels, or of the official files in ``corruptions_dir``.
+    """Return one spec per kind and severity, for images of ``side`` pixels or official files in ``corruptions_dir``.
 
-    Raises BenchError for names, severities and profiles that there are not.
+    Raises BenchError for unknown names, severities and profiles.
     """
     if profile is not None and corruptions_dir is not None:
         raise BenchError("--corruption-profile is for images that are corrupted here; leave it out with files.")

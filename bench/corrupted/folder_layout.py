@@ -1,4 +1,4 @@
-"""Published corruptions as image files: ``<kind>/<severity>/<class>/<file>``, or that below one folder a family."""
+"""Published corruptions as image files: ``<kind>/<severity>/<class>/<file>``, or that below one folder per family."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.data.image_listing import by_normalised_name, list_images, scan
 
 
 class Place(NamedTuple):
-    """What an image of the test split and its corruptions have in common; the extension may differ."""
+    """Class and file name, without the extension, that a test image shares with its corruptions."""
 
     class_name: str
     stem: str
@@ -121,7 +121,7 @@ def _places(chosen: Sequence[str], ids: Sequence[str], dataset: str, folder: Pat
 
 
 def _place(sample_id: str, dataset: str, folder: Path) -> Place:
-    """Of an id ``<split>/<class>/<file>``."""
+    """Return the place of an id ``<split>/<class>/<file>``. Raises BenchError for an id of another form."""
     parts = PurePosixPath(sample_id).parts
     if len(parts) < 3:
         raise BenchError(

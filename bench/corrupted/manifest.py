@@ -10,14 +10,14 @@ MANIFEST: Final = "manifest.json"
 
 
 class Entry(NamedTuple):
-    """What the manifest says of a finished file."""
+    """Manifest entry of a finished file."""
 
     set: str  # hash of the images, labels, constants and seed
     sha256: str
 
 
 def raw_entries(folder: Path) -> dict[str, Any]:
-    """What the manifest says of each file, by its name; nothing when there is none or it is damaged."""
+    """Return the manifest's entries by file name, unchecked; empty if there is no manifest or it is damaged."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):
@@ -27,7 +27,7 @@ def raw_entries(folder: Path) -> dict[str, Any]:
 
 
 def entries(folder: Path) -> dict[str, Entry]:
-    """The files in the folder that a manifest of ours names; what somebody else's says is left alone."""
+    """Return the entries of the files that are in the folder; entries that are not in our format are ignored."""
     found = {name: said for name, said in raw_entries(folder).items() if isinstance(said, dict)}
     return {
         name: Entry(said["set"], said["sha256"])

@@ -52,11 +52,11 @@ class OfficialSet:
 
     @property
     def kinds(self) -> list[str]:
-        """Those that are there, sorted."""
+        """Kinds in the folder, sorted."""
         return self._layout.kinds
 
     def identity(self, kind: str) -> str:
-        """What tells the kind's files from others. Raises BenchError as :meth:`images` does."""
+        """Return a hash that identifies the kind's files. Raises BenchError as :meth:`images` does."""
         return self._layout.identity(kind)
 
     def check(self, kind: str, severity: int) -> None:
@@ -64,7 +64,7 @@ class OfficialSet:
         self._layout.check(kind, severity)
 
     def images(self, kind: str, severity: int) -> NDArray[np.uint8]:
-        """(M, S, S, 3), uint8, of the rows that are evaluated.
+        """Return the images of the rows that are evaluated, (M, S, S, 3) uint8.
 
         Raises BenchError for a kind that is not there, and for a file that is missing, damaged, of another shape or
         not the published one.

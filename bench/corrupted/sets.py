@@ -1,4 +1,4 @@
-"""What every set of corrupted images is, wherever its files come from."""
+"""Interface of all sets of corrupted images, generated or official."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ class CorruptedSet(Protocol):
         """Whether every file that is read has its published checksum."""
 
     def images(self, kind: str, severity: int) -> NDArray[np.uint8]:
-        """(N, H, W, C), uint8, to be read only. Raises BenchError for what is not there and cannot be made."""
+        """Return images, (N, H, W, C) uint8, read-only. Raises BenchError if they do not exist and cannot be made."""
 
 
 def rows_of(severity: int, count: int) -> slice:
-    """Where ``count`` images of that severity lie in a file that stacks all five. Raises BenchError for a sixth."""
+    """Return the rows of the ``count`` images of ``severity`` in a file that stacks all five severities.
+
+    Raises BenchError for any other severity.
+    """
     if severity not in SEVERITY_LEVELS:
         raise BenchError(f"severity {severity} is none of 1, 2, 3, 4 and 5.")
     return slice((severity - 1) * count, severity * count)

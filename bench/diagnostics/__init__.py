@@ -1,1 +1,1 @@
-"""What the latents, the gradients and the distances of a trained model look like: measured, not recorded."""
+"""Diagnostics of a trained model: its latents, its gradients and its distances. Nothing here stores the results."""

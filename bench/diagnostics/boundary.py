@@ -17,7 +17,7 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def adversarial(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-    """Where ``images`` lie in [0, 1] and the model, asked anew, gives finite logits and another class, (N,) bool."""
+    """Return which ``images`` lie in [0, 1] and get finite logits and another class in a new pass, (N,) bool."""
     with torch.no_grad():
         logits = model(images)
     inside = ((images >= 0) & (images <= 1)).flatten(1).all(1)  # false for NaN

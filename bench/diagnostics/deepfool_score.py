@@ -2,11 +2,10 @@
 
 It is the score by which latent point collapse was called robust. DeepFool returns a perturbation that is large enough,
 not the smallest one. Its length may be wrong: where the gradient is small a step flies past the boundary. Bisection
-along r repairs that (``rho_boundary``), and a ratio of
-``rho_boundary`` to ``rho_pixels`` far below 1 shows it. Its direction may be wrong, too: it is that of the nearest
-tangent plane, a first-order guess, and no bisection repairs it. All three forms therefore are upper bounds that may be
-loose by different factors on different networks; the distance to read is that of
-:mod:`bench.diagnostics.nearest_distance`. Only ``rho_authors`` compares with published values of ρ.
+along r repairs that (``rho_boundary``), and a ratio of ``rho_boundary`` to ``rho_pixels`` far below 1 shows it. Its
+direction may be wrong, too: it is that of the nearest tangent plane, a first-order guess, and no bisection repairs it.
+All three forms therefore are upper bounds that may be loose by different factors on different networks; the distance to
+read is that of :mod:`bench.diagnostics.nearest_distance`. Only ``rho_authors`` compares with published values of ρ.
 """
 
 from __future__ import annotations
@@ -54,7 +53,10 @@ class DeepFoolScores:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Of the images that were fooled in pixel space; all (M,), float64, but for ``fooled``."""
+    """L2 norms of the M images fooled in pixel space, and of their perturbations; (M,) float64 except ``fooled``.
+
+    ``inputs`` is ‖x‖, ``raw`` is ‖r‖ as DeepFool returns r, ``boundary`` is ‖r‖ with r shortened to the boundary.
+    """
 
     inputs: Floats
     raw: Floats
@@ -63,7 +65,7 @@ class Lengths:
 
 
 def deepfool_scores(model: Classifier, images: Tensor, labels: Tensor, *, batch_size: int) -> DeepFoolScores:
-    """Both runs of DeepFool, in normalised and in pixel space; the latter serves all values but ``rho_authors``.
+    """Run DeepFool in normalised and in pixel space; the run in pixels gives all values except ``rho_authors``.
 
     ``images`` is (N, 3, H, W), in [0, 1], on the device and in the type of the model, which is put in evaluation mode;
     ``labels`` is (N,), int64.

@@ -111,7 +111,7 @@ class Latents:
 
     @cached_property
     def distances(self) -> Floats:
-        """(N, K'), from each latent to each class mean, by differences, as products cancel when classes are tight."""
+        """Distances (N, K') from latents to class means, by differences: products cancel when classes are tight."""
         return np.asarray(cdist(self.z, self.classes.means))
 
 

@@ -99,7 +99,7 @@ def head_lipschitz(model: Classifier, images: Tensor, labels: Tensor, *, batch_s
 
 
 def _layers(head: nn.Module) -> list[nn.Module]:
-    """What ``head`` applies, in order, with all nested nn.Sequential opened."""
+    """Return the layers of ``head`` in the order of their application, with all nested nn.Sequential opened."""
     return [layer for child in head for layer in _layers(child)] if type(head) is nn.Sequential else [head]
 
 

@@ -26,7 +26,7 @@ DIAGNOSTICS: Registry[DiagnosticEntry] = Registry("diagnostic")
 
 
 def diagnose_latents(latents: Latents) -> dict[str, Value]:
-    """Every registered diagnostic of ``latents``, sorted by name."""
+    """Compute every registered diagnostic of ``latents``, sorted by name."""
     return {name: DIAGNOSTICS.get(name).function(latents) for name in DIAGNOSTICS}
 
 

@@ -21,7 +21,7 @@ SMALLEST = 110  # side of a picture on the sheet, in its pixels
 def contact_sheet(
     sheet: Mapping[str, Sequence[NDArray[np.uint8]]], families: Mapping[str, str], title: str
 ) -> Figure:
-    """A row a kind, family by family: the clean picture, (H, W, C) uint8, then its severities. Pixels stay square."""
+    """Draw one row per kind, by family: the clean picture, (H, W, C) uint8, then its severities. Pixels stay square."""
     kinds = sorted(sheet, key=lambda kind: (FAMILIES.index(families[kind]), kind))
     columns = max(map(len, sheet.values()))
     side = max(max(picture.shape[:2]) for pictures in sheet.values() for picture in pictures)
@@ -40,7 +40,7 @@ def contact_sheet(
 
 
 def save_sheet(path: Path, figure: Figure) -> None:
-    """As PNG. Raises BenchError when it cannot be written."""
+    """Save as PNG. Raises BenchError when it cannot be written."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DPI)
     write_atomic(path, content.getvalue())

@@ -1,7 +1,7 @@
 """How the latents lie: every coordinate's histogram, and the plane in which the class means differ most.
 
-A collapsed model shows a few narrow peaks in each histogram and one dot a class in the plane; a usual one shows bells
-and clouds.
+A collapsed model shows a few narrow peaks in each histogram and one dot per class in the plane; a usual one shows
+bells and clouds.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def _limits(values: Floats) -> tuple[float, float]:
 
 
 def _draw_histogram(axes: Axes, column: Floats, classes: Ints, colours: Floats, edges: Floats) -> int:
-    """Stacked by class, or in one colour where the classes are too many to be told apart. Returns the height."""
+    """Draw stacked by class, or in one colour if there are too many classes to tell apart. Returns the height."""
     below = np.zeros(len(edges) - 1, dtype=np.int64)
     if len(colours) > len(PALETTE):
         classes, colours = np.zeros_like(classes), to_rgba_array(SINGLE)

@@ -1,4 +1,4 @@
-"""What the harness says about chance: pure functions of arrays, computed by statsmodels and scipy.
+"""Confidence intervals, hypothesis tests and power: pure functions of arrays, computed by statsmodels and scipy.
 
-No file here knows of models, cells or folders. Shares and differences are fractions; whoever prints makes percent.
+No file here depends on models, cells or folders. Shares and differences are fractions; callers convert to percent.
 """

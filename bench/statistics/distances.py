@@ -12,7 +12,7 @@ from bench.statistics.intervals import CONFIDENCE
 
 
 class Distances(NamedTuple):
-    """One distance an image, each at most the largest budget; in the norm and unit of the budgets."""
+    """One distance per image, each at most the largest budget; in the norm and unit of the budgets."""
 
     distance: NDArray[np.float64]  # (images,): of the smallest known perturbation, or that budget
     broken: NDArray[np.bool_]  # (images,): False where no attack broke it: its distance is larger than that

@@ -11,7 +11,10 @@ MOST_ALPHA = 0.5
 
 
 class Bounds(NamedTuple):
-    """Of a drop in accuracy, a fraction; negative for a gain. Each side by itself holds with confidence 1 − α."""
+    """One-sided bounds of a share or of a drop in accuracy, as fractions. A gain is a negative drop.
+
+    Each bound by itself holds with confidence 1 − α.
+    """
 
     low: float
     high: float

@@ -11,7 +11,7 @@ from bench.statistics.intervals import CONFIDENCE
 
 
 class Paired(NamedTuple):
-    """What the second of two classifiers does otherwise than the first; fractions and counts of images."""
+    """Differences of the second of two classifiers from the first, as fractions and counts of images."""
 
     n: int
     lost: int  # right by the first, wrong by the second

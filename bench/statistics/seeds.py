@@ -24,7 +24,7 @@ class Spread(NamedTuple):
 
 
 def spread(values: NDArray[np.float64]) -> Spread:
-    """Mean, standard deviation and Student's 95 % interval over seeds; ``values`` (seeds,), one a seed.
+    """Mean, standard deviation and Student's 95 % interval over seeds; ``values`` (seeds,), one per seed.
 
     The interval is for the mean over *trainings* on these very images; what other images would do is
     :func:`sampling_error`. Raises ValueError for fewer than two values, or one that is not finite.
@@ -55,7 +55,7 @@ def sampling_error(outcomes: NDArray[np.float64]) -> float:
 
 
 def sign_flip_p(differences: NDArray[np.float64]) -> float:
-    """The two-sided p that the mean of ``differences`` (seeds,), one a pair of trainings, is as far from 0 by chance.
+    """Two-sided p that the mean of ``differences`` (seeds,), one per pair of trainings, is as far from 0 by chance.
 
     The exact permutation test (Fisher 1935, §21): were variant and baseline alike, each difference might as well have
     the other sign; all 2^S choices of signs are looked at, above ``MOST_EXACT`` seeds as many drawn ones. p cannot be
@@ -82,7 +82,9 @@ def sign_flip_p(differences: NDArray[np.float64]) -> float:
 
 
 def smallest_p(seeds: int) -> float:
-    """What :func:`sign_flip_p` cannot fall below: 2/2^S, when all differences have one sign; S at most ``MOST_EXACT``.
+    """Return the smallest p of :func:`sign_flip_p`: 2/2^S, reached when all differences have one sign.
+
+    S is the number of ``seeds``, at most ``MOST_EXACT``. Raises ValueError for fewer than one seed.
 
     >>> [smallest_p(seeds) for seeds in (1, 3, 6)]
     [1.0, 0.25, 0.03125]
@@ -124,10 +126,10 @@ def two_level_interval(
 
 
 def one_more_each(differences: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(seeds, images + 2): besides, an image that every seed lost and one that every seed gained (Laplace).
+    """Add an image that every seed lost and one that every seed gained (Laplace), to (seeds, images + 2).
 
-    As in :func:`bench.statistics.paired.difference_interval`. A table of zeros resampled is a table of zeros, and that
-    a few images showed no difference would be taken for certainty that no image does.
+    As in :func:`bench.statistics.paired.difference_interval`. Without them, a table of zeros resamples to zeros only,
+    and a few images without a difference would count as certainty that no image has one.
     """
     lost, gained = (np.full((len(differences), 1), value) for value in (-1.0, 1.0))
     return np.hstack([differences, lost, gained])

@@ -1,1 +1,1 @@
-"""What is done to networks: training, attacking, corrupting, diagnosing, auditing and verifying them."""
+"""Work on networks: training, attacking, corrupting, diagnosing, auditing and verifying them."""

@@ -1,4 +1,4 @@
-"""What a cell is given and what is measured in it."""
+"""Inputs and measurements of one cell."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.work.search_model import SearchModels
 
 @dataclass
 class Outcomes:
-    """What became of every image of a cell; all tensors are (N,) on the CPU."""
+    """Outcomes per image of a cell; all tensors are (N,) on the CPU."""
 
     clean_pred: Tensor
     adv_pred: Tensor
@@ -29,7 +29,7 @@ class Outcomes:
 
     @classmethod
     def unattacked(cls, clean_pred: Tensor, labels: Tensor) -> Outcomes:
-        """Before any attack: what is wrong already is broken at distance 0."""
+        """Return the outcomes before any attack: images that are misclassified already have distance 0."""
         distance = torch.full((len(labels),), torch.nan, dtype=torch.float64)
         distance[clean_pred != labels] = 0.0
         return cls(clean_pred, clean_pred.clone(), distance)
@@ -37,7 +37,7 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class CellContext:
-    """What a cell needs beside its spec."""
+    """Inputs of a cell other than its spec."""
 
     model: nn.Module  # frozen, on ``device``
     weights_sha: str
@@ -55,7 +55,7 @@ class CellContext:
 
 @dataclass
 class Tally:
-    """What is measured while a cell runs."""
+    """Measurements of a running cell."""
 
     n_attacked: int = 0
     forwards: int = 0

@@ -1,7 +1,7 @@
-"""One image after the other: is it in the box, in the ball, as far as recorded, and of the class that is recorded?
+"""Check per image that it lies in the box and in the ball, and has the recorded distance and the recorded class.
 
-Two passes over one image may differ by rounding when it stands in another batch, and some attacks end *on* the
-boundary between two classes. There the recorded class counts as found, and the image is counted as one of these.
+Two passes over one image may differ by rounding if the batch differs, and some attacks end *on* the boundary between
+two classes. There the recorded class counts as predicted, and the image is counted as one of these.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DISTANCE_APART = 1e-6  # in the units of the norm, and of the distance
 
 @dataclass(frozen=True)
 class Checked:
-    """What became of a batch of claims; the masks are (M,) bool on the CPU."""
+    """Results of checking a batch of claims; the masks are (M,) bool on the CPU."""
 
     true: Tensor
     near: Tensor  # true only up to rounding
@@ -45,7 +45,7 @@ def asked(model: nn.Module, inputs: Tensor, recorded: Tensor) -> tuple[Tensor, T
 
 
 def check_clean(model: nn.Module, inputs: Tensor, samples: Sequence[Sample]) -> Checked:
-    """Whether clean images have the predictions that are recorded."""
+    """Check that clean images have the recorded predictions."""
     found, same, near = asked(model, inputs, torch.tensor([s.clean_pred for s in samples]))
     pairs = zip(samples, found.tolist(), same.tolist(), strict=True)
     problems = (f"{s.sample_id}: clean prediction {f}, recorded {s.clean_pred}" for s, f, ok in pairs if not ok)
@@ -55,7 +55,7 @@ def check_clean(model: nn.Module, inputs: Tensor, samples: Sequence[Sample]) -> 
 def check_float32(
     model: nn.Module, inputs: Tensor, stored: Adversarials, samples: Sequence[Sample], attack: AttackSpec
 ) -> Checked:
-    """Whether the images are what was recorded of them, and inside in exact arithmetic, as they were when recorded."""
+    """Check the box, the ball (in exact arithmetic), and the recorded distances and predictions of the images."""
     images = stored.images.to(inputs.device)
     boxed = ((images >= 0) & (images <= 1)).flatten(1).all(1).cpu()  # NaN is not
     length = distances(inputs, images, attack.norm).cpu()
@@ -79,7 +79,7 @@ def check_float32(
 def check_uint8(
     model: nn.Module, inputs: Tensor, stored: Adversarials, samples: Sequence[Sample], attack: AttackSpec
 ) -> Checked:
-    """Which 8-bit images are inside and broken. That some are not is no problem: only their number is recorded."""
+    """Check which 8-bit images are in the ball and broken. Others are no problem: only the number is recorded."""
     images = as_inputs(stored.images.to(inputs.device))
     found, same, near = asked(model, images, stored.predictions)
     labels = torch.tensor([sample.label for sample in samples])

@@ -68,7 +68,7 @@ def diagnose(
 def _measure(
     model: Classifier, train_limit: int | None, workshop: Workshop, sizes: dict[str, int]
 ) -> Mapping[str, Value]:
-    """Every diagnostic by its column. Training images are those that were trained on, without augmentation."""
+    """Compute every diagnostic, by column. Training images are those that were trained on, without augmentation."""
     limit = LATENT_IMAGES if train_limit is None else min(train_limit, LATENT_IMAGES)
     test, train = workshop.images("test", LATENT_IMAGES), workshop.images("train", limit)
     steep, fooled = workshop.images("test", GRADIENT_IMAGES), workshop.images("test", DEEPFOOL_IMAGES)
@@ -148,7 +148,7 @@ def _distances(model: Classifier, images: Images, workshop: Workshop, sizes: dic
 
 
 def _with_intervals(**estimates: Estimate) -> dict[str, Value]:
-    """Every estimate under its column, and the ends of its interval behind it."""
+    """Return every estimate by column, each followed by the ends of its interval."""
     values = {column: estimate.value for column, estimate in estimates.items()}
     for column, estimate in estimates.items():
         values |= {column + suffix: end for suffix, end in zip(INTERVAL_SUFFIXES, estimate[1:], strict=True)}

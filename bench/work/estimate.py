@@ -1,4 +1,4 @@
-"""How long a plan would take: passes known from the plan, seconds a pass measured on the model itself."""
+"""How long a plan would take: passes known from the plan, seconds per pass measured on the model itself."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def estimate(
 def _bounds(
     run: RunPlan, todo: Sequence[EvalSpec], undiagnosed: bool, pace: Pace, workshop: Workshop
 ) -> tuple[float, float]:
-    """Of one run."""
+    """Return the seconds for one run: if every image breaks at once, and if none ever does."""
     n_train, n_test = len(workshop.dataset.train), len(workshop.dataset.test)
     costs = [(_cost(c, run.train.data.num_classes), pace.rates(_searched_in(c)), c.limit or n_test) for c in todo]
     if undiagnosed:

@@ -1,4 +1,4 @@
-"""How fast one network is: seconds an image, timed on the network itself in the forms in which it is asked."""
+"""Speed of one network in seconds per image, measured on the network itself in the forms in which it is called."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Asked = Callable[[Tensor], Tensor]  # images (N, C, H, W) to logits (N, K)
 
 
 class Rates(NamedTuple):
-    """Seconds an image of a frozen model."""
+    """Seconds per image of a frozen model."""
 
     forward: float
     backward: float  # to the image
 
 
 class Pace:
-    """Of the network that ``spec`` describes, untrained. It keeps that network, and a copy for every precision."""
+    """Speed of the untrained network that ``spec`` describes. Keeps that network, and one copy per precision."""
 
     def __init__(self, spec: TrainSpec, workshop: Workshop) -> None:
         side = spec.data.image_size
@@ -42,7 +42,7 @@ class Pace:
         self._known: dict[Precision | None, Rates] = {}
 
     def rates(self, precision: Precision | None) -> Rates:
-        """Of the model under test (None), or of what our own attacks search on in ``precision``."""
+        """Return the rates of the model under test (None), or of the search model of our attacks in ``precision``."""
         if precision not in self._known:
             model: nn.Module = self._model if precision is None else self._search_models.get(precision)
             self._known[precision] = _rates(model, self._inputs)
@@ -50,7 +50,7 @@ class Pace:
 
 
 def _training(model: Classifier, inputs: Tensor, spec: TrainSpec) -> float:
-    """Seconds an image of one epoch: the step, and before it an adversary's, which differentiate the image.
+    """Measure the seconds per image of one epoch: the training step and the adversary's steps, if there is one.
 
     Augmentation and the optimiser are left out. ``model`` is frozen afterwards.
     """
@@ -75,12 +75,12 @@ def _rates(asked: Asked, inputs: Tensor) -> Rates:
 
 
 def _fastest(asked: Asked, inputs: Tensor, *, differentiated: bool) -> float:
-    """Seconds an image of the fastest of a few batches; the first ones of a process also pay for warming up."""
+    """Measure the seconds per image of the fastest of a few batches; the first ones of a process include warm-up."""
     return min(_seconds(asked, inputs, differentiated=differentiated) for _ in range(PROBES)) / len(inputs)
 
 
 def _seconds(asked: Asked, inputs: Tensor, *, differentiated: bool) -> float:
-    """One batch: back to the images if ``differentiated``, and to whatever weights are not frozen."""
+    """Time one batch: backward to the images if ``differentiated``, and to the weights that are not frozen."""
     start = time.perf_counter()
     total = asked(inputs.clone().requires_grad_(differentiated)).sum()
     if total.requires_grad:

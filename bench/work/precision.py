@@ -1,4 +1,4 @@
-"""In which floating-point type the attacks search: what was asked for, and what ``auto`` means on this machine."""
+"""Floating-point type in which the attacks search: the one asked for, or the choice of ``auto`` on this machine."""
 
 from __future__ import annotations
 

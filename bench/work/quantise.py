@@ -21,7 +21,7 @@ POWERS = {"l1": 1.0, "l2": 2.0}  # the norm is the p-th root of the sum of |δ|^
 
 
 def quantised(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> Tensor:
-    """Both (N, C, H, W), float32, in [0, 1], to (N, C, H, W) uint8."""
+    """Return ``adversarials`` in 8 bits, (N, C, H, W) uint8. Both arguments are (N, C, H, W) float32 in [0, 1]."""
     levels = (adversarials.double() * LEVELS).round()
     radius = eps + ABSOLUTE_TOLERANCE / 2
     if norm == "linf":

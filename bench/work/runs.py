@@ -1,4 +1,4 @@
-"""From a TrainSpec to weights in the store, and back to a model."""
+"""Train the model of a TrainSpec, store its weights, and load it again."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def train_run(spec: TrainSpec, workshop: Workshop) -> tuple[RunRecord, BuiltMode
 
 @dataclass
 class _Outcome:
-    """What is known of a training, however far it came."""
+    """Results of a training, complete or not."""
 
     built: BuiltModel | None = None
     history: tuple[EpochRecord, ...] = ()

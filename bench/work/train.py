@@ -137,7 +137,7 @@ def _attacked(
     epoch: int,
     starts: torch.Generator,
 ) -> Tensor:
-    """What the variant's adversary makes of the images; it searches in the precision of the training."""
+    """Return the images as perturbed by the variant's adversary, which searches in the precision of the training."""
 
     def loss(images: Tensor) -> Tensor:
         batch = forward(model, images, labels, low_precision=spec.recipe.precision == "bf16")

@@ -18,7 +18,7 @@ from models.schedules import GammaState
 
 @dataclass
 class TrainingState:
-    """Where a training stands between two epochs. Draws are functions of (seed, epoch) and need no state."""
+    """State of a training between two epochs. Draws are functions of (seed, epoch) and need no state."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -29,7 +29,7 @@ class TrainingState:
 
 
 def dump_state(state: TrainingState) -> bytes:
-    """As safetensors: weights, the optimiser's moments and the term's buffers; the rest in its header."""
+    """Return the state as safetensors: weights, the optimiser's moments, the term's buffers; the rest in the header."""
     facts = {
         "elapsed_s": state.elapsed_s,
         "gamma": state.gamma._asdict(),

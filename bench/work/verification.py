@@ -1,8 +1,8 @@
-"""What a run's cells claim, checked again from the files alone: weights, data, stored images. No attack takes part.
+"""Check the claims of a run's cells from the files alone: weights, data and stored images. No attack is run.
 
 A broken image is a certificate: it lies in the box and in the ball, and the float32 model gives it the class that is
-recorded. That an image survived no image can show; so what is verified of an accuracy after an attack is that it is
-*no higher* than its row says.
+recorded. That an image survived cannot be certified. The check of an accuracy under attack therefore shows only that
+it is *no higher* than its row says.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Claims = dict[int, Sample]  # images that are recorded as broken by an attack, b
 
 @dataclass(kw_only=True)
 class Verdict:
-    """What the check of one cell found. The clean cell claims predictions, every other one adversarial images."""
+    """Result of the check of one cell. The clean cell claims predictions, every other cell adversarial images."""
 
     cell_id: str
     name: str
@@ -87,7 +87,7 @@ def check_cell(record: EvalRecord, model: nn.Module, workshop: Workshop) -> Verd
 
 
 def _contradictions(record: EvalRecord, samples: Sequence[Sample], images: Images) -> Iterator[str]:
-    """Where the rows are not those of the data, or do not tell one story with each other and with the record."""
+    """Yield each contradiction between the rows and the data, within the rows, or between the rows and the record."""
     if [sample.sample_id for sample in samples] != list(images.ids):
         yield "the images are not those of the data set"
         return
@@ -113,7 +113,7 @@ def _is_possible(sample: Sample) -> bool:
 def _check_clean(
     record: EvalRecord, samples: Sequence[Sample], images: Images, model: nn.Module, workshop: Workshop, to: Verdict
 ) -> None:
-    """Of every cell; but only the clean one counts them as its claims."""
+    """Check the clean predictions of any cell; only the clean cell counts them as its claims."""
     for indices in torch.arange(len(samples)).split(BATCH):
         inputs = images.inputs(indices, workshop.device)
         checked = check_clean(model, inputs, [samples[i] for i in indices.tolist()])
@@ -128,7 +128,7 @@ def _check_clean(
 def _check_adversarials(
     record: EvalRecord, claims: Claims, images: Images, model: nn.Module, workshop: Workshop, to: Verdict
 ) -> None:
-    """Every claim by its own image, or, where a filtering attack broke it, by that one's."""
+    """Check every claim by the cell's own stored image, or by that of the filtering attack that broke the image."""
     to.n, left = len(claims), dict(claims)
     place = {name: i for i, name in enumerate(images.ids)}
     for source, stored in _sources(record, images, workshop.store, to):
@@ -155,7 +155,7 @@ def _check_source(
     workshop: Workshop,
     to: Verdict,
 ) -> None:
-    """The images at ``chosen`` of one file; their claims are taken out of ``left``."""
+    """Check the images at ``chosen`` of one file; their claims are removed from ``left``."""
     assert source.spec.attack is not None
     check = check_float32 if source.adversarials == "float32" else check_uint8
     place = {name: i for i, name in enumerate(images.ids)}

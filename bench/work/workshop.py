@@ -1,4 +1,4 @@
-"""What the work needs that is not in the plan: data, store, device, and how to tell the user."""
+"""Run context, the inputs of the work that are not in the plan: data, store, device, settings and progress."""
 
 from __future__ import annotations
 
@@ -65,9 +65,10 @@ class Workshop:
             self.images("test", limit)
 
     def corrupted(self, spec: CorruptionSpec, limit: int | None) -> Images:
-        """The images of the test split as ``spec`` corrupts them. Raises CellFailure when they cannot be made or read.
+        """Return the images of the test split, corrupted by ``spec``.
 
-        That images made here cannot be written is a BenchError: so it would be for all cells.
+        Raises CellFailure if they cannot be made or read. Raises BenchError if generated images cannot be
+        written, since all cells would fail in the same way.
         """
         clean = self.images("test", limit)
         with failures_as("corruption_error"):
@@ -83,7 +84,7 @@ class Workshop:
             raise CellFailure("corruption_error", str(error)) from error
 
     def corrupted_set(self, spec: CorruptionSpec, clean: Images) -> CorruptedSet:
-        """Opened once."""
+        """Open the set of corrupted images that ``spec`` belongs to, once."""
         files = spec.files_sha if spec.source == "generated" else ""  # one folder has those of all official kinds
         key = (spec.source, spec.profile, spec.seed, files, len(clean))
         if key not in self._corrupted:
@@ -92,7 +93,7 @@ class Workshop:
         return self._corrupted[key]
 
     def is_official(self, spec: CorruptionSpec | None, limit: int | None) -> bool:
-        """Of generated images, whether what was corrupted is official; else whether the files are."""
+        """Return whether the data set is official; for corruptions read from files, whether these files are."""
         if spec is None or spec.source == "generated":
             return self.dataset.official
         return self.corrupted_set(spec, self.images("test", limit)).official
