@@ -60,7 +60,7 @@ def seeds_of(lost_gained: Mapping[int, tuple[int, int]], n: int = 40) -> dict[tu
 
 
 def test_one_seed_by_hand(tmp_path: Path) -> None:
-    """Of 40 images 20 are right; 12 of them are lost and 2 others gained: p = 2·(1 + 14 + 91)/2¹⁴."""
+    """Twenty of 40 images are right; 12 of them are lost and 2 others gained: p = 2·(1 + 14 + 91)/2¹⁴."""
     row = compared(store_with(tmp_path, seeds_of({3: (12, 2)}))).loc["clean"]
     assert (row["n"], row["seeds"], row["lost"], row["gained"]) == (40, 1, 12, 2)
     assert (row["acc"], row["acc_reference"], row["diff"]) == (25.0, 50.0, -25.0)
@@ -138,7 +138,7 @@ def test_seeds_that_contradict_each_other_are_none(tmp_path: Path) -> None:
 
 
 def test_seeds_that_all_agree_do_not_find_a_difference_of_zero_points(tmp_path: Path) -> None:
-    """Of 60 images every seed had to gain one at least: (1 − (1 − δ)⁶⁰)⁶ = 0.8."""
+    """A finding needs every seed to gain at least one of 60 images: (1 − (1 − δ)⁶⁰)⁶ = 0.8."""
     row = compared(store_with(tmp_path, seeds_of(dict.fromkeys(range(6), (0, 0)), n=60))).loc["clean"]
     assert (row["p_variant"], row["std_seeds"]) == (1.0, 0.0)
     assert row["detectable_seeds"] == pytest.approx(100 * (1 - (1 - 0.8 ** (1 / 6)) ** (1 / 60)))
@@ -319,7 +319,7 @@ def test_corruptions_over_six_seeds_are_decided_by_the_seeds(tmp_path: Path) -> 
 
 
 def test_other_corrupted_images_are_not_compared(tmp_path: Path) -> None:
-    """Of all images that agree, no difference of the images' means would be found."""
+    """Where all images agree, no difference of the images' means would be found."""
     right = {name: lambda *_: verdicts(3, 1) for name in ("baseline", "lpc")}
     store = store_of_corruptions(tmp_path, 1, right)
     assert pd.isna(compared(store).loc["corruptions_acc", "detectable"])
