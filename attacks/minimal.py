@@ -1,8 +1,7 @@
 """Helpers of the attacks that search for the smallest adversarial perturbation.
 
 These attacks have no budget. A cell has one, ε, and asks only whether an adversarial image within ε exists. So a search
-stops at the first such image. Its verdict is that of the full search, whose smallest perturbation would also be within
-ε.
+stops at the first such image. Its verdict equals that of the full search, whose result would also be within ε.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Photographs:
 
 @dataclass(frozen=True)
 class Search:
-    """Result of a search: the photographs, or the reason why each installed package cannot be used."""
+    """Result of a search: the photographs, or why no installed package that should ship them can be used."""
 
     found: Photographs | None
     problems: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Images that the audit's own attacks broke: stored image by image, verified, and named in the audit's sentence."""
+"""Images that the audit's own attacks broke: stored image by image, verified, and reported in the audit's sentence."""
 
 from __future__ import annotations
 

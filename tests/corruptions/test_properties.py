@@ -1,4 +1,4 @@
-"""Properties of all corruptions: bytes in and out, images independent of each other, larger distances at higher severity."""
+"""Properties of all corruptions: bytes in and out, images independent of each other, distance rising with severity."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_false_alarms_are_at_most_alpha_on_simulated_outcome_tables() -> None:
 
 @pytest.mark.parametrize(("drop", "power"), [(0.02, 0.55), (0.03, 0.93), (0.05, 0.999)])
 def test_power_on_1000_images_of_which_3_in_100_change_by_chance(drop: float, power: float) -> None:
-    """Power as results/README.md states it: share of true drops that fail a gate of 1,000 images and a point of tolerance."""
+    """Power as in results/README.md: how often a true drop fails a gate of 1,000 images and a point of tolerance."""
     tables = np.random.default_rng(1).multinomial(1000, [0.015 + drop, 0.015, 0.97 - drop], size=2_000)
     assert share(tables[:, :2], Verdict.FAIL) >= power
 
