@@ -27,7 +27,7 @@ from bench.torch_state import harness_torch_state
 
 
 class Found(NamedTuple):
-    """What became of the samples; an adversarial image is the clean one where the sample is not broken."""
+    """Outcomes of a search: per sample an adversarial image, or the clean image where none was found."""
 
     adversarial: Tensor  # (N, C, H, W)
     broken: Tensor  # (N,), bool
@@ -84,7 +84,10 @@ class _Flight:
 
 @dataclass(frozen=True)
 class _Step:
-    """What a batch of questions brought. Nothing is taken down before all of it is there."""
+    """Outcomes of one batch of queries.
+
+    They are recorded only once all of them are known, as memory may run out before that.
+    """
 
     asked: int  # how many attempts were; they come first in the flight
     points: Tensor  # (A, C, H, W), where they were

@@ -38,7 +38,7 @@ class Agenda:
         return bool(self.rows or self._waiting)
 
     def begin(self, batch_size: int) -> list[Pair]:
-        """What is to begin, with what is under way at most ``batch_size`` attempts."""
+        """Return the attempts to begin now; together with those under way they are at most ``batch_size``."""
         self._turn += 1
         begun: list[Pair] = []
         while self._waiting and self.rows < batch_size:

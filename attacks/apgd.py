@@ -89,9 +89,10 @@ class Apgd:
 
     @property
     def _loss_before(self) -> float:
-        """What the loss of the first step is compared with: 0, by the convention of the authors' program.
+        """Loss that the first step is compared with: 0, as in the authors' program, or −∞ for the objective "ce".
 
-        A cross-entropy is always above it; of its log-odds the same must be said.
+        A cross-entropy is always above 0, so that its first step counts as a rise. The objective "ce" is its log-odds,
+        which may be negative; −∞ makes the first step count as a rise there, too.
         """
         return -torch.inf if self.objective == "ce" else 0.0
 

@@ -130,7 +130,10 @@ class ApgdL1:
 
 
 def phase_steps(steps: int) -> tuple[int, int, int]:
-    """Of the phases; the earlier ones take what there is if there are very few."""
+    """Return the number of steps of each phase; they add up to ``steps``.
+
+    If there are very few steps, the earlier phases take them and later ones may have none.
+    """
     first = min(math.ceil(SHARES[0] * steps), steps)
     second = min(math.ceil(SHARES[1] * steps), steps - first)
     return first, second, steps - first - second

@@ -1,21 +1,21 @@
-"""What AutoAttack consists of, and what becomes of it when there are few classes. Data only, no torch.
+"""Composition of AutoAttack, and its changes for data sets with few classes. Data only, no torch.
 
 The published attack (Croce and Hein 2020) takes 9 target classes and the difference-of-logits-ratio (DLR) loss,
 
     DLR(z, y) = −(z_y − max_{j≠y} z_j) / (z_π1 − z_π3),
     targeted:   −(z_y − z_t) / (z_π1 − (z_π3 + z_π4)/2),       π: logits in falling order,
 
-so it needs 10 classes as published, and 4 (3 untargeted) for the loss to exist. With fewer the number of targets is
-K − 1 and the ratio's numerator alone, the margin z_y − max z_j or z_y − z_t, takes the place of the DLR.
+so it needs 10 classes as published, and 4 (3 untargeted) for the loss to exist. With fewer than 10 classes there are
+K − 1 targets. Where the loss does not exist, the margin in its numerator, z_y − max z_j or z_y − z_t, replaces it.
 
 For l1 (Croce and Hein 2021, arXiv 2103.01208) auto-PGD comes down from larger radii (:mod:`attacks.apgd_l1`), starts
 five times on the cross-entropy and takes 5 target classes.
 
-One's own ensemble is written ``autoattack-<stage>+<stage>…``, of two stages or more in the order they are to run in,
-and then, if the published numbers shall not hold, ``-i<iterations>`` of APGD and FAB and ``-s<queries>`` of Square:
-``autoattack-apgd-ce+fab-t+square-i20-s500``. Every stage is that of ``standard`` or, untargeted, one start of it.
-A plus sign passes through comma-separated lists, TOML, CSV and the shell; a colon stands for a protocol in the names of
-columns.
+A custom ensemble is named ``autoattack-<stage>+<stage>…``, with two stages or more in the order in which they run.
+Append ``-i<iterations>`` to change the iterations of APGD and FAB, and ``-s<queries>`` to change the queries of Square:
+``autoattack-apgd-ce+fab-t+square-i20-s500``. Each stage runs as in ``standard``; an untargeted stage that ``standard``
+lacks has one start (auto-PGD in l1: five). The separator is a plus sign, which needs no quoting in comma-separated
+lists, TOML, CSV and the shell. A colon would not do: in column names it marks a protocol.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def spell(params: Mapping[str, Scalar]) -> str:
 
 
 def explain(name: str) -> str:
-    """What keeps ``name``, "autoattack-…", from being an ensemble of one's own, and what such a name looks like."""
+    """Return why ``name``, "autoattack-…", is no valid custom ensemble, and the form of a valid name."""
     match = re.fullmatch(r"autoattack-(.*?)(?:-i(\d+))?(?:-s(\d+))?", name)
     written, *numbers = match.groups() if match else (name,)
     stages = written.split("+")
@@ -120,7 +120,7 @@ def lacks_dlr(stage: str, num_classes: int) -> bool:
 
 
 def notes(params: Mapping[str, Scalar], num_classes: int) -> tuple[str, ...]:
-    """What departs from the published attack, for the row."""
+    """Return the departures from the published attack, as notes for the row in the results."""
     stages, budget = stages_of(params), Budget.of(params)
     found = ["an ensemble of one's own, not the published one"] if is_own(params) else []
     if budget.iterations != ITERATIONS:

@@ -46,7 +46,7 @@ class FabState(State):
 
 @dataclass(frozen=True, kw_only=True)
 class _Walk:
-    """What both forms share; the names are the paper's."""
+    """Base of the targeted and the untargeted form; names as in the paper."""
 
     norm: Norm
     eps: float

@@ -1,7 +1,7 @@
-"""What searches for the smallest adversarial perturbation have in common.
+"""Helpers of the attacks that search for the smallest adversarial perturbation.
 
-They know no budget. In a cell, which has one, only whether an adversarial image within ε exists is asked: a search ends
-at the first that is, and its verdict is that of the whole walk, whose smallest would be within ε, too.
+These attacks have no budget. A cell has one, ε, and asks only whether an adversarial image within ε exists. So a search
+stops at the first such image. Its verdict equals that of the full search, whose result would also be within ε.
 """
 
 from __future__ import annotations

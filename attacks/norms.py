@@ -73,10 +73,10 @@ def project(points: Tensor, centre: Tensor, norm: Norm, eps: float) -> Tensor:
 
 
 def projection(centre: Tensor, norm: Norm, eps: float) -> Callable[[Tensor], Tensor]:
-    """What moves points into the ε-ball around ``centre``, then into the box [0, 1].
+    """Return a function that projects points onto the ε-ball around ``centre``, then onto the box [0, 1].
 
-    For l2 these are two projections, one after the other, as in the published attacks: the result is in both sets, as
-    the centre is in the box, but it is not always the nearest point of both. For l1 it is.
+    For l2 these are two projections, one after the other, as in the published attacks. The result is in both sets, as
+    the centre is in the box, but it is not always the nearest point of both. For l1 it is the nearest point of both.
     """
     if norm == "l1":
         return lambda points: l1.project(points, centre, eps)

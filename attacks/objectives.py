@@ -1,4 +1,4 @@
-"""What an attack makes rise: functions of logits (N, K) and labels (N,), int64, to (N,); K ≥ 2.
+"""Objectives that attacks maximise: functions of logits (N, K) and labels (N,), int64, to (N,); K ≥ 2.
 
 With z the logits, y the label, t a target class and π the classes by falling logit:
 
@@ -10,10 +10,10 @@ With z the logits, y the label, t a target class and π the classes by falling l
 
     plain cross-entropy     −log softmax(z)_y, as libraries compute it
 
-None of them saturates but the last, which is there to show what saturation does. In float32 the cross-entropy's
-gradient is zero from a gap of about 100 nats on, and with it the attack's path; ∇CE = σ(u)·∇u has the direction of ∇u,
-softplus the order of u, and an attack that only takes directions and comparisons from its loss does the same with u,
-which is what :func:`cross_entropy_gap` returns.
+Only the last one saturates; it is there to show the effect of saturation. In float32 the gradient of a cross-entropy is
+zero from a gap of about 100 nats on, and an attack on it no longer moves. :func:`cross_entropy_gap` returns u in place
+of the cross-entropy: ∇CE = σ(u)·∇u has the direction of ∇u, and softplus keeps the order of u, so that an attack which
+uses only directions and comparisons of its loss does the same with u.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a harness may hand to an attack in a model's place: the model under test, and a faster form to search on."""
+"""Wrapper that a harness may pass to an attack as the model: the model under test, and a faster form to search on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Prepared(nn.Module):
 
 
 def search_model(model: nn.Module) -> nn.Module:
-    """What to differentiate: the search model if there is one, and the model itself if not."""
+    """Return the model to differentiate: the search model if there is one, otherwise the model itself."""
     return model.search_model if isinstance(model, Prepared) else model
 
 

@@ -16,7 +16,7 @@ from bench.core.specs import AttackSpec
 
 
 class Attacked(NamedTuple):
-    """What a bounded attack returns in place of the images alone."""
+    """Result of an attack with a bound on its queries; without a bound an attack returns the images alone."""
 
     adversarials: Tensor  # (N, C, H, W)
     cut: Tensor  # (N,), bool: not broken, and there was more to try

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class Attack(Protocol):
-    """What every attack is.
+    """Signature and contract of an attack.
 
     ``inputs`` is (N, C, H, W), float32, in [0, 1]; ``labels`` is (N,), int64. The result has the shape of ``inputs``.
-    With ``params["max_queries"]`` it is an :class:`~attacks.queries.Attacked`, which says whose search the bound cut.
-    The function neither measures nor prints nor looks anything up; the caller checks budget, box and verdict.
+    With ``params["max_queries"]`` it is an :class:`~attacks.queries.Attacked`, which also marks the searches that were
+    cut. The function does not measure, print or look anything up; the caller checks budget, box and verdict.
     """
 
     def __call__(
@@ -234,7 +234,7 @@ def _through_library(name: str, entry: AttackEntry) -> AttackEntry:
 
 
 def cost_of(entry: AttackEntry, params: Mapping[str, Scalar], num_classes: int) -> Cost:
-    """What an image costs at most and at least, within the bound if there is one."""
+    """Return the most and the fewest passes per image, each capped at ``params["max_queries"]`` if that is given."""
     cost, bound = entry.cost(params, num_classes), params.get("max_queries")
     return cost if bound is None else Cost(*(min(passes, int(bound)) for passes in cost))
 

@@ -1,7 +1,7 @@
-"""What a search is: a state machine for one sample, written for a batch of them.
+"""Interface of a search: a state machine for one sample, written for a batch of them.
 
-It names a point to ask the model about, is told the answer, and names the next. A sample's path depends on its own
-state alone. How many of them are searched at once is the business of :mod:`attacks.active`.
+A search names the point to query the model at, receives the answer, and names the next point. A sample's path depends
+on its own state alone. :mod:`attacks.active` decides how many samples are searched at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Samples:
-    """What is attacked. ``ranking`` are the classes by falling logit of the clean image."""
+    """Samples under attack. ``ranking`` lists the classes by falling logit of the clean image."""
 
     inputs: Tensor  # (N, C, H, W), in [0, 1]
     labels: Tensor  # (N,), int64
@@ -40,7 +40,7 @@ class State:
 
 
 class Answer(NamedTuple):
-    """What the model says about ``state.points``."""
+    """Answer of the model to the query at ``state.points``."""
 
     logits: Tensor  # (B, K)
     loss: Tensor  # (B,)
@@ -58,7 +58,7 @@ class Search(Protocol):
         """The states of samples that begin their ``attempt``, (B,) int64 from 0."""
 
     def loss(self, state: Any, logits: Tensor) -> Tensor:
-        """What is to rise, (B,)."""
+        """Return the loss to maximise, (B,)."""
 
     def needs_gradient(self, state: Any) -> Tensor:
         """Where the gradient of the loss at ``state.points`` will be looked at, (B,) bool."""

@@ -216,7 +216,7 @@ class Square:
         return torch.addcmul(inputs, delta, scale).clamp_(0, 1)
 
     def _mass(self, delta: Tensor) -> Tensor:
-        """What adds up to the length, or to its square."""
+        """Return the terms that add up to the length (l1) or to its square (l2), in the shape of ``delta``."""
         return delta.abs() if self.norm == "l1" else delta.square()
 
     def _root(self, mass: Tensor) -> Tensor:

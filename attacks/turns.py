@@ -1,8 +1,9 @@
-"""Whose turn it is: a question with a gradient and one without do not share a batch, as the latter would pay for both.
+"""Batch gradient queries and forward-only queries separately.
 
-Walks of FAB ask for the one and then for the other. Out of step they would come in two batches a step, each of them
-half full. A batch therefore asks one kind, and the next one those who waited, with whoever asks the same by then: walks
-that alternate are in step after one turn. Those that want a gradient every time are asked with each second batch.
+In a shared batch, a forward-only query would pay for the backward pass, too. FAB's walks alternate between the two
+kinds. Out of step, they would need two batches per step, each of them half full. So a batch holds one kind. The next
+batch holds the samples that waited, with all others that ask for that kind by then: walks that alternate are in step
+after one turn. Samples that need a gradient every time are queried in every second batch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the benchmarks run on, and the table they end with.
+"""Options and fixtures of the benchmarks, and the table of results that is printed at the end.
 
-``--engine-size small`` takes about two minutes and measures nothing but that everything runs: at batches of a few
-images overhead is all there is. The goals are those of ``--engine-size full`` on a quiet machine.
+``--engine-size small`` takes about two minutes and only checks that everything runs: in batches of a few images,
+overhead is all there is to measure. The goals apply to ``--engine-size full`` on a quiet machine.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Run:
-    """What an attack took and what the float32 model says of its images."""
+    """Cost of one attack, and the float32 model's verdicts on its images."""
 
     seconds: float
     forwards: int  # images
@@ -104,7 +104,10 @@ class Bench:
         return Run(seconds, forwards, backwards, self.broken(target, torch.cat(parts), norm, eps))
 
     def broken(self, target: Target, images: Tensor, norm: Norm, eps: float) -> Tensor:
-        """What the float32 model says of the images, (N,) bool. Raises CellFailure if one lies outside of the ball."""
+        """Return which images the float32 model misclassifies, (N,) bool.
+
+        Raises CellFailure if an image lies outside the ball.
+        """
         inside, classes = verified(target.inputs, images, norm, eps), target.model(target.inputs[:1]).shape[1]
         verdicts = torch.cat([predict(target.model, part, classes) for part in inside.split(self.batch_size)])
         return verdicts != target.labels

@@ -55,7 +55,7 @@ def test_autoattack(
 
 
 def beside(ours: Run, theirs: list[Run]) -> str:
-    """Of ``theirs`` the first is compared, and a second one is pyautoattack with another seed."""
+    """Describe our run beside the first of ``theirs``; a second one is pyautoattack with another seed."""
     each = len(ours.broken)
     passes = (ours.forwards + ours.backwards) / each
     text = f"{ours.seconds:.1f} s, {passes:.0f} passes an image, robust {ours.robust:.1%}"
@@ -125,7 +125,7 @@ def test_deepfool(engine: Bench, undefended: Subject, choice: Choice, benchmark:
 
 
 def _median(model: torch.nn.Module, images: Tensor, adversarial: Tensor, labels: Tensor) -> float:
-    """Of the L2 norms, an image that was not fooled at infinity."""
+    """Return the median of the L2 norms, with infinity for each image that was not fooled."""
     with torch.no_grad():
         fooled = torch.cat([model(part).argmax(1) for part in adversarial.split(256)]) != labels
     norms = (adversarial - images).flatten(1).norm(dim=1)
@@ -134,7 +134,7 @@ def _median(model: torch.nn.Module, images: Tensor, adversarial: Tensor, labels:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's account of a process")
 def test_memory(engine: Bench, undefended: Subject) -> None:
-    """Of a full batch in the stage that holds most beside the model's own graph: gradients, best points, bounds."""
+    """Measure a full batch in the stage that keeps most beside the model's graph: gradients, best points, bounds."""
     target, eps = undefended.target.repeated(engine.batch_size), undefended.budgets["half"]
     ours, theirs = (
         peak_memory(engine, target, name="apgd-ce", eps=eps, backend=backend) for backend in ("native", "reference")

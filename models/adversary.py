@@ -29,9 +29,9 @@ Loss = Callable[[Tensor], Tensor]  # of images (N, C, H, W), a scalar: the mean 
 
 
 class Adversary:
-    """What becomes of a training's images before each step; without a spec, nothing.
+    """Perturbation of the training images before each step; without a spec the images stay as they are.
 
-    Raises BenchError for a spec without a budget: it has none before a data set is named.
+    Raises BenchError for a spec without a budget: a spec has none before a data set is named.
     """
 
     def __init__(self, spec: AdversarySpec | None) -> None:

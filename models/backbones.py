@@ -208,7 +208,10 @@ def _assemble(name: str, network: _Network, image_size: int) -> Backbone:
 
 
 def _probe(model: nn.Module, size: int) -> Any:
-    """What ``model`` returns for two images in evaluation; leaves the model, and torch's generator, as they were."""
+    """Return the output of ``model`` in evaluation mode for two images.
+
+    The mode of ``model`` and torch's generator are left as they were.
+    """
     images = torch.linspace(-1, 1, 2 * 3 * size * size).view(2, 3, size, size)
     training = model.training
     try:

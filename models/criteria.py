@@ -1,4 +1,4 @@
-"""What a training minimises first: outputs (B, K) and labels (B,) to a scalar, registered by name."""
+"""Criteria, the main part of a training loss: outputs (B, K) and labels (B,) to a scalar, registered by name."""
 
 from __future__ import annotations
 

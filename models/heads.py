@@ -1,4 +1,4 @@
-"""What stands between the backbone's features h (N, D) and the output layer: its result z (N, d) are the latents."""
+"""Heads: modules from the backbone's features h (N, D) to the latents z (N, d), which the output layer takes."""
 
 from __future__ import annotations
 

@@ -59,7 +59,10 @@ class Objective:
         return loss
 
     def per_sample(self, gamma: float) -> float | None:
-        """What ``gamma`` puts on one image's own norm of z; None without a penalty, or without such a constant."""
+        """Return the factor that ``gamma`` puts on one image's own norm of z.
+
+        None without a penalty, or for a penalty without such a constant.
+        """
         if self._penalty is None or self._penalty.per_sample is None:
             return None
         return gamma * self._penalty.per_sample(self._width)

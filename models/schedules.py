@@ -43,7 +43,7 @@ TARGET_MARGIN = 2.0  # nats: a correct class has 7 times the probability of any 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingFacts:
-    """What a schedule or a criterion may know about the training."""
+    """Facts about the training that a schedule or a criterion may use."""
 
     epochs: int
     steps_per_epoch: int

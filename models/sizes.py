@@ -116,7 +116,7 @@ def _told_its_size(name: str, device: str) -> nn.Module | None:
 
 
 def _border(model: nn.Module, size: int) -> str:
-    """What a patch embedding of ``model`` that sees the image itself has against images of side ``size``."""
+    """Return why a patch embedding on the image itself does not fit images of side ``size``; empty if it does."""
     convs = (m for m in model.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3)
     return next((_patch_trouble(conv, size) for conv in convs), "")
 
@@ -175,10 +175,11 @@ def _refuse_border(module: nn.Module, inputs: tuple[Any, ...]) -> None:
 
 
 def _patch_trouble(conv: nn.Conv2d, side: int) -> str:
-    """What a patch embedding has against a map of ``side`` pixels: what does not fill a patch would be lost.
+    """Return why a patch embedding does not fit a map of ``side`` pixels; empty if it does, or if it is none.
 
-    Patches lie side by side, with a kernel that equals the stride, or overlap at a wide stride. The row that a
-    convolution of stride 2 may lose is left to it: its architecture was made with that.
+    Pixels that do not fill a patch would be lost, and an image of a single patch leaves nothing to attend to. Patches
+    lie side by side, with a kernel that equals the stride, or overlap at a stride of at least ``WIDE_STRIDE``. Any
+    other convolution of stride 2 may lose a row: its architecture was made with that.
     """
     patch, stride = conv.kernel_size[0], conv.stride[0]
     if stride == 1 or conv.padding not in ((0, 0), "valid") or (stride < WIDE_STRIDE and patch != stride):
@@ -191,10 +192,10 @@ def _patch_trouble(conv: nn.Conv2d, side: int) -> str:
 
 
 def flatten_features(output: Any, width: int | None = None) -> Tensor:
-    """What a network returned as (N, d): maps and tokens are averaged, and so are the two tokens of distilled networks.
+    """Flatten a network's output to (N, d): maps and tokens are averaged, as are the two tokens of distilled networks.
 
     ``width`` is d where the network states it: it tells a map (N, d, h, w) from a map (N, h, w, d). Raises TypeError
-    for anything that is neither of these.
+    for any other output.
     """
     if isinstance(output, (tuple, list)) and len(output) == 2 and all(isinstance(o, Tensor) for o in output):
         output = torch.stack(list(output)).mean(dim=0)

@@ -1,4 +1,4 @@
-"""What several tests share: linear models with known margins, and the text of a plug-in."""
+"""Helpers that several tests share: linear models with known margins, and the text of a plug-in."""
 
 from __future__ import annotations
 

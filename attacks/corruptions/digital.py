@@ -17,7 +17,10 @@ def jpeg_compression(images: Bytes, constants: Jpeg, draws: Draws) -> Bytes:
 
 
 def stored_as_jpeg(images: Bytes, quality: int) -> Bytes:
-    """What is read from ImageNet-C's kind of file: JPEG of ``quality``, with optimised tables, which lose nothing."""
+    """Return the images as read back from JPEG files of ``quality``, the format in which ImageNet-C is stored.
+
+    Its files also have optimised tables. Those are lossless, and are left out here.
+    """
     return np.stack([_through_jpeg(image, quality) for image in images])
 
 

@@ -78,7 +78,7 @@ PANES: Final = (_FIRST, _SECOND, _SECOND, _FOURTH, _FIFTH)
 
 
 class Spectra(NamedTuple):
-    """What white noise is multiplied with on a canvas of twice the sides of the crop, for each pane: (panes, …)."""
+    """Spectra that shape white noise into the panes' textures, on a canvas of twice the sides of the crop."""
 
     amplitudes: Floats  # (panes, 2H, W + 1)
     patches: Floats  # (2H, W + 1), that of a field of unit variance

@@ -1,4 +1,4 @@
-"""What has to be said of a corrupted image's number before it is put beside a published one."""
+"""Notes that qualify an accuracy on corrupted images before it is compared with a published one."""
 
 from __future__ import annotations
 

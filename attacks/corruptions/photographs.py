@@ -47,7 +47,7 @@ class Photographs:
 
 @dataclass(frozen=True)
 class Search:
-    """What was found, and of every package that is installed but of no use the reason."""
+    """Result of a search: the photographs, or why no installed package that should ship them can be used."""
 
     found: Photographs | None
     problems: tuple[str, ...]

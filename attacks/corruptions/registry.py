@@ -23,11 +23,11 @@ FAMILIES: Final[tuple[Family, ...]] = ("noise", "blur", "weather", "digital")
 
 
 class Corruption(Protocol):
-    """What every corruption is.
+    """Signature and contract of a corruption.
 
-    ``images`` is (N, H, W, C), uint8, C = 1 or 3; ``constants`` one of the tuples of
+    ``images`` is (N, H, W, C), uint8, C = 1 or 3; ``constants`` is one of the tuples of
     :mod:`attacks.corruptions.severities`. The result has the shape of ``images``: uint8, or float32 on the scale of
-    255, which the caller clips and cuts off. ``images`` are left as they are. All chance comes from ``draws``.
+    255, which the caller clips and truncates. ``images`` are not modified. All randomness comes from ``draws``.
     """
 
     def __call__(self, images: NDArray[np.uint8], constants: Any, draws: Draws) -> NDArray[Any]: ...

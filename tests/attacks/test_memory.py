@@ -95,7 +95,7 @@ def test_what_is_asked_twice_for_want_of_memory_is_not_charged_twice(calls: int)
 
 
 def test_what_is_broken_is_not_attacked_again() -> None:
-    """Of the images that a run with room for all broke in six passes, none is asked about later."""
+    """Images that are broken within six passes are not queried again, although memory runs out after these passes."""
     calls = 6
     whole = Crowded(calls=calls, room=COUNT)
     search(whole, batch_size=COUNT)

@@ -66,7 +66,7 @@ def broken(adversarials: Tensor, chosen: list[int], model: nn.Module) -> Tensor:
 
 @cache
 def alone(name: str, norm: str) -> list[tuple[int, bool, Tensor]]:
-    """Of every image by itself, without a bound: the passes it costs, whether it is broken, its adversarial image."""
+    """Attack each image alone, without a bound; return its passes, whether it is broken, and its adversarial image."""
     model = net()
     found = []
     for i in range(COUNT):
@@ -97,7 +97,7 @@ def test_a_bounded_search_is_the_beginning_of_the_unbounded_one(name: str, norm:
 @pytest.mark.parametrize("bound", [1, 2, 9, 11, 12, 13, 25])
 @pytest.mark.parametrize("name", BOUNDED)
 def test_no_image_costs_more_than_the_bound(name: str, bound: int) -> None:
-    """Of a model that no attack breaks, so that each goes as far as it may."""
+    """Use a model that no attack breaks, so that every attack goes as far as it may."""
     counting = CountingModel(net(wide=True))
     found = attack(name, ATTACKS.get(name).norms[0], bound, [0], counting)
     assert counting.forwards == bound or not found.cut.any()

@@ -67,7 +67,7 @@ def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def searched(name: str, *, batch_size: int, lying: bool = False) -> tuple[Found, int]:
-    """What was found, and in how many batches."""
+    """Return the outcomes of a search, and the number of batches that it took."""
     net, judge = Net(), Net(off=0.05)
     model = Prepared(judge, net) if lying else net
     return hunt(SEARCHES[name], model, samples(), batch_size=batch_size), net.batches

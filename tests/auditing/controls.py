@@ -127,7 +127,10 @@ def smoothed(share: float) -> Loss:
 
 
 def at_temperature(temperature: float) -> Loss:
-    """What defensive distillation trains with, and leaves out afterwards (Papernot et al. 2016, arXiv 1511.04508)."""
+    """Return the cross-entropy at ``temperature``, the training loss of defensive distillation.
+
+    The temperature is left out after the training. Source: Papernot et al. 2016, arXiv 1511.04508.
+    """
     return lambda logits, labels: functional.cross_entropy(logits / temperature, labels)
 
 

@@ -1,4 +1,4 @@
-"""What the audit's own attacks broke: stored image by image, verified, and said in its sentence."""
+"""Images that the audit's own attacks broke: stored image by image, verified, and reported in the audit's sentence."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def said_of(budget: BudgetAudit) -> str:
 
 
 def test_the_sentence_shows_the_lowest_number_and_who_broke_what() -> None:
-    """Of four images that the suite left, the audit broke two: 20 % of ten are left."""
+    """The suite left four of ten images and the audit broke two of these, so that 20 % are left."""
     said = said_of(budget_of())
     assert (
         "nothing speaks against its robust accuracy of 20.0 % at linf 8/255, the lowest known on 10 images (the run's "

@@ -105,7 +105,7 @@ def test_figures_alone_are_no_flags(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("n", [64, 200])
 def test_the_passes_are_bounded(make: Callable[[], nn.Module], most: int, n: int, tmp_path: Path) -> None:
-    """What nothing breaks is the dearest: every attack goes to its end on nearly every image."""
+    """Models that nothing breaks cost the most: every attack goes to its end on nearly every image."""
     record = audited(make(), tmp_path, GRADIENTS_ONLY, n=n, twin=baseline())
     assert record.budgets[0].n == n <= DEFAULT.images
     assert 0 < record.n_forwards + record.n_backwards <= most * n

@@ -1,4 +1,4 @@
-"""What two vectors of outcomes say of each other, against scipy and by hand."""
+"""Comparison of two vectors of outcomes, against scipy and by hand."""
 
 from __future__ import annotations
 
@@ -93,13 +93,13 @@ def test_outcomes_of_other_images_are_not_compared(other: np.ndarray) -> None:
 
 @pytest.mark.parametrize("n", [3, 5, 64, 200, 1000])
 def test_the_smallest_fall_that_flags(n: int) -> None:
-    """Of one sign only, so that the bound is that of all successes, 0.05^(1/b)."""
+    """All changes have one sign, so that the bound is that of all successes, 0.05^(1/b)."""
     flagging = [b for b in range(1, n + 1) if 100 * (2 * 0.05 ** (1 / b) - 1) * b / n > 1]
     assert detectable(n, n) == (pytest.approx(100 * flagging[0] / n) if flagging else None)
 
 
 def test_what_is_wrong_already_cannot_fall() -> None:
-    """Of 200 images 7 must fall for a flag; where only 6 are right nothing that they do can raise one."""
+    """On 200 images 7 must fall for a flag; a model that is right on only 6 of them can never be flagged."""
     assert detectable(200, 7) == detectable(200, 200) == 3.5
     assert change(broken(n=200), broken(*range(6), n=200)).lower <= 1
     assert detectable(200, 6) is None

@@ -1,4 +1,4 @@
-"""What an audit says of one number and in its sentence, from records that are written down."""
+"""Audit columns of one number, and the audit's sentence, from hand-made records."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_columns_of_a_row() -> None:
 
 
 def at(eps: float, **points: float) -> BudgetAudit:
-    """What was found at one budget."""
+    """Return the audit at budget ``eps`` with the flags ``points``."""
     return dataclasses.replace(audit_record(RUN, **points).budgets[0], eps=eps)
 
 
@@ -98,7 +98,7 @@ def test_a_finding_counts_against_a_cell_that_came_later() -> None:
     ("detectable", "word"), [(None, "undecided"), (100.0, "undecided"), (12.5, "undecided"), (12.0, "passed")]
 )
 def test_who_could_not_have_been_flagged_has_not_passed(detectable: float | None, word: str) -> None:
-    """Of five images all would have to fall for a flag."""
+    """With five images, all of them would have to fall for a flag."""
     budget = dataclasses.replace(at(0.1), figures={"detectable": detectable})
     few = dataclasses.replace(audit_record(RUN), budgets=(budget,))
     assert audit_values(few, LINF)["audit"] == word

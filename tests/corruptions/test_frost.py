@@ -39,7 +39,7 @@ def forget() -> None:
 
 @pytest.fixture
 def fresh() -> Iterator[None]:
-    """What the process knows of the photographs is looked up anew, now and afterwards."""
+    """Clear the cached photographs before and after a test."""
     forget()
     yield
     forget()

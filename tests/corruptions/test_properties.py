@@ -1,4 +1,4 @@
-"""What all corruptions keep: bytes in and out, an image alike in any company, and more severe is farther away."""
+"""Properties of all corruptions: bytes in and out, images independent of each other, distance rising with severity."""
 
 from __future__ import annotations
 

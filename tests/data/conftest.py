@@ -11,7 +11,7 @@ from bench.data import download
 
 @pytest.fixture(autouse=True)
 def downloads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path]]:
-    """What would have been downloaded, and where to; every attempt fails as it does offline."""
+    """Record the downloads that were tried and their folders; every download fails as it does offline."""
     asked: list[tuple[str, Path]] = []
 
     def refuse(class_name: str, root: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a user reads when the files are not where they should be."""
+"""Error messages for files that are not where they should be."""
 
 from __future__ import annotations
 

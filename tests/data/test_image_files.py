@@ -1,4 +1,4 @@
-"""What becomes of a file: every format and mode that Pillow reads, orientation, and what a hash covers."""
+"""Reading of image files: every format and mode that Pillow reads, orientation, and what a hash covers."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_a_damaged_exif_block_says_nothing(tmp_path: Path, exif: bytes):
 
 
 def test_the_hash_of_upright_images_is_that_of_their_bytes(tmp_path: Path):
-    """What older records hold."""
+    """Older records hold this hash."""
     paths = [tmp_path / "a.png", tmp_path / "b.jpg", tmp_path / "c.tif"]
     for path in paths:
         Image.fromarray(picture()).save(path, exif=turned(1))

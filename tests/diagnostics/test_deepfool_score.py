@@ -190,7 +190,7 @@ def test_batches_do_not_matter_and_the_model_is_evaluated(dtype: torch.dtype) ->
 
 
 def test_the_median_counts_what_was_not_fooled_as_far_away() -> None:
-    """Of four correct images three were fooled; of six, where half were not, there is no median."""
+    """Three correct images were fooled: of four there is a median, of six there is none, as half were not fooled."""
     distances = np.array([3.0, 1.0, 2.0])
     assert censored_median(distances, 3).value.value == 2.0
     assert censored_median(distances, 4).value.value == 2.5

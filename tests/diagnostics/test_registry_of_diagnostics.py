@@ -1,4 +1,4 @@
-"""What every registered diagnostic must do by existing: mostly, not to change where the model does not."""
+"""Contract of every registered diagnostic, above all that its value does not change where the model does not."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def test_seeds_of_the_baseline_that_were_measured_otherwise_are_no_table() -> No
 
 
 def test_one_network_under_five_seeds_is_one_training() -> None:
-    """Of its own spread it shows nothing, and its accuracy may be the best of many."""
+    """Copies of one network show no spread over trainings, and their accuracy may be the best of many."""
     copies = [dataclasses.replace(found, weights_sha="the best") for found in draws(0.9, 5, weights="v")]
     found = only(baseline(*draws(0.9, 5)), now(*copies), clean=50.0)
     assert (found.verdict, found.why) == (Verdict.FAIL, "missing: 4 of the baseline's 5 trainings")

@@ -335,7 +335,7 @@ def test_an_audit_that_could_raise_no_flag_is_no_audit_that_passed() -> None:
 def test_cells_of_one_name_that_were_measured_otherwise_are_listed(
     tmp_path: Path, bench: Callable[..., Any], file: Path
 ) -> None:
-    """Of native and reference FGSM one counts; a repetition on fewer images is nothing new."""
+    """Only one of native and reference FGSM counts, and the other is listed; a repetition on fewer images is not."""
     store = store_with(tmp_path / "r", {("baseline", 0): {"clean": RIGHT, "fgsm": RIGHT}})
     trained = store.runs()[0]
     again = cell_record(trained, "clean", RIGHT[:100])

@@ -90,7 +90,7 @@ CALLS = {
 
 
 def test_what_cannot_be_meant_is_one_sentence_each(project: pytest.Pytester) -> None:
-    """Of marks and of calls; all in one session, as each costs seconds of imports."""
+    """Test invalid marks and calls, all in one session, as each session costs seconds of imports."""
     lines = ["import pytest", "from model import load", f"OPTIONS = {OPTIONS}"]
     for name, (mark, _) in MARKS.items():
         lines += [f"@pytest.mark.robustness{mark}"] if mark else []

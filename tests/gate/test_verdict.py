@@ -17,7 +17,7 @@ def verdict(lost: int, gained: int, n: int = 1000, tolerance: float = 0.01) -> V
 
 
 def share(tables: np.ndarray, wanted: Verdict, n: int = 1000, tolerance: float = 0.01) -> float:
-    """Of ``tables`` (runs, [lost, gained]), the share with this verdict; each kind of table is judged once."""
+    """Return the share of ``tables`` (runs, [lost, gained]) with this verdict; each kind of table is judged once."""
     kinds, counts = np.unique(tables, axis=0, return_counts=True)
     found = [verdict(int(b), int(c), n, tolerance) is wanted for b, c in kinds]
     return float(counts[found].sum() / counts.sum())
@@ -72,7 +72,7 @@ def test_false_alarms_are_at_most_alpha_on_simulated_outcome_tables() -> None:
 
 @pytest.mark.parametrize(("drop", "power"), [(0.02, 0.55), (0.03, 0.93), (0.05, 0.999)])
 def test_power_on_1000_images_of_which_3_in_100_change_by_chance(drop: float, power: float) -> None:
-    """What results/README.md states: how often a true drop fails a gate of 1,000 images and a point of tolerance."""
+    """Power as in results/README.md: how often a true drop fails a gate of 1,000 images and a point of tolerance."""
     tables = np.random.default_rng(1).multinomial(1000, [0.015 + drop, 0.015, 0.97 - drop], size=2_000)
     assert share(tables[:, :2], Verdict.FAIL) >= power
 

@@ -26,9 +26,9 @@ def adversarial(steps: int = 3, eps: float = EPS, **recipe: object) -> TrainSpec
 
 
 def passes(spec: TrainSpec) -> list[tuple[bool, torch.Tensor]]:
-    """Of every forward pass of a training: whether it is the step's own, and how far each image is from its own.
+    """Return per forward pass of a training whether it is the step's own, and the distance of each image, (B,).
 
-    The images are away from the edges of [0, 1], so that a perturbation is what was drawn, whatever the image.
+    A distance is L∞, to the clean image. The pixels are kept away from 0 and 1, so that no perturbation is clipped.
     """
     model, images, seen = some_model(), some_images(), []
     images = dataclasses.replace(images, pixels=0.25 + images.pixels / 2)

@@ -97,7 +97,7 @@ def test_the_share_of_an_older_record_is_one_of_the_classes(tmp_path: Path, clea
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize(("clean", "word"), [(60, "no better than chance"), (69, "no better than chance"), (70, "ok")])
 def test_the_most_frequent_class_is_the_reference(tmp_path: Path, clean: int, word: str, known: bool) -> None:
-    """Of any model, and by the count that is stored: 60 of the 100 images are of one class, of ten classes."""
+    """For any model the stored count sets the chance level: 60 of the 100 images are of one class, of ten classes."""
     run = run_record() if known else foreign(run_record())
     assert at_chance(clean, N, 0.6) == (word != "ok")
     write(Store(tmp_path), run, {"clean": clean, "fgsm": 5}, n_majority=60)
@@ -155,7 +155,7 @@ NOTHING = ["diff", "diff_lo", "lost", "p_checkpoint", "p_checkpoint_holm", "p_va
 def test_the_comparison_draws_no_conclusion(
     tmp_path: Path, baseline: dict[str, int], lpc: dict[str, int], who: str
 ) -> None:
-    """Of either side; both accuracies are shown, and no difference, test or praise."""
+    """With either side at chance, both accuracies are shown, and no difference, test or praise."""
     store = Store(tmp_path)
     write(store, run_record(), baseline)
     write(store, run_record("lpc"), lpc)
@@ -172,7 +172,7 @@ def test_the_comparison_draws_no_conclusion(
 
 
 def test_what_is_not_compared_is_no_test_of_the_table(tmp_path: Path) -> None:
-    """Of two variants one guesses: the p of the other is corrected for its own two rows."""
+    """One of two variants is at chance: the p of the other is corrected for its own two rows only."""
     store = Store(tmp_path)
     for variant, rights in (("baseline", GOOD), ("lpc", BAD), ("lin_pen", {"clean": 90, "fgsm": 20})):
         write(store, run_record(variant), rights)

@@ -27,7 +27,7 @@ FGSM = "fgsm@linf-0.1"
 
 
 def test_one_seed_by_hand(tmp_path: Path) -> None:
-    """Of 40 images 20 are right; 12 of them are lost and 2 others gained: p = 2·(1 + 14 + 91)/2¹⁴."""
+    """Twenty of 40 images are right; 12 of them are lost and 2 others gained: p = 2·(1 + 14 + 91)/2¹⁴."""
     row = compared(store_with(tmp_path, seeds_of({3: (12, 2)}))).loc["clean"]
     assert (row["n"], row["seeds"], row["lost"], row["gained"]) == (40, 1, 12, 2)
     assert (row["acc"], row["acc_reference"], row["diff"]) == (25.0, 50.0, -25.0)
@@ -95,7 +95,7 @@ def test_seeds_that_contradict_each_other_are_none(tmp_path: Path) -> None:
 
 
 def test_seeds_that_all_agree_do_not_find_a_difference_of_zero_points(tmp_path: Path) -> None:
-    """Of 60 images every seed had to gain one at least: (1 − (1 − δ)⁶⁰)⁶ = 0.8."""
+    """A finding needs every seed to gain at least one of 60 images: (1 − (1 − δ)⁶⁰)⁶ = 0.8."""
     row = compared(store_with(tmp_path, seeds_of(dict.fromkeys(range(6), (0, 0)), n=60))).loc["clean"]
     assert (row["p_variant"], row["std_seeds"]) == (1.0, 0.0)
     assert row["detectable_seeds"] == pytest.approx(100 * (1 - (1 - 0.8 ** (1 / 6)) ** (1 / 60)))

@@ -1,4 +1,4 @@
-"""What the board says of distances, and of two kinds of chance, from hand-made records."""
+"""Distances on the leaderboard, and the chance over seeds beside that over images, from hand-made records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies under examples/ works as it says."""
+"""Check that the files under examples/ work as they say."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def row_of(store: Store, variant: str = "baseline") -> pd.Series[Any]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Of 100 images FGSM breaks 0 to 29 and PGD 10 to 39."""
+    """Store in which FGSM breaks images 0 to 29 of 100, and PGD images 10 to 39."""
     made = Store(tmp_path)
     write(made, RUN, "clean", set())
     write(made, RUN, "fgsm", set(range(30)))

@@ -1,4 +1,4 @@
-"""Whose number a stored number is: a model that changes in any way that may change a number is measured anew."""
+"""Identity of a model: one that changes in any way that may change a number is measured anew."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documents promise: commands, columns, the wheel, and the cost of asking for help."""
+"""Promises of the documents: commands, columns, the wheel, and the cost of asking for help."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def test_json_is_all_there_is_on_stdout(run: Bench) -> None:
 
 
 def test_a_network_at_chance_is_told(run: Bench, bench: Bench, tmp_path: Path) -> None:
-    """Of 10 classes: untrained it guesses, after two epochs it does not."""
+    """Untrained, the network is at chance on 10 classes; after two epochs it is not."""
     arguments = ("--attacks", "fgsm", "--variants", "baseline", "--no-diagnose")
     remark = "no better than chance ("
     assert remark not in run(*arguments, *LEARNED).err

@@ -1,4 +1,4 @@
-"""What the harness hands to the attacks, and what ``--attack-precision`` makes of a cell."""
+"""Search models that the harness hands to the attacks, and the effect of ``--attack-precision`` on a cell."""
 
 from __future__ import annotations
 

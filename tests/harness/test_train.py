@@ -159,7 +159,7 @@ def test_bytes_become_fractions_and_grey_becomes_three_equal_channels() -> None:
 
 
 class Stop(Exception):
-    """What takes a training down."""
+    """Exception that interrupts a training."""
 
 
 def interrupted(spec: TrainSpec, after: int) -> bytes:
@@ -226,7 +226,7 @@ def test_the_history_tells_the_sequence_of_gamma() -> None:
 
 
 def watched(spec: TrainSpec, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What the objective of a training is given at each step."""
+    """Return the arguments of the objective at each step of a training."""
     seen: list[dict[str, Any]] = []
     loss, advance = Objective.loss, Objective.advance
 

@@ -71,7 +71,7 @@ def test_a_constant_answer_has_no_place(tmp_path: Path, says: int, bench: Callab
 
 
 def test_the_cell_stores_what_the_paired_test_needs(tmp_path: Path) -> None:
-    """Of 100 images 95 are of class 0; the model has 5 of 5 others right, and all of class 0 but the first two."""
+    """Class 0 has 95 of 100 images; the model is right on all 5 others, and on all of class 0 but the first two."""
     data = dataset([95, 5])
     first = torch.from_numpy(data.test.read(np.arange(2)))[:, 0, 0, 0]
 
@@ -95,7 +95,7 @@ def test_what_tells_the_classes_apart_has_a_place(tmp_path: Path) -> None:
 
 
 def test_accuracy_above_one_of_k_but_below_the_majority_is_chance(tmp_path: Path) -> None:
-    """Of four classes one has 70 % of the images; the model gives some of these another class by their first pixel."""
+    """One of four classes has 70 % of the images; the model gives some of these another class by their first pixel."""
 
     class Guesses(nn.Module):
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -159,7 +159,7 @@ def test_a_model_of_another_number_of_classes_fails_its_cells(outputs: int) -> N
 
 
 def test_a_new_sample_is_another_cell_and_whole_splits_are_the_same() -> None:
-    """What was stored of the balanced sample must not pass for the proportional one, nor the other way round."""
+    """Outcomes stored for the balanced sample must not pass for those of the proportional one, nor vice versa."""
     run = {"run_id": "r", "data_sha": "d", "attack": None, "protocol": "standard", "batch_size": 8, "seed": 0}
     old, new = (EvalSpec(**run, limit=40, sampling=version) for version in (1, 2))
     assert old.cell_id != new.cell_id

@@ -190,7 +190,7 @@ def test_what_is_no_map_is_not_averaged():
 
 @pytest.fixture
 def clean_registry(monkeypatch):
-    """What a test registers goes with it."""
+    """Remove the models that a test registers when the test ends."""
     for table in ("_entries", "_origins"):
         monkeypatch.setattr(registry.MODELS, table, dict(getattr(registry.MODELS, table)))
 

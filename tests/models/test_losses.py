@@ -39,7 +39,7 @@ def check_gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> None:
 
 
 def check_float32(function: Callable[[Tensor], Tensor], at: Tensor) -> None:
-    """What trains is float32: its gradient is that of float64."""
+    """Check that the float32 gradient, used in training, is that of float64."""
     gradients = []
     for kind in (torch.float32, torch.float64):
         leaf = at.to(kind).requires_grad_()

@@ -74,7 +74,10 @@ def stored(folder: Path, *cells: EvalRecord, runs: tuple[RunRecord, ...]) -> Sto
 
 
 def _samples(record: EvalRecord) -> list[Sample] | None:
-    """Of an attack: the first images are right, so that what one attack breaks a stronger one breaks, too."""
+    """Return the outcomes of an attack; None for a clean or corrupted cell, or for one that is not ok or has no count.
+
+    The first images are right, so that a stronger attack breaks every image that a weaker one breaks.
+    """
     if record.spec.attack is None or record.status != "ok" or record.n_correct is None:
         return None
     return _outcomes(record.n, record.n_correct)

@@ -1,4 +1,4 @@
-"""What other programs read of the tables of ``bench compare``, and names that formats read as their own."""
+"""Tables of ``bench compare`` as other programs read them, with names that these formats would read as their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of our records becomes a line, and under which protocol."""
+"""Records of ours that become lines, and the protocol of each line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``bench export`` writes for a model card is read again as Hugging Face's hub reads it."""
+"""Read model cards written by ``bench export`` again, as Hugging Face's hub reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``bench export`` writes for RobustBench is read again by their rules, and nothing else is written."""
+"""Read RobustBench entries written by ``bench export`` again, by their rules; check that nothing else is written."""
 
 from __future__ import annotations
 

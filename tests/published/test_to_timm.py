@@ -1,4 +1,4 @@
-"""What ``bench export`` writes for timm's tables is read again as timm reads them."""
+"""Read rows for timm's tables written by ``bench export`` again, as timm reads them."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_the_area_lies_between_a_sieve_and_a_rock() -> None:
 
 
 def test_a_median_by_hand() -> None:
-    """Of five distances 0, .05, .08, .2 and beyond, half are not above .08."""
+    """Half of five distances (0, .05, .08, .2 and one beyond) are not above .08."""
     assert median_distance(smallest_distances(TABLE, BUDGETS)).value == 0.08
 
 
@@ -102,7 +102,7 @@ def test_fewer_than_six_images_bound_no_median(n: int) -> None:
 
 
 def test_the_interval_is_of_the_outermost_images_that_cover() -> None:
-    """Of 20 images in order the 6th and the 15th: P(5 or fewer of 20 below the median) = 0.0207, of 6 0.0577."""
+    """Bounds are the 6th and 15th of 20 ordered images: P(5 or fewer of 20 below the median) = 0.0207, of 6 0.0577."""
     distance = np.arange(1.0, 21)[np.newaxis]
     assert median_distance(smallest_distances(distance, np.array([20.0]))) == (11.0, 6.0, 15.0)
     distance[0, 14:] = NAN

@@ -1,4 +1,4 @@
-"""What sign flips over seeds would have found, against a closed form and simulations of the test itself."""
+"""Power of sign flips over seeds, against a closed form and simulations of the test itself."""
 
 from __future__ import annotations
 
