@@ -119,5 +119,10 @@ def ball_draw(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) -> T
     return direction * radius.to(direction.dtype).view(-1, 1, 1, 1)
 
 
+def random_points(inputs: Tensor, keys: Tensor, norm: Norm, eps: float) -> Tensor:
+    """Points drawn uniformly in the balls around ``inputs``, (B, C, H, W), and clipped to [0, 1]."""
+    return (inputs + ball_draw(keys, tuple(inputs.shape[1:]), norm, eps).to(inputs)).clamp(0, 1)
+
+
 def _unit(delta: Tensor) -> Tensor:
     return delta / (length(delta, "l2") + _TINY).view(-1, 1, 1, 1)

@@ -47,6 +47,13 @@ def harness_torch_state() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def own_generators(device: torch.device) -> Iterator[None]:
+    """Leave torch's global generators, of the CPU and of ``device``, as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
 Switch = tuple[Callable[[Any], object], Any, Any]  # setter, current value, required value
 
 

@@ -26,11 +26,11 @@ SHA256: Final = {
 #: What a cell made with them keeps: whichever package they come from, they are the same files.
 FILES_SHA: Final = hashlib.sha256("".join(SHA256.values()).encode()).hexdigest()[:32]
 
-#: Distributions that ship them, the folder within, and the licence of the distribution.
+#: Distributions that ship them, and the folder within.
 PACKAGES: Final = (
-    ("imagecorruptions-imaug", "imagecorruptions/frost", "Apache-2.0"),
-    ("imagecorruptions", "imagecorruptions/frost", "Apache-2.0"),
-    ("corrupt-tta", "corrupt_tta/assets/frost", "MIT"),
+    ("imagecorruptions-imaug", "imagecorruptions/frost"),  # Apache-2.0
+    ("imagecorruptions", "imagecorruptions/frost"),  # Apache-2.0
+    ("corrupt-tta", "corrupt_tta/assets/frost"),  # MIT
 )
 
 EXTRA: Final = "pip install 'collapse-bench[frost]'"
@@ -57,7 +57,7 @@ class Search:
 def search() -> Search:
     """Look for the photographs, once in a process."""
     problems = []
-    for package, folder, _ in PACKAGES:
+    for package, folder in PACKAGES:
         try:
             distribution = metadata.distribution(package)
         except metadata.PackageNotFoundError:

@@ -25,7 +25,6 @@ from bench.auditing.suite import (
     Budget,
     by_budget,
     claim,
-    common_size,
     gradient_attacks,
     ladder,
     most_telling,
@@ -38,6 +37,7 @@ from bench.data.tensors import Images
 from bench.environment import describe
 from bench.pending import attacked_cells
 from bench.store import Store
+from bench.tables.standing import common_size
 from bench.torch_state import harness_torch_state
 from bench.work.cell import CellContext
 from bench.work.passes import CountingModel
@@ -213,7 +213,7 @@ def _look_at_model(subject: _Subject, work: _Work, level: Level) -> None:
     prober.count(counting)
     if not prober.gives_gradient:
         note = "the model gives no finite gradient with respect to its input: only attacks without gradients were made"
-        work.findings.append(Finding("zero_gradient", f"zero_gradient: {note}"))
+        work.findings.append(Finding("no_gradient", f"no_gradient: {note}"))
     work.figures |= gradient_figures(prober, right)
     work.figures |= deepfool_figures(prober, right, steps=level.ddn_steps)
 

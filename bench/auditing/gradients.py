@@ -22,8 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from attacks.ensemble import lacks_dlr
+from attacks.gradients import gradient_of
 from attacks.objectives import dlr
 from bench.auditing.float64 import float64_logits, relative_differences
+from bench.core.errors import CellFailure
 from bench.work.passes import CountingModel
 from models.margins import logit_margins
 
@@ -77,10 +79,10 @@ def gradient_report(model: nn.Module, inputs: Tensor, labels: Tensor, *, batch_s
 
 def input_gradient(loss: Tensor, points: Tensor, *, keep: bool = False) -> Tensor:
     """∂loss/∂points of a scalar, in the shape of ``points``: 0 where it does not depend on them. ``keep`` the graph."""
-    if not loss.requires_grad:
+    try:
+        return gradient_of(loss, points, keep_graph=keep)
+    except CellFailure:
         return torch.zeros_like(points)
-    (gradient,) = torch.autograd.grad(loss, points, retain_graph=keep, allow_unused=True)
-    return torch.zeros_like(points) if gradient is None else gradient
 
 
 def loss_functions(num_classes: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
@@ -99,6 +101,7 @@ def _at_batch(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor,
     found = {}
     with torch.enable_grad():
         logits = model(points).float()
+    with torch.enable_grad():  # again: the model may have switched gradients off
         for name, loss in loss_functions(logits.shape[1]).items():
             gradient = input_gradient(loss(logits, labels), points, keep=True).flatten(1)
             found[f"zero_gradient_{name}"] = (gradient == 0).all(1)

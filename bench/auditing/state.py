@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
@@ -9,6 +10,8 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+
+from bench.torch_state import own_generators
 
 State = Mapping[str, Tensor]  # by dotted name; buffers that are not saved with the weights are among them
 
@@ -32,6 +35,15 @@ def put_back(model: nn.Module) -> Iterator[State]:
         yield before
     finally:
         restore(model, before)
+
+
+@contextmanager
+def probing(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Leave model, generators and warnings as they were. Random layers draw the same every time."""
+    with put_back(model), own_generators(device), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they appear again when the model is attacked
+        torch.manual_seed(0)
+        yield
 
 
 def restore(model: nn.Module, before: State) -> None:

@@ -14,7 +14,6 @@ from bench.auditing.evidence import Broken, any_of, robust_accuracy
 from bench.core.records import EvalRecord
 from bench.core.specs import Norm
 from bench.store import Store
-from bench.tables.standing import common_size as common_size
 from bench.tables.standing import evidence
 
 #: One walk on one loss: of these the one with more steps must break what the one with fewer does.

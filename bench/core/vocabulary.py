@@ -50,13 +50,14 @@ REASONS = {
     "prerequisite_failed": "an attack that filters the images of this one did not finish",
 }
 
-#: What speaks against an accuracy without taking it away; on the board each stands behind its number. The first six
+#: What speaks against an accuracy without taking it away; on the board each stands behind its number. The first seven
 #: are of the model itself, the others of the audit's attacks, each with the points of robust accuracy it takes away.
 FLAGS = {
     "randomised": (
         "asked twice about the same images, the model gives logits that differ by more than rounding (10⁻⁴ of the "
         "largest): one draw of the attack says little"
     ),
+    "no_gradient": "the model gives no finite gradient with respect to its input: only attacks without gradients count",
     "zero_gradient": (
         "the gradient of the margin is zero at more than half of the attacked images: an attack that follows gradients "
         "stands still there"

@@ -8,7 +8,7 @@ import logging
 from bench.data import builtin as builtin
 from bench.data.duplicates import notes_on_files
 from bench.data.registry import DATASETS, DataRequest
-from bench.data.split import Dataset, check_dataset, told_as_mistakes
+from bench.data.split import Dataset, check_dataset, check_repeatable, told_as_mistakes
 
 LOG = logging.getLogger(__name__)
 
@@ -25,7 +25,9 @@ def load_dataset(name: str, request: DataRequest) -> Dataset:
         data = entry.load(request)
         if not isinstance(data, Dataset):
             raise TypeError(f"its loader returned {type(data).__name__}, not a Dataset")
-    check_dataset(data)
+    data = check_dataset(data)
+    if not DATASETS.origin(name).startswith("bench."):
+        check_repeatable(data)
     for note in (*data.notes, *notes_on_files(data)):
         LOG.warning("%s: %s", data.name, note)
     return data

@@ -116,8 +116,8 @@ def find_duplicates(data: Dataset) -> Duplicates:
     else:
         method = "pixels"
         train, test = (list(_pixel_digests(split, data)) for split in (data.train, data.test))
-    copies_of = _test_copies(data.test, test)
-    in_train = _train_copies(data.train, train, copies_of)
+    copies_of = _copies(data.test, test)
+    in_train = _copies(data.train, train, copies_of)
     groups = [Group(tuple(copies), tuple(in_train[content])) for content, copies in copies_of.items()]
     shared = tuple(group for group in groups if group.train or len(group.test) > 1)
     return Duplicates(shared, method, (*_unread(data.test, test), *_unread(data.train, train)), any(train))
@@ -137,18 +137,11 @@ def notes_on_files(data: Dataset) -> tuple[str, ...]:
     return (f"{equal} of {len(data.test)} test files equal training files, byte for byte",) if equal else ()
 
 
-def _test_copies(split: Split, digests: Digests) -> dict[bytes, list[Copy]]:
+def _copies(split: Split, digests: Digests, wanted: Collection[bytes] | None = None) -> dict[bytes, list[Copy]]:
+    """Group the readable images of a split by digest, those ``wanted`` or all."""
     found: dict[bytes, list[Copy]] = defaultdict(list)
     for sample_id, label, content in zip(split.ids, split.labels.tolist(), digests, strict=True):
-        if content is not None:
-            found[content].append(Copy(sample_id, label))
-    return found
-
-
-def _train_copies(split: Split, digests: Digests, wanted: Collection[bytes]) -> dict[bytes, list[Copy]]:
-    found: dict[bytes, list[Copy]] = defaultdict(list)
-    for sample_id, label, content in zip(split.ids, split.labels.tolist(), digests, strict=True):
-        if content in wanted and content is not None:
+        if content is not None and (wanted is None or content in wanted):
             found[content].append(Copy(sample_id, label))
     return found
 

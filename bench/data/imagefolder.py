@@ -18,7 +18,7 @@ from bench.data.class_order import order_classes
 from bench.data.image_listing import by_normalised_name, hidden_images, list_images, scan
 from bench.data.registry import DATASETS, DataRequest
 from bench.data.source import require_folder
-from bench.data.split import Dataset, Split, split_sha
+from bench.data.split import ODD_ID, Dataset, Split, split_sha
 
 TEST_FOLDERS = ("test", "val")
 
@@ -28,8 +28,6 @@ SAMPLED_HEADERS = 100
 #: How many of the files that are left out a note names.
 NAMED = 3
 
-#: Line breaks, and the surrogates as which a name that is not UTF-8 on disk arrives.
-ODD = re.compile("[\r\n\ud800-\udfff]")
 
 
 @dataclass
@@ -147,7 +145,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _printable(name: str) -> str:
-    return ascii(name) if ODD.search(name) else name
+    return ascii(name) if ODD_ID.search(name) else name
 
 
 def _shown(path: Path) -> str:
@@ -157,7 +155,7 @@ def _shown(path: Path) -> str:
 
 def _refuse_odd_name(name: str) -> None:
     """An id is hashed as UTF-8 and written one to a line."""
-    if ODD.search(name):
+    if ODD_ID.search(name):
         raise BenchError(f"imagefolder: the file name {name!r} has a line break or is not UTF-8; rename it.")
 
 

@@ -18,9 +18,9 @@ from attacks.ddn import Ddn
 from attacks.fab import TargetedFab
 from attacks.fmn import Fmn
 from attacks.nearest import nearest
+from attacks.norms import length
 from attacks.registry import Cost
 from attacks.search import Samples, Search
-from bench.core.errors import CellFailure
 from bench.diagnostics.boundary import adversarial, as_floats, between, lengths, smallest_fraction
 from bench.diagnostics.estimates import NONE_CORRECT, NONE_FOOLED, Estimate, censored_median, mean_ratio, unknown
 from bench.diagnostics.latents import Floats, Value, undefined
@@ -53,17 +53,13 @@ def nearest_scores(model: nn.Module, images: Tensor, *, at_most: Floats, batch_s
     """Search for the nearest adversarial image of each of ``images``, (N, 3, H, W), all classified correctly.
 
     ``at_most``, (N,), are distances that are already verified; infinite if there is none. The model is in evaluation
-    mode and has the dtype and the device of the images. If it has no gradient, every value is undefined and gives this
-    reason.
+    mode and has the dtype and the device of the images. Raises CellFailure("no_gradient").
     """
-    try:
-        parts = [
-            nearest_distances(model, images[rows], keys=rows)
-            for rows in torch.arange(len(images), device=images.device).split(batch_size)
-            if len(rows)
-        ]
-    except CellFailure as failure:
-        return _no_scores(failure.message, 0)
+    parts = [
+        nearest_distances(model, images[rows], keys=rows)
+        for rows in torch.arange(len(images), device=images.device).split(batch_size)
+        if len(rows)
+    ]
     distances = np.concatenate([np.empty(0), *parts])
     distances = np.where(np.isfinite(at_most), np.fmin(distances, at_most), distances)
     fooled, n_unknown = np.isfinite(distances), int(np.isnan(distances).sum())
@@ -138,5 +134,4 @@ def _at_the_boundary(
 
 
 def _away(images: Tensor, points: Tensor) -> Tensor:
-    distance: Tensor = torch.linalg.vector_norm((points.double() - images.double()).flatten(1), dim=1)
-    return distance
+    return length(points.double() - images.double(), "l2")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.counter import derive
-from attacks.norms import ball_draw
+from attacks.norms import random_points
 from attacks.prepared import Prepared
 from attacks.queries import Attacked
 from attacks.registry import cost_of, load_function
@@ -22,7 +21,7 @@ from bench.core.errors import CellFailure, first_line, ran_out_of_memory
 from bench.core.specs import AttackSpec, EvalSpec
 from bench.progress import Progress, Stage
 from bench.remarks import remarks
-from bench.torch_state import harness_torch_state
+from bench.torch_state import harness_torch_state, own_generators
 from bench.work.adversarials import Kept
 from bench.work.cell import CellContext, Outcomes, Tally
 from bench.work.memory import shrink_batch
@@ -143,7 +142,7 @@ class _Call:
         before = state_of(context.model)
         labels = self.labels.to(context.device, copy=True)
         try:
-            with remarks() as heard, _untouched_generators(context.device), harness_torch_state():
+            with remarks() as heard, own_generators(context.device), harness_torch_state():
                 found = function(prepared, self.inputs.clone(), labels, spec=attack, rng=rng)
         except Exception:
             restore(context.model, before)
@@ -154,7 +153,6 @@ class _Call:
         tally.backwards += sum(model.backwards for model in counting)
         return found
 
-
     def checked_points(self, found: Tensor | Attacked) -> Tensor:
         """Some clean images, random points of their balls, and what the attack made of them, (B, C, H, W).
 
@@ -163,9 +161,9 @@ class _Call:
         some = spread(torch.arange(len(self.inputs)), CHECKED)
         inputs, attack = self.inputs[some], self.attack
         rng = SampleRng(self.spec.seed, attack.name, [self.ids[i] for i in some.tolist()], inputs.device)
-        noise = ball_draw(derive(rng.keys(), "search-model"), tuple(inputs.shape[1:]), attack.norm, attack.eps)
+        drawn = random_points(inputs, derive(rng.keys(), "search-model"), attack.norm, attack.eps)
         adversarials = found.adversarials if isinstance(found, Attacked) else found
-        points = [inputs, (inputs + noise.to(inputs)).clamp(0, 1), adversarials.detach()[some].to(inputs)]
+        points = [inputs, drawn, adversarials.detach()[some].to(inputs)]
         return torch.cat([part for part in points if part.shape == inputs.shape])
 
 
@@ -205,9 +203,3 @@ def _check_untouched(model: nn.Module, before: State, attack: str, example: Tens
     if others:
         raise CellFailure("model_changed", f"{attack} changed the model's {others[0]}.")
     return [f"a forward pass in evaluation mode changes the model's {written[0]}; it was restored after the attack"]
-
-
-@contextmanager
-def _untouched_generators(device: torch.device) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield

@@ -10,6 +10,7 @@ from bench.core.specs import EvalSpec, Precision, TrainSpec
 from bench.diagnostics import nearest_distance
 from bench.diagnostics.deepfool_score import CANDIDATES, HALVINGS, STEPS
 from bench.plan import RunPlan
+from bench.torch_state import harness_torch_state
 from bench.work.diagnosis import DEEPFOOL_IMAGES, GRADIENT_IMAGES, LATENT_IMAGES
 from bench.work.pace import Pace, Rates
 from bench.work.workshop import Workshop
@@ -17,6 +18,7 @@ from bench.work.workshop import Workshop
 FEWEST_STEPS = 2  # of DeepFool, on an ordinary network
 
 
+@harness_torch_state()
 def estimate(
     plan: Sequence[RunPlan], pending: Mapping[str, Sequence[EvalSpec]], undiagnosed: Set[str], workshop: Workshop
 ) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from attacks.corruptions.notes import corruption_notes
-from attacks.norms import ball_draw
+from attacks.norms import random_points
 from attacks.registry import backend_version
 from attacks.rng import SampleRng
 from bench.auditing.cell_checks import ZeroGradients, check_gradients, check_randomised
@@ -108,8 +108,7 @@ def _zero_gradients(
 def _random_points(inputs: Tensor, ids: Sequence[str], *, attack: AttackSpec) -> Tensor:
     """Points drawn uniformly in the balls of the attack, inside [0, 1]; the same for every attack of one budget."""
     keys = SampleRng(0, "gradient-check", ids, inputs.device).keys()
-    noise = ball_draw(keys, tuple(inputs.shape[1:]), attack.norm, attack.eps)
-    return (inputs + noise.to(inputs)).clamp(0, 1)
+    return random_points(inputs, keys, attack.norm, attack.eps)
 
 
 def _encoded(attack: AttackSpec, context: CellContext, outcomes: Outcomes, batch_size: int) -> Adversarials:

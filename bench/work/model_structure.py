@@ -11,7 +11,7 @@ import functools
 import hashlib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -91,9 +91,33 @@ def _named(value: Any) -> Any:
 
 
 def _array(value: Tensor | np.ndarray[Any, Any]) -> str:
-    array = value.detach().cpu().float().numpy() if isinstance(value, Tensor) else value
-    content = array.tobytes() if array.dtype != object else repr(array).encode()
-    return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(content).hexdigest()}"
+    return hashlib.sha256(b"".join(contents(value))).hexdigest()
+
+
+def contents(value: Any) -> Iterator[bytes]:
+    """Yield the bytes to hash. Quantised modules hold packed tensors; extra state may be any object."""
+    if isinstance(value, Tensor) and (value.is_nested or value.is_meta):
+        yield type(value).__name__.encode()
+    elif isinstance(value, Tensor) and value.layout != torch.strided:
+        yield from contents(value.detach().to_dense())
+    elif isinstance(value, Tensor) and not value.is_quantized:
+        yield f"{value.dtype}:{tuple(value.shape)};".encode()
+        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    elif isinstance(value, Tensor):
+        yield repr(value).encode()  # scale and zero point
+        yield from contents(value.int_repr())
+    elif isinstance(value, np.ndarray) and value.dtype != object:
+        yield f"{value.dtype}:{value.shape};".encode()
+        yield np.ascontiguousarray(value).tobytes()
+    elif isinstance(value, Mapping):
+        for key in value:
+            yield f"{key!r}:".encode()
+            yield from contents(value[key])
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from contents(part)
+    else:
+        yield (repr(value) if isinstance(value, (float, *PLAIN)) else type(value).__name__).encode()
 
 
 def _function(function: FunctionType | MethodType, inside: tuple[int, ...]) -> dict[str, Any]:

@@ -9,15 +9,14 @@ tested forwards and backwards on a probe batch, and discarded if it raises or if
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from attacks.gradients import Pass, differentiate, weighted_sum
-from bench.auditing.state import put_back
-from bench.core.errors import ran_out_of_memory
+from bench.auditing.state import probing
+from bench.core.errors import first_line, ran_out_of_memory
 from bench.core.specs import Precision
 from models.classifier import Classifier
 from models.folding import folded
@@ -129,15 +128,12 @@ def _copy(model: nn.Module) -> nn.Module | None:
 def _passes(model: nn.Module, examples: Tensor) -> Pass | str:
     """Run one forward and one backward pass; return the error as text if it fails. Buffers stay unchanged."""
     try:
-        cuda = [examples.device] if examples.is_cuda else []
-        with put_back(model), torch.random.fork_rng(devices=cuda), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they appear again during the attack
-            torch.manual_seed(0)
+        with probing(model, examples.device):
             return differentiate(model, examples, weighted_sum)
     except Exception as error:  # an external model may raise anything
         if ran_out_of_memory(error):
             raise
-        return f"{type(error).__name__} was raised: {(str(error).splitlines() or [''])[0]}"
+        return f"{type(error).__name__} was raised: {first_line(error)}"
 
 
 def _apart(found: Pass, expected: Pass, precision: Precision) -> str:

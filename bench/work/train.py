@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from bench.core.specs import TrainSpec
 from bench.data.augment import augment
 from bench.data.tensors import Images, as_inputs
 from bench.progress import Progress
+from bench.torch_state import own_generators
 from bench.work.lr import LR_SCHEDULES
 from bench.work.training_state import TrainingState
 from models.classifier import Classifier
@@ -78,7 +78,7 @@ def train(
         objective.term.to(device)
     rates = LR_SCHEDULES.get(spec.recipe.lr_schedule)
     total = spec.recipe.epochs * len(images)
-    with progress.stage("train", total=total, unit="images") as stage, _own_generator(device):
+    with progress.stage("train", total=total, unit="images") as stage, own_generators(device):
         stage.advance(len(state.history) * len(images))
         for epoch in range(len(state.history) + 1, spec.recipe.epochs + 1):
             lr = rates(epoch, spec.recipe)
@@ -181,9 +181,3 @@ def _prepare(
     inputs = as_inputs(images.pixels[indices].to(device))
     mean = getattr(model.normalize, "mean", None)
     return augment(inputs, spec.recipe, mean=mean, generator=generator), images.labels[indices].to(device)
-
-
-def _own_generator(device: torch.device) -> AbstractContextManager[None]:
-    """Leave torch's global generators as they were."""
-    guard: AbstractContextManager[None] = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-    return guard

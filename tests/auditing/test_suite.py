@@ -13,7 +13,6 @@ from bench.auditing.suite import (
     Budget,
     by_budget,
     claim,
-    common_size,
     gradient_attacks,
     ladder,
     most_telling,
@@ -22,6 +21,7 @@ from bench.auditing.suite import (
 from bench.core.records import EvalRecord
 from bench.store import Store
 from bench.tables.board import board_rows
+from bench.tables.standing import common_size
 
 RUN = run_record()
 

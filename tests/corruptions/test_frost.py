@@ -64,7 +64,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: None) -> Pat
         cv2.imwrite(str(folder / name), picture)
     shas = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in NAMES}
     monkeypatch.setattr(photographs, "SHA256", shas)
-    monkeypatch.setattr(photographs, "PACKAGES", (("absent", "x", "MIT"), ("pictured", "pictured/frost", "MIT")))
+    monkeypatch.setattr(photographs, "PACKAGES", (("absent", "x"), ("pictured", "pictured/frost")))
     monkeypatch.syspath_prepend(tmp_path)
     return folder
 
@@ -190,7 +190,7 @@ def test_a_damaged_photograph_is_not_used(package: Path, damage: str) -> None:
 
 def test_a_whole_package_stands_in_for_a_damaged_one(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (package.parent / "broken").mkdir()
-    two = (("pictured", "pictured/broken", "MIT"), ("pictured", "pictured/frost", "MIT"))
+    two = (("pictured", "pictured/broken"), ("pictured", "pictured/frost"))
     monkeypatch.setattr(photographs, "PACKAGES", two)
     assert photographs.installed() is not None
     assert photographs.note(photographs.FILES_SHA) == "photographs of pictured 2.5"

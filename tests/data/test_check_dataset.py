@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from bench.api import evaluate
 from bench.core.errors import BenchError
+from bench.data import DATASETS, DataRequest, load_dataset
 from bench.data.split import Dataset, Split, array_split, check_dataset, check_repeatable
 from bench.data.tensors import Images, load_images
 
@@ -176,5 +178,30 @@ def test_images_that_differ_between_two_reads_are_refused():
     assert check_repeatable(check_dataset(data)) is not None
     noise = np.random.default_rng(0)
     drawn = replace(test, read=lambda indices: noise.integers(0, 256, (len(indices), 3, 2, 2)).astype(np.uint8))
-    with pytest.raises(BenchError, match="two reads of the image 'test/00000' or the next one differ"):
+    with pytest.raises(BenchError, match="two reads of the same test images differ"):
         check_repeatable(replace(data, test=drawn))
+
+
+def test_a_registered_data_set_is_converted_and_read_twice(monkeypatch: pytest.MonkeyPatch):
+    """Plug-ins pass the same checks as data sets that are handed over."""
+    train, test = (Split(name, list("abcd"), [0, 1, 0, 1], "sha", lambda ix: PIXELS[ix]) for name in ("train", "test"))
+    noise = np.random.default_rng(0)
+    drawn = replace(test, read=lambda ix: noise.integers(0, 256, (len(ix), 3, 2, 2)).astype(np.uint8))
+    data = Dataset("own", train, test, num_classes=2, image_size=2, official=False)
+    for name, given in (("listed", data), ("drawn", replace(data, test=drawn))):
+        entry = replace(DATASETS.get("digits"), load=lambda request, given=given: given)
+        monkeypatch.setitem(DATASETS._entries, name, entry)
+        monkeypatch.setitem(DATASETS._origins, name, "own.py")
+    assert load_dataset("listed", DataRequest()).test.labels.dtype == np.int64
+    with pytest.raises(BenchError, match="two reads of the same test images differ"):
+        load_dataset("drawn", DataRequest())
+
+
+def test_evaluate_reads_twice():
+    noise = np.random.default_rng(0)
+    train, test = (array_split(name, PIXELS, [0, 1, 0, 1]) for name in ("train", "test"))
+    drawn = replace(test, read=lambda ix: noise.integers(0, 256, (len(ix), 3, 2, 2)).astype(np.uint8))
+    data = Dataset("own", train, drawn, num_classes=2, image_size=2, official=False)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
+    with pytest.raises(BenchError, match="two reads of the same test images differ"):
+        evaluate(model, name="n", dataset=data, attacks="none", corruptions="none", audit=False)

@@ -123,6 +123,30 @@ def test_arrays_closures_partials_and_hidden_modules_are_part_of_the_structure()
     assert structure(changed) != structure(Base())
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (torch.tensor([2**24]), torch.tensor([2**24 + 1])),
+        (torch.tensor([1.0], dtype=torch.float64), torch.tensor([1 + 1e-12], dtype=torch.float64)),
+        (torch.tensor([1 + 1j]), torch.tensor([1 + 2j])),
+        (torch.eye(2).to_sparse(), (2 * torch.eye(2)).to_sparse()),
+        tuple(torch.quantize_per_tensor(torch.ones(2), scale, 0, torch.qint8) for scale in (0.1, 0.2)),
+    ],
+)  # fmt: skip
+def test_plain_tensors_are_hashed_by_every_bit(one: Tensor, other: Tensor) -> None:
+    first, second, again = Own(extra=one), Own(extra=other), Own(extra=one.clone())
+    assert structure(first) == structure(again) != structure(second)
+
+
+def test_memory_that_runs_out_is_no_property_of_the_model() -> None:
+    class Large(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        identity(Large())
+
+
 def test_hooks_are_part_of_the_structure() -> None:
     def shifted(module: nn.Module, given: Any) -> Any:
         return (given[0] + 0.0,)
