@@ -212,7 +212,9 @@ def test_what_is_asked_for_and_not_compared_fails(project: pytest.Pytester) -> N
     assert "asked for and not compared: digits model:external:0 fgsm@linf-0.1 (ok, with version" in text
     update = project.runpytest("--robustness-update")
     update.assert_outcomes(failed=4)
-    assert update.stdout.str().count("give every call with other settings its own name=") == 2
+    # pytest repeats the message in its summary where the environment variable CI is set
+    errors = [line for line in update.outlines if not line.startswith("FAILED")]
+    assert sum("give every call with other settings its own name=" in line for line in errors) == 2
 
 
 def test_a_session_that_ends_early_names_what_did_not_run(project: pytest.Pytester) -> None:
