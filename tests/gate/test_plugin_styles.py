@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import pytest
 from plugin_sources import EARLY_END, HELPER, IMPORTS, NOTHING, STYLES
 
-import bench.regression  # noqa: F401  # imports torch: an inner session would unload it, and torch aborts when loaded again
 from bench.gate.baseline import read_baseline
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "own_model"
-SLOW_PLUGINS = ("hypothesispytest", "anyio", "benchmark")  # an inner session would import them anew
 COUNT = 10
 
 
-@pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    for name in ("model.py", "weights.safetensors", "robustness.json"):
-        shutil.copy(EXAMPLE / name, pytester.path / name)
-    (pytester.path / "helper.py").write_text(HELPER, encoding="utf-8")
-    monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(f"-p no:{name}" for name in SLOW_PLUGINS))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=":")
-    monkeypatch.syspath_prepend(pytester.path)
-    return pytester
+@pytest.fixture(autouse=True)
+def helper(project: pytest.Pytester) -> None:
+    (project.path / "helper.py").write_text(HELPER, encoding="utf-8")
+    (project.path / "test_robustness.py").unlink()
 
 
 def write(project: pytest.Pytester, text: str) -> None:
