@@ -24,7 +24,7 @@ REACH |= {(name, "l1"): 1.3 for name in ("apgd-ce", "apgd-dlr", "apgd-t")}
 MARGIN = {"linf": 0.05, "l2": 0.1, "l1": 0.1}
 
 
-def images_at_margin(norm: str, margin: float, count: int = 6) -> tuple[LinearModel, Images]:
+def images_at_margin(norm: str, margin: float, count: int = 4) -> tuple[LinearModel, Images]:
     """Images of both classes exactly ``margin`` away from the boundary and far from the box's walls."""
     generator = torch.Generator().manual_seed(7)
     weight = torch.randn(3 * SIDE * SIDE, generator=generator).double()
