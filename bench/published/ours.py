@@ -17,8 +17,9 @@ from bench.tables.collapse import row_collapse
 from bench.tables.corruption_cells import STANDARD_COLUMNS, corruption_cells, lacking
 from bench.tables.corruption_choice import made
 from bench.tables.drawing import EQUAL_PER_CLASS, is_outdated
-from bench.tables.lowest import Budget, attacks_at, lowest_known
+from bench.tables.lowest import attacks_at, lowest_known
 from bench.tables.outcomes import Outcomes, common_images
+from bench.tables.results import Budget
 from bench.tables.tried import tried
 
 RHO = "deepfool_rho_authors"  # by the definition that was published

@@ -20,12 +20,12 @@ from bench.tables.corruption_board import corruption_metrics, corruption_values
 from bench.tables.corruption_export import corruptions_csv
 from bench.tables.distance_board import distance_columns, distance_values
 from bench.tables.drawing import EQUAL_PER_CLASS, outdated_columns
-from bench.tables.lowest import Budget, budgets_of, lowest_known, lowest_of_runs
+from bench.tables.lowest import budgets_of, lowest_known, lowest_of_runs
 from bench.tables.metrics import metric_values
 from bench.tables.outcomes import Outcomes
 from bench.tables.ranking import ranked
 from bench.tables.references import reference_of
-from bench.tables.results import all_audits, all_cells, all_diagnoses, results_table, to_csv
+from bench.tables.results import Budget, all_audits, all_cells, all_diagnoses, results_table, to_csv
 from bench.tables.rounding import rounded
 
 #: Attacks from the weakest to the strongest, for the order of the columns.

@@ -52,7 +52,7 @@ def ranked(group: Sequence[BoardRow], outcomes: Outcomes, *, rank_flagged: bool 
         and (rank_flagged or not row.doubtful())
     ]
     counted = common(complete, columns)
-    by = ATTACKS_AND_AUDIT if counted.audit and complete else ATTACKS
+    by = ATTACKS_AND_AUDIT if counted.audit else ATTACKS
     scores = _scores(complete, outcomes, counted)
     scored = sorted(zip(scores, complete, strict=True), key=lambda pair: (pair[0], _name(pair[1])))
     scores = sorted(scores)
