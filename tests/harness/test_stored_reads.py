@@ -50,6 +50,17 @@ def test_the_tables_read_every_cell_once(store: Store, reads: Counter[str]) -> N
     assert list(reads.values()) == [3, 3]
 
 
+@pytest.mark.parametrize("arguments", [
+    ("compare",), ("compare", "tiny:lin_pen"),
+    *(("export", "tiny:lin_pen", "--allow-departures", "--format", form) for form in ("timm", "huggingface")),
+])  # fmt: skip
+def test_compare_and_export_read_every_cell_once(
+    store: Store, reads: Counter[str], bench: Callable[..., Any], arguments: tuple[str, ...]
+) -> None:
+    assert bench(*arguments, "--results", store.root).code == 0
+    assert list(reads.values()) == [2, 2]
+
+
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_show_reads_the_cells_of_its_run_once(
     store: Store, reads: Counter[str], bench: Callable[..., Any], form: tuple[str, ...]
