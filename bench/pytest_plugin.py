@@ -20,6 +20,7 @@ from unittest import SkipTest
 
 import pytest
 
+from bench.core.vocabulary import DEFAULT_ALPHA, SCOPES
 from bench.pytest_summary import ATTRIBUTE, Summary
 from bench.remarks import warnings_do_not_raise
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 MARK = "robustness"
 UPDATE = "--robustness-update"
 REQUIRED = "--robustness-required"
-MARKED = 'baseline, tolerance={}, floor={}, scope="recipe", alpha=0.01, allow_inconclusive=False'
+MARKED = f'baseline, tolerance={{}}, floor={{}}, scope="{SCOPES[0]}", alpha={DEFAULT_ALPHA}, allow_inconclusive=False'
 OWNERS = pytest.StashKey[dict[Path, str]]()  # baseline file to the id of the test that owns it
 NOT_CALLED = (
     f"nothing was compared: the test is marked {MARK!r} and never called the fixture {MARK!r} with a model. Call it, "
@@ -198,7 +199,7 @@ def _settings(
     tolerance: Mapping[str, float] | None = None,
     floor: Mapping[str, float] | None = None,
     scope: Scope = "recipe",
-    alpha: float = 0.01,
+    alpha: float = DEFAULT_ALPHA,
     allow_inconclusive: bool = False,
 ) -> Settings:
     from bench.gate.rules import Rules

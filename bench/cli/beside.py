@@ -9,6 +9,7 @@ import click
 
 from bench.cli.group import cli
 from bench.cli.options import json_option, names, results_option
+from bench.core.vocabulary import DEFAULT_ALPHA, SCOPES
 
 baseline_option = click.option(
     "--baseline", type=click.Path(path_type=Path, dir_okay=False), required=True, help="the baseline file, JSON"
@@ -16,7 +17,7 @@ baseline_option = click.option(
 alpha_option = click.option(
     "--alpha",
     type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
-    default=0.01,
+    default=DEFAULT_ALPHA,
     show_default=True,
     help="share of false alarms that each check may raise",
 )
@@ -35,8 +36,8 @@ tolerance_option = names("--tolerance", help=TOLERANCES, may_be_empty=False)
 @names("--floor", help=FLOORS, may_be_empty=False)
 @click.option(
     "--scope",
-    type=click.Choice(("recipe", "weights")),
-    default="recipe",
+    type=click.Choice(SCOPES),
+    default=SCOPES[0],
     show_default=True,
     help="other weights: 'recipe' compares five trainings or more, 'weights' the two files, image by image",
 )
@@ -69,7 +70,7 @@ def check(**options: Any) -> int:
 @click.option(
     "--alpha",
     type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
-    default=0.01,
+    default=DEFAULT_ALPHA,
     show_default=True,
     help="level of the later check, by which it is warned of tolerances that the images cannot resolve; not stored",
 )

@@ -17,6 +17,8 @@ KINDS = ("models", "variants", "attacks", "corruptions", "datasets", "recipes")
 NORMS = ("linf", "l2", "l1")
 ENCODINGS = ("none", "float32", "uint8")  # of stored adversarial images
 PRECISIONS = ("auto", "fp32", "bf16")
+SCOPES = ("recipe", "weights")  # of a gate
+DEFAULT_ALPHA = 0.01  # level of each of its one-sided tests
 
 
 class Exit(IntEnum):

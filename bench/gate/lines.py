@@ -18,7 +18,7 @@ from bench.gate.verdict import Judgement, Verdict, judge, worst
 AUDIT = "audit"  # in place of a metric
 EVERYTHING = "all runs"  # in place of a run
 GATE = "gate"  # in place of a metric
-IDLE = "this check passes whatever the model answers"
+IDLE = "this check cannot fail: no drop can exceed the tolerance"
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from bench.core.errors import BenchError
+from bench.core.vocabulary import DEFAULT_ALPHA, SCOPES
 from bench.core.words import listed
 from bench.statistics.drops import MOST_ALPHA
 
 Scope = Literal["recipe", "weights"]
 RECIPE: Scope = "recipe"  # compare retrained weights over several trainings
 WEIGHTS: Scope = "weights"  # compare two weight files image by image
-SCOPES: tuple[Scope, ...] = get_args(Scope)
-DEFAULT_ALPHA = 0.01
 
 
 @dataclass(frozen=True)

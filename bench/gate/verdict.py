@@ -42,8 +42,10 @@ def judge(evidence: Evidence, *, alpha: float, tolerance: float) -> Judgement:
 
 
 def worst(evidence: Evidence, *, alpha: float, tolerance: float) -> Verdict:
-    """The verdict if the model misclassified every image: PASS says that the check cannot fail."""
+    """The verdict if the model misclassified every image; PASS where no drop can exceed the tolerance."""
     all_wrong = evidence.all_wrong()
+    if all_wrong.drop <= tolerance:
+        return Verdict.PASS
     return _verdict(all_wrong, all_wrong.bounds(alpha, all_wrong.size), tolerance)
 
 

@@ -1,4 +1,4 @@
-"""The fixture ``robustness`` in projects of their own, each in a pytest process of its own."""
+"""The fixture ``robustness`` in a project of its own."""
 
 from __future__ import annotations
 
@@ -23,15 +23,6 @@ def test_robustness(robustness):
 """
 
 
-@pytest.fixture
-def project(pytester: pytest.Pytester) -> pytest.Pytester:
-    """The example as somebody would copy it, with no configuration of pytest around it."""
-    for file in EXAMPLE.iterdir():
-        if file.is_file():
-            shutil.copy(file, pytester.path / file.name)
-    return pytester
-
-
 def write_test(project: pytest.Pytester, settings: str = 'baseline="own.json"', model: str = "load()") -> None:
     (project.path / "test_robustness.py").write_text(FAST.format(settings=settings, model=model), encoding="utf-8")
 
@@ -53,19 +44,19 @@ def test_the_example_fails_with_its_table_when_the_normalisation_breaks(project:
 
 def test_the_baseline_is_written_on_request_and_then_checked(project: pytest.Pytester) -> None:
     write_test(project, 'baseline="kept/own.json", tolerance={"clean": 4}')
-    missing = project.runpytest_subprocess()
+    missing = project.runpytest()
     missing.assert_outcomes(failed=1)
     missing.stdout.fnmatch_lines(["*own.json; 'pytest --robustness-update' writes it.*"])
-    project.runpytest_subprocess("--robustness-update").assert_outcomes(skipped=1)
+    project.runpytest("--robustness-update").assert_outcomes(skipped=1)
     held = read_baseline(project.path / "kept" / "own.json")
     assert held.tolerances == {"clean": 4.0}
     assert set(held.runs[0].cells) == {"clean", "fgsm@linf-0.1"}
-    project.runpytest_subprocess().assert_outcomes(passed=1)
+    project.runpytest().assert_outcomes(passed=1)
 
 
 def test_several_models_are_seeds(project: pytest.Pytester) -> None:
     write_test(project, model="[load(), load()]")
-    project.runpytest_subprocess("--robustness-update").assert_outcomes(skipped=1)
+    project.runpytest("--robustness-update").assert_outcomes(skipped=1)
     assert [run.seed for run in read_baseline(project.path / "own.json").runs] == [0, 1]
 
 
@@ -102,7 +93,7 @@ def test_what_cannot_be_meant_is_one_sentence_each(project: pytest.Pytester) -> 
     shutil.copy(EXAMPLE / "robustness.json", project.path / "call two.json")
     (project.path / "test_robustness.py").unlink()
     (project.path / "test_it.py").write_text("\n".join(lines), encoding="utf-8")
-    found = project.runpytest_subprocess()
+    found = project.runpytest()
     text = found.stdout.str()
     found.assert_outcomes(failed=len(CALLS) + 3, errors=len(MARKS) - 3)
     for name, (_, why) in {**MARKS, **CALLS}.items():
@@ -128,16 +119,16 @@ def test_both(robustness):
     file = project.path / "test_both.py"
     options = {key: value for key, value in OPTIONS.items() if key != "eps"}
     file.write_text(body.replace("SECOND", "load()").replace("**OPTIONS", f"**{options}"), encoding="utf-8")
-    project.runpytest_subprocess("--robustness-update").assert_outcomes(skipped=1)
+    project.runpytest("--robustness-update").assert_outcomes(skipped=1)
     held = read_baseline(project.path / "own.json").runs
     assert [(run.model, sorted(run.cells)) for run in held] == [
         ("first", ["clean", "fgsm@l2-0.3", "fgsm@linf-0.1"]),
         ("second", ["clean", "fgsm@linf-0.1"]),
     ]
-    project.runpytest_subprocess().assert_outcomes(passed=1)
+    project.runpytest().assert_outcomes(passed=1)
     text = file.read_text(encoding="utf-8").replace("(load(), name", "(Digits(), name")
     file.write_text(text, encoding="utf-8")
-    found = project.runpytest_subprocess()
+    found = project.runpytest()
     found.assert_outcomes(failed=1)
     found.stdout.fnmatch_lines(["*digits second:external*clean*"])
 
@@ -145,11 +136,11 @@ def test_both(robustness):
 def test_what_the_baseline_does_not_hold_fails(project: pytest.Pytester) -> None:
     """An attack that is added is not one that passes."""
     write_test(project)
-    project.runpytest_subprocess("--robustness-update").assert_outcomes(skipped=1)
+    project.runpytest("--robustness-update").assert_outcomes(skipped=1)
     file = project.path / "test_robustness.py"
     text = file.read_text(encoding="utf-8").replace('attacks="fgsm"', 'attacks=["fgsm", "pgd-2"]')
     file.write_text(text, encoding="utf-8")
-    found = project.runpytest_subprocess()
+    found = project.runpytest()
     found.assert_outcomes(failed=1)
     assert "own.json: digits model:external:0 pgd-2@linf-0.1; 'pytest --robustness-update' takes it in" in (
         found.stdout.str()
@@ -158,7 +149,7 @@ def test_what_the_baseline_does_not_hold_fails(project: pytest.Pytester) -> None
 
 def test_an_update_warns_of_what_cannot_be_told(project: pytest.Pytester) -> None:
     write_test(project, 'baseline="own.json", tolerance={"fgsm": 100}')
-    text = project.runpytest_subprocess("--robustness-update").stdout.str()
+    text = project.runpytest("--robustness-update").stdout.str()
     assert "200 images of clean cannot resolve a tolerance of 0.5 points" in text
     assert "fgsm@linf-0.1 of model:external can never fail" in text
 
