@@ -70,15 +70,6 @@ def diagnosed_accuracy(diagnosis: DiagnosisRecord | None) -> float | None:
     return None if diagnosis is None else diagnosis.values.get(ACCURACY)
 
 
-def shown_accuracy(run: RunRecord, diagnosis: DiagnosisRecord | None) -> float | None:
-    """Return the diagnosed accuracy, else the running one of the last epoch; None if not trained here.
-
-    The running one is for display only: it is measured in training mode, on augmented images, while weights change.
-    """
-    found = diagnosed_accuracy(diagnosis)
-    return found if found is not None else run.history[-1].accuracy if run.history else None
-
-
 def collapse_of(diagnosis: DiagnosisRecord | None, reference: Reference | None) -> Collapse:
     """Return the status of one network. A failed criterion is reported even if the other was not measured."""
     nc1, accuracy = training_nc1(diagnosis), diagnosed_accuracy(diagnosis)

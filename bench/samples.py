@@ -36,7 +36,7 @@ def dump_samples(samples: Sequence[Sample]) -> bytes:
 
 
 def parse_samples(content: bytes, *, where: str) -> list[Sample]:
-    """Read what :func:`dump_samples` wrote. Raises BenchError for anything else."""
+    """Read what :func:`dump_samples` wrote. Raises BenchError for anything else, and for an image counted twice."""
     rows = list(csv.reader(io.StringIO(content.decode())))
     if not rows or rows[0] != list(SAMPLE_COLUMNS):
         raise BenchError(
@@ -44,9 +44,12 @@ def parse_samples(content: bytes, *, where: str) -> list[Sample]:
             "move it away or delete it together with the .json beside it, and run again."
         )
     try:
-        return [_parse(*row) for row in rows[1:]]
+        samples = [_parse(*row) for row in rows[1:]]
     except (TypeError, ValueError) as error:
         raise BenchError(f"{where} has an unreadable line: {error}.") from error
+    if len({sample.sample_id for sample in samples}) < len(samples):
+        raise BenchError(f"{where} counts an image twice; delete it and run again.")
+    return samples
 
 
 def _parse(sample_id: str, label: str, clean_pred: str, adv_pred: str, distance: str) -> Sample:

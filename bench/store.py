@@ -96,6 +96,7 @@ class Store:
 
     def write_cell(self, record: EvalRecord, samples: list[Sample] | None, adversarials: bytes | None = None) -> None:
         """The record is the commit: it goes last, and what it does not speak of goes with the one that did."""
+        _check_images(record, self._cell_path(record.spec.run_id, record.cell_id))
         images = self.adversarials_path(record.spec.run_id, record.cell_id)
         if samples is not None:
             path, content = self.samples_path(record.spec.run_id, record.cell_id), dump_samples(samples)
@@ -143,8 +144,12 @@ class Store:
         return _read(RunRecord, self.run_folder(run_id) / "run.json")
 
     def read_cell(self, run_id: str, cell_id: str) -> EvalRecord | None:
-        """None when there is no such cell."""
-        return _read(EvalRecord, self._cell_path(run_id, cell_id))
+        """None when there is no such cell. Raises BenchError if it is ok on no image."""
+        path = self._cell_path(run_id, cell_id)
+        record = _read(EvalRecord, path)
+        if record is not None:
+            _check_images(record, path)
+        return record
 
     def read_samples(self, record: EvalRecord) -> list[Sample]:
         """The per-image outcomes of an ok cell. Raises BenchError when they are not those that it counted."""
@@ -233,6 +238,11 @@ def _check_identity(record: Record, path: Path) -> None:
         place, named, made = path.stem, record.cell_id, record.spec.cell_id
     if not place == named == made:
         raise BenchError(f"{path} calls itself {named} but its content makes {made}; delete it and run again.")
+
+
+def _check_images(record: EvalRecord, path: Path) -> None:
+    if record.status == "ok" and record.n < 1:
+        raise BenchError(f"{path} is ok on no image; delete it and run again.")
 
 
 def _check_counts(record: EvalRecord, samples: Sequence[Sample], path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bench.core.records import AUDIT_VERSION, AuditRecord, BudgetAudit, Environment, EvalRecord, Finding, RunRecord
 from bench.core.specs import AttackSpec, DataSpec, EvalSpec, ModelSpec, Norm, Recipe, TrainSpec, VariantSpec
-from bench.samples import Sample
-from bench.store import Store
+from bench.samples import Sample, dump_samples
+from bench.store import Store, dump_record
 
 ENVIRONMENT = Environment(
     device="cpu", hardware="h", python="3", torch="2", torchvision="0", timm="1", bench="0", git_sha="abc"
@@ -89,3 +89,23 @@ def limited(record: EvalRecord, limit: int, sampling: int) -> EvalRecord:
     """The cell on a sample of its test split, drawn by this version of the sampling."""
     spec = dataclasses.replace(record.spec, limit=limit, sampling=sampling)
     return dataclasses.replace(record, spec=spec, cell_id=spec.cell_id)
+
+
+def remove_images(store: Store) -> None:
+    """Rewrite the files of every cell as ok on no image, which the store itself refuses to write."""
+    for run in store.runs():
+        for cell in store.cells(run.run_id):
+            path = store.samples_path(run.run_id, cell.cell_id)
+            path.write_bytes(dump_samples([]))
+            record = dataclasses.replace(cell, n=0, n_correct=0, n_attacked=0)
+            path.with_name(f"{cell.cell_id}.json").write_bytes(dump_record(record))
+
+
+def repeat_an_image(store: Store) -> None:
+    """Rewrite the outcomes of every cell so that its counts hold but every correct image is a copy of the first."""
+    for run in store.runs():
+        for cell in store.cells(run.run_id):
+            samples = store.read_samples(cell)
+            first = next(sample for sample in samples if sample.correct)
+            repeated = [first if sample.correct else sample for sample in samples]
+            store.samples_path(run.run_id, cell.cell_id).write_bytes(dump_samples(repeated))

@@ -22,7 +22,6 @@ class PlainGroup(PlainHelp, click.Group):
     """The group; its commands are of the same kind."""
 
     command_class = PlainHelp
-    group_class = type
 
 
 @click.group(cls=PlainGroup, context_settings=CONTEXT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.core.epsilon import parse_eps
@@ -18,7 +19,6 @@ from bench.published.to_timm import timm_csv
 from bench.reference.robustbench import THREATS
 from bench.store import Store
 from bench.tables.board import BoardRow
-from bench.tables.outcomes import Outcomes
 from bench.tables.references import same_split
 
 
@@ -39,15 +39,16 @@ def export_command(
             raise BenchError(f"{option} is for --format robustbench; leave it out for {format_}.")
     store = Store(results)
     run = store.find_run(name)
-    row = _only_row(store, run)
-    title, outcomes = f"{run.model}:{run.variant}:{run.seed}", Outcomes(store)
-    group = same_split(row, stored_rows(store))
+    stored = stored_rows(store, run)
+    row = _only_row(stored.rows, run)
+    title, group = f"{run.model}:{run.variant}:{run.seed}", same_split(row, stored.board)
     if format_ == "timm":
         content = timm_csv(row, group, allow_departures=allow_departures).encode()
     elif format_ == "huggingface":
-        content = model_index(row, title, outcomes, group).encode()
+        content = model_index(row, title, stored.outcomes, group).encode()
     else:
-        line = number_of(run, our_lines([row], [title], {}, outcomes, group), threat=threat, eps=_budget(eps, threat))
+        lines = our_lines([row], [title], stored.outcomes, group)
+        line = number_of(run, lines, threat=threat, eps=_budget(eps, threat))
         info = model_info(run, line, additional_data=additional_data, allow_departures=allow_departures)
         content = dump_model_info(info)
     if out is None:
@@ -63,8 +64,7 @@ def _budget(eps: str | None, threat: str | None) -> float | None:
     return None if eps is None else parse_eps(eps, THREATS[threat or "L2"] or "l2")
 
 
-def _only_row(store: Store, run: RunRecord) -> BoardRow:
-    rows = stored_rows(store, run)
+def _only_row(rows: Sequence[BoardRow], run: RunRecord) -> BoardRow:
     if not rows:
         raise BenchError(f"{run.run_id} has no cells; 'bench run' adds some.")
     if len(rows) > 1:

@@ -11,6 +11,7 @@ from bench.files import check_writable
 from bench.plugin import load_plugins
 from bench.store import Store
 from bench.tables.labels import labels_of
+from bench.tables.results import present_cells
 
 
 def plot_command(
@@ -32,7 +33,7 @@ def plot_command(
     except CellFailure as error:
         raise BenchError(f"the latents of {name!r} cannot be drawn: {error.message}") from error
     title = f"{run.model}:{run.variant}:{run.seed} on {run.dataset}, {len(latents.z)} test images"
-    title = "\n".join([title, *labels_of(run, store).values()])
+    title = "\n".join([title, *labels_of(run, present_cells(run, store), store).values()])
     figure = draw_latents(latents.z, latents.labels, title=title, class_names=None)
     for path in save_figure(figure, folder / f"{what}-{run.run_id}"):
         print(path)

@@ -15,7 +15,7 @@ from bench.store import Store, dump_record
 from bench.tables.labels import labels_of, lowest_of
 from bench.tables.lowest import lowest_of_runs
 from bench.tables.outcomes import Outcomes
-from bench.tables.results import all_audits, lowest_at, present_cells, result_row, run_at_chance
+from bench.tables.results import lowest_at, result_row
 from bench.tables.standing import runs_at_chance
 
 
@@ -24,30 +24,32 @@ def show_command(name: str, *, results: Path, as_json: bool) -> int:
     store = Store(results)
     run = store.find_run(name)
     cells = store.cells(run.run_id)
+    present = [cell for cell in cells if cell.weights_sha == run.weights_sha]
+    guessing = runs_at_chance((run, cell) for cell in present)
+    labels = labels_of(run, present, store)
     if as_json:
-        guessing = runs_at_chance((run, cell) for cell in present_cells(run, store))
-        present = [(run, cell) for cell in present_cells(run, store)]
-        known = lowest_of_runs(present, all_audits(store), Outcomes(store))
+        audits = {(run.run_id, audit.data_sha): audit for audit in store.audits(run.run_id)}
+        known = lowest_of_runs([(run, cell) for cell in present], audits, Outcomes(store))
         rows = [
             result_row(run, c, at_chance=(run.run_id, c.spec.data_sha) in guessing, lowest=lowest_at(c, known))
             for c in cells
         ]
-        content = {"run": json.loads(dump_record(run)), "cells": rows, "labels": labels_of(run, store)}
+        content = {"run": json.loads(dump_record(run)), "cells": rows, "labels": labels}
         print(json.dumps(content, indent=2))
         return Exit.OK
     skipped = ("spec", "environment", "history")
     facts = [(key, value) for key, value in vars(run).items() if key not in skipped and value not in ("", None)]
     facts += [(f"last epoch's {key}", value) for key, value in vars(run.history[-1]).items()] if run.history else []
     facts += list(vars(run.environment).items())
-    facts += labels_of(run, store).items()
+    facts += labels.items()
     print(tabulate(facts, tablefmt="plain", disable_numparse=True))
     print()
     headers = ("cell", "accuracy, 95 % interval", "broken", "passes an attacked image", "seconds", "notes")
     print(tabulate([_line(cell) for cell in sorted(cells, key=lambda c: c.spec.name)], headers, tablefmt="pipe"))
-    for column, text in lowest_of(run, store):
+    for column, text in lowest_of(run, present, store):
         print(f"\n{column}: {text}")
     for audit in store.audits(run.run_id):
-        print(f"\naudit: {sentence(run, audit, at_chance=run_at_chance(run, audit.data_sha, store))}")
+        print(f"\naudit: {sentence(run, audit, at_chance=(run.run_id, audit.data_sha) in guessing)}")
     return Exit.OK
 
 

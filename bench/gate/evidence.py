@@ -47,11 +47,11 @@ class Verdicts:
     lost: int
     gained: int
     n: int
-    right: int | None = None  # images that were right before; all of them if None
+    right: int  # images that were right before
     unit: Literal["images", "seeds"] = "images"
 
     def all_wrong(self) -> Self:
-        return replace(self, lost=self.n if self.right is None else self.right, gained=0)
+        return replace(self, lost=self.right, gained=0)
 
     @property
     def size(self) -> int:

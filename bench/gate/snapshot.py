@@ -51,13 +51,10 @@ def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
     """Take a snapshot of the runs in ``names`` (prefixes of ids, or model:variant[:seed]); of all runs without names.
 
     Among cells that fill the same leaderboard entry, the one with the best evidence counts, as on the board. Raises
-    BenchError for an unknown or ambiguous name, for a cell that is ok on no image, for a folder without cells, and
-    where two trainings have the same name and seed: neither may silently replace the other.
+    BenchError for an unknown or ambiguous name, for a folder without cells, and where two trainings have the same name
+    and seed: neither may silently replace the other.
     """
     cells, audits = _asked(all_cells(store), store, names), all_audits(store)
-    for run, cell in cells:
-        if cell.status == "ok" and cell.n < 1:
-            raise BenchError(f"{name_of(run)} {cell.spec.name} is ok on no image; delete {cell.cell_id} and run again.")
     rows = [row for run_id in dict.fromkeys(run.run_id for run, _ in cells) for row in _rows(cells, audits, run_id)]
     if not rows:
         raise BenchError(f"no cells under {store.root}; 'bench run --results {store.root} …' makes some.")
@@ -139,10 +136,6 @@ def _one(row: BoardRow, columns: Sequence[str], store: Store) -> CellOutcomes:
     """A metric over ``columns``; all of them were evaluated on the same images."""
     cells = [next(iter(row.cells[column].values())) for column in columns]
     samples = [store.read_samples(cell) for cell in cells]
-    for cell, found in zip(cells, samples, strict=True):
-        if len({sample.sample_id for sample in found}) < len(found):
-            path = store.samples_path(cell.spec.run_id, cell.cell_id)
-            raise BenchError(f"{path} counts an image twice; delete it and run again.")
     counts = np.asarray([[s.correct for s in found] for found in samples]).sum(axis=0).astype(np.uint8)
     return CellOutcomes(
         n=len(counts),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean
 
-from bench.core.records import DiagnosisRecord, EvalRecord
+from bench.core.records import EvalRecord
 from bench.core.specs import EvalSpec
 from bench.core.vocabulary import CLEAN, STANDARD
 from bench.core.words import counted
@@ -16,9 +16,10 @@ from bench.tables.board import BoardRow
 from bench.tables.collapse import row_collapse
 from bench.tables.corruption_cells import STANDARD_COLUMNS, corruption_cells, lacking
 from bench.tables.corruption_choice import made
-from bench.tables.drawing import EQUAL_PER_CLASS, is_outdated
-from bench.tables.lowest import Budget, attacks_at, lowest_known
+from bench.tables.drawing import subset_of
+from bench.tables.lowest import attacks_at, lowest_known
 from bench.tables.outcomes import Outcomes, common_images
+from bench.tables.results import Budget
 from bench.tables.tried import tried
 
 RHO = "deepfool_rho_authors"  # by the definition that was published
@@ -26,26 +27,21 @@ ROUNDING = 1e-6  # of a number of images
 
 
 def our_lines(
-    rows: Sequence[BoardRow],
-    names: Sequence[str],
-    diagnoses: Mapping[str, DiagnosisRecord],
-    outcomes: Outcomes | None = None,
-    group: Sequence[BoardRow] = (),
+    rows: Sequence[BoardRow], names: Sequence[str], outcomes: Outcomes, group: Sequence[BoardRow]
 ) -> list[Line]:
-    """Everything of ``rows``, all on one test split, that could stand beside a published number.
+    """Return the lines of ``rows``, all on one test split, that can be compared with published numbers.
 
-    ``names`` are what the rows are called; ``diagnoses`` are by run id. With the per-image ``outcomes`` a robust
-    accuracy is the lowest known, without them that of the attack alone. ``group`` are all rows of the split, among them
-    the references for collapse; ``rows`` by default.
+    ``names`` are the names of the rows. A robust accuracy is the lowest known by the per-image ``outcomes``. ``group``
+    are all rows of the split, among them the references for collapse.
     """
     choices, lines = _choices(rows), list[Line]()
     for row, name in zip(rows, names, strict=True):
         of_budgets = (next((c for c in columns if c in row.cells), None) for columns in choices)
         attacked = [(_attacked(row, name, column, outcomes), column) for column in of_budgets if column is not None]
-        found = [line if outcomes is None else _lowest(line, row, column, outcomes) for line, column in attacked]
-        found += [_corrupted(row, name)] if row.corrupted() else []
-        found += _deepfool(row, name, diagnoses)
-        status = row_collapse(row, group or rows)
+        found = [_lowest(line, row, column, outcomes) for line, column in attacked]
+        found += [_corrupted(row, name, outcomes)] if row.corrupted() else []
+        found += _deepfool(row, name)
+        status = row_collapse(row, group)
         collapse = "" if status is None else status.text
         lines += [dataclasses.replace(line, collapse=collapse, leaked=row.leaked()) for line in found]
     return lines
@@ -74,16 +70,15 @@ def _choices(rows: Sequence[BoardRow]) -> list[list[str]]:
     return [[column for column, _ in sorted(budgets[budget].items(), key=key)] for budget in sorted(budgets)]
 
 
-def _attacked(row: BoardRow, name: str, column: str, outcomes: Outcomes | None) -> Line:
+def _attacked(row: BoardRow, name: str, column: str, outcomes: Outcomes) -> Line:
     cells = list(row.cells[column].values())
     spec, attack = cells[0].spec, cells[0].spec.attack
     assert attack is not None
     bf16 = any(cell.spec.attack is not None and cell.spec.attack.precision == "bf16" for cell in cells)
-    outdated = outcomes is not None and any(is_outdated(cell, outcomes) for cell in cells)
     protocol = Protocol(
         dataset=row.run.dataset,
         n=_images(cells),
-        subset=EQUAL_PER_CLASS if outdated else "",
+        subset=subset_of(cells, outcomes),
         n_clean=row.images(CLEAN),
         official=_official(row, cells),
         measure=attack.label,
@@ -117,13 +112,14 @@ def _lowest(line: Line, row: BoardRow, column: str, outcomes: Outcomes) -> Line:
     return dataclasses.replace(line, robust=lowest.percent, autoattack=alone, flags=flags, notes=notes)
 
 
-def _corrupted(row: BoardRow, name: str) -> Line:
+def _corrupted(row: BoardRow, name: str, outcomes: Outcomes) -> Line:
     columns, missing = corruption_cells(row), lacking(row)
     cells = [cell for column in columns for cell in row.cells[column].values()]
     images = next((found for cell in cells if (found := made(cell)) is not None), None)
     protocol = Protocol(
         dataset=row.run.dataset,
         n=None if images is None else images.images,
+        subset=subset_of(cells, outcomes),
         n_clean=row.images(CLEAN),
         official=_official(row, cells),
         measure=CORRUPTIONS,
@@ -136,9 +132,8 @@ def _corrupted(row: BoardRow, name: str) -> Line:
     return _line(row, name, protocol, robust, flags, _trouble(row, sorted(row.corrupted())))
 
 
-def _deepfool(row: BoardRow, name: str, diagnoses: Mapping[str, DiagnosisRecord]) -> Iterator[Line]:
-    runs = {cell.spec.run_id for cells in row.cells.values() for cell in cells.values()}
-    found = [diagnoses[run] for run in sorted(runs) if run in diagnoses]
+def _deepfool(row: BoardRow, name: str) -> Iterator[Line]:
+    found = list(row.diagnoses.values())
     values = [value for record in found if (value := record.values.get(RHO)) is not None]
     if not values:
         return

@@ -20,6 +20,7 @@ from bench.core.vocabulary import CLEAN
 from bench.tables.board import BoardRow
 from bench.tables.collapse import row_collapse
 from bench.tables.corruption_cells import STANDARD_COLUMNS, standard_cells
+from bench.tables.drawing import drawn_alike, subset_of
 from bench.tables.lowest import attacks_at, budgets_of, lowest_known
 from bench.tables.outcomes import Outcomes
 
@@ -28,36 +29,34 @@ METRIC = "accuracy"
 Args = Mapping[str, Any]
 
 
-def model_index(
-    row: BoardRow, name: str, outcomes: Outcomes | None = None, group: Sequence[BoardRow] = ()
-) -> str:
-    """YAML. Raises BenchError when no cell of the run has an accuracy.
+def model_index(row: BoardRow, name: str, outcomes: Outcomes, group: Sequence[BoardRow]) -> str:
+    """Return YAML. Raises BenchError when no cell of the run has an accuracy.
 
-    With the per-image ``outcomes`` the lowest known robust accuracy is among the results. ``group`` are all rows of the
+    The lowest known robust accuracy, by the per-image ``outcomes``, is among the results. ``group`` are all rows of the
     split, among them the references for collapse.
     """
-    status = row_collapse(row, group or [row])
+    status = row_collapse(row, group)
     collapse = {} if status is None else {"collapse": status.text}
-    results = [*_results(row, collapse), *(_lowest(row, outcomes, collapse) if outcomes else ())]
+    results = [*_results(row, outcomes, collapse), *_lowest(row, outcomes, collapse)]
     if not results:
         raise BenchError(f"{row.run.run_id} has no accuracy; 'bench run' adds cells.")
     text: str = ModelCardData(model_name=name, eval_results=results).to_yaml()
     return text + "\n"
 
 
-def _results(row: BoardRow, collapse: Args) -> Iterator[EvalResult]:
+def _results(row: BoardRow, outcomes: Outcomes, collapse: Args) -> Iterator[EvalResult]:
     """Clean first, then attacks and single columns by name, then the mean over the standard corruptions."""
     columns = [c for c, cells in row.cells.items() if next(iter(cells.values())).spec.corruption is None]
     for column in sorted(columns, key=lambda c: (c != CLEAN, c)):
         mean = row.mean(column)
         if mean is not None:
-            cell = next(iter(row.cells[column].values()))
-            yield _result(row, column, mean, {**_args(cell), **collapse}, row.flags(column))
+            args = _args(list(row.cells[column].values()), outcomes)
+            yield _result(row, column, mean, {**args, **collapse}, row.flags(column))
     if standard_cells(row):
         means = [mean for column in STANDARD_COLUMNS if (mean := row.mean(column)) is not None]
         flags = sorted({flag for column in STANDARD_COLUMNS for flag in row.flags(column)})
-        cell = next(iter(row.cells[STANDARD_COLUMNS[0]].values()))
-        yield _result(row, CORRUPTIONS_ACC, fmean(means), {**_args(cell), **collapse}, flags)
+        args = _args([cell for column in STANDARD_COLUMNS for cell in row.cells[column].values()], outcomes)
+        yield _result(row, CORRUPTIONS_ACC, fmean(means), {**args, **collapse}, flags)
 
 
 def _lowest(row: BoardRow, outcomes: Outcomes, collapse: Args) -> Iterator[EvalResult]:
@@ -68,22 +67,26 @@ def _lowest(row: BoardRow, outcomes: Outcomes, collapse: Args) -> Iterator[EvalR
             continue
         cell = next(iter(row.cells[columns[0]].values()))
         whole = cell if cell.n == len(lowest.ids) else dataclasses.replace(cell, n=len(lowest.ids), leaked=None)
-        args = {**_images(whole), "norm": budget.norm, "eps": budget.eps}
+        drawn = [c for column in drawn_alike(row, columns, outcomes) for c in row.cells[column].values()]
+        args = {**_images(whole, subset_of(drawn, outcomes)), "norm": budget.norm, "eps": budget.eps}
         args |= {"broken_by": lowest.broken_by(), "audit_n": lowest.n_audited}
         args = {name: value for name, value in args.items() if value is not None} | {**collapse}
         flags = sorted({flag for column in columns for flag in row.flags(column)})
         yield _result(row, budget.column, float(lowest.accuracy), args, flags, is_attack=True)
 
 
-def _images(cell: EvalRecord) -> dict[str, Any]:
-    """The images behind a number, and how many of them are also in the training split, if known."""
+def _images(cell: EvalRecord, subset: str) -> dict[str, Any]:
+    """Describe the images behind a number: ``subset`` if it is not empty, and the leaked images if they are known."""
     args: dict[str, Any] = {"n": cell.n, "n_test": cell.n_test, "official": cell.official}
+    args |= {"subset": subset} if subset else {}
     return args if cell.leaked is None else args | {"leaked": cell.leaked}
 
 
-def _args(cell: EvalRecord) -> dict[str, Any]:
+def _args(cells: Sequence[EvalRecord], outcomes: Outcomes) -> dict[str, Any]:
+    """Describe how the cells of one number were measured, by the first of them."""
+    cell = cells[0]
     attack, corruption = cell.spec.attack, cell.spec.corruption
-    args = _images(cell)
+    args = _images(cell, subset_of(cells, outcomes))
     if attack is not None:
         args |= {"attack": attack.label, "norm": attack.norm, "eps": attack.eps, "protocol": cell.spec.protocol}
         args |= {"precision": attack.precision}

@@ -24,7 +24,7 @@ from bench.tables.collapse import row_collapse
 COLUMNS = ("model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct", "interpolation")
 
 
-def timm_csv(row: BoardRow, group: Sequence[BoardRow] = (), *, allow_departures: bool) -> str:
+def timm_csv(row: BoardRow, group: Sequence[BoardRow], *, allow_departures: bool) -> str:
     """Header and one row. Raises BenchError without a clean accuracy, or with a departure that is not allowed.
 
     ``group`` are all rows of the split, among them the references for collapse.
@@ -43,7 +43,7 @@ def timm_csv(row: BoardRow, group: Sequence[BoardRow] = (), *, allow_departures:
             f"{run.run_id} is {CHANCE}, and timm's table has no column that says so; put it into the model's name by "
             "--allow-departures."
         )
-    status, leaked = row_collapse(row, group or [row]), row.leaked()
+    status, leaked = row_collapse(row, group), row.leaked()
     collapse = status.text if status and status.word == NOT_COLLAPSED else ""
     remarks = [text for text in (collapse, leaked_text(leaked)) if text]
     if remarks and not allow_departures:

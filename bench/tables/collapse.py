@@ -10,9 +10,9 @@ from bench.collapse import (
     Collapse,
     Reference,
     collapse_of,
+    diagnosed_accuracy,
     is_trained_to_collapse,
     over_seeds,
-    shown_accuracy,
     training_nc1,
 )
 from bench.tables.board import BoardRow
@@ -41,7 +41,7 @@ def _reference(row: BoardRow, group: Sequence[BoardRow], seed: int) -> Reference
 def collapse_values(row: BoardRow, group: Sequence[BoardRow], suffix: str = "") -> dict[str, Any]:
     """Return the status, and the mean of each figure if every seed has it; accuracies in percent."""
     status = row_collapse(row, group)
-    accuracy = _mean([shown_accuracy(run, row.diagnoses.get(seed)) for seed, run in row.runs.items()])
+    accuracy = _mean([diagnosed_accuracy(row.diagnoses.get(seed)) for seed in row.runs])
     penalised = row.run.spec is not None and row.run.spec.variant_spec.penalty is not None
     return {
         f"collapse{suffix}": status.text if status else None,

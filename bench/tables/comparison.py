@@ -19,9 +19,10 @@ from bench.statistics.several import ALPHA, holm
 from bench.tables.board import BoardRow
 from bench.tables.collapse import collapse_values
 from bench.tables.findings import AT_CHANCE, NOT_COMPARED, deciding, finding
-from bench.tables.lowest import Budget, lowest_known, suite_images
-from bench.tables.outcomes import Outcomes
+from bench.tables.lowest import lowest_known, suite_images
+from bench.tables.outcomes import Outcomes, common_ids
 from bench.tables.references import Pairs, pairs_of, parts_of, reference_of, same_split, unlike
+from bench.tables.results import Budget
 
 WHOLE = ("n", "seeds", "leaked", "lost", "gained", f"{LOWEST}_n", f"{LOWEST}_audit_n")
 POINTS = 100  # in a fraction of 1
@@ -129,8 +130,7 @@ def _lowest(row: BoardRow, reference: BoardRow, metric: str, outcomes: Outcomes)
     if attack is None:
         return {}
     budget = Budget(attack.norm, attack.eps)
-    theirs = set(suite_images(reference, budget, outcomes))
-    ids = tuple(name for name in suite_images(row, budget, outcomes) if name in theirs)
+    ids = common_ids(suite_images(r, budget, outcomes) for r in (row, reference))
     found = [lowest_known(r, budget, outcomes, ids) for r in (row, reference)]
     if found[0] is None or found[1] is None:
         return {}

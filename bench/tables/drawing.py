@@ -6,7 +6,7 @@ of the split, and must not be averaged, compared or ranked with others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bench.core.records import EvalRecord
 from bench.tables.board import BoardRow
@@ -20,6 +20,11 @@ def is_outdated(cell: EvalRecord, outcomes: Outcomes) -> bool:
     return cell.spec.limit is not None and cell.spec.sampling < outcomes.sampling(cell.spec.data_sha)
 
 
+def subset_of(cells: Iterable[EvalRecord], outcomes: Outcomes) -> str:
+    """Return ``EQUAL_PER_CLASS`` if any cell is on an outdated sample; empty otherwise."""
+    return EQUAL_PER_CLASS if any(is_outdated(cell, outcomes) for cell in cells) else ""
+
+
 def drawn_alike(row: BoardRow, columns: Sequence[str], outcomes: Outcomes) -> list[str]:
     """Return the columns without those on outdated samples; all of them if there are no others."""
     outdated = set(outdated_columns(row, outcomes))
@@ -28,4 +33,4 @@ def drawn_alike(row: BoardRow, columns: Sequence[str], outcomes: Outcomes) -> li
 
 def outdated_columns(row: BoardRow, outcomes: Outcomes) -> list[str]:
     """Return the columns with a cell on an outdated sample on the board."""
-    return [c for c, cells in row.cells.items() if any(is_outdated(cell, outcomes) for cell in cells.values())]
+    return [column for column, cells in row.cells.items() if subset_of(cells.values(), outcomes)]

@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
-from bench.core.records import RunRecord
+from collections.abc import Sequence
+
+from bench.collapse import is_trained_to_collapse
+from bench.core.columns import LOWEST
+from bench.core.records import EvalRecord, RunRecord
 from bench.store import Store
 from bench.tables.board import board_rows
 from bench.tables.collapse import row_collapse
 from bench.tables.lowest import budgets_of, lowest_known
 from bench.tables.outcomes import Outcomes
-from bench.tables.results import all_audits, all_cells, all_diagnoses
+from bench.tables.references import same_split
+from bench.tables.results import all_cells, all_diagnoses
 
 
-def labels_of(run: RunRecord, store: Store) -> dict[str, str]:
-    """``chance`` and ``collapse`` of one run, where there is anything to say; several test splits are told apart."""
-    cells, diagnoses = all_cells(store), all_diagnoses(store)
-    rows = board_rows(cells, diagnoses=diagnoses)
-    own = board_rows([(r, cell) for r, cell in cells if r.run_id == run.run_id], diagnoses=diagnoses)
+def labels_of(run: RunRecord, present: Sequence[EvalRecord], store: Store) -> dict[str, str]:
+    """Return the ``chance`` and ``collapse`` labels of one run, for each test split if there are several.
+
+    ``present`` are the cells of its present weights. Other runs are read only if they may be references for collapse.
+    """
+    collapses = is_trained_to_collapse(run)
+    diagnoses = all_diagnoses(store) if collapses else {}
+    rows = board_rows(all_cells(store), diagnoses=diagnoses) if collapses else []
+    own = board_rows([(run, cell) for cell in present], diagnoses=diagnoses)
     found: dict[str, str] = {}
     for row in own:
         where = f" ({row.data_sha[:12]})" if len(own) > 1 else ""
         if row.chance():
             found[f"chance{where}"] = f"clean accuracy {row.chance()}"
-        group = [r for r in rows if (r.run.dataset, r.data_sha) == (row.run.dataset, row.data_sha)]
-        status = row_collapse(row, group)
+        status = row_collapse(row, same_split(row, rows))
         if status is not None:
             found[f"collapse{where}"] = status.text
     return found
 
 
-def lowest_of(run: RunRecord, store: Store) -> list[tuple[str, str]]:
-    """The lowest known robust accuracy of one run at every budget, and what it rests on."""
-    cells = [(r, cell) for r, cell in all_cells(store) if r.run_id == run.run_id]
-    rows, outcomes, found = board_rows(cells, all_audits(store)), Outcomes(store), []
+def lowest_of(run: RunRecord, present: Sequence[EvalRecord], store: Store) -> list[tuple[str, str]]:
+    """Return the lowest known robust accuracy of one run at every budget, and the attacks that broke the images.
+
+    ``present`` are the cells of its present weights.
+    """
+    audits = {(run.run_id, audit.data_sha): audit for audit in store.audits(run.run_id)}
+    rows, outcomes, found = board_rows([(run, cell) for cell in present], audits), Outcomes(store), []
     for row in rows:
         for budget in budgets_of([row]):
             lowest = lowest_known(row, budget, outcomes)
@@ -39,5 +50,5 @@ def lowest_of(run: RunRecord, store: Store) -> list[tuple[str, str]]:
                 seen = "" if lowest.n_audited is None else f", {lowest.n_audited} of them seen by the audit"
                 by = lowest.broken_by()
                 text = f"{lowest.percent:.1f} % of {len(lowest.ids)} images{seen}" + (f"; broken by {by}" if by else "")
-                found.append((budget.column.replace("robust_acc_lowest", "lowest known"), text))
+                found.append((budget.column.replace(LOWEST, "lowest known"), text))
     return found

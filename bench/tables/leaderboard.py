@@ -20,12 +20,12 @@ from bench.tables.corruption_board import corruption_metrics, corruption_values
 from bench.tables.corruption_export import corruptions_csv
 from bench.tables.distance_board import distance_columns, distance_values
 from bench.tables.drawing import EQUAL_PER_CLASS, outdated_columns
-from bench.tables.lowest import Budget, budgets_of, lowest_known, lowest_of_runs
+from bench.tables.lowest import budgets_of, lowest_known, lowest_of_runs
 from bench.tables.metrics import metric_values
 from bench.tables.outcomes import Outcomes
 from bench.tables.ranking import ranked
-from bench.tables.references import reference_of
-from bench.tables.results import all_audits, all_cells, all_diagnoses, results_table, to_csv
+from bench.tables.references import reference_of, same_split
+from bench.tables.results import Budget, all_audits, all_cells, all_diagnoses, results_table, to_csv
 from bench.tables.rounding import rounded
 
 #: Attacks from the weakest to the strongest, for the order of the columns.
@@ -66,7 +66,7 @@ def write_tables(
     variant of the paired reference.
     """
     cells, audits, diagnoses = all_cells(store), all_audits(store), all_diagnoses(store)
-    rows, outcomes = board_rows(cells, audits, diagnoses), Outcomes(store)
+    rows, outcomes = board_rows(cells, audits, diagnoses), Outcomes(store, cells)
     metrics = metric_columns(rows)
     board = board_table(rows, metrics, outcomes, mce_reference, rank_flagged=rank_flagged, against=against)
     comparison = comparison_table(rows, metrics, outcomes, against)
@@ -99,8 +99,9 @@ def board_table(
     """The board with everything beside every accuracy: percent, by data set and rank."""
     of_corruptions, of_distances, table = corruption_metrics(rows), distance_columns(rows), []
     budgets = budgets_of(rows)
-    for key in sorted({(row.run.dataset, row.data_sha) for row in rows}):
-        group = [row for row in rows if (row.run.dataset, row.data_sha) == key]
+    splits = {(row.run.dataset, row.data_sha): row for row in rows}
+    for _, any_row in sorted(splits.items(), key=lambda split: split[0]):
+        group = same_split(any_row, rows)
         for rank, by, row in ranked(group, outcomes, rank_flagged=rank_flagged):
             reference = reference_of(row, group, against)
             baseline = _itself(row) or reference_of(row, group)

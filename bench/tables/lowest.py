@@ -11,33 +11,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.columns import LOWEST
-from bench.core.epsilon import format_eps
 from bench.core.records import AuditRecord, BudgetAudit, EvalRecord
 from bench.core.specs import Norm
 from bench.tables.board import BoardRow, board_rows
 from bench.tables.drawing import drawn_alike
 from bench.tables.outcomes import Ids, Outcome, Outcomes, common_images
-from bench.tables.results import Audits, Cell, Known, LowestKnown
+from bench.tables.results import Audits, Budget, Cell, Known, LowestKnown
 from bench.tables.standing import FEWEST
 from bench.tables.tried import EVERYTHING, Counted
 
 AUDIT = "audit:"  # prefix of the names of the audit's attacks
 NO_IMAGES = "the audit stored no images"
-
-
-class Budget(NamedTuple):
-    norm: Norm
-    eps: float
-
-    @property
-    def column(self) -> str:
-        return f"{LOWEST}@{self.norm}-{format_eps(self.eps)}"
 
 
 @dataclass(frozen=True)
@@ -111,9 +99,9 @@ def lowest_known(
         for cell in _cells(row, seed, budget.norm, counted):
             outcome = outcomes.of(cell)
             hit = _within(cell, outcome, budget.eps)
-            right[i, _places(outcome, hit, place)] = False
+            right[i, _places(outcome, hit, ids, place)] = False
             own = hit & (outcome.distance > 0) & ~_filtered(row, cell, outcomes)
-            broken[cell.spec.name][i, _places(outcome, own, place)] = True
+            broken[cell.spec.name][i, _places(outcome, own, ids, place)] = True
         for audit in _audits(row.audits.get(seed), budget) if counted.audit else ():
             for name, hits in audit.broken.items():
                 if name in counted.without:
@@ -137,7 +125,7 @@ def lowest_of_runs(cells: Iterable[Cell], audits: Audits, outcomes: Outcomes) ->
                 lowest = lowest_known(row, budget, outcomes)
                 if lowest is not None:
                     known = Known(float(lowest.accuracy), len(lowest.ids), lowest.broken_by())
-                    found[run_id, row.data_sha, (str(budget.norm), budget.eps)] = known
+                    found[run_id, row.data_sha, budget] = known
     return found
 
 
@@ -162,13 +150,19 @@ def _within(cell: EvalRecord, outcome: Outcome, eps: float) -> NDArray[np.bool_]
 def _filtered(row: BoardRow, cell: EvalRecord, outcomes: Outcomes) -> NDArray[np.bool_]:
     """Mask the cell's images that a filtering attack had broken before: they were not attacked again."""
     ids, broken = outcomes.of(cell).ids, set[str]()
+    if not cell.spec.filters:
+        return np.zeros(len(ids), dtype=np.bool_)
     every = _cells(row, cell.spec.seed, cell.spec.attack.norm, EVERYTHING) if cell.spec.attack else []
     for filtering in (outcomes.of(c) for c in every if c.cell_id in cell.spec.filters):
         broken |= {filtering.ids[j] for j in np.flatnonzero(~filtering.correct)}
     return np.asarray([name in broken for name in ids], dtype=np.bool_)
 
 
-def _places(outcome: Outcome, hit: NDArray[np.bool_], place: Mapping[str, int]) -> list[int]:
+def _places(outcome: Outcome, hit: NDArray[np.bool_], ids: Ids, place: Mapping[str, int]) -> list[int]:
+    """Return the positions in ``ids`` of the images in ``hit``; ``place`` is the position of each of ``ids``."""
+    if outcome.ids is ids:
+        found: list[int] = np.flatnonzero(hit).tolist()
+        return found
     return [place[outcome.ids[j]] for j in np.flatnonzero(hit) if outcome.ids[j] in place]
 
 

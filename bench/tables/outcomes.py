@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from bench.core.records import EvalRecord
 from bench.data.sampling import sampling_version
 from bench.store import Store
-from bench.tables.results import all_cells
+from bench.tables.results import Cell, all_cells
 
 Ids = tuple[str, ...]
 
@@ -36,8 +38,10 @@ class Outcome:
 class Outcomes:
     """The outcomes in a store, by cell. Equal lists of images are one object, so that many cells take little room."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, cells: Sequence[Cell] | None = None) -> None:
+        """``cells`` are all cells of the store; without them they are read when :meth:`sampling` needs them."""
         self._store = store
+        self._given = cells
         self._found: dict[tuple[str, str], Outcome] = {}
         self._ids: dict[Ids, Ids] = {}
         self._samplings: dict[str, int] = {}
@@ -56,12 +60,19 @@ class Outcomes:
         it is the newest version of any cell.
         """
         if data_sha not in self._samplings:
-            cells = [cell for _, cell in all_cells(self._store) if cell.spec.data_sha == data_sha]
+            cells = self._by_split[data_sha]
             found = [cell.spec.sampling for cell in cells if cell.spec.limit is not None]
             whole = next((c for c in cells if self._is_whole_split(c)), None) if found else None
             found += [] if whole is None else [sampling_version(self.of(whole).labels)]
             self._samplings[data_sha] = max(found, default=1)
         return self._samplings[data_sha]
+
+    @cached_property
+    def _by_split(self) -> Mapping[str, Sequence[EvalRecord]]:
+        found: dict[str, list[EvalRecord]] = defaultdict(list)
+        for _, cell in all_cells(self._store) if self._given is None else self._given:
+            found[cell.spec.data_sha].append(cell)
+        return found
 
     def _is_whole_split(self, cell: EvalRecord) -> bool:
         stored = self._store.samples_path(cell.spec.run_id, cell.cell_id).exists()
@@ -79,8 +90,16 @@ class Outcomes:
 
 
 def common_images(outcomes: Sequence[Outcome]) -> Ids:
-    """The images that all of them hold, in the order of the smallest."""
-    lists = list({id(outcome.ids): outcome.ids for outcome in outcomes}.values())
+    """Return the images that all outcomes have in common, see :func:`common_ids`."""
+    return common_ids([outcome.ids for outcome in outcomes])
+
+
+def common_ids(every: Iterable[Ids]) -> Ids:
+    """Return the ids that all lists have in common, in the order of the smallest list.
+
+    If these are all of the smallest list, return that object itself, so that ``is`` can replace ``==``.
+    """
+    lists = list({id(ids): ids for ids in every}.values())
     smallest = min(lists, key=len)
     others = [set(ids) for ids in lists if ids is not smallest]
     common = tuple(name for name in smallest if all(name in ids for ids in others))

@@ -12,7 +12,7 @@ from bench.core.specs import fingerprint
 from bench.core.vocabulary import CLEAN
 from bench.tables.board import BoardRow
 from bench.tables.lowest import budgets_of, lowest_known, suite_images
-from bench.tables.outcomes import Outcomes
+from bench.tables.outcomes import Outcomes, common_ids
 from bench.tables.standing import drawn, evidence
 from bench.tables.tried import Counted, common
 
@@ -52,7 +52,7 @@ def ranked(group: Sequence[BoardRow], outcomes: Outcomes, *, rank_flagged: bool 
         and (rank_flagged or not row.doubtful())
     ]
     counted = common(complete, columns)
-    by = ATTACKS_AND_AUDIT if counted.audit and complete else ATTACKS
+    by = ATTACKS_AND_AUDIT if counted.audit else ATTACKS
     scores = _scores(complete, outcomes, counted)
     scored = sorted(zip(scores, complete, strict=True), key=lambda pair: (pair[0], _name(pair[1])))
     scores = sorted(scores)
@@ -90,9 +90,7 @@ def _scores(rows: Sequence[BoardRow], outcomes: Outcomes, counted: Counted) -> l
     """The robust accuracy of each row, on the same images; the clean one without an attack; then the clean one."""
     known: dict[int, list[Fraction]] = defaultdict(list)
     for budget in budgets_of(rows):
-        every = [suite_images(row, budget, outcomes) for row in rows]
-        shared = set(every[0]).intersection(*every[1:])
-        ids = tuple(name for name in every[0] if name in shared)
+        ids = common_ids(suite_images(row, budget, outcomes) for row in rows)
         for i, row in enumerate(rows):
             lowest = lowest_known(row, budget, outcomes, ids, counted)
             known[i] += [] if lowest is None else [lowest.accuracy]

@@ -9,17 +9,26 @@ import pandas as pd
 
 from bench.auditing.marks import audit_values
 from bench.chance import CHANCE
-from bench.core.columns import AUDIT_COLUMNS, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, RESULT_COLUMNS
+from bench.core.columns import AUDIT_COLUMNS, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, LOWEST, RESULT_COLUMNS
+from bench.core.epsilon import format_eps
 from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
-from bench.core.specs import CorruptionSpec, ModelSpec, TrainSpec
+from bench.core.specs import CorruptionSpec, ModelSpec, Norm, TrainSpec
 from bench.core.vocabulary import CLEAN
 from bench.statistics.intervals import CI_METHOD, wilson_interval
 from bench.store import Store
 from bench.tables.standing import runs_at_chance
 
 Cell = tuple[RunRecord, EvalRecord]
-Budget = tuple[str, float]  # norm and eps
 Audits = Mapping[tuple[str, str], AuditRecord]  # by run id and the hash of the test split
+
+
+class Budget(NamedTuple):
+    norm: Norm
+    eps: float
+
+    @property
+    def column(self) -> str:
+        return f"{LOWEST}@{self.norm}-{format_eps(self.eps)}"
 
 
 class Known(NamedTuple):
@@ -51,7 +60,7 @@ INTEGERS = (
     "audit_n_right",
     *COUNT_COLUMNS,
 )
-TRAINING_COLUMNS = (
+RECIPE_COLUMNS = (
     "lr", "train_batch_size", "weight_decay", "train_precision", "train_eps", "schedule", "normalization",
 )  # fmt: skip
 CORRUPTION_FIELDS = {
@@ -124,7 +133,7 @@ def _corruption(spec: CorruptionSpec | None) -> dict[str, Any]:
 def _training(spec: TrainSpec | None) -> dict[str, Any]:
     """Return the columns of the recipe and the variant, all None for a model that was not trained here."""
     if spec is None:
-        return dict.fromkeys(TRAINING_COLUMNS)
+        return dict.fromkeys(RECIPE_COLUMNS)
     decay, adversary = spec.variant_spec.weight_decay, spec.variant_spec.adversary
     return {
         "lr": spec.recipe.lr,
@@ -166,7 +175,9 @@ def results_table(
 def lowest_at(cell: EvalRecord, lowest: LowestKnown) -> Known | None:
     """The lowest known robust accuracy at the budget of an attack's cell."""
     attack = cell.spec.attack
-    return None if attack is None else lowest.get((cell.spec.run_id, cell.spec.data_sha, (attack.norm, attack.eps)))
+    if attack is None:
+        return None
+    return lowest.get((cell.spec.run_id, cell.spec.data_sha, Budget(attack.norm, attack.eps)))
 
 
 def _diagnosis(record: DiagnosisRecord | None) -> dict[str, float | None]:

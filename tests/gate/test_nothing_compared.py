@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from records import cell_record, samples_of, store_with
+from records import cell_record, remove_images, repeat_an_image, samples_of, store_with
 from sides import baseline, cell, now, run
 
 from bench.core.errors import BenchError
@@ -236,7 +236,8 @@ def test_a_run_without_a_chosen_cell_is_no_part_of_a_baseline(tmp_path: Path, be
 
 
 def test_cells_without_images_are_never_a_pass(tmp_path: Path, bench: Callable[..., Any], file: Path) -> None:
-    store_with(tmp_path / "none", {("baseline", 0): {"clean": [], "fgsm": []}})
+    store = store_with(tmp_path / "none", {("baseline", 0): {"clean": RIGHT, "fgsm": RIGHT}})
+    remove_images(store)
     shown = bench("check", "--baseline", file, "--results", tmp_path / "none")
     assert shown.code == 2
     assert "is ok on no image" in shown.err
@@ -245,8 +246,7 @@ def test_cells_without_images_are_never_a_pass(tmp_path: Path, bench: Callable[.
 def test_an_image_is_counted_once(tmp_path: Path, bench: Callable[..., Any], file: Path) -> None:
     """Ten copies of the same image would look like the evidence of ten."""
     store = store_with(tmp_path / "after", {("baseline", 0): {"clean": RIGHT, "fgsm": RIGHT}})
-    record = store.cells(store.runs()[0].run_id)[0]
-    store.write_cell(record, store.read_samples(record)[:1] * 300 + store.read_samples(record)[300:])
+    repeat_an_image(store)
     shown = bench("check", "--baseline", file, "--results", tmp_path / "after")
     assert shown.code == 2
     assert "counts an image twice" in shown.err

@@ -13,7 +13,7 @@ ALPHA = 0.01
 
 
 def verdict(lost: int, gained: int, n: int = 1000, tolerance: float = 0.01) -> Verdict:
-    return judge(Verdicts(lost, gained, n), alpha=ALPHA, tolerance=tolerance).verdict
+    return judge(Verdicts(lost, gained, n, right=n - gained), alpha=ALPHA, tolerance=tolerance).verdict
 
 
 def share(tables: np.ndarray, wanted: Verdict, n: int = 1000, tolerance: float = 0.01) -> float:
@@ -24,7 +24,7 @@ def share(tables: np.ndarray, wanted: Verdict, n: int = 1000, tolerance: float =
 
 
 def test_nothing_changed_passes_however_few_the_images() -> None:
-    found = judge(Verdicts(0, 0, 3), alpha=ALPHA, tolerance=0.0)
+    found = judge(Verdicts(0, 0, 3, right=3), alpha=ALPHA, tolerance=0.0)
     assert (found.verdict, found.why) == (Verdict.PASS, "no image changed")
 
 
@@ -51,7 +51,7 @@ def test_equal_losses_and_gains_are_no_proof_that_nothing_was_lost() -> None:
 
 def test_gains_stand_against_losses() -> None:
     """34 lost and 10 gained is more than chance; the drop is 2.4 points, not 3.4."""
-    found = judge(Verdicts(34, 10, 1000), alpha=ALPHA, tolerance=0.03)
+    found = judge(Verdicts(34, 10, 1000, right=990), alpha=ALPHA, tolerance=0.03)
     assert found.drop == pytest.approx(0.024)
     assert found.low > 0
     assert found.verdict is Verdict.UNDECIDED
@@ -88,12 +88,12 @@ def test_a_true_drop_just_beyond_the_tolerance_passes_in_at_most_alpha_of_cases(
     ("lost", "gained", "tolerance"), [(12, 4, 0.005), (8, 0, 0.01), (50, 50, 0.01), (3, 2, 0.0015)]
 )
 def test_the_number_that_is_needed_is_the_first_that_decides(lost: int, gained: int, tolerance: float) -> None:
-    evidence = Verdicts(lost, gained, 1000)
+    evidence = Verdicts(lost, gained, 1000, right=1000 - gained)
     enough = needed(evidence, alpha=ALPHA, tolerance=tolerance)
     assert enough is not None
 
     def decided(n: int) -> bool:
-        scaled = Verdicts(round(lost * n / 1000), round(gained * n / 1000), n)
+        scaled = Verdicts(round(lost * n / 1000), round(gained * n / 1000), n, right=n)
         low, high = scaled.bounds(ALPHA, n)
         return (low > 0 and evidence.drop > tolerance) or high <= tolerance
 
@@ -102,8 +102,8 @@ def test_the_number_that_is_needed_is_the_first_that_decides(lost: int, gained: 
 
 
 def test_where_the_drop_is_the_tolerance_no_number_is_enough() -> None:
-    assert needed(Verdicts(10, 0, 1000), alpha=ALPHA, tolerance=0.01) is None
-    found = judge(Verdicts(10, 0, 1000), alpha=ALPHA, tolerance=0.01)
+    assert needed(Verdicts(10, 0, 1000, right=1000), alpha=ALPHA, tolerance=0.01) is None
+    found = judge(Verdicts(10, 0, 1000, right=1000), alpha=ALPHA, tolerance=0.01)
     assert found.why.startswith("no number of images")
 
 

@@ -180,7 +180,7 @@ SAMPLES = st.builds(
 )
 
 
-@given(st.lists(SAMPLES, max_size=5))
+@given(st.lists(SAMPLES, max_size=5, unique_by=lambda sample: sample.sample_id))
 def test_samples_survive_their_files(samples: list[Sample]) -> None:
     assert parse_samples(dump_samples(samples), where="x") == samples
 

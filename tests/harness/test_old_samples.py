@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
+from huggingface_hub.repocard_data import model_index_to_eval_results
 from records import cell_record, limited, run_record
 
 from bench.core.records import RunRecord
+from bench.core.specs import CorruptionSpec
 from bench.published.board import stored_lines
 from bench.published.tables import compare
 from bench.samples import Sample
 from bench.store import Store
+from bench.tables.corruption_cells import STANDARD_KINDS
 from bench.tables.leaderboard import write_tables
 
 RUN, LPC = run_record(), run_record("lpc")
@@ -116,4 +121,27 @@ def test_neither_places_nor_differences_mix_samples(tmp_path: Path, old: RunReco
     titles = {table.title for table in compare(stored_lines(store), [])}
     assert titles == {
         "digits: fgsm linf 0.1, n = 70", "digits: fgsm linf 0.1, n = 70, equally many images per class",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_published_numbers_on_old_samples_say_so(tmp_path: Path, bench: Callable[..., Any], version: int) -> None:
+    """Attacks, corruptions and their means, in comparisons and in model cards."""
+    store, images = Store(tmp_path), EQUAL if version == 1 else SHARE[:70]
+    write(store, RUN, "clean", range(400), [])
+    write(store, RUN, "fgsm", images, [7], version)
+    for kind in STANDARD_KINDS:
+        for severity in range(1, 6):
+            corruption = CorruptionSpec(kind=kind, severity=severity, source="generated", profile="cifar")
+            record = limited(cell_record(RUN, "clean", [True] * 70), 70, version)
+            spec = dataclasses.replace(record.spec, corruption=corruption)
+            store.write_cell(dataclasses.replace(record, spec=spec, cell_id=spec.cell_id), None)
+    subset = "equally many images per class" if version == 1 else None
+    assert {line.protocol.measure: line.protocol.subset or None for _, line in stored_lines(store)} == {
+        "fgsm": subset, "corruptions": subset,
+    }  # fmt: skip
+    card = bench("export", "tiny:baseline", "--format", "huggingface", "--results", tmp_path).out
+    _, results = model_index_to_eval_results(yaml.safe_load(card)["model-index"])
+    assert {result.metric_name: (result.metric_args or {}).get("subset") for result in results} == {
+        "clean": None, "fgsm@linf-0.1": subset, "corruptions_acc": subset, COLUMN: subset,
     }  # fmt: skip

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from records import cell_record, run_record, samples_of
+from records import cell_record, remove_images, repeat_an_image, run_record, samples_of, store_with
 
 from bench.core.errors import BenchError
 from bench.samples import Sample
 from bench.store import Store
+from bench.tables.leaderboard import write_tables
 from bench.tables.outcomes import Outcome, Outcomes, common_images, verdicts
 
 
@@ -60,3 +62,27 @@ def test_images_that_contradict_their_cell_are_an_error(tmp_path: Path) -> None:
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
     with pytest.raises(BenchError, match="its record says 2 of 2"):
         Outcomes(store).of(cell)
+
+
+@pytest.mark.parametrize(("damage", "words"), [
+    (remove_images, r"cells.*\.json is ok on no image"), (repeat_an_image, r"samples\.csv counts an image twice"),
+])  # fmt: skip
+def test_tables_are_not_made_of_cells_without_images_or_with_copies(
+    tmp_path: Path, damage: Callable[[Store], None], words: str
+) -> None:
+    right = [True, True, True, False]
+    store = store_with(tmp_path, {("baseline", 0): {"clean": right, "fgsm": right}})
+    write_tables(store)
+    damage(store)
+    with pytest.raises(BenchError, match=words):
+        write_tables(store)
+
+
+def test_such_cells_are_not_written(tmp_path: Path) -> None:
+    store, run = Store(tmp_path), run_record()
+    store.write_run(run, None)
+    with pytest.raises(BenchError, match="is ok on no image"):
+        store.write_cell(cell_record(run, "fgsm", []), [])
+    with pytest.raises(BenchError, match="counts an image twice"):
+        store.write_cell(cell_record(run, "fgsm", [True, True]), samples_of([True]) * 2)
+    assert not list(tmp_path.glob("runs/*/cells/*"))

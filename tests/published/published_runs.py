@@ -7,6 +7,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import strategies as st
 from records import cell_record, run_record, samples_of
@@ -17,6 +18,7 @@ from bench.samples import Sample
 from bench.store import Store
 from bench.tables.board import BoardRow, board_rows
 from bench.tables.corruption_cells import STANDARD_KINDS
+from bench.tables.outcomes import Outcome, Outcomes
 
 MODEL_INFO = Path(__file__).parents[3] / "shared" / "reference" / "robustbench" / "model_info"
 needs_robustbench = pytest.mark.skipif(not MODEL_INFO.exists(), reason="needs RobustBench's tables in ../shared")
@@ -86,6 +88,27 @@ def _samples(record: EvalRecord) -> list[Sample] | None:
 @functools.cache
 def _outcomes(n: int, right: int) -> list[Sample]:
     return samples_of([i < right for i in range(n)])
+
+
+class MadeOutcomes(Outcomes):
+    """Outcomes of cells that are not stored, made as :func:`stored` makes them: the first images are right."""
+
+    def __init__(self) -> None:
+        super().__init__(Store(Path("not-there")), cells=[])
+
+    def of(self, cell: EvalRecord) -> Outcome:
+        return _outcome(cell.n, cell.n_correct or 0)
+
+
+@functools.cache
+def _outcome(n: int, right: int) -> Outcome:
+    correct = np.arange(n) < right
+    return Outcome(_ids(n), correct, np.where(correct, np.nan, 0.1), np.ones(n, dtype=np.int64))
+
+
+@functools.cache
+def _ids(n: int) -> tuple[str, ...]:
+    return tuple(map(str, range(n)))
 
 
 def row_of(run: RunRecord, *cells: EvalRecord) -> BoardRow:

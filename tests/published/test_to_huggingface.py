@@ -12,7 +12,7 @@ import yaml
 from huggingface_hub.repocard_data import EvalResult, model_index_to_eval_results
 from hypothesis import given
 from hypothesis import strategies as st
-from published_runs import COUNTS, TEXT, N, attack, cell, corruptions, row_of, run_on, stored
+from published_runs import COUNTS, TEXT, MadeOutcomes, N, attack, cell, corruptions, row_of, run_on, stored
 
 from bench.published.to_huggingface import model_index
 
@@ -31,12 +31,13 @@ def test_any_run_is_read_again_from_a_model_card(
     run = dataclasses.replace(RUN, dataset=dataset)
     cells = cell(run, None, clean, official=official), cell(run, attack(), robust % (n + 1), n=n, official=official)
     row = row_of(run, *cells)
-    model, (first, second) = read_card(model_index(row, name))
+    model, (first, second, lowest) = read_card(model_index(row, name, MadeOutcomes(), [row]))
     of, chance = (f", of a model {row.chance()}", {"chance": row.chance()}) if row.chance() else ("", {})
     assert (model, first.dataset_name, first.dataset_type, first.dataset_split) == (name, dataset, dataset, "test")
     assert (first.metric_name, first.metric_value) == (f"clean{of}", clean / N)
     assert (second.metric_name, second.metric_value) == (f"autoattack@linf-8/255{of}", (robust % (n + 1)) / n)
-    assert {r.metric_type for r in (first, second)} == {"accuracy"}
+    assert (lowest.metric_name, lowest.metric_value) == (f"robust_acc_lowest@linf-8/255{of}", second.metric_value)
+    assert {r.metric_type for r in (first, second, lowest)} == {"accuracy"}
     assert second.metric_args == {
         "n": n, "n_test": N, "official": official, "attack": "autoattack", "norm": "linf", "eps": 8 / 255,
         "protocol": "standard", "precision": "fp32", **chance,

@@ -16,6 +16,7 @@ from published_runs import (
     COUNTS,
     MODEL_INFO,
     TEXT,
+    MadeOutcomes,
     N,
     attack,
     cell,
@@ -48,7 +49,8 @@ SOMETIMES = {
 
 
 def exported(*cells: EvalRecord, run: RunRecord = RUN, allow_departures: bool = False) -> ModelInfo:
-    line = number_of(run, our_lines([row_of(run, *cells)], ["ours"], {}), threat=None, eps=None)
+    row = row_of(run, *cells)
+    line = number_of(run, our_lines([row], ["ours"], MadeOutcomes(), [row]), threat=None, eps=None)
     return model_info(run, line, additional_data=None, allow_departures=allow_departures)
 
 

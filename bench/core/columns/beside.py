@@ -60,7 +60,7 @@ COMPARISON_COLUMNS = {
     "note": "why a p is empty, or there is no difference",
     "audit": "what an audit of the variant's runs found, as in leaderboard.csv; empty without one",
     "chance": "which of the two is no better than chance on clean images, in all or how many seeds; empty if neither",
-    "leaked": "as in leaderboard.csv, the larger of the two; empty if not known of both",
+    "leaked": "as in leaderboard.csv, the larger of the two; empty if known of neither",
     "collapse": "whether the variant collapsed, as in leaderboard.csv; empty without a collapse penalty",
     "collapse_reference": "the same of the reference",
     "collapse_nc1_train": "as in leaderboard.csv, of the variant",

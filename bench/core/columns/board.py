@@ -38,8 +38,8 @@ LEADERBOARD_COLUMNS = {
     ),
     "collapse_nc1_train": "within-class variability on training images, as in results.csv; mean over seeds",
     "train_acc": (
-        "accuracy on training images in percent, as in results.csv; without a diagnosis, and for display only, the "
-        "running one of the last epoch, on images as augmented; mean over seeds"
+        "accuracy on training images in percent, as in results.csv; mean over seeds; empty unless every seed was "
+        "diagnosed"
     ),
     "gamma": "weight of the penalty in the last step; mean over seeds; empty without a penalty",
     "img_size": "side in pixels on which the backbone works",
