@@ -1,10 +1,10 @@
 """The active set: many images are searched at once, and each leaves the moment it is broken.
 
-As a sample's path depends on its own state alone (:mod:`attacks.search`), the places of those that are broken or have
-come to their end can be taken by others, and what becomes of a sample does not depend on its neighbours, on their order
-or on the size of the batch. Where few are left, the room is for what may turn out to be in vain: later attempts of a
-sample beside the present one (:mod:`attacks.agenda`), and questions that a search would ask next if the answer changed
-nothing (:mod:`attacks.lookahead`).
+As a sample's path depends on its own state alone (:mod:`bench.attacks.search`), the places of those that are broken or
+have come to their end can be taken by others, and what becomes of a sample does not depend on its neighbours, on their
+order or on the size of the batch. Where few are left, the room is for what may turn out to be in vain: later attempts
+of a sample beside the present one (:mod:`bench.attacks.agenda`), and questions that a search would ask next if the
+answer changed nothing (:mod:`bench.attacks.lookahead`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attacks.agenda import Agenda, Pair
-from attacks.prepared import Confirm, confirmation, search_model, shrinking
-from attacks.queries import Meter
-from attacks.questions import ask_ahead, questions_each
-from attacks.room import NO_ROOM, room_for
-from attacks.search import Answer, Samples, Search, State, join, ordinary, take
-from attacks.turns import whose_turn
+from bench.attacks.agenda import Agenda, Pair
+from bench.attacks.prepared import Confirm, confirmation, search_model, shrinking
+from bench.attacks.queries import Meter
+from bench.attacks.questions import ask_ahead, questions_each
+from bench.attacks.room import NO_ROOM, room_for
+from bench.attacks.search import Answer, Samples, Search, State, join, ordinary, take
+from bench.attacks.turns import whose_turn
 from bench.core.errors import ran_out_of_memory
 from bench.torch_state import harness_torch_state
 
@@ -42,10 +42,10 @@ def hunt(
 ) -> Found:
     """Search all samples, at most ``batch_size`` at a time.
 
-    With a :class:`attacks.prepared.Prepared` the search is on its search model, and a sample that the model under test
-    does not confirm to be broken goes on. Where memory runs out the batches become smaller: the samples under way begin
-    their attempt again, which ends as it would have, and the others stay what they are. ``allowance``, (N,) int64, is
-    how often the search may ask about each sample.
+    With a :class:`bench.attacks.prepared.Prepared` the search is on its search model, and a sample that the model under
+    test does not confirm to be broken goes on. Where memory runs out the batches become smaller: the samples under way
+    begin their attempt again, which ends as it would have, and the others stay what they are. ``allowance``, (N,)
+    int64, is how often the search may ask about each sample.
     """
     samples = ordinary(samples)
     meter, shrink = Meter(samples.labels, allowance), shrinking(model)
@@ -64,7 +64,7 @@ def hunt(
         if step is None:  # Outside of the clause above, which keeps alive what the memory was needed for.
             assert shrink is not None
             each = questions_each(search, agenda.rows, min(batch_size, room.questions))
-            batch_size = shrink(min(batch_size, agenda.rows * each))  # it may have been fewer: see attacks.turns
+            batch_size = shrink(min(batch_size, agenda.rows * each))  # it may have been fewer: see bench.attacks.turns
             meter.rewind(agenda.restart())
             flight = None
             continue
@@ -79,7 +79,7 @@ class _Flight:
     state: State
     position: Tensor  # (B,), among all samples
     attempt: Tensor  # (B,)
-    waiting: Tensor  # (B,), bool: not asked about in the last batch, see attacks.turns
+    waiting: Tensor  # (B,), bool: not asked about in the last batch, see bench.attacks.turns
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from attacks.counter import derive
-from attacks.norms import edge_draw, projection, steepest
-from attacks.objectives import Objective, objective
-from attacks.search import Answer, Samples, State, choose
+from bench.attacks.counter import derive
+from bench.attacks.norms import edge_draw, projection, steepest
+from bench.attacks.objectives import Objective, objective
+from bench.attacks.search import Answer, Samples, State, choose
 from bench.core.specs import Norm
 
 MOMENTUM = 0.25  # 1 − a
@@ -53,8 +53,8 @@ class ApgdState(State):
 
 @dataclass(frozen=True, kw_only=True)
 class Apgd:
-    """Auto-PGD on one objective; see :class:`attacks.search.Search`. The targeted objectives take the classes that are
-    second, third, … in the clean image's ranking, one an attempt."""
+    """Auto-PGD on one objective; see :class:`bench.attacks.search.Search`. The targeted objectives take the classes
+    that are second, third, … in the clean image's ranking, one an attempt."""
 
     norm: Norm
     eps: float

@@ -2,9 +2,9 @@
 
     x_{k+1} = Π(x_k + η·s_k),   s_k the signs of the n_k steepest pixels, divided by their number,
 
-Π the exact projection on ball and box (:mod:`attacks.l1`). n_k follows the sparsity of the best point so far: at every
-check, which come after each 4 % of a phase's steps, at least one, with m pixels changed at the best point and m' at the
-last check,
+Π the exact projection on ball and box (:mod:`bench.attacks.l1`). n_k follows the sparsity of the best point so far: at
+every check, which come after each 4 % of a phase's steps, at least one, with m pixels changed at the best point and m'
+at the last check,
 
     n = m/1.5,   and  η = ρ, and the walk goes on from the best point,   if m < 0.95·m',
                  else  η ← max(η/1.5, ρ/10).
@@ -26,10 +26,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from attacks.counter import bulk_normal, derive
-from attacks.l1 import project, sparse_sign
-from attacks.objectives import Objective, objective
-from attacks.search import Answer, Samples, State
+from bench.attacks.counter import bulk_normal, derive
+from bench.attacks.l1 import project, sparse_sign
+from bench.attacks.objectives import Objective, objective
+from bench.attacks.search import Answer, Samples, State
 
 RADII = (3.0, 2.0, 1.0)  # ρ/ε of the phases
 SHARES = (0.3, 0.3)  # of the steps, of the first phases; the last has the rest
@@ -55,7 +55,7 @@ class ApgdL1State(State):
 
 @dataclass(frozen=True, kw_only=True)
 class ApgdL1:
-    """The search; see :class:`attacks.search.Search`. Targets as in :class:`attacks.apgd.Apgd`."""
+    """The search; see :class:`bench.attacks.search.Search`. Targets as in :class:`bench.attacks.apgd.Apgd`."""
 
     eps: float
     objective: Objective

@@ -1,7 +1,7 @@
 """AutoAttack, Croce and Hein 2020 (arXiv 2003.01690): four attacks one after the other, each on what is still standing.
 
-The stages are searches over an active set (:mod:`attacks.active`): the verdict is that of the published ensemble, the
-work is done only on images that are not yet broken.
+The stages are searches over an active set (:mod:`bench.attacks.active`): the verdict is that of the published ensemble,
+the work is done only on images that are not yet broken.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from attacks.active import hunt
-from attacks.apgd import Apgd
-from attacks.apgd_l1 import ApgdL1
-from attacks.ensemble import Budget, lacks_dlr, stages_of, target_count
-from attacks.fab import TargetedFab, UntargetedFab
-from attacks.gradients import logits_at
-from attacks.objectives import Objective
-from attacks.queries import Attacked, allowance_of, outcome
-from attacks.registry import batch_size_of
-from attacks.rng import SampleRng
-from attacks.search import Samples, Search, take
-from attacks.square import Square
+from bench.attacks.active import hunt
+from bench.attacks.apgd import Apgd
+from bench.attacks.apgd_l1 import ApgdL1
+from bench.attacks.ensemble import Budget, lacks_dlr, stages_of, target_count
+from bench.attacks.fab import TargetedFab, UntargetedFab
+from bench.attacks.gradients import logits_at
+from bench.attacks.objectives import Objective
+from bench.attacks.queries import Attacked, allowance_of, outcome
+from bench.attacks.registry import batch_size_of
+from bench.attacks.rng import SampleRng
+from bench.attacks.search import Samples, Search, take
+from bench.attacks.square import Square
 from bench.core.specs import AttackSpec, Norm
 from bench.torch_state import harness_torch_state
 
@@ -56,7 +56,10 @@ def build(stage: str, budget: Budget, norm: Norm, eps: float, num_classes: int) 
 def autoattack(
     model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
 ) -> Tensor | Attacked:
-    """Run the stages that ``params`` name (:mod:`attacks.ensemble`). Shapes as in :class:`attacks.registry.Attack`."""
+    """Run the stages that ``params`` name (:mod:`bench.attacks.ensemble`).
+
+    Shapes as in :class:`bench.attacks.registry.Attack`.
+    """
     batch_size = batch_size_of(spec)
     samples = Samples(inputs, labels, rng.keys(), _ranking(model, inputs, batch_size))
     adversarial, standing = inputs.clone(), torch.arange(len(inputs), device=inputs.device)

@@ -1,14 +1,14 @@
-"""The attacks that come with the project. Importing this module fills :data:`attacks.registry.ATTACKS`."""
+"""The attacks that come with the project. Importing this module fills :data:`bench.attacks.registry.ATTACKS`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from attacks import ensemble
-from attacks.registry import ATTACKS, AttackEntry, Cost, Library
+from bench.attacks import ensemble
+from bench.attacks.registry import ATTACKS, AttackEntry, Cost, Library
 from bench.core.specs import Norm, Precision, Scalar
 
-ORIGIN = "attacks.builtin"
+ORIGIN = "bench.attacks.builtin"
 NORMS: tuple[Norm, ...] = ("linf", "l2", "l1")
 SEARCH_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")  # of our own attacks
 
@@ -43,12 +43,12 @@ ATTACKS.register(
     AttackEntry(
         summary="one step of size eps along the sign of the gradient (l2: normalised, l1: its steepest pixels)",
         source="Goodfellow et al. 2015, arXiv 1412.6572",
-        function="attacks.fgsm:fgsm",
+        function="bench.attacks.fgsm:fgsm",
         version=3,
         norms=NORMS,
         precisions=SEARCH_PRECISIONS,
         bounded=True,
-        reference=Library("attacks.reference.fgsm:fgsm", "foolbox", norms=("linf", "l2")),
+        reference=Library("bench.attacks.reference.fgsm:fgsm", "foolbox", norms=("linf", "l2")),
     ),
     origin=ORIGIN,
 )
@@ -57,13 +57,13 @@ ATTACKS.register(
     AttackEntry(
         summary="projected gradient ascent on the cross-entropy: pgd-<steps>[-r<restarts>], 20 steps by default",
         source="Madry et al. 2018, arXiv 1706.06083",
-        function="attacks.pgd:pgd",
+        function="bench.attacks.pgd:pgd",
         version=3,
         norms=NORMS,
         precisions=SEARCH_PRECISIONS,
         batches_itself=True,
         bounded=True,
-        reference=Library("attacks.reference.pgd:pgd", "foolbox", norms=("linf", "l2")),
+        reference=Library("bench.attacks.reference.pgd:pgd", "foolbox", norms=("linf", "l2")),
         params={"steps": 20, "restarts": 1},
         grammar=STEPS_AND_RESTARTS,
         spell=_steps("pgd"),
@@ -76,7 +76,7 @@ ATTACKS.register(
     AttackEntry(
         summary="pgd on the margin between the label and the best other class: pgd-margin-<steps>[-r<restarts>]",
         source="Carlini and Wagner 2017, arXiv 1608.04644, with the walk of Madry et al. 2018, arXiv 1706.06083",
-        function="attacks.pgd:pgd",
+        function="bench.attacks.pgd:pgd",
         norms=NORMS,
         precisions=SEARCH_PRECISIONS,
         batches_itself=True,
@@ -93,7 +93,7 @@ ATTACKS.register(
     AttackEntry(
         summary="pgd on the cross-entropy as libraries have it, blind at large logits: pgd-plain-<steps>[-r<restarts>]",
         source="Madry et al. 2018, arXiv 1706.06083",
-        function="attacks.pgd:pgd",
+        function="bench.attacks.pgd:pgd",
         norms=NORMS,
         precisions=SEARCH_PRECISIONS,
         batches_itself=True,
@@ -110,7 +110,7 @@ ATTACKS.register(
     AttackEntry(
         summary="MI-FGSM, steps of eps/steps along accumulated gradients: mim-<steps>, 10 steps by default",
         source="Dong et al. 2018, arXiv 1710.06081",
-        function="attacks.pgd:mim",
+        function="bench.attacks.pgd:mim",
         precisions=SEARCH_PRECISIONS,
         batches_itself=True,
         bounded=True,
@@ -126,7 +126,7 @@ ATTACKS.register(
     AttackEntry(
         summary="the nearest boundary by tangent planes, if it is within eps",
         source="Moosavi-Dezfooli et al. 2016, arXiv 1511.04599",
-        function="attacks.deepfool:deepfool_within",
+        function="bench.attacks.deepfool:deepfool_within",
         norms=("l2",),
         params={"steps": 50, "candidates": 10},
         cost=_deepfool_cost,
@@ -138,7 +138,7 @@ ATTACKS.register(
     AttackEntry(
         summary="decoupled direction and norm, to the first adversarial image within eps: ddn-<steps>, 100 by default",
         source="Rony et al. 2019, arXiv 1811.09600",
-        function="attacks.ddn:ddn",
+        function="bench.attacks.ddn:ddn",
         norms=("l2",),
         precisions=SEARCH_PRECISIONS,
         batches_itself=True,
@@ -155,7 +155,7 @@ ATTACKS.register(
     AttackEntry(
         summary="fast minimum norm, to the first adversarial image within eps: fmn-<steps>, 100 by default",
         source="Pintor et al. 2021, arXiv 2102.12827",
-        function="attacks.fmn:fmn",
+        function="bench.attacks.fmn:fmn",
         norms=NORMS,
         precisions=SEARCH_PRECISIONS,
         batches_itself=True,
@@ -167,7 +167,9 @@ ATTACKS.register(
     ),
     origin=ORIGIN,
 )
-_LIBRARY = Library("attacks.reference.autoattack:autoattack", "pyautoattack", batches_itself=True, draws_by_batch=True)
+_LIBRARY = Library(
+    "bench.attacks.reference.autoattack:autoattack", "pyautoattack", batches_itself=True, draws_by_batch=True
+)
 _SOURCES = {
     "fab-t": "Croce and Hein 2020, arXiv 1907.02044",
     "square": "Andriushchenko et al. 2020, arXiv 1912.00049",
@@ -191,7 +193,7 @@ for _name, _version, _summary in (
         AttackEntry(
             summary=_summary,
             source=_SOURCES.get(_name, "Croce and Hein 2020, arXiv 2003.01690"),
-            function="attacks.autoattack:autoattack",
+            function="bench.attacks.autoattack:autoattack",
             version=3,
             precisions=SEARCH_PRECISIONS,
             norms=("linf", "l2") if _version == "plus" else NORMS,  # the authors say nothing of a plus version for l1

@@ -5,7 +5,7 @@ The direction follows the gradient and the length a rule of its own. From δ_0 =
     δ ← δ + α·∇L/‖∇L‖₂,   ε ← (1 − γ)·ε if x + δ was adversarial, (1 + γ)·ε if not,   δ ← Π(x + ε·δ/‖δ‖₂) − x,
 
 with γ = 0.05, α falling from 1 to 0.01 along half a cosine, and Π the clip to the box. A gradient of zero, or one that
-is not finite, gives way to a random direction. See :mod:`attacks.minimal` for what a budget has to do with it.
+is not finite, gives way to a random direction. See :mod:`bench.attacks.minimal` for what a budget has to do with it.
 
 Departures: pixels are not rounded to 256 values; the random direction belongs to the sample. An image costs at most
 1 + ``steps`` passes in each direction, the last point included, which the published loop never asks about.
@@ -21,14 +21,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from attacks.counter import bulk_normal, derive
-from attacks.hunting import hunt_from
-from attacks.minimal import annealed, broken_within, farthest
-from attacks.norms import length, steepest
-from attacks.objectives import cross_entropy_gap
-from attacks.queries import Attacked
-from attacks.rng import SampleRng
-from attacks.search import Answer, Samples, State
+from bench.attacks.counter import bulk_normal, derive
+from bench.attacks.hunting import hunt_from
+from bench.attacks.minimal import annealed, broken_within, farthest
+from bench.attacks.norms import length, steepest
+from bench.attacks.objectives import cross_entropy_gap
+from bench.attacks.queries import Attacked
+from bench.attacks.rng import SampleRng
+from bench.attacks.search import Answer, Samples, State
 from bench.core.specs import AttackSpec
 
 FIRST_RADIUS = 1.0
@@ -44,7 +44,7 @@ class DdnState(State):
 
 @dataclass(frozen=True, kw_only=True)
 class Ddn:
-    """The search; see :class:`attacks.search.Search`. A negative ``eps`` lets every walk go to its end."""
+    """The search; see :class:`bench.attacks.search.Search`. A negative ``eps`` lets every walk go to its end."""
 
     eps: float
     steps: int = 100
@@ -92,6 +92,6 @@ def ddn(
 ) -> Tensor | Attacked:
     """At most ``params["steps"]`` steps, to the first adversarial image within ``spec.eps``.
 
-    Shapes as in :class:`attacks.registry.Attack`.
+    Shapes as in :class:`bench.attacks.registry.Attack`.
     """
     return hunt_from(Ddn(eps=spec.eps, steps=int(spec.params["steps"])), model, inputs, labels, spec=spec, rng=rng)

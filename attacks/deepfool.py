@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from attacks.gradients import gradient_of, logits_at, take_logits
-from attacks.norms import length
-from attacks.rng import SampleRng
+from bench.attacks.gradients import gradient_of, logits_at, take_logits
+from bench.attacks.norms import length
+from bench.attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
 from bench.torch_state import harness_torch_state
 
@@ -107,7 +107,7 @@ class _Checked(nn.Module):
 def deepfool_within(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
     """The walk as an attack with a budget: its end where that is within ``spec.eps``, elsewhere the clean image.
 
-    ``params`` are ``steps`` and ``candidates``; nothing is random. Shapes as in :class:`attacks.registry.Attack`.
+    ``params`` are ``steps`` and ``candidates``; nothing is random. Shapes as in :class:`bench.attacks.registry.Attack`.
     """
     steps, candidates = int(spec.params["steps"]), int(spec.params["candidates"])
     found = deepfool(_Checked(model), inputs, steps=steps, candidates=candidates, extra=EXTRA).adversarial

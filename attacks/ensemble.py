@@ -8,8 +8,8 @@ The published attack (Croce and Hein 2020) takes 9 target classes and the differ
 so it needs 10 classes as published, and 4 (3 untargeted) for the loss to exist. With fewer than 10 classes there are
 K − 1 targets. Where the loss does not exist, the margin in its numerator, z_y − max z_j or z_y − z_t, replaces it.
 
-For l1 (Croce and Hein 2021, arXiv 2103.01208) auto-PGD comes down from larger radii (:mod:`attacks.apgd_l1`), starts
-five times on the cross-entropy and takes 5 target classes.
+For l1 (Croce and Hein 2021, arXiv 2103.01208) auto-PGD comes down from larger radii (:mod:`bench.attacks.apgd_l1`),
+starts five times on the cross-entropy and takes 5 target classes.
 
 A custom ensemble is named ``autoattack-<stage>+<stage>…``, with two stages or more in the order in which they run.
 Append ``-i<iterations>`` to change the iterations of APGD and FAB, and ``-s<queries>`` to change the queries of Square:
@@ -24,7 +24,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from attacks.registry import Cost
+from bench.attacks.registry import Cost
 from bench.core.errors import BenchError
 from bench.core.specs import Scalar
 from bench.core.words import listed
@@ -140,10 +140,10 @@ def notes(params: Mapping[str, Scalar], num_classes: int) -> tuple[str, ...]:
 def cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
     """Passes of an image that survives every stage, and the least that any image costs.
 
-    One question after the other: where a batch has room, a search of our own asks some in vain (see attacks.active).
-    APGD: one pass to start, or for every radius, and one an iteration. FAB: two forwards an iteration, and one backward
-    for a target; the untargeted form differentiates every logit, the library in K passes backwards and we, who ask anew
-    for each, in both directions. Square: one forward a query.
+    One question after the other: where a batch has room, a search of our own asks some in vain (see
+    bench.attacks.active). APGD: one pass to start, or for every radius, and one an iteration. FAB: two forwards an
+    iteration, and one backward for a target; the untargeted form differentiates every logit, the library in K passes
+    backwards and we, who ask anew for each, in both directions. Square: one forward a query.
     """
     version, budget = str(params["version"]), Budget.of(params)
     targets, draws = target_count(num_classes), 20 if version == "rand" else 1

@@ -6,15 +6,16 @@ With x the image, x_k the walk, f = z_t − z_y the logits' difference and w = �
     d_k = proj_π(x_k) − x_k,   d_0 = proj_π(x) − x,   α = min(‖d_k‖ / (‖d_k‖ + ‖d_0‖), α_max),
     x_{k+1} = Π((1 − α)·(x_k + η·d_k) + α·(x + η·d_0)),     Π the clip to the box,
 
-the projections being those of :mod:`attacks.hyperplane`. Where x_{k+1} is adversarial, for any class other than y, the
-walk goes on from x + β·(x_{k+1} − x), which is linearised and never judged. Only the trials x_1 … x_n_iter are judged.
+the projections being those of :mod:`bench.attacks.hyperplane`. Where x_{k+1} is adversarial, for any class other than
+y, the walk goes on from x + β·(x_{k+1} − x), which is linearised and never judged. Only the trials x_1 … x_n_iter are
+judged.
 
 The published program minimises ‖x_k − x‖ and compares its least value with ε at the end; here a walk ends at the first
 trial that is adversarial and within ε, so the verdict is the same. The final search along the last segment that the
 paper describes is not in the program, and is not here.
 
 Departures: a trial that is not adversarial may be judged and differentiated in one pass. Where w or f is not finite the
-walk ends; the program's becomes NaN, and finds nothing more. See also :mod:`attacks.hyperplane`.
+walk ends; the program's becomes NaN, and finds nothing more. See also :mod:`bench.attacks.hyperplane`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from attacks.counter import bulk_normal, bulk_uniform, derive
-from attacks.hyperplane import project
-from attacks.norms import dual_length, length
-from attacks.search import Answer, Samples, State, choose
+from bench.attacks.counter import bulk_normal, bulk_uniform, derive
+from bench.attacks.hyperplane import project
+from bench.attacks.norms import dual_length, length
+from bench.attacks.search import Answer, Samples, State, choose
 from bench.core.specs import Norm
 
 _LEAST = 1e-8  # what a length counts at least in α, so that two of 0 make 1/2
@@ -91,8 +92,8 @@ class _Walk:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetedFab(_Walk):
-    """The targeted form; see :class:`attacks.search.Search`. The targets are the classes that are second, third, … in
-    the clean image's ranking, one an attempt; whichever class a trial is given, it counts. Nothing is random."""
+    """The targeted form; see :class:`bench.attacks.search.Search`. The targets are the classes that are second, third,
+    … in the clean image's ranking, one an attempt; whichever class a trial is given, it counts. Nothing is random."""
 
     attempts: int = 9
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from attacks.gradients import differentiate
-from attacks.l1 import steepest_in_box
-from attacks.norms import steepest
-from attacks.objectives import cross_entropy_gap
-from attacks.prepared import search_model
-from attacks.queries import Attacked, allowance_of, outcome
-from attacks.rng import SampleRng
+from bench.attacks.gradients import differentiate
+from bench.attacks.l1 import steepest_in_box
+from bench.attacks.norms import steepest
+from bench.attacks.objectives import cross_entropy_gap
+from bench.attacks.prepared import search_model
+from bench.attacks.queries import Attacked, allowance_of, outcome
+from bench.attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
 from bench.torch_state import harness_torch_state
 
@@ -27,7 +27,7 @@ from bench.torch_state import harness_torch_state
 def fgsm(
     model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
 ) -> Tensor | Attacked:
-    """One step to the edge of the ball; deterministic. Shapes as in :class:`attacks.registry.Attack`.
+    """One step to the edge of the ball; deterministic. Shapes as in :class:`bench.attacks.registry.Attack`.
 
     The gradient is that of the log-odds, which has the direction of cross-entropy's and does not vanish.
     """

@@ -8,9 +8,9 @@ With L = max_{j≠y} z_j − z_y the margin and q the dual of the norm p, from �
     δ ← Π(x + P_ε(δ + α·∇L/‖∇L‖₂)) − x,   P_ε the projection on the ball, Π the clip to the box,
 
 with α falling from 1 to 0.01 and γ from 0.05 to 0.001 along half a cosine, and ε never beyond the box. Nothing is
-random. See :mod:`attacks.minimal` for what a budget has to do with it. Where there is no gradient and the point is not
-adversarial, it would not move again, and the walk ends. An image costs at most 1 + ``steps`` passes in each direction,
-the last point included, which the published loop never asks about.
+random. See :mod:`bench.attacks.minimal` for what a budget has to do with it. Where there is no gradient and the point
+is not adversarial, it would not move again, and the walk ends. An image costs at most 1 + ``steps`` passes in each
+direction, the last point included, which the published loop never asks about.
 
 Departures, for L2 above all: where a pixel is at a wall and ∇L leads out of the box, it counts as 0. The published rule
 knows of no walls: its plane seems too near, and where many pixels are black the walk hovers short of the boundary until
@@ -29,13 +29,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from attacks.hunting import hunt_from
-from attacks.minimal import annealed, broken_within, farthest
-from attacks.norms import dual_length, inwards, length, shrunk, steepest
-from attacks.objectives import margin
-from attacks.queries import Attacked
-from attacks.rng import SampleRng
-from attacks.search import Answer, Samples, State
+from bench.attacks.hunting import hunt_from
+from bench.attacks.minimal import annealed, broken_within, farthest
+from bench.attacks.norms import dual_length, inwards, length, shrunk, steepest
+from bench.attacks.objectives import margin
+from bench.attacks.queries import Attacked
+from bench.attacks.rng import SampleRng
+from bench.attacks.search import Answer, Samples, State
 from bench.core.specs import AttackSpec, Norm
 
 FIRST_STEP, LAST_STEP = 1.0, 0.01  # α
@@ -51,7 +51,7 @@ class FmnState(State):
 
 @dataclass(frozen=True, kw_only=True)
 class Fmn:
-    """The search; see :class:`attacks.search.Search`. A negative ``eps`` lets every walk go to its end."""
+    """The search; see :class:`bench.attacks.search.Search`. A negative ``eps`` lets every walk go to its end."""
 
     norm: Norm
     eps: float
@@ -111,7 +111,7 @@ def fmn(
 ) -> Tensor | Attacked:
     """At most ``params["steps"]`` steps, to the first adversarial image within ``spec.eps``.
 
-    Shapes as in :class:`attacks.registry.Attack`.
+    Shapes as in :class:`bench.attacks.registry.Attack`.
     """
     search = Fmn(norm=spec.norm, eps=spec.eps, steps=int(spec.params["steps"]))
     return hunt_from(search, model, inputs, labels, spec=spec, rng=rng)

@@ -1,14 +1,14 @@
-"""From one search to an attack: from what :class:`attacks.registry.Attack` gets to what a hunt takes."""
+"""From one search to an attack: from what :class:`bench.attacks.registry.Attack` gets to what a hunt takes."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from attacks.active import hunt
-from attacks.queries import Attacked, allowance_of, outcome
-from attacks.registry import batch_size_of
-from attacks.rng import SampleRng
-from attacks.search import Samples, Search
+from bench.attacks.active import hunt
+from bench.attacks.queries import Attacked, allowance_of, outcome
+from bench.attacks.registry import batch_size_of
+from bench.attacks.rng import SampleRng
+from bench.attacks.search import Samples, Search
 from bench.core.specs import AttackSpec
 
 

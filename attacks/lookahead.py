@@ -16,7 +16,7 @@ from torch import Tensor
 
 @runtime_checkable
 class Foreseeing(Protocol):
-    """A search (see attacks.search) that knows its next questions, should the answers change nothing."""
+    """A search (see bench.attacks.search) that knows its next questions, should the answers change nothing."""
 
     def foresee(self, state: Any, count: int) -> Any:
         """``state`` of B samples and what it would be after 1, 2, … answers that change nothing, ``count``·B rows.

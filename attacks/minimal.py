@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor
 
-from attacks.norms import length
-from attacks.search import State
+from bench.attacks.norms import length
+from bench.attacks.search import State
 from bench.core.specs import Norm
 
 

@@ -1,7 +1,7 @@
 """Run a search for the smallest perturbation to its end and return the nearest adversarial image that it visited.
 
-An attack at a budget stops its search at the first adversarial image within ε (:mod:`attacks.minimal`). A distance
-needs the whole search.
+An attack at a budget stops its search at the first adversarial image within ε (:mod:`bench.attacks.minimal`). A
+distance needs the whole search.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attacks.gradients import take_logits
-from attacks.norms import length
-from attacks.questions import ask
-from attacks.search import Answer, Samples, Search, State, take
+from bench.attacks.gradients import take_logits
+from bench.attacks.norms import length
+from bench.attacks.questions import ask
+from bench.attacks.search import Answer, Samples, Search, State, take
 from bench.core.errors import CellFailure
 from bench.core.specs import Norm
 

@@ -1,6 +1,6 @@
 """The balls that bound a perturbation: length, direction, projection and uniform draws. δ and x are (N, C, H, W).
 
-What L1 needs beyond a line is in :mod:`attacks.l1`.
+What L1 needs beyond a line is in :mod:`bench.attacks.l1`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from attacks import l1
-from attacks.counter import bulk_normal, bulk_uniform, derive, uniform
+from bench.attacks import l1
+from bench.attacks.counter import bulk_normal, bulk_uniform, derive, uniform
 from bench.core.specs import Norm
 
 _TINY = 1e-12  # as in the published programs: a gradient that is only rounding error moves nothing

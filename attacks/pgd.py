@@ -29,14 +29,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from attacks.counter import derive
-from attacks.hunting import hunt_from
-from attacks.l1 import steepest_in_box
-from attacks.norms import ball_draw, project, steepest, unit_l1
-from attacks.objectives import Objective, objective
-from attacks.queries import Attacked
-from attacks.rng import SampleRng
-from attacks.search import Answer, Samples, State
+from bench.attacks.counter import derive
+from bench.attacks.hunting import hunt_from
+from bench.attacks.l1 import steepest_in_box
+from bench.attacks.norms import ball_draw, project, steepest, unit_l1
+from bench.attacks.objectives import Objective, objective
+from bench.attacks.queries import Attacked
+from bench.attacks.rng import SampleRng
+from bench.attacks.search import Answer, Samples, State
 from bench.core.specs import AttackSpec, Norm
 
 
@@ -56,7 +56,10 @@ class PgdState(State):
 
 @dataclass(frozen=True, kw_only=True)
 class Pgd:
-    """One walk of ``steps`` an attempt; see :class:`attacks.search.Search`. ``step`` is α, 2.5·ε/steps by default."""
+    """One walk of ``steps`` per attempt; see :class:`bench.attacks.search.Search`.
+
+    ``step`` is α, 2.5·ε/steps by default.
+    """
 
     norm: Norm
     eps: float
@@ -115,7 +118,7 @@ def pgd(
     """``params["steps"]`` steps from each of ``params["restarts"]`` starts, as far as an image needs them.
 
     ``params["objective"]``, if there is one, is "ce", "margin" or "plain-ce". Shapes as in
-    :class:`attacks.registry.Attack`.
+    :class:`bench.attacks.registry.Attack`.
     """
     search = Pgd(
         norm=spec.norm,
@@ -132,7 +135,7 @@ def mim(
 ) -> Tensor | Attacked:
     """MI-FGSM of ``params["steps"]`` steps with μ = ``params["momentum"]``. Deterministic.
 
-    Shapes as in :class:`attacks.registry.Attack`.
+    Shapes as in :class:`bench.attacks.registry.Attack`.
     """
     steps, momentum = int(spec.params["steps"]), float(spec.params["momentum"])
     step = spec.eps / steps

@@ -2,7 +2,8 @@
 
 The search of an image ends with the question that uses up its allowance. What is found up to then is what the unbounded
 search would have found up to then, as a sample's path depends on its own state alone. What a search on another model
-claims to have broken costs one more pass, of the model under test, which no bound takes away: see attacks.prepared.
+claims to have broken costs one more pass, of the model under test, which no bound takes away: see
+bench.attacks.prepared.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from attacks.gradients import differentiate, logits_at
-from attacks.lookahead import Foreseeing, first_row
-from attacks.search import Answer, Search, State, take
+from bench.attacks.gradients import differentiate, logits_at
+from bench.attacks.lookahead import Foreseeing, first_row
+from bench.attacks.search import Answer, Search, State, take
 
 
 def ask(search: Search, model: nn.Module, state: State) -> Answer:

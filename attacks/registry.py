@@ -18,16 +18,16 @@ from bench.core.vocabulary import NATIVE, REFERENCE
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from attacks.queries import Attacked
-    from attacks.rng import SampleRng
+    from bench.attacks.queries import Attacked
+    from bench.attacks.rng import SampleRng
 
 
 class Attack(Protocol):
     """Signature and contract of an attack.
 
     ``inputs`` is (N, C, H, W), float32, in [0, 1]; ``labels`` is (N,), int64. The result has the shape of ``inputs``.
-    With ``params["max_queries"]`` it is an :class:`~attacks.queries.Attacked`, which also marks the searches that were
-    cut. The function does not measure, print or look anything up; the caller checks budget, box and verdict.
+    With ``params["max_queries"]`` it is an :class:`~bench.attacks.queries.Attacked`, which also marks the searches that
+    were cut. The function does not measure, print or look anything up; the caller checks budget, box and verdict.
     """
 
     def __call__(
@@ -79,7 +79,7 @@ class AttackEntry:
 
     @property
     def takes_prepared(self) -> bool:
-        """Whether it takes an :class:`attacks.prepared.Prepared`: all that can search in bfloat16 do."""
+        """Whether it takes an :class:`bench.attacks.prepared.Prepared`: all that can search in bfloat16 do."""
         return "bf16" in self.precisions
 
 

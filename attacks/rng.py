@@ -33,7 +33,7 @@ class SampleRng:
         return SampleRng(self.seed, self.attack, ids, self.device)
 
     def keys(self) -> Tensor:
-        """One number for each sample, (N,) int64, for the hashes of :mod:`attacks.counter`."""
+        """One number for each sample, (N,) int64, for the hashes of :mod:`bench.attacks.counter`."""
         seeds = [derive_seed(self.seed, self.attack, name) for name in self.sample_ids]
         return torch.tensor(seeds, dtype=torch.int64, device=self.device)
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-# On a CPU. An attempt is in vain where a lower one succeeds, seldom for samples that have stood (attacks.agenda); where
-# a search asks with and without gradients, half of 64 are a batch. A question ahead is in vain where the answer before
-# it changes anything: with Square at 28 pixels 5 % of them with three of every image, 20 % with ten.
+# On a CPU. An attempt is in vain where a lower one succeeds, seldom for samples that have stood (bench.attacks.agenda);
+# where a search asks with and without gradients, half of 64 are a batch. A question ahead is in vain where the answer
+# before it changes anything: with Square at 28 pixels 5 % of them with three of every image, 20 % with ten.
 ATTEMPT_PIXELS = 2**16
 QUESTION_PIXELS = 2**14
 

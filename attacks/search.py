@@ -1,7 +1,7 @@
 """Interface of a search: a state machine for one sample, written for a batch of them.
 
 A search names the point to query the model at, receives the answer, and names the next point. A sample's path depends
-on its own state alone. :mod:`attacks.active` decides how many samples are searched at once.
+on its own state alone. :mod:`bench.attacks.active` decides how many samples are searched at once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Samples:
 
     inputs: Tensor  # (N, C, H, W), in [0, 1]
     labels: Tensor  # (N,), int64
-    keys: Tensor  # (N,), int64, see attacks.counter
+    keys: Tensor  # (N,), int64, see bench.attacks.counter
     ranking: Tensor  # (N, K), int64
 
     def __len__(self) -> int:

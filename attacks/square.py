@@ -19,12 +19,12 @@ and x̂ = x + δ is clipped to the box.
 
 L1, which is in the authors' program alone: as L2 with absolute values for squares and ε for ε², the bumps being
 Σ_{k≥d} 1/(k+1)⁴; what a window of a channel receives is multiplied by C, and in the end the exact projection on ball
-and box (:mod:`attacks.l1`) takes the place of the scaling.
+and box (:mod:`bench.attacks.l1`) takes the place of the scaling.
 
 Departures from the published program: every sample draws its own window and orientation, where a batch shares them
-there, and the draws belong to the sample (see attacks.counter); a point lies within ε in exact arithmetic too, since
-the radius falls short of ε by what rounding may add. As there, a window that is smaller than the image touches neither
-the last row nor the last column.
+there, and the draws belong to the sample (see bench.attacks.counter); a point lies within ε in exact arithmetic too,
+since the radius falls short of ε by what rounding may add. As there, a window that is smaller than the image touches
+neither the last row nor the last column.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from attacks.counter import derive, signs
-from attacks.l1 import project
-from attacks.search import Answer, Samples, State, join, take
-from attacks.square_pattern import pattern, pattern_table
-from attacks.square_windows import Window, on_device, phase_of, window_sizes, windows
+from bench.attacks.counter import derive, signs
+from bench.attacks.l1 import project
+from bench.attacks.search import Answer, Samples, State, join, take
+from bench.attacks.square_pattern import pattern, pattern_table
+from bench.attacks.square_windows import Window, on_device, phase_of, window_sizes, windows
 from bench.core.specs import Norm
 
 _TINY = 1e-12
@@ -59,7 +59,7 @@ class SquareState(State):
 
 @dataclass(frozen=True)
 class Square:
-    """The search, see attacks.search. A sample is asked about ``queries`` + 1 times: the start is not counted."""
+    """The search, see bench.attacks.search. A sample is asked about ``queries`` + 1 times: the start is not counted."""
 
     norm: Norm
     eps: float
@@ -126,11 +126,11 @@ class Square:
         )
 
     def unmoved(self, state: SquareState, loss: Tensor) -> Tensor:
-        """The loss has not risen, see attacks.lookahead."""
+        """The loss has not risen, see bench.attacks.lookahead."""
         return ~(loss.double() > state.best_loss)
 
     def foresee(self, state: SquareState, count: int) -> SquareState:
-        """Proposals after the present one change the same best point, see attacks.lookahead."""
+        """Proposals after the present one change the same best point, see bench.attacks.lookahead."""
         size = len(state.over)
         count = min(count, self.queries - int(state.step.min()) + 1)
         if count == 1 or not state.best_loss.isfinite().all():  # the first answer always changes the best point

@@ -1,4 +1,4 @@
-"""η of the Square Attack's L2 and L1 forms (arXiv 1912.00049): see :mod:`attacks.square`."""
+"""η of the Square Attack's L2 and L1 forms (arXiv 1912.00049): see :mod:`bench.attacks.square`."""
 
 from __future__ import annotations
 

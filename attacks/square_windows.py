@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attacks.counter import integers
+from bench.attacks.counter import integers
 from bench.core.specs import Norm
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries after which the share of the window is halved

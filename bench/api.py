@@ -14,9 +14,9 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from attacks import resolve, resolve_all
-from attacks.corruptions.severities import SEVERITY_LEVELS
-from attacks.registry import ResolvedAttack
+from bench.attacks import resolve, resolve_all
+from bench.attacks.corruptions.severities import SEVERITY_LEVELS
+from bench.attacks.registry import ResolvedAttack
 from bench.auditing.audit import Audited
 from bench.auditing.audit import audit as run_audit
 from bench.core.epsilon import format_eps, parse_eps

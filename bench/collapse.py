@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
 from bench.core.records import DiagnosisRecord, RunRecord
-from models.variants import has_collapse_penalty
+from bench.models.variants import has_collapse_penalty
 
 NC1: Final = "collapse_nc1_train"
 ACCURACY: Final = "train_acc"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from attacks.builtin import ORIGIN as BUILTIN_ATTACKS
-from attacks.registry import ResolvedAttack
+from bench.attacks.builtin import ORIGIN as BUILTIN_ATTACKS
+from bench.attacks.registry import ResolvedAttack
 from bench.core.errors import BenchError
 from bench.core.specs import CorruptionSpec, DataSpec, EvalSpec, ModelSpec, Norm, Recipe, TrainSpec, VariantSpec
 from bench.core.vocabulary import STANDARD

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from bench.core.errors import BenchError
 from bench.core.registry import Registry
 from bench.core.specs import AdversarySpec, Recipe, VariantSpec
-from models.variants import RECIPE, WIDTH
+from bench.models.variants import RECIPE, WIDTH
 
 DEFAULT = "auto"
 PAPER = "paper"
@@ -36,7 +36,7 @@ RECIPES.register(
     "short",
     RecipeEntry(
         summary="the data set's recipe; γ follows what the output weights can balance",
-        source="equation (2) of models.schedules",
+        source="equation (2) of bench.models.schedules",
         schedule="short",
     ),
     origin=_ORIGIN,
@@ -45,7 +45,7 @@ RECIPES.register(
     "auto",
     RecipeEntry(
         summary="the data set's recipe; γ follows what the network, as measured, can balance",
-        source="models.feedback",
+        source="bench.models.feedback",
         schedule="auto",
     ),
     origin=_ORIGIN,

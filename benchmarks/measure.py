@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attacks.prepared import Prepared
-from attacks.registry import load_function, resolve
-from attacks.rng import SampleRng
+from bench.attacks.prepared import Prepared
+from bench.attacks.registry import load_function, resolve
+from bench.attacks.rng import SampleRng
 from bench.core.specs import Backend, Norm, Precision
 from bench.work.passes import CountingModel
 from bench.work.search_model import SearchModels

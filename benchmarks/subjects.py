@@ -11,13 +11,13 @@ from torch import Tensor
 
 from bench.commands.request import RunOptions, make_request
 from bench.core.specs import Precision
+from bench.models.classifier import freeze
+from bench.models.variants import VARIANTS
 from bench.plan import make_plan
 from bench.progress import Progress
 from bench.store import Store
 from bench.work.runs import load_run, train_run
 from bench.work.workshop import Workshop
-from models.classifier import freeze
-from models.variants import VARIANTS
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from pictures import names, pictures
 from PIL import Image
 
-from attacks.corruptions.apply import CORRUPTIONS, corrupt
-from attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile, parameters
+from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt
+from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile, parameters
 from bench.data.tensors import as_inputs
 
 imaug = pytest.importorskip("imagecorruptions.corruptions", reason="imagecorruptions-imaug is not installed")

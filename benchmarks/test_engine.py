@@ -13,7 +13,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from subjects import Choice, Subject
 from torch import Tensor
 
-from attacks.deepfool import deepfool
+from bench.attacks.deepfool import deepfool
 from bench.core.specs import Precision
 
 EXTRA = 1e-4  # of DeepFool's steps: what foolbox adds, and bench.diagnostics.deepfool_score

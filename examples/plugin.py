@@ -7,14 +7,14 @@ bench run --plugin examples/plugin.py --models two_layers --variants baseline,st
 import numpy as np
 from torch import Tensor, nn
 
-from attacks import ATTACKS, AttackEntry
-from attacks.rng import SampleRng
+from bench.attacks import ATTACKS, AttackEntry
+from bench.attacks.rng import SampleRng
 from bench.core.specs import AttackSpec, Recipe, VariantSpec
 from bench.data import DATASETS, DataRequest, Dataset
 from bench.data.registry import DatasetEntry
 from bench.data.split import Split, array_split
-from models.registry import ModelEntry, register_model
-from models.variants import VARIANTS, VariantEntry
+from bench.models.registry import ModelEntry, register_model
+from bench.models.variants import VARIANTS, VariantEntry
 
 
 # A model: a module from normalised images (N, 3, S, S) to features (N, d). Head and output layer come behind it.

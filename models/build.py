@@ -11,12 +11,12 @@ from torch import nn
 
 from bench.core.seeds import derive_seed
 from bench.core.specs import ModelSpec, VariantSpec
-from models.activations import replace_relu
-from models.backbones import build_backbone
-from models.classifier import Classifier, Normalize
-from models.criteria import CRITERIA
-from models.heads import HEADS
-from models.outputs import OUTPUTS
+from bench.models.activations import replace_relu
+from bench.models.backbones import build_backbone
+from bench.models.classifier import Classifier, Normalize
+from bench.models.criteria import CRITERIA
+from bench.models.heads import HEADS
+from bench.models.outputs import OUTPUTS
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.core.registry import Registry
-from models.outputs import COSINE_SCALE
-from models.schedules import TrainingFacts
+from bench.models.outputs import COSINE_SCALE
+from bench.models.schedules import TrainingFacts
 
 SMOOTHING = 0.1
 COSFACE_MARGIN, COSFACE_SCALE = 0.25, 32.0
@@ -77,7 +77,7 @@ def cosface(outputs: Tensor, labels: Tensor, epoch: int, facts: TrainingFacts) -
     return F.cross_entropy(COSFACE_SCALE * (outputs / COSINE_SCALE - shift), labels)
 
 
-_ORIGIN = "models.criteria"
+_ORIGIN = "bench.models.criteria"
 CRITERIA.register(
     "cross_entropy",
     CriterionEntry(summary="cross-entropy", source="", function=cross_entropy),

@@ -23,15 +23,15 @@ that could be balanced, and γ* is the floor.
 For another penalty than the mean square (1) is a guide only: exp(P) pulls with 2γP·e^P, so that ``lpc_exp`` balances at
 less than m*, and the less the larger its latents are.
 
-The balance is that of :mod:`models.schedules`, which has to assume what is measured here: how large the output weights
-have become, and that the latents point along them.
+The balance is that of :mod:`bench.models.schedules`, which has to assume what is measured here: how large the output
+weights have become, and that the latents point along them.
 """
 
 from __future__ import annotations
 
 import math
 
-from models.schedules import GAMMA_END, SCHEDULES, Done, GammaState, ScheduleEntry, TrainingFacts
+from bench.models.schedules import GAMMA_END, SCHEDULES, Done, GammaState, ScheduleEntry, TrainingFacts
 
 TARGET = 3.0  # nats: a correct class has 20 times the probability of any wrong one
 FLOOR = 1e-2
@@ -77,9 +77,9 @@ SCHEDULES.register(
     "auto",
     ScheduleEntry(
         summary=f"follows what the network balances at a median training margin of {TARGET:g} nats, as measured",
-        source="equation (1) of models.feedback",
+        source="equation (1) of bench.models.feedback",
         start=start,
         advance=advance,
     ),
-    origin="models.feedback",
+    origin="bench.models.feedback",
 )

@@ -46,7 +46,7 @@ def dropout_head(num_features: int, latent_dim: int) -> nn.Module:
     return nn.Sequential(nn.Linear(num_features, latent_dim), nn.Dropout(0.5))
 
 
-_ORIGIN = "models.heads"
+_ORIGIN = "bench.models.heads"
 HEADS.register("none", HeadEntry(summary="no layer: the latents are the features", build=no_head), origin=_ORIGIN)
 HEADS.register("linear", HeadEntry(summary="a linear layer of latent_dim", build=linear_head), origin=_ORIGIN)
 HEADS.register(

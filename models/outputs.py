@@ -40,7 +40,7 @@ class CosineOutput(nn.Module):
         return COSINE_SCALE * F.linear(F.normalize(latents), F.normalize(self.weight))
 
 
-_ORIGIN = "models.outputs"
+_ORIGIN = "bench.models.outputs"
 OUTPUTS.register("linear", OutputEntry(summary="Wz + b", build=nn.Linear), origin=_ORIGIN)
 OUTPUTS.register(
     "cosine", OutputEntry(summary="16 times the cosines with the rows of W", build=CosineOutput), origin=_ORIGIN

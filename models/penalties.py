@@ -57,7 +57,7 @@ def mean_l1(latents: Tensor) -> Tensor:
     return latents.abs().sum(1).mean()
 
 
-_ORIGIN = "models.penalties"
+_ORIGIN = "bench.models.penalties"
 PENALTIES.register(
     "mean_square",
     PenaltyEntry(

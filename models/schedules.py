@@ -23,7 +23,7 @@ Above it the margin falls and learning with it: the published 10⁶ needs weight
 never reaches. The short schedule *follows* (2) with the steps done, up to the published end of 10⁶. The learning rate
 of the output layer must then stay constant, as it does in the published recipe.
 
-**Auto** measures what this model assumes: :mod:`models.feedback`.
+**Auto** measures what this model assumes: :mod:`bench.models.feedback`.
 """
 
 from __future__ import annotations
@@ -139,11 +139,13 @@ def constant(epoch: int, facts: TrainingFacts) -> float:
     return facts.gamma
 
 
-_ORIGIN = "models.schedules"
+_ORIGIN = "bench.models.schedules"
 _HEAD = "the authors' configurations of November 2025 for arXiv 2310.08224"
 SCHEDULES.register(
     "short",
-    open_loop(short, summary="follows what the output weights can balance", source="equation (2) of models.schedules"),
+    open_loop(
+        short, summary="follows what the output weights can balance", source="equation (2) of bench.models.schedules"
+    ),
     origin=_ORIGIN,
 )
 SCHEDULES.register(

@@ -21,7 +21,7 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from bench.core.errors import first_line
-from models.stems import shrink_stem
+from bench.models.stems import shrink_stem
 
 Stem = Literal["native", "small"]
 

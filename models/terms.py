@@ -83,7 +83,7 @@ class CenterLoss(nn.Module):
         self.centres = self.centres + CENTRE_RATE * pull / (1 + count[:, None])
 
 
-_ORIGIN = "models.terms"
+_ORIGIN = "bench.models.terms"
 TERMS.register(
     "supervised_contrastive",
     TermEntry(

@@ -30,7 +30,7 @@ class VariantEntry:
 
 VARIANTS: Registry[VariantEntry] = Registry("variant")
 
-ORIGIN = "models.variants"
+ORIGIN = "bench.models.variants"
 WIDTH, WIDE, NARROW = 64, 128, 32
 _LPC = "Sbailo and Ghiringhelli, arXiv 2310.08224"
 _ABLATION = f"ablation in {_LPC}"

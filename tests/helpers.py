@@ -9,11 +9,11 @@ TINY_PLUGIN = """
 import torch
 from torch import nn
 
-from attacks.registry import ATTACKS, AttackEntry, Cost
+from bench.attacks.registry import ATTACKS, AttackEntry, Cost
 from bench.core.specs import VariantSpec
-from models.backbones import ModelEntry, register_model
-from models.penalties import PENALTIES, PenaltyEntry
-from models.variants import VARIANTS, VariantEntry
+from bench.models.backbones import ModelEntry, register_model
+from bench.models.penalties import PENALTIES, PenaltyEntry
+from bench.models.variants import VARIANTS, VariantEntry
 
 ORIGIN = __file__
 

@@ -7,13 +7,13 @@ from typing import Final
 
 import numpy as np
 
-from attacks.corruptions import builtin as builtin  # fills the registry
-from attacks.corruptions.digital import stored_as_jpeg
-from attacks.corruptions.draws import Draws
-from attacks.corruptions.registry import CORRUPTIONS as CORRUPTIONS
-from attacks.corruptions.registry import files_sha_of, load_corruption
-from attacks.corruptions.severities import SEVERITY_LEVELS, Profile, nearest_profile, parameters
-from attacks.corruptions.units import Bytes, to_bytes
+from bench.attacks.corruptions import builtin as builtin  # fills the registry
+from bench.attacks.corruptions.digital import stored_as_jpeg
+from bench.attacks.corruptions.draws import Draws
+from bench.attacks.corruptions.registry import CORRUPTIONS as CORRUPTIONS
+from bench.attacks.corruptions.registry import files_sha_of, load_corruption
+from bench.attacks.corruptions.severities import SEVERITY_LEVELS, Profile, nearest_profile, parameters
+from bench.attacks.corruptions.units import Bytes, to_bytes
 from bench.core.errors import BenchError
 
 #: Values, H·W·C of all images, that are worked on at a time: they stay in a core's cache.

@@ -7,10 +7,10 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from attacks.corruptions import separable
-from attacks.corruptions.draws import Draws, Floats
-from attacks.corruptions.severities import Defocus, Gaussian, Zooms
-from attacks.corruptions.units import Bytes
+from bench.attacks.corruptions import separable
+from bench.attacks.corruptions.draws import Draws, Floats
+from bench.attacks.corruptions.severities import Defocus, Gaussian, Zooms
+from bench.attacks.corruptions.units import Bytes
 
 #: OpenCV filters with kernels of this side or larger by a Fourier transform, if the image is float32: from a side of
 #: ``WIDE`` on that is faster than adding up the taps of the kernel.

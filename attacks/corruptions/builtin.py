@@ -1,19 +1,19 @@
-"""The nineteen corruptions. Importing this module fills :data:`attacks.corruptions.registry.CORRUPTIONS`.
+"""The nineteen corruptions. Importing this module fills :data:`bench.attacks.corruptions.registry.CORRUPTIONS`.
 
 The first fifteen in the order of the paper, then the four that it keeps for validation.
 """
 
 from __future__ import annotations
 
-from attacks.corruptions.registry import CORRUPTIONS, CorruptionEntry, Family
+from bench.attacks.corruptions.registry import CORRUPTIONS, CorruptionEntry, Family
 
-ORIGIN = "attacks.corruptions.builtin"
+ORIGIN = "bench.attacks.corruptions.builtin"
 SOURCE = "Hendrycks and Dietterich 2019, arXiv 1903.12261"
 
 
 def _register(name: str, family: Family, module: str, summary: str, **more: bool | int | str) -> None:
     entry = CorruptionEntry(
-        summary=summary, family=family, function=f"attacks.corruptions.{module}:{name}", **more  # type: ignore[arg-type]
+        summary=summary, family=family, function=f"bench.attacks.corruptions.{module}:{name}", **more  # type: ignore[arg-type]
     )
     CORRUPTIONS.register(name, entry, origin=ORIGIN)
 
@@ -28,7 +28,7 @@ _register("zoom_blur", "blur", "blur", "the mean of enlargements")
 _register("snow", "weather", "snow", "flakes over a whitened image", random=True)
 _register(
     "frost", "weather", "frost", "frost on a pane", random=True, version=2,
-    stand_in="attacks.corruptions.frost:textured",
+    stand_in="bench.attacks.corruptions.frost:textured",
 )
 _register("fog", "weather", "fog", "a fractal cloud", random=True)
 _register("brightness", "weather", "colour", "a greater value in HSV")

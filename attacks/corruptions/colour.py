@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from attacks.corruptions.draws import Draws, Floats
-from attacks.corruptions.severities import Brightness, Contrast, Saturate
-from attacks.corruptions.units import WHITE, Bytes
+from bench.attacks.corruptions.draws import Draws, Floats
+from bench.attacks.corruptions.severities import Brightness, Contrast, Saturate
+from bench.attacks.corruptions.units import WHITE, Bytes
 
 
 def contrast(images: Bytes, constants: Contrast, draws: Draws) -> Floats:

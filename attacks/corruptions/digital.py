@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from attacks.corruptions.draws import Draws
-from attacks.corruptions.severities import Jpeg, Pixelate
-from attacks.corruptions.units import Bytes
+from bench.attacks.corruptions.draws import Draws
+from bench.attacks.corruptions.severities import Jpeg, Pixelate
+from bench.attacks.corruptions.units import Bytes
 
 
 def jpeg_compression(images: Bytes, constants: Jpeg, draws: Draws) -> Bytes:

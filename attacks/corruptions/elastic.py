@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from attacks.corruptions import separable
-from attacks.corruptions.draws import Draws, Floats
-from attacks.corruptions.severities import Elastic
-from attacks.corruptions.units import Bytes
+from bench.attacks.corruptions import separable
+from bench.attacks.corruptions.draws import Draws, Floats
+from bench.attacks.corruptions.severities import Elastic
+from bench.attacks.corruptions.units import Bytes
 
 
 def elastic_transform(images: Bytes, constants: Elastic, draws: Draws) -> Floats:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from attacks.corruptions.draws import Draws, Floats
-from attacks.corruptions.severities import Fog
-from attacks.corruptions.units import WHITE, Bytes
+from bench.attacks.corruptions.draws import Draws, Floats
+from bench.attacks.corruptions.severities import Fog
+from bench.attacks.corruptions.units import WHITE, Bytes
 
 FIRST_WIBBLE = 100.0
 

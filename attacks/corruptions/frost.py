@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.corruptions import photographs
-from attacks.corruptions.draws import Draws, Floats
-from attacks.corruptions.frost_texture import texture
-from attacks.corruptions.severities import Frost
-from attacks.corruptions.units import Bytes, tint
+from bench.attacks.corruptions import photographs
+from bench.attacks.corruptions.draws import Draws, Floats
+from bench.attacks.corruptions.frost_texture import texture
+from bench.attacks.corruptions.severities import Frost
+from bench.attacks.corruptions.units import Bytes, tint
 
 
 def frost(images: Bytes, constants: Frost, draws: Draws) -> NDArray[np.float64]:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from attacks.corruptions.draws import Draws, Floats
-from attacks.corruptions.units import WHITE, tint
+from bench.attacks.corruptions.draws import Draws, Floats
+from bench.attacks.corruptions.units import WHITE, tint
 
 #: Sides of a crop in pixels at which the statistics were measured. Between them they are interpolated in ln side.
 SIDES: Final = (32, 64, 224)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.corruptions import separable
-from attacks.corruptions.draws import Draws, Floats
-from attacks.corruptions.severities import Glass
-from attacks.corruptions.units import Bytes, to_bytes
+from bench.attacks.corruptions import separable
+from bench.attacks.corruptions.draws import Draws, Floats
+from bench.attacks.corruptions.severities import Glass
+from bench.attacks.corruptions.units import Bytes, to_bytes
 
 Indices = NDArray[np.intp]
 

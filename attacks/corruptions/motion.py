@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.corruptions.draws import Draws, Floats
-from attacks.corruptions.severities import Motion
-from attacks.corruptions.units import Bytes
+from bench.attacks.corruptions.draws import Draws, Floats
+from bench.attacks.corruptions.severities import Motion
+from bench.attacks.corruptions.units import Bytes
 
 
 class Tap(NamedTuple):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from attacks.corruptions.draws import Draws, Floats
-from attacks.corruptions.poisson import poisson
-from attacks.corruptions.severities import Impulses, Noise, Photons
-from attacks.corruptions.units import WHITE, Bytes
+from bench.attacks.corruptions.draws import Draws, Floats
+from bench.attacks.corruptions.poisson import poisson
+from bench.attacks.corruptions.severities import Impulses, Noise, Photons
+from bench.attacks.corruptions.units import WHITE, Bytes
 
 
 def gaussian_noise(images: Bytes, constants: Noise, draws: Draws) -> Floats:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from attacks.corruptions import builtin as builtin  # fills the registry
-from attacks.corruptions import photographs
-from attacks.corruptions.registry import CORRUPTIONS
-from attacks.corruptions.severities import PROFILE_SIZES
+from bench.attacks.corruptions import builtin as builtin  # fills the registry
+from bench.attacks.corruptions import photographs
+from bench.attacks.corruptions.registry import CORRUPTIONS
+from bench.attacks.corruptions.severities import PROFILE_SIZES
 from bench.core.specs import CorruptionSpec
 
 UNKNOWN_FILES = "not known to be a published set: read from files of which no published checksum is known"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from attacks.corruptions.units import WHITE, Bytes
+from bench.attacks.corruptions.units import WHITE, Bytes
 
 GUIDE_BITS = 10
 CHANCES = 31  # bits that are looked up: one less than are drawn, so that 2³¹ is more than all of them

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from attacks.corruptions import photographs
+from bench.attacks.corruptions import photographs
 from bench.core.errors import BenchError, unknown_name
 from bench.core.registry import NONE, Registry, is_none, is_pattern
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from attacks.corruptions.draws import Draws
+    from bench.attacks.corruptions.draws import Draws
 
 Family = Literal["noise", "blur", "weather", "digital"]
 
@@ -26,8 +26,8 @@ class Corruption(Protocol):
     """Signature and contract of a corruption.
 
     ``images`` is (N, H, W, C), uint8, C = 1 or 3; ``constants`` is one of the tuples of
-    :mod:`attacks.corruptions.severities`. The result has the shape of ``images``: uint8, or float32 on the scale of
-    255, which the caller clips and truncates. ``images`` are not modified. All randomness comes from ``draws``.
+    :mod:`bench.attacks.corruptions.severities`. The result has the shape of ``images``: uint8, or float32 on the scale
+    of 255, which the caller clips and truncates. ``images`` are not modified. All randomness comes from ``draws``.
     """
 
     def __call__(self, images: NDArray[np.uint8], constants: Any, draws: Draws) -> NDArray[Any]: ...

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from attacks.corruptions.draws import Floats
-from attacks.corruptions.units import Bytes
+from bench.attacks.corruptions.draws import Floats
+from bench.attacks.corruptions.units import Bytes
 
 
 @lru_cache(maxsize=64)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from attacks.corruptions import separable
-from attacks.corruptions.draws import Draws, Floats
-from attacks.corruptions.motion import along_lines
-from attacks.corruptions.severities import Snow
-from attacks.corruptions.units import LUMA, WHITE, Bytes, to_bytes
+from bench.attacks.corruptions import separable
+from bench.attacks.corruptions.draws import Draws, Floats
+from bench.attacks.corruptions.motion import along_lines
+from bench.attacks.corruptions.severities import Snow
+from bench.attacks.corruptions.units import LUMA, WHITE, Bytes, to_bytes
 
 
 def snow(images: Bytes, constants: Snow, draws: Draws) -> Floats:

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from attacks.corruptions import separable
-from attacks.corruptions.draws import Draws, Floats
-from attacks.corruptions.severities import Spatter
-from attacks.corruptions.units import WHITE, Bytes, tint
+from bench.attacks.corruptions import separable
+from bench.attacks.corruptions.draws import Draws, Floats
+from bench.attacks.corruptions.severities import Spatter
+from bench.attacks.corruptions.units import WHITE, Bytes, tint
 
 WATER = np.array([175, 238, 238], dtype=np.float32)
 MUD = np.array([63, 42, 20], dtype=np.float32)

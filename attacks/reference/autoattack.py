@@ -8,8 +8,8 @@ import pyautoattack
 import torch
 from torch import Tensor, nn
 
-from attacks.ensemble import ITERATIONS, Budget, lacks_dlr, stages_of, target_count
-from attacks.rng import SampleRng
+from bench.attacks.ensemble import ITERATIONS, Budget, lacks_dlr, stages_of, target_count
+from bench.attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
 from bench.torch_state import harness_torch_state
 
@@ -21,7 +21,7 @@ def autoattack(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: Attack
     """Run the stages that ``params`` name on the images that are still standing, ``params["batch_size"]`` at a time.
 
     The library seeds torch's global generator itself, anew for every batch of every stage; the caller's is restored.
-    Its resume file is never used: it cannot be read back. Shapes as in :class:`attacks.registry.Attack`.
+    Its resume file is never used: it cannot be read back. Shapes as in :class:`bench.attacks.registry.Attack`.
     """
     with torch.no_grad():
         num_classes = model(inputs[:1]).shape[1]

@@ -8,9 +8,9 @@ import foolbox
 import torch
 from torch import Tensor, nn
 
-from attacks.norms import ball_draw
-from attacks.pgd import start_keys, step_size
-from attacks.rng import SampleRng
+from bench.attacks.norms import ball_draw
+from bench.attacks.pgd import start_keys, step_size
+from bench.attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
 from bench.torch_state import harness_torch_state
 
@@ -21,7 +21,7 @@ _METHODS = {"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}
 def pgd(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
     """``params["steps"]`` steps from each of ``params["restarts"]`` starts; later starts take what is still standing.
 
-    Shapes as in :class:`attacks.registry.Attack`.
+    Shapes as in :class:`bench.attacks.registry.Attack`.
     """
     steps, restarts = int(spec.params["steps"]), int(spec.params["restarts"])
     found = _descend(model, inputs, labels, spec, rng, steps, restart=0)

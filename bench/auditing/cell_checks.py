@@ -16,13 +16,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attacks.gradients import differentiate
+from bench.attacks.gradients import differentiate
 from bench.auditing.model_checks import randomised
 from bench.auditing.spread import spread
 from bench.core.errors import CellFailure
 from bench.core.records import Finding
 from bench.data.tensors import Images
-from models.margins import logit_margins
+from bench.models.margins import logit_margins
 
 Perturb = Callable[[Tensor, Sequence[str]], Tensor]  # images (B, C, H, W) and their ids to points in their balls
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.transfer import transfer_images
+from bench.attacks.transfer import transfer_images
 from bench.auditing.gradients import gradient_report
 from bench.auditing.probes import Prober
 from bench.core.specs import Norm

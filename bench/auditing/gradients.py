@@ -21,13 +21,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attacks.ensemble import lacks_dlr
-from attacks.gradients import gradient_of
-from attacks.objectives import dlr
+from bench.attacks.ensemble import lacks_dlr
+from bench.attacks.gradients import gradient_of
+from bench.attacks.objectives import dlr
 from bench.auditing.float64 import float64_logits, relative_differences
 from bench.core.errors import CellFailure
+from bench.models.margins import logit_margins
 from bench.work.passes import CountingModel
-from models.margins import logit_margins
 
 LOSSES = ("ce", "margin", "dlr")
 TINY = 1e-12  # what published L2 attacks add to a gradient's norm before they divide by it

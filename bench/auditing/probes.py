@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.counter import derive
-from attacks.gradients import differentiate
-from attacks.norms import edge_draw
-from attacks.registry import resolve
-from attacks.rng import SampleRng
-from attacks.transfer import transfer_images
+from bench.attacks.counter import derive
+from bench.attacks.gradients import differentiate
+from bench.attacks.norms import edge_draw
+from bench.attacks.registry import resolve
+from bench.attacks.rng import SampleRng
+from bench.attacks.transfer import transfer_images
 from bench.auditing import checks
 from bench.auditing.evidence import Broken, any_of
 from bench.auditing.levels import Level

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attacks import builtin as builtin  # fills the registry
-from attacks.registry import ATTACKS
+from bench.attacks import builtin as builtin  # fills the registry
+from bench.attacks.registry import ATTACKS
 from bench.auditing.evidence import Broken, any_of, robust_accuracy
 from bench.core.records import EvalRecord
 from bench.core.specs import Norm

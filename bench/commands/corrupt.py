@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from attacks.corruptions.registry import resolve_kinds
-from attacks.corruptions.severities import SEVERITY_LEVELS
+from bench.attacks.corruptions.registry import resolve_kinds
+from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
 from bench.core.words import counted

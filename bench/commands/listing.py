@@ -26,26 +26,26 @@ def list_command(kind: str, pattern: str, *, plugins: Sequence[Path], as_json: b
 
 
 def _models(pattern: str) -> list[Row]:
-    from models.registry import expand_models, model_summary
+    from bench.models.registry import expand_models, model_summary
 
     return [(name, *model_summary(name)) for name in expand_models(pattern)]
 
 
 def _variants(pattern: str) -> list[Row]:
-    from models.variants import VARIANTS
+    from bench.models.variants import VARIANTS
 
     return [(n, VARIANTS.get(n).summary, VARIANTS.get(n).source) for n in VARIANTS.expand(pattern)]
 
 
 def _attacks(pattern: str) -> list[Row]:
-    from attacks import ATTACKS
+    from bench.attacks import ATTACKS
 
     return [(n, ATTACKS.get(n).summary, ATTACKS.get(n).source) for n in ATTACKS.expand(pattern)]
 
 
 def _corruptions(pattern: str) -> list[Row]:
-    from attacks.corruptions.builtin import SOURCE
-    from attacks.corruptions.registry import CORRUPTIONS
+    from bench.attacks.corruptions.builtin import SOURCE
+    from bench.attacks.corruptions.registry import CORRUPTIONS
 
     found = {name: CORRUPTIONS.get(name) for name in CORRUPTIONS.expand(pattern)}
     return [(n, f"{e.family}{'' if e.standard else ', not standard'}: {e.summary}", SOURCE) for n, e in found.items()]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from attacks.corruptions.registry import resolve_kinds
-from attacks.registry import resolve, resolve_all
+from bench.attacks.corruptions.registry import resolve_kinds
+from bench.attacks.registry import resolve, resolve_all
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError
 from bench.core.registry import is_pattern
@@ -23,13 +23,13 @@ from bench.data.registry import DATASETS, DataRequest, DatasetEntry
 from bench.data.sampling import sampling_version
 from bench.data.split import MOMENT_IMAGES, Dataset
 from bench.files import file_sha
+from bench.models.registry import MODELS, check_model_name, expand_models, pretrained_moments
+from bench.models.variants import ORIGIN as BUILTIN_VARIANTS
+from bench.models.variants import VARIANTS
 from bench.plan import DEFAULT_BATCH, Request
 from bench.plugin import plugin_sha
 from bench.recipes import DEFAULT, find_recipe, resolve_budgets, resolve_variants
 from bench.work.precision import AskedPrecision, at_precision
-from models.registry import MODELS, check_model_name, expand_models, pretrained_moments
-from models.variants import ORIGIN as BUILTIN_VARIANTS
-from models.variants import VARIANTS
 
 Limit = int | Literal["all"] | None
 FEWEST_TRAINING = 2

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_image
 
-from attacks.corruptions.apply import corrupt
-from attacks.corruptions.registry import CORRUPTIONS
-from attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, nearest_profile
+from bench.attacks.corruptions.apply import corrupt
+from bench.attacks.corruptions.registry import CORRUPTIONS
+from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, nearest_profile
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
 from bench.corrupted.cache import as_bytes

@@ -11,8 +11,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attacks.corruptions import builtin as builtin  # fills the registry
-from attacks.corruptions.registry import CORRUPTIONS, can_make
+from bench.attacks.corruptions import builtin as builtin  # fills the registry
+from bench.attacks.corruptions.registry import CORRUPTIONS, can_make
 from bench.core.errors import BenchError
 from bench.core.records import EvalRecord, RunRecord
 from bench.core.specs import CorruptionSpec

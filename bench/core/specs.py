@@ -66,7 +66,7 @@ class Recipe(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarySpec(Strict):
-    """The search for a perturbation δ of every training image, ‖δ‖ ≤ eps: :mod:`models.adversary`."""
+    """The search for a perturbation δ of every training image, ‖δ‖ ≤ eps: :mod:`bench.models.adversary`."""
 
     norm: Literal["linf"] = "linf"
     eps: float | None = None  # in units of [0, 1] pixels; None: the largest linf budget that the data set declares

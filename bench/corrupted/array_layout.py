@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.corruptions.severities import SEVERITY_LEVELS
+from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.core.errors import BenchError
 from bench.corrupted.arrays import digest_of, map_array
 from bench.corrupted.checksums import Published

@@ -15,9 +15,9 @@ import PIL
 import scipy
 from numpy.typing import NDArray
 
-from attacks.corruptions.apply import corrupt
-from attacks.corruptions.registry import CORRUPTIONS, files_sha_of
-from attacks.corruptions.severities import SEVERITY_LEVELS, Profile
+from bench.attacks.corruptions.apply import corrupt
+from bench.attacks.corruptions.registry import CORRUPTIONS, files_sha_of
+from bench.attacks.corruptions.severities import SEVERITY_LEVELS, Profile
 from bench.core.errors import BenchError
 from bench.core.specs import fingerprint
 from bench.corrupted.arrays import digest_of, map_array, write_array

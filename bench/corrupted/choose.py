@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from attacks.corruptions import builtin as builtin  # fills the registry
-from attacks.corruptions.registry import CORRUPTIONS, files_sha_of, resolve_kinds
-from attacks.corruptions.severities import PROFILES, SEVERITY_LEVELS, Profile, nearest_profile
+from bench.attacks.corruptions import builtin as builtin  # fills the registry
+from bench.attacks.corruptions.registry import CORRUPTIONS, files_sha_of, resolve_kinds
+from bench.attacks.corruptions.severities import PROFILES, SEVERITY_LEVELS, Profile, nearest_profile
 from bench.core.errors import BenchError, unknown_name
 from bench.core.specs import CorruptionSpec
 

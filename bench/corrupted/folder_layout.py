@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.corruptions.severities import SEVERITY_LEVELS
+from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.core.errors import BenchError
 from bench.core.specs import fingerprint
 from bench.corrupted.sets import rows_of

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.corruptions.severities import Profile
+from bench.attacks.corruptions.severities import Profile
 from bench.core.errors import BenchError
 from bench.core.specs import CorruptionSpec
 from bench.corrupted.official import OfficialSet

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.corruptions.severities import SEVERITY_LEVELS
+from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.core.errors import BenchError
 
 

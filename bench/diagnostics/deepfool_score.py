@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from attacks.deepfool import deepfool
+from bench.attacks.deepfool import deepfool
 from bench.diagnostics.boundary import as_floats, lengths, predict, smallest_fraction
 from bench.diagnostics.estimates import NONE_CORRECT, NONE_FOOLED, Estimate, censored_median, mean_ratio
 from bench.diagnostics.latents import Floats, Value, undefined
-from models.classifier import Classifier
+from bench.models.classifier import Classifier
 
 STEPS = 50
 OVERSHOOT = 0.02

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bench.diagnostics.latents import Value, undefined
 from bench.diagnostics.local import slopes
-from models.classifier import Classifier
+from bench.models.classifier import Classifier
 
 
 @dataclass(frozen=True)

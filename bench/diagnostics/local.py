@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.diagnostics.latents import Floats, Value, undefined
-from models.margins import logit_margins
+from bench.models.margins import logit_margins
 
 
 @dataclass(frozen=True)

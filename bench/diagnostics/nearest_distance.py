@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.ddn import Ddn
-from attacks.fab import TargetedFab
-from attacks.fmn import Fmn
-from attacks.nearest import nearest
-from attacks.norms import length
-from attacks.registry import Cost
-from attacks.search import Samples, Search
+from bench.attacks.ddn import Ddn
+from bench.attacks.fab import TargetedFab
+from bench.attacks.fmn import Fmn
+from bench.attacks.nearest import nearest
+from bench.attacks.norms import length
+from bench.attacks.registry import Cost
+from bench.attacks.search import Samples, Search
 from bench.diagnostics.boundary import adversarial, as_floats, between, lengths, smallest_fraction
 from bench.diagnostics.estimates import NONE_CORRECT, NONE_FOOLED, Estimate, censored_median, mean_ratio, unknown
 from bench.diagnostics.latents import Floats, Value, undefined

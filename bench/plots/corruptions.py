@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from attacks.corruptions.registry import FAMILIES
+from bench.attacks.corruptions.registry import FAMILIES
 from bench.files import write_atomic
 
 DPI = 100

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from attacks.corruptions import builtin as builtin  # fills the registry
-from attacks.corruptions.registry import CORRUPTIONS
-from attacks.corruptions.severities import SEVERITY_LEVELS
+from bench.attacks.corruptions import builtin as builtin  # fills the registry
+from bench.attacks.corruptions.registry import CORRUPTIONS
+from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.chance import CHANCE
 from bench.core.columns import CORRUPTION_COLUMNS
 from bench.core.vocabulary import BASELINE, CLEAN, corruption_column

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from attacks.corruptions import builtin as builtin  # fills the registry
-from attacks.corruptions.registry import CORRUPTIONS, is_standard
-from attacks.corruptions.severities import SEVERITY_LEVELS
+from bench.attacks.corruptions import builtin as builtin  # fills the registry
+from bench.attacks.corruptions.registry import CORRUPTIONS, is_standard
+from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.core.specs import CorruptionSpec
 from bench.core.vocabulary import corruption_column
 from bench.tables.board import BoardRow

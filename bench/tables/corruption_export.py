@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attacks.corruptions.registry import CORRUPTIONS
+from bench.attacks.corruptions.registry import CORRUPTIONS
 from bench.tables.board import BoardRow, row_names
 from bench.tables.corruption_cells import all_accuracies
 from bench.tables.corruption_scores import Accuracies

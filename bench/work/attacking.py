@@ -9,12 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from attacks.counter import derive
-from attacks.norms import random_points
-from attacks.prepared import Prepared
-from attacks.queries import Attacked
-from attacks.registry import cost_of, load_function
-from attacks.rng import SampleRng
+from bench.attacks.counter import derive
+from bench.attacks.norms import random_points
+from bench.attacks.prepared import Prepared
+from bench.attacks.queries import Attacked
+from bench.attacks.registry import cost_of, load_function
+from bench.attacks.rng import SampleRng
 from bench.auditing.spread import spread
 from bench.auditing.state import State, changed, put_back, restore, state_of
 from bench.core.errors import CellFailure, first_line, ran_out_of_memory

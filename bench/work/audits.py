@@ -6,10 +6,10 @@ from bench.auditing.audit import Audited, Twin, audit
 from bench.auditing.levels import LevelName
 from bench.core.records import AuditRecord, RunRecord
 from bench.core.specs import TrainSpec
+from bench.models.classifier import Classifier, freeze
 from bench.twin_run import twin_run
 from bench.work.runs import load_run
 from bench.work.workshop import Workshop
-from models.classifier import Classifier, freeze
 
 
 def audit_run(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from attacks.registry import AttackEntry
+from bench.attacks.registry import AttackEntry
 from bench.core.records import Finding
 from bench.core.specs import Encoding
 from bench.data.tensors import Images

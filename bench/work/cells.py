@@ -10,7 +10,7 @@ from itertools import groupby
 
 from torch import nn
 
-from attacks.registry import resolve
+from bench.attacks.registry import resolve
 from bench.core.errors import CellFailure
 from bench.core.records import EvalRecord, Status
 from bench.core.specs import Encoding, EvalSpec

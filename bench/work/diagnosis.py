@@ -23,9 +23,9 @@ from bench.diagnostics.local import local_sensitivity
 from bench.diagnostics.nearest_distance import nearest_scores
 from bench.diagnostics.registry import diagnose_latents
 from bench.environment import describe
+from bench.models.classifier import Classifier
 from bench.torch_state import harness_torch_state
 from bench.work.workshop import Workshop, failures_as
-from models.classifier import Classifier
 
 BATCH = 128
 LATENT_IMAGES = 5000  # of each split

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from itertools import groupby
 
-from attacks.registry import Cost, cost_of, resolve
+from bench.attacks.registry import Cost, cost_of, resolve
 from bench.core.specs import EvalSpec, Precision, TrainSpec
 from bench.diagnostics import nearest_distance
 from bench.diagnostics.deepfool_score import CANDIDATES, HALVINGS, STEPS

@@ -10,10 +10,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from attacks.corruptions.notes import corruption_notes
-from attacks.norms import random_points
-from attacks.registry import backend_version
-from attacks.rng import SampleRng
+from bench.attacks.corruptions.notes import corruption_notes
+from bench.attacks.norms import random_points
+from bench.attacks.registry import backend_version
+from bench.attacks.rng import SampleRng
 from bench.auditing.cell_checks import ZeroGradients, check_gradients, check_randomised
 from bench.auditing.spread import spread
 from bench.chance import chance_notes, majority_of

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from attacks.gradients import take_logits
+from bench.attacks.gradients import take_logits
 from bench.core.errors import BenchError
 from bench.core.records import RunRecord
 from bench.core.specs import ID_LENGTH, fingerprint
@@ -25,8 +25,8 @@ from bench.work.workshop import Workshop
 class ExternalModel(nn.Module):
     """Wrapper of any module: passes it a copy of the images and returns logits in their dtype.
 
-    ``notes`` say how the logits were extracted from the output, see :func:`attacks.gradients.take_logits`. They are
-    empty before the first pass.
+    ``notes`` say how the logits were extracted from the output, see :func:`bench.attacks.gradients.take_logits`. They
+    are empty before the first pass.
     """
 
     def __init__(self, model: nn.Module) -> None:

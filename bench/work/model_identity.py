@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from attacks.gradients import differentiate, take_logits, weighted_sum
+from bench.attacks.gradients import differentiate, take_logits, weighted_sum
 from bench.auditing.state import probing
 from bench.core.errors import CellFailure, ran_out_of_memory
 from bench.core.specs import fingerprint

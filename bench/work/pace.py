@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.specs import Precision, TrainSpec
+from bench.models.classifier import Classifier, freeze
 from bench.work.runs import build_run
 from bench.work.search_model import SearchModels
 from bench.work.train import forward
 from bench.work.workshop import Workshop
-from models.classifier import Classifier, freeze
 
 PROBE_BATCH = 32
 PROBES = 4

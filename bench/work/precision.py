@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from attacks.registry import ResolvedAttack
+from bench.attacks.registry import ResolvedAttack
 from bench.core.specs import Precision
 
 AskedPrecision = Literal["auto", "fp32", "bf16"]

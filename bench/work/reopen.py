@@ -11,12 +11,12 @@ from bench.data import Dataset, load_dataset
 from bench.data.class_order import CLASS_ORDERS
 from bench.data.registry import DATASETS, DataRequest
 from bench.environment import choose_device
+from bench.models.build import BuiltModel
+from bench.models.classifier import freeze
 from bench.progress import choose_progress
 from bench.store import Store
 from bench.work.runs import load_run
 from bench.work.workshop import Workshop
-from models.build import BuiltModel
-from models.classifier import freeze
 
 
 def reopen(

@@ -9,6 +9,8 @@ from bench.auditing.levels import LevelName
 from bench.auditing.sentence import sentence
 from bench.collapse import ADVICE, NOT_COLLAPSED
 from bench.core.specs import EvalSpec, TrainSpec
+from bench.models.build import BuiltModel
+from bench.models.classifier import Classifier, freeze
 from bench.pending import Tally, is_audited, is_diagnosed, pending_cells
 from bench.plan import RunPlan
 from bench.tables.board import board_rows
@@ -20,8 +22,6 @@ from bench.work.cells import Subject, skip, work_off
 from bench.work.diagnosis import diagnose
 from bench.work.runs import load_run, train_run
 from bench.work.workshop import Workshop
-from models.build import BuiltModel
-from models.classifier import Classifier, freeze
 
 HEADLINE = ("nc1", "cov_norm", "binarity_mean")
 

@@ -16,15 +16,15 @@ from bench.core.records import EpochRecord, RunRecord
 from bench.core.specs import TrainSpec
 from bench.data.tensors import Images
 from bench.environment import describe
+from bench.models.build import BuiltModel, build_classifier
+from bench.models.objective import Objective
+from bench.models.variants import has_collapse_penalty
 from bench.store import Store
 from bench.tables.results import normalization
 from bench.torch_state import harness_torch_state
 from bench.work.train import begin, train, training_facts
 from bench.work.training_state import TrainingState, dump_state, restore_state
 from bench.work.workshop import Workshop, failures_as
-from models.build import BuiltModel, build_classifier
-from models.objective import Objective
-from models.variants import has_collapse_penalty
 
 SAVE_EVERY_S = 60.0
 LATE = 0.75  # of the epochs: from then on a training that is to collapse should fit its images

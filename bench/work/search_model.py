@@ -2,8 +2,8 @@
 
 Batch norms are folded, and the memory format is channels-last where that is faster. With bf16 the backbone computes in
 bfloat16; the layers after it stay in float32, so that close logits remain distinct. No verdict depends on the copy: see
-:class:`attacks.prepared.Prepared`. A copy must not make an attack fail that runs on the plain model. So each copy is
-tested forwards and backwards on a probe batch, and discarded if it raises or if its results differ.
+:class:`bench.attacks.prepared.Prepared`. A copy must not make an attack fail that runs on the plain model. So each copy
+is tested forwards and backwards on a probe batch, and discarded if it raises or if its results differ.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from attacks.gradients import Pass, differentiate, weighted_sum
+from bench.attacks.gradients import Pass, differentiate, weighted_sum
 from bench.auditing.state import probing
 from bench.core.errors import first_line, ran_out_of_memory
 from bench.core.specs import Precision
-from models.classifier import Classifier
-from models.folding import folded
+from bench.models.classifier import Classifier
+from bench.models.folding import folded
 
 EXAMPLES = 8
 TINY = 1e-30

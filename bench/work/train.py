@@ -13,15 +13,15 @@ from bench.core.seeds import derive_seed
 from bench.core.specs import TrainSpec
 from bench.data.augment import augment
 from bench.data.tensors import Images, as_inputs
+from bench.models.classifier import Classifier
+from bench.models.margins import logit_margins
+from bench.models.objective import Objective
+from bench.models.schedules import Done, TrainingFacts
+from bench.models.terms import Batch
 from bench.progress import Progress
 from bench.torch_state import own_generators
 from bench.work.lr import LR_SCHEDULES
 from bench.work.training_state import TrainingState
-from models.classifier import Classifier
-from models.margins import logit_margins
-from models.objective import Objective
-from models.schedules import Done, TrainingFacts
-from models.terms import Batch
 
 BODY, OUTPUT = 0, 1  # the optimiser's groups
 

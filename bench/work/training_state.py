@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.core.errors import BenchError
 from bench.core.records import EpochRecord
 from bench.facts import FACTS, read_facts
-from models.schedules import GammaState
+from bench.models.schedules import GammaState
 
 
 @dataclass

@@ -8,8 +8,8 @@ import torch
 from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
-from attacks.search import Answer, Samples
-from attacks.square import Square, SquareState
+from bench.attacks.search import Answer, Samples
+from bench.attacks.square import Square, SquareState
 
 NORMS = ("linf", "l2", "l1")
 THEIRS = {"linf": "Linf", "l2": "L2", "l1": "L1"}

@@ -10,8 +10,8 @@ import pytest
 from nets import NETS, correct, trained
 from torch import Tensor
 
-from attacks.registry import load_function, resolve
-from attacks.rng import SampleRng
+from bench.attacks.registry import load_function, resolve
+from bench.attacks.rng import SampleRng
 from bench.core.specs import Backend, Norm
 from bench.work.verify import predict, verified
 

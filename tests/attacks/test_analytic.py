@@ -6,15 +6,15 @@ import pytest
 import torch
 from helpers import LinearModel
 
-from attacks.registry import ATTACKS, resolve
+from bench.attacks.registry import ATTACKS, resolve
 from bench.core.specs import EvalSpec
 from bench.data.tensors import Images
+from bench.models.classifier import freeze
 from bench.progress import Progress
 from bench.work.cell import CellContext
 from bench.work.evaluate import evaluate_cell
-from models.classifier import freeze
 
-BUILTIN = [resolve(name) for name in ATTACKS if ATTACKS.origin(name) == "attacks.builtin"]
+BUILTIN = [resolve(name) for name in ATTACKS if ATTACKS.origin(name) == "bench.attacks.builtin"]
 CASES = [(attack.name, norm) for attack in BUILTIN for norm in attack.entry.norms]
 SIDE = 6  # Square in l2 needs 5 pixels
 # A random search needs room, the published one as much. In L1 one pixel is to take all of ε, and auto-PGD, whose path

@@ -13,12 +13,12 @@ import torch
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from torch import Tensor, nn
 
-from attacks.active import hunt
-from attacks.apgd import Apgd, ApgdState, Objective
-from attacks.norms import length
-from attacks.prepared import Prepared
-from attacks.questions import ask
-from attacks.search import Samples
+from bench.attacks.active import hunt
+from bench.attacks.apgd import Apgd, ApgdState, Objective
+from bench.attacks.norms import length
+from bench.attacks.prepared import Prepared
+from bench.attacks.questions import ask
+from bench.attacks.search import Samples
 from bench.core.specs import Norm
 
 IMAGES, STEPS = 12, 100

@@ -12,12 +12,12 @@ from pyautoattack import autopgd_base
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from torch import Tensor, nn
 
-from attacks.active import hunt
-from attacks.apgd_l1 import UNCHANGED, ApgdL1, phase_steps
-from attacks.norms import length
-from attacks.objectives import Objective
-from attacks.questions import ask
-from attacks.search import Samples
+from bench.attacks.active import hunt
+from bench.attacks.apgd_l1 import UNCHANGED, ApgdL1, phase_steps
+from bench.attacks.norms import length
+from bench.attacks.objectives import Objective
+from bench.attacks.questions import ask
+from bench.attacks.search import Samples
 
 IMAGES, STEPS = 10, 100
 OBJECTIVES: tuple[Objective, ...] = ("ce", "dlr", "dlr-targeted")

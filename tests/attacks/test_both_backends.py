@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.ensemble import cost, notes
-from attacks.norms import length
-from attacks.pgd import step_size
-from attacks.registry import load_function, resolve, resolve_all
-from attacks.rng import SampleRng
+from bench.attacks.ensemble import cost, notes
+from bench.attacks.norms import length
+from bench.attacks.pgd import step_size
+from bench.attacks.registry import load_function, resolve, resolve_all
+from bench.attacks.rng import SampleRng
 from bench.core.errors import BenchError
 from bench.core.specs import Backend
 from bench.work.passes import CountingModel

@@ -8,7 +8,7 @@ import torch
 from helpers import LinearModel
 from torch import Tensor, nn
 
-from attacks.deepfool import deepfool
+from bench.attacks.deepfool import deepfool
 from bench.work.passes import CountingModel
 
 SIDE = 6

@@ -11,11 +11,11 @@ from helpers import LinearModel
 from pyautoattack.fab_pt import FABAttack_PT
 from torch import Tensor, nn
 
-from attacks.active import Found, hunt
-from attacks.fab import FabState, TargetedFab, UntargetedFab
-from attacks.norms import length
-from attacks.questions import ask
-from attacks.search import Samples, take
+from bench.attacks.active import Found, hunt
+from bench.attacks.fab import FabState, TargetedFab, UntargetedFab
+from bench.attacks.norms import length
+from bench.attacks.questions import ask
+from bench.attacks.search import Samples, take
 from bench.core.specs import Norm
 
 NORMS = ("linf", "l2", "l1")

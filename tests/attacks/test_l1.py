@@ -9,8 +9,8 @@ from pyautoattack.autopgd_base import L1_projection
 from scipy.optimize import linprog, minimize
 from torch import Tensor
 
-from attacks import l1
-from attacks.norms import ball_draw, edge_draw, inwards, length
+from bench.attacks import l1
+from bench.attacks.norms import ball_draw, edge_draw, inwards, length
 
 SHAPE = (3, 5, 5)
 

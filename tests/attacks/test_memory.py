@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.active import Found, hunt
-from attacks.apgd import Apgd
-from attacks.autoattack import autoattack
-from attacks.prepared import Prepared
-from attacks.registry import resolve
-from attacks.rng import SampleRng
-from attacks.search import Samples
+from bench.attacks.active import Found, hunt
+from bench.attacks.apgd import Apgd
+from bench.attacks.autoattack import autoattack
+from bench.attacks.prepared import Prepared
+from bench.attacks.registry import resolve
+from bench.attacks.rng import SampleRng
+from bench.attacks.search import Samples
 from bench.core.records import EvalRecord
 from bench.core.specs import AttackSpec, EvalSpec
 from bench.data.tensors import Images

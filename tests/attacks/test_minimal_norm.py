@@ -15,14 +15,14 @@ from helpers import LinearModel
 from nets import correct, trained
 from torch import Tensor, nn
 
-from attacks.active import hunt
-from attacks.ddn import Ddn
-from attacks.fmn import Fmn
-from attacks.norms import length
-from attacks.questions import ask
-from attacks.registry import load_function, resolve
-from attacks.rng import SampleRng
-from attacks.search import Samples
+from bench.attacks.active import hunt
+from bench.attacks.ddn import Ddn
+from bench.attacks.fmn import Fmn
+from bench.attacks.norms import length
+from bench.attacks.questions import ask
+from bench.attacks.registry import load_function, resolve
+from bench.attacks.rng import SampleRng
+from bench.attacks.search import Samples
 from bench.core.specs import Norm
 from bench.work.passes import CountingModel
 

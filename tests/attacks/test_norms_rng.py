@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from attacks.norms import ball_draw, dual_length, edge_draw, length, project, steepest
-from attacks.rng import SampleRng
+from bench.attacks.norms import ball_draw, dual_length, edge_draw, length, project, steepest
+from bench.attacks.rng import SampleRng
 from bench.core.specs import Norm
 
 

@@ -9,17 +9,18 @@ import torch
 from nets import correct, trained
 from torch import Tensor, nn
 
-from attacks.registry import ATTACKS, resolve
+from bench.attacks.registry import ATTACKS, resolve
 from bench.core.records import EvalRecord
 from bench.core.specs import Backend, EvalSpec
 from bench.data.tensors import Images
+from bench.models.classifier import freeze
 from bench.progress import Progress
 from bench.work.cell import CellContext
 from bench.work.evaluate import evaluate_cell
-from models.classifier import freeze
 
 OWN = "autoattack-apgd-ce+apgd-dlr+apgd-t+fab+fab-t+square-i5-s60"
-SINGLE = [resolve(n).name for n in ATTACKS if ATTACKS.origin(n) == "attacks.builtin" and not n.startswith("autoattack")]
+BUILTIN = [resolve(name).name for name in ATTACKS if ATTACKS.origin(name) == "bench.attacks.builtin"]
+SINGLE = [name for name in BUILTIN if not name.startswith("autoattack")]
 NAMES = [*[name for name in SINGLE if resolve(name).params.get("version") is None], OWN]  # OWN has all the stages
 NORMS = {"linf": 0.1, "l2": 0.5, "l1": 2.0}
 CASES = [(name, norm) for name in NAMES for norm in resolve(name).entry.norms if norm in NORMS]

@@ -13,10 +13,10 @@ from nets import correct, trained
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
-from attacks.builtin import ORIGIN
-from attacks.registry import ATTACKS, load_function, resolve, resolve_all
-from attacks.rng import SampleRng
-from attacks.room import NO_ROOM
+from bench.attacks.builtin import ORIGIN
+from bench.attacks.registry import ATTACKS, load_function, resolve, resolve_all
+from bench.attacks.rng import SampleRng
+from bench.attacks.room import NO_ROOM
 from bench.core.errors import BenchError
 from bench.core.specs import Backend
 from bench.core.vocabulary import metric_column
@@ -128,7 +128,7 @@ def test_the_stated_cost_is_what_a_survivor_costs(
     name: str, forwards: int, backwards: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One question after the other."""
-    monkeypatch.setattr("attacks.active.room_for", lambda _: NO_ROOM)
+    monkeypatch.setattr("bench.attacks.active.room_for", lambda _: NO_ROOM)
     inputs, labels = torch.full((2, 3, 8, 8), 0.5), torch.zeros(2, dtype=torch.int64)
     counting = CountingModel(Deaf())
     run(name, counting, inputs, labels, 0.1)

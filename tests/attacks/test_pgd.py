@@ -10,13 +10,13 @@ import torch
 from nets import correct, trained
 from torch import Tensor, nn
 
-from attacks.active import hunt
-from attacks.norms import length, project
-from attacks.pgd import Pgd
-from attacks.questions import ask
-from attacks.registry import load_function, resolve
-from attacks.rng import SampleRng
-from attacks.search import Samples
+from bench.attacks.active import hunt
+from bench.attacks.norms import length, project
+from bench.attacks.pgd import Pgd
+from bench.attacks.questions import ask
+from bench.attacks.registry import load_function, resolve
+from bench.attacks.rng import SampleRng
+from bench.attacks.search import Samples
 from bench.core.errors import BenchError
 from bench.core.specs import Norm
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.prepared import Prepared
-from attacks.registry import load_function, resolve
-from attacks.rng import SampleRng
+from bench.attacks.prepared import Prepared
+from bench.attacks.registry import load_function, resolve
+from bench.attacks.rng import SampleRng
 from bench.core.records import EvalRecord
 from bench.core.specs import EvalSpec, Norm, Precision
 from bench.data.tensors import Images

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks import ATTACKS
-from attacks.queries import Attacked
-from attacks.registry import cost_of, load_function, resolve
-from attacks.rng import SampleRng
+from bench.attacks import ATTACKS
+from bench.attacks.queries import Attacked
+from bench.attacks.registry import cost_of, load_function, resolve
+from bench.attacks.rng import SampleRng
 from bench.core.errors import BenchError
 from bench.work.passes import CountingModel
 
@@ -28,8 +28,8 @@ STEPS, QUERIES = 10, 40
 @pytest.fixture(autouse=True, scope="module")
 def _short_stages() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("attacks.ensemble.ITERATIONS", STEPS)
-        patch.setattr("attacks.ensemble.SQUARE_QUERIES", QUERIES)
+        patch.setattr("bench.attacks.ensemble.ITERATIONS", STEPS)
+        patch.setattr("bench.attacks.ensemble.SQUARE_QUERIES", QUERIES)
         yield
 
 

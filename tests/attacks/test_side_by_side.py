@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks import active
-from attacks.active import Found, hunt
-from attacks.agenda import Agenda
-from attacks.apgd import Apgd
-from attacks.fab import TargetedFab
-from attacks.lookahead import first_row
-from attacks.prepared import Prepared
-from attacks.room import NO_ROOM, room_for
-from attacks.search import Answer, Samples, Search, State
-from attacks.square import Square
+from bench.attacks import active
+from bench.attacks.active import Found, hunt
+from bench.attacks.agenda import Agenda
+from bench.attacks.apgd import Apgd
+from bench.attacks.fab import TargetedFab
+from bench.attacks.lookahead import first_row
+from bench.attacks.prepared import Prepared
+from bench.attacks.room import NO_ROOM, room_for
+from bench.attacks.search import Answer, Samples, Search, State
+from bench.attacks.square import Square
 
 COUNT, SIDE, CLASSES = 16, 6, 6
 

@@ -12,12 +12,12 @@ from helpers import LinearModel
 from squares import NORMS, begun, grey, network, noise, published, samples, told
 from torch import Tensor, nn
 
-from attacks.active import hunt
-from attacks.prepared import Prepared
-from attacks.questions import ask
-from attacks.search import take
-from attacks.square import Square
-from attacks.square_pattern import pattern
+from bench.attacks.active import hunt
+from bench.attacks.prepared import Prepared
+from bench.attacks.questions import ask
+from bench.attacks.search import take
+from bench.attacks.square import Square
+from bench.attacks.square_pattern import pattern
 from bench.core.specs import Norm
 
 # Points

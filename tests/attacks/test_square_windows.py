@@ -10,9 +10,9 @@ import torch
 from squares import begun, grey, published, samples, told
 from torch import Tensor
 
-from attacks.square import Square
-from attacks.square_pattern import pattern
-from attacks.square_windows import window_sizes
+from bench.attacks.square import Square
+from bench.attacks.square_pattern import pattern
+from bench.attacks.square_windows import window_sizes
 
 
 def share(query: int) -> float:

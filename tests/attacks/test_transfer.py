@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.registry import load_function, resolve
-from attacks.rng import SampleRng
-from attacks.transfer import transfer_images
+from bench.attacks.registry import load_function, resolve
+from bench.attacks.rng import SampleRng
+from bench.attacks.transfer import transfer_images
 from bench.core.specs import Norm
 
 INPUTS = 0.3 + 0.4 * torch.rand(20, 3, 4, 4, generator=torch.Generator().manual_seed(0))

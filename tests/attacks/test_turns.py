@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks import active
-from attacks.active import hunt
-from attacks.agenda import Agenda
-from attacks.prepared import Prepared
-from attacks.search import Answer, Samples, State
-from attacks.turns import whose_turn
+from bench.attacks import active
+from bench.attacks.active import hunt
+from bench.attacks.agenda import Agenda
+from bench.attacks.prepared import Prepared
+from bench.attacks.search import Answer, Samples, State
+from bench.attacks.turns import whose_turn
 
 COUNT, QUESTIONS = 5, 8
 

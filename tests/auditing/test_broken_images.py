@@ -16,8 +16,8 @@ from controls import trained
 from records import audit_record, run_record
 from torch import Tensor, nn
 
-from attacks.registry import resolve
 from bench import api
+from bench.attacks.registry import resolve
 from bench.auditing import checks
 from bench.auditing.audit import Audited, audit
 from bench.auditing.probes import Prober, Rescaled

@@ -12,9 +12,9 @@ import torch
 from oddities import DeadFor, Detached, Elsewhere, Stepped, Whole, linear, some
 from torch import Tensor, nn
 
-from attacks.objectives import dlr
+from bench.attacks.objectives import dlr
 from bench.auditing.gradients import COLUMNS, LOSSES, GradientReport, gradient_report, loss_functions
-from models.margins import logit_margins
+from bench.models.margins import logit_margins
 
 GAPS = ("logit_gap_q10", "logit_gap_q50", "logit_gap_q90")
 DOUBLE = ("float64_disagree", "float64_difference")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from records import cell_record, run_record, samples_of
 
-from attacks.registry import ATTACKS, resolve
+from bench.attacks.registry import ATTACKS, resolve
 from bench.auditing.suite import (
     Budget,
     by_budget,

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks import ATTACKS
-from attacks.registry import backend_version, load_function, resolve
-from attacks.rng import SampleRng
+from bench.attacks import ATTACKS
+from bench.attacks.registry import backend_version, load_function, resolve
+from bench.attacks.rng import SampleRng
 from bench.core.specs import Backend
 from bench.work.passes import CountingModel
 from bench.work.verify import verified
 
-NAMES = [name for name in ATTACKS if ATTACKS.origin(name) == "attacks.builtin"]
+NAMES = [name for name in ATTACKS if ATTACKS.origin(name) == "bench.attacks.builtin"]
 CASES = [
     (name, norm, backend)
     for name in NAMES

@@ -10,14 +10,14 @@ import torch
 
 from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec
 from bench.data.tensors import Images
+from bench.models.build import build_classifier
+from bench.models.objective import Objective
+from bench.models.variants import VARIANTS
 from bench.progress import Progress
 from bench.recipes import RECIPES, resolve_budgets, resolve_variants
 from bench.work.train import train, training_facts
-from models.build import build_classifier
-from models.objective import Objective
-from models.variants import VARIANTS
 
-NAMES = [name for name in VARIANTS if VARIANTS.origin(name) == "models.variants"]
+NAMES = [name for name in VARIANTS if VARIANTS.origin(name) == "bench.models.variants"]
 
 
 @pytest.mark.parametrize("recipe", ["short", "auto"])

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attacks.corruptions.apply import corrupt
-from attacks.corruptions.photographs import FILES_SHA, installed
-from attacks.corruptions.registry import CORRUPTIONS, files_sha_of
+from bench.attacks.corruptions.apply import corrupt
+from bench.attacks.corruptions.photographs import FILES_SHA, installed
+from bench.attacks.corruptions.registry import CORRUPTIONS, files_sha_of
 from bench.core.errors import BenchError
 from bench.corrupted import arrays, cache
 from bench.corrupted.cache import GeneratedSet

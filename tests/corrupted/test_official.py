@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attacks.corruptions.registry import CORRUPTIONS
+from bench.attacks.corruptions.registry import CORRUPTIONS
 from bench.core.errors import BenchError
 from bench.corrupted import official
 from bench.corrupted.checksums import PUBLISHED, Published

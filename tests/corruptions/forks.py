@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.corruptions.severities import Zooms
+from bench.attacks.corruptions.severities import Zooms
 
 
 def with_constants(

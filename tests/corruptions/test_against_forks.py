@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pictures import Bytes, names, pictures
 from PIL import Image
 
-from attacks.corruptions.apply import corrupt
-from attacks.corruptions.draws import Draws
-from attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile, parameters
+from bench.attacks.corruptions.apply import corrupt
+from bench.attacks.corruptions.draws import Draws
+from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile, parameters
 
 imaug = pytest.importorskip("imagecorruptions.corruptions", reason="imagecorruptions-imaug is not installed")
 tta = pytest.importorskip("corrupt_tta.corruptions", reason="corrupt-tta is not installed")

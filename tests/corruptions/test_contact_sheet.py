@@ -8,7 +8,7 @@ import numpy as np
 from pictures import pictures
 from PIL import Image
 
-from attacks.corruptions.apply import CORRUPTIONS, corrupt
+from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt
 from bench.plots.corruptions import contact_sheet
 
 

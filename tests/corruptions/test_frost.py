@@ -16,13 +16,13 @@ import pytest
 from forks import with_constants
 from pictures import names, pictures
 
-from attacks.corruptions import frost as frosts
-from attacks.corruptions import photographs
-from attacks.corruptions.apply import corrupt
-from attacks.corruptions.draws import Draws
-from attacks.corruptions.notes import corruption_notes
-from attacks.corruptions.registry import can_make
-from attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile, nearest_profile, parameters
+from bench.attacks.corruptions import frost as frosts
+from bench.attacks.corruptions import photographs
+from bench.attacks.corruptions.apply import corrupt
+from bench.attacks.corruptions.draws import Draws
+from bench.attacks.corruptions.notes import corruption_notes
+from bench.attacks.corruptions.registry import can_make
+from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile, nearest_profile, parameters
 from bench.core.errors import BenchError
 from bench.corrupted.choose import choose_corruptions
 
@@ -216,7 +216,7 @@ def test_neither_planning_nor_reading_imports_the_package() -> None:
     """imagecorruptions needs numba, and a plan neither OpenCV."""
     code = (
         "import sys; from bench.corrupted.choose import choose_corruptions; choose_corruptions(['frost'], side=32); "
-        "assert 'cv2' not in sys.modules; from attacks.corruptions.apply import corrupt; import numpy as np; "
+        "assert 'cv2' not in sys.modules; from bench.attacks.corruptions.apply import corrupt; import numpy as np; "
         "corrupt(np.zeros((1, 32, 32, 3), np.uint8), ['a'], 'frost', 1); "
         "print([name for name in sys.modules if name.split('.')[0] in ('imagecorruptions', 'corrupt_tta', 'numba')])"
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attacks.corruptions.poisson import poisson
+from bench.attacks.corruptions.poisson import poisson
 
 LAST = 2**32 - 1
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from pictures import Bytes, names, pictures
 
-from attacks.corruptions import apply
-from attacks.corruptions.apply import CORRUPTIONS, corrupt
-from attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile
+from bench.attacks.corruptions import apply
+from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt
+from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile
 from bench.core.errors import BenchError
 
 KINDS = list(CORRUPTIONS)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from attacks.corruptions.apply import CORRUPTIONS
-from attacks.corruptions.severities import (
+from bench.attacks.corruptions.apply import CORRUPTIONS
+from bench.attacks.corruptions.severities import (
     PROFILE_SIZES,
     PROFILES,
     Elastic,

@@ -13,13 +13,13 @@ import pytest
 from numpy.typing import NDArray
 from pictures import names, pictures
 
-from attacks.corruptions.apply import CORRUPTIONS, corrupt
-from attacks.corruptions.draws import Draws
-from attacks.corruptions.frost import cropped
-from attacks.corruptions.frost_texture import texture
-from attacks.corruptions.photographs import installed
-from attacks.corruptions.severities import PROFILE_SIZES, Profile, parameters
-from attacks.corruptions.units import LUMA
+from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt
+from bench.attacks.corruptions.draws import Draws
+from bench.attacks.corruptions.frost import cropped
+from bench.attacks.corruptions.frost_texture import texture
+from bench.attacks.corruptions.photographs import installed
+from bench.attacks.corruptions.severities import PROFILE_SIZES, Profile, parameters
+from bench.attacks.corruptions.units import LUMA
 
 imaug = pytest.importorskip("imagecorruptions.corruptions", reason="imagecorruptions-imaug is not installed")
 tta = pytest.importorskip("corrupt_tta.corruptions", reason="corrupt-tta is not installed")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bench.core.specs import Recipe
 from bench.data.augment import augment
-from models.classifier import Normalize
+from bench.models.classifier import Normalize
 
 
 def augmented(inputs: Tensor, mean: Tensor | None = None, **recipe: object) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench.diagnostics.deepfool_score import deepfool_scores
 from bench.diagnostics.estimates import censored_median
-from models.classifier import Classifier, Normalize
+from bench.models.classifier import Classifier, Normalize
 
 SIDE = 4
 PIXELS = 3 * SIDE * SIDE

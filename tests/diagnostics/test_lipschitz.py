@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.diagnostics.lipschitz import feature_bound, feature_slopes, head_lipschitz
-from models.classifier import Classifier, Normalize
+from bench.models.classifier import Classifier, Normalize
 
 SIDE, FEATURES, LATENTS, CLASSES = 4, 48, 6, 5
 

@@ -10,7 +10,7 @@ from helpers import LinearModel
 from torch import Tensor, nn
 
 from bench.diagnostics.local import LocalSensitivity, local_sensitivity, margin_gradients, summarise
-from models.margins import logit_margins
+from bench.models.margins import logit_margins
 
 SIDE = 5
 PIXELS = 3 * SIDE * SIDE

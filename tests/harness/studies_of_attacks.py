@@ -21,7 +21,7 @@ from studies import (
     where,
 )
 
-from attacks.corruptions.frost_texture import CONTRAST
+from bench.attacks.corruptions.frost_texture import CONTRAST
 from bench.statistics.intervals import wilson_interval
 
 FAMILIES = {

@@ -11,11 +11,11 @@ from trainings import CPU, some_images, some_model, some_objective, some_spec, t
 
 from bench.core.specs import AdversarySpec, TrainSpec, VariantSpec
 from bench.data.tensors import Images
+from bench.models.classifier import Classifier, Normalize
+from bench.models.margins import logit_margins
+from bench.models.terms import CenterLoss
 from bench.progress import Progress
 from bench.work.train import train
-from models.classifier import Classifier, Normalize
-from models.margins import logit_margins
-from models.terms import CenterLoss
 
 EPS = 0.1
 

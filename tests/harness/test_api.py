@@ -12,8 +12,8 @@ import torch
 from helpers import LinearModel
 from torch import nn
 
-from attacks.corruptions.apply import corrupt
 from bench import api
+from bench.attacks.corruptions.apply import corrupt
 from bench.core.errors import BenchError
 from bench.corrupted.cache import as_bytes
 from bench.data import DataRequest, load_dataset

@@ -189,11 +189,11 @@ def test_a_bad_list_of_corruptions_in_a_config(
 def test_a_plugin_that_takes_a_name_twice(bench: Bench, tmp_path: Path) -> None:
     path = tmp_path / "twice.py"
     path.write_text(
-        "from models.variants import VARIANTS, VariantEntry\n"
+        "from bench.models.variants import VARIANTS, VariantEntry\n"
         "from bench.core.specs import VariantSpec\n"
         "VARIANTS.register('lpc', VariantEntry(summary='', source='', spec=VariantSpec()), origin=__file__)\n"
     )
     outcome = bench("list", "variants", "--plugin", path)
     assert outcome.code == 2
-    assert "models.variants" in outcome.err
+    assert "bench.models.variants" in outcome.err
     assert str(path) in outcome.err

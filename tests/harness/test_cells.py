@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from bench.commands.request import RunOptions, make_request
+from bench.models.classifier import freeze
 from bench.pending import Tally
 from bench.plan import make_plan
 from bench.progress import Progress
@@ -17,7 +18,6 @@ from bench.store import Store
 from bench.work.cells import Subject, work_off
 from bench.work.runs import load_run
 from bench.work.workshop import Workshop
-from models.classifier import freeze
 
 
 def test_a_filter_without_a_result_leaves_its_cell_without_one(bench: Callable[..., Any], tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from records import ENVIRONMENT, cell_record, run_record, samples_of
 from bench.collapse import Reference, collapse_of, is_trained_to_collapse
 from bench.core.records import DIAGNOSIS_VERSION, DiagnosisRecord, EpochRecord, RunRecord
 from bench.core.specs import VariantSpec
+from bench.models.variants import VARIANTS
 from bench.store import Store
 from bench.tables.comparison_report import comparison_markdown
 from bench.tables.leaderboard import write_tables
 from bench.tables.report import board_markdown
-from models.variants import VARIANTS
 
 PENALTY = VariantSpec(head="linear", latent_dim=4, penalty="mean_square", schedule="auto")
 HALF = [True] * 20 + [False] * 20

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from records import cell_record, run_record, samples_of
 
-from attacks.corruptions.apply import CORRUPTIONS, corrupt
+from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt
 from bench.cli import cli
 from bench.core.records import EvalRecord
 from bench.core.specs import CorruptionSpec

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
 
-from attacks.corruptions import photographs
-from attacks.corruptions.apply import CORRUPTIONS
+from bench.attacks.corruptions import photographs
+from bench.attacks.corruptions.apply import CORRUPTIONS
 from bench.cli import invoke
 
 Bench = Callable[..., Any]

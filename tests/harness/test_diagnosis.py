@@ -30,12 +30,12 @@ from bench.diagnostics.lipschitz import head_lipschitz
 from bench.diagnostics.local import local_sensitivity
 from bench.diagnostics.nearest_distance import nearest_scores
 from bench.diagnostics.registry import DIAGNOSTICS, diagnose_latents
+from bench.models.classifier import Classifier, Normalize
+from bench.models.outputs import CosineOutput
 from bench.progress import Progress
 from bench.store import Store
 from bench.work.diagnosis import _measure
 from bench.work.workshop import Workshop
-from models.classifier import Classifier, Normalize
-from models.outputs import CosineOutput
 
 ENDS = {"": "value", "_lo": "low", "_hi": "high"}  # suffix of a column, part of an estimate
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from bench.commands.request import RunOptions, make_request
+from bench.models.schedules import SCHEDULES, open_loop, two_phase
 from bench.progress import Progress
 from bench.store import Store
 from bench.work.runs import load_run
 from bench.work.workshop import Workshop
-from models.schedules import SCHEDULES, open_loop, two_phase
 
 
 def within_class_variability(latents: Tensor, labels: Tensor) -> float:

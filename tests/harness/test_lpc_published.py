@@ -8,8 +8,8 @@ from importlib import resources
 import pytest
 
 from bench.core.errors import BenchError
+from bench.models.variants import VARIANTS
 from bench.reference.lpc import COLUMNS, FILE, parse_published, published_lpc
-from models.variants import VARIANTS
 
 # Copied by hand from Tables 1 and 2: dataset, name, metric, value, spread.
 BY_HAND = [

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from attacks.registry import ATTACKS, AttackEntry
+from bench.attacks.registry import ATTACKS, AttackEntry
 
 Bench = Callable[..., Any]
 

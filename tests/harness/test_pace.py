@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from trainings import CPU, some_spec
 
-from attacks.registry import Cost
+from bench.attacks.registry import Cost
 from bench.core.specs import AdversarySpec, AttackSpec, EvalSpec, TrainSpec, VariantSpec
+from bench.models.classifier import Classifier, Normalize
 from bench.plan import RunPlan
 from bench.work import estimate as estimates
 from bench.work import pace
 from bench.work.estimate import _searched_in, estimate
 from bench.work.pace import Pace, Rates
 from bench.work.search_model import BFloat16
-from models.classifier import Classifier, Normalize
 
 
 def model_with_a_norm() -> Classifier:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import venv
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,46 +95,3 @@ def test_finding_everything_done_imports_no_torch(tmp_path: Path, bench: Callabl
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert shown.stdout.splitlines()[-1] == "0 False"
     assert "nothing to do" in shown.stderr
-
-
-def test_a_folder_that_hides_a_package_is_named(tmp_path: Path) -> None:
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "__init__.py").write_text("")
-    found = subprocess.run(
-        [sys.executable, "-m", "bench", "list", "variants"], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
-    assert found.returncode == 2
-    assert f"{tmp_path / 'models' / '__init__.py'} hides this project's package 'models'" in found.stderr
-
-
-@pytest.mark.slow
-def test_the_built_wheel_works_from_an_empty_folder(tmp_path: Path) -> None:
-    """Installed from its wheel beside the dependencies of this environment, far from the checkout."""
-    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path / "dist"), str(ROOT)]
-    subprocess.run(build, check=True, capture_output=True)
-    wheel = next((tmp_path / "dist").glob("*.whl"))
-    published = {f"bench/reference/{name}" for name in ("robustbench.csv", "lpc_published.csv")}
-    assert published <= set(zipfile.ZipFile(wheel).namelist())
-    target = tmp_path / "venv"
-    venv.create(target, with_pip=True)
-    python = target / "bin" / "python"
-    install = [str(python), "-m", "pip", "install", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run(install, check=True, capture_output=True)
-    site = next(target.glob("lib/python*/site-packages"))
-    here = Path(pytest.__file__).parents[1]
-    (site / "dependencies.pth").write_text(f"{here}\n")
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    shown = subprocess.run(
-        [str(target / "bin" / "bench"), "list", "models", "resnet18"],
-        cwd=empty,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert re.search(r"^resnet18 ", shown.stdout, re.MULTILINE)
-    where = subprocess.run(
-        [str(python), "-c", "import bench, models, attacks; print(bench.__file__, models.__file__, attacks.__file__)"],
-        cwd=empty, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert where.stdout.count(str(site)) == 3

@@ -12,13 +12,13 @@ from bench.commands.request import RunOptions, make_request, train_budgets
 from bench.core.errors import BenchError
 from bench.core.specs import AdversarySpec, VariantSpec
 from bench.data.registry import DATASETS
+from bench.models.variants import VARIANTS
 from bench.plan import make_plan
 from bench.progress import Progress
 from bench.recipes import RECIPES, find_recipe, resolve_budgets, resolve_variants
 from bench.store import Store
 from bench.work.runs import build_run
 from bench.work.workshop import Workshop
-from models.variants import VARIANTS
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])

@@ -232,7 +232,7 @@ def test_differences_are_to_the_baseline_of_the_same_recipe(run: Bench, tmp_path
 def test_an_edited_plugin_is_another_model(bench: Bench, tmp_path: Path) -> None:
     """In processes of their own: a module is loaded once in a process."""
     text = (
-        "from torch import nn\nfrom models.registry import ModelEntry, register_model\n"
+        "from torch import nn\nfrom bench.models.registry import ModelEntry, register_model\n"
         "def build(*, image_size):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(3 * image_size**2, 4), nn.ReLU())\n"
         "register_model('edited', ModelEntry(summary='', source='', build=build), __file__)\n"

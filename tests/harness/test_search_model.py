@@ -13,14 +13,14 @@ import torch
 from records import cell_record, run_record
 from torch import Tensor, nn
 
-from attacks.registry import resolve, resolve_all
+from bench.attacks.registry import resolve, resolve_all
 from bench.core.errors import BenchError
 from bench.core.specs import EvalSpec, Precision
 from bench.environment import has_bfloat16
+from bench.models.classifier import Classifier, Normalize
 from bench.tables.standing import evidence
 from bench.work.precision import at_precision
 from bench.work.search_model import BFloat16, SearchModels
-from models.classifier import Classifier, Normalize
 
 CPU = torch.device("cpu")
 

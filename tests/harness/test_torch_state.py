@@ -14,11 +14,11 @@ from oddities import images
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from attacks.deepfool import deepfool
-from attacks.registry import load_function, resolve
-from attacks.rng import SampleRng
-from attacks.transfer import transfer_images
 from bench.api import evaluate
+from bench.attacks.deepfool import deepfool
+from bench.attacks.registry import load_function, resolve
+from bench.attacks.rng import SampleRng
+from bench.attacks.transfer import transfer_images
 from bench.core.errors import BenchError
 from bench.torch_state import AUTOCAST_DEVICES, harness_torch_state
 

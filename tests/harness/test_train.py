@@ -16,15 +16,15 @@ from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import AdversarySpec, ModelSpec, Recipe, TrainSpec, VariantSpec
 from bench.data.augment import augment
 from bench.data.tensors import as_inputs
+from bench.models.build import build_classifier
+from bench.models.classifier import freeze
+from bench.models.objective import Objective
+from bench.models.schedules import Done, GammaState
+from bench.models.terms import Batch
 from bench.progress import Progress
 from bench.work.lr import LR_SCHEDULES, cosine, halving, imagenet
 from bench.work.train import begin, steps_per_epoch, train, training_facts
 from bench.work.training_state import TrainingState, dump_state, restore_state
-from models.build import build_classifier
-from models.classifier import freeze
-from models.objective import Objective
-from models.schedules import Done, GammaState
-from models.terms import Batch
 
 
 def test_learning_rate_is_constant_then_a_cosine() -> None:

@@ -320,7 +320,7 @@ def test_no_attack_takes_part(run: Bench, verify: Bench, monkeypatch: pytest.Mon
     def refuse(*arguments: object) -> None:
         raise AssertionError("an attack was loaded")
 
-    monkeypatch.setattr("attacks.registry.load_function", refuse)
+    monkeypatch.setattr("bench.attacks.registry.load_function", refuse)
     monkeypatch.setattr("bench.work.attacking.load_function", refuse)
     assert verify().code == 0
 

@@ -18,13 +18,13 @@ from timm.models import get_pretrained_cfg
 
 from bench.commands.request import RunOptions, make_request
 from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec, VariantSpec, fingerprint
+from bench.models.registry import pretrained_moments
 from bench.plan import make_plan
 from bench.progress import Progress
 from bench.store import Store, dump_record, parse_record
 from bench.tables.results import normalization
 from bench.work.runs import build_run
 from bench.work.workshop import Workshop
-from models.registry import pretrained_moments
 
 Bench = Callable[..., Any]
 SIDE, CLASSES = 64, 12
@@ -107,8 +107,8 @@ def test_a_set_of_weights_has_its_own_moments():
 
 def test_a_model_of_a_plugin_keeps_the_moments_of_the_data(bench: Bench, plugin: Path, root: Path, tmp_path: Path):
     """Nobody has declared others for its weights."""
+    from bench.models.registry import MODELS
     from bench.plugin import load_plugins
-    from models.registry import MODELS
 
     load_plugins([plugin])
     weights = tmp_path / "tiny.pth"

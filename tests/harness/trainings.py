@@ -9,10 +9,10 @@ from torch import nn
 
 from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec, VariantSpec
 from bench.data.tensors import Images
+from bench.models.classifier import Classifier, Normalize
+from bench.models.objective import Objective
 from bench.progress import Progress
 from bench.work.train import train, training_facts
-from models.classifier import Classifier, Normalize
-from models.objective import Objective
 
 CPU = torch.device("cpu")
 

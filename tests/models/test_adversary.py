@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from bench.core.errors import BenchError
 from bench.core.specs import AdversarySpec
-from models.adversary import Adversary, Loss, ascend
+from bench.models.adversary import Adversary, Loss, ascend
 
 EPS = 0.1
 PGD = AdversarySpec(eps=EPS)

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bench.core.errors import BenchError
-from models import backbones, registry, sizes, stems
-from models.backbones import ModelEntry, Resize, build_backbone, check_model_name, expand_models, register_model
-from models.weights import read_weights
+from bench.models import backbones, registry, sizes, stems
+from bench.models.backbones import ModelEntry, Resize, build_backbone, check_model_name, expand_models, register_model
+from bench.models.weights import read_weights
 
 
 def features_of(backbone, batch=2):

@@ -7,7 +7,7 @@ import timm
 import torch
 from families import FAMILY_MODELS, SMALLEST
 
-from models.backbones import build_backbone
+from bench.models.backbones import build_backbone
 
 pytestmark = pytest.mark.slow
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from models.feedback import CROSSING, FASTEST, FLOOR, MEMORY, TARGET, advance, balance, rate, start
-from models.margins import logit_margins
-from models.penalties import mean_square
-from models.schedules import GAMMA_END, Done, GammaState, TrainingFacts
+from bench.models.feedback import CROSSING, FASTEST, FLOOR, MEMORY, TARGET, advance, balance, rate, start
+from bench.models.margins import logit_margins
+from bench.models.penalties import mean_square
+from bench.models.schedules import GAMMA_END, Done, GammaState, TrainingFacts
 
 
 def facts(epochs: int = 10, steps: int = 100, num_classes: int = 10) -> TrainingFacts:

@@ -10,8 +10,8 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
 from bench.core.specs import ModelSpec, VariantSpec
-from models.build import build_classifier
-from models.folding import folded
+from bench.models.build import build_classifier
+from bench.models.folding import folded
 
 BACKBONES = {"resnet10t": 14, "mobilenetv3_small_050": 34, "convnext_atto": 0, "vit_tiny_patch16_224": 0}
 

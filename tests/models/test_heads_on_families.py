@@ -7,9 +7,9 @@ import torch
 from families import FAMILY_MODELS
 
 from bench.core.specs import ModelSpec
-from models.build import build_classifier
-from models.sizes import find_fit
-from models.variants import VARIANTS
+from bench.models.build import build_classifier
+from bench.models.sizes import find_fit
+from bench.models.variants import VARIANTS
 
 # A head sees flat features only, so one light architecture for every width that families differ in is enough.
 LIGHT = sorted({name for name in FAMILY_MODELS.values() if getattr(find_fit(name, 8, "native"), "img_size", 999) <= 16})

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.criteria import CRITERIA, arcface, arcface_ramp, cosface
-from models.outputs import CosineOutput
-from models.penalties import LARGEST_EXPONENT, PENALTIES, exp_mean_square, mean_l1, mean_square
-from models.schedules import TrainingFacts
-from models.terms import TERMS, Batch, CenterLoss, SupervisedContrastive
+from bench.models.criteria import CRITERIA, arcface, arcface_ramp, cosface
+from bench.models.outputs import CosineOutput
+from bench.models.penalties import LARGEST_EXPONENT, PENALTIES, exp_mean_square, mean_l1, mean_square
+from bench.models.schedules import TrainingFacts
+from bench.models.terms import TERMS, Batch, CenterLoss, SupervisedContrastive
 
 LONG = TrainingFacts(epochs=1000, steps_per_epoch=10, lr=1e-3, num_classes=3, latent_dim=2)
 SHORT = TrainingFacts(epochs=10, steps_per_epoch=10, lr=1e-3, num_classes=3, latent_dim=2)
@@ -61,7 +61,7 @@ def test_penalties_by_hand(penalty: Callable[[Tensor], Tensor], value: float) ->
     assert float(penalty(LATENTS)) == pytest.approx(value)
 
 
-@pytest.mark.parametrize("name", [n for n in PENALTIES if PENALTIES.origin(n) == "models.penalties"])
+@pytest.mark.parametrize("name", [n for n in PENALTIES if PENALTIES.origin(n) == "bench.models.penalties"])
 def test_gradients_of_penalties(name: str) -> None:
     latents = torch.randn(4, 3, dtype=torch.float64)
     check_gradient(PENALTIES.get(name).function, latents)

@@ -11,8 +11,8 @@ import torch
 
 from bench.core.errors import BenchError
 from bench.core.specs import VariantSpec
-from models.objective import Objective
-from models.schedules import (
+from bench.models.objective import Objective
+from bench.models.schedules import (
     GAMMA_END,
     SCHEDULES,
     TARGET_MARGIN,
@@ -22,7 +22,7 @@ from models.schedules import (
     short,
     two_phase,
 )
-from models.terms import Batch
+from bench.models.terms import Batch
 
 FACTS = TrainingFacts(epochs=30, steps_per_epoch=10, lr=2e-3, num_classes=10, latent_dim=64)
 
@@ -73,7 +73,7 @@ def test_gamma_is_constant_inside_five_epochs_and_never_falls() -> None:
 
 
 def test_short_gamma_solves_the_balance() -> None:
-    """Put back into equation (1) of models.schedules, the margin is the wanted one."""
+    """Put back into equation (1) of bench.models.schedules, the margin is the wanted one."""
     epoch = 21
     gamma = short(epoch, FACTS)
     weight = FACTS.lr * (epoch - 1) * FACTS.steps_per_epoch

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from bench.core.specs import AdversarySpec, VariantSpec
-from models.heads import HEADS
-from models.variants import VARIANTS
+from bench.models.heads import HEADS
+from bench.models.variants import VARIANTS
 
 RECIPE = "recipe"
 PUBLISHED = {
@@ -38,7 +38,7 @@ PUBLISHED = {
 
 
 def test_there_are_these_variants() -> None:
-    assert {name for name in VARIANTS if VARIANTS.origin(name) == "models.variants"} == PUBLISHED.keys()
+    assert {name for name in VARIANTS if VARIANTS.origin(name) == "bench.models.variants"} == PUBLISHED.keys()
 
 
 @pytest.mark.parametrize("name", list(PUBLISHED))

@@ -18,11 +18,11 @@ import torch
 from networks import NETWORKS, inputs, read
 from scipy import fft, stats
 
-from attacks.corruptions.apply import corrupt
-from attacks.corruptions.draws import Draws
-from attacks.corruptions.photographs import FILES_SHA
-from attacks.corruptions.severities import SEVERITY_LEVELS, parameters
-from attacks.corruptions.units import to_bytes
+from bench.attacks.corruptions.apply import corrupt
+from bench.attacks.corruptions.draws import Draws
+from bench.attacks.corruptions.photographs import FILES_SHA
+from bench.attacks.corruptions.severities import SEVERITY_LEVELS, parameters
+from bench.attacks.corruptions.units import to_bytes
 from bench.statistics.paired import compare
 
 BATCH = 500

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from attacks.corruptions import frost, photographs
-from attacks.corruptions.severities import PROFILE_SIZES, parameters
+from bench.attacks.corruptions import frost, photographs
+from bench.attacks.corruptions.severities import PROFILE_SIZES, parameters
 
 CROPS = 2000
 DISTINCT = (0, 1, 3, 4)  # the third photograph has the pixels of the second
