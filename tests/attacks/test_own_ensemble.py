@@ -224,3 +224,15 @@ def test_both_backends_break_the_same_images() -> None:
     broken = [model(run(name, model, inputs, labels, 0.09, b)).argmax(1) != labels for b in ("native", "reference")]
     assert 15 < int(broken[0].sum()) < 45
     assert int((broken[0] != broken[1]).sum()) <= 1
+
+
+def test_the_library_is_repeatable_and_the_callers_generator_stays() -> None:
+    model = trained("strided")
+    inputs, labels = correct(model, 8)
+    torch.manual_seed(1)
+    first = run(OWN, model, inputs, labels, 0.05, backend="reference")
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    assert torch.equal(first, run(OWN, model, inputs, labels, 0.05, backend="reference"))
+    assert torch.equal(before, torch.get_rng_state())
+    assert not torch.equal(first, inputs)

@@ -39,7 +39,10 @@ def batch(model: nn.Module) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize(("name", "norm", "backend"), CASES)
 def test_contract(name: str, norm: str, backend: Backend, model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
-    """Same shape, inside ball and box, repeatable, inputs and model and generator untouched, cost as stated."""
+    """Same shape, inside ball and box, repeatable, inputs and model and generator untouched, cost as stated.
+
+    That the library's attacks are repeatable is tested once, on short stages (test_own_ensemble): theirs are slow.
+    """
     inputs, labels = batch
     attack = resolve(name, backend)
     spec = attack.spec(norm, EPS[norm], batch_size=8)  # type: ignore[arg-type]
@@ -49,9 +52,9 @@ def test_contract(name: str, norm: str, backend: Backend, model: nn.Module, batc
     weights = [p.clone() for p in model.parameters()]
     first = function(counting, inputs, labels, spec=spec, rng=rng)
     cost = attack.entry.cost(spec.params, 4)
-    second = function(model, inputs, labels, spec=spec, rng=rng)
     verified(inputs, first, spec.norm, spec.eps)
-    assert torch.equal(first, second)
+    if backend == "native":
+        assert torch.equal(first, function(model, inputs, labels, spec=spec, rng=rng))
     assert torch.equal(inputs, before)
     assert torch.equal(generator, torch.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
