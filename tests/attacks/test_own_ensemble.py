@@ -227,12 +227,12 @@ def test_both_backends_break_the_same_images() -> None:
 
 
 def test_the_library_is_repeatable_and_the_callers_generator_stays() -> None:
-    model = trained("strided")
+    model, name = trained("strided"), "autoattack-square+apgd-ce-i10-s100"
     inputs, labels = correct(model, 8)
     torch.manual_seed(1)
-    first = run(OWN, model, inputs, labels, 0.05, backend="reference")
+    first = run(name, model, inputs, labels, 0.3, backend="reference")
     torch.manual_seed(2)
     before = torch.get_rng_state()
-    assert torch.equal(first, run(OWN, model, inputs, labels, 0.05, backend="reference"))
+    assert torch.equal(first, run(name, model, inputs, labels, 0.3, backend="reference"))
     assert torch.equal(before, torch.get_rng_state())
     assert not torch.equal(first, inputs)
