@@ -12,6 +12,7 @@ Every pytest session in the environment loads this file, so slow imports are def
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ class Attempt:
 
 
 ATTEMPT = pytest.StashKey[Attempt]()
+#: The mark, the fixture as a parameter, or its name for getfixturevalue.
+USED = re.compile(rf"mark\.{MARK}\b|[(,]\s*{MARK}\s*[,):]|[\"']{MARK}[\"']")
 SKIPS = (pytest.skip.Exception, SkipTest)
 
 
@@ -74,6 +77,35 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"{UPDATE} compares nothing, and {REQUIRED} asks for a comparison; leave one out.")
     if not hasattr(config, "workerinput"):  # the reports of xdist's workers arrive at the controller
         config.pluginmanager.register(Summary(MARK, required=required), "collapse-bench-summary")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Find robustness tests that pytest leaves out: of a module that skips itself, of a class it cannot collect."""
+    report = yield
+    if report.skipped and USED.search(_source_of(collector)):
+        setattr(report, ATTRIBUTE, {})
+    if report.passed and not report.result and isinstance(collector, pytest.Class) and _holds_marks(collector.obj):
+        report.outcome = "failed"
+        report.longrepr = (
+            f"nothing was compared: pytest collects no test of the class {collector.nodeid}, which has tests marked "
+            f"{MARK!r}. A class with a constructor is not collected; remove its __init__ or __new__."
+        )
+    return report
+
+
+def _source_of(collector: pytest.Collector) -> str:
+    """Return the text of a collected file; empty for a folder."""
+    path = collector.path
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _holds_marks(holder: type) -> bool:
+    found = [holder, *(getattr(holder, name, None) for name in dir(holder) if name.startswith("test"))]
+    marks = [mark for one in found for mark in getattr(one, "pytestmark", ())]
+    return any(mark.name == MARK for mark in marks)
 
 
 @pytest.hookimpl(tryfirst=True)  # before other plug-ins deselect tests

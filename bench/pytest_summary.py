@@ -18,10 +18,15 @@ class Summary:
     required: bool
     _marked: list[str] = field(default_factory=list)  # tests of this process that are to run
     _reports: dict[str, pytest.TestReport] = field(default_factory=dict)  # of the last attempt, by test
+    _skipped: set[str] = field(default_factory=set)  # modules with robustness tests that skip themselves
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if not session.config.option.collectonly:
             self._marked = [item.nodeid for item in session.items if item.get_closest_marker(self.mark)]
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if hasattr(report, ATTRIBUTE):
+            self._skipped.add(report.nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if hasattr(report, ATTRIBUTE):
@@ -34,11 +39,13 @@ class Summary:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         unmet = self._unmet()
         unseen = self._unseen()
-        if self._reports or unseen or unmet:
+        if self._reports or self._skipped or unseen or unmet:
             terminalreporter.section("robustness")
         for name, report in self._reports.items():
             for line in _lines(name, report):
                 terminalreporter.write_line(line)
+        for name in sorted(self._skipped):
+            terminalreporter.write_line(f"{name}: NOT COMPARED (the whole module was skipped)")
         for name in unseen:
             terminalreporter.write_line(f"{name}: NOT COMPARED (not run)")
         if unmet:
@@ -49,7 +56,7 @@ class Summary:
         if not self.required:
             return ""
         missing = [name for name, report in self._reports.items() if not _found(report).get("compared")]
-        missing += self._unseen()
+        missing += [*sorted(self._skipped), *self._unseen()]
         if missing:
             return f"nothing was compared by {', '.join(missing)}"
         return "" if self._reports else "no test of this session is marked 'robustness'"

@@ -206,6 +206,32 @@ def test_what_is_asked_for_and_not_compared_fails(project: pytest.Pytester) -> N
     assert sum("give every call with other settings its own name=" in line for line in errors) == 2
 
 
+def test_a_module_that_skips_itself_is_listed_and_fails_where_required(project: pytest.Pytester) -> None:
+    """Skipped as a whole, beside a test that compares: in one process and in two."""
+    write(project, STYLES.partition("@mark(\"dynamic")[0])
+    project.runpytest("--robustness-update").assert_outcomes(skipped=1)
+    skip = "import pytest\npytest.importorskip('no_such_module')  # robustness of others\n"
+    marked = '@pytest.mark.robustness("a.json")\ndef test_a(robustness): pass\n'
+    (project.path / "test_skips.py").write_text(skip + marked, encoding="utf-8")
+    (project.path / "test_other.py").write_text(skip, encoding="utf-8")
+    found = project.runpytest()
+    assert found.ret == 0
+    found.stdout.fnmatch_lines(["test_skips.py: NOT COMPARED (the whole module was skipped)"])
+    for options in ((), ("-n", "1")):
+        found = project.runpytest("--robustness-required", *options)
+        assert found.ret == 1
+        found.stdout.fnmatch_lines(["--robustness-required: nothing was compared by test_skips.py"])
+
+
+def test_a_class_that_pytest_does_not_collect_fails(project: pytest.Pytester) -> None:
+    constructor = "    def __init__(self): pass\n"
+    method = '    @pytest.mark.robustness("a.json")\n    def test_a(self, robustness): pass\n'
+    write(project, f"import pytest\n\nclass TestIt:\n{constructor}{method}\n\nclass TestOther:\n{constructor}")
+    found = project.runpytest("-W", "ignore")
+    found.assert_outcomes(errors=1)
+    assert "pytest collects no test of the class test_it.py::TestIt" in found.stdout.str()
+
+
 def test_a_session_that_ends_early_names_what_did_not_run(project: pytest.Pytester) -> None:
     write(project, EARLY_END)
     found = project.runpytest()
