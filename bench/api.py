@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
+from typing import Literal, get_args
 
 import pandas as pd
 from torch import nn
@@ -17,13 +19,14 @@ from torch import nn
 from bench.attacks import resolve, resolve_all
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.attacks.registry import ResolvedAttack
-from bench.auditing.audit import Audited
-from bench.auditing.audit import audit as run_audit
 from bench.core.epsilon import format_eps, parse_eps
 from bench.core.errors import BenchError
+from bench.core.names import check_name
 from bench.core.records import RunRecord
+from bench.core.sources import EXTERNAL
 from bench.core.specs import Backend, CorruptionSpec, DataSpec, Encoding, EvalSpec, Norm, Recipe
 from bench.core.vocabulary import NATIVE
+from bench.core.words import counted, listed
 from bench.corrupted.choose import choose_corruptions
 from bench.corrupted.open import identified
 from bench.data import DATASETS, DataRequest, Dataset, load_dataset
@@ -31,27 +34,41 @@ from bench.data.registry import DatasetEntry
 from bench.data.sampling import sampling_version
 from bench.data.split import check_dataset, check_repeatable
 from bench.environment import choose_device
-from bench.pending import Tally, is_audited, is_finished
-from bench.plan import DEFAULT_BATCH, Request, check_request, plan_cells
+from bench.external.options import ExternalOptions, networks_of
+from bench.pending import Tally
+from bench.plan import DEFAULT_BATCH, Request, check_request
 from bench.plugin import plugin_sha
-from bench.progress import Progress
+from bench.progress import Progress, choose_progress
 from bench.store import Store
 from bench.tables.leaderboard import rebuild
 from bench.tables.lowest import lowest_of_runs
 from bench.tables.outcomes import Outcomes
 from bench.tables.results import all_audits, present_cells, results_table
 from bench.torch_state import harness_torch_state
-from bench.work.cells import Subject, work_off
-from bench.work.external import ExternalModel, external_run, frozen
+from bench.work.external import Declared, ExternalModel, external_run, frozen
+from bench.work.external_cells import audit_evaluated, evaluate_run, external_of
 from bench.work.precision import AskedPrecision, at_precision
 from bench.work.workshop import Workshop
+
+Failures = Literal["warn", "raise", "ignore"]
+
+
+class FailedCellsWarning(UserWarning):
+    """Some cells failed, so that their rows hold no accuracy."""
 
 
 @harness_torch_state()
 def evaluate(
-    model: nn.Module,
+    network: nn.Module | str | Path,
     *,
-    name: str,
+    name: str | None = None,
+    model: str | None = None,
+    variant: str = EXTERNAL,
+    seed: int = 0,
+    normalize: str | None = None,
+    input_size: int | str = "auto",
+    class_names: str | Path | None = None,
+    trust_normalization: bool = False,
     dataset: str | Dataset = "digits",
     data_dir: str | Path | None = None,
     image_size: int | None = None,
@@ -59,7 +76,6 @@ def evaluate(
     attacks: str | Sequence[str] = ("fgsm", "pgd", "autoattack"),
     norm: Norm = "linf",
     eps: str | float | Sequence[str | float] = (),
-    seed: int = 0,
     limit: int | None = None,
     attack_limit: dict[str, int] | None = None,
     corruptions: str | Sequence[str] = "standard",
@@ -74,27 +90,50 @@ def evaluate(
     save_adversarials: Encoding = "none",
     max_queries: int | None = None,
     audit: bool = True,
+    failures: Failures = "warn",
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Attack ``model``, corrupt its inputs, and return its rows of results.csv as a pandas DataFrame.
+    """Attack ``network``, corrupt its inputs, and return its rows of results.csv as a pandas DataFrame.
 
-    ``model`` maps images (N, 3, S, S), float32 in [0, 1], to logits (N, K); normalisation is its own business. Of a
-    tuple the first entry is taken for the logits, of a dictionary or an object ``logits``; the rows name what was
-    taken. The model is in evaluation mode for the time, and gets its mode and its gradients back. So does the caller:
-    grad mode, autocast and the like are set as the measurement needs them, and put back. ``dataset`` is a name or a
-    :class:`~bench.data.Dataset`; ``class_order`` is that of an image folder, "natural" or "string", by default natural
-    if all names are numbers; ``eps`` defaults to the data set's own; ``attack_backend`` "reference" is foolbox and
-    pyautoattack; ``attack_precision`` is that of the search, "auto" as on the command line. ``corruptions`` are
-    "standard", "all", "none", or names; they are made with the constants of ``corruption_profile``, by default those
-    nearest to the image size, at ``severities``, one or several of 1 to 5, or read from the published files in
-    ``corruptions_dir``. With ``results`` the cells are kept there, and ``bench leaderboard`` shows them; finished ones
-    are not computed again. ``save_adversarials`` ("float32" or "uint8") keeps the broken images beside them;
-    ``max_queries`` bounds the forward passes an image.
-    ``audit`` asks whether the attacks' numbers can be believed.
-    Raises BenchError for bad input.
+    Args:
+        network: A module that maps images (N, 3, S, S), float32 in [0, 1], to logits (N, K), or a file: a checkpoint of
+            weights, a TorchScript archive, a torch.export program or an ONNX model. A module does its own
+            normalisation. Of a tuple the first entry is taken for the logits, of a dictionary or an object ``logits``;
+            the rows name what was taken. A module is in evaluation mode for the time, and gets its mode and its
+            gradients back.
+        name: Name in the tables; by default that of the file.
+        model: Architecture of a checkpoint of weights, such as "resnet18" of timm or "torchvision:resnet18".
+        variant: Role in a comparison, such as "baseline" or "lpc". Networks of one name are compared variant by
+            variant, and those of one name and variant are the seeds of one recipe. By default the network stands alone.
+        seed: Seed of the network's training, and of the attacks.
+        normalize: Normalisation of a file's network, as in ``bench evaluate --normalize``.
+        input_size: Side to which images are resized for a file's network, "native" or "from-config".
+        class_names: File with the class names in the order of the network's outputs.
+        trust_normalization: Go on even if the probe finds a better normalisation or another order of the classes.
+        dataset: A name, or a :class:`~bench.data.Dataset`.
+        class_order: Order of the classes of an image folder, "natural" or "string"; by default natural if all names are
+            numbers.
+        eps: Budgets; by default those of the data set.
+        attack_backend: "reference" is foolbox and pyautoattack.
+        attack_precision: Precision of the search, "auto" as on the command line.
+        corruptions: "standard", "all", "none", or names. They are made with the constants of ``corruption_profile``, by
+            default those nearest to the image size, at ``severities`` of 1 to 5, or read from the published files in
+            ``corruptions_dir``.
+        results: Folder where the cells are kept for ``bench leaderboard``; finished ones are not computed again.
+        save_adversarials: "float32" or "uint8" keeps the misclassified images beside the cells.
+        max_queries: Bound on the forward passes per image.
+        audit: Whether to check that the attacks' numbers can be believed.
+        failures: Whether a cell that failed warns (:class:`FailedCellsWarning`), raises BenchError, or is ignored.
+        progress: By default bars on a terminal and lines elsewhere, on stderr.
+
+    The caller's state of torch does not matter: grad mode, autocast and the like are set as the measurement needs them,
+    and restored.
+
+    Raises:
+        BenchError: For bad input, and with ``failures="raise"`` for cells that failed.
     """
-    _check_subject(model, name)
     _check_limit(limit)
+    _check_failures(failures)
     data = _dataset(dataset, DataRequest(_path(data_dir), image_size, class_order=class_order))
     known = _declared(data)
     images = known.limit if limit is None and known else limit
@@ -117,33 +156,68 @@ def evaluate(
         batch_size=batch_size,
         max_queries=max_queries,
     )
+    asked = ExternalOptions(
+        checkpoint=None if isinstance(network, nn.Module) else Path(network),
+        model=model,
+        name=name,
+        variant=variant,
+        seed=seed,
+        normalize=normalize,
+        input_size=str(input_size),
+        class_names=_path(class_names),
+        trust_normalization=trust_normalization,
+    )
     with tempfile.TemporaryDirectory() as temporary:
         workshop = Workshop(
             dataset=data,
             store=Store(_path(results) or Path(temporary)),
             device=choose_device(device),
-            progress=progress or Progress(),
+            progress=progress or choose_progress(),
             auto_batch=batch_size is None,
             save_adversarials=save_adversarials,
             corruptions_dir=_path(corruptions_dir),
             eps_texts=_eps_texts(eps, norm, data),
         )
-        with frozen(model, workshop.device) as (still, trainable):
-            run, wrapped = external_run(still, name, seed, trainable, workshop)
-            cells = _work(run, wrapped, request, workshop, audit=audit)
+        run, cells = _work(network, asked, request, workshop, audit=audit)
         rebuild(workshop.store)
-        return _rows(run, cells, workshop.store)
+        rows = _rows(run, cells, workshop.store)
+    _report(rows, failures)
+    return rows
 
 
-def _check_subject(model: object, name: str) -> None:
-    """Raises BenchError for what is no module and for a name that a table could not hold."""
+def _check_module(model: object, asked: ExternalOptions) -> Declared:
+    """Return the module's name, variant and seed. Raises BenchError for no module, and for options of files."""
     if not isinstance(model, nn.Module):
         raise BenchError(
-            f"model {name!r} is of type {type(model).__name__}, not a torch.nn.Module; write one whose forward maps "
-            "images to logits."
+            f"model {asked.name!r} is of type {type(model).__name__}, neither a torch.nn.Module nor a file; write a "
+            "module whose forward maps images to logits."
         )
-    if not name or set(name) & set(",:\n"):
-        raise BenchError(f"name {name!r} may not be empty or hold a comma, a colon or a line break.")
+    if asked.name is None:
+        raise BenchError("the module has no name; give it one by name=.")
+    check_name("model", asked.name)
+    check_name("variant", asked.variant)
+    for option in ("model", "normalize", "class_names"):
+        if getattr(asked, option) is not None:
+            raise BenchError(f"{option}= is for files; a module does its own preprocessing.")
+    return Declared(name=asked.name, variant=asked.variant, seed=asked.seed, repeats=asked.variant != EXTERNAL)
+
+
+def _check_failures(failures: str) -> None:
+    known = get_args(Failures)
+    if failures not in known:
+        raise BenchError(f"failures={failures!r} is unknown; write {listed(known, 'or')}.")
+
+
+def _report(rows: pd.DataFrame, failures: Failures) -> None:
+    """Warn of failed cells, or raise BenchError for them."""
+    failed = rows[rows["status"] == "failed"]
+    if failures == "ignore" or failed.empty:
+        return
+    first = failed.iloc[0]
+    text = f"{counted(len(failed), 'cell')} of {len(rows)} failed; the first: {first['reason']}: {first['notes']}"
+    if failures == "raise":
+        raise BenchError(text)
+    warnings.warn(text, FailedCellsWarning, stacklevel=3)
 
 
 def _dataset(dataset: str | Dataset, request: DataRequest) -> Dataset:
@@ -232,18 +306,27 @@ def _path(path: str | Path | None) -> Path | None:
 
 
 def _work(
-    run: RunRecord, model: ExternalModel, request: Request, workshop: Workshop, *, audit: bool
-) -> tuple[EvalSpec, ...]:
-    """Store the run, its cells and its audit, as far as they are not there; returns the cells that were asked for."""
-    cells = plan_cells(request, run.run_id, run.seed)
-    todo = [cell for cell in cells if not is_finished(cell, workshop.store, workshop.save_adversarials)]
-    workshop.read_images_of(todo)
-    workshop.store.write_run(run, None)
-    work_off(todo, Subject(run.model, model, run.weights_sha, request.data.num_classes), workshop, Tally())
-    if audit and not is_audited(run.run_id, workshop.dataset.test.sha, workshop.store):
-        classes, size = request.data.num_classes, request.batch_size
-        run_audit(Audited(run=run, model=model, num_classes=classes, batch_size=size), workshop)
-    return cells
+    network: nn.Module | str | Path, asked: ExternalOptions, request: Request, workshop: Workshop, *, audit: bool
+) -> tuple[RunRecord, tuple[EvalSpec, ...]]:
+    """Store the run, its cells and its audit, as far as they are not there; return the cells that were asked for."""
+    if isinstance(network, str | Path):
+        (named,) = networks_of([Path(network)], [], asked, [])
+        run, wrapped, content = external_of(named, workshop, repeats=asked.variant != EXTERNAL)
+        return _evaluated(run, wrapped, content, request, workshop, audit)
+    declared = _check_module(network, asked)
+    with frozen(network, workshop.device) as (still, trainable):
+        run, wrapped = external_run(still, declared, trainable, workshop)
+        return _evaluated(run, wrapped, None, request, workshop, audit)
+
+
+def _evaluated(
+    run: RunRecord, model: ExternalModel, content: bytes | None, request: Request, workshop: Workshop, audit: bool
+) -> tuple[RunRecord, tuple[EvalSpec, ...]]:
+    tally = Tally()
+    found = evaluate_run(run, model, request, workshop, tally, content)
+    if audit:
+        audit_evaluated(found, request, workshop, tally)
+    return run, found.cells
 
 
 def _rows(run: RunRecord, cells: Sequence[EvalSpec], store: Store) -> pd.DataFrame:

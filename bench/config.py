@@ -14,11 +14,17 @@ from bench.core.errors import BenchError
 _ALIASES = {"json": "as_json"}
 
 
-def read_config(path: Path, known: Collection[str], opposites: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
+def read_config(
+    path: Path,
+    known: Collection[str],
+    opposites: Mapping[str, tuple[str, Any]],
+    tables: dict[str, list[Mapping[str, Any]]],
+) -> dict[str, Any]:
     """The keys of ``path`` as option names (``batch-size`` and ``batch_size`` are one).
 
-    ``opposites`` are further keys that are on or off: on, they give another option a value. Raises BenchError for a
-    file that cannot be read, for broken TOML, for a key that is no option, and for two keys of one option.
+    ``opposites`` are further keys that are on or off: on, they give another option a value. ``tables`` are the keys
+    that are arrays of tables; their contents are put there. Raises BenchError for a file that cannot be read, for
+    broken TOML, for a key that is no option, and for two keys of one option.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -28,6 +34,11 @@ def read_config(path: Path, known: Collection[str], opposites: Mapping[str, tupl
         raise BenchError(f"config {path} is not TOML: {error}.") from error
     found: dict[str, Any] = {}
     written: dict[str, str] = {}  # the key that gave an option its value
+    for key in tables:
+        value = content.pop(key, [])
+        if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
+            raise BenchError(f"config {path}: {key!r} is no list of tables; write [[{key}]] above each.")
+        tables[key] = value
     for key, value in content.items():
         name = _option(path, key, {*known, *opposites})
         if name in opposites:

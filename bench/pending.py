@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from bench.core.records import AuditRecord, EvalRecord, RunRecord
 from bench.core.specs import Encoding, EvalSpec
+from bench.pairing import paired_baseline
 from bench.plan import RunPlan
 from bench.store import Store
-from bench.twin_run import twin_run
 
 
 @dataclass
@@ -48,7 +48,7 @@ def is_audited(run_id: str, data_sha: str, store: Store, level: str = "default",
 
 def _lacks_twin(run: RunRecord, record: AuditRecord, store: Store) -> bool:
     alone = any(not budget.twin for budget in record.budgets)
-    return alone and run.spec is not None and twin_run(run.spec, store) is not None
+    return alone and paired_baseline(run, store) is not None
 
 
 def attacked_cells(run_id: str, store: Store) -> list[EvalRecord]:

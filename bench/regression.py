@@ -21,11 +21,15 @@ from bench.gate.resolution import cannot_fail, too_fine
 from bench.gate.rules import Rules
 from bench.gate.snapshot import Snapshot, choose, metrics_of, name_of, take_snapshot
 from bench.gate.tolerances import FLOOR, check_points
+from bench.progress import Progress
 from bench.remarks import warnings_do_not_raise
 from bench.store import Store
 
 #: What the fixture decides by itself.
-OURS = ("model", "name", "seed", "results")
+OURS = (
+    "network", "model", "name", "variant", "seed", "normalize", "input_size", "class_names", "trust_normalization",
+    "results", "failures", "progress",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,9 @@ class Robustness:
         if not self.update and not self.settings.baseline.exists():  # known before the work
             raise BenchError(f"there is no {self.settings.baseline}; 'pytest --robustness-update' writes it.")
         for seed, one in enumerate(models):
-            rows = evaluate(one, name=name, seed=seed, results=self.results, **options)
+            rows = evaluate(
+                one, name=name, seed=seed, results=self.results, failures="ignore", progress=Progress(), **options
+            )
             self._asked += zip(rows["run_id"], rows["cell_id"], strict=True)
 
     def settle(self) -> str:

@@ -2,6 +2,7 @@
 
 runs/<run_id>/run.json            the RunRecord
 runs/<run_id>/weights.safetensors
+runs/<run_id>/network.pt|pt2|onnx          a network that was trained elsewhere, if it came as such a file
 runs/<run_id>/training.safetensors         an unfinished training, while there is one
 runs/<run_id>/diagnosis.json               the DiagnosisRecord
 runs/<run_id>/audits/<data_sha>.json       the AuditRecord of one test split, by the beginning of its hash
@@ -21,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import BenchError
 from bench.core.records import AUDIT_VERSION, DIAGNOSIS_VERSION, AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
+from bench.core.sources import STORED_AS
 from bench.core.specs import ID_LENGTH, Encoding
 from bench.files import file_sha, write_atomic
 from bench.samples import Sample, dump_samples, parse_samples
@@ -65,6 +67,11 @@ class Store:
     def weights_path(self, run_id: str) -> Path:
         return self.run_folder(run_id) / "weights.safetensors"
 
+    def network_path(self, run: RunRecord) -> Path:
+        """Return the file that holds the network of a run; of a network that is not stored, one that does not exist."""
+        kind = "checkpoint" if run.source is None else run.source.kind
+        return self.run_folder(run.run_id) / STORED_AS.get(kind, "not stored")
+
     def _cell_path(self, run_id: str, cell_id: str) -> Path:
         return self.run_folder(run_id) / "cells" / f"{cell_id}.json"
 
@@ -91,7 +98,7 @@ class Store:
 
     def write_run(self, record: RunRecord, weights: bytes | None) -> None:
         if weights is not None:
-            write_atomic(self.weights_path(record.run_id), weights)
+            write_atomic(self.network_path(record), weights)
         write_atomic(self.run_folder(record.run_id) / "run.json", dump_record(record))
 
     def write_cell(self, record: EvalRecord, samples: list[Sample] | None, adversarials: bytes | None = None) -> None:
@@ -163,7 +170,7 @@ class Store:
         record = self.read_run(run_id)
         if record is None or record.status != "ok":
             return None
-        path = self.weights_path(run_id)
+        path = self.network_path(record)
         return record if path.exists() and file_sha(path) == record.weights_sha else None
 
     def finished_cell(self, run_id: str, cell_id: str) -> EvalRecord | None:

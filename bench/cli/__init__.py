@@ -6,12 +6,12 @@ import sys
 
 import click
 
-from bench.cli import beside, look, work
+from bench.cli import beside, external, look, work
 from bench.cli.group import cli
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
 
-__all__ = ["beside", "cli", "invoke", "look", "work"]
+__all__ = ["beside", "cli", "external", "invoke", "look", "work"]
 
 
 def invoke(arguments: list[str]) -> int:

@@ -13,6 +13,8 @@ from bench.core.errors import BenchError
 from bench.core.vocabulary import BASELINE, MCE_REFERENCES
 from bench.core.words import listed
 
+NETWORKS = "networks"  # tables of the config file, one per network
+
 
 class Names(click.ParamType[Any]):
     """Names separated by commas; the option may also be repeated."""
@@ -61,7 +63,9 @@ def names(*flags: str, may_be_empty: bool = True, **options: Any) -> Callable[[A
 def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     if value is not None:
         options = {p.name: p for p in ctx.command.params if p.name and p.name not in ("config", "help")}
-        found = read_config(value, options, _opposites(options))
+        tables = {NETWORKS: []} if ctx.command.name == "evaluate" else {}
+        found = read_config(value, options, _opposites(options), tables)
+        ctx.meta.update(tables)
         ctx.default_map = {name: _default(value, options[name], content) for name, content in found.items()}
     return value
 

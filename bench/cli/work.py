@@ -8,34 +8,32 @@ from typing import Any
 import click
 
 from bench.cli.group import cli
+from bench.cli.measuring import ATTACKS, CORRUPTIONS, DATA, WORK, with_options
 from bench.cli.options import (
     Count,
     against_option,
-    class_order_option,
     config_option,
     data_dir_option,
     device_option,
     flagged_option,
     json_option,
-    mce_option,
     names,
     plugin_option,
     results_option,
 )
-from bench.core.vocabulary import ENCODINGS, NATIVE, NORMS, PRECISIONS, PROTOCOLS, REFERENCE
 
 
 @cli.command()
 @names("--models", help="timm architectures or registered models; wildcards")
 @names("--variants", default=["baseline", "lpc"], show_default="baseline,lpc", help="training-time ideas; wildcards")
-@click.option("--dataset", default="digits", show_default=True, help="see 'bench list datasets'")
-@data_dir_option
-@click.option("--image-size", type=click.IntRange(min=8), help="side of the images of an image folder")
-@class_order_option
-@names("--attacks", default=["fgsm", "pgd", "autoattack"], show_default="fgsm,pgd,autoattack", help="or 'none'")
-@click.option("--norm", type=click.Choice(NORMS), default="linf", show_default=True, help="norm of the perturbation")
-@names("--eps", help="budgets such as 8/255 or 0.05, in units of [0, 1] pixels  [default: the data set's]")
 @names("--seeds", default=["0"], show_default="0", help="seeds of training and attack")
+@with_options(DATA)
+@click.option(
+    "--limit",
+    type=Count("all"),
+    help="images of each split, training too; proportional to class  [default: the data set's]",
+)
+@click.option("--train-limit", type=Count("all"), help="training images, in place of --limit")
 @click.option("--recipe", default="auto", show_default=True, help="auto, short, paper, or see 'bench list recipes'")
 @click.option("--latent-dim", type=click.IntRange(1, 65536), help="width of penultimate layers  [default: variant's]")
 @click.option("--epochs", type=click.IntRange(min=0), help="0 evaluates the first weights  [default: the data set's]")
@@ -49,79 +47,16 @@ from bench.core.vocabulary import ENCODINGS, NATIVE, NORMS, PRECISIONS, PROTOCOL
 )
 @click.option("--train-eps", help="Linf budget that pgd_at trains at, as in --eps  [default: the data set's largest]")
 @click.option("--train-batch-size", type=click.IntRange(min=2), help="training batch  [default: the data set's]")
-@click.option(
-    "--limit",
-    type=Count("all"),
-    help="images of each split, training too; proportional to class  [default: the data set's]",
-)
-@click.option("--train-limit", type=Count("all"), help="training images, in place of --limit")
-@names("--attack-limit", help="test images for one attack: autoattack=1000")
-@click.option(
-    "--attack-backend",
-    type=click.Choice([NATIVE, REFERENCE]),
-    default=NATIVE,
-    show_default=True,
-    help="our own attacks, or foolbox and pyautoattack",
-)
-@click.option(
-    "--attack-precision",
-    type=click.Choice(PRECISIONS),
-    default="fp32",
-    show_default=True,
-    help="of the search by our own attacks; verdicts are float32's. auto: bf16 where there is hardware for it",
-)
-@names(
-    "--corruptions",
-    default=["standard"],
-    show_default="standard",
-    help="standard (15 kinds), all (19), none, families, or names; wildcards",
-)
-@names("--severities", default=["1", "2", "3", "4", "5"], show_default="1,2,3,4,5", help="of the corruptions")
-@click.option("--corruption-profile", help="cifar, tiny_imagenet or imagenet  [default: nearest to the image size]")
-@click.option(
-    "--corruptions-dir",
-    type=click.Path(path_type=Path),
-    help="official files to read, such as CIFAR-10-C/, in place of corrupting here",
-)
-@mce_option
-@click.option(
-    "--protocol",
-    type=click.Choice(tuple(PROTOCOLS)),
-    default="standard",
-    show_default=True,
-    help="prefiltered: AutoAttack only on what FGSM and PGD left standing",
-)
-@click.option(
-    "--max-queries",
-    type=click.IntRange(min=1),
-    help="stop every search after N forward passes an image; its row is then another's, such as autoattack-q500",
-)
-@click.option("--batch-size", type=Count("auto"), default="auto", show_default=True, help="evaluation and attack batch")
-@device_option
 @click.option("--pretrained", is_flag=True, help="start from timm's weights, normalised as timm does")
 @click.option(
     "--checkpoint-path",
     type=click.Path(path_type=Path),
     help="start from local backbone weights; those of timm's architectures are normalised as timm does",
 )
+@with_options(ATTACKS, CORRUPTIONS, WORK)
 @click.option("--diagnose/--no-diagnose", default=True, show_default=True, help="collapse, gradients and DeepFool")
-@click.option(
-    "--audit",
-    type=click.Choice(("default", "full", "none")),
-    default="default",
-    show_default=True,
-    help="whether the attacks' numbers can be believed; full: every budget, ten times the steps, more images",
-)
-@click.option("--no-audit", is_flag=True, help="as --audit none")
 @against_option
 @flagged_option
-@click.option(
-    "--save-adversarials",
-    type=click.Choice(ENCODINGS),
-    default="none",
-    show_default=True,
-    help="keep the images that the attacks break, for 'bench verify'; uint8: rounded to 8 bits and judged again",
-)
 @plugin_option
 @config_option
 @results_option
@@ -137,10 +72,7 @@ def run(**options: Any) -> int:
 
 
 @cli.command()
-@click.option("--dataset", default="digits", show_default=True, help="see 'bench list datasets'")
-@data_dir_option
-@click.option("--image-size", type=click.IntRange(min=8), help="side of the images of an image folder")
-@class_order_option
+@with_options(DATA)
 @names("--kinds", default=["all"], show_default="all", help="standard, all, families, or names; wildcards")
 @click.option("--corruption-profile", help="cifar, tiny_imagenet or imagenet  [default: nearest to the image size]")
 @click.option("--limit", type=Count("all"), default="all", show_default=True, help="test images; proportional to class")

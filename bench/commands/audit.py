@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from bench.auditing.levels import LevelName
 from bench.auditing.marks import all_findings
 from bench.auditing.sentence import sentence
 from bench.core.columns import AUDIT_FIGURES
@@ -71,11 +72,10 @@ def _audit(run: RunRecord, store: Store, data_dir: Path | None, device: str, ful
     from bench.work.audits import audit_run
     from bench.work.reopen import reopen
 
-    spec, built, workshop = reopen(run, store, data_dir=data_dir, device=device)
+    found = reopen(run, store, data_dir=data_dir, device=device)
     batch_size = next(cell.spec.batch_size for cell in store.cells(run.run_id))
-    return audit_run(
-        run, spec, built.classifier, workshop, batch_size=batch_size, level="full" if full else "default"
-    )
+    level: LevelName = "full" if full else "default"
+    return audit_run(run, found.num_classes, found.model, found.workshop, batch_size=batch_size, level=level)
 
 
 def _report(run: RunRecord, record: AuditRecord, *, at_chance: bool) -> str:

@@ -44,10 +44,10 @@ def diagnose_command(
 
 def _measure(run: RunRecord, store: Store, data_dir: Path | None, device: str) -> DiagnosisRecord:
     from bench.work.diagnosis import diagnose
-    from bench.work.reopen import reopen
+    from bench.work.reopen import reopen_trained
 
-    spec, built, workshop = reopen(run, store, data_dir=data_dir, device=device)
-    return diagnose(built.classifier, run.run_id, run.weights_sha, spec.data.train_limit, workshop)
+    spec, model, workshop = reopen_trained(run, store, data_dir=data_dir, device=device)
+    return diagnose(model, run.run_id, run.weights_sha, spec.data.train_limit, workshop)
 
 
 def _table(run: RunRecord, record: DiagnosisRecord) -> str:

@@ -25,11 +25,11 @@ def plot_command(
     check_writable(folder)
     from bench.plots.latents import draw_latents, save_figure
     from bench.work.diagnosis import LATENT_IMAGES, latents_of
-    from bench.work.reopen import reopen
+    from bench.work.reopen import reopen_trained
 
-    _, built, workshop = reopen(run, store, data_dir=data_dir, device=device)
+    _, model, workshop = reopen_trained(run, store, data_dir=data_dir, device=device)
     try:
-        latents = latents_of(built.classifier, workshop.images("test", LATENT_IMAGES), workshop)
+        latents = latents_of(model, workshop.images("test", LATENT_IMAGES), workshop)
     except CellFailure as error:
         raise BenchError(f"the latents of {name!r} cannot be drawn: {error.message}") from error
     title = f"{run.model}:{run.variant}:{run.seed} on {run.dataset}, {len(latents.z)} test images"

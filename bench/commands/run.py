@@ -70,7 +70,7 @@ def run_command(
         check_writable(results)
         tally = _work(job)
     tables = write_tables(store, mce_reference=mce_reference, rank_flagged=rank_flagged, against=against)
-    _print_tables(tables, tally, job.cells, as_json=as_json)
+    print_tables(tables, tally, _done(tally, job.cells), as_json=as_json)
     return Exit.CELLS_FAILED if tally.bad else Exit.OK
 
 
@@ -81,18 +81,22 @@ def _work(job: Job) -> Tally:
     return execute(job.plan, job.workshop(choose_progress()))
 
 
-def _print_tables(tables: Tables, tally: Tally, cells: int, *, as_json: bool) -> None:
-    for sentence in tally.bad:
-        print(f"not ok: {sentence}", file=sys.stderr)
+def _done(tally: Tally, cells: int) -> str:
+    """Return the last line: how much was computed."""
     if tally.cached == cells and (tally.diagnosed or tally.audited):
         done = f"{counted(tally.diagnosed, 'run')} diagnosed, {tally.audited} audited"
-        line = f"{done}; {'the only cell was' if cells == 1 else f'all {cells} cells were'} already there"
-    elif tally.cached == cells:
+        return f"{done}; {'the only cell was' if cells == 1 else f'all {cells} cells were'} already there"
+    if tally.cached == cells:
         there = "the only cell is" if cells == 1 else f"all {cells} cells are"
-        line = f"nothing to do: {there} already there (--force computes {'it' if cells == 1 else 'them'} again)"
-    else:
-        computed = f"{tally.evaluated} of {counted(cells, 'cell')} computed"
-        line = f"{tally.trained} trained, {computed}, {tally.cached} already there"
+        return f"nothing to do: {there} already there (--force computes {'it' if cells == 1 else 'them'} again)"
+    computed = f"{tally.evaluated} of {counted(cells, 'cell')} computed"
+    return f"{tally.trained} trained, {computed}, {tally.cached} already there"
+
+
+def print_tables(tables: Tables, tally: Tally, line: str, *, as_json: bool) -> None:
+    """Print what is not ok and the last line on stderr, the tables on stdout."""
+    for sentence in tally.bad:
+        print(f"not ok: {sentence}", file=sys.stderr)
     print(line, file=sys.stderr)
     if as_json:
         summary = {

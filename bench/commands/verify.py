@@ -47,8 +47,8 @@ def verify_command(
             f"no adversarial images of run {run.run_id} are stored; its 'bench run' again, with --save-adversarials "
             "float32, computes its attacks again and stores them."
         )
-    path = store.weights_path(run.run_id)
-    changed = run.spec is not None and path.exists() and file_sha(path) != run.weights_sha
+    path = store.network_path(run)
+    changed = path.exists() and file_sha(path) != run.weights_sha
     verdicts = [] if changed else _verdicts(run, cells, store, data_dir, device)
     statuses = {verdict.status for verdict in verdicts}
     agreed = bool(statuses & {"verified", "in part"}) and "disagrees" not in statuses
@@ -67,12 +67,12 @@ def _verdicts(
 ) -> list[Verdict]:
     from bench.work.reopen import reopen
 
-    _, built, workshop = reopen(run, store, data_dir=data_dir, device=device)
+    reopened = reopen(run, store, data_dir=data_dir, device=device)
     found = []
     for kind, group in groupby(cells, key=lambda cell: cell.spec.corruption and cell.spec.corruption.kind):
         with _scratch() if kind else contextlib.nullcontext() as folder:  # no more than one kind lies on the disk
-            anew = replace(workshop, corrupted_folder=folder, _corrupted={})
-            found += [_verdict(run, cell, built.classifier, anew) for cell in group]
+            anew = replace(reopened.workshop, corrupted_folder=folder, _corrupted={})
+            found += [_verdict(run, cell, reopened.model, anew) for cell in group]
     return found
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.core.epsilon import format_eps
+from bench.core.sources import SourceSpec
 from bench.core.specs import Encoding, EvalSpec, Norm, Strict, TrainSpec
 
 Status = Literal["ok", "failed", "skipped"]
@@ -70,6 +71,7 @@ class RunRecord(Strict):
     time_s: float | None
     created: str
     environment: Environment
+    source: SourceSpec | None = None  # of a network that was trained elsewhere and evaluated from a file
     collapse_penalty: bool | None = None  # the trait of its variant when it was trained; None in older records
 
 

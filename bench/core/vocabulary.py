@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Final
 
 COMMANDS = (
-    "run", "list", "show", "leaderboard", "diagnose", "plot", "audit", "verify", "corrupt",
+    "run", "evaluate", "list", "show", "leaderboard", "diagnose", "plot", "audit", "verify", "corrupt",
     "compare", "export", "check", "baseline",
 )  # fmt: skip
 KINDS = ("models", "variants", "attacks", "corruptions", "datasets", "recipes")

@@ -16,26 +16,20 @@ from numpy.typing import NDArray
 from bench.core.columns import CORRUPTIONS_ACC
 from bench.core.records import EvalRecord
 from bench.core.vocabulary import BASELINE
+from bench.pairing import is_paired
 from bench.tables.board import BoardRow
 from bench.tables.corruption_cells import standard_cells
 from bench.tables.outcomes import Outcomes, common_images, verdicts
 
 
 def reference_of(row: BoardRow, group: Sequence[BoardRow], against: str = BASELINE) -> BoardRow | None:
-    """Return the row of the variant ``against`` whose training differs only in the variant.
+    """Return the row of the variant ``against`` whose training differs only in the variant, see :mod:`bench.pairing`.
 
     If there are several, prefer one of the same latent width. None if there is none, or if ``row`` is of that variant.
     """
-    ours = row.run.spec
-    if row.run.variant == against or ours is None:
+    if row.run.variant == against:
         return None
-    found = [
-        other
-        for other in group
-        if (theirs := other.run.spec) is not None
-        and other.run.variant == against
-        and dataclasses.replace(theirs, seed=ours.seed).is_like(ours)
-    ]
+    found = [other for other in group if other.run.variant == against and is_paired(row.run, other.run)]
     return min(found, key=lambda other: other.run.latent_dim != row.run.latent_dim, default=None)
 
 

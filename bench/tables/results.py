@@ -12,7 +12,7 @@ from bench.chance import CHANCE
 from bench.core.columns import AUDIT_COLUMNS, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, LOWEST, RESULT_COLUMNS
 from bench.core.epsilon import format_eps
 from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
-from bench.core.specs import CorruptionSpec, ModelSpec, Norm, TrainSpec
+from bench.core.specs import CorruptionSpec, ModelSpec, Norm
 from bench.core.vocabulary import CLEAN
 from bench.statistics.intervals import CI_METHOD, wilson_interval
 from bench.store import Store
@@ -116,7 +116,7 @@ def result_row(
         "adversarials": None if cell.adversarials == "none" else cell.adversarials,
         "seed": cell.spec.seed,
         "data_sha": cell.spec.data_sha,
-        **_training(run.spec),
+        **_training(run),
         "train_time_s": run.time_s,
     }
     sources = (derived, vars(cell), vars(cell.environment), vars(run))
@@ -130,10 +130,12 @@ def _corruption(spec: CorruptionSpec | None) -> dict[str, Any]:
     return {column: None if name in unknown else found.get(name) for column, name in CORRUPTION_FIELDS.items()}
 
 
-def _training(spec: TrainSpec | None) -> dict[str, Any]:
-    """Return the columns of the recipe and the variant, all None for a model that was not trained here."""
+def _training(run: RunRecord) -> dict[str, Any]:
+    """Return the columns of the recipe and the variant; of a model trained elsewhere, the normalization only."""
+    spec = run.spec
     if spec is None:
-        return dict.fromkeys(RECIPE_COLUMNS)
+        declared = run.source.normalization if run.source else None
+        return dict.fromkeys(RECIPE_COLUMNS) | {"normalization": declared}
     decay, adversary = spec.variant_spec.weight_decay, spec.variant_spec.adversary
     return {
         "lr": spec.recipe.lr,

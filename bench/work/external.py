@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +18,10 @@ from torch.nn.parameter import is_lazy
 from bench.attacks.gradients import take_logits
 from bench.core.errors import BenchError
 from bench.core.records import RunRecord
+from bench.core.sources import EXTERNAL, SourceSpec
 from bench.core.specs import ID_LENGTH, fingerprint
 from bench.environment import describe
+from bench.store import Store
 from bench.work.model_identity import PROBE_IMAGES, model_identity
 from bench.work.workshop import Workshop
 
@@ -25,14 +29,14 @@ from bench.work.workshop import Workshop
 class ExternalModel(nn.Module):
     """Wrapper of any module: passes it a copy of the images and returns logits in their dtype.
 
-    ``notes`` say how the logits were extracted from the output, see :func:`bench.attacks.gradients.take_logits`. They
-    are empty before the first pass.
+    ``notes`` are those given, and after the first pass one on how the logits were extracted from the output, see
+    :func:`bench.attacks.gradients.take_logits`.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, notes: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.model = model
-        self.notes: tuple[str, ...] = ()
+        self.notes = self._given = notes
 
     def train(self, mode: bool = True) -> Self:
         self.training = mode
@@ -41,7 +45,7 @@ class ExternalModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         logits, note = take_logits(self.model(images.clone()), images)
-        self.notes = (note,) if note else ()
+        self.notes = (*self._given, note) if note else self._given
         return logits
 
 
@@ -101,36 +105,60 @@ def _ordinary_copy(model: nn.Module) -> nn.Module:
         ) from error
 
 
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """Name, variant and seed that the user gives a network.
+
+    With ``repeats`` the networks of one name and variant are seeds of one recipe: they share a row of the board.
+    """
+
+    name: str
+    variant: str = EXTERNAL
+    seed: int = 0
+    repeats: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}:{self.variant}:{self.seed}"
+
+
 def external_run(
-    model: nn.Module, name: str, seed: int, trainable: int, workshop: Workshop
+    model: nn.Module,
+    declared: Declared,
+    trainable: int,
+    workshop: Workshop,
+    *,
+    source: SourceSpec | None = None,
+    content: bytes | None = None,
 ) -> tuple[RunRecord, ExternalModel]:
     """Return the run record of a model of unknown training, and the wrapped model to evaluate.
 
-    The model is identified by its name, weights, structure and behaviour.
+    The model is identified by its name, weights, structure and behaviour. ``content`` is the file that is stored of it.
+    Raises BenchError if the store holds another network of this name, variant and seed.
     """
-    data, wrapped = workshop.dataset, ExternalModel(model).eval()
+    data = workshop.dataset
+    wrapped = ExternalModel(model, source.notes if source else ()).eval()
     images = workshop.images("test", PROBE_IMAGES)
-    probes = images.inputs(torch.arange(len(images)), workshop.device)
-    identity = model_identity(model, probes)
-    config = {"name": name, **identity}
+    identity = model_identity(model, images.inputs(torch.arange(len(images)), workshop.device))
+    config = _config(declared, identity, source)
     record = RunRecord(
-        run_id=fingerprint({**config, "seed": seed})[:ID_LENGTH],
+        run_id=fingerprint({**config, **identity, "seed": declared.seed})[:ID_LENGTH],
         dataset=data.name,
-        model=name,
-        variant="external",
-        seed=seed,
+        model=declared.name,
+        variant=declared.variant,
+        seed=declared.seed,
         spec=None,
         status="ok",
         reason="",
         message="",
         config_sha=fingerprint(config)[:ID_LENGTH],
         train_sha="",
-        weights_sha=identity["weights"],
+        weights_sha=identity["weights"] if content is None else hashlib.sha256(content).hexdigest(),
         n_train=None,
         epochs=None,
-        img_size=None,
+        img_size=source.preprocessing.input_size or data.image_size if source else None,
         native_size=data.image_size,
-        stem="",
+        stem=source.stem if source else "",
         latent_dim=None,
         param_count=trainable,
         gamma=None,
@@ -139,5 +167,27 @@ def external_run(
         time_s=None,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         environment=describe(workshop.device),
+        source=source,
     )
+    if declared.repeats:
+        _refuse_another(record, workshop.store)
     return record, wrapped
+
+
+def _config(declared: Declared, identity: Mapping[str, str], source: SourceSpec | None) -> dict[str, Any]:
+    """Return what the seeds of one recipe share. Without ``repeats`` every network is a recipe of its own."""
+    if not declared.repeats:
+        named = {"name": declared.name} | ({} if declared.variant == EXTERNAL else {"variant": declared.variant})
+        return {**named, **identity}
+    shared = asdict(source.preprocessing) if source else None
+    return {"name": declared.name, "variant": declared.variant, "repeats": True, "preprocessing": shared}
+
+
+def _refuse_another(record: RunRecord, store: Store) -> None:
+    names = (record.dataset, record.model, record.variant, record.seed)
+    for other in store.runs():
+        if other.run_id != record.run_id and (other.dataset, other.model, other.variant, other.seed) == names:
+            raise BenchError(
+                f"{record.model}:{record.variant}:{record.seed} is already another network, or is fed otherwise, in "
+                f"{store.root} (run {other.run_id}); give this one another name or seed, or another results folder."
+            )

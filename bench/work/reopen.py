@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from torch import nn
 
 from bench.core.errors import BenchError
 from bench.core.records import RunRecord
@@ -11,49 +15,69 @@ from bench.data import Dataset, load_dataset
 from bench.data.class_order import CLASS_ORDERS
 from bench.data.registry import DATASETS, DataRequest
 from bench.environment import choose_device
-from bench.models.build import BuiltModel
-from bench.models.classifier import freeze
+from bench.models.classifier import Classifier
 from bench.progress import choose_progress
 from bench.store import Store
-from bench.work.runs import load_run
+from bench.work.networks import load_network, not_stored
 from bench.work.workshop import Workshop
 
 
-def reopen(
-    run: RunRecord, store: Store, *, data_dir: Path | None, device: str
-) -> tuple[TrainSpec, BuiltModel, Workshop]:
-    """The frozen network of ``run`` and a workshop around its data.
+@dataclass(frozen=True)
+class Reopened:
+    """A stored network, frozen, and the data that it was evaluated on."""
 
-    Raises BenchError for a run that was not trained here or has failed, and for data that are not those of its rows.
+    model: nn.Module
+    num_classes: int
+    workshop: Workshop
+
+
+def reopen(run: RunRecord, store: Store, *, data_dir: Path | None, device: str) -> Reopened:
+    """Load the network of ``run`` and its data.
+
+    Raises BenchError for a run that has failed or whose network is not stored, and for data that are not those of its
+    rows.
     """
-    spec = run.spec
-    if spec is None or store.finished_run(run.run_id) is None:
-        raise BenchError(f"run {run.run_id} ({run.model}:{run.variant}:{run.seed}) has no weights in {store.root}.")
+    if store.finished_run(run.run_id) is None:
+        raise not_stored(run, store.root)
     kind = run.dataset if run.dataset in DATASETS else "imagefolder"
     if run.dataset not in DATASETS and data_dir is None:
         raise BenchError(
             f"run {run.run_id} was made on {run.dataset!r}; give the folder of its images by --data-dir, or the file "
             "that registers this data set by --plugin."
         )
-    dataset = _load(kind, data_dir, spec)
-    if dataset.train.sha != spec.data.train_sha:
+    found = [cell.spec.data_sha for cell in store.cells(run.run_id)]
+    dataset = _load(kind, data_dir, run, found)
+    if run.spec is not None and dataset.train.sha != run.spec.data.train_sha:
         raise BenchError(
             f"the training images are not those that run {run.run_id} was trained on; give their folder by --data-dir."
         )
-    if any(cell.spec.data_sha != dataset.test.sha for cell in store.cells(run.run_id)):
+    if any(sha != dataset.test.sha for sha in found):
         raise BenchError(f"the test images are not those of the cells of run {run.run_id}; give their folder.")
     workshop = Workshop(dataset=dataset, store=store, device=choose_device(device), progress=choose_progress())
-    built = load_run(spec, workshop)
-    freeze(built.classifier)
-    return spec, built, workshop
+    return Reopened(load_network(run, workshop), dataset.num_classes, workshop)
 
 
-def _load(kind: str, data_dir: Path | None, spec: TrainSpec) -> Dataset:
-    """The data set; of an image folder in that order of its classes that gives the labels of ``spec``, if one does."""
+def reopen_trained(
+    run: RunRecord, store: Store, *, data_dir: Path | None, device: str
+) -> tuple[TrainSpec, Classifier, Workshop]:
+    """Load a network that was trained here, whose latents are known. Raises BenchError for any other."""
+    if run.spec is None:
+        raise BenchError(
+            f"run {run.run_id} ({run.model}:{run.variant}:{run.seed}) was trained elsewhere; latents are known of "
+            "networks that 'bench run' trained."
+        )
+    found = reopen(run, store, data_dir=data_dir, device=device)
+    assert isinstance(found.model, Classifier)
+    return run.spec, found.model, found.workshop
+
+
+def _load(kind: str, data_dir: Path | None, run: RunRecord, found: Sequence[str]) -> Dataset:
+    """Load the data set; an image folder in the order of its classes that the run was measured with, if one is."""
     if kind != "imagefolder":
         return load_dataset(kind, DataRequest(data_dir))
     for order in (None, *CLASS_ORDERS):
-        dataset = load_dataset(kind, DataRequest(data_dir, spec.data.image_size, class_order=order))
-        if dataset.train.sha == spec.data.train_sha:
+        dataset = load_dataset(kind, DataRequest(data_dir, run.native_size, class_order=order))
+        known = dataset.train.sha == run.spec.data.train_sha if run.spec else dataset.test.sha in found
+        if known:
             break
     return dataset

@@ -53,7 +53,7 @@ def _audit(plan: RunPlan, workshop: Workshop, tally: Tally) -> None:
     model = load_run(spec, workshop).classifier
     freeze(model)
     level = cast(LevelName, workshop.audit)
-    record = audit_run(run, spec, model, workshop, batch_size=plan.cells[0].batch_size, level=level)
+    record = audit_run(run, spec.data.num_classes, model, workshop, batch_size=plan.cells[0].batch_size, level=level)
     said = sentence(run, record, at_chance=run_at_chance(run, split, workshop.store))
     workshop.progress.line(f"audit: {said} {record.time_s:.1f} s")
     if record.status == "ok":

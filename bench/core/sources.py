@@ -1,0 +1,49 @@
+"""Source of a network that was trained elsewhere: enough to build it again from the results folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.core.specs import Preprocessing, Strict
+
+Kind = Literal["checkpoint", "torchscript", "exported", "onnx", "factory"]
+EXTERNAL = "external"  # variant of a network that stands in no comparison
+
+#: File in the run's folder that holds the network. A factory's network is not stored.
+STORED_AS: dict[Kind, str] = {
+    "checkpoint": "weights.safetensors",
+    "torchscript": "network.pt",
+    "exported": "network.pt2",
+    "onnx": "network.onnx",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSpec(Strict):
+    """A network that was trained elsewhere: its file, how it was built, and how images are fed to it."""
+
+    kind: Kind
+    origin: str  # architecture of a checkpoint; file.py:factory of a factory; empty for the others
+    file: str  # name of the file without its folder
+    file_sha: str  # content hash of the file
+    num_classes: int
+    image_size: int  # side of the data set's images
+    stem: str = "native"  # of a checkpoint's architecture
+    preprocessing: Preprocessing
+    notes: tuple[str, ...] = ()  # on reading the file, such as which of several sets of weights was taken
+
+    @property
+    def normalization(self) -> str:
+        """Mean and std as in results.csv.
+
+        >>> from bench.core.specs import Preprocessing
+        >>> SourceSpec(kind="onnx", origin="", file="a.onnx", file_sha="", num_classes=2, image_size=8,
+        ...     preprocessing=Preprocessing(normalization="given", mean=(0.5,), std=(0.25,))).normalization
+        'given: mean (0.5), std (0.25)'
+        """
+        chosen = self.preprocessing
+        if chosen.mean is None or chosen.std is None:
+            return chosen.normalization
+        mean, std = (", ".join(f"{value:g}" for value in values) for values in (chosen.mean, chosen.std))
+        return f"{chosen.normalization}: mean ({mean}), std ({std})"

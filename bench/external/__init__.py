@@ -1,0 +1,1 @@
+"""Networks that were trained elsewhere: their files, their preprocessing, and the probe of both."""

@@ -1,0 +1,208 @@
+"""Build a network that was trained elsewhere from its file, and check by a probe how images must be fed to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as dump_safetensors
+from timm.models import get_pretrained_cfg
+from torch import Tensor, nn
+
+from bench.core.errors import BenchError
+from bench.core.sources import Kind, SourceSpec
+from bench.core.specs import Preprocessing
+from bench.data.split import Dataset
+from bench.external.class_names import names_in, order_from_names, read_class_names
+from bench.external.options import ExternalOptions
+from bench.external.preprocessing import Preprocessed, describe, from_config, parse_normalization
+from bench.external.probe import PROBE_IMAGES, probe
+from bench.files import file_sha
+from bench.models.architectures import build_network
+from bench.models.sources import call_factory, kind_of, load_module
+from bench.models.weights import read_checkpoint
+from bench.progress import Progress
+from bench.work.workshop import Workshop
+
+KINDS: dict[str, Kind] = {
+    "state_dict": "checkpoint",
+    "safetensors": "checkpoint",
+    "torchscript": "torchscript",
+    "exported": "exported",
+    "onnx": "onnx",
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network with its preprocessing, frozen, and what is stored of it."""
+
+    model: Preprocessed
+    source: SourceSpec
+    content: bytes | None  # the file to store; None for a factory
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A network as its file gives it."""
+
+    network: nn.Module
+    kind: Kind
+    origin: str
+    in_chans: int
+    facts: Mapping[str, Any]
+    notes: tuple[str, ...]
+    content: bytes | None
+
+
+def load_external(asked: ExternalOptions, workshop: Workshop) -> Loaded:
+    """Read the network that ``asked`` names and probe its preprocessing on test images of the workshop's data set.
+
+    Raises BenchError for a file that cannot be read or does not fit, for a normalisation that is not declared, and,
+    unless ``asked.trust_normalization``, if the probe finds a better normalisation or another order of the classes.
+    """
+    dataset, progress = workshop.dataset, workshop.progress
+    declared = _declared_size(asked, dataset)
+    read = _read(asked, declared or dataset.image_size)
+    preprocessing = replace(_preprocessing(asked, read, dataset), channels=read.in_chans, input_size=declared)
+    for note in read.notes:
+        progress.line(f"{asked.title}: {note}")
+    progress.line(f"{asked.title}: {describe(preprocessing)}")
+    network = read.network.to(workshop.device).eval().requires_grad_(False)
+    _probe(asked, network, preprocessing, workshop, progress)
+    path = asked.checkpoint if asked.checkpoint is not None else _factory_file(str(asked.module))
+    source = SourceSpec(
+        kind=read.kind,
+        origin=read.origin,
+        file=path.name,
+        file_sha=file_sha(path),
+        num_classes=dataset.num_classes,
+        image_size=dataset.image_size,
+        stem=asked.stem or "native",
+        preprocessing=preprocessing,
+        notes=(describe(preprocessing), *read.notes),
+    )
+    return Loaded(Preprocessed(network, preprocessing).eval(), source, read.content)
+
+
+def rebuild(source: SourceSpec, path: Path, device: torch.device) -> Preprocessed:
+    """Build a stored network again from the file in its run's folder. Raises BenchError if it does not fit any more."""
+    if source.kind == "checkpoint":
+        state: dict[str, Tensor] = load_safetensors(path.read_bytes())
+        size = source.preprocessing.input_size or source.image_size
+        network = build_network(source.origin, state, image_size=size, stem=source.stem).module
+    else:
+        network = load_module(path)
+    return Preprocessed(network.to(device).eval().requires_grad_(False), source.preprocessing).eval()
+
+
+def _read(asked: ExternalOptions, size: int) -> _Read:
+    if asked.module is not None:
+        return _Read(call_factory(asked.module), "factory", _factory_name(asked.module), 3, {}, (), None)
+    assert asked.checkpoint is not None
+    path = asked.checkpoint
+    if not path.is_file():
+        raise BenchError(f"there is no checkpoint {path}.")
+    kind = KINDS.get(kind_of(path), "checkpoint")
+    if kind != "checkpoint":
+        return _Read(load_module(path), kind, "", 3, {}, (), path.read_bytes())
+    if asked.model is None:
+        raise BenchError(
+            f"checkpoint {path} holds weights without their network; name its architecture by --model, such as "
+            "resnet18 of timm or torchvision:resnet18."
+        )
+    found = read_checkpoint(path)
+    built = build_network(asked.model, found.state, image_size=size, stem=asked.stem)
+    content = dump_safetensors({name: value.contiguous() for name, value in built.module.state_dict().items()})
+    notes = (*found.notes, *built.notes)
+    return _Read(built.module, "checkpoint", asked.model, built.in_chans, found.facts, notes, content)
+
+
+def _declared_size(asked: ExternalOptions, dataset: Dataset) -> int | None:
+    """Return the side to which images are resized; None to feed them as they are."""
+    text = asked.input_size
+    if text in ("auto", "native"):
+        return None
+    if text == "from-config":
+        config = _config(asked)
+        if config is None:
+            raise BenchError(f"{asked.where}: there is no pretrained_cfg to take the input size from; give a number.")
+        return from_config(config).input_size
+    if not text.isdecimal() or int(text) < 1:
+        raise BenchError(f"--input-size {text!r} is neither a number of pixels nor native or from-config.")
+    return None if int(text) == dataset.image_size else int(text)
+
+
+def _config(asked: ExternalOptions) -> Any | None:
+    """Return timm's pretrained_cfg of the architecture; None if it is not timm's."""
+    return None if asked.model is None or ":" in asked.model else get_pretrained_cfg(asked.model)
+
+
+def _preprocessing(asked: ExternalOptions, read: _Read, dataset: Dataset) -> Preprocessing:
+    """Return what was declared: by the user, by the checkpoint itself, or by timm for its architecture."""
+    config, text = _config(asked), asked.normalize
+    if text is None and "mean" in read.facts and "std" in read.facts:
+        text = ",".join(str(value) for key in ("mean", "std") for value in read.facts[key])
+    if text is None and config is not None:
+        text = "from-config"
+    if text is None:
+        raise BenchError(
+            f"the normalisation of {asked.where} is not known, and it is never guessed; give --normalize imagenet, "
+            "cifar10, none (also if the network normalises by itself), or mean and std as numbers."
+        )
+    moments = {"mean": dataset.mean, "std": dataset.std} if text == "dataset" else config
+    name, mean, std = parse_normalization(text, moments)
+    return Preprocessing(
+        normalization=name,
+        mean=mean,
+        std=std,
+        interpolation=from_config(config).interpolation if config is not None else "bilinear",
+        precision=_precision(read.network),
+        class_order=_class_order(asked, read, dataset),
+    )
+
+
+def _precision(network: nn.Module) -> Any:
+    types = {parameter.dtype for parameter in network.parameters()}
+    return "fp16" if types == {torch.float16} else "bf16" if types == {torch.bfloat16} else "fp32"
+
+
+def _class_order(asked: ExternalOptions, read: _Read, dataset: Dataset) -> tuple[int, ...] | None:
+    names = read_class_names(asked.class_names) if asked.class_names else names_in(read.facts)
+    if names is None or not dataset.class_names:
+        return None
+    order = order_from_names(names, dataset.class_names)
+    return None if order == tuple(range(len(dataset.class_names))) else order
+
+
+def _probe(
+    asked: ExternalOptions, network: nn.Module, chosen: Preprocessing, workshop: Workshop, progress: Progress
+) -> None:
+    images = workshop.images("test", PROBE_IMAGES)
+    dataset = workshop.dataset
+    report = probe(
+        network,
+        chosen,
+        images.inputs(torch.arange(len(images)), workshop.device),
+        images.labels,
+        class_names=dataset.class_names or None,
+        train_moments=(dataset.mean, dataset.std) if len(dataset.train) else None,
+    )
+    for line in report.lines:
+        progress.line(f"{asked.title}: {line}")
+    if report.problem and not asked.trust_normalization:
+        raise BenchError(f"{asked.where}: {report.problem}")
+
+
+def _factory_name(text: str) -> str:
+    """``folder/file.py:factory`` without the folder."""
+    path, _, factory = text.rpartition(":")
+    return f"{Path(path).name}:{factory}"
+
+
+def _factory_file(text: str) -> Path:
+    return Path(text.rpartition(":")[0])

@@ -1,0 +1,33 @@
+"""Pair runs of a variant with those of its reference: everything but the variant is equal. Does not import torch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from bench.core.records import RunRecord
+from bench.core.sources import EXTERNAL
+from bench.core.vocabulary import BASELINE
+from bench.store import Store
+
+
+def is_paired(ours: RunRecord, theirs: RunRecord) -> bool:
+    """Whether two runs differ in the variant, and perhaps the seed, alone.
+
+    Networks that were trained elsewhere are paired if the user gave them one name and both a variant: how they were
+    trained is not known.
+    """
+    if ours.spec is None or theirs.spec is None:
+        declared = EXTERNAL not in (ours.variant, theirs.variant)
+        return ours.spec is theirs.spec and declared and (ours.model, ours.dataset) == (theirs.model, theirs.dataset)
+    return dataclasses.replace(theirs.spec, seed=ours.spec.seed).is_like(ours.spec)
+
+
+def paired_baseline(run: RunRecord, store: Store) -> RunRecord | None:
+    """Return the finished baseline of the same seed; None for a baseline, or without one whose network is stored."""
+    if run.variant == BASELINE:
+        return None
+    for record in store.runs():
+        like = record.variant == BASELINE and record.seed == run.seed and is_paired(run, record)
+        if like and store.finished_run(record.run_id) is not None:  # last, as it reads the weights
+            return record
+    return None

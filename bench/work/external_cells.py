@@ -1,0 +1,80 @@
+"""Evaluate and audit a network that was trained elsewhere, as far as that is not done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from bench.auditing.levels import LevelName
+from bench.auditing.sentence import sentence
+from bench.core.records import RunRecord
+from bench.core.specs import EvalSpec
+from bench.external.load import load_external
+from bench.external.options import ExternalOptions
+from bench.pending import Tally, is_audited, is_finished
+from bench.plan import Request, plan_cells
+from bench.tables.results import run_at_chance
+from bench.work.audits import audit_run
+from bench.work.cells import Subject, work_off
+from bench.work.external import Declared, ExternalModel, external_run
+from bench.work.workshop import Workshop
+
+
+def external_of(
+    asked: ExternalOptions, workshop: Workshop, *, repeats: bool
+) -> tuple[RunRecord, ExternalModel, bytes | None]:
+    """Load a network from its file; return its run, the model to evaluate, and the file to store."""
+    loaded = load_external(asked, workshop)
+    declared = Declared(name=str(asked.name), variant=asked.variant, seed=asked.seed, repeats=repeats)
+    trainable = sum(parameter.numel() for parameter in loaded.model.parameters())
+    run, model = external_run(
+        loaded.model, declared, trainable, workshop, source=loaded.source, content=loaded.content
+    )
+    return run, model, loaded.content
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A run and the cells that were asked for."""
+
+    run: RunRecord
+    model: nn.Module  # wrapped, frozen and in evaluation mode
+    cells: tuple[EvalSpec, ...]
+
+
+def evaluate_run(
+    run: RunRecord, model: ExternalModel, request: Request, workshop: Workshop, tally: Tally, content: bytes | None
+) -> Evaluated:
+    """Store the run, with its network if ``content`` is given, and evaluate the cells that are not there."""
+    cells = plan_cells(request, run.run_id, run.seed)
+    todo = pending_of(cells, workshop)
+    tally.cached += len(cells) - len(todo)
+    workshop.read_images_of(todo)
+    workshop.store.write_run(workshop.store.finished_run(run.run_id) or run, content)
+    work_off(todo, Subject(run.model, model, run.weights_sha, request.data.num_classes), workshop, tally)
+    return Evaluated(run, model, cells)
+
+
+def pending_of(cells: Sequence[EvalSpec], workshop: Workshop) -> list[EvalSpec]:
+    if workshop.force:
+        return list(cells)
+    return [cell for cell in cells if not is_finished(cell, workshop.store, workshop.save_adversarials)]
+
+
+def audit_evaluated(
+    found: Evaluated, request: Request, workshop: Workshop, tally: Tally, level: LevelName = "default"
+) -> None:
+    """Audit the attacks on a run, unless that is done."""
+    run, split = found.run, workshop.dataset.test.sha
+    if is_audited(run.run_id, split, workshop.store, level, force=workshop.force):
+        return
+    classes, size = request.data.num_classes, request.batch_size
+    record = audit_run(run, classes, found.model, workshop, batch_size=size, level=level)
+    said = sentence(run, record, at_chance=run_at_chance(run, split, workshop.store))
+    workshop.progress.line(f"audit: {said} {record.time_s:.1f} s")
+    if record.status == "ok":
+        tally.audited += 1
+    else:
+        tally.bad.append(said)
