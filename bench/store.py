@@ -202,7 +202,10 @@ class Store:
         return [record for path in paths if (record := self.read_cell(run_id, path.stem)) is not None]
 
     def find_run(self, name: str) -> RunRecord:
-        """The one run that ``name`` means: a prefix of its id, or ``model:variant[:seed]``. Raises BenchError."""
+        """The one run that ``name`` means: a prefix of its id, or ``model:variant[:seed]``.
+
+        For a network that was trained elsewhere its name alone is enough. Raises BenchError for no run or several.
+        """
         found = [record for record in self.runs() if name and _means(name, record)]
         if len(found) == 1:
             return found[0]
@@ -264,7 +267,7 @@ def _check_counts(record: EvalRecord, samples: Sequence[Sample], path: Path) -> 
 def _means(name: str, record: RunRecord) -> bool:
     if ":" in name:
         return f"{record.model}:{record.variant}:{record.seed}" == name or f"{record.model}:{record.variant}" == name
-    return record.run_id.startswith(name)
+    return record.run_id.startswith(name) or (record.spec is None and record.model == name)
 
 
 def _bytes(path: Path) -> bytes:
