@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
+from bench.data.class_names import DIGITS
 from bench.data.registry import DataRequest
 from bench.data.sampling import id_hashes, ranks
 from bench.data.source import refuse_options
@@ -35,9 +36,9 @@ def load_digits(request: DataRequest) -> Dataset:
     rank = ranks(id_hashes(whole.ids), whole.labels)
     test = np.flatnonzero(rank < N_TEST // CLASSES)
     rest = np.setdiff1d(np.arange(len(whole)), test)
-    train = _subset("train", pixels, whole.labels, rest)
+    splits = (_subset(name, pixels, whole.labels, part) for name, part in (("train", rest), ("test", test)))
     official = whole.sha == OFFICIAL_SHA
-    return Dataset("digits", train, _subset("test", pixels, whole.labels, test), CLASSES, SIDE, official, MOMENTS)
+    return Dataset("digits", *splits, CLASSES, SIDE, official, MOMENTS, class_names=DIGITS)
 
 
 def _subset(name: str, pixels: Pixels, labels: NDArray[np.int64], chosen: NDArray[np.int64]) -> Split:
