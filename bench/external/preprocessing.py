@@ -47,8 +47,8 @@ def parse_normalization(text: str, config: Mapping[str, Any] | None, dataset: Da
     """Parse the value of ``--normalize`` into a name, mean and std.
 
     ``config`` is timm's ``pretrained_cfg``, for ``from-config``; ``dataset`` supplies the moments for ``dataset``.
-    Raises BenchError for an unknown name, for numbers that are no mean and std of images in [0, 1], and where ``config``
-    or ``dataset`` is needed and missing.
+    Raises BenchError for an unknown name, for numbers that are no mean and std of images in [0, 1], and if ``config`` or
+    ``dataset`` is needed and missing.
     """
     text = text.strip()
     if text in NORMALIZATIONS:
@@ -74,9 +74,7 @@ def _parse_numbers(text: str) -> Resolved:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         known = [*NORMALIZATIONS, DATASET, FROM_CONFIG]
-        raise unknown_name(
-            "normalization", text, known, hint=f"Give {listed(known, 'or')}, or {NUMBERS}."
-        ) from None
+        raise unknown_name("normalisation", text, known, hint=f"Give {listed(known, 'or')}, or {NUMBERS}.") from None
     if len(values) not in (2, 6):
         raise BenchError(f"--normalize {text} has {len(values)} numbers; give {NUMBERS}.")
     half = len(values) // 2
@@ -96,17 +94,17 @@ def from_config(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
             f"{listed([*NORMALIZATIONS, DATASET], 'or')}, or with {NUMBERS}."
         )
     mean, std = _checked(mean, std, where="the model's pretrained_cfg")
-    size = pretrained_cfg.get("input_size") or (3,)  # (C, H, W)
-    if size[0] not in (1, 3) or (len(size) == 3 and size[1] != size[2]):
+    size: Sequence[int | None] = pretrained_cfg.get("input_size") or (3, None, None)  # (C, H, W)
+    if len(size) != 3 or size[0] not in (1, 3) or size[1] != size[2]:
         raise BenchError(
-            f"the model's pretrained_cfg has input_size {tuple(size)}; only square images of 1 or 3 channels can be fed."
+            f"the model's pretrained_cfg has input_size {tuple(size)}; it must be (C, S, S) with 1 or 3 channels."
         )
     return Preprocessing(
         normalization=FROM_CONFIG,
         mean=mean,
         std=std,
         channels=1 if size[0] == 1 else 3,
-        input_size=int(size[1]) if len(size) == 3 else None,
+        input_size=size[1],
         interpolation=INTERPOLATIONS.get(str(pretrained_cfg.get("interpolation")), "bilinear"),
     )
 
@@ -164,10 +162,10 @@ def _dtype(network: nn.Module) -> torch.dtype | None:
 class Preprocessed(nn.Module):
     """A network with its preprocessing: images (N, 3, S, S) in [0, 1] to logits (N, K) in the data set's class order.
 
-    The order is: resize, average the channels, normalise, cast to the precision of the network. Resizing is
-    antialiased, which is what Pillow does and what changes nothing in bilinear enlargement; bicubic overshoot is clipped
-    as for 8-bit images. Everything is differentiable. Logits are returned in the type of the images. ``notes`` say how
-    they were extracted from the output of the last pass, see :func:`bench.attacks.gradients.take_logits`.
+    The order is: resize, average the channels, normalise, cast to the precision of the network. Resizing equals that of
+    Pillow: it is antialiased, which changes nothing in bilinear enlargement, and bicubic overshoot is clipped to [0, 1].
+    Everything is differentiable. Logits are returned in the type of the images. ``notes`` say how they were extracted
+    from the output of the last pass, see :func:`bench.attacks.gradients.take_logits`.
     """
 
     order: Tensor | None
@@ -183,7 +181,7 @@ class Preprocessed(nn.Module):
         self.register_buffer("order", None if order is None else _inverse(order))
 
     def forward(self, images: Tensor) -> Tensor:
-        fed = self.normalize(_resize(images, self.preprocessing, average=self.preprocessing.channels == 1))
+        fed = self.normalize(_resize_and_average(images, self.preprocessing))
         logits, note = take_logits(self.network(fed.to(_dtype(self.network) or fed.dtype)), images)
         self.notes = (note,) if note else ()
         if self.order is None:
@@ -196,13 +194,13 @@ class Preprocessed(nn.Module):
         return logits.index_select(1, self.order)
 
 
-def _resize(images: Tensor, preprocessing: Preprocessing, *, average: bool) -> Tensor:
+def _resize_and_average(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     side = preprocessing.input_size
     if side is not None and images.shape[2:] != (side, side):
         mode = preprocessing.interpolation
         images = F.interpolate(images, size=(side, side), mode=mode, align_corners=False, antialias=True)
         images = images.clamp(0, 1) if mode == "bicubic" else images
-    return images.mean(1, keepdim=True) if average else images
+    return images.mean(1, keepdim=True) if preprocessing.channels == 1 else images
 
 
 def _inverse(order: Sequence[int]) -> Tensor:
@@ -215,8 +213,8 @@ def _inverse(order: Sequence[int]) -> Tensor:
 def describe(preprocessing: Preprocessing) -> str:
     """Describe in one sentence, without a full stop, what the network is fed.
 
-    >>> describe(Preprocessing(normalization="given", mean=(0.5,), std=(0.25,), channels=1, input_size=28))
-    'images in [0, 1] are resized to 28×28 (bilinear), averaged over the channels, normalised with mean 0.5 and std 0.25'
+    >>> describe(Preprocessing(normalization="given", mean=(0.5,), std=(0.25,), input_size=28))
+    'images in [0, 1] are resized to 28×28 (bilinear), normalised with mean 0.5 and std 0.25'
     """
     steps = []
     if preprocessing.input_size is not None:
