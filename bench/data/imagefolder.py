@@ -29,7 +29,6 @@ SAMPLED_HEADERS = 100
 NAMED = 3
 
 
-
 @dataclass
 class _Found:
     """The images of one split: paths by id, by class. Ids and class names are in NFC."""
@@ -56,9 +55,7 @@ def load_imagefolder(request: DataRequest) -> Dataset:
     train, test = (_split(s, found[s], labels, size, fit=fit) for s in ("train", "test"))
     notes = (*order_notes, *_notes_on_files(root, found, folders["test"]))
     name = dataset_name(request)
-    return Dataset(
-        name, train, test, len(names), size, official=False, notes=notes, class_names=tuple(names)
-    )
+    return Dataset(name, train, test, len(names), size, official=False, notes=notes, class_names=tuple(names))
 
 
 def dataset_name(request: DataRequest) -> str:

@@ -47,7 +47,7 @@ def parse_normalization(text: str, config: Mapping[str, Any] | None, dataset: Da
     """Parse the value of ``--normalize`` into a name, mean and std.
 
     ``config`` is timm's ``pretrained_cfg``, for ``from-config``; ``dataset`` supplies the moments for ``dataset``.
-    Raises BenchError for an unknown name, for numbers that are no mean and std of images in [0, 1], and if ``config`` or
+    Raises BenchError for an unknown name, for numbers that are no moments of images in [0, 1], and if ``config`` or
     ``dataset`` is needed and missing.
     """
     text = text.strip()
@@ -162,8 +162,8 @@ def _dtype(network: nn.Module) -> torch.dtype | None:
 class Preprocessed(nn.Module):
     """A network with its preprocessing: images (N, 3, S, S) in [0, 1] to logits (N, K) in the data set's class order.
 
-    The order is: resize, average the channels, normalise, cast to the precision of the network. Resizing equals that of
-    Pillow: it is antialiased, which changes nothing in bilinear enlargement, and bicubic overshoot is clipped to [0, 1].
+    The order is: resize, average the channels, normalise, cast to the precision of the network. Resizing equals that
+    of Pillow: it is antialiased, which changes nothing in bilinear enlargement, and bicubic overshoot is clipped to [0, 1].
     Everything is differentiable. Logits are returned in the type of the images. ``notes`` say how they were extracted
     from the output of the last pass, see :func:`bench.attacks.gradients.take_logits`.
     """
