@@ -87,8 +87,8 @@ def _mismatch(theirs: Sequence[str], ours: Sequence[str]) -> BenchError:
 def names_from_facts(facts: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Return the class names that a checkpoint stores beside its weights, in the order of the outputs; None if none.
 
-    ``facts`` holds plain values, perhaps in nested dictionaries, such as Lightning's ``hyper_parameters``. The outermost
-    dictionary with names counts. Raises BenchError if two keys of one dictionary disagree.
+    ``facts`` holds plain values, perhaps in nested dictionaries, such as Lightning's ``hyper_parameters``. The
+    outermost dictionary with names counts. Raises BenchError if two keys of one dictionary disagree.
     """
     found = {key: names for key in FACTS if (names := _names_in(facts.get(key))) is not None}
     if len(set(found.values())) > 1:

@@ -163,7 +163,7 @@ class Preprocessed(nn.Module):
     """A network with its preprocessing: images (N, 3, S, S) in [0, 1] to logits (N, K) in the data set's class order.
 
     The order is: resize, average the channels, normalise, cast to the precision of the network. Resizing equals that
-    of Pillow: it is antialiased, which changes nothing in bilinear enlargement, and bicubic overshoot is clipped to [0, 1].
+    of Pillow: it is antialiased, which changes nothing in bilinear enlargement, and bicubic overshoot is clipped.
     Everything is differentiable. Logits are returned in the type of the images. ``notes`` say how they were extracted
     from the output of the last pass, see :func:`bench.attacks.gradients.take_logits`.
     """

@@ -63,7 +63,11 @@ class ProbeReport:
         rows += [(trial.name, trial.accuracy) for trial in sorted(self.others, key=lambda t: -t.accuracy)]
         width = max(len(name) for name, _ in rows)
         table = [f"  {name:<{width}}  {_percent(accuracy):>7}" for name, accuracy in rows]
-        return [f"clean accuracy on {counted(self.n, 'probe image')} by preprocessing:", *table, *self.remarks]
+        return [
+            f"clean accuracy on {counted(self.n, 'probe image')} by preprocessing:",
+            *table,
+            *(f"  {remark}" for remark in self.remarks),
+        ]
 
     @property
     def as_notes(self) -> tuple[str, ...]:
@@ -88,10 +92,10 @@ def probe(
 ) -> ProbeReport:
     """Compare the clean accuracy of ``network`` under ``preprocessing`` with that under alternatives.
 
-    ``network`` is in evaluation mode and on the device of ``images``, (N, 3, S, S) float32 in [0, 1]. ``class_names`` are
-    those of the data set, ``train_moments`` its mean and std. ``config_size`` is the input size in the network's own
-    configuration, if images are not resized to it. The number of classes is that of the names, or of the labels,
-    unless given. Raises BenchError if the network has another number of outputs.
+    ``network`` is in evaluation mode and on the device of ``images``, (N, 3, S, S) float32 in [0, 1]. ``class_names``
+    and ``train_moments`` are those of the data set. ``config_size`` is the input size in the network's own
+    configuration, if images are not resized to it. ``num_classes`` defaults to the number of the names, or that in the
+    labels. Raises BenchError if the network has another number of outputs.
     """
     truth: Ints = labels.cpu().numpy().astype(np.int64)
     classes = num_classes or len(class_names or ()) or int(truth.max()) + 1
@@ -103,9 +107,8 @@ def probe(
     size = plain.input_size or int(images.shape[-1])
     others, remarks = try_alternatives(network, alternatives, images, truth, order, size)
     if len(truth) < 2 * classes:
-        remarks.append(
-            f"{counted(len(truth), 'probe image')} of {classes} classes are too few to check the class order"
-        )
+        few = f"{counted(len(truth), 'probe image')} of {counted(classes, 'class', 'classes')}"
+        remarks.append(f"{few} are too few to check the class order, except for sorted class names")
     problem, found = _problem(declared, others, truth, order, class_names or ())
     return ProbeReport(declared, tuple(others), problem, found, tuple(remarks))
 
@@ -117,8 +120,8 @@ def _check_outputs(network: nn.Module, preprocessing: Preprocessing, images: Ten
     if logits.ndim != 2 or logits.shape[1] != num_classes:
         raise BenchError(
             f"the network's output for one image has shape {tuple(logits.shape)}, but the data set has "
-            f"{counted(num_classes, 'class', 'classes')}; only a network with one output per class, "
-            f"(1, {num_classes}), can be evaluated on it: choose its own data set, or replace its last layer and train it."
+            f"{counted(num_classes, 'class', 'classes')}; it must be (1, {num_classes}). Choose "
+            "the data set that the network was trained on, or replace its last layer and train it."
         )
     order = preprocessing.class_order
     if order is not None and sorted(order) != list(range(num_classes)):
@@ -141,19 +144,19 @@ def _problem(
     )
     other_order = _better_order(declared, declared, truth, order, names)
     if other_order and (trial is None or other_order.after.mean() > trial.correct[other_order.tested].mean()):
-        return _order_sentence(other_order, declared, order, names), other_order.order
+        return _order_sentence(other_order, declared, declared, order, names), other_order.order
     if trial is not None:
         return _preprocessing_sentence(declared, trial), None
     if not declared.above_chance:
         pairs = [(t, found) for t in others if (found := _better_order(t, declared, truth, order, names))]
         if pairs:
             trial, other_order = max(pairs, key=lambda pair: float(pair[1].after.mean()))
-            return _order_sentence(other_order, trial, order, names), other_order.order
+            return _order_sentence(other_order, trial, declared, order, names), other_order.order
     return "", None
 
 
 def _better_order(trial: Trial, declared: Trial, truth: Ints, order: Ints, names: Sequence[str]) -> Reordering | None:
-    """Return the class order under which ``trial`` is clearly better than ``declared`` in the declared order, if any."""
+    """Return the class order in which ``trial`` is clearly better than ``declared`` in the declared order, if any."""
     candidates = sorted_orders(trial.outputs, truth, order, names)
     fitted = fitted_order(trial.outputs, truth, order)
     better = [
@@ -178,8 +181,9 @@ def _preprocessing_sentence(declared: Trial, better: Trial) -> str:
     )
 
 
-def _order_sentence(found: Reordering, trial: Trial, order: Ints, names: Sequence[str]) -> str:
-    """Compare the declared class order with ``found`` under the preprocessing of ``trial``."""
+def _order_sentence(found: Reordering, trial: Trial, declared: Trial, order: Ints, names: Sequence[str]) -> str:
+    """Compare ``declared`` in the declared class order with ``trial`` in the order ``found``."""
+    before = _percent(float(declared.correct[found.tested].mean()))
     called = [repr(name) for name in names] or [f"class {k}" for k in range(len(order))]
     if found.sorting:
         first = ", ".join(called[k] for k in found.order[:SHOWN])
@@ -194,9 +198,9 @@ def _order_sentence(found: Reordering, trial: Trial, order: Ints, names: Sequenc
     preprocessing = f" and the preprocessing {trial.name}" if trial.way_out else ""
     way_out = f"{trial.way_out} and " if trial.way_out else "give "
     return (
-        f"clean accuracy on {counted(len(found.tested), 'probe image')} is {_percent(found.before.mean())} in the declared "
-        f"class order and {_percent(found.after.mean())} {which}{preprocessing}; {way_out}{CLASS_NAMES} with the names in "
-        f"the order of the network's outputs{in_folders}, or {TRUST} to go on as declared."
+        f"clean accuracy on {counted(len(found.tested), 'probe image')} is {before} in the declared class order and "
+        f"{_percent(found.after.mean())} {which}{preprocessing}; {way_out}{CLASS_NAMES} with the names in the order of "
+        f"the network's outputs{in_folders}, or {TRUST} to go on as declared."
     )
 
 

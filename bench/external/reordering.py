@@ -1,8 +1,8 @@
 """Find out whether the outputs of a network belong to other classes than declared.
 
 An assignment of outputs to classes is fitted on one half of the images (Kuhn 1955) and tested on the other, so that an
-assignment of noise is not taken for an improvement. The orders in which class folders are commonly sorted are tested on
-all images, as they are not fitted.
+assignment of noise is not taken for an improvement. The orders in which class folders are commonly sorted need no
+fit and are tested on all images.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ class Reordering(NamedTuple):
 
     order: tuple[int, ...]  # output k is class order[k]
     tested: Ints  # indices of the images
-    before: Bools  # whether the network is right as declared, per tested image
-    after: Bools  # and with this order
+    after: Bools  # whether the network is right in this order, per tested image
     sorting: str = ""  # natural or string: the order of the sorted class names; empty: fitted
 
 
@@ -33,10 +32,10 @@ def fitted_order(outputs: Ints, labels: Ints, declared: Ints) -> Reordering | No
     """Fit an order on every second image of each class and test it on the others.
 
     ``outputs`` (N,) are the indices of the largest logits, or −1; ``declared`` (K,) are the classes of the outputs.
-    Returns None if the fitted order is the declared one, or unless the confusion matrix of the tested images is nearly a
-    permutation where the two differ: for more than half of these outputs, the assigned class is the most frequent label
-    of the output, and the output the most frequent prediction for that class. This fails for a network that predicts a
-    few classes for all images, as with a wrong normalisation.
+    Returns None if the fitted order is the declared one, and if the confusion matrix of the tested images is not nearly
+    a permutation where the two differ. Nearly: for more than half of the outputs that they disagree on, the assigned
+    class is the most frequent label of the output, and the output the most frequent prediction for that class. A
+    network that predicts a few classes for all images, as with a wrong normalisation, fails this.
     """
     ranked = np.argsort(labels, kind="stable")
     fit, held = ranked[::2], ranked[1::2]
@@ -47,7 +46,7 @@ def fitted_order(outputs: Ints, labels: Ints, declared: Ints) -> Reordering | No
     counts = _confusion(outputs[held], labels[held], len(declared))
     hits = counts[moved, order[moved]]
     mutual = (hits > 0) & (hits == counts.max(1)[moved]) & (hits == counts.max(0)[order[moved]])
-    return _reordering(order, held, outputs, labels, declared) if 2 * mutual.sum() > len(moved) else None
+    return _reordering(order, held, outputs, labels) if 2 * mutual.sum() > len(moved) else None
 
 
 def sorted_orders(outputs: Ints, labels: Ints, declared: Ints, names: Sequence[str]) -> list[Reordering]:
@@ -56,7 +55,7 @@ def sorted_orders(outputs: Ints, labels: Ints, declared: Ints, names: Sequence[s
     orders[STRING] = sorted(range(len(names)), key=lambda k: names[k])
     every = np.arange(len(labels))
     return [
-        _reordering(np.array(order), every, outputs, labels, declared)._replace(sorting=sorting)
+        _reordering(np.array(order), every, outputs, labels)._replace(sorting=sorting)
         for sorting, order in orders.items()
         if order != declared.tolist()
     ]
@@ -83,6 +82,5 @@ def _assign(counts: Ints, declared: Ints) -> Ints:
     return np.asarray(order, dtype=np.int64)
 
 
-def _reordering(order: Ints, tested: Ints, outputs: Ints, labels: Ints, declared: Ints) -> Reordering:
-    before, after = (classes_of(outputs[tested], known) == labels[tested] for known in (declared, order))
-    return Reordering(tuple(order.tolist()), tested, before, after)
+def _reordering(order: Ints, tested: Ints, outputs: Ints, labels: Ints) -> Reordering:
+    return Reordering(tuple(order.tolist()), tested, classes_of(outputs[tested], order) == labels[tested])

@@ -60,11 +60,12 @@ def try_alternatives(
         except Exception as error:
             if ran_out_of_memory(error) or (alternative.preprocessing.input_size or images.shape[-1]) == size:
                 raise
-            failed.append(f"  {alternative.name}: the network cannot run it ({type(error).__name__})")
+            failed.append(f"{alternative.name}: the network cannot run it ({type(error).__name__})")
     return trials, failed
 
 
 def try_preprocessing(network: nn.Module, alternative: Alternative, images: Tensor, truth: Ints, order: Ints) -> Trial:
+    """Classify the images. ``order`` (K,) are the declared classes of the outputs."""
     module = Preprocessed(network, alternative.preprocessing).to(images.device)
     given = images.flip(1) if alternative.bgr else images
     with torch.no_grad():
@@ -76,6 +77,7 @@ def try_preprocessing(network: nn.Module, alternative: Alternative, images: Tens
 
 
 def above_chance(predicted: Ints, truth: Ints) -> bool:
+    """Whether the project's rule finds the predictions better than a constant answer, see :mod:`bench.chance`."""
     constant = len(set(predicted.tolist())) == 1
     correct = int((predicted == truth).sum())
     return not chance_notes(correct, len(truth), majority_of(predicted, truth), constant=constant)
