@@ -111,14 +111,14 @@ class ModelSpec(Strict):
 class Preprocessing(Strict):
     """Preprocessing between images in [0, 1] and a network that was trained elsewhere."""
 
-    normalization: str  # how mean and std were chosen: imagenet, cifar10, none, from-config, given, or inside
-    mean: tuple[float, ...] | None  # None: not normalised
+    normalization: str  # how mean and std were chosen: a name of NORMALIZATIONS, dataset, from-config, given or inside
+    mean: tuple[float, ...] | None  # one value per channel, or one for all; None: not normalised
     std: tuple[float, ...] | None
-    channels: Literal[1, 3] = 3  # 1: the mean of the three channels is fed
+    channels: Literal[1, 3] = 3  # 1: the network is fed the mean of the three channels
     input_size: int | None = None  # side to which images are resized; None: fed as they are
-    interpolation: str = "bilinear"  # bilinear or bicubic
-    precision: Literal["fp32", "fp16", "bf16"] = "fp32"  # of the network: images are cast, logits are cast back
-    class_order: tuple[int, ...] | None = None  # output k is class class_order[k] of the data set; None: identical
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    precision: Literal["fp64", "fp32", "fp16", "bf16"] = "fp32"  # of the network's weights; logits are cast back
+    class_order: tuple[int, ...] | None = None  # output k is class class_order[k] of the data set; None: class k
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
+from bench.data import class_names
 from bench.data.checksums import CIFAR10_MD5, CIFAR100_MD5, matches_md5
 from bench.data.plain_pickle import StoredArray, read_plain_pickle
 from bench.data.registry import DataRequest
@@ -29,7 +30,7 @@ class _Cifar:
     md5: Mapping[str, str]
     test: str  # the file of the test split; the others are training batches, in order
     label_key: str
-    num_classes: int
+    class_names: tuple[str, ...]
     moments: Moments
 
 
@@ -40,7 +41,7 @@ CIFAR10 = _Cifar(
     md5=CIFAR10_MD5,
     test="test_batch",
     label_key="labels",
-    num_classes=10,
+    class_names=class_names.CIFAR10,
     moments=Moments((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
 )
 CIFAR100 = _Cifar(
@@ -50,7 +51,7 @@ CIFAR100 = _Cifar(
     md5=CIFAR100_MD5,
     test="test",
     label_key="fine_labels",
-    num_classes=100,
+    class_names=class_names.CIFAR100,
     moments=Moments((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
 )
 
@@ -70,7 +71,8 @@ def _load(kind: _Cifar, request: DataRequest) -> Dataset:
     train = _split("train", [path for file, path in paths.items() if file != kind.test], kind.label_key)
     test = _split("test", [paths[kind.test]], kind.label_key)
     official = matches_md5(paths, kind.md5)
-    return Dataset(kind.name, train, test, kind.num_classes, SIDE, official, kind.moments)
+    names = kind.class_names
+    return Dataset(kind.name, train, test, len(names), SIDE, official, kind.moments, class_names=names)
 
 
 def _split(name: str, paths: Sequence[Path], label_key: str) -> Split:

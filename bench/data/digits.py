@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
+from bench.data.class_names import DIGITS
 from bench.data.registry import DataRequest
 from bench.data.sampling import id_hashes, ranks
 from bench.data.source import refuse_options
@@ -33,11 +34,11 @@ def load_digits(request: DataRequest) -> Dataset:
     pixels = (table[:, :-1].reshape(-1, 1, SIDE, SIDE) / 16).astype(np.float32)
     whole = _subset("all", pixels, table[:, -1].astype(np.int64), np.arange(len(table)))
     rank = ranks(id_hashes(whole.ids), whole.labels)
-    test = np.flatnonzero(rank < N_TEST // CLASSES)
-    rest = np.setdiff1d(np.arange(len(whole)), test)
-    train = _subset("train", pixels, whole.labels, rest)
+    chosen = np.flatnonzero(rank < N_TEST // CLASSES)
+    rest = np.setdiff1d(np.arange(len(whole)), chosen)
+    train, test = (_subset(name, pixels, whole.labels, part) for name, part in (("train", rest), ("test", chosen)))
     official = whole.sha == OFFICIAL_SHA
-    return Dataset("digits", train, _subset("test", pixels, whole.labels, test), CLASSES, SIDE, official, MOMENTS)
+    return Dataset("digits", train, test, CLASSES, SIDE, official, MOMENTS, class_names=DIGITS)
 
 
 def _subset(name: str, pixels: Pixels, labels: NDArray[np.int64], chosen: NDArray[np.int64]) -> Split:

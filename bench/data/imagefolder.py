@@ -29,7 +29,6 @@ SAMPLED_HEADERS = 100
 NAMED = 3
 
 
-
 @dataclass
 class _Found:
     """The images of one split: paths by id, by class. Ids and class names are in NFC."""
@@ -55,7 +54,8 @@ def load_imagefolder(request: DataRequest) -> Dataset:
     labels = {name: label for label, name in enumerate(names)}
     train, test = (_split(s, found[s], labels, size, fit=fit) for s in ("train", "test"))
     notes = (*order_notes, *_notes_on_files(root, found, folders["test"]))
-    return Dataset(dataset_name(request), train, test, len(names), size, official=False, notes=notes)
+    name = dataset_name(request)
+    return Dataset(name, train, test, len(names), size, official=False, notes=notes, class_names=tuple(names))
 
 
 def dataset_name(request: DataRequest) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.core.errors import BenchError
+from bench.data import class_names
 from bench.data.checksums import IDX_SHA256, matches_sha256
 from bench.data.idx import parse_idx, read_idx_bytes
 from bench.data.registry import DataRequest
@@ -17,6 +18,7 @@ from bench.data.split import Dataset, Moments, Split, array_split
 SIDE = 28
 PREFIXES = {"train": "train", "test": "t10k"}
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
+CLASS_NAMES = {"mnist": class_names.MNIST, "fashion_mnist": class_names.FASHION_MNIST}
 MOMENTS = {
     "mnist": Moments((0.1307,), (0.3081,)),
     "fashion_mnist": Moments((0.2860,), (0.3530,)),
@@ -41,7 +43,7 @@ def _load(name: str, request: DataRequest) -> Dataset:
     _refuse_the_other(name, contents, paths)
     train, test = (_split(split, prefix, contents, paths) for split, prefix in PREFIXES.items())
     official = matches_sha256(contents, IDX_SHA256[name])
-    return Dataset(name, train, test, 10, SIDE, official, MOMENTS[name])
+    return Dataset(name, train, test, 10, SIDE, official, MOMENTS[name], class_names=CLASS_NAMES[name])
 
 
 def _split(split: str, prefix: str, contents: Mapping[str, bytes], paths: Mapping[str, Path]) -> Split:

@@ -74,6 +74,7 @@ class Dataset:
     official: bool  # the files have the published checksums
     published: Moments | None = None  # None: measured when first asked for, as only a training needs them
     notes: tuple[str, ...] = ()  # what every row says of the data, such as files that were left out
+    class_names: tuple[str, ...] = ()  # in the order of the labels; empty: unknown
 
     @cached_property
     def moments(self) -> Moments:
@@ -221,8 +222,18 @@ def check_dataset(data: Dataset) -> Dataset:
                 "array_split makes one from arrays."
             )
         _check_ids(split, data.name)
+    _check_class_names(data)
     train, test = (_with_labels(split, data) for split in (data.train, data.test))
     return replace(data, train=train, test=test)
+
+
+def _check_class_names(data: Dataset) -> None:
+    names = data.class_names
+    if names and (len(names) != data.num_classes or len(set(names)) < len(names)):
+        raise BenchError(
+            f"{data.name}: class_names has {counted(len(set(names)), 'distinct name')} for "
+            f"{counted(data.num_classes, 'class', 'classes')}; give one name per class, or leave it empty."
+        )
 
 
 def _check_ids(split: Split, dataset: str) -> None:

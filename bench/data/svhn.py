@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.core.errors import BenchError
 from bench.data.checksums import SVHN_MD5, matches_md5
+from bench.data.class_names import DIGITS
 from bench.data.registry import DataRequest
 from bench.data.source import Layout, find_files, refuse_options
 from bench.data.split import Dataset, Moments, Split, array_split
@@ -24,7 +25,8 @@ def load_svhn(request: DataRequest) -> Dataset:
     refuse_options("svhn", SIDE, request)
     paths = find_files(LAYOUT, request.data_dir)
     train, test = (_split(name, paths[f"{name}_32x32.mat"]) for name in ("train", "test"))
-    return Dataset("svhn", train, test, 10, SIDE, matches_md5(paths, SVHN_MD5), MOMENTS)
+    official = matches_md5(paths, SVHN_MD5)
+    return Dataset("svhn", train, test, 10, SIDE, official, MOMENTS, class_names=DIGITS)
 
 
 def _split(name: str, path: Path) -> Split:

@@ -1,1 +1,1 @@
-"""Networks that were trained elsewhere: their files, their preprocessing, and the probe of both."""
+"""Networks that were trained elsewhere: preprocessing, class order, and the probe that checks both before a run."""

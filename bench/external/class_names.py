@@ -1,0 +1,161 @@
+"""Class order of a network that was trained elsewhere, by the names of its classes."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import BenchError
+from bench.core.words import counted, listed
+from bench.data.class_order import natural_key
+
+#: Keys under which checkpoints store class names, as a list, or as a mapping between names and indices.
+FACTS = ("class_to_idx", "idx_to_class", "label2id", "id2label", "classes", "class_names", "label_names")
+SHOWN = 3  # missing names in a message
+
+
+def order_from_names(names_of_checkpoint: Sequence[str], names_of_dataset: Sequence[str]) -> tuple[int, ...] | None:
+    """Return the class of the data set for each output of the network, or None if every output k is class k.
+
+    Names are compared in NFC: as they are, else without case, else by letters and digits alone. The first comparison
+    decides in which the names of each side are distinct and both sides have the same ones. If all names of the
+    checkpoint are numbers and those of the data set are not, they are taken for numbered folders in natural order: the
+    smallest number is class 0.
+
+    Raises BenchError if a name has no counterpart.
+    """
+    theirs, ours = (
+        [unicodedata.normalize("NFC", name) for name in names] for names in _both(names_of_checkpoint, names_of_dataset)
+    )
+    if all(map(_is_number, theirs)) and not all(map(_is_number, ours)):
+        theirs, ours = theirs, sorted(theirs, key=natural_key)
+    for spell in (str, str.casefold, _letters):
+        order = _match(theirs, ours, spell)
+        if order is not None:
+            return None if order == tuple(range(len(order))) else order
+    raise _mismatch(theirs, ours)
+
+
+def _both(theirs: Sequence[str], ours: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Raises BenchError for repeated names, and for a data set that has none."""
+    if not ours:
+        raise BenchError(
+            "the classes of this data set have no names, so class names cannot be matched; leave them out."
+        )
+    repeated = [name for name, count in Counter(theirs).items() if count > 1]
+    if repeated:
+        raise BenchError(f"class name {repeated[0]!r} is given twice; every output of the network needs its own name.")
+    return theirs, ours
+
+
+def _match(theirs: Sequence[str], ours: Sequence[str], spell: Callable[[str], str]) -> tuple[int, ...] | None:
+    index = {spell(name): k for k, name in enumerate(ours)}
+    wanted = [spell(name) for name in theirs]
+    distinct = len(index) == len(ours) and len(set(wanted)) == len(wanted)
+    return tuple(index[name] for name in wanted) if distinct and index.keys() == set(wanted) else None
+
+
+def _letters(name: str) -> str:
+    """Letters and digits without case; numbers without leading zeros.
+
+    >>> _letters("Aquarium fish") == _letters("aquarium_fish"), _letters("007")
+    (True, '7')
+    """
+    text = re.sub(r"[\W_]+", "", name.casefold())
+    return str(int(text)) if text.isdecimal() else text
+
+
+def _is_number(name: str) -> bool:
+    return re.fullmatch("[0-9]+", name) is not None
+
+
+def _mismatch(theirs: Sequence[str], ours: Sequence[str]) -> BenchError:
+    counts = f"{counted(len(theirs), 'class name')} given for {counted(len(ours), 'class', 'classes')}"
+    known = {_letters(name) for name in theirs}
+    missing = [name for name in ours if _letters(name) not in known]
+    if not missing:
+        return BenchError(f"{counts}; give one name per output of the network, in the order of its outputs.")
+    names = listed([*map(repr, missing[:SHOWN]), *([f"{len(missing) - SHOWN} more"] if len(missing) > SHOWN else [])])
+    return BenchError(f"{counts}, without {names}; --class-names FILE must name the classes as the data set does.")
+
+
+def names_from_facts(facts: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the class names that a checkpoint stores beside its weights, in the order of the outputs; None if none.
+
+    ``facts`` holds plain values, perhaps in nested dictionaries, such as Lightning's ``hyper_parameters``. The
+    outermost dictionary with names counts. Raises BenchError if two keys of one dictionary disagree.
+    """
+    found = {key: names for key in FACTS if (names := _names_in(facts.get(key))) is not None}
+    if len(set(found.values())) > 1:
+        first, second = [key for key in found if found[key] in list(dict.fromkeys(found.values()))[:2]][:2]
+        raise BenchError(f"the checkpoint's {first} and {second} give different class names; give --class-names FILE.")
+    if found:
+        return next(iter(found.values()))
+    nested = (
+        names_from_facts(value) for key, value in facts.items() if isinstance(value, Mapping) and key not in FACTS
+    )
+    return next((names for names in nested if names is not None), None)
+
+
+def _names_in(value: Any) -> tuple[str, ...] | None:
+    """Return names from a list of names, or from a mapping between names and the indices 0…K−1; None for the rest."""
+    if isinstance(value, Mapping):
+        return _names_of_mapping(value)
+    if isinstance(value, list | tuple) and value and len({type(name) for name in value}) == 1:
+        return tuple(map(str, value)) if type(value[0]) in (str, int) else None
+    return None
+
+
+def _names_of_mapping(value: Mapping[Any, Any]) -> tuple[str, ...] | None:
+    pairs = list(value.items())
+    if not all(type(index) is int for _, index in pairs):  # index → name
+        pairs = [(name, _index(index)) for index, name in pairs]
+    by_index = {index: str(name) for name, index in pairs}
+    complete = by_index and by_index.keys() == set(range(len(pairs)))
+    return tuple(by_index[k] for k in range(len(pairs))) if complete else None
+
+
+def _index(value: Any) -> int | None:
+    """JSON writes the keys of a mapping as text."""
+    return int(value) if type(value) is int or (type(value) is str and _is_number(value)) else None
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """Read class names in the order of the network's outputs: one per line, or a JSON list, or JSON name → index.
+
+    Raises BenchError if the file cannot be read or holds no names, and for an empty line between names.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise BenchError(f"--class-names {path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise BenchError(f"--class-names {path} is not text in UTF-8; save it in that encoding.") from error
+    names = _from_json(text, path) if text.lstrip()[:1] in ("[", "{") else _from_lines(text)
+    if not names or not all(names):
+        raise BenchError(
+            f"--class-names {path} has {'an empty line between names' if names else 'no names'}; write one name per "
+            "line, in the order of the network's outputs."
+        )
+    return names
+
+
+def _from_lines(text: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in re.split("\r\n|\n|\r", text.strip())) if text.strip() else ()
+
+
+def _from_json(text: str, path: Path) -> tuple[str, ...]:
+    try:
+        names = _names_in(json.loads(text))
+    except ValueError as error:
+        raise BenchError(f"--class-names {path} is no valid JSON: {error}.") from error
+    if names is None:
+        raise BenchError(
+            f"--class-names {path} must hold a JSON list of names, or an object with the indices 0…K−1, one per name."
+        )
+    return names

@@ -1,0 +1,86 @@
+"""Find out whether the outputs of a network belong to other classes than declared.
+
+An assignment of outputs to classes is fitted on one half of the images (Kuhn 1955) and tested on the other, so that an
+assignment of noise is not taken for an improvement. The orders in which class folders are commonly sorted need no
+fit and are tested on all images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data.class_order import NATURAL, STRING, natural_key
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+class Reordering(NamedTuple):
+    """Another class order, and its verdicts on images that it was not fitted on."""
+
+    order: tuple[int, ...]  # output k is class order[k]
+    tested: Ints  # indices of the images
+    after: Bools  # whether the network is right in this order, per tested image
+    sorting: str = ""  # natural or string: the order of the sorted class names; empty: fitted
+
+
+def fitted_order(outputs: Ints, labels: Ints, declared: Ints) -> Reordering | None:
+    """Fit an order on every second image of each class and test it on the others.
+
+    ``outputs`` (N,) are the indices of the largest logits, or −1; ``declared`` (K,) are the classes of the outputs.
+    Returns None if the fitted order is the declared one, and if the confusion matrix of the tested images is not nearly
+    a permutation where the two differ. Nearly: for more than half of the outputs that they disagree on, the assigned
+    class is the most frequent label of the output, and the output the most frequent prediction for that class. A
+    network that predicts a few classes for all images, as with a wrong normalisation, fails this.
+    """
+    ranked = np.argsort(labels, kind="stable")
+    fit, held = ranked[::2], ranked[1::2]
+    order = _assign(_confusion(outputs[fit], labels[fit], len(declared)), declared)
+    moved = np.flatnonzero(order != declared)
+    if not len(held) or not len(moved):
+        return None
+    counts = _confusion(outputs[held], labels[held], len(declared))
+    hits = counts[moved, order[moved]]
+    mutual = (hits > 0) & (hits == counts.max(1)[moved]) & (hits == counts.max(0)[order[moved]])
+    return _reordering(order, held, outputs, labels) if 2 * mutual.sum() > len(moved) else None
+
+
+def sorted_orders(outputs: Ints, labels: Ints, declared: Ints, names: Sequence[str]) -> list[Reordering]:
+    """Return the natural and the string order of the class ``names``, tested on all images, if not as declared."""
+    orders = {NATURAL: sorted(range(len(names)), key=lambda k: natural_key(names[k]))}
+    orders[STRING] = sorted(range(len(names)), key=lambda k: names[k])
+    every = np.arange(len(labels))
+    return [
+        _reordering(np.array(order), every, outputs, labels)._replace(sorting=sorting)
+        for sorting, order in orders.items()
+        if order != declared.tolist()
+    ]
+
+
+def classes_of(outputs: Ints, order: Ints) -> Ints:
+    """Return the predicted classes; −1 where ``outputs`` is −1."""
+    return np.where(outputs >= 0, order[outputs], -1)
+
+
+def _confusion(outputs: Ints, labels: Ints, num_classes: int) -> Ints:
+    """Count images by output and label, (K, K)."""
+    counts = np.zeros((num_classes, num_classes), dtype=np.int64)
+    valid = outputs >= 0
+    np.add.at(counts, (outputs[valid], labels[valid]), 1)
+    return counts
+
+
+def _assign(counts: Ints, declared: Ints) -> Ints:
+    """Return the order with the most images on it; the declared class of each output counts half an image more."""
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
+    _, order = linear_sum_assignment(counts + 0.5 * np.eye(len(counts))[declared], maximize=True)
+    return np.asarray(order, dtype=np.int64)
+
+
+def _reordering(order: Ints, tested: Ints, outputs: Ints, labels: Ints) -> Reordering:
+    return Reordering(tuple(order.tolist()), tested, classes_of(outputs[tested], order) == labels[tested])

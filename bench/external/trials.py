@@ -1,0 +1,132 @@
+"""Clean accuracy of a network under its declared preprocessing and under the common alternatives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bench.chance import chance_notes, majority_of
+from bench.core.errors import ran_out_of_memory
+from bench.core.specs import Preprocessing
+from bench.data.split import Moments
+from bench.external.preprocessing import DATASET, GIVEN, INSIDE, NORMALIZATIONS, Preprocessed, moments_fed
+from bench.external.reordering import Bools, Ints, classes_of
+
+BATCH = 64
+NORMALIZE, INPUT_SIZE = "--normalize", "--input-size"
+NAMES = {DATASET: "the data set's moments", GIVEN: "the given mean and std", INSIDE: "the module's own normalisation"}
+
+
+class Alternative(NamedTuple):
+    """Another preprocessing and the options that select it."""
+
+    name: str
+    way_out: str
+    preprocessing: Preprocessing
+    bgr: bool = False
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Clean accuracy of the network under one preprocessing."""
+
+    name: str
+    way_out: str  # options that select it
+    outputs: Ints  # (N,) index of the largest logit; −1 where a logit is NaN or infinite
+    correct: Bools  # (N,) in the declared class order
+    above_chance: bool
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.correct.mean())
+
+
+def try_alternatives(
+    network: nn.Module, alternatives: Iterator[Alternative], images: Tensor, truth: Ints, order: Ints, size: int
+) -> tuple[list[Trial], list[str]]:
+    """Run every alternative; return the trials, and a line for each that the network cannot run.
+
+    ``size`` is the declared input size. Only at another one may the network fail: architectures refuse sizes in ways of
+    their own. Every other error is raised.
+    """
+    trials, failed = [], []
+    for alternative in alternatives:
+        try:
+            trials.append(try_preprocessing(network, alternative, images, truth, order))
+        except Exception as error:
+            if ran_out_of_memory(error) or (alternative.preprocessing.input_size or images.shape[-1]) == size:
+                raise
+            failed.append(f"{alternative.name}: the network cannot run it ({type(error).__name__})")
+    return trials, failed
+
+
+def try_preprocessing(network: nn.Module, alternative: Alternative, images: Tensor, truth: Ints, order: Ints) -> Trial:
+    """Classify the images. ``order`` (K,) are the declared classes of the outputs."""
+    module = Preprocessed(network, alternative.preprocessing).to(images.device)
+    given = images.flip(1) if alternative.bgr else images
+    with torch.no_grad():
+        logits = torch.cat([module(part) for part in given.split(BATCH)])
+    outputs = logits.argmax(1).masked_fill(~logits.isfinite().all(1), -1).cpu().numpy()
+    predicted = classes_of(outputs, order)
+    correct = predicted == truth
+    return Trial(alternative.name, alternative.way_out, outputs, correct, above_chance(predicted, truth))
+
+
+def above_chance(predicted: Ints, truth: Ints) -> bool:
+    """Whether the project's rule finds the predictions better than a constant answer, see :mod:`bench.chance`."""
+    constant = len(set(predicted.tolist())) == 1
+    correct = int((predicted == truth).sum())
+    return not chance_notes(correct, len(truth), majority_of(predicted, truth), constant=constant)
+
+
+def name_of(preprocessing: Preprocessing) -> str:
+    """Name the normalisation in tables and sentences."""
+    return NAMES.get(preprocessing.normalization, preprocessing.normalization)
+
+
+def alternatives_to(
+    declared: Preprocessing, images: Tensor, train_moments: Moments | None, config_size: int | None
+) -> Iterator[Alternative]:
+    """Every common normalisation at every size that comes into question, without repetitions; and BGR."""
+    side = int(images.shape[-1])
+    declared_size = declared.input_size or side
+    seen = {_fed(declared, side)}
+    for size in dict.fromkeys([declared_size, side, config_size or side]):
+        at_size = "" if size == declared_size else f" at {size}×{size}"
+        option = "" if size == declared_size else f"{INPUT_SIZE} {size}"
+        for name, normalize, moments in _normalizations(declared, train_moments):
+            mean, std = moments or (None, None)
+            other = replace(declared, normalization=name, mean=mean, std=std, input_size=None if size == side else size)
+            if _fed(other, side) in seen:
+                continue
+            seen.add(_fed(other, side))
+            options = " ".join(part for part in (normalize, option) if part)
+            yield Alternative(f"{name}{at_size}", f"give {options}", other)
+    if declared.channels == 3 and not torch.equal(images, images.flip(1)):
+        way_out = "evaluate a module that reverses the channels (images.flip(1)) before this network"
+        yield Alternative(f"{name_of(declared)} in BGR channel order", way_out, declared, bgr=True)
+
+
+def _normalizations(declared: Preprocessing, train: Moments | None) -> Iterator[tuple[str, str, Moments | None]]:
+    """Name, option and moments: the declared ones, the named ones, the data set's, and the declared ones for 0…255."""
+    moments, declared_name = moments_fed(declared), name_of(declared)
+    yield declared_name, "", moments
+    for name, named in NORMALIZATIONS.items():
+        yield name, f"{NORMALIZE} {name}", named
+    if train is not None:
+        yield NAMES[DATASET], f"{NORMALIZE} {DATASET}", train
+    mean, std = moments or Moments((0.0,), (1.0,))
+    scaled = Moments(tuple(value / 255 for value in mean), tuple(value / 255 for value in std))
+    numbers = ",".join(f"{value:.6g}" for values in scaled for value in values)
+    yield f"{declared_name} on the 0–255 scale", f"{NORMALIZE} {numbers}", scaled
+
+
+def _fed(preprocessing: Preprocessing, side: int) -> tuple[object, ...]:
+    """A key that is the same for preprocessings that feed the same."""
+    mean, std = moments_fed(preprocessing) or Moments((0.0,), (1.0,))
+    whole = [tuple(f"{v:.3g}" for v in (values * 3 if len(values) == 1 else values)) for values in (mean, std)]
+    return (*whole, preprocessing.input_size or side)
