@@ -21,6 +21,7 @@ from bench.auditing.audit import Audited
 from bench.auditing.audit import audit as run_audit
 from bench.core.epsilon import format_eps, parse_eps
 from bench.core.errors import BenchError
+from bench.core.names import check_name
 from bench.core.records import RunRecord
 from bench.core.specs import Backend, CorruptionSpec, DataSpec, Encoding, EvalSpec, Norm, Recipe
 from bench.core.vocabulary import NATIVE
@@ -136,14 +137,13 @@ def evaluate(
 
 
 def _check_subject(model: object, name: str) -> None:
-    """Raises BenchError for what is no module and for a name that a table could not hold."""
+    """Raises BenchError for what is no module, and for a name that is not allowed."""
     if not isinstance(model, nn.Module):
         raise BenchError(
             f"model {name!r} is of type {type(model).__name__}, not a torch.nn.Module; write one whose forward maps "
             "images to logits."
         )
-    if not name or set(name) & set(",:\n"):
-        raise BenchError(f"name {name!r} may not be empty or hold a comma, a colon or a line break.")
+    check_name("model", name)
 
 
 def _dataset(dataset: str | Dataset, request: DataRequest) -> Dataset:

@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 from bench.attacks.gradients import take_logits
 from bench.core.errors import BenchError
 from bench.core.records import RunRecord
-from bench.core.specs import ID_LENGTH, fingerprint
+from bench.core.specs import short_id
 from bench.environment import describe
 from bench.work.model_identity import PROBE_IMAGES, model_identity
 from bench.work.workshop import Workshop
@@ -114,7 +114,7 @@ def external_run(
     identity = model_identity(model, probes)
     config = {"name": name, **identity}
     record = RunRecord(
-        run_id=fingerprint({**config, "seed": seed})[:ID_LENGTH],
+        run_id=short_id({**config, "seed": seed}),
         dataset=data.name,
         model=name,
         variant="external",
@@ -123,7 +123,7 @@ def external_run(
         status="ok",
         reason="",
         message="",
-        config_sha=fingerprint(config)[:ID_LENGTH],
+        config_sha=short_id(config),
         train_sha="",
         weights_sha=identity["weights"],
         n_train=None,
