@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bench.core.errors import BenchError, unknown_name
+from bench.core.names import as_text, check_name
 from bench.core.registry import Registry, is_none, is_pattern
 from bench.core.specs import AttackSpec, Backend, Norm, Precision, Scalar
 from bench.core.vocabulary import NATIVE, REFERENCE
@@ -76,6 +77,10 @@ class AttackEntry:
     bounded: bool = False  # honours params["max_queries"], and says whose search it cut
     precisions: tuple[Precision, ...] = ("fp32",)  # it can search in
     reference: Library | None = None
+
+    def __post_init__(self) -> None:
+        """Raise BenchError for a backend whose name is not allowed."""
+        check_name("backend", self.backend)
 
     @property
     def takes_prepared(self) -> bool:
@@ -211,7 +216,7 @@ def _matching(pattern: str, backend: Backend, norm: Norm | None) -> list[Resolve
 def _resolved(family: str, given: Mapping[str, Scalar], backend: Backend) -> ResolvedAttack:
     entry = ATTACKS.get(family)
     params = {**entry.params, **given}
-    name = entry.spell(params) if entry.spell else family
+    name = check_name("attack", entry.spell(params) if entry.spell else family, origin=ATTACKS.origin(family))
     if backend == REFERENCE:
         entry = _through_library(name, entry)
     return ResolvedAttack(name, entry, params, ATTACKS.origin(family), backend)
@@ -251,6 +256,6 @@ def load_function(entry: AttackEntry) -> Attack:
 def backend_version(entry: AttackEntry) -> str:
     """The installed version of the library that computes the attack; empty when it is no distribution."""
     try:
-        return metadata.version(entry.backend)
+        return as_text(metadata.version(entry.backend))
     except metadata.PackageNotFoundError:
         return ""

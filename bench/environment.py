@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from bench.core.errors import BenchError
+from bench.core.names import as_text
 from bench.core.records import Environment
 
 
@@ -39,13 +40,13 @@ def has_bfloat16(device: torch.device) -> bool:
 def describe(device: torch.device) -> Environment:
     return Environment(
         device=device.type,
-        hardware=torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        hardware=as_text(torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()),
         python=platform.python_version(),
         torch=torch.__version__,
         torchvision=metadata.version("torchvision"),
         timm=metadata.version("timm"),
         bench=metadata.version("collapse-bench"),
-        git_sha=_git_revision(),
+        git_sha=as_text(_git_revision()),
     )
 
 
@@ -69,7 +70,7 @@ def _git_revision() -> str:
         described = subprocess.run(
             ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=True,
             timeout=10,
         )

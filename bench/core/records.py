@@ -7,15 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from bench.core.epsilon import format_eps
+from bench.core.names import as_text
 from bench.core.sources import SourceSpec
 from bench.core.specs import Encoding, EvalSpec, Norm, Strict, TrainSpec
 
 Status = Literal["ok", "failed", "skipped"]
 DIAGNOSIS_VERSION = 4  # it changes when a diagnostic may give another number
 AUDIT_VERSION = 4  # the same of the audit
+
+
+class Reported(Strict):
+    """A record with free text, which it keeps as :func:`bench.core.names.as_text` gives it."""
+
+    TEXTS: ClassVar[tuple[str, ...]] = ("message",)  # fields of free text, or of tuples of it
+
+    def __post_init__(self) -> None:
+        for name in self.TEXTS:
+            text = getattr(self, name)
+            object.__setattr__(self, name, as_text(text) if isinstance(text, str) else tuple(map(as_text, text)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +55,7 @@ class EpochRecord(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRecord(Strict):
+class RunRecord(Reported):
     """Outcome of one training, or of one model supplied by a user (``spec`` is then None)."""
 
     run_id: str
@@ -76,7 +88,7 @@ class RunRecord(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiagnosisRecord(Strict):
+class DiagnosisRecord(Reported):
     """Diagnostics of one trained network: latents, gradients and distances to adversarial images."""
 
     run_id: str
@@ -94,8 +106,10 @@ class DiagnosisRecord(Strict):
 
 
 @dataclass(frozen=True)
-class Finding(Strict):
+class Finding(Reported):
     """Evidence against an accuracy: a flag, the observation in a sentence, and the points of accuracy that it costs."""
+
+    TEXTS: ClassVar[tuple[str, ...]] = ("note",)
 
     flag: str  # one of bench.core.vocabulary.FLAGS
     note: str
@@ -132,7 +146,7 @@ class BudgetAudit(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditRecord(Strict):
+class AuditRecord(Reported):
     """Whether the numbers of one run on one test split can be believed."""
 
     run_id: str
@@ -155,8 +169,10 @@ class AuditRecord(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalRecord(Strict):
+class EvalRecord(Reported):
     """Outcome of one cell. Counts are stored; rates and intervals are derived from them."""
+
+    TEXTS: ClassVar[tuple[str, ...]] = ("message", "notes")
 
     cell_id: str
     spec: EvalSpec

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from typing import Generic, TypeVar
 
 from bench.core.errors import BenchError, unknown_name
+from bench.core.names import check_name
 
 T = TypeVar("T")
 
@@ -38,14 +39,15 @@ class Registry(Generic[T]):
         self._origins: dict[str, str] = {}
 
     def register(self, name: str, entry: T, *, origin: str) -> None:
-        """Add ``entry``. Raises BenchError, naming both origins, when the name is taken."""
+        """Add ``entry``. Raises BenchError for a name that is not allowed or, naming both origins, is taken."""
         if name in self._entries:
             raise BenchError(
                 f"{self.kind} {name!r} is registered twice: by {self._origins[name]} and by {origin}; "
                 "rename one of them."
             )
-        if not name or is_pattern(name) or "," in name or ":" in name:
-            raise BenchError(f"{self.kind} name {name!r} (from {origin}) may not be empty or contain any of * ? [ , :")
+        check_name(self.kind, name, origin=origin)
+        if is_pattern(name):
+            raise BenchError(f"{self.kind} name {name!r} (from {origin}) is a wildcard; leave out * ? and [.")
         self._entries[name] = entry
         self._origins[name] = origin
 

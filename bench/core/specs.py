@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from bench.core.epsilon import format_eps
+from bench.core.names import text_part
 from bench.core.vocabulary import CLEAN, NATIVE, STANDARD, corruption_column, metric_column
 
 Scalar = bool | int | float | str
@@ -32,6 +33,11 @@ def fingerprint(value: Any) -> str:
     data = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def short_id(value: Any) -> str:
+    """The fingerprint of ``value`` cut to an identifier that no CSV reader takes for a number."""
+    return text_part(fingerprint(value), ID_LENGTH)
 
 
 def _forget_default_sampling(spec: dict[str, Any]) -> None:
@@ -169,7 +175,7 @@ class TrainSpec(Strict):
         _forget_default_sampling(content["data"])
         if self.model.mean is None:
             del content["model"]["mean"], content["model"]["std"]
-        return fingerprint(content)[:ID_LENGTH]
+        return short_id(content)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,4 +251,4 @@ class EvalSpec(Strict):
         if self.corruption is None:
             del data["corruption"]
         _forget_default_sampling(data)
-        return fingerprint(data)[:ID_LENGTH]
+        return short_id(data)

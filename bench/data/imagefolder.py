@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
+from bench.core.names import allowed_name
 from bench.core.words import counted
 from bench.data import image_files
 from bench.data.class_order import order_classes
-from bench.data.image_listing import by_normalised_name, hidden_images, list_images, scan
+from bench.data.image_listing import by_normalised_name, hidden_images, list_images, normalised, scan
 from bench.data.registry import DATASETS, DataRequest
 from bench.data.source import require_folder
 from bench.data.split import ODD_ID, Dataset, Split, split_sha
@@ -62,10 +63,10 @@ def dataset_name(request: DataRequest) -> str:
     """Return the data set's name in the tables: the given name or the folder's own, never that of a registered one.
 
     ``cifar10``, and spellings such as ``CIFAR-10``, are reserved for the official files: a folder of that name becomes
-    ``cifar10-imagefolder``.
+    ``cifar10-imagefolder``. A folder whose name a CSV reader would change, such as ``007``, becomes ``images-007``.
     """
-    given = request.name or os.path.basename(os.path.abspath(request.data_dir or "."))
-    name = re.sub(r"[^\w.-]+", "-", given).strip("-.") or "images"
+    given = request.name or normalised(os.path.basename(os.path.abspath(request.data_dir or ".")))
+    name = allowed_name(re.sub(r"[^\w.-]+", "-", given).strip("-."), "images")
     taken = {_letters(known) for known in DATASETS}
     return f"{name}-imagefolder" if _letters(name) in taken else name
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
+from bench.core.names import changed_by_readers, check_name, text_part
 from bench.core.words import counted
 from bench.data.labels import integer_labels
 from bench.data.sampling import proportional_order
@@ -95,7 +96,7 @@ def split_sha(ids: Sequence[str], labels: NDArray[np.int64], content: bytes) -> 
     digest.update("\n".join(ids).encode())
     digest.update(np.ascontiguousarray(labels, dtype="<i8").tobytes())
     digest.update(content)
-    return digest.hexdigest()[:16]
+    return text_part(digest.hexdigest(), 16)
 
 
 def array_split(name: str, pixels: Any, labels: Any) -> Split:
@@ -210,6 +211,7 @@ def check_dataset(data: Dataset) -> Dataset:
     Every data set passes here before anything runs or is written, wherever it comes from. Pixels are checked when they
     are read, by :func:`read_checked`.
     """
+    check_name("data set", data.name)
     for name in ("num_classes", "image_size"):
         if not isinstance(getattr(data, name), int | np.integer):
             raise BenchError(f"{data.name}: {name} is {getattr(data, name)!r}; it must be a whole number.")
@@ -245,6 +247,12 @@ def _check_ids(split: Split, dataset: str) -> None:
             raise BenchError(
                 f"{dataset}: {split.name} image {sample_id!r} is not named by a line of text; ids are strings, without "
                 "line breaks and in UTF-8."
+            )
+        if not sample_id or changed_by_readers(sample_id):
+            why = changed_by_readers(sample_id) or "it is empty"
+            raise BenchError(
+                f"{dataset}: {split.name} image {sample_id!r} needs another id: {why}; call it "
+                f"{f'{split.name}/{sample_id}'!r}."
             )
     if len(set(split.ids)) < len(split):
         raise BenchError(f"{dataset}: two {split.name} images share an id; ids name images and must be unique.")

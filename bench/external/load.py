@@ -17,15 +17,21 @@ from bench.core.errors import BenchError
 from bench.core.sources import Kind, SourceSpec
 from bench.core.specs import Preprocessing
 from bench.data.split import Dataset
-from bench.external.class_names import names_in, order_from_names, read_class_names
+from bench.external.class_names import names_from_facts, order_from_names, read_class_names
 from bench.external.options import ExternalOptions
-from bench.external.preprocessing import Preprocessed, describe, from_config, parse_normalization
-from bench.external.probe import PROBE_IMAGES, probe
+from bench.external.preprocessing import (
+    Preprocessed,
+    config_notes,
+    describe,
+    from_config,
+    parse_normalization,
+    precision_of,
+)
+from bench.external.probe import PROBE_IMAGES, ProbeReport, probe
 from bench.files import file_sha
 from bench.models.architectures import build_network
 from bench.models.sources import call_factory, kind_of, load_module
 from bench.models.weights import read_checkpoint
-from bench.progress import Progress
 from bench.work.workshop import Workshop
 
 KINDS: dict[str, Kind] = {
@@ -73,7 +79,7 @@ def load_external(asked: ExternalOptions, workshop: Workshop) -> Loaded:
         progress.line(f"{asked.title}: {note}")
     progress.line(f"{asked.title}: {describe(preprocessing)}")
     network = read.network.to(workshop.device).eval().requires_grad_(False)
-    _probe(asked, network, preprocessing, workshop, progress)
+    report = _probe(asked, network, preprocessing, workshop)
     path = asked.checkpoint if asked.checkpoint is not None else _factory_file(str(asked.module))
     source = SourceSpec(
         kind=read.kind,
@@ -84,7 +90,7 @@ def load_external(asked: ExternalOptions, workshop: Workshop) -> Loaded:
         image_size=dataset.image_size,
         stem=asked.stem or "native",
         preprocessing=preprocessing,
-        notes=(describe(preprocessing), *read.notes),
+        notes=(describe(preprocessing), *read.notes, *report.as_notes),
     )
     return Loaded(Preprocessed(network, preprocessing).eval(), source, read.content)
 
@@ -137,9 +143,17 @@ def _declared_size(asked: ExternalOptions, dataset: Dataset) -> int | None:
     return None if int(text) == dataset.image_size else int(text)
 
 
-def _config(asked: ExternalOptions) -> Any | None:
+def _config(asked: ExternalOptions) -> Mapping[str, Any] | None:
     """Return timm's pretrained_cfg of the architecture; None if it is not timm's."""
-    return None if asked.model is None or ":" in asked.model else get_pretrained_cfg(asked.model)
+    if asked.model is None or ":" in asked.model:
+        return None
+    config = get_pretrained_cfg(asked.model)
+    return None if config is None else config.to_dict()
+
+
+def _config_size(asked: ExternalOptions) -> int | None:
+    config = _config(asked)
+    return None if config is None else from_config(config).input_size
 
 
 def _preprocessing(asked: ExternalOptions, read: _Read, dataset: Dataset) -> Preprocessing:
@@ -154,34 +168,26 @@ def _preprocessing(asked: ExternalOptions, read: _Read, dataset: Dataset) -> Pre
             f"the normalisation of {asked.where} is not known, and it is never guessed; give --normalize imagenet, "
             "cifar10, none (also if the network normalises by itself), or mean and std as numbers."
         )
-    moments = {"mean": dataset.mean, "std": dataset.std} if text == "dataset" else config
-    name, mean, std = parse_normalization(text, moments)
+    name, mean, std = parse_normalization(text, config, dataset)
     return Preprocessing(
         normalization=name,
         mean=mean,
         std=std,
         interpolation=from_config(config).interpolation if config is not None else "bilinear",
-        precision=_precision(read.network),
+        precision=precision_of(read.network),
         class_order=_class_order(asked, read, dataset),
     )
 
 
-def _precision(network: nn.Module) -> Any:
-    types = {parameter.dtype for parameter in network.parameters()}
-    return "fp16" if types == {torch.float16} else "bf16" if types == {torch.bfloat16} else "fp32"
-
-
 def _class_order(asked: ExternalOptions, read: _Read, dataset: Dataset) -> tuple[int, ...] | None:
-    names = read_class_names(asked.class_names) if asked.class_names else names_in(read.facts)
+    names = read_class_names(asked.class_names) if asked.class_names else names_from_facts(read.facts)
     if names is None or not dataset.class_names:
         return None
-    order = order_from_names(names, dataset.class_names)
-    return None if order == tuple(range(len(dataset.class_names))) else order
+    return order_from_names(names, dataset.class_names)
 
 
-def _probe(
-    asked: ExternalOptions, network: nn.Module, chosen: Preprocessing, workshop: Workshop, progress: Progress
-) -> None:
+def _probe(asked: ExternalOptions, network: nn.Module, chosen: Preprocessing, workshop: Workshop) -> ProbeReport:
+    """Probe the preprocessing. Raises BenchError if another is better, unless the declared one is to be trusted."""
     images = workshop.images("test", PROBE_IMAGES)
     dataset = workshop.dataset
     report = probe(
@@ -190,12 +196,15 @@ def _probe(
         images.inputs(torch.arange(len(images)), workshop.device),
         images.labels,
         class_names=dataset.class_names or None,
-        train_moments=(dataset.mean, dataset.std) if len(dataset.train) else None,
+        train_moments=dataset.moments if len(dataset.train) else None,
+        num_classes=dataset.num_classes,
+        config_size=_config_size(asked) if chosen.input_size is None else None,
     )
     for line in report.lines:
-        progress.line(f"{asked.title}: {line}")
+        workshop.progress.line(f"{asked.title}: {line}")
     if report.problem and not asked.trust_normalization:
         raise BenchError(f"{asked.where}: {report.problem}")
+    return report
 
 
 def _factory_name(text: str) -> str:

@@ -19,7 +19,7 @@ from bench.attacks.gradients import take_logits
 from bench.core.errors import BenchError
 from bench.core.records import RunRecord
 from bench.core.sources import EXTERNAL, SourceSpec
-from bench.core.specs import ID_LENGTH, fingerprint
+from bench.core.specs import short_id
 from bench.environment import describe
 from bench.store import Store
 from bench.work.model_identity import PROBE_IMAGES, model_identity
@@ -142,7 +142,7 @@ def external_run(
     identity = model_identity(model, images.inputs(torch.arange(len(images)), workshop.device))
     config = _config(declared, identity, source)
     record = RunRecord(
-        run_id=fingerprint({**config, **identity, "seed": declared.seed})[:ID_LENGTH],
+        run_id=short_id({**config, **identity, "seed": declared.seed}),
         dataset=data.name,
         model=declared.name,
         variant=declared.variant,
@@ -151,7 +151,7 @@ def external_run(
         status="ok",
         reason="",
         message="",
-        config_sha=fingerprint(config)[:ID_LENGTH],
+        config_sha=short_id(config),
         train_sha="",
         weights_sha=identity["weights"] if content is None else hashlib.sha256(content).hexdigest(),
         n_train=None,

@@ -135,9 +135,19 @@ def test_ids_are_text(ids: list[Any]) -> None:
         check_dataset(replace(given, test=replace(given.test, ids=ids)))
 
 
+@pytest.mark.parametrize("bad", ["007", "NA", "", "true", "=1.png"])
+def test_ids_are_what_a_csv_reader_returns(bad: str) -> None:
+    given = dataset([0, 1, 2, 1])
+    with pytest.raises(BenchError, match=f"own: test image '{bad}' needs another id: .*; call it 'test/{bad}'"):
+        check_dataset(replace(given, test=replace(given.test, ids=["a", bad, "c", "d"])))
+    check_dataset(replace(given, test=replace(given.test, ids=["a", f"test/{bad}", "c", "d"])))
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
+        ({"name": "007"}, "data set name '007' cannot be used: .*; call it 'data-set-007'"),
+        ({"name": None}, "data set name None is of type NoneType; give a string"),
         ({"num_classes": 3.0}, "num_classes is 3.0; it must be a whole number"),
         ({"num_classes": None}, "num_classes is None"),
         ({"image_size": "2"}, "image_size is '2'"),

@@ -201,6 +201,10 @@ def test_a_constant_channel_can_be_divided_by_its_deviation(tmp_path: Path):
         ("data", "pets 2.0", "pets-2.0"),
         ("a,b:c*", None, "a-b-c"),
         ("—", None, "images"),
+        ("007", None, "images-007"),
+        ("NA", None, "images-NA"),
+        ("data", "1e5", "images-1e5"),
+        ("e\u0301te\u0301", None, "\u00e9t\u00e9"),
     ],
 )
 def test_its_name_is_never_that_of_a_built_in_data_set(root: Path, folder: str, given: Any, name: str):

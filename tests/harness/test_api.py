@@ -70,6 +70,8 @@ def test_names_are_checked() -> None:
     for bad in ({"name": ""}, {"name": "a,b"}, {"limit": 0}, {"limit": 20.5}, {"limit": True}, {"eps": 0.0}):
         with pytest.raises(BenchError):
             evaluate(own_model(), **{"name": "mine", "attacks": "fgsm", **bad})
+    with pytest.raises(BenchError, match=r"model name '007' cannot be used: .*; call it 'model-007'\.$"):
+        evaluate(own_model(), name="007", attacks="none")
     with pytest.raises(BenchError, match="unknown attack"):
         evaluate(own_model(), name="mine", attacks=["fgms"])
     for lists in ({"attacks": ["none", "fgsm"]}, {"attacks": "none", "corruptions": ["fog", "none"]}):

@@ -189,11 +189,41 @@ def test_a_bad_list_of_corruptions_in_a_config(
 def test_a_plugin_that_takes_a_name_twice(bench: Bench, tmp_path: Path) -> None:
     path = tmp_path / "twice.py"
     path.write_text(
-        "from bench.models.variants import VARIANTS, VariantEntry\n"
-        "from bench.core.specs import VariantSpec\n"
+        "from bench.models.variants import VARIANTS\n"
         "VARIANTS.register('lpc', VariantEntry(summary='', source='', spec=VariantSpec()), origin=__file__)\n"
     )
     outcome = bench("list", "variants", "--plugin", path)
     assert outcome.code == 2
     assert "bench.models.variants" in outcome.err
     assert str(path) in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("model", "register_model('007', ModelEntry(summary='s', source='s', build=None), __file__)"),
+        ("variant", "VARIANTS.register('007', None, origin=__file__)"),
+        ("attack", "ATTACKS.register('007', AttackEntry(summary='s', source='s', function=print), origin=__file__)"),
+        ("dataset", "DATASETS.register('007', None, origin=__file__)"),
+        ("corruption", "CORRUPTIONS.register('007', None, origin=__file__)"),
+        ("recipe", "RECIPES.register('007', None, origin=__file__)"),
+    ],
+)
+def test_a_plug_in_may_not_register_what_a_csv_reader_changes(
+    kind: str, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from bench.attacks.corruptions.registry import CORRUPTIONS\n"
+        "from bench.attacks.registry import ATTACKS, AttackEntry\n"
+        "from bench.data import DATASETS\n"
+        "from bench.models.registry import ModelEntry, register_model\n"
+        "from bench.models.variants import VARIANTS\n"
+        "from bench.recipes import RECIPES\n"
+        f"{line}\n",
+        encoding="utf-8",
+    )
+    assert invoke(["run", "--plugin", str(plugin), "--models", "resnet18", "--results", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert f"{kind} name '007' (from {plugin}) cannot be used: a CSV reader takes it for a number; call it" in error
+    assert not (tmp_path / "out").exists()
