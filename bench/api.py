@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from torch import nn
@@ -27,6 +28,7 @@ from bench.core.vocabulary import NATIVE
 from bench.corrupted.choose import choose_corruptions
 from bench.corrupted.open import identified
 from bench.data import DATASETS, DataRequest, Dataset, load_dataset
+from bench.data.from_python import as_dataset
 from bench.data.registry import DatasetEntry
 from bench.data.sampling import sampling_version
 from bench.data.split import check_dataset, check_repeatable
@@ -52,7 +54,7 @@ def evaluate(
     model: nn.Module,
     *,
     name: str,
-    dataset: str | Dataset = "digits",
+    dataset: str | Dataset | Any = "digits",
     data_dir: str | Path | None = None,
     image_size: int | None = None,
     class_order: str | None = None,
@@ -81,9 +83,10 @@ def evaluate(
     ``model`` maps images (N, 3, S, S), float32 in [0, 1], to logits (N, K); normalisation is its own business. Of a
     tuple the first entry is taken for the logits, of a dictionary or an object ``logits``; the rows name what was
     taken. The model is in evaluation mode for the time, and gets its mode and its gradients back. So does the caller:
-    grad mode, autocast and the like are set as the measurement needs them, and put back. ``dataset`` is a name or a
-    :class:`~bench.data.Dataset`; ``class_order`` is that of an image folder, "natural" or "string", by default natural
-    if all names are numbers; ``eps`` defaults to the data set's own; ``attack_backend`` "reference" is foolbox and
+    grad mode, autocast and the like are set as the measurement needs them, and put back. ``dataset`` is a name, a
+    :class:`~bench.data.Dataset`, or a source for :func:`~bench.data.from_python.as_dataset`, such as a DataLoader;
+    ``class_order`` is that of an image folder, "natural" or "string", by default natural if all names are numbers;
+    ``eps`` defaults to the data set's own; ``attack_backend`` "reference" is foolbox and
     pyautoattack; ``attack_precision`` is that of the search, "auto" as on the command line. ``corruptions`` are
     "standard", "all", "none", or names; they are made with the constants of ``corruption_profile``, by default those
     nearest to the image size, at ``severities``, one or several of 1 to 5, or read from the published files in
@@ -146,15 +149,12 @@ def _check_subject(model: object, name: str) -> None:
         raise BenchError(f"name {name!r} may not be empty or hold a comma, a colon or a line break.")
 
 
-def _dataset(dataset: str | Dataset, request: DataRequest) -> Dataset:
+def _dataset(dataset: str | Dataset | Any, request: DataRequest) -> Dataset:
     """A data set that has passed the check, by name or as given. Raises BenchError."""
     if isinstance(dataset, Dataset):
         return check_repeatable(check_dataset(dataset))
     if not isinstance(dataset, str):
-        raise BenchError(
-            f"dataset is of type {type(dataset).__name__}; give a name ('bench list datasets'), or a "
-            "bench.data.Dataset with splits by bench.data.split.array_split."
-        )
+        return as_dataset(dataset)
     return load_dataset(dataset, request)
 
 
