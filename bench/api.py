@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pandas as pd
 from torch import nn
@@ -30,6 +30,7 @@ from bench.core.words import counted, listed
 from bench.corrupted.choose import choose_corruptions
 from bench.corrupted.open import identified
 from bench.data import DATASETS, DataRequest, Dataset, load_dataset
+from bench.data.from_python import as_dataset
 from bench.data.registry import DatasetEntry
 from bench.data.sampling import sampling_version
 from bench.data.split import check_dataset, check_repeatable
@@ -69,7 +70,7 @@ def evaluate(
     input_size: int | str = "auto",
     class_names: str | Path | None = None,
     trust_normalization: bool = False,
-    dataset: str | Dataset = "digits",
+    dataset: str | Dataset | Any = "digits",
     data_dir: str | Path | None = None,
     image_size: int | None = None,
     class_order: str | None = None,
@@ -110,7 +111,8 @@ def evaluate(
         input_size: Side to which images are resized for a file's network, "native" or "from-config".
         class_names: File with the class names in the order of the network's outputs.
         trust_normalization: Go on even if the probe finds a better normalisation or another order of the classes.
-        dataset: A name, or a :class:`~bench.data.Dataset`.
+        dataset: A name, a :class:`~bench.data.Dataset`, or a source for :func:`~bench.data.from_python.as_dataset`: a
+            pair of tensors, a DataLoader, a torch or a Hugging Face data set.
         class_order: Order of the classes of an image folder, "natural" or "string"; by default natural if all names are
             numbers.
         eps: Budgets; by default those of the data set.
@@ -220,15 +222,12 @@ def _report(rows: pd.DataFrame, failures: Failures) -> None:
     warnings.warn(text, FailedCellsWarning, stacklevel=3)
 
 
-def _dataset(dataset: str | Dataset, request: DataRequest) -> Dataset:
+def _dataset(dataset: str | Dataset | Any, request: DataRequest) -> Dataset:
     """A data set that has passed the check, by name or as given. Raises BenchError."""
     if isinstance(dataset, Dataset):
         return check_repeatable(check_dataset(dataset))
     if not isinstance(dataset, str):
-        raise BenchError(
-            f"dataset is of type {type(dataset).__name__}; give a name ('bench list datasets'), or a "
-            "bench.data.Dataset with splits by bench.data.split.array_split."
-        )
+        return as_dataset(dataset)
     return load_dataset(dataset, request)
 
 

@@ -192,6 +192,8 @@ def _number(limit: Limit) -> int | None:
 
 def _data_spec(dataset: Dataset, options: RunOptions) -> DataSpec:
     """--limit is for quick looks, so it shortens the training too unless --train-limit says otherwise."""
+    if not len(dataset.train):
+        raise BenchError(f"{dataset.name} has no training images; give it some, or evaluate a model trained elsewhere.")
     wanted = _number(options.train_limit if options.train_limit is not None else options.limit)
     if wanted is not None and wanted < FEWEST_TRAINING:
         raise BenchError(

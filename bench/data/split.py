@@ -99,16 +99,17 @@ def split_sha(ids: Sequence[str], labels: NDArray[np.int64], content: bytes) -> 
     return text_part(digest.hexdigest(), 16)
 
 
-def array_split(name: str, pixels: Any, labels: Any) -> Split:
+def array_split(name: str, pixels: Any, labels: Any, *, copy: bool = True) -> Split:
     """A split over images and integer labels in memory: arrays, tensors or, of labels, a list.
 
     Ids are ``<name>/<index in the given order>``. The split keeps a copy of the images, so that they stay those of its
-    hash. Raises BenchError for images that are no plain array; labels are refused by :func:`check_dataset`.
+    hash; ``copy=False`` is for an array that nobody else holds. Raises BenchError for images that are no plain array;
+    labels are refused by :func:`check_dataset`.
     """
     if isinstance(pixels, np.ma.MaskedArray):
         raise BenchError(f"the {name} images are a masked array; give plain arrays.")
     with told_as_mistakes(f"the {name} images are no plain array"):
-        array: Pixels = np.asarray(pixels).copy()
+        array: Pixels = np.asarray(pixels).copy() if copy else np.asarray(pixels)
     ids = [f"{name}/{i:05d}" for i in range(len(array))]
     content = hashlib.sha256(np.ascontiguousarray(array).data).digest()
     try:
@@ -132,8 +133,10 @@ def measure_moments(split: Split) -> Moments:
     """Mean and deviation of 2,000 images, a sample proportional to class, to four digits as published ones are.
 
     Four digits also make them the same on every machine. A channel without variation gets deviation 1, so that
-    dividing by it is harmless.
+    dividing by it is harmless. Raises BenchError for an empty split.
     """
+    if not len(split):
+        raise BenchError(f"the {split.name} split has no images to measure mean and deviation on; give it some.")
     pixels = split.read(take(split, MOMENT_IMAGES))
     top = 255 if pixels.dtype == np.uint8 else 1
     mean = np.zeros(pixels.shape[1])
@@ -209,7 +212,8 @@ def check_dataset(data: Dataset) -> Dataset:
     """The data set with labels as int64. Raises BenchError with the first reason why it cannot be evaluated.
 
     Every data set passes here before anything runs or is written, wherever it comes from. Pixels are checked when they
-    are read, by :func:`read_checked`.
+    are read, by :func:`read_checked`. The training split may be empty: then nothing can be trained, and how many test
+    images are also training images is unknown.
     """
     check_name("data set", data.name)
     for name in ("num_classes", "image_size"):
@@ -225,6 +229,8 @@ def check_dataset(data: Dataset) -> Dataset:
             )
         _check_ids(split, data.name)
     _check_class_names(data)
+    if not len(data.test):
+        raise BenchError(f"{data.name}: the test split has no images.")
     train, test = (_with_labels(split, data) for split in (data.train, data.test))
     return replace(data, train=train, test=test)
 
@@ -240,8 +246,6 @@ def _check_class_names(data: Dataset) -> None:
 
 def _check_ids(split: Split, dataset: str) -> None:
     """Ids are hashed as UTF-8 and stored as text: a number would come back as another id."""
-    if not len(split):
-        raise BenchError(f"{dataset}: the {split.name} split has no images.")
     for sample_id in split.ids:
         if not isinstance(sample_id, str) or ODD_ID.search(sample_id):
             raise BenchError(

@@ -21,7 +21,6 @@ from bench.external.class_names import names_from_facts, order_from_names, read_
 from bench.external.options import ExternalOptions
 from bench.external.preprocessing import (
     Preprocessed,
-    config_notes,
     describe,
     from_config,
     parse_normalization,

@@ -1,0 +1,118 @@
+"""Make a data set from tensors, a DataLoader, a torch data set or a Hugging Face data set.
+
+>>> import torch
+>>> data = as_dataset((torch.zeros(4, 3, 8, 8), [0, 1, 2, 1]))
+>>> len(data.test), data.num_classes, data.image_size
+(4, 3, 8)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from torch.utils.data import ConcatDataset
+
+from bench.core.errors import BenchError
+from bench.core.words import listed
+from bench.data.labels import integer_labels
+from bench.data.pixels import as_floats, stack_images
+from bench.data.readers import LABEL_KEYS, Chunk, chunks_of, length_of
+from bench.data.split import Dataset, Split, array_split, check_dataset, told_as_mistakes
+
+TEST_SPLITS = ("test", "validation")
+
+
+def as_dataset(source: Any, *, name: str = "own", num_classes: int | None = None, train: Any = None) -> Dataset:
+    """Read ``source`` once and return it as the test split of a data set.
+
+    Args:
+        source: A tuple ``(images, labels)`` of arrays or tensors; a map-style data set of torch, torchvision or Hugging
+            Face whose items are ``(image, label)`` or dictionaries; a ``DataLoader``, whose data set is read in its own
+            order; an iterable data set; or a mapping of splits such as ``DatasetDict``, of which "test", else
+            "validation", is evaluated and "train" are the training images. Images are PIL images, uint8 or floats in
+            [0, 1], all of one square size.
+        name: The data set's name in every row.
+        num_classes: By default the number of class names that ``source`` declares, else the largest label + 1.
+        train: The training images, in any form that ``source`` may have. They are needed only to count the test images
+            that are also training images. Without them that count is empty.
+
+    The images are kept in memory: one byte per value if all values are multiples of 1/255, else four. Ids are
+    ``test/<index>``, as those of :func:`bench.data.split.array_split`. Raises BenchError for what cannot be evaluated.
+    """
+    if isinstance(source, Mapping):
+        source, train = _test_of(source, name), source.get("train") if train is None else train
+    test_split = _read_split("test", source, name)
+    size = _side(test_split)
+    if train is None:
+        train_split = array_split("train", np.zeros((0, 3, size, size), np.uint8), np.zeros(0, np.int64))
+    else:
+        train_split = _read_split("train", train, name)
+        if _side(train_split) != size:
+            raise BenchError(
+                f"{name}: training images have a side of {_side(train_split)} pixels and test images of {size}; give "
+                "both the same Resize and CenterCrop."
+            )
+    notes: tuple[str, ...] = ()
+    if num_classes is None:
+        num_classes = len(_class_names(source) or _class_names(train)) or None
+    if num_classes is None:
+        num_classes = 1 + max(int(split.labels.max(initial=0)) for split in (test_split, train_split))
+        notes = (f"{num_classes} classes, by the largest label; as_dataset(…, num_classes=…) sets another number",)
+    return check_dataset(Dataset(name, train_split, test_split, num_classes, size, official=False, notes=notes))
+
+
+def _test_of(source: Mapping[str, Any], name: str) -> Any:
+    """Return the split to evaluate. Raises BenchError if there is none."""
+    for split in TEST_SPLITS:
+        if split in source:
+            return source[split]
+    found = listed([repr(key) for key in source]) if source else "none"
+    raise BenchError(
+        f"{name}: the split 'test' or 'validation' is needed, and the source has {found}; give the images to evaluate "
+        "themselves, as source['…']."
+    )
+
+
+def _read_split(split: str, source: Any, name: str) -> Split:
+    """Read all images and labels, and the first chunk a second time. Raises BenchError."""
+    where = f"{name}: {split}"
+    found: list[Any] = []
+
+    def images(chunks: Iterator[Chunk]) -> Iterator[Sequence[Any]]:
+        for chunk in chunks:
+            found.extend(chunk.labels)
+            yield chunk.images
+
+    with told_as_mistakes(f"{where} images could not be read"):
+        pixels = stack_images(images(chunks_of(source, where)), where, total=length_of(source))
+        labels = integer_labels(found, [f"{split}/{i:05d}" for i in range(len(pixels))], where=where)
+        for chunk in islice(chunks_of(source, where), 1):  # none of an iterator that is exhausted
+            n = len(chunk.images)
+            again = stack_images([chunk.images], where, total=n)
+            if not np.array_equal(as_floats(again), as_floats(pixels[:n])) or chunk.labels != labels[:n].tolist():
+                raise BenchError(
+                    f"{where} images differ between two reads; remove random augmentation (RandomCrop, "
+                    "RandomHorizontalFlip, …) from the transform, and shuffling from an iterable data set."
+                )
+    return array_split(split, pixels, labels, copy=False)
+
+
+def _side(split: Split) -> int:
+    return int(split.read(np.arange(1)).shape[-1])
+
+
+def _class_names(source: Any) -> Sequence[str]:
+    """Return the class names that a data set declares, also the one behind a DataLoader or a Subset; else nothing."""
+    if isinstance(source, ConcatDataset):
+        return _class_names(source.datasets[0])
+    names: Any = getattr(source, "classes", None)  # torchvision
+    features = getattr(source, "features", None)  # Hugging Face
+    if isinstance(features, Mapping):
+        names = next((getattr(features[key], "names", None) for key in LABEL_KEYS if key in features), None)
+    if isinstance(names, list | tuple):
+        return names
+    inner = getattr(source, "dataset", None)  # DataLoader, Subset
+    return () if inner is None else _class_names(inner)
