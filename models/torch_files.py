@@ -89,7 +89,7 @@ ALLOWED: dict[str, Any] = {
 
 
 def load_plain(path: Path) -> Any:
-    """Return what torch.save wrote to ``path``. Raises BenchError for objects that are not on the list, before any runs."""
+    """Return what torch.save wrote to ``path``. Raises BenchError for an object off the list, before it runs."""
     kind = kind_of(path)
     if kind in OTHER_KINDS:
         raise BenchError(OTHER_KINDS[kind].format(path=path))

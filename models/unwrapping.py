@@ -76,8 +76,10 @@ def _find(content: Any, around: list[Mapping[str, Any]], depth: int) -> Found | 
         return _chosen(inside, averaged, [*plain, *others], "the averaged weights")
     if plain:
         # EMA libraries that keep a list of tensors give them no names.
-        nameless = [f"the averaged weights under {k!r} have no names and were not used" for k in AVERAGED if k in content]
-        return _chosen(inside, plain, others, "the weights", *nameless)
+        nameless = [
+            f"the averaged weights under {k!r} have no names and were not used" for k in AVERAGED if k in content
+        ]
+        return _chosen(inside, plain, others, "the weights", *notes)
     state = {key: value for key, value in content.items() if isinstance(value, Tensor) or _is_extra(key)}
     if not _holds_weights(state):
         return _chosen(inside, others, [], "the weights") if others else None
@@ -130,7 +132,8 @@ def views(state: State) -> Iterator[View]:
     """
     yield View(state)
     state = _renamed(state, lambda key: INNER.sub("", key))
-    removed, dropped = "", ()
+    removed = ""
+    dropped: tuple[str, ...] = ()
     while True:
         beside = tuple(key for key in state if BOOKKEEPING.fullmatch(key.partition(".")[0]))
         state = _renamed({key: value for key, value in state.items() if key not in beside}, str, state)
@@ -149,7 +152,7 @@ def _without(length: int) -> Callable[[str], str]:
 
 
 def _renamed(state: Mapping[str, Any], rename: Callable[[str], str], origin: Any = None) -> State:
-    """``state`` with other keys; the version numbers that torch attaches to a state dict, or to ``origin``, are kept."""
+    """``state`` with other keys, and the version numbers that torch attached to it or to ``origin``."""
     other: Any = OrderedDict((rename(key), value) for key, value in state.items())
     versions = getattr(state if origin is None else origin, "_metadata", None)
     if isinstance(versions, Mapping):

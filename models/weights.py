@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from bench.models.unwrapping import Found, State, View, find_state, views
 
 __all__ = ["Checkpoint", "State", "class_count", "converter", "load_weights", "read_checkpoint", "read_weights"]
 
+LOG = logging.getLogger(__name__)
 SHARD = re.compile(r"-\d{5}-of-\d{5}\.|\.index\.json$")
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
 FEW = 3  # keys that an error names
@@ -67,8 +69,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def read_weights(path: Path) -> State:
-    """The tensors of :func:`read_checkpoint` alone."""
-    return read_checkpoint(path).state
+    """The tensors of :func:`read_checkpoint` alone; its notes are logged."""
+    checkpoint = read_checkpoint(path)
+    for note in checkpoint.notes:
+        LOG.warning("checkpoint %s: %s", path, note)
+    return checkpoint.state
 
 
 def _check_path(path: Path) -> None:
@@ -122,20 +127,12 @@ def _in_float32(state: State) -> tuple[State, tuple[str, ...]]:
 def class_count(name: str, state: State) -> int:
     """Number of classes of the classifier in ``state``; 0 if there is none."""
     config = get_pretrained_cfg(name)
-    for weight in _weights_of((config.classifier if config else None) or (), state):
+    for weight in weights_of((config.classifier if config else None) or (), state):
         return int(weight.shape[0])
     return 0
 
 
-def channel_count(name: str, state: State) -> int:
-    """Number of channels of the images for which ``state`` was trained; 3 if its first convolution is not known."""
-    config = get_pretrained_cfg(name)
-    for weight in _weights_of((config.first_conv if config else None) or (), state):
-        return int(weight.shape[1])
-    return 3
-
-
-def _weights_of(layers: str | Iterable[str], state: State) -> Iterable[Tensor]:
+def weights_of(layers: str | Iterable[str], state: State) -> Iterator[Tensor]:
     """The weights of the named layers that are in ``state``, in any of its forms, innermost first."""
     for view in reversed(list(views(state))):
         for layer in [layers] if isinstance(layers, str) else layers:
@@ -156,7 +153,7 @@ def load_weights(model: nn.Module, state: State, convert_published: Callable[[St
     for other in views(state):
         try:
             converted = convert_published(dict(other.state))
-        except Exception:  # noqa: BLE001, S112 - converters are written for other files and fail on any of these
+        except Exception:  # noqa: BLE001 - converters are written for other files and fail on any of these
             continue
         if not mismatch(model, converted):
             return _load(model, converted)
