@@ -17,18 +17,19 @@ KERNEL = 3
 MAX_STEM_CONVS = 3  # a deep stem has three convolutions; a max-pool further down belongs to a stage
 
 
-def shrink_stem(model: nn.Module) -> bool:
-    """Give ``model``, a timm network, the small stem in place. False, and no change, when its stem is of another kind.
+def shrink_stem(model: nn.Module, *, first_conv: str = "", keep_pool: bool = False) -> bool:
+    """Give ``model`` the small stem in place. False, and no change, when its stem is of another kind.
 
-    A stem qualifies when its first convolution has stride 2 and a kernel wider than that: patch embeddings, where the
+    ``first_conv`` names the first convolution of a network that is not timm's. ``keep_pool`` leaves the max-pool. A
+    stem qualifies when its first convolution has stride 2 and a kernel wider than that: patch embeddings, where the
     kernel equals the stride, stay. So do networks whose weights are made for one grid of positions.
     """
-    convs = _first_convs(model)
+    convs = _first_convs(model, first_conv)
     if not convs or _fixed(model) or not any(_overlaps(c) for c in convs):
         return False
     if any(c.stride != (2, 2) or c.dilation != (1, 1) for c in convs):
         return False
-    pools = _stem_pools(model, convs[0])
+    pools = [] if keep_pool else _stem_pools(model, convs[0])
     for conv in convs:
         _to_small(conv)
     for name in pools:
@@ -45,9 +46,9 @@ def _config(model: nn.Module) -> dict[str, object]:
     return dict(config) if config else {}
 
 
-def _first_convs(model: nn.Module) -> list[nn.Conv2d]:
+def _first_convs(model: nn.Module, first_conv: str = "") -> list[nn.Conv2d]:
     """The convolutions that see the image: more than one where parallel branches are summed, as in RepVGG."""
-    names = _config(model).get("first_conv") or ()
+    names = first_conv or _config(model).get("first_conv") or ()
     paths = [names] if isinstance(names, str) else list(names) if isinstance(names, (list, tuple)) else []
     modules = dict(model.named_modules())
     found = [modules.get(p) if isinstance(p, str) else None for p in paths]

@@ -2,68 +2,212 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from bench.core.errors import BenchError, first_line
+from bench.core.words import counted
+from bench.models.checkpoint_facts import Facts, facts_of_metadata, read_facts
+from bench.models.file_kinds import kind_of
+from bench.models.torch_files import WAY_OUT, load_plain
+from bench.models.unwrapping import Found, State, View, find_state, views
 
-State = dict[str, Tensor]
+__all__ = ["Checkpoint", "State", "class_count", "converter", "load_weights", "read_checkpoint", "read_weights"]
+
+LOG = logging.getLogger(__name__)
+SHARD = re.compile(r"-\d{5}-of-\d{5}\.|\.index\.json$")
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
+FEW = 3  # keys that an error names
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The weights in a file, in float32, what else the file says, and notes on choices made while reading it.
+
+    The keys of ``state`` may have prefixes of wrappers; :func:`load_weights` finds the form that the network has.
+    """
+
+    state: State
+    facts: Facts
+    notes: tuple[str, ...] = ()
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read the state dict in a ``.safetensors`` or torch file, and in whatever a training script put around it.
+
+    Averaged weights (EMA, SWA) are taken where there are any. Raises BenchError; never unpickles an object.
+    """
+    _check_path(path)
+    if kind_of(path) == "safetensors":
+        content, metadata = _read_safetensors(path)
+        facts: Facts | None = facts_of_metadata(metadata)
+    else:
+        content, facts = load_plain(path), None
+    try:
+        found = find_state(content)
+    except BenchError as error:
+        raise BenchError(f"checkpoint {path}: {error}") from error
+    if found is None:
+        raise BenchError(
+            f"checkpoint {path} is not a state dict: it must map the names of weights to tensors, by itself or under a "
+            f"key such as 'state_dict', but it holds {_described(content)}."
+        )
+    _check_plain_tensors(found, path)
+    state, note = _in_float32(found.state)
+    return Checkpoint(state, facts or read_facts(found.levels), (*found.notes, *note))
 
 
 def read_weights(path: Path) -> State:
-    """The tensors of a ``.safetensors`` or torch file. Raises BenchError; never unpickles an object."""
-    if not path.is_file():
+    """The tensors of :func:`read_checkpoint` alone; its notes are logged."""
+    checkpoint = read_checkpoint(path)
+    for note in checkpoint.notes:
+        LOG.warning("checkpoint %s: %s", path, note)
+    return checkpoint.state
+
+
+def _check_path(path: Path) -> None:
+    if not path.exists():
         raise BenchError(f"there is no checkpoint {path}; --checkpoint-path takes a .safetensors or a .pth file.")
-    try:
-        safe = path.suffix == ".safetensors"
-        content = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what is no checkpoint ends in whatever its bytes mean to the loader
+    if path.is_dir():
+        files = sorted(file.name for file in path.iterdir() if file.suffix in WEIGHT_SUFFIXES)[:FEW]
         raise BenchError(
-            f"checkpoint {path} cannot be read: it is damaged, or holds pickled objects, which are never loaded. Save "
-            "the tensors alone, with torch.save(model.state_dict(), path) or as safetensors."
-        ) from error
-    return _tensors(content, path)
+            f"checkpoint {path} is a folder; name the file of weights in it{f', such as {files[0]}' if files else ''}."
+        )
+    if SHARD.search(path.name):
+        raise BenchError(f"checkpoint {path} is one of several shards, which are not put together here; {WAY_OUT}.")
 
 
-def _tensors(content: Any, path: Path) -> State:
-    """The state dict in ``content``, averaged weights first, without the prefixes that wrappers leave."""
-    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise BenchError(f"checkpoint {path} is not a state dict: it must map the names of weights to tensors.")
-    return {str(k).removeprefix("_orig_mod.").removeprefix("module."): v for k, v in content.items()}
+def _read_safetensors(path: Path) -> tuple[State, Mapping[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except Exception as error:  # whatever its bytes mean to the loader
+        raise BenchError(f"checkpoint {path} cannot be read: it is damaged ({first_line(error)}).") from error
+
+
+def _described(content: Any) -> str:
+    if isinstance(content, Mapping):
+        return f"only {_few(map(repr, content))}" if content else "nothing"
+    return f"a {type(content).__name__}"
+
+
+def _check_plain_tensors(found: Found, path: Path) -> None:
+    """Raise BenchError for weights that no plain architecture takes."""
+    for key, value in found.state.items():
+        if key.rpartition(".")[2] == "_packed_params" or (isinstance(value, Tensor) and value.is_quantized):
+            raise BenchError(
+                f"checkpoint {path} holds the weights of a quantised network ({key}), which no architecture takes by "
+                "name; save the network as a TorchScript archive, or give --module file.py:function that builds it."
+            )
+        if isinstance(value, Tensor) and value.is_meta:
+            raise BenchError(f"checkpoint {path} holds {key} without values, on the meta device; {WAY_OUT}.")
+
+
+def _in_float32(state: State) -> tuple[State, tuple[str, ...]]:
+    """``state`` with its floating-point tensors in float32, and a note on those that had another type."""
+    others = {k: v for k, v in state.items() if isinstance(v, Tensor) and v.is_floating_point()}
+    others = {key: value for key, value in others.items() if value.dtype != torch.float32}
+    for key, value in others.items():
+        state[key] = value.float()
+    types = sorted({str(value.dtype).removeprefix("torch.") for value in others.values()})
+    return state, (f"weights in {' and '.join(types)} were loaded into float32",) if types else ()
 
 
 def class_count(name: str, state: State) -> int:
-    """How many classes the classifier in ``state`` has; 0 when it holds none."""
+    """Number of classes of the classifier in ``state``; 0 if there is none."""
     config = get_pretrained_cfg(name)
-    names = (config.classifier if config else None) or ()
-    for classifier in [names] if isinstance(names, str) else names:
-        if f"{classifier}.weight" in state:
-            return int(state[f"{classifier}.weight"].shape[0])
+    for weight in weights_of((config.classifier if config else None) or (), state):
+        return int(weight.shape[0])
     return 0
 
 
+def weights_of(layers: str | Iterable[str], state: State) -> Iterator[Tensor]:
+    """The weights of the named layers that are in ``state``, in any of its forms, innermost first."""
+    for view in reversed(list(views(state))):
+        for layer in [layers] if isinstance(layers, str) else layers:
+            weight = view.state.get(f"{layer}.weight")
+            if isinstance(weight, Tensor):
+                yield weight
+
+
 def load_weights(model: nn.Module, state: State, convert_published: Callable[[State], State] = dict) -> str:
-    """Load ``state`` strictly, as it is or converted; returns what does not fit, or nothing."""
-    trouble = ""
-    for convert in (dict, convert_published):
+    """Load ``state`` strictly, as it is or converted; return why it does not fit, or nothing.
+
+    The keys are tried without the prefixes of wrappers, see :func:`bench.models.unwrapping.views`.
+    """
+    view = fitting_view(model, state)
+    trouble = mismatch(model, view.state)
+    if not trouble:
+        return _load(model, view.state)
+    for other in views(state):
         try:
-            model.load_state_dict(convert(state))
-            return ""
-        except Exception as error:  # noqa: BLE001 - converters are written for other files and fail on any of these
-            trouble = trouble or first_line(error)
+            converted = convert_published(dict(other.state))
+        except Exception:  # noqa: BLE001 - converters are written for other files and fail on any of these
+            continue
+        if not mismatch(model, converted):
+            return _load(model, converted)
     return trouble
+
+
+def _load(model: nn.Module, state: State) -> str:
+    try:
+        model.load_state_dict(_known(model, state))
+    except Exception as error:  # noqa: BLE001 - hooks of modules raise anything
+        return first_line(error)
+    return ""
+
+
+def _known(model: nn.Module, state: State) -> State:
+    """``state`` without extra state that the network does not have."""
+    names = set(model.state_dict())
+    unused = [key for key in state if key not in names and key.rpartition(".")[2] == "_extra_state"]
+    for key in unused:
+        del state[key]
+    return state
+
+
+def fitting_view(model: nn.Module, state: State) -> View:
+    """The form of ``state`` whose keys are most like those of ``model``; of equal ones the least changed."""
+    names = set(model.state_dict())
+    return min(views(state), key=lambda view: len(names.symmetric_difference(view.state)))
+
+
+def mismatch(model: nn.Module, state: State) -> str:
+    """Say how ``state`` differs from the weights of ``model``, with a few names; empty if it fits."""
+    wanted = model.state_dict()
+    given = {key: value for key, value in state.items() if key in wanted or key.rpartition(".")[2] != "_extra_state"}
+    # torch fills in the counters of batch norm for files of versions that had none.
+    missing = [key for key in wanted if key not in given and key.rpartition(".")[2] != "num_batches_tracked"]
+    unexpected = [key for key in given if key not in wanted]
+    shapes = [
+        f"{key} {tuple(given[key].shape)} for {tuple(wanted[key].shape)}"
+        for key in wanted
+        if isinstance(given.get(key), Tensor) and given[key].shape != wanted[key].shape
+    ]
+    parts = []
+    if missing:
+        parts.append(f"{counted(len(missing), 'weight is', 'weights are')} missing ({_few(missing)})")
+    if unexpected:
+        parts.append(f"{counted(len(unexpected), 'is', 'are')} unexpected ({_few(unexpected)})")
+    if shapes:
+        parts.append(f"{counted(len(shapes), 'has', 'have')} another shape ({_few(shapes)})")
+    return ", ".join(parts)
+
+
+def _few(names: Iterable[str]) -> str:
+    every = list(names)
+    return ", ".join(every[:FEW]) + (", …" if len(every) > FEW else "")
 
 
 def converter(name: str, model: nn.Module) -> Callable[[State], State]:

@@ -1,7 +1,7 @@
 """Reads a pickle that holds numbers, text, containers and numeric arrays, and can do nothing else.
 
 An unpickler runs whatever functions the file names. This one knows only the names under which numpy's arrays and
-bytes are stored, and gives each a stand-in of its own; numpy's own constructors would accept bytes as pointers.
+bytes are stored, and gives each a stand-in, see :mod:`bench.stored_arrays`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench.core.errors import BenchError
 from bench.data.source import read_file
+from bench.stored_arrays import STAND_INS, StoredArray
 
-NUMERIC = frozenset("biuf")
+__all__ = ["StoredArray", "read_plain_pickle"]
 
 #: What reading a damaged stream of opcodes ends in.
 DAMAGE = (
@@ -51,30 +50,6 @@ def read_plain_pickle(path: Path) -> Any:
         raise BenchError(f"{path} is not a readable pickle ({error or type(error).__name__}).") from None
 
 
-class StoredArray:
-    """An array as the stream builds it: empty first, filled by its state."""
-
-    def __init__(self) -> None:
-        self.value: np.ndarray[Any, Any] = np.empty(0, np.uint8)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, dtype, is_fortran, raw = state
-        self.value = _array(raw, dtype, shape, "F" if is_fortran else "C")
-
-
-class _StoredDtype:
-    """A numeric type: its code, and its byte order from the state."""
-
-    def __init__(self, code: str, align: object = False, copy: object = True) -> None:
-        self.dtype = np.dtype(str(code))
-        if self.dtype.kind not in NUMERIC:
-            raise ValueError(f"array of type {code!r}")
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        if state[1] in ("<", ">"):
-            self.dtype = self.dtype.newbyteorder(state[1])
-
-
 class _ForbiddenNameError(Exception):
     """The full name that the pickle asked for."""
 
@@ -88,26 +63,6 @@ class _PlainUnpickler(pickle.Unpickler):
         return known
 
 
-def _array(raw: Any, dtype: _StoredDtype, shape: Any, order: Any) -> np.ndarray[Any, Any]:
-    # Python 2 wrote bytes as text: latin1 gives them back.
-    data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
-    return np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
-
-
-def _reconstruct(*_: object) -> StoredArray:
-    return StoredArray()
-
-
-def _from_buffer(raw: Any, dtype: _StoredDtype, shape: Any, order: Any, *_: object) -> StoredArray:
-    stored = StoredArray()
-    stored.value = _array(raw, dtype, shape, order)
-    return stored
-
-
-def _scalar(dtype: _StoredDtype, raw: Any) -> Any:
-    return _array(raw, dtype, (), "C").item()
-
-
 def _encode(text: str, encoding: str = "latin1") -> bytes:
     if encoding != "latin1":
         raise ValueError(f"text encoded as {encoding!r}")
@@ -118,16 +73,8 @@ def _empty_bytes() -> bytes:
     return b""
 
 
-def _nothing(*_: object) -> None:
-    """``numpy.ndarray`` itself: only ever an argument of ``_reconstruct``."""
-
-
 _STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "ndarray"): _nothing,
-    ("numpy", "dtype"): _StoredDtype,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy.core.multiarray", "scalar"): _scalar,
-    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+    **STAND_INS,
     ("_codecs", "encode"): _encode,
     ("__builtin__", "bytes"): _empty_bytes,
 }

@@ -294,13 +294,13 @@ def test_weights_of_a_transformer_are_carried_to_the_size(tmp_path):
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path, trained):
     write(tmp_path / "w.pth", trained, False)
-    with pytest.raises(BenchError, match=r"w\.pth does not fit model 'lcnet_035': Missing key.*Name the model"):
+    with pytest.raises(BenchError, match=r"w\.pth does not fit .* 'lcnet_035': \d+ weights are missing.*Name the"):
         build_backbone("lcnet_035", image_size=32, num_classes=7, checkpoint_path=tmp_path / "w.pth")
 
 
 def test_a_weight_too_many_is_refused(tmp_path, trained):
     torch.save({**trained.state_dict(), "extra": torch.zeros(1)}, tmp_path / "w.pth")
-    with pytest.raises(BenchError, match=r'Unexpected key.* "extra"'):
+    with pytest.raises(BenchError, match=r"1 is unexpected \(extra\)"):
         build_backbone("test_resnet", image_size=32, num_classes=7, checkpoint_path=tmp_path / "w.pth")
 
 
@@ -319,7 +319,7 @@ def test_pickled_objects_are_refused_and_never_made(tmp_path, file):
         torch.save({"state_dict": Trap()}, tmp_path / file)
     else:
         (tmp_path / file).write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(BenchError, match="holds pickled objects, which are never loaded"):
+    with pytest.raises(BenchError, match=r"holds a pickled setattr, .*|holds pickled objects, which are never loaded"):
         build_backbone("test_resnet", image_size=8, num_classes=7, checkpoint_path=tmp_path / file)
     assert not Trap.sprung
 

@@ -1,0 +1,71 @@
+"""Stand-ins for the numpy objects in a pickle: they rebuild numeric arrays and scalars, and can do nothing else.
+
+numpy's own constructors would accept bytes as pointers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+NUMERIC = frozenset("biuf")
+
+
+class StoredArray:
+    """An array as the stream builds it: empty first, filled by its state."""
+
+    def __init__(self) -> None:
+        self.value: np.ndarray[Any, Any] = np.empty(0, np.uint8)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, is_fortran, raw = state
+        self.value = _array(raw, dtype, shape, "F" if is_fortran else "C")
+
+
+class StoredDtype:
+    """A numeric type: its code, and its byte order from the state."""
+
+    def __init__(self, code: str, align: object = False, copy: object = True) -> None:
+        self.dtype = np.dtype(str(code))
+        if self.dtype.kind not in NUMERIC:
+            raise ValueError(f"array of type {code!r}")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(state[1])
+
+
+def _array(raw: Any, dtype: StoredDtype, shape: Any, order: Any) -> np.ndarray[Any, Any]:
+    # Python 2 wrote bytes as text: latin1 gives them back.
+    data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
+    return np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
+
+
+def _reconstruct(*_: object) -> StoredArray:
+    return StoredArray()
+
+
+def _from_buffer(raw: Any, dtype: StoredDtype, shape: Any, order: Any, *_: object) -> StoredArray:
+    stored = StoredArray()
+    stored.value = _array(raw, dtype, shape, order)
+    return stored
+
+
+def _scalar(dtype: StoredDtype, raw: Any) -> Any:
+    return _array(raw, dtype, (), "C").item()
+
+
+def _nothing(*_: object) -> None:
+    """``numpy.ndarray`` itself: only ever an argument of ``_reconstruct``."""
+
+
+#: By module and name as numpy 1 writes them; numpy 2 moved ``numpy.core`` to ``numpy._core``.
+STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "ndarray"): _nothing,
+    ("numpy", "dtype"): StoredDtype,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+}

@@ -1,0 +1,185 @@
+"""The network for somebody else's weights: its architecture by name, its width and its stem from the tensors.
+
+A name is an architecture of timm, ``torchvision:NAME``, or a model that a plug-in registered. In contrast to
+:mod:`bench.models.backbones`, which builds networks to train, a network is built here as it was when its weights were
+saved, classifier included.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from bench.core.errors import BenchError, first_line
+from bench.core.words import listed
+from bench.models.candidates import TORCHVISION, Candidate, candidates, torchvision_names
+from bench.models.classifier import freeze
+from bench.models.sizes import Stem
+from bench.models.stems import SMALL_SIDE
+from bench.models.unwrapping import State, View
+from bench.models.weights import fitting_view, load_weights, mismatch
+
+SUGGESTIONS = 6  # architectures of each library that are tried when the named one does not fit
+
+
+@dataclass(frozen=True)
+class Network:
+    """A frozen network in evaluation mode, and notes on what the weights did not tell.
+
+    ``module`` maps normalised images (N, in_chans, input_size, input_size) to logits (N, num_classes). ``input_size``
+    is the side that was asked for, or the one for which an architecture with a fixed grid has its weights.
+    """
+
+    module: nn.Module
+    in_chans: int
+    num_classes: int
+    input_size: int
+    notes: tuple[str, ...] = ()
+
+
+def build_network(
+    name: str, state: State, *, image_size: int, num_classes_hint: int | None = None, stem: Stem | None = None
+) -> Network:
+    """Build the model ``name`` and load ``state`` strictly, without the prefixes of wrappers.
+
+    ``image_size`` is the side of the images that the network will be given. ``num_classes_hint`` counts only where
+    ``state`` does not tell the number of classes. ``stem`` is "native" or "small" (3×3 at stride 1, no max-pool); by
+    default the tensors decide, and a note says what they leave open. Raises BenchError for an unknown name and for
+    weights that do not fit.
+    """
+    options = list(candidates(name, state, image_size=image_size, num_classes=num_classes_hint, stem=stem))
+    troubles = [_trouble(candidate, state) for candidate in options]
+    for candidate, trouble in zip(options, troubles, strict=True):
+        if not trouble:
+            model = _built(candidate)
+            notes = (*_notes(fitting_view(model, state)), *candidate.notes)
+            trouble = load_weights(model, state)
+            if trouble:
+                raise BenchError(f"the weights could not be loaded into model {name!r}: {trouble}.")
+            notes = (*notes, *_open_stem(name, state, image_size, stem, candidate))
+            return _probed(name, freeze(model), candidate, notes)
+    for candidate in options:
+        converted = _converted(candidate, state)
+        if converted is not None:
+            return _probed(name, freeze(converted), candidate, ("timm's conversion of published weights renamed them",))
+    raise BenchError(f"the weights do not fit model {name!r}: {troubles[0]}. {_way_out(name, state, image_size)}")
+
+
+def _trouble(candidate: Candidate, state: State, devices: tuple[str, ...] = ("meta", "cpu")) -> str:
+    """Why ``state`` does not fit, or nothing; told from shapes, on torch's meta device where the architecture can."""
+    trouble = ""
+    for device in devices:
+        try:
+            model = _built(candidate, device)
+        except BenchError as error:
+            return str(error)
+        except Exception as error:  # noqa: BLE001 - architectures refuse options and the meta device with any exception
+            trouble = first_line(error)
+        else:
+            return mismatch(model, fitting_view(model, state).state)
+    return trouble
+
+
+def _converted(candidate: Candidate, state: State) -> nn.Module | None:
+    """The network, if its architecture can rename published weights so that they fit. Nothing may be resampled."""
+    if candidate.convert is None:
+        return None
+    try:
+        model = _built(candidate)
+    except Exception:  # noqa: BLE001 - as above
+        return None
+    return None if load_weights(model, state, _only_renaming(candidate.convert(model))) else model
+
+
+def _only_renaming(convert: Callable[[State], State]) -> Callable[[State], State]:
+    """Refuse conversions that change the size of a tensor: position embeddings of another grid are another network."""
+
+    def renaming(state: State) -> State:
+        converted = convert(state)
+        for key, value in converted.items():
+            if isinstance(state.get(key), Tensor) and state[key].numel() != value.numel():
+                raise ValueError(f"{key} would be resampled")
+        return converted
+
+    return renaming
+
+
+def _built(candidate: Candidate, device: str = "cpu") -> nn.Module:
+    """Build without a trace in torch's generator; constructors warn of initialisations that weights replace."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.device(device):
+        warnings.simplefilter("ignore")
+        return candidate.build()
+
+
+def _notes(view: View) -> tuple[str, ...]:
+    dropped = [repr(key) for key in view.dropped]
+    return (f"bookkeeping beside the weights was left out: {', '.join(dropped)}",) if dropped else ()
+
+
+def _open_stem(name: str, state: State, image_size: int, stem: Stem | None, chosen: Candidate) -> tuple[str, ...]:
+    """A note where the weights also fit the stem for small images, which some architectures have with equal shapes."""
+    if stem is not None or chosen.notes or image_size > SMALL_SIDE:
+        return ()
+    for other in candidates(name, state, image_size=image_size, num_classes=None, stem="small"):
+        if other.input_size == chosen.input_size and not _trouble(other, state, ("meta",)):
+            return (
+                "the weights fit the stem of the architecture and the one for small images, which have the same "
+                "shapes; the former was taken, and stem 'small' takes the latter",
+            )
+    return ()
+
+
+def _probed(name: str, model: nn.Module, candidate: Candidate, notes: tuple[str, ...]) -> Network:
+    """Try the network on two images: weights may fit a network that does not take images of this side."""
+    channels, side = _first_channels(model), candidate.input_size
+    images = torch.linspace(-1, 1, 2 * channels * side * side).view(2, channels, side, side)
+    try:
+        with torch.no_grad():
+            output = model(images)
+    except Exception as error:
+        raise BenchError(
+            f"model {name!r} does not take images of {channels} × {side} × {side}: {first_line(error)}. Resize the "
+            "images to the side for which its weights were trained."
+        ) from error
+    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != 2:
+        described = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise BenchError(
+            f"model {name!r} returns {described}, not logits (N, K); write a function that builds the whole "
+            "classifier, and give it with --module file.py:function."
+        )
+    return Network(model, channels, int(output.shape[1]), side, notes)
+
+
+def _first_channels(model: nn.Module) -> int:
+    """Number of input channels of the first convolution; 3 for a network without one."""
+    convs = (layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
+    first = next(convs, None)
+    return first.in_channels if first is not None else 3
+
+
+def _way_out(name: str, state: State, image_size: int) -> str:
+    fitting = []
+    for other in _similar(name):
+        options = candidates(other, state, image_size=image_size, num_classes=None, stem=None)
+        if not all(_trouble(candidate, state, ("meta",)) for candidate in options):
+            fitting.append(repr(other))
+    if fitting:
+        return f"They fit {listed(fitting, 'or')}."
+    return "Name the model they were made of, or give --module file.py:function that builds it."
+
+
+def _similar(name: str) -> list[str]:
+    """Architectures with similar names, of timm and torchvision, the same name first."""
+    base = name.removeprefix(TORCHVISION)
+    of_timm, of_torchvision = (
+        difflib.get_close_matches(base, names, n=SUGGESTIONS, cutoff=0.6)
+        for names in (timm.list_models(), torchvision_names())
+    )
+    names = [*of_timm, *(TORCHVISION + other for other in of_torchvision)]
+    return [other for other in names if other != name]

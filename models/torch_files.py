@@ -1,0 +1,121 @@
+"""Reads torch.save files: tensors, numbers, text, and the containers that training scripts put around them.
+
+torch.load with ``weights_only=True`` runs nothing but the names on a list. The list of torch is extended here by what
+training files hold beside the weights, such as the ``argparse.Namespace`` of timm. Where a class could do more than
+hold values, a stand-in takes its place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import io
+import re
+import types
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.core.errors import BenchError
+from bench.models.file_kinds import Kind, kind_of
+from bench.stored_arrays import STAND_INS, StoredArray
+
+WAY_OUT = "save the tensors alone, with torch.save(model.state_dict(), path) or as safetensors"
+#: One sentence per kind of file that is no state dict; {path} is the file.
+OTHER_KINDS = {
+    "torchscript": "checkpoint {path} is a TorchScript archive, a whole network and no state dict; give it to --module "
+    "or to 'bench evaluate', without a model's name.",
+    "exported": "checkpoint {path} is a program of torch.export, a whole network and no state dict; give it to "
+    "--module or to 'bench evaluate', without a model's name.",
+    "onnx": "checkpoint {path} is an ONNX file, a whole network and no state dict; give it to --module or to "
+    "'bench evaluate', without a model's name.",
+    "pickled_module": "checkpoint {path} is a pickled module, which would run code when it is loaded, so it is never "
+    f"loaded here; {WAY_OUT}, or load it yourself in a function and give that with --module file.py:function.",
+}
+
+
+class _AsDict:
+    """A stand-in for dictionaries with a class of their own: it makes an ordinary one."""
+
+    def __new__(cls, *args: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]  # the stand-in is never an instance
+        return OrderedDict(args[0]) if args and isinstance(args[0], dict) else OrderedDict()
+
+
+def _as_default_dict(*_: object) -> OrderedDict[Any, Any]:
+    return OrderedDict()
+
+
+def _as_list(items: Any = (), *_: object) -> list[Any]:
+    return list(items)
+
+
+def _as_text(*parts: object) -> str:
+    return "/".join(str(part).rstrip("/") or "" for part in parts)
+
+
+ALLOWED: dict[str, Any] = {
+    "argparse.Namespace": argparse.Namespace,
+    "types.SimpleNamespace": types.SimpleNamespace,
+    "collections.defaultdict": _as_default_dict,
+    "collections.deque": _as_list,
+    "_io.BytesIO": io.BytesIO,  # extra state of FP8 layers
+    **{f"datetime.{kind.__name__}": kind for kind in (datetime.date, datetime.datetime, datetime.timedelta)},
+    "datetime.timezone": datetime.timezone,
+    **{f"builtins.{kind.__name__}": kind for kind in (bool, dict, float, frozenset, int, list, str, tuple)},
+    **{
+        f"{module}.{flavour}Path": _as_text
+        for module in ("pathlib", "pathlib._local")  # the second in Python 3.13
+        for flavour in ("", "Pure", "Posix", "PurePosix", "Windows", "PureWindows")
+    },
+    # Configurations.
+    "yacs.config.CfgNode": _AsDict,
+    "easydict.EasyDict": _AsDict,
+    "addict.addict.Dict": _AsDict,
+    "pytorch_lightning.utilities.parsing.AttributeDict": _AsDict,
+    "lightning.pytorch.utilities.parsing.AttributeDict": _AsDict,
+    "lightning_fabric.utilities.data.AttributeDict": _AsDict,
+    "lightning.fabric.utilities.data.AttributeDict": _AsDict,
+    "bench.stored_arrays.StoredArray": StoredArray,
+    **{
+        f"{module}.{name}": stand_in
+        for (written, name), stand_in in STAND_INS.items()
+        for module in {written, written.replace("numpy.core", "numpy._core")}
+    },
+}
+
+
+def load_plain(path: Path) -> Any:
+    """Return what torch.save wrote to ``path``. Raises BenchError for an object off the list, before it runs."""
+    kind = kind_of(path)
+    if kind in OTHER_KINDS:
+        raise BenchError(OTHER_KINDS[kind].format(path=path))
+    # Pairs, so that what a user allowed before stays allowed afterwards.
+    allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [(v, name) for name, v in ALLOWED.items()]
+    try:
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on pickle protocols and old storage types
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes end in whatever they mean to the loader
+        raise BenchError(f"checkpoint {path} {_trouble(path, kind, error)}") from error
+
+
+def _trouble(path: Path, kind: Kind, error: Exception) -> str:
+    refused = re.search(r"(?i)unsupported (?:global: )?GLOBAL ([A-Za-z_][\w.]*) w", str(error))
+    if refused:
+        return f"holds a pickled {refused[1]}, and objects that could run code are never loaded; {WAY_OUT}."
+    if "legacy .tar format" in str(error):
+        return f"has the format of torch before version 0.2, which runs code when it is loaded; {WAY_OUT}."
+    if kind == "unknown" and _is_archive(path):
+        return "is an archive that torch.save did not write; unpack it, and name the file of weights in it."
+    return f"cannot be read: it is damaged, no checkpoint, or holds pickled objects, which are never loaded; {WAY_OUT}."
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether the file is a zip, gzip or tar archive."""
+    with path.open("rb") as file:
+        head = file.read(262)
+    return head.startswith((b"PK\x03\x04", b"\x1f\x8b")) or head[257:] == b"ustar"
