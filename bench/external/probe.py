@@ -1,11 +1,17 @@
 """Probe a network that was trained elsewhere for a wrong normalisation and a wrong class order.
 
 Clean accuracy on a few images is compared with that under other common preprocessing, and under other class orders.
-Another choice is reported if it is better by more than :data:`MARGIN`, the exact McNemar test on the same images gives
-p < :data:`ALPHA`, and its accuracy is above chance. The margin leaves out gains that hardly change a result, the test
-gains by luck. ALPHA is smaller than usual because the best of about ten alternatives is reported; it is not divided by
-their number, as the right preprocessing is nearly always the best one: with it, the alternatives are not as good but
-worse, and false alarms are much rarer than ALPHA. A false alarm costs one option, a miss makes every number wrong.
+Another choice is reported under three conditions:
+
+- it is better by more than :data:`MARGIN`: smaller gains hardly change a result;
+- the exact McNemar test on the same images gives p < :data:`ALPHA`: smaller gains may be luck. ALPHA is smaller than
+  usual because the best of about ten alternatives is reported. It is not divided by their number: under the right
+  preprocessing the alternatives are not as good but worse, so that false alarms are much rarer than ALPHA. A false
+  alarm costs one option, a miss makes every number wrong;
+- the network then shows some skill: its accuracy lies :data:`SKILL` of the way, or :data:`SKILL_OF_FIT` for a fitted
+  class order, from that of the most frequent class to 1. For a class order, this means that the confusion matrix is
+  nearly a permutation. The features of an untrained network tell classes apart to
+  some degree, and without this condition it would be told to change its preprocessing.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.chance import chance_notes, majority_of
 from bench.core.errors import BenchError
 from bench.core.specs import Preprocessing
 from bench.core.words import counted
@@ -26,7 +33,6 @@ from bench.external.reordering import Bools, Ints, Reordering, classes_of, fitte
 from bench.external.trials import (
     Alternative,
     Trial,
-    above_chance,
     alternatives_to,
     name_of,
     try_alternatives,
@@ -37,6 +43,7 @@ from bench.statistics.paired import compare
 PROBE_IMAGES = 256
 MARGIN = 0.05  # of clean accuracy
 ALPHA = 0.01  # of McNemar's exact test
+SKILL, SKILL_OF_FIT = 0.2, 0.5
 SHOWN = 3  # reassigned outputs, or class names, in a message
 
 CLASS_NAMES, CLASS_ORDER, TRUST = "--class-names FILE", "--class-order", "--trust-normalization"
@@ -138,7 +145,7 @@ def _problem(
     preprocessing.
     """
     trial = max(
-        (t for t in others if t.above_chance and _clearly_better(declared.correct, t.correct)),
+        (t for t in others if _is_better(declared.correct, t.correct, truth, SKILL)),
         key=lambda t: t.accuracy,
         default=None,
     )
@@ -147,7 +154,7 @@ def _problem(
         return _order_sentence(other_order, declared, declared, order, names), other_order.order
     if trial is not None:
         return _preprocessing_sentence(declared, trial), None
-    if not declared.above_chance:
+    if _at_chance(classes_of(declared.outputs, order), truth):
         pairs = [(t, found) for t in others if (found := _better_order(t, declared, truth, order, names))]
         if pairs:
             trial, other_order = max(pairs, key=lambda pair: float(pair[1].after.mean()))
@@ -162,15 +169,27 @@ def _better_order(trial: Trial, declared: Trial, truth: Ints, order: Ints, names
     better = [
         found
         for found in [*candidates, *([fitted] if fitted else [])]
-        if _clearly_better(declared.correct[found.tested], found.after)
-        and above_chance(classes_of(trial.outputs[found.tested], np.array(found.order)), truth[found.tested])
+        if _is_better(
+            declared.correct[found.tested],
+            found.after,
+            truth[found.tested],
+            SKILL if found.sorting else SKILL_OF_FIT,
+        )
     ]
     return max(better, key=lambda found: found.after.mean() + MARGIN * bool(found.sorting), default=None)
 
 
-def _clearly_better(before: Bools, after: Bools) -> bool:
+def _is_better(before: Bools, after: Bools, truth: Ints, skill: float) -> bool:
+    """Whether ``after`` meets the three conditions; all (images,), ``truth`` are the labels."""
+    share = float(np.bincount(truth).max() / len(truth))
     paired = compare(before, after)
-    return paired.difference > MARGIN and paired.p < ALPHA
+    return paired.difference > MARGIN and paired.p < ALPHA and float(after.mean()) >= share + skill * (1 - share)
+
+
+def _at_chance(predicted: Ints, truth: Ints) -> bool:
+    constant = len(set(predicted.tolist())) == 1
+    correct = int((predicted == truth).sum())
+    return bool(chance_notes(correct, len(truth), majority_of(predicted, truth), constant=constant))
 
 
 def _preprocessing_sentence(declared: Trial, better: Trial) -> str:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bench.chance import chance_notes, majority_of
 from bench.core.errors import ran_out_of_memory
 from bench.core.specs import Preprocessing
 from bench.data.split import Moments
@@ -38,7 +37,6 @@ class Trial:
     way_out: str  # options that select it
     outputs: Ints  # (N,) index of the largest logit; −1 where a logit is NaN or infinite
     correct: Bools  # (N,) in the declared class order
-    above_chance: bool
 
     @property
     def accuracy(self) -> float:
@@ -71,16 +69,7 @@ def try_preprocessing(network: nn.Module, alternative: Alternative, images: Tens
     with torch.no_grad():
         logits = torch.cat([module(part) for part in given.split(BATCH)])
     outputs = logits.argmax(1).masked_fill(~logits.isfinite().all(1), -1).cpu().numpy()
-    predicted = classes_of(outputs, order)
-    correct = predicted == truth
-    return Trial(alternative.name, alternative.way_out, outputs, correct, above_chance(predicted, truth))
-
-
-def above_chance(predicted: Ints, truth: Ints) -> bool:
-    """Whether the project's rule finds the predictions better than a constant answer, see :mod:`bench.chance`."""
-    constant = len(set(predicted.tolist())) == 1
-    correct = int((predicted == truth).sum())
-    return not chance_notes(correct, len(truth), majority_of(predicted, truth), constant=constant)
+    return Trial(alternative.name, alternative.way_out, outputs, classes_of(outputs, order) == truth)
 
 
 def name_of(preprocessing: Preprocessing) -> str:
