@@ -67,7 +67,7 @@ from bench.cli.options import (
 @click.option("--force", is_flag=True, help="compute again what is already there")
 @json_option
 @click.pass_context
-def evaluate(ctx: click.Context, **options: Any) -> int:
+def evaluate(ctx: click.Context, /, **options: Any) -> int:
     """Attack networks that were trained elsewhere, and write the leaderboard.
 
     A CHECKPOINT is a file of weights, a TorchScript archive, a torch.export program or an ONNX model. Several under one

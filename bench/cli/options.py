@@ -63,7 +63,7 @@ def names(*flags: str, may_be_empty: bool = True, **options: Any) -> Callable[[A
 def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     if value is not None:
         options = {p.name: p for p in ctx.command.params if p.name and p.name not in ("config", "help")}
-        tables = {NETWORKS: []} if ctx.command.name == "evaluate" else {}
+        tables: dict[str, list[Mapping[str, Any]]] = {NETWORKS: []} if ctx.command.name == "evaluate" else {}
         found = read_config(value, options, _opposites(options), tables)
         ctx.meta.update(tables)
         ctx.default_map = {name: _default(value, options[name], content) for name, content in found.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load as load_safetensors
@@ -17,7 +17,7 @@ from bench.core.errors import BenchError
 from bench.core.sources import Kind, SourceSpec
 from bench.core.specs import Preprocessing
 from bench.data.split import Dataset
-from bench.external.class_names import names_from_facts, order_from_names, read_class_names
+from bench.external.class_names import order_from_names, read_class_names
 from bench.external.options import ExternalOptions
 from bench.external.preprocessing import (
     Preprocessed,
@@ -29,6 +29,7 @@ from bench.external.preprocessing import (
 from bench.external.probe import PROBE_IMAGES, ProbeReport, probe
 from bench.files import file_sha
 from bench.models.architectures import build_network
+from bench.models.checkpoint_facts import Facts
 from bench.models.sources import call_factory, kind_of, load_module
 from bench.models.weights import read_checkpoint
 from bench.work.workshop import Workshop
@@ -58,8 +59,9 @@ class _Read:
     network: nn.Module
     kind: Kind
     origin: str
-    in_chans: int
-    facts: Mapping[str, Any]
+    in_chans: Literal[1, 3]
+    input_size: int | None
+    facts: Facts
     notes: tuple[str, ...]
     content: bytes | None
 
@@ -73,7 +75,8 @@ def load_external(asked: ExternalOptions, workshop: Workshop) -> Loaded:
     dataset, progress = workshop.dataset, workshop.progress
     declared = _declared_size(asked, dataset)
     read = _read(asked, declared or dataset.image_size)
-    preprocessing = replace(_preprocessing(asked, read, dataset), channels=read.in_chans, input_size=declared)
+    size = None if read.input_size in (None, dataset.image_size) else read.input_size
+    preprocessing = replace(_preprocessing(asked, read, dataset), channels=read.in_chans, input_size=declared or size)
     for note in read.notes:
         progress.line(f"{asked.title}: {note}")
     progress.line(f"{asked.title}: {describe(preprocessing)}")
@@ -107,14 +110,14 @@ def rebuild(source: SourceSpec, path: Path, device: torch.device) -> Preprocesse
 
 def _read(asked: ExternalOptions, size: int) -> _Read:
     if asked.module is not None:
-        return _Read(call_factory(asked.module), "factory", _factory_name(asked.module), 3, {}, (), None)
+        return _Read(call_factory(asked.module), "factory", _factory_name(asked.module), 3, None, Facts(), (), None)
     assert asked.checkpoint is not None
     path = asked.checkpoint
     if not path.is_file():
         raise BenchError(f"there is no checkpoint {path}.")
     kind = KINDS.get(kind_of(path), "checkpoint")
     if kind != "checkpoint":
-        return _Read(load_module(path), kind, "", 3, {}, (), path.read_bytes())
+        return _Read(load_module(path), kind, "", 3, None, Facts(), (), path.read_bytes())
     if asked.model is None:
         raise BenchError(
             f"checkpoint {path} holds weights without their network; name its architecture by --model, such as "
@@ -124,7 +127,8 @@ def _read(asked: ExternalOptions, size: int) -> _Read:
     built = build_network(asked.model, found.state, image_size=size, stem=asked.stem)
     content = dump_safetensors({name: value.contiguous() for name, value in built.module.state_dict().items()})
     notes = (*found.notes, *built.notes)
-    return _Read(built.module, "checkpoint", asked.model, built.in_chans, found.facts, notes, content)
+    chans: Literal[1, 3] = 1 if built.in_chans == 1 else 3
+    return _Read(built.module, "checkpoint", asked.model, chans, built.input_size, found.facts, notes, content)
 
 
 def _declared_size(asked: ExternalOptions, dataset: Dataset) -> int | None:
@@ -158,8 +162,8 @@ def _config_size(asked: ExternalOptions) -> int | None:
 def _preprocessing(asked: ExternalOptions, read: _Read, dataset: Dataset) -> Preprocessing:
     """Return what was declared: by the user, by the checkpoint itself, or by timm for its architecture."""
     config, text = _config(asked), asked.normalize
-    if text is None and "mean" in read.facts and "std" in read.facts:
-        text = ",".join(str(value) for key in ("mean", "std") for value in read.facts[key])
+    if text is None and read.facts.mean is not None and read.facts.std is not None:
+        text = ",".join(map(str, (*read.facts.mean, *read.facts.std)))
     if text is None and config is not None:
         text = "from-config"
     if text is None:
@@ -179,7 +183,7 @@ def _preprocessing(asked: ExternalOptions, read: _Read, dataset: Dataset) -> Pre
 
 
 def _class_order(asked: ExternalOptions, read: _Read, dataset: Dataset) -> tuple[int, ...] | None:
-    names = read_class_names(asked.class_names) if asked.class_names else names_from_facts(read.facts)
+    names = read_class_names(asked.class_names) if asked.class_names else read.facts.class_names
     if names is None or not dataset.class_names:
         return None
     return order_from_names(names, dataset.class_names)
