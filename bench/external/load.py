@@ -30,7 +30,8 @@ from bench.external.probe import PROBE_IMAGES, ProbeReport, probe
 from bench.files import file_sha
 from bench.models.architectures import build_network
 from bench.models.checkpoint_facts import Facts
-from bench.models.sources import call_factory, kind_of, load_module
+from bench.models.file_kinds import kind_of
+from bench.models.sources import call_factory, load_module
 from bench.models.weights import read_checkpoint
 from bench.work.workshop import Workshop
 

@@ -1,0 +1,77 @@
+"""Networks that a plain training script made: a tiny architecture of timm on digits, normalised in its own way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from bench.data import DataRequest, load_dataset
+from bench.data.tensors import load_images
+
+ARCHITECTURE = "test_byobnet"
+MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The files of two seeds of two ways to train, and the test accuracy that the script itself found."""
+
+    files: dict[tuple[str, int], Path]
+    right: dict[tuple[str, int], int]
+    n: int
+
+
+def images_of(split: str) -> tuple[Tensor, Tensor]:
+    data = load_dataset("digits", DataRequest())
+    images = load_images(getattr(data, split), None, dataset="digits", size=8)
+    return images.inputs(torch.arange(len(images)), torch.device("cpu")), images.labels
+
+
+def trained(seed: int, noise: float, epochs: int = 4) -> nn.Module:
+    torch.manual_seed(seed)
+    network = timm.create_model(ARCHITECTURE, num_classes=10)
+    inputs, labels = images_of("train")
+    optimizer = torch.optim.AdamW(network.parameters(), 2e-3)
+    for _ in range(epochs):
+        for part in torch.randperm(len(inputs)).split(64):
+            noisy = inputs[part] + noise * torch.randn_like(inputs[part])
+            loss = nn.functional.cross_entropy(network((noisy - MEAN) / STD), labels[part])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return network.eval()
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Plain:
+    folder, files, right = tmp_path_factory.mktemp("plain"), {}, {}
+    inputs, labels = images_of("test")
+    for kind, noise in (("plain", 0.0), ("noise", 0.2)):
+        for seed in (0, 1):
+            network = trained(seed, noise)
+            path = files[kind, seed] = folder / f"{kind}{seed}.pth"
+            state = {f"module.{key}": value for key, value in network.state_dict().items()}
+            torch.save({"epoch": 4, "model_state_dict": state, "optimizer": {"lr": 2e-3}}, path)
+            with torch.no_grad():
+                right[kind, seed] = int((network((inputs - MEAN) / STD).argmax(1) == labels).sum())
+    return Plain(files, right, len(labels))
+
+
+@pytest.fixture
+def evaluate_cli(bench: Callable[..., object]) -> Callable[..., object]:
+    """Call ``bench evaluate`` on digits without corruptions and audit, as far as nothing else is asked for."""
+
+    def call(*arguments: object) -> object:
+        texts = list(map(str, arguments))
+        for option, value in (("--corruptions", "none"), ("--attacks", "fgsm"), ("--eps", "0.1"), ("--limit", "100")):
+            texts += [] if option in texts else [option, value]
+        texts += [] if "--audit" in texts else ["--no-audit"]
+        return bench("evaluate", *texts)
+
+    return call

@@ -1,0 +1,179 @@
+"""Networks that were trained elsewhere, from their files to the board."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from conftest import ARCHITECTURE, Plain
+
+from bench.api import FailedCellsWarning, evaluate
+from bench.core.errors import BenchError
+from bench.store import Store
+
+MODEL = ("--model", ARCHITECTURE)
+Call = Callable[..., Any]
+
+
+def clean(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["attack"] == "clean"].set_index("model")
+
+
+def test_the_accuracy_is_the_one_that_the_script_found(evaluate_cli: Call, plain: Plain, tmp_path: Path) -> None:
+    """In a wrapper, with the normalisation of timm's configuration, on all test images."""
+    outcome = evaluate_cli(plain.files["plain", 0], *MODEL, "--limit", "all", "--attacks", "none", "--results", tmp_path)
+    assert outcome.code == 0, outcome.err
+    row = clean(pd.read_csv(tmp_path / "results.csv")).loc["plain0"]
+    assert (row["n_correct"], row["n"]) == (plain.right["plain", 0], plain.n)
+    assert row["normalization"].startswith("from-config: mean (0.485")
+    assert "images in [0, 1] are normalised with mean 0.485" in row["notes"]
+    assert "clean accuracy on 256 probe images by preprocessing:" in outcome.err
+
+
+def test_a_wrong_normalisation_stops_the_run(evaluate_cli: Call, plain: Plain, tmp_path: Path) -> None:
+    arguments = (plain.files["plain", 0], *MODEL, "--normalize", "none", "--results", tmp_path)
+    outcome = evaluate_cli(*arguments)
+    assert outcome.code == 2
+    assert "under imagenet; give --normalize imagenet, or --trust-normalization" in outcome.err
+    assert not list(tmp_path.glob("runs/*"))
+    assert evaluate_cli(*arguments, "--trust-normalization", "--attacks", "none").code == 0
+
+
+def test_a_permuted_class_order_stops_the_run_and_names_mend_it(
+    evaluate_cli: Call, plain: Plain, tmp_path: Path
+) -> None:
+    """The classes 0…9 in the order of their English names."""
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    order = sorted(range(10), key=lambda k: names[k])
+    content = torch.load(plain.files["plain", 0], weights_only=True)
+    for key in list(content["model_state_dict"]):
+        if content["model_state_dict"][key].shape[:1] == (10,):
+            content["model_state_dict"][key] = content["model_state_dict"][key][order]
+    torch.save(content, tmp_path / "permuted.pth")
+    outcome = evaluate_cli(tmp_path / "permuted.pth", *MODEL, "--results", tmp_path / "out")
+    assert outcome.code == 2
+    assert "in the declared class order and" in outcome.err
+    assert "--class-names FILE" in outcome.err
+    (tmp_path / "names.txt").write_text("\n".join(str(k) for k in order), encoding="utf-8")
+    options = ("--class-names", tmp_path / "names.txt", "--limit", "all", "--attacks", "none")
+    mended = evaluate_cli(tmp_path / "permuted.pth", *MODEL, *options, "--results", tmp_path / "out")
+    assert mended.code == 0, mended.err
+    row = clean(pd.read_csv(tmp_path / "out" / "results.csv")).loc["permuted"]
+    assert row["n_correct"] == plain.right["plain", 0]
+
+
+def test_seeds_of_two_variants_are_compared_audited_gated_and_exported(
+    evaluate_cli: Call, bench: Call, plain: Plain, tmp_path: Path
+) -> None:
+    files, out = plain.files, tmp_path / "out"
+    common = (*MODEL, "--audit", "default", "--save-adversarials", "float32", "--results", out)
+    for variant, kind in (("baseline", "plain"), ("noise", "noise")):
+        outcome = evaluate_cli(files[kind, 0], files[kind, 1], "--as-variant", variant, *common)
+        assert outcome.code == 0, outcome.err
+    board = pd.read_csv(out / "leaderboard.csv")
+    assert sorted(zip(board["model"], board["variant"], board["seeds"], strict=True)) == [
+        (ARCHITECTURE, "baseline", 2), (ARCHITECTURE, "noise", 2),
+    ]  # fmt: skip
+    compared = pd.read_csv(out / "comparison.csv").set_index("metric")
+    assert {"clean", "fgsm@linf-0.1"} <= set(compared.index)
+    store = Store(out)
+    noise = store.find_run(f"{ARCHITECTURE}:noise:1")
+    (audit,) = store.audits(noise.run_id)
+    baseline = store.find_run(f"{ARCHITECTURE}:baseline:1")
+    assert [budget.twin for budget in audit.budgets] == [baseline.run_id]
+    name = f"{ARCHITECTURE}:noise:0"
+    assert bench("verify", name, "--results", out).code == 0
+    shown = bench("show", name, "--results", out)
+    assert shown.code == 0
+    assert "noise0.pth" in shown.out
+    assert bench("audit", name, "--results", out).code == 0
+    assert bench("export", name, "--format", "huggingface", "--results", out).code == 0
+    assert bench("export", name, "--format", "timm", "--results", out).code == 0
+    held = ("--baseline", tmp_path / "base.json", "--results", out)
+    assert bench("baseline", "--update", *held).code == 0
+    checked = bench("check", *held, "--scope", "weights", "--allow-inconclusive")
+    assert checked.code == 0, checked.out + checked.err
+
+
+def test_the_same_command_again_computes_nothing(evaluate_cli: Call, plain: Plain, tmp_path: Path) -> None:
+    arguments = (plain.files["plain", 0], *MODEL, "--results", tmp_path)
+    assert "2 of 2 cells computed" in evaluate_cli(*arguments).err
+    assert "0 of 2 cells computed, 2 already there" in evaluate_cli(*arguments).err
+    renamed = (plain.files["plain", 1], *MODEL, "--name", "plain0", "--results", tmp_path)
+    outcome = evaluate_cli(*renamed)
+    assert outcome.code == 2
+    assert "plain0:external:0 is already another network" in outcome.err
+
+
+def test_a_list_of_networks_in_toml(bench: Call, plain: Plain, tmp_path: Path) -> None:
+    tables = [
+        f'[[networks]]\ncheckpoint = "{plain.files[kind, 0]}"\nas-variant = "{variant}"\nname = "net"\n'
+        for kind, variant in (("plain", "baseline"), ("noise", "noise"))
+    ]
+    head = f'model = "{ARCHITECTURE}"\nattacks = "fgsm"\neps = "0.1"\ncorruptions = "none"\nlimit = 60\nno-audit = true\n'
+    config = tmp_path / "networks.toml"
+    config.write_text(head + "\n".join(tables), encoding="utf-8")
+    outcome = bench("evaluate", "--config", config, "--results", tmp_path / "out", "--json")
+    assert outcome.code == 0, outcome.err
+    assert {row["variant"] for row in outcome.json["leaderboard"]} == {"baseline", "noise"}
+    config.write_text(head + tables[0] + "modell = 1\n", encoding="utf-8")
+    assert "unknown key 'modell'; did you mean 'model'?" in bench("evaluate", "--config", config).err
+
+
+def test_the_api_takes_a_checkpoint(plain: Plain, tmp_path: Path) -> None:
+    options = {"attacks": "none", "corruptions": "none", "results": tmp_path, "model": ARCHITECTURE}
+    rows = evaluate(plain.files["noise", 1], variant="noise", seed=1, **options)
+    (row,) = rows.to_dict("records")
+    assert (row["model"], row["variant"], row["seed"]) == (ARCHITECTURE, "noise", 1)
+    assert row["n_correct"] == plain.right["noise", 1]
+    with pytest.raises(BenchError, match="under imagenet"):
+        evaluate(plain.files["noise", 1], normalize="none", name="other", **options)
+
+
+def test_failed_rows_warn_or_raise(tmp_path: Path) -> None:
+    class Broken(torch.nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return torch.full((len(inputs), 10), float("nan"))
+
+    options = {"name": "broken", "attacks": "none", "corruptions": "none", "limit": 20}
+    with pytest.warns(FailedCellsWarning, match="1 cell of 1 failed; the first: nan_logits"):
+        evaluate(Broken(), **options)
+    with pytest.raises(BenchError, match="nan_logits"):
+        evaluate(Broken(), failures="raise", **options)
+    with pytest.raises(BenchError, match="failures='no' is unknown; write warn, raise or ignore"):
+        evaluate(Broken(), failures="no", **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "no network given; name a checkpoint, or a factory"),
+        (("missing.pth", *MODEL), "there is no checkpoint missing.pth"),
+        (("FILE",), "holds weights without their network; name its architecture by --model"),
+        (("FILE", "--model", "torchvision:resnet18"), "do not fit model 'torchvision:resnet18'"),
+        (("FILE", "FILE", *MODEL), "two networks are called plain0:external:0"),
+        (("FILE", *MODEL, "--name", "a,b"), "it holds ',', which separates names"),
+        (("FILE", *MODEL, "--input-size", "big"), "--input-size 'big' is neither"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    arguments: tuple[str, ...], sentence: str, evaluate_cli: Call, plain: Plain, tmp_path: Path
+) -> None:
+    texts = [str(plain.files["plain", 0]) if text == "FILE" else text for text in arguments]
+    outcome = evaluate_cli(*texts, "--results", tmp_path / "out")
+    assert outcome.code == 2, outcome.err
+    assert sentence in outcome.err
+    assert outcome.err.count("\nerror: ") + outcome.err.startswith("error: ") == 1
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_the_stored_run_says_where_it_comes_from(evaluate_cli: Call, plain: Plain, tmp_path: Path) -> None:
+    assert evaluate_cli(plain.files["plain", 0], *MODEL, "--attacks", "none", "--results", tmp_path).code == 0
+    record = json.loads(next(tmp_path.glob("runs/*/run.json")).read_text(encoding="utf-8"))
+    assert record["source"]["kind"] == "checkpoint"
+    assert (record["source"]["origin"], record["source"]["file"]) == (ARCHITECTURE, "plain0.pth")
