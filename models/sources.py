@@ -22,6 +22,8 @@ from bench.core.errors import BenchError, first_line
 from bench.models.file_kinds import kind_of
 
 ONLY_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own switch: no archive may hold pickled objects
+ABOVE = Path(sys.modules["bench"].__file__ or "").resolve().parents[1]
+CHECKOUT = ABOVE if (ABOVE / "pyproject.toml").is_file() else None  # None where the package is installed
 TRAINING_OPERATORS = ("dropout", "batch_norm", "feature_dropout", "alpha_dropout")
 
 
@@ -173,17 +175,18 @@ def _folder_first(folder: Path) -> Iterator[None]:
     """Put ``folder`` first on sys.path, and set aside modules from elsewhere with the name of one in it.
 
     Afterwards the folder is last, so that imports inside of functions still find it and the caller's own come first.
+    The folder of this project's checkout is no place to import from: its ``models`` would hide a folder of this name.
     """
     aside = {name: module for name, module in sys.modules.items() if _hides(name, module, folder)}
     for name in aside:
         del sys.modules[name]
-    sys.path.insert(0, str(folder))
+    before = list(sys.path)
+    sys.path[:] = [str(folder), *(place for place in before if Path(place).resolve() != CHECKOUT)]
     try:
         yield
     finally:
-        sys.path.remove(str(folder))
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))
+        added = [place for place in sys.path[1:] if place not in before]
+        sys.path[:] = [*before, *added, *([] if str(folder) in before else [str(folder)])]
         sys.modules.update(aside)
 
 
@@ -193,5 +196,5 @@ def _hides(name: str, module: ModuleType, folder: Path) -> bool:
     file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
     if top == "bench" or not file or not ((folder / f"{top}.py").is_file() or (folder / top).is_dir()):
         return False
-    installed = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *site.getsitepackages()]
-    return not any(Path(file).is_relative_to(place) for place in [*installed, folder])
+    places = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *site.getsitepackages(), folder)
+    return not any(Path(file).is_relative_to(str(place)) for place in places)
