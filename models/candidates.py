@@ -31,7 +31,7 @@ POOL_NOTE = (
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to build the network. ``build`` may raise anything; ``convert`` makes timm's conversion of published weights."""
+    """One way to build the network. ``build`` may raise anything; ``convert`` is timm's for published weights."""
 
     build: Callable[[], nn.Module]
     input_size: int  # side of the images that the network takes

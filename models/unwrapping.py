@@ -76,9 +76,8 @@ def _find(content: Any, around: list[Mapping[str, Any]], depth: int) -> Found | 
         return _chosen(inside, averaged, [*plain, *others], "the averaged weights")
     if plain:
         # EMA libraries that keep a list of tensors give them no names.
-        nameless = [
-            f"the averaged weights under {k!r} have no names and were not used" for k in AVERAGED if k in content
-        ]
+        nameless = [repr(key) for key in AVERAGED if key in content]
+        notes = [f"the averaged weights under {listed(nameless)} have no names and were not used"] if nameless else []
         return _chosen(inside, plain, others, "the weights", *notes)
     state = {key: value for key, value in content.items() if isinstance(value, Tensor) or _is_extra(key)}
     if not _holds_weights(state):

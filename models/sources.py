@@ -1,0 +1,200 @@
+"""Whole networks from files: TorchScript archives, torch.export programs, ONNX files, and functions of users."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import site
+import sys
+import sysconfig
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.core.errors import BenchError, first_line
+from bench.models.file_kinds import kind_of
+
+ONLY_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own switch: no archive may hold pickled objects
+ABOVE = Path(sys.modules["bench"].__file__ or "").resolve().parents[1]
+CHECKOUT = ABOVE if (ABOVE / "pyproject.toml").is_file() else None  # None where the package is installed
+TRAINING_OPERATORS = ("dropout", "batch_norm", "feature_dropout", "alpha_dropout")
+
+
+def load_module(path: Path) -> nn.Module:
+    """Load the network in a TorchScript archive, a torch.export program or an ONNX file, on the CPU.
+
+    Nothing is unpickled but tensors. Raises BenchError for other files, for a program that was exported in training
+    mode or for one batch size, and without the package that an ONNX file needs.
+    """
+    kind = kind_of(path)
+    loaders: dict[str, Callable[[Path], nn.Module]] = {
+        "torchscript": lambda file: torch.jit.load(str(file), map_location="cpu"),
+        "exported": _load_exported,
+        "onnx": _load_onnx,
+    }
+    if kind not in loaders:
+        raise BenchError(_other_kind(path, kind))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = loaders[kind](path)
+    except BenchError:
+        raise
+    except Exception as error:
+        raise BenchError(
+            f"the network in {path} cannot be loaded ({type(error).__name__}: {first_line(error)}); save it again "
+            f"with this version of torch ({torch.__version__}), or give --module file.py:function that builds it."
+        ) from error
+    return module
+
+
+def _other_kind(path: Path, kind: str) -> str:
+    if kind in ("state_dict", "safetensors"):
+        return f"{path} holds weights without a network; name the model that they were made of with --model."
+    if kind == "pickled_module":
+        return (
+            f"{path} is a pickled module, which would run code when it is loaded; save its state dict or a TorchScript "
+            "archive, or load it in a function of your own and give that with --module file.py:function."
+        )
+    return f"{path} is no TorchScript archive, no program of torch.export and no ONNX file; give one of these."
+
+
+def _load_exported(path: Path) -> nn.Module:
+    with _only_tensors():
+        program = torch.export.load(str(path))
+    _check_program(program, path)
+    module: nn.Module = program.module()
+    return module
+
+
+@contextmanager
+def _only_tensors() -> Iterator[None]:
+    before = os.environ.get(ONLY_TENSORS)
+    os.environ[ONLY_TENSORS] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(ONLY_TENSORS)
+        if before is not None:
+            os.environ[ONLY_TENSORS] = before
+
+
+def _check_program(program: Any, path: Path) -> None:
+    """An exported program keeps the mode and, unless told otherwise, the batch size of its example for good."""
+    inputs = set(program.graph_signature.user_inputs)
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in inputs:
+            size = node.meta["val"].shape[0] if getattr(node.meta.get("val"), "ndim", 0) else None
+            if isinstance(size, int):
+                raise BenchError(
+                    f"the program in {path} takes batches of exactly {size} images; export it with "
+                    "dynamic_shapes=({0: torch.export.Dim('batch')},)."
+                )
+        if _is_training(node):
+            raise BenchError(
+                f"the program in {path} was exported in training mode ({node.target}); call model.eval() before "
+                "torch.export.export."
+            )
+
+
+def _is_training(node: Any) -> bool:
+    """Whether the node is a dropout or a batch norm that was told to train."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not any(name in schema.name for name in TRAINING_OPERATORS):
+        return False
+    names = [argument.name for argument in schema.arguments]
+    given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    return given.get("train") is True or given.get("training") is True
+
+
+def _load_onnx(path: Path) -> nn.Module:
+    try:
+        import onnx2torch
+    except ImportError as error:
+        raise BenchError(
+            f"{path} is an ONNX file, which needs the package onnx2torch: pip install 'collapse-bench[onnx]'."
+        ) from error
+    module: nn.Module = onnx2torch.convert(str(path))
+    return module.eval()
+
+
+def call_factory(source: str) -> nn.Module:
+    """Call the function in ``source``, "file.py:function", and return the module that it makes.
+
+    The file is run as Python runs a script: modules in its own folder come first. Raises BenchError.
+    """
+    file, _, name = source.rpartition(":")
+    path = Path(file).resolve()
+    if not file or not name.isidentifier() or path.suffix != ".py":
+        raise BenchError(f"{source!r} names no function; write file.py:function, such as nets.py:make_net.")
+    if not path.is_file():
+        raise BenchError(f"{source!r}: there is no file {path}.")
+    with _folder_first(path.parent):
+        factory = getattr(_run_file(path), name, None)
+        if not callable(factory):
+            raise BenchError(f"{path} has no function {name!r}; give the name of one that returns the network.")
+        try:
+            module = factory()
+        except Exception as error:
+            raise BenchError(
+                f"{source!r} failed: {type(error).__name__}: {first_line(error)}. It is called without arguments and "
+                "returns the network with its weights."
+            ) from error
+    if not isinstance(module, nn.Module):
+        raise BenchError(f"{source!r} returned a {type(module).__name__}, not a torch.nn.Module.")
+    return module
+
+
+def _run_file(path: Path) -> ModuleType:
+    """Import the file under a name of its own, once."""
+    name = f"bench_module_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses and pickle look for it
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise BenchError(f"{path} failed: {type(error).__name__}: {first_line(error)}.") from error
+    return module
+
+
+@contextmanager
+def _folder_first(folder: Path) -> Iterator[None]:
+    """Put ``folder`` first on sys.path, and set aside modules from elsewhere with the name of one in it.
+
+    Afterwards the folder is last, so that imports inside of functions still find it and the caller's own come first.
+    The folder of this project's checkout is no place to import from: its ``models`` would hide a folder of this name.
+    """
+    aside = {name: module for name, module in sys.modules.items() if _hides(name, module, folder)}
+    for name in aside:
+        del sys.modules[name]
+    before = list(sys.path)
+    sys.path[:] = [str(folder), *(place for place in before if Path(place).resolve() != CHECKOUT)]
+    try:
+        yield
+    finally:
+        added = [place for place in sys.path[1:] if place not in before]
+        sys.path[:] = [*before, *added, *([] if str(folder) in before else [str(folder)])]
+        sys.modules.update(aside)
+
+
+def _hides(name: str, module: ModuleType, folder: Path) -> bool:
+    """Whether ``module``, of a user's project elsewhere, would be imported in the place of one in ``folder``."""
+    top = name.partition(".")[0]
+    file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+    if top == "bench" or not file or not ((folder / f"{top}.py").is_file() or (folder / top).is_dir()):
+        return False
+    places = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *site.getsitepackages(), folder)
+    return not any(Path(file).is_relative_to(str(place)) for place in places)
