@@ -32,6 +32,7 @@ from bench.data.registry import DatasetEntry
 from bench.data.sampling import sampling_version
 from bench.data.split import check_dataset, check_repeatable
 from bench.environment import choose_device
+from bench.files import utf8_path
 from bench.pending import Tally, is_audited, is_finished
 from bench.plan import DEFAULT_BATCH, Request, check_request, plan_cells
 from bench.plugin import plugin_sha
@@ -228,7 +229,7 @@ def _listed(names: str | Sequence[str]) -> list[str]:
 
 
 def _path(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path)
+    return None if path is None else utf8_path(path)
 
 
 def _work(
