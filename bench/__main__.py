@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
 
 def main() -> None:
     """Run the command line and exit with its code; a user's mistake is one sentence and exit 2."""
+    restart_in_utf8()
     from bench.cli import invoke
     from bench.console import flush, harden
 
@@ -16,6 +18,18 @@ def main() -> None:
     code = invoke(sys.argv[1:])
     flush()
     sys.exit(code)
+
+
+def restart_in_utf8() -> None:
+    """Restart Python in UTF-8 mode if the locale's encoding is another: it would misspell arguments and file names.
+
+    A terminal keeps the locale's encoding; pipes and files get UTF-8.
+    """
+    if sys.flags.utf8_mode or sys.getfilesystemencoding() == "utf-8":
+        return
+    terminal = {"PYTHONIOENCODING": sys.stdout.encoding} if sys.stdout is not None and sys.stdout.isatty() else {}
+    environment = {**terminal, **os.environ, "PYTHONUTF8": "1"}
+    os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], environment)
 
 
 if __name__ == "__main__":

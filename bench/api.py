@@ -38,6 +38,7 @@ from bench.environment import choose_device
 from bench.external.options import ExternalOptions, networks_of
 from bench.pending import Tally
 from bench.plan import DEFAULT_BATCH, Request, check_request
+from bench.files import utf8_path
 from bench.plugin import plugin_sha
 from bench.progress import Progress, choose_progress
 from bench.store import Store
@@ -301,7 +302,7 @@ def _listed(names: str | Sequence[str]) -> list[str]:
 
 
 def _path(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path)
+    return None if path is None else utf8_path(path)
 
 
 def _work(

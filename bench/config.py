@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BenchError
+from bench.files import read_text
 
 #: Options whose name in Python differs from the one users write.
 _ALIASES = {"json": "as_json"}
@@ -27,10 +28,8 @@ def read_config(
     broken TOML, for a key that is no option, and for two keys of one option.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BenchError(f"cannot read config {path}: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tomllib.loads(read_text(path, "config"))
+    except tomllib.TOMLDecodeError as error:
         raise BenchError(f"config {path} is not TOML: {error}.") from error
     found: dict[str, Any] = {}
     written: dict[str, str] = {}  # the key that gave an option its value

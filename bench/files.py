@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import tempfile
@@ -50,6 +51,33 @@ def check_writable(folder: Path, option: str = "--results") -> None:
     probe = folder / ".writable"
     write_atomic(probe, b"")
     probe.unlink()
+
+
+def read_text(path: Path, what: str) -> str:
+    """The content of a UTF-8 file, ``what`` it is being such as "config": without a byte order mark, with LF line ends.
+
+    Raises BenchError when it cannot be read or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise BenchError(f"cannot read {what} {path}: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise BenchError(f"{what} {path} is not UTF-8 ({error.reason}); save it as UTF-8.") from error
+
+
+def utf8_path(path: str | Path) -> Path:
+    """``path`` as the system spells it, names of files being UTF-8 even where the locale is not, as with LC_ALL=C."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return Path(os.fsdecode(str(path).encode("utf-8", "surrogateescape")))
+    return Path(path)
+
+
+def without_mark(content: bytes) -> bytes:
+    """``content`` without the byte order mark that some editors put before UTF-8."""
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def file_sha(path: Path) -> str:

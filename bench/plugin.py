@@ -10,6 +10,7 @@ from modulefinder import ModuleFinder
 from pathlib import Path
 
 from bench.core.errors import BenchError
+from bench.files import without_mark
 
 _LOADED: dict[Path, str] = {}
 
@@ -32,8 +33,13 @@ def _content(path: Path, loaded: Iterable[str]) -> str:
     """A hash of the file, of what it imports from its own folder, and of the ``loaded`` files there."""
     folder = path.parent
     files = {path, *(file for file in (*_imported(path), *map(Path, loaded)) if file.is_relative_to(folder))}
-    parts = [f"{file.relative_to(folder)}:{hashlib.sha256(file.read_bytes()).hexdigest()}" for file in sorted(files)]
+    parts = [f"{file.relative_to(folder)}:{_code_sha(file)}" for file in sorted(files)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _code_sha(file: Path) -> str:
+    """A hash of Python code that does not depend on its line ends or byte order mark."""
+    return hashlib.sha256(without_mark(file.read_bytes()).replace(b"\r\n", b"\n")).hexdigest()
 
 
 def _imported(path: Path) -> list[Path]:

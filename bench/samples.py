@@ -37,7 +37,7 @@ def dump_samples(samples: Sequence[Sample]) -> bytes:
 
 def parse_samples(content: bytes, *, where: str) -> list[Sample]:
     """Read what :func:`dump_samples` wrote. Raises BenchError for anything else, and for an image counted twice."""
-    rows = list(csv.reader(io.StringIO(content.decode())))
+    rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))
     if not rows or rows[0] != list(SAMPLE_COLUMNS):
         raise BenchError(
             f"{where} does not have the columns {', '.join(SAMPLE_COLUMNS)}; "

@@ -24,7 +24,7 @@ from bench.core.errors import BenchError
 from bench.core.records import AUDIT_VERSION, DIAGNOSIS_VERSION, AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
 from bench.core.sources import STORED_AS
 from bench.core.specs import ID_LENGTH, Encoding
-from bench.files import file_sha, write_atomic
+from bench.files import file_sha, without_mark, write_atomic
 from bench.samples import Sample, dump_samples, parse_samples
 
 Record = RunRecord | EvalRecord | DiagnosisRecord | AuditRecord
@@ -44,7 +44,7 @@ def dump_record(record: Record) -> bytes:
 def parse_record(kind: type[R], content: bytes, *, where: str) -> R:
     """The record that ``content`` holds. Raises BenchError naming ``where`` and the first thing that is wrong."""
     try:
-        record: R = _ADAPTERS[kind].validate_json(content)
+        record: R = _ADAPTERS[kind].validate_json(without_mark(content))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"

@@ -171,13 +171,13 @@ def _peak(engine: Bench, target: Target, threads: int, arguments: dict[str, Any]
     torch.set_num_threads(threads)
     load_function(resolve(arguments["name"], arguments.get("backend", "native")).entry)  # imports are not the attack's
     target.model(target.inputs[:1])
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the peak so far
     before = _status("VmRSS")
     engine.attack(target, **arguments)
     return _status("VmHWM") - before
 
 
 def _status(name: str) -> float:
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8", errors="replace"))
     assert found is not None
     return int(found[1]) / 1024

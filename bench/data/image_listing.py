@@ -51,12 +51,12 @@ def is_hidden(name: str) -> bool:
 
 
 def normalised(name: str) -> str:
-    """``name`` in NFC: systems write "é" as one code point or as two.
+    """The ``name`` of a file as UTF-8, whatever the locale, in NFC: systems write "é" as one code point or as two.
 
     >>> normalised("cafe\\u0301") == "caf\\u00e9"
     True
     """
-    return unicodedata.normalize("NFC", name)
+    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "surrogateescape"))
 
 
 def scan(folder: Path) -> list[Path]:

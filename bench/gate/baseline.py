@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import BenchError
 from bench.core.specs import ID_LENGTH, Scalar, Strict, fingerprint
-from bench.files import write_atomic
+from bench.files import without_mark, write_atomic
 from bench.gate.outcomes import Counts, decode
 
 FORMAT = 1
@@ -116,9 +116,12 @@ def read_baseline(path: Path) -> Baseline:
 
 
 def parse_baseline(content: bytes, *, where: str) -> Baseline:
-    """Raises BenchError, naming ``where`` and the first thing that is wrong."""
+    """Raises BenchError, naming ``where`` and the first thing that is wrong.
+
+    A byte order mark and CRLF line ends, as editors and git's autocrlf make them, change no value and are accepted.
+    """
     try:
-        baseline: Baseline = _ADAPTER.validate_json(content)
+        baseline: Baseline = _ADAPTER.validate_json(without_mark(content))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.core.errors import BenchError
+from bench.core.names import as_text
 from bench.published.model_info import ModelInfo, parse_model_info
 from bench.reference.robustbench import (
     CORRUPTIONS,
@@ -54,8 +55,8 @@ def _model(path: Path, dataset: str, threat: str) -> PublishedModel:
     return PublishedModel(
         dataset=dataset,
         threat=threat,
-        model=path.stem,
-        architecture=info.architecture,
+        model=as_text(path.stem),
+        architecture=as_text(info.architecture),
         clean=percent(info.clean_acc, f"{place}: clean_acc"),
         robust=percent(robust, f"{place}: {field}"),
         external=percent(info.external, f"{place}: external") if info.external is not None else None,
@@ -63,8 +64,8 @@ def _model(path: Path, dataset: str, threat: str) -> PublishedModel:
         eps=eps,
         additional_data=info.additional_data,
         unreliable=bool(info.unreliable),
-        venue=info.venue,
-        link=info.link,
+        venue=as_text(info.venue),
+        link=as_text(info.link),
         source="RobustBench",
         commit="your checkout",
     )

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import BenchError
+from bench.files import without_mark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ _ADAPTER = TypeAdapter(ModelInfo)
 def parse_model_info(content: bytes, *, where: str) -> ModelInfo:
     """Raises BenchError, naming ``where`` and the first thing that is wrong."""
     try:
-        return _ADAPTER.validate_json(content)
+        return _ADAPTER.validate_json(without_mark(content))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"

@@ -49,7 +49,7 @@ FORM = Form(
 
 def published_lpc() -> tuple[PublishedRow, ...]:
     """All published rows, in the order of the file."""
-    content = resources.files("bench.reference").joinpath(FILE).read_text(encoding="utf-8")
+    content = resources.files("bench.reference").joinpath(FILE).read_text(encoding="utf-8-sig")
     return parse_published(content, where=FILE)
 
 

@@ -94,7 +94,7 @@ FORM = Form(
 
 def published_models() -> tuple[PublishedModel, ...]:
     """All rows that come with the package, in the order of the file."""
-    content = resources.files("bench.reference").joinpath(FILE).read_text(encoding="utf-8")
+    content = resources.files("bench.reference").joinpath(FILE).read_text(encoding="utf-8-sig")
     return parse_models(content, where=FILE)
 
 

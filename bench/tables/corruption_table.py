@@ -50,7 +50,7 @@ def read_corruptions(path: Path) -> dict[str, Accuracies]:
     Raises BenchError, naming the file, for anything else.
     """
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BenchError(f"{path} is not readable: {error}.") from error
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)

@@ -11,35 +11,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pandas._libs.parsers import STR_NA_VALUES
+from user_names import NAMES, TEXTS, is_allowed
 
 from bench.attacks.registry import ATTACKS, AttackEntry
 from bench.core.errors import BenchError
-from bench.core.names import BOOLEANS, MISSING, allowed_name, as_text, check_name, is_number, text_part
+from bench.core.names import MISSING, allowed_name, as_text, check_name, is_number, text_part
 from bench.core.registry import Registry
 from bench.core.specs import short_id
-
-#: Texts near those that readers change: words in any case, and digits, signs and letters of numbers.
-ODD = st.one_of(
-    st.text(),
-    st.sampled_from(sorted({*MISSING, *BOOLEANS})).map(str.swapcase),
-    st.sampled_from(sorted(MISSING)),
-    st.text(alphabet="0123456789.eE+-_xXinfINFatyNA ", max_size=8),
-    st.text(alphabet='ab=+-@,:;"\'\t\r\n \x00\x85\u2028\ufeff\ud800\u00a0', max_size=6),
-)
 
 BAD = [
     "", "NA", "null", "None", "nan", "N/A", "<NA>", "#N/A", "007", "7", "1e5", "-1.5", ".5", "inf", "Infinity", "True",
     "FALSE", "=1+1", "+1", "-x", "@SUM", "\uff1d1", "\tx", "a\rb", "a\nb", "a\x85b", "a\u2028b", "a\x00", "a\x1bb",
     "\ufeffa", "a\ud800", " a", "a ", "a,b", "a:b", "a\u00a0b",
 ]  # fmt: skip
-
-
-def is_allowed(name: str) -> bool:
-    try:
-        check_name("model", name)
-    except BenchError:
-        return False
-    return True
 
 
 def read_back(*cells: str) -> list[Any]:
@@ -54,7 +38,7 @@ def test_the_missing_values_are_those_of_pandas() -> None:
     assert {*MISSING, ""} == STR_NA_VALUES
 
 
-@given(ODD.filter(is_allowed))
+@given(NAMES)
 @example("0x10")
 @example("none")
 @example('"a"')
@@ -89,12 +73,12 @@ def test_usual_names_are_allowed(name: str) -> None:
     assert check_name("model", name) == allowed_name(name, "model") == name
 
 
-@given(ODD)
+@given(TEXTS)
 def test_the_nearest_allowed_name_is_allowed(text: str) -> None:
     assert is_allowed(allowed_name(text, "model"))
 
 
-@given(ODD)
+@given(TEXTS)
 @example("=cmd|' /C calc'!A0")
 @example("cannot\r\nread \udcff")
 def test_pandas_returns_free_text_and_a_spreadsheet_sees_no_formula(text: str) -> None:
@@ -106,7 +90,7 @@ def test_pandas_returns_free_text_and_a_spreadsheet_sees_no_formula(text: str) -
         assert read_back(kept) == [kept]
 
 
-@given(st.lists(ODD, min_size=2, max_size=3))
+@given(st.lists(TEXTS, min_size=2, max_size=3))
 def test_pandas_returns_joined_notes(texts: list[str]) -> None:
     notes = "; ".join(map(as_text, texts))
     assert read_back(notes) == [notes]

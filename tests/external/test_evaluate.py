@@ -26,7 +26,8 @@ def clean(table: pd.DataFrame) -> pd.DataFrame:
 
 def test_the_accuracy_is_the_one_that_the_script_found(evaluate_cli: Call, plain: Plain, tmp_path: Path) -> None:
     """In a wrapper, with the normalisation of timm's configuration, on all test images."""
-    outcome = evaluate_cli(plain.files["plain", 0], *MODEL, "--limit", "all", "--attacks", "none", "--results", tmp_path)
+    options = ("--limit", "all", "--attacks", "none", "--results", tmp_path)
+    outcome = evaluate_cli(plain.files["plain", 0], *MODEL, *options)
     assert outcome.code == 0, outcome.err
     row = clean(pd.read_csv(tmp_path / "results.csv")).loc["plain0"]
     assert (row["n_correct"], row["n"]) == (plain.right["plain", 0], plain.n)
@@ -115,7 +116,8 @@ def test_a_list_of_networks_in_toml(bench: Call, plain: Plain, tmp_path: Path) -
         f'[[networks]]\ncheckpoint = "{plain.files[kind, 0]}"\nas-variant = "{variant}"\nname = "net"\n'
         for kind, variant in (("plain", "baseline"), ("noise", "noise"))
     ]
-    head = f'model = "{ARCHITECTURE}"\nattacks = "fgsm"\neps = "0.1"\ncorruptions = "none"\nlimit = 60\nno-audit = true\n'
+    options = 'attacks = "fgsm"\neps = "0.1"\ncorruptions = "none"\nlimit = 60\nno-audit = true\n'
+    head = f'model = "{ARCHITECTURE}"\n{options}'
     config = tmp_path / "networks.toml"
     config.write_text(head + "\n".join(tables), encoding="utf-8")
     outcome = bench("evaluate", "--config", config, "--results", tmp_path / "out", "--json")

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from published_runs import COUNTS, TEXT, cell, row_of, run_on, stored
+from user_names import is_allowed
 
 from bench.core.errors import BenchError
 from bench.published.to_timm import timm_csv
@@ -36,6 +37,8 @@ def test_any_run_is_read_again_from_timms_form(
     assert (float(cells["top1"]), float(cells["top1_err"])) == (right / 100, round(100 - right / 100, 3))
     assert {cells[name] for name in ("top5", "top5_err", "crop_pct", "interpolation")} == {""}
     assert cells["img_size"] == ("" if size is None else str(size))
+    read = pd.read_csv(io.StringIO(text))
+    assert not is_allowed(model) or not is_allowed(variant) or read["model"].item() == cells["model"]
     assert cells["param_count"] == ("" if count is None else f"{count / 1e6:.2f}")
 
 
