@@ -77,7 +77,7 @@ def _is_number(name: str) -> bool:
 def _mismatch(theirs: Sequence[str], ours: Sequence[str]) -> BenchError:
     counts = f"{counted(len(theirs), 'class name')} given for {counted(len(ours), 'class', 'classes')}"
     known = {_letters(name) for name in theirs}
-    missing = [name for name in ours if _letters(name) not in known]
+    missing = [n for n in ours if _letters(n) not in known] or [n for n in ours if n not in theirs]
     if not missing:
         return BenchError(f"{counts}; give one name per output of the network, in the order of its outputs.")
     names = listed([*map(repr, missing[:SHOWN]), *([f"{len(missing) - SHOWN} more"] if len(missing) > SHOWN else [])])

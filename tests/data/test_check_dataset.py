@@ -154,6 +154,8 @@ def test_ids_are_what_a_csv_reader_returns(bad: str) -> None:
         ({"test": None}, "its test split is of type NoneType, not a bench.data.split.Split"),
         ({"train": [PIXELS]}, "its train split is of type list"),
         ({"num_classes": 2}, "has label 2, outside 0…1"),
+        ({"class_names": ("a", "b")}, "class_names has 2 distinct names for 3 classes"),
+        ({"class_names": ("a", "b", "b")}, "class_names has 2 distinct names for 3 classes"),
     ],
 )
 def test_other_parts_of_a_data_set(change: dict[str, Any], sentence: str) -> None:
