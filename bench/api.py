@@ -26,10 +26,9 @@ from bench.core.specs import Backend, CorruptionSpec, DataSpec, Encoding, EvalSp
 from bench.core.vocabulary import NATIVE
 from bench.corrupted.choose import choose_corruptions
 from bench.corrupted.open import identified
-from bench.data import DATASETS, DataRequest, Dataset, load_dataset
+from bench.data import DATASETS, DataRequest, Dataset, accept, load_dataset
 from bench.data.registry import DatasetEntry
 from bench.data.sampling import sampling_version
-from bench.data.split import check_dataset, check_repeatable
 from bench.environment import choose_device
 from bench.pending import Tally, is_audited, is_finished
 from bench.plan import DEFAULT_BATCH, Request, check_request, plan_cells
@@ -149,7 +148,7 @@ def _check_subject(model: object, name: str) -> None:
 def _dataset(dataset: str | Dataset, request: DataRequest) -> Dataset:
     """A data set that has passed the check, by name or as given. Raises BenchError."""
     if isinstance(dataset, Dataset):
-        return check_repeatable(check_dataset(dataset))
+        return accept(dataset)
     if not isinstance(dataset, str):
         raise BenchError(
             f"dataset is of type {type(dataset).__name__}; give a name ('bench list datasets'), or a "

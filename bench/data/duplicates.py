@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.core.errors import BenchError
-from bench.data.split import Dataset, Pixels, Split, read_checked
+from bench.data.split import Dataset, Pixels, Split, readable_images
 
 #: Decode image files and compare pixels up to this many bytes (both splits together): about a minute on one core.
 DECODED_BYTES = 2**29
-CHUNK_PIXELS = 2**22  # pixels read at a time
 
 Digests = Sequence[bytes | None]
 Method = Literal["pixels", "files"]
@@ -115,7 +112,7 @@ def find_duplicates(data: Dataset) -> Duplicates:
         train, test = train_files.digests, test_files.digests
     else:
         method = "pixels"
-        train, test = (list(_pixel_digests(split, data)) for split in (data.train, data.test))
+        train, test = (_pixel_digests(split, data) for split in (data.train, data.test))
     copies_of = _copies(data.test, test)
     in_train = _copies(data.train, train, copies_of)
     groups = [Group(tuple(copies), tuple(in_train[content])) for content, copies in copies_of.items()]
@@ -146,26 +143,10 @@ def _copies(split: Split, digests: Digests, wanted: Collection[bytes] | None = N
     return found
 
 
-def _pixel_digests(split: Split, data: Dataset) -> Iterator[bytes | None]:
-    """A digest of every image's pixels; None for one that cannot be read."""
-    chunk = max(1, CHUNK_PIXELS // data.image_size**2)
-    for start in range(0, len(split), chunk):
-        indices = np.arange(start, min(start + chunk, len(split)))
-        pixels = _readable(split, indices, data)
-        if pixels is not None:
-            yield from map(_digest, pixels)
-        else:
-            for index in indices:
-                alone = _readable(split, np.array([index]), data)
-                yield None if alone is None else _digest(alone[0])
-
-
-def _readable(split: Split, indices: NDArray[np.int64], data: Dataset) -> Pixels | None:
-    """Read images; None if one of them is unreadable. Unused training images must not stop an evaluation."""
-    try:
-        return read_checked(split, indices, dataset=data.name)
-    except BenchError:
-        return None
+def _pixel_digests(split: Split, data: Dataset) -> Digests:
+    """A digest of every image's pixels; None for one that cannot be read, as unused images must stop no evaluation."""
+    images = readable_images(split, np.arange(len(split)), data)
+    return [None if image is None else _digest(image) for image in images]
 
 
 def _digest(image: Pixels) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data import DataRequest, Dataset, duplicates, load_dataset
+from bench.data import DataRequest, Dataset, duplicates, load_dataset, split
 from bench.data.duplicates import Copy, find_duplicates, known_duplicates
 from bench.data.split import Pixels, array_split
 
@@ -100,7 +100,7 @@ def test_one_different_pixel_is_another_image():
 def test_many_images_are_read_in_parts(monkeypatch: pytest.MonkeyPatch):
     train = images(50)
     whole = find_duplicates(dataset(train, train[::-1]))
-    monkeypatch.setattr(duplicates, "CHUNK_PIXELS", 7 * 16)
+    monkeypatch.setattr(split, "CHUNK_PIXELS", 7 * 16)
     assert find_duplicates(dataset(train, train[::-1])) == whole
     assert len(whole.in_train) == 50
 
