@@ -29,16 +29,15 @@ from bench.core.vocabulary import NATIVE
 from bench.core.words import counted, listed
 from bench.corrupted.choose import choose_corruptions
 from bench.corrupted.open import identified
-from bench.data import DATASETS, DataRequest, Dataset, load_dataset
+from bench.data import DATASETS, DataRequest, Dataset, accept, load_dataset
 from bench.data.from_python import as_dataset
 from bench.data.registry import DatasetEntry
 from bench.data.sampling import sampling_version
-from bench.data.split import check_dataset, check_repeatable
 from bench.environment import choose_device
 from bench.external.options import ExternalOptions, networks_of
+from bench.files import utf8_path
 from bench.pending import Tally
 from bench.plan import DEFAULT_BATCH, Request, check_request
-from bench.files import utf8_path
 from bench.plugin import plugin_sha
 from bench.progress import Progress, choose_progress
 from bench.store import Store
@@ -226,9 +225,9 @@ def _report(rows: pd.DataFrame, failures: Failures) -> None:
 def _dataset(dataset: str | Dataset | Any, request: DataRequest) -> Dataset:
     """A data set that has passed the check, by name or as given. Raises BenchError."""
     if isinstance(dataset, Dataset):
-        return check_repeatable(check_dataset(dataset))
+        return accept(dataset)
     if not isinstance(dataset, str):
-        return as_dataset(dataset)
+        return accept(as_dataset(dataset))
     return load_dataset(dataset, request)
 
 

@@ -7,16 +7,17 @@ import logging
 
 from bench.data import builtin as builtin
 from bench.data.duplicates import notes_on_files
+from bench.data.pixel_checks import check_range, check_repeatable
 from bench.data.registry import DATASETS, DataRequest
-from bench.data.split import Dataset, check_dataset, check_repeatable, told_as_mistakes
+from bench.data.split import Dataset, check_dataset, told_as_mistakes
 
 LOG = logging.getLogger(__name__)
 
-__all__ = ["DATASETS", "DataRequest", "Dataset", "load_dataset"]
+__all__ = ["DATASETS", "DataRequest", "Dataset", "accept", "load_dataset"]
 
 
 def load_dataset(name: str, request: DataRequest) -> Dataset:
-    """Find the data set called ``name`` on disk and check it. What is to be noted of it is logged as a warning.
+    """Find the data set called ``name`` on disk and check it. Its notes are logged as warnings.
 
     Raises BenchError for any mistake of the user.
     """
@@ -25,9 +26,19 @@ def load_dataset(name: str, request: DataRequest) -> Dataset:
         data = entry.load(request)
         if not isinstance(data, Dataset):
             raise TypeError(f"its loader returned {type(data).__name__}, not a Dataset")
+    return accept(data, trust_reader=DATASETS.origin(name).startswith("bench."))
+
+
+def accept(data: Dataset, *, trust_reader: bool = False) -> Dataset:
+    """Check a data set, add the notes on its pixels, and log all notes as warnings.
+
+    ``trust_reader`` spares the test whether reads are repeatable. Raises BenchError with the first reason why the data
+    set cannot be evaluated.
+    """
     data = check_dataset(data)
-    if not DATASETS.origin(name).startswith("bench."):
+    if not trust_reader:
         check_repeatable(data)
+    data = check_range(data)
     for note in (*data.notes, *notes_on_files(data)):
         LOG.warning("%s: %s", data.name, note)
     return data

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,14 @@ ON_THEIR_SIDE = (5, 6, 7, 8)  # orientations that exchange width and height
 
 #: One of these is in a file that says an orientation, as EXIF or XMP.
 ORIENTATION_MARKS = (b"Exif\0\0", b"eXIf", b"EXIF", b"tiff:Orientation", b"Raw profile type exif")
+
+#: How a TIFF file begins: little or big endian, as plain TIFF or BigTIFF.
+TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
+SIGNED = 2
+
+#: Formats of which Pillow returns 16 bits of grey as 0 to 65535. Of others, the sign or the range is not known.
+SIXTEEN_BITS = ("JPEG2000", "PNG", "PPM")
 
 #: Formats that Pillow recognises but cannot decode by itself.
 UNDECODED = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
@@ -63,23 +71,27 @@ def digest_split(files: Files, size: int) -> bytes:
 
 
 def _digest(content: bytes) -> bytes:
-    """SHA-256 of a file. An orientation other than upright goes in too: it says that the image is read turned."""
+    """SHA-256 of a file. For an image that is turned or inverted when it is read, this goes into the hash, too."""
     digest = hashlib.sha256(content).digest()
-    turn = _orientation_in(content)
-    return digest if turn == UPRIGHT else hashlib.sha256(f"orientation {turn}: ".encode() + digest).digest()
+    change = _change_in(content)
+    return hashlib.sha256(f"{change}: ".encode() + digest).digest() if change else digest
 
 
-def _orientation_in(content: bytes) -> int:
-    """The orientation in a file's bytes. Only files that can hold one are opened, as most hold none."""
-    if not any(mark in content for mark in ORIENTATION_MARKS):
-        return UPRIGHT
+def _change_in(content: bytes) -> str:
+    """How the pixels in a file are changed when it is read; empty if they are not.
+
+    Only files that can say so are opened: most cannot.
+    """
+    if not content.startswith(TIFF_MARKS) and not any(mark in content for mark in ORIENTATION_MARKS):
+        return ""
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(content)) as image:
-            return _orientation(image)
+            turn = _orientation(image)
+            return "white is zero" if _white_is_zero(image) else "" if turn == UPRIGHT else f"orientation {turn}"
     except _decoding_errors():
-        return UPRIGHT  # damaged, which whoever decodes it will say
+        return ""  # damaged, which whoever decodes it will say
 
 
 def opens(path: Path) -> bool:
@@ -153,8 +165,10 @@ def _decode(path: Path) -> Image:
     try:
         with Image.open(path) as image:
             image.load()
+            if _is_signed(image):
+                raise _unusable(path, "signed")
             upright = image if _orientation(image) == UPRIGHT else ImageOps.exif_transpose(image)
-            return _as_rgb(upright, _top(image), path)
+            return _as_rgb(upright, _top(image), path, white_is_zero=_white_is_zero(image))
     except _decoding_errors() as error:
         raise _unreadable(path, error) from None
 
@@ -173,22 +187,38 @@ def _orientation(image: Image) -> int:
 def _top(image: Image) -> int | None:
     """The value of white in an image of more than 8 bits; None where nothing says it."""
     if image.format == "TIFF":
-        bits = image.tag_v2.get(258, (16,))  # type: ignore[attr-defined]
-        return 2 ** int(bits[0]) - 1 if image.mode.startswith("I;16") else None
-    return 65535 if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")) else None
+        return 2 ** int(_tag(image, BITS, (16,))[0]) - 1 if image.mode.startswith("I;16") else None
+    return 65535 if image.mode.startswith("I") and image.format in SIXTEEN_BITS else None
 
 
-def _as_rgb(image: Image, top: int | None, path: Path) -> Image:
+def _white_is_zero(image: Image) -> bool:
+    """Whether 0 is white and Pillow leaves it so: in TIFF it inverts up to 8 bits of grey, but not 16."""
+    is_deep = image.format == "TIFF" and image.mode.startswith("I;16")
+    return is_deep and _tag(image, PHOTOMETRIC, 0) == 0
+
+
+def _is_signed(image: Image) -> bool:
+    """Whether a TIFF file has signed pixels, of which Pillow reads those of 8 bits as if they were unsigned."""
+    return image.format == "TIFF" and SIGNED in _tag(image, SAMPLE_FORMAT, ())
+
+
+def _tag(image: Image, tag: int, default: Any) -> Any:
+    return image.tag_v2.get(tag, default)  # type: ignore[attr-defined]
+
+
+def _as_rgb(image: Image, top: int | None, path: Path, *, white_is_zero: bool = False) -> Image:
     """Any of Pillow's modes as RGB. Transparency is dropped: the colour below it shows, as in torchvision and timm.
 
-    More than 8 bits of grey become value · 255 / ``top``, rounded. Raises BenchError where ``top`` is not known.
+    More than 8 bits of grey become value · 255 / ``top``, rounded, and are inverted if ``white_is_zero``. Raises
+    BenchError where ``top`` is not known.
     """
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):
         if top is None:
             raise _unusable(path, image.mode)
-        grey = (np.asarray(image).astype(np.int64) * 510 + top) // (2 * top)
+        values = np.asarray(image).astype(np.int64)
+        grey = ((top - values if white_is_zero else values) * 510 + top) // (2 * top)
         return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
     if (image.mode == "P" and "transparency" in image.info) or image.mode in ("La", "RGBa"):
         image = image.convert("LA" if image.mode == "La" else "RGBA")
@@ -208,7 +238,7 @@ def _decoding_errors() -> tuple[type[Exception], ...]:
 def _unreadable(path: Path, error: Exception) -> BenchError:
     if isinstance(error, OSError) and error.strerror:  # of the system, not of Pillow
         return BenchError(f"{path} cannot be read: {error.strerror}.")
-    return BenchError(f"{path} is damaged or not an image; repair or remove it.")
+    return BenchError(f"{path} is damaged or not an image that Pillow reads; repair, convert or remove it.")
 
 
 def _unusable(path: Path, mode: str) -> BenchError:

@@ -19,7 +19,7 @@ def folder(root: Path, names: list[str], *, splits: tuple[str, ...] = ("train", 
     for split in splits:
         for value, name in enumerate(names):
             (root / split / name).mkdir(parents=True)
-            Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(root / split / name / "a.png")
+            Image.fromarray(np.full((8, 8, 3), 100 + value, np.uint8)).save(root / split / name / "a.png")
     return root
 
 

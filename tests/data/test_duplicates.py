@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data import DataRequest, Dataset, duplicates, load_dataset
+from bench.data import DataRequest, Dataset, duplicates, load_dataset, split
 from bench.data.duplicates import Copy, find_duplicates, known_duplicates
 from bench.data.split import Pixels, array_split
 
@@ -82,9 +82,43 @@ def test_what_a_network_sees_counts_and_not_how_it_is_stored(stored):
     assert [group.train[0].sample_id for group in found.groups] == ["train/00002", "train/00003"]
 
 
+ROUNDED = {
+    "times 1/255": lambda bytes_: bytes_.astype(np.float32) * np.float32(1 / 255),
+    "divided in float64": lambda bytes_: (bytes_ / 255.0).astype(np.float32),
+    "half precision": lambda bytes_: (bytes_ / np.float32(255)).astype(np.float16).astype(np.float32),
+    "normalised and back": lambda bytes_: (
+        ((bytes_ / np.float32(255) - np.float32(0.4914)) / np.float32(0.2023)) * np.float32(0.2023) + np.float32(0.4914)
+    ).clip(0, 1),
+}
+
+
+@pytest.mark.parametrize("stored", ROUNDED.values(), ids=ROUNDED)
+@pytest.mark.parametrize("divisor", [None, np.float32(255)], ids=["uint8", "float32"])
+def test_floats_of_bytes_are_these_bytes_however_they_were_rounded(stored, divisor):
+    """All 256 values, in grey and, in another order per channel, in colour."""
+    train = np.stack([RNG.permuted(np.arange(256, dtype=np.uint8)).reshape(1, 16, 16) for _ in range(6)])
+    for pixels in (train, train.reshape(2, 3, 16, 16)):
+        plain = pixels / divisor if divisor else pixels
+        for test, trained in ((stored(pixels), plain), (plain, stored(pixels))):
+            found = find_duplicates(dataset(trained, test))
+            assert len(found.in_train) == len(pixels)
+            assert {group.train[0].sample_id[5:] == group.test[0].sample_id[4:] for group in found.groups} == {True}
+
+
+def test_other_floats_are_compared_as_they_are():
+    """A pixel halfway between two bytes, or a difference of one byte, makes another image."""
+    train = images(4) / np.float32(255)
+    train[:, 0, 0, 0] = 100.5 / 255
+    test = train.copy()
+    test[0, 1, 1, 1] += 1e-6
+    test[1, 0, 0, 0] = 100 / 255
+    test[2, 1, 1, 1] = abs(test[2, 1, 1, 1] - 1 / 255)
+    assert find_duplicates(dataset(train, test)).in_train == {"test/00003"}
+
+
 def test_floats_that_are_no_bytes_and_negative_zero():
     train = np.zeros((2, 1, 4, 4), np.float32)
-    train[:, 0, 0, 0], train[1, 0, 0, 1] = 1 / 3, 1e-7
+    train[:, 0, 0, 0], train[1, 0, 0, 1] = 0.3, 1e-7
     test = train[:1].copy()
     test[0, 0, 3, 3] = -0.0
     assert len(find_duplicates(dataset(train, test)).in_train) == 1
@@ -100,7 +134,7 @@ def test_one_different_pixel_is_another_image():
 def test_many_images_are_read_in_parts(monkeypatch: pytest.MonkeyPatch):
     train = images(50)
     whole = find_duplicates(dataset(train, train[::-1]))
-    monkeypatch.setattr(duplicates, "CHUNK_PIXELS", 7 * 16)
+    monkeypatch.setattr(split, "CHUNK_PIXELS", 7 * 16)
     assert find_duplicates(dataset(train, train[::-1])) == whole
     assert len(whole.in_train) == 50
 

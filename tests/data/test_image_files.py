@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import warnings
 from pathlib import Path
 
@@ -75,9 +76,59 @@ def test_eight_bits_stored_as_sixteen_are_the_same_image(tmp_path: Path):
     assert np.array_equal(wide, read_saved(Image.fromarray(grey), tmp_path / "plain.png"))
 
 
+def write_tiff(path: Path, pixels: np.ndarray, *, photometric: int, sample_format: int = 1) -> None:
+    """Write a grey TIFF of one strip, tag by tag: no library that the tests need writes all of these."""
+    order = ">" if pixels.dtype.byteorder == ">" else "<"
+    height, width = pixels.shape
+    tags = {256: width, 257: height, 258: 8 * pixels.itemsize, 259: 1, 262: photometric, 273: 8, 277: 1, 278: height,
+            279: pixels.nbytes, 339: sample_format}  # fmt: skip
+    entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 8 + pixels.nbytes)
+    path.write_bytes(head + pixels.tobytes() + struct.pack(f"{order}H", len(tags)) + entries + bytes(4))
+
+
+@pytest.mark.parametrize(("kind", "white"), [("u1", 0), ("u1", 1), ("<u2", 0), ("<u2", 1), (">u2", 1)])
+def test_a_tiff_in_which_white_is_zero_is_the_same_image(tmp_path: Path, white: int, kind: str):
+    top = np.iinfo(kind).max
+    deep = (DEEP * top // 65535).astype(kind)
+    stored = deep if white == 1 else (top - deep).astype(kind)
+    write_tiff(tmp_path / "a.tif", stored, photometric=white)
+    assert np.array_equal(read(tmp_path / "a.tif")[:, :, 1], np.floor(deep / top * 255 + 0.5))
+
+
+def test_a_kind_of_tiff_that_pillow_does_not_read_is_refused(tmp_path: Path):
+    write_tiff(tmp_path / "a.tif", DEEP.astype(np.float16), photometric=1, sample_format=3)
+    with pytest.raises(BenchError, match=r"a\.tif is .* not an image that Pillow reads; repair, convert or"):
+        read(tmp_path / "a.tif")
+
+
+def test_the_hash_says_that_white_was_zero(tmp_path: Path):
+    """Its pixels are not those that were read before such images were inverted."""
+    for white in (0, 1):
+        write_tiff(tmp_path / "a.tif", DEEP.astype("<u2"), photometric=white)
+        plain = hashlib.sha256((tmp_path / "a.tif").read_bytes()).digest()
+        assert (digest_files([tmp_path / "a.tif"]).digests == [plain]) == (white == 1)
+
+
+@pytest.mark.parametrize("kind", ["i1", "<i2", ">i2"])
+def test_signed_pixels_are_refused(tmp_path: Path, kind: str):
+    write_tiff(tmp_path / "a.tif", (DEEP % 128).astype(kind), photometric=1, sample_format=2)
+    with pytest.raises(BenchError, match=r"a\.tif has signed pixels, whose range is not known; save it with 8 bits"):
+        read(tmp_path / "a.tif")
+
+
+def test_sixteen_bits_of_a_format_without_a_known_range_are_refused(tmp_path: Path):
+    """FITS stores signed numbers, which Pillow returns as unsigned ones."""
+    cards = ["SIMPLE  = T", "BITPIX  = 16", "NAXIS   = 2", f"NAXIS1  = {SIDE}", f"NAXIS2  = {SIDE}", "END"]
+    head = "".join(card.ljust(80) for card in cards).ljust(2880).encode()
+    (tmp_path / "a.fits").write_bytes(head + (DEEP - 30000).astype(">i2").tobytes().ljust(2880, b"\0"))
+    with pytest.raises(BenchError, match=r"a\.fits has I;16 pixels, whose range is not known"):
+        read(tmp_path / "a.fits")
+
+
 @pytest.mark.parametrize("pixels", [DEEP.astype(np.int32), (DEEP / 65535).astype(np.float32)])
 def test_numbers_without_a_known_range_are_refused(tmp_path: Path, pixels: np.ndarray):
-    with pytest.raises(BenchError, match=r"a\.tif has [IF] pixels, whose range is not known; save it with 8 bits"):
+    with pytest.raises(BenchError, match=r"a\.tif has (signed|F) pixels, whose range is not known; save"):
         read_saved(Image.fromarray(pixels), tmp_path / "a.tif")
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from bench.core.errors import BenchError
 from bench.data import DataRequest, image_files, load_dataset
+from bench.data.imagefolder import load_imagefolder
 from bench.data.split import measure_moments
 
 
@@ -173,7 +174,7 @@ def test_the_hash_does_not_know_where_the_folder_lies(root: Path):
 
 def test_hashing_decodes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
-    assert len(load(root).test.sha) == 16
+    assert len(load_imagefolder(DataRequest(root)).test.sha) == 16
 
 
 def test_moments_are_measured_on_the_training_images_when_asked_for(root: Path):

@@ -1,0 +1,113 @@
+"""Check the pixels of a data set before it is used: repeatable reads, and images that fill [0, 1]."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.errors import BenchError
+from bench.data.split import Dataset, Pixels, Split, read_checked, readable_images, take
+
+#: Evenly spaced images that are read twice, and the number of classes of which one more is.
+REPEATED_IMAGES = 128
+
+#: Evenly spaced images whose largest pixel is looked for first. If they are dark, up to DARK_IMAGES are read.
+RANGE_IMAGES = 32
+DARK_IMAGES = 2000
+
+#: Images up to this value get a note. Data of 4 to 6 bits stored as 8, and of 8 to 14 bits stored as 16, lie below.
+DARK = 64 / 255
+
+#: Images up to this value are refused. Masks of 0 and 1, and images that were divided by 255 twice, lie below.
+TOO_DARK = 1 / 128
+
+IN_THESE_UNITS = "images must fill [0, 1], since ε is in these units"
+
+
+def check_repeatable(data: Dataset) -> None:
+    """Raises BenchError if two reads of the same test images differ, as under random augmentation.
+
+    The images are spread over the split and its classes. The second read is in two halves, so that a reader that
+    ignores the indices, or treats an image by its place in the batch, is found too.
+    """
+    split = data.test
+    chosen = np.union1d(_evenly(len(split), REPEATED_IMAGES), _one_per_class(split))
+    pixels = read_checked(split, chosen, dataset=data.name)
+    for half in (np.arange(0, len(chosen), 2), np.arange(1, len(chosen), 2)):
+        if len(half) and not np.array_equal(pixels[half], read_checked(split, chosen[half], dataset=data.name)):
+            raise BenchError(
+                f"{data.name}: two reads of the same test images differ; read must return the images of the given "
+                "indices, without random augmentation."
+            )
+
+
+def check_range(data: Dataset) -> Dataset:
+    """Return the data set with a note on each split whose largest pixel is a quarter of the full range or less.
+
+    Raises BenchError if the test images are almost black.
+    """
+    notes = [note for split in (data.train, data.test) if (note := _range_note(split, data))]
+    return replace(data, notes=tuple(dict.fromkeys((*data.notes, *notes))))
+
+
+def _range_note(split: Split, data: Dataset) -> str | None:
+    """Return the note on a dark split. Raises BenchError for a test split that is almost black.
+
+    Training images may be almost black: an evaluation can do without them.
+    """
+    brightest = _brightest(split, _evenly(len(split), RANGE_IMAGES), data)
+    if brightest is not None and _top(brightest) <= DARK:
+        brightest = _brightest(split, take(split, DARK_IMAGES), data)
+    if brightest is None or _top(brightest) > DARK:
+        return None
+    top = brightest.max(initial=0).item()
+    some = f"{DARK_IMAGES} of the" if len(split) > DARK_IMAGES else "the"
+    kind = "test" if split is data.test else "training"
+    value = f"{top} of 255" if brightest.dtype == np.uint8 else f"{top:.2g}"
+    fact = f"the largest pixel of {some} {kind} images is {value}"
+    if _top(brightest) <= TOO_DARK and split is data.test:
+        raise BenchError(f"{data.name}: {fact}, but {IN_THESE_UNITS}; {_way_out(brightest)}.")
+    return f"{fact}: {IN_THESE_UNITS}"
+
+
+def _way_out(brightest: Pixels) -> str:
+    if not brightest.any():
+        return "check how the images are read"
+    known = brightest.dtype == np.uint8
+    return "multiply the images by 255" if known else "multiply the images, by 255 if they were divided by it twice"
+
+
+def _brightest(split: Split, indices: NDArray[np.int64], data: Dataset) -> Pixels | None:
+    """Return the image with the largest pixel, or the first that is not dark; None if no image can be read.
+
+    Unreadable images are passed over: those that are evaluated must be readable, which is checked when they are read.
+    """
+    brightest: Pixels | None = None
+    for image in readable_images(split, indices, data):
+        if image is not None and (brightest is None or _top(image) > _top(brightest)):
+            brightest = image
+        if brightest is not None and _top(brightest) > DARK:
+            break
+    return brightest
+
+
+def _top(image: Pixels) -> float:
+    """Return the largest pixel as a share of the full range."""
+    return float(image.max(initial=0)) / (255 if image.dtype == np.uint8 else 1)
+
+
+def _evenly(total: int, count: int) -> NDArray[np.int64]:
+    """Return up to ``count`` evenly spaced indices, the first and the last included.
+
+    >>> _evenly(10, 4).tolist(), _evenly(2, 4).tolist()
+    ([0, 3, 6, 9], [0, 1])
+    """
+    return np.unique(np.linspace(0, total - 1, count).round().astype(np.int64))
+
+
+def _one_per_class(split: Split) -> NDArray[np.int64]:
+    """Return the index of the first image of each class, of up to REPEATED_IMAGES evenly spaced classes."""
+    first = np.unique(split.labels, return_index=True)[1].astype(np.int64)
+    return first[_evenly(len(first), REPEATED_IMAGES)]
