@@ -47,7 +47,8 @@ def logits_at(model: nn.Module, points: Tensor) -> Tensor:
 def take_logits(output: Any, points: Tensor) -> tuple[Tensor, str]:
     """Extract the logits from a model's output for ``points``, cast to their dtype, with a note on how.
 
-    The note is empty if the output is a tensor of that dtype. Otherwise it names the entry, the attribute or the cast.
+    They are a copy: a model may write every output into the same memory, as CUDA graphs do. The note is empty if the
+    output is a tensor of that dtype. Otherwise it names the entry, the attribute or the cast.
 
     Raises CellFailure("wrong_shape") if the output contains no tensor of logits.
     """
@@ -61,8 +62,7 @@ def take_logits(output: Any, points: Tensor) -> tuple[Tensor, str]:
     notes = [f"logits taken from {taken}"] if taken else []
     if logits.dtype != points.dtype:
         notes.append(f"logits cast from {str(logits.dtype).removeprefix('torch.')}")
-        logits = logits.to(points.dtype)
-    return logits, ", ".join(notes)
+    return logits.to(points.dtype, copy=True), ", ".join(notes)
 
 
 def _find_logits(output: Any) -> tuple[Any, str]:

@@ -28,7 +28,7 @@ def float64_logits(model: nn.Module, inputs: Tensor, batch_size: int) -> Doubled
     try:
         counting.model = copy.deepcopy(model).double().eval()
         with torch.no_grad():
-            logits = torch.cat([counting(part.double()) for part in inputs.split(batch_size)])
+            logits = torch.cat([counting(part.double()).clone() for part in inputs.split(batch_size)])
     except Exception as error:  # a foreign model fails in its own ways
         if ran_out_of_memory(error):
             raise

@@ -100,7 +100,7 @@ def _at_batch(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor,
     points = inputs.detach().clone().requires_grad_()
     found = {}
     with torch.enable_grad():
-        logits = model(points).float()
+        logits = model(points).to(torch.float32, copy=True)  # a model may write every output into the same memory
     with torch.enable_grad():  # again: the model may have switched gradients off
         for name, loss in loss_functions(logits.shape[1]).items():
             gradient = input_gradient(loss(logits, labels), points, keep=True).flatten(1)

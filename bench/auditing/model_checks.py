@@ -51,7 +51,7 @@ def randomised(model: nn.Module, batches: Iterable[Tensor]) -> Finding | None:
     asked, differ, furthest = 0, 0, 0.0
     with torch.no_grad():
         for inputs in batches:
-            first, second = model(inputs.clone()), model(inputs.clone())
+            first, second = _answer(model, inputs), _answer(model, inputs)
             apart = (first - second).abs().amax(1).nan_to_num(torch.inf, torch.inf)
             unlike = (apart > LOGITS_APART * first.abs().amax()) | apart.isinf()  # NaN is no equal
             asked += len(inputs)
@@ -150,10 +150,10 @@ def _finding(flag: str, note: str) -> Finding:
 
 
 def _answer(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Logits as floating-point numbers, of a copy of the images."""
+    """Return a copy of the logits, float32: a model may write into its input, and every output into the same memory."""
     with torch.no_grad():
-        logits: Tensor = model(inputs.clone()).float()
-    return logits
+        logits: Tensor = model(inputs.clone())
+    return logits.to(torch.float32, copy=True)
 
 
 def _other_company(everyone: Tensor, batch_size: int) -> list[Tensor]:

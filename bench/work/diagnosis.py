@@ -98,7 +98,7 @@ def latents_of(model: Classifier, images: Images, workshop: Workshop) -> Latents
     with torch.no_grad():
         for indices in torch.arange(len(images)).split(BATCH):
             batch = model.features(images.inputs(indices, workshop.device))
-            latents.append(batch.double().cpu())
+            latents.append(batch.to("cpu", torch.float64, copy=True))
             predictions.append(model.output(batch).argmax(1).cpu())
     z = torch.cat(latents).numpy()
     if not np.isfinite(z).all():

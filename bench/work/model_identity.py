@@ -16,7 +16,8 @@ from bench.attacks.gradients import differentiate, take_logits, weighted_sum
 from bench.auditing.state import probing
 from bench.core.errors import CellFailure, ran_out_of_memory
 from bench.core.specs import fingerprint
-from bench.work.model_structure import contents, structure_of, unchanged
+from bench.work.model_structure import structure_of, unchanged
+from bench.work.tensor_contents import contents
 
 PROBE_IMAGES = 256  # clean ones
 PERTURBED_IMAGES = 16  # of them, that are perturbed and differentiated
@@ -44,7 +45,8 @@ def model_identity(model: nn.Module, images: Tensor) -> dict[str, str]:
         _bits(model, images[:1])  # some models set attributes in their first pass
     before = structure_of(model)
     behaviour = _behaviour(model, images)
-    structure = unchanged(before, structure_of(model))
+    kept = unchanged(before, structure_of(model))
+    structure = {repr(path): value for path, value in kept.items()}
     return {"weights": weights_sha(model), "structure": fingerprint(structure), "behaviour": behaviour}
 
 

@@ -11,6 +11,8 @@ import torch
 from oddities import Changed, Noisy, images, linear, some
 from torch import Tensor, nn
 
+from bench.attacks.gradients import take_logits
+from bench.auditing.gradients import gradient_report
 from bench.auditing.model_checks import batch_dependent, check_model, mode_leak, probabilities
 from bench.auditing.state import changed, put_back, state_of
 from bench.core.records import Finding
@@ -273,6 +275,7 @@ def test_what_are_no_probabilities(change: Callable[[Tensor], Tensor]) -> None:
 
 def test_images_that_the_model_writes_into_are_copies() -> None:
     inputs = images()
+
     class Writing(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x.mul_(0.5).flatten(1)
@@ -311,3 +314,64 @@ def test_a_finding_with_its_figure() -> None:
     assert Finding("randomised", "").text == "randomised"
     assert Finding("scale_masking", "", 7.52).text == "scale_masking=7.5pt"
     assert Finding("scale_masking", "", 0.0).text == "scale_masking=0.0pt"
+
+
+class OneOutput(nn.Module):
+    """Writes every answer into the same memory and returns that, as a CUDA graph does."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net, self.memory = net, torch.empty(0)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits = self.net(inputs)
+        if logits.requires_grad:
+            return logits
+        if self.memory.shape[1:] != logits.shape[1:] or len(self.memory) < len(logits):
+            self.memory = torch.empty_like(logits)
+        return self.memory[: len(logits)].copy_(logits)
+
+
+class Company(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = linear()(inputs)
+        return logits + inputs.mean()
+
+
+@pytest.mark.parametrize(
+    ("net", "flags"), [(lambda: Noisy(0.1), ["randomised"]), (Company, ["batch_dependent"]), (linear, [])]
+)
+def test_a_model_that_reuses_its_output_memory_is_judged_like_any_other(
+    net: Callable[[], nn.Module], flags: list[str]
+) -> None:
+    for model in (net(), OneOutput(net())):
+        assert [finding.flag for finding in check_model(model, images(COUNT), BATCH)] == flags
+
+
+def test_logits_that_are_kept_survive_the_next_pass() -> None:
+    model = OneOutput(linear())
+    with torch.no_grad():
+        first, _ = take_logits(model(images(4)), images(4))
+        kept = first.clone()
+        take_logits(model(1 - images(4)), images(4))
+    assert torch.equal(first, kept)
+
+
+class OneGraph(nn.Module):
+    """The same with a graph: the answer is a view of one tensor that the next pass overwrites."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.memory = linear(), torch.empty(0)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.net(inputs)
+        self.memory = self.memory.detach_() if self.memory.dtype == logits.dtype else logits.new_empty(COUNT, 10)
+        answer = self.memory[: len(logits)].copy_(logits)
+        return answer
+
+
+def test_a_report_of_several_batches_keeps_the_logits_of_each() -> None:
+    labels = torch.zeros(COUNT, dtype=torch.int64)
+    found = [gradient_report(net, images(COUNT), labels, batch_size=8).values for net in (OneGraph(), linear())]
+    assert found[0] == found[1]
