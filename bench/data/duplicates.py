@@ -17,8 +17,8 @@ from bench.data.split import Dataset, Pixels, Split, readable_images
 DECODED_BYTES = 2**29
 
 #: Floats this close to k / 255, in units of 1/255, count as byte k. Half precision is off by up to 0.063;
-#: a product with a rounded 1/255, and a normalisation undone in float32, by less than 0.001. Images that do not come from
-#: bytes have some pixel that is further away.
+#: a product with a rounded 1/255, and a normalisation undone in float32, by less than 0.001. Images that do not come
+#: from bytes have some pixel that is further away.
 NEAR_BYTES = 0.1
 
 Digests = Sequence[bytes | None]
