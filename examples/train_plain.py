@@ -2,7 +2,8 @@
 
     python examples/train_plain.py --data data --out plain.pth
     python examples/train_plain.py --data data --noise 0.2 --out noise.pth
-    bench evaluate plain.pth --model torchvision:resnet18 --normalize 0.2860,0.3530 --dataset fashion_mnist --data-dir data
+    bench evaluate plain.pth --model torchvision:resnet18 --normalize 0.2860,0.3530 \\
+        --dataset fashion_mnist --data-dir data
 
 The script normalises grey images itself, and prints the test accuracy that ``bench evaluate`` must find again.
 """
