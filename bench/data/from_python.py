@@ -56,12 +56,17 @@ def as_dataset(source: Any, *, name: str = "own", num_classes: int | None = None
                 "both the same Resize and CenterCrop."
             )
     notes: tuple[str, ...] = ()
+    names = tuple(_class_names(source) or _class_names(train))
     if num_classes is None:
-        num_classes = len(_class_names(source) or _class_names(train)) or None
+        num_classes = len(names) or None
     if num_classes is None:
         num_classes = 1 + max(int(split.labels.max(initial=0)) for split in (test_split, train_split))
         notes = (f"{num_classes} classes, by the largest label; as_dataset(…, num_classes=…) sets another number",)
-    return check_dataset(Dataset(name, train_split, test_split, num_classes, size, official=False, notes=notes))
+    names = names if len(names) == num_classes else ()
+    data = Dataset(
+        name, train_split, test_split, num_classes, size, official=False, notes=notes, class_names=names
+    )
+    return check_dataset(data)
 
 
 def _test_of(source: Mapping[str, Any], name: str) -> Any:

@@ -11,7 +11,6 @@ from bench.auditing.levels import LevelName
 from bench.auditing.sentence import sentence
 from bench.core.records import RunRecord
 from bench.core.specs import EvalSpec
-from bench.external.load import load_external
 from bench.external.options import ExternalOptions
 from bench.pending import Tally, is_audited, is_finished
 from bench.plan import Request, plan_cells
@@ -19,6 +18,7 @@ from bench.tables.results import run_at_chance
 from bench.work.audits import audit_run
 from bench.work.cells import Subject, work_off
 from bench.work.external import Declared, ExternalModel, external_run
+from bench.work.external_files import load_external
 from bench.work.workshop import Workshop
 
 

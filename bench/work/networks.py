@@ -6,9 +6,9 @@ from torch import nn
 
 from bench.core.errors import BenchError
 from bench.core.records import RunRecord
-from bench.external.load import rebuild
 from bench.models.classifier import freeze
 from bench.work.external import ExternalModel
+from bench.work.external_files import rebuild
 from bench.work.runs import load_run
 from bench.work.workshop import Workshop
 
