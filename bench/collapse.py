@@ -1,4 +1,4 @@
-"""Decide whether a network that was trained with a collapse penalty has collapsed. Does not import torch.
+"""Decide whether a network that was trained to collapse has collapsed. Does not import torch.
 
 Two criteria: its within-class variability on the training images (NC1, Papyan et al. 2020, arXiv 2008.08186) is at most
 a tenth of that of the same training without the penalty, and it fits the training images. Neural collapse is defined
@@ -53,8 +53,8 @@ class Reference(NamedTuple):
 
 
 def is_trained_to_collapse(run: RunRecord) -> bool:
-    """Whether the run's variant has a collapse penalty."""
-    if run.spec is None or run.spec.variant_spec.penalty is None:
+    """Whether the run's variant is meant to collapse: as recorded when it was trained, or else as declared here."""
+    if run.spec is None:
         return False
     if run.collapse_penalty is not None:
         return run.collapse_penalty

@@ -13,9 +13,10 @@ RECIPE = "recipe"  # in place of a schedule's name: the one of the recipe
 
 @dataclass(frozen=True, kw_only=True)
 class VariantEntry:
-    """A variant. ``collapses`` says whether its penalty is meant to collapse the latents of each class to a point.
+    """A variant. ``collapses`` says whether its loss is meant to collapse the latents of each class to a point.
 
-    A run of such a variant that did not collapse says so in every table. The default is True for any penalty.
+    A run of such a variant that did not collapse says so in every table. Without a value it is True for any penalty and
+    False for any other loss; declare it for a method whose loss is a term or a criterion.
     """
 
     summary: str
@@ -25,7 +26,7 @@ class VariantEntry:
 
     @property
     def has_collapse_penalty(self) -> bool:
-        return self.spec.penalty is not None and self.collapses is not False
+        return self.spec.penalty is not None if self.collapses is None else self.collapses
 
 
 VARIANTS: Registry[VariantEntry] = Registry("variant")
@@ -48,13 +49,13 @@ def _lpc(width: int = WIDTH, penalty: str = "mean_square", term: str | None = No
 
 
 def has_collapse_penalty(name: str, spec: VariantSpec) -> bool:
-    """The trait of the registry entry of ``name``; of a variant that is not registered here, whether it has a penalty.
+    """Return ``collapses`` of the registry entry of ``name``; if it is not declared, whether ``spec`` has a penalty.
 
     >>> [has_collapse_penalty(name, VARIANTS.get(name).spec) for name in ("lpc", "l1_pen", "lin_pen")]
     [True, False, False]
     """
-    entry = VARIANTS.get(name) if name in VARIANTS else VariantEntry(summary="", source="", spec=spec)
-    return spec.penalty is not None and entry.has_collapse_penalty
+    declared = VARIANTS.get(name).collapses if name in VARIANTS else None
+    return VariantEntry(summary="", source="", spec=spec, collapses=declared).has_collapse_penalty
 
 
 def _register(name: str, summary: str, source: str, spec: VariantSpec, *, collapses: bool | None = None) -> None:

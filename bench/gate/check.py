@@ -36,7 +36,7 @@ def check(baseline: Baseline, now: Snapshot, rules: Rules) -> list[Check]:
     check_points(
         rules.floors, [*metrics, *(m for run in now.runs for m in run.cells), *(m for _, m in now.failures)], FLOOR
     )
-    gate = Gate(rules, {**baseline.tolerances, **rules.tolerances}, now.failures, now.at_chance)
+    gate = Gate(rules, {**baseline.tolerances, **rules.tolerances}, now.failures, now.at_chance, now.lowest)
     lines = [line for group in groups for line in _checked(group, gate)]
     lines += [line for runs in _new_recipes(baseline, now) for line in floor_lines((), runs, gate)]
     lines += _failed_beside(groups, now)

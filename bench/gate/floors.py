@@ -19,7 +19,8 @@ from bench.statistics.drops import share_bounds
 def floor_lines(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> Iterator[Check]:
     """Yield one line per current network and metric with a floor. ``before`` and ``after`` are of one recipe.
 
-    The measured accuracy decides; ``why`` says if its one-sided confidence bound would decide otherwise.
+    The measured accuracy decides, or the lowest known robust accuracy on the same images if that is lower. ``why`` says
+    which, and whether the one-sided confidence bound of the measured one would decide otherwise.
     """
     metrics = dict.fromkeys(metric for run in (*before, *after) for metric in run.cells)
     for metric in metrics:
@@ -51,6 +52,9 @@ def _line(run: RunOutcomes, metric: str, floor: float, before: float | None, gat
     if cell is None:
         return made(Verdict.FAIL, "missing: the run has no such cell")
     verdict, why = _against(cell, floor, gate.rules.alpha)
+    lower = gate.lowest.get((name, metric))
+    if verdict is Verdict.PASS and lower is not None and 100 * lower.accuracy < floor:
+        verdict, why = Verdict.FAIL, f"{lower.text} is below the floor {floor:g}"
     if verdict is Verdict.PASS and run.flags and metric != CLEAN and CORRUPTIONS not in names_of(metric):
         flags = ", ".join(f"⚑{flag}" for flag in run.flags)
         verdict, why = Verdict.UNDECIDED, f"the accuracy is an upper bound only ({flags})"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bench.auditing.marks import PASSED, UNDECIDED
 from bench.core.words import counted
 from bench.gate.baseline import RunOutcomes
 from bench.gate.comparable import audit_problem
 from bench.gate.evidence import Evidence, Trainings, Verdicts
+from bench.gate.lowest import Lower
 from bench.gate.rules import Rules
 from bench.gate.snapshot import name_of
 from bench.gate.tolerances import tolerance_of
@@ -48,6 +49,7 @@ class Gate:
     tolerances: Mapping[str, float]  # points: the rules' before the baseline's
     failures: Mapping[tuple[str, str], str]  # by run name and metric
     at_chance: Mapping[str, str]  # by run name, a sentence
+    lowest: Mapping[tuple[str, str], Lower] = field(default_factory=dict)  # by run name and metric
 
 
 def passed(line: Check, rules: Rules) -> bool:

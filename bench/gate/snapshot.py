@@ -18,11 +18,13 @@ from bench.core.records import EvalRecord, RunRecord
 from bench.core.specs import ID_LENGTH, Scalar, fingerprint
 from bench.core.vocabulary import NATIVE, STANDARD
 from bench.gate.baseline import CellOutcomes, RunOutcomes
+from bench.gate.lowest import Lower, lower_than_measured
 from bench.gate.outcomes import encode
 from bench.gate.tolerances import names_of
 from bench.store import Store
 from bench.tables.board import BoardRow, board_rows
 from bench.tables.corruption_cells import STANDARD_COLUMNS, standard_cells
+from bench.tables.outcomes import Outcomes
 from bench.tables.results import Audits, Cell, all_audits, all_cells
 
 #: Of a module that hides what it computes with; its recorded structure and behaviour must then stand for its weights.
@@ -34,13 +36,15 @@ class Snapshot:
     """The runs with the outcomes of their images, the cells that are not ok, and the models at chance level.
 
     ``replaced`` are cells of the same name as another one that counts, but of another attack or other corrupted images:
-    they are neither in ``runs`` nor in ``failures``.
+    they are neither in ``runs`` nor in ``failures``. ``lowest`` has an entry where more images of a cell are known to
+    be broken than the cell itself broke.
     """
 
     runs: tuple[RunOutcomes, ...]
     failures: Mapping[tuple[str, str], str]  # why, by run name and metric
     at_chance: Mapping[str, str] = field(default_factory=dict)  # a sentence by run name
     replaced: Mapping[tuple[str, str], str] = field(default_factory=dict)  # how measured, by run name and metric
+    lowest: Mapping[tuple[str, str], Lower] = field(default_factory=dict)  # by run name and metric
 
     def left_out(self) -> list[str]:
         """``replaced`` in words."""
@@ -60,7 +64,9 @@ def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
         raise BenchError(f"no cells under {store.root}; 'bench run --results {store.root} …' makes some.")
     _check_distinct(rows, store)
     chance = {name_of(row.run): sentence for row in rows if (sentence := row.chance())}
-    return Snapshot(tuple(_run(row, store) for row in rows), _failures(rows), chance, _replaced(rows))
+    outcomes = Outcomes(store)
+    lowest = {(name_of(row.run), metric): low for row in rows for metric, low in lower_than_measured(row, outcomes)}
+    return Snapshot(tuple(_run(row, store) for row in rows), _failures(rows), chance, _replaced(rows), lowest)
 
 
 def name_of(run: RunOutcomes | RunRecord) -> str:

@@ -40,7 +40,7 @@ class Line:
     flags: tuple[str, ...] = ()  # what speaks against the robust accuracy
     acquitted: bool = False  # by an audit that would have flagged it
     at_chance: bool = False  # the clean accuracy of a seed, so that the robust one is worth nothing
-    collapse: str = ""  # collapse status of a variant with a collapse penalty
+    collapse: str = ""  # collapse status of a variant that is meant to collapse
     leaked: int | None = None  # test images that are also in the training split; None: not known
     notes: tuple[str, ...] = ()
 

@@ -20,7 +20,10 @@ from bench.tables.references import reference_of
 
 
 def row_collapse(row: BoardRow, group: Sequence[BoardRow]) -> Collapse | None:
-    """Return the status over all seeds; None without a collapse penalty. ``group`` are the rows of the same split."""
+    """Return the status over all seeds; None for a variant that is not meant to collapse.
+
+    ``group`` are the rows of the same split.
+    """
     if not is_trained_to_collapse(row.run):
         return None
     return over_seeds({

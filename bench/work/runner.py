@@ -11,6 +11,7 @@ from bench.collapse import ADVICE, NOT_COLLAPSED
 from bench.core.specs import EvalSpec, TrainSpec
 from bench.models.build import BuiltModel
 from bench.models.classifier import Classifier, freeze
+from bench.models.variants import has_collapse_penalty
 from bench.pending import Tally, is_audited, is_diagnosed, pending_cells
 from bench.plan import RunPlan
 from bench.tables.board import board_rows
@@ -31,9 +32,7 @@ def execute(plan: Sequence[RunPlan], workshop: Workshop) -> Tally:
     """Do the whole plan. What goes wrong in one run or cell never stops the others."""
     tally = Tally()
     for run in plan:
-        todo = pending_cells(
-            run, workshop.store, force=workshop.force, save_adversarials=workshop.save_adversarials
-        )
+        todo = pending_cells(run, workshop.store, force=workshop.force, save_adversarials=workshop.save_adversarials)
         tally.cached += len(run.cells) - len(todo)
         undiagnosed = workshop.diagnose and not is_diagnosed(run, workshop.store, force=workshop.force)
         if todo or undiagnosed:
@@ -63,8 +62,8 @@ def _audit(plan: RunPlan, workshop: Workshop, tally: Tally) -> None:
 
 
 def _warn_of_collapse(plan: Sequence[RunPlan], workshop: Workshop) -> None:
-    """Warn of each row of a variant with a collapse penalty that did not collapse, once all runs are diagnosed."""
-    if not any(run.train.variant_spec.penalty for run in plan):
+    """Warn of each row that is meant to collapse and did not, once all runs are diagnosed."""
+    if not any(has_collapse_penalty(run.train.variant, run.train.variant_spec) for run in plan):
         return
     rows = board_rows(all_cells(workshop.store), diagnoses=all_diagnoses(workshop.store))
     group = [row for row in rows if row.data_sha == workshop.dataset.test.sha]

@@ -134,9 +134,10 @@ def _warn_late(spec: TrainSpec, state: TrainingState, workshop: Workshop) -> Non
     if epoch != max(1, int(LATE * spec.recipe.epochs)) or not has_collapse_penalty(spec.variant, spec.variant_spec):
         return
     if last.accuracy < LEAST_ACCURACY:
+        gamma = f", γ {last.gamma:.3g}" if spec.variant_spec.penalty else ""
         workshop.progress.line(
-            f"{spec.name}: running training accuracy {last.accuracy:.1%} in epoch {epoch} of {spec.recipe.epochs}, "
-            f"γ {last.gamma:.3g}: a collapse takes {LEAST_ACCURACY:.0%} in the end; more --epochs or another --recipe "
+            f"{spec.name}: running training accuracy {last.accuracy:.1%} in epoch {epoch} of {spec.recipe.epochs}"
+            f"{gamma}: a collapse takes {LEAST_ACCURACY:.0%} in the end; more --epochs or another --recipe "
             "may reach it"
         )
 

@@ -14,7 +14,7 @@ from records import ENVIRONMENT, cell_record, run_record, samples_of
 from bench.collapse import Reference, collapse_of, is_trained_to_collapse
 from bench.core.records import DIAGNOSIS_VERSION, DiagnosisRecord, EpochRecord, RunRecord
 from bench.core.specs import VariantSpec
-from bench.models.variants import VARIANTS
+from bench.models.variants import VARIANTS, VariantEntry, has_collapse_penalty
 from bench.store import Store
 from bench.tables.comparison_report import comparison_markdown
 from bench.tables.leaderboard import write_tables
@@ -110,6 +110,27 @@ def test_the_running_accuracy_is_neither_shown_nor_decides(tmp_path: Path, versi
 ])  # fmt: skip
 def test_which_variants_are_trained_to_collapse(variant: str, expected: bool) -> None:
     assert is_trained_to_collapse(trained(variant)) is expected
+
+
+@pytest.mark.parametrize(("spec", "declared", "expected"), [
+    (VariantSpec(term="center_loss"), None, False),
+    (VariantSpec(term="center_loss"), True, True),
+    (VariantSpec(criterion="arcface"), True, True),
+    (VariantSpec(), True, True),
+    (VariantSpec(penalty="mean_square", schedule="recipe"), None, True),
+    (VariantSpec(penalty="mean_square", schedule="recipe"), False, False),
+])  # fmt: skip
+def test_the_declared_trait_decides_whatever_the_loss(
+    spec: VariantSpec, declared: bool | None, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = VariantEntry(summary="s", source="s", spec=spec, collapses=declared)
+    monkeypatch.setitem(VARIANTS._entries, "own", entry)
+    assert entry.has_collapse_penalty is has_collapse_penalty("own", spec) is expected
+    run = trained("lpc")
+    assert run.spec is not None
+    run = dataclasses.replace(run, variant="own", spec=dataclasses.replace(run.spec, variant="own", variant_spec=spec))
+    assert is_trained_to_collapse(run) is expected
+    assert is_trained_to_collapse(dataclasses.replace(run, collapse_penalty=True))
 
 
 def test_what_was_recorded_in_training_counts() -> None:
@@ -215,3 +236,35 @@ def test_the_log_warns_of_a_training_that_does_not_collapse(
     record = Store(tmp_path).read_diagnosis(run.run_id)
     assert record is not None
     assert 0 <= (record.values["train_acc"] or 0) < 0.99
+
+
+PULL = """
+from torch import nn
+from bench.core.specs import VariantSpec
+from bench.models.terms import TERMS, TermEntry
+from bench.models.variants import VARIANTS, VariantEntry
+
+class Pull(nn.Module):
+    def forward(self, batch):
+        return 0.01 * batch.latents.square().mean()
+
+TERMS.register("pull", TermEntry(summary="s", source="s", build=lambda d, k: Pull()), origin=__file__)
+spec = VariantSpec(head="linear", latent_dim=4, term="pull")
+VARIANTS.register("pull", VariantEntry(summary="s", source="s", spec=spec, collapses=True), origin=__file__)
+"""
+
+
+def test_a_term_that_is_to_collapse_and_does_not_says_so(
+    bench: Callable[..., Any], plugin: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "pull_plugin.py"
+    own.write_text(PULL, encoding="utf-8")
+    fixed = ("--plugin", plugin, "--plugin", own, "--models", "tiny", "--results", tmp_path, "--limit", "60")
+    asked = ("--variants", "pull,baseline", "--epochs", "4", "--attacks", "none", "--corruptions", "none")
+    outcome = bench("run", *fixed, *asked)
+    assert outcome.code == 0, outcome.err
+    assert " in epoch 3 of 4: a collapse takes" in outcome.err
+    assert outcome.err.count("warning: tiny:pull on digits: not collapsed: ") == 1
+    board = pd.read_csv(tmp_path / "leaderboard.csv").set_index("variant")
+    assert board["collapse"]["pull"].startswith("not collapsed: ")
+    assert pd.isna(board["collapse"]["baseline"])

@@ -52,8 +52,8 @@ COMPARISON_COLUMNS = {
         "bring p_variant to 0.05 divided by the number of rows that have a p, else by p_checkpoint_holm, and then of "
         "these weights only; with `upper bound` where the higher of the two is the accuracy of a flagged attack; "
         "`untested` where p_checkpoint is empty and the seeds are too few, and `not compared` where the two were "
-        "measured otherwise, or where either is no better than chance; `no conclusion: not collapsed` where either has "
-        "a collapse penalty and did not collapse; of these weights only where that was not measured"
+        "measured otherwise, or where either is no better than chance; `no conclusion: not collapsed` where either is "
+        "meant to collapse and did not; of these weights only where that was not measured"
     ),
     "flags": "names of the flags of the variant's cells, separated by semicolons",
     "flags_reference": "names of the flags of the reference's cells, separated by semicolons",
@@ -61,7 +61,7 @@ COMPARISON_COLUMNS = {
     "audit": "what an audit of the variant's runs found, as in leaderboard.csv; empty without one",
     "chance": "which of the two is no better than chance on clean images, in all or how many seeds; empty if neither",
     "leaked": "as in leaderboard.csv, the larger of the two; empty if known of neither",
-    "collapse": "whether the variant collapsed, as in leaderboard.csv; empty without a collapse penalty",
+    "collapse": "whether the variant collapsed, as in leaderboard.csv; empty for a variant that is not meant to",
     "collapse_reference": "the same of the reference",
     "collapse_nc1_train": "as in leaderboard.csv, of the variant",
     "collapse_nc1_train_reference": "the same of the reference",
@@ -100,7 +100,9 @@ COMPARE_COLUMNS = {
     ),
     "flags": "what speaks against robust, separated by semicolons; `unreliable` is RobustBench's own word",
     "n": "number of images behind robust; empty where a publication does not settle it",
-    "collapse": "of ours, whether the variant collapsed, as in leaderboard.csv; empty without a collapse penalty",
+    "collapse": (
+        "of ours, whether the variant collapsed, as in leaderboard.csv; empty for a variant that is not meant to"
+    ),
     "leaked": "of ours, how many test images are also in the training split, as in leaderboard.csv; empty if not known",
     "architecture": "name of the backbone, of published rows in their publishers' words",
     "source": "which of our seeds, or where the number was published",

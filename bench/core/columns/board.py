@@ -31,10 +31,10 @@ LEADERBOARD_COLUMNS = {
     "latent_dim": "width of the latents z, which the output layer sees: the penultimate layer, or the features",
     "schedule": "how the penalty's weight went; empty without a penalty",
     "collapse": (
-        "of a variant with a collapse penalty: `collapsed`; `not collapsed` and why, where any seed ends with a "
+        "of a variant that is meant to collapse: `collapsed`; `not collapsed` and why, where any seed ends with a "
         "collapse_nc1_train above a tenth of that of `lin_pen` (else of `baseline`) of the same training but for the "
-        "variant, or with a diagnosed train_acc below 99 %; or `collapse not measured` and why; empty without such a "
-        "penalty"
+        "variant, or with a diagnosed train_acc below 99 %; or `collapse not measured` and why; empty for any "
+        "other variant"
     ),
     "collapse_nc1_train": "within-class variability on training images, as in results.csv; mean over seeds",
     "train_acc": (

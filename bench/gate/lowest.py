@@ -1,0 +1,40 @@
+"""Lowest known robust accuracy on the images of a cell, where more of them are broken than the cell itself broke."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bench.tables.board import BoardRow
+from bench.tables.lowest import AUDIT, lowest_known
+from bench.tables.outcomes import Outcomes
+from bench.tables.results import Budget
+
+
+@dataclass(frozen=True)
+class Lower:
+    """A robust accuracy, as a fraction, and the attack that broke most of the images that the cell left standing."""
+
+    accuracy: float
+    attack: str
+
+    @property
+    def text(self) -> str:
+        return f"lowest known {100 * self.accuracy:.1f} % ({self.attack})"
+
+
+def lower_than_measured(row: BoardRow, outcomes: Outcomes) -> Iterator[tuple[str, Lower]]:
+    """Yield every attack column of a row of one seed on whose images other attacks or the audit have broken more."""
+    for column, cells in row.cells.items():
+        (cell,) = cells.values()
+        attack = cell.spec.attack
+        if attack is None or cell.status != "ok":
+            continue
+        own = outcomes.of(cell)
+        lowest = lowest_known(row, Budget(attack.norm, attack.eps), outcomes, own.ids)
+        if lowest is None or lowest.right.sum() >= own.correct.sum():
+            continue
+        more = {name: int((mask[0] & own.correct).sum()) for name, mask in lowest.broken.items()}
+        strongest = max(more, key=lambda name: more[name])
+        source = f"{strongest.removeprefix(AUDIT)}, audit" if strongest.startswith(AUDIT) else strongest
+        yield column, Lower(float(lowest.accuracy), source)
