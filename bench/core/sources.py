@@ -29,7 +29,7 @@ class SourceSpec(Strict):
     file_sha: str  # content hash of the file
     num_classes: int
     image_size: int  # side of the data set's images
-    stem: str = "native"  # of a checkpoint's architecture
+    stem: Literal["native", "small"] | None = None  # of the architecture, if the user chose it; else by the weights
     preprocessing: Preprocessing
     notes: tuple[str, ...] = ()  # on reading the file, such as which of several sets of weights was taken
 

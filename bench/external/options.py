@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bench.core.errors import BenchError, unknown_name
 from bench.core.names import allowed_name, check_name
@@ -25,7 +25,7 @@ class ExternalOptions:
     seed: int = 0
     normalize: str | None = None
     input_size: str = "auto"  # auto, native, from-config or a number of pixels
-    stem: str | None = None
+    stem: Literal["native", "small"] | None = None
     class_names: Path | None = None
     trust_normalization: bool = False
 
@@ -81,6 +81,8 @@ def _from_table(table: Mapping[str, Any], shared: ExternalOptions) -> ExternalOp
     for key, kind in (("seed", int), ("trust_normalization", bool)):
         if key in renamed and not (isinstance(renamed[key], kind) and isinstance(renamed[key], bool) == (kind is bool)):
             raise BenchError(f"{key} = {renamed[key]!r} in a [[networks]] table is no {kind.__name__}.")
+    if renamed.get("stem") not in (None, "native", "small"):
+        raise BenchError(f"stem = {renamed['stem']!r} in a [[networks]] table is neither 'native' nor 'small'.")
     own = dataclasses.replace(shared, **{key: _text(key, value) for key, value in renamed.items()})
     if (own.checkpoint is None) == (own.module is None):
         raise BenchError("a [[networks]] table needs a checkpoint or a module, one of the two.")

@@ -158,7 +158,7 @@ def external_run(
         epochs=None,
         img_size=source.preprocessing.input_size or data.image_size if source else None,
         native_size=data.image_size,
-        stem=source.stem if source else "",
+        stem=(source.stem or "") if source else "",
         latent_dim=None,
         param_count=trainable,
         gamma=None,

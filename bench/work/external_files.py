@@ -91,7 +91,7 @@ def load_external(asked: ExternalOptions, workshop: Workshop) -> Loaded:
         file_sha=file_sha(path),
         num_classes=dataset.num_classes,
         image_size=dataset.image_size,
-        stem=asked.stem or "native",
+        stem=asked.stem,
         preprocessing=preprocessing,
         notes=(describe(preprocessing), *read.notes, *report.as_notes),
     )
