@@ -124,7 +124,7 @@ def test_a_list_of_networks_in_toml(bench: Call, plain: Plain, tmp_path: Path) -
     assert outcome.code == 0, outcome.err
     assert {row["variant"] for row in outcome.json["leaderboard"]} == {"baseline", "noise"}
     config.write_text(head + tables[0] + "modell = 1\n", encoding="utf-8")
-    assert "unknown key 'modell'; did you mean 'model'?" in bench("evaluate", "--config", config).err
+    assert "unknown key 'modell'; did you mean 'model'" in bench("evaluate", "--config", config).err
 
 
 def test_the_api_takes_a_checkpoint(plain: Plain, tmp_path: Path) -> None:
