@@ -7,7 +7,7 @@ import torchvision
 from torch import nn
 
 from bench.core.errors import BenchError
-from bench.models import architectures
+from bench.models import architectures, candidates
 from bench.models.architectures import build_network
 from bench.models.registry import MODELS, ModelEntry
 from bench.models.weights import read_checkpoint
@@ -118,6 +118,25 @@ def test_a_transformer_of_another_grid_is_built_and_not_resampled():
         network = build_network("test_vit", model.state_dict(), image_size=image_size)
         assert network.input_size == 32
         assert same(network, model, channels=3)
+
+
+def test_published_weights_are_renamed_and_never_resampled(monkeypatch):
+    model = timm.create_model("test_vit", num_classes=10)
+    state = {f"x_{key}": value for key, value in model.state_dict().items()}
+
+    def renaming(name, network):
+        return lambda given: {key.removeprefix("x_"): value for key, value in given.items()}
+
+    def resampling(name, network):
+        return lambda given: {**model.state_dict(), "pos_embed": network.pos_embed.detach()}
+
+    monkeypatch.setattr(architectures, "_similar", lambda _: [])
+    monkeypatch.setattr(candidates, "converter", renaming)
+    assert same(build_network("test_vit", state, image_size=160), model, channels=3)
+    monkeypatch.setattr(candidates, "converter", resampling)
+    smaller = {**model.state_dict(), "pos_embed": torch.zeros(1, 9, 64)}
+    with pytest.raises(BenchError, match=r"has another shape \(pos_embed \(1, 9, 64\)"):
+        build_network("test_vit", smaller, image_size=160)
 
 
 @pytest.fixture

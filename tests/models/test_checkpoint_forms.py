@@ -17,7 +17,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from bench.core.errors import BenchError
-from bench.models.weights import load_weights, read_checkpoint
+from bench.models.weights import fitting_view, load_weights, mismatch, read_checkpoint
 
 SAVED = TinyNetwork(seed=1)
 OTHER = TinyNetwork(seed=2)  # what must not be taken
@@ -203,8 +203,16 @@ def test_a_prefix_that_the_network_itself_has_stays(tmp_path, prefix):
     torch.save(prefixed(prefix, OwnPrefix().state_dict()), tmp_path / "c.pth")
     network = OwnPrefix()
     nn.init.zeros_(network.module.fc.weight)
-    assert load_weights(network, read_checkpoint(tmp_path / "c.pth").state) == ""
+    state = read_checkpoint(tmp_path / "c.pth").state
+    assert mismatch(network, fitting_view(network, state).state) == ""
+    assert load_weights(network, state) == ""
     assert torch.equal(logits(network), logits(SAVED))
+
+
+def test_the_version_numbers_of_a_state_dict_follow_its_keys(tmp_path):
+    torch.save({"model": nn.DataParallel(SAVED).state_dict()}, tmp_path / "c.pth")
+    view = fitting_view(SAVED, read_checkpoint(tmp_path / "c.pth").state)
+    assert view.state._metadata == SAVED.state_dict()._metadata
 
 
 def test_a_prefix_of_some_keys_is_not_removed(tmp_path):

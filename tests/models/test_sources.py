@@ -119,10 +119,12 @@ def project(folder, width: int, package: bool):
         (folder / "models" / "__init__.py").write_text("")
     (folder / "models" / "net.py").write_text(f"WIDTH = {width}\n")
     (folder / "late.py").write_text(f"WIDTH = {width}\n")
+    (folder / f"later_{width}.py").write_text("")
     (folder / "nets.py").write_text(
         "from dataclasses import dataclass\nfrom torch import nn\nfrom models.net import WIDTH\n"
         "@dataclass\nclass Options:\n    width: int = WIDTH\n"
-        "class Net(nn.Linear):\n    def forward(self, x):\n        import late\n        return super().forward(x)\n"
+        f"class Net(nn.Linear):\n    def forward(self, x):\n        import later_{width}\n"
+        "        return super().forward(x)\n"
         "def make():\n    import late\n    assert late.WIDTH == WIDTH\n    return Net(2, Options().width)\n"
     )
     return f"{folder / 'nets.py'}:make"
