@@ -164,7 +164,7 @@ def _problem(
 
 def _better_order(trial: Trial, declared: Trial, truth: Ints, order: Ints, names: Sequence[str]) -> Reordering | None:
     """Return the class order in which ``trial`` is clearly better than ``declared`` in the declared order, if any."""
-    candidates = sorted_orders(trial.outputs, truth, order, names)
+    candidates = sorted_orders(trial.outputs, truth, names)
     fitted = fitted_order(trial.outputs, truth, order)
     better = [
         found

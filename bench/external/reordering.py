@@ -41,15 +41,15 @@ def fitted_order(outputs: Ints, labels: Ints, declared: Ints) -> Reordering | No
     return _reordering(order, held, outputs, labels) if changed else None
 
 
-def sorted_orders(outputs: Ints, labels: Ints, declared: Ints, names: Sequence[str]) -> list[Reordering]:
-    """Return the natural and the string order of the class ``names``, tested on all images, if not as declared."""
+def sorted_orders(outputs: Ints, labels: Ints, names: Sequence[str]) -> list[Reordering]:
+    """Return the natural and the string order of the class ``names``, tested on all images; none without names."""
     orders = {NATURAL: sorted(range(len(names)), key=lambda k: natural_key(names[k]))}
     orders[STRING] = sorted(range(len(names)), key=lambda k: names[k])
     every = np.arange(len(labels))
     return [
         _reordering(np.array(order), every, outputs, labels)._replace(sorting=sorting)
         for sorting, order in orders.items()
-        if names and order != declared.tolist()
+        if names
     ]
 
 

@@ -37,6 +37,7 @@ def test_no_order_where_the_names_are_the_same():
     ("theirs", "ours", "order"),
     [
         (["Dog", "CAT"], ["cat", "dog"], (1, 0)),
+        (["A_b", "AB"], ["ab", "a_b"], (1, 0)),  # punctuation decides where it must
         (["a", "A"], ["A", "a"], (1, 0)),  # case decides where it must
         (["aquarium fish", "apple"], ["apple", "aquarium_fish"], (1, 0)),
         (["Cafe\u0301", "x"], ["x", "Caf\u00e9"], (1, 0)),  # composed or not
@@ -57,6 +58,7 @@ def test_names_are_matched(theirs: list[str], ours: list[str], order: tuple[int,
         ([*ANIMALS, "cow"], ANIMALS, "4 class names given for 3 classes; give one name per output"),
         (["cat", "cat", "dog"], ANIMALS, "class name 'cat' is given twice"),
         (["Cat", "dog"], ["cat", "CAT"], "without"),  # ambiguous without case
+        (["Cat", "CAt"], ["cat", "CAT"], "without 'cat' and 'CAT'"),
         (ANIMALS, (), "no names"),
     ],
 )

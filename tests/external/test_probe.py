@@ -183,7 +183,8 @@ def test_a_constant_answer_is_not_better():
 
 def test_logits_that_are_no_numbers_are_wrong():
     network = Fed(nn.Identity(), lambda fed: fed.mean((2, 3)) * float("nan"))
-    found = probe(network, declared("none"), torch.rand(30, 3, 4, 4), torch.zeros(30).long(), num_classes=3)
+    labels = torch.full((30,), 2)  # the last class, index −1
+    found = probe(network, declared("none"), torch.rand(30, 3, 4, 4), labels)
     assert found.declared.accuracy == 0
     assert found.problem == ""
 
