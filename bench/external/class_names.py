@@ -14,8 +14,6 @@ from bench.core.errors import BenchError
 from bench.core.words import counted, listed
 from bench.data.class_order import natural_key
 
-#: Keys under which checkpoints store class names, as a list, or as a mapping between names and indices.
-FACTS = ("class_to_idx", "idx_to_class", "label2id", "id2label", "classes", "class_names", "label_names")
 SHOWN = 3  # missing names in a message
 
 
@@ -82,24 +80,6 @@ def _mismatch(theirs: Sequence[str], ours: Sequence[str]) -> BenchError:
         return BenchError(f"{counts}; give one name per output of the network, in the order of its outputs.")
     names = listed([*map(repr, missing[:SHOWN]), *([f"{len(missing) - SHOWN} more"] if len(missing) > SHOWN else [])])
     return BenchError(f"{counts}, without {names}; --class-names FILE must name the classes as the data set does.")
-
-
-def names_from_facts(facts: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Return the class names that a checkpoint stores beside its weights, in the order of the outputs; None if none.
-
-    ``facts`` holds plain values, perhaps in nested dictionaries, such as Lightning's ``hyper_parameters``. The
-    outermost dictionary with names counts. Raises BenchError if two keys of one dictionary disagree.
-    """
-    found = {key: names for key in FACTS if (names := _names_in(facts.get(key))) is not None}
-    if len(set(found.values())) > 1:
-        first, second = [key for key in found if found[key] in list(dict.fromkeys(found.values()))[:2]][:2]
-        raise BenchError(f"the checkpoint's {first} and {second} give different class names; give --class-names FILE.")
-    if found:
-        return next(iter(found.values()))
-    nested = (
-        names_from_facts(value) for key, value in facts.items() if isinstance(value, Mapping) and key not in FACTS
-    )
-    return next((names for names in nested if names is not None), None)
 
 
 def _names_in(value: Any) -> tuple[str, ...] | None:

@@ -13,7 +13,7 @@ from PIL import Image
 from bench.core.errors import BenchError
 from bench.data import DataRequest, load_dataset
 from bench.data import class_names as published
-from bench.external.class_names import names_from_facts, order_from_names, read_class_names
+from bench.external.class_names import order_from_names, read_class_names
 
 ANIMALS = ("cat", "dog", "frog")
 
@@ -110,35 +110,6 @@ def test_other_files_are_refused_in_a_sentence(tmp_path: Path, content: bytes, m
 def test_a_file_that_is_not_there(tmp_path: Path):
     with pytest.raises(BenchError, match="cannot be read: No such file"):
         read_class_names(tmp_path / "names")
-
-
-@pytest.mark.parametrize(
-    "facts",
-    [
-        {"class_to_idx": {"frog": 2, "cat": 0, "dog": 1}},
-        {"classes": ["cat", "dog", "frog"], "epoch": 3},
-        {"classes": 3, "class_names": ANIMALS},
-        {"label_names": list(ANIMALS), "class_to_idx": {"cat": 0, "dog": 1, "frog": 2}},
-        {"id2label": {0: "cat", 1: "dog", 2: "frog"}},
-        {"epoch": 1, "hyper_parameters": {"lr": 0.1, "data": {"class_names": list(ANIMALS)}}},
-    ],
-)
-def test_names_in_a_checkpoint(facts: dict[str, object]):
-    assert names_from_facts(facts) == ANIMALS
-
-
-@pytest.mark.parametrize("facts", [{}, {"classes": 10}, {"class_to_idx": {"a": 1}}, {"label_names": ["a", 1]}])
-def test_checkpoints_without_names(facts: dict[str, object]):
-    assert names_from_facts(facts) is None
-
-
-def test_names_that_disagree():
-    with pytest.raises(BenchError, match="class_to_idx and classes give different class names"):
-        names_from_facts({"classes": ["b", "a"], "class_to_idx": {"a": 0, "b": 1}})
-
-
-def test_numbers_as_names():
-    assert names_from_facts({"classes": [0, 1, 2]}) == ("0", "1", "2")
 
 
 def test_data_sets_know_their_names(tmp_path: Path):
