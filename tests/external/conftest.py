@@ -69,7 +69,7 @@ def evaluate_cli(bench: Callable[..., object]) -> Callable[..., object]:
 
     def call(*arguments: object) -> object:
         texts = list(map(str, arguments))
-        for option, value in (("--corruptions", "none"), ("--attacks", "fgsm"), ("--eps", "0.1"), ("--limit", "100")):
+        for option, value in (("--corruptions", "none"), ("--attacks", "fgsm"), ("--eps", "0.1"), ("--limit", "60")):
             texts += [] if option in texts else [option, value]
         texts += [] if "--audit" in texts else ["--no-audit"]
         return bench("evaluate", *texts)

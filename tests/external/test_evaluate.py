@@ -92,7 +92,9 @@ def test_seeds_of_two_variants_are_compared_audited_gated_and_exported(
     shown = bench("show", name, "--results", out)
     assert shown.code == 0
     assert "noise0.pth" in shown.out
-    assert bench("audit", name, "--results", out).code == 0
+    audited = bench("audit", name, "--results", out)
+    assert audited.code in (0, 1)  # 1: FGSM alone is flagged
+    assert f"{ARCHITECTURE}:noise:0 on digits" in audited.out
     assert bench("export", name, "--format", "huggingface", "--results", out).code == 0
     assert bench("export", name, "--format", "timm", "--results", out).code == 0
     held = ("--baseline", tmp_path / "base.json", "--results", out)
