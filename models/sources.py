@@ -54,8 +54,8 @@ def load_module(path: Path) -> nn.Module:
         raise
     except Exception as error:
         raise BenchError(
-            f"the network in {path} cannot be loaded ({type(error).__name__}: {first_line(error)}); {SAVE_AGAIN[kind]}, "
-            "or give --module file.py:function that builds it."
+            f"the network in {path} cannot be loaded ({type(error).__name__}: {first_line(error)}); "
+            f"{SAVE_AGAIN[kind]}, or give --module file.py:function that builds it."
         ) from error
     return module
 
