@@ -22,6 +22,11 @@ from bench.core.errors import BenchError, first_line
 from bench.models.file_kinds import kind_of
 
 ONLY_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own switch: no archive may hold pickled objects
+SAVE_AGAIN = {
+    "torchscript": f"save it again with torch {torch.__version__}",
+    "exported": f"export it again with torch {torch.__version__}",
+    "onnx": "export it with an older set of operators, such as opset_version=17, which onnx2torch knows",
+}
 ABOVE = Path(sys.modules["bench"].__file__ or "").resolve().parents[1]
 CHECKOUT = ABOVE if (ABOVE / "pyproject.toml").is_file() else None  # None where the package is installed
 TRAINING_OPERATORS = ("dropout", "batch_norm", "feature_dropout", "alpha_dropout")
@@ -49,8 +54,8 @@ def load_module(path: Path) -> nn.Module:
         raise
     except Exception as error:
         raise BenchError(
-            f"the network in {path} cannot be loaded ({type(error).__name__}: {first_line(error)}); save it again "
-            f"with this version of torch ({torch.__version__}), or give --module file.py:function that builds it."
+            f"the network in {path} cannot be loaded ({type(error).__name__}: {first_line(error)}); "
+            f"{SAVE_AGAIN[kind]}, or give --module file.py:function that builds it."
         ) from error
     return module
 

@@ -76,16 +76,26 @@ def test_onnx_without_its_package_is_one_sentence(tmp_path):
         load_module(tmp_path / "net.onnx")
 
 
+def export_onnx(path, opset: int) -> None:
+    names = {"input_names": ["x"], "dynamic_axes": {"x": {0: "n"}}}
+    torch.onnx.export(NETWORK, (IMAGES,), str(path), dynamo=False, opset_version=opset, **names)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("onnx2torch") is None, reason="onnx2torch is not installed")
 def test_onnx_gives_the_same_logits_and_gradients(tmp_path):
-    torch.onnx.export(
-        NETWORK, (IMAGES,), str(tmp_path / "net.onnx"), dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "n"}}
-    )
+    export_onnx(tmp_path / "net.onnx", 17)
     module, images = load_module(tmp_path / "net.onnx"), IMAGES.clone().requires_grad_()
     assert torch.allclose(module(images), logits(NETWORK), atol=1e-6)
     (gradient,) = torch.autograd.grad(module(images).square().sum(), images)
     (expected,) = torch.autograd.grad(NETWORK(images).square().sum(), images)
     assert torch.allclose(gradient, expected, atol=1e-6)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("onnx2torch") is None, reason="onnx2torch is not installed")
+def test_onnx_operators_that_are_too_new_are_one_sentence(tmp_path):
+    export_onnx(tmp_path / "net.onnx", 20)
+    with pytest.raises(BenchError, match=r"Converter is not implemented .*such as opset_version=17"):
+        load_module(tmp_path / "net.onnx")
 
 
 def test_other_files_are_one_sentence(tmp_path):
