@@ -7,7 +7,8 @@ The attacks are independent: each began at the clean images. The flags, and the 
                      arXiv 1607.04311, of defensive distillation)
     more_steps       the same at twice the steps (Carlini et al. 2019: "verify that attacks have converged")
     order            what a weaker attack breaks and a stronger one does not (one step against many, few against more)
-    black_box        what Square or noise break beyond all attacks by gradients (Athalye et al. 2018, arXiv 1802.00420)
+    black_box        what Square, noise or points towards images of other classes break beyond all attacks by gradients
+                     (Athalye et al. 2018, arXiv 1802.00420)
     transfer         what images made on the baseline's twin break beyond them (the same)
     large_eps        what the grey image breaks beyond an attack by gradients, at a budget that reaches it from anywhere
     stronger_attack  what all of these break beyond the whole suite: the row's own number is beaten
@@ -28,10 +29,11 @@ RESCALED: Final = "rescaled"
 LONGER: Final = "longer"
 MARGIN: Final = "margin"
 NOISE: Final = "noise"
+NEIGHBOURS: Final = "neighbours"
 SQUARE: Final = "square"
 TRANSFER: Final = "transfer"
 WHITE_BOX: Final = (PLAIN, RESCALED, LONGER, MARGIN)
-BLACK_BOX: Final = (NOISE, SQUARE)
+BLACK_BOX: Final = (NOISE, NEIGHBOURS, SQUARE)
 # At the large budget.
 LARGE: Final = "large"
 GREY: Final = "grey"
@@ -90,7 +92,7 @@ def _comparisons(outcomes: Outcomes) -> list[tuple[str, Change | None, str]]:
     return [
         ("scale_masking", _pair(probes, PLAIN, RESCALED), "PGD breaks more once the logits have an ordinary gap"),
         ("more_steps", _pair(probes, RESCALED, LONGER), "PGD with twice the steps breaks more"),
-        ("black_box", _beyond(white, black), "Square and noise break what no attack by gradients does"),
+        ("black_box", _beyond(white, black), "attacks without gradients break what no attack by gradients does"),
         ("transfer", _beyond(white, shown), "images made on the baseline break it where its own gradients do not"),
         ("large_eps", large, "its gradients do not find the one grey that breaks all classes but one"),
         ("stronger_attack", beaten, "the audit's attacks break what the whole suite does not"),

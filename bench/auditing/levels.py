@@ -16,6 +16,7 @@ class Level:
     steps: int
     queries: int  # of Square
     draws: int  # of noise
+    neighbours: int  # of other classes
     transfer_steps: int = 10
     ddn_steps: int = 20
     share: float  # of these images, for the figures of gradients and distances
@@ -25,7 +26,7 @@ class Level:
 PASSES: Final = 200  # an image at most in the default audit, both directions counted; a test asserts it
 
 #: What breaks at once takes a fraction of the bound.
-DEFAULT: Final = Level(images=200, steps=10, queries=25, draws=2, share=1 / 8, every_budget=False)
-FULL: Final = Level(images=1000, steps=100, queries=1000, draws=10, share=1 / 4, every_budget=True)
+DEFAULT: Final = Level(images=200, steps=10, queries=25, draws=2, neighbours=8, share=1 / 8, every_budget=False)
+FULL: Final = Level(images=1000, steps=100, queries=1000, draws=10, neighbours=100, share=1 / 4, every_budget=True)
 
 LEVELS: Final = {"default": DEFAULT, "full": FULL}

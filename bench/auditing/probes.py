@@ -20,6 +20,7 @@ from bench.attacks.transfer import transfer_images
 from bench.auditing import checks
 from bench.auditing.evidence import Broken, any_of
 from bench.auditing.levels import Level
+from bench.auditing.neighbours import neighbours, points_towards
 from bench.auditing.spread import spread
 from bench.auditing.thresholds import GAP, GREY
 from bench.core.errors import CellFailure
@@ -168,6 +169,17 @@ class Prober:
                 broken[part.numpy()] = self.show(points, part, norm, eps).numpy()
         return broken
 
+    def neighbours(self, norm: Norm, eps: float, wrong: Broken, count: int) -> Broken:
+        """Return which images are misclassified on the way to images of other classes, or are ``wrong`` already."""
+        broken, images = wrong.copy(), self.context.images
+        for part in self._standing(wrong):
+            for points in points_towards(images, part, neighbours(images, part, count), norm, eps):
+                left = torch.from_numpy(~broken[part.numpy()])
+                if left.any():
+                    shown = self.show(points[left].to(self.context.device), part[left], norm, eps)
+                    broken[part[left].numpy()] = shown.numpy()
+        return broken
+
     def transfer(self, twin: nn.Module, norm: Norm, eps: float, wrong: Broken, steps: int) -> Broken:
         """Return which images the model misclassifies when they are attacked on ``twin``, or are ``wrong`` already.
 
@@ -229,6 +241,7 @@ def _without_gradients(
 ) -> dict[str, Broken]:
     """The attacks that need no gradient of the model, on the images that are not in ``left``."""
     found = {checks.NOISE: prober.noise(norm, eps, left, level.draws)}
+    found[checks.NEIGHBOURS] = prober.neighbours(norm, eps, left, level.neighbours)
     found[checks.SQUARE] = prober.attack("square", norm, eps, left, queries=level.queries)
     if twin is not None:
         found[checks.TRANSFER] = prober.transfer(twin, norm, eps, left, level.transfer_steps)
@@ -277,6 +290,6 @@ def probe(
     large = reach(norm, (3, *prober.context.images.pixels.shape[2:]))
     found[checks.LARGE] = prober.attack(f"pgd-margin-{steps}", norm, large, wrong)
     found[checks.GREY] = prober.grey(norm, large, found[checks.LARGE])
-    before = {checks.NOISE: left, checks.SQUARE: left, checks.TRANSFER: left, checks.GREY: found[checks.LARGE]}
+    before = dict.fromkeys((*checks.BLACK_BOX, checks.TRANSFER), left) | {checks.GREY: found[checks.LARGE]}
     own = {name: broken & ~before.get(name, wrong) for name, broken in found.items()}
     return Probes(found, own, broken_8bit, large)

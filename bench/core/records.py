@@ -16,7 +16,7 @@ from bench.core.specs import Encoding, EvalSpec, Norm, Strict, TrainSpec
 
 Status = Literal["ok", "failed", "skipped"]
 DIAGNOSIS_VERSION = 4  # it changes when a diagnostic may give another number
-AUDIT_VERSION = 4  # the same of the audit
+AUDIT_VERSION = 5  # the same of the audit
 
 
 class Reported(Strict):

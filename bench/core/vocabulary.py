@@ -75,7 +75,10 @@ FLAGS = {
     ),
     "more_steps": "PGD with twice the steps breaks more: the shorter one had not arrived",
     "order": "a weaker attack breaks images that a stronger one of its kind does not, more than 1.5 points of them",
-    "black_box": "Square or random noise break images that no attack by gradients does: the gradients mislead",
+    "black_box": (
+        "Square, random noise or steps towards images of other classes break images that no attack by gradients does: "
+        "the gradients mislead"
+    ),
     "transfer": "images made on the baseline of the same backbone and seed break it where its own gradients do not",
     "large_eps": (
         "at a budget at which every image can become one and the same grey, which breaks all classes but one, an "

@@ -14,7 +14,7 @@ AUDIT_FIGURES = {
     "audit_fall_margin": "points by which PGD on the margin is below PGD on the rescaled cross-entropy; flags nothing",
     "audit_fall_scale_masking": "points of robust accuracy between PGD on plain and on rescaled logits",
     "audit_fall_more_steps": "points between PGD and PGD with twice the steps",
-    "audit_fall_black_box": "points that Square and noise take away beyond all attacks by gradients",
+    "audit_fall_black_box": "points that attacks without gradients take away beyond all attacks by gradients",
     "audit_fall_transfer": "points that images made on the baseline take away beyond them; empty without a baseline",
     "audit_fall_large_eps": "points that the grey image takes away beyond PGD at the large budget",
     "audit_fall_stronger_attack": "points that the audit takes away beyond the whole suite",
