@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
 from bench.core.records import DiagnosisRecord, RunRecord
-from bench.models.variants import has_collapse_penalty
+from bench.models.variants import VARIANTS, has_collapse_penalty
 
 NC1: Final = "collapse_nc1_train"
 ACCURACY: Final = "train_acc"
@@ -53,9 +53,12 @@ class Reference(NamedTuple):
 
 
 def is_trained_to_collapse(run: RunRecord) -> bool:
-    """Whether the run's variant is meant to collapse: as recorded when it was trained, or else as declared here."""
+    """Whether the run's variant is meant to collapse: as recorded when it was trained, or else as declared here.
+
+    A network that was trained elsewhere is what its user calls it.
+    """
     if run.spec is None:
-        return False
+        return run.variant in VARIANTS and VARIANTS.get(run.variant).has_collapse_penalty
     if run.collapse_penalty is not None:
         return run.collapse_penalty
     return has_collapse_penalty(run.variant, run.spec.variant_spec)

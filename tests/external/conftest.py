@@ -48,6 +48,18 @@ def trained(seed: int, noise: float, epochs: int = 4) -> nn.Module:
     return network.eval()
 
 
+class Normalised(nn.Module):
+    """A network that takes images in [0, 1]."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network((images - MEAN) / STD)
+        return logits
+
+
 @pytest.fixture(scope="session")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Plain:
     folder, files, right = tmp_path_factory.mktemp("plain"), {}, {}

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import ARCHITECTURE, Plain
+from conftest import ARCHITECTURE, Normalised, Plain, trained
 
 from bench.api import FailedCellsWarning, evaluate
 from bench.core.errors import BenchError
@@ -181,3 +181,14 @@ def test_the_stored_run_says_where_it_comes_from(evaluate_cli: Call, plain: Plai
     record = json.loads(next(tmp_path.glob("runs/*/run.json")).read_text(encoding="utf-8"))
     assert record["source"]["kind"] == "checkpoint"
     assert (record["source"]["origin"], record["source"]["file"]) == (ARCHITECTURE, "plain0.pth")
+
+
+def test_modules_of_two_variants_are_compared_and_lpc_needs_its_collapse_measured(tmp_path: Path) -> None:
+    options = {"name": "net", "attacks": "fgsm", "eps": "0.1", "corruptions": "none", "limit": 100, "audit": False}
+    for variant, noise in (("baseline", 0.0), ("lpc", 0.2), ("noise", 0.2)):
+        evaluate(Normalised(trained(0, noise, epochs=1)), variant=variant, results=tmp_path, **options)
+    compared = pd.read_csv(tmp_path / "comparison.csv").set_index(["variant", "metric"])
+    assert all(compared.loc[["lpc"], "finding"].str.endswith("collapse not measured"))
+    assert not any(compared.loc[["noise"], "finding"].str.contains("collapse"))
+    with pytest.raises(BenchError, match="net:noise:0 is already another network"):
+        evaluate(Normalised(trained(1, 0.2, epochs=1)), variant="noise", results=tmp_path, **options)
