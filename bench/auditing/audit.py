@@ -19,6 +19,7 @@ from bench.auditing.evidence import Broken, any_of, detectable, robust_accuracy
 from bench.auditing.figures import Figures, deepfool_figures, gradient_figures, perturbed_figures
 from bench.auditing.levels import LEVELS, Level, LevelName
 from bench.auditing.model_checks import check_model
+from bench.auditing.neighbours import candidate_count
 from bench.auditing.probes import Prober, probe
 from bench.auditing.spread import spread
 from bench.auditing.suite import (
@@ -172,7 +173,8 @@ def _audit(audited: Audited, cells: Sequence[EvalRecord], workshop: Workshop, wo
 
 def _subject(audited: Audited, n: int, batch_size: int, workshop: Workshop, work: _Work) -> _Subject:
     context = _context(audited, workshop.images("test", n), workshop)
-    prober = Prober(context, audited.run.seed, batch_size, workshop.progress)
+    candidates = workshop.images("train", candidate_count(workshop.dataset.image_size))
+    prober = Prober(context, audited.run.seed, batch_size, workshop.progress, candidates)
     work.probers.append(prober)
     return _Subject(prober, prober.clean())
 

@@ -16,7 +16,7 @@ class Level:
     steps: int
     queries: int  # of Square
     draws: int  # of noise
-    neighbours: int  # of other classes
+    neighbours: int  # training images of other classes
     transfer_steps: int = 10
     ddn_steps: int = 20
     share: float  # of these images, for the figures of gradients and distances

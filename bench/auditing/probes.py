@@ -26,7 +26,7 @@ from bench.auditing.thresholds import GAP, GREY
 from bench.core.errors import CellFailure
 from bench.core.specs import EvalSpec, Norm
 from bench.core.vocabulary import STANDARD
-from bench.data.tensors import as_inputs
+from bench.data.tensors import Images, as_inputs
 from bench.progress import Progress
 from bench.work.attacking import attack_all
 from bench.work.cell import CellContext, Outcomes, Tally
@@ -59,6 +59,7 @@ class Prober:
     seed: int
     batch_size: int
     progress: Progress
+    candidates: Images  # training images, towards which images of other classes are moved
     forwards: int = 0
     backwards: int = 0
     _search_models: dict[float, SearchModels] = field(default_factory=dict)
@@ -170,14 +171,14 @@ class Prober:
         return broken
 
     def neighbours(self, norm: Norm, eps: float, wrong: Broken, count: int) -> Broken:
-        """Return which images are misclassified on the way to images of other classes, or are ``wrong`` already."""
-        broken, images = wrong.copy(), self.context.images
+        """Return which images are misclassified on the way to another class's images, or are ``wrong`` already."""
+        broken = wrong.copy()
         for part in self._standing(wrong):
-            for points in points_towards(images, part, neighbours(images, part, count), norm, eps):
+            found = neighbours(self.context.images, part, self.candidates, count)
+            for points in points_towards(self.inputs(part), self.candidates, found, norm, eps):
                 left = torch.from_numpy(~broken[part.numpy()])
                 if left.any():
-                    shown = self.show(points[left].to(self.context.device), part[left], norm, eps)
-                    broken[part[left].numpy()] = shown.numpy()
+                    broken[part[left].numpy()] = self.show(points[left], part[left], norm, eps).numpy()
         return broken
 
     def transfer(self, twin: nn.Module, norm: Norm, eps: float, wrong: Broken, steps: int) -> Broken:

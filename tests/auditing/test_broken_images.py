@@ -58,7 +58,8 @@ def test_every_image_that_the_audit_broke_is_stored_and_counts(tmp_path: Path) -
     samples = store.read_samples(cell)
     assert list(budget.images) == [sample.sample_id for sample in samples]
     assert [budget.images[i] for i in budget.standing] == [s.sample_id for s in samples if s.correct]
-    assert set(budget.broken) == {"plain", "rescaled", "longer", "margin", "noise", "square"}, "in the budget alone"
+    in_budget = {"plain", "rescaled", "longer", "margin", "noise", "neighbours", "square"}
+    assert set(budget.broken) == in_budget, "in the budget alone"
     right = {i for i, sample in enumerate(samples) if sample.clean_pred == sample.label}
     assert all(set(broken) <= right for broken in budget.broken.values())
     for name, figure in (("plain", "acc_plain"), ("margin", "acc_margin")):
@@ -105,7 +106,7 @@ def test_images_found_on_rescaled_logits_are_judged_by_the_model_itself() -> Non
         model=Tied().eval(), weights_sha="", images=images, n_test=8, official=True, num_classes=2,
         device=torch.device("cpu"), entry=resolve("pgd-plain-2").entry,
     )  # fmt: skip
-    prober = Prober(context, 0, 8, Progress())
+    prober = Prober(context, 0, 8, Progress(), context.images)
     wrong = prober.clean()
     assert not wrong.any()
     assert not prober.attack("pgd-plain-2", "linf", 0.1, wrong, scale=float(scale)).any()

@@ -54,18 +54,19 @@ class Votes(nn.Module):
 def test_the_points_lie_at_the_edge_on_the_way_to_other_classes(norm: Norm, eps: float) -> None:
     images = split("test", 60)
     part = torch.arange(5, 45)
-    found = neighbours(images, part, 4)
-    x, y = tensors(images)
-    apart = torch.cdist(x[part].flatten(1), x.flatten(1))
-    assert (y[found] != y[part][:, None]).all()
+    candidates = split("train", 100)
+    found = neighbours(images, part, candidates, 4)
+    (x, labels), (near, y) = tensors(images), tensors(candidates)
+    apart = torch.cdist(x[part].flatten(1), near.flatten(1))
+    assert (y[found] != labels[part][:, None]).all()
     for row, taken in enumerate(found.tolist()):
-        others = apart[row][y != y[part[row]]].sort().values
+        others = apart[row][y != labels[part[row]]].sort().values
         assert torch.allclose(apart[row, taken], others[:4], atol=1e-4)
-    for column, points in enumerate(points_towards(images, part, found, norm, eps)):
+    for column, points in enumerate(points_towards(x[part], candidates, found, norm, eps)):
         assert points.min() >= 0
         assert points.max() <= 1
         assert torch.allclose(length(points - x[part], norm), torch.full((40,), eps), atol=1e-4)
-        target = x[found[:, column]]
+        target = near[found[:, column]]
         assert (length(points - target, norm) < length(x[part] - target, norm)).all()
 
 
@@ -80,7 +81,7 @@ def test_a_model_of_votes_is_found_out(tmp_path: Path) -> None:
     flags, measured, lowest, broken = audited(Votes(), tmp_path)
     assert measured > 0.9
     assert "black_box" in flags
-    assert lowest <= measured - 0.06
+    assert lowest <= measured - 0.12
     assert "audit:neighbours" in broken
 
 
