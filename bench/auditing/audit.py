@@ -31,7 +31,7 @@ from bench.auditing.suite import (
     most_telling,
     outcomes_on,
 )
-from bench.core.errors import CellFailure
+from bench.core.errors import BenchError, CellFailure
 from bench.core.records import AUDIT_VERSION, AuditRecord, BudgetAudit, EvalRecord, Finding, RunRecord
 from bench.core.specs import Norm
 from bench.data.tensors import Images
@@ -173,10 +173,19 @@ def _audit(audited: Audited, cells: Sequence[EvalRecord], workshop: Workshop, wo
 
 def _subject(audited: Audited, n: int, batch_size: int, workshop: Workshop, work: _Work) -> _Subject:
     context = _context(audited, workshop.images("test", n), workshop)
-    candidates = workshop.images("train", candidate_count(workshop.dataset.image_size))
-    prober = Prober(context, audited.run.seed, batch_size, workshop.progress, candidates)
+    prober = Prober(context, audited.run.seed, batch_size, workshop.progress, _candidates(context.images, workshop))
     work.probers.append(prober)
     return _Subject(prober, prober.clean())
+
+
+def _candidates(audited: Images, workshop: Workshop) -> Images:
+    """Return training images; the audited ones if there are none, or if one of them cannot be read."""
+    if not len(workshop.dataset.train):
+        return audited
+    try:
+        return workshop.images("train", candidate_count(workshop.dataset.image_size))
+    except BenchError:  # an evaluation does not need the training images
+        return audited
 
 
 def _context(audited: Audited, images: Images, workshop: Workshop) -> CellContext:
