@@ -13,7 +13,9 @@ from bench.attacks.norms import length
 from bench.auditing.neighbours import neighbours, points_towards
 from bench.core.specs import Norm
 from bench.data import DataRequest, load_dataset
+from bench.data.from_python import as_dataset
 from bench.data.tensors import Images, load_images
+from bench.store import Store
 
 
 def split(name: str, limit: int | None = None) -> Images:
@@ -89,3 +91,16 @@ def test_an_honest_network_has_no_flag_by_it(tmp_path: Path) -> None:
     flags, measured, lowest, _ = audited(ridge(), tmp_path)
     assert "black_box" not in str(flags)
     assert lowest <= measured
+
+
+def test_an_audit_without_training_images_uses_the_audited_ones(tmp_path: Path) -> None:
+    pairs = tensors(split("test", 100))
+    rows = api.evaluate(
+        Votes(), name="votes", dataset=as_dataset(pairs), attacks=["fgsm", "pgd-5"], eps=[0.15], corruptions="none",
+        results=tmp_path,
+    )  # fmt: skip
+    assert set(rows["status"]) == {"ok"}
+    (run,) = Store(tmp_path).runs()
+    (audit,) = Store(tmp_path).audits(run.run_id)
+    assert audit.status == "ok"
+    assert "neighbours" in audit.budgets[0].broken

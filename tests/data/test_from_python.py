@@ -271,7 +271,7 @@ import torch
 from bench.data import DATASETS
 from bench.data.from_python import as_dataset
 
-images, labels = torch.zeros(4, 3, 8, 8), [0, 1, 0, 1]
+images, labels = torch.ones(4, 3, 8, 8), [0, 1, 0, 1]
 load = lambda request: as_dataset((images, labels), name="untrained")
 DATASETS.register("untrained", dataclasses.replace(DATASETS.get("digits"), load=load, num_classes=2), origin=__file__)
 """
