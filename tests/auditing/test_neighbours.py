@@ -103,4 +103,4 @@ def test_an_audit_without_training_images_uses_the_audited_ones(tmp_path: Path) 
     (run,) = Store(tmp_path).runs()
     (audit,) = Store(tmp_path).audits(run.run_id)
     assert audit.status == "ok"
-    assert "neighbours" in audit.budgets[0].broken
+    assert audit.budgets[0].broken["neighbours"]
