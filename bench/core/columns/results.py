@@ -52,8 +52,9 @@ RESULT_COLUMNS = {
     "chance": "`no better than chance` in every row of a run whose accuracy on clean images is; else empty",
     "n_test": "number of images in the whole test split",
     "leaked": (
-        "how many of the n images are also in the data set's training split, by equal pixels, or by equal files where "
-        "these are more than 512 MiB; resized or compressed copies are not found; empty if not known"
+        "how many of the n images are also in the data set's training split, by equal pixels "
+        "(floats are rounded to 8 bits if all pixels of an image are within 0.1/255 of 8-bit values), or by equal "
+        "files where these are more than 512 MiB; resized or compressed copies are not found; empty if not known"
     ),
     "n_train": "number of images trained on; empty for a model that was not trained here",
     "epochs": "number of passes over the training images, whole batches of them",
@@ -100,7 +101,7 @@ RESULT_COLUMNS = {
     "notes": (
         "what departs from the attack's published form, what a flag rests on, how a limited number of images was "
         "drawn, of `clean` whether it is no better than chance, and of the data which files were left out, the order "
-        "of its classes and copies among its images"
+        "of its classes, copies among its images, and the largest pixel of a split if it is at most 64 of 255"
     ),
     "max_distance": "largest perturbation among the adversarial images, in the norm of the row",
     "n_forwards": "forward passes of the attack alone, counted in images: to search, to confirm, and in vain",
