@@ -62,7 +62,8 @@ def take_logits(output: Any, points: Tensor) -> tuple[Tensor, str]:
     notes = [f"logits taken from {taken}"] if taken else []
     if logits.dtype != points.dtype:
         notes.append(f"logits cast from {str(logits.dtype).removeprefix('torch.')}")
-    return logits.to(points.dtype, copy=True), ", ".join(notes)
+    with torch.set_grad_enabled(torch.is_grad_enabled() or logits.requires_grad):  # the model may have switched it off
+        return logits.to(points.dtype, copy=True), ", ".join(notes)
 
 
 def _find_logits(output: Any) -> tuple[Any, str]:

@@ -159,7 +159,7 @@ def evaluate(
         max_queries=max_queries,
     )
     asked = ExternalOptions(
-        checkpoint=None if isinstance(network, nn.Module) else Path(network),
+        checkpoint=Path(network) if isinstance(network, str | Path) else None,
         model=model,
         name=name,
         variant=variant,

@@ -25,5 +25,4 @@ def load_network(run: RunRecord, workshop: Workshop) -> nn.Module:
 
 def not_stored(run: RunRecord, root: object) -> BenchError:
     name = f"run {run.run_id} ({run.model}:{run.variant}:{run.seed})"
-    way = "evaluate it again with the same command, which does what is missing"
-    return BenchError(f"{name} has no network in {root}; {way}.")
+    return BenchError(f"{name} has no weights in {root}; the command that made it computes what is missing.")

@@ -81,10 +81,16 @@ def test_names_are_checked() -> None:
         evaluate(own_model(), name="mine", corruptions=[])
 
 
-@pytest.mark.parametrize("model", [len, nn.Linear, "resnet18", None])
+@pytest.mark.parametrize("model", [len, nn.Linear, None])
 def test_what_is_no_module_is_one_sentence(model: Any) -> None:
-    with pytest.raises(BenchError, match=f"^model 'mine' is of type {type(model).__name__}, not a torch.nn.Module; "):
+    sentence = f"^model 'mine' is of type {type(model).__name__}, neither a torch.nn.Module nor a file; "
+    with pytest.raises(BenchError, match=sentence):
         evaluate(model, name="mine", attacks="none")
+
+
+def test_text_is_the_name_of_a_file() -> None:
+    with pytest.raises(BenchError, match="there is no checkpoint resnet18"):
+        evaluate("resnet18", name="mine", attacks="none")
 
 
 def test_one_severity_is_a_list_of_one_and_folders_may_be_strings(tmp_path: Path, bench: Callable[..., Any]) -> None:

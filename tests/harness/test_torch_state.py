@@ -189,6 +189,7 @@ def test_an_attack_that_changes_the_state_leaves_the_next_one_alone(tmp_path: Pa
         for one in (Switches(), model())
     )
     assert torch.is_grad_enabled()
+    assert set(rows["status"]) == {"ok"}
     assert rows["n_correct"].tolist() == plain["n_correct"].tolist()
 
 

@@ -64,8 +64,9 @@ RESULT_COLUMNS = {
     "train_precision": "floating-point type of the backbone's passes in training: `fp32` or `bf16`",
     "train_eps": "Linf budget of the adversary in training, in units of [0, 1] pixels; empty without one",
     "normalization": (
-        "what the network's first layer subtracts and divides by: the moments of the `data set`, or, for weights that "
-        "were trained elsewhere, the mean and std of timm's pretrained_cfg; empty for a model that was not built here"
+        "what the network's first layer subtracts and divides by: the moments of the `data set`, or the mean and std "
+        "of timm's pretrained_cfg for weights that were trained elsewhere; of a network that `bench evaluate` read, "
+        "how it was chosen (`given`, `imagenet`, `from-config`, …), mean and std; empty for a module, which does it itself"
     ),
     "img_size": "side in pixels on which the backbone works",
     "native_size": "side in pixels of the images that are attacked",
