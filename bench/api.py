@@ -219,7 +219,7 @@ def _report(rows: pd.DataFrame, failures: Failures) -> None:
     text = f"{counted(len(failed), 'cell')} of {len(rows)} failed; the first: {first['reason']}: {first['notes']}"
     if failures == "raise":
         raise BenchError(text)
-    warnings.warn(text, FailedCellsWarning, stacklevel=3)
+    warnings.warn(text, FailedCellsWarning, stacklevel=4)  # of the caller, past the decorator
 
 
 def _dataset(dataset: str | Dataset | Any, request: DataRequest) -> Dataset:

@@ -66,7 +66,8 @@ RESULT_COLUMNS = {
     "normalization": (
         "what the network's first layer subtracts and divides by: the moments of the `data set`, or the mean and std "
         "of timm's pretrained_cfg for weights that were trained elsewhere; of a network that `bench evaluate` read, "
-        "how it was chosen (`given`, `imagenet`, `from-config`, …), mean and std; empty for a module, which does it itself"
+        "how it was chosen (`given`, `imagenet`, `from-config`, …), mean and std; empty for a module, which does it "
+        "itself"
     ),
     "img_size": "side in pixels on which the backbone works",
     "native_size": "side in pixels of the images that are attacked",
