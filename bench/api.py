@@ -198,8 +198,9 @@ def _check_module(model: object, asked: ExternalOptions) -> Declared:
         raise BenchError("the module has no name; give it one by name=.")
     check_name("model", asked.name)
     check_name("variant", asked.variant)
-    for option in ("model", "normalize", "class_names"):
-        if getattr(asked, option) is not None:
+    plain = ExternalOptions()
+    for option in ("model", "normalize", "input_size", "class_names", "trust_normalization"):
+        if getattr(asked, option) != getattr(plain, option):
             raise BenchError(f"{option}= is for files; a module does its own preprocessing.")
     return Declared(name=asked.name, variant=asked.variant, seed=asked.seed, repeats=asked.variant != EXTERNAL)
 
@@ -310,7 +311,7 @@ def _work(
     """Store the run, its cells and its audit, as far as they are not there; return the cells that were asked for."""
     if isinstance(network, str | Path):
         (named,) = networks_of([Path(network)], [], asked, [])
-        run, wrapped, content = external_of(named, workshop, repeats=asked.variant != EXTERNAL)
+        run, wrapped, content = external_of(named, workshop)
         return _evaluated(run, wrapped, content, request, workshop, audit)
     declared = _check_module(network, asked)
     with frozen(network, workshop.device) as (still, trainable):

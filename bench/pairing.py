@@ -18,7 +18,9 @@ def is_paired(ours: RunRecord, theirs: RunRecord) -> bool:
     """
     if ours.spec is None or theirs.spec is None:
         declared = EXTERNAL not in (ours.variant, theirs.variant)
-        return ours.spec is theirs.spec and declared and (ours.model, ours.dataset) == (theirs.model, theirs.dataset)
+        classes = [run.source.num_classes if run.source else None for run in (ours, theirs)]
+        same = [(run.model, run.dataset, run.native_size) for run in (ours, theirs)]
+        return ours.spec is theirs.spec and declared and same[0] == same[1] and classes[0] == classes[1]
     return dataclasses.replace(theirs.spec, seed=ours.spec.seed).is_like(ours.spec)
 
 

@@ -67,7 +67,8 @@ def build_network(
     for candidate in options:
         converted = _converted(candidate, state)
         if converted is not None:
-            return _probed(name, freeze(converted), candidate, ("timm's conversion of published weights renamed them",))
+            notes = (*candidate.notes, "timm's conversion of published weights renamed them")
+            return _probed(name, freeze(converted), candidate, notes)
     raise BenchError(f"the weights do not fit model {name!r}: {troubles[0]}. {_way_out(name, state, image_size)}")
 
 

@@ -40,7 +40,7 @@ def load_module(path: Path) -> nn.Module:
     """
     kind = kind_of(path)
     loaders: dict[str, Callable[[Path], nn.Module]] = {
-        "torchscript": lambda file: torch.jit.load(str(file), map_location="cpu"),
+        "torchscript": _load_scripted,
         "exported": _load_exported,
         "onnx": _load_onnx,
     }
@@ -69,6 +69,18 @@ def _other_kind(path: Path, kind: str) -> str:
             "archive, or load it in a function of your own and give that with --module file.py:function."
         )
     return f"{path} is no TorchScript archive, no program of torch.export and no ONNX file; give one of these."
+
+
+def _load_scripted(path: Path) -> nn.Module:
+    """Load an archive. A trace keeps the mode of its example for good; a script follows its module's."""
+    module: nn.Module = torch.jit.load(str(path), map_location="cpu")
+    graph: Any = module.inlined_graph
+    for kind, place in (("aten::batch_norm", 5), ("aten::dropout", 2)):  # of the argument that says whether to train
+        if any(list(node.inputs())[place].toIValue() is True for node in graph.findAllNodes(kind)):
+            raise BenchError(
+                f"the network in {path} was traced in training mode ({kind}); call model.eval() before torch.jit.trace."
+            )
+    return module
 
 
 def _load_exported(path: Path) -> nn.Module:
@@ -119,6 +131,15 @@ def _is_training(node: Any) -> bool:
     return given.get("train") is True or given.get("training") is True
 
 
+def _refuse_external_data(path: Path) -> None:
+    """Raise BenchError if the weights lie in another file: the stored copy would lack them."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+        raise BenchError(f"the weights of {path} lie in another file; save it in one, with external_data=False.")
+
+
 def _load_onnx(path: Path) -> nn.Module:
     try:
         import onnx2torch
@@ -126,6 +147,7 @@ def _load_onnx(path: Path) -> nn.Module:
         raise BenchError(
             f"{path} is an ONNX file, which needs the package onnx2torch: pip install 'collapse-bench[onnx]'."
         ) from error
+    _refuse_external_data(path)
     module: nn.Module = onnx2torch.convert(str(path))
     return module.eval()
 

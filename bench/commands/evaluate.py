@@ -79,7 +79,7 @@ def evaluate_command(
 def _work(asked: Sequence[ExternalOptions], request: Request, workshop: Workshop) -> tuple[Tally, int]:
     """Load all networks, then evaluate them, then audit them, as an audit shows a network its baseline's images."""
     tally = Tally()
-    loaded = [external_of(network, workshop, repeats=True) for network in asked]
+    loaded = [external_of(network, workshop) for network in asked]
     found = [evaluate_run(run, model, request, workshop, tally, content) for run, model, content in loaded]
     if workshop.audit != "none":
         for one in found:

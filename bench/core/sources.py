@@ -45,5 +45,9 @@ class SourceSpec(Strict):
         chosen = self.preprocessing
         if chosen.mean is None or chosen.std is None:
             return chosen.normalization
-        mean, std = (", ".join(f"{value:g}" for value in values) for values in (chosen.mean, chosen.std))
+        mean, std = (", ".join(f"{value:g}" for value in self._fed(values)) for values in (chosen.mean, chosen.std))
         return f"{chosen.normalization}: mean ({mean}), std ({std})"
+
+    def _fed(self, values: tuple[float, ...]) -> tuple[float, ...]:
+        """Return the values for the channels that are fed: of one channel, the average."""
+        return (sum(values) / len(values),) if self.preprocessing.channels == 1 else values

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -179,6 +180,13 @@ class Preprocessed(nn.Module):
         self.normalize = nn.Identity() if moments is None else Normalize(*moments)
         order = preprocessing.class_order
         self.register_buffer("order", None if order is None else _inverse(order))
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; an exported program has one mode for good and refuses to change it."""
+        self.training = mode
+        with suppress(NotImplementedError):
+            self.network.train(mode)
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         fed = self.normalize(_resize_and_average(images, self.preprocessing))

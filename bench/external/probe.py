@@ -123,7 +123,7 @@ def probe(
 def _check_outputs(network: nn.Module, preprocessing: Preprocessing, images: Tensor, num_classes: int) -> None:
     """Raise BenchError unless the network has one output for each class, and the class order one entry."""
     with torch.no_grad():
-        logits = Preprocessed(network, replace(preprocessing, class_order=None))(images[:1])
+        logits = Preprocessed(network, replace(preprocessing, class_order=None)).to(images.device)(images[:1])
     if logits.ndim != 2 or logits.shape[1] != num_classes:
         raise BenchError(
             f"the network's output for one image has shape {tuple(logits.shape)}, but the data set has "

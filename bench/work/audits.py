@@ -6,6 +6,7 @@ from torch import nn
 
 from bench.auditing.audit import Audited, Twin, audit
 from bench.auditing.levels import LevelName
+from bench.core.errors import BenchError
 from bench.core.records import AuditRecord, RunRecord
 from bench.pairing import paired_baseline
 from bench.work.networks import load_network
@@ -29,4 +30,10 @@ def audit_run(
 
 def _baseline(run: RunRecord, workshop: Workshop) -> Twin | None:
     record = paired_baseline(run, workshop.store)
-    return None if record is None else Twin(run_id=record.run_id, model=load_network(record, workshop))
+    if record is None:
+        return None
+    try:
+        return Twin(run_id=record.run_id, model=load_network(record, workshop))
+    except BenchError as error:  # the audit of one network does not hang on the file of another
+        workshop.progress.line(f"audit without the baseline's images: {error}")
+        return None

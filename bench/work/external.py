@@ -21,6 +21,9 @@ from bench.core.records import RunRecord
 from bench.core.sources import EXTERNAL, SourceSpec
 from bench.core.specs import short_id
 from bench.environment import describe
+from bench.external.preprocessing import Preprocessed
+from bench.models.registry import MODELS
+from bench.plugin import plugin_sha
 from bench.store import Store
 from bench.work.model_identity import PROBE_IMAGES, model_identity
 from bench.work.workshop import Workshop
@@ -45,7 +48,8 @@ class ExternalModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         logits, note = take_logits(self.model(images.clone()), images)
-        self.notes = (*self._given, note) if note else self._given
+        inside: tuple[str, ...] = getattr(self.model, "notes", ()) if isinstance(self.model, Preprocessed) else ()
+        self.notes = tuple(dict.fromkeys((*self._given, *inside, *([note] if note else []))))
         return logits
 
 
@@ -138,8 +142,7 @@ def external_run(
     """
     data = workshop.dataset
     wrapped = ExternalModel(model, source.notes if source else ()).eval()
-    images = workshop.images("test", PROBE_IMAGES)
-    identity = model_identity(model, images.inputs(torch.arange(len(images)), workshop.device))
+    identity = _identity(model, source, content, workshop)
     config = _config(declared, identity, source)
     record = RunRecord(
         run_id=short_id({**config, **identity, "seed": declared.seed}),
@@ -153,7 +156,7 @@ def external_run(
         message="",
         config_sha=short_id(config),
         train_sha="",
-        weights_sha=identity["weights"] if content is None else hashlib.sha256(content).hexdigest(),
+        weights_sha=identity["weights"],
         n_train=None,
         epochs=None,
         img_size=source.preprocessing.input_size or data.image_size if source else None,
@@ -174,13 +177,26 @@ def external_run(
     return record, wrapped
 
 
+def _identity(
+    model: nn.Module, source: SourceSpec | None, content: bytes | None, workshop: Workshop
+) -> dict[str, str]:
+    """Return what identifies a network: its stored file and how it is built and fed, or else all of its behaviour."""
+    if content is None or source is None:
+        images = workshop.images("test", PROBE_IMAGES)
+        return model_identity(model, images.inputs(torch.arange(len(images)), workshop.device))
+    built = {key: value for key, value in asdict(source).items() if key not in ("file", "file_sha", "notes")}
+    code = plugin_sha() if source.origin in MODELS else ""
+    return {"weights": hashlib.sha256(content).hexdigest(), "built": short_id({**built, "code": code})}
+
+
 def _config(declared: Declared, identity: Mapping[str, str], source: SourceSpec | None) -> dict[str, Any]:
     """Return what the seeds of one recipe share. Without ``repeats`` every network is a recipe of its own."""
     if not declared.repeats:
         named = {"name": declared.name} | ({} if declared.variant == EXTERNAL else {"variant": declared.variant})
         return {**named, **identity}
-    shared = asdict(source.preprocessing) if source else None
-    return {"name": declared.name, "variant": declared.variant, "repeats": True, "preprocessing": shared}
+    built = asdict(source) if source else {}
+    shared = {key: built.get(key) for key in ("kind", "origin", "stem", "num_classes", "image_size", "preprocessing")}
+    return {"name": declared.name, "variant": declared.variant, "repeats": True, **shared}
 
 
 def _refuse_another(record: RunRecord, store: Store) -> None:

@@ -22,12 +22,10 @@ from bench.work.external_files import load_external
 from bench.work.workshop import Workshop
 
 
-def external_of(
-    asked: ExternalOptions, workshop: Workshop, *, repeats: bool
-) -> tuple[RunRecord, ExternalModel, bytes | None]:
+def external_of(asked: ExternalOptions, workshop: Workshop) -> tuple[RunRecord, ExternalModel, bytes | None]:
     """Load a network from its file; return its run, the model to evaluate, and the file to store."""
     loaded = load_external(asked, workshop)
-    declared = Declared(name=str(asked.name), variant=asked.variant, seed=asked.seed, repeats=repeats)
+    declared = Declared(name=str(asked.name), variant=asked.variant, seed=asked.seed, repeats=True)
     trainable = sum(parameter.numel() for parameter in loaded.model.parameters())
     run, model = external_run(
         loaded.model, declared, trainable, workshop, source=loaded.source, content=loaded.content

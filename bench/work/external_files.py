@@ -21,6 +21,7 @@ from bench.external.class_names import order_from_names, read_class_names
 from bench.external.options import ExternalOptions
 from bench.external.preprocessing import (
     Preprocessed,
+    config_notes,
     describe,
     from_config,
     parse_normalization,
@@ -35,6 +36,7 @@ from bench.models.sources import call_factory, load_module
 from bench.models.weights import read_checkpoint
 from bench.work.workshop import Workshop
 
+OWN = "checkpoint"  # mean and std that the file itself says
 KINDS: dict[str, Kind] = {
     "state_dict": "checkpoint",
     "safetensors": "checkpoint",
@@ -81,8 +83,8 @@ def load_external(asked: ExternalOptions, workshop: Workshop) -> Loaded:
     for note in read.notes:
         progress.line(f"{asked.title}: {note}")
     progress.line(f"{asked.title}: {describe(preprocessing)}")
-    network = read.network.to(workshop.device).eval().requires_grad_(False)
-    report = _probe(asked, network, preprocessing, workshop)
+    model = _assembled(read.network, preprocessing, workshop.device)
+    report = _probe(asked, model.network, preprocessing, workshop)
     path = asked.checkpoint if asked.checkpoint is not None else _factory_file(str(asked.module))
     source = SourceSpec(
         kind=read.kind,
@@ -95,7 +97,7 @@ def load_external(asked: ExternalOptions, workshop: Workshop) -> Loaded:
         preprocessing=preprocessing,
         notes=(describe(preprocessing), *read.notes, *report.as_notes),
     )
-    return Loaded(Preprocessed(network, preprocessing).eval(), source, read.content)
+    return Loaded(model, source, read.content)
 
 
 def rebuild(source: SourceSpec, path: Path, device: torch.device) -> Preprocessed:
@@ -106,7 +108,18 @@ def rebuild(source: SourceSpec, path: Path, device: torch.device) -> Preprocesse
         network = build_network(source.origin, state, image_size=size, stem=source.stem).module
     else:
         network = load_module(path)
-    return Preprocessed(network.to(device).eval().requires_grad_(False), source.preprocessing).eval()
+    return _assembled(network, source.preprocessing, device)
+
+
+def _assembled(network: nn.Module, preprocessing: Preprocessing, device: torch.device) -> Preprocessed:
+    """Put the preprocessing before the network, frozen and in evaluation mode.
+
+    Scripted modules have no requires_grad_ of their own, and exported programs refuse to change their mode.
+    """
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    model = Preprocessed(network, preprocessing).to(device)
+    return model.train(False)
 
 
 def _read(asked: ExternalOptions, size: int) -> _Read:
@@ -127,7 +140,8 @@ def _read(asked: ExternalOptions, size: int) -> _Read:
     found = read_checkpoint(path)
     built = build_network(asked.model, found.state, image_size=size, stem=asked.stem)
     content = dump_safetensors({name: value.contiguous() for name, value in built.module.state_dict().items()})
-    notes = (*found.notes, *built.notes)
+    config = _config(asked)
+    notes = (*found.notes, *built.notes, *(config_notes(config) if config is not None else ()))
     chans: Literal[1, 3] = 1 if built.in_chans == 1 else 3
     return _Read(built.module, "checkpoint", asked.model, chans, built.input_size, found.facts, notes, content)
 
@@ -162,8 +176,9 @@ def _config_size(asked: ExternalOptions) -> int | None:
 
 def _preprocessing(asked: ExternalOptions, read: _Read, dataset: Dataset) -> Preprocessing:
     """Return what was declared: by the user, by the checkpoint itself, or by timm for its architecture."""
-    config, text = _config(asked), asked.normalize
-    if text is None and read.facts.mean is not None and read.facts.std is not None:
+    config, text = _config(asked) if read.kind == "checkpoint" else None, asked.normalize
+    own = text is None and read.facts.mean is not None and read.facts.std is not None
+    if own and read.facts.mean is not None and read.facts.std is not None:
         text = ",".join(map(str, (*read.facts.mean, *read.facts.std)))
     if text is None and config is not None:
         text = "from-config"
@@ -174,7 +189,7 @@ def _preprocessing(asked: ExternalOptions, read: _Read, dataset: Dataset) -> Pre
         )
     name, mean, std = parse_normalization(text, config, dataset)
     return Preprocessing(
-        normalization=name,
+        normalization=OWN if own else name,
         mean=mean,
         std=std,
         interpolation=from_config(config).interpolation if config is not None else "bilinear",
@@ -185,7 +200,7 @@ def _preprocessing(asked: ExternalOptions, read: _Read, dataset: Dataset) -> Pre
 
 def _class_order(asked: ExternalOptions, read: _Read, dataset: Dataset) -> tuple[int, ...] | None:
     names = read_class_names(asked.class_names) if asked.class_names else read.facts.class_names
-    if names is None or not dataset.class_names:
+    if names is None or not (dataset.class_names or asked.class_names):
         return None
     return order_from_names(names, dataset.class_names)
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import timm
 import torch
-from conftest import ARCHITECTURE, Normalised, Plain, trained
+from conftest import ARCHITECTURE, Normalised, Plain, images_of, trained
 
 from bench.api import FailedCellsWarning, evaluate
 from bench.core.errors import BenchError
@@ -192,3 +193,50 @@ def test_modules_of_two_variants_are_compared_and_lpc_needs_its_collapse_measure
     assert not any(compared.loc[["noise"], "finding"].str.contains("collapse"))
     with pytest.raises(BenchError, match="net:noise:0 is already another network"):
         evaluate(Normalised(trained(1, 0.2, epochs=1)), variant="noise", results=tmp_path, **options)
+
+
+@pytest.mark.parametrize("kind", ["torchscript", "exported"])
+def test_whole_networks(kind: str, evaluate_cli: Call, bench: Call, tmp_path: Path) -> None:
+    """The accuracy is that of the module, the stored network verifies, and the same file again computes nothing."""
+    network, (inputs, labels) = Normalised(trained(0, 0.0, epochs=2)).eval(), images_of("test")
+    with torch.no_grad():
+        right = int((network(inputs).argmax(1) == labels).sum())
+    path = tmp_path / {"torchscript": "net.pt", "exported": "net.pt2"}[kind]
+    if kind == "torchscript":
+        torch.jit.trace(network, inputs[:2]).save(str(path))
+    else:
+        batch = ({0: torch.export.Dim("batch")},)
+        torch.export.save(torch.export.export(network, (inputs[:2],), dynamic_shapes=batch), str(path))
+    out = tmp_path / "out"
+    options = ("--normalize", "none", "--limit", "all", "--save-adversarials", "float32", "--results", out)
+    outcome = evaluate_cli(path, *options)
+    assert outcome.code == 0, outcome.err
+    assert clean(pd.read_csv(out / "results.csv")).loc["net", "n_correct"] == right
+    verified = bench("verify", "net", "--results", out)
+    assert verified.code == 0, verified.out + verified.err
+    assert "2 already there" in evaluate_cli(path, *options).err
+
+
+def test_a_trace_of_a_training_network_is_refused(evaluate_cli: Call, tmp_path: Path) -> None:
+    network, (inputs, _) = Normalised(trained(0, 0.0, epochs=1)).train(), images_of("test")
+    torch.jit.trace(network, inputs[:4], check_trace=False).save(str(tmp_path / "net.pt"))
+    outcome = evaluate_cli(tmp_path / "net.pt", "--normalize", "none", "--results", tmp_path / "out")
+    assert outcome.code == 2
+    assert "was traced in training mode (aten::batch_norm); call model.eval() before torch.jit.trace." in outcome.err
+
+
+@pytest.mark.parametrize("option", [{"input_size": 32}, {"trust_normalization": True}, {"normalize": "none"}])
+def test_options_of_files_are_refused_for_modules(option: dict[str, Any]) -> None:
+    with pytest.raises(BenchError, match=f"{next(iter(option))}= is for files; a module does its own preprocessing"):
+        evaluate(torch.nn.Flatten(), name="net", attacks="none", **option)
+
+
+def test_another_architecture_is_no_seed_of_the_same_recipe(plain: Plain, tmp_path: Path) -> None:
+    """Two architectures under one name are two rows of the board."""
+    options = {"name": "net", "attacks": "none", "corruptions": "none", "limit": 40, "results": tmp_path}
+    evaluate(plain.files["plain", 0], model=ARCHITECTURE, **options)
+    other = timm.create_model("test_efficientnet", num_classes=10)
+    torch.save(other.state_dict(), tmp_path / "other.pth")
+    evaluate(tmp_path / "other.pth", model="test_efficientnet", seed=1, normalize="none", **options)
+    board = pd.read_csv(tmp_path / "leaderboard.csv")
+    assert board["seeds"].tolist() == [1, 1]
