@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickletools
 import zipfile
@@ -57,8 +58,7 @@ def _kind_of_zip(file: IO[bytes]) -> Kind:
             if "archive_format" in names or "serialized_exported_program.json" in archive.namelist():
                 return "exported"
             if "data.pkl" in names:
-                with archive.open(names["data.pkl"]) as pickled:
-                    return _kind_of_pickle(pickled, 1)
+                return _kind_of_pickle(io.BytesIO(archive.read(names["data.pkl"])), 1)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError):  # damaged, or encrypted
         pass
     return "unknown"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -80,14 +81,18 @@ def name_of(preprocessing: Preprocessing) -> str:
 def alternatives_to(
     declared: Preprocessing, images: Tensor, train_moments: Moments | None, config_size: int | None
 ) -> Iterator[Alternative]:
-    """Every common normalisation at every size that comes into question, without repetitions; and BGR."""
+    """Every common normalisation at the declared size, without repetitions; the declared one at other sizes; and BGR.
+
+    Other sizes may cost a hundred times as much per image, so that they are tried with one normalisation only.
+    """
     side = int(images.shape[-1])
     declared_size = declared.input_size or side
     seen = {_fed(declared, side)}
     for size in dict.fromkeys([declared_size, side, config_size or side]):
         at_size = "" if size == declared_size else f" at {size}×{size}"
         option = "" if size == declared_size else f"{INPUT_SIZE} {size}"
-        for name, normalize, moments in _normalizations(declared, train_moments):
+        tried = _normalizations(declared, train_moments)
+        for name, normalize, moments in tried if size == declared_size else islice(tried, 1):
             mean, std = moments or (None, None)
             other = replace(declared, normalization=name, mean=mean, std=std, input_size=None if size == side else size)
             if _fed(other, side) in seen:

@@ -1,63 +1,12 @@
-"""Networks that a plain training script made: a tiny architecture of timm on digits, normalised in its own way."""
+"""Files of a plain training script, and a way to call ``bench evaluate`` on them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-import timm
 import torch
-from torch import Tensor, nn
-
-from bench.data import DataRequest, load_dataset
-from bench.data.tensors import load_images
-
-ARCHITECTURE = "test_byobnet"
-MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
-
-
-@dataclass(frozen=True)
-class Plain:
-    """The files of two seeds of two ways to train, and the test accuracy that the script itself found."""
-
-    files: dict[tuple[str, int], Path]
-    right: dict[tuple[str, int], int]
-    n: int
-
-
-def images_of(split: str) -> tuple[Tensor, Tensor]:
-    data = load_dataset("digits", DataRequest())
-    images = load_images(getattr(data, split), None, dataset="digits", size=8)
-    return images.inputs(torch.arange(len(images)), torch.device("cpu")), images.labels
-
-
-def trained(seed: int, noise: float, epochs: int = 4) -> nn.Module:
-    torch.manual_seed(seed)
-    network = timm.create_model(ARCHITECTURE, num_classes=10)
-    inputs, labels = images_of("train")
-    optimizer = torch.optim.AdamW(network.parameters(), 2e-3)
-    for _ in range(epochs):
-        for part in torch.randperm(len(inputs)).split(64):
-            noisy = inputs[part] + noise * torch.randn_like(inputs[part])
-            loss = nn.functional.cross_entropy(network((noisy - MEAN) / STD), labels[part])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return network.eval()
-
-
-class Normalised(nn.Module):
-    """A network that takes images in [0, 1]."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network((images - MEAN) / STD)
-        return logits
+from plain_training import MEAN, STD, Plain, images_of, trained
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
-from conftest import ARCHITECTURE, Normalised, Plain, images_of, trained
+from plain_training import ARCHITECTURE, Normalised, Plain, images_of, trained
 
 from bench.api import FailedCellsWarning, evaluate
 from bench.core.errors import BenchError
