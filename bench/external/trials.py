@@ -81,9 +81,9 @@ def name_of(preprocessing: Preprocessing) -> str:
 def alternatives_to(
     declared: Preprocessing, images: Tensor, train_moments: Moments | None, config_size: int | None
 ) -> Iterator[Alternative]:
-    """Every common normalisation at the declared size, without repetitions; the declared one at other sizes; and BGR.
+    """Every common normalisation at the declared size and below, without repetitions; and BGR.
 
-    Other sizes may cost a hundred times as much per image, so that they are tried with one normalisation only.
+    Larger sizes, which may cost a hundred times as much per image, are tried with the declared normalisation only.
     """
     side = int(images.shape[-1])
     declared_size = declared.input_size or side
@@ -92,7 +92,7 @@ def alternatives_to(
         at_size = "" if size == declared_size else f" at {size}×{size}"
         option = "" if size == declared_size else f"{INPUT_SIZE} {size}"
         tried = _normalizations(declared, train_moments)
-        for name, normalize, moments in tried if size == declared_size else islice(tried, 1):
+        for name, normalize, moments in tried if size <= declared_size else islice(tried, 1):
             mean, std = moments or (None, None)
             other = replace(declared, normalization=name, mean=mean, std=std, input_size=None if size == side else size)
             if _fed(other, side) in seen:
