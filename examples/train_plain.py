@@ -1,11 +1,11 @@
-"""Train a torchvision ResNet-18 on Fashion-MNIST as a plain script does, without collapse-bench.
+"""Train a torchvision ResNet-18 on Fashion-MNIST in plain PyTorch, without collapse-bench.
 
     python examples/train_plain.py --data data --out plain.pth
     python examples/train_plain.py --data data --noise 0.2 --out noise.pth
     bench evaluate plain.pth --model torchvision:resnet18 --normalize 0.2860,0.3530 \\
         --dataset fashion_mnist --data-dir data
 
-The script normalises grey images itself, and prints the test accuracy that ``bench evaluate`` must find again.
+The script normalises the grey images itself. It prints the test accuracy, which ``bench evaluate`` must reproduce.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, models, transforms
 
-MEAN, STD = 0.2860, 0.3530  # of the training images
+MEAN, STD = 0.2860, 0.3530  # of the pixels of the training images
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""The network for somebody else's weights: its architecture by name, its width and its stem from the tensors.
+"""Rebuild an externally trained network from the name of its architecture and its weights.
 
-A name is an architecture of timm, ``torchvision:NAME``, or a model that a plug-in registered. In contrast to
-:mod:`bench.models.backbones`, which builds networks to train, a network is built here as it was when its weights were
-saved, classifier included.
+A name is an architecture of timm, ``torchvision:NAME``, or a model that a plug-in registered. Sizes and stem are read
+from the tensors. While :mod:`bench.models.backbones` builds networks for training, this module builds a network as it
+was when its weights were saved, including the classifier.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from bench.models.stems import SMALL_SIDE
 from bench.models.unwrapping import State, View
 from bench.models.weights import fitting_view, load_weights, mismatch
 
-SUGGESTIONS = 6  # architectures of each library that are tried when the named one does not fit
+SUGGESTIONS = 6  # architectures per library that are tried if the named one does not fit
 
 
 @dataclass(frozen=True)
 class Network:
-    """A frozen network in evaluation mode, and notes on what the weights did not tell.
+    """A frozen network in evaluation mode, and notes on choices that the weights do not determine.
 
     ``module`` maps normalised images (N, in_chans, input_size, input_size) to logits (N, num_classes). ``input_size``
-    is the side that was asked for, or the one for which an architecture with a fixed grid has its weights.
+    is the requested side length or, for an architecture with a fixed grid, the one that its weights require.
     """
 
     module: nn.Module
@@ -46,12 +46,12 @@ class Network:
 def build_network(
     name: str, state: State, *, image_size: int, num_classes_hint: int | None = None, stem: Stem | None = None
 ) -> Network:
-    """Build the model ``name`` and load ``state`` strictly, without the prefixes of wrappers.
+    """Build the model ``name`` and load ``state`` strictly, without wrapper prefixes.
 
-    ``image_size`` is the side of the images that the network will be given. ``num_classes_hint`` counts only where
-    ``state`` does not tell the number of classes. ``stem`` is "native" or "small" (3×3 at stride 1, no max-pool); by
-    default the tensors decide, and a note says what they leave open. Raises BenchError for an unknown name and for
-    weights that do not fit.
+    ``image_size`` is the side length of the images that the network will receive. ``num_classes_hint`` is used only if
+    ``state`` does not determine the number of classes. ``stem`` is "native" or "small" (3×3 at stride 1, no max-pool);
+    by default it is inferred from the tensors, and a note says if they are ambiguous. Raises BenchError for an unknown
+    name and for weights that do not fit.
     """
     options = list(candidates(name, state, image_size=image_size, num_classes=num_classes_hint, stem=stem))
     troubles = [_trouble(candidate, state) for candidate in options]
@@ -67,20 +67,20 @@ def build_network(
     for candidate in options:
         converted = _converted(candidate, state)
         if converted is not None:
-            notes = (*candidate.notes, "timm's conversion of published weights renamed them")
+            notes = (*candidate.notes, "the weights were renamed by timm's conversion of published weights")
             return _probed(name, freeze(converted), candidate, notes)
     raise BenchError(f"the weights do not fit model {name!r}: {troubles[0]}. {_way_out(name, state, image_size)}")
 
 
 def _trouble(candidate: Candidate, state: State, devices: tuple[str, ...] = ("meta", "cpu")) -> str:
-    """Why ``state`` does not fit, or nothing; told from shapes, on torch's meta device where the architecture can."""
+    """Return why ``state`` does not fit, judged by names and shapes; empty if it fits. Tries the meta device first."""
     trouble = ""
     for device in devices:
         try:
             model = _built(candidate, device)
         except BenchError as error:
             return str(error)
-        except Exception as error:  # noqa: BLE001 - architectures refuse options and the meta device with any exception
+        except Exception as error:  # noqa: BLE001 - unsupported options or devices may raise any exception
             trouble = first_line(error)
         else:
             return mismatch(model, fitting_view(model, state).state)
@@ -88,7 +88,7 @@ def _trouble(candidate: Candidate, state: State, devices: tuple[str, ...] = ("me
 
 
 def _converted(candidate: Candidate, state: State) -> nn.Module | None:
-    """The network, if its architecture can rename published weights so that they fit. Nothing may be resampled."""
+    """Return the network if timm's converter makes the weights fit by renaming alone, without resampling."""
     if candidate.convert is None:
         return None
     try:
@@ -99,7 +99,7 @@ def _converted(candidate: Candidate, state: State) -> nn.Module | None:
 
 
 def _only_renaming(convert: Callable[[State], State]) -> Callable[[State], State]:
-    """Refuse conversions that change the size of a tensor: position embeddings of another grid are another network."""
+    """Make ``convert`` raise if it changes the size of a tensor: resampled weights are a different network."""
 
     def renaming(state: State) -> State:
         converted = convert(state)
@@ -112,7 +112,7 @@ def _only_renaming(convert: Callable[[State], State]) -> Callable[[State], State
 
 
 def _built(candidate: Candidate, device: str = "cpu") -> nn.Module:
-    """Build without a trace in torch's generator; constructors warn of initialisations that weights replace."""
+    """Build the network without changing torch's random state, and ignore warnings about its initialisation."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.device(device):
         warnings.simplefilter("ignore")
         return candidate.build()
@@ -124,20 +124,20 @@ def _notes(view: View) -> tuple[str, ...]:
 
 
 def _open_stem(name: str, state: State, image_size: int, stem: Stem | None, chosen: Candidate) -> tuple[str, ...]:
-    """A note where the weights also fit the stem for small images, which some architectures have with equal shapes."""
+    """Return a note if the weights also fit the stem for small images, since both stems may have equal shapes."""
     if stem is not None or chosen.notes or image_size > SMALL_SIDE:
         return ()
     for other in candidates(name, state, image_size=image_size, num_classes=None, stem="small"):
         if other.input_size == chosen.input_size and not _trouble(other, state, ("meta",)):
             return (
-                "the weights fit the stem of the architecture and the one for small images, which have the same "
-                "shapes; the former was taken, and stem 'small' takes the latter",
+                "the weights fit both the stem of the architecture and the stem for small images, which have the same "
+                "shapes; the former was taken, stem 'small' selects the latter",
             )
     return ()
 
 
 def _probed(name: str, model: nn.Module, candidate: Candidate, notes: tuple[str, ...]) -> Network:
-    """Try the network on two images: weights may fit a network that does not take images of this side."""
+    """Run the network on two images, since it may reject this image size even if the weights fit."""
     channels, side = _first_channels(model), candidate.input_size
     images = torch.linspace(-1, 1, 2 * channels * side * side).view(2, channels, side, side)
     try:
@@ -146,7 +146,7 @@ def _probed(name: str, model: nn.Module, candidate: Candidate, notes: tuple[str,
     except Exception as error:
         raise BenchError(
             f"model {name!r} does not take images of {channels} × {side} × {side}: {first_line(error)}. Resize the "
-            "images to the side for which its weights were trained."
+            "images to the size that the network was trained on."
         ) from error
     if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != 2:
         described = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -158,7 +158,7 @@ def _probed(name: str, model: nn.Module, candidate: Candidate, notes: tuple[str,
 
 
 def _first_channels(model: nn.Module) -> int:
-    """Number of input channels of the first convolution; 3 for a network without one."""
+    """Return the number of input channels of the first convolution; 3 if there is none."""
     convs = (layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
     first = next(convs, None)
     return first.in_channels if first is not None else 3
@@ -172,11 +172,11 @@ def _way_out(name: str, state: State, image_size: int) -> str:
             fitting.append(repr(other))
     if fitting:
         return f"They fit {listed(fitting, 'or')}."
-    return "Name the model they were made of, or give --module file.py:function that builds it."
+    return "Name the architecture that they belong to, or give --module file.py:function that builds it."
 
 
 def _similar(name: str) -> list[str]:
-    """Architectures with similar names, of timm and torchvision, the same name first."""
+    """Return architectures of timm and torchvision with similar names, the most similar names of each library first."""
     base = name.removeprefix(TORCHVISION)
     of_timm, of_torchvision = (
         difflib.get_close_matches(base, names, n=SUGGESTIONS, cutoff=0.6)

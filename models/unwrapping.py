@@ -1,4 +1,4 @@
-"""The state dict inside a training file, and its keys without the prefixes that wrappers add."""
+"""Find the state dict in a training checkpoint, and remove the key prefixes that wrappers add."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.core.errors import BenchError
 from bench.core.words import listed
 
-State = dict[str, Any]  # tensors by name, and the extra state of modules that have one
+State = dict[str, Any]  # tensors by name, and extra state of modules
 
 AVERAGED = (
     "state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "model_ema_state_dict", "ema", "averaged",
@@ -23,21 +23,21 @@ PLAIN = (
     "state_dict", "model_state_dict", "model", "net", "network", "module", "model_state", "net_state_dict", "params",
     "weights", "shadow",
 )  # fmt: skip
-#: Parts of a training that hold tensors by name and are no network.
+#: Keys of training state that may hold named tensors but is not a network.
 NOT_WEIGHTS = re.compile(r"optim|sched|scaler|callback|loop|hyper_param|criterion|loss|metric|rng|history|args|config")
-#: First names of buffers that wrappers and Lightning modules keep beside the network.
+#: First parts of the names of buffers that wrappers and Lightning modules add to those of the network.
 BOOKKEEPING = re.compile(
     r"n_averaged|initted|step|num_updates|decay|(.*_)?(acc|accuracy|loss|criterion|metrics?|loss_fn|auroc|f1|confmat|"
     r"top1|top5)(_.*|\d*)"
 )
-#: Names that wrappers put inside of a key; no network has them of itself.
+#: Name parts that wrappers insert anywhere in a key; unwrapped networks never have them.
 INNER = re.compile(r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-MAX_DEPTH = 6  # of wrappers
+MAX_DEPTH = 6  # levels of nested mappings
 
 
 @dataclass(frozen=True)
 class Found:
-    """A state dict, the mappings around it from the outermost to the innermost, and notes on choices."""
+    """A state dict, the mappings that contain it (outermost first), and notes on choices."""
 
     state: State
     levels: list[Mapping[str, Any]]
@@ -46,17 +46,17 @@ class Found:
 
 @dataclass(frozen=True)
 class View:
-    """A state dict with one of the possible forms of its keys."""
+    """A state dict after the removal of wrapper prefixes from its keys."""
 
     state: State
-    removed: str = ""  # prefix
-    dropped: tuple[str, ...] = ()  # keys
+    removed: str = ""  # the prefix that was removed
+    dropped: tuple[str, ...] = ()  # keys of bookkeeping that was left out
 
 
 def find_state(content: Any) -> Found | None:
-    """Find the state dict in ``content``, averaged weights first; None where there is none.
+    """Return the state dict in ``content``, preferring averaged weights; None if there is none.
 
-    Raises BenchError where there are several and no rule says which one is meant.
+    Raises BenchError if there are several and no rule selects one of them.
     """
     return _find(content, [], 0)
 
@@ -75,7 +75,7 @@ def _find(content: Any, around: list[Mapping[str, Any]], depth: int) -> Found | 
     if averaged:
         return _chosen(inside, averaged, [*plain, *others], "the averaged weights")
     if plain:
-        # EMA libraries that keep a list of tensors give them no names.
+        # Some EMA libraries store a list of tensors without names.
         nameless = [repr(key) for key in AVERAGED if key in content]
         notes = [f"the averaged weights under {listed(nameless)} have no names and were not used"] if nameless else []
         return _chosen(inside, plain, others, "the weights", *notes)
@@ -87,15 +87,15 @@ def _find(content: Any, around: list[Mapping[str, Any]], depth: int) -> Found | 
 
 
 def _holds_weights(state: State) -> bool:
-    """Whether the tensors are those of a network, and no statistics or metrics."""
+    """Whether the tensors are weights of a network, rather than statistics or metrics."""
     return any("." in key or (isinstance(value, Tensor) and value.ndim > 1) for key, value in state.items())
 
 
 def _chosen(inside: dict[str, Found], keys: list[str], unused: list[str], kind: str, *notes: str) -> Found:
     if len(keys) > 1:
         raise BenchError(
-            f"it holds several state dicts, under {listed([repr(k) for k in keys])}; save the one that is "
-            "meant alone, with torch.save(state_dict, path)."
+            f"it holds several state dicts, under {listed([repr(k) for k in keys])}; save the one that "
+            "you want to load by itself, with torch.save(state_dict, path)."
         )
     found = inside[keys[0]]
     if unused:
@@ -106,14 +106,14 @@ def _chosen(inside: dict[str, Found], keys: list[str], unused: list[str], kind: 
 
 
 def _is_extra(key: str) -> bool:
-    """Extra state of a module, or the packed weights of a quantised one: values that may be no tensors."""
+    """Whether the key is extra state or packed quantised weights, whose values need not be tensors."""
     return key.rpartition(".")[2] in ("_extra_state", "_packed_params", "dtype")
 
 
 def _averaged_part(found: Found) -> Found:
-    """Of a module that holds the network twice, take the averaged copy.
+    """Return only the averaged copy if a module contains the network twice.
 
-    The copies have the same keys behind their prefixes.
+    Copies are recognised by equal keys after their prefixes.
     """
     state = found.state
     for prefix in AVERAGED:
@@ -125,9 +125,9 @@ def _averaged_part(found: Found) -> Found:
 
 
 def views(state: State) -> Iterator[View]:
-    """The forms that the keys may have in the network: as they are, then without one common prefix more each time.
+    """Yield the possible forms of the keys: unchanged, then with one more common prefix removed each time.
 
-    Bookkeeping of wrappers, which has no prefix, is dropped with the first.
+    Bookkeeping of wrappers is dropped before prefixes are removed, since it lacks the common prefix.
     """
     yield View(state)
     state = _renamed(state, lambda key: INNER.sub("", key))
@@ -151,7 +151,7 @@ def _without(length: int) -> Callable[[str], str]:
 
 
 def _renamed(state: Mapping[str, Any], rename: Callable[[str], str], origin: Any = None) -> State:
-    """``state`` with other keys, and the version numbers that torch attached to it or to ``origin``."""
+    """Return ``state`` with renamed keys, and the version numbers that torch attached to ``origin`` or ``state``."""
     other: Any = OrderedDict((rename(key), value) for key, value in state.items())
     versions = getattr(state if origin is None else origin, "_metadata", None)
     if isinstance(versions, Mapping):

@@ -1,4 +1,4 @@
-"""Weights from a file: tensors by name, never objects, and their way into a network."""
+"""Read named tensors, but never pickled objects, from checkpoint files, and load them into networks."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ __all__ = ["Checkpoint", "State", "class_count", "converter", "load_weights", "r
 LOG = logging.getLogger(__name__)
 SHARD = re.compile(r"-\d{5}-of-\d{5}\.|\.index\.json$")
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
-FEW = 3  # keys that an error names
+FEW = 3  # maximum number of keys in an error message
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The weights in a file, in float32, what else the file says, and notes on choices made while reading it.
+    """Weights in float32, other facts from the file, and notes on choices made while reading it.
 
-    The keys of ``state`` may have prefixes of wrappers; :func:`load_weights` finds the form that the network has.
+    The keys of ``state`` may still have wrapper prefixes; :func:`load_weights` removes those that the network lacks.
     """
 
     state: State
@@ -44,9 +44,9 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read the state dict in a ``.safetensors`` or torch file, and in whatever a training script put around it.
+    """Read the state dict from a ``.safetensors`` or torch file, also from within a training checkpoint.
 
-    Averaged weights (EMA, SWA) are taken where there are any. Raises BenchError; never unpickles an object.
+    Averaged weights (EMA, SWA) are preferred. Raises BenchError if no state dict can be read. Never unpickles objects.
     """
     _check_path(path)
     if kind_of(path) == "safetensors":
@@ -60,8 +60,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise BenchError(f"checkpoint {path}: {error}") from error
     if found is None:
         raise BenchError(
-            f"checkpoint {path} is not a state dict: it must map the names of weights to tensors, by itself or under a "
-            f"key such as 'state_dict', but it holds {_described(content)}."
+            f"checkpoint {path} is not a state dict: it must map the names of weights to tensors, at the top level or "
+            f"under a key such as 'state_dict', but it holds {_described(content)}."
         )
     _check_plain_tensors(found, path)
     state, note = _in_float32(found.state)
@@ -69,7 +69,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def read_weights(path: Path) -> State:
-    """The tensors of :func:`read_checkpoint` alone; its notes are logged."""
+    """Return only the tensors of :func:`read_checkpoint`; log its notes."""
     checkpoint = read_checkpoint(path)
     for note in checkpoint.notes:
         LOG.warning("checkpoint %s: %s", path, note)
@@ -85,14 +85,14 @@ def _check_path(path: Path) -> None:
             f"checkpoint {path} is a folder; name the file of weights in it{f', such as {files[0]}' if files else ''}."
         )
     if SHARD.search(path.name):
-        raise BenchError(f"checkpoint {path} is one of several shards, which are not put together here; {WAY_OUT}.")
+        raise BenchError(f"checkpoint {path} is one of several shards, which cannot be combined here; {WAY_OUT}.")
 
 
 def _read_safetensors(path: Path) -> tuple[State, Mapping[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except Exception as error:  # whatever its bytes mean to the loader
+    except Exception as error:  # a damaged file may raise any exception in the loader
         raise BenchError(f"checkpoint {path} cannot be read: it is damaged ({first_line(error)}).") from error
 
 
@@ -103,19 +103,20 @@ def _described(content: Any) -> str:
 
 
 def _check_plain_tensors(found: Found, path: Path) -> None:
-    """Raise BenchError for weights that no plain architecture takes."""
+    """Raise BenchError for quantised weights and for tensors without values."""
     for key, value in found.state.items():
         if key.rpartition(".")[2] == "_packed_params" or (isinstance(value, Tensor) and value.is_quantized):
             raise BenchError(
-                f"checkpoint {path} holds the weights of a quantised network ({key}), which no architecture takes by "
-                "name; save the network as a TorchScript archive, or give --module file.py:function that builds it."
+                f"checkpoint {path} holds the weights of a quantised network ({key}), which cannot be loaded into a "
+                "named architecture; save the network as a TorchScript archive, or give --module file.py:function "
+                "that builds it."
             )
         if isinstance(value, Tensor) and value.is_meta:
             raise BenchError(f"checkpoint {path} holds {key} without values, on the meta device; {WAY_OUT}.")
 
 
 def _in_float32(state: State) -> tuple[State, tuple[str, ...]]:
-    """``state`` with its floating-point tensors in float32, and a note on those that had another type."""
+    """Convert floating-point tensors to float32 in place; return ``state`` and a note on the original types."""
     others = {k: v for k, v in state.items() if isinstance(v, Tensor) and v.is_floating_point()}
     others = {key: value for key, value in others.items() if value.dtype != torch.float32}
     for key, value in others.items():
@@ -125,7 +126,7 @@ def _in_float32(state: State) -> tuple[State, tuple[str, ...]]:
 
 
 def class_count(name: str, state: State) -> int:
-    """Number of classes of the classifier in ``state``; 0 if there is none."""
+    """Return the number of classes of the classifier in ``state``; 0 if there is none."""
     config = get_pretrained_cfg(name)
     for weight in weights_of((config.classifier if config else None) or (), state):
         return int(weight.shape[0])
@@ -133,7 +134,7 @@ def class_count(name: str, state: State) -> int:
 
 
 def weights_of(layers: str | Iterable[str], state: State) -> Iterator[Tensor]:
-    """The weights of the named layers that are in ``state``, in any of its forms, innermost first."""
+    """Yield the weights of the named layers in any view of ``state``, the views with most prefixes removed first."""
     for view in reversed(list(views(state))):
         for layer in [layers] if isinstance(layers, str) else layers:
             weight = view.state.get(f"{layer}.weight")
@@ -142,9 +143,9 @@ def weights_of(layers: str | Iterable[str], state: State) -> Iterator[Tensor]:
 
 
 def load_weights(model: nn.Module, state: State, convert_published: Callable[[State], State] = dict) -> str:
-    """Load ``state`` strictly, as it is or converted; return why it does not fit, or nothing.
+    """Load ``state`` strictly, unchanged or converted; return why it does not fit, or an empty string.
 
-    The keys are tried without the prefixes of wrappers, see :func:`bench.models.unwrapping.views`.
+    The keys are also tried without wrapper prefixes, see :func:`bench.models.unwrapping.views`.
     """
     view = fitting_view(model, state)
     trouble = mismatch(model, view.state)
@@ -153,7 +154,7 @@ def load_weights(model: nn.Module, state: State, convert_published: Callable[[St
     for other in views(state):
         try:
             converted = convert_published(dict(other.state))
-        except Exception:  # noqa: BLE001 - converters are written for other files and fail on any of these
+        except Exception:  # noqa: BLE001 - a converter may raise any exception on keys it was not written for
             continue
         if not mismatch(model, converted):
             return _load(model, converted)
@@ -163,13 +164,13 @@ def load_weights(model: nn.Module, state: State, convert_published: Callable[[St
 def _load(model: nn.Module, state: State) -> str:
     try:
         model.load_state_dict(_known(model, state))
-    except Exception as error:  # noqa: BLE001 - hooks of modules raise anything
+    except Exception as error:  # noqa: BLE001 - hooks of modules may raise any exception
         return first_line(error)
     return ""
 
 
 def _known(model: nn.Module, state: State) -> State:
-    """``state`` without extra state that the network does not have."""
+    """Remove extra state that the network does not have from ``state``, and return it."""
     names = set(model.state_dict())
     unused = [key for key in state if key not in names and key.rpartition(".")[2] == "_extra_state"]
     for key in unused:
@@ -178,7 +179,7 @@ def _known(model: nn.Module, state: State) -> State:
 
 
 def fitting_view(model: nn.Module, state: State) -> View:
-    """The form of ``state`` whose keys are most like those of ``model``; of equal ones the least changed."""
+    """Return the view of ``state`` whose keys best match those of ``model``; in a tie, the least changed view."""
     names = set(model.state_dict())
     return min(views(state), key=lambda view: len(names.symmetric_difference(view.state)))
 
@@ -187,7 +188,7 @@ def mismatch(model: nn.Module, state: State) -> str:
     """Say how ``state`` differs from the weights of ``model``, with a few names; empty if it fits."""
     wanted = model.state_dict()
     given = {key: value for key, value in state.items() if key in wanted or key.rpartition(".")[2] != "_extra_state"}
-    # torch fills in the counters of batch norm for files of versions that had none.
+    # Files of old torch versions have no batch norm counters; torch fills them in.
     missing = [key for key in wanted if key not in given and key.rpartition(".")[2] != "num_batches_tracked"]
     unexpected = [key for key in given if key not in wanted]
     shapes = [
@@ -211,7 +212,10 @@ def _few(names: Iterable[str]) -> str:
 
 
 def converter(name: str, model: nn.Module) -> Callable[[State], State]:
-    """The architecture's own conversion of published weights: it renames them and resamples position embeddings."""
+    """Return timm's converter of published weights, which renames them and may resample position embeddings.
+
+    Returns ``dict``, which changes nothing, if the architecture has no converter.
+    """
     module = sys.modules[timm.model_entrypoint(name).__module__]
     convert = getattr(module, "checkpoint_filter_fn", None)
     return (lambda state: convert(dict(state), model)) if convert else dict

@@ -1,7 +1,7 @@
-"""Points on the way from an image to images of other classes, at the edge of its ball. They need no gradient.
+"""Find adversarial candidates without gradients: move an image towards images of other classes, within the ε-ball.
 
-A model that answers by the nearest training images, or by any other vote, has nearly no gradient, and random directions
-rarely lead anywhere. The direction of an image of another class does.
+A nearest-neighbour classifier, or any other model that decides by a vote, has almost no gradient, and random
+perturbations rarely change its prediction. A perturbation towards an image of another class often does.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from bench.attacks.norms import project
 from bench.core.specs import Norm
 from bench.data.tensors import Images
 
-SIDE = 32  # pixels to which larger images are averaged before they are compared
-MOST = 2000  # training images that are compared
-ROOM = 2**27  # bytes that they may take
+SIDE = 32  # larger images are averaged to this side length before the comparison
+MOST = 2000  # maximum number of training images to compare with
+ROOM = 2**27  # maximum size of their pixels in bytes, at one byte per value
 
 
 def candidate_count(image_size: int) -> int:
-    """Return how many training images of ``image_size`` pixels a side to compare with."""
+    """Return how many training images with a side of ``image_size`` pixels to compare with."""
     return min(MOST, ROOM // (3 * image_size**2))
 
 
 def neighbours(images: Images, part: Tensor, candidates: Images, count: int) -> Tensor:
-    """Return the ``count`` nearest ``candidates`` of other classes for each of ``part``, (M,): positions (M, ≤ count).
+    """Return the positions (M, ≤ count) of the nearest ``candidates`` of other classes for each image of ``part`` (M,).
 
-    Distances are L2 over pixels. The nearest come first.
+    Distances are L2 over pixels, in ascending order.
     """
     everyone = torch.arange(len(candidates))
     apart = torch.cdist(_small(images, part), torch.cat([_small(candidates, batch) for batch in everyone.split(100)]))
@@ -38,9 +38,9 @@ def neighbours(images: Images, part: Tensor, candidates: Images, count: int) -> 
 
 
 def points_towards(inputs: Tensor, candidates: Images, found: Tensor, norm: Norm, eps: float) -> Iterator[Tensor]:
-    """Yield the projections of the neighbours ``found`` onto the balls around ``inputs``, (M, C, H, W), by column.
+    """Yield, for each column of ``found``, the neighbours projected onto the ε-balls around ``inputs`` (M, C, H, W).
 
-    They lie in [0, 1]. A neighbour that is less than ``eps`` away is its own projection.
+    The projections lie in [0, 1]. A neighbour inside of the ball is yielded unchanged.
     """
     for column in found.unbind(1):
         yield project(candidates.inputs(column, inputs.device), inputs, norm, eps)

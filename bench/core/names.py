@@ -1,8 +1,9 @@
-"""Names and free text that CSV readers and spreadsheets return unchanged.
+"""Check names and quote free text so that CSV readers and spreadsheets return them unchanged.
 
-A name of a user (of a model, a variant, an attack, a data set) becomes a cell of a CSV file. ``pandas.read_csv`` reads
-some texts as missing values, numbers or booleans, a line break splits a row for many readers, and a spreadsheet runs
-what begins with ``=`` as a formula. Such names are refused; free text, such as an error message, is put in quotes.
+Names that users choose (for models, variants, attacks and data sets) are written to CSV files. ``pandas.read_csv``
+parses some texts as missing values, numbers or booleans, many readers start a new row at a line break, and spreadsheets
+evaluate a text that begins with ``=`` as a formula. Such names are refused. Free text, such as an error message, is put
+in quotes.
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ import re
 
 from bench.core.errors import BenchError
 
-#: Texts that pandas.read_csv reads as a missing value by default, besides the empty one.
+#: Texts that pandas.read_csv parses as missing values by default, in addition to the empty text.
 MISSING = frozenset({
     "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL",
     "NaN", "None", "n/a", "nan", "null",
 })  # fmt: skip
 BOOLEANS = frozenset({"true", "false"})  # in any case
-FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"  # signs that begin a formula, and their full-width forms
+FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"  # characters that begin a formula, and their full-width forms
 SEPARATORS = ",:"  # between the names of a list, and between the parts of model:variant:seed
 
 _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def is_number(text: str) -> bool:
-    """Whether a CSV reader takes ``text`` for a number.
+    """Whether a CSV reader parses ``text`` as a number.
 
     >>> is_number("007"), is_number("1e5"), is_number("Infinity"), is_number("v7")
     (True, True, True, False)
@@ -37,7 +38,7 @@ def is_number(text: str) -> bool:
 
 
 def changed_by_readers(text: str) -> str:
-    """How a CSV reader or a spreadsheet changes ``text`` if it is a whole cell; empty if none does.
+    """Describe how a CSV reader or a spreadsheet would change ``text`` as a cell; empty if none would.
 
     >>> changed_by_readers("NA"), changed_by_readers("resnet18")
     ('a CSV reader takes it for a missing value', '')
@@ -54,9 +55,9 @@ def changed_by_readers(text: str) -> str:
 
 
 def check_name(kind: str, name: object, *, origin: str = "") -> str:
-    """Return ``name`` if it may be the name of a ``kind``, such as "model"; ``origin`` says where it comes from.
+    """Return ``name`` if it is allowed. Otherwise raise BenchError, which suggests an allowed name.
 
-    Raises BenchError with a name to use instead.
+    ``kind`` says what is named, such as "model", and ``origin`` where the name comes from, both for the message.
     """
     where = f" (from {origin})" if origin else ""
     if not isinstance(name, str):
@@ -69,7 +70,7 @@ def check_name(kind: str, name: object, *, origin: str = "") -> str:
 
 
 def allowed_name(text: str, prefix: str) -> str:
-    """The allowed name nearest to ``text``; it begins with ``prefix`` where that is needed.
+    """Turn ``text`` into an allowed name with few changes; ``prefix`` is added only if needed.
 
     >>> allowed_name("my,model", "model"), allowed_name("007", "model"), allowed_name("=1", "data-set")
     ('my-model', 'model-007', 'data-set-1')
@@ -84,26 +85,26 @@ def _problem(name: str) -> str:
         return "it is empty"
     if not name.isprintable():
         odd = next(sign for sign in name if not sign.isprintable())
-        return f"it holds {odd!a}, and names are printable characters on one line"
+        return f"it holds {odd!a}, but names must consist of printable characters on one line"
     if name != name.strip():
-        return "it begins or ends with a blank"
+        return "it begins or ends with a space"
     separator = next((sign for sign in name if sign in SEPARATORS), "")
     return f"it holds {separator!r}, which separates names" if separator else changed_by_readers(name)
 
 
 def as_text(text: str) -> str:
-    """Free text as one line of UTF-8 that readers return unchanged: in single quotes if they would change it.
+    """Turn free text into one line of UTF-8, in single quotes if readers would change it otherwise.
 
     >>> as_text("two\\r\\nlines"), as_text("=1+1"), as_text("NA"), as_text("all is well")
     ('two lines', "'=1+1'", "'NA'", 'all is well')
     """
-    encoded = text.encode("utf-8", "backslashreplace").decode()  # of surrogates, which no file can hold
+    encoded = text.encode("utf-8", "backslashreplace").decode()  # escapes surrogates, which UTF-8 cannot encode
     line = _BREAKS.sub(" ", encoded).strip()
     return f"'{line}'" if changed_by_readers(line) else line
 
 
 def text_part(digest: str, length: int) -> str:
-    """The first ``length`` hex digits of ``digest`` that no reader takes for a number, as 123456789012 or 12e456789012.
+    """Return the first ``length`` hex digits in a row that are no number, such as 123456789012 or 12e456789012.
 
     >>> text_part("12e456789012ab", 12), text_part("0a0000000000ab", 12)
     ('2e456789012a', '0a0000000000')

@@ -30,17 +30,18 @@ def as_dataset(source: Any, *, name: str = "own", num_classes: int | None = None
 
     Args:
         source: A tuple ``(images, labels)`` of arrays or tensors; a map-style data set of torch, torchvision or Hugging
-            Face whose items are ``(image, label)`` or dictionaries; a ``DataLoader``, whose data set is read in its own
-            order; an iterable data set; or a mapping of splits such as ``DatasetDict``, of which "test", else
-            "validation", is evaluated and "train" are the training images. Images are PIL images, uint8 or floats in
-            [0, 1], all of one square size.
+            Face whose items are ``(image, label)`` or dictionaries; a ``DataLoader``, whose data set is read in order,
+            without shuffling; an iterable data set; or a mapping of splits such as ``DatasetDict``. Of a mapping the
+            split "test" is evaluated, or "validation" if there is no "test", and "train" is the default of ``train``.
+            Images are PIL images, uint8 or floats in [0, 1], all square and of one size.
         name: The data set's name in every row.
-        num_classes: By default the number of class names that ``source`` declares, else the largest label + 1.
-        train: The training images, in any form that ``source`` may have. They are needed only to count the test images
-            that are also training images. Without them that count is empty.
+        num_classes: The number of classes; defaults to the number of class names that ``source`` declares, or else to
+            the largest label + 1.
+        train: The training images, in any form that ``source`` may have. They are used only to count the test images
+            that are also training images; without them the count is empty.
 
-    The images are kept in memory: one byte per value if all values are multiples of 1/255, else four. Ids are
-    ``test/<index>``, as those of :func:`bench.data.split.array_split`. Raises BenchError for what cannot be evaluated.
+    The images are kept in memory: one byte per value if all values are multiples of 1/255, else four. Sample ids are
+    ``test/<index>``, see :func:`bench.data.split.array_split`. Raises BenchError if the source cannot be evaluated.
     """
     if isinstance(source, Mapping):
         source, train = _test_of(source, name), source.get("train") if train is None else train
@@ -52,8 +53,8 @@ def as_dataset(source: Any, *, name: str = "own", num_classes: int | None = None
         train_split = _read_split("train", train, name)
         if _side(train_split) != size:
             raise BenchError(
-                f"{name}: training images have a side of {_side(train_split)} pixels and test images of {size}; give "
-                "both the same Resize and CenterCrop."
+                f"{name}: training images have a side of {_side(train_split)} pixels and test images of {size}; apply "
+                "the same Resize and CenterCrop to both."
             )
     notes: tuple[str, ...] = ()
     names = tuple(_class_names(source) or _class_names(train))
@@ -76,8 +77,8 @@ def _test_of(source: Mapping[str, Any], name: str) -> Any:
             return source[split]
     found = listed([repr(key) for key in source]) if source else "none"
     raise BenchError(
-        f"{name}: the split 'test' or 'validation' is needed, and the source has {found}; give the images to evaluate "
-        "themselves, as source['…']."
+        f"{name}: the split 'test' or 'validation' is needed, and the source has {found}; pass the split to evaluate "
+        "itself, such as source['…']."
     )
 
 
@@ -94,7 +95,7 @@ def _read_split(split: str, source: Any, name: str) -> Split:
     with told_as_mistakes(f"{where} images could not be read"):
         pixels = stack_images(images(chunks_of(source, where)), where, total=length_of(source))
         labels = integer_labels(found, [f"{split}/{i:05d}" for i in range(len(pixels))], where=where)
-        for chunk in islice(chunks_of(source, where), 1):  # none of an iterator that is exhausted
+        for chunk in islice(chunks_of(source, where), 1):  # an exhausted iterator yields none
             n = len(chunk.images)
             again = stack_images([chunk.images], where, total=n)
             if not np.array_equal(as_floats(again), as_floats(pixels[:n])) or chunk.labels != labels[:n].tolist():
@@ -110,7 +111,7 @@ def _side(split: Split) -> int:
 
 
 def _class_names(source: Any) -> Sequence[str]:
-    """Return the class names that a data set declares, also the one behind a DataLoader or a Subset; else nothing."""
+    """Return the class names of a data set, also of one inside a DataLoader or Subset; empty if it declares none."""
     if isinstance(source, ConcatDataset):
         return _class_names(source.datasets[0])
     names: Any = getattr(source, "classes", None)  # torchvision

@@ -1,4 +1,4 @@
-"""Names and options of networks that were trained elsewhere. Does not import torch."""
+"""Names and options of externally trained networks. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ExternalOptions:
 
     @property
     def where(self) -> str:
-        """The network in messages: its file, or its factory."""
+        """The file or the factory of the network, for messages."""
         return str(self.checkpoint or self.module)
 
 
@@ -47,9 +47,9 @@ def networks_of(
 ) -> list[ExternalOptions]:
     """Return the networks of one command: the checkpoints and factories it names, and those in its TOML file.
 
-    Several networks under one name are seeds 0, 1, …, counted from ``shared.seed``. The name is ``shared.name``, or the
-    architecture if a variant is given, or else the name of each file. Raises BenchError for no network, for two under
-    one name and seed, and for unknown keys.
+    Networks on the command line that share a name are numbered as seeds, starting at ``shared.seed``. The name is
+    ``shared.name``, or the architecture if a variant is given, or else the name of each file. Raises BenchError if
+    there is no network, if two have the same name, variant and seed, and for an unknown key.
     """
     places = [{"checkpoint": path} for path in checkpoints] + [{"module": text} for text in modules]
     found = []
@@ -69,23 +69,23 @@ def networks_of(
 
 
 def _from_table(table: Mapping[str, Any], shared: ExternalOptions) -> ExternalOptions:
-    """Return the network of one ``[[networks]]`` table; what it leaves out is as on the command line."""
+    """Return the network of one ``[[networks]]`` table; missing keys are taken from the command line."""
     renamed = {key.replace("-", "_"): value for key, value in table.items()}
     renamed = {{"as_variant": "variant"}.get(key, key): value for key, value in renamed.items()}
     for key in renamed:
         if key not in FIELDS:
-            raise unknown_name("key", key, FIELDS, hint="They are the options of one network.")
+            raise unknown_name("key", key, FIELDS, hint="The keys of a table are the options of one network.")
     for key in ("checkpoint", "class_names"):
         if key in renamed:
             renamed[key] = Path(str(renamed[key]))
     for key, kind in (("seed", int), ("trust_normalization", bool)):
         if key in renamed and not (isinstance(renamed[key], kind) and isinstance(renamed[key], bool) == (kind is bool)):
-            raise BenchError(f"{key} = {renamed[key]!r} in a [[networks]] table is no {kind.__name__}.")
+            raise BenchError(f"{key} = {renamed[key]!r} in a [[networks]] table must be of type {kind.__name__}.")
     if renamed.get("stem") not in (None, "native", "small"):
         raise BenchError(f"stem = {renamed['stem']!r} in a [[networks]] table is neither 'native' nor 'small'.")
     own = dataclasses.replace(shared, **{key: _text(key, value) for key, value in renamed.items()})
     if (own.checkpoint is None) == (own.module is None):
-        raise BenchError("a [[networks]] table needs a checkpoint or a module, one of the two.")
+        raise BenchError("a [[networks]] table needs either a checkpoint or a module, not both.")
     return _checked(dataclasses.replace(own, name=_shared_name(own) or _own_name(own)))
 
 
@@ -96,7 +96,7 @@ def _checked(network: ExternalOptions) -> ExternalOptions:
 
 
 def _shared_name(network: ExternalOptions) -> str | None:
-    """Return the given name, or the architecture of a network that stands in a comparison."""
+    """Return the given name; without a name, the architecture if a variant is given."""
     if network.name or network.variant == EXTERNAL or network.model is None:
         return network.name
     return network.model.rpartition(":")[2]
@@ -107,7 +107,7 @@ def _text(key: str, value: Any) -> Any:
 
 
 def _own_name(network: ExternalOptions) -> str:
-    """Return the name of a file without its ending, or of a factory, as an allowed name."""
+    """Return the name of the factory, or an allowed name made of the file name without its suffixes."""
     if network.checkpoint is None:
         return str(network.module).rpartition(":")[2]
     return allowed_name(network.checkpoint.name.split(".")[0] or network.checkpoint.name, "model")

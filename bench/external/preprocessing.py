@@ -30,7 +30,7 @@ NORMALIZATIONS: Mapping[str, Moments | None] = {
 DATASET = "dataset"  # the data set's own moments
 FROM_CONFIG = "from-config"  # timm's pretrained_cfg
 GIVEN = "given"  # numbers on the command line
-INSIDE = "inside"  # the module normalises by itself
+INSIDE = "inside"  # the module normalises its input itself
 
 NUMBERS = "numbers as m,s for all channels or m,m,m,s,s,s, for images in [0, 1]"
 INTERPOLATIONS: Mapping[str, Literal["bilinear", "bicubic"]] = {"bilinear": "bilinear", "bicubic": "bicubic"}
@@ -48,8 +48,8 @@ def parse_normalization(text: str, config: Mapping[str, Any] | None, dataset: Da
     """Parse the value of ``--normalize`` into a name, mean and std.
 
     ``config`` is timm's ``pretrained_cfg``, for ``from-config``; ``dataset`` supplies the moments for ``dataset``.
-    Raises BenchError for an unknown name, for numbers that are no moments of images in [0, 1], and if ``config`` or
-    ``dataset`` is needed and missing.
+    Raises BenchError for an unknown name, for numbers that cannot be the mean and std of images in [0, 1], and if
+    ``config`` or ``dataset`` is required but missing.
     """
     text = text.strip()
     if text in NORMALIZATIONS:
@@ -86,7 +86,7 @@ def _parse_numbers(text: str) -> Resolved:
 def from_config(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
     """Read normalisation, size and interpolation from timm's ``pretrained_cfg``.
 
-    Raises BenchError if mean or std is missing or is no moment of images in [0, 1].
+    Raises BenchError if mean or std is missing, or is impossible for images in [0, 1].
     """
     mean, std = pretrained_cfg.get("mean"), pretrained_cfg.get("std")
     if mean is None or std is None:
@@ -111,7 +111,7 @@ def from_config(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
 
 
 def config_notes(pretrained_cfg: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return notes on what ``pretrained_cfg`` declares and :func:`from_config` does not apply."""
+    """Return notes on settings in ``pretrained_cfg`` that :func:`from_config` does not apply."""
     crop, interpolation = pretrained_cfg.get("crop_pct"), pretrained_cfg.get("interpolation")
     notes = []
     if crop is not None and crop != 1:
@@ -122,7 +122,7 @@ def config_notes(pretrained_cfg: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _checked(mean: Sequence[float], std: Sequence[float], *, where: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return ``mean`` and ``std`` as floats. Raises BenchError unless they can be moments of images in [0, 1]."""
+    """Return ``mean`` and ``std`` as floats. Raises BenchError if they are impossible for images in [0, 1]."""
     mean, std = tuple(map(float, mean)), tuple(map(float, std))
     if len(mean) != len(std) or len(mean) not in (1, 3):
         raise BenchError(f"{where} has {len(mean)} means and {len(std)} stds; 1 or 3 of each are needed.")
@@ -138,7 +138,7 @@ def _checked(mean: Sequence[float], std: Sequence[float], *, where: str) -> tupl
 
 
 def moments_fed(preprocessing: Preprocessing) -> Moments | None:
-    """Return mean and std for the channels that are fed; one channel gets the average of those of three."""
+    """Return mean and std per input channel; for a network with one channel, they are averaged over the channels."""
     if preprocessing.mean is None or preprocessing.std is None:
         return None
     if preprocessing.channels == 1:
@@ -163,10 +163,10 @@ def _dtype(network: nn.Module) -> torch.dtype | None:
 class Preprocessed(nn.Module):
     """A network with its preprocessing: images (N, 3, S, S) in [0, 1] to logits (N, K) in the data set's class order.
 
-    The order is: resize, average the channels, normalise, cast to the precision of the network. Resizing equals that
-    of Pillow: it is antialiased, which changes nothing in bilinear enlargement, and bicubic overshoot is clipped.
-    Everything is differentiable. Logits are returned in the type of the images. ``notes`` say how they were extracted
-    from the output of the last pass, see :func:`bench.attacks.gradients.take_logits`.
+    The steps are: resize, average the channels, normalise, cast to the network's precision. Resizing matches Pillow's:
+    it is antialiased (without effect on bilinear upsampling), and bicubic overshoot is clipped. All steps are
+    differentiable. Logits are returned in the dtype of the images. ``notes`` say how they were extracted from the
+    output of the last forward pass, see :func:`bench.attacks.gradients.take_logits`.
     """
 
     order: Tensor | None
@@ -182,7 +182,7 @@ class Preprocessed(nn.Module):
         self.register_buffer("order", None if order is None else _inverse(order))
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode; an exported program has one mode for good and refuses to change it."""
+        """Set training or evaluation mode; the mode of an exported program is fixed and stays as it is."""
         self.training = mode
         with suppress(NotImplementedError):
             self.network.train(mode)
@@ -212,14 +212,14 @@ def _resize_and_average(images: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 def _inverse(order: Sequence[int]) -> Tensor:
-    """Return the output of each class. Raises BenchError unless ``order`` is a permutation of 0…K−1."""
+    """Return the index of the output for each class. Raises BenchError unless ``order`` is a permutation of 0…K−1."""
     if sorted(order) != list(range(len(order))):
         raise BenchError(f"class order {tuple(order)} must have each of 0…{len(order) - 1} once.")
     return torch.tensor(order).argsort()
 
 
 def describe(preprocessing: Preprocessing) -> str:
-    """Describe in one sentence, without a full stop, what the network is fed.
+    """Describe the preprocessing in one sentence, without a full stop.
 
     >>> describe(Preprocessing(normalization="given", mean=(0.5,), std=(0.25,), input_size=28))
     'images in [0, 1] are resized to 28×28 (bilinear), normalised with mean 0.5 and std 0.25'

@@ -1,17 +1,17 @@
-"""Probe a network that was trained elsewhere for a wrong normalisation and a wrong class order.
+"""Check on a few images whether an externally trained network has a wrong normalisation or class order.
 
-Clean accuracy on a few images is compared with that under other common preprocessing, and under other class orders.
-Another choice is reported under three conditions:
+Clean accuracy is measured under the declared preprocessing, under other common preprocessings, and under other class
+orders. An alternative is reported if it meets all three conditions:
 
-- it is better by more than :data:`MARGIN`: smaller gains hardly change a result;
-- the exact McNemar test on the same images gives p < :data:`ALPHA`: smaller gains may be luck. ALPHA is smaller than
-  usual because the best of about ten alternatives is reported. It is not divided by their number: under the right
-  preprocessing the alternatives are not as good but worse, so that false alarms are much rarer than ALPHA. A false
-  alarm costs one option, a miss makes every number wrong;
-- the network then shows some skill: its accuracy lies :data:`SKILL` of the way, or :data:`SKILL_OF_FIT` for a fitted
-  class order, from that of the most frequent class to 1. For a class order, this means that the confusion matrix is
-  nearly a permutation. The features of an untrained network tell classes apart to
-  some degree, and without this condition it would be told to change its preprocessing.
+- Its accuracy is higher by more than :data:`MARGIN`. Smaller gains hardly change a result.
+- McNemar's exact test on the same images gives p < :data:`ALPHA`; otherwise the gain may be chance. ALPHA is smaller
+  than usual because the best of about ten alternatives is reported. It is not divided by their number: if the declared
+  preprocessing is right, the alternatives are worse than it, so false alarms are much rarer than ALPHA. A false alarm
+  costs the user one option; a missed error makes every number wrong.
+- The network is clearly better than chance under the alternative: its accuracy is at least m + SKILL × (1 − m), where m
+  is the share of the most frequent class and SKILL is :data:`SKILL`, or :data:`SKILL_OF_FIT` for a fitted class order,
+  whose confusion matrix must be nearly a permutation. Without this condition untrained networks would cause false
+  alarms, since their features separate the classes to some degree.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from bench.external.trials import (
 from bench.statistics.paired import compare
 
 PROBE_IMAGES = 256
-MARGIN = 0.05  # of clean accuracy
-ALPHA = 0.01  # of McNemar's exact test
+MARGIN = 0.05  # difference in clean accuracy
+ALPHA = 0.01  # significance level of McNemar's exact test
 SKILL, SKILL_OF_FIT = 0.2, 0.5
-SHOWN = 3  # reassigned outputs, or class names, in a message
+SHOWN = 3  # maximum number of reassigned outputs or class names in a message
 
 CLASS_NAMES, CLASS_ORDER, TRUST = "--class-names FILE", "--class-order", "--trust-normalization"
 
@@ -55,9 +55,9 @@ class ProbeReport:
 
     declared: Trial
     others: tuple[Trial, ...]
-    problem: str  # one sentence that says what is probably wrong, with the way out; empty if nothing is
-    class_order: tuple[int, ...] | None = None  # the better one, if it is the problem: output k is class class_order[k]
-    remarks: tuple[str, ...] = ()  # on what could not be tried
+    problem: str  # the probable error and how to fix it, in one sentence; empty if there is none
+    class_order: tuple[int, ...] | None = None  # if the declared one is wrong: output k is class class_order[k]
+    remarks: tuple[str, ...] = ()  # alternatives that could not be tried
 
     @property
     def n(self) -> int:
@@ -65,7 +65,7 @@ class ProbeReport:
 
     @property
     def lines(self) -> list[str]:
-        """A table for the progress output: accuracy by preprocessing, the declared one first."""
+        """Table of accuracy by preprocessing for the progress output; the declared preprocessing comes first."""
         rows = [(f"{self.declared.name} (declared)", self.declared.accuracy)]
         rows += [(trial.name, trial.accuracy) for trial in sorted(self.others, key=lambda t: -t.accuracy)]
         width = max(len(name) for name, _ in rows)
@@ -97,12 +97,12 @@ def probe(
     num_classes: int | None = None,
     config_size: int | None = None,
 ) -> ProbeReport:
-    """Compare the clean accuracy of ``network`` under ``preprocessing`` with that under alternatives.
+    """Compare the clean accuracy of ``network`` under ``preprocessing`` and under alternatives to it.
 
-    ``network`` is in evaluation mode and on the device of ``images``, (N, 3, S, S) float32 in [0, 1]. ``class_names``
-    and ``train_moments`` are those of the data set. ``config_size`` is the input size in the network's own
-    configuration, if images are not resized to it. ``num_classes`` defaults to the number of the names, or that in the
-    labels. Raises BenchError if the network has another number of outputs.
+    ``network`` must be in evaluation mode and on the device of ``images``, (N, 3, S, S) float32 in [0, 1].
+    ``class_names`` and ``train_moments`` are those of the data set. ``config_size`` is the input size in the network's
+    own configuration, if images are not resized to it. ``num_classes`` defaults to the number of class names, or else
+    to the largest label + 1. Raises BenchError if the network has a different number of outputs.
     """
     truth: Ints = labels.cpu().numpy().astype(np.int64)
     classes = num_classes or len(class_names or ()) or int(truth.max()) + 1
@@ -115,13 +115,13 @@ def probe(
     others, remarks = try_alternatives(network, alternatives, images, truth, order, size)
     if len(truth) < 2 * classes:
         few = f"{counted(len(truth), 'probe image')} of {counted(classes, 'class', 'classes')}"
-        remarks.append(f"{few} are too few to check the class order, except for sorted class names")
+        remarks.append(f"{few} are too few to check the class order; only sorted class names can be checked")
     problem, found = _problem(declared, others, truth, order, class_names or ())
     return ProbeReport(declared, tuple(others), problem, found, tuple(remarks))
 
 
 def _check_outputs(network: nn.Module, preprocessing: Preprocessing, images: Tensor, num_classes: int) -> None:
-    """Raise BenchError unless the network has one output for each class, and the class order one entry."""
+    """Raise BenchError unless the network has one output, and the class order one entry, for each class."""
     with torch.no_grad():
         logits = Preprocessed(network, replace(preprocessing, class_order=None)).to(images.device)(images[:1])
     if logits.ndim != 2 or logits.shape[1] != num_classes:
@@ -140,8 +140,8 @@ def _problem(
 ) -> tuple[str, tuple[int, ...] | None]:
     """Return the problem in a sentence, and the better class order if that is the problem.
 
-    Both a preprocessing and a class order may be better than the declared ones: then the more accurate of the two is
-    reported. If neither is, and the network is at chance, both may be wrong, and class orders are tried under every
+    If both another preprocessing and another class order are better, the more accurate of the two is reported. If
+    neither is better and the network is at chance level, both may be wrong: then class orders are tried under every
     preprocessing.
     """
     trial = max(
@@ -163,7 +163,7 @@ def _problem(
 
 
 def _better_order(trial: Trial, declared: Trial, truth: Ints, order: Ints, names: Sequence[str]) -> Reordering | None:
-    """Return the class order in which ``trial`` is clearly better than ``declared`` in the declared order, if any."""
+    """Return the best class order for which ``trial`` clearly beats ``declared`` in the declared order, if any."""
     candidates = sorted_orders(trial.outputs, truth, names)
     fitted = fitted_order(trial.outputs, truth, order)
     better = [
@@ -180,7 +180,7 @@ def _better_order(trial: Trial, declared: Trial, truth: Ints, order: Ints, names
 
 
 def _is_better(before: Bools, after: Bools, truth: Ints, skill: float) -> bool:
-    """Whether ``after`` meets the three conditions; all (images,), ``truth`` are the labels."""
+    """Whether ``after`` meets the three conditions of the module docstring. ``truth`` are the labels; all are (N,)."""
     share = float(np.bincount(truth).max() / len(truth))
     paired = compare(before, after)
     return paired.difference > MARGIN and paired.p < ALPHA and float(after.mean()) >= share + skill * (1 - share)
@@ -196,7 +196,7 @@ def _preprocessing_sentence(declared: Trial, better: Trial) -> str:
     return (
         f"clean accuracy on {counted(len(declared.correct), 'probe image')} is {_percent(declared.accuracy)} under the "
         f"declared preprocessing ({declared.name}) and {_percent(better.accuracy)} under {better.name}; "
-        f"{better.way_out}, or {TRUST} to go on as declared."
+        f"{better.way_out}, or {TRUST} to keep the declared one."
     )
 
 
@@ -212,14 +212,14 @@ def _order_sentence(found: Reordering, trial: Trial, declared: Trial, order: Int
         moved = np.flatnonzero(np.array(found.order) != order)
         pairs = [f"output {k} is {called[found.order[k]]}, not {called[order[k]]}" for k in moved[:SHOWN]]
         more = [f"{len(moved) - SHOWN} more"] if len(moved) > SHOWN else []
-        which = f"with another that was fitted on the other images ({', '.join([*pairs, *more])})"
+        which = f"in an order that was fitted on the remaining probe images ({', '.join([*pairs, *more])})"
         in_folders = ""
     preprocessing = f" and the preprocessing {trial.name}" if trial.way_out else ""
     way_out = f"{trial.way_out} and " if trial.way_out else "give "
     return (
         f"clean accuracy on {counted(len(found.tested), 'probe image')} is {before} in the declared class order and "
         f"{_percent(found.after.mean())} {which}{preprocessing}; {way_out}{CLASS_NAMES} with the names in the order of "
-        f"the network's outputs{in_folders}, or {TRUST} to go on as declared."
+        f"the network's outputs{in_folders}, or {TRUST} to keep the declared one."
     )
 
 

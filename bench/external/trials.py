@@ -47,10 +47,10 @@ class Trial:
 def try_alternatives(
     network: nn.Module, alternatives: Iterator[Alternative], images: Tensor, truth: Ints, order: Ints, size: int
 ) -> tuple[list[Trial], list[str]]:
-    """Run every alternative; return the trials, and a line for each that the network cannot run.
+    """Try every alternative; return the trials, and one line for each alternative that the network cannot run.
 
-    ``size`` is the declared input size. Only at another one may the network fail: architectures refuse sizes in ways of
-    their own. Every other error is raised.
+    ``size`` is the declared input size. At any other size the network may fail with any exception except for a lack of
+    memory, since architectures reject unsupported sizes in different ways. At the declared size exceptions are raised.
     """
     trials, failed = [], []
     for alternative in alternatives:
@@ -64,7 +64,7 @@ def try_alternatives(
 
 
 def try_preprocessing(network: nn.Module, alternative: Alternative, images: Tensor, truth: Ints, order: Ints) -> Trial:
-    """Classify the images. ``order`` (K,) are the declared classes of the outputs."""
+    """Classify the images. ``order`` (K,) is the declared class of each output."""
     module = Preprocessed(network, alternative.preprocessing).to(images.device)
     given = images.flip(1) if alternative.bgr else images
     with torch.no_grad():
@@ -74,16 +74,17 @@ def try_preprocessing(network: nn.Module, alternative: Alternative, images: Tens
 
 
 def name_of(preprocessing: Preprocessing) -> str:
-    """Name the normalisation in tables and sentences."""
+    """Return the name of the normalisation for tables and messages."""
     return NAMES.get(preprocessing.normalization, preprocessing.normalization)
 
 
 def alternatives_to(
     declared: Preprocessing, images: Tensor, train_moments: Moments | None, config_size: int | None
 ) -> Iterator[Alternative]:
-    """Every common normalisation at the declared size and below, without repetitions; and BGR.
+    """Yield common normalisations at several input sizes, without duplicates, and the BGR channel order.
 
-    Larger sizes, which may cost a hundred times as much per image, are tried with the declared normalisation only.
+    The sizes are the declared one, the images' own, and ``config_size``. At sizes above the declared one, which may
+    cost a hundred times as much per image, only the declared normalisation is tried.
     """
     side = int(images.shape[-1])
     declared_size = declared.input_size or side
@@ -106,7 +107,10 @@ def alternatives_to(
 
 
 def _normalizations(declared: Preprocessing, train: Moments | None) -> Iterator[tuple[str, str, Moments | None]]:
-    """Name, option and moments: the declared ones, the named ones, the data set's, and the declared ones for 0…255."""
+    """Yield name, option and moments of each normalisation.
+
+    The order is: declared, named, the data set's, and the declared one rescaled for pixels in 0…255.
+    """
     moments, declared_name = moments_fed(declared), name_of(declared)
     yield declared_name, "", moments
     for name, named in NORMALIZATIONS.items():
@@ -120,7 +124,7 @@ def _normalizations(declared: Preprocessing, train: Moments | None) -> Iterator[
 
 
 def _fed(preprocessing: Preprocessing, side: int) -> tuple[object, ...]:
-    """A key that is the same for preprocessings that feed the same."""
+    """Return a key that is equal for preprocessings that give the network the same input."""
     mean, std = moments_fed(preprocessing) or Moments((0.0,), (1.0,))
     whole = [tuple(f"{v:.3g}" for v in (values * 3 if len(values) == 1 else values)) for values in (mean, std)]
     return (*whole, preprocessing.input_size or side)

@@ -1,4 +1,4 @@
-"""Lowest known robust accuracy on the images of a cell, where more of them are broken than the cell itself broke."""
+"""Find cells whose robust accuracy is too high because other attacks broke more of the same images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.tables.results import Budget
 
 @dataclass(frozen=True)
 class Lower:
-    """A robust accuracy, as a fraction, and the attack that broke most of the images that the cell left standing."""
+    """The lowest known robust accuracy (a fraction), and the attack that broke most of the cell's unbroken images."""
 
     accuracy: float
     attack: str
@@ -24,7 +24,7 @@ class Lower:
 
 
 def lower_than_measured(row: BoardRow, outcomes: Outcomes) -> Iterator[tuple[str, Lower]]:
-    """Yield every attack column of a row of one seed on whose images other attacks or the audit have broken more."""
+    """Yield each attack column with a lower known accuracy from other attacks or the audit; ``row`` has one seed."""
     for column, cells in row.cells.items():
         (cell,) = cells.values()
         attack = cell.spec.attack

@@ -1,4 +1,4 @@
-"""Wrap, freeze and record a model that was not trained here."""
+"""Wrap and freeze an externally trained model, and create its run record."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from bench.work.workshop import Workshop
 
 
 class ExternalModel(nn.Module):
-    """Wrapper of any module: passes it a copy of the images and returns logits in their dtype.
+    """Wrapper for any module: passes it a copy of the images and returns logits in the dtype of the images.
 
-    ``notes`` are those given, and after the first pass one on how the logits were extracted from the output, see
+    ``notes`` are the given ones. After a forward pass they also say how the logits were extracted from the output, see
     :func:`bench.attacks.gradients.take_logits`.
     """
 
@@ -54,13 +54,13 @@ class ExternalModel(nn.Module):
 
 
 def notes_of(model: nn.Module) -> tuple[str, ...]:
-    """Return the notes on a model's outputs for its rows; empty for a model that was trained here."""
+    """Return the notes of an external model for its rows; empty for a model trained by ``bench run``."""
     return model.notes if isinstance(model, ExternalModel) else ()
 
 
 @contextmanager
 def frozen(model: nn.Module, device: torch.device) -> Iterator[tuple[nn.Module, int]]:
-    """Freeze the model in evaluation mode; yield it and the number of its trainable parameters.
+    """Freeze the model in evaluation mode; yield it and its number of trainable parameters.
 
     On exit, every module's training mode and every parameter's ``requires_grad`` are restored. A model that was created
     in inference mode is copied, since its tensors cannot be part of an autograd graph.
@@ -74,7 +74,7 @@ def frozen(model: nn.Module, device: torch.device) -> Iterator[tuple[nn.Module, 
     trainable = sum(parameter.numel() for parameter, flag in needed if flag)
     try:
         set_mode(model.to(device), False)
-        for parameter, _ in needed:  # scripted modules have no requires_grad_ of their own
+        for parameter, _ in needed:  # scripted modules have no method requires_grad_
             parameter.requires_grad_(False)
         yield model, trainable
     finally:
@@ -86,7 +86,7 @@ def frozen(model: nn.Module, device: torch.device) -> Iterator[tuple[nn.Module, 
 
 
 def set_mode(model: nn.Module, training: bool) -> None:
-    """Set training or evaluation mode. Exported programs have one mode for good and refuse to change it."""
+    """Set training or evaluation mode; the mode of an exported program is fixed and stays as it is."""
     with suppress(NotImplementedError):
         model.train(training)
 
@@ -94,7 +94,7 @@ def set_mode(model: nn.Module, training: bool) -> None:
 def _check_tensors(tensors: Sequence[Tensor]) -> None:
     """Raise BenchError for tensors without values."""
     if any(is_lazy(tensor) for tensor in tensors):
-        raise BenchError("the model has lazy parameters without a shape; run one forward pass before it is measured.")
+        raise BenchError("the model has lazy parameters without a shape; run one forward pass before the evaluation.")
     if any(tensor.is_meta for tensor in tensors):
         raise BenchError("the model is on the meta device, where parameters have no values; load its weights first.")
 
@@ -113,7 +113,7 @@ def _ordinary_copy(model: nn.Module) -> nn.Module:
 class Declared:
     """Name, variant and seed that the user gives a network.
 
-    With ``repeats`` the networks of one name and variant are seeds of one recipe: they share a row of the board.
+    With ``repeats``, networks of the same name and variant are seeds of one recipe and share a leaderboard row.
     """
 
     name: str
@@ -135,10 +135,10 @@ def external_run(
     source: SourceSpec | None = None,
     content: bytes | None = None,
 ) -> tuple[RunRecord, ExternalModel]:
-    """Return the run record of a model of unknown training, and the wrapped model to evaluate.
+    """Return the run record of an externally trained model, and the wrapped model to evaluate.
 
-    The model is identified by its name, weights, structure and behaviour. ``content`` is the file that is stored of it.
-    Raises BenchError if the store holds another network of this name, variant and seed.
+    The model is identified by its name, weights, structure and behaviour. ``content`` are the bytes of the file to
+    store. With ``declared.repeats``, raises BenchError if the store has another network of this name, variant and seed.
     """
     data = workshop.dataset
     wrapped = ExternalModel(model, source.notes if source else ()).eval()
@@ -180,7 +180,11 @@ def external_run(
 def _identity(
     model: nn.Module, source: SourceSpec | None, content: bytes | None, workshop: Workshop
 ) -> dict[str, str]:
-    """Return what identifies a network: its stored file and how it is built and fed, or else all of its behaviour."""
+    """Return the hashes that identify a network.
+
+    They are computed from the stored file and the settings to rebuild the network, or, without a file, from the
+    weights, the structure and the behaviour of the model.
+    """
     if content is None or source is None:
         images = workshop.images("test", PROBE_IMAGES)
         return model_identity(model, images.inputs(torch.arange(len(images)), workshop.device))
@@ -190,7 +194,7 @@ def _identity(
 
 
 def _config(declared: Declared, identity: Mapping[str, str], source: SourceSpec | None) -> dict[str, Any]:
-    """Return what the seeds of one recipe share. Without ``repeats`` every network is a recipe of its own."""
+    """Return the settings that seeds of one recipe share. Without ``repeats`` each network is its own recipe."""
     if not declared.repeats:
         named = {"name": declared.name} | ({} if declared.variant == EXTERNAL else {"variant": declared.variant})
         return {**named, **identity}
@@ -204,6 +208,6 @@ def _refuse_another(record: RunRecord, store: Store) -> None:
     for other in store.runs():
         if other.run_id != record.run_id and (other.dataset, other.model, other.variant, other.seed) == names:
             raise BenchError(
-                f"{record.model}:{record.variant}:{record.seed} is already another network, or is fed otherwise, in "
-                f"{store.root} (run {other.run_id}); give this one another name or seed, or another results folder."
+                f"{record.model}:{record.variant}:{record.seed} is already another network, or one with other "
+                f"preprocessing, in {store.root} (run {other.run_id}); choose another name, seed or results folder."
             )

@@ -1,4 +1,4 @@
-"""Build a network that was trained elsewhere from its file, and check by a probe how images must be fed to it."""
+"""Build an externally trained network from its file, and check its preprocessing with a probe."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from bench.models.sources import call_factory, load_module
 from bench.models.weights import read_checkpoint
 from bench.work.workshop import Workshop
 
-OWN = "checkpoint"  # mean and std that the file itself says
+OWN = "checkpoint"  # mean and std come from the checkpoint itself
 KINDS: dict[str, Kind] = {
     "state_dict": "checkpoint",
     "safetensors": "checkpoint",
@@ -48,7 +48,7 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network with its preprocessing, frozen, and what is stored of it."""
+    """A frozen network with its preprocessing, and the data to store for it."""
 
     model: Preprocessed
     source: SourceSpec
@@ -57,7 +57,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class _Read:
-    """A network as its file gives it."""
+    """A network read from its file, before preprocessing is added."""
 
     network: nn.Module
     kind: Kind
@@ -72,8 +72,8 @@ class _Read:
 def load_external(asked: ExternalOptions, workshop: Workshop) -> Loaded:
     """Read the network that ``asked`` names and probe its preprocessing on test images of the workshop's data set.
 
-    Raises BenchError for a file that cannot be read or does not fit, for a normalisation that is not declared, and,
-    unless ``asked.trust_normalization``, if the probe finds a better normalisation or another order of the classes.
+    Raises BenchError if the file cannot be read or does not fit, if no normalisation is declared, and if the probe
+    finds a better normalisation or class order (unless ``asked.trust_normalization``).
     """
     dataset, progress = workshop.dataset, workshop.progress
     declared = _declared_size(asked, dataset)
@@ -101,7 +101,7 @@ def load_external(asked: ExternalOptions, workshop: Workshop) -> Loaded:
 
 
 def rebuild(source: SourceSpec, path: Path, device: torch.device) -> Preprocessed:
-    """Build a stored network again from the file in its run's folder. Raises BenchError if it does not fit any more."""
+    """Rebuild a stored network from the file in its run folder. Raises BenchError if the weights no longer fit."""
     if source.kind == "checkpoint":
         state: dict[str, Tensor] = load_safetensors(path.read_bytes())
         size = source.preprocessing.input_size or source.image_size
@@ -112,9 +112,10 @@ def rebuild(source: SourceSpec, path: Path, device: torch.device) -> Preprocesse
 
 
 def _assembled(network: nn.Module, preprocessing: Preprocessing, device: torch.device) -> Preprocessed:
-    """Put the preprocessing before the network, frozen and in evaluation mode.
+    """Add the preprocessing in front of the network, freeze the model and set evaluation mode.
 
-    Scripted modules have no requires_grad_ of their own, and exported programs refuse to change their mode.
+    Parameters are frozen one by one since scripted modules have no method ``requires_grad_``. The mode is set by
+    :meth:`Preprocessed.train` since exported programs raise an exception when it is changed.
     """
     for parameter in network.parameters():
         parameter.requires_grad_(False)
@@ -135,7 +136,7 @@ def _read(asked: ExternalOptions, size: int) -> _Read:
     if asked.model is None:
         raise BenchError(
             f"checkpoint {path} holds weights without their network; name its architecture by --model, such as "
-            "resnet18 of timm or torchvision:resnet18."
+            "resnet18 (timm) or torchvision:resnet18."
         )
     found = read_checkpoint(path)
     built = build_network(asked.model, found.state, image_size=size, stem=asked.stem)
@@ -147,14 +148,14 @@ def _read(asked: ExternalOptions, size: int) -> _Read:
 
 
 def _declared_size(asked: ExternalOptions, dataset: Dataset) -> int | None:
-    """Return the side to which images are resized; None to feed them as they are."""
+    """Return the side length to resize images to; None for no resizing."""
     text = asked.input_size
     if text in ("auto", "native"):
         return None
     if text == "from-config":
         config = _config(asked)
         if config is None:
-            raise BenchError(f"{asked.where}: there is no pretrained_cfg to take the input size from; give a number.")
+            raise BenchError(f"{asked.where}: there is no pretrained_cfg with an input size; give a number of pixels.")
         return from_config(config).input_size
     if not text.isdecimal() or int(text) < 1:
         raise BenchError(f"--input-size {text!r} is neither a number of pixels nor native or from-config.")
@@ -162,7 +163,7 @@ def _declared_size(asked: ExternalOptions, dataset: Dataset) -> int | None:
 
 
 def _config(asked: ExternalOptions) -> Mapping[str, Any] | None:
-    """Return timm's pretrained_cfg of the architecture; None if it is not timm's."""
+    """Return timm's ``pretrained_cfg`` for the architecture; None if it is not an architecture of timm."""
     if asked.model is None or ":" in asked.model:
         return None
     config = get_pretrained_cfg(asked.model)
@@ -175,7 +176,7 @@ def _config_size(asked: ExternalOptions) -> int | None:
 
 
 def _preprocessing(asked: ExternalOptions, read: _Read, dataset: Dataset) -> Preprocessing:
-    """Return what was declared: by the user, by the checkpoint itself, or by timm for its architecture."""
+    """Return the preprocessing that the user declares, else the checkpoint itself, else timm's ``pretrained_cfg``."""
     config, text = _config(asked) if read.kind == "checkpoint" else None, asked.normalize
     own = text is None and read.facts.mean is not None and read.facts.std is not None
     if own and read.facts.mean is not None and read.facts.std is not None:
@@ -185,7 +186,7 @@ def _preprocessing(asked: ExternalOptions, read: _Read, dataset: Dataset) -> Pre
     if text is None:
         raise BenchError(
             f"the normalisation of {asked.where} is not known, and it is never guessed; give --normalize imagenet, "
-            "cifar10, none (also if the network normalises by itself), or mean and std as numbers."
+            "cifar10, none (also if the network normalises its input itself), or mean and std as numbers."
         )
     name, mean, std = parse_normalization(text, config, dataset)
     return Preprocessing(
@@ -206,7 +207,7 @@ def _class_order(asked: ExternalOptions, read: _Read, dataset: Dataset) -> tuple
 
 
 def _probe(asked: ExternalOptions, network: nn.Module, chosen: Preprocessing, workshop: Workshop) -> ProbeReport:
-    """Probe the preprocessing. Raises BenchError if another is better, unless the declared one is to be trusted."""
+    """Probe the preprocessing. Raises BenchError if an alternative is better and the declared one is not trusted."""
     images = workshop.images("test", PROBE_IMAGES)
     dataset = workshop.dataset
     report = probe(
@@ -227,7 +228,7 @@ def _probe(asked: ExternalOptions, network: nn.Module, chosen: Preprocessing, wo
 
 
 def _factory_name(text: str) -> str:
-    """``folder/file.py:factory`` without the folder."""
+    """Return ``folder/file.py:factory`` without the folder."""
     path, _, factory = text.rpartition(":")
     return f"{Path(path).name}:{factory}"
 
