@@ -8,6 +8,7 @@ from scipy.stats import binomtest
 from studies import (
     DEEPFOOL,
     LINEAR_TABLE,
+    STUDIES,
     Text,
     accuracies,
     accuracy,
@@ -18,6 +19,8 @@ from studies import (
     spoken,
     where,
 )
+
+from bench.collapse import MOST_NC1
 
 SMALL, LARGE = 8 / 255, 16 / 255
 
@@ -228,3 +231,43 @@ def binary_encoding_fmnist(text: Text) -> None:
 @check
 def engine(text: Text) -> None:
     """No file of its runs was kept, so it has no figures."""
+
+
+@check
+def collapse_status(text: Text) -> None:
+    table = results("collapse_status")
+    folder = STUDIES / "collapse_status"
+    board = pd.read_csv(folder / "leaderboard.csv").set_index("variant")
+    compared = pd.read_csv(folder / "comparison.csv")
+    order = ("baseline", "lin_pen", "lpc")
+    broken, alone = {}, {}
+    for variant in order:
+        one = where(table, variant=variant)
+        last = where(one, attack="apgd-t").iloc[0]
+        cells = [accuracy(one, name) for name in ("clean", "fgsm", "pgd-20", "apgd-t")]
+        lowest = f"{100 * last.robust_acc_lowest:.1f} (n = {last.robust_acc_lowest_n:.0f})"
+        gamma = "" if np.isnan(last.gamma) else f"{last.gamma:.2f}"
+        shares = (f"{last.collapse_nc1_train:.3f}", f"{board.train_acc[variant]:.1f}", gamma)
+        text.says(row(f"`{variant}`", *cells, lowest, *shares))
+        broken[variant] = {k: v.split() for k, v in (part.split(" ", 1) for part in last.broken_by.split("; "))}
+        alone[variant] = broken[variant]["apgd-t@linf-8/255"][1].strip("(")
+    nc1 = board.collapse_nc1_train
+    lpc = compared[compared.variant == "lpc"]
+    p = lpc.set_index("metric").p_checkpoint
+    rescaled, plain = (int(broken["lpc"][f"audit:{name}"][0]) for name in ("rescaled", "plain"))
+    clean = compared[(compared.variant == "baseline") & (compared.metric == "clean")].finding.iloc[0]
+    assert board.collapse["lpc"].startswith("not collapsed")
+    assert np.isnan(board["rank"]["lpc"])
+    assert list(lpc.finding) == ["no conclusion: not collapsed"] * 4
+    assert set(table.leaked) == {0}
+    text.says(
+        f"its training NC1 is {nc1['lpc']:.3f}, against {nc1['lin_pen']:.3f} for `lin_pen` "
+        f"({nc1['lpc'] / nc1['lin_pen']:.2f} times; at most {MOST_NC1} counts as collapsed), and its training accuracy "
+        f"is {board.train_acc['lpc']:.1f} %",
+        f"p = {p['apgd-t@linf-8/255']:.4f} (APGD-T) and {p['pgd-20@linf-8/255']:.3f} (PGD-20)",
+        f"rescaled breaks {rescaled}, and PGD on plain logits {plain} (`scale_masking`, {rescaled - plain:.1f} points)",
+        f"breaks {', '.join(broken[v]['apgd-t@linf-8/255'][0] for v in order[:2])} and "
+        f"{broken['lpc']['apgd-t@linf-8/255'][0]} for",
+        f"{', '.join(alone[v] for v in order[:2])} and {alone['lpc']} of them no other attack breaks",
+        f"one of {clean.split('; ')[1].split()[0]} points would have been",
+    )
