@@ -21,6 +21,15 @@ DECODED_BYTES = 2**29
 #: from bytes have some pixel that is further away.
 NEAR_BYTES = 0.1
 
+#: Shares of images with 8-bit values at which a split counts as stored in 8 bits, and as stored otherwise.
+ALL_BYTES, FEW_BYTES = 0.99, 0.5
+INCOMPARABLE = (
+    "whether test images are also training images is not known: the pixels of one split are 8-bit values and those of "
+    "the other are not"
+)
+
+BYTES, FLOATS = b"b", b"f"  # first byte of the digest of an image, by how it was compared
+
 Digests = Sequence[bytes | None]
 Method = Literal["pixels", "files"]
 LIST_THEM = "'bench show duplicates' lists them"
@@ -54,7 +63,8 @@ class Duplicates:
     groups: tuple[Group, ...]
     method: Method  # what was compared: pixels as the network sees them, or files
     unread: tuple[str, ...]  # images that could not be read and were not compared
-    train_known: bool  # whether any training image could be read
+    train_known: bool  # whether any training image could be read and compared
+    incomparable: bool = False  # whether only one of the splits holds 8-bit values
 
     @cached_property
     def in_train(self) -> frozenset[str]:
@@ -67,7 +77,7 @@ class Duplicates:
         return frozenset(copy.sample_id for group in self.groups if group.contradicts for copy in group.test)
 
     def leaked(self, ids: Collection[str]) -> int | None:
-        """Count the test images ``ids`` that are also training images; None if no training image could be read."""
+        """Count the test images ``ids`` that are also training images; None if they cannot be compared."""
         return len(self.in_train.intersection(ids)) if self.train_known else None
 
     def repeated(self, ids: Collection[str]) -> int:
@@ -86,7 +96,11 @@ class Duplicates:
         ]
         found = f"copies among the {len(ids)} test images: {', '.join(facts)} (equal {self.method}, {LIST_THEM})"
         unread = f"unreadable images, not checked for copies: {len(self.unread)}, such as {next(iter(self.unread), '')}"
-        return (*([found] if facts else []), *([unread] if self.unread else []))
+        return (
+            *([found] if facts else []),
+            *([unread] if self.unread else []),
+            *([INCOMPARABLE] if self.incomparable else []),
+        )
 
 
 def known_duplicates(data: Dataset) -> Duplicates:
@@ -119,11 +133,23 @@ def find_duplicates(data: Dataset) -> Duplicates:
     else:
         method = "pixels"
         train, test = (_pixel_digests(split, data) for split in (data.train, data.test))
+    incomparable = method == "pixels" and _stored_otherwise(train, test)
     copies_of = _copies(data.test, test)
     in_train = _copies(data.train, train, copies_of)
     groups = [Group(tuple(copies), tuple(in_train[content])) for content, copies in copies_of.items()]
     shared = tuple(group for group in groups if group.train or len(group.test) > 1)
-    return Duplicates(shared, method, (*_unread(data.test, test), *_unread(data.train, train)), any(train))
+    unread = (*_unread(data.test, test), *_unread(data.train, train))
+    return Duplicates(shared, method, unread, any(train) and not incomparable, incomparable)
+
+
+def _stored_otherwise(train: Digests, test: Digests) -> bool:
+    """Whether one split holds 8-bit values and the other does not, as after another scaling: copies are not found."""
+    shares = []
+    for digests in (train, test):
+        known = [content for content in digests if content is not None]
+        shares.append(sum(content.startswith(BYTES) for content in known) / len(known) if known else None)
+    known_shares = [share for share in shares if share is not None]
+    return len(known_shares) == 2 and max(known_shares) >= ALL_BYTES and min(known_shares) < FEW_BYTES
 
 
 def _unread(split: Split, digests: Digests) -> list[str]:
@@ -168,4 +194,5 @@ def _digest(image: Pixels) -> bytes:
     if len(image) == 3 and np.array_equal(image[0], image[1]) and np.array_equal(image[0], image[2]):
         image = image[:1]
     form = f"{image.dtype}{image.shape}".encode()
-    return hashlib.blake2b(form + image.tobytes(), digest_size=16).digest()
+    kind = BYTES if image.dtype == np.uint8 else FLOATS
+    return kind + hashlib.blake2b(form + image.tobytes(), digest_size=16).digest()

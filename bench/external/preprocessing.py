@@ -184,8 +184,9 @@ class Preprocessed(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Set training or evaluation mode; the mode of an exported program is fixed and stays as it is."""
         self.training = mode
-        with suppress(NotImplementedError):
-            self.network.train(mode)
+        for child in self.children():
+            with suppress(NotImplementedError):
+                child.train(mode)
         return self
 
     def forward(self, images: Tensor) -> Tensor:

@@ -243,3 +243,15 @@ def test_what_could_not_be_read_is_tried_again():
     down = known_duplicates(replace(data, train=replace(data.train, read=fail)))
     assert (down.leaked(["test/00001"]), len(down.unread)) == (None, 3)
     assert known_duplicates(data).leaked(["test/00001"]) == 1
+
+
+@pytest.mark.parametrize("scale", [256.0, 100.0])
+def test_splits_that_are_stored_otherwise_are_not_compared(scale: float) -> None:
+    """All test images are training images, divided by another number: their number is not known, and that is said."""
+    pixels = images(20)
+    scaled = (pixels / scale).astype(np.float32).clip(0, 1)
+    for train, test in ((scaled, pixels), (pixels, scaled)):
+        found = find_duplicates(dataset(train, test))
+        assert found.leaked(["test/00000"]) is None
+        assert any("also training images is not known" in note for note in found.notes(["test/00000"]))
+    assert find_duplicates(dataset(scaled, scaled)).leaked(["test/00000"]) == 1
