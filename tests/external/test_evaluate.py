@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
-from plain_training import ARCHITECTURE, Normalised, Plain, images_of, trained
+from plain_training import ARCHITECTURE, MEAN, STD, Normalised, Plain, images_of, trained
 
 from bench.api import FailedCellsWarning, evaluate
 from bench.core.errors import BenchError
@@ -241,3 +241,37 @@ def test_another_architecture_is_no_seed_of_the_same_recipe(plain: Plain, tmp_pa
     evaluate(tmp_path / "other.pth", model="test_efficientnet", seed=1, normalize="none", **options)
     board = pd.read_csv(tmp_path / "leaderboard.csv")
     assert board["seeds"].tolist() == [1, 1]
+
+
+FACTORY = """
+import timm, torch
+from torch import nn
+
+class Own(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = timm.create_model("{name}", num_classes=10)
+        state = torch.load("{path}")["model_state_dict"]
+        self.network.load_state_dict({{key.removeprefix("module."): value for key, value in state.items()}})
+
+    def forward(self, images):
+        return self.network((images - torch.tensor({mean}).view(1, 3, 1, 1)) / torch.tensor({std}).view(1, 3, 1, 1))
+
+def own():
+    return Own()
+"""
+
+
+def test_a_factory(evaluate_cli: Call, bench: Call, plain: Plain, tmp_path: Path) -> None:
+    """A function in a file; the module normalises by itself. It is not stored, and ``bench verify`` says so."""
+    mean, std = MEAN.flatten().tolist(), STD.flatten().tolist()
+    text = FACTORY.format(name=ARCHITECTURE, path=plain.files["plain", 0], mean=mean, std=std)
+    (tmp_path / "net.py").write_text(text, encoding="utf-8")
+    out = ("--results", tmp_path / "out")
+    assert "is never guessed" in evaluate_cli("--module", tmp_path / "net.py:own", *out).err
+    options = ("--normalize", "none", "--limit", "all", "--attacks", "none", *out)
+    outcome = evaluate_cli("--module", f"{tmp_path / 'net.py'}:own", *options)
+    assert outcome.code == 0, outcome.err
+    assert clean(pd.read_csv(tmp_path / "out" / "results.csv")).loc["own", "n_correct"] == plain.right["plain", 0]
+    assert bench("show", "own", *out).code == 0
+    assert bench("verify", "own", *out).code == 2
