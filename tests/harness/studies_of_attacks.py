@@ -260,3 +260,24 @@ def frost(text: Text) -> None:
         f"up to {points.xs('all', level='severity').loc[(slice(None), newer[1]), 'high'].max():.2f} points",
         f"One number, the contrast of {CONTRAST}, was chosen",
     )
+
+
+@check
+def foreign_checkpoints(text: Text) -> None:
+    table = results("foreign_checkpoints")
+    compared = pd.read_csv(STUDIES / "foreign_checkpoints" / "comparison.csv").set_index("metric")
+    for variant in ("baseline", "noise"):
+        one = where(table, variant=variant)
+        cells = [accuracy(one, name) for name in ("clean", "fgsm", "pgd-20")]
+        text.says(row(f"`{variant}`", *cells, f"{100 * where(one, attack='pgd-20').robust_acc_lowest.iloc[0]:.1f}"))
+    clean, pgd = compared.loc["clean"], compared.loc["pgd-20@linf-4/255"]
+    assert clean.finding == "lower, these weights"
+    assert pgd.finding.startswith("no difference found")
+    assert set(table.audit) == {"passed"}
+    notes = where(table, variant="baseline").notes.iloc[0]
+    probed = next(note for note in notes.split("; ") if note.startswith("probe of 256 images: "))
+    text.says(
+        f"of `noise` is {-clean['diff']:.1f} points lower",
+        f"`noise` keeps {pgd['diff']:.1f} points more; a difference of {pgd.detectable:.1f} points would have been",
+        f"finds {probed.split()[4]} % of 256 images right",
+    )
