@@ -77,7 +77,7 @@ def evaluate(
     attacks: str | Sequence[str] = ("fgsm", "pgd", "autoattack"),
     norm: Norm = "linf",
     eps: str | float | Sequence[str | float] = (),
-    limit: int | None = None,
+    limit: int | Literal["all"] | None = None,
     attack_limit: dict[str, int] | None = None,
     corruptions: str | Sequence[str] = "standard",
     severities: int | Sequence[int] = SEVERITY_LEVELS,
@@ -138,7 +138,7 @@ def evaluate(
     _check_failures(failures)
     data = _dataset(dataset, DataRequest(_path(data_dir), image_size, class_order=class_order))
     known = _declared(data)
-    images = known.limit if limit is None and known else limit
+    images = None if limit == "all" else known.limit if limit is None and known else limit
     chosen = choose_corruptions(
         _listed(corruptions),
         [str(severity) for severity in ([severities] if isinstance(severities, int) else severities)],
@@ -233,7 +233,7 @@ def _dataset(dataset: str | Dataset | Any, request: DataRequest) -> Dataset:
 
 
 def _check_limit(limit: object) -> None:
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, Integral) or int(limit) < 1):
+    if limit not in (None, "all") and (isinstance(limit, bool) or not isinstance(limit, Integral) or int(limit) < 1):
         raise BenchError(f"limit {limit!r} is no number of images; give a whole number of 1 or more.")
 
 

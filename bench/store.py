@@ -212,8 +212,12 @@ class Store:
         if not found:
             known = ", ".join(f"{r.run_id} ({r.model}:{r.variant}:{r.seed})" for r in self.runs()) or "none"
             raise BenchError(f"no run {name!r} under {self.root}; there are: {known}.")
-        several = ", ".join(f"{r.run_id} ({r.dataset}, seed {r.seed}, {r.epochs} epochs)" for r in found)
-        raise BenchError(f"{name!r} means {len(found)} runs: {several}; give more of the id.")
+        several = ", ".join(
+            f"{r.run_id} ({r.model}:{r.variant}:{r.seed} on {r.dataset}"
+            + (f", {r.epochs} epochs)" if r.epochs is not None else ")")
+            for r in found
+        )
+        raise BenchError(f"{name!r} means {len(found)} runs: {several}; give the id, or model:variant:seed.")
 
 
 def _read(kind: type[R], path: Path, *, version: int | None = None) -> R | None:

@@ -138,7 +138,7 @@ def _open_stem(name: str, state: State, image_size: int, stem: Stem | None, chos
 
 def _probed(name: str, model: nn.Module, candidate: Candidate, notes: tuple[str, ...]) -> Network:
     """Run the network on two images, since it may reject this image size even if the weights fit."""
-    channels, side = _first_channels(model), candidate.input_size
+    channels, side = first_channels(model), candidate.input_size
     images = torch.linspace(-1, 1, 2 * channels * side * side).view(2, channels, side, side)
     try:
         with torch.no_grad():
@@ -157,7 +157,7 @@ def _probed(name: str, model: nn.Module, candidate: Candidate, notes: tuple[str,
     return Network(model, channels, int(output.shape[1]), side, notes)
 
 
-def _first_channels(model: nn.Module) -> int:
+def first_channels(model: nn.Module) -> int:
     """Return the number of input channels of the first convolution; 3 if there is none."""
     convs = (layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
     first = next(convs, None)
@@ -172,7 +172,10 @@ def _way_out(name: str, state: State, image_size: int) -> str:
             fitting.append(repr(other))
     if fitting:
         return f"They fit {listed(fitting, 'or')}."
-    return "Name the architecture that they belong to, or give --module file.py:function that builds it."
+    return (
+        "Name the architecture that they belong to, or give --module file.py:function in place of the file: a function "
+        "that builds the network and loads the weights."
+    )
 
 
 def _similar(name: str) -> list[str]:

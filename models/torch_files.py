@@ -110,7 +110,10 @@ def _trouble(path: Path, kind: Kind, error: Exception) -> str:
     if "legacy .tar format" in str(error):
         return f"has the format of torch before version 0.2, which runs code when it is loaded; {WAY_OUT}."
     if kind == "unknown" and _is_archive(path):
-        return "is an archive that torch.save did not write; unpack it, and name the file of weights in it."
+        return (
+            "is an archive that torch.save did not write; unpack it, and name the file of weights in it, or fetch it "
+            "again if it is incomplete."
+        )
     return f"cannot be read: it is damaged, no checkpoint, or holds pickled objects, which are never loaded; {WAY_OUT}."
 
 

@@ -41,6 +41,7 @@ def _tables(store: Store, name: str | None, robustbench: Path | None) -> list[Ta
     ours = stored_lines(store, None if name is None else store.find_run(name))
     if not ours:
         where = f"of run {name}" if name else f"under {store.root}"
-        raise BenchError(f"no attack, corruption or diagnosis {where} to be compared; 'bench run' adds them.")
+        way = "'bench run' or 'bench evaluate' adds them"
+        raise BenchError(f"no attack, corruption or diagnosis {where} to be compared; {way}.")
     models = published_models() if robustbench is None else read_checkout(robustbench)
     return compare(ours, [*robustbench_lines(models), *lpc_lines(published_lpc())])

@@ -37,9 +37,11 @@ def show_command(name: str, *, results: Path, as_json: bool) -> int:
         content = {"run": json.loads(dump_record(run)), "cells": rows, "labels": labels}
         print(json.dumps(content, indent=2))
         return Exit.OK
-    skipped = ("spec", "environment", "history")
+    skipped = ("spec", "environment", "history", "source")
     facts = [(key, value) for key, value in vars(run).items() if key not in skipped and value not in ("", None)]
     facts += [(f"last epoch's {key}", value) for key, value in vars(run.history[-1]).items()] if run.history else []
+    facts += [("source", f"{run.source.kind} {run.source.file} {run.source.origin}".strip())] if run.source else []
+    facts += [(f"source, note {i + 1}", note) for i, note in enumerate(run.source.notes)] if run.source else []
     facts += list(vars(run.environment).items())
     facts += labels.items()
     print(tabulate(facts, tablefmt="plain", disable_numparse=True))

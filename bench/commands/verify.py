@@ -44,7 +44,7 @@ def verify_command(
     cells = sorted(store.cells(run.run_id), key=lambda cell: cell.spec.name)
     if all(cell.adversarials == "none" and cell.spec.corruption is None for cell in cells):
         raise BenchError(
-            f"no adversarial images of run {run.run_id} are stored; its 'bench run' again, with --save-adversarials "
+            f"no adversarial images of run {run.run_id} are stored; the command that made it, with --save-adversarials "
             "float32, computes its attacks again and stores them."
         )
     path = store.network_path(run)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.chance import chance_notes, majority_of
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, first_line
 from bench.core.specs import Preprocessing
 from bench.core.words import counted
 from bench.data.split import Moments
@@ -122,8 +122,17 @@ def probe(
 
 def _check_outputs(network: nn.Module, preprocessing: Preprocessing, images: Tensor, num_classes: int) -> None:
     """Raise BenchError unless the network has one output, and the class order one entry, for each class."""
-    with torch.no_grad():
-        logits = Preprocessed(network, replace(preprocessing, class_order=None)).to(images.device)(images[:1])
+    plain = Preprocessed(network, replace(preprocessing, class_order=None)).to(images.device)
+    try:
+        with torch.no_grad():
+            logits = plain(images[:1])
+    except BenchError:
+        raise
+    except Exception as error:
+        raise BenchError(
+            f"the network cannot classify an image of shape {tuple(images.shape[1:])} ({type(error).__name__}: "
+            f"{first_line(error)}); it must take images (N, 3, S, S) in [0, 1], or after --input-size and --normalize."
+        ) from error
     if logits.ndim != 2 or logits.shape[1] != num_classes:
         raise BenchError(
             f"the network's output for one image has shape {tuple(logits.shape)}, but the data set has "

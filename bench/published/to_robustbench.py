@@ -42,7 +42,8 @@ def number_of(run: RunRecord, lines: Sequence[Line], *, threat: str | None, eps:
     why = f" ({'; '.join(failed)})" if failed else ""
     raise BenchError(
         f"{run.run_id} has no number that RobustBench publishes{why}: it takes clean images and 'autoattack' under "
-        "linf or l2 at one budget, or all 15 standard corruptions at 5 severities; 'bench run' adds them."
+        "linf or l2 at one budget, or all 15 standard corruptions at 5 severities; 'bench run' or "
+        "'bench evaluate' adds them."
     )
 
 

@@ -29,7 +29,7 @@ from bench.external.preprocessing import (
 )
 from bench.external.probe import PROBE_IMAGES, ProbeReport, probe
 from bench.files import file_sha
-from bench.models.architectures import build_network
+from bench.models.architectures import build_network, first_channels
 from bench.models.checkpoint_facts import Facts
 from bench.models.file_kinds import kind_of
 from bench.models.sources import call_factory, load_module
@@ -125,7 +125,9 @@ def _assembled(network: nn.Module, preprocessing: Preprocessing, device: torch.d
 
 def _read(asked: ExternalOptions, size: int) -> _Read:
     if asked.module is not None:
-        return _Read(call_factory(asked.module), "factory", _factory_name(asked.module), 3, None, Facts(), (), None)
+        network = call_factory(asked.module)
+        taken: Literal[1, 3] = 1 if first_channels(network) == 1 else 3
+        return _Read(network, "factory", _factory_name(asked.module), taken, None, Facts(), (), None)
     assert asked.checkpoint is not None
     path = asked.checkpoint
     if not path.is_file():

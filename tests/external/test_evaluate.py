@@ -275,3 +275,17 @@ def test_a_factory(evaluate_cli: Call, bench: Call, plain: Plain, tmp_path: Path
     assert clean(pd.read_csv(tmp_path / "out" / "results.csv")).loc["own", "n_correct"] == plain.right["plain", 0]
     assert bench("show", "own", *out).code == 0
     assert bench("verify", "own", *out).code == 2
+
+
+def test_a_factory_that_takes_one_channel_and_one_that_fails(evaluate_cli: Call, tmp_path: Path) -> None:
+    text = "from torch import nn\ndef grey():\n    return nn.Sequential({}, nn.Flatten(), nn.Linear({}, 10))\n"
+    (tmp_path / "grey.py").write_text(text.format("nn.Conv2d(1, 2, 3)", 72), encoding="utf-8")
+    (tmp_path / "bad.py").write_text(text.format("nn.Conv2d(3, 2, 3)", 5), encoding="utf-8")
+    options = ("--normalize", "none", "--attacks", "none", "--results", tmp_path / "out")
+    outcome = evaluate_cli("--module", f"{tmp_path / 'grey.py'}:grey", *options)
+    assert outcome.code == 0, outcome.err
+    assert "images in [0, 1] are averaged over the channels" in outcome.err
+    outcome = evaluate_cli("--module", f"{tmp_path / 'bad.py'}:grey", *options, "--name", "bad")
+    assert outcome.code == 2
+    assert "the network cannot classify an image of shape (3, 8, 8) (RuntimeError: " in outcome.err
+    assert "Traceback" not in outcome.err

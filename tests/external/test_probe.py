@@ -149,7 +149,7 @@ def test_a_network_that_refuses_the_other_size():
     assert found.problem == ""
     assert "imagenet at 48×48: the network cannot run it (AssertionError)" in found.remarks
     assert set(found.remarks) <= set(found.as_notes)
-    with pytest.raises(AssertionError):  # as declared it must run
+    with pytest.raises(BenchError, match="AssertionError: wrong size"):  # as declared it must run
         probe(Pooled(16, strict=True), declared("imagenet", input_size=48), *colours(256, seed=2))
 
 
