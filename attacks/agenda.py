@@ -1,4 +1,4 @@
-"""Which attempts of which samples are under way, and which begin next.
+"""Schedule attempts: those under way for each sample, and those that begin next.
 
 A sample's attempts (restarts, target classes) count in their order: the lowest that succeeds is what the sample is
 broken by, and none above it matters. One after the other they leave most of a batch empty once few samples are left;

@@ -140,7 +140,7 @@ def phase_steps(steps: int) -> tuple[int, int, int]:
 
 
 def _begun(state: ApgdL1State, fresh: Tensor) -> ApgdL1State:
-    """Where ``fresh``, the state at the start of a phase."""
+    """Return the state with the samples at ``fresh``, (B,) bool, reset to the start of a phase."""
     changed = _changed(state.points, state.samples.inputs)
     return replace(
         state,

@@ -30,7 +30,7 @@ EXTRA = 1e-4  # of the attack's steps, in pixels: the least that leads over a bo
 
 @dataclass(frozen=True)
 class DeepFoolResult:
-    """Where the walks ended. Whether an image is fooled is for the caller's own pass to say."""
+    """End points of the walks. The caller's own pass decides whether an image is misclassified."""
 
     adversarial: Tensor  # (N, C, H, W), the type of the inputs
     iterations: Tensor  # (N,), int64, steps that were made

@@ -48,7 +48,7 @@ GRAMMAR = rf"-(?P<version>{_STAGE}(?:\+{_STAGE})+)(?:-i(?P<iterations>\d+))?(?:-
 
 
 class Budget(NamedTuple):
-    """How long the stages may search."""
+    """Budget of the stages of a search."""
 
     iterations: int  # of APGD and FAB
     queries: int  # of Square

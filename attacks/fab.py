@@ -65,7 +65,7 @@ class _Walk:
         return _crossed(state, logits) & near
 
     def needs_gradient(self, state: FabState) -> Tensor:
-        """Where an answer's gradient is looked at, (B,) bool: not at a trial that follows an adversarial one.
+        """Mark the answers whose gradient is used, (B,) bool: all but those of a trial that follows an adversarial one.
 
         On the boundary nearly every trial is adversarial, and then it is the point drawn back that is linearised. The
         few that are not are asked about once more, as points to linearise.

@@ -54,7 +54,7 @@ def project(points: Tensor, normals: Tensor, offsets: Tensor, norm: Norm) -> Ten
 
 
 def _filled(weight: Tensor, room: Tensor, needed: Tensor) -> Tensor:
-    """How far every pixel goes, (B, D), for Σ weight·moved = ``needed``, (B,), the greatest weights first."""
+    """Return the step of every pixel, (B, D), for Σ weight·moved = ``needed``, (B,), the greatest weights first."""
     order = weight.argsort(dim=1, descending=True, stable=True)
     sorted_weight = weight.gather(1, order).double()
     sorted_room = room.gather(1, order).double()

@@ -22,11 +22,11 @@ def annealed(first: float, last: float, step: Tensor, steps: int) -> Tensor:
 
 
 def farthest(inputs: Tensor, norm: Norm) -> Tensor:
-    """How far the farthest image of the box is, (B,): no perturbation is longer."""
+    """Return the distance to the farthest image of the box, (B,): no perturbation is longer."""
     return length(torch.maximum(inputs, 1 - inputs), norm)
 
 
 def broken_within(state: State, logits: Tensor, norm: Norm, eps: float) -> Tensor:
-    """Where ``state.points`` have another class than the label and are at most ``eps`` away, (B,) bool."""
+    """Mark ``state.points`` that are misclassified and at most ``eps`` away, (B,) bool."""
     near = length(state.points - state.samples.inputs, norm) <= eps
     return (logits.argmax(1) != state.samples.labels) & near

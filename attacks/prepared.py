@@ -42,10 +42,10 @@ def search_model(model: nn.Module) -> nn.Module:
 
 
 def confirmation(model: nn.Module) -> Confirm | None:
-    """How to confirm what was found on the search model; None where that is the model itself."""
+    """Return the function that confirms points of the search model; None if that is the model itself."""
     return model.confirm if isinstance(model, Prepared) and model.search_model is not model.model else None
 
 
 def shrinking(model: nn.Module) -> Shrink | None:
-    """Whom to tell of memory that ran out, if anybody wants to know."""
+    """Return the function that is told when memory runs out; None if there is none."""
     return model.shrink if isinstance(model, Prepared) else None

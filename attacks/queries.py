@@ -24,7 +24,7 @@ class Attacked(NamedTuple):
 
 
 def allowance_of(spec: AttackSpec, labels: Tensor, *, spent: int = 0) -> Tensor | None:
-    """How often the model may still be asked about every image, (N,) int64; None without a bound."""
+    """Return the number of queries left for every image, (N,) int64; None without a bound."""
     bound = spec.max_queries
     return None if bound is None else torch.full_like(labels, max(bound - spent, 0))
 

@@ -32,7 +32,7 @@ def ask_ahead(search: Search, model: nn.Module, state: State, rows: float) -> tu
 
 
 def questions_each(search: Search, size: int, rows: float) -> int:
-    """How many questions about each of ``size`` samples are asked at once."""
+    """Return the number of queries about each of ``size`` samples in one batch."""
     return max(int(rows) // size, 1) if isinstance(search, Foreseeing) else 1
 
 

@@ -92,7 +92,7 @@ DEFAULT_BATCH = 128
 
 
 def batch_size_of(spec: AttackSpec) -> int:
-    """How many images an attack that batches itself may put through the model at once."""
+    """Return the batch size of an attack that batches itself."""
     return int(spec.params.get("batch_size", DEFAULT_BATCH))
 
 

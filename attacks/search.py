@@ -32,7 +32,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class State:
-    """Where a search stands; every field of it and of its subclasses is a tensor that begins with the sample."""
+    """State of a search; every field of it and of its subclasses is a tensor that begins with the sample."""
 
     samples: Samples
     points: Tensor  # (B, C, H, W), what to ask the model about
@@ -52,7 +52,7 @@ class Search(Protocol):
 
     @property
     def attempts(self) -> int:
-        """How often a sample may start: restarts, or target classes."""
+        """Number of starts per sample: restarts, or target classes."""
 
     def start(self, samples: Samples, attempt: Tensor) -> State:
         """The states of samples that begin their ``attempt``, (B,) int64 from 0."""
@@ -61,7 +61,7 @@ class Search(Protocol):
         """Return the loss to maximise, (B,)."""
 
     def needs_gradient(self, state: Any) -> Tensor:
-        """Where the gradient of the loss at ``state.points`` will be looked at, (B,) bool."""
+        """Mark the samples for which the gradient of the loss at ``state.points`` is needed, (B,) bool."""
 
     def breaks(self, state: Any, logits: Tensor) -> Tensor:
         """Whether ``state.points`` are adversarial and allowed, (B,) bool."""

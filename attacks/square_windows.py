@@ -1,4 +1,4 @@
-"""Where Square Attack changes an image: windows whose side shrinks on a schedule, in places that each sample draws."""
+"""Windows of the Square Attack: their side shrinks on a schedule, and each sample draws its own places."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def on_device(values: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 def phase_of(step: Tensor) -> Tensor:
-    """How often p was halved before the window number ``step``, from 0: (B,)."""
+    """Return the number of halvings of p before the window number ``step``, from 0: (B,)."""
     return torch.bucketize(step, on_device(HALVINGS, step.device))
 
 
@@ -54,6 +54,6 @@ def windows(draws: Tensor, size: Tensor, inputs: Tensor, *, count: int) -> list[
 
 
 def _span(first: Tensor, size: Tensor, length: int) -> Tensor:
-    """Which of 0…length−1 lie in first…first+size−1: (B, length), bool."""
+    """Mark the positions of 0…length−1 within first…first+size−1: (B, length), bool."""
     place = torch.arange(length, device=first.device)
     return (place >= first[:, None]) & (place < (first + size)[:, None])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def whose_turn(needs_gradient: Tensor, waiting: Tensor) -> Tensor | None:
-    """Which samples to ask about now, (B,) bool, or None for all: the more frequent kind, but nobody waits twice.
+    """Choose the samples to query now, (B,) bool, or None for all: the more frequent kind, but no sample waits twice.
 
     ``needs_gradient`` and ``waiting`` are (B,) bool; those that are waiting, from the batch before, are of one kind.
     """

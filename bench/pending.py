@@ -16,7 +16,7 @@ from bench.store import Store
 
 @dataclass
 class Tally:
-    """How the work went, for the last line and the exit code."""
+    """Counts of finished work, for the last line and the exit code."""
 
     trained: int = 0
     evaluated: int = 0

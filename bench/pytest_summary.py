@@ -52,7 +52,7 @@ class Summary:
             terminalreporter.write_line(f"--robustness-required: {unmet}")
 
     def _unmet(self) -> str:
-        """Why the session does not show what it must; empty if it does, or need not."""
+        """Return the reason for which the session fails, or an empty string."""
         if not self.required:
             return ""
         missing = [name for name, report in self._reports.items() if not _found(report).get("compared")]

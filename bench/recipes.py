@@ -1,4 +1,4 @@
-"""How networks are trained, by name: the data set's own short recipe, or one of the published ones."""
+"""Training recipes by name: the data set's own short recipe, and the published ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How attacks are timed: seconds, passes, verdicts, the floor below which no implementation can go, and memory."""
+"""Time attacks: seconds, passes, verdicts, the floor of any implementation, and memory."""
 
 from __future__ import annotations
 

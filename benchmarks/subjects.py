@@ -110,7 +110,7 @@ def build_subject(variant: str, choice: Choice, engine: Bench) -> Subject:
 
 
 def _budgets(target: Target, engine: Bench) -> dict[str, float]:
-    """Where PGD leaves about half of the images, by bisection of log ε, and where it leaves none."""
+    """Find the budgets at which PGD leaves about half of the images, by bisection of log ε, and none."""
     low, high = 1 / 2550, 0.5
     for _ in range(7):
         middle = (low * high) ** 0.5

@@ -58,7 +58,7 @@ def test_apgd(engine: Bench, undefended: Subject) -> None:
 
 @pytest.mark.parametrize(("name", "norm"), [("ddn", "l2"), ("fmn", "l2"), ("fmn", "linf")])
 def test_minimal_norm(name: str, norm: Norm, engine: Bench, undefended: Subject) -> None:
-    """Where about half break. Ours stops at the first adversarial image within ε, theirs walks on to the nearest."""
+    """Compare at a budget that breaks about half. Ours stops at the first image within ε, theirs goes on."""
     attacks = pytest.importorskip("adv_lib.attacks")
     target = undefended.target
 

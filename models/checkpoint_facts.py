@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself beside its weights: plain values only."""
+"""Read the facts that a checkpoint holds beside its weights: plain values only."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NUM_CLASSES = ("num_classes", "n_classes", "nb_classes")
 
 @dataclass(frozen=True)
 class Facts:
-    """What the file says; None where it says nothing. Nothing of it has been checked against the weights.
+    """Facts of a checkpoint; None if it holds none. Nothing has been checked against the weights.
 
     ``class_names`` stand in the order of the logits. ``values`` holds all plain values by dotted name.
     """

@@ -37,7 +37,7 @@ WIDE_STRIDE = 4
 
 @dataclass(frozen=True)
 class Fit:
-    """How to build an architecture so that it computes on images of side ``img_size``."""
+    """Options that build an architecture for images of side ``img_size``."""
 
     img_size: int
     passes_size: bool  # whether the constructor is told the size
@@ -130,7 +130,7 @@ def _build(name: str, fit: Fit, stem: Stem, device: str) -> nn.Module | str:
 
 
 def _trouble(model: nn.Module, fit: Fit, *, own: bool) -> str:
-    """Why ``model`` does not compute faithfully on images of side ``fit.img_size``; empty when it does."""
+    """Return the reason for which ``model`` is unfaithful on images of side ``fit.img_size``, or an empty string."""
     trouble = _run(model, fit.img_size, strict=not own)
     if trouble or own or fit.passes_size:
         return trouble

@@ -28,7 +28,7 @@ def glass_blur(images: Bytes, constants: Glass, draws: Draws) -> Floats:
 
 
 def copied_from(height: int, width: int, reach: int, draws: Draws) -> Indices:
-    """Where every pixel's value comes from after one pass over each image: (N·H·W,) indices of pixels of the batch.
+    """Return the source of every pixel after one pass over each image: (N·H·W,) indices of pixels of the batch.
 
     The pass goes from the lower right to the upper left and copies to (h, w) from (h + a, w + b), a and b uniform on
     −reach…reach−1. A pixel that is copied from after its own turn hands on what it got: a chain, which is followed to

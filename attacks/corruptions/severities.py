@@ -25,7 +25,7 @@ class Noise(NamedTuple):
 
 
 class Photons(NamedTuple):
-    """How many a white pixel gets."""
+    """Number of photons that a white pixel receives."""
 
     photons: float
 

@@ -20,7 +20,7 @@ FAINTEST_MUD = 0.8
 
 
 def spatter(images: Bytes, constants: Spatter, draws: Draws) -> Floats:
-    """Where smoothed noise is above a threshold: drops that lighten the image, or mud that covers it.
+    """Return the mask of smoothed noise above a threshold: drops that lighten the image, or mud that covers it.
 
     In float64: the edges of the drops are found in whole levels, where a hair's breadth can make another drop.
     """
@@ -37,7 +37,7 @@ def spatter(images: Bytes, constants: Spatter, draws: Draws) -> Floats:
 
 
 def water(liquid: Bytes) -> Floats:
-    """How much light every pixel of a film of water, (H, W) uint8, throws back: float32 from 0 to 1."""
+    """Return the light that each pixel of a film of water, (H, W) uint8, reflects: float32 from 0 to 1."""
     edges = cv2.Canny(liquid, 50, 150)
     depth = np.minimum(cv2.distanceTransform(WHITE - edges, cv2.DIST_L2, 5), np.float32(DEEPEST))
     relief = cv2.equalizeHist(cv2.blur(depth, (3, 3)).astype(np.uint8))

@@ -184,7 +184,8 @@ def _candidates(audited: Images, workshop: Workshop) -> Images:
         return audited
     try:
         return workshop.images("train", candidate_count(workshop.dataset.image_size))
-    except BenchError:  # an evaluation does not need the training images
+    except BenchError as error:  # an evaluation does not need the training images
+        workshop.progress.line(f"audit: steps towards the audited images, as training images cannot be read: {error}")
         return audited
 
 

@@ -128,5 +128,5 @@ def _pair(probes: Mapping[str, Broken], before: str, after: str) -> Change | Non
 
 
 def _beyond(base: Broken | None, more: list[Broken]) -> Change | None:
-    """How far the robust accuracy falls when ``more`` attacks join those of ``base``."""
+    """Return the fall of the robust accuracy when ``more`` attacks join those of ``base``."""
     return beyond(base, any_of(*more)) if more and base is not None else None

@@ -20,7 +20,7 @@ RISK = 0.05  # of every bound, one-sided
 
 
 class Change(NamedTuple):
-    """How far the robust accuracy falls from one attack to another, in points."""
+    """Fall of the robust accuracy from one attack to another, in points."""
 
     points: float
     lower: float  # what a flag goes by: a bound that takes b + c for given

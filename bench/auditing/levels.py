@@ -1,4 +1,4 @@
-"""How much an audit does: what comes with every run, and what a reviewer may ask for."""
+"""Levels of an audit: the default, which comes with every run, and the full one that a reviewer may ask for."""
 
 from __future__ import annotations
 

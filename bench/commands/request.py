@@ -163,10 +163,10 @@ def _with_code(name: str, spec: VariantSpec) -> VariantSpec:
 def train_budgets(
     variants: Mapping[str, VariantSpec], train_eps: str | None, entry: DatasetEntry
 ) -> dict[str, VariantSpec]:
-    """Where nothing else is said, trained at the largest Linf budget that the data set declares.
+    """Set the Linf budget of adversarial training: by default the largest that the data set declares.
 
     It is the published one for MNIST (0.3) and CIFAR-10 (8/255), and covers every budget that is evaluated by default.
-    What is evaluated in this run (--eps, --norm) has no say: it must not change the weights.
+    The budgets of the evaluation (--eps, --norm) have no influence: they must not change the weights.
     """
     asked = None if train_eps is None else parse_eps(train_eps, "linf")
     declared = [parse_eps(text, "linf") for text in entry.eps.get("linf", ())]

@@ -32,7 +32,7 @@ class Reported(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class Environment(Strict):
-    """Where something was computed, and with what."""
+    """Hardware and software versions of a computation."""
 
     device: str
     hardware: str

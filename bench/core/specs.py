@@ -54,7 +54,7 @@ class Strict:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Strict):
-    """How a network is trained. Every data set declares one; the command line overrides single values."""
+    """Training settings of a network. Every data set declares one; the command line overrides single values."""
 
     epochs: int
     batch_size: int = 128

@@ -78,7 +78,7 @@ def _digest(content: bytes) -> bytes:
 
 
 def _change_in(content: bytes) -> str:
-    """How the pixels in a file are changed when it is read; empty if they are not.
+    """Describe the change of the pixels of a file when it is read; empty if there is none.
 
     Only files that can say so are opened: most cannot.
     """

@@ -109,7 +109,7 @@ def _scaled(image: NDArray[Any], where: str) -> Pixels:
         raise BenchError(f"{where} has NaN or infinite pixels; repair or remove it.")
     low, high = float(image.min(initial=0.0)), float(image.max(initial=0.0))
     if low < 0 or high > 1:
-        way_out = "remove Normalize from the transform and declare it by normalize=…"
+        way_out = "remove Normalize from the transform; it belongs into the module, or for a file into normalize=…"
         if low >= 0 and high > UNSCALED:
             way_out = "divide them by 255, or give uint8"
         raise BenchError(f"{where} has values from {low:.4g} to {high:.4g}, but images must lie in [0, 1]; {way_out}.")

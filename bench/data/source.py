@@ -1,4 +1,4 @@
-"""Where the files of a data set lie under ``--data-dir``, and what to say when they do not."""
+"""Find the files of a data set under ``--data-dir``, and report those that are missing."""
 
 from __future__ import annotations
 

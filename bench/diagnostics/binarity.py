@@ -1,4 +1,4 @@
-"""How close the latents are to two values in every dimension: the corners of a hypercube.
+"""Binarity: closeness of the latents to two values in every dimension, the corners of a hypercube.
 
 Both are invariant under z → c z, W → W/c (c > 0), neither under rotations: the axes are what they are about.
 """

@@ -1,4 +1,4 @@
-"""How far the classes have collapsed, and onto what.
+"""Neural collapse of the latents: within-class variability and the geometry of the class means.
 
 Throughout, z_i (d,) is the latent of image i, y_i its true label, μ_c the mean of z over the images of class c, μ_G the
 mean of the class means, M (K', d) the rows μ_c - μ_G, and K' the number of classes with an image. Standard deviations
@@ -179,7 +179,7 @@ def dimensions_used(latents: Latents) -> Value:
 
 
 def effective_rank(latents: Latents) -> Value:
-    """How many dimensions the class means share evenly: exp(-Σ_k p_k log p_k), p_k = s_k² / Σ_l s_l².
+    """Effective number of dimensions of the class means: exp(-Σ_k p_k log p_k), p_k = s_k² / Σ_l s_l².
 
     s² are the singular values of M squared, so p are the eigenvalues of Σ_B over their sum; after O. Roy and
     M. Vetterli, "The effective rank" (EUSIPCO 2007), who take the singular values of a matrix unsquared.

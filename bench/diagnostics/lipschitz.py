@@ -1,4 +1,4 @@
-"""How steep the logit margins can be in the backbone's features h, over all of space and at given images.
+"""Lipschitz bounds of the logit margins in the backbone's features h, over all of space and at given images.
 
 For z = W_H h + b_H and logits Wz + b the margin of class i over class j has one gradient everywhere, W_Hᵀ(W_i − W_j),
 so the largest of their norms is the exact constant. A head with non-linearities is bounded by the product of its parts.

@@ -1,4 +1,4 @@
-"""How steep the model is at the images: the margin, its gradient, and the radius the two promise.
+"""Local sensitivity at the images: the margin, its gradient, and the radius that both imply.
 
     m(x) = f_y(x) − max_{j≠y} f_j(x),   radius ≈ m/‖∇m‖₂
 

@@ -1,4 +1,4 @@
-"""Why a run cannot stand beside its baseline, each reason in a sentence."""
+"""Reasons for which a run cannot be compared with its baseline, each in a sentence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_RUN = "missing: there is no such run, or --run leaves it out"
 def cell_problem(
     before: RunOutcomes, after: RunOutcomes | None, metric: str, failures: Mapping[tuple[str, str], str]
 ) -> str:
-    """Why two numbers cannot be compared; empty if they can. ``failures`` are by run name and metric."""
+    """Return the reason against comparing two numbers, or an empty string. ``failures`` are by run name and metric."""
     if after is None:
         return NO_RUN
     if (name_of(after), metric) in failures:

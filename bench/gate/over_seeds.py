@@ -53,7 +53,7 @@ def _line(name: str, metric: str, before: Sequence[RunOutcomes], after: Sequence
 
 
 def _problem(metric: str, before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> str:
-    """Why the two sides cannot be compared; empty if they can.
+    """Return the reason for which the two sides cannot be compared, or an empty string.
 
     Every run is looked at. Only a run that was never evaluated on the metric may lack it, if another run of the same
     weights has it. Fewer trainings than before are a reason: those that are missing may be those that went wrong.

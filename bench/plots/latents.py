@@ -1,4 +1,4 @@
-"""How the latents lie: every coordinate's histogram, and the plane in which the class means differ most.
+"""Plot the latents: a histogram per coordinate, and the plane in which the class means differ most.
 
 A collapsed model shows a few narrow peaks in each histogram and one dot per class in the plane; a usual one shows
 bells and clouds.
@@ -232,7 +232,7 @@ def _draw_projection(
 
 
 def _mark(colour: Floats, marker: str, size: float) -> dict[str, Any]:
-    """How a class mean looks, in the plane and in the legend."""
+    """Style of a class mean in the plane and in the legend."""
     return {
         "color": tuple(colour),
         "linestyle": "none",

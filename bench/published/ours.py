@@ -173,7 +173,7 @@ def _percent(fraction: float | None) -> float | None:
 
 
 def _trouble(row: BoardRow, columns: Sequence[str]) -> list[str]:
-    """Why there is no number, or which cells that would have counted are not ok."""
+    """Return the reason for a missing number, or the cells that would have counted and are not ok."""
     bad = [cell for column in columns for cell in row.failures(column)]
     if bad:
         reasons = sorted({f"{cell.status}: {cell.reason}" for cell in bad})

@@ -14,7 +14,7 @@ DEEPFOOL = "deepfool"
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How a clean and a robust accuracy of one model were measured.
+    """Protocol of a clean and a robust accuracy of one model.
 
     ``n_clean`` and ``n`` are the images behind each. A published ``n`` of None is one that its authors do not settle.
     """
@@ -45,7 +45,7 @@ class Protocol:
 
 
 def mismatches(ours: Protocol, theirs: Protocol) -> list[str]:
-    """Why a number of ours may not stand beside one of theirs, each reason a clause; empty where it may."""
+    """List the differences between our protocol and theirs, each as a clause; empty if the numbers are comparable."""
     return [*_images(ours, theirs), *_threat(ours, theirs)]
 
 

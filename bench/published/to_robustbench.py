@@ -85,7 +85,7 @@ def model_info(run: RunRecord, line: Line, *, additional_data: bool | None, allo
 
 
 def departures_of(line: Line) -> list[str]:
-    """Where the protocol of ``line`` is not that of the board that it would stand on."""
+    """List the differences between the protocol of ``line`` and that of the board that it would enter."""
     ours = line.protocol
     words = {norm: word for word, norm in THREATS.items()}
     threat = CORRUPTIONS if ours.measure == CORRUPTIONS else words[ours.norm]

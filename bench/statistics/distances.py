@@ -1,4 +1,4 @@
-"""How far the nearest known adversarial image is: what survived is not dropped, but farther than the largest budget."""
+"""Statistics of the distance to the nearest known adversarial image; survivors lie beyond the largest budget."""
 
 from __future__ import annotations
 

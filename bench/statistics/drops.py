@@ -1,4 +1,4 @@
-"""How much accuracy was lost between two looks: one-sided bounds, each wrong in at most a share α of cases."""
+"""One-sided bounds on the drop in accuracy between two measurements, each wrong in at most a share α of cases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large a difference would have been found: what "no difference" is worth."""
+"""Smallest detectable difference of the paired test on images, for rows that say "no difference"."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def detectable_by_mcnemar(n: int, discordant: float, alpha: float = ALPHA) -> fl
 
 
 def power_of_mcnemar(n: int, discordant: float, difference: float, alpha: float = ALPHA) -> float:
-    """How often the exact test finds that more of n images are gained than lost (Connor 1987, Biometrics 43:207).
+    """Power of the exact test to find more of n images gained than lost (Connor 1987, Biometrics 43:207).
 
     The number of discordant images is binomial, and of these so is the number of lost ones: the rejections are summed
     over both, up to a share of 10⁻⁹ of the former. Raises ValueError unless |difference| ≤ discordant ≤ 1.

@@ -1,4 +1,4 @@
-"""How large a difference of two recipes the sign flips over seeds would have found."""
+"""Smallest detectable difference of two recipes by the sign-flip test over seeds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def detectable_by_sign_flips(seeds: int, std: float, images: int, alpha: float =
 
 
 def _orders(seeds: int, alpha: float) -> int:
-    """How many of the 2^S choices of signs may reach the observed mean, itself among them; p is twice their share."""
+    """Return how many of the 2^S sign choices may reach the observed mean, itself included; p is twice their share."""
     return int(alpha * 2 ** min(seeds, MOST_EXACT) / 2)
 
 

@@ -185,7 +185,7 @@ def _interval(names: Mapping[str, Any], pair: Pairs, checkpoint: Paired | None) 
 
 
 def _notes(checkpoint: Paired | None, pair: Pairs) -> list[str]:
-    """Which p there is not, and why."""
+    """Return the notes on missing p-values and their reasons."""
     found = [NO_VERDICTS] if checkpoint is None else []
     if len(pair.seeds) == 1:
         return [*found, ONE_SEED]

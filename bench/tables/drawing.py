@@ -1,4 +1,4 @@
-"""How the images of a cell were drawn: numbers on samples of different kinds estimate different quantities.
+"""Sampling of the images of a cell: numbers on samples of different kinds estimate different quantities.
 
 Version 1 of the sampling drew equally many images per class. On an unbalanced split its accuracy does not estimate that
 of the split, and must not be averaged, compared or ranked with others.

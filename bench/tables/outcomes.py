@@ -28,7 +28,7 @@ class Outcome:
     labels: NDArray[np.int64]  # (images,)
 
     def places(self, ids: Ids) -> NDArray[np.intp] | slice:
-        """Where these images stand; all of them are here."""
+        """Return the positions of these images; all of them must be present."""
         if ids is self.ids:
             return slice(None)
         place = {name: i for i, name in enumerate(self.ids)}

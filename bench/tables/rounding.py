@@ -1,4 +1,4 @@
-"""How many digits the tables keep: the files and what is printed as JSON say the same."""
+"""Round numbers for the tables, alike in the files and in printed JSON."""
 
 from __future__ import annotations
 

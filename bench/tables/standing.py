@@ -1,4 +1,4 @@
-"""Which of several cells counts: on the board, for the audit of its number, and for what is said of a run. No torch."""
+"""Precedence among cells that fill the same leaderboard entry, also for audits and for one run. No torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which attacks a row went through: rows are ranked only by attacks that all of them went through.
+"""Attacks of a row: rows are ranked only by attacks that all of them went through.
 
 Otherwise a row would lose its place for having been attacked or audited more than the others.
 """

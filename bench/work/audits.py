@@ -6,9 +6,12 @@ from torch import nn
 
 from bench.auditing.audit import Audited, Twin, audit
 from bench.auditing.levels import LevelName
+from bench.auditing.sentence import sentence
 from bench.core.errors import BenchError
 from bench.core.records import AuditRecord, RunRecord
 from bench.pairing import paired_baseline
+from bench.pending import Tally
+from bench.tables.results import run_at_chance
 from bench.work.networks import load_network
 from bench.work.workshop import Workshop
 
@@ -26,6 +29,16 @@ def audit_run(
         level=level,
     )
     return audit(audited, workshop)
+
+
+def report_audit(run: RunRecord, record: AuditRecord, workshop: Workshop, tally: Tally) -> None:
+    """Print the result of an audit in a sentence, and count it."""
+    said = sentence(run, record, at_chance=run_at_chance(run, record.data_sha, workshop.store))
+    workshop.progress.line(f"audit: {said} {record.time_s:.1f} s")
+    if record.status == "ok":
+        tally.audited += 1
+    else:
+        tally.bad.append(said)
 
 
 def _baseline(run: RunRecord, workshop: Workshop) -> Twin | None:

@@ -1,4 +1,4 @@
-"""How long a plan would take: passes known from the plan, seconds per pass measured on the model itself."""
+"""Estimate the time of a plan: passes known from the plan, seconds per pass measured on the model itself."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def _outcomes(spec: EvalSpec, context: CellContext, progress: Progress, tally: T
 def _zero_gradients(
     context: CellContext, attack: AttackSpec, standing: Tensor, batch_size: int
 ) -> ZeroGradients:
-    """How many clean images give an attack no direction to go in. Attacks without gradients need none.
+    """Count the clean images whose gradient is zero. Attacks without gradients need none.
 
     Raises CellFailure("no_gradient") where an attack that needs a gradient can have none.
     """

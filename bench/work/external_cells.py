@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from torch import nn
 
 from bench.auditing.levels import LevelName
-from bench.auditing.sentence import sentence
 from bench.core.records import RunRecord
 from bench.core.specs import EvalSpec
 from bench.external.options import ExternalOptions
 from bench.pending import Tally, is_audited, is_finished
 from bench.plan import Request, plan_cells
-from bench.tables.results import run_at_chance
-from bench.work.audits import audit_run
+from bench.work.audits import audit_run, report_audit
 from bench.work.cells import Subject, work_off
 from bench.work.external import Declared, ExternalModel, external_run
 from bench.work.external_files import load_external
@@ -70,9 +68,4 @@ def audit_evaluated(
         return
     classes, size = request.data.num_classes, request.batch_size
     record = audit_run(run, classes, found.model, workshop, batch_size=size, level=level)
-    said = sentence(run, record, at_chance=run_at_chance(run, split, workshop.store))
-    workshop.progress.line(f"audit: {said} {record.time_s:.1f} s")
-    if record.status == "ok":
-        tally.audited += 1
-    else:
-        tally.bad.append(said)
+    report_audit(run, record, workshop, tally)

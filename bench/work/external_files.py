@@ -80,6 +80,9 @@ def load_external(asked: ExternalOptions, workshop: Workshop) -> Loaded:
     read = _read(asked, declared or dataset.image_size)
     size = None if read.input_size in (None, dataset.image_size) else read.input_size
     preprocessing = replace(_preprocessing(asked, read, dataset), channels=read.in_chans, input_size=declared or size)
+    if read.facts.class_names and not (dataset.class_names or asked.class_names):
+        unused = "the class names of the file were not used, as the classes of the data set have none"
+        read = replace(read, notes=(*read.notes, unused))
     for note in read.notes:
         progress.line(f"{asked.title}: {note}")
     progress.line(f"{asked.title}: {describe(preprocessing)}")
@@ -179,12 +182,9 @@ def _config_size(asked: ExternalOptions) -> int | None:
 
 def _preprocessing(asked: ExternalOptions, read: _Read, dataset: Dataset) -> Preprocessing:
     """Return the preprocessing that the user declares, else the checkpoint itself, else timm's ``pretrained_cfg``."""
-    config, text = _config(asked) if read.kind == "checkpoint" else None, asked.normalize
-    own = text is None and read.facts.mean is not None and read.facts.std is not None
-    if own and read.facts.mean is not None and read.facts.std is not None:
-        text = ",".join(map(str, (*read.facts.mean, *read.facts.std)))
-    if text is None and config is not None:
-        text = "from-config"
+    config = _config(asked) if read.kind == "checkpoint" else None
+    own = _own_moments(read.facts) if asked.normalize is None else None
+    text = asked.normalize or own or ("from-config" if config is not None else None)
     if text is None:
         raise BenchError(
             f"the normalisation of {asked.where} is not known, and it is never guessed; give --normalize imagenet, "
@@ -199,6 +199,11 @@ def _preprocessing(asked: ExternalOptions, read: _Read, dataset: Dataset) -> Pre
         precision=precision_of(read.network),
         class_order=_class_order(asked, read, dataset),
     )
+
+
+def _own_moments(facts: Facts) -> str | None:
+    """Return mean and std that the file itself says, as for ``--normalize``."""
+    return None if facts.mean is None or facts.std is None else ",".join(map(str, (*facts.mean, *facts.std)))
 
 
 def _class_order(asked: ExternalOptions, read: _Read, dataset: Dataset) -> tuple[int, ...] | None:

@@ -1,4 +1,4 @@
-"""What an object consists of, as far as it may change the results of a model: its items and its attributes."""
+"""Split an object into the parts that may change the results of a model: its items and its attributes."""
 
 from __future__ import annotations
 

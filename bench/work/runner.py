@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import cast
 
 from bench.auditing.levels import LevelName
-from bench.auditing.sentence import sentence
 from bench.collapse import ADVICE, NOT_COLLAPSED
 from bench.core.specs import EvalSpec, TrainSpec
 from bench.models.build import BuiltModel
@@ -16,9 +15,9 @@ from bench.pending import Tally, is_audited, is_diagnosed, pending_cells
 from bench.plan import RunPlan
 from bench.tables.board import board_rows
 from bench.tables.collapse import row_collapse
-from bench.tables.results import all_cells, all_diagnoses, run_at_chance
+from bench.tables.results import all_cells, all_diagnoses
 from bench.torch_state import harness_torch_state
-from bench.work.audits import audit_run
+from bench.work.audits import audit_run, report_audit
 from bench.work.cells import Subject, skip, work_off
 from bench.work.diagnosis import diagnose
 from bench.work.runs import load_run, train_run
@@ -53,12 +52,7 @@ def _audit(plan: RunPlan, workshop: Workshop, tally: Tally) -> None:
     freeze(model)
     level = cast(LevelName, workshop.audit)
     record = audit_run(run, spec.data.num_classes, model, workshop, batch_size=plan.cells[0].batch_size, level=level)
-    said = sentence(run, record, at_chance=run_at_chance(run, split, workshop.store))
-    workshop.progress.line(f"audit: {said} {record.time_s:.1f} s")
-    if record.status == "ok":
-        tally.audited += 1
-    else:
-        tally.bad.append(said)
+    report_audit(run, record, workshop, tally)
 
 
 def _warn_of_collapse(plan: Sequence[RunPlan], workshop: Workshop) -> None:

@@ -1,4 +1,4 @@
-"""How often two seeds of one recipe differ in McNemar's exact test: every pair of the runs in a results folder.
+"""Count significant differences of two seeds of one recipe in McNemar's exact test, over all pairs of a results folder.
 
     bench run --models resnet10t --variants baseline --seeds 0,1,2,3,4,5,6,7,8,9,10,11 --epochs 10 --attacks fgsm,pgd \\
         --eps 0.1 --corruptions none --no-audit --no-diagnose --results RESULTS

@@ -21,7 +21,7 @@ CASES: list[tuple[Norm, float]] = [("linf", 0.06), ("linf", 0.1), ("l2", 0.5), (
 
 
 def standing(net: str, norm: Norm, eps: float, backend: Backend) -> Tensor:
-    """Which images keep their class, (IMAGES,) bool, after the harness has checked and asked again."""
+    """Return the images that keep their class, (IMAGES,) bool, after the harness has checked and classified again."""
     model = trained(net)
     inputs, labels = correct(model, IMAGES)
     attack = resolve(NAME, backend)

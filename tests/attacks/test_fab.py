@@ -75,7 +75,7 @@ class Recorder(nn.Module):
 def reference_path(
     model: nn.Module, inputs: Tensor, labels: Tensor, norm: Norm, n_iter: int, target: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Where the authors' program takes gradients and what it judges, (n_iter, B, …) each; ``target`` counts from 0."""
+    """Record the gradients and judged points of the authors' program, (n_iter, B, …) each; ``target`` counts from 0."""
     recorder = Recorder(model)
     program = FABAttack_PT(recorder, norm=LIBRARY_NORMS[norm], n_iter=n_iter)
     program.target_class = 0 if target is None else target + 2

@@ -196,7 +196,7 @@ def test_a_budget_beyond_the_box_breaks_all_and_stays_inside(name: str, norm: st
     [("pgd-20", 4), ("pgd-margin-20", 1), ("apgd-ce", 5), ("autoattack-apgd-ce+apgd-t+fab-t+square-i10-s50", 1)],
 )
 def test_logits_times_a_thousand_lose_as_much(name: str, noise: int, norm: str, eps: float) -> None:
-    """Where a cross-entropy in float32 has no gradient left, and its log-odds, which do, are those of the margin.
+    """Check log-odds where a cross-entropy in float32 has no gradient: their gradients are those of the margin.
 
     The two losses differ by a few images of the hundred, which the ensemble makes up for.
     """

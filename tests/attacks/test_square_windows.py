@@ -1,4 +1,4 @@
-"""Where and what a step of the Square Attack changes: windows, patterns, and the length that moves between them."""
+"""Test the changes of a step of the Square Attack: windows, patterns, and the length that moves between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of a run's cells are compared, on which images, and at which budget."""
+"""Test the choice of a run's cells, images and budget for the audit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files of a folder are images of a class; nothing is left out without a word."""
+"""Test the listing of image files in a folder; no file is left out without a note."""
 
 from __future__ import annotations
 

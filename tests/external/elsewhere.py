@@ -81,7 +81,7 @@ def declared(normalization: str, **options: object) -> Preprocessing:
 
 
 def normalised(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """What a training script elsewhere would compute."""
+    """Return the logits that a training script elsewhere would compute."""
     if preprocessing.mean is None or preprocessing.std is None:
         return images
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))

@@ -122,7 +122,7 @@ MEAN, STD = (0.1, 0.4, 0.6), (0.2, 0.5, 0.9)
 
 @pytest.mark.parametrize("channels", [3, 1])
 def test_gradient_is_the_closed_form(images: torch.Tensor, channels: int):
-    """Of logit k: w_k/σ_c per pixel; with one channel w_k/(3 σ̄), the same for all three."""
+    """Compare with the gradient of logit k: w_k/σ_c per pixel; with one channel w_k/(3 σ̄), the same for all three."""
     network = linear(channels, 8)
     order = (2, 0, 3, 1)
     module = Preprocessed(network, given(MEAN, STD, channels=channels, class_order=order))

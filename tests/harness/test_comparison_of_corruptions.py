@@ -69,7 +69,7 @@ def test_corruptions_over_six_seeds_are_decided_by_the_seeds(tmp_path: Path) -> 
 
 
 def test_other_corrupted_images_are_not_compared(tmp_path: Path) -> None:
-    """Where all images agree, no difference of the images' means would be found."""
+    """Equal images give no detectable difference of their means."""
     right = {name: lambda *_: verdicts(3, 1) for name in ("baseline", "lpc")}
     store = store_of_corruptions(tmp_path, 1, right)
     assert pd.isna(compared(store).loc["corruptions_acc", "detectable"])

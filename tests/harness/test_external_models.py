@@ -1,4 +1,4 @@
-"""How people write models: every cell of such a model is measured, or fails with a sentence that says why."""
+"""Test many ways to write a model: every cell is measured, or fails with a sentence that says why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which test a comparison goes by, and what it comes to in words."""
+"""Test the choice of the deciding test of a comparison, and its finding in words."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_number_of_seeds_decides_which_test_a_row_has(
     ],
 )
 def test_findings_in_words(test: str | None, p: float, changes: dict[str, Any], expected: str) -> None:
-    """Where the accuracy that seems higher is flagged, nobody knows that it is that high."""
+    """A flagged accuracy that seems higher gives no finding."""
     record = {
         "p_variant_holm": p, "p_checkpoint_holm": p, "diff": -1.0, "lost": 3, "gained": 9, "detectable": 2.5,
         "detectable_seeds": 7.5, "metric": FGSM, "flags": None, "flags_reference": None, "reference": "baseline",

@@ -1,4 +1,4 @@
-"""How often commands read the cells of a results folder: reading is most of their time in a large one."""
+"""Count the reads of stored cells per command: reading is most of their time in a large results folder."""
 
 from __future__ import annotations
 

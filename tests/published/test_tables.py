@@ -1,4 +1,4 @@
-"""Who stands where: by hand."""
+"""Test the ranks of published tables against ranks made by hand."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_means_of_one_seed_are_the_paired_t_interval() -> None:
 
 
 def test_seeds_that_agree_on_every_image_but_spread_are_welchs_interval() -> None:
-    """Where each seed has one value for all images, the images have no part, and what is left is Welch's t."""
+    """If each seed has one value for all images, Welch's t over seeds is left."""
     before, after = np.array([0.6, 0.7, 0.9, 0.5, 0.8]), np.array([0.4, 0.5, 0.3, 0.6, 0.2, 0.4])
     wanted = stats.ttest_ind(before, after, equal_var=False).confidence_interval(0.98)
     found = mean_bounds(np.tile(before[:, None], 30), np.tile(after[:, None], 30), 0.01)

@@ -16,7 +16,7 @@ MANY = 10**9  # images: one of them is nothing
 
 
 def power(seeds: int, difference: float, std: float, alpha: float, tables: int) -> float:
-    """How often all 2^S signs, looked at one by one, call normal differences of this mean one."""
+    """Return the share of normal differences of this mean that all 2^S signs, taken one by one, call significant."""
     signs = np.array(list(itertools.product([1, -1], repeat=seeds)))
     drawn = np.random.default_rng(7).normal(difference, std, size=(tables, seeds))
     sums = np.abs(drawn @ signs.T)
