@@ -96,7 +96,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "empty stream": (iter(()), "own: test images: the source is empty"),
     "empty loader": (DataLoader(Items(item, 0)), "own: test images: the source is empty"),
     "empty mapping": ({}, "own: the split 'test' or 'validation' is needed, and the source has none"),
-    "training split only": ({"train": HuggingFace()}, r"is needed, and the source has 'train'; pass the split .* source\['…'\]"),
+    "training split only": (
+        {"train": HuggingFace()},
+        r"is needed, and the source has 'train'; pass the split .* source\['…'\]",
+    ),
     "random flip": (Noisy(lambda image: image.flip(-1)), "own: test images differ between two reads; remove random"),
     "random flip in a loader": (DataLoader(Noisy(lambda x: x.flip(-1)), 16), "differ between two reads"),
     "random noise": (Noisy(lambda image: image * 0.99), "differ between two reads"),
