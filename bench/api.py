@@ -48,6 +48,7 @@ from bench.tables.results import all_audits, present_cells, results_table
 from bench.torch_state import harness_torch_state
 from bench.work.external import Declared, ExternalModel, external_run, frozen
 from bench.work.external_cells import audit_evaluated, evaluate_run, external_of
+from bench.work.external_files import common_fitting
 from bench.work.precision import AskedPrecision, at_precision
 from bench.work.workshop import Workshop
 
@@ -113,6 +114,8 @@ def evaluate(
         trust_normalization: Go on even if the probe finds a better normalisation or another order of the classes.
         dataset: A name, a :class:`~bench.data.Dataset`, or a source for :func:`~bench.data.from_python.as_dataset`: a
             pair of tensors, a DataLoader, a torch or a Hugging Face data set.
+        image_size: Side to which the images of a folder are resized and cropped. By default images of different sizes
+            are fitted as the ``pretrained_cfg`` of the architecture says, and images of one size are read as they are.
         class_order: Order of the classes of an image folder, "natural" or "string"; by default natural if all names are
             numbers.
         eps: Budgets; by default those of the data set.
@@ -136,7 +139,21 @@ def evaluate(
     """
     _check_limit(limit)
     _check_failures(failures)
-    data = _dataset(dataset, DataRequest(_path(data_dir), image_size, class_order=class_order))
+    asked = ExternalOptions(
+        checkpoint=Path(network) if isinstance(network, str | Path) else None,
+        model=model,
+        name=name,
+        variant=variant,
+        seed=seed,
+        normalize=normalize,
+        input_size=str(input_size),
+        class_names=_path(class_names),
+        trust_normalization=trust_normalization,
+    )
+    wanted = DataRequest(
+        _path(data_dir), image_size, class_order=class_order, default_fitting=common_fitting([asked])
+    )
+    data = _dataset(dataset, wanted)
     known = _declared(data)
     images = None if limit == "all" else known.limit if limit is None and known else limit
     chosen = choose_corruptions(
@@ -157,17 +174,6 @@ def evaluate(
         corruptions=identified(chosen, data, _path(corruptions_dir), limit=images),
         batch_size=batch_size,
         max_queries=max_queries,
-    )
-    asked = ExternalOptions(
-        checkpoint=Path(network) if isinstance(network, str | Path) else None,
-        model=model,
-        name=name,
-        variant=variant,
-        seed=seed,
-        normalize=normalize,
-        input_size=str(input_size),
-        class_names=_path(class_names),
-        trust_normalization=trust_normalization,
     )
     with tempfile.TemporaryDirectory() as temporary:
         workshop = Workshop(

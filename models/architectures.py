@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import timm
 import torch
@@ -18,13 +18,17 @@ from torch import Tensor, nn
 
 from bench.core.errors import BenchError, first_line
 from bench.core.words import listed
-from bench.models.candidates import TORCHVISION, Candidate, candidates, torchvision_names
+from bench.models.candidates import POOL_NOTE, TORCHVISION, Candidate, candidates, torchvision_names
 from bench.models.classifier import freeze
 from bench.models.sizes import Stem
 from bench.models.stems import SMALL_SIDE
 from bench.models.unwrapping import State, View
 from bench.models.weights import fitting_view, load_weights, mismatch
 
+STEM_NOTE = (
+    "the weights fit both the stem of the architecture and the stem for small images, which have the same shapes; the "
+    "former was taken, stem 'small' selects the latter"
+)
 SUGGESTIONS = 6  # architectures per library that are tried if the named one does not fit
 
 
@@ -41,6 +45,7 @@ class Network:
     num_classes: int
     input_size: int
     notes: tuple[str, ...] = ()
+    other_stem: Stem | None = None  # a stem that the weights fit as well; None if they determine the stem
 
 
 def build_network(
@@ -62,8 +67,9 @@ def build_network(
             trouble = load_weights(model, state)
             if trouble:
                 raise BenchError(f"the weights could not be loaded into model {name!r}: {trouble}.")
-            notes = (*notes, *_open_stem(name, state, image_size, stem, candidate))
-            return _probed(name, freeze(model), candidate, notes)
+            other = _other_stem(name, state, image_size, stem, candidate)
+            network = _probed(name, freeze(model), candidate, (*notes, *([STEM_NOTE] if other == "small" else [])))
+            return replace(network, other_stem=other)
     for candidate in options:
         converted = _converted(candidate, state)
         if converted is not None:
@@ -123,17 +129,15 @@ def _notes(view: View) -> tuple[str, ...]:
     return (f"bookkeeping beside the weights was left out: {', '.join(dropped)}",) if dropped else ()
 
 
-def _open_stem(name: str, state: State, image_size: int, stem: Stem | None, chosen: Candidate) -> tuple[str, ...]:
-    """Return a note if the weights also fit the stem for small images, since both stems may have equal shapes."""
-    if stem is not None or chosen.notes or image_size > SMALL_SIDE:
-        return ()
-    for other in candidates(name, state, image_size=image_size, num_classes=None, stem="small"):
-        if other.input_size == chosen.input_size and not _trouble(other, state, ("meta",)):
-            return (
-                "the weights fit both the stem of the architecture and the stem for small images, which have the same "
-                "shapes; the former was taken, stem 'small' selects the latter",
-            )
-    return ()
+def _other_stem(name: str, state: State, image_size: int, stem: Stem | None, chosen: Candidate) -> Stem | None:
+    """Return the stem that the weights fit as well as that of ``chosen``, if any; the user's choice has no other."""
+    if stem is not None or image_size > SMALL_SIDE:
+        return None
+    other: Stem = "native" if POOL_NOTE in chosen.notes else "small"
+    for candidate in candidates(name, state, image_size=image_size, num_classes=None, stem=other):
+        if candidate.input_size == chosen.input_size and not _trouble(candidate, state, ("meta",)):
+            return other
+    return None
 
 
 def _probed(name: str, model: nn.Module, candidate: Candidate, notes: tuple[str, ...]) -> Network:

@@ -23,6 +23,7 @@ from bench.store import Store
 from bench.tables.leaderboard import check_reference, write_tables
 from bench.torch_state import harness_torch_state
 from bench.work.external_cells import audit_evaluated, evaluate_run, external_of
+from bench.work.external_files import common_fitting
 from bench.work.workshop import Workshop
 
 
@@ -52,7 +53,8 @@ def evaluate_command(
     shared = ExternalOptions(**{key: options.pop(key) for key in FIELDS if key in options})
     asked = networks_of(checkpoints, module, shared, networks)
     store = Store(results)
-    request, dataset = make_request(RunOptions(models=(), variants=(), **options, device=device))
+    wanted = RunOptions(models=(), variants=(), default_fitting=common_fitting(asked), **options, device=device)
+    request, dataset = make_request(wanted)
     check_request(request)
     check_reference(against, {*(one.variant for one in asked), *(run.variant for run in store.runs())})
     check_writable(results)

@@ -14,7 +14,7 @@ from bench.attacks.registry import resolve, resolve_all
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError
 from bench.core.registry import is_pattern
-from bench.core.specs import Backend, CorruptionSpec, DataSpec, ModelSpec, Norm, Precision, Recipe, VariantSpec
+from bench.core.specs import Backend, CorruptionSpec, DataSpec, Fitting, ModelSpec, Norm, Precision, Recipe, VariantSpec
 from bench.core.vocabulary import NATIVE
 from bench.corrupted.choose import choose_corruptions
 from bench.corrupted.open import identified
@@ -44,6 +44,7 @@ class RunOptions:
     dataset: str = "digits"
     data_dir: Path | None = None
     image_size: int | None = None
+    default_fitting: Fitting | None = None  # of an image folder, see DataRequest
     class_order: str | None = None
     attacks: Sequence[str] = ("fgsm", "pgd", "autoattack")
     norm: Norm = "linf"
@@ -119,7 +120,12 @@ def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tup
 
 
 def _data_request(options: RunOptions) -> DataRequest:
-    return DataRequest(options.data_dir, options.image_size, class_order=options.class_order)
+    return DataRequest(
+        options.data_dir,
+        options.image_size,
+        class_order=options.class_order,
+        default_fitting=options.default_fitting,
+    )
 
 
 def _corruptions(options: RunOptions, dataset: Dataset, limit: int | None) -> list[CorruptionSpec]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from tabulate import tabulate
@@ -47,7 +48,9 @@ def show_command(name: str, *, results: Path, as_json: bool) -> int:
     print(tabulate(facts, tablefmt="plain", disable_numparse=True))
     print()
     headers = ("cell", "accuracy, 95 % interval", "broken", "passes an attacked image", "seconds", "notes")
-    print(tabulate([_line(cell) for cell in sorted(cells, key=lambda c: c.spec.name)], headers, tablefmt="pipe"))
+    said = run.source.notes if run.source else ()
+    lines = [_line(cell, said) for cell in sorted(cells, key=lambda c: c.spec.name)]
+    print(tabulate(lines, headers, tablefmt="pipe"))
     for column, text in lowest_of(run, present, store):
         print(f"\n{column}: {text}")
     for audit in store.audits(run.run_id):
@@ -55,12 +58,14 @@ def show_command(name: str, *, results: Path, as_json: bool) -> int:
     return Exit.OK
 
 
-def _line(cell: EvalRecord) -> tuple[str, ...]:
+def _line(cell: EvalRecord, said: Collection[str]) -> tuple[str, ...]:
+    """Return the row of a cell, without the notes that were ``said`` of the run."""
     title = cell.spec.name
     if cell.n_correct is None:
         return (title, f"{cell.status}: {cell.reason}", "", "", f"{cell.time_s:.1f}", cell.message)
     low, high = wilson_interval(cell.n_correct, cell.n)
     share = f"{100 * cell.n_correct / cell.n:.1f} [{100 * low:.1f}, {100 * high:.1f}] n={cell.n}{marks(cell.flags)}"
+    notes = "; ".join(note for note in cell.notes if note not in said)
     images = cell.n if cell.spec.attack is None else max(cell.n_attacked, 1)
     passes = f"{cell.n_forwards / images:.0f} + {cell.n_backwards / images:.0f}"
-    return (title, share, f"{cell.n - cell.n_correct} of {cell.n}", passes, f"{cell.time_s:.1f}", "; ".join(cell.notes))
+    return (title, share, f"{cell.n - cell.n_correct} of {cell.n}", passes, f"{cell.time_s:.1f}", notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.core.specs import Preprocessing, Strict
+from bench.core.specs import Fitting, Preprocessing, Strict
 
 Kind = Literal["checkpoint", "torchscript", "exported", "onnx", "factory"]
 EXTERNAL = "external"  # variant of a network that stands in no comparison
@@ -29,6 +29,7 @@ class SourceSpec(Strict):
     file_sha: str  # content hash of the file
     num_classes: int
     image_size: int  # side of the data set's images
+    fitting: Fitting | None = None  # of the images of a folder, if they are resized and cropped on reading
     stem: Literal["native", "small"] | None = None  # of the architecture, if the user chose it; else by the weights
     preprocessing: Preprocessing
     notes: tuple[str, ...] = ()  # on reading the file, such as which of several sets of weights was taken

@@ -128,6 +128,18 @@ class Preprocessing(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fitting(Strict):
+    """Resize and centre crop of the images of a folder, as in timm and torchvision.
+
+    The shorter side is resized to floor(size / crop_pct) pixels, and the middle size × size pixels are cut out.
+    """
+
+    size: int
+    crop_pct: float = 1.0
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSpec(Strict):
     """Training data of a network. The content hash identifies the files, wherever they are stored."""
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.core.errors import BenchError
-from bench.core.specs import fingerprint
+from bench.core.specs import Fitting, fingerprint
 from bench.corrupted.sets import rows_of
 from bench.data import image_files
 from bench.data.image_listing import by_normalised_name, list_images, scan
@@ -53,7 +53,7 @@ class FolderLayout:
         rows_of(severity, len(self._ids))
         paths = self._paths(self._kind_folder(kind) / str(severity))
         try:
-            pixels = image_files.read_images(paths, self._size, fit=False)
+            pixels = image_files.read_images(paths, Fitting(size=self._size), fit=False)
         except BenchError:
             self._refuse_other_sizes(paths)
             raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import struct
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
+from bench.core.specs import Fitting
 from bench.data.source import read_file
 from bench.data.split import Files
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 #: How an image of another size is made to fit; a change of it must change the hash of every split.
-FITTING = "shorter side to S, bilinear with antialiasing; centre crop; RGB"
+FITTING = "shorter side to floor(S / crop_pct), antialiased; centre crop; rounding as in torchvision; RGB"
 
 UPRIGHT = 1
 ON_THEIR_SIDE = (5, 6, 7, 8)  # orientations that exchange width and height
@@ -62,9 +64,9 @@ def digest_files(paths: Sequence[Path]) -> Files:
     return Files(digests, n_bytes)
 
 
-def digest_split(files: Files, size: int) -> bytes:
-    """A digest of the files' bytes and of what is made of them."""
-    digest = hashlib.sha256(f"{size}: {FITTING}".encode())
+def digest_split(files: Files, fitting: Fitting) -> bytes:
+    """Hash the files' bytes and how their images are fitted."""
+    digest = hashlib.sha256(f"{fitting.size}, {fitting.crop_pct}, {fitting.interpolation}: {FITTING}".encode())
     for part in files.digests:
         digest.update(part)
     return digest.digest()
@@ -118,14 +120,14 @@ def image_size(path: Path) -> tuple[int, int]:
         raise _unreadable(path, error) from None
 
 
-def read_images(paths: Sequence[Path], size: int, *, fit: bool) -> NDArray[np.uint8]:
-    """Pixels (N, 3, size, size). Raises BenchError naming the first file that cannot be used."""
-    pixels = np.empty((len(paths), 3, size, size), np.uint8)
+def read_images(paths: Sequence[Path], fitting: Fitting, *, fit: bool) -> NDArray[np.uint8]:
+    """Pixels (N, 3, S, S). Raises BenchError naming the first file that cannot be used."""
+    pixels = np.empty((len(paths), 3, fitting.size, fitting.size), np.uint8)
 
     def fill(index: int) -> None:
-        pixels[index] = read_image(paths[index], size, fit=fit)
+        pixels[index] = read_image(paths[index], fitting, fit=fit)
 
-    if size <= SMALL:
+    if fitting.size <= SMALL:
         for index in range(len(paths)):
             fill(index)
     else:
@@ -134,27 +136,26 @@ def read_images(paths: Sequence[Path], size: int, *, fit: bool) -> NDArray[np.ui
     return pixels
 
 
-def read_image(path: Path, size: int, *, fit: bool) -> NDArray[np.uint8]:
-    """One image as (3, size, size). Without ``fit`` one of another size raises BenchError."""
-    image = _decode(path)
+def read_image(path: Path, fitting: Fitting, *, fit: bool) -> NDArray[np.uint8]:
+    """One image as (3, S, S). Without ``fit`` one of another size raises BenchError."""
+    image, size = _decode(path), fitting.size
     if not fit and image.size != (size, size):
         raise BenchError(
             f"{path} is {image.width}×{image.height} but other images are {size}×{size}; "
             f"give --image-size {size} to have every image resized and cropped."
         )
-    return np.asarray(fit_image(image, size)).transpose(2, 0, 1)
+    return np.asarray(fit_image(image, fitting) if fit else image).transpose(2, 0, 1)
 
 
-def fit_image(image: Image, size: int) -> Image:
-    """Resize the shorter side to ``size`` and cut the middle out of the longer one."""
+def fit_image(image: Image, fitting: Fitting) -> Image:
+    """Resize and crop as ``torchvision.transforms.Resize`` and ``CenterCrop`` do, to the pixel."""
     from PIL.Image import Resampling
 
-    width, height = image.size
-    if min(width, height) != size:
-        scale = size / min(width, height)
-        width, height = max(size, round(width * scale)), max(size, round(height * scale))
-        image = image.resize((width, height), Resampling.BILINEAR)
-    left, top = (width - size) // 2, (height - size) // 2
+    size, shorter = fitting.size, math.floor(fitting.size / fitting.crop_pct)
+    if min(image.size) != shorter:
+        width, height = (int(shorter * side / min(image.size)) for side in image.size)
+        image = image.resize((width, height), Resampling[fitting.interpolation.upper()])
+    left, top = (round((side - size) / 2) for side in image.size)
     return image.crop((left, top, left + size, top + size))
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
 from bench.core.names import allowed_name
+from bench.core.specs import Fitting
 from bench.core.words import counted
 from bench.data import image_files
 from bench.data.class_order import order_classes
@@ -50,13 +51,21 @@ def load_imagefolder(request: DataRequest) -> Dataset:
     found = {split: _find_images(root / folder) for split, folder in folders.items()}
     _refuse_untrained(found["train"], found["test"])
     names, order_notes = order_classes(found["train"].classes, request.class_order)
-    size = _checked_size(request.image_size) or _common_size(found.values())
-    fit = request.image_size is not None
+    applied = _fitting(request, found.values())
+    fitting = applied or Fitting(size=_common_size(found.values()))
     labels = {name: label for label, name in enumerate(names)}
-    train, test = (_split(s, found[s], labels, size, fit=fit) for s in ("train", "test"))
-    notes = (*order_notes, *_notes_on_files(root, found, folders["test"]))
-    name = dataset_name(request)
-    return Dataset(name, train, test, len(names), size, official=False, notes=notes, class_names=tuple(names))
+    train, test = (_split(s, found[s], labels, fitting, fit=applied is not None) for s in ("train", "test"))
+    return Dataset(
+        dataset_name(request),
+        train,
+        test,
+        len(names),
+        fitting.size,
+        official=False,
+        notes=(*order_notes, *_notes_on_files(root, found, folders["test"])),
+        class_names=tuple(names),
+        fitting=applied,
+    )
 
 
 def dataset_name(request: DataRequest) -> str:
@@ -170,10 +179,23 @@ def _refuse_untrained(train: _Found, test: _Found) -> None:
         )
 
 
-def _checked_size(size: int | None) -> int | None:
-    if size is not None and size < 1:
-        raise BenchError(f"--image-size {size} must be at least 1 pixel.")
-    return size
+def _fitting(request: DataRequest, splits: Iterable[_Found]) -> Fitting | None:
+    """Return how images are resized and cropped; None if they are read as they are.
+
+    ``request.default_fitting`` does not enlarge images of one size: perturbations are bounded on their own pixels.
+    """
+    if request.fitting is not None:
+        return request.fitting
+    if request.image_size is not None:
+        if request.image_size < 1:
+            raise BenchError(f"--image-size {request.image_size} must be at least 1 pixel.")
+        return Fitting(size=request.image_size)
+    default = request.default_fitting
+    if default is None:
+        return None
+    sizes = list(_sampled_sizes(splits))
+    width, height = sizes[0]
+    return None if len(sizes) == 1 and width == height <= default.size else default
 
 
 def _common_size(splits: Iterable[_Found]) -> int:
@@ -181,29 +203,35 @@ def _common_size(splits: Iterable[_Found]) -> int:
 
     One that was not among them is found when it is read.
     """
-    seen: dict[tuple[int, int], str] = {}
-    for found in splits:
-        images = [image for of_class in found.classes.values() for image in of_class.items()]
-        step = max(1, len(images) // SAMPLED_HEADERS)
-        for name, path in images[::step]:
-            seen.setdefault(image_files.image_size(path), name)
-    (width, height), name = next(iter(seen.items()))
+    seen = _sampled_sizes(splits)
+    width, height = next(iter(seen))
     if len(seen) > 1 or width != height:
         sizes = " and ".join(f"{w}×{h} ({name})" for (w, h), name in list(seen.items())[:2])
         raise BenchError(f"imagefolder: images are {sizes}; give --image-size S to have them resized and cropped.")
     return width
 
 
-def _split(name: str, found: _Found, labels_of: Mapping[str, int], size: int, *, fit: bool) -> Split:
+def _sampled_sizes(splits: Iterable[_Found]) -> dict[tuple[int, int], str]:
+    """Return the sizes of evenly spaced images of each split, each with the id of the first image of that size."""
+    seen: dict[tuple[int, int], str] = {}
+    for found in splits:
+        images = [image for of_class in found.classes.values() for image in of_class.items()]
+        step = max(1, len(images) // SAMPLED_HEADERS)
+        for name, path in images[::step]:
+            seen.setdefault(image_files.image_size(path), name)
+    return seen
+
+
+def _split(name: str, found: _Found, labels_of: Mapping[str, int], fitting: Fitting, *, fit: bool) -> Split:
     """A split over the files, in the order of their sorted ids."""
     known = {image: (c, path) for c, of_class in found.classes.items() for image, path in of_class.items()}
     ids = sorted(known)
     paths = [known[image][1] for image in ids]
     labels = np.array([labels_of[known[image][0]] for image in ids], dtype=np.int64)
     files = image_files.digest_files(paths)
-    sha = split_sha(ids, labels, image_files.digest_split(files, size))
+    sha = split_sha(ids, labels, image_files.digest_split(files, fitting))
 
     def read(indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return image_files.read_images([paths[i] for i in indices], size, fit=fit)
+        return image_files.read_images([paths[i] for i in indices], fitting, fit=fit)
 
     return Split(name, ids, labels, sha, read, files)

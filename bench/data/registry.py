@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.core.registry import Registry
-from bench.core.specs import Recipe
+from bench.core.specs import Fitting, Recipe
 from bench.data.split import Dataset
 
 
@@ -19,6 +19,8 @@ class DataRequest(NamedTuple):
     image_size: int | None = None
     name: str | None = None  # what to call an image folder in the rows
     class_order: str | None = None  # of an image folder, one of class_order.CLASS_ORDERS; None: by the names
+    fitting: Fitting | None = None  # of an image folder, in place of image_size
+    default_fitting: Fitting | None = None  # without either, unless all images have one size that is no larger
 
 
 @dataclass(frozen=True, kw_only=True)

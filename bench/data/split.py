@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
 from bench.core.names import changed_by_readers, check_name, text_part
+from bench.core.specs import Fitting
 from bench.core.words import counted
 from bench.data.labels import integer_labels
 from bench.data.sampling import proportional_order
@@ -74,6 +75,7 @@ class Dataset:
     test: Split
     num_classes: int
     image_size: int  # side of the square images that are attacked
+    fitting: Fitting | None = field(default=None, kw_only=True)  # resize and crop on reading; None: read as they are
     official: bool  # the files have the published checksums
     published: Moments | None = None  # None: measured when first asked for, as only a training needs them
     notes: tuple[str, ...] = ()  # what every row says of the data, such as files that were left out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any, Literal
 from bench.core.errors import BenchError, unknown_name
 from bench.core.names import allowed_name, check_name
 from bench.core.sources import EXTERNAL
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,4 +113,8 @@ def _own_name(network: ExternalOptions) -> str:
     """Return the name of the factory, or an allowed name made of the file name without its suffixes."""
     if network.checkpoint is None:
         return str(network.module).rpartition(":")[2]
-    return allowed_name(network.checkpoint.name.split(".")[0] or network.checkpoint.name, "model")
+    own = network.checkpoint.name.split(".")[0] or network.checkpoint.name
+    name = allowed_name(own, "model")
+    if name != own:
+        LOG.warning("%s: called %s in the tables, as %r is not allowed there", network.checkpoint, name, own)
+    return name

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from bench.attacks.gradients import take_logits
 from bench.core.errors import BenchError, unknown_name
-from bench.core.specs import Preprocessing
+from bench.core.specs import Fitting, Preprocessing
 from bench.core.words import listed
 from bench.data.split import Dataset, Moments
 from bench.models.classifier import Normalize
@@ -110,12 +110,33 @@ def from_config(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
     )
 
 
-def config_notes(pretrained_cfg: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return notes on settings in ``pretrained_cfg`` that :func:`from_config` does not apply."""
-    crop, interpolation = pretrained_cfg.get("crop_pct"), pretrained_cfg.get("interpolation")
+def fitting_from_config(pretrained_cfg: Mapping[str, Any]) -> Fitting | None:
+    """Return the resize and crop in timm's ``pretrained_cfg``; None if it has no input size.
+
+    Raises BenchError for a ``crop_pct`` that is not in (0, 1].
+    """
+    preprocessing, crop = from_config(pretrained_cfg), pretrained_cfg.get("crop_pct") or 1.0
+    if not 0 < crop <= 1:
+        raise BenchError(f"the model's pretrained_cfg has crop_pct {crop}; it must be above 0 and at most 1.")
+    if preprocessing.input_size is None:
+        return None
+    return Fitting(size=preprocessing.input_size, crop_pct=float(crop), interpolation=preprocessing.interpolation)
+
+
+def config_notes(pretrained_cfg: Mapping[str, Any], fed_size: int, applied: Fitting | None) -> tuple[str, ...]:
+    """Return notes on settings in ``pretrained_cfg`` that differ from how images are fed.
+
+    ``fed_size`` is the side length of the network's input, ``applied`` the resize and crop on reading, if any.
+    """
+    declared, interpolation = fitting_from_config(pretrained_cfg), str(pretrained_cfg.get("interpolation") or "")
+    mode = str(pretrained_cfg.get("crop_mode") or "center")
     notes = []
-    if crop is not None and crop != 1:
-        notes.append(f"pretrained_cfg declares crop_pct {crop}, which is not applied: the whole image is fed")
+    if declared is not None and fed_size != declared.size:
+        notes.append(f"pretrained_cfg declares images of {declared.size}×{declared.size}, not {fed_size}×{fed_size}")
+    if declared is not None and declared.crop_pct != (applied.crop_pct if applied else 1):
+        notes.append(f"pretrained_cfg declares crop_pct {declared.crop_pct:g}, which is not applied: no margin is cut")
+    if applied is not None and mode != "center":
+        notes.append(f"pretrained_cfg declares crop_mode {mode}; the centre is cropped")
     if interpolation and interpolation not in INTERPOLATIONS:
         notes.append(f"pretrained_cfg declares interpolation {interpolation}; bilinear is used")
     return tuple(notes)
@@ -217,6 +238,19 @@ def _inverse(order: Sequence[int]) -> Tensor:
     if sorted(order) != list(range(len(order))):
         raise BenchError(f"class order {tuple(order)} must have each of 0…{len(order) - 1} once.")
     return torch.tensor(order).argsort()
+
+
+def describe_fitting(fitting: Fitting) -> str:
+    """Describe how the images of a folder are resized and cropped, without a full stop.
+
+    >>> describe_fitting(Fitting(size=224, crop_pct=0.875, interpolation="bicubic"))
+    'files are resized to 256 pixels on the shorter side (bicubic), and the middle 224×224 pixels are cut out'
+    """
+    shorter, size = math.floor(fitting.size / fitting.crop_pct), fitting.size
+    return (
+        f"files are resized to {shorter} pixels on the shorter side ({fitting.interpolation}), and the middle "
+        f"{size}×{size} pixels are cut out"
+    )
 
 
 def describe(preprocessing: Preprocessing) -> str:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ from bench.external.trials import (
     name_of,
     try_alternatives,
     try_preprocessing,
+    with_stem,
 )
 from bench.statistics.paired import compare
 
@@ -45,6 +47,8 @@ MARGIN = 0.05  # difference in clean accuracy
 ALPHA = 0.01  # significance level of McNemar's exact test
 SKILL, SKILL_OF_FIT = 0.2, 0.5
 SHOWN = 3  # maximum number of reassigned outputs or class names in a message
+
+PROBLEM = "probe: "  # begins the note on a problem
 
 CLASS_NAMES, CLASS_ORDER, TRUST = "--class-names FILE", "--class-order", "--trust-normalization"
 
@@ -83,7 +87,12 @@ class ProbeReport:
         beside = f"; best of {len(self.others)} others: {best.name}, {_percent(best.accuracy)}" if best else ""
         declared = f"{_percent(self.declared.accuracy)} under {self.declared.name}"
         note = f"probe of {counted(self.n, 'image')}: {declared}{beside}"
-        return (note, *self.remarks, *([f"probe: {self.problem.rstrip('.')}"] if self.problem else []))
+        return (note, *self.remarks, *([PROBLEM + self.problem.rstrip(".")] if self.problem else []))
+
+
+def has_problem(notes: Sequence[str]) -> bool:
+    """Whether the notes of a stored run name a problem that a probe found."""
+    return any(note.startswith(PROBLEM) for note in notes)
 
 
 def probe(
@@ -96,13 +105,16 @@ def probe(
     train_moments: Moments | None = None,
     num_classes: int | None = None,
     config_size: int | None = None,
+    other_stem: tuple[str, nn.Module] | None = None,
 ) -> ProbeReport:
     """Compare the clean accuracy of ``network`` under ``preprocessing`` and under alternatives to it.
 
     ``network`` must be in evaluation mode and on the device of ``images``, (N, 3, S, S) float32 in [0, 1].
     ``class_names`` and ``train_moments`` are those of the data set. ``config_size`` is the input size in the network's
-    own configuration, if images are not resized to it. ``num_classes`` defaults to the number of class names, or else
-    to the largest label + 1. Raises BenchError if the network has a different number of outputs.
+    own configuration, if images are not resized to it. ``other_stem`` is another stem that the weights fit, and the
+    network with it. ``num_classes`` defaults to the number of class names, or else to the largest label + 1.
+
+    Raises BenchError if the network has a different number of outputs.
     """
     truth: Ints = labels.cpu().numpy().astype(np.int64)
     classes = num_classes or len(class_names or ()) or int(truth.max()) + 1
@@ -111,6 +123,8 @@ def probe(
     plain = replace(preprocessing, class_order=None)
     declared = try_preprocessing(network, Alternative(name_of(plain), "", plain), images, truth, order)
     alternatives = alternatives_to(plain, images, train_moments, config_size)
+    if other_stem is not None:
+        alternatives = chain(alternatives, [with_stem(plain, *other_stem)])
     size = plain.input_size or int(images.shape[-1])
     others, remarks = try_alternatives(network, alternatives, images, truth, order, size)
     if len(truth) < 2 * classes:

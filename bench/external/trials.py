@@ -17,17 +17,18 @@ from bench.external.preprocessing import DATASET, GIVEN, INSIDE, NORMALIZATIONS,
 from bench.external.reordering import Bools, Ints, classes_of
 
 BATCH = 64
-NORMALIZE, INPUT_SIZE = "--normalize", "--input-size"
+NORMALIZE, INPUT_SIZE, STEM = "--normalize", "--input-size", "--stem"
 NAMES = {DATASET: "the data set's moments", GIVEN: "the given mean and std", INSIDE: "the module's own normalisation"}
 
 
 class Alternative(NamedTuple):
-    """Another preprocessing and the options that select it."""
+    """Another preprocessing, or another architecture for the same weights, and the options that select it."""
 
     name: str
     way_out: str
     preprocessing: Preprocessing
     bgr: bool = False
+    network: nn.Module | None = None  # the same weights in another architecture
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,16 @@ def try_alternatives(
     """Try every alternative; return the trials, and one line for each alternative that the network cannot run.
 
     ``size`` is the declared input size. At any other size the network may fail with any exception except for a lack of
-    memory, since architectures reject unsupported sizes in different ways. At the declared size exceptions are raised.
+    memory, since architectures reject unsupported sizes in different ways; so may another architecture at any size. At
+    the declared size exceptions of the declared architecture are raised.
     """
     trials, failed = [], []
     for alternative in alternatives:
         try:
             trials.append(try_preprocessing(network, alternative, images, truth, order))
         except Exception as error:
-            if ran_out_of_memory(error) or (alternative.preprocessing.input_size or images.shape[-1]) == size:
+            same_size = (alternative.preprocessing.input_size or images.shape[-1]) == size
+            if ran_out_of_memory(error) or (same_size and alternative.network is None):
                 raise
             failed.append(f"{alternative.name}: the network cannot run it ({type(error).__name__})")
     return trials, failed
@@ -65,7 +68,7 @@ def try_alternatives(
 
 def try_preprocessing(network: nn.Module, alternative: Alternative, images: Tensor, truth: Ints, order: Ints) -> Trial:
     """Classify the images. ``order`` (K,) is the declared class of each output."""
-    module = Preprocessed(network, alternative.preprocessing).to(images.device)
+    module = Preprocessed(alternative.network or network, alternative.preprocessing).to(images.device).train(False)
     given = images.flip(1) if alternative.bgr else images
     with torch.no_grad():
         logits = torch.cat([module(part) for part in given.split(BATCH)])
@@ -104,6 +107,11 @@ def alternatives_to(
     if declared.channels == 3 and not torch.equal(images, images.flip(1)):
         way_out = "evaluate a module that reverses the channels (images.flip(1)) before this network"
         yield Alternative(f"{name_of(declared)} in BGR channel order", way_out, declared, bgr=True)
+
+
+def with_stem(declared: Preprocessing, stem: str, network: nn.Module) -> Alternative:
+    """Return the alternative that the weights belong to ``network``, which has the other stem."""
+    return Alternative(f"{name_of(declared)} with the {stem} stem", f"give {STEM} {stem}", declared, network=network)
 
 
 def _normalizations(declared: Preprocessing, train: Moments | None) -> Iterator[tuple[str, str, Moments | None]]:

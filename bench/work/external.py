@@ -189,6 +189,7 @@ def _identity(
         images = workshop.images("test", PROBE_IMAGES)
         return model_identity(model, images.inputs(torch.arange(len(images)), workshop.device))
     built = {key: value for key, value in asdict(source).items() if key not in ("file", "file_sha", "notes")}
+    built["dataset"] = workshop.dataset.name
     code = plugin_sha() if source.origin in MODELS else ""
     return {"weights": hashlib.sha256(content).hexdigest(), "built": short_id({**built, "code": code})}
 

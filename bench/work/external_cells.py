@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -11,24 +11,33 @@ from bench.auditing.levels import LevelName
 from bench.core.records import RunRecord
 from bench.core.specs import EvalSpec
 from bench.external.options import ExternalOptions
+from bench.external.probe import has_problem
 from bench.pending import Tally, is_audited, is_finished
 from bench.plan import Request, plan_cells
 from bench.work.audits import audit_run, report_audit
 from bench.work.cells import Subject, work_off
 from bench.work.external import Declared, ExternalModel, external_run
-from bench.work.external_files import load_external
+from bench.work.external_files import load_external, probe_external
 from bench.work.workshop import Workshop
 
 
 def external_of(asked: ExternalOptions, workshop: Workshop) -> tuple[RunRecord, ExternalModel, bytes | None]:
-    """Load a network from its file; return its run, the model to evaluate, and the file to store."""
+    """Load a network from its file; return its run, the model to evaluate, and the file to store.
+
+    The preprocessing is probed unless the store has this run and its probe found no problem.
+    """
     loaded = load_external(asked, workshop)
     declared = Declared(name=str(asked.name), variant=asked.variant, seed=asked.seed, repeats=True)
     trainable = sum(parameter.numel() for parameter in loaded.model.parameters())
-    run, model = external_run(
-        loaded.model, declared, trainable, workshop, source=loaded.source, content=loaded.content
-    )
-    return run, model, loaded.content
+    run, _ = external_run(loaded.model, declared, trainable, workshop, source=loaded.source, content=loaded.content)
+    known = workshop.store.finished_run(run.run_id)
+    if known is not None and known.source is not None and not workshop.force and not has_problem(known.source.notes):
+        workshop.progress.line(f"{asked.title}: already probed, in run {run.run_id}")
+        notes = known.source.notes
+    else:
+        notes = (*loaded.source.notes, *probe_external(asked, loaded, workshop))
+    source = replace(loaded.source, notes=notes)
+    return replace(run, source=source), ExternalModel(loaded.model, notes).eval(), loaded.content
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,8 @@ def evaluate_run(
     tally.cached += len(cells) - len(todo)
     workshop.read_images_of(todo)
     workshop.store.write_run(workshop.store.finished_run(run.run_id) or run, content)
-    work_off(todo, Subject(run.model, model, run.weights_sha, request.data.num_classes), workshop, tally)
+    title = f"{run.model}:{run.variant}:{run.seed}"
+    work_off(todo, Subject(title, model, run.weights_sha, request.data.num_classes), workshop, tally)
     return Evaluated(run, model, cells)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench.core.errors import BenchError
 from bench.core.sources import Kind, SourceSpec
-from bench.core.specs import Preprocessing
+from bench.core.specs import Fitting, Preprocessing
 from bench.data.split import Dataset
 from bench.external.class_names import order_from_names, read_class_names
 from bench.external.options import ExternalOptions
@@ -23,15 +23,18 @@ from bench.external.preprocessing import (
     Preprocessed,
     config_notes,
     describe,
+    describe_fitting,
+    fitting_from_config,
     from_config,
     parse_normalization,
     precision_of,
 )
-from bench.external.probe import PROBE_IMAGES, ProbeReport, probe
+from bench.external.probe import PROBE_IMAGES, probe
 from bench.files import file_sha
 from bench.models.architectures import build_network, first_channels
 from bench.models.checkpoint_facts import Facts
 from bench.models.file_kinds import kind_of
+from bench.models.sizes import Stem
 from bench.models.sources import call_factory, load_module
 from bench.models.weights import read_checkpoint
 from bench.work.workshop import Workshop
@@ -53,6 +56,7 @@ class Loaded:
     model: Preprocessed
     source: SourceSpec
     content: bytes | None  # the file to store; None for a factory
+    other_stem: tuple[Stem, nn.Module] | None
 
 
 @dataclass(frozen=True)
@@ -67,27 +71,26 @@ class _Read:
     facts: Facts
     notes: tuple[str, ...]
     content: bytes | None
+    other_stem: tuple[Stem, nn.Module] | None = None  # the network with another stem that the weights fit
 
 
 def load_external(asked: ExternalOptions, workshop: Workshop) -> Loaded:
-    """Read the network that ``asked`` names and probe its preprocessing on test images of the workshop's data set.
+    """Read the network that ``asked`` names, with its preprocessing, which :func:`probe_external` checks.
 
-    Raises BenchError if the file cannot be read or does not fit, if no normalisation is declared, and if the probe
-    finds a better normalisation or class order (unless ``asked.trust_normalization``).
+    Raises BenchError if the file cannot be read or does not fit, and if no normalisation is declared.
     """
     dataset, progress = workshop.dataset, workshop.progress
     declared = _declared_size(asked, dataset)
-    read = _read(asked, declared or dataset.image_size)
+    read = _read(asked, declared or dataset.image_size, dataset.fitting)
     size = None if read.input_size in (None, dataset.image_size) else read.input_size
     preprocessing = replace(_preprocessing(asked, read, dataset), channels=read.in_chans, input_size=declared or size)
     if read.facts.class_names and not (dataset.class_names or asked.class_names):
         unused = "the class names of the file were not used, as the classes of the data set have none"
         read = replace(read, notes=(*read.notes, unused))
-    for note in read.notes:
+    fitted = (describe_fitting(dataset.fitting),) if dataset.fitting else ()
+    for note in (*read.notes, *fitted, describe(preprocessing)):
         progress.line(f"{asked.title}: {note}")
-    progress.line(f"{asked.title}: {describe(preprocessing)}")
     model = _assembled(read.network, preprocessing, workshop.device)
-    report = _probe(asked, model.network, preprocessing, workshop)
     path = asked.checkpoint if asked.checkpoint is not None else _factory_file(str(asked.module))
     source = SourceSpec(
         kind=read.kind,
@@ -96,11 +99,12 @@ def load_external(asked: ExternalOptions, workshop: Workshop) -> Loaded:
         file_sha=file_sha(path),
         num_classes=dataset.num_classes,
         image_size=dataset.image_size,
+        fitting=dataset.fitting,
         stem=asked.stem,
         preprocessing=preprocessing,
-        notes=(describe(preprocessing), *read.notes, *report.as_notes),
+        notes=(*fitted, describe(preprocessing), *read.notes),
     )
-    return Loaded(model, source, read.content)
+    return Loaded(model, source, read.content, read.other_stem)
 
 
 def rebuild(source: SourceSpec, path: Path, device: torch.device) -> Preprocessed:
@@ -126,7 +130,8 @@ def _assembled(network: nn.Module, preprocessing: Preprocessing, device: torch.d
     return model.train(False)
 
 
-def _read(asked: ExternalOptions, size: int) -> _Read:
+def _read(asked: ExternalOptions, size: int, applied: Fitting | None) -> _Read:
+    """Read the network for images of ``size`` pixels; ``applied`` is how the files of a folder are fitted."""
     if asked.module is not None:
         network = call_factory(asked.module)
         taken: Literal[1, 3] = 1 if first_channels(network) == 1 else 3
@@ -147,9 +152,14 @@ def _read(asked: ExternalOptions, size: int) -> _Read:
     built = build_network(asked.model, found.state, image_size=size, stem=asked.stem)
     content = dump_safetensors({name: value.contiguous() for name, value in built.module.state_dict().items()})
     config = _config(asked)
-    notes = (*found.notes, *built.notes, *(config_notes(config) if config is not None else ()))
+    declared = config_notes(config, built.input_size, applied) if config is not None else ()
+    notes = (*found.notes, *built.notes, *declared)
     chans: Literal[1, 3] = 1 if built.in_chans == 1 else 3
-    return _Read(built.module, "checkpoint", asked.model, chans, built.input_size, found.facts, notes, content)
+    other = None
+    if built.other_stem is not None:
+        network = build_network(asked.model, found.state, image_size=size, stem=built.other_stem).module
+        other = (built.other_stem, network)
+    return _Read(built.module, "checkpoint", asked.model, chans, built.input_size, found.facts, notes, content, other)
 
 
 def _declared_size(asked: ExternalOptions, dataset: Dataset) -> int | None:
@@ -173,6 +183,13 @@ def _config(asked: ExternalOptions) -> Mapping[str, Any] | None:
         return None
     config = get_pretrained_cfg(asked.model)
     return None if config is None else config.to_dict()
+
+
+def common_fitting(networks: Sequence[ExternalOptions]) -> Fitting | None:
+    """Return the resize and crop that all architectures declare in timm's ``pretrained_cfg``; None if they differ."""
+    configs = [_config(network) for network in networks]
+    declared = {fitting_from_config(config) if config is not None else None for config in configs}
+    return declared.pop() if len(declared) == 1 else None
 
 
 def _config_size(asked: ExternalOptions) -> int | None:
@@ -213,8 +230,12 @@ def _class_order(asked: ExternalOptions, read: _Read, dataset: Dataset) -> tuple
     return order_from_names(names, dataset.class_names)
 
 
-def _probe(asked: ExternalOptions, network: nn.Module, chosen: Preprocessing, workshop: Workshop) -> ProbeReport:
-    """Probe the preprocessing. Raises BenchError if an alternative is better and the declared one is not trusted."""
+def probe_external(asked: ExternalOptions, loaded: Loaded, workshop: Workshop) -> tuple[str, ...]:
+    """Probe the preprocessing on test images of the workshop's data set; return notes for every row of the network.
+
+    Raises BenchError if another normalisation, class order or stem is better, unless ``asked.trust_normalization``.
+    """
+    network, chosen = loaded.model.network, loaded.source.preprocessing
     images = workshop.images("test", PROBE_IMAGES)
     dataset = workshop.dataset
     report = probe(
@@ -226,12 +247,13 @@ def _probe(asked: ExternalOptions, network: nn.Module, chosen: Preprocessing, wo
         train_moments=dataset.moments if len(dataset.train) else None,
         num_classes=dataset.num_classes,
         config_size=_config_size(asked) if chosen.input_size is None else None,
+        other_stem=loaded.other_stem,
     )
     for line in report.lines:
         workshop.progress.line(f"{asked.title}: {line}")
     if report.problem and not asked.trust_normalization:
         raise BenchError(f"{asked.where}: {report.problem}")
-    return report
+    return report.as_notes
 
 
 def _factory_name(text: str) -> str:

@@ -75,8 +75,10 @@ def _load(kind: str, data_dir: Path | None, run: RunRecord, found: Sequence[str]
     """Load the data set; an image folder in the order of its classes that the run was measured with, if one is."""
     if kind != "imagefolder":
         return load_dataset(kind, DataRequest(data_dir))
+    fitting = run.source.fitting if run.source else None
+    size = run.native_size if fitting is None else None
     for order in (None, *CLASS_ORDERS):
-        dataset = load_dataset(kind, DataRequest(data_dir, run.native_size, class_order=order))
+        dataset = load_dataset(kind, DataRequest(data_dir, size, class_order=order, fitting=fitting))
         known = dataset.train.sha == run.spec.data.train_sha if run.spec else dataset.test.sha in found
         if known:
             break

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from bench.core.errors import BenchError
+from bench.core.specs import Fitting
 from bench.data import image_files
 from bench.data.image_files import FITTING, digest_files, digest_split, read_image
 
@@ -26,7 +27,7 @@ def picture(seed: int = 0, width: int = SIDE, height: int = SIDE) -> np.ndarray:
 
 def read(path: Path, size: int = SIDE) -> np.ndarray:
     """(H, W, 3)."""
-    return read_image(path, size, fit=False).transpose(1, 2, 0)
+    return read_image(path, Fitting(size=size), fit=False).transpose(1, 2, 0)
 
 
 def read_saved(image: Image.Image, path: Path, **options: object) -> np.ndarray:
@@ -224,11 +225,11 @@ def test_the_hash_of_upright_images_is_that_of_their_bytes(tmp_path: Path):
     paths = [tmp_path / "a.png", tmp_path / "b.jpg", tmp_path / "c.tif"]
     for path in paths:
         Image.fromarray(picture()).save(path, exif=turned(1))
-    expected = hashlib.sha256(f"{SIDE}: {FITTING}".encode())
+    expected = hashlib.sha256(f"{SIDE}, 1.0, bilinear: {FITTING}".encode())
     for path in paths:
         expected.update(hashlib.sha256(path.read_bytes()).digest())
     files = digest_files(paths)
-    assert digest_split(files, SIDE) == expected.digest()
+    assert digest_split(files, Fitting(size=SIDE)) == expected.digest()
     assert files.n_bytes == sum(path.stat().st_size for path in paths)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from PIL import Image
+from timm.data import create_transform
 
 from bench.core.errors import BenchError
+from bench.core.specs import Fitting
 from bench.data import DataRequest, image_files, load_dataset
 from bench.data.imagefolder import load_imagefolder
 from bench.data.split import measure_moments
@@ -119,20 +121,54 @@ def test_images_that_are_no_squares_are_asked_about(tmp_path: Path):
 @pytest.mark.parametrize("size", [1, 8, 12])
 def test_a_fitted_image_has_the_size_asked_for(width: int, height: int, size: int):
     image = Image.fromarray(picture(0, width, height))
-    assert image_files.fit_image(image, size).size == (size, size)
+    assert image_files.fit_image(image, Fitting(size=size)).size == (size, size)
 
 
 @pytest.mark.parametrize(("width", "height"), [(6, 12), (12, 6), (30, 11)])
 def test_a_small_image_is_enlarged_rather_than_padded(width: int, height: int):
     white = Image.fromarray(np.full((height, width, 3), 255, np.uint8))
-    assert np.asarray(image_files.fit_image(white, 12)).min() == 255
+    assert np.asarray(image_files.fit_image(white, Fitting(size=12))).min() == 255
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("crop_pct", [1.0, 0.95, 0.875])
+def test_fitting_is_that_of_timm_to_the_pixel(crop_pct: float, interpolation: Literal["bilinear", "bicubic"]):
+    """Evaluation transform of timm at odd and even sizes, wider, higher, larger and smaller than the crop."""
+    for seed, (width, height) in enumerate([(40, 31), (31, 40), (33, 33), (16, 61), (9, 12), (24, 24), (25, 24)]):
+        for size in (23, 24):
+            config = {"input_size": (3, size, size), "crop_pct": crop_pct, "interpolation": interpolation}
+            pil = Image.fromarray(picture(seed, width, height))
+            tensor = create_transform(**config, mean=(0, 0, 0), std=(1, 1, 1))(pil)
+            expected = (tensor * 255).round().byte().permute(1, 2, 0).numpy()
+            fitting = Fitting(size=size, crop_pct=crop_pct, interpolation=interpolation)
+            found = np.asarray(image_files.fit_image(pil, fitting))
+            assert np.array_equal(found, expected), (width, height, size)
+
+
+def test_a_default_fitting_is_for_images_of_several_sizes_or_larger_ones(root: Path):
+    """It never enlarges images of one size, and a size that the user gives replaces it."""
+
+    def loaded(default: Fitting, size: int | None = None) -> tuple[int, Fitting | None]:
+        data = load_dataset("imagefolder", DataRequest(root, size, default_fitting=default))
+        return data.image_size, data.fitting
+
+    small, large = Fitting(size=8, crop_pct=0.8, interpolation="bicubic"), Fitting(size=16)
+    assert loaded(small) == (8, small)
+    assert loaded(large) == (12, None)
+    assert loaded(Fitting(size=12, crop_pct=0.5)) == (12, None)
+    assert loaded(small, size=10) == (10, Fitting(size=10))
+    save(root / "test/dog/wide.png", picture(30, width=24, height=12))
+    assert loaded(large) == (16, large)
+    given = load_dataset("imagefolder", DataRequest(root, fitting=small))
+    assert given.test.sha == load_dataset("imagefolder", DataRequest(root, default_fitting=small)).test.sha
+    assert given.test.sha != load(root, 8).test.sha, "other pixels, so another hash"
 
 
 def test_resizing_keeps_the_middle_and_the_directions():
     """A picture whose red grows downwards and whose green grows to the right still does so."""
     rows, columns = np.mgrid[0:40, 0:80]
     image = Image.fromarray(np.stack([rows * 6, columns * 3, 0 * rows], axis=2).astype(np.uint8))
-    fitted = np.asarray(image_files.fit_image(image, 10)).astype(int)
+    fitted = np.asarray(image_files.fit_image(image, Fitting(size=10))).astype(int)
     assert (np.diff(fitted[:, :, 0], axis=0) > 0).all()
     assert (np.diff(fitted[:, :, 1], axis=1) > 0).all()
     assert np.allclose(fitted[:, :, :2].mean(axis=(0, 1)), [19.5 * 6, 39.5 * 3], atol=1.5)

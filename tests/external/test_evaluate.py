@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import timm
 import torch
+from PIL import Image
 from plain_training import ARCHITECTURE, MEAN, STD, Normalised, Plain, images_of, trained
+from timm.data import create_transform, resolve_data_config
+from torchvision.datasets import ImageFolder
 
 from bench.api import FailedCellsWarning, evaluate
 from bench.core.errors import BenchError
+from bench.models.architectures import build_network
 from bench.store import Store
 
 MODEL = ("--model", ARCHITECTURE)
@@ -35,6 +42,7 @@ def test_the_accuracy_is_the_one_that_the_script_found(evaluate_cli: Call, plain
     assert row["normalization"].startswith("from-config: mean (0.485")
     assert "images in [0, 1] are normalised with mean 0.485" in row["notes"]
     assert "clean accuracy on 256 probe images by preprocessing:" in outcome.err
+    assert "from-config with the small stem " in outcome.err
 
 
 def test_a_wrong_normalisation_stops_the_run(evaluate_cli: Call, plain: Plain, tmp_path: Path) -> None:
@@ -44,6 +52,7 @@ def test_a_wrong_normalisation_stops_the_run(evaluate_cli: Call, plain: Plain, t
     assert "under imagenet; give --normalize imagenet, or --trust-normalization" in outcome.err
     assert not list(tmp_path.glob("runs/*"))
     assert evaluate_cli(*arguments, "--trust-normalization", "--attacks", "none").code == 0
+    assert evaluate_cli(*arguments).code == 2, "a stored problem is not trusted later"
 
 
 def test_a_permuted_class_order_stops_the_run_and_names_mend_it(
@@ -94,6 +103,7 @@ def test_seeds_of_two_variants_are_compared_audited_gated_and_exported(
     shown = bench("show", name, "--results", out)
     assert shown.code == 0
     assert "noise0.pth" in shown.out
+    assert shown.out.count("images in [0, 1] are normalised") == 1, "a note on the network is not repeated per cell"
     audited = bench("audit", name, "--results", out)
     assert audited.code in (0, 1)  # 1: FGSM alone is flagged
     assert f"{ARCHITECTURE}:noise:0 on digits" in audited.out
@@ -107,8 +117,11 @@ def test_seeds_of_two_variants_are_compared_audited_gated_and_exported(
 
 def test_the_same_command_again_computes_nothing(evaluate_cli: Call, plain: Plain, tmp_path: Path) -> None:
     arguments = (plain.files["plain", 0], *MODEL, "--results", tmp_path)
-    assert "2 of 2 cells computed" in evaluate_cli(*arguments).err
-    assert "0 of 2 cells computed, 2 already there" in evaluate_cli(*arguments).err
+    first, again, forced = evaluate_cli(*arguments), evaluate_cli(*arguments), evaluate_cli(*arguments, "--force")
+    assert "2 of 2 cells computed" in first.err
+    assert "0 of 2 cells computed, 2 already there" in again.err
+    assert ["probe images by preprocessing" in outcome.err for outcome in (first, again, forced)] == [True, False, True]
+    assert "plain0:external:0: already probed, in run " in again.err
     renamed = (plain.files["plain", 1], *MODEL, "--name", "plain0", "--results", tmp_path)
     outcome = evaluate_cli(*renamed)
     assert outcome.code == 2
@@ -289,3 +302,60 @@ def test_a_factory_that_takes_one_channel_and_one_that_fails(evaluate_cli: Call,
     assert outcome.code == 2
     assert "the network cannot classify an image of shape (3, 8, 8) (RuntimeError: " in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_one_file_on_two_data_sets_is_two_runs(evaluate_cli: Call, bench: Call, plain: Plain, tmp_path: Path) -> None:
+    """The folder holds images of the same shape and number of classes."""
+    folder = image_folder(tmp_path / "halves", [(8, 8)])
+    for options in ((), ("--dataset", "imagefolder", "--data-dir", folder, "--trust-normalization")):
+        arguments = (plain.files["plain", 0], *MODEL, "--attacks", "none", "--results", tmp_path / "out")
+        outcome = evaluate_cli(*arguments, *options)
+        assert outcome.code == 0, outcome.err
+    rows = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert sorted(zip(rows["dataset"], rows["n"], strict=True)) == [("digits", 60), ("halves", 20)]
+    assert rows["run_id"].nunique() == 2
+
+
+def test_images_of_several_sizes_are_fitted_as_timm_does(
+    evaluate_cli: Call, bench: Call, plain: Plain, tmp_path: Path
+) -> None:
+    """Resize, crop, interpolation and normalisation of the architecture's configuration, and again on opening."""
+    folder = image_folder(tmp_path / "mixed", [(200, 180), (170, 300), (160, 160)])
+    network = build_network(ARCHITECTURE, trained(0, 0.0, epochs=1).state_dict(), image_size=160).module
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    config = resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(ARCHITECTURE).to_dict())
+    assert (config["input_size"], config["crop_pct"], config["interpolation"]) == ((3, 160, 160), 0.95, "bicubic")
+    test = ImageFolder(str(folder / "test"), transform=create_transform(**config))
+    with torch.no_grad():
+        right = sum(int(network(image[None]).argmax()) == label for image, label in test)
+    out = tmp_path / "out"
+    options = ("--dataset", "imagefolder", "--data-dir", folder, "--limit", "all", "--trust-normalization")
+    outcome = evaluate_cli(tmp_path / "net.pth", *MODEL, *options, "--save-adversarials", "float32", "--results", out)
+    assert outcome.code in (0, 3), outcome.err
+    row = clean(pd.read_csv(out / "results.csv")).loc["net"]
+    assert (row["n_correct"], row["n"]) == (right, 20)
+    assert "files are resized to 168 pixels on the shorter side (bicubic), and the middle 160×160" in row["notes"]
+    assert "crop_pct" not in row["notes"]
+    verified = bench("verify", "net", "--data-dir", folder, "--results", out)
+    assert verified.code == 0, verified.out + verified.err
+
+
+def image_folder(folder: Path, sizes: Sequence[tuple[int, int]]) -> Path:
+    """Two images per class and split in ten classes, in turn of the given (width, height)."""
+    random = np.random.default_rng(0)
+    for number, (split, label, index) in enumerate(product(("train", "test"), range(10), range(2))):
+        width, height = sizes[number % len(sizes)]
+        coarse = Image.fromarray(random.integers(0, 256, (4, 4, 3), np.uint8))
+        path = folder / split / str(label) / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse.resize((width, height)).save(path)
+    return folder
+
+
+def test_a_file_name_that_readers_would_change_is_replaced_with_a_warning(
+    evaluate_cli: Call, plain: Plain, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy(plain.files["plain", 0], tmp_path / "nan.pth")
+    evaluate_cli(tmp_path / "nan.pth", *MODEL, "--attacks", "none", "--results", tmp_path / "out")
+    assert f"{tmp_path / 'nan.pth'}: called model-nan in the tables, as 'nan' is not allowed there" in caplog.text
+    assert list(pd.read_csv(tmp_path / "out" / "results.csv")["model"]) == ["model-nan"]

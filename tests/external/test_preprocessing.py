@@ -14,12 +14,13 @@ from timm.models import get_pretrained_cfg
 from torch import nn
 
 from bench.core.errors import BenchError
-from bench.core.specs import Preprocessing
+from bench.core.specs import Fitting, Preprocessing
 from bench.external.preprocessing import (
     NORMALIZATIONS,
     Preprocessed,
     config_notes,
     describe,
+    fitting_from_config,
     from_config,
     parse_normalization,
     precision_of,
@@ -98,17 +99,26 @@ def test_a_config_of_timm():
         224,
         "bicubic",
     )
-    assert config_notes(config) == (
-        "pretrained_cfg declares crop_pct 0.95, which is not applied: the whole image is fed",
-    )
+    fitting = Fitting(size=224, crop_pct=0.95, interpolation="bicubic")
+    assert fitting_from_config(config) == fitting
+    crop = "pretrained_cfg declares crop_pct 0.95, which is not applied: no margin is cut"
+    assert config_notes(config, 224, fitting) == ()
+    assert config_notes(config, 224, None) == (crop,)
+    assert config_notes(config, 32, None) == ("pretrained_cfg declares images of 224×224, not 32×32", crop)
 
 
 def test_other_configs():
     grey = from_config({"mean": (0.13,), "std": (0.3,), "input_size": (1, 28, 28), "interpolation": "lanczos"})
     assert (grey.channels, grey.input_size, grey.interpolation) == (1, 28, "bilinear")
-    assert config_notes({"interpolation": "lanczos", "crop_pct": 1.0}) == (
+    odd = {"mean": (0.5,), "std": (0.5,), "interpolation": "lanczos", "crop_pct": 1.0, "crop_mode": "squash"}
+    assert fitting_from_config(odd) is None
+    assert config_notes(odd, 32, Fitting(size=32)) == (
+        "pretrained_cfg declares crop_mode squash; the centre is cropped",
         "pretrained_cfg declares interpolation lanczos; bilinear is used",
     )
+    for crop in (-0.5, 1.5):
+        with pytest.raises(BenchError, match="it must be above 0 and at most 1"):
+            fitting_from_config(odd | {"crop_pct": crop})
     for bad in ({}, {"mean": (0.5,), "std": (0.5, 0.5)}, {"mean": (124, 116, 104), "std": (58, 57, 57)}):
         with pytest.raises(BenchError):
             from_config(bad)

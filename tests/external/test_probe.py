@@ -153,6 +153,30 @@ def test_a_network_that_refuses_the_other_size():
         probe(Pooled(16, strict=True), declared("imagenet", input_size=48), *colours(256, seed=2))
 
 
+def test_another_stem():
+    """Blurred images stand for the features of another stem; it is reported only if it is the better one."""
+    images, labels = images_of("test")
+    train, truth = images_of("train")
+    fed = normalised(train, declared("none"))
+    plain = RandomFeatures(fed, truth, seed=0)
+
+    def pooled(images: torch.Tensor) -> torch.Tensor:
+        return nn.functional.max_pool2d(images, 3, 1, 1)
+
+    of_pooled = RandomFeatures(pooled(fed), truth, seed=0)
+    wrong, right = Fed(of_pooled, nn.Identity()), Fed(of_pooled, pooled)
+    found = report(wrong, declared("none"), other_stem=("native", right))
+    accuracy = float((right(images).argmax(1) == labels).float().mean())
+    assert f"and {100 * accuracy:.1f} % under none with the native stem; give --stem native, or" in found.problem
+    assert report(right, declared("none"), other_stem=("small", wrong)).problem == ""
+    assert report(plain, declared("none"), other_stem=("small", Failing())).problem == ""
+
+
+class Failing(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        raise ValueError("too small")
+
+
 def test_untrained_networks_are_at_chance_and_nothing_else():
     """Neither another preprocessing nor another class order is proposed for what has learnt nothing."""
     for seed in range(40):

@@ -97,6 +97,7 @@ def test_the_max_pool_that_weights_do_not_show_is_an_argument(name):
     assert same(build_network(name, state, image_size=32, stem="small"), without, channels=3)
     assert same(build_network(name, state, image_size=32, stem="native"), with_pool, channels=3)
     assert build_network(name, state, image_size=32, stem="native").notes == ()
+    assert build_network(name, state, image_size=32).other_stem == "native"
 
 
 def test_a_small_stem_for_weights_of_the_native_one_does_not_fit(no_suggestions):
@@ -107,9 +108,15 @@ def test_a_small_stem_for_weights_of_the_native_one_does_not_fit(no_suggestions)
 
 def test_stems_of_equal_shapes_are_noted():
     state = timm.create_model("resnet10t", num_classes=4).state_dict()
-    assert "have the same shapes; the former was taken" in build_network("resnet10t", state, image_size=32).notes[0]
-    assert build_network("resnet10t", state, image_size=32, stem="native").notes == ()
-    assert build_network("resnet10t", state, image_size=96).notes == ()  # too large for a small stem
+    network = build_network("resnet10t", state, image_size=32)
+    assert "have the same shapes; the former was taken" in network.notes[0]
+    assert network.other_stem == "small"
+    chosen = build_network("resnet10t", state, image_size=32, stem="native")
+    large = build_network("resnet10t", state, image_size=96)  # too large for a small stem
+    for network in (chosen, large):
+        assert (network.notes, network.other_stem) == ((), None)
+    native = build_network("resnet18", timm.create_model("resnet18", num_classes=4).state_dict(), image_size=32)
+    assert (native.notes, native.other_stem) == ((), None)
 
 
 def test_a_transformer_of_another_grid_is_built_and_not_resampled():
