@@ -79,7 +79,7 @@ def _load(kind: str, data_dir: Path | None, run: RunRecord, found: Sequence[str]
     size = run.native_size if fitting is None else None
     for order in (None, *CLASS_ORDERS):
         dataset = load_dataset(kind, DataRequest(data_dir, size, class_order=order, fitting=fitting))
-        known = dataset.train.sha == run.spec.data.train_sha if run.spec else dataset.test.sha in found
+        known = dataset.train.sha == run.spec.data.train_sha if run.spec else dataset.test.sha in found or not found
         if known:
             break
     return dataset
