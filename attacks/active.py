@@ -23,7 +23,7 @@ from bench.attacks.room import NO_ROOM, room_for
 from bench.attacks.search import Answer, Samples, Search, State, join, ordinary, take
 from bench.attacks.turns import whose_turn
 from bench.core.errors import ran_out_of_memory
-from bench.torch_state import harness_torch_state
+from bench.runtime.torch_state import harness_torch_state
 
 
 class Found(NamedTuple):

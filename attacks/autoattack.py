@@ -25,7 +25,7 @@ from bench.attacks.rng import SampleRng
 from bench.attacks.search import Samples, Search, take
 from bench.attacks.square import Square
 from bench.core.specs import AttackSpec, Norm
-from bench.torch_state import harness_torch_state
+from bench.runtime.torch_state import harness_torch_state
 
 
 def build(stage: str, budget: Budget, norm: Norm, eps: float, num_classes: int) -> Search:

@@ -23,7 +23,7 @@ from bench.attacks.gradients import gradient_of, logits_at, take_logits
 from bench.attacks.norms import length
 from bench.attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
-from bench.torch_state import harness_torch_state
+from bench.runtime.torch_state import harness_torch_state
 
 EXTRA = 1e-4  # of the attack's steps, in pixels: the least that leads over a boundary near the walls
 

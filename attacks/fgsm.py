@@ -20,7 +20,7 @@ from bench.attacks.prepared import search_model
 from bench.attacks.queries import Attacked, allowance_of, outcome
 from bench.attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
-from bench.torch_state import harness_torch_state
+from bench.runtime.torch_state import harness_torch_state
 
 
 @harness_torch_state()

@@ -16,7 +16,7 @@ from bench.attacks.l1 import steepest_in_box
 from bench.attacks.norms import project, steepest, unit_l1
 from bench.attacks.objectives import margin
 from bench.core.specs import Norm
-from bench.torch_state import harness_torch_state
+from bench.runtime.torch_state import harness_torch_state
 
 MOMENTUM = 1.0
 

@@ -11,7 +11,7 @@ def main() -> None:
     """Run the command line and exit with its code; a user's mistake is one sentence and exit 2."""
     restart_in_utf8()
     from bench.cli import invoke
-    from bench.console import flush, harden
+    from bench.runtime.console import flush, harden
 
     harden()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers interrupt by it

@@ -19,6 +19,7 @@ from torch import nn
 from bench.attacks import resolve, resolve_all
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.attacks.registry import ResolvedAttack
+from bench.context import Workshop
 from bench.core.epsilon import format_eps, parse_eps
 from bench.core.errors import BenchError
 from bench.core.names import check_name
@@ -27,30 +28,29 @@ from bench.core.sources import EXTERNAL
 from bench.core.specs import Backend, CorruptionSpec, DataSpec, Encoding, EvalSpec, Norm, Recipe
 from bench.core.vocabulary import NATIVE
 from bench.core.words import counted, listed
-from bench.corrupted.choose import choose_corruptions
-from bench.corrupted.open import identified
 from bench.data import DATASETS, DataRequest, Dataset, accept, load_dataset
+from bench.data.corrupted.choose import choose_corruptions
+from bench.data.corrupted.open import identified
 from bench.data.from_python import as_dataset
 from bench.data.registry import DatasetEntry
 from bench.data.sampling import sampling_version
-from bench.environment import choose_device
+from bench.external.load_file import common_fitting
+from bench.external.model import Declared, ExternalModel, external_run, frozen
 from bench.external.options import ExternalOptions, networks_of
-from bench.files import utf8_path
-from bench.pending import Tally
-from bench.plan import DEFAULT_BATCH, Request, check_request
-from bench.plugin import plugin_sha
-from bench.progress import Progress, choose_progress
-from bench.store import Store
-from bench.tables.leaderboard import rebuild
-from bench.tables.lowest import lowest_of_runs
-from bench.tables.outcomes import Outcomes
-from bench.tables.results import all_audits, present_cells, results_table
-from bench.torch_state import harness_torch_state
-from bench.work.external import Declared, ExternalModel, external_run, frozen
-from bench.work.external_cells import audit_evaluated, evaluate_run, external_of
-from bench.work.external_files import common_fitting
-from bench.work.precision import AskedPrecision, at_precision
-from bench.work.workshop import Workshop
+from bench.external_pipeline import audit_evaluated, evaluate_run, external_of
+from bench.leaderboard.lowest_known import lowest_of_runs
+from bench.leaderboard.write_tables import rebuild
+from bench.planning.plan import DEFAULT_BATCH, Request, check_request
+from bench.planning.precision import AskedPrecision, at_precision
+from bench.planning.resume import Tally
+from bench.results.outcomes import Outcomes
+from bench.results.results_csv import all_audits, present_cells, results_table
+from bench.results.store import Store
+from bench.runtime.environment import choose_device
+from bench.runtime.files import utf8_path
+from bench.runtime.plugin import plugin_sha
+from bench.runtime.progress import Progress, choose_progress
+from bench.runtime.torch_state import harness_torch_state
 
 Failures = Literal["warn", "raise", "ignore"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BenchError
-from bench.files import read_text
+from bench.runtime.files import read_text
 
 #: Options whose name in Python differs from the one users write.
 _ALIASES = {"json": "as_json"}

@@ -13,7 +13,7 @@ import torch
 from measure import Bench, Row
 from subjects import SIZES, Choice, Subject, build_subject
 
-from bench.environment import choose_device
+from bench.runtime.environment import choose_device
 
 ROWS: list[Row] = []
 

@@ -18,9 +18,9 @@ from bench.attacks.prepared import Prepared
 from bench.attacks.registry import load_function, resolve
 from bench.attacks.rng import SampleRng
 from bench.core.specs import Backend, Norm, Precision
-from bench.work.passes import CountingModel
-from bench.work.search_model import SearchModels
-from bench.work.verify import predict, verified
+from bench.evaluation.fast_model import SearchModels
+from bench.evaluation.pass_counter import CountingModel
+from bench.evaluation.verify import predict, verified
 
 # Passes of the published AutoAttack, standard version, on an image that survives, counted at 10 classes.
 REFERENCE_FORWARDS, REFERENCE_BACKWARDS = 7881, 1903

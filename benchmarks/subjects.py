@@ -9,15 +9,15 @@ import torch
 from measure import Bench, Target
 from torch import Tensor
 
-from bench.commands.request import RunOptions, make_request
+from bench.context import Workshop
 from bench.core.specs import Precision
 from bench.models.classifier import freeze
 from bench.models.variants import VARIANTS
-from bench.plan import make_plan
-from bench.progress import Progress
-from bench.store import Store
-from bench.work.runs import load_run, train_run
-from bench.work.workshop import Workshop
+from bench.planning.plan import make_plan
+from bench.planning.request import RunOptions, make_request
+from bench.results.store import Store
+from bench.runtime.progress import Progress
+from bench.training.checkpoints import load_run, train_run
 
 
 @dataclass(frozen=True)

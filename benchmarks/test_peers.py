@@ -11,7 +11,7 @@ from subjects import Subject
 from torch import Tensor
 
 from bench.core.specs import Norm
-from bench.work.verify import RELATIVE_TOLERANCE, distances
+from bench.evaluation.verify import RELATIVE_TOLERANCE, distances
 
 Attack = Callable[[Tensor, Tensor], Tensor]
 

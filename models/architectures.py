@@ -20,7 +20,7 @@ from bench.core.errors import BenchError, first_line
 from bench.core.words import listed
 from bench.models.candidates import POOL_NOTE, TORCHVISION, Candidate, candidates, torchvision_names
 from bench.models.classifier import freeze
-from bench.models.sizes import Stem
+from bench.models.input_size import Stem
 from bench.models.stems import SMALL_SIDE
 from bench.models.unwrapping import State, View
 from bench.models.weights import fitting_view, load_weights, mismatch

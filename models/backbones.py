@@ -13,8 +13,8 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from bench.core.errors import BenchError, first_line
+from bench.models.input_size import Fit, Stem, create, default_size, find_fit, flatten_features
 from bench.models.registry import HINT, MODELS, ModelEntry, check_model_name, expand_models, register_model
-from bench.models.sizes import Fit, Stem, create, default_size, find_fit, flatten_features
 from bench.models.stems import SMALL_SIDE
 from bench.models.weights import class_count, converter, load_weights, read_weights
 

@@ -14,8 +14,8 @@ from bench.core.specs import ModelSpec, VariantSpec
 from bench.models.activations import replace_relu
 from bench.models.backbones import build_backbone
 from bench.models.classifier import Classifier, Normalize
-from bench.models.criteria import CRITERIA
 from bench.models.heads import HEADS
+from bench.models.losses import CRITERIA
 from bench.models.outputs import OUTPUTS
 
 

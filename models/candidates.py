@@ -15,8 +15,8 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from bench.core.errors import BenchError, unknown_name
+from bench.models.input_size import Stem, default_size
 from bench.models.registry import MODELS, check_model_name
-from bench.models.sizes import Stem, default_size
 from bench.models.stems import shrink_stem
 from bench.models.unwrapping import State, views
 from bench.models.weights import class_count, converter, weights_of

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.stored_arrays import StoredArray
+from bench.runtime.stored_arrays import StoredArray
 
 MAX_VALUES = 256  # of a tensor or an array; larger ones are weights, not facts
 MAX_NAMES = 100_000  # of classes

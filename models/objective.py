@@ -6,12 +6,12 @@ from torch import Tensor
 
 from bench.core.errors import BenchError
 from bench.core.specs import VariantSpec
-from bench.models import feedback  # noqa: F401 - registers its schedule
+from bench.models import adaptive_gamma  # noqa: F401 - registers its schedule
 from bench.models.adversary import Adversary
-from bench.models.criteria import CRITERIA
+from bench.models.auxiliary_losses import TERMS, Batch
+from bench.models.losses import CRITERIA
 from bench.models.penalties import PENALTIES
 from bench.models.schedules import SCHEDULES, Done, GammaState, ScheduleEntry, TrainingFacts
-from bench.models.terms import TERMS, Batch
 
 NO_PENALTY = GammaState(0.0)
 

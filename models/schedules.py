@@ -23,7 +23,7 @@ Above it the margin falls and learning with it: the published 10⁶ needs weight
 never reaches. The short schedule *follows* (2) with the steps done, up to the published end of 10⁶. The learning rate
 of the output layer must then stay constant, as it does in the published recipe.
 
-**Auto** measures what this model assumes: :mod:`bench.models.feedback`.
+**Auto** measures what this model assumes: :mod:`bench.models.adaptive_gamma`.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ import torch
 
 from bench.core.errors import BenchError
 from bench.models.file_kinds import Kind, kind_of
-from bench.stored_arrays import STAND_INS, StoredArray
+from bench.runtime.stored_arrays import STAND_INS, StoredArray
 
 WAY_OUT = "save the tensors alone, with torch.save(model.state_dict(), path) or as safetensors"
 #: One sentence per kind of file that is no state dict; {path} is the file.
@@ -79,7 +79,7 @@ ALLOWED: dict[str, Any] = {
     "lightning.pytorch.utilities.parsing.AttributeDict": _AsDict,
     "lightning_fabric.utilities.data.AttributeDict": _AsDict,
     "lightning.fabric.utilities.data.AttributeDict": _AsDict,
-    "bench.stored_arrays.StoredArray": StoredArray,
+    "bench.runtime.stored_arrays.StoredArray": StoredArray,
     **{
         f"{module}.{name}": stand_in
         for (written, name), stand_in in STAND_INS.items()

@@ -54,3 +54,14 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("plugin") / "tiny_plugin.py"
     path.write_text(TINY_PLUGIN)
     return path
+
+
+@pytest.fixture
+def run(bench: Callable[..., Any], plugin: Path, tmp_path: Path) -> Callable[..., Any]:
+    """``bench run`` of the tiny model on a few digits, into a folder of the test's own."""
+
+    def call(*arguments: object, results: Path = tmp_path / "out") -> Any:
+        defaults = ["--models", "tiny", "--plugin", plugin, "--limit", "60", "--epochs", "2", "--eps", "0.1"]
+        return bench("run", *defaults, "--results", results, *arguments)
+
+    return call

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bench.core.records import AUDIT_VERSION, AuditRecord, BudgetAudit, Environment, EvalRecord, Finding, RunRecord
 from bench.core.specs import AttackSpec, DataSpec, EvalSpec, ModelSpec, Norm, Recipe, TrainSpec, VariantSpec
-from bench.samples import Sample, dump_samples
-from bench.store import Store, dump_record
+from bench.results.per_image import Sample, dump_samples
+from bench.results.store import Store, dump_record
 
 ENVIRONMENT = Environment(
     device="cpu", hardware="h", python="3", torch="2", torchvision="0", timm="1", bench="0", git_sha="abc"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bench.attacks.ensemble import ITERATIONS, Budget, lacks_dlr, stages_of, target_count
 from bench.attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
-from bench.torch_state import harness_torch_state
+from bench.runtime.torch_state import harness_torch_state
 
 _NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bench.attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
-from bench.torch_state import harness_torch_state
+from bench.runtime.torch_state import harness_torch_state
 
 _METHODS = {"linf": foolbox.attacks.LinfFastGradientAttack, "l2": foolbox.attacks.L2FastGradientAttack}
 

@@ -12,7 +12,7 @@ from bench.attacks.norms import ball_draw
 from bench.attacks.pgd import start_keys, step_size
 from bench.attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
-from bench.torch_state import harness_torch_state
+from bench.runtime.torch_state import harness_torch_state
 
 _METHODS = {"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}
 

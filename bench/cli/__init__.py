@@ -1,4 +1,4 @@
-"""The command line. Only declarations: what a command does lies in bench.commands and is imported when it runs."""
+"""The command line. Only declarations: what a command does lies in bench.cli and is imported when it runs."""
 
 from __future__ import annotations
 

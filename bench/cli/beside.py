@@ -55,7 +55,7 @@ def check(**options: Any) -> int:
 
     Exit code 1 unless everything passes.
     """
-    from bench.commands.check import check_command
+    from bench.cli.check import check_command
 
     return check_command(**options)
 
@@ -77,7 +77,7 @@ def check(**options: Any) -> int:
 @json_option
 def baseline(**options: Any) -> int:
     """Write the outcomes of runs as a baseline for 'bench check', or show one."""
-    from bench.commands.baseline import baseline_command
+    from bench.cli.baseline import baseline_command
 
     return baseline_command(**options)
 
@@ -105,7 +105,7 @@ def compare(run: str | None, **options: Any) -> int:
 
     RUN is a prefix of a run's id, or model:variant[:seed]; without it all rows of the board are compared.
     """
-    from bench.commands.compare import compare_command
+    from bench.cli.compare import compare_command
 
     return compare_command(run, **options)
 
@@ -135,6 +135,6 @@ def compare(run: str | None, **options: Any) -> int:
 @click.option("--out", type=click.Path(path_type=Path), help="file to write  [default: stdout]")
 def export(run: str, **options: Any) -> int:
     """A run's numbers in the form of RobustBench, timm or Hugging Face."""
-    from bench.commands.export import export_command
+    from bench.cli.export import export_command
 
     return export_command(run, **options)

@@ -74,6 +74,6 @@ def evaluate(ctx: click.Context, /, **options: Any) -> int:
     name are seeds. A TOML file (--config) may list networks as [[networks]] tables.
     """
     del options["config"]
-    from bench.commands.evaluate import evaluate_command
+    from bench.cli.evaluate import evaluate_command
 
     return evaluate_command(networks=ctx.meta.get(NETWORKS, ()), **options)

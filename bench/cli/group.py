@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from bench.console import plain
+from bench.runtime.console import plain
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 

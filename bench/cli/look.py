@@ -28,7 +28,7 @@ from bench.core.vocabulary import KINDS
 @json_option
 def list_(kind: str, pattern: str, plugin: tuple[Path, ...], as_json: bool) -> int:
     """List the available models, variants, attacks, corruptions, data sets or recipes."""
-    from bench.commands.listing import list_command
+    from bench.cli.listing import list_command
 
     return list_command(kind, pattern, plugins=plugin, as_json=as_json)
 
@@ -49,18 +49,18 @@ def show(run: str, results: Path, as_json: bool, plugin: tuple[Path, ...], out: 
     of a photograph without --dataset. 'duplicates' lists the test images of --dataset that are also training images or
     equal other test images.
     """
-    from bench.plugin import load_plugins
+    from bench.runtime.plugin import load_plugins
 
     load_plugins(plugin)
     if run == "duplicates":
-        from bench.commands.duplicates import duplicates_command
+        from bench.cli.duplicates import duplicates_command
 
         return duplicates_command(**options, as_json=as_json)
     if run == "corruptions":
-        from bench.commands.sheet import sheet_command
+        from bench.cli.sheet import sheet_command
 
         return sheet_command(**options, out=out, as_json=as_json)
-    from bench.commands.show import show_command
+    from bench.cli.show import show_command
 
     return show_command(run, results=results, as_json=as_json)
 
@@ -78,7 +78,7 @@ def show(run: str, results: Path, as_json: bool, plugin: tuple[Path, ...], out: 
 @json_option
 def leaderboard(**options: Any) -> int:
     """Rebuild all tables from the cells; print the board and the comparison with the paired reference."""
-    from bench.commands.board import board_command
+    from bench.cli.leaderboard import board_command
 
     return board_command(**options)
 
@@ -93,6 +93,6 @@ def leaderboard(**options: Any) -> int:
 @plugin_option
 def plot(what: str, run: str, **options: Any) -> int:
     """Draw the latents of a run: their histograms and a projection, as PNG and SVG."""
-    from bench.commands.plot import plot_command
+    from bench.cli.plot import plot_command
 
     return plot_command(what, run, **options)

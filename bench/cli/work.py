@@ -66,7 +66,7 @@ from bench.cli.options import (
 def run(**options: Any) -> int:
     """Train every model × variant × seed, attack it, and write the leaderboard."""
     del options["config"]
-    from bench.commands.run import run_command
+    from bench.cli.run import run_command
 
     return run_command(**options)
 
@@ -81,7 +81,7 @@ def run(**options: Any) -> int:
 @plugin_option
 def corrupt(**options: Any) -> int:
     """Write corrupted test images in CIFAR-10-C's layout: one <kind>.npy each, severities stacked, and labels.npy."""
-    from bench.commands.corrupt import corrupt_command
+    from bench.cli.corrupt import corrupt_command
 
     return corrupt_command(**options)
 
@@ -96,7 +96,7 @@ def corrupt(**options: Any) -> int:
 @json_option
 def diagnose(run: str, **options: Any) -> int:
     """Collapse of the latents, steepness and DeepFool distances of one run."""
-    from bench.commands.diagnose import diagnose_command
+    from bench.cli.diagnose import diagnose_command
 
     return diagnose_command(run, **options)
 
@@ -115,7 +115,7 @@ def audit(run: str, **options: Any) -> int:
 
     Exit code 1 when something speaks against them.
     """
-    from bench.commands.audit import audit_command
+    from bench.cli.audit import audit_command
 
     return audit_command(run, **options)
 
@@ -129,6 +129,6 @@ def audit(run: str, **options: Any) -> int:
 @json_option
 def verify(run: str, **options: Any) -> int:
     """Check the stored adversarial images of a run: ball, box, and what its weights say of them."""
-    from bench.commands.verify import verify_command
+    from bench.cli.verify import verify_command
 
     return verify_command(run, **options)

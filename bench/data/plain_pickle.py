@@ -1,7 +1,7 @@
 """Reads a pickle that holds numbers, text, containers and numeric arrays, and can do nothing else.
 
 An unpickler runs whatever functions the file names. This one knows only the names under which numpy's arrays and
-bytes are stored, and gives each a stand-in, see :mod:`bench.stored_arrays`.
+bytes are stored, and gives each a stand-in, see :mod:`bench.runtime.stored_arrays`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.core.errors import BenchError
 from bench.data.source import read_file
-from bench.stored_arrays import STAND_INS, StoredArray
+from bench.runtime.stored_arrays import STAND_INS, StoredArray
 
 __all__ = ["StoredArray", "read_plain_pickle"]
 

@@ -1,1 +1,1 @@
-"""Networks that were trained elsewhere: preprocessing, class order, and the probe that checks both before a run."""
+"""Networks that were trained elsewhere: their files, preprocessing and identity."""

@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.chance import chance_notes, majority_of
 from bench.core.errors import BenchError, first_line
 from bench.core.specs import Preprocessing
 from bench.core.words import counted
@@ -40,6 +39,7 @@ from bench.external.trials import (
     try_preprocessing,
     with_stem,
 )
+from bench.results.chance_level import chance_notes, majority_of
 from bench.statistics.paired import compare
 
 PROBE_IMAGES = 256

@@ -17,8 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import BenchError
 from bench.core.specs import ID_LENGTH, Scalar, Strict, fingerprint
-from bench.files import without_mark, write_atomic
 from bench.gate.outcomes import Counts, decode
+from bench.runtime.files import without_mark, write_atomic
 
 FORMAT = 1
 MOST_PARTS = 255  # cells that one byte an image can count

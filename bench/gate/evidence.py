@@ -8,7 +8,7 @@ from typing import Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.statistics.drops import Bounds, mean_bounds, verdict_bounds
+from bench.statistics.accuracy_drop import Bounds, mean_bounds, verdict_bounds
 
 
 class Evidence(Protocol):

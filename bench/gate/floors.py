@@ -8,12 +8,12 @@ from functools import partial
 from bench.core.vocabulary import CLEAN
 from bench.core.words import counted
 from bench.gate.baseline import CellOutcomes, RunOutcomes
-from bench.gate.comparable import NO_RUN
-from bench.gate.lines import Check, Gate, at_chance
+from bench.gate.checks import Check, Gate, at_chance
+from bench.gate.preconditions import NO_RUN
 from bench.gate.snapshot import name_of
 from bench.gate.tolerances import CORRUPTIONS, named, names_of
 from bench.gate.verdict import Verdict
-from bench.statistics.drops import share_bounds
+from bench.statistics.accuracy_drop import share_bounds
 
 
 def floor_lines(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> Iterator[Check]:

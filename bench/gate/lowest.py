@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.tables.board import BoardRow
-from bench.tables.lowest import AUDIT, lowest_known
-from bench.tables.outcomes import Outcomes
-from bench.tables.results import Budget
+from bench.leaderboard.lowest_known import AUDIT, lowest_known
+from bench.leaderboard.rows import BoardRow
+from bench.results.outcomes import Outcomes
+from bench.results.results_csv import Budget
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.gate.baseline import RunOutcomes
-from bench.gate.comparable import cell_problem
+from bench.gate.checks import Check, Gate, at_chance, audited, judged
 from bench.gate.evidence import Trainings
-from bench.gate.lines import Check, Gate, at_chance, audited, judged
+from bench.gate.preconditions import cell_problem
 from bench.gate.snapshot import name_of
 from bench.gate.verdict import Verdict
 

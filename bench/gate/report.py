@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from bench.core.words import counted, listed
-from bench.gate.lines import Check, passed
+from bench.gate.checks import Check, passed
 from bench.gate.rules import WEIGHTS, Rules
 from bench.gate.verdict import Verdict
 

@@ -9,7 +9,7 @@ from typing import Literal
 from bench.core.errors import BenchError
 from bench.core.vocabulary import DEFAULT_ALPHA, SCOPES
 from bench.core.words import listed
-from bench.statistics.drops import MOST_ALPHA
+from bench.statistics.accuracy_drop import MOST_ALPHA
 
 Scope = Literal["recipe", "weights"]
 RECIPE: Scope = "recipe"  # compare retrained weights over several trainings

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bench.auditing.marks import word_of
 from bench.core.columns import CORRUPTIONS_ACC
 from bench.core.errors import BenchError, unknown_name
 from bench.core.records import EvalRecord, RunRecord
@@ -21,11 +20,12 @@ from bench.gate.baseline import CellOutcomes, RunOutcomes
 from bench.gate.lowest import Lower, lower_than_measured
 from bench.gate.outcomes import encode
 from bench.gate.tolerances import names_of
-from bench.store import Store
-from bench.tables.board import BoardRow, board_rows
-from bench.tables.corruption_cells import STANDARD_COLUMNS, standard_cells
-from bench.tables.outcomes import Outcomes
-from bench.tables.results import Audits, Cell, all_audits, all_cells
+from bench.leaderboard.corruption_cells import STANDARD_COLUMNS, standard_cells
+from bench.leaderboard.rows import BoardRow, board_rows
+from bench.results.audit_verdict import word_of
+from bench.results.outcomes import Outcomes
+from bench.results.results_csv import Audits, Cell, all_audits, all_cells
+from bench.results.store import Store
 
 #: Of a module that hides what it computes with; its recorded structure and behaviour must then stand for its weights.
 NO_WEIGHTS = hashlib.sha256().hexdigest()

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bench.gate.evidence import Evidence
-from bench.statistics.drops import Bounds
-from bench.statistics.smallest import smallest
+from bench.statistics.accuracy_drop import Bounds
+from bench.statistics.bisect import smallest
 
 MOST = {"images": 10_000_000, "seeds": 1_000}  # beyond them nobody goes
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bench.attacks.corruptions.registry import FAMILIES
-from bench.files import write_atomic
+from bench.runtime.files import write_atomic
 
 DPI = 100
 SMALLEST = 110  # side of a picture on the sheet, in its pixels

@@ -23,8 +23,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
-from bench.files import write_atomic
 from bench.plots.projection import Projection, project
+from bench.runtime.files import write_atomic
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -6,7 +6,7 @@ import itertools
 import math
 from functools import cache
 
-from bench.statistics.several import ALPHA
+from bench.statistics.multiple_testing import ALPHA
 
 POWER = 0.8
 

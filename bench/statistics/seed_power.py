@@ -8,9 +8,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.statistics.multiple_testing import ALPHA
 from bench.statistics.power import POWER
 from bench.statistics.seeds import MOST_EXACT
-from bench.statistics.several import ALPHA
 
 MOST_DRAWN = 20_000  # tables of seeds
 SUMS = 2**25  # looked at in all; about half a second

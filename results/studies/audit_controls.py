@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.api import evaluate
-from bench.store import Store
-from bench.work.reopen import reopen
+from bench.evaluation.load_run import reopen
+from bench.results.store import Store
 
 IMAGES = 200
 

@@ -17,8 +17,8 @@ import torch
 
 from bench.diagnostics import nearest_distance as measured
 from bench.diagnostics.deepfool_score import deepfool_scores
-from bench.store import Store
-from bench.work.reopen import reopen
+from bench.evaluation.load_run import reopen
+from bench.results.store import Store
 
 IMAGES = 100
 NAMES = ("DDN_STEPS", "FMN_STEPS", "FAB_STEPS")

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bench.results.store import Store
 from bench.statistics.paired import compare
-from bench.store import Store
 
 LEVEL = 0.01
 

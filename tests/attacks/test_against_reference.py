@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.attacks.registry import load_function, resolve
 from bench.attacks.rng import SampleRng
 from bench.core.specs import Backend, Norm
-from bench.work.verify import predict, verified
+from bench.evaluation.verify import predict, verified
 
 IMAGES = 24
 NAME = "autoattack-apgd-ce+apgd-t+fab-t+square-i10-s40"

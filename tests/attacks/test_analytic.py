@@ -9,10 +9,10 @@ from helpers import LinearModel
 from bench.attacks.registry import ATTACKS, resolve
 from bench.core.specs import EvalSpec
 from bench.data.tensors import Images
+from bench.evaluation.cell import CellContext
+from bench.evaluation.evaluate import evaluate_cell
 from bench.models.classifier import freeze
-from bench.progress import Progress
-from bench.work.cell import CellContext
-from bench.work.evaluate import evaluate_cell
+from bench.runtime.progress import Progress
 
 BUILTIN = [resolve(name) for name in ATTACKS if ATTACKS.origin(name) == "bench.attacks.builtin"]
 CASES = [(attack.name, norm) for attack in BUILTIN for norm in attack.entry.norms]

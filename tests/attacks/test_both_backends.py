@@ -13,7 +13,7 @@ from bench.attacks.registry import load_function, resolve, resolve_all
 from bench.attacks.rng import SampleRng
 from bench.core.errors import BenchError
 from bench.core.specs import Backend
-from bench.work.passes import CountingModel
+from bench.evaluation.pass_counter import CountingModel
 
 EPS = {"linf": 0.1, "l2": 0.5}
 

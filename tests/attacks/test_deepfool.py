@@ -9,7 +9,7 @@ from helpers import LinearModel
 from torch import Tensor, nn
 
 from bench.attacks.deepfool import deepfool
-from bench.work.passes import CountingModel
+from bench.evaluation.pass_counter import CountingModel
 
 SIDE = 6
 PIXELS = 3 * SIDE * SIDE

@@ -16,9 +16,9 @@ from bench.attacks.search import Samples
 from bench.core.records import EvalRecord
 from bench.core.specs import AttackSpec, EvalSpec
 from bench.data.tensors import Images
-from bench.progress import Progress
-from bench.work.cell import CellContext, Outcomes
-from bench.work.evaluate import evaluate_cell
+from bench.evaluation.cell import CellContext, Outcomes
+from bench.evaluation.evaluate import evaluate_cell
+from bench.runtime.progress import Progress
 
 COUNT, EPS = 48, 0.01
 BEFORE = 8  # passes of a cell in two batches before its attack: clean predictions, those asked twice, gradients

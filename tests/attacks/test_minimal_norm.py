@@ -24,7 +24,7 @@ from bench.attacks.registry import load_function, resolve
 from bench.attacks.rng import SampleRng
 from bench.attacks.search import Samples
 from bench.core.specs import Norm
-from bench.work.passes import CountingModel
+from bench.evaluation.pass_counter import CountingModel
 
 STEPS = 100
 Search = Ddn | Fmn

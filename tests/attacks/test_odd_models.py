@@ -13,10 +13,10 @@ from bench.attacks.registry import ATTACKS, resolve
 from bench.core.records import EvalRecord
 from bench.core.specs import Backend, EvalSpec
 from bench.data.tensors import Images
+from bench.evaluation.cell import CellContext
+from bench.evaluation.evaluate import evaluate_cell
 from bench.models.classifier import freeze
-from bench.progress import Progress
-from bench.work.cell import CellContext
-from bench.work.evaluate import evaluate_cell
+from bench.runtime.progress import Progress
 
 OWN = "autoattack-apgd-ce+apgd-dlr+apgd-t+fab+fab-t+square-i5-s60"
 BUILTIN = [resolve(name).name for name in ATTACKS if ATTACKS.origin(name) == "bench.attacks.builtin"]

@@ -20,7 +20,7 @@ from bench.attacks.room import NO_ROOM
 from bench.core.errors import BenchError
 from bench.core.specs import Backend
 from bench.core.vocabulary import metric_column
-from bench.work.passes import CountingModel
+from bench.evaluation.pass_counter import CountingModel
 
 OWN = "autoattack-apgd-ce+fab-t+square-i10-s30"
 

@@ -12,10 +12,10 @@ from bench.attacks.rng import SampleRng
 from bench.core.records import EvalRecord
 from bench.core.specs import EvalSpec, Norm, Precision
 from bench.data.tensors import Images
-from bench.progress import Progress
-from bench.work.cell import CellContext
-from bench.work.evaluate import evaluate_cell
-from bench.work.passes import CountingModel
+from bench.evaluation.cell import CellContext
+from bench.evaluation.evaluate import evaluate_cell
+from bench.evaluation.pass_counter import CountingModel
+from bench.runtime.progress import Progress
 
 SIDE, COUNT, MARGIN = 6, 8, 0.05
 
@@ -45,7 +45,7 @@ class Liar(nn.Module):
 
 
 class Twin:
-    """In the place of bench.work.search_model.SearchModels."""
+    """In the place of bench.evaluation.fast_model.SearchModels."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -137,7 +137,7 @@ def test_an_attack_without_a_search_of_its_own_is_given_the_model_under_test_alo
         given.append(model)
         return inputs
 
-    monkeypatch.setattr("bench.work.attacking.load_function", lambda entry: attack)
+    monkeypatch.setattr("bench.evaluation.attack_runner.load_function", lambda entry: attack)
     search = Linear()
     for name in ("autoattack-rand", "pgd"):
         record_of(name, MARGIN, search)

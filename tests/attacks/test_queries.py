@@ -17,7 +17,7 @@ from bench.attacks.queries import Attacked
 from bench.attacks.registry import cost_of, load_function, resolve
 from bench.attacks.rng import SampleRng
 from bench.core.errors import BenchError
-from bench.work.passes import CountingModel
+from bench.evaluation.pass_counter import CountingModel
 
 EPS = {"linf": 0.08, "l2": 0.4}
 COUNT = 8

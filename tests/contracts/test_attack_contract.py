@@ -10,8 +10,8 @@ from bench.attacks import ATTACKS
 from bench.attacks.registry import backend_version, load_function, resolve
 from bench.attacks.rng import SampleRng
 from bench.core.specs import Backend
-from bench.work.passes import CountingModel
-from bench.work.verify import verified
+from bench.evaluation.pass_counter import CountingModel
+from bench.evaluation.verify import verified
 
 NAMES = [name for name in ATTACKS if ATTACKS.origin(name) == "bench.attacks.builtin"]
 CASES = [

@@ -13,9 +13,9 @@ from bench.data.tensors import Images
 from bench.models.build import build_classifier
 from bench.models.objective import Objective
 from bench.models.variants import VARIANTS
-from bench.progress import Progress
-from bench.recipes import RECIPES, resolve_budgets, resolve_variants
-from bench.work.train import train, training_facts
+from bench.planning.recipes import RECIPES, resolve_budgets, resolve_variants
+from bench.runtime.progress import Progress
+from bench.training.train import train, training_facts
 
 NAMES = [name for name in VARIANTS if VARIANTS.origin(name) == "bench.models.variants"]
 

@@ -40,7 +40,7 @@ from bench.core.errors import BenchError
 from bench.data import Dataset
 from bench.data.from_python import as_dataset
 from bench.data.split import array_split, check_dataset
-from bench.store import Store
+from bench.results.store import Store
 
 SOURCES: dict[str, Callable[[], Any]] = {
     "tensors": lambda: (FLOATS, torch.tensor(LABELS)),

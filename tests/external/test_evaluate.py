@@ -22,7 +22,7 @@ from torchvision.datasets import ImageFolder
 from bench.api import FailedCellsWarning, evaluate
 from bench.core.errors import BenchError
 from bench.models.architectures import build_network
-from bench.store import Store
+from bench.results.store import Store
 
 MODEL = ("--model", ARCHITECTURE)
 Call = Callable[..., Any]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import bench.regression  # noqa: F401  # imports torch: an inner session would unload it, and torch aborts when loaded again
+import bench.gate.regression  # noqa: F401  # imports torch: an inner session would unload it, and torch aborts when loaded again
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "own_model"

@@ -9,10 +9,10 @@ import pytest
 from sides import baseline, cell, now, run
 
 from bench.core.errors import BenchError
-from bench.gate.check import check, unchecked
-from bench.gate.lines import Check
+from bench.gate.checks import Check
 from bench.gate.report import gate_data, gate_markdown, summary
 from bench.gate.rules import Rules
+from bench.gate.run_checks import check, unchecked
 from bench.gate.verdict import Verdict
 
 RIGHT = [1] * 300 + [0] * 100

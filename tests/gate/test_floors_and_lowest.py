@@ -10,12 +10,12 @@ from records import audit_record, cell_record, run_record, samples_of, store_wit
 
 from bench.core.records import AuditRecord
 from bench.gate.baseline import make_baseline
-from bench.gate.check import check
-from bench.gate.lines import Check
+from bench.gate.checks import Check
 from bench.gate.rules import Rules
+from bench.gate.run_checks import check
 from bench.gate.snapshot import take_snapshot
 from bench.gate.verdict import Verdict
-from bench.store import Store
+from bench.results.store import Store
 
 CLEAN, FGSM, PGD = [True] * 40, [True] * 30 + [False] * 10, [True] * 20 + [False] * 20
 

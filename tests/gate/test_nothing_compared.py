@@ -12,12 +12,12 @@ from records import cell_record, remove_images, repeat_an_image, samples_of, sto
 from sides import baseline, cell, now, run
 
 from bench.core.errors import BenchError
-from bench.gate.check import check, unchecked
-from bench.gate.lines import passed
+from bench.gate.checks import passed
 from bench.gate.rules import WEIGHTS, Rules
+from bench.gate.run_checks import check, unchecked
 from bench.gate.snapshot import Snapshot, take_snapshot
 from bench.gate.verdict import Verdict
-from bench.store import Store
+from bench.results.store import Store
 
 RIGHT = [True] * 300 + [False] * 100
 WORSE = [False] * 60 + RIGHT[60:]

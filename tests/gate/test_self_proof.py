@@ -13,12 +13,12 @@ from torch import nn
 
 from bench.api import evaluate
 from bench.gate.baseline import Baseline, make_baseline
-from bench.gate.check import check
-from bench.gate.lines import Check
+from bench.gate.checks import Check
 from bench.gate.rules import Rules
+from bench.gate.run_checks import check
 from bench.gate.snapshot import take_snapshot
 from bench.gate.verdict import Verdict
-from bench.store import Store
+from bench.results.store import Store
 
 SEEDS = 5
 TOLERANCES = {"clean": 3.0, "fgsm": 5.0}

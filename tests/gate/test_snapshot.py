@@ -13,11 +13,11 @@ from torch import nn
 from bench.core.errors import BenchError
 from bench.core.records import EvalRecord, RunRecord
 from bench.core.specs import AttackSpec, CorruptionSpec
+from bench.external.identity import weights_sha
 from bench.gate.snapshot import NO_WEIGHTS, choose, take_snapshot
-from bench.samples import Sample
-from bench.store import Store
-from bench.tables.corruption_cells import STANDARD_KINDS
-from bench.work.model_identity import weights_sha
+from bench.leaderboard.corruption_cells import STANDARD_KINDS
+from bench.results.per_image import Sample
+from bench.results.store import Store
 
 FGSM = "fgsm@linf-0.1"
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bench.core.errors import BenchError
-from bench.models import backbones, registry, sizes, stems
+from bench.models import backbones, input_size, registry, stems
 from bench.models.backbones import ModelEntry, Resize, build_backbone, check_model_name, expand_models, register_model
 from bench.models.weights import read_weights
 
@@ -113,10 +113,10 @@ def test_convnext_gets_the_smallest_side_that_its_patches_divide():
 
 
 def test_no_border_of_the_image_is_left_out():
-    pit = sizes.find_fit("pit_ti_224", 28, "native")  # patches of 16 px at every 8 px
-    assert pit == sizes.Fit(32, passes_size=True)
-    dino = sizes.find_fit("vit_small_patch14_dinov2", 32, "native")
-    assert dino == sizes.Fit(42, passes_size=True)
+    pit = input_size.find_fit("pit_ti_224", 28, "native")  # patches of 16 px at every 8 px
+    assert pit == input_size.Fit(32, passes_size=True)
+    dino = input_size.find_fit("vit_small_patch14_dinov2", 32, "native")
+    assert dino == input_size.Fit(42, passes_size=True)
 
 
 def test_a_size_is_told_to_the_architecture_that_needs_it():
@@ -148,7 +148,7 @@ def test_weights_do_not_depend_on_whether_the_size_was_known():
         torch.manual_seed(3)
         return build_backbone("convnext_atto", image_size=8, num_classes=10).module.state_dict()
 
-    sizes.find_fit.cache_clear()
+    input_size.find_fit.cache_clear()
     first, second = draw(), draw()
     assert all(torch.equal(first[k], second[k]) for k in first)
 
@@ -175,14 +175,14 @@ def test_the_width_is_what_comes_out():
     ],
 )
 def test_any_map_is_averaged_to_features(output, width, expected):
-    flat = sizes.flatten_features(output, width)
+    flat = input_size.flatten_features(output, width)
     assert flat.shape == expected
     assert (flat == (0.5 if isinstance(output, tuple) else 1.0)).all()
 
 
 def test_what_is_no_map_is_not_averaged():
     with pytest.raises(TypeError, match="it returns a dict"):
-        sizes.flatten_features({})
+        input_size.flatten_features({})
 
 
 # --- names ----------------------------------------------------------------------------------------------------------

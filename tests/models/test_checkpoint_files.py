@@ -82,7 +82,7 @@ def test_allowed_names_do_not_lead_to_calls(tmp_path):
 def test_the_list_holds_no_function_that_acts():
     """Classes of values, and stand-ins of this project."""
     modules = {value.__module__ for value in ALLOWED.values()}
-    own = {"bench.models.torch_files", "bench.stored_arrays"}
+    own = {"bench.models.torch_files", "bench.runtime.stored_arrays"}
     assert modules - own == {"argparse", "types", "_io", "datetime", "builtins"}
     assert {name for name in ALLOWED if name.startswith("builtins.")} == {
         f"builtins.{kind}" for kind in ("bool", "dict", "float", "frozenset", "int", "list", "str", "tuple")

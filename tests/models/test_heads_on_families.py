@@ -8,7 +8,7 @@ from families import FAMILY_MODELS
 
 from bench.core.specs import ModelSpec
 from bench.models.build import build_classifier
-from bench.models.sizes import find_fit
+from bench.models.input_size import find_fit
 from bench.models.variants import VARIANTS
 
 # A head sees flat features only, so one light architecture for every width that families differ in is enough.

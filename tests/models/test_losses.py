@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.models.criteria import CRITERIA, arcface, arcface_ramp, cosface
+from bench.models.auxiliary_losses import TERMS, Batch, CenterLoss, SupervisedContrastive
+from bench.models.losses import CRITERIA, arcface, arcface_ramp, cosface
 from bench.models.outputs import CosineOutput
 from bench.models.penalties import LARGEST_EXPONENT, PENALTIES, exp_mean_square, mean_l1, mean_square
 from bench.models.schedules import TrainingFacts
-from bench.models.terms import TERMS, Batch, CenterLoss, SupervisedContrastive
 
 LONG = TrainingFacts(epochs=1000, steps_per_epoch=10, lr=1e-3, num_classes=3, latent_dim=2)
 SHORT = TrainingFacts(epochs=10, steps_per_epoch=10, lr=1e-3, num_classes=3, latent_dim=2)

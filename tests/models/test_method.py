@@ -11,6 +11,7 @@ import torch
 
 from bench.core.errors import BenchError
 from bench.core.specs import VariantSpec
+from bench.models.auxiliary_losses import Batch
 from bench.models.objective import Objective
 from bench.models.schedules import (
     GAMMA_END,
@@ -22,7 +23,6 @@ from bench.models.schedules import (
     short,
     two_phase,
 )
-from bench.models.terms import Batch
 
 FACTS = TrainingFacts(epochs=30, steps_per_epoch=10, lr=2e-3, num_classes=10, latent_dim=64)
 

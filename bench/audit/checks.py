@@ -1,0 +1,131 @@
+"""Findings that cast doubt on a robust accuracy, from the outcomes of attacks on the same images. Pure; no torch.
+
+The attacks are independent: each began at the clean images. The flags, and the comparison behind each:
+
+    scale_masking    PGD on the plain float32 cross-entropy, against the same on logits of an ordinary gap: a class
+                     does not depend on the scale of the logits, so its robustness may not (Carlini and Wagner 2016,
+                     arXiv 1607.04311, of defensive distillation)
+    more_steps       the same at twice the steps (Carlini et al. 2019: "verify that attacks have converged")
+    order            what a weaker attack breaks and a stronger one does not (one step against many, few against more)
+    black_box        what Square, noise or points towards images of other classes break beyond all attacks by gradients
+                     (Athalye et al. 2018, arXiv 1802.00420)
+    transfer         what images made on the baseline's twin break beyond them (the same)
+    large_eps        what the grey image breaks beyond an attack by gradients, at a budget that reaches it from anywhere
+    stronger_attack  what all of these break beyond the whole suite: the row's own number is beaten
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from bench.audit.evidence import Broken, Change, any_of, beyond, change, only_by, robust_accuracy
+from bench.core.records import Finding
+from bench.results.audit_thresholds import ORDER_ALLOWANCE, POINTS, TRANSFER
+
+# The audit's own attacks.
+PLAIN: Final = "plain"
+RESCALED: Final = "rescaled"
+LONGER: Final = "longer"
+MARGIN: Final = "margin"
+NOISE: Final = "noise"
+NEIGHBOURS: Final = "neighbours"
+SQUARE: Final = "square"
+WHITE_BOX: Final = (PLAIN, RESCALED, LONGER, MARGIN)
+BLACK_BOX: Final = (NOISE, NEIGHBOURS, SQUARE)
+# At the large budget.
+LARGE: Final = "large"
+GREY: Final = "grey"
+
+
+class Outcomes(NamedTuple):
+    """Outcomes of every attack on the same images, by the attack's name; True where the image is misclassified.
+
+    ``suite`` holds the run's own attacks at the audited budget, ``gradients`` the names of those among them that follow
+    gradients only, ``ladder`` the pairs of :func:`bench.audit.suite.ladder`, a weaker attack and a stronger one.
+    ``probes`` holds the audit's own attacks, at this budget or at the large budget ``reach``.
+    """
+
+    suite: Mapping[str, Broken]
+    gradients: tuple[str, ...]
+    ladder: tuple[tuple[str, str], ...]
+    probes: Mapping[str, Broken]
+    reach: float | None = None
+
+
+def findings(outcomes: Outcomes) -> list[Finding]:
+    """Return the findings that cast doubt on the robust accuracy, one per flag."""
+    elsewhere = {"large_eps": outcomes.reach}
+    compared = ((flag, pair, sentence) for flag, pair, sentence in _comparisons(outcomes) if pair is not None)
+    found = [_fall(flag, pair, sentence, elsewhere.get(flag)) for flag, pair, sentence in compared]
+    return [finding for finding in (*found, _order(outcomes)) if finding is not None]
+
+
+def figures(outcomes: Outcomes) -> dict[str, float]:
+    """Robust accuracies in percent and falls in points, whether or not they flag."""
+    probes = outcomes.probes
+    values = {f"acc_{name}": robust_accuracy(probes[name]) for name in (*WHITE_BOX, LARGE) if name in probes}
+    if outcomes.suite:
+        values["acc_suite"] = robust_accuracy(any_of(*outcomes.suite.values()))
+    if RESCALED in probes and MARGIN in probes:
+        values["fall_margin"] = change(probes[RESCALED], probes[MARGIN]).points
+    return values | {f"fall_{flag}": pair.points for flag, pair, _ in _comparisons(outcomes) if pair is not None}
+
+
+def white_box(outcomes: Outcomes) -> Broken | None:
+    """Return which images are misclassified after a gradient attack of the suite or the audit; None without one."""
+    ours = [outcomes.probes[name] for name in WHITE_BOX if name in outcomes.probes]
+    found = [*ours, *(outcomes.suite[name] for name in outcomes.gradients)]
+    return any_of(*found) if found else None
+
+
+def _comparisons(outcomes: Outcomes) -> list[tuple[str, Change | None, str]]:
+    """Return per comparison its flag, the fall in robust accuracy (None if not compared) and its description."""
+    probes, white = outcomes.probes, white_box(outcomes)
+    black = [probes[name] for name in BLACK_BOX if name in probes]
+    own = [broken for name, broken in probes.items() if name not in (LARGE, GREY)]
+    shown = [probes[TRANSFER]] if TRANSFER in probes else []
+    grey = [probes[GREY]] if GREY in probes else []
+    large = _beyond(probes[LARGE], grey) if LARGE in probes else None
+    beaten = _beyond(any_of(*outcomes.suite.values()), own) if outcomes.suite else None
+    return [
+        ("scale_masking", _pair(probes, PLAIN, RESCALED), "PGD breaks more once the logits have an ordinary gap"),
+        ("more_steps", _pair(probes, RESCALED, LONGER), "PGD with twice the steps breaks more"),
+        ("black_box", _beyond(white, black), "attacks without gradients break what no attack by gradients does"),
+        ("transfer", _beyond(white, shown), "images made on the baseline break it where its own gradients do not"),
+        ("large_eps", large, "its gradients do not find the one grey that breaks all classes but one"),
+        ("stronger_attack", beaten, "the audit's attacks break what the whole suite does not"),
+    ]
+
+
+def _fall(flag: str, fall: Change, sentence: str, eps: float | None) -> Finding | None:
+    if fall.lower <= POINTS:
+        return None
+    counts = f"{fall.lost} images more and {fall.gained} fewer" if fall.gained else f"{fall.lost} images more"
+    least = f"; at least {fall.least:.1f} points" if fall.least > 0 else ""
+    return Finding(flag, f"{sentence}: {fall.points:.1f} points ({counts}{least})", fall.points, eps)
+
+
+def _order(outcomes: Outcomes) -> Finding | None:
+    """The worst of all pairs of a weaker and a stronger attack."""
+    pairs = {}
+    for weaker, stronger in outcomes.ladder:
+        pairs[weaker, stronger] = only_by(outcomes.suite[weaker], outcomes.suite[stronger])
+    if RESCALED in outcomes.probes and LONGER in outcomes.probes:
+        pairs[RESCALED, LONGER] = only_by(outcomes.probes[RESCALED], outcomes.probes[LONGER])
+    if not pairs:
+        return None
+    (weaker, stronger), rate = max(pairs.items(), key=lambda item: item[1].lower)
+    if rate.lower <= ORDER_ALLOWANCE:
+        return None
+    note = f"{weaker} breaks {rate.images} images that {stronger} does not: {rate.points:.1f} points"
+    return Finding("order", f"{note} (at least {rate.lower:.1f}, {ORDER_ALLOWANCE} are allowed)", rate.points)
+
+
+def _pair(probes: Mapping[str, Broken], before: str, after: str) -> Change | None:
+    return change(probes[before], probes[after]) if before in probes and after in probes else None
+
+
+def _beyond(base: Broken | None, more: list[Broken]) -> Change | None:
+    """Return the fall of the robust accuracy when ``more`` attacks join those of ``base``."""
+    return beyond(base, any_of(*more)) if more and base is not None else None

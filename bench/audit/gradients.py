@@ -1,0 +1,150 @@
+"""Vanishing input gradients and saturated logits at given images, which mislead gradient attacks.
+
+The gradients are those with respect to the pixels, in float32. With z the logits and y the label, the losses are
+
+    ce        −log softmax(z)_y, as torch.nn.functional.cross_entropy computes it
+    margin    z_y − max_{j≠y} z_j
+    dlr       (max_{j≠y} z_j − z_y) / (z_π1 − z_π3); for 2 classes its numerator, as in the attack
+
+∇CE = Σ_j (p_j − 1[j = y]) ∇z_j with p = softmax(z). In float32 the label's factor is 0 once its logit leads by about 17
+nats, and the other factors are 0 once it leads by about 104. An attack on a model with such large logits does not move
+(Carlini and Wagner 2017, arXiv 1608.04644). The gradients of margin and DLR do not vanish with the scale of the logits.
+Where they are 0, there is another cause, with one exception: the DLR of an image whose label is third, z_y = z_π3, is 1
+for any model. Correctly classified images exclude it. These values are reported and never raise a flag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bench.attacks.ensemble import lacks_dlr
+from bench.attacks.gradients import gradient_of
+from bench.attacks.objectives import dlr
+from bench.audit.float64 import float64_logits, relative_differences
+from bench.core.errors import CellFailure
+from bench.evaluation.pass_counter import CountingModel
+from bench.models.margins import logit_margins
+
+LOSSES = ("ce", "margin", "dlr")
+TINY = 1e-12  # what published L2 attacks add to a gradient's norm before they divide by it
+QUANTILES = {"q10": 0.1, "q50": 0.5, "q90": 0.9}
+
+#: Every column, in order. Shares are of the images, in [0, 1]; gaps are in logits.
+COLUMNS = {
+    **{f"zero_gradient_{loss}": f"share of images whose input gradient of {loss} is exactly 0" for loss in LOSSES},
+    **{f"tiny_gradient_{loss}": f"share with every |entry| of {loss}'s below 1e-12, 0 among them" for loss in LOSSES},
+    **{f"nonfinite_gradient_{loss}": f"share with NaN or infinity in that of {loss}" for loss in LOSSES},
+    "softmax_one": "share of images whose largest softmax probability is exactly 1 in float32",
+    **{f"logit_gap_{name}": f"{level} quantile of z_π1 − z_π2 over the images" for name, level in QUANTILES.items()},
+    "float64_disagree": "share of images whose predicted class is another one in float64",
+    "float64_difference": "largest difference of a logit in float64, relative to the image's largest logit",
+}
+
+
+class GradientReport(NamedTuple):
+    values: dict[str, float | None]  # all of COLUMNS
+    n_forwards: int  # one an image, those in float64 among them
+    n_backwards: int
+    remarks: dict[str, str]  # by column: why there is no value, or what it is the value of
+
+
+def gradient_report(model: nn.Module, inputs: Tensor, labels: Tensor, *, batch_size: int) -> GradientReport:
+    """All of ``COLUMNS`` at ``inputs``, float32 (N, C, H, W) in [0, 1], clean or perturbed, with ``labels`` (N,) int64.
+
+    Both lie on the device of ``model``, which is put in evaluation mode. A loss that does not depend on the image has
+    the gradient 0, for example one of integer logits. Takes two forward passes per image, one of them in float64, and
+    three backward passes per image where there is a gradient.
+    """
+    if not len(inputs):
+        return GradientReport(dict.fromkeys(COLUMNS), 0, 0, dict.fromkeys(COLUMNS, "there are no images"))
+    model.eval()
+    counting = CountingModel(model)
+    parts = zip(inputs.split(batch_size), labels.split(batch_size), strict=True)
+    logits, shares = _collected([_at_batch(counting, points, truth) for points, truth in parts])
+    values: dict[str, float | None] = {name: float(mask.double().mean()) for name, mask in shares.items()}
+    values["softmax_one"] = float((logits.softmax(1).amax(1) == 1).double().mean())
+    doubled = float64_logits(model, inputs, batch_size)
+    gaps, gap_reason = _gaps(logits)
+    apart, apart_reason = _float64(logits, doubled.logits, doubled.reason)
+    values |= gaps | apart
+    remarks = {**dict.fromkeys(gaps, gap_reason), **dict.fromkeys(apart, apart_reason), **_replaced(logits.shape[1])}
+    remarks = {name: remark for name, remark in remarks.items() if remark}
+    ordered = {name: values[name] for name in COLUMNS}
+    return GradientReport(ordered, counting.forwards + doubled.n_forwards, counting.backwards, remarks)
+
+
+def input_gradient(loss: Tensor, points: Tensor, *, keep: bool = False) -> Tensor:
+    """∂loss/∂points of a scalar, in the shape of ``points``: 0 where it does not depend on them. ``keep`` the graph."""
+    try:
+        return gradient_of(loss, points, keep_graph=keep)
+    except CellFailure:
+        return torch.zeros_like(points)
+
+
+def loss_functions(num_classes: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    """Return per name of ``LOSSES`` the function from logits (N, K) and labels to the loss summed over the images."""
+    ratio = logit_margins if lacks_dlr("apgd-dlr", num_classes) else dlr
+    return {
+        "ce": lambda logits, labels: nn.functional.cross_entropy(logits, labels, reduction="sum"),
+        "margin": lambda logits, labels: logit_margins(logits, labels).sum(),
+        "dlr": lambda logits, labels: ratio(logits, labels).sum(),
+    }
+
+
+def _at_batch(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return logits (n, K), float32, and per column which of the images count, (n,) bool."""
+    points = inputs.detach().clone().requires_grad_()
+    found = {}
+    with torch.enable_grad():
+        logits = model(points).to(torch.float32, copy=True)  # a model may write every output into the same memory
+    with torch.enable_grad():  # again: the model may have switched gradients off
+        for name, loss in loss_functions(logits.shape[1]).items():
+            gradient = input_gradient(loss(logits, labels), points, keep=True).flatten(1)
+            found[f"zero_gradient_{name}"] = (gradient == 0).all(1)
+            found[f"tiny_gradient_{name}"] = (gradient.abs() < TINY).all(1)
+            found[f"nonfinite_gradient_{name}"] = ~gradient.isfinite().all(1)
+    return logits.detach(), found
+
+
+def _collected(batches: list[tuple[Tensor, dict[str, Tensor]]]) -> tuple[Tensor, dict[str, Tensor]]:
+    logits = torch.cat([part for part, _ in batches])
+    return logits, {name: torch.cat([found[name] for _, found in batches]) for name in batches[0][1]}
+
+
+def _gaps(logits: Tensor) -> tuple[dict[str, float | None], str]:
+    """Quantiles of z_π1 − z_π2, or a reason why there are none."""
+    names = [f"logit_gap_{name}" for name in QUANTILES]
+    top = logits.topk(2, 1).values.double()
+    gap = top[:, 0] - top[:, 1]
+    if reason := _not_finite(gap[:, None]):
+        return dict.fromkeys(names), reason
+    levels = torch.tensor(list(QUANTILES.values()), dtype=gap.dtype, device=gap.device)
+    return dict(zip(names, gap.quantile(levels).tolist(), strict=True)), ""
+
+
+def _float64(logits: Tensor, doubled: Tensor | None, reason: str) -> tuple[dict[str, float | None], str]:
+    if doubled is not None:
+        reason = _not_finite(torch.cat([logits.double(), doubled.double()], 1))
+    if doubled is None or reason:
+        return {"float64_disagree": None, "float64_difference": None}, reason
+    disagree = (logits.argmax(1) != doubled.argmax(1)).double().mean()
+    return {
+        "float64_disagree": float(disagree),
+        "float64_difference": float(relative_differences(logits, doubled).max()),
+    }, ""
+
+
+def _not_finite(rows: Tensor) -> str:
+    broken = int((~rows.isfinite().all(1)).sum())
+    return f"the logits of {broken} of {len(rows)} images are not finite" if broken else ""
+
+
+def _replaced(num_classes: int) -> dict[str, str]:
+    if not lacks_dlr("apgd-dlr", num_classes):
+        return {}
+    remark = f"of the margin, which takes the place of the DLR: {num_classes} classes"
+    return {f"{what}_gradient_dlr": remark for what in ("zero", "tiny", "nonfinite")}

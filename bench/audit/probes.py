@@ -1,0 +1,296 @@
+"""The audit's own attacks, each from the clean images on, with everything verified as in a cell."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.attacks.counter import derive
+from bench.attacks.gradients import differentiate
+from bench.attacks.norms import edge_draw
+from bench.attacks.registry import resolve
+from bench.attacks.rng import SampleRng
+from bench.attacks.transfer import transfer_images
+from bench.audit import checks
+from bench.audit.evidence import Broken, any_of
+from bench.audit.levels import Level
+from bench.audit.neighbours import neighbours, points_towards
+from bench.core.errors import CellFailure
+from bench.core.specs import EvalSpec, Norm
+from bench.core.vocabulary import STANDARD
+from bench.data.tensors import Images, as_inputs
+from bench.evaluation.attack_runner import attack_all
+from bench.evaluation.cell import CellContext, Outcomes, Tally
+from bench.evaluation.fast_model import SearchModels
+from bench.evaluation.pass_counter import CountingModel
+from bench.evaluation.quantise import in_ball, quantised
+from bench.evaluation.verify import predict, verified
+from bench.results.audit_thresholds import GAP, GREY, TRANSFER
+from bench.runtime.progress import Progress
+from bench.sanity.subsample import spread
+
+
+class Rescaled(nn.Module):
+    """A model with its logits divided by a constant: the same classes, other gradients of a cross-entropy."""
+
+    def __init__(self, model: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.model, self.scale = model, scale
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.model(inputs)
+        return logits / self.scale
+
+
+GRADIENT_IMAGES = 8  # on which the model is differentiated once
+
+
+@dataclass
+class Prober:
+    """Attacks one model on fixed images. ``context`` has the frozen model and the images; passes are added up."""
+
+    context: CellContext
+    seed: int
+    batch_size: int
+    progress: Progress
+    candidates: Images  # training images, towards which images of other classes are moved
+    forwards: int = 0
+    backwards: int = 0
+    _search_models: dict[float, SearchModels] = field(default_factory=dict)
+
+    def clean(self) -> Broken:
+        """Return which images are misclassified without an attack."""
+        predicted = self._predict(self.inputs(torch.arange(len(self.context.images))))
+        return np.asarray(predicted != self.context.images.labels)
+
+    @cached_property
+    def gives_gradient(self) -> bool:
+        """Whether the model is differentiable with respect to its input, with finite gradients."""
+        some = spread(torch.arange(len(self.context.images)), GRADIENT_IMAGES)
+        try:
+            found = differentiate(self.context.model, self.inputs(some), lambda logits: logits.sum(1))
+        except CellFailure as failure:
+            if failure.reason != "no_gradient":
+                raise
+            return False
+        return bool(found.gradient.isfinite().all())
+
+    def logit_gap(self, indices: Tensor) -> float:
+        """The median of z_(1) − z_(2) at clean images; GAP where it is none to divide by."""
+        with torch.no_grad():
+            parts = [self.context.model(self.inputs(part)).float() for part in indices.split(self.batch_size)]
+        self.forwards += len(indices)
+        top = torch.cat(parts).topk(2, dim=1).values
+        gap = float((top[:, 0] - top[:, 1]).median())
+        return gap if 0 < gap < float("inf") else GAP
+
+    def attack(
+        self, name: str, norm: Norm, eps: float, wrong: Broken, *, scale: float = 1.0, queries: int | None = None
+    ) -> Broken:
+        """Return which images are misclassified after the attack ``name``, or are ``wrong`` already."""
+        return np.asarray(self._attacked(name, norm, eps, wrong, scale, queries).adv_pred != self.context.images.labels)
+
+    def attack_in_8_bits(self, name: str, norm: Norm, eps: float, wrong: Broken) -> tuple[Broken, float | None]:
+        """Return the same, and the share of the adversarial images that persist in 8 bits, inside the ball."""
+        outcomes = self._attacked(name, norm, eps, wrong, keep=True)
+        whole = 0
+        for kept in outcomes.kept:
+            inputs = self.inputs(kept.indices)
+            rounded = quantised(inputs, kept.images.to(inputs.device), norm, eps)
+            still = self._predict(as_inputs(rounded)) != self.context.images.labels[kept.indices]
+            whole += int((still & in_ball(inputs, rounded, norm, eps).cpu()).sum())
+        found = sum(len(kept.indices) for kept in outcomes.kept)
+        broken = np.asarray(outcomes.adv_pred != self.context.images.labels)
+        return broken, whole / found if found else None
+
+    def _attacked(
+        self,
+        name: str,
+        norm: Norm,
+        eps: float,
+        wrong: Broken,
+        scale: float = 1.0,
+        queries: int | None = None,
+        *,
+        keep: bool = False,
+    ) -> Outcomes:
+        keep = keep or scale != 1.0
+        context = replace(self._rescaled(scale), save_adversarials="float32" if keep else "none")
+        resolved = resolve(name)
+        attack = resolved.spec(norm, eps, batch_size=self.batch_size, max_queries=queries)
+        spec = EvalSpec(
+            run_id="",
+            data_sha="",
+            attack=attack,
+            protocol=STANDARD,
+            limit=None,
+            batch_size=self.batch_size,
+            seed=self.seed,
+        )
+        labels = context.images.labels
+        outcomes = Outcomes.unattacked(torch.where(torch.from_numpy(wrong), -1, labels), labels)
+        tally = Tally(batch_size=self.batch_size)
+        standing = torch.from_numpy(~wrong).nonzero().squeeze(1)
+        if len(standing):
+            attack_all(spec, attack, replace(context, entry=resolved.entry), standing, outcomes, self.progress, tally)
+        if scale != 1.0:
+            self._judge(outcomes)
+        self.forwards += tally.forwards
+        self.backwards += tally.backwards
+        return outcomes
+
+    def _judge(self, outcomes: Outcomes) -> None:
+        """Ask the model itself about images that were found on rescaled logits, two of which a division may equate."""
+        for kept in outcomes.kept:
+            found = self._predict(kept.images.to(self.context.device))
+            outcomes.adv_pred[kept.indices] = found
+
+    def show(self, images: Tensor, indices: Tensor, norm: Norm, eps: float) -> Tensor:
+        """Whether ``images``, one for each of ``indices`` and inside the ball around it, break it: (M,) bool."""
+        inputs = self.inputs(indices)
+        inside = verified(inputs, images, norm, eps)
+        wrong: Tensor = self._predict(inside) != self.context.images.labels[indices]
+        return wrong
+
+    def noise(self, norm: Norm, eps: float, wrong: Broken, draws: int) -> Broken:
+        """Return which images are misclassified under random perturbations of full length, or are ``wrong`` already."""
+        broken = wrong.copy()
+        for draw in range(draws):
+            for part in self._standing(broken):
+                inputs = self.inputs(part)
+                ids = [self.context.images.ids[i] for i in part.tolist()]
+                keys = derive(SampleRng(self.seed, "noise", ids, self.context.device).keys(), "audit", draw)
+                points = (inputs + edge_draw(keys, tuple(inputs.shape[1:]), norm, eps).to(inputs)).clamp(0, 1)
+                broken[part.numpy()] = self.show(points, part, norm, eps).numpy()
+        return broken
+
+    def neighbours(self, norm: Norm, eps: float, wrong: Broken, count: int) -> Broken:
+        """Return which images are misclassified on the way to another class's images, or are ``wrong`` already."""
+        broken = wrong.copy()
+        for part in self._standing(wrong):
+            found = neighbours(self.context.images, part, self.candidates, count)
+            for points in points_towards(self.inputs(part), self.candidates, found, norm, eps):
+                left = torch.from_numpy(~broken[part.numpy()])
+                if left.any():
+                    broken[part[left].numpy()] = self.show(points[left], part[left], norm, eps).numpy()
+        return broken
+
+    def transfer(self, twin: nn.Module, norm: Norm, eps: float, wrong: Broken, steps: int) -> Broken:
+        """Return which images the model misclassifies when they are attacked on ``twin``, or are ``wrong`` already.
+
+        The passes through ``twin`` are added up, too.
+        """
+        counting, broken = CountingModel(twin), wrong.copy()
+        for part in self._standing(wrong):
+            inputs, labels = self.inputs(part), self.labels(part)
+            points = transfer_images(counting, inputs, labels, norm=norm, eps=eps, steps=steps)
+            broken[part.numpy()] = self.show(points, part, norm, eps).numpy()
+        self.count(counting)
+        return broken
+
+    def grey(self, norm: Norm, eps: float, wrong: Broken) -> Broken:
+        """Return which images are misclassified when replaced by one grey image, or are ``wrong`` already."""
+        broken = wrong.copy()
+        for part in self._standing(wrong):
+            points = torch.full_like(self.inputs(part), GREY)
+            broken[part.numpy()] = self.show(points, part, norm, eps).numpy()
+        return broken
+
+    def count(self, model: CountingModel) -> None:
+        """Add up the passes through ``model``."""
+        self.forwards += model.forwards
+        self.backwards += model.backwards
+
+    def _standing(self, broken: Broken) -> list[Tensor]:
+        """Return the indices of the images that are not ``broken``, in batches."""
+        indices = torch.from_numpy(~broken).nonzero().squeeze(1)
+        return list(indices.split(self.batch_size)) if len(indices) else []
+
+    def _rescaled(self, scale: float) -> CellContext:
+        size = self.context.images.pixels.shape[2:]
+        model = self.context.model if scale == 1.0 else Rescaled(self.context.model, scale).eval()
+        if scale not in self._search_models:
+            self._search_models[scale] = SearchModels(model, (3, *size), self.context.device)
+        return replace(self.context, model=model, search_models=self._search_models[scale])
+
+    def inputs(self, indices: Tensor) -> Tensor:
+        return self.context.images.inputs(indices, self.context.device)
+
+    def labels(self, indices: Tensor) -> Tensor:
+        return self.context.images.labels[indices].to(self.context.device)
+
+    def _predict(self, images: Tensor) -> Tensor:
+        self.forwards += len(images)
+        parts = images.split(self.batch_size)
+        return torch.cat([predict(self.context.model, part, self.context.num_classes).cpu() for part in parts])
+
+
+def reach(norm: Norm, image_shape: tuple[int, ...]) -> float:
+    """The least budget whose ball around every image of [0, 1] pixels holds the grey image."""
+    size = math.prod(image_shape)
+    return {"linf": GREY, "l2": GREY * math.sqrt(size), "l1": GREY * size}[norm]
+
+
+def _without_gradients(
+    prober: Prober, level: Level, norm: Norm, eps: float, left: Broken, twin: nn.Module | None
+) -> dict[str, Broken]:
+    """The attacks that need no gradient of the model, on the images that are not in ``left``."""
+    found = {checks.NOISE: prober.noise(norm, eps, left, level.draws)}
+    found[checks.NEIGHBOURS] = prober.neighbours(norm, eps, left, level.neighbours)
+    found[checks.SQUARE] = prober.attack("square", norm, eps, left, queries=level.queries)
+    if twin is not None:
+        found[TRANSFER] = prober.transfer(twin, norm, eps, left, level.transfer_steps)
+    return found
+
+
+class Probes(NamedTuple):
+    """Outcomes of every attack of the audit, by name, and the share of PGD's adversarial images that persist in 8 bits.
+
+    ``broken`` includes the images that were misclassified before the attack began, clean or by other attacks; ``own``
+    has only those that the attack itself found.
+    """
+
+    broken: dict[str, Broken]
+    own: dict[str, Broken]
+    broken_8bit: float | None
+    reach: float  # the large budget
+
+    def within(self, eps: float) -> dict[str, Broken]:
+        """Return ``own`` without the attacks at the large budget, unless that budget is at most ``eps``."""
+        outside = (checks.LARGE, checks.GREY) if self.reach > eps else ()
+        return {name: found for name, found in self.own.items() if name not in outside}
+
+
+def probe(
+    prober: Prober, level: Level, norm: Norm, eps: float, wrong: Broken, broken: Broken, twin: nn.Module | None
+) -> Probes:
+    """Run all of the audit's attacks at one budget. ``broken`` has the images that gradient attacks broke already.
+
+    Attacks without gradients run on the images that no gradient attack broke: only those images can show that the
+    gradients mislead. A model without gradients is attacked by these attacks only.
+    """
+    if not prober.gives_gradient:
+        left = any_of(wrong, broken)
+        found = _without_gradients(prober, level, norm, eps, left, twin)
+        return Probes(found, {name: more & ~left for name, more in found.items()}, None, 0.0)
+    correct = torch.from_numpy(~wrong).nonzero().squeeze(1)
+    gap = prober.logit_gap(correct) / GAP if len(correct) else 1.0
+    steps, found = level.steps, {}
+    found[checks.PLAIN] = prober.attack(f"pgd-plain-{steps}", norm, eps, wrong)
+    found[checks.RESCALED] = prober.attack(f"pgd-plain-{steps}", norm, eps, wrong, scale=gap)
+    found[checks.LONGER] = prober.attack(f"pgd-plain-{2 * steps}", norm, eps, wrong, scale=gap)
+    found[checks.MARGIN], broken_8bit = prober.attack_in_8_bits(f"pgd-margin-{steps}", norm, eps, wrong)
+    left = any_of(broken, *found.values())
+    found |= _without_gradients(prober, level, norm, eps, left, twin)
+    large = reach(norm, (3, *prober.context.images.pixels.shape[2:]))
+    found[checks.LARGE] = prober.attack(f"pgd-margin-{steps}", norm, large, wrong)
+    found[checks.GREY] = prober.grey(norm, large, found[checks.LARGE])
+    before = dict.fromkeys((*checks.BLACK_BOX, TRANSFER), left) | {checks.GREY: found[checks.LARGE]}
+    own = {name: broken & ~before.get(name, wrong) for name, broken in found.items()}
+    return Probes(found, own, broken_8bit, large)

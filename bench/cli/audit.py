@@ -1,0 +1,96 @@
+"""``bench audit RUN``: whether the numbers of one run can be believed, in figures and in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from bench.audit.levels import LevelName
+from bench.core.columns import AUDIT_FIGURES
+from bench.core.epsilon import format_eps
+from bench.core.errors import BenchError
+from bench.core.records import AuditRecord, RunRecord
+from bench.core.vocabulary import Exit
+from bench.leaderboard.write_tables import rebuild
+from bench.planning.resume import attacked_cells, is_audited
+from bench.results.audit_summary import sentence
+from bench.results.audit_verdict import all_findings
+from bench.results.results_csv import run_at_chance
+from bench.results.store import Store, dump_record
+from bench.runtime.files import check_writable
+from bench.runtime.plugin import load_plugins
+
+
+def audit_command(
+    name: str,
+    *,
+    results: Path,
+    data_dir: Path | None,
+    plugin: Sequence[Path],
+    device: str,
+    full: bool,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Returns 0 when nothing speaks against the run, 1 when it is flagged or at chance, 3 when the audit itself failed.
+
+    Raises BenchError when the run or its data cannot be found, and for a run that was not attacked.
+    """
+    load_plugins(plugin)
+    store = Store(results)
+    run = store.find_run(name)
+    split = _split(run, store)
+    record = None
+    if not is_audited(run.run_id, split, store, "full" if full else "default", force=force):
+        check_writable(results)
+        record = _audit(run, store, data_dir, device, full)  # one that failed is shown, but may not be what is kept
+        rebuild(store)
+    record = record or store.read_audit(run.run_id, split)
+    assert record is not None
+    guesses = run_at_chance(run, split, store)
+    shown = dump_record(record).decode() if as_json else _report(run, record, at_chance=guesses)
+    print(shown, end="" if as_json else "\n")
+    if record.status != "ok":
+        return Exit.CELLS_FAILED
+    return Exit.NOT_VERIFIED if all_findings(record) or guesses else Exit.OK
+
+
+def _split(run: RunRecord, store: Store) -> str:
+    """The hash of the test images that the run was attacked on."""
+    found = {cell.spec.data_sha for cell in attacked_cells(run.run_id, store)}
+    name = f"run {run.run_id} ({run.model}:{run.variant}:{run.seed})"
+    if not found:
+        raise BenchError(f"{name} has no attack whose number could be audited; attack it first.")
+    if len(found) > 1:
+        raise BenchError(f"{name} was attacked on {len(found)} test splits; 'bench run' audits the one it attacks.")
+    return found.pop()
+
+
+def _audit(run: RunRecord, store: Store, data_dir: Path | None, device: str, full: bool) -> AuditRecord:
+    from bench.audit.audit_run import audit_run
+    from bench.evaluation.load_run import reopen
+
+    found = reopen(run, store, data_dir=data_dir, device=device)
+    batch_size = next(cell.spec.batch_size for cell in store.cells(run.run_id))
+    level: LevelName = "full" if full else "default"
+    return audit_run(run, found.num_classes, found.model, found.workshop, batch_size=batch_size, level=level)
+
+
+def _report(run: RunRecord, record: AuditRecord, *, at_chance: bool) -> str:
+    table = tabulate(_figures(record), ("figure", "value", "what it is"), tablefmt="pipe", disable_numparse=True)
+    return f"{table}\n\n{sentence(run, record, at_chance=at_chance)}"
+
+
+def _figures(record: AuditRecord) -> Iterator[tuple[str, str, str]]:
+    for budget in record.budgets:
+        place = f"{budget.norm} {budget.eps_text or format_eps(budget.eps)}"
+        yield from _lines(budget.figures, f" @ {place}")
+    yield from _lines(record.figures, "")
+
+
+def _lines(figures: Mapping[str, float | None], place: str) -> Iterator[tuple[str, str, str]]:
+    for name, value in figures.items():
+        if f"audit_{name}" in AUDIT_FIGURES:
+            yield f"{name}{place}", "" if value is None else f"{value:.4g}", AUDIT_FIGURES[f"audit_{name}"]

@@ -1,0 +1,77 @@
+"""``bench check``: whether a run has lost robustness against a baseline file. No torch."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.core.errors import BenchError
+from bench.core.vocabulary import Exit
+from bench.gate.baseline import read_baseline
+from bench.gate.checks import passed
+from bench.gate.report import gate_data, gate_junit, gate_markdown, summary
+from bench.gate.rules import Rules, Scope
+from bench.gate.run_checks import check, unchecked
+from bench.gate.snapshot import take_snapshot
+from bench.gate.tolerances import FLOOR, parse_points
+from bench.results.store import Store
+from bench.runtime.files import write_atomic
+
+
+def check_command(
+    *,
+    baseline: Path,
+    run: Sequence[str],
+    results: Path,
+    scope: Scope,
+    alpha: float,
+    tolerance: Sequence[str],
+    floor: Sequence[str],
+    allow_inconclusive: bool,
+    junit: Path | None,
+    summary_file: Path | None,
+    as_json: bool,
+) -> int:
+    """Returns 0 when everything passed, else 1; ``allow_inconclusive`` lets pass what is undecided by its evidence.
+
+    Raises BenchError for a baseline that cannot be read or contradicts itself, and for options that mean nothing.
+    """
+    held = read_baseline(baseline)
+    if baseline.resolve() in {path.resolve() for path in (junit, summary_file) if path is not None}:
+        raise BenchError(f"{baseline} is the baseline; write the report into another file.")
+    rules = Rules(alpha, parse_points(tolerance), parse_points(floor, FLOOR), scope, allow_inconclusive)
+    now = take_snapshot(Store(results), run)
+    lines, left = check(held, now, rules), unchecked(held, now, rules)
+    if junit is not None:
+        write_atomic(junit, gate_junit(lines, rules))
+    if summary_file is not None:
+        _append(summary_file, f"### Robustness\n\n{gate_markdown(lines, rules)}\n")
+    if as_json:
+        data = {"alpha": alpha, "scope": scope, "summary": summary(lines), "checks": gate_data(lines)}
+        print(json.dumps({**data, "unchecked": left}, indent=2))
+    else:
+        print(gate_markdown(lines, rules))
+    if left:
+        print(f"not compared with the baseline: {', '.join(left)}", file=sys.stderr)
+    if all(passed(line, rules) for line in lines):
+        return Exit.OK
+    print(
+        f"If the change is meant, 'bench baseline --update --baseline {shlex.quote(str(baseline))} --results "
+        f"{shlex.quote(str(results))}' writes these outcomes as the new baseline.",
+        file=sys.stderr,
+    )
+    return Exit.NOT_VERIFIED
+
+
+def _append(path: Path, text: str) -> None:
+    """Behind what another step wrote there: the file that GitHub shows is shared."""
+    try:
+        before = path.read_bytes() if path.exists() else b""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write((b"\n" if before and not before.endswith(b"\n") else b"") + text.encode())
+    except OSError as error:
+        raise BenchError(f"cannot write {path}: {error.strerror or error}.") from None

@@ -1,0 +1,47 @@
+"""``bench compare``: our rows beside published ones, ranked together where the protocols agree."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from bench.compare.board import stored_lines
+from bench.compare.checkout import read_checkout
+from bench.compare.formats import FORMATS, records
+from bench.compare.lpc_published import published_lpc
+from bench.compare.published_rows import lpc_lines, robustbench_lines
+from bench.compare.robustbench import published_models
+from bench.compare.tables import Table, compare
+from bench.core.errors import BenchError
+from bench.core.vocabulary import Exit
+from bench.results.store import Store
+from bench.runtime.files import write_atomic
+
+
+def compare_command(
+    run: str | None, *, results: Path, robustbench: Path | None, format_: str, out: Path | None, as_json: bool
+) -> int:
+    """Raises BenchError when ``run`` means no run or several, and when nothing of it could be compared."""
+    tables = _tables(Store(results), run, robustbench)
+    if out is not None:
+        write_atomic(out, FORMATS[format_](tables).encode())
+    if as_json:
+        summaries = [{"table": table.title, "summary": table.summary} for table in tables]
+        print(json.dumps({"tables": summaries, "rows": records(tables)}, indent=2))
+    elif out is None:
+        print(FORMATS[format_](tables), end="")
+    else:
+        print(out)
+    return Exit.OK
+
+
+def _tables(store: Store, name: str | None, robustbench: Path | None) -> list[Table]:
+    if not store.runs():
+        raise BenchError(f"no runs under {store.root}; 'bench run --results {store.root} …' makes some.")
+    ours = stored_lines(store, None if name is None else store.find_run(name))
+    if not ours:
+        where = f"of run {name}" if name else f"under {store.root}"
+        way = "'bench run' or 'bench evaluate' adds them"
+        raise BenchError(f"no attack, corruption or diagnosis {where} to be compared; {way}.")
+    models = published_models() if robustbench is None else read_checkout(robustbench)
+    return compare(ours, [*robustbench_lines(models), *lpc_lines(published_lpc())])

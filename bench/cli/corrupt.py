@@ -1,0 +1,56 @@
+"""``bench corrupt``: corrupted test images for use elsewhere, in the layout of CIFAR-10-C."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from bench.attacks.corruptions.registry import resolve_kinds
+from bench.attacks.corruptions.severities import SEVERITY_LEVELS
+from bench.core.errors import BenchError
+from bench.core.vocabulary import Exit
+from bench.core.words import counted
+from bench.data import load_dataset
+from bench.data.corrupted.cache import GeneratedSet
+from bench.data.corrupted.choose import choose_profile
+from bench.data.registry import DataRequest
+from bench.data.split import read_checked, take
+from bench.runtime.files import check_writable
+from bench.runtime.plugin import load_plugins
+
+
+def corrupt_command(
+    *,
+    dataset: str,
+    data_dir: Path | None,
+    image_size: int | None,
+    class_order: str | None,
+    kinds: Sequence[str],
+    corruption_profile: str | None,
+    limit: int | Literal["all"],
+    seed: int,
+    out: Path,
+    plugin: Sequence[Path],
+) -> int:
+    """Raises BenchError for names that there are not and for a folder that cannot be written."""
+    load_plugins(plugin)
+    wanted = resolve_kinds(kinds) if kinds else []
+    if not wanted:
+        raise BenchError("no corruption given; write --kinds all, or names.")
+    check_writable(out, "--out")
+    data = load_dataset(dataset, DataRequest(data_dir, image_size, class_order=class_order))
+    indices = take(data.test, None if limit == "all" else limit)
+    pixels = read_checked(data.test, indices, dataset=data.name)
+    profile, ids = choose_profile(corruption_profile, data.image_size), [data.test.ids[i] for i in indices]
+    made = GeneratedSet(out, pixels, ids, data.test.labels[indices], profile, seed, below=False)
+    if foreign := made.foreign_files():
+        raise BenchError(
+            f"--out {out} has a {foreign[0]} of other images, constants or seed; name another folder, or empty it."
+        )
+    for kind in wanted:
+        made.images(kind, SEVERITY_LEVELS[0])  # makes all of them
+        images = counted(len(ids), "image")
+        print(f"{out / f'{kind}.npy'}: {images} at {len(SEVERITY_LEVELS)} severities", file=sys.stderr)
+    return Exit.OK

@@ -1,0 +1,81 @@
+"""``bench diagnose RUN``: the diagnosis of one run, measured if it has none yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from bench.core.columns import COLLAPSE_COLUMNS, INTERVAL_COLUMNS, INTERVAL_SUFFIXES, STEEPNESS_COLUMNS, TRAIN_SUFFIX
+from bench.core.records import DiagnosisRecord, RunRecord
+from bench.core.vocabulary import Exit
+from bench.leaderboard.write_tables import rebuild
+from bench.results.store import Store, dump_record
+from bench.runtime.files import check_writable
+from bench.runtime.plugin import load_plugins
+
+
+def diagnose_command(
+    name: str,
+    *,
+    results: Path,
+    data_dir: Path | None,
+    plugin: Sequence[Path],
+    device: str,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Returns 0, or 3 when the diagnosis failed. Raises BenchError when the run or its data cannot be found."""
+    load_plugins(plugin)
+    store = Store(results)
+    run = store.find_run(name)
+    record = None if force else store.read_diagnosis(run.run_id)
+    if record is None or record.status != "ok":
+        check_writable(results)
+        record = _measure(run, store, data_dir, device)
+        rebuild(store)
+    if as_json:
+        print(dump_record(record).decode(), end="")
+    else:
+        print(_table(run, record))
+    return Exit.OK if record.status == "ok" else Exit.CELLS_FAILED
+
+
+def _measure(run: RunRecord, store: Store, data_dir: Path | None, device: str) -> DiagnosisRecord:
+    from bench.diagnostics.diagnose import diagnose
+    from bench.evaluation.load_run import reopen_trained
+
+    spec, model, workshop = reopen_trained(run, store, data_dir=data_dir, device=device)
+    return diagnose(model, run.run_id, run.weights_sha, spec.data.train_limit, workshop)
+
+
+def _table(run: RunRecord, record: DiagnosisRecord) -> str:
+    """Test beside training for the latents, then what is measured on test images only."""
+    if record.status != "ok":
+        return f"{run.model}:{run.variant}:{run.seed} has no diagnosis: {record.reason}: {record.message}"
+    latents = [
+        (name, _cell(record, name), _cell(record, name + TRAIN_SUFFIX), meaning)
+        for name, meaning in COLLAPSE_COLUMNS.items()
+    ]
+    steepness = [(name, _cell(record, name), "", meaning) for name, meaning in STEEPNESS_COLUMNS.items()]
+    counts = ", ".join(f"{column} = {count}" for column, count in record.images.items())
+    title = f"{run.model}:{run.variant}:{run.seed} on {run.dataset} ({run.run_id}); {counts}"
+    headers = ("quantity", "test", "training", "what it is")
+    table = tabulate([*latents, *steepness], headers, tablefmt="pipe", disable_numparse=True)
+    notes = [f"{column} is undefined: {reason}" for column, reason in record.undefined.items()]
+    return "\n".join([title, "", table, *notes])
+
+
+def _cell(record: DiagnosisRecord, column: str) -> str:
+    """The value, with its interval where the column has one; an end that is not known is left empty."""
+    value = _number(record, column)
+    if column not in INTERVAL_COLUMNS:
+        return value
+    ends = [_number(record, column + suffix) for suffix in INTERVAL_SUFFIXES]
+    return f"{value} [{', '.join(ends)}]".lstrip() if any(ends) else value
+
+
+def _number(record: DiagnosisRecord, column: str) -> str:
+    value = record.values.get(column)
+    return "" if value is None else f"{value:.4g}"

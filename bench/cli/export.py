@@ -1,0 +1,75 @@
+"""``bench export RUN``: a run's numbers in the forms of RobustBench, timm and Hugging Face."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.compare.board import stored_rows
+from bench.compare.model_info import dump_model_info
+from bench.compare.own_rows import our_lines
+from bench.compare.robustbench import THREATS
+from bench.compare.to_huggingface import model_index
+from bench.compare.to_robustbench import model_info, number_of
+from bench.compare.to_timm import timm_csv
+from bench.core.epsilon import parse_eps
+from bench.core.errors import BenchError
+from bench.core.records import RunRecord
+from bench.core.vocabulary import Exit
+from bench.leaderboard.references import same_split
+from bench.leaderboard.rows import BoardRow
+from bench.results.store import Store
+from bench.runtime.files import write_atomic
+
+
+def export_command(
+    name: str,
+    *,
+    results: Path,
+    format_: str,
+    threat: str | None,
+    eps: str | None,
+    additional_data: bool | None,
+    allow_departures: bool,
+    out: Path | None,
+) -> int:
+    """Raises BenchError when ``name`` means no run or several, or the form cannot hold what is known of it."""
+    for option, value in (("--threat", threat), ("--eps", eps), ("--additional-data", additional_data)):
+        if value is not None and format_ != "robustbench":
+            raise BenchError(f"{option} is for --format robustbench; leave it out for {format_}.")
+    store = Store(results)
+    run = store.find_run(name)
+    stored = stored_rows(store, run)
+    row = _only_row(stored.rows, run)
+    title, group = f"{run.model}:{run.variant}:{run.seed}", same_split(row, stored.board)
+    if format_ == "timm":
+        content = timm_csv(row, group, allow_departures=allow_departures).encode()
+    elif format_ == "huggingface":
+        content = model_index(row, title, stored.outcomes, group).encode()
+    else:
+        lines = our_lines([row], [title], stored.outcomes, group)
+        line = number_of(run, lines, threat=threat, eps=_budget(eps, threat))
+        info = model_info(run, line, additional_data=additional_data, allow_departures=allow_departures)
+        content = dump_model_info(info)
+    if out is None:
+        print(content.decode(), end="")
+    else:
+        write_atomic(out, content)
+        print(out)
+    return Exit.OK
+
+
+def _budget(eps: str | None, threat: str | None) -> float | None:
+    """Without a threat the bound of l2, which has no largest budget."""
+    return None if eps is None else parse_eps(eps, THREATS[threat or "L2"] or "l2")
+
+
+def _only_row(rows: Sequence[BoardRow], run: RunRecord) -> BoardRow:
+    if not rows:
+        raise BenchError(f"{run.run_id} has no cells; 'bench run' adds some.")
+    if len(rows) > 1:
+        raise BenchError(
+            f"{run.run_id} was evaluated on {len(rows)} test splits, and the form has room for one; "
+            "keep each in a results folder of its own."
+        )
+    return rows[0]

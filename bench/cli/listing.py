@@ -1,0 +1,73 @@
+"""``bench list``: the registries, a line an entry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from bench.core.registry import is_pattern
+from bench.core.vocabulary import Exit
+from bench.runtime.plugin import load_plugins
+
+Row = tuple[str, str, str]  # name, summary, source
+
+
+def list_command(kind: str, pattern: str, *, plugins: Sequence[Path], as_json: bool) -> int:
+    load_plugins(plugins)
+    rows = _LISTINGS[kind](pattern if is_pattern(pattern) else f"*{pattern}*")
+    if as_json:
+        print(json.dumps([dict(zip(("name", "summary", "source"), row, strict=True)) for row in rows], indent=2))
+    else:
+        print(tabulate(rows, tablefmt="plain"))
+    return Exit.OK
+
+
+def _models(pattern: str) -> list[Row]:
+    from bench.models.registry import expand_models, model_summary
+
+    return [(name, *model_summary(name)) for name in expand_models(pattern)]
+
+
+def _variants(pattern: str) -> list[Row]:
+    from bench.models.variants import VARIANTS
+
+    return [(n, VARIANTS.get(n).summary, VARIANTS.get(n).source) for n in VARIANTS.expand(pattern)]
+
+
+def _attacks(pattern: str) -> list[Row]:
+    from bench.attacks import ATTACKS
+
+    return [(n, ATTACKS.get(n).summary, ATTACKS.get(n).source) for n in ATTACKS.expand(pattern)]
+
+
+def _corruptions(pattern: str) -> list[Row]:
+    from bench.attacks.corruptions.builtin import SOURCE
+    from bench.attacks.corruptions.registry import CORRUPTIONS
+
+    found = {name: CORRUPTIONS.get(name) for name in CORRUPTIONS.expand(pattern)}
+    return [(n, f"{e.family}{'' if e.standard else ', not standard'}: {e.summary}", SOURCE) for n, e in found.items()]
+
+
+def _datasets(pattern: str) -> list[Row]:
+    from bench.data import DATASETS
+
+    return [(n, DATASETS.get(n).summary, DATASETS.get(n).source) for n in DATASETS.expand(pattern)]
+
+
+def _recipes(pattern: str) -> list[Row]:
+    from bench.planning.recipes import RECIPES
+
+    return [(n, RECIPES.get(n).summary, RECIPES.get(n).source) for n in RECIPES.expand(pattern)]
+
+
+_LISTINGS: dict[str, Callable[[str], list[Row]]] = {
+    "models": _models,
+    "variants": _variants,
+    "attacks": _attacks,
+    "corruptions": _corruptions,
+    "datasets": _datasets,
+    "recipes": _recipes,
+}

@@ -1,0 +1,68 @@
+"""``bench show corruptions``: one picture in all kinds and severities."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.datasets import load_sample_image
+
+from bench.attacks.corruptions.apply import corrupt
+from bench.attacks.corruptions.registry import CORRUPTIONS
+from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, nearest_profile
+from bench.core.errors import BenchError
+from bench.core.vocabulary import Exit
+from bench.data import load_dataset
+from bench.data.corrupted.cache import as_bytes
+from bench.data.registry import DataRequest
+from bench.data.split import read_checked, take
+from bench.plots.corruptions import contact_sheet, save_sheet
+
+PHOTOGRAPH = "china.jpg"  # comes with scikit-learn
+
+
+class Picture(NamedTuple):
+    name: str
+    pixels: NDArray[np.uint8]  # (1, H, W, C)
+
+
+def sheet_command(
+    *, dataset: str | None, data_dir: Path | None, image_size: int | None, out: Path | None, as_json: bool
+) -> int:
+    """One test image of a data set, or a photograph of ``image_size`` pixels.
+
+    Raises BenchError for a name that says another format than PNG.
+    """
+    path = out or Path("corruptions.png")
+    if path.suffix.lower() != ".png":
+        raise BenchError(f"--out {path} does not end in .png; the picture is a PNG.")
+    picture = _photograph(image_size or PROFILE_SIZES["imagenet"])
+    if dataset is not None:
+        picture = _test_image(dataset, DataRequest(data_dir, image_size))
+    sheet = {
+        kind: [picture.pixels[0], *(corrupt(picture.pixels, [picture.name], kind, s)[0] for s in SEVERITY_LEVELS)]
+        for kind in CORRUPTIONS
+    }
+    side = min(picture.pixels.shape[1:3])
+    families = {kind: CORRUPTIONS.get(kind).family for kind in CORRUPTIONS}
+    save_sheet(path, contact_sheet(sheet, families, f"{picture.name}, {side} px, constants of {nearest_profile(side)}"))
+    print(json.dumps({"path": str(path)}, indent=2) if as_json else path)
+    return Exit.OK
+
+
+def _photograph(side: int) -> Picture:
+    """The middle of it."""
+    photograph = load_sample_image(PHOTOGRAPH)
+    height, width = photograph.shape[:2]
+    middle = photograph[:, (width - height) // 2 :][:, :height]
+    return Picture(PHOTOGRAPH, cv2.resize(middle, (side, side), interpolation=cv2.INTER_AREA)[None].astype(np.uint8))
+
+
+def _test_image(dataset: str, request: DataRequest) -> Picture:
+    data = load_dataset(dataset, request)
+    index = take(data.test, 1)
+    return Picture(data.test.ids[index[0]], as_bytes(read_checked(data.test, index, dataset=data.name)))

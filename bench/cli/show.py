@@ -1,0 +1,71 @@
+"""``bench show RUN``: everything known of one run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+from tabulate import tabulate
+
+from bench.core.records import EvalRecord
+from bench.core.vocabulary import Exit, marks
+from bench.leaderboard.labels import labels_of, lowest_of
+from bench.leaderboard.lowest_known import lowest_of_runs
+from bench.results.audit_summary import sentence
+from bench.results.outcomes import Outcomes
+from bench.results.precedence import runs_at_chance
+from bench.results.results_csv import lowest_at, result_row
+from bench.results.store import Store, dump_record
+from bench.statistics.intervals import wilson_interval
+
+
+def show_command(name: str, *, results: Path, as_json: bool) -> int:
+    """Raises BenchError when ``name`` means no run or several."""
+    store = Store(results)
+    run = store.find_run(name)
+    cells = store.cells(run.run_id)
+    present = [cell for cell in cells if cell.weights_sha == run.weights_sha]
+    guessing = runs_at_chance((run, cell) for cell in present)
+    labels = labels_of(run, present, store)
+    if as_json:
+        audits = {(run.run_id, audit.data_sha): audit for audit in store.audits(run.run_id)}
+        known = lowest_of_runs([(run, cell) for cell in present], audits, Outcomes(store))
+        rows = [
+            result_row(run, c, at_chance=(run.run_id, c.spec.data_sha) in guessing, lowest=lowest_at(c, known))
+            for c in cells
+        ]
+        content = {"run": json.loads(dump_record(run)), "cells": rows, "labels": labels}
+        print(json.dumps(content, indent=2))
+        return Exit.OK
+    skipped = ("spec", "environment", "history", "source")
+    facts = [(key, value) for key, value in vars(run).items() if key not in skipped and value not in ("", None)]
+    facts += [(f"last epoch's {key}", value) for key, value in vars(run.history[-1]).items()] if run.history else []
+    facts += [("source", f"{run.source.kind} {run.source.file} {run.source.origin}".strip())] if run.source else []
+    facts += [(f"source, note {i + 1}", note) for i, note in enumerate(run.source.notes)] if run.source else []
+    facts += list(vars(run.environment).items())
+    facts += labels.items()
+    print(tabulate(facts, tablefmt="plain", disable_numparse=True))
+    print()
+    headers = ("cell", "accuracy, 95 % interval", "broken", "passes an attacked image", "seconds", "notes")
+    said = run.source.notes if run.source else ()
+    lines = [_line(cell, said) for cell in sorted(cells, key=lambda c: c.spec.name)]
+    print(tabulate(lines, headers, tablefmt="pipe"))
+    for column, text in lowest_of(run, present, store):
+        print(f"\n{column}: {text}")
+    for audit in store.audits(run.run_id):
+        print(f"\naudit: {sentence(run, audit, at_chance=(run.run_id, audit.data_sha) in guessing)}")
+    return Exit.OK
+
+
+def _line(cell: EvalRecord, said: Collection[str]) -> tuple[str, ...]:
+    """Return the row of a cell, without the notes that were ``said`` of the run."""
+    title = cell.spec.name
+    if cell.n_correct is None:
+        return (title, f"{cell.status}: {cell.reason}", "", "", f"{cell.time_s:.1f}", cell.message)
+    low, high = wilson_interval(cell.n_correct, cell.n)
+    share = f"{100 * cell.n_correct / cell.n:.1f} [{100 * low:.1f}, {100 * high:.1f}] n={cell.n}{marks(cell.flags)}"
+    notes = "; ".join(note for note in cell.notes if note not in said)
+    images = cell.n if cell.spec.attack is None else max(cell.n_attacked, 1)
+    passes = f"{cell.n_forwards / images:.0f} + {cell.n_backwards / images:.0f}"
+    return (title, share, f"{cell.n - cell.n_correct} of {cell.n}", passes, f"{cell.time_s:.1f}", notes)

@@ -1,0 +1,141 @@
+"""``bench verify RUN``: the stored adversarial images of a run, checked again without the attacks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.attacks.corruptions import builtin as builtin  # fills the registry
+from bench.attacks.corruptions.registry import CORRUPTIONS, can_make
+from bench.core.errors import BenchError
+from bench.core.records import EvalRecord, RunRecord
+from bench.core.specs import CorruptionSpec
+from bench.core.vocabulary import Exit
+from bench.data.sampling import sampling_version
+from bench.results.store import Store
+from bench.runtime.files import file_sha
+from bench.runtime.plugin import load_plugins
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bench.context import Workshop
+    from bench.evaluation.reverify import Status, Verdict
+
+SHOWN = 3  # problems in a line
+
+
+def verify_command(
+    name: str, *, results: Path, data_dir: Path | None, plugin: Sequence[Path], device: str, as_json: bool
+) -> int:
+    """Returns 0 when all agrees and 1 when something does not.
+
+    Raises BenchError when the run or its data cannot be found, and when it has no stored images.
+    """
+    load_plugins(plugin)
+    store = Store(results)
+    run = store.find_run(name)
+    cells = sorted(store.cells(run.run_id), key=lambda cell: cell.spec.name)
+    if all(cell.adversarials == "none" and cell.spec.corruption is None for cell in cells):
+        raise BenchError(
+            f"no adversarial images of run {run.run_id} are stored; the command that made it, with --save-adversarials "
+            "float32, computes its attacks again and stores them."
+        )
+    path = store.network_path(run)
+    changed = path.exists() and file_sha(path) != run.weights_sha
+    verdicts = [] if changed else _verdicts(run, cells, store, data_dir, device)
+    statuses = {verdict.status for verdict in verdicts}
+    agreed = bool(statuses & {"verified", "in part"}) and "disagrees" not in statuses
+    if as_json:
+        listed = [asdict(verdict) for verdict in verdicts]
+        print(json.dumps({"run_id": run.run_id, "agreed": agreed, "weights": not changed, "cells": listed}, indent=2))
+    elif changed:
+        print(f"weights: {path} is not the file that the rows were measured on; nothing else was looked at")
+    else:
+        print("\n".join(map(_line, verdicts)))
+    return Exit.OK if agreed else Exit.NOT_VERIFIED
+
+
+def _verdicts(
+    run: RunRecord, cells: Sequence[EvalRecord], store: Store, data_dir: Path | None, device: str
+) -> list[Verdict]:
+    from bench.evaluation.load_run import reopen
+
+    reopened = reopen(run, store, data_dir=data_dir, device=device)
+    found = []
+    for kind, group in groupby(cells, key=lambda cell: cell.spec.corruption and cell.spec.corruption.kind):
+        with _scratch() if kind else contextlib.nullcontext() as folder:  # no more than one kind lies on the disk
+            anew = replace(reopened.workshop, corrupted_folder=folder, _corrupted={})
+            found += [_verdict(run, cell, reopened.model, anew) for cell in group]
+    return found
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """Corrupted images are made anew: those beside the results may be damaged, or nothing be allowed there."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="collapse-bench-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise BenchError(f"no temporary folder to make corrupted images in: {error.strerror or error}.") from error
+    with folder as name:
+        yield Path(name)
+
+
+def _verdict(run: RunRecord, cell: EvalRecord, model: nn.Module, workshop: Workshop) -> Verdict:
+    from bench.evaluation.reverify import Verdict, check_cell
+
+    status: Status | None = None
+    if cell.weights_sha != run.weights_sha:
+        status = "other weights"
+    elif cell.status != "ok":
+        status = "not ok"
+    elif cell.spec.limit is not None and cell.spec.sampling != sampling_version(workshop.dataset.test.labels):
+        status = "other sample"
+    elif cell.spec.corruption is not None and not _is_made_here(cell.spec.corruption):
+        status = "not made here"
+    elif cell.spec.attack is not None and cell.adversarials == "none":
+        status = "not stored"
+    if status is None:
+        return check_cell(cell, model, workshop)
+    return Verdict(cell_id=cell.cell_id, name=cell.spec.name, status=status)
+
+
+def _is_made_here(spec: CorruptionSpec) -> bool:
+    """Whether the corrupted images can be made again."""
+    return (
+        spec.source == "generated"
+        and spec.version == CORRUPTIONS.get(spec.kind).version
+        and can_make(spec.kind, spec.files_sha)
+    )
+
+
+def _line(verdict: Verdict) -> str:
+    match verdict.status:
+        case "not stored":
+            return f"{verdict.name}: no adversarial images are stored"
+        case "not made here":
+            others = "official files, an older definition of the kind, or photographs that are not installed"
+            return f"{verdict.name}: of {others}; not verified"
+        case "other sample":
+            return f"{verdict.name}: its images were drawn by an older version of the sampling; not verified"
+        case "not ok":
+            return f"{verdict.name}: the cell is not ok, so there is nothing to verify"
+        case "other weights":
+            return f"{verdict.name}: the cell is of other weights, and its row is on no board"
+    what = "adversarials" if verdict.encoding != "none" else "predictions"
+    parts = [f"{verdict.n_verified} of {verdict.n} {what} verified"]
+    parts += ["in 8 bits"] if verdict.encoding == "uint8" else []
+    parts += [f"largest distance {verdict.largest_distance:.6g}"] if verdict.largest_distance is not None else []
+    parts += [f"{verdict.n_at_boundary} of them up to rounding"] if verdict.n_at_boundary else []
+    parts += ["the others not: no float32 image of them is stored"] if verdict.status == "in part" else []
+    line = f"{verdict.name}: {', '.join(parts)}"
+    if not verdict.problems:
+        return line
+    more = f" and {len(verdict.problems) - SHOWN} more" if len(verdict.problems) > SHOWN else ""
+    return f"{line}; DISAGREES: {'; '.join(verdict.problems[:SHOWN])}{more}"

@@ -1,1 +1,0 @@
-"""Implementations of the sub-commands. Imported only when one of them runs."""

@@ -1,0 +1,1 @@
+"""Published tables and own rows under one protocol, and exports to other benchmarks."""

@@ -1,0 +1,144 @@
+"""Tables as Markdown, CSV, HTML, LaTeX and JSON data.
+
+What is printed for people says once, above the table, why several rows may not be compared; in data each row says it.
+"""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+import pandas as pd
+from tabulate import tabulate
+
+from bench.compare.protocol import DEEPFOOL
+from bench.compare.tables import Placed, Table
+from bench.core.columns import COMPARE_COLUMNS, DECIMALS
+from bench.core.vocabulary import marks
+from bench.results.results_csv import to_csv
+
+SHOWN: Final = ("rank", "model", "clean", "robust", "n", "architecture", "source", "note")
+RATIO_DECIMALS: Final = 3
+#: What LaTeX reads as commands, and the signs of ours that its fonts lack.
+LATEX: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+        "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+        "≤": r"$\leq$", "⚑": r"$\dagger$", "×": r"$\times$", "±": r"$\pm$", "‖": r"$\|$",
+        "<": r"$<$", ">": r"$>$",
+    }
+)  # fmt: skip
+
+
+def records(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """One flat record a line, its keys ``COMPARE_COLUMNS``; what is missing is None."""
+    rows = [{"table": table.title, **_record(placed)} for table in tables for placed in table.placed]
+    return [{column: row[column] for column in COMPARE_COLUMNS} for row in rows]
+
+
+def _record(placed: Placed) -> dict[str, Any]:
+    line = placed.line
+    return {
+        "rank": placed.rank,
+        "model": line.model,
+        "published": line.published,
+        "clean": None if line.clean is None else round(line.clean, DECIMALS),
+        "bound": line.bound,
+        "robust": None if line.robust is None else round(line.robust, _decimals(placed)),
+        "flags": ";".join(line.flags),
+        "n": line.protocol.n,
+        "collapse": line.collapse or None,
+        "leaked": line.leaked,
+        "architecture": line.architecture,
+        "source": line.source,
+        "comparable": not placed.reasons,
+        "note": placed.note,
+    }
+
+
+def _decimals(placed: Placed) -> int:
+    return RATIO_DECIMALS if placed.line.protocol.measure == DEEPFOOL else DECIMALS
+
+
+def _shared(table: Table) -> dict[tuple[str, ...], str]:
+    """A number for the reasons of a row, all of them together; none where no two rows have the same."""
+    counts = Counter(placed.reasons for placed in table.placed if placed.reasons)
+    several = any(rows > 1 for rows in counts.values())
+    return {reasons: f"({number})" for number, reasons in enumerate(counts, 1)} if several else {}
+
+
+def _summary(table: Table) -> str:
+    return " ".join([table.summary, *(f"{number} {'; '.join(why)}." for why, number in _shared(table).items())])
+
+
+def _note(placed: Placed, numbers: Mapping[tuple[str, ...], str]) -> str:
+    if placed.reasons not in numbers:
+        return placed.note
+    return ". ".join([f"not comparable {numbers[placed.reasons]}", *placed.notes])
+
+
+def _cells(placed: Placed, numbers: Mapping[tuple[str, ...], str]) -> list[str]:
+    """The columns ``SHOWN`` as people read them."""
+    line = placed.line
+    robust = "" if line.robust is None else f"{line.robust:.{_decimals(placed)}f}"
+    return [
+        "" if placed.rank is None else str(placed.rank),
+        line.model,
+        "" if line.clean is None else f"{line.clean:.{DECIMALS}f}",
+        f"{line.bound} {robust}{marks(line.flags)}".strip(),
+        "" if line.protocol.n is None else str(line.protocol.n),
+        line.architecture,
+        f"published: {line.source}" if line.published else line.source,
+        _note(placed, numbers),
+    ]
+
+
+def as_markdown(tables: Sequence[Table]) -> str:
+    parts = []
+    for table in tables:
+        grid = _grid(table, "pipe", lambda cell: cell.replace("|", r"\|"))
+        parts.append(f"### {table.title}\n\n{_summary(table)}\n\n{grid}")
+    return "\n\n".join(parts) + "\n"
+
+
+def as_html(tables: Sequence[Table]) -> str:
+    """A fragment: a heading, a sentence and a table each."""
+    parts = []
+    for table in tables:
+        heading = f"<h3>{html.escape(table.title)}</h3>\n<p>{html.escape(_summary(table))}</p>"
+        parts.append(f"{heading}\n{_grid(table, 'unsafehtml', html.escape)}")
+    return "\n".join(parts) + "\n"
+
+
+def as_latex(tables: Sequence[Table]) -> str:
+    """One tabular each, without any package; the title and the sentence stand above it as text."""
+    parts = []
+    for table in tables:
+        heading = rf"\paragraph{{{_latex(table.title)}}} {_latex(_summary(table))}"
+        parts.append(f"{heading}\n\n{_grid(table, 'latex_raw', _latex)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _latex(text: str) -> str:
+    return "".join(LATEX.get(sign, sign) for sign in text)
+
+
+def _grid(table: Table, form: str, escape: Callable[[str], str]) -> str:
+    numbers = _shared(table)
+    rows = [[escape(cell) for cell in _cells(placed, numbers)] for placed in table.placed]
+    text: str = tabulate(rows, headers=SHOWN, tablefmt=form, disable_numparse=True)
+    return text
+
+
+def as_csv(tables: Sequence[Table]) -> str:
+    """All tables in one, the first column says which; numbers are plain, ``bound`` stands apart from them."""
+    frame = pd.DataFrame(records(tables)).astype(dict.fromkeys(("rank", "n", "leaked"), "Int64"))
+    return to_csv(frame).decode()
+
+
+FORMATS: Final[Mapping[str, Callable[[Sequence[Table]], str]]] = MappingProxyType(
+    {"markdown": as_markdown, "csv": as_csv, "html": as_html, "latex": as_latex}
+)

@@ -1,0 +1,66 @@
+"""Numbers that the authors of latent point collapse published, one per row.
+
+Sbailo and Ghiringhelli, "Latent Point Collapse Induces an Information Bottleneck", manuscript of 2024 (OpenReview
+FwlM1k4ODx), Tables 1 and 2: the revision with marked changes in github luigisbailo/latent_point_collapse at commit
+4ae9823. Their widths, epochs and penalties differ from this project's recipes, even where the names correspond.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from importlib import resources
+
+from bench.compare.strict_csv import Form, Line, number, parse_table
+from bench.core.errors import BenchError
+
+FILE = "lpc_published.csv"
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """One published number and what is known of how it came about.
+
+    ``value`` and ``std`` are as printed, in ``unit``: accuracies in percent, everything else as a plain number.
+    """
+
+    source: str
+    table: str
+    dataset: str  # cifar10, cifar100 or svhn
+    backbone: str  # resnet18 or resnet50
+    published_name: str
+    variant: str  # this project's name for the same idea; empty where it has none
+    metric: str
+    value: float
+    std: float | None  # over 5 repeats; None where none is recorded
+    unit: str
+    n_images: str  # in words: text and code may disagree; empty where none is known
+    protocol: str
+    note: str
+
+
+COLUMNS = tuple(field.name for field in fields(PublishedRow))
+FORM = Form(
+    COLUMNS,
+    may_be_empty={"variant", "std", "n_images", "note"},
+    identity=("source", "table", "dataset", "backbone", "published_name", "metric"),
+    called="{metric} of {published_name}",
+)
+
+
+def published_lpc() -> tuple[PublishedRow, ...]:
+    """All published rows, in the order of the file."""
+    content = resources.files("bench.compare").joinpath(FILE).read_text(encoding="utf-8-sig")
+    return parse_published(content, where=FILE)
+
+
+def parse_published(content: str, *, where: str) -> tuple[PublishedRow, ...]:
+    """Read a table with exactly the columns ``COLUMNS``. Raises BenchError, naming ``where`` and the line."""
+    return tuple(_row(line) for line in parse_table(content, FORM, where=where))
+
+
+def _row(line: Line) -> PublishedRow:
+    texts = {name: cell for name, cell in line.cells.items() if name not in ("value", "std")}
+    std = number(line.cells["std"], f"{line.place}: std") if line.cells["std"] else None
+    if std is not None and std < 0:
+        raise BenchError(f"{line.place}: std is {line.cells['std']}; it cannot be negative.")
+    return PublishedRow(**texts, value=number(line.cells["value"], f"{line.place}: value"), std=std)

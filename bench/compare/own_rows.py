@@ -1,0 +1,192 @@
+"""Our rows of the board as lines: one for every budget attacked, one for corruptions, one for DeepFool."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from statistics import fmean
+
+from bench.compare.protocol import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Protocol
+from bench.compare.rows import Line
+from bench.core.records import EvalRecord
+from bench.core.specs import EvalSpec
+from bench.core.vocabulary import CLEAN, STANDARD
+from bench.core.words import counted
+from bench.leaderboard.attacks_tried import tried
+from bench.leaderboard.collapse import row_collapse
+from bench.leaderboard.corruption_cells import STANDARD_COLUMNS, corruption_cells, lacking
+from bench.leaderboard.corruption_choice import made
+from bench.leaderboard.drawing import subset_of
+from bench.leaderboard.lowest_known import attacks_at, lowest_known
+from bench.leaderboard.rows import BoardRow
+from bench.results.outcomes import Outcomes, common_images
+from bench.results.results_csv import Budget
+
+RHO = "deepfool_rho_authors"  # by the definition that was published
+ROUNDING = 1e-6  # of a number of images
+
+
+def our_lines(
+    rows: Sequence[BoardRow], names: Sequence[str], outcomes: Outcomes, group: Sequence[BoardRow]
+) -> list[Line]:
+    """Return the lines of ``rows``, all on one test split, that can be compared with published numbers.
+
+    ``names`` are the names of the rows. A robust accuracy is the lowest known by the per-image ``outcomes``. ``group``
+    are all rows of the split, among them the references for collapse.
+    """
+    choices, lines = _choices(rows), list[Line]()
+    for row, name in zip(rows, names, strict=True):
+        of_budgets = (next((c for c in columns if c in row.cells), None) for columns in choices)
+        attacked = [(_attacked(row, name, column, outcomes), column) for column in of_budgets if column is not None]
+        found = [_lowest(line, row, column, outcomes) for line, column in attacked]
+        found += [_corrupted(row, name, outcomes)] if row.corrupted() else []
+        found += _deepfool(row, name)
+        status = row_collapse(row, group)
+        collapse = "" if status is None else status.text
+        lines += [dataclasses.replace(line, collapse=collapse, leaked=row.leaked()) for line in found]
+    return lines
+
+
+def _choices(rows: Sequence[BoardRow]) -> list[list[str]]:
+    """List, for every budget, the columns of all rows by precedence: the first that a row has represents the row.
+
+    The order is: AutoAttack in the standard protocol, even where it failed; AutoAttack in another protocol; then the
+    columns in which most rows have an accuracy, and among equals those with the lowest mean accuracy.
+    """
+    budgets: dict[tuple[str, float], dict[str, EvalSpec]] = {}
+    for row in rows:
+        for column, cells in row.cells.items():
+            spec = next(iter(cells.values())).spec
+            if spec.attack is not None:
+                budgets.setdefault((spec.attack.norm, spec.attack.eps), {})[column] = spec
+
+    def key(item: tuple[str, EvalSpec]) -> tuple[bool, bool, int, float, str]:
+        column, spec = item
+        means = [mean for row in rows if (mean := row.mean(column)) is not None]
+        whole = spec.attack is not None and spec.attack.label == AUTOATTACK
+        plain = whole and spec.protocol == STANDARD
+        return not plain, not whole, -len(means), fmean(means) if means else 1.0, column
+
+    return [[column for column, _ in sorted(budgets[budget].items(), key=key)] for budget in sorted(budgets)]
+
+
+def _attacked(row: BoardRow, name: str, column: str, outcomes: Outcomes) -> Line:
+    cells = list(row.cells[column].values())
+    spec, attack = cells[0].spec, cells[0].spec.attack
+    assert attack is not None
+    bf16 = any(cell.spec.attack is not None and cell.spec.attack.precision == "bf16" for cell in cells)
+    protocol = Protocol(
+        dataset=row.run.dataset,
+        n=_images(cells),
+        subset=subset_of(cells, outcomes),
+        n_clean=row.images(CLEAN),
+        official=_official(row, cells),
+        measure=attack.label,
+        norm=attack.norm,
+        eps=attack.eps,
+        protocol=spec.protocol,
+        precision="bf16" if bf16 else "fp32",
+    )
+    backends = sorted({f"{cell.backend} {cell.backend_version}".strip() for cell in cells if cell.status == "ok"})
+    audit = row.verdict() or "none"
+    computed = (f"computed by {', '.join(backends)}", f"audit: {audit}") if backends else ()
+    robust = _percent(row.mean(column))
+    line = _line(row, name, protocol, robust, row.flags(column), (*_trouble(row, [column]), *computed))
+    return dataclasses.replace(line, acquitted=row.acquitted(column))
+
+
+def _lowest(line: Line, row: BoardRow, column: str, outcomes: Outcomes) -> Line:
+    """The line with the lowest known robust accuracy on the images of its attack, where that is lower."""
+    attack = next(iter(row.cells[column].values())).spec.attack
+    if attack is None or line.robust is None:
+        return line
+    line = dataclasses.replace(line, alone=line.robust, tried=tried(row, attack.norm))
+    budget, ids = Budget(attack.norm, attack.eps), common_images([outcomes.of(c) for c in row.cells[column].values()])
+    lowest = lowest_known(row, budget, outcomes, ids)
+    if lowest is None or lowest.right.sum() >= lowest.right.size * (row.mean(column) or 0) - ROUNDING:
+        return line
+    flags = tuple(sorted({*line.flags, *(flag for other in attacks_at(row, budget) for flag in row.flags(other))}))
+    measure = "AutoAttack" if line.protocol.measure == AUTOATTACK else line.protocol.measure
+    notes = (*line.notes, f"lowest known: {measure} leaves {line.robust:.2f}; broken by {lowest.broken_by()}")
+    alone = line.robust if line.protocol.measure == AUTOATTACK else None
+    return dataclasses.replace(line, robust=lowest.percent, autoattack=alone, flags=flags, notes=notes)
+
+
+def _corrupted(row: BoardRow, name: str, outcomes: Outcomes) -> Line:
+    columns, missing = corruption_cells(row), lacking(row)
+    cells = [cell for column in columns for cell in row.cells[column].values()]
+    images = next((found for cell in cells if (found := made(cell)) is not None), None)
+    protocol = Protocol(
+        dataset=row.run.dataset,
+        n=None if images is None else images.images,
+        subset=subset_of(cells, outcomes),
+        n_clean=row.images(CLEAN),
+        official=_official(row, cells),
+        measure=CORRUPTIONS,
+        source="" if images is None else images.source,
+        cells=len(STANDARD_COLUMNS) - len(missing),
+    )
+    flags = sorted({flag for column in columns for flag in row.flags(column)})
+    means = [mean for column in STANDARD_COLUMNS if (mean := row.mean(column)) is not None]
+    robust = None if missing else 100 * fmean(means)
+    return _line(row, name, protocol, robust, flags, _trouble(row, sorted(row.corrupted())))
+
+
+def _deepfool(row: BoardRow, name: str) -> Iterator[Line]:
+    found = list(row.diagnoses.values())
+    values = [value for record in found if (value := record.values.get(RHO)) is not None]
+    if not values:
+        return
+    counts = {record.images.get("deepfool_n") for record in found}
+    protocol = Protocol(
+        dataset=row.run.dataset,
+        n=counts.pop() if len(counts) == 1 else None,
+        n_clean=row.images(CLEAN),
+        official=_official(row, []),
+        measure=DEEPFOOL,
+        norm="l2",
+    )
+    notes = () if len(values) == len(row.seeds) else (f"of {counted(len(values), 'seed')} alone",)
+    yield _line(row, name, protocol, fmean(values), [], notes)
+
+
+def _line(
+    row: BoardRow, name: str, protocol: Protocol, robust: float | None, flags: Sequence[str], notes: Iterable[str]
+) -> Line:
+    seeds = sorted(row.seeds)
+    return Line(
+        published=False,
+        model=name,
+        architecture=row.run.model,
+        source=f"here, seed {seeds[0]}" if len(seeds) == 1 else f"here, mean of {len(seeds)} seeds",
+        clean=_percent(row.mean(CLEAN)),
+        robust=robust,
+        protocol=protocol,
+        flags=tuple(flags),
+        at_chance=bool(row.chance()),
+        notes=tuple(filter(None, (row.chance(), *notes))),
+    )
+
+
+def _percent(fraction: float | None) -> float | None:
+    return None if fraction is None else 100 * fraction
+
+
+def _trouble(row: BoardRow, columns: Sequence[str]) -> list[str]:
+    """Return the reason for a missing number, or the cells that would have counted and are not ok."""
+    bad = [cell for column in columns for cell in row.failures(column)]
+    if bad:
+        reasons = sorted({f"{cell.status}: {cell.reason}" for cell in bad})
+        return [f"{counted(len(bad), 'cell')} not ok ({', '.join(reasons)})"]
+    if len(columns) == 1 and row.mean(columns[0]) is None:
+        return ["not every seed has it, on the same number of images"]
+    return []
+
+
+def _images(cells: Sequence[EvalRecord]) -> int:
+    """The number of images; of a cell that was not tried, the number that it was meant to have."""
+    return min(cell.n or cell.spec.limit or cell.n_test for cell in cells)
+
+
+def _official(row: BoardRow, cells: Sequence[EvalRecord]) -> bool:
+    return all(cell.official for cell in (*cells, *row.cells.get(CLEAN, {}).values()))

@@ -1,0 +1,82 @@
+"""Published numbers as lines: RobustBench's models, and the tables of latent point collapse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bench.compare.lpc_published import PublishedRow
+from bench.compare.protocol import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Protocol
+from bench.compare.robustbench import BUDGETS, TEST_SETS, PublishedModel
+from bench.compare.rows import Line
+from bench.core.epsilon import parse_eps
+
+UNRELIABLE = "unreliable"  # RobustBench's own word for an AutoAttack number that its makers doubt
+STANDARD_CELLS = 75  # 15 kinds, 5 severities
+
+
+def board_protocol(dataset: str, threat: str, eps: str = "") -> Protocol:
+    """Return the protocol of all models on one of RobustBench's boards; without ``eps``, at the board's own budget."""
+    images = TEST_SETS[dataset]
+    if threat == CORRUPTIONS:
+        return Protocol(
+            dataset=dataset, n=images.n, n_clean=images.n, subset=images.subset, measure=CORRUPTIONS,
+            source="official", cells=STANDARD_CELLS,
+        )  # fmt: skip
+    norm = threat.lower()
+    return Protocol(
+        dataset=dataset, n=images.n, n_clean=images.n, subset=images.subset, measure=AUTOATTACK, norm=norm,
+        eps=parse_eps(eps or BUDGETS[dataset, threat], norm),
+    )  # fmt: skip
+
+
+def robustbench_lines(models: Iterable[PublishedModel]) -> list[Line]:
+    return [_robustbench(model) for model in models]
+
+
+def _robustbench(model: PublishedModel) -> Line:
+    """The number that counts is the lowest known, as on their board."""
+    notes = []
+    if model.external is not None:
+        notes.append(f"by another attack than AutoAttack, which leaves {model.robust:.2f}")
+    if model.mce is not None:
+        notes.append(f"mCE {model.mce:.2f}")
+    if model.additional_data:
+        notes.append("more training data than the data set's")
+    return Line(
+        published=True,
+        model=model.model,
+        architecture=model.architecture,
+        source=f"{model.source} {model.commit}; {model.venue}, {model.link}",
+        clean=model.clean,
+        robust=model.best_known,
+        protocol=board_protocol(model.dataset, model.threat, model.eps),
+        autoattack=None if model.external is None else model.robust,
+        flags=(UNRELIABLE,) if model.unreliable else (),
+        notes=tuple(notes),
+    )
+
+
+def lpc_lines(rows: Iterable[PublishedRow]) -> list[Line]:
+    """Those rows that have a DeepFool ratio, each with the clean accuracy of the same network."""
+    rows = list(rows)
+    clean = {_network(row): row.value for row in rows if row.metric == "accuracy"}
+    return [_lpc(row, clean.get(_network(row))) for row in rows if row.metric == "deepfool_rho"]
+
+
+def _network(row: PublishedRow) -> tuple[str, ...]:
+    return row.source, row.dataset, row.backbone, row.published_name
+
+
+def _lpc(row: PublishedRow, clean: float | None) -> Line:
+    called = f", called {row.variant} here" if row.variant else ""
+    spread = () if row.std is None else (f"± {row.std:g} over 5 repeats",)
+    return Line(
+        published=True,
+        model=f"{row.published_name}{called}",
+        architecture=row.backbone,
+        source=f"{row.source}, {row.table}",
+        clean=clean,
+        robust=row.value,
+        protocol=Protocol(dataset=row.dataset, n=None, subset=row.n_images, measure=DEEPFOOL, norm="l2"),
+        notes=(*spread, *((row.note,) if row.note else ())),
+    )

@@ -1,0 +1,149 @@
+"""Models of RobustBench's boards, one a row: facts that come with the package, for want of a checkout of all of them.
+
+Croce et al., "RobustBench: a standardized adversarial robustness benchmark", NeurIPS Datasets and Benchmarks 2021,
+arXiv 2010.09670; the numbers stand in github RobustBench/robustbench under model_info, at the commit that a row names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib import resources
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from bench.compare.strict_csv import Form, Line, number, parse_table
+from bench.core.epsilon import parse_eps
+from bench.core.errors import BenchError
+from bench.core.words import listed
+
+FILE = "robustbench.csv"
+CORRUPTIONS: Final = "corruptions"
+#: Their words for threats, and ours for the norms; corruptions have none.
+THREATS: Final[Mapping[str, str]] = MappingProxyType({"Linf": "linf", "L2": "l2", CORRUPTIONS: ""})
+
+
+class TestSet(NamedTuple):
+    """The images that every number of a data set is over."""
+
+    n: int
+    subset: str  # in words; empty for the whole test split
+
+
+#: ImageNet's are a list of theirs, which no first n of an order of ours can be.
+TEST_SETS: Final[Mapping[str, TestSet]] = MappingProxyType(
+    {
+        "cifar10": TestSet(10_000, ""),
+        "cifar100": TestSet(10_000, ""),
+        "imagenet": TestSet(5_000, "RobustBench's own list of 5,000 validation images"),
+    }
+)
+#: The budget of a board; a few models were evaluated at another one.
+BUDGETS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
+    {
+        ("cifar10", "Linf"): "8/255",
+        ("cifar10", "L2"): "0.5",
+        ("cifar100", "Linf"): "8/255",
+        ("imagenet", "Linf"): "4/255",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedModel:
+    """One model on one board. Accuracies are percent.
+
+    ``robust`` is what AutoAttack leaves, or the mean over the 75 cells of the corruptions; ``external`` is the lower
+    accuracy that another attack left, and then the one that counts.
+    """
+
+    dataset: str
+    threat: str  # a key of THREATS
+    model: str  # RobustBench's id
+    architecture: str
+    clean: float
+    robust: float
+    external: float | None
+    mce: float | None  # of ImageNet's corruptions, in percent of AlexNet's errors
+    eps: str  # as published; empty for corruptions
+    additional_data: bool
+    unreliable: bool  # AutoAttack's number, by the publishers' own word
+    venue: str
+    link: str
+    source: str
+    commit: str
+
+    @property
+    def best_known(self) -> float:
+        """The lowest robust accuracy that is known, by which RobustBench ranks."""
+        return self.robust if self.external is None else self.external
+
+    @property
+    def norm(self) -> str:
+        return THREATS[self.threat]
+
+
+COLUMNS = tuple(field.name for field in fields(PublishedModel))
+FORM = Form(
+    COLUMNS,
+    may_be_empty={"external", "mce", "eps"},
+    identity=("dataset", "threat", "model"),
+    called="{model} under {dataset} {threat}",
+)
+
+
+def published_models() -> tuple[PublishedModel, ...]:
+    """All rows that come with the package, in the order of the file."""
+    content = resources.files("bench.compare").joinpath(FILE).read_text(encoding="utf-8-sig")
+    return parse_models(content, where=FILE)
+
+
+def parse_models(content: str, *, where: str) -> tuple[PublishedModel, ...]:
+    """Read a table with exactly the columns ``COLUMNS``. Raises BenchError, naming ``where`` and the line."""
+    return tuple(_model(line) for line in parse_table(content, FORM, where=where))
+
+
+def _model(line: Line) -> PublishedModel:
+    cells, place = line.cells, line.place
+    for name, known in (("dataset", TEST_SETS), ("threat", THREATS)):
+        if cells[name] not in known:
+            raise BenchError(f"{place}: {name} is {cells[name]!r}; write {listed(tuple(known), 'or')}.")
+    check_budget(cells["threat"], cells["eps"], place)
+    texts = {name: cells[name] for name in COLUMNS if name not in _PARSED}
+    return PublishedModel(
+        **texts,
+        clean=percent(cells["clean"], f"{place}: clean"),
+        robust=percent(cells["robust"], f"{place}: robust"),
+        external=percent(cells["external"], f"{place}: external") if cells["external"] else None,
+        mce=number(cells["mce"], f"{place}: mce") if cells["mce"] else None,
+        additional_data=_truth(cells["additional_data"], f"{place}: additional_data"),
+        unreliable=_truth(cells["unreliable"], f"{place}: unreliable"),
+    )
+
+
+_PARSED = {"clean", "robust", "external", "mce", "additional_data", "unreliable"}
+
+
+def check_budget(threat: str, eps: str, place: str) -> None:
+    """Raises BenchError unless a norm has a budget that :func:`bench.core.epsilon.parse_eps` takes."""
+    if THREATS[threat]:
+        try:
+            parse_eps(eps, THREATS[threat])
+        except BenchError as error:
+            raise BenchError(f"{place}: {error}") from None
+    elif eps:
+        raise BenchError(f"{place}: eps is {eps!r}, but corruptions have no budget; leave it empty.")
+
+
+def percent(text: str, what: str) -> float:
+    """Raises BenchError, beginning with ``what``, unless ``text`` is a number from 0 to 100."""
+    found = number(text, what)
+    if not 0 <= found <= 100:
+        raise BenchError(f"{what} is {text!r}; give percent, from 0 to 100.")
+    return found
+
+
+def _truth(cell: str, what: str) -> bool:
+    if cell not in ("true", "false"):
+        raise BenchError(f"{what} is {cell!r}; write true or false.")
+    return cell == "true"

@@ -1,0 +1,71 @@
+"""A run's clean accuracy as a row of timm's results/*.csv: percent to three decimals, parameters in millions to two.
+
+What nobody here measures, such as top5, is empty. The file has no column for the number of images, chance, collapse or
+images that were trained on. A model that was evaluated on a part of its test split, is no better than chance, has not
+collapsed though trained to, or was tested on training images is refused, or, by ``allow_departures``, says so in its
+name.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from bench.compare.rows import leaked_text
+from bench.core.errors import BenchError
+from bench.core.vocabulary import CLEAN
+from bench.leaderboard.collapse import row_collapse
+from bench.leaderboard.rows import BoardRow
+from bench.results.chance_level import CHANCE
+from bench.results.collapse_status import NOT_COLLAPSED
+
+COLUMNS = ("model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct", "interpolation")
+
+
+def timm_csv(row: BoardRow, group: Sequence[BoardRow], *, allow_departures: bool) -> str:
+    """Header and one row. Raises BenchError without a clean accuracy, or with a departure that is not allowed.
+
+    ``group`` are all rows of the split, among them the references for collapse.
+    """
+    run, clean, n = row.run, row.mean(CLEAN), row.images(CLEAN)
+    if clean is None:
+        raise BenchError(f"{run.run_id} has no clean accuracy; 'bench run' adds it.")
+    whole = max(cell.n_test for cell in row.cells[CLEAN].values())
+    if n != whole and not allow_departures:
+        raise BenchError(
+            f"{run.run_id} was evaluated on {n} of {whole} test images, and timm's table has no column that says so; "
+            "evaluate it on all, or put the number into the model's name by --allow-departures."
+        )
+    if row.chance() and not allow_departures:
+        raise BenchError(
+            f"{run.run_id} is {CHANCE}, and timm's table has no column that says so; put it into the model's name by "
+            "--allow-departures."
+        )
+    status, leaked = row_collapse(row, group), row.leaked()
+    collapse = status.text if status and status.word == NOT_COLLAPSED else ""
+    remarks = [text for text in (collapse, leaked_text(leaked)) if text]
+    if remarks and not allow_departures:
+        raise BenchError(
+            f"{run.run_id}: {'; '.join(remarks)}; timm's table has no column that says so; put it into the model's "
+            "name by --allow-departures."
+        )
+    departures = ("" if n == whole else f"_n{n}") + ("_at-chance" if row.chance() else "")
+    departures += "_not-collapsed" if collapse else ""
+    departures += f"_leaked{leaked}" if leaked else ""
+    return _text({
+        "model": f"{run.model}.{run.variant}{departures}",
+        "top1": f"{100 * clean:.3f}",
+        "top1_err": f"{100 * (1 - clean):.3f}",
+        "param_count": "" if run.param_count is None else f"{run.param_count / 1e6:.2f}",
+        "img_size": run.img_size,
+    })  # fmt: skip
+
+
+def _text(cells: dict[str, Any]) -> str:
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerow(cells)
+    return file.getvalue()

@@ -1,0 +1,116 @@
+"""Run context, the inputs of the work that are not in the plan: data, store, device, settings and progress."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.core.errors import BenchError, CellFailure, ran_out_of_memory
+from bench.core.specs import CorruptionSpec, Encoding, EvalSpec, Norm
+from bench.data.corrupted.open import open_set
+from bench.data.corrupted.sets import CorruptedSet
+from bench.data.duplicates import Duplicates, known_duplicates
+from bench.data.split import Dataset
+from bench.data.tensors import Images, load_images
+from bench.results.store import Store
+from bench.runtime.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    dataset: Dataset
+    store: Store
+    device: torch.device
+    progress: Progress
+    checkpoint_path: Path | None = None
+    auto_batch: bool = True  # the batch size is ours to halve when memory runs out
+    force: bool = False
+    diagnose: bool = False  # the trained networks too
+    audit: str = "none"  # what the attacks say of each other: default, full or none
+    save_adversarials: Encoding = "none"  # the images that the attacks break
+    corruptions_dir: Path | None = None  # of the official files of corrupted images
+    corrupted_folder: Path | None = None  # of those that are made here; by default beside the results
+    eps_texts: Mapping[tuple[Norm, float], str] = field(default_factory=dict)  # budgets asked for, as they were written
+    _images: dict[tuple[str, int | None], Images] = field(default_factory=dict)
+    _corrupted: dict[tuple[str, str, int, str, int], CorruptedSet] = field(default_factory=dict)
+
+    def images(self, split: str, limit: int | None) -> Images:
+        """Images of a split, read once."""
+        source = self.dataset.train if split == "train" else self.dataset.test
+        if limit is not None and limit >= len(source):
+            limit = None  # the same images
+        if (split, limit) not in self._images:
+            size = self.dataset.image_size
+            self._images[split, limit] = load_images(source, limit, dataset=self.dataset.name, size=size)
+        return self._images[split, limit]
+
+    @cached_property
+    def duplicates(self) -> Duplicates:
+        """Test images that are also in the training split, or more than once in the test split."""
+        found = known_duplicates(self.dataset)
+        for note in found.notes(self.dataset.test.ids):
+            self.progress.line(f"{self.dataset.name}: {note}")
+        return found
+
+    def read_images_of(self, cells: Iterable[EvalSpec]) -> None:
+        """Read the test images of ``cells`` before any work is done. Raises BenchError for what cannot be an image."""
+        for limit in dict.fromkeys(cell.limit for cell in cells):
+            self.images("test", limit)
+
+    def corrupted(self, spec: CorruptionSpec, limit: int | None) -> Images:
+        """Return the images of the test split, corrupted by ``spec``.
+
+        Raises CellFailure if they cannot be made or read. Raises BenchError if generated images cannot be
+        written, since all cells would fail in the same way.
+        """
+        clean = self.images("test", limit)
+        with failures_as("corruption_error"):
+            pixels = self._corrupted_pixels(spec, clean)
+        return Images(clean.ids, torch.from_numpy(pixels).permute(0, 3, 1, 2), clean.labels)
+
+    def _corrupted_pixels(self, spec: CorruptionSpec, clean: Images) -> NDArray[np.uint8]:
+        try:
+            return self.corrupted_set(spec, clean).images(spec.kind, spec.severity)
+        except BenchError as error:
+            if spec.source == "generated":
+                raise
+            raise CellFailure("corruption_error", str(error)) from error
+
+    def corrupted_set(self, spec: CorruptionSpec, clean: Images) -> CorruptedSet:
+        """Open the set of corrupted images that ``spec`` belongs to, once."""
+        files = spec.files_sha if spec.source == "generated" else ""  # one folder has those of all official kinds
+        key = (spec.source, spec.profile, spec.seed, files, len(clean))
+        if key not in self._corrupted:
+            cache = self.corrupted_folder or self.store.root / "corrupted"
+            self._corrupted[key] = open_set(spec, clean, self.dataset, cache=cache, folder=self.corruptions_dir)
+        return self._corrupted[key]
+
+    def is_official(self, spec: CorruptionSpec | None, limit: int | None) -> bool:
+        """Return whether the data set is official; for corruptions read from files, whether these files are."""
+        if spec is None or spec.source == "generated":
+            return self.dataset.official
+        return self.corrupted_set(spec, self.images("test", limit)).official
+
+
+@contextlib.contextmanager
+def failures_as(reason: str) -> Iterator[None]:
+    """Turn what foreign code raises (torch, timm, a plug-in) into a failed cell with ``reason``.
+
+    Running out of memory is its own reason. A BenchError stays what it is: the user's mistake.
+    """
+    try:
+        yield
+    except (CellFailure, BenchError):
+        raise
+    except Exception as error:
+        lines = str(error).splitlines() or [""]
+        if ran_out_of_memory(error):
+            raise CellFailure("out_of_memory", lines[0] or "out of memory") from error
+        raise CellFailure(reason, f"{type(error).__name__}: {lines[0]}") from error

@@ -1,0 +1,1 @@
+"""Corrupted test images as files: generated here and cached, or published ones."""

@@ -1,0 +1,153 @@
+"""Published corruptions as arrays: ``<kind>.npy``, the five severities stacked, and ``labels.npy``."""
+
+from __future__ import annotations
+
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.attacks.corruptions.severities import SEVERITY_LEVELS
+from bench.core.errors import BenchError
+from bench.data.corrupted.arrays import digest_of, map_array
+from bench.data.corrupted.checksums import Published
+from bench.data.corrupted.manifest import MANIFEST, entries
+from bench.data.corrupted.sets import rows_of
+
+LABELS: Final = "labels.npy"
+CHANNELS: Final = (3, 1)
+
+
+class ArrayLayout:
+    """Files are held to their published checksums, or else to those of a manifest that 'bench corrupt' wrote.
+
+    Raises BenchError when ``labels.npy`` is missing or differs from ``labels``, those of the whole test split, and when
+    the files that the manifest names are of several sets.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        published: Published | None,
+        labels: NDArray[np.int64],
+        indices: NDArray[np.int64],
+        image_size: int,
+    ) -> None:
+        self._folder, self._published, self._indices = folder, published, indices
+        self._count = len(labels)
+        self._whole = np.array_equal(indices, np.arange(self._count))
+        self._shapes = [(len(SEVERITY_LEVELS) * self._count, image_size, image_size, c) for c in CHANNELS]
+        self._mapped: dict[str, NDArray[np.uint8]] = {}
+        self._entries = {} if published else entries(folder)
+        self._check_sets()
+        self._check_labels(labels)
+
+    def check(self, kind: str, severity: int) -> None:
+        """Raises BenchError unless the images can be read."""
+        rows_of(severity, self._count)
+        self._read(kind)
+
+    @property
+    def kinds(self) -> list[str]:
+        return sorted(path.stem for path in self._folder.glob("*.npy") if path.name != LABELS)
+
+    def images(self, kind: str, severity: int) -> NDArray[np.uint8]:
+        rows = rows_of(severity, self._count)
+        if kind not in self._mapped:
+            self._mapped[kind] = self._read(kind)
+        found = self._mapped[kind][rows]
+        return found if self._whole else found[self._indices]
+
+    def identity(self, kind: str) -> str:
+        """The MD5 of the kind's file, which is checked."""
+        self._read(kind)
+        with _opened(self._folder / f"{kind}.npy") as file:
+            return digest_of(file, "md5")
+
+    def _read(self, kind: str) -> NDArray[np.uint8]:
+        path = self._folder / f"{kind}.npy"
+        if kind not in self.kinds:
+            raise BenchError(f"{self._folder} has no {path.name}; it has {', '.join(self.kinds) or 'no corruption'}.")
+        with _opened(path) as file:
+            images = _map(file, path)
+            if images.shape not in self._shapes or images.dtype != np.uint8:
+                raise BenchError(
+                    f"{path} holds {images.dtype} of shape {images.shape}; uint8 of shape {self._shapes[0]} is needed, "
+                    f"{self._count} test images in each of 5 severities, or the same in grey{self._hint(images)}."
+                )
+            self._check_content(file, path)
+        return images
+
+    def _check_labels(self, labels: NDArray[np.int64]) -> None:
+        path = self._folder / LABELS
+        if not path.is_file():
+            raise BenchError(f"{self._folder} has no {LABELS}, by which the order of its images is checked.")
+        with _opened(path) as file:
+            found = _map(file, path)
+            lengths = {(self._count,): 1, (len(SEVERITY_LEVELS) * self._count,): len(SEVERITY_LEVELS)}
+            if found.shape not in lengths or found.dtype.kind not in "iu":
+                raise BenchError(
+                    f"{path} holds {found.dtype} of shape {found.shape}; whole numbers are needed, "
+                    f"{self._count} or {len(SEVERITY_LEVELS) * self._count} of them{self._hint(found)}."
+                )
+            self._check_content(file, path)
+        wanted = np.tile(labels, lengths[found.shape])
+        if not np.array_equal(found, wanted):
+            first = int((found != wanted).argmax())
+            raise BenchError(
+                f"{path} says {found[first]} at index {first} where the test split has label {wanted[first]}; "
+                "the corrupted images must be those of the test split, in its order."
+            )
+
+    def _hint(self, found: NDArray[Any]) -> str:
+        """Return the probable cause if the array is too short, else an empty string."""
+        short = found.ndim > 0 and 0 < len(found) < len(SEVERITY_LEVELS) * self._count
+        return "; all test images are needed, and 'bench corrupt --limit' writes only some of them" if short else ""
+
+    def _check_sets(self) -> None:
+        """One manifest may name files of several sets where somebody has put them together."""
+        owners = {entry.set: name for name, entry in self._entries.items()}
+        if len(owners) > 1:
+            first, second, *_ = sorted(owners.values())
+            raise BenchError(
+                f"{self._folder / first} and {second} beside it are not of one set: by {MANIFEST} they differ in "
+                "images, constants or seed; name a folder that holds one set."
+            )
+
+    def _check_content(self, file: BufferedReader, path: Path) -> None:
+        entry = self._entries.get(path.name)
+        if self._published is not None:
+            self._check_md5(self._published, file, path)
+        elif entry is not None and digest_of(file, "sha256") != entry.sha256:
+            raise BenchError(
+                f"{path} is not the file that {MANIFEST} beside it speaks of: its SHA-256 is another; make it again by "
+                f"'bench corrupt', or take {MANIFEST} away if the file is meant to be another."
+            )
+
+    def _check_md5(self, published: Published, file: BufferedReader, path: Path) -> None:
+        title, wanted = published.title, published.md5.get(path.name)
+        if wanted is None:
+            raise BenchError(f"{path} is none of the files that were published as {title}; take it out of the folder.")
+        found = digest_of(file, "md5")
+        if found != wanted:
+            raise BenchError(
+                f"{path} is not the published file: its MD5 is {found}, that of {title} is {wanted}; download it again "
+                f"(Zenodo record {published.record}), or leave --corruptions-dir out to have the images made."
+            )
+
+
+def _opened(path: Path) -> BufferedReader:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise BenchError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _map(file: BufferedReader, path: Path) -> NDArray[Any]:
+    try:
+        return map_array(file)
+    except (OSError, ValueError) as error:
+        reason = str(error).rstrip(".")
+        raise BenchError(f"{path} is damaged or no array of numbers: {reason}; download or unpack it again.") from None

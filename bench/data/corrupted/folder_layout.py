@@ -1,0 +1,139 @@
+"""Published corruptions as image files: ``<kind>/<severity>/<class>/<file>``, or that below one folder per family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.attacks.corruptions.severities import SEVERITY_LEVELS
+from bench.core.errors import BenchError
+from bench.core.specs import Fitting, fingerprint
+from bench.data import image_files
+from bench.data.corrupted.sets import rows_of
+from bench.data.image_listing import by_normalised_name, list_images, scan
+
+
+class Place(NamedTuple):
+    """Class and file name, without the extension, that a test image shares with its corruptions."""
+
+    class_name: str
+    stem: str
+
+
+class FolderLayout:
+    """Raises BenchError when there are no such folders, or when ``ids`` do not name files in folders of classes."""
+
+    def __init__(
+        self, folder: Path, dataset: str, ids: Sequence[str], indices: NDArray[np.int64], image_size: int
+    ) -> None:
+        self._folder, self._size = folder, image_size
+        if not self._kind_folders:
+            raise BenchError(
+                f"--corruptions-dir {folder} has neither <kind>.npy files nor <kind>/<severity>/<class>/ folders; "
+                "unpack the published set there."
+            )
+        self._ids = [ids[i] for i in indices]
+        self._places = _places(self._ids, ids, dataset, folder)
+
+    @property
+    def kinds(self) -> list[str]:
+        return sorted(self._kind_folders)
+
+    def check(self, kind: str, severity: int) -> None:
+        """Raises BenchError unless all files are there and the first has the right size; only that one is opened."""
+        rows_of(severity, len(self._ids))
+        self._refuse_other_sizes(self._paths(self._kind_folder(kind) / str(severity))[:1])
+
+    def images(self, kind: str, severity: int) -> NDArray[np.uint8]:
+        rows_of(severity, len(self._ids))
+        paths = self._paths(self._kind_folder(kind) / str(severity))
+        try:
+            pixels = image_files.read_images(paths, Fitting(size=self._size), fit=False)
+        except BenchError:
+            self._refuse_other_sizes(paths)
+            raise
+        return pixels.transpose(0, 2, 3, 1)
+
+    def identity(self, kind: str) -> str:
+        """A hash of the names and sizes of the kind's files: to read all of them takes as long as to evaluate them."""
+        folder = self._kind_folder(kind)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return fingerprint([[path.relative_to(folder).as_posix(), path.stat().st_size] for path in files])
+
+    def _kind_folder(self, kind: str) -> Path:
+        if kind not in self._kind_folders:
+            raise BenchError(f"{self._folder} has no corruption {kind}; it has {', '.join(self.kinds)}.")
+        return self._kind_folders[kind]
+
+    @cached_property
+    def _kind_folders(self) -> dict[str, Path]:
+        kinds: dict[str, Path] = {}
+        for child in _subfolders(self._folder):
+            for candidate in [child] if _has_severities(child) else _subfolders(child):
+                other = kinds.setdefault(candidate.name, candidate) if _has_severities(candidate) else candidate
+                if other != candidate:
+                    raise BenchError(f"{other} and {candidate} could both be {candidate.name}; remove one of them.")
+        return kinds
+
+    def _paths(self, folder: Path) -> list[Path]:
+        """The files that belong to the images that are evaluated."""
+        if not folder.is_dir():
+            raise BenchError(f"{folder} is missing; a corruption has a folder for each severity.")
+        files: dict[Place, Path] = {}
+        class_folders = by_normalised_name(scan(folder))
+        for class_name in sorted({place.class_name for place in self._places}):
+            for name, path in list_images(class_folders.get(class_name, folder / class_name)).images.items():
+                other = files.setdefault(Place(class_name, PurePosixPath(name).stem), path)
+                if other != path:
+                    raise BenchError(f"{other} and {path} could both be the same test image; remove one of them.")
+        for sample_id, place in zip(self._ids, self._places, strict=True):
+            if place not in files:
+                wanted = folder / place.class_name / place.stem
+                raise BenchError(f"{wanted}.* is missing: the test image {sample_id} has no such corruption.")
+        return [files[place] for place in self._places]
+
+    def _refuse_other_sizes(self, paths: Sequence[Path]) -> None:
+        for path in paths:
+            width, height = image_files.image_size(path)
+            if (width, height) != (self._size, self._size):
+                raise BenchError(
+                    f"{path} is {width}×{height} but the data set's images are {self._size}×{self._size}; published "
+                    "corruptions are used as they are and never resized, so the data set must have their size."
+                )
+
+
+def _places(chosen: Sequence[str], ids: Sequence[str], dataset: str, folder: Path) -> list[Place]:
+    """The places of ``chosen``. Raises BenchError when ``ids`` have none or two share one."""
+    owners: dict[Place, str] = {}
+    found: Mapping[str, Place] = {sample_id: _place(sample_id, dataset, folder) for sample_id in ids}
+    for sample_id, place in found.items():
+        if owners.setdefault(place, sample_id) != sample_id:
+            raise BenchError(
+                f"test images {owners[place]} and {sample_id} differ by folder or extension only, "
+                "so that their published corruptions cannot be told apart; rename one of them."
+            )
+    return [found[sample_id] for sample_id in chosen]
+
+
+def _place(sample_id: str, dataset: str, folder: Path) -> Place:
+    """Return the place of an id ``<split>/<class>/<file>``. Raises BenchError for an id of another form."""
+    parts = PurePosixPath(sample_id).parts
+    if len(parts) < 3:
+        raise BenchError(
+            f"--corruptions-dir {folder} holds image files in folders of classes, which fit an imagefolder only; "
+            f"{dataset} needs <kind>.npy files."
+        )
+    return Place(parts[1], PurePosixPath(sample_id).stem)
+
+
+def _has_severities(folder: Path) -> bool:
+    return any((folder / str(severity)).is_dir() for severity in SEVERITY_LEVELS)
+
+
+def _subfolders(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith("."))

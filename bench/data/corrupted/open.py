@@ -1,0 +1,61 @@
+"""The set of corrupted images that a corruption's are taken from, made here or official."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.attacks.corruptions.severities import Profile
+from bench.core.errors import BenchError
+from bench.core.specs import CorruptionSpec
+from bench.data.corrupted.official import OfficialSet
+from bench.data.corrupted.sets import CorruptedSet
+from bench.data.split import Dataset, take
+
+if TYPE_CHECKING:
+    from bench.data.tensors import Images
+
+
+def open_set(
+    spec: CorruptionSpec, images: Images, dataset: Dataset, *, cache: Path, folder: Path | None
+) -> CorruptedSet:
+    """The set that ``spec`` is of, for the ``images`` of the test split that are evaluated.
+
+    What is made here is kept in ``cache``; official files lie in ``folder``. Raises BenchError when they do not.
+    """
+    if spec.source == "generated":
+        from bench.data.corrupted.cache import GeneratedSet  # with OpenCV and SciPy, which a plan does without
+
+        pixels, labels = images.pixels.numpy(), images.labels.numpy()
+        profile = cast(Profile, spec.profile)
+        return GeneratedSet(cache, pixels, images.ids, labels, profile, spec.seed, files_sha=spec.files_sha)
+    if folder is None:
+        raise BenchError(f"{spec.kind} is of official files; name their folder by --corruptions-dir.")
+    place = {name: i for i, name in enumerate(dataset.test.ids)}
+    return _official(folder, dataset, np.array([place[name] for name in images.ids]))
+
+
+def identified(
+    specs: Sequence[CorruptionSpec], dataset: Dataset, folder: Path | None, *, limit: int | None = None
+) -> list[CorruptionSpec]:
+    """``specs`` with the identity of the official files in ``folder``, if there is one.
+
+    Raises BenchError, before anything is trained, for a folder that does not fit the data set, or lacks a file of the
+    first ``limit`` images that are evaluated.
+    """
+    if folder is None or not specs:
+        return list(specs)
+    official = _official(folder, dataset, take(dataset.test, limit))
+    for spec in specs:
+        official.check(spec.kind, spec.severity)
+    shas = {kind: official.identity(kind) for kind in {spec.kind for spec in specs}}
+    return [replace(spec, files_sha=shas[spec.kind]) for spec in specs]
+
+
+def _official(folder: Path, dataset: Dataset, indices: NDArray[np.int64]) -> OfficialSet:
+    return OfficialSet(folder, dataset.name, dataset.test.ids, dataset.test.labels, indices, dataset.image_size)

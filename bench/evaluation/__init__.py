@@ -1,0 +1,1 @@
+"""Evaluate cells: attack, verify, record, and verify stored cells again."""

@@ -1,0 +1,67 @@
+"""Inputs and measurements of one cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from bench.attacks.registry import AttackEntry
+from bench.core.records import Finding
+from bench.core.specs import Encoding
+from bench.data.tensors import Images
+from bench.evaluation.adversarials import Adversarials, Kept
+from bench.evaluation.fast_model import SearchModels
+from bench.results.per_image import Sample
+
+
+@dataclass
+class Outcomes:
+    """Outcomes per image of a cell; all tensors are (N,) on the CPU."""
+
+    clean_pred: Tensor
+    adv_pred: Tensor
+    distance: Tensor  # float64; NaN where the image survived
+    kept: list[Kept] = field(default_factory=list)  # the broken images, while they are asked for
+    adversarials: Adversarials | None = None  # the same in the form they are stored in
+
+    @classmethod
+    def unattacked(cls, clean_pred: Tensor, labels: Tensor) -> Outcomes:
+        """Return the outcomes before any attack: images that are misclassified already have distance 0."""
+        distance = torch.full((len(labels),), torch.nan, dtype=torch.float64)
+        distance[clean_pred != labels] = 0.0
+        return cls(clean_pred, clean_pred.clone(), distance)
+
+
+@dataclass(frozen=True)
+class CellContext:
+    """Inputs of a cell other than its spec."""
+
+    model: nn.Module  # frozen, on ``device``
+    weights_sha: str
+    images: Images
+    n_test: int
+    official: bool
+    num_classes: int
+    device: torch.device
+    entry: AttackEntry | None  # None for the clean cell
+    broken: Mapping[str, Sample] = field(default_factory=dict)  # what earlier attacks broke, by sample id
+    auto_batch: bool = False  # halve the batch when memory runs out
+    save_adversarials: Encoding = "none"
+    search_models: SearchModels | None = None  # for attacks that can use one; None: the model under test for all
+
+
+@dataclass
+class Tally:
+    """Measurements of a running cell."""
+
+    n_attacked: int = 0
+    forwards: int = 0
+    backwards: int = 0
+    batch_size: int = 0
+    say: Callable[[str], None] = lambda line: None
+    remarks: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    n_cut: int = 0

@@ -1,0 +1,86 @@
+"""Estimate the time of a plan: passes known from the plan, seconds per pass measured on the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from itertools import groupby
+
+from bench.attacks.registry import Cost, cost_of, resolve
+from bench.context import Workshop
+from bench.core.specs import EvalSpec, Precision, TrainSpec
+from bench.diagnostics import nearest_distance
+from bench.diagnostics.deepfool_score import CANDIDATES, HALVINGS, STEPS
+from bench.diagnostics.diagnose import DEEPFOOL_IMAGES, GRADIENT_IMAGES, LATENT_IMAGES
+from bench.evaluation.throughput import Pace, Rates
+from bench.planning.plan import RunPlan
+from bench.runtime.torch_state import harness_torch_state
+
+FEWEST_STEPS = 2  # of DeepFool, on an ordinary network
+
+
+@harness_torch_state()
+def estimate(
+    plan: Sequence[RunPlan], pending: Mapping[str, Sequence[EvalSpec]], undiagnosed: Set[str], workshop: Workshop
+) -> tuple[float, float]:
+    """Seconds for what is to do in every run: if every image breaks at once, and if none ever does."""
+    least = most = 0.0
+    to_do = [run for run in plan if pending[run.train.run_id] or run.train.run_id in undiagnosed]
+    for _, repeats in groupby(to_do, key=lambda run: run.train.config_sha):
+        runs = tuple(repeats)
+        pace = Pace(runs[0].train, workshop)  # one at a time: each keeps a network
+        for run in runs:
+            low, high = _bounds(run, pending[run.train.run_id], run.train.run_id in undiagnosed, pace, workshop)
+            least, most = least + low, most + high
+    return least, most
+
+
+def _bounds(
+    run: RunPlan, todo: Sequence[EvalSpec], undiagnosed: bool, pace: Pace, workshop: Workshop
+) -> tuple[float, float]:
+    """Return the seconds for one run: if every image breaks at once, and if none ever does."""
+    n_train, n_test = len(workshop.dataset.train), len(workshop.dataset.test)
+    costs = [(_cost(c, run.train.data.num_classes), pace.rates(_searched_in(c)), c.limit or n_test) for c in todo]
+    if undiagnosed:
+        costs += [(cost, pace.rates(None), n) for cost, n in diagnosis_costs(run.train, n_train, n_test)]
+    trained = not workshop.force and workshop.store.finished_run(run.train.run_id) is not None
+    training = 0.0 if trained else _training_passes(run.train, workshop) * pace.training
+    least = sum(n * _seconds(cost.least_forwards, cost.least_backwards, rates) for cost, rates, n in costs)
+    most = sum(n * _seconds(cost.forwards, cost.backwards, rates) for cost, rates, n in costs)
+    return training + least, training + most
+
+
+def _seconds(forwards: int, backwards: int, rates: Rates) -> float:
+    return forwards * rates.forward + backwards * rates.backward
+
+
+def _searched_in(cell: EvalSpec) -> Precision | None:
+    """The precision of the search model that the attack asks; None where it asks the model under test."""
+    if cell.attack is None:
+        return None
+    entry = resolve(cell.attack.name, cell.attack.backend).entry
+    return cell.attack.precision if entry.takes_prepared else None
+
+
+def diagnosis_costs(spec: TrainSpec, n_train: int, n_test: int) -> list[tuple[Cost, int]]:
+    """Passes per image, and images, of the latents, the gradients, DeepFool's two walks and the nearest distance."""
+    latents = min(spec.data.train_limit or n_train, LATENT_IMAGES) + min(n_test, LATENT_IMAGES)
+    backwards = min(CANDIDATES, spec.data.num_classes) - 1
+    few, many = 2 * FEWEST_STEPS, 2 * STEPS
+    walks = Cost(2 * many + HALVINGS, many * backwards, 2 * few + HALVINGS, few * backwards)
+    return [
+        (Cost(1, 0, 1, 0), latents),
+        (Cost(1, 1, 1, 1), min(n_test, GRADIENT_IMAGES)),
+        (walks, min(n_test, DEEPFOOL_IMAGES)),
+        (nearest_distance.cost(spec.data.num_classes), min(n_test, DEEPFOOL_IMAGES)),
+    ]
+
+
+def _training_passes(spec: TrainSpec, workshop: Workshop) -> int:
+    return spec.recipe.epochs * (spec.data.train_limit or len(workshop.dataset.train))
+
+
+def _cost(cell: EvalSpec, num_classes: int) -> Cost:
+    if cell.attack is None:
+        return Cost(1, 0, 1, 0)
+    attack = resolve(cell.attack.name, cell.attack.backend)
+    return cost_of(attack.entry, cell.attack.params, num_classes)

@@ -1,0 +1,174 @@
+"""Build the search model: a faster copy of the model under test, on which our own attacks search.
+
+Batch norms are folded, and the memory format is channels-last where that is faster. With bf16 the backbone computes in
+bfloat16; the layers after it stay in float32, so that close logits remain distinct. No verdict depends on the copy: see
+:class:`bench.attacks.prepared.Prepared`. A copy must not make an attack fail that runs on the plain model. So each copy
+is tested forwards and backwards on a probe batch, and discarded if it raises or if its results differ.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bench.attacks.gradients import Pass, differentiate, weighted_sum
+from bench.core.errors import first_line, ran_out_of_memory
+from bench.core.specs import Precision
+from bench.models.classifier import Classifier
+from bench.models.folding import folded
+from bench.sanity.model_state import probing
+
+EXAMPLES = 8
+TINY = 1e-30
+#: Largest relative L2 difference of a copy's logits and gradient from the plain model's: above rounding error, below
+#: the effect of a wrongly folded layer.
+APART: dict[Precision, tuple[float, float]] = {"fp32": (0.01, 0.1), "bf16": (0.5, 0.9)}
+
+
+class BFloat16(nn.Module):
+    """Run a module under bfloat16 autocast. Its weights and outputs stay float32."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, torch.bfloat16):
+            outputs: Tensor = self.module(inputs)
+        return outputs.float()
+
+
+class SearchModels:
+    """Search models of one frozen model under test, each built on first use."""
+
+    def __init__(self, model: nn.Module, image_shape: Sequence[int], device: torch.device) -> None:
+        self._model, self._image_shape, self._device = model, tuple(image_shape), device
+        self._made: dict[Precision, nn.Module] = {}
+        self._full: dict[Precision, nn.Module] = {}  # the same copies in float32
+        self._notes: dict[Precision, str] = {}
+
+    def get(self, precision: Precision) -> nn.Module:
+        """Return the search model, or the model under test itself if there is no usable faster copy."""
+        if precision not in self._made:
+            self._made[precision] = self._make(precision)
+        return self._made[precision]
+
+    def note(self, precision: Precision) -> tuple[str, ...]:
+        """Return why a faster copy was discarded; empty if none was."""
+        note = self._notes.get(precision)
+        return (note,) if note else ()
+
+    def leave_out(self, precision: Precision, reason: str) -> None:
+        """Search on the model under test from now on."""
+        self._made[precision] = self._full[precision] = self._model
+        self._notes[precision] = f"searched on the model itself in float32; the faster copy was discarded: {reason}"
+
+    def difference(self, precision: Precision, points: Tensor) -> str:
+        """Describe how the copy differs from the model at ``points``, (B, C, H, W); empty if it does not.
+
+        A model may take another branch on real images than on the examples, so this is asked at images of the attack.
+        """
+        made = self.get(precision)
+        return "" if made is self._model else self._difference(made, self._full[precision], precision, points)
+
+    def _make(self, precision: Precision) -> nn.Module:
+        examples = self._examples()
+        if isinstance(_passes(self._model, examples), str):
+            return self._model  # nothing to compare a copy with
+        for full in self._candidates(precision):
+            made = _in_bfloat16(full) if precision == "bf16" else full
+            reason = self._difference(made, full, precision, examples)
+            if not reason:
+                self._notes.pop(precision, None)
+                self._full[precision] = full
+                return made
+            self.leave_out(precision, reason)
+        return self._model
+
+    def _difference(self, made: nn.Module, full: nn.Module, precision: Precision, points: Tensor) -> str:
+        """Compare the copy in float32, and the one in ``precision``, with the model."""
+        expected = _passes(self._model, points)
+        if isinstance(expected, str):
+            return ""  # the attack will fail with the model's own error
+        copies: list[tuple[nn.Module, Precision]] = [(full, "fp32")] if full is not self._model else []
+        for model, tolerance in (*copies, *([(made, precision)] if made is not full else [])):
+            found = _passes(model, points)
+            reason = found if isinstance(found, str) else _apart(found, expected, tolerance)
+            if reason:
+                return reason
+        return ""
+
+    def _candidates(self, precision: Precision) -> Iterator[nn.Module]:
+        """Yield the copies in float32, fastest first. Each becomes invalid when the next one is made."""
+        other = folded(self._model, self._examples())
+        if _channels_last(self._device, precision) and any(isinstance(m, nn.Conv2d) for m in self._model.modules()):
+            copied = _copy(self._model) if other is None else other
+            if copied is not None:
+                yield copied.to(memory_format=torch.channels_last)
+        if other is not None:
+            yield other.to(memory_format=torch.contiguous_format)
+        if precision == "bf16":
+            yield self._model
+
+    def _examples(self) -> Tensor:
+        """Return uniform noise: constant images could hide a wrongly folded batch norm."""
+        return torch.rand(EXAMPLES, *self._image_shape, generator=torch.Generator().manual_seed(0)).to(self._device)
+
+
+def _copy(model: nn.Module) -> nn.Module | None:
+    try:
+        return copy.deepcopy(model)
+    except Exception:  # noqa: BLE001 - search on the model itself if it cannot be copied
+        return None
+
+
+def _passes(model: nn.Module, examples: Tensor) -> Pass | str:
+    """Run one forward and one backward pass; return the error as text if it fails. Buffers stay unchanged."""
+    try:
+        with probing(model, examples.device):
+            return differentiate(model, examples, weighted_sum)
+    except Exception as error:  # an external model may raise anything
+        if ran_out_of_memory(error):
+            raise
+        return f"{type(error).__name__} was raised: {first_line(error)}"
+
+
+def _apart(found: Pass, expected: Pass, precision: Precision) -> str:
+    """Describe how ``found`` differs from ``expected`` by more than the tolerance; empty if it does not.
+
+    Logits are compared per image, since a branch may be taken for one image alone. Gradients are compared over the
+    batch: in one image rounding may choose another of two equal maxima.
+    """
+    of_logits, of_gradients = APART[precision]
+    if found.logits.shape != expected.logits.shape:
+        return "the logits have a different shape"
+    lengths = _length(expected.logits)
+    apart = _length(found.logits - expected.logits) / lengths.clamp_min(0.1 * float(lengths.mean()) + TINY)
+    if not bool((apart <= of_logits).all()):
+        count = int((~(apart <= of_logits)).sum())
+        return f"the logits of {count} of {len(apart)} images differ, by up to {float(apart.max()):.2g} of their length"
+    length = float(_length(expected.gradient).square().sum().sqrt())
+    gradients = float(_length(found.gradient - expected.gradient).square().sum().sqrt()) / max(length, TINY)
+    if not length or gradients <= of_gradients:
+        return ""
+    return f"the gradients have a relative L2 difference of {gradients:.2g}"
+
+
+def _length(values: Tensor) -> Tensor:
+    """L2 norm per image, (B,), float64."""
+    norms: Tensor = torch.linalg.vector_norm(values.flatten(1).double(), dim=1)
+    return norms
+
+
+def _channels_last(device: torch.device, precision: Precision) -> bool:
+    """Whether channels-last is faster: on CPUs (never slower on five model families), and for bfloat16 elsewhere."""
+    return device.type == "cpu" or precision == "bf16"
+
+
+def _in_bfloat16(model: nn.Module) -> nn.Module:
+    if not isinstance(model, Classifier):
+        return BFloat16(model)
+    return Classifier(model.normalize, BFloat16(model.backbone), model.head, model.output).eval()

@@ -1,0 +1,193 @@
+"""Check the claims of a run's cells from the files alone: weights, data and stored images. No attack is run.
+
+A broken image is a certificate: it lies in the box and in the ball, and the float32 model gives it the class that is
+recorded. That an image survived cannot be certified. The check of an accuracy under attack therefore shows only that
+it is *no higher* than its row says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Literal
+
+import torch
+from torch import nn
+
+from bench.context import Workshop
+from bench.core.errors import BenchError, CellFailure
+from bench.core.records import EvalRecord
+from bench.data.tensors import Images
+from bench.evaluation.adversarials import Adversarials, parse_adversarials
+from bench.evaluation.certificates import Checked, check_clean, check_float32, check_uint8
+from bench.results.per_image import Sample
+from bench.results.store import Store
+from bench.runtime.torch_state import harness_torch_state
+
+BATCH = 128
+
+Status = Literal[
+    "verified", "in part", "disagrees", "not stored", "not made here", "other sample", "not ok", "other weights"
+]
+Claims = dict[int, Sample]  # images that are recorded as broken by an attack, by their place in the cell
+
+
+@dataclass(kw_only=True)
+class Verdict:
+    """Result of the check of one cell. The clean cell claims predictions, every other cell adversarial images."""
+
+    cell_id: str
+    name: str
+    status: Status = "verified"  # in part: of 8-bit images, which may show fewer breaks than are recorded of float32
+    n: int = 0  # claims
+    n_verified: int = 0  # those found to be true; of 8-bit images fewer may be than are claimed of float32
+    n_at_boundary: int = 0  # of these, where the recorded class is the model's up to rounding only
+    largest_distance: float | None = None
+    encoding: str = ""
+    problems: list[str] = field(default_factory=list)
+
+    def disagree(self, *problems: str) -> None:
+        self.problems += problems
+        self.status = "disagrees" if self.problems else self.status
+
+    def add(self, checked: Checked) -> None:
+        self.n_verified += int(checked.true.sum())
+        self.n_at_boundary += int(checked.near.sum())
+        if checked.true.any():
+            self.largest_distance = max(self.largest_distance or 0.0, checked.largest)
+        self.disagree(*checked.problems)
+
+
+@harness_torch_state()
+def check_cell(record: EvalRecord, model: nn.Module, workshop: Workshop) -> Verdict:
+    """Check an ok cell of the weights that ``model`` has; ``model`` is frozen and on the workshop's device.
+
+    Raises BenchError when the images cannot be read or, of a corruption, written: that says nothing of the cell.
+    """
+    verdict = Verdict(cell_id=record.cell_id, name=record.spec.name, encoding=record.adversarials)
+    corruption, limit = record.spec.corruption, record.spec.limit
+    try:
+        images = workshop.corrupted(corruption, limit) if corruption else workshop.images("test", limit)
+    except CellFailure as error:
+        verdict.disagree(str(error))
+        return verdict
+    try:
+        samples = workshop.store.read_samples(record)
+    except BenchError as error:
+        verdict.disagree(str(error))
+        return verdict
+    verdict.disagree(*_contradictions(record, samples, images))
+    if verdict.status == "verified":
+        _check_clean(record, samples, images, model, workshop, verdict)
+        if record.spec.attack is not None:
+            claims = {i: s for i, s in enumerate(samples) if s.clean_pred == s.label != s.adv_pred}
+            _check_adversarials(record, claims, images, model, workshop, verdict)
+    return verdict
+
+
+def _contradictions(record: EvalRecord, samples: Sequence[Sample], images: Images) -> Iterator[str]:
+    """Yield each contradiction between the rows and the data, within the rows, or between the rows and the record."""
+    if [sample.sample_id for sample in samples] != list(images.ids):
+        yield "the images are not those of the data set"
+        return
+    for sample, label in zip(samples, images.labels.tolist(), strict=True):
+        if sample.label != label:
+            yield f"{sample.sample_id}: label {sample.label}, the data set has {label}"
+        if not _is_possible(sample):
+            yield f"{sample.sample_id}: a distance of {sample.distance} contradicts its predictions"
+    right = sum(sample.clean_pred == sample.label for sample in samples)
+    if record.spec.attack is not None and not record.spec.filters and record.n_attacked != right:
+        yield f"{record.n_attacked} images attacked, {right} classified correctly"
+    largest = max((s.distance for s in samples if s.distance), default=None)
+    if largest != record.max_distance:
+        yield f"largest distance {record.max_distance} in the record, {largest} among its images"
+
+
+def _is_possible(sample: Sample) -> bool:
+    if sample.clean_pred != sample.label:
+        return sample.distance == 0 and sample.adv_pred == sample.clean_pred
+    return (sample.distance is None) == sample.correct and (sample.distance or 0.0) >= 0
+
+
+def _check_clean(
+    record: EvalRecord, samples: Sequence[Sample], images: Images, model: nn.Module, workshop: Workshop, to: Verdict
+) -> None:
+    """Check the clean predictions of any cell; only the clean cell counts them as its claims."""
+    for indices in torch.arange(len(samples)).split(BATCH):
+        inputs = images.inputs(indices, workshop.device)
+        checked = check_clean(model, inputs, [samples[i] for i in indices.tolist()])
+        if record.spec.attack is None:
+            to.n += len(indices)
+            to.add(checked)
+            to.largest_distance = None
+        else:
+            to.disagree(*checked.problems)
+
+
+def _check_adversarials(
+    record: EvalRecord, claims: Claims, images: Images, model: nn.Module, workshop: Workshop, to: Verdict
+) -> None:
+    """Check every claim by the cell's own stored image, or by that of the filtering attack that broke the image."""
+    to.n, left = len(claims), dict(claims)
+    place = {name: i for i, name in enumerate(images.ids)}
+    for source, stored in _sources(record, images, workshop.store, to):
+        chosen = [k for k, name in enumerate(stored.ids) if place.get(name) in left]
+        if source is record:
+            extra = [name for name in stored.ids if place.get(name) not in claims]
+            to.disagree(*(f"{name}: an image is stored, and it is not recorded as broken" for name in extra))
+        before = to.n_verified
+        _check_source(source, stored, chosen, left, images, model, workshop, to)
+        if source is record and record.n_broken_8bit not in (None, to.n_verified - before):
+            to.disagree(f"{to.n_verified - before} images broken in 8 bits, recorded {record.n_broken_8bit}")
+    to.disagree(*(f"{s.sample_id}: recorded as broken, and no image of it is stored" for s in left.values()))
+    if to.status == "verified" and to.n_verified < to.n:
+        to.status = "in part"
+
+
+def _check_source(
+    source: EvalRecord,
+    stored: Adversarials,
+    chosen: Sequence[int],
+    left: Claims,
+    images: Images,
+    model: nn.Module,
+    workshop: Workshop,
+    to: Verdict,
+) -> None:
+    """Check the images at ``chosen`` of one file; their claims are removed from ``left``."""
+    assert source.spec.attack is not None
+    check = check_float32 if source.adversarials == "float32" else check_uint8
+    place = {name: i for i, name in enumerate(images.ids)}
+    for start in range(0, len(chosen), BATCH):
+        rows = torch.tensor(chosen[start : start + BATCH])
+        ids = [stored.ids[k] for k in rows.tolist()]
+        part = Adversarials(ids, stored.images[rows], stored.predictions[rows])
+        inputs = images.inputs(torch.tensor([place[name] for name in ids]), workshop.device)
+        to.add(check(model, inputs, part, [left.pop(place[name]) for name in ids], source.spec.attack))
+
+
+def _check_form(stored: Adversarials, source: EvalRecord, images: Images, where: str) -> None:
+    wanted = tuple(images.inputs(torch.arange(1), torch.device("cpu")).shape[1:])
+    found = tuple(stored.images.shape[1:])
+    if str(stored.images.dtype) != f"torch.{source.adversarials}" or found != wanted:
+        raise BenchError(f"{where} holds {stored.images.dtype} {found}, not {source.adversarials} {wanted}.")
+
+
+def _sources(
+    record: EvalRecord, images: Images, store: Store, to: Verdict
+) -> Iterator[tuple[EvalRecord, Adversarials]]:
+    """The cell's own file, then those of the cells that filtered its images, in their order."""
+    filters = [store.finished_cell(record.spec.run_id, cell_id) for cell_id in record.spec.filters]
+    for source in (record, *(cell for cell in filters if cell is not None and cell.adversarials != "none")):
+        where = str(store.adversarials_path(source.spec.run_id, source.cell_id))
+        try:
+            content = store.read_adversarials(source)
+            if sha256(content).hexdigest() != source.adversarials_sha:
+                to.disagree(f"{where} is not the file that its record speaks of")
+            stored = parse_adversarials(content, source.cell_id, source.weights_sha, where=where)
+            _check_form(stored, source, images, where)
+        except BenchError as error:
+            to.disagree(str(error))
+            continue
+        yield source, stored

@@ -1,0 +1,164 @@
+"""The cells of one model, worked off and stored one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import groupby
+
+from torch import nn
+
+from bench.attacks.registry import resolve
+from bench.context import Workshop
+from bench.core.errors import CellFailure
+from bench.core.records import EvalRecord, Status
+from bench.core.specs import Encoding, EvalSpec
+from bench.evaluation.adversarials import dump_adversarials
+from bench.evaluation.cell import CellContext, Outcomes
+from bench.evaluation.evaluate import DTYPE, evaluate_cell
+from bench.evaluation.fast_model import SearchModels
+from bench.evaluation.progress_messages import bad_line, good_line, is_good, line_of
+from bench.planning.resume import Tally
+from bench.results.per_image import Sample
+from bench.results.store import Store
+from bench.runtime.environment import describe
+from bench.runtime.torch_state import harness_torch_state
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model under test: frozen, in evaluation mode, on the workshop's device."""
+
+    name: str  # what the user calls it
+    model: nn.Module
+    weights_sha: str
+    num_classes: int
+
+
+@harness_torch_state()
+def work_off(cells: Sequence[EvalSpec], subject: Subject, workshop: Workshop, tally: Tally) -> None:
+    """Evaluate and store every cell. A cell that fails is recorded, and the others go on."""
+    size = workshop.dataset.image_size
+    search_models = SearchModels(subject.model, (3, size, size), workshop.device)
+    for _, group in groupby(cells, key=line_of):
+        records = []
+        for spec in group:
+            found, samples, adversarials = _evaluate(spec, subject, search_models, workshop)
+            record = _with_data_notes(found, workshop)
+            workshop.store.write_cell(record, samples, adversarials)
+            records.append(record)
+        good, bad = [r for r in records if is_good(r)], [r for r in records if not is_good(r)]
+        sentences = [bad_line(record, subject.name) for record in bad]
+        tally.evaluated += len(good)
+        tally.bad += sentences
+        for line in ([good_line(good, subject.name)] if good else []) + sentences:
+            workshop.progress.line(line)
+
+
+def skip(cells: Sequence[EvalSpec], reason: str, message: str, workshop: Workshop) -> None:
+    """Record cells that could not be tried."""
+    for spec in cells:
+        record = _not_tried(spec, workshop, "", "skipped", reason, message)
+        workshop.store.write_cell(_with_data_notes(record, workshop), None)
+
+
+def _with_data_notes(record: EvalRecord, workshop: Workshop) -> EvalRecord:
+    """The record with the notes of the data set and, if images were evaluated, what copies there are among them."""
+    record = replace(record, notes=(*record.notes, *workshop.dataset.notes))
+    if not record.n:
+        return record
+    ids, copies = workshop.images("test", record.spec.limit).ids, workshop.duplicates
+    return replace(record, notes=(*record.notes, *copies.notes(ids)), leaked=copies.leaked(ids))
+
+
+Evaluated = tuple[EvalRecord, list[Sample] | None, bytes | None]  # the cell, its images, and those it stores
+
+
+def _evaluate(spec: EvalSpec, subject: Subject, search_models: SearchModels, workshop: Workshop) -> Evaluated:
+    broken = _filtering_outcomes(spec, workshop.store)
+    if broken is None:
+        reason = "a filtering attack has no result."
+        return _not_tried(spec, workshop, subject.weights_sha, "skipped", "prerequisite_failed", reason), None, None
+    try:
+        images = workshop.corrupted(spec.corruption, spec.limit) if spec.corruption else None
+    except CellFailure as failure:
+        sha = subject.weights_sha
+        return _not_tried(spec, workshop, sha, "failed", failure.reason, failure.message), None, None
+    context = CellContext(
+        model=subject.model,
+        weights_sha=subject.weights_sha,
+        images=images or workshop.images("test", spec.limit),
+        n_test=len(workshop.dataset.test),
+        official=workshop.is_official(spec.corruption, spec.limit),
+        num_classes=subject.num_classes,
+        device=workshop.device,
+        entry=resolve(spec.attack.name, spec.attack.backend).entry if spec.attack else None,
+        broken=broken,
+        auto_batch=workshop.auto_batch,
+        save_adversarials=workshop.save_adversarials,
+        search_models=search_models,
+    )
+    record, outcomes = evaluate_cell(spec, context, workshop.progress)
+    if outcomes is None:
+        return record, None, None
+    samples, stored = _samples(context, outcomes), outcomes.adversarials
+    if stored is None:
+        return record, samples, None
+    content = dump_adversarials(stored, record.cell_id, record.weights_sha)
+    return _vouching(record, content, workshop.save_adversarials, stored.n_broken_8bit), samples, content
+
+
+def _vouching(record: EvalRecord, content: bytes, encoding: Encoding, n_broken_8bit: int | None) -> EvalRecord:
+    """The record with the hash of the images that are stored beside it."""
+    sha = sha256(content).hexdigest()
+    return replace(record, adversarials=encoding, adversarials_sha=sha, n_broken_8bit=n_broken_8bit)
+
+
+def _filtering_outcomes(spec: EvalSpec, store: Store) -> dict[str, Sample] | None:
+    """The images that the filtering cells broke, by id; None when one of these cells has no result."""
+    broken: dict[str, Sample] = {}
+    for cell_id in spec.filters:
+        record = store.finished_cell(spec.run_id, cell_id)
+        if record is None:
+            return None
+        for sample in store.read_samples(record):
+            if sample.distance is not None:
+                broken.setdefault(sample.sample_id, sample)
+    return broken
+
+
+def _samples(context: CellContext, outcomes: Outcomes) -> list[Sample]:
+    columns = (context.images.labels, outcomes.clean_pred, outcomes.adv_pred, outcomes.distance)
+    rows = zip(context.images.ids, *(column.tolist() for column in columns), strict=True)
+    return [Sample(name, y, clean, adv, None if d != d else d) for name, y, clean, adv, d in rows]
+
+
+def _not_tried(
+    spec: EvalSpec, workshop: Workshop, weights_sha: str, status: Status, reason: str, message: str
+) -> EvalRecord:
+    return EvalRecord(
+        cell_id=spec.cell_id,
+        spec=spec,
+        weights_sha=weights_sha,
+        status=status,
+        reason=reason,
+        message=message,
+        n=0,
+        n_test=len(workshop.dataset.test),
+        n_attacked=0,
+        n_correct=None,
+        max_distance=None,
+        n_forwards=0,
+        n_backwards=0,
+        batch_size=spec.batch_size,
+        time_s=0.0,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        official=workshop.dataset.official,
+        dtype=DTYPE,
+        backend="",
+        backend_version="",
+        notes=(),
+        environment=describe(workshop.device),
+    )

@@ -1,0 +1,89 @@
+"""Speed of one network in seconds per image, measured on the network itself in the forms in which it is called."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bench.context import Workshop
+from bench.core.specs import Precision, TrainSpec
+from bench.evaluation.fast_model import SearchModels
+from bench.models.classifier import Classifier, freeze
+from bench.training.checkpoints import build_run
+from bench.training.train import forward
+
+PROBE_BATCH = 32
+PROBES = 4
+
+Asked = Callable[[Tensor], Tensor]  # images (N, C, H, W) to logits (N, K)
+
+
+class Rates(NamedTuple):
+    """Seconds per image of a frozen model."""
+
+    forward: float
+    backward: float  # to the image
+
+
+class Pace:
+    """Speed of the untrained network that ``spec`` describes. Keeps that network, and one copy per precision."""
+
+    def __init__(self, spec: TrainSpec, workshop: Workshop) -> None:
+        side = spec.data.image_size
+        self._inputs = torch.rand(PROBE_BATCH, 3, side, side, device=workshop.device)
+        self._model = build_run(spec, workshop).classifier
+        self.training = _training(self._model, self._inputs, spec)
+        self._search_models = SearchModels(freeze(self._model), self._inputs.shape[1:], workshop.device)
+        self._known: dict[Precision | None, Rates] = {}
+
+    def rates(self, precision: Precision | None) -> Rates:
+        """Return the rates of the model under test (None), or of the search model of our attacks in ``precision``."""
+        if precision not in self._known:
+            model: nn.Module = self._model if precision is None else self._search_models.get(precision)
+            self._known[precision] = _rates(model, self._inputs)
+        return self._known[precision]
+
+
+def _training(model: Classifier, inputs: Tensor, spec: TrainSpec) -> float:
+    """Measure the seconds per image of one epoch: the training step and the adversary's steps, if there is one.
+
+    Augmentation and the optimiser are left out. ``model`` is frozen afterwards.
+    """
+    low, adversary = spec.recipe.precision == "bf16", spec.variant_spec.adversary
+    model.to(memory_format=torch.channels_last if low else torch.contiguous_format)  # see bench.training.train
+    asked = partial(_outputs, model, low_precision=low)
+    seconds = _fastest(asked, inputs, differentiated=False)
+    freeze(model)
+    if adversary is not None:
+        seconds += adversary.steps * sum(_rates(asked, inputs))
+    model.to(memory_format=torch.contiguous_format)
+    return seconds
+
+
+def _outputs(model: Classifier, images: Tensor, *, low_precision: bool) -> Tensor:
+    return forward(model, images, images.new_zeros(len(images), dtype=torch.int64), low_precision=low_precision).outputs
+
+
+def _rates(asked: Asked, inputs: Tensor) -> Rates:
+    level, both = (_fastest(asked, inputs, differentiated=d) for d in (False, True))
+    return Rates(level, max(both - level, 0.0))
+
+
+def _fastest(asked: Asked, inputs: Tensor, *, differentiated: bool) -> float:
+    """Measure the seconds per image of the fastest of a few batches; the first ones of a process include warm-up."""
+    return min(_seconds(asked, inputs, differentiated=differentiated) for _ in range(PROBES)) / len(inputs)
+
+
+def _seconds(asked: Asked, inputs: Tensor, *, differentiated: bool) -> float:
+    """Time one batch: backward to the images if ``differentiated``, and to the weights that are not frozen."""
+    start = time.perf_counter()
+    total = asked(inputs.clone().requires_grad_(differentiated)).sum()
+    if total.requires_grad:
+        total.backward()
+    total.item()  # waits for the device
+    return time.perf_counter() - start

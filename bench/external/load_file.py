@@ -1,0 +1,266 @@
+"""Build an externally trained network from its file, and check its preprocessing with a probe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as dump_safetensors
+from timm.models import get_pretrained_cfg
+from torch import Tensor, nn
+
+from bench.context import Workshop
+from bench.core.errors import BenchError
+from bench.core.sources import Kind, SourceSpec
+from bench.core.specs import Fitting, Preprocessing
+from bench.data.split import Dataset
+from bench.external.class_names import order_from_names, read_class_names
+from bench.external.options import ExternalOptions
+from bench.external.preprocessing import (
+    Preprocessed,
+    config_notes,
+    describe,
+    describe_fitting,
+    fitting_from_config,
+    from_config,
+    parse_normalization,
+    precision_of,
+)
+from bench.external.probe import PROBE_IMAGES, probe
+from bench.models.architectures import build_network, first_channels
+from bench.models.checkpoint_facts import Facts
+from bench.models.file_kinds import kind_of
+from bench.models.input_size import Stem
+from bench.models.sources import call_factory, load_module
+from bench.models.weights import read_checkpoint
+from bench.runtime.files import file_sha
+
+OWN = "checkpoint"  # mean and std come from the checkpoint itself
+KINDS: dict[str, Kind] = {
+    "state_dict": "checkpoint",
+    "safetensors": "checkpoint",
+    "torchscript": "torchscript",
+    "exported": "exported",
+    "onnx": "onnx",
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A frozen network with its preprocessing, and the data to store for it."""
+
+    model: Preprocessed
+    source: SourceSpec
+    content: bytes | None  # the file to store; None for a factory
+    other_stem: tuple[Stem, nn.Module] | None
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A network read from its file, before preprocessing is added."""
+
+    network: nn.Module
+    kind: Kind
+    origin: str
+    in_chans: Literal[1, 3]
+    input_size: int | None
+    facts: Facts
+    notes: tuple[str, ...]
+    content: bytes | None
+    other_stem: tuple[Stem, nn.Module] | None = None  # the network with another stem that the weights fit
+
+
+def load_external(asked: ExternalOptions, workshop: Workshop) -> Loaded:
+    """Read the network that ``asked`` names, with its preprocessing, which :func:`probe_external` checks.
+
+    Raises BenchError if the file cannot be read or does not fit, and if no normalisation is declared.
+    """
+    dataset, progress = workshop.dataset, workshop.progress
+    declared = _declared_size(asked, dataset)
+    read = _read(asked, declared or dataset.image_size, dataset.fitting)
+    size = None if read.input_size in (None, dataset.image_size) else read.input_size
+    preprocessing = replace(_preprocessing(asked, read, dataset), channels=read.in_chans, input_size=declared or size)
+    if read.facts.class_names and not (dataset.class_names or asked.class_names):
+        unused = "the class names of the file were not used, as the classes of the data set have none"
+        read = replace(read, notes=(*read.notes, unused))
+    fitted = (describe_fitting(dataset.fitting),) if dataset.fitting else ()
+    for note in (*read.notes, *fitted, describe(preprocessing)):
+        progress.line(f"{asked.title}: {note}")
+    model = _assembled(read.network, preprocessing, workshop.device)
+    path = asked.checkpoint if asked.checkpoint is not None else _factory_file(str(asked.module))
+    source = SourceSpec(
+        kind=read.kind,
+        origin=read.origin,
+        file=path.name,
+        file_sha=file_sha(path),
+        num_classes=dataset.num_classes,
+        image_size=dataset.image_size,
+        fitting=dataset.fitting,
+        stem=asked.stem,
+        preprocessing=preprocessing,
+        notes=(*fitted, describe(preprocessing), *read.notes),
+    )
+    return Loaded(model, source, read.content, read.other_stem)
+
+
+def rebuild(source: SourceSpec, path: Path, device: torch.device) -> Preprocessed:
+    """Rebuild a stored network from the file in its run folder. Raises BenchError if the weights no longer fit."""
+    if source.kind == "checkpoint":
+        state: dict[str, Tensor] = load_safetensors(path.read_bytes())
+        size = source.preprocessing.input_size or source.image_size
+        network = build_network(source.origin, state, image_size=size, stem=source.stem).module
+    else:
+        network = load_module(path)
+    return _assembled(network, source.preprocessing, device)
+
+
+def _assembled(network: nn.Module, preprocessing: Preprocessing, device: torch.device) -> Preprocessed:
+    """Add the preprocessing in front of the network, freeze the model and set evaluation mode.
+
+    Parameters are frozen one by one since scripted modules have no method ``requires_grad_``. The mode is set by
+    :meth:`Preprocessed.train` since exported programs raise an exception when it is changed.
+    """
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    model = Preprocessed(network, preprocessing).to(device)
+    return model.train(False)
+
+
+def _read(asked: ExternalOptions, size: int, applied: Fitting | None) -> _Read:
+    """Read the network for images of ``size`` pixels; ``applied`` is how the files of a folder are fitted."""
+    if asked.module is not None:
+        network = call_factory(asked.module)
+        taken: Literal[1, 3] = 1 if first_channels(network) == 1 else 3
+        return _Read(network, "factory", _factory_name(asked.module), taken, None, Facts(), (), None)
+    assert asked.checkpoint is not None
+    path = asked.checkpoint
+    if not path.is_file():
+        raise BenchError(f"there is no checkpoint {path}.")
+    kind = KINDS.get(kind_of(path), "checkpoint")
+    if kind != "checkpoint":
+        return _Read(load_module(path), kind, "", 3, None, Facts(), (), path.read_bytes())
+    if asked.model is None:
+        raise BenchError(
+            f"checkpoint {path} holds weights without their network; name its architecture by --model, such as "
+            "resnet18 (timm) or torchvision:resnet18."
+        )
+    found = read_checkpoint(path)
+    built = build_network(asked.model, found.state, image_size=size, stem=asked.stem)
+    content = dump_safetensors({name: value.contiguous() for name, value in built.module.state_dict().items()})
+    config = _config(asked)
+    declared = config_notes(config, built.input_size, applied) if config is not None else ()
+    notes = (*found.notes, *built.notes, *declared)
+    chans: Literal[1, 3] = 1 if built.in_chans == 1 else 3
+    other = None
+    if built.other_stem is not None:
+        network = build_network(asked.model, found.state, image_size=size, stem=built.other_stem).module
+        other = (built.other_stem, network)
+    return _Read(built.module, "checkpoint", asked.model, chans, built.input_size, found.facts, notes, content, other)
+
+
+def _declared_size(asked: ExternalOptions, dataset: Dataset) -> int | None:
+    """Return the side length to resize images to; None for no resizing."""
+    text = asked.input_size
+    if text in ("auto", "native"):
+        return None
+    if text == "from-config":
+        config = _config(asked)
+        if config is None:
+            raise BenchError(f"{asked.where}: there is no pretrained_cfg with an input size; give a number of pixels.")
+        return from_config(config).input_size
+    if not text.isdecimal() or int(text) < 1:
+        raise BenchError(f"--input-size {text!r} is neither a number of pixels nor native or from-config.")
+    return None if int(text) == dataset.image_size else int(text)
+
+
+def _config(asked: ExternalOptions) -> Mapping[str, Any] | None:
+    """Return timm's ``pretrained_cfg`` for the architecture; None if it is not an architecture of timm."""
+    if asked.model is None or ":" in asked.model:
+        return None
+    config = get_pretrained_cfg(asked.model)
+    return None if config is None else config.to_dict()
+
+
+def common_fitting(networks: Sequence[ExternalOptions]) -> Fitting | None:
+    """Return the resize and crop that all architectures declare in timm's ``pretrained_cfg``; None if they differ."""
+    configs = [_config(network) for network in networks]
+    declared = {fitting_from_config(config) if config is not None else None for config in configs}
+    return declared.pop() if len(declared) == 1 else None
+
+
+def _config_size(asked: ExternalOptions) -> int | None:
+    config = _config(asked)
+    return None if config is None else from_config(config).input_size
+
+
+def _preprocessing(asked: ExternalOptions, read: _Read, dataset: Dataset) -> Preprocessing:
+    """Return the preprocessing that the user declares, else the checkpoint itself, else timm's ``pretrained_cfg``."""
+    config = _config(asked) if read.kind == "checkpoint" else None
+    own = _own_moments(read.facts) if asked.normalize is None else None
+    text = asked.normalize or own or ("from-config" if config is not None else None)
+    if text is None:
+        raise BenchError(
+            f"the normalisation of {asked.where} is not known, and it is never guessed; give --normalize imagenet, "
+            "cifar10, none (also if the network normalises its input itself), or mean and std as numbers."
+        )
+    name, mean, std = parse_normalization(text, config, dataset)
+    return Preprocessing(
+        normalization=OWN if own else name,
+        mean=mean,
+        std=std,
+        interpolation=from_config(config).interpolation if config is not None else "bilinear",
+        precision=precision_of(read.network),
+        class_order=_class_order(asked, read, dataset),
+    )
+
+
+def _own_moments(facts: Facts) -> str | None:
+    """Return mean and std that the file itself says, as for ``--normalize``."""
+    return None if facts.mean is None or facts.std is None else ",".join(map(str, (*facts.mean, *facts.std)))
+
+
+def _class_order(asked: ExternalOptions, read: _Read, dataset: Dataset) -> tuple[int, ...] | None:
+    names = read_class_names(asked.class_names) if asked.class_names else read.facts.class_names
+    if names is None or not (dataset.class_names or asked.class_names):
+        return None
+    return order_from_names(names, dataset.class_names)
+
+
+def probe_external(asked: ExternalOptions, loaded: Loaded, workshop: Workshop) -> tuple[str, ...]:
+    """Probe the preprocessing on test images of the workshop's data set; return notes for every row of the network.
+
+    Raises BenchError if another normalisation, class order or stem is better, unless ``asked.trust_normalization``.
+    """
+    network, chosen = loaded.model.network, loaded.source.preprocessing
+    images = workshop.images("test", PROBE_IMAGES)
+    dataset = workshop.dataset
+    report = probe(
+        network,
+        chosen,
+        images.inputs(torch.arange(len(images)), workshop.device),
+        images.labels,
+        class_names=dataset.class_names or None,
+        train_moments=dataset.moments if len(dataset.train) else None,
+        num_classes=dataset.num_classes,
+        config_size=_config_size(asked) if chosen.input_size is None else None,
+        other_stem=loaded.other_stem,
+    )
+    for line in report.lines:
+        workshop.progress.line(f"{asked.title}: {line}")
+    if report.problem and not asked.trust_normalization:
+        raise BenchError(f"{asked.where}: {report.problem}")
+    return report.as_notes
+
+
+def _factory_name(text: str) -> str:
+    """Return ``folder/file.py:factory`` without the folder."""
+    path, _, factory = text.rpartition(":")
+    return f"{Path(path).name}:{factory}"
+
+
+def _factory_file(text: str) -> Path:
+    return Path(text.rpartition(":")[0])

@@ -1,0 +1,116 @@
+"""Split an object into the parts that may change the results of a model: its items and its attributes."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from types import FunctionType, MappingProxyType, MemberDescriptorType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.external.tensor_contents import PLAIN, array_sha
+
+Parts = Iterator[tuple[str, Any]]  # names, values
+_EXACT = (*PLAIN, float, complex)
+_CONTAINERS: tuple[Any, ...] = (list, tuple, deque, set, frozenset)
+
+
+def plain(value: Any) -> Any:
+    """Return JSON data for a plain value, an array, or a sequence of plain values; None for anything else."""
+    if isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype != object):
+        return {"array": array_sha(value)}
+    if type(value) in (tuple, list):
+        parts = [plain(part) if type(part) in _EXACT else None for part in value]
+        return None if None in parts else {type(value).__name__: parts}
+    if type(value) in (bool, int, str):
+        return [value]
+    if type(value) in _EXACT or isinstance(value, np.generic | torch.dtype | torch.device):
+        return {"repr": repr(value)}
+    return None
+
+
+def items(value: Any) -> tuple[Any, Parts]:
+    """Return the keys, the length or the value of a built-in type or a class derived from one, and its items.
+
+    Methods of derived classes are not called. Other objects have None and no items.
+    """
+    if isinstance(value, dict | MappingProxyType):
+        pairs = [*(dict.items(value) if isinstance(value, dict) else value.items())]
+        keys = [_key(key, place) for place, (key, _) in enumerate(pairs)]
+        return keys, iter([(key, part) for key, (_, part) in zip(keys, pairs, strict=True)])
+    if isinstance(value, np.ndarray):
+        return list(value.shape), _numbered(value.ravel().tolist())
+    for kind in _CONTAINERS:
+        if isinstance(value, kind):
+            parts = [*kind.__iter__(value)]
+            ordered = sorted(parts, key=lambda part: _key(part, 0)) if kind in (set, frozenset) else parts
+            return len(parts), _numbered(ordered)
+    bases = [kind for kind in (int, float, complex, str, bytes) if isinstance(value, kind)]
+    return bases[0].__repr__(value) if bases else None, iter(())
+
+
+def _numbered(parts: Iterable[Any]) -> Parts:
+    return ((str(place), part) for place, part in enumerate(parts))
+
+
+def _key(key: Any, place: int) -> str:
+    if isinstance(key, str):
+        return str(key)
+    if isinstance(key, type | FunctionType):
+        return f"{key.__module__}.{key.__qualname__}"
+    return f"{type(key).__qualname__} {place}" if plain(key) is None else repr(key)
+
+
+def attributes(value: Any) -> Parts:
+    """Yield the attributes of an object, those in ``__slots__`` included. No property is computed."""
+    for cls in type(value).__mro__:
+        for name, slot in vars(cls).items():
+            if isinstance(slot, MemberDescriptorType):
+                try:
+                    yield name, slot.__get__(value)
+                except AttributeError:  # a slot without a value
+                    continue
+    for name, part in getattr(value, "__dict__", {}).items():
+        hooks = isinstance(value, nn.Module) and "_hooks" in name and isinstance(part, dict)
+        yield name, [*part.values()] if hooks else part  # hooks are numbered anew in every process
+
+
+def module_parts(module: nn.Module) -> Parts:
+    """Yield the class and the attributes of a module of the model, without weights, buffers and submodules."""
+    ordinary = {name for name in vars(nn.Module()) if "hooks" not in name}
+    yield "class", type(module)
+    if isinstance(module, torch.jit.ScriptModule) and hasattr(module, "code"):
+        yield "code", module.code
+    yield from ((f".{name}", value) for name, value in attributes(module) if name not in ordinary)
+
+
+def class_parts(cls: type) -> Parts:
+    """Yield the base classes, the methods and the class attributes."""
+    yield from ((f"base {place}", base) for place, base in enumerate(cls.__bases__))
+    for name, value in vars(cls).items():
+        code = isinstance(value, FunctionType | staticmethod | classmethod | property)
+        if (code or not name.startswith("__")) and not isinstance(value, MemberDescriptorType):
+            yield name, value
+
+
+def closure_of(function: FunctionType) -> Parts:
+    """Yield the variables of an enclosing function that have a value."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield f"closure {name}", cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+
+
+def globals_of(module: ModuleType) -> Parts:
+    """Yield the global variables of a Python module, without those of Python's own."""
+    return ((name, value) for name, value in [*vars(module).items()] if not name.startswith("__"))
+
+
+def shown(value: Any) -> str:
+    """Return the repr of ``value`` without memory addresses."""
+    return re.sub(r"0x[0-9a-fA-F]+", "0x", repr(value))

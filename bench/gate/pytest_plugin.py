@@ -1,0 +1,241 @@
+"""Provide the pytest plug-in for robustness regression tests of a project's own model.
+
+>>> @pytest.mark.robustness(baseline="robustness.json")                                        # doctest: +SKIP
+... def test_robustness(robustness):
+...     robustness(load_my_model(), dataset="digits", attacks=["fgsm", "pgd"], eps="0.1")
+
+A marked test passes only after a comparison. The check runs in pytest's *call* phase of every kind of test item.
+Functions, methods of ``unittest.TestCase``, parametrised, asynchronous and repeated tests are treated alike.
+
+Every pytest session in the environment loads this file, so slow imports are deferred to the fixture.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest import SkipTest
+
+import pytest
+
+from bench.core.vocabulary import DEFAULT_ALPHA, SCOPES
+from bench.gate.pytest_summary import ATTRIBUTE, Summary
+from bench.runtime.captured_warnings import warnings_do_not_raise
+
+if TYPE_CHECKING:
+    from bench.gate.regression import Robustness, Settings
+    from bench.gate.rules import Scope
+
+MARK = "robustness"
+UPDATE = "--robustness-update"
+REQUIRED = "--robustness-required"
+MARKED = f'baseline, tolerance={{}}, floor={{}}, scope="{SCOPES[0]}", alpha={DEFAULT_ALPHA}, allow_inconclusive=False'
+OWNERS = pytest.StashKey[dict[Path, str]]()  # baseline file to the id of the test that owns it
+NOT_CALLED = (
+    f"nothing was compared: the test is marked {MARK!r} and never called the fixture {MARK!r} with a model. Call it, "
+    "or remove the mark."
+)
+NOT_EXCUSED = "xfail excuses a comparison that fails, but part of what the test asks for was not compared."
+
+
+@dataclass
+class Attempt:
+    """One execution of a test; a rerun is a new one."""
+
+    robustness: Robustness | None = None
+    problem: str = ""  # error in the mark, or found by the check
+    over: bool = False  # whether the test's own code has ended
+
+
+ATTEMPT = pytest.StashKey[Attempt]()
+#: The mark, the fixture as a parameter, or its name for getfixturevalue.
+USED = re.compile(rf"mark\.{MARK}\b|[(,]\s*{MARK}\s*[,):]|[\"']{MARK}[\"']")
+SKIPS = (pytest.skip.Exception, SkipTest)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("collapse-bench")
+    group.addoption(UPDATE, action="store_true", help="write the baselines of robustness tests instead of checking")
+    group.addoption(
+        REQUIRED,
+        action="store_true",
+        help="for CI: fail unless a robustness test compared something and none was skipped",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        f"{MARK}({MARKED}): what the fixture '{MARK}' checks by; the path of the baseline is relative to the test's "
+        "file, tolerances are points and floors percent by metric",
+    )
+    required = config.getoption(REQUIRED)
+    if required and config.getoption(UPDATE):
+        raise pytest.UsageError(f"{UPDATE} compares nothing, and {REQUIRED} asks for a comparison; leave one out.")
+    if not hasattr(config, "workerinput"):  # the reports of xdist's workers arrive at the controller
+        config.pluginmanager.register(Summary(MARK, required=required), "collapse-bench-summary")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Find robustness tests that pytest leaves out: of a module that skips itself, of a class it cannot collect."""
+    report = yield
+    if report.skipped and USED.search(_source_of(collector)):
+        setattr(report, ATTRIBUTE, {})
+    if report.passed and not report.result and isinstance(collector, pytest.Class) and _holds_marks(collector.obj):
+        report.outcome = "failed"
+        report.longrepr = (
+            f"nothing was compared: pytest collects no test of the class {collector.nodeid}, which has tests marked "
+            f"{MARK!r}. A class with a constructor is not collected; remove its __init__ or __new__."
+        )
+    return report
+
+
+def _source_of(collector: pytest.Collector) -> str:
+    """Return the text of a collected file; empty for a folder."""
+    path = collector.path
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _holds_marks(holder: type) -> bool:
+    found = [holder, *(getattr(holder, name, None) for name in dir(holder) if name.startswith("test"))]
+    marks = [mark for one in found for mark in getattr(one, "pytestmark", ())]
+    return any(mark.name == MARK for mark in marks)
+
+
+@pytest.hookimpl(tryfirst=True)  # before other plug-ins deselect tests
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Assign each baseline to the first test that names it, alike in all processes of a distributed session."""
+    owners = config.stash.setdefault(OWNERS, {})
+    for item in items:
+        mark = item.get_closest_marker(MARK)
+        named = None if mark is None else next(iter(mark.args), mark.kwargs.get("baseline"))
+        if isinstance(named, str | Path):
+            owners.setdefault((item.path.parent / named).resolve(), item.nodeid)
+
+
+@pytest.fixture
+def robustness(request: pytest.FixtureRequest, tmp_path: Path) -> Robustness:
+    """Call it with your model; its settings come from ``@pytest.mark.robustness(baseline=…)``."""
+    with warnings_do_not_raise():
+        from bench.gate.regression import Robustness
+
+    attempt: Attempt = request.node.stash.setdefault(ATTEMPT, Attempt())
+    settings = _settings_of(request)
+    if isinstance(settings, str):
+        attempt.problem = settings
+        pytest.fail(settings, pytrace=False)
+    found = attempt.robustness = Robustness(settings, tmp_path, request.config.getoption(UPDATE))
+    return found
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    item.stash[ATTEMPT] = Attempt()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)  # innermost: what the check prints is captured like the test's own output
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Check all models of the test after its own code has finished.
+
+    A test that failed is not checked. A test that skips itself is checked if it has attacked a model.
+    """
+    attempt = item.stash.setdefault(ATTEMPT, Attempt())
+    try:
+        yield
+        kept = [info.value for info in getattr(item, "_excinfo", None) or ()]  # what a unittest.TestCase raised
+        if all(isinstance(error, SKIPS) for error in kept):
+            _settle(item, attempt, skipped=bool(kept))
+    except SKIPS as skipped:
+        if "async def" in str(skipped) and _is_ours(item, attempt):  # pytest before 8.4 skips async tests
+            pytest.fail(f"nothing was compared: {skipped}", pytrace=False)
+        if not (attempt.robustness and attempt.robustness.finished):
+            _settle(item, attempt, skipped=True)
+        raise
+    finally:
+        attempt.over = True
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outermost: after expected failures have been recognised
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test without a comparison. xfail excuses a comparison that fails, never a missing one."""
+    report = yield
+    attempt = item.stash.get(ATTEMPT, None)
+    if attempt is None or not _is_ours(item, attempt):
+        return report
+    found = attempt.robustness
+    if report.when == "call" and attempt.over:
+        expected = hasattr(report, "wasxfail")
+        missing = (report.passed or expected) and not (found and found.finished and not found.uncompared)
+        if missing or (attempt.problem and not report.failed and not expected):
+            report.outcome = "failed"
+            why = NOT_EXCUSED if expected and found and found.finished else attempt.problem or NOT_CALLED
+            report.longrepr = "\n".join(filter(None, [why, str(report.longrepr or "")]))
+            vars(report).pop("wasxfail", None)
+        setattr(report, ATTRIBUTE, found.summary() if found else {})
+    elif report.when == "setup" and not report.passed:
+        if hasattr(report, "wasxfail") and not report.wasxfail.startswith("[NOTRUN]"):  # xfail(run=False) is a skip
+            report.outcome = "failed"
+            report.longrepr = "\n".join(filter(None, [attempt.problem or NOT_EXCUSED, str(report.longrepr or "")]))
+            vars(report).pop("wasxfail", None)
+        setattr(report, ATTRIBUTE, {})
+    return report
+
+
+def _is_ours(item: pytest.Item, attempt: Attempt) -> bool:
+    """Whether the test uses this plug-in, rather than another fixture of the same name."""
+    return item.get_closest_marker(MARK) is not None or attempt.robustness is not None or bool(attempt.problem)
+
+
+def _settle(item: pytest.Item, attempt: Attempt, *, skipped: bool) -> None:
+    found = attempt.robustness
+    if not _is_ours(item, attempt) or (skipped and not (found and found.attacked and not found.update)):
+        return
+    attempt.problem = attempt.problem or (found.settle() if found else NOT_CALLED)
+    if attempt.problem or found is None:
+        pytest.fail(attempt.problem, pytrace=False)
+    if found.update:
+        pytest.skip(f"{found.settings.baseline} is written; nothing was checked.")
+
+
+def _settings_of(request: pytest.FixtureRequest) -> Settings | str:
+    """Return the settings of the mark, or an error message."""
+    from bench.core.errors import BenchError
+
+    mark = request.node.get_closest_marker(MARK)
+    if mark is None:
+        return f'the fixture needs a mark: @pytest.mark.{MARK}(baseline="{MARK}.json")'
+    try:
+        settings = _settings(request.path.parent, *mark.args, **mark.kwargs)
+    except (TypeError, BenchError) as error:
+        return str(error).replace(f"{_settings.__name__}()", f"the mark {MARK}({MARKED})")
+    owner = request.config.stash.setdefault(OWNERS, {}).setdefault(settings.baseline.resolve(), request.node.nodeid)
+    if owner != request.node.nodeid:
+        return (
+            f"{settings.baseline} is the baseline of {owner}; give every test its own. Parametrised tests take theirs "
+            f"by pytest.param(…, marks=pytest.mark.{MARK}(baseline=…))."
+        )
+    return settings
+
+
+def _settings(
+    folder: Path,
+    baseline: str | Path,
+    *,
+    tolerance: Mapping[str, float] | None = None,
+    floor: Mapping[str, float] | None = None,
+    scope: Scope = "recipe",
+    alpha: float = DEFAULT_ALPHA,
+    allow_inconclusive: bool = False,
+) -> Settings:
+    from bench.gate.regression import Settings
+    from bench.gate.rules import Rules
+
+    points, least = {} if tolerance is None else tolerance, {} if floor is None else floor
+    return Settings(folder / baseline, Rules(alpha, points, least, scope, allow_inconclusive))

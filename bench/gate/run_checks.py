@@ -1,0 +1,142 @@
+"""A run beside its baseline: for every metric that the baseline names, what its images say."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.core.errors import BenchError
+from bench.gate.baseline import Baseline, RunOutcomes
+from bench.gate.checks import Check, Gate, nothing_compared
+from bench.gate.floors import floor_lines
+from bench.gate.over_seeds import over_seeds
+from bench.gate.paired import by_image
+from bench.gate.rules import WEIGHTS, Rules, Scope
+from bench.gate.snapshot import Snapshot, name_of
+from bench.gate.tolerances import FLOOR, check_points
+from bench.gate.verdict import Verdict
+from bench.leaderboard.corruption_cells import STANDARD_COLUMNS
+
+
+def check(baseline: Baseline, now: Snapshot, rules: Rules) -> list[Check]:
+    """All lines, in the order of the baseline. The tolerances of ``rules`` come before those that the baseline holds.
+
+    The same weights are compared image by image, each seed by itself. Other weights are another draw of the training's
+    chance: they are compared over seeds, unless ``rules.scope`` asks about the weights themselves. Recipes that the
+    baseline does not hold are compared with the floors only. Cells that failed are failing lines, whether the baseline
+    holds them or not. The last line fails where no other could.
+    Raises BenchError for tolerances and floors that mean nothing, and for a baseline without a cell.
+    """
+    metrics = [metric for run in baseline.runs for metric in run.cells]
+    if not metrics:
+        raise BenchError("the baseline holds no cell, so that nothing would be checked.")
+    check_points(rules.tolerances, metrics)
+    groups = _groups(baseline, now, rules.scope)
+    check_points(
+        rules.floors, [*metrics, *(m for run in now.runs for m in run.cells), *(m for _, m in now.failures)], FLOOR
+    )
+    gate = Gate(rules, {**baseline.tolerances, **rules.tolerances}, now.failures, now.at_chance, now.lowest)
+    lines = [line for group in groups for line in _checked(group, gate)]
+    lines += [line for runs in _new_recipes(baseline, now) for line in floor_lines((), runs, gate)]
+    lines += _failed_beside(groups, now)
+    return lines + nothing_compared(lines, rules)
+
+
+def unchecked(baseline: Baseline, now: Snapshot, rules: Rules) -> list[str]:
+    """List the accuracies that were measured and not compared, because the baseline or the snapshot leaves them out.
+
+    Cells that failed are not listed: :func:`check` makes a failing line of each.
+    """
+    held = _held(_groups(baseline, now, rules.scope))
+    new = [
+        f"{name_of(run)} {metric}"
+        for run in sorted(now.runs, key=lambda run: (*run.recipe, run.seed))
+        for metric in run.cells
+        if (name_of(run), metric) not in held
+    ]
+    return new + now.left_out()
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The networks of one recipe."""
+
+    before: Sequence[RunOutcomes]
+    after: Sequence[RunOutcomes]  # by seed
+    partners: Sequence[RunOutcomes | None]  # of each of ``before``, where they are compared image by image
+    over_seeds: bool
+
+
+def _groups(baseline: Baseline, now: Snapshot, scope: Scope) -> list[_Group]:
+    runs: dict[tuple[str, str, str], list[RunOutcomes]] = defaultdict(list)
+    for run in baseline.runs:
+        runs[run.recipe].append(run)
+    return [_group(before, now, scope) for before in runs.values()]
+
+
+def _new_recipes(baseline: Baseline, now: Snapshot) -> list[list[RunOutcomes]]:
+    """The networks of now whose recipe the baseline does not hold, by recipe."""
+    held, runs = {run.recipe for run in baseline.runs}, defaultdict(list)
+    for run in now.runs:
+        if run.recipe not in held:
+            runs[run.recipe].append(run)
+    return list(runs.values())
+
+
+def _failed_beside(groups: Sequence[_Group], now: Snapshot) -> list[Check]:
+    """A failing line for every failed cell that the baseline does not hold.
+
+    One line stands for all standard corruptions of a network: that of their mean.
+    """
+    held = _held(groups)
+    return [
+        Check(name, metric, Verdict.FAIL, f"{why}; the baseline does not hold it")
+        for (name, metric), why in sorted(now.failures.items())
+        if (name, metric) not in held and metric not in STANDARD_COLUMNS
+    ]
+
+
+def _group(before: Sequence[RunOutcomes], now: Snapshot, scope: Scope) -> _Group:
+    after = sorted((run for run in now.runs if run.recipe == before[0].recipe), key=lambda run: run.seed)
+    partners = [_partner(run, after, alone=scope == WEIGHTS and len(before) == len(after) == 1) for run in before]
+    return _Group(before, after, partners, scope != WEIGHTS and _retrained(before, partners, after))
+
+
+def _partner(run: RunOutcomes, after: Sequence[RunOutcomes], *, alone: bool) -> RunOutcomes | None:
+    """That of the same seed, else one of the same weights that only the attack's seed tells apart.
+
+    Two files are partners by being ``alone`` on either side, whatever their seeds.
+    """
+    same = [other for other in after if other.seed == run.seed]
+    return next(iter(same or [other for other in after if alone or other.weights_sha == run.weights_sha]), None)
+
+
+def _retrained(
+    before: Sequence[RunOutcomes], partners: Sequence[RunOutcomes | None], after: Sequence[RunOutcomes]
+) -> bool:
+    """Whether any network has other weights than its partner in the baseline, or there are only others."""
+    found = [(old, new) for old, new in zip(before, partners, strict=True) if new is not None]
+    return bool(after) and (not found or any(old.weights_sha != new.weights_sha for old, new in found))
+
+
+def _checked(group: _Group, gate: Gate) -> list[Check]:
+    if group.over_seeds:
+        lines = list(over_seeds(group.before, group.after, gate))
+    else:
+        pairs = zip(group.before, group.partners, strict=True)
+        lines = [line for old, new in pairs for line in by_image(old, new, gate)]
+    return lines + list(floor_lines(group.before, group.after, gate))
+
+
+def _held(groups: Sequence[_Group]) -> set[tuple[str, str]]:
+    """The run names and metrics of now that are compared with something in the baseline."""
+    return {(name_of(run), metric) for group in groups for run, metric in _held_of(group)}
+
+
+def _held_of(group: _Group) -> list[tuple[RunOutcomes, str]]:
+    if group.over_seeds:
+        metrics = {metric for run in group.before for metric in run.cells}
+        return [(run, metric) for run in group.after for metric in metrics]
+    pairs = zip(group.before, group.partners, strict=True)
+    return [(new, metric) for old, new in pairs if new is not None for metric in old.cells]

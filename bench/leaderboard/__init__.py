@@ -1,0 +1,1 @@
+"""From stored cells to tables: leaderboard, comparison, corruptions and distances. No torch."""

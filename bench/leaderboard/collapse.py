@@ -1,0 +1,59 @@
+"""Compute a row's collapse status and its figures for the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.leaderboard.references import reference_of
+from bench.leaderboard.rows import BoardRow
+from bench.results.collapse_status import (
+    REFERENCES,
+    Collapse,
+    Reference,
+    collapse_of,
+    diagnosed_accuracy,
+    is_trained_to_collapse,
+    over_seeds,
+    training_nc1,
+)
+
+
+def row_collapse(row: BoardRow, group: Sequence[BoardRow]) -> Collapse | None:
+    """Return the status over all seeds; None for a variant that is not meant to collapse.
+
+    ``group`` are the rows of the same split.
+    """
+    if not is_trained_to_collapse(row.run):
+        return None
+    return over_seeds({
+        seed: collapse_of(row.diagnoses.get(seed), _reference(row, group, seed)) for seed in row.runs
+    })
+
+
+def _reference(row: BoardRow, group: Sequence[BoardRow], seed: int) -> Reference | None:
+    """Return the first of ``REFERENCES`` that has a training NC1 for the same seed."""
+    for variant in REFERENCES:
+        other = reference_of(row, group, variant)
+        nc1 = None if other is None else training_nc1(other.diagnoses.get(seed))
+        if nc1 is not None:
+            return Reference(variant, nc1)
+    return None
+
+
+def collapse_values(row: BoardRow, group: Sequence[BoardRow], suffix: str = "") -> dict[str, Any]:
+    """Return the status, and the mean of each figure if every seed has it; accuracies in percent."""
+    status = row_collapse(row, group)
+    accuracy = _mean([diagnosed_accuracy(row.diagnoses.get(seed)) for seed in row.runs])
+    penalised = row.run.spec is not None and row.run.spec.variant_spec.penalty is not None
+    return {
+        f"collapse{suffix}": status.text if status else None,
+        f"collapse_nc1_train{suffix}": _mean([training_nc1(row.diagnoses.get(seed)) for seed in row.runs]),
+        f"train_acc{suffix}": None if accuracy is None else 100 * accuracy,
+        f"gamma{suffix}": _mean([run.gamma for run in row.runs.values()]) if penalised else None,
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None

@@ -1,0 +1,95 @@
+"""The comparison with the paired reference as people read it: a Markdown table below the board."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from bench.core.columns import LOWEST
+from bench.core.vocabulary import marks
+from bench.leaderboard.findings import AT_CHANCE, NO_COLLAPSE, NOT_COMPARED, UNKNOWN_COLLAPSE
+from bench.leaderboard.report import bound
+
+#: The third is the name of the reference; the lowest known robust accuracies are the reference's and the variant's.
+HEADERS = (
+    "variant", "metric", "{}", "accuracy", "difference", "lowest known", "p (checkpoint)", "p (variant)", "finding",
+    "audit",
+)  # fmt: skip
+FEW_SEEDS = 8  # below them the smallest p stands beside p
+CAPTION = (
+    "Against `{}`, in points, with 95 % intervals over seeds and images, or over images where there is one seed. "
+    "The p are single ones; a finding goes by one of them, and holds at 0.05 after Holm's correction for the table. "
+    "Lowest known: robust accuracy of the reference → of the variant at this budget after all attacks, the audit's too."
+)
+
+
+def comparison_markdown(comparison: pd.DataFrame) -> str:
+    """The table and what to know of it; empty where nothing is compared."""
+    if comparison.empty:
+        return ""
+    told_apart, reference = _told_apart(comparison), "/".join(comparison["reference"].unique())
+    rows = [_cells(row, told_apart) for _, row in comparison.iterrows()]
+    headers = [header.format(reference) for header in HEADERS]
+    table: str = tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True)
+    return f"{table}\n\n{CAPTION.format(reference)}"
+
+
+def _told_apart(comparison: pd.DataFrame) -> list[str]:
+    """Return the columns that tell the rows of one metric apart: model and variant, and others only where needed."""
+    names = ["model", "variant"]
+    for column in ("dataset", "data_sha", "config_sha"):
+        if comparison.duplicated([*names, "metric"]).any() and comparison[column].nunique() > 1:
+            names.append(column)
+    return names
+
+
+def _cells(row: pd.Series[Any], names: list[str]) -> list[str]:
+    return [
+        ":".join(str(row[name]) for name in names),
+        row["metric"],
+        _accuracy(row["acc_reference"], row["flags_reference"], row["metric"]),
+        _accuracy(row["acc"], row["flags"], row["metric"]),
+        "" if pd.isna(row["diff"]) else f"{row['diff']:+.1f} [{row['diff_lo']:+.1f}, {row['diff_hi']:+.1f}]",
+        _lowest(row),
+        _p(row["p_checkpoint"]),
+        _p_variant(row),
+        _finding(row),
+        "" if pd.isna(row["audit"]) else row["audit"],
+    ]
+
+
+def _finding(row: pd.Series[Any]) -> str:
+    """With the reason why there is no conclusion."""
+    statuses = [row[column] for column in ("collapse", "collapse_reference") if not pd.isna(row[column])]
+    collapse = "; ".join(statuses)
+    found = str(row["finding"])
+    longer = {
+        NOT_COMPARED: f"{NOT_COMPARED} ({row['note']})",
+        AT_CHANCE: f"not compared: {row['chance']}",
+        NO_COLLAPSE: f"no conclusion: {collapse}",
+        UNKNOWN_COLLAPSE: f"no conclusion: {collapse}",
+    }
+    return longer.get(found, found)
+
+
+def _lowest(row: pd.Series[Any]) -> str:
+    return "" if pd.isna(row[LOWEST]) else f"{row[f'{LOWEST}_reference']:.1f} → {row[LOWEST]:.1f}"
+
+
+def _accuracy(value: float, flags: Any, metric: str) -> str:
+    names = [] if pd.isna(flags) else flags.split(";")
+    if pd.isna(value):
+        return marks(names).strip()
+    return f"{bound(metric, names)}{value:.1f}{marks(names)}"
+
+
+def _p(value: Any) -> str:
+    return "" if pd.isna(value) else f"{value:.2g}"
+
+
+def _p_variant(row: pd.Series[Any]) -> str:
+    if pd.isna(row["p_variant"]) or row["seeds"] >= FEW_SEEDS:
+        return _p(row["p_variant"])
+    return f"{_p(row['p_variant'])} (≥ {_p(row['p_variant_smallest'])})"

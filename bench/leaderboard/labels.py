@@ -1,0 +1,54 @@
+"""Labels beside the numbers and figures of one run: chance level, collapse, and the lowest known accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.core.columns import LOWEST
+from bench.core.records import EvalRecord, RunRecord
+from bench.leaderboard.collapse import row_collapse
+from bench.leaderboard.lowest_known import budgets_of, lowest_known
+from bench.leaderboard.references import same_split
+from bench.leaderboard.rows import board_rows
+from bench.results.collapse_status import is_trained_to_collapse
+from bench.results.outcomes import Outcomes
+from bench.results.results_csv import all_cells, all_diagnoses
+from bench.results.store import Store
+
+
+def labels_of(run: RunRecord, present: Sequence[EvalRecord], store: Store) -> dict[str, str]:
+    """Return the ``chance`` and ``collapse`` labels of one run, for each test split if there are several.
+
+    ``present`` are the cells of its present weights. Other runs are read only if they may be references for collapse.
+    """
+    collapses = is_trained_to_collapse(run)
+    diagnoses = all_diagnoses(store) if collapses else {}
+    rows = board_rows(all_cells(store), diagnoses=diagnoses) if collapses else []
+    own = board_rows([(run, cell) for cell in present], diagnoses=diagnoses)
+    found: dict[str, str] = {}
+    for row in own:
+        where = f" ({row.data_sha[:12]})" if len(own) > 1 else ""
+        if row.chance():
+            found[f"chance{where}"] = f"clean accuracy {row.chance()}"
+        status = row_collapse(row, same_split(row, rows))
+        if status is not None:
+            found[f"collapse{where}"] = status.text
+    return found
+
+
+def lowest_of(run: RunRecord, present: Sequence[EvalRecord], store: Store) -> list[tuple[str, str]]:
+    """Return the lowest known robust accuracy of one run at every budget, and the attacks that broke the images.
+
+    ``present`` are the cells of its present weights.
+    """
+    audits = {(run.run_id, audit.data_sha): audit for audit in store.audits(run.run_id)}
+    rows, outcomes, found = board_rows([(run, cell) for cell in present], audits), Outcomes(store), []
+    for row in rows:
+        for budget in budgets_of([row]):
+            lowest = lowest_known(row, budget, outcomes)
+            if lowest is not None:
+                seen = "" if lowest.n_audited is None else f", {lowest.n_audited} of them seen by the audit"
+                by = lowest.broken_by()
+                text = f"{lowest.percent:.1f} % of {len(lowest.ids)} images{seen}" + (f"; broken by {by}" if by else "")
+                found.append((budget.column.replace(LOWEST, "lowest known"), text))
+    return found

@@ -1,0 +1,182 @@
+"""Compute the lowest known robust accuracy at a budget: per image, the worst case over all verified attacks.
+
+An image counts as broken within ε if any attack in this norm found an adversarial image at most ε away: an attack of
+the run, with any protocol, version, precision or budget, or an attack of the audit. All adversarial images are verified
+(ball, box, float32 prediction). An attack that was not run on an image has not broken it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.records import AuditRecord, BudgetAudit, EvalRecord
+from bench.core.specs import Norm
+from bench.leaderboard.attacks_tried import EVERYTHING, Counted
+from bench.leaderboard.drawing import drawn_alike
+from bench.leaderboard.rows import BoardRow, board_rows
+from bench.results.outcomes import Ids, Outcome, Outcomes, common_images
+from bench.results.precedence import FEWEST
+from bench.results.results_csv import Audits, Budget, Cell, Known, LowestKnown
+
+AUDIT = "audit:"  # prefix of the names of the audit's attacks
+NO_IMAGES = "the audit stored no images"
+
+
+@dataclass(frozen=True)
+class Lowest:
+    """Outcomes of the images ``ids`` of one row at one budget, over all attacks."""
+
+    ids: Ids
+    right: NDArray[np.bool_]  # (seeds, images): correctly classified under every attack
+    broken: Mapping[str, NDArray[np.bool_]]  # (seeds, images), by attack: correct before, misclassified by it
+    n_audited: int | None  # audited images of ids, minimum over seeds; None unless all seeds were audited
+    stored_none: bool  # whether an audit at this budget stored no images
+
+    @property
+    def accuracy(self) -> Fraction:
+        return Fraction(int(self.right.sum()), self.right.size)
+
+    @property
+    def percent(self) -> float:
+        return 100 * int(self.right.sum()) / self.right.size
+
+    def broken_by(self) -> str:
+        """Format the counts over all seeds, such as ``fgsm@linf-0.1 30; audit:square 3 (2 alone)``."""
+        total = sum((mask.astype(int) for mask in self.broken.values()), np.zeros(self.right.shape, dtype=int))
+        found = []
+        for name, mask in self.broken.items():
+            count, alone = int(mask.sum()), int((mask & (total == 1)).sum())
+            if count:
+                found.append(f"{name} {count}" + (f" ({alone} alone)" if alone else ""))
+        return "; ".join([*found, *([NO_IMAGES] if self.stored_none else [])])
+
+
+def budgets_of(rows: Iterable[BoardRow]) -> list[Budget]:
+    """Return every attacked budget, sorted by norm and eps."""
+    specs = (next(iter(cells.values())).spec for row in rows for cells in row.cells.values())
+    return sorted({Budget(s.attack.norm, s.attack.eps) for s in specs if s.attack is not None})
+
+
+def attacks_at(row: BoardRow, budget: Budget) -> list[str]:
+    """Return the row's attack columns at ``budget`` that have an accuracy."""
+    attacks = {column: next(iter(cells.values())).spec.attack for column, cells in row.cells.items()}
+    at_budget = [c for c, a in attacks.items() if a is not None and (a.norm, a.eps) == budget]
+    return [column for column in at_budget if row.images(column) is not None]
+
+
+def suite_images(row: BoardRow, budget: Budget, outcomes: Outcomes) -> Ids:
+    """Return the images common to the attacks at ``budget`` in all seeds.
+
+    Attacks on outdated samples or on fewer than ``FEWEST`` images are ignored if there are others.
+    """
+    columns = drawn_alike(row, attacks_at(row, budget), outcomes)
+    enough = [column for column in columns if (row.images(column) or 0) >= FEWEST] or columns
+    found = [outcomes.of(cell) for column in enough for cell in row.cells[column].values()]
+    return common_images(found) if found else ()
+
+
+def lowest_known(
+    row: BoardRow, budget: Budget, outcomes: Outcomes, ids: Ids | None = None, counted: Counted = EVERYTHING
+) -> Lowest | None:
+    """Return the outcomes over the attacks ``counted`` on ``ids``, by default on :func:`suite_images`.
+
+    At least one attack at ``budget`` must cover ``ids`` in every seed. None if there are no common images.
+    """
+    ids = suite_images(row, budget, outcomes) if ids is None else ids
+    if not ids:
+        return None
+    seeds = sorted(row.seeds)
+    place = {name: i for i, name in enumerate(ids)}
+    right = np.ones((len(seeds), len(ids)), dtype=np.bool_)
+    broken: dict[str, NDArray[np.bool_]] = defaultdict(lambda: np.zeros(right.shape, dtype=np.bool_))
+    for i, seed in enumerate(seeds):
+        for cell in _cells(row, seed, budget.norm, counted):
+            outcome = outcomes.of(cell)
+            hit = _within(cell, outcome, budget.eps)
+            right[i, _places(outcome, hit, ids, place)] = False
+            own = hit & (outcome.distance > 0) & ~_filtered(row, cell, outcomes)
+            broken[cell.spec.name][i, _places(outcome, own, ids, place)] = True
+        for audit in _audits(row.audits.get(seed), budget) if counted.audit else ():
+            for name, hits in audit.broken.items():
+                if name in counted.without:
+                    continue
+                found = [place[audit.images[hit]] for hit in hits if audit.images[hit] in place]
+                right[i, found] = False
+                broken[f"{AUDIT}{name}"][i, found] = True
+    every = [_audits(row.audits.get(seed), budget) for seed in seeds]
+    return Lowest(ids, right, dict(sorted(broken.items())), _n_audited(every, place), _stored_none(every))
+
+
+def lowest_of_runs(cells: Iterable[Cell], audits: Audits, outcomes: Outcomes) -> LowestKnown:
+    """Return the lowest known robust accuracy of every run at every budget that has one."""
+    runs: dict[str, list[Cell]] = defaultdict(list)
+    for run, cell in cells:
+        runs[run.run_id].append((run, cell))
+    found = {}
+    for run_id, own in runs.items():
+        for row in board_rows(own, audits):
+            for budget in budgets_of([row]):
+                lowest = lowest_known(row, budget, outcomes)
+                if lowest is not None:
+                    known = Known(float(lowest.accuracy), len(lowest.ids), lowest.broken_by())
+                    found[run_id, row.data_sha, budget] = known
+    return found
+
+
+def _cells(row: BoardRow, seed: int, norm: Norm, counted: Counted) -> list[EvalRecord]:
+    """Return the ok attack cells of one seed in one norm; without ``counted.columns`` also those not on the board."""
+    columns = row.cells if counted.columns is None else counted.columns
+    standing = (row.cells[column][seed] for column in columns if seed in row.cells.get(column, {}))
+    hidden = row.outdone.values() if counted.columns is None else ()
+    outdone = (cell for cells in hidden for cell in cells if cell.spec.seed == seed)
+    found = (cell for cell in (*standing, *outdone) if cell.spec.attack is not None and cell.status == "ok")
+    return [cell for cell in found if cell.spec.attack is not None and cell.spec.attack.norm == norm]
+
+
+def _within(cell: EvalRecord, outcome: Outcome, eps: float) -> NDArray[np.bool_]:
+    """Mask the cell's images that are misclassified within ``eps``, including those misclassified without attack."""
+    attack = cell.spec.attack
+    inside = attack is not None and attack.eps <= eps
+    hit: NDArray[np.bool_] = ~outcome.correct if inside else ~outcome.correct & (outcome.distance <= eps)
+    return hit
+
+
+def _filtered(row: BoardRow, cell: EvalRecord, outcomes: Outcomes) -> NDArray[np.bool_]:
+    """Mask the cell's images that a filtering attack had broken before: they were not attacked again."""
+    ids, broken = outcomes.of(cell).ids, set[str]()
+    if not cell.spec.filters:
+        return np.zeros(len(ids), dtype=np.bool_)
+    every = _cells(row, cell.spec.seed, cell.spec.attack.norm, EVERYTHING) if cell.spec.attack else []
+    for filtering in (outcomes.of(c) for c in every if c.cell_id in cell.spec.filters):
+        broken |= {filtering.ids[j] for j in np.flatnonzero(~filtering.correct)}
+    return np.asarray([name in broken for name in ids], dtype=np.bool_)
+
+
+def _places(outcome: Outcome, hit: NDArray[np.bool_], ids: Ids, place: Mapping[str, int]) -> list[int]:
+    """Return the positions in ``ids`` of the images in ``hit``; ``place`` is the position of each of ``ids``."""
+    if outcome.ids is ids:
+        found: list[int] = np.flatnonzero(hit).tolist()
+        return found
+    return [place[outcome.ids[j]] for j in np.flatnonzero(hit) if outcome.ids[j] in place]
+
+
+def _audits(record: AuditRecord | None, budget: Budget) -> list[BudgetAudit]:
+    """Return the audits of this norm at this budget or below."""
+    found = () if record is None else record.budgets
+    return [audit for audit in found if audit.norm == budget.norm and audit.eps <= budget.eps]
+
+
+def _n_audited(every: Sequence[Sequence[BudgetAudit]], place: Mapping[str, int]) -> int | None:
+    if not all(every):
+        return None
+    return min(len({name for audit in audits for name in audit.images if name in place}) for audits in every)
+
+
+def _stored_none(every: Sequence[Sequence[BudgetAudit]]) -> bool:
+    return any(not audit.images for audits in every for audit in audits)

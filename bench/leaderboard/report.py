@@ -1,0 +1,86 @@
+"""The leaderboard as people read it: a Markdown table, or JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from bench.core.columns import CORRUPTIONS_ACC, LOWEST, NOT_OK
+from bench.core.vocabulary import CLEAN, marks
+from bench.leaderboard.rounding import rounded
+from bench.results.audit_verdict import FAILED
+from bench.results.chance_level import CHANCE
+
+ERRORS = ("mce",)  # in percent of the reference's
+SHOWN = ("rank", "dataset", "model", "variant", "config_sha", "seeds")
+
+
+def board_metrics(board: pd.DataFrame) -> list[str]:
+    """The accuracy columns, without what stands beside them."""
+    return [column for column in board.columns if f"{column}_diff" in board.columns]
+
+
+def board_markdown(board: pd.DataFrame) -> str:
+    """Percent with 95 % interval, difference to the reference in points, flags; and where there is no number."""
+    metrics, errors = board_metrics(board), [column for column in ERRORS if column in board]
+    shown = [*SHOWN, *(["audit"] if _failed_audits(board) else []), *(["status"] if _at_chance(board) else [])]
+    shown += ["collapse"] if board["collapse"].notna().any() else []
+    shown += ["leaked"] if (board["leaked"].fillna(0) > 0).any() else []
+    lowest = [c for c in map(str, board.columns) if c.startswith(f"{LOWEST}@") and f"{c}_n" in board]
+    errors = [*lowest, *errors]
+    rows = [
+        [_plain(row[c]) for c in shown] + [_metric(row, m) for m in metrics] + [_error(row[e]) for e in errors]
+        for _, row in board.iterrows()
+    ]
+    headers = [*shown, *(_header(board, m) for m in metrics)]
+    headers += [_header(board, e).replace(LOWEST, "lowest known") if e in lowest else e for e in errors]
+    table: str = tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True)
+    return table
+
+
+def _failed_audits(board: pd.DataFrame) -> bool:
+    """They leave a row without a place, and nothing else of the board would say why."""
+    return any(FAILED in str(audit).split(";") for audit in board["audit"])
+
+
+def _at_chance(board: pd.DataFrame) -> bool:
+    """The same of networks that have learnt nothing."""
+    return any(CHANCE in str(status) for status in board["status"])
+
+
+def _header(board: pd.DataFrame, metric: str) -> str:
+    counts = sorted({int(n) for n in board[f"{metric}_n"].dropna()} - {0})
+    return metric if not counts else f"{metric} n={'/'.join(map(str, counts))}"
+
+
+def _metric(row: pd.Series[Any], metric: str) -> str:
+    value, difference = row[metric], row[f"{metric}_diff"]
+    if pd.isna(value):
+        tried = not pd.isna(row[f"{metric}_n"])
+        return ("failed" if NOT_OK in row["status"] else "no mean") if tried else ""
+    flags = [] if pd.isna(row[f"{metric}_flags"]) else row[f"{metric}_flags"].split(";")
+    text = f"{bound(metric, flags)}{value:.1f} [{row[f'{metric}_lo']:.1f}, {row[f'{metric}_hi']:.1f}]"
+    text = text if pd.isna(difference) else f"{text} {difference:+.1f}"
+    return text + marks(flags)
+
+
+def bound(metric: str, flags: Sequence[str]) -> str:
+    """Return the prefix "≤ " for a flagged accuracy under attack, which is only an upper bound; otherwise empty."""
+    return "≤ " if flags and metric not in (CLEAN, CORRUPTIONS_ACC) else ""
+
+
+def _error(value: Any) -> str:
+    return "" if pd.isna(value) else f"{value:.1f}"
+
+
+def _plain(value: Any) -> str:
+    return "" if pd.isna(value) else str(value)
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as JSON data, rounded as in the file; what is missing is null."""
+    rows = rounded(table).to_dict("records")
+    return [{str(key): None if pd.isna(v) else v for key, v in row.items()} for row in rows]

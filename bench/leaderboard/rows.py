@@ -1,0 +1,175 @@
+"""Rows of the leaderboard: cells grouped by configuration, and their means over seeds."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
+from bench.core.vocabulary import CLEAN
+from bench.core.words import counted
+from bench.leaderboard.corruption_choice import choose
+from bench.results.audit_verdict import PASSED, findings_for, verdict, verdict_of
+from bench.results.chance_level import CHANCE, is_at_chance
+from bench.results.precedence import drawn, evidence, strength
+from bench.results.results_csv import Audits, Cell
+
+
+@dataclass
+class BoardRow:
+    """All repeats of one configuration on one test split: its cells by metric column, one for each seed."""
+
+    run: RunRecord
+    data_sha: str
+    seeds: set[int] = field(default_factory=set)
+    runs: dict[int, RunRecord] = field(default_factory=dict)  # of each seed
+    diagnoses: dict[int, DiagnosisRecord] = field(default_factory=dict)  # of each seed that has one
+    cells: dict[str, dict[int, EvalRecord]] = field(default_factory=lambda: defaultdict(dict))
+    audits: dict[int, AuditRecord] = field(default_factory=dict)  # of each seed that has one
+    outdone: dict[str, list[EvalRecord]] = field(default_factory=lambda: defaultdict(list))  # what others stand for
+    missed: set[str] = field(default_factory=set)  # ids of outdone cells that would count if they were ok
+
+    def accuracies(self, column: str) -> list[float]:
+        """Fractions over the seeds; empty unless every seed has an ok cell on as many images, drawn alike."""
+        cells = [self.cells[column][seed] for seed in sorted(self.cells.get(column, {}))]
+        counts = [cell.n_correct for cell in cells if cell.status == "ok" and cell.n_correct is not None]
+        if len(counts) < len(self.seeds) or len({(cell.n, drawn(cell)) for cell in cells}) != 1:
+            return []
+        return [count / cell.n for count, cell in zip(counts, cells, strict=True)]
+
+    def mean(self, column: str) -> float | None:
+        found = self.accuracies(column)
+        return sum(found) / len(found) if found else None
+
+    def images(self, column: str) -> int | None:
+        """The number of images of a column that has an accuracy."""
+        return next(iter(self.cells[column].values())).n if self.accuracies(column) else None
+
+    def flags(self, column: str) -> list[str]:
+        """The flags of the column's cells and of what an audit says of them, of any seed.
+
+        Of a seed at chance an audit says nothing but what it found about the model itself.
+        """
+        cells, guessing = self.cells.get(column, {}), self.seeds_at_chance()
+        found = {flag for cell in cells.values() for flag in cell.flags}
+        for seed, cell in cells.items():
+            record = self.audits.get(seed)
+            if seed in guessing:
+                found |= {finding.flag for finding in record.findings} if record else set()
+            else:
+                found |= {finding.flag for finding in findings_for(record, cell)}
+        return sorted(found)
+
+    def leaked(self) -> int | None:
+        """The most images of any cell that are also in the training split; None if not known."""
+        found = [cell.leaked for cells in self.cells.values() for cell in cells.values()]
+        return max((n for n in found if n is not None), default=None)
+
+    def verdict(self) -> str | None:
+        """Return the verdict of the audits of its seeds, see :func:`bench.results.audit_verdict.verdict_of`."""
+        standing = {s: [cells[s] for cells in self.cells.values() if s in cells] for s in self.seeds}
+        return verdict_of(self.audits, standing, at_chance=bool(self.chance()))
+
+    def seeds_at_chance(self) -> set[int]:
+        """The seeds whose clean accuracy is no better than chance."""
+        return {seed for seed, cell in self.cells.get(CLEAN, {}).items() if is_at_chance(self.runs[seed], cell)}
+
+    def chance(self) -> str:
+        """That the clean accuracy is no better than chance; empty where it is.
+
+        One such seed is enough: what learnt nothing has nothing to lose under attack, and lifts the mean of the others.
+        Where the mean is no better, the worst seed is not either.
+        """
+        found = self.seeds_at_chance()
+        some = "" if len(found) == len(self.seeds) else f"{len(found)} of {counted(len(self.seeds), 'seed')} "
+        return f"{some}{CHANCE}" if found else ""
+
+    def acquitted(self, column: str) -> bool:
+        """Whether every cell of the column was audited by what could have flagged it, and was not."""
+        cells = self.cells.get(column, {})
+        passed = all(verdict(self.audits.get(seed), cell) == PASSED for seed, cell in cells.items())
+        return bool(cells) and passed and not self.chance()
+
+    def doubtful(self) -> bool:
+        """Whether something speaks against the number of an attack or its worth, or nobody knows.
+
+        That is so where an audit failed, and where some seeds have one and others none: a flag may be missing.
+        """
+        partly = bool(self.audits) and set(self.audits) != self.seeds
+        if self.chance() or partly or any(record.status != "ok" for record in self.audits.values()):
+            return True
+        attacked = (column for column, cells in self.cells.items() if any(c.spec.attack for c in cells.values()))
+        return any(self.flags(column) for column in attacked)
+
+    def failed(self, column: str) -> bool:
+        """Whether a cell of the column was tried and is not ok."""
+        return bool(self.failures(column))
+
+    def failures(self, column: str) -> list[EvalRecord]:
+        """Cells that are not ok: those that stand in the column, and those that would if they were."""
+        missed = (cell for cell in self.outdone.get(column, []) if cell.cell_id in self.missed)
+        return [cell for cell in (*self.cells.get(column, {}).values(), *missed) if cell.status != "ok"]
+
+    def corrupted(self) -> set[str]:
+        """The columns of corruptions, those among them in which no cell counts."""
+        found = (cell for cells in self.cells.values() for cell in cells.values())
+        outdone = (cell for cells in self.outdone.values() for cell in cells)
+        return {cell.spec.name for cell in (*found, *outdone) if cell.spec.corruption is not None}
+
+
+def board_rows(
+    cells: Iterable[Cell], audits: Audits | None = None, diagnoses: Mapping[str, DiagnosisRecord] | None = None
+) -> list[BoardRow]:
+    """Group cells by configuration and test split; of several cells in one place the best evidence counts.
+
+    ``diagnoses`` are by run id. Corruptions are first held to one set of images per row, see
+    :func:`bench.leaderboard.corruption_choice.choose`.
+    """
+    rows: dict[tuple[str, ...], BoardRow] = {}
+    found: dict[tuple[str, ...], list[EvalRecord]] = defaultdict(list)
+    for run, cell in cells:
+        key = (run.dataset, run.model, run.variant, run.config_sha, cell.spec.data_sha)
+        row = rows.setdefault(key, BoardRow(run, cell.spec.data_sha))
+        found[key].append(cell)
+        row.seeds.add(cell.spec.seed)
+        row.runs[cell.spec.seed] = run
+        if diagnoses and run.run_id in diagnoses:
+            row.diagnoses[cell.spec.seed] = diagnoses[run.run_id]
+        if audits and (run.run_id, cell.spec.data_sha) in audits:
+            row.audits[cell.spec.seed] = audits[run.run_id, cell.spec.data_sha]
+    for name, row in rows.items():
+        _fill(row, found[name])
+    return list(rows.values())
+
+
+def row_names(rows: Sequence[BoardRow]) -> list[str]:
+    """``model:variant``, with the data set and the hashes of its test split and of the configuration where needed."""
+    sets = {(row.run.dataset, row.data_sha) for row in rows}
+    datasets = {dataset for dataset, _ in sets}
+    repeats = Counter((row.data_sha, row.run.model, row.run.variant) for row in rows)
+    names = []
+    for row in rows:
+        run = row.run
+        before = [run.dataset] if len(datasets) > 1 else []
+        before += [row.data_sha] if len([s for s in sets if s[0] == run.dataset]) > 1 else []
+        after = [run.config_sha] if repeats[row.data_sha, run.model, run.variant] > 1 else []
+        names.append(":".join([*before, run.model, run.variant, *after]))
+    return names
+
+
+def _fill(row: BoardRow, cells: Sequence[EvalRecord]) -> None:
+    others, missed = choose(cells)
+    row.missed |= missed
+    left_out = {cell.cell_id for cell in others}
+    places: dict[tuple[str, int], list[EvalRecord]] = defaultdict(list)
+    for cell in cells:
+        if cell.cell_id in left_out:
+            row.outdone[cell.spec.name].append(cell)
+        else:
+            places[cell.spec.name, cell.spec.seed].append(cell)
+    for (column, seed), rivals in places.items():
+        standing = row.cells[column][seed] = max(rivals, key=evidence)
+        outdone = [cell for cell in rivals if cell is not standing]
+        row.outdone[column] += outdone
+        row.missed |= {cell.cell_id for cell in outdone if strength(cell) > strength(standing)}

@@ -1,0 +1,182 @@
+"""leaderboard.csv: one row a configuration (data, backbone, variant, recipe), averaged over its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from bench.core.columns import ALWAYS_BESIDE, CORRUPTIONS_ACC, LEADERBOARD_COLUMNS, METRIC_SUFFIXES, NOT_OK
+from bench.core.errors import BenchError
+from bench.core.vocabulary import BASELINE, CLEAN
+from bench.leaderboard.collapse import collapse_values
+from bench.leaderboard.comparison import comparison_table
+from bench.leaderboard.corruption_columns import corruption_metrics, corruption_values
+from bench.leaderboard.corruption_export import corruptions_csv
+from bench.leaderboard.distance_columns import distance_columns, distance_values
+from bench.leaderboard.drawing import EQUAL_PER_CLASS, outdated_columns
+from bench.leaderboard.lowest_known import budgets_of, lowest_known, lowest_of_runs
+from bench.leaderboard.metrics import metric_values
+from bench.leaderboard.ranking import ranked
+from bench.leaderboard.references import reference_of, same_split
+from bench.leaderboard.rounding import rounded
+from bench.leaderboard.rows import BoardRow, board_rows
+from bench.results.outcomes import Outcomes
+from bench.results.results_csv import Budget, all_audits, all_cells, all_diagnoses, results_table, to_csv
+from bench.results.store import Store
+from bench.runtime.files import write_atomic
+
+#: Attacks from the weakest to the strongest, for the order of the columns.
+STRENGTH = {"fgsm": 0, "pgd": 1, "apgd": 2, "autoattack": 3}
+
+
+class Tables(NamedTuple):
+    """Tables for printing, not rounded."""
+
+    board: pd.DataFrame
+    comparison: pd.DataFrame  # empty where nothing has a paired reference
+
+
+def rebuild(store: Store, *, intervals: bool = False) -> pd.DataFrame:
+    """The board alone of :func:`write_tables`."""
+    return write_tables(store, intervals=intervals).board
+
+
+def check_reference(against: str, variants: Collection[str]) -> None:
+    """Raises BenchError unless there are runs of the variant ``against``, which by default need not be there."""
+    if against != BASELINE and against not in variants:
+        known = ", ".join(sorted(variants)) or "none"
+        raise BenchError(f"--against {against!r}: there is no run of this variant; choose one of those there: {known}.")
+
+
+def write_tables(
+    store: Store,
+    *,
+    intervals: bool = False,
+    mce_reference: str = BASELINE,
+    rank_flagged: bool = False,
+    against: str = BASELINE,
+) -> Tables:
+    """Write results.csv, leaderboard.csv, comparison.csv and corruptions.csv from all the cells in the store.
+
+    leaderboard.csv keeps of what stands beside an accuracy only ``ALWAYS_BESIDE`` unless ``intervals``; the board that
+    is returned has all of it. ``rank_flagged`` gives rows a place that something speaks against. ``against`` is the
+    variant of the paired reference.
+    """
+    cells, audits, diagnoses = all_cells(store), all_audits(store), all_diagnoses(store)
+    rows, outcomes = board_rows(cells, audits, diagnoses), Outcomes(store, cells)
+    metrics = metric_columns(rows)
+    board = board_table(rows, metrics, outcomes, mce_reference, rank_flagged=rank_flagged, against=against)
+    comparison = comparison_table(rows, metrics, outcomes, against)
+    known = lowest_of_runs(cells, audits, outcomes)
+    dropped = {m + s for m in metrics for s in METRIC_SUFFIXES if s not in ALWAYS_BESIDE and not intervals}
+    write_atomic(store.root / "results.csv", to_csv(results_table(cells, diagnoses, audits, known)))
+    write_atomic(store.root / "leaderboard.csv", to_csv(rounded(board[[c for c in board if c not in dropped]])))
+    _write_or_remove(store.root / "comparison.csv", None if comparison.empty else to_csv(rounded(comparison)))
+    _write_or_remove(store.root / "corruptions.csv", corruptions_csv(rows))
+    return Tables(board, comparison)
+
+
+def _write_or_remove(path: Path, content: bytes | None) -> None:
+    """Write ``content``, or remove the file without one: a table of deleted cells must not remain."""
+    if content is not None:
+        write_atomic(path, content)
+    elif path.exists():
+        path.unlink()
+
+
+def board_table(
+    rows: Sequence[BoardRow],
+    metrics: Sequence[str],
+    outcomes: Outcomes,
+    mce_reference: str = BASELINE,
+    *,
+    rank_flagged: bool = False,
+    against: str = BASELINE,
+) -> pd.DataFrame:
+    """The board with everything beside every accuracy: percent, by data set and rank."""
+    of_corruptions, of_distances, table = corruption_metrics(rows), distance_columns(rows), []
+    budgets = budgets_of(rows)
+    splits = {(row.run.dataset, row.data_sha): row for row in rows}
+    for _, any_row in sorted(splits.items(), key=lambda split: split[0]):
+        group = same_split(any_row, rows)
+        for rank, by, row in ranked(group, outcomes, rank_flagged=rank_flagged):
+            reference = reference_of(row, group, against)
+            baseline = _itself(row) or reference_of(row, group)
+            values = corruption_values(row, baseline, mce_reference) if of_corruptions else {}
+            values |= metric_values(row, reference, metrics, outcomes) | distance_values(row, outcomes)
+            values |= lowest_values(row, budgets, outcomes) | collapse_values(row, group)
+            table.append({**_describe(row, reference, outcomes), "rank": rank, "rank_by": by, **values})
+    beside = [m + suffix for m in metrics for suffix in ("", *METRIC_SUFFIXES)]
+    of_budgets = [budget.column + suffix for budget in budgets for suffix in ("", "_n", "_audit_n", "_broken_by")]
+    of_corruptions = [column for column in of_corruptions if column not in metrics]
+    columns = [*LEADERBOARD_COLUMNS, *beside, *of_budgets, *of_corruptions, *of_distances]
+    counts = [column for column in (*of_distances, *of_budgets) if column.endswith("_n")]
+    whole = ["rank", "latent_dim", "img_size", "epochs", "n_train", "leaked", *counts]
+    whole += [f"{metric}_n" for metric in metrics]
+    return pd.DataFrame(table, columns=columns).astype(dict.fromkeys(whole, "Int64"))
+
+
+def lowest_values(row: BoardRow, budgets: Sequence[Budget], outcomes: Outcomes) -> dict[str, Any]:
+    """The lowest known robust accuracy at every budget, in percent, and what broke the images."""
+    values: dict[str, Any] = {}
+    for budget in budgets:
+        lowest = lowest_known(row, budget, outcomes)
+        if lowest is not None:
+            values |= {
+                budget.column: lowest.percent,
+                f"{budget.column}_n": len(lowest.ids),
+                f"{budget.column}_audit_n": lowest.n_audited,
+                f"{budget.column}_broken_by": lowest.broken_by() or None,
+            }
+    return values
+
+
+def metric_columns(rows: Sequence[BoardRow]) -> list[str]:
+    """Clean first, corruptions, then the attacks from the weakest to the strongest, each by norm and rising eps."""
+    specs = {column: next(iter(cells.values())).spec for row in rows for column, cells in row.cells.items()}
+    found = {column: spec.attack for column, spec in specs.items() if spec.corruption is None}
+
+    def key(column: str) -> tuple[Any, ...]:
+        attack = found[column]
+        if attack is None:
+            return (0, 0, "", "", 0.0, "")
+        return 1, STRENGTH.get(attack.name.split("-")[0], 4), attack.name, attack.norm, attack.eps, column
+
+    ordered = sorted(found, key=key)
+    if len(found) < len(specs):
+        ordered.insert(1 if CLEAN in found else 0, CORRUPTIONS_ACC)
+    return ordered
+
+
+def _describe(row: BoardRow, reference: BoardRow | None, outcomes: Outcomes) -> dict[str, Any]:
+    run = row.run
+    bad = [cell for column in {*row.cells, *row.outdone} for cell in row.failures(column)]
+    outdated = len(outdated_columns(row, outcomes))
+    equal = f"{outdated} of {len(row.cells)} columns on {EQUAL_PER_CLASS}" if outdated else ""
+    trouble = [f"{len(bad)} {NOT_OK}" if bad else "", equal, row.chance()]
+    return {
+        "dataset": run.dataset,
+        "model": run.model,
+        "variant": run.variant,
+        "reference": reference.run.variant if reference else None,
+        "seeds": len(row.seeds),
+        "latent_dim": run.latent_dim,
+        "schedule": run.spec.variant_spec.schedule if run.spec else None,
+        "img_size": run.img_size,
+        "param_count": None if run.param_count is None else round(run.param_count / 1e6, 2),
+        "epochs": run.epochs,
+        "n_train": run.n_train,
+        "status": "; ".join(filter(None, trouble)) or "ok",
+        "leaked": row.leaked(),
+        "audit": row.verdict(),
+        "config_sha": run.config_sha,
+        "data_sha": row.data_sha,
+    }
+
+
+def _itself(row: BoardRow) -> BoardRow | None:
+    """A baseline is its own reference."""
+    return row if row.run.variant == BASELINE else None

@@ -1,0 +1,1 @@
+"""From names to specs, and which cells of a plan are still to do."""

@@ -1,0 +1,184 @@
+"""Training recipes by name: the data set's own short recipe, and the published ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bench.core.errors import BenchError
+from bench.core.registry import Registry
+from bench.core.specs import AdversarySpec, Recipe, VariantSpec
+from bench.models.variants import RECIPE, WIDTH
+
+DEFAULT = "auto"
+PAPER = "paper"
+PUBLISHED_FOR = {"cifar10": "paper-cifar10", "cifar100": "paper-cifar100", "svhn": "paper-svhn"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeEntry:
+    """``recipe`` None is the data set's own; ``schedule`` is that of γ for the variants that leave it to the recipe."""
+
+    summary: str
+    source: str
+    schedule: str
+    recipe: Recipe | None = None
+    widths: Mapping[int, int] = field(default_factory=dict)  # of penultimate layers, in place of the variants' own
+
+
+RECIPES: Registry[RecipeEntry] = Registry("recipe")
+
+_ORIGIN = "bench.planning.recipes"
+_HEAD = "the authors' configurations of November 2025 for arXiv 2310.08224; lr is one of their sweep of 1, 2, 4, 8 e-4"
+
+RECIPES.register(
+    "short",
+    RecipeEntry(
+        summary="the data set's recipe; γ follows what the output weights can balance",
+        source="equation (2) of bench.models.schedules",
+        schedule="short",
+    ),
+    origin=_ORIGIN,
+)
+RECIPES.register(
+    "auto",
+    RecipeEntry(
+        summary="the data set's recipe; γ follows what the network, as measured, can balance",
+        source="bench.models.adaptive_gamma",
+        schedule="auto",
+    ),
+    origin=_ORIGIN,
+)
+_CIFAR = Recipe(
+    epochs=1000,
+    batch_size=128,
+    lr=4e-4,
+    lr_schedule="cosine",
+    weight_decay=5e-4,
+    activation="silu",
+    horizontal_flip=True,
+    crop_padding=4,
+    crop_fill="mean",
+)
+for _name, _network in (("cifar10", "resnet18"), ("cifar100", "resnet50")):
+    RECIPES.register(
+        f"paper-{_name}",
+        RecipeEntry(
+            summary=f"published for {_name} with {_network}: 1000 epochs, γ to 1e6 in two phases",
+            source=_HEAD,
+            schedule="paper_cifar",
+            recipe=_CIFAR,
+        ),
+        origin=_ORIGIN,
+    )
+RECIPES.register(
+    "paper-imagenet",
+    RecipeEntry(
+        summary="published for ImageNet: 200 epochs, γ to 1e6 in two phases, layers twice as wide",
+        source="the authors' configurations of November 2025; lr is one of their sweep of 5e-5, 1e-4, 1e-3",
+        schedule="paper_imagenet",
+        recipe=Recipe(
+            epochs=200,
+            batch_size=128,  # 64 on each of two GPUs
+            lr=1e-4,
+            lr_schedule="imagenet",
+            weight_decay=1e-7,
+            activation="silu",
+            resized_crop=True,
+        ),
+        widths={64: 128, 128: 256, 32: 64},  # 128 is published, the others keep its ratios
+    ),
+    origin=_ORIGIN,
+)
+RECIPES.register(
+    "paper-svhn",
+    RecipeEntry(
+        summary="published for SVHN with resnet18: 800 epochs, γ ×1.03 an epoch to 1e5, layers of 8, 6 and 512",
+        source=(
+            "Sbailo and Ghiringhelli, OpenReview FwlM1k4ODx (2024); assumed where it does not say: the start of γ, a "
+            "constant lr of the output layer, noise in pixels"
+        ),
+        schedule="paper_svhn",
+        widths={64: 8, 32: 6, 128: 512},
+        recipe=Recipe(
+            epochs=800,
+            batch_size=128,
+            lr=4e-4,
+            lr_schedule="halving",
+            weight_decay=5e-4,
+            activation="silu",
+            noise=0.01,
+        ),
+    ),
+    origin=_ORIGIN,
+)
+
+
+def find_recipe(name: str, dataset: str) -> RecipeEntry:
+    """The recipe called ``name``; 'paper' is the one published for ``dataset``. Raises BenchError."""
+    if name == PAPER:
+        if dataset not in PUBLISHED_FOR:
+            raise BenchError(
+                f"no recipe was published for {dataset!r}, only for {', '.join(PUBLISHED_FOR)} and ImageNet; name one "
+                "of them, for example --recipe paper-cifar10."
+            )
+        name = PUBLISHED_FOR[dataset]
+    return RECIPES.get(name)
+
+
+def resolve_variants(
+    variants: Mapping[str, VariantSpec], recipe: RecipeEntry, latent_dim: int | None
+) -> dict[str, VariantSpec]:
+    """The variants with the recipe's schedule and widths; ``latent_dim`` takes the place of the standard 64.
+
+    Raises BenchError when it would change none of them.
+    """
+    if latent_dim is not None and all(spec.latent_dim is None for spec in variants.values()):
+        raise BenchError(
+            f"--latent-dim is for variants with a penultimate layer, such as lpc; here are only: {', '.join(variants)}."
+        )
+    return {name: _resolve(spec, recipe, latent_dim) for name, spec in variants.items()}
+
+
+def _resolve(spec: VariantSpec, recipe: RecipeEntry, latent_dim: int | None) -> VariantSpec:
+    schedule = recipe.schedule if spec.schedule == RECIPE else spec.schedule
+    if spec.latent_dim is None:
+        return dataclasses.replace(spec, schedule=schedule)
+    width = recipe.widths.get(spec.latent_dim, spec.latent_dim)
+    balance = spec.balance_dim
+    if latent_dim is not None:
+        # A width that the user names is the new standard: wide and narrow keep their ratios to it, γ is meant for it.
+        width = max(1, spec.latent_dim * latent_dim // WIDTH)
+        balance = None if balance is None else latent_dim
+    return dataclasses.replace(spec, schedule=schedule, latent_dim=width, balance_dim=balance)
+
+
+def resolve_budgets(
+    variants: Mapping[str, VariantSpec], *, asked: float | None, default: float | None
+) -> dict[str, VariantSpec]:
+    """The variants with a budget for their adversaries: the one ``asked`` for, else their own, else ``default``.
+
+    Raises BenchError when there is none, and when one is asked for that no variant would use.
+    """
+    if asked is not None and not any(spec.adversary for spec in variants.values()):
+        raise BenchError(
+            f"--train-eps is for variants that train against an adversary, such as pgd_at; here are only: "
+            f"{', '.join(variants)}."
+        )
+    return {
+        name: spec
+        if spec.adversary is None
+        else dataclasses.replace(spec, adversary=_with_budget(name, spec.adversary, asked, default))
+        for name, spec in variants.items()
+    }
+
+
+def _with_budget(name: str, adversary: AdversarySpec, asked: float | None, default: float | None) -> AdversarySpec:
+    eps = next((eps for eps in (asked, adversary.eps, default) if eps is not None), None)
+    if eps is None:
+        raise BenchError(
+            f"variant {name!r} trains against an adversary, and the data set declares no {adversary.norm} budget; "
+            "give one by --train-eps, for example --train-eps 8/255."
+        )
+    return dataclasses.replace(adversary, eps=eps)

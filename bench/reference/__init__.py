@@ -1,1 +1,0 @@
-"""Numbers that others published, as data that comes with the package."""

@@ -1,0 +1,1 @@
+"""The results folder, and the rules on stored results. No torch."""

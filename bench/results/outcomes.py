@@ -1,0 +1,114 @@
+"""Per-image outcomes of cells as arrays; each cell is read once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.records import EvalRecord
+from bench.data.sampling import sampling_version
+from bench.results.results_csv import Cell, all_cells
+from bench.results.store import Store
+
+Ids = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The images of one ok cell, in its order."""
+
+    ids: Ids
+    correct: NDArray[np.bool_]  # (images,)
+    distance: NDArray[np.float64]  # (images,): NaN where the image survived, 0 where it was wrong from the start
+    labels: NDArray[np.int64]  # (images,)
+
+    def places(self, ids: Ids) -> NDArray[np.intp] | slice:
+        """Return the positions of these images; all of them must be present."""
+        if ids is self.ids:
+            return slice(None)
+        place = {name: i for i, name in enumerate(self.ids)}
+        return np.asarray([place[name] for name in ids], dtype=np.intp)
+
+
+class Outcomes:
+    """The outcomes in a store, by cell. Equal lists of images are one object, so that many cells take little room."""
+
+    def __init__(self, store: Store, cells: Sequence[Cell] | None = None) -> None:
+        """``cells`` are all cells of the store; without them they are read when :meth:`sampling` needs them."""
+        self._store = store
+        self._given = cells
+        self._found: dict[tuple[str, str], Outcome] = {}
+        self._ids: dict[Ids, Ids] = {}
+        self._samplings: dict[str, int] = {}
+
+    def of(self, cell: EvalRecord) -> Outcome:
+        """Raises BenchError when the images are not those that the cell counted."""
+        key = cell.spec.run_id, cell.cell_id
+        if key not in self._found:
+            self._found[key] = self._read(cell)
+        return self._found[key]
+
+    def sampling(self, data_sha: str) -> int:
+        """Return the version by which the present sampling draws from this test split.
+
+        It depends on whether the classes are equally large, which a stored cell on the whole split tells. Without one
+        it is the newest version of any cell.
+        """
+        if data_sha not in self._samplings:
+            cells = self._by_split[data_sha]
+            found = [cell.spec.sampling for cell in cells if cell.spec.limit is not None]
+            whole = next((c for c in cells if self._is_whole_split(c)), None) if found else None
+            found += [] if whole is None else [sampling_version(self.of(whole).labels)]
+            self._samplings[data_sha] = max(found, default=1)
+        return self._samplings[data_sha]
+
+    @cached_property
+    def _by_split(self) -> Mapping[str, Sequence[EvalRecord]]:
+        found: dict[str, list[EvalRecord]] = defaultdict(list)
+        for _, cell in all_cells(self._store) if self._given is None else self._given:
+            found[cell.spec.data_sha].append(cell)
+        return found
+
+    def _is_whole_split(self, cell: EvalRecord) -> bool:
+        stored = self._store.samples_path(cell.spec.run_id, cell.cell_id).exists()
+        return cell.spec.limit is None and cell.status == "ok" and stored
+
+    def _read(self, cell: EvalRecord) -> Outcome:
+        samples = self._store.read_samples(cell)
+        ids = tuple(sample.sample_id for sample in samples)
+        return Outcome(
+            ids=self._ids.setdefault(ids, ids),
+            correct=np.asarray([sample.correct for sample in samples], dtype=np.bool_),
+            labels=np.asarray([sample.label for sample in samples], dtype=np.int64),
+            distance=np.asarray([np.nan if s.distance is None else s.distance for s in samples], dtype=np.float64),
+        )
+
+
+def common_images(outcomes: Sequence[Outcome]) -> Ids:
+    """Return the images that all outcomes have in common, see :func:`common_ids`."""
+    return common_ids([outcome.ids for outcome in outcomes])
+
+
+def common_ids(every: Iterable[Ids]) -> Ids:
+    """Return the ids that all lists have in common, in the order of the smallest list.
+
+    If these are all of the smallest list, return that object itself, so that ``is`` can replace ``==``.
+    """
+    lists = list({id(ids): ids for ids in every}.values())
+    smallest = min(lists, key=len)
+    others = [set(ids) for ids in lists if ids is not smallest]
+    common = tuple(name for name in smallest if all(name in ids for ids in others))
+    return smallest if len(common) == len(smallest) else common
+
+
+def verdicts(outcomes: Sequence[Outcome], ids: Ids) -> NDArray[np.float64]:
+    """(images,): the share of the outcomes in which each of these images is right."""
+    total = np.zeros(len(ids))
+    for outcome in outcomes:
+        total += outcome.correct[outcome.places(ids)]
+    return total / len(outcomes)

@@ -1,0 +1,202 @@
+"""results.csv: one row a cell, with what follows from its counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from bench.core.columns import AUDIT_COLUMNS, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, LOWEST, RESULT_COLUMNS
+from bench.core.epsilon import format_eps
+from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
+from bench.core.specs import CorruptionSpec, ModelSpec, Norm
+from bench.core.vocabulary import CLEAN
+from bench.results.audit_verdict import audit_values
+from bench.results.chance_level import CHANCE
+from bench.results.precedence import runs_at_chance
+from bench.results.store import Store
+from bench.statistics.intervals import CI_METHOD, wilson_interval
+
+Cell = tuple[RunRecord, EvalRecord]
+Audits = Mapping[tuple[str, str], AuditRecord]  # by run id and the hash of the test split
+
+
+class Budget(NamedTuple):
+    norm: Norm
+    eps: float
+
+    @property
+    def column(self) -> str:
+        return f"{LOWEST}@{self.norm}-{format_eps(self.eps)}"
+
+
+class Known(NamedTuple):
+    """The lowest known robust accuracy of one run at one budget."""
+
+    accuracy: float
+    n: int
+    broken_by: str
+
+
+LowestKnown = Mapping[tuple[str, str, Budget], Known]  # by run id, hash of the test split and budget
+INTEGERS = (
+    "robust_acc_lowest_n",
+    "severity",
+    "n_correct",
+    "n_broken_8bit",
+    "n_cut",
+    "leaked",
+    "attack_version",
+    "corruption_version",
+    "corruption_seed",
+    "n_train",
+    "epochs",
+    "img_size",
+    "latent_dim",
+    "param_count",
+    "train_batch_size",
+    "audit_n",
+    "audit_n_right",
+    *COUNT_COLUMNS,
+)
+RECIPE_COLUMNS = (
+    "lr", "train_batch_size", "weight_decay", "train_precision", "train_eps", "schedule", "normalization",
+)  # fmt: skip
+CORRUPTION_FIELDS = {
+    "corruption": "kind",
+    "severity": "severity",
+    "profile": "profile",
+    "source": "source",
+    "corruption_version": "version",
+    "corruption_seed": "seed",
+    "files_sha": "files_sha",
+}
+
+
+def all_cells(store: Store) -> list[Cell]:
+    """Every cell of every run's present weights, whatever became of it; cells of replaced weights are left out."""
+    return [(run, cell) for run in store.runs() for cell in present_cells(run, store)]
+
+
+def present_cells(run: RunRecord, store: Store) -> list[EvalRecord]:
+    """The cells of the run's present weights, whatever became of them."""
+    return [cell for cell in store.cells(run.run_id) if cell.weights_sha == run.weights_sha]
+
+
+def run_at_chance(run: RunRecord, data_sha: str, store: Store) -> bool:
+    """Whether the clean accuracy of the run's present weights on this test split is no better than chance."""
+    return (run.run_id, data_sha) in runs_at_chance((run, cell) for cell in present_cells(run, store))
+
+
+def result_row(
+    run: RunRecord, cell: EvalRecord, *, at_chance: bool = False, lowest: Known | None = None
+) -> dict[str, Any]:
+    """One row of results.csv: what was stored of the cell and what follows from it."""
+    attack, ok = cell.spec.attack, cell.status == "ok"
+    low, high = wilson_interval(cell.n_correct, cell.n) if ok and cell.n_correct is not None else (None, None)
+    derived = {
+        "attack": attack.label if attack else CLEAN if cell.spec.is_clean else None,
+        "norm": attack.norm if attack else None,
+        "eps": attack.eps if attack else None,
+        "attack_version": attack.version if attack else None,
+        "attack_precision": attack.precision if attack else None,
+        **_corruption(cell.spec.corruption),
+        "protocol": cell.spec.protocol,
+        "acc": cell.n_correct / cell.n if ok and cell.n_correct is not None else None,
+        "acc_lo": low,
+        "acc_hi": high,
+        "robust_acc_lowest": lowest.accuracy if lowest else None,
+        "robust_acc_lowest_n": lowest.n if lowest else None,
+        "broken_by": lowest.broken_by if lowest else None,
+        "ci_method": CI_METHOD if ok else None,
+        "flags": ";".join(cell.flags),
+        "notes": "; ".join(cell.notes if ok else (cell.message, *cell.notes)),
+        "chance": CHANCE if at_chance else None,
+        "adversarials": None if cell.adversarials == "none" else cell.adversarials,
+        "seed": cell.spec.seed,
+        "data_sha": cell.spec.data_sha,
+        **_training(run),
+        "train_time_s": run.time_s,
+    }
+    sources = (derived, vars(cell), vars(cell.environment), vars(run))
+    return {column: next(s[column] for s in sources if column in s) for column in RESULT_COLUMNS}
+
+
+def _corruption(spec: CorruptionSpec | None) -> dict[str, Any]:
+    """Return the columns of a corruption. Version and seed are None for official files, where they are unknown."""
+    found = {} if spec is None else vars(spec)
+    unknown = ("version", "seed") if spec is not None and spec.source == "official" else ()
+    return {column: None if name in unknown else found.get(name) for column, name in CORRUPTION_FIELDS.items()}
+
+
+def _training(run: RunRecord) -> dict[str, Any]:
+    """Return the columns of the recipe and the variant; of a model trained elsewhere, the normalization only."""
+    spec = run.spec
+    if spec is None:
+        declared = run.source.normalization if run.source else None
+        return dict.fromkeys(RECIPE_COLUMNS) | {"normalization": declared}
+    decay, adversary = spec.variant_spec.weight_decay, spec.variant_spec.adversary
+    return {
+        "lr": spec.recipe.lr,
+        "train_batch_size": spec.recipe.batch_size,
+        "weight_decay": spec.recipe.weight_decay if decay is None else decay,
+        "train_precision": spec.recipe.precision,
+        "train_eps": adversary.eps if adversary else None,
+        "schedule": spec.variant_spec.schedule,
+        "normalization": normalization(spec.model),
+    }
+
+
+def normalization(model: ModelSpec) -> str:
+    """Describe the mean that the first layer of a network subtracts and the std by which it divides."""
+    if model.mean is None or model.std is None:
+        return "data set"
+    mean, std = (", ".join(str(value) for value in values) for values in (model.mean, model.std))
+    return f"timm pretrained_cfg: mean ({mean}), std ({std})"
+
+
+def results_table(
+    cells: Iterable[Cell], diagnoses: Mapping[str, DiagnosisRecord], audits: Audits, lowest: LowestKnown
+) -> pd.DataFrame:
+    """results.csv as a frame, sorted so that equal cells give equal files; ``diagnoses`` by run id."""
+    cells = list(cells)
+    guessing, rows = runs_at_chance(cells), []
+    for run, cell in cells:
+        place = run.run_id, cell.spec.data_sha
+        known = lowest_at(cell, lowest)
+        row = result_row(run, cell, at_chance=place in guessing, lowest=known) | _diagnosis(diagnoses.get(run.run_id))
+        rows.append(row | audit_values(audits.get(place), cell, at_chance=place in guessing))
+    table = pd.DataFrame(rows, columns=[*RESULT_COLUMNS, *DIAGNOSTIC_COLUMNS, *AUDIT_COLUMNS])
+    identity = ["dataset", "model", "variant", "config_sha", "seed"]
+    keys = [*identity, "attack", "norm", "eps", "corruption", "severity", "source", "protocol", "n", "cell_id"]
+    table = table.astype(dict.fromkeys(INTEGERS, "Int64"))
+    return table.sort_values(keys, kind="stable", ignore_index=True)
+
+
+def lowest_at(cell: EvalRecord, lowest: LowestKnown) -> Known | None:
+    """The lowest known robust accuracy at the budget of an attack's cell."""
+    attack = cell.spec.attack
+    if attack is None:
+        return None
+    return lowest.get((cell.spec.run_id, cell.spec.data_sha, Budget(attack.norm, attack.eps)))
+
+
+def _diagnosis(record: DiagnosisRecord | None) -> dict[str, float | None]:
+    return {**record.values, **record.images} if record else {}
+
+
+def all_diagnoses(store: Store) -> dict[str, DiagnosisRecord]:
+    """The diagnosis of every run's present weights, by run id."""
+    found = {run.run_id: store.read_diagnosis(run.run_id) for run in store.runs()}
+    return {run_id: record for run_id, record in found.items() if record is not None}
+
+
+def all_audits(store: Store) -> dict[tuple[str, str], AuditRecord]:
+    """The audits of every run's present weights."""
+    return {(run.run_id, record.data_sha): record for run in store.runs() for record in store.audits(run.run_id)}
+
+
+def to_csv(table: pd.DataFrame) -> bytes:
+    """LF line ends, no index, floats by their shortest exact text."""
+    return table.to_csv(index=False, lineterminator="\n").encode()

@@ -1,0 +1,79 @@
+"""Environment in which a number was computed: device, hardware, library versions and git revision."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from bench.core.errors import BenchError
+from bench.core.names import as_text
+from bench.core.records import Environment
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` takes CUDA, then MPS, then the CPU. Raises BenchError for a device this machine lacks."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))
+    if not available.get(name, False):
+        usable = ", ".join(d for d, usable in available.items() if usable)
+        raise BenchError(f"device {name!r} is not available on this machine; available: {usable}.")
+    return torch.device(name)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether there is hardware for it: AMX or AVX512-BF16 in a CPU, an accelerator by CUDA's own word."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu" or not Path("/proc/cpuinfo").exists():
+        return False
+    words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
+    return not words.isdisjoint({"avx512_bf16", "amx_bf16"})
+
+
+@functools.cache
+def describe(device: torch.device) -> Environment:
+    return Environment(
+        device=device.type,
+        hardware=as_text(torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        torchvision=metadata.version("torchvision"),
+        timm=metadata.version("timm"),
+        bench=metadata.version("collapse-bench"),
+        git_sha=as_text(_git_revision()),
+    )
+
+
+def _processor() -> str:
+    """The processor's name and how many threads torch uses."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+        name = names[0] if names else name
+    return f"{name} ({torch.get_num_threads()} threads)"
+
+
+def _git_revision() -> str:
+    """The checkout's revision, ``-dirty`` with local changes; empty for an installed copy."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return described.stdout.strip()

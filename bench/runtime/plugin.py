@@ -1,0 +1,78 @@
+"""Files of users that register models, variants, attacks or data sets beside the built-in ones."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from modulefinder import ModuleFinder
+from pathlib import Path
+
+from bench.core.errors import BenchError
+from bench.runtime.files import without_mark
+
+_LOADED: dict[Path, str] = {}
+
+
+def plugin_sha() -> str:
+    """A hash of every plug-in that was loaded and of what it imports from its own folder.
+
+    It is part of the identity of whatever they registered.
+    """
+    return hashlib.sha256("".join(sorted(_LOADED.values())).encode()).hexdigest()[:16]
+
+
+def load_plugins(paths: Iterable[Path]) -> None:
+    """Run each file once. Raises BenchError for a missing file, or naming the file and its error."""
+    for path in paths:
+        _load(path.resolve())
+
+
+def _content(path: Path, loaded: Iterable[str]) -> str:
+    """A hash of the file, of what it imports from its own folder, and of the ``loaded`` files there."""
+    folder = path.parent
+    files = {path, *(file for file in (*_imported(path), *map(Path, loaded)) if file.is_relative_to(folder))}
+    parts = [f"{file.relative_to(folder)}:{_code_sha(file)}" for file in sorted(files)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _code_sha(file: Path) -> str:
+    """A hash of Python code that does not depend on its line ends or byte order mark."""
+    return hashlib.sha256(without_mark(file.read_bytes()).replace(b"\r\n", b"\n")).hexdigest()
+
+
+def _imported(path: Path) -> list[Path]:
+    """The modules of its own folder that a file imports, also inside of functions, and those that they import."""
+    finder = ModuleFinder(path=[str(path.parent)])
+    finder.run_script(str(path))
+    files = [getattr(module, "__file__", None) for module in finder.modules.values()]
+    return [Path(file).resolve() for file in files if file]
+
+
+def _files(names: Iterable[str]) -> list[str]:
+    """The files of loaded modules; none of what is installed."""
+    files = [getattr(sys.modules[name], "__file__", None) for name in names]
+    return [file for file in files if file and "site-packages" not in file and file.endswith(".py")]
+
+
+def _load(path: Path) -> None:
+    name = f"bench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise BenchError(f"plugin {path} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    before = set(sys.modules)
+    try:
+        spec.loader.exec_module(module)
+        content = _content(path, _files(set(sys.modules) - before))
+    except BenchError as error:
+        del sys.modules[name]
+        raise BenchError(f"plugin {path}: {error}") from error
+    except Exception as error:
+        del sys.modules[name]
+        raise BenchError(f"plugin {path} failed: {type(error).__name__}: {error}.") from error
+    _LOADED[path] = content

@@ -1,0 +1,1 @@
+"""Checks of a model and its gradients that every evaluation makes."""

@@ -1,1 +1,0 @@
-"""From stored cells to tables: the board, the comparison, corruptions and distances. No torch."""

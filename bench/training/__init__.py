@@ -1,0 +1,1 @@
+"""Train the model of a TrainSpec, and load it again."""

@@ -1,0 +1,201 @@
+"""Train the model of a TrainSpec, store its weights, and load it again."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from safetensors.torch import load as load_weights
+from safetensors.torch import save as dump_weights
+
+from bench.context import Workshop, failures_as
+from bench.core.errors import BenchError, CellFailure
+from bench.core.records import EpochRecord, RunRecord
+from bench.core.specs import TrainSpec
+from bench.data.tensors import Images
+from bench.models.build import BuiltModel, build_classifier
+from bench.models.objective import Objective
+from bench.models.variants import has_collapse_penalty
+from bench.results.collapse_status import LEAST_ACCURACY
+from bench.results.results_csv import normalization
+from bench.results.store import Store
+from bench.runtime.environment import describe
+from bench.runtime.torch_state import harness_torch_state
+from bench.training.train import begin, train, training_facts
+from bench.training.training_state import TrainingState, dump_state, restore_state
+
+SAVE_EVERY_S = 60.0
+LATE = 0.75  # of the epochs: from then on a training that is to collapse should fit its images
+
+
+def build_run(spec: TrainSpec, workshop: Workshop) -> BuiltModel:
+    """The untrained model of ``spec`` on the workshop's device."""
+    built = build_classifier(
+        spec.model,
+        spec.variant_spec,
+        image_size=spec.data.image_size,
+        num_classes=spec.data.num_classes,
+        mean=spec.model.mean or workshop.dataset.mean,
+        std=spec.model.std or workshop.dataset.std,
+        seed=spec.seed,
+        activation=spec.recipe.activation,
+        checkpoint_path=workshop.checkpoint_path,
+    )
+    built.classifier.to(workshop.device)
+    return built
+
+
+@harness_torch_state()
+def load_run(spec: TrainSpec, workshop: Workshop) -> BuiltModel:
+    """The trained model of ``spec``. Raises BenchError when the stored weights are not those of this architecture."""
+    built, path = build_run(spec, workshop), workshop.store.weights_path(spec.run_id)
+    try:
+        built.classifier.load_state_dict(load_weights(path.read_bytes()))
+    except RuntimeError as error:
+        raise BenchError(
+            f"{path} does not fit {spec.name} any more: {str(error).splitlines()[0]} "
+            "The architecture has changed since; train again with --force."
+        ) from error
+    return built
+
+
+@harness_torch_state()
+def train_run(spec: TrainSpec, workshop: Workshop) -> tuple[RunRecord, BuiltModel | None]:
+    """Train and store one network. What goes wrong becomes a failed record; the model is then None."""
+    images = workshop.images("train", spec.data.train_limit)
+    workshop.progress.line(f"{spec.name}: training on {len(images)} of {len(workshop.dataset.train)} images")
+    if spec.model.mean is not None:
+        workshop.progress.line(f"{spec.name}: images are normalised as its weights expect, {normalization(spec.model)}")
+    start = time.perf_counter()
+    outcome = _Outcome()
+    try:
+        with failures_as("model_error"):
+            _train(spec, images, workshop, outcome)
+    except CellFailure as error:
+        outcome.failure = error
+    built = outcome.built if outcome.failure is None else None
+    weights = _weights(built) if built is not None else None
+    record = _record(spec, workshop, outcome, weights, n_train=len(images), elapsed=time.perf_counter() - start)
+    workshop.store.write_run(record, weights)
+    if built is not None:  # what failed for want of memory goes on from there
+        workshop.store.drop_training(spec.run_id)
+    return record, built
+
+
+@dataclass
+class _Outcome:
+    """Results of a training, complete or not."""
+
+    built: BuiltModel | None = None
+    history: tuple[EpochRecord, ...] = ()
+    per_sample: float | None = None
+    earlier_s: float = 0.0  # of the parts before an interruption
+    failure: CellFailure | None = None
+
+
+def _train(spec: TrainSpec, images: Images, workshop: Workshop, outcome: _Outcome) -> None:
+    """Build and train, from where an interrupted training was saved if there is one."""
+    built = outcome.built = build_run(spec, workshop)
+    facts = training_facts(spec, count=len(images), latent_dim=built.latent_dim)
+    objective = Objective(spec.variant_spec, facts, latent_dim=built.latent_dim)
+    state = begin(built.classifier, spec, objective)
+    _resume(spec, state, workshop)
+    outcome.earlier_s = state.elapsed_s
+    saver = _Saver(spec.run_id, workshop.store, outcome.earlier_s)
+
+    def after_epoch(state: TrainingState) -> None:
+        saver(state)
+        _warn_late(spec, state, workshop)
+
+    outcome.history = train(
+        built.classifier, images, spec, objective, workshop.device, workshop.progress, state=state,
+        after_epoch=after_epoch,
+    )  # fmt: skip
+    if outcome.history:
+        outcome.per_sample = objective.per_sample(outcome.history[-1].gamma)
+
+
+def _resume(spec: TrainSpec, state: TrainingState, workshop: Workshop) -> None:
+    saved = None if workshop.force else workshop.store.read_training(spec.run_id)
+    if saved is not None:
+        try:
+            restore_state(state, saved)
+        except BenchError as error:
+            path = workshop.store.training_path(spec.run_id)
+            raise BenchError(f"{path}: {error} Delete it, and the training starts again.") from error
+        workshop.progress.line(f"{spec.name}: goes on after epoch {len(state.history)} of {spec.recipe.epochs}")
+
+
+def _warn_late(spec: TrainSpec, state: TrainingState, workshop: Workshop) -> None:
+    """Say once, late in a training that is to collapse, that it does not fit its images yet."""
+    epoch, last = len(state.history), state.history[-1]
+    if epoch != max(1, int(LATE * spec.recipe.epochs)) or not has_collapse_penalty(spec.variant, spec.variant_spec):
+        return
+    if last.accuracy < LEAST_ACCURACY:
+        gamma = f", γ {last.gamma:.3g}" if spec.variant_spec.penalty else ""
+        workshop.progress.line(
+            f"{spec.name}: running training accuracy {last.accuracy:.1%} in epoch {epoch} of {spec.recipe.epochs}"
+            f"{gamma}: a collapse takes {LEAST_ACCURACY:.0%} in the end; more --epochs or another --recipe "
+            "may reach it"
+        )
+
+
+class _Saver:
+    """Keeps an unfinished training on disk, at most once in ``SAVE_EVERY_S``: what a crash may cost."""
+
+    def __init__(self, run_id: str, store: Store, earlier_s: float) -> None:
+        self._run_id, self._store, self._last = run_id, store, time.monotonic()
+        self._begun = self._last - earlier_s
+
+    def __call__(self, state: TrainingState) -> None:
+        if time.monotonic() - self._last >= SAVE_EVERY_S:
+            state.elapsed_s = time.monotonic() - self._begun
+            self._store.write_training(self._run_id, dump_state(state))
+            self._last = time.monotonic()
+
+
+def _weights(built: BuiltModel) -> bytes:
+    return dump_weights({name: tensor.contiguous() for name, tensor in built.classifier.state_dict().items()})
+
+
+def _record(
+    spec: TrainSpec,
+    workshop: Workshop,
+    outcome: _Outcome,
+    weights: bytes | None,
+    *,
+    n_train: int,
+    elapsed: float,
+) -> RunRecord:
+    built, failure = outcome.built, outcome.failure
+    last = outcome.history[-1] if outcome.history else None
+    return RunRecord(
+        run_id=spec.run_id,
+        dataset=spec.data.name,
+        model=spec.model.name,
+        variant=spec.variant,
+        seed=spec.seed,
+        spec=spec,
+        status="failed" if failure else "ok",
+        reason=failure.reason if failure else "",
+        message=failure.message if failure else "",
+        config_sha=spec.config_sha,
+        train_sha=spec.data.train_sha,
+        weights_sha=hashlib.sha256(weights).hexdigest() if weights else "",
+        n_train=n_train if spec.recipe.epochs else 0,
+        epochs=spec.recipe.epochs,
+        img_size=built.img_size if built else None,
+        native_size=spec.data.image_size,
+        stem=built.stem if built else "",
+        latent_dim=built.latent_dim if built else None,
+        param_count=built.param_count if built else None,
+        gamma=last.gamma if last and spec.variant_spec.penalty else None,
+        gamma_per_sample=outcome.per_sample,
+        history=outcome.history,
+        time_s=outcome.earlier_s + elapsed,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        environment=describe(workshop.device),
+        collapse_penalty=has_collapse_penalty(spec.variant, spec.variant_spec),
+    )

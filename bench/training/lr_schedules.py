@@ -1,0 +1,51 @@
+"""Learning rates by epoch (from 1): of the network's body, and of its output layer, which keeps its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from bench.core.registry import Registry
+from bench.core.specs import Recipe
+
+CONSTANT_SHARE = 0.2  # of the epochs, before the cosine begins: 200 of 1000 in the published recipe
+FINAL_LR = 1e-8
+IMAGENET_WARM_UP, IMAGENET_FIRST, IMAGENET_CONSTANT, IMAGENET_FINAL_LR = 5, 0.28, 70, 1e-7
+
+
+class Rates(NamedTuple):
+    body: float
+    output: float
+
+
+LR_SCHEDULES: Registry[Callable[[int, Recipe], Rates]] = Registry("learning-rate schedule")
+
+
+def cosine(epoch: int, recipe: Recipe) -> Rates:
+    """Constant for the first fifth, then a cosine to 1e-8 in the last epoch; the output layer stays constant."""
+    constant = math.floor(CONSTANT_SHARE * recipe.epochs)
+    return Rates(_decay(epoch, recipe, after=constant, final=FINAL_LR), recipe.lr)
+
+
+def imagenet(epoch: int, recipe: Recipe) -> Rates:
+    """A linear warm-up from 0.28 to 1 in five epochs, constant up to epoch 70, a cosine to 1e-7 in the last epoch."""
+    step = (1 - IMAGENET_FIRST) / (IMAGENET_WARM_UP - 1)
+    warm = min(1.0, IMAGENET_FIRST + step * (epoch - 1)) * recipe.lr
+    return Rates(min(warm, _decay(epoch, recipe, after=IMAGENET_CONSTANT, final=IMAGENET_FINAL_LR)), warm)
+
+
+def halving(epoch: int, recipe: Recipe) -> Rates:
+    """Halved in epoch 250 and every 50 epochs from there on; the output layer stays constant."""
+    return Rates(recipe.lr / 2 ** max(0, (epoch - 250) // 50 + 1), recipe.lr)
+
+
+def _decay(epoch: int, recipe: Recipe, *, after: int, final: float) -> float:
+    if epoch <= after:
+        return recipe.lr
+    progress = min(1.0, (epoch - after) / max(recipe.epochs - after, 1))
+    return final + (recipe.lr - final) * (1 + math.cos(math.pi * progress)) / 2
+
+
+for _function in (cosine, imagenet, halving):
+    LR_SCHEDULES.register(_function.__name__, _function, origin="bench.training.lr_schedules")

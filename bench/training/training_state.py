@@ -1,0 +1,77 @@
+"""A training that has not finished yet, as tensors and JSON: what a resumed one needs to go on unchanged."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from bench.core.errors import BenchError
+from bench.core.records import EpochRecord
+from bench.models.schedules import GammaState
+from bench.results.safetensors_header import FACTS, read_facts
+
+
+@dataclass
+class TrainingState:
+    """State of a training between two epochs. Draws are functions of (seed, epoch) and need no state."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    term: nn.Module | None  # second term of the loss, for its buffers
+    gamma: GammaState
+    history: tuple[EpochRecord, ...] = ()
+    elapsed_s: float = 0.0  # before this process took over
+
+
+def dump_state(state: TrainingState) -> bytes:
+    """Return the state as safetensors: weights, the optimiser's moments, the term's buffers; the rest in the header."""
+    facts = {
+        "elapsed_s": state.elapsed_s,
+        "gamma": state.gamma._asdict(),
+        "history": [asdict(record) for record in state.history],
+    }
+    return save({k: v.contiguous() for k, v in _tensors(state).items()}, {FACTS: json.dumps(facts)})
+
+
+def restore_state(state: TrainingState, content: bytes) -> None:
+    """Put ``content`` into a state that has just begun. Raises BenchError when it is of another training."""
+    try:
+        tensors, facts = load(content), read_facts(content)
+        state.model.load_state_dict(_below("model.", tensors))
+        if state.term is not None:
+            state.term.load_state_dict(_below("term.", tensors))
+        _restore_moments(state.optimizer, _below("optimizer.", tensors))
+        state.gamma = GammaState(**facts["gamma"])
+        state.elapsed_s = facts["elapsed_s"]
+        state.history = tuple(EpochRecord(**record) for record in facts["history"])
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BenchError(f"the saved state of the training does not fit it: {first}.") from error
+
+
+def _tensors(state: TrainingState) -> dict[str, Tensor]:
+    moments = {
+        f"optimizer.{number}.{name}": value
+        for number, values in state.optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+    }
+    weights = {f"model.{name}": value for name, value in state.model.state_dict().items()}
+    term = state.term.state_dict() if state.term is not None else {}
+    return {**weights, **moments, **{f"term.{name}": value for name, value in term.items()}}
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _restore_moments(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, name = key.split(".", 1)
+        moments.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})

@@ -1,1 +1,0 @@
-"""Work on networks: training, attacking, corrupting, diagnosing, auditing and verifying them."""

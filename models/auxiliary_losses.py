@@ -1,0 +1,104 @@
+"""Second terms of a loss that are more than a penalty on z: modules from a batch to a scalar, registered by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.core.registry import Registry
+
+TEMPERATURE = 0.05
+CENTRE_RATE = 0.5
+
+
+class Batch(NamedTuple):
+    """One training step's tensors, from the backbone to the output layer."""
+
+    features: Tensor  # (B, D), h
+    latents: Tensor  # (B, d), z
+    outputs: Tensor  # (B, K), logits or cosines
+    labels: Tensor  # (B,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TermEntry:
+    """``build(latent_dim, num_classes)`` returns a module from a Batch to a scalar; its buffers are its state."""
+
+    summary: str
+    source: str
+    build: Callable[[int, int], nn.Module]
+
+
+TERMS: Registry[TermEntry] = Registry("term")
+
+
+class SupervisedContrastive(nn.Module):
+    r"""(1/|A|) Σ_{i∈A} −1/|P(i)| Σ_{p∈P(i)} log( e^{u_i·u_p/τ} / Σ_{a≠i} e^{u_i·u_a/τ} )  on the features h.
+
+    u = h/‖h‖, P(i) the other images of i's class in the batch, A the images that have one; τ = 0.05, one view an image,
+    as in the authors' comparison. 0 when no class occurs twice. Source: Khosla et al., arXiv 2004.11362, eq. (2).
+    """
+
+    def forward(self, batch: Batch) -> Tensor:
+        unit = F.normalize(batch.features)
+        similarity = unit @ unit.T / TEMPERATURE
+        itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+        log_share = similarity - similarity.masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
+        positive = (batch.labels[:, None] == batch.labels) & ~itself
+        count = positive.sum(1)
+        anchors = count > 0
+        mean_log = log_share.masked_fill(~positive, 0.0).sum(1) / count.clamp(min=1)
+        return -mean_log[anchors].sum() / anchors.sum().clamp(min=1)
+
+
+class CenterLoss(nn.Module):
+    r"""½ · (1/B) Σ_i ‖z_i − c_{y_i}‖².  The centres follow their class, by c_j ← c_j − α·Δ_j after every batch,
+
+        Δ_j = Σ_{i: y_i = j} (c_j − z_i) / (1 + |{i: y_i = j}|),   α = 0.5.
+
+    Source: Wen et al., ECCV 2016, eq. (2) to (4); a mean over the batch in place of their sum, like the cross-entropy.
+    """
+
+    centres: Tensor
+
+    def __init__(self, latent_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.register_buffer("centres", torch.zeros(num_classes, latent_dim))
+
+    def forward(self, batch: Batch) -> Tensor:
+        difference = batch.latents - self.centres[batch.labels]
+        loss = difference.square().sum(1).mean() / 2
+        self._follow(difference.detach(), batch.labels)
+        return loss
+
+    @torch.no_grad()
+    def _follow(self, difference: Tensor, labels: Tensor) -> None:
+        pull = torch.zeros_like(self.centres).index_add_(0, labels, difference.to(self.centres))
+        count = torch.bincount(labels, minlength=len(self.centres)).to(pull)
+        self.centres = self.centres + CENTRE_RATE * pull / (1 + count[:, None])
+
+
+_ORIGIN = "bench.models.auxiliary_losses"
+TERMS.register(
+    "supervised_contrastive",
+    TermEntry(
+        summary="pulls the features of a class together, pushes all others away",
+        source="Khosla et al. 2020, arXiv 2004.11362",
+        build=lambda latent_dim, num_classes: SupervisedContrastive(),
+    ),
+    origin=_ORIGIN,
+)
+TERMS.register(
+    "center_loss",
+    TermEntry(
+        summary="squared distance of the latents from their class's moving centre",
+        source="Wen et al. 2016, ECCV",
+        build=CenterLoss,
+    ),
+    origin=_ORIGIN,
+)

@@ -1,0 +1,139 @@
+"""The published recipes, number by number, and what a recipe does to a variant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from bench.context import Workshop
+from bench.core.errors import BenchError
+from bench.core.specs import AdversarySpec, VariantSpec
+from bench.data.registry import DATASETS
+from bench.models.variants import VARIANTS
+from bench.planning.plan import make_plan
+from bench.planning.recipes import RECIPES, find_recipe, resolve_budgets, resolve_variants
+from bench.planning.request import RunOptions, make_request, train_budgets
+from bench.results.store import Store
+from bench.runtime.progress import Progress
+from bench.training.checkpoints import build_run
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
+def test_published_for_cifar(dataset: str) -> None:
+    entry = find_recipe("paper", dataset)
+    recipe = entry.recipe
+    assert recipe is not None
+    assert (recipe.epochs, recipe.batch_size, recipe.weight_decay) == (1000, 128, 5e-4)
+    assert recipe.lr in {1e-4, 2e-4, 4e-4, 8e-4}
+    assert (recipe.horizontal_flip, recipe.crop_padding, recipe.crop_fill) == (True, 4, "mean")
+    assert (recipe.activation, recipe.lr_schedule, entry.schedule) == ("silu", "cosine", "paper_cifar")
+
+
+def test_published_for_imagenet() -> None:
+    entry = RECIPES.get("paper-imagenet")
+    recipe = entry.recipe
+    assert recipe is not None
+    assert (recipe.epochs, recipe.batch_size, recipe.weight_decay) == (200, 2 * 64, 1e-7)
+    assert recipe.lr in {1e-4, 1e-3, 5e-5}
+    assert (recipe.resized_crop, recipe.horizontal_flip, recipe.crop_padding) == (True, False, 0)
+    assert (recipe.activation, recipe.lr_schedule, entry.schedule) == ("silu", "imagenet", "paper_imagenet")
+    assert resolve_variants({"lpc": VARIANTS.get("lpc").spec}, entry, None)["lpc"].latent_dim == 128
+
+
+def test_published_for_svhn() -> None:
+    entry = find_recipe("paper", "svhn")
+    assert entry.recipe is not None
+    assert (entry.recipe.epochs, entry.recipe.noise, entry.schedule) == (800, 0.01, "paper_svhn")
+    assert entry.recipe.lr_schedule == "halving"
+    specs = {name: VARIANTS.get(name).spec for name in ("lpc", "lpc_narrow", "lpc_wide")}
+    assert [spec.latent_dim for spec in resolve_variants(specs, entry, None).values()] == [8, 6, 512]
+    assert not entry.recipe.horizontal_flip  # a mirrored 2 is no digit
+
+
+def test_nothing_was_published_for_digits() -> None:
+    with pytest.raises(BenchError, match=r"no recipe was published for 'digits'.*--recipe paper-cifar10"):
+        make_request(RunOptions(models=["resnet10t"], recipe="paper"))
+    with pytest.raises(BenchError, match="unknown recipe 'papr'"):
+        find_recipe("papr", "cifar10")
+
+
+@pytest.mark.parametrize("recipe", ["short", "auto", "paper-cifar10"])
+def test_a_recipe_gives_its_schedule_to_those_that_leave_it_open(recipe: str) -> None:
+    entry = RECIPES.get(recipe)
+    resolved = resolve_variants({name: VARIANTS.get(name).spec for name in VARIANTS}, entry, None)
+    assert resolved["lpc"].schedule == resolved["lpc_no_pen"].schedule == entry.schedule
+    assert resolved["feature_norm"].schedule == "constant"
+    assert resolved["baseline"] == VARIANTS.get("baseline").spec
+
+
+def test_widths_share_one_gamma_unless_the_user_names_one() -> None:
+    specs = {name: VARIANTS.get(name).spec for name in ("lpc", "lpc_wide", "lpc_narrow", "baseline")}
+    plain = resolve_variants(specs, RECIPES.get("short"), None)
+    assert [plain[n].latent_dim for n in specs] == [64, 128, 32, None]
+    assert [plain[n].balance_dim for n in specs] == [64, 64, 64, None]
+    named = resolve_variants(specs, RECIPES.get("short"), 8)
+    assert [named[n].latent_dim for n in specs] == [8, 16, 4, None]
+    assert [named[n].balance_dim for n in specs] == [8, 8, 8, None]
+    assert named["baseline"] == VariantSpec()
+
+
+def test_the_command_line_wins_over_the_recipe() -> None:
+    request, _ = make_request(RunOptions(models=["resnet10t"], recipe="paper-cifar10", epochs=3, lr=0.5))
+    assert (request.recipe.epochs, request.recipe.lr, request.recipe.batch_size) == (3, 0.5, 128)
+
+
+def test_the_activation_and_the_recipe_reach_the_network(tmp_path: Path) -> None:
+    """From the command line's words to the built network."""
+    request, dataset = make_request(
+        RunOptions(models=["resnet10t"], variants=["lpc"], recipe="paper-cifar10", epochs=0)
+    )
+    (plan,) = make_plan(request)
+    shop = Workshop(dataset=dataset, store=Store(tmp_path), device=torch.device("cpu"), progress=Progress())
+    kinds = {type(module) for module in build_run(plan.train, shop).classifier.modules()}
+    assert nn.SiLU in kinds
+    assert nn.ReLU not in kinds
+    assert plan.train.variant_spec.schedule == "paper_cifar"
+
+
+def budget(spec: VariantSpec) -> float | None:
+    assert spec.adversary is not None
+    return spec.adversary.eps
+
+
+@pytest.mark.parametrize(
+    ("dataset", "eps"), [("digits", 0.15), ("mnist", 0.3), ("fashion_mnist", 8 / 255), ("cifar10", 8 / 255)]
+)
+def test_an_adversary_gets_the_largest_budget_of_the_data_set(dataset: str, eps: float) -> None:
+    """For MNIST and CIFAR-10 it is the published one."""
+    specs = {name: VARIANTS.get(name).spec for name in ("baseline", "pgd_at")}
+    resolved = train_budgets(specs, None, DATASETS.get(dataset))
+    assert budget(resolved["pgd_at"]) == eps
+    assert resolved["baseline"] == VariantSpec()
+
+
+def test_a_budget_is_the_one_asked_for_else_the_variants_own_else_the_data_sets() -> None:
+    specs = {"open": VariantSpec(adversary=AdversarySpec()), "own": VariantSpec(adversary=AdversarySpec(eps=0.2))}
+    assert [budget(s) for s in resolve_budgets(specs, asked=None, default=0.3).values()] == [0.3, 0.2]
+    assert [budget(s) for s in resolve_budgets(specs, asked=0.1, default=0.3).values()] == [0.1, 0.1]
+    with pytest.raises(BenchError, match=r"'open'.*declares no linf budget.*--train-eps"):
+        resolve_budgets(specs, asked=None, default=None)
+
+
+def test_the_training_budget_makes_the_run_and_what_is_evaluated_does_not() -> None:
+    def run_ids(**options: object) -> set[str]:
+        asked = RunOptions(models=["resnet10t"], variants=["pgd_at"], **options)  # type: ignore[arg-type]
+        return {plan.train.run_id for plan in make_plan(make_request(asked)[0])}
+
+    declared = run_ids()
+    assert run_ids(eps=["0.3"]) == run_ids(norm="l2") == run_ids(train_eps="0.15") == declared
+    assert run_ids(train_eps="8/255").isdisjoint(declared)
+
+
+def test_a_training_budget_that_nothing_uses_or_that_is_none_is_refused() -> None:
+    with pytest.raises(BenchError, match=r"--train-eps is for variants .*pgd_at.*: baseline, lpc\."):
+        make_request(RunOptions(models=["resnet10t"], train_eps="0.1"))
+    with pytest.raises(BenchError, match="did you mean 8/255"):
+        make_request(RunOptions(models=["resnet10t"], variants=["pgd_at"], train_eps="8"))

@@ -1,0 +1,88 @@
+"""Images of several cells, put side by side by their names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from records import cell_record, remove_images, repeat_an_image, run_record, samples_of, store_with
+
+from bench.core.errors import BenchError
+from bench.leaderboard.write_tables import write_tables
+from bench.results.outcomes import Outcome, Outcomes, common_images, verdicts
+from bench.results.per_image import Sample
+from bench.results.store import Store
+
+
+def outcome(ids: str, correct: list[bool]) -> Outcome:
+    none = np.full(len(correct), math.nan)
+    labels = np.zeros(len(correct), dtype=np.int64)
+    return Outcome(tuple(ids), np.array(correct), none, labels)
+
+
+def test_images_are_found_by_name_and_not_by_place() -> None:
+    first, second = outcome("abc", [True, False, True]), outcome("dcba", [True, False, True, False])
+    ids = common_images([first, second])
+    assert ids == ("a", "b", "c")
+    assert verdicts([first], ids).tolist() == [1, 0, 1]
+    assert verdicts([second], ids).tolist() == [0, 1, 0]
+    assert verdicts([first, second], ids).tolist() == [0.5, 0.5, 0.5]
+
+
+def test_what_only_one_holds_is_left_out() -> None:
+    assert common_images([outcome("abc", [True] * 3), outcome("bd", [True] * 2)]) == ("b",)
+    assert common_images([outcome("a", [True]), outcome("b", [True])]) == ()
+
+
+def test_a_cell_is_read_once_and_equal_lists_are_one(tmp_path: Path) -> None:
+    store, run = Store(tmp_path), run_record()
+    store.write_run(run, None)
+    cells = [cell_record(run, name, [True, False]) for name in ("clean", "fgsm")]
+    for cell in cells:
+        store.write_cell(cell, samples_of([True, False]))
+    outcomes = Outcomes(store)
+    first, second = map(outcomes.of, cells)
+    assert first.ids is second.ids
+    assert outcomes.of(cells[0]) is first
+    assert first.correct.tolist() == [True, False]
+    assert math.isnan(first.distance[0])
+    assert first.distance[1] == 0.1
+
+
+def test_images_that_contradict_their_cell_are_an_error(tmp_path: Path) -> None:
+    store, run = Store(tmp_path), run_record()
+    cell = cell_record(run, "clean", [True, True])
+    with pytest.raises(BenchError, match="its record says 2 of 2"):
+        store.write_cell(cell, [Sample("0", 1, 1, 0, 0.0)])
+    store.write_cell(cell, samples_of([True, True]))
+    path = next(tmp_path.rglob("*.samples.csv"))
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(BenchError, match="its record says 2 of 2"):
+        Outcomes(store).of(cell)
+
+
+@pytest.mark.parametrize(("damage", "words"), [
+    (remove_images, r"cells.*\.json is ok on no image"), (repeat_an_image, r"samples\.csv counts an image twice"),
+])  # fmt: skip
+def test_tables_are_not_made_of_cells_without_images_or_with_copies(
+    tmp_path: Path, damage: Callable[[Store], None], words: str
+) -> None:
+    right = [True, True, True, False]
+    store = store_with(tmp_path, {("baseline", 0): {"clean": right, "fgsm": right}})
+    write_tables(store)
+    damage(store)
+    with pytest.raises(BenchError, match=words):
+        write_tables(store)
+
+
+def test_such_cells_are_not_written(tmp_path: Path) -> None:
+    store, run = Store(tmp_path), run_record()
+    store.write_run(run, None)
+    with pytest.raises(BenchError, match="is ok on no image"):
+        store.write_cell(cell_record(run, "fgsm", []), [])
+    with pytest.raises(BenchError, match="counts an image twice"):
+        store.write_cell(cell_record(run, "fgsm", [True, True]), samples_of([True]) * 2)
+    assert not list(tmp_path.glob("runs/*/cells/*"))

@@ -1,0 +1,99 @@
+"""Output that survives every console: encodings, closed pipes, no terminal. Exit codes stay what they mean."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from records import store_with
+
+from bench.cli import invoke
+from bench.runtime.console import ASCII, plain
+
+RIGHT = [True] * 300 + [False] * 100
+WORSE = [False] * 60 + RIGHT[60:]
+ENCODINGS = ("ascii", "cp1252", "cp932", "utf-8")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A baseline, a run that passes and one that fails, under a name that no console but UTF-8 can show."""
+    folder = tmp_path_factory.mktemp("ε✓ü")
+    for name, fgsm in (("same", RIGHT), ("worse", WORSE)):
+        store_with(folder / name, {("baseline", 0): {"clean": RIGHT, "fgsm": fgsm}, ("lpc", 0): {"clean": RIGHT}})
+    arguments = ["baseline", "--update", "--baseline", folder / "b.json", "--results", folder / "same"]
+    assert invoke([str(argument) for argument in arguments]) == 0
+    return folder
+
+
+def start(folder: Path, *arguments: str, shell: str = "", **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """``bench`` in a process of its own, as of a shell with this environment."""
+    settings = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1", **environment}
+    if shell:
+        return subprocess.run(["bash", "-c", shell], cwd=folder, env=settings, capture_output=True, check=False)
+    command = [sys.executable, "-m", "bench", *arguments]
+    return subprocess.run(command, cwd=folder, env=settings, capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize(("results", "code", "word"), [("same", 0, "PASS"), ("worse", 1, "FAIL")])
+def test_a_check_says_the_same_in_every_encoding(
+    folder: Path, encoding: str, results: str, code: int, word: str
+) -> None:
+    found = start(folder, "check", "--baseline", "b.json", "--results", results, PYTHONIOENCODING=encoding)
+    assert found.returncode == code, found.stderr
+    assert word in found.stdout.decode(encoding)
+    assert b"Traceback" not in found.stderr
+
+
+COMMANDS = {
+    "help": (0, "run", "--help"),
+    "usage": (2, "check", "--baseline", "ε✓", "--unknown"),
+    "mistake": (2, "show", "ε✓", "--results", "same"),
+    "list": (0, "list", "variants"),
+    "leaderboard": (0, "leaderboard", "--results", "same"),
+    "show": (0, "show", "tiny:baseline", "--results", "same"),
+    "compare": (0, "compare", "--results", "same"),
+    "export": (0, "export", "tiny:baseline", "--results", "same", "--format", "huggingface"),
+    "baseline": (0, "baseline", "--baseline", "b.json", "--json"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_kind_of_command_survives_ascii(folder: Path, command: str) -> None:
+    code, *arguments = COMMANDS[command]
+    found = start(folder, *map(str, arguments), PYTHONIOENCODING="ascii", LANG="C", PYTHONUTF8="0")
+    assert found.returncode == code
+    for stream in (found.stdout, found.stderr):
+        assert "Traceback" not in stream.decode("ascii")
+    assert found.stderr if code else found.stdout
+
+
+@pytest.mark.parametrize(("results", "code"), [("same", 0), ("worse", 1)])
+@pytest.mark.parametrize("end", ["| head -0", "> /dev/full", ">&-", ">&- 2>&-", "2>&1 | head -1"])
+def test_a_reader_that_goes_away_changes_no_exit_code(folder: Path, results: str, code: int, end: str) -> None:
+    if "/dev/full" in end and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    command = f"{sys.executable} -m bench check --baseline b.json --results {results} {end}; exit ${{PIPESTATUS[0]}}"
+    found = start(folder, shell=command)
+    assert found.returncode == code
+    assert b"Traceback" not in found.stderr
+    assert b"BrokenPipe" not in found.stderr
+
+
+def test_reports_are_utf8_on_every_console(folder: Path, tmp_path: Path) -> None:
+    junit, page = tmp_path / "ü.xml", tmp_path / "page.md"
+    arguments = ["check", "--baseline", "b.json", "--results", "worse", "--junit", str(junit), "--summary", str(page)]
+    start(folder, *arguments, PYTHONIOENCODING="ascii", LANG="C", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert "✗ FAIL" in page.read_text(encoding="utf-8")
+    assert "encoding='utf-8'" in junit.read_text(encoding="utf-8").lower().replace('"', "'")
+
+
+def test_signs_are_spelt_in_ascii() -> None:
+    assert plain("ε ≤ 8/255: ✓", "ascii") == "eps <= 8/255: +"
+    assert plain("ε ü ✓", "cp1252") == "eps ü +"
+    assert plain("Müller, 10⁻⁴, 日, \udcff", "ascii") == "Muller, 10-4, ?, \\xff"
+    assert all(spelling.isascii() for spelling in ASCII.values())
