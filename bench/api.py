@@ -37,11 +37,11 @@ from bench.data.sampling import sampling_version
 from bench.external.load_file import common_fitting
 from bench.external.model import Declared, ExternalModel, external_run, frozen
 from bench.external.options import ExternalOptions, networks_of
-from bench.external_pipeline import audit_evaluated, evaluate_run, external_of
 from bench.leaderboard.lowest_known import lowest_of_runs
 from bench.leaderboard.write_tables import rebuild
+from bench.pipeline import audit_evaluated, evaluate_run, external_of
 from bench.planning.plan import DEFAULT_BATCH, Request, check_request
-from bench.planning.precision import AskedPrecision, at_precision
+from bench.planning.request import AskedPrecision, at_precision
 from bench.planning.resume import Tally
 from bench.results.outcomes import Outcomes
 from bench.results.results_csv import all_audits, present_cells, results_table

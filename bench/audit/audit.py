@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.audit import checks
-from bench.audit.checks import Outcomes
-from bench.audit.evidence import Broken, any_of, detectable, robust_accuracy
+from bench.audit.checks import Broken, Outcomes, any_of, detectable, robust_accuracy
 from bench.audit.figures import Figures, deepfool_figures, gradient_figures, perturbed_figures
 from bench.audit.levels import LEVELS, Level, LevelName
 from bench.audit.neighbours import candidate_count
@@ -25,7 +24,7 @@ from bench.context import Workshop, failures_as
 from bench.core.errors import BenchError, CellFailure
 from bench.core.records import AUDIT_VERSION, AuditRecord, BudgetAudit, EvalRecord, Finding, RunRecord
 from bench.core.specs import Norm
-from bench.data.tensors import Images
+from bench.data.tensors import Images, spread
 from bench.evaluation.cell import CellContext
 from bench.evaluation.pass_counter import CountingModel
 from bench.planning.resume import attacked_cells
@@ -34,7 +33,6 @@ from bench.results.store import Store
 from bench.runtime.environment import describe
 from bench.runtime.torch_state import harness_torch_state
 from bench.sanity.model_checks import check_model
-from bench.sanity.subsample import spread
 
 LEAST_FOR_FIGURES = 10  # images, for figures of gradients and distances
 

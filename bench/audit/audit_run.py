@@ -9,7 +9,7 @@ from bench.audit.levels import LevelName
 from bench.context import Workshop
 from bench.core.errors import BenchError
 from bench.core.records import AuditRecord, RunRecord
-from bench.evaluation.load_network import load_network
+from bench.evaluation.load_run import load_network
 from bench.planning.resume import Tally
 from bench.results.audit_summary import sentence
 from bench.results.paired_baseline import paired_baseline

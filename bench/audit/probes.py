@@ -18,22 +18,21 @@ from bench.attacks.registry import resolve
 from bench.attacks.rng import SampleRng
 from bench.attacks.transfer import transfer_images
 from bench.audit import checks
-from bench.audit.evidence import Broken, any_of
+from bench.audit.checks import Broken, any_of
 from bench.audit.levels import Level
 from bench.audit.neighbours import neighbours, points_towards
 from bench.core.errors import CellFailure
 from bench.core.specs import EvalSpec, Norm
 from bench.core.vocabulary import STANDARD
-from bench.data.tensors import Images, as_inputs
+from bench.data.tensors import Images, as_inputs, spread
+from bench.evaluation.adversarials import in_ball, quantised
 from bench.evaluation.attack_runner import attack_all
 from bench.evaluation.cell import CellContext, Outcomes, Tally
 from bench.evaluation.fast_model import SearchModels
 from bench.evaluation.pass_counter import CountingModel
-from bench.evaluation.quantise import in_ball, quantised
 from bench.evaluation.verify import predict, verified
-from bench.results.audit_thresholds import GAP, GREY, TRANSFER
+from bench.results.audit_verdict import GAP, GREY, TRANSFER
 from bench.runtime.progress import Progress
-from bench.sanity.subsample import spread
 
 
 class Rescaled(nn.Module):

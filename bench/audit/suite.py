@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.attacks import builtin as builtin  # fills the registry
 from bench.attacks.registry import ATTACKS
-from bench.audit.evidence import Broken, any_of, robust_accuracy
+from bench.audit.checks import Broken, any_of, robust_accuracy
 from bench.core.records import EvalRecord
 from bench.core.specs import Norm
 from bench.results.precedence import evidence

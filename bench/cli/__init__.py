@@ -1,4 +1,4 @@
-"""The command line. Only declarations: what a command does lies in bench.cli and is imported when it runs."""
+"""The command line: one module per command, imported when the command is called."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import sys
 
 import click
 
-from bench.cli import beside, external, look, work
 from bench.cli.group import cli
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
 
-__all__ = ["beside", "cli", "external", "invoke", "look", "work"]
+__all__ = ["cli", "invoke"]
 
 
 def invoke(arguments: list[str]) -> int:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import click
 from tabulate import tabulate
 
 from bench.audit.levels import LevelName
+from bench.cli.group import cli
+from bench.cli.options import data_dir_option, device_option, json_option, plugin_option, results_option
 from bench.core.columns import AUDIT_FIGURES
 from bench.core.epsilon import format_eps
 from bench.core.errors import BenchError
@@ -23,6 +26,15 @@ from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
 
 
+@cli.command("audit")
+@click.argument("name", metavar="RUN")
+@results_option
+@data_dir_option
+@device_option
+@plugin_option
+@click.option("--full", is_flag=True, help="every budget, ten times the steps, up to 1000 images")
+@click.option("--force", is_flag=True, help="audit again what is already audited")
+@json_option
 def audit_command(
     name: str,
     *,
@@ -34,9 +46,11 @@ def audit_command(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Returns 0 when nothing speaks against the run, 1 when it is flagged or at chance, 3 when the audit itself failed.
+    """Check whether the robust accuracies of a run can be believed.
 
-    Raises BenchError when the run or its data cannot be found, and for a run that was not attacked.
+    It looks for masked gradients, stronger attacks that break less, and images that transfer from the baseline.
+
+    Exit code 1 when there is a finding.
     """
     load_plugins(plugin)
     store = Store(results)

@@ -7,20 +7,38 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
 from tabulate import tabulate
 
+from bench.cli.group import cli
+from bench.cli.options import baseline_option, json_option, names, results_option, run_option, tolerance_option
 from bench.core.errors import BenchError
-from bench.core.vocabulary import Exit
+from bench.core.vocabulary import DEFAULT_ALPHA, Exit
 from bench.core.words import counted
 from bench.gate.baseline import Baseline, dump_baseline, make_baseline, read_baseline, write_baseline
 from bench.gate.power import cannot_fail, too_fine
+from bench.gate.rules import check_points, names_of, parse_points, tolerance_of
 from bench.gate.snapshot import Snapshot, choose, name_of, take_snapshot
-from bench.gate.tolerances import check_points, names_of, parse_points, tolerance_of
 from bench.results.store import Store
 
 HEADERS = ("run", "metric", "n", "accuracy", "tolerance", "audit", "flags")
 
 
+@cli.command("baseline")
+@baseline_option
+@click.option("--update", is_flag=True, help="write the file from the runs; without it, show what the file holds")
+@run_option
+@results_option
+@names("--cells", help="metrics to keep, named as in --tolerance or leaderboard.csv; wildcards  [default: all]")
+@tolerance_option
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
+    default=DEFAULT_ALPHA,
+    show_default=True,
+    help="level of the later check, by which it is warned of tolerances that the images cannot resolve; not stored",
+)
+@json_option
 def baseline_command(
     *,
     baseline: Path,
@@ -32,7 +50,7 @@ def baseline_command(
     alpha: float,
     as_json: bool,
 ) -> int:
-    """Raises BenchError for a run or a file that cannot be read, and for a run with a cell that is not ok."""
+    """Write the outcomes of runs as a baseline for 'bench check', or show one."""
     if update:
         snapshot = take_snapshot(Store(results), run)
         made = _make(baseline, snapshot, cells, tolerance)
@@ -62,9 +80,9 @@ def _make(path: Path, snapshot: Snapshot, patterns: Sequence[str], tolerance: Se
     before = read_baseline(path).tolerances if path.exists() else {}
     known = {name for metric in metrics for name in names_of(metric)}
     kept = {name: points for name, points in before.items() if name in known and name not in given}
-    for word, names in (("kept", kept), ("dropped, as nothing is called so", before.keys() - known)):
-        if names:
-            print(f"{path}: tolerances {word}: {', '.join(sorted(names))}", file=sys.stderr)
+    for word, found in (("kept", kept), ("dropped, as nothing is called so", before.keys() - known)):
+        if found:
+            print(f"{path}: tolerances {word}: {', '.join(sorted(found))}", file=sys.stderr)
     return make_baseline(runs, {**kept, **given})
 
 

@@ -8,19 +8,54 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
+
+from bench.cli.group import cli
+from bench.cli.options import baseline_option, json_option, names, results_option, run_option, tolerance_option
 from bench.core.errors import BenchError
-from bench.core.vocabulary import Exit
+from bench.core.vocabulary import DEFAULT_ALPHA, SCOPES, Exit
 from bench.gate.baseline import read_baseline
 from bench.gate.checks import passed
 from bench.gate.report import gate_data, gate_junit, gate_markdown, summary
-from bench.gate.rules import Rules, Scope
+from bench.gate.rules import FLOOR, Rules, Scope, parse_points
 from bench.gate.run_checks import check, unchecked
 from bench.gate.snapshot import take_snapshot
-from bench.gate.tolerances import FLOOR, parse_points
 from bench.results.store import Store
 from bench.runtime.files import write_atomic
 
+alpha_option = click.option(
+    "--alpha",
+    type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
+    default=DEFAULT_ALPHA,
+    show_default=True,
+    help="share of false alarms that each check may raise",
+)
+FLOORS = "least accuracy in percent that every network must have now: clean=90,pgd=40"
 
+
+@cli.command("check")
+@baseline_option
+@run_option
+@results_option
+@alpha_option
+@tolerance_option
+@names("--floor", help=FLOORS, may_be_empty=False)
+@click.option(
+    "--scope",
+    type=click.Choice(SCOPES),
+    default=SCOPES[0],
+    show_default=True,
+    help="other weights: 'recipe' compares five trainings or more, 'weights' the two files, image by image",
+)
+@click.option("--allow-inconclusive", is_flag=True, help="exit code 0 although the evidence does not decide")
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="JUnit XML to write")
+@click.option(
+    "--summary",
+    "summary_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help='Markdown file to add the table to, such as "$GITHUB_STEP_SUMMARY"',
+)
+@json_option
 def check_command(
     *,
     baseline: Path,
@@ -35,9 +70,11 @@ def check_command(
     summary_file: Path | None,
     as_json: bool,
 ) -> int:
-    """Returns 0 when everything passed, else 1; ``allow_inconclusive`` lets pass what is undecided by its evidence.
+    """Check whether a run has lost robustness against a baseline file.
 
-    Raises BenchError for a baseline that cannot be read or contradicts itself, and for options that mean nothing.
+    The verdict per metric is PASS, FAIL or NOT ENOUGH EVIDENCE.
+
+    Exit code 1 unless everything passes.
     """
     held = read_baseline(baseline)
     if baseline.resolve() in {path.resolve() for path in (junit, summary_file) if path is not None}:

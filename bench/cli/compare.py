@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bench.compare.board import stored_lines
-from bench.compare.checkout import read_checkout
+import click
+
+from bench.cli.group import cli
+from bench.cli.options import json_option, results_option
 from bench.compare.formats import FORMATS, records
 from bench.compare.lpc_published import published_lpc
+from bench.compare.model_info import read_checkout
+from bench.compare.own_rows import stored_lines
 from bench.compare.published_rows import lpc_lines, robustbench_lines
 from bench.compare.robustbench import published_models
 from bench.compare.tables import Table, compare
@@ -18,10 +22,33 @@ from bench.results.store import Store
 from bench.runtime.files import write_atomic
 
 
+@cli.command("compare")
+@click.argument("run", metavar="[RUN]", required=False)
+@results_option
+@click.option(
+    "--robustbench",
+    type=click.Path(path_type=Path),
+    help="your checkout of RobustBench, all of whose models take the place of those that come with this package",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(("markdown", "csv", "html", "latex")),
+    default="markdown",
+    show_default=True,
+    help="of the tables",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="file to write them into  [default: stdout]")
+@json_option
 def compare_command(
     run: str | None, *, results: Path, robustbench: Path | None, format_: str, out: Path | None, as_json: bool
 ) -> int:
-    """Raises BenchError when ``run`` means no run or several, and when nothing of it could be compared."""
+    """Compare own rows with published ones, ranked together where the protocols agree.
+
+    Where the protocols differ, the reason is printed.
+
+    RUN is a prefix of a run's id, or model:variant[:seed]; without it all rows of the board are compared.
+    """
     tables = _tables(Store(results), run, robustbench)
     if out is not None:
         write_atomic(out, FORMATS[format_](tables).encode())

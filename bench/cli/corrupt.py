@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import click
+
 from bench.attacks.corruptions.registry import resolve_kinds
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS
+from bench.cli.group import cli
+from bench.cli.options import DATA, Count, names, plugin_option, with_options
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
 from bench.core.words import counted
@@ -21,6 +25,14 @@ from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
 
 
+@cli.command("corrupt")
+@with_options(DATA)
+@names("--kinds", default=["all"], show_default="all", help="standard, all, families, or names; wildcards")
+@click.option("--corruption-profile", help="cifar, tiny_imagenet or imagenet  [default: nearest to the image size]")
+@click.option("--limit", type=Count("all"), default="all", show_default=True, help="test images; proportional to class")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="of the corruptions")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="folder to write into")
+@plugin_option
 def corrupt_command(
     *,
     dataset: str,
@@ -34,7 +46,10 @@ def corrupt_command(
     out: Path,
     plugin: Sequence[Path],
 ) -> int:
-    """Raises BenchError for names that there are not and for a folder that cannot be written."""
+    """Write corrupted test images in CIFAR-10-C's layout.
+
+    One <kind>.npy per corruption, severities stacked, and labels.npy.
+    """
     load_plugins(plugin)
     wanted = resolve_kinds(kinds) if kinds else []
     if not wanted:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
 from tabulate import tabulate
 
+from bench.cli.group import cli
+from bench.cli.options import data_dir_option, device_option, json_option, plugin_option, results_option
 from bench.core.columns import COLLAPSE_COLUMNS, INTERVAL_COLUMNS, INTERVAL_SUFFIXES, STEEPNESS_COLUMNS, TRAIN_SUFFIX
 from bench.core.records import DiagnosisRecord, RunRecord
 from bench.core.vocabulary import Exit
@@ -16,6 +19,14 @@ from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
 
 
+@cli.command("diagnose")
+@click.argument("name", metavar="RUN")
+@results_option
+@data_dir_option
+@device_option
+@plugin_option
+@click.option("--force", is_flag=True, help="measure again what is already there")
+@json_option
 def diagnose_command(
     name: str,
     *,
@@ -26,7 +37,7 @@ def diagnose_command(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Returns 0, or 3 when the diagnosis failed. Raises BenchError when the run or its data cannot be found."""
+    """Measure latent collapse, gradient norms and DeepFool distances of a run."""
     load_plugins(plugin)
     store = Store(results)
     run = store.find_run(name)

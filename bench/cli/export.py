@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.compare.board import stored_rows
+import click
+
+from bench.cli.group import cli
+from bench.cli.options import results_option
 from bench.compare.model_info import dump_model_info
-from bench.compare.own_rows import our_lines
+from bench.compare.own_rows import our_lines, stored_rows
 from bench.compare.robustbench import THREATS
 from bench.compare.to_huggingface import model_index
 from bench.compare.to_robustbench import model_info, number_of
@@ -22,6 +25,29 @@ from bench.results.store import Store
 from bench.runtime.files import write_atomic
 
 
+@cli.command("export")
+@click.argument("name", metavar="RUN")
+@results_option
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(("robustbench", "timm", "huggingface")),
+    required=True,
+    help="model_info JSON, a row of results/*.csv, or the model-index of a model card",
+)
+@click.option("--threat", type=click.Choice(("Linf", "L2", "corruptions")), help="of several numbers, for robustbench")
+@click.option("--eps", help="budget of the number, for robustbench")
+@click.option(
+    "--additional-data/--no-additional-data",
+    default=None,
+    help="whether more than the training data was used, for robustbench  [default: whether it began from weights]",
+)
+@click.option(
+    "--allow-departures",
+    is_flag=True,
+    help="export a number that is not under the form's protocol, such as of fewer images, and say so in it",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="file to write  [default: stdout]")
 def export_command(
     name: str,
     *,
@@ -33,7 +59,7 @@ def export_command(
     allow_departures: bool,
     out: Path | None,
 ) -> int:
-    """Raises BenchError when ``name`` means no run or several, or the form cannot hold what is known of it."""
+    """Export a run's numbers in the format of RobustBench, timm or Hugging Face."""
     for option, value in (("--threat", threat), ("--eps", eps), ("--additional-data", additional_data)):
         if value is not None and format_ != "robustbench":
             raise BenchError(f"{option} is for --format robustbench; leave it out for {format_}.")

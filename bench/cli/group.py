@@ -1,30 +1,46 @@
-"""The group that every command belongs to."""
+"""The group that every command belongs to. A command's module is imported when the command is called."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import click
 
+from bench.core.vocabulary import COMMANDS
 from bench.runtime.console import plain
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 class PlainHelp(click.Command):
-    """A command whose help is spelt in the console's encoding: click writes UTF-8 to a console that is ASCII."""
+    """A command whose help is written in the console's encoding: click writes UTF-8 to a console that is ASCII."""
 
     def get_help(self, ctx: click.Context) -> str:
         return plain(super().get_help(ctx), getattr(sys.stdout, "encoding", None) or "utf-8")
 
 
-class PlainGroup(PlainHelp, click.Group):
-    """The group; its commands are of the same kind."""
+class LazyGroup(PlainHelp, click.Group):
+    """A group whose commands are the modules of :mod:`bench.cli` that are named in ``COMMANDS``."""
 
     command_class = PlainHelp
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
 
-@click.group(cls=PlainGroup, context_settings=CONTEXT)
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import ``bench.cli.<name>``, which registers the command."""
+        if cmd_name in COMMANDS:
+            importlib.import_module(f"bench.cli.{cmd_name}")
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings=CONTEXT)
 @click.version_option(package_name="collapse-bench", prog_name="bench")
 def cli() -> None:
     """Decide whether a training-time idea makes image classifiers really robust.

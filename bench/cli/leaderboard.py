@@ -1,21 +1,44 @@
-"""``bench leaderboard``: the tables from the cells."""
+"""``bench leaderboard``: the tables from the cells.
+
+The tables on stdout: the board and, where anything has a baseline, the comparison below it.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from bench.cli.tables import tables_as_data, tables_as_text
+import click
+
+from bench.cli.group import cli
+from bench.cli.options import against_option, flagged_option, json_option, mce_option, results_option
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
-from bench.leaderboard.write_tables import check_reference, write_tables
+from bench.leaderboard.comparison_report import comparison_markdown
+from bench.leaderboard.report import board_markdown, records
+from bench.leaderboard.write_tables import Tables, check_reference, write_tables
 from bench.results.store import Store
 
 
-def board_command(
+@cli.command("leaderboard")
+@results_option
+@click.option(
+    "--intervals",
+    is_flag=True,
+    help="in leaderboard.csv, add intervals and spreads beside clean, every attack and corruptions_acc",
+)
+@mce_option
+@against_option
+@flagged_option
+@json_option
+def leaderboard_command(
     *, results: Path, intervals: bool, mce_reference: str, against: str, rank_flagged: bool, as_json: bool
 ) -> int:
-    """Raises BenchError when there is nothing to rank, or no run of the variant ``against``."""
+    """Rebuild all tables from the stored cells, and print the leaderboard and the comparison.
+
+    The comparison is with the paired reference, see --against.
+    """
     store = Store(results)
     if not store.runs():
         raise BenchError(f"no runs under {results}; 'bench run --results {results} …' makes some.")
@@ -25,3 +48,13 @@ def board_command(
     )
     print(json.dumps(tables_as_data(tables), indent=2) if as_json else tables_as_text(tables))
     return Exit.OK
+
+
+def tables_as_text(tables: Tables) -> str:
+    """Markdown."""
+    return "\n\n".join(part for part in (board_markdown(tables.board), comparison_markdown(tables.comparison)) if part)
+
+
+def tables_as_data(tables: Tables) -> dict[str, Any]:
+    """For JSON; ``comparison`` is empty where nothing has a baseline."""
+    return {"leaderboard": records(tables.board), "comparison": records(tables.comparison)}

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
+
+from bench.cli.group import cli
+from bench.cli.options import data_dir_option, device_option, plugin_option, results_option
 from bench.core.errors import BenchError, CellFailure
 from bench.core.vocabulary import Exit
 from bench.leaderboard.labels import labels_of
@@ -14,10 +18,18 @@ from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
 
 
+@cli.command("plot")
+@click.argument("what", type=click.Choice(("latents",)))
+@click.argument("name", metavar="RUN")
+@results_option
+@click.option("--out", type=click.Path(path_type=Path), help="folder for the figures  [default: the run's own]")
+@data_dir_option
+@device_option
+@plugin_option
 def plot_command(
     what: str, name: str, *, results: Path, out: Path | None, data_dir: Path | None, plugin: Sequence[Path], device: str
 ) -> int:
-    """Write ``<out>/<what>-<run id>.png`` and ``.svg``; ``out`` is the run's own folder unless it is given."""
+    """Draw the latents of a run: histograms and a projection, as PNG and SVG."""
     load_plugins(plugin)
     store = Store(results)
     run = store.find_run(name)

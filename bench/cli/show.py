@@ -1,13 +1,17 @@
-"""``bench show RUN``: everything known of one run."""
+"""``bench show``: a run; or a picture of all corruptions, or duplicates, from the modules of these names."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
+import click
 from tabulate import tabulate
 
+from bench.cli.group import cli
+from bench.cli.options import data_dir_option, json_option, plugin_option, results_option
 from bench.core.records import EvalRecord
 from bench.core.vocabulary import Exit, marks
 from bench.leaderboard.labels import labels_of, lowest_of
@@ -17,11 +21,42 @@ from bench.results.outcomes import Outcomes
 from bench.results.precedence import runs_at_chance
 from bench.results.results_csv import lowest_at, result_row
 from bench.results.store import Store, dump_record
+from bench.runtime.plugin import load_plugins
 from bench.statistics.intervals import wilson_interval
 
 
-def show_command(name: str, *, results: Path, as_json: bool) -> int:
-    """Raises BenchError when ``name`` means no run or several."""
+@cli.command("show")
+@click.argument("name", metavar="RUN|corruptions|duplicates")
+@results_option
+@json_option
+@click.option("--dataset", help="for 'show duplicates', and whose first test image 'show corruptions' corrupts")
+@data_dir_option
+@click.option("--image-size", type=click.IntRange(min=8), help="side of the photograph, or of an image folder's images")
+@click.option("--out", type=click.Path(path_type=Path), help="PNG of 'show corruptions'  [default: corruptions.png]")
+@plugin_option
+def show_command(
+    name: str, results: Path, as_json: bool, plugin: tuple[Path, ...], out: Path | None, **options: Any
+) -> int:
+    """Show a run, a picture of all corruptions, or the duplicate images of a data set.
+
+    RUN is a prefix of its id, or model:variant[:seed]. 'corruptions' draws the 19 kinds at their 5 severities as a PNG,
+    of a photograph without --dataset. 'duplicates' lists the test images of --dataset that are also training images or
+    equal other test images.
+    """
+    load_plugins(plugin)
+    if name == "duplicates":
+        from bench.cli.show_duplicates import show_duplicates
+
+        return show_duplicates(**options, as_json=as_json)
+    if name == "corruptions":
+        from bench.cli.show_corruptions import show_corruptions
+
+        return show_corruptions(**options, out=out, as_json=as_json)
+    return _show_run(name, results=results, as_json=as_json)
+
+
+def _show_run(name: str, *, results: Path, as_json: bool) -> int:
+    """Print everything known about a run. Raises BenchError when ``name`` matches no run or several."""
     store = Store(results)
     run = store.find_run(name)
     cells = store.cells(run.run_id)

@@ -11,8 +11,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from bench.attacks.corruptions import builtin as builtin  # fills the registry
 from bench.attacks.corruptions.registry import CORRUPTIONS, can_make
+from bench.cli.group import cli
+from bench.cli.options import data_dir_option, device_option, json_option, plugin_option, results_option
 from bench.core.errors import BenchError
 from bench.core.records import EvalRecord, RunRecord
 from bench.core.specs import CorruptionSpec
@@ -31,12 +35,19 @@ if TYPE_CHECKING:
 SHOWN = 3  # problems in a line
 
 
+@cli.command("verify")
+@click.argument("name", metavar="RUN")
+@results_option
+@data_dir_option
+@device_option
+@plugin_option
+@json_option
 def verify_command(
     name: str, *, results: Path, data_dir: Path | None, plugin: Sequence[Path], device: str, as_json: bool
 ) -> int:
-    """Returns 0 when all agrees and 1 when something does not.
+    """Verify the stored adversarial images of a run without running an attack.
 
-    Raises BenchError when the run or its data cannot be found, and when it has no stored images.
+    Each image must lie in the box and in the ε-ball, and the stored weights must misclassify it.
     """
     load_plugins(plugin)
     store = Store(results)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import pandas as pd
 from tabulate import tabulate
 
-from bench.compare.protocol import DEEPFOOL
+from bench.compare.rows import DEEPFOOL
 from bench.compare.tables import Placed, Table
 from bench.core.columns import COMPARE_COLUMNS, DECIMALS
 from bench.core.vocabulary import marks

@@ -1,26 +1,29 @@
-"""Our rows of the board as lines: one for every budget attacked, one for corruptions, one for DeepFool."""
+"""Our rows of the board as lines: one for every budget attacked, one for corruptions, one for DeepFool.
+
+From a results folder to lines that can be compared or exported.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean
+from typing import NamedTuple
 
-from bench.compare.protocol import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Protocol
-from bench.compare.rows import Line
-from bench.core.records import EvalRecord
+from bench.compare.rows import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Line, Protocol
+from bench.core.records import EvalRecord, RunRecord
 from bench.core.specs import EvalSpec
 from bench.core.vocabulary import CLEAN, STANDARD
 from bench.core.words import counted
-from bench.leaderboard.attacks_tried import tried
 from bench.leaderboard.collapse import row_collapse
 from bench.leaderboard.corruption_cells import STANDARD_COLUMNS, corruption_cells, lacking
 from bench.leaderboard.corruption_choice import made
-from bench.leaderboard.drawing import subset_of
-from bench.leaderboard.lowest_known import attacks_at, lowest_known
-from bench.leaderboard.rows import BoardRow
+from bench.leaderboard.lowest_known import attacks_at, lowest_known, tried
+from bench.leaderboard.references import same_split
+from bench.leaderboard.rows import BoardRow, board_rows, row_names, subset_of
 from bench.results.outcomes import Outcomes, common_images
-from bench.results.results_csv import Budget
+from bench.results.results_csv import Budget, all_audits, all_cells, all_diagnoses
+from bench.results.store import Store
 
 RHO = "deepfool_rho_authors"  # by the definition that was published
 ROUNDING = 1e-6  # of a number of images
@@ -190,3 +193,37 @@ def _images(cells: Sequence[EvalRecord]) -> int:
 
 def _official(row: BoardRow, cells: Sequence[EvalRecord]) -> bool:
     return all(cell.official for cell in (*cells, *row.cells.get(CLEAN, {}).values()))
+
+
+class Stored(NamedTuple):
+    """The contents of a results folder, read once."""
+
+    rows: list[BoardRow]  # rows to compare or export: all of the board, or those of one run, one per test split
+    board: list[BoardRow]  # all rows of the board, among them the references for collapse
+    outcomes: Outcomes
+
+
+def stored_rows(store: Store, run: RunRecord | None = None) -> Stored:
+    """Read the rows of the board; with ``run``, also the rows of this run alone, which average over no seeds."""
+    cells, audits, diagnoses = all_cells(store), all_audits(store), all_diagnoses(store)
+    board = board_rows(cells, audits, diagnoses)
+    own = [(record, cell) for record, cell in cells if run is not None and record.run_id == run.run_id]
+    return Stored(board if run is None else board_rows(own, audits, diagnoses), board, Outcomes(store, cells))
+
+
+def stored_lines(store: Store, run: RunRecord | None = None) -> list[tuple[str, Line]]:
+    """Return every line with the hash of its test split; only those of ``run`` if it is given, see `stored_rows`."""
+    stored, found = stored_rows(store, run), []
+    for (_, data_sha), named in _by_split(stored.rows).items():
+        names, rows = list(named), list(named.values())
+        group = same_split(rows[0], stored.board)
+        found += [(data_sha, line) for line in our_lines(rows, names, stored.outcomes, group)]
+    return found
+
+
+def _by_split(rows: list[BoardRow]) -> dict[tuple[str, str], dict[str, BoardRow]]:
+    """The rows by what they are called, and these by data set and hash of the test split."""
+    splits: dict[tuple[str, str], dict[str, BoardRow]] = {}
+    for row, name in zip(rows, row_names(rows), strict=True):
+        splits.setdefault((row.run.dataset, row.data_sha), {})[name] = row
+    return splits

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bench.compare.lpc_published import PublishedRow
-from bench.compare.protocol import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Protocol
 from bench.compare.robustbench import BUDGETS, TEST_SETS, PublishedModel
-from bench.compare.rows import Line
+from bench.compare.rows import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Line, Protocol
 from bench.core.epsilon import parse_eps
 
 UNRELIABLE = "unreliable"  # RobustBench's own word for an AutoAttack number that its makers doubt

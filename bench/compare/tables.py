@@ -10,8 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.compare.protocol import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Protocol, mismatches
-from bench.compare.rows import Line
+from bench.compare.rows import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Line, Protocol, mismatches
 from bench.core.words import counted
 
 BY_ALONE = "ranked by {:.2f}, under the table's attack alone: our rows went through different attacks or audits"

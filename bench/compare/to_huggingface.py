@@ -19,9 +19,8 @@ from bench.core.records import EvalRecord
 from bench.core.vocabulary import CLEAN
 from bench.leaderboard.collapse import row_collapse
 from bench.leaderboard.corruption_cells import STANDARD_COLUMNS, standard_cells
-from bench.leaderboard.drawing import drawn_alike, subset_of
 from bench.leaderboard.lowest_known import attacks_at, budgets_of, lowest_known
-from bench.leaderboard.rows import BoardRow
+from bench.leaderboard.rows import BoardRow, drawn_alike, subset_of
 from bench.results.outcomes import Outcomes
 
 TASK = "image-classification"

@@ -12,10 +12,9 @@ import dataclasses
 from collections.abc import Sequence
 
 from bench.compare.model_info import ModelInfo
-from bench.compare.protocol import AUTOATTACK, CORRUPTIONS, Protocol, mismatches
 from bench.compare.published_rows import board_protocol
 from bench.compare.robustbench import BUDGETS, TEST_SETS, THREATS
-from bench.compare.rows import Line
+from bench.compare.rows import AUTOATTACK, CORRUPTIONS, Line, Protocol, mismatches
 from bench.core.epsilon import format_eps
 from bench.core.errors import BenchError
 from bench.core.records import RunRecord

@@ -9,10 +9,23 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
-COMMANDS = (
-    "run", "evaluate", "list", "show", "leaderboard", "diagnose", "plot", "audit", "verify", "corrupt",
-    "compare", "export", "check", "baseline",
-)  # fmt: skip
+#: The sub-commands, each a module of :mod:`bench.cli`, and the first sentence of its help.
+COMMANDS = {
+    "run": "Train every model × variant × seed, attack it, and write the leaderboard.",
+    "evaluate": "Attack networks that were trained elsewhere, and write the leaderboard.",
+    "list": "List the available models, variants, attacks, corruptions, data sets or recipes.",
+    "show": "Show a run, a picture of all corruptions, or the duplicate images of a data set.",
+    "leaderboard": "Rebuild all tables from the stored cells, and print the leaderboard and the comparison.",
+    "diagnose": "Measure latent collapse, gradient norms and DeepFool distances of a run.",
+    "plot": "Draw the latents of a run: histograms and a projection, as PNG and SVG.",
+    "audit": "Check whether the robust accuracies of a run can be believed.",
+    "verify": "Verify the stored adversarial images of a run without running an attack.",
+    "corrupt": "Write corrupted test images in CIFAR-10-C's layout.",
+    "compare": "Compare own rows with published ones, ranked together where the protocols agree.",
+    "export": "Export a run's numbers in the format of RobustBench, timm or Hugging Face.",
+    "check": "Check whether a run has lost robustness against a baseline file.",
+    "baseline": "Write the outcomes of runs as a baseline for 'bench check', or show one.",
+}
 KINDS = ("models", "variants", "attacks", "corruptions", "datasets", "recipes")
 NORMS = ("linf", "l2", "l1")
 ENCODINGS = ("none", "float32", "uint8")  # of stored adversarial images

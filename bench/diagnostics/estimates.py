@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bench.diagnostics.latents import Floats, Value, undefined
-from bench.statistics.bootstrap import FEWEST, bootstrap_interval
+from bench.statistics.intervals import FEWEST, bootstrap_interval
 
 NONE_CORRECT = "no image is classified correctly"
 NONE_FOOLED = "no image was fooled"

@@ -1,7 +1,11 @@
-"""Run the attack of a cell on copies of its images, count its passes and verify its results."""
+"""Run the attack of a cell on copies of its images, count its passes and verify its results.
+
+When memory runs out, the attack goes on with smaller batches.
+"""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,16 +22,34 @@ from bench.attacks.rng import SampleRng
 from bench.context import failures_as
 from bench.core.errors import CellFailure, first_line, ran_out_of_memory
 from bench.core.specs import AttackSpec, EvalSpec
+from bench.data.tensors import spread
 from bench.evaluation.adversarials import Kept
 from bench.evaluation.cell import CellContext, Outcomes, Tally
-from bench.evaluation.memory import shrink_batch
 from bench.evaluation.pass_counter import CountingModel
 from bench.evaluation.verify import distances, predict, verified
 from bench.runtime.captured_warnings import remarks
 from bench.runtime.progress import Progress, Stage
 from bench.runtime.torch_state import harness_torch_state, own_generators
 from bench.sanity.model_state import State, changed, put_back, restore, state_of
-from bench.sanity.subsample import spread
+
+SMALLEST_BATCH = 8
+
+
+def shrink_batch(size: int, context: CellContext, tally: Tally) -> int:
+    """Half of the batch ``size`` that memory did not suffice for, noted. Raises CellFailure for the smallest."""
+    if size <= SMALLEST_BATCH:
+        raise CellFailure("out_of_memory", f"out of memory with batches of {size}.")
+    tally.batch_size = max(size // 2, SMALLEST_BATCH)
+    tally.say(f"  out of memory; going on with batches of {tally.batch_size}")
+    free_memory(context.device)
+    return tally.batch_size
+
+
+def free_memory(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
 
 CHECKED = 16  # images of each kind on which the search model is compared with the model
 

@@ -20,17 +20,16 @@ from bench.core.records import EvalRecord
 from bench.core.specs import AttackSpec, EvalSpec
 from bench.core.vocabulary import CLEAN
 from bench.data.sampling import drawn_notes
+from bench.data.tensors import spread
 from bench.evaluation.adversarials import Adversarials, encode
-from bench.evaluation.attack_runner import attack_all
+from bench.evaluation.attack_runner import SMALLEST_BATCH, attack_all, free_memory
 from bench.evaluation.cell import CellContext, Outcomes, Tally
-from bench.evaluation.memory import SMALLEST_BATCH, free_memory
 from bench.evaluation.verify import predict
 from bench.external.model import notes_of
 from bench.results.chance_level import chance_notes, majority_of
 from bench.runtime.environment import describe
 from bench.runtime.progress import Progress
 from bench.sanity.cell_checks import ZeroGradients, check_gradients, check_randomised
-from bench.sanity.subsample import spread
 
 DTYPE = "float32"
 OURSELVES = "collapse-bench"
@@ -53,7 +52,7 @@ def evaluate_cell(spec: EvalSpec, context: CellContext, progress: Progress) -> t
 def _with_smaller_batches(spec: EvalSpec, context: CellContext, progress: Progress, tally: Tally) -> Outcomes:
     """Start the cell again with half the batch when memory runs out and the user left the size to us.
 
-    Attacks that batch themselves go on by themselves, see :mod:`bench.evaluation.memory`; this is for all the rest.
+    Attacks that batch themselves do this themselves, see :mod:`bench.evaluation.attack_runner`; this is for all others.
     """
     while True:
         try:

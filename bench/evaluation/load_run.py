@@ -1,4 +1,4 @@
-"""A stored run and the data it was made on, opened again for another look."""
+"""Load the network of a stored run, and the data it was evaluated on."""
 
 from __future__ import annotations
 
@@ -15,11 +15,28 @@ from bench.core.specs import TrainSpec
 from bench.data import Dataset, load_dataset
 from bench.data.class_order import CLASS_ORDERS
 from bench.data.registry import DATASETS, DataRequest
-from bench.evaluation.load_network import load_network, not_stored
-from bench.models.classifier import Classifier
+from bench.external.load_file import rebuild
+from bench.external.model import ExternalModel
+from bench.models.classifier import Classifier, freeze
 from bench.results.store import Store
 from bench.runtime.environment import choose_device
 from bench.runtime.progress import choose_progress
+from bench.training.checkpoints import load_run
+
+
+def load_network(run: RunRecord, workshop: Workshop) -> nn.Module:
+    """Return the frozen network of a run, on the workshop's device. Raises BenchError if it is not stored."""
+    if run.spec is not None:
+        return freeze(load_run(run.spec, workshop).classifier)
+    path = workshop.store.network_path(run)
+    if run.source is None or not path.exists():
+        raise not_stored(run, workshop.store.root)
+    return freeze(ExternalModel(rebuild(run.source, path, workshop.device), run.source.notes))
+
+
+def not_stored(run: RunRecord, root: object) -> BenchError:
+    name = f"run {run.run_id} ({run.model}:{run.variant}:{run.seed})"
+    return BenchError(f"{name} has no weights in {root}; the command that made it computes what is missing.")
 
 
 @dataclass(frozen=True)

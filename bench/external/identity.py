@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from bench.attacks.gradients import differentiate, take_logits, weighted_sum
 from bench.core.errors import CellFailure, ran_out_of_memory
 from bench.core.specs import fingerprint
+from bench.external.object_parts import contents
 from bench.external.structure import structure_of, unchanged
-from bench.external.tensor_contents import contents
 from bench.sanity.model_state import probing
 
 PROBE_IMAGES = 256  # clean ones

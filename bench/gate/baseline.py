@@ -1,10 +1,14 @@
 """The baseline file: what a run's images came to, as text that a reviewer can read and a diff can show.
 
 It holds no paths, no times and no machine: two runs with the same outcomes make the same bytes.
+
+Per-image outcomes as short text, so that a baseline file can be read and compared line by line.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import shlex
 from collections import Counter
@@ -13,12 +17,42 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import BenchError
 from bench.core.specs import ID_LENGTH, Scalar, Strict, fingerprint
-from bench.gate.outcomes import Counts, decode
 from bench.runtime.files import without_mark, write_atomic
+
+Counts = NDArray[np.uint8]  # (images,): of how many cells each image is right; 0 or 1 where there is one cell
+
+
+def encode(counts: Counts, parts: int) -> str:
+    """A bit an image where there is one cell, most significant first, else a byte an image; both as base64.
+
+    >>> encode(np.array([1, 0, 1], dtype=np.uint8), 1)
+    'oA=='
+    """
+    content = np.packbits(counts) if parts == 1 else counts
+    return base64.b64encode(content.tobytes()).decode()
+
+
+def decode(text: str, n: int, parts: int) -> Counts:
+    """Decode the text of :func:`encode` for ``n`` images. Raises ValueError for text that it cannot have written."""
+    try:
+        content = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
+    except (binascii.Error, ValueError):
+        raise ValueError("outcomes are not base64") from None
+    counts = np.unpackbits(content) if parts == 1 else content
+    if len(content) != (-(-n // 8) if parts == 1 else n):
+        raise ValueError(f"outcomes are not those of {n} images")
+    if parts == 1 and counts[n:].any():
+        raise ValueError(f"outcomes hold images beyond the {n} there are")
+    if (counts > parts).any():
+        raise ValueError(f"outcomes hold an image that is right in more than {parts} cells")
+    return np.asarray(counts[:n], dtype=np.uint8)
+
 
 FORMAT = 1
 MOST_PARTS = 255  # cells that one byte an image can count
@@ -33,7 +67,7 @@ class CellOutcomes(Strict):
     right: int  # over all images and parts
     images: str  # hash of the ids and labels of the images, in order
     definition: Mapping[str, Scalar]  # what else makes the number: version, steps, backend …
-    outcomes: str  # bench.gate.outcomes.encode of them
+    outcomes: str  # bench.gate.baseline.encode of them
 
     @property
     def counts(self) -> Counts:

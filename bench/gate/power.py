@@ -9,10 +9,10 @@ from statistics import fmean
 
 from bench.core.words import counted
 from bench.gate.baseline import Baseline
-from bench.gate.tolerances import tolerance_of
+from bench.gate.rules import tolerance_of
 from bench.gate.verdict import MOST
 from bench.statistics.accuracy_drop import verdict_bounds
-from bench.statistics.bisect import smallest
+from bench.statistics.power import smallest
 
 
 def cannot_fail(baseline: Baseline) -> Iterator[str]:

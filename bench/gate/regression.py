@@ -17,10 +17,9 @@ from bench.gate.baseline import Baseline, RunOutcomes, make_baseline, read_basel
 from bench.gate.checks import AUDIT, GATE, Check, passed
 from bench.gate.power import cannot_fail, too_fine
 from bench.gate.report import gate_markdown, numbers
-from bench.gate.rules import Rules
+from bench.gate.rules import FLOOR, Rules, check_points
 from bench.gate.run_checks import check, unchecked
 from bench.gate.snapshot import Snapshot, choose, metrics_of, name_of, take_snapshot
-from bench.gate.tolerances import FLOOR, check_points
 from bench.results.store import Store
 from bench.runtime.captured_warnings import warnings_do_not_raise
 from bench.runtime.progress import Progress

@@ -2,14 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bench.core.errors import BenchError
-from bench.core.vocabulary import DEFAULT_ALPHA, SCOPES
+from bench.core.columns import CORRUPTIONS_ACC
+from bench.core.errors import BenchError, unknown_name
+from bench.core.vocabulary import CLEAN, DEFAULT_ALPHA, SCOPES
 from bench.core.words import listed
 from bench.statistics.accuracy_drop import MOST_ALPHA
+
+CORRUPTIONS = "corruptions"
+DEFAULT = {CLEAN: 0.5}  # points
+OTHERWISE = 1.0
+MOST = 100
+TOLERANCE, FLOOR = "tolerance", "floor"
+UNITS = {TOLERANCE: "points", FLOOR: "percent"}
+
+
+def parse_points(texts: Sequence[str], kind: str = TOLERANCE) -> dict[str, float]:
+    """``["clean=0.5", "autoattack=1"]`` as numbers by name. Raises BenchError."""
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            points = float(value)
+        except ValueError:
+            points = math.nan
+        if not name or not _is_possible(points, kind):
+            form = f"{kind} {text!r} is not of the form NAME={UNITS[kind].upper()}"
+            raise BenchError(f"{form}, {_range(kind)}, as in clean={0.5 if kind == TOLERANCE else 80}.")
+        if name in found:
+            raise BenchError(f"{kind} {name!r} is given twice.")
+        found[name] = points
+    return found
+
+
+def check_points(points: Mapping[str, float], metrics: Iterable[str], kind: str = TOLERANCE) -> None:
+    """Raises BenchError for a number that cannot be, and for a name that means none of the metrics.
+
+    A misspelt tolerance or floor would not be applied, and nobody would know.
+    """
+    known = {name for metric in metrics for name in names_of(metric)}
+    for name, value in points.items():
+        if name not in known:
+            raise unknown_name(kind, str(name), sorted(known), hint="It names what the baseline holds.")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_possible(value, kind):
+            raise BenchError(f"{kind} {value!r} of {name} is not {_range(kind)} {UNITS[kind]}.")
+
+
+def _is_possible(value: float, kind: str) -> bool:
+    """A floor of 0 could never fail."""
+    return 0 < value <= MOST if kind == FLOOR else 0 <= value <= MOST
+
+
+def _range(kind: str) -> str:
+    return f"{'above 0 and at most' if kind == FLOOR else 'between 0 and'} {MOST}"
+
+
+def names_of(metric: str) -> list[str]:
+    """Return the names by which a tolerance or a floor may refer to ``metric``, the most specific first.
+
+    >>> names_of("pgd-20@linf-8/255"), names_of("corruptions_acc")
+    (['pgd-20@linf-8/255', 'pgd-20', 'pgd'], ['corruptions_acc', 'corruptions'])
+    """
+    attack = metric.partition("@")[0]
+    family = CORRUPTIONS if metric == CORRUPTIONS_ACC or "@severity-" in metric else attack.partition("-")[0]
+    return list(dict.fromkeys([metric, attack, family]))
+
+
+def tolerance_of(metric: str, tolerances: Mapping[str, float]) -> float:
+    """Points."""
+    given = named(metric, tolerances)
+    return DEFAULT.get(metric, OTHERWISE) if given is None else given
+
+
+def named(metric: str, points: Mapping[str, float]) -> float | None:
+    """The number that is given for ``metric`` by its most particular name; None without one."""
+    return next((points[name] for name in names_of(metric) if name in points), None)
+
 
 Scope = Literal["recipe", "weights"]
 RECIPE: Scope = "recipe"  # compare retrained weights over several trainings

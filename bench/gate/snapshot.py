@@ -1,4 +1,7 @@
-"""Snapshot of a results folder in the form of a baseline, so that both sides of a check have the same form."""
+"""Snapshot of a results folder in the form of a baseline, so that both sides of a check have the same form.
+
+Find cells whose robust accuracy is too high because other attacks broke more of the same images.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import dataclasses
 import fnmatch
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,16 +19,45 @@ from bench.core.errors import BenchError, unknown_name
 from bench.core.records import EvalRecord, RunRecord
 from bench.core.specs import ID_LENGTH, Scalar, fingerprint
 from bench.core.vocabulary import NATIVE, STANDARD
-from bench.gate.baseline import CellOutcomes, RunOutcomes
-from bench.gate.lowest import Lower, lower_than_measured
-from bench.gate.outcomes import encode
-from bench.gate.tolerances import names_of
+from bench.gate.baseline import CellOutcomes, RunOutcomes, encode
+from bench.gate.rules import names_of
 from bench.leaderboard.corruption_cells import STANDARD_COLUMNS, standard_cells
+from bench.leaderboard.lowest_known import AUDIT, lowest_known
 from bench.leaderboard.rows import BoardRow, board_rows
 from bench.results.audit_verdict import word_of
 from bench.results.outcomes import Outcomes
-from bench.results.results_csv import Audits, Cell, all_audits, all_cells
+from bench.results.results_csv import Audits, Budget, Cell, all_audits, all_cells
 from bench.results.store import Store
+
+
+@dataclass(frozen=True)
+class Lower:
+    """The lowest known robust accuracy (a fraction), and the attack that broke most of the cell's unbroken images."""
+
+    accuracy: float
+    attack: str
+
+    @property
+    def text(self) -> str:
+        return f"lowest known {100 * self.accuracy:.1f} % ({self.attack})"
+
+
+def lower_than_measured(row: BoardRow, outcomes: Outcomes) -> Iterator[tuple[str, Lower]]:
+    """Yield each attack column with a lower known accuracy from other attacks or the audit; ``row`` has one seed."""
+    for column, cells in row.cells.items():
+        (cell,) = cells.values()
+        attack = cell.spec.attack
+        if attack is None or cell.status != "ok":
+            continue
+        own = outcomes.of(cell)
+        lowest = lowest_known(row, Budget(attack.norm, attack.eps), outcomes, own.ids)
+        if lowest is None or lowest.right.sum() >= own.correct.sum():
+            continue
+        more = {name: int((mask[0] & own.correct).sum()) for name, mask in lowest.broken.items()}
+        strongest = max(more, key=lambda name: more[name])
+        source = f"{strongest.removeprefix(AUDIT)}, audit" if strongest.startswith(AUDIT) else strongest
+        yield column, Lower(float(lowest.accuracy), source)
+
 
 #: Of a module that hides what it computes with; its recorded structure and behaviour must then stand for its weights.
 NO_WEIGHTS = hashlib.sha256().hexdigest()

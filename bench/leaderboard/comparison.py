@@ -12,7 +12,7 @@ from bench.core.columns import COMPARISON_COLUMNS, CORRUPTIONS_ACC, LOWEST
 from bench.core.seeds import derive_seed
 from bench.core.vocabulary import BASELINE
 from bench.leaderboard.collapse import collapse_values
-from bench.leaderboard.findings import AT_CHANCE, NOT_COMPARED, deciding, finding
+from bench.leaderboard.comparison_report import AT_CHANCE, NOT_COMPARED, deciding, finding
 from bench.leaderboard.lowest_known import lowest_known, suite_images
 from bench.leaderboard.references import Pairs, pairs_of, parts_of, reference_of, same_split, unlike
 from bench.leaderboard.rows import BoardRow

@@ -10,7 +10,6 @@ from bench.attacks.corruptions.registry import CORRUPTIONS
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.core.columns import CORRUPTION_COLUMNS
 from bench.core.vocabulary import BASELINE, CLEAN, corruption_column
-from bench.leaderboard.alexnet import CLEAN_ERROR, MEAN_ERRORS
 from bench.leaderboard.corruption_cells import (
     STANDARD_COLUMNS,
     STANDARD_KINDS,
@@ -23,6 +22,8 @@ from bench.leaderboard.corruption_cells import (
     standard_cells,
 )
 from bench.leaderboard.corruption_scores import (
+    CLEAN_ERROR,
+    MEAN_ERRORS,
     Accuracies,
     Score,
     by_family,

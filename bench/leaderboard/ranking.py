@@ -10,8 +10,7 @@ from typing import NamedTuple
 from bench.core.records import EvalRecord
 from bench.core.specs import fingerprint
 from bench.core.vocabulary import CLEAN
-from bench.leaderboard.attacks_tried import Counted, common
-from bench.leaderboard.lowest_known import budgets_of, lowest_known, suite_images
+from bench.leaderboard.lowest_known import Counted, budgets_of, common, lowest_known, suite_images
 from bench.leaderboard.rows import BoardRow
 from bench.results.outcomes import Outcomes, common_ids
 from bench.results.precedence import drawn, evidence
@@ -33,7 +32,7 @@ def ranked(group: Sequence[BoardRow], outcomes: Outcomes, *, rank_flagged: bool 
     whose audit failed or whose clean accuracy is no better than chance, among them unless ``rank_flagged``.
 
     The order goes by the images that no attack of the ranked rows broke: the attacks on the board, which all of them
-    have, and the audit's where all were audited alike, see :func:`bench.leaderboard.attacks_tried.common`.
+    have, and the audit's where all were audited alike, see :func:`bench.leaderboard.lowest_known.common`.
 
     A row has a place when it has an ok cell in every column that any row has, by the attack that counts there, as one
     name may stand for several, and over as many images as any row has of that. Corruptions, which have no part in the

@@ -1,4 +1,4 @@
-"""The leaderboard as people read it: a Markdown table, or JSON."""
+"""The leaderboard as people read it: rounded numbers, a Markdown table, or JSON."""
 
 from __future__ import annotations
 
@@ -8,11 +8,24 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from bench.core.columns import CORRUPTIONS_ACC, LOWEST, NOT_OK
+from bench.core.columns import CORRUPTIONS_ACC, DECIMALS, DIGITS_COLUMNS, DISTANCE_DECIMALS, LOWEST, NOT_OK, P_DIGITS
 from bench.core.vocabulary import CLEAN, marks
-from bench.leaderboard.rounding import rounded
 from bench.results.audit_verdict import FAILED
 from bench.results.chance_level import CHANCE
+
+
+def rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """Percentages and points to two decimals, distances to five, p-values and ``DIGITS_COLUMNS`` to four digits."""
+    by_digits = [column for column in table.columns if column.startswith("p_") or column in DIGITS_COLUMNS]
+    kept = table.round({column: _decimals(column) for column in table.columns if column not in by_digits})
+    for column in by_digits:
+        kept[column] = [None if pd.isna(p) else float(f"{p:.{P_DIGITS}g}") for p in table[column]]
+    return kept
+
+
+def _decimals(column: str) -> int:
+    return DISTANCE_DECIMALS if column.startswith("median_distance@") else DECIMALS
+
 
 ERRORS = ("mce",)  # in percent of the reference's
 SHOWN = ("rank", "dataset", "model", "variant", "config_sha", "seeds")

@@ -14,15 +14,13 @@ from bench.core.vocabulary import BASELINE, CLEAN
 from bench.leaderboard.collapse import collapse_values
 from bench.leaderboard.comparison import comparison_table
 from bench.leaderboard.corruption_columns import corruption_metrics, corruption_values
-from bench.leaderboard.corruption_export import corruptions_csv
-from bench.leaderboard.distance_columns import distance_columns, distance_values
-from bench.leaderboard.drawing import EQUAL_PER_CLASS, outdated_columns
+from bench.leaderboard.corruptions_csv import corruptions_csv
 from bench.leaderboard.lowest_known import budgets_of, lowest_known, lowest_of_runs
-from bench.leaderboard.metrics import metric_values
+from bench.leaderboard.metrics import distance_columns, distance_values, metric_values
 from bench.leaderboard.ranking import ranked
 from bench.leaderboard.references import reference_of, same_split
-from bench.leaderboard.rounding import rounded
-from bench.leaderboard.rows import BoardRow, board_rows
+from bench.leaderboard.report import rounded
+from bench.leaderboard.rows import EQUAL_PER_CLASS, BoardRow, board_rows, outdated_columns
 from bench.results.outcomes import Outcomes
 from bench.results.results_csv import Budget, all_audits, all_cells, all_diagnoses, results_table, to_csv
 from bench.results.store import Store

@@ -1,4 +1,7 @@
-"""From the options of ``bench run`` to a request whose every name is resolved."""
+"""From the options of ``bench run`` to a request whose every name is resolved.
+
+Floating-point type in which the attacks search: the one asked for, or the choice of ``auto`` on this machine.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.attacks.corruptions.registry import resolve_kinds
-from bench.attacks.registry import resolve, resolve_all
+from bench.attacks.registry import ResolvedAttack, resolve, resolve_all
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError
 from bench.core.registry import is_pattern
@@ -26,10 +29,30 @@ from bench.models.registry import MODELS, check_model_name, expand_models, pretr
 from bench.models.variants import ORIGIN as BUILTIN_VARIANTS
 from bench.models.variants import VARIANTS
 from bench.planning.plan import DEFAULT_BATCH, Request
-from bench.planning.precision import AskedPrecision, at_precision
 from bench.planning.recipes import DEFAULT, find_recipe, resolve_budgets, resolve_variants
 from bench.runtime.files import file_sha
 from bench.runtime.plugin import plugin_sha
+
+AskedPrecision = Literal["auto", "fp32", "bf16"]
+
+
+def at_precision(attacks: Sequence[ResolvedAttack], asked: AskedPrecision, device: str) -> list[ResolvedAttack]:
+    """The attacks with the type they search in, which is part of what a cell is: ``auto`` is settled here.
+
+    It is bf16 for the attacks that can, where ``device`` has hardware for it. Raises BenchError for an attack that
+    cannot do what was asked for by name. Imports torch for ``auto``.
+    """
+    if asked != "auto":
+        return [attack.at(asked) for attack in attacks]
+    best = _best(device)
+    return [attack.at(best if best in attack.entry.precisions else "fp32") for attack in attacks]
+
+
+def _best(device: str) -> Precision:
+    from bench.runtime.environment import choose_device, has_bfloat16
+
+    return "bf16" if has_bfloat16(choose_device(device)) else "fp32"
+
 
 Limit = int | Literal["all"] | None
 FEWEST_TRAINING = 2

@@ -5,8 +5,7 @@ from __future__ import annotations
 from bench.core.epsilon import format_eps
 from bench.core.records import AuditRecord, BudgetAudit, RunRecord
 from bench.core.words import counted
-from bench.results.audit_thresholds import DECISIVE
-from bench.results.audit_verdict import all_findings, passes_an_image
+from bench.results.audit_verdict import DECISIVE, all_findings, passes_an_image
 from bench.results.chance_level import CHANCE
 
 

@@ -1,15 +1,44 @@
-"""Columns that an audit fills in the rows of tables: verdicts, flags and figures. Pure; no torch."""
+"""Thresholds and verdicts of an audit, and the columns it fills. Pure; no torch.
+
+A flag needs a consequence: another attack lowers the robust accuracy by more than ``POINTS``, and by more than chance,
+which is to say that the one-sided 95 % bound of the drop lies above it. Diagnostics alone (gradients of exactly zero, a
+softmax of exactly one) never flag: a network that has been trained for long on cross-entropy shows them too.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from bench.core.columns import AUDIT_COLUMNS, AUDIT_FIGURES
 from bench.core.records import AuditRecord, BudgetAudit, EvalRecord, Finding
 from bench.core.specs import AttackSpec
-from bench.results.audit_thresholds import DECISIVE
+
+#: Name of the audit's attack that tries images made on the paired baseline.
+TRANSFER: Final = "transfer"
+
+#: Points of robust accuracy. Carlini et al. 2019 (arXiv 1902.06705, section 5) ask of every one of these comparisons
+#: that nothing changes; an interval makes of "nothing" something that can be tested.
+POINTS: Final = 1.0
+
+#: Points of the images that the weaker of two attacks may break and the stronger not. The walks are not nested: 0.6 to
+#: 1.4 % of what 10 steps of PGD break survive 100 on ordinary networks.
+ORDER_ALLOWANCE: Final = 1.5
+
+#: Nats between the two largest logits, in the median, that logits are rescaled to: as ordinary networks have them, and
+#: far from the 17 at which float32 begins to lose a cross-entropy's gradient. At a gap of one, where the loss counts
+#: all wrong classes alike, PGD breaks fewer images of an ordinary network than without any scaling.
+GAP: Final = 8.0
+
+#: At this budget every image can become one and the same grey, so that no network tells them apart, and an attack that
+#: leaves more than the grey image does has failed (Carlini et al. 2019, "unbounded attacks reach 100 %").
+GREY: Final = 0.5
+
+#: Points. An audit that would not have flagged a fall of so many acquits nobody: of 50 images, the fewest that do, it
+#: takes six to raise a flag.
+DECISIVE: Final = 12.0
+
 
 PASSED, FLAGGED, UNDECIDED, FAILED = "passed", "flagged", "undecided", "failed"
 AT_CHANCE = "at chance"  # in place of the first three: nothing is concluded of a network that guesses

@@ -1,12 +1,14 @@
-"""Whole files or none: written under a temporary name, flushed, then renamed."""
+"""Files written whole or not at all, files read strictly, and the JSON in a safetensors header."""
 
 from __future__ import annotations
 
 import codecs
 import hashlib
+import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from bench.core.errors import BenchError
 
@@ -87,3 +89,16 @@ def file_sha(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror or error}.") from error
+
+
+FACTS = "facts"
+
+
+def read_facts(content: bytes) -> dict[str, Any]:
+    """The facts of a whole file. Raises ValueError, KeyError or TypeError when it has none.
+
+    safetensors reads its header from files only; its layout is 8 bytes of length and JSON.
+    """
+    length = int.from_bytes(content[:8], "little")
+    facts: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][FACTS])
+    return facts

@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from bench.attacks.gradients import differentiate
 from bench.core.errors import CellFailure
 from bench.core.records import Finding
-from bench.data.tensors import Images
+from bench.data.tensors import Images, spread
 from bench.models.margins import logit_margins
 from bench.sanity.model_checks import randomised
-from bench.sanity.subsample import spread
 
 Perturb = Callable[[Tensor, Sequence[str]], Tensor]  # images (B, C, H, W) and their ids to points in their balls
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.core.errors import BenchError
 from bench.core.records import EpochRecord
 from bench.models.schedules import GammaState
-from bench.results.safetensors_header import FACTS, read_facts
+from bench.runtime.files import FACTS, read_facts
 
 
 @dataclass

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.audit.evidence import any_of, beyond, change, detectable, only_by, robust_accuracy
+from bench.audit.checks import any_of, beyond, change, detectable, only_by, robust_accuracy
 
 
 def broken(*indices: int, n: int = 100) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from published_runs import MODEL_INFO, needs_robustbench
 
-from bench.compare.checkout import read_checkout
+from bench.compare.model_info import read_checkout
 from bench.core.errors import BenchError
 
 INFO: dict[str, Any] = {

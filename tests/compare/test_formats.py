@@ -16,8 +16,7 @@ import pytest
 from published_runs import RUN, attack, cell, stored, whole
 
 from bench.compare.formats import as_markdown
-from bench.compare.protocol import Protocol
-from bench.compare.rows import Line
+from bench.compare.rows import Line, Protocol
 from bench.compare.tables import compare
 
 

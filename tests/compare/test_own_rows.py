@@ -9,10 +9,9 @@ import pytest
 from published_runs import N, attack, cell, corruptions, run_on, stored
 from records import audit_record
 
-from bench.compare.board import stored_lines
-from bench.compare.protocol import CORRUPTIONS, DEEPFOOL
+from bench.compare.own_rows import stored_lines
 from bench.compare.published_rows import board_protocol
-from bench.compare.rows import Line
+from bench.compare.rows import CORRUPTIONS, DEEPFOOL, Line
 from bench.core.records import DIAGNOSIS_VERSION, DiagnosisRecord, EvalRecord, RunRecord
 
 RUN = run_on()

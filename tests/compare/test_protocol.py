@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from bench.compare.lpc_published import published_lpc
-from bench.compare.protocol import CORRUPTIONS, DEEPFOOL, Protocol, mismatches
 from bench.compare.published_rows import board_protocol, lpc_lines, robustbench_lines
 from bench.compare.robustbench import published_models
+from bench.compare.rows import CORRUPTIONS, DEEPFOOL, Protocol, mismatches
 
 OURS = Protocol(dataset="cifar10", n=10_000, n_clean=10_000, measure="autoattack", norm="linf", eps=8 / 255)
 CORRUPTED = Protocol(

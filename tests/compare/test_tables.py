@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from bench.compare.protocol import DEEPFOOL, Protocol
-from bench.compare.rows import Line
+from bench.compare.rows import DEEPFOOL, Line, Protocol
 from bench.compare.tables import Table, compare
 
 PROTOCOL = Protocol(dataset="cifar10", n=10_000, n_clean=10_000, measure="autoattack", norm="linf", eps=8 / 255)

@@ -28,10 +28,8 @@ from published_runs import (
 )
 from records import audit_record, cell_record
 
-from bench.compare.board import stored_lines
-from bench.compare.checkout import read_checkout
-from bench.compare.model_info import ModelInfo, dump_model_info, parse_model_info
-from bench.compare.own_rows import our_lines
+from bench.compare.model_info import ModelInfo, dump_model_info, parse_model_info, read_checkout
+from bench.compare.own_rows import our_lines, stored_lines
 from bench.compare.to_robustbench import model_info, number_of
 from bench.core.records import EvalRecord, RunRecord
 

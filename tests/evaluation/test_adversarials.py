@@ -17,8 +17,7 @@ from torch import Tensor
 
 from bench.core.errors import BenchError
 from bench.data.tensors import as_inputs
-from bench.evaluation.adversarials import Adversarials, dump_adversarials, parse_adversarials
-from bench.evaluation.quantise import in_ball, quantised
+from bench.evaluation.adversarials import Adversarials, dump_adversarials, in_ball, parse_adversarials, quantised
 from bench.results.store import Store
 
 Bench = Callable[..., Any]

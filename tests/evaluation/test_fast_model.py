@@ -18,7 +18,7 @@ from bench.core.errors import BenchError
 from bench.core.specs import EvalSpec, Precision
 from bench.evaluation.fast_model import BFloat16, SearchModels
 from bench.models.classifier import Classifier, Normalize
-from bench.planning.precision import at_precision
+from bench.planning.request import at_precision
 from bench.results.precedence import evidence
 from bench.runtime.environment import has_bfloat16
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from bench.core.records import EvalRecord
 from bench.evaluation.adversarials import Adversarials, dump_adversarials, parse_adversarials
-from bench.evaluation.certificates import asked
+from bench.evaluation.reverify import asked
 from bench.results.store import Store, dump_record
 
 Bench = Callable[..., Any]

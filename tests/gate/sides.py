@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.core.specs import Scalar
-from bench.gate.baseline import Baseline, CellOutcomes, RunOutcomes, make_baseline
-from bench.gate.outcomes import encode
+from bench.gate.baseline import Baseline, CellOutcomes, RunOutcomes, encode, make_baseline
 from bench.gate.snapshot import Snapshot
 
 

@@ -15,8 +15,16 @@ from hypothesis import strategies as st
 from sides import baseline, cell, run
 
 from bench.core.errors import BenchError
-from bench.gate.baseline import Baseline, dump_baseline, parse_baseline, read_baseline, seal, write_baseline
-from bench.gate.outcomes import decode, encode
+from bench.gate.baseline import (
+    Baseline,
+    decode,
+    dump_baseline,
+    encode,
+    parse_baseline,
+    read_baseline,
+    seal,
+    write_baseline,
+)
 
 COUNTS = st.integers(1, 255).flatmap(
     lambda parts: st.tuples(st.just(parts), st.lists(st.integers(0, parts), min_size=1, max_size=70))

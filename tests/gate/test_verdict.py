@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.gate.evidence import Shares, Trainings, Verdicts
-from bench.gate.verdict import Verdict, judge, needed
+from bench.gate.verdict import Shares, Trainings, Verdict, Verdicts, judge, needed
 
 ALPHA = 0.01
 

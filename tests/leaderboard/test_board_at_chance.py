@@ -13,7 +13,7 @@ import pytest
 from records import audit_record, cell_record, samples_of
 from records import run_record as record_of
 
-from bench.compare.board import stored_lines
+from bench.compare.own_rows import stored_lines
 from bench.compare.tables import Table, compare
 from bench.core.records import RunRecord
 from bench.core.specs import CorruptionSpec

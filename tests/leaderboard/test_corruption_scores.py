@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.leaderboard.alexnet import CLEAN_ERROR, MEAN_ERRORS
 from bench.leaderboard.corruption_scores import (
+    CLEAN_ERROR,
+    MEAN_ERRORS,
     Accuracies,
     by_family,
     by_kind,
@@ -20,7 +21,7 @@ from bench.leaderboard.corruption_scores import (
     mean_errors,
     relative_mean_corruption_error,
 )
-from bench.leaderboard.corruption_table import read_corruptions
+from bench.leaderboard.corruptions_csv import read_corruptions
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "reference" / "robustbench" / "model_info"
 FILE = "corruptions/unaggregated_results.csv"

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core.errors import BenchError
-from bench.leaderboard.alexnet import MEAN_ERRORS
-from bench.leaderboard.corruption_scores import Accuracies
-from bench.leaderboard.corruption_table import SEVERITIES, corruptions_table, read_corruptions, to_csv
+from bench.leaderboard.corruption_scores import MEAN_ERRORS, Accuracies
+from bench.leaderboard.corruptions_csv import SEVERITIES, corruptions_table, read_corruptions, to_csv
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "reference" / "robustbench" / "model_info"
 FILES = [f"{name}/corruptions/unaggregated_results.csv" for name in ("cifar10", "cifar100", "imagenet")]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from records import cell_record, run_record, samples_of, store_with
 
-from bench.leaderboard.findings import deciding, finding
+from bench.leaderboard.comparison_report import deciding, finding
 from bench.leaderboard.write_tables import write_tables
 from bench.results.store import Store
 from bench.statistics.power import detectable_by_mcnemar

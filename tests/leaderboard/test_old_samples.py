@@ -13,7 +13,7 @@ import yaml
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from records import cell_record, limited, run_record
 
-from bench.compare.board import stored_lines
+from bench.compare.own_rows import stored_lines
 from bench.compare.tables import compare
 from bench.core.records import RunRecord
 from bench.core.specs import CorruptionSpec

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from bench.cli import cli
 from bench.core import columns, vocabulary
 
 ROOT = Path(__file__).parents[2]
@@ -76,12 +78,29 @@ def test_every_command_is_in_the_readme_and_in_the_help() -> None:
         assert re.search(rf"^  {command} ", help_text, re.MULTILINE)
 
 
+@pytest.mark.parametrize("command", vocabulary.COMMANDS)
+def test_the_list_of_commands_says_what_their_help_says(command: str) -> None:
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    assert (found.help or "").startswith(vocabulary.COMMANDS[command])
+
+
 def test_help_imports_no_torch() -> None:
     code = "import sys; from bench.cli import invoke; invoke(['--help']); print(sorted(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     modules = shown.splitlines()[-1]
     for heavy in ("torch", "numpy", "pandas", "timm", "rich", "pydantic"):
         assert f"'{heavy}'" not in modules
+
+
+def test_help_of_no_command_imports_torch() -> None:
+    code = (
+        "import sys, click; from bench.cli import cli; from bench.core.vocabulary import COMMANDS\n"
+        "for name in COMMANDS: cli.get_command(click.Context(cli), name).get_help(click.Context(cli))\n"
+        "print('torch' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines()[-1] == "False"
 
 
 def test_finding_everything_done_imports_no_torch(tmp_path: Path, bench: Callable[..., Any], plugin: Path) -> None:

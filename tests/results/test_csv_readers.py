@@ -17,8 +17,8 @@ from user_names import NAMES, TEXTS
 
 from bench.api import evaluate
 from bench.attacks.corruptions.registry import CORRUPTIONS
-from bench.compare.board import stored_lines
 from bench.compare.formats import as_csv
+from bench.compare.own_rows import stored_lines
 from bench.compare.tables import compare
 from bench.compare.to_timm import timm_csv
 from bench.core.names import as_text

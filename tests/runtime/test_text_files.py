@@ -16,7 +16,7 @@ from bench.config import read_config
 from bench.core.errors import BenchError
 from bench.core.records import EvalRecord
 from bench.gate.baseline import dump_baseline, parse_baseline, read_baseline
-from bench.leaderboard.corruption_table import read_corruptions
+from bench.leaderboard.corruptions_csv import read_corruptions
 from bench.results.per_image import Sample, dump_samples, parse_samples
 from bench.results.store import dump_record, parse_record
 from bench.runtime.files import read_text

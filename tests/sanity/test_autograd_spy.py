@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.autograd import grad as bound_early
 
 from bench.core.records import Finding
-from bench.sanity.autograd_spy import DOORS, gradient_calls
-from bench.sanity.model_checks import check_model, inner_gradients
+from bench.sanity.model_checks import DOORS, check_model, gradient_calls, inner_gradients
 
 BATCH = 10
 

@@ -8,9 +8,8 @@ from oddities import DeadFor, Detached, Elsewhere, Noisy, Stepped, linear, some
 from torch import Tensor, nn
 
 from bench.core.errors import CellFailure
-from bench.data.tensors import Images
+from bench.data.tensors import Images, spread
 from bench.sanity.cell_checks import ZeroGradients, check_gradients, check_randomised
-from bench.sanity.subsample import spread
 
 CPU = torch.device("cpu")
 

@@ -12,8 +12,7 @@ from oddities import Changed, Noisy, images, linear, some
 from torch import Tensor, nn
 
 from bench.attacks.gradients import take_logits
-from bench.audit.float64 import float64_logits
-from bench.audit.gradients import gradient_report
+from bench.audit.gradients import float64_logits, gradient_report
 from bench.core.records import Finding
 from bench.evaluation.pass_counter import CountingModel
 from bench.sanity.model_checks import batch_dependent, check_model, mode_leak, probabilities

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bench.diagnostics.estimates import censored_median, mean_ratio
-from bench.statistics import bootstrap
-from bench.statistics.bootstrap import FEWEST, bootstrap_interval
+from bench.statistics import intervals
+from bench.statistics.intervals import FEWEST, bootstrap_interval
 
 RUNS = 1000
 
@@ -18,7 +18,7 @@ RUNS = 1000
 @pytest.mark.parametrize(("n", "of_mean", "of_median"), [(30, 0.88, 0.94), (100, 0.93, 0.94)])
 def test_coverage_is_as_documented(n: int, of_mean: float, of_median: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples of ``n`` log-normal values; a third of them are censored for the second median."""
-    monkeypatch.setattr(bootstrap, "RESAMPLES", 499)
+    monkeypatch.setattr(intervals, "RESAMPLES", 499)
     rng = np.random.default_rng(5)
     mean = median = censored = 0
     for _ in range(RUNS):

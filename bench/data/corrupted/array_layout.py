@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.core.errors import BenchError
-from bench.data.corrupted.arrays import digest_of, map_array
+from bench.data.corrupted.arrays import MANIFEST, digest_of, entries, map_array
 from bench.data.corrupted.checksums import Published
-from bench.data.corrupted.manifest import MANIFEST, entries
 from bench.data.corrupted.sets import rows_of
 
 LABELS: Final = "labels.npy"

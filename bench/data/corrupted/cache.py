@@ -20,8 +20,7 @@ from bench.attacks.corruptions.registry import CORRUPTIONS, files_sha_of
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS, Profile
 from bench.core.errors import BenchError
 from bench.core.specs import fingerprint
-from bench.data.corrupted.arrays import digest_of, map_array, write_array
-from bench.data.corrupted.manifest import MANIFEST, raw_entries
+from bench.data.corrupted.arrays import MANIFEST, digest_of, map_array, raw_entries, write_array
 from bench.data.corrupted.sets import rows_of
 from bench.data.split import Pixels
 from bench.runtime.files import write_atomic

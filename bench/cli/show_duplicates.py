@@ -16,7 +16,7 @@ from bench.data.duplicates import Duplicates, find_duplicates
 from bench.data.registry import DataRequest
 
 
-def duplicates_command(*, dataset: str | None, data_dir: Path | None, image_size: int | None, as_json: bool) -> int:
+def show_duplicates(*, dataset: str | None, data_dir: Path | None, image_size: int | None, as_json: bool) -> int:
     """Print one row per image of every group of equal images. Raises BenchError without a data set."""
     if dataset is None:
         raise BenchError("no data set given; write --dataset, for example --dataset digits.")

@@ -2,6 +2,8 @@
 
 Two header lines, kinds above severities, then one line a model, without a line for the name of the index. What is
 missing is empty.
+
+corruptions.csv: every trained model's accuracies under corruptions, in RobustBench's form.
 """
 
 from __future__ import annotations
@@ -14,8 +16,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.attacks.corruptions.registry import CORRUPTIONS
 from bench.core.errors import BenchError
+from bench.leaderboard.corruption_cells import all_accuracies
 from bench.leaderboard.corruption_scores import Accuracies
+from bench.leaderboard.rows import BoardRow, row_names
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -101,3 +106,19 @@ def _fraction(cell: str, column: Column, where: str) -> float:
     if not 0 <= value <= 1:
         raise BenchError(f"{where}: {cell!r} under {column[0]} of severity {column[1]} is no fraction from 0 to 1.")
     return value
+
+
+def corruptions_csv(rows: Sequence[BoardRow]) -> bytes | None:
+    """corruptions.csv: accuracies of every trained model, one row each; None without any corruption.
+
+    A row is called ``model:variant:seed``, and what else tells it from others stands before and after the variant. Its
+    cells are those of the board: of a row that was evaluated on several sets of images one set counts.
+    """
+    found: dict[str, Accuracies] = {}
+    for row, name in zip(rows, row_names(rows), strict=True):
+        for seed in sorted(row.seeds):
+            accuracies = all_accuracies(row, seed)
+            if accuracies:
+                found[f"{name}:{seed}"] = accuracies
+    kinds = {kind for accuracies in found.values() for kind, _ in accuracies}
+    return to_csv(corruptions_table(found, [kind for kind in CORRUPTIONS if kind in kinds])) if found else None

@@ -1,19 +1,46 @@
-"""Other weights before and after: several trainings of either side, on the same images."""
+"""The two scopes of a check: the same two files image by image, or recipes over seeds."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.gate.baseline import RunOutcomes
-from bench.gate.checks import Check, Gate, at_chance, audited, judged
-from bench.gate.evidence import Trainings
-from bench.gate.preconditions import cell_problem
+from bench.gate.baseline import CellOutcomes, RunOutcomes
+from bench.gate.checks import Check, Gate, at_chance, audited, cell_problem, judged
 from bench.gate.snapshot import name_of
-from bench.gate.verdict import Verdict
+from bench.gate.verdict import Evidence, Shares, Trainings, Verdict, Verdicts
+
+
+def by_image(before: RunOutcomes, after: RunOutcomes | None, gate: Gate) -> Iterator[Check]:
+    """A line for every metric of one trained network, and one for its audit; ``after`` is None where it is missing."""
+    chance = "" if after is None else gate.at_chance.get(name_of(after), "")
+    for metric in before.cells:
+        yield at_chance(_weights_line(before, after, metric, gate), chance)
+    yield from audited([before], after)
+
+
+def _weights_line(before: RunOutcomes, after: RunOutcomes | None, metric: str, gate: Gate) -> Check:
+    name, old = name_of(before), before.cells[metric]
+    new = after.cells.get(metric) if after is not None else None
+    problem = cell_problem(before, after, metric, gate.failures)
+    if problem or after is None or new is None:
+        return Check(name, metric, Verdict.FAIL, problem, old.accuracy, None if new is None else new.accuracy)
+    line = judged(name, metric, _paired(old, new), (old.accuracy, new.accuracy), gate)
+    if before.weights_sha == after.weights_sha:
+        return line
+    return replace(line, size=f"{line.size}, other weights", why=f"{line.why}; of these files, not of the recipe")
+
+
+def _paired(old: CellOutcomes, new: CellOutcomes) -> Evidence:
+    before, after = old.counts, new.counts
+    if old.parts > 1:
+        return Shares(before / old.parts, after / new.parts)
+    return Verdicts(lost=int((before > after).sum()), gained=int((after > before).sum()), n=old.n, right=old.right)
+
 
 FEWEST_SEEDS = 5
 Training = list[RunOutcomes]  # runs of the same weights, each attacked with its own seed
@@ -28,12 +55,12 @@ def over_seeds(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate
     name = name_of(before[0]).rpartition(":")[0]
     chance = "; ".join(f"seed {run.seed} is {why}" for run in after if (why := gate.at_chance.get(name_of(run))))
     for metric in sorted({metric for run in before for metric in run.cells}):
-        yield at_chance(_line(name, metric, [run for run in before if metric in run.cells], after, gate), chance)
+        yield at_chance(_by_seeds(name, metric, [run for run in before if metric in run.cells], after, gate), chance)
     for run in after:
         yield from audited(before, run)
 
 
-def _line(name: str, metric: str, before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> Check:
+def _by_seeds(name: str, metric: str, before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> Check:
     """Compare ``after`` with ``before``, whose runs all have the metric."""
     measured = [run for run in after if metric in run.cells]
     problem = _problem(metric, before, after, gate)

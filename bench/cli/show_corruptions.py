@@ -30,7 +30,7 @@ class Picture(NamedTuple):
     pixels: NDArray[np.uint8]  # (1, H, W, C)
 
 
-def sheet_command(
+def show_corruptions(
     *, dataset: str | None, data_dir: Path | None, image_size: int | None, out: Path | None, as_json: bool
 ) -> int:
     """One test image of a data set, or a photograph of ``image_size`` pixels.

@@ -6,17 +6,26 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import click
 from tabulate import tabulate
 
+from bench.cli.group import cli
+from bench.cli.options import json_option, plugin_option
 from bench.core.registry import is_pattern
-from bench.core.vocabulary import Exit
+from bench.core.vocabulary import KINDS, Exit
 from bench.runtime.plugin import load_plugins
 
 Row = tuple[str, str, str]  # name, summary, source
 
 
-def list_command(kind: str, pattern: str, *, plugins: Sequence[Path], as_json: bool) -> int:
-    load_plugins(plugins)
+@cli.command("list")
+@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("pattern", default="*")
+@plugin_option
+@json_option
+def list_command(kind: str, pattern: str, *, plugin: Sequence[Path], as_json: bool) -> int:
+    """List the available models, variants, attacks, corruptions, data sets or recipes."""
+    load_plugins(plugin)
     rows = _LISTINGS[kind](pattern if is_pattern(pattern) else f"*{pattern}*")
     if as_json:
         print(json.dumps([dict(zip(("name", "summary", "source"), row, strict=True)) for row in rows], indent=2))
