@@ -87,9 +87,7 @@ def _direction(state: DdnState, gradient: Tensor) -> Tensor:
     return direction.masked_scatter(lost.view(-1, 1, 1, 1), steepest(drawn, "l2"))
 
 
-def ddn(
-    model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
-) -> Tensor | Attacked:
+def ddn(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor | Attacked:
     """At most ``params["steps"]`` steps, to the first adversarial image within ``spec.eps``.
 
     Shapes as in :class:`bench.attacks.registry.Attack`.

@@ -27,7 +27,7 @@ from typing import NamedTuple
 from bench.attacks.registry import Cost
 from bench.core.errors import BenchError
 from bench.core.specs import Scalar
-from bench.core.words import listed
+from bench.core.words import join
 
 STAGES = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
@@ -101,13 +101,13 @@ def explain(name: str) -> str:
     written, *numbers = match.groups() if match else (name,)
     stages = written.split("+")
     unknown = [repr(stage) for stage in stages if stage not in OWN]
-    faults = [f"no stage is called {listed(unknown, 'or')}"] if unknown else []
+    faults = [f"no stage is called {join(unknown, 'or')}"] if unknown else []
     if not unknown and len(stages) == 1:
         faults.append(f"{written!r} alone is {'an attack by this name' if written in STAGES else 'no attack'}")
     faults += [f"-{letter}{n} is less than 1" for letter, n in zip("is", numbers, strict=False) if n and not int(n)]
     form = "An ensemble of your own is autoattack-<stage>+<stage>…[-i<iterations>][-s<queries>]"
     trouble = "; ".join(faults)
-    return f"{trouble[:1].upper()}{trouble[1:]}. {form}, of two stages or more: {listed(OWN)}."
+    return f"{trouble[:1].upper()}{trouble[1:]}. {form}, of two stages or more: {join(OWN)}."
 
 
 def target_count(num_classes: int, published: int = PUBLISHED_TARGETS) -> int:

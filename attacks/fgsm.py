@@ -24,9 +24,7 @@ from bench.runtime.torch_state import harness_torch_state
 
 
 @harness_torch_state()
-def fgsm(
-    model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
-) -> Tensor | Attacked:
+def fgsm(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor | Attacked:
     """One step to the edge of the ball; deterministic. Shapes as in :class:`bench.attacks.registry.Attack`.
 
     The gradient is that of the log-odds, which has the direction of cross-entropy's and does not vanish.

@@ -106,9 +106,7 @@ class Fmn:
         return length(state.points - state.samples.inputs, self.norm)
 
 
-def fmn(
-    model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
-) -> Tensor | Attacked:
+def fmn(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor | Attacked:
     """At most ``params["steps"]`` steps, to the first adversarial image within ``spec.eps``.
 
     Shapes as in :class:`bench.attacks.registry.Attack`.

@@ -112,9 +112,7 @@ def start_keys(keys: Tensor, attempt: Tensor | int) -> Tensor:
     return derive(keys, "pgd", attempt)
 
 
-def pgd(
-    model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
-) -> Tensor | Attacked:
+def pgd(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor | Attacked:
     """``params["steps"]`` steps from each of ``params["restarts"]`` starts, as far as an image needs them.
 
     ``params["objective"]``, if there is one, is "ce", "margin" or "plain-ce". Shapes as in
@@ -130,9 +128,7 @@ def pgd(
     return hunt_from(search, model, inputs, labels, spec=spec, rng=rng)
 
 
-def mim(
-    model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
-) -> Tensor | Attacked:
+def mim(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor | Attacked:
     """MI-FGSM of ``params["steps"]`` steps with μ = ``params["momentum"]``. Deterministic.
 
     Shapes as in :class:`bench.attacks.registry.Attack`.

@@ -145,6 +145,7 @@ class ResolvedAttack(NamedTuple):
                 f"attack {self.name!r} of {self.entry.backend} cannot be stopped after {max_queries} forward passes an "
                 "image; leave out --max-queries, or take another attack with --attack-backend native."
             )
+
     def at(self, precision: Precision) -> ResolvedAttack:
         """The attack searching in ``precision``. Raises BenchError when it does not know it."""
         if precision not in self.entry.precisions:

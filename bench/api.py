@@ -19,7 +19,7 @@ from torch import nn
 from bench.attacks import resolve, resolve_all
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.attacks.registry import ResolvedAttack
-from bench.context import Workshop
+from bench.context import RunContext
 from bench.core.epsilon import format_eps, parse_eps
 from bench.core.errors import BenchError
 from bench.core.names import check_name
@@ -27,7 +27,7 @@ from bench.core.records import RunRecord
 from bench.core.sources import EXTERNAL
 from bench.core.specs import Backend, CorruptionSpec, DataSpec, Encoding, EvalSpec, Norm, Recipe
 from bench.core.vocabulary import NATIVE
-from bench.core.words import counted, listed
+from bench.core.words import join, pluralize
 from bench.data import DATASETS, DataRequest, Dataset, accept, load_dataset
 from bench.data.corrupted.choose import choose_corruptions
 from bench.data.corrupted.open import identified
@@ -42,7 +42,7 @@ from bench.leaderboard.write_tables import rebuild
 from bench.pipeline import audit_evaluated, evaluate_run, external_of
 from bench.planning.plan import DEFAULT_BATCH, Request, check_request
 from bench.planning.request import AskedPrecision, at_precision
-from bench.planning.resume import Tally
+from bench.planning.resume import RunSummary
 from bench.results.outcomes import Outcomes
 from bench.results.results_csv import all_audits, present_cells, results_table
 from bench.results.store import Store
@@ -150,9 +150,7 @@ def evaluate(
         class_names=_path(class_names),
         trust_normalization=trust_normalization,
     )
-    wanted = DataRequest(
-        _path(data_dir), image_size, class_order=class_order, default_fitting=common_fitting([asked])
-    )
+    wanted = DataRequest(_path(data_dir), image_size, class_order=class_order, default_fitting=common_fitting([asked]))
     data = _dataset(dataset, wanted)
     known = _declared(data)
     images = None if limit == "all" else known.limit if limit is None and known else limit
@@ -176,7 +174,7 @@ def evaluate(
         max_queries=max_queries,
     )
     with tempfile.TemporaryDirectory() as temporary:
-        workshop = Workshop(
+        context = RunContext(
             dataset=data,
             store=Store(_path(results) or Path(temporary)),
             device=choose_device(device),
@@ -186,9 +184,9 @@ def evaluate(
             corruptions_dir=_path(corruptions_dir),
             eps_texts=_eps_texts(eps, norm, data),
         )
-        run, cells = _work(network, asked, request, workshop, audit=audit)
-        rebuild(workshop.store)
-        rows = _rows(run, cells, workshop.store)
+        run, cells = _work(network, asked, request, context, audit=audit)
+        rebuild(context.store)
+        rows = _rows(run, cells, context.store)
     _report(rows, failures)
     return rows
 
@@ -214,7 +212,7 @@ def _check_module(model: object, asked: ExternalOptions) -> Declared:
 def _check_failures(failures: str) -> None:
     known = get_args(Failures)
     if failures not in known:
-        raise BenchError(f"failures={failures!r} is unknown; write {listed(known, 'or')}.")
+        raise BenchError(f"failures={failures!r} is unknown; write {join(known, 'or')}.")
 
 
 def _report(rows: pd.DataFrame, failures: Failures) -> None:
@@ -223,7 +221,7 @@ def _report(rows: pd.DataFrame, failures: Failures) -> None:
     if failures == "ignore" or failed.empty:
         return
     first = failed.iloc[0]
-    text = f"{counted(len(failed), 'cell')} of {len(rows)} failed; the first: {first['reason']}: {first['notes']}"
+    text = f"{pluralize(len(failed), 'cell')} of {len(rows)} failed; the first: {first['reason']}: {first['notes']}"
     if failures == "raise":
         raise BenchError(text)
     warnings.warn(text, FailedCellsWarning, stacklevel=4)  # of the caller, past the decorator
@@ -288,9 +286,7 @@ def _budgets(eps: str | float | Sequence[str | float], norm: Norm, data: Dataset
     return [value for _, value in _eps_texts(eps, norm, data)]
 
 
-def _eps_texts(
-    eps: str | float | Sequence[str | float], norm: Norm, data: Dataset
-) -> dict[tuple[Norm, float], str]:
+def _eps_texts(eps: str | float | Sequence[str | float], norm: Norm, data: Dataset) -> dict[tuple[Norm, float], str]:
     """The budgets as they were written; without any those that the data set declares. Raises BenchError."""
     given = [eps] if isinstance(eps, str | float | int) else eps
     texts = [e if isinstance(e, str) else format_eps(e) for e in given]
@@ -312,26 +308,26 @@ def _path(path: str | Path | None) -> Path | None:
 
 
 def _work(
-    network: nn.Module | str | Path, asked: ExternalOptions, request: Request, workshop: Workshop, *, audit: bool
+    network: nn.Module | str | Path, asked: ExternalOptions, request: Request, context: RunContext, *, audit: bool
 ) -> tuple[RunRecord, tuple[EvalSpec, ...]]:
     """Store the run, its cells and its audit, as far as they are not there; return the cells that were asked for."""
     if isinstance(network, str | Path):
         (named,) = networks_of([Path(network)], [], asked, [])
-        run, wrapped, content = external_of(named, workshop)
-        return _evaluated(run, wrapped, content, request, workshop, audit)
+        run, wrapped, content = external_of(named, context)
+        return _evaluated(run, wrapped, content, request, context, audit)
     declared = _check_module(network, asked)
-    with frozen(network, workshop.device) as (still, trainable):
-        run, wrapped = external_run(still, declared, trainable, workshop)
-        return _evaluated(run, wrapped, None, request, workshop, audit)
+    with frozen(network, context.device) as (still, trainable):
+        run, wrapped = external_run(still, declared, trainable, context)
+        return _evaluated(run, wrapped, None, request, context, audit)
 
 
 def _evaluated(
-    run: RunRecord, model: ExternalModel, content: bytes | None, request: Request, workshop: Workshop, audit: bool
+    run: RunRecord, model: ExternalModel, content: bytes | None, request: Request, context: RunContext, audit: bool
 ) -> tuple[RunRecord, tuple[EvalSpec, ...]]:
-    tally = Tally()
-    found = evaluate_run(run, model, request, workshop, tally, content)
+    summary = RunSummary()
+    found = evaluate_run(run, model, request, context, summary, content)
     if audit:
-        audit_evaluated(found, request, workshop, tally)
+        audit_evaluated(found, request, context, summary)
     return run, found.cells
 
 

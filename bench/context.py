@@ -24,7 +24,7 @@ from bench.runtime.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workshop:
+class RunContext:
     dataset: Dataset
     store: Store
     device: torch.device

@@ -10,11 +10,11 @@ from torch import nn
 
 from bench.audit.audit_run import audit_run, report_audit
 from bench.audit.levels import LevelName
-from bench.context import Workshop
+from bench.context import RunContext
 from bench.core.records import RunRecord
 from bench.core.specs import EvalSpec, TrainSpec
 from bench.diagnostics.diagnose import diagnose
-from bench.evaluation.run_cells import Subject, skip, work_off
+from bench.evaluation.run_cells import EvaluatedModel, run_cells, skip
 from bench.external.load_file import load_external, probe_external
 from bench.external.model import Declared, ExternalModel, external_run
 from bench.external.options import ExternalOptions
@@ -25,7 +25,7 @@ from bench.models.build import BuiltModel
 from bench.models.classifier import Classifier, freeze
 from bench.models.variants import has_collapse_penalty
 from bench.planning.plan import Request, RunPlan, plan_cells
-from bench.planning.resume import Tally, is_audited, is_diagnosed, is_finished, pending_cells
+from bench.planning.resume import RunSummary, is_audited, is_diagnosed, is_finished, pending_cells
 from bench.results.collapse_status import ADVICE, NOT_COLLAPSED
 from bench.results.results_csv import all_cells, all_diagnoses
 from bench.runtime.torch_state import harness_torch_state
@@ -35,109 +35,109 @@ HEADLINE = ("nc1", "cov_norm", "binarity_mean")
 
 
 @harness_torch_state()
-def execute(plan: Sequence[RunPlan], workshop: Workshop) -> Tally:
+def execute(plan: Sequence[RunPlan], context: RunContext) -> RunSummary:
     """Do the whole plan. What goes wrong in one run or cell never stops the others."""
-    tally = Tally()
+    summary = RunSummary()
     for run in plan:
-        todo = pending_cells(run, workshop.store, force=workshop.force, save_adversarials=workshop.save_adversarials)
-        tally.cached += len(run.cells) - len(todo)
-        undiagnosed = workshop.diagnose and not is_diagnosed(run, workshop.store, force=workshop.force)
+        todo = pending_cells(run, context.store, force=context.force, save_adversarials=context.save_adversarials)
+        summary.cached += len(run.cells) - len(todo)
+        undiagnosed = context.diagnose and not is_diagnosed(run, context.store, force=context.force)
         if todo or undiagnosed:
-            _execute_run(run.train, todo, undiagnosed, workshop, tally)
-    _warn_of_collapse(plan, workshop)
-    if workshop.audit != "none":  # after all, as the audit of one run shows it images that are made on another
+            _execute_run(run.train, todo, undiagnosed, context, summary)
+    _warn_of_collapse(plan, context)
+    if context.audit != "none":  # after all, as the audit of one run shows it images that are made on another
         for run in plan:
-            _audit(run, workshop, tally)
-    return tally
+            _audit(run, context, summary)
+    return summary
 
 
-def _audit(plan: RunPlan, workshop: Workshop, tally: Tally) -> None:
-    spec, run = plan.train, workshop.store.finished_run(plan.train.run_id)
-    split, force = workshop.dataset.test.sha, workshop.force
-    if run is None or is_audited(spec.run_id, split, workshop.store, workshop.audit, force=force):
+def _audit(plan: RunPlan, context: RunContext, summary: RunSummary) -> None:
+    spec, run = plan.train, context.store.finished_run(plan.train.run_id)
+    split, force = context.dataset.test.sha, context.force
+    if run is None or is_audited(spec.run_id, split, context.store, context.audit, force=force):
         return
-    model = load_run(spec, workshop).classifier
+    model = load_run(spec, context).classifier
     freeze(model)
-    level = cast(LevelName, workshop.audit)
-    record = audit_run(run, spec.data.num_classes, model, workshop, batch_size=plan.cells[0].batch_size, level=level)
-    report_audit(run, record, workshop, tally)
+    level = cast(LevelName, context.audit)
+    record = audit_run(run, spec.data.num_classes, model, context, batch_size=plan.cells[0].batch_size, level=level)
+    report_audit(run, record, context, summary)
 
 
-def _warn_of_collapse(plan: Sequence[RunPlan], workshop: Workshop) -> None:
+def _warn_of_collapse(plan: Sequence[RunPlan], context: RunContext) -> None:
     """Warn of each row that is meant to collapse and did not, once all runs are diagnosed."""
     if not any(has_collapse_penalty(run.train.variant, run.train.variant_spec) for run in plan):
         return
-    rows = board_rows(all_cells(workshop.store), diagnoses=all_diagnoses(workshop.store))
-    group = [row for row in rows if row.data_sha == workshop.dataset.test.sha]
+    rows = board_rows(all_cells(context.store), diagnoses=all_diagnoses(context.store))
+    group = [row for row in rows if row.data_sha == context.dataset.test.sha]
     asked = {run.train.config_sha for run in plan}
     for row in group:
         status = row_collapse(row, group) if row.run.config_sha in asked else None
         if status is not None and status.word == NOT_COLLAPSED:
             name = f"{row.run.model}:{row.run.variant}"
-            workshop.progress.line(f"warning: {name} on {row.run.dataset}: {status.text}. {ADVICE}")
+            context.progress.line(f"warning: {name} on {row.run.dataset}: {status.text}. {ADVICE}")
 
 
 def _execute_run(
-    spec: TrainSpec, todo: Sequence[EvalSpec], undiagnosed: bool, workshop: Workshop, tally: Tally
+    spec: TrainSpec, todo: Sequence[EvalSpec], undiagnosed: bool, context: RunContext, summary: RunSummary
 ) -> None:
-    workshop.read_images_of(todo)
-    kept = None if workshop.force else workshop.store.finished_run(spec.run_id)
-    built = load_run(spec, workshop) if kept is not None else _train(spec, todo, workshop, tally)
-    record = workshop.store.read_run(spec.run_id)
+    context.read_images_of(todo)
+    kept = None if context.force else context.store.finished_run(spec.run_id)
+    built = load_run(spec, context) if kept is not None else _train(spec, todo, context, summary)
+    record = context.store.read_run(spec.run_id)
     if built is None or record is None:
         return
     model = freeze(built.classifier)
-    work_off(todo, Subject(spec.name, model, record.weights_sha, spec.data.num_classes), workshop, tally)
+    run_cells(todo, EvaluatedModel(spec.name, model, record.weights_sha, spec.data.num_classes), context, summary)
     if undiagnosed:
-        _diagnose(spec, built.classifier, record.weights_sha, workshop, tally)
+        _diagnose(spec, built.classifier, record.weights_sha, context, summary)
 
 
-def _diagnose(spec: TrainSpec, model: Classifier, weights_sha: str, workshop: Workshop, tally: Tally) -> None:
-    record = diagnose(model, spec.run_id, weights_sha, spec.data.train_limit, workshop)
+def _diagnose(spec: TrainSpec, model: Classifier, weights_sha: str, context: RunContext, summary: RunSummary) -> None:
+    record = diagnose(model, spec.run_id, weights_sha, spec.data.train_limit, context)
     if record.status == "ok":
-        tally.diagnosed += 1
+        summary.diagnosed += 1
         shown = (f"{name} {_short(record.values[f'collapse_{name}'])}" for name in HEADLINE)
-        workshop.progress.line(f"{spec.name} diagnosis: {', '.join(shown)}, {record.time_s:.1f} s")
+        context.progress.line(f"{spec.name} diagnosis: {', '.join(shown)}, {record.time_s:.1f} s")
     else:
-        tally.bad.append(f"{spec.name} diagnosis {record.status}: {record.reason}: {record.message}")
-        workshop.progress.line(tally.bad[-1])
+        summary.bad.append(f"{spec.name} diagnosis {record.status}: {record.reason}: {record.message}")
+        context.progress.line(summary.bad[-1])
 
 
 def _short(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3g}"
 
 
-def _train(spec: TrainSpec, todo: Sequence[EvalSpec], workshop: Workshop, tally: Tally) -> BuiltModel | None:
+def _train(spec: TrainSpec, todo: Sequence[EvalSpec], context: RunContext, summary: RunSummary) -> BuiltModel | None:
     """The freshly trained model; None, with its cells recorded as skipped, when the training failed."""
-    record, built = train_run(spec, workshop)
+    record, built = train_run(spec, context)
     if built is None:
-        tally.bad.append(f"{spec.name} failed to train: {record.reason}: {record.message}")
-        workshop.progress.line(tally.bad[-1])
-        skip(todo, "training_failed", f"{record.reason}: {record.message}", workshop)
+        summary.bad.append(f"{spec.name} failed to train: {record.reason}: {record.message}")
+        context.progress.line(summary.bad[-1])
+        skip(todo, "training_failed", f"{record.reason}: {record.message}", context)
         return None
-    tally.trained += 1
+    summary.trained += 1
     if spec.variant_spec.penalty and not record.gamma:
-        workshop.progress.line(f"{spec.name}: the penalty's weight was 0 throughout; its schedule needs more epochs")
+        context.progress.line(f"{spec.name}: the penalty's weight was 0 throughout; its schedule needs more epochs")
     share = f", running training accuracy {record.history[-1].accuracy:.1%}" if record.history else ""
-    workshop.progress.line(f"{spec.name}: trained in {record.time_s:.1f} s{share}")
+    context.progress.line(f"{spec.name}: trained in {record.time_s:.1f} s{share}")
     return built
 
 
-def external_of(asked: ExternalOptions, workshop: Workshop) -> tuple[RunRecord, ExternalModel, bytes | None]:
+def external_of(asked: ExternalOptions, context: RunContext) -> tuple[RunRecord, ExternalModel, bytes | None]:
     """Load a network from its file; return its run, the model to evaluate, and the file to store.
 
     The preprocessing is probed unless the store has this run and its probe found no problem.
     """
-    loaded = load_external(asked, workshop)
+    loaded = load_external(asked, context)
     declared = Declared(name=str(asked.name), variant=asked.variant, seed=asked.seed, repeats=True)
     trainable = sum(parameter.numel() for parameter in loaded.model.parameters())
-    run, _ = external_run(loaded.model, declared, trainable, workshop, source=loaded.source, content=loaded.content)
-    known = workshop.store.finished_run(run.run_id)
-    if known is not None and known.source is not None and not workshop.force and not has_problem(known.source.notes):
-        workshop.progress.line(f"{asked.title}: already probed, in run {run.run_id}")
+    run, _ = external_run(loaded.model, declared, trainable, context, source=loaded.source, content=loaded.content)
+    known = context.store.finished_run(run.run_id)
+    if known is not None and known.source is not None and not context.force and not has_problem(known.source.notes):
+        context.progress.line(f"{asked.title}: already probed, in run {run.run_id}")
         notes = known.source.notes
     else:
-        notes = (*loaded.source.notes, *probe_external(asked, loaded, workshop))
+        notes = (*loaded.source.notes, *probe_external(asked, loaded, context))
     source = replace(loaded.source, notes=notes)
     return replace(run, source=source), ExternalModel(loaded.model, notes).eval(), loaded.content
 
@@ -152,32 +152,37 @@ class Evaluated:
 
 
 def evaluate_run(
-    run: RunRecord, model: ExternalModel, request: Request, workshop: Workshop, tally: Tally, content: bytes | None
+    run: RunRecord,
+    model: ExternalModel,
+    request: Request,
+    context: RunContext,
+    summary: RunSummary,
+    content: bytes | None,
 ) -> Evaluated:
     """Store the run, with its network if ``content`` is given, and evaluate the cells that are not there."""
     cells = plan_cells(request, run.run_id, run.seed)
-    todo = pending_of(cells, workshop)
-    tally.cached += len(cells) - len(todo)
-    workshop.read_images_of(todo)
-    workshop.store.write_run(workshop.store.finished_run(run.run_id) or run, content)
+    todo = pending_of(cells, context)
+    summary.cached += len(cells) - len(todo)
+    context.read_images_of(todo)
+    context.store.write_run(context.store.finished_run(run.run_id) or run, content)
     title = f"{run.model}:{run.variant}:{run.seed}"
-    work_off(todo, Subject(title, model, run.weights_sha, request.data.num_classes), workshop, tally)
+    run_cells(todo, EvaluatedModel(title, model, run.weights_sha, request.data.num_classes), context, summary)
     return Evaluated(run, model, cells)
 
 
-def pending_of(cells: Sequence[EvalSpec], workshop: Workshop) -> list[EvalSpec]:
-    if workshop.force:
+def pending_of(cells: Sequence[EvalSpec], context: RunContext) -> list[EvalSpec]:
+    if context.force:
         return list(cells)
-    return [cell for cell in cells if not is_finished(cell, workshop.store, workshop.save_adversarials)]
+    return [cell for cell in cells if not is_finished(cell, context.store, context.save_adversarials)]
 
 
 def audit_evaluated(
-    found: Evaluated, request: Request, workshop: Workshop, tally: Tally, level: LevelName = "default"
+    found: Evaluated, request: Request, context: RunContext, summary: RunSummary, level: LevelName = "default"
 ) -> None:
     """Audit the attacks on a run, unless that is done."""
-    run, split = found.run, workshop.dataset.test.sha
-    if is_audited(run.run_id, split, workshop.store, level, force=workshop.force):
+    run, split = found.run, context.dataset.test.sha
+    if is_audited(run.run_id, split, context.store, level, force=context.force):
         return
     classes, size = request.data.num_classes, request.batch_size
-    record = audit_run(run, classes, found.model, workshop, batch_size=size, level=level)
-    report_audit(run, record, workshop, tally)
+    record = audit_run(run, classes, found.model, context, batch_size=size, level=level)
+    report_audit(run, record, context, summary)

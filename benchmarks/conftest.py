@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from measure import Bench, Row
-from subjects import SIZES, Choice, Subject, build_subject
+from subjects import SIZES, Choice, EvaluatedModel, build_subject
 
 from bench.runtime.environment import choose_device
 
@@ -64,12 +64,12 @@ def engine(request: pytest.FixtureRequest, choice: Choice) -> Bench:
 
 
 @pytest.fixture(scope="session")
-def undefended(choice: Choice, engine: Bench) -> Subject:
+def undefended(choice: Choice, engine: Bench) -> EvaluatedModel:
     return build_subject("baseline", choice, engine)
 
 
 @pytest.fixture(scope="session")
-def defended(choice: Choice, engine: Bench) -> Subject:
+def defended(choice: Choice, engine: Bench) -> EvaluatedModel:
     return build_subject("pgd_at", choice, engine)
 
 

@@ -9,7 +9,7 @@ import torch
 from measure import Bench, Target
 from torch import Tensor
 
-from bench.context import Workshop
+from bench.context import RunContext
 from bench.core.specs import Precision
 from bench.models.classifier import freeze
 from bench.models.variants import VARIANTS
@@ -35,12 +35,26 @@ class Size:
 
 SIZES = {
     "small": Size(
-        "test_resnet", images=4, batch_size=4, epochs=3, train_limit=None, train_precision="fp32", walked=64, sampled=4,
+        "test_resnet",
+        images=4,
+        batch_size=4,
+        epochs=3,
+        train_limit=None,
+        train_precision="fp32",
+        walked=64,
+        sampled=4,
         reference_runs=1,
     ),
     "full": Size(
-        "resnet10t", images=128, batch_size=64, epochs=6, train_limit=4000, train_precision="bf16", walked=1000,
-        sampled=20, reference_runs=2,
+        "resnet10t",
+        images=128,
+        batch_size=64,
+        epochs=6,
+        train_limit=4000,
+        train_precision="bf16",
+        walked=1000,
+        sampled=20,
+        reference_runs=2,
     ),
 }
 
@@ -66,7 +80,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedModel:
     """A trained network, correctly classified test images, and Linf budgets."""
 
     target: Target
@@ -75,7 +89,7 @@ class Subject:
     budgets: dict[str, float] = field(default_factory=dict)
 
 
-def build_subject(variant: str, choice: Choice, engine: Bench) -> Subject:
+def build_subject(variant: str, choice: Choice, engine: Bench) -> EvaluatedModel:
     """Train (or load) ``variant``; an undefended network gets the budgets at which half and all images break."""
     options = RunOptions(
         models=[choice.model],
@@ -91,7 +105,7 @@ def build_subject(variant: str, choice: Choice, engine: Bench) -> Subject:
     )
     request, dataset = make_request(options)
     spec = make_plan(request)[0].train
-    shop = Workshop(dataset=dataset, store=Store(choice.cache), device=engine.device, progress=Progress())
+    shop = RunContext(dataset=dataset, store=Store(choice.cache), device=engine.device, progress=Progress())
     built = load_run(spec, shop) if shop.store.finished_run(spec.run_id) else train_run(spec, shop)[1]
     assert built is not None, "the training failed"
     model = freeze(built.classifier)
@@ -103,7 +117,7 @@ def build_subject(variant: str, choice: Choice, engine: Bench) -> Subject:
     kept = right.nonzero().squeeze(1)[: choice.images]
     target = Target(model, inputs[kept], labels[kept], [images.ids[i] for i in kept.tolist()])
     adversary = spec.variant_spec.adversary
-    subject = Subject(target, inputs[: choice.walked], adversary.eps if adversary else None)
+    subject = EvaluatedModel(target, inputs[: choice.walked], adversary.eps if adversary else None)
     if adversary is None:
         subject.budgets.update(_budgets(target, engine))
     return subject

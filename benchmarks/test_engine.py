@@ -10,7 +10,7 @@ import pytest
 import torch
 from measure import REFERENCE_BACKWARDS, REFERENCE_FORWARDS, Bench, Run, Target, peak_memory
 from pytest_benchmark.fixture import BenchmarkFixture
-from subjects import Choice, Subject
+from subjects import Choice, EvaluatedModel
 from torch import Tensor
 
 from bench.attacks.deepfool import deepfool
@@ -35,7 +35,7 @@ def test_autoattack(
     request: pytest.FixtureRequest,
     benchmark: BenchmarkFixture,
 ) -> None:
-    subject: Subject = request.getfixturevalue("defended" if case == "pgd_at" else "undefended")
+    subject: EvaluatedModel = request.getfixturevalue("defended" if case == "pgd_at" else "undefended")
     eps = subject.train_eps or subject.budgets[case.split()[0]]
     target = subject.target
     ours = benchmark.pedantic(engine.attack, (target, "autoattack", eps), {"precision": precision}, rounds=1)
@@ -79,7 +79,7 @@ def above_floor(ours: Run, floor: float) -> str:
     )
 
 
-def test_pgd(engine: Bench, undefended: Subject, benchmark: BenchmarkFixture) -> None:
+def test_pgd(engine: Bench, undefended: EvaluatedModel, benchmark: BenchmarkFixture) -> None:
     target, eps = undefended.target, undefended.budgets["all"]
     ours = benchmark.pedantic(engine.attack, (target, "pgd-20", eps), rounds=1, warmup_rounds=1)
     theirs = [engine.attack(target, "pgd-20", eps, backend="reference") for _ in range(2)][1]  # warmed up, as ours
@@ -91,7 +91,7 @@ def test_pgd(engine: Bench, undefended: Subject, benchmark: BenchmarkFixture) ->
     engine.note("PGD-20", measured, "≥ 3×", faster >= 3)
 
 
-def test_deepfool(engine: Bench, undefended: Subject, choice: Choice, benchmark: BenchmarkFixture) -> None:
+def test_deepfool(engine: Bench, undefended: EvaluatedModel, choice: Choice, benchmark: BenchmarkFixture) -> None:
     """One image at a time is what the published programs do; measured on a few, it is multiplied up.
 
     Foolbox takes all its steps for every image as long as one of a batch holds: it gets the first images only.
@@ -113,9 +113,10 @@ def test_deepfool(engine: Bench, undefended: Subject, choice: Choice, benchmark:
     attack = foolbox.attacks.L2DeepFoolAttack(steps=50, candidates=10, overshoot=0.02)
     parts = zip(first.split(engine.batch_size), labels.split(engine.batch_size), strict=True)
     theirs = torch.cat([attack.run(bounded, *part) for part in parts])
-    faster, medians = single * len(images) / seconds, [
-        _median(model, first, adversarial[: len(first)], labels) for adversarial in (found, theirs)
-    ]
+    faster, medians = (
+        single * len(images) / seconds,
+        [_median(model, first, adversarial[: len(first)], labels) for adversarial in (found, theirs)],
+    )
     apart = abs(medians[0] / medians[1] - 1)
     measured = (
         f"{len(images)} images {seconds:.1f} s, one at a time {single * len(images):.1f} s ({faster:.1f}×); "
@@ -133,7 +134,7 @@ def _median(model: torch.nn.Module, images: Tensor, adversarial: Tensor, labels:
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's account of a process")
-def test_memory(engine: Bench, undefended: Subject) -> None:
+def test_memory(engine: Bench, undefended: EvaluatedModel) -> None:
     """Measure a full batch in the stage that keeps most beside the model's graph: gradients, best points, bounds."""
     target, eps = undefended.target.repeated(engine.batch_size), undefended.budgets["half"]
     ours, theirs = (

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from measure import Bench, Run, Target
-from subjects import Subject
+from subjects import EvaluatedModel
 from torch import Tensor
 
 from bench.core.specs import Norm
@@ -36,7 +36,7 @@ def note(engine: Bench, case: str, eps: float, ours: Run, other: Run) -> None:
     engine.note(case, measured, "≥ 1×, not more robust", faster >= 1 and ours.survivors <= other.survivors)
 
 
-def test_pgd(engine: Bench, undefended: Subject) -> None:
+def test_pgd(engine: Bench, undefended: EvaluatedModel) -> None:
     torchattacks = pytest.importorskip("torchattacks")
     target, eps = undefended.target, undefended.budgets["half"]
     pgd = torchattacks.PGD(target.model, eps=eps, alpha=2.5 * eps / 20, steps=20)
@@ -44,7 +44,7 @@ def test_pgd(engine: Bench, undefended: Subject) -> None:
     note(engine, "PGD-20, torchattacks", eps, ours, theirs(engine, target, pgd, "linf", eps))
 
 
-def test_apgd(engine: Bench, undefended: Subject) -> None:
+def test_apgd(engine: Bench, undefended: EvaluatedModel) -> None:
     attacks = pytest.importorskip("adv_lib.attacks")
     target, eps = undefended.target, undefended.budgets["half"]
 
@@ -57,7 +57,7 @@ def test_apgd(engine: Bench, undefended: Subject) -> None:
 
 
 @pytest.mark.parametrize(("name", "norm"), [("ddn", "l2"), ("fmn", "l2"), ("fmn", "linf")])
-def test_minimal_norm(name: str, norm: Norm, engine: Bench, undefended: Subject) -> None:
+def test_minimal_norm(name: str, norm: Norm, engine: Bench, undefended: EvaluatedModel) -> None:
     """Compare at a budget that breaks about half. Ours stops at the first image within ε, theirs goes on."""
     attacks = pytest.importorskip("adv_lib.attacks")
     target = undefended.target

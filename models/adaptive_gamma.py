@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import math
 
-from bench.models.schedules import GAMMA_END, SCHEDULES, Done, GammaState, ScheduleEntry, TrainingFacts
+from bench.models.schedules import GAMMA_END, SCHEDULES, GammaState, ScheduleEntry, StepStats, TrainingFacts
 
 TARGET = 3.0  # nats: a correct class has 20 times the probability of any wrong one
 FLOOR = 1e-2
@@ -60,7 +60,7 @@ def balance(margin: float, mean_square: float, num_classes: int) -> float:
     return min(max(push / pull, FLOOR), GAMMA_END) if pull else GAMMA_END
 
 
-def advance(state: GammaState, done: Done, facts: TrainingFacts) -> GammaState:
+def advance(state: GammaState, done: StepStats, facts: TrainingFacts) -> GammaState:
     """γ for the next step from the margin and the size of the latents in the one just done."""
     margin = _running(state.margin, done.margin)
     mean_square = _running(state.mean_square, done.mean_square)

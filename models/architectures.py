@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.errors import BenchError, first_line
-from bench.core.words import listed
+from bench.core.words import join
 from bench.models.candidates import POOL_NOTE, TORCHVISION, Candidate, candidates, torchvision_names
 from bench.models.classifier import freeze
 from bench.models.input_size import Stem
@@ -175,7 +175,7 @@ def _way_out(name: str, state: State, image_size: int) -> str:
         if not all(_trouble(candidate, state, ("meta",)) for candidate in options):
             fitting.append(repr(other))
     if fitting:
-        return f"They fit {listed(fitting, 'or')}."
+        return f"They fit {join(fitting, 'or')}."
     return (
         "Name the architecture that they belong to, or give --module file.py:function in place of the file: a function "
         "that builds the network and loads the weights."

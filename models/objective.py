@@ -11,7 +11,7 @@ from bench.models.adversary import Adversary
 from bench.models.auxiliary_losses import TERMS, Batch
 from bench.models.losses import CRITERIA
 from bench.models.penalties import PENALTIES
-from bench.models.schedules import SCHEDULES, Done, GammaState, ScheduleEntry, TrainingFacts
+from bench.models.schedules import SCHEDULES, GammaState, ScheduleEntry, StepStats, TrainingFacts
 
 NO_PENALTY = GammaState(0.0)
 
@@ -41,7 +41,7 @@ class Objective:
         """The schedule's state before the first step; γ is 0 without a penalty."""
         return self._schedule.start(self.facts) if self._schedule else NO_PENALTY
 
-    def advance(self, state: GammaState, done: Done) -> GammaState:
+    def advance(self, state: GammaState, done: StepStats) -> GammaState:
         """The state for the next step."""
         return self._schedule.advance(state, done, self.facts) if self._schedule else NO_PENALTY
 

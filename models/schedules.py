@@ -61,7 +61,7 @@ class GammaState(NamedTuple):
     mean_square: float | None = None  # running mean of that of the latents' elements
 
 
-class Done(NamedTuple):
+class StepStats(NamedTuple):
     """The step that has just been done, and where the next one lies."""
 
     margin: float  # nats, median over the batch of z_y − max_{j≠y} z_j
@@ -76,7 +76,7 @@ class ScheduleEntry:
     summary: str
     source: str
     start: Callable[[TrainingFacts], GammaState]
-    advance: Callable[[GammaState, Done, TrainingFacts], GammaState]
+    advance: Callable[[GammaState, StepStats, TrainingFacts], GammaState]
 
 
 SCHEDULES: Registry[ScheduleEntry] = Registry("schedule")

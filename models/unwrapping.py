@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from bench.core.errors import BenchError
-from bench.core.words import listed
+from bench.core.words import join
 
 State = dict[str, Any]  # tensors by name, and extra state of modules
 
@@ -77,7 +77,7 @@ def _find(content: Any, around: list[Mapping[str, Any]], depth: int) -> Found | 
     if plain:
         # Some EMA libraries store a list of tensors without names.
         nameless = [repr(key) for key in AVERAGED if key in content]
-        notes = [f"the averaged weights under {listed(nameless)} have no names and were not used"] if nameless else []
+        notes = [f"the averaged weights under {join(nameless)} have no names and were not used"] if nameless else []
         return _chosen(inside, plain, others, "the weights", *notes)
     state = {key: value for key, value in content.items() if isinstance(value, Tensor) or _is_extra(key)}
     if not _holds_weights(state):
@@ -94,12 +94,12 @@ def _holds_weights(state: State) -> bool:
 def _chosen(inside: dict[str, Found], keys: list[str], unused: list[str], kind: str, *notes: str) -> Found:
     if len(keys) > 1:
         raise BenchError(
-            f"it holds several state dicts, under {listed([repr(k) for k in keys])}; save the one that "
+            f"it holds several state dicts, under {join([repr(k) for k in keys])}; save the one that "
             "you want to load by itself, with torch.save(state_dict, path)."
         )
     found = inside[keys[0]]
     if unused:
-        notes = (f"{kind} under {keys[0]!r} were taken, not those under {listed([repr(k) for k in unused])}", *notes)
+        notes = (f"{kind} under {keys[0]!r} were taken, not those under {join([repr(k) for k in unused])}", *notes)
     elif keys[0] not in PLAIN:
         notes = (f"{kind} under {keys[0]!r} were taken", *notes)
     return Found(found.state, found.levels, (*notes, *found.notes))

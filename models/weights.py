@@ -17,7 +17,7 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from bench.core.errors import BenchError, first_line
-from bench.core.words import counted
+from bench.core.words import pluralize
 from bench.models.checkpoint_facts import Facts, facts_of_metadata, read_facts
 from bench.models.file_kinds import kind_of
 from bench.models.torch_files import WAY_OUT, load_plain
@@ -198,11 +198,11 @@ def mismatch(model: nn.Module, state: State) -> str:
     ]
     parts = []
     if missing:
-        parts.append(f"{counted(len(missing), 'weight is', 'weights are')} missing ({_few(missing)})")
+        parts.append(f"{pluralize(len(missing), 'weight is', 'weights are')} missing ({_few(missing)})")
     if unexpected:
-        parts.append(f"{counted(len(unexpected), 'is', 'are')} unexpected ({_few(unexpected)})")
+        parts.append(f"{pluralize(len(unexpected), 'is', 'are')} unexpected ({_few(unexpected)})")
     if shapes:
-        parts.append(f"{counted(len(shapes), 'has', 'have')} another shape ({_few(shapes)})")
+        parts.append(f"{pluralize(len(shapes), 'has', 'have')} another shape ({_few(shapes)})")
     return ", ".join(parts)
 
 

@@ -62,7 +62,7 @@ def audit_record(
     audited = (cell_record(run, "fgsm", [True]).cell_id,) if cells is None else cells
     found = tuple(Finding(flag=flag, points=fall, note=f"{flag} is here") for flag, fall in points.items())
     budget = BudgetAudit(
-        norm=norm, eps=0.1, n=10, n_correct=9, suite=("fgsm@linf-0.1",), twin="",
+        norm=norm, eps=0.1, n=10, n_correct=9, suite=("fgsm@linf-0.1",), baseline_run="",
         figures={"acc_suite": 40.0, "detectable": 10.0},
         findings=found,
     )  # fmt: skip

@@ -13,7 +13,7 @@ TEXTS = st.one_of(
     st.sampled_from(sorted({*MISSING, *BOOLEANS})).map(str.swapcase),
     st.sampled_from(sorted(MISSING)),
     st.text(alphabet="0123456789.eE+-_xXinfINFatyNA ", max_size=8),
-    st.text(alphabet='ab=+-@,:;"\'\t\r\n \x00\x85\u2028\ufeff\ud800\u00a0', max_size=6),
+    st.text(alphabet="ab=+-@,:;\"'\t\r\n \x00\x85\u2028\ufeff\ud800\u00a0", max_size=6),
 )
 
 

@@ -13,7 +13,10 @@ SOURCE = "Hendrycks and Dietterich 2019, arXiv 1903.12261"
 
 def _register(name: str, family: Family, module: str, summary: str, **more: bool | int | str) -> None:
     entry = CorruptionEntry(
-        summary=summary, family=family, function=f"bench.attacks.corruptions.{module}:{name}", **more  # type: ignore[arg-type]
+        summary=summary,
+        family=family,
+        function=f"bench.attacks.corruptions.{module}:{name}",
+        **more,  # type: ignore[arg-type]
     )
     CORRUPTIONS.register(name, entry, origin=ORIGIN)
 
@@ -27,7 +30,12 @@ _register("motion_blur", "blur", "motion", "half a Gaussian along a line", rando
 _register("zoom_blur", "blur", "blur", "the mean of enlargements")
 _register("snow", "weather", "snow", "flakes over a whitened image", random=True)
 _register(
-    "frost", "weather", "frost", "frost on a pane", random=True, version=2,
+    "frost",
+    "weather",
+    "frost",
+    "frost on a pane",
+    random=True,
+    version=2,
     stand_in="bench.attacks.corruptions.frost:textured",
 )
 _register("fog", "weather", "fog", "a fractal cloud", random=True)

@@ -52,6 +52,4 @@ def _displaced(planes: Tensor, right: Floats, down: Floats) -> Tensor:
     columns = right + np.arange(width, dtype=np.float32)
     rows = down + np.arange(height, dtype=np.float32)[:, None]
     grid = np.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], axis=-1)
-    return grid_sample(
-        planes, torch.from_numpy(grid), mode="bilinear", padding_mode="reflection", align_corners=False
-    )
+    return grid_sample(planes, torch.from_numpy(grid), mode="bilinear", padding_mode="reflection", align_corners=False)

@@ -21,9 +21,7 @@ def corruption_notes(spec: CorruptionSpec, side: int, *, published: bool = False
     notes = []
     meant = PROFILE_SIZES[spec.profile]  # type: ignore[index]
     if side != meant:
-        notes.append(
-            f"not comparable with published sets: constants of {meant} px images, lengths scaled to {side} px"
-        )
+        notes.append(f"not comparable with published sets: constants of {meant} px images, lengths scaled to {side} px")
     if CORRUPTIONS.get(spec.kind).stand_in:
         notes.append(photographs.note(spec.files_sha))
     return tuple(notes)

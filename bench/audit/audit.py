@@ -18,14 +18,14 @@ from bench.audit.checks import Broken, Outcomes, any_of, detectable, robust_accu
 from bench.audit.figures import Figures, deepfool_figures, gradient_figures, perturbed_figures
 from bench.audit.levels import LEVELS, Level, LevelName
 from bench.audit.neighbours import candidate_count
-from bench.audit.probes import Prober, probe
+from bench.audit.probes import AuditAttacker, probe
 from bench.audit.suite import Budget, by_budget, claim, gradient_attacks, ladder, most_telling, outcomes_on
-from bench.context import Workshop, failures_as
+from bench.context import RunContext, failures_as
 from bench.core.errors import BenchError, CellFailure
 from bench.core.records import AUDIT_VERSION, AuditRecord, BudgetAudit, EvalRecord, Finding, RunRecord
 from bench.core.specs import Norm
 from bench.data.tensors import Images, spread
-from bench.evaluation.cell import CellContext
+from bench.evaluation.cell import CellInput
 from bench.evaluation.pass_counter import CountingModel
 from bench.planning.resume import attacked_cells
 from bench.results.precedence import common_size
@@ -38,7 +38,7 @@ LEAST_FOR_FIGURES = 10  # images, for figures of gradients and distances
 
 
 @dataclass(frozen=True, kw_only=True)
-class Twin:
+class PairedModel:
     """The frozen baseline of the same backbone, recipe and seed; images made on it are shown to the model."""
 
     run_id: str
@@ -53,7 +53,7 @@ class Audited:
     model: nn.Module
     num_classes: int
     batch_size: int
-    twin: Twin | None = None
+    paired: PairedModel | None = None
     level: LevelName = "default"
 
 
@@ -61,7 +61,7 @@ class Audited:
 class _Work:
     """Results of a running audit, kept if it fails midway."""
 
-    probers: list[Prober] = field(default_factory=list)  # they count the passes
+    probers: list[AuditAttacker] = field(default_factory=list)  # they count the passes
     figures: Figures = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     budgets: list[BudgetAudit] = field(default_factory=list)
@@ -78,7 +78,7 @@ class _Some(NamedTuple):
 class _Subject:
     """The model on one set of images, and which of them it has wrong from the start."""
 
-    prober: Prober
+    attacker: AuditAttacker
     wrong: Broken
 
     def some(self, level: Level) -> _Some:
@@ -88,17 +88,17 @@ class _Subject:
 
 
 @harness_torch_state()
-def audit(audited: Audited, workshop: Workshop) -> AuditRecord:
+def audit(audited: Audited, context: RunContext) -> AuditRecord:
     """Audit the attacks that there are on the run's present weights and on these test images, and store it.
 
     What goes wrong becomes a failed record.
     """
     start, work, failure = time.perf_counter(), _Work(), None
-    split = workshop.dataset.test.sha
-    cells = [cell for cell in attacked_cells(audited.run.run_id, workshop.store) if cell.spec.data_sha == split]
+    split = context.dataset.test.sha
+    cells = [cell for cell in attacked_cells(audited.run.run_id, context.store) if cell.spec.data_sha == split]
     try:
         with failures_as("audit_error"):
-            _audit(audited, cells, workshop, work)
+            _audit(audited, cells, context, work)
     except CellFailure as error:
         failure = error
     record = AuditRecord(
@@ -114,13 +114,13 @@ def audit(audited: Audited, workshop: Workshop) -> AuditRecord:
         figures=work.figures,
         findings=tuple(work.findings),
         budgets=tuple(work.budgets),
-        n_forwards=sum(prober.forwards for prober in work.probers),
-        n_backwards=sum(prober.backwards for prober in work.probers),
+        n_forwards=sum(attacker.forwards for attacker in work.probers),
+        n_backwards=sum(attacker.backwards for attacker in work.probers),
         time_s=time.perf_counter() - start,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        environment=describe(workshop.device),
+        environment=describe(context.device),
     )
-    _keep(record, workshop.store)
+    _keep(record, context.store)
     return record
 
 
@@ -141,7 +141,7 @@ def _keep(record: AuditRecord, store: Store) -> None:
         store.write_audit(replace(record, findings=findings, budgets=budgets))
 
 
-def _audit(audited: Audited, cells: Sequence[EvalRecord], workshop: Workshop, work: _Work) -> None:
+def _audit(audited: Audited, cells: Sequence[EvalRecord], context: RunContext, work: _Work) -> None:
     """Audit each norm on the images that all of its cells share; a norm with few images does not limit the others."""
     level, budgets = LEVELS[audited.level], by_budget(cells)
     norms: dict[Norm, dict[Budget, list[EvalRecord]]] = defaultdict(dict)
@@ -149,47 +149,49 @@ def _audit(audited: Audited, cells: Sequence[EvalRecord], workshop: Workshop, wo
         norms[budget.norm][budget] = found
     sizes = {norm: common_size([c for found in of.values() for c in found], level.images) for norm, of in norms.items()}
     batch_size = min([audited.batch_size, *(cell.batch_size for cell in cells)])  # what fitted
-    subjects = {n: _subject(audited, n, batch_size, workshop, work) for n in {*sizes.values()} or {level.images}}
+    subjects = {n: _subject(audited, n, batch_size, context, work) for n in {*sizes.values()} or {level.images}}
     _look_at_model(subjects[max(subjects)], work, level)
     for norm in sorted(norms):
         subject = subjects[sizes[norm]]
-        ids = subject.prober.context.images.ids
-        suites = {budget: outcomes_on(workshop.store, found, ids) for budget, found in norms[norm].items()}
-        for budget in _chosen(suites, workshop.eps_texts, clean=robust_accuracy(subject.wrong), level=level):
+        ids = subject.attacker.context.images.ids
+        suites = {budget: outcomes_on(context.store, found, ids) for budget, found in norms[norm].items()}
+        for budget in _chosen(suites, context.eps_texts, clean=robust_accuracy(subject.wrong), level=level):
             found = [cell for cell in budgets[budget] if cell.spec.name in suites[budget]]
-            made = _audit_budget(subject, budget, found, suites[budget], audited.twin, level)
-            work.budgets.append(replace(made, eps_text=workshop.eps_texts.get(budget, "")))
+            made = _audit_budget(subject, budget, found, suites[budget], audited.paired, level)
+            work.budgets.append(replace(made, eps_text=context.eps_texts.get(budget, "")))
 
 
-def _subject(audited: Audited, n: int, batch_size: int, workshop: Workshop, work: _Work) -> _Subject:
-    context = _context(audited, workshop.images("test", n), workshop)
-    prober = Prober(context, audited.run.seed, batch_size, workshop.progress, _candidates(context.images, workshop))
-    work.probers.append(prober)
-    return _Subject(prober, prober.clean())
+def _subject(audited: Audited, n: int, batch_size: int, context: RunContext, work: _Work) -> _Subject:
+    images = context.images("test", n)
+    cell_input = _cell_input(audited, images, context)
+    candidates = _candidates(images, context)
+    attacker = AuditAttacker(cell_input, audited.run.seed, batch_size, context.progress, candidates)
+    work.probers.append(attacker)
+    return _Subject(attacker, attacker.clean())
 
 
-def _candidates(audited: Images, workshop: Workshop) -> Images:
+def _candidates(audited: Images, context: RunContext) -> Images:
     """Return training images; the audited ones if there are none, or if one of them cannot be read."""
-    if not len(workshop.dataset.train):
+    if not len(context.dataset.train):
         return audited
     try:
-        return workshop.images("train", candidate_count(workshop.dataset.image_size))
+        return context.images("train", candidate_count(context.dataset.image_size))
     except BenchError as error:  # an evaluation does not need the training images
-        workshop.progress.line(f"audit: steps towards the audited images, as training images cannot be read: {error}")
+        context.progress.line(f"audit: steps towards the audited images, as training images cannot be read: {error}")
         return audited
 
 
-def _context(audited: Audited, images: Images, workshop: Workshop) -> CellContext:
-    return CellContext(
+def _cell_input(audited: Audited, images: Images, context: RunContext) -> CellInput:
+    return CellInput(
         model=audited.model,
         weights_sha=audited.run.weights_sha,
         images=images,
-        n_test=len(workshop.dataset.test),
-        official=workshop.dataset.official,
+        n_test=len(context.dataset.test),
+        official=context.dataset.official,
         num_classes=audited.num_classes,
-        device=workshop.device,
+        device=context.device,
         entry=None,
-        auto_batch=workshop.auto_batch,
+        auto_batch=context.auto_batch,
     )
 
 
@@ -209,15 +211,15 @@ def _chosen(
 
 def _look_at_model(subject: _Subject, work: _Work, level: Level) -> None:
     """Check the model on some of the images, and compute figures of the correctly classified ones among them."""
-    prober, (some, right) = subject.prober, subject.some(level)
-    counting = CountingModel(prober.context.model).eval()
-    work.findings += check_model(counting, prober.inputs(some), prober.batch_size)
-    prober.count(counting)
-    if not prober.gives_gradient:
+    attacker, (some, right) = subject.attacker, subject.some(level)
+    counting = CountingModel(attacker.context.model).eval()
+    work.findings += check_model(counting, attacker.inputs(some), attacker.batch_size)
+    attacker.count(counting)
+    if not attacker.gives_gradient:
         note = "the model gives no finite gradient with respect to its input: only attacks without gradients were made"
         work.findings.append(Finding("no_gradient", f"no_gradient: {note}"))
-    work.figures |= gradient_figures(prober, right)
-    work.figures |= deepfool_figures(prober, right, steps=level.ddn_steps)
+    work.figures |= gradient_figures(attacker, right)
+    work.figures |= deepfool_figures(attacker, right, steps=level.ddn_steps)
 
 
 def _audit_budget(
@@ -225,19 +227,19 @@ def _audit_budget(
     budget: Budget,
     cells: Sequence[EvalRecord],
     suite: Mapping[str, Broken],
-    twin: Twin | None,
+    paired: PairedModel | None,
     level: Level,
 ) -> BudgetAudit:
-    prober, wrong, (norm, eps) = subject.prober, subject.wrong, budget
+    attacker, wrong, (norm, eps) = subject.attacker, subject.wrong, budget
     gradients = gradient_attacks(cells)
     broken = any_of(wrong, *(suite[name] for name in gradients))
-    probes = probe(prober, level, norm, eps, wrong, broken, twin.model if twin else None)
+    probes = probe(attacker, level, norm, eps, wrong, broken, paired.model if paired else None)
     outcomes = Outcomes(suite, gradients, ladder(cells), probes.broken, probes.reach)
     figures: Figures = {
         **checks.figures(outcomes),
         "broken_8bit": probes.broken_8bit,
         "detectable": detectable(len(wrong), int((~wrong).sum())),
-        **perturbed_figures(prober, subject.some(level).right, norm=norm, eps=eps, steps=level.transfer_steps),
+        **perturbed_figures(attacker, subject.some(level).right, norm=norm, eps=eps, steps=level.transfer_steps),
     }
     left = ~any_of(wrong, *suite.values())
     return BudgetAudit(
@@ -246,10 +248,10 @@ def _audit_budget(
         n=len(wrong),
         n_correct=int((~wrong).sum()),
         suite=tuple(suite),
-        twin=twin.run_id if twin else "",
+        baseline_run=paired.run_id if paired else "",
         figures=figures,
         findings=tuple(checks.findings(outcomes)),
-        images=tuple(prober.context.images.ids),
+        images=tuple(attacker.context.images.ids),
         standing=_positions(left),
         broken={name: _positions(found) for name, found in probes.within(eps).items()},
     )

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bench.attacks.transfer import transfer_images
 from bench.audit.gradients import gradient_report
-from bench.audit.probes import Prober
+from bench.audit.probes import AuditAttacker
 from bench.core.specs import Norm
 from bench.diagnostics.deepfool_score import pixel_lengths
 from bench.evaluation.pass_counter import CountingModel
@@ -32,49 +32,49 @@ KEPT: Final = ("zero_gradient_ce", "zero_gradient_margin", "zero_gradient_dlr", 
 Figures = dict[str, float | None]
 
 
-def gradient_figures(prober: Prober, right: Tensor) -> Figures:
+def gradient_figures(attacker: AuditAttacker, right: Tensor) -> Figures:
     """Measure gradients at the images ``right``, (M,) int64 indices, all classified correctly; ``n_right`` is M."""
-    return {"n_right": float(len(right)), **_report(prober, prober.inputs(right), prober.labels(right))}
+    return {"n_right": float(len(right)), **_report(attacker, attacker.inputs(right), attacker.labels(right))}
 
 
-def perturbed_figures(prober: Prober, right: Tensor, *, norm: Norm, eps: float, steps: int) -> Figures:
+def perturbed_figures(attacker: AuditAttacker, right: Tensor, *, norm: Norm, eps: float, steps: int) -> Figures:
     """Measure gradients at the same images after an attack at one budget; empty without images or gradients."""
-    if not len(right) or not prober.gives_gradient:
+    if not len(right) or not attacker.gives_gradient:
         return {}
-    counting, parts = CountingModel(prober.context.model), []
-    for part in right.split(prober.batch_size):
-        inputs, labels = prober.inputs(part), prober.labels(part)
+    counting, parts = CountingModel(attacker.context.model), []
+    for part in right.split(attacker.batch_size):
+        inputs, labels = attacker.inputs(part), attacker.labels(part)
         parts.append(transfer_images(counting, inputs, labels, norm=norm, eps=eps, steps=steps))
-    prober.count(counting)
-    there = _report(prober, torch.cat(parts), prober.labels(right))
+    attacker.count(counting)
+    there = _report(attacker, torch.cat(parts), attacker.labels(right))
     return {f"{name}{PERTURBED}": there[name] for name in KEPT}
 
 
-def deepfool_figures(prober: Prober, right: Tensor, *, steps: int) -> Figures:
+def deepfool_figures(attacker: AuditAttacker, right: Tensor, *, steps: int) -> Figures:
     """Measure ``deepfool_ratio`` and ``ddn_within`` at the images ``right``, (M,) int64, all classified correctly.
 
     ``deepfool_ratio`` is None if DeepFool fools no image, ``ddn_within`` if it does not fool more than half of them.
     Empty if the model gives no gradient.
     """
-    if not prober.gives_gradient:
+    if not attacker.gives_gradient:
         return {}
-    counting = CountingModel(prober.context.model)
-    parts = [pixel_lengths(counting, prober.inputs(part)) for part in right.split(prober.batch_size)]
-    prober.count(counting)
+    counting = CountingModel(attacker.context.model)
+    parts = [pixel_lengths(counting, attacker.inputs(part)) for part in right.split(attacker.batch_size)]
+    attacker.count(counting)
     raw, boundary = (np.concatenate([getattr(part, name) for part in parts]) for name in ("raw", "boundary"))
     ratio = float(boundary.mean() / raw.mean()) if len(raw) and raw.mean() > 0 else None
     missed = np.full(len(right) - len(raw), np.inf)
     median = float(np.median([*raw, *missed])) if len(right) else np.inf
     if not np.isfinite(median):
         return {"deepfool_ratio": ratio, "ddn_within": None}
-    others = np.ones(len(prober.context.images), dtype=bool)
+    others = np.ones(len(attacker.context.images), dtype=bool)
     others[right.numpy()] = False
-    broken = prober.attack(f"ddn-{steps}", "l2", median, others)
+    broken = attacker.attack(f"ddn-{steps}", "l2", median, others)
     return {"deepfool_ratio": ratio, "ddn_within": float(broken[right.numpy()].mean())}
 
 
-def _report(prober: Prober, inputs: Tensor, labels: Tensor) -> Figures:
-    report = gradient_report(prober.context.model, inputs, labels, batch_size=prober.batch_size)
-    prober.forwards += report.n_forwards
-    prober.backwards += report.n_backwards
+def _report(attacker: AuditAttacker, inputs: Tensor, labels: Tensor) -> Figures:
+    report = gradient_report(attacker.context.model, inputs, labels, batch_size=attacker.batch_size)
+    attacker.forwards += report.n_forwards
+    attacker.backwards += report.n_backwards
     return dict(report.values)

@@ -27,7 +27,7 @@ from bench.core.vocabulary import STANDARD
 from bench.data.tensors import Images, as_inputs, spread
 from bench.evaluation.adversarials import in_ball, quantised
 from bench.evaluation.attack_runner import attack_all
-from bench.evaluation.cell import CellContext, Outcomes, Tally
+from bench.evaluation.cell import CellInput, CellStats, Outcomes
 from bench.evaluation.fast_model import SearchModels
 from bench.evaluation.pass_counter import CountingModel
 from bench.evaluation.verify import predict, verified
@@ -51,10 +51,10 @@ GRADIENT_IMAGES = 8  # on which the model is differentiated once
 
 
 @dataclass
-class Prober:
+class AuditAttacker:
     """Attacks one model on fixed images. ``context`` has the frozen model and the images; passes are added up."""
 
-    context: CellContext
+    context: CellInput
     seed: int
     batch_size: int
     progress: Progress
@@ -134,14 +134,14 @@ class Prober:
         )
         labels = context.images.labels
         outcomes = Outcomes.unattacked(torch.where(torch.from_numpy(wrong), -1, labels), labels)
-        tally = Tally(batch_size=self.batch_size)
+        stats = CellStats(batch_size=self.batch_size)
         standing = torch.from_numpy(~wrong).nonzero().squeeze(1)
         if len(standing):
-            attack_all(spec, attack, replace(context, entry=resolved.entry), standing, outcomes, self.progress, tally)
+            attack_all(spec, attack, replace(context, entry=resolved.entry), standing, outcomes, self.progress, stats)
         if scale != 1.0:
             self._judge(outcomes)
-        self.forwards += tally.forwards
-        self.backwards += tally.backwards
+        self.forwards += stats.forwards
+        self.backwards += stats.backwards
         return outcomes
 
     def _judge(self, outcomes: Outcomes) -> None:
@@ -180,12 +180,12 @@ class Prober:
                     broken[part[left].numpy()] = self.show(points[left], part[left], norm, eps).numpy()
         return broken
 
-    def transfer(self, twin: nn.Module, norm: Norm, eps: float, wrong: Broken, steps: int) -> Broken:
-        """Return which images the model misclassifies when they are attacked on ``twin``, or are ``wrong`` already.
+    def transfer(self, paired: nn.Module, norm: Norm, eps: float, wrong: Broken, steps: int) -> Broken:
+        """Return which images the model misclassifies when they are attacked on ``paired``, or are ``wrong`` already.
 
-        The passes through ``twin`` are added up, too.
+        The passes through ``paired`` are added up, too.
         """
-        counting, broken = CountingModel(twin), wrong.copy()
+        counting, broken = CountingModel(paired), wrong.copy()
         for part in self._standing(wrong):
             inputs, labels = self.inputs(part), self.labels(part)
             points = transfer_images(counting, inputs, labels, norm=norm, eps=eps, steps=steps)
@@ -211,7 +211,7 @@ class Prober:
         indices = torch.from_numpy(~broken).nonzero().squeeze(1)
         return list(indices.split(self.batch_size)) if len(indices) else []
 
-    def _rescaled(self, scale: float) -> CellContext:
+    def _rescaled(self, scale: float) -> CellInput:
         size = self.context.images.pixels.shape[2:]
         model = self.context.model if scale == 1.0 else Rescaled(self.context.model, scale).eval()
         if scale not in self._search_models:
@@ -237,14 +237,14 @@ def reach(norm: Norm, image_shape: tuple[int, ...]) -> float:
 
 
 def _without_gradients(
-    prober: Prober, level: Level, norm: Norm, eps: float, left: Broken, twin: nn.Module | None
+    attacker: AuditAttacker, level: Level, norm: Norm, eps: float, left: Broken, paired: nn.Module | None
 ) -> dict[str, Broken]:
     """The attacks that need no gradient of the model, on the images that are not in ``left``."""
-    found = {checks.NOISE: prober.noise(norm, eps, left, level.draws)}
-    found[checks.NEIGHBOURS] = prober.neighbours(norm, eps, left, level.neighbours)
-    found[checks.SQUARE] = prober.attack("square", norm, eps, left, queries=level.queries)
-    if twin is not None:
-        found[TRANSFER] = prober.transfer(twin, norm, eps, left, level.transfer_steps)
+    found = {checks.NOISE: attacker.noise(norm, eps, left, level.draws)}
+    found[checks.NEIGHBOURS] = attacker.neighbours(norm, eps, left, level.neighbours)
+    found[checks.SQUARE] = attacker.attack("square", norm, eps, left, queries=level.queries)
+    if paired is not None:
+        found[TRANSFER] = attacker.transfer(paired, norm, eps, left, level.transfer_steps)
     return found
 
 
@@ -267,29 +267,35 @@ class Probes(NamedTuple):
 
 
 def probe(
-    prober: Prober, level: Level, norm: Norm, eps: float, wrong: Broken, broken: Broken, twin: nn.Module | None
+    attacker: AuditAttacker,
+    level: Level,
+    norm: Norm,
+    eps: float,
+    wrong: Broken,
+    broken: Broken,
+    paired: nn.Module | None,
 ) -> Probes:
     """Run all of the audit's attacks at one budget. ``broken`` has the images that gradient attacks broke already.
 
     Attacks without gradients run on the images that no gradient attack broke: only those images can show that the
     gradients mislead. A model without gradients is attacked by these attacks only.
     """
-    if not prober.gives_gradient:
+    if not attacker.gives_gradient:
         left = any_of(wrong, broken)
-        found = _without_gradients(prober, level, norm, eps, left, twin)
+        found = _without_gradients(attacker, level, norm, eps, left, paired)
         return Probes(found, {name: more & ~left for name, more in found.items()}, None, 0.0)
     correct = torch.from_numpy(~wrong).nonzero().squeeze(1)
-    gap = prober.logit_gap(correct) / GAP if len(correct) else 1.0
+    gap = attacker.logit_gap(correct) / GAP if len(correct) else 1.0
     steps, found = level.steps, {}
-    found[checks.PLAIN] = prober.attack(f"pgd-plain-{steps}", norm, eps, wrong)
-    found[checks.RESCALED] = prober.attack(f"pgd-plain-{steps}", norm, eps, wrong, scale=gap)
-    found[checks.LONGER] = prober.attack(f"pgd-plain-{2 * steps}", norm, eps, wrong, scale=gap)
-    found[checks.MARGIN], broken_8bit = prober.attack_in_8_bits(f"pgd-margin-{steps}", norm, eps, wrong)
+    found[checks.PLAIN] = attacker.attack(f"pgd-plain-{steps}", norm, eps, wrong)
+    found[checks.RESCALED] = attacker.attack(f"pgd-plain-{steps}", norm, eps, wrong, scale=gap)
+    found[checks.LONGER] = attacker.attack(f"pgd-plain-{2 * steps}", norm, eps, wrong, scale=gap)
+    found[checks.MARGIN], broken_8bit = attacker.attack_in_8_bits(f"pgd-margin-{steps}", norm, eps, wrong)
     left = any_of(broken, *found.values())
-    found |= _without_gradients(prober, level, norm, eps, left, twin)
-    large = reach(norm, (3, *prober.context.images.pixels.shape[2:]))
-    found[checks.LARGE] = prober.attack(f"pgd-margin-{steps}", norm, large, wrong)
-    found[checks.GREY] = prober.grey(norm, large, found[checks.LARGE])
+    found |= _without_gradients(attacker, level, norm, eps, left, paired)
+    large = reach(norm, (3, *attacker.context.images.pixels.shape[2:]))
+    found[checks.LARGE] = attacker.attack(f"pgd-margin-{steps}", norm, large, wrong)
+    found[checks.GREY] = attacker.grey(norm, large, found[checks.LARGE])
     before = dict.fromkeys((*checks.BLACK_BOX, TRANSFER), left) | {checks.GREY: found[checks.LARGE]}
     own = {name: broken & ~before.get(name, wrong) for name, broken in found.items()}
     return Probes(found, own, broken_8bit, large)

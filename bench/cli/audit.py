@@ -89,7 +89,7 @@ def _audit(run: RunRecord, store: Store, data_dir: Path | None, device: str, ful
     found = reopen(run, store, data_dir=data_dir, device=device)
     batch_size = next(cell.spec.batch_size for cell in store.cells(run.run_id))
     level: LevelName = "full" if full else "default"
-    return audit_run(run, found.num_classes, found.model, found.workshop, batch_size=batch_size, level=level)
+    return audit_run(run, found.num_classes, found.model, found.context, batch_size=batch_size, level=level)
 
 
 def _report(run: RunRecord, record: AuditRecord, *, at_chance: bool) -> str:

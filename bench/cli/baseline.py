@@ -14,7 +14,7 @@ from bench.cli.group import cli
 from bench.cli.options import baseline_option, json_option, names, results_option, run_option, tolerance_option
 from bench.core.errors import BenchError
 from bench.core.vocabulary import DEFAULT_ALPHA, Exit
-from bench.core.words import counted
+from bench.core.words import pluralize
 from bench.gate.baseline import Baseline, dump_baseline, make_baseline, read_baseline, write_baseline
 from bench.gate.power import cannot_fail, too_fine
 from bench.gate.rules import check_points, names_of, parse_points, tolerance_of
@@ -60,7 +60,7 @@ def baseline_command(
         for sentence in snapshot.left_out():
             print(f"warning: not in the baseline: {sentence}", file=sys.stderr)
         kept = sum(len(found.cells) for found in made.runs)
-        print(f"{baseline}: {counted(kept, 'cell')} of {counted(len(made.runs), 'run')}", file=sys.stderr)
+        print(f"{baseline}: {pluralize(kept, 'cell')} of {pluralize(len(made.runs), 'run')}", file=sys.stderr)
     elif run or cells or tolerance:
         raise BenchError("--run, --cells and --tolerance are for --update; without it the baseline is only shown.")
     else:

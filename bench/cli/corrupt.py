@@ -15,7 +15,7 @@ from bench.cli.group import cli
 from bench.cli.options import DATA, Count, names, plugin_option, with_options
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
-from bench.core.words import counted
+from bench.core.words import pluralize
 from bench.data import load_dataset
 from bench.data.corrupted.cache import GeneratedSet
 from bench.data.corrupted.choose import choose_profile
@@ -66,6 +66,6 @@ def corrupt_command(
         )
     for kind in wanted:
         made.images(kind, SEVERITY_LEVELS[0])  # makes all of them
-        images = counted(len(ids), "image")
+        images = pluralize(len(ids), "image")
         print(f"{out / f'{kind}.npy'}: {images} at {len(SEVERITY_LEVELS)} severities", file=sys.stderr)
     return Exit.OK

@@ -57,8 +57,8 @@ def _measure(run: RunRecord, store: Store, data_dir: Path | None, device: str) -
     from bench.diagnostics.diagnose import diagnose
     from bench.evaluation.load_run import reopen_trained
 
-    spec, model, workshop = reopen_trained(run, store, data_dir=data_dir, device=device)
-    return diagnose(model, run.run_id, run.weights_sha, spec.data.train_limit, workshop)
+    spec, model, context = reopen_trained(run, store, data_dir=data_dir, device=device)
+    return diagnose(model, run.run_id, run.weights_sha, spec.data.train_limit, context)
 
 
 def _table(run: RunRecord, record: DiagnosisRecord) -> str:

@@ -28,20 +28,20 @@ from bench.cli.options import (
 from bench.cli.run import print_tables
 from bench.core.specs import Encoding
 from bench.core.vocabulary import Exit
-from bench.core.words import counted
+from bench.core.words import pluralize
 from bench.external.load_file import common_fitting
 from bench.external.options import FIELDS, ExternalOptions, networks_of
 from bench.leaderboard.write_tables import check_reference, write_tables
 from bench.planning.plan import Request, check_request
 from bench.planning.request import RunOptions, make_request
-from bench.planning.resume import Tally
+from bench.planning.resume import RunSummary
 from bench.results.store import Store
 from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
 from bench.runtime.progress import choose_progress
 
 if TYPE_CHECKING:
-    from bench.context import Workshop
+    from bench.context import RunContext
 
 
 @cli.command("evaluate")
@@ -123,10 +123,10 @@ def evaluate_command(
     check_request(request)
     check_reference(against, {*(one.variant for one in asked), *(run.variant for run in store.runs())})
     check_writable(results)
-    from bench.context import Workshop
+    from bench.context import RunContext
     from bench.runtime.environment import choose_device
 
-    workshop = Workshop(
+    context = RunContext(
         dataset=dataset,
         store=store,
         device=choose_device(device),
@@ -138,23 +138,23 @@ def evaluate_command(
         corruptions_dir=options["corruptions_dir"],
         eps_texts=request.eps_texts,
     )
-    tally, cells = _work(asked, request, workshop)
+    summary, cells = _work(asked, request, context)
     tables = write_tables(store, mce_reference=mce_reference, rank_flagged=rank_flagged, against=against)
-    line = f"{tally.evaluated} of {counted(cells, 'cell')} computed, {tally.cached} already there"
-    print_tables(tables, tally, line, as_json=as_json)
-    return Exit.CELLS_FAILED if tally.bad else Exit.OK
+    line = f"{summary.evaluated} of {pluralize(cells, 'cell')} computed, {summary.cached} already there"
+    print_tables(tables, summary, line, as_json=as_json)
+    return Exit.CELLS_FAILED if summary.bad else Exit.OK
 
 
-def _work(asked: Sequence[ExternalOptions], request: Request, workshop: Workshop) -> tuple[Tally, int]:
+def _work(asked: Sequence[ExternalOptions], request: Request, context: RunContext) -> tuple[RunSummary, int]:
     """Load all networks, then evaluate them, then audit them, as an audit shows a network its baseline's images."""
     from bench.pipeline import audit_evaluated, evaluate_run, external_of
     from bench.runtime.torch_state import harness_torch_state
 
-    tally = Tally()
+    summary = RunSummary()
     with harness_torch_state():
-        loaded = [external_of(network, workshop) for network in asked]
-        found = [evaluate_run(run, model, request, workshop, tally, content) for run, model, content in loaded]
-        if workshop.audit != "none":
+        loaded = [external_of(network, context) for network in asked]
+        found = [evaluate_run(run, model, request, context, summary, content) for run, model, content in loaded]
+        if context.audit != "none":
             for one in found:
-                audit_evaluated(one, request, workshop, tally, cast(LevelName, workshop.audit))
-        return tally, sum(len(one.cells) for one in found)
+                audit_evaluated(one, request, context, summary, cast(LevelName, context.audit))
+        return summary, sum(len(one.cells) for one in found)

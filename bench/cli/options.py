@@ -20,7 +20,7 @@ from bench.core.vocabulary import (
     PROTOCOLS,
     REFERENCE,
 )
-from bench.core.words import listed
+from bench.core.words import join
 
 NETWORKS = "networks"  # tables of the config file, one per network
 
@@ -98,7 +98,7 @@ def _default(path: Path, option: click.Parameter, content: Any) -> Any:
     except ValueError:
         key = (option.name or "").replace("_", "-")
         choices = option.type.choices if isinstance(option.type, click.Choice) else ()
-        way = "a list or a string" if option.multiple else listed(choices, "or") if choices else "a number or a string"
+        way = "a list or a string" if option.multiple else join(choices, "or") if choices else "a number or a string"
         raise BenchError(f"config {path}: {key!r} is not on or off; write {way} in place of true or false.") from None
     return typed if option.multiple else ",".join(typed)
 

@@ -39,9 +39,9 @@ def plot_command(
     from bench.evaluation.load_run import reopen_trained
     from bench.plots.latents import draw_latents, save_figure
 
-    _, model, workshop = reopen_trained(run, store, data_dir=data_dir, device=device)
+    _, model, context = reopen_trained(run, store, data_dir=data_dir, device=device)
     try:
-        latents = latents_of(model, workshop.images("test", LATENT_IMAGES), workshop)
+        latents = latents_of(model, context.images("test", LATENT_IMAGES), context)
     except CellFailure as error:
         raise BenchError(f"the latents of {name!r} cannot be drawn: {error.message}") from error
     title = f"{run.model}:{run.variant}:{run.seed} on {run.dataset}, {len(latents.z)} test images"

@@ -35,12 +35,12 @@ from bench.cli.options import (
 from bench.core.errors import BenchError
 from bench.core.specs import Encoding
 from bench.core.vocabulary import Exit
-from bench.core.words import counted
+from bench.core.words import pluralize
 from bench.leaderboard.write_tables import Tables, check_reference, write_tables
 from bench.planning.job import Job
 from bench.planning.plan import make_plan
 from bench.planning.request import RunOptions, make_request
-from bench.planning.resume import Tally
+from bench.planning.resume import RunSummary
 from bench.results.store import Store
 from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
@@ -127,49 +127,49 @@ def run_command(
     )
     if dry_run:
         return print_plan(job, as_json=as_json)
-    tally = Tally(cached=job.cells)
+    summary = RunSummary(cached=job.cells)
     if not job.done:
         check_writable(results)
-        tally = _work(job)
+        summary = _work(job)
     tables = write_tables(store, mce_reference=mce_reference, rank_flagged=rank_flagged, against=against)
-    print_tables(tables, tally, _done(tally, job.cells), as_json=as_json)
-    return Exit.CELLS_FAILED if tally.bad else Exit.OK
+    print_tables(tables, summary, _done(summary, job.cells), as_json=as_json)
+    return Exit.CELLS_FAILED if summary.bad else Exit.OK
 
 
-def _work(job: Job) -> Tally:
+def _work(job: Job) -> RunSummary:
     from bench.pipeline import execute
     from bench.runtime.progress import choose_progress
 
-    return execute(job.plan, job.workshop(choose_progress()))
+    return execute(job.plan, job.context(choose_progress()))
 
 
-def _done(tally: Tally, cells: int) -> str:
+def _done(summary: RunSummary, cells: int) -> str:
     """Return the last line: how much was computed."""
-    if tally.cached == cells and (tally.diagnosed or tally.audited):
-        done = f"{counted(tally.diagnosed, 'run')} diagnosed, {tally.audited} audited"
+    if summary.cached == cells and (summary.diagnosed or summary.audited):
+        done = f"{pluralize(summary.diagnosed, 'run')} diagnosed, {summary.audited} audited"
         return f"{done}; {'the only cell was' if cells == 1 else f'all {cells} cells were'} already there"
-    if tally.cached == cells:
+    if summary.cached == cells:
         there = "the only cell is" if cells == 1 else f"all {cells} cells are"
         return f"nothing to do: {there} already there (--force computes {'it' if cells == 1 else 'them'} again)"
-    computed = f"{tally.evaluated} of {counted(cells, 'cell')} computed"
-    return f"{tally.trained} trained, {computed}, {tally.cached} already there"
+    computed = f"{summary.evaluated} of {pluralize(cells, 'cell')} computed"
+    return f"{summary.trained} trained, {computed}, {summary.cached} already there"
 
 
-def print_tables(tables: Tables, tally: Tally, line: str, *, as_json: bool) -> None:
+def print_tables(tables: Tables, summary: RunSummary, line: str, *, as_json: bool) -> None:
     """Print what is not ok and the last line on stderr, the tables on stdout."""
-    for sentence in tally.bad:
+    for sentence in summary.bad:
         print(f"not ok: {sentence}", file=sys.stderr)
     print(line, file=sys.stderr)
     if as_json:
-        summary = {
-            "trained": tally.trained,
-            "evaluated": tally.evaluated,
-            "cached": tally.cached,
-            "diagnosed": tally.diagnosed,
-            "audited": tally.audited,
-            "bad": tally.bad,
+        counts = {
+            "trained": summary.trained,
+            "evaluated": summary.evaluated,
+            "cached": summary.cached,
+            "diagnosed": summary.diagnosed,
+            "audited": summary.audited,
+            "bad": summary.bad,
         }
-        print(json.dumps({**summary, **tables_as_data(tables)}, indent=2))
+        print(json.dumps({**counts, **tables_as_data(tables)}, indent=2))
     else:
         print(tables_as_text(tables))
 
@@ -183,9 +183,9 @@ def print_plan(job: Job, *, as_json: bool) -> int:
         return Exit.OK
     for line in _table(list(_summarised(rows))):
         print(line)
-    todo = f"{sum(map(len, job.pending.values()))} of {counted(len(rows), 'cell')}"
+    todo = f"{sum(map(len, job.pending.values()))} of {pluralize(len(rows), 'cell')}"
     print(
-        f"{todo} and {counted(len(job.undiagnosed), 'diagnosis', 'diagnoses')} to do: {least / 60:.1f} min if every "
+        f"{todo} and {pluralize(len(job.undiagnosed), 'diagnosis', 'diagnoses')} to do: {least / 60:.1f} min if every "
         f"image breaks at once, {most / 60:.1f} min if none ever does{_audits(job)}"
     )
     return Exit.OK
@@ -229,4 +229,4 @@ def _estimate(job: Job) -> tuple[float, float]:
     from bench.evaluation.cost_estimate import estimate
     from bench.runtime.progress import Progress
 
-    return estimate(job.plan, job.pending, job.undiagnosed, job.workshop(Progress()))
+    return estimate(job.plan, job.pending, job.undiagnosed, job.context(Progress()))

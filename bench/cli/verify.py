@@ -29,7 +29,7 @@ from bench.runtime.plugin import load_plugins
 if TYPE_CHECKING:
     from torch import nn
 
-    from bench.context import Workshop
+    from bench.context import RunContext
     from bench.evaluation.reverify import Status, Verdict
 
 SHOWN = 3  # problems in a line
@@ -64,8 +64,8 @@ def verify_command(
     statuses = {verdict.status for verdict in verdicts}
     agreed = bool(statuses & {"verified", "in part"}) and "disagrees" not in statuses
     if as_json:
-        listed = [asdict(verdict) for verdict in verdicts]
-        print(json.dumps({"run_id": run.run_id, "agreed": agreed, "weights": not changed, "cells": listed}, indent=2))
+        join = [asdict(verdict) for verdict in verdicts]
+        print(json.dumps({"run_id": run.run_id, "agreed": agreed, "weights": not changed, "cells": join}, indent=2))
     elif changed:
         print(f"weights: {path} is not the file that the rows were measured on; nothing else was looked at")
     else:
@@ -82,7 +82,7 @@ def _verdicts(
     found = []
     for kind, group in groupby(cells, key=lambda cell: cell.spec.corruption and cell.spec.corruption.kind):
         with _scratch() if kind else contextlib.nullcontext() as folder:  # no more than one kind lies on the disk
-            anew = replace(reopened.workshop, corrupted_folder=folder, _corrupted={})
+            anew = replace(reopened.context, corrupted_folder=folder, _corrupted={})
             found += [_verdict(run, cell, reopened.model, anew) for cell in group]
     return found
 
@@ -98,7 +98,7 @@ def _scratch() -> Iterator[Path]:
         yield Path(name)
 
 
-def _verdict(run: RunRecord, cell: EvalRecord, model: nn.Module, workshop: Workshop) -> Verdict:
+def _verdict(run: RunRecord, cell: EvalRecord, model: nn.Module, context: RunContext) -> Verdict:
     from bench.evaluation.reverify import Verdict, check_cell
 
     status: Status | None = None
@@ -106,14 +106,14 @@ def _verdict(run: RunRecord, cell: EvalRecord, model: nn.Module, workshop: Works
         status = "other weights"
     elif cell.status != "ok":
         status = "not ok"
-    elif cell.spec.limit is not None and cell.spec.sampling != sampling_version(workshop.dataset.test.labels):
+    elif cell.spec.limit is not None and cell.spec.sampling != sampling_version(context.dataset.test.labels):
         status = "other sample"
     elif cell.spec.corruption is not None and not _is_made_here(cell.spec.corruption):
         status = "not made here"
     elif cell.spec.attack is not None and cell.adversarials == "none":
         status = "not stored"
     if status is None:
-        return check_cell(cell, model, workshop)
+        return check_cell(cell, model, context)
     return Verdict(cell_id=cell.cell_id, name=cell.spec.name, status=status)
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench.compare.rows import DEEPFOOL
-from bench.compare.tables import Placed, Table
+from bench.compare.tables import RankedRow, Table
 from bench.core.columns import COMPARE_COLUMNS, DECIMALS
 from bench.core.vocabulary import marks
 from bench.results.results_csv import to_csv
@@ -39,7 +39,7 @@ def records(tables: Sequence[Table]) -> list[dict[str, Any]]:
     return [{column: row[column] for column in COMPARE_COLUMNS} for row in rows]
 
 
-def _record(placed: Placed) -> dict[str, Any]:
+def _record(placed: RankedRow) -> dict[str, Any]:
     line = placed.line
     return {
         "rank": placed.rank,
@@ -59,7 +59,7 @@ def _record(placed: Placed) -> dict[str, Any]:
     }
 
 
-def _decimals(placed: Placed) -> int:
+def _decimals(placed: RankedRow) -> int:
     return RATIO_DECIMALS if placed.line.protocol.measure == DEEPFOOL else DECIMALS
 
 
@@ -74,13 +74,13 @@ def _summary(table: Table) -> str:
     return " ".join([table.summary, *(f"{number} {'; '.join(why)}." for why, number in _shared(table).items())])
 
 
-def _note(placed: Placed, numbers: Mapping[tuple[str, ...], str]) -> str:
+def _note(placed: RankedRow, numbers: Mapping[tuple[str, ...], str]) -> str:
     if placed.reasons not in numbers:
         return placed.note
     return ". ".join([f"not comparable {numbers[placed.reasons]}", *placed.notes])
 
 
-def _cells(placed: Placed, numbers: Mapping[tuple[str, ...], str]) -> list[str]:
+def _cells(placed: RankedRow, numbers: Mapping[tuple[str, ...], str]) -> list[str]:
     """The columns ``SHOWN`` as people read them."""
     line = placed.line
     robust = "" if line.robust is None else f"{line.robust:.{_decimals(placed)}f}"

@@ -14,7 +14,7 @@ from bench.compare.rows import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Line, Protocol
 from bench.core.records import EvalRecord, RunRecord
 from bench.core.specs import EvalSpec
 from bench.core.vocabulary import CLEAN, STANDARD
-from bench.core.words import counted
+from bench.core.words import pluralize
 from bench.leaderboard.collapse import row_collapse
 from bench.leaderboard.corruption_cells import STANDARD_COLUMNS, corruption_cells, lacking
 from bench.leaderboard.corruption_choice import made
@@ -149,7 +149,7 @@ def _deepfool(row: BoardRow, name: str) -> Iterator[Line]:
         measure=DEEPFOOL,
         norm="l2",
     )
-    notes = () if len(values) == len(row.seeds) else (f"of {counted(len(values), 'seed')} alone",)
+    notes = () if len(values) == len(row.seeds) else (f"of {pluralize(len(values), 'seed')} alone",)
     yield _line(row, name, protocol, fmean(values), [], notes)
 
 
@@ -180,7 +180,7 @@ def _trouble(row: BoardRow, columns: Sequence[str]) -> list[str]:
     bad = [cell for column in columns for cell in row.failures(column)]
     if bad:
         reasons = sorted({f"{cell.status}: {cell.reason}" for cell in bad})
-        return [f"{counted(len(bad), 'cell')} not ok ({', '.join(reasons)})"]
+        return [f"{pluralize(len(bad), 'cell')} not ok ({', '.join(reasons)})"]
     if len(columns) == 1 and row.mean(columns[0]) is None:
         return ["not every seed has it, on the same number of images"]
     return []

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from bench.compare.strict_csv import Form, Line, number, parse_table
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError
-from bench.core.words import listed
+from bench.core.words import join
 
 FILE = "robustbench.csv"
 CORRUPTIONS: Final = "corruptions"
@@ -107,7 +107,7 @@ def _model(line: Line) -> PublishedModel:
     cells, place = line.cells, line.place
     for name, known in (("dataset", TEST_SETS), ("threat", THREATS)):
         if cells[name] not in known:
-            raise BenchError(f"{place}: {name} is {cells[name]!r}; write {listed(tuple(known), 'or')}.")
+            raise BenchError(f"{place}: {name} is {cells[name]!r}; write {join(tuple(known), 'or')}.")
     check_budget(cells["threat"], cells["eps"], place)
     texts = {name: cells[name] for name in COLUMNS if name not in _PARSED}
     return PublishedModel(

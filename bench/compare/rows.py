@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bench.core.epsilon import format_eps
 from bench.core.vocabulary import STANDARD
-from bench.core.words import counted
+from bench.core.words import pluralize
 
 AUTOATTACK = "autoattack"
 CORRUPTIONS = "corruptions"
@@ -106,7 +106,7 @@ def leaked_text(leaked: int | None) -> str:
     ('1 test image is also in the training split', '')
     """
     verb = "is" if leaked == 1 else "are"
-    return f"{counted(leaked, 'test image')} {verb} also in the training split" if leaked else ""
+    return f"{pluralize(leaked, 'test image')} {verb} also in the training split" if leaked else ""
 
 
 @dataclass(frozen=True, kw_only=True)

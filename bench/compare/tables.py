@@ -11,14 +11,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.compare.rows import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Line, Protocol, mismatches
-from bench.core.words import counted
+from bench.core.words import pluralize
 
 BY_ALONE = "ranked by {:.2f}, under the table's attack alone: our rows went through different attacks or audits"
 RATIO = "DeepFool's distance is no worst case; it gives no place"
 
 
 @dataclass(frozen=True)
-class Placed:
+class RankedRow:
     """A line in a table; ``reasons`` are those for which it may not be compared with ours."""
 
     line: Line
@@ -43,7 +43,7 @@ class Placed:
 class Table:
     title: str
     summary: str  # how many published lines may be compared, in a sentence
-    placed: tuple[Placed, ...]  # those with a place first
+    placed: tuple[RankedRow, ...]  # those with a place first
 
 
 def compare(ours: Iterable[tuple[str, Line]], published: Sequence[Line]) -> list[Table]:
@@ -81,7 +81,7 @@ def _table(protocol: Protocol, split: str, ours: Sequence[Line], published: Sequ
     by_alone = len({line.tried for line in ours if _is_ranked(line)}) > 1
     ranks = {} if protocol.measure == DEEPFOOL else _ranks([*ours, *agreeing], by_alone=by_alone)
     every = [(line, ()) for line in ours] + list(zip(published, reasons, strict=True))
-    placed = [Placed(line, ranks.get(id(line)), why, by_alone) for line, why in every]
+    placed = [RankedRow(line, ranks.get(id(line)), why, by_alone) for line, why in every]
     placed.sort(key=lambda p: (p.rank is None, p.rank or 0, p.line.published, bool(p.reasons)))
     return Table(protocol.title + split, _summary(protocol, reasons), tuple(placed))
 
@@ -112,7 +112,7 @@ def _summary(protocol: Protocol, reasons: Sequence[tuple[str, ...]]) -> str:
     refused = [why for why in reasons if why]
     counts = Counter(clause for why in refused for clause in why)
     taken = len(reasons) - len(refused)
-    text = f"{taken} of {counted(len(reasons), 'published row')} may be compared with ours"
+    text = f"{taken} of {pluralize(len(reasons), 'published row')} may be compared with ours"
     if counts:
         text += " (" + "; ".join(f"{clause}: {n}" for clause, n in counts.most_common()) + ")"
     return f"{text}.{f' {RATIO}.' if protocol.measure == DEEPFOOL else ''}"

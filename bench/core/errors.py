@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from bench.core.words import listed
+from bench.core.words import join
 
 FEW = 4  # names that are all named
 
@@ -41,7 +41,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, hint: str) -> Be
         spelt.setdefault(word.casefold(), []).append(word)
     near = [word for key in difflib.get_close_matches(name.casefold(), spelt, n=3, cutoff=0.6) for word in spelt[key]]
     question = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
-    every = f" There are {listed(names)}." if 1 < len(names) <= FEW else ""
+    every = f" There are {join(names)}." if 1 < len(names) <= FEW else ""
     return BenchError(f"unknown {kind} {name!r}{question}{every} {hint}")
 
 

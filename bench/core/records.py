@@ -136,7 +136,7 @@ class BudgetAudit(Strict):
     n: int
     n_correct: int  # before any attack
     suite: tuple[str, ...]  # the columns of the cells that were looked at
-    twin: str  # run id of the baseline whose images were tried; empty without one
+    baseline_run: str  # run id of the baseline whose images were tried; empty without one
     figures: Mapping[str, float | None]  # by name, as in bench.core.columns.AUDIT_FIGURES without the prefix
     findings: tuple[Finding, ...]
     eps_text: str = ""  # the budget as the user wrote it; empty where it was not asked for in this run

@@ -9,7 +9,7 @@ from bench.data import builtin as builtin
 from bench.data.duplicates import notes_on_files
 from bench.data.pixel_checks import check_range, check_repeatable
 from bench.data.registry import DATASETS, DataRequest
-from bench.data.split import Dataset, check_dataset, told_as_mistakes
+from bench.data.split import Dataset, as_user_errors, check_dataset
 
 LOG = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def load_dataset(name: str, request: DataRequest) -> Dataset:
     Raises BenchError for any mistake of the user.
     """
     entry = DATASETS.get(name)
-    with told_as_mistakes(f"data set {name!r} could not be loaded"):
+    with as_user_errors(f"data set {name!r} could not be loaded"):
         data = entry.load(request)
         if not isinstance(data, Dataset):
             raise TypeError(f"its loader returned {type(data).__name__}, not a Dataset")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from bench.core.errors import BenchError
-from bench.core.words import listed
+from bench.core.words import join
 
 NATURAL, STRING = "natural", "string"
 CLASS_ORDERS = (NATURAL, STRING)
@@ -22,7 +22,7 @@ def order_classes(names: Collection[str], asked: str | None) -> tuple[list[str],
     ``asked`` says otherwise names that are all numbers are in natural order, and others in that of strings.
     """
     if asked not in (None, *CLASS_ORDERS):
-        raise BenchError(f"class order {asked!r} is unknown; write {listed(CLASS_ORDERS, 'or')}.")
+        raise BenchError(f"class order {asked!r} is unknown; write {join(CLASS_ORDERS, 'or')}.")
     orders: dict[str, list[str]] = {NATURAL: sorted(names, key=natural_key), STRING: sorted(names)}
     numbers = all(re.fullmatch("[0-9]+", name) for name in names)
     taken = asked or (NATURAL if numbers else STRING)

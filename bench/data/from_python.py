@@ -16,11 +16,11 @@ import numpy as np
 from torch.utils.data import ConcatDataset
 
 from bench.core.errors import BenchError
-from bench.core.words import listed
+from bench.core.words import join
 from bench.data.labels import integer_labels
 from bench.data.pixels import as_floats, stack_images
 from bench.data.readers import LABEL_KEYS, Chunk, chunks_of, length_of
-from bench.data.split import Dataset, Split, array_split, check_dataset, told_as_mistakes
+from bench.data.split import Dataset, Split, array_split, as_user_errors, check_dataset
 
 TEST_SPLITS = ("test", "validation")
 
@@ -64,9 +64,7 @@ def as_dataset(source: Any, *, name: str = "own", num_classes: int | None = None
         num_classes = 1 + max(int(split.labels.max(initial=0)) for split in (test_split, train_split))
         notes = (f"{num_classes} classes, by the largest label; as_dataset(…, num_classes=…) sets another number",)
     names = names if len(names) == num_classes else ()
-    data = Dataset(
-        name, train_split, test_split, num_classes, size, official=False, notes=notes, class_names=names
-    )
+    data = Dataset(name, train_split, test_split, num_classes, size, official=False, notes=notes, class_names=names)
     return check_dataset(data)
 
 
@@ -75,7 +73,7 @@ def _test_of(source: Mapping[str, Any], name: str) -> Any:
     for split in TEST_SPLITS:
         if split in source:
             return source[split]
-    found = listed([repr(key) for key in source]) if source else "none"
+    found = join([repr(key) for key in source]) if source else "none"
     raise BenchError(
         f"{name}: the split 'test' or 'validation' is needed, and the source has {found}; pass the split to evaluate "
         "itself, such as source['…']."
@@ -92,7 +90,7 @@ def _read_split(split: str, source: Any, name: str) -> Split:
             found.extend(chunk.labels)
             yield chunk.images
 
-    with told_as_mistakes(f"{where} images could not be read"):
+    with as_user_errors(f"{where} images could not be read"):
         pixels = stack_images(images(chunks_of(source, where)), where, total=length_of(source))
         labels = integer_labels(found, [f"{split}/{i:05d}" for i in range(len(pixels))], where=where)
         for chunk in islice(chunks_of(source, where), 1):  # an exhausted iterator yields none

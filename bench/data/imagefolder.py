@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench.core.errors import BenchError
 from bench.core.names import allowed_name
 from bench.core.specs import Fitting
-from bench.core.words import counted
+from bench.core.words import pluralize
 from bench.data import image_files
 from bench.data.class_order import order_classes
 from bench.data.image_listing import by_normalised_name, hidden_images, list_images, normalised, scan
@@ -110,7 +110,7 @@ def _find_images(split: Path) -> _Found:
             found.classes[name] = {f"{split.name}/{name}/{file}": where for file, where in listing.images.items()}
         elif listing.left_out:
             raise BenchError(
-                f"imagefolder: the class folder {_shown(path)} has {counted(len(listing.left_out), 'file')} and no "
+                f"imagefolder: the class folder {_shown(path)} has {pluralize(len(listing.left_out), 'file')} and no "
                 f"image ({_few(listing.left_out)}); convert them to a format that Pillow reads, or remove the folder."
             )
         else:
@@ -127,8 +127,8 @@ def _refuse_unreadable(folder: Path, paths: Sequence[Path]) -> None:
     """Raises BenchError for a class none of whose files is an image, whatever they are called."""
     if not any(image_files.opens(path) for path in paths):
         raise BenchError(
-            f"imagefolder: the class folder {_shown(folder)} has {counted(len(paths), 'file')} called images and none "
-            f"is one ({_few([path.name for path in paths])}); repair them, or remove the folder."
+            f"imagefolder: the class folder {_shown(folder)} has {pluralize(len(paths), 'file')} called images and "
+            f"none is one ({_few([path.name for path in paths])}); repair them, or remove the folder."
         )
 
 
@@ -142,9 +142,13 @@ def _notes_on_files(root: Path, found: Mapping[str, _Found], test: str) -> tuple
     untested = sorted(set(found["train"].classes) - set(found["test"].classes))
     unread = [name for name in TEST_FOLDERS if name != test and (root / name).is_dir()]
     return (
-        *([f"{counted(len(left_out), 'file')} left out: {_few(left_out)}"] if left_out else []),
-        *([f"{counted(len(empty), 'empty folder')} left out: {_few(empty)}"] if empty else []),
-        *([f"{counted(len(untested), 'class', 'classes')} without a test image: {_few(untested)}"] if untested else []),
+        *([f"{pluralize(len(left_out), 'file')} left out: {_few(left_out)}"] if left_out else []),
+        *([f"{pluralize(len(empty), 'empty folder')} left out: {_few(empty)}"] if empty else []),
+        *(
+            [f"{pluralize(len(untested), 'class', 'classes')} without a test image: {_few(untested)}"]
+            if untested
+            else []
+        ),
         *(f"{name}/ is not read, as there is {test}/" for name in unread),
     )
 

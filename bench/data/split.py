@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bench.core.errors import BenchError
 from bench.core.names import changed_by_readers, check_name, text_part
 from bench.core.specs import Fitting
-from bench.core.words import counted
+from bench.core.words import pluralize
 from bench.data.labels import integer_labels
 from bench.data.sampling import proportional_order
 
@@ -112,7 +112,7 @@ def array_split(name: str, pixels: Any, labels: Any, *, copy: bool = True) -> Sp
     """
     if isinstance(pixels, np.ma.MaskedArray):
         raise BenchError(f"the {name} images are a masked array; give plain arrays.")
-    with told_as_mistakes(f"the {name} images are no plain array"):
+    with as_user_errors(f"the {name} images are no plain array"):
         array: Pixels = np.asarray(pixels).copy() if copy else np.asarray(pixels)
     ids = [f"{name}/{i:05d}" for i in range(len(array))]
     content = hashlib.sha256(np.ascontiguousarray(array).data).digest()
@@ -158,14 +158,14 @@ def read_checked(split: Split, indices: NDArray[np.int64], *, dataset: str, size
 
     Raises BenchError naming the first bad sample.
     """
-    with told_as_mistakes(f"{dataset}: the {split.name} images could not be read"):
+    with as_user_errors(f"{dataset}: the {split.name} images could not be read"):
         found: Any = split.read(indices)
         if isinstance(found, np.ma.MaskedArray):
             raise BenchError(f"{dataset}: the {split.name} images are a masked array; give plain arrays.")
         pixels: Pixels = np.asarray(found)  # a tensor, too
     if len(pixels.shape) and len(pixels) != len(indices):
         raise BenchError(
-            f"{dataset}: {counted(len(indices), f'{split.name} image')} were asked for and {len(pixels)} were read; "
+            f"{dataset}: {pluralize(len(indices), f'{split.name} image')} were asked for and {len(pixels)} were read; "
             "the split needs pixels for every id."
         )
     if pixels.ndim != 4 or pixels.shape[1] not in (1, 3) or pixels.dtype not in (np.uint8, np.float32):
@@ -208,7 +208,7 @@ def readable_images(split: Split, indices: NDArray[np.int64], data: Dataset) -> 
 
 
 @contextmanager
-def told_as_mistakes(what: str) -> Iterator[None]:
+def as_user_errors(what: str) -> Iterator[None]:
     """Turn whatever a loader raises into a BenchError that begins with ``what``."""
     try:
         yield
@@ -249,8 +249,8 @@ def _check_class_names(data: Dataset) -> None:
     names = data.class_names
     if names and (len(names) != data.num_classes or len(set(names)) < len(names)):
         raise BenchError(
-            f"{data.name}: class_names has {counted(len(set(names)), 'distinct name')} for "
-            f"{counted(data.num_classes, 'class', 'classes')}; give one name per class, or leave it empty."
+            f"{data.name}: class_names has {pluralize(len(set(names)), 'distinct name')} for "
+            f"{pluralize(data.num_classes, 'class', 'classes')}; give one name per class, or leave it empty."
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.context import Workshop, failures_as
+from bench.context import RunContext, failures_as
 from bench.core.columns import DIAGNOSTIC_COLUMNS, INTERVAL_SUFFIXES, TRAIN_SUFFIX
 from bench.core.errors import CellFailure
 from bench.core.records import DIAGNOSIS_VERSION, DiagnosisRecord
@@ -35,7 +35,7 @@ DEEPFOOL_IMAGES = 100  # as in the paper
 
 @harness_torch_state()
 def diagnose(
-    model: Classifier, run_id: str, weights_sha: str, train_limit: int | None, workshop: Workshop
+    model: Classifier, run_id: str, weights_sha: str, train_limit: int | None, context: RunContext
 ) -> DiagnosisRecord:
     """Measure and store. ``model`` is in evaluation mode; what goes wrong becomes a failed record."""
     start = time.perf_counter()
@@ -44,7 +44,7 @@ def diagnose(
     failure = None
     try:
         with failures_as("diagnosis_error"):
-            values = _measure(model, train_limit, workshop, sizes)
+            values = _measure(model, train_limit, context, sizes)
     except CellFailure as error:
         failure, sizes = error, {}  # a count without a number would say nothing
     record = DiagnosisRecord(
@@ -59,24 +59,24 @@ def diagnose(
         undefined={column: value.reason for column, value in values.items() if value.reason},
         time_s=time.perf_counter() - start,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        environment=describe(workshop.device),
+        environment=describe(context.device),
     )
-    workshop.store.write_diagnosis(record)
+    context.store.write_diagnosis(record)
     return record
 
 
 def _measure(
-    model: Classifier, train_limit: int | None, workshop: Workshop, sizes: dict[str, int]
+    model: Classifier, train_limit: int | None, context: RunContext, sizes: dict[str, int]
 ) -> Mapping[str, Value]:
     """Compute every diagnostic, by column. Training images are those that were trained on, without augmentation."""
     limit = LATENT_IMAGES if train_limit is None else min(train_limit, LATENT_IMAGES)
-    test, train = workshop.images("test", LATENT_IMAGES), workshop.images("train", limit)
-    steep, fooled = workshop.images("test", GRADIENT_IMAGES), workshop.images("test", DEEPFOOL_IMAGES)
+    test, train = context.images("test", LATENT_IMAGES), context.images("train", limit)
+    steep, fooled = context.images("test", GRADIENT_IMAGES), context.images("test", DEEPFOOL_IMAGES)
     sizes |= {"collapse_n": len(test), f"collapse_n{TRAIN_SUFFIX}": len(train), "lipschitz_n": len(steep)}
-    of_train = latents_of(model, train, workshop)
-    found = _latents(latents_of(model, test, workshop), "") | _latents(of_train, TRAIN_SUFFIX)
+    of_train = latents_of(model, train, context)
+    found = _latents(latents_of(model, test, context), "") | _latents(of_train, TRAIN_SUFFIX)
     found["train_acc"] = Value(_accuracy(of_train))
-    return found | _steepness(model, steep, workshop) | _distances(model, fooled, workshop, sizes)
+    return found | _steepness(model, steep, context) | _distances(model, fooled, context, sizes)
 
 
 def _accuracy(latents: Latents) -> float:
@@ -89,7 +89,7 @@ def _latents(latents: Latents, suffix: str) -> dict[str, Value]:
 
 
 @harness_torch_state()
-def latents_of(model: Classifier, images: Images, workshop: Workshop) -> Latents:
+def latents_of(model: Classifier, images: Images, context: RunContext) -> Latents:
     """The latents of ``images`` in float64, with what the output layer makes of them.
 
     Raises CellFailure("nan_logits") when a latent is not finite.
@@ -97,7 +97,7 @@ def latents_of(model: Classifier, images: Images, workshop: Workshop) -> Latents
     latents, predictions = [], []
     with torch.no_grad():
         for indices in torch.arange(len(images)).split(BATCH):
-            batch = model.features(images.inputs(indices, workshop.device))
+            batch = model.features(images.inputs(indices, context.device))
             latents.append(batch.to("cpu", torch.float64, copy=True))
             predictions.append(model.output(batch).argmax(1).cpu())
     z = torch.cat(latents).numpy()
@@ -107,14 +107,14 @@ def latents_of(model: Classifier, images: Images, workshop: Workshop) -> Latents
     return Latents(
         z=z,
         labels=images.labels.numpy(),
-        num_classes=workshop.dataset.num_classes,
+        num_classes=context.dataset.num_classes,
         weights=weights,
         predictions=torch.cat(predictions).numpy(),
     )
 
 
-def _steepness(model: Classifier, images: Images, workshop: Workshop) -> dict[str, Value]:
-    inputs, labels = _all(images, workshop)
+def _steepness(model: Classifier, images: Images, context: RunContext) -> dict[str, Value]:
+    inputs, labels = _all(images, context)
     local = local_sensitivity(model, inputs, labels, batch_size=BATCH)
     head = head_lipschitz(model, inputs, labels, batch_size=BATCH)
     return {
@@ -128,9 +128,9 @@ def _steepness(model: Classifier, images: Images, workshop: Workshop) -> dict[st
     }
 
 
-def _distances(model: Classifier, images: Images, workshop: Workshop, sizes: dict[str, int]) -> dict[str, Value]:
+def _distances(model: Classifier, images: Images, context: RunContext, sizes: dict[str, int]) -> dict[str, Value]:
     """DeepFool's distances, and the smallest of all attacks' on the same correct images."""
-    inputs, labels = _all(images, workshop)
+    inputs, labels = _all(images, context)
     deepfool = deepfool_scores(model, inputs, labels, batch_size=BATCH)
     nearest = nearest_scores(model, inputs[deepfool.correct], at_most=deepfool.distances, batch_size=BATCH)
     sizes |= {"deepfool_n": deepfool.n, "deepfool_n_correct": deepfool.n_correct}
@@ -155,8 +155,8 @@ def _with_intervals(**estimates: Estimate) -> dict[str, Value]:
     return values
 
 
-def _all(images: Images, workshop: Workshop) -> tuple[torch.Tensor, torch.Tensor]:
-    return images.inputs(torch.arange(len(images)), workshop.device), images.labels.to(workshop.device)
+def _all(images: Images, context: RunContext) -> tuple[torch.Tensor, torch.Tensor]:
+    return images.inputs(torch.arange(len(images)), context.device), images.labels.to(context.device)
 
 
 def _number(value: Value) -> float | None:

@@ -100,7 +100,7 @@ class Adversarials:
 
 
 @dataclass(frozen=True)
-class Kept:
+class AdversarialBatch:
     """Verified broken images as they come out of one batch of an attack, on the CPU."""
 
     indices: Tensor  # (M,), among the images of the cell
@@ -109,7 +109,7 @@ class Kept:
 
 
 def encode(
-    kept: Sequence[Kept],
+    kept: Sequence[AdversarialBatch],
     encoding: Encoding,
     attack: AttackSpec,
     model: nn.Module,
@@ -126,7 +126,7 @@ def encode(
     if not kept:
         shape = (0, *images.inputs(torch.arange(1), device).shape[1:])
         none = torch.zeros(0, dtype=torch.int64)
-        kept = [Kept(none, torch.zeros(shape), none)]
+        kept = [AdversarialBatch(none, torch.zeros(shape), none)]
     indices = torch.cat([part.indices for part in kept])
     order = indices.argsort()
     indices, pixels = indices[order], torch.cat([part.images for part in kept])[order]

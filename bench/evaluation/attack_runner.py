@@ -23,26 +23,26 @@ from bench.context import failures_as
 from bench.core.errors import CellFailure, first_line, ran_out_of_memory
 from bench.core.specs import AttackSpec, EvalSpec
 from bench.data.tensors import spread
-from bench.evaluation.adversarials import Kept
-from bench.evaluation.cell import CellContext, Outcomes, Tally
+from bench.evaluation.adversarials import AdversarialBatch
+from bench.evaluation.cell import CellInput, CellStats, Outcomes
 from bench.evaluation.pass_counter import CountingModel
 from bench.evaluation.verify import distances, predict, verified
 from bench.runtime.captured_warnings import remarks
 from bench.runtime.progress import Progress, Stage
 from bench.runtime.torch_state import harness_torch_state, own_generators
-from bench.sanity.model_state import State, changed, put_back, restore, state_of
+from bench.sanity.model_state import State, changed, preserve_state, restore, state_of
 
 SMALLEST_BATCH = 8
 
 
-def shrink_batch(size: int, context: CellContext, tally: Tally) -> int:
+def shrink_batch(size: int, cell_input: CellInput, stats: CellStats) -> int:
     """Half of the batch ``size`` that memory did not suffice for, noted. Raises CellFailure for the smallest."""
     if size <= SMALLEST_BATCH:
         raise CellFailure("out_of_memory", f"out of memory with batches of {size}.")
-    tally.batch_size = max(size // 2, SMALLEST_BATCH)
-    tally.say(f"  out of memory; going on with batches of {tally.batch_size}")
-    free_memory(context.device)
-    return tally.batch_size
+    stats.batch_size = max(size // 2, SMALLEST_BATCH)
+    stats.say(f"  out of memory; going on with batches of {stats.batch_size}")
+    free_memory(cell_input.device)
+    return stats.batch_size
 
 
 def free_memory(device: torch.device) -> None:
@@ -57,68 +57,70 @@ CHECKED = 16  # images of each kind on which the search model is compared with t
 def attack_all(
     spec: EvalSpec,
     attack: AttackSpec,
-    context: CellContext,
+    cell_input: CellInput,
     standing: Tensor,
     outcomes: Outcomes,
     progress: Progress,
-    tally: Tally,
+    stats: CellStats,
 ) -> None:
     """Attack the images with the indices ``standing``, in batches (in one call if the attack batches itself)."""
-    entry = context.entry
+    entry = cell_input.entry
     assert entry is not None
-    bound = cost_of(entry, attack.params, context.num_classes).forwards * len(standing)
-    batches = [standing] if entry.batches_itself else list(standing.split(tally.batch_size))
+    bound = cost_of(entry, attack.params, cell_input.num_classes).forwards * len(standing)
+    batches = [standing] if entry.batches_itself else list(standing.split(stats.batch_size))
     title = f"{attack.name} {attack.norm} {attack.eps:.4g}"
     with progress.stage(title, total=bound, unit="passes") as stage:
         for indices in batches:
-            _attack_batch(spec, attack, context, indices, outcomes, stage, tally)
+            _attack_batch(spec, attack, cell_input, indices, outcomes, stage, stats)
 
 
 def _attack_batch(
     spec: EvalSpec,
     attack: AttackSpec,
-    context: CellContext,
+    cell_input: CellInput,
     indices: Tensor,
     outcomes: Outcomes,
     stage: Stage,
-    tally: Tally,
+    stats: CellStats,
 ) -> None:
-    labels = context.images.labels[indices]
+    labels = cell_input.images.labels[indices]
     with failures_as("attack_error"):
-        inputs = context.images.inputs(indices, context.device)
-        adversarials = _run_attack(spec, attack, context, indices, inputs, labels, stage, tally)
+        inputs = cell_input.images.inputs(indices, cell_input.device)
+        adversarials = _run_attack(spec, attack, cell_input, indices, inputs, labels, stage, stats)
         inside = verified(inputs, adversarials, attack.norm, attack.eps)
     with failures_as("model_error"):
-        parts = [predict(context.model, part, context.num_classes).cpu() for part in inside.split(tally.batch_size)]
+        parts = [
+            predict(cell_input.model, part, cell_input.num_classes).cpu() for part in inside.split(stats.batch_size)
+        ]
     predicted = torch.cat(parts)
     broken = predicted != labels
     outcomes.adv_pred[indices] = predicted
     outcomes.distance[indices[broken]] = distances(inputs, inside, attack.norm).cpu()[broken]
-    if context.save_adversarials != "none":
+    if cell_input.save_adversarials != "none":
         images = inside[broken.to(inside.device)].cpu()
-        outcomes.kept.append(Kept(indices[broken], images, predicted[broken]))
-    stage.advance(0, accuracy=float((outcomes.adv_pred == context.images.labels).float().mean()))
+        outcomes.kept.append(AdversarialBatch(indices[broken], images, predicted[broken]))
+    stage.advance(0, accuracy=float((outcomes.adv_pred == cell_input.images.labels).float().mean()))
 
 
 def _run_attack(
     spec: EvalSpec,
     attack: AttackSpec,
-    context: CellContext,
+    cell_input: CellInput,
     indices: Tensor,
     inputs: Tensor,
     labels: Tensor,
     stage: Stage,
-    tally: Tally,
+    stats: CellStats,
 ) -> Tensor:
     """Call the attack on copies, count its passes and keep its warnings.
 
     If the attack raises an error on the faster search model, other than out of memory, it is repeated on the model
     itself.
     """
-    ids = [context.images.ids[i] for i in indices.tolist()]
-    call = _Call(spec, attack, context, ids, inputs, labels, stage, tally)
-    models = context.search_models if context.entry and context.entry.takes_prepared else None
-    copied = models is not None and models.get(attack.precision) is not context.model
+    ids = [cell_input.images.ids[i] for i in indices.tolist()]
+    call = _Call(spec, attack, cell_input, ids, inputs, labels, stage, stats)
+    models = cell_input.search_models if cell_input.entry and cell_input.entry.takes_prepared else None
+    copied = models is not None and models.get(attack.precision) is not cell_input.model
     try:
         found = call.run()
         trouble = models.difference(attack.precision, call.checked_points(found)) if models and copied else ""
@@ -130,12 +132,12 @@ def _run_attack(
         models.leave_out(attack.precision, trouble)
         found = call.run()
     if models is not None:
-        tally.remarks = tuple(dict.fromkeys((*tally.remarks, *models.note(attack.precision))))
+        stats.remarks = tuple(dict.fromkeys((*stats.remarks, *models.note(attack.precision))))
     if not isinstance(found, Attacked):
         if attack.max_queries is not None:
             raise CellFailure("attack_error", f"{attack.name} did not report which images max_queries stopped.")
         return found
-    tally.n_cut += int(found.cut.sum())
+    stats.n_cut += int(found.cut.sum())
     return found.adversarials
 
 
@@ -145,34 +147,34 @@ class _Call:
 
     spec: EvalSpec
     attack: AttackSpec
-    context: CellContext
+    cell_input: CellInput
     ids: Sequence[str]
     inputs: Tensor
     labels: Tensor
     stage: Stage
-    tally: Tally
+    stats: CellStats
 
     def run(self) -> Tensor | Attacked:
         """Return the attack's output; add its passes to the tally."""
-        context, attack, tally = self.context, self.attack, self.tally
-        assert context.entry is not None
-        function = load_function(context.entry)
-        counting, prepared = _counted(context, attack, self.stage, tally)
-        if context.entry.batches_itself:
-            attack = replace(attack, params={**attack.params, "batch_size": tally.batch_size})
-        rng = SampleRng(self.spec.seed, attack.name, self.ids, context.device)
-        before = state_of(context.model)
-        labels = self.labels.to(context.device, copy=True)
+        cell_input, attack, stats = self.cell_input, self.attack, self.stats
+        assert cell_input.entry is not None
+        function = load_function(cell_input.entry)
+        counting, prepared = _counted(cell_input, attack, self.stage, stats)
+        if cell_input.entry.batches_itself:
+            attack = replace(attack, params={**attack.params, "batch_size": stats.batch_size})
+        rng = SampleRng(self.spec.seed, attack.name, self.ids, cell_input.device)
+        before = state_of(cell_input.model)
+        labels = self.labels.to(cell_input.device, copy=True)
         try:
-            with remarks() as heard, own_generators(context.device), harness_torch_state():
+            with remarks() as heard, own_generators(cell_input.device), harness_torch_state():
                 found = function(prepared, self.inputs.clone(), labels, spec=attack, rng=rng)
         except Exception:
-            restore(context.model, before)
+            restore(cell_input.model, before)
             raise
-        heard += _check_untouched(context.model, before, attack.name, self.inputs[:1])
-        tally.remarks = tuple(dict.fromkeys((*tally.remarks, *heard)))
-        tally.forwards += sum(model.forwards for model in counting)
-        tally.backwards += sum(model.backwards for model in counting)
+        heard += _check_untouched(cell_input.model, before, attack.name, self.inputs[:1])
+        stats.remarks = tuple(dict.fromkeys((*stats.remarks, *heard)))
+        stats.forwards += sum(model.forwards for model in counting)
+        stats.backwards += sum(model.backwards for model in counting)
         return found
 
     def checked_points(self, found: Tensor | Attacked) -> Tensor:
@@ -194,16 +196,16 @@ def _reason(error: Exception) -> str:
 
 
 def _counted(
-    context: CellContext, attack: AttackSpec, stage: Stage, tally: Tally
+    cell_input: CellInput, attack: AttackSpec, stage: Stage, stats: CellStats
 ) -> tuple[list[CountingModel], nn.Module]:
     """Return the models that count passes, and the model for the attack (with a search model if it takes one)."""
-    assert context.entry is not None
-    exact = CountingModel(context.model, stage.advance).eval()
-    if not context.entry.takes_prepared:
+    assert cell_input.entry is not None
+    exact = CountingModel(cell_input.model, stage.advance).eval()
+    if not cell_input.entry.takes_prepared:
         return [exact], exact
-    shrink = partial(shrink_batch, context=context, tally=tally) if context.auto_batch else None
-    faster = context.search_models.get(attack.precision) if context.search_models else context.model
-    if faster is context.model:
+    shrink = partial(shrink_batch, cell_input=cell_input, stats=stats) if cell_input.auto_batch else None
+    faster = cell_input.search_models.get(attack.precision) if cell_input.search_models else cell_input.model
+    if faster is cell_input.model:
         return [exact], Prepared(exact, exact, shrink).eval()
     search = CountingModel(faster, stage.advance).eval()
     return [exact, search], Prepared(exact, search, shrink).eval()
@@ -218,7 +220,7 @@ def _check_untouched(model: nn.Module, before: State, attack: str, example: Tens
     if not written:
         return []
     restore(model, before)
-    with put_back(model), torch.no_grad():
+    with preserve_state(model), torch.no_grad():
         model(example.clone())
         own = changed(model, before)
     others = [name for name in written if name not in own]

@@ -12,7 +12,7 @@ from bench.attacks.registry import AttackEntry
 from bench.core.records import Finding
 from bench.core.specs import Encoding
 from bench.data.tensors import Images
-from bench.evaluation.adversarials import Adversarials, Kept
+from bench.evaluation.adversarials import AdversarialBatch, Adversarials
 from bench.evaluation.fast_model import SearchModels
 from bench.results.per_image import Sample
 
@@ -24,7 +24,7 @@ class Outcomes:
     clean_pred: Tensor
     adv_pred: Tensor
     distance: Tensor  # float64; NaN where the image survived
-    kept: list[Kept] = field(default_factory=list)  # the broken images, while they are asked for
+    kept: list[AdversarialBatch] = field(default_factory=list)  # the broken images, while they are asked for
     adversarials: Adversarials | None = None  # the same in the form they are stored in
 
     @classmethod
@@ -36,7 +36,7 @@ class Outcomes:
 
 
 @dataclass(frozen=True)
-class CellContext:
+class CellInput:
     """Inputs of a cell other than its spec."""
 
     model: nn.Module  # frozen, on ``device``
@@ -54,7 +54,7 @@ class CellContext:
 
 
 @dataclass
-class Tally:
+class CellStats:
     """Measurements of a running cell."""
 
     n_attacked: int = 0

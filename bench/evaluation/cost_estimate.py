@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 from itertools import groupby
 
 from bench.attacks.registry import Cost, cost_of, resolve
-from bench.context import Workshop
+from bench.context import RunContext
 from bench.core.specs import EvalSpec, Precision, TrainSpec
 from bench.diagnostics import nearest_distance
 from bench.diagnostics.deepfool_score import CANDIDATES, HALVINGS, STEPS
@@ -20,30 +20,30 @@ FEWEST_STEPS = 2  # of DeepFool, on an ordinary network
 
 @harness_torch_state()
 def estimate(
-    plan: Sequence[RunPlan], pending: Mapping[str, Sequence[EvalSpec]], undiagnosed: Set[str], workshop: Workshop
+    plan: Sequence[RunPlan], pending: Mapping[str, Sequence[EvalSpec]], undiagnosed: Set[str], context: RunContext
 ) -> tuple[float, float]:
     """Seconds for what is to do in every run: if every image breaks at once, and if none ever does."""
     least = most = 0.0
     to_do = [run for run in plan if pending[run.train.run_id] or run.train.run_id in undiagnosed]
     for _, repeats in groupby(to_do, key=lambda run: run.train.config_sha):
         runs = tuple(repeats)
-        pace = Pace(runs[0].train, workshop)  # one at a time: each keeps a network
+        pace = Pace(runs[0].train, context)  # one at a time: each keeps a network
         for run in runs:
-            low, high = _bounds(run, pending[run.train.run_id], run.train.run_id in undiagnosed, pace, workshop)
+            low, high = _bounds(run, pending[run.train.run_id], run.train.run_id in undiagnosed, pace, context)
             least, most = least + low, most + high
     return least, most
 
 
 def _bounds(
-    run: RunPlan, todo: Sequence[EvalSpec], undiagnosed: bool, pace: Pace, workshop: Workshop
+    run: RunPlan, todo: Sequence[EvalSpec], undiagnosed: bool, pace: Pace, context: RunContext
 ) -> tuple[float, float]:
     """Return the seconds for one run: if every image breaks at once, and if none ever does."""
-    n_train, n_test = len(workshop.dataset.train), len(workshop.dataset.test)
+    n_train, n_test = len(context.dataset.train), len(context.dataset.test)
     costs = [(_cost(c, run.train.data.num_classes), pace.rates(_searched_in(c)), c.limit or n_test) for c in todo]
     if undiagnosed:
         costs += [(cost, pace.rates(None), n) for cost, n in diagnosis_costs(run.train, n_train, n_test)]
-    trained = not workshop.force and workshop.store.finished_run(run.train.run_id) is not None
-    training = 0.0 if trained else _training_passes(run.train, workshop) * pace.training
+    trained = not context.force and context.store.finished_run(run.train.run_id) is not None
+    training = 0.0 if trained else _training_passes(run.train, context) * pace.training
     least = sum(n * _seconds(cost.least_forwards, cost.least_backwards, rates) for cost, rates, n in costs)
     most = sum(n * _seconds(cost.forwards, cost.backwards, rates) for cost, rates, n in costs)
     return training + least, training + most
@@ -75,8 +75,8 @@ def diagnosis_costs(spec: TrainSpec, n_train: int, n_test: int) -> list[tuple[Co
     ]
 
 
-def _training_passes(spec: TrainSpec, workshop: Workshop) -> int:
-    return spec.recipe.epochs * (spec.data.train_limit or len(workshop.dataset.train))
+def _training_passes(spec: TrainSpec, context: RunContext) -> int:
+    return spec.recipe.epochs * (spec.data.train_limit or len(context.dataset.train))
 
 
 def _cost(cell: EvalSpec, num_classes: int) -> Cost:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from bench.context import Workshop
+from bench.context import RunContext
 from bench.core.errors import BenchError
 from bench.core.records import RunRecord
 from bench.core.specs import TrainSpec
@@ -24,14 +24,14 @@ from bench.runtime.progress import choose_progress
 from bench.training.checkpoints import load_run
 
 
-def load_network(run: RunRecord, workshop: Workshop) -> nn.Module:
+def load_network(run: RunRecord, context: RunContext) -> nn.Module:
     """Return the frozen network of a run, on the workshop's device. Raises BenchError if it is not stored."""
     if run.spec is not None:
-        return freeze(load_run(run.spec, workshop).classifier)
-    path = workshop.store.network_path(run)
+        return freeze(load_run(run.spec, context).classifier)
+    path = context.store.network_path(run)
     if run.source is None or not path.exists():
-        raise not_stored(run, workshop.store.root)
-    return freeze(ExternalModel(rebuild(run.source, path, workshop.device), run.source.notes))
+        raise not_stored(run, context.store.root)
+    return freeze(ExternalModel(rebuild(run.source, path, context.device), run.source.notes))
 
 
 def not_stored(run: RunRecord, root: object) -> BenchError:
@@ -45,7 +45,7 @@ class Reopened:
 
     model: nn.Module
     num_classes: int
-    workshop: Workshop
+    context: RunContext
 
 
 def reopen(run: RunRecord, store: Store, *, data_dir: Path | None, device: str) -> Reopened:
@@ -70,13 +70,13 @@ def reopen(run: RunRecord, store: Store, *, data_dir: Path | None, device: str) 
         )
     if any(sha != dataset.test.sha for sha in found):
         raise BenchError(f"the test images are not those of the cells of run {run.run_id}; give their folder.")
-    workshop = Workshop(dataset=dataset, store=store, device=choose_device(device), progress=choose_progress())
-    return Reopened(load_network(run, workshop), dataset.num_classes, workshop)
+    context = RunContext(dataset=dataset, store=store, device=choose_device(device), progress=choose_progress())
+    return Reopened(load_network(run, context), dataset.num_classes, context)
 
 
 def reopen_trained(
     run: RunRecord, store: Store, *, data_dir: Path | None, device: str
-) -> tuple[TrainSpec, Classifier, Workshop]:
+) -> tuple[TrainSpec, Classifier, RunContext]:
     """Load a network that was trained here, whose latents are known. Raises BenchError for any other."""
     if run.spec is None:
         raise BenchError(
@@ -85,7 +85,7 @@ def reopen_trained(
         )
     found = reopen(run, store, data_dir=data_dir, device=device)
     assert isinstance(found.model, Classifier)
-    return run.spec, found.model, found.workshop
+    return run.spec, found.model, found.context
 
 
 def _load(kind: str, data_dir: Path | None, run: RunRecord, found: Sequence[str]) -> Dataset:

@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench.context import Workshop
+from bench.context import RunContext
 from bench.core.errors import BenchError, CellFailure
 from bench.core.records import EvalRecord
 from bench.core.specs import AttackSpec
@@ -141,7 +141,7 @@ class Verdict:
 
 
 @harness_torch_state()
-def check_cell(record: EvalRecord, model: nn.Module, workshop: Workshop) -> Verdict:
+def check_cell(record: EvalRecord, model: nn.Module, context: RunContext) -> Verdict:
     """Check an ok cell of the weights that ``model`` has; ``model`` is frozen and on the workshop's device.
 
     Raises BenchError when the images cannot be read or, of a corruption, written: that says nothing of the cell.
@@ -149,21 +149,21 @@ def check_cell(record: EvalRecord, model: nn.Module, workshop: Workshop) -> Verd
     verdict = Verdict(cell_id=record.cell_id, name=record.spec.name, encoding=record.adversarials)
     corruption, limit = record.spec.corruption, record.spec.limit
     try:
-        images = workshop.corrupted(corruption, limit) if corruption else workshop.images("test", limit)
+        images = context.corrupted(corruption, limit) if corruption else context.images("test", limit)
     except CellFailure as error:
         verdict.disagree(str(error))
         return verdict
     try:
-        samples = workshop.store.read_samples(record)
+        samples = context.store.read_samples(record)
     except BenchError as error:
         verdict.disagree(str(error))
         return verdict
     verdict.disagree(*_contradictions(record, samples, images))
     if verdict.status == "verified":
-        _check_clean(record, samples, images, model, workshop, verdict)
+        _check_clean(record, samples, images, model, context, verdict)
         if record.spec.attack is not None:
             claims = {i: s for i, s in enumerate(samples) if s.clean_pred == s.label != s.adv_pred}
-            _check_adversarials(record, claims, images, model, workshop, verdict)
+            _check_adversarials(record, claims, images, model, context, verdict)
     return verdict
 
 
@@ -192,11 +192,11 @@ def _is_possible(sample: Sample) -> bool:
 
 
 def _check_clean(
-    record: EvalRecord, samples: Sequence[Sample], images: Images, model: nn.Module, workshop: Workshop, to: Verdict
+    record: EvalRecord, samples: Sequence[Sample], images: Images, model: nn.Module, context: RunContext, to: Verdict
 ) -> None:
     """Check the clean predictions of any cell; only the clean cell counts them as its claims."""
     for indices in torch.arange(len(samples)).split(BATCH):
-        inputs = images.inputs(indices, workshop.device)
+        inputs = images.inputs(indices, context.device)
         checked = check_clean(model, inputs, [samples[i] for i in indices.tolist()])
         if record.spec.attack is None:
             to.n += len(indices)
@@ -207,18 +207,18 @@ def _check_clean(
 
 
 def _check_adversarials(
-    record: EvalRecord, claims: Claims, images: Images, model: nn.Module, workshop: Workshop, to: Verdict
+    record: EvalRecord, claims: Claims, images: Images, model: nn.Module, context: RunContext, to: Verdict
 ) -> None:
     """Check every claim by the cell's own stored image, or by that of the filtering attack that broke the image."""
     to.n, left = len(claims), dict(claims)
     place = {name: i for i, name in enumerate(images.ids)}
-    for source, stored in _sources(record, images, workshop.store, to):
+    for source, stored in _sources(record, images, context.store, to):
         chosen = [k for k, name in enumerate(stored.ids) if place.get(name) in left]
         if source is record:
             extra = [name for name in stored.ids if place.get(name) not in claims]
             to.disagree(*(f"{name}: an image is stored, and it is not recorded as broken" for name in extra))
         before = to.n_verified
-        _check_source(source, stored, chosen, left, images, model, workshop, to)
+        _check_source(source, stored, chosen, left, images, model, context, to)
         if source is record and record.n_broken_8bit not in (None, to.n_verified - before):
             to.disagree(f"{to.n_verified - before} images broken in 8 bits, recorded {record.n_broken_8bit}")
     to.disagree(*(f"{s.sample_id}: recorded as broken, and no image of it is stored" for s in left.values()))
@@ -233,7 +233,7 @@ def _check_source(
     left: Claims,
     images: Images,
     model: nn.Module,
-    workshop: Workshop,
+    context: RunContext,
     to: Verdict,
 ) -> None:
     """Check the images at ``chosen`` of one file; their claims are removed from ``left``."""
@@ -244,7 +244,7 @@ def _check_source(
         rows = torch.tensor(chosen[start : start + BATCH])
         ids = [stored.ids[k] for k in rows.tolist()]
         part = Adversarials(ids, stored.images[rows], stored.predictions[rows])
-        inputs = images.inputs(torch.tensor([place[name] for name in ids]), workshop.device)
+        inputs = images.inputs(torch.tensor([place[name] for name in ids]), context.device)
         to.add(check(model, inputs, part, [left.pop(place[name]) for name in ids], source.spec.attack))
 
 

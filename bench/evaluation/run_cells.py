@@ -11,16 +11,16 @@ from itertools import groupby
 from torch import nn
 
 from bench.attacks.registry import resolve
-from bench.context import Workshop
+from bench.context import RunContext
 from bench.core.errors import CellFailure
 from bench.core.records import EvalRecord, Status
 from bench.core.specs import Encoding, EvalSpec
 from bench.core.vocabulary import marks
 from bench.evaluation.adversarials import dump_adversarials
-from bench.evaluation.cell import CellContext, Outcomes
+from bench.evaluation.cell import CellInput, Outcomes
 from bench.evaluation.evaluate import DTYPE, evaluate_cell
 from bench.evaluation.fast_model import SearchModels
-from bench.planning.resume import Tally
+from bench.planning.resume import RunSummary
 from bench.results.chance_level import of_chance
 from bench.results.per_image import Sample
 from bench.results.store import Store
@@ -37,7 +37,7 @@ def is_good(record: EvalRecord) -> bool:
     return record.status == "ok" and record.n_correct is not None
 
 
-def good_line(records: Sequence[EvalRecord], subject: str) -> str:
+def ok_message(records: Sequence[EvalRecord], subject: str) -> str:
     """Format ok cells that share a line: accuracies, images, flags, a note on chance level, and seconds."""
     last, seconds = records[-1], sum(record.time_s for record in records)
     shares = " ".join(f"{(record.n_correct or 0) / record.n:.1%}" for record in records)
@@ -53,12 +53,12 @@ def _title(records: Sequence[EvalRecord]) -> str:
     return ",".join([records[0].spec.name, *severities])
 
 
-def bad_line(record: EvalRecord, subject: str) -> str:
+def error_message(record: EvalRecord, subject: str) -> str:
     return f"{subject} {record.spec.name} {record.status}: {record.reason}: {record.message}"
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedModel:
     """The model under test: frozen, in evaluation mode, on the workshop's device."""
 
     name: str  # what the user calls it
@@ -68,76 +68,76 @@ class Subject:
 
 
 @harness_torch_state()
-def work_off(cells: Sequence[EvalSpec], subject: Subject, workshop: Workshop, tally: Tally) -> None:
+def run_cells(cells: Sequence[EvalSpec], subject: EvaluatedModel, context: RunContext, summary: RunSummary) -> None:
     """Evaluate and store every cell. A cell that fails is recorded, and the others go on."""
-    size = workshop.dataset.image_size
-    search_models = SearchModels(subject.model, (3, size, size), workshop.device)
+    size = context.dataset.image_size
+    search_models = SearchModels(subject.model, (3, size, size), context.device)
     for _, group in groupby(cells, key=line_of):
         records = []
         for spec in group:
-            found, samples, adversarials = _evaluate(spec, subject, search_models, workshop)
-            record = _with_data_notes(found, workshop)
-            workshop.store.write_cell(record, samples, adversarials)
+            found, samples, adversarials = _evaluate(spec, subject, search_models, context)
+            record = _with_data_notes(found, context)
+            context.store.write_cell(record, samples, adversarials)
             records.append(record)
         good, bad = [r for r in records if is_good(r)], [r for r in records if not is_good(r)]
-        sentences = [bad_line(record, subject.name) for record in bad]
-        tally.evaluated += len(good)
-        tally.bad += sentences
-        for line in ([good_line(good, subject.name)] if good else []) + sentences:
-            workshop.progress.line(line)
+        sentences = [error_message(record, subject.name) for record in bad]
+        summary.evaluated += len(good)
+        summary.bad += sentences
+        for line in ([ok_message(good, subject.name)] if good else []) + sentences:
+            context.progress.line(line)
 
 
-def skip(cells: Sequence[EvalSpec], reason: str, message: str, workshop: Workshop) -> None:
+def skip(cells: Sequence[EvalSpec], reason: str, message: str, context: RunContext) -> None:
     """Record cells that could not be tried."""
     for spec in cells:
-        record = _not_tried(spec, workshop, "", "skipped", reason, message)
-        workshop.store.write_cell(_with_data_notes(record, workshop), None)
+        record = _not_tried(spec, context, "", "skipped", reason, message)
+        context.store.write_cell(_with_data_notes(record, context), None)
 
 
-def _with_data_notes(record: EvalRecord, workshop: Workshop) -> EvalRecord:
+def _with_data_notes(record: EvalRecord, context: RunContext) -> EvalRecord:
     """The record with the notes of the data set and, if images were evaluated, what copies there are among them."""
-    record = replace(record, notes=(*record.notes, *workshop.dataset.notes))
+    record = replace(record, notes=(*record.notes, *context.dataset.notes))
     if not record.n:
         return record
-    ids, copies = workshop.images("test", record.spec.limit).ids, workshop.duplicates
+    ids, copies = context.images("test", record.spec.limit).ids, context.duplicates
     return replace(record, notes=(*record.notes, *copies.notes(ids)), leaked=copies.leaked(ids))
 
 
 Evaluated = tuple[EvalRecord, list[Sample] | None, bytes | None]  # the cell, its images, and those it stores
 
 
-def _evaluate(spec: EvalSpec, subject: Subject, search_models: SearchModels, workshop: Workshop) -> Evaluated:
-    broken = _filtering_outcomes(spec, workshop.store)
+def _evaluate(spec: EvalSpec, subject: EvaluatedModel, search_models: SearchModels, context: RunContext) -> Evaluated:
+    broken = _filtering_outcomes(spec, context.store)
     if broken is None:
         reason = "a filtering attack has no result."
-        return _not_tried(spec, workshop, subject.weights_sha, "skipped", "prerequisite_failed", reason), None, None
+        return _not_tried(spec, context, subject.weights_sha, "skipped", "prerequisite_failed", reason), None, None
     try:
-        images = workshop.corrupted(spec.corruption, spec.limit) if spec.corruption else None
+        images = context.corrupted(spec.corruption, spec.limit) if spec.corruption else None
     except CellFailure as failure:
         sha = subject.weights_sha
-        return _not_tried(spec, workshop, sha, "failed", failure.reason, failure.message), None, None
-    context = CellContext(
+        return _not_tried(spec, context, sha, "failed", failure.reason, failure.message), None, None
+    cell_input = CellInput(
         model=subject.model,
         weights_sha=subject.weights_sha,
-        images=images or workshop.images("test", spec.limit),
-        n_test=len(workshop.dataset.test),
-        official=workshop.is_official(spec.corruption, spec.limit),
+        images=images or context.images("test", spec.limit),
+        n_test=len(context.dataset.test),
+        official=context.is_official(spec.corruption, spec.limit),
         num_classes=subject.num_classes,
-        device=workshop.device,
+        device=context.device,
         entry=resolve(spec.attack.name, spec.attack.backend).entry if spec.attack else None,
         broken=broken,
-        auto_batch=workshop.auto_batch,
-        save_adversarials=workshop.save_adversarials,
+        auto_batch=context.auto_batch,
+        save_adversarials=context.save_adversarials,
         search_models=search_models,
     )
-    record, outcomes = evaluate_cell(spec, context, workshop.progress)
+    record, outcomes = evaluate_cell(spec, cell_input, context.progress)
     if outcomes is None:
         return record, None, None
-    samples, stored = _samples(context, outcomes), outcomes.adversarials
+    samples, stored = _samples(cell_input, outcomes), outcomes.adversarials
     if stored is None:
         return record, samples, None
     content = dump_adversarials(stored, record.cell_id, record.weights_sha)
-    return _vouching(record, content, workshop.save_adversarials, stored.n_broken_8bit), samples, content
+    return _vouching(record, content, context.save_adversarials, stored.n_broken_8bit), samples, content
 
 
 def _vouching(record: EvalRecord, content: bytes, encoding: Encoding, n_broken_8bit: int | None) -> EvalRecord:
@@ -159,14 +159,14 @@ def _filtering_outcomes(spec: EvalSpec, store: Store) -> dict[str, Sample] | Non
     return broken
 
 
-def _samples(context: CellContext, outcomes: Outcomes) -> list[Sample]:
-    columns = (context.images.labels, outcomes.clean_pred, outcomes.adv_pred, outcomes.distance)
-    rows = zip(context.images.ids, *(column.tolist() for column in columns), strict=True)
+def _samples(cell_input: CellInput, outcomes: Outcomes) -> list[Sample]:
+    columns = (cell_input.images.labels, outcomes.clean_pred, outcomes.adv_pred, outcomes.distance)
+    rows = zip(cell_input.images.ids, *(column.tolist() for column in columns), strict=True)
     return [Sample(name, y, clean, adv, None if d != d else d) for name, y, clean, adv, d in rows]
 
 
 def _not_tried(
-    spec: EvalSpec, workshop: Workshop, weights_sha: str, status: Status, reason: str, message: str
+    spec: EvalSpec, context: RunContext, weights_sha: str, status: Status, reason: str, message: str
 ) -> EvalRecord:
     return EvalRecord(
         cell_id=spec.cell_id,
@@ -176,7 +176,7 @@ def _not_tried(
         reason=reason,
         message=message,
         n=0,
-        n_test=len(workshop.dataset.test),
+        n_test=len(context.dataset.test),
         n_attacked=0,
         n_correct=None,
         max_distance=None,
@@ -185,10 +185,10 @@ def _not_tried(
         batch_size=spec.batch_size,
         time_s=0.0,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        official=workshop.dataset.official,
+        official=context.dataset.official,
         dtype=DTYPE,
         backend="",
         backend_version="",
         notes=(),
-        environment=describe(workshop.device),
+        environment=describe(context.device),
     )

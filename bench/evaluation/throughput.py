@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bench.context import Workshop
+from bench.context import RunContext
 from bench.core.specs import Precision, TrainSpec
 from bench.evaluation.fast_model import SearchModels
 from bench.models.classifier import Classifier, freeze
@@ -33,12 +33,12 @@ class Rates(NamedTuple):
 class Pace:
     """Speed of the untrained network that ``spec`` describes. Keeps that network, and one copy per precision."""
 
-    def __init__(self, spec: TrainSpec, workshop: Workshop) -> None:
+    def __init__(self, spec: TrainSpec, context: RunContext) -> None:
         side = spec.data.image_size
-        self._inputs = torch.rand(PROBE_BATCH, 3, side, side, device=workshop.device)
-        self._model = build_run(spec, workshop).classifier
+        self._inputs = torch.rand(PROBE_BATCH, 3, side, side, device=context.device)
+        self._model = build_run(spec, context).classifier
         self.training = _training(self._model, self._inputs, spec)
-        self._search_models = SearchModels(freeze(self._model), self._inputs.shape[1:], workshop.device)
+        self._search_models = SearchModels(freeze(self._model), self._inputs.shape[1:], context.device)
         self._known: dict[Precision | None, Rates] = {}
 
     def rates(self, precision: Precision | None) -> Rates:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BenchError
-from bench.core.words import counted, listed
+from bench.core.words import join, pluralize
 from bench.data.class_order import natural_key
 
 SHOWN = 3  # missing names in a message
@@ -73,12 +73,12 @@ def _is_number(name: str) -> bool:
 
 
 def _mismatch(theirs: Sequence[str], ours: Sequence[str]) -> BenchError:
-    counts = f"{counted(len(theirs), 'class name')} given for {counted(len(ours), 'class', 'classes')}"
+    counts = f"{pluralize(len(theirs), 'class name')} given for {pluralize(len(ours), 'class', 'classes')}"
     known = {_letters(name) for name in theirs}
     missing = [n for n in ours if _letters(n) not in known] or [n for n in ours if n not in theirs]
     if not missing:
         return BenchError(f"{counts}; give one name per output of the network, in the order of its outputs.")
-    names = listed([*map(repr, missing[:SHOWN]), *([f"{len(missing) - SHOWN} more"] if len(missing) > SHOWN else [])])
+    names = join([*map(repr, missing[:SHOWN]), *([f"{len(missing) - SHOWN} more"] if len(missing) > SHOWN else [])])
     return BenchError(f"{counts}, without {names}; --class-names FILE must name the classes as the data set does.")
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import save as dump_safetensors
 from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
-from bench.context import Workshop
+from bench.context import RunContext
 from bench.core.errors import BenchError
 from bench.core.sources import Kind, SourceSpec
 from bench.core.specs import Fitting, Preprocessing
@@ -74,12 +74,12 @@ class _Read:
     other_stem: tuple[Stem, nn.Module] | None = None  # the network with another stem that the weights fit
 
 
-def load_external(asked: ExternalOptions, workshop: Workshop) -> Loaded:
+def load_external(asked: ExternalOptions, context: RunContext) -> Loaded:
     """Read the network that ``asked`` names, with its preprocessing, which :func:`probe_external` checks.
 
     Raises BenchError if the file cannot be read or does not fit, and if no normalisation is declared.
     """
-    dataset, progress = workshop.dataset, workshop.progress
+    dataset, progress = context.dataset, context.progress
     declared = _declared_size(asked, dataset)
     read = _read(asked, declared or dataset.image_size, dataset.fitting)
     size = None if read.input_size in (None, dataset.image_size) else read.input_size
@@ -90,7 +90,7 @@ def load_external(asked: ExternalOptions, workshop: Workshop) -> Loaded:
     fitted = (describe_fitting(dataset.fitting),) if dataset.fitting else ()
     for note in (*read.notes, *fitted, describe(preprocessing)):
         progress.line(f"{asked.title}: {note}")
-    model = _assembled(read.network, preprocessing, workshop.device)
+    model = _assembled(read.network, preprocessing, context.device)
     path = asked.checkpoint if asked.checkpoint is not None else _factory_file(str(asked.module))
     source = SourceSpec(
         kind=read.kind,
@@ -230,18 +230,18 @@ def _class_order(asked: ExternalOptions, read: _Read, dataset: Dataset) -> tuple
     return order_from_names(names, dataset.class_names)
 
 
-def probe_external(asked: ExternalOptions, loaded: Loaded, workshop: Workshop) -> tuple[str, ...]:
+def probe_external(asked: ExternalOptions, loaded: Loaded, context: RunContext) -> tuple[str, ...]:
     """Probe the preprocessing on test images of the workshop's data set; return notes for every row of the network.
 
     Raises BenchError if another normalisation, class order or stem is better, unless ``asked.trust_normalization``.
     """
     network, chosen = loaded.model.network, loaded.source.preprocessing
-    images = workshop.images("test", PROBE_IMAGES)
-    dataset = workshop.dataset
+    images = context.images("test", PROBE_IMAGES)
+    dataset = context.dataset
     report = probe(
         network,
         chosen,
-        images.inputs(torch.arange(len(images)), workshop.device),
+        images.inputs(torch.arange(len(images)), context.device),
         images.labels,
         class_names=dataset.class_names or None,
         train_moments=dataset.moments if len(dataset.train) else None,
@@ -250,7 +250,7 @@ def probe_external(asked: ExternalOptions, loaded: Loaded, workshop: Workshop) -
         other_stem=loaded.other_stem,
     )
     for line in report.lines:
-        workshop.progress.line(f"{asked.title}: {line}")
+        context.progress.line(f"{asked.title}: {line}")
     if report.problem and not asked.trust_normalization:
         raise BenchError(f"{asked.where}: {report.problem}")
     return report.as_notes

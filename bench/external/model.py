@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from bench.attacks.gradients import take_logits
-from bench.context import Workshop
+from bench.context import RunContext
 from bench.core.errors import BenchError
 from bench.core.records import RunRecord
 from bench.core.sources import EXTERNAL, SourceSpec
@@ -130,7 +130,7 @@ def external_run(
     model: nn.Module,
     declared: Declared,
     trainable: int,
-    workshop: Workshop,
+    context: RunContext,
     *,
     source: SourceSpec | None = None,
     content: bytes | None = None,
@@ -140,9 +140,9 @@ def external_run(
     The model is identified by its name, weights, structure and behaviour. ``content`` are the bytes of the file to
     store. With ``declared.repeats``, raises BenchError if the store has another network of this name, variant and seed.
     """
-    data = workshop.dataset
+    data = context.dataset
     wrapped = ExternalModel(model, source.notes if source else ()).eval()
-    identity = _identity(model, source, content, workshop)
+    identity = _identity(model, source, content, context)
     config = _config(declared, identity, source)
     record = RunRecord(
         run_id=short_id({**config, **identity, "seed": declared.seed}),
@@ -169,16 +169,16 @@ def external_run(
         history=(),
         time_s=None,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        environment=describe(workshop.device),
+        environment=describe(context.device),
         source=source,
     )
     if declared.repeats:
-        _refuse_another(record, workshop.store)
+        _refuse_another(record, context.store)
     return record, wrapped
 
 
 def _identity(
-    model: nn.Module, source: SourceSpec | None, content: bytes | None, workshop: Workshop
+    model: nn.Module, source: SourceSpec | None, content: bytes | None, context: RunContext
 ) -> dict[str, str]:
     """Return the hashes that identify a network.
 
@@ -186,10 +186,10 @@ def _identity(
     weights, the structure and the behaviour of the model.
     """
     if content is None or source is None:
-        images = workshop.images("test", PROBE_IMAGES)
-        return model_identity(model, images.inputs(torch.arange(len(images)), workshop.device))
+        images = context.images("test", PROBE_IMAGES)
+        return model_identity(model, images.inputs(torch.arange(len(images)), context.device))
     built = {key: value for key, value in asdict(source).items() if key not in ("file", "file_sha", "notes")}
-    built["dataset"] = workshop.dataset.name
+    built["dataset"] = context.dataset.name
     code = plugin_sha() if source.origin in MODELS else ""
     return {"weights": hashlib.sha256(content).hexdigest(), "built": short_id({**built, "code": code})}
 

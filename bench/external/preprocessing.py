@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from bench.attacks.gradients import take_logits
 from bench.core.errors import BenchError, unknown_name
 from bench.core.specs import Fitting, Preprocessing
-from bench.core.words import listed
+from bench.core.words import join
 from bench.data.split import Dataset, Moments
 from bench.models.classifier import Normalize
 
@@ -63,7 +63,7 @@ def parse_normalization(text: str, config: Mapping[str, Any] | None, dataset: Da
         if not config:
             raise BenchError(
                 f"--normalize {FROM_CONFIG} needs a model with a timm pretrained_cfg, and this one has none; give "
-                f"{listed([*NORMALIZATIONS, DATASET], 'or')}, or {NUMBERS}."
+                f"{join([*NORMALIZATIONS, DATASET], 'or')}, or {NUMBERS}."
             )
         preprocessing = from_config(config)
         return FROM_CONFIG, preprocessing.mean, preprocessing.std
@@ -75,7 +75,7 @@ def _parse_numbers(text: str) -> Resolved:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         known = [*NORMALIZATIONS, DATASET, FROM_CONFIG]
-        raise unknown_name("normalisation", text, known, hint=f"Give {listed(known, 'or')}, or {NUMBERS}.") from None
+        raise unknown_name("normalisation", text, known, hint=f"Give {join(known, 'or')}, or {NUMBERS}.") from None
     if len(values) not in (2, 6):
         raise BenchError(f"--normalize {text} has {len(values)} numbers; give {NUMBERS}.")
     half = len(values) // 2
@@ -92,7 +92,7 @@ def from_config(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
     if mean is None or std is None:
         raise BenchError(
             f"the model's pretrained_cfg has no mean and std; give --normalize with "
-            f"{listed([*NORMALIZATIONS, DATASET], 'or')}, or with {NUMBERS}."
+            f"{join([*NORMALIZATIONS, DATASET], 'or')}, or with {NUMBERS}."
         )
     mean, std = _checked(mean, std, where="the model's pretrained_cfg")
     size: Sequence[int | None] = pretrained_cfg.get("input_size") or (3, None, None)  # (C, H, W)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from bench.core.errors import BenchError, first_line
 from bench.core.specs import Preprocessing
-from bench.core.words import counted
+from bench.core.words import pluralize
 from bench.data.split import Moments
 from bench.external.preprocessing import Preprocessed
 from bench.external.reordering import Bools, Ints, Reordering, classes_of, fitted_order, sorted_orders
@@ -75,7 +75,7 @@ class ProbeReport:
         width = max(len(name) for name, _ in rows)
         table = [f"  {name:<{width}}  {_percent(accuracy):>7}" for name, accuracy in rows]
         return [
-            f"clean accuracy on {counted(self.n, 'probe image')} by preprocessing:",
+            f"clean accuracy on {pluralize(self.n, 'probe image')} by preprocessing:",
             *table,
             *(f"  {remark}" for remark in self.remarks),
         ]
@@ -86,7 +86,7 @@ class ProbeReport:
         best = max(self.others, key=lambda trial: trial.accuracy, default=None)
         beside = f"; best of {len(self.others)} others: {best.name}, {_percent(best.accuracy)}" if best else ""
         declared = f"{_percent(self.declared.accuracy)} under {self.declared.name}"
-        note = f"probe of {counted(self.n, 'image')}: {declared}{beside}"
+        note = f"probe of {pluralize(self.n, 'image')}: {declared}{beside}"
         return (note, *self.remarks, *([PROBLEM + self.problem.rstrip(".")] if self.problem else []))
 
 
@@ -128,7 +128,7 @@ def probe(
     size = plain.input_size or int(images.shape[-1])
     others, remarks = try_alternatives(network, alternatives, images, truth, order, size)
     if len(truth) < 2 * classes:
-        few = f"{counted(len(truth), 'probe image')} of {counted(classes, 'class', 'classes')}"
+        few = f"{pluralize(len(truth), 'probe image')} of {pluralize(classes, 'class', 'classes')}"
         remarks.append(f"{few} are too few to check the class order; only sorted class names can be checked")
     problem, found = _problem(declared, others, truth, order, class_names or ())
     return ProbeReport(declared, tuple(others), problem, found, tuple(remarks))
@@ -150,7 +150,7 @@ def _check_outputs(network: nn.Module, preprocessing: Preprocessing, images: Ten
     if logits.ndim != 2 or logits.shape[1] != num_classes:
         raise BenchError(
             f"the network's output for one image has shape {tuple(logits.shape)}, but the data set has "
-            f"{counted(num_classes, 'class', 'classes')}; it must be (1, {num_classes}). Choose "
+            f"{pluralize(num_classes, 'class', 'classes')}; it must be (1, {num_classes}). Choose "
             "the data set that the network was trained on, or replace its last layer and train it."
         )
     order = preprocessing.class_order
@@ -217,8 +217,8 @@ def _at_chance(predicted: Ints, truth: Ints) -> bool:
 
 def _preprocessing_sentence(declared: Trial, better: Trial) -> str:
     return (
-        f"clean accuracy on {counted(len(declared.correct), 'probe image')} is {_percent(declared.accuracy)} under the "
-        f"declared preprocessing ({declared.name}) and {_percent(better.accuracy)} under {better.name}; "
+        f"clean accuracy on {pluralize(len(declared.correct), 'probe image')} is {_percent(declared.accuracy)} under "
+        f"the declared preprocessing ({declared.name}) and {_percent(better.accuracy)} under {better.name}; "
         f"{better.way_out}, or {TRUST} to keep the declared one."
     )
 
@@ -240,7 +240,7 @@ def _order_sentence(found: Reordering, trial: Trial, declared: Trial, order: Int
     preprocessing = f" and the preprocessing {trial.name}" if trial.way_out else ""
     way_out = f"{trial.way_out} and " if trial.way_out else "give "
     return (
-        f"clean accuracy on {counted(len(found.tested), 'probe image')} is {before} in the declared class order and "
+        f"clean accuracy on {pluralize(len(found.tested), 'probe image')} is {before} in the declared class order and "
         f"{_percent(found.after.mean())} {which}{preprocessing}; {way_out}{CLASS_NAMES} with the names in the order of "
         f"the network's outputs{in_folders}, or {TRUST} to keep the declared one."
     )

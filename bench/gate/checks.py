@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bench.core.words import counted
+from bench.core.words import pluralize
 from bench.gate.baseline import CellOutcomes, RunOutcomes
 from bench.gate.rules import Rules, tolerance_of
 from bench.gate.snapshot import Lower, name_of
@@ -31,7 +31,7 @@ def cell_problem(
     if old.definition != new.definition:
         return f"measured otherwise: {_difference(old, new)}"
     if (old.images, old.parts) != (new.images, new.parts):
-        return f"other images: {counted(new.n, 'image')} here, {old.n} in the baseline"
+        return f"other images: {pluralize(new.n, 'image')} here, {old.n} in the baseline"
     return ""
 
 
@@ -132,7 +132,7 @@ def at_chance(line: Check, sentence: str) -> Check:
 def _size(evidence: Evidence) -> str:
     if isinstance(evidence, Trainings):
         return f"{len(evidence.before)} and {len(evidence.after)} seeds"
-    return counted(evidence.size, "image")
+    return pluralize(evidence.size, "image")
 
 
 def audited(before: Sequence[RunOutcomes], after: RunOutcomes | None) -> list[Check]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from statistics import fmean
 
-from bench.core.words import counted
+from bench.core.words import pluralize
 from bench.gate.baseline import Baseline
 from bench.gate.rules import tolerance_of
 from bench.gate.verdict import MOST
@@ -48,7 +48,7 @@ def too_fine(baseline: Baseline, alpha: float) -> Iterator[str]:
         if not resolves(n, points, alpha):
             enough = smallest(partial(resolves, points=points, alpha=alpha), n, MOST["images"])
             yield (
-                f"{counted(n, 'image')} of {metric} cannot resolve a tolerance of {points:g} points: after one lost "
+                f"{pluralize(n, 'image')} of {metric} cannot resolve a tolerance of {points:g} points: after one lost "
                 f"image the drop may be {100 * verdict_bounds(1, 0, n, alpha).high:.1f}"
                 + ("." if enough is None else f"; {enough} images would.")
             )

@@ -197,7 +197,7 @@ def _settle(item: pytest.Item, attempt: Attempt, *, skipped: bool) -> None:
     found = attempt.robustness
     if not _is_ours(item, attempt) or (skipped and not (found and found.attacked and not found.update)):
         return
-    attempt.problem = attempt.problem or (found.settle() if found else NOT_CALLED)
+    attempt.problem = attempt.problem or (found.finalize() if found else NOT_CALLED)
     if attempt.problem or found is None:
         pytest.fail(attempt.problem, pytrace=False)
     if found.update:

@@ -41,7 +41,7 @@ class Settings:
 
 @dataclass
 class Robustness:
-    """Collects what a test asks for; :meth:`settle`, when the test is over, says what is wrong with it."""
+    """Collects what a test asks for; :meth:`finalize`, when the test is over, says what is wrong with it."""
 
     settings: Settings
     results: Path
@@ -96,7 +96,7 @@ class Robustness:
             )
             self._asked += zip(rows["run_id"], rows["cell_id"], strict=True)
 
-    def settle(self) -> str:
+    def finalize(self) -> str:
         """Write the baseline, or check against it; what is wrong, empty if nothing is."""
         self._settled = True
         try:

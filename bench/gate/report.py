@@ -9,7 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from bench.core.words import counted, listed
+from bench.core.words import join, pluralize
 from bench.gate.checks import Check, passed
 from bench.gate.rules import WEIGHTS, Rules
 from bench.gate.verdict import Verdict
@@ -28,7 +28,7 @@ def summary(lines: Sequence[Check]) -> str:
     """One sentence on all of it."""
     counts = Counter(line.verdict for line in lines)
     parts = [f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict]]
-    return f"{counted(len(lines), 'check')}: {listed(parts)}."
+    return f"{pluralize(len(lines), 'check')}: {join(parts)}."
 
 
 def gate_markdown(lines: Sequence[Check], rules: Rules) -> str:

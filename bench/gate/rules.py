@@ -10,7 +10,7 @@ from typing import Literal
 from bench.core.columns import CORRUPTIONS_ACC
 from bench.core.errors import BenchError, unknown_name
 from bench.core.vocabulary import CLEAN, DEFAULT_ALPHA, SCOPES
-from bench.core.words import listed
+from bench.core.words import join
 from bench.statistics.accuracy_drop import MOST_ALPHA
 
 CORRUPTIONS = "corruptions"
@@ -108,6 +108,6 @@ class Rules:
         if isinstance(self.alpha, bool) or not isinstance(self.alpha, int | float) or not 0 < self.alpha < MOST_ALPHA:
             raise BenchError(f"alpha {self.alpha} is not between 0 and {MOST_ALPHA}, the level of a one-sided test.")
         if self.scope not in SCOPES:
-            raise BenchError(f"scope {self.scope!r} is not {listed(SCOPES, 'or')}.")
+            raise BenchError(f"scope {self.scope!r} is not {join(SCOPES, 'or')}.")
         if not isinstance(self.allow_inconclusive, bool):
             raise BenchError(f"allow_inconclusive {self.allow_inconclusive!r} is not True or False.")

@@ -12,7 +12,7 @@ from functools import partial
 
 from bench.core.errors import BenchError
 from bench.core.vocabulary import CLEAN
-from bench.core.words import counted
+from bench.core.words import pluralize
 from bench.gate.baseline import Baseline, CellOutcomes, RunOutcomes
 from bench.gate.checks import NO_RUN, Check, Gate, at_chance, nothing_compared
 from bench.gate.rules import CORRUPTIONS, FLOOR, WEIGHTS, Rules, Scope, check_points, named, names_of
@@ -65,7 +65,7 @@ def _line(run: RunOutcomes, metric: str, floor: float, before: float | None, gat
     if verdict is Verdict.PASS and run.flags and metric != CLEAN and CORRUPTIONS not in names_of(metric):
         flags = ", ".join(f"⚑{flag}" for flag in run.flags)
         verdict, why = Verdict.UNDECIDED, f"the accuracy is an upper bound only ({flags})"
-    return made(verdict, why, after=cell.accuracy, size=counted(cell.n, "image"))
+    return made(verdict, why, after=cell.accuracy, size=pluralize(cell.n, "image"))
 
 
 def _against(cell: CellOutcomes, floor: float, alpha: float) -> tuple[Verdict, str]:

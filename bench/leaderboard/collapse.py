@@ -26,9 +26,7 @@ def row_collapse(row: BoardRow, group: Sequence[BoardRow]) -> Collapse | None:
     """
     if not is_trained_to_collapse(row.run):
         return None
-    return over_seeds({
-        seed: collapse_of(row.diagnoses.get(seed), _reference(row, group, seed)) for seed in row.runs
-    })
+    return over_seeds({seed: collapse_of(row.diagnoses.get(seed), _reference(row, group, seed)) for seed in row.runs})
 
 
 def _reference(row: BoardRow, group: Sequence[BoardRow], seed: int) -> Reference | None:

@@ -50,7 +50,7 @@ def common(rows: Sequence[BoardRow], columns: Collection[str]) -> Counted:
     kinds = {_kind_of_audit(audit) for audit in audits}
     if len(kinds) != 1 or None in kinds:
         return Counted(columns, audit=False)
-    twins = {bool(budget.twin) for audit in audits if audit for budget in audit.budgets}
+    twins = {bool(budget.baseline_run) for audit in audits if audit for budget in audit.budgets}
     return Counted(columns, without=(TRANSFER,) if len(twins) > 1 else ())
 
 
@@ -76,7 +76,7 @@ def _of_seed(row: BoardRow, seed: int, norm: Norm) -> list[Any]:
         if cell.status == "ok" and cell.spec.attack is not None and cell.spec.attack.norm == norm
     )
     audit = row.audits.get(seed)
-    twins = [] if audit is None else sorted({bool(budget.twin) for budget in audit.budgets})
+    twins = [] if audit is None else sorted({bool(budget.baseline_run) for budget in audit.budgets})
     return [attacks, None if audit is None else _kind_of_audit(audit) or "incomplete", twins]
 
 
@@ -138,9 +138,9 @@ def suite_images(row: BoardRow, budget: Budget, outcomes: Outcomes) -> Ids:
 
 
 def lowest_known(
-    row: BoardRow, budget: Budget, outcomes: Outcomes, ids: Ids | None = None, counted: Counted = EVERYTHING
+    row: BoardRow, budget: Budget, outcomes: Outcomes, ids: Ids | None = None, pluralize: Counted = EVERYTHING
 ) -> Lowest | None:
-    """Return the outcomes over the attacks ``counted`` on ``ids``, by default on :func:`suite_images`.
+    """Return the outcomes over the attacks ``pluralize`` on ``ids``, by default on :func:`suite_images`.
 
     At least one attack at ``budget`` must cover ``ids`` in every seed. None if there are no common images.
     """
@@ -152,15 +152,15 @@ def lowest_known(
     right = np.ones((len(seeds), len(ids)), dtype=np.bool_)
     broken: dict[str, NDArray[np.bool_]] = defaultdict(lambda: np.zeros(right.shape, dtype=np.bool_))
     for i, seed in enumerate(seeds):
-        for cell in _cells(row, seed, budget.norm, counted):
+        for cell in _cells(row, seed, budget.norm, pluralize):
             outcome = outcomes.of(cell)
             hit = _within(cell, outcome, budget.eps)
             right[i, _places(outcome, hit, ids, place)] = False
             own = hit & (outcome.distance > 0) & ~_filtered(row, cell, outcomes)
             broken[cell.spec.name][i, _places(outcome, own, ids, place)] = True
-        for audit in _audits(row.audits.get(seed), budget) if counted.audit else ():
+        for audit in _audits(row.audits.get(seed), budget) if pluralize.audit else ():
             for name, hits in audit.broken.items():
-                if name in counted.without:
+                if name in pluralize.without:
                     continue
                 found = [place[audit.images[hit]] for hit in hits if audit.images[hit] in place]
                 right[i, found] = False
@@ -185,11 +185,11 @@ def lowest_of_runs(cells: Iterable[Cell], audits: Audits, outcomes: Outcomes) ->
     return found
 
 
-def _cells(row: BoardRow, seed: int, norm: Norm, counted: Counted) -> list[EvalRecord]:
-    """Return the ok attack cells of one seed in one norm; without ``counted.columns`` also those not on the board."""
-    columns = row.cells if counted.columns is None else counted.columns
+def _cells(row: BoardRow, seed: int, norm: Norm, pluralize: Counted) -> list[EvalRecord]:
+    """Return the ok attack cells of one seed in one norm; without ``pluralize.columns`` also those not on the board."""
+    columns = row.cells if pluralize.columns is None else pluralize.columns
     standing = (row.cells[column][seed] for column in columns if seed in row.cells.get(column, {}))
-    hidden = row.outdone.values() if counted.columns is None else ()
+    hidden = row.outdone.values() if pluralize.columns is None else ()
     outdone = (cell for cells in hidden for cell in cells if cell.spec.seed == seed)
     found = (cell for cell in (*standing, *outdone) if cell.spec.attack is not None and cell.status == "ok")
     return [cell for cell in found if cell.spec.attack is not None and cell.spec.attack.norm == norm]

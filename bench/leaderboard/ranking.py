@@ -50,9 +50,9 @@ def ranked(group: Sequence[BoardRow], outcomes: Outcomes, *, rank_flagged: bool 
         and not any(row.failed(c) for c in corrupted)
         and (rank_flagged or not row.doubtful())
     ]
-    counted = common(complete, columns)
-    by = ATTACKS_AND_AUDIT if counted.audit else ATTACKS
-    scores = _scores(complete, outcomes, counted)
+    pluralize = common(complete, columns)
+    by = ATTACKS_AND_AUDIT if pluralize.audit else ATTACKS
+    scores = _scores(complete, outcomes, pluralize)
     scored = sorted(zip(scores, complete, strict=True), key=lambda pair: (pair[0], _name(pair[1])))
     scores = sorted(scores)
     rest = sorted((row for row in group if not any(row is c for c in complete)), key=_name)
@@ -85,13 +85,13 @@ def _by_attack(row: BoardRow, column: str) -> dict[str, list[EvalRecord]]:
     return found
 
 
-def _scores(rows: Sequence[BoardRow], outcomes: Outcomes, counted: Counted) -> list[tuple[Fraction, Fraction]]:
+def _scores(rows: Sequence[BoardRow], outcomes: Outcomes, pluralize: Counted) -> list[tuple[Fraction, Fraction]]:
     """The robust accuracy of each row, on the same images; the clean one without an attack; then the clean one."""
     known: dict[int, list[Fraction]] = defaultdict(list)
     for budget in budgets_of(rows):
         ids = common_ids(suite_images(row, budget, outcomes) for row in rows)
         for i, row in enumerate(rows):
-            lowest = lowest_known(row, budget, outcomes, ids, counted)
+            lowest = lowest_known(row, budget, outcomes, ids, pluralize)
             known[i] += [] if lowest is None else [lowest.accuracy]
     scores = []
     for i, row in enumerate(rows):

@@ -102,8 +102,8 @@ def unlike(row: BoardRow, reference: BoardRow, metric: str) -> str:
     for part in parts_of(row, metric) if _both_have(row, reference, metric) else ():
         drawn = [_samplings(r, part) for r in (row, reference)]
         if len({*drawn[0], *drawn[1]}) > 1:
-            listed = [" and ".join(map(str, sorted(versions))) or "none" for versions in drawn]
-            return f"sampling {listed[0]}, {reference.run.variant}'s {listed[1]}"
+            join = [" and ".join(map(str, sorted(versions))) or "none" for versions in drawn]
+            return f"sampling {join[0]}, {reference.run.variant}'s {join[1]}"
         ours, theirs = ([_measured(cell) for cell in r.cells[part].values()] for r in (row, reference))
         for name in dict.fromkeys(name for found in (*ours, *theirs) for name in found):
             sides = [sorted({str(found.get(name, "")) or "none" for found in side}) for side in (ours, theirs)]

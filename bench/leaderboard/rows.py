@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
 from bench.core.vocabulary import CLEAN
-from bench.core.words import counted
+from bench.core.words import pluralize
 from bench.leaderboard.corruption_choice import choose
 from bench.results.audit_verdict import PASSED, findings_for, verdict, verdict_of
 from bench.results.chance_level import CHANCE, is_at_chance
@@ -89,7 +89,7 @@ class BoardRow:
         Where the mean is no better, the worst seed is not either.
         """
         found = self.seeds_at_chance()
-        some = "" if len(found) == len(self.seeds) else f"{len(found)} of {counted(len(self.seeds), 'seed')} "
+        some = "" if len(found) == len(self.seeds) else f"{len(found)} of {pluralize(len(self.seeds), 'seed')} "
         return f"{some}{CHANCE}" if found else ""
 
     def acquitted(self, column: str) -> bool:

@@ -15,7 +15,7 @@ from bench.planning.resume import is_audited, is_diagnosed, pending_cells
 from bench.results.store import Store
 
 if TYPE_CHECKING:
-    from bench.context import Workshop
+    from bench.context import RunContext
     from bench.runtime.progress import Progress
 
 
@@ -38,9 +38,7 @@ class Job:
     def pending(self) -> Mapping[str, Sequence[EvalSpec]]:
         """The cells without an answer, by run id."""
         return {
-            run.train.run_id: pending_cells(
-                run, self.store, force=self.force, save_adversarials=self.save_adversarials
-            )
+            run.train.run_id: pending_cells(run, self.store, force=self.force, save_adversarials=self.save_adversarials)
             for run in self.plan
         }
 
@@ -67,12 +65,12 @@ class Job:
     def cells(self) -> int:
         return sum(len(run.cells) for run in self.plan)
 
-    def workshop(self, progress: Progress) -> Workshop:
+    def context(self, progress: Progress) -> RunContext:
         """Imports torch."""
-        from bench.context import Workshop
+        from bench.context import RunContext
         from bench.runtime.environment import choose_device
 
-        return Workshop(
+        return RunContext(
             dataset=self.dataset,
             store=self.store,
             device=choose_device(self.device),

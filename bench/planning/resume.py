@@ -15,7 +15,7 @@ from bench.results.store import Store
 
 
 @dataclass
-class Tally:
+class RunSummary:
     """Counts of finished work, for the last line and the exit code."""
 
     trained: int = 0
@@ -43,11 +43,11 @@ def is_audited(run_id: str, data_sha: str, store: Store, level: str = "default",
         return True  # there is nothing to doubt
     if force or record is None or record.status != "ok" or (level, record.level) == ("full", "default"):
         return False
-    return set(record.cells) == attacked and not _lacks_twin(run, record, store)
+    return set(record.cells) == attacked and not _lacks_baseline(run, record, store)
 
 
-def _lacks_twin(run: RunRecord, record: AuditRecord, store: Store) -> bool:
-    alone = any(not budget.twin for budget in record.budgets)
+def _lacks_baseline(run: RunRecord, record: AuditRecord, store: Store) -> bool:
+    alone = any(not budget.baseline_run for budget in record.budgets)
     return alone and paired_baseline(run, store) is not None
 
 

@@ -18,9 +18,7 @@ DPI = 100
 SMALLEST = 110  # side of a picture on the sheet, in its pixels
 
 
-def contact_sheet(
-    sheet: Mapping[str, Sequence[NDArray[np.uint8]]], families: Mapping[str, str], title: str
-) -> Figure:
+def contact_sheet(sheet: Mapping[str, Sequence[NDArray[np.uint8]]], families: Mapping[str, str], title: str) -> Figure:
     """Draw one row per kind, by family: the clean picture, (H, W, C) uint8, then its severities. Pixels stay square."""
     kinds = sorted(sheet, key=lambda kind: (FAMILIES.index(families[kind]), kind))
     columns = max(map(len, sheet.values()))

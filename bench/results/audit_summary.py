@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.core.epsilon import format_eps
 from bench.core.records import AuditRecord, BudgetAudit, RunRecord
-from bench.core.words import counted
+from bench.core.words import pluralize
 from bench.results.audit_verdict import DECISIVE, all_findings, passes_an_image
 from bench.results.chance_level import CHANCE
 
@@ -41,7 +41,7 @@ def _claim(budget: BudgetAudit) -> str:
     place = f"{budget.norm} {budget.eps_text or format_eps(budget.eps)}"
     if not more:
         return f"robust accuracy of {suite:.1f} % at {place} ({budget.n} images)"
-    lowest, images = suite - 100 * more / budget.n, counted(more, "image")
+    lowest, images = suite - 100 * more / budget.n, pluralize(more, "image")
     return (
         f"robust accuracy of {lowest:.1f} % at {place}, the lowest known on {budget.n} images (the run's attacks leave "
         f"{suite:.1f} %, and the audit broke {images} more{_by(budget)})"
@@ -68,7 +68,7 @@ def _by(budget: BudgetAudit) -> str:
 
 
 def _budget(budget: BudgetAudit) -> str:
-    transfer = ", transfer from the baseline" if budget.twin else ""
+    transfer = ", transfer from the baseline" if budget.baseline_run else ""
     if not budget.findings:
         tried = f"PGD on plain, rescaled and margin losses, noise, Square{transfer} and a large budget"
         return f"nothing speaks against its {_claim(budget)}, of what was tried: {tried} ({_seen(budget)})"

@@ -164,7 +164,7 @@ def passes_an_image(record: AuditRecord) -> float | None:
 def _of_budget(budget: BudgetAudit | None) -> dict[str, Any]:
     if budget is None:
         return {}
-    place = {"audit_eps": budget.eps, "audit_n": budget.n, "audit_twin": budget.twin or None}
+    place = {"audit_eps": budget.eps, "audit_n": budget.n, "audit_twin": budget.baseline_run or None}
     return place | _figures(budget.figures)
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from bench.core.errors import ran_out_of_memory
 from bench.core.records import Finding
 from bench.data.tensors import spread
-from bench.sanity.model_state import changed, put_back, same
+from bench.sanity.model_state import changed, preserve_state, same
 
 #: Where a gradient can be asked for. Whoever has imported ``grad`` by name passes the first two by; all of them end in
 #: the engine, whose name is private and may one day be another.
@@ -81,7 +81,7 @@ def check_model(model: nn.Module, inputs: Tensor, batch_size: int) -> list[Findi
     """
     _check_inputs(inputs, batch_size)
     first = inputs[:batch_size]
-    with put_back(model):
+    with preserve_state(model):
         leak = mode_leak(model, first)
         random = randomised(model, inputs.split(batch_size))
         company = None if random else batch_dependent(model, inputs, batch_size)
@@ -144,7 +144,7 @@ def mode_leak(model: nn.Module, inputs: Tensor) -> Finding | None:
     The order of the images then decides over their predictions. What was changed is put back.
     """
     model.eval()
-    with put_back(model) as before, torch.no_grad():
+    with preserve_state(model) as before, torch.no_grad():
         model(inputs.clone())
         written = changed(model, before)
     training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]

@@ -28,7 +28,7 @@ def changed(model: nn.Module, before: State) -> list[str]:
 
 
 @contextmanager
-def put_back(model: nn.Module) -> Iterator[State]:
+def preserve_state(model: nn.Module) -> Iterator[State]:
     """Whatever the passes inside write into the model is undone; gives the state before them."""
     before = state_of(model)
     try:
@@ -40,7 +40,7 @@ def put_back(model: nn.Module) -> Iterator[State]:
 @contextmanager
 def probing(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Leave model, generators and warnings as they were. Random layers draw the same every time."""
-    with put_back(model), own_generators(device), warnings.catch_warnings():
+    with preserve_state(model), own_generators(device), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they appear again when the model is attacked
         torch.manual_seed(0)
         yield

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from safetensors.torch import load as load_weights
 from safetensors.torch import save as dump_weights
 
-from bench.context import Workshop, failures_as
+from bench.context import RunContext, failures_as
 from bench.core.errors import BenchError, CellFailure
 from bench.core.records import EpochRecord, RunRecord
 from bench.core.specs import TrainSpec
@@ -30,27 +30,27 @@ SAVE_EVERY_S = 60.0
 LATE = 0.75  # of the epochs: from then on a training that is to collapse should fit its images
 
 
-def build_run(spec: TrainSpec, workshop: Workshop) -> BuiltModel:
+def build_run(spec: TrainSpec, context: RunContext) -> BuiltModel:
     """The untrained model of ``spec`` on the workshop's device."""
     built = build_classifier(
         spec.model,
         spec.variant_spec,
         image_size=spec.data.image_size,
         num_classes=spec.data.num_classes,
-        mean=spec.model.mean or workshop.dataset.mean,
-        std=spec.model.std or workshop.dataset.std,
+        mean=spec.model.mean or context.dataset.mean,
+        std=spec.model.std or context.dataset.std,
         seed=spec.seed,
         activation=spec.recipe.activation,
-        checkpoint_path=workshop.checkpoint_path,
+        checkpoint_path=context.checkpoint_path,
     )
-    built.classifier.to(workshop.device)
+    built.classifier.to(context.device)
     return built
 
 
 @harness_torch_state()
-def load_run(spec: TrainSpec, workshop: Workshop) -> BuiltModel:
+def load_run(spec: TrainSpec, context: RunContext) -> BuiltModel:
     """The trained model of ``spec``. Raises BenchError when the stored weights are not those of this architecture."""
-    built, path = build_run(spec, workshop), workshop.store.weights_path(spec.run_id)
+    built, path = build_run(spec, context), context.store.weights_path(spec.run_id)
     try:
         built.classifier.load_state_dict(load_weights(path.read_bytes()))
     except RuntimeError as error:
@@ -62,25 +62,25 @@ def load_run(spec: TrainSpec, workshop: Workshop) -> BuiltModel:
 
 
 @harness_torch_state()
-def train_run(spec: TrainSpec, workshop: Workshop) -> tuple[RunRecord, BuiltModel | None]:
+def train_run(spec: TrainSpec, context: RunContext) -> tuple[RunRecord, BuiltModel | None]:
     """Train and store one network. What goes wrong becomes a failed record; the model is then None."""
-    images = workshop.images("train", spec.data.train_limit)
-    workshop.progress.line(f"{spec.name}: training on {len(images)} of {len(workshop.dataset.train)} images")
+    images = context.images("train", spec.data.train_limit)
+    context.progress.line(f"{spec.name}: training on {len(images)} of {len(context.dataset.train)} images")
     if spec.model.mean is not None:
-        workshop.progress.line(f"{spec.name}: images are normalised as its weights expect, {normalization(spec.model)}")
+        context.progress.line(f"{spec.name}: images are normalised as its weights expect, {normalization(spec.model)}")
     start = time.perf_counter()
     outcome = _Outcome()
     try:
         with failures_as("model_error"):
-            _train(spec, images, workshop, outcome)
+            _train(spec, images, context, outcome)
     except CellFailure as error:
         outcome.failure = error
     built = outcome.built if outcome.failure is None else None
     weights = _weights(built) if built is not None else None
-    record = _record(spec, workshop, outcome, weights, n_train=len(images), elapsed=time.perf_counter() - start)
-    workshop.store.write_run(record, weights)
+    record = _record(spec, context, outcome, weights, n_train=len(images), elapsed=time.perf_counter() - start)
+    context.store.write_run(record, weights)
     if built is not None:  # what failed for want of memory goes on from there
-        workshop.store.drop_training(spec.run_id)
+        context.store.drop_training(spec.run_id)
     return record, built
 
 
@@ -95,47 +95,47 @@ class _Outcome:
     failure: CellFailure | None = None
 
 
-def _train(spec: TrainSpec, images: Images, workshop: Workshop, outcome: _Outcome) -> None:
+def _train(spec: TrainSpec, images: Images, context: RunContext, outcome: _Outcome) -> None:
     """Build and train, from where an interrupted training was saved if there is one."""
-    built = outcome.built = build_run(spec, workshop)
+    built = outcome.built = build_run(spec, context)
     facts = training_facts(spec, count=len(images), latent_dim=built.latent_dim)
     objective = Objective(spec.variant_spec, facts, latent_dim=built.latent_dim)
     state = begin(built.classifier, spec, objective)
-    _resume(spec, state, workshop)
+    _resume(spec, state, context)
     outcome.earlier_s = state.elapsed_s
-    saver = _Saver(spec.run_id, workshop.store, outcome.earlier_s)
+    saver = _Saver(spec.run_id, context.store, outcome.earlier_s)
 
     def after_epoch(state: TrainingState) -> None:
         saver(state)
-        _warn_late(spec, state, workshop)
+        _warn_late(spec, state, context)
 
     outcome.history = train(
-        built.classifier, images, spec, objective, workshop.device, workshop.progress, state=state,
+        built.classifier, images, spec, objective, context.device, context.progress, state=state,
         after_epoch=after_epoch,
     )  # fmt: skip
     if outcome.history:
         outcome.per_sample = objective.per_sample(outcome.history[-1].gamma)
 
 
-def _resume(spec: TrainSpec, state: TrainingState, workshop: Workshop) -> None:
-    saved = None if workshop.force else workshop.store.read_training(spec.run_id)
+def _resume(spec: TrainSpec, state: TrainingState, context: RunContext) -> None:
+    saved = None if context.force else context.store.read_training(spec.run_id)
     if saved is not None:
         try:
             restore_state(state, saved)
         except BenchError as error:
-            path = workshop.store.training_path(spec.run_id)
+            path = context.store.training_path(spec.run_id)
             raise BenchError(f"{path}: {error} Delete it, and the training starts again.") from error
-        workshop.progress.line(f"{spec.name}: goes on after epoch {len(state.history)} of {spec.recipe.epochs}")
+        context.progress.line(f"{spec.name}: goes on after epoch {len(state.history)} of {spec.recipe.epochs}")
 
 
-def _warn_late(spec: TrainSpec, state: TrainingState, workshop: Workshop) -> None:
+def _warn_late(spec: TrainSpec, state: TrainingState, context: RunContext) -> None:
     """Say once, late in a training that is to collapse, that it does not fit its images yet."""
     epoch, last = len(state.history), state.history[-1]
     if epoch != max(1, int(LATE * spec.recipe.epochs)) or not has_collapse_penalty(spec.variant, spec.variant_spec):
         return
     if last.accuracy < LEAST_ACCURACY:
         gamma = f", γ {last.gamma:.3g}" if spec.variant_spec.penalty else ""
-        workshop.progress.line(
+        context.progress.line(
             f"{spec.name}: running training accuracy {last.accuracy:.1%} in epoch {epoch} of {spec.recipe.epochs}"
             f"{gamma}: a collapse takes {LEAST_ACCURACY:.0%} in the end; more --epochs or another --recipe "
             "may reach it"
@@ -162,7 +162,7 @@ def _weights(built: BuiltModel) -> bytes:
 
 def _record(
     spec: TrainSpec,
-    workshop: Workshop,
+    context: RunContext,
     outcome: _Outcome,
     weights: bytes | None,
     *,
@@ -196,6 +196,6 @@ def _record(
         history=outcome.history,
         time_s=outcome.earlier_s + elapsed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        environment=describe(workshop.device),
+        environment=describe(context.device),
         collapse_penalty=has_collapse_penalty(spec.variant, spec.variant_spec),
     )

@@ -17,7 +17,7 @@ from bench.models.auxiliary_losses import Batch
 from bench.models.classifier import Classifier
 from bench.models.margins import logit_margins
 from bench.models.objective import Objective
-from bench.models.schedules import Done, TrainingFacts
+from bench.models.schedules import StepStats, TrainingFacts
 from bench.runtime.progress import Progress
 from bench.runtime.torch_state import own_generators
 from bench.training.lr_schedules import LR_SCHEDULES
@@ -146,9 +146,9 @@ def _attacked(
     return objective.adversary.perturb(model, loss, inputs, generator=starts)
 
 
-def _done(batch: Batch, *, next_epoch: int) -> Done:
+def _done(batch: Batch, *, next_epoch: int) -> StepStats:
     margins = logit_margins(batch.outputs.detach(), batch.labels)
-    return Done(float(margins.median()), next_epoch, float(batch.latents.detach().square().mean()))
+    return StepStats(float(margins.median()), next_epoch, float(batch.latents.detach().square().mean()))
 
 
 def forward(model: Classifier, inputs: Tensor, labels: Tensor, *, low_precision: bool) -> Batch:

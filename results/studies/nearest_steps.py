@@ -30,9 +30,9 @@ def main(results: Path, names: list[str]) -> None:
     print("network,deepfool,half,default,twice")
     for name in names:
         store = Store(results)
-        _, built, workshop = reopen(store.find_run(name), store, data_dir=None, device="cpu")
-        images = workshop.images("test", IMAGES)
-        inputs = images.inputs(torch.arange(len(images)), workshop.device)
+        _, built, context = reopen(store.find_run(name), store, data_dir=None, device="cpu")
+        images = context.images("test", IMAGES)
+        inputs = images.inputs(torch.arange(len(images)), context.device)
         deepfool = deepfool_scores(built.classifier, inputs, images.labels, batch_size=IMAGES)
         medians = [float(np.median(deepfool.distances))]
         for factor in (0.5, 1, 2):

@@ -9,7 +9,7 @@ from helpers import LinearModel
 from bench.attacks.registry import ATTACKS, resolve
 from bench.core.specs import EvalSpec
 from bench.data.tensors import Images
-from bench.evaluation.cell import CellContext
+from bench.evaluation.cell import CellInput
 from bench.evaluation.evaluate import evaluate_cell
 from bench.models.classifier import freeze
 from bench.runtime.progress import Progress
@@ -60,7 +60,7 @@ def robust_count(name: str, norm: str, eps: float, margin: float) -> tuple[int, 
         batch_size=4,
         seed=0,
     )
-    context = CellContext(
+    context = CellInput(
         model=freeze(model),
         weights_sha="",
         images=images,

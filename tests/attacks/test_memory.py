@@ -16,7 +16,7 @@ from bench.attacks.search import Samples
 from bench.core.records import EvalRecord
 from bench.core.specs import AttackSpec, EvalSpec
 from bench.data.tensors import Images
-from bench.evaluation.cell import CellContext, Outcomes
+from bench.evaluation.cell import CellInput, Outcomes
 from bench.evaluation.evaluate import evaluate_cell
 from bench.runtime.progress import Progress
 
@@ -146,7 +146,7 @@ def cell(model: nn.Module, *, batch_size: int, auto: bool) -> tuple[EvalRecord, 
         run_id="r", data_sha="d", attack=attack.spec("linf", EPS, batch_size=batch_size), protocol="standard",
         limit=None, batch_size=batch_size, seed=0,
     )  # fmt: skip
-    context = CellContext(
+    context = CellInput(
         model=model, weights_sha="", images=Images([str(i) for i in range(COUNT)], inputs.float(), labels),
         n_test=COUNT, official=False, num_classes=4, device=torch.device("cpu"), entry=attack.entry, auto_batch=auto,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from bench.attacks.registry import ATTACKS, resolve
 from bench.core.records import EvalRecord
 from bench.core.specs import Backend, EvalSpec
 from bench.data.tensors import Images
-from bench.evaluation.cell import CellContext
+from bench.evaluation.cell import CellInput
 from bench.evaluation.evaluate import evaluate_cell
 from bench.models.classifier import freeze
 from bench.runtime.progress import Progress
@@ -46,7 +46,7 @@ def measured(
         batch_size=128,
         seed=0,
     )
-    context = CellContext(
+    context = CellInput(
         model=freeze(model),
         weights_sha="",
         images=Images([f"x/{i}" for i in range(len(inputs))], inputs, labels),

@@ -12,7 +12,7 @@ from bench.attacks.rng import SampleRng
 from bench.core.records import EvalRecord
 from bench.core.specs import EvalSpec, Norm, Precision
 from bench.data.tensors import Images
-from bench.evaluation.cell import CellContext
+from bench.evaluation.cell import CellInput
 from bench.evaluation.evaluate import evaluate_cell
 from bench.evaluation.pass_counter import CountingModel
 from bench.runtime.progress import Progress
@@ -76,7 +76,7 @@ def record_of(name: str, eps: float, search: nn.Module | None, norm: Norm = "lin
         run_id="r", data_sha="d", attack=attack.spec(norm, eps, batch_size=4), protocol="standard", limit=None,
         batch_size=4, seed=0,
     )  # fmt: skip
-    context = CellContext(
+    context = CellInput(
         model=model, weights_sha="", images=images, n_test=COUNT, official=False, num_classes=2,
         device=torch.device("cpu"), entry=attack.entry, search_models=Twin(search or model),  # type: ignore[arg-type]
     )  # fmt: skip

@@ -227,12 +227,12 @@ def test_success_queries_and_loss_agree_with_the_published_program(norm: Norm, e
     theirs.init_hyperparam(inputs)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        counted, points = theirs.attack_single_run(inputs, labels)
+        pluralize, points = theirs.attack_single_run(inputs, labels)
     logits = model(points)
     fooled = logits.argmax(1) != labels
     assert 0.2 < fooled.float().mean() < 0.8
     assert abs(broken.float().mean() - fooled.float().mean()) < 0.1
-    assert abs(asked.mean() - counted.mean()) < 8
+    assert abs(asked.mean() - pluralize.mean()) < 8
     holds = ~(broken | fooled)
     rise = (state.best_loss - before)[holds].mean() / (search.loss(state, logits) - before)[holds].mean()
     assert abs(rise - 1) < 0.12

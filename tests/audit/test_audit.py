@@ -17,7 +17,7 @@ from records import cell_record, run_record, samples_of
 from bench import api
 from bench.audit.audit import Audited, audit
 from bench.audit.levels import LevelName
-from bench.context import Workshop
+from bench.context import RunContext
 from bench.core.records import AuditRecord
 from bench.data import DataRequest, load_dataset
 from bench.leaderboard.write_tables import rebuild
@@ -152,8 +152,8 @@ def audited(
     if split:
         data = dataclasses.replace(data, test=dataclasses.replace(data.test, sha=split))
     (run,) = store.runs()
-    workshop = Workshop(dataset=data, store=store, device=torch.device("cpu"), progress=Progress())
-    return audit(Audited(run=run, model=Stepped(), num_classes=10, batch_size=64, level=level), workshop)
+    context = RunContext(dataset=data, store=store, device=torch.device("cpu"), progress=Progress())
+    return audit(Audited(run=run, model=Stepped(), num_classes=10, batch_size=64, level=level), context)
 
 
 def test_an_audit_that_fails_takes_no_flag_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

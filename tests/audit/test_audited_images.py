@@ -11,8 +11,8 @@ from controls import trained
 from torch import Tensor, nn
 
 from bench import api
-from bench.audit.audit import Audited, Twin, audit
-from bench.context import Workshop
+from bench.audit.audit import Audited, PairedModel, audit
+from bench.context import RunContext
 from bench.core.records import AuditRecord
 from bench.core.specs import Norm
 from bench.data import DataRequest, load_dataset
@@ -43,13 +43,13 @@ def attack(model: nn.Module, folder: Path, norm: Norm, n: int, *, batch_size: in
     )  # fmt: skip
 
 
-def audited(model: nn.Module, folder: Path, *, batch_size: int, twin: nn.Module | None = None) -> AuditRecord:
+def audited(model: nn.Module, folder: Path, *, batch_size: int, paired: nn.Module | None = None) -> AuditRecord:
     store = Store(folder)
     (run,) = store.runs()
     data = load_dataset("digits", DataRequest())
-    workshop = Workshop(dataset=data, store=store, device=torch.device("cpu"), progress=Progress())
-    shown = None if twin is None else Twin(run_id="b", model=twin)
-    record = audit(Audited(run=run, model=model, num_classes=10, batch_size=batch_size, twin=shown), workshop)
+    context = RunContext(dataset=data, store=store, device=torch.device("cpu"), progress=Progress())
+    shown = None if paired is None else PairedModel(run_id="b", model=paired)
+    record = audit(Audited(run=run, model=model, num_classes=10, batch_size=batch_size, paired=shown), context)
     assert record.status == "ok", record.message
     return record
 
@@ -59,7 +59,7 @@ def test_no_batch_is_larger_than_what_fitted(batch_size: int, tmp_path: Path) ->
     """Neither than what is asked for, nor than what the cells came down to when memory ran out."""
     model = Narrow(16).eval()
     attack(model, tmp_path, "linf", 200)
-    audited(model, tmp_path, batch_size=batch_size, twin=model)
+    audited(model, tmp_path, batch_size=batch_size, paired=model)
 
 
 def test_every_norm_has_its_own_images_and_figures(tmp_path: Path) -> None:

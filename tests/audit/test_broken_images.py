@@ -20,13 +20,13 @@ from bench import api
 from bench.attacks.registry import resolve
 from bench.audit import checks
 from bench.audit.audit import Audited, audit
-from bench.audit.probes import Prober, Rescaled
-from bench.context import Workshop
+from bench.audit.probes import AuditAttacker, Rescaled
+from bench.context import RunContext
 from bench.core.records import AuditRecord, BudgetAudit
 from bench.core.specs import Norm
 from bench.data import DataRequest, load_dataset
 from bench.data.tensors import load_images
-from bench.evaluation.cell import CellContext
+from bench.evaluation.cell import CellInput
 from bench.leaderboard.write_tables import rebuild
 from bench.results.audit_summary import broken_beyond_suite, sentence
 from bench.results.store import Store
@@ -102,14 +102,14 @@ def test_images_found_on_rescaled_logits_are_judged_by_the_model_itself() -> Non
     assert int(Tied()(inputs).argmax(1)) == 1
     images = load_images(load_dataset("digits", DataRequest()).test, 8, dataset="digits")
     images = dataclasses.replace(images, labels=torch.ones(len(images), dtype=torch.int64))
-    context = CellContext(
+    context = CellInput(
         model=Tied().eval(), weights_sha="", images=images, n_test=8, official=True, num_classes=2,
         device=torch.device("cpu"), entry=resolve("pgd-plain-2").entry,
     )  # fmt: skip
-    prober = Prober(context, 0, 8, Progress(), context.images)
-    wrong = prober.clean()
+    attacker = AuditAttacker(context, 0, 8, Progress(), context.images)
+    wrong = attacker.clean()
     assert not wrong.any()
-    assert not prober.attack("pgd-plain-2", "linf", 0.1, wrong, scale=float(scale)).any()
+    assert not attacker.attack("pgd-plain-2", "linf", 0.1, wrong, scale=float(scale)).any()
 
 
 @pytest.mark.parametrize("text", ["8/255", "25/255", "0.1"])
@@ -180,8 +180,8 @@ def test_audits_on_disk_without_images_are_still_read(tmp_path: Path) -> None:
 
 def audited(store: Store, model: nn.Module) -> AuditRecord:
     data = load_dataset("digits", DataRequest())
-    workshop = Workshop(dataset=data, store=store, device=torch.device("cpu"), progress=Progress())
-    return audit(Audited(run=store.runs()[0], model=model, num_classes=10, batch_size=64), workshop)
+    context = RunContext(dataset=data, store=store, device=torch.device("cpu"), progress=Progress())
+    return audit(Audited(run=store.runs()[0], model=model, num_classes=10, batch_size=64), context)
 
 
 def test_without_a_question_the_budget_is_the_most_telling(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from controls import CPU, EPS, HONEST, MASKED, trained
 from torch import nn
 
 from bench import api
-from bench.audit.audit import Audited, Twin, audit
+from bench.audit.audit import Audited, PairedModel, audit
 from bench.audit.levels import DEFAULT
-from bench.context import Workshop
+from bench.context import RunContext
 from bench.core.records import AuditRecord
 from bench.data import DataRequest, load_dataset
 from bench.results.store import Store
@@ -34,7 +34,7 @@ def baseline() -> nn.Module:
 
 
 def audited(
-    model: nn.Module, folder: Path, attacks: tuple[str, ...], *, n: int = 200, twin: nn.Module | None = None
+    model: nn.Module, folder: Path, attacks: tuple[str, ...], *, n: int = 200, paired: nn.Module | None = None
 ) -> AuditRecord:
     """Attack ``model`` as a run would, and audit it, with the ordinary network as its baseline unless it is that."""
     limits = {name: n for name in attacks if name.startswith("autoattack")}
@@ -45,9 +45,9 @@ def audited(
     store = Store(folder)
     (run,) = store.runs()
     dataset = load_dataset("digits", DataRequest())
-    workshop = Workshop(dataset=dataset, store=store, device=CPU, progress=Progress())
-    shown = None if twin is None else Twin(run_id="baseline", model=twin)
-    record = audit(Audited(run=run, model=model, num_classes=10, batch_size=128, twin=shown), workshop)
+    context = RunContext(dataset=dataset, store=store, device=CPU, progress=Progress())
+    shown = None if paired is None else PairedModel(run_id="baseline", model=paired)
+    record = audit(Audited(run=run, model=model, num_classes=10, batch_size=128, paired=shown), context)
     assert record.status == "ok", record.message
     assert store.read_audit(run.run_id, dataset.test.sha) == record
     return record
@@ -67,8 +67,8 @@ def mlp(seed: int) -> nn.Module:
 @pytest.mark.parametrize("name", [*HONEST, "another architecture"])
 def test_an_honest_network_is_left_alone(name: str, tmp_path: Path) -> None:
     make = {**HONEST, "another architecture": mlp}[name]
-    twin = None if name == "ordinary" else baseline()
-    record = audited(make(SEED), tmp_path, WHOLE_SUITE, twin=twin)
+    paired = None if name == "ordinary" else baseline()
+    record = audited(make(SEED), tmp_path, WHOLE_SUITE, paired=paired)
     assert flags(record) == {}
     (budget,) = record.budgets
     accuracy = budget.figures["acc_suite"]
@@ -79,7 +79,7 @@ def test_an_honest_network_is_left_alone(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", MASKED)
 def test_a_network_that_hides_its_gradients_is_found_out(name: str, tmp_path: Path) -> None:
     make, wanted = MASKED[name]
-    assert wanted in flags(audited(make(SEED), tmp_path, GRADIENTS_ONLY, twin=baseline()))
+    assert wanted in flags(audited(make(SEED), tmp_path, GRADIENTS_ONLY, paired=baseline()))
 
 
 @pytest.mark.parametrize("name", ["quantised", "saturated"])
@@ -106,7 +106,7 @@ def test_figures_alone_are_no_flags(tmp_path: Path) -> None:
 @pytest.mark.parametrize("n", [64, 200])
 def test_the_passes_are_bounded(make: Callable[[], nn.Module], most: int, n: int, tmp_path: Path) -> None:
     """Models that nothing breaks cost the most: every attack goes to its end on nearly every image."""
-    record = audited(make(), tmp_path, GRADIENTS_ONLY, n=n, twin=baseline())
+    record = audited(make(), tmp_path, GRADIENTS_ONLY, n=n, paired=baseline())
     assert record.budgets[0].n == n <= DEFAULT.images
     assert 0 < record.n_forwards + record.n_backwards <= most * n
 
@@ -119,11 +119,9 @@ def test_where_everything_breaks_it_costs_a_fraction_of_autoattack(tmp_path: Pat
     )  # fmt: skip
     store = Store(tmp_path)
     (run,) = store.runs()
-    workshop = Workshop(
-        dataset=load_dataset("digits", DataRequest()), store=store, device=CPU, progress=Progress()
-    )
-    twin = Twin(run_id="b", model=mlp(SEED))
-    record = audit(Audited(run=run, model=baseline(), num_classes=10, batch_size=128, twin=twin), workshop)
+    context = RunContext(dataset=load_dataset("digits", DataRequest()), store=store, device=CPU, progress=Progress())
+    paired = PairedModel(run_id="b", model=mlp(SEED))
+    record = audit(Audited(run=run, model=baseline(), num_classes=10, batch_size=128, paired=paired), context)
     (budget,) = record.budgets
     assert budget.figures["acc_suite"] == 0
     assert record.n_forwards + record.n_backwards <= 0.3 * 200 * budget.n_correct
@@ -152,14 +150,14 @@ class Contrary(nn.Module):
 
 def test_a_constant_model_is_truly_robust(tmp_path: Path) -> None:
     """No perturbation changes its answer, so nothing may be said against it, whatever its gradients are."""
-    record = audited(Constant(3), tmp_path, GRADIENTS_ONLY, twin=baseline())
+    record = audited(Constant(3), tmp_path, GRADIENTS_ONLY, paired=baseline())
     assert flags(record) == {}
     assert record.figures["zero_gradient_margin"] == 1.0
     assert record.budgets[0].figures["acc_suite"] == pytest.approx(10, abs=2)
 
 
 def test_a_model_that_is_never_right_has_nothing_to_lose(tmp_path: Path) -> None:
-    record = audited(Contrary(), tmp_path, GRADIENTS_ONLY, twin=baseline())
+    record = audited(Contrary(), tmp_path, GRADIENTS_ONLY, paired=baseline())
     assert flags(record) == {}
     assert record.budgets[0].n_correct == 0
     assert record.figures["deepfool_ratio"] is None

@@ -141,9 +141,7 @@ def test_a_fingerprint_ignores_the_order_of_keys() -> None:
 
 
 def test_a_cell_without_a_corruption_keeps_the_name_it_had_before_there_were_any() -> None:
-    cell = EvalSpec(
-        run_id="r", data_sha="d", attack=None, protocol="standard", limit=None, batch_size=128, seed=0
-    )
+    cell = EvalSpec(run_id="r", data_sha="d", attack=None, protocol="standard", limit=None, batch_size=128, seed=0)
     before = {name: value for name, value in dataclasses.asdict(cell).items() if name not in ("corruption", "sampling")}
     assert cell.cell_id == fingerprint(before)[:12]
     foggy = CorruptionSpec(kind="fog", severity=1, source="generated", profile="cifar")

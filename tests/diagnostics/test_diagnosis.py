@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.context import Workshop
+from bench.context import RunContext
 from bench.core.columns import (
     AUDIT_COLUMNS,
     COLLAPSE_COLUMNS,
@@ -166,9 +166,9 @@ def scaled(model: Classifier, factor: float) -> Classifier:
 
 
 @pytest.fixture
-def shop() -> Workshop:
+def shop() -> RunContext:
     dataset = load_dataset("digits", DataRequest())
-    return Workshop(dataset=dataset, store=Store(Path()), device=torch.device("cpu"), progress=Progress())
+    return RunContext(dataset=dataset, store=Store(Path()), device=torch.device("cpu"), progress=Progress())
 
 
 HEADS = {
@@ -180,7 +180,7 @@ HEADS = {
 
 @pytest.mark.parametrize("head", list(HEADS))
 @pytest.mark.parametrize("factor", [2.0**10, 2.0**-10])
-def test_what_claims_to_be_invariant_is(head: str, factor: float, shop: Workshop) -> None:
+def test_what_claims_to_be_invariant_is(head: str, factor: float, shop: RunContext) -> None:
     """The mean norm, which does not claim it, changes by the factor."""
     torch.manual_seed(0)
     model = HEADS[head]()
@@ -195,7 +195,7 @@ def test_what_claims_to_be_invariant_is(head: str, factor: float, shop: Workshop
         assert after[column].value == pytest.approx(expected, rel=1e-3, nan_ok=head == "cosine" or too_few), column
 
 
-def test_every_number_stands_in_its_own_column(shop: Workshop) -> None:
+def test_every_number_stands_in_its_own_column(shop: RunContext) -> None:
     """Each is what its function says of the images that the column names; no two of them are alike."""
     torch.manual_seed(0)
     model, limit = HEADS["linear"](), 300

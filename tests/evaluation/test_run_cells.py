@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from bench.context import Workshop
-from bench.evaluation.run_cells import Subject, work_off
+from bench.context import RunContext
+from bench.evaluation.run_cells import EvaluatedModel, run_cells
 from bench.models.classifier import freeze
 from bench.planning.plan import make_plan
 from bench.planning.request import RunOptions, make_request
-from bench.planning.resume import Tally
+from bench.planning.resume import RunSummary
 from bench.results.store import Store
 from bench.runtime.progress import Progress
 from bench.training.checkpoints import load_run
@@ -26,16 +26,16 @@ def test_a_filter_without_a_result_leaves_its_cell_without_one(bench: Callable[.
     assert bench("run", *arguments, "--results", tmp_path).code == 0
     request, dataset = make_request(options)
     plan = make_plan(request)[0]
-    shop = Workshop(dataset=dataset, store=Store(tmp_path), device=torch.device("cpu"), progress=Progress())
+    shop = RunContext(dataset=dataset, store=Store(tmp_path), device=torch.device("cpu"), progress=Progress())
     built = load_run(plan.train, shop)
     assert built.classifier.normalize.mean.flatten().tolist() == torch.tensor(dataset.mean).tolist()
     assert built.classifier.normalize.std.flatten().tolist() == torch.tensor(dataset.std).tolist()
     record = shop.store.finished_run(plan.train.run_id)
     assert record is not None
     filtered = dataclasses.replace(plan.cells[1], protocol="prefiltered", filters=("no-such-cell",))
-    tally = Tally()
-    work_off([filtered], Subject("x", freeze(built.classifier), record.weights_sha, 10), shop, tally)
+    summary = RunSummary()
+    run_cells([filtered], EvaluatedModel("x", freeze(built.classifier), record.weights_sha, 10), shop, summary)
     found = shop.store.read_cell(plan.train.run_id, filtered.cell_id)
     assert found is not None
     assert (found.status, found.reason, found.n_correct) == ("skipped", "prerequisite_failed", None)
-    assert len(tally.bad) == 1
+    assert len(summary.bad) == 1

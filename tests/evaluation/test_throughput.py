@@ -50,12 +50,12 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> None:
         return (11.0 if training else 5.0 if differentiated else 2.0) / (2 if low else 1) - folded
 
     monkeypatch.setattr(throughput, "_fastest", fastest)
-    monkeypatch.setattr(throughput, "build_run", lambda spec, workshop: SimpleNamespace(classifier=model_with_a_norm()))
+    monkeypatch.setattr(throughput, "build_run", lambda spec, context: SimpleNamespace(classifier=model_with_a_norm()))
 
 
 def pace_of(spec: TrainSpec) -> Pace:
-    workshop: Any = SimpleNamespace(device=CPU)
-    return Pace(spec, workshop)
+    context: Any = SimpleNamespace(device=CPU)
+    return Pace(spec, context)
 
 
 @pytest.mark.usefixtures("timed")
@@ -101,7 +101,7 @@ class FakePace:
     training = 3.0
     made = 0
 
-    def __init__(self, spec: TrainSpec, workshop: Any) -> None:
+    def __init__(self, spec: TrainSpec, context: Any) -> None:
         FakePace.made += 1
 
     def rates(self, precision: str | None) -> Rates:
@@ -120,9 +120,9 @@ def test_every_pass_is_counted_at_the_rate_of_its_form(monkeypatch: pytest.Monke
     pending = {first.run_id: cells, second.run_id: (cell(None, limit=1),)}
     finished: Callable[[str], object] = lambda run_id: object() if run_id == first.run_id else None  # noqa: E731
     dataset = SimpleNamespace(train=range(20), test=range(8))
-    workshop: Any = SimpleNamespace(force=False, store=SimpleNamespace(finished_run=finished), dataset=dataset)
+    context: Any = SimpleNamespace(force=False, store=SimpleNamespace(finished_run=finished), dataset=dataset)
     plan = [RunPlan(first, cells), RunPlan(second, pending[second.run_id])]
-    least, most = estimate(plan, pending, {second.run_id}, workshop)
+    least, most = estimate(plan, pending, {second.run_id}, context)
     per_pass = 4 * (1 + 10 + 100 + 1) + 1
     assert least == 2 * per_pass + 6 * 10 + 2 * 20 * 3
     assert most == 5 * per_pass + 7 * 10 + 2 * 20 * 3

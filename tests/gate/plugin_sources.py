@@ -85,7 +85,7 @@ def test_parameter(robustness, name):
     robustness(load(), name=name, **OPTIONS)
 """
 
-NOTHING = '''
+NOTHING = """
 import contextlib
 import unittest
 import pytest
@@ -181,7 +181,7 @@ def broken():
 @pytest.mark.xfail
 def test_expected_and_broken(broken, robustness):
     robustness(load(), **OPTIONS)
-'''
+"""
 
 EARLY_END = """
 import pytest

@@ -51,7 +51,7 @@ def test_nothing_compared_fails_in_every_style(project: pytest.Pytester) -> None
 
 
 def test_expected_failures_excuse_a_comparison_and_skips_are_listed(project: pytest.Pytester) -> None:
-    write(project, STYLES.partition("@mark(\"dynamic")[0])
+    write(project, STYLES.partition('@mark("dynamic')[0])
     project.runpytest("--robustness-update").assert_outcomes(skipped=1)
     text = (project.path / "test_it.py").read_text(encoding="utf-8")
     write(project, text.replace("@mark(", "@pytest.mark.xfail\n@mark(").replace("load()", "load().train()"))
@@ -208,7 +208,7 @@ def test_what_is_asked_for_and_not_compared_fails(project: pytest.Pytester) -> N
 
 def test_a_module_that_skips_itself_is_listed_and_fails_where_required(project: pytest.Pytester) -> None:
     """Skipped as a whole, beside a test that compares: in one process and in two."""
-    write(project, STYLES.partition("@mark(\"dynamic")[0])
+    write(project, STYLES.partition('@mark("dynamic')[0])
     project.runpytest("--robustness-update").assert_outcomes(skipped=1)
     skip = "import pytest\npytest.importorskip('no_such_module')  # robustness of others\n"
     marked = '@pytest.mark.robustness("a.json")\ndef test_a(robustness): pass\n'

@@ -246,7 +246,7 @@ def test_audits_count_for_the_places_where_all_rows_have_the_same(
 def test_images_made_on_the_baseline_count_only_where_all_rows_were_shown_some(store: Store) -> None:
     twice(store)
     store.write_audit(audit(RUN, {"square": {60, 61}}, n=70))
-    store.write_audit(audit(LPC, {"square": {60}, "transfer": {62, 63, 64}}, n=70, twin="b"))
+    store.write_audit(audit(LPC, {"square": {60}, "transfer": {62, 63, 64}}, n=70, baseline_run="b"))
     assert places(store) == {"baseline": (1, "attacks and audit"), "lpc": (1, "attacks and audit")}
     assert row_of(store, "lpc")[COLUMN] == 55
 

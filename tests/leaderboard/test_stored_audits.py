@@ -142,7 +142,7 @@ def test_a_baseline_that_came_later_is_shown_to_the_model(tmp_path: Path) -> Non
     assert is_audited(run.run_id, "d", store)
     store.write_run(dataclasses.replace(baseline, weights_sha=hashlib.sha256(b"w").hexdigest()), b"w")
     assert not is_audited(run.run_id, "d", store)
-    shown = dataclasses.replace(audit_record(run).budgets[0], twin=baseline.run_id)
+    shown = dataclasses.replace(audit_record(run).budgets[0], baseline_run=baseline.run_id)
     store.write_audit(dataclasses.replace(audit_record(run), budgets=(shown,)))
     assert is_audited(run.run_id, "d", store)
 

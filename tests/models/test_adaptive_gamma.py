@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from bench.models.adaptive_gamma import CROSSING, FASTEST, FLOOR, MEMORY, TARGET, advance, balance, rate, start
 from bench.models.margins import logit_margins
 from bench.models.penalties import mean_square
-from bench.models.schedules import GAMMA_END, Done, GammaState, TrainingFacts
+from bench.models.schedules import GAMMA_END, GammaState, StepStats, TrainingFacts
 
 
 def facts(epochs: int = 10, steps: int = 100, num_classes: int = 10) -> TrainingFacts:
@@ -56,14 +56,14 @@ def test_it_starts_at_its_floor() -> None:
 
 def test_it_jumps_to_what_is_near_and_grows_by_its_rate_to_what_is_far() -> None:
     wanted = balance(2.0, 1e-3, 10)
-    near = advance(GammaState(wanted / math.exp(rate(facts()) / 2)), Done(2.0, 1, 1e-3), facts())
+    near = advance(GammaState(wanted / math.exp(rate(facts()) / 2)), StepStats(2.0, 1, 1e-3), facts())
     assert near.gamma == pytest.approx(wanted)
-    far = advance(GammaState(wanted / 100), Done(2.0, 1, 1e-3), facts())
+    far = advance(GammaState(wanted / 100), StepStats(2.0, 1, 1e-3), facts())
     assert far.gamma == pytest.approx(wanted / 100 * math.exp(rate(facts())))
 
 
 def test_it_backs_off_by_half_a_step_at_most() -> None:
-    assert advance(GammaState(100.0), Done(-1.0, 1, 1e-3), facts()).gamma == pytest.approx(50.0)
+    assert advance(GammaState(100.0), StepStats(-1.0, 1, 1e-3), facts()).gamma == pytest.approx(50.0)
 
 
 def test_shrinking_latents_alone_change_nothing() -> None:
@@ -77,15 +77,15 @@ def test_latents_at_the_origin_are_no_reason_to_divide_by_zero() -> None:
 
 
 def test_the_running_means_remember() -> None:
-    first = advance(start(facts()), Done(2.0, 1, 0.5), facts())
+    first = advance(start(facts()), StepStats(2.0, 1, 0.5), facts())
     assert first[1:] == (2.0, 0.5)
-    second = advance(first, Done(3.0, 1, 0.6), facts())
+    second = advance(first, StepStats(3.0, 1, 0.6), facts())
     assert second[1:] == (pytest.approx(2.0 + 1.0 / MEMORY), pytest.approx(0.5 + 0.1 / MEMORY))
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e12), st.floats(FLOOR, GAMMA_END), st.none() | st.floats(-1e6, 1e6))
 def test_it_stays_in_its_range(margin: float, size: float, gamma: float, running: float | None) -> None:
-    state = advance(GammaState(gamma, running, None if running is None else size), Done(margin, 1, size), facts())
+    state = advance(GammaState(gamma, running, None if running is None else size), StepStats(margin, 1, size), facts())
     assert FLOOR * (1 - 1e-9) <= state.gamma <= GAMMA_END * (1 + 1e-9)
 
 
@@ -112,7 +112,7 @@ def test_it_collapses_a_free_layer_at_the_target_while_its_output_weights_grow()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         margin = float(logit_margins(outputs.detach(), labels).median())
-        state = advance(state, Done(margin, 1, float(mean_square(z.detach()))), facts())
+        state = advance(state, StepStats(margin, 1, float(mean_square(z.detach()))), facts())
         gammas.append(state.gamma)
     assert margin == pytest.approx(TARGET, abs=0.5)
     assert all(later > 1.3 * earlier for earlier, later in pairwise(gammas[199::200]))

@@ -17,7 +17,7 @@ from bench.models.schedules import (
     GAMMA_END,
     SCHEDULES,
     TARGET_MARGIN,
-    Done,
+    StepStats,
     TrainingFacts,
     balanced_gamma,
     short,
@@ -34,7 +34,7 @@ def gamma_of(name: str) -> Callable[[int], float]:
         entry = SCHEDULES.get(name)
         state = entry.start(FACTS)
         for following in range(2, epoch + 1):
-            state = entry.advance(state, Done(margin=0.0, next_epoch=following), FACTS)
+            state = entry.advance(state, StepStats(margin=0.0, next_epoch=following), FACTS)
         return state.gamma
 
     return gamma
@@ -124,7 +124,7 @@ def test_loss_by_hand() -> None:
 def test_baseline_has_no_penalty() -> None:
     logits, latents, labels = torch.randn(3, 2), torch.full((3, 4), 1e6), torch.tensor([0, 1, 0])
     objective = Objective(VariantSpec(), FACTS, latent_dim=4)
-    assert objective.start().gamma == objective.advance(objective.start(), Done(9.0, 2)).gamma == 0
+    assert objective.start().gamma == objective.advance(objective.start(), StepStats(9.0, 2)).gamma == 0
     assert objective.per_sample(1.0) is None
     expected = torch.nn.functional.cross_entropy(logits, labels)
     assert objective.loss(Batch(latents, latents, logits, labels), gamma=1.0, epoch=20) == expected

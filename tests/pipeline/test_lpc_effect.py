@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.context import Workshop
+from bench.context import RunContext
 from bench.models.schedules import SCHEDULES, open_loop, two_phase
 from bench.planning.request import RunOptions, make_request
 from bench.results.store import Store
@@ -39,7 +39,7 @@ def test_lpc_collapses_and_stays_accurate(bench: Callable[..., Any], tmp_path: P
     assert outcome.code == 0
     clean = {row["variant"]: row["clean"] for row in outcome.json["leaderboard"]}
     _, dataset = make_request(RunOptions(models=["resnet18"]))
-    shop = Workshop(dataset=dataset, store=Store(tmp_path), device=torch.device("cpu"), progress=Progress())
+    shop = RunContext(dataset=dataset, store=Store(tmp_path), device=torch.device("cpu"), progress=Progress())
     images, measured = shop.images("train", None), {}
     for run in shop.store.runs():
         assert run.spec is not None

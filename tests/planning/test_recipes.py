@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.context import Workshop
+from bench.context import RunContext
 from bench.core.errors import BenchError
 from bench.core.specs import AdversarySpec, VariantSpec
 from bench.data.registry import DATASETS
@@ -91,7 +91,7 @@ def test_the_activation_and_the_recipe_reach_the_network(tmp_path: Path) -> None
         RunOptions(models=["resnet10t"], variants=["lpc"], recipe="paper-cifar10", epochs=0)
     )
     (plan,) = make_plan(request)
-    shop = Workshop(dataset=dataset, store=Store(tmp_path), device=torch.device("cpu"), progress=Progress())
+    shop = RunContext(dataset=dataset, store=Store(tmp_path), device=torch.device("cpu"), progress=Progress())
     kinds = {type(module) for module in build_run(plan.train, shop).classifier.modules()}
     assert nn.SiLU in kinds
     assert nn.ReLU not in kinds

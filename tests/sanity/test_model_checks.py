@@ -16,7 +16,7 @@ from bench.audit.gradients import float64_logits, gradient_report
 from bench.core.records import Finding
 from bench.evaluation.pass_counter import CountingModel
 from bench.sanity.model_checks import batch_dependent, check_model, mode_leak, probabilities
-from bench.sanity.model_state import changed, put_back, state_of
+from bench.sanity.model_state import changed, preserve_state, state_of
 
 COUNT, BATCH = 24, 10
 
@@ -238,7 +238,7 @@ def test_a_module_left_in_training_mode() -> None:
 def test_what_is_written_is_put_back_when_the_model_raises() -> None:
     model = Remembering("saved")
     before = state_of(model)
-    with contextlib.suppress(KeyError), put_back(model):
+    with contextlib.suppress(KeyError), preserve_state(model):
         model(images())
         raise KeyError
     assert changed(model, before) == []

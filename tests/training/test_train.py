@@ -20,7 +20,7 @@ from bench.models.auxiliary_losses import Batch
 from bench.models.build import build_classifier
 from bench.models.classifier import freeze
 from bench.models.objective import Objective
-from bench.models.schedules import Done, GammaState
+from bench.models.schedules import GammaState, StepStats
 from bench.runtime.progress import Progress
 from bench.training.lr_schedules import LR_SCHEDULES, cosine, halving, imagenet
 from bench.training.train import begin, steps_per_epoch, train, training_facts
@@ -234,7 +234,7 @@ def watched(spec: TrainSpec, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, 
         seen.append({"batch": batch, **options})
         return loss(self, batch, **options)
 
-    def spy_advance(self: Objective, state: GammaState, done: Done) -> GammaState:
+    def spy_advance(self: Objective, state: GammaState, done: StepStats) -> GammaState:
         seen[-1]["done"] = done
         return advance(self, state, done)
 

@@ -16,7 +16,7 @@ from PIL import Image
 from records import run_record
 from timm.models import get_pretrained_cfg
 
-from bench.context import Workshop
+from bench.context import RunContext
 from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec, VariantSpec, fingerprint
 from bench.models.registry import pretrained_moments
 from bench.planning.plan import make_plan
@@ -60,9 +60,9 @@ def options(root: Path, **more: Any) -> RunOptions:
     )
 
 
-def built(asked: RunOptions, tmp_path: Path) -> tuple[TrainSpec, Workshop, torch.nn.Module]:
+def built(asked: RunOptions, tmp_path: Path) -> tuple[TrainSpec, RunContext, torch.nn.Module]:
     request, dataset = make_request(asked)
-    shop = Workshop(
+    shop = RunContext(
         dataset=dataset, store=Store(tmp_path), device=torch.device("cpu"), progress=Progress(),
         checkpoint_path=asked.checkpoint_path,
     )  # fmt: skip

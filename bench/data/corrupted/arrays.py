@@ -98,9 +98,7 @@ def digest_of(file: io.BufferedReader, algorithm: Literal["md5", "sha256"]) -> s
     key = (algorithm, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
     if key not in _DIGESTS:
         file.seek(0)
-        _DIGESTS[key] = hashlib.file_digest(
-            file, lambda: hashlib.new(algorithm, usedforsecurity=False)
-        ).hexdigest()
+        _DIGESTS[key] = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
     return _DIGESTS[key]
 
 

@@ -141,9 +141,7 @@ def test_what_image_files_lack_is_seen_before_the_training(
     assert set(rows(tmp_path).status) == {"ok"}
 
 
-def test_images_that_are_not_evaluated_need_not_be_there(
-    run: Bench, pets: Path, folders: Path, tmp_path: Path
-) -> None:
+def test_images_that_are_not_evaluated_need_not_be_there(run: Bench, pets: Path, folders: Path, tmp_path: Path) -> None:
     fixed = ("--dataset", "imagefolder", "--data-dir", pets, *FOG, "--corruptions-dir", folders)
     assert run(*fixed, "--limit", "4", "--train-limit", "all").code == 0
     evaluated = next((tmp_path / "results").glob("runs/*/cells/*.samples.csv")).read_text()
