@@ -63,7 +63,7 @@ def audit_record(
     found = tuple(Finding(flag=flag, points=fall, note=f"{flag} is here") for flag, fall in points.items())
     budget = BudgetAudit(
         norm=norm, eps=0.1, n=10, n_correct=9, suite=("fgsm@linf-0.1",), baseline_run="",
-        figures={"acc_suite": 40.0, "detectable": 10.0},
+        figures={"acc_suite": 40.0, "mde": 10.0},
         findings=found,
     )  # fmt: skip
     return AuditRecord(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.audit import checks
-from bench.audit.checks import Broken, Outcomes, any_of, detectable, robust_accuracy
+from bench.audit.checks import Broken, Outcomes, any_of, mde, robust_accuracy
 from bench.audit.figures import Figures, deepfool_figures, gradient_figures, perturbed_figures
 from bench.audit.levels import LEVELS, Level, LevelName
 from bench.audit.neighbours import candidate_count
@@ -238,7 +238,7 @@ def _audit_budget(
     figures: Figures = {
         **checks.figures(outcomes),
         "broken_8bit": probes.broken_8bit,
-        "detectable": detectable(len(wrong), int((~wrong).sum())),
+        "mde": mde(len(wrong), int((~wrong).sum())),
         **perturbed_figures(attacker, subject.some(level).right, norm=norm, eps=eps, steps=level.transfer_steps),
     }
     left = ~any_of(wrong, *suite.values())

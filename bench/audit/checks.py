@@ -2,16 +2,18 @@
 
 The attacks are independent: each began at the clean images. The flags, and the comparison behind each:
 
-    scale_masking    PGD on the plain float32 cross-entropy, against the same on logits of an ordinary gap: a class
-                     does not depend on the scale of the logits, so its robustness may not (Carlini and Wagner 2016,
-                     arXiv 1607.04311, of defensive distillation)
-    more_steps       the same at twice the steps (Carlini et al. 2019: "verify that attacks have converged")
-    order            what a weaker attack breaks and a stronger one does not (one step against many, few against more)
-    black_box        what Square, noise or points towards images of other classes break beyond all attacks by gradients
-                     (Athalye et al. 2018, arXiv 1802.00420)
-    transfer         what images made on the baseline's twin break beyond them (the same)
-    large_eps        what the grey image breaks beyond an attack by gradients, at a budget that reaches it from anywhere
-    stronger_attack  what all of these break beyond the whole suite: the row's own number is beaten
+- ``scale_masking``: PGD on the plain float32 cross-entropy, against the same on logits of an ordinary gap. A class does
+  not depend on the scale of the logits, so robustness must not either (Carlini and Wagner 2016, arXiv 1607.04311, on
+  defensive distillation).
+- ``not_converged``: the same with twice the steps (Carlini et al. 2019: "verify that attacks have converged").
+- ``weaker_attack_stronger``: images that a weaker attack breaks and a stronger one does not (one step against many).
+- ``black_box_stronger``: images that Square, noise or steps towards images of other classes break and no gradient
+  attack does (Athalye et al. 2018, arXiv 1802.00420).
+- ``transfer``: images made on the paired baseline that break the model where its own gradients do not
+  (the same source).
+- ``large_eps_survivors``: images that one grey image breaks and a gradient attack does not, at a budget that reaches
+  the grey from every image.
+- ``stronger_attack``: images that the audit's attacks break and the whole suite does not: its accuracy is too high.
 
 Comparisons of the per-image outcomes of two attacks: pure functions of boolean vectors over the same images.
 
@@ -42,8 +44,8 @@ class Change(NamedTuple):
     points: float
     lower: float  # what a flag goes by: a bound that takes b + c for given
     least: float  # what may be said: a one-sided lower bound that covers the true fall in 95 % of cases or more
-    lost: int  # images that only the second breaks
-    gained: int  # images that only the first breaks
+    n_regressed: int  # images that only the second breaks
+    n_improved: int  # images that only the first breaks
 
 
 def change(before: Broken, after: Broken) -> Change:
@@ -55,9 +57,15 @@ def change(before: Broken, after: Broken) -> Change:
     points it is below in 84 % of cases only; ``least`` takes the bounds of b/n and c/n, each at half the risk.
     Raises ValueError for vectors of different images or of none.
     """
-    lost, gained, n = _counted(before, after)
-    least = _lower(lost, n, risk=RISK / 2) - _upper(gained, n, risk=RISK / 2)
-    return Change(100 * (lost - gained) / n, _conditional(lost, gained, n), 100 * least, lost, gained)
+    n_regressed, n_improved, n = _counted(before, after)
+    least = _lower(n_regressed, n, risk=RISK / 2) - _upper(n_improved, n, risk=RISK / 2)
+    return Change(
+        100 * (n_regressed - n_improved) / n,
+        _conditional(n_regressed, n_improved, n),
+        100 * least,
+        n_regressed,
+        n_improved,
+    )
 
 
 def beyond(before: Broken, more: Broken) -> Change:
@@ -65,18 +73,18 @@ def beyond(before: Broken, more: Broken) -> Change:
 
     ``least`` then is Clopper and Pearson's bound of b/n. Raises ValueError for vectors of different images or of none.
     """
-    lost, _, n = _counted(before, more)
-    return Change(100 * lost / n, _conditional(lost, 0, n), 100 * _lower(lost, n), lost, 0)
+    n_regressed, _, n = _counted(before, more)
+    return Change(100 * n_regressed / n, _conditional(n_regressed, 0, n), 100 * _lower(n_regressed, n), n_regressed, 0)
 
 
-def detectable(n: int, n_correct: int) -> float | None:
+def mde(n: int, n_correct: int) -> float | None:
     """The smallest fall in points that flags among ``n`` images, if nothing speaks for the first attack.
 
     None when even the fall of all ``n_correct`` that can fall would be no more than chance.
     """
-    for lost in range(1, n_correct + 1):
-        if _conditional(lost, 0, n) > POINTS:
-            return 100 * lost / n
+    for n_regressed in range(1, n_correct + 1):
+        if _conditional(n_regressed, 0, n) > POINTS:
+            return 100 * n_regressed / n
     return None
 
 
@@ -113,9 +121,9 @@ def _counted(before: Broken, after: Broken) -> tuple[int, int, int]:
     return int((after & ~before).sum()), int((before & ~after).sum()), len(before)
 
 
-def _conditional(lost: int, gained: int, n: int) -> float:
-    differing = lost + gained
-    return 100 * (2 * _lower(lost, differing) - 1) * differing / n if differing else 0.0
+def _conditional(n_regressed: int, n_improved: int, n: int) -> float:
+    differing = n_regressed + n_improved
+    return 100 * (2 * _lower(n_regressed, differing) - 1) * differing / n if differing else 0.0
 
 
 def _lower(count: int, n: int, risk: float = RISK) -> float:
@@ -162,7 +170,7 @@ class Outcomes(NamedTuple):
 
 def findings(outcomes: Outcomes) -> list[Finding]:
     """Return the findings that cast doubt on the robust accuracy, one per flag."""
-    elsewhere = {"large_eps": outcomes.reach}
+    elsewhere = {"large_eps_survivors": outcomes.reach}
     compared = ((flag, pair, sentence) for flag, pair, sentence in _comparisons(outcomes) if pair is not None)
     found = [_fall(flag, pair, sentence, elsewhere.get(flag)) for flag, pair, sentence in compared]
     return [finding for finding in (*found, _order(outcomes)) if finding is not None]
@@ -175,8 +183,8 @@ def figures(outcomes: Outcomes) -> dict[str, float]:
     if outcomes.suite:
         values["acc_suite"] = robust_accuracy(any_of(*outcomes.suite.values()))
     if RESCALED in probes and MARGIN in probes:
-        values["fall_margin"] = change(probes[RESCALED], probes[MARGIN]).points
-    return values | {f"fall_{flag}": pair.points for flag, pair, _ in _comparisons(outcomes) if pair is not None}
+        values["drop_margin"] = change(probes[RESCALED], probes[MARGIN]).points
+    return values | {f"drop_{flag}": pair.points for flag, pair, _ in _comparisons(outcomes) if pair is not None}
 
 
 def white_box(outcomes: Outcomes) -> Broken | None:
@@ -197,10 +205,14 @@ def _comparisons(outcomes: Outcomes) -> list[tuple[str, Change | None, str]]:
     beaten = _beyond(any_of(*outcomes.suite.values()), own) if outcomes.suite else None
     return [
         ("scale_masking", _pair(probes, PLAIN, RESCALED), "PGD breaks more once the logits have an ordinary gap"),
-        ("more_steps", _pair(probes, RESCALED, LONGER), "PGD with twice the steps breaks more"),
-        ("black_box", _beyond(white, black), "attacks without gradients break what no attack by gradients does"),
+        ("not_converged", _pair(probes, RESCALED, LONGER), "PGD with twice the steps breaks more"),
+        (
+            "black_box_stronger",
+            _beyond(white, black),
+            "attacks without gradients break what no attack by gradients does",
+        ),
         ("transfer", _beyond(white, shown), "images made on the baseline break it where its own gradients do not"),
-        ("large_eps", large, "its gradients do not find the one grey that breaks all classes but one"),
+        ("large_eps_survivors", large, "its gradients do not find the one grey that breaks all classes but one"),
         ("stronger_attack", beaten, "the audit's attacks break what the whole suite does not"),
     ]
 
@@ -208,7 +220,11 @@ def _comparisons(outcomes: Outcomes) -> list[tuple[str, Change | None, str]]:
 def _fall(flag: str, fall: Change, sentence: str, eps: float | None) -> Finding | None:
     if fall.lower <= POINTS:
         return None
-    counts = f"{fall.lost} images more and {fall.gained} fewer" if fall.gained else f"{fall.lost} images more"
+    counts = (
+        f"{fall.n_regressed} images more and {fall.n_improved} fewer"
+        if fall.n_improved
+        else f"{fall.n_regressed} images more"
+    )
     least = f"; at least {fall.least:.1f} points" if fall.least > 0 else ""
     return Finding(flag, f"{sentence}: {fall.points:.1f} points ({counts}{least})", fall.points, eps)
 
@@ -226,7 +242,9 @@ def _order(outcomes: Outcomes) -> Finding | None:
     if rate.lower <= ORDER_ALLOWANCE:
         return None
     note = f"{weaker} breaks {rate.images} images that {stronger} does not: {rate.points:.1f} points"
-    return Finding("order", f"{note} (at least {rate.lower:.1f}, {ORDER_ALLOWANCE} are allowed)", rate.points)
+    return Finding(
+        "weaker_attack_stronger", f"{note} (at least {rate.lower:.1f}, {ORDER_ALLOWANCE} are allowed)", rate.points
+    )
 
 
 def _pair(probes: Mapping[str, Broken], before: str, after: str) -> Change | None:

@@ -34,7 +34,7 @@ Figures = dict[str, float | None]
 
 def gradient_figures(attacker: AuditAttacker, right: Tensor) -> Figures:
     """Measure gradients at the images ``right``, (M,) int64 indices, all classified correctly; ``n_right`` is M."""
-    return {"n_right": float(len(right)), **_report(attacker, attacker.inputs(right), attacker.labels(right))}
+    return {"n_correct": float(len(right)), **_report(attacker, attacker.inputs(right), attacker.labels(right))}
 
 
 def perturbed_figures(attacker: AuditAttacker, right: Tensor, *, norm: Norm, eps: float, steps: int) -> Figures:

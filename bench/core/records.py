@@ -120,8 +120,9 @@ class Finding(Reported):
     def text(self) -> str:
         """The flag with its figure, as in tables.
 
-        >>> Finding("randomised", "").text, Finding("order", "", 7.52).text, Finding("large_eps", "", 60.0, 0.5).text
-        ('randomised', 'order=7.5pt', 'large_eps=60.0pt@0.5')
+        >>> found = Finding("randomised", ""), Finding("transfer", "", 7.52), Finding("transfer", "", 60.0, 0.5)
+        >>> tuple(finding.text for finding in found)
+        ('randomised', 'transfer=7.5pt', 'transfer=60.0pt@0.5')
         """
         where = "" if self.eps is None else f"@{format_eps(self.eps)}"
         return self.flag if self.points is None else f"{self.flag}={self.points:.1f}pt{where}"
@@ -200,7 +201,7 @@ class EvalRecord(Reported):
     adversarials_sha: str = ""  # of their file
     n_broken_8bit: int | None = None  # None unless they are stored in 8 bits
     flags: tuple[str, ...] = ()  # names of vocabulary.FLAGS
-    n_cut: int | None = None  # images whose search the bound on forward passes ended; None without a bound
+    n_truncated: int | None = None  # images whose search the bound on forward passes ended; None without a bound
     leaked: int | None = None  # of the n images, those that are also in the training split; None: not known
     n_majority: int | None = None  # images of the most frequent class among the n; None in older records
     n_correct_majority: int | None = None  # how many of them are right; None unless ok and clean

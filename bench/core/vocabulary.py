@@ -78,22 +78,26 @@ FLAGS = {
         "stands still there"
     ),
     "batch_dependent": "the model answers otherwise about an image alone than about the same image among others",
-    "mode_leak": "in evaluation mode a forward pass changes the model, or leaves a part of it in training mode",
+    "stateful_eval": "in evaluation mode a forward pass changes the model, or leaves a part of it in training mode",
     "probabilities": "the model returns probabilities in place of logits, which flattens every loss of an attack",
-    "inner_gradients": "the model computes gradients while it answers: a defence that optimises needs its own attacks",
+    "test_time_optimization": (
+        "the model computes gradients while it answers: a defence that optimises needs its own attacks"
+    ),
     "scale_masking": (
         "PGD on the plain float32 cross-entropy breaks fewer images than the same attack on logits that are rescaled "
         "to a median gap of 8 nats, although this changes no class: logits so large that gradients vanish in float32, "
         "or so small that all wrong classes pull alike"
     ),
-    "more_steps": "PGD with twice the steps breaks more: the shorter one had not arrived",
-    "order": "a weaker attack breaks images that a stronger one of its kind does not, more than 1.5 points of them",
-    "black_box": (
+    "not_converged": "PGD with twice the steps breaks more: the shorter one had not arrived",
+    "weaker_attack_stronger": (
+        "a weaker attack breaks images that a stronger one of its kind does not, more than 1.5 points of them"
+    ),
+    "black_box_stronger": (
         "Square, random noise or steps towards images of other classes break images that no attack by gradients does: "
         "the gradients mislead"
     ),
     "transfer": "images made on the baseline of the same backbone and seed break it where its own gradients do not",
-    "large_eps": (
+    "large_eps_survivors": (
         "at a budget at which every image can become one and the same grey, which breaks all classes but one, an "
         "attack by gradients leaves more images standing than the grey does"
     ),

@@ -121,8 +121,8 @@ def _steepness(model: Classifier, images: Images, context: RunContext) -> dict[s
         "lipschitz_head_bound": head.bound,
         "lipschitz_head_local_max": head.local_max,
         "lipschitz_head_local_mean": head.local_mean,
-        "lipschitz_gradient_norm_max": local.gradient_norm_max,
-        "lipschitz_gradient_norm_mean": local.gradient_norm_mean,
+        "margin_gradient_norm_max": local.gradient_norm_max,
+        "margin_gradient_norm_mean": local.gradient_norm_mean,
         "lipschitz_zero_gradient_share": local.zero_gradient_share,
         "lipschitz_local_radius": local.local_radius_median,
     }

@@ -137,7 +137,7 @@ def _run_attack(
         if attack.max_queries is not None:
             raise CellFailure("attack_error", f"{attack.name} did not report which images max_queries stopped.")
         return found
-    stats.n_cut += int(found.cut.sum())
+    stats.n_truncated += int(found.cut.sum())
     return found.adversarials
 
 

@@ -64,4 +64,4 @@ class CellStats:
     say: Callable[[str], None] = lambda line: None
     remarks: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
-    n_cut: int = 0
+    n_truncated: int = 0

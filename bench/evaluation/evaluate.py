@@ -62,7 +62,7 @@ def _with_smaller_batches(spec: EvalSpec, cell_input: CellInput, progress: Progr
             if failure.reason != "out_of_memory" or not cell_input.auto_batch or smaller < SMALLEST_BATCH:
                 raise
             stats.batch_size = smaller
-            stats.forwards = stats.backwards = stats.n_cut = 0  # the attempt that counts is the next one
+            stats.forwards = stats.backwards = stats.n_truncated = 0  # the attempt that counts is the next one
             progress.line(f"  out of memory; trying again with batches of {smaller}")
             free_memory(cell_input.device)
 
@@ -171,7 +171,7 @@ def _record(
     drawn = drawn_notes(len(cell_input.images), cell_input.n_test)
     bound = spec.attack.max_queries if spec.attack else None
     if bound is not None:
-        cut = f"{stats.n_cut} of {stats.n_attacked} images cut, which count as not broken"
+        cut = f"{stats.n_truncated} of {stats.n_attacked} images cut, which count as not broken"
         departures = (f"at most {bound} forward passes an image: {cut}", *departures)
     return EvalRecord(
         cell_id=spec.cell_id,
@@ -202,7 +202,7 @@ def _record(
             *(finding.note for finding in stats.findings),
         ),
         environment=describe(cell_input.device),
-        n_cut=None if bound is None or failure else stats.n_cut,
+        n_truncated=None if bound is None or failure else stats.n_truncated,
         n_majority=n_majority,
         n_correct_majority=n_correct_majority,
         flags=tuple(finding.flag for finding in stats.findings),

@@ -73,8 +73,8 @@ class Check:
     after: float | None = None
     tolerance: float | None = None  # points
     judgement: Judgement | None = None
-    lost: int | None = None  # images, where right and wrong images are compared one by one
-    gained: int | None = None
+    n_regressed: int | None = None  # images, where right and wrong images are compared one by one
+    n_improved: int | None = None
     size: str = ""  # what it rests on, in words
     floor: float | None = None  # percent, of a line that compares with a floor
     worst: Verdict | None = None  # what it would be if the model misclassified every image; None without evidence
@@ -113,12 +113,24 @@ def judged(name: str, metric: str, evidence: Evidence, accuracies: tuple[float, 
     """``accuracies`` are fractions, before and after."""
     tolerance = tolerance_of(metric, gate.tolerances)
     found = judge(evidence, alpha=gate.rules.alpha, tolerance=tolerance / 100)
-    lost, gained = (evidence.lost, evidence.gained) if isinstance(evidence, Verdicts) else (None, None)
+    n_regressed, n_improved = (
+        (evidence.n_regressed, evidence.n_improved) if isinstance(evidence, Verdicts) else (None, None)
+    )
     least = worst(evidence, alpha=gate.rules.alpha, tolerance=tolerance / 100)
     why = f"{found.why}; {IDLE}" if least is Verdict.PASS else found.why
     return Check(
-        name, metric, found.verdict, why, *accuracies, tolerance, found, lost, gained, _size(evidence), worst=least
-    )  # fmt: skip
+        name,
+        metric,
+        found.verdict,
+        why,
+        *accuracies,
+        tolerance,
+        found,
+        n_regressed,
+        n_improved,
+        _size(evidence),
+        worst=least,
+    )
 
 
 def at_chance(line: Check, sentence: str) -> Check:

@@ -14,7 +14,7 @@ from bench.gate.checks import Check, passed
 from bench.gate.rules import WEIGHTS, Rules
 from bench.gate.verdict import Verdict
 
-HEADERS = ("run", "metric", "on", "baseline", "now", "drop", "lost", "gained", "tolerance", "verdict", "why")
+HEADERS = ("run", "metric", "on", "baseline", "now", "drop", "n_regressed", "n_improved", "tolerance", "verdict", "why")
 WORST = (Verdict.FAIL, Verdict.UNDECIDED, Verdict.PASS)
 FILES_ONLY = (
     "Scope weights: these lines are about the weights that were compared, on these images. They do not say that the "
@@ -68,8 +68,8 @@ def _row(line: Check) -> tuple[str, ...]:
         _percent(line.before),
         _percent(line.after),
         _drop(line),
-        "" if line.lost is None else str(line.lost),
-        "" if line.gained is None else str(line.gained),
+        "" if line.n_regressed is None else str(line.n_regressed),
+        "" if line.n_improved is None else str(line.n_improved),
         f"floor {line.floor:g}" if line.floor is not None else "" if line.tolerance is None else f"{line.tolerance:g}",
         f"{SIGNS[line.verdict]} {line.verdict}",
         _plain(line.why).replace("|", "\\|").replace("<", "\\<"),
@@ -103,8 +103,8 @@ def gate_data(lines: Sequence[Check]) -> list[dict[str, Any]]:
             "drop": _points(line.judgement.drop if line.judgement else None),
             "drop_lo": _points(line.judgement.low if line.judgement else None),
             "drop_hi": _points(line.judgement.high if line.judgement else None),
-            "lost": line.lost,
-            "gained": line.gained,
+            "n_regressed": line.n_regressed,
+            "n_improved": line.n_improved,
             "tolerance": line.tolerance,
             "floor": line.floor,
             "on": line.size,

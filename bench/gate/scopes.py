@@ -39,7 +39,9 @@ def _paired(old: CellOutcomes, new: CellOutcomes) -> Evidence:
     before, after = old.counts, new.counts
     if old.parts > 1:
         return Shares(before / old.parts, after / new.parts)
-    return Verdicts(lost=int((before > after).sum()), gained=int((after > before).sum()), n=old.n, right=old.right)
+    return Verdicts(
+        n_regressed=int((before > after).sum()), n_improved=int((after > before).sum()), n=old.n, right=old.right
+    )
 
 
 FEWEST_SEEDS = 5

@@ -46,14 +46,14 @@ class Evidence(Protocol):
 class Verdicts:
     """Two networks on the same images, every image right or wrong."""
 
-    lost: int
-    gained: int
+    n_regressed: int
+    n_improved: int
     n: int
     right: int  # images that were right before
     unit: Literal["images", "seeds"] = "images"
 
     def all_wrong(self) -> Self:
-        return replace(self, lost=self.right, gained=0)
+        return replace(self, n_regressed=self.right, n_improved=0)
 
     @property
     def size(self) -> int:
@@ -61,15 +61,15 @@ class Verdicts:
 
     @property
     def drop(self) -> float:
-        return (self.lost - self.gained) / self.n
+        return (self.n_regressed - self.n_improved) / self.n
 
     @property
     def unchanged(self) -> bool:
-        return not self.lost + self.gained
+        return not self.n_regressed + self.n_improved
 
     def bounds(self, alpha: float, size: int) -> Bounds:
-        lost = round(self.lost * size / self.n)
-        return verdict_bounds(lost, min(round(self.gained * size / self.n), size - lost), size, alpha)
+        n_regressed = round(self.n_regressed * size / self.n)
+        return verdict_bounds(n_regressed, min(round(self.n_improved * size / self.n), size - n_regressed), size, alpha)
 
 
 @dataclass(frozen=True)

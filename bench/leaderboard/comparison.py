@@ -24,7 +24,7 @@ from bench.statistics.power import detectable_by_mcnemar, detectable_difference
 from bench.statistics.seed_power import detectable_by_sign_flips
 from bench.statistics.seeds import one_more_each, sign_flip_p, smallest_p, spread, two_level_interval
 
-WHOLE = ("n", "seeds", "leaked", "lost", "gained", f"{LOWEST}_n", f"{LOWEST}_audit_n")
+WHOLE = ("n", "seeds", "leaked", "n_regressed", "n_improved", f"{LOWEST}_n", f"{LOWEST}_audit_n")
 POINTS = 100  # in a fraction of 1
 NO_VERDICTS = "no p_checkpoint: McNemar's test is of verdicts, not of means over cells"
 ONE_SEED = "no p_variant: there is one seed"
@@ -167,8 +167,8 @@ def _values(names: Mapping[str, Any], pair: Pairs) -> dict[str, Any]:
         "diff_lo": POINTS * low,
         "diff_hi": POINTS * high,
         "interval": "images" if seeds == 1 else "seeds+images",
-        "lost": None if checkpoint is None else checkpoint.lost,
-        "gained": None if checkpoint is None else checkpoint.gained,
+        "n_regressed": None if checkpoint is None else checkpoint.n_regressed,
+        "n_improved": None if checkpoint is None else checkpoint.n_improved,
         "p_checkpoint": None if checkpoint is None else checkpoint.p,
         "p_variant": sign_flip_p(by_seed) if seeds > 1 and pair.trainings else None,
         "p_variant_smallest": smallest_p(seeds),
@@ -202,10 +202,10 @@ def _detectable(record: Mapping[str, Any], pair: Pairs, level: float) -> dict[st
     seeds, n = pair.differences.shape
     of_images = of_seeds = None
     if n > 1 and record["p_checkpoint"] is not None:
-        of_images = detectable_by_mcnemar(n, (record["lost"] + record["gained"]) / n, level)
+        of_images = detectable_by_mcnemar(n, (record["n_regressed"] + record["n_improved"]) / n, level)
     elif n > 1 and (std := float(pair.differences[0].std(ddof=1))):
         of_images = detectable_difference(n, std, level)
     if record["p_variant"] is not None:
         of_seeds = detectable_by_sign_flips(seeds, record["std_seeds"] / POINTS, n, level)
-    points = {"detectable": of_images, "detectable_seeds": of_seeds}
+    points = {"mde": of_images, "mde_seeds": of_seeds}
     return {column: None if value is None else POINTS * value for column, value in points.items()}

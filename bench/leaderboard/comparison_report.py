@@ -51,19 +51,19 @@ def finding(record: Mapping[str, Any], test: str | None, seeds: Sequence[int]) -
     if test is None:
         return UNKNOWN_COLLAPSE if collapse else UNTESTED
     if test == "p_variant":
-        return _words(record, record["p_variant_holm"], record["diff"], record["detectable_seeds"])
-    direction = record["gained"] - record["lost"]
+        return _words(record, record["p_variant_holm"], record["diff"], record["mde_seeds"])
+    direction = record["n_improved"] - record["n_regressed"]
     weights = "these weights" if len(seeds) == 1 else f"these weights (seed {min(seeds)})"
-    words = _words(record, record["p_checkpoint_holm"], direction, record["detectable"])
+    words = _words(record, record["p_checkpoint_holm"], direction, record["mde"])
     return f"{words}, {weights}" + (f"; {collapse}" if collapse else "")
 
 
-def _words(record: Mapping[str, Any], p: float, direction: float, detectable: float | None) -> str:
+def _words(record: Mapping[str, Any], p: float, direction: float, mde: float | None) -> str:
     if p <= ALPHA:
         return f"higher{_doubt(record, 'flags')}" if direction > 0 else f"lower{_doubt(record, 'flags_reference')}"
-    if detectable is None:
+    if mde is None:
         return "no difference found; none would have been"
-    return f"no difference found; {detectable:.1f} points would have been"
+    return f"no difference found; {mde:.1f} points would have been"
 
 
 def _doubt(record: Mapping[str, Any], flags: str) -> str:

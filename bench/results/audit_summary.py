@@ -54,7 +54,7 @@ def broken_beyond_suite(budget: BudgetAudit) -> int:
     For audits that stored no images the number comes from their figures.
     """
     if not budget.images:
-        return round((budget.figures.get("fall_stronger_attack") or 0.0) * budget.n / 100)
+        return round((budget.figures.get("drop_stronger_attack") or 0.0) * budget.n / 100)
     return len({image for broken in budget.broken.values() for image in broken} & {*budget.standing})
 
 
@@ -77,7 +77,7 @@ def _budget(budget: BudgetAudit) -> str:
 
 def _seen(budget: BudgetAudit) -> str:
     """State the smallest fall in robust accuracy that would have raised a flag, or that none would have."""
-    least = budget.figures.get("detectable")
+    least = budget.figures.get("mde")
     if least is None:
         return "too few right images for any flag, which leaves it undecided"
     if least > DECISIVE:

@@ -99,7 +99,7 @@ def _acquitted(record: AuditRecord, cell: EvalRecord) -> bool:
     budget = None if cell.spec.attack is None else nearest(record, cell.spec.attack)
     if budget is None or cell.cell_id not in record.cells or cell.n < budget.n:
         return False
-    least = budget.figures.get("detectable")
+    least = budget.figures.get("mde")
     return least is not None and least <= DECISIVE
 
 
@@ -164,7 +164,7 @@ def passes_an_image(record: AuditRecord) -> float | None:
 def _of_budget(budget: BudgetAudit | None) -> dict[str, Any]:
     if budget is None:
         return {}
-    place = {"audit_eps": budget.eps, "audit_n": budget.n, "audit_twin": budget.baseline_run or None}
+    place = {"audit_eps": budget.eps, "audit_n": budget.n, "audit_baseline_run": budget.baseline_run or None}
     return place | _figures(budget.figures)
 
 

@@ -50,8 +50,11 @@ def beats_majority(correct: int, majority: Majority) -> bool:
         return False
     from scipy.stats import binomtest  # slow to import
 
-    gained, lost = correct - majority.n_correct, majority.n - majority.n_correct
-    return gained > lost and float(binomtest(gained, gained + lost, 0.5, alternative="greater").pvalue) < ALPHA
+    n_improved, n_regressed = correct - majority.n_correct, majority.n - majority.n_correct
+    return (
+        n_improved > n_regressed
+        and float(binomtest(n_improved, n_improved + n_regressed, 0.5, alternative="greater").pvalue) < ALPHA
+    )
 
 
 def chance_notes(correct: int, n: int, majority: Majority, *, constant: bool = False) -> tuple[str, ...]:

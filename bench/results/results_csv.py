@@ -45,7 +45,7 @@ INTEGERS = (
     "severity",
     "n_correct",
     "n_broken_8bit",
-    "n_cut",
+    "n_truncated",
     "leaked",
     "attack_version",
     "corruption_version",
@@ -57,7 +57,7 @@ INTEGERS = (
     "param_count",
     "train_batch_size",
     "audit_n",
-    "audit_n_right",
+    "audit_n_correct",
     *COUNT_COLUMNS,
 )
 RECIPE_COLUMNS = (

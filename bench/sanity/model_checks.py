@@ -1,8 +1,8 @@
 """Check before any attack that the model is a function from one image to its logits.
 
 An attack takes the model for a fixed, deterministic f: [0, 1]^(3·H·W) → R^K whose gradients it may follow. Each check
-asks for one way in which that is not so: ``randomised``, ``batch_dependent``, ``mode_leak``, ``probabilities`` and
-``inner_gradients``; the last two and the first are those of AutoAttack (Croce and Hein 2020, arXiv 2003.01690,
+asks for one way in which that is not so: ``randomised``, ``batch_dependent``, ``stateful_eval``, ``probabilities`` and
+``test_time_optimization``; the last two and the first are those of AutoAttack (Croce and Hein 2020, arXiv 2003.01690,
 flags_doc.md: randomised defences, softmax output, optimisation at inference time).
 
 ``inputs`` are float32 (N, 3, H, W) in [0, 1], on the device of ``model``, which is put in evaluation mode. No check
@@ -82,10 +82,10 @@ def check_model(model: nn.Module, inputs: Tensor, batch_size: int) -> list[Findi
     _check_inputs(inputs, batch_size)
     first = inputs[:batch_size]
     with preserve_state(model):
-        leak = mode_leak(model, first)
+        leak = stateful_eval(model, first)
         random = randomised(model, inputs.split(batch_size))
         company = None if random else batch_dependent(model, inputs, batch_size)
-        found = [random, company, leak, probabilities(model, first), inner_gradients(model, first)]
+        found = [random, company, leak, probabilities(model, first), test_time_optimization(model, first)]
     model.eval()
     return [finding for finding in found if finding is not None]
 
@@ -138,7 +138,7 @@ def batch_dependent(model: nn.Module, inputs: Tensor, batch_size: int) -> Findin
     return _finding("batch_dependent", note)
 
 
-def mode_leak(model: nn.Module, inputs: Tensor) -> Finding | None:
+def stateful_eval(model: nn.Module, inputs: Tensor) -> Finding | None:
     """A pass in evaluation mode changes a parameter or a buffer, or leaves a module in training mode.
 
     The order of the images then decides over their predictions. What was changed is put back.
@@ -151,7 +151,7 @@ def mode_leak(model: nn.Module, inputs: Tensor) -> Finding | None:
     model.eval()
     seen = [f"changes {_first(written)}"] if written else []
     seen += [f"leaves {_first(training)} in training mode"] if training else []
-    return _finding("mode_leak", f"a pass in evaluation mode {' and '.join(seen)}") if seen else None
+    return _finding("stateful_eval", f"a pass in evaluation mode {' and '.join(seen)}") if seen else None
 
 
 def probabilities(model: nn.Module, inputs: Tensor) -> Finding | None:
@@ -168,7 +168,7 @@ def probabilities(model: nn.Module, inputs: Tensor) -> Finding | None:
     return _finding("probabilities", note)
 
 
-def inner_gradients(model: nn.Module, inputs: Tensor) -> Finding | None:
+def test_time_optimization(model: nn.Module, inputs: Tensor) -> Finding | None:
     """The model calls for gradients inside its forward pass: it optimises before it answers, and so must the attack."""
     model.eval()
     with torch.enable_grad():
@@ -178,7 +178,9 @@ def inner_gradients(model: nn.Module, inputs: Tensor) -> Finding | None:
     if not calls:
         return None
     times = "once" if len(calls) == 1 else f"{len(calls)} times"
-    return _finding("inner_gradients", f"one forward pass asks {times} for gradients ({', '.join(sorted(set(calls)))})")
+    return _finding(
+        "test_time_optimization", f"one forward pass asks {times} for gradients ({', '.join(sorted(set(calls)))})"
+    )
 
 
 def _check_inputs(inputs: Tensor, batch_size: int) -> None:

@@ -20,7 +20,7 @@ class Bounds(NamedTuple):
     high: float
 
 
-def verdict_bounds(lost: int, gained: int, n: int, alpha: float) -> Bounds:
+def verdict_bounds(n_regressed: int, n_improved: int, n: int, alpha: float) -> Bounds:
     """Bounds of (lost − gained)/n for two looks at the same n images, each right or wrong in either.
 
     *low* is above 0 exactly where McNemar's exact one-sided test has p < α: with θ the share of losses among the images
@@ -29,12 +29,12 @@ def verdict_bounds(lost: int, gained: int, n: int, alpha: float) -> Bounds:
     lost less the lower bound of the share that is gained, each at α/2 (Bonferroni), so that it holds for any n and
     for few changes, too. Raises ValueError for what is no count and for an α outside (0, 0.5).
     """
-    if min(lost, gained) < 0 or lost + gained > n or n <= 0:
-        raise ValueError(f"{lost} lost and {gained} gained of {n} are no counts of pairs")
+    if min(n_regressed, n_improved) < 0 or n_regressed + n_improved > n or n <= 0:
+        raise ValueError(f"{n_regressed} lost and {n_improved} gained of {n} are no counts of pairs")
     _check(alpha)
-    changed = lost + gained
-    low = (2 * _exact(lost, changed, 2 * alpha)[0] - 1) * changed / n if changed else 0.0
-    return Bounds(low, _exact(lost, n, alpha)[1] - _exact(gained, n, alpha)[0])
+    changed = n_regressed + n_improved
+    low = (2 * _exact(n_regressed, changed, 2 * alpha)[0] - 1) * changed / n if changed else 0.0
+    return Bounds(low, _exact(n_regressed, n, alpha)[1] - _exact(n_improved, n, alpha)[0])
 
 
 def share_bounds(right: float, n: int, alpha: float) -> Bounds:

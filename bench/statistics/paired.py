@@ -14,8 +14,8 @@ class Paired(NamedTuple):
     """Differences of the second of two classifiers from the first, as fractions and counts of images."""
 
     n: int
-    lost: int  # right by the first, wrong by the second
-    gained: int  # wrong by the first, right by the second
+    n_regressed: int  # right by the first, wrong by the second
+    n_improved: int  # wrong by the first, right by the second
     difference: float  # (gained − lost)/n
     low: float
     high: float
@@ -34,21 +34,21 @@ def compare(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Paired:
         raise ValueError(f"{len(a)} and {len(b)} verdicts are no pairs")
     from statsmodels.stats.contingency_tables import mcnemar  # slow to import
 
-    lost, gained = int((a & ~b).sum()), int((~a & b).sum())
-    table = [[int((a & b).sum()), lost], [gained, int((~a & ~b).sum())]]
-    low, high = difference_interval(lost, gained, len(a))
+    n_regressed, n_improved = int((a & ~b).sum()), int((~a & b).sum())
+    table = [[int((a & b).sum()), n_regressed], [n_improved, int((~a & ~b).sum())]]
+    low, high = difference_interval(n_regressed, n_improved, len(a))
     return Paired(
         n=len(a),
-        lost=lost,
-        gained=gained,
-        difference=(gained - lost) / len(a),
+        n_regressed=n_regressed,
+        n_improved=n_improved,
+        difference=(n_improved - n_regressed) / len(a),
         low=low,
         high=high,
         p=float(mcnemar(table, exact=True).pvalue),
     )
 
 
-def difference_interval(lost: int, gained: int, n: int) -> tuple[float, float]:
+def difference_interval(n_regressed: int, n_improved: int, n: int) -> tuple[float, float]:
     """The 95 % interval of (gained − lost)/n by Bonett and Price (2012, J. Educ. Behav. Stat. 37:479, eq. 5).
 
     Wald's interval after one image more was lost and one more gained (Laplace). statsmodels has none for pairs. This
@@ -56,11 +56,11 @@ def difference_interval(lost: int, gained: int, n: int) -> tuple[float, float]:
     Fagerland, Lydersen and Laake (2014, Stat. Med. 33:2850) recommend it for its simplicity and coverage.
     Raises ValueError unless 0 ≤ lost + gained ≤ n and n > 0.
     """
-    if min(lost, gained) < 0 or lost + gained > n or n <= 0:
-        raise ValueError(f"{lost} lost and {gained} gained of {n} are no counts of pairs")
+    if min(n_regressed, n_improved) < 0 or n_regressed + n_improved > n or n <= 0:
+        raise ValueError(f"{n_regressed} lost and {n_improved} gained of {n} are no counts of pairs")
     from scipy import stats  # slow to import
 
-    more, less = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    more, less = (n_improved + 1) / (n + 2), (n_regressed + 1) / (n + 2)
     error = np.sqrt((more + less - (more - less) ** 2) / (n + 2))
     low, high = stats.norm.interval(CONFIDENCE, loc=more - less, scale=error)
     return max(-1.0, float(low)), min(1.0, float(high))

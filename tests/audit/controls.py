@@ -181,8 +181,8 @@ HONEST: dict[str, Callable[[int], nn.Module]] = {
 MASKED: dict[str, tuple[Callable[[int], nn.Module], str]] = {
     "logits × 1000": (lambda seed: Scaled(trained(seed), 1000.0), "scale_masking"),
     "distilled": (lambda seed: trained(seed, loss=at_temperature(40.0), epochs=60), "scale_masking"),
-    "quantised": (lambda seed: Quantised(trained(seed)), "large_eps"),
+    "quantised": (lambda seed: Quantised(trained(seed)), "large_eps_survivors"),
     "resized": (lambda seed: trained(seed, wrap=Resized, epochs=10), "randomised"),
-    "saturated": (saturated, "large_eps"),
+    "saturated": (saturated, "large_eps_survivors"),
     "smoothed": (lambda seed: trained(seed, loss=smoothed(0.8), epochs=60), "stronger_attack"),
 }

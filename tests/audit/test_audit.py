@@ -56,12 +56,12 @@ def test_an_ordinary_model_has_no_flag() -> None:
 
 def test_one_flagged_seed_marks_the_mean(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    for seed, flags in ((0, ()), (1, ("black_box", "randomised"))):
+    for seed, flags in ((0, ()), (1, ("black_box_stronger", "randomised"))):
         run = run_record(seed=seed)
         store.write_run(run, None)
         record = cell_record(run, "clean", [True] * 4)
         store.write_cell(dataclasses.replace(record, flags=flags), samples_of([True] * 4))
-    assert rebuild(store).iloc[0]["clean_flags"] == "black_box;randomised"
+    assert rebuild(store).iloc[0]["clean_flags"] == "black_box_stronger;randomised"
 
 
 def run(bench: Bench, plugin: Path, folder: Path, *arguments: object, attacks: str = "fgsm,pgd-5") -> Any:
@@ -78,9 +78,9 @@ def test_every_run_is_audited_after_its_attacks(bench: Bench, plugin: Path, tmp_
     assert set(attacked.audit) <= {"passed", "flagged"}
     assert (attacked.audit_n == 60).all()
     ids = table.groupby("variant").run_id.first()
-    assert set(attacked[attacked.variant == "lpc"].audit_twin) == {ids["baseline"]}
-    assert attacked[attacked.variant == "baseline"].audit_twin.isna().all()
-    assert attacked[attacked.variant == "lpc"].audit_fall_transfer.notna().all()
+    assert set(attacked[attacked.variant == "lpc"].audit_baseline_run) == {ids["baseline"]}
+    assert attacked[attacked.variant == "baseline"].audit_baseline_run.isna().all()
+    assert attacked[attacked.variant == "lpc"].audit_drop_transfer.notna().all()
     assert outcome.err.count("audit: tiny:") == 2
     assert outcome.err.index("audit: tiny:lpc") > outcome.err.index("tiny:baseline:0 pgd-5@linf-0.2")
     board = pd.read_csv(tmp_path / "leaderboard.csv").set_index("variant")
@@ -162,7 +162,9 @@ def test_an_audit_that_fails_takes_no_flag_away(tmp_path: Path, monkeypatch: pyt
 
     store = Store(tmp_path)
     good = audited(store)
-    assert {"black_box", "large_eps"} <= {finding.flag for budget in good.budgets for finding in budget.findings}
+    assert {"black_box_stronger", "large_eps_survivors"} <= {
+        finding.flag for budget in good.budgets for finding in budget.findings
+    }
     monkeypatch.setattr("bench.audit.audit.gradient_figures", broken)
     assert audited(store, "full").status == "failed", "whoever asked for it hears of it"
     assert store.audits(good.run_id) == [good], "of the same attacks"
@@ -171,7 +173,7 @@ def test_an_audit_that_fails_takes_no_flag_away(tmp_path: Path, monkeypatch: pyt
     assert (stored.status, stored.budgets, len(stored.cells)) == ("failed", good.budgets, 2)
     assert missed.budgets == ()
     rows = rebuild(store)
-    assert rows.iloc[0]["audit"].startswith("failed;black_box=")
+    assert rows.iloc[0]["audit"].startswith("failed;black_box_stronger=")
     monkeypatch.undo()
     audited(store)
     assert [record.status for record in store.audits(good.run_id)] == ["ok"]
@@ -190,5 +192,5 @@ def test_a_model_of_ones_own_is_audited(tmp_path: Path) -> None:
     )
     (row,) = rows[rows.attack == "fgsm"].to_dict("records")
     assert row["audit"] == "flagged"
-    assert "large_eps=" in row["audit_flags"]
+    assert "large_eps_survivors=" in row["audit_flags"]
     assert row["audit_zero_gradient_margin"] == 1.0

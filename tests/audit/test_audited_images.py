@@ -74,11 +74,11 @@ def test_every_norm_has_its_own_images_and_figures(tmp_path: Path) -> None:
         assert budget.figures["acc_suite"] is not None
         assert budget.figures["softmax_one_perturbed"] is not None
     assert not [name for name in record.figures if name.endswith("_perturbed")]
-    assert record.figures["n_right"] is not None
-    assert 10 <= record.figures["n_right"] <= 120 / 8, "of an eighth of the larger set, those that are right"
+    assert record.figures["n_correct"] is not None
+    assert 10 <= record.figures["n_correct"] <= 120 / 8, "of an eighth of the larger set, those that are right"
     rebuild(Store(tmp_path))
     rows = pd.read_csv(tmp_path / "results.csv").set_index("norm")
-    assert rows.loc["linf", "audit_n_right"] == record.figures["n_right"]
+    assert rows.loc["linf", "audit_n_correct"] == record.figures["n_correct"]
     assert rows.loc["l2", "audit_n"] == 50
 
 

@@ -66,7 +66,7 @@ def test_every_image_that_the_audit_broke_is_stored_and_counts(tmp_path: Path) -
         assert budget.figures[figure] == pytest.approx(100 * (len(right) - len(budget.broken[name])) / 60)
     more = broken_beyond_suite(budget)
     assert more > 0, "the test shows nothing otherwise"
-    assert 100 * more / 60 == pytest.approx(budget.figures["fall_stronger_attack"])
+    assert 100 * more / 60 == pytest.approx(budget.figures["drop_stronger_attack"])
     row = rebuild(store).iloc[0]
     assert row["robust_acc_lowest@linf-0.1"] == pytest.approx(100 * (sum(s.correct for s in samples) - more) / 60)
     assert row["robust_acc_lowest@linf-0.1_audit_n"] == 60
@@ -138,7 +138,7 @@ def budget_of(**changes: Any) -> BudgetAudit:
     made = dataclasses.replace(
         audit_record(RUN).budgets[0], images=tuple("abcdefghij"), standing=(0, 1, 2, 3), n=10, eps=8 / 255,
         broken={"plain": (3, 5), "square": (2, 3), "noise": (9,)},
-        figures={"acc_suite": 40.0, "detectable": 10.0, "fall_stronger_attack": 20.0},
+        figures={"acc_suite": 40.0, "mde": 10.0, "drop_stronger_attack": 20.0},
     )  # fmt: skip
     return dataclasses.replace(made, **changes)
 

@@ -51,13 +51,13 @@ def test_what_rescaling_adds_is_scale_masking() -> None:
 
 
 def test_steps_that_still_matter_are_more_steps() -> None:
-    assert flags(longer=first(110), autoattack=first(110)) == {"more_steps": 6.0}
+    assert flags(longer=first(110), autoattack=first(110)) == {"not_converged": 6.0}
 
 
 def test_what_no_gradient_finds_is_black_box() -> None:
     for attack, points in (("noise", 10.5), ("square", 10.0)):  # Square's own image stays when noise finds others
         found = flags(**{attack: first(101) | (np.arange(N) >= 180)})
-        assert found["black_box"] == points
+        assert found["black_box_stronger"] == points
         assert "transfer" not in found
 
 
@@ -67,13 +67,13 @@ def test_what_the_baselines_images_break_is_transfer() -> None:
 
 
 def test_what_the_grey_image_breaks_beyond_gradients_is_large_eps() -> None:
-    assert flags(large=first(150), grey=first(180)) == {"large_eps": 15.0}
+    assert flags(large=first(150), grey=first(180)) == {"large_eps_survivors": 15.0}
 
 
 def test_the_points_of_large_eps_are_those_of_the_large_budget() -> None:
     found = findings(outcomes(large=first(150), grey=first(180), transfer=first(120))._replace(reach=0.5))
-    assert [finding.eps for finding in found if finding.flag == "large_eps"] == [0.5]
-    assert {finding.eps for finding in found if finding.flag != "large_eps"} == {None}
+    assert [finding.eps for finding in found if finding.flag == "large_eps_survivors"] == [0.5]
+    assert {finding.eps for finding in found if finding.flag != "large_eps_survivors"} == {None}
 
 
 def test_the_note_says_no_more_than_is_certain() -> None:
@@ -98,7 +98,7 @@ def test_only_what_the_suite_left_standing_counts_against_it() -> None:
 def test_a_weaker_attack_that_breaks_what_a_stronger_does_not_is_out_of_order() -> None:
     late = np.arange(N) >= 190
     (finding,) = findings(outcomes(fgsm=first(80) | late, autoattack=first(104) | late))
-    assert (finding.flag, finding.points) == ("order", 5.0)
+    assert (finding.flag, finding.points) == ("weaker_attack_stronger", 5.0)
     assert finding.note.startswith("fgsm breaks 10 images that pgd-20 does not")
     few = np.arange(N) >= 197
     assert flags(fgsm=first(80) | few, autoattack=first(104) | few) == {}, "some are allowed"
@@ -110,7 +110,7 @@ def test_large_budgets_say_nothing_of_the_small_one() -> None:
     """The images that the grey one breaks lie far outside the budget of the suite."""
     assert "stronger_attack" not in flags(large=first(N), grey=first(N))
     found = figures(outcomes())
-    assert found["fall_stronger_attack"] == 0.0
+    assert found["drop_stronger_attack"] == 0.0
     assert found["acc_large"] == 0.0
 
 
@@ -118,16 +118,16 @@ def test_figures_are_there_whether_or_not_they_flag() -> None:
     found = figures(outcomes())
     assert found["acc_suite"] == 48.0
     assert found["acc_margin"] == 49.5
-    assert found["fall_margin"] == pytest.approx(1.5)
-    assert found["fall_more_steps"] == pytest.approx(1.0)
-    assert found["fall_black_box"] == pytest.approx(0.5)
+    assert found["drop_margin"] == pytest.approx(1.5)
+    assert found["drop_not_converged"] == pytest.approx(1.0)
+    assert found["drop_black_box_stronger"] == pytest.approx(0.5)
     assert "acc_square" not in found, "Square tried what was left, so its own accuracy is unknown"
 
 
 def test_a_cascade_is_no_white_box() -> None:
     """AutoAttack's images, Square's among them, do not count as found by gradients."""
     everything = outcomes(autoattack=first(N), square=first(140))
-    assert {finding.flag for finding in findings(everything)} == {"black_box"}
+    assert {finding.flag for finding in findings(everything)} == {"black_box_stronger"}
 
 
 def test_without_suite_or_twin_what_is_left_is_compared() -> None:
@@ -135,5 +135,5 @@ def test_without_suite_or_twin_what_is_left_is_compared() -> None:
     probes = {name: vector for name, vector in full.probes.items() if name != "transfer"}
     alone = Outcomes({}, (), (), probes)
     assert findings(alone) == []
-    assert "fall_transfer" not in figures(alone)
+    assert "drop_transfer" not in figures(alone)
     assert "acc_suite" not in figures(alone)

@@ -87,8 +87,8 @@ def test_it_is_found_out_without_a_baseline_too(name: str, tmp_path: Path) -> No
     make, _ = MASKED[name]
     found = flags(audited(make(SEED), tmp_path, GRADIENTS_ONLY))
     assert "transfer" not in found
-    assert found["large_eps"] is not None
-    assert found["large_eps"] > 50
+    assert found["large_eps_survivors"] is not None
+    assert found["large_eps_survivors"] > 50
 
 
 def test_figures_alone_are_no_flags(tmp_path: Path) -> None:

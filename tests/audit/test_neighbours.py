@@ -82,14 +82,14 @@ def audited(model: nn.Module, folder: Path) -> tuple[str, float, float, str]:
 def test_a_model_of_votes_is_found_out(tmp_path: Path) -> None:
     flags, measured, lowest, broken = audited(Votes(), tmp_path)
     assert measured > 0.9
-    assert "black_box" in flags
+    assert "black_box_stronger" in flags
     assert lowest <= measured - 0.12
     assert "audit:neighbours" in broken
 
 
 def test_an_honest_network_has_no_flag_by_it(tmp_path: Path) -> None:
     flags, measured, lowest, _ = audited(ridge(), tmp_path)
-    assert "black_box" not in str(flags)
+    assert "black_box_stronger" not in str(flags)
     assert lowest <= measured
 
 

@@ -152,10 +152,10 @@ def test_seeds_on_different_numbers_of_images_have_no_mean(tmp_path: Path) -> No
 
 def test_what_an_audit_found_is_a_flag(tmp_path: Path) -> None:
     store = stored(tmp_path, cell(RUN, None, 9000), cell(RUN, attack(), 4000), runs=(RUN,))
-    store.write_audit(audit_record(RUN, black_box=7.0))
+    store.write_audit(audit_record(RUN, black_box_stronger=7.0))
     ((_, line),) = stored_lines(store)
-    assert (line.flags, line.bound) == (("black_box",), "≤")
-    assert line.notes == ("computed by b 1", "audit: black_box=7.0pt")
+    assert (line.flags, line.bound) == (("black_box_stronger",), "≤")
+    assert line.notes == ("computed by b 1", "audit: black_box_stronger=7.0pt")
 
 
 def test_a_flag_of_any_cell_is_a_flag(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_other_images_are_another_table_whatever_they_are_called() -> None:
 
 
 def test_a_flagged_row_is_an_upper_bound_without_a_place() -> None:
-    (table,) = compare([ours("mine", 90.0, 80.0, flags=("black_box",)), ours("good", 90.0, 50.0)], PUBLISHED)
+    (table,) = compare([ours("mine", 90.0, 80.0, flags=("black_box_stronger",)), ours("good", 90.0, 50.0)], PUBLISHED)
     assert places(table) == [("best", 1), ("good", 2), ("fast", 3), ("standard", 4), ("mine", None)]
     assert table.placed[-1].line.bound == "≤"
     assert all(p.line.bound == "" for p in table.placed[:-1])

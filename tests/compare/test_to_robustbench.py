@@ -242,9 +242,9 @@ def test_of_several_numbers_one_must_be_chosen(tmp_path: Path, bench: Callable[.
 
 def test_what_is_flagged_is_unreliable(tmp_path: Path, bench: Callable[..., Any]) -> None:
     store = stored(tmp_path, cell(RUN, None, 9000), cell(RUN, attack(), 4000), runs=(RUN,))
-    store.write_audit(audit_record(RUN, black_box=7.0))
+    store.write_audit(audit_record(RUN, black_box_stronger=7.0))
     fields = bench("export", "tiny:baseline", "--format", "robustbench", "--results", tmp_path).json
-    assert (fields["unreliable"], fields["footnote"]) == (True, "Flagged: black_box")
+    assert (fields["unreliable"], fields["footnote"]) == (True, "Flagged: black_box_stronger")
 
 
 def test_what_guesses_says_so_in_a_footnote() -> None:

@@ -42,15 +42,15 @@ def test_a_bounded_row_does_not_look_like_the_whole_attack(run: Bench, tmp_path:
     for name, row in before.items():  # and the whole ones stay as they are, but for what all attacks come to
         assert {**row, **shared(found[name])} == found[name]
     whole, bounded = found["pgd-5-r2"], found["pgd-5-r2-q3"]
-    assert whole["n_cut"] == ""
+    assert whole["n_truncated"] == ""
     assert whole["cell_id"] != bounded["cell_id"]
     survivors = int(bounded["n_correct"])
-    assert int(bounded["n_cut"]) == survivors >= int(whole["n_correct"]) > 0
+    assert int(bounded["n_truncated"]) == survivors >= int(whole["n_correct"]) > 0
     attacked = int(bounded["n_attacked"])
     assert int(bounded["n_forwards"]) <= 3 * attacked + (attacked - survivors)  # a break costs one more, to confirm it
     note = f"at most 3 forward passes an image: {survivors} of {bounded['n_attacked']} images cut"
     assert f"; {note}" in bounded["notes"]
-    assert (found["fgsm-q3"]["n_cut"], found["fgsm-q3"]["n_correct"]) == ("0", found["fgsm"]["n_correct"])
+    assert (found["fgsm-q3"]["n_truncated"], found["fgsm-q3"]["n_correct"]) == ("0", found["fgsm"]["n_correct"])
     with (tmp_path / "leaderboard.csv").open() as file:
         board = next(csv.DictReader(file))
     assert board["pgd-5-r2@linf-0.03"] != ""
@@ -65,7 +65,7 @@ def test_enough_is_the_whole_attack(run: Bench, tmp_path: Path) -> None:
         assert whole[column] == bounded[column]
     # Unbounded, the second start of an image stands beside its first, and is in vain where that succeeds.
     assert int(whole["n_forwards"]) >= int(bounded["n_forwards"])
-    assert bounded["n_cut"] == "0"
+    assert bounded["n_truncated"] == "0"
 
 
 def test_the_plan_shows_the_bound(run: Bench) -> None:
@@ -80,5 +80,5 @@ def test_an_attack_that_does_not_say_whom_it_cut_has_failed(run: Bench, tmp_path
         ATTACKS.register("mute", entry, origin="tests")
     assert run("--attacks", "mute", "--max-queries", "5").code == 3
     row = rows(tmp_path)["mute-q5"]
-    assert (row["status"], row["acc"], row["n_cut"]) == ("failed", "", "")
+    assert (row["status"], row["acc"], row["n_truncated"]) == ("failed", "", "")
     assert "did not report which images" in row["notes"]

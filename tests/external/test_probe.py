@@ -69,8 +69,8 @@ def test_a_wrong_normalisation_is_found(true: str, wrong: str):
 
 
 def _p(before: np.ndarray, after: np.ndarray) -> float:
-    lost, gained = int((before & ~after).sum()), int((~before & after).sum())
-    return float(binomtest(gained, lost + gained, 0.5).pvalue) if lost + gained else 1.0
+    n_regressed, n_improved = int((before & ~after).sum()), int((~before & after).sum())
+    return float(binomtest(n_improved, n_regressed + n_improved, 0.5).pvalue) if n_regressed + n_improved else 1.0
 
 
 def test_images_that_were_not_divided_by_255():

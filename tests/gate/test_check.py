@@ -38,7 +38,7 @@ def test_lost_images_are_counted_one_by_one() -> None:
     """The accuracy is the same: 20 lost, 20 gained."""
     other = [0] * 20 + [1] * 280 + [1] * 20 + [0] * 80
     found = only(baseline(run(clean=cell(RIGHT))), now(run(clean=cell(other))))
-    assert (found.lost, found.gained, found.verdict) == (20, 20, Verdict.UNDECIDED)
+    assert (found.n_regressed, found.n_improved, found.verdict) == (20, 20, Verdict.UNDECIDED)
     assert found.before == found.after
 
 
@@ -102,7 +102,7 @@ def test_a_new_flag_fails_although_no_image_changed(after: dict[str, object], wh
 
 
 def test_a_flag_that_the_baseline_has_passes() -> None:
-    flagged = run(clean=cell(RIGHT), flags=["order"], audit="flagged")
+    flagged = run(clean=cell(RIGHT), flags=["weaker_attack_stronger"], audit="flagged")
     assert {line.verdict for line in lines(baseline(flagged), now(flagged))} == {Verdict.PASS}
 
 
@@ -115,7 +115,7 @@ def test_other_weights_of_one_seed_are_never_judged_by_their_images() -> None:
     found = only(baseline(*draws(0.9, 1)), now(*draws(0.5, 1, weights="v")))
     assert found.verdict is Verdict.UNDECIDED
     assert "5 trainings of each are needed, there are 1 and 1" in found.why
-    assert found.lost is None
+    assert found.n_regressed is None
 
 
 def test_other_weights_of_five_seeds_are_compared_over_seeds() -> None:
@@ -141,7 +141,7 @@ def test_one_retrained_seed_makes_all_of_them_a_comparison_over_seeds() -> None:
 def test_the_same_weights_under_another_seed_of_the_attack_are_compared_by_image() -> None:
     other = dataclasses.replace(run(clean=cell(WORSE)), seed=7)
     found = only(baseline(run(clean=cell(RIGHT))), now(other))
-    assert (found.lost, found.verdict) == (60, Verdict.FAIL)
+    assert (found.n_regressed, found.verdict) == (60, Verdict.FAIL)
 
 
 def test_a_missing_seed_of_unchanged_weights_fails() -> None:
@@ -203,8 +203,16 @@ def test_where_nothing_was_audited_there_is_no_line_on_it() -> None:
 
 
 def test_a_retrained_seed_with_a_flag_that_no_baseline_seed_has_fails() -> None:
-    before = [run(s, clean=cell(RIGHT), flags=["order"] if s == 3 else []) for s in range(5)]
-    after = [run(s, "v", clean=cell(RIGHT), flags=["order", "transfer"] if s == 1 else ["order"]) for s in range(5)]
+    before = [run(s, clean=cell(RIGHT), flags=["weaker_attack_stronger"] if s == 3 else []) for s in range(5)]
+    after = [
+        run(
+            s,
+            "v",
+            clean=cell(RIGHT),
+            flags=["weaker_attack_stronger", "transfer"] if s == 1 else ["weaker_attack_stronger"],
+        )
+        for s in range(5)
+    ]
     audits = [line for line in lines(baseline(*before), now(*after)) if line.metric == "audit"]
     assert [line.verdict for line in audits] == [Verdict.PASS, Verdict.FAIL, *[Verdict.PASS] * 3]
     assert "new: ⚑transfer" in audits[1].why
@@ -253,7 +261,7 @@ def test_the_table_and_the_data_say_the_same() -> None:
     assert "| 75.0" in text
     assert "| 60.0" in text
     assert "✗ FAIL" in text
-    assert (data[0]["baseline"], data[0]["now"], data[0]["drop"], data[0]["lost"]) == (75.0, 60.0, 15.0, 60)
+    assert (data[0]["baseline"], data[0]["now"], data[0]["drop"], data[0]["n_regressed"]) == (75.0, 60.0, 15.0, 60)
     assert data[1]["drop"] is None
     order = [line.split("|")[10].strip() for line in gate_markdown(found[::-1], Rules()).splitlines()[2:4]]
     assert order == ["✗ FAIL", "✓ PASS"]

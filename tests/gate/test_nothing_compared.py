@@ -104,7 +104,7 @@ def test_two_files_of_weights_are_compared_image_by_image() -> None:
     rules = Rules(scope=WEIGHTS)
     for seed in (0, 7):  # two files alone are partners whatever their seeds
         worse = check(before, now(run(seed, "v", clean=cell(WORSE))), rules)[0]
-        assert (worse.verdict, worse.lost, worse.gained) == (Verdict.FAIL, 60, 0)
+        assert (worse.verdict, worse.n_regressed, worse.n_improved) == (Verdict.FAIL, 60, 0)
         assert worse.size == "400 images, other weights"
         assert "of these files, not of the recipe" in worse.why
     same = check(before, now(run(0, "v", clean=cell(RIGHT))), rules)[0]
@@ -156,7 +156,7 @@ def test_a_floor_holds_for_every_network_and_for_what_is_missing() -> None:
 
 
 def test_a_flagged_accuracy_is_an_upper_bound_and_shows_no_floor() -> None:
-    flagged = run(clean=cell(RIGHT), pgd=cell(RIGHT), flags=["order"], audit="flagged")
+    flagged = run(clean=cell(RIGHT), pgd=cell(RIGHT), flags=["weaker_attack_stronger"], audit="flagged")
     lines = check(baseline(flagged), now(flagged), Rules(floors={"pgd": 70, "clean": 70}))
     assert {line.metric: line.verdict for line in lines if line.floor is not None} == {
         "pgd": Verdict.UNDECIDED, "clean": Verdict.PASS,
@@ -359,8 +359,8 @@ def test_cells_of_one_name_that_were_measured_otherwise_are_listed(
 @pytest.mark.parametrize(("right", "n", "tolerance"), [(39, 40, 99.9), (390, 400, 98), (390, 400, 97.5)])
 def test_a_tolerance_as_wide_as_the_accuracy_compares_nothing(right: int, n: int, tolerance: float) -> None:
     """Even if every image is lost the drop is within the tolerance, although its upper bound is not."""
-    held, lost = run(clean=cell([True] * right + [False] * (n - right))), run(clean=cell([False] * n))
-    for after in (held, lost):
+    held, n_regressed = run(clean=cell([True] * right + [False] * (n - right))), run(clean=cell([False] * n))
+    for after in (held, n_regressed):
         lines = check(baseline(held), now(after), Rules(tolerances={"clean": tolerance}, allow_inconclusive=True))
         assert not all(passed(line, Rules(allow_inconclusive=True)) for line in lines)
     narrow = check(baseline(held), now(held), Rules(tolerances={"clean": tolerance - 5}))

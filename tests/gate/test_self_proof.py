@@ -130,5 +130,5 @@ def test_twenty_other_seeds_of_the_attack_raise_no_alarm(networks: list[nn.Modul
         lines = judged(held, look([model], tmp_path / str(seed), start=seed, attacks="pgd-5", limit=200))
         assert {line.size for line in lines} == {"200 images"}
         assert not [line for line in lines if line.verdict is Verdict.FAIL]
-        changed += sum((line.lost or 0) + (line.gained or 0) for line in lines)
+        changed += sum((line.n_regressed or 0) + (line.n_improved or 0) for line in lines)
     assert changed > 0

@@ -11,8 +11,8 @@ from bench.gate.verdict import Shares, Trainings, Verdict, Verdicts, judge, need
 ALPHA = 0.01
 
 
-def verdict(lost: int, gained: int, n: int = 1000, tolerance: float = 0.01) -> Verdict:
-    return judge(Verdicts(lost, gained, n, right=n - gained), alpha=ALPHA, tolerance=tolerance).verdict
+def verdict(n_regressed: int, n_improved: int, n: int = 1000, tolerance: float = 0.01) -> Verdict:
+    return judge(Verdicts(n_regressed, n_improved, n, right=n - n_improved), alpha=ALPHA, tolerance=tolerance).verdict
 
 
 def share(tables: np.ndarray, wanted: Verdict, n: int = 1000, tolerance: float = 0.01) -> float:
@@ -64,8 +64,8 @@ def test_false_alarms_are_at_most_alpha_on_simulated_outcome_tables() -> None:
     """A model that lost nothing: of 10,000 tables with up to 15 % of the images changed by chance, FAIL marks ≤ α."""
     rng, trials = np.random.default_rng(0), 10_000
     changed = rng.binomial(200, rng.uniform(0, 0.15, trials))
-    lost = rng.binomial(changed, 0.5)
-    alarms = share(np.stack([lost, changed - lost], axis=1), Verdict.FAIL, n=200, tolerance=0.0)
+    n_regressed = rng.binomial(changed, 0.5)
+    alarms = share(np.stack([n_regressed, changed - n_regressed], axis=1), Verdict.FAIL, n=200, tolerance=0.0)
     assert 0 < alarms <= ALPHA
 
 
@@ -84,15 +84,17 @@ def test_a_true_drop_just_beyond_the_tolerance_passes_in_at_most_alpha_of_cases(
 
 
 @pytest.mark.parametrize(
-    ("lost", "gained", "tolerance"), [(12, 4, 0.005), (8, 0, 0.01), (50, 50, 0.01), (3, 2, 0.0015)]
+    ("n_regressed", "n_improved", "tolerance"), [(12, 4, 0.005), (8, 0, 0.01), (50, 50, 0.01), (3, 2, 0.0015)]
 )
-def test_the_number_that_is_needed_is_the_first_that_decides(lost: int, gained: int, tolerance: float) -> None:
-    evidence = Verdicts(lost, gained, 1000, right=1000 - gained)
+def test_the_number_that_is_needed_is_the_first_that_decides(
+    n_regressed: int, n_improved: int, tolerance: float
+) -> None:
+    evidence = Verdicts(n_regressed, n_improved, 1000, right=1000 - n_improved)
     enough = needed(evidence, alpha=ALPHA, tolerance=tolerance)
     assert enough is not None
 
     def decided(n: int) -> bool:
-        scaled = Verdicts(round(lost * n / 1000), round(gained * n / 1000), n, right=n)
+        scaled = Verdicts(round(n_regressed * n / 1000), round(n_improved * n / 1000), n, right=n)
         low, high = scaled.bounds(ALPHA, n)
         return (low > 0 and evidence.drop > tolerance) or high <= tolerance
 

@@ -25,10 +25,12 @@ def compared(store: Store) -> pd.DataFrame:
 def seeds_of(lost_gained: Mapping[int, tuple[int, int]], n: int = 40) -> dict[tuple[str, int], dict[str, Verdicts]]:
     """Clean cells of both variants; the baseline has the first half right."""
     cells = {}
-    for seed, (lost, gained) in lost_gained.items():
+    for seed, (n_regressed, n_improved) in lost_gained.items():
         half = n // 2
         cells["baseline", seed] = {"clean": verdicts(half, half)}
-        cells["lpc", seed] = {"clean": [False] * lost + [True] * (half - lost + gained) + [False] * (half - gained)}
+        cells["lpc", seed] = {
+            "clean": [False] * n_regressed + [True] * (half - n_regressed + n_improved) + [False] * (half - n_improved)
+        }
     return cells
 
 

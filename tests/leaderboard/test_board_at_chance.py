@@ -144,7 +144,7 @@ def test_an_attack_without_a_mean_is_not_called_failed(store: Store) -> None:
     assert "| failed " not in shown
 
 
-NOTHING = ["diff", "diff_lo", "lost", "p_checkpoint", "p_checkpoint_holm", "p_variant", "detectable"]
+NOTHING = ["diff", "diff_lo", "n_regressed", "p_checkpoint", "p_checkpoint_holm", "p_variant", "mde"]
 
 
 @pytest.mark.parametrize(("baseline", "lpc", "who"), [
@@ -182,7 +182,7 @@ def test_what_is_not_compared_is_no_test_of_the_table(tmp_path: Path) -> None:
     assert found.loc[("lin_pen", "fgsm@linf-0.1"), "p_checkpoint_holm"] == pytest.approx(2 * 2 / 2**15)
 
 
-@pytest.mark.parametrize("flags", [{}, {"large_eps": 20.0}])
+@pytest.mark.parametrize("flags", [{}, {"large_eps_survivors": 20.0}])
 def test_an_audit_of_what_guesses_neither_praises_nor_accuses(
     store: Store, flags: dict[str, float], bench: Callable[..., Any]
 ) -> None:

@@ -29,7 +29,7 @@ FGSM = "fgsm@linf-0.1"
 def test_one_seed_by_hand(tmp_path: Path) -> None:
     """Twenty of 40 images are right; 12 of them are lost and 2 others gained: p = 2·(1 + 14 + 91)/2¹⁴."""
     row = compared(store_with(tmp_path, seeds_of({3: (12, 2)}))).loc["clean"]
-    assert (row["n"], row["seeds"], row["lost"], row["gained"]) == (40, 1, 12, 2)
+    assert (row["n"], row["seeds"], row["n_regressed"], row["n_improved"]) == (40, 1, 12, 2)
     assert (row["acc"], row["acc_reference"], row["diff"]) == (25.0, 50.0, -25.0)
     assert row["p_checkpoint"] == pytest.approx(212 / 2**14)
     assert row["p_checkpoint_holm"] == row["p_checkpoint"]
@@ -38,8 +38,8 @@ def test_one_seed_by_hand(tmp_path: Path) -> None:
     half = 1.959964 * math.sqrt((more + less - (more - less) ** 2) / 42)
     assert row["diff_lo"] == pytest.approx(100 * (more - less - half), abs=1e-4)
     assert row["diff_hi"] == pytest.approx(100 * (more - less + half), abs=1e-4)
-    assert row["detectable"] == 100 * detectable_by_mcnemar(40, 14 / 40)
-    assert row[["p_variant", "p_variant_holm", "std_seeds", "detectable_seeds"]].isna().all()
+    assert row["mde"] == 100 * detectable_by_mcnemar(40, 14 / 40)
+    assert row[["p_variant", "p_variant_holm", "std_seeds", "mde_seeds"]].isna().all()
     assert row["p_variant_smallest"] == 1.0
     assert row["note"] == "no p_variant: there is one seed"
     assert row["finding"] == "lower, these weights"
@@ -48,12 +48,12 @@ def test_one_seed_by_hand(tmp_path: Path) -> None:
 def test_seeds_are_never_pooled_into_mcnemar(tmp_path: Path) -> None:
     """Seed 0 has 4 lost and none gained; 8 and 12 lost of the other seeds have no part in its p."""
     row = compared(store_with(tmp_path, seeds_of({0: (4, 0), 1: (8, 0), 2: (12, 0)}))).loc["clean"]
-    assert (row["lost"], row["gained"], row["seeds"]) == (4, 0, 3)
+    assert (row["n_regressed"], row["n_improved"], row["seeds"]) == (4, 0, 3)
     assert row["p_checkpoint"] == 2 / 2**4
     assert row["diff"] == pytest.approx(-20)
     assert row["std_seeds"] == pytest.approx(10)
     assert row["p_variant"] == row["p_variant_smallest"] == 0.25
-    assert row[["p_variant_holm", "detectable_seeds"]].isna().all(), "three seeds find nothing, and decide nothing"
+    assert row[["p_variant_holm", "mde_seeds"]].isna().all(), "three seeds find nothing, and decide nothing"
     assert row["p_checkpoint_holm"] == row["p_checkpoint"]
     assert row["interval"] == "seeds+images"
     assert pd.isna(row["note"])
@@ -89,16 +89,16 @@ def test_seeds_that_contradict_each_other_are_none(tmp_path: Path) -> None:
     row = compared(store_with(tmp_path, cells)).loc["clean"]
     assert row["p_checkpoint"] == 2 / 2**12
     assert row["p_variant"] == 1.0
-    detectable = 100 * detectable_by_sign_flips(6, 0.3 * math.sqrt(6 / 5), 40)
-    assert row["detectable_seeds"] == pytest.approx(detectable)
-    assert row["finding"] == f"no difference found; {detectable:.1f} points would have been"
+    mde = 100 * detectable_by_sign_flips(6, 0.3 * math.sqrt(6 / 5), 40)
+    assert row["mde_seeds"] == pytest.approx(mde)
+    assert row["finding"] == f"no difference found; {mde:.1f} points would have been"
 
 
 def test_seeds_that_all_agree_do_not_find_a_difference_of_zero_points(tmp_path: Path) -> None:
     """A finding needs every seed to gain at least one of 60 images: (1 − (1 − δ)⁶⁰)⁶ = 0.8."""
     row = compared(store_with(tmp_path, seeds_of(dict.fromkeys(range(6), (0, 0)), n=60))).loc["clean"]
     assert (row["p_variant"], row["std_seeds"]) == (1.0, 0.0)
-    assert row["detectable_seeds"] == pytest.approx(100 * (1 - (1 - 0.8 ** (1 / 6)) ** (1 / 60)))
+    assert row["mde_seeds"] == pytest.approx(100 * (1 - (1 - 0.8 ** (1 / 6)) ** (1 / 60)))
     assert row["finding"] == "no difference found; 5.4 points would have been"
 
 
@@ -114,10 +114,10 @@ def test_images_that_all_agree_leave_an_interval(tmp_path: Path, seeds: int) -> 
 
 def test_holm_goes_over_the_whole_table(tmp_path: Path) -> None:
     """Two metrics of two variants, of which three differ: p·4, p·3, p·2 and 1, and never less than the one before."""
-    base, lost = verdicts(20, 20), [False] * 12 + verdicts(8, 20)
+    base, n_regressed = verdicts(20, 20), [False] * 12 + verdicts(8, 20)
     cells = {
         ("baseline", 0): {"clean": base, "fgsm": base},
-        ("lpc", 0): {"clean": [False] * 6 + verdicts(14, 20), "fgsm": lost},
+        ("lpc", 0): {"clean": [False] * 6 + verdicts(14, 20), "fgsm": n_regressed},
         ("other", 0): {"clean": [False] * 7 + verdicts(13, 20), "fgsm": base},
     }
     table = write_tables(store_with(tmp_path, cells)).comparison.set_index(["variant", "metric"])
@@ -127,12 +127,12 @@ def test_holm_goes_over_the_whole_table(tmp_path: Path) -> None:
     assert table["p_checkpoint_holm"].to_dict() == pytest.approx({
         ("lpc", "clean"): 4 / 2**6, ("lpc", FGSM): 8 / 2**12, ("other", "clean"): 6 / 2**7, ("other", FGSM): 1.0,
     })  # fmt: skip
-    detectable = 100 * stats.beta.ppf(0.8, 8, 33)  # P(8 or more of 40 lost) = 0.8: 2/2⁸ is the first p below 0.05/4
+    mde = 100 * stats.beta.ppf(0.8, 8, 33)  # P(8 or more of 40 lost) = 0.8: 2/2⁸ is the first p below 0.05/4
     assert table["finding"].to_dict() == {
-        ("lpc", "clean"): f"no difference found; {detectable:.1f} points would have been, these weights",
+        ("lpc", "clean"): f"no difference found; {mde:.1f} points would have been, these weights",
         ("lpc", FGSM): "lower, these weights",
         ("other", "clean"): "lower, these weights",
-        ("other", FGSM): f"no difference found; {detectable:.1f} points would have been, these weights",
+        ("other", FGSM): f"no difference found; {mde:.1f} points would have been, these weights",
     }
 
 
@@ -155,7 +155,7 @@ def test_the_finding_of_weights_goes_by_their_own_sign(tmp_path: Path) -> None:
 
 def test_on_a_few_images_nothing_would_have_been_found(tmp_path: Path) -> None:
     row = compared(store_with(tmp_path, seeds_of({0: (1, 1)}, n=4))).loc["clean"]
-    assert pd.isna(row["detectable"])
+    assert pd.isna(row["mde"])
     assert row["finding"] == "no difference found; none would have been, these weights"
 
 
@@ -163,7 +163,7 @@ def test_one_image_is_compared_without_a_spread(tmp_path: Path) -> None:
     store = store_with(tmp_path, {("baseline", 0): {"fgsm": [True]}, ("lpc", 0): {"fgsm": [False]}})
     row = compared(store).loc[FGSM]
     assert (row["n"], row["p_checkpoint"], row["diff"]) == (1, 1.0, -100.0)
-    assert pd.isna(row["detectable"])
+    assert pd.isna(row["mde"])
 
 
 def test_only_common_images_are_compared(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_the_file_is_the_table_rounded(tmp_path: Path) -> None:
     assert list(table.columns) == list(COMPARISON_COLUMNS)
     assert row["p_checkpoint"] == table["p_checkpoint"][0] == 0.01294  # 212/2¹⁴ = 0.012939…
     assert row["diff"] == table["diff"][0] == -13.89
-    assert (row["note"], row["audit"], row["lost"]) == (None, None, 12)
+    assert (row["note"], row["audit"], row["n_regressed"]) == (None, None, 12)
 
 
 def test_the_printed_table(tmp_path: Path) -> None:

@@ -50,14 +50,14 @@ def test_corruptions_are_compared_by_their_images_means(tmp_path: Path) -> None:
     row = compared(store_of_corruptions(tmp_path, 1, right)).loc["corruptions_acc"]
     assert row["diff"] == pytest.approx(-160 / 3)
     assert (row["acc_reference"], row["n"]) == (100.0, 3)
-    assert row[["lost", "gained", "p_checkpoint", "p_checkpoint_holm", "p_variant"]].isna().all()
+    assert row[["n_regressed", "n_improved", "p_checkpoint", "p_checkpoint_holm", "p_variant"]].isna().all()
     assert row["note"].startswith("no p_checkpoint: McNemar's test is of verdicts")
     assert row["finding"] == "untested: too few trainings"
     assert row["interval"] == "images"
     draws = [np.mean(found) for found in itertools.product([-1, -0.6, 0, -1, 1], repeat=5)]  # one more lost and gained
     expected = 100 * np.quantile(draws, [0.025, 0.975])
     assert (row["diff_lo"], row["diff_hi"]) == pytest.approx(tuple(expected), abs=4)
-    assert pd.isna(row["detectable"])  # 0.5·d of three images is more than a whole
+    assert pd.isna(row["mde"])  # 0.5·d of three images is more than a whole
 
 
 def test_corruptions_over_six_seeds_are_decided_by_the_seeds(tmp_path: Path) -> None:
@@ -65,14 +65,14 @@ def test_corruptions_over_six_seeds_are_decided_by_the_seeds(tmp_path: Path) -> 
     row = compared(store_of_corruptions(tmp_path, 6, right)).loc["corruptions_acc"]
     assert row["diff"] == pytest.approx(15)
     assert (row["p_variant"], row["finding"]) == (2 / 2**6, "higher")
-    assert row["detectable"] == pytest.approx(100 * effect(10) * math.sqrt(0.1 * 0.9 * 10 / 9), rel=1e-3)  # of seed 0
+    assert row["mde"] == pytest.approx(100 * effect(10) * math.sqrt(0.1 * 0.9 * 10 / 9), rel=1e-3)  # of seed 0
 
 
 def test_other_corrupted_images_are_not_compared(tmp_path: Path) -> None:
     """Equal images give no detectable difference of their means."""
     right = {name: lambda *_: verdicts(3, 1) for name in ("baseline", "lpc")}
     store = store_of_corruptions(tmp_path, 1, right)
-    assert pd.isna(compared(store).loc["corruptions_acc", "detectable"])
+    assert pd.isna(compared(store).loc["corruptions_acc", "mde"])
     assert "corruptions_acc" in compared(store).index
     for cell in store.cells(run_record("lpc").run_id):
         spec = dataclasses.replace(cell.spec, corruption=dataclasses.replace(cell.spec.corruption, seed=1))

@@ -56,9 +56,9 @@ def test_other_attacks_of_one_name_have_no_difference_and_say_why(
     assert pd.isna(board.loc["lpc", f"{FGSM}_diff"])
     assert board.loc["lpc", "clean_diff"] == 0, "clean cells are compared as ever"
     row = comparison.loc[FGSM]
-    assert row[["n", "acc", "diff", "diff_lo", "lost", "p_checkpoint", "p_checkpoint_holm", "detectable"]].isna().all()
+    assert row[["n", "acc", "diff", "diff_lo", "n_regressed", "p_checkpoint", "p_checkpoint_holm", "mde"]].isna().all()
     assert (row["finding"], row["note"]) == ("not compared: measured otherwise", f"no difference: {why}")
-    assert comparison.loc["clean", "detectable"] > 0
+    assert comparison.loc["clean", "mde"] > 0
     assert f"not compared: measured otherwise (no difference: {why})" in comparison_markdown(found.comparison)
 
 
@@ -66,8 +66,8 @@ def test_what_is_not_compared_is_no_test(tmp_path: Path) -> None:
     """The clean comparison beside it is one of one, not of two."""
     alone = tables(tmp_path / "alone", ("baseline", 0, MORE, {}), ("lpc", 0, FEWER, {"version": 2}))
     both = tables(tmp_path / "both", ("baseline", 0, MORE, {}), ("lpc", 0, FEWER, {}))
-    detectable = [found.comparison.set_index("metric").loc["clean", "detectable"] for found in (alone, both)]
-    assert detectable == [100 * detectable_by_mcnemar(40, 0, level) for level in (0.05, 0.05 / 2)]
+    mde = [found.comparison.set_index("metric").loc["clean", "mde"] for found in (alone, both)]
+    assert mde == [100 * detectable_by_mcnemar(40, 0, level) for level in (0.05, 0.05 / 2)]
 
 
 def test_seeds_that_were_attacked_otherwise_are_not_compared(tmp_path: Path) -> None:

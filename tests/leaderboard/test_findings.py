@@ -19,7 +19,7 @@ FGSM = "fgsm@linf-0.1"
 HALF = [True] * 20 + [False] * 20
 
 
-def gained(images: Mapping[int, int]) -> dict[tuple[str, int], dict[str, list[bool]]]:
+def n_improved(images: Mapping[int, int]) -> dict[tuple[str, int], dict[str, list[bool]]]:
     """Clean cells of both variants by seed; the baseline has half of 40 right, the other so many more."""
     cells = {}
     for seed, more in images.items():
@@ -55,18 +55,18 @@ def test_the_number_of_seeds_decides_which_test_a_row_has(
         ("p_checkpoint", 0.051, {}, "no difference found; 2.5 points would have been, these weights"),
         (None, 0.0, {}, "untested: too few trainings"),
         ("p_checkpoint", 0.05, {"flags": "randomised;order"}, "higher (upper bound), these weights"),
-        ("p_checkpoint", 0.05, {"flags_reference": "order"}, "higher, these weights"),
-        ("p_variant", 0.05, {"flags_reference": "order"}, "lower (baseline: upper bound)"),
-        ("p_variant", 0.05, {"flags": "order"}, "lower"),
-        ("p_variant", 0.05, {"flags": "order", "diff": 1.0}, "higher (upper bound)"),
-        ("p_checkpoint", 0.05, {"flags": "order", "metric": "clean"}, "higher, these weights"),
+        ("p_checkpoint", 0.05, {"flags_reference": "weaker_attack_stronger"}, "higher, these weights"),
+        ("p_variant", 0.05, {"flags_reference": "weaker_attack_stronger"}, "lower (baseline: upper bound)"),
+        ("p_variant", 0.05, {"flags": "weaker_attack_stronger"}, "lower"),
+        ("p_variant", 0.05, {"flags": "weaker_attack_stronger", "diff": 1.0}, "higher (upper bound)"),
+        ("p_checkpoint", 0.05, {"flags": "weaker_attack_stronger", "metric": "clean"}, "higher, these weights"),
     ],
 )
 def test_findings_in_words(test: str | None, p: float, changes: dict[str, Any], expected: str) -> None:
     """A flagged accuracy that seems higher gives no finding."""
     record = {
-        "p_variant_holm": p, "p_checkpoint_holm": p, "diff": -1.0, "lost": 3, "gained": 9, "detectable": 2.5,
-        "detectable_seeds": 7.5, "metric": FGSM, "flags": None, "flags_reference": None, "reference": "baseline",
+        "p_variant_holm": p, "p_checkpoint_holm": p, "diff": -1.0, "n_regressed": 3, "n_improved": 9, "mde": 2.5,
+        "mde_seeds": 7.5, "metric": FGSM, "flags": None, "flags_reference": None, "reference": "baseline",
     } | changes  # fmt: skip
     assert finding(record, test, [0]) == expected
 
@@ -80,7 +80,7 @@ def other_recipe(record: Any) -> Any:
 @pytest.mark.parametrize(("seeds", "expected"), [(6, "no difference found"), (7, "higher")])
 def test_tests_over_seeds_and_of_weights_are_one_family(tmp_path: Path, seeds: int, expected: str) -> None:
     """A recipe of one seed stands beside another's: by itself 2/2⁶ of six seeds would do, as one of two it does not."""
-    store = store_with(tmp_path, gained({seed: 2 + seed for seed in range(seeds)}))
+    store = store_with(tmp_path, n_improved({seed: 2 + seed for seed in range(seeds)}))
     for variant in ("baseline", "lpc"):
         run = other_recipe(run_record(variant))
         store.write_run(run, None)
@@ -89,16 +89,16 @@ def test_tests_over_seeds_and_of_weights_are_one_family(tmp_path: Path, seeds: i
     assert table.loc[seeds, "finding"].startswith(expected)
     assert list(table["p_variant_holm"].dropna()) == ([2 * 2 / 2**7] if seeds == 7 else [])
     assert table[["p_variant_holm", "p_checkpoint_holm"]].notna().sum(axis=1).tolist() == [1, 1]
-    assert table.loc[1, "detectable"] == 100 * detectable_by_mcnemar(40, 0, 0.05 / 2)
+    assert table.loc[1, "mde"] == 100 * detectable_by_mcnemar(40, 0, 0.05 / 2)
 
 
 def test_attack_seeds_on_one_set_of_weights_are_no_trainings(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    for (variant, seed), attacks in gained({seed: 12 + seed for seed in range(6)}).items():
+    for (variant, seed), attacks in n_improved({seed: 12 + seed for seed in range(6)}).items():
         run = dataclasses.replace(run_record(variant, seed), weights_sha=f"of {variant}")
         store.write_run(run, None)
         store.write_cell(cell_record(run, "clean", attacks["clean"]), samples_of(attacks["clean"]))
     (row,) = [row for _, row in write_tables(store).comparison.iterrows()]
-    assert row[["p_variant", "p_variant_holm", "detectable_seeds"]].isna().all()
+    assert row[["p_variant", "p_variant_holm", "mde_seeds"]].isna().all()
     assert row["note"] == "no p_variant: the seeds have the same weights"
     assert row["finding"] == "higher, these weights (seed 0)"

@@ -33,7 +33,7 @@ def store_with(tmp_path: Path, *flagged: str) -> Store:
         store.write_run(run, None)
         for attack, correct in (("clean", [True] * 10), ("fgsm", [True] * right + [False] * (10 - right))):
             store.write_cell(cell_record(run, attack, correct), samples_of(correct))
-        store.write_audit(audit_record(run, **({"black_box": 30.0} if variant in flagged else {})))
+        store.write_audit(audit_record(run, **({"black_box_stronger": 30.0} if variant in flagged else {})))
     return store
 
 
@@ -41,12 +41,12 @@ def test_a_flagged_row_has_no_place_and_an_upper_bound(tmp_path: Path) -> None:
     store = store_with(tmp_path, "lpc")
     board = rebuild(store).set_index("variant")
     assert board["rank"].fillna(0).to_dict() == {"lin_pen": 1, "baseline": 2, "lpc": 0}
-    assert board.loc["lpc", "fgsm@linf-0.1_flags"] == "black_box"
+    assert board.loc["lpc", "fgsm@linf-0.1_flags"] == "black_box_stronger"
     assert pd.isna(board.loc["lpc", "clean_flags"])
-    assert board["audit"].to_dict() == {"lin_pen": "passed", "baseline": "passed", "lpc": "black_box=30.0pt"}
+    assert board["audit"].to_dict() == {"lin_pen": "passed", "baseline": "passed", "lpc": "black_box_stronger=30.0pt"}
     shown = board_markdown(rebuild(store))
     assert shown.count("≤ ") == 1
-    assert "≤ 90.0 [59.6, 98.2] +30.0 ⚑black_box" in shown
+    assert "≤ 90.0 [59.6, 98.2] +30.0 ⚑black_box_stronger" in shown
     ranked = write_tables(store, rank_flagged=True).board.set_index("variant")
     assert ranked["rank"].to_dict() == {"lpc": 1, "lin_pen": 2, "baseline": 3}
 
@@ -87,9 +87,9 @@ def test_an_audit_is_of_one_test_split(tmp_path: Path, bench: Callable[..., Any]
     table = pd.read_csv(tmp_path / "results.csv").set_index(["variant", "attack", "data_sha"])["audit"]
     assert (table["lpc", "fgsm", "d"], bool(pd.isna(table["lpc", "fgsm", "other"]))) == ("passed", True)
     assert not is_audited(run.run_id, "other", store)
-    store.write_audit(dataclasses.replace(audit_record(run, black_box=9.0), data_sha="other"))
+    store.write_audit(dataclasses.replace(audit_record(run, black_box_stronger=9.0), data_sha="other"))
     board = rebuild(store).set_index(["variant", "data_sha"])["audit"]
-    assert (board["lpc", "d"], board["lpc", "other"]) == ("passed", "black_box=9.0pt"), "both are kept"
+    assert (board["lpc", "d"], board["lpc", "other"]) == ("passed", "black_box_stronger=9.0pt"), "both are kept"
     assert bench("show", "tiny:lpc", "--results", tmp_path).out.count("audit: tiny:lpc:0") == 2
     refused = bench("audit", "tiny:lpc", "--results", tmp_path)
     assert (refused.code, "was attacked on 2 test splits" in refused.err) == (2, True)
@@ -98,7 +98,7 @@ def test_an_audit_is_of_one_test_split(tmp_path: Path, bench: Callable[..., Any]
 def test_results_say_it_in_every_row_of_an_attack(tmp_path: Path) -> None:
     rebuild(store_with(tmp_path, "lpc"))
     table = pd.read_csv(tmp_path / "results.csv").set_index(["variant", "attack"])
-    assert table.loc[("lpc", "fgsm"), "audit_flags"] == "black_box=30.0pt"
+    assert table.loc[("lpc", "fgsm"), "audit_flags"] == "black_box_stronger=30.0pt"
     assert table["audit"].to_dict() == {
         ("baseline", "clean"): "passed", ("baseline", "fgsm"): "passed", ("lin_pen", "clean"): "passed",
         ("lin_pen", "fgsm"): "passed", ("lpc", "clean"): "passed", ("lpc", "fgsm"): "flagged",

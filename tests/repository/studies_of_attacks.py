@@ -59,24 +59,26 @@ def audit(text: Text) -> None:
     for title, column in (
         ("audit: PGD of ten steps, logits as they are", "audit_acc_plain"),
         ("audit: the same, logits rescaled", "audit_acc_rescaled"),
-        ("fall by the scale of the logits", "audit_fall_scale_masking"),
-        ("fall below the whole suite", "audit_fall_stronger_attack"),
+        ("fall by the scale of the logits", "audit_drop_scale_masking"),
+        ("fall below the whole suite", "audit_drop_stronger_attack"),
     ):
         text.says(row(title, *(join(runs_of(attacked, v, column), 1) for v in variants)))
     text.says(row("audit", *(", ".join(map(str, runs_of(attacked, v, "audit"))) for v in variants)))
     pgd, autoattack = compared.loc["pgd-20@linf-8/255"], compared.loc["autoattack@linf-8/255"]
     first = [float(accuracies(table, "pgd-20", SMALL, variant=v, seed=0)[0]) for v in ("baseline", "lpc")]
+    p_pgd, p_autoattack = (
+        binomtest(int(line.n_regressed), int(line.n_regressed + line.n_improved)).pvalue for line in (pgd, autoattack)
+    )
     text.says(
-        f"`lpc` keeps {first[1] - first[0]:.1f} points more than `baseline` under PGD-20 at 8/255 ({pgd.lost:.0f} "
-        "images lost, "
-        f"{pgd.gained:.0f} gained of 1,000; McNemar's exact test of these two networks "
-        f"p = {binomtest(int(pgd.lost), int(pgd.lost + pgd.gained)).pvalue:.5f}, {pgd.p_checkpoint_holm:.4f} after "
+        f"`lpc` keeps {first[1] - first[0]:.1f} points more than `baseline` under PGD-20 at 8/255 ("
+        f"{pgd.n_regressed:.0f} images lost, "
+        f"{pgd.n_improved:.0f} gained of 1,000; McNemar's exact test of these two networks "
+        f"p = {p_pgd:.5f}, {pgd.p_checkpoint_holm:.4f} after "
         "Holm's",
         f"AutoAttack leaves {accuracies(table, 'autoattack', SMALL, variant='lpc')[0]} against "
-        f"{accuracies(table, 'autoattack', SMALL, variant='baseline')[0]} % of 200 images ({autoattack.lost:.0f} lost, "
-        f"{autoattack.gained:.0f} gained, p = "
-        f"{binomtest(int(autoattack.lost), int(autoattack.lost + autoattack.gained)).pvalue:.2f})",
-        f"{runs_of(attacked, 'lpc', 'audit_fall_scale_masking')[0]:.0f} of the "
+        f"{accuracies(table, 'autoattack', SMALL, variant='baseline')[0]} % of 200 images "
+        f"({autoattack.n_regressed:.0f} lost, {autoattack.n_improved:.0f} gained, p = {p_autoattack:.2f})",
+        f"{runs_of(attacked, 'lpc', 'audit_drop_scale_masking')[0]:.0f} of the "
         f"{runs_of(attacked, 'lpc', 'audit_acc_plain')[0]:.1f} points away",
         *(
             f"{name} {signed(line['diff'])} points [{signed(line.diff_lo)}, {signed(line.diff_hi)}], n = {line.n:,}"
@@ -93,7 +95,9 @@ def audit(text: Text) -> None:
         [f"audit_{name}{p}" for name in nothing for p in ("", "_perturbed") if name != "zero_gradient_dlr" or not p]
     ].any(axis=None)
     assert (
-        not attacked[["audit_fall_black_box", "audit_fall_transfer", "audit_fall_large_eps"]].fillna(0).any(axis=None)
+        not attacked[["audit_drop_black_box_stronger", "audit_drop_transfer", "audit_drop_large_eps_survivors"]]
+        .fillna(0)
+        .any(axis=None)
     )
 
 
@@ -177,7 +181,7 @@ def control(text: Text) -> None:
 def gamma_loops(text: Text) -> None:
     table, attacks = results("gamma_loops"), results("gamma_loops", "convnext_attacks.csv")
     ratio: dict[str, list[float]] = {"auto": [], "short": []}
-    lost: dict[str, list[float]] = {"auto": [], "short": []}
+    n_regressed: dict[str, list[float]] = {"auto": [], "short": []}
     ended: dict[str, list[float]] = {"auto": [], "short": []}
     for data in ("digits", "fashion_mnist"):
         for model in ("resnet10t", "mobilenetv3_small_050", "convnext_atto"):
@@ -192,14 +196,14 @@ def gamma_loops(text: Text) -> None:
                 text.says(row(data, f"`{model}`", str(steps), name, *accuracies(one, "clean"), *shown))
                 if recipe:
                     ratio[recipe].append(run.collapse_nc1_train / base.collapse_nc1_train)
-                    lost[recipe].append(100 * (run.acc - base.acc))
+                    n_regressed[recipe].append(100 * (run.acc - base.acc))
                     ended[recipe].append(run.gamma)
     assert min(ratio["auto"] + ratio["short"]) == ratio["auto"][2]
     assert max(ratio["auto"]) < 1
     assert all(r < 1 for r in ratio["short"][:3])
     assert all(r > 1 for r in ratio["short"][3:])
     auto, short = (
-        [signed(v).replace("+0.0", "0.0").replace("−0.0", "0.0") for v in lost[k]] for k in ("auto", "short")
+        [signed(v).replace("+0.0", "0.0").replace("−0.0", "0.0") for v in n_regressed[k]] for k in ("auto", "short")
     )
     text.says(
         f"`lpc`'s training NC1 to `baseline`'s is {ratio['auto'][2]:.2f} (`convnext_atto` on digits, `auto`)",
@@ -209,10 +213,10 @@ def gamma_loops(text: Text) -> None:
         f"is {auto[0]}, {auto[1]} and {auto[2]} points on digits and {auto[3]}, {auto[4]} and {auto[5]} points on "
         "Fashion-MNIST",
         f"in all six pairs, {min(ratio['auto']):.2f} to {max(ratio['auto']):.2f} of it",
-        f"is {spoken([-v for v in lost['short'][3:]], 1)} points below `baseline`'s on Fashion-MNIST",
+        f"is {spoken([-v for v in n_regressed['short'][3:]], 1)} points below `baseline`'s on Fashion-MNIST",
         f"γ ended at {spoken(ended['short'][3:], 0)}",
         f"On digits it is {short[0]}, {short[1]} and {short[2]} points",
-        f"with {-lost['short'][5]:.1f} points less clean accuracy",
+        f"with {-n_regressed['short'][5]:.1f} points less clean accuracy",
     )
     kept = {
         (attack, recipe): accuracy(attacks, attack, variant="lpc", schedule=recipe, sign=" %")
@@ -278,6 +282,6 @@ def foreign_checkpoints(text: Text) -> None:
     probed = next(note for note in notes.split("; ") if note.startswith("probe of 256 images: "))
     text.says(
         f"of `noise` is {-clean['diff']:.1f} points lower",
-        f"`noise` keeps {pgd['diff']:.1f} points more; a difference of {pgd.detectable:.1f} points would have been",
+        f"`noise` keeps {pgd['diff']:.1f} points more; a difference of {pgd.mde:.1f} points would have been",
         f"finds {probed.split()[4]} % of 256 images right",
     )

@@ -28,8 +28,8 @@ RANDOMISED = Finding(flag="randomised", points=None, note="two answers")
 
 
 def test_a_finding_of_attacks_is_held_against_attacks_of_its_norm() -> None:
-    record = audit_record(RUN, black_box=12.25)
-    assert [finding.text for finding in findings_for(record, LINF)] == ["black_box=12.2pt"]
+    record = audit_record(RUN, black_box_stronger=12.25)
+    assert [finding.text for finding in findings_for(record, LINF)] == ["black_box_stronger=12.2pt"]
     assert findings_for(record, L2) == []
     assert findings_for(record, CLEAN) == []
 
@@ -41,11 +41,11 @@ def test_a_finding_of_the_model_is_held_against_every_number() -> None:
 
 
 def test_the_columns_of_a_row() -> None:
-    record = audit_record(RUN, black_box=12.25, order=3.0)
+    record = audit_record(RUN, black_box_stronger=12.25, order=3.0)
     values = audit_values(record, LINF)
     assert set(values) == set(AUDIT_COLUMNS)
     assert values["audit"] == "flagged"
-    assert values["audit_flags"] == "black_box=12.2pt;order=3.0pt"
+    assert values["audit_flags"] == "black_box_stronger=12.2pt;order=3.0pt"
     assert (values["audit_eps"], values["audit_n"], values["audit_acc_suite"]) == (0.1, 10, 40.0)
     assert values["audit_softmax_one"] == 0.5
     assert values["audit_passes"] == 100, "700 forwards and 300 backwards for 10 images"
@@ -59,19 +59,24 @@ def at(eps: float, **points: float) -> BudgetAudit:
 
 def test_a_row_has_the_flags_of_its_own_budget() -> None:
     """Another budget's stand beside figures that they contradict; without one of its own they say whose they are."""
-    found = (at(0.1), at(0.3, black_box=12.0), at(0.4, black_box=15.0, order=2.0))
+    found = (at(0.1), at(0.3, black_box_stronger=12.0), at(0.4, black_box_stronger=15.0, order=2.0))
     record = dataclasses.replace(audit_record(RUN), level="full", budgets=found)
     texts = [";".join(f.text for f in findings_for(record, attacked(eps=eps))) for eps in (0.1, 0.3, 0.4, 0.2)]
-    assert texts == ["", "black_box=12.0pt", "black_box=15.0pt;order=2.0pt", "black_box=15.0pt@0.4;order=2.0pt@0.4"]
+    assert texts == [
+        "",
+        "black_box_stronger=12.0pt",
+        "black_box_stronger=15.0pt;order=2.0pt",
+        "black_box_stronger=15.0pt@0.4;order=2.0pt@0.4",
+    ]
     assert (audit_values(record, LINF)["audit"], audit_values(record, LINF)["audit_eps"]) == ("passed", 0.1)
-    assert verdict_of({0: record}, {0: [LINF]}) == "black_box=15.0pt;order=2.0pt"
+    assert verdict_of({0: record}, {0: [LINF]}) == "black_box_stronger=15.0pt;order=2.0pt"
 
 
 def test_points_of_the_large_budget_say_so() -> None:
-    large = Finding(flag="large_eps", note="grey", points=61.5, eps=0.5)
+    large = Finding(flag="large_eps_survivors", note="grey", points=61.5, eps=0.5)
     record = dataclasses.replace(audit_record(RUN), budgets=(dataclasses.replace(at(0.1), findings=(large,)),))
     for cell in (LINF, attacked(eps=0.2)):
-        assert audit_values(record, cell)["audit_flags"] == "large_eps=61.5pt@0.5"
+        assert audit_values(record, cell)["audit_flags"] == "large_eps_survivors=61.5pt@0.5"
 
 
 def test_what_was_not_audited_has_not_passed() -> None:
@@ -90,16 +95,16 @@ def test_what_was_not_audited_has_not_passed() -> None:
 
 
 def test_a_finding_counts_against_a_cell_that_came_later() -> None:
-    record = audit_record(RUN, black_box=30.0)
+    record = audit_record(RUN, black_box_stronger=30.0)
     assert audit_values(record, attacked(eps=0.3))["audit"] == "flagged"
 
 
 @pytest.mark.parametrize(
-    ("detectable", "word"), [(None, "undecided"), (100.0, "undecided"), (12.5, "undecided"), (12.0, "passed")]
+    ("mde", "word"), [(None, "undecided"), (100.0, "undecided"), (12.5, "undecided"), (12.0, "passed")]
 )
-def test_who_could_not_have_been_flagged_has_not_passed(detectable: float | None, word: str) -> None:
+def test_who_could_not_have_been_flagged_has_not_passed(mde: float | None, word: str) -> None:
     """With five images, all of them would have to fall for a flag."""
-    budget = dataclasses.replace(at(0.1), figures={"detectable": detectable})
+    budget = dataclasses.replace(at(0.1), figures={"mde": mde})
     few = dataclasses.replace(audit_record(RUN), budgets=(budget,))
     assert audit_values(few, LINF)["audit"] == word
     assert verdict_of({0: few}, {0: [LINF]}) == word
@@ -138,8 +143,8 @@ def test_the_sentence_can_be_quoted() -> None:
     assert "(a fall of 10.0 points would have flagged if seen); the model" in good
     bad = said_of(audit_record(RUN, order=3.0))
     cases = ((None, "too few right images for any flag"), (50.0, "would have taken a fall of 50.0 points"))
-    for detectable, words in cases:
-        few = dataclasses.replace(at(0.1), figures={"acc_suite": 40.0, "detectable": detectable})
+    for mde, words in cases:
+        few = dataclasses.replace(at(0.1), figures={"acc_suite": 40.0, "mde": mde})
         said = said_of(dataclasses.replace(audit_record(RUN), budgets=(few,)))
         assert f"{words}, which leaves it undecided" in said
     assert "its robust accuracy of 40.0 % at linf 0.1 (10 images) is an upper bound: order is here" in bad

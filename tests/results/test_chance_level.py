@@ -51,7 +51,7 @@ def test_the_note_names_the_counts_and_is_found_among_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "largest", "gained", "lost", "guesses"),
+    ("n", "largest", "n_improved", "n_regressed", "guesses"),
     [
         (10000, 9500, 55, 15, False),  # 95.4 %: the interval reaches down to 95 %
         (1000, 900, 20, 5, False),
@@ -64,25 +64,32 @@ def test_the_note_names_the_counts_and_is_found_among_others() -> None:
     ],
 )
 def test_the_paired_test_decides_where_the_interval_reaches_down(
-    n: int, largest: int, gained: int, lost: int, guesses: bool
+    n: int, largest: int, n_improved: int, n_regressed: int, guesses: bool
 ) -> None:
-    correct = largest + gained - lost
+    correct = largest + n_improved - n_regressed
     assert at_chance(correct, n, largest / n), "the interval alone does not tell them apart"
-    run, majority = run_record(), Majority(largest, largest - lost)
+    run, majority = run_record(), Majority(largest, largest - n_regressed)
     assert bool(chance_notes(correct, n, majority)) == guesses
     clean = dataclasses.replace(
-        cell_record(run, "clean", [True]), n=n, n_correct=correct, n_majority=largest, n_correct_majority=largest - lost
+        cell_record(run, "clean", [True]),
+        n=n,
+        n_correct=correct,
+        n_majority=largest,
+        n_correct_majority=largest - n_regressed,
     )
     assert is_at_chance(run, clean) == guesses
     assert is_at_chance(run, dataclasses.replace(clean, n_correct_majority=None)), "an older record, by the interval"
 
 
 def test_the_paired_test_is_mcnemar_in_whole_numbers() -> None:
-    for gained in range(30):
-        for lost in range(30):
-            tail = sum(math.comb(gained + lost, k) for k in range(gained, gained + lost + 1))
-            significant = Fraction(tail, 2 ** (gained + lost)) < Fraction(1, 20)
-            assert beats_majority(100 + gained - lost, Majority(100, 100 - lost)) == significant, (gained, lost)
+    for n_improved in range(30):
+        for n_regressed in range(30):
+            tail = sum(math.comb(n_improved + n_regressed, k) for k in range(n_improved, n_improved + n_regressed + 1))
+            significant = Fraction(tail, 2 ** (n_improved + n_regressed)) < Fraction(1, 20)
+            assert beats_majority(100 + n_improved - n_regressed, Majority(100, 100 - n_regressed)) == significant, (
+                n_improved,
+                n_regressed,
+            )
 
 
 def test_an_interval_above_the_largest_class_is_enough() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd import grad as bound_early
 
 from bench.core.records import Finding
-from bench.sanity.model_checks import DOORS, check_model, gradient_calls, inner_gradients
+from bench.sanity.model_checks import DOORS, check_model, gradient_calls, test_time_optimization
 
 BATCH = 10
 
@@ -57,7 +57,7 @@ GRADIENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 @pytest.mark.parametrize("name", GRADIENTS)
 def test_gradients_inside_the_forward_pass(name: str) -> None:
     (found,) = check_model(Purifying(GRADIENTS[name]), images(), BATCH)
-    assert found.flag == "inner_gradients"
+    assert found.flag == "test_time_optimization"
     assert "one forward pass asks 3 times for gradients" in found.note
 
 
@@ -70,13 +70,15 @@ def test_a_model_that_optimises_where_gradients_are_on() -> None:
         return logits
 
     with torch.no_grad():
-        found = inner_gradients(Changed(change), images())
-    assert found == Finding("inner_gradients", "inner_gradients: one forward pass asks once for gradients (grad)")
+        found = test_time_optimization(Changed(change), images())
+    assert found == Finding(
+        "test_time_optimization", "test_time_optimization: one forward pass asks once for gradients (grad)"
+    )
 
 
 def test_a_model_that_is_compiled_differentiates_only_then() -> None:
     model = torch.compile(linear(), backend="aot_eager")
-    assert inner_gradients(model, images()) is None
+    assert test_time_optimization(model, images()) is None
 
 
 def test_the_watched_functions_are_what_they_were() -> None:
@@ -90,7 +92,7 @@ def test_the_watched_functions_are_what_they_were() -> None:
         raise KeyError
 
     with pytest.raises(KeyError):
-        inner_gradients(Purifying(broken), images())
+        test_time_optimization(Purifying(broken), images())
     assert [getattr(owner, name) for owner, name in DOORS] == before
 
 

@@ -15,7 +15,7 @@ from bench.attacks.gradients import take_logits
 from bench.audit.gradients import float64_logits, gradient_report
 from bench.core.records import Finding
 from bench.evaluation.pass_counter import CountingModel
-from bench.sanity.model_checks import batch_dependent, check_model, mode_leak, probabilities
+from bench.sanity.model_checks import batch_dependent, check_model, probabilities, stateful_eval
 from bench.sanity.model_state import changed, preserve_state, state_of
 
 COUNT, BATCH = 24, 10
@@ -208,7 +208,7 @@ def test_a_batch_norm_in_training_mode() -> None:
     company, leak = check_model(model, images(), BATCH)
     assert company.flag == "batch_dependent"
     assert leak.note == (
-        "mode_leak: a pass in evaluation mode changes norm.running_mean and 2 more and leaves norm in training mode"
+        "stateful_eval: a pass in evaluation mode changes norm.running_mean and 2 more and leaves norm in training mode"
     )
     assert changed(model, before) == []
     assert not model.norm.training
@@ -218,20 +218,20 @@ def test_a_batch_norm_in_training_mode() -> None:
 def test_a_pass_that_writes_into_the_model(where: str) -> None:
     model = Remembering(where)
     before = state_of(model)
-    found = mode_leak(model, images())
+    found = stateful_eval(model, images())
     name = "saved" if where == "replaced" else where
-    assert found == Finding("mode_leak", f"mode_leak: a pass in evaluation mode changes {name}")
+    assert found == Finding("stateful_eval", f"stateful_eval: a pass in evaluation mode changes {name}")
     assert changed(model, before) == []
     check_model(model, images(), BATCH)
     assert changed(model, before) == []
-    assert mode_leak(Remembering(""), images()) is None
+    assert stateful_eval(Remembering(""), images()) is None
 
 
 def test_a_module_left_in_training_mode() -> None:
     model = Ungrateful()
     (found,) = check_model(model, images(), BATCH)
-    assert found == Finding("mode_leak", "mode_leak: a pass in evaluation mode leaves rest in training mode")
-    assert mode_leak(model, images()) == found
+    assert found == Finding("stateful_eval", "stateful_eval: a pass in evaluation mode leaves rest in training mode")
+    assert stateful_eval(model, images()) == found
     assert not model.rest.training
 
 

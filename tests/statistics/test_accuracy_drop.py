@@ -12,11 +12,11 @@ from bench.statistics.accuracy_drop import mean_bounds, verdict_bounds
 @pytest.mark.parametrize("alpha", [0.01, 0.05])
 def test_low_is_positive_exactly_where_mcnemar_rejects(alpha: float) -> None:
     for changed in range(1, 40):
-        for lost in range(changed + 1):
-            low, high = verdict_bounds(lost, changed - lost, 100, alpha)
-            p = stats.binomtest(lost, changed, 0.5, alternative="greater").pvalue
+        for n_regressed in range(changed + 1):
+            low, high = verdict_bounds(n_regressed, changed - n_regressed, 100, alpha)
+            p = stats.binomtest(n_regressed, changed, 0.5, alternative="greater").pvalue
             assert (low > 0) == (p < alpha)
-            assert low <= (2 * lost - changed) / 100 <= high
+            assert low <= (2 * n_regressed - changed) / 100 <= high
 
 
 def test_both_ends_by_the_beta_distribution() -> None:
@@ -32,14 +32,18 @@ def test_without_a_change_the_upper_bound_is_that_of_no_loss_in_n() -> None:
     assert high == pytest.approx(1 - 0.01 ** (1 / 299))
 
 
-@pytest.mark.parametrize(("lost", "gained"), [(0.12, 0.0), (0.12, 0.02), (0.1, 0.1), (0.3, 0.05)])
-def test_the_upper_bound_misses_a_true_drop_in_at_most_alpha_of_all_tables(lost: float, gained: float) -> None:
+@pytest.mark.parametrize(("n_regressed", "n_improved"), [(0.12, 0.0), (0.12, 0.02), (0.1, 0.1), (0.3, 0.05)])
+def test_the_upper_bound_misses_a_true_drop_in_at_most_alpha_of_all_tables(
+    n_regressed: float, n_improved: float
+) -> None:
     """Exactly, by the probability of every table of 40 images."""
     n, alpha, missed = 40, 0.05, 0.0
     for b in range(n + 1):
         for c in range(n + 1 - b):
-            probability = stats.multinomial.pmf([b, c, n - b - c], n, [lost, gained, 1 - lost - gained])
-            if probability > 1e-7 and verdict_bounds(b, c, n, alpha).high < lost - gained:
+            probability = stats.multinomial.pmf(
+                [b, c, n - b - c], n, [n_regressed, n_improved, 1 - n_regressed - n_improved]
+            )
+            if probability > 1e-7 and verdict_bounds(b, c, n, alpha).high < n_regressed - n_improved:
                 missed += probability
     assert 0 < missed <= alpha
 

@@ -13,21 +13,27 @@ from bench.statistics.paired import compare, difference_interval
 COUNTS = st.integers(0, 30)
 
 
-def verdicts(both: int, lost: int, gained: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
-    first = [True] * (both + lost) + [False] * (gained + neither)
-    second = [True] * both + [False] * lost + [True] * gained + [False] * neither
-    order = np.random.default_rng(both + lost).permutation(len(first))
+def verdicts(both: int, n_regressed: int, n_improved: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    first = [True] * (both + n_regressed) + [False] * (n_improved + neither)
+    second = [True] * both + [False] * n_regressed + [True] * n_improved + [False] * neither
+    order = np.random.default_rng(both + n_regressed).permutation(len(first))
     return np.array(first, dtype=bool)[order], np.array(second, dtype=bool)[order]
 
 
 @given(COUNTS, COUNTS, COUNTS, COUNTS)
-def test_p_is_the_binomial_tests_on_the_discordant_images(both: int, lost: int, gained: int, neither: int) -> None:
-    if both + lost + gained + neither == 0:
+def test_p_is_the_binomial_tests_on_the_discordant_images(
+    both: int, n_regressed: int, n_improved: int, neither: int
+) -> None:
+    if both + n_regressed + n_improved + neither == 0:
         return
-    found = compare(*verdicts(both, lost, gained, neither))
-    expected = stats.binomtest(lost, lost + gained, 0.5).pvalue if lost + gained else 1.0
+    found = compare(*verdicts(both, n_regressed, n_improved, neither))
+    expected = stats.binomtest(n_regressed, n_regressed + n_improved, 0.5).pvalue if n_regressed + n_improved else 1.0
     assert found.p == pytest.approx(expected, rel=1e-9)
-    assert (found.lost, found.gained, found.n) == (lost, gained, both + lost + gained + neither)
+    assert (found.n_regressed, found.n_improved, found.n) == (
+        n_regressed,
+        n_improved,
+        both + n_regressed + n_improved + neither,
+    )
 
 
 def test_five_lost_and_none_gained_by_hand() -> None:
@@ -60,7 +66,7 @@ def test_the_interval_ends_within_what_a_difference_can_be() -> None:
 def test_the_interval_covers_as_often_as_it_says() -> None:
     """40 of 400 images lost, 60 gained, in the mean: of 2000 draws about 95 % cover the true 0.05."""
     draws = np.random.default_rng(0).multinomial(400, [0.1, 0.15, 0.75], size=2000)
-    ends = [difference_interval(int(lost), int(gained), 400) for lost, gained, _ in draws]
+    ends = [difference_interval(int(n_regressed), int(n_improved), 400) for n_regressed, n_improved, _ in draws]
     assert np.mean([low <= 0.05 <= high for low, high in ends]) == pytest.approx(0.95, abs=0.015)
 
 
@@ -78,7 +84,7 @@ def test_what_is_no_pair_of_verdicts_is_refused(first: np.ndarray, second: np.nd
         compare(first, second)
 
 
-@pytest.mark.parametrize(("lost", "gained", "n"), [(-1, 0, 5), (0, -1, 5), (3, 3, 5), (0, 0, 0)])
-def test_counts_that_cannot_be_are_refused(lost: int, gained: int, n: int) -> None:
+@pytest.mark.parametrize(("n_regressed", "n_improved", "n"), [(-1, 0, 5), (0, -1, 5), (3, 3, 5), (0, 0, 0)])
+def test_counts_that_cannot_be_are_refused(n_regressed: int, n_improved: int, n: int) -> None:
     with pytest.raises(ValueError, match="no counts of pairs"):
-        difference_interval(lost, gained, n)
+        difference_interval(n_regressed, n_improved, n)

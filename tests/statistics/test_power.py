@@ -48,10 +48,10 @@ def enumerated_power(n: int, discordant: float, difference: float, alpha: float)
     """Over every number of lost and gained images that there can be."""
     share = [(discordant - difference) / 2, (discordant + difference) / 2, 1 - discordant]
     found = 0.0
-    for lost in range(n + 1):
-        for gained in range(lost + 1, n + 1 - lost):
-            if stats.binomtest(lost, lost + gained, 0.5).pvalue <= alpha:
-                found += stats.multinomial.pmf([lost, gained, n - lost - gained], n, share)
+    for n_regressed in range(n + 1):
+        for n_improved in range(n_regressed + 1, n + 1 - n_regressed):
+            if stats.binomtest(n_regressed, n_regressed + n_improved, 0.5).pvalue <= alpha:
+                found += stats.multinomial.pmf([n_regressed, n_improved, n - n_regressed - n_improved], n, share)
     return found
 
 
@@ -81,7 +81,9 @@ def test_no_difference_is_larger_than_the_share_that_differs(n: int, discordant:
     found = detectable_by_mcnemar(n, discordant, alpha)
     assert found is not None
     assert found >= discordant
-    enough = [stats.binomtest(0, lost, 0.5).pvalue <= alpha if lost else False for lost in range(n + 1)]
+    enough = [
+        stats.binomtest(0, n_regressed, 0.5).pvalue <= alpha if n_regressed else False for n_regressed in range(n + 1)
+    ]
     assert stats.binom.pmf(np.arange(n + 1), n, found) @ enough == pytest.approx(0.8, abs=1e-6)
 
 

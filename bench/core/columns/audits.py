@@ -11,19 +11,19 @@ AUDIT_FIGURES = {
     "audit_acc_longer": "the same of the latter with twice the steps",
     "audit_acc_margin": "the same of PGD on the margin",
     "audit_acc_large": "the same of PGD on the margin at the budget that reaches the grey image (linf: 0.5)",
-    "audit_fall_margin": "points by which PGD on the margin is below PGD on the rescaled cross-entropy; flags nothing",
-    "audit_fall_scale_masking": "points of robust accuracy between PGD on plain and on rescaled logits",
-    "audit_fall_more_steps": "points between PGD and PGD with twice the steps",
-    "audit_fall_black_box": "points that attacks without gradients take away beyond all attacks by gradients",
-    "audit_fall_transfer": "points that images made on the baseline take away beyond them; empty without a baseline",
-    "audit_fall_large_eps": "points that the grey image takes away beyond PGD at the large budget",
-    "audit_fall_stronger_attack": "points that the audit takes away beyond the whole suite",
-    "audit_detectable": (
+    "audit_drop_margin": "points by which PGD on the margin is below PGD on the rescaled cross-entropy; flags nothing",
+    "audit_drop_scale_masking": "points of robust accuracy between PGD on plain and on rescaled logits",
+    "audit_drop_not_converged": "points between PGD and PGD with twice the steps",
+    "audit_drop_black_box_stronger": "points that attacks without gradients take away beyond all attacks by gradients",
+    "audit_drop_transfer": "points that images made on the baseline take away beyond them; empty without a baseline",
+    "audit_drop_large_eps_survivors": "points that the grey image takes away beyond PGD at the large budget",
+    "audit_drop_stronger_attack": "points that the audit takes away beyond the whole suite",
+    "audit_mde": (
         "smallest fall in points that flags when it is seen and no image is gained; a true fall of that size is seen "
         "about every other time; empty if none could have flagged"
     ),
     "audit_broken_8bit": "share of what PGD on the margin breaks that is broken after rounding to 8 bits, too",
-    "audit_n_right": (
+    "audit_n_correct": (
         "number of right images behind the columns from here on: those of an eighth of the audited images, or of a "
         "quarter with `--full`, and of ten at least; where audit_n is below that of another norm fewer are behind the "
         "perturbed ones"
@@ -64,6 +64,6 @@ AUDIT_COLUMNS = {
     "audit_eps": "budget that was audited: of those of the norm the one whose accuracy is nearest to half of clean",
     "audit_n": "number of images that were audited",
     "audit_passes": "passes an audited image that the whole audit took, both directions and all norms counted",
-    "audit_twin": "run id of the baseline on which images were made that this model was shown",
+    "audit_baseline_run": "run id of the baseline on which images were made that this model was shown",
     **AUDIT_FIGURES,
 }

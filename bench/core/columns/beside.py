@@ -21,8 +21,8 @@ COMPARISON_COLUMNS = {
     "diff_lo": "lower end of the 95 % interval of diff",
     "diff_hi": "upper end of the 95 % interval of diff",
     "interval": "what the interval allows for: other `images`, or other `seeds+images`",
-    "lost": "number of images that the reference has right and the variant wrong, at the lowest seed",
-    "gained": "number of images that the variant has right and the reference wrong, at the lowest seed",
+    "n_regressed": "number of images that the reference has right and the variant wrong, at the lowest seed",
+    "n_improved": "number of images that the variant has right and the reference wrong, at the lowest seed",
     "p_checkpoint": "p of McNemar's exact test on these two numbers: of two trained networks, never of several seeds",
     "p_checkpoint_holm": (
         "the same after Holm's correction for all tests that a finding of the table goes by, of this column or of "
@@ -34,13 +34,13 @@ COMPARISON_COLUMNS = {
     ),
     "p_variant_smallest": "the smallest p_variant that so many seeds can give",
     "p_variant_holm": "p_variant after the same correction; empty where the finding does not go by it",
-    "detectable": (
+    "mde": (
         "difference in points that McNemar's test of two networks would find in 80 % of cases, on so many images of "
         "which as large a share is lost or gained or, if even all of these in one direction are too few, as many as it "
         "takes, all lost or all gained; at 0.05 divided by the number of rows that have a p; of `corruptions_acc` that "
         "of a paired t-test, empty where no image differs; empty where none would be found"
     ),
-    "detectable_seeds": (
+    "mde_seeds": (
         "difference in points that the sign-flip test over so many seeds would find in 80 % of cases, simulated with "
         "normal differences of this spread, or were each to lose, or each to gain, single images at random, if that is "
         "more; at 0.05 divided by the number of rows that have a p; empty without p_variant and where none would be "

@@ -42,12 +42,10 @@ STEEPNESS_COLUMNS = {
         "layer"
     ),
     "lipschitz_head_local_mean": "mean ‖∂m/∂h‖₂ over test images; invariant where there is a penultimate layer",
-    "lipschitz_gradient_norm_max": (
+    "margin_gradient_norm_max": (
         "largest ‖∂m/∂x‖₂ over test images, x in [0, 1] pixels; invariant, but grows with the scale of the logits"
     ),
-    "lipschitz_gradient_norm_mean": (
-        "mean ‖∂m/∂x‖₂ over test images; invariant, but grows with the scale of the logits"
-    ),
+    "margin_gradient_norm_mean": ("mean ‖∂m/∂x‖₂ over test images; invariant, but grows with the scale of the logits"),
     "lipschitz_zero_gradient_share": (
         "share of test images on which ∂m/∂x is exactly 0; a cross-entropy has vanishing gradients earlier; invariant"
     ),

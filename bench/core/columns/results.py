@@ -40,7 +40,7 @@ RESULT_COLUMNS = {
     "n_correct": "number of images classified correctly after the attack or the corruption",
     "n": "number of test images evaluated; 0 for a skipped cell",
     "n_attacked": "number of images the attack was run on: those correctly classified, less those already filtered",
-    "n_cut": (
+    "n_truncated": (
         "number of images that were not broken when `--max-queries` stopped their search; they count as correct; empty "
         "without this bound"
     ),
