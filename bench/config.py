@@ -1,81 +1,228 @@
-"""Options from a TOML file."""
+"""Configuration of a run: every option of ``bench run`` and ``bench evaluate`` once.
+
+The command line, TOML files, :func:`bench.api.run`, :func:`bench.api.evaluate` and the recorded ``run.toml`` are made
+from these classes. To add an option, add a field here and read it where it acts: every part of a run has the whole
+configuration, as ``context.config``.
+"""
 
 from __future__ import annotations
 
-import difflib
-import tomllib
-from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from bench.core.errors import BenchError
-from bench.runtime.files import read_text
+from bench.core.epsilon import format_eps
+from bench.core.options import Config, option
+from bench.core.sources import EXTERNAL
+from bench.core.specs import Backend, Encoding, Norm, Precision
+from bench.core.vocabulary import BASELINE, ENCODINGS, MCE_REFERENCES, NATIVE, NORMS, PRECISIONS, PROTOCOLS, REFERENCE
 
-#: Options whose name in Python differs from the one users write.
-_ALIASES = {"json": "as_json"}
+AuditLevel = Literal["default", "full", "none"]
+AttackPrecision = Literal["auto", "fp32", "bf16"]
 
-
-def read_config(
-    path: Path,
-    known: Collection[str],
-    opposites: Mapping[str, tuple[str, Any]],
-    tables: dict[str, list[Mapping[str, Any]]],
-) -> dict[str, Any]:
-    """The keys of ``path`` as option names (``batch-size`` and ``batch_size`` are one).
-
-    ``opposites`` are further keys that are on or off: on, they give another option a value. ``tables`` are the keys
-    that are arrays of tables; their contents are put there. Raises BenchError for a file that cannot be read, for
-    broken TOML, for a key that is no option, and for two keys of one option.
-    """
-    try:
-        content = tomllib.loads(read_text(path, "config"))
-    except tomllib.TOMLDecodeError as error:
-        raise BenchError(f"config {path} is not TOML: {error}.") from error
-    found: dict[str, Any] = {}
-    written: dict[str, str] = {}  # the key that gave an option its value
-    for key in tables:
-        value = content.pop(key, [])
-        if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
-            raise BenchError(f"config {path}: {key!r} is no list of tables; write [[{key}]] above each.")
-        tables[key] = value
-    for key, value in content.items():
-        name = _option(path, key, {*known, *opposites})
-        if name in opposites:
-            if not isinstance(value, bool):
-                raise BenchError(f"config {path}: {key!r} is on or off; write true or false.")
-            name, meant = opposites[name]
-            value = meant if value else None
-        if name in written:
-            raise BenchError(f"config {path}: {written[name]!r} and {key!r} are one option; write one of them.")
-        written[name] = key
-        if value is not None:
-            found[name] = value
-    return found
+NETWORKS, DATA, TRAINING = "Networks", "Data", "Training"
+ATTACKS, CORRUPTIONS, CHECKS = "Attacks", "Corruptions", "Checks and diagnosis"
+TABLES, EXECUTION = "Tables", "Execution"
+GROUPS = (NETWORKS, DATA, TRAINING, ATTACKS, CORRUPTIONS, CHECKS, TABLES, EXECUTION)
 
 
-def as_typed(value: Any) -> list[str]:
-    """A TOML value as what a user would have typed, so that one parser judges both; tables become k=v.
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Config):
+    """Which images."""
 
-    Raises ValueError for true and false, which nobody types.
-
-    >>> as_typed({"autoattack": 5}), as_typed(["a", "b"]), as_typed(1.5)
-    (['autoattack=5'], ['a', 'b'], ['1.5'])
-    """
-    if isinstance(value, dict):
-        return [f"{key}={_text(inner)}" for key, inner in value.items()]
-    return [_text(item) for item in value] if isinstance(value, list) else [_text(value)]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        raise ValueError(f"{value} is not text")
-    return str(value)
+    dataset: str = option("digits", group=DATA, help="see 'bench list datasets'")
+    data_dir: Path | None = option(group=DATA, help="folder that holds the files of the data set")
+    image_size: int | None = option(group=DATA, minimum=8, help="side to which images of a folder are cropped")
+    class_order: str | None = option(
+        group=DATA,
+        choices=("natural", "string"),
+        default_text="natural if all names are numbers",
+        help="order of an image folder's classes: 2 before 10, as timm, or 10 before 2, as torchvision",
+    )
 
 
-def _option(path: Path, key: str, known: Collection[str]) -> str:
-    name = _ALIASES.get(key, key.replace("-", "_"))
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        question = f"; did you mean {near[0].replace('_', '-')!r}?" if near else "."
-        raise BenchError(f"config {path}: unknown key {key!r}{question} Keys are the options of 'bench run --help'.")
-    return name
+@dataclass(frozen=True, kw_only=True)
+class TableConfig(Config):
+    """How the tables are made from stored cells."""
+
+    mce_reference: str = option(
+        BASELINE,
+        group=TABLES,
+        choices=MCE_REFERENCES,
+        help="errors that normalise the mean corruption error: this run's baseline's, or AlexNet's on ImageNet-C",
+    )
+    against: str = option(
+        BASELINE,
+        group=TABLES,
+        metavar="VARIANT",
+        help="paired reference of comparisons: a variant of the same backbone, recipe and seeds",
+    )
+    rank_flagged: bool = option(False, group=TABLES, help="also rank rows whose numbers are flagged")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureConfig(DataConfig, TableConfig):
+    """How networks are attacked, corrupted and audited, and where the results go."""
+
+    limit: int | Literal["all"] | None = option(
+        group=DATA,
+        minimum=1,
+        default_text="the data set's",
+        help="images of each split, of the training split too; proportional to class",
+    )
+    attacks: tuple[str, ...] = option(("fgsm", "pgd", "autoattack"), group=ATTACKS, help="names, or 'none'")
+    norm: Norm = option("linf", group=ATTACKS, choices=NORMS, help="norm of the perturbation")
+    eps: tuple[str, ...] = option(
+        (),
+        group=ATTACKS,
+        default_text="the data set's",
+        as_text=format_eps,
+        help="budgets such as 8/255 or 0.05, for pixels in [0, 1]",
+    )
+    attack_limit: tuple[str, ...] = option((), group=ATTACKS, help="test images per attack: autoattack=1000")
+    attack_backend: Backend = option(
+        NATIVE, group=ATTACKS, choices=(NATIVE, REFERENCE), help="our own attacks, or foolbox and pyautoattack"
+    )
+    attack_precision: AttackPrecision = option(
+        "fp32",
+        group=ATTACKS,
+        choices=PRECISIONS,
+        help="precision of the search; verdicts are float32. auto: bf16 where the hardware supports it",
+    )
+    protocol: str = option(
+        "standard",
+        group=ATTACKS,
+        choices=tuple(PROTOCOLS),
+        help="prefiltered: AutoAttack only on images that withstand FGSM and PGD",
+    )
+    max_queries: int | None = option(
+        group=ATTACKS,
+        minimum=1,
+        help="stop every search after this many forward passes per image; the row is named autoattack-q500",
+    )
+    save_adversarials: Encoding = option(
+        "none",
+        group=ATTACKS,
+        choices=ENCODINGS,
+        help="store misclassified images for 'bench verify'; uint8: rounded to 8 bits and classified again",
+    )
+    corruptions: tuple[str, ...] = option(
+        ("standard",), group=CORRUPTIONS, help="standard (15 kinds), all (19), none, families, or names; wildcards"
+    )
+    severities: tuple[str, ...] = option(("1", "2", "3", "4", "5"), group=CORRUPTIONS, help="severities 1 to 5")
+    corruption_profile: str | None = option(
+        group=CORRUPTIONS, default_text="nearest to the image size", help="cifar, tiny_imagenet or imagenet"
+    )
+    corruptions_dir: Path | None = option(
+        group=CORRUPTIONS, help="published files to read, such as CIFAR-10-C/, in place of corrupting here"
+    )
+    audit: AuditLevel = option(
+        "default",
+        group=CHECKS,
+        choices=("default", "full", "none"),
+        help="check the attacks' numbers; full: every budget, ten times the steps, more images",
+    )
+    results: Path = option(Path("results"), group=EXECUTION, recorded=False, help="results folder")
+    plugin: tuple[Path, ...] = option((), group=EXECUTION, help="Python file that registers more names; repeatable")
+    batch_size: int | Literal["auto"] = option("auto", group=EXECUTION, minimum=1, help="batch size of the evaluation")
+    device: str = option("auto", group=EXECUTION, choices=("auto", "cpu", "cuda", "mps"), help="torch device")
+    threads: int | None = option(
+        group=EXECUTION, minimum=1, maximum=1024, default_text="torch's", help="number of torch threads on the CPU"
+    )
+    force: bool = option(False, group=EXECUTION, recorded=False, help="compute again what is already stored")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(MeasureConfig):
+    """Configuration of ``bench run``. Values of None are the data set's or the variant's own."""
+
+    models: tuple[str, ...] = option((), group=NETWORKS, help="timm architectures or registered models; wildcards")
+    variants: tuple[str, ...] = option(("baseline", "lpc"), group=NETWORKS, help="training-time ideas; wildcards")
+    seeds: tuple[str, ...] = option(("0",), group=NETWORKS, help="seeds of training and attack")
+    latent_dim: int | None = option(
+        group=NETWORKS, minimum=1, maximum=65536, default_text="variant's", help="width of penultimate layers"
+    )
+    pretrained: bool = option(False, group=NETWORKS, help="start from timm's weights, normalised as timm does")
+    checkpoint_path: Path | None = option(
+        group=NETWORKS,
+        help="start from local backbone weights; those of timm architectures are normalised as timm does",
+    )
+    train_limit: int | Literal["all"] | None = option(
+        group=DATA, minimum=1, help="training images, in place of --limit"
+    )
+    recipe: str = option("auto", group=TRAINING, help="auto, short, paper, or see 'bench list recipes'")
+    epochs: int | None = option(
+        group=TRAINING, minimum=0, default_text="the recipe's", help="0 evaluates the initial weights"
+    )
+    lr: float | None = option(group=TRAINING, minimum=0, above=True, default_text="the recipe's", help="learning rate")
+    train_batch_size: int | None = option(
+        group=TRAINING, minimum=2, default_text="the recipe's", help="batch size of the training"
+    )
+    train_precision: Precision = option(
+        "fp32",
+        group=TRAINING,
+        choices=("fp32", "bf16"),
+        help="bf16: train the backbone in bfloat16, several times faster where the hardware supports it",
+    )
+    train_eps: str | None = option(
+        group=TRAINING, default_text="the data set's largest", help="Linf budget of pgd_at, as in --eps"
+    )
+    diagnose: bool = option(True, group=CHECKS, no_form=True, help="measure collapse, gradients and DeepFool distances")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(MeasureConfig):
+    """Configuration of ``bench evaluate`` for all of its networks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(Config):
+    """Options of one network that was trained elsewhere: of ``bench evaluate``, or of a ``[[networks]]`` table."""
+
+    model: str | None = option(
+        group=NETWORKS, help="architecture of a checkpoint of weights: timm's, torchvision:NAME, or a plug-in's"
+    )
+    name: str | None = option(
+        group=NETWORKS,
+        default_text="the file's, or the architecture with --as-variant",
+        help="name in the tables",
+    )
+    variant: str = option(
+        EXTERNAL, group=NETWORKS, flag="as-variant", default_text="none", help="role in a comparison, such as baseline"
+    )
+    seed: int = option(0, group=NETWORKS, minimum=0, help="seed of the first network; others count up")
+    normalize: str | None = option(
+        group=NETWORKS,
+        metavar="HOW",
+        default_text="the checkpoint's own, or timm's pretrained_cfg",
+        help="imagenet, cifar10, half, clip, none, dataset, from-config, or mean and std as numbers",
+    )
+    input_size: str = option(
+        "auto",
+        group=NETWORKS,
+        metavar="PIXELS",
+        default_text="the images' own",
+        help="side to which images are resized: a number, native, or from-config",
+    )
+    stem: Literal["native", "small"] | None = option(
+        group=NETWORKS, choices=("native", "small"), default_text="by the weights", help="stem of the architecture"
+    )
+    class_names: Path | None = option(
+        group=NETWORKS, help="file with the class names in the order of the outputs, one per line, or JSON"
+    )
+    trust_normalization: bool = option(
+        False, group=NETWORKS, help="go on if the probe finds a better normalisation or class order"
+    )
+    checkpoint: Path | None = option(group=NETWORKS, help="file of the network")
+    module: str | None = option(
+        group=NETWORKS, metavar="FILE.py:FACTORY", help="function that returns a module, in place of a file"
+    )
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}:{self.variant}:{self.seed}"
+
+    @property
+    def where(self) -> str:
+        """The file or the factory of the network, for messages."""
+        return str(self.checkpoint or self.module)

@@ -1,4 +1,4 @@
-"""Run context, the inputs of the work that are not in the plan: data, store, device, settings and progress."""
+"""Run context: data set, store, device, configuration and progress, and the images that were read."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.config import MeasureConfig
 from bench.core.errors import BenchError, CellFailure, ran_out_of_memory
-from bench.core.specs import CorruptionSpec, Encoding, EvalSpec, Norm
+from bench.core.specs import CorruptionSpec, EvalSpec, Norm
 from bench.data.corrupted.open import open_set
 from bench.data.corrupted.sets import CorruptedSet
 from bench.data.duplicates import Duplicates, known_duplicates
@@ -25,21 +26,22 @@ from bench.runtime.progress import Progress
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
+    """Everything that the work on a run needs, handed whole from function to function."""
+
     dataset: Dataset
     store: Store
     device: torch.device
     progress: Progress
-    checkpoint_path: Path | None = None
-    auto_batch: bool = True  # the batch size is ours to halve when memory runs out
-    force: bool = False
-    diagnose: bool = False  # the trained networks too
-    audit: str = "none"  # what the attacks say of each other: default, full or none
-    save_adversarials: Encoding = "none"  # the images that the attacks break
-    corruptions_dir: Path | None = None  # of the official files of corrupted images
-    corrupted_folder: Path | None = None  # of those that are made here; by default beside the results
+    config: MeasureConfig = field(default_factory=MeasureConfig)
+    corrupted_folder: Path | None = None  # for corruptions that are made here; by default beside the results
     eps_texts: Mapping[tuple[Norm, float], str] = field(default_factory=dict)  # budgets asked for, as they were written
     _images: dict[tuple[str, int | None], Images] = field(default_factory=dict)
     _corrupted: dict[tuple[str, str, int, str, int], CorruptedSet] = field(default_factory=dict)
+
+    @property
+    def auto_batch(self) -> bool:
+        """Whether the batch size may be halved when memory runs out."""
+        return self.config.batch_size == "auto"
 
     def images(self, split: str, limit: int | None) -> Images:
         """Images of a split, read once."""
@@ -89,7 +91,7 @@ class RunContext:
         key = (spec.source, spec.profile, spec.seed, files, len(clean))
         if key not in self._corrupted:
             cache = self.corrupted_folder or self.store.root / "corrupted"
-            self._corrupted[key] = open_set(spec, clean, self.dataset, cache=cache, folder=self.corruptions_dir)
+            self._corrupted[key] = open_set(spec, clean, self.dataset, cache=cache, folder=self.config.corruptions_dir)
         return self._corrupted[key]
 
     def is_official(self, spec: CorruptionSpec | None, limit: int | None) -> bool:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 from torch import nn
 
 from bench.audit.audit_run import audit_run, report_audit
-from bench.audit.levels import LevelName
+from bench.config import NetworkConfig, RunConfig
 from bench.context import RunContext
 from bench.core.records import RunRecord
 from bench.core.specs import EvalSpec, TrainSpec
 from bench.diagnostics.diagnose import diagnose
 from bench.evaluation.run_cells import EvaluatedModel, run_cells, skip
 from bench.external.load_file import load_external, probe_external
-from bench.external.model import Declared, ExternalModel, external_run
-from bench.external.options import ExternalOptions
+from bench.external.model import Declared, ExternalModel, external_run, frozen
 from bench.external.probe import has_problem
 from bench.leaderboard.collapse import row_collapse
 from bench.leaderboard.rows import board_rows
@@ -25,40 +23,41 @@ from bench.models.build import BuiltModel
 from bench.models.classifier import Classifier, freeze
 from bench.models.variants import has_collapse_penalty
 from bench.planning.plan import Request, RunPlan, plan_cells
-from bench.planning.resume import RunSummary, is_audited, is_diagnosed, is_finished, pending_cells
+from bench.planning.resume import RunSummary, is_audited, is_diagnosed, pending_cells, unfinished
 from bench.results.collapse_status import ADVICE, NOT_COLLAPSED
 from bench.results.results_csv import all_cells, all_diagnoses
-from bench.runtime.torch_state import harness_torch_state
+from bench.runtime.torch_state import harness_torch_state, torch_threads
 from bench.training.checkpoints import load_run, train_run
 
 HEADLINE = ("nc1", "cov_norm", "binarity_mean")
 
 
-@harness_torch_state()
 def execute(plan: Sequence[RunPlan], context: RunContext) -> RunSummary:
-    """Do the whole plan. What goes wrong in one run or cell never stops the others."""
-    summary = RunSummary()
-    for run in plan:
-        todo = pending_cells(run, context.store, force=context.force, save_adversarials=context.save_adversarials)
-        summary.cached += len(run.cells) - len(todo)
-        undiagnosed = context.diagnose and not is_diagnosed(run, context.store, force=context.force)
-        if todo or undiagnosed:
-            _execute_run(run.train, todo, undiagnosed, context, summary)
-    _warn_of_collapse(plan, context)
-    if context.audit != "none":  # after all, as the audit of one run shows it images that are made on another
+    """Train, evaluate, diagnose and audit a whole plan. An error in one run or cell does not stop the others."""
+    config, summary = context.config, RunSummary()
+    diagnosed = isinstance(config, RunConfig) and config.diagnose
+    with harness_torch_state(), torch_threads(config.threads):
         for run in plan:
+            todo = pending_cells(run, context.store, config)
+            summary.cached += len(run.cells) - len(todo)
+            undiagnosed = diagnosed and not is_diagnosed(run, context.store, force=config.force)
+            if todo or undiagnosed:
+                _execute_run(run.train, todo, undiagnosed, context, summary)
+        _warn_of_collapse(plan, context)
+        for run in plan:  # after all cells: the audit of one run uses adversarial images of another
             _audit(run, context, summary)
     return summary
 
 
 def _audit(plan: RunPlan, context: RunContext, summary: RunSummary) -> None:
     spec, run = plan.train, context.store.finished_run(plan.train.run_id)
-    split, force = context.dataset.test.sha, context.force
-    if run is None or is_audited(spec.run_id, split, context.store, context.audit, force=force):
+    split, level = context.dataset.test.sha, context.config.audit
+    if level == "none" or run is None:
+        return
+    if is_audited(spec.run_id, split, context.store, level, force=context.config.force):
         return
     model = load_run(spec, context).classifier
     freeze(model)
-    level = cast(LevelName, context.audit)
     record = audit_run(run, spec.data.num_classes, model, context, batch_size=plan.cells[0].batch_size, level=level)
     report_audit(run, record, context, summary)
 
@@ -81,7 +80,7 @@ def _execute_run(
     spec: TrainSpec, todo: Sequence[EvalSpec], undiagnosed: bool, context: RunContext, summary: RunSummary
 ) -> None:
     context.read_images_of(todo)
-    kept = None if context.force else context.store.finished_run(spec.run_id)
+    kept = None if context.config.force else context.store.finished_run(spec.run_id)
     built = load_run(spec, context) if kept is not None else _train(spec, todo, context, summary)
     record = context.store.read_run(spec.run_id)
     if built is None or record is None:
@@ -123,7 +122,40 @@ def _train(spec: TrainSpec, todo: Sequence[EvalSpec], context: RunContext, summa
     return built
 
 
-def external_of(asked: ExternalOptions, context: RunContext) -> tuple[RunRecord, ExternalModel, bytes | None]:
+def evaluate_networks(
+    networks: Sequence[NetworkConfig], request: Request, context: RunContext
+) -> tuple[list[Evaluated], RunSummary]:
+    """Load, evaluate and audit networks that were trained elsewhere.
+
+    All are loaded first, so that a wrong file stops the command before any attack, and all are evaluated before the
+    audits, since an audit uses adversarial images of the baseline.
+    """
+    summary = RunSummary()
+    with harness_torch_state(), torch_threads(context.config.threads):
+        loaded = [external_of(network, context) for network in networks]
+        found = [evaluate_run(run, model, request, context, summary, content) for run, model, content in loaded]
+        for one in found:
+            audit_evaluated(one, request, context, summary)
+    return found, summary
+
+
+def evaluate_module(
+    module: nn.Module, declared: Declared, request: Request, context: RunContext
+) -> tuple[Evaluated, RunSummary]:
+    """Evaluate and audit a module of the caller, which is frozen meanwhile."""
+    summary = RunSummary()
+    with (
+        harness_torch_state(),
+        torch_threads(context.config.threads),
+        frozen(module, context.device) as (still, trainable),
+    ):
+        run, wrapped = external_run(still, declared, trainable, context)
+        found = evaluate_run(run, wrapped, request, context, summary, None)
+        audit_evaluated(found, request, context, summary)
+    return found, summary
+
+
+def external_of(asked: NetworkConfig, context: RunContext) -> tuple[RunRecord, ExternalModel, bytes | None]:
     """Load a network from its file; return its run, the model to evaluate, and the file to store.
 
     The preprocessing is probed unless the store has this run and its probe found no problem.
@@ -133,7 +165,12 @@ def external_of(asked: ExternalOptions, context: RunContext) -> tuple[RunRecord,
     trainable = sum(parameter.numel() for parameter in loaded.model.parameters())
     run, _ = external_run(loaded.model, declared, trainable, context, source=loaded.source, content=loaded.content)
     known = context.store.finished_run(run.run_id)
-    if known is not None and known.source is not None and not context.force and not has_problem(known.source.notes):
+    if (
+        known is not None
+        and known.source is not None
+        and not context.config.force
+        and not has_problem(known.source.notes)
+    ):
         context.progress.line(f"{asked.title}: already probed, in run {run.run_id}")
         notes = known.source.notes
     else:
@@ -161,7 +198,7 @@ def evaluate_run(
 ) -> Evaluated:
     """Store the run, with its network if ``content`` is given, and evaluate the cells that are not there."""
     cells = plan_cells(request, run.run_id, run.seed)
-    todo = pending_of(cells, context)
+    todo = unfinished(cells, context.store, context.config)
     summary.cached += len(cells) - len(todo)
     context.read_images_of(todo)
     context.store.write_run(context.store.finished_run(run.run_id) or run, content)
@@ -170,18 +207,10 @@ def evaluate_run(
     return Evaluated(run, model, cells)
 
 
-def pending_of(cells: Sequence[EvalSpec], context: RunContext) -> list[EvalSpec]:
-    if context.force:
-        return list(cells)
-    return [cell for cell in cells if not is_finished(cell, context.store, context.save_adversarials)]
-
-
-def audit_evaluated(
-    found: Evaluated, request: Request, context: RunContext, summary: RunSummary, level: LevelName = "default"
-) -> None:
-    """Audit the attacks on a run, unless that is done."""
-    run, split = found.run, context.dataset.test.sha
-    if is_audited(run.run_id, split, context.store, level, force=context.force):
+def audit_evaluated(found: Evaluated, request: Request, context: RunContext, summary: RunSummary) -> None:
+    """Audit the attacks on a run, unless that is done or not wanted."""
+    run, split, level = found.run, context.dataset.test.sha, context.config.audit
+    if level == "none" or is_audited(run.run_id, split, context.store, level, force=context.config.force):
         return
     classes, size = request.data.num_classes, request.batch_size
     record = audit_run(run, classes, found.model, context, batch_size=size, level=level)

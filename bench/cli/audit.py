@@ -9,8 +9,10 @@ import click
 from tabulate import tabulate
 
 from bench.audit.levels import LevelName
+from bench.cli.config_options import config_options
 from bench.cli.group import cli
-from bench.cli.options import data_dir_option, device_option, json_option, plugin_option, results_option
+from bench.cli.options import json_option
+from bench.config import RunConfig
 from bench.core.columns import AUDIT_FIGURES
 from bench.core.epsilon import format_eps
 from bench.core.errors import BenchError
@@ -26,12 +28,15 @@ from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
 
 
-@cli.command("audit")
+@cli.command(
+    "audit",
+    examples=(
+        "bench audit resnet18:lpc:0",
+        "bench audit resnet18:lpc:0 --full --json",
+    ),
+)
 @click.argument("name", metavar="RUN")
-@results_option
-@data_dir_option
-@device_option
-@plugin_option
+@config_options(RunConfig, only=("results", "data_dir", "device", "plugin"))
 @click.option("--full", is_flag=True, help="every budget, ten times the steps, up to 1000 images")
 @click.option("--force", is_flag=True, help="audit again what is already audited")
 @json_option

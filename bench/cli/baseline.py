@@ -10,8 +10,10 @@ from pathlib import Path
 import click
 from tabulate import tabulate
 
+from bench.cli.config_options import config_options
 from bench.cli.group import cli
-from bench.cli.options import baseline_option, json_option, names, results_option, run_option, tolerance_option
+from bench.cli.options import baseline_option, json_option, names, run_option, tolerance_option
+from bench.config import RunConfig
 from bench.core.errors import BenchError
 from bench.core.vocabulary import DEFAULT_ALPHA, Exit
 from bench.core.words import pluralize
@@ -24,11 +26,17 @@ from bench.results.store import Store
 HEADERS = ("run", "metric", "n", "accuracy", "tolerance", "audit", "flags")
 
 
-@cli.command("baseline")
+@cli.command(
+    "baseline",
+    examples=(
+        "bench baseline --baseline robustness.json --update",
+        "bench baseline --baseline robustness.json",
+    ),
+)
+@config_options(RunConfig, only=("results",))
 @baseline_option
 @click.option("--update", is_flag=True, help="write the file from the runs; without it, show what the file holds")
 @run_option
-@results_option
 @names("--cells", help="metrics to keep, named as in --tolerance or leaderboard.csv; wildcards  [default: all]")
 @tolerance_option
 @click.option(

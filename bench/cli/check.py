@@ -10,8 +10,10 @@ from pathlib import Path
 
 import click
 
+from bench.cli.config_options import config_options
 from bench.cli.group import cli
-from bench.cli.options import baseline_option, json_option, names, results_option, run_option, tolerance_option
+from bench.cli.options import baseline_option, json_option, names, run_option, tolerance_option
+from bench.config import RunConfig
 from bench.core.errors import BenchError
 from bench.core.vocabulary import DEFAULT_ALPHA, SCOPES, Exit
 from bench.gate.baseline import read_baseline
@@ -33,10 +35,16 @@ alpha_option = click.option(
 FLOORS = "least accuracy in percent that every network must have now: clean=90,pgd=40"
 
 
-@cli.command("check")
+@cli.command(
+    "check",
+    examples=(
+        "bench check --baseline robustness.json",
+        "bench check --baseline robustness.json --scope recipe --junit report.xml",
+    ),
+)
+@config_options(RunConfig, only=("results",))
 @baseline_option
 @run_option
-@results_option
 @alpha_option
 @tolerance_option
 @names("--floor", help=FLOORS, may_be_empty=False)

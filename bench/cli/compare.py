@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from bench.cli.config_options import config_options
 from bench.cli.group import cli
-from bench.cli.options import json_option, results_option
+from bench.cli.options import json_option
 from bench.compare.formats import FORMATS, records
 from bench.compare.lpc_published import published_lpc
 from bench.compare.model_info import read_checkout
@@ -16,15 +17,22 @@ from bench.compare.own_rows import stored_lines
 from bench.compare.published_rows import lpc_lines, robustbench_lines
 from bench.compare.robustbench import published_models
 from bench.compare.tables import Table, compare
+from bench.config import RunConfig
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
 from bench.results.store import Store
 from bench.runtime.files import write_atomic
 
 
-@cli.command("compare")
+@cli.command(
+    "compare",
+    examples=(
+        "bench compare",
+        "bench compare resnet18:lpc --format markdown --out compare.md",
+    ),
+)
 @click.argument("run", metavar="[RUN]", required=False)
-@results_option
+@config_options(RunConfig, only=("results",))
 @click.option(
     "--robustbench",
     type=click.Path(path_type=Path),

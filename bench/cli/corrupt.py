@@ -11,8 +11,10 @@ import click
 
 from bench.attacks.corruptions.registry import resolve_kinds
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS
+from bench.cli.config_options import Count, config_options
 from bench.cli.group import cli
-from bench.cli.options import DATA, Count, names, plugin_option, with_options
+from bench.cli.options import names
+from bench.config import RunConfig
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
 from bench.core.words import pluralize
@@ -25,14 +27,18 @@ from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
 
 
-@cli.command("corrupt")
-@with_options(DATA)
+@cli.command(
+    "corrupt",
+    examples=(
+        "bench corrupt --dataset cifar10 --data-dir data --out CIFAR-10-C",
+        "bench corrupt --kinds fog,snow --limit 1000 --out corrupted",
+    ),
+)
+@config_options(RunConfig, only=("dataset", "data_dir", "image_size", "class_order", "corruption_profile", "plugin"))
 @names("--kinds", default=["all"], show_default="all", help="standard, all, families, or names; wildcards")
-@click.option("--corruption-profile", help="cifar, tiny_imagenet or imagenet  [default: nearest to the image size]")
 @click.option("--limit", type=Count("all"), default="all", show_default=True, help="test images; proportional to class")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="of the corruptions")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="folder to write into")
-@plugin_option
 def corrupt_command(
     *,
     dataset: str,

@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 from tabulate import tabulate
 
+from bench.cli.config_options import config_options
 from bench.cli.group import cli
-from bench.cli.options import data_dir_option, device_option, json_option, plugin_option, results_option
+from bench.cli.options import json_option
+from bench.config import RunConfig
 from bench.core.columns import COLLAPSE_COLUMNS, INTERVAL_COLUMNS, INTERVAL_SUFFIXES, STEEPNESS_COLUMNS, TRAIN_SUFFIX
 from bench.core.records import DiagnosisRecord, RunRecord
 from bench.core.vocabulary import Exit
@@ -19,12 +21,15 @@ from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
 
 
-@cli.command("diagnose")
+@cli.command(
+    "diagnose",
+    examples=(
+        "bench diagnose resnet18:lpc:0",
+        "bench diagnose resnet18:lpc:0 --device cpu --json",
+    ),
+)
 @click.argument("name", metavar="RUN")
-@results_option
-@data_dir_option
-@device_option
-@plugin_option
+@config_options(RunConfig, only=("results", "data_dir", "device", "plugin"))
 @click.option("--force", is_flag=True, help="measure again what is already there")
 @json_option
 def diagnose_command(

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import click
 
+from bench.cli.config_options import config_options
 from bench.cli.group import cli
-from bench.cli.options import results_option
 from bench.compare.model_info import dump_model_info
 from bench.compare.own_rows import our_lines, stored_rows
 from bench.compare.robustbench import THREATS
 from bench.compare.to_huggingface import model_index
 from bench.compare.to_robustbench import model_info, number_of
 from bench.compare.to_timm import timm_csv
+from bench.config import RunConfig
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError
 from bench.core.records import RunRecord
@@ -25,9 +26,15 @@ from bench.results.store import Store
 from bench.runtime.files import write_atomic
 
 
-@cli.command("export")
+@cli.command(
+    "export",
+    examples=(
+        "bench export resnet18:lpc:0 --format robustbench",
+        "bench export resnet18:lpc:0 --format huggingface --out README.md",
+    ),
+)
 @click.argument("name", metavar="RUN")
-@results_option
+@config_options(RunConfig, only=("results",))
 @click.option(
     "--format",
     "format_",

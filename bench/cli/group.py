@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
+from bench.cli.config_options import format_groups
 from bench.core.vocabulary import COMMANDS
 from bench.runtime.console import plain
 
@@ -14,7 +17,23 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 class PlainHelp(click.Command):
-    """A command whose help is written in the console's encoding: click writes UTF-8 to a console that is ASCII."""
+    """A command whose help has groups of options and examples, in the console's encoding.
+
+    click writes UTF-8 to a console that is ASCII.
+    """
+
+    def __init__(self, *arguments: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.examples = tuple(examples)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        format_groups(self, ctx, formatter)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"  {example}\n")
 
     def get_help(self, ctx: click.Context) -> str:
         return plain(super().get_help(ctx), getattr(sys.stdout, "encoding", None) or "utf-8")

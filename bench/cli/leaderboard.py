@@ -11,8 +11,10 @@ from typing import Any
 
 import click
 
+from bench.cli.config_options import config_options, pop_config
 from bench.cli.group import cli
-from bench.cli.options import against_option, flagged_option, json_option, mce_option, results_option
+from bench.cli.options import json_option
+from bench.config import RunConfig, TableConfig
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
 from bench.leaderboard.comparison_report import comparison_markdown
@@ -21,20 +23,22 @@ from bench.leaderboard.write_tables import Tables, check_reference, write_tables
 from bench.results.store import Store
 
 
-@cli.command("leaderboard")
-@results_option
+@cli.command(
+    "leaderboard",
+    examples=(
+        "bench leaderboard",
+        "bench leaderboard --against baseline --intervals",
+    ),
+)
+@config_options(RunConfig, only=("results",))
+@config_options(TableConfig)
 @click.option(
     "--intervals",
     is_flag=True,
     help="in leaderboard.csv, add intervals and spreads beside clean, every attack and corruptions_acc",
 )
-@mce_option
-@against_option
-@flagged_option
 @json_option
-def leaderboard_command(
-    *, results: Path, intervals: bool, mce_reference: str, against: str, rank_flagged: bool, as_json: bool
-) -> int:
+def leaderboard_command(*, results: Path, intervals: bool, as_json: bool, **options: Any) -> int:
     """Rebuild all tables from the stored cells, and print the leaderboard and the comparison.
 
     The comparison is with the paired reference, see --against.
@@ -42,10 +46,9 @@ def leaderboard_command(
     store = Store(results)
     if not store.runs():
         raise BenchError(f"no runs under {results}; 'bench run --results {results} …' makes some.")
-    check_reference(against, {run.variant for run in store.runs()})
-    tables = write_tables(
-        store, intervals=intervals, mce_reference=mce_reference, rank_flagged=rank_flagged, against=against
-    )
+    config: TableConfig = pop_config(TableConfig, options)
+    check_reference(config.against, {run.variant for run in store.runs()})
+    tables = write_tables(store, config, intervals=intervals)
     print(json.dumps(tables_as_data(tables), indent=2) if as_json else tables_as_text(tables))
     return Exit.OK
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import click
 from tabulate import tabulate
 
+from bench.cli.config_options import config_options
 from bench.cli.group import cli
-from bench.cli.options import json_option, plugin_option
+from bench.cli.options import json_option
+from bench.config import RunConfig
 from bench.core.registry import is_pattern
 from bench.core.vocabulary import KINDS, Exit
 from bench.runtime.plugin import load_plugins
@@ -18,10 +20,16 @@ from bench.runtime.plugin import load_plugins
 Row = tuple[str, str, str]  # name, summary, source
 
 
-@cli.command("list")
+@cli.command(
+    "list",
+    examples=(
+        "bench list variants",
+        "bench list models 'resnet1*' --json",
+    ),
+)
 @click.argument("kind", type=click.Choice(KINDS))
 @click.argument("pattern", default="*")
-@plugin_option
+@config_options(RunConfig, only=("plugin",))
 @json_option
 def list_command(kind: str, pattern: str, *, plugin: Sequence[Path], as_json: bool) -> int:
     """List the available models, variants, attacks, corruptions, data sets or recipes."""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from bench.cli.config_options import config_options
 from bench.cli.group import cli
-from bench.cli.options import data_dir_option, device_option, plugin_option, results_option
+from bench.config import RunConfig
 from bench.core.errors import BenchError, CellFailure
 from bench.core.vocabulary import Exit
 from bench.leaderboard.labels import labels_of
@@ -18,14 +19,17 @@ from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
 
 
-@cli.command("plot")
+@cli.command(
+    "plot",
+    examples=(
+        "bench plot latents resnet18:lpc:0",
+        "bench plot latents resnet18:lpc:0 --out figures",
+    ),
+)
 @click.argument("what", type=click.Choice(("latents",)))
 @click.argument("name", metavar="RUN")
-@results_option
+@config_options(RunConfig, only=("results", "data_dir", "device", "plugin"))
 @click.option("--out", type=click.Path(path_type=Path), help="folder for the figures  [default: the run's own]")
-@data_dir_option
-@device_option
-@plugin_option
 def plot_command(
     what: str, name: str, *, results: Path, out: Path | None, data_dir: Path | None, plugin: Sequence[Path], device: str
 ) -> int:

@@ -10,8 +10,10 @@ from typing import Any
 import click
 from tabulate import tabulate
 
+from bench.cli.config_options import config_options
 from bench.cli.group import cli
-from bench.cli.options import data_dir_option, json_option, plugin_option, results_option
+from bench.cli.options import json_option
+from bench.config import RunConfig
 from bench.core.records import EvalRecord
 from bench.core.vocabulary import Exit, marks
 from bench.leaderboard.labels import labels_of, lowest_of
@@ -25,15 +27,19 @@ from bench.runtime.plugin import load_plugins
 from bench.statistics.intervals import wilson_interval
 
 
-@cli.command("show")
+@cli.command(
+    "show",
+    examples=(
+        "bench show resnet18:lpc:0",
+        "bench show corruptions --out corruptions.png",
+    ),
+)
 @click.argument("name", metavar="RUN|corruptions|duplicates")
-@results_option
+@config_options(RunConfig, only=("results", "data_dir", "plugin"))
 @json_option
 @click.option("--dataset", help="for 'show duplicates', and whose first test image 'show corruptions' corrupts")
-@data_dir_option
 @click.option("--image-size", type=click.IntRange(min=8), help="side of the photograph, or of an image folder's images")
 @click.option("--out", type=click.Path(path_type=Path), help="PNG of 'show corruptions'  [default: corruptions.png]")
-@plugin_option
 def show_command(
     name: str, results: Path, as_json: bool, plugin: tuple[Path, ...], out: Path | None, **options: Any
 ) -> int:

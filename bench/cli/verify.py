@@ -15,8 +15,10 @@ import click
 
 from bench.attacks.corruptions import builtin as builtin  # fills the registry
 from bench.attacks.corruptions.registry import CORRUPTIONS, can_make
+from bench.cli.config_options import config_options
 from bench.cli.group import cli
-from bench.cli.options import data_dir_option, device_option, json_option, plugin_option, results_option
+from bench.cli.options import json_option
+from bench.config import RunConfig
 from bench.core.errors import BenchError
 from bench.core.records import EvalRecord, RunRecord
 from bench.core.specs import CorruptionSpec
@@ -35,12 +37,15 @@ if TYPE_CHECKING:
 SHOWN = 3  # problems in a line
 
 
-@cli.command("verify")
+@cli.command(
+    "verify",
+    examples=(
+        "bench verify resnet18:lpc:0",
+        "bench verify resnet18:lpc:0 --json",
+    ),
+)
 @click.argument("name", metavar="RUN")
-@results_option
-@data_dir_option
-@device_option
-@plugin_option
+@config_options(RunConfig, only=("results", "data_dir", "device", "plugin"))
 @json_option
 def verify_command(
     name: str, *, results: Path, data_dir: Path | None, plugin: Sequence[Path], device: str, as_json: bool

@@ -42,7 +42,7 @@ def _bounds(
     costs = [(_cost(c, run.train.data.num_classes), pace.rates(_searched_in(c)), c.limit or n_test) for c in todo]
     if undiagnosed:
         costs += [(cost, pace.rates(None), n) for cost, n in diagnosis_costs(run.train, n_train, n_test)]
-    trained = not context.force and context.store.finished_run(run.train.run_id) is not None
+    trained = not context.config.force and context.store.finished_run(run.train.run_id) is not None
     training = 0.0 if trained else _training_passes(run.train, context) * pace.training
     least = sum(n * _seconds(cost.least_forwards, cost.least_backwards, rates) for cost, rates, n in costs)
     most = sum(n * _seconds(cost.forwards, cost.backwards, rates) for cost, rates, n in costs)

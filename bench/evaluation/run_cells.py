@@ -127,7 +127,7 @@ def _evaluate(spec: EvalSpec, subject: EvaluatedModel, search_models: SearchMode
         entry=resolve(spec.attack.name, spec.attack.backend).entry if spec.attack else None,
         broken=broken,
         auto_batch=context.auto_batch,
-        save_adversarials=context.save_adversarials,
+        save_adversarials=context.config.save_adversarials,
         search_models=search_models,
     )
     record, outcomes = evaluate_cell(spec, cell_input, context.progress)
@@ -137,7 +137,7 @@ def _evaluate(spec: EvalSpec, subject: EvaluatedModel, search_models: SearchMode
     if stored is None:
         return record, samples, None
     content = dump_adversarials(stored, record.cell_id, record.weights_sha)
-    return _vouching(record, content, context.save_adversarials, stored.n_broken_8bit), samples, content
+    return _vouching(record, content, context.config.save_adversarials, stored.n_broken_8bit), samples, content
 
 
 def _vouching(record: EvalRecord, content: bytes, encoding: Encoding, n_broken_8bit: int | None) -> EvalRecord:

@@ -13,13 +13,13 @@ from safetensors.torch import save as dump_safetensors
 from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
+from bench.config import NetworkConfig
 from bench.context import RunContext
 from bench.core.errors import BenchError
 from bench.core.sources import Kind, SourceSpec
 from bench.core.specs import Fitting, Preprocessing
 from bench.data.split import Dataset
 from bench.external.class_names import order_from_names, read_class_names
-from bench.external.options import ExternalOptions
 from bench.external.preprocessing import (
     Preprocessed,
     config_notes,
@@ -74,7 +74,7 @@ class _Read:
     other_stem: tuple[Stem, nn.Module] | None = None  # the network with another stem that the weights fit
 
 
-def load_external(asked: ExternalOptions, context: RunContext) -> Loaded:
+def load_external(asked: NetworkConfig, context: RunContext) -> Loaded:
     """Read the network that ``asked`` names, with its preprocessing, which :func:`probe_external` checks.
 
     Raises BenchError if the file cannot be read or does not fit, and if no normalisation is declared.
@@ -130,7 +130,7 @@ def _assembled(network: nn.Module, preprocessing: Preprocessing, device: torch.d
     return model.train(False)
 
 
-def _read(asked: ExternalOptions, size: int, applied: Fitting | None) -> _Read:
+def _read(asked: NetworkConfig, size: int, applied: Fitting | None) -> _Read:
     """Read the network for images of ``size`` pixels; ``applied`` is how the files of a folder are fitted."""
     if asked.module is not None:
         network = call_factory(asked.module)
@@ -162,7 +162,7 @@ def _read(asked: ExternalOptions, size: int, applied: Fitting | None) -> _Read:
     return _Read(built.module, "checkpoint", asked.model, chans, built.input_size, found.facts, notes, content, other)
 
 
-def _declared_size(asked: ExternalOptions, dataset: Dataset) -> int | None:
+def _declared_size(asked: NetworkConfig, dataset: Dataset) -> int | None:
     """Return the side length to resize images to; None for no resizing."""
     text = asked.input_size
     if text in ("auto", "native"):
@@ -177,7 +177,7 @@ def _declared_size(asked: ExternalOptions, dataset: Dataset) -> int | None:
     return None if int(text) == dataset.image_size else int(text)
 
 
-def _config(asked: ExternalOptions) -> Mapping[str, Any] | None:
+def _config(asked: NetworkConfig) -> Mapping[str, Any] | None:
     """Return timm's ``pretrained_cfg`` for the architecture; None if it is not an architecture of timm."""
     if asked.model is None or ":" in asked.model:
         return None
@@ -185,19 +185,19 @@ def _config(asked: ExternalOptions) -> Mapping[str, Any] | None:
     return None if config is None else config.to_dict()
 
 
-def common_fitting(networks: Sequence[ExternalOptions]) -> Fitting | None:
+def common_fitting(networks: Sequence[NetworkConfig]) -> Fitting | None:
     """Return the resize and crop that all architectures declare in timm's ``pretrained_cfg``; None if they differ."""
     configs = [_config(network) for network in networks]
     declared = {fitting_from_config(config) if config is not None else None for config in configs}
     return declared.pop() if len(declared) == 1 else None
 
 
-def _config_size(asked: ExternalOptions) -> int | None:
+def _config_size(asked: NetworkConfig) -> int | None:
     config = _config(asked)
     return None if config is None else from_config(config).input_size
 
 
-def _preprocessing(asked: ExternalOptions, read: _Read, dataset: Dataset) -> Preprocessing:
+def _preprocessing(asked: NetworkConfig, read: _Read, dataset: Dataset) -> Preprocessing:
     """Return the preprocessing that the user declares, else the checkpoint itself, else timm's ``pretrained_cfg``."""
     config = _config(asked) if read.kind == "checkpoint" else None
     own = _own_moments(read.facts) if asked.normalize is None else None
@@ -223,14 +223,14 @@ def _own_moments(facts: Facts) -> str | None:
     return None if facts.mean is None or facts.std is None else ",".join(map(str, (*facts.mean, *facts.std)))
 
 
-def _class_order(asked: ExternalOptions, read: _Read, dataset: Dataset) -> tuple[int, ...] | None:
+def _class_order(asked: NetworkConfig, read: _Read, dataset: Dataset) -> tuple[int, ...] | None:
     names = read_class_names(asked.class_names) if asked.class_names else read.facts.class_names
     if names is None or not (dataset.class_names or asked.class_names):
         return None
     return order_from_names(names, dataset.class_names)
 
 
-def probe_external(asked: ExternalOptions, loaded: Loaded, context: RunContext) -> tuple[str, ...]:
+def probe_external(asked: NetworkConfig, loaded: Loaded, context: RunContext) -> tuple[str, ...]:
     """Probe the preprocessing on test images of the workshop's data set; return notes for every row of the network.
 
     Raises BenchError if another normalisation, class order or stem is better, unless ``asked.trust_normalization``.

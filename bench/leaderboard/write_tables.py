@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bench.config import TableConfig
 from bench.core.columns import ALWAYS_BESIDE, CORRUPTIONS_ACC, LEADERBOARD_COLUMNS, METRIC_SUFFIXES, NOT_OK
 from bench.core.errors import BenchError
 from bench.core.vocabulary import BASELINE, CLEAN
@@ -49,25 +50,18 @@ def check_reference(against: str, variants: Collection[str]) -> None:
         raise BenchError(f"--against {against!r}: there is no run of this variant; choose one of those there: {known}.")
 
 
-def write_tables(
-    store: Store,
-    *,
-    intervals: bool = False,
-    mce_reference: str = BASELINE,
-    rank_flagged: bool = False,
-    against: str = BASELINE,
-) -> Tables:
+def write_tables(store: Store, config: TableConfig | None = None, *, intervals: bool = False) -> Tables:
     """Write results.csv, leaderboard.csv, comparison.csv and corruptions.csv from all the cells in the store.
 
     leaderboard.csv keeps of what stands beside an accuracy only ``ALWAYS_BESIDE`` unless ``intervals``; the board that
-    is returned has all of it. ``rank_flagged`` gives rows a place that something speaks against. ``against`` is the
-    variant of the paired reference.
+    is returned has all of it.
     """
+    config = config or TableConfig()
     cells, audits, diagnoses = all_cells(store), all_audits(store), all_diagnoses(store)
     rows, outcomes = board_rows(cells, audits, diagnoses), Outcomes(store, cells)
     metrics = metric_columns(rows)
-    board = board_table(rows, metrics, outcomes, mce_reference, rank_flagged=rank_flagged, against=against)
-    comparison = comparison_table(rows, metrics, outcomes, against)
+    board = board_table(rows, metrics, outcomes, config)
+    comparison = comparison_table(rows, metrics, outcomes, config.against)
     known = lowest_of_runs(cells, audits, outcomes)
     dropped = {m + s for m in metrics for s in METRIC_SUFFIXES if s not in ALWAYS_BESIDE and not intervals}
     write_atomic(store.root / "results.csv", to_csv(results_table(cells, diagnoses, audits, known)))
@@ -89,21 +83,19 @@ def board_table(
     rows: Sequence[BoardRow],
     metrics: Sequence[str],
     outcomes: Outcomes,
-    mce_reference: str = BASELINE,
-    *,
-    rank_flagged: bool = False,
-    against: str = BASELINE,
+    config: TableConfig | None = None,
 ) -> pd.DataFrame:
     """The board with everything beside every accuracy: percent, by data set and rank."""
+    config = config or TableConfig()
     of_corruptions, of_distances, table = corruption_metrics(rows), distance_columns(rows), []
     budgets = budgets_of(rows)
     splits = {(row.run.dataset, row.data_sha): row for row in rows}
     for _, any_row in sorted(splits.items(), key=lambda split: split[0]):
         group = same_split(any_row, rows)
-        for rank, by, row in ranked(group, outcomes, rank_flagged=rank_flagged):
-            reference = reference_of(row, group, against)
+        for rank, by, row in ranked(group, outcomes, rank_flagged=config.rank_flagged):
+            reference = reference_of(row, group, config.against)
             baseline = _itself(row) or reference_of(row, group)
-            values = corruption_values(row, baseline, mce_reference) if of_corruptions else {}
+            values = corruption_values(row, baseline, config.mce_reference) if of_corruptions else {}
             values |= metric_values(row, reference, metrics, outcomes) | distance_values(row, outcomes)
             values |= lowest_values(row, budgets, outcomes) | collapse_values(row, group)
             table.append({**_describe(row, reference, outcomes), "rank": rank, "rank_by": by, **values})

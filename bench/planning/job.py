@@ -1,16 +1,17 @@
-"""Job of one ``bench run``: its plan, its settings and the part of the plan that is still to do."""
+"""Job of one ``bench run``: its plan, and the part of the plan that is still to do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.core.specs import Encoding, EvalSpec, Norm
+from bench.config import RunConfig
+from bench.core.specs import EvalSpec
 from bench.data.split import Dataset
-from bench.planning.plan import RunPlan
+from bench.planning.plan import Request, RunPlan, make_plan
+from bench.planning.request import make_request
 from bench.planning.resume import is_audited, is_diagnosed, pending_cells
 from bench.results.store import Store
 
@@ -21,41 +22,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
+    """Plan, data set and store of a run."""
+
+    config: RunConfig
+    request: Request
     plan: Sequence[RunPlan]
     dataset: Dataset
     store: Store
-    device: str
-    checkpoint_path: Path | None
-    auto_batch: bool
-    force: bool
-    diagnose: bool
-    audit: str = "default"
-    save_adversarials: Encoding = "none"
-    corruptions_dir: Path | None = None
-    eps_texts: Mapping[tuple[Norm, float], str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: RunConfig, store: Store, known_models: Collection[str] = ()) -> Job:
+        """Plan a run. Raises BenchError for bad input."""
+        request, dataset = make_request(config, known_models=known_models)
+        return cls(config=config, request=request, plan=make_plan(request), dataset=dataset, store=store)
 
     @cached_property
     def pending(self) -> Mapping[str, Sequence[EvalSpec]]:
-        """The cells without an answer, by run id."""
-        return {
-            run.train.run_id: pending_cells(run, self.store, force=self.force, save_adversarials=self.save_adversarials)
-            for run in self.plan
-        }
+        """Cells without a result, by run id."""
+        return {run.train.run_id: pending_cells(run, self.store, self.config) for run in self.plan}
 
     @cached_property
     def undiagnosed(self) -> frozenset[str]:
-        """The runs whose diagnosis is wanted and not there, by id."""
-        if not self.diagnose:
+        """Ids of the runs that are still to be diagnosed."""
+        if not self.config.diagnose:
             return frozenset()
-        return frozenset(r.train.run_id for r in self.plan if not is_diagnosed(r, self.store, force=self.force))
+        force = self.config.force
+        return frozenset(r.train.run_id for r in self.plan if not is_diagnosed(r, self.store, force=force))
 
     @cached_property
     def unaudited(self) -> frozenset[str]:
-        """The runs whose attacks were never audited as they are now, by id."""
-        if self.audit == "none":
+        """Ids of the runs whose present attacks are still to be audited."""
+        level, force = self.config.audit, self.config.force
+        if level == "none":
             return frozenset()
         ids, split = [run.train.run_id for run in self.plan], self.dataset.test.sha
-        return frozenset(i for i in ids if not is_audited(i, split, self.store, self.audit, force=self.force))
+        return frozenset(i for i in ids if not is_audited(i, split, self.store, level, force=force))
 
     @property
     def done(self) -> bool:
@@ -66,21 +67,15 @@ class Job:
         return sum(len(run.cells) for run in self.plan)
 
     def context(self, progress: Progress) -> RunContext:
-        """Imports torch."""
+        """Return the run context. Imports torch."""
         from bench.context import RunContext
         from bench.runtime.environment import choose_device
 
         return RunContext(
+            config=self.config,
             dataset=self.dataset,
             store=self.store,
-            device=choose_device(self.device),
+            device=choose_device(self.config.device),
             progress=progress,
-            checkpoint_path=self.checkpoint_path,
-            auto_batch=self.auto_batch,
-            force=self.force,
-            diagnose=self.diagnose,
-            audit=self.audit,
-            save_adversarials=self.save_adversarials,
-            corruptions_dir=self.corruptions_dir,
-            eps_texts=self.eps_texts,
+            eps_texts=self.request.eps_texts,
         )

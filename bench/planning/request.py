@@ -1,24 +1,19 @@
-"""From the options of ``bench run`` to a request whose every name is resolved.
-
-Floating-point type in which the attacks search: the one asked for, or the choice of ``auto`` on this machine.
-"""
+"""Resolve the configuration of a run: names to specs, and the precision in which the attacks search."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from bench.attacks.corruptions.registry import resolve_kinds
 from bench.attacks.registry import ResolvedAttack, resolve, resolve_all
+from bench.config import AttackPrecision, MeasureConfig, RunConfig
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError
 from bench.core.registry import is_pattern
-from bench.core.specs import Backend, CorruptionSpec, DataSpec, Fitting, ModelSpec, Norm, Precision, Recipe, VariantSpec
-from bench.core.vocabulary import NATIVE
+from bench.core.specs import CorruptionSpec, DataSpec, Fitting, ModelSpec, Precision, Recipe, VariantSpec
 from bench.data import load_dataset
 from bench.data.corrupted.choose import choose_corruptions
 from bench.data.corrupted.open import identified
@@ -28,15 +23,13 @@ from bench.data.split import MOMENT_IMAGES, Dataset
 from bench.models.registry import MODELS, check_model_name, expand_models, pretrained_moments
 from bench.models.variants import ORIGIN as BUILTIN_VARIANTS
 from bench.models.variants import VARIANTS
-from bench.planning.plan import DEFAULT_BATCH, Request
-from bench.planning.recipes import DEFAULT, find_recipe, resolve_budgets, resolve_variants
+from bench.planning.plan import DEFAULT_BATCH, Request, check_request
+from bench.planning.recipes import find_recipe, resolve_budgets, resolve_variants
 from bench.runtime.files import file_sha
 from bench.runtime.plugin import plugin_sha
 
-AskedPrecision = Literal["auto", "fp32", "bf16"]
 
-
-def at_precision(attacks: Sequence[ResolvedAttack], asked: AskedPrecision, device: str) -> list[ResolvedAttack]:
+def at_precision(attacks: Sequence[ResolvedAttack], asked: AttackPrecision, device: str) -> list[ResolvedAttack]:
     """The attacks with the type they search in, which is part of what a cell is: ``auto`` is settled here.
 
     It is bf16 for the attacks that can, where ``device`` has hardware for it. Raises BenchError for an attack that
@@ -54,120 +47,104 @@ def _best(device: str) -> Precision:
     return "bf16" if has_bfloat16(choose_device(device)) else "fp32"
 
 
-Limit = int | Literal["all"] | None
 FEWEST_TRAINING = 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """The options of ``bench run`` that say what to compute; None is the data set's own choice."""
+def make_request(
+    config: MeasureConfig,
+    *,
+    dataset: Dataset | None = None,
+    seeds: Sequence[int] = (),
+    known_models: Collection[str] = (),
+    default_fitting: Fitting | None = None,
+) -> tuple[Request, Dataset]:
+    """Resolve every name in ``config`` and read the data set's index.
 
-    models: Sequence[str]
-    variants: Sequence[str] = ("baseline", "lpc")
-    dataset: str = "digits"
-    data_dir: Path | None = None
-    image_size: int | None = None
-    default_fitting: Fitting | None = None  # of an image folder, see DataRequest
-    class_order: str | None = None
-    attacks: Sequence[str] = ("fgsm", "pgd", "autoattack")
-    norm: Norm = "linf"
-    eps: Sequence[str] = ()
-    seeds: Sequence[str] = ("0",)
-    recipe: str = DEFAULT
-    latent_dim: int | None = None
-    epochs: int | None = None
-    lr: float | None = None
-    train_batch_size: int | None = None
-    train_eps: str | None = None
-    train_precision: Precision = "fp32"
-    limit: Limit = None
-    train_limit: Limit = None
-    attack_limit: Sequence[str] = ()
-    attack_backend: Backend = NATIVE
-    attack_precision: AskedPrecision = "fp32"
-    protocol: str = "standard"
-    max_queries: int | None = None
-    batch_size: int | Literal["auto"] = "auto"
-    corruptions: Sequence[str] = ("standard",)
-    severities: Sequence[str] = ("1", "2", "3", "4", "5")
-    corruption_profile: str | None = None
-    corruptions_dir: Path | None = None
-    pretrained: bool = False
-    checkpoint_path: Path | None = None
-    device: str = "auto"
-
-
-def make_request(options: RunOptions, known_models: Collection[str] = ()) -> tuple[Request, Dataset]:
-    """Resolve every name and read the data set's index. Raises BenchError for the first thing that is wrong.
-
+    ``dataset`` takes the place of ``config.dataset``. ``seeds`` are those of networks that were trained elsewhere.
     Names come before data: a typing error should not cost the time to hash sixty thousand files. ``known_models`` need
-    no look-up, which would import timm.
+    no look-up, which would import timm. ``default_fitting`` is for an image folder, see :class:`DataRequest`.
+
+    Raises BenchError for the first thing that is wrong.
     """
-    entry = DATASETS.get(options.dataset)
-    recipe = find_recipe(options.recipe, options.dataset)
-    attacks = resolve_all(list(options.attacks), options.attack_backend, options.norm)
-    attacks = at_precision(attacks, options.attack_precision, options.device)
-    texts = options.eps or entry.eps.get(options.norm, ())
-    eps = [parse_eps(text, options.norm) for text in texts]
-    models = _models(options, known_models)
-    variants = resolve_variants(_variants(options.variants), recipe, options.latent_dim)
-    variants = train_budgets(variants, options.train_eps, entry)
-    seeds = [_seed(text) for text in options.seeds]
-    attack_limits = dict(_attack_limit(text) for text in options.attack_limit)
-    limit = _number(entry.limit if options.limit is None else options.limit)
-    resolve_kinds(options.corruptions)
-    dataset = load_dataset(options.dataset, _data_request(options))
+    name = dataset.name if dataset else config.dataset
+    entry = DATASETS.get(name) if dataset is None or name in DATASETS else None
+    attacks = resolve_all(list(config.attacks), config.attack_backend, config.norm)
+    attacks = at_precision(attacks, config.attack_precision, config.device)
+    texts = config.eps or (entry.eps.get(config.norm, ()) if entry else ())
+    eps = [parse_eps(text, config.norm) for text in texts]
+    training = _Training.of(config, entry, known_models) if isinstance(config, RunConfig) and entry else None
+    attack_limits = dict(_attack_limit(text) for text in config.attack_limit)
+    limit = entry.limit if config.limit is None and entry else _number(config.limit)
+    resolve_kinds(config.corruptions)
+    data = dataset or load_dataset(config.dataset, _data_request(config, default_fitting))
     request = Request(
-        models=models,
-        variants=variants,
+        models=training.models if training else (),
+        variants=training.variants if training else {},
         attacks=attacks,
-        norm=options.norm,
+        norm=config.norm,
         eps=list(dict.fromkeys(eps)),
-        seeds=seeds,
-        data=_data_spec(dataset, options),
-        test_sha=dataset.test.sha,
-        test_size=len(dataset.test),
-        test_sampling=sampling_version(dataset.test.labels),
-        recipe=_recipe(recipe.recipe or entry.recipe, options),
-        corruptions=_corruptions(options, dataset, limit),
+        seeds=training.seeds if training else seeds,
+        data=_data_spec(data, config),
+        test_sha=data.test.sha,
+        test_size=len(data.test),
+        test_sampling=sampling_version(data.test.labels),
+        recipe=training.recipe if training else Recipe(epochs=0),
+        corruptions=_corruptions(config, data, limit),
         limit=limit,
-        costly_limit=entry.costly_limit,
+        costly_limit=entry.costly_limit if entry else None,
         attack_limits=attack_limits,
-        batch_size=DEFAULT_BATCH if options.batch_size == "auto" else options.batch_size,
-        protocol=options.protocol,
-        max_queries=options.max_queries,
+        batch_size=DEFAULT_BATCH if config.batch_size == "auto" else config.batch_size,
+        protocol=config.protocol,
+        max_queries=config.max_queries,
         plugin_sha=plugin_sha(),
-        eps_texts={(options.norm, value): text.strip() for value, text in zip(eps, texts, strict=True)},
+        eps_texts={(config.norm, value): text.strip() for value, text in zip(eps, texts, strict=True)},
     )
-    return request, dataset
+    check_request(request)
+    return request, data
 
 
-def _data_request(options: RunOptions) -> DataRequest:
+@dataclass(frozen=True)
+class _Training:
+    """Training part of a request."""
+
+    models: Sequence[ModelSpec]
+    variants: Mapping[str, VariantSpec]
+    seeds: Sequence[int]
+    recipe: Recipe
+
+    @classmethod
+    def of(cls, config: RunConfig, entry: DatasetEntry, known_models: Collection[str]) -> _Training:
+        recipe = find_recipe(config.recipe, config.dataset)
+        models = _models(config, known_models)
+        variants = resolve_variants(_variants(config.variants), recipe, config.latent_dim)
+        variants = train_budgets(variants, config.train_eps, entry)
+        seeds = [_seed(text) for text in config.seeds]
+        return cls(models, variants, seeds, _recipe(recipe.recipe or entry.recipe, config))
+
+
+def _data_request(config: MeasureConfig, default_fitting: Fitting | None) -> DataRequest:
     return DataRequest(
-        options.data_dir,
-        options.image_size,
-        class_order=options.class_order,
-        default_fitting=options.default_fitting,
+        config.data_dir, config.image_size, class_order=config.class_order, default_fitting=default_fitting
     )
 
 
-def _corruptions(options: RunOptions, dataset: Dataset, limit: int | None) -> list[CorruptionSpec]:
+def _corruptions(config: MeasureConfig, dataset: Dataset, limit: int | None) -> list[CorruptionSpec]:
     chosen = choose_corruptions(
-        options.corruptions,
-        options.severities,
+        config.corruptions,
+        config.severities,
         side=dataset.image_size,
-        profile=options.corruption_profile,
-        corruptions_dir=options.corruptions_dir,
+        profile=config.corruption_profile,
+        corruptions_dir=config.corruptions_dir,
     )
-    return identified(chosen, dataset, options.corruptions_dir, limit=limit)
+    return identified(chosen, dataset, config.corruptions_dir, limit=limit)
 
 
-def _models(options: RunOptions, known: Collection[str]) -> list[ModelSpec]:
-    names = [n for name in options.models for n in (expand_models(name) if is_pattern(name) else [name])]
+def _models(config: RunConfig, known: Collection[str]) -> list[ModelSpec]:
+    names = [n for name in config.models for n in (expand_models(name) if is_pattern(name) else [name])]
     for name in set(names) - set(known):
         check_model_name(name)
-    checkpoint = file_sha(options.checkpoint_path) if options.checkpoint_path else None
-    return [_model(name, pretrained=options.pretrained, checkpoint=checkpoint) for name in dict.fromkeys(names)]
+    checkpoint = file_sha(config.checkpoint_path) if config.checkpoint_path else None
+    return [_model(name, pretrained=config.pretrained, checkpoint=checkpoint) for name in dict.fromkeys(names)]
 
 
 def _model(name: str, *, pretrained: bool, checkpoint: str | None) -> ModelSpec:
@@ -215,38 +192,44 @@ def _attack_limit(text: str) -> tuple[str, int]:
     return resolve(name).name, int(number)
 
 
-def _number(limit: Limit) -> int | None:
+def _number(limit: int | Literal["all"] | None) -> int | None:
     return None if limit == "all" else limit
 
 
-def _data_spec(dataset: Dataset, options: RunOptions) -> DataSpec:
-    """--limit is for quick looks, so it shortens the training too unless --train-limit says otherwise."""
+def _data_spec(dataset: Dataset, config: MeasureConfig) -> DataSpec:
+    """Return the training data: none of it is limited for networks that were trained elsewhere.
+
+    --limit is for quick looks, so it shortens the training too unless --train-limit says otherwise.
+    """
+    whole = DataSpec(
+        name=dataset.name,
+        train_sha=dataset.train.sha,
+        num_classes=dataset.num_classes,
+        image_size=dataset.image_size,
+    )
+    if not isinstance(config, RunConfig):
+        return whole
     if not len(dataset.train):
         raise BenchError(f"{dataset.name} has no training images; give it some, or evaluate a model trained elsewhere.")
-    wanted = _number(options.train_limit if options.train_limit is not None else options.limit)
+    wanted = _number(config.train_limit if config.train_limit is not None else config.limit)
     if wanted is not None and wanted < FEWEST_TRAINING:
         raise BenchError(
             f"{wanted} training image is too few for batch norm; use --train-limit {FEWEST_TRAINING} or more."
         )
     limited = wanted is not None and wanted < len(dataset.train)
     sampled = limited or (dataset.published is None and len(dataset.train) > MOMENT_IMAGES)
-    return DataSpec(
-        name=dataset.name,
-        train_sha=dataset.train.sha,
-        num_classes=dataset.num_classes,
-        image_size=dataset.image_size,
+    return dataclasses.replace(
+        whole,
         train_limit=wanted if limited else None,
         sampling=sampling_version(dataset.train.labels) if sampled else 1,
     )
 
 
-def _recipe(recipe: Recipe, options: RunOptions) -> Recipe:
-    if options.lr is not None and not math.isfinite(options.lr):
-        raise BenchError(f"--lr {options.lr} is not a finite number.")
+def _recipe(recipe: Recipe, config: RunConfig) -> Recipe:
     return dataclasses.replace(
         recipe,
-        epochs=recipe.epochs if options.epochs is None else options.epochs,
-        lr=options.lr or recipe.lr,
-        batch_size=options.train_batch_size or recipe.batch_size,
-        precision=options.train_precision,
+        epochs=recipe.epochs if config.epochs is None else config.epochs,
+        lr=config.lr or recipe.lr,
+        batch_size=config.train_batch_size or recipe.batch_size,
+        precision=config.train_precision,
     )

@@ -5,8 +5,10 @@ No torch: a run that finds everything done never imports it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bench.config import MeasureConfig
 from bench.core.records import AuditRecord, EvalRecord, RunRecord
 from bench.core.specs import Encoding, EvalSpec
 from bench.planning.plan import RunPlan
@@ -59,13 +61,16 @@ def attacked_cells(run_id: str, store: Store) -> list[EvalRecord]:
     return [cell for cell in ok if cell.spec.attack is not None]
 
 
-def pending_cells(
-    run: RunPlan, store: Store, *, force: bool = False, save_adversarials: Encoding = "none"
-) -> list[EvalSpec]:
-    """The cells without an answer, or without the images that are asked for; all when forced or without weights."""
-    if force or store.finished_run(run.train.run_id) is None:
+def pending_cells(run: RunPlan, store: Store, config: MeasureConfig) -> list[EvalSpec]:
+    """Return the cells without a result, or without the images that are to be stored; all if there are no weights."""
+    if store.finished_run(run.train.run_id) is None:
         return list(run.cells)
-    return [cell for cell in run.cells if not is_finished(cell, store, save_adversarials)]
+    return unfinished(run.cells, store, config)
+
+
+def unfinished(cells: Sequence[EvalSpec], store: Store, config: MeasureConfig) -> list[EvalSpec]:
+    """Return the cells without a result, or without the images that are to be stored; all with ``config.force``."""
+    return [cell for cell in cells if config.force or not is_finished(cell, store, config.save_adversarials)]
 
 
 def is_finished(cell: EvalSpec, store: Store, save_adversarials: Encoding) -> bool:

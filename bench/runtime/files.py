@@ -68,15 +68,6 @@ def read_text(path: Path, what: str) -> str:
         raise BenchError(f"{what} {path} is not UTF-8 ({error.reason}); save it as UTF-8.") from error
 
 
-def utf8_path(path: str | Path) -> Path:
-    """``path`` as the system spells it, names of files being UTF-8 even where the locale is not, as with LC_ALL=C."""
-    try:
-        os.fsencode(path)
-    except UnicodeEncodeError:
-        return Path(os.fsdecode(str(path).encode("utf-8", "surrogateescape")))
-    return Path(path)
-
-
 def without_mark(content: bytes) -> bytes:
     """``content`` without the byte order mark that some editors put before UTF-8."""
     return content.removeprefix(codecs.BOM_UTF8)

@@ -48,6 +48,17 @@ def harness_torch_state() -> Iterator[None]:
 
 
 @contextmanager
+def torch_threads(number: int | None) -> Iterator[None]:
+    """Let PyTorch use ``number`` threads on the CPU, and restore their number on exit; None changes nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def own_generators(device: torch.device) -> Iterator[None]:
     """Leave torch's global generators, of the CPU and of ``device``, as they were."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from safetensors.torch import load as load_weights
 from safetensors.torch import save as dump_weights
 
+from bench.config import RunConfig
 from bench.context import RunContext, failures_as
 from bench.core.errors import BenchError, CellFailure
 from bench.core.records import EpochRecord, RunRecord
@@ -41,7 +42,7 @@ def build_run(spec: TrainSpec, context: RunContext) -> BuiltModel:
         std=spec.model.std or context.dataset.std,
         seed=spec.seed,
         activation=spec.recipe.activation,
-        checkpoint_path=context.checkpoint_path,
+        checkpoint_path=context.config.checkpoint_path if isinstance(context.config, RunConfig) else None,
     )
     built.classifier.to(context.device)
     return built
@@ -118,7 +119,7 @@ def _train(spec: TrainSpec, images: Images, context: RunContext, outcome: _Outco
 
 
 def _resume(spec: TrainSpec, state: TrainingState, context: RunContext) -> None:
-    saved = None if context.force else context.store.read_training(spec.run_id)
+    saved = None if context.config.force else context.store.read_training(spec.run_id)
     if saved is not None:
         try:
             restore_state(state, saved)

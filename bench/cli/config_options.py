@@ -1,0 +1,133 @@
+"""Options of the command line, made from the fields of a configuration, and their help in groups."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.config import GROUPS
+from bench.core.options import Config, Kind, Option, kinds_of, options_of
+
+OTHER = "Other"
+
+
+class GroupedOption(click.Option):
+    """An option whose help stands under the heading ``group``."""
+
+    def __init__(self, *declarations: Any, group: str = OTHER, **attributes: Any) -> None:
+        super().__init__(*declarations, **attributes)
+        self.group = group
+
+
+class Names(click.ParamType[Any]):
+    """Values separated by commas."""
+
+    name = "NAME,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        parts = value if isinstance(value, list) else str(value).split(",")
+        return [str(part).strip() for part in parts if str(part).strip()]
+
+
+class Count(click.ParamType[Any]):
+    """A whole number, or a word such as ``all`` or ``auto``."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+        self.name = f"N|{word}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == self.word:
+            return self.word
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            self.fail(f"{value!r} is neither a whole number nor {self.word!r}.", param, ctx)
+        if number < 1:
+            self.fail(f"{number} is less than 1.", param, ctx)
+        return number
+
+
+def config_options(
+    config: type, *, only: Collection[str] | None = None, without: Collection[str] = ()
+) -> Callable[[Any], Any]:
+    """Return a decorator that adds an option for every field of ``config``, or for those named by ``only``."""
+    defaults = {entry.name: entry.default for entry in dataclasses.fields(config)}
+    kinds = kinds_of(config)
+    wanted = [name for name in options_of(config) if name not in without and (only is None or name in only)]
+
+    def add(command: Any) -> Any:
+        for name in reversed(wanted):
+            command = _click_option(name, options_of(config)[name], kinds[name], defaults[name])(command)
+        return command
+
+    return add
+
+
+def _click_option(name: str, described: Option, kind: Kind, default: Any) -> Callable[[Any], Any]:
+    flag = "--" + (described.flag or name).replace("_", "-")
+    declarations = [f"{flag}/--no-{flag[2:]}" if described.no_form else flag, name]
+    attributes: dict[str, Any] = {"help": described.help, "group": described.group, "cls": GroupedOption}
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else ""
+    if described.default_text or shown:
+        attributes["help"] += f"  [default: {described.default_text or shown}]"
+    elif default not in (None, ()) and (kind.base is not bool or described.no_form):
+        attributes["show_default"] = True
+    if described.metavar:
+        attributes["metavar"] = described.metavar
+    if kind.base is bool:
+        return click.option(*declarations, is_flag=True, default=default, **attributes)
+    if kind.many:
+        values = click.Path(path_type=Path) if kind.base is Path else Names()
+        return click.option(
+            *declarations, multiple=True, type=values, callback=_flat, default=list(default), **attributes
+        )
+    return click.option(*declarations, type=_type(described, kind), default=default, **attributes)
+
+
+def _flat(ctx: click.Context, param: click.Parameter, value: Any) -> list[Any]:
+    flat = [item for group in value for item in (group if isinstance(group, list) else [group])]
+    return list(dict.fromkeys(flat))
+
+
+def _type(described: Option, kind: Kind) -> Any:
+    if described.choices:
+        return click.Choice(described.choices)
+    if kind.base is Path:
+        return click.Path(path_type=Path)
+    if kind.word:
+        return Count(kind.word)
+    if kind.base in (int, float) and (described.minimum is not None or described.maximum is not None):
+        low, high = described.minimum, described.maximum
+        if kind.base is int:
+            return click.IntRange(None if low is None else int(low), None if high is None else int(high))
+        return click.FloatRange(low, high, min_open=described.above)
+    return kind.base
+
+
+def format_groups(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """Write the help of the options under the headings of their groups; those without one come last."""
+    found: dict[str, list[tuple[str, str]]] = {group: [] for group in (*GROUPS, OTHER)}
+    for parameter in command.get_params(ctx):
+        record = parameter.get_help_record(ctx)
+        if record is not None:
+            found[getattr(parameter, "group", OTHER)].append(record)
+    for group, records in found.items():
+        if records:
+            heading = "Options" if group == OTHER and not any(found[name] for name in GROUPS) else group
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def pop_config(config: type[Config], options: dict[str, Any]) -> Any:
+    """Remove the options of ``config`` from ``options`` and return its object."""
+    return config(**{name: options.pop(name) for name in options_of(config) if name in options})
+
+
+def flags_of(config: type) -> Mapping[str, str]:
+    """Return the name on the command line of every option, by name."""
+    return {name: (described.flag or name).replace("_", "-") for name, described in options_of(config).items()}

@@ -1,0 +1,187 @@
+"""Options as fields of a dataclass: type, default, help, group and allowed values stand once, in the field.
+
+The command line, the reader and the writer of TOML files, and the keyword arguments of the Python API are made from
+these fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+import os
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from bench.core.errors import BenchError, unknown_name
+from bench.core.words import join
+
+METADATA = "option"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """Description of one option.
+
+    ``minimum`` and ``maximum`` bound a number; with ``above`` the minimum itself is not allowed. ``default_text`` is
+    the default in the help, if the value does not say it.
+    """
+
+    help: str
+    group: str
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    above: bool = False
+    metavar: str = ""
+    default_text: str = ""
+    flag: str = ""  # on the command line, if it is not the name with dashes
+    no_form: bool = False  # a flag that also has a form with --no-
+    as_text: Callable[[float], str] = str  # of a number that is given for an option of texts
+    recorded: bool = True  # whether the written configuration of a run has it
+
+
+def option(default: Any = None, /, **described: Any) -> Any:
+    """Return a field with a default and an :class:`Option` of the keyword arguments."""
+    return field(default=default, metadata={METADATA: Option(**described)})
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Type of an option: a Python type, and how many values it takes."""
+
+    base: type  # str, int, float, bool or Path
+    many: bool = False  # a tuple of values
+    word: str = ""  # a word that is allowed in place of a number, such as all
+    optional: bool = False
+
+
+def kinds_of(config: type) -> Mapping[str, Kind]:
+    """Return the kind of every option of a dataclass, by name."""
+    hints = get_type_hints(config)
+    return {name: _kind(hints[name]) for name in options_of(config)}
+
+
+def options_of(config: type) -> Mapping[str, Option]:
+    """Return the options of a dataclass by name, in order."""
+    return {entry.name: entry.metadata[METADATA] for entry in dataclasses.fields(config) if METADATA in entry.metadata}
+
+
+def _kind(hint: Any) -> Kind:
+    if get_origin(hint) is tuple:
+        return dataclasses.replace(_kind(get_args(hint)[0]), many=True)
+    if get_origin(hint) is Literal:
+        return Kind(str)
+    if get_origin(hint) in (Union, types.UnionType):
+        parts = get_args(hint)
+        words = [get_args(part)[0] for part in parts if get_origin(part) is Literal]
+        bases = [part for part in parts if isinstance(part, type) and part is not type(None)]
+        base = bases[0] if bases else str
+        return Kind(base, word=words[0] if words and bases else "", optional=type(None) in parts)
+    return Kind(hint)
+
+
+class Config:
+    """Base of configurations: every value is converted and checked when the object is made.
+
+    Raises BenchError for a value of another type or outside of what its option allows.
+    """
+
+    def __post_init__(self) -> None:
+        kinds = kinds_of(type(self))
+        for name, described in options_of(type(self)).items():
+            value = convert(name, described, kinds[name], getattr(self, name))
+            object.__setattr__(self, name, value)
+
+
+def from_options(config: type, given: Mapping[str, Any]) -> Any:
+    """Return a configuration of the given options. Raises BenchError for an unknown name, with the nearest one."""
+    known = options_of(config)
+    for name in given:
+        if name not in known:
+            raise unknown_name("option", name, known, hint="The options are those of 'bench --help', with underscores.")
+    return config(**given)
+
+
+def convert(name: str, described: Option, kind: Kind, value: Any) -> Any:
+    """Return ``value`` in the option's type. Raises BenchError if it is not one or is not allowed.
+
+    A text with commas, a list and a mapping are values of an option that takes several; a mapping becomes k=v.
+    """
+    if value is None:
+        if kind.optional:
+            return None
+        raise BenchError(f"{name} must have a value.")
+    if kind.many:
+        return tuple(dict.fromkeys(_convert_one(name, described, kind, item) for item in _items(value)))
+    return _convert_one(name, described, kind, value)
+
+
+def _items(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return [f"{key}={inner}" for key, inner in value.items()]
+    if isinstance(value, str):
+        return [part for part in (part.strip() for part in value.split(",")) if part]
+    return value if isinstance(value, Sequence) else [value]
+
+
+def _convert_one(name: str, described: Option, kind: Kind, value: Any) -> Any:
+    if kind.word and value == kind.word:
+        return value
+    if kind.base is Path:
+        if isinstance(value, str | Path):
+            return utf8_path(value)
+        raise BenchError(f"{name} {value!r} is not a path.")
+    if kind.base is bool:
+        if isinstance(value, bool):
+            return value
+        raise BenchError(f"{name} {value!r} is neither true nor false.")
+    if kind.base in (int, float):
+        return _number(name, described, kind, value)
+    if isinstance(value, bool) or not isinstance(value, str | Real):
+        raise BenchError(f"{name} {value!r} is not text.")
+    if described.choices and str(value) not in described.choices:
+        raise BenchError(f"{name} {value!r} is unknown; write {join(described.choices, 'or')}.")
+    return value if isinstance(value, str) else described.as_text(value)  # type: ignore[arg-type]
+
+
+def _number(name: str, described: Option, kind: Kind, value: Any) -> Any:
+    whole, word = kind.base is int, f" or {kind.word!r}" if kind.word else ""
+    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real) or not math.isfinite(value):
+        raise BenchError(f"{name} {value!r} is not a {'whole ' if whole else ''}number{word}.")
+    value = operator.index(value) if whole else float(value)  # type: ignore[arg-type]
+    low, high = described.minimum, described.maximum
+    if low is not None and (value < low or (described.above and value == low)):
+        raise BenchError(f"{name} {value} must be {'above' if described.above else 'at least'} {low:g}.")
+    if high is not None and value > high:
+        raise BenchError(f"{name} {value} must be at most {high:g}.")
+    return value
+
+
+def utf8_path(path: str | Path) -> Path:
+    """Return ``path`` as the system encodes it: file names are UTF-8 even if the locale is not, as with LC_ALL=C."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return Path(os.fsdecode(str(path).encode("utf-8", "surrogateescape")))
+    return Path(path)
+
+
+def as_toml(config: Config) -> dict[str, Any]:
+    """Return the recorded options that have a value, with dashes in their names and plain values."""
+    found = {}
+    for name, described in options_of(type(config)).items():
+        value = getattr(config, name)
+        if described.recorded and value is not None:
+            found[(described.flag or name).replace("_", "-")] = _plain(value)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
