@@ -9,12 +9,13 @@ import torch
 from measure import Bench, Target
 from torch import Tensor
 
+from bench.config import RunConfig
 from bench.context import RunContext
 from bench.core.specs import Precision
 from bench.models.classifier import freeze
 from bench.models.variants import VARIANTS
 from bench.planning.plan import make_plan
-from bench.planning.request import RunOptions, make_request
+from bench.planning.request import make_request
 from bench.results.store import Store
 from bench.runtime.progress import Progress
 from bench.training.checkpoints import load_run, train_run
@@ -91,7 +92,7 @@ class EvaluatedModel:
 
 def build_subject(variant: str, choice: Choice, engine: Bench) -> EvaluatedModel:
     """Train (or load) ``variant``; an undefended network gets the budgets at which half and all images break."""
-    options = RunOptions(
+    options = RunConfig(
         models=[choice.model],
         variants=[variant],
         dataset=choice.dataset,

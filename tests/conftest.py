@@ -40,7 +40,7 @@ def bench(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
         if texts[0] == "run" and "--corruptions" not in texts:
             texts += ["--corruptions", "none"]
         if texts[0] == "run" and "--audit" not in texts:
-            texts += ["--no-audit"]
+            texts += ["--audit", "none"]
         code = invoke(texts)
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)

@@ -21,7 +21,7 @@ from bench.data.tensors import load_images
 from bench.external.identity import weights_sha
 from bench.runtime.plugin import load_plugins
 
-evaluate = partial(api.evaluate, corruptions="none", audit=False)
+evaluate = partial(api.evaluate, corruptions="none", audit="none")
 
 
 def own_model() -> nn.Module:

@@ -19,11 +19,11 @@ Bench = Callable[..., Any]
     ("content", "arguments", "diagnoses", "audit"),
     [
         ("", [], 1, "of up to 200 passes"),
-        ("no-diagnose = true\nno-audit = true", [], 0, None),
-        ("no_diagnose = false\nno-audit = false", [], 1, "of up to 200 passes"),
+        ("no-diagnose = true\naudit = 'none'", [], 0, None),
+        ("no_diagnose = false", [], 1, "of up to 200 passes"),
         ("diagnose = false\naudit = 'full'", [], 0, "without a bound"),
-        ("no-diagnose = true\nno-audit = true", ["--diagnose", "--audit", "full"], 1, "without a bound"),
-        ("audit = 'full'", ["--no-audit"], 1, None),
+        ("no-diagnose = true\naudit = 'none'", ["--diagnose", "--audit", "full"], 1, "without a bound"),
+        ("audit = 'full'", ["--audit", "none"], 1, None),
     ],
 )
 def test_options_that_are_on_or_off_in_a_config(

@@ -1,7 +1,7 @@
 """Choose the steps of the nearest distance: the median with a half, once and twice the steps of a diagnosis.
 
     bench run --dataset digits --models resnet10t --epochs 10 --variants baseline,lpc,pgd_at --attacks none \\
-        --corruptions none --no-audit --no-diagnose --results RESULTS
+        --corruptions none --audit none --no-diagnose --results RESULTS
     python results/studies/nearest_steps.py RESULTS resnet10t:baseline resnet10t:lpc resnet10t:pgd_at
 
 The default is large enough where twice the steps lower the median by less than 2 %.

@@ -1,7 +1,7 @@
 """Count significant differences of two seeds of one recipe in McNemar's exact test, over all pairs of a results folder.
 
     bench run --models resnet10t --variants baseline --seeds 0,1,2,3,4,5,6,7,8,9,10,11 --epochs 10 --attacks fgsm,pgd \\
-        --eps 0.1 --corruptions none --no-audit --no-diagnose --results RESULTS
+        --eps 0.1 --corruptions none --audit none --no-diagnose --results RESULTS
     python results/studies/seed_pairs.py RESULTS
 
 No file of such a run is kept here, so no counts are quoted.

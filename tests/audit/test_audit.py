@@ -26,7 +26,7 @@ from bench.results.store import Store
 from bench.runtime.progress import Progress
 
 Bench = Callable[..., Any]
-evaluate = partial(api.evaluate, corruptions="none", audit=False)
+evaluate = partial(api.evaluate, corruptions="none", audit="none")
 
 
 def test_the_flag_goes_where_the_number_goes(tmp_path: Path, bench: Callable[..., Any]) -> None:

@@ -39,7 +39,7 @@ def attack(model: nn.Module, folder: Path, norm: Norm, n: int, *, batch_size: in
     eps = {"linf": [0.1], "l2": [0.5], "l1": [2.0]}[norm]
     api.evaluate(
         model, name="net", attacks=["fgsm" if norm != "l1" else "pgd-2"], eps=eps, norm=norm, limit=n,
-        corruptions="none", audit=False, results=folder, device="cpu", batch_size=batch_size,
+        corruptions="none", audit="none", results=folder, device="cpu", batch_size=batch_size,
     )  # fmt: skip
 
 

@@ -187,6 +187,6 @@ def audited(store: Store, model: nn.Module) -> AuditRecord:
 def test_without_a_question_the_budget_is_the_most_telling(tmp_path: Path) -> None:
     """As ``bench audit`` has it: nothing was asked for."""
     norms: list[Norm] = ["linf"]
-    evaluated(tmp_path, ["0.001", "0.1"], audit=False)
+    evaluated(tmp_path, ["0.001", "0.1"], audit="none")
     record = audited(Store(tmp_path), trained(0, epochs=3))
     assert [(b.norm, b.eps, b.eps_text) for b in record.budgets] == [(norms[0], 0.1, "")]

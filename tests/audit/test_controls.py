@@ -39,7 +39,7 @@ def audited(
     """Attack ``model`` as a run would, and audit it, with the ordinary network as its baseline unless it is that."""
     limits = {name: n for name in attacks if name.startswith("autoattack")}
     api.evaluate(
-        model, name="net", attacks=attacks, eps=[EPS], limit=n, attack_limit=limits, corruptions="none", audit=False,
+        model, name="net", attacks=attacks, eps=[EPS], limit=n, attack_limit=limits, corruptions="none", audit="none",
         results=folder, device="cpu",
     )  # fmt: skip
     store = Store(folder)
@@ -114,7 +114,7 @@ def test_the_passes_are_bounded(make: Callable[[], nn.Module], most: int, n: int
 def test_where_everything_breaks_it_costs_a_fraction_of_autoattack(tmp_path: Path) -> None:
     """The reference takes at least 100 passes in each direction on an image that its first stage breaks."""
     api.evaluate(
-        baseline(), name="net", attacks=GRADIENTS_ONLY, eps=[0.4], limit=200, corruptions="none", audit=False,
+        baseline(), name="net", attacks=GRADIENTS_ONLY, eps=[0.4], limit=200, corruptions="none", audit="none",
         results=tmp_path, device="cpu",
     )  # fmt: skip
     store = Store(tmp_path)

@@ -157,7 +157,6 @@ def test_a_leaderboard_of_nothing(bench: Bench, tmp_path: Path) -> None:
         ("force = 3", "'3' is not a valid boolean"),
         ("no-diagnose = 'yes'", "'no-diagnose' is on or off; write true or false"),
         ("no-diagnose = true\ndiagnose = true", "'no-diagnose' and 'diagnose' are one option; write one of them"),
-        ("audit = 'full'\nno-audit = true", "'audit' and 'no-audit' are one option"),
         ("batch-size = 8\nbatch_size = 9", "'batch-size' and 'batch_size' are one option"),
         ("no-rank-flagged = true", "unknown key 'no-rank-flagged'; did you mean 'rank-flagged'?"),
     ],

@@ -63,7 +63,7 @@ def test_a_run_in_the_c_locale(folder: Path) -> None:
     found = start(
         folder, "-m", "bench", "run", "--plugin", "modèle.py", "--models", "modèle", "--variants", "baseline",
         "--dataset", "imagefolder", "--data-dir", "données", "--results", "ergebnisse_é", "--epochs", "1",
-        "--attacks", "fgsm", "--eps", "0.1", "--corruptions", "none", "--no-audit", "--no-diagnose",
+        "--attacks", "fgsm", "--eps", "0.1", "--corruptions", "none", "--audit", "none", "--no-diagnose",
     )  # fmt: skip
     assert found.returncode == 0, found.stderr.decode()
     assert "modèle" in found.stdout.decode()
@@ -79,7 +79,7 @@ def test_the_api_in_the_c_locale(folder: Path) -> None:
         "from bench.api import evaluate\n"
         "net = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))\n"
         "evaluate(net, name='réseau', dataset='imagefolder', data_dir='données', attacks='fgsm', eps='0.1',\n"
-        "         corruptions='none', audit=False, results='ergebnisse_é')\n",
+        "         corruptions='none', audit='none', results='ergebnisse_é')\n",
         encoding="utf-8",
     )
     found = start(folder, "own.py")

@@ -217,4 +217,4 @@ def test_evaluate_reads_twice():
     data = Dataset("own", train, drawn, num_classes=2, image_size=2, official=False)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
     with pytest.raises(BenchError, match="two reads of the same test images differ"):
-        evaluate(model, name="n", dataset=data, attacks="none", corruptions="none", audit=False)
+        evaluate(model, name="n", dataset=data, attacks="none", corruptions="none", audit="none")

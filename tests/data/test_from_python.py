@@ -111,7 +111,7 @@ def outcomes(source: Any, results: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         limit=70,
         corruptions=["fog"],
         severities=1,
-        audit=False,
+        audit="none",
         results=results,
     )
     store = Store(results)
@@ -165,7 +165,7 @@ def test_training_images_of_any_form_are_counted(tmp_path: Path) -> None:
         as_dataset(SOURCES["tensors"](), train=Items(item, TRAIN), num_classes=10),
         {"test": SOURCES["Hugging Face"](), "train": DataLoader(Items(item, TRAIN), 8, shuffle=True)},
     ):
-        rows = evaluate(Linear(), name="linear", dataset=source, attacks="none", corruptions="none", audit=False)
+        rows = evaluate(Linear(), name="linear", dataset=source, attacks="none", corruptions="none", audit="none")
         assert rows["leaked"].tolist() == [TRAIN]
     assert as_dataset(HuggingFace(), train=HuggingFace(TRAIN)).mean[0] == pytest.approx(
         PIXELS[:TRAIN].mean() / 255, abs=1e-4

@@ -109,7 +109,7 @@ def test_a_note_is_given_once(caplog: pytest.LogCaptureFixture):
 def test_every_row_has_the_note(caplog: pytest.LogCaptureFixture):
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 2))
     data = dataset(DIGITS)
-    table = evaluate(model, name="n", dataset=data, attacks=["fgsm"], eps=["0.05"], corruptions="none", audit=False)
+    table = evaluate(model, name="n", dataset=data, attacks=["fgsm"], eps=["0.05"], corruptions="none", audit="none")
     assert len(table) == 2
     assert table["notes"].str.contains("the largest pixel of the test images is 16 of 255", regex=False).all()
     assert "the largest pixel of the test images is 16 of 255" in caplog.text

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
+from bench.config import RunConfig
 from bench.context import RunContext
 from bench.evaluation.run_cells import EvaluatedModel, run_cells
 from bench.models.classifier import freeze
 from bench.planning.plan import make_plan
-from bench.planning.request import RunOptions, make_request
+from bench.planning.request import make_request
 from bench.planning.resume import RunSummary
 from bench.results.store import Store
 from bench.runtime.progress import Progress
@@ -21,7 +22,7 @@ from bench.training.checkpoints import load_run
 
 
 def test_a_filter_without_a_result_leaves_its_cell_without_one(bench: Callable[..., Any], tmp_path: Path) -> None:
-    options = RunOptions(models=["resnet10t"], variants=["baseline"], epochs=0, limit=20, attacks=["fgsm"], eps=["0.1"])
+    options = RunConfig(models=["resnet10t"], variants=["baseline"], epochs=0, limit=20, attacks=["fgsm"], eps=["0.1"])
     arguments = ["--models", "resnet10t", "--variants", "baseline", "--epochs", 0, "--limit", 20, "--attacks", "none"]
     assert bench("run", *arguments, "--results", tmp_path).code == 0
     request, dataset = make_request(options)

@@ -32,7 +32,7 @@ def evaluate_cli(bench: Callable[..., object]) -> Callable[..., object]:
         texts = list(map(str, arguments))
         for option, value in (("--corruptions", "none"), ("--attacks", "fgsm"), ("--eps", "0.1"), ("--limit", "60")):
             texts += [] if option in texts else [option, value]
-        texts += [] if "--audit" in texts else ["--no-audit"]
+        texts += [] if "--audit" in texts else ["--audit", "none"]
         return bench("evaluate", *texts)
 
     return call

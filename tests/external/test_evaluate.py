@@ -133,7 +133,7 @@ def test_a_list_of_networks_in_toml(bench: Call, plain: Plain, tmp_path: Path) -
         f'[[networks]]\ncheckpoint = "{plain.files[kind, 0]}"\nas-variant = "{variant}"\nname = "net"\n'
         for kind, variant in (("plain", "baseline"), ("noise", "noise"))
     ]
-    options = 'attacks = "fgsm"\neps = "0.1"\ncorruptions = "none"\nlimit = 60\nno-audit = true\n'
+    options = 'attacks = "fgsm"\neps = "0.1"\ncorruptions = "none"\nlimit = 60\naudit = "none"\n'
     head = f'model = "{ARCHITECTURE}"\n{options}'
     config = tmp_path / "networks.toml"
     config.write_text(head + "\n".join(tables), encoding="utf-8")

@@ -25,7 +25,7 @@ from bench.data.tensors import load_images
 
 ENSEMBLE = "autoattack-apgd-ce+apgd-t+fab-t+square-i10-s100"
 evaluate = partial(
-    api.evaluate, name="n", eps=["0.05"], corruptions="none", audit=False, limit=40, attack_limit={ENSEMBLE: 10}
+    api.evaluate, name="n", eps=["0.05"], corruptions="none", audit="none", limit=40, attack_limit={ENSEMBLE: 10}
 )
 ATTACKS = ["fgsm", "pgd-5", "autoattack", "ddn-5"]
 evaluate_l2 = partial(evaluate, attacks=["ddn-5", "deepfool"], attack_limit={}, norm="l2", eps=["0.3"])
@@ -250,7 +250,9 @@ def no_grad(net: nn.Module, x: Tensor) -> Tensor:
 def test_a_cut_graph_is_a_failed_cell(name: str, trained: bool) -> None:
     """Whether or not the parameters ask for gradients, and with an audit, too."""
     model = Net(CUT[name]).requires_grad_(trained)
-    rows = evaluate(model, attacks=["fgsm", "pgd-5", "square"], attack_limit={}, max_queries=None, audit=True, limit=20)
+    rows = evaluate(
+        model, attacks=["fgsm", "pgd-5", "square"], attack_limit={}, max_queries=None, audit="default", limit=20
+    )
     rows = rows.set_index("attack")
     for attack in ("fgsm", "pgd-5"):
         assert (rows.status[attack], rows.reason[attack]) == ("failed", "no_gradient")

@@ -20,7 +20,7 @@ from bench.external.identity import model_identity
 from bench.runtime.plugin import load_plugins, plugin_sha
 
 evaluate = partial(
-    api.evaluate, name="n", attacks=["fgsm"], eps=["0.1"], corruptions="none", audit=False, limit=30, device="cpu"
+    api.evaluate, name="n", attacks=["fgsm"], eps=["0.1"], corruptions="none", audit="none", limit=30, device="cpu"
 )
 SCALE = 1.0
 

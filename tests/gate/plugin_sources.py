@@ -10,7 +10,7 @@ def load():
     model.MEAN = -0.5 if os.environ.get("KIND") == "bad" else 0.306
     return model.load()
 
-OPTIONS = dict(dataset="digits", attacks="fgsm", eps="0.1", corruptions="none", audit=False, limit=40)
+OPTIONS = dict(dataset="digits", attacks="fgsm", eps="0.1", corruptions="none", audit="none", limit=40)
 """
 
 IMPORTS = "import pytest\nfrom helper import OPTIONS, load\n"

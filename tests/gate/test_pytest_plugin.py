@@ -19,7 +19,7 @@ from model import load
 
 @pytest.mark.robustness({settings})
 def test_robustness(robustness):
-    robustness({model}, dataset="digits", attacks="fgsm", eps="0.1", corruptions="none", audit=False, limit=200)
+    robustness({model}, dataset="digits", attacks="fgsm", eps="0.1", corruptions="none", audit="none", limit=200)
 """
 
 

@@ -43,8 +43,8 @@ def look(
 ) -> Store:
     for seed, model in enumerate(models, start):
         evaluate(
-            model, name="own", dataset="digits", attacks=attacks, eps="0.1", corruptions="none", audit=False, seed=seed,
-            limit=limit, results=folder,
+            model, name="own", dataset="digits", attacks=attacks, eps="0.1", corruptions="none", audit="none",
+            seed=seed, limit=limit, results=folder,
         )  # fmt: skip
     return Store(folder)
 

@@ -53,7 +53,7 @@ def test_every_row_says_what_leaked():
         eps=["0.1"],
         corruptions=["fog"],
         severities=1,
-        audit=False,
+        audit="none",
     )
     assert table["leaked"].tolist() == [4] * 3
     assert table["notes"].str.contains("copies among the 10 test images: 4 also in the training split").all()
@@ -69,7 +69,7 @@ def test_a_second_evaluation_does_not_search_again():
 
     watched = replace(data, name="watched", train=replace(data.train, read=read, sha="only here"))
     for _ in range(2):
-        table = evaluate(Grey(), name="grey", dataset=watched, attacks="none", corruptions="none", audit=False)
+        table = evaluate(Grey(), name="grey", dataset=watched, attacks="none", corruptions="none", audit="none")
         assert table["leaked"].tolist() == [4]
         assert table["notes"].str.contains("4 also in the training split").all()
     assert reads == [20, 20, 20], "once for copies, and once per evaluation for the largest pixel"
@@ -77,7 +77,7 @@ def test_a_second_evaluation_does_not_search_again():
 
 def test_rows_of_a_part_count_their_own_images():
     data = leaky()
-    table = evaluate(Grey(), name="grey", dataset=data, attacks="none", corruptions="none", limit=5, audit=False)
+    table = evaluate(Grey(), name="grey", dataset=data, attacks="none", corruptions="none", limit=5, audit="none")
     from bench.data.split import take
 
     expected = sum(index < 4 for index in take(data.test, 5))
@@ -86,7 +86,7 @@ def test_rows_of_a_part_count_their_own_images():
 
 def test_nothing_leaks_in_digits():
     table = evaluate(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), name="linear", attacks="none", corruptions="none",
-                     limit=20, audit=False)  # fmt: skip
+                     limit=20, audit="none")  # fmt: skip
     assert table["leaked"].tolist() == [0]
     assert not table["notes"].str.contains("copies").any()
 
@@ -98,7 +98,7 @@ class Broken(Grey):
 
 def test_failed_cells_and_notes_of_the_data_set_too():
     data = leaky(notes=("2 files left out: a.txt, b.txt",))
-    table = evaluate(Broken(), name="b", dataset=data, attacks=["fgsm"], eps=["0.1"], corruptions="none", audit=False)
+    table = evaluate(Broken(), name="b", dataset=data, attacks=["fgsm"], eps=["0.1"], corruptions="none", audit="none")
     assert table["status"].tolist() == ["failed", "failed"]
     assert table["leaked"].tolist() == [4, 4]
     assert table["notes"].str.contains("2 files left out: a.txt, b.txt; copies among").all()
@@ -171,5 +171,5 @@ def test_the_list_needs_a_data_set(bench: Bench):
 def test_the_folders_own_notes_reach_the_rows(root: Path):
     (root / "train/a/readme.txt").write_text("no image")
     data = load_dataset("imagefolder", DataRequest(root))
-    table = evaluate(Grey(), name="grey", dataset=data, attacks="none", corruptions="none", audit=False)
+    table = evaluate(Grey(), name="grey", dataset=data, attacks="none", corruptions="none", audit="none")
     assert "1 file left out: train/a/readme.txt; copies among the 3 test images" in table["notes"][0]

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.config import RunConfig
 from bench.context import RunContext
 from bench.models.schedules import SCHEDULES, open_loop, two_phase
-from bench.planning.request import RunOptions, make_request
+from bench.planning.request import make_request
 from bench.results.store import Store
 from bench.runtime.progress import Progress
 from bench.training.checkpoints import load_run
@@ -29,7 +30,7 @@ def within_class_variability(latents: Tensor, labels: Tensor) -> float:
     return float((spread / singular[:9].square()).sum() / 10)
 
 
-QUICK = ("--corruptions", "none", "--no-diagnose", "--no-audit")  # the test measures itself
+QUICK = ("--corruptions", "none", "--no-diagnose", "--audit", "none")  # the test measures itself
 
 
 @pytest.mark.slow
@@ -38,7 +39,7 @@ def test_lpc_collapses_and_stays_accurate(bench: Callable[..., Any], tmp_path: P
     outcome = bench("run", "--models", "resnet18", "--attacks", "none", *QUICK, "--results", tmp_path, "--json")
     assert outcome.code == 0
     clean = {row["variant"]: row["clean"] for row in outcome.json["leaderboard"]}
-    _, dataset = make_request(RunOptions(models=["resnet18"]))
+    _, dataset = make_request(RunConfig(models=["resnet18"]))
     shop = RunContext(dataset=dataset, store=Store(tmp_path), device=torch.device("cpu"), progress=Progress())
     images, measured = shop.images("train", None), {}
     for run in shop.store.runs():

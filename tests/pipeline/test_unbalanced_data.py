@@ -20,7 +20,7 @@ from bench.results.per_image import Sample
 from bench.results.store import Store
 
 SIDE = 4
-evaluate = partial(api.evaluate, corruptions="none", audit=False, eps=["0.02"])
+evaluate = partial(api.evaluate, corruptions="none", audit="none", eps=["0.02"])
 
 
 def dataset(counts: list[int], *, seed: int = 0, change: Callable[[Any], Any] = lambda labels: labels) -> Dataset:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from bench.config import RunConfig
 from bench.context import RunContext
 from bench.core.errors import BenchError
 from bench.core.specs import AdversarySpec, VariantSpec
@@ -15,7 +16,7 @@ from bench.data.registry import DATASETS
 from bench.models.variants import VARIANTS
 from bench.planning.plan import make_plan
 from bench.planning.recipes import RECIPES, find_recipe, resolve_budgets, resolve_variants
-from bench.planning.request import RunOptions, make_request, train_budgets
+from bench.planning.request import make_request, train_budgets
 from bench.results.store import Store
 from bench.runtime.progress import Progress
 from bench.training.checkpoints import build_run
@@ -55,7 +56,7 @@ def test_published_for_svhn() -> None:
 
 def test_nothing_was_published_for_digits() -> None:
     with pytest.raises(BenchError, match=r"no recipe was published for 'digits'.*--recipe paper-cifar10"):
-        make_request(RunOptions(models=["resnet10t"], recipe="paper"))
+        make_request(RunConfig(models=["resnet10t"], recipe="paper"))
     with pytest.raises(BenchError, match="unknown recipe 'papr'"):
         find_recipe("papr", "cifar10")
 
@@ -81,15 +82,13 @@ def test_widths_share_one_gamma_unless_the_user_names_one() -> None:
 
 
 def test_the_command_line_wins_over_the_recipe() -> None:
-    request, _ = make_request(RunOptions(models=["resnet10t"], recipe="paper-cifar10", epochs=3, lr=0.5))
+    request, _ = make_request(RunConfig(models=["resnet10t"], recipe="paper-cifar10", epochs=3, lr=0.5))
     assert (request.recipe.epochs, request.recipe.lr, request.recipe.batch_size) == (3, 0.5, 128)
 
 
 def test_the_activation_and_the_recipe_reach_the_network(tmp_path: Path) -> None:
     """From the command line's words to the built network."""
-    request, dataset = make_request(
-        RunOptions(models=["resnet10t"], variants=["lpc"], recipe="paper-cifar10", epochs=0)
-    )
+    request, dataset = make_request(RunConfig(models=["resnet10t"], variants=["lpc"], recipe="paper-cifar10", epochs=0))
     (plan,) = make_plan(request)
     shop = RunContext(dataset=dataset, store=Store(tmp_path), device=torch.device("cpu"), progress=Progress())
     kinds = {type(module) for module in build_run(plan.train, shop).classifier.modules()}
@@ -124,7 +123,7 @@ def test_a_budget_is_the_one_asked_for_else_the_variants_own_else_the_data_sets(
 
 def test_the_training_budget_makes_the_run_and_what_is_evaluated_does_not() -> None:
     def run_ids(**options: object) -> set[str]:
-        asked = RunOptions(models=["resnet10t"], variants=["pgd_at"], **options)  # type: ignore[arg-type]
+        asked = RunConfig(models=["resnet10t"], variants=["pgd_at"], **options)  # type: ignore[arg-type]
         return {plan.train.run_id for plan in make_plan(make_request(asked)[0])}
 
     declared = run_ids()
@@ -134,6 +133,6 @@ def test_the_training_budget_makes_the_run_and_what_is_evaluated_does_not() -> N
 
 def test_a_training_budget_that_nothing_uses_or_that_is_none_is_refused() -> None:
     with pytest.raises(BenchError, match=r"--train-eps is for variants .*pgd_at.*: baseline, lpc\."):
-        make_request(RunOptions(models=["resnet10t"], train_eps="0.1"))
+        make_request(RunConfig(models=["resnet10t"], train_eps="0.1"))
     with pytest.raises(BenchError, match="did you mean 8/255"):
-        make_request(RunOptions(models=["resnet10t"], variants=["pgd_at"], train_eps="8"))
+        make_request(RunConfig(models=["resnet10t"], variants=["pgd_at"], train_eps="8"))

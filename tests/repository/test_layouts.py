@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SOURCES = ("bench", "models", "attacks", "pyproject.toml", "README.md", "LICENSE")
 NET = "from torch import nn\n\n\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(192, 10))\n"
-OPTIONS = 'dataset="digits", attacks="fgsm", eps="0.1", corruptions="none", audit=False, limit=20'
+OPTIONS = 'dataset="digits", attacks="fgsm", eps="0.1", corruptions="none", audit="none", limit=20'
 SCRIPT = f"""from {{package}} import net
 from bench.api import evaluate
 print(evaluate(net(), name="own", {OPTIONS}).status.tolist())

@@ -136,7 +136,7 @@ def test_notes_of_a_users_data_set_and_the_error_of_a_users_model(tmp_path: Path
     notes = ("=A1", "two\rlines", "NA")
     data = dataclasses.replace(load_dataset("digits", DataRequest()), name="mine", notes=notes)
     evaluate(
-        Broken(), name="modèle", dataset=data, attacks="none", corruptions="none", audit=False, limit=20,
+        Broken(), name="modèle", dataset=data, attacks="none", corruptions="none", audit="none", limit=20,
         results=tmp_path / "ergebnisse-é",
     )  # fmt: skip
     (row,) = pd.read_csv(tmp_path / "ergebnisse-é" / "results.csv").to_dict("records")

@@ -12,13 +12,13 @@ from records import cell_record, run_record, store_with
 
 from bench.cli import invoke
 from bench.compare.model_info import parse_model_info
-from bench.config import read_config
 from bench.core.errors import BenchError
 from bench.core.records import EvalRecord
 from bench.gate.baseline import dump_baseline, parse_baseline, read_baseline
 from bench.leaderboard.corruptions_csv import read_corruptions
 from bench.results.per_image import Sample, dump_samples, parse_samples
 from bench.results.store import dump_record, parse_record
+from bench.runtime.config_file import read_config
 from bench.runtime.files import read_text
 from bench.runtime.plugin import _content
 

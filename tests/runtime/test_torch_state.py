@@ -185,7 +185,7 @@ def test_an_attack_that_changes_the_state_leaves_the_next_one_alone(tmp_path: Pa
             return logits
 
     rows, plain = (
-        evaluate(one, name="n", attacks=ATTACKS, eps=["0.1"], corruptions="none", limit=40, audit=False)
+        evaluate(one, name="n", attacks=ATTACKS, eps=["0.1"], corruptions="none", limit=40, audit="none")
         for one in (Switches(), model())
     )
     assert torch.is_grad_enabled()

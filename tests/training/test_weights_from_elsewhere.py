@@ -16,11 +16,12 @@ from PIL import Image
 from records import run_record
 from timm.models import get_pretrained_cfg
 
+from bench.config import RunConfig
 from bench.context import RunContext
 from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec, VariantSpec, fingerprint
 from bench.models.registry import pretrained_moments
 from bench.planning.plan import make_plan
-from bench.planning.request import RunOptions, make_request
+from bench.planning.request import make_request
 from bench.results.results_csv import normalization
 from bench.results.store import Store, dump_record, parse_record
 from bench.runtime.progress import Progress
@@ -54,17 +55,17 @@ def checkpoint(name: str, folder: Path) -> Path:
     return path
 
 
-def options(root: Path, **more: Any) -> RunOptions:
-    return RunOptions(
+def options(root: Path, **more: Any) -> RunConfig:
+    return RunConfig(
         variants=("baseline",), dataset="imagefolder", data_dir=root, attacks=("none",), corruptions=("none",), **more
     )
 
 
-def built(asked: RunOptions, tmp_path: Path) -> tuple[TrainSpec, RunContext, torch.nn.Module]:
+def built(asked: RunConfig, tmp_path: Path) -> tuple[TrainSpec, RunContext, torch.nn.Module]:
     request, dataset = make_request(asked)
     shop = RunContext(
         dataset=dataset, store=Store(tmp_path), device=torch.device("cpu"), progress=Progress(),
-        checkpoint_path=asked.checkpoint_path,
+        config=asked,
     )  # fmt: skip
     spec = make_plan(request)[0].train
     return spec, shop, build_run(spec, shop).classifier.eval()
@@ -180,7 +181,7 @@ def test_the_labels_of_numbered_classes_end_to_end(
     common = [
         "--models", "test_resnet", "--variants", "baseline", "--dataset", "imagefolder", "--data-dir", root,
         "--epochs", 0, "--checkpoint-path", tmp_path / "net.pth",
-        "--attacks", "none", "--corruptions", "none", "--no-audit",
+        "--attacks", "none", "--corruptions", "none", "--audit", "none",
         "--no-diagnose", "--results", tmp_path / "out",
     ]  # fmt: skip
     bench("run", *common, *asked)
