@@ -152,7 +152,7 @@ def _convert_one(name: str, described: Option, kind: Kind, value: Any) -> Any:
 def _number(name: str, described: Option, kind: Kind, value: Any) -> Any:
     whole, word = kind.base is int, f" or {kind.word!r}" if kind.word else ""
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real) or not math.isfinite(value):
-        raise BenchError(f"{name} {value!r} is not a {'whole ' if whole else ''}number{word}.")
+        raise BenchError(f"{name} {value!r} is not a {'whole' if whole else 'finite'} number{word}.")
     value = operator.index(value) if whole else float(value)  # type: ignore[arg-type]
     low, high = described.minimum, described.maximum
     if low is not None and (value < low or (described.above and value == low)):
