@@ -29,13 +29,13 @@ HEADERS = ("run", "metric", "n", "accuracy", "tolerance", "audit", "flags")
 @cli.command(
     "baseline",
     examples=(
-        "bench baseline --baseline robustness.json --update",
-        "bench baseline --baseline robustness.json",
+        "bench baseline write --baseline robustness.json",
+        "bench baseline show --baseline robustness.json",
     ),
 )
+@click.argument("action", type=click.Choice(("write", "show")))
 @config_options(RunConfig, only=("results",))
 @baseline_option
-@click.option("--update", is_flag=True, help="write the file from the runs; without it, show what the file holds")
 @run_option
 @names("--cells", help="metrics to keep, named as in --tolerance or leaderboard.csv; wildcards  [default: all]")
 @tolerance_option
@@ -48,9 +48,9 @@ HEADERS = ("run", "metric", "n", "accuracy", "tolerance", "audit", "flags")
 )
 @json_option
 def baseline_command(
+    action: str,
     *,
     baseline: Path,
-    update: bool,
     run: Sequence[str],
     results: Path,
     cells: Sequence[str],
@@ -59,7 +59,7 @@ def baseline_command(
     as_json: bool,
 ) -> int:
     """Write the outcomes of runs as a baseline for 'bench check', or show one."""
-    if update:
+    if action == "write":
         snapshot = take_snapshot(Store(results), run)
         made = _make(baseline, snapshot, cells, tolerance)
         write_baseline(baseline, made)
@@ -70,7 +70,7 @@ def baseline_command(
         kept = sum(len(found.cells) for found in made.runs)
         print(f"{baseline}: {pluralize(kept, 'cell')} of {pluralize(len(made.runs), 'run')}", file=sys.stderr)
     elif run or cells or tolerance:
-        raise BenchError("--run, --cells and --tolerance are for --update; without it the baseline is only shown.")
+        raise BenchError("--run, --cells and --tolerance are for 'bench baseline write', not for 'show'.")
     else:
         made = read_baseline(baseline)
     for sentence in (*cannot_fail(made), *too_fine(made, alpha)):

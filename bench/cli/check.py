@@ -104,7 +104,7 @@ def check_command(
     if all(passed(line, rules) for line in lines):
         return Exit.OK
     print(
-        f"If the change is meant, 'bench baseline --update --baseline {shlex.quote(str(baseline))} --results "
+        f"If the change is meant, 'bench baseline write --baseline {shlex.quote(str(baseline))} --results "
         f"{shlex.quote(str(results))}' writes these outcomes as the new baseline.",
         file=sys.stderr,
     )

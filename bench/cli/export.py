@@ -50,7 +50,7 @@ from bench.runtime.files import write_atomic
     help="whether more than the training data was used, for robustbench  [default: whether it began from weights]",
 )
 @click.option(
-    "--allow-departures",
+    "--allow-protocol-mismatch",
     is_flag=True,
     help="export a number that is not under the form's protocol, such as of fewer images, and say so in it",
 )
@@ -63,7 +63,7 @@ def export_command(
     threat: str | None,
     eps: str | None,
     additional_data: bool | None,
-    allow_departures: bool,
+    allow_protocol_mismatch: bool,
     out: Path | None,
 ) -> int:
     """Export a run's numbers in the format of RobustBench, timm or Hugging Face."""
@@ -76,13 +76,13 @@ def export_command(
     row = _only_row(stored.rows, run)
     title, group = f"{run.model}:{run.variant}:{run.seed}", same_split(row, stored.board)
     if format_ == "timm":
-        content = timm_csv(row, group, allow_departures=allow_departures).encode()
+        content = timm_csv(row, group, allow_protocol_mismatch=allow_protocol_mismatch).encode()
     elif format_ == "huggingface":
         content = model_index(row, title, stored.outcomes, group).encode()
     else:
         lines = our_lines([row], [title], stored.outcomes, group)
         line = number_of(run, lines, threat=threat, eps=_budget(eps, threat))
-        info = model_info(run, line, additional_data=additional_data, allow_departures=allow_departures)
+        info = model_info(run, line, additional_data=additional_data, allow_protocol_mismatch=allow_protocol_mismatch)
         content = dump_model_info(info)
     if out is None:
         print(content.decode(), end="")

@@ -1,4 +1,4 @@
-"""``bench plot latents RUN``: the latents of a run's test images, as PNG and SVG."""
+"""``bench plot``: the latents of a run's test images, or one picture under all corruptions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from bench.cli.config_options import config_options
 from bench.cli.group import cli
+from bench.cli.options import json_option
 from bench.config import RunConfig
 from bench.core.errors import BenchError, CellFailure
 from bench.core.vocabulary import Exit
@@ -23,18 +24,52 @@ from bench.runtime.plugin import load_plugins
     "plot",
     examples=(
         "bench plot latents resnet18:lpc:0",
-        "bench plot latents resnet18:lpc:0 --out figures",
+        "bench plot corruptions --dataset digits --out corruptions.png",
     ),
 )
-@click.argument("what", type=click.Choice(("latents",)))
-@click.argument("name", metavar="RUN")
+@click.argument("what", metavar="latents|corruptions", type=click.Choice(("latents", "corruptions")))
+@click.argument("name", metavar="[RUN]", required=False)
 @config_options(RunConfig, only=("results", "data_dir", "device", "plugin"))
-@click.option("--out", type=click.Path(path_type=Path), help="folder for the figures  [default: the run's own]")
+@click.option("--dataset", help="data set whose first test image is corrupted  [default: a photograph]")
+@click.option("--image-size", type=click.IntRange(min=8), help="side of the photograph, or of an image folder's images")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="folder for the figures of latents  [default: the run's own], or PNG of corruptions  "
+    "[default: corruptions.png]",
+)
+@json_option
 def plot_command(
-    what: str, name: str, *, results: Path, out: Path | None, data_dir: Path | None, plugin: Sequence[Path], device: str
+    what: str,
+    name: str | None,
+    *,
+    results: Path,
+    out: Path | None,
+    data_dir: Path | None,
+    dataset: str | None,
+    image_size: int | None,
+    plugin: Sequence[Path],
+    device: str,
+    as_json: bool,
 ) -> int:
-    """Draw the latents of a run: histograms and a projection, as PNG and SVG."""
+    """Draw the latents of a run, or a picture under all corruptions.
+
+    'latents RUN' draws histograms and a projection of the latents of the run's test images, as PNG and SVG.
+    'corruptions' draws the 19 kinds at their 5 severities as a PNG, of a photograph without --dataset.
+    """
     load_plugins(plugin)
+    if what == "corruptions":
+        if name is not None:
+            raise BenchError(f"'bench plot corruptions' takes no run, but {name!r} is given; leave it out.")
+        from bench.cli.plot_corruptions import plot_corruptions
+
+        return plot_corruptions(dataset=dataset, data_dir=data_dir, image_size=image_size, out=out, as_json=as_json)
+    if name is None:
+        raise BenchError("'bench plot latents' needs a run: a prefix of its id, or model:variant:seed.")
+    return _plot_latents(name, results, out, data_dir, device)
+
+
+def _plot_latents(name: str, results: Path, out: Path | None, data_dir: Path | None, device: str) -> int:
     store = Store(results)
     run = store.find_run(name)
     folder = out or store.run_folder(run.run_id)
@@ -51,6 +86,6 @@ def plot_command(
     title = f"{run.model}:{run.variant}:{run.seed} on {run.dataset}, {len(latents.z)} test images"
     title = "\n".join([title, *labels_of(run, present_cells(run, store), store).values()])
     figure = draw_latents(latents.z, latents.labels, title=title, class_names=None)
-    for path in save_figure(figure, folder / f"{what}-{run.run_id}"):
+    for path in save_figure(figure, folder / f"latents-{run.run_id}"):
         print(path)
     return Exit.OK

@@ -1,4 +1,4 @@
-"""``bench show``: a run; or a picture of all corruptions, or duplicates, from the modules of these names."""
+"""``bench show``: everything known of a run, or the duplicate images of a data set."""
 
 from __future__ import annotations
 
@@ -31,33 +31,25 @@ from bench.statistics.intervals import wilson_interval
     "show",
     examples=(
         "bench show resnet18:lpc:0",
-        "bench show corruptions --out corruptions.png",
+        "bench show duplicates --dataset digits",
     ),
 )
-@click.argument("name", metavar="RUN|corruptions|duplicates")
+@click.argument("name", metavar="RUN|duplicates")
 @config_options(RunConfig, only=("results", "data_dir", "plugin"))
 @json_option
-@click.option("--dataset", help="for 'show duplicates', and whose first test image 'show corruptions' corrupts")
-@click.option("--image-size", type=click.IntRange(min=8), help="side of the photograph, or of an image folder's images")
-@click.option("--out", type=click.Path(path_type=Path), help="PNG of 'show corruptions'  [default: corruptions.png]")
-def show_command(
-    name: str, results: Path, as_json: bool, plugin: tuple[Path, ...], out: Path | None, **options: Any
-) -> int:
-    """Show a run, a picture of all corruptions, or the duplicate images of a data set.
+@click.option("--dataset", help="data set of 'show duplicates'")
+@click.option("--image-size", type=click.IntRange(min=8), help="side of an image folder's images")
+def show_command(name: str, results: Path, as_json: bool, plugin: tuple[Path, ...], **options: Any) -> int:
+    """Show a run, or the duplicate images of a data set.
 
-    RUN is a prefix of its id, or model:variant[:seed]. 'corruptions' draws the 19 kinds at their 5 severities as a PNG,
-    of a photograph without --dataset. 'duplicates' lists the test images of --dataset that are also training images or
-    equal other test images.
+    RUN is a prefix of its id, or model:variant[:seed]. 'duplicates' lists the test images of --dataset that are also
+    training images or equal other test images.
     """
     load_plugins(plugin)
     if name == "duplicates":
         from bench.cli.show_duplicates import show_duplicates
 
         return show_duplicates(**options, as_json=as_json)
-    if name == "corruptions":
-        from bench.cli.show_corruptions import show_corruptions
-
-        return show_corruptions(**options, out=out, as_json=as_json)
     return _show_run(name, results=results, as_json=as_json)
 
 

@@ -1,9 +1,10 @@
 """A run's number in the form of RobustBench's model_info.
 
-Their file says neither on how many images a number rests nor whose files those were: it is true of their boards alone.
-So a number of another protocol is refused, and who insists (``allow_departures``) gets every departure in the field
-``footnote``, which their page prints below the model's name. A number against which something speaks is written as
-``unreliable``, their word for it; that it is not, only where an audit says so: 41 of their files leave the field out.
+RobustBench's file has no field for the number of images or for whose files they were: every number on its boards has the
+same protocol. A number of another protocol is therefore refused. With ``allow_protocol_mismatch``, every departure is
+written to the field ``footnote``, which their page prints below the model's name. A flagged number is written as
+``unreliable``, their word for it. The file says that a number is not unreliable only if an audit passed; 41 of their
+files leave the field out.
 """
 
 from __future__ import annotations
@@ -46,17 +47,17 @@ def number_of(run: RunRecord, lines: Sequence[Line], *, threat: str | None, eps:
     )
 
 
-def model_info(run: RunRecord, line: Line, *, additional_data: bool | None, allow_departures: bool) -> ModelInfo:
+def model_info(run: RunRecord, line: Line, *, additional_data: bool | None, allow_protocol_mismatch: bool) -> ModelInfo:
     """The file of one number; link, authors and venue are left for its makers to fill in.
 
-    Raises BenchError for a number of another protocol unless ``allow_departures``, and where nobody has said whether
-    the model saw more than the training data.
+    Raises BenchError for a number of another protocol unless ``allow_protocol_mismatch``, and if it is not known
+    whether the model saw more than the training data.
     """
     departures = departures_of(line)
-    if departures and not allow_departures:
+    if departures and not allow_protocol_mismatch:
         raise BenchError(
             f"{run.run_id} is not under RobustBench's protocol ({'; '.join(departures)}), and its file has no field "
-            "that says so; evaluate it so, or write the file with a footnote by --allow-departures."
+            "that says so; evaluate it so, or write the file with a footnote by --allow-protocol-mismatch."
         )
     corrupted, robust = line.protocol.measure == CORRUPTIONS, f"{line.robust:.2f}"
     alone = robust if line.autoattack is None else f"{line.autoattack:.2f}"

@@ -1,9 +1,9 @@
 """A run's clean accuracy as a row of timm's results/*.csv: percent to three decimals, parameters in millions to two.
 
-What nobody here measures, such as top5, is empty. The file has no column for the number of images, chance, collapse or
-images that were trained on. A model that was evaluated on a part of its test split, is no better than chance, has not
-collapsed though trained to, or was tested on training images is refused, or, by ``allow_departures``, says so in its
-name.
+Columns that are not measured here, such as top5, are empty. The file has no column for the number of images, chance
+level, collapse or leaked images. A model is therefore refused if it was evaluated on a part of its test split, is no
+better than chance, has not collapsed though trained to, or was tested on training images. With
+``allow_protocol_mismatch``, the model's name says so.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bench.results.collapse_status import NOT_COLLAPSED
 COLUMNS = ("model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct", "interpolation")
 
 
-def timm_csv(row: BoardRow, group: Sequence[BoardRow], *, allow_departures: bool) -> str:
+def timm_csv(row: BoardRow, group: Sequence[BoardRow], *, allow_protocol_mismatch: bool) -> str:
     """Header and one row. Raises BenchError without a clean accuracy, or with a departure that is not allowed.
 
     ``group`` are all rows of the split, among them the references for collapse.
@@ -33,23 +33,23 @@ def timm_csv(row: BoardRow, group: Sequence[BoardRow], *, allow_departures: bool
     if clean is None:
         raise BenchError(f"{run.run_id} has no clean accuracy; 'bench run' adds it.")
     whole = max(cell.n_test for cell in row.cells[CLEAN].values())
-    if n != whole and not allow_departures:
+    if n != whole and not allow_protocol_mismatch:
         raise BenchError(
             f"{run.run_id} was evaluated on {n} of {whole} test images, and timm's table has no column that says so; "
-            "evaluate it on all, or put the number into the model's name by --allow-departures."
+            "evaluate it on all, or put the number into the model's name by --allow-protocol-mismatch."
         )
-    if row.chance() and not allow_departures:
+    if row.chance() and not allow_protocol_mismatch:
         raise BenchError(
             f"{run.run_id} is {CHANCE}, and timm's table has no column that says so; put it into the model's name by "
-            "--allow-departures."
+            "--allow-protocol-mismatch."
         )
     status, leaked = row_collapse(row, group), row.leaked()
     collapse = status.text if status and status.word == NOT_COLLAPSED else ""
     remarks = [text for text in (collapse, leaked_text(leaked)) if text]
-    if remarks and not allow_departures:
+    if remarks and not allow_protocol_mismatch:
         raise BenchError(
             f"{run.run_id}: {'; '.join(remarks)}; timm's table has no column that says so; put it into the model's "
-            "name by --allow-departures."
+            "name by --allow-protocol-mismatch."
         )
     departures = ("" if n == whole else f"_n{n}") + ("_at-chance" if row.chance() else "")
     departures += "_not-collapsed" if collapse else ""

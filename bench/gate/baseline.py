@@ -143,7 +143,7 @@ def read_baseline(path: Path) -> Baseline:
         content = path.read_bytes()
     except OSError as error:
         raise BenchError(
-            f"cannot read the baseline {path}: {error.strerror or error}; 'bench baseline --update --baseline "
+            f"cannot read the baseline {path}: {error.strerror or error}; 'bench baseline write --baseline "
             f"{shlex.quote(str(path))}' makes one from a run."
         ) from None
     return parse_baseline(content, where=str(path))

@@ -75,7 +75,7 @@ def test_bench_compare_has_both(store: Store, bench: Callable[..., Any]) -> None
 
 
 def test_robustbenchs_footnote_has_both(store: Store, bench: Callable[..., Any]) -> None:
-    options = ("robustbench", "--no-additional-data", "--allow-departures", "--results", store.root)
+    options = ("robustbench", "--no-additional-data", "--allow-protocol-mismatch", "--results", store.root)
     info = json.loads(bench(*EXPORT, *options).out)
     assert info["footnote"] == f"{WHY[0].upper()}{WHY[1:]}. {LEAKED}"
 
@@ -94,5 +94,5 @@ def test_timms_row_is_refused_or_has_both_in_its_name(store: Store, bench: Calla
     refused = bench(*EXPORT, "timm", "--results", store.root)
     assert refused.code == 2
     assert f"{WHY}; {LEAKED}; timm's table has no column" in refused.err
-    named = bench(*EXPORT, "timm", "--results", store.root, "--allow-departures").out
+    named = bench(*EXPORT, "timm", "--results", store.root, "--allow-protocol-mismatch").out
     assert named.splitlines()[1].startswith("tiny.lpc_not-collapsed_leaked12,91.000,")

@@ -46,10 +46,10 @@ SOMETIMES = {
 }  # fmt: skip
 
 
-def exported(*cells: EvalRecord, run: RunRecord = RUN, allow_departures: bool = False) -> ModelInfo:
+def exported(*cells: EvalRecord, run: RunRecord = RUN, allow_protocol_mismatch: bool = False) -> ModelInfo:
     row = row_of(run, *cells)
     line = number_of(run, our_lines([row], ["ours"], MadeOutcomes(), [row]), threat=None, eps=None)
-    return model_info(run, line, additional_data=None, allow_departures=allow_departures)
+    return model_info(run, line, additional_data=None, allow_protocol_mismatch=allow_protocol_mismatch)
 
 
 def check_as_theirs(content: bytes) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def test_the_fields_of_a_run_under_corruptions() -> None:
 def test_what_leaves_less_than_autoattack_is_external(tmp_path: Path) -> None:
     cells = cell(RUN, None, 9000), cell(RUN, attack(), 4000), cell(RUN, attack("pgd-20"), 3900)
     ((_, line),) = stored_lines(stored(tmp_path, *cells, runs=(RUN,)))
-    info = model_info(RUN, line, additional_data=None, allow_departures=False)
+    info = model_info(RUN, line, additional_data=None, allow_protocol_mismatch=False)
     assert (info.autoattack_acc, info.external) == ("40.00", "39.00")
 
 
@@ -153,8 +153,8 @@ def test_another_protocol_is_refused_or_said_in_a_footnote(
     found = bench(*arguments)
     assert (found.code, found.out) == (2, "")
     assert reason in found.err
-    assert "--allow-departures" in found.err
-    found = bench(*arguments, "--allow-departures")
+    assert "--allow-protocol-mismatch" in found.err
+    found = bench(*arguments, "--allow-protocol-mismatch")
     fields = check_as_theirs(found.out.encode())
     assert found.code == 0
     assert fields["footnote"].startswith(f"Not under RobustBench's protocol: {reason}")
@@ -165,7 +165,7 @@ def test_a_data_set_without_a_board_says_on_how_many_images(tmp_path: Path, benc
     stored(tmp_path, cell(run, None, 400, n=500), cell(run, attack(), 40, n=500), runs=(run,))
     arguments = ("export", "tiny:baseline", "--format", "robustbench", "--results", tmp_path)
     assert "RobustBench has no board of digits under Linf" in bench(*arguments).err
-    assert "n = 500" in bench(*arguments, "--allow-departures").json["footnote"]
+    assert "n = 500" in bench(*arguments, "--allow-protocol-mismatch").json["footnote"]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_data_set_without_a_board_says_what_else_departs(
     dataset: str, cells: Callable[[RunRecord], list[EvalRecord]], departures: str
 ) -> None:
     run = run_on(dataset)
-    info = exported(*cells(run), run=run, allow_departures=True)
+    info = exported(*cells(run), run=run, allow_protocol_mismatch=True)
     assert info.footnote is not None
     assert re.fullmatch(
         f"Not under RobustBench's protocol: RobustBench has no board of {dataset} under [A-Za-z]+; {departures}",
@@ -220,7 +220,7 @@ def test_a_run_without_such_a_number_is_refused(
 ) -> None:
     stored(tmp_path, *cells, runs=(RUN,))
     found = bench(
-        "export", "tiny:baseline", "--format", "robustbench", "--results", tmp_path, "--allow-departures"
+        "export", "tiny:baseline", "--format", "robustbench", "--results", tmp_path, "--allow-protocol-mismatch"
     )  # fmt: skip
     assert (found.code, found.out) == (2, "")
     assert "has no number that RobustBench publishes" in found.err

@@ -29,7 +29,7 @@ def test_any_run_is_read_again_from_timms_form(
 ) -> None:
     run = dataclasses.replace(RUN, model=model, variant=variant, img_size=size, param_count=count)
     row = row_of(run, cell(run, None, right))
-    text = timm_csv(row, [row], allow_departures=True)
+    text = timm_csv(row, [row], allow_protocol_mismatch=True)
     header, line = list(csv.reader(io.StringIO(text, newline="")))
     assert ",".join(header) == "model,top1,top1_err,top5,top5_err,param_count,img_size,crop_pct,interpolation"
     cells = dict(zip(header, line, strict=True))
@@ -46,8 +46,10 @@ def test_a_network_that_guesses_is_refused_or_says_so_in_its_name() -> None:
     """10 classes: 10 % of 10,000 images."""
     row = row_of(RUN, cell(RUN, None, 1000))
     with pytest.raises(BenchError, match="is no better than chance, and timm's table has no column that says so"):
-        timm_csv(row, [row], allow_departures=False)
-    assert timm_csv(row, [row], allow_departures=True).splitlines()[1].startswith("tiny.baseline_at-chance,10.000,")
+        timm_csv(row, [row], allow_protocol_mismatch=False)
+    assert (
+        timm_csv(row, [row], allow_protocol_mismatch=True).splitlines()[1].startswith("tiny.baseline_at-chance,10.000,")
+    )
 
 
 def test_timms_own_program_can_read_the_row(tmp_path: Path, bench: Callable[..., Any]) -> None:
@@ -66,4 +68,8 @@ def test_timms_form_has_no_room_for_a_part_of_the_images(tmp_path: Path, bench: 
     stored(tmp_path, cell(RUN, None, 900, n=1000), runs=(RUN,))
     arguments = ("export", "tiny:baseline", "--format", "timm", "--results", tmp_path)
     assert "1000 of 10000 test images" in bench(*arguments).err
-    assert bench(*arguments, "--allow-departures").out.splitlines()[1].startswith("tiny.baseline_n1000,90.000,10.000,")
+    assert (
+        bench(*arguments, "--allow-protocol-mismatch")
+        .out.splitlines()[1]
+        .startswith("tiny.baseline_n1000,90.000,10.000,")
+    )

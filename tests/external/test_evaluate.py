@@ -108,9 +108,9 @@ def test_seeds_of_two_variants_are_compared_audited_gated_and_exported(
     assert audited.code in (0, 1)  # 1: FGSM alone is flagged
     assert f"{ARCHITECTURE}:noise:0 on digits" in audited.out
     assert bench("export", name, "--format", "huggingface", "--results", out).code == 0
-    assert bench("export", name, "--format", "timm", "--allow-departures", "--results", out).code == 0
+    assert bench("export", name, "--format", "timm", "--allow-protocol-mismatch", "--results", out).code == 0
     held = ("--baseline", tmp_path / "base.json", "--results", out)
-    assert bench("baseline", "--update", *held).code == 0
+    assert bench("baseline", "write", *held).code == 0
     checked = bench("check", *held, "--scope", "weights", "--allow-inconclusive")
     assert checked.code == 0, checked.out + checked.err
 

@@ -121,7 +121,7 @@ def test_not_a_number_is_refused() -> None:
 
 
 def test_a_missing_file_names_the_way_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="bench baseline --update"):
+    with pytest.raises(BenchError, match="bench baseline write"):
         read_baseline(tmp_path / "none.json")
 
 

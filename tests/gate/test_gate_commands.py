@@ -23,7 +23,7 @@ def file(tmp_path: Path, bench: Callable[..., Any]) -> Path:
     """The baseline of a run with two cells."""
     path = tmp_path / "baselines" / "digits.json"
     store_with(tmp_path / "before", {("baseline", 0): {"clean": RIGHT, "fgsm": RIGHT}})
-    made = bench("baseline", "--update", "--baseline", path, "--results", tmp_path / "before")
+    made = bench("baseline", "write", "--baseline", path, "--results", tmp_path / "before")
     assert made.code == 0
     return path
 
@@ -121,41 +121,41 @@ def test_json(tmp_path: Path, bench: Callable[..., Any], file: Path) -> None:
 
 def test_an_update_of_the_same_run_changes_no_byte(tmp_path: Path, bench: Callable[..., Any], file: Path) -> None:
     before = file.read_bytes()
-    assert bench("baseline", "--update", "--baseline", file, "--results", tmp_path / "before").code == 0
+    assert bench("baseline", "write", "--baseline", file, "--results", tmp_path / "before").code == 0
     assert file.read_bytes() == before
 
 
 def test_an_update_keeps_the_tolerances(tmp_path: Path, bench: Callable[..., Any], file: Path) -> None:
-    arguments = ["baseline", "--update", "--baseline", file, "--results", tmp_path / "before"]
+    arguments = ["baseline", "write", "--baseline", file, "--results", tmp_path / "before"]
     bench(*arguments, "--tolerance", "fgsm=3")
     bench(*arguments, "--tolerance", "clean=2")
     assert json.loads(file.read_text(encoding="utf-8"))["tolerances"] == {"clean": 2.0, "fgsm": 3.0}
 
 
 def test_only_the_cells_that_are_named_are_kept(tmp_path: Path, bench: Callable[..., Any], file: Path) -> None:
-    bench("baseline", "--update", "--baseline", file, "--results", tmp_path / "before", "--cells", "fgsm*")
+    bench("baseline", "write", "--baseline", file, "--results", tmp_path / "before", "--cells", "fgsm*")
     assert list(json.loads(file.read_text(encoding="utf-8"))["runs"][0]["cells"]) == ["fgsm@linf-0.1"]
 
 
 def test_a_tolerance_that_the_images_cannot_resolve_is_warned_of(
     tmp_path: Path, bench: Callable[..., Any], file: Path
 ) -> None:
-    shown = bench("baseline", "--baseline", file)
+    shown = bench("baseline", "show", "--baseline", file)
     assert "400 images of clean cannot resolve a tolerance of 0.5 points: after one lost image" in shown.err
     assert f"the drop may be {100 * stats.beta.ppf(0.995, 2, 399):.1f}; 1483" in shown.err
     assert 100 * stats.beta.ppf(0.995, 2, 1482) <= 0.5 < 100 * stats.beta.ppf(0.995, 2, 1481)
-    arguments = ["baseline", "--update", "--baseline", file, "--results", tmp_path / "before"]
+    arguments = ["baseline", "write", "--baseline", file, "--results", tmp_path / "before"]
     assert "warning" not in bench(*arguments, "--tolerance", "clean=3,fgsm=3").err
 
 
 def test_showing_takes_no_options_of_updating(bench: Callable[..., Any], file: Path) -> None:
-    shown = bench("baseline", "--baseline", file, "--tolerance", "clean=3")
+    shown = bench("baseline", "show", "--baseline", file, "--tolerance", "clean=3")
     assert shown.code == 2
     assert "--update" in shown.err
 
 
 def test_a_baseline_of_nothing_is_refused(tmp_path: Path, bench: Callable[..., Any], file: Path) -> None:
-    shown = bench("baseline", "--update", "--baseline", file, "--results", tmp_path / "empty")
+    shown = bench("baseline", "write", "--baseline", file, "--results", tmp_path / "empty")
     assert shown.code == 2
     assert "no cells under" in shown.err
 
@@ -190,7 +190,7 @@ def test_what_is_not_in_the_baseline_is_told(tmp_path: Path, bench: Callable[...
 def test_tolerances_that_mean_nothing_any_more_are_dropped_and_told(
     tmp_path: Path, bench: Callable[..., Any], file: Path
 ) -> None:
-    arguments = ["baseline", "--update", "--baseline", file, "--results"]
+    arguments = ["baseline", "write", "--baseline", file, "--results"]
     bench(*arguments, tmp_path / "before", "--tolerance", "fgsm=3,clean=2")
     store_with(tmp_path / "other", {("baseline", 0): {"clean": RIGHT}})
     shown = bench(*arguments, tmp_path / "other")
@@ -201,10 +201,10 @@ def test_tolerances_that_mean_nothing_any_more_are_dropped_and_told(
 
 def test_a_check_that_can_never_fail_is_warned_of(tmp_path: Path, bench: Callable[..., Any], file: Path) -> None:
     store_with(tmp_path / "zero", {("baseline", 0): {"clean": RIGHT, "fgsm": [False] * 400}})
-    shown = bench("baseline", "--update", "--baseline", file, "--results", tmp_path / "zero")
+    shown = bench("baseline", "write", "--baseline", file, "--results", tmp_path / "zero")
     assert "fgsm@linf-0.1 of tiny:baseline can never fail: its accuracy of 0.0 %" in shown.err
     assert "clean of tiny:baseline can never fail" not in shown.err
-    shown = bench("baseline", "--update", "--baseline", file, "--results", tmp_path / "zero", "--tolerance", "clean=80")
+    shown = bench("baseline", "write", "--baseline", file, "--results", tmp_path / "zero", "--tolerance", "clean=80")
     assert "clean of tiny:baseline can never fail: its accuracy of 75.0 % is within the tolerance of 80" in shown.err
 
 

@@ -167,7 +167,7 @@ def test_a_flagged_accuracy_is_an_upper_bound_and_shows_no_floor() -> None:
 def file(tmp_path: Path, bench: Callable[..., Any]) -> Path:
     store_with(tmp_path / "before", {("baseline", 0): {"clean": RIGHT, "fgsm": RIGHT}})
     path = tmp_path / "baseline.json"
-    assert bench("baseline", "--update", "--baseline", path, "--results", tmp_path / "before").code == 0
+    assert bench("baseline", "write", "--baseline", path, "--results", tmp_path / "before").code == 0
     return path
 
 
@@ -189,7 +189,7 @@ def test_the_command_compares_files_on_request(tmp_path: Path, bench: Callable[.
         shown = bench(*arguments, "--scope", "weights")
         assert shown.code == code
         assert "do not say that the training recipe is better or worse" in shown.out
-        assert ("bench baseline --update" in shown.err) == bool(code)
+        assert ("bench baseline write" in shown.err) == bool(code)
         assert bench(*arguments, "--scope", "weights", "--json").json["scope"] == "weights"
 
 
@@ -219,7 +219,7 @@ def test_options_of_the_command(
 def test_a_command_on_a_model_at_chance(tmp_path: Path, bench: Callable[..., Any]) -> None:
     guessing(store_with(tmp_path / "r", {("baseline", 0): dict.fromkeys(("clean", "fgsm"), [True, False] * 200)}))
     arguments = ["--baseline", tmp_path / "b.json", "--results", tmp_path / "r"]
-    shown = bench("baseline", "--update", *arguments)
+    shown = bench("baseline", "write", *arguments)
     assert "is no better than chance: a check of such a model always fails" in shown.err
     shown = bench("check", *arguments)
     assert shown.code == 1
@@ -229,7 +229,7 @@ def test_a_command_on_a_model_at_chance(tmp_path: Path, bench: Callable[..., Any
 def test_a_run_without_a_chosen_cell_is_no_part_of_a_baseline(tmp_path: Path, bench: Callable[..., Any]) -> None:
     store_with(tmp_path / "r", {("baseline", 0): {"clean": RIGHT, "fgsm": RIGHT}, ("lpc", 0): {"clean": RIGHT}})
     shown = bench(
-        "baseline", "--update", "--baseline", tmp_path / "b.json", "--results", tmp_path / "r", "--cells", "fgsm"
+        "baseline", "write", "--baseline", tmp_path / "b.json", "--results", tmp_path / "r", "--cells", "fgsm"
     )
     assert shown.code == 2
     assert "digits tiny:lpc:0: there is no such cell" in shown.err
@@ -352,7 +352,7 @@ def test_cells_of_one_name_that_were_measured_otherwise_are_listed(
     shown = bench("check", "--baseline", file, "--results", tmp_path / "r")
     assert shown.code == 0
     assert "not compared with the baseline: digits tiny:baseline:0 fgsm@linf-0.1 (ok, with version" in shown.err
-    shown = bench("baseline", "--update", "--baseline", tmp_path / "b.json", "--results", tmp_path / "r")
+    shown = bench("baseline", "write", "--baseline", tmp_path / "b.json", "--results", tmp_path / "r")
     assert "warning: not in the baseline: digits tiny:baseline:0 fgsm@linf-0.1" in shown.err
 
 

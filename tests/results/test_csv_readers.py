@@ -104,7 +104,7 @@ def test_pandas_returns_what_the_tables_were_given(
     assert {f"{model}:{name}" for name in ("baseline", variant)} == set(compared["model"])
     for row in rows:
         name = f"{row.run.model}.{row.run.variant}"
-        exported = pd.read_csv(io.StringIO(timm_csv(row, rows, allow_departures=True)))
+        exported = pd.read_csv(io.StringIO(timm_csv(row, rows, allow_protocol_mismatch=True)))
         assert exported["model"].item().startswith(name)
     texts = results.set_index("attack")["notes"]
     assert set(texts[["clean"]]) == {as_text(note)} or (not as_text(note) and texts[["clean"]].isna().all())

@@ -56,7 +56,7 @@ def test_the_tables_read_every_cell_once(store: Store, reads: Counter[str]) -> N
 
 @pytest.mark.parametrize("arguments", [
     ("compare",), ("compare", "tiny:lin_pen"),
-    *(("export", "tiny:lin_pen", "--allow-departures", "--format", form) for form in ("timm", "huggingface")),
+    *(("export", "tiny:lin_pen", "--allow-protocol-mismatch", "--format", form) for form in ("timm", "huggingface")),
 ])  # fmt: skip
 def test_compare_and_export_read_every_cell_once(
     store: Store, reads: Counter[str], bench: Callable[..., Any], arguments: tuple[str, ...]

@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ε✓ü")
     for name, fgsm in (("same", RIGHT), ("worse", WORSE)):
         store_with(folder / name, {("baseline", 0): {"clean": RIGHT, "fgsm": fgsm}, ("lpc", 0): {"clean": RIGHT}})
-    arguments = ["baseline", "--update", "--baseline", folder / "b.json", "--results", folder / "same"]
+    arguments = ["baseline", "write", "--baseline", folder / "b.json", "--results", folder / "same"]
     assert invoke([str(argument) for argument in arguments]) == 0
     return folder
 

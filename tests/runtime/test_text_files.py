@@ -57,7 +57,7 @@ def test_a_baseline_is_checked_by_its_content(edit: Edit, tmp_path: Path, capsys
     right = [True] * 300 + [False] * 100
     store_with(tmp_path / "r", {("baseline", 0): {"clean": right, "fgsm": right}})
     path, results = tmp_path / "b.json", str(tmp_path / "r")
-    assert invoke(["baseline", "--update", "--baseline", str(path), "--results", results]) == 0
+    assert invoke(["baseline", "write", "--baseline", str(path), "--results", results]) == 0
     made = path.read_bytes()
     path.write_bytes(edit(made))
     assert dump_baseline(read_baseline(path)) == made

@@ -29,7 +29,7 @@ def test_every_picture_stands_in_its_place() -> None:
 
 def test_the_command_draws_all_kinds(bench: Callable[..., Any], tmp_path: Path) -> None:
     path = tmp_path / "sheet.png"
-    done = bench("show", "corruptions", "--dataset", "digits", "--out", path)
+    done = bench("plot", "corruptions", "--dataset", "digits", "--out", path)
     assert done.code == 0, done.err
     width, height = Image.open(path).size
     assert height / width > 0.8 * len(list(CORRUPTIONS)) / 7
@@ -37,9 +37,9 @@ def test_the_command_draws_all_kinds(bench: Callable[..., Any], tmp_path: Path) 
 
 def test_json_is_json_and_another_ending_than_png_is_refused(bench: Callable[..., Any], tmp_path: Path) -> None:
     path = tmp_path / "sheet.PNG"
-    assert bench("show", "corruptions", "--dataset", "digits", "--json", "--out", path).json == {"path": str(path)}
+    assert bench("plot", "corruptions", "--dataset", "digits", "--json", "--out", path).json == {"path": str(path)}
     for name in ("sheet.jpg", "sheet", "sheet.png.pdf"):
-        refused = bench("show", "corruptions", "--dataset", "digits", "--out", tmp_path / name)
+        refused = bench("plot", "corruptions", "--dataset", "digits", "--out", tmp_path / name)
         assert (refused.code, refused.out) == (2, "")
         assert refused.err == f"error: --out {tmp_path / name} does not end in .png; the picture is a PNG.\n"
     assert [p.name for p in tmp_path.iterdir()] == ["sheet.PNG"]

@@ -1,4 +1,4 @@
-"""``bench show corruptions``: one picture in all kinds and severities."""
+"""``bench plot corruptions``: one picture in all kinds and severities."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Picture(NamedTuple):
     pixels: NDArray[np.uint8]  # (1, H, W, C)
 
 
-def show_corruptions(
+def plot_corruptions(
     *, dataset: str | None, data_dir: Path | None, image_size: int | None, out: Path | None, as_json: bool
 ) -> int:
     """One test image of a data set, or a photograph of ``image_size`` pixels.
