@@ -1,6 +1,6 @@
 """A run's number in the form of RobustBench's model_info.
 
-RobustBench's file has no field for the number of images or for whose files they were: every number on its boards has the
+RobustBench's file has no field for the number of images or the origin of the files: all numbers on its boards have the
 same protocol. A number of another protocol is therefore refused. With ``allow_protocol_mismatch``, every departure is
 written to the field ``footnote``, which their page prints below the model's name. A flagged number is written as
 ``unreliable``, their word for it. The file says that a number is not unreliable only if an audit passed; 41 of their

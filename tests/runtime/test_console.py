@@ -58,7 +58,7 @@ COMMANDS = {
     "show": (0, "show", "tiny:baseline", "--results", "same"),
     "compare": (0, "compare", "--results", "same"),
     "export": (0, "export", "tiny:baseline", "--results", "same", "--format", "huggingface"),
-    "baseline": (0, "baseline", "--baseline", "b.json", "--json"),
+    "baseline": (0, "baseline", "show", "--baseline", "b.json", "--json"),
 }
 
 
