@@ -12,7 +12,7 @@ Results are
     killed    a test fails, or a test module cannot be imported and the traceback passes through the changed file
     survived  all tests pass
     timeout   the tests do not end in time
-    error     pytest fails in another way, so that the tests were not run, or they fail without the mutation, too
+    error     pytest fails in another way, or the test that fails with the mutation fails without it, too
 
 mutmut, cosmic-ray and mutatest are not used: they generate mutations from operators, one test command serves all
 mutations, and none of them accepts a list of source changes with tests for each.
@@ -181,16 +181,16 @@ def judge(run: TestRun, file: str) -> str:
 
 
 def run_mutation(mutation: Mutation, root: Path, timeout: float, unmutated: dict[tuple[str, ...], TestRun]) -> Result:
-    """Run the tests without and with the mutation. Runs without are shared by mutations, in ``unmutated``."""
+    """Run the tests with the mutation, and what failed also without it. Runs without it are kept in ``unmutated``."""
     file = find_file(mutation, read_sources(root))
-    if mutation.tests not in unmutated:
-        unmutated[mutation.tests] = run_tests(root, mutation.tests, timeout, {})
-    found = unmutated[mutation.tests]
-    result = "error"
-    if found.code == PASSED:
-        changed = read_sources(root)[file].replace(mutation.old, mutation.new)
-        found = run_tests(root, mutation.tests, timeout, {file: changed})
-        result = judge(found, file)
+    text = read_sources(root)[file].replace(mutation.old, mutation.new)
+    found = run_tests(root, mutation.tests, timeout, {file: text})
+    result = judge(found, file)
+    if result in ("killed", "timeout"):
+        failed = (found.first_failure.partition("[")[0],) if found.first_failure else mutation.tests
+        if failed not in unmutated:
+            unmutated[failed] = run_tests(root, failed, timeout, {})
+        result = result if unmutated[failed].code == PASSED else "error"
     if result == "error":
         click.echo(f"[{mutation.name}] {' '.join(mutation.tests)}\n{found.output}", err=True)
     return Result(mutation.name, file, result, round(found.seconds, 1), found.first_failure, mutation.digest)
