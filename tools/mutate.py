@@ -47,7 +47,8 @@ SOURCES = ("bench", "models", "attacks")  # folders in which ``old`` is searched
 KEYS = {"old": str, "new": str, "why": str, "tests": list, "file_hint": str}
 OPTIONAL = {"file_hint"}
 PASSED, TESTS_FAILED = 0, 1  # exit codes of pytest
-FAILURE = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)  # in the short summary of pytest -ra
+SUMMARY = "short test summary info"
+FAILURE = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)  # in that summary
 
 
 class MutationError(click.ClickException):
@@ -141,7 +142,7 @@ class TestRun:
     @property
     def first_failure(self) -> str:
         """Return the first failing test, or the test module that could not be imported."""
-        found = FAILURE.search(self.output)
+        found = FAILURE.search(self.output.rpartition(SUMMARY)[2])  # tests of a plug-in print summaries, too
         return found[1] if found else ""
 
 

@@ -78,11 +78,26 @@ def test_results_of_a_project(project: Path) -> None:
     assert (project / "models/small.py").read_text() == SOURCE
 
 
+def test_the_failing_test_is_the_one_of_the_last_summary() -> None:
+    inner, outer = (f"=== short test summary info ===\nFAILED {name}.py::test[a] - x\n" for name in ("inner", "outer"))
+    assert TestRun(1, f"FAILED printed.py::test\n{inner}1 failed\n{outer}1 failed", 1.0).first_failure == (
+        "outer.py::test[a]"
+    )
+
+
 @pytest.mark.parametrize(
     ("code", "output", "result"),
     [
-        (2, "models/small.py:1: in <module>\nERROR tests/test_larger.py - ValueError", "killed"),
-        (2, "mymodels/small.py:1: in <module>\nERROR tests/test_larger.py - ValueError", "error"),
+        (
+            2,
+            "models/small.py:1: in <module>\nshort test summary info\nERROR tests/test_larger.py - ValueError",
+            "killed",
+        ),
+        (
+            2,
+            "mymodels/small.py:1: in <module>\nshort test summary info\nERROR tests/test_larger.py - ValueError",
+            "error",
+        ),
         (4, "ERROR: file or directory not found: tests/test_larger.py", "error"),
         (5, "no tests ran", "error"),
     ],
