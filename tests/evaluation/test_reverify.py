@@ -13,8 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bench.core.records import EvalRecord
+from bench.core.specs import AttackSpec
 from bench.evaluation.adversarials import Adversarials, dump_adversarials, parse_adversarials
-from bench.evaluation.reverify import asked
+from bench.evaluation.reverify import asked, check_float32
+from bench.results.per_image import Sample
 from bench.results.store import Store, dump_record
 
 Bench = Callable[..., Any]
@@ -334,3 +336,12 @@ def test_on_the_boundary_rounding_decides_and_nowhere_else() -> None:
     assert (same.tolist(), near.tolist()) == ([True, False, False], [True, False, False])
     found, same, near = asked(model, inputs, torch.tensor([0, 0, 1]))
     assert (same.tolist(), near.tolist()) == ([True, True, True], [False, False, True])
+
+
+@pytest.mark.parametrize(("eps", "problems"), [(0.25, ()), (0.2, ("a: distance 0.25, beyond eps 0.2",))])
+def test_a_stored_image_beyond_the_budget_is_no_certificate(eps: float, problems: tuple[str, ...]) -> None:
+    inputs, stored = torch.tensor([0.75, 0.5]).view(1, 1, 1, 2), torch.tensor([0.5, 0.75]).view(1, 1, 1, 2)
+    adversarials = Adversarials(["a"], stored, torch.tensor([1]))
+    attack = AttackSpec(name="pgd", norm="linf", eps=eps)
+    checked = check_float32(torch.nn.Flatten(), inputs, adversarials, [Sample("a", 0, 0, 1, 0.25)], attack)
+    assert (checked.true.tolist(), checked.problems) == ([not problems], problems)

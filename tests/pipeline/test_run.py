@@ -13,9 +13,39 @@ from typing import Any
 import pytest
 from tiny_runs import LEARNED, rows
 
+from bench.config import RunConfig
 from bench.core.columns import AUDIT_COLUMNS, DIAGNOSTIC_COLUMNS, LEADERBOARD_COLUMNS, RESULT_COLUMNS, TIME_COLUMNS
+from bench.planning.plan import make_plan
+from bench.planning.request import make_request
 
 Bench = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("limit", "attack_limit", "fgsm", "autoattack"),
+    [
+        (20, (), 20, 20),  # the smaller of --limit and the 64 images that digits declares for costly attacks
+        (100, (), 100, 64),
+        ("all", (), None, 64),
+        (20, ("autoattack=30",), 20, 30),
+        ("all", ("fgsm=9999",), None, 64),  # more than there are
+    ],
+)
+def test_the_number_of_images_of_each_attack(
+    limit: Any, attack_limit: tuple[str, ...], fgsm: int | None, autoattack: int | None
+) -> None:
+    options = RunConfig(
+        models=["resnet10t"],
+        variants=["baseline"],
+        attacks=["fgsm", "autoattack"],
+        eps=["0.1"],
+        corruptions=["none"],
+        limit=limit,
+        attack_limit=attack_limit,
+    )
+    (plan,) = make_plan(make_request(options)[0])
+    limits = {cell.attack.name: cell.limit for cell in plan.cells if cell.attack is not None}
+    assert limits == {"fgsm": fgsm, "autoattack": autoattack}
 
 
 def test_the_tables_have_their_columns(run: Bench, tmp_path: Path) -> None:

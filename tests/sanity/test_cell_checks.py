@@ -87,6 +87,13 @@ def test_the_share_decides(dead: int, before: str | None) -> None:
     assert gradients(DeadFor().requires_grad_(False), some(200, dead), batch_size=7) == expected
 
 
+def test_a_gradient_that_is_zero_in_some_pixels_is_not_zero() -> None:
+    model = linear()
+    with torch.no_grad():
+        model[1].weight[:, :10] = 0
+    assert gradients(model, some(50)) == []
+
+
 def test_only_the_images_that_are_attacked_count() -> None:
     images, alive = some(50, dead=10), torch.arange(10, 50)
     assert check_gradients(DeadFor(), images, alive, CPU, 16) == ZeroGradients()

@@ -1,0 +1,262 @@
+"""Mutation testing with a hand-picked list: apply one source change at a time and see whether the tests notice it.
+
+    python tools/mutate.py --list
+    python tools/mutate.py --output tools/mutation_scores/after.csv
+
+The list is tools/mutations.toml. Each table has ``old``, a piece of source text that occurs exactly once under bench/,
+models/ and attacks/; ``new``, its replacement; ``why``, the error that a user would suffer; and ``tests``, the pytest
+paths that should fail, narrow ones first. Files are found by ``old``, so that the list survives when they move. The
+optional ``file_hint``, a glob, restricts the search. Changes are made in a temporary copy of the checkout.
+
+Results are
+    killed    a test fails, or a test module cannot be imported and the traceback passes through the changed file
+    survived  all tests pass
+    timeout   the tests do not end in time
+    error     pytest fails in another way, or the test that fails with the mutation fails without it, too
+
+mutmut, cosmic-ray and mutatest are not used: they generate mutations from operators, one test command serves all
+mutations, and none of them accepts a list of source changes with tests for each.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from fnmatch import fnmatch
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ("bench", "models", "attacks")  # folders in which ``old`` is searched
+KEYS = {"old": str, "new": str, "why": str, "tests": list, "file_hint": str}
+OPTIONAL = {"file_hint"}
+PASSED, TESTS_FAILED = 0, 1  # exit codes of pytest
+SUMMARY = "short test summary info"
+FAILURE = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)  # in that summary
+
+
+class MutationError(click.ClickException):
+    """Invalid list of mutations."""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One entry of the list."""
+
+    name: str
+    old: str
+    new: str
+    why: str
+    tests: tuple[str, ...]
+    file_hint: str = "*"
+
+    @property
+    def digest(self) -> str:
+        """Hash of what determines the result; a result with another digest is outdated."""
+        return hashlib.sha256(repr((self.old, self.new, self.tests)).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row of the CSV."""
+
+    name: str
+    file: str
+    result: str  # killed, survived, timeout or error
+    seconds: float
+    first_failing_test: str
+    digest: str
+
+
+def read_mutations(path: Path) -> list[Mutation]:
+    """Read the list. Raises MutationError for a missing, unknown or mistyped key."""
+    found = []
+    for name, table in tomllib.loads(path.read_text(encoding="utf-8")).items():
+        wrong = [*(KEYS.keys() - OPTIONAL - table.keys()), *(table.keys() - KEYS.keys())]
+        wrong += [key for key, kind in KEYS.items() if key in table and not isinstance(table[key], kind)]
+        if wrong or not table["tests"]:
+            raise MutationError(f"{path.name}: [{name}] needs strings old, new, why and a list tests; see {wrong}.")
+        found.append(Mutation(name, **{**table, "tests": tuple(table["tests"])}))
+    return found
+
+
+def tracked_files(root: Path, *, untracked: bool = False) -> list[str]:
+    """List the files that git tracks in ``root``, or also those that it would add."""
+    more = ["--others", "--exclude-standard"] if untracked else []
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", *more], cwd=root, check=True, capture_output=True)
+    return [name for name in listed.stdout.decode().split("\0") if os.path.lexists(root / name) and name]
+
+
+@cache
+def read_sources(root: Path) -> Mapping[str, str]:
+    """Return the text of every tracked Python file of the program, by its path."""
+    names = [name for name in tracked_files(root) if name.endswith(".py") and name.split("/")[0] in SOURCES]
+    return {name: (root / name).read_text(encoding="utf-8") for name in names}
+
+
+def find_file(mutation: Mutation, sources: Mapping[str, str]) -> str:
+    """Return the one file that contains ``old``. Raises MutationError if there is none, and for several places."""
+    counts = {name: text.count(mutation.old) for name, text in sources.items() if fnmatch(name, mutation.file_hint)}
+    places = [name for name, count in counts.items() if count]
+    if sum(counts.values()) == 1:
+        return places[0]
+    raise MutationError(
+        f"[{mutation.name}] its text occurs {sum(counts.values())} times, not once ({', '.join(places) or 'no file'}); "
+        f"change 'old' in mutations.toml: {mutation.old!r}"
+    )
+
+
+def copy_checkout(root: Path, target: Path) -> None:
+    """Copy the working tree without ignored files. Symbolic links stay links."""
+    for name in tracked_files(root, untracked=True):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / name, target / name, follow_symlinks=False)
+
+
+@dataclass(frozen=True)
+class TestRun:
+    """Outcome of pytest; ``code`` is None if it was stopped."""
+
+    __test__ = False
+
+    code: int | None
+    output: str
+    seconds: float
+
+    @property
+    def first_failure(self) -> str:
+        """Return the first failing test, or the test module that could not be imported."""
+        found = FAILURE.search(self.output.rpartition(SUMMARY)[2])  # tests of a plug-in print summaries, too
+        return found[1] if found else ""
+
+
+def run_tests(root: Path, tests: Iterable[str], timeout: float, changes: Mapping[str, str]) -> TestRun:
+    """Run the tests until the first failure, in a copy of ``root`` in which ``changes``, text by file, are made."""
+    with tempfile.TemporaryDirectory(prefix="mutate-") as copy:
+        copy_checkout(root, Path(copy))
+        for file, text in changes.items():
+            (Path(copy) / file).write_text(text, encoding="utf-8")
+        paths = os.pathsep.join(filter(None, [copy, os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+        start = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
+            cwd=copy, env=environment, text=True, errors="replace", start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        code: int | None = None
+        output = ""
+        try:
+            output, _ = process.communicate(timeout=timeout)
+            code = process.returncode
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # pytest and the processes that its tests started
+            process.communicate()
+        return TestRun(code, output, time.monotonic() - start)
+
+
+def judge(run: TestRun, file: str) -> str:
+    """Turn the outcome of the tests with a mutation of ``file`` into a result."""
+    if run.code is None:
+        return "timeout"
+    if run.code == PASSED:
+        return "survived"
+    imports_it = run.first_failure and re.search(rf"(?<!\w){re.escape(file)}(?!\w)", run.output)
+    return "killed" if run.code == TESTS_FAILED or imports_it else "error"
+
+
+def run_mutation(mutation: Mutation, root: Path, timeout: float, unmutated: dict[tuple[str, ...], TestRun]) -> Result:
+    """Run the tests with the mutation, and what failed also without it. Runs without it are kept in ``unmutated``."""
+    file = find_file(mutation, read_sources(root))
+    text = read_sources(root)[file].replace(mutation.old, mutation.new)
+    found = run_tests(root, mutation.tests, timeout, {file: text})
+    result = judge(found, file)
+    if result in ("killed", "timeout"):
+        failed = (found.first_failure.partition("[")[0],) if found.first_failure else mutation.tests
+        if failed not in unmutated:
+            unmutated[failed] = run_tests(root, failed, timeout, {})
+        result = result if unmutated[failed].code == PASSED else "error"
+    if result == "error":
+        click.echo(f"[{mutation.name}] {' '.join(mutation.tests)}\n{found.output}", err=True)
+    return Result(mutation.name, file, result, round(found.seconds, 1), found.first_failure, mutation.digest)
+
+
+def read_results(path: Path) -> dict[str, Result]:
+    """Return the results in a CSV by name; none if there is no file."""
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [{**row, "seconds": float(row["seconds"])} for row in csv.DictReader(file)]
+    return {result.name: result for result in (Result(**cast(dict[str, Any], row)) for row in rows)}
+
+
+def write_results(path: Path, results: Iterable[Result]) -> None:
+    """Write the results as a whole, so that an interruption leaves the file as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.partial")
+    with unfinished.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Result)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(result) for result in results)
+    unfinished.replace(path)
+
+
+@click.command(help="Apply the mutations of tools/mutations.toml one by one and run their tests.")
+@click.option("--only", multiple=True, metavar="NAME", help="mutations to run, by name or wildcard; repeatable")
+@click.option("--list", "listing", is_flag=True, help="print the mutations and run nothing")
+@click.option("--timeout", default=600.0, show_default=True, help="seconds per run of the tests")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="mutations at a time")
+@click.option("--root", type=click.Path(path_type=Path, exists=True), default=ROOT, help="checkout to mutate a copy of")
+@click.option("--mutations", type=click.Path(path_type=Path, exists=True), default=ROOT / "tools/mutations.toml")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=ROOT / "tools/mutation_scores/latest.csv",
+    help="CSV of results; mutations that have a result there are skipped  [default: tools/mutation_scores/latest.csv]",
+)
+def main(
+    only: tuple[str, ...], listing: bool, timeout: float, jobs: int, root: Path, mutations: Path, output: Path
+) -> None:
+    """Run the mutations that have no current result in ``output``; write each result as soon as it is known."""
+    root = root.resolve()
+    every = read_mutations(mutations)
+    chosen = [m for m in every if not only or any(fnmatch(m.name, pattern) for pattern in only)]
+    if not chosen:
+        raise MutationError(f"no mutation is called {' or '.join(only)}; see --list.")
+    for mutation in chosen:
+        file = find_file(mutation, read_sources(root))
+        if listing:
+            click.echo(f"{mutation.name}  {file}\n    {mutation.why}\n    {' '.join(mutation.tests)}")
+    if listing:
+        return
+    results = read_results(output)
+    done = {(result.name, result.digest) for result in results.values() if result.result != "error"}
+    todo = [mutation for mutation in chosen if (mutation.name, mutation.digest) not in done]
+    run = partial(run_mutation, root=root, timeout=timeout, unmutated={})
+    with ThreadPoolExecutor(jobs) as pool:
+        for number, result in enumerate(pool.map(run, todo), 1):
+            results[result.name] = result
+            write_results(output, [results[m.name] for m in every if m.name in results])
+            click.echo(f"[{number}/{len(todo)}] {result.result:8} {result.seconds:6.1f} s  {result.name}")
+    counts = Counter(results[mutation.name].result for mutation in chosen)
+    click.echo(f"{counts['killed']} of {len(chosen)} mutations are killed; {dict(counts)}; see {output}.")
+
+
+if __name__ == "__main__":
+    main()
