@@ -29,9 +29,9 @@ class LazyGroup(PlainHelp, click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import ``bench.cli.<name>``, which registers the command."""
+        """Import the module of ``bench.cli`` that registers the command."""
         if cmd_name in COMMANDS:
-            importlib.import_module(f"bench.cli.{cmd_name}")
+            importlib.import_module(f"bench.cli.{cmd_name.replace('-', '_')}")
         return super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

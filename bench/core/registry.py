@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Collection, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from bench.core.errors import BenchError, unknown_name
 from bench.core.names import check_name
@@ -13,6 +13,17 @@ T = TypeVar("T")
 
 WILDCARDS = frozenset("*?[")
 NONE = "none"  # the list without a name
+
+
+class Registration(NamedTuple):
+    """One entry of one registry."""
+
+    kind: str
+    name: str
+
+
+#: Entries of all registries, in the order in which they were registered.
+REGISTRATIONS: list[Registration] = []
 
 
 def is_pattern(name: str) -> bool:
@@ -50,6 +61,7 @@ class Registry(Generic[T]):
             raise BenchError(f"{self.kind} name {name!r} (from {origin}) is a wildcard; leave out * ? and [.")
         self._entries[name] = entry
         self._origins[name] = origin
+        REGISTRATIONS.append(Registration(self.kind, name))
 
     def get(self, name: str) -> T:
         """The entry called ``name``. Raises BenchError with the nearest names when there is none."""
