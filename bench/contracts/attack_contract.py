@@ -130,6 +130,7 @@ def _call(attack: ResolvedAttack, norm: Norm, ids: Sequence[str], *, max_queries
         found = function(counting, *given, spec=spec, rng=rng)
         drew_globally = not torch.equal(generator, torch.get_rng_state())
     images, cut = (found.adversarials, found.cut) if isinstance(found, Attacked) else (found, None)
+    require(isinstance(images, Tensor), f"it returned {type(images).__name__}; return a tensor of images")
     return Call(
         spec=spec,
         inputs=inputs,
@@ -148,7 +149,6 @@ def _call(attack: ResolvedAttack, norm: Norm, ids: Sequence[str], *, max_queries
 
 
 def _same_shape(call: Call) -> None:
-    require(isinstance(call.found, Tensor), f"it returned {type(call.found).__name__}; return a tensor of images")
     shape, wanted = tuple(call.found.shape), tuple(call.inputs.shape)
     require(shape == wanted, f"it returned shape {shape} for images {wanted}; return one image per input")
     kind = call.found.dtype
@@ -159,7 +159,9 @@ def _inside(call: Call) -> None:
     try:
         verified(call.inputs, call.found, call.spec.norm, call.spec.eps)
     except CellFailure as error:
-        way_out = "project the perturbation onto the ball of radius eps and clamp the images to [0, 1]"
+        way_out = "return an image per input, without NaN"
+        if error.reason == "budget_violation":
+            way_out = "project the perturbation onto the ball of radius eps and clamp the images to [0, 1]"
         raise CellFailure(error.reason, f"{error.message.rstrip('.')}; {way_out}") from error
 
 
@@ -222,7 +224,7 @@ def _apart(first: Tensor, second: Tensor) -> float:
     """Return the largest difference of two pixels; infinite for NaN and for different shapes."""
     if first.shape != second.shape:
         return float("inf")
-    return float((first - second).abs().nan_to_num(torch.inf).max())
+    return float((first - second).detach().abs().nan_to_num(torch.inf).max())
 
 
 def _stops(attack: ResolvedAttack, norm: Norm) -> None:

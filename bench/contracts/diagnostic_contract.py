@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from bench.contracts.check import Check, Rule, check_documented, require, run_checks
+from bench.core.errors import BenchError
 from bench.diagnostics.latents import Latents, Value
 from bench.diagnostics.registry import DIAGNOSTICS, DiagnosticEntry
 
@@ -64,7 +65,8 @@ def _number(entry: DiagnosticEntry) -> str:
 
 def _repeatable(entry: DiagnosticEntry) -> None:
     first, second = _value(entry, _latents()), _value(entry, _latents())
-    require(first == second, f"two calls give {first:.6g} and {second:.6g}; seed every random number")
+    same = first == second or (math.isnan(first) and math.isnan(second))
+    require(same, f"two calls give {first:.6g} and {second:.6g}; seed every random number")
 
 
 def _latents_unchanged(entry: DiagnosticEntry) -> None:
@@ -87,6 +89,8 @@ def _odd_latents(entry: DiagnosticEntry) -> None:
     for what, latents in odd.items():
         try:
             _value(entry, latents)
+        except BenchError:
+            raise
         except Exception as error:  # noqa: BLE001 - a diagnostic of a plug-in may raise anything
             require(False, f"for {what} it raised {type(error).__name__}: {error}; return undefined(reason) there")
 

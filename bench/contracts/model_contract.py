@@ -29,7 +29,7 @@ def check_model_entry(name: str, *, image_size: int) -> Iterator[Check]:
         return
     (built,) = builds
     rules: list[Rule] = [
-        ("features are (N, d), finite float32", partial(_features, built, image_size)),
+        ("features are (N, d) and float32", partial(_features, built, image_size)),
         ("equal seeds give equal weights", partial(_same_weights, name, built, image_size)),
         ("logits are a function of each image", partial(_function_of_each_image, built, image_size)),
         ("has a gradient at its input", partial(_gradient, built, image_size)),
@@ -60,7 +60,6 @@ def _features(built: BuiltModel, image_size: int) -> str:
         f"its features have shape {tuple(features.shape)}, not {wanted}; return one vector per image, as (N, d)",
     )
     require(features.dtype == torch.float32, f"its features are {features.dtype}; return float32")
-    require(bool(features.isfinite().all()), "its features hold NaN or infinity; check its layers and first weights")
     return f"d = {built.latent_dim}"
 
 

@@ -8,6 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from bench.core.errors import BenchError, unknown_name
 from bench.core.names import check_name
+from bench.core.vocabulary import KINDS
 
 T = TypeVar("T")
 
@@ -71,7 +72,10 @@ class Registry(Generic[T]):
             raise self.missing(name) from None
 
     def missing(self, name: str) -> BenchError:
-        return unknown_name(self.kind, name, self._entries, hint=f"See 'bench list {self.kind}s'.")
+        """Return the error for an unknown name. It refers to ``bench list`` where that lists the kind."""
+        listing = f"{self.kind}s"
+        hint = f"See 'bench list {listing}'." if listing in KINDS else ""
+        return unknown_name(self.kind, name, self._entries, hint=hint)
 
     def origin(self, name: str) -> str:
         return self._origins[name]

@@ -44,7 +44,7 @@ def test_a_miss_suggests_in_any_case_and_names_all_of_few() -> None:
     registry: Registry[int] = Registry("profile")
     for name in ("cifar", "Imagenet"):
         registry.register(name, 1, origin="x")
-    with pytest.raises(BenchError, match=r"'IMAGENET'; did you mean 'Imagenet'\? There are cifar and Imagenet\. See"):
+    with pytest.raises(BenchError, match=r"'IMAGENET'; did you mean 'Imagenet'\? There are cifar and Imagenet\.$"):
         registry.get("IMAGENET")
     for name in ("a", "b", "c"):
         registry.register(name, 1, origin="x")
