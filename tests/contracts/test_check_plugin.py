@@ -44,7 +44,7 @@ MODELS = {
     "model model-unseeded": ("equal seeds give equal weights", "two builds with one seed differ in"),
     "model model-detached": ("has a gradient at its input", "is zero for 8 of 8 images"),
     "variant variant-unused": ("trains with a finite loss that moves every parameter", "does not change head.unused"),
-    "variant variant-infinite": ("trains with a finite loss that moves every parameter", "the loss became (inf|nan|-inf)"),
+    "variant variant-infinite": ("trains with a finite loss that moves every parameter", "the loss became inf"),
     "variant variant-unknown-head": ("builds a network", "unknown head 'lineer'; did you mean 'linear'"),
 }
 DATA = {

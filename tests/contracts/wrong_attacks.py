@@ -13,6 +13,7 @@ from bench.attacks.queries import Attacked
 from bench.attacks.rng import SampleRng
 from bench.core.specs import AttackSpec
 
+
 def register(name: str, function: Any, *, passes: int = 0, source: str = "tests", bounded: bool = False) -> None:
     cost = Cost(passes, passes, passes, 0)
     entry = AttackEntry(

@@ -89,9 +89,7 @@ class Narrow(nn.Linear):
 
 
 for head in (Unused, Narrow):
-    HEADS.register(
-        head.__name__.lower(), HeadEntry(summary="tests", build=head), origin=__file__
-    )
+    HEADS.register(head.__name__.lower(), HeadEntry(summary="tests", build=head), origin=__file__)
 PENALTIES.register(
     "infinite", PenaltyEntry(summary="tests", source="tests", function=lambda z: z.sum() / 0), origin=__file__
 )

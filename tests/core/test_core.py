@@ -40,7 +40,7 @@ def test_a_miss_suggests() -> None:
         registry.get("autoatack")
 
 
-def test_a_miss_suggests_in_any_case_and_names_all_of_few() -> None:
+def test_a_miss_suggests_in_any_case_and_names_all_where_no_command_lists_them() -> None:
     registry: Registry[int] = Registry("profile")
     for name in ("cifar", "Imagenet"):
         registry.register(name, 1, origin="x")
@@ -48,7 +48,7 @@ def test_a_miss_suggests_in_any_case_and_names_all_of_few() -> None:
         registry.get("IMAGENET")
     for name in ("a", "b", "c"):
         registry.register(name, 1, origin="x")
-    with pytest.raises(BenchError, match=r"'CIFAR'; did you mean 'cifar'\? See"):
+    with pytest.raises(BenchError, match=r"'CIFAR'; did you mean 'cifar'\? There are cifar, Imagenet, a, b and c\.$"):
         registry.get("CIFAR")
 
 
