@@ -1,6 +1,6 @@
 """The Python API: the same measurement for a model that was not trained here.
 
->>> from bench.api import evaluate                                                             # doctest: +SKIP
+>>> from bench import evaluate                                                                 # doctest: +SKIP
 >>> rows = evaluate(my_module, name="mine", dataset="digits", attacks=["pgd"], eps=["0.1"])     # doctest: +SKIP
 """
 
@@ -51,6 +51,8 @@ from bench.runtime.files import utf8_path
 from bench.runtime.plugin import plugin_sha
 from bench.runtime.progress import Progress, choose_progress
 from bench.runtime.torch_state import harness_torch_state
+
+__all__ = ["FailedCellsWarning", "evaluate"]
 
 Failures = Literal["warn", "raise", "ignore"]
 

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from bench import __version__
 from bench.core.vocabulary import COMMANDS
 from bench.runtime.console import plain
 
@@ -41,7 +42,7 @@ class LazyGroup(PlainHelp, click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings=CONTEXT)
-@click.version_option(package_name="collapse-bench", prog_name="bench")
+@click.version_option(__version__, prog_name="bench")
 def cli() -> None:
     """Decide whether a training-time idea makes image classifiers really robust.
 
