@@ -1,6 +1,6 @@
 """Python API: train and evaluate, or evaluate a network that was trained elsewhere.
 
->>> from bench.api import evaluate, run                                                         # doctest: +SKIP
+>>> from bench import evaluate, run                                                             # doctest: +SKIP
 >>> rows = evaluate(my_module, name="mine", dataset="digits", attacks=["pgd"], eps=["0.1"])     # doctest: +SKIP
 >>> rows = run(models="resnet18", variants="baseline,lpc", seeds="0,1")                         # doctest: +SKIP
 """
@@ -43,6 +43,8 @@ from bench.runtime.config_file import RUN_FILE, write_config
 from bench.runtime.environment import choose_device
 from bench.runtime.plugin import load_plugins
 from bench.runtime.progress import Progress, choose_progress
+
+__all__ = ["FailedCellsWarning", "evaluate", "run"]
 
 Failures = Literal["warn", "raise", "ignore"]
 

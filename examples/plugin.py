@@ -7,7 +7,7 @@ bench run --plugin examples/plugin.py --models two_layers --variants baseline,st
 import numpy as np
 from torch import Tensor, nn
 
-from bench.attacks import ATTACKS, AttackEntry
+from bench.attacks import ATTACKS, AttackEntry, Cost
 from bench.attacks.rng import SampleRng
 from bench.core.specs import AttackSpec, Recipe, VariantSpec
 from bench.data import DATASETS, DataRequest, Dataset
@@ -46,7 +46,13 @@ def noise(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec,
 
 ATTACKS.register(
     "noise",
-    AttackEntry(summary="uniform noise", source="this example", function=noise, norms=("linf",)),
+    AttackEntry(
+        summary="uniform noise",
+        source="this example",
+        function=noise,
+        norms=("linf",),
+        cost=lambda params, num_classes: Cost(0, 0, 0, 0),  # passes through the model per image
+    ),
     origin=__file__,
 )
 

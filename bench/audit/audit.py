@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ from bench.audit.probes import AuditAttacker, probe
 from bench.audit.suite import Budget, by_budget, claim, gradient_attacks, ladder, most_telling, outcomes_on
 from bench.context import RunContext, failures_as
 from bench.core.errors import BenchError, CellFailure
-from bench.core.records import AUDIT_VERSION, AuditRecord, BudgetAudit, EvalRecord, Finding, RunRecord
+from bench.core.records import AUDIT_VERSION, AuditRecord, BudgetAudit, EvalRecord, Finding, RunRecord, timestamp
 from bench.core.specs import Norm
 from bench.data.tensors import Images, spread
 from bench.evaluation.cell import CellInput
@@ -117,7 +116,7 @@ def audit(audited: Audited, context: RunContext) -> AuditRecord:
         n_forwards=sum(attacker.forwards for attacker in work.probers),
         n_backwards=sum(attacker.backwards for attacker in work.probers),
         time_s=time.perf_counter() - start,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=timestamp(),
         environment=describe(context.device),
     )
     _keep(record, context.store)

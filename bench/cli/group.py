@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from bench import __version__
 from bench.cli.config_options import format_groups
 from bench.core.vocabulary import COMMANDS
 from bench.runtime.console import plain
@@ -48,9 +49,9 @@ class LazyGroup(PlainHelp, click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import ``bench.cli.<name>``, which registers the command."""
+        """Import the module of ``bench.cli`` that registers the command."""
         if cmd_name in COMMANDS:
-            importlib.import_module(f"bench.cli.{cmd_name}")
+            importlib.import_module(f"bench.cli.{cmd_name.replace('-', '_')}")
         return super().get_command(ctx, cmd_name)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -64,7 +65,7 @@ class LazyGroup(PlainHelp, click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings=CONTEXT)
-@click.version_option(package_name="collapse-bench", prog_name="bench")
+@click.version_option(__version__, prog_name="bench")
 def cli() -> None:
     """Decide whether a training-time idea makes image classifiers really robust.
 

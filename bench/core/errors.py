@@ -29,8 +29,10 @@ class CellFailure(Exception):
         self.message = message
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str], *, hint: str) -> BenchError:
-    """The error for a name that no registry knows, with its nearest neighbours in any case; of few names, with all.
+def unknown_name(kind: str, name: str, known: Iterable[str], *, hint: str = "") -> BenchError:
+    """Return the error for an unknown name, with the nearest names in any case.
+
+    It lists all known names if they are few, or if no ``hint`` says where to find them.
 
     >>> print(unknown_name("size", "Midle", ["small", "middle"], hint="In pixels."))
     unknown size 'Midle'; did you mean 'middle'? There are small and middle. In pixels.
@@ -41,8 +43,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, hint: str) -> Be
         spelt.setdefault(word.casefold(), []).append(word)
     near = [word for key in difflib.get_close_matches(name.casefold(), spelt, n=3, cutoff=0.6) for word in spelt[key]]
     question = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
-    every = f" There are {join(names)}." if 1 < len(names) <= FEW else ""
-    return BenchError(f"unknown {kind} {name!r}{question}{every} {hint}")
+    every = f" There are {join(names)}." if 1 < len(names) <= FEW or (names and not hint) else ""
+    return BenchError(f"unknown {kind} {name!r}{question}{every} {hint}".rstrip())
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

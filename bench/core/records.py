@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import ClassVar, Literal
 
 from bench.core.epsilon import format_eps
@@ -17,6 +18,14 @@ from bench.core.specs import Encoding, EvalSpec, Norm, Strict, TrainSpec
 Status = Literal["ok", "failed", "skipped"]
 DIAGNOSIS_VERSION = 4  # it changes when a diagnostic may give another number
 AUDIT_VERSION = 5  # the same of the audit
+
+
+def timestamp() -> str:
+    """Return the current time for the field ``created`` of a record, in UTC with microseconds.
+
+    Of two cells that fill the same leaderboard entry, the later one counts.
+    """
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 class Reported(Strict):

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Collection, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from bench.core.errors import BenchError, unknown_name
 from bench.core.names import check_name
+from bench.core.vocabulary import KINDS
 
 T = TypeVar("T")
 
 WILDCARDS = frozenset("*?[")
 NONE = "none"  # the list without a name
+
+
+class Registration(NamedTuple):
+    """One entry of one registry."""
+
+    kind: str
+    name: str
+
+
+#: Entries of all registries, in the order in which they were registered.
+REGISTRATIONS: list[Registration] = []
 
 
 def is_pattern(name: str) -> bool:
@@ -50,6 +62,7 @@ class Registry(Generic[T]):
             raise BenchError(f"{self.kind} name {name!r} (from {origin}) is a wildcard; leave out * ? and [.")
         self._entries[name] = entry
         self._origins[name] = origin
+        REGISTRATIONS.append(Registration(self.kind, name))
 
     def get(self, name: str) -> T:
         """The entry called ``name``. Raises BenchError with the nearest names when there is none."""
@@ -59,7 +72,10 @@ class Registry(Generic[T]):
             raise self.missing(name) from None
 
     def missing(self, name: str) -> BenchError:
-        return unknown_name(self.kind, name, self._entries, hint=f"See 'bench list {self.kind}s'.")
+        """Return the error for an unknown name. It refers to ``bench list`` where that lists the kind."""
+        listing = f"{self.kind}s"
+        hint = f"See 'bench list {listing}'." if listing in KINDS else ""
+        return unknown_name(self.kind, name, self._entries, hint=hint)
 
     def origin(self, name: str) -> str:
         return self._origins[name]

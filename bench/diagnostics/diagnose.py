@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from torch import nn
 from bench.context import RunContext, failures_as
 from bench.core.columns import DIAGNOSTIC_COLUMNS, INTERVAL_SUFFIXES, TRAIN_SUFFIX
 from bench.core.errors import CellFailure
-from bench.core.records import DIAGNOSIS_VERSION, DiagnosisRecord
+from bench.core.records import DIAGNOSIS_VERSION, DiagnosisRecord, timestamp
 from bench.data.tensors import Images
 from bench.diagnostics.deepfool_score import deepfool_scores
 from bench.diagnostics.estimates import Estimate
@@ -58,7 +57,7 @@ def diagnose(
         values={column: _number(values[column]) for column in DIAGNOSTIC_COLUMNS if column in values},
         undefined={column: value.reason for column, value in values.items() if value.reason},
         time_s=time.perf_counter() - start,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=timestamp(),
         environment=describe(context.device),
     )
     context.store.write_diagnosis(record)

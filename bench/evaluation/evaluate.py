@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 
 import torch
@@ -16,7 +15,7 @@ from bench.attacks.registry import backend_version
 from bench.attacks.rng import SampleRng
 from bench.context import failures_as
 from bench.core.errors import CellFailure
-from bench.core.records import EvalRecord
+from bench.core.records import EvalRecord, timestamp
 from bench.core.specs import AttackSpec, EvalSpec
 from bench.core.vocabulary import CLEAN
 from bench.data.sampling import drawn_notes
@@ -189,7 +188,7 @@ def _record(
         n_backwards=stats.backwards,
         batch_size=stats.batch_size,
         time_s=elapsed,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=timestamp(),
         official=cell_input.official,
         dtype=DTYPE,
         backend=entry.backend if entry else CLEAN if spec.is_clean else OURSELVES,

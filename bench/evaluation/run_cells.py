@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import groupby
 
@@ -13,7 +12,7 @@ from torch import nn
 from bench.attacks.registry import resolve
 from bench.context import RunContext
 from bench.core.errors import CellFailure
-from bench.core.records import EvalRecord, Status
+from bench.core.records import EvalRecord, Status, timestamp
 from bench.core.specs import Encoding, EvalSpec
 from bench.core.vocabulary import marks
 from bench.evaluation.adversarials import dump_adversarials
@@ -184,7 +183,7 @@ def _not_tried(
         n_backwards=0,
         batch_size=spec.batch_size,
         time_s=0.0,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=timestamp(),
         official=context.dataset.official,
         dtype=DTYPE,
         backend="",

@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Self
 
@@ -18,7 +17,7 @@ from torch.nn.parameter import is_lazy
 from bench.attacks.gradients import take_logits
 from bench.context import RunContext
 from bench.core.errors import BenchError
-from bench.core.records import RunRecord
+from bench.core.records import RunRecord, timestamp
 from bench.core.sources import EXTERNAL, SourceSpec
 from bench.core.specs import short_id
 from bench.external.identity import PROBE_IMAGES, model_identity
@@ -168,7 +167,7 @@ def external_run(
         gamma_per_sample=None,
         history=(),
         time_s=None,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=timestamp(),
         environment=describe(context.device),
         source=source,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from bench import __version__
 from bench.core.errors import BenchError
 from bench.core.names import as_text
 from bench.core.records import Environment
@@ -45,7 +46,7 @@ def describe(device: torch.device) -> Environment:
         torch=torch.__version__,
         torchvision=metadata.version("torchvision"),
         timm=metadata.version("timm"),
-        bench=metadata.version("collapse-bench"),
+        bench=__version__,
         git_sha=as_text(_git_revision()),
     )
 

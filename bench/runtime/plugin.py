@@ -10,9 +10,11 @@ from modulefinder import ModuleFinder
 from pathlib import Path
 
 from bench.core.errors import BenchError
+from bench.core.registry import REGISTRATIONS, Registration
 from bench.runtime.files import without_mark
 
 _LOADED: dict[Path, str] = {}
+_REGISTERED: dict[Path, tuple[Registration, ...]] = {}
 
 
 def plugin_sha() -> str:
@@ -27,6 +29,11 @@ def load_plugins(paths: Iterable[Path]) -> None:
     """Run each file once. Raises BenchError for a missing file, or naming the file and its error."""
     for path in paths:
         _load(path.resolve())
+
+
+def registered_by(path: Path) -> tuple[Registration, ...]:
+    """Return the entries that were registered while the plug-in ``path`` was loaded, in order."""
+    return _REGISTERED.get(path.resolve(), ())
 
 
 def _content(path: Path, loaded: Iterable[str]) -> str:
@@ -65,7 +72,7 @@ def _load(path: Path) -> None:
         raise BenchError(f"plugin {path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    before = set(sys.modules)
+    before, count = set(sys.modules), len(REGISTRATIONS)
     try:
         spec.loader.exec_module(module)
         content = _content(path, _files(set(sys.modules) - before))
@@ -76,3 +83,4 @@ def _load(path: Path) -> None:
         del sys.modules[name]
         raise BenchError(f"plugin {path} failed: {type(error).__name__}: {error}.") from error
     _LOADED[path] = content
+    _REGISTERED[path] = tuple(REGISTRATIONS[count:])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from safetensors.torch import load as load_weights
 from safetensors.torch import save as dump_weights
@@ -13,7 +12,7 @@ from safetensors.torch import save as dump_weights
 from bench.config import RunConfig
 from bench.context import RunContext, failures_as
 from bench.core.errors import BenchError, CellFailure
-from bench.core.records import EpochRecord, RunRecord
+from bench.core.records import EpochRecord, RunRecord, timestamp
 from bench.core.specs import TrainSpec
 from bench.data.tensors import Images
 from bench.models.build import BuiltModel, build_classifier
@@ -196,7 +195,7 @@ def _record(
         gamma_per_sample=outcome.per_sample,
         history=outcome.history,
         time_s=outcome.earlier_s + elapsed,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=timestamp(),
         environment=describe(context.device),
         collapse_penalty=has_collapse_penalty(spec.variant, spec.variant_spec),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from bench.core.epsilon import format_eps, parse_eps
 from bench.core.errors import BenchError
+from bench.core.records import timestamp
 from bench.core.registry import Registry
 from bench.core.seeds import derive_seed
 from bench.core.specs import (
@@ -40,15 +42,15 @@ def test_a_miss_suggests() -> None:
         registry.get("autoatack")
 
 
-def test_a_miss_suggests_in_any_case_and_names_all_of_few() -> None:
+def test_a_miss_suggests_in_any_case_and_names_all_where_no_command_lists_them() -> None:
     registry: Registry[int] = Registry("profile")
     for name in ("cifar", "Imagenet"):
         registry.register(name, 1, origin="x")
-    with pytest.raises(BenchError, match=r"'IMAGENET'; did you mean 'Imagenet'\? There are cifar and Imagenet\. See"):
+    with pytest.raises(BenchError, match=r"'IMAGENET'; did you mean 'Imagenet'\? There are cifar and Imagenet\.$"):
         registry.get("IMAGENET")
     for name in ("a", "b", "c"):
         registry.register(name, 1, origin="x")
-    with pytest.raises(BenchError, match=r"'CIFAR'; did you mean 'cifar'\? See"):
+    with pytest.raises(BenchError, match=r"'CIFAR'; did you mean 'cifar'\? There are cifar, Imagenet, a, b and c\.$"):
         registry.get("CIFAR")
 
 
@@ -147,3 +149,11 @@ def test_a_cell_without_a_corruption_keeps_the_name_it_had_before_there_were_any
     foggy = CorruptionSpec(kind="fog", severity=1, source="generated", profile="cifar")
     names = {dataclasses.replace(cell, corruption=c).cell_id for c in (foggy, dataclasses.replace(foggy, severity=2))}
     assert len(names | {cell.cell_id}) == 3
+
+
+def test_records_are_dated_to_the_microsecond() -> None:
+    """Two cells of one second keep their order, also beside older records, which are dated to the second."""
+    first, second = timestamp(), timestamp()
+    assert "2026-01-01T00:00:00+00:00" < first <= second
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", first)
+    assert "2027-01-01T12:00:00+00:00" < "2027-01-01T12:00:00.000001+00:00"

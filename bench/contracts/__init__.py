@@ -1,0 +1,5 @@
+"""Contract checks for registered attacks, variants, models, data sets, corruptions and diagnostics.
+
+Each module checks one kind of entry, by name. The tests call the checks for all built-in entries, and
+``bench check-plugin`` for those of a plug-in.
+"""

@@ -1,0 +1,116 @@
+"""Contract of a corruption: valid images, reproducible per image id, at every severity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt
+from bench.attacks.corruptions.builtin import SOURCE
+from bench.attacks.corruptions.draws import Draws
+from bench.attacks.corruptions.registry import files_sha_of, load_corruption
+from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, nearest_profile, parameters
+from bench.contracts.check import Check, Rule, check_documented, require, run_checks
+
+Bytes = NDArray[np.uint8]
+SIZES = tuple(PROFILE_SIZES.values())  # one image size per profile of constants
+COUNT = 4
+
+
+def check_corruption(name: str, *, sizes: Sequence[int] = SIZES) -> Iterator[Check]:
+    """Check the corruption ``name`` at every severity, on square images of each of the ``sizes``."""
+    subject = f"corruption {name}"
+    yield check_documented(subject, CORRUPTIONS.get(name).summary, SOURCE)
+    for side in sizes:
+        rules: list[Rule] = [
+            ("returns images of the same shape", partial(_same_shape, name, side)),
+            ("leaves its images unchanged", partial(_images_unchanged, name, side)),
+            ("depends on the image and its id alone", partial(_repeatable, name, side)),
+            ("mean distance from the clean images by severity", partial(_distances, name, side)),
+        ]
+        yield from run_checks(f"{subject} at {side} px", rules)
+
+
+def pictures(count: int, side: int) -> Bytes:
+    """Return smooth coloured images with some noise, (N, H, W, 3), as uint8."""
+    rng = np.random.default_rng(0)
+    axis = np.linspace(0, 1, side)
+    waves = [np.sin(2 * np.pi * (a * axis[:, None] + b * axis + c)) for a, b, c in rng.random((3 * count, 3)) * 3]
+    smooth = 128 + 80 * np.stack(waves).reshape(count, 3, side, side).transpose(0, 2, 3, 1)
+    noisy: Bytes = (smooth + rng.normal(0, 12, smooth.shape)).clip(0, 255).astype(np.uint8)
+    return noisy
+
+
+def _ids(count: int) -> list[str]:
+    return [f"test/{i}" for i in range(count)]
+
+
+def _raw(name: str, images: Bytes, ids: Sequence[str], severity: int) -> NDArray[Any]:
+    """Return what the corruption's own function returns, before it is clipped and stored as bytes."""
+    side = images.shape[1]
+    constants = parameters(name, severity, nearest_profile(side), side)
+    function = load_corruption(name, files_sha_of(name))
+    return function(images, constants, Draws(0, name, severity, ids))
+
+
+def _same_shape(name: str, side: int) -> None:
+    for channels in (1, 3):
+        images = pictures(COUNT, side)[..., :channels].copy()
+        for severity in SEVERITY_LEVELS:
+            found = _raw(name, images, _ids(COUNT), severity)
+            require(
+                isinstance(found, np.ndarray) and found.shape == images.shape,
+                f"at severity {severity} it returned shape {np.shape(found)} for images {images.shape}; return one "
+                "image per input, with as many channels",
+            )
+            require(
+                found.dtype == np.uint8 or np.issubdtype(found.dtype, np.floating),
+                f"at severity {severity} it returned {found.dtype}; return uint8, or floats on the scale of 255",
+            )
+            require(
+                bool(np.isfinite(found).all()),
+                f"at severity {severity} it returned NaN or infinite pixels; check its constants",
+            )
+
+
+def _images_unchanged(name: str, side: int) -> None:
+    images = pictures(COUNT, side)
+    before = images.copy()
+    for severity in SEVERITY_LEVELS:
+        _raw(name, images, _ids(COUNT), severity)
+        require(
+            np.array_equal(images, before),
+            f"at severity {severity} it changed its images in place; work on a copy (images.copy())",
+        )
+
+
+def _repeatable(name: str, side: int) -> None:
+    images, ids = pictures(COUNT, side), _ids(COUNT)
+    for severity in (SEVERITY_LEVELS[0], SEVERITY_LEVELS[-1]):
+        whole = corrupt(images, ids, name, severity)
+        require(
+            np.array_equal(whole, corrupt(images, ids, name, severity)),
+            f"at severity {severity} two calls give different images; draw from the argument draws only",
+        )
+        order = [2, 0]
+        part = corrupt(images[order], [ids[i] for i in order], name, severity)
+        require(
+            np.array_equal(part, whole[order]),
+            f"at severity {severity} an image depends on the others of its batch; treat each image by itself, and draw "
+            "from the argument draws only",
+        )
+
+
+def _distances(name: str, side: int) -> str:
+    """Report the root mean square distance at each severity. Published constants do not always raise it."""
+    images, ids = pictures(COUNT, side), _ids(COUNT)
+    clean = images.astype(float)
+    found = [corrupt(images, ids, name, severity).astype(float) for severity in SEVERITY_LEVELS]
+    values = [float(np.sqrt(np.square(corrupted - clean).mean())) for corrupted in found]
+    rises = all(first < second for first, second in pairwise(values))
+    return f"{', '.join(f'{value:.1f}' for value in values)} of 255{'' if rises else '; it does not rise throughout'}"

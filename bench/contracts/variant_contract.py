@@ -1,0 +1,108 @@
+"""Contract of a variant: it trains a step on a small network, with a finite loss that moves every parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from bench.contracts.check import Check, check_documented, require, run_check, run_checks
+from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec
+from bench.data.tensors import Images
+from bench.models.build import BuiltModel, build_classifier
+from bench.models.objective import Objective
+from bench.models.variants import VARIANTS
+from bench.planning.recipes import RECIPES, resolve_budgets, resolve_variants
+from bench.runtime.progress import Progress
+from bench.training.train import train, training_facts
+
+BACKBONE = "resnet10t"
+RECIPE_NAMES = ("short", "auto")  # one open-loop and one closed-loop schedule of γ
+NUM_CLASSES, IMAGE_SIZE, COUNT, EPS = 3, 8, 12, 0.1
+
+
+def check_variant(name: str) -> Iterator[Check]:
+    """Check the variant ``name`` under the recipes ``short`` and ``auto``."""
+    entry, subject = VARIANTS.get(name), f"variant {name}"
+    yield check_documented(subject, entry.summary, entry.source)
+    for recipe in RECIPE_NAMES:
+        yield from _check_recipe(f"{subject} {recipe}", name, recipe)
+
+
+def _check_recipe(subject: str, name: str, recipe: str) -> Iterator[Check]:
+    builds: list[tuple[TrainSpec, BuiltModel]] = []
+
+    def builds_network() -> None:
+        spec = _spec(name, recipe)
+        builds.append((spec, _build(spec)))
+
+    first = run_check(subject, "builds a network", builds_network)
+    yield first
+    if first.problem:
+        return
+    spec, built = builds[0]
+    yield from run_checks(
+        subject,
+        [
+            ("latents are (N, d) and logits (N, K)", partial(_shapes, built)),
+            ("trains with a finite loss that moves every parameter", partial(_trains, spec, built)),
+        ],
+    )
+
+
+def _spec(name: str, recipe: str) -> TrainSpec:
+    resolved = resolve_variants({name: VARIANTS.get(name).spec}, RECIPES.get(recipe), None)
+    return TrainSpec(
+        data=DataSpec(name="d", train_sha="", num_classes=NUM_CLASSES, image_size=IMAGE_SIZE),
+        model=ModelSpec(name=BACKBONE),
+        variant=name,
+        variant_spec=resolve_budgets(resolved, asked=None, default=EPS)[name],
+        recipe=Recipe(epochs=2, batch_size=COUNT // 2),
+        seed=0,
+    )
+
+
+def _build(spec: TrainSpec) -> BuiltModel:
+    moments = (0.5,) * 3
+    return build_classifier(
+        spec.model,
+        spec.variant_spec,
+        image_size=IMAGE_SIZE,
+        num_classes=NUM_CLASSES,
+        mean=moments,
+        std=moments,
+        seed=spec.seed,
+    )
+
+
+def _pixels() -> Tensor:
+    return torch.rand(COUNT, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(0))
+
+
+def _shapes(built: BuiltModel) -> None:
+    pixels = _pixels()
+    with torch.no_grad():
+        latents = built.classifier.eval().features(pixels)
+        outputs, logits = built.classifier.output(latents), built.classifier(pixels)
+    for what, tensor, width in (("latents", latents, built.latent_dim), ("logits", logits, NUM_CLASSES)):
+        shape, wanted = tuple(tensor.shape), (COUNT, width)
+        require(shape == wanted, f"its {what} have shape {shape}, not {wanted}; check its head and its output")
+    require(torch.equal(outputs, logits), "its logits differ from those of its latents; compute them from these alone")
+
+
+def _trains(spec: TrainSpec, built: BuiltModel) -> str:
+    """Train in place; a loss that is NaN or infinite raises CellFailure."""
+    images = Images([str(i) for i in range(COUNT)], _pixels(), torch.arange(COUNT) % NUM_CLASSES)
+    before = {key: parameter.clone() for key, parameter in built.classifier.named_parameters()}
+    facts = training_facts(spec, count=COUNT, latent_dim=built.latent_dim)
+    objective = Objective(spec.variant_spec, facts, latent_dim=built.latent_dim)
+    history = train(built.classifier, images, spec, objective, torch.device("cpu"), Progress())
+    still = [key for key, parameter in built.classifier.named_parameters() if torch.equal(parameter, before[key])]
+    more = f" and {len(still) - 1} more" if len(still) > 1 else ""
+    require(
+        not still,
+        f"training does not change {''.join(still[:1])}{more}; connect every parameter to the loss, or leave it out",
+    )
+    return f"loss {history[-1].loss:.4g}"
