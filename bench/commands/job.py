@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.core.specs import Encoding, EvalSpec, Norm
 from bench.data.split import Dataset
+from bench.diagnostics.registry import plugin_columns
 from bench.pending import is_audited, is_diagnosed, pending_cells
 from bench.plan import RunPlan
 from bench.store import Store
@@ -49,7 +50,10 @@ class Job:
         """The runs whose diagnosis is wanted and not there, by id."""
         if not self.diagnose:
             return frozenset()
-        return frozenset(r.train.run_id for r in self.plan if not is_diagnosed(r, self.store, force=self.force))
+        columns = plugin_columns()
+        return frozenset(
+            r.train.run_id for r in self.plan if not is_diagnosed(r, self.store, columns, force=self.force)
+        )
 
     @cached_property
     def unaudited(self) -> frozenset[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.attacks.corruptions.registry import CORRUPTIONS
 from bench.tables.board import BoardRow, row_names
 from bench.tables.corruption_cells import all_accuracies
 from bench.tables.corruption_scores import Accuracies
@@ -24,4 +23,4 @@ def corruptions_csv(rows: Sequence[BoardRow]) -> bytes | None:
             if accuracies:
                 found[f"{name}:{seed}"] = accuracies
     kinds = {kind for accuracies in found.values() for kind, _ in accuracies}
-    return to_csv(corruptions_table(found, [kind for kind in CORRUPTIONS if kind in kinds])) if found else None
+    return to_csv(corruptions_table(found, sorted(kinds))) if found else None

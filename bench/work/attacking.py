@@ -9,12 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from bench.attacks.counter import derive
-from bench.attacks.norms import random_points
-from bench.attacks.prepared import Prepared
-from bench.attacks.queries import Attacked
-from bench.attacks.registry import cost_of, load_function
-from bench.attacks.rng import SampleRng
+from bench.attacks.adapter import call_attack
+from bench.attacks.engine.counter_rng import SampleRng, derive
+from bench.attacks.engine.fast_model import FastModel
+from bench.attacks.engine.query_budget import AttackResult
+from bench.attacks.geometry.norms import random_points
+from bench.attacks.registry import cost_of
 from bench.auditing.spread import spread
 from bench.auditing.state import State, changed, put_back, restore, state_of
 from bench.core.errors import CellFailure, first_line, ran_out_of_memory
@@ -95,11 +95,12 @@ def _run_attack(
     """
     ids = [context.images.ids[i] for i in indices.tolist()]
     call = _Call(spec, attack, context, ids, inputs, labels, stage, tally)
-    models = context.search_models if context.entry and context.entry.takes_prepared else None
+    models = context.search_models if context.entry and context.entry.takes_fast_model else None
     copied = models is not None and models.get(attack.precision) is not context.model
     try:
         found = call.run()
-        trouble = models.difference(attack.precision, call.checked_points(found)) if models and copied else ""
+        points = call.checked_points(found.adversarials) if copied else None
+        trouble = "" if models is None or points is None else models.difference(attack.precision, points)
     except Exception as error:
         if models is None or not copied or ran_out_of_memory(error) or _reason(error) == "out_of_memory":
             raise
@@ -109,11 +110,8 @@ def _run_attack(
         found = call.run()
     if models is not None:
         tally.remarks = tuple(dict.fromkeys((*tally.remarks, *models.note(attack.precision))))
-    if not isinstance(found, Attacked):
-        if attack.max_queries is not None:
-            raise CellFailure("attack_error", f"{attack.name} did not report which images max_queries stopped.")
-        return found
-    tally.n_cut += int(found.cut.sum())
+    if found.truncated is not None:
+        tally.n_cut += int(found.truncated.sum())
     return found.adversarials
 
 
@@ -130,11 +128,10 @@ class _Call:
     stage: Stage
     tally: Tally
 
-    def run(self) -> Tensor | Attacked:
+    def run(self) -> AttackResult:
         """Return the attack's output; add its passes to the tally."""
         context, attack, tally = self.context, self.attack, self.tally
         assert context.entry is not None
-        function = load_function(context.entry)
         counting, prepared = _counted(context, attack, self.stage, tally)
         if context.entry.batches_itself:
             attack = replace(attack, params={**attack.params, "batch_size": tally.batch_size})
@@ -143,7 +140,7 @@ class _Call:
         labels = self.labels.to(context.device, copy=True)
         try:
             with remarks() as heard, own_generators(context.device), harness_torch_state():
-                found = function(prepared, self.inputs.clone(), labels, spec=attack, rng=rng)
+                found = call_attack(context.entry, prepared, self.inputs.clone(), labels, spec=attack, rng=rng)
         except Exception:
             restore(context.model, before)
             raise
@@ -153,7 +150,7 @@ class _Call:
         tally.backwards += sum(model.backwards for model in counting)
         return found
 
-    def checked_points(self, found: Tensor | Attacked) -> Tensor:
+    def checked_points(self, adversarials: Tensor) -> Tensor:
         """Some clean images, random points of their balls, and what the attack made of them, (B, C, H, W).
 
         There the search model is compared with the model itself.
@@ -162,7 +159,6 @@ class _Call:
         inputs, attack = self.inputs[some], self.attack
         rng = SampleRng(self.spec.seed, attack.name, [self.ids[i] for i in some.tolist()], inputs.device)
         drawn = random_points(inputs, derive(rng.keys(), "search-model"), attack.norm, attack.eps)
-        adversarials = found.adversarials if isinstance(found, Attacked) else found
         points = [inputs, drawn, adversarials.detach()[some].to(inputs)]
         return torch.cat([part for part in points if part.shape == inputs.shape])
 
@@ -177,14 +173,14 @@ def _counted(
     """Return the models that count passes, and the model for the attack (with a search model if it takes one)."""
     assert context.entry is not None
     exact = CountingModel(context.model, stage.advance).eval()
-    if not context.entry.takes_prepared:
+    if not context.entry.takes_fast_model:
         return [exact], exact
     shrink = partial(shrink_batch, context=context, tally=tally) if context.auto_batch else None
     faster = context.search_models.get(attack.precision) if context.search_models else context.model
     if faster is context.model:
-        return [exact], Prepared(exact, exact, shrink).eval()
+        return [exact], FastModel(exact, exact, shrink).eval()
     search = CountingModel(faster, stage.advance).eval()
-    return [exact, search], Prepared(exact, search, shrink).eval()
+    return [exact, search], FastModel(exact, search, shrink).eval()
 
 
 def _check_untouched(model: nn.Module, before: State, attack: str, example: Tensor) -> list[str]:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from bench.attacks.corruptions.notes import corruption_notes
-from bench.attacks.norms import random_points
+from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.geometry.norms import random_points
 from bench.attacks.registry import backend_version
-from bench.attacks.rng import SampleRng
 from bench.auditing.cell_checks import ZeroGradients, check_gradients, check_randomised
 from bench.auditing.spread import spread
 from bench.chance import chance_notes, majority_of

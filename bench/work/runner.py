@@ -8,6 +8,7 @@ from typing import cast
 from bench.auditing.levels import LevelName
 from bench.collapse import ADVICE, NOT_COLLAPSED
 from bench.core.specs import EvalSpec, TrainSpec
+from bench.diagnostics.registry import plugin_columns
 from bench.models.build import BuiltModel
 from bench.models.classifier import Classifier, freeze
 from bench.models.variants import has_collapse_penalty
@@ -33,7 +34,9 @@ def execute(plan: Sequence[RunPlan], workshop: Workshop) -> Tally:
     for run in plan:
         todo = pending_cells(run, workshop.store, force=workshop.force, save_adversarials=workshop.save_adversarials)
         tally.cached += len(run.cells) - len(todo)
-        undiagnosed = workshop.diagnose and not is_diagnosed(run, workshop.store, force=workshop.force)
+        undiagnosed = workshop.diagnose and not is_diagnosed(
+            run, workshop.store, plugin_columns(), force=workshop.force
+        )
         if todo or undiagnosed:
             _execute_run(run.train, todo, undiagnosed, workshop, tally)
     _warn_of_collapse(plan, workshop)

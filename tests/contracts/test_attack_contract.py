@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.attacks import ATTACKS
-from bench.attacks.registry import backend_version, load_function, resolve
-from bench.attacks.rng import SampleRng
+from bench.attacks.adapter import call_attack
+from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.registry import backend_version, resolve
 from bench.core.specs import Backend
 from bench.work.passes import CountingModel
 from bench.work.verify import verified
@@ -46,15 +47,16 @@ def test_contract(name: str, norm: str, backend: Backend, model: nn.Module, batc
     inputs, labels = batch
     attack = resolve(name, backend)
     spec = attack.spec(norm, EPS[norm], batch_size=8)  # type: ignore[arg-type]
-    function, rng = load_function(attack.entry), SampleRng(0, attack.name, ["a", "b", "c"])
+    rng = SampleRng(0, attack.name, ["a", "b", "c"])
     counting = CountingModel(model).eval()
     before, generator = inputs.clone(), torch.get_rng_state()
     weights = [p.clone() for p in model.parameters()]
-    first = function(counting, inputs, labels, spec=spec, rng=rng)
+    first = call_attack(attack.entry, counting, inputs, labels, spec=spec, rng=rng).adversarials
     cost = attack.entry.cost(spec.params, 4)
     verified(inputs, first, spec.norm, spec.eps)
     if backend == "native":
-        assert torch.equal(first, function(model, inputs, labels, spec=spec, rng=rng))
+        again = call_attack(attack.entry, model, inputs, labels, spec=spec, rng=rng).adversarials
+        assert torch.equal(first, again)
     assert torch.equal(inputs, before)
     assert torch.equal(generator, torch.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))

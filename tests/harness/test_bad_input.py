@@ -204,7 +204,7 @@ def test_a_plugin_that_takes_a_name_twice(bench: Bench, tmp_path: Path) -> None:
     [
         ("model", "register_model('007', ModelEntry(summary='s', source='s', build=None), __file__)"),
         ("variant", "VARIANTS.register('007', None, origin=__file__)"),
-        ("attack", "ATTACKS.register('007', AttackEntry(summary='s', source='s', function=print), origin=__file__)"),
+        ("attack", "ATTACKS.register('007', None, origin=__file__)"),
         ("dataset", "DATASETS.register('007', None, origin=__file__)"),
         ("corruption", "CORRUPTIONS.register('007', None, origin=__file__)"),
         ("recipe", "RECIPES.register('007', None, origin=__file__)"),
