@@ -43,7 +43,7 @@ MISTAKES = [
     (["--no-such-option"], "--no-such-option"),
     (["--lr", "nan"], "--lr nan is not a finite number"),
     (["--limit", "1"], "too few for batch norm"),
-    (["--attacks", "autoattack", "--protocol", "prefiltered"], "needs fgsm or pgd"),
+    (["--attacks", "autoattack", "--protocol", "prefiltered"], "needs one of fgsm, pgd"),
     (["--max-queries", "0"], "0 is not in the range"),
     (["--max-queries", "9", "--attack-backend", "reference"], "of foolbox cannot be stopped after 9 forward passes"),
     (["--max-queries", "9", "--attacks", "autoattack-rand"], "of pyautoattack cannot be stopped after 9 forward"),
