@@ -32,6 +32,7 @@ from bench.attacks.engine.search import QueryResult, Samples, Search, State, cho
 from bench.attacks.ensemble import ITERATIONS, PUBLISHED_TARGETS, target_count
 from bench.attacks.geometry.hyperplane import project
 from bench.attacks.geometry.norms import dual_length, length
+from bench.attacks.objectives import margin
 from bench.core.errors import BenchError
 from bench.core.specs import Norm
 
@@ -62,7 +63,9 @@ class _Walk:
     targeted: bool = False  # only the target class counts as adversarial, not any other than the label
 
     def loss(self, state: FabState, logits: Tensor) -> Tensor:
-        """f, (B,): what the target has more than the label."""
+        """Return f, (B,): z_t less z_y or, if ``targeted``, less the logit of the best other class."""
+        if self.targeted:
+            return -margin(logits, state.target)
         return _at(logits, state.target) - _at(logits, state.samples.labels)
 
     def is_adversarial(self, state: FabState, logits: Tensor) -> Tensor:
