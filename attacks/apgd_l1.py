@@ -2,16 +2,16 @@
 
     x_{k+1} = Π(x_k + η·s_k),   s_k the signs of the n_k steepest pixels, divided by their number,
 
-Π the exact projection on ball and box (:mod:`bench.attacks.l1`). n_k follows the sparsity of the best point so far: at
-every check, which come after each 4 % of a phase's steps, at least one, with m pixels changed at the best point and m'
-at the last check,
+Π the exact projection on ball and box (:mod:`bench.attacks.geometry.l1_ball`). n_k follows the sparsity of the best
+point so far: at every check, after each 4 % of the steps of a phase and at least one, with m pixels changed at the best
+point and m' at the last check,
 
     n = m/1.5,   and  η = ρ, and the walk goes on from the best point,   if m < 0.95·m',
                  else  η ← max(η/1.5, ρ/10).
 
 The walk goes through three phases, of the radii ρ = 3ε, 2ε and ε and of 30, 30 and 40 % of the steps; each starts at
 the best point of the one before, projected on its own ball, the first at a normal draw. Only in the last phase a point
-may break the image. There is no momentum. An image that survives costs 3 + ``steps`` passes in each direction an
+may count as adversarial. There is no momentum. An image that survives costs 3 + ``steps`` passes in each direction per
 attempt.
 
 The authors' program walks all images to the end of each phase. It also counts pixels as changed that differ from the
@@ -26,10 +26,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bench.attacks.counter import bulk_normal, derive
-from bench.attacks.l1 import project, sparse_sign
-from bench.attacks.objectives import Objective, objective
-from bench.attacks.search import Answer, Samples, State
+from bench.attacks.engine.counter_rng import bulk_normal, derive
+from bench.attacks.engine.search import QueryResult, Samples, State
+from bench.attacks.geometry.l1_ball import project, sparse_sign
+from bench.attacks.objectives import Objective, objective, targeted_objective
 
 RADII = (3.0, 2.0, 1.0)  # ρ/ε of the phases
 SHARES = (0.3, 0.3)  # of the steps, of the first phases; the last has the rest
@@ -55,12 +55,13 @@ class ApgdL1State(State):
 
 @dataclass(frozen=True, kw_only=True)
 class ApgdL1:
-    """The search; see :class:`bench.attacks.search.Search`. Targets as in :class:`bench.attacks.apgd.Apgd`."""
+    """The search; see :class:`~bench.attacks.engine.search.Search`. Targets are those of auto-PGD in other norms."""
 
     eps: float
     objective: Objective
     steps: int = 100
     attempts: int = 1
+    targeted: bool = False
 
     def start(self, samples: Samples, attempt: Tensor) -> ApgdL1State:
         inputs = samples.inputs
@@ -86,15 +87,17 @@ class ApgdL1:
         )
 
     def loss(self, state: ApgdL1State, logits: Tensor) -> Tensor:
+        if self.targeted:
+            return targeted_objective(self.objective, logits, state.samples.labels, state.targets)
         return objective(self.objective, logits, state.samples.labels, state.targets)
 
     def needs_gradient(self, state: ApgdL1State) -> Tensor:
         return torch.ones_like(state.over)
 
-    def breaks(self, state: ApgdL1State, logits: Tensor) -> Tensor:
-        return (logits.argmax(1) != state.samples.labels) & (state.phase == len(RADII) - 1)
+    def is_adversarial(self, state: ApgdL1State, logits: Tensor) -> Tensor:
+        return state.samples.fooled(logits, targeted=self.targeted) & (state.phase == len(RADII) - 1)
 
-    def advance(self, state: ApgdL1State, answer: Answer) -> ApgdL1State:
+    def advance(self, state: ApgdL1State, answer: QueryResult) -> ApgdL1State:
         state = _with_best(state, answer)
         state, gradient = self._checked(state, answer.gradient)
         inputs, radius = state.samples.inputs, self.eps * self._of_phase(RADII, state).to(torch.float64)
@@ -152,7 +155,7 @@ def _begun(state: ApgdL1State, fresh: Tensor) -> ApgdL1State:
     )
 
 
-def _with_best(state: ApgdL1State, answer: Answer) -> ApgdL1State:
+def _with_best(state: ApgdL1State, answer: QueryResult) -> ApgdL1State:
     better = answer.loss > state.best_loss
     return replace(
         state,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from bench.attacks import ensemble
-from bench.attacks.registry import ATTACKS, AttackEntry, Cost, Library
+from bench.attacks.registry import ATTACKS, BUILTIN, STRONGEST, AttackEntry, Cost, Library
 from bench.core.specs import Norm, Precision, Scalar
 
-ORIGIN = "bench.attacks.builtin"
+ORIGIN = BUILTIN
 NORMS: tuple[Norm, ...] = ("linf", "l2", "l1")
 SEARCH_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")  # of our own attacks
 
@@ -43,8 +44,13 @@ ATTACKS.register(
     AttackEntry(
         summary="one step of size eps along the sign of the gradient (l2: normalised, l1: its steepest pixels)",
         source="Goodfellow et al. 2015, arXiv 1412.6572",
-        function="bench.attacks.fgsm:fgsm",
+        function="bench.attacks.fgsm_attack:fgsm",
         version=3,
+        uses_gradient=True,
+        targeted=True,
+        family="pgd",
+        filters=True,
+        strength=0,
         norms=NORMS,
         precisions=SEARCH_PRECISIONS,
         bounded=True,
@@ -57,8 +63,13 @@ ATTACKS.register(
     AttackEntry(
         summary="projected gradient ascent on the cross-entropy: pgd-<steps>[-r<restarts>], 20 steps by default",
         source="Madry et al. 2018, arXiv 1706.06083",
-        function="bench.attacks.pgd:pgd",
+        function="bench.attacks.pgd_attack:pgd",
         version=3,
+        uses_gradient=True,
+        targeted=True,
+        family="pgd",
+        filters=True,
+        strength=1,
         norms=NORMS,
         precisions=SEARCH_PRECISIONS,
         batches_itself=True,
@@ -76,7 +87,11 @@ ATTACKS.register(
     AttackEntry(
         summary="pgd on the margin between the label and the best other class: pgd-margin-<steps>[-r<restarts>]",
         source="Carlini and Wagner 2017, arXiv 1608.04644, with the walk of Madry et al. 2018, arXiv 1706.06083",
-        function="bench.attacks.pgd:pgd",
+        function="bench.attacks.pgd_attack:pgd",
+        uses_gradient=True,
+        targeted=True,
+        filters=True,
+        strength=1,
         norms=NORMS,
         precisions=SEARCH_PRECISIONS,
         batches_itself=True,
@@ -93,7 +108,11 @@ ATTACKS.register(
     AttackEntry(
         summary="pgd on the cross-entropy as libraries have it, blind at large logits: pgd-plain-<steps>[-r<restarts>]",
         source="Madry et al. 2018, arXiv 1706.06083",
-        function="bench.attacks.pgd:pgd",
+        function="bench.attacks.pgd_attack:pgd",
+        uses_gradient=True,
+        targeted=True,
+        filters=True,
+        strength=1,
         norms=NORMS,
         precisions=SEARCH_PRECISIONS,
         batches_itself=True,
@@ -110,7 +129,9 @@ ATTACKS.register(
     AttackEntry(
         summary="MI-FGSM, steps of eps/steps along accumulated gradients: mim-<steps>, 10 steps by default",
         source="Dong et al. 2018, arXiv 1710.06081",
-        function="bench.attacks.pgd:mim",
+        function="bench.attacks.pgd_attack:mim",
+        uses_gradient=True,
+        targeted=True,
         precisions=SEARCH_PRECISIONS,
         batches_itself=True,
         bounded=True,
@@ -126,7 +147,9 @@ ATTACKS.register(
     AttackEntry(
         summary="the nearest boundary by tangent planes, if it is within eps",
         source="Moosavi-Dezfooli et al. 2016, arXiv 1511.04599",
-        function="bench.attacks.deepfool:deepfool_within",
+        function="bench.attacks.deepfool_attack:deepfool",
+        uses_gradient=True,
+        minimal_norm=True,
         norms=("l2",),
         params={"steps": 50, "candidates": 10},
         cost=_deepfool_cost,
@@ -138,7 +161,10 @@ ATTACKS.register(
     AttackEntry(
         summary="decoupled direction and norm, to the first adversarial image within eps: ddn-<steps>, 100 by default",
         source="Rony et al. 2019, arXiv 1811.09600",
-        function="bench.attacks.ddn:ddn",
+        function="bench.attacks.ddn_attack:ddn",
+        uses_gradient=True,
+        minimal_norm=True,
+        targeted=True,
         norms=("l2",),
         precisions=SEARCH_PRECISIONS,
         batches_itself=True,
@@ -155,7 +181,10 @@ ATTACKS.register(
     AttackEntry(
         summary="fast minimum norm, to the first adversarial image within eps: fmn-<steps>, 100 by default",
         source="Pintor et al. 2021, arXiv 2102.12827",
-        function="bench.attacks.fmn:fmn",
+        function="bench.attacks.fmn_attack:fmn",
+        uses_gradient=True,
+        minimal_norm=True,
+        targeted=True,
         norms=NORMS,
         precisions=SEARCH_PRECISIONS,
         batches_itself=True,
@@ -170,46 +199,81 @@ ATTACKS.register(
 _LIBRARY = Library(
     "bench.attacks.reference.autoattack:autoattack", "pyautoattack", batches_itself=True, draws_by_batch=True
 )
-_SOURCES = {
-    "fab-t": "Croce and Hein 2020, arXiv 1907.02044",
-    "square": "Andriushchenko et al. 2020, arXiv 1912.00049",
-}
-for _name, _version, _summary in (
-    (
-        "autoattack",
-        "standard",
-        "APGD-CE, targeted APGD-DLR, targeted FAB and Square, one after the other; or one's own ensemble: "
-        "autoattack-<stage>+<stage>…[-i<iterations>][-s<queries>]",
+_AUTOATTACK = AttackEntry(
+    summary="APGD-CE, targeted APGD-DLR, targeted FAB and Square, one after the other; or one's own ensemble: "
+    "autoattack-<stage>+<stage>…[-i<iterations>][-s<queries>]",
+    source="Croce and Hein 2020, arXiv 2003.01690",
+    function="bench.attacks.auto_attack:autoattack",
+    version=3,
+    uses_gradient=False,  # its last stage, Square, asks for logits alone
+    strength=3,
+    precisions=SEARCH_PRECISIONS,
+    norms=NORMS,
+    params={"version": "standard"},
+    norm_params={"l1": ensemble.L1_PARAMS},
+    arguments=ensemble.autoattack_arguments,
+    grammar=ensemble.GRAMMAR,
+    spell=ensemble.spell,
+    explain=ensemble.explain,
+    cost=ensemble.cost,
+    notes=ensemble.notes,
+    batches_itself=True,
+    bounded=True,
+    reference=_LIBRARY,
+)
+_STAGE = replace(_AUTOATTACK, grammar="", spell=None, explain=None, uses_gradient=True, targeted=True)
+_APGD = replace(_STAGE, function="bench.attacks.apgd_attack:apgd", strength=2)
+for _name, _entry in {
+    "autoattack": _AUTOATTACK,
+    "apgd-ce": replace(
+        _APGD,
+        summary="the first stage of autoattack alone: auto-PGD on the cross-entropy",
+        params={"version": "apgd-ce"},
+        arguments=ensemble.apgd_arguments("ce"),
     ),
-    ("apgd-ce", "apgd-ce", "the first stage of autoattack alone: auto-PGD on the cross-entropy"),
-    ("apgd-dlr", "apgd-dlr", "auto-PGD on the difference-of-logits ratio"),
-    ("apgd-t", "apgd-t", "the second stage alone: auto-PGD on the targeted difference-of-logits ratio"),
-    ("fab-t", "fab-t", "the third stage alone: the nearest adversarial image, class by class"),
-    ("square", "square", "the fourth stage alone: random search, no gradients"),
-    ("autoattack-plus", "plus", "autoattack with untargeted stages and more restarts"),
-):
-    ATTACKS.register(
-        _name,
-        AttackEntry(
-            summary=_summary,
-            source=_SOURCES.get(_name, "Croce and Hein 2020, arXiv 2003.01690"),
-            function="bench.attacks.autoattack:autoattack",
-            version=3,
-            precisions=SEARCH_PRECISIONS,
-            norms=("linf", "l2") if _version == "plus" else NORMS,  # the authors say nothing of a plus version for l1
-            params={"version": _version},
-            norm_params={"l1": ensemble.L1_PARAMS},
-            grammar=ensemble.GRAMMAR if _name == "autoattack" else "",
-            spell=ensemble.spell if _name == "autoattack" else None,
-            explain=ensemble.explain if _name == "autoattack" else None,
-            cost=ensemble.cost,
-            notes=ensemble.notes,
-            batches_itself=True,
-            bounded=True,
-            reference=_LIBRARY,
-        ),
-        origin=ORIGIN,
-    )
+    "apgd-dlr": replace(
+        _APGD,
+        summary="auto-PGD on the difference-of-logits ratio",
+        params={"version": "apgd-dlr"},
+        arguments=ensemble.apgd_arguments("dlr"),
+    ),
+    "apgd-t": replace(
+        _APGD,
+        summary="the second stage alone: auto-PGD on the targeted difference-of-logits ratio",
+        params={"version": "apgd-t"},
+        arguments=ensemble.apgd_arguments("dlr-targeted"),
+    ),
+    "fab-t": replace(
+        _STAGE,
+        summary="the third stage alone: the nearest adversarial image, class by class",
+        source="Croce and Hein 2020, arXiv 1907.02044",
+        function="bench.attacks.fab_attack:fab",
+        minimal_norm=True,
+        strength=STRONGEST,
+        params={"version": "fab-t"},
+        arguments=ensemble.fab_arguments,
+    ),
+    "square": replace(
+        _STAGE,
+        summary="the fourth stage alone: random search, no gradients",
+        source="Andriushchenko et al. 2020, arXiv 1912.00049",
+        function="bench.attacks.square_attack:square",
+        uses_gradient=False,
+        strength=STRONGEST,
+        params={"version": "square"},
+        arguments=ensemble.square_arguments,
+    ),
+    "autoattack-plus": replace(
+        _AUTOATTACK,
+        summary="autoattack with untargeted stages and more restarts",
+        params={"version": "plus"},
+        norms=("linf", "l2"),  # the authors say nothing of a plus version for l1
+        grammar="",
+        spell=None,
+        explain=None,
+    ),
+}.items():
+    ATTACKS.register(_name, _entry, origin=ORIGIN)
 ATTACKS.register(
     "autoattack-rand",
     AttackEntry(
@@ -217,6 +281,8 @@ ATTACKS.register(
         source="Croce and Hein 2020, arXiv 2003.01690",
         function=_LIBRARY.function,
         backend=_LIBRARY.distribution,
+        uses_gradient=True,
+        strength=3,
         params={"version": "rand"},
         cost=ensemble.cost,
         notes=ensemble.notes,

@@ -21,7 +21,7 @@ lists, TOML, CSV and the shell. A colon would not do: in column names it marks a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from bench.attacks.registry import Cost
@@ -68,6 +68,33 @@ class Budget(NamedTuple):
             int(params.get("apgd_targets", PUBLISHED_TARGETS)),
             int(params.get("apgd_phases", 1)),
         )
+
+
+def autoattack_arguments(params: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return the keyword arguments of :func:`bench.attacks.auto_attack.autoattack` for the parameters of a cell."""
+    budget = Budget.of(params)
+    return {"version": params["version"], "steps": budget.iterations, "queries": budget.queries}
+
+
+def apgd_arguments(objective: str) -> Callable[[Mapping[str, Scalar]], dict[str, Scalar]]:
+    """Return a function to the keyword arguments of :func:`bench.attacks.apgd_attack.apgd`."""
+
+    def arguments(params: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        budget = Budget.of(params)
+        found: dict[str, Scalar] = {"objective": objective, "steps": budget.iterations}
+        return found | {"restarts": budget.apgd_starts, "n_targets": budget.apgd_targets}
+
+    return arguments
+
+
+def fab_arguments(params: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return the keyword arguments of :func:`bench.attacks.fab_attack.fab` for the parameters of a cell."""
+    return {"steps": Budget.of(params).iterations}
+
+
+def square_arguments(params: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return the keyword arguments of :func:`bench.attacks.square_attack.square` for the parameters of a cell."""
+    return {"queries": Budget.of(params).queries}
 
 
 def is_own(params: Mapping[str, Scalar]) -> bool:
@@ -140,10 +167,10 @@ def notes(params: Mapping[str, Scalar], num_classes: int) -> tuple[str, ...]:
 def cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
     """Passes of an image that survives every stage, and the least that any image costs.
 
-    One question after the other: where a batch has room, a search of our own asks some in vain (see
-    bench.attacks.active). APGD: one pass to start, or for every radius, and one an iteration. FAB: two forwards an
-    iteration, and one backward for a target; the untargeted form differentiates every logit, the library in K passes
-    backwards and we, who ask anew for each, in both directions. Square: one forward a query.
+    Without speculative queries, by which our own searches fill a batch (see bench.attacks.engine.run_search). APGD: one
+    pass to start, or per radius, and one per iteration. FAB: two forwards per iteration, and one backward per target;
+    the untargeted form differentiates every logit, the library in K passes backwards and we, who query anew for each,
+    in both directions. Square: one forward per query.
     """
     version, budget = str(params["version"]), Budget.of(params)
     targets, draws = target_count(num_classes), 20 if version == "rand" else 1

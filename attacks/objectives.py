@@ -45,6 +45,16 @@ def objective(name: Objective, logits: Tensor, labels: Tensor, targets: Tensor |
     return targeted(logits, labels, targets)
 
 
+def targeted_objective(name: Objective, logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss to maximise so that ``targets``, (N,) int64, are predicted: (N,).
+
+    The targeted objectives as they are; the negative of the others, for the target in place of the label.
+    """
+    if name in ("dlr-targeted", "margin-targeted"):
+        return objective(name, logits, labels, targets)
+    return -objective(name, logits, targets)
+
+
 def cross_entropy_gap(logits: Tensor, labels: Tensor) -> Tensor:
     """u = log Σ_{j≠y} exp(z_j) − z_y: the log-odds that the label is wrong; rises and falls with the cross-entropy."""
     return _without(logits, labels).logsumexp(1) - _at(logits, labels)

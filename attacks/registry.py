@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bench.core.errors import BenchError, unknown_name
 from bench.core.names import as_text, check_name
@@ -19,21 +19,30 @@ from bench.core.vocabulary import NATIVE, REFERENCE
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bench.attacks.queries import Attacked
-    from bench.attacks.rng import SampleRng
+    from bench.attacks.engine.counter_rng import SampleRng
 
 
 class Attack(Protocol):
-    """Signature and contract of an attack.
+    """Signature and contract of an attack function.
 
-    ``inputs`` is (N, C, H, W), float32, in [0, 1]; ``labels`` is (N,), int64. The result has the shape of ``inputs``.
-    With ``params["max_queries"]`` it is an :class:`~bench.attacks.queries.Attacked`, which also marks the searches that
-    were cut. The function does not measure, print or look anything up; the caller checks budget, box and verdict.
+    ``inputs`` is (N, C, H, W), float32 or float64, in [0, 1]; ``labels`` is (N,), int64; ``eps`` is in units of [0, 1]
+    pixels. The result has the shape of ``inputs``. ``params`` are the attack's own: those of its entry and its name.
+    An attack that batches itself gets ``batch_size``, too, and one that is ``bounded`` may get a ``query_budget``
+    (:class:`bench.attacks.engine.query_budget.QueryBudget`). It does not measure or print; the caller checks budget,
+    box and verdict.
     """
 
     def __call__(
-        self, model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
-    ) -> Tensor | Attacked: ...
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        labels: Tensor,
+        *,
+        norm: Norm,
+        eps: float,
+        rng: SampleRng,
+        **params: Any,
+    ) -> Tensor: ...
 
 
 class Cost(NamedTuple):
@@ -55,9 +64,15 @@ class Library(NamedTuple):
     norms: tuple[Norm, ...] | None = None  # those it has of the attack's; None: all
 
 
+STRONGEST = 4  # the last place among the columns of the leaderboard, of attacks that are in no order
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttackEntry:
-    """A declaration. ``grammar`` describes the names after the registered one, such as ``-50-r5`` of ``pgd-50-r5``."""
+    """A declaration. ``grammar`` describes the names after the registered one, such as ``-50-r5`` of ``pgd-50-r5``.
+
+    The traits decide how the harness treats the attack; no other list of attack names does.
+    """
 
     summary: str
     source: str
@@ -65,16 +80,26 @@ class AttackEntry:
     norms: tuple[Norm, ...] = ("linf", "l2")
     version: int = 1  # changes when the attack's numbers may
     backend: str = "collapse-bench"  # distribution that computes it
+    # Traits
+    uses_gradient: bool  # finds each adversarial image along gradients; False for ensembles with a random search, too
+    minimal_norm: bool = False  # searches for the nearest adversarial image, not for any in the ball
+    targeted: bool = False  # its function has a targeted form, with the keyword ``targets``
+    family: str = ""  # attacks on one loss that differ in steps: the audit expects more steps to break no less
+    filters: bool = False  # images that it broke are not attacked again under the protocol ``prefiltered``
+    strength: int = STRONGEST  # place among the columns of the leaderboard, from 0
+    # Parameters
     params: Mapping[str, Scalar] = field(default_factory=dict)
     norm_params: Mapping[Norm, Mapping[str, Scalar]] = field(default_factory=dict)  # beside ``params`` in these norms
+    arguments: Callable[[Mapping[str, Scalar]], Mapping[str, Scalar]] | None = None  # parameters to other keywords
     grammar: str = ""  # regular expression with one named group per parameter
     spell: Callable[[Mapping[str, Scalar]], str] | None = None  # parameters to the canonical name
     explain: Callable[[str], str] | None = None  # what is wrong with a name "<family>-…" that the grammar does not take
+    # Cost and calls
     cost: Callable[[Mapping[str, Scalar], int], Cost] = lambda params, num_classes: Cost(1, 1, 1, 1)
     notes: Callable[[Mapping[str, Scalar], int], tuple[str, ...]] = lambda params, num_classes: ()
-    batches_itself: bool = False  # takes all images at once and refills its batches; reads params["batch_size"]
+    batches_itself: bool = False  # takes all images at once, with the keyword ``batch_size``
     draws_by_batch: bool = False  # its randomness is that of a library: the batch size is part of what is asked for
-    bounded: bool = False  # honours params["max_queries"], and says whose search it cut
+    bounded: bool = False  # takes the keyword ``query_budget``, and reports which searches that ended
     precisions: tuple[Precision, ...] = ("fp32",)  # it can search in
     reference: Library | None = None
 
@@ -83,20 +108,14 @@ class AttackEntry:
         check_name("backend", self.backend)
 
     @property
-    def takes_prepared(self) -> bool:
-        """Whether it takes an :class:`bench.attacks.prepared.Prepared`: all that can search in bfloat16 do."""
+    def takes_fast_model(self) -> bool:
+        """Whether it takes a :class:`~bench.attacks.engine.fast_model.FastModel`: all that search in bfloat16 do."""
         return "bf16" in self.precisions
 
 
-DEFAULT_BATCH = 128
-
-
-def batch_size_of(spec: AttackSpec) -> int:
-    """Return the batch size of an attack that batches itself."""
-    return int(spec.params.get("batch_size", DEFAULT_BATCH))
-
-
 ATTACKS: Registry[AttackEntry] = Registry("attack")
+
+BUILTIN = "bench.attacks.builtin"  # the origin of the attacks that come with the project
 
 #: From here on an attack gets the data set's ``costly_limit`` of images unless the user says otherwise.
 COSTLY_FORWARDS = 1000
@@ -230,6 +249,7 @@ def _through_library(name: str, entry: AttackEntry) -> AttackEntry:
     return dataclasses.replace(
         entry,
         function=function,
+        arguments=None,
         backend=distribution,
         batches_itself=batches_itself,
         draws_by_batch=draws_by_batch,
@@ -237,6 +257,16 @@ def _through_library(name: str, entry: AttackEntry) -> AttackEntry:
         precisions=("fp32",),
         norms=norms or entry.norms,
     )
+
+
+def entry_of(spec: AttackSpec) -> AttackEntry | None:
+    """Return the entry of the attack of a stored cell; None if the plug-in that registered it is not loaded."""
+    try:
+        attack = resolve(spec.name)
+    except BenchError:
+        return None
+    by_plugin = attack.origin != BUILTIN
+    return attack.entry if by_plugin == bool(spec.code_sha) else None
 
 
 def cost_of(entry: AttackEntry, params: Mapping[str, Scalar], num_classes: int) -> Cost:

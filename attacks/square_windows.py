@@ -1,4 +1,8 @@
-"""Windows of the Square Attack: their side shrinks on a schedule, and each sample draws its own places."""
+"""Windows and patterns of the Square Attack (arXiv 1912.00049): see :mod:`bench.attacks.square_attack`.
+
+The side of a window shrinks on a schedule, and each sample draws its own places. η is the pattern of the L2 and L1
+forms.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bench.attacks.counter import integers
+from bench.attacks.engine.counter_rng import integers
 from bench.core.specs import Norm
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries after which the share of the window is halved
@@ -57,3 +61,33 @@ def _span(first: Tensor, size: Tensor, length: int) -> Tensor:
     """Mark the positions of 0…length−1 within first…first+size−1: (B, length), bool."""
     place = torch.arange(length, device=first.device)
     return (place >= first[:, None]) & (place < (first + size)[:, None])
+
+
+def pattern(side: int, norm: Norm = "l2") -> Tensor:
+    """Return η, one bump above another: (side, side), float64, of length 1 in ``norm``, which is not linf."""
+    upper, lower = _bump(side // 2, side, norm), _bump(side - side // 2, side, norm)
+    return _unit(torch.cat((upper, -lower)), norm)
+
+
+def _bump(rows: int, columns: int, norm: Norm) -> Tensor:
+    """Rings around the middle, (rows, columns), float64, of length 1."""
+    row = (torch.arange(rows) - rows // 2).abs()
+    column = (torch.arange(columns) - columns // 2).abs()
+    terms = torch.arange(1, max(rows, columns) // 2 + 2, dtype=torch.float64).pow(-4 if norm == "l1" else -2)
+    return _unit(terms.flip(0).cumsum(0).flip(0)[torch.maximum(row[:, None], column)], norm)
+
+
+def _unit(values: Tensor, norm: Norm) -> Tensor:
+    return values / (values.abs().sum() if norm == "l1" else values.square().sum().sqrt())
+
+
+@lru_cache(maxsize=8)
+def pattern_table(
+    norm: Norm, sides: tuple[int, ...], height: int, width: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """For each of ``sides`` η and its transpose in the upper left of an image of zeros: (2·len(sides)·H·W,)."""
+    table = torch.zeros(2 * len(sides), height, width, dtype=torch.float64)
+    for phase, side in enumerate(sides):
+        table[2 * phase, :side, :side] = pattern(side, norm)
+        table[2 * phase + 1, :side, :side] = pattern(side, norm).T
+    return table.flatten().to(device, dtype)

@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bench.attacks.geometry.l1_ball import steepest_in_box
+from bench.attacks.geometry.norms import project, steepest, unit_l1
 from bench.attacks.gradients import differentiate
-from bench.attacks.l1 import steepest_in_box
-from bench.attacks.norms import project, steepest, unit_l1
 from bench.attacks.objectives import margin
 from bench.core.specs import Norm
 from bench.runtime.torch_state import harness_torch_state

@@ -31,10 +31,10 @@ from bench.data.from_python import as_dataset
 from bench.external.load_file import common_fitting
 from bench.external.model import Declared
 from bench.external.options import networks_of
+from bench.job import Job
 from bench.leaderboard.lowest_known import lowest_of_runs
 from bench.leaderboard.write_tables import check_reference, write_tables
 from bench.pipeline import evaluate_module, evaluate_networks, execute
-from bench.planning.job import Job
 from bench.planning.request import make_request
 from bench.results.outcomes import Outcomes
 from bench.results.results_csv import all_audits, present_cells, results_table

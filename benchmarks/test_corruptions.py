@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from pictures import names, pictures
 from PIL import Image
 
-from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt
-from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile, parameters
+from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt_bytes
+from bench.attacks.corruptions.registry import parameters
+from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile
 from bench.data.tensors import as_inputs
 
 imaug = pytest.importorskip("imagecorruptions.corruptions", reason="imagecorruptions-imaug is not installed")
@@ -60,7 +61,7 @@ def pace(engine: Bench, module: ModuleType, kind: str, profile: Profile, count: 
     for severity in SEVERITY_LEVELS:
         at = fork(module, kind, severity, profile)
         theirs += engine.typical(partial(_each, at, single), repeats=3) / len(single)
-        whole = partial(corrupt, images, names(count), kind, severity, profile=profile, stored=False)
+        whole = partial(corrupt_bytes, images, names(count), kind, severity, profile=profile, stored=False)
         ours += engine.typical(whole, repeats=3) / count
     return Pace(ours, theirs)
 
@@ -104,7 +105,7 @@ def test_sameness(engine: Bench) -> None:
         images = pictures(8, PROFILE_SIZES[profile])
         for kind in CERTAIN:
             for severity in SEVERITY_LEVELS:
-                ours = corrupt(images, names(8), kind, severity, profile=profile, stored=False).astype(int)
+                ours = corrupt_bytes(images, names(8), kind, severity, profile=profile, stored=False).astype(int)
                 theirs = np.stack([fork(imaug, kind, severity, profile)(Image.fromarray(image)) for image in images])
                 apart = np.abs(ours - theirs)
                 means.append(apart.mean())

@@ -13,7 +13,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from subjects import Choice, EvaluatedModel
 from torch import Tensor
 
-from bench.attacks.deepfool import deepfool
+from bench.attacks.deepfool_attack import walk_to_boundary
 from bench.core.specs import Precision
 
 EXTRA = 1e-4  # of DeepFool's steps: what foolbox adds, and bench.diagnostics.deepfool_score
@@ -99,14 +99,14 @@ def test_deepfool(engine: Bench, undefended: EvaluatedModel, choice: Choice, ben
     model, images = undefended.target.model, undefended.walked
 
     def ours() -> Tensor:
-        parts = [deepfool(model, part, extra=EXTRA).adversarial for part in images.split(engine.batch_size)]
+        parts = [walk_to_boundary(model, part, extra=EXTRA).adversarial for part in images.split(engine.batch_size)]
         return torch.cat(parts)
 
     begin = engine.now()
     found = benchmark.pedantic(ours, rounds=1)
     seconds = engine.now() - begin
     few = images[: choice.sampled]
-    single = engine.seconds(lambda: [deepfool(model, image[None], extra=EXTRA) for image in few]) / len(few)
+    single = engine.seconds(lambda: [walk_to_boundary(model, image[None], extra=EXTRA) for image in few]) / len(few)
     first = images[: 2 * engine.batch_size]
     labels = torch.cat([model(part).argmax(1) for part in first.split(engine.batch_size)])
     bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device=engine.device)

@@ -1,18 +1,22 @@
 """A plug-in with one of each kind. From the checkout:
 
 bench run --plugin examples/plugin.py --models two_layers --variants baseline,strong
-    --dataset stripes --attacks noise,pgd --eps 0.2 --epochs 3
+    --dataset stripes --attacks noise,pgd --eps 0.2 --corruptions dust --epochs 3
 """
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench.attacks import ATTACKS, AttackEntry, Cost
-from bench.attacks.rng import SampleRng
-from bench.core.specs import AttackSpec, Recipe, VariantSpec
+from bench.attacks import ATTACKS, AttackEntry, Cost, SampleRng
+from bench.attacks.corruptions.draws import Draws
+from bench.attacks.corruptions.registry import CORRUPTIONS, CorruptionEntry
+from bench.core.specs import Norm, Recipe, VariantSpec
 from bench.data import DATASETS, DataRequest, Dataset
 from bench.data.registry import DatasetEntry
 from bench.data.split import Split, array_split
+from bench.diagnostics.latents import Latents, Value
+from bench.diagnostics.registry import DIAGNOSTICS, DiagnosticEntry
 from bench.models.registry import ModelEntry, register_model
 from bench.models.variants import VARIANTS, VariantEntry
 
@@ -39,9 +43,9 @@ VARIANTS.register(
 
 
 # An attack: images in, images out. Its randomness comes from `rng`; the harness checks the rest.
-def noise(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
+def noise(model: nn.Module, inputs: Tensor, labels: Tensor, *, norm: Norm, eps: float, rng: SampleRng) -> Tensor:
     draw = rng.uniform("noise", 0, inputs.shape[1:])
-    return (inputs + spec.eps * (2 * draw - 1)).clamp(0, 1)
+    return (inputs + eps * (2 * draw - 1)).clamp(0, 1)
 
 
 ATTACKS.register(
@@ -51,7 +55,46 @@ ATTACKS.register(
         source="this example",
         function=noise,
         norms=("linf",),
+        uses_gradient=False,
         cost=lambda params, num_classes: Cost(0, 0, 0, 0),  # passes through the model per image
+    ),
+    origin=__file__,
+)
+
+
+# A corruption: images (N, H, W, C) in, on the scale of 255, the constants of one severity, and random numbers.
+def dust(images: NDArray[np.uint8], share: float, draws: Draws) -> NDArray[np.float32]:
+    covered = draws.uniform(*images.shape[1:3], 1) < share
+    return np.where(covered, np.float32(128), images)
+
+
+CORRUPTIONS.register(
+    "dust",
+    CorruptionEntry(
+        summary="grey pixels",
+        source="this example",
+        family="weather",
+        function=dust,
+        constants={"cifar": (0.02, 0.05, 0.1, 0.2, 0.4)},
+        random=True,
+    ),
+    origin=__file__,
+)
+
+
+# A diagnostic: a number of the latents, (N, d), of a trained network.
+def sparsity(latents: Latents) -> Value:
+    return Value(float((np.abs(latents.z) < 1e-6).mean()))
+
+
+DIAGNOSTICS.register(
+    "sparsity",
+    DiagnosticEntry(
+        summary="how many entries of the latents are zero",
+        definition="share of abs(z_ij) < 1e-6",
+        invariant=False,
+        better="",
+        function=sparsity,
     ),
     origin=__file__,
 )

@@ -30,41 +30,41 @@ def build(*, image_size):
 register_model("tiny", ModelEntry(summary="one convolution", source="tests", build=build), ORIGIN)
 
 
-def crash(model, inputs, labels, *, spec, rng):
+def crash(model, inputs, labels, *, norm, eps, rng):
     raise ValueError("the attack is broken")
 
 
-def too_far(model, inputs, labels, *, spec, rng):
-    return (inputs + 3 * spec.eps).clamp(0, 1)
+def too_far(model, inputs, labels, *, norm, eps, rng):
+    return (inputs + 3 * eps).clamp(0, 1)
 
 
-def outside(model, inputs, labels, *, spec, rng):
-    return inputs - 0.9 * spec.eps
+def outside(model, inputs, labels, *, norm, eps, rng):
+    return inputs - 0.9 * eps
 
 
-def not_a_number(model, inputs, labels, *, spec, rng):
+def not_a_number(model, inputs, labels, *, norm, eps, rng):
     return inputs * float("nan")
 
 
-def misshapen(model, inputs, labels, *, spec, rng):
+def misshapen(model, inputs, labels, *, norm, eps, rng):
     return inputs[:, :1]
 
 
-def hungry(model, inputs, labels, *, spec, rng):
+def hungry(model, inputs, labels, *, norm, eps, rng):
     if len(inputs) > 16:
         raise torch.OutOfMemoryError("tried to allocate everything")
     return inputs
 
 
-def idle(model, inputs, labels, *, spec, rng):
+def idle(model, inputs, labels, *, norm, eps, rng):
     return inputs
 
 
-def noise(model, inputs, labels, *, spec, rng):
-    return (inputs + spec.eps * (2 * rng.uniform("noise", 0, inputs.shape[1:]) - 1)).clamp(0, 1)
+def noise(model, inputs, labels, *, norm, eps, rng):
+    return (inputs + eps * (2 * rng.uniform("noise", 0, inputs.shape[1:]) - 1)).clamp(0, 1)
 
 
-def warns(model, inputs, labels, *, spec, rng):
+def warns(model, inputs, labels, *, norm, eps, rng):
     import logging
 
     logging.getLogger("library").warning("something is odd")
@@ -72,7 +72,7 @@ def warns(model, inputs, labels, *, spec, rng):
     return inputs
 
 
-def vandal(model, inputs, labels, *, spec, rng):
+def vandal(model, inputs, labels, *, norm, eps, rng):
     for parameter in model.parameters():
         parameter.data.zero_()
     return inputs
@@ -80,7 +80,8 @@ def vandal(model, inputs, labels, *, spec, rng):
 
 for function in (vandal, warns, crash, too_far, outside, not_a_number, misshapen, hungry, idle, noise):
     name = function.__name__.replace("_", "-")
-    ATTACKS.register(name, AttackEntry(summary=name, source="tests", function=function), origin=ORIGIN)
+    entry = AttackEntry(summary=name, source="tests", function=function, uses_gradient=False)
+    ATTACKS.register(name, entry, origin=ORIGIN)
 
 PENALTIES.register(
     "explode", PenaltyEntry(summary="NaN", source="tests", function=lambda z: z.sum() * float("nan")), origin=ORIGIN

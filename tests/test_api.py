@@ -13,7 +13,7 @@ from helpers import LinearModel
 from torch import nn
 
 from bench import api
-from bench.attacks.corruptions.apply import corrupt
+from bench.attacks.corruptions.apply import corrupt_bytes
 from bench.core.errors import BenchError
 from bench.data import DataRequest, load_dataset
 from bench.data.corrupted.cache import as_bytes
@@ -162,7 +162,7 @@ def test_corruptions_of_a_users_own_module(tmp_path: Path, bench: Callable[..., 
     images = load_images(load_dataset("digits", DataRequest()).test, 50, dataset="digits")
     for severity in (1, 5):
         grey = as_bytes(images.pixels.numpy())
-        fog = corrupt(grey, images.ids, "fog", severity, seed=0, profile="cifar")
+        fog = corrupt_bytes(grey, images.ids, "fog", severity, seed=0, profile="cifar")
         logits = own_model()(torch.tensor(fog).permute(0, 3, 1, 2).expand(-1, 3, -1, -1) / 255)
         assert rows.loc[("fog", severity)].n_correct == (logits.argmax(1) == images.labels).sum()
     files = tmp_path / "files"

@@ -1,9 +1,12 @@
-"""Corrupt images: the constants chosen, chance given to every image, the result in bytes as the published files are."""
+"""Corrupt images: choose the constants, give every image its own random numbers, and return bytes as published.
+
+:func:`corrupt` is the plain function; :func:`corrupt_bytes` is what the harness calls for each block of images.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
@@ -11,10 +14,15 @@ from bench.attacks.corruptions import builtin as builtin  # fills the registry
 from bench.attacks.corruptions.digital import stored_as_jpeg
 from bench.attacks.corruptions.draws import Draws
 from bench.attacks.corruptions.registry import CORRUPTIONS as CORRUPTIONS
-from bench.attacks.corruptions.registry import files_sha_of, load_corruption
-from bench.attacks.corruptions.severities import SEVERITY_LEVELS, Profile, nearest_profile, parameters
+from bench.attacks.corruptions.registry import files_sha_of, load_corruption, parameters
+from bench.attacks.corruptions.severities import SEVERITY_LEVELS, Profile, nearest_profile
 from bench.attacks.corruptions.units import Bytes, to_bytes
 from bench.core.errors import BenchError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Images = TypeVar("Images", Bytes, Tensor)
 
 #: Values, H·W·C of all images, that are worked on at a time: they stay in a core's cache.
 CHUNK_VALUES: Final = 2**17
@@ -26,6 +34,57 @@ STORED_QUALITY: Final = 85
 
 
 def corrupt(
+    images: Images,
+    kind: str,
+    *,
+    severity: int = 3,
+    profile: Profile | None = None,
+    seed: int = 0,
+    ids: Sequence[str] | Sequence[int] | None = None,
+) -> Images:
+    """Corrupt images as in CIFAR-10-C, Tiny ImageNet-C or ImageNet-C (Hendrycks and Dietterich 2019, arXiv 1903.12261).
+
+    Every image depends on (seed, kind, severity, its id) and nothing else.
+
+    Args:
+        images: An array (N, H, W, C) of uint8, or a tensor (N, C, H, W) of floats in [0, 1] or uint8; C is 1 or 3, and
+            sides have 8 pixels or more. Floats are rounded to 256 levels, on which corruptions are defined.
+        kind: Name of the corruption, such as "gaussian_noise"; see ``bench list corruptions``.
+        severity: 1 to 5.
+        profile: "cifar", "tiny_imagenet" or "imagenet", whose constants are used; by default that of the nearest size.
+        seed: Seed of the random numbers.
+        ids: Names of the images, on which their random numbers depend; 0…N−1 by default.
+
+    Returns:
+        The corrupted images, of the shape, type and device of ``images``.
+
+    Raises:
+        BenchError: If an argument does not fit.
+
+    Brightness adds a constant to the value, 0.15 of 255 at severity 3:
+
+    >>> grey = np.full((1, 32, 32, 3), 100, dtype=np.uint8)
+    >>> corrupt(grey, "brightness", severity=3)[0, 0, 0]
+    array([138, 138, 138], dtype=uint8)
+    """
+    names = [str(name) for name in (range(len(images)) if ids is None else ids)]
+    if isinstance(images, np.ndarray):
+        return corrupt_bytes(images, names, kind, severity, seed=seed, profile=profile)
+    import torch
+
+    if not isinstance(images, torch.Tensor) or images.ndim != 4:
+        raise BenchError(f"corruptions take an array or a tensor of four dimensions, not {type(images).__name__}.")
+    floating = images.is_floating_point()
+    if floating and images.numel() and not (float(images.amin()) >= 0 and float(images.amax()) <= 1):
+        raise BenchError(f"corruptions take floats in [0, 1]; these range from {images.amin():g} to {images.amax():g}.")
+    levels = (images.detach() * 255).round().to(torch.uint8) if floating else images
+    array = levels.permute(0, 2, 3, 1).cpu().contiguous().numpy()
+    found = torch.from_numpy(corrupt_bytes(array, names, kind, severity, seed=seed, profile=profile))
+    moved = found.permute(0, 3, 1, 2).contiguous().to(images.device)
+    return (moved.to(images.dtype) / 255) if floating else moved
+
+
+def corrupt_bytes(
     images: Bytes,
     sample_ids: Sequence[str],
     kind: str,
@@ -36,13 +95,13 @@ def corrupt(
     stored: bool = True,
     files_sha: str | None = None,
 ) -> Bytes:
-    """``images``, (N, H, W, C) uint8 of C = 1 or 3 and sides of 8 pixels or more, corrupted: uint8, the same shape.
+    """Corrupt ``images``, (N, H, W, C) uint8 of C = 1 or 3 and sides of 8 pixels or more: uint8, the same shape.
 
     Every image depends on (seed, kind, severity, its id) and nothing else. ``profile`` None is the one nearest to
     the shorter side. ``stored``: with the loss of the JPEG files in which the published set of that profile lies, if
     it lies in such files. ``files_sha`` is the hash of the photographs that the kind is made with, "" for the texture
     that stands in for them, None for the photographs if they are installed.
-    Raises BenchError for images, names and severities that are not, and for photographs that are not installed.
+    Raises BenchError for unknown names and severities, unsuitable images, and photographs that are not installed.
     """
     _check(images, sample_ids, severity)
     side = min(images.shape[1:3])

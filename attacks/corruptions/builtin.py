@@ -5,18 +5,34 @@ The first fifteen in the order of the paper, then the four that it keeps for val
 
 from __future__ import annotations
 
-from bench.attacks.corruptions.registry import CORRUPTIONS, CorruptionEntry, Family
+from bench.attacks.corruptions.registry import BUILTIN, CORRUPTIONS, CorruptionEntry, Family
+from bench.attacks.corruptions.severities import PROFILES
 
-ORIGIN = "bench.attacks.corruptions.builtin"
+ORIGIN = BUILTIN
 SOURCE = "Hendrycks and Dietterich 2019, arXiv 1903.12261"
 
 
-def _register(name: str, family: Family, module: str, summary: str, **more: bool | int | str) -> None:
+def _register(
+    name: str,
+    family: Family,
+    module: str,
+    summary: str,
+    *,
+    standard: bool = True,
+    random: bool = False,
+    version: int = 1,
+    stand_in: str = "",
+) -> None:
     entry = CorruptionEntry(
         summary=summary,
+        source=SOURCE,
         family=family,
         function=f"bench.attacks.corruptions.{module}:{name}",
-        **more,  # type: ignore[arg-type]
+        constants={profile: kinds[name] for profile, kinds in PROFILES.items()},
+        standard=standard,
+        random=random,
+        version=version,
+        stand_in=stand_in,
     )
     CORRUPTIONS.register(name, entry, origin=ORIGIN)
 

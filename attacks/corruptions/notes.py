@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from bench.attacks.corruptions import builtin as builtin  # fills the registry
 from bench.attacks.corruptions import photographs
-from bench.attacks.corruptions.registry import CORRUPTIONS
+from bench.attacks.corruptions.registry import BUILTIN, CORRUPTIONS
 from bench.attacks.corruptions.severities import PROFILE_SIZES
 from bench.core.specs import CorruptionSpec
 
+OF_PLUGIN = "defined by a plug-in: there is no published set to compare with"
 UNKNOWN_FILES = "not known to be a published set: read from files of which no published checksum is known"
 
 
 def corruption_notes(spec: CorruptionSpec, side: int, *, published: bool = False) -> tuple[str, ...]:
-    """In words, for images whose shorter side is ``side`` pixels.
+    """Return the notes in words, for images whose shorter side is ``side`` pixels.
 
-    Nothing of files that are ``published``, which is to say have the checksums of a published set.
+    Empty for files that are ``published``: their checksums are those of a published set.
     """
     if spec.source == "official":
         return () if published else (UNKNOWN_FILES,)
+    if CORRUPTIONS.origin(spec.kind) != BUILTIN:
+        return (OF_PLUGIN,)
     notes = []
     meant = PROFILE_SIZES[spec.profile]  # type: ignore[index]
     if side != meant:

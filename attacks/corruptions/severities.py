@@ -257,21 +257,3 @@ def nearest_profile(size: int) -> Profile:
     """
     ratios = {profile: max(size, side) / min(size, side) for profile, side in PROFILE_SIZES.items()}
     return min(ratios, key=ratios.__getitem__)
-
-
-def parameters(kind: str, severity: int, profile: Profile, size: int) -> Parameters:
-    """The constants of ``kind`` for images whose shorter side is ``size``: lengths grow with the image.
-
-    A whole number of pixels stays one, and is at least 1 where it was.
-    """
-    found = PROFILES[profile][kind][severity - 1]
-    factor = size / PROFILE_SIZES[profile]
-    if factor == 1:
-        return found
-    return type(found)(*(_scaled(name, value, factor) for name, value in found._asdict().items()))
-
-
-def _scaled(name: str, value: float, factor: float) -> float:
-    if not name.endswith("_px"):
-        return value
-    return max(1, round(value * factor)) if name.startswith("max_") else value * factor

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyautoattack
 import torch
 from torch import Tensor, nn
 
+from bench.attacks.engine.counter_rng import SampleRng
 from bench.attacks.ensemble import ITERATIONS, Budget, lacks_dlr, stages_of, target_count
-from bench.attacks.rng import SampleRng
-from bench.core.specs import AttackSpec
+from bench.core.specs import Norm, Scalar
 from bench.runtime.torch_state import harness_torch_state
 
 _NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 
 
 @harness_torch_state()
-def autoattack(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
-    """Run the stages that ``params`` name on the images that are still standing, ``params["batch_size"]`` at a time.
+def autoattack(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    norm: Norm,
+    eps: float,
+    rng: SampleRng,
+    batch_size: int,
+    **params: Scalar,
+) -> Tensor:
+    """Run the stages that ``params`` name (:mod:`bench.attacks.ensemble`), each on the images that are left.
 
     The library seeds torch's global generator itself, anew for every batch of every stage; the caller's is restored.
     Its resume file is never used: it cannot be read back. Shapes as in :class:`bench.attacks.registry.Attack`.
@@ -26,29 +37,36 @@ def autoattack(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: Attack
     with torch.no_grad():
         num_classes = model(inputs[:1]).shape[1]
     with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
-        ensemble = _build(model, inputs.device, num_classes, spec, seed=rng.library_seed())
-        adversarials, _ = ensemble.run_standard_evaluation(
-            inputs, labels, batch_size=min(int(spec.params["batch_size"]), len(inputs))
-        )
+        ensemble = _build(model, inputs.device, num_classes, norm, eps, params, seed=rng.library_seed())
+        adversarials, _ = ensemble.run_standard_evaluation(inputs, labels, batch_size=min(batch_size, len(inputs)))
     result: Tensor = adversarials.detach()
     return result
 
 
-def _build(model: nn.Module, device: torch.device, num_classes: int, spec: AttackSpec, *, seed: int) -> Any:
-    version = str(spec.params["version"])
+def _build(
+    model: nn.Module,
+    device: torch.device,
+    num_classes: int,
+    norm: Norm,
+    eps: float,
+    params: Mapping[str, Scalar],
+    *,
+    seed: int,
+) -> Any:
+    version = str(params["version"])
     custom = version not in ("standard", "plus", "rand")
     ensemble: Any = pyautoattack.AutoAttack(
         model,
-        norm=_NORMS[spec.norm],
-        eps=spec.eps,
+        norm=_NORMS[norm],
+        eps=eps,
         seed=seed,
         device=str(device),
         version="custom" if custom else version,
-        attacks=list(stages_of(spec.params)) if custom else None,
+        attacks=list(stages_of(params)) if custom else None,
     )
     if custom:
-        _limit(ensemble, Budget.of(spec.params))
-    ensemble.apgd_targeted.n_target_classes = target_count(num_classes, Budget.of(spec.params).apgd_targets)
+        _limit(ensemble, Budget.of(params))
+    ensemble.apgd_targeted.n_target_classes = target_count(num_classes, Budget.of(params).apgd_targets)
     ensemble.fab.n_target_classes = target_count(num_classes)
     if lacks_dlr("apgd-t", num_classes):
         ensemble.apgd_targeted.dlr_loss_targeted = lambda z, y: _targeted_margin(z, y, ensemble.apgd_targeted.y_target)

@@ -8,17 +8,17 @@ from __future__ import annotations
 import foolbox
 from torch import Tensor, nn
 
-from bench.attacks.rng import SampleRng
-from bench.core.specs import AttackSpec
+from bench.attacks.engine.counter_rng import SampleRng
+from bench.core.specs import Norm
 from bench.runtime.torch_state import harness_torch_state
 
 _METHODS = {"linf": foolbox.attacks.LinfFastGradientAttack, "l2": foolbox.attacks.L2FastGradientAttack}
 
 
 @harness_torch_state()
-def fgsm(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
+def fgsm(model: nn.Module, inputs: Tensor, labels: Tensor, *, norm: Norm, eps: float, rng: SampleRng) -> Tensor:
     """One step to the edge of the ball; deterministic. Shapes as in :class:`bench.attacks.registry.Attack`."""
     bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device=inputs.device)
-    attack = _METHODS[spec.norm](random_start=False)
-    adversarials: Tensor = attack.run(bounded, inputs, foolbox.criteria.Misclassification(labels), epsilon=spec.eps)
+    attack = _METHODS[norm](random_start=False)
+    adversarials: Tensor = attack.run(bounded, inputs, foolbox.criteria.Misclassification(labels), epsilon=eps)
     return adversarials

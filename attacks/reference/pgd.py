@@ -8,45 +8,60 @@ import foolbox
 import torch
 from torch import Tensor, nn
 
-from bench.attacks.norms import ball_draw
-from bench.attacks.pgd import start_keys, step_size
-from bench.attacks.rng import SampleRng
-from bench.core.specs import AttackSpec
+from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.geometry.norms import sample_ball
+from bench.attacks.pgd_attack import start_keys, step_size
+from bench.core.specs import Norm
 from bench.runtime.torch_state import harness_torch_state
 
 _METHODS = {"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}
 
 
 @harness_torch_state()
-def pgd(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
-    """``params["steps"]`` steps from each of ``params["restarts"]`` starts; later starts take what is still standing.
+def pgd(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    norm: Norm,
+    eps: float,
+    rng: SampleRng,
+    steps: int,
+    restarts: int,
+) -> Tensor:
+    """Make ``steps`` steps from each of ``restarts`` starts; later starts take the images that are left.
 
     Shapes as in :class:`bench.attacks.registry.Attack`.
     """
-    steps, restarts = int(spec.params["steps"]), int(spec.params["restarts"])
-    found = _descend(model, inputs, labels, spec, rng, steps, restart=0)
+    found = _descend(model, inputs, labels, norm, eps, rng, steps, restart=0)
     for restart in range(1, restarts):
         with torch.no_grad():
-            standing = model(found).argmax(1) == labels
-        if not standing.any():
+            left = model(found).argmax(1) == labels
+        if not left.any():
             break
         found = found.clone()
-        found[standing] = _descend(
-            model, inputs[standing], labels[standing], spec, rng.select(standing), steps, restart=restart
-        )
+        found[left] = _descend(model, inputs[left], labels[left], norm, eps, rng.select(left), steps, restart=restart)
     return found
 
 
 def _descend(
-    model: nn.Module, inputs: Tensor, labels: Tensor, spec: AttackSpec, rng: SampleRng, steps: int, *, restart: int
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    norm: Norm,
+    eps: float,
+    rng: SampleRng,
+    steps: int,
+    *,
+    restart: int,
 ) -> Tensor:
-    """One run of foolbox's loop from our own starting points and with our own step size.
+    """Run foolbox's loop once, from our own starting points and with our own step size.
 
-    Its default step of ε/30 would not reach the ball's edge in 20 steps.
+    Its default step of ε/30 would not reach the edge of the ball in 20 steps.
     """
-    noise = ball_draw(start_keys(rng.keys(), restart), tuple(inputs.shape[1:]), spec.norm, spec.eps).to(inputs)
-    method: Any = _METHODS[spec.norm](abs_stepsize=step_size(spec.eps, steps), steps=steps, random_start=True)
+    noise = sample_ball(start_keys(rng.keys(), restart), tuple(inputs.shape[1:]), norm, eps).to(inputs)
+    method: Any = _METHODS[norm](abs_stepsize=step_size(eps, steps), steps=steps, random_start=True)
     method.get_random_start = lambda x0, epsilon: x0 + type(x0)(noise)
     bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device=inputs.device)
-    adversarials: Tensor = method.run(bounded, inputs, foolbox.criteria.Misclassification(labels), epsilon=spec.eps)
+    adversarials: Tensor = method.run(bounded, inputs, foolbox.criteria.Misclassification(labels), epsilon=eps)
     return adversarials

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from bench.attacks.norms import project
+from bench.attacks.geometry.norms import project
 from bench.core.specs import Norm
 from bench.data.tensors import Images
 

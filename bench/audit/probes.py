@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.attacks.counter import derive
+from bench.attacks.engine.counter_rng import SampleRng, derive
+from bench.attacks.geometry.norms import sample_sphere
 from bench.attacks.gradients import differentiate
-from bench.attacks.norms import edge_draw
 from bench.attacks.registry import resolve
-from bench.attacks.rng import SampleRng
 from bench.attacks.transfer import transfer_images
 from bench.audit import checks
 from bench.audit.checks import Broken, any_of
@@ -165,7 +164,7 @@ class AuditAttacker:
                 inputs = self.inputs(part)
                 ids = [self.context.images.ids[i] for i in part.tolist()]
                 keys = derive(SampleRng(self.seed, "noise", ids, self.context.device).keys(), "audit", draw)
-                points = (inputs + edge_draw(keys, tuple(inputs.shape[1:]), norm, eps).to(inputs)).clamp(0, 1)
+                points = (inputs + sample_sphere(keys, tuple(inputs.shape[1:]), norm, eps).to(inputs)).clamp(0, 1)
                 broken[part.numpy()] = self.show(points, part, norm, eps).numpy()
         return broken
 

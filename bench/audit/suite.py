@@ -9,31 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.attacks import builtin as builtin  # fills the registry
-from bench.attacks.registry import ATTACKS
+from bench.attacks.registry import entry_of
 from bench.audit.checks import Broken, any_of, robust_accuracy
 from bench.core.records import EvalRecord
 from bench.core.specs import Norm
 from bench.results.precedence import evidence
 from bench.results.store import Store
-
-#: One walk on one loss: of these the one with more steps must break what the one with fewer does.
-LADDER = ("fgsm", "pgd")
-
-#: They follow gradients and nothing else.
-GRADIENTS = (
-    "fgsm",
-    "pgd",
-    "pgd-margin",
-    "pgd-plain",
-    "mim",
-    "apgd-ce",
-    "apgd-dlr",
-    "apgd-t",
-    "fab-t",
-    "deepfool",
-    "ddn",
-    "fmn",
-)
 
 
 class Budget(NamedTuple):
@@ -68,19 +49,25 @@ def outcomes_on(store: Store, cells: Sequence[EvalRecord], ids: Sequence[str]) -
 
 
 def gradient_attacks(cells: Sequence[EvalRecord]) -> tuple[str, ...]:
-    """The names of the cells whose attacks follow gradients only and were fed by no other."""
-    return tuple(cell.spec.name for cell in cells if _family(cell) in GRADIENTS and not cell.spec.filters)
+    """Return the names of the cells whose attacks follow gradients only, on images that no other attack filtered."""
+    return tuple(cell.spec.name for cell in cells if _uses_gradient(cell) and not cell.spec.filters)
 
 
 def ladder(cells: Sequence[EvalRecord]) -> tuple[tuple[str, str], ...]:
-    """Pairs of one walk, the weaker first: the stronger has more steps, and as many restarts or more.
+    """Return pairs of attacks of one family, the weaker first: the stronger has more steps, and no fewer restarts.
 
-    Steps that are traded for restarts make another attack, not a weaker one. Nor is one that a bound on its passes has
-    cut as strong as its steps say.
+    Steps that are traded for restarts make another attack, not a weaker one. An attack with a query budget is left
+    out: it may be weaker than its steps say.
     """
     whole = [c for c in cells if not c.spec.filters and c.spec.attack is not None and c.spec.attack.max_queries is None]
-    walks = {cell.spec.name: _walk(cell) for cell in whole if _family(cell) in LADDER}
-    pairs = ((weaker, stronger) for weaker in walks for stronger in walks if _less(walks[weaker], walks[stronger]))
+    walks = {cell.spec.name: _walk(cell) for cell in whole if _family(cell)}
+    families = {cell.spec.name: _family(cell) for cell in whole}
+    pairs = (
+        (weaker, stronger)
+        for weaker in walks
+        for stronger in walks
+        if families[weaker] == families[stronger] and _less(walks[weaker], walks[stronger])
+    )
     return tuple(sorted(pairs))
 
 
@@ -112,12 +99,12 @@ def _less(one: _Walk, other: _Walk) -> bool:
 
 
 def _family(cell: EvalRecord) -> str:
-    """The name that the attack is registered by; its parameters stand behind it.
+    """Return the family of the cell's attack; empty for none, and for a plug-in's that is not loaded."""
+    entry = entry_of(cell.spec.attack) if cell.spec.attack else None
+    return entry.family if entry else ""
 
-    Empty of a plug-in's: what it follows is not told by a name that begins like one of ours.
-    """
-    attack = cell.spec.attack
-    if attack is None or attack.code_sha:
-        return ""
-    mine = (family for family in ATTACKS if attack.name == family or attack.name.startswith(f"{family}-"))
-    return max(mine, key=len, default="")
+
+def _uses_gradient(cell: EvalRecord) -> bool:
+    """Whether the cell's attack follows gradients only; False for a plug-in's that is not loaded."""
+    entry = entry_of(cell.spec.attack) if cell.spec.attack else None
+    return entry is not None and entry.uses_gradient

@@ -12,9 +12,17 @@ from bench.cli.config_options import config_options
 from bench.cli.group import cli
 from bench.cli.options import json_option
 from bench.config import RunConfig
-from bench.core.columns import COLLAPSE_COLUMNS, INTERVAL_COLUMNS, INTERVAL_SUFFIXES, STEEPNESS_COLUMNS, TRAIN_SUFFIX
+from bench.core.columns import (
+    COLLAPSE_COLUMNS,
+    DIAGNOSTIC_COLUMNS,
+    INTERVAL_COLUMNS,
+    INTERVAL_SUFFIXES,
+    STEEPNESS_COLUMNS,
+    TRAIN_SUFFIX,
+)
 from bench.core.records import DiagnosisRecord, RunRecord
 from bench.core.vocabulary import Exit
+from bench.diagnostics.registry import DIAGNOSTICS, plugin_columns
 from bench.leaderboard.write_tables import rebuild
 from bench.results.store import Store, dump_record
 from bench.runtime.files import check_writable
@@ -47,7 +55,7 @@ def diagnose_command(
     store = Store(results)
     run = store.find_run(name)
     record = None if force else store.read_diagnosis(run.run_id)
-    if record is None or record.status != "ok":
+    if record is None or record.status != "ok" or not plugin_columns() <= record.values.keys():
         check_writable(results)
         record = _measure(run, store, data_dir, device)
         rebuild(store)
@@ -72,7 +80,7 @@ def _table(run: RunRecord, record: DiagnosisRecord) -> str:
         return f"{run.model}:{run.variant}:{run.seed} has no diagnosis: {record.reason}: {record.message}"
     latents = [
         (name, _cell(record, name), _cell(record, name + TRAIN_SUFFIX), meaning)
-        for name, meaning in COLLAPSE_COLUMNS.items()
+        for name, meaning in {**COLLAPSE_COLUMNS, **_of_plugins(record)}.items()
     ]
     steepness = [(name, _cell(record, name), "", meaning) for name, meaning in STEEPNESS_COLUMNS.items()]
     counts = ", ".join(f"{column} = {count}" for column, count in record.images.items())
@@ -81,6 +89,16 @@ def _table(run: RunRecord, record: DiagnosisRecord) -> str:
     table = tabulate([*latents, *steepness], headers, tablefmt="pipe", disable_numparse=True)
     notes = [f"{column} is undefined: {reason}" for column, reason in record.undefined.items()]
     return "\n".join([title, "", table, *notes])
+
+
+def _of_plugins(record: DiagnosisRecord) -> dict[str, str]:
+    """Return the columns of diagnostics that plug-ins registered, with their definitions if they are loaded."""
+    others = record.values.keys() - DIAGNOSTIC_COLUMNS.keys()
+    names = {column: column.removeprefix("collapse_") for column in others if not column.endswith(TRAIN_SUFFIX)}
+    return {
+        column: DIAGNOSTICS.get(name).definition if name in DIAGNOSTICS else "diagnostic of a plug-in"
+        for column, name in sorted(names.items())
+    }
 
 
 def _cell(record: DiagnosisRecord, column: str) -> str:

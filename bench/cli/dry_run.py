@@ -10,7 +10,7 @@ from typing import Any
 from bench.audit.levels import DEFAULT, PASSES
 from bench.core.vocabulary import Exit
 from bench.core.words import pluralize
-from bench.planning.job import Job
+from bench.job import Job
 
 
 def print_plan(job: Job, *, as_json: bool) -> int:

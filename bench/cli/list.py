@@ -61,11 +61,11 @@ def _attacks(pattern: str) -> list[Row]:
 
 
 def _corruptions(pattern: str) -> list[Row]:
-    from bench.attacks.corruptions.builtin import SOURCE
+    from bench.attacks.corruptions import builtin  # noqa: F401 - fills the registry
     from bench.attacks.corruptions.registry import CORRUPTIONS
 
     found = {name: CORRUPTIONS.get(name) for name in CORRUPTIONS.expand(pattern)}
-    return [(n, f"{e.family}{'' if e.standard else ', not standard'}: {e.summary}", SOURCE) for n, e in found.items()]
+    return [(n, f"{e.family}{'' if e.standard else ', not standard'}: {e.summary}", e.source) for n, e in found.items()]
 
 
 def _datasets(pattern: str) -> list[Row]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_image
 
-from bench.attacks.corruptions.apply import corrupt
+from bench.attacks.corruptions.apply import corrupt_bytes
 from bench.attacks.corruptions.registry import CORRUPTIONS
 from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, nearest_profile
 from bench.core.errors import BenchError
@@ -44,7 +44,7 @@ def plot_corruptions(
     if dataset is not None:
         picture = _test_image(dataset, DataRequest(data_dir, image_size))
     sheet = {
-        kind: [picture.pixels[0], *(corrupt(picture.pixels, [picture.name], kind, s)[0] for s in SEVERITY_LEVELS)]
+        kind: [picture.pixels[0], *(corrupt_bytes(picture.pixels, [picture.name], kind, s)[0] for s in SEVERITY_LEVELS)]
         for kind in CORRUPTIONS
     }
     side = min(picture.pixels.shape[1:3])

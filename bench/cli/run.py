@@ -16,8 +16,8 @@ from bench.config import RunConfig
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
 from bench.core.words import pluralize
+from bench.job import Job
 from bench.leaderboard.write_tables import Tables, check_reference, write_tables
-from bench.planning.job import Job
 from bench.planning.resume import RunSummary
 from bench.results.store import Store
 from bench.runtime.config_file import RUN_FILE, write_config

@@ -23,6 +23,7 @@ from bench.core.errors import BenchError
 from bench.core.records import EvalRecord, RunRecord
 from bench.core.specs import CorruptionSpec
 from bench.core.vocabulary import Exit
+from bench.data.corrupted.choose import code_sha_of
 from bench.data.sampling import sampling_version
 from bench.results.store import Store
 from bench.runtime.files import file_sha
@@ -126,6 +127,8 @@ def _is_made_here(spec: CorruptionSpec) -> bool:
     """Whether the corrupted images can be made again."""
     return (
         spec.source == "generated"
+        and spec.kind in CORRUPTIONS
+        and spec.code_sha == code_sha_of(spec.kind)
         and spec.version == CORRUPTIONS.get(spec.kind).version
         and can_make(spec.kind, spec.files_sha)
     )
@@ -136,7 +139,7 @@ def _line(verdict: Verdict) -> str:
         case "not stored":
             return f"{verdict.name}: no adversarial images are stored"
         case "not made here":
-            others = "official files, an older definition of the kind, or photographs that are not installed"
+            others = "official files, another definition of the kind, or photographs that are not installed"
             return f"{verdict.name}: of {others}; not verified"
         case "other sample":
             return f"{verdict.name}: its images were drawn by an older version of the sampling; not verified"

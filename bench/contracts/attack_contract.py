@@ -12,9 +12,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from bench.attacks.queries import Attacked
-from bench.attacks.registry import Cost, ResolvedAttack, cost_of, load_function, resolve
-from bench.attacks.rng import SampleRng
+from bench.attacks.adapter import call_attack
+from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.registry import Cost, ResolvedAttack, cost_of, resolve
 from bench.contracts.check import Check, Rule, check_documented, require, run_check, run_checks
 from bench.core.errors import CellFailure
 from bench.core.specs import AttackSpec, Backend, Norm
@@ -57,7 +57,7 @@ class Call:
     labels: Tensor
     given: tuple[Tensor, Tensor]  # the inputs and labels that the attack received
     found: Tensor
-    cut: Tensor | None  # (N,) bool of an attack with a bound on its queries
+    truncated: Tensor | None  # (N,) bool of an attack with a bound on its queries
     written: Sequence[str]  # parameters and buffers that the attack changed
     modes: Sequence[bool]  # training mode of every module
     with_gradient: Sequence[str]  # parameters that hold a gradient
@@ -122,14 +122,13 @@ def _call(attack: ResolvedAttack, norm: Norm, ids: Sequence[str], *, max_queries
     with torch.no_grad():
         labels = model(inputs).argmax(1)
     spec = attack.spec(norm, EPS[norm], batch_size=BATCH_SIZE, max_queries=max_queries)
-    function, rng = load_function(attack.entry), SampleRng(0, attack.name, ids)
+    rng = SampleRng(0, attack.name, ids)
     counting, before = CountingModel(model).eval(), state_of(model)
     given = inputs.clone(), labels.clone()
     with torch.random.fork_rng(devices=[]):
         generator = torch.get_rng_state()
-        found = function(counting, *given, spec=spec, rng=rng)
+        images, truncated = call_attack(attack.entry, counting, *given, spec=spec, rng=rng)
         drew_globally = not torch.equal(generator, torch.get_rng_state())
-    images, cut = (found.adversarials, found.cut) if isinstance(found, Attacked) else (found, None)
     require(isinstance(images, Tensor), f"it returned {type(images).__name__}; return a tensor of images")
     return Call(
         spec=spec,
@@ -137,7 +136,7 @@ def _call(attack: ResolvedAttack, norm: Norm, ids: Sequence[str], *, max_queries
         labels=labels,
         given=given,
         found=images,
-        cut=cut,
+        truncated=truncated,
         written=changed(model, before),
         modes=[module.training for module in counting.modules()],
         with_gradient=[key for key, parameter in model.named_parameters() if parameter.grad is not None],
@@ -230,9 +229,10 @@ def _apart(first: Tensor, second: Tensor) -> float:
 def _stops(attack: ResolvedAttack, norm: Norm) -> None:
     """Check the bound on queries; one more pass may confirm an image that was found."""
     call = _call(attack, norm, IDS, max_queries=MAX_QUERIES)
+    mask = call.truncated
     require(
-        call.cut is not None and call.cut.shape == call.labels.shape and call.cut.dtype == torch.bool,
-        "with max_queries it does not report which searches were cut; return an Attacked, or leave bounded=True out",
+        mask is not None and mask.shape == call.labels.shape and mask.dtype == torch.bool,
+        "it does not report which searches max_queries ended; set query_budget.truncated, or leave bounded=True out",
     )
     require(
         call.forwards <= MAX_QUERIES + 1,

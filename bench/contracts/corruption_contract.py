@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt
+from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt_bytes
 from bench.attacks.corruptions.builtin import SOURCE
 from bench.attacks.corruptions.draws import Draws
-from bench.attacks.corruptions.registry import files_sha_of, load_corruption
-from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, nearest_profile, parameters
+from bench.attacks.corruptions.registry import files_sha_of, load_corruption, parameters
+from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, nearest_profile
 from bench.contracts.check import Check, Rule, check_documented, require, run_checks
 
 Bytes = NDArray[np.uint8]
@@ -92,13 +92,13 @@ def _images_unchanged(name: str, side: int) -> None:
 def _repeatable(name: str, side: int) -> None:
     images, ids = pictures(COUNT, side), _ids(COUNT)
     for severity in (SEVERITY_LEVELS[0], SEVERITY_LEVELS[-1]):
-        whole = corrupt(images, ids, name, severity)
+        whole = corrupt_bytes(images, ids, name, severity)
         require(
-            np.array_equal(whole, corrupt(images, ids, name, severity)),
+            np.array_equal(whole, corrupt_bytes(images, ids, name, severity)),
             f"at severity {severity} two calls give different images; draw from the argument draws only",
         )
         order = [2, 0]
-        part = corrupt(images[order], [ids[i] for i in order], name, severity)
+        part = corrupt_bytes(images[order], [ids[i] for i in order], name, severity)
         require(
             np.array_equal(part, whole[order]),
             f"at severity {severity} an image depends on the others of its batch; treat each image by itself, and draw "
@@ -110,7 +110,7 @@ def _distances(name: str, side: int) -> str:
     """Report the root mean square distance at each severity. Published constants do not always raise it."""
     images, ids = pictures(COUNT, side), _ids(COUNT)
     clean = images.astype(float)
-    found = [corrupt(images, ids, name, severity).astype(float) for severity in SEVERITY_LEVELS]
+    found = [corrupt_bytes(images, ids, name, severity).astype(float) for severity in SEVERITY_LEVELS]
     values = [float(np.sqrt(np.square(corrupted - clean).mean())) for corrupted in found]
     rises = all(first < second for first, second in pairwise(values))
     return f"{', '.join(f'{value:.1f}' for value in values)} of 255{'' if rises else '; it does not rise throughout'}"

@@ -64,6 +64,11 @@ class Registry(Generic[T]):
         self._origins[name] = origin
         REGISTRATIONS.append(Registration(self.kind, name))
 
+    def remove(self, name: str) -> None:
+        """Remove an entry, such as one that a test registered. Raises BenchError when there is none."""
+        self.get(name)
+        del self._entries[name], self._origins[name]
+
     def get(self, name: str) -> T:
         """The entry called ``name``. Raises BenchError with the nearest names when there is none."""
         try:

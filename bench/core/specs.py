@@ -226,6 +226,14 @@ class CorruptionSpec(Strict):
     version: int = 1  # of our definition of the kind
     seed: int = 0
     files_sha: str = ""  # content hash of the published file, or of the photographs that the images are made with
+    code_sha: str = ""  # content hash of the plug-ins, for a corruption that a plug-in registered
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields as JSON data. One that was added later counts only where it is not at its default."""
+        data = dataclasses.asdict(self)
+        if not self.code_sha:
+            del data["code_sha"]
+        return data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,5 +270,7 @@ class EvalSpec(Strict):
         data = dataclasses.asdict(self)
         if self.corruption is None:
             del data["corruption"]
+        else:
+            data["corruption"] = self.corruption.identity()
         _forget_default_sampling(data)
         return short_id(data)

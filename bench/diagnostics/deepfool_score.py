@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench.attacks.deepfool import deepfool
+from bench.attacks.deepfool_attack import walk_to_boundary
 from bench.diagnostics.boundary import as_floats, lengths, predict, smallest_fraction
 from bench.diagnostics.estimates import NONE_CORRECT, NONE_FOOLED, Estimate, censored_median, mean_ratio
 from bench.diagnostics.latents import Floats, Value, undefined
@@ -124,6 +124,6 @@ def pixel_lengths(model: nn.Module, images: Tensor) -> Lengths:
 
 
 def _walk(model: nn.Module, inputs: Tensor, *, box: tuple[float, float] | None) -> Tensor:
-    return deepfool(
+    return walk_to_boundary(
         model, inputs, steps=STEPS, overshoot=OVERSHOOT, candidates=CANDIDATES, extra=EXTRA, box=box
     ).adversarial

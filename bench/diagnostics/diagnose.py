@@ -54,7 +54,7 @@ def diagnose(
         reason=failure.reason if failure else "",
         message=failure.message if failure else "",
         images=sizes,
-        values={column: _number(values[column]) for column in DIAGNOSTIC_COLUMNS if column in values},
+        values={column: _number(values[column]) for column in _ordered(values)},
         undefined={column: value.reason for column, value in values.items() if value.reason},
         time_s=time.perf_counter() - start,
         created=timestamp(),
@@ -62,6 +62,12 @@ def diagnose(
     )
     context.store.write_diagnosis(record)
     return record
+
+
+def _ordered(values: Mapping[str, Value]) -> list[str]:
+    """Return the columns of ``values``: our own in their order, then those of plug-ins by name."""
+    own = [column for column in DIAGNOSTIC_COLUMNS if column in values]
+    return [*own, *sorted(values.keys() - set(own))]
 
 
 def _measure(

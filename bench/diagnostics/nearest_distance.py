@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.attacks.ddn import Ddn
-from bench.attacks.fab import TargetedFab
-from bench.attacks.fmn import Fmn
-from bench.attacks.nearest import nearest
-from bench.attacks.norms import length
+from bench.attacks.ddn_attack import Ddn
+from bench.attacks.engine.minimal_norm import nearest
+from bench.attacks.engine.search import Samples, Search
+from bench.attacks.fab_attack import TargetedFab
+from bench.attacks.fmn_attack import Fmn
+from bench.attacks.geometry.norms import length
 from bench.attacks.registry import Cost
-from bench.attacks.search import Samples, Search
 from bench.diagnostics.boundary import adversarial, as_floats, between, lengths, smallest_fraction
 from bench.diagnostics.estimates import NONE_CORRECT, NONE_FOOLED, Estimate, censored_median, mean_ratio, unknown
 from bench.diagnostics.latents import Floats, Value, undefined

@@ -24,6 +24,13 @@ class DiagnosticEntry:
 
 DIAGNOSTICS: Registry[DiagnosticEntry] = Registry("diagnostic")
 
+BUILTIN = "bench.diagnostics"  # the origin of the diagnostics that come with the project
+
+
+def plugin_columns() -> frozenset[str]:
+    """Return the columns of the diagnostics that plug-ins have registered, on test images."""
+    return frozenset(f"collapse_{name}" for name in DIAGNOSTICS if DIAGNOSTICS.origin(name) != BUILTIN)
+
 
 def diagnose_latents(latents: Latents) -> dict[str, Value]:
     """Compute every registered diagnostic of ``latents``, sorted by name."""
@@ -145,4 +152,4 @@ _BUILTIN = {
     ),
 }
 for _name, _entry in _BUILTIN.items():
-    DIAGNOSTICS.register(_name, _entry, origin="bench.diagnostics")
+    DIAGNOSTICS.register(_name, _entry, origin=BUILTIN)

@@ -13,12 +13,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from bench.attacks.counter import derive
-from bench.attacks.norms import random_points
-from bench.attacks.prepared import Prepared
-from bench.attacks.queries import Attacked
-from bench.attacks.registry import cost_of, load_function
-from bench.attacks.rng import SampleRng
+from bench.attacks.adapter import call_attack
+from bench.attacks.engine.counter_rng import SampleRng, derive
+from bench.attacks.engine.fast_model import FastModel
+from bench.attacks.engine.query_budget import AttackResult
+from bench.attacks.geometry.norms import random_points
+from bench.attacks.registry import cost_of
 from bench.context import failures_as
 from bench.core.errors import CellFailure, first_line, ran_out_of_memory
 from bench.core.specs import AttackSpec, EvalSpec
@@ -119,11 +119,12 @@ def _run_attack(
     """
     ids = [cell_input.images.ids[i] for i in indices.tolist()]
     call = _Call(spec, attack, cell_input, ids, inputs, labels, stage, stats)
-    models = cell_input.search_models if cell_input.entry and cell_input.entry.takes_prepared else None
+    models = cell_input.search_models if cell_input.entry and cell_input.entry.takes_fast_model else None
     copied = models is not None and models.get(attack.precision) is not cell_input.model
     try:
         found = call.run()
-        trouble = models.difference(attack.precision, call.checked_points(found)) if models and copied else ""
+        points = call.checked_points(found.adversarials) if copied else None
+        trouble = "" if models is None or points is None else models.difference(attack.precision, points)
     except Exception as error:
         if models is None or not copied or ran_out_of_memory(error) or _reason(error) == "out_of_memory":
             raise
@@ -133,11 +134,8 @@ def _run_attack(
         found = call.run()
     if models is not None:
         stats.remarks = tuple(dict.fromkeys((*stats.remarks, *models.note(attack.precision))))
-    if not isinstance(found, Attacked):
-        if attack.max_queries is not None:
-            raise CellFailure("attack_error", f"{attack.name} did not report which images max_queries stopped.")
-        return found
-    stats.n_truncated += int(found.cut.sum())
+    if found.truncated is not None:
+        stats.n_truncated += int(found.truncated.sum())
     return found.adversarials
 
 
@@ -154,11 +152,10 @@ class _Call:
     stage: Stage
     stats: CellStats
 
-    def run(self) -> Tensor | Attacked:
+    def run(self) -> AttackResult:
         """Return the attack's output; add its passes to the tally."""
         cell_input, attack, stats = self.cell_input, self.attack, self.stats
         assert cell_input.entry is not None
-        function = load_function(cell_input.entry)
         counting, prepared = _counted(cell_input, attack, self.stage, stats)
         if cell_input.entry.batches_itself:
             attack = replace(attack, params={**attack.params, "batch_size": stats.batch_size})
@@ -167,7 +164,7 @@ class _Call:
         labels = self.labels.to(cell_input.device, copy=True)
         try:
             with remarks() as heard, own_generators(cell_input.device), harness_torch_state():
-                found = function(prepared, self.inputs.clone(), labels, spec=attack, rng=rng)
+                found = call_attack(cell_input.entry, prepared, self.inputs.clone(), labels, spec=attack, rng=rng)
         except Exception:
             restore(cell_input.model, before)
             raise
@@ -177,7 +174,7 @@ class _Call:
         stats.backwards += sum(model.backwards for model in counting)
         return found
 
-    def checked_points(self, found: Tensor | Attacked) -> Tensor:
+    def checked_points(self, adversarials: Tensor) -> Tensor:
         """Some clean images, random points of their balls, and what the attack made of them, (B, C, H, W).
 
         There the search model is compared with the model itself.
@@ -186,7 +183,6 @@ class _Call:
         inputs, attack = self.inputs[some], self.attack
         rng = SampleRng(self.spec.seed, attack.name, [self.ids[i] for i in some.tolist()], inputs.device)
         drawn = random_points(inputs, derive(rng.keys(), "search-model"), attack.norm, attack.eps)
-        adversarials = found.adversarials if isinstance(found, Attacked) else found
         points = [inputs, drawn, adversarials.detach()[some].to(inputs)]
         return torch.cat([part for part in points if part.shape == inputs.shape])
 
@@ -201,14 +197,14 @@ def _counted(
     """Return the models that count passes, and the model for the attack (with a search model if it takes one)."""
     assert cell_input.entry is not None
     exact = CountingModel(cell_input.model, stage.advance).eval()
-    if not cell_input.entry.takes_prepared:
+    if not cell_input.entry.takes_fast_model:
         return [exact], exact
     shrink = partial(shrink_batch, cell_input=cell_input, stats=stats) if cell_input.auto_batch else None
     faster = cell_input.search_models.get(attack.precision) if cell_input.search_models else cell_input.model
     if faster is cell_input.model:
-        return [exact], Prepared(exact, exact, shrink).eval()
+        return [exact], FastModel(exact, exact, shrink).eval()
     search = CountingModel(faster, stage.advance).eval()
-    return [exact, search], Prepared(exact, search, shrink).eval()
+    return [exact, search], FastModel(exact, search, shrink).eval()
 
 
 def _check_untouched(model: nn.Module, before: State, attack: str, example: Tensor) -> list[str]:

@@ -58,7 +58,7 @@ def _searched_in(cell: EvalSpec) -> Precision | None:
     if cell.attack is None:
         return None
     entry = resolve(cell.attack.name, cell.attack.backend).entry
-    return cell.attack.precision if entry.takes_prepared else None
+    return cell.attack.precision if entry.takes_fast_model else None
 
 
 def diagnosis_costs(spec: TrainSpec, n_train: int, n_test: int) -> list[tuple[Cost, int]]:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from bench.attacks.corruptions.notes import corruption_notes
-from bench.attacks.norms import random_points
+from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.geometry.norms import random_points
 from bench.attacks.registry import backend_version
-from bench.attacks.rng import SampleRng
 from bench.context import failures_as
 from bench.core.errors import CellFailure
 from bench.core.records import EvalRecord, timestamp

@@ -2,8 +2,8 @@
 
 Batch norms are folded, and the memory format is channels-last where that is faster. With bf16 the backbone computes in
 bfloat16; the layers after it stay in float32, so that close logits remain distinct. No verdict depends on the copy: see
-:class:`bench.attacks.prepared.Prepared`. A copy must not make an attack fail that runs on the plain model. So each copy
-is tested forwards and backwards on a probe batch, and discarded if it raises or if its results differ.
+:class:`bench.attacks.engine.fast_model.FastModel`. A copy must not make an attack fail that runs on the plain model. So
+each copy is tested forwards and backwards on a probe batch, and discarded if it raises or if its results differ.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ Find cells whose robust accuracy is too high because other attacks broke more of
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 import hashlib
 from collections import Counter
@@ -189,7 +188,7 @@ def _definition(cells: Sequence[EvalRecord]) -> dict[str, Scalar]:
     """Return the settings that determine the number besides the weights, the test images and the seed."""
     first = cells[0]
     if first.spec.corruption is not None:
-        specs = [dataclasses.asdict(cell.spec.corruption) for cell in cells if cell.spec.corruption is not None]
+        specs = [cell.spec.corruption.identity() for cell in cells if cell.spec.corruption is not None]
         shown = ("source", "profile", "seed")
         return {**{key: specs[0][key] for key in shown}, "images": fingerprint(specs)[:ID_LENGTH]}
     attack = first.spec.attack

@@ -45,7 +45,7 @@ def corruption_metrics(rows: Iterable[BoardRow]) -> list[str]:
     """The columns for what ``rows`` have: those that are always there, then one for every kind with a cell."""
     kinds = {spec.kind for row in rows for spec in corruptions_of(row)}
     always = [column for column in CORRUPTION_COLUMNS if column != KIND]
-    return [*always, *(f"{kind}_acc" for kind in CORRUPTIONS if kind in kinds)] if kinds else []
+    return [*always, *(f"{kind}_acc" for kind in sorted(kinds))] if kinds else []
 
 
 def corruption_values(row: BoardRow, baseline: BoardRow | None, reference: str) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.attacks.corruptions.registry import CORRUPTIONS
 from bench.core.errors import BenchError
 from bench.leaderboard.corruption_cells import all_accuracies
 from bench.leaderboard.corruption_scores import Accuracies
@@ -121,4 +120,4 @@ def corruptions_csv(rows: Sequence[BoardRow]) -> bytes | None:
             if accuracies:
                 found[f"{name}:{seed}"] = accuracies
     kinds = {kind for accuracies in found.values() for kind, _ in accuracies}
-    return to_csv(corruptions_table(found, [kind for kind in CORRUPTIONS if kind in kinds])) if found else None
+    return to_csv(corruptions_table(found, sorted(kinds))) if found else None

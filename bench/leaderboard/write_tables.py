@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bench.attacks.registry import STRONGEST, entry_of
 from bench.config import TableConfig
 from bench.core.columns import ALWAYS_BESIDE, CORRUPTIONS_ACC, LEADERBOARD_COLUMNS, METRIC_SUFFIXES, NOT_OK
 from bench.core.errors import BenchError
+from bench.core.specs import AttackSpec
 from bench.core.vocabulary import BASELINE, CLEAN
 from bench.leaderboard.collapse import collapse_values
 from bench.leaderboard.comparison import comparison_table
@@ -26,9 +28,6 @@ from bench.results.outcomes import Outcomes
 from bench.results.results_csv import Budget, all_audits, all_cells, all_diagnoses, results_table, to_csv
 from bench.results.store import Store
 from bench.runtime.files import write_atomic
-
-#: Attacks from the weakest to the strongest, for the order of the columns.
-STRENGTH = {"fgsm": 0, "pgd": 1, "apgd": 2, "autoattack": 3}
 
 
 class Tables(NamedTuple):
@@ -133,12 +132,18 @@ def metric_columns(rows: Sequence[BoardRow]) -> list[str]:
         attack = found[column]
         if attack is None:
             return (0, 0, "", "", 0.0, "")
-        return 1, STRENGTH.get(attack.name.split("-")[0], 4), attack.name, attack.norm, attack.eps, column
+        return 1, _strength(attack), attack.name, attack.norm, attack.eps, column
 
     ordered = sorted(found, key=key)
     if len(found) < len(specs):
         ordered.insert(1 if CLEAN in found else 0, CORRUPTIONS_ACC)
     return ordered
+
+
+def _strength(attack: AttackSpec) -> int:
+    """Return the place of the attack among the columns; the last for one of a plug-in that is not loaded."""
+    entry = entry_of(attack)
+    return STRONGEST if entry is None else entry.strength
 
 
 def _describe(row: BoardRow, reference: BoardRow | None, outcomes: Outcomes) -> dict[str, Any]:

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bench.attacks.builtin import ORIGIN as BUILTIN_ATTACKS
-from bench.attacks.registry import ResolvedAttack
+from bench.attacks.registry import ATTACKS, BUILTIN, ResolvedAttack, entry_of
 from bench.core.errors import BenchError
-from bench.core.specs import CorruptionSpec, DataSpec, EvalSpec, ModelSpec, Norm, Recipe, TrainSpec, VariantSpec
+from bench.core.specs import (
+    AttackSpec,
+    CorruptionSpec,
+    DataSpec,
+    EvalSpec,
+    ModelSpec,
+    Norm,
+    Recipe,
+    TrainSpec,
+    VariantSpec,
+)
 from bench.core.vocabulary import STANDARD
+from bench.core.words import join
 
 DEFAULT_BATCH = 128
-FILTERING_ATTACKS = ("fgsm", "pgd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,18 +134,24 @@ def _attack_cell(
             request.norm,
             eps,
             batch_size=request.batch_size,
-            code_sha="" if attack.origin == BUILTIN_ATTACKS else request.plugin_sha,
+            code_sha="" if attack.origin == BUILTIN else request.plugin_sha,
             max_queries=request.max_queries,
         ),
         limit=limit,
         sampling=_sampling(request, limit),
     )
     if request.protocol == "prefiltered" and attack.costly(request.data.num_classes):
-        filters = tuple(e.cell_id for e in earlier if e.attack and e.attack.name.split("-")[0] in FILTERING_ATTACKS)
+        filters = tuple(e.cell_id for e in earlier if e.attack and _filters(e.attack))
         if not filters:
-            raise BenchError("--protocol prefiltered needs fgsm or pgd among the attacks, to filter by.")
+            able = join([name for name in ATTACKS if ATTACKS.get(name).filters], "or")
+            raise BenchError(f"--protocol prefiltered needs one of {able} among the attacks, to filter by.")
         return replace(cell, protocol="prefiltered", filters=filters)
     return cell
+
+
+def _filters(attack: AttackSpec) -> bool:
+    entry = entry_of(attack)
+    return entry is not None and entry.filters
 
 
 def _attack_limit(request: Request, attack: ResolvedAttack) -> int | None:

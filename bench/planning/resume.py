@@ -5,7 +5,7 @@ No torch: a run that finds everything done never imports it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from bench.config import MeasureConfig
@@ -28,10 +28,10 @@ class RunSummary:
     bad: list[str] = field(default_factory=list)  # a sentence for each training or cell that is not ok
 
 
-def is_diagnosed(run: RunPlan, store: Store, *, force: bool = False) -> bool:
-    """Whether the run's present weights have a diagnosis that did not fail."""
+def is_diagnosed(run: RunPlan, store: Store, columns: Collection[str] = (), *, force: bool = False) -> bool:
+    """Whether the run's present weights have a diagnosis that did not fail, with a value for each of ``columns``."""
     record = None if force else store.read_diagnosis(run.train.run_id)
-    return record is not None and record.status == "ok"
+    return record is not None and record.status == "ok" and set(columns) <= record.values.keys()
 
 
 def is_audited(run_id: str, data_sha: str, store: Store, level: str = "default", *, force: bool = False) -> bool:

@@ -159,7 +159,10 @@ def normalization(model: ModelSpec) -> str:
 def results_table(
     cells: Iterable[Cell], diagnoses: Mapping[str, DiagnosisRecord], audits: Audits, lowest: LowestKnown
 ) -> pd.DataFrame:
-    """results.csv as a frame, sorted so that equal cells give equal files; ``diagnoses`` by run id."""
+    """results.csv as a frame, sorted so that equal cells give equal files; ``diagnoses`` by run id.
+
+    Diagnostics of plug-ins follow our own.
+    """
     cells = list(cells)
     guessing, rows = runs_at_chance(cells), []
     for run, cell in cells:
@@ -167,7 +170,8 @@ def results_table(
         known = lowest_at(cell, lowest)
         row = result_row(run, cell, at_chance=place in guessing, lowest=known) | _diagnosis(diagnoses.get(run.run_id))
         rows.append(row | audit_values(audits.get(place), cell, at_chance=place in guessing))
-    table = pd.DataFrame(rows, columns=[*RESULT_COLUMNS, *DIAGNOSTIC_COLUMNS, *AUDIT_COLUMNS])
+    plugins = sorted({column for record in diagnoses.values() for column in record.values} - DIAGNOSTIC_COLUMNS.keys())
+    table = pd.DataFrame(rows, columns=[*RESULT_COLUMNS, *DIAGNOSTIC_COLUMNS, *plugins, *AUDIT_COLUMNS])
     identity = ["dataset", "model", "variant", "config_sha", "seed"]
     keys = [*identity, "attack", "norm", "eps", "corruption", "severity", "source", "protocol", "n", "cell_id"]
     table = table.astype(dict.fromkeys(INTEGERS, "Int64"))

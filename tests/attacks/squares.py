@@ -8,8 +8,8 @@ import torch
 from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
-from bench.attacks.search import Answer, Samples
-from bench.attacks.square import Square, SquareState
+from bench.attacks.engine.search import QueryResult, Samples
+from bench.attacks.square_attack import Square, SquareState
 
 NORMS = ("linf", "l2", "l1")
 THEIRS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
@@ -39,7 +39,7 @@ def begun(search: Square, chosen: Samples) -> SquareState:
 def told(search: Square, state: SquareState, loss: Tensor | float) -> SquareState:
     """The state after a model of two classes has said that the loss is ``loss``."""
     loss = torch.as_tensor(loss).expand(len(state.points))
-    return search.advance(state, Answer(torch.stack((-loss, torch.zeros_like(loss)), 1), loss, None))
+    return search.advance(state, QueryResult(torch.stack((-loss, torch.zeros_like(loss)), 1), loss, None))
 
 
 def published(norm: str, eps: float, queries: int, model: nn.Module | None = None) -> SquareAttack:

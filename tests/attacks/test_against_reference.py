@@ -10,8 +10,9 @@ import pytest
 from nets import NETS, correct, trained
 from torch import Tensor
 
-from bench.attacks.registry import load_function, resolve
-from bench.attacks.rng import SampleRng
+from bench.attacks.adapter import call_attack
+from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.registry import resolve
 from bench.core.specs import Backend, Norm
 from bench.evaluation.verify import predict, verified
 
@@ -27,7 +28,7 @@ def standing(net: str, norm: Norm, eps: float, backend: Backend) -> Tensor:
     attack = resolve(NAME, backend)
     rng = SampleRng(0, attack.name, [str(i) for i in range(IMAGES)])
     spec = attack.spec(norm, eps, batch_size=IMAGES)
-    moved = load_function(attack.entry)(model, inputs, labels, spec=spec, rng=rng)
+    moved = call_attack(attack.entry, model, inputs, labels, spec=spec, rng=rng).adversarials
     return predict(model, verified(inputs, moved, norm, eps), 10) == labels
 
 

@@ -13,12 +13,12 @@ import torch
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from torch import Tensor, nn
 
-from bench.attacks.active import hunt
-from bench.attacks.apgd import Apgd, ApgdState, Objective
-from bench.attacks.norms import length
-from bench.attacks.prepared import Prepared
-from bench.attacks.questions import ask
-from bench.attacks.search import Samples
+from bench.attacks.apgd_attack import Apgd, ApgdState, Objective
+from bench.attacks.engine.fast_model import FastModel
+from bench.attacks.engine.query import query
+from bench.attacks.engine.run_search import run_search
+from bench.attacks.engine.search import Samples
+from bench.attacks.geometry.norms import length
 from bench.core.specs import Norm
 
 IMAGES, STEPS = 12, 100
@@ -82,9 +82,9 @@ def our_path(search: Apgd, model: nn.Module, samples: Samples) -> tuple[list[Ten
     state = search.start(samples, torch.zeros_like(samples.labels))
     asked, broken = [], []
     while not state.over.any():
-        answer = ask(search, model, state)
+        answer = query(search, model, state)
         asked.append(state.points)
-        broken.append(search.breaks(state, answer.logits))
+        broken.append(search.is_adversarial(state, answer.logits))
         state = search.advance(state, answer)
     return asked, broken, state
 
@@ -138,22 +138,22 @@ def test_a_verdict_does_not_depend_on_batch_order_or_neighbours(objective: Objec
     model = network()
     samples = samples_for(model, 40)
     search = Apgd(norm="linf", eps=0.045, objective=objective, steps=20, attempts=3)
-    found = hunt(search, model, samples, batch_size=64)
-    assert 0 < int(found.broken.sum()) < 40
+    found = run_search(search, model, samples, batch_size=64)
+    assert 0 < int(found.success.sum()) < 40
     order = torch.randperm(40, generator=torch.Generator().manual_seed(2))
     shuffled = Samples(*(getattr(samples, name)[order] for name in ("inputs", "labels", "keys", "ranking")))
     for size in (1, 7):
-        again = hunt(search, model, shuffled, batch_size=size)
-        assert torch.equal(again.broken, found.broken[order])
-        assert torch.allclose(again.adversarial, found.adversarial[order], rtol=0, atol=1e-12)
+        again = run_search(search, model, shuffled, batch_size=size)
+        assert torch.equal(again.success, found.success[order])
+        assert torch.allclose(again.adversarials, found.adversarials[order], rtol=0, atol=1e-12)
 
 
 def test_an_image_leaves_when_it_is_broken_and_its_place_is_taken() -> None:
     model = Recording(network())
     samples = samples_for(model.model, 40)
     model.points.clear()
-    found = hunt(Apgd(norm="linf", eps=0.04, objective="ce"), model, samples, batch_size=8)
-    standing = int((~found.broken).sum())
+    found = run_search(Apgd(norm="linf", eps=0.04, objective="ce"), model, samples, batch_size=8)
+    standing = int((~found.success).sum())
     assert 0 < standing < 40
     assert all(len(points) == 8 for points in model.points[:100])
     assert sum(map(len, model.points)) < 101 * standing + 40 * 20
@@ -165,15 +165,15 @@ def test_an_image_that_is_not_confirmed_goes_on() -> None:
     search = Apgd(norm="linf", eps=0.5, objective="ce", steps=10)
     asked: list[int] = []
 
-    class Denying(Prepared):
+    class Denying(FastModel):
         def confirm(self, points: Tensor, labels: Tensor) -> Tensor:
             asked.append(len(labels))
             return torch.zeros_like(labels, dtype=torch.bool)
 
-    found = hunt(search, Denying(model, copy.deepcopy(model)), samples, batch_size=8)
+    found = run_search(search, Denying(model, copy.deepcopy(model)), samples, batch_size=8)
     assert sum(asked) > IMAGES
-    assert not found.broken.any()
-    assert torch.equal(found.adversarial, samples.inputs)
+    assert not found.success.any()
+    assert torch.equal(found.adversarials, samples.inputs)
 
 
 def test_every_attempt_takes_the_next_class_of_the_ranking() -> None:
@@ -195,13 +195,13 @@ def test_logits_times_a_thousand_are_as_easy_to_break(norm: Norm, eps: float) ->
     scaled = nn.Sequential(deepcopy(network()).float(), Times(1000.0))
     radius = eps if norm == "linf" else 10 * eps
     search = Apgd(norm=norm, eps=radius, objective="ce", steps=20)
-    plain = hunt(search, deepcopy(network()).float(), single, batch_size=64)
-    loud = hunt(search, scaled, single, batch_size=64)
-    hinge = hunt(replace(search, objective="margin"), deepcopy(network()).float(), single, batch_size=64)
-    assert 10 < int(plain.broken.sum()) < 60
+    plain = run_search(search, deepcopy(network()).float(), single, batch_size=64)
+    loud = run_search(search, scaled, single, batch_size=64)
+    hinge = run_search(replace(search, objective="margin"), deepcopy(network()).float(), single, batch_size=64)
+    assert 10 < int(plain.success.sum()) < 60
     # At this scale the log-odds are the margin; what differs between the two losses remains.
-    assert abs(int(loud.broken.sum()) - int(hinge.broken.sum())) <= 5
-    assert int(loud.broken.sum()) >= 0.7 * int(plain.broken.sum())
+    assert abs(int(loud.success.sum()) - int(hinge.success.sum())) <= 5
+    assert int(loud.success.sum()) >= 0.7 * int(plain.success.sum())
 
 
 class Times(nn.Module):

@@ -12,12 +12,12 @@ from pyautoattack import autopgd_base
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from torch import Tensor, nn
 
-from bench.attacks.active import hunt
 from bench.attacks.apgd_l1 import UNCHANGED, ApgdL1, phase_steps
-from bench.attacks.norms import length
+from bench.attacks.engine.query import query
+from bench.attacks.engine.run_search import run_search
+from bench.attacks.engine.search import Samples
+from bench.attacks.geometry.norms import length
 from bench.attacks.objectives import Objective
-from bench.attacks.questions import ask
-from bench.attacks.search import Samples
 
 IMAGES, STEPS = 10, 100
 OBJECTIVES: tuple[Objective, ...] = ("ce", "dlr", "dlr-targeted")
@@ -60,9 +60,9 @@ def our_path(search: ApgdL1, model: nn.Module, samples: Samples) -> tuple[list[T
     state = search.start(samples, torch.zeros_like(samples.labels))
     asked, broken = [], []
     while not state.over.any():
-        answer = ask(search, model, state)
+        answer = query(search, model, state)
         asked.append(state.points)
-        broken.append(search.breaks(state, answer.logits))
+        broken.append(search.is_adversarial(state, answer.logits))
         state = search.advance(state, answer)
     return asked, broken
 
@@ -125,10 +125,10 @@ def test_every_point_is_in_its_ball_and_the_box_and_only_the_last_phase_breaks()
 def test_a_verdict_does_not_depend_on_batch_order_or_neighbours(objective: Objective) -> None:
     model, samples = setting(30)
     search = ApgdL1(eps=2.0, objective=objective, steps=20, attempts=2)
-    found = hunt(search, model, samples, batch_size=64)
-    assert 0 < int(found.broken.sum()) < 30
+    found = run_search(search, model, samples, batch_size=64)
+    assert 0 < int(found.success.sum()) < 30
     order = torch.randperm(30, generator=torch.Generator().manual_seed(2))
     shuffled = Samples(*(getattr(samples, name)[order] for name in ("inputs", "labels", "keys", "ranking")))
-    again = hunt(search, model, shuffled, batch_size=7)
-    assert torch.equal(again.broken, found.broken[order])
-    assert torch.allclose(again.adversarial, found.adversarial[order], rtol=0, atol=1e-9)
+    again = run_search(search, model, shuffled, batch_size=7)
+    assert torch.equal(again.success, found.success[order])
+    assert torch.allclose(again.adversarials, found.adversarials[order], rtol=0, atol=1e-9)

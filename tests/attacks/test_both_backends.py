@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.attacks.adapter import call_attack
+from bench.attacks.engine.counter_rng import SampleRng
 from bench.attacks.ensemble import cost, notes
-from bench.attacks.norms import length
-from bench.attacks.pgd import step_size
-from bench.attacks.registry import load_function, resolve, resolve_all
-from bench.attacks.rng import SampleRng
+from bench.attacks.geometry.norms import length
+from bench.attacks.pgd_attack import step_size
+from bench.attacks.registry import resolve, resolve_all
 from bench.core.errors import BenchError
 from bench.core.specs import Backend
 from bench.evaluation.pass_counter import CountingModel
@@ -42,7 +43,7 @@ def run(
     attack = resolve(name, backend)
     spec = attack.spec(norm, EPS[norm], batch_size=64)  # type: ignore[arg-type]
     rng = SampleRng(seed, attack.name, ids)
-    return load_function(attack.entry)(model, inputs, labels, spec=spec, rng=rng)
+    return call_attack(attack.entry, model, inputs, labels, spec=spec, rng=rng).adversarials
 
 
 BACKENDS: tuple[Backend, ...] = ("native", "reference")

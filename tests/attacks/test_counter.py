@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.attacks.counter import bulk_normal, bulk_uniform, derive, integers, signs, uniform
+from bench.attacks.engine.counter_rng import bulk_normal, bulk_uniform, derive, integers, signs, uniform
 
 KEYS = torch.arange(20_000)
 

@@ -11,11 +11,11 @@ from helpers import LinearModel
 from pyautoattack.fab_pt import FABAttack_PT
 from torch import Tensor, nn
 
-from bench.attacks.active import Found, hunt
-from bench.attacks.fab import FabState, TargetedFab, UntargetedFab
-from bench.attacks.norms import length
-from bench.attacks.questions import ask
-from bench.attacks.search import Samples, take
+from bench.attacks.engine.query import query
+from bench.attacks.engine.run_search import SearchResult, run_search
+from bench.attacks.engine.search import Samples, take
+from bench.attacks.fab_attack import FabState, TargetedFab, UntargetedFab
+from bench.attacks.geometry.norms import length
 from bench.core.specs import Norm
 
 NORMS = ("linf", "l2", "l1")
@@ -93,7 +93,7 @@ def own_path(
         state: FabState = search.start(one, torch.tensor([attempt]))
         points, trials = [], []
         while not state.over.all():
-            answer = ask(search, model, state)
+            answer = query(search, model, state)
             crossed = state.judged & (answer.logits.argmax(1) != one.labels)
             trials += [state.points[0]] if state.judged.all() else []
             points += [state.points[0]] if (~crossed & search.needs_gradient(state)).all() else []
@@ -143,7 +143,7 @@ def test_a_gradient_that_is_not_needed_is_not_looked_at(norm: Norm, targeted: bo
     one = other = search.start(samples, torch.zeros(6, dtype=torch.int64))
     needed = []
     while not one.over.all():
-        answer = ask(search, model, one)
+        answer = query(search, model, one)
         assert answer.gradient is not None
         needs = search.needs_gradient(one)
         hidden = answer.gradient.masked_fill(~needs.view(-1, 1, 1, 1), torch.nan)
@@ -168,18 +168,19 @@ def test_the_verdicts_are_those_of_the_authors(norm: Norm, targeted: bool) -> No
         )
         expected = model(program.perturb(inputs, labels)).argmax(1) != labels
         kind = TargetedFab(norm=norm, eps=eps, n_iter=12, attempts=3)
-        found = hunt(kind if targeted else UntargetedFab(norm=norm, eps=eps, n_iter=12), model, samples, batch_size=5)
-        assert torch.equal(found.broken, expected)
+        search = kind if targeted else UntargetedFab(norm=norm, eps=eps, n_iter=12)
+        found = run_search(search, model, samples, batch_size=5)
+        assert torch.equal(found.success, expected)
         assert_sound(found, model, samples, norm, eps)
-        shares.append(found.broken.double().mean())
+        shares.append(found.success.double().mean())
     assert shares[0] < 0.4
     assert shares[-1] > 0.7
 
 
-def assert_sound(found: Found, model: nn.Module, samples: Samples, norm: Norm, eps: float) -> None:
-    assert torch.equal(model(found.adversarial).argmax(1) != samples.labels, found.broken)
-    assert (length(found.adversarial - samples.inputs, norm) <= eps).all()
-    assert ((found.adversarial >= 0) & (found.adversarial <= 1)).all()
+def assert_sound(found: SearchResult, model: nn.Module, samples: Samples, norm: Norm, eps: float) -> None:
+    assert torch.equal(model(found.adversarials).argmax(1) != samples.labels, found.success)
+    assert (length(found.adversarials - samples.inputs, norm) <= eps).all()
+    assert ((found.adversarials >= 0) & (found.adversarials <= 1)).all()
 
 
 def line(norm: Norm) -> tuple[LinearModel, Samples]:
@@ -199,7 +200,7 @@ def test_the_first_step_crosses_a_plane_at_the_known_distance(norm: Norm, target
     for eta in (1.0, 1.05):
         search = replace(kind, eta=eta)
         state = search.start(samples, torch.zeros(8, dtype=torch.int64))
-        state = search.advance(state, ask(search, model, state))
+        state = search.advance(state, query(search, model, state))
         margin = model.margin(samples.inputs, norm).detach()
         assert torch.allclose(length(state.points - samples.inputs, norm), eta * margin, rtol=1e-9)
         score = model(samples.inputs)[:, 1]
@@ -216,15 +217,16 @@ def test_two_classes_are_broken_within_the_first_step_and_no_nearer(norm: Norm, 
         one = take(samples, torch.tensor([position]))
         one = replace(one, inputs=one.inputs.to(dtype))
         for share, broken in ((0.99, False), (1.051, True)):
-            found = hunt(TargetedFab(norm=norm, eps=share * margin, attempts=1), model.to(dtype), one, batch_size=1)
-            assert found.broken.tolist() == [broken]
-            assert found.adversarial.dtype == dtype
+            search = TargetedFab(norm=norm, eps=share * margin, attempts=1)
+            found = run_search(search, model.to(dtype), one, batch_size=1)
+            assert found.success.tolist() == [broken]
+            assert found.adversarials.dtype == dtype
 
 
 def test_more_attempts_than_target_classes_are_refused() -> None:
     model, samples = line("linf")
     with pytest.raises(ValueError, match=r"attempts=9.* there are 1;"):
-        hunt(TargetedFab(norm="linf", eps=0.1), model, samples, batch_size=4)
+        run_search(TargetedFab(norm="linf", eps=0.1), model, samples, batch_size=4)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -233,15 +235,15 @@ def test_what_is_drawn_back_is_linearised_and_not_judged(norm: Norm) -> None:
     search = TargetedFab(norm=norm, eps=0.0, eta=1.5, attempts=1)
     state = search.start(samples, torch.zeros(8, dtype=torch.int64))
     for _ in range(2):
-        trial, state = state.points, search.advance(state, ask(search, model, state))
+        trial, state = state.points, search.advance(state, query(search, model, state))
     assert not state.judged.any()
     assert (state.trials == 1).all()
     assert torch.allclose(state.points, samples.inputs + 0.9 * (trial - samples.inputs), rtol=1e-12)
     wide = replace(search, eps=10.0)
     logits = model(state.points).detach()
     assert (logits.argmax(1) != samples.labels).all()
-    assert not wide.breaks(state, logits).any()
-    assert wide.breaks(replace(state, judged=~state.judged), logits).all()
+    assert not wide.is_adversarial(state, logits).any()
+    assert wide.is_adversarial(replace(state, judged=~state.judged), logits).all()
 
 
 class Waves(nn.Module):
@@ -265,13 +267,13 @@ def test_neither_neighbours_nor_their_order_matter(norm: Norm, targeted: bool) -
     samples, eps = samples_of(model, inputs), WAVES[norm]
     kind = TargetedFab(norm=norm, eps=eps, n_iter=3, attempts=2)
     search = kind if targeted else UntargetedFab(norm=norm, eps=eps, n_iter=3, attempts=2)
-    whole = hunt(search, model, samples, batch_size=64)
-    assert 0.1 < whole.broken.double().mean() < 0.9
+    whole = run_search(search, model, samples, batch_size=64)
+    assert 0.1 < whole.success.double().mean() < 0.9
     order = torch.randperm(64, generator=torch.Generator().manual_seed(2))
     for batch_size, count in ((7, 64), (1, 12)):
-        found = hunt(search, model, take(samples, order[:count]), batch_size=batch_size)
-        assert torch.equal(found.broken, whole.broken[order[:count]])
-        assert torch.equal(found.adversarial, whole.adversarial[order[:count]])
+        found = run_search(search, model, take(samples, order[:count]), batch_size=batch_size)
+        assert torch.equal(found.success, whole.success[order[:count]])
+        assert torch.equal(found.adversarials, whole.adversarials[order[:count]])
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -311,7 +313,7 @@ def test_without_a_gradient_the_points_stay_numbers(norm: Norm, targeted: bool, 
     state = search.start(samples, torch.zeros(4, dtype=torch.int64))
     questions = 0
     while not state.over.all():
-        answer = ask(search, model, state)
+        answer = query(search, model, state)
         assert answer.gradient is not None
         assert answer.gradient.isnan().all() if slope != 0 else not answer.gradient.any()
         state = search.advance(state, answer)
@@ -320,4 +322,4 @@ def test_without_a_gradient_the_points_stay_numbers(norm: Norm, targeted: bool, 
     # The image and five trials, or the image; of the last trial one class is enough.
     steps = 5 if slope == 0 else 0
     assert questions == (steps + 1 if targeted else 2 * max(steps, 1) + (steps > 0))
-    assert not hunt(search, model, samples, batch_size=3).broken.any()
+    assert not run_search(search, model, samples, batch_size=3).success.any()

@@ -9,8 +9,8 @@ from pyautoattack.fab_projections import projection_l1, projection_l2, projectio
 from scipy.optimize import linprog, minimize
 from torch import Tensor
 
-from bench.attacks.hyperplane import project
-from bench.attacks.norms import length
+from bench.attacks.geometry.hyperplane import project
+from bench.attacks.geometry.norms import length
 from bench.core.specs import Norm
 
 NORMS = ("linf", "l2", "l1")

@@ -9,8 +9,8 @@ from pyautoattack.autopgd_base import L1_projection
 from scipy.optimize import linprog, minimize
 from torch import Tensor
 
-from bench.attacks import l1
-from bench.attacks.norms import ball_draw, edge_draw, inwards, length
+from bench.attacks.geometry import l1_ball as l1
+from bench.attacks.geometry.norms import inwards, length, sample_ball, sample_sphere
 
 SHAPE = (3, 5, 5)
 
@@ -119,12 +119,12 @@ def test_sparse_signs_are_the_steepest_and_of_length_one() -> None:
 
 def test_uniform_draws_fill_the_ball_and_the_edge() -> None:
     """In D dimensions the share inside radius r is (r/ε)^D; no pixel and no sign is preferred."""
-    draws = ball_draw(torch.arange(3000), (1, 1, 3), "l1", 2.0)
+    draws = sample_ball(torch.arange(3000), (1, 1, 3), "l1", 2.0)
     lengths = length(draws, "l1")
     assert float(lengths.max()) <= 2.0 + 1e-6
     for radius in (0.5, 1.0, 1.5):
         assert (lengths < radius).double().mean().item() == pytest.approx((radius / 2) ** 3, abs=0.03)
-    edge = edge_draw(torch.arange(3000), (1, 1, 3), "l1", 2.0)
+    edge = sample_sphere(torch.arange(3000), (1, 1, 3), "l1", 2.0)
     assert torch.allclose(length(edge, "l1"), torch.full((3000,), 2.0))
     # On the simplex every coordinate has mean 1/3 and variance 1/18.
     assert (edge.abs() / 2).mean(0).flatten().tolist() == pytest.approx([1 / 3] * 3, abs=0.015)

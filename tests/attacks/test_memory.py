@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.attacks.active import Found, hunt
-from bench.attacks.apgd import Apgd
-from bench.attacks.autoattack import autoattack
-from bench.attacks.prepared import Prepared
+from bench.attacks.apgd_attack import Apgd
+from bench.attacks.auto_attack import autoattack
+from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.engine.fast_model import FastModel
+from bench.attacks.engine.run_search import SearchResult, run_search
+from bench.attacks.engine.search import Samples
 from bench.attacks.registry import resolve
-from bench.attacks.rng import SampleRng
-from bench.attacks.search import Samples
 from bench.core.records import EvalRecord
-from bench.core.specs import AttackSpec, EvalSpec
+from bench.core.specs import EvalSpec
 from bench.data.tensors import Images
 from bench.evaluation.cell import CellInput, Outcomes
 from bench.evaluation.evaluate import evaluate_cell
@@ -62,23 +62,23 @@ def images() -> tuple[Tensor, Tensor]:
     return inputs, Net()(inputs).argmax(1)
 
 
-def search(model: nn.Module, *, batch_size: int, shrink: bool = True, allowance: int | None = None) -> Found:
+def search(model: nn.Module, *, batch_size: int, shrink: bool = True, allowance: int | None = None) -> SearchResult:
     inputs, labels = images()
     ranking = Net()(inputs).argsort(1, descending=True)
     attack = Apgd(norm="linf", eps=EPS, objective="dlr-targeted", steps=15, attempts=3)
     halve = (lambda size: size // 2) if shrink else None
     samples = Samples(inputs, labels, torch.arange(COUNT), ranking)
     left = None if allowance is None else torch.full((COUNT,), allowance)
-    return hunt(attack, Prepared(model, model, halve), samples, batch_size=batch_size, allowance=left)
+    return run_search(attack, FastModel(model, model, halve), samples, batch_size=batch_size, allowance=left)
 
 
 @pytest.mark.parametrize("calls", [0, 1, 6, 20])
 def test_the_verdicts_are_those_of_small_batches_from_the_start(calls: int) -> None:
     model = Crowded(calls=calls, room=8)
     found, small = search(model, batch_size=32), search(Net(), batch_size=8)
-    assert 0 < int(small.broken.sum()) < COUNT
-    assert torch.equal(found.broken, small.broken)
-    assert torch.allclose(found.adversarial, small.adversarial, rtol=0, atol=1e-9)
+    assert 0 < int(small.success.sum()) < COUNT
+    assert torch.equal(found.success, small.success)
+    assert torch.allclose(found.adversarials, small.adversarials, rtol=0, atol=1e-9)
     assert 4 <= found.batch_size <= small.batch_size == 8
     assert model.failures == 2
 
@@ -89,8 +89,8 @@ def test_what_is_asked_twice_for_want_of_memory_is_not_charged_twice(calls: int)
     model = Crowded(calls=calls, room=8)
     found, small = search(model, batch_size=32, allowance=25), search(Net(), batch_size=8, allowance=25)
     assert model.failures
-    assert small.cut.any()
-    for name in ("broken", "cut", "asked"):
+    assert small.truncated.any()
+    for name in ("success", "truncated", "n_queries"):
         assert torch.equal(getattr(found, name), getattr(small, name)), name
 
 
@@ -133,9 +133,8 @@ def test_the_stages_of_autoattack_keep_the_size_that_fitted() -> None:
         asked.append(size)
         return size // 2
 
-    spec = AttackSpec(name="two", norm="linf", eps=1e-4, params={"version": "rand", "batch_size": 128})
     rng = SampleRng(0, "two", [str(i) for i in range(COUNT)])
-    autoattack(Prepared(model, model, halve), inputs.float(), labels, spec=spec, rng=rng)
+    autoattack(FastModel(model, model, halve), inputs.float(), labels, eps=1e-4, version="rand", rng=rng)
     assert asked == [48, 24, 12]
 
 

@@ -15,14 +15,15 @@ from helpers import LinearModel
 from nets import correct, trained
 from torch import Tensor, nn
 
-from bench.attacks.active import hunt
-from bench.attacks.ddn import Ddn
-from bench.attacks.fmn import Fmn
-from bench.attacks.norms import length
-from bench.attacks.questions import ask
-from bench.attacks.registry import load_function, resolve
-from bench.attacks.rng import SampleRng
-from bench.attacks.search import Samples
+from bench.attacks.adapter import call_attack
+from bench.attacks.ddn_attack import Ddn
+from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.engine.query import query
+from bench.attacks.engine.run_search import run_search
+from bench.attacks.engine.search import Samples
+from bench.attacks.fmn_attack import Fmn
+from bench.attacks.geometry.norms import length
+from bench.attacks.registry import resolve
 from bench.core.specs import Norm
 from bench.evaluation.pass_counter import CountingModel
 
@@ -61,7 +62,7 @@ def smallest(search: Search, norm: Norm, model: nn.Module, samples: Samples) -> 
     state = search.start(samples, torch.zeros_like(samples.labels))
     found = samples.inputs.new_full((len(samples),), torch.inf)
     for _ in range(search.steps):  # the published loops do not ask about the last point
-        answer = ask(search, model, state)
+        answer = query(search, model, state)
         lengths = length(state.points - samples.inputs, norm)
         found = torch.where(answer.logits.argmax(1) != samples.labels, torch.minimum(found, lengths), found)
         state = search.advance(state, answer)
@@ -140,10 +141,10 @@ def test_a_verdict_is_that_of_the_whole_walk_and_leaves_early(name: str, norm: N
     far = (found - eps).abs() > 0.03 * eps  # the step sizes know how many steps there are
     for size in (40, 7):
         counting = CountingModel(model)
-        hunted = hunt(bounded, counting, samples, batch_size=size)
-        assert torch.equal(hunted.broken[far], (found <= eps)[far])
+        searched_result = run_search(bounded, counting, samples, batch_size=size)
+        assert torch.equal(searched_result.success[far], (found <= eps)[far])
         assert counting.backwards < 0.75 * STEPS * 40
-        within = length(hunted.adversarial - samples.inputs, norm)[hunted.broken]
+        within = length(searched_result.adversarials - samples.inputs, norm)[searched_result.success]
         assert float(within.max()) <= eps
 
 
@@ -159,20 +160,21 @@ def test_without_a_gradient_ddn_goes_elsewhere_and_fmn_ends() -> None:
     inputs = torch.full((4, 3, 6, 6), 0.5)
     samples = samples_of(inputs, torch.zeros(4, dtype=torch.int64))
     search, counting = Ddn(eps=0.5, steps=20), CountingModel(Flat())
-    first = search.advance(begun := search.start(samples, samples.labels), ask(search, counting, begun)).points
+    first = search.advance(begun := search.start(samples, samples.labels), query(search, counting, begun)).points
     assert torch.allclose(length(first - inputs, "l2"), torch.full((4,), 1.05))
     assert len({tuple(point.flatten().tolist()) for point in first}) == 4
-    again = search.advance(begun, ask(search, counting, begun)).points
+    again = search.advance(begun, query(search, counting, begun)).points
     assert torch.equal(first, again)
     counting = CountingModel(Flat())
-    assert not hunt(Fmn(norm="l2", eps=0.5), counting, samples, batch_size=4).broken.any()
+    assert not run_search(Fmn(norm="l2", eps=0.5), counting, samples, batch_size=4).success.any()
     assert counting.forwards == 4
 
 
 def run(name: str, eps: float, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
     attack = resolve(name)
     spec = attack.spec("l2", eps, batch_size=64)
-    return load_function(attack.entry)(model, inputs, labels, spec=spec, rng=SampleRng(0, name, [""] * len(inputs)))
+    rng = SampleRng(0, name, [""] * len(inputs))
+    return call_attack(attack.entry, model, inputs, labels, spec=spec, rng=rng).adversarials
 
 
 def test_deepfool_returns_what_is_within_the_budget_and_the_clean_image_elsewhere() -> None:

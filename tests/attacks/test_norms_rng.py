@@ -7,13 +7,13 @@ import math
 import pytest
 import torch
 
-from bench.attacks.norms import ball_draw, dual_length, edge_draw, length, project, steepest
-from bench.attacks.rng import SampleRng
+from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.geometry.norms import dual_length, length, project, sample_ball, sample_sphere, steepest
 from bench.core.specs import Norm
 
 
 def test_uniform_linf_draws_fill_the_cube() -> None:
-    draws = ball_draw(torch.arange(400), (3, 4, 4), "linf", 0.1)
+    draws = sample_ball(torch.arange(400), (3, 4, 4), "linf", 0.1)
     assert draws.abs().max() <= 0.1
     assert draws.mean().abs() < 0.1 / math.sqrt(3) / math.sqrt(draws.numel()) * 4
     assert draws.var().item() == pytest.approx(0.1**2 / 3, rel=0.05)
@@ -21,7 +21,7 @@ def test_uniform_linf_draws_fill_the_cube() -> None:
 
 def test_uniform_l2_draws_fill_the_ball() -> None:
     """The share inside radius r is (r/ε)^D."""
-    lengths = length(ball_draw(torch.arange(2000), (1, 1, 3), "l2", 2.0), "l2")
+    lengths = length(sample_ball(torch.arange(2000), (1, 1, 3), "l2", 2.0), "l2")
     assert lengths.max() <= 2.0
     assert (lengths < 1.0).double().mean().item() == pytest.approx(1 / 8, abs=0.03)
 
@@ -70,7 +70,7 @@ def test_a_library_seed_knows_the_attack_and_no_sample() -> None:
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_edge_draws_have_the_length_of_the_radius(norm: Norm) -> None:
-    draws = edge_draw(torch.arange(50), (3, 4, 4), norm, 0.3)
+    draws = sample_sphere(torch.arange(50), (3, 4, 4), norm, 0.3)
     assert length(draws, norm) == pytest.approx(torch.full((50,), 0.3), abs=1e-6)
     assert draws.mean().abs() < 0.02
 
@@ -78,7 +78,7 @@ def test_edge_draws_have_the_length_of_the_radius(norm: Norm) -> None:
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_projection_is_in_ball_and_box_and_leaves_what_is_inside(norm: Norm) -> None:
     centre = torch.rand(50, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    far = centre + ball_draw(torch.arange(50), (3, 4, 4), norm, 9.0).double()
+    far = centre + sample_ball(torch.arange(50), (3, 4, 4), norm, 9.0).double()
     found = project(far, centre, norm, 0.3)
     assert float(length(found - centre, norm).max()) <= 0.3 + 1e-12
     assert float(found.min()) >= 0

@@ -13,10 +13,11 @@ from nets import correct, trained
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
+from bench.attacks.adapter import call_attack
 from bench.attacks.builtin import ORIGIN
-from bench.attacks.registry import ATTACKS, load_function, resolve, resolve_all
-from bench.attacks.rng import SampleRng
-from bench.attacks.room import NO_ROOM
+from bench.attacks.engine.batching import NO_SPECULATION
+from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.registry import ATTACKS, resolve, resolve_all
 from bench.core.errors import BenchError
 from bench.core.specs import Backend
 from bench.core.vocabulary import metric_column
@@ -29,7 +30,7 @@ def run(name: str, model: nn.Module, inputs: Tensor, labels: Tensor, eps: float,
     attack = resolve(name, backend)
     rng = SampleRng(0, attack.name, [str(i) for i in range(len(inputs))])
     spec = attack.spec("linf", eps, batch_size=64)
-    return load_function(attack.entry)(model, inputs, labels, spec=spec, rng=rng)
+    return call_attack(attack.entry, model, inputs, labels, spec=spec, rng=rng).adversarials
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_the_stated_cost_is_what_a_survivor_costs(
     name: str, forwards: int, backwards: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One question after the other."""
-    monkeypatch.setattr("bench.attacks.active.room_for", lambda _: NO_ROOM)
+    monkeypatch.setattr("bench.attacks.engine.run_search.batch_budget", lambda _: NO_SPECULATION)
     inputs, labels = torch.full((2, 3, 8, 8), 0.5), torch.zeros(2, dtype=torch.int64)
     counting = CountingModel(Deaf())
     run(name, counting, inputs, labels, 0.1)
@@ -190,14 +191,14 @@ def test_in_l1_autopgd_has_its_own_numbers(monkeypatch: pytest.MonkeyPatch) -> N
     inputs, labels = torch.full((2, 3, 8, 8), 0.5), torch.zeros(2, dtype=torch.int64)
     counting = CountingModel(Deaf())
     rng = SampleRng(0, attack.name, ["a", "b"])
-    load_function(attack.entry)(counting, inputs, labels, spec=spec, rng=rng)
+    call_attack(attack.entry, counting, inputs, labels, spec=spec, rng=rng)
     assert counting.backwards == 2 * 2 * 5 * 13
     seen = []
     monkeypatch.setattr(
         AutoAttack, "run_standard_evaluation", lambda self, x, y, batch_size: (seen.append(self), (x, y))[1]
     )
     theirs = resolve("autoattack-apgd-ce+apgd-t-i10", "reference")
-    load_function(theirs.entry)(Deaf(), inputs, labels, spec=theirs.spec("l1", 2.0, batch_size=8), rng=rng)
+    call_attack(theirs.entry, Deaf(), inputs, labels, spec=theirs.spec("l1", 2.0, batch_size=8), rng=rng)
     assert (seen[0].norm, seen[0].apgd.n_restarts, seen[0].apgd_targeted.n_target_classes) == ("L1", 5, 5)
     assert seen[0].apgd.use_largereps
     assert seen[0].apgd_targeted.use_largereps

@@ -10,13 +10,14 @@ import torch
 from nets import correct, trained
 from torch import Tensor, nn
 
-from bench.attacks.active import hunt
-from bench.attacks.norms import length, project
-from bench.attacks.pgd import Pgd
-from bench.attacks.questions import ask
-from bench.attacks.registry import load_function, resolve
-from bench.attacks.rng import SampleRng
-from bench.attacks.search import Samples
+from bench.attacks.adapter import call_attack
+from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.engine.query import query
+from bench.attacks.engine.run_search import run_search
+from bench.attacks.engine.search import Samples
+from bench.attacks.geometry.norms import length, project
+from bench.attacks.pgd_attack import Pgd
+from bench.attacks.registry import resolve
 from bench.core.errors import BenchError
 from bench.core.specs import Norm
 
@@ -34,7 +35,7 @@ def path(search: Pgd, model: nn.Module, samples: Samples) -> Tensor:
     asked = []
     while not state.over.any():
         asked.append(state.points)
-        state = search.advance(state, ask(search, model, state))
+        state = search.advance(state, query(search, model, state))
     return torch.stack(asked)
 
 
@@ -70,7 +71,7 @@ def run(name: str, norm: Norm, eps: float) -> Tensor:
     attack = resolve(name)
     rng = SampleRng(0, attack.name, [str(i) for i in range(30)])
     spec = attack.spec(norm, eps, batch_size=7)
-    return load_function(attack.entry)(model, samples.inputs, samples.labels, spec=spec, rng=rng)
+    return call_attack(attack.entry, model, samples.inputs, samples.labels, spec=spec, rng=rng).adversarials
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -108,7 +109,7 @@ def test_the_registered_form_takes_the_margin() -> None:
     keys = SampleRng(0, "pgd-margin-20", [str(i) for i in range(30)]).keys()
     own = Samples(samples.inputs, samples.labels, keys, samples.ranking)
     search = Pgd(norm="l2", eps=1.0, steps=20, loss_name="margin")
-    assert torch.equal(hunt(search, model, own, batch_size=7).adversarial, margin)
+    assert torch.equal(run_search(search, model, own, batch_size=7).adversarials, margin)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.attacks.prepared import Prepared
-from bench.attacks.registry import load_function, resolve
-from bench.attacks.rng import SampleRng
+from bench.attacks.adapter import call_attack
+from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.engine.fast_model import FastModel
+from bench.attacks.registry import resolve
 from bench.core.records import EvalRecord
 from bench.core.specs import EvalSpec, Norm, Precision
 from bench.data.tensors import Images
@@ -106,7 +107,7 @@ def run(name: str, model: nn.Module, eps: float) -> Tensor:
     attack = resolve(name)
     rng = SampleRng(0, attack.name, images.ids)
     spec = attack.spec("linf", eps, batch_size=3)
-    return load_function(attack.entry)(model, images.pixels, images.labels, spec=spec, rng=rng)
+    return call_attack(attack.entry, model, images.pixels, images.labels, spec=spec, rng=rng).adversarials
 
 
 @pytest.mark.parametrize("name", ["pgd", "apgd-ce"])
@@ -114,7 +115,7 @@ def test_only_what_was_found_is_confirmed(name: str) -> None:
     """One pass of the model under test for each image that breaks, beside those of the ranking."""
     for eps, hits in ((1.05 * MARGIN, COUNT), (0.95 * MARGIN, 0)):
         exact, search = CountingModel(Linear()), CountingModel(Linear())
-        run(name, Prepared(exact, search), eps)
+        run(name, FastModel(exact, search), eps)
         ranking = 0 if name == "pgd" else COUNT
         assert exact.forwards == hits + ranking
         assert exact.backwards == 0
@@ -137,7 +138,7 @@ def test_an_attack_without_a_search_of_its_own_is_given_the_model_under_test_alo
         given.append(model)
         return inputs
 
-    monkeypatch.setattr("bench.evaluation.attack_runner.load_function", lambda entry: attack)
+    monkeypatch.setattr("bench.attacks.adapter.load_function", lambda entry: attack)
     search = Linear()
     for name in ("autoattack-rand", "pgd"):
         record_of(name, MARGIN, search)
@@ -146,5 +147,5 @@ def test_an_attack_without_a_search_of_its_own_is_given_the_model_under_test_alo
 
 def test_fgsm_differentiates_the_search_model() -> None:
     exact, search = CountingModel(Linear()), CountingModel(Linear())
-    assert torch.equal(run("fgsm", Prepared(exact, search), 0.1), run("fgsm", Linear(), 0.1))
+    assert torch.equal(run("fgsm", FastModel(exact, search), 0.1), run("fgsm", Linear(), 0.1))
     assert (exact.forwards, search.backwards) == (0, COUNT)

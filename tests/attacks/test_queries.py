@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.attacks import ATTACKS
-from bench.attacks.queries import Attacked
-from bench.attacks.registry import cost_of, load_function, resolve
-from bench.attacks.rng import SampleRng
+from bench.attacks.adapter import call_attack
+from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.engine.query_budget import AttackResult
+from bench.attacks.registry import cost_of, resolve
 from bench.core.errors import BenchError
 from bench.evaluation.pass_counter import CountingModel
 
@@ -44,7 +45,9 @@ def net(wide: bool = False) -> nn.Module:
     return model.eval()
 
 
-def attack(name: str, norm: str, bound: int | None, chosen: list[int], model: nn.Module, batch: int = 3) -> Attacked:
+def attack(
+    name: str, norm: str, bound: int | None, chosen: list[int], model: nn.Module, batch: int = 3
+) -> AttackResult:
     """Broken are those whose class is not the model's own; of an unbounded attack nothing is cut."""
     resolved = resolve(name)
     spec = resolved.spec(norm, EPS[norm], batch_size=batch, max_queries=bound)  # type: ignore[arg-type]
@@ -54,9 +57,9 @@ def attack(name: str, norm: str, bound: int | None, chosen: list[int], model: nn
     with torch.no_grad():
         labels = (model.model if isinstance(model, CountingModel) else model)(inputs).argmax(1)
     rng = SampleRng(0, resolved.name, [f"test/{i}" for i in chosen])
-    found = load_function(resolved.entry)(model, inputs, labels, spec=spec, rng=rng)
-    assert isinstance(found, Attacked) == (bound is not None)
-    return found if isinstance(found, Attacked) else Attacked(found, torch.zeros_like(labels, dtype=torch.bool))
+    found = call_attack(resolved.entry, model, inputs, labels, spec=spec, rng=rng)
+    assert (found.truncated is None) == (bound is None)
+    return found if bound else found._replace(truncated=torch.zeros_like(labels, dtype=torch.bool))
 
 
 def broken(adversarials: Tensor, chosen: list[int], model: nn.Module) -> Tensor:
@@ -90,7 +93,7 @@ def test_a_bounded_search_is_the_beginning_of_the_unbounded_one(name: str, norm:
         verdicts = broken(found.adversarials, everyone, model)
         for i, (cost, breaks, adversarial) in enumerate(alone(name, norm)):
             assert bool(verdicts[i]) == (breaks and cost <= bound), (bound, i)
-            assert bool(found.cut[i]) == (cost > bound), (bound, i)
+            assert bool(found.truncated[i]) == (cost > bound), (bound, i)
             assert not verdicts[i] or torch.allclose(found.adversarials[i], adversarial, atol=1e-5)
 
 
@@ -100,7 +103,7 @@ def test_no_image_costs_more_than_the_bound(name: str, bound: int) -> None:
     """Use a model that no attack breaks, so that every attack goes as far as it may."""
     counting = CountingModel(net(wide=True))
     found = attack(name, ATTACKS.get(name).norms[0], bound, [0], counting)
-    assert counting.forwards == bound or not found.cut.any()
+    assert counting.forwards == bound or not found.truncated.any()
     assert counting.forwards <= bound
 
 
@@ -109,7 +112,8 @@ def test_no_image_costs_more_than_the_bound(name: str, bound: int) -> None:
 )
 def test_a_search_that_ends_with_its_last_question_is_not_cut(name: str, whole: int) -> None:
     model = net(wide=True)
-    cuts = {bound: attack(name, "linf", bound, [0, 1], model).cut.tolist() for bound in (whole - 1, whole) if bound}
+    bounds = [bound for bound in (whole - 1, whole) if bound]
+    cuts = {bound: attack(name, "linf", bound, [0, 1], model).truncated.tolist() for bound in bounds}
     assert cuts.pop(whole) == [False, False]
     assert all(cut == [True, True] for cut in cuts.values())
 
@@ -118,7 +122,7 @@ def test_the_count_goes_on_from_stage_to_stage() -> None:
     """autoattack: 1 for the ranking, 11 of APGD-CE, 33 of the targeted APGD; then FAB is under way."""
     for bound in (1 + 5, 1 + 11, 1 + 11 + 5, 1 + 11 + 33, 1 + 11 + 33 + 5):
         counting = CountingModel(net(wide=True))
-        assert attack("autoattack", "linf", bound, [0, 1, 2], counting, batch=2).cut.all()
+        assert attack("autoattack", "linf", bound, [0, 1, 2], counting, batch=2).truncated.all()
         assert counting.forwards == 3 * bound
 
 
@@ -128,7 +132,7 @@ def test_results_do_not_depend_on_the_batch() -> None:
     one = attack("pgd-10-r5", "l2", bound, everyone, model, batch=64)
     for batch in (1, 3):
         again = attack("pgd-10-r5", "l2", bound, everyone[::-1], model, batch=batch)
-        assert torch.equal(again.cut.flip(0), one.cut)
+        assert torch.equal(again.truncated.flip(0), one.truncated)
         assert torch.allclose(again.adversarials.flip(0), one.adversarials, atol=1e-9)
 
 

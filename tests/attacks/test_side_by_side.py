@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.attacks import active
-from bench.attacks.active import Found, hunt
-from bench.attacks.agenda import Agenda
-from bench.attacks.apgd import Apgd
-from bench.attacks.fab import TargetedFab
-from bench.attacks.lookahead import first_row
-from bench.attacks.prepared import Prepared
-from bench.attacks.room import NO_ROOM, room_for
-from bench.attacks.search import Answer, Samples, Search, State
-from bench.attacks.square import Square
+from bench.attacks.apgd_attack import Apgd
+from bench.attacks.engine import run_search as active
+from bench.attacks.engine.batching import NO_SPECULATION, batch_budget
+from bench.attacks.engine.fast_model import FastModel
+from bench.attacks.engine.query import first_row
+from bench.attacks.engine.run_search import SearchResult, run_search
+from bench.attacks.engine.scheduler import Scheduler
+from bench.attacks.engine.search import QueryResult, Samples, Search, State
+from bench.attacks.fab_attack import TargetedFab
+from bench.attacks.square_attack import Square
 
 COUNT, SIDE, CLASSES = 16, 6, 6
 
@@ -63,18 +63,18 @@ SEARCHES: dict[str, Search] = {
 @pytest.fixture(autouse=True)
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """The searches here are shorter than it is."""
-    monkeypatch.setattr(active, "Agenda", partial(Agenda, patience=0))
+    monkeypatch.setattr(active, "Scheduler", partial(Scheduler, patience=0))
 
 
-def searched(name: str, *, batch_size: int, lying: bool = False) -> tuple[Found, int]:
+def searched(name: str, *, batch_size: int, lying: bool = False) -> tuple[SearchResult, int]:
     """Return the outcomes of a search, and the number of batches that it took."""
     net, judge = Net(), Net(off=0.05)
-    model = Prepared(judge, net) if lying else net
-    return hunt(SEARCHES[name], model, samples(), batch_size=batch_size), net.batches
+    model = FastModel(judge, net) if lying else net
+    return run_search(SEARCHES[name], model, samples(), batch_size=batch_size), net.batches
 
 
 @cache
-def one_by_one(name: str, lying: bool) -> tuple[Found, int]:
+def one_by_one(name: str, lying: bool) -> tuple[SearchResult, int]:
     return searched(name, batch_size=1, lying=lying)
 
 
@@ -84,16 +84,16 @@ def test_the_images_are_those_of_one_after_the_other(name: str, batch_size: int,
     """With a search model that the model under test does not always confirm, too."""
     together, _ = searched(name, batch_size=batch_size, lying=lying)
     alone, _ = one_by_one(name, lying)
-    assert 0 < int(alone.broken.sum()) < COUNT
-    assert torch.equal(together.broken, alone.broken)
-    assert torch.allclose(together.adversarial, alone.adversarial, rtol=0, atol=1e-9)
+    assert 0 < int(alone.success.sum()) < COUNT
+    assert torch.equal(together.success, alone.success)
+    assert torch.allclose(together.adversarials, alone.adversarials, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(("name", "share"), [("apgd-t", 5), ("apgd restarts", 6), ("square linf", 3), ("square l2", 3)])
 def test_a_batch_with_room_ends_sooner(name: str, share: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A survivor's attempts fit into one flight; of proposals those after the first that is accepted are in vain."""
     _, batches = searched(name, batch_size=400)
-    monkeypatch.setattr(active, "room_for", lambda _: NO_ROOM)
+    monkeypatch.setattr(active, "batch_budget", lambda _: NO_SPECULATION)
     _, without = searched(name, batch_size=400)
     assert batches * share <= without * 1.2
 
@@ -124,19 +124,19 @@ class Late:
     def needs_gradient(self, state: LateState) -> Tensor:
         return torch.zeros_like(state.over)
 
-    def breaks(self, state: LateState, logits: Tensor) -> Tensor:
+    def is_adversarial(self, state: LateState, logits: Tensor) -> Tensor:
         return state.question == torch.tensor(self.when)[state.attempt]
 
-    def advance(self, state: LateState, answer: Answer) -> LateState:
+    def advance(self, state: LateState, answer: QueryResult) -> LateState:
         return replace(state, question=state.question + 1)
 
 
 @pytest.mark.parametrize(("when", "batches"), [((4, 3, 2, 1), 4), ((2, 9, 9, 9), 2)])
 def test_the_lowest_attempt_counts_and_those_above_it_are_called_off(when: tuple[int, ...], batches: int) -> None:
     net = Net()
-    found = hunt(Late(when), net, samples(), batch_size=4 * COUNT)
-    assert found.broken.all()
-    assert torch.equal(found.adversarial, torch.zeros_like(found.adversarial))
+    found = run_search(Late(when), net, samples(), batch_size=4 * COUNT)
+    assert found.success.all()
+    assert torch.equal(found.adversarials, torch.zeros_like(found.adversarials))
     assert net.batches == batches
 
 
@@ -148,21 +148,21 @@ def test_rows() -> None:
 
 
 def test_first_attempts_of_all_come_before_second_ones_of_any() -> None:
-    agenda = Agenda([4, 7, 9], attempts=2, ahead=5, patience=0)
+    agenda = Scheduler([4, 7, 9], attempts=2, ahead=5, patience=0)
     assert agenda.begin(2) == [(4, 0), (7, 0)]
     assert agenda.begin(5) == [(9, 0), (4, 1), (7, 1)]
     assert agenda.rows == 5
 
 
 def test_what_may_be_in_vain_fills_no_more_than_it_is_allowed_to() -> None:
-    agenda = Agenda(range(3), attempts=9, ahead=4, patience=0)
+    agenda = Scheduler(range(3), attempts=9, ahead=4, patience=0)
     assert len(agenda.begin(64)) == 4
-    agenda = Agenda(range(6), attempts=9, ahead=4, patience=0)
+    agenda = Scheduler(range(6), attempts=9, ahead=4, patience=0)
     assert len(agenda.begin(64)) == 6
 
 
 def test_a_sample_waits_again_when_its_last_attempt_under_way_is_over() -> None:
-    agenda = Agenda([3], attempts=3, ahead=2, patience=0)
+    agenda = Scheduler([3], attempts=3, ahead=2, patience=0)
     assert agenda.begin(8) == [(3, 0), (3, 1)]
     assert agenda.ended([(3, 0)]) == []
     assert agenda.begin(8) == [(3, 2)]
@@ -172,7 +172,7 @@ def test_a_sample_waits_again_when_its_last_attempt_under_way_is_over() -> None:
 
 
 def test_an_attempt_ahead_begins_when_the_first_has_stood_for_some_turns() -> None:
-    agenda = Agenda([3, 5], attempts=4, ahead=4, patience=2)
+    agenda = Scheduler([3, 5], attempts=4, ahead=4, patience=2)
     assert agenda.begin(1) == [(3, 0)]
     assert agenda.begin(8) == [(5, 0)]
     assert agenda.begin(3) == [(3, 1)]
@@ -182,7 +182,7 @@ def test_an_attempt_ahead_begins_when_the_first_has_stood_for_some_turns() -> No
 
 
 def test_without_room_ahead_attempts_follow_each_other() -> None:
-    agenda = Agenda([3], attempts=2, ahead=0, patience=0)
+    agenda = Scheduler([3], attempts=2, ahead=0, patience=0)
     assert agenda.begin(8) == [(3, 0)]
     assert agenda.begin(8) == []
     assert agenda.ended([(3, 0)]) == [3]
@@ -190,7 +190,7 @@ def test_without_room_ahead_attempts_follow_each_other() -> None:
 
 
 def test_a_closed_sample_begins_nothing_above_its_end() -> None:
-    agenda = Agenda([3], attempts=9, ahead=2, patience=0)
+    agenda = Scheduler([3], attempts=9, ahead=2, patience=0)
     assert agenda.begin(8) == [(3, 0), (3, 1)]
     agenda.close(3, 1)
     assert agenda.ended([(3, 1)]) == []
@@ -200,7 +200,7 @@ def test_a_closed_sample_begins_nothing_above_its_end() -> None:
 
 
 def test_a_restart_begins_with_the_lowest_attempt_under_way() -> None:
-    agenda = Agenda([1, 2], attempts=4, ahead=8, patience=0)
+    agenda = Scheduler([1, 2], attempts=4, ahead=8, patience=0)
     agenda.begin(8)
     agenda.ended([(1, 0), (2, 1)])
     assert agenda.restart() == [1, 2]
@@ -208,5 +208,5 @@ def test_a_restart_begins_with_the_lowest_attempt_under_way() -> None:
 
 
 def test_large_images_fill_a_processor_by_themselves() -> None:
-    assert room_for(torch.empty(0, 3, 300, 300)) == NO_ROOM
-    assert room_for(torch.empty(1, 3, 32, 32)) == (64, 16)
+    assert batch_budget(torch.empty(0, 3, 300, 300)) == NO_SPECULATION
+    assert batch_budget(torch.empty(1, 3, 32, 32)) == (64, 16)

@@ -12,12 +12,12 @@ from helpers import LinearModel
 from squares import NORMS, begun, grey, network, noise, published, samples, told
 from torch import Tensor, nn
 
-from bench.attacks.active import hunt
-from bench.attacks.prepared import Prepared
-from bench.attacks.questions import ask
-from bench.attacks.search import take
-from bench.attacks.square import Square
-from bench.attacks.square_pattern import pattern
+from bench.attacks.engine.fast_model import FastModel
+from bench.attacks.engine.query import query
+from bench.attacks.engine.run_search import run_search
+from bench.attacks.engine.search import take
+from bench.attacks.square_attack import Square
+from bench.attacks.square_windows import pattern
 from bench.core.specs import Norm
 
 # Points
@@ -118,7 +118,7 @@ def test_the_best_point_is_kept_and_the_loss_never_falls(norm: Norm) -> None:
     state = begun(search, samples(inputs, model(inputs).argmax(1)))
     seen, started = [], None
     for _ in range(80):
-        answer = ask(search, model, state)
+        answer = query(search, model, state)
         seen.append(answer.loss)
         started = answer.loss if started is None else started
         state = search.advance(state, answer)
@@ -133,7 +133,7 @@ def test_the_loss_is_the_margin_to_the_best_other_class() -> None:
     state = begun(Square("linf", 0.1), samples(grey(3), torch.tensor([0, 2, 1])))
     logits = torch.tensor([[3.0, 1, 2], [3, 1, 2], [2, 2, 0]])
     assert Square("linf", 0.1).loss(state, logits).tolist() == [-1, 1, 0]
-    assert Square("linf", 0.1).breaks(state, logits).tolist() == [False, True, True]
+    assert Square("linf", 0.1).is_adversarial(state, logits).tolist() == [False, True, True]
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -144,12 +144,12 @@ def test_a_linear_model_is_broken_where_it_can_be(norm: Norm) -> None:
     model = LinearModel(weight, bias=-0.5 * weight.sum().item() + 1)
     labels, margin = model(inputs).argmax(1), model.margin(inputs, norm)
     below, above = margin.min().item() * 0.999, margin.max().item() * {"linf": 2.5, "l2": 4, "l1": 8}[norm]
-    never = hunt(Square(norm, below, queries=300), model, samples(inputs, labels), batch_size=8)
-    assert not never.broken.any()
-    assert torch.equal(never.adversarial, inputs)
-    found = hunt(Square(norm, above, queries=300), model, samples(inputs, labels), batch_size=8)
-    assert found.broken.all()
-    assert (model(found.adversarial).argmax(1) != labels).all()
+    never = run_search(Square(norm, below, queries=300), model, samples(inputs, labels), batch_size=8)
+    assert not never.success.any()
+    assert torch.equal(never.adversarials, inputs)
+    found = run_search(Square(norm, above, queries=300), model, samples(inputs, labels), batch_size=8)
+    assert found.success.all()
+    assert (model(found.adversarials).argmax(1) != labels).all()
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -157,16 +157,16 @@ def test_the_outcome_depends_neither_on_the_batch_nor_on_the_order(norm: Norm) -
     model, inputs = network(), noise(24)
     every = samples(inputs, model(inputs).argmax(1))
     search = Square(norm, {"linf": 0.02, "l2": 0.4, "l1": 5.0}[norm], queries=30)
-    whole = hunt(search, model, every, batch_size=64)
-    assert 5 <= whole.broken.sum() <= 19
+    whole = run_search(search, model, every, batch_size=64)
+    assert 5 <= whole.success.sum() <= 19
     for batch_size in (1, 7):
-        found = hunt(search, model, every, batch_size=batch_size)
-        assert torch.equal(found.broken, whole.broken)
-        assert torch.equal(found.adversarial, whole.adversarial)
+        found = run_search(search, model, every, batch_size=batch_size)
+        assert torch.equal(found.success, whole.success)
+        assert torch.equal(found.adversarials, whole.adversarials)
     order = torch.randperm(24, generator=torch.Generator().manual_seed(0))
-    shuffled = hunt(search, model, take(every, order), batch_size=7)
-    assert torch.equal(shuffled.broken, whole.broken[order])
-    assert torch.equal(shuffled.adversarial, whole.adversarial[order])
+    shuffled = run_search(search, model, take(every, order), batch_size=7)
+    assert torch.equal(shuffled.success, whole.success[order])
+    assert torch.equal(shuffled.adversarials, whole.adversarials[order])
 
 
 @pytest.mark.parametrize("queries", [0, 1, 12])
@@ -181,7 +181,8 @@ def test_a_sample_that_holds_is_asked_about_as_often_as_in_the_published_program
 
     inputs, labels = noise(9), torch.zeros(9, dtype=torch.int64)
     # Batches of three are full to the end, so that nothing is asked ahead.
-    assert not hunt(Square(norm, 0.1, queries=queries), Deaf(), samples(inputs, labels), batch_size=3).broken.any()
+    search = Square(norm, 0.1, queries=queries)
+    assert not run_search(search, Deaf(), samples(inputs, labels), batch_size=3).success.any()
     ours = sum(asked)
     asked.clear()
     theirs = published(norm, 0.1, queries, Deaf())
@@ -196,14 +197,14 @@ def test_a_sample_that_is_denied_to_be_broken_goes_on_to_the_end(norm: Norm) -> 
     model, inputs = network(), noise(6)
     labels, denied = (model(inputs).argmax(1) + 1) % 5, []
 
-    class Denying(Prepared):
+    class Denying(FastModel):
         def confirm(self, points: Tensor, labels: Tensor) -> Tensor:
             denied.append(len(labels))
             return torch.zeros_like(labels, dtype=torch.bool)
 
     search = Square(norm, 0.001, queries=9)
-    found = hunt(search, Denying(model, copy.deepcopy(model)), samples(inputs, labels), batch_size=4)
-    assert not found.broken.any()
+    found = run_search(search, Denying(model, copy.deepcopy(model)), samples(inputs, labels), batch_size=4)
+    assert not found.success.any()
     assert sum(denied) == 60
 
 
@@ -218,9 +219,9 @@ def test_success_queries_and_loss_agree_with_the_published_program(norm: Norm, e
     before = search.loss(state, clean)
     asked, broken = torch.zeros(64), torch.zeros(64, dtype=torch.bool)
     for _ in range(queries + 1):
-        answer = ask(search, model, state)
+        answer = query(search, model, state)
         asked += ~broken
-        broken |= search.breaks(state, answer.logits)
+        broken |= search.is_adversarial(state, answer.logits)
         state = search.advance(state, answer)
     assert state.over.all()
     theirs = published(norm, eps, queries, model)

@@ -10,9 +10,8 @@ import torch
 from squares import begun, grey, published, samples, told
 from torch import Tensor
 
-from bench.attacks.square import Square
-from bench.attacks.square_pattern import pattern
-from bench.attacks.square_windows import window_sizes
+from bench.attacks.square_attack import Square
+from bench.attacks.square_windows import pattern, window_sizes
 
 
 def share(query: int) -> float:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench.attacks.registry import load_function, resolve
-from bench.attacks.rng import SampleRng
+from bench.attacks.adapter import call_attack
+from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.registry import resolve
 from bench.attacks.transfer import transfer_images
 from bench.core.specs import Norm
 
@@ -54,7 +55,7 @@ def test_it_does_not_stop_at_the_first_break() -> None:
     attack = resolve("pgd-20")
     spec = attack.spec("linf", 0.2, batch_size=20)
     rng = SampleRng(0, attack.name, [str(i) for i in range(20)])
-    stopped = load_function(attack.entry)(source, INPUTS, labels, spec=spec, rng=rng)
+    stopped = call_attack(attack.entry, source, INPUTS, labels, spec=spec, rng=rng).adversarials
     assert isinstance(stopped, torch.Tensor)
     assert (margins > source(stopped)[:, 1] - source(stopped)[:, 0]).all()
 
@@ -70,7 +71,7 @@ def test_the_plain_cross_entropy_is_blind_at_large_logits(scale: float, blind: b
         attack = resolve(name)
         rng = SampleRng(0, "pgd", [str(i) for i in range(int(right.sum()))])
         spec = attack.spec("linf", 0.2, batch_size=20)
-        found = load_function(attack.entry)(model, INPUTS[right], labels[right], spec=spec, rng=rng)
+        found = call_attack(attack.entry, model, INPUTS[right], labels[right], spec=spec, rng=rng).adversarials
         assert isinstance(found, torch.Tensor)
         broken[name] = int((model(found).argmax(1) != 0).sum())
     assert broken["pgd-20"] == right.sum()

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.attacks import active
-from bench.attacks.active import hunt
-from bench.attacks.agenda import Agenda
-from bench.attacks.prepared import Prepared
-from bench.attacks.search import Answer, Samples, State
-from bench.attacks.turns import whose_turn
+from bench.attacks.engine import run_search as active
+from bench.attacks.engine.batching import select_kind
+from bench.attacks.engine.fast_model import FastModel
+from bench.attacks.engine.run_search import run_search
+from bench.attacks.engine.scheduler import Scheduler
+from bench.attacks.engine.search import QueryResult, Samples, State
 
 COUNT, QUESTIONS = 5, 8
 
@@ -33,7 +33,7 @@ COUNT, QUESTIONS = 5, 8
 def test_the_larger_kind_is_asked_and_nobody_waits_twice(
     needs: list[int], waiting: list[int], turn: list[int] | None
 ) -> None:
-    found = whose_turn(torch.tensor(needs).bool(), torch.tensor(waiting).bool())
+    found = select_kind(torch.tensor(needs).bool(), torch.tensor(waiting).bool())
     assert (None if found is None else found.int().tolist()) == turn
 
 
@@ -63,10 +63,10 @@ class OutOfStep:
     def needs_gradient(self, state: StepState) -> Tensor:
         return ((state.question + state.samples.keys) % 2 == 0) | (state.samples.keys < self.steady)
 
-    def breaks(self, state: StepState, logits: Tensor) -> Tensor:
+    def is_adversarial(self, state: StepState, logits: Tensor) -> Tensor:
         return (state.question == QUESTIONS) & (state.attempt >= state.samples.keys % (self.attempts + 1) * self.late)
 
-    def advance(self, state: StepState, answer: Answer) -> StepState:
+    def advance(self, state: StepState, answer: QueryResult) -> StepState:
         wanted = torch.where(self.needs_gradient(state), answer.gradient.flatten(1).sum(1), 0)
         seen = state.seen + wanted
         points = seen.view(-1, 1, 1, 1).expand_as(state.points)
@@ -99,23 +99,24 @@ def samples() -> Samples:
 @pytest.mark.parametrize("full", [10**9, 0, 2, 5])
 def test_waiting_changes_nothing(full: int, allowance: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """With several attempts, memory that runs out and searches that are cut; one at a time nobody waits."""
-    monkeypatch.setattr(active, "Agenda", partial(Agenda, patience=2))
+    monkeypatch.setattr(active, "Scheduler", partial(Scheduler, patience=2))
     search = OutOfStep(attempts=3, late=True)
     left = None if allowance is None else torch.full((COUNT,), allowance)
     crowded = Sum(full=full, room=3)
-    together = hunt(search, Prepared(crowded, crowded, lambda n: n // 2), samples(), batch_size=12, allowance=left)
-    alone = hunt(search, Sum(), samples(), batch_size=1, allowance=left)
+    model = FastModel(crowded, crowded, lambda n: n // 2)
+    together = run_search(search, model, samples(), batch_size=12, allowance=left)
+    alone = run_search(search, Sum(), samples(), batch_size=1, allowance=left)
     assert (crowded.failures > 0) == (full < crowded.batches)
-    for name in ("adversarial", "broken", "asked", "cut"):
+    for name in ("adversarials", "success", "n_queries", "truncated"):
         assert torch.equal(getattr(together, name), getattr(alone, name)), name
 
 
 def test_searches_that_are_out_of_step_wait_once_and_are_in_step_from_then_on() -> None:
     model = Sum()
-    found = hunt(OutOfStep(), model, samples(), batch_size=COUNT)
+    found = run_search(OutOfStep(), model, samples(), batch_size=COUNT)
     wanted = [sum(q + 1 for q in range(QUESTIONS) if (q + key) % 2 == 0) for key in range(COUNT)]
-    assert found.broken.all()
-    assert found.adversarial[:, 0, 0, 0].tolist() == wanted
+    assert found.success.all()
+    assert found.adversarials[:, 0, 0, 0].tolist() == wanted
     # Those that waited once come to their end one question after the others.
     assert model.batches == QUESTIONS + 2
 
@@ -123,5 +124,5 @@ def test_searches_that_are_out_of_step_wait_once_and_are_in_step_from_then_on() 
 def test_one_that_asks_otherwise_than_all_others_has_every_second_turn() -> None:
     """Its first question is as theirs; from then on three batches serve two questions of each."""
     model = Sum()
-    assert hunt(OutOfStep(steady=COUNT - 1), model, samples(), batch_size=COUNT).broken.all()
+    assert run_search(OutOfStep(steady=COUNT - 1), model, samples(), batch_size=COUNT).success.all()
     assert model.batches == 1 + QUESTIONS // 2 * 3

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import api
-from bench.attacks.norms import length
+from bench.attacks.geometry.norms import length
 from bench.audit.neighbours import neighbours, points_towards
 from bench.core.specs import Norm
 from bench.data import DataRequest, load_dataset

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from records import cell_record, run_record, samples_of
 
-from bench.attacks.registry import ATTACKS, resolve
+from bench.attacks.registry import ATTACKS, AttackEntry, resolve
 from bench.audit.suite import Budget, by_budget, claim, gradient_attacks, ladder, most_telling, outcomes_on
 from bench.core.records import EvalRecord
 from bench.leaderboard.rows import board_rows
@@ -67,15 +68,44 @@ def test_only_gradients_are_held_against_what_needs_none() -> None:
 
 @pytest.mark.parametrize("name", sorted(ATTACKS))
 def test_every_attack_that_follows_gradients_is_held_so(name: str) -> None:
-    """An ensemble is not: what of its images Square broke, nobody wrote down."""
+    """An ensemble with Square is not: which of its images Square broke is not recorded."""
     attack = resolve(name)
     params = attack.spec(attack.entry.norms[0], 0.1, batch_size=8).params
     backwards = attack.entry.cost(params, 10).backwards > 0
-    assert bool(gradient_attacks([cell(name, [True])])) == (backwards and not name.startswith("autoattack"))
+    assert bool(gradient_attacks([cell(name, [True])])) == (backwards and name not in ("autoattack", "autoattack-plus"))
 
 
+@pytest.fixture
+def registered() -> Iterator[None]:
+    """Two attacks of a plug-in, which are named alike and declare other traits."""
+    entry = AttackEntry(summary="s", source="s", function="m:f", uses_gradient=True, family="pgd", params={"steps": 9})
+    ATTACKS.register("pgd-theirs", entry, origin="a plug-in")
+    free = dataclasses.replace(entry, uses_gradient=False, family="")
+    ATTACKS.register("pgd-blackbox", free, origin="a plug-in")
+    yield
+    for name in ("pgd-theirs", "pgd-blackbox"):
+        ATTACKS.remove(name)
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_plug_ins_attack_is_treated_like_a_built_in() -> None:
+    """By the traits that it declares."""
+    theirs = cell("pgd-theirs", [True], code_sha="x", steps=9)
+    assert names(gradient_attacks([theirs])) == ("pgd-theirs",)
+    assert [names(pair) for pair in ladder([theirs, cell("fgsm", [True])])] == [("fgsm", "pgd-theirs")]
+
+
+@pytest.mark.usefixtures("registered")
 def test_the_name_of_a_plug_in_does_not_say_what_it_follows() -> None:
     theirs = cell("pgd-blackbox", [True], code_sha="x", steps=9)
+    assert gradient_attacks([theirs]) == ()
+    assert ladder([theirs, cell("fgsm", [True])]) == ()
+
+
+@pytest.mark.parametrize("name", ["pgd-unknown", "pgd-20"])
+def test_nothing_is_said_of_a_plug_in_that_is_not_loaded(name: str) -> None:
+    """Nor is it taken for a built-in attack of its name."""
+    theirs = cell(name, [True], code_sha="x", steps=9)
     assert gradient_attacks([theirs]) == ()
     assert ladder([theirs, cell("fgsm", [True])]) == ()
 
@@ -98,7 +128,7 @@ def test_the_ladder_is_one_walk_in_rising_steps() -> None:
 )
 def test_steps_for_restarts_is_no_order(few: tuple[int, int], many: tuple[int, int]) -> None:
     """On honest networks each of them breaks a few images that the other does not."""
-    pair = [cell(name, [True], steps=steps, restarts=r) for name, (steps, r) in (("pgd-a", few), ("pgd-b", many))]
+    pair = [cell(f"pgd-{steps}-r{r}", [True], steps=steps, restarts=r) for steps, r in (few, many)]
     assert ladder(pair) == ()
 
 

@@ -43,7 +43,7 @@ MISTAKES = [
     (["--no-such-option"], "--no-such-option"),
     (["--lr", "nan"], "lr nan is not a finite number"),
     (["--limit", "1"], "too few for batch norm"),
-    (["--attacks", "autoattack", "--protocol", "prefiltered"], "needs fgsm or pgd"),
+    (["--attacks", "autoattack", "--protocol", "prefiltered"], "needs one of fgsm, pgd"),
     (["--max-queries", "0"], "0 is not in the range"),
     (["--max-queries", "9", "--attack-backend", "reference"], "of foolbox cannot be stopped after 9 forward passes"),
     (["--max-queries", "9", "--attacks", "autoattack-rand"], "of pyautoattack cannot be stopped after 9 forward"),
@@ -203,7 +203,7 @@ def test_a_plugin_that_takes_a_name_twice(bench: Bench, tmp_path: Path) -> None:
     [
         ("model", "register_model('007', ModelEntry(summary='s', source='s', build=None), __file__)"),
         ("variant", "VARIANTS.register('007', None, origin=__file__)"),
-        ("attack", "ATTACKS.register('007', AttackEntry(summary='s', source='s', function=print), origin=__file__)"),
+        ("attack", "ATTACKS.register('007', None, origin=__file__)"),
         ("dataset", "DATASETS.register('007', None, origin=__file__)"),
         ("corruption", "CORRUPTIONS.register('007', None, origin=__file__)"),
         ("recipe", "RECIPES.register('007', None, origin=__file__)"),

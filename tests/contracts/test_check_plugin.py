@@ -33,7 +33,7 @@ ATTACKS = {
     "attack attached": ("leaves no gradients behind", "its result is attached to a graph"),
     "attack averages": ("independent of the batch", "pixels of images attacked alone differ by up to 0.2"),
     "attack hides-passes": ("costs what its entry states", "it made 20 forward .* states 0 to 0 forward"),
-    "attack does-not-report": ("stops at max_queries", "it does not report which searches were cut"),
+    "attack does-not-report": ("stops at max_queries", "did not report which images max_queries stopped"),
     "attack does-not-stop": ("stops at max_queries", "it made 20 forward passes per image with max_queries=3"),
 }
 MODELS = {

@@ -115,10 +115,13 @@ def test_a_registry_refuses_what_no_table_can_hold(name: str) -> None:
 def test_an_attack_may_not_spell_itself_as_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     from bench.attacks import resolve
 
-    entry = AttackEntry(summary="s", source="s", function="m:f", params={"steps": 7}, spell=lambda p: f"{p['steps']}")
+    params = {"steps": 7}
+    entry = AttackEntry(
+        summary="s", source="s", function="m:f", uses_gradient=True, params=params, spell=lambda p: f"{p['steps']}"
+    )
     monkeypatch.setattr(ATTACKS, "_entries", {"seven": entry})
     monkeypatch.setattr(ATTACKS, "_origins", {"seven": "a plug-in"})
     with pytest.raises(BenchError, match=r"attack name '7' \(from a plug-in\) cannot be used: .*; call it 'attack-7'"):
         resolve("seven")
     with pytest.raises(BenchError, match=r"backend name '1\.0' cannot be used"):
-        AttackEntry(summary="s", source="s", function="m:f", backend="1.0")
+        AttackEntry(summary="s", source="s", function="m:f", uses_gradient=True, backend="1.0")

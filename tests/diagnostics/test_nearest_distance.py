@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.attacks.ddn import Ddn
-from bench.attacks.fab import TargetedFab
-from bench.attacks.fmn import Fmn
-from bench.attacks.nearest import Nearest, nearest
-from bench.attacks.search import Samples, Search
+from bench.attacks.ddn_attack import Ddn
+from bench.attacks.engine.minimal_norm import Nearest, nearest
+from bench.attacks.engine.search import Samples, Search
+from bench.attacks.fab_attack import TargetedFab
+from bench.attacks.fmn_attack import Fmn
 from bench.diagnostics import nearest_distance
 from bench.diagnostics.boundary import adversarial, lengths
 from bench.diagnostics.deepfool_score import pixel_lengths

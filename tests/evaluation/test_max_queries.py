@@ -76,7 +76,7 @@ def test_the_plan_shows_the_bound(run: Bench) -> None:
 def test_an_attack_that_does_not_say_whom_it_cut_has_failed(run: Bench, tmp_path: Path) -> None:
     idle = ATTACKS.get("idle")
     if "mute" not in ATTACKS:
-        entry = AttackEntry(summary="mute", source="tests", function=idle.function, bounded=True)
+        entry = AttackEntry(summary="mute", source="tests", function=idle.function, uses_gradient=False, bounded=True)
         ATTACKS.register("mute", entry, origin="tests")
     assert run("--attacks", "mute", "--max-queries", "5").code == 3
     row = rows(tmp_path)["mute-q5"]

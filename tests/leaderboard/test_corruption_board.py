@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from records import cell_record, run_record, samples_of
 
-from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt
+from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt_bytes
 from bench.cli import cli
 from bench.core.records import EvalRecord
 from bench.core.specs import CorruptionSpec
@@ -207,7 +207,7 @@ def test_what_changes_nothing_at_8_pixels_is_named() -> None:
     idle = {
         kind
         for kind in CORRUPTIONS
-        if all((corrupt(grey, images.ids, kind, s, seed=0, profile="cifar") == grey).all() for s in LEVELS)
+        if all((corrupt_bytes(grey, images.ids, kind, s, seed=0, profile="cifar") == grey).all() for s in LEVELS)
     }
     assert idle == {"defocus_blur", "saturate"}
     readme = (Path(__file__).parents[2] / "results" / "README.md").read_text()

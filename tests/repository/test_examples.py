@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -16,6 +17,12 @@ ROOT = Path(__file__).parents[2]
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bench", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+
+
+def bench_process(command: list[str], *more: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *command, *map(str, more)], cwd=ROOT, capture_output=True, encoding="utf-8", check=False
+    )
 
 
 @pytest.mark.slow
@@ -46,14 +53,23 @@ def test_the_plugin_of_every_kind(tmp_path: Path) -> None:
     """By the command in its own docstring, in a process of its own."""
     text = (ROOT / "examples" / "plugin.py").read_text(encoding="utf-8")
     command = text[text.index("bench run") : text.index('"""', 3)].split()
-    shown = subprocess.run(
-        [sys.executable, "-m", *command, "--results", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    shown = bench_process(command, "--results", tmp_path)
     assert shown.returncode == 0, shown.stderr
     lines = shown.stdout.splitlines()
     assert "noise@linf-0.2" in lines[0]
     assert sum("stripes" in line for line in lines) == 2
+    rows = pd.read_csv(tmp_path / "results.csv")
+    dusty = rows[rows["corruption"] == "dust"]
+    assert sorted(dusty["severity"]) == sorted([1, 2, 3, 4, 5] * 2)
+    assert (dusty["status"] == "ok").all()
+    assert dusty["notes"].str.startswith("defined by a plug-in").all()
+    assert rows["collapse_sparsity"].between(0, 1).all()
+    board = pd.read_csv(tmp_path / "leaderboard.csv")
+    assert board["dust_acc"].notna().all()
+    assert pd.read_csv(tmp_path / "corruptions.csv", header=[0, 1], index_col=0).columns.levels[0].tolist() == ["dust"]
+    again = bench_process(command, "--results", tmp_path)
+    assert "nothing to do: all 16 cells are already there" in again.stderr
+    without = run("leaderboard", "--results", tmp_path)
+    assert without.returncode == 0, without.stderr
+    assert pd.read_csv(tmp_path / "results.csv")["collapse_sparsity"].equals(rows["collapse_sparsity"])
+    assert pd.read_csv(tmp_path / "leaderboard.csv")["dust_acc"].equals(board["dust_acc"]), "the plug-in is not needed"

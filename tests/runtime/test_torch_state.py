@@ -15,9 +15,10 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from bench.api import evaluate
-from bench.attacks.deepfool import deepfool
-from bench.attacks.registry import load_function, resolve
-from bench.attacks.rng import SampleRng
+from bench.attacks.adapter import call_attack
+from bench.attacks.deepfool_attack import walk_to_boundary
+from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.registry import resolve
 from bench.attacks.transfer import transfer_images
 from bench.core.errors import BenchError
 from bench.runtime.torch_state import AUTOCAST_DEVICES, harness_torch_state
@@ -131,7 +132,7 @@ def attacked(name: str, network: nn.Module) -> torch.Tensor:
     points = images().clone()
     labels = network(points).argmax(1)
     if name == "deepfool":
-        return deepfool(network, points).adversarial
+        return walk_to_boundary(network, points).adversarial
     if name == "transfer":
         return transfer_images(network, points, labels, norm="linf", eps=0.1, steps=3)
     resolved = resolve(name)
@@ -139,8 +140,7 @@ def attacked(name: str, network: nn.Module) -> torch.Tensor:
     queries = 30 if name == "square" else None
     spec = resolved.spec(norm, 0.1 if norm == "linf" else 2.0, batch_size=64, max_queries=queries)
     rng = SampleRng(0, name, [str(i) for i in range(len(points))], torch.device("cpu"))
-    found = load_function(resolved.entry)(network, points, labels, spec=spec, rng=rng)
-    return found if isinstance(found, torch.Tensor) else found.adversarials
+    return call_attack(resolved.entry, network, points, labels, spec=spec, rng=rng).adversarials
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, "transfer"])

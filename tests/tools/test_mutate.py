@@ -49,9 +49,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(project: Path, entries: str, *options: str) -> dict[str, Result]:
-    listed, output = project / "mutations.toml", project / "out.csv"
-    listed.write_text(entries)
-    arguments = ["--root", str(project), "--mutations", str(listed), "--output", str(output), *options]
+    join, output = project / "mutations.toml", project / "out.csv"
+    join.write_text(entries)
+    arguments = ["--root", str(project), "--mutations", str(join), "--output", str(output), *options]
     outcome = CliRunner().invoke(main, arguments)
     assert outcome.exit_code == 0, outcome.output
     return read_results(output)

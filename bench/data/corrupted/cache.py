@@ -15,12 +15,13 @@ import PIL
 import scipy
 from numpy.typing import NDArray
 
-from bench.attacks.corruptions.apply import corrupt
+from bench.attacks.corruptions.apply import corrupt_bytes
 from bench.attacks.corruptions.registry import CORRUPTIONS, files_sha_of
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS, Profile
 from bench.core.errors import BenchError
 from bench.core.specs import fingerprint
 from bench.data.corrupted.arrays import MANIFEST, digest_of, map_array, raw_entries, write_array
+from bench.data.corrupted.choose import code_sha_of
 from bench.data.corrupted.sets import rows_of
 from bench.data.split import Pixels
 from bench.runtime.files import write_atomic
@@ -111,6 +112,7 @@ class GeneratedSet:
         if kind not in self._stored:
             files = self._files(kind)
             made: dict[str, Any] = {"version": entry.version} | ({"files_sha": files} if entry.stand_in else {})
+            made |= {"code_sha": code} if (code := code_sha_of(kind)) else {}
             self._stored[kind] = self._stored_or_made(kind, made, self._shape, np.uint8, self._corrupted(kind, files))
         return self._stored[kind]
 
@@ -145,7 +147,7 @@ class GeneratedSet:
         for severity in SEVERITY_LEVELS:
             for rows in self._blocks():
                 images = as_bytes(self._pixels[rows])
-                yield corrupt(
+                yield corrupt_bytes(
                     images, self._ids[rows], kind, severity,
                     seed=self._seed, profile=self._profile, files_sha=files_sha,
                 )  # fmt: skip

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import cast
 
 from bench.attacks.corruptions import builtin as builtin  # fills the registry
-from bench.attacks.corruptions.registry import CORRUPTIONS, files_sha_of, resolve_kinds
-from bench.attacks.corruptions.severities import PROFILES, SEVERITY_LEVELS, Profile, nearest_profile
+from bench.attacks.corruptions.registry import BUILTIN, CORRUPTIONS, files_sha_of, resolve_kinds
+from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile, nearest_profile
 from bench.core.errors import BenchError, unknown_name
 from bench.core.specs import CorruptionSpec
+from bench.runtime.plugin import plugin_sha
 
 
 def choose_corruptions(
@@ -39,18 +40,24 @@ def choose_corruptions(
             profile=constants,
             version=CORRUPTIONS.get(kind).version if corruptions_dir is None else 1,
             files_sha=files_sha_of(kind) if corruptions_dir is None else "",
+            code_sha=code_sha_of(kind) if corruptions_dir is None else "",
         )
         for kind in wanted
         for level in sorted(set(levels))
     ]
 
 
+def code_sha_of(kind: str) -> str:
+    """Return the content hash of the plug-ins for a corruption that a plug-in registered; empty for our own."""
+    return "" if CORRUPTIONS.origin(kind) == BUILTIN else plugin_sha()
+
+
 def choose_profile(asked: str | None, side: int) -> Profile:
     """The profile of that name, or the nearest to the size. Raises BenchError when there is none of the name."""
     if asked is None:
         return nearest_profile(side)
-    if asked not in PROFILES:
-        raise unknown_name("profile", asked, list(PROFILES), hint="Each has the constants of one size of image.")
+    if asked not in PROFILE_SIZES:
+        raise unknown_name("profile", asked, list(PROFILE_SIZES), hint="Each has the constants of one size of image.")
     return cast(Profile, asked)
 
 

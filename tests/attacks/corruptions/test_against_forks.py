@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from pictures import Bytes, names, pictures
 from PIL import Image
 
-from bench.attacks.corruptions.apply import corrupt
+from bench.attacks.corruptions.apply import corrupt_bytes
 from bench.attacks.corruptions.draws import Draws
-from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile, parameters
+from bench.attacks.corruptions.registry import parameters
+from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile
 
 imaug = pytest.importorskip("imagecorruptions.corruptions", reason="imagecorruptions-imaug is not installed")
 tta = pytest.importorskip("corrupt_tta.corruptions", reason="corrupt-tta is not installed")
@@ -43,7 +44,7 @@ def near(kind: str, profile: Profile, severity: int, fork: Callable[[Any, Draws]
     """Our images beside those of ``fork``, which is made for each image from the constants and the image's draws."""
     side = PROFILE_SIZES[profile]
     images = pictures(count, side)
-    ours = corrupt(images, names(count), kind, severity, seed=SEED, profile=profile, stored=False)
+    ours = corrupt_bytes(images, names(count), kind, severity, seed=SEED, profile=profile, stored=False)
     constants = parameters(kind, severity, profile, side)
     for name, image, found in zip(names(count), images, ours, strict=True):
         theirs = fork(constants, Draws(SEED, kind, severity, [name]))(Image.fromarray(image))
@@ -61,7 +62,7 @@ def test_a_certain_kind_is_the_forks(kind: str, profile: Profile, severity: int)
 def test_jpeg_and_pixels_are_pillows_to_the_byte(profile: Profile, severity: int) -> None:
     images = pictures(4, PROFILE_SIZES[profile])
     for kind in ("jpeg_compression", "pixelate"):
-        ours = corrupt(images, names(4), kind, severity, profile=profile, stored=False)
+        ours = corrupt_bytes(images, names(4), kind, severity, profile=profile, stored=False)
         fork = with_constants(tta, kind, parameters(kind, severity, profile, images.shape[1]))
         np.testing.assert_array_equal(ours, np.stack([fork(image) for image in images]))
 
@@ -124,7 +125,7 @@ def test_glass_on_the_same_numbers(profile: Profile, severity: int, monkeypatch:
         return with_constants(imaug, "glass_blur", constants, {"_shuffle_pixels_njit_glass_blur": loop})
 
     images = pictures(2, side)
-    ours = corrupt(images, names(2), "glass_blur", severity, seed=SEED, profile=profile, stored=False)
+    ours = corrupt_bytes(images, names(2), "glass_blur", severity, seed=SEED, profile=profile, stored=False)
     for name, image, found in zip(names(2), images, ours, strict=True):
         constants = parameters("glass_blur", severity, profile, side)
         theirs = fork(constants, Draws(SEED, "glass_blur", severity, [name]))(Image.fromarray(image))

@@ -8,14 +8,14 @@ import numpy as np
 from pictures import pictures
 from PIL import Image
 
-from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt
+from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt_bytes
 from bench.plots.corruptions import contact_sheet
 
 
 def test_every_picture_stands_in_its_place() -> None:
     images = pictures(1, 32)
     sheet = {
-        kind: [images[0], *(corrupt(images, ["p"], kind, level)[0] for level in range(1, 6))]
+        kind: [images[0], *(corrupt_bytes(images, ["p"], kind, level)[0] for level in range(1, 6))]
         for kind in ("snow", "gaussian_noise")
     }
     figure = contact_sheet(sheet, {"snow": "weather", "gaussian_noise": "noise"}, "p")

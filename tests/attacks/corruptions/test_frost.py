@@ -18,11 +18,11 @@ from pictures import names, pictures
 
 from bench.attacks.corruptions import frost as frosts
 from bench.attacks.corruptions import photographs
-from bench.attacks.corruptions.apply import corrupt
+from bench.attacks.corruptions.apply import corrupt_bytes
 from bench.attacks.corruptions.draws import Draws
 from bench.attacks.corruptions.notes import corruption_notes
-from bench.attacks.corruptions.registry import can_make
-from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile, nearest_profile, parameters
+from bench.attacks.corruptions.registry import can_make, parameters
+from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile, nearest_profile
 from bench.core.errors import BenchError
 from bench.data.corrupted.choose import choose_corruptions
 
@@ -85,7 +85,7 @@ def test_the_photographs_are_laid_over_as_by_a_fork(
     constants = parameters("frost", severity, profile, side)
     fork = with_constants(tta, "frost", constants, {"cv2": reader})
     images = pictures(8, side)
-    ours = corrupt(images, names(8), "frost", severity, profile=profile, stored=False)
+    ours = corrupt_bytes(images, names(8), "frost", severity, profile=profile, stored=False)
     folder = Path(tta.__file__).parent / "assets" / "frost"
     for name, image, found in zip(names(8), images, ours, strict=True):
         which, down, right = Draws(0, "frost", severity, [name]).uniform(3)[0].astype(float)
@@ -122,7 +122,7 @@ def test_every_photograph_and_every_corner_is_drawn(package: Path) -> None:
 @pytest.mark.parametrize("shape", [(8, 8, 3), (8, 224, 3), (300, 40, 1), (512, 512, 3)])
 def test_a_photograph_covers_an_image_of_any_shape(package: Path, shape: tuple[int, ...]) -> None:
     images = np.full((3, *shape), 100, np.uint8)
-    found = corrupt(images, names(3), "frost", 5)
+    found = corrupt_bytes(images, names(3), "frost", 5)
     assert found.shape == images.shape
     assert (found.std((1, 2)) > 0).all(), "the frost is everywhere"
     side = min(shape[:2])
@@ -138,23 +138,23 @@ def test_a_grey_image_gets_a_grey_frost(package: Path) -> None:
 
 def test_without_a_package_it_is_the_texture(bare: None) -> None:
     images = pictures(3, 32)
-    found = corrupt(images, names(3), "frost", 3)
-    np.testing.assert_array_equal(found, corrupt(images, names(3), "frost", 3, files_sha=""))
+    found = corrupt_bytes(images, names(3), "frost", 3)
+    np.testing.assert_array_equal(found, corrupt_bytes(images, names(3), "frost", 3, files_sha=""))
     (chosen,) = choose_corruptions(["frost"], ["1"], side=32)
     assert chosen.files_sha == ""
     (note,) = corruption_notes(chosen, 32)
     assert note == "synthetic: a texture fitted to the published photographs in place of them"
     with pytest.raises(BenchError, match=r"has them is installed; pip install 'collapse-bench\[frost\]'\."):
-        corrupt(images, names(3), "frost", 3, files_sha=photographs.FILES_SHA)
+        corrupt_bytes(images, names(3), "frost", 3, files_sha=photographs.FILES_SHA)
     assert not can_make("frost", photographs.FILES_SHA)
     assert can_make("frost", "")
 
 
 def test_with_a_package_it_is_the_photographs(package: Path) -> None:
     images = pictures(3, 32)
-    found = corrupt(images, names(3), "frost", 3)
-    np.testing.assert_array_equal(found, corrupt(images, names(3), "frost", 3, files_sha=photographs.FILES_SHA))
-    assert not np.array_equal(found, corrupt(images, names(3), "frost", 3, files_sha=""))
+    found = corrupt_bytes(images, names(3), "frost", 3)
+    np.testing.assert_array_equal(found, corrupt_bytes(images, names(3), "frost", 3, files_sha=photographs.FILES_SHA))
+    assert not np.array_equal(found, corrupt_bytes(images, names(3), "frost", 3, files_sha=""))
     chosen = {one.kind: one for one in choose_corruptions(["frost", "fog"], ["1"], side=32)}
     assert (chosen["frost"].files_sha, chosen["fog"].files_sha) == (photographs.FILES_SHA, "")
     assert corruption_notes(chosen["frost"], 32) == ("photographs of pictured 2.5",)
@@ -185,7 +185,7 @@ def test_a_damaged_photograph_is_not_used(package: Path, damage: str) -> None:
     assert note.startswith("synthetic: ")
     assert note.endswith(f"; frost4.jpg of pictured 2.5 {wrong}")
     with pytest.raises(BenchError, match=f"published photographs, but frost4.jpg of pictured 2.5 {wrong}"):
-        corrupt(pictures(1, 32), names(1), "frost", 1, files_sha=photographs.FILES_SHA)
+        corrupt_bytes(pictures(1, 32), names(1), "frost", 1, files_sha=photographs.FILES_SHA)
 
 
 def test_a_whole_package_stands_in_for_a_damaged_one(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +199,7 @@ def test_a_whole_package_stands_in_for_a_damaged_one(package: Path, monkeypatch:
 def test_files_of_another_hash_are_refused(package: Path) -> None:
     for kind, sha in (("frost", "0123"), ("fog", photographs.FILES_SHA)):
         with pytest.raises(BenchError, match=f"{kind} cannot be made of the files {sha}; compute the cells again"):
-            corrupt(pictures(1, 32), names(1), kind, 1, files_sha=sha)
+            corrupt_bytes(pictures(1, 32), names(1), kind, 1, files_sha=sha)
         assert not can_make(kind, sha)
 
 
@@ -208,7 +208,7 @@ def test_the_files_are_read_once(package: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(photographs, "_read", lambda d, path: read.append(path) or looked(d, path))
     for severity in SEVERITY_LEVELS:
         for side in (32, 40):
-            corrupt(pictures(2, side), names(2), "frost", severity)
+            corrupt_bytes(pictures(2, side), names(2), "frost", severity)
     assert len(read) == 5
 
 
@@ -217,8 +217,9 @@ def test_neither_planning_nor_reading_imports_the_package() -> None:
     code = (
         "import sys; from bench.data.corrupted.choose import choose_corruptions; "
         "choose_corruptions(['frost'], side=32); "
-        "assert 'cv2' not in sys.modules; from bench.attacks.corruptions.apply import corrupt; import numpy as np; "
-        "corrupt(np.zeros((1, 32, 32, 3), np.uint8), ['a'], 'frost', 1); "
+        "assert 'cv2' not in sys.modules; "
+        "from bench.attacks.corruptions.apply import corrupt_bytes; import numpy as np; "
+        "corrupt_bytes(np.zeros((1, 32, 32, 3), np.uint8), ['a'], 'frost', 1); "
         "print([name for name in sys.modules if name.split('.')[0] in ('imagecorruptions', 'corrupt_tta', 'numba')])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,7 +12,7 @@ import pytest
 from pictures import Bytes, names, pictures
 
 from bench.attacks.corruptions import apply
-from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt
+from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt_bytes
 from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile
 from bench.core.errors import BenchError
 
@@ -50,7 +50,7 @@ def test_bytes_in_and_bytes_out(kind: str, channels: int, side: int) -> None:
     images = pictures(2, side, channels)
     before = images.copy()
     for severity in SEVERITY_LEVELS:
-        found = corrupt(images, names(2), kind, severity)
+        found = corrupt_bytes(images, names(2), kind, severity)
         assert found.dtype == np.uint8
         assert found.shape == images.shape
         changed = not np.array_equal(found, images)
@@ -61,24 +61,24 @@ def test_bytes_in_and_bytes_out(kind: str, channels: int, side: int) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_oblong_image(kind: str) -> None:
     images = np.ascontiguousarray(pictures(2, 64)[:, :40])
-    assert corrupt(images, names(2), kind, 5).shape == (2, 40, 64, 3)
+    assert corrupt_bytes(images, names(2), kind, 5).shape == (2, 40, 64, 3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_image_is_the_same_in_any_company(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     images, ids = pictures(9, 32), names(9)
-    whole = corrupt(images, ids, kind, 3)
+    whole = corrupt_bytes(images, ids, kind, 3)
     order = [4, 2, 8, 0, 7]
-    np.testing.assert_array_equal(corrupt(images[order], [ids[i] for i in order], kind, 3), whole[order])
-    np.testing.assert_array_equal(corrupt(images[5:6], ids[5:6], kind, 3), whole[5:6])
+    np.testing.assert_array_equal(corrupt_bytes(images[order], [ids[i] for i in order], kind, 3), whole[order])
+    np.testing.assert_array_equal(corrupt_bytes(images[5:6], ids[5:6], kind, 3), whole[5:6])
     monkeypatch.setattr(apply, "CHUNK_VALUES", 2 * 32 * 32 * 3)
-    np.testing.assert_array_equal(corrupt(images, ids, kind, 3), whole)
+    np.testing.assert_array_equal(corrupt_bytes(images, ids, kind, 3), whole)
 
 
 def _digest() -> str:
     digest = sha256()
     for kind in KINDS:
-        digest.update(corrupt(pictures(3, 32), names(3), kind, 4, seed=5).tobytes())
+        digest.update(corrupt_bytes(pictures(3, 32), names(3), kind, 4, seed=5).tobytes())
     return digest.hexdigest()
 
 
@@ -93,21 +93,21 @@ def test_another_process_makes_the_same_bytes() -> None:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if CORRUPTIONS.get(kind).random])
 def test_seed_severity_and_image_draw_anew(kind: str) -> None:
     twice = np.repeat(pictures(1, 32), 2, axis=0)
-    first, second = corrupt(twice, names(2), kind, 3)
+    first, second = corrupt_bytes(twice, names(2), kind, 3)
     assert not np.array_equal(first, second)
-    assert not np.array_equal(first, corrupt(twice, names(2), kind, 3, seed=1)[0])
+    assert not np.array_equal(first, corrupt_bytes(twice, names(2), kind, 3, seed=1)[0])
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not CORRUPTIONS.get(kind).random])
 def test_a_kind_without_chance_knows_no_seed(kind: str) -> None:
     images = pictures(2, 32)
     np.testing.assert_array_equal(
-        corrupt(images, names(2), kind, 3), corrupt(images, ["other", "names"], kind, 3, seed=1)
+        corrupt_bytes(images, names(2), kind, 3), corrupt_bytes(images, ["other", "names"], kind, 3, seed=1)
     )
 
 
 def distances(images: Bytes, kind: str, profile: Profile) -> list[float]:
-    found = [corrupt(images, names(len(images)), kind, severity, profile=profile) for severity in SEVERITY_LEVELS]
+    found = [corrupt_bytes(images, names(len(images)), kind, severity, profile=profile) for severity in SEVERITY_LEVELS]
     return [float(np.sqrt(np.mean((f.astype(float) - images) ** 2))) for f in found]
 
 
@@ -131,25 +131,25 @@ def test_what_is_no_image_is_refused() -> None:
         (images[:, :7], "8 pixels"),
     ):
         with pytest.raises(BenchError, match=says):
-            corrupt(wrong, names(2), "fog", 1)
+            corrupt_bytes(wrong, names(2), "fog", 1)
     with pytest.raises(BenchError, match="1 sample ids for 2 images"):
-        corrupt(images, names(1), "fog", 1)
+        corrupt_bytes(images, names(1), "fog", 1)
     with pytest.raises(BenchError, match="severity 6"):
-        corrupt(images, names(2), "fog", 6)
+        corrupt_bytes(images, names(2), "fog", 6)
     with pytest.raises(BenchError, match="did you mean 'fog'"):
-        corrupt(images, names(2), "frog", 1)
+        corrupt_bytes(images, names(2), "frog", 1)
 
 
 def test_no_images_give_no_images() -> None:
-    assert corrupt(pictures(1, 64)[:0], [], "snow", 2).shape == (0, 64, 64, 3)
+    assert corrupt_bytes(pictures(1, 64)[:0], [], "snow", 2).shape == (0, 64, 64, 3)
 
 
 def test_the_large_sets_lie_in_jpeg_files() -> None:
     images = pictures(2, 64)
-    bare = corrupt(images, names(2), "contrast", 1, stored=False)
-    through = corrupt(images, names(2), "contrast", 1)
+    bare = corrupt_bytes(images, names(2), "contrast", 1, stored=False)
+    through = corrupt_bytes(images, names(2), "contrast", 1)
     assert 0 < np.abs(bare.astype(int) - through).mean() < 8
     small = pictures(2, 32)
     np.testing.assert_array_equal(
-        corrupt(small, names(2), "contrast", 1), corrupt(small, names(2), "contrast", 1, stored=False)
+        corrupt_bytes(small, names(2), "contrast", 1), corrupt_bytes(small, names(2), "contrast", 1, stored=False)
     )

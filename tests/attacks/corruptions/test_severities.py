@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.attacks.corruptions.apply import CORRUPTIONS
+from bench.attacks.corruptions.registry import parameters
 from bench.attacks.corruptions.severities import (
     PROFILE_SIZES,
     PROFILES,
@@ -16,7 +17,6 @@ from bench.attacks.corruptions.severities import (
     Noise,
     Profile,
     nearest_profile,
-    parameters,
 )
 
 PUBLISHED = Path(__file__).parents[4] / "shared" / "reference" / "corruption_severities.json"

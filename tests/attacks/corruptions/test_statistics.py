@@ -13,12 +13,13 @@ import pytest
 from numpy.typing import NDArray
 from pictures import names, pictures
 
-from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt
+from bench.attacks.corruptions.apply import CORRUPTIONS, corrupt_bytes
 from bench.attacks.corruptions.draws import Draws
 from bench.attacks.corruptions.frost import cropped
 from bench.attacks.corruptions.frost_texture import texture
 from bench.attacks.corruptions.photographs import installed
-from bench.attacks.corruptions.severities import PROFILE_SIZES, Profile, parameters
+from bench.attacks.corruptions.registry import parameters
+from bench.attacks.corruptions.severities import PROFILE_SIZES, Profile
 from bench.attacks.corruptions.units import LUMA
 
 imaug = pytest.importorskip("imagecorruptions.corruptions", reason="imagecorruptions-imaug is not installed")
@@ -62,7 +63,7 @@ def test_running_freely(kind: str, profile: Profile, severity: int) -> None:
     np.random.seed(0)  # noqa: NPY002, the forks draw from it
     fork: Any = with_constants(module, kind, parameters(kind, severity, profile, side), replaced)
     theirs = np.stack([fork(Image.fromarray(image)) for image in images])
-    ours = corrupt(images, names(COUNT), kind, severity, stored=False)
+    ours = corrupt_bytes(images, names(COUNT), kind, severity, stored=False)
     clean = images.astype(float)
     # a level in the mean, where ImageMagick rounds and the fork cuts off; nothing beyond chance anywhere else
     allowed = np.array([0.6, 0.2, 0.1, 0.1, 0.1]) if kind in {"motion_blur", "snow"} else 0.05

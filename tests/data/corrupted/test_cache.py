@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.attacks.corruptions.apply import corrupt
+from bench.attacks.corruptions.apply import corrupt_bytes
 from bench.attacks.corruptions.photographs import FILES_SHA, installed
 from bench.attacks.corruptions.registry import CORRUPTIONS, files_sha_of
 from bench.core.errors import BenchError
@@ -37,7 +37,7 @@ def made(folder: Path, pixels: Any = PIXELS, **changed: Any) -> GeneratedSet:
 
 def expected(kind: str = KIND, pixels: Any = PIXELS, seed: int = 0) -> Any:
     images = pixels.transpose(0, 2, 3, 1)
-    return np.concatenate([corrupt(images, IDS, kind, s, seed=seed, profile="cifar") for s in range(1, 6)])
+    return np.concatenate([corrupt_bytes(images, IDS, kind, s, seed=seed, profile="cifar") for s in range(1, 6)])
 
 
 def manifest(generated: GeneratedSet) -> Any:
@@ -253,7 +253,7 @@ def test_frost_of_photographs_and_of_texture_are_never_each_other(tmp_path: Path
     images = PIXELS.transpose(0, 2, 3, 1)
     for files_sha in ("", FILES_SHA, FILES_SHA, ""):
         found = made(tmp_path, files_sha=files_sha, below=below)
-        wanted = corrupt(images, IDS, "frost", 2, profile="cifar", files_sha=files_sha)
+        wanted = corrupt_bytes(images, IDS, "frost", 2, profile="cifar", files_sha=files_sha)
         assert np.array_equal(found.images("frost", 2), wanted)
         assert manifest(found)["files"]["frost.npy"]["files_sha"] == files_sha
         assert np.array_equal(found.images(KIND, 1), expected()[:6])
@@ -275,7 +275,7 @@ def test_an_interrupted_generation_leaves_nothing(tmp_path: Path, monkeypatch: p
     def stop(images: Any, ids: Any, kind: str, severity: int, **options: Any) -> Any:
         if severity == 4:
             raise KeyboardInterrupt
-        return corrupt(images, ids, kind, severity, **options)
+        return corrupt_bytes(images, ids, kind, severity, **options)
 
     generated = made(tmp_path)
     with monkeypatch.context() as patch:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.attacks.counter import bulk_uniform, derive
+from bench.attacks.engine.counter_rng import bulk_uniform, derive
 
 
 def project(points: Tensor, centre: Tensor, radii: Tensor | float) -> Tensor:

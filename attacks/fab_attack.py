@@ -6,16 +6,16 @@ With x the image, x_k the walk, f = z_t − z_y the logits' difference and w = �
     d_k = proj_π(x_k) − x_k,   d_0 = proj_π(x) − x,   α = min(‖d_k‖ / (‖d_k‖ + ‖d_0‖), α_max),
     x_{k+1} = Π((1 − α)·(x_k + η·d_k) + α·(x + η·d_0)),     Π the clip to the box,
 
-the projections being those of :mod:`bench.attacks.hyperplane`. Where x_{k+1} is adversarial, for any class other than
-y, the walk goes on from x + β·(x_{k+1} − x), which is linearised and never judged. Only the trials x_1 … x_n_iter are
-judged.
+the projections being those of :mod:`bench.attacks.geometry.hyperplane`. Where x_{k+1} is adversarial, for any class
+other than y, the walk goes on from x + β·(x_{k+1} − x), which is linearised and never judged. Only the trials
+x_1 … x_n_iter are judged.
 
 The published program minimises ‖x_k − x‖ and compares its least value with ε at the end; here a walk ends at the first
 trial that is adversarial and within ε, so the verdict is the same. The final search along the last segment that the
 paper describes is not in the program, and is not here.
 
 Departures: a trial that is not adversarial may be judged and differentiated in one pass. Where w or f is not finite the
-walk ends; the program's becomes NaN, and finds nothing more. See also :mod:`bench.attacks.hyperplane`.
+walk ends; the program's becomes NaN, and finds nothing more. See also :mod:`bench.attacks.geometry.hyperplane`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bench.attacks.counter import bulk_normal, bulk_uniform, derive
-from bench.attacks.hyperplane import project
-from bench.attacks.norms import dual_length, length
-from bench.attacks.search import Answer, Samples, State, choose
+from bench.attacks.engine.attack_call import DEFAULT_BATCH, Ids, attack_call
+from bench.attacks.engine.counter_rng import SampleRng, bulk_normal, bulk_uniform, derive
+from bench.attacks.engine.query_budget import QueryBudget
+from bench.attacks.engine.search import QueryResult, Samples, Search, State, choose
+from bench.attacks.ensemble import ITERATIONS, PUBLISHED_TARGETS, target_count
+from bench.attacks.geometry.hyperplane import project
+from bench.attacks.geometry.norms import dual_length, length
+from bench.attacks.objectives import margin
+from bench.core.errors import BenchError
 from bench.core.specs import Norm
 
 _LEAST = 1e-8  # what a length counts at least in α, so that two of 0 make 1/2
@@ -55,20 +60,26 @@ class _Walk:
     eta: float = 1.05
     beta: float = 0.9
     alpha_max: float = 0.1
+    targeted: bool = False  # only the target class counts as adversarial, not any other than the label
 
     def loss(self, state: FabState, logits: Tensor) -> Tensor:
-        """f, (B,): what the target has more than the label."""
+        """Return f, (B,): z_t less z_y or, if ``targeted``, less the logit of the best other class."""
+        if self.targeted:
+            return -margin(logits, state.target)
         return _at(logits, state.target) - _at(logits, state.samples.labels)
 
-    def breaks(self, state: FabState, logits: Tensor) -> Tensor:
+    def is_adversarial(self, state: FabState, logits: Tensor) -> Tensor:
         near = length(state.points - state.samples.inputs, self.norm) <= self.eps
-        return _crossed(state, logits) & near
+        return self._crossed(state, logits) & near
+
+    def _crossed(self, state: FabState, logits: Tensor) -> Tensor:
+        return state.judged & state.samples.fooled(logits, targeted=self.targeted)
 
     def needs_gradient(self, state: FabState) -> Tensor:
         """Mark the answers whose gradient is used, (B,) bool: all but those of a trial that follows an adversarial one.
 
         On the boundary nearly every trial is adversarial, and then it is the point drawn back that is linearised. The
-        few that are not are asked about once more, as points to linearise.
+        few that are not are queried once more, as points to linearise.
         """
         return ~(state.judged & state.crossing)
 
@@ -92,8 +103,11 @@ class _Walk:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetedFab(_Walk):
-    """The targeted form; see :class:`bench.attacks.search.Search`. The targets are the classes that are second, third,
-    … in the clean image's ranking, one an attempt; whichever class a trial is given, it counts. Nothing is random."""
+    """The search towards classes; see :class:`bench.attacks.engine.search.Search`.
+
+    The target classes are second, third, … in the ranking of the clean image, one per attempt. A trial of any class
+    but the label counts, unless ``targeted``. Nothing is random.
+    """
 
     attempts: int = 9
 
@@ -112,8 +126,8 @@ class TargetedFab(_Walk):
             crossing=torch.zeros_like(samples.labels, dtype=torch.bool),
         )
 
-    def advance(self, state: FabState, answer: Answer) -> FabState:
-        crossed = _crossed(state, answer.logits)
+    def advance(self, state: FabState, answer: QueryResult) -> FabState:
+        crossed = self._crossed(state, answer.logits)
         steps = ~crossed & self.needs_gradient(state)
         points = choose(steps, self._next(state, answer.loss, answer.gradient), state.points)
         points = choose(crossed, self._drawn_back(state), points)
@@ -164,8 +178,8 @@ class UntargetedFab(_Walk):
             normal=torch.zeros_like(inputs),
         )
 
-    def advance(self, state: UntargetedFabState, answer: Answer) -> UntargetedFabState:
-        crossed = _crossed(state, answer.logits)
+    def advance(self, state: UntargetedFabState, answer: QueryResult) -> UntargetedFabState:
+        crossed = self._crossed(state, answer.logits)
         linearised = ~crossed & self.needs_gradient(state)
         state = self._with_nearest(state, answer.loss, answer.gradient, linearised)
         first, coming = _after(state.samples.labels, None), _after(state.samples.labels, state.target)
@@ -209,9 +223,73 @@ def _after(labels: Tensor, target: Tensor | None) -> Tensor:
     return following + (following == labels)
 
 
-def _crossed(state: FabState, logits: Tensor) -> Tensor:
-    return state.judged & (logits.argmax(1) != state.samples.labels)
-
-
 def _at(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(1, index.unsqueeze(1)).squeeze(1)
+
+
+def fab(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    norm: Norm = "linf",
+    eps: float | None = None,
+    steps: int = ITERATIONS,
+    n_targets: int = PUBLISHED_TARGETS,
+    restarts: int = 1,
+    targets: Tensor | None = None,
+    rng: int | SampleRng = 0,
+    ids: Ids | None = None,
+    batch_size: int = DEFAULT_BATCH,
+    query_budget: QueryBudget | None = None,
+) -> Tensor:
+    """Find the nearest adversarial images by FAB (Croce and Hein 2020, arXiv 1907.02044).
+
+    Walks along the decision boundary towards the image: each step projects the walk and the image on the tangent plane
+    of the boundary. One further forward pass per image ranks its classes.
+
+    Args:
+        model: Maps images to logits (N, K). Its mode and its weights stay as they are.
+        inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
+        labels: Classes (N,), whole numbers in 0…K−1.
+        norm: "linf", "l2" or "l1".
+        eps: Length at which the search may stop, in units of [0, 1] pixels; None searches for the nearest to the end.
+        steps: Steps per walk.
+        n_targets: Classes that are walked towards, the best ones of the clean image, at most K − 1; 0 walks towards the
+            nearest class at every step, in K − 1 passes per step.
+        restarts: Starts of the form with ``n_targets=0``; later ones are random and need ``eps``.
+        targets: Classes (N,) that the model shall predict, for the targeted form.
+        rng: Seed of random starts, or a SampleRng.
+        ids: Names of the images, on which random starts depend; 0…N−1 by default.
+        batch_size: Images per batch; it does not change the result.
+        query_budget: Bound on the forward passes per image.
+
+    Returns:
+        Images (N, C, H, W) in [0, 1], at most ``eps`` away if it is given; the clean image where none was found.
+
+    Raises:
+        BenchError: If an argument does not fit.
+
+    A linear model has its boundary at the distance margin/‖w‖₁:
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2, bias=False))
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0]]))
+    >>> x = torch.full((1, 3, 1, 1), 0.5)  # logits (0, 1), ‖w‖₁ = 4
+    >>> round(float((fab(model, x, torch.tensor([1])) - x).abs().max()), 2)
+    0.25
+    """
+    if restarts > 1 and (eps is None or n_targets or targets is not None):
+        raise BenchError(f"fab: restarts={restarts} needs eps, n_targets=0 and no targets; other walks are not random.")
+    counts = {"steps": steps, "restarts": restarts, **({"n_targets": n_targets} if n_targets else {})}
+    with attack_call(
+        "fab", model, inputs, labels, norm=norm, eps=eps, targets=targets, rng=rng, ids=ids, batch_size=batch_size,
+        query_budget=query_budget, counts=counts,
+    ) as call:  # fmt: skip
+        if not len(inputs):
+            return inputs.clone()
+        limit = float("inf") if eps is None else eps
+        search: Search = UntargetedFab(norm=norm, eps=limit, n_iter=steps, attempts=restarts)
+        if n_targets or call.targeted:
+            attempts = 1 if call.targeted else target_count(call.ranking.shape[1], n_targets)
+            search = TargetedFab(norm=norm, eps=limit, n_iter=steps, attempts=attempts, targeted=call.targeted)
+        return call.run_to_nearest(search, ranked=True) if eps is None else call.run(search, ranked=True)

@@ -1,10 +1,10 @@
 """Schedule attempts: those under way for each sample, and those that begin next.
 
-A sample's attempts (restarts, target classes) count in their order: the lowest that succeeds is what the sample is
-broken by, and none above it matters. One after the other they leave most of a batch empty once few samples are left;
-so where there is room, an attempt begins while lower ones are still under way. What becomes of a sample is the same
-either way; only passes that turn out to be in vain are more. An attempt that succeeds mostly does so soon: a sample
-gets others beside its first only when that has stood for some turns.
+The attempts of a sample (restarts, target classes) count in their order: the lowest that succeeds gives the adversarial
+image, and none above it matters. One after the other they leave most of a batch empty once few samples are left. So
+an attempt may begin while lower ones are still under way: the outcome of a sample is the same, and only some passes are
+wasted. Most attempts that succeed do so early, so a sample gets further attempts only after its first has lasted for
+some batches.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from collections.abc import Iterable
 
 Pair = tuple[int, int]  # the position of a sample, and the number of its attempt from 0
 
-PATIENCE = 10  # turns
+PATIENCE = 10  # batches
 
 
-class Agenda:
-    """The attempts of one hunt. ``positions`` are the samples', ``attempts`` the number that each of them has.
+class Scheduler:
+    """The attempts of one search. ``positions`` are those of the samples, ``attempts`` the number that each has.
 
     At most ``ahead`` attempts are under way where some of them run beside a lower one of the same sample, whose first
-    attempt began at least ``patience`` turns before. Each call of :meth:`begin` is a turn.
+    attempt began at least ``patience`` batches before. Each call of :meth:`begin` is a batch.
     """
 
     def __init__(self, positions: Iterable[int], attempts: int, *, ahead: float, patience: int = PATIENCE) -> None:
@@ -30,8 +30,8 @@ class Agenda:
         self._end = dict.fromkeys(self._waiting, attempts)
         self._under_way: dict[int, set[int]] = {}
         self._ahead, self._patience = ahead, patience
-        self._turn = 0
-        self._begun: dict[int, int] = {}  # the turn in which a sample's first attempt began
+        self._batch = 0
+        self._begun: dict[int, int] = {}  # the batch in which the first attempt of a sample began
         self.rows = 0  # attempts under way
 
     def __bool__(self) -> bool:
@@ -39,20 +39,20 @@ class Agenda:
 
     def begin(self, batch_size: int) -> list[Pair]:
         """Return the attempts to begin now; together with those under way they are at most ``batch_size``."""
-        self._turn += 1
+        self._batch += 1
         begun: list[Pair] = []
         while self._waiting and self.rows < batch_size:
             begun.append(self._begin(self._waiting.popleft()))
-        if (room := min(batch_size, self._ahead) - self.rows) > 0:
-            begun += self._begin_ahead(int(room))
+        if (rows := min(batch_size, self._ahead) - self.rows) > 0:
+            begun += self._begin_ahead(int(rows))
         return begun
 
-    def _begin_ahead(self, room: int) -> list[Pair]:
-        """A next attempt for every sample that has stood, and another, and so on while there is room."""
+    def _begin_ahead(self, rows: int) -> list[Pair]:
+        """Begin a next attempt of every sample that has lasted, then another, and so on while there are rows."""
         begun: list[Pair] = []
-        stood = [p for p in self._under_way if self._turn - self._begun[p] >= self._patience]
-        while len(begun) < room:
-            able = [p for p in stood if self._next[p] < self._end[p]][: room - len(begun)]
+        lasting = [p for p in self._under_way if self._batch - self._begun[p] >= self._patience]
+        while len(begun) < rows:
+            able = [p for p in lasting if self._next[p] < self._end[p]][: rows - len(begun)]
             if not able:
                 break
             begun += [self._begin(position) for position in able]
@@ -61,17 +61,17 @@ class Agenda:
     def _begin(self, position: int) -> Pair:
         attempt = self._next[position]
         self._next[position] += 1
-        self._begun.setdefault(position, self._turn)
+        self._begun.setdefault(position, self._batch)
         self._under_way.setdefault(position, set()).add(attempt)
         self.rows += 1
         return position, attempt
 
     def close(self, position: int, end: int) -> None:
-        """Only the attempts below ``end`` of the sample matter from now on."""
+        """Limit the attempts of a sample to those below ``end``."""
         self._end[position] = min(self._end[position], end)
 
     def ended(self, pairs: Iterable[Pair]) -> list[int]:
-        """These attempts are over: the positions of which another is to begin later."""
+        """Remove attempts that are over; return the positions of which another is to begin later."""
         free = []
         for position, attempt in pairs:
             running = self._under_way[position]
@@ -85,7 +85,7 @@ class Agenda:
         return free
 
     def restart(self) -> list[int]:
-        """Everything under way begins again, before what waits: the positions."""
+        """Begin everything under way again, before what waits; return the positions."""
         positions = list(self._under_way)
         for position in positions:
             self._next[position] = min(self._under_way[position])

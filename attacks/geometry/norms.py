@@ -1,6 +1,6 @@
 """The balls that bound a perturbation: length, direction, projection and uniform draws. δ and x are (N, C, H, W).
 
-What L1 needs beyond a line is in :mod:`bench.attacks.l1`.
+What L1 needs beyond a line is in :mod:`bench.attacks.geometry.l1_ball`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bench.attacks import l1
-from bench.attacks.counter import bulk_normal, bulk_uniform, derive, uniform
+from bench.attacks.engine.counter_rng import bulk_normal, bulk_uniform, derive, uniform
+from bench.attacks.geometry import l1_ball as l1
 from bench.core.specs import Norm
 
 _TINY = 1e-12  # as in the published programs: a gradient that is only rounding error moves nothing
@@ -92,7 +92,7 @@ def projection(centre: Tensor, norm: Norm, eps: float) -> Callable[[Tensor], Ten
     return shrunk
 
 
-def edge_draw(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) -> Tensor:
+def sample_sphere(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) -> Tensor:
     """A random perturbation of length ε for every key, (B, *shape) float32: where auto-PGD starts.
 
     linf: uniform in the cube, stretched to its surface; l2 and l1: uniform on the sphere of the norm.
@@ -105,7 +105,7 @@ def edge_draw(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) -> T
     return eps * _unit(bulk_normal(keys, shape))
 
 
-def ball_draw(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) -> Tensor:
+def sample_ball(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) -> Tensor:
     """A uniform draw from the ball for every key, (B, *shape) float32.
 
     For l2 a normal direction times a radius ε·u^(1/D), u uniform (Muller 1959), D the number of elements.
@@ -121,7 +121,7 @@ def ball_draw(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) -> T
 
 def random_points(inputs: Tensor, keys: Tensor, norm: Norm, eps: float) -> Tensor:
     """Points drawn uniformly in the balls around ``inputs``, (B, C, H, W), and clipped to [0, 1]."""
-    return (inputs + ball_draw(keys, tuple(inputs.shape[1:]), norm, eps).to(inputs)).clamp(0, 1)
+    return (inputs + sample_ball(keys, tuple(inputs.shape[1:]), norm, eps).to(inputs)).clamp(0, 1)
 
 
 def _unit(delta: Tensor) -> Tensor:

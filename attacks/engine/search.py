@@ -1,7 +1,7 @@
-"""Interface of a search: a state machine for one sample, written for a batch of them.
+"""Interface of a search: a state machine for one sample, written for a batch of samples.
 
-A search names the point to query the model at, receives the answer, and names the next point. A sample's path depends
-on its own state alone. :mod:`bench.attacks.active` decides how many samples are searched at once.
+A search names the point at which to query the model, receives the result, and names the next point. The path of a
+sample depends on its own state alone. :mod:`bench.attacks.engine.run_search` decides which samples share a batch.
 """
 
 from __future__ import annotations
@@ -19,28 +19,41 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples under attack. ``ranking`` lists the classes by falling logit of the clean image."""
+    """Samples under attack. ``ranking`` lists the classes by falling logit of the clean image.
+
+    Searches that need no ranking get the label alone, and targeted ones the label followed by the target class.
+    """
 
     inputs: Tensor  # (N, C, H, W), in [0, 1]
     labels: Tensor  # (N,), int64
-    keys: Tensor  # (N,), int64, see bench.attacks.counter
+    keys: Tensor  # (N,), int64, see bench.attacks.engine.counter_rng
     ranking: Tensor  # (N, K), int64
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def targets(self) -> Tensor:
+        """The classes that a targeted search aims at, (N,) int64."""
+        return self.ranking[:, 1]
+
+    def fooled(self, logits: Tensor, *, targeted: bool = False) -> Tensor:
+        """Mark the samples whose predicted class is not the label or, if ``targeted``, is the target: (N,) bool."""
+        predicted = logits.argmax(1)
+        return predicted == self.targets if targeted else predicted != self.labels
+
 
 @dataclass(frozen=True)
 class State:
-    """State of a search; every field of it and of its subclasses is a tensor that begins with the sample."""
+    """State of a search; every field of it and of its subclasses is a tensor whose first dimension is the sample."""
 
     samples: Samples
-    points: Tensor  # (B, C, H, W), what to ask the model about
-    over: Tensor  # (B,), bool: there is nothing left to ask
+    points: Tensor  # (B, C, H, W), where to query the model next
+    over: Tensor  # (B,), bool: no query is left
 
 
-class Answer(NamedTuple):
-    """Answer of the model to the query at ``state.points``."""
+class QueryResult(NamedTuple):
+    """Result of one query of the model at ``state.points``."""
 
     logits: Tensor  # (B, K)
     loss: Tensor  # (B,)
@@ -55,7 +68,7 @@ class Search(Protocol):
         """Number of starts per sample: restarts, or target classes."""
 
     def start(self, samples: Samples, attempt: Tensor) -> State:
-        """The states of samples that begin their ``attempt``, (B,) int64 from 0."""
+        """Return the first states of samples that begin their ``attempt``, (B,) int64 from 0."""
 
     def loss(self, state: Any, logits: Tensor) -> Tensor:
         """Return the loss to maximise, (B,)."""
@@ -63,20 +76,20 @@ class Search(Protocol):
     def needs_gradient(self, state: Any) -> Tensor:
         """Mark the samples for which the gradient of the loss at ``state.points`` is needed, (B,) bool."""
 
-    def breaks(self, state: Any, logits: Tensor) -> Tensor:
-        """Whether ``state.points`` are adversarial and allowed, (B,) bool."""
+    def is_adversarial(self, state: Any, logits: Tensor) -> Tensor:
+        """Mark the samples whose ``state.points`` are adversarial and within the budget, (B,) bool."""
 
-    def advance(self, state: Any, answer: Answer) -> State:
-        """The states after the answer, with the points to ask about next."""
+    def advance(self, state: Any, answer: QueryResult) -> State:
+        """Return the states after the query, with the next points."""
 
 
-def ordinary(tree: T) -> T:
-    """The same with copies of tensors that were made in inference mode: no gradient can pass through those."""
+def without_inference_mode(tree: T) -> T:
+    """Copy the tensors that were made in inference mode: no gradient can pass through those."""
     return _zipped(tree, tree, lambda a, _: a.clone() if a.is_inference() else a)
 
 
 def take(tree: T, index: Tensor) -> T:
-    """The samples at ``index`` of a dataclass whose leaves are tensors that begin with the sample."""
+    """Select the samples at ``index`` of a dataclass whose leaves are tensors that begin with the sample."""
     return _zipped(tree, tree, lambda a, _: a[index])
 
 
@@ -88,7 +101,7 @@ def choose(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
 
 
 def join(one: T, other: T) -> T:
-    """The samples of ``one``, then those of ``other``."""
+    """Concatenate the samples of ``one`` and those of ``other``."""
     return _zipped(one, other, lambda a, b: torch.cat((a, b)))
 
 

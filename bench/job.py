@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bench.config import RunConfig
 from bench.core.specs import EvalSpec
 from bench.data.split import Dataset
+from bench.diagnostics.registry import plugin_columns
 from bench.planning.plan import Request, RunPlan, make_plan
 from bench.planning.request import make_request
 from bench.planning.resume import is_audited, is_diagnosed, pending_cells
@@ -46,8 +47,8 @@ class Job:
         """Ids of the runs that are still to be diagnosed."""
         if not self.config.diagnose:
             return frozenset()
-        force = self.config.force
-        return frozenset(r.train.run_id for r in self.plan if not is_diagnosed(r, self.store, force=force))
+        columns, force = plugin_columns(), self.config.force
+        return frozenset(r.train.run_id for r in self.plan if not is_diagnosed(r, self.store, columns, force=force))
 
     @cached_property
     def unaudited(self) -> frozenset[str]:

@@ -19,13 +19,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from bench.attacks.engine.attack_call import Ids, attack_call
+from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.geometry.norms import length
 from bench.attacks.gradients import gradient_of, logits_at, take_logits
-from bench.attacks.norms import length
-from bench.attacks.rng import SampleRng
-from bench.core.specs import AttackSpec
+from bench.core.errors import BenchError
+from bench.core.specs import Norm
 from bench.runtime.torch_state import harness_torch_state
 
-EXTRA = 1e-4  # of the attack's steps, in pixels: the least that leads over a boundary near the walls
+EXTRA = 1e-4  # added to the steps of the attack, in pixels: the least that crosses a boundary near the walls
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,11 @@ class DeepFoolResult:
 
     adversarial: Tensor  # (N, C, H, W), the type of the inputs
     iterations: Tensor  # (N,), int64, steps that were made
+    fooled: Tensor  # (N,), bool: the class changed during the walk
 
 
 @harness_torch_state()
-def deepfool(
+def walk_to_boundary(
     model: nn.Module,
     inputs: Tensor,
     *,
@@ -72,6 +75,7 @@ def deepfool(
     adversarial, total = inputs.clone(), torch.zeros_like(inputs)
     iterations = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
     active = torch.arange(len(inputs), device=inputs.device)
+    fooled = torch.zeros_like(active, dtype=torch.bool)
     for _ in range(steps):
         step = _step(model, adversarial[active], classes[active], extra)
         moving = step.flatten(1).any(1)
@@ -87,10 +91,12 @@ def deepfool(
         kept = active[sound]
         total[kept], adversarial[kept] = walked[sound], points[sound]
         iterations[kept] += 1
-        active = active[sound & (logits.argmax(1) == classes[active, 0])]
+        same = logits.argmax(1) == classes[active, 0]
+        fooled[active[sound & ~same]] = True
+        active = active[sound & same]
         if not len(active):
             break
-    return DeepFoolResult(adversarial, iterations)
+    return DeepFoolResult(adversarial, iterations, fooled)
 
 
 class _Checked(nn.Module):
@@ -104,15 +110,65 @@ class _Checked(nn.Module):
         return logits_at(self.model, points)
 
 
-def deepfool_within(model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng) -> Tensor:
-    """The walk as an attack with a budget: its end where that is within ``spec.eps``, elsewhere the clean image.
+def deepfool(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    norm: Norm = "l2",
+    eps: float | None = None,
+    steps: int = 50,
+    candidates: int = 10,
+    rng: int | SampleRng = 0,
+    ids: Ids | None = None,
+    batch_size: int | None = None,
+) -> Tensor:
+    """Find the nearest boundary in L2 by DeepFool (Moosavi-Dezfooli et al. 2016, arXiv 1511.04599). Deterministic.
 
-    ``params`` are ``steps`` and ``candidates``; nothing is random. Shapes as in :class:`bench.attacks.registry.Attack`.
+    Each step goes to the nearest tangent plane, r ← r + |f_l|/‖∇f_l‖₂²·∇f_l, until the class that the model gives to
+    the clean image changes. There is no targeted form.
+
+    Args:
+        model: Maps images to logits (N, K). Its mode and its weights stay as they are.
+        inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
+        labels: Classes (N,), whole numbers in 0…K−1; the walk itself starts from the predicted class.
+        norm: "l2".
+        eps: Longest perturbation to return, in units of [0, 1] pixels; None returns those of any length.
+        steps: Steps of the walk.
+        candidates: Classes that are linearised, the predicted one among them.
+        rng: Unused, as are ``ids``: nothing is random.
+        ids: See ``rng``.
+        batch_size: Images per batch; by default all at once.
+
+    Returns:
+        Images (N, C, H, W) in [0, 1]: the end of each walk, or the clean image where that lies beyond ``eps`` or,
+        without ``eps``, where the class did not change.
+
+    Raises:
+        BenchError: If an argument does not fit.
+
+    A linear model has its boundary at the distance margin/‖w‖₂, which the walk exceeds by 2 %:
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2, bias=False))
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0]]))
+    >>> x = torch.full((1, 3, 1, 1), 0.5)  # logits (0, 1), ‖w‖₂ = √6
+    >>> round(float((deepfool(model, x, torch.tensor([1])) - x).norm()), 2)
+    0.42
     """
-    steps, candidates = int(spec.params["steps"]), int(spec.params["candidates"])
-    found = deepfool(_Checked(model), inputs, steps=steps, candidates=candidates, extra=EXTRA).adversarial
-    near = length((found - inputs).double(), spec.norm) <= spec.eps
-    return torch.where(near.view(-1, 1, 1, 1), found, inputs)
+    if candidates < 2:
+        raise BenchError(f"deepfool: candidates is {candidates}; it must be 2 or more, the predicted class among them.")
+    with attack_call(
+        "deepfool", model, inputs, labels, norm=norm, norms=("l2",), eps=eps, rng=rng, ids=ids, batch_size=batch_size,
+        counts={"steps": steps},
+    ) as call:  # fmt: skip
+        if not len(inputs):
+            return inputs.clone()
+        checked, found = _Checked(model), []
+        for part in call.samples.inputs.split(call.batch_size):
+            walk = walk_to_boundary(checked, part, steps=steps, candidates=candidates, extra=EXTRA)
+            near = walk.fooled if eps is None else length((walk.adversarial - part).double(), norm) <= eps
+            found.append(torch.where(near.view(-1, 1, 1, 1), walk.adversarial, part))
+        return torch.cat(found)
 
 
 def _logits(model: nn.Module, points: Tensor) -> Tensor:

@@ -9,21 +9,27 @@ start and then ever sooner (by 3 % each, down to 6 %), η is halved and the walk
     the loss rose in at most 3/4 of the steps since the last checkpoint, or
     neither η nor the best loss has changed there.
 
-The walk starts on the surface of the ball and every point it visits may break the image. An image that survives costs
-1 + ``steps`` passes in each direction an attempt.
+The walk starts on the surface of the ball, and the image counts as adversarial at any point of it. An image that
+survives costs 1 + ``steps`` passes in each direction per attempt.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bench.attacks.counter import derive
-from bench.attacks.norms import edge_draw, projection, steepest
-from bench.attacks.objectives import Objective, objective
-from bench.attacks.search import Answer, Samples, State, choose
+from bench.attacks.apgd_l1 import ApgdL1
+from bench.attacks.engine.attack_call import DEFAULT_BATCH, Ids, attack_call
+from bench.attacks.engine.counter_rng import SampleRng, derive
+from bench.attacks.engine.query_budget import QueryBudget
+from bench.attacks.engine.search import QueryResult, Samples, Search, State, choose
+from bench.attacks.ensemble import PUBLISHED_TARGETS, lacks_dlr, target_count
+from bench.attacks.geometry.norms import projection, sample_sphere, steepest
+from bench.attacks.objectives import Objective, objective, targeted_objective
+from bench.core.errors import BenchError
 from bench.core.specs import Norm
 
 MOMENTUM = 0.25  # 1 − a
@@ -34,7 +40,7 @@ FIRST_STEP = 2.0  # η/ε
 
 @dataclass(frozen=True)
 class ApgdState(State):
-    """One walk for every sample; ``answers`` counts what was asked, the start included."""
+    """One walk for every sample; ``answers`` counts its queries, the start included."""
 
     targets: Tensor  # (B,), classes
     previous: Tensor  # (B, C, H, W), x_{k−1}
@@ -53,19 +59,24 @@ class ApgdState(State):
 
 @dataclass(frozen=True, kw_only=True)
 class Apgd:
-    """Auto-PGD on one objective; see :class:`bench.attacks.search.Search`. The targeted objectives take the classes
-    that are second, third, … in the clean image's ranking, one an attempt."""
+    """The search on one objective; see :class:`bench.attacks.engine.search.Search`.
+
+    The targeted objectives take the classes that are second, third, … in the ranking of the clean image, one per
+    attempt, and any other class than the label counts. ``targeted``: all attempts aim at the second, which must be
+    predicted.
+    """
 
     norm: Norm
     eps: float
     objective: Objective
     steps: int = 100
     attempts: int = 1
+    targeted: bool = False
 
     def start(self, samples: Samples, attempt: Tensor) -> ApgdState:
         inputs, count = samples.inputs, len(samples)
         keys = derive(samples.keys, f"apgd-{self.objective}", attempt)
-        points = (inputs + edge_draw(keys, tuple(inputs.shape[1:]), self.norm, self.eps).to(inputs)).clamp(0, 1)
+        points = (inputs + sample_sphere(keys, tuple(inputs.shape[1:]), self.norm, self.eps).to(inputs)).clamp(0, 1)
         losses, counts = inputs.new_zeros(count), torch.zeros_like(samples.labels)
         rank = (attempt + 1).clamp_max(samples.ranking.shape[1] - 1)
         return ApgdState(
@@ -97,15 +108,17 @@ class Apgd:
         return -torch.inf if self.objective == "ce" else 0.0
 
     def loss(self, state: ApgdState, logits: Tensor) -> Tensor:
+        if self.targeted:
+            return targeted_objective(self.objective, logits, state.samples.labels, state.targets)
         return objective(self.objective, logits, state.samples.labels, state.targets)
 
     def needs_gradient(self, state: ApgdState) -> Tensor:
         return torch.ones_like(state.over)
 
-    def breaks(self, state: ApgdState, logits: Tensor) -> Tensor:
-        return logits.argmax(1) != state.samples.labels
+    def is_adversarial(self, state: ApgdState, logits: Tensor) -> Tensor:
+        return state.samples.fooled(logits, targeted=self.targeted)
 
-    def advance(self, state: ApgdState, answer: Answer) -> ApgdState:
+    def advance(self, state: ApgdState, answer: QueryResult) -> ApgdState:
         state = _with_best(state, answer.loss, answer.gradient)
         state, gradient = self._checked(self._counted(state, answer.loss), answer.gradient)
         points = self._next(state, gradient)
@@ -167,3 +180,85 @@ def _with_best(state: ApgdState, loss: Tensor, gradient: Tensor) -> ApgdState:
 
 def _each(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
+
+
+def apgd(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    norm: Norm = "linf",
+    eps: float = 8 / 255,
+    steps: int = 100,
+    objective: Literal["ce", "dlr", "dlr-targeted"] = "ce",
+    restarts: int = 1,
+    n_targets: int = PUBLISHED_TARGETS,
+    targets: Tensor | None = None,
+    rng: int | SampleRng = 0,
+    ids: Ids | None = None,
+    batch_size: int = DEFAULT_BATCH,
+    query_budget: QueryBudget | None = None,
+) -> Tensor:
+    """Attack by auto-PGD (Croce and Hein 2020, arXiv 2003.01690; for l1 2021, arXiv 2103.01208).
+
+    Projected gradient ascent with momentum that halves its step size, and goes back to its best point, where the loss
+    no longer rises. One further forward pass per image ranks its classes.
+
+    Args:
+        model: Maps images to logits (N, K). Its mode and its weights stay as they are.
+        inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
+        labels: Classes (N,), whole numbers in 0…K−1.
+        norm: "linf", "l2" or "l1".
+        eps: Radius of the ball, in units of [0, 1] pixels.
+        steps: Steps per start.
+        objective: "ce", the cross-entropy; "dlr", the difference-of-logits ratio; or "dlr-targeted", that ratio towards
+            each of the ``n_targets`` best other classes, where any misclassification counts. With fewer classes than
+            the ratio needs, 3 and 4, the margin takes its place.
+        restarts: Starts of the first two objectives; later ones only attack images that the earlier ones left.
+        n_targets: Target classes of "dlr-targeted", at most K − 1.
+        targets: Classes (N,) that the model shall predict, for the targeted form.
+        rng: Seed of the starts, or a SampleRng.
+        ids: Names of the images, on which the random draws depend; 0…N−1 by default.
+        batch_size: Images per batch; it does not change the result.
+        query_budget: Bound on the forward passes per image.
+
+    Returns:
+        Images (N, C, H, W) in the ball and in [0, 1]; the clean image where no adversarial one was found.
+
+    Raises:
+        BenchError: If an argument does not fit.
+
+    A linear model has its boundary at the distance margin/‖w‖₁:
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2, bias=False))
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0]]))
+    >>> x = torch.full((1, 3, 1, 1), 0.5)  # logits (0, 1), ‖w‖₁ = 4
+    >>> [int(model(apgd(model, x, torch.tensor([1]), eps=eps)).argmax()) for eps in (0.24, 0.26)]
+    [1, 0]
+    """
+    if objective not in ("ce", "dlr", "dlr-targeted"):
+        raise BenchError(f"apgd has no objective {objective!r}; it has ce, dlr and dlr-targeted.")
+    with attack_call(
+        "apgd", model, inputs, labels, norm=norm, eps=eps, targets=targets, rng=rng, ids=ids, batch_size=batch_size,
+        query_budget=query_budget, counts={"steps": steps, "restarts": restarts, "n_targets": n_targets},
+    ) as call:  # fmt: skip
+        if not len(inputs):
+            return inputs.clone()
+        num_classes = call.ranking.shape[1]
+        attempts = target_count(num_classes, n_targets) if objective == "dlr-targeted" else restarts
+        search = build_apgd(objective, norm, eps, num_classes, steps=steps, attempts=attempts, targeted=call.targeted)
+        return call.run(search, ranked=True)
+
+
+def build_apgd(
+    objective: Objective, norm: Norm, eps: float, num_classes: int, *, steps: int, attempts: int, targeted: bool = False
+) -> Search:
+    """Build the search on ``objective``; where there are too few classes for a DLR, on the margin instead."""
+    if objective.startswith("dlr"):
+        ratio: Objective = "dlr-targeted" if targeted else objective
+        stage = "apgd-t" if ratio == "dlr-targeted" else "apgd-dlr"
+        margin: Objective = "margin-targeted" if ratio == "dlr-targeted" else "margin"
+        objective = margin if lacks_dlr(stage, num_classes) else ratio
+    if norm == "l1":
+        return ApgdL1(eps=eps, objective=objective, steps=steps, attempts=attempts, targeted=targeted)
+    return Apgd(norm=norm, eps=eps, objective=objective, steps=steps, attempts=attempts, targeted=targeted)

@@ -19,12 +19,12 @@ and x̂ = x + δ is clipped to the box.
 
 L1, which is in the authors' program alone: as L2 with absolute values for squares and ε for ε², the bumps being
 Σ_{k≥d} 1/(k+1)⁴; what a window of a channel receives is multiplied by C, and in the end the exact projection on ball
-and box (:mod:`bench.attacks.l1`) takes the place of the scaling.
+and box (:mod:`bench.attacks.geometry.l1_ball`) takes the place of the scaling.
 
 Departures from the published program: every sample draws its own window and orientation, where a batch shares them
-there, and the draws belong to the sample (see bench.attacks.counter); a point lies within ε in exact arithmetic too,
-since the radius falls short of ε by what rounding may add. As there, a window that is smaller than the image touches
-neither the last row nor the last column.
+there, and the draws belong to the sample (see bench.attacks.engine.counter_rng); a point lies within ε in exact
+arithmetic too, since the radius falls short of ε by what rounding may add. As there, a window that is smaller than the
+image touches neither the last row nor the last column.
 """
 
 from __future__ import annotations
@@ -33,13 +33,25 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bench.attacks.counter import derive, signs
-from bench.attacks.l1 import project
-from bench.attacks.search import Answer, Samples, State, join, take
-from bench.attacks.square_pattern import pattern, pattern_table
-from bench.attacks.square_windows import Window, on_device, phase_of, window_sizes, windows
+from bench.attacks.engine.attack_call import DEFAULT_BATCH, Ids, attack_call
+from bench.attacks.engine.counter_rng import SampleRng, derive, signs
+from bench.attacks.engine.query_budget import QueryBudget
+from bench.attacks.engine.search import QueryResult, Samples, State, join, take
+from bench.attacks.ensemble import SQUARE_QUERIES
+from bench.attacks.geometry.l1_ball import project
+from bench.attacks.objectives import margin
+from bench.attacks.square_windows import (
+    Window,
+    on_device,
+    pattern,
+    pattern_table,
+    phase_of,
+    window_sizes,
+    windows,
+)
+from bench.core.errors import BenchError
 from bench.core.specs import Norm
 
 _TINY = 1e-12
@@ -59,13 +71,14 @@ class SquareState(State):
 
 @dataclass(frozen=True)
 class Square:
-    """The search, see bench.attacks.search. A sample is asked about ``queries`` + 1 times: the start is not counted."""
+    """The search; see bench.attacks.engine.search. A sample has ``queries`` + 1 queries: the start is not counted."""
 
     norm: Norm
     eps: float
     queries: int = 5000
     p_init: float = 0.8
     stage: str = "square"
+    targeted: bool = False
 
     def __post_init__(self) -> None:
         if self.norm not in ("linf", "l2", "l1"):
@@ -100,21 +113,20 @@ class Square:
         )
 
     def loss(self, state: SquareState, logits: Tensor) -> Tensor:
-        """max_{k≠y} logit_k − logit_y, (B,)."""
-        label = state.samples.labels[:, None]
-        others = logits.scatter(1, label, -math.inf).amax(1)
-        return others - logits.gather(1, label).squeeze(1)
+        """max_{k≠y} logit_k − logit_y, (B,); the negative of that of the target in the targeted form."""
+        samples = state.samples
+        return -margin(logits, samples.targets) if self.targeted else margin(logits, samples.labels)
 
     def needs_gradient(self, state: SquareState) -> Tensor:
         return torch.zeros_like(state.over)
 
-    def breaks(self, state: SquareState, logits: Tensor) -> Tensor:
-        """Another class; all points are allowed."""
-        return logits.argmax(1) != state.samples.labels
+    def is_adversarial(self, state: SquareState, logits: Tensor) -> Tensor:
+        """All points are within the budget."""
+        return state.samples.fooled(logits, targeted=self.targeted)
 
-    def advance(self, state: SquareState, answer: Answer) -> SquareState:
-        """Keep the point if the loss has risen, which the first point that breaks a sample always does."""
-        loss, better = answer.loss.double(), ~self.unmoved(state, answer.loss)
+    def advance(self, state: SquareState, answer: QueryResult) -> SquareState:
+        """Keep the point if the loss has risen, as it always has at the first adversarial point."""
+        loss, better = answer.loss.double(), ~self.keeps_state(state, answer.loss)
         best = torch.lerp(state.best, state.points, _wide(better.to(state.points.dtype)))
         return replace(
             state,
@@ -125,12 +137,12 @@ class Square:
             best_loss=torch.where(better, loss, state.best_loss),
         )
 
-    def unmoved(self, state: SquareState, loss: Tensor) -> Tensor:
-        """The loss has not risen, see bench.attacks.lookahead."""
+    def keeps_state(self, state: SquareState, loss: Tensor) -> Tensor:
+        """The loss has not risen, see bench.attacks.engine.query."""
         return ~(loss.double() > state.best_loss)
 
-    def foresee(self, state: SquareState, count: int) -> SquareState:
-        """Proposals after the present one change the same best point, see bench.attacks.lookahead."""
+    def propose_ahead(self, state: SquareState, count: int) -> SquareState:
+        """Proposals after the present one change the same best point, see bench.attacks.engine.query."""
         size = len(state.over)
         count = min(count, self.queries - int(state.step.min()) + 1)
         if count == 1 or not state.best_loss.isfinite().all():  # the first answer always changes the best point
@@ -255,3 +267,58 @@ def _sum(values: Tensor) -> Tensor:
 
 def _wide(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
+
+
+def square(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    norm: Norm = "linf",
+    eps: float = 8 / 255,
+    queries: int = SQUARE_QUERIES,
+    targets: Tensor | None = None,
+    rng: int | SampleRng = 0,
+    ids: Ids | None = None,
+    batch_size: int = DEFAULT_BATCH,
+    query_budget: QueryBudget | None = None,
+) -> Tensor:
+    """Attack by the Square Attack (Andriushchenko et al. 2020, arXiv 1912.00049): random search on logits alone.
+
+    Changes a random square window of the best point so far, and keeps the change if max_{k≠y} z_k − z_y has risen.
+    Needs no gradient. One further forward pass per image is made on the clean image.
+
+    Args:
+        model: Maps images to logits (N, K). Its mode and its weights stay as they are.
+        inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
+        labels: Classes (N,), whole numbers in 0…K−1.
+        norm: "linf", "l2" or "l1"; but for "linf" images need five rows or more.
+        eps: Radius of the ball, in units of [0, 1] pixels.
+        queries: Proposals per image.
+        targets: Classes (N,) that the model shall predict, for the targeted form.
+        rng: Seed of the windows, or a SampleRng.
+        ids: Names of the images, on which the random draws depend; 0…N−1 by default.
+        batch_size: Images per batch; it does not change the result.
+        query_budget: Bound on the forward passes per image.
+
+    Returns:
+        Images (N, C, H, W) in the ball and in [0, 1]; the clean image where no adversarial one was found.
+
+    Raises:
+        BenchError: If an argument does not fit.
+
+    A linear model has its boundary at the distance margin/‖w‖₁:
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2, bias=False))
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0]]))
+    >>> x = torch.full((1, 3, 1, 1), 0.5)  # logits (0, 1), ‖w‖₁ = 4
+    >>> [int(model(square(model, x, torch.tensor([1]), eps=eps, queries=99)).argmax()) for eps in (0.24, 0.26)]
+    [1, 0]
+    """
+    with attack_call(
+        "square", model, inputs, labels, norm=norm, eps=eps, targets=targets, rng=rng, ids=ids, batch_size=batch_size,
+        query_budget=query_budget, counts={"queries": queries},
+    ) as call:  # fmt: skip
+        if norm != "linf" and inputs.shape[2] < 5:
+            raise BenchError(f"square needs images of five rows or more for {norm}; these have {inputs.shape[2]}.")
+        return call.run(Square(norm=norm, eps=eps, queries=queries, targeted=call.targeted), ranked=True)

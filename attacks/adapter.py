@@ -1,0 +1,42 @@
+"""Call an attack function with the arguments that the spec of a cell stands for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from bench.attacks.engine.attack_call import DEFAULT_BATCH
+from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.engine.query_budget import AttackResult, QueryBudget
+from bench.attacks.registry import AttackEntry, load_function
+from bench.core.errors import CellFailure
+from bench.core.specs import AttackSpec, Scalar
+
+HARNESS_PARAMS = ("batch_size", "max_queries")  # of a spec, that are no parameters of the attack
+
+
+def call_attack(
+    entry: AttackEntry, model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
+) -> AttackResult:
+    """Attack ``inputs``, (N, C, H, W), as ``spec`` says; ``entry`` is that of the attack.
+
+    Raises CellFailure("attack_error") if the attack does not report which searches the query budget ended.
+    """
+    arguments: dict[str, Any] = keyword_arguments(entry, spec)
+    budget = None if spec.max_queries is None else QueryBudget(spec.max_queries)
+    if budget is not None:
+        arguments["query_budget"] = budget
+    found = load_function(entry)(model, inputs, labels, norm=spec.norm, eps=spec.eps, rng=rng, **arguments)
+    if budget is not None and budget.truncated is None:
+        raise CellFailure("attack_error", f"{spec.name} did not report which images max_queries stopped.")
+    return AttackResult(found, None if budget is None else budget.truncated)
+
+
+def keyword_arguments(entry: AttackEntry, spec: AttackSpec) -> dict[str, Scalar]:
+    """Return the attack's own keyword arguments, and the batch size if it batches itself."""
+    params = {name: value for name, value in spec.params.items() if name not in HARNESS_PARAMS}
+    arguments = dict(entry.arguments(params) if entry.arguments else params)
+    if entry.batches_itself:
+        arguments["batch_size"] = int(spec.params.get("batch_size", DEFAULT_BATCH))
+    return arguments

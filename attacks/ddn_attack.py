@@ -1,0 +1,143 @@
+"""Decoupled direction and norm, Rony et al. 2019 (arXiv 1811.09600, algorithm 1): the smallest L2 perturbation.
+
+The direction follows the gradient and the length a rule of its own. From δ_0 = 0 and ε_0 = 1,
+
+    δ ← δ + α·∇L/‖∇L‖₂,   ε ← (1 − γ)·ε if x + δ was adversarial, (1 + γ)·ε if not,   δ ← Π(x + ε·δ/‖δ‖₂) − x,
+
+with γ = 0.05, α falling from 1 to 0.01 along half a cosine, and Π the clip to the box. A random direction replaces a
+gradient that is zero or not finite. On the role of a budget see :mod:`bench.attacks.engine.minimal_norm`.
+
+Departures: pixels are not rounded to 256 values; the random direction belongs to the sample. An image costs at most
+1 + ``steps`` passes in each direction, the last point included, which the published loop never queries.
+
+Foolbox's DDNAttack is what the tests compare with. It walks a whole batch to the end and draws from the global
+generator; here an image leaves at the first success and its path is its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from bench.attacks.engine.attack_call import DEFAULT_BATCH, Ids, attack_call
+from bench.attacks.engine.counter_rng import SampleRng, bulk_normal, derive
+from bench.attacks.engine.minimal_norm import adversarial_within, annealed, farthest
+from bench.attacks.engine.query_budget import QueryBudget
+from bench.attacks.engine.search import QueryResult, Samples, State
+from bench.attacks.geometry.norms import length, steepest
+from bench.attacks.objectives import cross_entropy_gap
+from bench.core.specs import Norm
+
+FIRST_RADIUS = 1.0
+GAMMA = 0.05
+FIRST_STEP, LAST_STEP = 1.0, 0.01  # α
+
+
+@dataclass(frozen=True)
+class DdnState(State):
+    radius: Tensor  # (B,), ε_k
+    n_queries: Tensor  # (B,), int64, points that were queried
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ddn:
+    """The search; see :class:`bench.attacks.engine.search.Search`. It may stop at a point within ``eps``."""
+
+    eps: float
+    steps: int = 100
+    attempts: int = 1
+    targeted: bool = False
+
+    def start(self, samples: Samples, attempt: Tensor) -> DdnState:
+        over = torch.zeros_like(samples.labels, dtype=torch.bool)
+        radius = samples.inputs.new_full((len(samples),), FIRST_RADIUS)
+        return DdnState(samples, samples.inputs, over, radius, torch.zeros_like(attempt))
+
+    def loss(self, state: DdnState, logits: Tensor) -> Tensor:
+        if self.targeted:
+            return -cross_entropy_gap(logits, state.samples.targets)
+        return cross_entropy_gap(logits, state.samples.labels)
+
+    def needs_gradient(self, state: DdnState) -> Tensor:
+        return torch.ones_like(state.over)
+
+    def is_adversarial(self, state: DdnState, logits: Tensor) -> Tensor:
+        return adversarial_within(state, logits, "l2", self.eps, targeted=self.targeted)
+
+    def advance(self, state: DdnState, answer: QueryResult) -> DdnState:
+        image = state.samples.inputs
+        adversarial = state.samples.fooled(answer.logits, targeted=self.targeted)
+        radius = state.radius * torch.where(adversarial, 1 - GAMMA, 1 + GAMMA).to(image)
+        radius = torch.minimum(radius, farthest(image, "l2"))
+        alpha = annealed(FIRST_STEP, LAST_STEP, state.n_queries, self.steps).to(image)
+        delta = state.points - image + alpha.view(-1, 1, 1, 1) * _direction(state, answer.gradient)
+        scale = radius / length(delta, "l2").clamp_min(torch.finfo(delta.dtype).tiny)
+        points = (image + delta * scale.view(-1, 1, 1, 1)).clamp(0, 1)
+        over = state.n_queries >= self.steps
+        return replace(state, points=points, radius=radius, n_queries=state.n_queries + 1, over=over)
+
+
+def _direction(state: DdnState, gradient: Tensor) -> Tensor:
+    """∇/‖∇‖₂, or a direction drawn for this sample and step."""
+    direction = steepest(gradient, "l2")
+    lost = ~(direction.flatten(1).isfinite().all(1) & direction.flatten(1).any(1))
+    if not lost.any():
+        return direction
+    keys = derive(state.samples.keys[lost], "ddn", state.n_queries[lost])
+    drawn = bulk_normal(keys, tuple(gradient.shape[1:])).to(gradient)
+    return direction.masked_scatter(lost.view(-1, 1, 1, 1), steepest(drawn, "l2"))
+
+
+def ddn(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    norm: Norm = "l2",
+    eps: float | None = None,
+    steps: int = 100,
+    targets: Tensor | None = None,
+    rng: int | SampleRng = 0,
+    ids: Ids | None = None,
+    batch_size: int = DEFAULT_BATCH,
+    query_budget: QueryBudget | None = None,
+) -> Tensor:
+    """Find the nearest adversarial images in L2 by DDN (Rony et al. 2019, arXiv 1811.09600).
+
+    The direction follows the gradient; the length shrinks by 5 % where the point is adversarial, else it grows by 5 %.
+
+    Args:
+        model: Maps images to logits (N, K). Its mode and its weights stay as they are.
+        inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
+        labels: Classes (N,), whole numbers in 0…K−1.
+        norm: "l2".
+        eps: Length at which the search may stop, in units of [0, 1] pixels; None searches for the nearest to the end.
+        steps: Steps of the search.
+        targets: Classes (N,) that the model shall predict, for the targeted form.
+        rng: Seed of the directions that replace a missing gradient, or a SampleRng.
+        ids: Names of the images, on which these directions depend; 0…N−1 by default.
+        batch_size: Images per batch; it does not change the result.
+        query_budget: Bound on the forward passes per image; needs ``eps``.
+
+    Returns:
+        Images (N, C, H, W) in [0, 1], at most ``eps`` away if it is given; the clean image where none was found.
+
+    Raises:
+        BenchError: If an argument does not fit.
+
+    A linear model has its boundary at the distance margin/‖w‖₂:
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2, bias=False))
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0]]))
+    >>> x = torch.full((1, 3, 1, 1), 0.5)  # logits (0, 1), ‖w‖₂ = √6
+    >>> round(float((ddn(model, x, torch.tensor([1])) - x).norm()), 1)
+    0.4
+    """
+    with attack_call(
+        "ddn", model, inputs, labels, norm=norm, norms=("l2",), eps=eps, targets=targets, rng=rng, ids=ids,
+        batch_size=batch_size, query_budget=query_budget, counts={"steps": steps},
+    ) as call:  # fmt: skip
+        search = Ddn(eps=float("inf") if eps is None else eps, steps=steps, targeted=call.targeted)
+        return call.run_to_nearest(search) if eps is None else call.run(search)

@@ -1,0 +1,51 @@
+"""The model under test together with a faster copy to search on, which a harness may pass to an attack as the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+Shrink = Callable[[int], int]  # from a batch size that ran out of memory to the next one to try; may raise
+
+
+class FastModel(nn.Module):
+    """The model under test with its search model. Its forward pass is that of the model under test.
+
+    ``search_model`` computes nearly the same and gives gradients. A point found on it is a proposal, which counts only
+    if the model under test misclassifies it, too. ``shrink`` is called when memory runs out; without it that is an
+    error.
+    """
+
+    def __init__(self, model: nn.Module, search_model: nn.Module, shrink: Shrink | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.search_model = search_model
+        self.shrink = shrink
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.model(inputs)
+        return logits
+
+
+def search_model(model: nn.Module) -> nn.Module:
+    """Return the model to differentiate: the search model if there is one, otherwise the model itself."""
+    return model.search_model if isinstance(model, FastModel) else model
+
+
+def judge(model: nn.Module) -> nn.Module | None:
+    """Return the model under test if its search model is another one, whose points it must confirm; else None."""
+    return model.model if isinstance(model, FastModel) and model.search_model is not model.model else None
+
+
+def shrinking(model: nn.Module) -> Shrink | None:
+    """Return the function to call when memory runs out; None if there is none."""
+    return model.shrink if isinstance(model, FastModel) else None
+
+
+def logits_of(model: nn.Module, points: Tensor) -> Tensor:
+    """Return the logits of the model under test at ``points``, (B, C, H, W), without a gradient."""
+    with torch.no_grad():
+        logits: Tensor = model(points)
+        return logits

@@ -1,0 +1,89 @@
+"""Searches for the smallest perturbation: their shared helpers, and running one to its end.
+
+These attacks have no budget. A cell has one, ε, and asks only whether an adversarial image within ε exists. So an
+attack with a budget stops at the first such image. Its verdict equals that of the full search, whose result would also
+be within ε. :func:`nearest` runs the full search, as a distance needs it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bench.attacks.engine.query import query
+from bench.attacks.engine.search import QueryResult, Samples, Search, State, take
+from bench.attacks.geometry.norms import length
+from bench.attacks.gradients import take_logits
+from bench.core.errors import CellFailure
+from bench.core.specs import Norm
+
+
+def annealed(first: float, last: float, step: Tensor, steps: int) -> Tensor:
+    """Anneal from ``first`` at step 0 to ``last`` at ``steps`` along half a cosine: (B,), float64."""
+    return last + (first - last) * (1 + (math.pi / steps * step.double()).cos()) / 2
+
+
+def farthest(inputs: Tensor, norm: Norm) -> Tensor:
+    """Return the distance to the farthest image of the box, (B,): no perturbation is longer."""
+    return length(torch.maximum(inputs, 1 - inputs), norm)
+
+
+def adversarial_within(state: State, logits: Tensor, norm: Norm, eps: float, *, targeted: bool = False) -> Tensor:
+    """Mark ``state.points`` that are adversarial and at most ``eps`` away, (B,) bool."""
+    near = length(state.points - state.samples.inputs, norm) <= eps
+    return state.samples.fooled(logits, targeted=targeted) & near
+
+
+class Nearest(NamedTuple):
+    """Result of a search for the smallest perturbation."""
+
+    points: Tensor  # (N, C, H, W), the nearest adversarial point; the clean image if none was found
+    stopped: Tensor  # (N,), bool: an attempt ended early, at NaN or infinite logits
+
+
+def nearest(search: Search, model: nn.Module, samples: Samples, *, norm: Norm, targeted: bool = False) -> Nearest:
+    """Return the nearest adversarial point of every sample.
+
+    All attempts of ``search`` run to their end, whatever its budget. A point counts as adversarial if its logits during
+    the search have another argmax than the label or, if ``targeted``, that of the target; the caller must verify it.
+    NaN or infinite logits end the attempt of their sample alone.
+    """
+    found, stopped = samples.inputs.clone(), torch.zeros_like(samples.labels, dtype=torch.bool)
+    distance = torch.full_like(samples.labels, torch.inf, dtype=torch.float64)
+    for attempt in range(search.attempts):
+        active = torch.arange(len(samples), device=samples.labels.device)
+        state = search.start(samples, torch.full_like(samples.labels, attempt))
+        while len(active):
+            answer = _query(search, model, state)
+            if answer is None:
+                finite = _finite(model, state.points)
+                stopped[active[~finite]] = True
+                state, active = take(state, finite.nonzero().squeeze(1)), active[finite]
+                continue
+            away = length((state.points - state.samples.inputs).double(), norm)
+            closer = state.samples.fooled(answer.logits, targeted=targeted) & (away < distance[active])
+            distance[active[closer]], found[active[closer]] = away[closer], state.points[closer]
+            state = search.advance(state, answer)
+            going = (~state.over).nonzero().squeeze(1)
+            if len(going) < len(active):
+                state, active = take(state, going), active[going]
+    return Nearest(found, stopped)
+
+
+def _query(search: Search, model: nn.Module, state: State) -> QueryResult | None:
+    """Query the model; None if it returns NaN or infinite logits at any point."""
+    try:
+        return query(search, model, state)
+    except CellFailure as failure:
+        if failure.reason != "nan_logits" or _finite(model, state.points).all():
+            raise
+        return None
+
+
+def _finite(model: nn.Module, points: Tensor) -> Tensor:
+    """Whether all logits of a point are finite, (B,) bool."""
+    with torch.no_grad():
+        return take_logits(model(points.clone()), points)[0].isfinite().all(1)

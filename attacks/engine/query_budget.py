@@ -1,0 +1,73 @@
+"""Bound the forward passes per image, counted for each image wherever it stands in a batch.
+
+The search of an image ends with the query that uses up its allowance. Until then it finds what the unbounded search
+would have found, since the path of a sample depends on its own state alone. A point that a search on another model
+proposes costs one more pass, of the model under test, which no bound removes: see bench.attacks.engine.fast_model.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bench.core.errors import BenchError
+
+
+class AttackResult(NamedTuple):
+    """Adversarial images of an attack, and which of its searches the query budget ended."""
+
+    adversarials: Tensor  # (N, C, H, W)
+    truncated: Tensor | None  # (N,), bool: not adversarial, and queries were left to try; None without a budget
+
+
+class QueryBudget:
+    """Bound on the forward passes per image. After the attack, ``truncated`` marks the searches that it ended.
+
+    >>> budget = QueryBudget(100)
+    >>> budget.per_image, budget.truncated
+    (100, None)
+    """
+
+    def __init__(self, per_image: int) -> None:
+        if per_image < 1:
+            raise BenchError(f"a query budget of {per_image} is less than 1 forward pass per image; give 1 or more.")
+        self.per_image = per_image
+        self.truncated: Tensor | None = None  # (N,), bool, set by the attack
+
+
+class QueryMeter:
+    """Count the queries about every sample of one search, and mark those whose search ends early."""
+
+    def __init__(self, labels: Tensor, allowance: Tensor | None) -> None:
+        self.allowance = allowance
+        self.n_queries = torch.zeros_like(labels)
+        self.truncated = torch.zeros_like(labels, dtype=torch.bool)
+        self._before = torch.zeros_like(labels)  # queries before the present attempt
+
+    def begin(self) -> list[int]:
+        """Return the positions of the samples that may be queried at all; the others are truncated."""
+        if self.allowance is not None:
+            self.truncated |= self.allowance <= 0
+        return (~self.truncated).nonzero().squeeze(1).tolist()
+
+    def count(self, position: Tensor, unfinished: Tensor) -> Tensor:
+        """Count one query of each of ``position``, (B,); return which ``unfinished`` have none left, (B,) bool."""
+        if self.allowance is None:
+            return torch.zeros_like(unfinished)
+        self.n_queries[position] += 1
+        ended = unfinished & (self.n_queries >= self.allowance)[position]
+        self.truncated[position[ended]] = True
+        return ended
+
+    def next_attempt(self, positions: list[int]) -> None:
+        """Begin another attempt at each of ``positions``."""
+        if self.allowance is not None:
+            self._before[positions] = self.n_queries[positions]
+
+    def rewind(self, positions: list[int]) -> None:
+        """Begin the present attempt at each of ``positions`` again, as if it had queried nothing."""
+        if self.allowance is not None:
+            self.n_queries[positions] = self._before[positions]
+            self.truncated[positions] = False

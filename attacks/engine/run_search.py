@@ -1,0 +1,177 @@
+"""Run a search on many samples at once; each sample leaves the batch as soon as it is adversarial.
+
+The path of a sample depends on its own state alone (:mod:`bench.attacks.engine.search`). So the places of samples that
+have finished can be taken by others, and the outcome of a sample does not depend on its neighbours, on their order or
+on the batch size. Where few samples are left, the batch is filled with speculative rows: later attempts of a sample
+beside its present one (:mod:`bench.attacks.engine.scheduler`), and the queries that a search would make next if the
+results changed nothing (:mod:`bench.attacks.engine.query`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bench.attacks.engine.batching import NO_SPECULATION, batch_budget, select_kind
+from bench.attacks.engine.fast_model import judge, logits_of, search_model, shrinking
+from bench.attacks.engine.query import queries_per_sample, query_ahead
+from bench.attacks.engine.query_budget import QueryMeter
+from bench.attacks.engine.scheduler import Pair, Scheduler
+from bench.attacks.engine.search import QueryResult, Samples, Search, State, join, take, without_inference_mode
+from bench.core.errors import ran_out_of_memory
+from bench.runtime.torch_state import harness_torch_state
+
+
+class SearchResult(NamedTuple):
+    """Outcomes of a search: per sample an adversarial image, or the clean image where none was found."""
+
+    adversarials: Tensor  # (N, C, H, W)
+    success: Tensor  # (N,), bool
+    batch_size: int  # the one that memory sufficed for
+    n_queries: Tensor  # (N,), int64, counted only with an allowance
+    truncated: Tensor  # (N,), bool: no success when the allowance was used up, and queries were left to try
+
+
+@harness_torch_state()
+def run_search(
+    search: Search, model: nn.Module, samples: Samples, *, batch_size: int, allowance: Tensor | None = None
+) -> SearchResult:
+    """Search all samples, at most ``batch_size`` at a time.
+
+    With a :class:`~bench.attacks.engine.fast_model.FastModel` the search runs on its search model, and a sample goes on
+    unless the model under test confirms that its point is adversarial. If memory runs out, the batches become smaller:
+    the samples under way begin their attempt again, which ends as it would have, and the others stay as they are.
+    ``allowance``, (N,) int64, is the number of queries per sample.
+    """
+    samples = without_inference_mode(samples)
+    meter, shrink = QueryMeter(samples.labels, allowance), shrinking(model)
+    budget = batch_budget(samples.inputs) if allowance is None else NO_SPECULATION  # wasted queries would count
+    scheduler = Scheduler(meter.begin(), search.attempts, ahead=budget.attempts)
+    found = _Findings.of(samples, search.attempts)
+    flight: _Flight | None = None
+    while scheduler:
+        step: _Step | None = None
+        try:
+            flight = _refilled(flight, scheduler.begin(batch_size), search, samples)
+            step = _step(search, model, flight, rows=min(batch_size, budget.queries))
+        except Exception as error:
+            if shrink is None or not ran_out_of_memory(error):
+                raise
+        if step is None:  # Outside of the clause above, which keeps alive what the memory was needed for.
+            assert shrink is not None
+            each = queries_per_sample(search, scheduler.rows, min(batch_size, budget.queries))
+            batch_size = shrink(min(batch_size, scheduler.rows * each))  # at most: a batch holds one kind of query
+            meter.rewind(scheduler.restart())
+            flight = None
+            continue
+        flight = _settled(step, scheduler, found, meter)
+    return SearchResult(found.adversarials, found.success, batch_size, meter.n_queries, meter.truncated)
+
+
+@dataclass(frozen=True)
+class _Flight:
+    """The attempts under way; a sample may have several."""
+
+    state: State
+    position: Tensor  # (B,), among all samples
+    attempt: Tensor  # (B,)
+    waiting: Tensor  # (B,), bool: not queried in the last batch, see bench.attacks.engine.batching
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Outcomes of one batch of queries.
+
+    They are recorded only once all of them are known, as memory may run out before that.
+    """
+
+    n_queried: int  # attempts that were queried; they come first in the flight
+    points: Tensor  # (A, C, H, W), where they were
+    hit: Tensor  # (A,), bool: adversarial there
+    flight: _Flight  # after the results
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """The lowest successful attempt of each sample so far, and its adversarial image."""
+
+    adversarials: Tensor  # (N, C, H, W), the clean image where no attempt has succeeded
+    attempt: Tensor  # (N,), the number of attempts where none has
+    attempts: int
+
+    @classmethod
+    def of(cls, samples: Samples, attempts: int) -> _Findings:
+        return cls(samples.inputs.clone(), torch.full_like(samples.labels, attempts), attempts)
+
+    @property
+    def success(self) -> Tensor:
+        return self.attempt < self.attempts
+
+    def record(self, position: Tensor, attempt: Tensor, points: Tensor) -> None:
+        """Record attempts that have succeeded, (H,); a sample may have several, of which the lowest counts."""
+        self.attempt.scatter_reduce_(0, position, attempt, "amin")
+        lowest = self.attempt[position] == attempt
+        self.adversarials[position[lowest]] = points[lowest]
+
+
+def _step(search: Search, model: nn.Module, flight: _Flight, *, rows: float) -> _Step:
+    """Query one batch and advance its samples; the others wait."""
+    kind = select_kind(search.needs_gradient(flight.state), flight.waiting)
+    queried = flight if kind is None else take(flight, _where(kind))
+    state, result = query_ahead(search, search_model(model), queried.state, rows)
+    hit = _hits(search, state, result, judge(model))
+    after = replace(queried, state=search.advance(state, result), waiting=torch.zeros_like(hit))
+    if kind is not None:
+        others = take(flight, _where(~kind))
+        after = join(after, replace(others, waiting=torch.ones_like(others.waiting)))
+    return _Step(len(hit), state.points, hit, after)
+
+
+def _settled(step: _Step, scheduler: Scheduler, found: _Findings, meter: QueryMeter) -> _Flight | None:
+    """Record successes, drop attempts that are over or no longer matter, and return the others."""
+    flight = step.flight
+    position, attempt, over = (each[: step.n_queried] for each in (flight.position, flight.attempt, flight.state.over))
+    cut = meter.count(position, ~step.hit & (~over | (attempt + 1 < found.attempts)))
+    if step.hit.any():
+        found.record(position[step.hit], attempt[step.hit], step.points[step.hit])
+    gone = flight.state.over | (flight.attempt >= found.attempt[flight.position])
+    gone[: step.n_queried] |= cut
+    if not gone.any():
+        return flight
+    for place, end in _pairs(position[step.hit], attempt[step.hit]):
+        scheduler.close(place, end)
+    for place in position[cut].tolist():
+        scheduler.close(place, 0)
+    meter.next_attempt(scheduler.ended(_pairs(flight.position[gone], flight.attempt[gone])))
+    return None if gone.all() else take(flight, _where(~gone))
+
+
+def _where(mask: Tensor) -> Tensor:
+    return mask.nonzero().squeeze(1)
+
+
+def _pairs(position: Tensor, attempt: Tensor) -> list[Pair]:
+    return list(zip(position.tolist(), attempt.tolist(), strict=True))
+
+
+def _hits(search: Search, state: State, result: QueryResult, model: nn.Module | None) -> Tensor:
+    """Mark adversarial points, (B,) bool; those of a search model must be adversarial for ``model``, too."""
+    hit = search.is_adversarial(state, result.logits)
+    if model is not None and hit.any():
+        hit, proposed = hit.clone(), take(state, _where(hit))
+        hit[hit.clone()] = search.is_adversarial(proposed, logits_of(model, proposed.points))
+    return hit
+
+
+def _refilled(flight: _Flight | None, begun: list[Pair], search: Search, samples: Samples) -> _Flight:
+    """Add the attempts that begin to those under way."""
+    if not begun:
+        assert flight is not None
+        return flight
+    position, attempt = torch.tensor(begun, device=samples.labels.device).unbind(1)
+    state = search.start(take(samples, position), attempt)
+    fresh = _Flight(state, position, attempt, torch.zeros_like(state.over))
+    return fresh if flight is None else join(flight, fresh)

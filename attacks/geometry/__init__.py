@@ -1,0 +1,1 @@
+"""Norm balls, the box of images and hyperplanes: lengths, directions, projections and draws."""

@@ -1,0 +1,212 @@
+"""Projected gradient descent, Madry et al. 2018 (arXiv 1706.06083), and its form with momentum.
+
+x_{t+1} = Π(x_t + α·sign ∇L(x_t)), Π the projection on the ball around x and on [0, 1], x_0 uniform in the ball, L the
+cross-entropy or the margin of Carlini and Wagner 2017 (arXiv 1608.04644); for l2, ∇/‖∇‖₂ takes the place of the sign.
+
+For l1 a step goes where the linearised loss is greatest at that length inside the box: pixels go to their walls, the
+steepest first (Croce and Hein 2021, arXiv 2103.01208). Equal steps of a fixed share of the pixels (Tramèr and
+Boneh 2019, arXiv 1904.13000) break as many digits with the best share, and far fewer with the usual
+hundredth. Π is exact there.
+
+MI-FGSM, Dong et al. 2018 (arXiv 1710.06081), starts at x and follows an accumulated gradient with α = ε/T:
+
+    g_{t+1} = μ·g_t + ∇L(x_t)/‖∇L(x_t)‖₁,   x_{t+1} = Π(x_t + α·sign g_{t+1}),   for l2 g/‖g‖₂ in place of the sign.
+
+The walk ends at the first x_t that is misclassified; the published attacks look at the last one only, where the image
+may be classified correctly again. The gradient is that of the log-odds, which has the direction of the cross-entropy's
+and does not vanish.
+
+Foolbox has PGD, the reference backend, but walks all images to the end. Its momentum adds gradients as they come, not
+divided by ‖∇‖₁, which lets the steepest point of the walk outweigh all others; so MI-FGSM has no reference here, nor
+has the L1 form, for which foolbox takes the fixed share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from bench.attacks.engine.attack_call import DEFAULT_BATCH, Ids, attack_call
+from bench.attacks.engine.counter_rng import SampleRng, derive
+from bench.attacks.engine.query_budget import QueryBudget
+from bench.attacks.engine.search import QueryResult, Samples, State
+from bench.attacks.geometry.l1_ball import steepest_in_box
+from bench.attacks.geometry.norms import project, sample_ball, steepest, unit_l1
+from bench.attacks.objectives import Objective, objective, targeted_objective
+from bench.core.errors import BenchError
+from bench.core.specs import Norm
+
+
+def step_size(eps: float, steps: int) -> float:
+    """α = 2.5·ε/steps, the size of Madry et al.'s own code: enough to cross the ball and to settle.
+
+    A single step gets ε.
+    """
+    return min(eps, 2.5 * eps / steps)
+
+
+OBJECTIVES = ("ce", "margin", "plain-ce")
+
+
+@dataclass(frozen=True)
+class PgdState(State):
+    n_queries: Tensor  # (B,), int64, points that were queried, the start included
+    accumulated: Tensor  # (B, C, H, W), g; 0 without momentum
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pgd:
+    """The search: one walk of ``steps`` per attempt; see :class:`bench.attacks.engine.search.Search`.
+
+    ``step`` is α, 2.5·ε/steps by default.
+    """
+
+    norm: Norm
+    eps: float
+    steps: int
+    attempts: int = 1
+    loss_name: Objective = "ce"
+    step: float | None = None
+    momentum: float = 0.0  # μ; at 0 the gradient itself is followed
+    random_start: bool = True
+    targeted: bool = False
+
+    def start(self, samples: Samples, attempt: Tensor) -> PgdState:
+        points, zeros = samples.inputs, torch.zeros_like(samples.inputs)
+        if self.random_start:
+            noise = sample_ball(start_keys(samples.keys, attempt), tuple(points.shape[1:]), self.norm, self.eps)
+            points = project(points + noise.to(points), points, self.norm, self.eps)
+        over = torch.zeros_like(samples.labels, dtype=torch.bool)
+        return PgdState(samples, points, over, torch.zeros_like(attempt), zeros)
+
+    def loss(self, state: PgdState, logits: Tensor) -> Tensor:
+        if self.targeted:
+            return targeted_objective(self.loss_name, logits, state.samples.labels, state.samples.targets)
+        return objective(self.loss_name, logits, state.samples.labels)
+
+    def needs_gradient(self, state: PgdState) -> Tensor:
+        return torch.ones_like(state.over)
+
+    def is_adversarial(self, state: PgdState, logits: Tensor) -> Tensor:
+        return state.samples.fooled(logits, targeted=self.targeted)
+
+    def advance(self, state: PgdState, answer: QueryResult) -> PgdState:
+        accumulated, heading = state.accumulated, answer.gradient
+        if self.momentum:
+            accumulated = heading = self.momentum * accumulated + unit_l1(answer.gradient)
+        moved = state.points + self._step(state.points, heading)
+        return replace(
+            state,
+            points=project(moved, state.samples.inputs, self.norm, self.eps),
+            n_queries=state.n_queries + 1,
+            over=state.n_queries >= self.steps,
+            accumulated=accumulated,
+        )
+
+    def _step(self, points: Tensor, heading: Tensor) -> Tensor:
+        size = step_size(self.eps, self.steps) if self.step is None else self.step
+        if self.norm == "l1":
+            return steepest_in_box(points, heading, size)
+        return size * steepest(heading, self.norm)
+
+
+def start_keys(keys: Tensor, attempt: Tensor | int) -> Tensor:
+    """Return the keys of the starting points, (B,), so that another implementation can start there, too."""
+    return derive(keys, "pgd", attempt)
+
+
+def pgd(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    norm: Norm = "linf",
+    eps: float = 8 / 255,
+    steps: int = 20,
+    restarts: int = 1,
+    objective: Objective = "ce",
+    targets: Tensor | None = None,
+    rng: int | SampleRng = 0,
+    ids: Ids | None = None,
+    batch_size: int = DEFAULT_BATCH,
+    query_budget: QueryBudget | None = None,
+) -> Tensor:
+    """Attack by projected gradient descent (Madry et al. 2018, arXiv 1706.06083).
+
+    x_{t+1} = Π(x_t + α·sign ∇L(x_t)) from a uniform draw in the ball, α = 2.5·ε/steps; for l2 with ∇/‖∇‖₂. An image
+    leaves at its first adversarial point.
+
+    Args:
+        model: Maps images to logits (N, K). Its mode and its weights stay as they are.
+        inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
+        labels: Classes (N,), whole numbers in 0…K−1.
+        norm: "linf", "l2" or "l1".
+        eps: Radius of the ball, in units of [0, 1] pixels.
+        steps: Steps per start.
+        restarts: Starts; later ones only attack images that the earlier ones left.
+        objective: "ce", "margin", or "plain-ce", which saturates at large logits.
+        targets: Classes (N,) that the model shall predict, for the targeted form.
+        rng: Seed of the starts, or a SampleRng.
+        ids: Names of the images, on which their starts depend; 0…N−1 by default.
+        batch_size: Images per batch; it does not change the result.
+        query_budget: Bound on the forward passes per image.
+
+    Returns:
+        Images (N, C, H, W) in the ball and in [0, 1]; the clean image where no adversarial one was found.
+
+    Raises:
+        BenchError: If an argument does not fit.
+
+    A linear model has its boundary at the distance margin/‖w‖₁:
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2, bias=False))
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0]]))
+    >>> x = torch.full((1, 3, 1, 1), 0.5)  # logits (0, 1), ‖w‖₁ = 4
+    >>> [int(model(pgd(model, x, torch.tensor([1]), eps=eps)).argmax()) for eps in (0.24, 0.26)]
+    [1, 0]
+    """
+    if objective not in OBJECTIVES:
+        raise BenchError(f"pgd has no objective {objective!r}; it has {', '.join(OBJECTIVES)}.")
+    with attack_call(
+        "pgd", model, inputs, labels, norm=norm, eps=eps, targets=targets, rng=rng, ids=ids, batch_size=batch_size,
+        query_budget=query_budget, counts={"steps": steps, "restarts": restarts},
+    ) as call:  # fmt: skip
+        search = Pgd(norm=norm, eps=eps, steps=steps, attempts=restarts, loss_name=objective, targeted=call.targeted)
+        return call.run(search)
+
+
+def mim(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    norm: Norm = "linf",
+    eps: float = 8 / 255,
+    steps: int = 10,
+    momentum: float = 1.0,
+    targets: Tensor | None = None,
+    rng: int | SampleRng = 0,
+    ids: Ids | None = None,
+    batch_size: int = DEFAULT_BATCH,
+    query_budget: QueryBudget | None = None,
+) -> Tensor:
+    """Attack by MI-FGSM (Dong et al. 2018, arXiv 1710.06081): steps of ε/steps along accumulated gradients.
+
+    Deterministic: it starts at the image. The other arguments and the result are those of :func:`pgd`.
+
+    Args:
+        momentum: μ, the share of the accumulated gradient that each step keeps.
+    """
+    if not momentum >= 0:
+        raise BenchError(f"mim: momentum is {momentum!r}; it must be 0 or more.")
+    with attack_call(
+        "mim", model, inputs, labels, norm=norm, eps=eps, targets=targets, rng=rng, ids=ids, batch_size=batch_size,
+        query_budget=query_budget, counts={"steps": steps},
+    ) as call:  # fmt: skip
+        search = Pgd(
+            norm=norm, eps=eps, steps=steps, step=eps / steps, momentum=momentum, random_start=False,
+            targeted=call.targeted,
+        )  # fmt: skip
+        return call.run(search)
