@@ -56,7 +56,7 @@ def hungry(model, inputs, labels, *, norm, eps, rng):
     return inputs
 
 
-def idle(model, inputs, labels, *, norm, eps, rng):
+def idle(model, inputs, labels, *, norm, eps, rng, query_budget=None):
     return inputs
 
 

@@ -85,7 +85,7 @@ def check_model(model: nn.Module, inputs: Tensor, batch_size: int) -> list[Findi
         leak = stateful_eval(model, first)
         random = randomised(model, inputs.split(batch_size))
         company = None if random else batch_dependent(model, inputs, batch_size)
-        found = [random, company, leak, probabilities(model, first), test_time_optimization(model, first)]
+        found = [random, company, leak, probabilities(model, first), optimizes_at_test_time(model, first)]
     model.eval()
     return [finding for finding in found if finding is not None]
 
@@ -168,7 +168,7 @@ def probabilities(model: nn.Module, inputs: Tensor) -> Finding | None:
     return _finding("probabilities", note)
 
 
-def test_time_optimization(model: nn.Module, inputs: Tensor) -> Finding | None:
+def optimizes_at_test_time(model: nn.Module, inputs: Tensor) -> Finding | None:
     """The model calls for gradients inside its forward pass: it optimises before it answers, and so must the attack."""
     model.eval()
     with torch.enable_grad():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -160,17 +160,21 @@ def test_an_image_leaves_when_it_is_broken_and_its_place_is_taken() -> None:
 
 
 def test_an_image_that_is_not_confirmed_goes_on() -> None:
+    """The model under test gives every point the label of all samples."""
     model = network()
     samples = samples_for(model)
+    samples = dataclasses.replace(samples, labels=torch.zeros_like(samples.labels))
     search = Apgd(norm="linf", eps=0.5, objective="ce", steps=10)
     asked: list[int] = []
 
-    class Denying(FastModel):
-        def confirm(self, points: Tensor, labels: Tensor) -> Tensor:
-            asked.append(len(labels))
-            return torch.zeros_like(labels, dtype=torch.bool)
+    class Denying(nn.Module):
+        def forward(self, points: Tensor) -> Tensor:
+            asked.append(len(points))
+            return nn.functional.one_hot(torch.zeros(len(points), dtype=torch.int64), samples.ranking.shape[1]).to(
+                points
+            )
 
-    found = run_search(search, Denying(model, copy.deepcopy(model)), samples, batch_size=8)
+    found = run_search(search, FastModel(Denying(), model), samples, batch_size=8)
     assert sum(asked) > IMAGES
     assert not found.success.any()
     assert torch.equal(found.adversarials, samples.inputs)

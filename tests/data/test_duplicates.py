@@ -195,7 +195,7 @@ def test_digits_have_no_copies():
     assert find_duplicates(data).groups == ()
 
 
-def pluralize(data: Dataset, reads: list[int]) -> Dataset:
+def counting_reads(data: Dataset, reads: list[int]) -> Dataset:
     """The data set; ``reads`` gets the number of training images of every read."""
 
     def read(indices: np.ndarray) -> Pixels:
@@ -208,7 +208,7 @@ def pluralize(data: Dataset, reads: list[int]) -> Dataset:
 def test_the_same_images_are_searched_once_per_process():
     train, test, reads = images(5), images(4), []
     test[0] = train[2]
-    first, again = (known_duplicates(pluralize(dataset(train, test), reads)) for _ in range(2))
+    first, again = (known_duplicates(counting_reads(dataset(train, test), reads)) for _ in range(2))
     assert (reads, again) == ([5], first)
     assert first.in_train == {"test/00000"}
 
@@ -216,18 +216,18 @@ def test_the_same_images_are_searched_once_per_process():
 def test_other_pixels_and_other_labels_are_searched_again():
     train, test, reads = images(5), images(4), []
     test[:2] = train[2]
-    assert known_duplicates(pluralize(dataset(train, test), reads)).contradicted == frozenset()
-    relabelled = known_duplicates(pluralize(dataset(train, test, test_labels=[0, 1, 0, 0]), reads))
+    assert known_duplicates(counting_reads(dataset(train, test), reads)).contradicted == frozenset()
+    relabelled = known_duplicates(counting_reads(dataset(train, test, test_labels=[0, 1, 0, 0]), reads))
     assert relabelled.contradicted == {"test/00000", "test/00001"}
-    assert known_duplicates(pluralize(dataset(train[:4], test), reads)).leaked(["test/00000"]) == 1
-    assert known_duplicates(pluralize(dataset(train, test[1:]), reads)).in_train == {"test/00000"}
+    assert known_duplicates(counting_reads(dataset(train[:4], test), reads)).leaked(["test/00000"]) == 1
+    assert known_duplicates(counting_reads(dataset(train, test[1:]), reads)).in_train == {"test/00000"}
     assert reads == [5, 5, 4, 5]
 
 
 def test_splits_without_a_hash_are_searched_every_time():
     reads, test = [], images(2)
     for count in (2, 3):
-        data = pluralize(dataset(images(count), test), reads)
+        data = counting_reads(dataset(images(count), test), reads)
         known_duplicates(replace(data, train=replace(data.train, sha="")))
     assert reads == [2, 3]
 

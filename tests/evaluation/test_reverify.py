@@ -323,7 +323,7 @@ def test_no_attack_takes_part(run: Bench, verify: Bench, monkeypatch: pytest.Mon
         raise AssertionError("an attack was loaded")
 
     monkeypatch.setattr("bench.attacks.registry.load_function", refuse)
-    monkeypatch.setattr("bench.evaluation.attack_runner.load_function", refuse)
+    monkeypatch.setattr("bench.attacks.adapter.load_function", refuse)
     assert verify().code == 0
 
 

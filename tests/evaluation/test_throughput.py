@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from trainings import CPU, some_spec
 
 from bench.attacks.registry import Cost
+from bench.config import RunConfig
 from bench.core.specs import AdversarySpec, AttackSpec, EvalSpec, TrainSpec, VariantSpec
 from bench.evaluation import cost_estimate as estimates
 from bench.evaluation import throughput
@@ -120,7 +121,7 @@ def test_every_pass_is_counted_at_the_rate_of_its_form(monkeypatch: pytest.Monke
     pending = {first.run_id: cells, second.run_id: (cell(None, limit=1),)}
     finished: Callable[[str], object] = lambda run_id: object() if run_id == first.run_id else None  # noqa: E731
     dataset = SimpleNamespace(train=range(20), test=range(8))
-    context: Any = SimpleNamespace(force=False, store=SimpleNamespace(finished_run=finished), dataset=dataset)
+    context: Any = SimpleNamespace(config=RunConfig(), store=SimpleNamespace(finished_run=finished), dataset=dataset)
     plan = [RunPlan(first, cells), RunPlan(second, pending[second.run_id])]
     least, most = estimate(plan, pending, {second.run_id}, context)
     per_pass = 4 * (1 + 10 + 100 + 1) + 1

@@ -96,7 +96,7 @@ def test_seeds_of_two_variants_are_compared_audited_gated_and_exported(
     noise = store.find_run(f"{ARCHITECTURE}:noise:1")
     (audit,) = store.audits(noise.run_id)
     baseline = store.find_run(f"{ARCHITECTURE}:baseline:1")
-    assert [budget.paired for budget in audit.budgets] == [baseline.run_id]
+    assert [budget.baseline_run for budget in audit.budgets] == [baseline.run_id]
     assert not audit.findings  # of the model itself
     name = f"{ARCHITECTURE}:noise:0"
     assert bench("verify", name, "--results", out).code == 0

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from records import cell_record, run_record, samples_of, store_with
 
+from bench.config import TableConfig
 from bench.leaderboard.comparison_report import comparison_markdown
 from bench.leaderboard.write_tables import write_tables
 from bench.results.store import Store
@@ -34,7 +35,7 @@ def test_the_reference_decides_the_answer(store: Store) -> None:
     assert write_tables(store).comparison.set_index("variant")["finding"].to_dict() == {
         "lin_pen": "lower, these weights", "lpc": "lower, these weights",
     }  # fmt: skip
-    tables = write_tables(store, against="lin_pen")
+    tables = write_tables(store, TableConfig(against="lin_pen"))
     found = tables.comparison.set_index("variant")
     assert found["finding"].to_dict() == {"baseline": "higher, these weights", "lpc": "higher, these weights"}
     assert found["diff"].to_dict() == {"baseline": 60, "lpc": 30}
@@ -47,7 +48,7 @@ def test_the_reference_decides_the_answer(store: Store) -> None:
 
 
 def test_the_printed_table_names_it(store: Store) -> None:
-    shown = comparison_markdown(write_tables(store, against="lin_pen").comparison)
+    shown = comparison_markdown(write_tables(store, TableConfig(against="lin_pen")).comparison)
     assert [cell.strip() for cell in shown.splitlines()[0].strip("|").split("|")][2] == "lin_pen"
     assert "Against `lin_pen`, in points" in shown
 
@@ -60,7 +61,7 @@ def test_only_a_training_that_differs_in_the_variant_alone_is_a_reference(store:
     store.write_run(dataclasses.replace(other, weights_sha="gone"), None)
     store.write_run(moved, None)
     store.write_cell(cell_record(moved, "fgsm", standing(6)), samples_of(standing(6)))
-    assert write_tables(store, against="lin_pen").comparison.empty
+    assert write_tables(store, TableConfig(against="lin_pen")).comparison.empty
 
 
 def test_on_the_command_line(store: Store, bench: Callable[..., Any]) -> None:

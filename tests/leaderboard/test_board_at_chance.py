@@ -15,6 +15,7 @@ from records import run_record as record_of
 
 from bench.compare.own_rows import stored_lines
 from bench.compare.tables import Table, compare
+from bench.config import TableConfig
 from bench.core.records import RunRecord
 from bench.core.specs import CorruptionSpec
 from bench.leaderboard.comparison_report import comparison_markdown
@@ -75,7 +76,7 @@ def test_the_printed_board_says_why(store: Store) -> None:
 
 
 def test_who_insists_ranks_it(store: Store) -> None:
-    board = write_tables(store, rank_flagged=True).board.set_index("variant")
+    board = write_tables(store, TableConfig(rank_flagged=True)).board.set_index("variant")
     assert board["rank"].to_dict() == {"lpc": 1, "baseline": 2}
     assert board.loc["lpc", "status"] == "no better than chance"
 

@@ -15,6 +15,7 @@ from records import audit_record, cell_record, run_record, samples_of
 
 from bench.compare.own_rows import stored_lines
 from bench.compare.tables import compare
+from bench.config import TableConfig
 from bench.core.records import AuditRecord, RunRecord
 from bench.core.specs import AttackSpec
 from bench.leaderboard.report import board_markdown
@@ -216,7 +217,7 @@ def twice(store: Store) -> None:
 
 
 def places(store: Store, **options: Any) -> dict[str, tuple[int, str]]:
-    board = write_tables(store, **options).board.set_index("variant")
+    board = write_tables(store, TableConfig(**options)).board.set_index("variant")
     return {name: (row["rank"], row["rank_by"]) for name, row in board.iterrows()}
 
 

@@ -14,6 +14,7 @@ import pytest
 from records import audit_record, cell_record, run_record, samples_of
 from records import store_with as stored
 
+from bench.config import TableConfig
 from bench.core.errors import BenchError
 from bench.core.records import AUDIT_VERSION
 from bench.leaderboard.report import board_markdown
@@ -47,7 +48,7 @@ def test_a_flagged_row_has_no_place_and_an_upper_bound(tmp_path: Path) -> None:
     shown = board_markdown(rebuild(store))
     assert shown.count("≤ ") == 1
     assert "≤ 90.0 [59.6, 98.2] +30.0 ⚑black_box_stronger" in shown
-    ranked = write_tables(store, rank_flagged=True).board.set_index("variant")
+    ranked = write_tables(store, TableConfig(rank_flagged=True)).board.set_index("variant")
     assert ranked["rank"].to_dict() == {"lpc": 1, "lin_pen": 2, "baseline": 3}
 
 
@@ -59,7 +60,7 @@ def test_where_the_audit_failed_there_is_no_place(tmp_path: Path) -> None:
     assert board.set_index("variant")["rank"].fillna(0).to_dict() == {"lin_pen": 1, "baseline": 2, "lpc": 0}
     (line,) = [line for line in board_markdown(board).splitlines() if "lpc" in line]
     assert "| failed " in line, "who reads the board sees why"
-    ranked = write_tables(store, rank_flagged=True).board.set_index("variant")
+    ranked = write_tables(store, TableConfig(rank_flagged=True)).board.set_index("variant")
     assert ranked.loc["lpc", "rank"] == 1
 
 

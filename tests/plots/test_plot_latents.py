@@ -82,13 +82,13 @@ def test_the_bars_hold_every_image_and_stand_where_it_lies(classes: int) -> None
     for column, axes in zip(latents.T, histograms(draw(latents, labels)), strict=True):
         steps = [patch for patch in axes.patches if isinstance(patch, StepPatch)]
         assert len(steps) == (10 if classes == 10 else 1)
-        pluralize, weighted = 0.0, 0.0
+        total, weighted = 0.0, 0.0
         for step in steps:
             heights, edges, base = step.get_data()
-            pluralize += float(np.sum(heights - base))
+            total += float(np.sum(heights - base))
             weighted += float(np.sum((heights - base) * (edges[1:] + edges[:-1]) / 2))
-        assert pluralize == len(latents)
-        assert weighted / pluralize == pytest.approx(column.mean(), abs=0.05)
+        assert total == len(latents)
+        assert weighted / total == pytest.approx(column.mean(), abs=0.05)
         assert axes.get_ylim()[1] >= max(float(np.max(step.get_data()[0])) for step in steps)
 
 

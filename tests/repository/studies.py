@@ -115,7 +115,7 @@ def runs_of(table: pd.DataFrame, variant: str, column: str) -> list[float]:
     return list(where(table, variant=variant).drop_duplicates("run_id").sort_values("seed")[column])
 
 
-def join(values: list[float], digits: int = 2) -> str:
+def figures(values: list[float], digits: int = 2) -> str:
     return ", ".join(signed(value, digits).removeprefix("+") for value in values)
 
 

@@ -12,7 +12,6 @@ from studies import (
     accuracy,
     check,
     diagnoses,
-    join,
     results,
     row,
     runs_of,
@@ -44,8 +43,8 @@ def audit(text: Text) -> None:
     text.says(
         f"training NC1 is {spoken(nc1['lpc'])} (seeds 0, 1, 2), higher than `baseline`'s {spoken(nc1['baseline'])}",
         f"γ ended at {spoken(gamma)}.",
-        row("NC1 of the training images", *(join(nc1[v]) for v in variants)),
-        row("γ in the last step", "", join(gamma), ""),
+        row("NC1 of the training images", *(figures(nc1[v]) for v in variants)),
+        row("γ in the last step", "", figures(gamma), ""),
     )
     for attack, name, eps, budget in (
         ("PGD-20", "pgd-20", SMALL, "8/255, n = 1,000"),
@@ -62,7 +61,7 @@ def audit(text: Text) -> None:
         ("fall by the scale of the logits", "audit_drop_scale_masking"),
         ("fall below the whole suite", "audit_drop_stronger_attack"),
     ):
-        text.says(row(title, *(join(runs_of(attacked, v, column), 1) for v in variants)))
+        text.says(row(title, *(figures(runs_of(attacked, v, column), 1) for v in variants)))
     text.says(row("audit", *(", ".join(map(str, runs_of(attacked, v, "audit"))) for v in variants)))
     pgd, autoattack = compared.loc["pgd-20@linf-8/255"], compared.loc["autoattack@linf-8/255"]
     first = [float(accuracies(table, "pgd-20", SMALL, variant=v, seed=0)[0]) for v in ("baseline", "lpc")]

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from records import ENVIRONMENT, cell_record, run_record, samples_of
 
+from bench.config import TableConfig
 from bench.core.records import DIAGNOSIS_VERSION, DiagnosisRecord, EpochRecord, RunRecord
 from bench.core.specs import VariantSpec
 from bench.leaderboard.comparison_report import comparison_markdown
@@ -207,7 +208,7 @@ def test_where_it_was_not_measured_only_these_weights_are_spoken_of(tmp_path: Pa
 
 def test_a_reference_that_did_not_collapse_counts_too(tmp_path: Path) -> None:
     figures = {("baseline", 0): (1.0, 1.0), ("lpc", 0): (1.0, 1.0), ("lpc_wide", 0): (0.01, 1.0)}
-    found = write_tables(store_of(tmp_path, figures), against="lpc").comparison.set_index("variant")
+    found = write_tables(store_of(tmp_path, figures), TableConfig(against="lpc")).comparison.set_index("variant")
     assert (found.loc["lpc_wide", "finding"], found.loc["lpc_wide", "collapse"]) == (
         "no conclusion: not collapsed", "collapsed",
     )  # fmt: skip

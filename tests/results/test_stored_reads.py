@@ -34,11 +34,11 @@ def reads(monkeypatch: pytest.MonkeyPatch, store: Store) -> Counter[str]:
     found: Counter[str] = Counter()
     read = Store.read_cell
 
-    def pluralize(self: Store, run_id: str, cell_id: str) -> EvalRecord | None:
+    def counting(self: Store, run_id: str, cell_id: str) -> EvalRecord | None:
         found[run_id] += 1
         return read(self, run_id, cell_id)
 
-    monkeypatch.setattr(Store, "read_cell", pluralize)
+    monkeypatch.setattr(Store, "read_cell", counting)
     return found
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd import grad as bound_early
 
 from bench.core.records import Finding
-from bench.sanity.model_checks import DOORS, check_model, gradient_calls, test_time_optimization
+from bench.sanity.model_checks import DOORS, check_model, gradient_calls, optimizes_at_test_time
 
 BATCH = 10
 
@@ -70,7 +70,7 @@ def test_a_model_that_optimises_where_gradients_are_on() -> None:
         return logits
 
     with torch.no_grad():
-        found = test_time_optimization(Changed(change), images())
+        found = optimizes_at_test_time(Changed(change), images())
     assert found == Finding(
         "test_time_optimization", "test_time_optimization: one forward pass asks once for gradients (grad)"
     )
@@ -78,7 +78,7 @@ def test_a_model_that_optimises_where_gradients_are_on() -> None:
 
 def test_a_model_that_is_compiled_differentiates_only_then() -> None:
     model = torch.compile(linear(), backend="aot_eager")
-    assert test_time_optimization(model, images()) is None
+    assert optimizes_at_test_time(model, images()) is None
 
 
 def test_the_watched_functions_are_what_they_were() -> None:
@@ -92,7 +92,7 @@ def test_the_watched_functions_are_what_they_were() -> None:
         raise KeyError
 
     with pytest.raises(KeyError):
-        test_time_optimization(Purifying(broken), images())
+        optimizes_at_test_time(Purifying(broken), images())
     assert [getattr(owner, name) for owner, name in DOORS] == before
 
 

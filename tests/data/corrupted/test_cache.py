@@ -53,7 +53,7 @@ def forbid(patch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("generated again")
 
-    patch.setattr(cache, "corrupt", refuse)
+    patch.setattr(cache, "corrupt_bytes", refuse)
 
 
 @pytest.mark.parametrize("kind", [KIND, "brightness", "elastic_transform"])
@@ -240,7 +240,7 @@ def test_no_byte_of_the_header_may_change(tmp_path: Path):
 def test_a_new_version_of_a_kind_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     made(tmp_path).images(KIND, 1)
     monkeypatch.setitem(CORRUPTIONS._entries, KIND, replace(CORRUPTIONS.get(KIND), version=99))
-    monkeypatch.setattr(cache, "corrupt", lambda images, *_, **__: 255 - images)
+    monkeypatch.setattr(cache, "corrupt_bytes", lambda images, *_, **__: 255 - images)
     assert np.array_equal(made(tmp_path).images(KIND, 1), 255 - PIXELS.transpose(0, 2, 3, 1))
     assert manifest(made(tmp_path))["files"][f"{KIND}.npy"]["version"] == 99
 
@@ -279,7 +279,7 @@ def test_an_interrupted_generation_leaves_nothing(tmp_path: Path, monkeypatch: p
 
     generated = made(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "corrupt", stop)
+        patch.setattr(cache, "corrupt_bytes", stop)
         with pytest.raises(KeyboardInterrupt):
             generated.images(KIND, 1)
     assert {path.name for path in generated.folder.iterdir()} == {"labels.npy", "manifest.json"}
