@@ -25,7 +25,7 @@ COMMANDS = {
     "export": "Export a run's numbers in the format of RobustBench, timm or Hugging Face.",
     "check": "Check whether a run has lost robustness against a baseline file.",
     "baseline": "Write the outcomes of runs as a baseline for 'bench check', or show one.",
-    "check-plugin": "Check the models, variants, attacks, corruptions, data sets and diagnostics that plug-ins register.",
+    "check-plugin": "Check every entry that plug-ins register against the contract of its kind.",
 }
 KINDS = ("models", "variants", "attacks", "corruptions", "datasets", "recipes")
 NORMS = ("linf", "l2", "l1")

@@ -12,6 +12,7 @@ from studies import (
     accuracy,
     check,
     diagnoses,
+    figures,
     results,
     row,
     runs_of,
