@@ -76,8 +76,8 @@ REFUSED = {
     "ragged": ([[0], [1, 2], 2, 1], "cannot be read as an array of integers"),
     "too few": ([0, 1, 2], "own: test labels are 3 for 4 images"),
     "too many": ([0, 1, 2, 1, 0], "own: test labels are 5 for 4 images"),
-    "none": (None, r"shape \(\).*NoneType is no list or array"),
-    "a set": ({0, 1, 2}, r"shape \(\).*set is no list or array"),
+    "none": (None, r"shape \(\).*NoneType is not a list or an array"),
+    "a set": ({0, 1, 2}, r"shape \(\).*set is not a list or an array"),
 }
 
 
@@ -101,8 +101,8 @@ BAD_PIXELS = {
     "float64": (np.zeros((4, 3, 2, 2)), "type float64"),
     "int64": (np.zeros((4, 3, 2, 2), np.int64), "type int64"),
     "NaN": (np.full((4, 3, 2, 2), np.nan, np.float32), "image 'test/00000' has NaN or infinite pixels"),
-    "bytes as floats": (np.full((4, 3, 2, 2), 255, np.float32), "reach from 0 to 255 but must lie in"),
-    "normalised": (np.full((4, 3, 2, 2), -1.5, np.float32), "reach from -1.5 to 1"),
+    "bytes as floats": (np.full((4, 3, 2, 2), 255, np.float32), "range from 0 to 255 but must lie in"),
+    "normalised": (np.full((4, 3, 2, 2), -1.5, np.float32), "range from -1.5 to 1"),
     "two channels": (np.zeros((4, 2, 2, 2), np.uint8), r"shape \(4, 2, 2, 2\)"),
     "flat": (np.zeros((4, 12), np.uint8), r"shape \(4, 12\)"),
     "another size": (np.zeros((4, 3, 4, 4), np.uint8), "test images have 4×4 pixels, but image_size is 2"),
@@ -132,7 +132,7 @@ def test_a_reader_that_returns_another_number_of_images() -> None:
 @pytest.mark.parametrize("ids", [[0, 1, 2, 3], ["a", "b", "c\nd", "e"], ["a", "b", "c", "\udcff"]])
 def test_ids_are_text(ids: list[Any]) -> None:
     given = dataset([0, 1, 2, 1])
-    with pytest.raises(BenchError, match="ids are strings, without line breaks and in UTF-8"):
+    with pytest.raises(BenchError, match="ids must be strings in UTF-8 without line breaks"):
         check_dataset(replace(given, test=replace(given.test, ids=ids)))
 
 

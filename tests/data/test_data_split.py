@@ -65,8 +65,8 @@ def test_data_sets_that_cannot_be_used(train: list[int], test: list[int], classe
     ("pixels", "sentence"),
     [
         (np.full((2, 1, 2, 2), np.nan, np.float32), "image 'test/00000' has NaN or infinite pixels"),
-        (np.full((2, 1, 2, 2), 1.5, np.float32), "reach from 0 to 1.5 but must lie in"),
-        (np.full((2, 1, 2, 2), -1, np.float32), "reach from -1 to 1"),
+        (np.full((2, 1, 2, 2), 1.5, np.float32), "range from 0 to 1.5 but must lie in"),
+        (np.full((2, 1, 2, 2), -1, np.float32), "range from -1 to 1"),
         (np.zeros((2, 1, 2, 2)), "type float64"),
         (np.zeros((2, 2, 2, 4), np.uint8), r"shape \(2, 2, 2, 4\)"),
     ],

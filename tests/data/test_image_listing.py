@@ -78,7 +78,10 @@ def test_what_systems_leave_behind_is_ignored(root: Path):
 def test_an_empty_class_and_an_unread_split_are_named(root: Path):
     (root / "train/bird").mkdir()
     save(root / "val/cat/a.png")
-    assert load(root).notes == ("1 empty folder left out: train/bird", "val/ is not read, as there is test/")
+    assert load(root).notes == (
+        "1 empty folder left out: train/bird",
+        "val/ is not read, since test/ is the test split",
+    )
 
 
 def test_a_class_that_is_not_tested_is_named(root: Path):

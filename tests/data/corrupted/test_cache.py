@@ -316,7 +316,7 @@ def test_processes_that_make_the_same_kinds(tmp_path: Path):
 
 def test_a_folder_that_cannot_be(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(BenchError, match=r"cannot write .*labels\.npy .* name a folder that can be written"):
+    with pytest.raises(BenchError, match=r"cannot write .*labels\.npy .* give a folder that can be written"):
         made(tmp_path / "file").images(KIND, 1)
 
 
@@ -328,7 +328,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(arrays.os, "fsync", full)
-    with pytest.raises(BenchError, match=r"contrast\.npy .* No space left on device; make room"):
+    with pytest.raises(BenchError, match=r"contrast\.npy .* No space left on device; free some space"):
         generated.images("contrast", 1)
     assert not [path for path in generated.folder.iterdir() if path.suffix == ".tmp"]
     assert np.array_equal(generated.images(KIND, 1), expected()[:6]), "what was there is still served"
