@@ -101,7 +101,8 @@ def test_a_class_whose_files_are_no_images(root: Path, split: str):
 def test_a_class_whose_images_are_all_damaged(root: Path):
     for name in ("a.png", "b.gif"):
         (root / "test/dog" / name).write_bytes(b"GIF89a, or so it says")
-    with pytest.raises(BenchError, match=r"test/dog has 2 files called images and none is one \(a.png, b.gif\)"):
+    message = r"test/dog has 2 files with an extension of images, but none can be read \(a.png, b.gif\)"
+    with pytest.raises(BenchError, match=message):
         load(root)
 
 

@@ -64,7 +64,7 @@ def test_labels_once_or_for_every_severity(tmp_path: Path, repeats: int, dtype: 
     [
         (np.array([*LABELS[:3], 7, *LABELS[4:]]), r"labels\.npy says 7 at index 3 where the test split has label 1"),
         (np.array([*np.tile(LABELS, 5)[:-1], 0]), "says 0 at index 39 where the test split has label 6"),
-        (LABELS[:-1], r"holds int64 of shape \(7,\); whole numbers are needed, 8 or 40 of them"),
+        (LABELS[:-1], r"holds int64 of shape \(7,\); 8 or 40 integers are needed"),
         (LABELS.astype(float), "holds float64"),
         (np.array(list("abcdefgh"), dtype=object), "damaged or not an array of numbers: it holds Python objects"),
     ],
