@@ -39,7 +39,7 @@ ATTACKS = {
 MODELS = {
     "model model-no-summary": ("has a summary and a source", "its summary is empty"),
     "model model-fails": ("builds a network", "made for 224 px, not 16"),
-    "model model-infinite": ("builds a network", "gives features that are not finite at 16 px"),
+    "model model-infinite": ("builds a network", "returns NaN or infinite features at 16 px"),
     "model model-random": ("logits are a function of each image", "differ between two passes"),
     "model model-unseeded": ("equal seeds give equal weights", "two builds with one seed differ in"),
     "model model-detached": ("has a gradient at its input", "is zero for 8 of 8 images"),

@@ -57,9 +57,9 @@ def test_labels_that_the_caller_changes_later_stay_as_they_were_checked() -> Non
 
 
 REFUSED = {
-    "from one": ([1, 2, 3, 1], r"own: image 'test/00002' has label 3, outside 0…2\."),
-    "negative": ([0, -1, 2, 1], r"own: image 'test/00001' has label -1, outside 0…2\."),
-    "ignore index": ([0, 1, 2, -100], r"own: image 'test/00003' has label -100, outside 0…2\."),
+    "from one": ([1, 2, 3, 1], r"own: image 'test/00002' has label 3, outside 0…2; correct"),
+    "negative": ([0, -1, 2, 1], r"own: image 'test/00001' has label -1, outside 0…2; correct"),
+    "ignore index": ([0, 1, 2, -100], r"own: image 'test/00003' has label -100, outside 0…2; correct"),
     "wrapped uint8": (np.array([0, 255, 1, 2], np.uint8), "image 'test/00001' has label 255, outside"),
     "huge uint64": (np.array([0, 2**64 - 100, 1, 2], np.uint64), f"image 'test/00001' has label {2**64 - 100}"),
     "whole floats": (np.array([0, 1, 2, 1], np.float32), "type float32, image 'test/00000' has label 0.0"),
@@ -125,7 +125,7 @@ def test_pixels_may_be_a_tensor() -> None:
 def test_a_reader_that_returns_another_number_of_images() -> None:
     given = dataset([0, 1, 2, 1])
     broken = replace(given, test=replace(given.test, read=lambda indices: PIXELS[:0]))
-    with pytest.raises(BenchError, match="own: 4 test images were asked for and 0 were read"):
+    with pytest.raises(BenchError, match="own: 4 test images were requested, but 0 were read"):
         read(broken)
 
 
@@ -149,7 +149,7 @@ def test_ids_are_what_a_csv_reader_returns(bad: str) -> None:
     [
         ({"name": "007"}, "data set name '007' cannot be used: .*; call it 'data-set-007'"),
         ({"name": None}, "data set name None is of type NoneType; give a string"),
-        ({"num_classes": 3.0}, "num_classes is 3.0; it must be a whole number"),
+        ({"num_classes": 3.0}, "num_classes is 3.0; it must be an integer"),
         ({"num_classes": None}, "num_classes is None"),
         ({"image_size": "2"}, "image_size is '2'"),
         ({"test": None}, "its test split is of type NoneType, not a bench.data.split.Split"),

@@ -50,8 +50,8 @@ def dataset(train: Split, test: Split, num_classes: int = 2) -> Dataset:
 @pytest.mark.parametrize(
     ("train", "test", "classes", "sentence"),
     [
-        ([0, 1], [0, 2], 2, r"toy: image 'test/00001' has label 2, outside 0…1\."),
-        ([0, -1], [0, 1], 2, r"has label -1, outside 0…1\."),
+        ([0, 1], [0, 2], 2, r"toy: image 'test/00001' has label 2, outside 0…1; correct"),
+        ([0, -1], [0, 1], 2, r"has label -1, outside 0…1; correct"),
         ([0, 1], [], 2, "the test split has no images"),
         ([0], [0], 1, "1 class found; a classifier needs at least 2"),
     ],

@@ -332,7 +332,7 @@ def test_bytes_that_are_no_checkpoint_end_in_one_sentence(tmp_path):
 
 
 def test_a_checkpoint_that_is_not_there_is_a_sentence(tmp_path):
-    with pytest.raises(BenchError, match=r"there is no checkpoint .*gone\.pth; --checkpoint-path takes"):
+    with pytest.raises(BenchError, match=r"gone\.pth does not exist; --checkpoint-path takes"):
         build_backbone("test_resnet", image_size=8, num_classes=7, checkpoint_path=tmp_path / "gone.pth")
 
 

@@ -351,12 +351,12 @@ def test_what_killed_processes_left_goes_when_it_is_old(tmp_path: Path):
 @pytest.mark.parametrize(
     ("pixels", "changed", "sentence"),
     [
-        (PIXELS[0], {}, r"not uint8 of \(3, 12, 10\)"),
+        (PIXELS[0], {}, r"not uint8 of shape \(3, 12, 10\)"),
         (PIXELS[:, :2], {}, r"shape \(N, 1 or 3, H, W\)"),
         (PIXELS.astype(np.float64), {}, "not float64"),
         (PIXELS, {"ids": IDS[1:]}, "6 images to be corrupted have 5 ids and 6 labels"),
         (PIXELS, {"labels": LABELS[1:]}, "6 ids and 5 labels"),
-        (PIXELS[:0], {"ids": [], "labels": LABELS[:0]}, "one image at least"),
+        (PIXELS[:0], {"ids": [], "labels": LABELS[:0]}, "at least one image"),
     ],
 )
 def test_images_that_are_none(tmp_path: Path, pixels: Any, changed: Any, sentence: str):

@@ -62,8 +62,11 @@ def test_labels_once_or_for_every_severity(tmp_path: Path, repeats: int, dtype: 
 @pytest.mark.parametrize(
     ("labels", "sentence"),
     [
-        (np.array([*LABELS[:3], 7, *LABELS[4:]]), r"labels\.npy says 7 at index 3 where the test split has label 1"),
-        (np.array([*np.tile(LABELS, 5)[:-1], 0]), "says 0 at index 39 where the test split has label 6"),
+        (
+            np.array([*LABELS[:3], 7, *LABELS[4:]]),
+            r"labels\.npy has label 7 at index 3, but the test split has label 1",
+        ),
+        (np.array([*np.tile(LABELS, 5)[:-1], 0]), "has label 0 at index 39, but the test split has label 6"),
         (LABELS[:-1], r"holds int64 of shape \(7,\); 8 or 40 integers are needed"),
         (LABELS.astype(float), "holds float64"),
         (np.array(list("abcdefgh"), dtype=object), "damaged or not an array of numbers: it holds Python objects"),
@@ -298,5 +301,5 @@ def test_image_files_for_a_set_of_arrays(tmp_path: Path):
 def test_folders_that_hold_no_corruptions(tmp_path: Path):
     with pytest.raises(BenchError, match=r"neither <kind>\.npy files nor"):
         from_arrays(tmp_path)
-    with pytest.raises(BenchError, match="is no folder"):
+    with pytest.raises(BenchError, match="is not a folder"):
         from_arrays(tmp_path / "absent")
