@@ -175,7 +175,7 @@ def test_a_relative_path_is_that_of_the_working_folder(tmp_path, imports, monkey
         ("nets.py:a b", "does not name a function"),
         ("gone.py:make", r"the file .*gone\.py does not exist"),
         ("nets.py:gone", "has no function 'gone'"),
-        ("nets.py:number", "returned a int, not a torch.nn.Module"),
+        ("nets.py:number", "returned a int; it must return a torch.nn.Module"),
         ("nets.py:VALUE", "has no function 'VALUE'"),
         ("nets.py:needs", r"failed: TypeError: needs\(\) missing 1 required .*called without arguments"),
         ("broken.py:make", r"broken\.py failed: ModuleNotFoundError: No module named 'absent_package'"),
