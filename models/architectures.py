@@ -165,7 +165,7 @@ def _probed(name: str, model: nn.Module, candidate: Candidate, notes: tuple[str,
 
 
 def first_channels(model: nn.Module) -> int:
-    """Return the number of input channels of the first convolution; 3 if there is none."""
+    """Return the number of input channels of the first convolution; 3 if the model has none."""
     convs = (layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
     first = next(convs, None)
     return first.in_channels if first is not None else 3

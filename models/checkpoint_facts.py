@@ -145,15 +145,15 @@ def _side(value: Any) -> int | None:
 
 def _class_names(found: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Return the class names by index; None if they are missing, or if a list and a mapping disagree."""
-    join = _first(found, CLASS_NAMES, lambda v: v if isinstance(v, list) else None)
+    listed = _first(found, CLASS_NAMES, lambda v: v if isinstance(v, list) else None)
     by_index = _first(found, INDEX_TO_NAME, lambda v: v if isinstance(v, dict) else None)
     by_name = _first(found, NAME_TO_INDEX + CLASS_NAMES, lambda v: v if isinstance(v, dict) else None)
     if by_index is None and by_name is not None:
         by_index = {index: name for name, index in by_name.items()}
     mapped = _in_order(by_index or {})
-    if join is None or not all(isinstance(v, str) for v in join):
+    if listed is None or not all(isinstance(v, str) for v in listed):
         return mapped
-    return tuple(join) if mapped in (None, tuple(join)) else None
+    return tuple(listed) if mapped in (None, tuple(listed)) else None
 
 
 def _in_order(by_index: Mapping[Any, Any]) -> tuple[str, ...] | None:

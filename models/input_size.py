@@ -73,7 +73,7 @@ def find_fit(name: str, image_size: int, stem: Stem) -> Fit | str:
     """
     sizes = [image_size, *(s for s in CANDIDATES if s > image_size)]
     own = default_size(name)
-    with _undisturbed():
+    with _generator_restored():
         answer = _first_fit(name, [*sizes, own], stem, "meta")
         if isinstance(answer, str) and stem == "native":
             # It fails even at its default size, so it does not support the meta device: repeat with values.
@@ -82,7 +82,7 @@ def find_fit(name: str, image_size: int, stem: Stem) -> Fit | str:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _generator_restored() -> Iterator[None]:
     """Restore torch's random generator afterwards: weights must not depend on whether a result was cached."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -94,19 +94,19 @@ def _first_fit(name: str, sizes: list[int], stem: Stem, device: str) -> Fit | st
     model = _build(name, Fit(sizes[0], False), stem, device)
     if stem == "small" and isinstance(model, str):
         return model
-    told = _told_its_size(name, device)
-    for fit in (Fit(size, told is not None) for size in sizes):
-        trouble = _border(told, fit.img_size) if told and fit.img_size != default_size(name) else ""
+    sized = _network_of_default_size(name, device)
+    for fit in (Fit(size, sized is not None) for size in sizes):
+        trouble = _border(sized, fit.img_size) if sized and fit.img_size != default_size(name) else ""
         if trouble:  # skip the slow construction
             continue
-        model = _build(name, fit, stem, device) if told else model
+        model = _build(name, fit, stem, device) if sized else model
         trouble = model if isinstance(model, str) else _trouble(model, fit, own=fit.img_size == default_size(name))
         if not trouble:
             return fit
     return trouble
 
 
-def _told_its_size(name: str, device: str) -> nn.Module | None:
+def _network_of_default_size(name: str, device: str) -> nn.Module | None:
     """Return the network at its default size if its weights depend on a size that its constructor takes, else None.
 
     For such a network, the size is always passed to the constructor: otherwise it may rescale the images itself.

@@ -134,9 +134,9 @@ def views(state: State) -> Iterator[View]:
     removed = ""
     dropped: tuple[str, ...] = ()
     while True:
-        beside = tuple(key for key in state if BOOKKEEPING.fullmatch(key.partition(".")[0]))
-        state = _renamed({key: value for key, value in state.items() if key not in beside}, str, state)
-        dropped = (*dropped, *(removed + key for key in beside))
+        bookkeeping = tuple(key for key in state if BOOKKEEPING.fullmatch(key.partition(".")[0]))
+        state = _renamed({key: value for key, value in state.items() if key not in bookkeeping}, str, state)
+        dropped = (*dropped, *(removed + key for key in bookkeeping))
         yield View(state, removed, dropped)
         firsts = {key.partition(".")[0] if "." in key else "" for key in state}
         if len(firsts) != 1 or "" in firsts:

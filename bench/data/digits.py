@@ -52,7 +52,7 @@ def _subset(name: str, pixels: Pixels, labels: NDArray[np.int64], chosen: NDArra
 def _read_table() -> NDArray[np.float64]:
     """Read the table (1797, 65): 64 values in 0…16 and the class. Raises BenchError for any other table."""
     path = _bundled_file()
-    table = _parse(path) if path.is_file() else _ask_sklearn()
+    table = _parse(path) if path.is_file() else _load_from_sklearn()
     if table.shape != (1797, SIDE * SIDE + 1) or table.min() < 0 or table[:, :-1].max() > 16:
         raise BenchError("scikit-learn's handwritten digits are not the known 1797×65 table; reinstall scikit-learn.")
     return table
@@ -74,7 +74,7 @@ def _parse(path: Path) -> NDArray[np.float64]:
         return np.loadtxt(file, delimiter=",")
 
 
-def _ask_sklearn() -> NDArray[np.float64]:
+def _load_from_sklearn() -> NDArray[np.float64]:
     from sklearn.datasets import load_digits as bundled
 
     digits: Any = bundled()

@@ -69,7 +69,7 @@ def as_dataset(source: Any, *, name: str = "own", num_classes: int | None = None
 
 
 def _test_of(source: Mapping[str, Any], name: str) -> Any:
-    """Return the split to evaluate. Raises BenchError if there is none."""
+    """Return the split "test", or else "validation". Raises BenchError if both are missing."""
     for split in TEST_SPLITS:
         if split in source:
             return source[split]

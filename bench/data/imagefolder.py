@@ -128,7 +128,7 @@ def _find_images(split: Path) -> _Found:
 
 
 def _refuse_unreadable(folder: Path, paths: Sequence[Path]) -> None:
-    """Raise BenchError if no file can be opened as an image, whatever the extensions are."""
+    """Raise BenchError if no file can be opened as an image, regardless of the extensions."""
     if not any(image_files.opens(path) for path in paths):
         raise BenchError(
             f"imagefolder: the class folder {_shown(folder)} has {pluralize(len(paths), 'file')} with an extension of "

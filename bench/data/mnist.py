@@ -90,7 +90,7 @@ def _load(name: str, request: DataRequest) -> Dataset:
     layout = Layout(name, TORCHVISION[name], (folder, ".", "raw"), tuple(IDX_SHA256[name]), ("", ".gz"))
     paths = find_files(layout, request.data_dir)
     contents = {file: read_idx_bytes(path) for file, path in paths.items()}
-    _refuse_the_other(name, contents, paths)
+    _refuse_other_dataset(name, contents, paths)
     train, test = (_split(split, prefix, contents, paths) for split, prefix in PREFIXES.items())
     official = matches_sha256(contents, IDX_SHA256[name])
     return Dataset(name, train, test, 10, SIDE, official, MOMENTS[name], class_names=CLASS_NAMES[name])
@@ -111,7 +111,7 @@ def _split(split: str, prefix: str, contents: Mapping[str, bytes], paths: Mappin
     return array_split(split, images[:, None], labels.astype(np.int64))
 
 
-def _refuse_the_other(name: str, contents: Mapping[str, bytes], paths: Mapping[str, Path]) -> None:
+def _refuse_other_dataset(name: str, contents: Mapping[str, bytes], paths: Mapping[str, Path]) -> None:
     """Raise BenchError if the files are the official ones of the other data set, which have the same names."""
     for other, published in IDX_SHA256.items():
         if other != name and matches_sha256(contents, published):

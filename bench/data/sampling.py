@@ -75,7 +75,7 @@ def proportional_order(ids: Sequence[str], labels: Ints, count: int | None = Non
     opens = rank * total // size + 1  # first place at which the class's share exceeds ``rank`` images
     closes = -(-(rank + 1) * total // size)  # place at which its share reaches ``rank + 1`` images
     # The rank-th smallest of ``size`` uniform numbers is Beta distributed; its CDF maps it to a uniform number.
-    wish = (rank + betainc(rank + 1, size - rank, hashes / 2**63)) / size
+    preferred = (rank + betainc(rank + 1, size - rank, hashes / 2**63)) / size
     spare = np.arange(total + 1) - np.cumsum(np.bincount(closes, minlength=total + 1))  # free places up to each place
     arrivals = np.argsort(opens, kind="stable")
     order, waiting, later = np.empty(count, dtype=np.int64), list[tuple[float, int, int]](), list[int]()
@@ -84,11 +84,11 @@ def proportional_order(ids: Sequence[str], labels: Ints, count: int | None = Non
         if place > tight:
             tight = _first_full(spare, place, furthest, default=total)
             for i in later:
-                heapq.heappush(waiting, (wish[i], hashes[i], i))
+                heapq.heappush(waiting, (preferred[i], hashes[i], i))
             later.clear()
         while arrived < total and opens[arrivals[arrived]] <= place:
             i = int(arrivals[arrived])
-            heapq.heappush(waiting, (wish[i], hashes[i], i))
+            heapq.heappush(waiting, (preferred[i], hashes[i], i))
             arrived += 1
         chosen = heapq.heappop(waiting)[2]
         while closes[chosen] > tight:

@@ -123,7 +123,7 @@ def _train_epoch(
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         state.optimizer.step()
-        done = _done(batch, next_epoch=epoch + (number == len(batches)))
+        done = _step_stats(batch, next_epoch=epoch + (number == len(batches)))
         state.gamma = objective.advance(state.gamma, done)
         losses += loss.item() * len(indices)
         correct += int((batch.outputs.argmax(1) == batch.labels).sum())
@@ -150,7 +150,7 @@ def _attacked(
     return objective.adversary.perturb(model, loss, inputs, generator=starts)
 
 
-def _done(batch: Batch, *, next_epoch: int) -> StepStats:
+def _step_stats(batch: Batch, *, next_epoch: int) -> StepStats:
     margins = logit_margins(batch.outputs.detach(), batch.labels)
     return StepStats(float(margins.median()), next_epoch, float(batch.latents.detach().square().mean()))
 
