@@ -164,7 +164,7 @@ def _from_checkpoint(name: str, path: Path, image_size: int, num_classes: int) -
         if not trouble:
             return _Network(model, fit, stem, _take_classifier(model, fit.img_size, num_classes))
         troubles.append(trouble)
-    raise BenchError(f"checkpoint {path} does not fit model {name!r}: {troubles[0]}. Give its own model.")
+    raise BenchError(f"checkpoint {path} does not fit model {name!r}: {troubles[0]}. Give the model it was saved from.")
 
 
 def _take_classifier(model: Any, size: int, num_classes: int) -> nn.Linear | None:

@@ -57,7 +57,7 @@ DATA = {
     "dataset dataset-no-dataset": ("loads", "its loader returned tuple; return a bench.data.Dataset"),
     "dataset dataset-label-out-of-range": ("ids are unique and labels are classes", "has label 2, outside 0…1"),
     "dataset dataset-float-labels": ("ids are unique and labels are classes", "label"),
-    "dataset dataset-equal-ids": ("ids are unique and labels are classes", "two test images share an id"),
+    "dataset dataset-equal-ids": ("ids are unique and labels are classes", "two test images have the same id"),
     "dataset dataset-unseeded": ("two loads give the same images", "its train images differ between two loads"),
     "dataset dataset-other-classes": (
         "has the declared number of classes and image size",

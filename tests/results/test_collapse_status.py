@@ -228,7 +228,7 @@ def test_the_log_warns_of_a_training_that_does_not_collapse(
     outcome = bench("run", *fixed, "--variants", "lpc,baseline", "--epochs", "4", "--corruptions", "none")
     assert outcome.code == 0, outcome.err
     assert "tiny:lpc:0: training accuracy " in outcome.err
-    assert " in epoch 3 of 4, γ " in outcome.err
+    assert " in epoch 3/4, γ " in outcome.err
     assert outcome.err.count("warning: tiny:lpc on digits: not collapsed: ") == 1
     assert "--epochs" in outcome.err.split("not collapsed: ")[1]
     (run,) = [found for found in Store(tmp_path).runs() if found.variant == "lpc"]
