@@ -1,4 +1,4 @@
-"""Components of a training: backbones, heads, penalties, schedules and the variants made of them.
+"""Components of a training (backbones, heads, penalties, schedules) and variants, which combine them.
 
-Importing this package builds nothing and imports no torch.
+Importing this package does not import torch.
 """

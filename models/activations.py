@@ -1,4 +1,4 @@
-"""Other activations in a finished backbone."""
+"""Replace the activations of a backbone."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ ACTIVATIONS = {"silu": nn.SiLU}
 
 
 def replace_relu(module: nn.Module, activation: str) -> None:
-    """Put ``activation`` in the place of every ReLU below ``module``; other activations stay. Raises BenchError."""
+    """Replace every ReLU inside ``module`` in place. Raises BenchError for an unknown ``activation``."""
     if activation not in ACTIVATIONS:
-        raise BenchError(f"unknown activation {activation!r}; there is: {', '.join(ACTIVATIONS)}.")
+        raise BenchError(f"unknown activation {activation!r}; available: {', '.join(ACTIVATIONS)}.")
     for parent in list(module.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.ReLU):

@@ -1,30 +1,30 @@
-"""Closed-loop γ: it follows what the network, as measured in the step just done, can balance at its target margin.
+"""Adaptive schedule of γ, computed from margin and latents measured in every training step.
 
-Let m be the logit margin z_y − max_{j≠y} z_j in nats, in the median over a batch, and P the mean of z² over batch and
-width. If all wrong logits are equal, scaling z by c scales m by c and P by c². Cross-entropy, log(1 + (K − 1)e^−m),
-pulls c outwards and the penalty γP inwards, and at c = 1 they do it with
+Let m be the logit margin z_y − max_{j≠y} z_j in nats, the median over a batch, and P the mean of z² over batch and
+width. If the logits of all other classes are equal, scaling z by c scales m by c and P by c². The cross-entropy
+log(1 + (K − 1)e^−m) increases c and the penalty γP decreases it. Their forces at c = 1 are
 
     m·(K − 1)/(e^m + K − 1)      and      2γP.
 
-They would balance at a target m* = 3 nats, where c = m*/m, if γ were
+They balance at a target margin m* = 3 nats, that is at c = m*/m, for
 
     γ* = (K − 1)·m² / (2·P·m*·(e^{m*} + K − 1)),                                                            (1)
 
-which does not change when z shrinks (m²/P does not) and grows with the output weights. Where m is still below m* the
-penalty at γ* pulls less than the cross-entropy pushes, so that it cannot keep a network from learning, whatever the
-backbone, the data and the number of epochs. After every step
+which does not change when z shrinks (m²/P is constant) and grows with the output weights. While m is below m*, the
+force of the penalty at γ* is smaller than that of the cross-entropy, so that the penalty cannot prevent learning, for
+any backbone, data and number of epochs. After every step,
 
     log γ ← log γ + clip(log γ* − log γ, −log 2, r),
 
-with m and P in running means and γ between 1e-2, where it is not felt, and the published end of 10⁶. r is set by the
-length of the training, so that γ could cross all of this range in an eighth of it. Below m = 0 nothing has been learned
-that could be balanced, and γ* is the floor.
+where m and P are running means and γ is clipped between 1e-2, where it has no noticeable effect, and the published
+final value of 10⁶. The rate r is chosen so that γ can cross this range within an eighth of the training. For m ≤ 0 the
+network has not learned yet, and γ* is the lower bound.
 
-For another penalty than the mean square (1) is a guide only: exp(P) pulls with 2γP·e^P, so that ``lpc_exp`` balances at
-less than m*, and the less the larger its latents are.
+For penalties other than the mean square, (1) is only an approximation: the force of exp(P) is 2γP·e^P, so that
+``lpc_exp`` balances below m*, and further below for larger latents.
 
-The balance is that of :mod:`bench.models.schedules`, which has to assume what is measured here: how large the output
-weights have become, and that the latents point along them.
+:mod:`bench.models.schedules` uses the same balance, but assumes the quantities that are measured here: the size of the
+output weights, and that the latents are aligned with them.
 """
 
 from __future__ import annotations
@@ -33,26 +33,29 @@ import math
 
 from bench.models.schedules import GAMMA_END, SCHEDULES, GammaState, ScheduleEntry, StepStats, TrainingFacts
 
-TARGET = 3.0  # nats: a correct class has 20 times the probability of any wrong one
+TARGET = 3.0  # nats: the correct class has 20 times the probability of any other class
 FLOOR = 1e-2
-CROSSING = 1 / 8  # share of the training in which γ may go from its floor to its ceiling
-MEMORY = 10  # steps of the running means
-FASTEST = math.log(2.0)  # a step, at most: the published first phase doubles
+CROSSING = 1 / 8  # share of the training in which γ can rise from its lower to its upper bound
+MEMORY = 10  # time constant of the running means, in steps
+FASTEST = math.log(2.0)  # maximum change of log γ per step: the first published phase doubles γ
 
 
 def start(facts: TrainingFacts) -> GammaState:
-    """The floor; nothing is known of the network yet."""
+    """Return the initial state, with γ at its lower bound."""
     return GammaState(FLOOR)
 
 
 def rate(facts: TrainingFacts) -> float:
-    """r, in nats of γ a step."""
+    """Return r, the maximum increase of log γ per step."""
     steps = facts.epochs * facts.steps_per_epoch
     return min(FASTEST, math.log(GAMMA_END / FLOOR) / max(CROSSING * steps, 1))
 
 
 def balance(margin: float, mean_square: float, num_classes: int) -> float:
-    """γ* of equation (1) from the ``margin`` m in nats and P; from the floor to the published end."""
+    """Return γ* of equation (1), clipped to [FLOOR, GAMMA_END].
+
+    ``margin`` is m in nats, ``mean_square`` is P.
+    """
     if margin <= 0:
         return FLOOR
     push = (num_classes - 1) * margin**2
@@ -61,7 +64,7 @@ def balance(margin: float, mean_square: float, num_classes: int) -> float:
 
 
 def advance(state: GammaState, done: StepStats, facts: TrainingFacts) -> GammaState:
-    """γ for the next step from the margin and the size of the latents in the one just done."""
+    """Update γ and the running means from the margin and the mean square of the latents of the last step."""
     margin = _running(state.margin, done.margin)
     mean_square = _running(state.mean_square, done.mean_square)
     wanted = balance(margin, mean_square, facts.num_classes)
@@ -76,7 +79,7 @@ def _running(before: float | None, now: float) -> float:
 SCHEDULES.register(
     "auto",
     ScheduleEntry(
-        summary=f"follows what the network balances at a median training margin of {TARGET:g} nats, as measured",
+        summary=f"balances the loss at a median training margin of {TARGET:g} nats, measured in every step",
         source="equation (1) of bench.models.adaptive_gamma",
         start=start,
         advance=advance,

@@ -1,17 +1,18 @@
-"""The images that an adversarial training is about:  min_θ E max_{‖δ‖∞≤ε} L(f_θ(x + δ), y).
+"""Adversarial examples for adversarial training:  min_θ E max_{‖δ‖∞≤ε} L(f_θ(x + δ), y).
 
-The inner maximum is searched by projected gradient ascent from a random start (Madry et al. 2018, arXiv 1706.06083):
+The inner maximum is approximated by projected gradient ascent from a random start (Madry et al. 2018, arXiv
+1706.06083):
 
     x₀ = Π(x + ε·u), u uniform on [−1, 1]^D;    x_{t+1} = Π(x_t + a·ε·sign ∂L(f(x_t), y)/∂x_t),
 
-Π the projection on the ball around x and on the box [0, 1], a the ``step_size`` of AdversarySpec. Its defaults, ten
-steps of ε/4, are those of the authors' code for CIFAR-10.
+where Π is the projection onto the ball around x and the box [0, 1], and a is the ``step_size`` of AdversarySpec. Its
+defaults, ten steps of ε/4, are those of the authors' code for CIFAR-10.
 
-The network is attacked in evaluation mode. Both modes are in use: the paper's own code normalises by the batch and lets
-the search move the running statistics; the authors' later library (robustness) and TRADES search in evaluation mode,
-which Pang et al. 2021 (arXiv 2010.00467) found to give comparable robustness and a higher clean accuracy. Here it is
-evaluation mode: that is the network which will be attacked in the end, an image's perturbation does not depend on its
-batch, nothing is dropped, and the running statistics see only the images that are trained on.
+The network is attacked in evaluation mode. Both modes are common: the code of the paper attacks in training mode, which
+uses batch statistics and updates the running statistics; the authors' later library (robustness) and TRADES attack in
+evaluation mode, for which Pang et al. 2021 (arXiv 2010.00467) found comparable robustness and a higher clean accuracy.
+Evaluation mode is used here because it is the mode of the final evaluation, an image's perturbation does not depend on
+its batch, dropout is off, and the running statistics are computed only from the images of the training steps.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from torch import Tensor, nn
 from bench.core.errors import BenchError
 from bench.core.specs import AdversarySpec
 
-Loss = Callable[[Tensor], Tensor]  # of images (N, C, H, W), a scalar: the mean over them
+Loss = Callable[[Tensor], Tensor]  # images (N, C, H, W) to a scalar, the mean over the images
 
 
 class Adversary:
-    """Perturbation of the training images before each step; without a spec the images stay as they are.
+    """Perturbs the training images before each step; without a spec, images are returned unchanged.
 
-    Raises BenchError for a spec without a budget: a spec has none before a data set is named.
+    Raises BenchError for a spec without a budget, which is set only when the data set is known.
     """
 
     def __init__(self, spec: AdversarySpec | None) -> None:
@@ -40,7 +41,10 @@ class Adversary:
         self._spec = spec
 
     def perturb(self, model: nn.Module, loss: Loss, inputs: Tensor, *, generator: torch.Generator) -> Tensor:
-        """``inputs`` (N, C, H, W) moved towards a higher ``loss``, which runs ``model``; the model stays as it was."""
+        """Return ``inputs`` (N, C, H, W), perturbed to increase ``loss``, which calls ``model``.
+
+        Mode, parameters and buffers of ``model`` are not changed.
+        """
         if self._spec is None:
             return inputs
         with _evaluating(model):
@@ -48,11 +52,11 @@ class Adversary:
 
 
 def ascend(loss: Loss, inputs: Tensor, spec: AdversarySpec, *, generator: torch.Generator) -> Tensor:
-    """The last of ``spec.steps`` iterates, (N, C, H, W), without a graph; parameters get no gradient.
+    """Run projected gradient ascent and return the last of ``spec.steps`` iterates, (N, C, H, W), detached.
 
-    The start is drawn from ``generator`` on the CPU, where every machine draws alike. A pixel of ``inputs`` that is
-    already outside [0, 1], as noise may put it, goes no further out. A derivative that is exactly 0 or NaN moves
-    nothing; of NaN the step's own loss will tell.
+    The start is drawn from ``generator`` on the CPU, which gives equal draws on all machines. Pixels of ``inputs`` that
+    are already outside [0, 1], for example by added noise, are not moved further out. Pixels whose gradient is exactly
+    0 or NaN are not moved; the training step itself detects a NaN loss. Parameters get no gradient.
     """
     clean, eps = inputs.detach(), spec.eps or 0.0
     low = torch.maximum(clean - eps, clean.clamp(max=0.0))
@@ -68,7 +72,7 @@ def ascend(loss: Loss, inputs: Tensor, spec: AdversarySpec, *, generator: torch.
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every module has its own mode back."""
+    """Switch to evaluation mode, and restore the mode of every module afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

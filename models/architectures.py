@@ -1,8 +1,8 @@
 """Rebuild an externally trained network from the name of its architecture and its weights.
 
-A name is an architecture of timm, ``torchvision:NAME``, or a model that a plug-in registered. Sizes and stem are read
-from the tensors. While :mod:`bench.models.backbones` builds networks for training, this module builds a network as it
-was when its weights were saved, including the classifier.
+A name is an architecture of timm, ``torchvision:NAME``, or a model registered by a plug-in. Sizes and stem are inferred
+from the tensors. :mod:`bench.models.backbones` builds networks for training; this module builds a network as it was
+when its weights were saved, including the classifier.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from bench.models.weights import fitting_view, load_weights, mismatch
 
 STEM_NOTE = (
     "the weights fit both the stem of the architecture and the stem for small images, which have the same shapes; the "
-    "former was taken, stem 'small' selects the latter"
+    "former was used, stem 'small' selects the latter"
 )
-SUGGESTIONS = 6  # architectures per library that are tried if the named one does not fit
+SUGGESTIONS = 6  # number of architectures per library that are tried if the named one does not fit
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Network:
     num_classes: int
     input_size: int
     notes: tuple[str, ...] = ()
-    other_stem: Stem | None = None  # a stem that the weights fit as well; None if they determine the stem
+    other_stem: Stem | None = None  # another stem that fits the weights; None if they determine the stem
 
 
 def build_network(
@@ -53,10 +53,10 @@ def build_network(
 ) -> Network:
     """Build the model ``name`` and load ``state`` strictly, without wrapper prefixes.
 
-    ``image_size`` is the side length of the images that the network will receive. ``num_classes_hint`` is used only if
-    ``state`` does not determine the number of classes. ``stem`` is "native" or "small" (3×3 at stride 1, no max-pool);
-    by default it is inferred from the tensors, and a note says if they are ambiguous. Raises BenchError for an unknown
-    name and for weights that do not fit.
+    ``image_size`` is the side length of the images that the network will receive, in pixels. ``num_classes_hint`` is
+    used only if ``state`` does not determine the number of classes. ``stem`` is "native" or "small" (3×3 at stride 1,
+    no max-pool); by default it is inferred from the tensors, with a note if they are ambiguous. Raises BenchError for
+    an unknown name and for weights that do not fit.
     """
     options = list(candidates(name, state, image_size=image_size, num_classes=num_classes_hint, stem=stem))
     troubles = [_trouble(candidate, state) for candidate in options]
@@ -79,7 +79,7 @@ def build_network(
 
 
 def _trouble(candidate: Candidate, state: State, devices: tuple[str, ...] = ("meta", "cpu")) -> str:
-    """Return why ``state`` does not fit, judged by names and shapes; empty if it fits. Tries the meta device first."""
+    """Return why ``state`` does not fit by names and shapes; empty if it fits. Tries the meta device first."""
     trouble = ""
     for device in devices:
         try:
@@ -126,11 +126,11 @@ def _built(candidate: Candidate, device: str = "cpu") -> nn.Module:
 
 def _notes(view: View) -> tuple[str, ...]:
     dropped = [repr(key) for key in view.dropped]
-    return (f"bookkeeping beside the weights was left out: {', '.join(dropped)}",) if dropped else ()
+    return (f"entries that are not weights of the network were left out: {', '.join(dropped)}",) if dropped else ()
 
 
 def _other_stem(name: str, state: State, image_size: int, stem: Stem | None, chosen: Candidate) -> Stem | None:
-    """Return the stem that the weights fit as well as that of ``chosen``, if any; the user's choice has no other."""
+    """Return another stem that fits the weights as well as that of ``chosen``; None if the user gave ``stem``."""
     if stem is not None or image_size > SMALL_SIDE:
         return None
     other: Stem = "native" if POOL_NOTE in chosen.notes else "small"
@@ -141,7 +141,10 @@ def _other_stem(name: str, state: State, image_size: int, stem: Stem | None, cho
 
 
 def _probed(name: str, model: nn.Module, candidate: Candidate, notes: tuple[str, ...]) -> Network:
-    """Run the network on two images, since it may reject this image size even if the weights fit."""
+    """Run the network on two images, since it may reject this image size even if the weights fit.
+
+    Raises BenchError if it does, and if the output is not (N, K).
+    """
     channels, side = first_channels(model), candidate.input_size
     images = torch.linspace(-1, 1, 2 * channels * side * side).view(2, channels, side, side)
     try:
@@ -149,20 +152,20 @@ def _probed(name: str, model: nn.Module, candidate: Candidate, notes: tuple[str,
             output = model(images)
     except Exception as error:
         raise BenchError(
-            f"model {name!r} does not take images of {channels} × {side} × {side}: {first_line(error)}. Resize the "
+            f"model {name!r} does not accept images of {channels} × {side} × {side}: {first_line(error)}. Resize the "
             "images to the size that the network was trained on."
         ) from error
     if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != 2:
         described = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise BenchError(
             f"model {name!r} returns {described}, not logits (N, K); write a function that builds the whole "
-            "classifier, and give it with --module file.py:function."
+            "classifier, and pass it with --module file.py:function."
         )
     return Network(model, channels, int(output.shape[1]), side, notes)
 
 
 def first_channels(model: nn.Module) -> int:
-    """Return the number of input channels of the first convolution; 3 if there is none."""
+    """Return the number of input channels of the first convolution; 3 if the model has none."""
     convs = (layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
     first = next(convs, None)
     return first.in_channels if first is not None else 3
@@ -177,8 +180,8 @@ def _way_out(name: str, state: State, image_size: int) -> str:
     if fitting:
         return f"They fit {join(fitting, 'or')}."
     return (
-        "Name the architecture that they belong to, or give --module file.py:function in place of the file: a function "
-        "that builds the network and loads the weights."
+        "Give the architecture that they belong to, or replace the file by --module file.py:function: a function that "
+        "builds the network and loads the weights."
     )
 
 

@@ -1,4 +1,4 @@
-"""Second terms of a loss that are more than a penalty on z: modules from a batch to a scalar, registered by name."""
+"""Auxiliary loss terms that depend on more than the latents z: modules from a batch to a scalar, registered by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CENTRE_RATE = 0.5
 
 
 class Batch(NamedTuple):
-    """One training step's tensors, from the backbone to the output layer."""
+    """Tensors of one training step, from the backbone to the output layer."""
 
     features: Tensor  # (B, D), h
     latents: Tensor  # (B, d), z
@@ -27,7 +27,10 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class TermEntry:
-    """``build(latent_dim, num_classes)`` returns a module from a Batch to a scalar; its buffers are its state."""
+    """An auxiliary loss. ``build(latent_dim, num_classes)`` returns a module that maps a Batch to a scalar.
+
+    The buffers of the module are its state.
+    """
 
     summary: str
     source: str
@@ -38,13 +41,17 @@ TERMS: Registry[TermEntry] = Registry("term")
 
 
 class SupervisedContrastive(nn.Module):
-    r"""(1/|A|) Σ_{i∈A} −1/|P(i)| Σ_{p∈P(i)} log( e^{u_i·u_p/τ} / Σ_{a≠i} e^{u_i·u_a/τ} )  on the features h.
+    r"""Supervised contrastive loss on the features h.
 
-    u = h/‖h‖, P(i) the other images of i's class in the batch, A the images that have one; τ = 0.05, one view an image,
-    as in the authors' comparison. 0 when no class occurs twice. Source: Khosla et al., arXiv 2004.11362, eq. (2).
+    (1/|A|) Σ_{i∈A} −1/|P(i)| Σ_{p∈P(i)} log( e^{u_i·u_p/τ} / Σ_{a≠i} e^{u_i·u_a/τ} )
+
+    u = h/‖h‖. P(i) are the other images of i's class in the batch, A the images with non-empty P(i). τ = 0.05 and one
+    view per image, as in the authors' comparison. The loss is 0 if no class occurs twice. Source: Khosla et al., arXiv
+    2004.11362, eq. (2).
     """
 
     def forward(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch, a scalar."""
         unit = F.normalize(batch.features)
         similarity = unit @ unit.T / TEMPERATURE
         itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
@@ -57,11 +64,14 @@ class SupervisedContrastive(nn.Module):
 
 
 class CenterLoss(nn.Module):
-    r"""½ · (1/B) Σ_i ‖z_i − c_{y_i}‖².  The centres follow their class, by c_j ← c_j − α·Δ_j after every batch,
+    r"""Center loss on the latents z:  ½ · (1/B) Σ_i ‖z_i − c_{y_i}‖².
+
+    After every batch, the class centres are updated by c_j ← c_j − α·Δ_j,
 
         Δ_j = Σ_{i: y_i = j} (c_j − z_i) / (1 + |{i: y_i = j}|),   α = 0.5.
 
-    Source: Wen et al., ECCV 2016, eq. (2) to (4); a mean over the batch in place of their sum, like the cross-entropy.
+    Source: Wen et al., ECCV 2016, eq. (2) to (4). The loss is a mean over the batch, like the cross-entropy, instead of
+    the sum in the paper.
     """
 
     centres: Tensor
@@ -71,6 +81,7 @@ class CenterLoss(nn.Module):
         self.register_buffer("centres", torch.zeros(num_classes, latent_dim))
 
     def forward(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch, a scalar, and update the class centres."""
         difference = batch.latents - self.centres[batch.labels]
         loss = difference.square().sum(1).mean() / 2
         self._follow(difference.detach(), batch.labels)

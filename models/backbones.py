@@ -1,4 +1,7 @@
-"""A backbone by name: normalised images in, flat features out, for any image size and any architecture of timm."""
+"""Build a backbone by name: a module from normalised images to features (N, d).
+
+Any architecture of timm is supported, for any image size.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +35,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network without its classifier, and what a reader of its results must know of it."""
+    """A network without its classifier, and properties that are reported with its results."""
 
-    module: nn.Module  # (N, 3, S, S) float, already normalised -> (N, num_features)
+    module: nn.Module  # normalised images (N, 3, S, S), float, to features (N, num_features)
     num_features: int
-    native_size: int  # S, the side of the images given
-    img_size: int  # the side on which the architecture computes
+    native_size: int  # S, the side of the input images
+    img_size: int  # side of the images inside the architecture, after resizing
     stem: str  # "native" or "small"
-    classifier: nn.Linear | None  # the loaded weights' own, where it has as many classes as were asked for
+    classifier: nn.Linear | None  # classifier of the loaded weights if it has the requested number of classes
 
 
 @dataclass(frozen=True)
@@ -51,43 +54,46 @@ class _Network:
 
 
 class Resize(nn.Module):
-    """Bilinear interpolation of (N, C, S, S) to (N, C, side, side); differentiable, so that attacks see through it."""
+    """Bilinear interpolation of (N, C, S, S) to (N, C, side, side). It is differentiable, as attacks require."""
 
     def __init__(self, side: int) -> None:
         super().__init__()
         self.side = side
 
     def forward(self, images: Tensor) -> Tensor:
+        """Resize images (N, C, S, S) to (N, C, side, side)."""
         return F.interpolate(images, size=(self.side, self.side), mode="bilinear", align_corners=False, antialias=False)
 
     def extra_repr(self) -> str:
+        """Return the options for ``repr``."""
         return f"side={self.side}"
 
 
 class Flatten(nn.Module):
-    """Averages maps or tokens to (N, d), for encoders that do not pool."""
+    """Averages feature maps or tokens to (N, d), for encoders without pooling."""
 
     def __init__(self, width: int | None) -> None:
         super().__init__()
         self.width = width
 
     def forward(self, output: Any) -> Tensor:
+        """Return :func:`bench.models.input_size.flatten_features` of ``output``, (N, d)."""
         return flatten_features(output, self.width)
 
 
 def build_backbone(
     name: str, *, image_size: int, num_classes: int, pretrained: bool = False, checkpoint_path: Path | None = None
 ) -> Backbone:
-    """Build ``name`` for square images of side ``image_size``; its weights are drawn, downloaded or read from a file.
+    """Build ``name`` for square images of side ``image_size``, with random, downloaded or stored weights.
 
-    Images that are too small for the architecture are enlarged inside the module. Images up to 64 px get the small stem
-    unless weights are loaded; weights of a file that only fit the small stem get it too. ``num_classes`` decides only
-    whether a loaded classifier is kept. Raises BenchError for an unknown name, for an architecture that does not map
-    images to features, and for weights that are missing or do not fit.
+    Images that are too small for the architecture are enlarged inside the module. The small stem is used for images up
+    to 64 px unless weights are loaded, and for weights of a file that fit only the small stem. ``num_classes`` only
+    determines whether a loaded classifier is kept. Raises BenchError for an unknown name, for an architecture that does
+    not map images to features, and for weights that are missing or do not fit.
     """
     check_model_name(name)
     if pretrained and checkpoint_path is not None:
-        raise BenchError(f"model {name!r} was given --pretrained and --checkpoint-path; weights come from one of them.")
+        raise BenchError(f"model {name!r} has both --pretrained and --checkpoint-path; give only one of them.")
     if name in MODELS:
         network = _registered(name, image_size, pretrained, checkpoint_path)
     elif checkpoint_path is not None:
@@ -105,7 +111,7 @@ def _from_scratch(name: str, image_size: int) -> _Network:
 
 
 def _small(name: str, image_size: int) -> Iterator[tuple[Stem, Fit]]:
-    """The small stem for small images, unless the architecture needs such an image that it is no longer small."""
+    """Yield the small stem and its fit if images are small, and stay small at the size the architecture needs."""
     if image_size <= SMALL_SIDE:
         fit = find_fit(name, image_size, "small")
         if isinstance(fit, Fit) and fit.img_size <= SMALL_SIDE:
@@ -115,12 +121,12 @@ def _small(name: str, image_size: int) -> Iterator[tuple[Stem, Fit]]:
 def _native(name: str, image_size: int) -> Fit:
     fit = find_fit(name, image_size, "native")
     if isinstance(fit, str):
-        raise BenchError(f"model {name!r} cannot be a backbone for plain images: {fit}. Choose another; {HINT}")
+        raise BenchError(f"model {name!r} cannot be a backbone for plain images: {fit}. Choose another one. {HINT}")
     return fit
 
 
 def _fits_for_weights(name: str, image_size: int) -> list[Fit]:
-    """The smallest size, then the one the weights were made at: some weights cannot be carried to another grid."""
+    """Return the smallest possible size, then the default size: some weights cannot be resampled to another grid."""
     smallest = _native(name, image_size)
     return list(dict.fromkeys([smallest, Fit(default_size(name), smallest.passes_size)]))
 
@@ -128,26 +134,27 @@ def _fits_for_weights(name: str, image_size: int) -> list[Fit]:
 def _from_timm_weights(name: str, image_size: int, num_classes: int) -> _Network:
     config = get_pretrained_cfg(name)
     if not (config and config.has_weights):
-        raise BenchError(f"timm has no pretrained weights for model {name!r}; give your own with --checkpoint-path.")
+        raise BenchError(f"timm has no pretrained weights for model {name!r}; pass your own with --checkpoint-path.")
     trouble: Exception | None = None
     for fit in _fits_for_weights(name, image_size):
         try:
             model = create(name, fit, "native", pretrained=True)
-        except Exception as error:  # noqa: BLE001 - the network, the hub and the architecture fail in many ways
+        except Exception as error:  # noqa: BLE001 - download and architecture may raise any exception
             trouble = error
-            if isinstance(error, OSError):  # no download: another size will not help
+            if isinstance(error, OSError):  # the download failed: another size does not help
                 break
         else:
             return _Network(model, fit, "native", _take_classifier(model, fit.img_size, num_classes))
     assert trouble is not None
     raise BenchError(
         f"the pretrained weights of model {name!r} could not be loaded ({type(trouble).__name__}: "
-        f"{first_line(trouble)}); fetch the file where there is a network and give it with --checkpoint-path."
+        f"{first_line(trouble)}); download the file on a machine with internet access and pass it with "
+        "--checkpoint-path."
     ) from trouble
 
 
 def _from_checkpoint(name: str, path: Path, image_size: int, num_classes: int) -> _Network:
-    """Weights from a file, strictly: they are loaded with as many classes as they have, then the classifier goes."""
+    """Load weights from a file strictly, including their classifier, and then remove the classifier."""
     state = read_weights(path)
     native: list[tuple[Stem, Fit]] = [("native", fit) for fit in _fits_for_weights(name, image_size)]
     troubles = []
@@ -157,12 +164,12 @@ def _from_checkpoint(name: str, path: Path, image_size: int, num_classes: int) -
         if not trouble:
             return _Network(model, fit, stem, _take_classifier(model, fit.img_size, num_classes))
         troubles.append(trouble)
-    raise BenchError(f"checkpoint {path} does not fit model {name!r}: {troubles[0]}. Name the model it was made of.")
+    raise BenchError(f"checkpoint {path} does not fit model {name!r}: {troubles[0]}. Give the model it was saved from.")
 
 
 def _take_classifier(model: Any, size: int, num_classes: int) -> nn.Linear | None:
-    """Strip ``model`` of its classifier, and return it where it is a linear map of the features to ``num_classes``."""
-    if not hasattr(model, "get_classifier"):  # an encoder, which never had one
+    """Remove the classifier of ``model``. Return it if it maps the features linearly to ``num_classes``, else None."""
+    if not hasattr(model, "get_classifier"):  # an encoder without classifier
         return None
     head = model.get_classifier()
     if not (isinstance(head, nn.Linear) and head.out_features == num_classes):
@@ -178,7 +185,7 @@ def _take_classifier(model: Any, size: int, num_classes: int) -> nn.Linear | Non
 
 def _registered(name: str, image_size: int, pretrained: bool, checkpoint_path: Path | None) -> _Network:
     if pretrained:
-        raise BenchError(f"model {name!r} has no pretrained weights to fetch; give your own with --checkpoint-path.")
+        raise BenchError(f"model {name!r} has no pretrained weights to download; pass yours with --checkpoint-path.")
     model = MODELS.get(name).build(image_size=image_size)
     trouble = load_weights(model, read_weights(checkpoint_path)) if checkpoint_path is not None else ""
     if trouble:
@@ -187,7 +194,7 @@ def _registered(name: str, image_size: int, pretrained: bool, checkpoint_path: P
 
 
 def _assemble(name: str, network: _Network, image_size: int) -> Backbone:
-    """Put the resizing before the network and the averaging behind it, where they are needed, and try the whole."""
+    """Test the network, and add resizing before it and averaging after it where needed. Raises BenchError."""
     size, model = network.fit.img_size, network.model
     width = getattr(model, "num_features", None)
     try:
@@ -196,7 +203,7 @@ def _assemble(name: str, network: _Network, image_size: int) -> Backbone:
     except Exception as error:
         raise BenchError(f"model {name!r} cannot be a backbone at {size} px: {first_line(error)}. {HINT}") from error
     if not bool(features.isfinite().all()):
-        raise BenchError(f"model {name!r} gives features that are not finite at {size} px. Choose another; {HINT}")
+        raise BenchError(f"model {name!r} returns NaN or infinite features at {size} px. Choose another one. {HINT}")
     steps = nn.Sequential()
     if size != image_size:
         steps.add_module("resize", Resize(size))
@@ -210,7 +217,7 @@ def _assemble(name: str, network: _Network, image_size: int) -> Backbone:
 def _probe(model: nn.Module, size: int) -> Any:
     """Return the output of ``model`` in evaluation mode for two images.
 
-    The mode of ``model`` and torch's generator are left as they were.
+    The mode of ``model`` and torch's random generator are not changed.
     """
     images = torch.linspace(-1, 1, 2 * 3 * size * size).view(2, 3, size, size)
     training = model.training

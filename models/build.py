@@ -1,4 +1,4 @@
-"""From names to a classifier, with its first weights drawn from a seed."""
+"""Build a classifier from the names of its components, with initial weights drawn from a seed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from bench.models.outputs import OUTPUTS
 
 @dataclass(frozen=True)
 class BuiltModel:
-    """A classifier and what a reader of its row wants to know of it."""
+    """A classifier and properties that are reported in its row."""
 
     classifier: Classifier
-    img_size: int  # side on which the backbone works
-    stem: str
+    img_size: int  # side of the images inside the backbone, after resizing
+    stem: str  # "native" or "small"
     latent_dim: int
-    param_count: int
+    param_count: int  # trainable parameters
 
 
 def build_classifier(
@@ -42,10 +42,10 @@ def build_classifier(
     activation: str | None = None,
     checkpoint_path: Path | None = None,
 ) -> BuiltModel:
-    """Build ``model`` with the head and the output of ``variant`` for square images of side ``image_size``.
+    """Build ``model`` with the head and the output layer of ``variant`` for square images of side ``image_size``.
 
-    ``activation`` takes the place of every ReLU of the backbone. Equal arguments give equal weights; torch's global
-    generator is left as it was. Raises BenchError for an unknown name or for an architecture that cannot be built.
+    ``activation`` replaces every ReLU of the backbone. Equal arguments give equal weights; torch's global random
+    generator is not changed. Raises BenchError for an unknown name and for an architecture that cannot be built.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "init") % 2**63)
@@ -67,7 +67,7 @@ def build_classifier(
 
 
 def _output(variant: VariantSpec, latent_dim: int, num_classes: int, loaded: nn.Linear | None) -> nn.Module:
-    """The loaded weights' own classifier where the variant leaves the network as it is, a new layer elsewhere."""
+    """Return the classifier of the loaded weights if the variant keeps the network unchanged, else a new layer."""
     kind = CRITERIA.get(variant.criterion).output
     if kind == "linear" and variant.head == "none" and loaded is not None:
         return loaded

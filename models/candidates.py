@@ -1,4 +1,4 @@
-"""The ways in which a named architecture may have been built, as far as the tensors of a checkpoint leave them open."""
+"""List the ways in which a named architecture may have been built, given the tensors of a checkpoint."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from bench.models.unwrapping import State, views
 from bench.models.weights import class_count, converter, weights_of
 
 TORCHVISION = "torchvision:"
-PROBE_CLASSES = 7  # tells the classifier from other layers; no architecture of torchvision has another layer so narrow
+PROBE_CLASSES = 7  # width that identifies the classifier; no other layer in torchvision is this narrow
 POOL_NOTE = (
-    "the first convolution of the weights is 3×3, so the stem was taken to be the one for small images, without the "
-    "max-pool; weights do not tell whether there was one, and stem 'native' keeps it"
+    "the first convolution of the weights is 3×3, so the stem for small images, without max-pool, was used; weights do "
+    "not show whether the network had a max-pool, and stem 'native' keeps it"
 )
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to build the network. ``build`` may raise anything; ``convert`` is timm's for published weights."""
+    """One way to build the network. ``build`` may raise any exception; ``convert`` is timm's for published weights."""
 
     build: Callable[[], nn.Module]
-    input_size: int  # side of the images that the network takes
+    input_size: int  # side of the input images in pixels
     notes: tuple[str, ...] = ()
     convert: Callable[[nn.Module], Callable[[State], State]] | None = None
 
@@ -42,9 +42,9 @@ class Candidate:
 def candidates(
     name: str, state: State, *, image_size: int, num_classes: int | None, stem: Stem | None
 ) -> Iterator[Candidate]:
-    """Candidates for the model ``name``, the likeliest first. Raises BenchError for an unknown name.
+    """Yield candidates for the model ``name``, the most likely first. Raises BenchError for an unknown name.
 
-    ``num_classes`` counts where ``state`` holds no classifier that is known by name.
+    ``num_classes`` is used if ``state`` has no classifier with a known name.
     """
     if name.startswith(TORCHVISION):
         yield from _of_torchvision(name.removeprefix(TORCHVISION), state, image_size, num_classes, stem)
@@ -57,7 +57,7 @@ def candidates(
 
 
 def torchvision_names() -> list[str]:
-    """The classification models of torchvision."""
+    """Return the names of torchvision's classification models."""
     names: list[str] = torchvision.models.list_models(module=torchvision.models)
     return names
 
@@ -89,7 +89,7 @@ def _names(name: str, key: str) -> tuple[str, ...]:
 
 
 def _sizes(name: str, state: State, image_size: int) -> Iterator[tuple[int, dict[str, int]]]:
-    """Image sides and constructor options of an architecture whose weights are made for one grid of positions."""
+    """Yield image sides and constructor options for an architecture whose weights fit one grid of positions only."""
     yield default_size(name), {}
     yield image_size, {"img_size": image_size}
     patch = next((int(weight.shape[-1]) for weight in weights_of(_names(name, "first_conv"), state)), 0)
@@ -127,7 +127,7 @@ def _of_torchvision(
 
 
 def _auxiliary(name: str, state: State) -> dict[str, bool]:
-    """Options of GoogLeNet and Inception, which have auxiliary classifiers, and a slow initialisation, if asked for."""
+    """Return options of GoogLeNet and Inception: auxiliary classifiers as in ``state``, no slow initialisation."""
     if name not in ("googlenet", "inception_v3"):
         return {}
     auxiliary = any(key.startswith(("aux1.", "AuxLogits.")) for view in views(state) for key in view.state)
@@ -137,12 +137,12 @@ def _auxiliary(name: str, state: State) -> dict[str, bool]:
 def _stems(
     native: Callable[[], nn.Module], first_conv: str, stem: Stem | None
 ) -> Iterator[tuple[Callable[[], nn.Module], tuple[str, ...]]]:
-    """The stem as it is, then the one for small images; with ``stem`` only what this name can mean."""
+    """Yield the native stem, then the one for small images; with ``stem``, only the forms that this name allows."""
 
     def small(keep_pool: bool = False) -> nn.Module:
         model = native()
         if not shrink_stem(model, first_conv=first_conv, keep_pool=keep_pool):
-            raise BenchError("its stem is not of the kind that has a form for small images")
+            raise BenchError("its stem has no form for small images")
         return model
 
     if stem != "small":
@@ -154,7 +154,7 @@ def _stems(
 
 
 def _channels(first_conv: Iterable[str], state: State) -> int:
-    """Number of channels of the images that the weights take; 3 if the first convolution is not in ``state``."""
+    """Return the number of input channels of the weights; 3 if the first convolution is not in ``state``."""
     return next((int(weight.shape[1]) for weight in weights_of(first_conv, state)), 3)
 
 
@@ -170,11 +170,11 @@ def _take_channels(model: nn.Module, path: str, channels: int) -> None:
 
 
 def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:
-    """Build without numbers where the architecture allows it."""
+    """Build on the meta device, without values, if the architecture allows it."""
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
         try:
             with torch.device("meta"):
                 return build()
-        except NotImplementedError:  # its initialisation reads numbers
+        except NotImplementedError:  # the initialisation reads values
             return build()

@@ -1,4 +1,4 @@
-"""Read the facts that a checkpoint holds beside its weights: plain values only."""
+"""Read the metadata that a checkpoint holds in addition to its weights: plain values only."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import Tensor
 
 from bench.runtime.stored_arrays import StoredArray
 
-MAX_VALUES = 256  # of a tensor or an array; larger ones are weights, not facts
-MAX_NAMES = 100_000  # of classes
+MAX_VALUES = 256  # values in a tensor or an array; larger ones are weights, not metadata
+MAX_NAMES = 100_000  # class names
 SETTINGS = (
     "args", "hyper_parameters", "hparams", "config", "cfg", "opt", "options", "settings", "meta", "normalization",
     "normalize", "preprocessing", "stats",
 )  # fmt: skip
 SCALARS = (bool, int, float, str)
-# The names under which training scripts write each fact, the most specific first.
+# Keys that training scripts use for each fact, the most specific first.
 ARCH = ("arch", "architecture", "model_name", "model_arch", "backbone", "model", "network", "net")
 EPOCH = ("epoch", "epochs_run", "last_epoch")
 CLASS_NAMES = ("class_names", "classes", "class_labels", "label_names", "CLASSES")
@@ -34,9 +34,9 @@ NUM_CLASSES = ("num_classes", "n_classes", "nb_classes")
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts of a checkpoint; None if it holds none. Nothing has been checked against the weights.
+    """Metadata of a checkpoint; None for missing facts. The values are not checked against the weights.
 
-    ``class_names`` stand in the order of the logits. ``values`` holds all plain values by dotted name.
+    ``class_names`` are in the order of the logits. ``values`` holds all plain values by dotted name.
     """
 
     arch: str | None = None
@@ -68,7 +68,7 @@ def read_facts(levels: list[Mapping[str, Any]]) -> Facts:
 
 
 def facts_of_metadata(metadata: Mapping[str, str]) -> Facts:
-    """The facts in the header of a safetensors file, whose values are text, possibly JSON."""
+    """Collect the facts from the header of a safetensors file. Its values are text, possibly JSON."""
     return read_facts([{name: _parsed(text) for name, text in metadata.items()}])
 
 
@@ -80,7 +80,7 @@ def _parsed(text: str) -> Any:
 
 
 def _plain_entries(level: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Plain values by name; those of settings by dotted name, after the others."""
+    """Yield plain values by name, and then those of settings by dotted name."""
     for name, value in level.items():
         plain = plain_value(value)
         if plain is not None and name not in SETTINGS:
@@ -97,7 +97,7 @@ def _plain_entries(level: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def plain_value(value: Any) -> Any:
-    """``value`` as numbers, text, lists and dictionaries; None for anything else."""
+    """Convert ``value`` to numbers, text, lists and dictionaries; return None for any other value."""
     if isinstance(value, SCALARS):
         return value
     if isinstance(value, Tensor) and value.numel() <= MAX_VALUES and not value.is_quantized:
@@ -112,7 +112,7 @@ def plain_value(value: Any) -> Any:
 
 
 def _first(found: Mapping[str, Any], names: tuple[str, ...], convert: Any) -> Any:
-    """The first value with one of ``names``, at the top level or in the settings, that ``convert`` accepts."""
+    """Return the first value under one of ``names``, at the top level or in the settings, that ``convert`` accepts."""
     for name in names:
         for prefix in ("", *(f"{settings}." for settings in SETTINGS)):
             value = convert(found[prefix + name]) if prefix + name in found else None
@@ -132,32 +132,32 @@ def _floats(value: Any) -> tuple[float, ...] | None:
 
 
 def _flat(value: Any) -> list[Any]:
-    """The numbers of a nested list, as of a mean of shape (1, 3, 1, 1)."""
+    """Flatten a nested list, for example a mean of shape (1, 3, 1, 1)."""
     return [v for part in value for v in _flat(part)] if isinstance(value, list) else [value]
 
 
 def _side(value: Any) -> int | None:
-    """The side of square images, from a side, (height, width) or (channels, height, width)."""
+    """Return the side of square images, given as side, (height, width) or (channels, height, width), else None."""
     values = value[-2:] if isinstance(value, list) else [value]
     sides = {_whole(v) for v in values}
     return sides.pop() if len(sides) == 1 else None
 
 
 def _class_names(found: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The class names by index; None without any, and if a list and a mapping of names disagree."""
-    join = _first(found, CLASS_NAMES, lambda v: v if isinstance(v, list) else None)
+    """Return the class names by index; None if they are missing, or if a list and a mapping disagree."""
+    listed = _first(found, CLASS_NAMES, lambda v: v if isinstance(v, list) else None)
     by_index = _first(found, INDEX_TO_NAME, lambda v: v if isinstance(v, dict) else None)
     by_name = _first(found, NAME_TO_INDEX + CLASS_NAMES, lambda v: v if isinstance(v, dict) else None)
     if by_index is None and by_name is not None:
         by_index = {index: name for name, index in by_name.items()}
     mapped = _in_order(by_index or {})
-    if join is None or not all(isinstance(v, str) for v in join):
+    if listed is None or not all(isinstance(v, str) for v in listed):
         return mapped
-    return tuple(join) if mapped in (None, tuple(join)) else None
+    return tuple(listed) if mapped in (None, tuple(listed)) else None
 
 
 def _in_order(by_index: Mapping[Any, Any]) -> tuple[str, ...] | None:
-    """The names of classes 0 to n - 1; None where the indices are others."""
+    """Return the names of classes 0 to n - 1 in order; None for other indices."""
     try:
         names = {int(index): str(name) for index, name in by_index.items()}
     except (TypeError, ValueError):

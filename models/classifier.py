@@ -1,4 +1,4 @@
-"""The one model contract: [0, 1] images in, logits out, normalisation inside."""
+"""Interface of all trained models: images in [0, 1] to logits, with the normalisation as the first layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Normalize(nn.Module):
-    """(x − mean)/std per channel. Inside the model, so that an attack's ε is always in units of [0, 1] pixels."""
+    """(x − mean)/std per channel. Part of the model, so that an attack's ε is always in units of [0, 1] pixels."""
 
     mean: Tensor
     std: Tensor
@@ -20,14 +20,15 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
+        """Normalise images (N, C, H, W) in [0, 1]."""
         return (images - self.mean) / self.std
 
 
 class Classifier(nn.Module):
-    """normalise → backbone → head → output layer.
+    """Sequence of normalisation, backbone, head and output layer.
 
-    ``forward`` maps images (N, 3, S, S), float in [0, 1], to logits (N, K); ``features`` to the latents z (N, d) that
-    the output layer sees; ``embed`` to the backbone's features h (N, D) that the head sees.
+    ``forward`` maps images (N, 3, S, S), float in [0, 1], to logits (N, K); ``features`` to the latents z (N, d), the
+    input of the output layer; ``embed`` to the backbone's features h (N, D), the input of the head.
     """
 
     def __init__(self, normalize: nn.Module, backbone: nn.Module, head: nn.Module, output: nn.Module) -> None:
@@ -38,18 +39,21 @@ class Classifier(nn.Module):
         self.output = output
 
     def embed(self, images: Tensor) -> Tensor:
+        """Return the backbone's features h (N, D) of images (N, 3, S, S) in [0, 1]."""
         features: Tensor = self.backbone(self.normalize(images))
         return features
 
     def features(self, images: Tensor) -> Tensor:
+        """Return the latents z (N, d) of images (N, 3, S, S) in [0, 1]."""
         latents: Tensor = self.head(self.embed(images))
         return latents
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (N, K) of images (N, 3, S, S) in [0, 1]."""
         logits: Tensor = self.output(self.features(images))
         return logits
 
 
 def freeze(model: nn.Module) -> nn.Module:
-    """Evaluation mode without parameter gradients: attacks differentiate the images only."""
+    """Set evaluation mode and disable parameter gradients, in place: attacks differentiate by the images only."""
     return model.eval().requires_grad_(False)

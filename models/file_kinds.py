@@ -1,4 +1,4 @@
-"""The kind of a model file, told from its bytes and never from its name alone. Nothing is unpickled."""
+"""Detect the kind of a model file from its content rather than its name. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Kind = Literal["state_dict", "torchscript", "exported", "onnx", "safetensors", "
 #: First bytes of files that torch.save wrote before version 1.6: a pickled magic number.
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 LEGACY_PICKLES = 4  # magic number, protocol, system information, and the object
-#: The names under which a pickled nn.Module keeps its parts; a state dict has neither.
+#: Attribute names in every pickled nn.Module; a state dict has neither.
 MODULE_ATTRIBUTES = frozenset({"_modules", "_parameters"})
 MAX_HEADER = 100_000_000  # bytes, the limit of the safetensors format
-#: ONNX files begin with field 1, the IR version, and go on with the producer, the graph or the operator sets.
+#: ONNX files begin with field 1, the IR version, followed by the producer, the graph or the operator sets.
 ONNX_VERSIONS, ONNX_FIELDS = range(3, 64), b"\x12\x1a\x3a\x42"
 
 
 def kind_of(path: Path) -> Kind:
-    """Return what ``path`` holds.
+    """Return the kind of the file ``path``.
 
-    "state_dict" is any torch.save file without a whole module in it: a state dict, or a training file around one.
-    "exported" is a torch.export program. Raises BenchError if there is no such file.
+    "state_dict" is any torch.save file without a pickled module: a state dict, or a training checkpoint that contains
+    one. "exported" is a torch.export program. Raises BenchError if the file does not exist.
     """
     if not path.exists():
-        raise BenchError(f"there is no checkpoint {path}; give a file that holds weights or a whole network.")
+        raise BenchError(f"checkpoint {path} does not exist; give a file that holds weights or a whole network.")
     if not path.is_file():
         return "unknown"
     with path.open("rb") as file:
@@ -54,29 +54,29 @@ def _kind_of_zip(file: IO[bytes]) -> Kind:
             names = {name.partition("/")[2]: name for name in archive.namelist()}
             if "constants.pkl" in names and any(name.startswith("code/") for name in names):
                 return "torchscript"
-            # The second is the format of torch 2.6 and before, which has no folder around its entries.
+            # The second name is that of torch 2.6 and earlier, whose entries are not inside a folder.
             if "archive_format" in names or "serialized_exported_program.json" in archive.namelist():
                 return "exported"
             if "data.pkl" in names:
                 return _kind_of_pickle(io.BytesIO(archive.read(names["data.pkl"])), 1)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError):  # damaged, or encrypted
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError):  # damaged or encrypted
         pass
     return "unknown"
 
 
 def _kind_of_pickle(file: IO[bytes], pickles: int) -> Kind:
-    """Disassemble ``pickles`` pickles that follow each other; the last one is the object that was saved."""
+    """Disassemble ``pickles`` consecutive pickles; the last one is the saved object."""
     strings: set[str] = set()
     try:
         for _ in range(pickles):
             strings = {arg for _, arg, _ in pickletools.genops(file) if isinstance(arg, str)}
-    except Exception:  # noqa: BLE001 - damaged bytes end in whatever they mean to the disassembler
+    except Exception:  # noqa: BLE001 - damaged bytes may raise any exception in the disassembler
         return "unknown"
     return "pickled_module" if strings >= MODULE_ATTRIBUTES else "state_dict"
 
 
 def _is_safetensors(file: IO[bytes]) -> bool:
-    """Eight bytes give the length of a JSON header, which begins with a brace."""
+    """Whether the file begins with the length of a JSON header in eight bytes and with the header itself."""
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= MAX_HEADER:

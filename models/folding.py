@@ -1,6 +1,6 @@
-"""Batch norm folded into the layer before it: fewer passes over the activations, the same function.
+"""Fold batch norms into the preceding layers, which saves passes over the activations.
 
-In evaluation y = γ·(Wx + b − μ)/√(σ² + ϵ) + β is one affine map of x: with s = γ/√(σ² + ϵ) for every output channel,
+In evaluation mode, y = γ·(Wx + b − μ)/√(σ² + ϵ) + β is an affine map of x: with s = γ/√(σ² + ϵ) per output channel,
 W' = sW and b' = s(b − μ) + β (Jacob et al. 2018, arXiv 1712.05877, section 3.2).
 """
 
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-AGREEMENT = 1e-10  # of the logits in float64, relative to the largest where that is above 1
-# By exact type: a subclass may make its weights anew in every pass.
+AGREEMENT = 1e-10  # maximum difference of float64 logits, relative to the largest logit if that is above 1
+# Compared by exact type: a subclass may compute its weights in every forward pass.
 AFFINE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, Conv2dSame, nn.Linear)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNormAct2d)
 
@@ -28,15 +28,15 @@ Pair = tuple[str, str]  # names of an affine layer and of the batch norm that fo
 
 
 def folded(model: nn.Module, example: Tensor) -> nn.Module | None:
-    """A frozen copy of ``model``, in its type and evaluation mode, with every batch norm folded that can be.
+    """Return a frozen copy of ``model`` in evaluation mode, with as many batch norms folded as possible.
 
-    ``example`` is a batch of images, (N, C, H, W), whatever the model takes; with it the order of the layers is seen,
-    so that the model's own code stays what it is and nothing needs to be traceable. None where there is nothing to
-    fold, where the model cannot be copied or put in float64, or where the logits of the copy, in float64, are not those
-    of the original: then a layer's output went elsewhere, too. ``model`` itself is only read.
+    ``example`` is a batch of valid inputs, (N, C, H, W). It is used to observe the order of the layers, so that the
+    model need not be traceable. Returns None if no batch norm can be folded, if the model cannot be copied or converted
+    to float64, or if the logits of the copy differ from those of the original in float64: then the output of a folded
+    layer is used elsewhere as well. The copy has the floating-point type of ``model``, which is not changed.
     """
     try:
-        # One copy, folded in place: a second one in float64 would be the most memory that an attack needs.
+        # Only one copy, folded in place: a second copy in float64 would raise the peak memory of an attack.
         other = copy.deepcopy(model).to("cpu", torch.float64).eval().requires_grad_(False)
         images = example.detach().to("cpu", torch.float64)
         pairs, logits = _follow(other, images)
@@ -45,7 +45,7 @@ def folded(model: nn.Module, example: Tensor) -> nn.Module | None:
         _fold(other, pairs)
         with torch.no_grad():
             same = _agree(other(images.clone()), logits)
-    except Exception:  # noqa: BLE001 - a foreign model fails in its own ways, and works unfolded as it did before
+    except Exception:  # noqa: BLE001 - a user's model may raise any exception here; it is then used without folding
         return None
     first = next(model.parameters())
     return other.to(first.device, first.dtype) if same else None
@@ -56,16 +56,19 @@ def _agree(one: Tensor, other: Tensor) -> bool:
 
 
 def _one_type(model: nn.Module) -> bool:
-    """Whether all numbers of the model have one floating-point type, so that the way through float64 is reversible."""
+    """Whether all parameters and buffers have one floating-point type, so that float64 can be converted back."""
     tensors = [*model.parameters(), *model.buffers()]
     return len({t.dtype for t in tensors if t.is_floating_point()}) == 1
 
 
 def _follow(model: nn.Module, images: Tensor) -> tuple[list[Pair], Tensor]:
-    """The pairs whose second takes the very tensor that the first returned, each called once; and the logits."""
+    """Run the model; return the foldable pairs of layers, and the logits.
+
+    In a pair, both layers are called once, and the input of the second is the tensor that the first returned.
+    """
     calls: list[tuple[str, Tensor, Tensor]] = []
     with _recorded(model, calls), torch.no_grad():
-        logits: Tensor = model(images).clone()  # a model may write its answers into the same place every time
+        logits: Tensor = model(images).clone()  # a model may reuse one output tensor for all calls
     times = Counter(name for name, _, _ in calls)
     made = {id(output): name for name, _, output in calls if times[name] == 1}  # ``calls`` keeps the tensors alive
     modules = dict(model.named_modules())
@@ -75,7 +78,7 @@ def _follow(model: nn.Module, images: Tensor) -> tuple[list[Pair], Tensor]:
 
 @contextmanager
 def _recorded(model: nn.Module, calls: list[tuple[str, Tensor, Tensor]]) -> Iterator[None]:
-    """Every call of an affine layer or a norm into ``calls``: its name, what it was given, what it returned."""
+    """Record every call of an affine layer or a batch norm in ``calls``: name, input and output."""
 
     def hook(name: str) -> Any:
         return lambda module, given, output: calls.append((name, given[0], output))
@@ -90,19 +93,19 @@ def _recorded(model: nn.Module, calls: list[tuple[str, Tensor, Tensor]]) -> Iter
 
 
 def _hooked(module: nn.Module) -> bool:
-    """Somebody else looks on or changes the weights, as a weight norm does."""
+    """Whether the module has hooks, which may observe it or change its weights, as weight norm does."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _foldable(layer: nn.Module, norm: nn.Module) -> bool:
-    """Evaluation by running statistics; a norm without them uses those of the batch, which no weights can hold."""
+    """Whether ``norm`` can be folded into ``layer``. It needs running statistics: batch statistics are not constant."""
     if type(layer) not in AFFINE or not isinstance(norm, _BatchNorm) or norm.running_mean is None:
         return False
     return not (isinstance(layer, nn.Linear) and not isinstance(norm, nn.BatchNorm1d))
 
 
 def _fold(model: nn.Module, pairs: list[Pair]) -> None:
-    """Fold in place: new weights for the layer, and of the norm only what it does beside."""
+    """Fold each norm into its layer, in place, and replace the norm by its remaining operations."""
     modules = dict(model.named_modules())
     for layer_name, norm_name in pairs:
         layer, norm = modules[layer_name], modules[norm_name]
@@ -114,7 +117,7 @@ def _fold(model: nn.Module, pairs: list[Pair]) -> None:
 
 
 def _rest(norm: nn.Module) -> nn.Module:
-    """timm's BatchNormAct2d is followed by a dropout and an activation of its own."""
+    """Return the operations of ``norm`` after the normalisation: dropout and activation of timm's BatchNormAct2d."""
     return nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
 
 

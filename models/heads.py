@@ -1,4 +1,4 @@
-"""Heads: modules from the backbone's features h (N, D) to the latents z (N, d), which the output layer takes."""
+"""Heads: modules from the backbone's features h (N, D) to the latents z (N, d), the input of the output layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.core.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class HeadEntry:
-    """``build(num_features, latent_dim)`` returns a module from (N, num_features) to (N, latent_dim)."""
+    """A head. ``build(num_features, latent_dim)`` returns a module from (N, num_features) to (N, latent_dim)."""
 
     summary: str
     build: Callable[[int, int], nn.Module]
@@ -23,26 +23,27 @@ HEADS: Registry[HeadEntry] = Registry("head")
 
 
 def no_head(num_features: int, latent_dim: int) -> nn.Module:
-    """z = h. Raises BenchError when another width is asked for."""
+    """Build the identity, z = h. Raises BenchError unless ``latent_dim`` equals ``num_features``."""
     if latent_dim != num_features:
         raise BenchError(
-            f"a variant without a penultimate layer has the backbone's {num_features} latents, not {latent_dim}."
+            f"a variant without a penultimate layer has the backbone's {num_features} latents, not {latent_dim}; "
+            "omit latent_dim, or choose another head."
         )
     return nn.Identity()
 
 
 def linear_head(num_features: int, latent_dim: int) -> nn.Module:
-    """z = W_H h + b_H, without a non-linearity: the latents keep both signs."""
+    """Build z = W_H h + b_H. Without a non-linearity, the latents have both signs."""
     return nn.Linear(num_features, latent_dim)
 
 
 def nonlinear_head(num_features: int, latent_dim: int) -> nn.Module:
-    """z = SiLU(W_H h + b_H): the ablation, whose latents have lost their negative half."""
+    """Build z = SiLU(W_H h + b_H), an ablation: SiLU bounds negative latents."""
     return nn.Sequential(nn.Linear(num_features, latent_dim), nn.SiLU())
 
 
 def dropout_head(num_features: int, latent_dim: int) -> nn.Module:
-    """z = W_H h + b_H, of which training drops every second entry (p = 0.5)."""
+    """Build z = Dropout(W_H h + b_H) with p = 0.5."""
     return nn.Sequential(nn.Linear(num_features, latent_dim), nn.Dropout(0.5))
 
 
@@ -54,6 +55,6 @@ HEADS.register(
 )
 HEADS.register(
     "dropout",
-    HeadEntry(summary="a linear layer of latent_dim, half of it dropped in training", build=dropout_head),
+    HeadEntry(summary="a linear layer of latent_dim, then dropout with p = 0.5", build=dropout_head),
     origin=_ORIGIN,
 )

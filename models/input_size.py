@@ -1,9 +1,9 @@
-"""The smallest image side on which an architecture computes.
+"""Find the smallest image side that an architecture supports.
 
-About half of timm's architectures cannot take an image of 8×8: their maps shrink to nothing, their windows or
-patches do not divide it, or their weights are made for one grid of positions. For those the images are enlarged, no
-further than the architecture needs. The side is found by trying: on torch's meta device, which knows shapes and holds
-no numbers, a forward pass costs no memory and little time.
+About half of timm's architectures cannot process images of 8×8: their feature maps become empty, their windows or
+patches do not divide the image, or their weights fit one grid of positions only. For these architectures, images are
+enlarged to the smallest supported side. The side is found by forward passes on torch's meta device, which computes
+shapes without values and needs little memory and time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bench.models.stems import shrink_stem
 
 Stem = Literal["native", "small"]
 
-# Multiples of the usual patches (4, 7, 8, 12, 14, 16, 32) and the sides that published weights were trained at.
+# Multiples of common patch sizes (4, 7, 8, 12, 14, 16, 32), and sides that published weights were trained at.
 # fmt: off
 CANDIDATES = (
     16, 24, 28, 32, 42, 48, 56, 64, 70, 84, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 331, 384, 448, 512,
@@ -37,50 +37,53 @@ WIDE_STRIDE = 4
 
 @dataclass(frozen=True)
 class Fit:
-    """Options that build an architecture for images of side ``img_size``."""
+    """Options for building an architecture for images of side ``img_size``."""
 
     img_size: int
-    passes_size: bool  # whether the constructor is told the size
+    passes_size: bool  # whether ``img_size`` is passed to the constructor
 
 
 class UnfaithfulError(ValueError):
-    """The architecture runs at this size but does not see the whole image."""
+    """The architecture runs at this size but does not use the whole image."""
 
 
 def default_size(name: str) -> int:
-    """The side timm gives for the architecture's own weights."""
+    """Return the image side that timm declares for the architecture's pretrained weights; 224 if it declares none."""
     config = get_pretrained_cfg(name)
     return max(config.input_size[-2:]) if config and config.input_size else 224
 
 
 def create(name: str, fit: Fit, stem: Stem, **options: Any) -> nn.Module:
-    """timm's network for ``fit``. Raises whatever the architecture raises; UnfaithfulError if it has no small stem."""
+    """Create the network with timm for ``fit`` and ``stem``.
+
+    Raises UnfaithfulError if the small stem is not possible, and any exception of the architecture itself.
+    """
     size = {"img_size": fit.img_size} if fit.passes_size else {}
     model: nn.Module = timm.create_model(name, **size, **options)
     if stem == "small" and not shrink_stem(model):
-        raise UnfaithfulError("its stem is not of the kind that can be made small")
+        raise UnfaithfulError("its stem has no form for small images")
     return model
 
 
 @functools.cache
 def find_fit(name: str, image_size: int, stem: Stem) -> Fit | str:
-    """The smallest side >= ``image_size`` on which the architecture works, or a sentence on why there is none.
+    """Find the smallest side >= ``image_size`` that the architecture supports, or return the reason why none is.
 
-    The architecture's own side is tried last, even if it is smaller. Draws nothing from torch's global generator.
+    The architecture's default side is tried last, even if it is smaller. Torch's global random generator is not used.
     """
     sizes = [image_size, *(s for s in CANDIDATES if s > image_size)]
     own = default_size(name)
-    with _undisturbed():
+    with _generator_restored():
         answer = _first_fit(name, [*sizes, own], stem, "meta")
         if isinstance(answer, str) and stem == "native":
-            # Not even at its own size: it does not run on the meta device, whose refusals then say nothing.
+            # It fails even at its default size, so it does not support the meta device: repeat with values.
             answer = _first_fit(name, [*sizes, own], stem, "cpu")
     return answer
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Weights must not depend on whether an answer came from the cache: probing leaves the generator as it was."""
+def _generator_restored() -> Iterator[None]:
+    """Restore torch's random generator afterwards: weights must not depend on whether a result was cached."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -91,22 +94,22 @@ def _first_fit(name: str, sizes: list[int], stem: Stem, device: str) -> Fit | st
     model = _build(name, Fit(sizes[0], False), stem, device)
     if stem == "small" and isinstance(model, str):
         return model
-    told = _told_its_size(name, device)
-    for fit in (Fit(size, told is not None) for size in sizes):
-        trouble = _border(told, fit.img_size) if told and fit.img_size != default_size(name) else ""
-        if trouble:  # before the time is spent to build it
+    sized = _network_of_default_size(name, device)
+    for fit in (Fit(size, sized is not None) for size in sizes):
+        trouble = _border(sized, fit.img_size) if sized and fit.img_size != default_size(name) else ""
+        if trouble:  # skip the slow construction
             continue
-        model = _build(name, fit, stem, device) if told else model
+        model = _build(name, fit, stem, device) if sized else model
         trouble = model if isinstance(model, str) else _trouble(model, fit, own=fit.img_size == default_size(name))
         if not trouble:
             return fit
     return trouble
 
 
-def _told_its_size(name: str, device: str) -> nn.Module | None:
-    """The network at its own size, if its weights depend on the size and its constructor takes it; otherwise None.
+def _network_of_default_size(name: str, device: str) -> nn.Module | None:
+    """Return the network at its default size if its weights depend on a size that its constructor takes, else None.
 
-    Such a network is tried in no other way: at another size than it was told, it may rescale the images by itself.
+    For such a network, the size is always passed to the constructor: otherwise it may rescale the images itself.
     """
     config = get_pretrained_cfg(name)
     if not (config and config.fixed_input_size):
@@ -116,7 +119,7 @@ def _told_its_size(name: str, device: str) -> nn.Module | None:
 
 
 def _border(model: nn.Module, size: int) -> str:
-    """Return why a patch embedding on the image itself does not fit images of side ``size``; empty if it does."""
+    """Return why a patch embedding of the image does not fit images of side ``size``; empty if it does."""
     convs = (m for m in model.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3)
     return next((_patch_trouble(conv, size) for conv in convs), "")
 
@@ -130,17 +133,17 @@ def _build(name: str, fit: Fit, stem: Stem, device: str) -> nn.Module | str:
 
 
 def _trouble(model: nn.Module, fit: Fit, *, own: bool) -> str:
-    """Return the reason for which ``model`` is unfaithful on images of side ``fit.img_size``, or an empty string."""
+    """Return why ``model`` fails or ignores pixels on images of side ``fit.img_size``; empty if it does neither."""
     trouble = _run(model, fit.img_size, strict=not own)
     if trouble or own or fit.passes_size:
         return trouble
-    # A network made for one grid can slip through where its map has one pixel, which broadcasts to any grid;
-    # a network that takes any size also takes twice this one.
+    # A network for one grid may pass if its map has one pixel, which broadcasts to any grid. Test twice the size: a
+    # network for any size supports it, too.
     return _run(model, 2 * fit.img_size, strict=False)
 
 
 def _run(model: nn.Module, size: int, *, strict: bool) -> str:
-    """One forward pass as in training, with two images; returns what went wrong, or nothing."""
+    """Run a forward pass in training mode on two images; return the first line of the error, or an empty string."""
     device = next(model.parameters()).device
     watched = _watch(model) if strict else []
     try:
@@ -155,7 +158,7 @@ def _run(model: nn.Module, size: int, *, strict: bool) -> str:
 
 
 def _watch(model: nn.Module) -> list[Any]:
-    """Hooks that raise where a map is empty or a patch embedding leaves a border of the image out."""
+    """Add hooks that raise if a feature map is empty or a patch embedding ignores a border of the image."""
     handles: list[Any] = [m.register_forward_hook(_refuse_empty) for m in model.modules()]
     handles += [m.register_forward_pre_hook(_refuse_border) for m in model.modules() if isinstance(m, nn.Conv2d)]
     return handles
@@ -164,7 +167,7 @@ def _watch(model: nn.Module) -> list[Any]:
 def _refuse_empty(module: nn.Module, inputs: Any, output: Any) -> None:
     del inputs
     if isinstance(output, Tensor) and output.numel() == 0:
-        raise UnfaithfulError(f"the map behind its {type(module).__name__} is empty")
+        raise UnfaithfulError(f"the output of its {type(module).__name__} is empty")
 
 
 def _refuse_border(module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -175,27 +178,27 @@ def _refuse_border(module: nn.Module, inputs: tuple[Any, ...]) -> None:
 
 
 def _patch_trouble(conv: nn.Conv2d, side: int) -> str:
-    """Return why a patch embedding does not fit a map of ``side`` pixels; empty if it does, or if it is none.
+    """Return why a patch embedding does not fit a map of ``side`` pixels; empty if it fits or is not an embedding.
 
-    Pixels that do not fill a patch would be lost, and an image of a single patch leaves nothing to attend to. Patches
-    lie side by side, with a kernel that equals the stride, or overlap at a stride of at least ``WIDE_STRIDE``. Any
-    other convolution of stride 2 may lose a row: its architecture was made with that.
+    Pixels that do not fill a patch would be ignored, and attention needs more than one patch. A convolution counts as
+    a patch embedding if its kernel equals its stride, or if its stride is at least ``WIDE_STRIDE``. Other convolutions
+    of stride 2 may ignore a row, which is part of the design of their architectures.
     """
     patch, stride = conv.kernel_size[0], conv.stride[0]
     if stride == 1 or conv.padding not in ((0, 0), "valid") or (stride < WIDE_STRIDE and patch != stride):
         return ""
     if (side - patch) % stride:
         return f"its patches of {patch} px do not fill a map of {side} px"
-    if conv.in_channels == 3 and side < patch + stride:  # of one patch a transformer has nothing to attend to
+    if conv.in_channels == 3 and side < patch + stride:  # attention needs more than one patch
         return f"an image of {side} px is a single patch"
     return ""
 
 
 def flatten_features(output: Any, width: int | None = None) -> Tensor:
-    """Flatten a network's output to (N, d): maps and tokens are averaged, as are the two tokens of distilled networks.
+    """Flatten a network's output to (N, d) by averaging maps, tokens, or the two outputs of distilled networks.
 
-    ``width`` is d where the network states it: it tells a map (N, d, h, w) from a map (N, h, w, d). Raises TypeError
-    for any other output.
+    ``width`` is d if the network declares it; it distinguishes maps (N, d, h, w) from maps (N, h, w, d). Raises
+    TypeError for any other output.
     """
     if isinstance(output, (tuple, list)) and len(output) == 2 and all(isinstance(o, Tensor) for o in output):
         output = torch.stack(list(output)).mean(dim=0)

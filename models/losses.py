@@ -1,4 +1,4 @@
-"""Criteria, the main part of a training loss: outputs (B, K) and labels (B,) to a scalar, registered by name."""
+"""Criteria, the main part of the training loss: outputs (B, K) and labels (B,) to a scalar, registered by name."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from bench.models.schedules import TrainingFacts
 
 SMOOTHING = 0.1
 COSFACE_MARGIN, COSFACE_SCALE = 0.25, 32.0
-RAMP_EPOCHS = 48  # the published scale grows by 1 an epoch from 16 to 64
+RAMP_EPOCHS = 48  # the published scale grows by 1 per epoch from 16 to 64
 
 Criterion = Callable[[Tensor, Tensor, int, TrainingFacts], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CriterionEntry:
-    """``function(outputs, labels, epoch, facts)``; ``output`` is the kind of output layer it is made for."""
+    """A criterion. ``function(outputs, labels, epoch, facts)`` returns a scalar; ``output`` names the output layer."""
 
     summary: str
     source: str
@@ -35,29 +35,29 @@ CRITERIA: Registry[CriterionEntry] = Registry("criterion")
 
 
 def cross_entropy(outputs: Tensor, labels: Tensor, epoch: int, facts: TrainingFacts) -> Tensor:
-    """−log softmax(o)_y, mean over the batch."""
+    """Compute −log softmax(o)_y, the mean over the batch."""
     return F.cross_entropy(outputs, labels)
 
 
 def smoothed_cross_entropy(outputs: Tensor, labels: Tensor, epoch: int, facts: TrainingFacts) -> Tensor:
-    """Cross-entropy against 0.9 on the label and 0.1 spread over all K classes. Source: Szegedy et al. 2016."""
+    """Compute the cross-entropy with 0.9 on the label and 0.1 spread over all K classes (Szegedy et al. 2016)."""
     return F.cross_entropy(outputs, labels, label_smoothing=SMOOTHING)
 
 
 def arcface_ramp(epoch: int, facts: TrainingFacts) -> tuple[float, float]:
-    """(scale, margin) in ``epoch``: min(16 + t, 64) and min(0.1 + t/100, 0.5), t = epoch − 1 in long trainings.
+    """Return scale and margin (radians) in ``epoch`` (from 1): min(16 + t, 64) and min(0.1 + t/100, 0.5).
 
-    A training of fewer than 96 epochs runs through the same ramp in half of its own.
+    t = epoch − 1 for trainings of at least 96 epochs. Shorter trainings complete the ramp in half of their epochs.
     """
     elapsed = (epoch - 1) * max(1.0, 2 * RAMP_EPOCHS / max(facts.epochs, 1))
     return min(16 + elapsed, 64.0), min(0.1 + 0.01 * elapsed, 0.5)
 
 
 def arcface(outputs: Tensor, labels: Tensor, epoch: int, facts: TrainingFacts) -> Tensor:
-    """Additive angular margin, outputs 16·cos θ (B, K):  CE with s·cos(θ_y + m) for the label, s·cos θ_j elsewhere.
+    """Compute the cross-entropy with additive angular margin: logits s·cos(θ_y + m) of the label, s·cos θ_j of others.
 
-    Where θ_y + m would pass π, cos(θ_y + m) is replaced by cos θ_y − m·sin m, which keeps falling with θ_y. Source:
-    Deng et al., arXiv 1801.07698; the ramp of s and m is the one of the authors of arXiv 2310.08224.
+    ``outputs`` are 16·cos θ, (B, K). For θ_y + m > π, cos(θ_y + m) is replaced by cos θ_y − m·sin m, which decreases
+    with θ_y. Source: Deng et al., arXiv 1801.07698; the ramp of s and m is that of the authors of arXiv 2310.08224.
     """
     scale, margin = arcface_ramp(epoch, facts)
     cosines = outputs / COSINE_SCALE
@@ -69,9 +69,10 @@ def arcface(outputs: Tensor, labels: Tensor, epoch: int, facts: TrainingFacts) -
 
 
 def cosface(outputs: Tensor, labels: Tensor, epoch: int, facts: TrainingFacts) -> Tensor:
-    """Additive cosine margin, outputs 16·cos θ (B, K):  CE with s·(cos θ_y − m) for the label; s = 32, m = 0.25.
+    """Compute the cross-entropy with additive cosine margin: logits s·(cos θ_y − m) of the label, s·cos θ_j of others.
 
-    Source: Wang et al., arXiv 1801.09414; scale and margin of the authors of arXiv 2310.08224v5.
+    ``outputs`` are 16·cos θ, (B, K); s = 32, m = 0.25. Source: Wang et al., arXiv 1801.09414; scale and margin are
+    those of the authors of arXiv 2310.08224v5.
     """
     shift = COSFACE_MARGIN * F.one_hot(labels, outputs.shape[1]).to(outputs)
     return F.cross_entropy(COSFACE_SCALE * (outputs / COSINE_SCALE - shift), labels)

@@ -17,16 +17,16 @@ NO_PENALTY = GammaState(0.0)
 
 
 class Objective:
-    """A variant's loss for one training, and the adversary that raises it.
+    """Loss of a variant for one training, and the adversary of its inner maximisation.
 
-    Raises BenchError when a penalty has no schedule, a schedule no penalty, or an adversary no budget.
+    Raises BenchError for a penalty without a schedule, a schedule without a penalty, or an adversary without a budget.
     """
 
     def __init__(self, variant: VariantSpec, facts: TrainingFacts, *, latent_dim: int) -> None:
         if (variant.penalty is None) != (variant.schedule is None):
             raise BenchError(
-                f"a penalty and a schedule of its weight need each other; here are {variant.penalty!r} and "
-                f"{variant.schedule!r}."
+                "a variant must have both a penalty and a schedule of its weight, or neither; penalty is "
+                f"{variant.penalty!r} and schedule is {variant.schedule!r}: set the other one too."
             )
         self.facts = facts
         self.adversary = Adversary(variant.adversary)
@@ -38,19 +38,22 @@ class Objective:
         self._width = latent_dim
 
     def start(self) -> GammaState:
-        """The schedule's state before the first step; γ is 0 without a penalty."""
+        """Return the schedule's state before the first step; γ is 0 without a penalty."""
         return self._schedule.start(self.facts) if self._schedule else NO_PENALTY
 
     def advance(self, state: GammaState, done: StepStats) -> GammaState:
-        """The state for the next step."""
+        """Return the schedule's state for the next step, given the statistics ``done`` of the last step."""
         return self._schedule.advance(state, done, self.facts) if self._schedule else NO_PENALTY
 
     def criterion(self, outputs: Tensor, labels: Tensor, *, epoch: int) -> Tensor:
-        """The first part of the loss, which the adversary raises: penalties do not see the label, terms have state."""
+        """Compute the criterion of ``outputs`` (B, K) and ``labels`` (B,), a scalar.
+
+        The adversary maximises this part of the loss only: penalties do not depend on labels, and terms have state.
+        """
         return self._criterion(outputs, labels, epoch, self.facts)
 
     def loss(self, batch: Batch, *, gamma: float, epoch: int) -> Tensor:
-        """The scalar loss of one step."""
+        """Compute the loss of one step, a scalar. Updates the state of the auxiliary term."""
         loss = self.criterion(batch.outputs, batch.labels, epoch=epoch)
         if self._penalty is not None:
             loss = loss + gamma * self._penalty.function(batch.latents)
@@ -59,9 +62,9 @@ class Objective:
         return loss
 
     def per_sample(self, gamma: float) -> float | None:
-        """Return the factor that ``gamma`` puts on one image's own norm of z.
+        """Return the weight of one image's own norm of z at ``gamma``.
 
-        None without a penalty, or for a penalty without such a constant.
+        None without a penalty, or for a penalty without a constant weight per image.
         """
         if self._penalty is None or self._penalty.per_sample is None:
             return None

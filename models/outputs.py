@@ -1,4 +1,4 @@
-"""The last layer: latents (N, d) to outputs (N, K), the logits that are attacked."""
+"""Output layers: modules from latents (N, d) to outputs (N, K), the logits that are attacked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.core.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class OutputEntry:
-    """``build(latent_dim, num_classes)`` returns a module from (N, latent_dim) to (N, num_classes)."""
+    """An output layer. ``build(latent_dim, num_classes)`` returns a module from (N, latent_dim) to (N, num_classes)."""
 
     summary: str
     build: Callable[[int, int], nn.Module]
@@ -26,10 +26,11 @@ OUTPUTS: Registry[OutputEntry] = Registry("output")
 
 
 class CosineOutput(nn.Module):
-    """o_k = 16·⟨z, w_k⟩ / (‖z‖·‖w_k‖), in [−16, 16]: what training compares is what is evaluated.
+    """Cosine logits o_k = 16·⟨z, w_k⟩ / (‖z‖·‖w_k‖), in [−16, 16], used in training and evaluation.
 
-    The scale changes no prediction, but it does change an attack's cross-entropy: at 1 its gradient hardly knows the
-    runner-up from the other classes, at ArcFace's last 64 it vanishes in float32. 16 is the scale ArcFace starts from.
+    The scale does not change predictions, but it changes the cross-entropy that attacks use: at scale 1, its gradient
+    hardly distinguishes the runner-up from the other classes; at 64, the final scale of ArcFace, it vanishes in
+    float32. 16 is the initial scale of ArcFace.
     """
 
     def __init__(self, latent_dim: int, num_classes: int) -> None:
@@ -37,6 +38,7 @@ class CosineOutput(nn.Module):
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(num_classes, latent_dim)))
 
     def forward(self, latents: Tensor) -> Tensor:
+        """Return the outputs (N, K) of ``latents`` (N, d)."""
         return COSINE_SCALE * F.linear(F.normalize(latents), F.normalize(self.weight))
 
 

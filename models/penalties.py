@@ -1,4 +1,4 @@
-"""Penalties on the latents z (B, d): pure functions to a scalar, registered by name."""
+"""Penalties on the latents z (B, d): pure functions that return a scalar, registered by name."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 from bench.core.registry import Registry
 
-LARGEST_EXPONENT = 20.0  # beyond it, e^x goes on along its tangent: float32 ends at e^88
+LARGEST_EXPONENT = 20.0  # e^x is continued by its tangent above this x; float32 overflows at e^88
 
 
 @dataclass(frozen=True, kw_only=True)
 class PenaltyEntry:
-    """``per_sample(d)`` is what a γ of 1 puts on a single sample's own norm: Σ_j z_j², or Σ_j |z_j| for L1.
+    """A penalty. ``per_sample(d)`` is the weight of one sample's own norm at γ = 1: Σ_j z_j², or Σ_j |z_j| for L1.
 
-    None where there is no such constant.
+    ``per_sample`` is None for penalties without a constant weight per sample.
     """
 
     summary: str
@@ -29,30 +29,30 @@ PENALTIES: Registry[PenaltyEntry] = Registry("penalty")
 
 
 def mean_square(latents: Tensor) -> Tensor:
-    r"""The penalty of latent point collapse,  (1 / (B·d)) Σ_i Σ_j z_ij².
+    r"""Compute the penalty of latent point collapse,  (1 / (B·d)) Σ_i Σ_j z_ij².
 
-    It is a mean over the batch *and* over the latent dimensions, as in the authors' code, so that a weight γ puts
-    γ/d on a sample's ‖z‖². ``latents`` is (B, d). Source: Sbailo and Ghiringhelli, arXiv 2310.08224.
+    It is a mean over the batch *and* over the latent dimensions, as in the authors' code, so that the weight of one
+    sample's ‖z‖² is γ/d. ``latents`` is (B, d). Source: Sbailo and Ghiringhelli, arXiv 2310.08224.
     """
     return latents.square().mean()
 
 
 def exp_mean_square(latents: Tensor) -> Tensor:
-    r"""The penalty of the first version,  exp((1 / (B·d)) Σ_i Σ_j z_ij²);  its least value is 1.
+    r"""Compute the penalty of the first version of the paper,  exp((1 / (B·d)) Σ_i Σ_j z_ij²);  its minimum is 1.
 
-    Where the mean square exceeds 20 the exponential is continued by its tangent there, which keeps it finite in
-    float32 and pulls in the same direction. ``latents`` is (B, d). Source: arXiv 2310.08224v1.
+    For a mean square above 20, the exponential is continued by its tangent at 20, which is finite in float32 and has a
+    gradient of the same direction. ``latents`` is (B, d). Source: arXiv 2310.08224v1.
     """
     square = latents.square().mean()
     inside = square.clamp(max=LARGEST_EXPONENT)
-    return inside.exp() * (1 + square - inside)  # the factor is exactly 1 below, and the tangent above
+    return inside.exp() * (1 + square - inside)  # the factor is exactly 1 up to the limit, and the tangent above it
 
 
 def mean_l1(latents: Tensor) -> Tensor:
-    r"""(1 / B) Σ_i ‖z_i‖₁: a mean over the batch, a sum over the width, so that γ is the weight of a sample's norm.
+    r"""Compute (1 / B) Σ_i ‖z_i‖₁, a mean over the batch and a sum over the width: γ is the weight of a sample's norm.
 
-    ``latents`` is (B, d). Source: the ablation NonlinPenL1 of OpenReview FwlM1k4ODx, which gives the weight 1e-4 and
-    does not say over what it averages; a mean over the width too would leave nothing of it.
+    ``latents`` is (B, d). Source: the ablation NonlinPenL1 of OpenReview FwlM1k4ODx, which states the weight 1e-4 but
+    not the axes of the mean; with a mean over the width as well, the penalty would be negligible.
     """
     return latents.abs().sum(1).mean()
 

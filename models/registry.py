@@ -1,4 +1,4 @@
-"""The names of models: every architecture of timm, and those that users register.
+"""Names of models: the architectures of timm and models registered by users.
 
 Importing this module imports neither timm nor torch.
 """
@@ -21,13 +21,13 @@ HINT = "See 'bench list models'."
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A backbone that a user brings along.
+    """A backbone registered by a user.
 
     ``build(image_size=S)`` returns a module that maps normalised images (N, 3, S, S), float, to features (N, d).
     """
 
     summary: str
-    source: str  # paper or code that a reader can look up
+    source: str  # reference to a paper or code
     build: Callable[..., nn.Module]
 
 
@@ -35,20 +35,20 @@ MODELS: Registry[ModelEntry] = Registry("model")
 
 
 def register_model(name: str, entry: ModelEntry, origin: str) -> None:
-    """Add a user's backbone. Raises BenchError, naming both origins, when timm or another plug-in has the name."""
+    """Register a user's backbone. Raises BenchError, naming both origins, if timm or another plug-in has the name."""
     if _in_timm(name):
         raise BenchError(f"model {name!r} is registered twice: by timm and by {origin}; rename the latter.")
     MODELS.register(name, entry, origin=origin)
 
 
 def check_model_name(name: str) -> None:
-    """Raises BenchError with the nearest names when neither timm nor a user has a model called ``name``."""
+    """Raise BenchError, suggesting similar names, unless timm or a plug-in has a model called ``name``."""
     if name not in MODELS and not _in_timm(name):
         raise unknown_name("model", name, _all_names(), hint=HINT)
 
 
 def expand_models(pattern: str) -> list[str]:
-    """The names that match a shell wildcard, sorted. Raises BenchError when none does."""
+    """Return the names that match a shell wildcard, sorted. Raises BenchError if none does."""
     names = sorted(fnmatch.filter(_all_names(), pattern))
     if not names:
         raise BenchError(f"no model matches {pattern!r}. {HINT}")
@@ -56,7 +56,7 @@ def expand_models(pattern: str) -> list[str]:
 
 
 def model_summary(name: str) -> tuple[str, str]:
-    """One line on a model and its source, for listings."""
+    """Return one line on a model and one on its source, for listings."""
     if name in MODELS:
         return MODELS.get(name).summary, MODELS.get(name).source
     from timm.models import get_pretrained_cfg, model_entrypoint
@@ -67,9 +67,9 @@ def model_summary(name: str) -> tuple[str, str]:
 
 
 def pretrained_moments(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation by which images are normalised for timm's weights called ``name``.
+    """Return the mean and standard deviation for normalising the inputs of timm's weights called ``name``.
 
-    What timm does not say of an architecture is, as in timm, ImageNet's.
+    If timm declares none, they are those of ImageNet, as in timm.
     """
     from timm.models import PretrainedCfg, get_pretrained_cfg
 

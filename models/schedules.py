@@ -1,29 +1,29 @@
-r"""The weight γ of a penalty, step by step.
+r"""Schedules of the weight γ of a penalty.
 
-**Published** (two phases): γ starts at 1e-4 and doubles every few epochs up to 10³, then grows by a quarter up to 10⁶;
-it is constant inside an epoch.
+**Published** schedules have two phases: γ starts at 1e-4 and doubles every few epochs up to 10³, then it grows by a
+factor of 1.25 up to 10⁶. It is constant within an epoch.
 
-**Short** recipes cannot follow it. Let all wrong logits be equal and the margin be m = s·‖z‖, where s is what a unit of
-‖z‖ buys. Cross-entropy, log(1 + (K − 1)e^−m), pulls outwards by s·(K − 1)/(e^m + K − 1) and the penalty γ‖z‖²/d inwards
-by 2γ‖z‖/d, so they balance where
+**Short** recipes have too few epochs for it. Assume that the logits of all other classes are equal and that the margin
+is m = s·‖z‖, where s is the margin per unit of ‖z‖. The force of the cross-entropy log(1 + (K − 1)e^−m) on ‖z‖ is
+s·(K − 1)/(e^m + K − 1) outwards, that of the penalty γ‖z‖²/d is 2γ‖z‖/d inwards. They balance for
 
     m·(e^m + K − 1) = (K − 1)·s²·d / (2γ).                                                                  (1)
 
 Let the rows of W be ±w on the vertices of a hypercube, z on the same vertices, and the K classes spread evenly (their
-vertices add up to 0, so two of them have inner product −d/(K − 1)):
+vertices add up to 0, so that the inner product of two of them is −d/(K − 1)):
 
     m = w·√d·‖z‖·(1 + 1/(K − 1)),   hence   s² = d·w²·(K/(K − 1))².
 
-AdamW moves a weight by at most about its learning rate a step, so after t steps w ≤ lr·t. Put into (1) and solved for
-the γ that leaves a wanted margin m:
+AdamW changes a weight by at most about the learning rate per step, so that w ≤ lr·t after t steps. Inserting this into
+(1) gives the γ for a target margin m:
 
     γ(t) = K²/(K − 1) · d²·(lr·t)² / (2·m·(e^m + K − 1)).                                                   (2)
 
-Above it the margin falls and learning with it: the published 10⁶ needs weights of about 10, which a short training
-never reaches. The short schedule *follows* (2) with the steps done, up to the published end of 10⁶. The learning rate
-of the output layer must then stay constant, as it does in the published recipe.
+For larger γ, the margin decreases and learning stops: the published 10⁶ requires weights of about 10, which a short
+training never reaches. The short schedule sets γ by (2) from the number of steps, up to the published final value of
+10⁶. It requires a constant learning rate of the output layer, as in the published recipe.
 
-**Auto** measures what this model assumes: :mod:`bench.models.adaptive_gamma`.
+**Auto** measures the quantities that this model assumes: :mod:`bench.models.adaptive_gamma`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from bench.core.registry import Registry
 
 GAMMA_0 = 1e-4
 GAMMA_END = 1e6
-TARGET_MARGIN = 2.0  # nats: a correct class has 7 times the probability of any wrong one
+TARGET_MARGIN = 2.0  # nats: the correct class has 7 times the probability of any other class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,31 +47,31 @@ class TrainingFacts:
 
     epochs: int
     steps_per_epoch: int
-    lr: float  # of the output layer, constant
+    lr: float  # constant learning rate of the output layer
     num_classes: int
-    latent_dim: int  # the width for which γ is meant
-    gamma: float | None = None  # of a variant that names its own constant
+    latent_dim: int  # width that γ refers to
+    gamma: float | None = None  # the variant's own constant γ, if any
 
 
 class GammaState(NamedTuple):
-    """γ for the next step, and all that its schedule remembers: a training resumed with it goes on as it would have."""
+    """Complete state of a schedule: γ for the next step, and running means. A resumed training continues from it."""
 
     gamma: float
-    margin: float | None = None  # nats, running mean of the batches' median logit margin
-    mean_square: float | None = None  # running mean of that of the latents' elements
+    margin: float | None = None  # nats, running mean of the median logit margin of the batches
+    mean_square: float | None = None  # running mean of the mean square of the latents' elements
 
 
 class StepStats(NamedTuple):
-    """The step that has just been done, and where the next one lies."""
+    """Statistics of the last step, and the epoch of the next one."""
 
     margin: float  # nats, median over the batch of z_y − max_{j≠y} z_j
     next_epoch: int  # from 1
-    mean_square: float = 1.0  # of the latents' elements
+    mean_square: float = 1.0  # mean square of the latents' elements
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleEntry:
-    """``start`` gives γ for the first step, ``advance`` for the next one; both are pure."""
+    """A schedule. ``start`` returns the state for the first step, ``advance`` for the next one; both are pure."""
 
     summary: str
     source: str
@@ -83,7 +83,7 @@ SCHEDULES: Registry[ScheduleEntry] = Registry("schedule")
 
 
 def open_loop(gamma: Callable[[int, TrainingFacts], float], *, summary: str, source: str) -> ScheduleEntry:
-    """A schedule that is a function of the epoch (from 1) alone."""
+    """Make a schedule that depends only on the epoch (from 1)."""
     return ScheduleEntry(
         summary=summary,
         source=source,
@@ -100,9 +100,9 @@ def two_phase(
     factors: tuple[float, float] = (2.0, 1.25),
     ends: tuple[float, float] = (1e3, GAMMA_END),
 ) -> float:
-    """γ in ``epoch`` of the published schedule: each phase multiplies every ``every`` epochs and clips at its end.
+    """Return γ in ``epoch`` of the published schedule: each phase multiplies γ every ``every`` epochs up to its end.
 
-    A phase's first multiplication comes in its first epoch, so that epoch 1 already trains at twice ``start``.
+    The first multiplication of a phase is in its first epoch, so that γ is 2·``start`` in epoch 1.
     """
     gamma, first = start, 1
     for factor, end in zip(factors, ends, strict=True):
@@ -116,26 +116,26 @@ def two_phase(
 
 
 def geometric(epoch: int, *, start: float, factor: float, end: float) -> float:
-    """γ in ``epoch`` of the earlier published schedule: multiplied *after* every epoch, clipped at its end."""
+    """Return γ in ``epoch`` of the earlier published schedule: multiplied *after* every epoch, at most ``end``."""
     return min(end, start * factor ** (epoch - 1))
 
 
 def balanced_gamma(weight: float, facts: TrainingFacts, *, margin: float = TARGET_MARGIN) -> float:
-    """The γ of equation (2) that output weights of size ``weight`` balance at ``margin`` nats."""
+    """Return γ by equation (2), at which output weights of size ``weight`` balance at ``margin`` nats."""
     spread = facts.num_classes**2 / (facts.num_classes - 1)
     return spread * (facts.latent_dim * weight) ** 2 / (2 * margin * (math.exp(margin) + facts.num_classes - 1))
 
 
 def short(epoch: int, facts: TrainingFacts) -> float:
-    """Equation (2) at the steps done when ``epoch`` begins, at most the published end."""
+    """Return γ by equation (2) for the number of steps before ``epoch``, at most GAMMA_END."""
     steps = (epoch - 1) * facts.steps_per_epoch
     return min(GAMMA_END, balanced_gamma(facts.lr * steps, facts))
 
 
 def constant(epoch: int, facts: TrainingFacts) -> float:
-    """The variant's own γ, in every epoch. Raises BenchError when it names none."""
+    """Return the variant's own γ, equal in every epoch. Raises BenchError if it has none."""
     if facts.gamma is None:
-        raise BenchError("a variant with the schedule 'constant' needs a gamma.")
+        raise BenchError("a variant with the schedule 'constant' needs a gamma; set it in its VariantSpec.")
     return facts.gamma
 
 
@@ -144,7 +144,7 @@ _HEAD = "the authors' configurations of November 2025 for arXiv 2310.08224"
 SCHEDULES.register(
     "short",
     open_loop(
-        short, summary="follows what the output weights can balance", source="equation (2) of bench.models.schedules"
+        short, summary="follows the growth of the output weights", source="equation (2) of bench.models.schedules"
     ),
     origin=_ORIGIN,
 )
@@ -174,7 +174,7 @@ SCHEDULES.register(
     open_loop(
         lambda epoch, facts: geometric(epoch, start=1e-2, factor=1.03, end=1e5),
         summary="×1.03 after every epoch from 1e-2 to 1e5",
-        source="the manuscript of November 2024 (OpenReview FwlM1k4ODx); its start is that of the code of the time",
+        source="the manuscript of November 2024 (OpenReview FwlM1k4ODx); the start value is from the code of that time",
     ),
     origin=_ORIGIN,
 )

@@ -1,4 +1,4 @@
-"""Whole networks from files: TorchScript archives, torch.export programs, ONNX files, and functions of users."""
+"""Load whole networks from TorchScript archives, torch.export programs, ONNX files, or functions of users."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from torch import nn
 from bench.core.errors import BenchError, first_line
 from bench.models.file_kinds import kind_of
 
-ONLY_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own switch: no archive may hold pickled objects
+ONLY_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # environment variable with which torch refuses pickled objects
 SAVE_AGAIN = {
     "torchscript": f"save it again with torch {torch.__version__}",
     "exported": f"export it again with torch {torch.__version__}",
-    "onnx": "export it with an older set of operators, such as opset_version=17, which onnx2torch knows",
+    "onnx": "export it with an older set of operators that onnx2torch supports, such as opset_version=17",
 }
 ABOVE = Path(sys.modules["bench"].__file__ or "").resolve().parents[1]
-CHECKOUT = ABOVE if (ABOVE / "pyproject.toml").is_file() else None  # None where the package is installed
+CHECKOUT = ABOVE if (ABOVE / "pyproject.toml").is_file() else None  # None if the package is installed
 TRAINING_OPERATORS = ("dropout", "batch_norm", "feature_dropout", "alpha_dropout")
 
 
 def load_module(path: Path) -> nn.Module:
     """Load the network in a TorchScript archive, a torch.export program or an ONNX file, on the CPU.
 
-    Nothing is unpickled but tensors. Raises BenchError for other files, for a program that was exported in training
-    mode or for one batch size, and without the package that an ONNX file needs.
+    Only tensors are unpickled. Raises BenchError for other files, for a program that was exported in training mode or
+    for one batch size, and if the package for ONNX files is not installed.
     """
     kind = kind_of(path)
     loaders: dict[str, Callable[[Path], nn.Module]] = {
@@ -55,27 +55,27 @@ def load_module(path: Path) -> nn.Module:
     except Exception as error:
         raise BenchError(
             f"the network in {path} cannot be loaded ({type(error).__name__}: {first_line(error)}); "
-            f"{SAVE_AGAIN[kind]}, or give --module file.py:function that builds it."
+            f"{SAVE_AGAIN[kind]}, or pass a function that builds it with --module file.py:function."
         ) from error
     return module
 
 
 def _other_kind(path: Path, kind: str) -> str:
     if kind in ("state_dict", "safetensors"):
-        return f"{path} holds weights without a network; name the model that they were made of with --model."
+        return f"{path} holds weights without a network; give the model that they belong to with --model."
     if kind == "pickled_module":
         return (
             f"{path} is a pickled module, which would run code when it is loaded; save its state dict or a TorchScript "
-            "archive, or load it in a function of your own and give that with --module file.py:function."
+            "archive, or load it in a function of your own and pass that with --module file.py:function."
         )
-    return f"{path} is no TorchScript archive, no program of torch.export and no ONNX file; give one of these."
+    return f"{path} is not a TorchScript archive, a torch.export program or an ONNX file; give one of these."
 
 
 def _load_scripted(path: Path) -> nn.Module:
-    """Load an archive. A trace keeps the mode of its example for good; a script follows its module's."""
+    """Load an archive. Raises BenchError for a trace in training mode: a trace cannot change its mode later."""
     module: nn.Module = torch.jit.load(str(path), map_location="cpu")
     graph: Any = module.inlined_graph
-    for kind, place in (("aten::batch_norm", 5), ("aten::dropout", 2)):  # of the argument that says whether to train
+    for kind, place in (("aten::batch_norm", 5), ("aten::dropout", 2)):  # position of the argument for training mode
         if any(list(node.inputs())[place].toIValue() is True for node in graph.findAllNodes(kind)):
             raise BenchError(
                 f"the network in {path} was traced in training mode ({kind}); call model.eval() before torch.jit.trace."
@@ -104,7 +104,10 @@ def _only_tensors() -> Iterator[None]:
 
 
 def _check_program(program: Any, path: Path) -> None:
-    """An exported program keeps the mode and, unless told otherwise, the batch size of its example for good."""
+    """Raise BenchError for a program that was exported in training mode or for a fixed batch size.
+
+    An exported program cannot change its mode. Its batch size is fixed unless dynamic_shapes was given.
+    """
     inputs = set(program.graph_signature.user_inputs)
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in inputs:
@@ -122,7 +125,7 @@ def _check_program(program: Any, path: Path) -> None:
 
 
 def _is_training(node: Any) -> bool:
-    """Whether the node is a dropout or a batch norm that was told to train."""
+    """Whether the node is a dropout or a batch norm in training mode."""
     schema = getattr(node.target, "_schema", None)
     if schema is None or not any(name in schema.name for name in TRAINING_OPERATORS):
         return False
@@ -132,12 +135,12 @@ def _is_training(node: Any) -> bool:
 
 
 def _refuse_external_data(path: Path) -> None:
-    """Raise BenchError if the weights lie in another file: the stored copy would lack them."""
+    """Raise BenchError if the weights are in another file: the stored copy of the network would lack them."""
     import onnx
 
     model = onnx.load(str(path), load_external_data=False)
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
-        raise BenchError(f"the weights of {path} lie in another file; save it in one, with external_data=False.")
+        raise BenchError(f"the weights of {path} are in another file; save one file, with external_data=False.")
 
 
 def _load_onnx(path: Path) -> nn.Module:
@@ -145,7 +148,7 @@ def _load_onnx(path: Path) -> nn.Module:
         import onnx2torch
     except ImportError as error:
         raise BenchError(
-            f"{path} is an ONNX file, which needs the package onnx2torch: pip install 'collapse-bench[onnx]'."
+            f"{path} is an ONNX file, which needs the package onnx2torch; run pip install 'collapse-bench[onnx]'."
         ) from error
     _refuse_external_data(path)
     module: nn.Module = onnx2torch.convert(str(path))
@@ -153,16 +156,17 @@ def _load_onnx(path: Path) -> nn.Module:
 
 
 def call_factory(source: str) -> nn.Module:
-    """Call the function in ``source``, "file.py:function", and return the module that it makes.
+    """Call the function ``source``, "file.py:function", without arguments, and return the module that it builds.
 
-    The file is run as Python runs a script: modules in its own folder come first. Raises BenchError.
+    The file is run as Python runs a script: modules in its own folder are imported first. Raises BenchError for a
+    missing file or function, if the function fails, and if it does not return a module.
     """
     file, _, name = source.rpartition(":")
     path = Path(file).resolve()
     if not file or not name.isidentifier() or path.suffix != ".py":
-        raise BenchError(f"{source!r} names no function; write file.py:function, such as nets.py:make_net.")
+        raise BenchError(f"{source!r} does not name a function; write file.py:function, such as nets.py:make_net.")
     if not path.is_file():
-        raise BenchError(f"{source!r}: there is no file {path}.")
+        raise BenchError(f"{source!r}: the file {path} does not exist; give the path of an existing Python file.")
     with _folder_first(path.parent):
         factory = getattr(_run_file(path), name, None)
         if not callable(factory):
@@ -172,15 +176,15 @@ def call_factory(source: str) -> nn.Module:
         except Exception as error:
             raise BenchError(
                 f"{source!r} failed: {type(error).__name__}: {first_line(error)}. It is called without arguments and "
-                "returns the network with its weights."
+                "must return the network with its weights."
             ) from error
     if not isinstance(module, nn.Module):
-        raise BenchError(f"{source!r} returned a {type(module).__name__}, not a torch.nn.Module.")
+        raise BenchError(f"{source!r} returned a {type(module).__name__}; it must return a torch.nn.Module.")
     return module
 
 
 def _run_file(path: Path) -> ModuleType:
-    """Import the file under a name of its own, once."""
+    """Import the file once, under a unique module name. Raises BenchError if the import fails."""
     name = f"bench_module_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
@@ -188,7 +192,7 @@ def _run_file(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where dataclasses and pickle look for it
+    sys.modules[name] = module  # dataclasses and pickle look modules up here
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -199,10 +203,11 @@ def _run_file(path: Path) -> ModuleType:
 
 @contextmanager
 def _folder_first(folder: Path) -> Iterator[None]:
-    """Put ``folder`` first on sys.path, and set aside modules from elsewhere with the name of one in it.
+    """Put ``folder`` first on sys.path, and remove modules that would hide those in it from sys.modules for a while.
 
-    Afterwards the folder is last, so that imports inside of functions still find it and the caller's own come first.
-    The folder of this project's checkout is no place to import from: its ``models`` would hide a folder of this name.
+    Afterwards, the removed modules are restored and the folder is last on sys.path, so that imports inside functions
+    still find it after the caller's own modules. The checkout of this project is taken off the path, since its folder
+    ``models`` would hide a user's folder of this name.
     """
     aside = {name: module for name, module in sys.modules.items() if _hides(name, module, folder)}
     for name in aside:
@@ -218,7 +223,7 @@ def _folder_first(folder: Path) -> Iterator[None]:
 
 
 def _hides(name: str, module: ModuleType, folder: Path) -> bool:
-    """Whether ``module``, of a user's project elsewhere, would be imported in the place of one in ``folder``."""
+    """Whether ``module``, from a user's project in another folder, would be imported instead of one in ``folder``."""
     top = name.partition(".")[0]
     file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
     if top == "bench" or not file or not ((folder / f"{top}.py").is_file() or (folder / top).is_dir()):

@@ -1,8 +1,8 @@
-"""A stem for small images: 3×3 convolution at stride 1, no max-pool.
+"""Replace a stem by the one for small images: a 3×3 convolution at stride 1, and no max-pool.
 
-The stem made for ImageNet shrinks an image by four before the first block, which leaves 8×8 of a CIFAR image and 2×2
-of a digit. He et al. (2016, section 4.2) therefore start their CIFAR networks with a 3×3 convolution at stride 1; this
-module makes the same change to any architecture that has such a stem.
+A stem for ImageNet reduces the image size by a factor of four before the first block, to 8×8 for CIFAR and to 2×2 for
+digits. The CIFAR networks of He et al. (2016, section 4.2) therefore start with a 3×3 convolution at stride 1. This
+module makes the same change to any architecture with a stem for ImageNet.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 SMALL_SIDE = 64  # images up to this side get the small stem
 KERNEL = 3
-MAX_STEM_CONVS = 3  # a deep stem has three convolutions; a max-pool further down belongs to a stage
+MAX_STEM_CONVS = 3  # a deep stem has three convolutions; a later max-pool belongs to a stage
 
 
 def shrink_stem(model: nn.Module, *, first_conv: str = "", keep_pool: bool = False) -> bool:
-    """Give ``model`` the small stem in place. False, and no change, when its stem is of another kind.
+    """Replace the stem of ``model`` by the small one, in place. Return False, without changes, for other stems.
 
-    ``first_conv`` names the first convolution of a network that is not timm's. ``keep_pool`` leaves the max-pool. A
-    stem qualifies when its first convolution has stride 2 and a kernel wider than that: patch embeddings, where the
-    kernel equals the stride, stay. So do networks whose weights are made for one grid of positions.
+    ``first_conv`` is the name of the first convolution, needed for networks that are not from timm. ``keep_pool`` keeps
+    the max-pool. A stem is replaced if its first convolution has stride 2 and a larger kernel. Patch embeddings, whose
+    kernel equals the stride, are kept, as are networks whose weights fit one grid of positions only.
     """
     convs = _first_convs(model, first_conv)
     if not convs or _fixed(model) or not any(_overlaps(c) for c in convs):
@@ -47,7 +47,7 @@ def _config(model: nn.Module) -> dict[str, object]:
 
 
 def _first_convs(model: nn.Module, first_conv: str = "") -> list[nn.Conv2d]:
-    """The convolutions that see the image: more than one where parallel branches are summed, as in RepVGG."""
+    """Return the convolutions of the image: several if parallel branches are summed, as in RepVGG."""
     names = first_conv or _config(model).get("first_conv") or ()
     paths = [names] if isinstance(names, str) else list(names) if isinstance(names, (list, tuple)) else []
     modules = dict(model.named_modules())
@@ -61,23 +61,23 @@ def _overlaps(conv: nn.Conv2d) -> bool:
 
 
 def _to_small(conv: nn.Conv2d) -> None:
-    """Stride 1, and 3×3 where the kernel was wider than one pixel; the output is as wide as the input."""
+    """Set stride 1 and, unless the kernel is 1×1, a 3×3 kernel. The output has the size of the input."""
     side = conv.kernel_size[0]
     if side != 1:
         conv.weight = nn.Parameter(_centre(conv.weight.detach()))
         conv.kernel_size = (KERNEL, KERNEL)
         scale = getattr(conv, "scale", None)
-        if isinstance(scale, float):  # of weight-standardised convolutions: gain / sqrt(fan in)
+        if isinstance(scale, float):  # weight-standardised convolutions: gain / sqrt(fan in)
             setattr(conv, "scale", scale * side / KERNEL)  # noqa: B010 - nn.Module declares its attributes as modules
     conv.stride = (1, 1)
     padding = (conv.kernel_size[0] // 2, conv.kernel_size[1] // 2)
     before, conv.padding = conv.padding, padding
-    if not _keeps_side(conv):  # "same" convolutions pad by themselves
+    if not _keeps_side(conv):  # "same" convolutions pad the input themselves
         conv.padding = before
 
 
 def _centre(weight: Tensor) -> Tensor:
-    """The middle 3×3 of a freshly drawn (out, in, k, k), scaled so that the variance of the output stays as drawn."""
+    """Return the central 3×3 of initial weights (out, in, k, k), scaled so that the output variance is unchanged."""
     side = weight.shape[-1]
     start = (side - KERNEL) // 2
     crop = weight[..., start : start + KERNEL, start : start + KERNEL]
@@ -91,9 +91,9 @@ def _keeps_side(conv: nn.Conv2d) -> bool:
 
 
 def _stem_pools(model: nn.Module, first: nn.Conv2d) -> list[str]:
-    """Names of the modules that make up the max-pool behind the first convolution; empty when there is none.
+    """Return the names of the modules that form the max-pool after the first convolution; empty if it is missing.
 
-    Modules are looked through in the order of registration, up to the next one that shrinks the map.
+    Modules are searched in the order of registration, up to the next one that reduces the size of the map.
     """
     convs = 0
     pad: list[str] = []
@@ -109,7 +109,7 @@ def _stem_pools(model: nn.Module, first: nn.Conv2d) -> list[str]:
 
 
 def _blur(pool: nn.MaxPool2d, rest: list[tuple[str, nn.Module]]) -> list[str]:
-    """The blur that carries the stride of an anti-aliased max-pool, which itself has stride 1."""
+    """Return the name of the blur after an anti-aliased max-pool of stride 1; the blur has the stride."""
     if _stride(pool) > 1 or not rest or isinstance(rest[0][1], nn.Conv2d):
         return []
     return [rest[0][0]] if _stride(rest[0][1]) > 1 else []

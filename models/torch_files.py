@@ -1,8 +1,8 @@
-"""Reads torch.save files: tensors, numbers, text, and the containers that training scripts put around them.
+"""Safely read torch.save files: tensors, numbers, text, and common containers in training checkpoints.
 
-torch.load with ``weights_only=True`` runs nothing but the names on a list. The list of torch is extended here by what
-training files hold beside the weights, such as the ``argparse.Namespace`` of timm. Where a class could do more than
-hold values, a stand-in takes its place.
+torch.load with ``weights_only=True`` accepts only names on an allow-list. This module extends torch's list by other
+objects in training checkpoints, such as the ``argparse.Namespace`` of timm. A class that can do more than hold values
+is replaced by a safe stand-in.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from bench.models.file_kinds import Kind, kind_of
 from bench.runtime.stored_arrays import STAND_INS, StoredArray
 
 WAY_OUT = "save the tensors alone, with torch.save(model.state_dict(), path) or as safetensors"
-#: One sentence per kind of file that is no state dict; {path} is the file.
+#: Message for each kind of file that is not a state dict; {path} is the file.
 OTHER_KINDS = {
-    "torchscript": "checkpoint {path} is a TorchScript archive, a whole network and no state dict; give it to --module "
-    "or to 'bench evaluate', without a model's name.",
-    "exported": "checkpoint {path} is a program of torch.export, a whole network and no state dict; give it to "
+    "torchscript": "checkpoint {path} is a TorchScript archive, a whole network rather than a state dict; pass it to "
     "--module or to 'bench evaluate', without a model's name.",
-    "onnx": "checkpoint {path} is an ONNX file, a whole network and no state dict; give it to --module or to "
+    "exported": "checkpoint {path} is a torch.export program, a whole network rather than a state dict; pass it to "
+    "--module or to 'bench evaluate', without a model's name.",
+    "onnx": "checkpoint {path} is an ONNX file, a whole network rather than a state dict; pass it to --module or to "
     "'bench evaluate', without a model's name.",
     "pickled_module": "checkpoint {path} is a pickled module, which would run code when it is loaded, so it is never "
-    f"loaded here; {WAY_OUT}, or load it yourself in a function and give that with --module file.py:function.",
+    f"loaded here; {WAY_OUT}, or load it in a function of your own and pass that with --module file.py:function.",
 }
 
 
 class _AsDict:
-    """A stand-in for dictionaries with a class of their own: it makes an ordinary one."""
+    """Stand-in for subclasses of dict: creates an ordinary dictionary."""
 
     def __new__(cls, *args: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]  # the stand-in is never an instance
         return OrderedDict(args[0]) if args and isinstance(args[0], dict) else OrderedDict()
@@ -71,7 +71,7 @@ ALLOWED: dict[str, Any] = {
         for module in ("pathlib", "pathlib._local")  # the second in Python 3.13
         for flavour in ("", "Pure", "Posix", "PurePosix", "Windows", "PureWindows")
     },
-    # Configurations.
+    # Classes of configurations.
     "yacs.config.CfgNode": _AsDict,
     "easydict.EasyDict": _AsDict,
     "addict.addict.Dict": _AsDict,
@@ -89,17 +89,20 @@ ALLOWED: dict[str, Any] = {
 
 
 def load_plain(path: Path) -> Any:
-    """Return what torch.save wrote to ``path``. Raises BenchError for an object off the list, before it runs."""
+    """Return the object that torch.save wrote to ``path``.
+
+    Raises BenchError for damaged files, and for objects that are not on the allow-list, before any of their code runs.
+    """
     kind = kind_of(path)
     if kind in OTHER_KINDS:
         raise BenchError(OTHER_KINDS[kind].format(path=path))
-    # Pairs, so that what a user allowed before stays allowed afterwards.
+    # Pairs with names, so that classes that a user allowed before remain allowed.
     allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [(v, name) for name, v in ALLOWED.items()]
     try:
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on pickle protocols and old storage types
+            warnings.simplefilter("ignore")  # about pickle protocols and old storage types
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes end in whatever they mean to the loader
+    except Exception as error:  # damaged bytes may raise any exception in the loader
         raise BenchError(f"checkpoint {path} {_trouble(path, kind, error)}") from error
 
 
@@ -111,10 +114,12 @@ def _trouble(path: Path, kind: Kind, error: Exception) -> str:
         return f"has the format of torch before version 0.2, which runs code when it is loaded; {WAY_OUT}."
     if kind == "unknown" and _is_archive(path):
         return (
-            "is an archive that torch.save did not write; unpack it, and name the file of weights in it, or fetch it "
+            "is an archive that torch.save did not write; unpack it and give the file of weights in it, or download it "
             "again if it is incomplete."
         )
-    return f"cannot be read: it is damaged, no checkpoint, or holds pickled objects, which are never loaded; {WAY_OUT}."
+    return (
+        f"cannot be read: it is damaged, not a checkpoint, or holds pickled objects, which are never loaded; {WAY_OUT}."
+    )
 
 
 def _is_archive(path: Path) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.core.errors import BenchError
 from bench.core.words import join
 
-State = dict[str, Any]  # tensors by name, and extra state of modules
+State = dict[str, Any]  # tensors and extra state of modules, by name
 
 AVERAGED = (
     "state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "model_ema_state_dict", "ema", "averaged",
@@ -25,7 +25,7 @@ PLAIN = (
 )  # fmt: skip
 #: Keys of training state that may hold named tensors but is not a network.
 NOT_WEIGHTS = re.compile(r"optim|sched|scaler|callback|loop|hyper_param|criterion|loss|metric|rng|history|args|config")
-#: First parts of the names of buffers that wrappers and Lightning modules add to those of the network.
+#: First parts of the names of buffers that wrappers and Lightning modules add to a network's state.
 BOOKKEEPING = re.compile(
     r"n_averaged|initted|step|num_updates|decay|(.*_)?(acc|accuracy|loss|criterion|metrics?|loss_fn|auroc|f1|confmat|"
     r"top1|top5)(_.*|\d*)"
@@ -37,7 +37,7 @@ MAX_DEPTH = 6  # levels of nested mappings
 
 @dataclass(frozen=True)
 class Found:
-    """A state dict, the mappings that contain it (outermost first), and notes on choices."""
+    """A state dict, the mappings around it (outermost first), and notes on the choices that were made."""
 
     state: State
     levels: list[Mapping[str, Any]]
@@ -50,13 +50,13 @@ class View:
 
     state: State
     removed: str = ""  # the prefix that was removed
-    dropped: tuple[str, ...] = ()  # keys of bookkeeping that was left out
+    dropped: tuple[str, ...] = ()  # keys of bookkeeping entries that were left out
 
 
 def find_state(content: Any) -> Found | None:
-    """Return the state dict in ``content``, preferring averaged weights; None if there is none.
+    """Return the state dict in ``content``, preferring averaged weights; None if it contains none.
 
-    Raises BenchError if there are several and no rule selects one of them.
+    Raises BenchError if it contains several and no rule selects one of them.
     """
     return _find(content, [], 0)
 
@@ -94,14 +94,14 @@ def _holds_weights(state: State) -> bool:
 def _chosen(inside: dict[str, Found], keys: list[str], unused: list[str], kind: str, *notes: str) -> Found:
     if len(keys) > 1:
         raise BenchError(
-            f"it holds several state dicts, under {join([repr(k) for k in keys])}; save the one that "
-            "you want to load by itself, with torch.save(state_dict, path)."
+            f"it holds several state dicts, under {join([repr(k) for k in keys])}; save only the one to load, with "
+            "torch.save(state_dict, path)."
         )
     found = inside[keys[0]]
     if unused:
-        notes = (f"{kind} under {keys[0]!r} were taken, not those under {join([repr(k) for k in unused])}", *notes)
+        notes = (f"{kind} under {keys[0]!r} were used, not those under {join([repr(k) for k in unused])}", *notes)
     elif keys[0] not in PLAIN:
-        notes = (f"{kind} under {keys[0]!r} were taken", *notes)
+        notes = (f"{kind} under {keys[0]!r} were used", *notes)
     return Found(found.state, found.levels, (*notes, *found.notes))
 
 
@@ -113,30 +113,30 @@ def _is_extra(key: str) -> bool:
 def _averaged_part(found: Found) -> Found:
     """Return only the averaged copy if a module contains the network twice.
 
-    Copies are recognised by equal keys after their prefixes.
+    Two copies have equal keys after the removal of their prefixes.
     """
     state = found.state
     for prefix in AVERAGED:
         part = {k.removeprefix(f"{prefix}."): v for k, v in state.items() if k.startswith(f"{prefix}.")}
         rest = {k: v for k, v in state.items() if not k.startswith(f"{prefix}.")}
         if part and rest and set(list(views(part))[-1].state) == set(list(views(rest))[-1].state):
-            return Found(part, found.levels, (f"the averaged weights under {prefix!r} were taken", *found.notes))
+            return Found(part, found.levels, (f"the averaged weights under {prefix!r} were used", *found.notes))
     return found
 
 
 def views(state: State) -> Iterator[View]:
     """Yield the possible forms of the keys: unchanged, then with one more common prefix removed each time.
 
-    Bookkeeping of wrappers is dropped before prefixes are removed, since it lacks the common prefix.
+    Bookkeeping entries of wrappers are dropped before prefixes are removed, since they lack the common prefix.
     """
     yield View(state)
     state = _renamed(state, lambda key: INNER.sub("", key))
     removed = ""
     dropped: tuple[str, ...] = ()
     while True:
-        beside = tuple(key for key in state if BOOKKEEPING.fullmatch(key.partition(".")[0]))
-        state = _renamed({key: value for key, value in state.items() if key not in beside}, str, state)
-        dropped = (*dropped, *(removed + key for key in beside))
+        bookkeeping = tuple(key for key in state if BOOKKEEPING.fullmatch(key.partition(".")[0]))
+        state = _renamed({key: value for key, value in state.items() if key not in bookkeeping}, str, state)
+        dropped = (*dropped, *(removed + key for key in bookkeeping))
         yield View(state, removed, dropped)
         firsts = {key.partition(".")[0] if "." in key else "" for key in state}
         if len(firsts) != 1 or "" in firsts:
@@ -151,7 +151,7 @@ def _without(length: int) -> Callable[[str], str]:
 
 
 def _renamed(state: Mapping[str, Any], rename: Callable[[str], str], origin: Any = None) -> State:
-    """Return ``state`` with renamed keys, and the version numbers that torch attached to ``origin`` or ``state``."""
+    """Return ``state`` with renamed keys, with the version numbers that torch attached to ``origin`` or ``state``."""
     other: Any = OrderedDict((rename(key), value) for key, value in state.items())
     versions = getattr(state if origin is None else origin, "_metadata", None)
     if isinstance(versions, Mapping):

@@ -1,4 +1,4 @@
-"""The training-time ideas. A variant is data: adding one is adding an entry."""
+"""Registry of variants, the training-time ideas under test. To add a variant, register an entry."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from bench.core.registry import Registry
 from bench.core.specs import AdversarySpec, VariantSpec
 from bench.core.vocabulary import BASELINE
 
-RECIPE = "recipe"  # in place of a schedule's name: the one of the recipe
+RECIPE = "recipe"  # instead of a schedule's name: use the schedule of the recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class VariantEntry:
-    """A variant. ``collapses`` says whether its loss is meant to collapse the latents of each class to a point.
+    """A variant. ``collapses`` declares whether its loss is meant to collapse the latents of each class to a point.
 
-    A run of such a variant that did not collapse says so in every table. Without a value it is True for any penalty and
-    False for any other loss; declare it for a method whose loss is a term or a criterion.
+    Tables mark runs of such a variant that did not collapse. The default is True for variants with a penalty and False
+    for all others; declare it for a method that collapses latents by a term or a criterion.
     """
 
     summary: str
@@ -26,6 +26,7 @@ class VariantEntry:
 
     @property
     def has_collapse_penalty(self) -> bool:
+        """Whether the loss is meant to collapse the latents: ``collapses``, or else whether it has a penalty."""
         return self.spec.penalty is not None if self.collapses is None else self.collapses
 
 
@@ -39,17 +40,17 @@ _EARLIER = "ablation of Sbailo and Ghiringhelli, OpenReview FwlM1k4ODx (2024)"
 
 
 def _lpc(width: int = WIDTH, penalty: str = "mean_square", term: str | None = None) -> VariantSpec:
-    """A linear layer and a penalty whose weight follows the recipe.
+    """Return a spec with a linear layer and a penalty whose weight follows the schedule of the recipe.
 
-    γ multiplies a mean over the width, so that γ/d acts on a sample. As published, all widths share one sequence of γ:
-    an open-loop schedule that depends on the width is asked for that of the standard one. The closed loop finds another
-    γ for every run.
+    γ multiplies a mean over the width, so that the weight per sample is γ/d. As published, all widths use the same
+    sequence of γ: a schedule that depends on the width is evaluated at the standard width. The adaptive schedule
+    "auto" finds a different γ in every run.
     """
     return VariantSpec(head="linear", latent_dim=width, penalty=penalty, schedule=RECIPE, balance_dim=WIDTH, term=term)
 
 
 def has_collapse_penalty(name: str, spec: VariantSpec) -> bool:
-    """Return ``collapses`` of the registry entry of ``name``; if it is not declared, whether ``spec`` has a penalty.
+    """Return ``collapses`` of the registered variant ``name`` or, if not declared, whether ``spec`` has a penalty.
 
     >>> [has_collapse_penalty(name, VARIANTS.get(name).spec) for name in ("lpc", "l1_pen", "lin_pen")]
     [True, False, False]
@@ -71,13 +72,13 @@ _register(
 _register("lpc", f"latent point collapse: γ·mean(z²) on a linear layer of {WIDTH}", _LPC, _lpc())
 _register(
     "lpc_wide",
-    f"lpc on a layer of {WIDE}; at one γ (recipes short and paper) half the weight a sample",
+    f"lpc on a layer of {WIDE}; at equal γ (recipes short and paper), half the weight per sample",
     _ABLATION,
     _lpc(WIDE),
 )
 _register(
     "lpc_narrow",
-    f"lpc on a layer of {NARROW}; at one γ (recipes short and paper) twice the weight a sample",
+    f"lpc on a layer of {NARROW}; at equal γ (recipes short and paper), twice the weight per sample",
     _ABLATION,
     _lpc(NARROW),
 )
@@ -144,13 +145,13 @@ _register(
 )
 _register(
     "dropout_pen",
-    "a linear penultimate layer of which training drops half",
+    "a linear penultimate layer with dropout (p = 0.5)",
     _EARLIER,
     VariantSpec(head="dropout", latent_dim=WIDTH),
 )
 _register(
     "pgd_at",
-    "adversarial training, the positive control: baseline on the images that 10 steps of PGD find",
+    "adversarial training, the positive control: baseline trained on adversarial examples of 10-step PGD",
     "Madry et al. 2018, arXiv 1706.06083",
     VariantSpec(adversary=AdversarySpec()),
 )

@@ -1,4 +1,4 @@
-"""Read named tensors, but never pickled objects, from checkpoint files, and load them into networks."""
+"""Read named tensors from checkpoint files, without unpickling objects, and load them into networks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FEW = 3  # maximum number of keys in an error message
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights in float32, other facts from the file, and notes on choices made while reading it.
+    """Weights in float32, metadata from the file, and notes on choices made while reading it.
 
     The keys of ``state`` may still have wrapper prefixes; :func:`load_weights` removes those that the network lacks.
     """
@@ -78,11 +78,11 @@ def read_weights(path: Path) -> State:
 
 def _check_path(path: Path) -> None:
     if not path.exists():
-        raise BenchError(f"there is no checkpoint {path}; --checkpoint-path takes a .safetensors or a .pth file.")
+        raise BenchError(f"checkpoint {path} does not exist; --checkpoint-path takes a .safetensors or a .pth file.")
     if path.is_dir():
         files = sorted(file.name for file in path.iterdir() if file.suffix in WEIGHT_SUFFIXES)[:FEW]
         raise BenchError(
-            f"checkpoint {path} is a folder; name the file of weights in it{f', such as {files[0]}' if files else ''}."
+            f"checkpoint {path} is a folder; give the file of weights in it{f', such as {files[0]}' if files else ''}."
         )
     if SHARD.search(path.name):
         raise BenchError(f"checkpoint {path} is one of several shards, which cannot be combined here; {WAY_OUT}.")
@@ -108,15 +108,15 @@ def _check_plain_tensors(found: Found, path: Path) -> None:
         if key.rpartition(".")[2] == "_packed_params" or (isinstance(value, Tensor) and value.is_quantized):
             raise BenchError(
                 f"checkpoint {path} holds the weights of a quantised network ({key}), which cannot be loaded into a "
-                "named architecture; save the network as a TorchScript archive, or give --module file.py:function "
-                "that builds it."
+                "named architecture; save the network as a TorchScript archive, or pass a function that builds it with "
+                "--module file.py:function."
             )
         if isinstance(value, Tensor) and value.is_meta:
             raise BenchError(f"checkpoint {path} holds {key} without values, on the meta device; {WAY_OUT}.")
 
 
 def _in_float32(state: State) -> tuple[State, tuple[str, ...]]:
-    """Convert floating-point tensors to float32 in place; return ``state`` and a note on the original types."""
+    """Convert floating-point tensors in ``state`` to float32, in place; return it and a note on the original types."""
     others = {k: v for k, v in state.items() if isinstance(v, Tensor) and v.is_floating_point()}
     others = {key: value for key, value in others.items() if value.dtype != torch.float32}
     for key, value in others.items():
@@ -126,7 +126,7 @@ def _in_float32(state: State) -> tuple[State, tuple[str, ...]]:
 
 
 def class_count(name: str, state: State) -> int:
-    """Return the number of classes of the classifier in ``state``; 0 if there is none."""
+    """Return the number of classes of the classifier in ``state``; 0 if it contains none."""
     config = get_pretrained_cfg(name)
     for weight in weights_of((config.classifier if config else None) or (), state):
         return int(weight.shape[0])
@@ -185,10 +185,10 @@ def fitting_view(model: nn.Module, state: State) -> View:
 
 
 def mismatch(model: nn.Module, state: State) -> str:
-    """Say how ``state`` differs from the weights of ``model``, with a few names; empty if it fits."""
+    """Describe how ``state`` differs from the weights of ``model``, with a few names; empty if it fits."""
     wanted = model.state_dict()
     given = {key: value for key, value in state.items() if key in wanted or key.rpartition(".")[2] != "_extra_state"}
-    # Files of old torch versions have no batch norm counters; torch fills them in.
+    # Files of old torch versions lack the counters of batch norms; torch adds them.
     missing = [key for key in wanted if key not in given and key.rpartition(".")[2] != "num_batches_tracked"]
     unexpected = [key for key in given if key not in wanted]
     shapes = [

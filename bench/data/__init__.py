@@ -17,9 +17,9 @@ __all__ = ["DATASETS", "DataRequest", "Dataset", "accept", "load_dataset"]
 
 
 def load_dataset(name: str, request: DataRequest) -> Dataset:
-    """Find the data set called ``name`` on disk and check it. Its notes are logged as warnings.
+    """Load the data set called ``name``, check it, and log its notes as warnings.
 
-    Raises BenchError for any mistake of the user.
+    Raises BenchError for an unknown name, for files that cannot be read, and for data that cannot be evaluated.
     """
     entry = DATASETS.get(name)
     with as_user_errors(f"data set {name!r} could not be loaded"):
@@ -32,8 +32,8 @@ def load_dataset(name: str, request: DataRequest) -> Dataset:
 def accept(data: Dataset, *, trust_reader: bool = False) -> Dataset:
     """Check a data set, add the notes on its pixels, and log all notes as warnings.
 
-    ``trust_reader`` spares the test whether reads are repeatable. Raises BenchError with the first reason why the data
-    set cannot be evaluated.
+    ``trust_reader`` skips the check that two reads return the same pixels. Raises BenchError with the first reason why
+    the data set cannot be evaluated.
     """
     data = check_dataset(data)
     if not trust_reader:

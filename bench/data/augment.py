@@ -1,4 +1,4 @@
-"""Random flips, crops and noise of a batch on the device it lies on."""
+"""Random flips, crops and noise for a batch, computed on the device of the batch."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from torch.nn import functional as F
 
 from bench.core.specs import Recipe
 
-CROP_AREA = (0.08, 1.0)  # share of the image, and the ratio of its sides: torchvision's RandomResizedCrop
-CROP_RATIO = (3 / 4, 4 / 3)
+# Defaults of torchvision's RandomResizedCrop.
+CROP_AREA = (0.08, 1.0)  # share of the image's area
+CROP_RATIO = (3 / 4, 4 / 3)  # width to height
 
 
 def augment(inputs: Tensor, recipe: Recipe, *, mean: Tensor | None, generator: torch.Generator) -> Tensor:
-    """Augment a batch as ``recipe`` says, in the published order: mirror, crop, noise.
+    """Augment a batch with the augmentations of ``recipe``, in the published order: flip, crop, noise.
 
     ``inputs`` is (N, C, H, W) in [0, 1]. ``mean``, (1, C, 1, 1), is the pixel that the normalisation maps to 0: padding
-    with it here equals zero padding *after* the normalisation. Every image has its own random draws from ``generator``,
-    which is on the CPU. Noise is not clipped.
+    with it here equals zero padding *after* the normalisation. Each image gets its own random draws from ``generator``,
+    which must be on the CPU. Noise is not clipped to [0, 1]. Returns (N, C, H, W).
     """
     if recipe.horizontal_flip:
         mirrored = torch.rand(len(inputs), generator=generator).lt(0.5).to(inputs.device)
@@ -35,7 +36,7 @@ def augment(inputs: Tensor, recipe: Recipe, *, mean: Tensor | None, generator: t
 
 
 def _random_crop(inputs: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Pad by zeros and crop back at a random place, one pair of offsets an image."""
+    """Pad with zeros and crop to the original size at a random position, drawn per image."""
     count, _, height, width = inputs.shape
     padded = F.pad(inputs, [padding] * 4)
     offsets = torch.randint(2 * padding + 1, (count, 2), generator=generator).to(inputs.device)
@@ -46,7 +47,10 @@ def _random_crop(inputs: Tensor, padding: int, generator: torch.Generator) -> Te
 
 
 def _resized_crop(inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """A random box of each image, bilinearly enlarged to the image's size; boxes are clipped to the image."""
+    """Crop a random box from each image and resize it bilinearly to the image's size.
+
+    Boxes are clipped to the image.
+    """
     count = len(inputs)
     draws = torch.rand((4, count), generator=generator)
     area = CROP_AREA[0] + (CROP_AREA[1] - CROP_AREA[0]) * draws[0]

@@ -1,4 +1,4 @@
-"""The data sets that come with the project. Importing this module fills :data:`bench.data.registry.DATASETS`."""
+"""Built-in data sets. Importing this module registers them in :data:`bench.data.registry.DATASETS`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.data.svhn import load_svhn
 ORIGIN = "bench.data"
 
 L2 = ("0.25", "0.5")
-L1 = ("6", "12")  # the larger is that of the published L1 tables for CIFAR-10
+L1 = ("6", "12")  # 12 is the budget of the published L1 tables for CIFAR-10
 NATURAL = {"linf": ("1/255", "2/255", "8/255"), "l2": L2, "l1": L1}
 
 DATASETS.register(
@@ -95,7 +95,7 @@ DATASETS.register(
     "imagefolder",
     DatasetEntry(
         summary="your own images: --data-dir with train/<class>/ and test/<class>/ (or val/)",
-        source="the files you give; rows carry the folder's name",
+        source="your own files; the folder's name is the data set's name in every row",
         load=load_imagefolder,
         num_classes=None,
         image_size=None,

@@ -1,9 +1,9 @@
-"""Checksums of the official files: the evidence behind ``official``.
+"""Checksums of the official files. A data set is ``official`` if its files have these checksums.
 
-The archives' checksums are those that torchvision verifies. MNIST and Fashion-MNIST are hashed after
-decompression, because users store the files compressed or decompressed, and gzip writes the time into its header.
-The hashes of Fashion-MNIST were taken from files that, with the original gzip header restored, have the published
-MD5 of the archives.
+The MD5 checksums are those that torchvision verifies. MNIST and Fashion-MNIST are hashed after decompression, because
+users store the files compressed or decompressed, and because the gzip header contains a time stamp. The hashes of
+Fashion-MNIST were computed from files that have the published MD5 of the archives once the original gzip header is
+restored.
 """
 
 from __future__ import annotations
@@ -49,12 +49,15 @@ SVHN_MD5: Mapping[str, str] = {
 
 
 def matches_md5(paths: Mapping[str, Path], published: Mapping[str, str]) -> bool:
-    """Whether every file of ``published`` lies at ``paths`` with that MD5."""
+    """Check whether the files at ``paths`` have the MD5 checksums in ``published``, both by file name."""
     return all(_md5(paths[name]) == md5 for name, md5 in published.items())
 
 
 def matches_sha256(contents: Mapping[str, bytes], published: Mapping[str, str]) -> bool:
-    """Whether every name of ``published`` has contents with that SHA-256; stops at the first that has not."""
+    """Check whether ``contents`` have the SHA-256 checksums in ``published``, both by file name.
+
+    Smaller files are hashed first, and the first mismatch ends the check.
+    """
     names = sorted(published, key=lambda name: len(contents[name]))
     return all(hashlib.sha256(contents[name]).hexdigest() == published[name] for name in names)
 

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from their Python batches, and other images written in that format."""
+"""Load CIFAR-10, CIFAR-100 and other data in the same format, the "Python version" with its pickled batches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.data.source import Layout, find_files, refuse_options
 from bench.data.split import Dataset, Moments, Split, array_split
 
 SIDE = 32
-ROW = 3 * SIDE * SIDE  # an image is a row: red, green and blue plane, each row by row
+ROW = 3 * SIDE * SIDE  # values per image: the red, the green and the blue plane, each in row-major order
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class _Cifar:
     torchvision: str
     folder: str
     md5: Mapping[str, str]
-    test: str  # the file of the test split; the others are training batches, in order
+    test: str  # file of the test split; all other files are training batches, in order
     label_key: str
     class_names: tuple[str, ...]
     moments: Moments
@@ -57,10 +57,12 @@ CIFAR100 = _Cifar(
 
 
 def load_cifar10(request: DataRequest) -> Dataset:
+    """Load CIFAR-10. Raises BenchError for missing or damaged files, and for options that do not apply."""
     return _load(CIFAR10, request)
 
 
 def load_cifar100(request: DataRequest) -> Dataset:
+    """Load CIFAR-100. Raises BenchError for missing or damaged files, and for options that do not apply."""
     return _load(CIFAR100, request)
 
 
@@ -82,7 +84,7 @@ def _split(name: str, paths: Sequence[Path], label_key: str) -> Split:
 
 
 def _read_batch(path: Path, label_key: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Pixels (N, 3072) and labels (N,). Raises BenchError for any other content."""
+    """Read pixels (N, 3072) and labels (N,) of one file. Raises BenchError for any other content."""
     batch = read_plain_pickle(path)
     rows = _entry(batch, "data", path)
     labels = _entry(batch, label_key, path)
@@ -96,7 +98,7 @@ def _read_batch(path: Path, label_key: str) -> tuple[NDArray[np.uint8], NDArray[
 
 
 def _entry(batch: Any, key: str, path: Path) -> np.ndarray[Any, Any]:
-    """``batch[key]`` as an array; the key may be text or, from a writer in Python 3, bytes."""
+    """Return ``batch[key]`` as an array. Files written by Python 3 may have bytes as keys."""
     if isinstance(batch, dict):
         value = batch.get(key, batch.get(key.encode()))
         if isinstance(value, StoredArray):

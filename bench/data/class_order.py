@@ -1,4 +1,4 @@
-"""The order of class folders, which gives them their labels."""
+"""Order class folders by name. The position of a class in this order is its label."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from bench.core.words import join
 NATURAL, STRING = "natural", "string"
 CLASS_ORDERS = (NATURAL, STRING)
 USED_BY = {NATURAL: "timm", STRING: "torchvision's ImageFolder"}
-SHOWN = 12
+SHOWN = 12  # class names in a note
 
 
 def order_classes(names: Collection[str], asked: str | None) -> tuple[list[str], tuple[str, ...]]:
-    """The class names in the order of their labels, and a note where the field has two orders for them.
+    """Return the class names in the order of their labels, and a note if the two usual orders differ.
 
-    timm sorts naturally, so that 2 comes before 10, and ignores case; torchvision's ImageFolder sorts strings. Unless
-    ``asked`` says otherwise names that are all numbers are in natural order, and others in that of strings.
+    timm sorts naturally (2 before 10) and ignores case; torchvision's ImageFolder sorts strings. ``asked`` selects one
+    of CLASS_ORDERS. By default, names that are all numbers are sorted naturally, and other names as strings. Raises
+    BenchError for an unknown order.
     """
     if asked not in (None, *CLASS_ORDERS):
         raise BenchError(f"class order {asked!r} is unknown; write {join(CLASS_ORDERS, 'or')}.")
@@ -38,7 +39,7 @@ def order_classes(names: Collection[str], asked: str | None) -> tuple[list[str],
 
 
 def natural_key(name: str) -> tuple[Any, ...]:
-    """Sort key in which runs of digits count as numbers and case does not.
+    """Return a sort key that compares runs of digits as numbers and ignores case.
 
     >>> sorted(["b10", "B9", "10", "9"], key=natural_key)
     ['9', '10', 'B9', 'b10']
@@ -48,5 +49,5 @@ def natural_key(name: str) -> tuple[Any, ...]:
 
 
 def _short(names: Sequence[str]) -> str:
-    """The first few names, as many as it takes to see the order."""
+    """Return the first names as one line, enough to recognise the order."""
     return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")

@@ -1,4 +1,4 @@
-"""scikit-learn's 8×8 handwritten digits: 1,797 images that come with the package, so it runs anywhere."""
+"""Load the 1,797 handwritten digits of 8×8 pixels that scikit-learn contains; no download is needed."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ MOMENTS = Moments((0.3054,), (0.3761,))
 
 
 def load_digits(request: DataRequest) -> Dataset:
-    """Values k/16 as float32. The test split is 50 images of each digit, those of the smallest hashes.
+    """Load the digits as float32 with values k/16. The test split is the 50 images per digit with the smallest hashes.
 
-    The hash is of the ids, ``digits/<index in scikit-learn's order>``, so no library's shuffling can change the split.
+    The hashes are computed from the ids, ``digits/<index in scikit-learn's order>``, so that the split does not depend
+    on the random generator of any library. Raises BenchError if scikit-learn's file is missing or altered.
     """
     refuse_options("digits", SIDE, request)
     table = _read_table()
@@ -49,16 +50,19 @@ def _subset(name: str, pixels: Pixels, labels: NDArray[np.int64], chosen: NDArra
 
 
 def _read_table() -> NDArray[np.float64]:
-    """(1797, 65): 64 values 0…16 and the class. Raises BenchError when the installation has other digits."""
+    """Read the table (1797, 65): 64 values in 0…16 and the class. Raises BenchError for any other table."""
     path = _bundled_file()
-    table = _parse(path) if path.is_file() else _ask_sklearn()
+    table = _parse(path) if path.is_file() else _load_from_sklearn()
     if table.shape != (1797, SIDE * SIDE + 1) or table.min() < 0 or table[:, :-1].max() > 16:
         raise BenchError("scikit-learn's handwritten digits are not the known 1797×65 table; reinstall scikit-learn.")
     return table
 
 
 def _bundled_file() -> Path:
-    """The file behind ``sklearn.datasets.load_digits``: reading it spares the second that the import takes."""
+    """Return the path of the file that ``sklearn.datasets.load_digits`` reads.
+
+    Reading it directly avoids the import of scikit-learn, which takes about a second.
+    """
     package = find_spec("sklearn")
     if package is None or package.origin is None:
         raise BenchError("digits come with scikit-learn, which is not installed; run 'pip install scikit-learn'.")
@@ -70,7 +74,7 @@ def _parse(path: Path) -> NDArray[np.float64]:
         return np.loadtxt(file, delimiter=",")
 
 
-def _ask_sklearn() -> NDArray[np.float64]:
+def _load_from_sklearn() -> NDArray[np.float64]:
     from sklearn.datasets import load_digits as bundled
 
     digits: Any = bundled()

@@ -1,4 +1,4 @@
-"""Fetching official files: torchvision knows the addresses and the checksums."""
+"""Download official files through torchvision, which has the addresses and verifies the checksums."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import socket
 from http.client import HTTPException
 from pathlib import Path
 
-#: What a download may end in: no network, a full disk, a wrong checksum, an odd answer.
+#: Exceptions of a failed download: no network, a full disk, a wrong checksum, an invalid response.
 FAILURES = (OSError, RuntimeError, ValueError, HTTPException)
 
-#: Seconds without a byte before a connection counts as dead; the default is to wait for ever.
+#: Seconds without data after which a connection fails. Python's default is no limit.
 TIMEOUT = 20.0
 
 
 def download(class_name: str, root: Path) -> None:
-    """Let ``torchvision.datasets.<class_name>`` put its files under ``root``. Raises one of FAILURES."""
+    """Download the files of ``torchvision.datasets.<class_name>`` to ``root``. Raises one of FAILURES."""
     from torchvision import datasets
 
     options = [{"split": "train"}, {"split": "test"}] if class_name == "SVHN" else [{}]

@@ -16,19 +16,20 @@ from bench.data.split import Dataset, Pixels, Split, readable_images
 #: Decode image files and compare pixels up to this many bytes (both splits together): about a minute on one core.
 DECODED_BYTES = 2**29
 
-#: Floats this close to k / 255, in units of 1/255, count as byte k. Half precision is off by up to 0.063;
-#: a product with a rounded 1/255, and a normalisation undone in float32, by less than 0.001. Images that do not come
-#: from bytes have some pixel that is further away.
+#: Floats within this distance of k / 255, in units of 1/255, count as byte k. The error of half precision is at most
+#: 0.063; that of a product with a rounded 1/255, and of a normalisation undone in float32, is below 0.001. Images that
+#: were not made from bytes have at least one pixel that is further away.
 NEAR_BYTES = 0.1
 
-#: Shares of images with 8-bit values at which a split counts as stored in 8 bits, and as stored otherwise.
+#: A split counts as stored in 8 bits from the first share of images with 8-bit values, as not stored in 8 bits below
+#: the second.
 ALL_BYTES, FEW_BYTES = 0.99, 0.5
 INCOMPARABLE = (
-    "whether test images are also training images is not known: the pixels of one split are 8-bit values and those of "
-    "the other are not"
+    "test images cannot be compared with training images: the pixels of one split are 8-bit values and those of the "
+    "other are not"
 )
 
-BYTES, FLOATS = b"b", b"f"  # first byte of the digest of an image, by how it was compared
+BYTES, FLOATS = b"b", b"f"  # first byte of an image's digest: compared as bytes or as floats
 
 Digests = Sequence[bytes | None]
 Method = Literal["pixels", "files"]
@@ -61,7 +62,7 @@ class Duplicates:
     """Groups of equal images of a data set that include a test image."""
 
     groups: tuple[Group, ...]
-    method: Method  # what was compared: pixels as the network sees them, or files
+    method: Method  # compared data: "pixels" as the network receives them, or the bytes of the "files"
     unread: tuple[str, ...]  # images that could not be read and were not compared
     train_known: bool  # whether any training image could be read and compared
     incomparable: bool = False  # whether only one of the splits holds 8-bit values
@@ -143,7 +144,7 @@ def find_duplicates(data: Dataset) -> Duplicates:
 
 
 def _stored_otherwise(train: Digests, test: Digests) -> bool:
-    """Whether one split holds 8-bit values and the other does not, as after another scaling: copies are not found."""
+    """Whether one split holds 8-bit values and the other does not. Copies cannot be found between such splits."""
     shares = []
     for digests in (train, test):
         known = [content for content in digests if content is not None]
@@ -157,7 +158,7 @@ def _unread(split: Split, digests: Digests) -> list[str]:
 
 
 def notes_on_files(data: Dataset) -> tuple[str, ...]:
-    """Return a note on test files that equal training files, at no extra cost: files are hashed anyway."""
+    """Return a note on test files that equal training files. Uses the stored hashes and reads no file."""
     train, test = data.train.files, data.test.files
     if train is None or test is None:
         return ()
@@ -167,7 +168,7 @@ def notes_on_files(data: Dataset) -> tuple[str, ...]:
 
 
 def _copies(split: Split, digests: Digests, wanted: Collection[bytes] | None = None) -> dict[bytes, list[Copy]]:
-    """Group the readable images of a split by digest, those ``wanted`` or all."""
+    """Group the readable images of a split by digest. If ``wanted`` is given, other digests are left out."""
     found: dict[bytes, list[Copy]] = defaultdict(list)
     for sample_id, label, content in zip(split.ids, split.labels.tolist(), digests, strict=True):
         if content is not None and (wanted is None or content in wanted):
@@ -176,7 +177,10 @@ def _copies(split: Split, digests: Digests, wanted: Collection[bytes] | None = N
 
 
 def _pixel_digests(split: Split, data: Dataset) -> Digests:
-    """A digest of every image's pixels; None for one that cannot be read, as unused images must stop no evaluation."""
+    """Return a digest of the pixels of every image; None for an unreadable image.
+
+    Unreadable images raise no error here, since the evaluation may not use them.
+    """
     images = readable_images(split, np.arange(len(split)), data)
     return [None if image is None else _digest(image) for image in images]
 

@@ -31,13 +31,13 @@ def as_dataset(source: Any, *, name: str = "own", num_classes: int | None = None
     Args:
         source: A tuple ``(images, labels)`` of arrays or tensors; a map-style data set of torch, torchvision or Hugging
             Face whose items are ``(image, label)`` or dictionaries; a ``DataLoader``, whose data set is read in order,
-            without shuffling; an iterable data set; or a mapping of splits such as ``DatasetDict``. Of a mapping the
-            split "test" is evaluated, or "validation" if there is no "test", and "train" is the default of ``train``.
+            without shuffling; an iterable data set; or a mapping of splits such as ``DatasetDict``. From a mapping, the
+            split "test" is evaluated, or "validation" if "test" is missing, and "train" is the default of ``train``.
             Images are PIL images, uint8 or floats in [0, 1], all square and of one size.
         name: The data set's name in every row.
         num_classes: The number of classes; defaults to the number of class names that ``source`` declares, or else to
             the largest label + 1.
-        train: The training images, in any form that ``source`` may have. They are used only to count the test images
+        train: The training images, in any form accepted for ``source``. They are used only to count the test images
             that are also training images; without them the count is empty.
 
     The images are kept in memory: one byte per value if all values are multiples of 1/255, else four. Sample ids are
@@ -69,7 +69,7 @@ def as_dataset(source: Any, *, name: str = "own", num_classes: int | None = None
 
 
 def _test_of(source: Mapping[str, Any], name: str) -> Any:
-    """Return the split to evaluate. Raises BenchError if there is none."""
+    """Return the split "test", or else "validation". Raises BenchError if both are missing."""
     for split in TEST_SPLITS:
         if split in source:
             return source[split]
@@ -81,7 +81,7 @@ def _test_of(source: Mapping[str, Any], name: str) -> Any:
 
 
 def _read_split(split: str, source: Any, name: str) -> Split:
-    """Read all images and labels, and the first chunk a second time. Raises BenchError."""
+    """Read all images and labels. Raises BenchError, also if a second read of the first chunk differs."""
     where = f"{name}: {split}"
     found: list[Any] = []
 

@@ -1,7 +1,7 @@
-"""Image files: what they hash to, and their pixels at one size.
+"""Hash image files, and decode them to pixels of one size.
 
-Pillow decodes them. The first frame of an animation or page of a document is the image. An EXIF orientation is applied
-(torchvision and timm ignore it), transparency is dropped, colour profiles are ignored, CMYK is converted without one.
+Files are decoded by Pillow. Only the first frame of an animation, or page of a document, is used. An EXIF orientation
+is applied (torchvision and timm ignore it). Transparency is dropped. Colour profiles are ignored, also for CMYK.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from bench.data.split import Files
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-#: How an image of another size is made to fit; a change of it must change the hash of every split.
+#: Description of the resizing. It is part of the hash of every split: change it whenever the resizing changes.
 FITTING = "shorter side to floor(S / crop_pct), antialiased; centre crop; rounding as in torchvision; RGB"
 
 UPRIGHT = 1
 ON_THEIR_SIDE = (5, 6, 7, 8)  # orientations that exchange width and height
 
-#: One of these is in a file that says an orientation, as EXIF or XMP.
+#: Byte strings of which at least one occurs in every file with an orientation in EXIF or XMP.
 ORIENTATION_MARKS = (b"Exif\0\0", b"eXIf", b"EXIF", b"tiff:Orientation", b"Raw profile type exif")
 
-#: How a TIFF file begins: little or big endian, as plain TIFF or BigTIFF.
+#: First bytes of TIFF files: little or big endian, TIFF or BigTIFF.
 TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
 SIGNED = 2
 
-#: Formats of which Pillow returns 16 bits of grey as 0 to 65535. Of others, the sign or the range is not known.
+#: Formats whose 16-bit grey values Pillow returns as 0 to 65535. For other formats, sign or range are unknown.
 SIXTEEN_BITS = ("JPEG2000", "PNG", "PPM")
 
-#: Formats that Pillow recognises but cannot decode by itself.
+#: Formats that Pillow recognises but cannot decode without other programs.
 UNDECODED = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 
-#: Side up to which decoding is so quick that threads lose more by taking turns than they win.
+#: Side in pixels up to which images are decoded in one thread: for small images, switching threads costs more time.
 SMALL = 64
 
 
 def digest_files(paths: Sequence[Path]) -> Files:
-    """Hash every file, without decoding.
+    """Hash every file without decoding it. Raises BenchError for a file that cannot be read.
 
-    One thread: on files of a few kilobytes several are slower.
+    Uses one thread: several are slower for files of a few kilobytes.
     """
     digests, n_bytes = [], 0
     for path in paths:
@@ -65,7 +65,7 @@ def digest_files(paths: Sequence[Path]) -> Files:
 
 
 def digest_split(files: Files, fitting: Fitting) -> bytes:
-    """Hash the files' bytes and how their images are fitted."""
+    """Hash the digests of the files together with the resizing options."""
     digest = hashlib.sha256(f"{fitting.size}, {fitting.crop_pct}, {fitting.interpolation}: {FITTING}".encode())
     for part in files.digests:
         digest.update(part)
@@ -73,16 +73,16 @@ def digest_split(files: Files, fitting: Fitting) -> bytes:
 
 
 def _digest(content: bytes) -> bytes:
-    """SHA-256 of a file. For an image that is turned or inverted when it is read, this goes into the hash, too."""
+    """Return the SHA-256 of a file, combined with the rotation or inversion that is applied on reading, if any."""
     digest = hashlib.sha256(content).digest()
     change = _change_in(content)
     return hashlib.sha256(f"{change}: ".encode() + digest).digest() if change else digest
 
 
 def _change_in(content: bytes) -> str:
-    """Describe the change of the pixels of a file when it is read; empty if there is none.
+    """Describe the rotation or inversion of the pixels on reading; empty if neither applies.
 
-    Only files that can say so are opened: most cannot.
+    Only TIFF files and files with an orientation mark are opened.
     """
     if not content.startswith(TIFF_MARKS) and not any(mark in content for mark in ORIENTATION_MARKS):
         return ""
@@ -93,11 +93,11 @@ def _change_in(content: bytes) -> str:
             turn = _orientation(image)
             return "white is zero" if _white_is_zero(image) else "" if turn == UPRIGHT else f"orientation {turn}"
     except _decoding_errors():
-        return ""  # damaged, which whoever decodes it will say
+        return ""  # damaged: decoding raises the error
 
 
 def opens(path: Path) -> bool:
-    """Whether Pillow opens the file as an image that it can decode; only the header is read."""
+    """Check by the header whether Pillow can decode the file as an image."""
     from PIL import Image
 
     try:
@@ -108,20 +108,23 @@ def opens(path: Path) -> bool:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height of the upright image, from the header. Raises BenchError when it is no image."""
+    """Return width and height of the upright image, from the header. Raises BenchError if it is not an image."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = width != height and _orientation(image) in ON_THEIR_SIDE  # of a square nobody need ask
+            turned = width != height and _orientation(image) in ON_THEIR_SIDE
             return (height, width) if turned else (width, height)
     except _decoding_errors() as error:
         raise _unreadable(path, error) from None
 
 
 def read_images(paths: Sequence[Path], fitting: Fitting, *, fit: bool) -> NDArray[np.uint8]:
-    """Pixels (N, 3, S, S). Raises BenchError naming the first file that cannot be used."""
+    """Read images as (N, 3, S, S) uint8, S being ``fitting.size``. Raises BenchError for a file that cannot be used.
+
+    With ``fit``, images are resized and cropped; otherwise an image of another size is an error.
+    """
     pixels = np.empty((len(paths), 3, fitting.size, fitting.size), np.uint8)
 
     def fill(index: int) -> None:
@@ -137,7 +140,7 @@ def read_images(paths: Sequence[Path], fitting: Fitting, *, fit: bool) -> NDArra
 
 
 def read_image(path: Path, fitting: Fitting, *, fit: bool) -> NDArray[np.uint8]:
-    """One image as (3, S, S). Without ``fit`` one of another size raises BenchError."""
+    """Read one image as (3, S, S) uint8. Raises BenchError for another size unless ``fit`` is set."""
     image, size = _decode(path), fitting.size
     if not fit and image.size != (size, size):
         raise BenchError(
@@ -148,7 +151,7 @@ def read_image(path: Path, fitting: Fitting, *, fit: bool) -> NDArray[np.uint8]:
 
 
 def fit_image(image: Image, fitting: Fitting) -> Image:
-    """Resize and crop as ``torchvision.transforms.Resize`` and ``CenterCrop`` do, to the pixel."""
+    """Resize and crop to ``fitting.size``, equal in every pixel to torchvision's ``Resize`` and ``CenterCrop``."""
     from PIL.Image import Resampling
 
     size, shorter = fitting.size, math.floor(fitting.size / fitting.crop_pct)
@@ -160,7 +163,7 @@ def fit_image(image: Image, fitting: Fitting) -> Image:
 
 
 def _decode(path: Path) -> Image:
-    """The first frame, upright, in RGB."""
+    """Return the first frame, upright, in RGB. Raises BenchError."""
     from PIL import Image, ImageOps
 
     try:
@@ -175,31 +178,31 @@ def _decode(path: Path) -> Image:
 
 
 def _orientation(image: Image) -> int:
-    """The EXIF orientation, 1 to 8, that is still to be applied. An EXIF block that cannot be read says nothing."""
-    if image.format == "TIFF":  # Pillow applies it
+    """Return the EXIF orientation, 1 to 8, that is not applied yet; 1 if the EXIF block cannot be read."""
+    if image.format == "TIFF":  # Pillow applies the orientation itself
         return UPRIGHT
     try:
         found = image.getexif().get(0x0112, UPRIGHT)
-    except Exception:  # noqa: BLE001 - Pillow's parser fails on damaged blocks in many ways; the pixels may be whole
+    except Exception:  # noqa: BLE001 - Pillow raises any exception on damaged blocks; the pixels may be intact
         return UPRIGHT
     return found if found in range(1, 9) else UPRIGHT
 
 
 def _top(image: Image) -> int | None:
-    """The value of white in an image of more than 8 bits; None where nothing says it."""
+    """Return the value of white in an image of more than 8 bits; None if it is unknown."""
     if image.format == "TIFF":
         return 2 ** int(_tag(image, BITS, (16,))[0]) - 1 if image.mode.startswith("I;16") else None
     return 65535 if image.mode.startswith("I") and image.format in SIXTEEN_BITS else None
 
 
 def _white_is_zero(image: Image) -> bool:
-    """Whether 0 is white and Pillow leaves it so: in TIFF it inverts up to 8 bits of grey, but not 16."""
+    """Whether 0 is white in the pixels that Pillow returns: it inverts TIFF files of up to 8 bits, but not of 16."""
     is_deep = image.format == "TIFF" and image.mode.startswith("I;16")
     return is_deep and _tag(image, PHOTOMETRIC, 0) == 0
 
 
 def _is_signed(image: Image) -> bool:
-    """Whether a TIFF file has signed pixels, of which Pillow reads those of 8 bits as if they were unsigned."""
+    """Whether a TIFF file has signed pixels. Pillow reads signed 8-bit pixels as unsigned."""
     return image.format == "TIFF" and SIGNED in _tag(image, SAMPLE_FORMAT, ())
 
 
@@ -208,10 +211,10 @@ def _tag(image: Image, tag: int, default: Any) -> Any:
 
 
 def _as_rgb(image: Image, top: int | None, path: Path, *, white_is_zero: bool = False) -> Image:
-    """Any of Pillow's modes as RGB. Transparency is dropped: the colour below it shows, as in torchvision and timm.
+    """Convert an image of any mode to RGB. The alpha channel is dropped, as in torchvision and timm.
 
-    More than 8 bits of grey become value · 255 / ``top``, rounded, and are inverted if ``white_is_zero``. Raises
-    BenchError where ``top`` is not known.
+    Grey values of more than 8 bits become value · 255 / ``top``, rounded, and are inverted if ``white_is_zero``. Raises
+    BenchError if ``top`` is None for such an image.
     """
     from PIL import Image
 
@@ -232,12 +235,12 @@ def _as_rgb(image: Image, top: int | None, path: Path, *, white_is_zero: bool = 
 def _decoding_errors() -> tuple[type[Exception], ...]:
     from PIL.Image import DecompressionBombError
 
-    # PIL reports damage in many ways; SyntaxError is how its PNG reader says "broken".
+    # PIL raises many types for damaged files; its PNG reader raises SyntaxError.
     return (OSError, SyntaxError, ValueError, EOFError, LookupError, DecompressionBombError, struct.error)
 
 
 def _unreadable(path: Path, error: Exception) -> BenchError:
-    if isinstance(error, OSError) and error.strerror:  # of the system, not of Pillow
+    if isinstance(error, OSError) and error.strerror:  # raised by the system, not by Pillow
         return BenchError(f"{path} cannot be read: {error.strerror}.")
     return BenchError(f"{path} is damaged or not an image that Pillow reads; repair, convert or remove it.")
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from bench.core.errors import BenchError
 from bench.data.image_files import opens
 
-#: Files with these extensions count as images without being opened: a damaged one is an error, never left out.
+#: Files with these extensions count as images without being opened: a damaged file is an error and is never left out.
 EXTENSIONS = frozenset({
     ".apng", ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
     ".ppm", ".tif", ".tiff", ".webp",
 })  # fmt: skip
 
-#: Files that operating systems create, in lower case. Ignored like names with a leading dot: see hidden_images.
+#: Names of files that operating systems create, in lower case. Ignored like names with a leading dot.
 SYSTEM_FILES = frozenset({"__macosx", "desktop.ini", "ehthumbs.db", "thumbs.db"})
 
 Inode = tuple[int, int]
@@ -29,7 +29,7 @@ class Listing:
     """Files below one folder, by relative POSIX path in NFC."""
 
     images: Mapping[str, Path] = field(default_factory=dict)  # sorted
-    left_out: tuple[str, ...] = ()  # files that are no images, hidden images, broken links, links to a parent folder
+    left_out: tuple[str, ...] = ()  # files other than images, hidden images, broken links, links to a parent folder
 
 
 def list_images(folder: Path) -> Listing:
@@ -46,14 +46,16 @@ def list_images(folder: Path) -> Listing:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is ignored."""
+    """Check whether a file or folder of this name is ignored."""
     return name.startswith(".") or name.lower() in SYSTEM_FILES
 
 
 def normalised(name: str) -> str:
-    """The ``name`` of a file as UTF-8, whatever the locale, in NFC: systems write "é" as one code point or as two.
+    r"""Return the ``name`` of a file decoded as UTF-8 in NFC, in every locale.
 
-    >>> normalised("cafe\\u0301") == "caf\\u00e9"
+    Some systems store "é" as one code point and some as two; NFC is one code point.
+
+    >>> normalised("cafe\u0301") == "caf\u00e9"
     True
     """
     return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "surrogateescape"))
@@ -68,10 +70,10 @@ def scan(folder: Path) -> list[Path]:
 
 
 def hidden_images(folder: Path) -> list[str]:
-    """Name the hidden entries of ``folder`` that are images by extension, or folders that hold some."""
+    """List the hidden entries of ``folder`` that are images by extension, or folders that contain such images."""
     found = []
     for name in sorted(os.listdir(folder)):
-        if not is_hidden(name) or name.startswith("._"):  # AppleDouble files are no images
+        if not is_hidden(name) or name.startswith("._"):  # AppleDouble files are not images
             continue
         path = folder / name
         inside = (file for _, _, files in os.walk(path) for file in files if not file.startswith("._"))

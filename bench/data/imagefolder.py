@@ -1,4 +1,4 @@
-"""Any images in folders named after their classes: ``train/<class>/*`` and ``test/<class>/*`` (or ``val/``)."""
+"""Load images from folders named after their classes: ``train/<class>/*`` and ``test/<class>/*`` (or ``val/``)."""
 
 from __future__ import annotations
 
@@ -24,29 +24,30 @@ from bench.data.split import ODD_ID, Dataset, Split, split_sha
 
 TEST_FOLDERS = ("test", "val")
 
-#: About how many headers of a split are looked at for the common size.
+#: Approximate number of image headers per split that are read to find the common size.
 SAMPLED_HEADERS = 100
 
-#: How many of the files that are left out a note names.
+#: Number of file names in a note.
 NAMED = 3
 
 
 @dataclass
 class _Found:
-    """The images of one split: paths by id, by class. Ids and class names are in NFC."""
+    """Images of one split: for each class, paths by id. Ids and class names are in NFC."""
 
     folder: Path
     classes: dict[str, dict[str, Path]] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)  # files that are no images of a class
-    empty: list[str] = field(default_factory=list)  # folders without a file
+    left_out: list[str] = field(default_factory=list)  # files that are not images of a class
+    empty: list[str] = field(default_factory=list)  # class folders without files
 
 
 def load_imagefolder(request: DataRequest) -> Dataset:
-    """Classes are the ordered folder names of train/; ids are paths below ``--data-dir``, in NFC.
+    """Load a folder of images. Classes are the ordered folder names of train/; ids are paths below ``--data-dir``.
 
-    Nothing is decoded here: files are hashed, a few headers are read, pixels come with ``Split.read``.
+    Ids are in NFC. Files are hashed and some headers are read, but pixels are decoded only by ``Split.read``. Raises
+    BenchError for missing folders, for files that cannot be used and for options that do not fit the images.
     """
-    root = require_folder("imagefolder", request.data_dir, holding="train/ and test/ (or val/), a folder a class")
+    root = require_folder("imagefolder", request.data_dir, holding="train/ and test/ (or val/), one folder per class")
     folders = {"train": _require(root, ("train",)), "test": _require(root, TEST_FOLDERS)}
     found = {split: _find_images(root / folder) for split, folder in folders.items()}
     _refuse_untrained(found["train"], found["test"])
@@ -69,10 +70,10 @@ def load_imagefolder(request: DataRequest) -> Dataset:
 
 
 def dataset_name(request: DataRequest) -> str:
-    """Return the data set's name in the tables: the given name or the folder's own, never that of a registered one.
+    """Return the data set's name in the tables: the given name or the name of the folder.
 
-    ``cifar10``, and spellings such as ``CIFAR-10``, are reserved for the official files: a folder of that name becomes
-    ``cifar10-imagefolder``. A folder whose name a CSV reader would change, such as ``007``, becomes ``images-007``.
+    Names of registered data sets are reserved. A folder called ``cifar10``, or ``CIFAR-10``, becomes
+    ``cifar10-imagefolder``. A name that CSV readers would change, such as ``007``, becomes ``images-007``.
     """
     given = request.name or normalised(os.path.basename(os.path.abspath(request.data_dir or ".")))
     name = allowed_name(re.sub(r"[^\w.-]+", "-", given).strip("-."), "images")
@@ -85,18 +86,21 @@ def _letters(name: str) -> str:
 
 
 def _require(root: Path, choices: Sequence[str]) -> str:
-    """The first of ``choices`` that is a folder below ``root``."""
+    """Return the first of ``choices`` that is a folder in ``root``. Raises BenchError if none is."""
     for name in choices:
         if (root / name).is_dir():
             return name
     raise BenchError(
         f"imagefolder: {root} has no {' or '.join(f'{c}/' for c in choices)} folder; "
-        "it must hold train/ and test/ (or val/), each with one folder a class."
+        "it must hold train/ and test/ (or val/), each with one folder per class."
     )
 
 
 def _find_images(split: Path) -> _Found:
-    """The images of every class. Raises BenchError for a split without any, and for a class whose files are none."""
+    """Find the images of every class.
+
+    Raises BenchError for a split without images, and for a class folder that has files but no image.
+    """
     found = _Found(split)
     classes = by_normalised_name(scan(split))
     found.left_out += [f"{split.name}/{name}" for name in hidden_images(split)]
@@ -124,18 +128,18 @@ def _find_images(split: Path) -> _Found:
 
 
 def _refuse_unreadable(folder: Path, paths: Sequence[Path]) -> None:
-    """Raises BenchError for a class none of whose files is an image, whatever they are called."""
+    """Raise BenchError if no file can be opened as an image, regardless of the extensions."""
     if not any(image_files.opens(path) for path in paths):
         raise BenchError(
-            f"imagefolder: the class folder {_shown(folder)} has {pluralize(len(paths), 'file')} called images and "
-            f"none is one ({_few([path.name for path in paths])}); repair them, or remove the folder."
+            f"imagefolder: the class folder {_shown(folder)} has {pluralize(len(paths), 'file')} with an extension of "
+            f"images, but none can be read ({_few([path.name for path in paths])}); repair them, or remove the folder."
         )
 
 
 def _notes_on_files(root: Path, found: Mapping[str, _Found], test: str) -> tuple[str, ...]:
-    """Return notes on everything in the folder that is not read, and on classes without a test image.
+    """Return notes on files and folders that are not read, and on classes without test images.
 
-    Every file of the splits is either an image of the data set or counted here.
+    Every file of the splits is either an image of the data set or counted in a note.
     """
     left_out = [name for split in found.values() for name in split.left_out]
     empty = [name for split in found.values() for name in split.empty]
@@ -149,12 +153,12 @@ def _notes_on_files(root: Path, found: Mapping[str, _Found], test: str) -> tuple
             if untested
             else []
         ),
-        *(f"{name}/ is not read, as there is {test}/" for name in unread),
+        *(f"{name}/ is not read, since {test}/ is the test split" for name in unread),
     )
 
 
 def _few(names: Sequence[str]) -> str:
-    """The first names as they can be printed on one line."""
+    """Return the first names, printable on one line."""
     return ", ".join(map(_printable, names[:NAMED])) + (", …" if len(names) > NAMED else "")
 
 
@@ -163,30 +167,31 @@ def _printable(name: str) -> str:
 
 
 def _shown(path: Path) -> str:
-    """A path; the code points of its name where it may look like another."""
+    """Return the path as text. Non-ASCII names are shown as code points, since different names may look equal."""
     return str(path) if path.name.isascii() else f"{path.parent}/{path.name!a}"
 
 
 def _refuse_odd_name(name: str) -> None:
-    """An id is hashed as UTF-8 and written one to a line."""
+    """Raise BenchError for a file name that cannot be an id: ids are UTF-8 and stored one per line."""
     if ODD_ID.search(name):
         raise BenchError(f"imagefolder: the file name {name!r} has a line break or is not UTF-8; rename it.")
 
 
 def _refuse_untrained(train: _Found, test: _Found) -> None:
-    """Raises BenchError for a class that is tested but never trained."""
+    """Raise BenchError for a class with test images but without training images."""
     unknown = sorted(set(test.classes) - set(train.classes))
     if unknown:
         raise BenchError(
             f"imagefolder: {_shown(test.folder / unknown[0])} has images but {_shown(train.folder / unknown[0])} has "
-            "none; a class that is tested must be trained."
+            "none; every class of the test split needs training images."
         )
 
 
 def _fitting(request: DataRequest, splits: Iterable[_Found]) -> Fitting | None:
-    """Return how images are resized and cropped; None if they are read as they are.
+    """Return how images are resized and cropped; None if they are read unchanged.
 
-    ``request.default_fitting`` does not enlarge images of one size: perturbations are bounded on their own pixels.
+    ``request.default_fitting`` does not enlarge square images of one common size, so that perturbations are bounded in
+    their original pixels.
     """
     if request.fitting is not None:
         return request.fitting
@@ -203,9 +208,9 @@ def _fitting(request: DataRequest, splits: Iterable[_Found]) -> Fitting | None:
 
 
 def _common_size(splits: Iterable[_Found]) -> int:
-    """The side that evenly spaced images of each split have. Raises BenchError when they are not one square.
+    """Return the common side of evenly spaced images of each split. Raises BenchError if they differ or are not square.
 
-    One that was not among them is found when it is read.
+    The other images are checked when they are read.
     """
     seen = _sampled_sizes(splits)
     width, height = next(iter(seen))
@@ -227,7 +232,7 @@ def _sampled_sizes(splits: Iterable[_Found]) -> dict[tuple[int, int], str]:
 
 
 def _split(name: str, found: _Found, labels_of: Mapping[str, int], fitting: Fitting, *, fit: bool) -> Split:
-    """A split over the files, in the order of their sorted ids."""
+    """Make a split of the files, in the order of their sorted ids."""
     known = {image: (c, path) for c, of_class in found.classes.items() for image, path in of_class.items()}
     ids = sorted(known)
     paths = [known[image][1] for image in ids]

@@ -1,4 +1,4 @@
-"""Labels as every part of the program expects them: one class index per image, as int64."""
+"""Convert labels to one class index per image, as int64."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from bench.core.errors import BenchError
 
 
 def integer_labels(labels: Any, ids: Sequence[str], *, where: str) -> NDArray[np.int64]:
-    """``labels`` of the images ``ids`` as int64, of shape (N,): an array, a list or a tensor of integers or booleans.
+    """Convert ``labels``, an array, list or tensor of integers or booleans, to int64 of shape (N,).
 
-    ``where`` names data set and split in messages. Raises BenchError for another shape or number, and naming an image
-    for floats, strings and other types; whole floats, too, as they often come from a table with missing labels.
+    ``ids`` are the N images. ``where`` names data set and split in messages. Raises BenchError for another shape or
+    number, and for floats, strings and other types, naming an image. Floats with integer values are refused too, since
+    they often come from a table with missing labels.
     """
     found = _as_array(labels, where)
     if found.ndim != 1:
         way_out = "labels.argmax(1) makes them from one-hot labels" if _is_wide(found) else "use labels.reshape(-1)"
-        way_out = way_out if found.ndim else f"{type(labels).__name__} is no list or array"
+        way_out = way_out if found.ndim else f"{type(labels).__name__} is not a list or an array"
         raise BenchError(
             f"{where} labels have shape {found.shape}, but one class index per image is needed, shape ({len(ids)},); "
             f"{way_out}."
@@ -31,17 +32,17 @@ def integer_labels(labels: Any, ids: Sequence[str], *, where: str) -> NDArray[np
         first = next((i for i, label in enumerate(found.tolist()) if not _is_whole(label)), 0)
         raise BenchError(
             f"{where} labels are of type {found.dtype}, image {ids[first]!r} has label {found[first]!s}; class indices "
-            "must be integers: use labels.astype('int64') if they are all whole numbers."
+            "must be integers: use labels.astype('int64') if all values are integers."
         )
     if found.dtype == np.uint64 and (found > np.iinfo(np.int64).max).any():
         first = int(found.argmax())
-        raise BenchError(f"{where} image {ids[first]!r} has label {found[first]}, which is no class index.")
-    return np.array(found, dtype=np.int64)  # a copy: what is checked stays as it is
+        raise BenchError(f"{where} image {ids[first]!r} has label {found[first]}, which is too large for int64.")
+    return np.array(found, dtype=np.int64)  # a copy: later changes of the source do not change checked labels
 
 
 def _as_array(labels: Any, where: str) -> NDArray[Any]:
-    """NumPy's view of an array, a sequence or a tensor of any framework. Raises BenchError for what is none."""
-    if hasattr(labels, "detach"):  # a tensor of torch, which this module does not import
+    """Convert an array, a sequence or a tensor of any framework to a NumPy array. Raises BenchError if it fails."""
+    if hasattr(labels, "detach"):  # a torch tensor; this module does not import torch
         labels = labels.detach().cpu()
     try:
         found = np.asarray(labels)

@@ -1,6 +1,6 @@
-"""MNIST and Fashion-MNIST from their IDX files, compressed or not.
+"""Load MNIST and Fashion-MNIST from their IDX files, compressed or not.
 
-The IDX format of MNIST: four bytes that say type and rank, the sizes, then the values row by row.
+An IDX file starts with four bytes for type and rank, followed by the sizes and by the values in row-major order.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_idx_bytes(path: Path) -> bytes:
-    """The content of an IDX file, decompressed if it is a gzip file, whatever its name says."""
+    """Read an IDX file, and decompress it if its first bytes are those of gzip.
+
+    Raises BenchError if the file cannot be read or decompressed.
+    """
     raw = read_file(path)
     if not raw.startswith(GZIP_MAGIC):
         return raw
@@ -38,23 +41,24 @@ def read_idx_bytes(path: Path) -> bytes:
 
 
 def parse_idx(raw: bytes, path: Path, *, rank: int) -> NDArray[np.uint8]:
-    """The array of ``rank`` dimensions in ``raw``; ``path`` is for the message.
+    """Return the array of ``rank`` dimensions in ``raw``; ``path`` is used in messages only.
 
-    Raises BenchError for another type or rank, and when the values are more or fewer than announced.
+    Raises BenchError for another type or rank, and if the number of values differs from the header.
     """
     magic = bytes((0, 0, UNSIGNED_BYTE, rank))
     start = 4 + 4 * rank
     if raw[:4] != magic or len(raw) < start:
         raise BenchError(
-            f"{path} starts with {raw[:4].hex() or 'nothing'} but an IDX file of bytes in {rank} dimensions "
-            f"starts with {magic.hex()} and its sizes; the file is another one or damaged."
+            f"{path} starts with {raw[:4].hex() or 'nothing'}, but an IDX file of bytes in {rank} dimensions starts "
+            f"with {magic.hex()} and the sizes; the file is damaged or not an IDX file of this kind: download it again."
         )
     shape = struct.unpack(f">{rank}I", raw[4:start])
     announced, there = math.prod(shape), len(raw) - start
     if announced != there:
         state = "truncated" if there < announced else "too long"
         raise BenchError(
-            f"{path} is {state}: its header announces {'×'.join(map(str, shape))} bytes and {there} follow."
+            f"{path} is {state}: its header states {'×'.join(map(str, shape))} bytes, but {there} follow; download it "
+            "again."
         )
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
 
@@ -70,21 +74,23 @@ MOMENTS = {
 
 
 def load_mnist(request: DataRequest) -> Dataset:
+    """Load MNIST. Raises BenchError for missing or damaged files, and for options that do not apply."""
     return _load("mnist", request)
 
 
 def load_fashion_mnist(request: DataRequest) -> Dataset:
+    """Load Fashion-MNIST. Raises BenchError for missing or damaged files, and for options that do not apply."""
     return _load("fashion_mnist", request)
 
 
 def _load(name: str, request: DataRequest) -> Dataset:
-    """Looks for the files in torchvision's place below ``--data-dir``, in that folder itself and in its raw/."""
+    """Load from torchvision's folder below ``--data-dir``, from ``--data-dir`` itself or from its raw/."""
     refuse_options(name, SIDE, request)
     folder = f"{TORCHVISION[name]}/raw"
     layout = Layout(name, TORCHVISION[name], (folder, ".", "raw"), tuple(IDX_SHA256[name]), ("", ".gz"))
     paths = find_files(layout, request.data_dir)
     contents = {file: read_idx_bytes(path) for file, path in paths.items()}
-    _refuse_the_other(name, contents, paths)
+    _refuse_other_dataset(name, contents, paths)
     train, test = (_split(split, prefix, contents, paths) for split, prefix in PREFIXES.items())
     official = matches_sha256(contents, IDX_SHA256[name])
     return Dataset(name, train, test, 10, SIDE, official, MOMENTS[name], class_names=CLASS_NAMES[name])
@@ -105,8 +111,8 @@ def _split(split: str, prefix: str, contents: Mapping[str, bytes], paths: Mappin
     return array_split(split, images[:, None], labels.astype(np.int64))
 
 
-def _refuse_the_other(name: str, contents: Mapping[str, bytes], paths: Mapping[str, Path]) -> None:
-    """The two data sets have files of the same names, so a wrong ``--data-dir`` would go unnoticed."""
+def _refuse_other_dataset(name: str, contents: Mapping[str, bytes], paths: Mapping[str, Path]) -> None:
+    """Raise BenchError if the files are the official ones of the other data set, which have the same names."""
     for other, published in IDX_SHA256.items():
         if other != name and matches_sha256(contents, published):
             folder = next(iter(paths.values())).parent

@@ -1,4 +1,4 @@
-"""Check the pixels of a data set before it is used: repeatable reads, and images that fill [0, 1]."""
+"""Check the pixels of a data set before it is used: reads must be repeatable, and images must fill [0, 1]."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from numpy.typing import NDArray
 from bench.core.errors import BenchError
 from bench.data.split import Dataset, Pixels, Split, read_checked, readable_images, take
 
-#: Evenly spaced images that are read twice, and the number of classes of which one more is.
+#: Maximum number of evenly spaced images that are read twice, and of classes with one further image read twice.
 REPEATED_IMAGES = 128
 
-#: Evenly spaced images whose largest pixel is looked for first. If they are dark, up to DARK_IMAGES are read.
+#: Number of evenly spaced images of which the largest pixel is computed first; up to DARK_IMAGES if they are dark.
 RANGE_IMAGES = 32
 DARK_IMAGES = 2000
 
-#: Images up to this value get a note. Data of 4 to 6 bits stored as 8, and of 8 to 14 bits stored as 16, lie below.
+#: A split with this largest pixel or a smaller one gets a note. Examples: 4 to 6 bits stored as 8, 8 to 14 bits as 16.
 DARK = 64 / 255
 
-#: Images up to this value are refused. Masks of 0 and 1, and images that were divided by 255 twice, lie below.
+#: A test split with this largest pixel or a smaller one is refused. Examples: masks of 0 and 1, images divided by 255
+#: twice.
 TOO_DARK = 1 / 128
 
 IN_THESE_UNITS = "images must fill [0, 1], since ε is in these units"
 
 
 def check_repeatable(data: Dataset) -> None:
-    """Raises BenchError if two reads of the same test images differ, as under random augmentation.
+    """Raise BenchError if two reads of the same test images differ, for example by random augmentation.
 
-    The images are spread over the split and its classes. The second read is in two halves, so that a reader that
-    ignores the indices, or treats an image by its place in the batch, is found too.
+    The images are spread over the split and its classes. The second read is done in two halves, to detect also a reader
+    that ignores the indices, or whose result depends on the position of an image in the batch.
     """
     split = data.test
     chosen = np.union1d(_evenly(len(split), REPEATED_IMAGES), _one_per_class(split))
@@ -44,18 +45,18 @@ def check_repeatable(data: Dataset) -> None:
 
 
 def check_range(data: Dataset) -> Dataset:
-    """Return the data set with a note on each split whose largest pixel is a quarter of the full range or less.
+    """Return the data set with a note on each split whose largest pixel is at most DARK, a quarter of the full range.
 
-    Raises BenchError if the test images are almost black.
+    Raises BenchError if the largest pixel of the test images is at most TOO_DARK.
     """
     notes = [note for split in (data.train, data.test) if (note := _range_note(split, data))]
     return replace(data, notes=tuple(dict.fromkeys((*data.notes, *notes))))
 
 
 def _range_note(split: Split, data: Dataset) -> str | None:
-    """Return the note on a dark split. Raises BenchError for a test split that is almost black.
+    """Return the note on a dark split, None for others. Raises BenchError for a test split that is almost black.
 
-    Training images may be almost black: an evaluation can do without them.
+    A training split that is almost black is allowed, since an evaluation does not need it.
     """
     brightest = _brightest(split, _evenly(len(split), RANGE_IMAGES), data)
     if brightest is not None and _top(brightest) <= DARK:
@@ -82,7 +83,7 @@ def _way_out(brightest: Pixels) -> str:
 def _brightest(split: Split, indices: NDArray[np.int64], data: Dataset) -> Pixels | None:
     """Return the image with the largest pixel, or the first that is not dark; None if no image can be read.
 
-    Unreadable images are passed over: those that are evaluated must be readable, which is checked when they are read.
+    Unreadable images are skipped. Those that are evaluated raise an error when they are read.
     """
     brightest: Pixels | None = None
     for image in readable_images(split, indices, data):

@@ -1,4 +1,4 @@
-"""Convert images from Python, PIL images, arrays or tensors, to uint8 or float32 of shape (N, C, H, W)."""
+"""Convert PIL images, arrays and tensors to uint8 or float32 of shape (N, C, H, W)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bench.data.split import Pixels
 LOG = logging.getLogger(__name__)
 
 GIGABYTE = 10**9
-#: State the memory of a split above this many bytes.
+#: Size of a split in bytes above which a warning states its memory.
 STATED_BYTES = 2 * GIGABYTE
-#: Values above this are not from a normalisation: with ImageNet's mean and deviation white is 2.64, with MNIST's 2.82.
+#: Larger values do not come from a normalisation: white becomes 2.64 with ImageNet's mean and std, 2.82 with MNIST's.
 UNSCALED = 10.0
 
 
@@ -25,8 +25,8 @@ def stack_images(chunks: Iterable[Sequence[Any]], where: str, *, total: int | No
     """Read all chunks of images into one array (N, C, H, W).
 
     Floats that are exact multiples of 1/255 become uint8; if any image has other values, all become float32.
-    ``where`` names data set and split in messages. ``total`` is the number of images if known, and is used only to
-    state the memory. Raises BenchError naming the first image that cannot be used.
+    ``where`` names data set and split in messages. ``total`` is the number of images if known; it is used only to
+    estimate the memory. Raises BenchError naming the first image that cannot be used.
     """
     parts: list[Pixels] = []
     n = n_bytes = 0
@@ -51,7 +51,7 @@ def stack_images(chunks: Iterable[Sequence[Any]], where: str, *, total: int | No
 
 
 def image_pixels(image: Any, where: str) -> Pixels:
-    """One image as (C, H, W): uint8, or float32 in [0, 1] if its values are no multiples of 1/255.
+    """Convert one image to (C, H, W): uint8 if all values are multiples of 1/255, otherwise float32 in [0, 1].
 
     Accepts a PIL image of mode L or RGB, and arrays and tensors (H, W), (C, H, W) or (H, W, C) of uint8 or of floats in
     [0, 1]. Raises BenchError for anything else.
@@ -109,7 +109,7 @@ def _scaled(image: NDArray[Any], where: str) -> Pixels:
         raise BenchError(f"{where} has NaN or infinite pixels; repair or remove it.")
     low, high = float(image.min(initial=0.0)), float(image.max(initial=0.0))
     if low < 0 or high > 1:
-        way_out = "remove Normalize from the transform; it belongs into the module, or for a file into normalize=…"
+        way_out = "remove Normalize from the transform: normalise in the module, or for a file with normalize=…"
         if low >= 0 and high > UNSCALED:
             way_out = "divide them by 255, or give uint8"
         raise BenchError(f"{where} has values from {low:.4g} to {high:.4g}, but images must lie in [0, 1]; {way_out}.")
@@ -119,7 +119,7 @@ def _scaled(image: NDArray[Any], where: str) -> Pixels:
 
 
 def as_floats(pixels: Pixels) -> NDArray[np.float32]:
-    """Pixels as float32 in [0, 1]."""
+    """Convert uint8 pixels to float32 in [0, 1]; other pixels only change their type. The shape is kept."""
     return pixels.astype(np.float32) / np.float32(255) if pixels.dtype == np.uint8 else pixels.astype(np.float32)
 
 
@@ -144,10 +144,11 @@ def _square(shape: tuple[int, ...], where: str) -> tuple[int, ...]:
 def _check_same(shape: tuple[int, ...], first: tuple[int, ...], where: str) -> None:
     if shape[1:] != first[1:]:
         raise BenchError(
-            f"{where} has {shape[2]}×{shape[1]} pixels, those before it have {first[2]}×{first[1]}; images must be of "
-            "one size: add Resize and CenterCrop to the transform."
+            f"{where} has {shape[2]}×{shape[1]} pixels, but the images before it have {first[2]}×{first[1]}; all "
+            "images must have one size: add Resize and CenterCrop to the transform."
         )
     if shape[0] != first[0]:
         raise BenchError(
-            f"{where} has {shape[0]} channels, those before it have {first[0]}; convert all by image.convert('RGB')."
+            f"{where} has {shape[0]} channels, but the images before it have {first[0]}; convert all by "
+            "image.convert('RGB')."
         )

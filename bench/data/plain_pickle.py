@@ -1,7 +1,7 @@
-"""Reads a pickle that holds numbers, text, containers and numeric arrays, and can do nothing else.
+"""Safely read a pickle of numbers, text, containers and numeric arrays.
 
-An unpickler runs whatever functions the file names. This one knows only the names under which numpy's arrays and
-bytes are stored, and gives each a stand-in, see :mod:`bench.runtime.stored_arrays`.
+An ordinary unpickler calls any function that the file names. This one accepts only the names that NumPy arrays and
+bytes are pickled with, and replaces each by a safe stand-in, see :mod:`bench.runtime.stored_arrays`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.runtime.stored_arrays import STAND_INS, StoredArray
 
 __all__ = ["StoredArray", "read_plain_pickle"]
 
-#: What reading a damaged stream of opcodes ends in.
+#: Exceptions that damaged opcodes cause in the unpickler.
 DAMAGE = (
     pickle.UnpicklingError,
     ArithmeticError,
@@ -36,27 +36,26 @@ DAMAGE = (
 def read_plain_pickle(path: Path) -> Any:
     """Return the content of the pickle at ``path``; arrays are returned as :class:`StoredArray`.
 
-    Raises BenchError when the file asks for another function or class, before any of it runs, and when the file is
-    damaged.
+    Raises BenchError if the file names another function or class, before it is called, and if the file is damaged.
     """
     try:
         return _PlainUnpickler(io.BytesIO(read_file(path)), encoding="latin1").load()
     except _ForbiddenNameError as forbidden:
         raise BenchError(
-            f"{path} asks to call {forbidden}, but a data file may hold only arrays and plain containers; "
-            "it was refused and nothing in it was run."
+            f"{path} asks to call {forbidden}, but a data file may hold only arrays and plain containers; the file was "
+            "refused and none of its code was run. Download the file again from its official source."
         ) from None
     except DAMAGE as error:
         raise BenchError(f"{path} is not a readable pickle ({error or type(error).__name__}).") from None
 
 
 class _ForbiddenNameError(Exception):
-    """The full name that the pickle asked for."""
+    """A name in the pickle that is not allowed; the message is its full name."""
 
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
-        # numpy 2 moved numpy.core to numpy._core; files name the one they were written with.
+        # NumPy 2 renamed numpy.core to numpy._core; a file has the name of the version that wrote it.
         known = _STAND_INS.get((module.replace("numpy._core", "numpy.core"), name))
         if known is None:
             raise _ForbiddenNameError(f"{module}.{name}")

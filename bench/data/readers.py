@@ -1,4 +1,4 @@
-"""Read images and labels, chunk by chunk and in a fixed order, from the forms in which PyTorch code holds them."""
+"""Read images and labels in chunks and in a fixed order from arrays, DataLoaders, torch or Hugging Face data sets."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from torch.utils.data.sampler import BatchSampler
 from bench.core.errors import BenchError
 
 CHUNK = 64  # images read at a time; the first chunk is read twice, to detect random augmentation
-IMAGE_KEYS = ("pixel_values", "image", "img")  # first the one that a transform makes of the others
+IMAGE_KEYS = ("pixel_values", "image", "img")  # transforms store their output under the first
 LABEL_KEYS = ("label", "labels", "fine_label")
 
 
 class Chunk(NamedTuple):
-    """Some images and their labels, one for each."""
+    """Some images and one label per image."""
 
     images: Sequence[Any]
     labels: list[Any]
@@ -33,8 +33,8 @@ class Chunk(NamedTuple):
 def chunks_of(source: Any, where: str) -> Iterator[Chunk]:
     """Iterate over ``source`` from its start. ``where`` names data set and split in messages.
 
-    A ``DataLoader`` over a map-style data set gives the images in the data set's order, through its ``collate_fn`` if
-    that is not the default one. Raises BenchError for a source of another kind.
+    A ``DataLoader`` over a map-style data set yields the images in the data set's order, through its ``collate_fn`` if
+    that is not the default one. Raises BenchError for any other kind of source.
     """
     if isinstance(source, DataLoader):
         return _of_loader(source, where)
@@ -48,7 +48,7 @@ def chunks_of(source: Any, where: str) -> Iterator[Chunk]:
 
 
 def length_of(source: Any) -> int | None:
-    """Return the number of images if it is known before they are read."""
+    """Return the number of images if it is known before they are read, otherwise None."""
     if isinstance(source, DataLoader):
         return length_of(source.dataset)
     if _is_pair(source):
@@ -57,7 +57,7 @@ def length_of(source: Any) -> int | None:
 
 
 def _is_pair(source: Any) -> bool:
-    """Whether this is (images, labels), and not two items (image, label)."""
+    """Whether this is (images, labels) rather than two items (image, label)."""
     return isinstance(source, tuple | list) and len(source) == 2 and not isinstance(source[0], tuple | Mapping)
 
 
@@ -78,7 +78,7 @@ def _unknown(source: Any, where: str) -> BenchError:
     if hasattr(source, "__getitem__") and not isinstance(source, str | bytes | Mapping):
         return BenchError(f"{where} images are a {name} without a length; define its __len__.")
     return BenchError(
-        f"{where} images: dataset is of type {name}; give the name of a data set ('bench list datasets'), a tuple "
+        f"{where} images: the data set is of type {name}; give the name of a data set ('bench list datasets'), a tuple "
         "(images, labels), a DataLoader, or a torch or Hugging Face data set."
     )
 
@@ -104,15 +104,15 @@ def _of_loader(loader: DataLoader[Any], where: str) -> Iterator[Chunk]:
 
 
 def _is_permutation(sampler: Any, total: int) -> bool:
-    """Whether a sampler shuffles all images, each once."""
+    """Whether a sampler draws every image exactly once, in random order."""
     return isinstance(sampler, RandomSampler) and not sampler.replacement and sampler.num_samples == total
 
 
 def _of_arrays(images: Any, labels: Any, where: str) -> Iterator[Chunk]:
     if not hasattr(images, "__len__") or not hasattr(images, "__getitem__") or getattr(images, "ndim", 4) < 3:
         raise BenchError(
-            f"{where} images are of type {type(images).__name__}; a tuple or list of two is (images, labels), with "
-            "images (N, C, H, W), (N, H, W, C) or (N, H, W)."
+            f"{where} images are of type {type(images).__name__}; a tuple or list of two entries must be (images, "
+            "labels), with images of shape (N, C, H, W), (N, H, W, C) or (N, H, W)."
         )
     whole = _batch(images, _plain(labels), where)
     for start in range(0, len(images), CHUNK):
@@ -126,7 +126,7 @@ def _of_items(data: Any, where: str) -> Iterator[Chunk]:
 
 
 def _of_collated(data: Any, loader: DataLoader[Any], where: str) -> Iterator[Chunk]:
-    """Call the loader's ``collate_fn`` on items in their order."""
+    """Call the loader's ``collate_fn`` on the items in the data set's order."""
     if loader.batch_sampler is None:
         for i in range(len(data)):
             yield _chunk(loader.collate_fn(data[i]), where, batched=False)

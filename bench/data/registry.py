@@ -1,4 +1,4 @@
-"""The data sets by name: what each declares before a single file is read."""
+"""Registry of data sets: properties of each data set that are known before files are read."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ class DataRequest(NamedTuple):
 
     data_dir: Path | None = None
     image_size: int | None = None
-    name: str | None = None  # what to call an image folder in the rows
-    class_order: str | None = None  # of an image folder, one of class_order.CLASS_ORDERS; None: by the names
-    fitting: Fitting | None = None  # of an image folder, in place of image_size
-    default_fitting: Fitting | None = None  # without either, unless all images have one size that is no larger
+    name: str | None = None  # name of an image folder in the rows
+    class_order: str | None = None  # for an image folder, one of class_order.CLASS_ORDERS; None: chosen by the names
+    fitting: Fitting | None = None  # for an image folder, instead of image_size
+    default_fitting: Fitting | None = None  # used without both, unless all images are squares of one size up to it
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetEntry:
-    """A declaration: nothing is imported or read until ``load`` is called."""
+    """Declaration of a data set. Nothing is imported or read before ``load`` is called."""
 
     summary: str
     source: str
     load: Callable[[DataRequest], Dataset]
-    num_classes: int | None  # None: found in the files
-    image_size: int | None
-    eps: Mapping[str, tuple[str, ...]]  # default budgets for each norm, as the user would write them
-    recipe: Recipe  # its horizontal_flip says whether a mirrored image is still the same class
-    costly_limit: int  # images that attacks of thousands of passes get by default
-    limit: int | None = None  # images that the other attacks get by default
+    num_classes: int | None  # None: read from the files
+    image_size: int | None  # side in pixels; None: read from the files
+    eps: Mapping[str, tuple[str, ...]]  # default budgets per norm, in the notation of --eps
+    recipe: Recipe  # horizontal_flip must be set only if mirrored images keep their class
+    costly_limit: int  # default number of images for attacks of thousands of passes
+    limit: int | None = None  # default number of images for all other attacks; None: all
 
 
 DATASETS: Registry[DatasetEntry] = Registry("dataset")

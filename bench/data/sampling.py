@@ -1,8 +1,8 @@
 """Sample a limited number of images from a split, proportional to class.
 
-Images are taken from the start of one fixed order. Its first n of N images contain n·n_c/N images of a class of n_c,
-rounded up or down, so that the accuracy on n images estimates the accuracy on the split. Which classes are rounded up
-is pseudo-random and depends only on the ids. So with many rare classes, not only the largest are drawn.
+All samples are prefixes of one fixed order. Its first n of N images contain n·n_c/N images of a class with n_c images,
+rounded up or down, so that the accuracy on n images estimates the accuracy on the split. The choice of the classes that
+are rounded up is pseudo-random and depends only on the ids. Rare classes are therefore drawn as well.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def is_balanced(labels: Ints) -> bool:
 def sampling_version(labels: Ints) -> int:
     """Return the version of the sampling for these labels; it is part of the identity of a cell.
 
-    Version 1 drew the same number of images per class. For balanced classes both versions draw the same images.
+    Version 1 drew the same number of images per class. Both versions draw the same images for balanced classes.
     """
     return 1 if is_balanced(labels) else SAMPLING_VERSION
 
 
 def drawn_notes(n: int, n_test: int) -> tuple[str, ...]:
-    """Return the note of a row whose images are not the whole test split.
+    """Return the note for a row that was evaluated on ``n`` of ``n_test`` test images; none if it used all.
 
     >>> drawn_notes(1000, 10000), drawn_notes(500, 500)
     (('1000 of 10000 test images, proportional to class',), ())
@@ -59,11 +59,11 @@ def drawn_notes(n: int, n_test: int) -> tuple[str, ...]:
 def proportional_order(ids: Sequence[str], labels: Ints, count: int | None = None) -> Ints:
     """Return the first ``count`` indices (all if None) of an order whose prefixes are all proportional to class.
 
-    In every prefix, the count of each class differs from its exact share by less than 1. This allows each image a
+    In every prefix, the count of each class differs from its exact share by less than 1. This restricts each image to a
     window of places; within it, the image has a random preferred place. Each place goes to the image with the earliest
     preferred place. Exception: if all places up to a place ``tight`` are needed for images whose windows end by then,
-    only those images are taken. The order within a class is by a hash of the id: it does not change when other images
-    are added or removed.
+    only those images are taken. Images of a class are ordered by a hash of the id; this order does not change if other
+    images are added or removed.
     """
     from scipy.special import betainc  # slow to import, and only needed with a limit
 
@@ -72,10 +72,10 @@ def proportional_order(ids: Sequence[str], labels: Ints, count: int | None = Non
     hashes = id_hashes(ids)
     _, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     rank, size = ranks(hashes, labels), sizes[inverse]
-    opens = rank * total // size + 1  # the first place at which the class's share exceeds ``rank`` images
-    closes = -(-(rank + 1) * total // size)  # the place at which its share reaches ``rank + 1`` images
+    opens = rank * total // size + 1  # first place at which the class's share exceeds ``rank`` images
+    closes = -(-(rank + 1) * total // size)  # place at which its share reaches ``rank + 1`` images
     # The rank-th smallest of ``size`` uniform numbers is Beta distributed; its CDF maps it to a uniform number.
-    wish = (rank + betainc(rank + 1, size - rank, hashes / 2**63)) / size
+    preferred = (rank + betainc(rank + 1, size - rank, hashes / 2**63)) / size
     spare = np.arange(total + 1) - np.cumsum(np.bincount(closes, minlength=total + 1))  # free places up to each place
     arrivals = np.argsort(opens, kind="stable")
     order, waiting, later = np.empty(count, dtype=np.int64), list[tuple[float, int, int]](), list[int]()
@@ -84,11 +84,11 @@ def proportional_order(ids: Sequence[str], labels: Ints, count: int | None = Non
         if place > tight:
             tight = _first_full(spare, place, furthest, default=total)
             for i in later:
-                heapq.heappush(waiting, (wish[i], hashes[i], i))
+                heapq.heappush(waiting, (preferred[i], hashes[i], i))
             later.clear()
         while arrived < total and opens[arrivals[arrived]] <= place:
             i = int(arrivals[arrived])
-            heapq.heappush(waiting, (wish[i], hashes[i], i))
+            heapq.heappush(waiting, (preferred[i], hashes[i], i))
             arrived += 1
         chosen = heapq.heappop(waiting)[2]
         while closes[chosen] > tight:
@@ -103,6 +103,6 @@ def proportional_order(ids: Sequence[str], labels: Ints, count: int | None = Non
 
 
 def _first_full(spare: Ints, start: int, end: int, *, default: int) -> int:
-    """Return the first place in [start, end) up to which no place is free; ``default`` if there is none."""
+    """Return the first place in [start, end) up to which no place is free; ``default`` if no such place exists."""
     full = np.flatnonzero(spare[start:end] == 0)
     return start + int(full[0]) if len(full) else default

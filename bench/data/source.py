@@ -1,4 +1,4 @@
-"""Find the files of a data set under ``--data-dir``, and report those that are missing."""
+"""Find the files of a data set under ``--data-dir``, download them if all are missing, and report missing files."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from bench.data.registry import DataRequest
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of one data set and the folders under ``--data-dir`` in which they are looked for."""
+    """File names of one data set, and folders under ``--data-dir`` that may contain them."""
 
     dataset: str
-    torchvision: str  # the class that can download them
-    folders: tuple[str, ...]  # torchvision's own place first
+    torchvision: str  # class in torchvision.datasets that downloads them
+    folders: tuple[str, ...]  # in order of the search, the folder of torchvision first
     files: tuple[str, ...]
-    suffixes: tuple[str, ...] = ("",)  # what may stand behind a file's name, in order of preference
+    suffixes: tuple[str, ...] = ("",)  # allowed suffixes of a file's name, in order of preference
 
     @property
     def wanted(self) -> str:
+        """File names and suffixes, for messages."""
         plain_or = "".join(f" or {suffix}" for suffix in self.suffixes if suffix)
         return ", ".join(self.files) + (f" (plain{plain_or})" if plain_or else "")
 
 
 def require_folder(dataset: str, data_dir: Path | None, *, holding: str) -> Path:
-    """``data_dir`` if it is a folder. Raises BenchError saying that it must be one ``holding`` something."""
+    """Return ``data_dir`` if it is a folder, else raise BenchError. ``holding`` describes the content it must have."""
     if data_dir is None:
         raise BenchError(f"{dataset} is read from files; give --data-dir DIR, a folder that holds {holding}.")
     if not data_dir.exists():
@@ -39,22 +40,23 @@ def require_folder(dataset: str, data_dir: Path | None, *, holding: str) -> Path
 
 
 def refuse_options(dataset: str, side: int, request: DataRequest) -> None:
-    """Raises BenchError when the request asks a data set of fixed images for another size, name or order."""
+    """Raise BenchError if the request has options for image folders only: another size, name or class order."""
     if request.image_size not in (None, side):
         raise BenchError(
             f"--image-size {request.image_size} does not fit {dataset}, whose images are {side}×{side}; "
             "only an imagefolder can be resized."
         )
     if request.name not in (None, dataset):
-        raise BenchError(f"{dataset} cannot be called {request.name!r}; only an imagefolder has no name of its own.")
+        raise BenchError(f"{dataset} cannot be renamed to {request.name!r}; only an imagefolder can be given a name.")
     if request.class_order is not None:
-        raise BenchError(f"--class-order is for an imagefolder; the labels of {dataset} are in its files.")
+        raise BenchError(f"--class-order is for an imagefolder; the labels of {dataset} are in its files. Omit it.")
 
 
 def find_files(layout: Layout, data_dir: Path | None) -> Mapping[str, Path]:
-    """The path of every file of ``layout``; downloads them when none of them is there.
+    """Return the path of every file of ``layout``, by name. If all files are missing, they are downloaded.
 
-    Raises BenchError saying what to put where when some are missing, or all and the download fails.
+    Raises BenchError if only some files are missing, or if the download fails. The message names the files and the
+    folder for them.
     """
     root = require_folder(layout.dataset, data_dir, holding=f"{layout.folders[0]}/ with {layout.wanted}")
     found = _present(layout, root)
@@ -65,13 +67,13 @@ def find_files(layout: Layout, data_dir: Path | None) -> Mapping[str, Path]:
     if missing:
         folder = next(iter(found.values())).parent if found else root / layout.folders[0]
         raise BenchError(
-            f"{layout.dataset}: {folder} lacks {', '.join(missing)}; put {layout.wanted} there, all of one origin."
+            f"{layout.dataset}: {folder} lacks {', '.join(missing)}; put {layout.wanted} there, all from one source."
         )
     return found
 
 
 def read_file(path: Path | str) -> bytes:
-    """The bytes at ``path``. Raises BenchError when the system will not give them."""
+    """Return the bytes of the file ``path``. Raises BenchError if it cannot be read."""
     try:
         with open(path, "rb", buffering=0) as file:
             return file.read()
@@ -80,7 +82,7 @@ def read_file(path: Path | str) -> bytes:
 
 
 def _present(layout: Layout, root: Path) -> dict[str, Path]:
-    """The files that are there, from the first folder that has any: folders are never mixed."""
+    """Return the existing files of the first folder that has any. Files of several folders are never combined."""
     for folder in layout.folders:
         found = {}
         for name in layout.files:

@@ -1,4 +1,4 @@
-"""One split of a data set: who is in it, what it is called by hash, and its images on demand."""
+"""Data sets and their splits: ids, labels and a content hash in memory, pixels read on demand."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from bench.core.words import pluralize
 from bench.data.labels import integer_labels
 from bench.data.sampling import proportional_order
 
-#: How many training images the mean and the deviation are measured on where none are published.
+#: Number of training images for computing mean and standard deviation if none are published.
 MOMENT_IMAGES = 2000
 
 CHUNK_PIXELS = 2**22  # pixels that readable_images reads at a time
 
-#: Line breaks, and the surrogates as which a name that is not UTF-8 on disk arrives.
+#: Line breaks, and surrogates: Python decodes file names that are not UTF-8 to surrogates.
 ODD_ID = re.compile("[\r\n\ud800-\udfff]")
 
-#: Images as they are stored: (N, C, H, W) with C = 1 or 3; uint8 in 0…255 or float32 in [0, 1].
+#: Stored images: (N, C, H, W) with C = 1 or 3; uint8 in 0…255 or float32 in [0, 1].
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 
 
 class Files(NamedTuple):
-    """The files of a split whose images are files."""
+    """Digests and size of the image files of a split."""
 
-    digests: Sequence[bytes]  # of each image's file
-    n_bytes: int  # of all of them
+    digests: Sequence[bytes]  # one per image
+    n_bytes: int  # total size of all files
 
 
 @dataclass(frozen=True)
 class Split:
-    """The images of one split, read only when asked for.
+    """One split of a data set, with pixels read on demand.
 
-    ``sha`` covers ids, labels and content of the whole split, so two splits with one hash are the same images
-    with the same names. ``read`` takes indices and returns their pixels. :func:`check_dataset` turns
-    labels of another type into int64, or refuses them.
+    ``sha`` covers ids, labels and content of the whole split, so that splits with equal hashes have the same images,
+    labels and ids. ``read`` takes indices (M,) and returns their pixels (M, C, H, W). :func:`check_dataset` converts
+    labels of other integer types to int64 and refuses all other types.
     """
 
     name: str  # "train" or "test"
@@ -53,14 +53,14 @@ class Split:
     labels: NDArray[np.int64]  # (N,), in 0…K−1
     sha: str
     read: Callable[[NDArray[np.int64]], Pixels]
-    files: Files | None = None  # None: the images are in memory, or are cheap to read
+    files: Files | None = None  # None: the images are in memory or fast to read
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 class Moments(NamedTuple):
-    """Mean and standard deviation for each channel, of training images in [0, 1]."""
+    """Mean and standard deviation per channel of the training images in [0, 1]."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -68,34 +68,37 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set that has been found on disk and can be read."""
+    """A data set with a training and a test split, ready to be read."""
 
     name: str
     train: Split
     test: Split
     num_classes: int
     image_size: int  # side of the square images that are attacked
-    fitting: Fitting | None = field(default=None, kw_only=True)  # resize and crop on reading; None: read as they are
-    official: bool  # the files have the published checksums
-    published: Moments | None = None  # None: measured when first asked for, as only a training needs them
-    notes: tuple[str, ...] = ()  # what every row says of the data, such as files that were left out
+    fitting: Fitting | None = field(default=None, kw_only=True)  # resize and crop on reading; None: read unchanged
+    official: bool  # whether the files have the published checksums
+    published: Moments | None = None  # None: computed at the first access, since only training needs them
+    notes: tuple[str, ...] = ()  # notes on the data for every row, such as the number of files left out
     class_names: tuple[str, ...] = ()  # in the order of the labels; empty: unknown
 
     @cached_property
     def moments(self) -> Moments:
+        """Published mean and standard deviation, or else those computed by :func:`measure_moments`."""
         return self.published or measure_moments(self.train)
 
     @property
     def mean(self) -> tuple[float, ...]:
+        """Mean per channel of the training images in [0, 1]."""
         return self.moments.mean
 
     @property
     def std(self) -> tuple[float, ...]:
+        """Standard deviation per channel of the training images in [0, 1]."""
         return self.moments.std
 
 
 def split_sha(ids: Sequence[str], labels: NDArray[np.int64], content: bytes) -> str:
-    """The hash of a split from its ids, its labels and a digest of its content."""
+    """Compute the hash of a split from its ids, its labels (N,) and a digest of its pixels."""
     digest = hashlib.sha256()
     digest.update("\n".join(ids).encode())
     digest.update(np.ascontiguousarray(labels, dtype="<i8").tobytes())
@@ -104,29 +107,30 @@ def split_sha(ids: Sequence[str], labels: NDArray[np.int64], content: bytes) -> 
 
 
 def array_split(name: str, pixels: Any, labels: Any, *, copy: bool = True) -> Split:
-    """A split over images and integer labels in memory: arrays, tensors or, of labels, a list.
+    """Make a split of images (N, C, H, W) and integer labels (N,) in memory.
 
-    Ids are ``<name>/<index in the given order>``. The split keeps a copy of the images, so that they stay those of its
-    hash; ``copy=False`` is for an array that nobody else holds. Raises BenchError for images that are no plain array;
-    labels are refused by :func:`check_dataset`.
+    Both may be arrays or tensors, and labels may be a list. Ids are ``<name>/<index in the given order>``. The images
+    are copied, so that later changes of the source do not change the split; ``copy=False`` is for an array that is used
+    nowhere else. Raises BenchError for images that are not a plain array. Invalid labels are refused by
+    :func:`check_dataset`.
     """
     if isinstance(pixels, np.ma.MaskedArray):
         raise BenchError(f"the {name} images are a masked array; give plain arrays.")
-    with as_user_errors(f"the {name} images are no plain array"):
+    with as_user_errors(f"the {name} images are not a plain array"):
         array: Pixels = np.asarray(pixels).copy() if copy else np.asarray(pixels)
     ids = [f"{name}/{i:05d}" for i in range(len(array))]
     content = hashlib.sha256(np.ascontiguousarray(array).data).digest()
     try:
         labels = integer_labels(labels, ids, where=name)
-    except BenchError:  # labels as they are, for the check to refuse
+    except BenchError:  # check_dataset refuses the labels
         return Split(name, ids, labels, "", lambda indices: array[indices])
     return Split(name, ids, labels, split_sha(ids, labels, content), lambda indices: array[indices])
 
 
 def take(split: Split, limit: int | None) -> NDArray[np.int64]:
-    """The indices of ``limit`` images, ascending: a sample proportional to class. All when None.
+    """Return the indices of ``limit`` images, sampled proportionally to class, in ascending order; all if None.
 
-    The first n images are a subset of the first n + 1, see :mod:`bench.data.sampling`.
+    The sample of n images is a subset of the sample of n + 1 images, see :mod:`bench.data.sampling`.
     """
     if limit is None or limit >= len(split):
         return np.arange(len(split), dtype=np.int64)
@@ -134,18 +138,18 @@ def take(split: Split, limit: int | None) -> NDArray[np.int64]:
 
 
 def measure_moments(split: Split) -> Moments:
-    """Mean and deviation of 2,000 images, a sample proportional to class, to four digits as published ones are.
+    """Compute mean and standard deviation per channel of MOMENT_IMAGES images, sampled proportionally to class.
 
-    Four digits also make them the same on every machine. A channel without variation gets deviation 1, so that
-    dividing by it is harmless. Raises BenchError for an empty split.
+    Both are rounded to four digits, as published values are; this also makes them equal on all machines. The standard
+    deviation of a constant channel is set to 1, so that division by it is safe. Raises BenchError for an empty split.
     """
     if not len(split):
-        raise BenchError(f"the {split.name} split has no images to measure mean and deviation on; give it some.")
+        raise BenchError(f"the {split.name} split has no images for computing mean and standard deviation; add some.")
     pixels = split.read(take(split, MOMENT_IMAGES))
     top = 255 if pixels.dtype == np.uint8 else 1
     mean = np.zeros(pixels.shape[1])
     square = np.zeros(pixels.shape[1])
-    for image in pixels:  # one by one: as floats they might not all fit into memory
+    for image in pixels:  # one by one: all images as float64 may not fit into memory
         scaled = image.astype(np.float64) / top
         mean += scaled.mean(axis=(1, 2)) / len(pixels)
         square += np.square(scaled).mean(axis=(1, 2)) / len(pixels)
@@ -154,19 +158,19 @@ def measure_moments(split: Split) -> Moments:
 
 
 def read_checked(split: Split, indices: NDArray[np.int64], *, dataset: str, size: int | None = None) -> Pixels:
-    """Read pixels, of side ``size`` if given, and refuse what cannot be an image.
+    """Read the pixels (M, C, H, W) at ``indices`` (M,), and check number, shape, type and range.
 
-    Raises BenchError naming the first bad sample.
+    ``size`` is the required side, if given. Raises BenchError for invalid pixels.
     """
     with as_user_errors(f"{dataset}: the {split.name} images could not be read"):
         found: Any = split.read(indices)
         if isinstance(found, np.ma.MaskedArray):
             raise BenchError(f"{dataset}: the {split.name} images are a masked array; give plain arrays.")
-        pixels: Pixels = np.asarray(found)  # a tensor, too
+        pixels: Pixels = np.asarray(found)  # ``found`` may be a tensor
     if len(pixels.shape) and len(pixels) != len(indices):
         raise BenchError(
-            f"{dataset}: {pluralize(len(indices), f'{split.name} image')} were asked for and {len(pixels)} were read; "
-            "the split needs pixels for every id."
+            f"{dataset}: {pluralize(len(indices), f'{split.name} image')} were requested, but {len(pixels)} were read; "
+            "read must return one image per index."
         )
     if pixels.ndim != 4 or pixels.shape[1] not in (1, 3) or pixels.dtype not in (np.uint8, np.float32):
         raise BenchError(
@@ -182,18 +186,19 @@ def read_checked(split: Split, indices: NDArray[np.int64], *, dataset: str, size
     if pixels.dtype == np.float32:
         bad = ~np.isfinite(pixels).all(axis=(1, 2, 3))
         if bad.any():
-            raise BenchError(f"{dataset}: image {split.ids[indices[bad.argmax()]]!r} has NaN or infinite pixels.")
+            first = split.ids[indices[bad.argmax()]]
+            raise BenchError(f"{dataset}: image {first!r} has NaN or infinite pixels; repair or remove it.")
         low, high = pixels.min(initial=0.0), pixels.max(initial=1.0)
         if low < 0 or high > 1:
             raise BenchError(
-                f"{dataset}: {split.name} pixels reach from {low:.4g} to {high:.4g} but must lie in [0, 1]; "
-                "give plain images, normalisation is the model's first layer."
+                f"{dataset}: {split.name} pixels range from {low:.4g} to {high:.4g} but must lie in [0, 1]; "
+                "give images without normalisation, which is the model's first layer."
             )
     return pixels
 
 
 def readable_images(split: Split, indices: NDArray[np.int64], data: Dataset) -> Iterator[Pixels | None]:
-    """Yield the images one by one, (C, H, W); None for one that cannot be read. Images are read in chunks."""
+    """Yield the images at ``indices`` one by one, (C, H, W), or None for an unreadable image. Reads in chunks."""
     chunk = max(1, CHUNK_PIXELS // max(1, data.image_size**2))
     for start in range(0, len(indices), chunk):
         part = indices[start : start + chunk]
@@ -209,7 +214,7 @@ def readable_images(split: Split, indices: NDArray[np.int64], data: Dataset) -> 
 
 @contextmanager
 def as_user_errors(what: str) -> Iterator[None]:
-    """Turn whatever a loader raises into a BenchError that begins with ``what``."""
+    """Convert any exception to a BenchError whose message begins with ``what``."""
     try:
         yield
     except BenchError:
@@ -219,16 +224,16 @@ def as_user_errors(what: str) -> Iterator[None]:
 
 
 def check_dataset(data: Dataset) -> Dataset:
-    """The data set with labels as int64. Raises BenchError with the first reason why it cannot be evaluated.
+    """Check a data set and return it with labels as int64.
 
-    Every data set passes here before anything runs or is written, wherever it comes from. Pixels are checked when they
-    are read, by :func:`read_checked`. The training split may be empty: then nothing can be trained, and how many test
-    images are also training images is unknown.
+    Every data set is checked here before it is used. Pixels are checked later, by :func:`read_checked`. The training
+    split may be empty; then no model can be trained and copies of test images in it are not counted. Raises BenchError
+    with the first reason why the data set cannot be evaluated.
     """
     check_name("data set", data.name)
     for name in ("num_classes", "image_size"):
         if not isinstance(getattr(data, name), int | np.integer):
-            raise BenchError(f"{data.name}: {name} is {getattr(data, name)!r}; it must be a whole number.")
+            raise BenchError(f"{data.name}: {name} is {getattr(data, name)!r}; it must be an integer.")
     if data.num_classes < 2:
         raise BenchError(f"{data.name}: {data.num_classes} class found; a classifier needs at least 2.")
     for name, split in (("train", data.train), ("test", data.test)):
@@ -255,12 +260,12 @@ def _check_class_names(data: Dataset) -> None:
 
 
 def _check_ids(split: Split, dataset: str) -> None:
-    """Ids are hashed as UTF-8 and stored as text: a number would come back as another id."""
+    """Raise BenchError unless ids are unique strings that CSV readers return unchanged."""
     for sample_id in split.ids:
         if not isinstance(sample_id, str) or ODD_ID.search(sample_id):
             raise BenchError(
-                f"{dataset}: {split.name} image {sample_id!r} is not named by a line of text; ids are strings, without "
-                "line breaks and in UTF-8."
+                f"{dataset}: {split.name} image has the id {sample_id!r}; ids must be strings in UTF-8 without line "
+                "breaks."
             )
         if not sample_id or changed_by_readers(sample_id):
             why = changed_by_readers(sample_id) or "it is empty"
@@ -269,16 +274,17 @@ def _check_ids(split: Split, dataset: str) -> None:
                 f"{f'{split.name}/{sample_id}'!r}."
             )
     if len(set(split.ids)) < len(split):
-        raise BenchError(f"{dataset}: two {split.name} images share an id; ids name images and must be unique.")
+        raise BenchError(f"{dataset}: two {split.name} images have the same id; ids must be unique.")
 
 
 def _with_labels(split: Split, data: Dataset) -> Split:
-    """The split with labels as int64 in 0…K−1."""
+    """Return the split with labels as int64. Raises BenchError for labels outside 0…K−1."""
     labels = integer_labels(split.labels, split.ids, where=f"{data.name}: {split.name}")
     bad = (labels < 0) | (labels >= data.num_classes)
     if bad.any():
         first = int(bad.argmax())
         raise BenchError(
-            f"{data.name}: image {split.ids[first]!r} has label {labels[first]}, outside 0…{data.num_classes - 1}."
+            f"{data.name}: image {split.ids[first]!r} has label {labels[first]}, outside 0…{data.num_classes - 1}; "
+            "correct the label or num_classes."
         )
     return replace(split, labels=labels)

@@ -1,4 +1,4 @@
-"""SVHN's cropped 32×32 digits from the two MATLAB files."""
+"""Load SVHN's cropped 32×32 digits from their two MATLAB files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ MOMENTS = Moments((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970))
 
 
 def load_svhn(request: DataRequest) -> Dataset:
-    """The files write the digit 0 as class 10; here it is class 0, as in torchvision."""
+    """Load SVHN. The files store the digit 0 as class 10; here it is class 0, as in torchvision.
+
+    Raises BenchError for missing or damaged files, and for options that do not apply.
+    """
     refuse_options("svhn", SIDE, request)
     paths = find_files(LAYOUT, request.data_dir)
     train, test = (_split(name, paths[f"{name}_32x32.mat"]) for name in ("train", "test"))
@@ -33,13 +36,13 @@ def _split(name: str, path: Path) -> Split:
     content = _read_mat(path)
     images, labels = content.get("X"), content.get("y")
     if images is None or labels is None:
-        raise BenchError(f"{path} is not a file of SVHN: it needs the variables X and y.")
+        raise BenchError(f"{path} is not a file of SVHN: it needs the variables X and y; download it again.")
     if images.ndim != 4 or images.shape[:3] != (SIDE, SIDE, 3) or images.dtype != np.uint8:
         raise BenchError(
             f"{path}: X has shape {images.shape} and type {images.dtype}; ({SIDE}, {SIDE}, 3, N) uint8 is needed."
         )
     if labels.size != images.shape[3]:
-        raise BenchError(f"{path} holds {images.shape[3]} images but {labels.size} labels; it is damaged.")
+        raise BenchError(f"{path} holds {images.shape[3]} images but {labels.size} labels; download it again.")
     classes = labels.ravel().astype(np.int64)
     classes[classes == 10] = 0
     return array_split(name, np.ascontiguousarray(images.transpose(3, 2, 0, 1)), classes)

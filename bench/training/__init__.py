@@ -1,1 +1,1 @@
-"""Train the model of a TrainSpec, and load it again."""
+"""Train the model of a TrainSpec, store it and load it."""

@@ -1,4 +1,4 @@
-"""Train the model of a TrainSpec, store its weights, and load it again."""
+"""Train the model of a TrainSpec, store its weights, and load them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from bench.training.train import begin, train, training_facts
 from bench.training.training_state import TrainingState, dump_state, restore_state
 
 SAVE_EVERY_S = 60.0
-LATE = 0.75  # of the epochs: from then on a training that is to collapse should fit its images
+LATE = 0.75  # share of the epochs after which a variant that is meant to collapse should fit its training images
 
 
 def build_run(spec: TrainSpec, context: RunContext) -> BuiltModel:
-    """The untrained model of ``spec`` on the workshop's device."""
+    """Build the untrained model of ``spec`` on the device of ``context``. Raises BenchError if it cannot be built."""
     built = build_classifier(
         spec.model,
         spec.variant_spec,
@@ -49,25 +49,28 @@ def build_run(spec: TrainSpec, context: RunContext) -> BuiltModel:
 
 @harness_torch_state()
 def load_run(spec: TrainSpec, context: RunContext) -> BuiltModel:
-    """The trained model of ``spec``. Raises BenchError when the stored weights are not those of this architecture."""
+    """Load the trained model of ``spec``. Raises BenchError if the stored weights do not fit its architecture."""
     built, path = build_run(spec, context), context.store.weights_path(spec.run_id)
     try:
         built.classifier.load_state_dict(load_weights(path.read_bytes()))
     except RuntimeError as error:
         raise BenchError(
-            f"{path} does not fit {spec.name} any more: {str(error).splitlines()[0]} "
-            "The architecture has changed since; train again with --force."
+            f"{path} no longer fits {spec.name}: {str(error).splitlines()[0]} "
+            "The architecture has changed; train again with --force."
         ) from error
     return built
 
 
 @harness_torch_state()
 def train_run(spec: TrainSpec, context: RunContext) -> tuple[RunRecord, BuiltModel | None]:
-    """Train and store one network. What goes wrong becomes a failed record; the model is then None."""
+    """Train and store one network.
+
+    Returns the record and the trained model. If the training fails, the record has the reason and the model is None.
+    """
     images = context.images("train", spec.data.train_limit)
     context.progress.line(f"{spec.name}: training on {len(images)} of {len(context.dataset.train)} images")
     if spec.model.mean is not None:
-        context.progress.line(f"{spec.name}: images are normalised as its weights expect, {normalization(spec.model)}")
+        context.progress.line(f"{spec.name}: normalising images as for its weights, {normalization(spec.model)}")
     start = time.perf_counter()
     outcome = _Outcome()
     try:
@@ -79,24 +82,24 @@ def train_run(spec: TrainSpec, context: RunContext) -> tuple[RunRecord, BuiltMod
     weights = _weights(built) if built is not None else None
     record = _record(spec, context, outcome, weights, n_train=len(images), elapsed=time.perf_counter() - start)
     context.store.write_run(record, weights)
-    if built is not None:  # what failed for want of memory goes on from there
+    if built is not None:  # keep the state of a failed training, for example after an out-of-memory error, to resume it
         context.store.drop_training(spec.run_id)
     return record, built
 
 
 @dataclass
 class _Outcome:
-    """Results of a training, complete or not."""
+    """Results of a complete or failed training."""
 
     built: BuiltModel | None = None
     history: tuple[EpochRecord, ...] = ()
     per_sample: float | None = None
-    earlier_s: float = 0.0  # of the parts before an interruption
+    earlier_s: float = 0.0  # seconds of training before the last interruption
     failure: CellFailure | None = None
 
 
 def _train(spec: TrainSpec, images: Images, context: RunContext, outcome: _Outcome) -> None:
-    """Build and train, from where an interrupted training was saved if there is one."""
+    """Build and train the model, resuming an interrupted training if its state was saved. Fills ``outcome``."""
     built = outcome.built = build_run(spec, context)
     facts = training_facts(spec, count=len(images), latent_dim=built.latent_dim)
     objective = Objective(spec.variant_spec, facts, latent_dim=built.latent_dim)
@@ -124,26 +127,25 @@ def _resume(spec: TrainSpec, state: TrainingState, context: RunContext) -> None:
             restore_state(state, saved)
         except BenchError as error:
             path = context.store.training_path(spec.run_id)
-            raise BenchError(f"{path}: {error} Delete it, and the training starts again.") from error
-        context.progress.line(f"{spec.name}: goes on after epoch {len(state.history)} of {spec.recipe.epochs}")
+            raise BenchError(f"{path}: {error} Delete it to restart the training.") from error
+        context.progress.line(f"{spec.name}: resuming at epoch {len(state.history) + 1}/{spec.recipe.epochs}")
 
 
 def _warn_late(spec: TrainSpec, state: TrainingState, context: RunContext) -> None:
-    """Say once, late in a training that is to collapse, that it does not fit its images yet."""
+    """Warn once, after LATE of the epochs, if a variant meant to collapse does not fit its training images yet."""
     epoch, last = len(state.history), state.history[-1]
     if epoch != max(1, int(LATE * spec.recipe.epochs)) or not has_collapse_penalty(spec.variant, spec.variant_spec):
         return
     if last.accuracy < LEAST_ACCURACY:
         gamma = f", γ {last.gamma:.3g}" if spec.variant_spec.penalty else ""
         context.progress.line(
-            f"{spec.name}: running training accuracy {last.accuracy:.1%} in epoch {epoch} of {spec.recipe.epochs}"
-            f"{gamma}: a collapse takes {LEAST_ACCURACY:.0%} in the end; more --epochs or another --recipe "
-            "may reach it"
+            f"{spec.name}: training accuracy {last.accuracy:.1%} in epoch {epoch}/{spec.recipe.epochs}{gamma}: "
+            f"collapse requires {LEAST_ACCURACY:.0%} at the end; try more --epochs or another --recipe"
         )
 
 
 class _Saver:
-    """Keeps an unfinished training on disk, at most once in ``SAVE_EVERY_S``: what a crash may cost."""
+    """Saves the state of a running training, at most every ``SAVE_EVERY_S`` seconds, to resume it after a crash."""
 
     def __init__(self, run_id: str, store: Store, earlier_s: float) -> None:
         self._run_id, self._store, self._last = run_id, store, time.monotonic()

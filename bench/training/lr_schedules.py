@@ -1,4 +1,4 @@
-"""Learning rates by epoch (from 1): of the network's body, and of its output layer, which keeps its own."""
+"""Learning-rate schedules by epoch (from 1), with separate rates for the network's body and its output layer."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import NamedTuple
 from bench.core.registry import Registry
 from bench.core.specs import Recipe
 
-CONSTANT_SHARE = 0.2  # of the epochs, before the cosine begins: 200 of 1000 in the published recipe
+CONSTANT_SHARE = 0.2  # share of the epochs before the cosine decay: 200 of 1000 in the published recipe
 FINAL_LR = 1e-8
 IMAGENET_WARM_UP, IMAGENET_FIRST, IMAGENET_CONSTANT, IMAGENET_FINAL_LR = 5, 0.28, 70, 1e-7
 
 
 class Rates(NamedTuple):
+    """Learning rates of one epoch, for the body (backbone and head) and for the output layer."""
+
     body: float
     output: float
 
@@ -23,20 +25,26 @@ LR_SCHEDULES: Registry[Callable[[int, Recipe], Rates]] = Registry("learning-rate
 
 
 def cosine(epoch: int, recipe: Recipe) -> Rates:
-    """Constant for the first fifth, then a cosine to 1e-8 in the last epoch; the output layer stays constant."""
+    """Keep the rate for the first fifth of the epochs, then decay it by a cosine to 1e-8 in the last epoch.
+
+    The rate of the output layer is constant.
+    """
     constant = math.floor(CONSTANT_SHARE * recipe.epochs)
     return Rates(_decay(epoch, recipe, after=constant, final=FINAL_LR), recipe.lr)
 
 
 def imagenet(epoch: int, recipe: Recipe) -> Rates:
-    """A linear warm-up from 0.28 to 1 in five epochs, constant up to epoch 70, a cosine to 1e-7 in the last epoch."""
+    """Warm up linearly from 0.28 to 1 of the rate in five epochs, keep it up to epoch 70, then decay it to 1e-7.
+
+    The decay is a cosine up to the last epoch. The rate of the output layer is constant after the warm-up.
+    """
     step = (1 - IMAGENET_FIRST) / (IMAGENET_WARM_UP - 1)
     warm = min(1.0, IMAGENET_FIRST + step * (epoch - 1)) * recipe.lr
     return Rates(min(warm, _decay(epoch, recipe, after=IMAGENET_CONSTANT, final=IMAGENET_FINAL_LR)), warm)
 
 
 def halving(epoch: int, recipe: Recipe) -> Rates:
-    """Halved in epoch 250 and every 50 epochs from there on; the output layer stays constant."""
+    """Halve the rate in epoch 250 and every 50 epochs after it. The rate of the output layer is constant."""
     return Rates(recipe.lr / 2 ** max(0, (epoch - 250) // 50 + 1), recipe.lr)
 
 

@@ -1,4 +1,4 @@
-"""One training loop for every variant; what differs comes from the variant's objective."""
+"""Training loop for all variants. A variant is defined by its objective."""
 
 from __future__ import annotations
 
@@ -23,15 +23,19 @@ from bench.runtime.torch_state import own_generators
 from bench.training.lr_schedules import LR_SCHEDULES
 from bench.training.training_state import TrainingState
 
-BODY, OUTPUT = 0, 1  # the optimiser's groups
+BODY, OUTPUT = 0, 1  # indices of the optimiser's parameter groups
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
-    """Whole batches in ``count`` images; the rest is left out, for batch norm cannot take a batch of one."""
+    """Return the number of full batches in ``count`` images, at least 1.
+
+    An incomplete last batch is dropped, since batch norm cannot process a batch of one image.
+    """
     return max(count // batch_size, 1)
 
 
 def training_facts(spec: TrainSpec, *, count: int, latent_dim: int) -> TrainingFacts:
+    """Collect the facts that schedules and criteria use; ``count`` is the number of training images."""
     return TrainingFacts(
         epochs=spec.recipe.epochs,
         steps_per_epoch=steps_per_epoch(count, spec.recipe.batch_size),
@@ -43,12 +47,12 @@ def training_facts(spec: TrainSpec, *, count: int, latent_dim: int) -> TrainingF
 
 
 def begin(model: Classifier, spec: TrainSpec, objective: Objective) -> TrainingState:
-    """The state before the first step: AdamW with the network's body in one group, the output layer in the other."""
+    """Return the state before the first step, with AdamW and two parameter groups: body and output layer."""
     recipe = spec.recipe
     decay = recipe.weight_decay if spec.variant_spec.weight_decay is None else spec.variant_spec.weight_decay
     body = [*model.backbone.parameters(), *model.head.parameters()]
     groups = [{"params": body}, {"params": list(model.output.parameters())}]
-    # Fused: one pass over the weights. On a CPU it is eight times faster, which small batches feel.
+    # Fused: one pass over the weights, eight times faster on a CPU, which matters for small batches.
     optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=decay, fused=True)
     return TrainingState(model, optimizer, objective.term, objective.start())
 
@@ -64,15 +68,15 @@ def train(
     state: TrainingState | None = None,
     after_epoch: Callable[[TrainingState], None] = lambda state: None,
 ) -> tuple[EpochRecord, ...]:
-    """Train ``model`` in place, from ``state`` on; returns what each epoch looked like.
+    """Train ``model`` in place, starting from ``state``, and return one record per epoch.
 
-    The output layer keeps its learning rate, the body follows the recipe's. Every draw is a function of (seed, epoch),
-    so that a training goes on after ``state.history`` as if it had never stopped; ``after_epoch`` may save it. Raises
-    CellFailure("nan_loss").
+    Learning rates follow the schedule of the recipe. All random draws are functions of (seed, epoch), so that a
+    training resumed after ``state.history`` gives the same result as an uninterrupted one. ``after_epoch`` is called
+    with the state after each epoch, for example to save it. Raises CellFailure("nan_loss") if the loss is not finite.
     """
     state = state or begin(model, spec, objective)
     if spec.recipe.precision == "bf16":
-        # bfloat16 convolutions are several times faster in this layout; it changes no weight.
+        # bfloat16 convolutions are several times faster in this layout; weights do not change.
         model.to(memory_format=torch.channels_last)
     if objective.term is not None:
         objective.term.to(device)
@@ -87,7 +91,7 @@ def train(
             state.history = (*state.history, record)
             stage.advance(len(images), accuracy=record.accuracy)
             after_epoch(state)
-    model.to(memory_format=torch.contiguous_format)  # what is evaluated now is what a later load will evaluate
+    model.to(memory_format=torch.contiguous_format)  # evaluate in the same layout as after loading the stored weights
     return state.history
 
 
@@ -100,12 +104,12 @@ def _train_epoch(
     epoch: int,
     device: torch.device,
 ) -> EpochRecord:
-    """One pass over ``images`` in an order drawn for this epoch."""
+    """Train for one epoch, over ``images`` in an order drawn for this epoch."""
     model.train()
     generator = torch.Generator().manual_seed(derive_seed(spec.seed, "epoch", epoch))
-    # The adversary draws apart, so that order and augmentation are those of the same training without it.
+    # The adversary has its own generator, so that order and augmentation equal those of the training without it.
     starts = torch.Generator().manual_seed(derive_seed(spec.seed, "adversary", epoch))
-    torch.manual_seed(derive_seed(spec.seed, "layers", epoch))  # dropout and the like draw from the global generator
+    torch.manual_seed(derive_seed(spec.seed, "layers", epoch))  # layers such as dropout use the global generator
     losses, correct, margins, gamma, seen = 0.0, 0, 0.0, state.gamma.gamma, 0
     batches = _batches(len(images), spec.recipe.batch_size, generator)
     for number, indices in enumerate(batches, start=1):
@@ -119,7 +123,7 @@ def _train_epoch(
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         state.optimizer.step()
-        done = _done(batch, next_epoch=epoch + (number == len(batches)))
+        done = _step_stats(batch, next_epoch=epoch + (number == len(batches)))
         state.gamma = objective.advance(state.gamma, done)
         losses += loss.item() * len(indices)
         correct += int((batch.outputs.argmax(1) == batch.labels).sum())
@@ -137,7 +141,7 @@ def _attacked(
     epoch: int,
     starts: torch.Generator,
 ) -> Tensor:
-    """Return the images as perturbed by the variant's adversary, which searches in the precision of the training."""
+    """Return the images perturbed by the variant's adversary, which runs in the precision of the training."""
 
     def loss(images: Tensor) -> Tensor:
         batch = forward(model, images, labels, low_precision=spec.recipe.precision == "bf16")
@@ -146,15 +150,15 @@ def _attacked(
     return objective.adversary.perturb(model, loss, inputs, generator=starts)
 
 
-def _done(batch: Batch, *, next_epoch: int) -> StepStats:
+def _step_stats(batch: Batch, *, next_epoch: int) -> StepStats:
     margins = logit_margins(batch.outputs.detach(), batch.labels)
     return StepStats(float(margins.median()), next_epoch, float(batch.latents.detach().square().mean()))
 
 
 def forward(model: Classifier, inputs: Tensor, labels: Tensor, *, low_precision: bool) -> Batch:
-    """A pass of a training over ``inputs``, (B, C, H, W), and ``labels``, (B,).
+    """Run the model on ``inputs`` (B, C, H, W) and return all tensors of the step, including ``labels`` (B,).
 
-    The backbone may run in bfloat16, up to its features; what stands behind it and the loss are float32.
+    With ``low_precision``, the backbone runs in bfloat16; head, output layer and loss always run in float32.
     """
     with torch.autocast(inputs.device.type, torch.bfloat16, enabled=low_precision):
         features = model.embed(inputs)

@@ -1,4 +1,4 @@
-"""A training that has not finished yet, as tensors and JSON: what a resumed one needs to go on unchanged."""
+"""Save and restore the state of an unfinished training, as tensors and JSON, so that it can be resumed exactly."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from bench.runtime.files import FACTS, read_facts
 
 @dataclass
 class TrainingState:
-    """State of a training between two epochs. Draws are functions of (seed, epoch) and need no state."""
+    """State of a training between two epochs. Random draws are functions of (seed, epoch) and need no state."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    term: nn.Module | None  # second term of the loss, for its buffers
+    term: nn.Module | None  # auxiliary term of the loss, stored for its buffers
     gamma: GammaState
     history: tuple[EpochRecord, ...] = ()
-    elapsed_s: float = 0.0  # before this process took over
+    elapsed_s: float = 0.0  # seconds of training in earlier processes
 
 
 def dump_state(state: TrainingState) -> bytes:
-    """Return the state as safetensors: weights, the optimiser's moments, the term's buffers; the rest in the header."""
+    """Serialise the state as safetensors: weights, the optimiser's moments, the term's buffers; facts in the header."""
     facts = {
         "elapsed_s": state.elapsed_s,
         "gamma": state.gamma._asdict(),
@@ -39,7 +39,7 @@ def dump_state(state: TrainingState) -> bytes:
 
 
 def restore_state(state: TrainingState, content: bytes) -> None:
-    """Put ``content`` into a state that has just begun. Raises BenchError when it is of another training."""
+    """Load ``content`` into the initial state of a training. Raises BenchError if it belongs to another training."""
     try:
         tensors, facts = load(content), read_facts(content)
         state.model.load_state_dict(_below("model.", tensors))

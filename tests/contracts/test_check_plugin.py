@@ -39,7 +39,7 @@ ATTACKS = {
 MODELS = {
     "model model-no-summary": ("has a summary and a source", "its summary is empty"),
     "model model-fails": ("builds a network", "made for 224 px, not 16"),
-    "model model-infinite": ("builds a network", "gives features that are not finite at 16 px"),
+    "model model-infinite": ("builds a network", "returns NaN or infinite features at 16 px"),
     "model model-random": ("logits are a function of each image", "differ between two passes"),
     "model model-unseeded": ("equal seeds give equal weights", "two builds with one seed differ in"),
     "model model-detached": ("has a gradient at its input", "is zero for 8 of 8 images"),
@@ -57,7 +57,7 @@ DATA = {
     "dataset dataset-no-dataset": ("loads", "its loader returned tuple; return a bench.data.Dataset"),
     "dataset dataset-label-out-of-range": ("ids are unique and labels are classes", "has label 2, outside 0…1"),
     "dataset dataset-float-labels": ("ids are unique and labels are classes", "label"),
-    "dataset dataset-equal-ids": ("ids are unique and labels are classes", "two test images share an id"),
+    "dataset dataset-equal-ids": ("ids are unique and labels are classes", "two test images have the same id"),
     "dataset dataset-unseeded": ("two loads give the same images", "its train images differ between two loads"),
     "dataset dataset-other-classes": (
         "has the declared number of classes and image size",

@@ -57,9 +57,9 @@ def test_labels_that_the_caller_changes_later_stay_as_they_were_checked() -> Non
 
 
 REFUSED = {
-    "from one": ([1, 2, 3, 1], r"own: image 'test/00002' has label 3, outside 0…2\."),
-    "negative": ([0, -1, 2, 1], r"own: image 'test/00001' has label -1, outside 0…2\."),
-    "ignore index": ([0, 1, 2, -100], r"own: image 'test/00003' has label -100, outside 0…2\."),
+    "from one": ([1, 2, 3, 1], r"own: image 'test/00002' has label 3, outside 0…2; correct"),
+    "negative": ([0, -1, 2, 1], r"own: image 'test/00001' has label -1, outside 0…2; correct"),
+    "ignore index": ([0, 1, 2, -100], r"own: image 'test/00003' has label -100, outside 0…2; correct"),
     "wrapped uint8": (np.array([0, 255, 1, 2], np.uint8), "image 'test/00001' has label 255, outside"),
     "huge uint64": (np.array([0, 2**64 - 100, 1, 2], np.uint64), f"image 'test/00001' has label {2**64 - 100}"),
     "whole floats": (np.array([0, 1, 2, 1], np.float32), "type float32, image 'test/00000' has label 0.0"),
@@ -76,8 +76,8 @@ REFUSED = {
     "ragged": ([[0], [1, 2], 2, 1], "cannot be read as an array of integers"),
     "too few": ([0, 1, 2], "own: test labels are 3 for 4 images"),
     "too many": ([0, 1, 2, 1, 0], "own: test labels are 5 for 4 images"),
-    "none": (None, r"shape \(\).*NoneType is no list or array"),
-    "a set": ({0, 1, 2}, r"shape \(\).*set is no list or array"),
+    "none": (None, r"shape \(\).*NoneType is not a list or an array"),
+    "a set": ({0, 1, 2}, r"shape \(\).*set is not a list or an array"),
 }
 
 
@@ -101,8 +101,8 @@ BAD_PIXELS = {
     "float64": (np.zeros((4, 3, 2, 2)), "type float64"),
     "int64": (np.zeros((4, 3, 2, 2), np.int64), "type int64"),
     "NaN": (np.full((4, 3, 2, 2), np.nan, np.float32), "image 'test/00000' has NaN or infinite pixels"),
-    "bytes as floats": (np.full((4, 3, 2, 2), 255, np.float32), "reach from 0 to 255 but must lie in"),
-    "normalised": (np.full((4, 3, 2, 2), -1.5, np.float32), "reach from -1.5 to 1"),
+    "bytes as floats": (np.full((4, 3, 2, 2), 255, np.float32), "range from 0 to 255 but must lie in"),
+    "normalised": (np.full((4, 3, 2, 2), -1.5, np.float32), "range from -1.5 to 1"),
     "two channels": (np.zeros((4, 2, 2, 2), np.uint8), r"shape \(4, 2, 2, 2\)"),
     "flat": (np.zeros((4, 12), np.uint8), r"shape \(4, 12\)"),
     "another size": (np.zeros((4, 3, 4, 4), np.uint8), "test images have 4×4 pixels, but image_size is 2"),
@@ -125,14 +125,14 @@ def test_pixels_may_be_a_tensor() -> None:
 def test_a_reader_that_returns_another_number_of_images() -> None:
     given = dataset([0, 1, 2, 1])
     broken = replace(given, test=replace(given.test, read=lambda indices: PIXELS[:0]))
-    with pytest.raises(BenchError, match="own: 4 test images were asked for and 0 were read"):
+    with pytest.raises(BenchError, match="own: 4 test images were requested, but 0 were read"):
         read(broken)
 
 
 @pytest.mark.parametrize("ids", [[0, 1, 2, 3], ["a", "b", "c\nd", "e"], ["a", "b", "c", "\udcff"]])
 def test_ids_are_text(ids: list[Any]) -> None:
     given = dataset([0, 1, 2, 1])
-    with pytest.raises(BenchError, match="ids are strings, without line breaks and in UTF-8"):
+    with pytest.raises(BenchError, match="ids must be strings in UTF-8 without line breaks"):
         check_dataset(replace(given, test=replace(given.test, ids=ids)))
 
 
@@ -149,7 +149,7 @@ def test_ids_are_what_a_csv_reader_returns(bad: str) -> None:
     [
         ({"name": "007"}, "data set name '007' cannot be used: .*; call it 'data-set-007'"),
         ({"name": None}, "data set name None is of type NoneType; give a string"),
-        ({"num_classes": 3.0}, "num_classes is 3.0; it must be a whole number"),
+        ({"num_classes": 3.0}, "num_classes is 3.0; it must be an integer"),
         ({"num_classes": None}, "num_classes is None"),
         ({"image_size": "2"}, "image_size is '2'"),
         ({"test": None}, "its test split is of type NoneType, not a bench.data.split.Split"),

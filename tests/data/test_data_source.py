@@ -112,7 +112,7 @@ def test_torchvision_is_asked_with_a_time_limit_that_is_taken_back(tmp_path: Pat
 def test_only_an_imagefolder_is_resized_or_named(name: str, tmp_path: Path):
     with pytest.raises(BenchError, match=f"--image-size 224 does not fit {name}, whose images are "):
         load_dataset(name, DataRequest(tmp_path, 224))
-    with pytest.raises(BenchError, match=f"{name} cannot be called 'mine'"):
+    with pytest.raises(BenchError, match=f"{name} cannot be renamed to 'mine'"):
         load_dataset(name, DataRequest(tmp_path, None, "mine"))
 
 

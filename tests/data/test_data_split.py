@@ -50,8 +50,8 @@ def dataset(train: Split, test: Split, num_classes: int = 2) -> Dataset:
 @pytest.mark.parametrize(
     ("train", "test", "classes", "sentence"),
     [
-        ([0, 1], [0, 2], 2, r"toy: image 'test/00001' has label 2, outside 0…1\."),
-        ([0, -1], [0, 1], 2, r"has label -1, outside 0…1\."),
+        ([0, 1], [0, 2], 2, r"toy: image 'test/00001' has label 2, outside 0…1; correct"),
+        ([0, -1], [0, 1], 2, r"has label -1, outside 0…1; correct"),
         ([0, 1], [], 2, "the test split has no images"),
         ([0], [0], 1, "1 class found; a classifier needs at least 2"),
     ],
@@ -65,8 +65,8 @@ def test_data_sets_that_cannot_be_used(train: list[int], test: list[int], classe
     ("pixels", "sentence"),
     [
         (np.full((2, 1, 2, 2), np.nan, np.float32), "image 'test/00000' has NaN or infinite pixels"),
-        (np.full((2, 1, 2, 2), 1.5, np.float32), "reach from 0 to 1.5 but must lie in"),
-        (np.full((2, 1, 2, 2), -1, np.float32), "reach from -1 to 1"),
+        (np.full((2, 1, 2, 2), 1.5, np.float32), "range from 0 to 1.5 but must lie in"),
+        (np.full((2, 1, 2, 2), -1, np.float32), "range from -1 to 1"),
         (np.zeros((2, 1, 2, 2)), "type float64"),
         (np.zeros((2, 2, 2, 4), np.uint8), r"shape \(2, 2, 2, 4\)"),
     ],

@@ -253,5 +253,5 @@ def test_splits_that_are_stored_otherwise_are_not_compared(scale: float) -> None
     for train, test in ((scaled, pixels), (pixels, scaled)):
         found = find_duplicates(dataset(train, test))
         assert found.leaked(["test/00000"]) is None
-        assert any("also training images is not known" in note for note in found.notes(["test/00000"]))
+        assert any("cannot be compared with training images" in note for note in found.notes(["test/00000"]))
     assert find_duplicates(dataset(scaled, scaled)).leaked(["test/00000"]) == 1

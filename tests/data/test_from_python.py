@@ -173,7 +173,7 @@ def test_training_images_of_any_form_are_counted(tmp_path: Path) -> None:
 
 
 def test_without_training_images_there_are_no_moments() -> None:
-    with pytest.raises(BenchError, match="the train split has no images to measure mean and deviation on"):
+    with pytest.raises(BenchError, match="the train split has no images for computing mean and standard deviation"):
         _ = as_dataset(HuggingFace()).moments
 
 

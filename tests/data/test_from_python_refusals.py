@@ -55,7 +55,10 @@ def broken(index: int) -> Any:
 
 
 BAD: dict[str, tuple[Any, str]] = {
-    "other size": (bad_item(70, square(1, 9)), "own: test image 70 has 9×9 pixels, those before it have 8×8; .*Resize"),
+    "other size": (
+        bad_item(70, square(1, 9)),
+        "own: test image 70 has 9×9 pixels, but the images before it have 8×8; .*Resize",
+    ),
     "not square": (bad_item(0, torch.zeros(1, 8, 9)), "own: test image 0 has 9×8 pixels; .*CenterCrop"),
     "not square, HWC": ((np.zeros((2, 8, 9, 3), np.uint8), [0, 1]), "own: test image 0 has 9×8 pixels"),
     "four channels": (
@@ -63,7 +66,10 @@ BAD: dict[str, tuple[Any, str]] = {
         r"image 0 has shape \(4, 8, 8\); 1 or 3 channels.*convert\('RGB'\)",
     ),
     "two channels": ((torch.zeros(2, 8, 8, 2), [0, 1]), r"image 0 has shape \(8, 8, 2\); 1 or 3 channels"),
-    "grey among colours": (bad_item(3, square(3)), r"image 3 has 3 channels, those before it have 1.*convert\('RGB'\)"),
+    "grey among colours": (
+        bad_item(3, square(3)),
+        r"image 3 has 3 channels, but the images before it have 1.*convert\('RGB'\)",
+    ),
     "PIL RGBA": (bad_item(0, Image.new("RGBA", (8, 8))), r"test image 0 has PIL mode 'RGBA'.*convert\('RGB'\)"),
     "PIL palette": (bad_item(2, Image.new("P", (8, 8))), "test image 2 has PIL mode 'P'"),
     "normalised": (
@@ -103,7 +109,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "random flip": (Noisy(lambda image: image.flip(-1)), "own: test images differ between two reads; remove random"),
     "random flip in a loader": (DataLoader(Noisy(lambda x: x.flip(-1)), 16), "differ between two reads"),
     "random noise": (Noisy(lambda image: image * 0.99), "differ between two reads"),
-    "random size": (Noisy(lambda image: image[:, :7, :7]), "image . has .×. pixels, those before it have"),
+    "random size": (Noisy(lambda image: image[:, :7, :7]), "image . has .×. pixels, but the images before it have"),
     "shuffled stream": (
         Stream(lambda i: item(int(DRAWS.integers(COUNT)))),
         "differ between two reads",
@@ -133,8 +139,8 @@ BAD: dict[str, tuple[Any, str]] = {
         "own: test labels are 3 for 16 images",
     ),
     "images only": (FLOATS, r"own: test images are a Tensor without labels; give a tuple \(images, labels\)"),
-    "text": ("digits", "own: test images: dataset is of type str; give the name of a data set"),
-    "nothing": (None, "dataset is of type NoneType"),
+    "text": ("digits", "own: test images: the data set is of type str; give the name of a data set"),
+    "nothing": (None, "the data set is of type NoneType"),
     "no length": (type("Endless", (), {"__getitem__": item})(), "are a Endless without a length; define its __len__"),
     "broken": (Items(broken), "own: test images could not be read: OSError: disk full"),
 }

@@ -78,7 +78,10 @@ def test_what_systems_leave_behind_is_ignored(root: Path):
 def test_an_empty_class_and_an_unread_split_are_named(root: Path):
     (root / "train/bird").mkdir()
     save(root / "val/cat/a.png")
-    assert load(root).notes == ("1 empty folder left out: train/bird", "val/ is not read, as there is test/")
+    assert load(root).notes == (
+        "1 empty folder left out: train/bird",
+        "val/ is not read, since test/ is the test split",
+    )
 
 
 def test_a_class_that_is_not_tested_is_named(root: Path):
@@ -98,7 +101,8 @@ def test_a_class_whose_files_are_no_images(root: Path, split: str):
 def test_a_class_whose_images_are_all_damaged(root: Path):
     for name in ("a.png", "b.gif"):
         (root / "test/dog" / name).write_bytes(b"GIF89a, or so it says")
-    with pytest.raises(BenchError, match=r"test/dog has 2 files called images and none is one \(a.png, b.gif\)"):
+    message = r"test/dog has 2 files with an extension of images, but none can be read \(a.png, b.gif\)"
+    with pytest.raises(BenchError, match=message):
         load(root)
 
 

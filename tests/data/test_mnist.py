@@ -96,11 +96,14 @@ def test_official_is_all_four_checksums(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"t10k_images": idx(IMAGES["t10k"])[:-1]}, "t10k-images-idx3-ubyte is truncated: .* 20×28×28 bytes and 15679"),
-        ({"t10k_labels": idx(LABELS["t10k"]) + b"x"}, "t10k-labels-idx1-ubyte is too long: .* 20 bytes and 21 follow"),
-        ({"train_images": idx(LABELS["train"])}, "train-images-idx3-ubyte starts with 00000801 but .* 00000803"),
+        (
+            {"t10k_images": idx(IMAGES["t10k"])[:-1]},
+            "t10k-images-idx3-ubyte is truncated: .* 20×28×28 bytes, but 15679",
+        ),
+        ({"t10k_labels": idx(LABELS["t10k"]) + b"x"}, "t10k-labels-idx1-ubyte is too long: .* 20 bytes, but 21 follow"),
+        ({"train_images": idx(LABELS["train"])}, "train-images-idx3-ubyte starts with 00000801, but .* 00000803"),
         ({"train_images": b""}, "train-images-idx3-ubyte starts with nothing"),
-        ({"train_images": b"\0\0\x08\x03\0\0"}, "the file is another one or damaged"),
+        ({"train_images": b"\0\0\x08\x03\0\0"}, "the file is damaged or not an IDX file of this kind"),
         ({"train_images": b"\x1f\x8b\x08 nonsense"}, "train-images-idx3-ubyte is a damaged gzip file"),
         ({"t10k_labels": idx(LABELS["t10k"][1:])}, "holds 20 images but t10k-labels-idx1-ubyte 19 labels"),
         ({"t10k_labels": idx(LABELS["t10k"] + 1)}, "label 10, outside 0…9"),

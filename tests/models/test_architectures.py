@@ -86,7 +86,7 @@ def test_a_resnet_with_the_stem_for_small_images(name):
     assert network.in_chans == 1
     assert same(network, model, channels=1)
     (note,) = network.notes
-    assert "weights do not tell whether there was one, and stem 'native' keeps it" in note
+    assert "weights do not show whether the network had a max-pool, and stem 'native' keeps it" in note
 
 
 @pytest.mark.parametrize("name", ["torchvision:resnet18", "resnet18"])
@@ -109,7 +109,7 @@ def test_a_small_stem_for_weights_of_the_native_one_does_not_fit(no_suggestions)
 def test_stems_of_equal_shapes_are_noted():
     state = timm.create_model("resnet10t", num_classes=4).state_dict()
     network = build_network("resnet10t", state, image_size=32)
-    assert "have the same shapes; the former was taken" in network.notes[0]
+    assert "have the same shapes; the former was used" in network.notes[0]
     assert network.other_stem == "small"
     chosen = build_network("resnet10t", state, image_size=32, stem="native")
     large = build_network("resnet10t", state, image_size=96)  # too large for a small stem
@@ -181,7 +181,7 @@ def test_unknown_names_are_one_sentence(name, sentence):
 
 def test_images_that_a_network_cannot_take_are_one_sentence():
     state = torchvision.models.squeezenet1_0(num_classes=10).state_dict()
-    with pytest.raises(BenchError, match=r"does not take images of 3 × 8 × 8: .*Resize the images"):
+    with pytest.raises(BenchError, match=r"does not accept images of 3 × 8 × 8: .*Resize the images"):
         build_network("torchvision:squeezenet1_0", state, image_size=8)
 
 
@@ -218,4 +218,4 @@ def test_bookkeeping_that_was_left_out_is_noted():
     state = timm.create_model("test_vit", num_classes=4).state_dict()
     averaged = {"n_averaged": torch.tensor(2), **{f"module.{key}": value for key, value in state.items()}}
     notes = build_network("test_vit", averaged, image_size=32).notes
-    assert notes == ("bookkeeping beside the weights was left out: 'n_averaged'",)
+    assert notes == ("entries that are not weights of the network were left out: 'n_averaged'",)

@@ -294,7 +294,7 @@ def test_weights_of_a_transformer_are_carried_to_the_size(tmp_path):
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path, trained):
     write(tmp_path / "w.pth", trained, False)
-    with pytest.raises(BenchError, match=r"w\.pth does not fit .* 'lcnet_035': \d+ weights are missing.*Name the"):
+    with pytest.raises(BenchError, match=r"w\.pth does not fit .* 'lcnet_035': \d+ weights are missing.*Give the"):
         build_backbone("lcnet_035", image_size=32, num_classes=7, checkpoint_path=tmp_path / "w.pth")
 
 
@@ -332,7 +332,7 @@ def test_bytes_that_are_no_checkpoint_end_in_one_sentence(tmp_path):
 
 
 def test_a_checkpoint_that_is_not_there_is_a_sentence(tmp_path):
-    with pytest.raises(BenchError, match=r"there is no checkpoint .*gone\.pth; --checkpoint-path takes"):
+    with pytest.raises(BenchError, match=r"gone\.pth does not exist; --checkpoint-path takes"):
         build_backbone("test_resnet", image_size=8, num_classes=7, checkpoint_path=tmp_path / "gone.pth")
 
 

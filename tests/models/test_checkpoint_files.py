@@ -134,12 +134,12 @@ def test_kinds_are_told_from_the_bytes(tmp_path):
 def test_whole_networks_given_as_weights_are_one_sentence(tmp_path):
     write_all(tmp_path)
     expected = {
-        "c": "is a TorchScript archive, a whole network and no state dict; give it to --module",
-        "e": "is a program of torch.export, a whole network",
+        "c": "is a TorchScript archive, a whole network rather than a state dict; pass it to --module",
+        "e": "is a torch.export program, a whole network",
         "g": "is a pickled module, which would run code when it is loaded, .* --module file.py:function",
         "h": "is a pickled module",
         "j": "is an ONNX file",
-        "k": "cannot be read: it is damaged, no checkpoint",
+        "k": "cannot be read: it is damaged, not a checkpoint",
         "m": "is an archive that torch.save did not write; unpack it",
     }
     for name, sentence in expected.items():
@@ -168,7 +168,7 @@ def test_the_tar_format_of_the_first_torch_is_one_sentence(tmp_path):
 def test_folders_and_shards_are_one_sentence(tmp_path):
     save_file(NETWORK.state_dict(), tmp_path / "model-00001-of-00002.safetensors")
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {}}))
-    with pytest.raises(BenchError, match=r"is a folder; name the file of weights in it, such as model-0"):
+    with pytest.raises(BenchError, match=r"is a folder; give the file of weights in it, such as model-0"):
         read_checkpoint(tmp_path)
     for name in ("model-00001-of-00002.safetensors", "model.safetensors.index.json"):
         with pytest.raises(BenchError, match="is one of several shards"):
@@ -195,5 +195,5 @@ def test_a_long_header_is_no_safetensors_file(tmp_path):
 
 
 def test_no_file_is_one_sentence(tmp_path):
-    with pytest.raises(BenchError, match="there is no checkpoint"):
+    with pytest.raises(BenchError, match=r"checkpoint .* does not exist"):
         kind_of(tmp_path / "gone")

@@ -179,7 +179,7 @@ def test_other_floating_point_types_are_loaded_into_float32_with_a_note(tmp_path
 def test_a_choice_between_weights_is_noted(tmp_path):
     torch.save({"model": OTHER.state_dict(), "model_ema": SAVED.state_dict()}, tmp_path / "c.pth")
     assert read_checkpoint(tmp_path / "c.pth").notes == (
-        "the averaged weights under 'model_ema' were taken, not those under 'model'",
+        "the averaged weights under 'model_ema' were used, not those under 'model'",
     )
     torch.save({"model": SAVED.state_dict(), "ema": {"shadow_params": [torch.ones(2)]}}, tmp_path / "c.pth")
     assert read_checkpoint(tmp_path / "c.pth").notes == (
@@ -225,7 +225,7 @@ def test_a_prefix_of_some_keys_is_not_removed(tmp_path):
 
 def test_two_state_dicts_without_a_rule_are_one_sentence(tmp_path):
     torch.save({"student": SAVED.state_dict(), "teacher": OTHER.state_dict()}, tmp_path / "c.pth")
-    with pytest.raises(BenchError, match=r"several state dicts, under 'student' and 'teacher'; save the one"):
+    with pytest.raises(BenchError, match=r"several state dicts, under 'student' and 'teacher'; save only the one"):
         read_checkpoint(tmp_path / "c.pth")
 
 

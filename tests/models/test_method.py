@@ -142,7 +142,7 @@ def test_gamma_on_a_sample_is_divided_by_the_width() -> None:
 
 @pytest.mark.parametrize("variant", [VariantSpec(penalty="mean_square"), VariantSpec(schedule="short")])
 def test_a_penalty_and_a_schedule_need_each_other(variant: VariantSpec) -> None:
-    with pytest.raises(BenchError, match="need each other"):
+    with pytest.raises(BenchError, match="must have both a penalty and a schedule"):
         Objective(variant, FACTS, latent_dim=4)
 
 

@@ -72,7 +72,7 @@ def test_a_pickle_in_an_exported_program_is_not_run(tmp_path):
 @pytest.mark.skipif(importlib.util.find_spec("onnx2torch") is not None, reason="onnx2torch is installed")
 def test_onnx_without_its_package_is_one_sentence(tmp_path):
     (tmp_path / "net.onnx").write_bytes(b"")
-    with pytest.raises(BenchError, match=r"needs the package onnx2torch: pip install 'collapse-bench\[onnx\]'"):
+    with pytest.raises(BenchError, match=r"needs the package onnx2torch; run pip install 'collapse-bench\[onnx\]'"):
         load_module(tmp_path / "net.onnx")
 
 
@@ -103,9 +103,9 @@ def test_other_files_are_one_sentence(tmp_path):
     torch.save(NETWORK, tmp_path / "module")
     (tmp_path / "text").write_text("net")
     for name, sentence in {
-        "weights": "holds weights without a network; name the model .* with --model",
+        "weights": "holds weights without a network; give the model .* with --model",
         "module": "is a pickled module, which would run code",
-        "text": "is no TorchScript archive, no program of torch.export and no ONNX file",
+        "text": "is not a TorchScript archive, a torch.export program or an ONNX file",
     }.items():
         with pytest.raises(BenchError, match=sentence):
             load_module(tmp_path / name)
@@ -170,12 +170,12 @@ def test_a_relative_path_is_that_of_the_working_folder(tmp_path, imports, monkey
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
-        ("nets.py", "names no function; write file.py:function"),
-        ("nets.txt:make", "names no function"),
-        ("nets.py:a b", "names no function"),
-        ("gone.py:make", "there is no file"),
+        ("nets.py", "does not name a function; write file.py:function"),
+        ("nets.txt:make", "does not name a function"),
+        ("nets.py:a b", "does not name a function"),
+        ("gone.py:make", r"the file .*gone\.py does not exist"),
         ("nets.py:gone", "has no function 'gone'"),
-        ("nets.py:number", "returned a int, not a torch.nn.Module"),
+        ("nets.py:number", "returned a int; it must return a torch.nn.Module"),
         ("nets.py:VALUE", "has no function 'VALUE'"),
         ("nets.py:needs", r"failed: TypeError: needs\(\) missing 1 required .*called without arguments"),
         ("broken.py:make", r"broken\.py failed: ModuleNotFoundError: No module named 'absent_package'"),
@@ -195,6 +195,6 @@ def test_functions_that_cannot_be_called_are_one_sentence(tmp_path, imports, mon
 
 def test_pickles_are_no_factories(tmp_path):
     (tmp_path / "net.pkl").write_bytes(pickle.dumps(Payload(tmp_path / "trace")))
-    with pytest.raises(BenchError, match="is no TorchScript archive"):
+    with pytest.raises(BenchError, match="is not a TorchScript archive"):
         load_module(tmp_path / "net.pkl")
     assert not (tmp_path / "trace").exists()

@@ -235,9 +235,9 @@ def test_files_are_read_in_place_of_making_images(run: Bench, bench: Bench, tmp_
 def test_wrong_words_are_one_sentence(run: Bench, bench: Bench, tmp_path: Path) -> None:
     for arguments, says in (
         (("--corruptions", "frog"), "did you mean 'fog'"),
-        (("--severities", "6", "--corruptions", "fog"), "severity '6' is none of 1, 2, 3, 4 and 5"),
+        (("--severities", "6", "--corruptions", "fog"), "severity '6' is unknown; use 1, 2, 3, 4 or 5"),
         (("--corruption-profile", "cifr", "--corruptions", "fog"), "did you mean 'cifar'"),
-        (("--corruptions-dir", tmp_path / "none", "--corruptions", "fog"), "no folder"),
+        (("--corruptions-dir", tmp_path / "none", "--corruptions", "fog"), "is not a folder"),
     ):
         found = run(*arguments)
         assert found.code == 2

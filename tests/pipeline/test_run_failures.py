@@ -106,7 +106,7 @@ def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(
     assert run(*arguments).code == 130
     (unfinished,) = (tmp_path / "out").glob("runs/*/training.safetensors")
     outcome = run(*arguments)
-    assert "goes on after epoch 3 of 4" in outcome.err
+    assert "resuming at epoch 4/4" in outcome.err
     assert not unfinished.exists()
     (whole,), (resumed,) = rows(tmp_path / "whole"), rows(tmp_path / "out")
     assert {k: v for k, v in whole.items() if k not in TIME_COLUMNS} == {

@@ -147,7 +147,7 @@ def test_bad_pixels_leave_nothing_behind(tmp_path: Path) -> None:
 
 def test_what_is_no_data_set_is_one_sentence() -> None:
     for given in (Path("digits"), 3, None):
-        with pytest.raises(BenchError, match="dataset is of type"):
+        with pytest.raises(BenchError, match="data set is of type"):
             evaluate(knows(3), name="x", dataset=given, attacks="fgsm")
 
 

@@ -228,8 +228,8 @@ def test_the_log_warns_of_a_training_that_does_not_collapse(
     fixed = ("--plugin", plugin, "--models", "tiny", "--results", tmp_path, "--limit", "60", "--attacks", "none")
     outcome = bench("run", *fixed, "--variants", "lpc,baseline", "--epochs", "4", "--corruptions", "none")
     assert outcome.code == 0, outcome.err
-    assert "tiny:lpc:0: running training accuracy " in outcome.err
-    assert " in epoch 3 of 4, γ " in outcome.err
+    assert "tiny:lpc:0: training accuracy " in outcome.err
+    assert " in epoch 3/4, γ " in outcome.err
     assert outcome.err.count("warning: tiny:lpc on digits: not collapsed: ") == 1
     assert "--epochs" in outcome.err.split("not collapsed: ")[1]
     (run,) = [found for found in Store(tmp_path).runs() if found.variant == "lpc"]
@@ -264,7 +264,7 @@ def test_a_term_that_is_to_collapse_and_does_not_says_so(
     asked = ("--variants", "pull,baseline", "--epochs", "4", "--attacks", "none", "--corruptions", "none")
     outcome = bench("run", *fixed, *asked)
     assert outcome.code == 0, outcome.err
-    assert " in epoch 3 of 4: a collapse takes" in outcome.err
+    assert " in epoch 3/4: collapse requires" in outcome.err
     assert outcome.err.count("warning: tiny:pull on digits: not collapsed: ") == 1
     board = pd.read_csv(tmp_path / "leaderboard.csv").set_index("variant")
     assert board["collapse"]["pull"].startswith("not collapsed: ")

@@ -1,4 +1,4 @@
-"""Published corruptions as arrays: ``<kind>.npy``, the five severities stacked, and ``labels.npy``."""
+"""Read published corruptions from arrays: ``<kind>.npy`` with the five severities stacked, and ``labels.npy``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ CHANNELS: Final = (3, 1)
 
 
 class ArrayLayout:
-    """Files are held to their published checksums, or else to those of a manifest that 'bench corrupt' wrote.
+    """Corruptions in a folder of arrays.
 
-    Raises BenchError when ``labels.npy`` is missing or differs from ``labels``, those of the whole test split, and when
-    the files that the manifest names are of several sets.
+    Files are checked against their published checksums or, if none are published, against the manifest written by
+    'bench corrupt'. ``labels``, (N,), are those of the whole test split; ``indices``, (M,), select the evaluated rows.
+    Raises BenchError if ``labels.npy`` is missing or differs from ``labels``, and if the files in the manifest belong
+    to several sets.
     """
 
     def __init__(
@@ -44,15 +46,17 @@ class ArrayLayout:
         self._check_labels(labels)
 
     def check(self, kind: str, severity: int) -> None:
-        """Raises BenchError unless the images can be read."""
+        """Raise BenchError unless the images can be read."""
         rows_of(severity, self._count)
         self._read(kind)
 
     @property
     def kinds(self) -> list[str]:
+        """Kinds of corruption in the folder, sorted."""
         return sorted(path.stem for path in self._folder.glob("*.npy") if path.name != LABELS)
 
     def images(self, kind: str, severity: int) -> NDArray[np.uint8]:
+        """Return the evaluated images, (M, S, S, 3 or 1) uint8. Raises BenchError for missing or invalid files."""
         rows = rows_of(severity, self._count)
         if kind not in self._mapped:
             self._mapped[kind] = self._read(kind)
@@ -60,7 +64,7 @@ class ArrayLayout:
         return found if self._whole else found[self._indices]
 
     def identity(self, kind: str) -> str:
-        """The MD5 of the kind's file, which is checked."""
+        """Check the file of ``kind`` and return its MD5 as hex. Raises BenchError as :meth:`images` does."""
         self._read(kind)
         with _opened(self._folder / f"{kind}.npy") as file:
             return digest_of(file, "md5")
@@ -82,22 +86,24 @@ class ArrayLayout:
     def _check_labels(self, labels: NDArray[np.int64]) -> None:
         path = self._folder / LABELS
         if not path.is_file():
-            raise BenchError(f"{self._folder} has no {LABELS}, by which the order of its images is checked.")
+            raise BenchError(
+                f"{self._folder} has no {LABELS}, which is needed to check the order of its images; put it there."
+            )
         with _opened(path) as file:
             found = _map(file, path)
             lengths = {(self._count,): 1, (len(SEVERITY_LEVELS) * self._count,): len(SEVERITY_LEVELS)}
             if found.shape not in lengths or found.dtype.kind not in "iu":
                 raise BenchError(
-                    f"{path} holds {found.dtype} of shape {found.shape}; whole numbers are needed, "
-                    f"{self._count} or {len(SEVERITY_LEVELS) * self._count} of them{self._hint(found)}."
+                    f"{path} holds {found.dtype} of shape {found.shape}; {self._count} or "
+                    f"{len(SEVERITY_LEVELS) * self._count} integers are needed{self._hint(found)}."
                 )
             self._check_content(file, path)
         wanted = np.tile(labels, lengths[found.shape])
         if not np.array_equal(found, wanted):
             first = int((found != wanted).argmax())
             raise BenchError(
-                f"{path} says {found[first]} at index {first} where the test split has label {wanted[first]}; "
-                "the corrupted images must be those of the test split, in its order."
+                f"{path} has label {found[first]} at index {first}, but the test split has label {wanted[first]}; "
+                "the corrupted images must be those of the test split, in the same order."
             )
 
     def _hint(self, found: NDArray[Any]) -> str:
@@ -106,13 +112,13 @@ class ArrayLayout:
         return "; all test images are needed, and 'bench corrupt --limit' writes only some of them" if short else ""
 
     def _check_sets(self) -> None:
-        """One manifest may name files of several sets where somebody has put them together."""
+        """Raise BenchError if the manifest lists files of several sets, as after two folders were merged."""
         owners = {entry.set: name for name, entry in self._entries.items()}
         if len(owners) > 1:
             first, second, *_ = sorted(owners.values())
             raise BenchError(
-                f"{self._folder / first} and {second} beside it are not of one set: by {MANIFEST} they differ in "
-                "images, constants or seed; name a folder that holds one set."
+                f"{self._folder / first} and {second} in the same folder belong to different sets: by {MANIFEST}, they "
+                "differ in images, constants or seed; give a folder that holds one set."
             )
 
     def _check_content(self, file: BufferedReader, path: Path) -> None:
@@ -121,19 +127,19 @@ class ArrayLayout:
             self._check_md5(self._published, file, path)
         elif entry is not None and digest_of(file, "sha256") != entry.sha256:
             raise BenchError(
-                f"{path} is not the file that {MANIFEST} beside it speaks of: its SHA-256 is another; make it again by "
-                f"'bench corrupt', or take {MANIFEST} away if the file is meant to be another."
+                f"{path} does not have the SHA-256 listed for it in {MANIFEST}; generate it again with "
+                f"'bench corrupt', or remove {MANIFEST} if the file was replaced on purpose."
             )
 
     def _check_md5(self, published: Published, file: BufferedReader, path: Path) -> None:
         title, wanted = published.title, published.md5.get(path.name)
         if wanted is None:
-            raise BenchError(f"{path} is none of the files that were published as {title}; take it out of the folder.")
+            raise BenchError(f"{path} is not a file of the published {title}; remove it from the folder.")
         found = digest_of(file, "md5")
         if found != wanted:
             raise BenchError(
                 f"{path} is not the published file: its MD5 is {found}, that of {title} is {wanted}; download it again "
-                f"(Zenodo record {published.record}), or leave --corruptions-dir out to have the images made."
+                f"(Zenodo record {published.record}), or omit --corruptions-dir to generate the images."
             )
 
 
@@ -149,4 +155,6 @@ def _map(file: BufferedReader, path: Path) -> NDArray[Any]:
         return map_array(file)
     except (OSError, ValueError) as error:
         reason = str(error).rstrip(".")
-        raise BenchError(f"{path} is damaged or no array of numbers: {reason}; download or unpack it again.") from None
+        raise BenchError(
+            f"{path} is damaged or not an array of numbers: {reason}; download or unpack it again."
+        ) from None

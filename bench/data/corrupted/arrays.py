@@ -1,6 +1,6 @@
-"""Arrays as ``.npy`` files: written whole or not at all, mapped into memory, and hashed while they are open.
+"""Write, map and hash ``.npy`` files, and read ``manifest.json``, which lists the files of a generated set.
 
-``manifest.json``: what is known of the files of a generated set. Neither OpenCV nor SciPy is needed to read it.
+Files are written completely or not at all. This module imports neither OpenCV nor SciPy.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from bench.core.errors import BenchError
 
 MEGABYTE: Final = 10**6
 
-#: Age in seconds at which a temporary file belongs to nobody any more.
+#: Age in seconds from which a temporary file counts as left behind by a process that was killed.
 ABANDONED_S: Final = 24 * 3600
 
-#: Hashes by algorithm and by device, inode, length and time of change of a file: each is taken once a process.
+#: Hashes computed by this process, by algorithm, device, inode, size and modification time of the file.
 _DIGESTS: dict[tuple[str, int, int, int, int], str] = {}
 
 
 def write_array(path: Path, blocks: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: DTypeLike) -> str:
-    """Put ``blocks``, which together are one array of that shape, at ``path``; returns the SHA-256 of the file.
+    """Write ``blocks``, which form one array of ``shape``, to ``path``, and return the SHA-256 of the file.
 
-    What was there stays until all of the new file is on disk. The blocks are taken one by one, so that the array need
-    not fit into memory. Temporary files of ``path`` that are older than a day go: a killed process has left them.
-    Raises BenchError when the folder cannot be written or the disk is full; no temporary file is left behind.
+    An existing file is replaced only when the new one is completely on disk. Blocks are taken one by one, so that the
+    array need not fit into memory. Temporary files of ``path`` that are older than a day are deleted: killed processes
+    left them behind. Raises BenchError if the folder cannot be written or the disk is full; the temporary file is
+    deleted.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     digest = hashlib.sha256()
@@ -56,7 +57,7 @@ def write_array(path: Path, blocks: Iterable[NDArray[Any]], shape: tuple[int, ..
         size = np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64)) / MEGABYTE
         raise BenchError(
             f"cannot write {path} ({size:.1f} MB): {error.strerror or error}; "
-            "make room there, or name a folder that can be written."
+            "free some space, or give a folder that can be written."
         ) from error
     finally:
         with suppress(OSError):
@@ -66,23 +67,23 @@ def write_array(path: Path, blocks: Iterable[NDArray[Any]], shape: tuple[int, ..
 
 def _drop_abandoned(path: Path) -> None:
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        with suppress(OSError):  # another process may be doing the same
+        with suppress(OSError):  # another process may have deleted it
             if time.time() - left.stat().st_mtime > ABANDONED_S:
                 left.unlink()
 
 
 def map_array(file: io.BufferedReader) -> NDArray[Any]:
-    """The array in an open ``.npy`` file, mapped; the file may be closed afterwards.
+    """Map the array in an open ``.npy`` file into memory; the file may be closed afterwards.
 
-    What is written into the array stays in memory and the file as it is: torch takes no array that refuses.
-    Raises ValueError when it is no such file, is shorter than its header says, or holds Python objects.
+    Writes to the array change the memory but not the file: torch warns about arrays that cannot be written. Raises
+    ValueError if the file is not a ``.npy`` file, is shorter than its header states, or holds Python objects.
     """
     file.seek(0)
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
         shape, fortran, dtype = read(file)
-    except (SyntaxError, TokenError, TypeError) as error:  # how numpy meets some damaged headers
+    except (SyntaxError, TokenError, TypeError) as error:  # raised by NumPy for some damaged headers
         raise ValueError(f"its header cannot be read ({error})") from None
     if dtype.hasobject:
         raise ValueError("it holds Python objects")
@@ -93,7 +94,7 @@ def map_array(file: io.BufferedReader) -> NDArray[Any]:
 
 
 def digest_of(file: io.BufferedReader, algorithm: Literal["md5", "sha256"]) -> str:
-    """The hash of an open file as hex, read in pieces; once per process for a file that does not change."""
+    """Return the hash of an open file as hex. It is computed once per process unless the file changes."""
     found = os.fstat(file.fileno())
     key = (algorithm, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
     if key not in _DIGESTS:
@@ -124,7 +125,7 @@ class Entry(NamedTuple):
 
 
 def raw_entries(folder: Path) -> dict[str, Any]:
-    """Return the manifest's entries by file name, unchecked; empty if there is no manifest or it is damaged."""
+    """Return the manifest's entries by file name, unchecked; empty if the manifest is missing or damaged."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):
@@ -134,10 +135,10 @@ def raw_entries(folder: Path) -> dict[str, Any]:
 
 
 def entries(folder: Path) -> dict[str, Entry]:
-    """Return the entries of the files that are in the folder; entries that are not in our format are ignored."""
-    found = {name: said for name, said in raw_entries(folder).items() if isinstance(said, dict)}
+    """Return the manifest's entries of files that exist in the folder. Entries in another format are ignored."""
+    found = {name: entry for name, entry in raw_entries(folder).items() if isinstance(entry, dict)}
     return {
-        name: Entry(said["set"], said["sha256"])
-        for name, said in sorted(found.items())
-        if isinstance(said.get("set"), str) and isinstance(said.get("sha256"), str) and (folder / name).is_file()
+        name: Entry(entry["set"], entry["sha256"])
+        for name, entry in sorted(found.items())
+        if isinstance(entry.get("set"), str) and isinstance(entry.get("sha256"), str) and (folder / name).is_file()
     }

@@ -1,4 +1,4 @@
-"""Corrupted images made here: written once in the layout of CIFAR-10-C, mapped into memory ever after."""
+"""Generate corrupted images, cache them in files with the layout of CIFAR-10-C, and map the files into memory."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from bench.runtime.files import write_atomic
 
 LABELS: Final = "labels"
 
-#: Changes when the layout of the labels does.
+#: Version of the layout of the labels file.
 LABELS_VERSION: Final = 1
 
-#: Values that are corrupted and written at a time; what is in memory does not grow with the set.
+#: Number of values that are corrupted and written at a time. It bounds the memory for sets of any size.
 BLOCK_VALUES: Final = 2**25
 
 FOLDER_DIGITS: Final = 16
@@ -45,19 +45,20 @@ class _Stored(NamedTuple):
 
 
 class GeneratedSet:
-    """All corruptions of some images, each made when first asked for: ``<kind>.npy``, the five severities stacked.
+    """All corruptions of some images, generated on first use: ``<kind>.npy`` with the five severities stacked.
 
-    The files lie in a folder below ``folder`` that is named by a hash of the ids, pixels, labels, profile and seed, or
-    without ``below`` in ``folder`` itself, where the files of another such set are written over.
-    ``files_sha`` is the hash of the photographs that the kinds which have some are made with, "" for what stands in for
-    them, None for what is installed.
     ``pixels`` are (N, C, H, W), C = 1 or 3; float32 in [0, 1] is rounded to the nearest of 256 levels, because
     corruptions are defined on bytes. ``labels`` are (N,).
 
-    ``manifest.json`` names every finished file with its SHA-256 and the hash of its set. A file that it does not name,
-    or that is not what it says, is made again: one that is half written or damaged is never served. Processes may share
-    the folder: what they write is equal, and an entry that one loses to another costs making the file again.
-    Raises BenchError for pixels that are not, for numbers of ids, labels and images that differ.
+    Files are stored in a subfolder of ``folder`` that is named by a hash of ids, pixels, labels, profile and seed. With
+    ``below=False`` they are stored in ``folder`` itself and replace the files of another set. ``files_sha`` is the hash
+    of the photographs for the kinds that use some: "" for their synthetic replacement, None for the installed ones.
+
+    ``manifest.json`` lists every finished file with its SHA-256 and the hash of its set. A file that is not listed, or
+    that has another hash, is generated again, so that an incomplete or damaged file is never used. Several processes
+    may use one folder: they write equal files, and a lost manifest entry only causes its file to be generated again.
+
+    Raises BenchError for pixels of another shape or type, and if the numbers of ids, labels and images differ.
     """
 
     source: Final = "generated"
@@ -93,13 +94,13 @@ class GeneratedSet:
         return self._kind(kind).array[rows]
 
     def foreign_files(self) -> list[str]:
-        """The arrays in the folder that are of another set, or of none that the manifest knows."""
+        """Return the names of arrays in the folder that belong to another set or are not in the manifest."""
         named = {name: entry for name, entry in raw_entries(self.folder).items() if isinstance(entry, dict)}
         ours = {name for name, entry in named.items() if entry.get("set") == self._identity}
         return sorted({path.name for path in self.folder.glob("*.npy")} - ours)
 
     def file_sha(self, kind: str) -> str:
-        """SHA-256 of the kind's file as hex, which is made if it is not there."""
+        """Return the SHA-256 of the file of ``kind`` as hex; generate the file if it is missing."""
         return self._kind(kind).sha
 
     def _kind(self, kind: str) -> _Stored:
@@ -134,11 +135,11 @@ class GeneratedSet:
         self._enter(path.name, wanted | {"libraries": _libraries(), "sha256": sha})
         written = _open(path, shape, dtype, sha)
         if written is None:
-            raise BenchError(f"{path} is not what was written there a moment ago; look after the disk and run again.")
+            raise BenchError(f"{path} differs from the data just written to it; check the disk and run again.")
         return written
 
     def _files(self, kind: str) -> str:
-        """Hash of the photographs that the kind is made with."""
+        """Return the hash of the photographs that ``kind`` is generated with."""
         if self._files_sha is None or not CORRUPTIONS.get(kind).stand_in:
             return files_sha_of(kind)
         return self._files_sha
@@ -172,7 +173,7 @@ class GeneratedSet:
         )
 
     def _enter(self, name: str, entry: Mapping[str, Any]) -> None:
-        """Add a finished file to the manifest, beside what others have entered in the meantime."""
+        """Add a finished file to the manifest, and keep entries that other processes have added."""
         with _MERGING:
             manifest = {
                 "files": raw_entries(self.folder) | {name: entry},
@@ -186,13 +187,13 @@ class GeneratedSet:
 def _check(pixels: Pixels, ids: Sequence[str], labels: NDArray[np.int64]) -> None:
     if pixels.ndim != 4 or pixels.shape[1] not in (1, 3) or pixels.dtype not in (np.uint8, np.float32):
         raise BenchError(
-            f"images to be corrupted are uint8 or float32 of shape (N, 1 or 3, H, W), "
-            f"not {pixels.dtype} of {pixels.shape}."
+            f"images to be corrupted must be uint8 or float32 of shape (N, 1 or 3, H, W), "
+            f"not {pixels.dtype} of shape {pixels.shape}."
         )
     if not len(pixels) or not len(pixels) == len(ids) == len(labels):
         raise BenchError(
             f"{len(pixels)} images to be corrupted have {len(ids)} ids and {len(labels)} labels; "
-            "one of each is needed for every image, and one image at least."
+            "one id and one label per image are needed, and at least one image."
         )
 
 
@@ -203,7 +204,10 @@ def as_bytes(pixels: Pixels) -> NDArray[np.uint8]:
 
 
 def _open(path: Path, shape: tuple[int, ...], dtype: type[np.generic], sha: str) -> _Stored | None:
-    """The file, if it is whole; the hash is that of the very file that is mapped."""
+    """Map the file if shape, type and hash are the expected ones, otherwise return None.
+
+    The hash is computed from the same open file that is mapped.
+    """
     try:
         with path.open("rb") as file:
             array = map_array(file)

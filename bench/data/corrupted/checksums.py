@@ -1,4 +1,4 @@
-"""The MD5 of every published file of CIFAR-10-C (Zenodo record 2535967) and CIFAR-100-C (Zenodo record 3555552)."""
+"""MD5 checksums of the published files of CIFAR-10-C (Zenodo record 2535967) and CIFAR-100-C (record 3555552)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Published:
-    """A set that was published as arrays."""
+    """A set of corrupted images published as arrays."""
 
     title: str
     record: int  # on Zenodo

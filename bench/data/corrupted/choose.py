@@ -1,4 +1,4 @@
-"""Turn the user's choice of corruptions into their specs. Neither torch nor an image is needed for it."""
+"""Convert the user's choice of corruptions to specs. This needs neither torch nor images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def choose_corruptions(
     Raises BenchError for unknown names, severities and profiles.
     """
     if profile is not None and corruptions_dir is not None:
-        raise BenchError("--corruption-profile is for images that are corrupted here; leave it out with files.")
+        raise BenchError(
+            "--corruption-profile applies to generated corruptions only; omit it, or omit --corruptions-dir."
+        )
     constants = choose_profile(profile, side)
     wanted, levels = resolve_kinds(kinds), [_severity(text) for text in severities]
     if wanted and not levels:
@@ -48,20 +50,23 @@ def choose_corruptions(
 
 
 def code_sha_of(kind: str) -> str:
-    """Return the content hash of the plug-ins for a corruption that a plug-in registered; empty for our own."""
+    """Return the content hash of the plug-ins if a plug-in registered ``kind``; empty for built-in corruptions."""
     return "" if CORRUPTIONS.origin(kind) == BUILTIN else plugin_sha()
 
 
 def choose_profile(asked: str | None, side: int) -> Profile:
-    """The profile of that name, or the nearest to the size. Raises BenchError when there is none of the name."""
+    """Return the profile called ``asked``; if None, that of the image size nearest to ``side`` pixels.
+
+    Raises BenchError for an unknown name.
+    """
     if asked is None:
         return nearest_profile(side)
     if asked not in PROFILE_SIZES:
-        raise unknown_name("profile", asked, list(PROFILE_SIZES), hint="Each has the constants of one size of image.")
+        raise unknown_name("profile", asked, list(PROFILE_SIZES), hint="A profile has constants for one image size.")
     return cast(Profile, asked)
 
 
 def _severity(text: str) -> int:
     if text not in map(str, SEVERITY_LEVELS):
-        raise BenchError(f"severity {text!r} is none of 1, 2, 3, 4 and 5.")
+        raise BenchError(f"severity {text!r} is unknown; use 1, 2, 3, 4 or 5.")
     return int(text)

@@ -1,4 +1,4 @@
-"""Published corruptions as image files: ``<kind>/<severity>/<class>/<file>``, or that below one folder per family."""
+"""Read published corruptions from image files: ``<kind>/<severity>/<class>/<file>``, or ``<family>/<kind>/…``."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ from bench.data.image_listing import by_normalised_name, list_images, scan
 
 
 class Place(NamedTuple):
-    """Class and file name, without the extension, that a test image shares with its corruptions."""
+    """Class and file name without extension, equal for a test image and its corrupted images."""
 
     class_name: str
     stem: str
 
 
 class FolderLayout:
-    """Raises BenchError when there are no such folders, or when ``ids`` do not name files in folders of classes."""
+    """Corruptions in folders of image files.
+
+    ``ids`` are those of the whole test split; ``indices``, (M,), select the evaluated rows. Raises BenchError if
+    ``folder`` has no such folders, or if ``ids`` are not files in class folders.
+    """
 
     def __init__(
         self, folder: Path, dataset: str, ids: Sequence[str], indices: NDArray[np.int64], image_size: int
@@ -42,14 +46,16 @@ class FolderLayout:
 
     @property
     def kinds(self) -> list[str]:
+        """Kinds of corruption in the folder, sorted."""
         return sorted(self._kind_folders)
 
     def check(self, kind: str, severity: int) -> None:
-        """Raises BenchError unless all files are there and the first has the right size; only that one is opened."""
+        """Raise BenchError unless all files exist and the first one has the expected size. Opens only the first."""
         rows_of(severity, len(self._ids))
         self._refuse_other_sizes(self._paths(self._kind_folder(kind) / str(severity))[:1])
 
     def images(self, kind: str, severity: int) -> NDArray[np.uint8]:
+        """Return the evaluated images, (M, S, S, 3) uint8. Raises BenchError for missing or invalid files."""
         rows_of(severity, len(self._ids))
         paths = self._paths(self._kind_folder(kind) / str(severity))
         try:
@@ -60,7 +66,7 @@ class FolderLayout:
         return pixels.transpose(0, 2, 3, 1)
 
     def identity(self, kind: str) -> str:
-        """A hash of the names and sizes of the kind's files: to read all of them takes as long as to evaluate them."""
+        """Return a hash of the names and sizes of the kind's files. Hashing all contents would take too long."""
         folder = self._kind_folder(kind)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         return fingerprint([[path.relative_to(folder).as_posix(), path.stat().st_size] for path in files])
@@ -77,24 +83,26 @@ class FolderLayout:
             for candidate in [child] if _has_severities(child) else _subfolders(child):
                 other = kinds.setdefault(candidate.name, candidate) if _has_severities(candidate) else candidate
                 if other != candidate:
-                    raise BenchError(f"{other} and {candidate} could both be {candidate.name}; remove one of them.")
+                    raise BenchError(f"{other} and {candidate} are both called {candidate.name}; remove one of them.")
         return kinds
 
     def _paths(self, folder: Path) -> list[Path]:
-        """The files that belong to the images that are evaluated."""
+        """Return the files of the evaluated images. Raises BenchError if one is missing or ambiguous."""
         if not folder.is_dir():
-            raise BenchError(f"{folder} is missing; a corruption has a folder for each severity.")
+            raise BenchError(f"{folder} is missing; a corruption has one folder per severity: unpack the set again.")
         files: dict[Place, Path] = {}
         class_folders = by_normalised_name(scan(folder))
         for class_name in sorted({place.class_name for place in self._places}):
             for name, path in list_images(class_folders.get(class_name, folder / class_name)).images.items():
                 other = files.setdefault(Place(class_name, PurePosixPath(name).stem), path)
                 if other != path:
-                    raise BenchError(f"{other} and {path} could both be the same test image; remove one of them.")
+                    raise BenchError(f"{other} and {path} match the same test image; remove one of them.")
         for sample_id, place in zip(self._ids, self._places, strict=True):
             if place not in files:
                 wanted = folder / place.class_name / place.stem
-                raise BenchError(f"{wanted}.* is missing: the test image {sample_id} has no such corruption.")
+                raise BenchError(
+                    f"{wanted}.* is missing: it is the corruption of the test image {sample_id}; unpack the set again."
+                )
         return [files[place] for place in self._places]
 
     def _refuse_other_sizes(self, paths: Sequence[Path]) -> None:
@@ -103,19 +111,19 @@ class FolderLayout:
             if (width, height) != (self._size, self._size):
                 raise BenchError(
                     f"{path} is {width}×{height} but the data set's images are {self._size}×{self._size}; published "
-                    "corruptions are used as they are and never resized, so the data set must have their size."
+                    "corruptions are never resized, so the data set must have the same size."
                 )
 
 
 def _places(chosen: Sequence[str], ids: Sequence[str], dataset: str, folder: Path) -> list[Place]:
-    """The places of ``chosen``. Raises BenchError when ``ids`` have none or two share one."""
+    """Return the places of ``chosen``. Raises BenchError if one of ``ids`` has no place or two have the same place."""
     owners: dict[Place, str] = {}
     found: Mapping[str, Place] = {sample_id: _place(sample_id, dataset, folder) for sample_id in ids}
     for sample_id, place in found.items():
         if owners.setdefault(place, sample_id) != sample_id:
             raise BenchError(
                 f"test images {owners[place]} and {sample_id} differ by folder or extension only, "
-                "so that their published corruptions cannot be told apart; rename one of them."
+                "so that their published corruptions cannot be distinguished; rename one of them."
             )
     return [found[sample_id] for sample_id in chosen]
 
@@ -125,7 +133,7 @@ def _place(sample_id: str, dataset: str, folder: Path) -> Place:
     parts = PurePosixPath(sample_id).parts
     if len(parts) < 3:
         raise BenchError(
-            f"--corruptions-dir {folder} holds image files in folders of classes, which fit an imagefolder only; "
+            f"--corruptions-dir {folder} holds image files in class folders, which fit an imagefolder only; "
             f"{dataset} needs <kind>.npy files."
         )
     return Place(parts[1], PurePosixPath(sample_id).stem)

@@ -1,4 +1,4 @@
-"""Corrupted images that others have published, read from ``--corruptions-dir``."""
+"""Read published corrupted images from ``--corruptions-dir``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bench.data.corrupted.folder_layout import FolderLayout
 
 
 class OfficialSet:
-    """A folder of published corrupted images: arrays as CIFAR-10-C has them, or image files as ImageNet-C has them.
+    """A folder of published corrupted images: arrays in the layout of CIFAR-10-C, or image files in that of ImageNet-C.
 
-    ``ids`` and ``labels``, (N,), are those of the whole test split, ``indices``, (M,), the rows of it that are
-    evaluated, ``image_size`` the side of the data set's square images in pixels.
-    Raises BenchError when the folder is neither or does not fit the split.
+    ``ids`` and ``labels``, (N,), are those of the whole test split; ``indices``, (M,), select the evaluated rows;
+    ``image_size`` is the side of the data set's square images in pixels. Raises BenchError if the folder has neither
+    layout or does not fit the split.
     """
 
     source: Final = "official"
@@ -35,7 +35,7 @@ class OfficialSet:
         image_size: int,
     ) -> None:
         if not folder.is_dir():
-            raise BenchError(f"--corruptions-dir {folder} is no folder; name the one that holds the corruptions.")
+            raise BenchError(f"--corruptions-dir {folder} is not a folder; give the folder that holds the corruptions.")
         published = PUBLISHED.get(dataset)
         self._layout: ArrayLayout | FolderLayout
         if any(folder.glob("*.npy")):
@@ -47,7 +47,7 @@ class OfficialSet:
 
     @property
     def official(self) -> bool:
-        """Whether the files have published checksums: those of CIFAR-10-C and CIFAR-100-C do, and are held to them."""
+        """Whether the files are checked against published checksums, as those of CIFAR-10-C and CIFAR-100-C are."""
         return self._arrays and self._published is not None
 
     @property
@@ -60,13 +60,13 @@ class OfficialSet:
         return self._layout.identity(kind)
 
     def check(self, kind: str, severity: int) -> None:
-        """Look at what can be seen without reading all images. Raises BenchError as :meth:`images` does."""
+        """Check the files without decoding all images. Raises BenchError as :meth:`images` does."""
         self._layout.check(kind, severity)
 
     def images(self, kind: str, severity: int) -> NDArray[np.uint8]:
-        """Return the images of the rows that are evaluated, (M, S, S, 3) uint8.
+        """Return the evaluated images, (M, S, S, 3) uint8; grey arrays have one channel.
 
-        Raises BenchError for a kind that is not there, and for a file that is missing, damaged, of another shape or
-        not the published one.
+        Raises BenchError for an unknown kind, and for a file that is missing, damaged, of another shape or different
+        from the published one.
         """
         return self._layout.images(kind, severity)

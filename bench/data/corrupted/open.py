@@ -1,4 +1,4 @@
-"""The set of corrupted images that a corruption's are taken from, made here or official."""
+"""Open the generated or official set of corrupted images for a corruption spec."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ if TYPE_CHECKING:
 def open_set(
     spec: CorruptionSpec, images: Images, dataset: Dataset, *, cache: Path, folder: Path | None
 ) -> CorruptedSet:
-    """The set that ``spec`` is of, for the ``images`` of the test split that are evaluated.
+    """Open the set that contains the corruption ``spec`` of ``images``, the evaluated images of the test split.
 
-    What is made here is kept in ``cache``; official files lie in ``folder``. Raises BenchError when they do not.
+    Generated images are stored in ``cache``; official files are read from ``folder``. Raises BenchError if ``folder``
+    is missing or does not fit.
     """
     if spec.source == "generated":
-        from bench.data.corrupted.cache import GeneratedSet  # with OpenCV and SciPy, which a plan does without
+        from bench.data.corrupted.cache import GeneratedSet  # imports OpenCV and SciPy, which a plan does not need
 
         pixels, labels = images.pixels.numpy(), images.labels.numpy()
         profile = cast(Profile, spec.profile)
         return GeneratedSet(cache, pixels, images.ids, labels, profile, spec.seed, files_sha=spec.files_sha)
     if folder is None:
-        raise BenchError(f"{spec.kind} is of official files; name their folder by --corruptions-dir.")
+        raise BenchError(f"{spec.kind} needs official files; give their folder with --corruptions-dir.")
     place = {name: i for i, name in enumerate(dataset.test.ids)}
     return _official(folder, dataset, np.array([place[name] for name in images.ids]))
 
@@ -43,10 +44,10 @@ def open_set(
 def identified(
     specs: Sequence[CorruptionSpec], dataset: Dataset, folder: Path | None, *, limit: int | None = None
 ) -> list[CorruptionSpec]:
-    """``specs`` with the identity of the official files in ``folder``, if there is one.
+    """Return ``specs`` with the hashes of the official files in ``folder``; unchanged if ``folder`` is None.
 
-    Raises BenchError, before anything is trained, for a folder that does not fit the data set, or lacks a file of the
-    first ``limit`` images that are evaluated.
+    Called before training. Raises BenchError for a folder that does not fit the data set, or that lacks a file of the
+    ``limit`` images that are evaluated.
     """
     if folder is None or not specs:
         return list(specs)

@@ -316,7 +316,7 @@ def test_processes_that_make_the_same_kinds(tmp_path: Path):
 
 def test_a_folder_that_cannot_be(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(BenchError, match=r"cannot write .*labels\.npy .* name a folder that can be written"):
+    with pytest.raises(BenchError, match=r"cannot write .*labels\.npy .* give a folder that can be written"):
         made(tmp_path / "file").images(KIND, 1)
 
 
@@ -328,7 +328,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(arrays.os, "fsync", full)
-    with pytest.raises(BenchError, match=r"contrast\.npy .* No space left on device; make room"):
+    with pytest.raises(BenchError, match=r"contrast\.npy .* No space left on device; free some space"):
         generated.images("contrast", 1)
     assert not [path for path in generated.folder.iterdir() if path.suffix == ".tmp"]
     assert np.array_equal(generated.images(KIND, 1), expected()[:6]), "what was there is still served"
@@ -351,12 +351,12 @@ def test_what_killed_processes_left_goes_when_it_is_old(tmp_path: Path):
 @pytest.mark.parametrize(
     ("pixels", "changed", "sentence"),
     [
-        (PIXELS[0], {}, r"not uint8 of \(3, 12, 10\)"),
+        (PIXELS[0], {}, r"not uint8 of shape \(3, 12, 10\)"),
         (PIXELS[:, :2], {}, r"shape \(N, 1 or 3, H, W\)"),
         (PIXELS.astype(np.float64), {}, "not float64"),
         (PIXELS, {"ids": IDS[1:]}, "6 images to be corrupted have 5 ids and 6 labels"),
         (PIXELS, {"labels": LABELS[1:]}, "6 ids and 5 labels"),
-        (PIXELS[:0], {"ids": [], "labels": LABELS[:0]}, "one image at least"),
+        (PIXELS[:0], {"ids": [], "labels": LABELS[:0]}, "at least one image"),
     ],
 )
 def test_images_that_are_none(tmp_path: Path, pixels: Any, changed: Any, sentence: str):

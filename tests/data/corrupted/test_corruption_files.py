@@ -65,7 +65,11 @@ def test_files_that_nobody_published_are_called_so(run: Bench, files: Path, tmp_
 
 def test_a_file_that_its_manifest_does_not_know_is_refused(run: Bench, files: Path, tmp_path: Path) -> None:
     np.save(files / "fog.npy", 255 - np.load(files / "fog.npy"))
-    refused(run(*FOG, "--corruptions-dir", files), "fog.npy is not the file that manifest.json", tmp_path)
+    refused(
+        run(*FOG, "--corruptions-dir", files),
+        "fog.npy does not have the SHA-256 listed for it in manifest.json",
+        tmp_path,
+    )
 
 
 def test_files_of_two_sets_are_refused(run: Bench, bench: Bench, files: Path, tmp_path: Path) -> None:
@@ -76,7 +80,7 @@ def test_files_of_two_sets_are_refused(run: Bench, bench: Bench, files: Path, tm
     manifest = json.loads((files / "manifest.json").read_text())
     manifest["files"]["snow.npy"] = json.loads((other / "manifest.json").read_text())["files"]["snow.npy"]
     (files / "manifest.json").write_text(json.dumps(manifest))
-    refused(run("--corruptions", "snow", "--corruptions-dir", files), "are not of one set", tmp_path)
+    refused(run("--corruptions", "snow", "--corruptions-dir", files), "belong to different sets", tmp_path)
 
 
 def test_a_part_of_the_test_images_is_refused_by_its_likely_cause(run: Bench, bench: Bench, tmp_path: Path) -> None:
