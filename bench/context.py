@@ -97,7 +97,7 @@ class RunContext:
         return self._corrupted[key]
 
     def is_official(self, spec: CorruptionSpec | None, limit: int | None) -> bool:
-        """Return whether the evaluated images are official: the data set, or the files that the corruption is read from."""
+        """Return whether the images are official: the data set, or the files that the corruption is read from."""
         if spec is None or spec.source == "generated":
             return self.dataset.official
         return self.corrupted_set(spec, self.images("test", limit)).official

@@ -53,7 +53,7 @@ MISTAKES = [
     (["--latent-dim", "100000000"], "is not in the range"),
     (["--latent-dim", "8", "--variants", "baseline"], "variants with a penultimate layer"),
     (["--seeds", "99999999999999999999"], "is not a whole number from 0"),
-    (["--protocol", "prefiltered", "--attacks", "fgsm"], "there is none"),
+    (["--protocol", "prefiltered", "--attacks", "fgsm"], "none is requested"),
     (["--attacks", "autoattack-square-i10"], "two stages or more"),
     (["--attacks", "autoattack-foo+bar"], "No stage is called 'foo' or 'bar'."),
     (["--corruption-profile", "CIFAR"], "did you mean 'cifar'? There are cifar, tiny_imagenet and imagenet."),
