@@ -123,8 +123,8 @@ def find_recipe(name: str, dataset: str) -> RecipeEntry:
     if name == PAPER:
         if dataset not in PUBLISHED_FOR:
             raise BenchError(
-                f"no recipe was published for {dataset!r}, only for {', '.join(PUBLISHED_FOR)} and ImageNet; name one of "
-                "these recipes, for example --recipe paper-cifar10."
+                f"no recipe was published for {dataset!r}, only for {', '.join(PUBLISHED_FOR)} and ImageNet; name one "
+                "of these recipes, for example --recipe paper-cifar10."
             )
         name = PUBLISHED_FOR[dataset]
     return RECIPES.get(name)

@@ -169,7 +169,7 @@ def _variants(patterns: Sequence[str]) -> Mapping[str, VariantSpec]:
 
 
 def _with_code(name: str, spec: VariantSpec) -> VariantSpec:
-    """Return the spec of a variant; for one from a plug-in, with the hash of the plug-in code, which affects the weights."""
+    """Return the spec of a variant. For a plug-in variant, add the hash of the plug-in code."""
     return spec if VARIANTS.origin(name) == BUILTIN_VARIANTS else dataclasses.replace(spec, code_sha=plugin_sha())
 
 

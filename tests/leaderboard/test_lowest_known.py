@@ -194,7 +194,7 @@ def test_beside_published_numbers_any_attack_counts(store: Store) -> None:
 def test_bench_show_has_it(store: Store, bench: Callable[..., Any]) -> None:
     store.write_audit(audit(RUN, {"square": {45, 46, 47}}))
     shown = bench("show", "tiny:baseline", "--results", store.root).out
-    assert "lowest known@linf-0.1: 57.0 % of 100 images, 50 of them seen by the audit; broken by audit:sq" in shown
+    assert "lowest known@linf-0.1: 57.0 % of 100 images, 50 of them audited; broken by audit:sq" in shown
 
 
 def test_images_that_were_wrong_from_the_start_are_counted_for_nobody(tmp_path: Path) -> None:
