@@ -39,7 +39,7 @@ def deciding(record: Mapping[str, Any], level: float) -> str | None:
 
 
 def collapse_word(record: Mapping[str, Any]) -> str:
-    """Return the worse collapse status of variant and reference: ``not collapsed``, ``collapse not measured`` or empty."""
+    """Return the worse collapse status of both rows: ``not collapsed``, ``collapse not measured`` or empty."""
     statuses = [record.get(column) or "" for column in ("collapse", "collapse_reference")]
     return next((word for word in (NOT_COLLAPSED, NOT_MEASURED) if any(s.startswith(word) for s in statuses)), "")
 
