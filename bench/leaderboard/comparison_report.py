@@ -73,8 +73,8 @@ def _words(record: Mapping[str, Any], p: float, direction: float, mde: float | N
 def _caveat(record: Mapping[str, Any], flags: str) -> str:
     """Return a note if the higher of the two accuracies is only an upper bound; ``flags`` names its flags column."""
     names = record[flags].split(";") if record[flags] else []
-    whose = "" if flags == "flags" else f"{record['reference']}: "
-    return f" ({whose}upper bound)" if bound(record["metric"], names) else ""
+    owner = "" if flags == "flags" else f"{record['reference']}: "
+    return f" ({owner}upper bound)" if bound(record["metric"], names) else ""
 
 
 #: The third header is the name of the reference. "lowest known" shows the values of the reference and of the variant.

@@ -29,7 +29,7 @@ def metric_values(
     Differences are from ``reference``. They are None if either row is no better than chance.
     """
     values: dict[str, Any] = {}
-    guessing = bool(row.chance()) or (reference is not None and bool(reference.chance()))
+    at_chance = bool(row.chance()) or (reference is not None and bool(reference.chance()))
     for metric in metrics:
         parts = parts_of(row, metric)
         mean, n = _mean(_by_seed(row, parts)), row.images(parts[0]) if parts else None
@@ -37,7 +37,7 @@ def metric_values(
             values[f"{metric}_n"] = 0 if _attempted(row, metric) else None
             continue
         low, high = wilson_interval(mean * n, n)
-        pair = None if guessing else pairs_of(row, reference, metric, outcomes)
+        pair = None if at_chance else pairs_of(row, reference, metric, outcomes)
         over_seeds = _over_seeds(_by_seed(row, parts)) if other_weights(row, metric) else {}
         values |= {
             metric: _percent(mean),

@@ -61,11 +61,11 @@ class BoardRow:
 
         For a seed at chance level only the findings of the audit about the model itself are included.
         """
-        cells, guessing = self.cells.get(column, {}), self.seeds_at_chance()
+        cells, at_chance = self.cells.get(column, {}), self.seeds_at_chance()
         found = {flag for cell in cells.values() for flag in cell.flags}
         for seed, cell in cells.items():
             record = self.audits.get(seed)
-            if seed in guessing:
+            if seed in at_chance:
                 found |= {finding.flag for finding in record.findings} if record else set()
             else:
                 found |= {finding.flag for finding in findings_for(record, cell)}

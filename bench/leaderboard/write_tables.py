@@ -101,10 +101,10 @@ def board_table(
             values |= metric_values(row, reference, metrics, outcomes) | distance_values(row, outcomes)
             values |= lowest_values(row, budgets, outcomes) | collapse_values(row, group)
             table.append({**_describe(row, reference, outcomes), "rank": rank, "rank_by": by, **values})
-    beside = [m + suffix for m in metrics for suffix in ("", *METRIC_SUFFIXES)]
+    of_metrics = [m + suffix for m in metrics for suffix in ("", *METRIC_SUFFIXES)]
     of_budgets = [budget.column + suffix for budget in budgets for suffix in ("", "_n", "_audit_n", "_broken_by")]
     of_corruptions = [column for column in of_corruptions if column not in metrics]
-    columns = [*LEADERBOARD_COLUMNS, *beside, *of_budgets, *of_corruptions, *of_distances]
+    columns = [*LEADERBOARD_COLUMNS, *of_metrics, *of_budgets, *of_corruptions, *of_distances]
     counts = [column for column in (*of_distances, *of_budgets) if column.endswith("_n")]
     whole = ["rank", "latent_dim", "img_size", "epochs", "n_train", "leaked", *counts]
     whole += [f"{metric}_n" for metric in metrics]

@@ -50,8 +50,8 @@ def is_audited(run_id: str, data_sha: str, store: Store, level: str = "default",
 
 
 def _lacks_baseline(run: RunRecord, record: AuditRecord, store: Store) -> bool:
-    alone = any(not budget.baseline_run for budget in record.budgets)
-    return alone and paired_baseline(run, store) is not None
+    without_baseline = any(not budget.baseline_run for budget in record.budgets)
+    return without_baseline and paired_baseline(run, store) is not None
 
 
 def attacked_cells(run_id: str, store: Store) -> list[EvalRecord]:

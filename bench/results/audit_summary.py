@@ -23,12 +23,12 @@ def sentence(run: RunRecord, record: AuditRecord, *, at_chance: bool) -> str:
     if not record.budgets:
         return f"{name}: no attack to audit; {_model(record)}."
     if at_chance:
-        return f"{name}: {_guesses(record)}{_cost(record)}."
+        return f"{name}: {_at_chance(record)}{_cost(record)}."
     found = "; ".join(_budget(budget) for budget in record.budgets)
     return f"{name}: {found}; {_model(record)}{_cost(record)}."
 
 
-def _guesses(record: AuditRecord) -> str:
+def _at_chance(record: AuditRecord) -> str:
     """Return the part of the sentence for a model at chance level: no attack can lower its accuracy below guessing."""
     claims = " and ".join(_claim(budget) for budget in record.budgets)
     own = f"; {_model(record)}" if record.findings else ""
@@ -62,8 +62,8 @@ def _by(budget: BudgetAudit) -> str:
     """Format the number of images of :func:`broken_beyond_suite` per attack of the audit."""
     if not budget.images:
         return "; it stored no images"
-    standing = {*budget.standing}
-    counts = {name: len(standing & {*broken}) for name, broken in budget.broken.items()}
+    remaining = {*budget.standing}
+    counts = {name: len(remaining & {*broken}) for name, broken in budget.broken.items()}
     return ": " + ", ".join(f"{name} {count}" for name, count in counts.items() if count)
 
 

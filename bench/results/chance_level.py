@@ -68,7 +68,7 @@ def chance_notes(correct: int, n: int, majority: Majority, *, constant: bool = F
 
     ``constant`` states that the model predicts the same class for all images.
     """
-    if not constant and not _guesses(correct, n, majority):
+    if not constant and not _is_no_better(correct, n, majority):
         return ()
     answers = "; all predictions are the same class" if constant else ""
     return (f"{CHANCE} ({correct} of {n} correct; the most frequent class has {majority.n} of {n} images{answers})",)
@@ -91,9 +91,9 @@ def is_at_chance(run: RunRecord, clean: EvalRecord) -> bool:
     if of_chance(clean.notes):
         return True
     if clean.n_majority is not None:
-        return _guesses(clean.n_correct, clean.n, Majority(clean.n_majority, clean.n_correct_majority))
+        return _is_no_better(clean.n_correct, clean.n, Majority(clean.n_majority, clean.n_correct_majority))
     return run.spec is not None and at_chance(clean.n_correct, clean.n, 1 / run.spec.data.num_classes)
 
 
-def _guesses(correct: int, n: int, majority: Majority) -> bool:
+def _is_no_better(correct: int, n: int, majority: Majority) -> bool:
     return at_chance(correct, n, majority.n / n) and not beats_majority(correct, majority)

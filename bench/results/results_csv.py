@@ -167,12 +167,12 @@ def results_table(
     ``diagnoses`` are by run id. Columns of diagnostics from plug-ins follow the built-in ones.
     """
     cells = list(cells)
-    guessing, rows = runs_at_chance(cells), []
+    at_chance, rows = runs_at_chance(cells), []
     for run, cell in cells:
         place = run.run_id, cell.spec.data_sha
         known = lowest_at(cell, lowest)
-        row = result_row(run, cell, at_chance=place in guessing, lowest=known) | _diagnosis(diagnoses.get(run.run_id))
-        rows.append(row | audit_values(audits.get(place), cell, at_chance=place in guessing))
+        row = result_row(run, cell, at_chance=place in at_chance, lowest=known) | _diagnosis(diagnoses.get(run.run_id))
+        rows.append(row | audit_values(audits.get(place), cell, at_chance=place in at_chance))
     plugins = sorted({column for record in diagnoses.values() for column in record.values} - DIAGNOSTIC_COLUMNS.keys())
     table = pd.DataFrame(rows, columns=[*RESULT_COLUMNS, *DIAGNOSTIC_COLUMNS, *plugins, *AUDIT_COLUMNS])
     identity = ["dataset", "model", "variant", "config_sha", "seed"]
