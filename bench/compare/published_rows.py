@@ -37,7 +37,7 @@ def _robustbench(model: PublishedModel) -> Line:
     """Return the line of a model with its lowest known robust accuracy, as on the board of RobustBench."""
     notes = []
     if model.external is not None:
-        notes.append(f"under another attack than AutoAttack; under AutoAttack {model.robust:.2f}")
+        notes.append(f"under an attack other than AutoAttack (AutoAttack: {model.robust:.2f})")
     if model.mce is not None:
         notes.append(f"mCE {model.mce:.2f}")
     if model.additional_data:

@@ -270,7 +270,7 @@ def test_beside_published_numbers_an_audit_of_one_row_alone_costs_it_no_place(st
         ("tiny:baseline", 1, 57), ("tiny:lpc", 2, 58),
     ]  # fmt: skip
     assert table.placed[0].note.endswith(
-        "ranked by 59.00, under the table's attack alone: our rows went through different attacks or audits"
+        "ranked by 59.00, under the attack of the table alone: our rows have different attacks or audits"
     )
     store.write_audit(audit(LPC, {"square": set()}, n=70))
     (table,) = compare(stored_lines(store), [])
