@@ -1,4 +1,4 @@
-"""Python API: train and evaluate, or evaluate a network that was trained elsewhere.
+"""Python API: train and evaluate networks, or evaluate a network that was trained elsewhere.
 
 >>> from bench import evaluate, run                                                             # doctest: +SKIP
 >>> rows = evaluate(my_module, name="mine", dataset="digits", attacks=["pgd"], eps=["0.1"])     # doctest: +SKIP
@@ -50,7 +50,7 @@ Failures = Literal["warn", "raise", "ignore"]
 
 
 class FailedCellsWarning(UserWarning):
-    """Some cells failed, so that their rows hold no accuracy."""
+    """Warning that some cells failed. Their rows hold no accuracy."""
 
 
 def run(
@@ -62,20 +62,23 @@ def run(
 ) -> pd.DataFrame:
     """Train every model × variant × seed, attack it, write the tables, and return the rows of results.csv.
 
-    Does what ``bench run`` does. Finished work in the folder ``results`` is not computed again.
+    Equivalent to ``bench run``. Finished work in the folder ``results`` is not computed again.
 
     Args:
-        config: The whole configuration; otherwise it is made from ``options``.
-        failures: Whether a failed cell warns (:class:`FailedCellsWarning`), raises BenchError, or is ignored.
-        progress: By default bars on a terminal, and lines elsewhere, on stderr.
+        config: Complete configuration. By default it is built from ``options``.
+        failures: Action for failed cells: issue a :class:`FailedCellsWarning`, raise BenchError, or ignore them.
+        progress: Progress display on stderr. By default progress bars on a terminal, and plain lines elsewhere.
         options: Fields of :class:`bench.config.RunConfig`.
+
+    Returns:
+        One row per cell of this run, with the columns of results.csv.
 
     Raises:
         BenchError: For bad input, and with ``failures="raise"`` for failed cells.
     """
     _check_failures(failures)
     if config is not None and options:
-        raise BenchError(f"{next(iter(options))}= stands beside config=; give one of them.")
+        raise BenchError(f"config= and {next(iter(options))}= are both given; give only one of them.")
     chosen: RunConfig = config or from_options(RunConfig, options)
     load_plugins(chosen.plugin)
     store = Store(chosen.results)
@@ -102,23 +105,26 @@ def evaluate(
 ) -> pd.DataFrame:
     """Attack ``network``, corrupt its inputs, and return its rows of results.csv as a pandas DataFrame.
 
+    The global torch state of the caller has no influence. Grad mode, autocast and similar settings are set for the
+    evaluation and restored afterwards.
+
     Args:
-        network: A module that maps images (N, 3, S, S), float32 in [0, 1], to logits (N, K), or a file: a checkpoint of
-            weights, a TorchScript archive, a torch.export program or an ONNX model. A module normalises its input
-            itself. If it returns a tuple the first entry is taken for the logits, of a dictionary or an object
-            ``logits``; the rows name what was taken. A module is in evaluation mode meanwhile; its mode and its
-            gradients are restored.
+        network: A module that maps images (N, 3, S, S), float32 in [0, 1], to logits (N, K), or the path of a file: a
+            checkpoint of weights, a TorchScript archive, a torch.export program or an ONNX model. A module must
+            normalise its input itself. If it returns a tuple, the first entry is used as logits. If it returns a
+            dictionary or an object, the entry ``logits`` is used. The rows name the entry that was used. A module
+            is set to evaluation mode during the evaluation; its mode and its gradients are restored afterwards.
         dataset: A name, a :class:`~bench.data.Dataset`, or a source for :func:`~bench.data.from_python.as_dataset`: a
             pair of tensors, a DataLoader, a torch or a Hugging Face data set.
-        results: Folder where cells are stored for ``bench leaderboard``; finished ones are not computed again. By
-            default nothing is kept.
-        failures: Whether a failed cell warns (:class:`FailedCellsWarning`), raises BenchError, or is ignored.
-        progress: By default bars on a terminal, and lines elsewhere, on stderr.
-        options: Fields of :class:`bench.config.EvaluateConfig` and :class:`bench.config.NetworkConfig`. A module needs
-            ``name``; of the other fields of NetworkConfig it takes ``variant`` and ``seed`` only.
+        results: Folder where cells are stored for ``bench leaderboard``. Finished cells in it are not computed again.
+            By default nothing is stored.
+        failures: Action for failed cells: issue a :class:`FailedCellsWarning`, raise BenchError, or ignore them.
+        progress: Progress display on stderr. By default progress bars on a terminal, and plain lines elsewhere.
+        options: Fields of :class:`bench.config.EvaluateConfig` and :class:`bench.config.NetworkConfig`. For a module,
+            ``name`` is required, and only ``variant`` and ``seed`` are accepted of the other NetworkConfig fields.
 
-    The caller's state of torch does not matter: grad mode, autocast and the like are set as the measurement needs them,
-    and restored.
+    Returns:
+        One row per requested cell, with the columns of results.csv.
 
     Raises:
         BenchError: For bad input, and with ``failures="raise"`` for failed cells.
@@ -174,43 +180,47 @@ evaluate.__signature__ = _signature(evaluate, NetworkConfig, EvaluateConfig)  # 
 
 
 def _check_module(model: object, asked: NetworkConfig) -> Declared:
-    """Return the module's name, variant and seed. Raises BenchError for no module, and for options of files."""
+    """Return the name, variant and seed of a module.
+
+    Raises BenchError if ``model`` is not a module, has no name, or is given options that apply to files only.
+    """
     if not isinstance(model, nn.Module):
         raise BenchError(
-            f"model {asked.name!r} is of type {type(model).__name__}, neither a torch.nn.Module nor a file; write a "
-            "module whose forward maps images to logits."
+            f"model {asked.name!r} is of type {type(model).__name__}, neither a torch.nn.Module nor a file; give a "
+            "module whose forward method maps images to logits."
         )
     if asked.name is None:
-        raise BenchError("the module has no name; give it one by name=.")
+        raise BenchError("the module has no name; set one with name=.")
     check_name("model", asked.name)
     check_name("variant", asked.variant)
     plain = NetworkConfig()
     for option in options_of(NetworkConfig):
         if option not in ("name", "variant", "seed") and getattr(asked, option) != getattr(plain, option):
-            raise BenchError(f"{option}= is for files; a module does its own preprocessing.")
+            raise BenchError(f"{option}= applies to files only; a module does its own preprocessing. Remove {option}=.")
     return Declared(name=asked.name, variant=asked.variant, seed=asked.seed, repeats=asked.variant != EXTERNAL)
 
 
 def _check_failures(failures: str) -> None:
+    """Raise BenchError unless ``failures`` is one of the values of ``Failures``."""
     known = get_args(Failures)
     if failures not in known:
         raise BenchError(f"failures={failures!r} is unknown; write {join(known, 'or')}.")
 
 
 def _report(rows: pd.DataFrame, failures: Failures) -> None:
-    """Warn of failed cells, or raise BenchError for them."""
+    """Issue a FailedCellsWarning or raise BenchError for failed cells, depending on ``failures``."""
     failed = rows[rows["status"] == "failed"]
     if failures == "ignore" or failed.empty:
         return
     first = failed.iloc[0]
-    text = f"{pluralize(len(failed), 'cell')} of {len(rows)} failed; the first: {first['reason']}: {first['notes']}"
+    text = f"{len(failed)} of {pluralize(len(rows), 'cell')} failed; first failure: {first['reason']}: {first['notes']}"
     if failures == "raise":
         raise BenchError(text)
-    warnings.warn(text, FailedCellsWarning, stacklevel=3)  # of the caller
+    warnings.warn(text, FailedCellsWarning, stacklevel=3)  # reported at the line of the caller
 
 
 def _rows(runs: Sequence[tuple[RunRecord, Sequence[EvalSpec]]], store: Store) -> pd.DataFrame:
-    """Return the rows of the given runs' cells."""
+    """Return the rows of results.csv for the given runs and cells."""
     wanted = {cell.cell_id for _, cells in runs for cell in cells}
     kept = [(record, cell) for record, _ in runs for cell in store.cells(record.run_id) if cell.cell_id in wanted]
     every = [(record, cell) for record, _ in runs for cell in present_cells(record, store)]

@@ -1,4 +1,4 @@
-"""Run context: data set, store, device, configuration and progress, and the images that were read."""
+"""Run context: data set, store, device, configuration, progress display and loaded images."""
 
 from __future__ import annotations
 
@@ -26,28 +26,30 @@ from bench.runtime.progress import Progress
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """Everything that the work on a run needs, handed whole from function to function."""
+    """Shared context of all steps of a run, passed from function to function. Images are loaded once and cached."""
 
     dataset: Dataset
     store: Store
     device: torch.device
     progress: Progress
     config: MeasureConfig = field(default_factory=MeasureConfig)
-    corrupted_folder: Path | None = None  # for corruptions that are made here; by default beside the results
-    eps_texts: Mapping[tuple[Norm, float], str] = field(default_factory=dict)  # budgets asked for, as they were written
+    corrupted_folder: Path | None = None  # cache of generated corrupted images; by default inside the results folder
+    eps_texts: Mapping[tuple[Norm, float], str] = field(
+        default_factory=dict
+    )  # requested budgets as the user wrote them
     _images: dict[tuple[str, int | None], Images] = field(default_factory=dict)
     _corrupted: dict[tuple[str, str, int, str, int], CorruptedSet] = field(default_factory=dict)
 
     @property
     def auto_batch(self) -> bool:
-        """Whether the batch size may be halved when memory runs out."""
+        """Whether the batch size is halved when memory runs out."""
         return self.config.batch_size == "auto"
 
     def images(self, split: str, limit: int | None) -> Images:
-        """Images of a split, read once."""
+        """Return at most ``limit`` images of a split ("train" or "test"). They are read once and cached."""
         source = self.dataset.train if split == "train" else self.dataset.test
         if limit is not None and limit >= len(source):
-            limit = None  # the same images
+            limit = None  # share the cache entry of the whole split
         if (split, limit) not in self._images:
             size = self.dataset.image_size
             self._images[split, limit] = load_images(source, limit, dataset=self.dataset.name, size=size)
@@ -55,21 +57,21 @@ class RunContext:
 
     @cached_property
     def duplicates(self) -> Duplicates:
-        """Test images that are also in the training split, or more than once in the test split."""
+        """Test images that are also in the training split, or several times in the test split."""
         found = known_duplicates(self.dataset)
         for note in found.notes(self.dataset.test.ids):
             self.progress.line(f"{self.dataset.name}: {note}")
         return found
 
     def read_images_of(self, cells: Iterable[EvalSpec]) -> None:
-        """Read the test images of ``cells`` before any work is done. Raises BenchError for what cannot be an image."""
+        """Read the test images of ``cells`` before any computation. Raises BenchError for an invalid image."""
         for limit in dict.fromkeys(cell.limit for cell in cells):
             self.images("test", limit)
 
     def corrupted(self, spec: CorruptionSpec, limit: int | None) -> Images:
-        """Return the images of the test split, corrupted by ``spec``.
+        """Return the images of the test split, corrupted by ``spec``: uint8, (images, 3, S, S).
 
-        Raises CellFailure if they cannot be made or read. Raises BenchError if generated images cannot be
+        Raises CellFailure if they cannot be generated or read. Raises BenchError if generated images cannot be
         written, since all cells would fail in the same way.
         """
         clean = self.images("test", limit)
@@ -86,8 +88,8 @@ class RunContext:
             raise CellFailure("corruption_error", str(error)) from error
 
     def corrupted_set(self, spec: CorruptionSpec, clean: Images) -> CorruptedSet:
-        """Open the set of corrupted images that ``spec`` belongs to, once."""
-        files = spec.files_sha if spec.source == "generated" else ""  # one folder has those of all official kinds
+        """Return the set of corrupted images that ``spec`` belongs to. It is opened once and cached."""
+        files = spec.files_sha if spec.source == "generated" else ""  # official files of all kinds are in one folder
         key = (spec.source, spec.profile, spec.seed, files, len(clean))
         if key not in self._corrupted:
             cache = self.corrupted_folder or self.store.root / "corrupted"
@@ -95,7 +97,7 @@ class RunContext:
         return self._corrupted[key]
 
     def is_official(self, spec: CorruptionSpec | None, limit: int | None) -> bool:
-        """Return whether the data set is official; for corruptions read from files, whether these files are."""
+        """Return whether the images are official: the data set, or the files that the corruption is read from."""
         if spec is None or spec.source == "generated":
             return self.dataset.official
         return self.corrupted_set(spec, self.images("test", limit)).official
@@ -103,9 +105,9 @@ class RunContext:
 
 @contextlib.contextmanager
 def failures_as(reason: str) -> Iterator[None]:
-    """Turn what foreign code raises (torch, timm, a plug-in) into a failed cell with ``reason``.
+    """Convert exceptions of external code (torch, timm, plug-ins) to a CellFailure with ``reason``.
 
-    Running out of memory is its own reason. A BenchError stays what it is: the user's mistake.
+    An out-of-memory error gets the reason ``out_of_memory``. A BenchError is raised unchanged: it reports bad input.
     """
     try:
         yield

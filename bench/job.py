@@ -1,4 +1,4 @@
-"""Job of one ``bench run``: its plan, and the part of the plan that is still to do."""
+"""Job of one ``bench run``: its plan and its pending work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Plan, data set and store of a run."""
+    """Request, plan, data set and store of one ``bench run``."""
 
     config: RunConfig
     request: Request
@@ -33,18 +33,18 @@ class Job:
 
     @classmethod
     def of(cls, config: RunConfig, store: Store, known_models: Collection[str] = ()) -> Job:
-        """Plan a run. Raises BenchError for bad input."""
+        """Plan a run. Names in ``known_models`` are not looked up in timm. Raises BenchError for bad input."""
         request, dataset = make_request(config, known_models=known_models)
         return cls(config=config, request=request, plan=make_plan(request), dataset=dataset, store=store)
 
     @cached_property
     def pending(self) -> Mapping[str, Sequence[EvalSpec]]:
-        """Cells without a result, by run id."""
+        """Cells to evaluate, by run id."""
         return {run.train.run_id: pending_cells(run, self.store, self.config) for run in self.plan}
 
     @cached_property
     def undiagnosed(self) -> frozenset[str]:
-        """Ids of the runs that are still to be diagnosed."""
+        """Ids of the runs to diagnose; empty unless diagnostics are requested."""
         if not self.config.diagnose:
             return frozenset()
         columns, force = plugin_columns(), self.config.force
@@ -52,7 +52,7 @@ class Job:
 
     @cached_property
     def unaudited(self) -> frozenset[str]:
-        """Ids of the runs whose present attacks are still to be audited."""
+        """Ids of the runs with stored attacks that are not audited at the requested level; empty without an audit."""
         level, force = self.config.audit, self.config.force
         if level == "none":
             return frozenset()
@@ -61,14 +61,16 @@ class Job:
 
     @property
     def done(self) -> bool:
+        """Whether all cells, diagnoses and audits of the plan are finished."""
         return not any(self.pending.values()) and not self.undiagnosed and not self.unaudited
 
     @property
     def cells(self) -> int:
+        """Number of cells in the plan."""
         return sum(len(run.cells) for run in self.plan)
 
     def context(self, progress: Progress) -> RunContext:
-        """Return the run context. Imports torch."""
+        """Return the run context of the job. Imports torch."""
         from bench.context import RunContext
         from bench.runtime.environment import choose_device
 

@@ -1,4 +1,4 @@
-"""Work off a plan: train, evaluate, diagnose and audit; for networks from elsewhere, evaluate and audit."""
+"""Execute a plan (train, evaluate, diagnose, audit), or evaluate and audit networks that were trained elsewhere."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HEADLINE = ("nc1", "cov_norm", "binarity_mean")
 
 
 def execute(plan: Sequence[RunPlan], context: RunContext) -> RunSummary:
-    """Train, evaluate, diagnose and audit a whole plan. An error in one run or cell does not stop the others."""
+    """Train, evaluate, diagnose and audit all runs of a plan. A failure in one run or cell does not stop the others."""
     config, summary = context.config, RunSummary()
     diagnosed, columns = isinstance(config, RunConfig) and config.diagnose, plugin_columns()
     with harness_torch_state(), torch_threads(config.threads):
@@ -45,7 +45,7 @@ def execute(plan: Sequence[RunPlan], context: RunContext) -> RunSummary:
             if todo or undiagnosed:
                 _execute_run(run.train, todo, undiagnosed, context, summary)
         _warn_of_collapse(plan, context)
-        for run in plan:  # after all cells: the audit of one run uses adversarial images of another
+        for run in plan:  # after all cells: the audit of a run uses adversarial images of its paired baseline
             _audit(run, context, summary)
     return summary
 
@@ -64,7 +64,7 @@ def _audit(plan: RunPlan, context: RunContext, summary: RunSummary) -> None:
 
 
 def _warn_of_collapse(plan: Sequence[RunPlan], context: RunContext) -> None:
-    """Warn of each row that is meant to collapse and did not, once all runs are diagnosed."""
+    """Warn about each row that was trained to collapse and has not collapsed. Requires all diagnoses of the plan."""
     if not any(has_collapse_penalty(run.train.variant, run.train.variant_spec) for run in plan):
         return
     rows = board_rows(all_cells(context.store), diagnoses=all_diagnoses(context.store))
@@ -108,16 +108,18 @@ def _short(value: float | None) -> str:
 
 
 def _train(spec: TrainSpec, todo: Sequence[EvalSpec], context: RunContext, summary: RunSummary) -> BuiltModel | None:
-    """The freshly trained model; None, with its cells recorded as skipped, when the training failed."""
+    """Train a model and return it. If the training fails, record its cells as skipped and return None."""
     record, built = train_run(spec, context)
     if built is None:
-        summary.bad.append(f"{spec.name} failed to train: {record.reason}: {record.message}")
+        summary.bad.append(f"{spec.name}: training failed: {record.reason}: {record.message}")
         context.progress.line(summary.bad[-1])
         skip(todo, "training_failed", f"{record.reason}: {record.message}", context)
         return None
     summary.trained += 1
     if spec.variant_spec.penalty and not record.gamma:
-        context.progress.line(f"{spec.name}: the penalty's weight was 0 throughout; its schedule needs more epochs")
+        context.progress.line(
+            f"{spec.name}: the weight of the penalty was 0 in every epoch; its schedule needs more epochs (--epochs)"
+        )
     share = f", running training accuracy {record.history[-1].accuracy:.1%}" if record.history else ""
     context.progress.line(f"{spec.name}: trained in {record.time_s:.1f} s{share}")
     return built
@@ -128,8 +130,8 @@ def evaluate_networks(
 ) -> tuple[list[Evaluated], RunSummary]:
     """Load, evaluate and audit networks that were trained elsewhere.
 
-    All are loaded first, so that a wrong file stops the command before any attack, and all are evaluated before the
-    audits, since an audit uses adversarial images of the baseline.
+    All networks are loaded first, so that an invalid file stops the command before any attack. All are evaluated before
+    the first audit, since the audit of a network uses adversarial images of its paired baseline.
     """
     summary = RunSummary()
     with harness_torch_state(), torch_threads(context.config.threads):
@@ -143,7 +145,7 @@ def evaluate_networks(
 def evaluate_module(
     module: nn.Module, declared: Declared, request: Request, context: RunContext
 ) -> tuple[Evaluated, RunSummary]:
-    """Evaluate and audit a module of the caller, which is frozen meanwhile."""
+    """Evaluate and audit a module of the caller. It is frozen during the evaluation and restored afterwards."""
     summary = RunSummary()
     with (
         harness_torch_state(),
@@ -157,7 +159,7 @@ def evaluate_module(
 
 
 def external_of(asked: NetworkConfig, context: RunContext) -> tuple[RunRecord, ExternalModel, bytes | None]:
-    """Load a network from its file; return its run, the model to evaluate, and the file to store.
+    """Load a network from its file; return its run, the model to evaluate, and the content of the file to store.
 
     The preprocessing is probed unless the store has this run and its probe found no problem.
     """
@@ -172,7 +174,7 @@ def external_of(asked: NetworkConfig, context: RunContext) -> tuple[RunRecord, E
         and not context.config.force
         and not has_problem(known.source.notes)
     ):
-        context.progress.line(f"{asked.title}: already probed, in run {run.run_id}")
+        context.progress.line(f"{asked.title}: preprocessing already probed in run {run.run_id}")
         notes = known.source.notes
     else:
         notes = (*loaded.source.notes, *probe_external(asked, loaded, context))
@@ -182,7 +184,7 @@ def external_of(asked: NetworkConfig, context: RunContext) -> tuple[RunRecord, E
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A run and the cells that were asked for."""
+    """Evaluated run, its model and its requested cells."""
 
     run: RunRecord
     model: nn.Module  # wrapped, frozen and in evaluation mode
@@ -197,7 +199,7 @@ def evaluate_run(
     summary: RunSummary,
     content: bytes | None,
 ) -> Evaluated:
-    """Store the run, with its network if ``content`` is given, and evaluate the cells that are not there."""
+    """Store the run, with its network file if ``content`` is given, and evaluate its pending cells."""
     cells = plan_cells(request, run.run_id, run.seed)
     todo = unfinished(cells, context.store, context.config)
     summary.cached += len(cells) - len(todo)
@@ -209,7 +211,7 @@ def evaluate_run(
 
 
 def audit_evaluated(found: Evaluated, request: Request, context: RunContext, summary: RunSummary) -> None:
-    """Audit the attacks on a run, unless that is done or not wanted."""
+    """Audit the attacks on a run, unless they are already audited or no audit is requested."""
     run, split, level = found.run, context.dataset.test.sha, context.config.audit
     if level == "none" or is_audited(run.run_id, split, context.store, level, force=context.config.force):
         return

@@ -1,1 +1,1 @@
-"""Published tables and own rows under one protocol, and exports to other benchmarks."""
+"""Compare own rows with published tables under one protocol, and export to other benchmarks."""

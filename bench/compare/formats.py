@@ -1,6 +1,7 @@
-"""Tables as Markdown, CSV, HTML, LaTeX and JSON data.
+"""Format tables as Markdown, CSV, HTML, LaTeX and JSON records.
 
-What is printed for people says once, above the table, why several rows may not be compared; in data each row says it.
+Markdown, HTML and LaTeX list the reasons shared by several incomparable rows once, above the table. CSV and JSON repeat
+the reasons in each row.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from bench.results.results_csv import to_csv
 
 SHOWN: Final = ("rank", "model", "clean", "robust", "n", "architecture", "source", "note")
 RATIO_DECIMALS: Final = 3
-#: What LaTeX reads as commands, and the signs of ours that its fonts lack.
+#: LaTeX code of characters that LaTeX interprets as commands or that its fonts lack.
 LATEX: Final[Mapping[str, str]] = MappingProxyType(
     {
         **{sign: f"\\{sign}" for sign in "&%$#_{}"},
@@ -34,7 +35,7 @@ LATEX: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def records(tables: Sequence[Table]) -> list[dict[str, Any]]:
-    """One flat record a line, its keys ``COMPARE_COLUMNS``; what is missing is None."""
+    """Return one flat record per row, with the keys ``COMPARE_COLUMNS``; missing values are None."""
     rows = [{"table": table.title, **_record(placed)} for table in tables for placed in table.placed]
     return [{column: row[column] for column in COMPARE_COLUMNS} for row in rows]
 
@@ -64,7 +65,7 @@ def _decimals(placed: RankedRow) -> int:
 
 
 def _shared(table: Table) -> dict[tuple[str, ...], str]:
-    """A number for the reasons of a row, all of them together; none where no two rows have the same."""
+    """Return a number such as "(1)" for each combination of reasons; empty if no two rows have the same combination."""
     counts = Counter(placed.reasons for placed in table.placed if placed.reasons)
     several = any(rows > 1 for rows in counts.values())
     return {reasons: f"({number})" for number, reasons in enumerate(counts, 1)} if several else {}
@@ -81,7 +82,7 @@ def _note(placed: RankedRow, numbers: Mapping[tuple[str, ...], str]) -> str:
 
 
 def _cells(placed: RankedRow, numbers: Mapping[tuple[str, ...], str]) -> list[str]:
-    """The columns ``SHOWN`` as people read them."""
+    """Format the columns ``SHOWN`` of one row."""
     line = placed.line
     robust = "" if line.robust is None else f"{line.robust:.{_decimals(placed)}f}"
     return [
@@ -97,6 +98,7 @@ def _cells(placed: RankedRow, numbers: Mapping[tuple[str, ...], str]) -> list[st
 
 
 def as_markdown(tables: Sequence[Table]) -> str:
+    """Return the tables as Markdown: a heading, a summary and a table each."""
     parts = []
     for table in tables:
         grid = _grid(table, "pipe", lambda cell: cell.replace("|", r"\|"))
@@ -105,7 +107,7 @@ def as_markdown(tables: Sequence[Table]) -> str:
 
 
 def as_html(tables: Sequence[Table]) -> str:
-    """A fragment: a heading, a sentence and a table each."""
+    """Return the tables as an HTML fragment: a heading, a summary and a table each."""
     parts = []
     for table in tables:
         heading = f"<h3>{html.escape(table.title)}</h3>\n<p>{html.escape(_summary(table))}</p>"
@@ -114,7 +116,7 @@ def as_html(tables: Sequence[Table]) -> str:
 
 
 def as_latex(tables: Sequence[Table]) -> str:
-    """One tabular each, without any package; the title and the sentence stand above it as text."""
+    """Return the tables as LaTeX that needs no package: title and summary as text, then one tabular each."""
     parts = []
     for table in tables:
         heading = rf"\paragraph{{{_latex(table.title)}}} {_latex(_summary(table))}"
@@ -134,7 +136,7 @@ def _grid(table: Table, form: str, escape: Callable[[str], str]) -> str:
 
 
 def as_csv(tables: Sequence[Table]) -> str:
-    """All tables in one, the first column says which; numbers are plain, ``bound`` stands apart from them."""
+    """Return all tables as one CSV file; the first column is the title of the table."""
     frame = pd.DataFrame(records(tables)).astype(dict.fromkeys(("rank", "n", "leaked"), "Int64"))
     return to_csv(frame).decode()
 

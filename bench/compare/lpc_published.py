@@ -1,8 +1,8 @@
-"""Numbers that the authors of latent point collapse published, one per row.
+"""Numbers published by the authors of latent point collapse, one per row.
 
 Sbailo and Ghiringhelli, "Latent Point Collapse Induces an Information Bottleneck", manuscript of 2024 (OpenReview
 FwlM1k4ODx), Tables 1 and 2: the revision with marked changes in github luigisbailo/latent_point_collapse at commit
-4ae9823. Their widths, epochs and penalties differ from this project's recipes, even where the names correspond.
+4ae9823. Widths, epochs and penalties differ from the recipes of this project, even if the names are the same.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ FILE = "lpc_published.csv"
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One published number and what is known of how it came about.
+    """One published number and its protocol, as far as it is known.
 
-    ``value`` and ``std`` are as printed, in ``unit``: accuracies in percent, everything else as a plain number.
+    ``value`` and ``std`` are as printed, in ``unit``: accuracies in percent, other metrics as plain numbers.
     """
 
     source: str
@@ -28,12 +28,12 @@ class PublishedRow:
     dataset: str  # cifar10, cifar100 or svhn
     backbone: str  # resnet18 or resnet50
     published_name: str
-    variant: str  # this project's name for the same idea; empty where it has none
+    variant: str  # name of the same variant in this project; empty if there is none
     metric: str
     value: float
-    std: float | None  # over 5 repeats; None where none is recorded
+    std: float | None  # over 5 repeats; None if not published
     unit: str
-    n_images: str  # in words: text and code may disagree; empty where none is known
+    n_images: str  # in words, since text and code may disagree; empty if unknown
     protocol: str
     note: str
 
@@ -48,13 +48,13 @@ FORM = Form(
 
 
 def published_lpc() -> tuple[PublishedRow, ...]:
-    """All published rows, in the order of the file."""
+    """Return all published rows, in the order of the file."""
     content = resources.files("bench.compare").joinpath(FILE).read_text(encoding="utf-8-sig")
     return parse_published(content, where=FILE)
 
 
 def parse_published(content: str, *, where: str) -> tuple[PublishedRow, ...]:
-    """Read a table with exactly the columns ``COLUMNS``. Raises BenchError, naming ``where`` and the line."""
+    """Parse a table with exactly the columns ``COLUMNS``. Raises BenchError, naming the file ``where`` and the line."""
     return tuple(_row(line) for line in parse_table(content, FORM, where=where))
 
 
@@ -62,5 +62,5 @@ def _row(line: Line) -> PublishedRow:
     texts = {name: cell for name, cell in line.cells.items() if name not in ("value", "std")}
     std = number(line.cells["std"], f"{line.place}: std") if line.cells["std"] else None
     if std is not None and std < 0:
-        raise BenchError(f"{line.place}: std is {line.cells['std']}; it cannot be negative.")
+        raise BenchError(f"{line.place}: std is {line.cells['std']}; it must be 0 or more.")
     return PublishedRow(**texts, value=number(line.cells["value"], f"{line.place}: value"), std=std)

@@ -1,9 +1,7 @@
-"""One file of RobustBench's model_info: its fields and types, read and written.
+"""Read and write the model_info files of RobustBench, and read all of them from a checkout.
 
-Percentages and budgets are text there. Reading takes what their 236 files have: optional fields may be absent or null,
-and fields that nobody here knows are left alone, since a newer checkout may have more of them.
-
-All of RobustBench's models, out of the user's own checkout.
+Percentages and budgets are strings in these files. Optional fields may be missing or null, as in the 236 published
+files. Unknown fields are ignored, since a newer checkout may have more.
 """
 
 from __future__ import annotations
@@ -26,7 +24,10 @@ from bench.runtime.files import without_mark
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """The fields in their order. ``name`` is the title of a paper; the file's own name is the model's."""
+    """Fields of a model_info file, in the order of RobustBench.
+
+    ``name`` is the title of a paper. The name of the model is the file name.
+    """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "ignore", "strict": True}
 
@@ -44,18 +45,18 @@ class ModelInfo:
     autoattack_acc: str | None = None
     corruptions_acc: str | None = None
     corruptions_mce: str | None = None
-    external: str | None = None  # a lower robust accuracy by another attack
-    unreliable: bool | None = None  # AutoAttack's number
+    external: str | None = None  # lower robust accuracy under another attack
+    unreliable: bool | None = None  # whether the AutoAttack accuracy is unreliable
     footnote: str | None = None
 
 
-#: Every file has these, if only as null; the others are left out where there is nothing to say.
+#: Fields written even if they are None; other fields are omitted then.
 ALWAYS = ("eps", "reported")
 _ADAPTER = TypeAdapter(ModelInfo)
 
 
 def parse_model_info(content: bytes, *, where: str) -> ModelInfo:
-    """Raises BenchError, naming ``where`` and the first thing that is wrong."""
+    """Parse a model_info file. Raises BenchError, naming the file ``where`` and the first invalid field."""
     try:
         return _ADAPTER.validate_json(without_mark(content))
     except ValidationError as error:
@@ -65,7 +66,7 @@ def parse_model_info(content: bytes, *, where: str) -> ModelInfo:
 
 
 def dump_model_info(info: ModelInfo) -> bytes:
-    """JSON as theirs: indented by two, in their order, with a final newline."""
+    """Return a model_info file as JSON in the form of RobustBench: indented by two, with a final newline."""
     fields = {k: v for k, v in dataclasses.asdict(info).items() if v is not None or k in ALWAYS}
     return json.dumps(fields, indent=2).encode() + b"\n"
 
@@ -74,18 +75,18 @@ FOLDER = "model_info"
 
 
 def read_checkout(folder: Path) -> tuple[PublishedModel, ...]:
-    """Every model under ``folder``, which is the checkout or its model_info.
+    """Return all models under ``folder``, a checkout of RobustBench or its folder model_info.
 
-    Files lie in ``<dataset>/<threat>/``, and it is the folders that say which board a model is on: the field
-    ``dataset`` of some files names another. Other data sets and threats are not read. Raises BenchError when there is
-    nothing, or a file that is damaged.
+    The files are in ``<dataset>/<threat>/``. The folders determine the board of a model, since the field ``dataset`` of
+    some files names another one. Other data sets and threats are ignored. Raises BenchError if no file is found, and
+    for an invalid file.
     """
     root = folder / FOLDER if (folder / FOLDER).is_dir() else folder
     found = tuple(_models(root))
     if not found:
         raise BenchError(
             f"--robustbench {folder} holds no {FOLDER}/<dataset>/<threat>/*.json, such as cifar10/Linf/Standard.json; "
-            f"name a checkout of RobustBench, or its {FOLDER}."
+            f"give the path of a checkout of RobustBench, or of its folder {FOLDER}."
         )
     return found
 
@@ -101,8 +102,10 @@ def _model(path: Path, dataset: str, threat: str) -> PublishedModel:
     info, place = parse_model_info(_bytes(path), where=str(path)), str(path)
     field, robust = _robust(info, threat)
     if robust is None:
-        raise BenchError(f"{place} has no {field}, which every model under {threat} has.")
-    eps = "" if threat == CORRUPTIONS else info.eps or ""  # some models under corruptions say at which they trained
+        raise BenchError(f"{place} has no {field}; every model under {threat} must have one.")
+    eps = (
+        "" if threat == CORRUPTIONS else info.eps or ""
+    )  # under corruptions, some files contain the eps of the training
     check_budget(threat, eps, place)
     return PublishedModel(
         dataset=dataset,

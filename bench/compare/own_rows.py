@@ -1,6 +1,6 @@
-"""Our rows of the board as lines: one for every budget attacked, one for corruptions, one for DeepFool.
+"""Convert the rows of a results folder to lines that can be compared or exported.
 
-From a results folder to lines that can be compared or exported.
+A row gives one line per attacked budget, one for corruptions and one for DeepFool.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from bench.results.outcomes import Outcomes, common_images
 from bench.results.results_csv import Budget, all_audits, all_cells, all_diagnoses
 from bench.results.store import Store
 
-RHO = "deepfool_rho_authors"  # by the definition that was published
-ROUNDING = 1e-6  # of a number of images
+RHO = "deepfool_rho_authors"  # by the published definition
+ROUNDING = 1e-6  # tolerance in images
 
 
 def our_lines(
     rows: Sequence[BoardRow], names: Sequence[str], outcomes: Outcomes, group: Sequence[BoardRow]
 ) -> list[Line]:
-    """Return the lines of ``rows``, all on one test split, that can be compared with published numbers.
+    """Return the lines of ``rows`` that can be compared with published numbers.
 
-    ``names`` are the names of the rows. A robust accuracy is the lowest known by the per-image ``outcomes``. ``group``
-    are all rows of the split, among them the references for collapse.
+    All rows must be on one test split; ``names`` are their names. Robust accuracies are the lowest known ones by the
+    per-image ``outcomes``. ``group`` are all rows of the split, including the collapse references.
     """
     choices, lines = _choices(rows), list[Line]()
     for row, name in zip(rows, names, strict=True):
@@ -51,10 +51,10 @@ def our_lines(
 
 
 def _choices(rows: Sequence[BoardRow]) -> list[list[str]]:
-    """List, for every budget, the columns of all rows by precedence: the first that a row has represents the row.
+    """List the columns of all rows per budget, by precedence. The first one that a row has represents the row.
 
-    The order is: AutoAttack in the standard protocol, even where it failed; AutoAttack in another protocol; then the
-    columns in which most rows have an accuracy, and among equals those with the lowest mean accuracy.
+    The order is: AutoAttack in the standard protocol, even if it failed; AutoAttack in another protocol; then the
+    columns in which most rows have an accuracy, and among equal ones those with the lowest mean accuracy.
     """
     budgets: dict[tuple[str, float], dict[str, EvalSpec]] = {}
     for row in rows:
@@ -94,12 +94,12 @@ def _attacked(row: BoardRow, name: str, column: str, outcomes: Outcomes) -> Line
     audit = row.verdict() or "none"
     computed = (f"computed by {', '.join(backends)}", f"audit: {audit}") if backends else ()
     robust = _percent(row.mean(column))
-    line = _line(row, name, protocol, robust, row.flags(column), (*_trouble(row, [column]), *computed))
+    line = _line(row, name, protocol, robust, row.flags(column), (*_failures(row, [column]), *computed))
     return dataclasses.replace(line, acquitted=row.acquitted(column))
 
 
 def _lowest(line: Line, row: BoardRow, column: str, outcomes: Outcomes) -> Line:
-    """The line with the lowest known robust accuracy on the images of its attack, where that is lower."""
+    """Return the line with the lowest known robust accuracy on the images of its attack, if that is lower."""
     attack = next(iter(row.cells[column].values())).spec.attack
     if attack is None or line.robust is None:
         return line
@@ -132,7 +132,7 @@ def _corrupted(row: BoardRow, name: str, outcomes: Outcomes) -> Line:
     flags = sorted({flag for column in columns for flag in row.flags(column)})
     means = [mean for column in STANDARD_COLUMNS if (mean := row.mean(column)) is not None]
     robust = None if missing else 100 * fmean(means)
-    return _line(row, name, protocol, robust, flags, _trouble(row, sorted(row.corrupted())))
+    return _line(row, name, protocol, robust, flags, _failures(row, sorted(row.corrupted())))
 
 
 def _deepfool(row: BoardRow, name: str) -> Iterator[Line]:
@@ -149,7 +149,7 @@ def _deepfool(row: BoardRow, name: str) -> Iterator[Line]:
         measure=DEEPFOOL,
         norm="l2",
     )
-    notes = () if len(values) == len(row.seeds) else (f"of {pluralize(len(values), 'seed')} alone",)
+    notes = () if len(values) == len(row.seeds) else (f"mean over {pluralize(len(values), 'seed')} only",)
     yield _line(row, name, protocol, fmean(values), [], notes)
 
 
@@ -175,19 +175,19 @@ def _percent(fraction: float | None) -> float | None:
     return None if fraction is None else 100 * fraction
 
 
-def _trouble(row: BoardRow, columns: Sequence[str]) -> list[str]:
-    """Return the reason for a missing number, or the cells that would have counted and are not ok."""
+def _failures(row: BoardRow, columns: Sequence[str]) -> list[str]:
+    """Return the reason for a missing number, or the failed cells that would have been selected if they were ok."""
     bad = [cell for column in columns for cell in row.failures(column)]
     if bad:
         reasons = sorted({f"{cell.status}: {cell.reason}" for cell in bad})
         return [f"{pluralize(len(bad), 'cell')} not ok ({', '.join(reasons)})"]
     if len(columns) == 1 and row.mean(columns[0]) is None:
-        return ["not every seed has it, on the same number of images"]
+        return ["not all seeds have a result on the same number of images"]
     return []
 
 
 def _images(cells: Sequence[EvalRecord]) -> int:
-    """The number of images; of a cell that was not tried, the number that it was meant to have."""
+    """Return the smallest number of images of any cell; for a cell that was not evaluated, the requested number."""
     return min(cell.n or cell.spec.limit or cell.n_test for cell in cells)
 
 
@@ -196,15 +196,15 @@ def _official(row: BoardRow, cells: Sequence[EvalRecord]) -> bool:
 
 
 class Stored(NamedTuple):
-    """The contents of a results folder, read once."""
+    """Contents of a results folder."""
 
     rows: list[BoardRow]  # rows to compare or export: all of the board, or those of one run, one per test split
-    board: list[BoardRow]  # all rows of the board, among them the references for collapse
+    board: list[BoardRow]  # all rows of the board, including the collapse references
     outcomes: Outcomes
 
 
 def stored_rows(store: Store, run: RunRecord | None = None) -> Stored:
-    """Read the rows of the board; with ``run``, also the rows of this run alone, which average over no seeds."""
+    """Read the rows of the board; with ``run``, also the rows of this run alone, without its other seeds."""
     cells, audits, diagnoses = all_cells(store), all_audits(store), all_diagnoses(store)
     board = board_rows(cells, audits, diagnoses)
     own = [(record, cell) for record, cell in cells if run is not None and record.run_id == run.run_id]
@@ -212,7 +212,7 @@ def stored_rows(store: Store, run: RunRecord | None = None) -> Stored:
 
 
 def stored_lines(store: Store, run: RunRecord | None = None) -> list[tuple[str, Line]]:
-    """Return every line with the hash of its test split; only those of ``run`` if it is given, see `stored_rows`."""
+    """Return pairs of test split hash and line; only those of ``run`` if it is given, see :func:`stored_rows`."""
     stored, found = stored_rows(store, run), []
     for (_, data_sha), named in _by_split(stored.rows).items():
         names, rows = list(named), list(named.values())
@@ -222,7 +222,7 @@ def stored_lines(store: Store, run: RunRecord | None = None) -> list[tuple[str, 
 
 
 def _by_split(rows: list[BoardRow]) -> dict[tuple[str, str], dict[str, BoardRow]]:
-    """The rows by what they are called, and these by data set and hash of the test split."""
+    """Group the rows by data set and test split hash, and within a group by name."""
     splits: dict[tuple[str, str], dict[str, BoardRow]] = {}
     for row, name in zip(rows, row_names(rows), strict=True):
         splits.setdefault((row.run.dataset, row.data_sha), {})[name] = row

@@ -1,4 +1,4 @@
-"""Published numbers as lines: RobustBench's models, and the tables of latent point collapse."""
+"""Convert published numbers to lines: the models of RobustBench, and the tables of latent point collapse."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from bench.compare.robustbench import BUDGETS, TEST_SETS, PublishedModel
 from bench.compare.rows import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Line, Protocol
 from bench.core.epsilon import parse_eps
 
-UNRELIABLE = "unreliable"  # RobustBench's own word for an AutoAttack number that its makers doubt
+UNRELIABLE = "unreliable"  # flag of RobustBench for an unreliable AutoAttack accuracy
 STANDARD_CELLS = 75  # 15 kinds, 5 severities
 
 
 def board_protocol(dataset: str, threat: str, eps: str = "") -> Protocol:
-    """Return the protocol of all models on one of RobustBench's boards; without ``eps``, at the board's own budget."""
+    """Return the protocol of a board of RobustBench; without ``eps``, at the standard budget of the board."""
     images = TEST_SETS[dataset]
     if threat == CORRUPTIONS:
         return Protocol(
@@ -29,18 +29,19 @@ def board_protocol(dataset: str, threat: str, eps: str = "") -> Protocol:
 
 
 def robustbench_lines(models: Iterable[PublishedModel]) -> list[Line]:
+    """Return one line per model of RobustBench."""
     return [_robustbench(model) for model in models]
 
 
 def _robustbench(model: PublishedModel) -> Line:
-    """The number that counts is the lowest known, as on their board."""
+    """Return the line of a model with its lowest known robust accuracy, as on the board of RobustBench."""
     notes = []
     if model.external is not None:
-        notes.append(f"by another attack than AutoAttack, which leaves {model.robust:.2f}")
+        notes.append(f"under an attack other than AutoAttack (AutoAttack: {model.robust:.2f})")
     if model.mce is not None:
         notes.append(f"mCE {model.mce:.2f}")
     if model.additional_data:
-        notes.append("more training data than the data set's")
+        notes.append("additional training data")
     return Line(
         published=True,
         model=model.model,
@@ -56,7 +57,7 @@ def _robustbench(model: PublishedModel) -> Line:
 
 
 def lpc_lines(rows: Iterable[PublishedRow]) -> list[Line]:
-    """Those rows that have a DeepFool ratio, each with the clean accuracy of the same network."""
+    """Return one line per published DeepFool ratio, with the clean accuracy of the same network."""
     rows = list(rows)
     clean = {_network(row): row.value for row in rows if row.metric == "accuracy"}
     return [_lpc(row, clean.get(_network(row))) for row in rows if row.metric == "deepfool_rho"]

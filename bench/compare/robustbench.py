@@ -1,7 +1,7 @@
-"""Models of RobustBench's boards, one a row: facts that come with the package, for want of a checkout of all of them.
+"""Published models of RobustBench, one per row: a selection that is included in the package.
 
 Croce et al., "RobustBench: a standardized adversarial robustness benchmark", NeurIPS Datasets and Benchmarks 2021,
-arXiv 2010.09670; the numbers stand in github RobustBench/robustbench under model_info, at the commit that a row names.
+arXiv 2010.09670. The numbers are from github RobustBench/robustbench, folder model_info, at the commit in the row.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from bench.core.words import join
 
 FILE = "robustbench.csv"
 CORRUPTIONS: Final = "corruptions"
-#: Their words for threats, and ours for the norms; corruptions have none.
+#: Threats of RobustBench, and the names of their norms here; empty for corruptions.
 THREATS: Final[Mapping[str, str]] = MappingProxyType({"Linf": "linf", "L2": "l2", CORRUPTIONS: ""})
 
 
 class TestSet(NamedTuple):
-    """The images that every number of a data set is over."""
+    """Test images on which RobustBench evaluates a data set."""
 
     n: int
     subset: str  # in words; empty for the whole test split
 
 
-#: ImageNet's are a list of theirs, which no first n of an order of ours can be.
+#: The images of ImageNet are a list by RobustBench, which no limit here can reproduce.
 TEST_SETS: Final[Mapping[str, TestSet]] = MappingProxyType(
     {
         "cifar10": TestSet(10_000, ""),
@@ -38,7 +38,7 @@ TEST_SETS: Final[Mapping[str, TestSet]] = MappingProxyType(
         "imagenet": TestSet(5_000, "RobustBench's own list of 5,000 validation images"),
     }
 )
-#: The budget of a board; a few models were evaluated at another one.
+#: Standard budget of each board; a few models were evaluated at another one.
 BUDGETS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
     {
         ("cifar10", "Linf"): "8/255",
@@ -51,10 +51,10 @@ BUDGETS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedModel:
-    """One model on one board. Accuracies are percent.
+    """One model on one board of RobustBench. Accuracies are percent.
 
-    ``robust`` is what AutoAttack leaves, or the mean over the 75 cells of the corruptions; ``external`` is the lower
-    accuracy that another attack left, and then the one that counts.
+    ``robust`` is the accuracy under AutoAttack, or the mean over the 75 corruption cells. ``external`` is a lower
+    robust accuracy under another attack; if it is given, it is the lowest known one.
     """
 
     dataset: str
@@ -64,10 +64,10 @@ class PublishedModel:
     clean: float
     robust: float
     external: float | None
-    mce: float | None  # of ImageNet's corruptions, in percent of AlexNet's errors
+    mce: float | None  # mean corruption error on ImageNet-C, in percent of the errors of AlexNet
     eps: str  # as published; empty for corruptions
     additional_data: bool
-    unreliable: bool  # AutoAttack's number, by the publishers' own word
+    unreliable: bool  # whether RobustBench declares the AutoAttack accuracy unreliable
     venue: str
     link: str
     source: str
@@ -75,11 +75,12 @@ class PublishedModel:
 
     @property
     def best_known(self) -> float:
-        """The lowest robust accuracy that is known, by which RobustBench ranks."""
+        """Lowest known robust accuracy, by which RobustBench ranks."""
         return self.robust if self.external is None else self.external
 
     @property
     def norm(self) -> str:
+        """Norm of the threat: linf, l2, or empty for corruptions."""
         return THREATS[self.threat]
 
 
@@ -93,13 +94,13 @@ FORM = Form(
 
 
 def published_models() -> tuple[PublishedModel, ...]:
-    """All rows that come with the package, in the order of the file."""
+    """Return all rows included in the package, in the order of the file."""
     content = resources.files("bench.compare").joinpath(FILE).read_text(encoding="utf-8-sig")
     return parse_models(content, where=FILE)
 
 
 def parse_models(content: str, *, where: str) -> tuple[PublishedModel, ...]:
-    """Read a table with exactly the columns ``COLUMNS``. Raises BenchError, naming ``where`` and the line."""
+    """Parse a table with exactly the columns ``COLUMNS``. Raises BenchError, naming the file ``where`` and the line."""
     return tuple(_model(line) for line in parse_table(content, FORM, where=where))
 
 
@@ -125,21 +126,21 @@ _PARSED = {"clean", "robust", "external", "mce", "additional_data", "unreliable"
 
 
 def check_budget(threat: str, eps: str, place: str) -> None:
-    """Raises BenchError unless a norm has a budget that :func:`bench.core.epsilon.parse_eps` takes."""
+    """Raise BenchError unless ``eps`` is valid for ``threat``: a budget for a norm, empty for corruptions."""
     if THREATS[threat]:
         try:
             parse_eps(eps, THREATS[threat])
         except BenchError as error:
             raise BenchError(f"{place}: {error}") from None
     elif eps:
-        raise BenchError(f"{place}: eps is {eps!r}, but corruptions have no budget; leave it empty.")
+        raise BenchError(f"{place}: eps is {eps!r}; leave it empty, since corruptions have no budget.")
 
 
 def percent(text: str, what: str) -> float:
-    """Raises BenchError, beginning with ``what``, unless ``text`` is a number from 0 to 100."""
+    """Parse a percentage. Raises BenchError, beginning with ``what``, unless ``text`` is a number from 0 to 100."""
     found = number(text, what)
     if not 0 <= found <= 100:
-        raise BenchError(f"{what} is {text!r}; give percent, from 0 to 100.")
+        raise BenchError(f"{what} is {text!r}; give a percentage from 0 to 100.")
     return found
 
 

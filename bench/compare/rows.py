@@ -1,6 +1,6 @@
-"""A line of a table: one model under one protocol, ours or published.
+"""Lines of a comparison table: one model under one protocol, own or published.
 
-Protocols of published and own accuracies, and the mismatches that forbid ranking two of them together.
+Also the protocols of these accuracies, and the mismatches that exclude two of them from one ranking.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ DEEPFOOL = "deepfool"
 class Protocol:
     """Protocol of a clean and a robust accuracy of one model.
 
-    ``n_clean`` and ``n`` are the images behind each. A published ``n`` of None is one that its authors do not settle.
+    ``n_clean`` and ``n`` are their numbers of images. None for a published ``n`` means that the sources disagree.
     """
 
     dataset: str
     n: int | None
     measure: str  # label of the attack, or CORRUPTIONS, or DEEPFOOL
     n_clean: int | None = None
-    subset: str = ""  # which images, in words, where they are a list of the publisher's own
-    official: bool = True  # the images are the official files, by checksum
+    subset: str = ""  # description of the images if they are a special list
+    official: bool = True  # whether the images are the official files, by checksum
     norm: str = ""
     eps: float | None = None  # in units of [0, 1] pixels
     protocol: str = STANDARD
     precision: str = "fp32"  # of the search
     source: str = ""  # of corrupted images: generated or official
-    cells: int | None = None  # how many of the standard kinds and severities have an accuracy
+    cells: int | None = None  # number of standard kinds and severities that have an accuracy
 
     @property
     def title(self) -> str:
-        """One line that names all of it."""
+        """Title of a table, with all fields of the protocol."""
         words = [self.measure, self.norm, format_eps(self.eps) if self.eps else ""]
         words += [f"{self.source} images" if self.source else "", self.protocol if self.protocol != STANDARD else ""]
         words += [f"searched in {self.precision}" if self.precision != "fp32" else ""]
@@ -49,7 +49,7 @@ class Protocol:
 
 
 def mismatches(ours: Protocol, theirs: Protocol) -> list[str]:
-    """List the differences between our protocol and theirs, each as a clause; empty if the numbers are comparable."""
+    """List the differences between an own and a published protocol, one clause each; empty if they are comparable."""
     return [*_images(ours, theirs), *_threat(ours, theirs)]
 
 
@@ -60,7 +60,7 @@ def _images(ours: Protocol, theirs: Protocol) -> list[str]:
     if theirs.official and not ours.official:
         found.append("not the official files, by checksum")
     if theirs.n is None:
-        found.append(f"published on an unsettled number of images: {theirs.subset}")
+        found.append(f"published on an unclear number of images: {theirs.subset}")
     elif ours.n != theirs.n:
         found.append(f"n = {ours.n}, published on {theirs.n:,}")
     elif theirs.subset:
@@ -84,7 +84,7 @@ def _threat(ours: Protocol, theirs: Protocol) -> list[str]:
     if ours.protocol != theirs.protocol:
         found.append(f"protocol {ours.protocol}, published as {theirs.protocol}")
     if ours.precision != theirs.precision:
-        found.append(f"searched in {ours.precision}, which can only miss what {theirs.precision} breaks")
+        found.append(f"searched in {ours.precision}, which may miss adversarial images that {theirs.precision} finds")
     return [*found, *_corrupted(ours, theirs)]
 
 
@@ -100,7 +100,7 @@ def _corrupted(ours: Protocol, theirs: Protocol) -> list[str]:
 
 
 def leaked_text(leaked: int | None) -> str:
-    """Describe test images that the network may have been trained on; empty without any.
+    """Describe the test images that are also in the training split; empty without any.
 
     >>> leaked_text(1), leaked_text(0)
     ('1 test image is also in the training split', '')
@@ -111,28 +111,28 @@ def leaked_text(leaked: int | None) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Accuracies are percent; the robust one of DeepFool is its ratio ‖r‖/‖x‖.
+    """Numbers of one model under one protocol.
 
-    ``robust`` is the lowest known, as on RobustBench's boards: an image that any other attack within the same budget
-    has broken counts, the audit's included, and ``autoattack`` keeps the accuracy under AutoAttack alone. Lines of ours
-    that went through other attacks than each other are ranked by ``alone``.
+    Accuracies are percent; for DeepFool, ``robust`` is the ratio ‖r‖/‖x‖. ``robust`` is the lowest known robust
+    accuracy, as on the boards of RobustBench: over all attacks within the same budget, including those of the audit.
+    ``autoattack`` is the accuracy under AutoAttack alone. Own lines with different attacks are ranked by ``alone``.
     """
 
     published: bool
     model: str
     architecture: str
-    source: str  # who measured it, where it stands
+    source: str  # origin of the numbers
     clean: float | None
     robust: float | None
     protocol: Protocol
     autoattack: float | None = None
     alone: float | None = None  # accuracy under the protocol's attack alone, if ``robust`` counts more attacks
     tried: str = ""  # hash of all attacks that ``robust`` counts
-    flags: tuple[str, ...] = ()  # what speaks against the robust accuracy
-    acquitted: bool = False  # by an audit that would have flagged it
-    at_chance: bool = False  # the clean accuracy of a seed, so that the robust one is worth nothing
+    flags: tuple[str, ...] = ()  # flags of the robust accuracy
+    acquitted: bool = False  # whether it passed an audit
+    at_chance: bool = False  # whether the clean accuracy of any seed is no better than chance
     collapse: str = ""  # collapse status of a variant that is meant to collapse
-    leaked: int | None = None  # test images that are also in the training split; None: not known
+    leaked: int | None = None  # number of test images that are also in the training split; None if unknown
     notes: tuple[str, ...] = ()
 
     @property

@@ -1,4 +1,4 @@
-"""Tables of published numbers as CSV, read strictly: exactly the columns, no white space, no row twice."""
+"""Strict parser for CSV tables of published numbers: exact columns, no white space, no duplicate rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.core.errors import BenchError
 
 
 class Line(NamedTuple):
-    """The cells of one line by column, and where it stands, for errors."""
+    """Cells of one line by column, and its place (file and line) for error messages."""
 
     place: str
     cells: dict[str, str]
@@ -24,12 +24,12 @@ class Form(NamedTuple):
 
     columns: Sequence[str]
     may_be_empty: Collection[str]
-    identity: Sequence[str]  # columns in which no two rows may agree: one would be a mistake
-    called: str  # what a row that stands there twice is called, by its cells
+    identity: Sequence[str]  # columns that identify a row; two rows with equal values are an error
+    called: str  # format string for the name of a row in error messages, with the columns as fields
 
 
 def parse_table(content: str, form: Form, *, where: str) -> Iterator[Line]:
-    """The lines below the header. Raises BenchError, naming ``where`` and the line, for anything else."""
+    """Yield the lines below the header. Raises BenchError, naming ``where`` and the line, if one is invalid."""
     lines = csv.reader(io.StringIO(content, newline=""), strict=True)
     try:
         header = next(lines, [])
@@ -48,19 +48,19 @@ def _check_header(header: Sequence[str], form: Form, *, where: str) -> None:
     for what, names in wrong.items():
         if names:
             allowed = ", ".join(form.columns)
-            raise BenchError(f"{where}: {what} column {', '.join(map(repr, names))}; allowed: {allowed}.")
+            raise BenchError(f"{where}: {what} column {', '.join(map(repr, names))}; the columns must be: {allowed}.")
 
 
 def _lines(lines: Iterator[list[str]], header: Sequence[str], form: Form, where: str) -> Iterator[Line]:
     seen: set[tuple[str, ...]] = set()
-    for number, line in enumerate(lines, start=2):  # no field spans lines: _check_cells refuses it
+    for number, line in enumerate(lines, start=2):  # _check_cells rejects fields that span several lines
         place = f"{where}, line {number}"
         if len(line) != len(header):
-            raise BenchError(f"{place}: {len(line)} fields; the header has {len(header)}.")
+            raise BenchError(f"{place}: {len(line)} fields, but the header has {len(header)}; make them equal.")
         cells = dict(zip(header, line, strict=True))
         identity = tuple(cells[name] for name in form.identity)
         if identity in seen:
-            raise BenchError(f"{place}: {form.called.format(**cells)} stands there already.")
+            raise BenchError(f"{place}: {form.called.format(**cells)} is a duplicate row; remove one of them.")
         seen.add(identity)
         _check_cells(cells, form, place)
         yield Line(place, cells)
@@ -71,11 +71,11 @@ def _check_cells(cells: dict[str, str], form: Form, place: str) -> None:
         if not cell and name not in form.may_be_empty:
             raise BenchError(f"{place}: {name} is empty; only {', '.join(sorted(form.may_be_empty))} may be.")
         if cell != cell.strip() or "\n" in cell:
-            raise BenchError(f"{place}: {name} is {cell!r}; take the white space away.")
+            raise BenchError(f"{place}: {name} is {cell!r}; remove the white space.")
 
 
 def number(cell: str, what: str) -> float:
-    """Raises BenchError, beginning with ``what``, unless the cell is a finite number."""
+    """Parse a number. Raises BenchError, beginning with ``what``, unless ``cell`` is a finite number."""
     try:
         found = float(cell)
     except ValueError:

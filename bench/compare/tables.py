@@ -1,7 +1,7 @@
-"""Tables of lines: ours under one protocol, and below them what was published of the same kind.
+"""Build comparison tables: own lines under one protocol, together with published lines of the same kind.
 
-A table is made for every protocol that our rows have, so that all our lines in it may be ranked against each other. A
-published line takes part in the ranking where its protocol agrees; otherwise it stands there with the reasons.
+There is one table for each protocol of the own rows, so that all own lines in it can be ranked together. A published
+line is ranked if its protocol matches; otherwise it is shown unranked with the mismatches.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from bench.compare.rows import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Line, Protocol, mismatches
 from bench.core.words import pluralize
 
-BY_ALONE = "ranked by {:.2f}, under the table's attack alone: our rows went through different attacks or audits"
-RATIO = "DeepFool's distance is no worst case; it gives no place"
+BY_ALONE = "ranked by {:.2f}, under the attack of the table alone: our rows have different attacks or audits"
+RATIO = "Rows are not ranked by the DeepFool distance, since it is not a worst case"
 
 
 @dataclass(frozen=True)
 class RankedRow:
-    """A line in a table; ``reasons`` are those for which it may not be compared with ours."""
+    """Line in a table with its rank; ``reasons`` are the mismatches that make it incomparable with own lines."""
 
     line: Line
     rank: int | None
     reasons: tuple[str, ...] = ()
-    by_alone: bool = False  # whether its place goes by the accuracy under the table's attack alone
+    by_alone: bool = False  # whether its rank is by the accuracy under the attack of the table alone
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -34,39 +34,43 @@ class RankedRow:
 
     @property
     def note(self) -> str:
-        """All that stands in the last column."""
+        """Text of the last column."""
         refused = [f"not comparable: {'; '.join(self.reasons)}"] if self.reasons else []
         return ". ".join([*refused, *self.notes])
 
 
 @dataclass(frozen=True)
 class Table:
+    """Comparison table of one protocol."""
+
     title: str
-    summary: str  # how many published lines may be compared, in a sentence
-    placed: tuple[RankedRow, ...]  # those with a place first
+    summary: str  # sentence with the number of comparable published lines
+    placed: tuple[RankedRow, ...]  # ranked rows first
 
 
 def compare(ours: Iterable[tuple[str, Line]], published: Sequence[Line]) -> list[Table]:
-    """One table for every protocol among ``ours``, which are pairs of a test split's hash and a line on it."""
+    """Return one table per protocol and test split of ``ours``, which are pairs of test split hash and line."""
     groups: dict[tuple[str, Protocol], list[Line]] = {}
     for data_sha, line in ours:
         groups.setdefault((data_sha, line.protocol), []).append(line)
     titles = Counter(protocol.title for _, protocol in groups)
     return [
-        _table(protocol, f", split {data_sha}" * (titles[protocol.title] > 1), lines, _beside(protocol, published))
+        _table(
+            protocol, f", split {data_sha}" * (titles[protocol.title] > 1), lines, _matching_lines(protocol, published)
+        )
         for (data_sha, protocol), lines in groups.items()
     ]
 
 
 def _kind(protocol: Protocol) -> str:
-    """Attacks under a bound of whatever name are one kind."""
+    """Return the kind of a protocol: corruptions, DeepFool, or any attack within a budget."""
     return protocol.measure if protocol.measure in (CORRUPTIONS, DEEPFOOL) else AUTOATTACK
 
 
-def _beside(ours: Protocol, published: Sequence[Line]) -> list[Line]:
+def _matching_lines(ours: Protocol, published: Sequence[Line]) -> list[Line]:
     """Return the published lines of the same kind as ``ours``.
 
-    Where any of them have the same norm, only these; where any of these have the same data set, only those.
+    If any of them have the same norm, only these are returned; if any of these have the same data set, only those.
     """
     found = [line for line in published if _kind(line.protocol) == _kind(ours)]
     for field in ("norm", "dataset"):
@@ -87,15 +91,15 @@ def _table(protocol: Protocol, split: str, ours: Sequence[Line], published: Sequ
 
 
 def _is_ranked(line: Line) -> bool:
-    """A line without a number has no place, nor one against which something speaks, nor a network at chance."""
+    """Check whether a line is ranked: it has a robust accuracy and no flags, and is not at chance level."""
     return line.robust is not None and not line.flags and not line.at_chance
 
 
 def _ranks(lines: Sequence[Line], *, by_alone: bool) -> dict[int, int]:
-    """Places by ``id`` of the line: by robust, then by clean, to two decimals; equal ones share a place.
+    """Return ranks by ``id`` of the line: by robust, then clean accuracy, to two decimals. Ties share a rank.
 
-    With ``by_alone`` our rows are ranked by the attack of the table alone: they went through different attacks, and
-    more attacks must not cost a place.
+    With ``by_alone``, own rows are ranked by the attack of the table alone: they have different attacks, and a row
+    with more attacks must not be ranked lower for it.
     """
     scores = {id(line): _score(line, by_alone=by_alone) for line in lines if _is_ranked(line)}
     ordered = sorted(scores.values(), reverse=True)
@@ -103,7 +107,7 @@ def _ranks(lines: Sequence[Line], *, by_alone: bool) -> dict[int, int]:
 
 
 def _score(line: Line, *, by_alone: bool) -> tuple[float, float]:
-    """Published numbers have two decimals; a tie with one must not depend on what comes after."""
+    """Return the sort key of a line, rounded to two decimals as published numbers are, so that ties are exact."""
     robust = line.alone if by_alone and line.alone is not None else line.robust
     return round(robust or 0.0, 2), round(line.clean or 0.0, 2)
 

@@ -1,7 +1,7 @@
-"""A run's accuracies as the ``model-index`` of a Hugging Face model card: what goes between its two lines of ``---``.
+"""Export the accuracies of a run as the ``model-index`` of a Hugging Face model card.
 
-Accuracies are fractions, as the hub's metric of that name gives them. Every number has beside it, in ``args``, what
-would be needed to doubt it, so that none is refused but one that is not there.
+The text belongs between the two ``---`` lines of the card. Accuracies are fractions, as in the metric ``accuracy`` of
+the hub. The ``args`` of each number describe its images, protocol and flags, so that no number has to be excluded.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ Args = Mapping[str, Any]
 
 
 def model_index(row: BoardRow, name: str, outcomes: Outcomes, group: Sequence[BoardRow]) -> str:
-    """Return YAML. Raises BenchError when no cell of the run has an accuracy.
+    """Return the model-index as YAML, including the lowest known robust accuracies by the per-image ``outcomes``.
 
-    The lowest known robust accuracy, by the per-image ``outcomes``, is among the results. ``group`` are all rows of the
-    split, among them the references for collapse.
+    ``group`` are all rows of the split, including the collapse references. Raises BenchError if no cell of the run has
+    an accuracy.
     """
     status = row_collapse(row, group)
     collapse = {} if status is None else {"collapse": status.text}
     results = [*_results(row, outcomes, collapse), *_lowest(row, outcomes, collapse)]
     if not results:
-        raise BenchError(f"{row.run.run_id} has no accuracy; 'bench run' adds cells.")
+        raise BenchError(f"{row.run.run_id} has no accuracy; evaluate it with 'bench run' or 'bench evaluate'.")
     text: str = ModelCardData(model_name=name, eval_results=results).to_yaml()
     return text + "\n"
 
 
 def _results(row: BoardRow, outcomes: Outcomes, collapse: Args) -> Iterator[EvalResult]:
-    """Clean first, then attacks and single columns by name, then the mean over the standard corruptions."""
+    """Yield the results: clean first, then the attacks by name, then the mean over the standard corruptions."""
     columns = [c for c, cells in row.cells.items() if next(iter(cells.values())).spec.corruption is None]
     for column in sorted(columns, key=lambda c: (c != CLEAN, c)):
         mean = row.mean(column)
@@ -59,7 +59,7 @@ def _results(row: BoardRow, outcomes: Outcomes, collapse: Args) -> Iterator[Eval
 
 
 def _lowest(row: BoardRow, outcomes: Outcomes, collapse: Args) -> Iterator[EvalResult]:
-    """The lowest known robust accuracy at every budget: over all attacks, the audit's included."""
+    """Yield the lowest known robust accuracy at each budget: over all attacks, including those of the audit."""
     for budget in budgets_of([row]):
         lowest, columns = lowest_known(row, budget, outcomes), attacks_at(row, budget)
         if lowest is None:
@@ -75,14 +75,14 @@ def _lowest(row: BoardRow, outcomes: Outcomes, collapse: Args) -> Iterator[EvalR
 
 
 def _images(cell: EvalRecord, subset: str) -> dict[str, Any]:
-    """Describe the images behind a number: ``subset`` if it is not empty, and the leaked images if they are known."""
+    """Describe the images of a result: counts, ``subset`` if it is not empty, and the leaked images if known."""
     args: dict[str, Any] = {"n": cell.n, "n_test": cell.n_test, "official": cell.official}
     args |= {"subset": subset} if subset else {}
     return args if cell.leaked is None else args | {"leaked": cell.leaked}
 
 
 def _args(cells: Sequence[EvalRecord], outcomes: Outcomes) -> dict[str, Any]:
-    """Describe how the cells of one number were measured, by the first of them."""
+    """Describe the protocol of a result by the first of its cells."""
     cell = cells[0]
     attack, corruption = cell.spec.attack, cell.spec.corruption
     args = _images(cell, subset_of(cells, outcomes))

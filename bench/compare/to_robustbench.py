@@ -1,10 +1,10 @@
-"""A run's number in the form of RobustBench's model_info.
+"""Export a robust accuracy of a run as a model_info file of RobustBench.
 
-RobustBench's file has no field for the number of images or the origin of the files: all numbers on its boards have the
-same protocol. A number of another protocol is therefore refused. With ``allow_protocol_mismatch``, every departure is
-written to the field ``footnote``, which their page prints below the model's name. A flagged number is written as
-``unreliable``, their word for it. The file says that a number is not unreliable only if an audit passed; 41 of their
-files leave the field out.
+The file has no field for the number of images or the origin of the files, since all numbers on a board have the same
+protocol. A number of another protocol is therefore rejected. With ``allow_protocol_mismatch``, all differences are
+written to the field ``footnote``, which the RobustBench page prints below the name of the model. A flagged number is
+marked ``unreliable``. The field is set to false only if an audit passed, and is omitted otherwise, as in 41 files of
+RobustBench.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from bench.core.epsilon import format_eps
 from bench.core.errors import BenchError
 from bench.core.records import RunRecord
 
-NO_VENUE = "N/A"  # as theirs of models that no paper is about
+NO_VENUE = "N/A"  # used by RobustBench for models without a paper
 
 
 def number_of(run: RunRecord, lines: Sequence[Line], *, threat: str | None, eps: float | None) -> Line:
-    """The one line that ``threat`` and ``eps`` choose. Raises BenchError unless there is exactly one, with numbers."""
+    """Return the line selected by ``threat`` and ``eps``. Raises BenchError unless exactly one has both accuracies."""
     norms = {norm for word, norm in THREATS.items() if threat in (None, word)}
     fitting = [
         line for line in lines
@@ -37,27 +37,28 @@ def number_of(run: RunRecord, lines: Sequence[Line], *, threat: str | None, eps:
         return found[0]
     if found:
         several = "; ".join(line.protocol.title for line in found)
-        raise BenchError(f"{run.run_id} has {len(found)} such numbers ({several}); choose by --threat and --eps.")
+        raise BenchError(f"{run.run_id} has {len(found)} such numbers ({several}); choose one by --threat and --eps.")
     failed = [f"{line.protocol.title}: {'; '.join(line.notes) or 'no clean accuracy'}" for line in fitting]
     why = f" ({'; '.join(failed)})" if failed else ""
     raise BenchError(
-        f"{run.run_id} has no number that RobustBench publishes{why}: it takes clean images and 'autoattack' under "
-        "linf or l2 at one budget, or all 15 standard corruptions at 5 severities; 'bench run' or "
-        "'bench evaluate' adds them."
+        f"{run.run_id} has no number that RobustBench publishes{why}; evaluate clean images and 'autoattack' under "
+        "linf or l2 at one budget, or all 15 standard corruptions at 5 severities, with 'bench run' or "
+        "'bench evaluate'."
     )
 
 
 def model_info(run: RunRecord, line: Line, *, additional_data: bool | None, allow_protocol_mismatch: bool) -> ModelInfo:
-    """The file of one number; link, authors and venue are left for its makers to fill in.
+    """Return the model_info of one line. The user must add link, authors and venue.
 
-    Raises BenchError for a number of another protocol unless ``allow_protocol_mismatch``, and if it is not known
-    whether the model saw more than the training data.
+    Raises BenchError for a number of another protocol unless ``allow_protocol_mismatch``, and if it is unknown whether
+    the model was trained with additional data.
     """
     departures = departures_of(line)
     if departures and not allow_protocol_mismatch:
         raise BenchError(
-            f"{run.run_id} is not under RobustBench's protocol ({'; '.join(departures)}), and its file has no field "
-            "that says so; evaluate it so, or write the file with a footnote by --allow-protocol-mismatch."
+            f"{run.run_id} does not match the protocol of RobustBench ({'; '.join(departures)}), and the file has no "
+            "field for the differences; evaluate it with that protocol, or write them as a footnote with "
+            "--allow-protocol-mismatch."
         )
     corrupted, robust = line.protocol.measure == CORRUPTIONS, f"{line.robust:.2f}"
     alone = robust if line.autoattack is None else f"{line.autoattack:.2f}"
@@ -85,7 +86,7 @@ def model_info(run: RunRecord, line: Line, *, additional_data: bool | None, allo
 
 
 def departures_of(line: Line) -> list[str]:
-    """List the differences between the protocol of ``line`` and that of the board that it would enter."""
+    """List the differences between the protocol of ``line`` and that of its board on RobustBench."""
     ours = line.protocol
     words = {norm: word for word, norm in THREATS.items()}
     threat = CORRUPTIONS if ours.measure == CORRUPTIONS else words[ours.norm]
@@ -95,7 +96,7 @@ def departures_of(line: Line) -> list[str]:
 
 
 def _without_a_board(ours: Protocol, threat: str) -> list[str]:
-    """The images, for which there is no rule, and what all their boards have in common, of which any may stand here."""
+    """List the numbers of images and the differences from the protocol that all boards of RobustBench share."""
     clean = [] if ours.n_clean == ours.n else [f"clean n = {ours.n_clean}"]
     theirs = dataclasses.replace(
         board_protocol("cifar10", threat), dataset=ours.dataset, n=ours.n, n_clean=ours.n_clean, eps=ours.eps
@@ -104,10 +105,10 @@ def _without_a_board(ours: Protocol, threat: str) -> list[str]:
 
 
 def _additional(run: RunRecord) -> bool:
-    """Weights that were there before the training have seen other images."""
+    """Return whether additional training data was used, which is assumed for pretrained weights and checkpoints."""
     if run.spec is None:
         raise BenchError(
-            f"{run.run_id} was not trained here; say whether it saw more than the training data by --additional-data "
-            "or --no-additional-data."
+            f"{run.run_id} was not trained here; declare whether it was trained with more than the training data with "
+            "--additional-data or --no-additional-data."
         )
     return run.spec.model.pretrained or run.spec.model.checkpoint_sha is not None

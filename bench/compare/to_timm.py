@@ -1,9 +1,10 @@
-"""A run's clean accuracy as a row of timm's results/*.csv: percent to three decimals, parameters in millions to two.
+"""Export the clean accuracy of a run as a row of results/*.csv of timm.
 
-Columns that are not measured here, such as top5, are empty. The file has no column for the number of images, chance
-level, collapse or leaked images. A model is therefore refused if it was evaluated on a part of its test split, is no
-better than chance, has not collapsed though trained to, or was tested on training images. With
-``allow_protocol_mismatch``, the model's name says so.
+Accuracies are percent with three decimals, parameters are millions with two. Columns that are not measured here, such
+as top5, are empty. The file has no column for the number of images, chance level, collapse or leaked images. A model is
+therefore rejected if it was evaluated on a part of its test split, is no better than chance, was trained to collapse
+but has not collapsed, or was tested on training images. With ``allow_protocol_mismatch``, these facts are added to the
+name of the model.
 """
 
 from __future__ import annotations
@@ -25,22 +26,23 @@ COLUMNS = ("model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_
 
 
 def timm_csv(row: BoardRow, group: Sequence[BoardRow], *, allow_protocol_mismatch: bool) -> str:
-    """Header and one row. Raises BenchError without a clean accuracy, or with a departure that is not allowed.
+    """Return the CSV file with a header and one row.
 
-    ``group`` are all rows of the split, among them the references for collapse.
+    ``group`` are all rows of the split, including the collapse references. Raises BenchError without a clean accuracy,
+    and for a mismatch unless ``allow_protocol_mismatch``.
     """
     run, clean, n = row.run, row.mean(CLEAN), row.images(CLEAN)
     if clean is None:
-        raise BenchError(f"{run.run_id} has no clean accuracy; 'bench run' adds it.")
+        raise BenchError(f"{run.run_id} has no clean accuracy; evaluate it with 'bench run' or 'bench evaluate'.")
     whole = max(cell.n_test for cell in row.cells[CLEAN].values())
     if n != whole and not allow_protocol_mismatch:
         raise BenchError(
-            f"{run.run_id} was evaluated on {n} of {whole} test images, and timm's table has no column that says so; "
-            "evaluate it on all, or put the number into the model's name by --allow-protocol-mismatch."
+            f"{run.run_id} was evaluated on {n} of {whole} test images, and the table of timm has no column for this; "
+            "evaluate it on all images, or add the number to the model's name with --allow-protocol-mismatch."
         )
     if row.chance() and not allow_protocol_mismatch:
         raise BenchError(
-            f"{run.run_id} is {CHANCE}, and timm's table has no column that says so; put it into the model's name by "
+            f"{run.run_id} is {CHANCE}, and the table of timm has no column for this; add it to the model's name with "
             "--allow-protocol-mismatch."
         )
     status, leaked = row_collapse(row, group), row.leaked()
@@ -48,8 +50,8 @@ def timm_csv(row: BoardRow, group: Sequence[BoardRow], *, allow_protocol_mismatc
     remarks = [text for text in (collapse, leaked_text(leaked)) if text]
     if remarks and not allow_protocol_mismatch:
         raise BenchError(
-            f"{run.run_id}: {'; '.join(remarks)}; timm's table has no column that says so; put it into the model's "
-            "name by --allow-protocol-mismatch."
+            f"{run.run_id}: {'; '.join(remarks)}; the table of timm has no column for this; add it to the model's "
+            "name with --allow-protocol-mismatch."
         )
     departures = ("" if n == whole else f"_n{n}") + ("_at-chance" if row.chance() else "")
     departures += "_not-collapsed" if collapse else ""

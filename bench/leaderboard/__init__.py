@@ -1,1 +1,1 @@
-"""From stored cells to tables: leaderboard, comparison, corruptions and distances. No torch."""
+"""Build tables from stored cells: leaderboard, comparison, corruptions and distances. Does not import torch."""

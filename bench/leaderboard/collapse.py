@@ -1,4 +1,4 @@
-"""Compute a row's collapse status and its figures for the tables."""
+"""Compute the collapse status of a leaderboard row and its figures for the tables."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from bench.results.collapse_status import (
 
 
 def row_collapse(row: BoardRow, group: Sequence[BoardRow]) -> Collapse | None:
-    """Return the status over all seeds; None for a variant that is not meant to collapse.
+    """Return the collapse status over all seeds; None for a variant without a collapse penalty.
 
-    ``group`` are the rows of the same split.
+    ``group`` are the rows of the same test split.
     """
     if not is_trained_to_collapse(row.run):
         return None
@@ -40,7 +40,10 @@ def _reference(row: BoardRow, group: Sequence[BoardRow], seed: int) -> Reference
 
 
 def collapse_values(row: BoardRow, group: Sequence[BoardRow], suffix: str = "") -> dict[str, Any]:
-    """Return the status, and the mean of each figure if every seed has it; accuracies in percent."""
+    """Return the collapse columns: the status, and the mean over seeds of each figure that all seeds have.
+
+    The training accuracy is in percent. ``suffix`` is appended to the names of the columns.
+    """
     status = row_collapse(row, group)
     accuracy = _mean([diagnosed_accuracy(row.diagnoses.get(seed)) for seed in row.runs])
     penalised = row.run.spec is not None and row.run.spec.variant_spec.penalty is not None

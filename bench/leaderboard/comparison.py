@@ -1,4 +1,4 @@
-"""comparison.csv: every metric of every variant beside its paired reference's, and whether they differ."""
+"""Build comparison.csv: each metric of each variant and of its paired reference, and tests of their difference."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bench.statistics.seed_power import detectable_by_sign_flips
 from bench.statistics.seeds import one_more_each, sign_flip_p, smallest_p, spread, two_level_interval
 
 WHOLE = ("n", "seeds", "leaked", "n_regressed", "n_improved", f"{LOWEST}_n", f"{LOWEST}_audit_n")
-POINTS = 100  # in a fraction of 1
+POINTS = 100  # percentage points per unit fraction
 NO_VERDICTS = "no p_checkpoint: McNemar's test is of verdicts, not of means over cells"
 ONE_SEED = "no p_variant: there is one seed"
 SAME_WEIGHTS = "no p_variant: the seeds have the same weights"
@@ -34,9 +34,10 @@ SAME_WEIGHTS = "no p_variant: the seeds have the same weights"
 def comparison_table(
     rows: Sequence[BoardRow], metrics: Sequence[str], outcomes: Outcomes, against: str = BASELINE
 ) -> pd.DataFrame:
-    """One row per variant and metric that its paired reference has, too, in percent and points; empty without any.
+    """Return one row per variant and metric that both the variant and its paired reference have.
 
-    The reference is of the variant ``against``.
+    The reference is the paired row of the variant ``against``. Accuracies are percent, differences are points. The
+    table is empty if no row has a reference.
     """
     found: list[tuple[dict[str, Any], Pairs | None]] = []
     for row in sorted(rows, key=_order):
@@ -52,35 +53,36 @@ def comparison_table(
 def _of_row(
     row: BoardRow, reference: BoardRow, group: Sequence[BoardRow], metrics: Sequence[str], outcomes: Outcomes
 ) -> list[tuple[dict[str, Any], Pairs | None]]:
-    """A record per metric, without what depends on how many others there are, and the outcomes behind it."""
+    """Return one record and its paired outcomes per metric, without the values that depend on the number of tests."""
     collapse = collapse_values(row, group) | collapse_values(reference, group, "_reference")
     found = []
     for metric in metrics:
         pair = pairs_of(row, reference, metric, outcomes)
-        record = _names(row, reference, metric) | _beside(row, reference, metric) | collapse
+        record = _names(row, reference, metric) | _qualifiers(row, reference, metric) | collapse
         record |= _lowest(row, reference, metric, outcomes)
         if pair is None:
-            record |= _apart(unlike(row, reference, metric))
+            record |= _not_comparable(unlike(row, reference, metric))
         else:
             record |= _at_chance(pair) if record["chance"] else _values(record, pair)
         found.append((record, pair))
     return found
 
 
-def _apart(why: str) -> dict[str, Any]:
-    """No difference: it would be that of two attacks."""
+def _not_comparable(why: str) -> dict[str, Any]:
+    """Return the columns of a metric that the two rows measured differently: a finding without a difference."""
     return {"finding": NOT_COMPARED, "note": f"no difference: {why}" if why else None}
 
 
 def _at_chance(pair: Pairs) -> dict[str, Any]:
-    """Both accuracies and no difference: a network that guesses is neither better nor worse under attack."""
+    """Return the columns of a pair at chance level: both accuracies, but no difference."""
     return {**_accuracies(pair), "finding": AT_CHANCE, "note": "no difference: see chance"}
 
 
 def _decide(records: Sequence[tuple[dict[str, Any], Pairs]]) -> None:
-    """Add what depends on how many others there are. Every row has one test: one family, Holm's of the whole table.
+    """Add the values that depend on the number of tests: corrected p, minimum detectable differences and findings.
 
-    A row without a conclusion is no part of it.
+    Each row has one test. All tests of the table form one family, which is corrected by Holm's method. Rows without a
+    test are not counted.
     """
     made = sum(deciding(record, 1.0) is not None for record, _ in records)
     level = ALPHA / max(1, made)
@@ -110,14 +112,14 @@ def _names(row: BoardRow, reference: BoardRow, metric: str) -> dict[str, Any]:
     }
 
 
-def _beside(row: BoardRow, reference: BoardRow, metric: str) -> dict[str, Any]:
+def _qualifiers(row: BoardRow, reference: BoardRow, metric: str) -> dict[str, Any]:
     """Return the columns that qualify both accuracies: flags, audit verdict, chance level and leaked images."""
     parts = parts_of(row, metric)
     flags = [";".join(sorted({flag for part in parts for flag in r.flags(part)})) or None for r in (row, reference)]
-    guessing = [f"{side} {found}" for side, r in (("variant", row), ("reference", reference)) if (found := r.chance())]
-    chance = "; ".join(guessing) or None
-    beside = {"audit": row.verdict(), "chance": chance, "leaked": _leaked(row, reference)}
-    return {"flags": flags[0], "flags_reference": flags[1], **beside}
+    at_chance = [f"{side} {found}" for side, r in (("variant", row), ("reference", reference)) if (found := r.chance())]
+    chance = "; ".join(at_chance) or None
+    qualifiers = {"audit": row.verdict(), "chance": chance, "leaked": _leaked(row, reference)}
+    return {"flags": flags[0], "flags_reference": flags[1], **qualifiers}
 
 
 def _leaked(row: BoardRow, reference: BoardRow) -> int | None:
@@ -125,7 +127,10 @@ def _leaked(row: BoardRow, reference: BoardRow) -> int | None:
 
 
 def _lowest(row: BoardRow, reference: BoardRow, metric: str, outcomes: Outcomes) -> dict[str, Any]:
-    """The lowest known robust accuracies at the budget of an attack, on the images that all attacks of both hold."""
+    """Return the columns of the lowest known robust accuracy, on the images common to all attacks of both rows.
+
+    Empty unless ``metric`` is an attack and both rows have common images.
+    """
     attack = next((cell.spec.attack for cell in row.cells.get(metric, {}).values()), None)
     if attack is None:
         return {}
@@ -156,7 +161,7 @@ def _accuracies(pair: Pairs) -> dict[str, Any]:
 
 
 def _values(names: Mapping[str, Any], pair: Pairs) -> dict[str, Any]:
-    """The numbers of one comparison; without those that depend on how many others there are."""
+    """Return the columns of one comparison, without those that depend on the number of tests."""
     seeds = len(pair.seeds)
     by_seed = pair.differences.mean(axis=1)
     checkpoint = _checkpoint(pair) if names["metric"] != CORRUPTIONS_ACC else None
@@ -185,7 +190,7 @@ def _interval(names: Mapping[str, Any], pair: Pairs, checkpoint: Paired | None) 
 
 
 def _notes(checkpoint: Paired | None, pair: Pairs) -> list[str]:
-    """Return the notes on missing p-values and their reasons."""
+    """Return the notes that explain missing p-values."""
     found = [NO_VERDICTS] if checkpoint is None else []
     if len(pair.seeds) == 1:
         return [*found, ONE_SEED]
@@ -193,12 +198,15 @@ def _notes(checkpoint: Paired | None, pair: Pairs) -> list[str]:
 
 
 def _checkpoint(pair: Pairs) -> Paired:
-    """Two trained networks: those of the lowest seed, alone."""
+    """Compare the two trained networks of the lowest seed."""
     return compare(pair.theirs[0] == 1, pair.ours[0] == 1)
 
 
 def _detectable(record: Mapping[str, Any], pair: Pairs, level: float) -> dict[str, float | None]:
-    """In points, at the level that a correction for the whole table asks of the smallest p."""
+    """Return the minimum detectable differences over images and over seeds, in points.
+
+    ``level`` is the level that Holm's correction of the whole table requires of the smallest p.
+    """
     seeds, n = pair.differences.shape
     of_images = of_seeds = None
     if n > 1 and record["p_checkpoint"] is not None:

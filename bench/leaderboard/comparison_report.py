@@ -1,4 +1,4 @@
-"""The comparison with the paired reference: findings in words, and a Markdown table below the leaderboard."""
+"""Report the comparison with the paired reference: findings in words, and a Markdown table."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ UNKNOWN_COLLAPSE = f"no conclusion: {NOT_MEASURED}"
 
 
 def deciding(record: Mapping[str, Any], level: float) -> str | None:
-    """The p that the finding goes by: the sign flips' where so few seeds can come to ``level``, else McNemar's.
+    """Return the column of the p-value that determines the finding: ``p_variant``, ``p_checkpoint`` or None.
 
-    The number of seeds alone decides, never what was measured: every row has one test, and those of the table are one
-    family. None where neither was made, and where a network that should have collapsed did not; where that was not
-    measured nothing is asked about the recipe.
+    ``p_variant`` is used if the number of seeds is large enough to reach ``level``, and otherwise ``p_checkpoint``. The
+    choice depends on the number of seeds only, never on measured values, so that each row has exactly one test and all
+    tests of the table form one family. None if neither was computed, or if a network that was trained to collapse has
+    not collapsed. If collapse was not measured, ``p_variant`` is not used.
     """
     collapse = collapse_word(record)
     if collapse == NOT_COLLAPSED:
@@ -38,13 +39,16 @@ def deciding(record: Mapping[str, Any], level: float) -> str | None:
 
 
 def collapse_word(record: Mapping[str, Any]) -> str:
-    """The worse of the two statuses of collapse: ``not collapsed``, ``collapse not measured``, or empty."""
+    """Return the worse collapse status of both rows: ``not collapsed``, ``collapse not measured`` or empty."""
     statuses = [record.get(column) or "" for column in ("collapse", "collapse_reference")]
     return next((word for word in (NOT_COLLAPSED, NOT_MEASURED) if any(s.startswith(word) for s in statuses)), "")
 
 
 def finding(record: Mapping[str, Any], test: str | None, seeds: Sequence[int]) -> str:
-    """By the corrected p of ``test``; McNemar's is of the weights of the lowest seed alone, and says so."""
+    """Return the finding in words, by the corrected p of ``test``.
+
+    McNemar's test compares only the weights of the lowest of ``seeds``; the finding then names this seed.
+    """
     collapse = collapse_word(record)
     if collapse == NOT_COLLAPSED:
         return NO_COLLAPSE
@@ -60,45 +64,46 @@ def finding(record: Mapping[str, Any], test: str | None, seeds: Sequence[int]) -
 
 def _words(record: Mapping[str, Any], p: float, direction: float, mde: float | None) -> str:
     if p <= ALPHA:
-        return f"higher{_doubt(record, 'flags')}" if direction > 0 else f"lower{_doubt(record, 'flags_reference')}"
+        return f"higher{_caveat(record, 'flags')}" if direction > 0 else f"lower{_caveat(record, 'flags_reference')}"
     if mde is None:
         return "no difference found; none would have been"
     return f"no difference found; {mde:.1f} points would have been"
 
 
-def _doubt(record: Mapping[str, Any], flags: str) -> str:
-    """Return a note if the higher of the two accuracies is only an upper bound; ``flags`` is its column of flags."""
+def _caveat(record: Mapping[str, Any], flags: str) -> str:
+    """Return a note if the higher of the two accuracies is only an upper bound; ``flags`` names its flags column."""
     names = record[flags].split(";") if record[flags] else []
-    whose = "" if flags == "flags" else f"{record['reference']}: "
-    return f" ({whose}upper bound)" if bound(record["metric"], names) else ""
+    owner = "" if flags == "flags" else f"{record['reference']}: "
+    return f" ({owner}upper bound)" if bound(record["metric"], names) else ""
 
 
-#: The third is the name of the reference; the lowest known robust accuracies are the reference's and the variant's.
+#: The third header is the name of the reference. "lowest known" shows the values of the reference and of the variant.
 HEADERS = (
     "variant", "metric", "{}", "accuracy", "difference", "lowest known", "p (checkpoint)", "p (variant)", "finding",
     "audit",
 )  # fmt: skip
-FEW_SEEDS = 8  # below them the smallest p stands beside p
+FEW_SEEDS = 8  # with fewer seeds the smallest possible p is shown with p
 CAPTION = (
-    "Against `{}`, in points, with 95 % intervals over seeds and images, or over images where there is one seed. "
-    "The p are single ones; a finding goes by one of them, and holds at 0.05 after Holm's correction for the table. "
-    "Lowest known: robust accuracy of the reference → of the variant at this budget after all attacks, the audit's too."
+    "Differences from `{}` in points, with 95 % intervals over seeds and images, or over images only with one seed. "
+    "The p-values are uncorrected. A finding is based on one of them, at 0.05 after Holm's correction for the table. "
+    "Lowest known: robust accuracy of the reference → of the variant at this budget over all attacks, including those "
+    "of the audit."
 )
 
 
 def comparison_markdown(comparison: pd.DataFrame) -> str:
-    """The table and what to know of it; empty where nothing is compared."""
+    """Return the comparison as a Markdown table with a caption; empty if ``comparison`` is empty."""
     if comparison.empty:
         return ""
-    told_apart, reference = _told_apart(comparison), "/".join(comparison["reference"].unique())
-    rows = [_cells(row, told_apart) for _, row in comparison.iterrows()]
+    identifying, reference = _identifying_columns(comparison), "/".join(comparison["reference"].unique())
+    rows = [_cells(row, identifying) for _, row in comparison.iterrows()]
     headers = [header.format(reference) for header in HEADERS]
     table: str = tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True)
     return f"{table}\n\n{CAPTION.format(reference)}"
 
 
-def _told_apart(comparison: pd.DataFrame) -> list[str]:
-    """Return the columns that tell the rows of one metric apart: model and variant, and others only where needed."""
+def _identifying_columns(comparison: pd.DataFrame) -> list[str]:
+    """Return the columns that identify the rows of one metric: model and variant, and others only if needed."""
     names = ["model", "variant"]
     for column in ("dataset", "data_sha", "config_sha"):
         if comparison.duplicated([*names, "metric"]).any() and comparison[column].nunique() > 1:
@@ -122,7 +127,7 @@ def _cells(row: pd.Series[Any], names: list[str]) -> list[str]:
 
 
 def _finding(row: pd.Series[Any]) -> str:
-    """With the reason why there is no conclusion."""
+    """Return the finding; if there is no conclusion, with its reason."""
     statuses = [row[column] for column in ("collapse", "collapse_reference") if not pd.isna(row[column])]
     collapse = "; ".join(statuses)
     found = str(row["finding"])

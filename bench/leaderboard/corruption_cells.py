@@ -1,4 +1,4 @@
-"""The cells of a row that hold corruptions; what they were measured on is one set of images."""
+"""Corruption cells of a leaderboard row. All of them are on one set of corrupted images."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ STANDARD_COLUMNS = [corruption_column(kind, level) for kind in STANDARD_KINDS fo
 
 
 def corruptions_of(row: BoardRow) -> list[CorruptionSpec]:
-    """The CorruptionSpecs of the row's cells, one a column."""
+    """Return the CorruptionSpecs of a row, one per column."""
     found = (next(iter(cells.values())).spec.corruption for cells in row.cells.values())
     return [spec for spec in found if spec is not None]
 
 
 def corruption_cells(row: BoardRow) -> list[str]:
-    """The columns of the row that hold corruptions."""
+    """Return the corruption columns of a row."""
     return [corruption_column(spec.kind, spec.severity) for spec in corruptions_of(row)]
 
 
 def made_of(row: BoardRow, columns: Iterable[str]) -> set[Made]:
+    """Return the sets of corrupted images that the cells of ``columns`` were evaluated on."""
     cells = (cell for column in columns for cell in row.cells.get(column, {}).values())
     return {found for cell in cells if (found := made(cell)) is not None}
 
@@ -40,17 +41,17 @@ def same_images(row: BoardRow, other: BoardRow, columns: Sequence[str]) -> bool:
 
 
 def standard_cells(row: BoardRow) -> list[str] | None:
-    """The columns of the 15 kinds and 5 severities; None unless all have an accuracy."""
+    """Return the columns of the 15 standard kinds and 5 severities; None unless all have an accuracy."""
     return None if lacking(row) else STANDARD_COLUMNS
 
 
 def lacking(row: BoardRow) -> list[str]:
-    """Those of them without an accuracy."""
+    """Return the standard columns without an accuracy."""
     return [column for column in STANDARD_COLUMNS if row.mean(column) is None]
 
 
 def all_accuracies(row: BoardRow, seed: int) -> Accuracies:
-    """Return the accuracies of one seed under all corruptions with an ok cell: fractions by kind and severity."""
+    """Return the accuracies of one seed under all corruptions with an ok cell, as fractions by kind and severity."""
     cells = [row.cells[column][seed] for column in corruption_cells(row) if seed in row.cells[column]]
     return {
         (spec.kind, spec.severity): cell.n_correct / cell.n

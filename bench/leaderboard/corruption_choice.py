@@ -1,4 +1,4 @@
-"""Precedence among several sets of corrupted images on which a row of the leaderboard was evaluated."""
+"""Precedence among several sets of corrupted images on which a leaderboard row was evaluated."""
 
 from __future__ import annotations
 
@@ -13,51 +13,57 @@ Weight = tuple[int, ...]
 
 
 class Made(NamedTuple):
-    """Properties that corrupted images must share to form one set: only within a set are they averaged or compared."""
+    """Identity of a set of corrupted images. Accuracies are averaged and compared within one set only."""
 
     source: str
     profile: str
     seed: int
     images: int
-    sampling: int  # version of how these images were drawn
+    sampling: int  # version of the sampling that drew these images
 
 
 class Choice(NamedTuple):
-    """Cells of corruptions that do not count, and the ids of those that would if all of theirs were ok."""
+    """Corruption cells that are superseded, and the ids of those that would be selected if their whole set were ok."""
 
-    outdone: list[EvalRecord]
+    superseded: list[EvalRecord]
     missed: set[str]
 
 
 def made(cell: EvalRecord) -> Made | None:
-    """A cell that was not tried has no images, but was meant to have some."""
+    """Return the set of corrupted images of a cell; None for a cell without a corruption.
+
+    For a cell that was not evaluated, the requested number of images is used.
+    """
     spec = cell.spec.corruption
     images = cell.n or cell.spec.limit or cell.n_test
     return None if spec is None else Made(spec.source, spec.profile, spec.seed, images, drawn(cell))
 
 
 def choose(cells: Iterable[EvalRecord]) -> Choice:
-    """Choose the corrupted images that count among the cells of one row, over all its seeds.
+    """Select one set of corrupted images among the cells of one row, over all its seeds.
 
-    One set counts. Precedence among several: most ok cells, then the official one, then the newest version of the
-    sampling, then most images, then the latest.
-    Within the set, all severities of a kind have one definition and one file. Precedence among several: the newest
-    definition with an ok cell, then the file with most ok cells, then the latest.
+    Precedence among several sets: most ok cells, then the official one, then the newest version of the sampling, then
+    most images, then the latest.
+    Within the set, all severities of a kind must have the same version and file. Precedence among several: the newest
+    version with an ok cell, then the file with most ok cells, then the latest.
     """
     corrupted = [cell for cell in cells if cell.spec.corruption is not None]
-    counting, outdone, missed = _one_of(corrupted, made, _weight_of_set)
+    counting, superseded, missed = _one_of(corrupted, made, _weight_of_set)
     for kind in sorted({_kind(cell) for cell in counting}):
         of_kind = [cell for cell in counting if _kind(cell) == kind]
         _, others, would = _one_of(of_kind, _file, _weight_of_file)
-        outdone += others
+        superseded += others
         missed |= would
-    return Choice(outdone, missed)
+    return Choice(superseded, missed)
 
 
 def _one_of(
     cells: Sequence[EvalRecord], group: Callable[[EvalRecord], Any], weigh: Callable[[Any, int], Weight]
 ) -> tuple[list[EvalRecord], list[EvalRecord], set[str]]:
-    """The cells of the group that weighs most, all others, and the ids of those that would if all were ok."""
+    """Return the cells of the group with the largest weight, all other cells, and the ids of the missed ones.
+
+    Missed cells are those of a group that would have a larger weight if all of its cells were ok.
+    """
     groups: dict[Any, list[EvalRecord]] = defaultdict(list)
     for cell in cells:
         groups[group(cell)].append(cell)
@@ -94,7 +100,7 @@ def _ok(cells: Sequence[EvalRecord]) -> list[EvalRecord]:
 
 
 def _places(cells: Iterable[EvalRecord]) -> int:
-    """A cell that was computed again with another batch size is one more in the same place."""
+    """Count the pairs of column and seed. Cells that differ only in the batch size are counted once."""
     return len({(cell.spec.name, cell.spec.seed) for cell in cells})
 
 

@@ -1,4 +1,4 @@
-"""Leaderboard columns for corruptions: means over the cells of a row, and mCE against a named reference."""
+"""Leaderboard columns of corruptions: means over the cells of a row, and mCE against a named reference."""
 
 from __future__ import annotations
 
@@ -36,20 +36,24 @@ from bench.leaderboard.corruption_scores import (
 from bench.leaderboard.rows import BoardRow
 from bench.results.chance_level import CHANCE
 
-KIND = "<kind>_acc"  # stands for a column of every kind
+KIND = "<kind>_acc"  # placeholder for one column per kind
 SET = "corruptions_set"
-ALEXNETS = "imagenet"  # the profile of the images on which its errors were measured
+ALEXNETS = "imagenet"  # profile of the images on which the errors of AlexNet were measured
 
 
 def corruption_metrics(rows: Iterable[BoardRow]) -> list[str]:
-    """The columns for what ``rows`` have: those that are always there, then one for every kind with a cell."""
+    """Return the corruption columns of the board: the fixed ones, then one per kind with a cell; empty without any."""
     kinds = {spec.kind for row in rows for spec in corruptions_of(row)}
     always = [column for column in CORRUPTION_COLUMNS if column != KIND]
     return [*always, *(f"{kind}_acc" for kind in sorted(kinds))] if kinds else []
 
 
 def corruption_values(row: BoardRow, baseline: BoardRow | None, reference: str) -> dict[str, Any]:
-    """Percentages by column; ``corruptions_acc`` is not among them, as it is a metric like the attacks'."""
+    """Return the corruption columns of one row, accuracies in percent.
+
+    ``corruptions_acc`` is not included: it is a metric with intervals, as the attacks are. ``reference`` names the
+    reference of the mCE, and ``baseline`` is the paired baseline.
+    """
     means = {(s.kind, s.severity): row.mean(corruption_column(s.kind, s.severity)) for s in corruptions_of(row)}
     known = {cell: mean for cell, mean in means.items() if mean is not None}
     families = {kind: CORRUPTIONS.get(kind).family for kind in STANDARD_KINDS}
@@ -66,33 +70,34 @@ def _by(mean: Callable[[Accuracies], Mapping[Any, float]], accuracies: Accuracie
 
 
 def whole_kinds(accuracies: Accuracies) -> Accuracies:
-    """Those of kinds that have all severities."""
+    """Return the accuracies of the kinds that have all severities."""
     whole = {k for k, _ in accuracies if all((k, level) in accuracies for level in SEVERITY_LEVELS)}
     return {(kind, level): value for (kind, level), value in accuracies.items() if kind in whole}
 
 
 def whole_families(accuracies: Accuracies, families: Mapping[str, str]) -> Accuracies:
-    """Those of the kinds in ``families`` whose family has all severities of all of these kinds."""
+    """Return the accuracies of families in which all kinds have all severities; ``families`` maps kind to family."""
     whole = whole_kinds(accuracies)
     lacking = {families[kind] for kind in families if (kind, SEVERITY_LEVELS[0]) not in whole}
     return {cell: value for cell, value in whole.items() if cell[0] in families and families[cell[0]] not in lacking}
 
 
 def whole_severities(accuracies: Accuracies) -> Accuracies:
-    """Those of the standard kinds at severities that all of these kinds have."""
+    """Return the accuracies of the standard kinds at the severities that all standard kinds have."""
     levels = [level for level in SEVERITY_LEVELS if all((kind, level) in accuracies for kind in STANDARD_KINDS)]
     return {(kind, level): accuracies[kind, level] for kind in STANDARD_KINDS for level in levels}
 
 
 def only_standard(accuracies: Accuracies) -> Accuracies:
+    """Return the accuracies of the standard kinds."""
     return {(kind, level): value for (kind, level), value in accuracies.items() if kind in STANDARD_KINDS}
 
 
 def _errors(row: BoardRow, baseline: BoardRow | None, reference: str) -> dict[str, Any]:
-    """Both mean corruption errors, each seed against its own reference."""
+    """Return the columns of mCE and relative mCE, or the note why they are missing. Each seed has its own reference."""
     if missing := lacking(row):
         wanted = len(STANDARD_COLUMNS)
-        why = f"{wanted - len(missing)} of the {wanted} standard cells have an accuracy, of every seed and of one set"
+        why = f"{wanted - len(missing)} of the {wanted} standard cells have an accuracy for every seed on one set"
         return {"mce_note": f"mce, rel_mce: {why} of images; {missing[0]} has none."}
     scores = [_seed_errors(row, baseline, reference, seed) for seed in sorted(row.seeds)]
     values: dict[str, Any] = {"mce_reference": reference}
@@ -113,20 +118,20 @@ def _seed_errors(row: BoardRow, baseline: BoardRow | None, reference: str, seed:
     if reference == BASELINE:
         theirs = standard_cells(baseline) if baseline is not None and seed in baseline.seeds else None
         if baseline is not None and seed in baseline.seeds_at_chance():
-            guesses = Score(None, f"the baseline is {CHANCE} on clean images, so that its errors are no reference.")
-            return guesses, guesses
+            at_chance = Score(None, f"the baseline is {CHANCE} on clean images, so its errors cannot be the reference.")
+            return at_chance, at_chance
         if baseline is None or theirs is None or not same_images(row, baseline, theirs):
-            missing = Score(None, "there is no baseline of this backbone, recipe and seed on all the same images.")
+            missing = Score(None, "no baseline with this backbone, recipe and seed on the same images.")
             return missing, missing
         errors, clean_error = mean_errors(seed_accuracies(baseline, seed)), seed_clean(baseline, seed)
         clean_error = None if clean_error is None else 1 - clean_error
     elif any(made.profile != ALEXNETS for made in made_of(row, corruption_cells(row))):
-        foreign = Score(None, "AlexNet's errors are those on ImageNet-C, and these images have other constants.")
+        foreign = Score(None, "the errors of AlexNet are for ImageNet-C; these images were corrupted differently.")
         return foreign, foreign
     else:
         errors, clean_error = dict(MEAN_ERRORS), CLEAN_ERROR
     relative = (
-        Score(None, "there is no clean accuracy on the same images.")
+        Score(None, "no clean accuracy on the same images.")
         if clean is None or clean_error is None
         else relative_mean_corruption_error(mine, clean, errors, clean_error)
     )
@@ -134,12 +139,12 @@ def _seed_errors(row: BoardRow, baseline: BoardRow | None, reference: str, seed:
 
 
 def seed_accuracies(row: BoardRow, seed: int) -> Accuracies:
-    """Return the accuracies of one seed under the standard kinds: fractions by kind and severity."""
+    """Return the accuracies of one seed under the standard kinds, as fractions by kind and severity."""
     return only_standard(all_accuracies(row, seed))
 
 
 def seed_clean(row: BoardRow, seed: int) -> float | None:
-    """The clean accuracy of one seed, if it is over as many images as the corruptions'."""
+    """Return the clean accuracy of one seed, a fraction; None unless it is on as many images as all its corruptions."""
     clean = row.cells.get(CLEAN, {}).get(seed)
     if clean is None or clean.n_correct is None:
         return None

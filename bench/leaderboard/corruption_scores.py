@@ -1,11 +1,10 @@
-"""Scores of one model under corruptions, from its accuracies: pure functions, without intervals.
+"""Scores of one model under corruptions, computed from its accuracies. Pure functions, without intervals.
 
-AlexNet's errors on ImageNet and ImageNet-C: what the mean corruption error of ImageNet models divides by.
-
-Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019,
-arXiv 1903.12261. The mean errors are given to four decimals of a percent as in github RobustBench/robustbench at
-78fcc9e, over severities 1 to 5 of the whole ImageNet-C; the clean error is that of the paper's Table 1. RobustBench's
-own table of accuracies has another run of AlexNet, on 5000 images, which differs a little.
+Contains the errors of AlexNet on ImageNet and ImageNet-C, by which the mean corruption error of ImageNet models is
+normalised: Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
+ICLR 2019, arXiv 1903.12261. The mean errors, over severities 1 to 5 of the whole ImageNet-C, have four decimals of a
+percent as in github RobustBench/robustbench at 78fcc9e. The clean error is that of Table 1 of the paper. The table of
+accuracies of RobustBench contains another evaluation of AlexNet, on 5000 images, with slightly different values.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Final, NamedTuple, TypeVar
 
 CLEAN_ERROR: Final = 0.435  # a fraction
 
-#: Fractions by kind: the fifteen that are averaged over, in the order of the paper.
+#: Mean errors of AlexNet, as fractions, for the fifteen standard kinds in the order of the paper.
 MEAN_ERRORS: Final[Mapping[str, float]] = MappingProxyType(
     {
         "gaussian_noise": 0.886428,
@@ -41,54 +40,54 @@ MEAN_ERRORS: Final[Mapping[str, float]] = MappingProxyType(
 
 Accuracies = Mapping[tuple[str, int], float]  # (kind, severity) to a fraction
 
-ROUNDING = 1e-12  # a difference of two errors below it is none
+ROUNDING = 1e-12  # a smaller difference of two errors counts as 0
 
 Group = TypeVar("Group", str, int)
 
 
 class Score(NamedTuple):
-    """A number in percent, or None and one sentence that says why there is none."""
+    """Score in percent, or None and the reason as one sentence."""
 
     value: float | None
     reason: str = ""
 
 
 def mean_accuracy(acc: Accuracies) -> float:
-    """The plain mean over all cells, a fraction: RobustBench's corruptions_acc. Raises ValueError without a cell."""
+    """Return the mean over all cells, a fraction: corruptions_acc of RobustBench. Raises ValueError without a cell."""
     return fmean(_filled(acc).values())
 
 
 def by_kind(acc: Accuracies) -> dict[str, float]:
-    """The mean over the severities of every kind, fractions. Raises ValueError without a cell."""
+    """Return the mean over the severities of each kind, as fractions. Raises ValueError without a cell."""
     return _means((kind, value) for (kind, _), value in _filled(acc).items())
 
 
 def by_severity(acc: Accuracies) -> dict[int, float]:
-    """The mean over the kinds at every severity, fractions, the mildest first. Raises ValueError without a cell."""
+    """Return the mean over the kinds at each severity, as fractions, sorted. Raises ValueError without a cell."""
     means = _means((severity, value) for (_, severity), value in _filled(acc).items())
     return dict(sorted(means.items()))
 
 
 def by_family(acc: Accuracies, families: Mapping[str, str]) -> dict[str, float]:
-    """The mean over the cells of every family, fractions; ``families`` maps kinds to theirs.
+    """Return the mean over the cells of each family, as fractions; ``families`` maps kind to family.
 
     Raises ValueError without a cell, and for a kind without a family.
     """
-    homeless = sorted({kind for kind, _ in acc} - set(families))
-    if homeless:
-        raise ValueError(f"no family for {', '.join(homeless)}")
+    unmapped = sorted({kind for kind, _ in acc} - set(families))
+    if unmapped:
+        raise ValueError(f"no family for {', '.join(unmapped)}")
     return _means((families[kind], value) for (kind, _), value in _filled(acc).items())
 
 
 def mean_errors(acc: Accuracies) -> dict[str, float]:
-    """E_c: the mean over the severities of 1 − accuracy, fractions by kind; what a reference is made of."""
+    """Return E_c, the mean of 1 − accuracy over the severities: fractions by kind. Raises ValueError without a cell."""
     return _means((kind, 1 - value) for (kind, _), value in _filled(acc).items())
 
 
 def mean_corruption_error(acc: Accuracies, reference: Mapping[str, float]) -> Score:
-    """mCE = 100·mean_c(E_c / E_c^ref) over the kinds of ``acc`` (Hendrycks and Dietterich 2019, section 4.1).
+    """Return mCE = 100·mean_c(E_c / E_c^ref) over the kinds of ``acc`` (Hendrycks and Dietterich 2019, section 4.1).
 
-    ``reference`` has E_c^ref by kind as fractions, over the same severities as ``acc``; its other kinds do not count.
+    ``reference`` are E_c^ref by kind, as fractions over the same severities as ``acc``; other kinds in it are ignored.
     Raises ValueError without a cell.
     """
     return _mean_ratio(mean_errors(acc), reference, why="makes no error")
@@ -97,9 +96,10 @@ def mean_corruption_error(acc: Accuracies, reference: Mapping[str, float]) -> Sc
 def relative_mean_corruption_error(
     acc: Accuracies, clean: float, reference: Mapping[str, float], reference_clean: float
 ) -> Score:
-    """Relative mCE = 100·mean_c((E_c − E_clean) / (E_c^ref − E_clean^ref)), as :func:`mean_corruption_error`.
+    """Return relative mCE = 100·mean_c((E_c − E_clean) / (E_c^ref − E_clean^ref)).
 
-    ``clean`` is an accuracy, as those in ``acc`` are; ``reference_clean`` an error, as those in ``reference`` are.
+    See :func:`mean_corruption_error`. ``acc`` and ``clean`` are accuracies, ``reference`` and ``reference_clean`` are
+    errors, all as fractions. Raises ValueError without a cell.
     """
     ours = {kind: error - (1 - clean) for kind, error in mean_errors(acc).items()}
     theirs = {kind: error - reference_clean for kind, error in reference.items()}

@@ -1,9 +1,7 @@
-"""Accuracies under corruptions as a table in the form of RobustBench's unaggregated_results.csv.
+"""Read and write corruptions.csv: accuracies under corruptions in the format of RobustBench.
 
-Two header lines, kinds above severities, then one line a model, without a line for the name of the index. What is
-missing is empty.
-
-corruptions.csv: every trained model's accuracies under corruptions, in RobustBench's form.
+The format is that of unaggregated_results.csv: two header lines, kinds and severities, then one line per model, without
+a line for the name of the index. Missing accuracies are empty.
 """
 
 from __future__ import annotations
@@ -27,10 +25,11 @@ Column = tuple[str, int]
 
 
 def corruptions_table(rows: Mapping[str, Accuracies], kinds: Sequence[str]) -> pd.DataFrame:
-    """Fractions: one row a name, columns (kind, severity as text) in the order of ``kinds``, NaN where missing.
+    """Return the accuracies as fractions: one row per name, columns (kind, severity as text) in the order of ``kinds``.
 
-    Cells of other kinds are left out. Raises ValueError for a row of which nothing is left: pandas would take its
-    line for the name of the index. Also for a severity or an accuracy that :func:`read_corruptions` would refuse.
+    Missing accuracies are NaN. Cells of other kinds are ignored. Raises ValueError for a row without any cell, since
+    pandas would read its line as the name of the index, and for a severity or accuracy that is invalid in
+    :func:`read_corruptions`.
     """
     for name, acc in rows.items():
         if not any(kind in kinds for kind, _ in acc):
@@ -44,14 +43,14 @@ def corruptions_table(rows: Mapping[str, Accuracies], kinds: Sequence[str]) -> p
 
 
 def to_csv(frame: pd.DataFrame) -> bytes:
-    """The file of a :func:`corruptions_table`, to the last digit."""
+    """Return a :func:`corruptions_table` as CSV, with all digits."""
     return frame.to_csv(lineterminator="\n").encode()
 
 
 def read_corruptions(path: Path) -> dict[str, Accuracies]:
-    """Read what :func:`to_csv` wrote, or RobustBench's file, by the names of the rows.
+    """Read a file written by :func:`to_csv` or the file of RobustBench; return the accuracies by name of the row.
 
-    Raises BenchError, naming the file, for anything else.
+    Raises BenchError, naming the file, for an invalid file.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -69,16 +68,16 @@ def _columns(kinds: Sequence[str], severities: Sequence[str], *, where: str) -> 
     known = {str(severity): severity for severity in SEVERITIES}
     if kinds[:1] != [""] or severities[:1] != [""] or len(kinds) != len(severities) or len(kinds) < 2:
         raise BenchError(
-            f"{where} does not begin with a line of kinds and one of severities, as ',snow,snow' and ',1,2'."
+            f"{where} does not begin with a line of kinds and a line of severities, such as ',snow,snow' and ',1,2'."
         )
     columns: list[Column] = []
     for kind, severity in zip(kinds[1:], severities[1:], strict=True):
         if not kind or severity not in known:
             raise BenchError(
-                f"{where}: a column is headed {kind!r}, {severity!r}; give a kind and a severity of 1 to 5."
+                f"{where}: a column has the header {kind!r}, {severity!r}; give a kind and a severity from 1 to 5."
             )
         if (kind, known[severity]) in columns:
-            raise BenchError(f"{where}: {kind} has two columns of severity {severity}; leave one of them.")
+            raise BenchError(f"{where}: {kind} has two columns of severity {severity}; remove one of them.")
         columns.append((kind, known[severity]))
     return columns
 
@@ -88,10 +87,12 @@ def _rows(lines: Iterator[list[str]], columns: Sequence[Column], *, where: str) 
     for line in lines:
         if len(line) != len(columns) + 1 or not line[0] or not any(line[1:]):
             first = line[0] if line else ""
-            raise BenchError(f"{where}: the row {first!r} must have a name, {len(columns)} fields and a number in one.")
+            raise BenchError(
+                f"{where}: the row {first!r} must have a name, {len(columns)} fields and a number in at least one."
+            )
         name, *cells = line
         if name in seen:
-            raise BenchError(f"{where} has two rows {name!r}; leave one of them.")
+            raise BenchError(f"{where} has two rows {name!r}; remove one of them.")
         seen.add(name)
         places = zip(columns, cells, strict=True)
         yield name, {column: _fraction(cell, column, f"{where}, row {name!r}") for column, cell in places if cell}
@@ -108,10 +109,10 @@ def _fraction(cell: str, column: Column, where: str) -> float:
 
 
 def corruptions_csv(rows: Sequence[BoardRow]) -> bytes | None:
-    """corruptions.csv: accuracies of every trained model, one row each; None without any corruption.
+    """Return corruptions.csv with one row per trained model; None without any corruption.
 
-    A row is called ``model:variant:seed``, and what else tells it from others stands before and after the variant. Its
-    cells are those of the board: of a row that was evaluated on several sets of images one set counts.
+    The name of a row is ``model:variant:seed``, extended if needed to be unique, see :func:`row_names`. The cells are
+    those of the leaderboard: if a row was evaluated on several sets of corrupted images, one set is selected.
     """
     found: dict[str, Accuracies] = {}
     for row, name in zip(rows, row_names(rows), strict=True):

@@ -1,4 +1,4 @@
-"""Labels beside the numbers and figures of one run: chance level, collapse, and the lowest known accuracy."""
+"""Labels of one run for reports and figures: chance level, collapse status and lowest known robust accuracy."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from bench.results.store import Store
 
 
 def labels_of(run: RunRecord, present: Sequence[EvalRecord], store: Store) -> dict[str, str]:
-    """Return the ``chance`` and ``collapse`` labels of one run, for each test split if there are several.
+    """Return the ``chance`` and ``collapse`` labels of one run, one per test split if it has several.
 
-    ``present`` are the cells of its present weights. Other runs are read only if they may be references for collapse.
+    ``present`` are the cells of its current weights. Other runs are read only if a collapse reference is needed.
     """
     collapses = is_trained_to_collapse(run)
     diagnoses = all_diagnoses(store) if collapses else {}
@@ -37,9 +37,9 @@ def labels_of(run: RunRecord, present: Sequence[EvalRecord], store: Store) -> di
 
 
 def lowest_of(run: RunRecord, present: Sequence[EvalRecord], store: Store) -> list[tuple[str, str]]:
-    """Return the lowest known robust accuracy of one run at every budget, and the attacks that broke the images.
+    """Return pairs of label and text: the lowest known robust accuracy of one run at each budget, with the attacks.
 
-    ``present`` are the cells of its present weights.
+    ``present`` are the cells of its current weights.
     """
     audits = {(run.run_id, audit.data_sha): audit for audit in store.audits(run.run_id)}
     rows, outcomes, found = board_rows([(run, cell) for cell in present], audits), Outcomes(store), []
@@ -47,7 +47,7 @@ def lowest_of(run: RunRecord, present: Sequence[EvalRecord], store: Store) -> li
         for budget in budgets_of([row]):
             lowest = lowest_known(row, budget, outcomes)
             if lowest is not None:
-                seen = "" if lowest.n_audited is None else f", {lowest.n_audited} of them seen by the audit"
+                seen = "" if lowest.n_audited is None else f", {lowest.n_audited} of them audited"
                 by = lowest.broken_by()
                 text = f"{lowest.percent:.1f} % of {len(lowest.ids)} images{seen}" + (f"; broken by {by}" if by else "")
                 found.append((budget.column.replace(LOWEST, "lowest known"), text))

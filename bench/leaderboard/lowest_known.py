@@ -1,12 +1,11 @@
 """Compute the lowest known robust accuracy at a budget: per image, the worst case over all verified attacks.
 
-An image counts as broken within ε if any attack in this norm found an adversarial image at most ε away: an attack of
-the run, with any protocol, version, precision or budget, or an attack of the audit. All adversarial images are verified
-(ball, box, float32 prediction). An attack that was not run on an image has not broken it.
+An image counts as misclassified within ε if any attack in this norm found an adversarial image at most ε away: an
+attack of the run, with any protocol, version, precision or budget, or an attack of the audit. All adversarial images
+are verified (ball, box, float32 prediction). An attack that was not run on an image does not count for it.
 
-Attacks of a row: rows are ranked only by attacks that all of them went through.
-
-Otherwise a row would lose its place for having been attacked or audited more than the others.
+For the ranking, only attacks that were run on all rows are counted. Otherwise a row would be ranked lower because it
+was attacked or audited more than the others.
 """
 
 from __future__ import annotations
@@ -30,32 +29,32 @@ from bench.results.results_csv import Audits, Budget, Cell, Known, LowestKnown
 
 
 class Counted(NamedTuple):
-    """The attacks that count; by default all of them."""
+    """Selection of the attacks that are counted; by default all of them."""
 
-    columns: Collection[str] | None = None  # attack columns; None: all cells, also those not shown on the board
-    audit: bool = True  # the attacks of the audits
-    without: tuple[str, ...] = ()  # attacks of the audits that do not count
+    columns: Collection[str] | None = None  # attack columns; None: all cells, including those not on the board
+    audit: bool = True  # whether the attacks of the audits are counted
+    without: tuple[str, ...] = ()  # attacks of the audits that are not counted
 
 
 EVERYTHING = Counted()
 
 
 def common(rows: Sequence[BoardRow], columns: Collection[str]) -> Counted:
-    """Return the attacks that all rows went through; all of them have ``columns``.
+    """Return the attacks that were run on all rows; all rows must have ``columns``.
 
-    The audits count if all rows have one by the same definitions, at the same level, at the same budgets and on the
-    same images. Images that were made on the baseline count only if every row was shown such images.
+    The audits are counted if all rows have one with the same version, level, budgets and images. Adversarial images
+    transferred from the baseline are counted only if they were tried on either all rows or none.
     """
     audits = [row.audits.get(seed) for row in rows for seed in row.seeds]
     kinds = {_kind_of_audit(audit) for audit in audits}
     if len(kinds) != 1 or None in kinds:
         return Counted(columns, audit=False)
-    twins = {bool(budget.baseline_run) for audit in audits if audit for budget in audit.budgets}
-    return Counted(columns, without=(TRANSFER,) if len(twins) > 1 else ())
+    with_baseline = {bool(budget.baseline_run) for audit in audits if audit for budget in audit.budgets}
+    return Counted(columns, without=(TRANSFER,) if len(with_baseline) > 1 else ())
 
 
 def _kind_of_audit(record: AuditRecord | None) -> str | None:
-    """Hash of how and on which images the audit was done; None if it failed or stored no images."""
+    """Return a hash of version, level, budgets and images of an audit; None if it failed or stored no images."""
     if record is None or record.status != "ok" or not record.budgets or not all(b.images for b in record.budgets):
         return None
     budgets = sorted((budget.norm, budget.eps, budget.images) for budget in record.budgets)
@@ -63,7 +62,7 @@ def _kind_of_audit(record: AuditRecord | None) -> str | None:
 
 
 def tried(row: BoardRow, norm: Norm) -> str:
-    """Return a hash of every attack in ``norm`` that the row went through, the audit's included."""
+    """Return a hash of all attacks in ``norm`` that were run on the row, including those of the audit."""
     return fingerprint(sorted({fingerprint(_of_seed(row, seed, norm)) for seed in row.seeds}))
 
 
@@ -76,34 +75,39 @@ def _of_seed(row: BoardRow, seed: int, norm: Norm) -> list[Any]:
         if cell.status == "ok" and cell.spec.attack is not None and cell.spec.attack.norm == norm
     )
     audit = row.audits.get(seed)
-    twins = [] if audit is None else sorted({bool(budget.baseline_run) for budget in audit.budgets})
-    return [attacks, None if audit is None else _kind_of_audit(audit) or "incomplete", twins]
+    with_baseline = [] if audit is None else sorted({bool(budget.baseline_run) for budget in audit.budgets})
+    return [attacks, None if audit is None else _kind_of_audit(audit) or "incomplete", with_baseline]
 
 
-AUDIT = "audit:"  # prefix of the names of the audit's attacks
+AUDIT = "audit:"  # prefix of the names of attacks of the audit
 NO_IMAGES = "the audit stored no images"
 
 
 @dataclass(frozen=True)
 class Lowest:
-    """Outcomes of the images ``ids`` of one row at one budget, over all attacks."""
+    """Outcomes of one row at one budget on the images ``ids``, over all counted attacks."""
 
     ids: Ids
     right: NDArray[np.bool_]  # (seeds, images): correctly classified under every attack
-    broken: Mapping[str, NDArray[np.bool_]]  # (seeds, images), by attack: correct before, misclassified by it
+    broken: Mapping[str, NDArray[np.bool_]]  # (seeds, images), by attack: misclassified under it, correct without it
     n_audited: int | None  # audited images of ids, minimum over seeds; None unless all seeds were audited
     stored_none: bool  # whether an audit at this budget stored no images
 
     @property
     def accuracy(self) -> Fraction:
+        """Lowest known robust accuracy over seeds and images, as an exact fraction."""
         return Fraction(int(self.right.sum()), self.right.size)
 
     @property
     def percent(self) -> float:
+        """Lowest known robust accuracy over seeds and images, in percent."""
         return 100 * int(self.right.sum()) / self.right.size
 
     def broken_by(self) -> str:
-        """Format the counts over all seeds, such as ``fgsm@linf-0.1 30; audit:square 3 (2 alone)``."""
+        """Format the misclassified images per attack over all seeds: ``fgsm@linf-0.1 30; audit:square 3 (2 alone)``.
+
+        "alone" counts the images that no other attack fooled.
+        """
         total = sum((mask.astype(int) for mask in self.broken.values()), np.zeros(self.right.shape, dtype=int))
         found = []
         for name, mask in self.broken.items():
@@ -114,7 +118,7 @@ class Lowest:
 
 
 def budgets_of(rows: Iterable[BoardRow]) -> list[Budget]:
-    """Return every attacked budget, sorted by norm and eps."""
+    """Return all attacked budgets of the rows, sorted by norm and eps."""
     specs = (next(iter(cells.values())).spec for row in rows for cells in row.cells.values())
     return sorted({Budget(s.attack.norm, s.attack.eps) for s in specs if s.attack is not None})
 
@@ -129,7 +133,7 @@ def attacks_at(row: BoardRow, budget: Budget) -> list[str]:
 def suite_images(row: BoardRow, budget: Budget, outcomes: Outcomes) -> Ids:
     """Return the images common to the attacks at ``budget`` in all seeds.
 
-    Attacks on outdated samples or on fewer than ``FEWEST`` images are ignored if there are others.
+    Attacks on outdated samples and attacks on fewer than ``FEWEST`` images are ignored, unless all attacks are such.
     """
     columns = drawn_alike(row, attacks_at(row, budget), outcomes)
     enough = [column for column in columns if (row.images(column) or 0) >= FEWEST] or columns
@@ -138,11 +142,11 @@ def suite_images(row: BoardRow, budget: Budget, outcomes: Outcomes) -> Ids:
 
 
 def lowest_known(
-    row: BoardRow, budget: Budget, outcomes: Outcomes, ids: Ids | None = None, pluralize: Counted = EVERYTHING
+    row: BoardRow, budget: Budget, outcomes: Outcomes, ids: Ids | None = None, counted: Counted = EVERYTHING
 ) -> Lowest | None:
-    """Return the outcomes over the attacks ``pluralize`` on ``ids``, by default on :func:`suite_images`.
+    """Return the outcomes on ``ids`` over the attacks ``counted``; by default on :func:`suite_images`.
 
-    At least one attack at ``budget`` must cover ``ids`` in every seed. None if there are no common images.
+    At least one attack at ``budget`` must cover ``ids`` in every seed. None without common images.
     """
     ids = suite_images(row, budget, outcomes) if ids is None else ids
     if not ids:
@@ -152,15 +156,15 @@ def lowest_known(
     right = np.ones((len(seeds), len(ids)), dtype=np.bool_)
     broken: dict[str, NDArray[np.bool_]] = defaultdict(lambda: np.zeros(right.shape, dtype=np.bool_))
     for i, seed in enumerate(seeds):
-        for cell in _cells(row, seed, budget.norm, pluralize):
+        for cell in _cells(row, seed, budget.norm, counted):
             outcome = outcomes.of(cell)
             hit = _within(cell, outcome, budget.eps)
             right[i, _places(outcome, hit, ids, place)] = False
             own = hit & (outcome.distance > 0) & ~_filtered(row, cell, outcomes)
             broken[cell.spec.name][i, _places(outcome, own, ids, place)] = True
-        for audit in _audits(row.audits.get(seed), budget) if pluralize.audit else ():
+        for audit in _audits(row.audits.get(seed), budget) if counted.audit else ():
             for name, hits in audit.broken.items():
-                if name in pluralize.without:
+                if name in counted.without:
                     continue
                 found = [place[audit.images[hit]] for hit in hits if audit.images[hit] in place]
                 right[i, found] = False
@@ -170,7 +174,7 @@ def lowest_known(
 
 
 def lowest_of_runs(cells: Iterable[Cell], audits: Audits, outcomes: Outcomes) -> LowestKnown:
-    """Return the lowest known robust accuracy of every run at every budget that has one."""
+    """Return the lowest known robust accuracy of every run at each of its budgets."""
     runs: dict[str, list[Cell]] = defaultdict(list)
     for run, cell in cells:
         runs[run.run_id].append((run, cell))
@@ -185,18 +189,18 @@ def lowest_of_runs(cells: Iterable[Cell], audits: Audits, outcomes: Outcomes) ->
     return found
 
 
-def _cells(row: BoardRow, seed: int, norm: Norm, pluralize: Counted) -> list[EvalRecord]:
-    """Return the ok attack cells of one seed in one norm; without ``pluralize.columns`` also those not on the board."""
-    columns = row.cells if pluralize.columns is None else pluralize.columns
-    standing = (row.cells[column][seed] for column in columns if seed in row.cells.get(column, {}))
-    hidden = row.outdone.values() if pluralize.columns is None else ()
-    outdone = (cell for cells in hidden for cell in cells if cell.spec.seed == seed)
-    found = (cell for cell in (*standing, *outdone) if cell.spec.attack is not None and cell.status == "ok")
+def _cells(row: BoardRow, seed: int, norm: Norm, counted: Counted) -> list[EvalRecord]:
+    """Return the ok attack cells of one seed in one norm; if ``counted.columns`` is None, also superseded ones."""
+    columns = row.cells if counted.columns is None else counted.columns
+    selected = (row.cells[column][seed] for column in columns if seed in row.cells.get(column, {}))
+    hidden = row.outdone.values() if counted.columns is None else ()
+    superseded = (cell for cells in hidden for cell in cells if cell.spec.seed == seed)
+    found = (cell for cell in (*selected, *superseded) if cell.spec.attack is not None and cell.status == "ok")
     return [cell for cell in found if cell.spec.attack is not None and cell.spec.attack.norm == norm]
 
 
 def _within(cell: EvalRecord, outcome: Outcome, eps: float) -> NDArray[np.bool_]:
-    """Mask the cell's images that are misclassified within ``eps``, including those misclassified without attack."""
+    """Mask the images of a cell that are misclassified within ``eps``, including those misclassified without attack."""
     attack = cell.spec.attack
     inside = attack is not None and attack.eps <= eps
     hit: NDArray[np.bool_] = ~outcome.correct if inside else ~outcome.correct & (outcome.distance <= eps)
@@ -204,7 +208,7 @@ def _within(cell: EvalRecord, outcome: Outcome, eps: float) -> NDArray[np.bool_]
 
 
 def _filtered(row: BoardRow, cell: EvalRecord, outcomes: Outcomes) -> NDArray[np.bool_]:
-    """Mask the cell's images that a filtering attack had broken before: they were not attacked again."""
+    """Mask the images of a cell that a filtering attack had already fooled: they were not attacked again."""
     ids, broken = outcomes.of(cell).ids, set[str]()
     if not cell.spec.filters:
         return np.zeros(len(ids), dtype=np.bool_)
@@ -215,7 +219,7 @@ def _filtered(row: BoardRow, cell: EvalRecord, outcomes: Outcomes) -> NDArray[np
 
 
 def _places(outcome: Outcome, hit: NDArray[np.bool_], ids: Ids, place: Mapping[str, int]) -> list[int]:
-    """Return the positions in ``ids`` of the images in ``hit``; ``place`` is the position of each of ``ids``."""
+    """Return the positions in ``ids`` of the images masked by ``hit``; ``place`` maps an id to its position."""
     if outcome.ids is ids:
         found: list[int] = np.flatnonzero(hit).tolist()
         return found
@@ -223,7 +227,7 @@ def _places(outcome: Outcome, hit: NDArray[np.bool_], ids: Ids, place: Mapping[s
 
 
 def _audits(record: AuditRecord | None, budget: Budget) -> list[BudgetAudit]:
-    """Return the audits of this norm at this budget or below."""
+    """Return the audited budgets of this norm with an eps of at most that of ``budget``."""
     found = () if record is None else record.budgets
     return [audit for audit in found if audit.norm == budget.norm and audit.eps <= budget.eps]
 

@@ -1,6 +1,6 @@
-"""The metrics of a row of the board: means over seeds, intervals, and paired differences to the baseline.
+"""Metrics of a leaderboard row: means over seeds, intervals and paired differences from the reference.
 
-Leaderboard columns for distances, per norm: to the nearest adversarial image that any of the attacks found.
+Also the leaderboard columns of distances: per norm, to the nearest adversarial image found by any of the attacks.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from bench.statistics.seeds import sampling_error, spread
 def metric_values(
     row: BoardRow, reference: BoardRow | None, metrics: Sequence[str], outcomes: Outcomes
 ) -> dict[str, Any]:
-    """Every metric of ``row`` and what stands beside it, in percent; ``reference`` is what it is compared with.
+    """Return each metric of ``row`` with its METRIC_SUFFIXES columns, in percent.
 
-    There is no difference where either is no better than chance.
+    Differences are from ``reference``. They are None if either row is no better than chance.
     """
     values: dict[str, Any] = {}
-    guessing = bool(row.chance()) or (reference is not None and bool(reference.chance()))
+    at_chance = bool(row.chance()) or (reference is not None and bool(reference.chance()))
     for metric in metrics:
         parts = parts_of(row, metric)
         mean, n = _mean(_by_seed(row, parts)), row.images(parts[0]) if parts else None
         if mean is None or n is None:
-            values[f"{metric}_n"] = 0 if _in_vain(row, metric) else None
+            values[f"{metric}_n"] = 0 if _attempted(row, metric) else None
             continue
         low, high = wilson_interval(mean * n, n)
-        pair = None if guessing else pairs_of(row, reference, metric, outcomes)
+        pair = None if at_chance else pairs_of(row, reference, metric, outcomes)
         over_seeds = _over_seeds(_by_seed(row, parts)) if other_weights(row, metric) else {}
         values |= {
             metric: _percent(mean),
@@ -52,8 +52,8 @@ def metric_values(
     return values
 
 
-def _in_vain(row: BoardRow, metric: str) -> bool:
-    """Whether something that makes the metric was tried and has no accuracy: a cell is not ok, or seeds differ."""
+def _attempted(row: BoardRow, metric: str) -> bool:
+    """Check whether a cell of the metric was attempted without an accuracy: a cell is not ok, or the seeds differ."""
     columns = [metric] if metric != CORRUPTIONS_ACC else row.corrupted()
     tried = (c for c in columns if row.cells.get(c) or row.outdone.get(c))
     return any(row.failed(column) or row.mean(column) is None for column in tried)
@@ -64,7 +64,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _by_seed(row: BoardRow, parts: Sequence[str]) -> list[float]:
-    """The metric's value of every seed: the mean over its columns; empty when one of them has no accuracy."""
+    """Return the metric of every seed: the mean over its columns, a fraction; empty if a column has no accuracy."""
     columns = [row.accuracies(part) for part in parts]
     return [sum(values) / len(values) for values in zip(*columns, strict=True)] if columns and all(columns) else []
 
@@ -74,7 +74,7 @@ def _percent(fraction: float | None) -> float | None:
 
 
 def _over_seeds(values: Sequence[float]) -> dict[str, float]:
-    """Return standard deviation and Student's interval over seeds, by suffix of the column; empty for a single seed."""
+    """Return standard deviation and Student's interval over seeds, by column suffix; empty for a single seed."""
     if len(values) < 2:
         return {}
     found = spread(np.asarray(values))
@@ -92,18 +92,21 @@ def _sampling_error(row: BoardRow, parts: Sequence[str], outcomes: Outcomes) -> 
 
 
 def distance_columns(rows: Sequence[BoardRow]) -> list[str]:
-    """The columns for the norms in which anything was attacked."""
+    """Return the distance columns of the attacked norms."""
     attacked = [norm for norm in NORMS if any(_columns(row, norm) for row in rows)]
     return [column for norm in attacked for column in _names(norm)]
 
 
 def distance_values(row: BoardRow, outcomes: Outcomes) -> dict[str, Any]:
-    """Medians in the norm, areas in percent; each the mean over seeds of one on the images common to all attacks."""
+    """Return the distance columns of one row: medians in units of the norm, and areas under the curve in percent.
+
+    Each value is a mean over seeds, on the images common to all attacks in the norm.
+    """
     return {name: value for norm in NORMS for name, value in _of_norm(row, norm, outcomes).items()}
 
 
 def _columns(row: BoardRow, norm: str) -> dict[str, float]:
-    """The columns of attacks in a norm that have an accuracy, and their budgets."""
+    """Return the eps of the attack columns in ``norm`` that have an accuracy, by column."""
     attacks = {column: next(iter(cells.values())).spec.attack for column, cells in row.cells.items()}
     return {
         column: attack.eps
@@ -137,6 +140,6 @@ def _pooled(attacks: Sequence[Outcome], ids: tuple[str, ...], eps: np.ndarray[An
 
 
 def _known(values: Sequence[float]) -> float | None:
-    """The mean over seeds; None where one of them is beyond the largest budget."""
+    """Return the mean over seeds; None if a value is beyond the largest budget (inf)."""
     mean = float(np.mean(values))
     return mean if math.isfinite(mean) else None

@@ -1,4 +1,4 @@
-"""The places on the board."""
+"""Rank the rows of the leaderboard."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ATTACKS_AND_AUDIT = "attacks and audit"
 
 
 class Place(NamedTuple):
-    """The place of a row and what it goes by; None for a row without a place."""
+    """Row with its rank and the attacks that determine it; both are None for an unranked row."""
 
     rank: int | None
     by: str | None  # ATTACKS or ATTACKS_AND_AUDIT
@@ -28,19 +28,20 @@ class Place(NamedTuple):
 
 
 def ranked(group: Sequence[BoardRow], outcomes: Outcomes, *, rank_flagged: bool = False) -> list[Place]:
-    """Rows of one test split with their places, the unranked ones last: those against whose numbers something speaks,
-    whose audit failed or whose clean accuracy is no better than chance, among them unless ``rank_flagged``.
+    """Return the rows of one test split with their ranks, the unranked ones last.
 
-    The order goes by the images that no attack of the ranked rows broke: the attacks on the board, which all of them
-    have, and the audit's where all were audited alike, see :func:`bench.leaderboard.lowest_known.common`.
+    Rows are ranked by the share of images that are correctly classified under all attacks: the attacks on the board,
+    which all ranked rows have, and those of the audits if all rows were audited in the same way, see
+    :func:`bench.leaderboard.lowest_known.common`.
 
-    A row has a place when it has an ok cell in every column that any row has, by the attack that counts there, as one
-    name may stand for several, and over as many images as any row has of that. Corruptions, which have no part in the
-    order, count only where they were tried and are not ok.
+    A row is ranked if it has an ok cell in every attack column of the group, with the same attack and on as many images
+    as the other rows (one column name may stand for several attacks). Corruptions do not affect the order, but a row
+    with a failed corruption cell is not ranked. Unless ``rank_flagged``, rows with flags, with a failed or incomplete
+    audit, or with a clean accuracy no better than chance are not ranked.
     """
     corrupted = {column for row in group for column in row.corrupted()}
     columns = {column for row in group for column in row.cells} - corrupted | {CLEAN}
-    counts = {column: _that_counts(group, column) for column in columns}
+    counts = {column: _reference_attack(group, column) for column in columns}
     held = {column: [row for row in group if set(_by_attack(row, column)) == {counts[column]}] for column in columns}
     most = {column: max((row.images(column) or 0 for row in rows), default=0) for column, rows in held.items()}
     complete = [
@@ -50,9 +51,9 @@ def ranked(group: Sequence[BoardRow], outcomes: Outcomes, *, rank_flagged: bool 
         and not any(row.failed(c) for c in corrupted)
         and (rank_flagged or not row.doubtful())
     ]
-    pluralize = common(complete, columns)
-    by = ATTACKS_AND_AUDIT if pluralize.audit else ATTACKS
-    scores = _scores(complete, outcomes, pluralize)
+    counted = common(complete, columns)
+    by = ATTACKS_AND_AUDIT if counted.audit else ATTACKS
+    scores = _scores(complete, outcomes, counted)
     scored = sorted(zip(scores, complete, strict=True), key=lambda pair: (pair[0], _name(pair[1])))
     scores = sorted(scores)
     rest = sorted((row for row in group if not any(row is c for c in complete)), key=_name)
@@ -60,10 +61,11 @@ def ranked(group: Sequence[BoardRow], outcomes: Outcomes, *, rank_flagged: bool 
     return [*places, *(Place(None, None, row) for row in rest)]
 
 
-def _that_counts(group: Sequence[BoardRow], column: str) -> str:
-    """Hash of the attack that the rows are held to in a column; "" where none has an accuracy.
+def _reference_attack(group: Sequence[BoardRow], column: str) -> str:
+    """Return the hash of the attack that ranked rows must have in a column; "" if no row has an accuracy.
 
-    The newest version and a search in full precision, as in :func:`evidence`; then that of most cells, then the newest.
+    Precedence: newest version, newest sampling and search in full precision, as in :func:`evidence`; then the attack
+    with most cells, then the latest.
     """
     found: dict[str, list[EvalRecord]] = defaultdict(list)
     for row in group:
@@ -78,20 +80,23 @@ def _that_counts(group: Sequence[BoardRow], column: str) -> str:
 
 
 def _by_attack(row: BoardRow, column: str) -> dict[str, list[EvalRecord]]:
-    """The cells of a column by the hash of their attack and of how their images were drawn; several if seeds differ."""
+    """Group the cells of a column by the hash of attack and sampling. There are several groups if seeds differ."""
     found: dict[str, list[EvalRecord]] = defaultdict(list)
     for cell in row.cells.get(column, {}).values():
         found[fingerprint([fingerprint(cell.spec.attack), drawn(cell)])].append(cell)
     return found
 
 
-def _scores(rows: Sequence[BoardRow], outcomes: Outcomes, pluralize: Counted) -> list[tuple[Fraction, Fraction]]:
-    """The robust accuracy of each row, on the same images; the clean one without an attack; then the clean one."""
+def _scores(rows: Sequence[BoardRow], outcomes: Outcomes, counted: Counted) -> list[tuple[Fraction, Fraction]]:
+    """Return the sort key of each row: (−robust accuracy, −clean accuracy), exact fractions.
+
+    The robust accuracy is the mean over budgets, on the same images for all rows; without an attack, the clean one.
+    """
     known: dict[int, list[Fraction]] = defaultdict(list)
     for budget in budgets_of(rows):
         ids = common_ids(suite_images(row, budget, outcomes) for row in rows)
         for i, row in enumerate(rows):
-            lowest = lowest_known(row, budget, outcomes, ids, pluralize)
+            lowest = lowest_known(row, budget, outcomes, ids, counted)
             known[i] += [] if lowest is None else [lowest.accuracy]
     scores = []
     for i, row in enumerate(rows):
@@ -102,7 +107,7 @@ def _scores(rows: Sequence[BoardRow], outcomes: Outcomes, pluralize: Counted) ->
 
 
 def _exact(row: BoardRow, column: str) -> Fraction | None:
-    """The mean of a column by its counts: the same in any order of the seeds, which a sum of shares is not."""
+    """Return the mean of a column as an exact fraction, which does not depend on the order of the seeds."""
     if row.mean(column) is None:
         return None
     cells = row.cells[column].values()

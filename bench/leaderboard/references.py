@@ -1,6 +1,6 @@
-"""Pair a leaderboard row with its reference, image by image.
+"""Pair a leaderboard row with its reference, per image.
 
-The paired reference is the row of another variant, ``baseline`` by default, whose training differs only in the variant.
+The paired reference is a row of another variant, ``baseline`` by default, whose training differs only in the variant.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ from bench.results.paired_baseline import is_paired
 def reference_of(row: BoardRow, group: Sequence[BoardRow], against: str = BASELINE) -> BoardRow | None:
     """Return the row of the variant ``against`` whose training differs only in the variant.
 
-    See :mod:`bench.results.paired_baseline`.
-
-    If there are several, prefer one of the same latent width. None if there is none, or if ``row`` is of that variant.
+    See :mod:`bench.results.paired_baseline`. Among several, one of the same latent width is preferred. None if no row
+    matches, or if ``row`` is of that variant itself.
     """
     if row.run.variant == against:
         return None
@@ -46,14 +45,14 @@ def parts_of(row: BoardRow, metric: str) -> list[str]:
 
 
 def other_weights(row: BoardRow, metric: str) -> bool:
-    """Whether every seed is a separate training, rather than another attack on the same weights."""
+    """Check whether every seed has its own weights, and is not only another attack seed on the same weights."""
     parts = parts_of(row, metric)
     return bool(parts) and len({cell.weights_sha for cell in row.cells[parts[0]].values()}) == len(row.seeds)
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """One metric of a row and of its reference on their common images: share of correct predictions per image.
+    """One metric of a row and of its reference on their common images, as the share of correct predictions per image.
 
     The share is 0 or 1 for a single column, and between 0 and 1 for the mean over corruptions.
     """
@@ -65,12 +64,12 @@ class Pairs:
 
     @property
     def differences(self) -> NDArray[np.float64]:
-        """(seeds, images), in [−1, 1]."""
+        """Differences of the shares: (seeds, images), in [−1, 1]."""
         return self.ours - self.theirs
 
 
 def pairs_of(row: BoardRow, reference: BoardRow | None, metric: str, outcomes: Outcomes) -> Pairs | None:
-    """Pair two rows; None unless they have accuracies, the same seeds, the same attacks and common images."""
+    """Pair two rows; None unless both have accuracies, and have the same seeds, the same attacks and common images."""
     if reference is None or not _both_have(row, reference, metric) or unlike(row, reference, metric):
         return None
     seeds, parts = tuple(sorted(row.seeds)), parts_of(row, metric)
@@ -87,23 +86,23 @@ def pairs_of(row: BoardRow, reference: BoardRow | None, metric: str, outcomes: O
 
 
 def _both_have(row: BoardRow, reference: BoardRow, metric: str) -> bool:
-    """Whether both rows have an accuracy and the same seeds."""
+    """Check whether both rows have the metric, and the same seeds."""
     parts = parts_of(row, metric)
     known = all(r.mean(part) is not None for part in parts for r in (row, reference))
     return bool(parts) and known and row.seeds == reference.seeds
 
 
 def unlike(row: BoardRow, reference: BoardRow, metric: str) -> str:
-    """Describe the first difference in how two rows were measured; empty if there is none, or no accuracy.
+    """Describe the first difference in how two rows were measured; empty without a difference or without an accuracy.
 
-    One name may stand for attacks with different versions, backends, precisions, parameters or plug-ins, and for
-    different corrupted images. All seeds of both rows must agree; otherwise a mean would mix several attacks.
+    Attacks with the same name may differ in version, backend, precision, parameters or plug-in, and corruptions in
+    their images. All seeds of both rows must agree; otherwise a mean would mix several attacks.
     """
     for part in parts_of(row, metric) if _both_have(row, reference, metric) else ():
         drawn = [_samplings(r, part) for r in (row, reference)]
         if len({*drawn[0], *drawn[1]}) > 1:
-            join = [" and ".join(map(str, sorted(versions))) or "none" for versions in drawn]
-            return f"sampling {join[0]}, {reference.run.variant}'s {join[1]}"
+            versions = [" and ".join(map(str, sorted(found))) or "none" for found in drawn]
+            return f"sampling {versions[0]}, {reference.run.variant}'s {versions[1]}"
         ours, theirs = ([_measured(cell) for cell in r.cells[part].values()] for r in (row, reference))
         for name in dict.fromkeys(name for found in (*ours, *theirs) for name in found):
             sides = [sorted({str(found.get(name, "")) or "none" for found in side}) for side in (ours, theirs)]

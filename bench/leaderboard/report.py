@@ -1,4 +1,4 @@
-"""The leaderboard as people read it: rounded numbers, a Markdown table, or JSON."""
+"""Format the leaderboard: rounded numbers, a Markdown table, or JSON records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.results.chance_level import CHANCE
 
 
 def rounded(table: pd.DataFrame) -> pd.DataFrame:
-    """Percentages and points to two decimals, distances to five, p-values and ``DIGITS_COLUMNS`` to four digits."""
+    """Round percentages and points to 2 decimals, distances to 5, p-values and ``DIGITS_COLUMNS`` to 4 digits."""
     by_digits = [column for column in table.columns if column.startswith("p_") or column in DIGITS_COLUMNS]
     kept = table.round({column: _decimals(column) for column in table.columns if column not in by_digits})
     for column in by_digits:
@@ -27,19 +27,23 @@ def _decimals(column: str) -> int:
     return DISTANCE_DECIMALS if column.startswith("median_distance@") else DECIMALS
 
 
-ERRORS = ("mce",)  # in percent of the reference's
+ERRORS = ("mce",)  # in percent of the error of the reference
 SHOWN = ("rank", "dataset", "model", "variant", "config_sha", "seeds")
 
 
 def board_metrics(board: pd.DataFrame) -> list[str]:
-    """The accuracy columns, without what stands beside them."""
+    """Return the accuracy columns, without those of METRIC_SUFFIXES."""
     return [column for column in board.columns if f"{column}_diff" in board.columns]
 
 
 def board_markdown(board: pd.DataFrame) -> str:
-    """Percent with 95 % interval, difference to the reference in points, flags; and where there is no number."""
+    """Return the board as a Markdown table.
+
+    A metric is shown in percent with its 95 % interval, its difference from the reference in points, and its flags. For
+    a missing number the table shows "failed" or "no mean" if the metric was attempted.
+    """
     metrics, errors = board_metrics(board), [column for column in ERRORS if column in board]
-    shown = [*SHOWN, *(["audit"] if _failed_audits(board) else []), *(["status"] if _at_chance(board) else [])]
+    shown = [*SHOWN, *(["audit"] if _any_audit_failed(board) else []), *(["status"] if _any_at_chance(board) else [])]
     shown += ["collapse"] if board["collapse"].notna().any() else []
     shown += ["leaked"] if (board["leaked"].fillna(0) > 0).any() else []
     lowest = [c for c in map(str, board.columns) if c.startswith(f"{LOWEST}@") and f"{c}_n" in board]
@@ -54,13 +58,13 @@ def board_markdown(board: pd.DataFrame) -> str:
     return table
 
 
-def _failed_audits(board: pd.DataFrame) -> bool:
-    """They leave a row without a place, and nothing else of the board would say why."""
+def _any_audit_failed(board: pd.DataFrame) -> bool:
+    """Check whether any audit failed. The audit column is then shown, to explain the missing rank."""
     return any(FAILED in str(audit).split(";") for audit in board["audit"])
 
 
-def _at_chance(board: pd.DataFrame) -> bool:
-    """The same of networks that have learnt nothing."""
+def _any_at_chance(board: pd.DataFrame) -> bool:
+    """Check whether any row is at chance level. The status column is then shown, to explain the missing rank."""
     return any(CHANCE in str(status) for status in board["status"])
 
 
@@ -81,7 +85,7 @@ def _metric(row: pd.Series[Any], metric: str) -> str:
 
 
 def bound(metric: str, flags: Sequence[str]) -> str:
-    """Return the prefix "≤ " for a flagged accuracy under attack, which is only an upper bound; otherwise empty."""
+    """Return the prefix "≤ " for a flagged accuracy under attack, which is only an upper bound; otherwise ""."""
     return "≤ " if flags and metric not in (CLEAN, CORRUPTIONS_ACC) else ""
 
 
@@ -94,6 +98,6 @@ def _plain(value: Any) -> str:
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows as JSON data, rounded as in the file; what is missing is null."""
+    """Return the rows as JSON records, rounded as in the CSV file; missing values are None."""
     rows = rounded(table).to_dict("records")
     return [{str(key): None if pd.isna(v) else v for key, v in row.items()} for row in rows]

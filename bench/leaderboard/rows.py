@@ -1,9 +1,8 @@
 """Rows of the leaderboard: cells grouped by configuration, and their means over seeds.
 
-Sampling of the images of a cell: numbers on samples of different kinds estimate different quantities.
-
-Version 1 of the sampling drew equally many images per class. On an unbalanced split its accuracy does not estimate that
-of the split, and must not be averaged, compared or ranked with others.
+Accuracies on differently drawn samples of images estimate different quantities. Version 1 of the sampling drew equally
+many images per class. On an unbalanced split its accuracy does not estimate that of the split, and must not be
+averaged, compared or ranked with others.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from bench.results.results_csv import Audits, Cell
 
 @dataclass
 class BoardRow:
-    """All repeats of one configuration on one test split: its cells by metric column, one for each seed."""
+    """All seeds of one configuration on one test split, with one cell per metric column and seed."""
 
     run: RunRecord
     data_sha: str
@@ -34,11 +33,14 @@ class BoardRow:
     diagnoses: dict[int, DiagnosisRecord] = field(default_factory=dict)  # of each seed that has one
     cells: dict[str, dict[int, EvalRecord]] = field(default_factory=lambda: defaultdict(dict))
     audits: dict[int, AuditRecord] = field(default_factory=dict)  # of each seed that has one
-    outdone: dict[str, list[EvalRecord]] = field(default_factory=lambda: defaultdict(list))  # what others stand for
-    missed: set[str] = field(default_factory=set)  # ids of outdone cells that would count if they were ok
+    outdone: dict[str, list[EvalRecord]] = field(default_factory=lambda: defaultdict(list))  # superseded cells
+    missed: set[str] = field(default_factory=set)  # ids of superseded cells that would be selected if they were ok
 
     def accuracies(self, column: str) -> list[float]:
-        """Fractions over the seeds; empty unless every seed has an ok cell on as many images, drawn alike."""
+        """Return the accuracy of every seed in ``column``, as fractions in the order of the seeds.
+
+        Empty unless every seed has an ok cell, all on the same number of images from the same sampling.
+        """
         cells = [self.cells[column][seed] for seed in sorted(self.cells.get(column, {}))]
         counts = [cell.n_correct for cell in cells if cell.status == "ok" and cell.n_correct is not None]
         if len(counts) < len(self.seeds) or len({(cell.n, drawn(cell)) for cell in cells}) != 1:
@@ -46,62 +48,64 @@ class BoardRow:
         return [count / cell.n for count, cell in zip(counts, cells, strict=True)]
 
     def mean(self, column: str) -> float | None:
+        """Return the mean of :meth:`accuracies`, a fraction; None if it is empty."""
         found = self.accuracies(column)
         return sum(found) / len(found) if found else None
 
     def images(self, column: str) -> int | None:
-        """The number of images of a column that has an accuracy."""
+        """Return the number of images of a column; None if it has no accuracy."""
         return next(iter(self.cells[column].values())).n if self.accuracies(column) else None
 
     def flags(self, column: str) -> list[str]:
-        """The flags of the column's cells and of what an audit says of them, of any seed.
+        """Return the flags of the cells of a column and of the audits that apply to them, over all seeds.
 
-        Of a seed at chance an audit says nothing but what it found about the model itself.
+        For a seed at chance level only the findings of the audit about the model itself are included.
         """
-        cells, guessing = self.cells.get(column, {}), self.seeds_at_chance()
+        cells, at_chance = self.cells.get(column, {}), self.seeds_at_chance()
         found = {flag for cell in cells.values() for flag in cell.flags}
         for seed, cell in cells.items():
             record = self.audits.get(seed)
-            if seed in guessing:
+            if seed in at_chance:
                 found |= {finding.flag for finding in record.findings} if record else set()
             else:
                 found |= {finding.flag for finding in findings_for(record, cell)}
         return sorted(found)
 
     def leaked(self) -> int | None:
-        """The most images of any cell that are also in the training split; None if not known."""
+        """Return the largest number of images of any cell that are also in the training split; None if unknown."""
         found = [cell.leaked for cells in self.cells.values() for cell in cells.values()]
         return max((n for n in found if n is not None), default=None)
 
     def verdict(self) -> str | None:
-        """Return the verdict of the audits of its seeds, see :func:`bench.results.audit_verdict.verdict_of`."""
-        standing = {s: [cells[s] for cells in self.cells.values() if s in cells] for s in self.seeds}
-        return verdict_of(self.audits, standing, at_chance=bool(self.chance()))
+        """Return the verdict of the audits of all seeds; see :func:`bench.results.audit_verdict.verdict_of`."""
+        cells = {s: [column[s] for column in self.cells.values() if s in column] for s in self.seeds}
+        return verdict_of(self.audits, cells, at_chance=bool(self.chance()))
 
     def seeds_at_chance(self) -> set[int]:
-        """The seeds whose clean accuracy is no better than chance."""
+        """Return the seeds with a clean accuracy no better than chance."""
         return {seed for seed, cell in self.cells.get(CLEAN, {}).items() if is_at_chance(self.runs[seed], cell)}
 
     def chance(self) -> str:
-        """That the clean accuracy is no better than chance; empty where it is.
+        """Return a note if the clean accuracy of any seed is no better than chance; otherwise "".
 
-        One such seed is enough: what learnt nothing has nothing to lose under attack, and lifts the mean of the others.
-        Where the mean is no better, the worst seed is not either.
+        One such seed is enough: a network at chance level loses little accuracy under attack, and would raise the mean
+        over the seeds.
         """
         found = self.seeds_at_chance()
         some = "" if len(found) == len(self.seeds) else f"{len(found)} of {pluralize(len(self.seeds), 'seed')} "
         return f"{some}{CHANCE}" if found else ""
 
     def acquitted(self, column: str) -> bool:
-        """Whether every cell of the column was audited by what could have flagged it, and was not."""
+        """Check whether every cell of the column passed its audit."""
         cells = self.cells.get(column, {})
         passed = all(verdict(self.audits.get(seed), cell) == PASSED for seed, cell in cells.items())
         return bool(cells) and passed and not self.chance()
 
     def doubtful(self) -> bool:
-        """Whether something speaks against the number of an attack or its worth, or nobody knows.
+        """Check whether the robust accuracies of the row are not reliable.
 
-        That is so where an audit failed, and where some seeds have one and others none: a flag may be missing.
+        True for a row at chance level, with a flag in any attack column, with a failed audit, or with audits of some
+        but not all seeds.
         """
         partly = bool(self.audits) and set(self.audits) != self.seeds
         if self.chance() or partly or any(record.status != "ok" for record in self.audits.values()):
@@ -110,28 +114,29 @@ class BoardRow:
         return any(self.flags(column) for column in attacked)
 
     def failed(self, column: str) -> bool:
-        """Whether a cell of the column was tried and is not ok."""
+        """Check whether a cell of the column was attempted and is not ok."""
         return bool(self.failures(column))
 
     def failures(self, column: str) -> list[EvalRecord]:
-        """Cells that are not ok: those that stand in the column, and those that would if they were."""
+        """Return the cells that are not ok: those in the column, and superseded ones that would replace them if ok."""
         missed = (cell for cell in self.outdone.get(column, []) if cell.cell_id in self.missed)
         return [cell for cell in (*self.cells.get(column, {}).values(), *missed) if cell.status != "ok"]
 
     def corrupted(self) -> set[str]:
-        """The columns of corruptions, those among them in which no cell counts."""
+        """Return the corruption columns of all cells, including superseded ones."""
         found = (cell for cells in self.cells.values() for cell in cells.values())
-        outdone = (cell for cells in self.outdone.values() for cell in cells)
-        return {cell.spec.name for cell in (*found, *outdone) if cell.spec.corruption is not None}
+        superseded = (cell for cells in self.outdone.values() for cell in cells)
+        return {cell.spec.name for cell in (*found, *superseded) if cell.spec.corruption is not None}
 
 
 def board_rows(
     cells: Iterable[Cell], audits: Audits | None = None, diagnoses: Mapping[str, DiagnosisRecord] | None = None
 ) -> list[BoardRow]:
-    """Group cells by configuration and test split; of several cells in one place the best evidence counts.
+    """Group cells by configuration and test split.
 
-    ``diagnoses`` are by run id. Corruptions are first held to one set of images per row, see
-    :func:`bench.leaderboard.corruption_choice.choose`.
+    Among several cells of one column and seed, the one with the highest :func:`~bench.results.precedence.evidence` is
+    selected. Corruption cells are first restricted to one set of images per row, see
+    :func:`bench.leaderboard.corruption_choice.choose`. ``diagnoses`` are by run id.
     """
     rows: dict[tuple[str, ...], BoardRow] = {}
     found: dict[tuple[str, ...], list[EvalRecord]] = defaultdict(list)
@@ -151,7 +156,7 @@ def board_rows(
 
 
 def row_names(rows: Sequence[BoardRow]) -> list[str]:
-    """``model:variant``, with the data set and the hashes of its test split and of the configuration where needed."""
+    """Return a unique name per row: ``model:variant``, extended by data set, split hash and configuration if needed."""
     sets = {(row.run.dataset, row.data_sha) for row in rows}
     datasets = {dataset for dataset, _ in sets}
     repeats = Counter((row.data_sha, row.run.model, row.run.variant) for row in rows)
@@ -175,32 +180,32 @@ def _fill(row: BoardRow, cells: Sequence[EvalRecord]) -> None:
             row.outdone[cell.spec.name].append(cell)
         else:
             places[cell.spec.name, cell.spec.seed].append(cell)
-    for (column, seed), rivals in places.items():
-        standing = row.cells[column][seed] = max(rivals, key=evidence)
-        outdone = [cell for cell in rivals if cell is not standing]
-        row.outdone[column] += outdone
-        row.missed |= {cell.cell_id for cell in outdone if strength(cell) > strength(standing)}
+    for (column, seed), candidates in places.items():
+        selected = row.cells[column][seed] = max(candidates, key=evidence)
+        superseded = [cell for cell in candidates if cell is not selected]
+        row.outdone[column] += superseded
+        row.missed |= {cell.cell_id for cell in superseded if strength(cell) > strength(selected)}
 
 
 EQUAL_PER_CLASS = "equally many images per class"
 
 
 def is_outdated(cell: EvalRecord, outcomes: Outcomes) -> bool:
-    """Whether the cell has a limited number of images that the present sampling would not draw."""
+    """Check whether the images of a limited cell were drawn by an older version of the sampling."""
     return cell.spec.limit is not None and cell.spec.sampling < outcomes.sampling(cell.spec.data_sha)
 
 
 def subset_of(cells: Iterable[EvalRecord], outcomes: Outcomes) -> str:
-    """Return ``EQUAL_PER_CLASS`` if any cell is on an outdated sample; empty otherwise."""
+    """Return ``EQUAL_PER_CLASS`` if any cell is on an outdated sample; otherwise ""."""
     return EQUAL_PER_CLASS if any(is_outdated(cell, outcomes) for cell in cells) else ""
 
 
 def drawn_alike(row: BoardRow, columns: Sequence[str], outcomes: Outcomes) -> list[str]:
-    """Return the columns without those on outdated samples; all of them if there are no others."""
+    """Return the columns that are not on outdated samples; if all are, all columns."""
     outdated = set(outdated_columns(row, outcomes))
     return [column for column in columns if column not in outdated] or list(columns)
 
 
 def outdated_columns(row: BoardRow, outcomes: Outcomes) -> list[str]:
-    """Return the columns with a cell on an outdated sample on the board."""
+    """Return the columns of the board with a cell on an outdated sample."""
     return [column for column, cells in row.cells.items() if subset_of(cells.values(), outcomes)]

@@ -1,4 +1,4 @@
-"""leaderboard.csv: one row a configuration (data, backbone, variant, recipe), averaged over its seeds."""
+"""Write the tables: leaderboard.csv has one row per configuration (data, backbone, variant, recipe), over its seeds."""
 
 from __future__ import annotations
 
@@ -31,29 +31,32 @@ from bench.runtime.files import write_atomic
 
 
 class Tables(NamedTuple):
-    """Tables for printing, not rounded."""
+    """Leaderboard and comparison, not rounded."""
 
     board: pd.DataFrame
-    comparison: pd.DataFrame  # empty where nothing has a paired reference
+    comparison: pd.DataFrame  # empty if no row has a paired reference
 
 
 def rebuild(store: Store, *, intervals: bool = False) -> pd.DataFrame:
-    """The board alone of :func:`write_tables`."""
+    """Write the tables and return the board; see :func:`write_tables`."""
     return write_tables(store, intervals=intervals).board
 
 
 def check_reference(against: str, variants: Collection[str]) -> None:
-    """Raises BenchError unless there are runs of the variant ``against``, which by default need not be there."""
+    """Raise BenchError unless ``variants`` contains the reference variant ``against``.
+
+    The default reference, ``baseline``, may be missing.
+    """
     if against != BASELINE and against not in variants:
         known = ", ".join(sorted(variants)) or "none"
-        raise BenchError(f"--against {against!r}: there is no run of this variant; choose one of those there: {known}.")
+        raise BenchError(f"--against {against!r}: no run of this variant; choose one of: {known}.")
 
 
 def write_tables(store: Store, config: TableConfig | None = None, *, intervals: bool = False) -> Tables:
-    """Write results.csv, leaderboard.csv, comparison.csv and corruptions.csv from all the cells in the store.
+    """Write results.csv, leaderboard.csv, comparison.csv and corruptions.csv from all cells in the store.
 
-    leaderboard.csv keeps of what stands beside an accuracy only ``ALWAYS_BESIDE`` unless ``intervals``; the board that
-    is returned has all of it.
+    Unless ``intervals``, leaderboard.csv contains only the ``ALWAYS_BESIDE`` columns of each accuracy. The returned
+    board has all METRIC_SUFFIXES columns.
     """
     config = config or TableConfig()
     cells, audits, diagnoses = all_cells(store), all_audits(store), all_diagnoses(store)
@@ -71,7 +74,7 @@ def write_tables(store: Store, config: TableConfig | None = None, *, intervals: 
 
 
 def _write_or_remove(path: Path, content: bytes | None) -> None:
-    """Write ``content``, or remove the file without one: a table of deleted cells must not remain."""
+    """Write ``content``, or delete the file if it is None, so that no table of deleted cells remains."""
     if content is not None:
         write_atomic(path, content)
     elif path.exists():
@@ -84,7 +87,7 @@ def board_table(
     outcomes: Outcomes,
     config: TableConfig | None = None,
 ) -> pd.DataFrame:
-    """The board with everything beside every accuracy: percent, by data set and rank."""
+    """Return the board with all columns, accuracies in percent, sorted by data set and rank."""
     config = config or TableConfig()
     of_corruptions, of_distances, table = corruption_metrics(rows), distance_columns(rows), []
     budgets = budgets_of(rows)
@@ -93,15 +96,15 @@ def board_table(
         group = same_split(any_row, rows)
         for rank, by, row in ranked(group, outcomes, rank_flagged=config.rank_flagged):
             reference = reference_of(row, group, config.against)
-            baseline = _itself(row) or reference_of(row, group)
+            baseline = _own_reference(row) or reference_of(row, group)
             values = corruption_values(row, baseline, config.mce_reference) if of_corruptions else {}
             values |= metric_values(row, reference, metrics, outcomes) | distance_values(row, outcomes)
             values |= lowest_values(row, budgets, outcomes) | collapse_values(row, group)
             table.append({**_describe(row, reference, outcomes), "rank": rank, "rank_by": by, **values})
-    beside = [m + suffix for m in metrics for suffix in ("", *METRIC_SUFFIXES)]
+    of_metrics = [m + suffix for m in metrics for suffix in ("", *METRIC_SUFFIXES)]
     of_budgets = [budget.column + suffix for budget in budgets for suffix in ("", "_n", "_audit_n", "_broken_by")]
     of_corruptions = [column for column in of_corruptions if column not in metrics]
-    columns = [*LEADERBOARD_COLUMNS, *beside, *of_budgets, *of_corruptions, *of_distances]
+    columns = [*LEADERBOARD_COLUMNS, *of_metrics, *of_budgets, *of_corruptions, *of_distances]
     counts = [column for column in (*of_distances, *of_budgets) if column.endswith("_n")]
     whole = ["rank", "latent_dim", "img_size", "epochs", "n_train", "leaked", *counts]
     whole += [f"{metric}_n" for metric in metrics]
@@ -109,7 +112,7 @@ def board_table(
 
 
 def lowest_values(row: BoardRow, budgets: Sequence[Budget], outcomes: Outcomes) -> dict[str, Any]:
-    """The lowest known robust accuracy at every budget, in percent, and what broke the images."""
+    """Return the columns of the lowest known robust accuracy at each budget: percent, image counts and attacks."""
     values: dict[str, Any] = {}
     for budget in budgets:
         lowest = lowest_known(row, budget, outcomes)
@@ -124,7 +127,7 @@ def lowest_values(row: BoardRow, budgets: Sequence[Budget], outcomes: Outcomes) 
 
 
 def metric_columns(rows: Sequence[BoardRow]) -> list[str]:
-    """Clean first, corruptions, then the attacks from the weakest to the strongest, each by norm and rising eps."""
+    """Return the metric columns: clean, corruptions, then the attacks by strength, name, norm and eps."""
     specs = {column: next(iter(cells.values())).spec for row in rows for column, cells in row.cells.items()}
     found = {column: spec.attack for column, spec in specs.items() if spec.corruption is None}
 
@@ -141,7 +144,7 @@ def metric_columns(rows: Sequence[BoardRow]) -> list[str]:
 
 
 def _strength(attack: AttackSpec) -> int:
-    """Return the place of the attack among the columns; the last for one of a plug-in that is not loaded."""
+    """Return the strength by which attack columns are sorted; the largest for an attack of a plug-in not loaded."""
     entry = entry_of(attack)
     return STRONGEST if entry is None else entry.strength
 
@@ -151,7 +154,7 @@ def _describe(row: BoardRow, reference: BoardRow | None, outcomes: Outcomes) -> 
     bad = [cell for column in {*row.cells, *row.outdone} for cell in row.failures(column)]
     outdated = len(outdated_columns(row, outcomes))
     equal = f"{outdated} of {len(row.cells)} columns on {EQUAL_PER_CLASS}" if outdated else ""
-    trouble = [f"{len(bad)} {NOT_OK}" if bad else "", equal, row.chance()]
+    problems = [f"{len(bad)} {NOT_OK}" if bad else "", equal, row.chance()]
     return {
         "dataset": run.dataset,
         "model": run.model,
@@ -164,7 +167,7 @@ def _describe(row: BoardRow, reference: BoardRow | None, outcomes: Outcomes) -> 
         "param_count": None if run.param_count is None else round(run.param_count / 1e6, 2),
         "epochs": run.epochs,
         "n_train": run.n_train,
-        "status": "; ".join(filter(None, trouble)) or "ok",
+        "status": "; ".join(filter(None, problems)) or "ok",
         "leaked": row.leaked(),
         "audit": row.verdict(),
         "config_sha": run.config_sha,
@@ -172,6 +175,6 @@ def _describe(row: BoardRow, reference: BoardRow | None, outcomes: Outcomes) -> 
     }
 
 
-def _itself(row: BoardRow) -> BoardRow | None:
-    """A baseline is its own reference."""
+def _own_reference(row: BoardRow) -> BoardRow | None:
+    """Return a baseline row as its own reference for the mCE; None for other rows."""
     return row if row.run.variant == BASELINE else None

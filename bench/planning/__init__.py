@@ -1,1 +1,1 @@
-"""From names to specs, and which cells of a plan are still to do."""
+"""Resolve names to specs, make a plan, and find its pending cells."""

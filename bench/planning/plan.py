@@ -1,4 +1,4 @@
-"""From names to specs: what would be trained and evaluated. Pure; nothing is built, read or run here."""
+"""Make the plan of a request: the specs of all trainings and cells. Pure functions without file access."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEFAULT_BATCH = 128
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Request of the user, every name resolved."""
+    """Request of the user with all names resolved to specs."""
 
     models: Sequence[ModelSpec]
     variants: Mapping[str, VariantSpec]
@@ -38,32 +38,32 @@ class Request:
     test_sha: str
     test_size: int
     recipe: Recipe
-    test_sampling: int = 1  # version of how limited test images are drawn
+    test_sampling: int = 1  # version of the sampling that draws limited test images
     corruptions: Sequence[CorruptionSpec] = ()
     limit: int | None = None
     costly_limit: int | None = None
     attack_limits: Mapping[str, int] = field(default_factory=dict)
     batch_size: int = DEFAULT_BATCH
     protocol: str = STANDARD
-    max_queries: int | None = None  # forward passes an image
+    max_queries: int | None = None  # forward passes per image
     plugin_sha: str = ""
-    eps_texts: Mapping[tuple[Norm, float], str] = field(default_factory=dict)  # the budgets as the user wrote them
+    eps_texts: Mapping[tuple[Norm, float], str] = field(default_factory=dict)  # budgets as the user wrote them
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """One training and the cells on its weights, clean first, filters before what they filter."""
+    """One training and the cells on its weights. The clean cell is first; filters precede the cells they filter."""
 
     train: TrainSpec
     cells: tuple[EvalSpec, ...]
 
 
 def make_plan(request: Request) -> tuple[RunPlan, ...]:
-    """Every (model × variant × seed), in that order. Raises BenchError for an impossible combination."""
+    """Return one RunPlan per model × variant × seed, in that order. Raises BenchError for an invalid combination."""
     check_request(request)
     for name in ("models", "variants", "seeds"):
         if not getattr(request, name):
-            raise BenchError(f"nothing to do: no {name} given.")
+            raise BenchError(f"nothing to do: no {name} given; set --{name}.")
     return tuple(
         _run_plan(request, model, variant, seed)
         for model in request.models
@@ -73,7 +73,7 @@ def make_plan(request: Request) -> tuple[RunPlan, ...]:
 
 
 def check_request(request: Request) -> None:
-    """Raises BenchError for attacks without a budget and for limits of attacks that are not asked for."""
+    """Raise BenchError for attacks without a budget, and for a limit of an attack that is not requested."""
     if request.attacks and not request.eps:
         raise BenchError("no eps given for the attacks; use --eps, for example --eps 8/255.")
     unknown = set(request.attack_limits) - {attack.name for attack in request.attacks}
@@ -95,7 +95,7 @@ def _run_plan(request: Request, model: ModelSpec, variant: str, seed: int) -> Ru
 
 
 def plan_cells(request: Request, run_id: str, seed: int) -> tuple[EvalSpec, ...]:
-    """The clean cell, then every corruption, then every attack at every eps."""
+    """Return the cells of one run: the clean cell, then all corruptions, then all attacks at each eps."""
     limit = _effective(request.limit, request.test_size)
     clean = EvalSpec(
         run_id=run_id,
@@ -117,10 +117,16 @@ def plan_cells(request: Request, run_id: str, seed: int) -> tuple[EvalSpec, ...]
 
 
 def _cheap_first(request: Request) -> list[ResolvedAttack]:
-    """So that the cheap ones can filter. Raises BenchError for a protocol that no attack would follow."""
+    """Sort the attacks so that cheap ones, which can serve as filters, precede costly ones.
+
+    Raises BenchError for the prefiltered protocol without a costly attack.
+    """
     attacks = sorted(request.attacks, key=lambda attack: attack.costly(request.data.num_classes))
     if request.protocol == "prefiltered" and not (attacks and attacks[-1].costly(request.data.num_classes)):
-        raise BenchError("--protocol prefiltered is for AutoAttack and others of its cost, and there is none.")
+        raise BenchError(
+            "--protocol prefiltered applies to costly attacks such as autoattack, but none is requested; add one to "
+            "--attacks, or use --protocol standard."
+        )
     return attacks
 
 
@@ -144,7 +150,7 @@ def _attack_cell(
         filters = tuple(e.cell_id for e in earlier if e.attack and _filters(e.attack))
         if not filters:
             able = join([name for name in ATTACKS if ATTACKS.get(name).filters], "or")
-            raise BenchError(f"--protocol prefiltered needs one of {able} among the attacks, to filter by.")
+            raise BenchError(f"--protocol prefiltered needs a filter; add {able} to --attacks.")
         return replace(cell, protocol="prefiltered", filters=filters)
     return cell
 
@@ -167,5 +173,5 @@ def _sampling(request: Request, limit: int | None) -> int:
 
 
 def _effective(limit: int | None, available: int) -> int | None:
-    """None where the limit does not limit, so that equal sets of images have one identity."""
+    """Return the limit; None if it is not below ``available``, so that equal sets of images have equal ids."""
     return None if limit is None or limit >= available else limit

@@ -1,4 +1,4 @@
-"""Training recipes by name: the data set's own short recipe, and the published ones."""
+"""Training recipes by name: the short recipe of the data set, and published recipes."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ PUBLISHED_FOR = {"cifar10": "paper-cifar10", "cifar100": "paper-cifar100", "svhn
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeEntry:
-    """``recipe`` None is the data set's own; ``schedule`` is that of γ for the variants that leave it to the recipe."""
+    """Entry of the recipe registry."""
 
     summary: str
     source: str
-    schedule: str
-    recipe: Recipe | None = None
-    widths: Mapping[int, int] = field(default_factory=dict)  # of penultimate layers, in place of the variants' own
+    schedule: str  # of γ, for variants that leave the schedule to the recipe
+    recipe: Recipe | None = None  # None: the recipe of the data set
+    widths: Mapping[int, int] = field(default_factory=dict)  # of penultimate layers: width in the variant to new width
 
 
 RECIPES: Registry[RecipeEntry] = Registry("recipe")
 
 _ORIGIN = "bench.planning.recipes"
-_HEAD = "the authors' configurations of November 2025 for arXiv 2310.08224; lr is one of their sweep of 1, 2, 4, 8 e-4"
+_HEAD = "configurations of the authors, November 2025, for arXiv 2310.08224; lr is one of their sweep of 1, 2, 4, 8 e-4"
 
 RECIPES.register(
     "short",
     RecipeEntry(
-        summary="the data set's recipe; γ follows what the output weights can balance",
+        summary="recipe of the data set; γ is set to the value that the output weights can balance",
         source="equation (2) of bench.models.schedules",
         schedule="short",
     ),
@@ -44,7 +44,7 @@ RECIPES.register(
 RECIPES.register(
     "auto",
     RecipeEntry(
-        summary="the data set's recipe; γ follows what the network, as measured, can balance",
+        summary="recipe of the data set; γ is adapted during training to the value that the network can balance",
         source="bench.models.adaptive_gamma",
         schedule="auto",
     ),
@@ -76,7 +76,7 @@ RECIPES.register(
     "paper-imagenet",
     RecipeEntry(
         summary="published for ImageNet: 200 epochs, γ to 1e6 in two phases, layers twice as wide",
-        source="the authors' configurations of November 2025; lr is one of their sweep of 5e-5, 1e-4, 1e-3",
+        source="configurations of the authors, November 2025; lr is one of their sweep of 5e-5, 1e-4, 1e-3",
         schedule="paper_imagenet",
         recipe=Recipe(
             epochs=200,
@@ -87,16 +87,16 @@ RECIPES.register(
             activation="silu",
             resized_crop=True,
         ),
-        widths={64: 128, 128: 256, 32: 64},  # 128 is published, the others keep its ratios
+        widths={64: 128, 128: 256, 32: 64},  # 128 is published; the others keep the ratios of the variants
     ),
     origin=_ORIGIN,
 )
 RECIPES.register(
     "paper-svhn",
     RecipeEntry(
-        summary="published for SVHN with resnet18: 800 epochs, γ ×1.03 an epoch to 1e5, layers of 8, 6 and 512",
+        summary="published for SVHN with resnet18: 800 epochs, γ ×1.03 per epoch to 1e5, layers of 8, 6 and 512",
         source=(
-            "Sbailo and Ghiringhelli, OpenReview FwlM1k4ODx (2024); assumed where it does not say: the start of γ, a "
+            "Sbailo and Ghiringhelli, OpenReview FwlM1k4ODx (2024); not published and assumed here: the initial γ, a "
             "constant lr of the output layer, noise in pixels"
         ),
         schedule="paper_svhn",
@@ -116,12 +116,15 @@ RECIPES.register(
 
 
 def find_recipe(name: str, dataset: str) -> RecipeEntry:
-    """The recipe called ``name``; 'paper' is the one published for ``dataset``. Raises BenchError."""
+    """Return the recipe called ``name``; "paper" selects the one published for ``dataset``.
+
+    Raises BenchError for an unknown name, and for "paper" with a data set without a published recipe.
+    """
     if name == PAPER:
         if dataset not in PUBLISHED_FOR:
             raise BenchError(
                 f"no recipe was published for {dataset!r}, only for {', '.join(PUBLISHED_FOR)} and ImageNet; name one "
-                "of them, for example --recipe paper-cifar10."
+                "of these recipes, for example --recipe paper-cifar10."
             )
         name = PUBLISHED_FOR[dataset]
     return RECIPES.get(name)
@@ -130,13 +133,14 @@ def find_recipe(name: str, dataset: str) -> RecipeEntry:
 def resolve_variants(
     variants: Mapping[str, VariantSpec], recipe: RecipeEntry, latent_dim: int | None
 ) -> dict[str, VariantSpec]:
-    """The variants with the recipe's schedule and widths; ``latent_dim`` takes the place of the standard 64.
+    """Return the variants with the schedule and widths of the recipe; ``latent_dim`` replaces the standard width 64.
 
-    Raises BenchError when it would change none of them.
+    Raises BenchError if ``latent_dim`` is given and no variant has a penultimate layer.
     """
     if latent_dim is not None and all(spec.latent_dim is None for spec in variants.values()):
         raise BenchError(
-            f"--latent-dim is for variants with a penultimate layer, such as lpc; here are only: {', '.join(variants)}."
+            "--latent-dim applies to variants with a penultimate layer, such as lpc; the requested variants have none: "
+            f"{', '.join(variants)}."
         )
     return {name: _resolve(spec, recipe, latent_dim) for name, spec in variants.items()}
 
@@ -148,7 +152,7 @@ def _resolve(spec: VariantSpec, recipe: RecipeEntry, latent_dim: int | None) -> 
     width = recipe.widths.get(spec.latent_dim, spec.latent_dim)
     balance = spec.balance_dim
     if latent_dim is not None:
-        # A width that the user names is the new standard: wide and narrow keep their ratios to it, γ is meant for it.
+        # A width given by the user replaces the standard one: wide and narrow keep their ratios to it, γ is set for it.
         width = max(1, spec.latent_dim * latent_dim // WIDTH)
         balance = None if balance is None else latent_dim
     return dataclasses.replace(spec, schedule=schedule, latent_dim=width, balance_dim=balance)
@@ -157,14 +161,14 @@ def _resolve(spec: VariantSpec, recipe: RecipeEntry, latent_dim: int | None) -> 
 def resolve_budgets(
     variants: Mapping[str, VariantSpec], *, asked: float | None, default: float | None
 ) -> dict[str, VariantSpec]:
-    """The variants with a budget for their adversaries: the one ``asked`` for, else their own, else ``default``.
+    """Return the variants with a budget of their training attack: ``asked``, else their own, else ``default``.
 
-    Raises BenchError when there is none, and when one is asked for that no variant would use.
+    Raises BenchError if a training attack has no budget, and if ``asked`` is given but no variant has such an attack.
     """
     if asked is not None and not any(spec.adversary for spec in variants.values()):
         raise BenchError(
-            f"--train-eps is for variants that train against an adversary, such as pgd_at; here are only: "
-            f"{', '.join(variants)}."
+            f"--train-eps applies to variants with adversarial training, such as pgd_at; the requested variants have "
+            f"none: {', '.join(variants)}."
         )
     return {
         name: spec
@@ -178,7 +182,7 @@ def _with_budget(name: str, adversary: AdversarySpec, asked: float | None, defau
     eps = next((eps for eps in (asked, adversary.eps, default) if eps is not None), None)
     if eps is None:
         raise BenchError(
-            f"variant {name!r} trains against an adversary, and the data set declares no {adversary.norm} budget; "
-            "give one by --train-eps, for example --train-eps 8/255."
+            f"variant {name!r} uses adversarial training, and the data set declares no {adversary.norm} budget; "
+            "set one with --train-eps, for example --train-eps 8/255."
         )
     return dataclasses.replace(adversary, eps=eps)

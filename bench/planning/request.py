@@ -1,4 +1,4 @@
-"""Resolve the configuration of a run: names to specs, and the precision in which the attacks search."""
+"""Resolve the configuration of a run: names to specs, and the precision of the attacks' search."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from bench.runtime.plugin import plugin_sha
 
 
 def at_precision(attacks: Sequence[ResolvedAttack], asked: AttackPrecision, device: str) -> list[ResolvedAttack]:
-    """The attacks with the type they search in, which is part of what a cell is: ``auto`` is settled here.
+    """Return the attacks with the precision of their search. It is part of the identity of a cell.
 
-    It is bf16 for the attacks that can, where ``device`` has hardware for it. Raises BenchError for an attack that
-    cannot do what was asked for by name. Imports torch for ``auto``.
+    ``auto`` becomes bf16 for attacks that support it if ``device`` has hardware for it, and otherwise fp32. Raises
+    BenchError for an attack that does not support the requested precision. Imports torch for ``auto``.
     """
     if asked != "auto":
         return [attack.at(asked) for attack in attacks]
@@ -47,7 +47,7 @@ def _best(device: str) -> Precision:
     return "bf16" if has_bfloat16(choose_device(device)) else "fp32"
 
 
-FEWEST_TRAINING = 2
+FEWEST_TRAINING = 2  # images
 
 
 def make_request(
@@ -58,13 +58,19 @@ def make_request(
     known_models: Collection[str] = (),
     default_fitting: Fitting | None = None,
 ) -> tuple[Request, Dataset]:
-    """Resolve every name in ``config`` and read the data set's index.
+    """Resolve every name in ``config`` and read the index of the data set.
 
-    ``dataset`` takes the place of ``config.dataset``. ``seeds`` are those of networks that were trained elsewhere.
-    Names come before data: a typing error should not cost the time to hash sixty thousand files. ``known_models`` need
-    no look-up, which would import timm. ``default_fitting`` is for an image folder, see :class:`DataRequest`.
+    All names are checked before the data set is read, so that a misspelled name is reported without hashing its files.
 
-    Raises BenchError for the first thing that is wrong.
+    Args:
+        config: Configuration of the run or evaluation.
+        dataset: Data set to use instead of ``config.dataset``.
+        seeds: Seeds of networks that were trained elsewhere.
+        known_models: Names of models that are not looked up, since the look-up imports timm.
+        default_fitting: Fitting of the images of an image folder, see :class:`DataRequest`.
+
+    Raises:
+        BenchError: For the first invalid value.
     """
     name = dataset.name if dataset else config.dataset
     entry = DATASETS.get(name) if dataset is None or name in DATASETS else None
@@ -114,6 +120,7 @@ class _Training:
 
     @classmethod
     def of(cls, config: RunConfig, entry: DatasetEntry, known_models: Collection[str]) -> _Training:
+        """Resolve models, variants, seeds and recipe of ``config``. Raises BenchError for an invalid value."""
         recipe = find_recipe(config.recipe, config.dataset)
         models = _models(config, known_models)
         variants = resolve_variants(_variants(config.variants), recipe, config.latent_dim)
@@ -148,7 +155,7 @@ def _models(config: RunConfig, known: Collection[str]) -> list[ModelSpec]:
 
 
 def _model(name: str, *, pretrained: bool, checkpoint: str | None) -> ModelSpec:
-    """Weights of timm's architectures that were trained elsewhere expect the normalisation that timm declares."""
+    """Return the spec of a model. Pretrained weights of a timm architecture use the normalisation declared by timm."""
     elsewhere = (pretrained or checkpoint is not None) and name not in MODELS
     mean, std = pretrained_moments(name) if elsewhere else (None, None)
     code = plugin_sha() if name in MODELS else ""
@@ -162,17 +169,17 @@ def _variants(patterns: Sequence[str]) -> Mapping[str, VariantSpec]:
 
 
 def _with_code(name: str, spec: VariantSpec) -> VariantSpec:
-    """A plug-in's variant may use a plug-in's penalty or head: their code is part of what makes the weights."""
+    """Return the spec of a variant. For a plug-in variant, add the hash of the plug-in code."""
     return spec if VARIANTS.origin(name) == BUILTIN_VARIANTS else dataclasses.replace(spec, code_sha=plugin_sha())
 
 
 def train_budgets(
     variants: Mapping[str, VariantSpec], train_eps: str | None, entry: DatasetEntry
 ) -> dict[str, VariantSpec]:
-    """Set the Linf budget of adversarial training: by default the largest that the data set declares.
+    """Set the Linf budget of adversarial training: ``train_eps``, or the largest one that the data set declares.
 
-    It is the published one for MNIST (0.3) and CIFAR-10 (8/255), and covers every budget that is evaluated by default.
-    The budgets of the evaluation (--eps, --norm) have no influence: they must not change the weights.
+    The default is the published budget for MNIST (0.3) and CIFAR-10 (8/255), and is at least as large as every budget
+    that is evaluated by default. The budgets of the evaluation (--eps, --norm) have no influence on the training.
     """
     asked = None if train_eps is None else parse_eps(train_eps, "linf")
     declared = [parse_eps(text, "linf") for text in entry.eps.get("linf", ())]
@@ -188,7 +195,7 @@ def _seed(text: str) -> int:
 def _attack_limit(text: str) -> tuple[str, int]:
     name, separator, number = text.partition("=")
     if not separator or not number.isdecimal() or int(number) < 1:
-        raise BenchError(f"--attack-limit {text!r}: write <attack>=<images>, for example autoattack=1000.")
+        raise BenchError(f"--attack-limit {text!r} is invalid; write <attack>=<images>, for example autoattack=1000.")
     return resolve(name).name, int(number)
 
 
@@ -197,9 +204,9 @@ def _number(limit: int | Literal["all"] | None) -> int | None:
 
 
 def _data_spec(dataset: Dataset, config: MeasureConfig) -> DataSpec:
-    """Return the training data: none of it is limited for networks that were trained elsewhere.
+    """Return the spec of the training data; without a limit for networks that were trained elsewhere.
 
-    --limit is for quick looks, so it shortens the training too unless --train-limit says otherwise.
+    --limit is for quick tests. It also limits the training images unless --train-limit is given.
     """
     whole = DataSpec(
         name=dataset.name,
@@ -210,7 +217,9 @@ def _data_spec(dataset: Dataset, config: MeasureConfig) -> DataSpec:
     if not isinstance(config, RunConfig):
         return whole
     if not len(dataset.train):
-        raise BenchError(f"{dataset.name} has no training images; give it some, or evaluate a model trained elsewhere.")
+        raise BenchError(
+            f"{dataset.name} has no training images; add some, or evaluate a model that was trained elsewhere."
+        )
     wanted = _number(config.train_limit if config.train_limit is not None else config.limit)
     if wanted is not None and wanted < FEWEST_TRAINING:
         raise BenchError(

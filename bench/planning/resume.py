@@ -1,6 +1,6 @@
-"""Pending work of a plan, and the counts of finished work.
+"""Pending work of a plan, and counts of finished work.
 
-No torch: a run that finds everything done never imports it.
+Does not import torch, so that a run without pending work starts fast.
 """
 
 from __future__ import annotations
@@ -25,36 +25,37 @@ class RunSummary:
     diagnosed: int = 0
     audited: int = 0
     cached: int = 0
-    bad: list[str] = field(default_factory=list)  # a sentence for each training or cell that is not ok
+    bad: list[str] = field(default_factory=list)  # one message per training or cell that is not ok
 
 
 def is_diagnosed(run: RunPlan, store: Store, columns: Collection[str] = (), *, force: bool = False) -> bool:
-    """Whether the run's present weights have a diagnosis that did not fail, with a value for each of ``columns``."""
+    """Check whether the current weights of a run have a successful diagnosis with a value for each of ``columns``."""
     record = None if force else store.read_diagnosis(run.train.run_id)
     return record is not None and record.status == "ok" and set(columns) <= record.values.keys()
 
 
 def is_audited(run_id: str, data_sha: str, store: Store, level: str = "default", *, force: bool = False) -> bool:
-    """Whether the run's attacks on that test split, as many as there are, have an audit that did not fail.
+    """Check whether all stored attacks on the run and test split have a successful audit of at least ``level``.
 
-    It is of ``level`` or more, and was shown the baseline's images if there is a baseline by now.
+    If a paired baseline is stored, the audit must have used its adversarial images. True if the run has no stored
+    attacks.
     """
     run, record = store.read_run(run_id), store.read_audit(run_id, data_sha)
     attacked = {cell.cell_id for cell in attacked_cells(run_id, store) if cell.spec.data_sha == data_sha}
     if run is None or run.status != "ok" or not attacked:
-        return True  # there is nothing to doubt
+        return True  # no attacks to audit
     if force or record is None or record.status != "ok" or (level, record.level) == ("full", "default"):
         return False
     return set(record.cells) == attacked and not _lacks_baseline(run, record, store)
 
 
 def _lacks_baseline(run: RunRecord, record: AuditRecord, store: Store) -> bool:
-    alone = any(not budget.baseline_run for budget in record.budgets)
-    return alone and paired_baseline(run, store) is not None
+    without_baseline = any(not budget.baseline_run for budget in record.budgets)
+    return without_baseline and paired_baseline(run, store) is not None
 
 
 def attacked_cells(run_id: str, store: Store) -> list[EvalRecord]:
-    """The ok cells of attacks on the run's present weights."""
+    """Return the ok cells of attacks on the current weights of a run."""
     run = store.read_run(run_id)
     cells = store.cells(run_id) if run is not None else []
     ok = (cell for cell in cells if run is not None and cell.weights_sha == run.weights_sha and cell.status == "ok")
@@ -62,18 +63,18 @@ def attacked_cells(run_id: str, store: Store) -> list[EvalRecord]:
 
 
 def pending_cells(run: RunPlan, store: Store, config: MeasureConfig) -> list[EvalSpec]:
-    """Return the cells without a result, or without the images that are to be stored; all if there are no weights."""
+    """Return the cells without a result or without the adversarial images to store; all cells without weights."""
     if store.finished_run(run.train.run_id) is None:
         return list(run.cells)
     return unfinished(run.cells, store, config)
 
 
 def unfinished(cells: Sequence[EvalSpec], store: Store, config: MeasureConfig) -> list[EvalSpec]:
-    """Return the cells without a result, or without the images that are to be stored; all with ``config.force``."""
+    """Return the cells without a result or without the adversarial images to store; all cells with ``config.force``."""
     return [cell for cell in cells if config.force or not is_finished(cell, store, config.save_adversarials)]
 
 
 def is_finished(cell: EvalSpec, store: Store, save_adversarials: Encoding) -> bool:
-    """Whether there is nothing left to do: an answer, and beside it the broken images in the form that is wanted."""
+    """Check whether a cell has a result and, if ``save_adversarials`` requests them, its adversarial images."""
     record = store.finished_cell(cell.run_id, cell.cell_id)
     return record is not None and store.keeps(record, save_adversarials)

@@ -1,1 +1,1 @@
-"""The results folder, and the rules on stored results. No torch."""
+"""Results folder and the rules that apply to stored results. Does not import torch."""

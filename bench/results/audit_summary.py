@@ -1,4 +1,4 @@
-"""The audit in one plain sentence that can be quoted. Pure; no torch."""
+"""Summarize an audit in one sentence that can be quoted. Pure functions; does not import torch."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from bench.results.chance_level import CHANCE
 
 
 def sentence(run: RunRecord, record: AuditRecord, *, at_chance: bool) -> str:
-    """State the result of the audit of ``run``, with the figures that it rests on.
+    """Return the result of the audit of ``run`` with its figures, as one sentence.
 
-    ``at_chance``: the clean accuracy of the run on these images is no better than chance, so that nothing is concluded
-    about its robust accuracy.
+    ``at_chance`` states that the clean accuracy of the run on these images is no better than chance. The sentence then
+    draws no conclusion about the robust accuracy.
     """
     name = f"{run.model}:{run.variant}:{run.seed} on {run.dataset}"
     if record.status != "ok":
         found = "; ".join(finding.note for finding in all_findings(record))
-        before = f" (found before: {found})" if found else ""
+        before = f" (findings before the failure: {found})" if found else ""
         return f"{name} could not be audited: {record.reason}: {record.message}{before}"
     if not record.budgets:
-        return f"{name}: there was no attack whose number could be audited; {_model(record)}."
+        return f"{name}: no attack to audit; {_model(record)}."
     if at_chance:
-        return f"{name}: {_guesses(record)}{_cost(record)}."
+        return f"{name}: {_at_chance(record)}{_cost(record)}."
     found = "; ".join(_budget(budget) for budget in record.budgets)
     return f"{name}: {found}; {_model(record)}{_cost(record)}."
 
 
-def _guesses(record: AuditRecord) -> str:
-    """A network that has learnt nothing keeps the accuracy of guessing under any attack."""
+def _at_chance(record: AuditRecord) -> str:
+    """Return the part of the sentence for a model at chance level: no attack can lower its accuracy below guessing."""
     claims = " and ".join(_claim(budget) for budget in record.budgets)
     own = f"; {_model(record)}" if record.findings else ""
-    return f"its clean accuracy is {CHANCE}, so that it has nothing to lose: nothing follows from its {claims}{own}"
+    return f"its clean accuracy is {CHANCE}, so no conclusion is drawn from its {claims}{own}"
 
 
 def _claim(budget: BudgetAudit) -> str:
-    """The robust accuracy that is shown: the lowest known on the audited images, with what the audit broke itself."""
+    """Format the lowest known robust accuracy on the audited images, over the attacks of the run and of the audit."""
     suite, more = budget.figures["acc_suite"] or 0.0, broken_beyond_suite(budget)
     place = f"{budget.norm} {budget.eps_text or format_eps(budget.eps)}"
     if not more:
         return f"robust accuracy of {suite:.1f} % at {place} ({budget.n} images)"
     lowest, images = suite - 100 * more / budget.n, pluralize(more, "image")
     return (
-        f"robust accuracy of {lowest:.1f} % at {place}, the lowest known on {budget.n} images (the run's attacks leave "
-        f"{suite:.1f} %, and the audit broke {images} more{_by(budget)})"
+        f"robust accuracy of {lowest:.1f} % at {place}, the lowest known on {budget.n} images ({suite:.1f} % under the "
+        f"attacks of the run; the attacks of the audit fooled {images} more{_by(budget)})"
     )
 
 
 def broken_beyond_suite(budget: BudgetAudit) -> int:
-    """Count the images that the audit's own attacks broke within the budget and that no attack of the suite broke.
+    """Count the images misclassified within the budget under the attacks of the audit but under no attack of the suite.
 
-    For audits that stored no images the number comes from their figures.
+    For an audit that stored no images, the count is computed from its figures.
     """
     if not budget.images:
         return round((budget.figures.get("drop_stronger_attack") or 0.0) * budget.n / 100)
@@ -59,11 +59,11 @@ def broken_beyond_suite(budget: BudgetAudit) -> int:
 
 
 def _by(budget: BudgetAudit) -> str:
-    """List how many images of :func:`broken_beyond_suite` each attack of the audit broke."""
+    """Format the number of images of :func:`broken_beyond_suite` per attack of the audit."""
     if not budget.images:
         return "; it stored no images"
-    standing = {*budget.standing}
-    counts = {name: len(standing & {*broken}) for name, broken in budget.broken.items()}
+    remaining = {*budget.standing}
+    counts = {name: len(remaining & {*broken}) for name, broken in budget.broken.items()}
     return ": " + ", ".join(f"{name} {count}" for name, count in counts.items() if count)
 
 
@@ -71,24 +71,24 @@ def _budget(budget: BudgetAudit) -> str:
     transfer = ", transfer from the baseline" if budget.baseline_run else ""
     if not budget.findings:
         tried = f"PGD on plain, rescaled and margin losses, noise, Square{transfer} and a large budget"
-        return f"nothing speaks against its {_claim(budget)}, of what was tried: {tried} ({_seen(budget)})"
+        return f"the audit found nothing against its {_claim(budget)}; it tried {tried} ({_seen(budget)})"
     return f"its {_claim(budget)} is an upper bound: {'; '.join(finding.note for finding in budget.findings)}"
 
 
 def _seen(budget: BudgetAudit) -> str:
-    """State the smallest fall in robust accuracy that would have raised a flag, or that none would have."""
+    """Format the smallest drop in robust accuracy, in points, that the audit could have flagged."""
     least = budget.figures.get("mde")
     if least is None:
-        return "too few right images for any flag, which leaves it undecided"
+        return "undecided: too few correctly classified images for any flag"
     if least > DECISIVE:
-        return f"it would have taken a fall of {least:.1f} points, which leaves it undecided"
-    return f"a fall of {least:.1f} points would have flagged if seen"
+        return f"undecided: only a drop of {least:.1f} points or more could have been flagged"
+    return f"a drop of {least:.1f} points would have been flagged"
 
 
 def _model(record: AuditRecord) -> str:
     if not record.findings:
         return "the model itself passed every check"
-    return f"the model itself did not pass: {'; '.join(finding.note for finding in record.findings)}"
+    return f"the model itself failed checks: {'; '.join(finding.note for finding in record.findings)}"
 
 
 def _cost(record: AuditRecord) -> str:

@@ -1,8 +1,8 @@
-"""Thresholds and verdicts of an audit, and the columns it fills. Pure; no torch.
+"""Thresholds and verdicts of an audit, and its columns in the tables. Pure functions; does not import torch.
 
-A flag needs a consequence: another attack lowers the robust accuracy by more than ``POINTS``, and by more than chance,
-which is to say that the one-sided 95 % bound of the drop lies above it. Diagnostics alone (gradients of exactly zero, a
-softmax of exactly one) never flag: a network that has been trained for long on cross-entropy shows them too.
+A flag requires a significant drop: another attack lowers the robust accuracy, and the one-sided 95 % lower bound of the
+drop is above ``POINTS``. Diagnostics alone (gradients of exactly zero, a softmax of exactly one) never raise a flag,
+since ordinary networks show them after long training with cross-entropy, too.
 """
 
 from __future__ import annotations
@@ -15,46 +15,47 @@ from bench.core.columns import AUDIT_COLUMNS, AUDIT_FIGURES
 from bench.core.records import AuditRecord, BudgetAudit, EvalRecord, Finding
 from bench.core.specs import AttackSpec
 
-#: Name of the audit's attack that tries images made on the paired baseline.
+#: Name of the attack of the audit that transfers adversarial images from the paired baseline.
 TRANSFER: Final = "transfer"
 
-#: Points of robust accuracy. Carlini et al. 2019 (arXiv 1902.06705, section 5) ask of every one of these comparisons
-#: that nothing changes; an interval makes of "nothing" something that can be tested.
+#: Threshold of a drop, in points of robust accuracy. Carlini et al. 2019 (arXiv 1902.06705, section 5) require that
+#: none of these comparisons changes the robust accuracy; a threshold with an interval makes this testable.
 POINTS: Final = 1.0
 
-#: Points of the images that the weaker of two attacks may break and the stronger not. The walks are not nested: 0.6 to
-#: 1.4 % of what 10 steps of PGD break survive 100 on ordinary networks.
+#: Allowed share of images, in points, that are misclassified under the weaker of two attacks only. The steps of the
+#: two are not nested: on ordinary networks 0.6 to 1.4 % of the images fooled by 10 steps of PGD survive 100 steps.
 ORDER_ALLOWANCE: Final = 1.5
 
-#: Nats between the two largest logits, in the median, that logits are rescaled to: as ordinary networks have them, and
-#: far from the 17 at which float32 begins to lose a cross-entropy's gradient. At a gap of one, where the loss counts
-#: all wrong classes alike, PGD breaks fewer images of an ordinary network than without any scaling.
+#: Median gap between the two largest logits, in nats, to which logits are rescaled. Ordinary networks have such gaps,
+#: and float32 loses gradients of the cross-entropy only from a gap of about 17. With a gap of 1 the loss weights all
+#: incorrect classes equally, and PGD fools fewer images of an ordinary network than without rescaling.
 GAP: Final = 8.0
 
-#: At this budget every image can become one and the same grey, so that no network tells them apart, and an attack that
-#: leaves more than the grey image does has failed (Carlini et al. 2019, "unbounded attacks reach 100 %").
+#: Linf budget at which every image can be changed to the same grey image, so that no network can distinguish them. An
+#: attack that leaves a higher accuracy than the grey image has failed (Carlini et al. 2019, "unbounded attacks reach
+#: 100 %").
 GREY: Final = 0.5
 
-#: Points. An audit that would not have flagged a fall of so many acquits nobody: of 50 images, the fewest that do, it
-#: takes six to raise a flag.
+#: Largest minimum detectable drop, in points, with which an audit can pass a run. With 50 images, the fewest that
+#: allow it, a drop of 6 images raises a flag.
 DECISIVE: Final = 12.0
 
 
 PASSED, FLAGGED, UNDECIDED, FAILED = "passed", "flagged", "undecided", "failed"
-AT_CHANCE = "at chance"  # in place of the first three: nothing is concluded of a network that guesses
+AT_CHANCE = "at chance"  # replaces the first three: no conclusion is drawn about a network at chance level
 
 
 def all_findings(record: AuditRecord) -> list[Finding]:
-    """Return the findings about the model and at every audited budget."""
+    """Return all findings: those about the model, then those at each audited budget."""
     return [*record.findings, *(finding for budget in record.budgets for finding in budget.findings)]
 
 
 def findings_for(record: AuditRecord | None, cell: EvalRecord) -> list[Finding]:
-    """Return the findings against one cell: those about the model, and those of the audit's attacks in its norm.
+    """Return the findings that apply to one cell: those about the model, and those at audited budgets of its norm.
 
-    If the cell's own budget was audited, the findings at that budget count. Otherwise the worst finding per flag over
-    the audited budgets of the norm counts, and names its budget. A failed audit may have findings from before it
-    failed.
+    If the budget of the cell was audited, the findings at that budget apply. Otherwise the finding with the most points
+    per flag over all audited budgets of the norm applies, and its budget is recorded in ``eps``. A failed audit may
+    contain findings from before the failure.
     """
     if record is None:
         return []
@@ -79,7 +80,10 @@ def _worst(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def verdict(record: AuditRecord | None, cell: EvalRecord, *, at_chance: bool = False) -> str | None:
-    """One of the words of the column ``audit``; None without an audit. ``at_chance`` is of the run on clean images."""
+    """Return the value of the column ``audit`` for one cell; None without an audit.
+
+    ``at_chance`` states that the clean accuracy of the run is no better than chance.
+    """
     if record is None:
         return None
     if record.status != "ok":
@@ -92,9 +96,9 @@ def verdict(record: AuditRecord | None, cell: EvalRecord, *, at_chance: bool = F
 
 
 def _acquitted(record: AuditRecord, cell: EvalRecord) -> bool:
-    """Whether a flag would have been raised had there been reason for one.
+    """Check whether the audit covered the cell with enough images to flag a drop of ``DECISIVE`` points.
 
-    The cell was there when its norm was audited, on images that it has, and on enough of them.
+    The cell must have been stored before the audit of its norm, and cover at least as many images as the audit.
     """
     budget = None if cell.spec.attack is None else nearest(record, cell.spec.attack)
     if budget is None or cell.cell_id not in record.cells or cell.n < budget.n:
@@ -104,7 +108,7 @@ def _acquitted(record: AuditRecord, cell: EvalRecord) -> bool:
 
 
 def word_of(record: AuditRecord, cells: Collection[EvalRecord]) -> str:
-    """The verdict on one run, in one word: ``cells`` are those whose numbers stand for it."""
+    """Return the verdict on one run in one word; ``cells`` are the cells on the leaderboard."""
     if record.status != "ok":
         return FAILED
     if all_findings(record):
@@ -116,10 +120,10 @@ def word_of(record: AuditRecord, cells: Collection[EvalRecord]) -> str:
 def verdict_of(
     audits: Mapping[int, AuditRecord], cells: Mapping[int, Collection[EvalRecord]], *, at_chance: bool = False
 ) -> str | None:
-    """Return the verdict on one row, by the cells behind its number per seed, or its flags with their worst figures.
+    """Return the verdict on one leaderboard row, or its flags, each with the highest points over seeds and budgets.
 
-    None without cells, or unless ``audits`` has exactly their seeds. A row ``at_chance`` only says that its audit
-    failed, or that it is at chance.
+    ``audits`` and ``cells`` are by seed. None without cells, or if the seeds of ``audits`` and ``cells`` differ. For a
+    row ``at_chance`` the verdict is ``failed`` if an audit failed, and ``at chance`` otherwise.
     """
     if not cells or set(audits) != set(cells):
         return None
@@ -132,7 +136,7 @@ def verdict_of(
 
 
 def audit_values(record: AuditRecord | None, cell: EvalRecord, *, at_chance: bool = False) -> dict[str, Any]:
-    """Return AUDIT_COLUMNS for the row of an attack; for any other row only the verdict on the model."""
+    """Return the AUDIT_COLUMNS of a row of results.csv; for a row without an attack, without the figures."""
     values: dict[str, Any] = dict.fromkeys(AUDIT_COLUMNS)
     if record is None:
         return values
@@ -150,13 +154,13 @@ def audit_values(record: AuditRecord | None, cell: EvalRecord, *, at_chance: boo
 
 
 def nearest(record: AuditRecord, attack: AttackSpec) -> BudgetAudit | None:
-    """The audited budget of the attack's norm that is nearest to its own."""
+    """Return the audited budget in the norm of ``attack`` that is nearest to its eps; None if there is none."""
     same = [budget for budget in record.budgets if budget.norm == attack.norm]
     return min(same, key=lambda budget: abs(budget.eps - attack.eps), default=None)
 
 
 def passes_an_image(record: AuditRecord) -> float | None:
-    """Return the audit's passes per image of its largest subset; None where nothing was audited."""
+    """Return the forward and backward passes per image of the largest audited subset; None if nothing was audited."""
     images = max((budget.n for budget in record.budgets), default=0)
     return (record.n_forwards + record.n_backwards) / images if images else None
 

@@ -1,10 +1,10 @@
-"""Compare a model's clean accuracy with that of a constant answer: the most frequent class of the evaluated images.
+"""Compare a clean accuracy with that of a constant prediction: the most frequent class of the evaluated images.
 
-A model is better than chance if one of two tests says so:
+A model is better than chance if one of two tests finds it better:
 
 - the 95 % Wilson interval of its accuracy lies above the share of the most frequent class;
-- it gains more images of the other classes than it loses of the most frequent one, by McNemar's exact one-sided test
-  at 5 %. Both answers are given for the same images, so on unbalanced data this test is the stronger one.
+- McNemar's exact one-sided test at 5 %: it correctly classifies more images of the other classes than it misclassifies
+  of the most frequent one. The test is paired, so it is the more powerful one on unbalanced data.
 
 A model that predicts the same class for every image is never better than chance.
 """
@@ -25,27 +25,33 @@ ALPHA = 0.05  # of the paired test
 
 
 class Majority(NamedTuple):
-    """Counts of the most frequent class."""
+    """Counts of the most frequent class among the evaluated images."""
 
-    n: int
-    n_correct: int | None  # None: not recorded
+    n: int  # images of the class
+    n_correct: int | None  # correctly classified ones; None if not recorded
 
 
 def majority_of(predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> Majority:
-    """Return the counts of the most frequent class; among equally frequent ones, of the class with fewest correct."""
+    """Return the counts of the most frequent class; of equally frequent classes, the one with the fewest correct.
+
+    ``predicted`` and ``labels`` are (images,).
+    """
     classes, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     correct = np.bincount(inverse[predicted == labels], minlength=len(classes))
     return Majority(int(sizes.max()), int(correct[sizes == sizes.max()].min()))
 
 
 def at_chance(correct: int, n: int, largest_share: float) -> bool:
-    """Whether the 95 % interval of ``correct``/``n``, Wilson's as in every row, reaches down to ``largest_share``."""
+    """Check whether the lower end of the 95 % Wilson interval of ``correct``/``n`` is at most ``largest_share``."""
     low, _ = wilson_interval(correct, n)
     return low <= largest_share
 
 
 def beats_majority(correct: int, majority: Majority) -> bool:
-    """Whether McNemar's exact one-sided test finds the model better than always predicting the most frequent class."""
+    """Check whether McNemar's exact one-sided test finds the model better than the most frequent class.
+
+    False if ``majority`` has no count of correct images.
+    """
     if majority.n_correct is None:
         return False
     from scipy.stats import binomtest  # slow to import
@@ -60,34 +66,34 @@ def beats_majority(correct: int, majority: Majority) -> bool:
 def chance_notes(correct: int, n: int, majority: Majority, *, constant: bool = False) -> tuple[str, ...]:
     """Return a note if ``correct`` of ``n`` images is no better than always predicting the most frequent class.
 
-    ``constant`` says that the model predicts the same class for all images.
+    ``constant`` states that the model predicts the same class for all images.
     """
-    if not constant and not _guesses(correct, n, majority):
+    if not constant and not _is_no_better(correct, n, majority):
         return ()
-    answers = "; it gives all images the same class" if constant else ""
-    return (f"{CHANCE} ({correct} of {n} right, the most frequent class alone has {majority.n}{answers})",)
+    answers = "; all predictions are the same class" if constant else ""
+    return (f"{CHANCE} ({correct} of {n} correct; the most frequent class has {majority.n} of {n} images{answers})",)
 
 
 def of_chance(notes: Sequence[str]) -> list[str]:
-    """Return the notes of a cell that :func:`chance_notes` made."""
+    """Return those of the notes of a cell that were written by :func:`chance_notes`."""
     return [note for note in notes if note.startswith(CHANCE)]
 
 
 def is_at_chance(run: RunRecord, clean: EvalRecord) -> bool:
-    """Whether a stored clean cell is no better than chance.
+    """Check whether a stored clean cell is no better than chance.
 
-    Older records lack counts. Without ``n_correct_majority`` only the interval decides. Without ``n_majority`` the
-    share of the most frequent class is taken to be 1/K, or, if K is unknown because the model was not trained here,
-    the notes of the cell decide.
+    Older records lack counts. Without ``n_correct_majority`` only the interval is tested. Without ``n_majority`` the
+    share of the most frequent class is assumed to be 1/K. If K is unknown because the model was trained elsewhere, only
+    the notes of the cell are used.
     """
     if clean.status != "ok" or clean.n_correct is None:
         return False
     if of_chance(clean.notes):
         return True
     if clean.n_majority is not None:
-        return _guesses(clean.n_correct, clean.n, Majority(clean.n_majority, clean.n_correct_majority))
+        return _is_no_better(clean.n_correct, clean.n, Majority(clean.n_majority, clean.n_correct_majority))
     return run.spec is not None and at_chance(clean.n_correct, clean.n, 1 / run.spec.data.num_classes)
 
 
-def _guesses(correct: int, n: int, majority: Majority) -> bool:
+def _is_no_better(correct: int, n: int, majority: Majority) -> bool:
     return at_chance(correct, n, majority.n / n) and not beats_majority(correct, majority)

@@ -1,8 +1,8 @@
-"""Decide whether a network that was trained to collapse has collapsed. Does not import torch.
+"""Determine whether a network that was trained to collapse has collapsed. Does not import torch.
 
-Two criteria: its within-class variability on the training images (NC1, Papyan et al. 2020, arXiv 2008.08186) is at most
-a tenth of that of the same training without the penalty, and it fits the training images. Neural collapse is defined
-for the terminal phase of training, where the training error is about 0.
+Two criteria must hold. The within-class variability on the training images (NC1, Papyan et al. 2020, arXiv 2008.08186)
+is at most a tenth of that of the same training without the penalty. The training accuracy is at least 99 %, since
+neural collapse is defined for the terminal phase of training, where the training error is about 0.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from bench.models.variants import VARIANTS, has_collapse_penalty
 NC1: Final = "collapse_nc1_train"
 ACCURACY: Final = "train_acc"
 
-#: Largest ratio of the training NC1 to the reference's at which a network counts as collapsed.
+#: Largest ratio of the training NC1 to that of the reference at which a network counts as collapsed.
 MOST_NC1: Final = 0.1
 #: Smallest training accuracy at which a network counts as collapsed.
 LEAST_ACCURACY: Final = 0.99
-#: Reference variants for NC1, in order of preference: the same layers without the penalty, then other layers.
+#: Reference variants for NC1, in order of preference: the same layers without the penalty, then the plain network.
 REFERENCES: Final = ("lin_pen", "baseline")
 
 COLLAPSED: Final = "collapsed"
@@ -30,32 +30,34 @@ Word = Literal["collapsed", "not collapsed", "collapse not measured"]
 
 ADVICE: Final = (
     "Train for more epochs (--epochs), with another --recipe, so that γ grows further, or with a larger --lr; "
-    "until then the run says nothing about collapse."
+    "without a collapse the run gives no evidence about collapse."
 )
 
 
 class Collapse(NamedTuple):
-    """Collapse status of one or several networks, and the reason for it."""
+    """Collapse status of one or several networks, and its reason."""
 
     word: Word
     why: str = ""
 
     @property
     def text(self) -> str:
+        """Status with its reason, as in the column ``collapse``."""
         return f"{self.word}: {self.why}" if self.why else self.word
 
 
 class Reference(NamedTuple):
-    """The training NC1 of the network without the penalty, and its variant."""
+    """Variant and training NC1 of the reference network, which was trained without the penalty."""
 
     variant: str
     nc1: float
 
 
 def is_trained_to_collapse(run: RunRecord) -> bool:
-    """Whether the run's variant is meant to collapse: as recorded when it was trained, or else as declared here.
+    """Check whether the variant of the run has a collapse penalty.
 
-    A network that was trained elsewhere is what its user calls it.
+    The value recorded at training time is used if there is one, and otherwise that of the registered variant. For a
+    network that was trained elsewhere, the variant is the one named by the user.
     """
     if run.spec is None:
         return run.variant in VARIANTS and VARIANTS.get(run.variant).has_collapse_penalty
@@ -65,11 +67,15 @@ def is_trained_to_collapse(run: RunRecord) -> bool:
 
 
 def training_nc1(diagnosis: DiagnosisRecord | None) -> float | None:
+    """Return the NC1 on the training images; None if it was not measured."""
     return None if diagnosis is None else diagnosis.values.get(NC1)
 
 
 def diagnosed_accuracy(diagnosis: DiagnosisRecord | None) -> float | None:
-    """Return the accuracy of the final weights on training images, in evaluation mode and without augmentation."""
+    """Return the accuracy of the final weights on training images, a fraction; None if it was not measured.
+
+    It is measured in evaluation mode and without augmentation.
+    """
     return None if diagnosis is None else diagnosis.values.get(ACCURACY)
 
 
@@ -78,13 +84,13 @@ def collapse_of(diagnosis: DiagnosisRecord | None, reference: Reference | None) 
     nc1, accuracy = training_nc1(diagnosis), diagnosed_accuracy(diagnosis)
     fails, missing = [], []
     if nc1 is None:
-        missing.append("there is no training NC1")
+        missing.append("no training NC1")
     elif reference is None:
-        missing.append(f"there is no training NC1 of {' or '.join(REFERENCES)} beside its own {nc1:.3g}")
+        missing.append(f"no training NC1 of {' or '.join(REFERENCES)} to compare its NC1 {nc1:.3g} with")
     elif nc1 > MOST_NC1 * reference.nc1:
         fails.append(_too_wide(nc1, reference))
     if accuracy is None:
-        missing.append("there is no diagnosed training accuracy")
+        missing.append("no diagnosed training accuracy")
     elif accuracy < LEAST_ACCURACY:
         fails.append(f"training accuracy {100 * accuracy:.4g} % is below {100 * LEAST_ACCURACY:g} %")
     if fails:
@@ -98,7 +104,7 @@ def _too_wide(nc1: float, reference: Reference) -> str:
 
 
 def over_seeds(found: Mapping[int, Collapse]) -> Collapse:
-    """Return the status of a recipe: that of its worst seed, with the reasons of all seeds that share it."""
+    """Return the status over seeds: the worst status of any seed, with the reasons of all seeds that have it."""
     for word in (NOT_COLLAPSED, NOT_MEASURED):
         whys = {seed: status.why for seed, status in sorted(found.items()) if status.word == word}
         if whys:

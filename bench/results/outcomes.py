@@ -1,4 +1,4 @@
-"""Per-image outcomes of cells as arrays; each cell is read once."""
+"""Per-image outcomes of cells as arrays. Each cell is read from disk once."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Ids = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The images of one ok cell, in its order."""
+    """Per-image outcomes of one ok cell, in the stored order of its images."""
 
     ids: Ids
     correct: NDArray[np.bool_]  # (images,)
-    distance: NDArray[np.float64]  # (images,): NaN where the image survived, 0 where it was wrong from the start
+    distance: NDArray[np.float64]  # (images,): NaN if correctly classified, 0 if misclassified without an attack
     labels: NDArray[np.int64]  # (images,)
 
     def places(self, ids: Ids) -> NDArray[np.intp] | slice:
-        """Return the positions of these images; all of them must be present."""
+        """Return the positions of the images ``ids``. Raises KeyError for an image without an outcome."""
         if ids is self.ids:
             return slice(None)
         place = {name: i for i, name in enumerate(self.ids)}
@@ -36,10 +36,10 @@ class Outcome:
 
 
 class Outcomes:
-    """The outcomes in a store, by cell. Equal lists of images are one object, so that many cells take little room."""
+    """Cached outcomes of a store, by cell. Cells on the same images share one tuple of ids to save memory."""
 
     def __init__(self, store: Store, cells: Sequence[Cell] | None = None) -> None:
-        """``cells`` are all cells of the store; without them they are read when :meth:`sampling` needs them."""
+        """Create an empty cache. ``cells`` are all cells of the store; by default they are read on demand."""
         self._store = store
         self._given = cells
         self._found: dict[tuple[str, str], Outcome] = {}
@@ -47,17 +47,17 @@ class Outcomes:
         self._samplings: dict[str, int] = {}
 
     def of(self, cell: EvalRecord) -> Outcome:
-        """Raises BenchError when the images are not those that the cell counted."""
+        """Return the outcomes of an ok cell. Raises BenchError if they do not match the counts of the cell."""
         key = cell.spec.run_id, cell.cell_id
         if key not in self._found:
             self._found[key] = self._read(cell)
         return self._found[key]
 
     def sampling(self, data_sha: str) -> int:
-        """Return the version by which the present sampling draws from this test split.
+        """Return the version of the current sampling for this test split.
 
-        It depends on whether the classes are equally large, which a stored cell on the whole split tells. Without one
-        it is the newest version of any cell.
+        The version depends on whether all classes have the same size. This is determined from a stored cell on the
+        whole split. Without such a cell, the newest version of any cell is returned.
         """
         if data_sha not in self._samplings:
             cells = self._by_split[data_sha]
@@ -90,14 +90,14 @@ class Outcomes:
 
 
 def common_images(outcomes: Sequence[Outcome]) -> Ids:
-    """Return the images that all outcomes have in common, see :func:`common_ids`."""
+    """Return the images that all outcomes have in common; see :func:`common_ids`."""
     return common_ids([outcome.ids for outcome in outcomes])
 
 
 def common_ids(every: Iterable[Ids]) -> Ids:
     """Return the ids that all lists have in common, in the order of the smallest list.
 
-    If these are all of the smallest list, return that object itself, so that ``is`` can replace ``==``.
+    If this is the complete smallest list, that object itself is returned, so that callers can compare with ``is``.
     """
     lists = list({id(ids): ids for ids in every}.values())
     smallest = min(lists, key=len)
@@ -107,7 +107,7 @@ def common_ids(every: Iterable[Ids]) -> Ids:
 
 
 def verdicts(outcomes: Sequence[Outcome], ids: Ids) -> NDArray[np.float64]:
-    """(images,): the share of the outcomes in which each of these images is right."""
+    """Return the share of outcomes in which each image of ``ids`` is correctly classified: (images,), in [0, 1]."""
     total = np.zeros(len(ids))
     for outcome in outcomes:
         total += outcome.correct[outcome.places(ids)]

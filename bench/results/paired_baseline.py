@@ -1,4 +1,4 @@
-"""Pair runs of a variant with those of its reference: everything but the variant is equal. Does not import torch."""
+"""Pair runs with their reference, which differs only in the variant. Does not import torch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bench.results.store import Store
 
 
 def is_paired(ours: RunRecord, theirs: RunRecord) -> bool:
-    """Whether two runs differ in the variant, and perhaps the seed, alone.
+    """Check whether two runs differ at most in the variant and the seed.
 
-    Networks that were trained elsewhere are paired if the user gave them one name and both a variant: how they were
-    trained is not known.
+    For networks that were trained elsewhere the training is unknown. They are paired if the user gave them the same
+    name and declared a variant for both, and if data set, image size and number of classes are equal.
     """
     if ours.spec is None or theirs.spec is None:
         declared = EXTERNAL not in (ours.variant, theirs.variant)
@@ -25,11 +25,11 @@ def is_paired(ours: RunRecord, theirs: RunRecord) -> bool:
 
 
 def paired_baseline(run: RunRecord, store: Store) -> RunRecord | None:
-    """Return the finished baseline of the same seed; None for a baseline, or without one whose network is stored."""
+    """Return the finished paired baseline of the same seed; None if ``run`` is a baseline itself or has none."""
     if run.variant == BASELINE:
         return None
     for record in store.runs():
         like = record.variant == BASELINE and record.seed == run.seed and is_paired(run, record)
-        if like and store.finished_run(record.run_id) is not None:  # last, as it reads the weights
+        if like and store.finished_run(record.run_id) is not None:  # checked last because it reads the weights
             return record
     return None

@@ -1,4 +1,4 @@
-"""Per-image outcomes as CSV: one line an image, readable by anything."""
+"""Read and write per-image outcomes as CSV with one line per image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.core.errors import BenchError
 
 
 class Sample(NamedTuple):
-    """Outcome of one image; ``distance`` is None if the image survived."""
+    """Outcome of one image; ``distance`` is None if it is correctly classified under the attack."""
 
     sample_id: str
     label: int
@@ -23,10 +23,12 @@ class Sample(NamedTuple):
 
     @property
     def correct(self) -> bool:
+        """Whether the image is correctly classified under the attack."""
         return self.adv_pred == self.label
 
 
 def dump_samples(samples: Sequence[Sample]) -> bytes:
+    """Return the CSV file of ``samples``, with the columns SAMPLE_COLUMNS."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(SAMPLE_COLUMNS)
@@ -36,19 +38,22 @@ def dump_samples(samples: Sequence[Sample]) -> bytes:
 
 
 def parse_samples(content: bytes, *, where: str) -> list[Sample]:
-    """Read what :func:`dump_samples` wrote. Raises BenchError for anything else, and for an image counted twice."""
+    """Parse a file written by :func:`dump_samples`.
+
+    Raises BenchError, naming the file ``where``, for other columns, an invalid line, or a repeated image.
+    """
     rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))
     if not rows or rows[0] != list(SAMPLE_COLUMNS):
         raise BenchError(
             f"{where} does not have the columns {', '.join(SAMPLE_COLUMNS)}; "
-            "move it away or delete it together with the .json beside it, and run again."
+            "move or delete it together with the .json file of the same name, and run again."
         )
     try:
         samples = [_parse(*row) for row in rows[1:]]
     except (TypeError, ValueError) as error:
-        raise BenchError(f"{where} has an unreadable line: {error}.") from error
+        raise BenchError(f"{where} has an invalid line: {error}; delete the file and run again.") from error
     if len({sample.sample_id for sample in samples}) < len(samples):
-        raise BenchError(f"{where} counts an image twice; delete it and run again.")
+        raise BenchError(f"{where} contains an image twice; delete it and run again.")
     return samples
 
 

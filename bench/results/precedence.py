@@ -1,4 +1,4 @@
-"""Precedence among cells that fill the same leaderboard entry, also for audits and for one run. No torch."""
+"""Precedence among cells that fill the same leaderboard entry. Does not import torch."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from bench.core.records import EvalRecord, RunRecord
 from bench.core.specs import SAMPLING_VERSION
 from bench.results.chance_level import is_at_chance
 
-FEWEST = 50  # images of a cell that limits the images that all cells hold
+FEWEST = 50  # images; a cell with fewer does not reduce the common set of images
 
 
 def evidence(cell: EvalRecord) -> tuple[bool, int, int, int, bool, str]:
-    """Return the precedence of a cell among those that fill the same leaderboard entry: the largest counts.
+    """Return the sort key of a cell among those that fill the same leaderboard entry.
 
-    In this order: ok before not ok, version of the attack or corruption, version of the sampling, number of images,
-    search in full precision before any other, time of creation.
+    The cell with the largest key is used. In this order: status ok, version of the attack or corruption, version of the
+    sampling, number of images, search in float32, time of creation.
     """
     attack = cell.spec.attack
     exact = attack is None or attack.precision == "fp32"
@@ -23,7 +23,7 @@ def evidence(cell: EvalRecord) -> tuple[bool, int, int, int, bool, str]:
 
 
 def strength(cell: EvalRecord) -> tuple[int, int, int]:
-    """Return the precedence of a cell as if it were ok: a part of :func:`evidence`.
+    """Return the part of :func:`evidence` that does not depend on the status.
 
     Version of the attack or corruption, version of the sampling, number of images. A whole split counts as drawn by
     the newest sampling.
@@ -33,21 +33,24 @@ def strength(cell: EvalRecord) -> tuple[int, int, int]:
 
 
 def drawn(cell: EvalRecord) -> int:
-    """The version of the sampling; for a whole split, the newest."""
+    """Return the version of the sampling by which the images of a cell were drawn; for a whole split, the newest."""
     return SAMPLING_VERSION if cell.spec.limit is None else cell.spec.sampling
 
 
 def common_size(cells: Sequence[EvalRecord], most: int) -> int:
-    """The number of images that all cells have, at most ``most``; cells of fewer than ``FEWEST`` do not hold it down.
+    """Return the number of images that all cells have, at most ``most``.
 
-    They say too little to be compared with, and are left out where others say more.
+    Cells with fewer than ``FEWEST`` images are too small for a comparison. They are ignored unless all cells are.
     """
     sizes = [cell.n for cell in cells]
     return min([most, *([n for n in sizes if n >= FEWEST] or sizes)])
 
 
 def runs_at_chance(cells: Iterable[tuple[RunRecord, EvalRecord]]) -> set[tuple[str, str]]:
-    """The run ids and test splits whose clean accuracy is no better than chance, by the clean cell that counts."""
+    """Return the pairs of run id and test split hash for which the clean accuracy is no better than chance.
+
+    If a run has several clean cells, the one with the highest :func:`evidence` is used.
+    """
     clean: dict[tuple[str, str], tuple[RunRecord, EvalRecord]] = {}
     for run, cell in cells:
         place = run.run_id, cell.spec.data_sha

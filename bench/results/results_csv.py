@@ -1,4 +1,4 @@
-"""results.csv: one row a cell, with what follows from its counts."""
+"""Build results.csv: one row per cell, with the values computed from its counts."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ Audits = Mapping[tuple[str, str], AuditRecord]  # by run id and the hash of the 
 
 
 class Budget(NamedTuple):
+    """Norm and eps of an attack, eps in units of [0, 1] pixels."""
+
     norm: Norm
     eps: float
 
     @property
     def column(self) -> str:
+        """Column of the lowest known robust accuracy at this budget."""
         return f"{LOWEST}@{self.norm}-{format_eps(self.eps)}"
 
 
 class Known(NamedTuple):
-    """The lowest known robust accuracy of one run at one budget."""
+    """Lowest known robust accuracy of one run at one budget, a fraction of ``n`` images."""
 
     accuracy: float
     n: int
@@ -75,24 +78,24 @@ CORRUPTION_FIELDS = {
 
 
 def all_cells(store: Store) -> list[Cell]:
-    """Every cell of every run's present weights, whatever became of it; cells of replaced weights are left out."""
+    """Return the cells of all runs, of any status. Cells of replaced weights are excluded."""
     return [(run, cell) for run in store.runs() for cell in present_cells(run, store)]
 
 
 def present_cells(run: RunRecord, store: Store) -> list[EvalRecord]:
-    """The cells of the run's present weights, whatever became of them."""
+    """Return the cells of the current weights of a run, of any status."""
     return [cell for cell in store.cells(run.run_id) if cell.weights_sha == run.weights_sha]
 
 
 def run_at_chance(run: RunRecord, data_sha: str, store: Store) -> bool:
-    """Whether the clean accuracy of the run's present weights on this test split is no better than chance."""
+    """Check whether the clean accuracy of the current weights of a run on this test split is no better than chance."""
     return (run.run_id, data_sha) in runs_at_chance((run, cell) for cell in present_cells(run, store))
 
 
 def result_row(
     run: RunRecord, cell: EvalRecord, *, at_chance: bool = False, lowest: Known | None = None
 ) -> dict[str, Any]:
-    """One row of results.csv: what was stored of the cell and what follows from it."""
+    """Return one row of results.csv, RESULT_COLUMNS: the stored values of the cell and values computed from them."""
     attack, ok = cell.spec.attack, cell.status == "ok"
     low, high = wilson_interval(cell.n_correct, cell.n) if ok and cell.n_correct is not None else (None, None)
     derived = {
@@ -124,14 +127,14 @@ def result_row(
 
 
 def _corruption(spec: CorruptionSpec | None) -> dict[str, Any]:
-    """Return the columns of a corruption. Version and seed are None for official files, where they are unknown."""
+    """Return the columns of a corruption. Version and seed are None for official files, for which they are unknown."""
     found = {} if spec is None else vars(spec)
     unknown = ("version", "seed") if spec is not None and spec.source == "official" else ()
     return {column: None if name in unknown else found.get(name) for column, name in CORRUPTION_FIELDS.items()}
 
 
 def _training(run: RunRecord) -> dict[str, Any]:
-    """Return the columns of the recipe and the variant; of a model trained elsewhere, the normalization only."""
+    """Return the columns of the recipe and the variant; for a model trained elsewhere, only the normalization."""
     spec = run.spec
     if spec is None:
         declared = run.source.normalization if run.source else None
@@ -149,7 +152,7 @@ def _training(run: RunRecord) -> dict[str, Any]:
 
 
 def normalization(model: ModelSpec) -> str:
-    """Describe the mean that the first layer of a network subtracts and the std by which it divides."""
+    """Describe the mean and std with which the first layer of a network normalises its input."""
     if model.mean is None or model.std is None:
         return "data set"
     mean, std = (", ".join(str(value) for value in values) for values in (model.mean, model.std))
@@ -159,17 +162,17 @@ def normalization(model: ModelSpec) -> str:
 def results_table(
     cells: Iterable[Cell], diagnoses: Mapping[str, DiagnosisRecord], audits: Audits, lowest: LowestKnown
 ) -> pd.DataFrame:
-    """results.csv as a frame, sorted so that equal cells give equal files; ``diagnoses`` by run id.
+    """Return results.csv as a DataFrame, one row per cell, sorted so that equal cells give equal files.
 
-    Diagnostics of plug-ins follow our own.
+    ``diagnoses`` are by run id. Columns of diagnostics from plug-ins follow the built-in ones.
     """
     cells = list(cells)
-    guessing, rows = runs_at_chance(cells), []
+    at_chance, rows = runs_at_chance(cells), []
     for run, cell in cells:
         place = run.run_id, cell.spec.data_sha
         known = lowest_at(cell, lowest)
-        row = result_row(run, cell, at_chance=place in guessing, lowest=known) | _diagnosis(diagnoses.get(run.run_id))
-        rows.append(row | audit_values(audits.get(place), cell, at_chance=place in guessing))
+        row = result_row(run, cell, at_chance=place in at_chance, lowest=known) | _diagnosis(diagnoses.get(run.run_id))
+        rows.append(row | audit_values(audits.get(place), cell, at_chance=place in at_chance))
     plugins = sorted({column for record in diagnoses.values() for column in record.values} - DIAGNOSTIC_COLUMNS.keys())
     table = pd.DataFrame(rows, columns=[*RESULT_COLUMNS, *DIAGNOSTIC_COLUMNS, *plugins, *AUDIT_COLUMNS])
     identity = ["dataset", "model", "variant", "config_sha", "seed"]
@@ -179,7 +182,7 @@ def results_table(
 
 
 def lowest_at(cell: EvalRecord, lowest: LowestKnown) -> Known | None:
-    """The lowest known robust accuracy at the budget of an attack's cell."""
+    """Return the lowest known robust accuracy at the budget of the cell; None for a cell without an attack."""
     attack = cell.spec.attack
     if attack is None:
         return None
@@ -191,16 +194,16 @@ def _diagnosis(record: DiagnosisRecord | None) -> dict[str, float | None]:
 
 
 def all_diagnoses(store: Store) -> dict[str, DiagnosisRecord]:
-    """The diagnosis of every run's present weights, by run id."""
+    """Return the diagnoses of the current weights, by run id."""
     found = {run.run_id: store.read_diagnosis(run.run_id) for run in store.runs()}
     return {run_id: record for run_id, record in found.items() if record is not None}
 
 
 def all_audits(store: Store) -> dict[tuple[str, str], AuditRecord]:
-    """The audits of every run's present weights."""
+    """Return the audits of the current weights, by run id and test split hash."""
     return {(run.run_id, record.data_sha): record for run in store.runs() for record in store.audits(run.run_id)}
 
 
 def to_csv(table: pd.DataFrame) -> bytes:
-    """LF line ends, no index, floats by their shortest exact text."""
+    """Return a table as CSV: LF line ends, no index, floats in their shortest exact representation."""
     return table.to_csv(index=False, lineterminator="\n").encode()

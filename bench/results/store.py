@@ -1,14 +1,14 @@
-"""The results folder: one file a run, one file a cell, all addressed by the hash of what made them.
+"""Results folder: one file per run and one file per cell, named by the hash of their specification.
 
-runs/<run_id>/run.json            the RunRecord
-runs/<run_id>/weights.safetensors
-runs/<run_id>/network.pt|pt2|onnx          a network that was trained elsewhere, if it came as such a file
-runs/<run_id>/training.safetensors         an unfinished training, while there is one
-runs/<run_id>/diagnosis.json               the DiagnosisRecord
-runs/<run_id>/audits/<data_sha>.json       the AuditRecord of one test split, by the beginning of its hash
-runs/<run_id>/cells/<cell_id>.json         the EvalRecord; written last, it says that the cell is complete
+runs/<run_id>/run.json                     RunRecord
+runs/<run_id>/weights.safetensors          weights of a network that was trained here or loaded from a checkpoint
+runs/<run_id>/network.pt|pt2|onnx          file of a network that was trained elsewhere, if it was given as such a file
+runs/<run_id>/training.safetensors         state of an interrupted training
+runs/<run_id>/diagnosis.json               DiagnosisRecord
+runs/<run_id>/audits/<data_sha>.json       AuditRecord of one test split, named by the first characters of its hash
+runs/<run_id>/cells/<cell_id>.json         EvalRecord; written last, so that an existing file marks a complete cell
 runs/<run_id>/cells/<cell_id>.samples.csv  per-image outcomes
-runs/<run_id>/cells/<cell_id>.adversarials.safetensors  the images that the attack broke, where they were asked for
+runs/<run_id>/cells/<cell_id>.adversarials.safetensors  adversarial images that fooled the network, if requested
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {
 
 
 def dump_record(record: Record) -> bytes:
-    """Indented JSON with a final newline."""
+    """Return a record as indented JSON with a final newline."""
     content: bytes = _ADAPTERS[type(record)].dump_json(record, indent=2)
     return content + b"\n"
 
 
 def parse_record(kind: type[R], content: bytes, *, where: str) -> R:
-    """The record that ``content`` holds. Raises BenchError naming ``where`` and the first thing that is wrong."""
+    """Parse a record of class ``kind``. Raises BenchError, naming the file ``where`` and the first invalid field."""
     try:
         record: R = _ADAPTERS[kind].validate_json(without_mark(content))
     except ValidationError as error:
@@ -50,25 +50,27 @@ def parse_record(kind: type[R], content: bytes, *, where: str) -> R:
         place = ".".join(map(str, first["loc"])) or "the file"
         raise BenchError(
             f"{where} is damaged or of another version: it holds no {kind.__name__} ({place}: {first['msg']}); "
-            "move it away or delete it, and run again."
+            "move or delete it, and run again."
         ) from None
     return record
 
 
 class Store:
-    """Results folder on disk. Reading is strict; files are written whole, so that no reader sees half of one."""
+    """Results folder on disk. Invalid files raise BenchError. Files are written atomically."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def run_folder(self, run_id: str) -> Path:
+        """Return the folder of a run."""
         return self.root / "runs" / run_id
 
     def weights_path(self, run_id: str) -> Path:
+        """Return the path of the weights of a run."""
         return self.run_folder(run_id) / "weights.safetensors"
 
     def network_path(self, run: RunRecord) -> Path:
-        """Return the file that holds the network of a run; of a network that is not stored, one that does not exist."""
+        """Return the path of the network file of a run. For a network that is not stored, the path does not exist."""
         kind = "checkpoint" if run.source is None else run.source.kind
         return self.run_folder(run.run_id) / STORED_AS.get(kind, "not stored")
 
@@ -76,38 +78,48 @@ class Store:
         return self.run_folder(run_id) / "cells" / f"{cell_id}.json"
 
     def samples_path(self, run_id: str, cell_id: str) -> Path:
+        """Return the path of the per-image outcomes of a cell."""
         return self.run_folder(run_id) / "cells" / f"{cell_id}.samples.csv"
 
     def adversarials_path(self, run_id: str, cell_id: str) -> Path:
+        """Return the path of the adversarial images of a cell."""
         return self.run_folder(run_id) / "cells" / f"{cell_id}.adversarials.safetensors"
 
     def training_path(self, run_id: str) -> Path:
+        """Return the path of the state of an interrupted training."""
         return self.run_folder(run_id) / "training.safetensors"
 
     def write_training(self, run_id: str, content: bytes) -> None:
-        """Keep an unfinished training, so that it can go on."""
+        """Store the state of an unfinished training, so that it can be resumed."""
         write_atomic(self.training_path(run_id), content)
 
     def read_training(self, run_id: str) -> bytes | None:
-        """None when no training of this run was interrupted."""
+        """Return the state of an interrupted training of this run; None if there is none."""
         path = self.training_path(run_id)
         return _bytes(path) if path.exists() else None
 
     def drop_training(self, run_id: str) -> None:
+        """Delete the state of an interrupted training, if there is one."""
         self.training_path(run_id).unlink(missing_ok=True)
 
     def write_run(self, record: RunRecord, weights: bytes | None) -> None:
+        """Store the record of a run, and first the file of its network if ``weights`` is given."""
         if weights is not None:
             write_atomic(self.network_path(record), weights)
         write_atomic(self.run_folder(record.run_id) / "run.json", dump_record(record))
 
     def write_cell(self, record: EvalRecord, samples: list[Sample] | None, adversarials: bytes | None = None) -> None:
-        """The record is the commit: it goes last, and what it does not speak of goes with the one that did."""
+        """Store a cell with its per-image outcomes and, if given, its adversarial images.
+
+        The record is written after these files, so that an existing record marks a complete cell. Adversarial images
+        of an earlier record are deleted if ``adversarials`` is None. Raises BenchError if an ok record has no images or
+        its counts differ from ``samples``.
+        """
         _check_images(record, self._cell_path(record.spec.run_id, record.cell_id))
         images = self.adversarials_path(record.spec.run_id, record.cell_id)
         if samples is not None:
             path, content = self.samples_path(record.spec.run_id, record.cell_id), dump_samples(samples)
-            found = parse_samples(content, where=str(path))  # what could not be read is not written
+            found = parse_samples(content, where=str(path))  # check that the file can be read before it is written
             if record.status == "ok":
                 _check_counts(record, found, path)
             write_atomic(path, content)
@@ -118,40 +130,42 @@ class Store:
             images.unlink(missing_ok=True)
 
     def write_diagnosis(self, record: DiagnosisRecord) -> None:
+        """Store the diagnosis of a run."""
         write_atomic(self._diagnosis_path(record.run_id), dump_record(record))
 
     def _diagnosis_path(self, run_id: str) -> Path:
         return self.run_folder(run_id) / "diagnosis.json"
 
     def read_diagnosis(self, run_id: str) -> DiagnosisRecord | None:
-        """None when the run's present weights were never diagnosed by the present definitions."""
+        """Return the diagnosis of the current weights of a run by the current definitions; None if there is none."""
         record = _read(DiagnosisRecord, self._diagnosis_path(run_id), version=DIAGNOSIS_VERSION)
         run = self.read_run(run_id)
         return record if record and run and record.weights_sha == run.weights_sha else None
 
     def write_audit(self, record: AuditRecord) -> None:
+        """Store the audit of a run on one test split."""
         write_atomic(self._audit_path(record.run_id, record.data_sha), dump_record(record))
 
     def _audit_path(self, run_id: str, data_sha: str) -> Path:
         return self.run_folder(run_id) / "audits" / f"{data_sha[:ID_LENGTH]}.json"
 
     def read_audit(self, run_id: str, data_sha: str) -> AuditRecord | None:
-        """None when the run's present weights were never audited on this test split by the present definitions."""
+        """Return the audit of the current weights of a run on this test split by the current definitions, or None."""
         record = _read(AuditRecord, self._audit_path(run_id, data_sha), version=AUDIT_VERSION)
         run = self.read_run(run_id)
         return record if record and run and record.weights_sha == run.weights_sha else None
 
     def audits(self, run_id: str) -> list[AuditRecord]:
-        """Those of the run's present weights by the present definitions, one a test split."""
+        """Return the audits of the current weights of a run by the current definitions, one per test split."""
         paths = sorted(self.run_folder(run_id).glob("audits/*.json"))
         return [record for path in paths if (record := self.read_audit(run_id, path.stem)) is not None]
 
     def read_run(self, run_id: str) -> RunRecord | None:
-        """None when there is no such run."""
+        """Return the record of a run; None if the run is not stored."""
         return _read(RunRecord, self.run_folder(run_id) / "run.json")
 
     def read_cell(self, run_id: str, cell_id: str) -> EvalRecord | None:
-        """None when there is no such cell. Raises BenchError if it is ok on no image."""
+        """Return the record of a cell; None if the cell is not stored. Raises BenchError if it is ok without images."""
         path = self._cell_path(run_id, cell_id)
         record = _read(EvalRecord, path)
         if record is not None:
@@ -159,14 +173,14 @@ class Store:
         return record
 
     def read_samples(self, record: EvalRecord) -> list[Sample]:
-        """The per-image outcomes of an ok cell. Raises BenchError when they are not those that it counted."""
+        """Return the per-image outcomes of an ok cell. Raises BenchError if they do not match its counts."""
         path = self.samples_path(record.spec.run_id, record.cell_id)
         samples = parse_samples(_bytes(path), where=str(path))
         _check_counts(record, samples, path)
         return samples
 
     def finished_run(self, run_id: str) -> RunRecord | None:
-        """The run if it is ok and its weights are those it speaks of; a failed run is none, so it is tried again."""
+        """Return the run if it is ok and its stored weights have the recorded hash; otherwise None."""
         record = self.read_run(run_id)
         if record is None or record.status != "ok":
             return None
@@ -174,54 +188,58 @@ class Store:
         return record if path.exists() and file_sha(path) == record.weights_sha else None
 
     def finished_cell(self, run_id: str, cell_id: str) -> EvalRecord | None:
-        """The cell if it is ok, complete and of the run's present weights; a failed cell is never an answer."""
+        """Return the cell if it is ok, complete and of the current weights of the run; otherwise None."""
         record, run = self.read_cell(run_id, cell_id), self.read_run(run_id)
         if record is None or run is None or record.status != "ok" or record.weights_sha != run.weights_sha:
             return None
         return record if self.samples_path(run_id, cell_id).exists() else None
 
     def keeps(self, record: EvalRecord, encoding: Encoding) -> bool:
-        """Whether the cell's broken images are stored as ``encoding`` and are those that its record speaks of."""
+        """Check whether the adversarial images of a cell are stored as ``encoding`` and have the recorded hash.
+
+        True if none are requested (``encoding`` is "none") or the cell has no attack.
+        """
         if encoding == "none" or record.spec.attack is None:
             return True
         path = self.adversarials_path(record.spec.run_id, record.cell_id)
         return record.adversarials == encoding and path.exists() and file_sha(path) == record.adversarials_sha
 
     def read_adversarials(self, record: EvalRecord) -> bytes:
-        """The file of the cell's broken images, whatever it holds. Raises BenchError when it cannot be read."""
+        """Return the content of the adversarials file of a cell, unchecked. Raises BenchError if it cannot be read."""
         return _bytes(self.adversarials_path(record.spec.run_id, record.cell_id))
 
     def runs(self) -> list[RunRecord]:
-        """All runs, by id."""
+        """Return all runs, sorted by id."""
         folders = sorted(p.parent for p in self.root.glob("runs/*/run.json"))
         return [record for folder in folders if (record := self.read_run(folder.name)) is not None]
 
     def cells(self, run_id: str) -> list[EvalRecord]:
-        """All cells of a run, by id."""
+        """Return all cells of a run, sorted by id."""
         paths = sorted(self.run_folder(run_id).glob("cells/*.json"))
         return [record for path in paths if (record := self.read_cell(run_id, path.stem)) is not None]
 
     def find_run(self, name: str) -> RunRecord:
-        """The one run that ``name`` means: a prefix of its id, or ``model:variant[:seed]``.
+        """Return the run called ``name``: a prefix of its id, or ``model:variant[:seed]``.
 
-        For a network that was trained elsewhere its name alone is enough. Raises BenchError for no run or several.
+        For a network that was trained elsewhere, its name alone is accepted. Raises BenchError unless exactly one run
+        matches.
         """
         found = [record for record in self.runs() if name and _means(name, record)]
         if len(found) == 1:
             return found[0]
         if not found:
             known = ", ".join(f"{r.run_id} ({r.model}:{r.variant}:{r.seed})" for r in self.runs()) or "none"
-            raise BenchError(f"no run {name!r} under {self.root}; there are: {known}.")
+            raise BenchError(f"no run {name!r} under {self.root}; known runs: {known}.")
         several = ", ".join(
             f"{r.run_id} ({r.model}:{r.variant}:{r.seed} on {r.dataset}"
             + (f", {r.epochs} epochs)" if r.epochs is not None else ")")
             for r in found
         )
-        raise BenchError(f"{name!r} means {len(found)} runs: {several}; give the id, or model:variant:seed.")
+        raise BenchError(f"{name!r} matches {len(found)} runs: {several}; give the id, or model:variant:seed.")
 
 
 def _read(kind: type[R], path: Path, *, version: int | None = None) -> R | None:
-    """None without a file, and for one whose content says that it is of another version than the one asked for."""
+    """Read a record; None if the file does not exist or declares another version than ``version``."""
     if not path.exists() or (version is not None and _is_of_another(path, version)):
         return None
     record = parse_record(kind, _bytes(path), where=str(path))
@@ -230,16 +248,19 @@ def _read(kind: type[R], path: Path, *, version: int | None = None) -> R | None:
 
 
 def _is_of_another(path: Path, version: int) -> bool:
-    """Asked before the record is read: its form may be another, too, and be no damage."""
+    """Check whether a file declares another version. Checked before parsing, since its fields may differ, too."""
     try:
         content = json.loads(_bytes(path))
     except ValueError:
-        return False  # whoever reads it says what is wrong
+        return False  # parse_record reports the error
     return isinstance(content, dict) and content.get("version", version) != version
 
 
 def _check_identity(record: Record, path: Path) -> None:
-    """A record's id is the hash of its spec; one that was edited by hand or copied elsewhere is not itself."""
+    """Raise BenchError unless the id of a record matches its content and its path.
+
+    The id is the hash of the spec, so that a record edited by hand or copied to another path is detected.
+    """
     if isinstance(record, RunRecord):
         place, named, made = path.parent.name, record.run_id, record.spec.run_id if record.spec else record.run_id
     elif isinstance(record, DiagnosisRecord):
@@ -251,20 +272,23 @@ def _check_identity(record: Record, path: Path) -> None:
     else:
         place, named, made = path.stem, record.cell_id, record.spec.cell_id
     if not place == named == made:
-        raise BenchError(f"{path} calls itself {named} but its content makes {made}; delete it and run again.")
+        raise BenchError(
+            f"{path}: the ids of its path ({place}), its record ({named}) and its content ({made}) differ; "
+            "delete it and run again."
+        )
 
 
 def _check_images(record: EvalRecord, path: Path) -> None:
     if record.status == "ok" and record.n < 1:
-        raise BenchError(f"{path} is ok on no image; delete it and run again.")
+        raise BenchError(f"{path} has status ok but no images; delete it and run again.")
 
 
 def _check_counts(record: EvalRecord, samples: Sequence[Sample], path: Path) -> None:
     correct = sum(sample.correct for sample in samples)
     if (len(samples), correct) != (record.n, record.n_correct):
         raise BenchError(
-            f"{path} holds {correct} correct of {len(samples)}, its record says {record.n_correct} of {record.n}; "
-            "delete both and run again."
+            f"{path} has {correct} correct of {len(samples)} images, but its record says {record.n_correct} of "
+            f"{record.n}; delete both files and run again."
         )
 
 

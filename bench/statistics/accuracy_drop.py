@@ -1,4 +1,4 @@
-"""One-sided bounds on the drop in accuracy between two measurements, each wrong in at most a share α of cases."""
+"""One-sided bounds of the drop in accuracy between two measurements, each with confidence 1 − α."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST_ALPHA = 0.5
 class Bounds(NamedTuple):
     """One-sided bounds of a share or of a drop in accuracy, as fractions. A gain is a negative drop.
 
-    Each bound by itself holds with confidence 1 − α.
+    Each bound separately has confidence 1 − α.
     """
 
     low: float
@@ -21,16 +21,20 @@ class Bounds(NamedTuple):
 
 
 def verdict_bounds(n_regressed: int, n_improved: int, n: int, alpha: float) -> Bounds:
-    """Bounds of (lost − gained)/n for two looks at the same n images, each right or wrong in either.
+    """Return bounds of the drop (n_regressed − n_improved)/n between two evaluations of the same n images.
 
-    *low* is above 0 exactly where McNemar's exact one-sided test has p < α: with θ the share of losses among the images
-    that changed and θ₋ its lower bound by Clopper and Pearson (1934, Biometrika 26:404), it is
-    (2θ₋ − 1)(lost + gained)/n, the number of changes taken as it is. *high* is the upper bound of the share that is
-    lost less the lower bound of the share that is gained, each at α/2 (Bonferroni), so that it holds for any n and
-    for few changes, too. Raises ValueError for what is no count and for an α outside (0, 0.5).
+    ``n_regressed`` images are correct in the first evaluation only, ``n_improved`` in the second only.
+
+    *low* is above 0 exactly if McNemar's exact one-sided test has p < α. With θ the share of regressed images among the
+    discordant ones and θ₋ its lower bound by Clopper and Pearson (1934, Biometrika 26:404), *low* is
+    (2θ₋ − 1)(n_regressed + n_improved)/n, conditional on the number of discordant images. *high* is the upper bound of
+    n_regressed/n minus the lower bound of n_improved/n, each at α/2 (Bonferroni), so that it is valid for any n and for
+    few discordant images.
+
+    Raises ValueError for invalid counts and for an α outside (0, 0.5).
     """
     if min(n_regressed, n_improved) < 0 or n_regressed + n_improved > n or n <= 0:
-        raise ValueError(f"{n_regressed} lost and {n_improved} gained of {n} are no counts of pairs")
+        raise ValueError(f"{n_regressed} regressed and {n_improved} improved of {n} are no counts of pairs")
     _check(alpha)
     changed = n_regressed + n_improved
     low = (2 * _exact(n_regressed, changed, 2 * alpha)[0] - 1) * changed / n if changed else 0.0
@@ -38,9 +42,10 @@ def verdict_bounds(n_regressed: int, n_improved: int, n: int, alpha: float) -> B
 
 
 def share_bounds(right: float, n: int, alpha: float) -> Bounds:
-    """One-sided bounds of a share ``right``/``n``, each at level ``alpha``, by Clopper and Pearson.
+    """Return one-sided bounds of the share ``right``/``n``, each at level ``alpha``, by Clopper and Pearson.
 
-    ``right`` need not be whole: the mean of several cells on the same n images spreads no more than one of them.
+    ``right`` may be fractional: the mean of several cells on the same n images varies no more than a single one. Raises
+    ValueError unless 0 ≤ right ≤ n, n > 0 and 0 < alpha < 0.5.
     """
     if not 0 <= right <= n or n <= 0:
         raise ValueError(f"{right} of {n} is no share")
@@ -49,7 +54,7 @@ def share_bounds(right: float, n: int, alpha: float) -> Bounds:
 
 
 def _exact(count: float, n: int, alpha: float) -> tuple[float, float]:
-    """The two-sided interval of Clopper and Pearson: α/2 on either side."""
+    """Return the two-sided interval of Clopper and Pearson, with α/2 on either side."""
     from statsmodels.stats.proportion import proportion_confint  # slow to import
 
     low, high = proportion_confint(count, n, alpha=alpha, method="beta")
@@ -57,19 +62,27 @@ def _exact(count: float, n: int, alpha: float) -> tuple[float, float]:
 
 
 def mean_bounds(before: NDArray[np.float64], after: NDArray[np.float64], alpha: float, seeds: int = 0) -> Bounds:
-    """Bounds of the drop of a mean over seeds and images: other seeds *and* other images might have been drawn.
+    """Return bounds of the drop of a mean over seeds and images, with both regarded as random samples.
 
-    ``before`` (S, n) and ``after`` (T, n) hold shares of right answers for the same n images; the seeds of the two need
-    not correspond. The variance of the drop is s²/S of the seeds' means before, the same after, and that of the
-    images' mean differences over n; the quantile is Student's with the degrees of freedom of Welch (1947, Biometrika
-    34:28) for such a sum. The images' part holds some of the seeds' spread as well, which errs on the side of caution.
-    With one seed on either side that side has no spread over seeds: the bounds are then of these weights. ``seeds``
-    asks what they would be if there were so many on both sides, with this spread. Where nothing varies at all, Student
-    knows no chance; the bounds then reach as far as a share of images can that none of n shows, 1 − α^(1/n).
-    Raises ValueError for tables of other shapes, fewer than two images, and an α outside (0, 0.5).
+    ``before`` (S, n) and ``after`` (T, n) are shares of correct predictions, in [0, 1], for the same n images. The
+    seeds of the two need not correspond.
+
+    The variance of the drop is the sum of three terms: the variance of the seed means before, divided by S; the same
+    after, divided by T; and the variance of the mean differences of the images, divided by n. The bounds use Student's
+    quantile with the degrees of freedom of Welch (1947, Biometrika 34:28) for this sum. The term of the images includes
+    a part of the variance over seeds, so that the bounds are conservative.
+
+    With a single seed on one side the term of that side is omitted, and the bounds apply to these weights only. A
+    positive ``seeds`` replaces S and T, to compute the bounds for that number of seeds with the observed variance. If
+    the total variance is 0, the bounds are the drop ± (1 − α^(1/n)): the largest share of images that can remain
+    unobserved among n.
+
+    Raises ValueError for invalid shapes, fewer than two images, and an α outside (0, 0.5).
     """
     if before.ndim != 2 or after.ndim != 2 or before.shape[1] != after.shape[1] or before.shape[1] < 2:
-        raise ValueError(f"{before.shape} and {after.shape} are no seeds of the same two or more images")
+        raise ValueError(
+            f"tables of shape {before.shape} and {after.shape} are not (seeds, images) with the same two or more images"
+        )
     _check(alpha)
     from scipy import stats  # slow to import
 
@@ -90,4 +103,4 @@ def mean_bounds(before: NDArray[np.float64], after: NDArray[np.float64], alpha: 
 
 def _check(alpha: float) -> None:
     if not 0 < alpha < MOST_ALPHA:
-        raise ValueError(f"{alpha} is no level of a one-sided test; it lies between 0 and {MOST_ALPHA}")
+        raise ValueError(f"{alpha} is no level of a one-sided test; it must be between 0 and {MOST_ALPHA}")

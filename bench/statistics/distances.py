@@ -1,4 +1,4 @@
-"""Statistics of the distance to the nearest known adversarial image; survivors lie beyond the largest budget."""
+"""Statistics of the distance to the nearest known adversarial image, right-censored at the largest budget."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bench.statistics.intervals import CONFIDENCE
 class Distances(NamedTuple):
     """One distance per image, each at most the largest budget; in the norm and unit of the budgets."""
 
-    distance: NDArray[np.float64]  # (images,): of the smallest known perturbation, or that budget
-    broken: NDArray[np.bool_]  # (images,): False where no attack broke it: its distance is larger than that
-    budget: float  # the largest that was attacked
+    distance: NDArray[np.float64]  # (images,): norm of the smallest known perturbation; without one, ``budget``
+    broken: NDArray[np.bool_]  # (images,): False if no attack fooled the image: its distance is larger than ``budget``
+    budget: float  # largest attacked budget
 
 
 class Median(NamedTuple):
-    """inf is beyond the largest budget."""
+    """Median distance with its 95 % interval; inf stands for a distance beyond the largest budget."""
 
     value: float
     low: float
@@ -28,19 +28,22 @@ class Median(NamedTuple):
 
 
 def smallest_distances(distances: NDArray[np.float64], budgets: NDArray[np.float64]) -> Distances:
-    """The smallest of several attacks' distances, right-censored at the largest budget.
+    """Return the smallest distance per image over several attacks, right-censored at the largest budget.
 
-    ``distances`` (attacks, images): NaN where the image survived, 0 where it was wrong from the start; ``budgets``
-    (attacks,): each attack's ε. What verification lets pass beyond ε is rounding, and is cut. Every known distance is
-    an upper bound: a stronger attack may find a smaller one. Raises ValueError for what is not of this form.
+    ``distances`` (attacks, images) are NaN for an image that is correctly classified under the attack, and 0 for an
+    image that is misclassified without an attack. ``budgets`` (attacks,) are the ε of the attacks. Distances above ε
+    within the tolerance of the verification are rounding errors and are clipped to ε. Each distance is an upper bound,
+    since a stronger attack may find a smaller one.
+
+    Raises ValueError for other shapes, negative or infinite distances, and budgets that are not positive and finite.
     """
     table, eps = np.asarray(distances, dtype=np.float64), np.asarray(budgets, dtype=np.float64)
     if table.ndim != 2 or not table.size or eps.shape != table.shape[:1]:
-        raise ValueError(f"distances of shape {table.shape} do not go with {eps.shape} budgets")
+        raise ValueError(f"distances of shape {table.shape} do not match budgets of shape {eps.shape}")
     if not (np.isfinite(eps) & (eps > 0)).all():
-        raise ValueError("a budget is a finite number above 0")
+        raise ValueError("a budget must be a finite number above 0")
     if (table < 0).any() or np.isinf(table).any():
-        raise ValueError("a distance is a finite number from 0 on, or NaN")
+        raise ValueError("a distance must be a finite number from 0 upwards, or NaN")
     cut = np.minimum(table, eps[:, np.newaxis])
     smallest = np.fmin.reduce(cut, axis=0)
     broken = ~np.isnan(smallest)
@@ -48,12 +51,13 @@ def smallest_distances(distances: NDArray[np.float64], budgets: NDArray[np.float
 
 
 def median_distance(found: Distances) -> Median:
-    """The distance within which more than half of the images are broken, with its 95 % interval (sampling of images).
+    """Return the distance within which more than half of the images are misclassified, with its 95 % interval.
 
-    As all that survived are censored at one point, the largest budget, Kaplan and Meier's median is this order
-    statistic; counted in whole images no rounding decides where exactly half survive. The interval, too, is of two
-    order statistics, the outermost that the binomial test of a median does not reject (Conover 1999, §3.2): exact for
-    any distribution, and from 0 to inf for fewer than six images, which cannot bound a median at this confidence.
+    All censored images have the same censoring point, the largest budget, so that the Kaplan-Meier median is an order
+    statistic. It is computed from counts of images, so that rounding has no influence if exactly half remain. The
+    interval accounts for the sampling of images. Its ends are order statistics, too: the outermost ones that the
+    binomial test of a median does not reject (Conover 1999, §3.2). It is exact for any distribution. For fewer than six
+    images it is (0, inf), since they cannot bound a median at this confidence.
     """
     from scipy import stats  # slow to import
 
@@ -66,22 +70,22 @@ def median_distance(found: Distances) -> Median:
 
 
 def robust_accuracy(found: Distances, budgets: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The share of images without a known adversarial image within each budget; at 0 the clean accuracy.
+    """Return the robust accuracy at each of ``budgets``, a fraction; at budget 0 the clean accuracy.
 
-    Raises ValueError for a budget beyond the largest one: nobody knows.
+    Raises ValueError unless ``budgets`` (budgets,) are between 0 and the largest attacked budget.
     """
     eps = np.asarray(budgets, dtype=np.float64)
     if eps.ndim != 1 or not ((eps >= 0) & (eps <= found.budget)).all():
-        raise ValueError(f"accuracy is known at budgets from 0 to {found.budget:g}")
+        raise ValueError(f"robust accuracy is known only at budgets from 0 to {found.budget:g}")
     return np.asarray([1 - (found.broken & (found.distance <= e)).mean() for e in eps], dtype=np.float64)
 
 
 def area_under_curve(found: Distances, budgets: NDArray[np.float64]) -> float:
-    """The mean robust accuracy over [0, largest budget], a fraction: by trapezoids between 0 and ``budgets``.
+    """Return the mean robust accuracy over [0, largest budget], a fraction.
 
-    The largest budget is always among them.
+    It is integrated by the trapezoidal rule over 0, ``budgets`` and the largest budget.
     """
-    from scipy.integrate import trapezoid  # numpy's has another name before 2.0
+    from scipy.integrate import trapezoid  # numpy before 2.0 has it under another name
 
     eps = np.unique(np.concatenate([[0.0], np.asarray(budgets, dtype=np.float64), [found.budget]]))
     return float(trapezoid(robust_accuracy(found, eps), eps)) / found.budget

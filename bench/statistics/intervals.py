@@ -1,4 +1,4 @@
-"""Confidence intervals: of a share from counts, and of a mean or median over images by the bootstrap."""
+"""Confidence intervals: Wilson interval of a share, and bootstrap interval of a mean or median over images."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ CI_METHOD = "wilson"
 
 
 def wilson_interval(correct: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval of a share ``correct``/``n``, as fractions (Wilson 1927).
+    """Return the 95 % score interval of Wilson (1927) of the share ``correct``/``n``, as fractions.
 
-    ``correct`` need not be whole: the mean of several seeds on the same n images has the sampling error of n images.
+    ``correct`` may be fractional: the mean over several seeds on the same n images has the sampling error of n images.
     Raises ValueError unless 0 ≤ correct ≤ n and n > 0.
     """
     if not 0 <= correct <= n or n <= 0:
@@ -26,22 +26,23 @@ def wilson_interval(correct: float, n: int) -> tuple[float, float]:
     return float(low) if correct > 0 else 0.0, float(high) if correct < n else 1.0  # without rounding at the ends
 
 
-FEWEST = 30  # images; an interval of fewer covers too rarely
+FEWEST = 30  # images; with fewer the coverage of the interval is too low
 RESAMPLES = 9999
 SEED = 0
-_BEYOND = 1e100  # stands for infinity while medians of resamples are averaged and sorted
+_BEYOND = 1e100  # replaces infinity while medians of resamples are averaged and sorted
 
 
 def bootstrap_interval(values: NDArray[np.float64], statistic: Literal["mean", "median"]) -> tuple[float, float]:
     """Return the 95 % percentile interval of ``statistic`` over other samples of images (Efron 1979).
 
-    ``values``, (images,), hold no NaN. A median may be taken of infinite values (images that no attack fooled); an end
-    of its interval that lies beyond all finite values is infinite. Resampling is seeded: the same values give the same
-    interval. Returns (nan, nan) for fewer than ``FEWEST`` images. Raises ValueError for NaN and for a mean of infinite
-    values.
+    ``values`` are (images,) without NaN. For the median, values may be infinite (images that no attack fooled); an end
+    of the interval beyond all finite values is then infinite. Resampling is seeded, so that equal values give equal
+    intervals. Returns (nan, nan) for fewer than ``FEWEST`` images. Raises ValueError for NaN, and for infinite values
+    with the mean.
 
-    The interval of a mean of skewed values is too narrow. For log-normal values (σ = 0.8) it covers about 88 % with 30
-    images and 93 % with 100, that of the median 94 % with either (simulated in tests/statistics/test_bootstrap.py).
+    The interval of the mean of skewed values is too narrow. For log-normal values (σ = 0.8) its coverage is about 88 %
+    with 30 images and 93 % with 100. The coverage of the interval of the median is 94 % with both numbers (simulated in
+    tests/statistics/test_bootstrap.py).
     """
     from scipy import stats  # slow to import
 

@@ -1,4 +1,4 @@
-"""Many tests in one table: the more there are, the more of them are small by chance."""
+"""Correction for multiple testing: with many tests in one table, some p-values are small by chance."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ ALPHA = 0.05
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's (1979) step-down correction: with it, ≤ α marks a false difference in at most a share α of such tables.
+    """Return p-values corrected by the step-down method of Holm (1979), in the given order.
 
-    A test that was not made (None) stays None and does not count. Raises ValueError for what is no probability.
+    If all tests with a corrected p ≤ α are rejected, the probability of any false rejection in the table is at most α.
+    None stands for a test that was not computed; it stays None and is not counted. Raises ValueError unless all other
+    values are in [0, 1].
     """
     made = [p for p in p_values if p is not None]
     if any(not 0 <= p <= 1 or math.isnan(p) for p in made):
-        raise ValueError("a p-value lies in [0, 1]")
+        raise ValueError("a p-value lies in [0, 1], and is not NaN")
     if not made:
         return [None] * len(p_values)
     from statsmodels.stats.multitest import multipletests  # slow to import

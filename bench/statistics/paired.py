@@ -1,4 +1,4 @@
-"""Two classifiers on the same images: McNemar's exact test, and an interval of the difference of their accuracies."""
+"""Compare two classifiers on the same images: McNemar's exact test, and an interval of the accuracy difference."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ class Paired(NamedTuple):
     """Differences of the second of two classifiers from the first, as fractions and counts of images."""
 
     n: int
-    n_regressed: int  # right by the first, wrong by the second
-    n_improved: int  # wrong by the first, right by the second
-    difference: float  # (gained − lost)/n
-    low: float
+    n_regressed: int  # correctly classified by the first only
+    n_improved: int  # correctly classified by the second only
+    difference: float  # (n_improved − n_regressed)/n
+    low: float  # ends of the 95 % interval of the difference
     high: float
     p: float  # of McNemar's exact test
 
 
 def compare(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Paired:
-    """Whether ``second`` is right more or less often than ``first``; both (images,) bool, in the same order.
+    """Compare the accuracies of two classifiers; ``first`` and ``second`` are (images,) bool, in the same order.
 
-    ``p`` is McNemar's (1947) in its exact form: given the lost + gained images on which the two differ, each was as
-    likely to be lost as to be gained. It is about these two networks and other images, not about other trainings.
-    Raises ValueError unless both are bool vectors of one length above 0.
+    An entry is True if the image is correctly classified. ``p`` is that of the exact test of McNemar (1947). Its null
+    hypothesis is that each image on which the two differ is equally likely to be regressed or improved. The test
+    generalizes these two networks to other images, not to other trainings.
+    Raises ValueError unless both are bool vectors of the same length above 0.
     """
     a, b = _verdicts(first), _verdicts(second)
     if len(a) != len(b):
-        raise ValueError(f"{len(a)} and {len(b)} verdicts are no pairs")
+        raise ValueError(f"{len(a)} and {len(b)} verdicts are no pairs; both must cover the same images")
     from statsmodels.stats.contingency_tables import mcnemar  # slow to import
 
     n_regressed, n_improved = int((a & ~b).sum()), int((~a & b).sum())
@@ -49,15 +50,16 @@ def compare(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Paired:
 
 
 def difference_interval(n_regressed: int, n_improved: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of (gained − lost)/n by Bonett and Price (2012, J. Educ. Behav. Stat. 37:479, eq. 5).
+    """Return the 95 % interval of (n_improved − n_regressed)/n by Bonett and Price.
 
-    Wald's interval after one image more was lost and one more gained (Laplace). statsmodels has none for pairs. This
-    one keeps its width where no image or only a few are discordant, where the bootstrap's and Wald's vanish, and
-    Fagerland, Lydersen and Laake (2014, Stat. Med. 33:2850) recommend it for its simplicity and coverage.
-    Raises ValueError unless 0 ≤ lost + gained ≤ n and n > 0.
+    Bonett and Price (2012, J. Educ. Behav. Stat. 37:479, eq. 5): the Wald interval after adding one regressed and one
+    improved image (Laplace). statsmodels has no interval for pairs. With no or few discordant images, this interval
+    keeps a positive width, whereas those of the bootstrap and of Wald vanish. Fagerland, Lydersen and Laake (2014,
+    Stat. Med. 33:2850) recommend it for its simplicity and coverage.
+    Raises ValueError unless both counts are at least 0, their sum is at most n, and n > 0.
     """
     if min(n_regressed, n_improved) < 0 or n_regressed + n_improved > n or n <= 0:
-        raise ValueError(f"{n_regressed} lost and {n_improved} gained of {n} are no counts of pairs")
+        raise ValueError(f"{n_regressed} regressed and {n_improved} improved of {n} are no counts of pairs")
     from scipy import stats  # slow to import
 
     more, less = (n_improved + 1) / (n + 2), (n_regressed + 1) / (n + 2)
@@ -69,5 +71,5 @@ def difference_interval(n_regressed: int, n_improved: int, n: int) -> tuple[floa
 def _verdicts(values: NDArray[np.bool_]) -> NDArray[np.bool_]:
     array = np.asarray(values)
     if array.dtype != np.bool_ or array.ndim != 1 or not len(array):
-        raise ValueError(f"verdicts are a vector of bool, not {array.dtype} of shape {array.shape}")
+        raise ValueError(f"verdicts must be a non-empty vector of bool, not {array.dtype} of shape {array.shape}")
     return array

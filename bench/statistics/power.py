@@ -1,7 +1,4 @@
-"""Smallest detectable difference of the paired test on images, for rows that say "no difference".
-
-The smallest whole number from which on something holds.
-"""
+"""Minimum detectable difference of the paired tests on images, for rows with "no difference found"."""
 
 from __future__ import annotations
 
@@ -14,7 +11,9 @@ from bench.statistics.multiple_testing import ALPHA
 
 
 def smallest(holds: Callable[[int], bool], above: int, most: int) -> int | None:
-    """The smallest number > ``above`` at which ``holds``, if it does from some number on; None beyond ``most``.
+    """Return the smallest integer > ``above`` for which ``holds``; None if the search exceeds ``most``.
+
+    ``holds`` must be monotone: once True, it is True for all larger integers.
 
     >>> smallest(lambda n: n * n > 50, 0, 100), smallest(lambda n: False, 0, 100)
     (8, None)
@@ -34,34 +33,34 @@ POWER = 0.8
 
 
 def detectable_difference(n: int, std: float, alpha: float = ALPHA) -> float | None:
-    """The smallest mean difference that n pairs show at ``alpha``, two-sided, in 80 % of cases.
+    """Return the smallest mean difference that the two-sided paired t-test on n pairs detects with 80 % power.
 
-    By the power of the paired t-test (Cohen 1988, §2): the standard deviation ``std`` of the differences, times the
-    effect that n pairs can show. In fractions, as ``std``; None where it would exceed 1, which no difference of two
-    accuracies can. n may be images or seeds. Raises ValueError unless n ≥ 2, 0 ≤ std < ∞ and
-    0 < alpha < 1.
+    It is the standard deviation ``std`` of the differences, times the detectable effect size (Cohen 1988, §2). Both are
+    fractions. None if it exceeds 1, the largest possible difference of two accuracies. The pairs may be images or
+    seeds. Raises ValueError unless n ≥ 2, 0 ≤ std < ∞ and 0 < alpha < 1.
     """
     _check_level(alpha)
     if n < 2:
-        raise ValueError(f"{n} pairs have no spread")
+        raise ValueError(f"{n} pairs have no spread; at least 2 are needed")
     if not 0 <= std < math.inf:
-        raise ValueError(f"{std} is no standard deviation")
+        raise ValueError(f"{std} is no standard deviation; it must be finite and at least 0")
     found = std * _effect(n, alpha)
     return found if found <= 1 else None
 
 
 def detectable_by_mcnemar(n: int, discordant: float, alpha: float = ALPHA) -> float | None:
-    """The smallest difference that McNemar's exact test finds in 80 % of cases between two classifiers on n images.
+    """Return the smallest accuracy difference on n images that McNemar's exact test detects with 80 % power.
 
-    They differ on a share ``discordant`` of the images, and the power is the exact one (:func:`power_of_mcnemar`).
-    Where even all of them lost, or all gained, would be too few, more images have to differ: then it is the share δ of
-    images, all of one direction, with P(Bin(n, δ) ≥ :func:`fewest_discordant`) = 0.8. None where no difference can be
-    found. Raises ValueError unless n ≥ 2, discordant is a share and 0 < alpha < 1.
+    ``discordant`` is the share of images that exactly one of the two classifiers classifies correctly. The power is
+    exact (:func:`power_of_mcnemar`). If the power is below 80 % even with all discordant images in one direction, more
+    discordant images are needed. The result is then the share δ of images, all in one direction, with
+    P(Bin(n, δ) ≥ :func:`fewest_discordant`) = 0.8. None if no difference is detectable on n images. Raises ValueError
+    unless n ≥ 2, 0 ≤ discordant ≤ 1 and 0 < alpha < 1.
     """
     if not 0 <= discordant <= 1:
-        raise ValueError(f"{discordant} is no share")
+        raise ValueError(f"{discordant} is no share; it must be between 0 and 1")
     if n < 2:
-        raise ValueError(f"{n} pairs have no spread")
+        raise ValueError(f"{n} pairs have no spread; at least 2 are needed")
     fewest = fewest_discordant(alpha)
     if n < fewest:
         return None
@@ -74,13 +73,14 @@ def detectable_by_mcnemar(n: int, discordant: float, alpha: float = ALPHA) -> fl
 
 
 def power_of_mcnemar(n: int, discordant: float, difference: float, alpha: float = ALPHA) -> float:
-    """Power of the exact test to find more of n images gained than lost (Connor 1987, Biometrics 43:207).
+    """Return the power of McNemar's exact test to detect an improvement on n images (Connor 1987, Biometrics 43:207).
 
-    The number of discordant images is binomial, and of these so is the number of lost ones: the rejections are summed
-    over both, up to a share of 10⁻⁹ of the former. Raises ValueError unless |difference| ≤ discordant ≤ 1.
+    The number of discordant images is binomial, and given it the number of regressed images is binomial, too. The
+    probability of rejection is summed over both, except for tails of total probability 10⁻⁹ of the former. Raises
+    ValueError unless |difference| ≤ discordant ≤ 1.
     """
     if not abs(difference) <= discordant <= 1:
-        raise ValueError(f"a difference of {difference} cannot come of a share {discordant} of discordant images")
+        raise ValueError(f"a difference of {difference} is impossible with a share {discordant} of discordant images")
     import numpy as np
     from scipy import stats  # slow to import
 
@@ -89,7 +89,7 @@ def power_of_mcnemar(n: int, discordant: float, difference: float, alpha: float 
         return 0.0
     ends = stats.binom.ppf([5e-10, 1 - 5e-10], n, discordant).astype(int)
     counts = np.arange(ends[0], ends[1] + 1)
-    most = stats.binom.ppf(alpha / 2, counts, 0.5)  # of lost images: the largest that p ≤ alpha allows, or one above
+    most = stats.binom.ppf(alpha / 2, counts, 0.5)  # most regressed images with p ≤ alpha, or one more
     most -= stats.binom.cdf(most, counts, 0.5) > alpha / 2
     lost = (discordant - difference) / 2 / discordant
     return float(stats.binom.pmf(counts, n, discordant) @ stats.binom.cdf(most, counts, lost))
@@ -97,7 +97,7 @@ def power_of_mcnemar(n: int, discordant: float, difference: float, alpha: float 
 
 @cache
 def fewest_discordant(alpha: float = ALPHA) -> int:
-    """The number of images, all lost or all gained, from which on McNemar's exact p is at most ``alpha``.
+    """Return the smallest number of discordant images, all in one direction, at which McNemar's exact p ≤ ``alpha``.
 
     >>> fewest_discordant()
     6
@@ -110,15 +110,15 @@ def fewest_discordant(alpha: float = ALPHA) -> int:
 
 def _check_level(alpha: float) -> None:
     if not 0 < alpha < 1:
-        raise ValueError(f"{alpha} is no level of a test")
+        raise ValueError(f"{alpha} is no level of a test; it must be between 0 and 1")
 
 
 @cache
 def _effect(n: int, alpha: float) -> float:
-    """Cohen's d that n pairs show.
+    """Return the Cohen's d that the two-sided paired t-test on n pairs detects with 80 % power.
 
-    By the upper tail of the two-sided test alone: at such power the lower one has no part in it, and asked for both
-    statsmodels 0.15 takes the lower one's NaN for an answer at small n and alpha.
+    Only the upper tail is computed. At this power the lower tail is negligible, and for small n and alpha the
+    two-sided computation of statsmodels 0.15 returns the NaN of the lower tail.
     """
     import numpy as np
     from statsmodels.stats.power import TTestPower  # slow to import

@@ -1,4 +1,4 @@
-"""Smallest detectable difference of two recipes by the sign-flip test over seeds."""
+"""Minimum detectable difference between two recipes by the sign-flip test over seeds."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from bench.statistics.multiple_testing import ALPHA
 from bench.statistics.power import POWER
 from bench.statistics.seeds import MOST_EXACT
 
-MOST_DRAWN = 20_000  # tables of seeds
-SUMS = 2**25  # looked at in all; about half a second
-AT_ONCE = 2**22
+MOST_DRAWN = 20_000  # simulated tables of seeds
+SUMS = 2**25  # sums computed in total; takes about half a second
+AT_ONCE = 2**22  # sums computed per batch
 
 
 def detectable_by_sign_flips(seeds: int, std: float, images: int, alpha: float = ALPHA) -> float | None:
-    """The mean difference that :func:`bench.statistics.seeds.sign_flip_p` finds at ``alpha`` in 80 % of cases.
+    """Return the mean difference that :func:`bench.statistics.seeds.sign_flip_p` detects with 80 % power, a fraction.
 
-    For normal differences of the standard deviation ``std``, a fraction, over so many seeds; by simulation, the same in
-    every call. Seeds that happened to agree do not make it 0: it is never less than what would be found were single
-    ones of the ``images`` gained at random, see :func:`_floor`. None where it would exceed 1, and where so many
-    seeds find nothing. Raises ValueError unless seeds ≥ 2, 0 ≤ std < ∞, images ≥ 1 and 0 < alpha < 1.
+    The differences over ``seeds`` are assumed to be normal with the standard deviation ``std``, a fraction. The power
+    is simulated with a fixed random seed. The result is at least the difference that is detectable if images improve
+    independently at random (see :func:`_floor`), so that it is not 0 for seeds that happen to agree. None if it exceeds
+    1, or if the number of seeds is too small for any p ≤ ``alpha``. Raises ValueError unless seeds ≥ 2, 0 ≤ std < ∞,
+    images ≥ 1 and 0 < alpha < 1.
     """
     if seeds < 2 or images < 1:
-        raise ValueError(f"{seeds} seeds of {images} images have no spread")
+        raise ValueError(f"{seeds} seeds of {images} images have no spread; at least 2 seeds and 1 image are needed")
     if not 0 <= std < math.inf:
-        raise ValueError(f"{std} is no standard deviation")
+        raise ValueError(f"{std} is no standard deviation; it must be finite and at least 0")
     if not 0 < alpha < 1:
-        raise ValueError(f"{alpha} is no level of a test")
+        raise ValueError(f"{alpha} is no level of a test; it must be between 0 and 1")
     orders = _orders(seeds, alpha)
     if not orders:
         return None
@@ -39,15 +40,19 @@ def detectable_by_sign_flips(seeds: int, std: float, images: int, alpha: float =
 
 
 def _orders(seeds: int, alpha: float) -> int:
-    """Return how many of the 2^S sign choices may reach the observed mean, itself included; p is twice their share."""
+    """Return how many of the 2^S sign choices may reach the observed mean, itself included, at p ≤ ``alpha``.
+
+    p is twice their share.
+    """
     return int(alpha * 2 ** min(seeds, MOST_EXACT) / 2)
 
 
 def _floor(seeds: int, images: int, orders: int) -> float:
-    """The share δ of images that each seed has to gain, one by one, for 80 % power; the floor where no seed varies.
+    """Return the share δ of independently improved images at which the test has 80 % power; the minimum for std = 0.
 
-    A seed that gains nothing has difference 0 and two signs that are the same, so that at most k = log₂(orders) of S
-    seeds may: a seed gains anything with q = 1 − (1 − δ)ⁿ, and P(Bin(S, q) ≥ S − k) = 0.8.
+    A seed without an improved image has difference 0, which is the same with either sign. At most k = log₂(orders) of
+    the S seeds may be of this kind. A seed has at least one improved image with probability q = 1 − (1 − δ)ⁿ, and δ
+    solves P(Bin(S, q) ≥ S − k) = 0.8.
     """
     from scipy import stats  # slow to import
 
@@ -58,12 +63,12 @@ def _floor(seeds: int, images: int, orders: int) -> float:
 
 @cache
 def _effect(seeds: int, orders: int) -> float:
-    """Mean over standard deviation at which 80 % of simulated tables come to at most ``orders`` choices of signs.
+    """Return the mean, in standard deviations, at which at most ``orders`` sign choices reach the observed mean.
 
-    Choosing the other sign for the seeds A leaves the sum as large or larger exactly where their mean difference is 0
-    or less. With normal z and the mean d those are the A whose mean of z is at most −d: each table has its own smallest
-    d, minus the mean of z that comes ``orders``-th from below among all A, and 80 % of the tables are content with the
-    80th percentile.
+    This must hold for 80 % of the simulated tables. Flipping the signs of a subset A of the seeds does not lower the
+    sum exactly if the mean difference of A is at most 0. With differences z + d, z standard normal, these are the
+    subsets with a mean of z of at most −d. The smallest sufficient d of a table is therefore minus the ``orders``-th
+    smallest mean of z over all A, and the result is the 80th percentile of these d over the tables.
     """
     rng = np.random.default_rng(0)
     subsets = _subsets(seeds, rng)
@@ -76,7 +81,10 @@ def _effect(seeds: int, orders: int) -> float:
 
 
 def _subsets(seeds: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """All but the empty one as rows of 0 and 1; of more seeds than the test enumerates as many drawn ones."""
+    """Return all non-empty subsets of the seeds as rows of 0 and 1.
+
+    For more than ``MOST_EXACT`` seeds, return 2^MOST_EXACT − 1 random subsets.
+    """
     if seeds > MOST_EXACT:
         return rng.integers(2, size=(2**MOST_EXACT - 1, seeds)).astype(np.float64)
     return ((np.arange(1, 2**seeds)[:, np.newaxis] >> np.arange(seeds)) & 1).astype(np.float64)

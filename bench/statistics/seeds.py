@@ -1,4 +1,4 @@
-"""Several trainings of one recipe: their spread, and whether two recipes differ by more than that."""
+"""Statistics over seeds: spread over several trainings of one recipe, and tests of the difference of two recipes."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from numpy.typing import NDArray
 
 from bench.statistics.intervals import CONFIDENCE
 
-MOST_EXACT = 16  # seeds; 2¹⁶ sign flips are all looked at
+MOST_EXACT = 16  # seeds; up to this number all sign choices (2¹⁶) are enumerated
 RESAMPLES = 4000
-CHUNK = 10_000_000  # counts drawn at once
+CHUNK = 10_000_000  # counts drawn per batch
 
 
 class Spread(NamedTuple):
-    """A mean over seeds, in the unit of the values."""
+    """Mean and spread over seeds, in the unit of the values."""
 
     mean: float
-    std: float  # of the sample, n − 1
+    std: float  # sample standard deviation, with n − 1
     low: float  # of the 95 % t-interval of the mean
     high: float
 
 
 def spread(values: NDArray[np.float64]) -> Spread:
-    """Mean, standard deviation and Student's 95 % interval over seeds; ``values`` (seeds,), one per seed.
+    """Return mean, standard deviation and Student's 95 % interval over seeds; ``values`` are (seeds,).
 
-    The interval is for the mean over *trainings* on these very images; what other images would do is
-    :func:`sampling_error`. Raises ValueError for fewer than two values, or one that is not finite.
+    The interval accounts for the variation between trainings, evaluated on the same images. The variation between
+    images is :func:`sampling_error`. Raises ValueError for fewer than two values and for values that are not finite.
     """
     array = _finite(values, ndim=1)
     if len(array) < 2:
-        raise ValueError("a spread over seeds takes two of them or more")
+        raise ValueError("a spread over seeds needs two seeds or more")
     from scipy import stats  # slow to import
 
     mean, std = float(array.mean()), float(array.std(ddof=1))
@@ -42,28 +42,29 @@ def spread(values: NDArray[np.float64]) -> Spread:
 
 
 def sampling_error(outcomes: NDArray[np.float64]) -> float:
-    """The standard error of the mean of n images; ``outcomes`` (images,), each image's mean over seeds, in [0, 1].
+    """Return the standard error of the mean over images, for fixed trained networks.
 
-    It is that of drawing other images, the trained networks being what they are. Raises ValueError for fewer than two.
+    ``outcomes`` are (images,), in [0, 1]: the mean over seeds for each image. Raises ValueError for fewer than two.
     """
     array = _finite(outcomes, ndim=1)
     if len(array) < 2:
-        raise ValueError("a standard error takes two images or more")
+        raise ValueError("a standard error needs two images or more")
     from scipy import stats  # slow to import
 
     return float(stats.sem(array))
 
 
 def sign_flip_p(differences: NDArray[np.float64]) -> float:
-    """Two-sided p that the mean of ``differences`` (seeds,), one per pair of trainings, is as far from 0 by chance.
+    """Return the two-sided p of the sign-flip test; ``differences`` are (seeds,), one per pair of trainings.
 
-    The exact permutation test (Fisher 1935, §21): were variant and baseline alike, each difference might as well have
-    the other sign; all 2^S choices of signs are looked at, above ``MOST_EXACT`` seeds as many drawn ones. p cannot be
-    below :func:`smallest_p`. Raises ValueError for fewer than two seeds, or a difference that is not finite.
+    It is the exact permutation test of Fisher (1935, §21). Under the null hypothesis, that variant and baseline do not
+    differ, both signs of each difference are equally likely. All 2^S sign choices are enumerated; for more than
+    ``MOST_EXACT`` seeds, 2^MOST_EXACT − 1 random ones. p is never below :func:`smallest_p`. Raises ValueError for fewer
+    than two seeds and for differences that are not finite.
     """
     array = _finite(differences, ndim=1)
     if len(array) < 2:
-        raise ValueError("a permutation over seeds takes two of them or more")
+        raise ValueError("a permutation test over seeds needs two seeds or more")
     from scipy import stats  # slow to import
 
     def mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
@@ -82,7 +83,7 @@ def sign_flip_p(differences: NDArray[np.float64]) -> float:
 
 
 def smallest_p(seeds: int) -> float:
-    """Return the smallest p of :func:`sign_flip_p`: 2/2^S, reached when all differences have one sign.
+    """Return the smallest p that :func:`sign_flip_p` can return: 2/2^S, if all differences have the same sign.
 
     S is the number of ``seeds``, at most ``MOST_EXACT``. Raises ValueError for fewer than one seed.
 
@@ -90,22 +91,25 @@ def smallest_p(seeds: int) -> float:
     [1.0, 0.25, 0.03125]
     """
     if seeds < 1:
-        raise ValueError(f"{seeds} seeds are none")
+        raise ValueError(f"{seeds} seeds; at least 1 is needed")
     return float(2.0 ** (1 - min(seeds, MOST_EXACT)))
 
 
 def two_level_interval(
     differences: NDArray[np.float64], rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean of ``differences`` (seeds, images), over other seeds *and* images.
+    """Return the 95 % percentile interval of the mean of ``differences`` (seeds, images), over seeds and images.
 
-    The pigeonhole bootstrap of a crossed table (Owen 2007, Ann. Appl. Stat. 1:386): rows and columns are drawn anew
-    independently, and an image that is drawn is drawn for every seed, since all were evaluated on the same ones. It is
-    conservative where seeds and images interact, and too narrow for few seeds, as no resample goes beyond those there
-    are: simulated with trainings that spread twice as far as 400 images blur each, it covers 84 % with 2 seeds, 89 %
-    with 3, 93 % with 5, 96 % with 10. With one seed it is the bootstrap over images. Images whose columns are equal are
-    interchangeable: what is drawn is how many of each kind, by a multinomial, which is the same distribution.
-    Raises ValueError unless the table is two-dimensional, finite and not empty.
+    It is the pigeonhole bootstrap of a crossed table (Owen 2007, Ann. Appl. Stat. 1:386), which resamples rows and
+    columns independently. A drawn image is drawn for all seeds, since all seeds are evaluated on the same images. With
+    one seed it is the bootstrap over images.
+
+    The interval is conservative if seeds and images interact, and too narrow for few seeds. Its coverage is 84 % with 2
+    seeds, 89 % with 3, 93 % with 5 and 96 % with 10, simulated with a standard deviation over trainings that is twice
+    the sampling error of 400 images.
+
+    Images with equal columns are interchangeable. Only the counts of each distinct column are drawn, from a multinomial
+    distribution, which is equivalent. Raises ValueError unless the table is two-dimensional, finite and not empty.
     """
     table = _finite(differences, ndim=2)
     seeds, images = table.shape
@@ -126,10 +130,10 @@ def two_level_interval(
 
 
 def one_more_each(differences: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Add an image that every seed lost and one that every seed gained (Laplace), to (seeds, images + 2).
+    """Add an image regressed for all seeds and one improved for all seeds (Laplace): (seeds, images + 2).
 
-    As in :func:`bench.statistics.paired.difference_interval`. Without them, a table of zeros resamples to zeros only,
-    and a few images without a difference would count as certainty that no image has one.
+    See :func:`bench.statistics.paired.difference_interval`. Without them, resampling a table of zeros gives an interval
+    of width 0, even for a few images.
     """
     lost, gained = (np.full((len(differences), 1), value) for value in (-1.0, 1.0))
     return np.hstack([differences, lost, gained])

@@ -70,7 +70,9 @@ def test_every_image_that_the_audit_broke_is_stored_and_counts(tmp_path: Path) -
     row = rebuild(store).iloc[0]
     assert row["robust_acc_lowest@linf-0.1"] == pytest.approx(100 * (sum(s.correct for s in samples) - more) / 60)
     assert row["robust_acc_lowest@linf-0.1_audit_n"] == 60
-    assert f"and the audit broke {more} images more: " in sentence(store.runs()[0], record, at_chance=False)
+    assert f"; the attacks of the audit fooled {more} images more: " in sentence(
+        store.runs()[0], record, at_chance=False
+    )
 
 
 def test_attacks_that_ask_about_what_is_left_broke_no_image_before_them(tmp_path: Path) -> None:
@@ -151,8 +153,8 @@ def test_the_sentence_shows_the_lowest_number_and_who_broke_what() -> None:
     """The suite left four of ten images and the audit broke two of these, so that 20 % are left."""
     said = said_of(budget_of())
     assert (
-        "nothing speaks against its robust accuracy of 20.0 % at linf 8/255, the lowest known on 10 images (the run's "
-        "attacks leave 40.0 %, and the audit broke 2 images more: plain 1, square 2), of what was tried: "
+        "the audit found nothing against its robust accuracy of 20.0 % at linf 8/255, the lowest known on 10 images "
+        "(40.0 % under the attacks of the run; the attacks of the audit fooled 2 images more: plain 1, square 2); it "
     ) in said
     assert "robust accuracy of 40.0 % at linf 8/255 (10 images)" in said_of(budget_of(broken={"plain": (5,)}))
 
@@ -160,7 +162,7 @@ def test_the_sentence_shows_the_lowest_number_and_who_broke_what() -> None:
 def test_the_sentence_of_an_audit_that_stored_no_images_goes_by_its_figures() -> None:
     said = said_of(budget_of(images=(), standing=(), broken={}))
     assert "20.0 % at linf 8/255, the lowest known on 10 images" in said
-    assert "the audit broke 2 images more; it stored no images)" in said
+    assert "the attacks of the audit fooled 2 images more; it stored no images)" in said
 
 
 def test_audits_on_disk_without_images_are_still_read(tmp_path: Path) -> None:

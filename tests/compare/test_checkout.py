@@ -80,7 +80,7 @@ def test_a_budget_under_corruptions_is_that_of_the_training(tmp_path: Path) -> N
         ("cifar10/Linf", {"clean_acc": "ninety"}, "clean_acc is 'ninety'"),
         ("cifar10/Linf", {"clean_acc": "nan"}, "clean_acc is 'nan'"),
         ("cifar10/Linf", {"autoattack_acc": "0.5%"}, "autoattack_acc is '0.5%'"),
-        ("cifar10/Linf", {"autoattack_acc": "150"}, "give percent, from 0 to 100"),
+        ("cifar10/Linf", {"autoattack_acc": "150"}, "give a percentage from 0 to 100"),
         ("cifar10/Linf", {"external": ""}, "external is ''"),
         ("cifar10/Linf", {"eps": None}, "eps '' is not a number"),
         ("cifar10/Linf", {"eps": "8"}, "did you mean 8/255"),

@@ -170,11 +170,11 @@ def test_an_empty_file_is_refused() -> None:
         ({"value": "inf"}, "value is 'inf'"),
         ({"value": ""}, "value is empty"),
         ({"std": "small"}, "std is 'small'"),
-        ({"std": "-0.1"}, "cannot be negative"),
+        ({"std": "-0.1"}, "must be 0 or more"),
         ({"metric": ""}, "metric is empty"),
         ({"dataset": "cifar10 "}, "dataset is 'cifar10 '"),
-        ({"note": "one, too many"}, "14 fields; the header has 13"),
-        ({"note": '"two\nlines"'}, "take the white space away"),
+        ({"note": "one, too many"}, "14 fields, but the header has 13"),
+        ({"note": '"two\nlines"'}, "remove the white space"),
         ({"note": '"never closed'}, "not readable as CSV"),
     ],
 )
@@ -185,7 +185,7 @@ def test_a_broken_line_is_refused_by_its_number(change: dict[str, str], message:
 
 
 def test_the_same_number_twice_is_refused() -> None:
-    with pytest.raises(BenchError, match=r"line 3: accuracy of IB stands there already"):
+    with pytest.raises(BenchError, match=r"line 3: accuracy of IB is a duplicate row"):
         parse_published(written(CELLS, {**CELLS, "value": "94.87"}), where="a.csv")
 
 

@@ -139,7 +139,7 @@ def test_a_seed_that_lacks_the_cell_takes_the_mean_away(tmp_path: Path) -> None:
     cells = [cell(run, None, 9000) for run in runs]
     (line,) = lines_of(tmp_path, *cells, cell(runs[0], attack(), 4000), runs=runs)
     assert line.robust is None
-    assert line.notes[0] == "not every seed has it, on the same number of images"
+    assert line.notes[0] == "not all seeds have a result on the same number of images"
 
 
 def test_seeds_on_different_numbers_of_images_have_no_mean(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_equal_protocols_agree(protocol: Protocol) -> None:
         ({"measure": "pgd-20"}, "pgd-20 is not autoattack"),
         ({"measure": "autoattack-q500"}, "autoattack-q500 is not autoattack"),
         ({"protocol": "prefiltered"}, "protocol prefiltered, published as standard"),
-        ({"precision": "bf16"}, "searched in bf16, which can only miss what fp32 breaks"),
+        ({"precision": "bf16"}, "searched in bf16, which may miss adversarial images that fp32 finds"),
     ],
 )
 def test_each_difference_alone_is_refused_with_its_reason(change: dict[str, Any], reason: str) -> None:
@@ -88,7 +88,7 @@ def test_a_published_ratio_on_nobody_knows_how_many_images_is_never_comparable()
         for n in (100, 1000):
             ours = Protocol(dataset=line.protocol.dataset, n=n, n_clean=n, measure=DEEPFOOL, norm="l2")
             assert mismatches(ours, line.protocol) == [
-                "published on an unsettled number of images: 100 in the text, 1000 in the code"
+                "published on an unclear number of images: 100 in the text, 1000 in the code"
             ]
 
 
@@ -97,7 +97,7 @@ def test_robustbenchs_own_doubts_and_notes_stand_in_the_line() -> None:
     (line,) = robustbench_lines([dataclasses.replace(gowal, unreliable=True, additional_data=True)])
     assert (line.flags, line.bound, line.robust, line.autoattack) == (("unreliable",), "≤", 58.50, 58.63)
     assert line.notes == (
-        "by another attack than AutoAttack, which leaves 58.63", "more training data than the data set's",
+        "under an attack other than AutoAttack (AutoAttack: 58.63)", "additional training data",
     )  # fmt: skip
     (other,) = robustbench_lines([dataclasses.replace(gowal, eps="0.031")])
     assert other.protocol == dataclasses.replace(OURS, eps=0.031)

@@ -93,6 +93,6 @@ def test_a_model_card_has_both(store: Store, bench: Callable[..., Any]) -> None:
 def test_timms_row_is_refused_or_has_both_in_its_name(store: Store, bench: Callable[..., Any]) -> None:
     refused = bench(*EXPORT, "timm", "--results", store.root)
     assert refused.code == 2
-    assert f"{WHY}; {LEAKED}; timm's table has no column" in refused.err
+    assert f"{WHY}; {LEAKED}; the table of timm has no column" in refused.err
     named = bench(*EXPORT, "timm", "--results", store.root, "--allow-protocol-mismatch").out
     assert named.splitlines()[1].startswith("tiny.lpc_not-collapsed_leaked12,91.000,")

@@ -85,8 +85,8 @@ def test_a_row_is_read_into_its_types() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"clean": "101"}, "clean is '101'; give percent"),
-        ({"robust": "-1"}, "robust is '-1'; give percent"),
+        ({"clean": "101"}, "clean is '101'; give a percentage"),
+        ({"robust": "-1"}, "robust is '-1'; give a percentage"),
         ({"robust": ""}, "robust is empty"),
         ({"external": "low"}, "external is 'low'; give a finite number"),
         ({"eps": ""}, "eps '' is not a number"),
@@ -95,7 +95,7 @@ def test_a_row_is_read_into_its_types() -> None:
         ({"threat": "linf"}, "threat is 'linf'; write Linf, L2 or corruptions"),
         ({"dataset": "cifar"}, "dataset is 'cifar'; write cifar10"),
         ({"unreliable": "True"}, "unreliable is 'True'; write true or false"),
-        ({"model": "First"}, "First under cifar10 Linf stands there already"),
+        ({"model": "First"}, "First under cifar10 Linf is a duplicate row"),
     ],
 )
 def test_a_broken_line_is_refused_by_its_number(change: dict[str, str], message: str) -> None:

@@ -173,7 +173,7 @@ def test_a_data_set_without_a_board_says_on_how_many_images(tmp_path: Path, benc
     [
         (
             lambda run: [cell(run, None, 190, n=200), cell(run, attack(precision="bf16"), 30, n=64)],
-            "n = 64; clean n = 200; searched in bf16, which can only miss what fp32 breaks",
+            "n = 64; clean n = 200; searched in bf16, which may miss adversarial images that fp32 finds",
         ),
         (
             lambda run: [cell(run, None, 60, n=64), cell(run, attack(), 30, n=64, protocol="prefiltered")],
@@ -274,6 +274,6 @@ def test_of_a_model_that_was_brought_along_nobody_knows(tmp_path: Path, bench: C
     run = dataclasses.replace(RUN, spec=None)
     stored(tmp_path, cell(run, None, 9000), cell(run, attack(), 4000), runs=(run,))
     arguments = ("export", "tiny:baseline", "--format", "robustbench", "--results", tmp_path)
-    assert "by --additional-data or --no-additional-data" in bench(*arguments).err
+    assert "with --additional-data or --no-additional-data" in bench(*arguments).err
     assert bench(*arguments, "--additional-data").json["additional_data"] is True
     assert bench(*arguments, "--no-additional-data").json["additional_data"] is False

@@ -45,7 +45,7 @@ def test_any_run_is_read_again_from_timms_form(
 def test_a_network_that_guesses_is_refused_or_says_so_in_its_name() -> None:
     """10 classes: 10 % of 10,000 images."""
     row = row_of(RUN, cell(RUN, None, 1000))
-    with pytest.raises(BenchError, match="is no better than chance, and timm's table has no column that says so"):
+    with pytest.raises(BenchError, match="is no better than chance, and the table of timm has no column for this"):
         timm_csv(row, [row], allow_protocol_mismatch=False)
     assert (
         timm_csv(row, [row], allow_protocol_mismatch=True).splitlines()[1].startswith("tiny.baseline_at-chance,10.000,")

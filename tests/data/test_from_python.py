@@ -183,7 +183,7 @@ def test_nothing_is_trained_without_training_images(tmp_path: Path, bench: Calla
     shown = bench("run", "--plugin", plugin, "--models", "resnet18", "--variants", "baseline", "--dataset", "untrained",
                   "--results", tmp_path / "results")  # fmt: skip
     assert shown.code == 2, shown.err
-    assert "untrained has no training images; give it some" in shown.err
+    assert "untrained has no training images; add some" in shown.err
     assert "Traceback" not in shown.err
 
 

@@ -121,7 +121,7 @@ def test_the_same_command_again_computes_nothing(evaluate_cli: Call, plain: Plai
     assert "2 of 2 cells computed" in first.err
     assert "0 of 2 cells computed, 2 already there" in again.err
     assert ["probe images by preprocessing" in outcome.err for outcome in (first, again, forced)] == [True, False, True]
-    assert "plain0:external:0: already probed, in run " in again.err
+    assert "plain0:external:0: preprocessing already probed in run " in again.err
     renamed = (plain.files["plain", 1], *MODEL, "--name", "plain0", "--results", tmp_path)
     outcome = evaluate_cli(*renamed)
     assert outcome.code == 2
@@ -160,7 +160,7 @@ def test_failed_rows_warn_or_raise(tmp_path: Path) -> None:
             return torch.full((len(inputs), 10), float("nan"))
 
     options = {"name": "broken", "attacks": "none", "corruptions": "none", "limit": 20}
-    with pytest.warns(FailedCellsWarning, match="1 cell of 1 failed; the first: nan_logits"):
+    with pytest.warns(FailedCellsWarning, match="1 of 1 cell failed; first failure: nan_logits"):
         evaluate(Broken(), **options)
     with pytest.raises(BenchError, match="nan_logits"):
         evaluate(Broken(), failures="raise", **options)
@@ -241,7 +241,9 @@ def test_a_trace_of_a_training_network_is_refused(evaluate_cli: Call, tmp_path: 
 
 @pytest.mark.parametrize("option", [{"input_size": 32}, {"trust_normalization": True}, {"normalize": "none"}])
 def test_options_of_files_are_refused_for_modules(option: dict[str, Any]) -> None:
-    with pytest.raises(BenchError, match=f"{next(iter(option))}= is for files; a module does its own preprocessing"):
+    with pytest.raises(
+        BenchError, match=f"{next(iter(option))}= applies to files only; a module does its own preprocessing"
+    ):
         evaluate(torch.nn.Flatten(), name="net", attacks="none", **option)
 
 

@@ -240,7 +240,7 @@ def test_cells_without_images_are_never_a_pass(tmp_path: Path, bench: Callable[.
     remove_images(store)
     shown = bench("check", "--baseline", file, "--results", tmp_path / "none")
     assert shown.code == 2
-    assert "is ok on no image" in shown.err
+    assert "has status ok but no images" in shown.err
 
 
 def test_an_image_is_counted_once(tmp_path: Path, bench: Callable[..., Any], file: Path) -> None:
@@ -249,7 +249,7 @@ def test_an_image_is_counted_once(tmp_path: Path, bench: Callable[..., Any], fil
     repeat_an_image(store)
     shown = bench("check", "--baseline", file, "--results", tmp_path / "after")
     assert shown.code == 2
-    assert "counts an image twice" in shown.err
+    assert "contains an image twice" in shown.err
 
 
 def test_a_line_without_evidence_fails_beside_others_that_compare() -> None:

@@ -76,8 +76,7 @@ def test_an_unknown_variant_is_one_sentence(store: Store, bench: Callable[..., A
     outcome = bench(command, *models, "--against", "lin_pan", "--results", store.root)
     assert outcome.code == 2
     assert outcome.err.strip() == (
-        "error: --against 'lin_pan': there is no run of this variant; "
-        "choose one of those there: baseline, lin_pen, lpc."
+        "error: --against 'lin_pan': no run of this variant; choose one of: baseline, lin_pen, lpc."
     )
     assert sorted(store.root.rglob("*")) == before
 

@@ -190,7 +190,7 @@ def test_samples_that_contradict_their_record_are_refused(tmp_path: Path) -> Non
     run = run_record(variant="baseline", seed=0)
     record = cell_record(run, "clean", [True] * 4)
     store.samples_path(run.run_id, record.cell_id).write_bytes(dump_samples(samples_of([True, True, True, False])))
-    with pytest.raises(BenchError, match="holds 3 correct of 4, its record says 4 of 4"):
+    with pytest.raises(BenchError, match="has 3 correct of 4 images, but its record says 4 of 4"):
         store.read_samples(record)
 
 

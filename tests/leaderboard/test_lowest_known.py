@@ -195,7 +195,7 @@ def test_beside_published_numbers_any_attack_counts(store: Store) -> None:
 def test_bench_show_has_it(store: Store, bench: Callable[..., Any]) -> None:
     store.write_audit(audit(RUN, {"square": {45, 46, 47}}))
     shown = bench("show", "tiny:baseline", "--results", store.root).out
-    assert "lowest known@linf-0.1: 57.0 % of 100 images, 50 of them seen by the audit; broken by audit:sq" in shown
+    assert "lowest known@linf-0.1: 57.0 % of 100 images, 50 of them audited; broken by audit:sq" in shown
 
 
 def test_images_that_were_wrong_from_the_start_are_counted_for_nobody(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_beside_published_numbers_an_audit_of_one_row_alone_costs_it_no_place(st
         ("tiny:baseline", 1, 57), ("tiny:lpc", 2, 58),
     ]  # fmt: skip
     assert table.placed[0].note.endswith(
-        "ranked by 59.00, under the table's attack alone: our rows went through different attacks or audits"
+        "ranked by 59.00, under the attack of the table alone: our rows have different attacks or audits"
     )
     store.write_audit(audit(LPC, {"square": set()}, n=70))
     (table,) = compare(stored_lines(store), [])

@@ -170,5 +170,5 @@ def test_an_audit_in_the_wrong_place_is_not_believed(tmp_path: Path) -> None:
     store = store_with(tmp_path)
     (path,) = tmp_path.glob(f"runs/{RUN.run_id}/audits/*.json")
     path.rename(path.with_name("e.json"))
-    with pytest.raises(BenchError, match=r"calls itself .* on d but its content makes .* on e"):
+    with pytest.raises(BenchError, match=r"its path \(.* on e\), its record \(.* on d\) and its content"):
         rebuild(store)

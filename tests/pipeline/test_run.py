@@ -231,7 +231,7 @@ def test_show_finds_a_run_by_prefix_and_by_name(run: Bench, bench: Bench, tmp_pa
     assert by_name.out == bench("show", run_id[:5], "--results", out).out
     assert bench("show", "tiny:lpc:1", "--results", out, "--json").json["run"]["run_id"] == run_id
     several = bench("show", "tiny:lpc", "--results", out)
-    assert (several.code, "means 2 runs" in several.err) == (2, True)
+    assert (several.code, "matches 2 runs" in several.err) == (2, True)
     assert "no run 'zzz'" in bench("show", "zzz", "--results", out).err
 
 

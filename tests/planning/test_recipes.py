@@ -132,7 +132,7 @@ def test_the_training_budget_makes_the_run_and_what_is_evaluated_does_not() -> N
 
 
 def test_a_training_budget_that_nothing_uses_or_that_is_none_is_refused() -> None:
-    with pytest.raises(BenchError, match=r"--train-eps is for variants .*pgd_at.*: baseline, lpc\."):
+    with pytest.raises(BenchError, match=r"--train-eps applies to variants .*pgd_at.*: baseline, lpc\."):
         make_request(RunConfig(models=["resnet10t"], train_eps="0.1"))
     with pytest.raises(BenchError, match="did you mean 8/255"):
         make_request(RunConfig(models=["resnet10t"], variants=["pgd_at"], train_eps="8"))

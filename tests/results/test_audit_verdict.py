@@ -137,18 +137,22 @@ def said_of(record: AuditRecord) -> str:
 
 def test_the_sentence_can_be_quoted() -> None:
     good = said_of(audit_record(RUN))
-    assert good.startswith("tiny:baseline:0 on digits: nothing speaks against its robust accuracy of 40.0 %")
+    assert good.startswith("tiny:baseline:0 on digits: the audit found nothing against its robust accuracy of 40.0 %")
     assert "transfer from the baseline" not in good, "there was none"
     assert good.endswith("the model itself passed every check (100 passes per image).")
-    assert "(a fall of 10.0 points would have flagged if seen); the model" in good
+    assert "(a drop of 10.0 points would have been flagged); the model" in good
     bad = said_of(audit_record(RUN, order=3.0))
-    cases = ((None, "too few right images for any flag"), (50.0, "would have taken a fall of 50.0 points"))
+    cases = (
+        (None, "too few correctly classified images for any flag"),
+        (50.0, "only a drop of 50.0 points or more could have been flagged"),
+    )
     for mde, words in cases:
         few = dataclasses.replace(at(0.1), figures={"acc_suite": 40.0, "mde": mde})
         said = said_of(dataclasses.replace(audit_record(RUN), budgets=(few,)))
-        assert f"{words}, which leaves it undecided" in said
+        assert f"undecided: {words}" in said
     assert "its robust accuracy of 40.0 % at linf 0.1 (10 images) is an upper bound: order is here" in bad
     failed = dataclasses.replace(audit_record(RUN), status="failed", reason="audit_error", message="ValueError: no")
     said = "tiny:baseline:0 on digits could not be audited: audit_error: ValueError: no"
     assert said_of(failed) == said
-    assert said_of(dataclasses.replace(failed, findings=(RANDOMISED,))) == f"{said} (found before: two answers)"
+    found = dataclasses.replace(failed, findings=(RANDOMISED,))
+    assert said_of(found) == f"{said} (findings before the failure: two answers)"

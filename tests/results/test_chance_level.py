@@ -40,13 +40,13 @@ def test_of_images_of_one_class_no_accuracy_is_evidence() -> None:
 def test_a_network_that_always_says_one_class_is_told_so_whatever_it_gets_right() -> None:
     (majority,) = chance_notes(380, 400, Majority(380, 380), constant=True)
     (minority,) = chance_notes(20, 400, Majority(380, 0), constant=True)
-    assert majority.endswith("it gives all images the same class)")
-    assert minority.endswith("it gives all images the same class)")
+    assert majority.endswith("all predictions are the same class)")
+    assert minority.endswith("all predictions are the same class)")
 
 
 def test_the_note_names_the_counts_and_is_found_among_others() -> None:
     (note,) = chance_notes(100, 1000, Majority(113, 20))
-    assert note == "no better than chance (100 of 1000 right, the most frequent class alone has 113)"
+    assert note == "no better than chance (100 of 1000 correct; the most frequent class has 113 of 1000 images)"
     assert of_chance(["something else", note]) == [note]
 
 

@@ -70,8 +70,8 @@ def row_of(store: Store, variant: str = "lpc") -> pd.Series[Any]:
     ((1.5, 0.5), "not collapsed: NC1 1.5 is 1.50× of lin_pen's 1 (at most 0.1×), "
      "training accuracy 50 % is below 99 %"),
     ((None, 0.5), "not collapsed: training accuracy 50 % is below 99 %"),
-    ((None, 1.0), "collapse not measured: there is no training NC1"),
-    ((0.05, None), "collapse not measured: there is no diagnosed training accuracy"),
+    ((None, 1.0), "collapse not measured: no training NC1"),
+    ((0.05, None), "collapse not measured: no diagnosed training accuracy"),
 ])  # fmt: skip
 def test_the_rule(figures: Figures, said: str) -> None:
     run = trained("lpc")
@@ -81,7 +81,7 @@ def test_the_rule(figures: Figures, said: str) -> None:
 def test_without_a_reference_it_is_not_measured() -> None:
     run = trained("lpc")
     said = collapse_of(diagnosis(run, 0.01, 1.0), None).text
-    assert said == "collapse not measured: there is no training NC1 of lin_pen or baseline beside its own 0.01"
+    assert said == "collapse not measured: no training NC1 of lin_pen or baseline to compare its NC1 0.01 with"
     assert collapse_of(None, None).word == "collapse not measured"
 
 
@@ -97,12 +97,10 @@ def test_the_running_accuracy_is_neither_shown_nor_decides(tmp_path: Path, versi
         store.write_diagnosis(dataclasses.replace(diagnosis(run, 0.01, 1.0), version=version))
     row = row_of(store)
     assert pd.isna(row["train_acc"])
-    assert row["collapse"] == (
-        "collapse not measured: there is no training NC1, there is no diagnosed training accuracy"
-    )
+    assert row["collapse"] == ("collapse not measured: no training NC1, no diagnosed training accuracy")
     assert list(write_tables(store).comparison["finding"]) == ["higher, these weights; collapse not measured"]
     store.write_diagnosis(diagnosis(run, 0.01, None))
-    assert row_of(store)["collapse"] == "collapse not measured: there is no diagnosed training accuracy"
+    assert row_of(store)["collapse"] == "collapse not measured: no diagnosed training accuracy"
 
 
 @pytest.mark.parametrize(("variant", "expected"), [
@@ -198,9 +196,7 @@ def test_where_it_was_not_measured_only_these_weights_are_spoken_of(tmp_path: Pa
     figures: dict[tuple[str, int], Figures | None] = {("baseline", s): (1.0, 1.0) for s in range(6)}
     figures |= {("lpc", s): None if s == 2 else (0.01, 1.0) for s in range(6)}
     (row,) = write_tables(store_of(tmp_path, figures)).comparison.to_dict("records")
-    assert row["collapse"] == (
-        "collapse not measured: seed 2: there is no training NC1, there is no diagnosed training accuracy"
-    )
+    assert row["collapse"] == ("collapse not measured: seed 2: no training NC1, no diagnosed training accuracy")
     assert row["p_variant"] == 2 / 2**6
     assert pd.isna(row["p_variant_holm"])
     assert row["finding"] == "higher, these weights (seed 0); collapse not measured"

@@ -65,7 +65,8 @@ def test_images_that_contradict_their_cell_are_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("damage", "words"), [
-    (remove_images, r"cells.*\.json is ok on no image"), (repeat_an_image, r"samples\.csv counts an image twice"),
+    (remove_images, r"cells.*\.json has status ok but no images"),
+    (repeat_an_image, r"samples\.csv contains an image twice"),
 ])  # fmt: skip
 def test_tables_are_not_made_of_cells_without_images_or_with_copies(
     tmp_path: Path, damage: Callable[[Store], None], words: str
@@ -81,8 +82,8 @@ def test_tables_are_not_made_of_cells_without_images_or_with_copies(
 def test_such_cells_are_not_written(tmp_path: Path) -> None:
     store, run = Store(tmp_path), run_record()
     store.write_run(run, None)
-    with pytest.raises(BenchError, match="is ok on no image"):
+    with pytest.raises(BenchError, match="has status ok but no images"):
         store.write_cell(cell_record(run, "fgsm", []), [])
-    with pytest.raises(BenchError, match="counts an image twice"):
+    with pytest.raises(BenchError, match="contains an image twice"):
         store.write_cell(cell_record(run, "fgsm", [True, True]), samples_of([True]) * 2)
     assert not list(tmp_path.glob("runs/*/cells/*"))

@@ -101,5 +101,5 @@ def test_two_draws_of_one_recipe_are_told_apart_in_at_most_alpha_of_cases(spread
 
 
 def test_shapes_that_cannot_be_compared_are_refused() -> None:
-    with pytest.raises(ValueError, match="same two or more images"):
+    with pytest.raises(ValueError, match="with the same two or more images"):
         mean_bounds(np.zeros((2, 5)), np.zeros((2, 6)), 0.01)

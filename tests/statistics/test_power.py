@@ -126,5 +126,5 @@ def test_what_is_no_share_of_discordant_images_is_refused(n: int, discordant: fl
 
 
 def test_a_difference_without_images_that_differ_is_refused() -> None:
-    with pytest.raises(ValueError, match="cannot come of"):
+    with pytest.raises(ValueError, match="is impossible with a share"):
         power_of_mcnemar(100, 0.1, 0.2)
