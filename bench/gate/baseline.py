@@ -47,7 +47,7 @@ def decode(text: str, n: int, parts: int) -> Counts:
     if len(content) != (-(-n // 8) if parts == 1 else n):
         raise ValueError(f"outcomes have the wrong length for {n} images")
     if parts == 1 and counts[n:].any():
-        raise ValueError(f"outcomes have more than {n} images")
+        raise ValueError(f"outcomes have more images than the {n} of the cell")
     if (counts > parts).any():
         raise ValueError(f"outcomes count an image as correctly classified in more than {parts} cells")
     return np.asarray(counts[:n], dtype=np.uint8)

@@ -68,7 +68,7 @@ def test_every_metric_and_the_audit_have_a_line() -> None:
         (now(run()), "no such cell"),
         (now(run(data="other", clean=cell(RIGHT))), "different test data: other here, d in the baseline"),
         (now(run(clean=cell(RIGHT, version=2))), "different settings: version is 2 here, 1 in the baseline"),
-        (now(run(clean=cell(RIGHT, version=1, steps=5))), "different settings: steps is 5 here, not given in the baseline"),
+        (now(run(clean=cell(RIGHT, version=1, steps=5))), "steps is 5 here, not given in the baseline"),
         (now(run(clean=cell(RIGHT, images="j"))), "different images"),
         (now(run(clean=cell(RIGHT[:200], images="j"))), "different images: 200 images here, 400 in the baseline"),
         (now(run(), failures={("digits tiny:baseline:0", "clean"): "failed: out_of_memory"}), "failed: out_of_memory"),

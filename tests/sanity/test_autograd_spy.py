@@ -58,7 +58,7 @@ GRADIENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def test_gradients_inside_the_forward_pass(name: str) -> None:
     (found,) = check_model(Purifying(GRADIENTS[name]), images(), BATCH)
     assert found.flag == "test_time_optimization"
-    assert "one forward pass asks 3 times for gradients" in found.note
+    assert "one forward pass computes gradients 3 times" in found.note
 
 
 def test_a_model_that_optimises_where_gradients_are_on() -> None:
@@ -72,7 +72,7 @@ def test_a_model_that_optimises_where_gradients_are_on() -> None:
     with torch.no_grad():
         found = test_time_optimization(Changed(change), images())
     assert found == Finding(
-        "test_time_optimization", "test_time_optimization: one forward pass asks once for gradients (grad)"
+        "test_time_optimization", "test_time_optimization: one forward pass computes gradients once (grad)"
     )
 
 
