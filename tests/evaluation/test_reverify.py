@@ -134,7 +134,7 @@ IMAGES = {
     "outside the box": (outside, "outside [0, 1]"),
     "not a number": (not_a_number, "outside [0, 1]"),
     "of another image": (misplaced, "beyond eps"),
-    "one is missing": (shortened, "no image of it is stored"),
+    "one is missing": (shortened, "but no image is stored"),
     "one too many": (
         lambda s: Adversarials(["x", *s.ids], *(torch.cat((t[:1], t)) for t in (s.images, s.predictions))),
         "x: an image is stored, but it is not recorded as misclassified",
@@ -203,7 +203,7 @@ def another_clean_class(table: list[list[str]]) -> None:
 ROWS = {
     "another label": (swap_label, "the data set has"),
     "images exchanged": (exchange, "differ from those of the data set"),
-    "a survivor called broken": (claim, "no image of it is stored"),
+    "a survivor called broken": (claim, "but no image is stored"),
     "another class": (another_class, "prediction"),
     "another clean class": (another_clean_class, "clean prediction"),
     "a row removed": (lambda table: table.pop(), "its record says"),
