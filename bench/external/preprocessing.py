@@ -124,7 +124,7 @@ def fitting_from_config(pretrained_cfg: Mapping[str, Any]) -> Fitting | None:
 
 
 def config_notes(pretrained_cfg: Mapping[str, Any], fed_size: int, applied: Fitting | None) -> tuple[str, ...]:
-    """Return notes on settings in ``pretrained_cfg`` that differ from how images are fed.
+    """Return notes on settings in ``pretrained_cfg`` that differ from the applied preprocessing.
 
     ``fed_size`` is the side length of the network's input, ``applied`` the resize and crop on reading, if any.
     """
@@ -186,8 +186,8 @@ class Preprocessed(nn.Module):
 
     The steps are: resize, average the channels, normalise, cast to the network's precision. Resizing matches Pillow's:
     it is antialiased (without effect on bilinear upsampling), and bicubic overshoot is clipped. All steps are
-    differentiable. Logits are returned in the dtype of the images. ``notes`` say how they were extracted from the
-    output of the last forward pass, see :func:`bench.attacks.gradients.take_logits`.
+    differentiable. Logits are returned in the dtype of the images. ``notes`` describe how the logits were extracted
+    from the output of the last forward pass, see :func:`bench.attacks.gradients.take_logits`.
     """
 
     order: Tensor | None
@@ -211,6 +211,7 @@ class Preprocessed(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, K). Raise BenchError if the class order does not fit the network's output."""
         fed = self.normalize(_resize_and_average(images, self.preprocessing))
         logits, note = take_logits(self.network(fed.to(_dtype(self.network) or fed.dtype)), images)
         self.notes = (note,) if note else ()

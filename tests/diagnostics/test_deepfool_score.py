@@ -194,7 +194,9 @@ def test_the_median_counts_what_was_not_fooled_as_far_away() -> None:
     distances = np.array([3.0, 1.0, 2.0])
     assert censored_median(distances, 3).value.value == 2.0
     assert censored_median(distances, 4).value.value == 2.5
-    assert censored_median(distances, 6).value.reason == "no attack succeeded on half of the correctly classified images or more"
+    assert censored_median(distances, 6).value.reason == (
+        "no attack succeeded on half of the correctly classified images or more"
+    )
     assert censored_median(np.empty(0), 0).value.reason == "no image is classified correctly"
 
 
