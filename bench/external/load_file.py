@@ -139,7 +139,7 @@ def _read(asked: NetworkConfig, size: int, applied: Fitting | None) -> _Read:
     assert asked.checkpoint is not None
     path = asked.checkpoint
     if not path.is_file():
-        raise BenchError(f"the checkpoint {path} does not exist; check its path.")
+        raise BenchError(f"there is no checkpoint {path}; check the path.")
     kind = KINDS.get(kind_of(path), "checkpoint")
     if kind != "checkpoint":
         return _Read(load_module(path), kind, "", 3, None, Facts(), (), path.read_bytes())

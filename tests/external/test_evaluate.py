@@ -357,5 +357,7 @@ def test_a_file_name_that_readers_would_change_is_replaced_with_a_warning(
 ) -> None:
     shutil.copy(plain.files["plain", 0], tmp_path / "nan.pth")
     evaluate_cli(tmp_path / "nan.pth", *MODEL, "--attacks", "none", "--results", tmp_path / "out")
-    assert f"{tmp_path / 'nan.pth'}: called model-nan in the tables, because 'nan' is not an allowed name" in caplog.text
+    assert (
+        f"{tmp_path / 'nan.pth'}: called model-nan in the tables, because 'nan' is not an allowed name" in caplog.text
+    )
     assert list(pd.read_csv(tmp_path / "out" / "results.csv")["model"]) == ["model-nan"]
