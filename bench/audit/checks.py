@@ -176,7 +176,7 @@ def findings(outcomes: Outcomes) -> list[Finding]:
     """Return the findings that cast doubt on the robust accuracy, one per flag."""
     elsewhere = {"large_eps_survivors": outcomes.reach}
     compared = ((flag, pair, sentence) for flag, pair, sentence in _comparisons(outcomes) if pair is not None)
-    found = [_fall(flag, pair, sentence, elsewhere.get(flag)) for flag, pair, sentence in compared]
+    found = [_drop(flag, pair, sentence, elsewhere.get(flag)) for flag, pair, sentence in compared]
     return [finding for finding in (*found, _order(outcomes)) if finding is not None]
 
 
@@ -221,16 +221,16 @@ def _comparisons(outcomes: Outcomes) -> list[tuple[str, Change | None, str]]:
     ]
 
 
-def _fall(flag: str, fall: Change, sentence: str, eps: float | None) -> Finding | None:
-    if fall.lower <= POINTS:
+def _drop(flag: str, drop: Change, sentence: str, eps: float | None) -> Finding | None:
+    if drop.lower <= POINTS:
         return None
     counts = (
-        f"{fall.n_regressed} more images and {fall.n_improved} fewer"
-        if fall.n_improved
-        else f"{fall.n_regressed} more images"
+        f"{drop.n_regressed} more images and {drop.n_improved} fewer"
+        if drop.n_improved
+        else f"{drop.n_regressed} more images"
     )
-    least = f"; at least {fall.least:.1f} points" if fall.least > 0 else ""
-    return Finding(flag, f"{sentence}: {fall.points:.1f} points ({counts}{least})", fall.points, eps)
+    least = f"; at least {drop.least:.1f} points" if drop.least > 0 else ""
+    return Finding(flag, f"{sentence}: {drop.points:.1f} points ({counts}{least})", drop.points, eps)
 
 
 def _order(outcomes: Outcomes) -> Finding | None:

@@ -135,16 +135,16 @@ class AuditAttacker:
         labels = context.images.labels
         outcomes = Outcomes.unattacked(torch.where(torch.from_numpy(wrong), -1, labels), labels)
         stats = CellStats(batch_size=self.batch_size)
-        standing = torch.from_numpy(~wrong).nonzero().squeeze(1)
-        if len(standing):
-            attack_all(spec, attack, replace(context, entry=resolved.entry), standing, outcomes, self.progress, stats)
+        remaining = torch.from_numpy(~wrong).nonzero().squeeze(1)
+        if len(remaining):
+            attack_all(spec, attack, replace(context, entry=resolved.entry), remaining, outcomes, self.progress, stats)
         if scale != 1.0:
-            self._judge(outcomes)
+            self._predict_again(outcomes)
         self.forwards += stats.forwards
         self.backwards += stats.backwards
         return outcomes
 
-    def _judge(self, outcomes: Outcomes) -> None:
+    def _predict_again(self, outcomes: Outcomes) -> None:
         """Predict the images found on rescaled logits by the model itself, because a division may make logits equal."""
         for kept in outcomes.kept:
             found = self._predict(kept.images.to(self.context.device))
@@ -161,7 +161,7 @@ class AuditAttacker:
         """Return which images are misclassified under random perturbations of full length, or are ``wrong`` already."""
         broken = wrong.copy()
         for draw in range(draws):
-            for part in self._standing(broken):
+            for part in self._remaining(broken):
                 inputs = self.inputs(part)
                 ids = [self.context.images.ids[i] for i in part.tolist()]
                 keys = derive(SampleRng(self.seed, "noise", ids, self.context.device).keys(), "audit", draw)
@@ -172,7 +172,7 @@ class AuditAttacker:
     def neighbours(self, norm: Norm, eps: float, wrong: Broken, count: int) -> Broken:
         """Return which images are misclassified after a step towards other classes, or are ``wrong`` already."""
         broken = wrong.copy()
-        for part in self._standing(wrong):
+        for part in self._remaining(wrong):
             found = neighbours(self.context.images, part, self.candidates, count)
             for points in points_towards(self.inputs(part), self.candidates, found, norm, eps):
                 left = torch.from_numpy(~broken[part.numpy()])
@@ -186,7 +186,7 @@ class AuditAttacker:
         The passes through ``paired`` are counted, too.
         """
         counting, broken = CountingModel(paired), wrong.copy()
-        for part in self._standing(wrong):
+        for part in self._remaining(wrong):
             inputs, labels = self.inputs(part), self.labels(part)
             points = transfer_images(counting, inputs, labels, norm=norm, eps=eps, steps=steps)
             broken[part.numpy()] = self.show(points, part, norm, eps).numpy()
@@ -196,7 +196,7 @@ class AuditAttacker:
     def grey(self, norm: Norm, eps: float, wrong: Broken) -> Broken:
         """Return which images are misclassified when replaced by one grey image, or are ``wrong`` already."""
         broken = wrong.copy()
-        for part in self._standing(wrong):
+        for part in self._remaining(wrong):
             points = torch.full_like(self.inputs(part), GREY)
             broken[part.numpy()] = self.show(points, part, norm, eps).numpy()
         return broken
@@ -206,7 +206,7 @@ class AuditAttacker:
         self.forwards += model.forwards
         self.backwards += model.backwards
 
-    def _standing(self, broken: Broken) -> list[Tensor]:
+    def _remaining(self, broken: Broken) -> list[Tensor]:
         """Return the indices of the images that are not ``broken``, in batches."""
         indices = torch.from_numpy(~broken).nonzero().squeeze(1)
         return list(indices.split(self.batch_size)) if len(indices) else []

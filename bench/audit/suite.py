@@ -73,7 +73,7 @@ def ladder(cells: Sequence[EvalRecord]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(pairs))
 
 
-def most_telling(claims: Mapping[Budget, float], clean: float) -> Budget:
+def most_informative(claims: Mapping[Budget, float], clean: float) -> Budget:
     """Return the budget with a robust accuracy nearest to half the clean one, in percent; of equal ones the larger.
 
     An overestimate is easiest to detect there: an accuracy of 0 cannot be too high, and an accuracy near the clean one

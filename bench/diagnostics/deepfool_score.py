@@ -80,7 +80,7 @@ def deepfool_scores(model: Classifier, images: Tensor, labels: Tensor, *, batch_
         parts.append(pixel_lengths(model, batch[right[-1]]))
     found = Lengths(*(np.concatenate([getattr(part, name) for part in parts]) for name in Lengths.__annotations__))
     n_correct = len(found.fooled)
-    nobody = NONE_FOOLED if n_correct else NONE_CORRECT
+    if_empty = NONE_FOOLED if n_correct else NONE_CORRECT
     distances = np.full(n_correct, np.inf)
     distances[found.fooled] = found.boundary
     moved, inputs = np.concatenate(walks, axis=1)
@@ -89,9 +89,9 @@ def deepfool_scores(model: Classifier, images: Tensor, labels: Tensor, *, batch_
         n_correct=n_correct,
         n_fooled=len(found.raw),
         rho_authors=mean_ratio(moved, inputs, "no images were given"),
-        rho_pixels=mean_ratio(found.raw, found.inputs, nobody),
-        fooled_share=Value(len(found.raw) / n_correct) if n_correct else undefined(nobody),
-        rho_boundary=mean_ratio(found.boundary, found.inputs, nobody),
+        rho_pixels=mean_ratio(found.raw, found.inputs, if_empty),
+        fooled_share=Value(len(found.raw) / n_correct) if n_correct else undefined(if_empty),
+        rho_boundary=mean_ratio(found.boundary, found.inputs, if_empty),
         median_distance=censored_median(found.boundary, n_correct),
         correct=torch.cat(right),
         distances=distances,

@@ -79,12 +79,12 @@ def _measure(
     """Compute every diagnostic, by column. The training images are those of the training, without augmentation."""
     limit = LATENT_IMAGES if train_limit is None else min(train_limit, LATENT_IMAGES)
     test, train = context.images("test", LATENT_IMAGES), context.images("train", limit)
-    steep, fooled = context.images("test", GRADIENT_IMAGES), context.images("test", DEEPFOOL_IMAGES)
-    sizes |= {"collapse_n": len(test), f"collapse_n{TRAIN_SUFFIX}": len(train), "lipschitz_n": len(steep)}
+    gradient_images, attacked_images = context.images("test", GRADIENT_IMAGES), context.images("test", DEEPFOOL_IMAGES)
+    sizes |= {"collapse_n": len(test), f"collapse_n{TRAIN_SUFFIX}": len(train), "lipschitz_n": len(gradient_images)}
     of_train = latents_of(model, train, context)
     found = _latents(latents_of(model, test, context), "") | _latents(of_train, TRAIN_SUFFIX)
     found["train_acc"] = Value(_accuracy(of_train))
-    return found | _steepness(model, steep, context) | _distances(model, fooled, context, sizes)
+    return found | _sensitivity(model, gradient_images, context) | _distances(model, attacked_images, context, sizes)
 
 
 def _accuracy(latents: Latents) -> float:
@@ -121,8 +121,8 @@ def latents_of(model: Classifier, images: Images, context: RunContext) -> Latent
     )
 
 
-def _steepness(model: Classifier, images: Images, context: RunContext) -> dict[str, Value]:
-    inputs, labels = _all(images, context)
+def _sensitivity(model: Classifier, images: Images, context: RunContext) -> dict[str, Value]:
+    inputs, labels = _inputs(images, context)
     local = local_sensitivity(model, inputs, labels, batch_size=BATCH)
     head = head_lipschitz(model, inputs, labels, batch_size=BATCH)
     return {
@@ -138,7 +138,7 @@ def _steepness(model: Classifier, images: Images, context: RunContext) -> dict[s
 
 def _distances(model: Classifier, images: Images, context: RunContext, sizes: dict[str, int]) -> dict[str, Value]:
     """Compute DeepFool's distances, and the smallest distance of all attacks, on the same images."""
-    inputs, labels = _all(images, context)
+    inputs, labels = _inputs(images, context)
     deepfool = deepfool_scores(model, inputs, labels, batch_size=BATCH)
     nearest = nearest_scores(model, inputs[deepfool.correct], at_most=deepfool.distances, batch_size=BATCH)
     sizes |= {"deepfool_n": deepfool.n, "deepfool_n_correct": deepfool.n_correct}
@@ -163,7 +163,7 @@ def _with_intervals(**estimates: Estimate) -> dict[str, Value]:
     return values
 
 
-def _all(images: Images, context: RunContext) -> tuple[torch.Tensor, torch.Tensor]:
+def _inputs(images: Images, context: RunContext) -> tuple[torch.Tensor, torch.Tensor]:
     return images.inputs(torch.arange(len(images)), context.device), images.labels.to(context.device)
 
 

@@ -30,13 +30,13 @@ def unknown(reason: str) -> Estimate:
     return Estimate(*(undefined(reason),) * 3)
 
 
-def mean_ratio(distances: Floats, inputs: Floats, nobody: str) -> Estimate:
-    """Return the mean of ‖r‖/‖x‖ over the images; ``nobody`` is the reason if it is undefined for lack of images.
+def mean_ratio(distances: Floats, inputs: Floats, if_empty: str) -> Estimate:
+    """Return the mean of ‖r‖/‖x‖ over the images; ``if_empty`` is the reason if it is undefined for lack of images.
 
     ``distances`` ‖r‖ and ``inputs`` ‖x‖ are (M,).
     """
     if not len(distances):
-        return unknown(nobody)
+        return unknown(if_empty)
     black = int((inputs == 0).sum())
     if black:
         return unknown(f"{black} images are completely black and have no relative distance")

@@ -95,7 +95,7 @@ def nearest_distances(model: nn.Module, images: Tensor, *, keys: Tensor) -> Floa
     for search in _searches(ranking.shape[1]):
         points, early = nearest(search, model, samples, norm="l2")
         stopped |= early
-        away = torch.where(adversarial(model, points, classes), _away(images, points), torch.inf)
+        away = torch.where(adversarial(model, points, classes), _distances(images, points), torch.inf)
         closer = away < distance
         best[closer], distance[closer] = points[closer], away[closer]
     found = distance.isfinite()
@@ -128,10 +128,10 @@ def _at_the_boundary(
     if found.any():
         start, end, label = images[found], best[found], classes[found]
         points = between(start, end, smallest_fraction(model, start, end, label, HALVINGS))
-        shorter = torch.where(adversarial(model, points, label), _away(start, points), torch.inf)
+        shorter = torch.where(adversarial(model, points, label), _distances(start, points), torch.inf)
         distance[found] = torch.minimum(distance[found], shorter)
     return as_floats(distance)
 
 
-def _away(images: Tensor, points: Tensor) -> Tensor:
+def _distances(images: Tensor, points: Tensor) -> Tensor:
     return length(points.double() - images.double(), "l2")

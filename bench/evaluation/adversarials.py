@@ -38,7 +38,7 @@ def quantised(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> T
     radius = eps + ABSOLUTE_TOLERANCE / 2
     if norm == "linf":
         return _clamped(inputs, levels, radius).to(torch.uint8)
-    return _drawn_in(inputs, adversarials, levels, radius, POWERS[norm]).to(torch.uint8)
+    return _moved_inside(inputs, adversarials, levels, radius, POWERS[norm]).to(torch.uint8)
 
 
 def in_ball(inputs: Tensor, images: Tensor, norm: Norm, eps: float) -> Tensor:
@@ -56,7 +56,7 @@ def _clamped(inputs: Tensor, levels: Tensor, radius: float) -> Tensor:
     return torch.where(low <= high, levels.clamp(low, high), levels)
 
 
-def _drawn_in(inputs: Tensor, adversarials: Tensor, levels: Tensor, radius: float, power: float) -> Tensor:
+def _moved_inside(inputs: Tensor, adversarials: Tensor, levels: Tensor, radius: float, power: float) -> Tensor:
     """Move images towards the clean image, one level per step, until they are inside the ball or as near as possible.
 
     ``levels`` (N, C, H, W) are the rounded pixels in 0…255. The ball has the ``radius`` and the norm of exponent
@@ -65,14 +65,14 @@ def _drawn_in(inputs: Tensor, adversarials: Tensor, levels: Tensor, radius: floa
     centre, target = inputs.double().flatten(1), adversarials.double().flatten(1) * LEVELS
     flat = levels.flatten(1)
     while True:
-        back = flat + (centre * LEVELS - flat).sign()
+        stepped = flat + (centre * LEVELS - flat).sign()
         parts = _parts(flat, centre, power)
-        gain = (parts - _parts(back, centre, power)).clamp_min(0)
+        gain = (parts - _parts(stepped, centre, power)).clamp_min(0)
         excess = parts.sum(1) - radius**power
         if not ((excess > 0) & (gain > 0).any(1)).any():
             return flat.view_as(levels)
-        error = (back - target).abs() - (flat - target).abs()
-        flat = torch.where(_needed(gain, error, excess), back, flat)
+        error = (stepped - target).abs() - (flat - target).abs()
+        flat = torch.where(_needed(gain, error, excess), stepped, flat)
 
 
 def _parts(levels: Tensor, centre: Tensor, power: float) -> Tensor:

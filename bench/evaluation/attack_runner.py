@@ -213,7 +213,7 @@ def _counted(
 def _check_untouched(model: nn.Module, before: State, attack: str, example: Tensor) -> list[str]:
     """Restore the model's state; return a note if its own forward pass writes into it.
 
-    Raises CellFailure("model_changed") if the attack has changed anything else.
+    Raise CellFailure("model_changed") if the attack has changed anything else.
     """
     written = changed(model, before)
     if not written:

@@ -31,8 +31,8 @@ from bench.runtime.progress import Progress
 from bench.sanity.cell_checks import ZeroGradients, check_gradients, check_randomised
 
 DTYPE = "float32"
-OURSELVES = "collapse-bench"  # backend of corruptions
-ASKED_CORRUPTED = 50  # corrupted images to check for randomised logits; the clean cell checks more
+OWN_BACKEND = "collapse-bench"  # backend of corruptions
+CHECKED_CORRUPTED = 50  # corrupted images to check for randomised logits; the clean cell checks more
 
 
 def evaluate_cell(spec: EvalSpec, cell_input: CellInput, progress: Progress) -> tuple[EvalRecord, Outcomes | None]:
@@ -70,7 +70,7 @@ def _with_smaller_batches(spec: EvalSpec, cell_input: CellInput, progress: Progr
 def _outcomes(spec: EvalSpec, cell_input: CellInput, progress: Progress, stats: CellStats) -> Outcomes:
     outcomes = _clean(cell_input, stats.batch_size)
     every = torch.arange(len(cell_input.images))
-    asked = every if spec.corruption is None else spread(every, ASKED_CORRUPTED)
+    asked = every if spec.corruption is None else spread(every, CHECKED_CORRUPTED)
     with failures_as("model_error"):
         stats.findings = check_randomised(
             cell_input.model, cell_input.images, asked, cell_input.device, stats.batch_size
@@ -78,20 +78,20 @@ def _outcomes(spec: EvalSpec, cell_input: CellInput, progress: Progress, stats: 
     if spec.attack is None:  # clean or corrupted images
         stats.forwards = len(cell_input.images)
         return outcomes
-    _adopt(outcomes, cell_input)
-    standing = (outcomes.adv_pred == cell_input.images.labels).nonzero().squeeze(1)
-    stats.n_attacked = len(standing)
-    if len(standing):
-        zero = _zero_gradients(cell_input, spec.attack, standing, stats.batch_size)
+    _copy_filtered(outcomes, cell_input)
+    remaining = (outcomes.adv_pred == cell_input.images.labels).nonzero().squeeze(1)
+    stats.n_attacked = len(remaining)
+    if len(remaining):
+        zero = _zero_gradients(cell_input, spec.attack, remaining, stats.batch_size)
         stats.findings += zero.findings
         stats.remarks = tuple(dict.fromkeys((*stats.remarks, *zero.notes)))  # no duplicates if the cell starts again
-        attack_all(spec, spec.attack, cell_input, standing, outcomes, progress, stats)
+        attack_all(spec, spec.attack, cell_input, remaining, outcomes, progress, stats)
     if cell_input.save_adversarials != "none":
         outcomes.adversarials = _encoded(spec.attack, cell_input, outcomes, stats.batch_size)
     return outcomes
 
 
-def _zero_gradients(cell_input: CellInput, attack: AttackSpec, standing: Tensor, batch_size: int) -> ZeroGradients:
+def _zero_gradients(cell_input: CellInput, attack: AttackSpec, remaining: Tensor, batch_size: int) -> ZeroGradients:
     """Check the gradients at the images to attack; skip the check for attacks that use no gradients.
 
     Raise CellFailure("no_gradient") if the attack needs gradients and the model has none.
@@ -102,7 +102,7 @@ def _zero_gradients(cell_input: CellInput, attack: AttackSpec, standing: Tensor,
         return check_gradients(
             cell_input.model,
             cell_input.images,
-            standing,
+            remaining,
             cell_input.device,
             batch_size,
             partial(_random_points, attack=attack),
@@ -138,7 +138,7 @@ def _clean(cell_input: CellInput, batch_size: int) -> Outcomes:
     return Outcomes.unattacked(torch.cat(parts), cell_input.images.labels)
 
 
-def _adopt(outcomes: Outcomes, cell_input: CellInput) -> None:
+def _copy_filtered(outcomes: Outcomes, cell_input: CellInput) -> None:
     """Copy prediction and distance of the images that are misclassified under a filtering attack."""
     for i, name in enumerate(cell_input.images.ids):
         earlier = cell_input.broken.get(name)
@@ -192,7 +192,7 @@ def _record(
         created=timestamp(),
         official=cell_input.official,
         dtype=DTYPE,
-        backend=entry.backend if entry else CLEAN if spec.is_clean else OURSELVES,
+        backend=entry.backend if entry else CLEAN if spec.is_clean else OWN_BACKEND,
         backend_version=backend_version(entry) if entry else "",
         notes=(
             *drawn,

@@ -29,8 +29,8 @@ from bench.results.per_image import Sample
 from bench.results.store import Store
 from bench.runtime.torch_state import harness_torch_state
 
-LOGITS_APART = 1e-5  # tolerance relative to the largest logit
-DISTANCE_APART = 1e-6  # absolute and relative tolerance of a distance
+LOGIT_TOLERANCE = 1e-5  # tolerance relative to the largest logit
+DISTANCE_TOLERANCE = 1e-6  # absolute and relative tolerance of a distance
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def asked(model: nn.Module, inputs: Tensor, recorded: Tensor) -> tuple[Tensor, T
         logits = model(inputs).cpu()
     found, known = logits.argmax(1), (recorded >= 0) & (recorded < logits.shape[1])
     behind = logits.amax(1) - logits.gather(1, torch.where(known, recorded, 0)[:, None]).squeeze(1)
-    near = known & (found != recorded) & (behind <= LOGITS_APART * logits.abs().amax(1))
+    near = known & (found != recorded) & (behind <= LOGIT_TOLERANCE * logits.abs().amax(1))
     return found, (found == recorded) | near, near
 
 
@@ -74,7 +74,7 @@ def check_float32(
     length = distances(inputs, images, attack.norm).cpu()
     recorded = torch.tensor([sample.distance for sample in samples], dtype=torch.float64)
     inside = length <= attack.eps * (1 + 1e-9)
-    as_recorded = (length - recorded).abs() <= DISTANCE_APART * (1 + recorded)
+    as_recorded = (length - recorded).abs() <= DISTANCE_TOLERANCE * (1 + recorded)
     found, same, near = asked(model, images, torch.tensor([sample.adv_pred for sample in samples]))
     problems = []
     for k, sample in enumerate(samples):

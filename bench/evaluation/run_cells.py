@@ -91,7 +91,7 @@ def run_cells(cells: Sequence[EvalSpec], subject: EvaluatedModel, context: RunCo
 def skip(cells: Sequence[EvalSpec], reason: str, message: str, context: RunContext) -> None:
     """Store ``cells`` as skipped, with a reason and a message."""
     for spec in cells:
-        record = _not_tried(spec, context, "", "skipped", reason, message)
+        record = _without_result(spec, context, "", "skipped", reason, message)
         context.store.write_cell(_with_data_notes(record, context), None)
 
 
@@ -111,12 +111,12 @@ def _evaluate(spec: EvalSpec, subject: EvaluatedModel, search_models: SearchMode
     broken = _filtering_outcomes(spec, context.store)
     if broken is None:
         reason = "a filtering attack has no result."
-        return _not_tried(spec, context, subject.weights_sha, "skipped", "prerequisite_failed", reason), None, None
+        return _without_result(spec, context, subject.weights_sha, "skipped", "prerequisite_failed", reason), None, None
     try:
         images = context.corrupted(spec.corruption, spec.limit) if spec.corruption else None
     except CellFailure as failure:
         sha = subject.weights_sha
-        return _not_tried(spec, context, sha, "failed", failure.reason, failure.message), None, None
+        return _without_result(spec, context, sha, "failed", failure.reason, failure.message), None, None
     cell_input = CellInput(
         model=subject.model,
         weights_sha=subject.weights_sha,
@@ -138,10 +138,10 @@ def _evaluate(spec: EvalSpec, subject: EvaluatedModel, search_models: SearchMode
     if stored is None:
         return record, samples, None
     content = dump_adversarials(stored, record.cell_id, record.weights_sha)
-    return _vouching(record, content, context.config.save_adversarials, stored.n_broken_8bit), samples, content
+    return _with_hash(record, content, context.config.save_adversarials, stored.n_broken_8bit), samples, content
 
 
-def _vouching(record: EvalRecord, content: bytes, encoding: Encoding, n_broken_8bit: int | None) -> EvalRecord:
+def _with_hash(record: EvalRecord, content: bytes, encoding: Encoding, n_broken_8bit: int | None) -> EvalRecord:
     """Return the record with encoding and hash of its stored adversarial images."""
     sha = sha256(content).hexdigest()
     return replace(record, adversarials=encoding, adversarials_sha=sha, n_broken_8bit=n_broken_8bit)
@@ -166,7 +166,7 @@ def _samples(cell_input: CellInput, outcomes: Outcomes) -> list[Sample]:
     return [Sample(name, y, clean, adv, None if d != d else d) for name, y, clean, adv, d in rows]
 
 
-def _not_tried(
+def _without_result(
     spec: EvalSpec, context: RunContext, weights_sha: str, status: Status, reason: str, message: str
 ) -> EvalRecord:
     return EvalRecord(

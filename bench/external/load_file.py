@@ -108,7 +108,7 @@ def load_external(asked: NetworkConfig, context: RunContext) -> Loaded:
 
 
 def rebuild(source: SourceSpec, path: Path, device: torch.device) -> Preprocessed:
-    """Rebuild a stored network from the file in its run folder. Raises BenchError if the weights no longer fit."""
+    """Rebuild a stored network from the file in its run folder. Raise BenchError if the weights no longer fit."""
     if source.kind == "checkpoint":
         state: dict[str, Tensor] = load_safetensors(path.read_bytes())
         size = source.preprocessing.input_size or source.image_size
@@ -233,7 +233,7 @@ def _class_order(asked: NetworkConfig, read: _Read, dataset: Dataset) -> tuple[i
 def probe_external(asked: NetworkConfig, loaded: Loaded, context: RunContext) -> tuple[str, ...]:
     """Probe the preprocessing on test images of the data set; return notes for every row of the network.
 
-    Raises BenchError if another normalisation, class order or stem is better, unless ``asked.trust_normalization``.
+    Raise BenchError if another normalisation, class order or stem is better, unless ``asked.trust_normalization``.
     """
     network, chosen = loaded.model.network, loaded.source.preprocessing
     images = context.images("test", PROBE_IMAGES)

@@ -25,7 +25,7 @@ def networks_of(
     """Return the networks of one command: its checkpoints and factories, and those of its TOML file.
 
     Networks on the command line that share a name are numbered as seeds, starting at ``shared.seed``. The name is
-    ``shared.name``, or the architecture if a variant is given, or else the name of each file. Raises BenchError if
+    ``shared.name``, or the architecture if a variant is given, or else the name of each file. Raise BenchError if
     there is no network, if two have the same name, variant and seed, and for an unknown key.
     """
     places = [{"checkpoint": path} for path in checkpoints] + [{"module": text} for text in modules]

@@ -115,7 +115,7 @@ def probe(
     own configuration, if images are not resized to it. ``other_stem`` is another stem for which the weights fit, and
     the network with it. ``num_classes`` defaults to the number of class names, or else to the largest label + 1.
 
-    Raises BenchError if the network has a different number of outputs.
+    Raise BenchError if the network has a different number of outputs.
     """
     truth: Ints = labels.cpu().numpy().astype(np.int64)
     classes = num_classes or len(class_names or ()) or int(truth.max()) + 1

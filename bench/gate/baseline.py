@@ -187,10 +187,12 @@ def _problem(baseline: Baseline) -> str:
         twice = next(name for name, count in Counter(names).items() if count > 1)
         return f"it has two runs with the name {':'.join(map(str, twice))}"
     found = ((run, metric, cell) for run in baseline.runs for metric, cell in run.cells.items())
-    return next((f"{run.model}:{run.variant}:{run.seed} {m}: {p}" for run, m, c in found if (p := _odd(c))), "")
+    return next(
+        (f"{run.model}:{run.variant}:{run.seed} {m}: {p}" for run, m, c in found if (p := _cell_problem(c))), ""
+    )
 
 
-def _odd(cell: CellOutcomes) -> str:
+def _cell_problem(cell: CellOutcomes) -> str:
     """Return the first inconsistency of a cell, or an empty string."""
     if cell.n < 1 or not 1 <= cell.parts <= MOST_PARTS:
         return f"{cell.n} images in {cell.parts} cells"

@@ -94,16 +94,16 @@ class Gate:
 
 def passed(line: Check, rules: Rules) -> bool:
     """Return whether a check passes the gate: its verdict is accepted and, unless it is PASS, has evidence."""
-    return _lets(line.verdict, rules) and (line.verdict is Verdict.PASS or line.worst is not None)
+    return _accepts(line.verdict, rules) and (line.verdict is Verdict.PASS or line.worst is not None)
 
 
-def _lets(verdict: Verdict, rules: Rules) -> bool:
+def _accepts(verdict: Verdict, rules: Rules) -> bool:
     return verdict is Verdict.PASS or (rules.allow_inconclusive and verdict is Verdict.UNDECIDED)
 
 
 def nothing_compared(lines: Sequence[Check], rules: Rules) -> list[Check]:
     """Return one failing check if all ``lines`` pass and none of them can fail, whatever the model predicts."""
-    could_fail = any(line.worst is not None and not _lets(line.worst, rules) for line in lines)
+    could_fail = any(line.worst is not None and not _accepts(line.worst, rules) for line in lines)
     if could_fail or not all(passed(line, rules) for line in lines):
         return []
     why = "nothing was compared: no check can fail; narrow the tolerances, or use a baseline with higher accuracies"

@@ -154,12 +154,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         yield
         kept = [info.value for info in getattr(item, "_excinfo", None) or ()]  # exceptions of a unittest.TestCase
         if all(isinstance(error, SKIPS) for error in kept):
-            _settle(item, attempt, skipped=bool(kept))
+            _finalize(item, attempt, skipped=bool(kept))
     except SKIPS as skipped:
         if "async def" in str(skipped) and _is_ours(item, attempt):  # pytest before 8.4 skips async tests
             pytest.fail(f"nothing was compared: {skipped}", pytrace=False)
         if not (attempt.robustness and attempt.robustness.finished):
-            _settle(item, attempt, skipped=True)
+            _finalize(item, attempt, skipped=True)
         raise
     finally:
         attempt.over = True
@@ -196,7 +196,7 @@ def _is_ours(item: pytest.Item, attempt: Attempt) -> bool:
     return item.get_closest_marker(MARK) is not None or attempt.robustness is not None or bool(attempt.problem)
 
 
-def _settle(item: pytest.Item, attempt: Attempt, *, skipped: bool) -> None:
+def _finalize(item: pytest.Item, attempt: Attempt, *, skipped: bool) -> None:
     """Compare all attacked models with the baseline. A skipped test is compared only if it attacked a model."""
     found = attempt.robustness
     if not _is_ours(item, attempt) or (skipped and not (found and found.attacked and not found.update)):

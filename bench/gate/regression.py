@@ -25,7 +25,7 @@ from bench.runtime.captured_warnings import warnings_do_not_raise
 from bench.runtime.progress import Progress
 
 #: Parameters of bench.api.evaluate that the fixture sets itself.
-OURS = (
+OWN_OPTIONS = (
     "network", "model", "name", "variant", "seed", "normalize", "input_size", "class_names", "trust_normalization",
     "results", "failures", "progress",
 )  # fmt: skip
@@ -51,7 +51,7 @@ class Robustness:
     _settled: bool = False
     _models: dict[str, list[nn.Module]] = field(default_factory=dict)  # by name
     _problems: list[str] = field(default_factory=list)  # errors of calls, which the test may have caught
-    _asked: list[tuple[str, str]] = field(default_factory=list)  # run id and cell id
+    _requested: list[tuple[str, str]] = field(default_factory=list)  # run id and cell id
     _numbers: list[str] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
 
@@ -80,7 +80,7 @@ class Robustness:
     def _attack(self, models: list[nn.Module], name: str, options: Mapping[str, Any]) -> None:
         if self._settled:
             raise BenchError("the test has finished, so nothing would be compared; call the fixture during the test.")
-        known = [key for key in inspect.signature(evaluate).parameters if key not in OURS]
+        known = [key for key in inspect.signature(evaluate).parameters if key not in OWN_OPTIONS]
         for option in options:
             if option not in known:
                 raise unknown_name("option", option, known, hint="See the options of bench.api.evaluate.")
@@ -96,7 +96,7 @@ class Robustness:
             rows = evaluate(
                 one, name=name, seed=seed, results=self.results, failures="ignore", progress=Progress(), **options
             )
-            self._asked += zip(rows["run_id"], rows["cell_id"], strict=True)
+            self._requested += zip(rows["run_id"], rows["cell_id"], strict=True)
 
     def finalize(self) -> str:
         """Write the baseline, or compare with it. Return the first problem, or an empty string."""
@@ -158,14 +158,14 @@ class Robustness:
         new = [f"not in {path}: {', '.join(left)}; 'pytest --robustness-update' adds it."] if left else []
         if all(passed(line, rules) for line in lines):
             return "".join(new)
-        return "\n\n".join([*new, gate_markdown(lines, rules), _way_out(lines, rules, path)])
+        return "\n\n".join([*new, gate_markdown(lines, rules), _advice(lines, rules, path)])
 
     def _lost(self, now: Snapshot) -> list[str]:
         """Return the requested cells for which ``now`` has neither an accuracy nor a failure."""
         store = Store(self.results)
         known = {(name_of(run), metric) for run in now.runs for metric in run.cells} | {*now.failures, *now.replaced}
         lost = now.left_out()
-        for run_id, cell_id in self._asked:
+        for run_id, cell_id in self._requested:
             run, cell = store.read_run(run_id), store.read_cell(run_id, cell_id)
             if run is None or cell is None:
                 lost.append(f"cell {cell_id} of run {run_id}")
@@ -181,7 +181,7 @@ def _not_compared(lost: Sequence[str]) -> str:
     )
 
 
-def _way_out(lines: Sequence[Check], rules: Rules, path: Path) -> str:
+def _advice(lines: Sequence[Check], rules: Rules, path: Path) -> str:
     """Return advice to the user on a failed check."""
     update = (
         f"If the change is intended, 'pytest --robustness-update' replaces {path.name} by the outcomes of the current "

@@ -15,7 +15,7 @@ from bench.statistics.accuracy_drop import MOST_ALPHA
 
 CORRUPTIONS = "corruptions"
 DEFAULT = {CLEAN: 0.5}  # points
-OTHERWISE = 1.0  # default tolerance of all other metrics, in points
+DEFAULT_OTHER = 1.0  # default tolerance of all other metrics, in points
 MOST = 100  # maximum tolerance or floor
 TOLERANCE, FLOOR = "tolerance", "floor"
 UNITS = {TOLERANCE: "points", FLOOR: "percent"}
@@ -78,7 +78,7 @@ def names_of(metric: str) -> list[str]:
 def tolerance_of(metric: str, tolerances: Mapping[str, float]) -> float:
     """Return the tolerance of ``metric`` in points: the given one, or else the default."""
     given = named(metric, tolerances)
-    return DEFAULT.get(metric, OTHERWISE) if given is None else given
+    return DEFAULT.get(metric, DEFAULT_OTHER) if given is None else given
 
 
 def named(metric: str, points: Mapping[str, float]) -> float | None:
@@ -93,7 +93,7 @@ WEIGHTS: Scope = "weights"  # compare two weight files image by image
 
 @dataclass(frozen=True)
 class Rules:
-    """Options of a check. Raises BenchError for invalid values."""
+    """Options of a check. Raise BenchError for invalid values."""
 
     alpha: float = DEFAULT_ALPHA  # level of each one-sided test
     tolerances: Mapping[str, float] = field(default_factory=dict)  # allowed drop of accuracy in points, by metric

@@ -90,7 +90,7 @@ def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
     Raise BenchError for an unknown or ambiguous name, for a folder without cells, and for two trainings with the same
     name and seed, because neither may silently replace the other.
     """
-    cells, audits = _asked(all_cells(store), store, names), all_audits(store)
+    cells, audits = _selected(all_cells(store), store, names), all_audits(store)
     rows = [row for run_id in dict.fromkeys(run.run_id for run, _ in cells) for row in _rows(cells, audits, run_id)]
     if not rows:
         raise BenchError(f"no cells under {store.root}; create some by 'bench run --results {store.root} …'.")
@@ -114,7 +114,7 @@ def metrics_of(column: str) -> tuple[str, ...]:
     return (column, CORRUPTIONS_ACC) if column in STANDARD_COLUMNS else (column,)
 
 
-def _asked(cells: Sequence[Cell], store: Store, names: Sequence[str]) -> list[Cell]:
+def _selected(cells: Sequence[Cell], store: Store, names: Sequence[str]) -> list[Cell]:
     """Return the cells of the runs in ``names``; all cells without names. ``model:variant`` selects all its seeds."""
     if not names:
         return list(cells)
@@ -166,12 +166,12 @@ def _audit(row: BoardRow) -> str | None:
 
 def _cells(row: BoardRow, store: Store) -> dict[str, CellOutcomes]:
     standard = standard_cells(row) or []
-    found = {column: _one(row, [column], store) for column in row.cells if row.accuracies(column)}
+    found = {column: _outcomes(row, [column], store) for column in row.cells if row.accuracies(column)}
     found = {column: cell for column, cell in found.items() if column not in standard}
-    return found | ({CORRUPTIONS_ACC: _one(row, standard, store)} if standard else {})
+    return found | ({CORRUPTIONS_ACC: _outcomes(row, standard, store)} if standard else {})
 
 
-def _one(row: BoardRow, columns: Sequence[str], store: Store) -> CellOutcomes:
+def _outcomes(row: BoardRow, columns: Sequence[str], store: Store) -> CellOutcomes:
     """Return the outcomes of one metric over ``columns``, all evaluated on the same images."""
     cells = [next(iter(row.cells[column].values())) for column in columns]
     samples = [store.read_samples(cell) for cell in cells]

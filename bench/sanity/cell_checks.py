@@ -25,8 +25,8 @@ from bench.sanity.model_checks import randomised
 
 Perturb = Callable[[Tensor, Sequence[str]], Tensor]  # images (B, C, H, W) and their ids to points in their balls
 
-ASKED = 1000  # maximum number of images, spread evenly over all
-ASKED_PERTURBED = 100  # maximum number of perturbed images
+CHECKED = 1000  # maximum number of images, spread evenly over all
+CHECKED_PERTURBED = 100  # maximum number of perturbed images
 FLAGGED_SHARE = 0.5  # share of the attacked images above which a flag is raised
 ZERO_SHARE = 0.01  # share of the attacked images that is ignored: it changes an accuracy by one point at most
 
@@ -35,7 +35,7 @@ def check_randomised(
     model: nn.Module, images: Images, indices: Tensor, device: torch.device, batch_size: int
 ) -> tuple[Finding, ...]:
     """Compare two passes over the images at ``indices``, (M,) int64, in the same batches, in evaluation mode."""
-    asked = spread(indices, ASKED)
+    asked = spread(indices, CHECKED)
     found = randomised(model, (images.inputs(part, device) for part in asked.split(batch_size)))
     return () if found is None else (found,)
 
@@ -62,11 +62,11 @@ def check_gradients(
     CellFailure("nan_gradient") if the gradient is NaN or infinite at more than ``ZERO_SHARE`` of the images.
     """
     model.eval()
-    found = _counted(model, images, spread(indices, ASKED), device, batch_size, lambda points, _: points, "")
+    found = _counted(model, images, spread(indices, CHECKED), device, batch_size, lambda points, _: points, "")
     if found.findings or perturbed is None:
         return found
     there = _counted(
-        model, images, spread(indices, ASKED_PERTURBED), device, batch_size, perturbed, " after a random perturbation"
+        model, images, spread(indices, CHECKED_PERTURBED), device, batch_size, perturbed, " after a random perturbation"
     )
     return ZeroGradients(there.findings, (*found.notes, *there.notes))
 

@@ -28,7 +28,7 @@ from bench.sanity.model_state import changed, preserve_state, same
 
 #: Functions that compute gradients. Code that imported ``grad`` by name bypasses the first two. All of them call the
 #: engine, but its name is private and may change.
-DOORS: tuple[tuple[Any, str], ...] = (
+GRADIENT_FUNCTIONS: tuple[tuple[Any, str], ...] = (
     (torch.autograd, "grad"),
     (torch.autograd, "backward"),
     (Tensor, "backward"),
@@ -59,7 +59,7 @@ def gradient_calls() -> Iterator[list[str]]:
         return call
 
     with ExitStack() as patches:
-        for owner, name in DOORS:
+        for owner, name in GRADIENT_FUNCTIONS:
             if hasattr(owner, name):
                 original = getattr(owner, name)
                 patches.callback(setattr, owner, name, original)
@@ -67,10 +67,10 @@ def gradient_calls() -> Iterator[list[str]]:
         yield calls
 
 
-LOGITS_APART = 1e-4  # relative to the largest logit: above rounding error for equal images in equal batches
-COMPANY_APART = 1e-3  # relative to the largest logit: kernels sum in another order for another batch size
-ALONE = 32  # maximum number of images in batches of one, spread evenly over all
-SUM_APART = 1e-4  # tolerance for the sum of softmax outputs, and for each of them
+LOGIT_TOLERANCE = 1e-4  # relative to the largest logit: above rounding error for equal images in equal batches
+BATCH_TOLERANCE = 1e-3  # relative to the largest logit: kernels sum in another order for another batch size
+MAX_ALONE = 32  # maximum number of images in batches of one, spread evenly over all
+SUM_TOLERANCE = 1e-4  # tolerance for the sum of softmax outputs, and for each of them
 
 
 def check_model(model: nn.Module, inputs: Tensor, batch_size: int) -> list[Finding]:
@@ -84,8 +84,8 @@ def check_model(model: nn.Module, inputs: Tensor, batch_size: int) -> list[Findi
     with preserve_state(model):
         leak = stateful_eval(model, first)
         random = randomised(model, inputs.split(batch_size))
-        company = None if random else batch_dependent(model, inputs, batch_size)
-        found = [random, company, leak, probabilities(model, first), test_time_optimization(model, first)]
+        dependent = None if random else batch_dependent(model, inputs, batch_size)
+        found = [random, dependent, leak, probabilities(model, first), test_time_optimization(model, first)]
     model.eval()
     return [finding for finding in found if finding is not None]
 
@@ -96,18 +96,18 @@ def randomised(model: nn.Module, batches: Iterable[Tensor]) -> Finding | None:
     An attack on one draw of a randomised model is not conclusive (Athalye et al. 2018).
     """
     model.eval()
-    asked, differ, furthest = 0, 0, 0.0
+    asked, differ, largest_difference = 0, 0, 0.0
     with torch.no_grad():
         for inputs in batches:
-            first, second = _answer(model, inputs), _answer(model, inputs)
+            first, second = _logits(model, inputs), _logits(model, inputs)
             apart = (first - second).abs().amax(1).nan_to_num(torch.inf, torch.inf)
-            unlike = (apart > LOGITS_APART * first.abs().amax()) | apart.isinf()  # NaN is no equal
+            differs = (apart > LOGIT_TOLERANCE * first.abs().amax()) | apart.isinf()  # NaN is no equal
             asked += len(inputs)
-            differ += int(unlike.sum())
-            furthest = max(furthest, float(apart.max()))
+            differ += int(differs.sum())
+            largest_difference = max(largest_difference, float(apart.max()))
     if not differ:
         return None
-    note = f"logits of {differ} of {asked} images differ between two passes, by up to {furthest:.3g}"
+    note = f"logits of {differ} of {asked} images differ between two passes, by up to {largest_difference:.3g}"
     return _finding("randomised", note)
 
 
@@ -115,17 +115,17 @@ def batch_dependent(model: nn.Module, inputs: Tensor, batch_size: int) -> Findin
     """Check that f(x) does not depend on the other images of the batch; return a finding if it does.
 
     Otherwise an adversarial image is adversarial in its own batch only. Logits are compared with those of images alone
-    (at most ``ALONE``) and of batches of every second image. A difference is a logit that changes by more than
-    ``COMPANY_APART`` of the largest logit, or another predicted class with a lead of more than ``LOGITS_APART`` of it.
-    Return None for a batch size of 1.
+    (at most ``MAX_ALONE``) and of batches of every second image. A difference is a logit that changes by more than
+    ``BATCH_TOLERANCE`` of the largest logit, or another predicted class with a lead of more than ``LOGIT_TOLERANCE`` of
+    the largest logit. Return None for a batch size of 1.
     """
     model.eval()
-    everyone = torch.arange(len(inputs))
-    usual = torch.cat([_answer(model, inputs[part]) for part in everyone.split(batch_size)])
-    unlike, furthest = torch.zeros(len(inputs), dtype=torch.bool), 0.0
-    for part in _other_company(everyone, batch_size):
+    indices = torch.arange(len(inputs))
+    usual = torch.cat([_logits(model, inputs[part]) for part in indices.split(batch_size)])
+    differs, largest_difference = torch.zeros(len(inputs), dtype=torch.bool), 0.0
+    for part in _other_batches(indices, batch_size):
         try:
-            logits = _answer(model, inputs[part])
+            logits = _logits(model, inputs[part])
         except Exception as error:  # an external model may raise anything; these images passed in other batches
             if ran_out_of_memory(error):
                 raise
@@ -133,12 +133,12 @@ def batch_dependent(model: nn.Module, inputs: Tensor, batch_size: int) -> Findin
         expected = usual[part]
         if logits.shape != expected.shape:
             return _finding("batch_dependent", f"on a batch of {len(part)} the model returns {tuple(logits.shape)}")
-        unlike[part] |= _moved(expected, logits, _largest(usual)).cpu()
-        furthest = max(furthest, float(_apart(expected, logits).max()))
-    if not unlike.any():
+        differs[part] |= _differs(expected, logits, _largest(usual)).cpu()
+        largest_difference = max(largest_difference, float(_difference(expected, logits).max()))
+    if not differs.any():
         return None
-    count = f"{int(unlike.sum())} of {len(inputs)}"
-    note = f"logits of {count} images depend on the other images of the batch, by up to {furthest:.3g}"
+    count = f"{int(differs.sum())} of {len(inputs)}"
+    note = f"logits of {count} images depend on the other images of the batch, by up to {largest_difference:.3g}"
     return _finding("batch_dependent", note)
 
 
@@ -164,9 +164,9 @@ def probabilities(model: nn.Module, inputs: Tensor) -> Finding | None:
     Rounding of the softmax hides differences of logits, so the cross-entropy is flat where the model is confident.
     """
     model.eval()
-    outputs = _answer(model, inputs)
-    inside = (outputs >= -SUM_APART) & (outputs <= 1 + SUM_APART)
-    if not (inside.all() and ((outputs.sum(1) - 1).abs() <= SUM_APART).all()):
+    outputs = _logits(model, inputs)
+    inside = (outputs >= -SUM_TOLERANCE) & (outputs <= 1 + SUM_TOLERANCE)
+    if not (inside.all() and ((outputs.sum(1) - 1).abs() <= SUM_TOLERANCE).all()):
         return None
     note = f"the outputs of all {len(inputs)} images lie in [0, 1] and sum to 1: probabilities where logits are needed"
     return _finding("probabilities", note)
@@ -205,37 +205,37 @@ def _finding(flag: str, note: str) -> Finding:
     return Finding(flag, f"{flag}: {note}")
 
 
-def _answer(model: nn.Module, inputs: Tensor) -> Tensor:
+def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
     """Return a float32 copy of the logits. Both are copied: a model may write into its input or reuse its output."""
     with torch.no_grad():
         logits: Tensor = model(inputs.clone())
     return logits.to(torch.float32, copy=True)
 
 
-def _other_company(everyone: Tensor, batch_size: int) -> list[Tensor]:
+def _other_batches(indices: Tensor, batch_size: int) -> list[Tensor]:
     """Return index batches: some images alone, then all images in batches of every second image; none for size 1."""
     if batch_size == 1:
         return []
-    halves = [part for half in (everyone[::2], everyone[1::2]) for part in half.split(batch_size) if len(part)]
-    return [*spread(everyone, ALONE).split(1), *halves]
+    halves = [part for half in (indices[::2], indices[1::2]) for part in half.split(batch_size) if len(part)]
+    return [*spread(indices, MAX_ALONE).split(1), *halves]
 
 
 def _largest(logits: Tensor) -> Tensor:
     return logits.nan_to_num(0, 0, 0).abs().amax()
 
 
-def _apart(first: Tensor, second: Tensor) -> Tensor:
+def _difference(first: Tensor, second: Tensor) -> Tensor:
     """Return max_k |first − second|, (n,); 0 if both are NaN or equally infinite, infinite if only one is."""
     return (first - second).abs().masked_fill(same(first, second), 0).nan_to_num(torch.inf, torch.inf).amax(1)
 
 
-def _moved(first: Tensor, second: Tensor, largest: Tensor) -> Tensor:
+def _differs(first: Tensor, second: Tensor, largest: Tensor) -> Tensor:
     """Return which images, (n,), have logits (n, K) that differ between the arguments by more than rounding."""
     was, now = first.argmax(1, keepdim=True), second.argmax(1, keepdim=True)
     lead = torch.maximum(first.gather(1, was) - first.gather(1, now), second.gather(1, now) - second.gather(1, was))
-    flipped = (was != now) & (lead > LOGITS_APART * largest)
-    apart = _apart(first, second)
-    return (apart > COMPANY_APART * largest) | apart.isinf() | flipped.squeeze(1)
+    flipped = (was != now) & (lead > LOGIT_TOLERANCE * largest)
+    apart = _difference(first, second)
+    return (apart > BATCH_TOLERANCE * largest) | apart.isinf() | flipped.squeeze(1)
 
 
 def _first(names: list[str]) -> str:

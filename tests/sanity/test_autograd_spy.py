@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd import grad as bound_early
 
 from bench.core.records import Finding
-from bench.sanity.model_checks import DOORS, check_model, gradient_calls, test_time_optimization
+from bench.sanity.model_checks import GRADIENT_FUNCTIONS, check_model, gradient_calls, test_time_optimization
 
 BATCH = 10
 
@@ -82,18 +82,20 @@ def test_a_model_that_is_compiled_differentiates_only_then() -> None:
 
 
 def test_the_watched_functions_are_what_they_were() -> None:
-    before = [getattr(owner, name) for owner, name in DOORS]
+    before = [getattr(owner, name) for owner, name in GRADIENT_FUNCTIONS]
     with contextlib.suppress(KeyError), gradient_calls():
-        assert all(getattr(owner, name) is not old for (owner, name), old in zip(DOORS, before, strict=True))
+        assert all(
+            getattr(owner, name) is not old for (owner, name), old in zip(GRADIENT_FUNCTIONS, before, strict=True)
+        )
         raise KeyError
-    assert [getattr(owner, name) for owner, name in DOORS] == before
+    assert [getattr(owner, name) for owner, name in GRADIENT_FUNCTIONS] == before
 
     def broken(energy: Tensor, inputs: Tensor) -> Tensor:
         raise KeyError
 
     with pytest.raises(KeyError):
         test_time_optimization(Purifying(broken), images())
-    assert [getattr(owner, name) for owner, name in DOORS] == before
+    assert [getattr(owner, name) for owner, name in GRADIENT_FUNCTIONS] == before
 
 
 def test_a_call_that_fails_counts_and_leaves_the_next_one_to_be_counted() -> None:
