@@ -1,1 +1,1 @@
-"""Audits of robust accuracies: further attacks and comparisons that may cast doubt on them."""
+"""Audit robust accuracies by additional attacks and comparisons."""

@@ -1,4 +1,4 @@
-"""The audit of one run: checks of the model, attacks of its own beside the suite's, and what both come to."""
+"""Audit one run: check the model, run additional attacks, and compare their outcomes with those of the suite."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.audit.figures import Figures, deepfool_figures, gradient_figures, per
 from bench.audit.levels import LEVELS, Level, LevelName
 from bench.audit.neighbours import candidate_count
 from bench.audit.probes import AuditAttacker, probe
-from bench.audit.suite import Budget, by_budget, claim, gradient_attacks, ladder, most_telling, outcomes_on
+from bench.audit.suite import Budget, by_budget, claim, gradient_attacks, ladder, most_informative, outcomes_on
 from bench.context import RunContext, failures_as
 from bench.core.errors import BenchError, CellFailure
 from bench.core.records import AUDIT_VERSION, AuditRecord, BudgetAudit, EvalRecord, Finding, RunRecord, timestamp
@@ -33,12 +33,12 @@ from bench.runtime.environment import describe
 from bench.runtime.torch_state import harness_torch_state
 from bench.sanity.model_checks import check_model
 
-LEAST_FOR_FIGURES = 10  # images, for figures of gradients and distances
+MIN_FIGURE_IMAGES = 10  # minimum number of images for figures of gradients and distances
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedModel:
-    """The frozen baseline of the same backbone, recipe and seed; images made on it are shown to the model."""
+    """Frozen baseline of the same backbone, recipe and seed, for transfer attacks on the audited model."""
 
     run_id: str
     model: nn.Module
@@ -46,7 +46,7 @@ class PairedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Audited:
-    """The model that is audited, frozen and in evaluation mode, and what it is audited with."""
+    """Model to audit, frozen and in evaluation mode, with the settings of the audit."""
 
     run: RunRecord
     model: nn.Module
@@ -60,14 +60,14 @@ class Audited:
 class _Work:
     """Results of a running audit, kept if it fails midway."""
 
-    probers: list[AuditAttacker] = field(default_factory=list)  # they count the passes
+    attackers: list[AuditAttacker] = field(default_factory=list)  # each counts its passes
     figures: Figures = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     budgets: list[BudgetAudit] = field(default_factory=list)
 
 
-class _Some(NamedTuple):
-    """Indices of some of the images, and of those among them that are classified correctly."""
+class _Sample(NamedTuple):
+    """Indices of a sample of the images, and of the correctly classified ones in it."""
 
     asked: Tensor
     right: Tensor
@@ -75,22 +75,23 @@ class _Some(NamedTuple):
 
 @dataclass(frozen=True)
 class _Subject:
-    """The model on one set of images, and which of them it has wrong from the start."""
+    """Model on one set of images, and the mask of clean images that it misclassifies."""
 
     attacker: AuditAttacker
     wrong: Broken
 
-    def some(self, level: Level) -> _Some:
+    def sample(self, level: Level) -> _Sample:
+        """Return the sample of images for figures of gradients and distances."""
         n = len(self.wrong)
-        asked = spread(torch.arange(n), max(LEAST_FOR_FIGURES, int(level.share * n)))
-        return _Some(asked, asked[torch.from_numpy(~self.wrong)[asked]])
+        asked = spread(torch.arange(n), max(MIN_FIGURE_IMAGES, int(level.share * n)))
+        return _Sample(asked, asked[torch.from_numpy(~self.wrong)[asked]])
 
 
 @harness_torch_state()
 def audit(audited: Audited, context: RunContext) -> AuditRecord:
-    """Audit the attacks that there are on the run's present weights and on these test images, and store it.
+    """Audit the stored attacks on the run's current weights and on these test images, and store the record.
 
-    What goes wrong becomes a failed record.
+    An error is stored as a failed record.
     """
     start, work, failure = time.perf_counter(), _Work(), None
     split = context.dataset.test.sha
@@ -113,21 +114,21 @@ def audit(audited: Audited, context: RunContext) -> AuditRecord:
         figures=work.figures,
         findings=tuple(work.findings),
         budgets=tuple(work.budgets),
-        n_forwards=sum(attacker.forwards for attacker in work.probers),
-        n_backwards=sum(attacker.backwards for attacker in work.probers),
+        n_forwards=sum(attacker.forwards for attacker in work.attackers),
+        n_backwards=sum(attacker.backwards for attacker in work.attackers),
         time_s=time.perf_counter() - start,
         created=timestamp(),
         environment=describe(context.device),
     )
-    _keep(record, context.store)
+    _store(record, context.store)
     return record
 
 
-def _keep(record: AuditRecord, store: Store) -> None:
+def _store(record: AuditRecord, store: Store) -> None:
     """Store ``record``. A failed audit removes no earlier finding.
 
-    After a successful audit of the same cells it is not stored. After any other earlier audit it is stored together
-    with the flags and budgets of that audit that it lacks itself.
+    A failed audit is not stored after a successful audit of the same cells. After any other earlier audit, it is stored
+    together with the flags and budgets of the earlier audit that it lacks.
     """
     earlier = store.read_audit(record.run_id, record.data_sha)
     if record.status == "ok" or earlier is None:
@@ -141,15 +142,18 @@ def _keep(record: AuditRecord, store: Store) -> None:
 
 
 def _audit(audited: Audited, cells: Sequence[EvalRecord], context: RunContext, work: _Work) -> None:
-    """Audit each norm on the images that all of its cells share; a norm with few images does not limit the others."""
+    """Audit each norm on the images that all of its cells share.
+
+    A norm with few images does not limit the other norms.
+    """
     level, budgets = LEVELS[audited.level], by_budget(cells)
     norms: dict[Norm, dict[Budget, list[EvalRecord]]] = defaultdict(dict)
     for budget, found in budgets.items():
         norms[budget.norm][budget] = found
     sizes = {norm: common_size([c for found in of.values() for c in found], level.images) for norm, of in norms.items()}
-    batch_size = min([audited.batch_size, *(cell.batch_size for cell in cells)])  # what fitted
+    batch_size = min([audited.batch_size, *(cell.batch_size for cell in cells)])  # batches that fitted in memory
     subjects = {n: _subject(audited, n, batch_size, context, work) for n in {*sizes.values()} or {level.images}}
-    _look_at_model(subjects[max(subjects)], work, level)
+    _check_model(subjects[max(subjects)], work, level)
     for norm in sorted(norms):
         subject = subjects[sizes[norm]]
         ids = subject.attacker.context.images.ids
@@ -165,18 +169,18 @@ def _subject(audited: Audited, n: int, batch_size: int, context: RunContext, wor
     cell_input = _cell_input(audited, images, context)
     candidates = _candidates(images, context)
     attacker = AuditAttacker(cell_input, audited.run.seed, batch_size, context.progress, candidates)
-    work.probers.append(attacker)
+    work.attackers.append(attacker)
     return _Subject(attacker, attacker.clean())
 
 
 def _candidates(audited: Images, context: RunContext) -> Images:
-    """Return training images; the audited ones if there are none, or if one of them cannot be read."""
+    """Return training images, or the audited images if no training images exist or one of them cannot be read."""
     if not len(context.dataset.train):
         return audited
     try:
         return context.images("train", candidate_count(context.dataset.image_size))
-    except BenchError as error:  # an evaluation does not need the training images
-        context.progress.line(f"audit: steps towards the audited images, as training images cannot be read: {error}")
+    except BenchError as error:  # an evaluation is possible without training images
+        context.progress.line(f"audit: using the audited images as targets, training images cannot be read: {error}")
         return audited
 
 
@@ -197,7 +201,7 @@ def _cell_input(audited: Audited, images: Images, context: RunContext) -> CellIn
 def _chosen(
     suites: Mapping[Budget, Mapping[str, Broken]], asked: Collection[tuple[Norm, float]], *, clean: float, level: Level
 ) -> list[Budget]:
-    """Choose which budgets of one norm to audit: all of them if ``level`` says so, else one by :func:`most_telling`.
+    """Return the budgets of one norm to audit: all if ``level`` asks for them, else :func:`most_informative`.
 
     Budgets ``asked`` for in this command take precedence over those of earlier attacks. ``clean`` is the clean
     accuracy in percent.
@@ -205,17 +209,17 @@ def _chosen(
     claims = {budget: claim(suite) for budget, suite in suites.items() if suite}
     if level.every_budget or not claims:
         return sorted(claims)
-    return [most_telling({b: c for b, c in claims.items() if b in asked} or claims, clean)]
+    return [most_informative({b: c for b, c in claims.items() if b in asked} or claims, clean)]
 
 
-def _look_at_model(subject: _Subject, work: _Work, level: Level) -> None:
-    """Check the model on some of the images, and compute figures of the correctly classified ones among them."""
-    attacker, (some, right) = subject.attacker, subject.some(level)
+def _check_model(subject: _Subject, work: _Work, level: Level) -> None:
+    """Check the model on a sample of the images, and compute figures on the correctly classified ones in it."""
+    attacker, (sample, right) = subject.attacker, subject.sample(level)
     counting = CountingModel(attacker.context.model).eval()
-    work.findings += check_model(counting, attacker.inputs(some), attacker.batch_size)
+    work.findings += check_model(counting, attacker.inputs(sample), attacker.batch_size)
     attacker.count(counting)
     if not attacker.gives_gradient:
-        note = "the model gives no finite gradient with respect to its input: only attacks without gradients were made"
+        note = "the model has no finite gradient with respect to its input: only attacks without gradients were run"
         work.findings.append(Finding("no_gradient", f"no_gradient: {note}"))
     work.figures |= gradient_figures(attacker, right)
     work.figures |= deepfool_figures(attacker, right, steps=level.ddn_steps)
@@ -238,7 +242,7 @@ def _audit_budget(
         **checks.figures(outcomes),
         "broken_8bit": probes.broken_8bit,
         "mde": mde(len(wrong), int((~wrong).sum())),
-        **perturbed_figures(attacker, subject.some(level).right, norm=norm, eps=eps, steps=level.transfer_steps),
+        **perturbed_figures(attacker, subject.sample(level).right, norm=norm, eps=eps, steps=level.transfer_steps),
     }
     left = ~any_of(wrong, *suite.values())
     return BudgetAudit(

@@ -1,4 +1,4 @@
-"""Audits of stored runs: which baseline stands beside them, and what is done with the result."""
+"""Audit a stored run together with its paired baseline, and report the result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.results.results_csv import run_at_chance
 def audit_run(
     run: RunRecord, num_classes: int, model: nn.Module, context: RunContext, *, batch_size: int, level: LevelName
 ) -> AuditRecord:
-    """Audit a network beside its baseline, if that is stored. ``model`` is frozen and in evaluation mode."""
+    """Audit a network, with its paired baseline if that is stored. ``model`` is frozen and in evaluation mode."""
     audited = Audited(
         run=run,
         model=model,
@@ -32,7 +32,7 @@ def audit_run(
 
 
 def report_audit(run: RunRecord, record: AuditRecord, context: RunContext, summary: RunSummary) -> None:
-    """Print the result of an audit in a sentence, and count it."""
+    """Print the result of an audit in one sentence, and add it to ``summary``."""
     said = sentence(run, record, at_chance=run_at_chance(run, record.data_sha, context.store))
     context.progress.line(f"audit: {said} {record.time_s:.1f} s")
     if record.status == "ok":
@@ -47,6 +47,6 @@ def _baseline(run: RunRecord, context: RunContext) -> PairedModel | None:
         return None
     try:
         return PairedModel(run_id=record.run_id, model=load_network(record, context))
-    except BenchError as error:  # the audit of one network does not hang on the file of another
-        context.progress.line(f"audit without the baseline's images: {error}")
+    except BenchError as error:  # the audit is possible without the file of the baseline
+        context.progress.line(f"audit without transfer from the paired baseline: {error}")
         return None

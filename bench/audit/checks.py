@@ -1,24 +1,22 @@
-"""Findings that cast doubt on a robust accuracy, from the outcomes of attacks on the same images. Pure; no torch.
+"""Compare the per-image outcomes of attacks, and return findings that cast doubt on a robust accuracy. No torch.
 
-The attacks are independent: each began at the clean images. The flags, and the comparison behind each:
+The attacks are independent: each starts from the clean images. All functions are pure functions of boolean vectors over
+the same images. ``broken`` vectors are (N,), one value per image of the audited subset. True: the image is
+misclassified after the attack, or was misclassified before it. Each flag comes from one comparison:
 
-- ``scale_masking``: PGD on the plain float32 cross-entropy, against the same on logits of an ordinary gap. A class does
-  not depend on the scale of the logits, so robustness must not either (Carlini and Wagner 2016, arXiv 1607.04311, on
-  defensive distillation).
-- ``not_converged``: the same with twice the steps (Carlini et al. 2019: "verify that attacks have converged").
-- ``weaker_attack_stronger``: images that a weaker attack breaks and a stronger one does not (one step against many).
-- ``black_box_stronger``: images that Square, noise or steps towards images of other classes break and no gradient
-  attack does (Athalye et al. 2018, arXiv 1802.00420).
-- ``transfer``: images made on the paired baseline that break the model where its own gradients do not
-  (the same source).
-- ``large_eps_survivors``: images that one grey image breaks and a gradient attack does not, at a budget that reaches
-  the grey from every image.
-- ``stronger_attack``: images that the audit's attacks break and the whole suite does not: its accuracy is too high.
-
-Comparisons of the per-image outcomes of two attacks: pure functions of boolean vectors over the same images.
-
-``broken`` vectors are (N,), one value per image of the audited subset. True: the image is misclassified after the
-attack, or was misclassified before it. No torch.
+- ``scale_masking``: PGD on the plain float32 cross-entropy, and PGD on logits rescaled to a usual gap. The predicted
+  class does not depend on the scale of the logits, so robustness must not depend on it either (Carlini and Wagner 2016,
+  arXiv 1607.04311, on defensive distillation).
+- ``not_converged``: PGD, and PGD with twice the steps (Carlini et al. 2019: "verify that attacks have converged").
+- ``weaker_attack_stronger``: images on which a weaker attack succeeds and a stronger one fails (one step and many).
+- ``black_box_stronger``: images on which Square, noise or steps towards images of other classes succeed and every
+  gradient attack fails (Athalye et al. 2018, arXiv 1802.00420).
+- ``transfer``: images on which an attack transferred from the paired baseline succeeds and the model's own gradients
+  fail (the same source).
+- ``large_eps_survivors``: images that are misclassified when replaced by one grey image, although a gradient attack
+  fails at a budget large enough to reach the grey image from every image.
+- ``stronger_attack``: images on which the audit's attacks succeed and the whole suite fails, so that the robust
+  accuracy of the suite is too high.
 """
 
 from __future__ import annotations
@@ -35,27 +33,29 @@ from bench.results.audit_verdict import ORDER_ALLOWANCE, POINTS, TRANSFER
 
 Broken = NDArray[np.bool_]
 
-RISK = 0.05  # of every bound, one-sided
+RISK = 0.05  # one-sided error probability of every bound
 
 
 class Change(NamedTuple):
-    """Fall of the robust accuracy from one attack to another, in points."""
+    """Drop in robust accuracy from one attack to another, in points."""
 
     points: float
-    lower: float  # what a flag goes by: a bound that takes b + c for given
-    least: float  # what may be said: a one-sided lower bound that covers the true fall in 95 % of cases or more
-    n_regressed: int  # images that only the second breaks
-    n_improved: int  # images that only the first breaks
+    lower: float  # lower bound given b + c; a flag depends on this one
+    least: float  # unconditional one-sided lower bound, with a coverage of at least 95 %; reported in the finding
+    n_regressed: int  # images misclassified under the second attack only
+    n_improved: int  # images misclassified under the first attack only
 
 
 def change(before: Broken, after: Broken) -> Change:
-    """The fall 100·(b − c)/n from the robust accuracy under ``before`` to that under ``after``.
+    """Return the drop 100·(b − c)/n from the robust accuracy under ``before`` to that under ``after``.
 
-    b images are broken by ``after`` alone and c by ``before`` alone. Given b + c, b is binomial with θ = 1/2 if neither
-    is stronger; with θ_L the lower bound of Clopper and Pearson 1934 for θ ``lower`` is 100·(2·θ_L − 1)·(b + c)/n, the
-    conditional exact bound that belongs to McNemar's exact test. b + c is a draw, too, so that of a true fall of 20
-    points it is below in 84 % of cases only; ``least`` takes the bounds of b/n and c/n, each at half the risk.
-    Raises ValueError for vectors of different images or of none.
+    b images are misclassified under ``after`` only, c under ``before`` only. Given b + c, b is binomial, with θ = 1/2
+    if both attacks are equally strong. With θ_L the lower bound of Clopper and Pearson 1934 for θ, ``lower`` is
+    100·(2·θ_L − 1)·(b + c)/n, the conditional exact bound that corresponds to McNemar's exact test. Since b + c is
+    random, too, ``lower`` is below a true drop of 20 points in 84 % of cases only. ``least`` combines the bounds of b/n
+    and c/n, each at half the risk.
+
+    Raise ValueError if the vectors are empty or have different shapes.
     """
     n_regressed, n_improved, n = _counted(before, after)
     least = _lower(n_regressed, n, risk=RISK / 2) - _upper(n_improved, n, risk=RISK / 2)
@@ -69,18 +69,19 @@ def change(before: Broken, after: Broken) -> Change:
 
 
 def beyond(before: Broken, more: Broken) -> Change:
-    """The fall when attacks that broke ``more`` join those of ``before``: none of its images can come back.
+    """Return the drop in robust accuracy when the attacks behind ``more`` are added to those behind ``before``.
 
-    ``least`` then is Clopper and Pearson's bound of b/n. Raises ValueError for vectors of different images or of none.
+    The accuracy can only decrease, so ``least`` is Clopper and Pearson's bound of b/n. Raise ValueError if the vectors
+    are empty or have different shapes.
     """
     n_regressed, _, n = _counted(before, more)
     return Change(100 * n_regressed / n, _conditional(n_regressed, 0, n), 100 * _lower(n_regressed, n), n_regressed, 0)
 
 
 def mde(n: int, n_correct: int) -> float | None:
-    """The smallest fall in points that flags among ``n`` images, if nothing speaks for the first attack.
+    """Return the smallest drop in points that raises a flag on ``n`` images, if n_improved is 0.
 
-    None when even the fall of all ``n_correct`` that can fall would be no more than chance.
+    None if even the misclassification of all ``n_correct`` correctly classified images raises no flag.
     """
     for n_regressed in range(1, n_correct + 1):
         if _conditional(n_regressed, 0, n) > POINTS:
@@ -89,7 +90,7 @@ def mde(n: int, n_correct: int) -> float | None:
 
 
 class Rate(NamedTuple):
-    """A share of the images, in points, and the least that it may be."""
+    """Share of the images in points, with its lower bound and the number of images."""
 
     points: float
     lower: float
@@ -97,13 +98,16 @@ class Rate(NamedTuple):
 
 
 def only_by(weaker: Broken, stronger: Broken) -> Rate:
-    """The share of all images that the weaker attack breaks and the stronger does not, with its lower bound."""
+    """Return the share of images misclassified under the weaker attack only, with its lower bound."""
     _, count, n = _counted(weaker, stronger)
     return Rate(100 * count / n, 100 * _lower(count, n), count)
 
 
 def any_of(*vectors: Broken) -> Broken:
-    """The images that one of several attacks breaks: the pointwise worst case. Raises ValueError without a vector."""
+    """Return which images are misclassified under any attack: the pointwise worst case.
+
+    Raise ValueError without a vector.
+    """
     if not vectors:
         raise ValueError("no outcomes")
     return reduce(np.logical_or, vectors)
@@ -115,9 +119,9 @@ def robust_accuracy(broken: Broken) -> float:
 
 
 def _counted(before: Broken, after: Broken) -> tuple[int, int, int]:
-    """The images that only the second breaks, those that only the first does, and all."""
+    """Count the images misclassified under the second attack only, under the first only, and all images."""
     if before.shape != after.shape or before.ndim != 1 or not len(before):
-        raise ValueError(f"outcomes of {before.shape} and {after.shape} are not of the same images, or of none")
+        raise ValueError(f"outcomes have shapes {before.shape} and {after.shape}; they must be equal, (N,) with N > 0")
     return int((after & ~before).sum()), int((before & ~after).sum()), len(before)
 
 
@@ -127,7 +131,7 @@ def _conditional(n_regressed: int, n_improved: int, n: int) -> float:
 
 
 def _lower(count: int, n: int, risk: float = RISK) -> float:
-    """Clopper and Pearson's one-sided lower bound of count/n."""
+    """Return Clopper and Pearson's one-sided lower bound of count/n."""
     from statsmodels.stats.proportion import proportion_confint  # slow to import
 
     low: Any = proportion_confint(count, n, alpha=2 * risk, method="beta")[0]
@@ -154,11 +158,11 @@ GREY: Final = "grey"
 
 
 class Outcomes(NamedTuple):
-    """Outcomes of every attack on the same images, by the attack's name; True where the image is misclassified.
+    """Outcomes of every attack on the same images, by name of the attack; True: the image is misclassified.
 
-    ``suite`` holds the run's own attacks at the audited budget, ``gradients`` the names of those among them that follow
-    gradients only, ``ladder`` the pairs of :func:`bench.audit.suite.ladder`, a weaker attack and a stronger one.
-    ``probes`` holds the audit's own attacks, at this budget or at the large budget ``reach``.
+    ``suite`` has the run's attacks at the audited budget, ``gradients`` the names of the pure gradient attacks among
+    them, ``ladder`` the pairs of a weaker and a stronger attack from :func:`bench.audit.suite.ladder`. ``probes`` has
+    the audit's own attacks, at this budget or at the large budget ``reach``.
     """
 
     suite: Mapping[str, Broken]
@@ -172,12 +176,12 @@ def findings(outcomes: Outcomes) -> list[Finding]:
     """Return the findings that cast doubt on the robust accuracy, one per flag."""
     elsewhere = {"large_eps_survivors": outcomes.reach}
     compared = ((flag, pair, sentence) for flag, pair, sentence in _comparisons(outcomes) if pair is not None)
-    found = [_fall(flag, pair, sentence, elsewhere.get(flag)) for flag, pair, sentence in compared]
+    found = [_drop(flag, pair, sentence, elsewhere.get(flag)) for flag, pair, sentence in compared]
     return [finding for finding in (*found, _order(outcomes)) if finding is not None]
 
 
 def figures(outcomes: Outcomes) -> dict[str, float]:
-    """Robust accuracies in percent and falls in points, whether or not they flag."""
+    """Return robust accuracies in percent and drops in points, whether or not they raise a flag."""
     probes = outcomes.probes
     values = {f"acc_{name}": robust_accuracy(probes[name]) for name in (*WHITE_BOX, LARGE) if name in probes}
     if outcomes.suite:
@@ -188,14 +192,14 @@ def figures(outcomes: Outcomes) -> dict[str, float]:
 
 
 def white_box(outcomes: Outcomes) -> Broken | None:
-    """Return which images are misclassified after a gradient attack of the suite or the audit; None without one."""
+    """Return which images are misclassified under a gradient attack of the suite or the audit; None without one."""
     ours = [outcomes.probes[name] for name in WHITE_BOX if name in outcomes.probes]
     found = [*ours, *(outcomes.suite[name] for name in outcomes.gradients)]
     return any_of(*found) if found else None
 
 
 def _comparisons(outcomes: Outcomes) -> list[tuple[str, Change | None, str]]:
-    """Return per comparison its flag, the fall in robust accuracy (None if not compared) and its description."""
+    """Return per comparison its flag, the drop in robust accuracy (None if not compared) and its description."""
     probes, white = outcomes.probes, white_box(outcomes)
     black = [probes[name] for name in BLACK_BOX if name in probes]
     own = [broken for name, broken in probes.items() if name not in (LARGE, GREY)]
@@ -204,33 +208,33 @@ def _comparisons(outcomes: Outcomes) -> list[tuple[str, Change | None, str]]:
     large = _beyond(probes[LARGE], grey) if LARGE in probes else None
     beaten = _beyond(any_of(*outcomes.suite.values()), own) if outcomes.suite else None
     return [
-        ("scale_masking", _pair(probes, PLAIN, RESCALED), "PGD breaks more once the logits have an ordinary gap"),
-        ("not_converged", _pair(probes, RESCALED, LONGER), "PGD with twice the steps breaks more"),
+        ("scale_masking", _pair(probes, PLAIN, RESCALED), "PGD is stronger on logits rescaled to a usual gap"),
+        ("not_converged", _pair(probes, RESCALED, LONGER), "PGD is stronger with twice the steps"),
         (
             "black_box_stronger",
             _beyond(white, black),
-            "attacks without gradients break what no attack by gradients does",
+            "attacks without gradients succeed where every gradient attack fails",
         ),
-        ("transfer", _beyond(white, shown), "images made on the baseline break it where its own gradients do not"),
-        ("large_eps_survivors", large, "its gradients do not find the one grey that breaks all classes but one"),
-        ("stronger_attack", beaten, "the audit's attacks break what the whole suite does not"),
+        ("transfer", _beyond(white, shown), "transfer from the baseline succeeds where the model's own gradients fail"),
+        ("large_eps_survivors", large, "a gradient attack fails at a budget at which one grey image is adversarial"),
+        ("stronger_attack", beaten, "the audit's attacks succeed where the whole suite fails"),
     ]
 
 
-def _fall(flag: str, fall: Change, sentence: str, eps: float | None) -> Finding | None:
-    if fall.lower <= POINTS:
+def _drop(flag: str, drop: Change, sentence: str, eps: float | None) -> Finding | None:
+    if drop.lower <= POINTS:
         return None
     counts = (
-        f"{fall.n_regressed} images more and {fall.n_improved} fewer"
-        if fall.n_improved
-        else f"{fall.n_regressed} images more"
+        f"{drop.n_regressed} more images and {drop.n_improved} fewer"
+        if drop.n_improved
+        else f"{drop.n_regressed} more images"
     )
-    least = f"; at least {fall.least:.1f} points" if fall.least > 0 else ""
-    return Finding(flag, f"{sentence}: {fall.points:.1f} points ({counts}{least})", fall.points, eps)
+    least = f"; at least {drop.least:.1f} points" if drop.least > 0 else ""
+    return Finding(flag, f"{sentence}: {drop.points:.1f} points ({counts}{least})", drop.points, eps)
 
 
 def _order(outcomes: Outcomes) -> Finding | None:
-    """The worst of all pairs of a weaker and a stronger attack."""
+    """Return the finding of the worst pair of a weaker and a stronger attack, if it raises a flag."""
     pairs = {}
     for weaker, stronger in outcomes.ladder:
         pairs[weaker, stronger] = only_by(outcomes.suite[weaker], outcomes.suite[stronger])
@@ -241,9 +245,9 @@ def _order(outcomes: Outcomes) -> Finding | None:
     (weaker, stronger), rate = max(pairs.items(), key=lambda item: item[1].lower)
     if rate.lower <= ORDER_ALLOWANCE:
         return None
-    note = f"{weaker} breaks {rate.images} images that {stronger} does not: {rate.points:.1f} points"
+    note = f"{weaker} succeeds on {rate.images} images on which {stronger} fails: {rate.points:.1f} points"
     return Finding(
-        "weaker_attack_stronger", f"{note} (at least {rate.lower:.1f}, {ORDER_ALLOWANCE} are allowed)", rate.points
+        "weaker_attack_stronger", f"{note} (at least {rate.lower:.1f}, allowed are {ORDER_ALLOWANCE})", rate.points
     )
 
 
@@ -252,5 +256,5 @@ def _pair(probes: Mapping[str, Broken], before: str, after: str) -> Change | Non
 
 
 def _beyond(base: Broken | None, more: list[Broken]) -> Change | None:
-    """Return the fall of the robust accuracy when ``more`` attacks join those of ``base``."""
+    """Return the drop in robust accuracy when the attacks ``more`` are added to those of ``base``."""
     return beyond(base, any_of(*more)) if more and base is not None else None

@@ -1,13 +1,14 @@
-"""Figures of the model itself that an audit reports and that never flag: gradients, saturation, DeepFool's flattery.
+"""Compute figures of the model that an audit reports and that never raise a flag.
 
-Gradients are looked at where the images are and where an attack goes: at the end of ten steps on the margin. DeepFool
-finds a perturbation that is large enough, not the smallest. Where gradients are small its step flies past the boundary,
-and what it returns is as long as the plateau is wide; the published case for latent point collapse rests on such
-distances. In pixel L2, over images that are right:
+The figures describe input gradients, saturated logits, and how much DeepFool overestimates distances. Gradients are
+measured at the clean images and at the end of ten attack steps on the margin. DeepFool finds a perturbation that is
+large enough, not the smallest one. Where gradients are small, its step goes far beyond the boundary and the distance
+is too large. The published results for latent point collapse use such distances. In pixel L2, over correctly
+classified images:
 
-    deepfool_ratio    mean of ‖r‖ after r was shortened, by bisection, to the boundary it crosses, over that of ‖r‖
-    ddn_within        share of the images that DDN (Rony et al. 2019, arXiv 1811.09600) breaks within DeepFool's median
-                      distance: about 0.5 if DeepFool is as good
+    deepfool_ratio    mean of ‖r‖ with r shortened by bisection to the boundary that it crosses, divided by that of ‖r‖
+    ddn_within        share of the images on which DDN (Rony et al. 2019, arXiv 1811.09600) succeeds within DeepFool's
+                      median distance: about 0.5 if DeepFool is as good
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from bench.core.specs import Norm
 from bench.diagnostics.deepfool_score import pixel_lengths
 from bench.evaluation.pass_counter import CountingModel
 
-#: What of a gradient report is kept of perturbed images, with this behind its name.
+#: Suffix of the figures at perturbed images, and the columns of a gradient report that are kept there.
 PERTURBED: Final = "_perturbed"
 KEPT: Final = ("zero_gradient_ce", "zero_gradient_margin", "zero_gradient_dlr", "tiny_gradient_ce", "softmax_one")
 
@@ -33,7 +34,7 @@ Figures = dict[str, float | None]
 
 
 def gradient_figures(attacker: AuditAttacker, right: Tensor) -> Figures:
-    """Measure gradients at the images ``right``, (M,) int64 indices, all classified correctly; ``n_right`` is M."""
+    """Measure gradients at the correctly classified images ``right``, (M,) int64 indices; ``n_correct`` is M."""
     return {"n_correct": float(len(right)), **_report(attacker, attacker.inputs(right), attacker.labels(right))}
 
 
@@ -53,7 +54,7 @@ def perturbed_figures(attacker: AuditAttacker, right: Tensor, *, norm: Norm, eps
 def deepfool_figures(attacker: AuditAttacker, right: Tensor, *, steps: int) -> Figures:
     """Measure ``deepfool_ratio`` and ``ddn_within`` at the images ``right``, (M,) int64, all classified correctly.
 
-    ``deepfool_ratio`` is None if DeepFool fools no image, ``ddn_within`` if it does not fool more than half of them.
+    ``deepfool_ratio`` is None if DeepFool fools no image, ``ddn_within`` if it fools at most half of them.
     Empty if the model gives no gradient.
     """
     if not attacker.gives_gradient:

@@ -1,6 +1,6 @@
-"""Vanishing input gradients and saturated logits at given images, which mislead gradient attacks.
+"""Measure vanishing input gradients and saturated logits at given images, which mislead gradient attacks.
 
-The gradients are those with respect to the pixels, in float32. With z the logits and y the label, the losses are
+The gradients are taken with respect to the pixels, in float32. With z the logits and y the label, the losses are
 
     ce        −log softmax(z)_y, as torch.nn.functional.cross_entropy computes it
     margin    z_y − max_{j≠y} z_j
@@ -9,10 +9,10 @@ The gradients are those with respect to the pixels, in float32. With z the logit
 ∇CE = Σ_j (p_j − 1[j = y]) ∇z_j with p = softmax(z). In float32 the label's factor is 0 once its logit leads by about 17
 nats, and the other factors are 0 once it leads by about 104. An attack on a model with such large logits does not move
 (Carlini and Wagner 2017, arXiv 1608.04644). The gradients of margin and DLR do not vanish with the scale of the logits.
-Where they are 0, there is another cause, with one exception: the DLR of an image whose label is third, z_y = z_π3, is 1
+If they are 0, the cause is another one, with one exception: the DLR of an image whose label is third, z_y = z_π3, is 1
 for any model. Correctly classified images exclude it. These values are reported and never raise a flag.
 
-The same model in float64: how much of its answers is the rounding of float32.
+The logits of a float64 copy of the model show how much of the result is float32 rounding.
 """
 
 from __future__ import annotations
@@ -33,23 +33,25 @@ from bench.models.margins import logit_margins
 
 
 class Doubled(NamedTuple):
+    """Logits of a float64 copy of a model, or the reason why it has none."""
+
     logits: Tensor | None  # (N, K); None with a reason
-    reason: str  # a sentence fragment if and only if there are no logits
-    n_forwards: int  # one an image
+    reason: str  # a sentence fragment; empty if ``logits`` is given
+    n_forwards: int  # one per image
 
 
 def float64_logits(model: nn.Module, inputs: Tensor, batch_size: int) -> Doubled:
     """Return the logits of a float64 copy of ``model``, in evaluation mode, at ``inputs`` (N, C, H, W).
 
-    The copy is discarded. There is a reason instead of logits if the model cannot be copied, cannot run in float64 or
-    returns another floating-point type. An out-of-memory error is raised as it is: the caller reduces the batch.
+    The copy is discarded. Return a reason instead of logits if the model cannot be copied, cannot run in float64 or
+    returns another floating-point type. An out-of-memory error is raised unchanged: the caller reduces the batch.
     """
     counting = CountingModel(nn.Identity())
     try:
         counting.model = copy.deepcopy(model).double().eval()
         with torch.no_grad():
             logits = torch.cat([counting(part.double()).clone() for part in inputs.split(batch_size)])
-    except Exception as error:  # a foreign model fails in its own ways
+    except Exception as error:  # an external model may raise anything
         if ran_out_of_memory(error):
             raise
         first = (str(error).splitlines() or [""])[0]
@@ -60,14 +62,14 @@ def float64_logits(model: nn.Module, inputs: Tensor, batch_size: int) -> Doubled
 
 
 def relative_differences(first: Tensor, second: Tensor) -> Tensor:
-    """max_k |a_k − b_k| / max_k max(|a_k|, |b_k|), (N,) float64, of finite logits (N, K); 0 where nothing differs."""
+    """Return max_k |a_k − b_k| / max_k max(|a_k|, |b_k|), (N,) float64, of finite logits (N, K); 0 for equal logits."""
     a, b = first.double(), second.double()
     apart, scale = (a - b).abs().amax(1), torch.maximum(a.abs(), b.abs()).amax(1)
     return apart / scale.masked_fill(apart == 0, 1)
 
 
 LOSSES = ("ce", "margin", "dlr")
-TINY = 1e-12  # what published L2 attacks add to a gradient's norm before they divide by it
+TINY = 1e-12  # constant that published L2 attacks add to the gradient norm before a division
 QUANTILES = {"q10": 0.1, "q50": 0.5, "q90": 0.9}
 
 #: Every column, in order. Shares are of the images, in [0, 1]; gaps are in logits.
@@ -83,21 +85,23 @@ COLUMNS = {
 
 
 class GradientReport(NamedTuple):
-    values: dict[str, float | None]  # all of COLUMNS
-    n_forwards: int  # one an image, those in float64 among them
+    """Values of all ``COLUMNS``, with the number of passes and remarks."""
+
+    values: dict[str, float | None]  # by column; None with a remark
+    n_forwards: int  # one per image and pass, including the passes in float64
     n_backwards: int
-    remarks: dict[str, str]  # by column: why there is no value, or what it is the value of
+    remarks: dict[str, str]  # by column: why a value is missing, or how it deviates from the definition
 
 
 def gradient_report(model: nn.Module, inputs: Tensor, labels: Tensor, *, batch_size: int) -> GradientReport:
-    """All of ``COLUMNS`` at ``inputs``, float32 (N, C, H, W) in [0, 1], clean or perturbed, with ``labels`` (N,) int64.
+    """Compute all ``COLUMNS`` at ``inputs``, float32 (N, C, H, W) in [0, 1], with ``labels`` (N,) int64.
 
-    Both lie on the device of ``model``, which is put in evaluation mode. A loss that does not depend on the image has
-    the gradient 0, for example one of integer logits. Takes two forward passes per image, one of them in float64, and
-    three backward passes per image where there is a gradient.
+    Both are on the device of ``model``, which is put in evaluation mode. A loss that does not depend on the image has
+    the gradient 0, for example a loss of integer logits. Takes two forward passes per image, one of them in float64,
+    and three backward passes per image if the model is differentiable.
     """
     if not len(inputs):
-        return GradientReport(dict.fromkeys(COLUMNS), 0, 0, dict.fromkeys(COLUMNS, "there are no images"))
+        return GradientReport(dict.fromkeys(COLUMNS), 0, 0, dict.fromkeys(COLUMNS, "no images were given"))
     model.eval()
     counting = CountingModel(model)
     parts = zip(inputs.split(batch_size), labels.split(batch_size), strict=True)
@@ -115,7 +119,10 @@ def gradient_report(model: nn.Module, inputs: Tensor, labels: Tensor, *, batch_s
 
 
 def input_gradient(loss: Tensor, points: Tensor, *, keep: bool = False) -> Tensor:
-    """∂loss/∂points of a scalar, in the shape of ``points``: 0 where it does not depend on them. ``keep`` the graph."""
+    """Return ∂loss/∂points of a scalar loss, in the shape of ``points``; 0 if the loss does not depend on them.
+
+    With ``keep`` the autograd graph is kept.
+    """
     try:
         return gradient_of(loss, points, keep_graph=keep)
     except CellFailure:
@@ -133,7 +140,7 @@ def loss_functions(num_classes: int) -> dict[str, Callable[[Tensor, Tensor], Ten
 
 
 def _at_batch(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return logits (n, K), float32, and per column which of the images count, (n,) bool."""
+    """Return logits (n, K), float32, and per column the mask of the images it counts, (n,) bool."""
     points = inputs.detach().clone().requires_grad_()
     found = {}
     with torch.enable_grad():
@@ -153,7 +160,7 @@ def _collected(batches: list[tuple[Tensor, dict[str, Tensor]]]) -> tuple[Tensor,
 
 
 def _gaps(logits: Tensor) -> tuple[dict[str, float | None], str]:
-    """Quantiles of z_π1 − z_π2, or a reason why there are none."""
+    """Return the quantiles of z_π1 − z_π2, or a reason why they are undefined."""
     names = [f"logit_gap_{name}" for name in QUANTILES]
     top = logits.topk(2, 1).values.double()
     gap = top[:, 0] - top[:, 1]
@@ -183,5 +190,5 @@ def _not_finite(rows: Tensor) -> str:
 def _replaced(num_classes: int) -> dict[str, str]:
     if not lacks_dlr("apgd-dlr", num_classes):
         return {}
-    remark = f"of the margin, which takes the place of the DLR: {num_classes} classes"
+    remark = f"computed for the margin instead of the DLR, which is undefined for {num_classes} classes"
     return {f"{what}_gradient_dlr": remark for what in ("zero", "tiny", "nonfinite")}

@@ -1,4 +1,4 @@
-"""Levels of an audit: the default, which comes with every run, and the full one that a reviewer may ask for."""
+"""Levels of an audit: the default level of every run, and the full level of ``bench audit --full``."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ LevelName = Literal["default", "full"]
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """The audit's own attacks. ``steps`` are those of one walk of PGD; the longer one has twice as many."""
+    """Settings of the audit's own attacks."""
 
-    images: int  # of the suite's at most
-    steps: int
-    queries: int  # of Square
-    draws: int  # of noise
-    neighbours: int  # training images of other classes
+    images: int  # maximum number of images
+    steps: int  # steps of PGD; the longer PGD attack has twice as many
+    queries: int  # query budget of Square
+    draws: int  # number of random perturbations
+    neighbours: int  # number of images of other classes to move towards
     transfer_steps: int = 10
     ddn_steps: int = 20
-    share: float  # of these images, for the figures of gradients and distances
-    every_budget: bool  # else the one whose robust accuracy is nearest to half the clean one
+    share: float  # share of the images for the figures of gradients and distances
+    every_budget: bool  # audit every budget; otherwise the one with a robust accuracy nearest to half the clean one
 
 
-PASSES: Final = 200  # an image at most in the default audit, both directions counted; a test asserts it
+PASSES: Final = 200  # maximum forward and backward passes per image of the default audit; a test asserts it
 
-#: What breaks at once takes a fraction of the bound.
+#: Images that are misclassified early take a fraction of the maximum.
 DEFAULT: Final = Level(images=200, steps=10, queries=25, draws=2, neighbours=8, share=1 / 8, every_budget=False)
 FULL: Final = Level(images=1000, steps=100, queries=1000, draws=10, neighbours=100, share=1 / 4, every_budget=True)
 

@@ -17,7 +17,7 @@ from bench.data.tensors import Images
 
 SIDE = 32  # larger images are averaged to this side length before the comparison
 MOST = 2000  # maximum number of training images to compare with
-ROOM = 2**27  # maximum size of their pixels in bytes, at one byte per value
+ROOM = 2**27  # maximum size of the pixels of these images in bytes, at one byte per value
 
 
 def candidate_count(image_size: int) -> int:
@@ -40,7 +40,7 @@ def neighbours(images: Images, part: Tensor, candidates: Images, count: int) -> 
 def points_towards(inputs: Tensor, candidates: Images, found: Tensor, norm: Norm, eps: float) -> Iterator[Tensor]:
     """Yield, for each column of ``found``, the neighbours projected onto the ε-balls around ``inputs`` (M, C, H, W).
 
-    The projections lie in [0, 1]. A neighbour inside of the ball is yielded unchanged.
+    The projections are in [0, 1]. A neighbour inside the ball is yielded unchanged.
     """
     for column in found.unbind(1):
         yield project(candidates.inputs(column, inputs.device), inputs, norm, eps)

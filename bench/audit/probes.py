@@ -1,4 +1,4 @@
-"""The audit's own attacks, each from the clean images on, with everything verified as in a cell."""
+"""Run the audit's own attacks. Each starts from the clean images, and its results are verified as in a cell."""
 
 from __future__ import annotations
 
@@ -35,29 +35,30 @@ from bench.runtime.progress import Progress
 
 
 class Rescaled(nn.Module):
-    """A model with its logits divided by a constant: the same classes, other gradients of a cross-entropy."""
+    """Model with its logits divided by a constant: equal predictions, different cross-entropy gradients."""
 
     def __init__(self, model: nn.Module, scale: float) -> None:
         super().__init__()
         self.model, self.scale = model, scale
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits (N, K) of images (N, C, H, W), divided by the scale."""
         logits: Tensor = self.model(inputs)
         return logits / self.scale
 
 
-GRADIENT_IMAGES = 8  # on which the model is differentiated once
+GRADIENT_IMAGES = 8  # images to test whether the model is differentiable
 
 
 @dataclass
 class AuditAttacker:
-    """Attacks one model on fixed images. ``context`` has the frozen model and the images; passes are added up."""
+    """Attacks of one model on fixed images. ``context`` has the frozen model and the images; passes are counted."""
 
     context: CellInput
     seed: int
     batch_size: int
     progress: Progress
-    candidates: Images  # training images, towards which images of other classes are moved
+    candidates: Images  # training images, as targets for images of other classes
     forwards: int = 0
     backwards: int = 0
     _search_models: dict[float, SearchModels] = field(default_factory=dict)
@@ -80,7 +81,7 @@ class AuditAttacker:
         return bool(found.gradient.isfinite().all())
 
     def logit_gap(self, indices: Tensor) -> float:
-        """The median of z_(1) − z_(2) at clean images; GAP where it is none to divide by."""
+        """Return the median of z_(1) − z_(2) at clean images, or GAP if the median is not positive and finite."""
         with torch.no_grad():
             parts = [self.context.model(self.inputs(part)).float() for part in indices.split(self.batch_size)]
         self.forwards += len(indices)
@@ -95,7 +96,7 @@ class AuditAttacker:
         return np.asarray(self._attacked(name, norm, eps, wrong, scale, queries).adv_pred != self.context.images.labels)
 
     def attack_in_8_bits(self, name: str, norm: Norm, eps: float, wrong: Broken) -> tuple[Broken, float | None]:
-        """Return the same, and the share of the adversarial images that persist in 8 bits, inside the ball."""
+        """Return the same, and the share of the adversarial images that remain adversarial in 8 bits, in the ball."""
         outcomes = self._attacked(name, norm, eps, wrong, keep=True)
         whole = 0
         for kept in outcomes.kept:
@@ -134,23 +135,23 @@ class AuditAttacker:
         labels = context.images.labels
         outcomes = Outcomes.unattacked(torch.where(torch.from_numpy(wrong), -1, labels), labels)
         stats = CellStats(batch_size=self.batch_size)
-        standing = torch.from_numpy(~wrong).nonzero().squeeze(1)
-        if len(standing):
-            attack_all(spec, attack, replace(context, entry=resolved.entry), standing, outcomes, self.progress, stats)
+        remaining = torch.from_numpy(~wrong).nonzero().squeeze(1)
+        if len(remaining):
+            attack_all(spec, attack, replace(context, entry=resolved.entry), remaining, outcomes, self.progress, stats)
         if scale != 1.0:
-            self._judge(outcomes)
+            self._predict_again(outcomes)
         self.forwards += stats.forwards
         self.backwards += stats.backwards
         return outcomes
 
-    def _judge(self, outcomes: Outcomes) -> None:
-        """Ask the model itself about images that were found on rescaled logits, two of which a division may equate."""
+    def _predict_again(self, outcomes: Outcomes) -> None:
+        """Predict the images found on rescaled logits by the model itself, because a division may make logits equal."""
         for kept in outcomes.kept:
             found = self._predict(kept.images.to(self.context.device))
             outcomes.adv_pred[kept.indices] = found
 
     def show(self, images: Tensor, indices: Tensor, norm: Norm, eps: float) -> Tensor:
-        """Whether ``images``, one for each of ``indices`` and inside the ball around it, break it: (M,) bool."""
+        """Return which perturbed ``images``, one per index and moved inside its ball, are misclassified, (M,) bool."""
         inputs = self.inputs(indices)
         inside = verified(inputs, images, norm, eps)
         wrong: Tensor = self._predict(inside) != self.context.images.labels[indices]
@@ -160,7 +161,7 @@ class AuditAttacker:
         """Return which images are misclassified under random perturbations of full length, or are ``wrong`` already."""
         broken = wrong.copy()
         for draw in range(draws):
-            for part in self._standing(broken):
+            for part in self._remaining(broken):
                 inputs = self.inputs(part)
                 ids = [self.context.images.ids[i] for i in part.tolist()]
                 keys = derive(SampleRng(self.seed, "noise", ids, self.context.device).keys(), "audit", draw)
@@ -169,9 +170,9 @@ class AuditAttacker:
         return broken
 
     def neighbours(self, norm: Norm, eps: float, wrong: Broken, count: int) -> Broken:
-        """Return which images are misclassified on the way to another class's images, or are ``wrong`` already."""
+        """Return which images are misclassified after a step towards other classes, or are ``wrong`` already."""
         broken = wrong.copy()
-        for part in self._standing(wrong):
+        for part in self._remaining(wrong):
             found = neighbours(self.context.images, part, self.candidates, count)
             for points in points_towards(self.inputs(part), self.candidates, found, norm, eps):
                 left = torch.from_numpy(~broken[part.numpy()])
@@ -182,10 +183,10 @@ class AuditAttacker:
     def transfer(self, paired: nn.Module, norm: Norm, eps: float, wrong: Broken, steps: int) -> Broken:
         """Return which images the model misclassifies when they are attacked on ``paired``, or are ``wrong`` already.
 
-        The passes through ``paired`` are added up, too.
+        The passes through ``paired`` are counted, too.
         """
         counting, broken = CountingModel(paired), wrong.copy()
-        for part in self._standing(wrong):
+        for part in self._remaining(wrong):
             inputs, labels = self.inputs(part), self.labels(part)
             points = transfer_images(counting, inputs, labels, norm=norm, eps=eps, steps=steps)
             broken[part.numpy()] = self.show(points, part, norm, eps).numpy()
@@ -195,17 +196,17 @@ class AuditAttacker:
     def grey(self, norm: Norm, eps: float, wrong: Broken) -> Broken:
         """Return which images are misclassified when replaced by one grey image, or are ``wrong`` already."""
         broken = wrong.copy()
-        for part in self._standing(wrong):
+        for part in self._remaining(wrong):
             points = torch.full_like(self.inputs(part), GREY)
             broken[part.numpy()] = self.show(points, part, norm, eps).numpy()
         return broken
 
     def count(self, model: CountingModel) -> None:
-        """Add up the passes through ``model``."""
+        """Add the passes through ``model`` to the totals."""
         self.forwards += model.forwards
         self.backwards += model.backwards
 
-    def _standing(self, broken: Broken) -> list[Tensor]:
+    def _remaining(self, broken: Broken) -> list[Tensor]:
         """Return the indices of the images that are not ``broken``, in batches."""
         indices = torch.from_numpy(~broken).nonzero().squeeze(1)
         return list(indices.split(self.batch_size)) if len(indices) else []
@@ -218,9 +219,11 @@ class AuditAttacker:
         return replace(self.context, model=model, search_models=self._search_models[scale])
 
     def inputs(self, indices: Tensor) -> Tensor:
+        """Return the images (M, 3, H, W) in [0, 1] at ``indices`` (M,), on the device of the model."""
         return self.context.images.inputs(indices, self.context.device)
 
     def labels(self, indices: Tensor) -> Tensor:
+        """Return the labels (M,) at ``indices`` (M,), on the device of the model."""
         return self.context.images.labels[indices].to(self.context.device)
 
     def _predict(self, images: Tensor) -> Tensor:
@@ -230,7 +233,7 @@ class AuditAttacker:
 
 
 def reach(norm: Norm, image_shape: tuple[int, ...]) -> float:
-    """The least budget whose ball around every image of [0, 1] pixels holds the grey image."""
+    """Return the smallest budget whose ball around any image in [0, 1] contains the grey image."""
     size = math.prod(image_shape)
     return {"linf": GREY, "l2": GREY * math.sqrt(size), "l1": GREY * size}[norm]
 
@@ -238,7 +241,7 @@ def reach(norm: Norm, image_shape: tuple[int, ...]) -> float:
 def _without_gradients(
     attacker: AuditAttacker, level: Level, norm: Norm, eps: float, left: Broken, paired: nn.Module | None
 ) -> dict[str, Broken]:
-    """The attacks that need no gradient of the model, on the images that are not in ``left``."""
+    """Run the attacks that need no gradient of the model, on the images that are not in ``left``."""
     found = {checks.NOISE: attacker.noise(norm, eps, left, level.draws)}
     found[checks.NEIGHBOURS] = attacker.neighbours(norm, eps, left, level.neighbours)
     found[checks.SQUARE] = attacker.attack("square", norm, eps, left, queries=level.queries)
@@ -248,15 +251,15 @@ def _without_gradients(
 
 
 class Probes(NamedTuple):
-    """Outcomes of every attack of the audit, by name, and the share of PGD's adversarial images that persist in 8 bits.
+    """Outcomes of every attack of the audit, by name.
 
-    ``broken`` includes the images that were misclassified before the attack began, clean or by other attacks; ``own``
-    has only those that the attack itself found.
+    ``broken`` includes images that were misclassified before the attack, clean or under other attacks. ``own`` has only
+    the images that the attack itself made misclassified.
     """
 
     broken: dict[str, Broken]
     own: dict[str, Broken]
-    broken_8bit: float | None
+    broken_8bit: float | None  # share of PGD's adversarial images that remain adversarial in 8 bits
     reach: float  # the large budget
 
     def within(self, eps: float) -> dict[str, Broken]:
@@ -274,10 +277,10 @@ def probe(
     broken: Broken,
     paired: nn.Module | None,
 ) -> Probes:
-    """Run all of the audit's attacks at one budget. ``broken`` has the images that gradient attacks broke already.
+    """Run all of the audit's attacks at one budget. ``broken`` are the images misclassified under gradient attacks.
 
-    Attacks without gradients run on the images that no gradient attack broke: only those images can show that the
-    gradients mislead. A model without gradients is attacked by these attacks only.
+    Attacks without gradients run on the images on which every gradient attack failed: only these images can show that
+    the gradients mislead. A model without gradients is attacked by these attacks only.
     """
     if not attacker.gives_gradient:
         left = any_of(wrong, broken)

@@ -1,4 +1,4 @@
-"""The run's own attacks as the audit sees them: by budget, and image by image on a common subset. No torch."""
+"""Group the run's own attacks by budget, and read their per-image outcomes on a common subset. No torch."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from bench.results.store import Store
 
 
 class Budget(NamedTuple):
+    """Norm and radius of a perturbation."""
+
     norm: Norm
     eps: float
 
@@ -49,15 +51,15 @@ def outcomes_on(store: Store, cells: Sequence[EvalRecord], ids: Sequence[str]) -
 
 
 def gradient_attacks(cells: Sequence[EvalRecord]) -> tuple[str, ...]:
-    """Return the names of the cells whose attacks follow gradients only, on images that no other attack filtered."""
+    """Return the names of the cells of pure gradient attacks, without cells that filter images by another attack."""
     return tuple(cell.spec.name for cell in cells if _uses_gradient(cell) and not cell.spec.filters)
 
 
 def ladder(cells: Sequence[EvalRecord]) -> tuple[tuple[str, str], ...]:
     """Return pairs of attacks of one family, the weaker first: the stronger has more steps, and no fewer restarts.
 
-    Steps that are traded for restarts make another attack, not a weaker one. An attack with a query budget is left
-    out: it may be weaker than its steps say.
+    Attacks with fewer steps and more restarts are not comparable. Attacks with a query budget are left out, because
+    they may be weaker than their number of steps suggests.
     """
     whole = [c for c in cells if not c.spec.filters and c.spec.attack is not None and c.spec.attack.max_queries is None]
     walks = {cell.spec.name: _walk(cell) for cell in whole if _family(cell)}
@@ -71,16 +73,17 @@ def ladder(cells: Sequence[EvalRecord]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(pairs))
 
 
-def most_telling(claims: Mapping[Budget, float], clean: float) -> Budget:
-    """The budget whose robust accuracy is nearest to half the clean one, both in percent; of equal ones the larger.
+def most_informative(claims: Mapping[Budget, float], clean: float) -> Budget:
+    """Return the budget with a robust accuracy nearest to half the clean one, in percent; of equal ones the larger.
 
-    There an overestimate has room: at 0 there is nothing left to doubt, and at the clean accuracy nothing was tried.
+    An overestimate is easiest to detect there: an accuracy of 0 cannot be too high, and an accuracy near the clean one
+    shows that the budget is too small.
     """
     return min(claims, key=lambda budget: (abs(claims[budget] - clean / 2), -budget.eps))
 
 
 def claim(outcomes: Mapping[str, Broken]) -> float:
-    """The robust accuracy that the suite as a whole leaves, in percent."""
+    """Return the robust accuracy under the whole suite, in percent."""
     return robust_accuracy(any_of(*outcomes.values()))
 
 
@@ -99,12 +102,12 @@ def _less(one: _Walk, other: _Walk) -> bool:
 
 
 def _family(cell: EvalRecord) -> str:
-    """Return the family of the cell's attack; empty for none, and for a plug-in's that is not loaded."""
+    """Return the family of the cell's attack; empty without an attack, and if its plug-in is not loaded."""
     entry = entry_of(cell.spec.attack) if cell.spec.attack else None
     return entry.family if entry else ""
 
 
 def _uses_gradient(cell: EvalRecord) -> bool:
-    """Whether the cell's attack follows gradients only; False for a plug-in's that is not loaded."""
+    """Return whether the cell's attack is a pure gradient attack; False if its plug-in is not loaded."""
     entry = entry_of(cell.spec.attack) if cell.spec.attack else None
     return entry is not None and entry.uses_gradient

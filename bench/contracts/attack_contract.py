@@ -29,7 +29,7 @@ SHAPE = (3, 6, 6)
 EPS: dict[Norm, float] = {"linf": 0.1, "l2": 0.5, "l1": 2.0}
 BATCH_SIZE = 8
 MAX_QUERIES = 3
-ROUNDING = 1e-5  # by which pixels may depend on the batch: sums are rounded differently
+ROUNDING = 1e-5  # allowed dependence of pixels on the batch, because sums are rounded differently
 
 
 class RowwiseNetwork(nn.Module):
@@ -50,19 +50,19 @@ class RowwiseNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class Call:
-    """One call of an attack: what it was given, as it is after the call, and what it returned."""
+    """Inputs, outputs and side effects of one call of an attack."""
 
     spec: AttackSpec
-    inputs: Tensor  # (N, C, H, W), as they were before the call
-    labels: Tensor
-    given: tuple[Tensor, Tensor]  # the inputs and labels that the attack received
-    found: Tensor
-    truncated: Tensor | None  # (N,) bool of an attack with a bound on its queries
+    inputs: Tensor  # (N, C, H, W), before the call
+    labels: Tensor  # (N,), before the call
+    given: tuple[Tensor, Tensor]  # the attack's copies of inputs and labels, after the call
+    found: Tensor  # the images that the attack returned
+    truncated: Tensor | None  # (N,) bool, searches that the query budget ended; None without a budget
     written: Sequence[str]  # parameters and buffers that the attack changed
     modes: Sequence[bool]  # training mode of every module
-    with_gradient: Sequence[str]  # parameters that hold a gradient
-    switched: Sequence[str]  # parameters that require gradients now and did not before, or the reverse
-    drew_globally: bool
+    with_gradient: Sequence[str]  # parameters with a gradient
+    switched: Sequence[str]  # parameters whose requires_grad changed
+    drew_globally: bool  # whether torch's global generator was used
     forwards: float  # passes per image
     backwards: float
 
@@ -70,8 +70,8 @@ class Call:
 def check_attack(name: str, *, backend: Backend = NATIVE) -> Iterator[Check]:
     """Check the attack ``name`` in every norm that it declares.
 
-    An independent library (``backend="reference"``) is called only once per norm, on a model whose parameters require
-    no gradients: libraries are slow, and call ``backward()``.
+    An independent library (``backend="reference"``) is called only once per norm, because libraries are slow. Its model
+    has parameters without gradients, because libraries call ``backward()``.
     """
     attack = resolve(name, backend)
     subject = f"attack {name}" if backend == NATIVE else f"attack {name} ({backend})"
@@ -114,7 +114,7 @@ def _images() -> Tensor:
 
 
 def _call(attack: ResolvedAttack, norm: Norm, ids: Sequence[str], *, max_queries: int | None = None) -> Call:
-    """Attack the images called ``ids`` with a network of their own."""
+    """Run the attack on the images ``ids`` and a new network, and record inputs, outputs and side effects."""
     trainable = attack.backend == NATIVE
     model = RowwiseNetwork().eval().requires_grad_(trainable)
     everything = _images()
@@ -193,7 +193,7 @@ def _no_global_draws(call: Call) -> None:
 
 
 def _cost(call: Call, cost: Cost) -> str:
-    """Rounding up to a tenth, and a few passes for the start, are within what is stated."""
+    """Check the number of passes against the stated cost, with a tolerance of 10 % and two passes."""
     counts = f"{call.forwards:.4g} forward and {call.backwards:.4g} backward passes per image"
     stated = f"{cost.least_forwards} to {cost.forwards} forward and up to {cost.backwards} backward"
     holds = cost.least_forwards <= call.forwards <= 1.1 * cost.forwards + 2
@@ -227,7 +227,7 @@ def _apart(first: Tensor, second: Tensor) -> float:
 
 
 def _stops(attack: ResolvedAttack, norm: Norm) -> None:
-    """Check the bound on queries; one more pass may confirm an image that was found."""
+    """Check the query budget. One more pass is allowed, to confirm an adversarial image."""
     call = _call(attack, norm, IDS, max_queries=MAX_QUERIES)
     mask = call.truncated
     require(

@@ -1,4 +1,4 @@
-"""Result of one contract check, and how checks are run."""
+"""Run contract checks and hold their results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.core.errors import BenchError, CellFailure, first_line
 
-#: A rule in words, and its test: a function that returns a note or None, and raises BenchError if the rule is broken.
+#: A rule in words, and its test: a function that returns a note or None, and raises BenchError if the rule is violated.
 Rule = tuple[str, Callable[[], str | None]]
 
 
@@ -32,7 +32,7 @@ class Check:
 
 
 def run_check(subject: str, rule: str, test: Callable[[], str | None]) -> Check:
-    """Run one test. Any exception that it raises is a broken rule."""
+    """Run one test. Any exception that it raises is a violation of the rule."""
     try:
         note = test() or ""
     except (BenchError, CellFailure) as error:
@@ -43,7 +43,7 @@ def run_check(subject: str, rule: str, test: Callable[[], str | None]) -> Check:
 
 
 def run_checks(subject: str, rules: Iterable[Rule]) -> Iterator[Check]:
-    """Run the tests of ``rules`` one after the other, whether or not an earlier rule is broken."""
+    """Run the tests of all ``rules`` in order, also after a violated rule."""
     for rule, test in rules:
         yield run_check(subject, rule, test)
 

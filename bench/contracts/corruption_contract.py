@@ -37,7 +37,7 @@ def check_corruption(name: str, *, sizes: Sequence[int] = SIZES) -> Iterator[Che
 
 
 def pictures(count: int, side: int) -> Bytes:
-    """Return smooth coloured images with some noise, (N, H, W, 3), as uint8."""
+    """Return ``count`` smooth coloured images with some noise, (N, H, W, 3) uint8."""
     rng = np.random.default_rng(0)
     axis = np.linspace(0, 1, side)
     waves = [np.sin(2 * np.pi * (a * axis[:, None] + b * axis + c)) for a, b, c in rng.random((3 * count, 3)) * 3]
@@ -51,7 +51,7 @@ def _ids(count: int) -> list[str]:
 
 
 def _raw(name: str, images: Bytes, ids: Sequence[str], severity: int) -> NDArray[Any]:
-    """Return what the corruption's own function returns, before it is clipped and stored as bytes."""
+    """Return the output of the corruption's own function, before clipping and conversion to uint8."""
     side = images.shape[1]
     constants = parameters(name, severity, nearest_profile(side), side)
     function = load_corruption(name, files_sha_of(name))

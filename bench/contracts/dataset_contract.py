@@ -16,11 +16,11 @@ from bench.data.pixel_checks import check_range, check_repeatable
 from bench.data.registry import DATASETS, DataRequest, DatasetEntry
 from bench.data.split import Dataset, check_dataset, read_checked, take
 
-READ = 500  # images of each split whose pixels are checked, a sample proportional to class
+READ = 500  # number of images of each split whose pixels are checked, proportional to class
 
 
 def check_dataset_entry(name: str, *, data_dir: Path | None = None, image_size: int | None = None) -> Iterator[Check]:
-    """Check the data set ``name``. Its images are checked only if it loads: its files may be on another machine."""
+    """Check the data set ``name``. Its images are checked only if it loads, because its files may be missing here."""
     entry, subject = DATASETS.get(name), f"dataset {name}"
     yield check_documented(subject, entry.summary, entry.source)
     yield run_check(subject, "declares what a run needs", partial(_declares, entry))
@@ -42,7 +42,7 @@ def check_dataset_entry(name: str, *, data_dir: Path | None = None, image_size: 
 
 
 def _check_loads(subject: str, entry: DatasetEntry, request: DataRequest, loads: list[Dataset]) -> Check:
-    """Load the data set into ``loads``. Without a folder, a loader that asks for one is not tested further."""
+    """Load the data set into ``loads``. Skip the check if the loader needs a folder and none is given."""
     rule = "loads"
     try:
         found = entry.load(request)

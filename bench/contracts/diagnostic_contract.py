@@ -79,7 +79,7 @@ def _latents_unchanged(entry: DiagnosticEntry) -> None:
 
 
 def _odd_latents(entry: DiagnosticEntry) -> None:
-    """A single class, equal latents, and a network without weights and predictions."""
+    """Check latents of a single class, equal latents, and latents without output weights and predictions."""
     plain = _latents()
     odd = {
         "latents of one class": replace(plain, labels=np.zeros(COUNT, dtype=np.int64)),

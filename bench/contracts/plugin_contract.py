@@ -23,8 +23,8 @@ KINDS = ("model", "variant", "attack", "corruption", "dataset", "diagnostic")
 def check_plugin(path: Path, *, image_size: int, data_dir: Path | None = None) -> Iterator[Check]:
     """Load the plug-in ``path`` and check its entries, in the order in which it registers them.
 
-    ``image_size`` is the side of the images for models, and ``data_dir`` the folder for data sets. Raises BenchError
-    for a file that cannot be loaded, and for one that registers nothing that has a contract.
+    ``image_size`` is the side of the images for models, and ``data_dir`` the folder for data sets. Raise BenchError for
+    a file that cannot be loaded, and for a file that registers no entry with a contract.
     """
     load_plugins([path])
     entries = [entry for entry in registered_by(path) if entry.kind in KINDS]

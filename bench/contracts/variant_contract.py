@@ -1,4 +1,4 @@
-"""Contract of a variant: it trains a step on a small network, with a finite loss that moves every parameter."""
+"""Contract of a variant: it trains on a small network, with a finite loss that changes every parameter."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _shapes(built: BuiltModel) -> None:
 
 
 def _trains(spec: TrainSpec, built: BuiltModel) -> str:
-    """Train in place; a loss that is NaN or infinite raises CellFailure."""
+    """Train the network in place and return its last loss. A NaN or infinite loss raises CellFailure."""
     images = Images([str(i) for i in range(COUNT)], _pixels(), torch.arange(COUNT) % NUM_CLASSES)
     before = {key: parameter.clone() for key, parameter in built.classifier.named_parameters()}
     facts = training_facts(spec, count=COUNT, latent_dim=built.latent_dim)

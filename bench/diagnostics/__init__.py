@@ -1,1 +1,1 @@
-"""Diagnostics of a trained model: its latents, its gradients and its distances. Nothing here stores the results."""
+"""Diagnostics of a trained model: latents, gradients and distances to adversarial images."""

@@ -1,4 +1,4 @@
-"""Distances to a decision boundary: verified adversarial images, shortened by bisection, and their lengths."""
+"""Compute distances to a decision boundary: verify adversarial images and shorten perturbations by bisection."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from bench.diagnostics.latents import Floats
 
 
 def predict(model: nn.Module, images: Tensor) -> Tensor:
-    """The predicted classes, (N,), without gradients."""
+    """Return the predicted classes, (N,), without gradients."""
     with torch.no_grad():
         classes: Tensor = model(images).argmax(1)
     return classes
 
 
 def adversarial(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-    """Return which ``images`` lie in [0, 1] and get finite logits and another class in a new pass, (N,) bool."""
+    """Return which ``images`` are in [0, 1] and have finite logits and another predicted class, (N,) bool."""
     with torch.no_grad():
         logits = model(images)
     inside = ((images >= 0) & (images <= 1)).flatten(1).all(1)  # false for NaN
@@ -26,10 +26,10 @@ def adversarial(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
 
 
 def smallest_fraction(model: nn.Module, images: Tensor, moved: Tensor, classes: Tensor, halvings: int) -> Tensor:
-    """The smallest t in (0, 1] found by bisection where x + t·(moved − x) has another class than ``classes``, (M,).
+    """Find by bisection a small t in (0, 1], (M,), for which x + t·(moved − x) has another class than ``classes``.
 
-    ``moved`` itself has another class. The point is a crossing of the boundary; the first one only if the segment
-    crosses once.
+    ``images`` and ``moved`` are (M, C, H, W); ``moved`` has another class. The result is at a crossing of the boundary;
+    it is the first crossing only if the segment crosses once.
     """
     low = torch.zeros(len(images), dtype=images.dtype, device=images.device)
     high = torch.ones_like(low)
@@ -43,16 +43,16 @@ def smallest_fraction(model: nn.Module, images: Tensor, moved: Tensor, classes: 
 
 
 def between(images: Tensor, moved: Tensor, fraction: Tensor) -> Tensor:
-    """x + t·(moved − x)."""
+    """Return x + t·(moved − x) for ``fraction`` t, (M,)."""
     return images + fraction.view(-1, 1, 1, 1) * (moved - images)
 
 
 def lengths(vectors: Tensor) -> Floats:
-    """‖v‖₂ of (N, C, H, W), summed up in float64."""
+    """Return ‖v‖₂ of ``vectors`` (N, C, H, W), summed in float64."""
     return as_floats(torch.linalg.vector_norm(vectors.flatten(1), dim=1, dtype=torch.float64))
 
 
 def as_floats(values: Tensor) -> Floats:
-    """A tensor as a float64 array."""
+    """Convert a tensor to a float64 array."""
     array: Floats = np.asarray(values.double().cpu().numpy())
     return array

@@ -1,12 +1,12 @@
 """Neural collapse of the latents: within-class variability and the geometry of the class means.
 
-Throughout, z_i (d,) is the latent of image i, y_i its true label, μ_c the mean of z over the images of class c, μ_G the
-mean of the class means, M (K', d) the rows μ_c - μ_G, and K' the number of classes with an image. Standard deviations
-divide by the number of values. "Invariant" means: unchanged when z becomes c z and the output weights W become W/c for
-some c > 0, which leaves the model's function as it was.
+Notation: z_i (d,) is the latent of image i, y_i its true label, μ_c the mean of z over the images of class c, μ_G the
+mean of the class means, M (K', d) the matrix with rows μ_c - μ_G, and K' the number of classes with an image. Standard
+deviations divide by the number of values. "Invariant" means: unchanged when z becomes c z and the output weights W
+become W/c for some c > 0, which does not change the function of the model.
 
 Source of NC1 to NC4: V. Papyan, X. Y. Han and D. L. Donoho, "Prevalence of neural collapse during the terminal phase of
-deep learning training", PNAS 117 (2020). They group by true label as well.
+deep learning training", PNAS 117 (2020). They group by true label, too.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from bench.diagnostics.latents import FEW_CLASSES, MEANS_COINCIDE, Floats, Laten
 
 
 def nc1(latents: Latents) -> Value:
-    """NC1, spread within the classes against spread between them: tr(Σ_W Σ_B⁺) / K'.
+    """Return NC1, the variability within the classes relative to that between them: tr(Σ_W Σ_B⁺) / K'.
 
     Σ_W (d, d): mean over classes of the covariance within a class, with n_c - 1 in its denominator; a class with one
-    image has none and is left out (of Σ_W only). Σ_B (d, d): mean over classes of (μ_c-μ_G)(μ_c-μ_G)ᵀ. The
+    image has no covariance and is left out (of Σ_W only). Σ_B (d, d): mean over classes of (μ_c-μ_G)(μ_c-μ_G)ᵀ. The
     pseudo-inverse keeps the singular values of M that exceed 1e-6 of the largest, K'-1 at most. With M = U diag(s) V,
-    this is the mean over classes of Σ_i ‖V(z_i-μ_c)/s‖² / (n_c-1): no (d, d) matrix is formed. Spread orthogonal to
-    the class means does not count.
+    NC1 is the mean over classes of Σ_i ‖V(z_i-μ_c)/s‖² / (n_c-1), which needs no (d, d) matrix. Variability orthogonal
+    to the class means does not count.
 
     Papyan et al. 2020 with n_c in place of n_c - 1. Invariant; also under shifts and rotations of z. In [0, ∞).
     Undefined when fewer than two classes are present, the class means coincide, or no class has two images.
@@ -43,7 +43,7 @@ def nc1(latents: Latents) -> Value:
 
 
 def equiangularity(latents: Latents) -> Value:
-    """NC2, angles alike: the standard deviation over pairs of classes of cos(μ_i-μ_G, μ_j-μ_G).
+    """Return the equiangularity of NC2: the standard deviation over pairs of classes of cos(μ_i-μ_G, μ_j-μ_G).
 
     Papyan et al. 2020. Invariant. In [0, 1]; 0 for a simplex, and for any two classes, whose centred means are opposite
     by construction. Undefined when fewer than two classes are present or a class mean lies at μ_G.
@@ -53,7 +53,7 @@ def equiangularity(latents: Latents) -> Value:
 
 
 def max_angle(latents: Latents) -> Value:
-    """NC2, angles as wide as K' directions allow: the mean over pairs of abs(cos(μ_i-μ_G, μ_j-μ_G) + 1/(K'-1)).
+    """Return the deviation from maximal angles of NC2: the mean over pairs of abs(cos(μ_i-μ_G, μ_j-μ_G) + 1/(K'-1)).
 
     Papyan et al. 2020. Invariant. In [0, 1.5]; 0 for a simplex, and for any two classes. Undefined when fewer than two
     classes are present or a class mean lies at μ_G.
@@ -65,7 +65,7 @@ def max_angle(latents: Latents) -> Value:
 
 
 def equinorm(latents: Latents) -> Value:
-    """NC2, lengths alike: std_c / mean_c of ‖μ_c-μ_G‖.
+    """Return the equinorm value of NC2: std_c / mean_c of ‖μ_c-μ_G‖.
 
     Papyan et al. 2020. Invariant. In [0, ∞); 0 for a simplex, and for any two classes. Undefined when fewer than two
     classes are present or the class means coincide.
@@ -78,10 +78,10 @@ def equinorm(latents: Latents) -> Value:
 
 
 def nc3(latents: Latents) -> Value:
-    """NC3, self-duality: ‖ W/‖W‖_F - M/‖M‖_F ‖_F.
+    """Return NC3, self-duality: ‖ W/‖W‖_F - M/‖M‖_F ‖_F.
 
-    W (K', d): the rows of the output layer of the classes present, NOT centred, as in Papyan et al. 2020. A vector
-    added to every row of W changes no prediction, yet changes this value.
+    W (K', d): the rows of the output layer for the classes present, not centred, as in Papyan et al. 2020. A vector
+    added to every row of W changes this value, but no prediction.
 
     Invariant, even under separate positive factors of z and W. In [0, 2]; 0 when W is proportional to M. Undefined
     without weights, when fewer than two classes are present, the class means coincide, or those weights are zero.
@@ -101,7 +101,7 @@ def nc3(latents: Latents) -> Value:
 
 
 def nc4_agreement(latents: Latents) -> Value:
-    """NC4, agreement with the nearest class mean: the share of images with argmin_c ‖z_i-μ_c‖ = argmax(W z_i + b).
+    """Return NC4, agreement with the nearest class mean: the share with argmin_c ‖z_i-μ_c‖ = argmax(W z_i + b).
 
     c runs over the classes present; the lowest label wins a tie. Papyan et al. 2020 give one minus this. Invariant. In
     [0, 1]; 1 when collapsed. Undefined without predictions, when fewer than two classes are present, or when the class
@@ -119,7 +119,7 @@ def nc4_agreement(latents: Latents) -> Value:
 
 
 def cov_norm(latents: Latents) -> Value:
-    """Distance from a sphere about the origin: std_i / mean_i of ‖z_i‖.
+    """Return the deviation from a sphere around the origin: std_i / mean_i of ‖z_i‖.
 
     Invariant. In [0, ∞). Undefined for a single image, and when every latent is zero.
     """
@@ -127,7 +127,7 @@ def cov_norm(latents: Latents) -> Value:
 
 
 def cov_abs(latents: Latents) -> Value:
-    """Distance from the corners of a cube about the origin: std / mean of abs(z_ij) over all N d entries.
+    """Return the deviation from the corners of a cube around the origin: std / mean of abs(z_ij) over all N d entries.
 
     Invariant. In [0, ∞); sqrt(π/2 - 1) = 0.756 for a standard Gaussian. Undefined for a single entry, and when every
     latent is zero.
@@ -136,7 +136,7 @@ def cov_abs(latents: Latents) -> Value:
 
 
 def mean_norm(latents: Latents) -> Value:
-    """The mean over images of ‖z_i‖. NOT invariant: it says nothing about a model whose output weights may grow.
+    """Return the mean over images of ‖z_i‖. Not invariant, so it does not describe the function of the model.
 
     In [0, ∞). Always defined.
     """
@@ -144,10 +144,11 @@ def mean_norm(latents: Latents) -> Value:
 
 
 def distance_ratio(latents: Latents) -> Value:
-    """Closeness to the own class: the median over i of ‖z_i-μ_{y_i}‖ / min_{c≠y_i} ‖z_i-μ_c‖.
+    """Return the median over i of ‖z_i-μ_{y_i}‖ / min_{c≠y_i} ‖z_i-μ_c‖, the closeness to the own class.
 
-    The reciprocal of a distance margin, so that exact collapse is 0 and not infinite; the median, as both the ratio and
-    its reciprocal have heavy tails. Images alone in their class are left out: they lie on its mean whatever the model.
+    The ratio is the reciprocal of a distance margin, so that exact collapse is 0 and not infinite. The median is used
+    because both the ratio and its reciprocal have heavy tails. Images alone in their class are left out, because they
+    are equal to its mean for every model.
 
     Invariant; also under shifts and rotations. In [0, ∞); below 1 when most images are nearest to their own mean.
     Undefined when fewer than two classes are present, no class has two images, an image lies on the means of its own
@@ -171,7 +172,7 @@ def distance_ratio(latents: Latents) -> Value:
 
 
 def dimensions_used(latents: Latents) -> Value:
-    """The numerical rank of Σ_B: how many singular values of M exceed 1e-6 of the largest; K'-1 at most.
+    """Return the numerical rank of Σ_B: the number of singular values of M above 1e-6 of the largest; K'-1 at most.
 
     Invariant. In 0 … min(d, K'-1); 0 when the class means coincide. Undefined when fewer than two classes are present.
     """
@@ -179,10 +180,10 @@ def dimensions_used(latents: Latents) -> Value:
 
 
 def effective_rank(latents: Latents) -> Value:
-    """Effective number of dimensions of the class means: exp(-Σ_k p_k log p_k), p_k = s_k² / Σ_l s_l².
+    """Return the effective number of dimensions of the class means: exp(-Σ_k p_k log p_k), p_k = s_k² / Σ_l s_l².
 
-    s² are the singular values of M squared, so p are the eigenvalues of Σ_B over their sum; after O. Roy and
-    M. Vetterli, "The effective rank" (EUSIPCO 2007), who take the singular values of a matrix unsquared.
+    s are the singular values of M, so p are the eigenvalues of Σ_B divided by their sum. After O. Roy and M. Vetterli,
+    "The effective rank" (EUSIPCO 2007), who use the singular values of a matrix without the square.
 
     Invariant. In [1, dimensions_used]; K'-1 for a simplex. Undefined when fewer than two classes are present or the
     class means coincide.
@@ -198,7 +199,7 @@ def effective_rank(latents: Latents) -> Value:
 
 
 def _cosines_of_pairs(latents: Latents) -> Floats | Value:
-    """cos(μ_i-μ_G, μ_j-μ_G) for i < j, (K'(K'-1)/2,); or why there are none."""
+    """Return cos(μ_i-μ_G, μ_j-μ_G) for i < j, (K'(K'-1)/2,), or an undefined value with a reason."""
     stats = latents.classes
     if len(stats.present) < 2:
         return FEW_CLASSES
@@ -211,7 +212,7 @@ def _cosines_of_pairs(latents: Latents) -> Floats | Value:
 
 
 def _variation(sizes: Floats) -> Value:
-    """std/mean of sizes ≥ 0."""
+    """Return std/mean of sizes ≥ 0."""
     if len(sizes) < 2:
         return undefined("one number has no spread")
     mean = sizes.mean()

@@ -1,11 +1,12 @@
-"""DeepFool's score ρ = mean ‖r‖₂/‖x‖₂ (arXiv 1511.04599), in three forms.
+"""Compute DeepFool's score ρ = mean ‖r‖₂/‖x‖₂ (arXiv 1511.04599) in three forms.
 
-It is the score by which latent point collapse was called robust. DeepFool returns a perturbation that is large enough,
-not the smallest one. Its length may be wrong: where the gradient is small a step flies past the boundary. Bisection
-along r repairs that (``rho_boundary``), and a ratio of ``rho_boundary`` to ``rho_pixels`` far below 1 shows it. Its
-direction may be wrong, too: it is that of the nearest tangent plane, a first-order guess, and no bisection repairs it.
-All three forms therefore are upper bounds that may be loose by different factors on different networks; the distance to
-read is that of :mod:`bench.diagnostics.nearest_distance`. Only ``rho_authors`` compares with published values of ρ.
+The published robustness of latent point collapse is measured by this score. DeepFool returns a perturbation r that is
+large enough, not the smallest one. Its length may be too large: where the gradient is small, a step goes far beyond the
+boundary. Bisection along r corrects the length (``rho_boundary``); a ratio of ``rho_boundary`` to ``rho_pixels`` far
+below 1 shows the error. Its direction may be wrong, too: it is the direction to the nearest tangent plane, a
+first-order approximation, which bisection cannot correct. Therefore all three forms are upper bounds that may be loose
+by different factors on different networks. Use the distance of :mod:`bench.diagnostics.nearest_distance` instead. Only
+``rho_authors`` is comparable with published values of ρ.
 """
 
 from __future__ import annotations
@@ -26,48 +27,49 @@ from bench.models.classifier import Classifier
 STEPS = 50
 OVERSHOOT = 0.02
 CANDIDATES = 10
-EXTRA = 1e-4  # what the LPC authors add to the length of every step; in the box a walk may not arrive without it
+EXTRA = 1e-4  # added to the length of every step, as by the LPC authors; without it DeepFool may not end in the box
 HALVINGS = 20
 
 
 @dataclass(frozen=True)
 class DeepFoolScores:
-    """ρ in the published form and in pixel space; NaN with a reason where no image counts.
+    """Scores ρ in the published form and in pixel space; NaN with a reason if no image counts.
 
-    ``rho_authors`` is the LPC authors' own (arXiv 2310.08224): r and x in the normalised input space, where the box is
-    not known, over all images, wrong ones too, and whether DeepFool succeeded or not. Their program gives NaN to an
-    image without a gradient; here its r is 0.
+    ``rho_authors`` is defined as by the LPC authors (arXiv 2310.08224): r and x in the normalised input space, without
+    the box [0, 1], over all images, including misclassified ones and those for which DeepFool failed. Their program
+    returns NaN for an image without a gradient; here its r is 0.
     """
 
     n: int
     n_correct: int
-    n_fooled: int  # of the correct ones, in pixels
+    n_fooled: int  # number of correctly classified images for which DeepFool succeeded, in pixel space
     rho_authors: Estimate
-    rho_pixels: Estimate  # r and x in [0, 1] pixels, r kept in the box; over the correct images that were fooled
+    rho_pixels: Estimate  # r and x in [0, 1] pixels, r kept in the box; over the n_fooled images
     fooled_share: Value  # n_fooled / n_correct
-    rho_boundary: Estimate  # as rho_pixels, with every r shortened to the boundary it crosses
-    median_distance: Estimate  # pixel L2 of the shortened r over all correct images, not fooled is infinitely far
+    rho_boundary: Estimate  # as rho_pixels, with every r shortened to the boundary that it crosses
+    median_distance: Estimate  # pixel L2 of the shortened r over the n_correct images; infinite if DeepFool failed
     correct: Tensor  # (N,), bool
-    distances: Floats  # (n_correct,), ‖r‖ of the shortened r; infinite where DeepFool did not fool
+    distances: Floats  # (n_correct,), ‖r‖ of the shortened r; infinite if DeepFool failed
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """L2 norms of the M images fooled in pixel space, and of their perturbations; (M,) float64 except ``fooled``.
+    """L2 norms of images and perturbations for the M images on which DeepFool succeeded in pixel space.
 
-    ``inputs`` is ‖x‖, ``raw`` is ‖r‖ as DeepFool returns r, ``boundary`` is ‖r‖ with r shortened to the boundary.
+    All are (M,) float64 except ``fooled``. ``inputs`` is ‖x‖, ``raw`` is ‖r‖ as returned by DeepFool, ``boundary`` is
+    ‖r‖ with r shortened to the boundary.
     """
 
     inputs: Floats
     raw: Floats
     boundary: Floats
-    fooled: NDArray[np.bool_]  # (N,), which of the images those are
+    fooled: NDArray[np.bool_]  # (N,), mask of the M images
 
 
 def deepfool_scores(model: Classifier, images: Tensor, labels: Tensor, *, batch_size: int) -> DeepFoolScores:
     """Run DeepFool in normalised and in pixel space; the run in pixels gives all values except ``rho_authors``.
 
-    ``images`` is (N, 3, H, W), in [0, 1], on the device and in the type of the model, which is put in evaluation mode;
+    ``images`` is (N, 3, H, W), in [0, 1], with the device and dtype of the model, which is put in evaluation mode.
     ``labels`` is (N,), int64.
     """
     model.eval()
@@ -78,7 +80,7 @@ def deepfool_scores(model: Classifier, images: Tensor, labels: Tensor, *, batch_
         parts.append(pixel_lengths(model, batch[right[-1]]))
     found = Lengths(*(np.concatenate([getattr(part, name) for part in parts]) for name in Lengths.__annotations__))
     n_correct = len(found.fooled)
-    nobody = NONE_FOOLED if n_correct else NONE_CORRECT
+    if_empty = NONE_FOOLED if n_correct else NONE_CORRECT
     distances = np.full(n_correct, np.inf)
     distances[found.fooled] = found.boundary
     moved, inputs = np.concatenate(walks, axis=1)
@@ -86,10 +88,10 @@ def deepfool_scores(model: Classifier, images: Tensor, labels: Tensor, *, batch_
         n=len(images),
         n_correct=n_correct,
         n_fooled=len(found.raw),
-        rho_authors=mean_ratio(moved, inputs, "there are no images"),
-        rho_pixels=mean_ratio(found.raw, found.inputs, nobody),
-        fooled_share=Value(len(found.raw) / n_correct) if n_correct else undefined(nobody),
-        rho_boundary=mean_ratio(found.boundary, found.inputs, nobody),
+        rho_authors=mean_ratio(moved, inputs, "no images were given"),
+        rho_pixels=mean_ratio(found.raw, found.inputs, if_empty),
+        fooled_share=Value(len(found.raw) / n_correct) if n_correct else undefined(if_empty),
+        rho_boundary=mean_ratio(found.boundary, found.inputs, if_empty),
         median_distance=censored_median(found.boundary, n_correct),
         correct=torch.cat(right),
         distances=distances,
@@ -97,7 +99,7 @@ def deepfool_scores(model: Classifier, images: Tensor, labels: Tensor, *, batch_
 
 
 def _authors_lengths(model: Classifier, images: Tensor) -> Floats:
-    """‖r‖ and ‖x‖ of every image, (2, N), both of the normalised image: what the backbone sees is DeepFool's input."""
+    """Return ‖r‖ and ‖x‖ of every image, (2, N). DeepFool runs on the normalised images, the input of the backbone."""
     behind = nn.Sequential(model.backbone, model.head, model.output)
     with torch.no_grad():
         inputs = model.normalize(images)
@@ -106,10 +108,10 @@ def _authors_lengths(model: Classifier, images: Tensor) -> Floats:
 
 
 def pixel_lengths(model: nn.Module, images: Tensor) -> Lengths:
-    """Run DeepFool on correctly classified ``images``, (N, 3, H, W), and measure those that it fooled.
+    """Run DeepFool on correctly classified ``images``, (N, 3, H, W), and measure those for which it succeeded.
 
-    DeepFool starts from the prediction, which is the label here. Whether it was fooled is asked again, of the image
-    that is returned.
+    DeepFool starts from the prediction, which is the label here. Success is determined by a new prediction of the
+    returned image.
     """
     if not len(images):
         nothing = np.empty(0)

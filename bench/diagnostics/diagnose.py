@@ -1,4 +1,4 @@
-"""Diagnose a trained network: its latents, its gradients and its distances to adversarial images, once per run."""
+"""Diagnose a trained network once per run: latents, gradients and distances to adversarial images."""
 
 from __future__ import annotations
 
@@ -27,16 +27,19 @@ from bench.runtime.environment import describe
 from bench.runtime.torch_state import harness_torch_state
 
 BATCH = 128
-LATENT_IMAGES = 5000  # of each split
-GRADIENT_IMAGES = 1000
-DEEPFOOL_IMAGES = 100  # as in the paper
+LATENT_IMAGES = 5000  # maximum number of images of each split
+GRADIENT_IMAGES = 1000  # maximum number of test images
+DEEPFOOL_IMAGES = 100  # maximum number of test images, as in the LPC paper
 
 
 @harness_torch_state()
 def diagnose(
     model: Classifier, run_id: str, weights_sha: str, train_limit: int | None, context: RunContext
 ) -> DiagnosisRecord:
-    """Measure and store. ``model`` is in evaluation mode; what goes wrong becomes a failed record."""
+    """Compute all diagnostics and store the record. ``model`` is in evaluation mode.
+
+    An error is stored as a failed record.
+    """
     start = time.perf_counter()
     sizes: dict[str, int] = {}
     values: Mapping[str, Value] = {}
@@ -45,7 +48,7 @@ def diagnose(
         with failures_as("diagnosis_error"):
             values = _measure(model, train_limit, context, sizes)
     except CellFailure as error:
-        failure, sizes = error, {}  # a count without a number would say nothing
+        failure, sizes = error, {}  # a number of images is meaningless without its value
     record = DiagnosisRecord(
         run_id=run_id,
         weights_sha=weights_sha,
@@ -73,15 +76,15 @@ def _ordered(values: Mapping[str, Value]) -> list[str]:
 def _measure(
     model: Classifier, train_limit: int | None, context: RunContext, sizes: dict[str, int]
 ) -> Mapping[str, Value]:
-    """Compute every diagnostic, by column. Training images are those that were trained on, without augmentation."""
+    """Compute every diagnostic, by column. The training images are those of the training, without augmentation."""
     limit = LATENT_IMAGES if train_limit is None else min(train_limit, LATENT_IMAGES)
     test, train = context.images("test", LATENT_IMAGES), context.images("train", limit)
-    steep, fooled = context.images("test", GRADIENT_IMAGES), context.images("test", DEEPFOOL_IMAGES)
-    sizes |= {"collapse_n": len(test), f"collapse_n{TRAIN_SUFFIX}": len(train), "lipschitz_n": len(steep)}
+    gradient_images, attacked_images = context.images("test", GRADIENT_IMAGES), context.images("test", DEEPFOOL_IMAGES)
+    sizes |= {"collapse_n": len(test), f"collapse_n{TRAIN_SUFFIX}": len(train), "lipschitz_n": len(gradient_images)}
     of_train = latents_of(model, train, context)
     found = _latents(latents_of(model, test, context), "") | _latents(of_train, TRAIN_SUFFIX)
     found["train_acc"] = Value(_accuracy(of_train))
-    return found | _steepness(model, steep, context) | _distances(model, fooled, context, sizes)
+    return found | _sensitivity(model, gradient_images, context) | _distances(model, attacked_images, context, sizes)
 
 
 def _accuracy(latents: Latents) -> float:
@@ -95,9 +98,9 @@ def _latents(latents: Latents, suffix: str) -> dict[str, Value]:
 
 @harness_torch_state()
 def latents_of(model: Classifier, images: Images, context: RunContext) -> Latents:
-    """The latents of ``images`` in float64, with what the output layer makes of them.
+    """Return the latents of ``images`` in float64, with output weights and predictions.
 
-    Raises CellFailure("nan_logits") when a latent is not finite.
+    Raise CellFailure("nan_logits") if a latent is not finite.
     """
     latents, predictions = [], []
     with torch.no_grad():
@@ -118,8 +121,8 @@ def latents_of(model: Classifier, images: Images, context: RunContext) -> Latent
     )
 
 
-def _steepness(model: Classifier, images: Images, context: RunContext) -> dict[str, Value]:
-    inputs, labels = _all(images, context)
+def _sensitivity(model: Classifier, images: Images, context: RunContext) -> dict[str, Value]:
+    inputs, labels = _inputs(images, context)
     local = local_sensitivity(model, inputs, labels, batch_size=BATCH)
     head = head_lipschitz(model, inputs, labels, batch_size=BATCH)
     return {
@@ -134,8 +137,8 @@ def _steepness(model: Classifier, images: Images, context: RunContext) -> dict[s
 
 
 def _distances(model: Classifier, images: Images, context: RunContext, sizes: dict[str, int]) -> dict[str, Value]:
-    """DeepFool's distances, and the smallest of all attacks' on the same correct images."""
-    inputs, labels = _all(images, context)
+    """Compute DeepFool's distances, and the smallest distance of all attacks, on the same images."""
+    inputs, labels = _inputs(images, context)
     deepfool = deepfool_scores(model, inputs, labels, batch_size=BATCH)
     nearest = nearest_scores(model, inputs[deepfool.correct], at_most=deepfool.distances, batch_size=BATCH)
     sizes |= {"deepfool_n": deepfool.n, "deepfool_n_correct": deepfool.n_correct}
@@ -160,10 +163,10 @@ def _with_intervals(**estimates: Estimate) -> dict[str, Value]:
     return values
 
 
-def _all(images: Images, context: RunContext) -> tuple[torch.Tensor, torch.Tensor]:
+def _inputs(images: Images, context: RunContext) -> tuple[torch.Tensor, torch.Tensor]:
     return images.inputs(torch.arange(len(images)), context.device), images.labels.to(context.device)
 
 
 def _number(value: Value) -> float | None:
-    """None where it is undefined; JSON has no infinity either, and no diagnostic claims one."""
+    """Return the number of ``value``; None if it is undefined or infinite, which JSON cannot store."""
     return value.value if math.isfinite(value.value) else None

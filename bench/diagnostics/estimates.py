@@ -1,4 +1,4 @@
-"""Mean relative and median distances over images, with bootstrap intervals."""
+"""Mean relative distances and median distances over images, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bench.diagnostics.latents import Floats, Value, undefined
 from bench.statistics.intervals import FEWEST, bootstrap_interval
 
 NONE_CORRECT = "no image is classified correctly"
-NONE_FOOLED = "no image was fooled"
+NONE_FOOLED = "no attack succeeded"
 
 
 class Estimate(NamedTuple):
-    """A value and the ends of its 95 % bootstrap interval (sampling of images, these weights).
+    """A value and the ends of its 95 % bootstrap interval over images, for fixed weights.
 
     The ends are undefined for fewer than ``FEWEST`` images.
     """
@@ -26,28 +26,31 @@ class Estimate(NamedTuple):
 
 
 def unknown(reason: str) -> Estimate:
-    """No value and no interval, and why."""
+    """Return an estimate without value and interval, with the reason."""
     return Estimate(*(undefined(reason),) * 3)
 
 
-def mean_ratio(distances: Floats, inputs: Floats, nobody: str) -> Estimate:
-    """The mean of ‖r‖/‖x‖ over the images given; ``nobody`` is the reason when there are none."""
+def mean_ratio(distances: Floats, inputs: Floats, if_empty: str) -> Estimate:
+    """Return the mean of ‖r‖/‖x‖ over the images; ``if_empty`` is the reason if it is undefined for lack of images.
+
+    ``distances`` ‖r‖ and ``inputs`` ‖x‖ are (M,).
+    """
     if not len(distances):
-        return unknown(nobody)
+        return unknown(if_empty)
     black = int((inputs == 0).sum())
     if black:
-        return unknown(f"{black} images are 0 throughout and have no relative distance")
+        return unknown(f"{black} images are completely black and have no relative distance")
     ratios = distances / inputs
     return _with_interval(Value(float(ratios.mean())), ratios, "mean")
 
 
 def censored_median(distances: Floats, n_correct: int) -> Estimate:
-    """The median over all ``n_correct`` images; those without a distance in ``distances`` are infinitely far."""
+    """Return the median over ``n_correct`` images; the distance of those missing in ``distances`` is infinite."""
     if not n_correct:
         return unknown(NONE_CORRECT)
     known = np.append(distances, np.full(n_correct - len(distances), np.inf))
     median = float(np.median(known))
-    missing = undefined("half of the correct images or more were not fooled")
+    missing = undefined("no attack succeeded on half of the correctly classified images or more")
     return _with_interval(Value(median) if math.isfinite(median) else missing, known, "median")
 
 
@@ -59,4 +62,4 @@ def _with_interval(value: Value, values: Floats, statistic: Literal["mean", "med
 def _end(end: float) -> Value:
     if math.isnan(end):
         return undefined(f"an interval needs at least {FEWEST} images")
-    return Value(end) if math.isfinite(end) else undefined("it lies beyond every distance that was found")
+    return Value(end) if math.isfinite(end) else undefined("it is larger than every known distance")

@@ -1,4 +1,4 @@
-"""The latents of a model as arrays, what their classes look like, and a number that says why it is missing."""
+"""Latents of a model as arrays, statistics of their classes, and values that may be undefined with a reason."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from scipy.spatial.distance import cdist
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-#: A direction of the class means below this share of the largest one is the rounding of a float32 network, not a
-#: dimension. A pseudo-inverse that kept such directions would consist of nothing else.
+#: Smaller singular values of the class means, relative to the largest, are rounding errors of a float32 network. They
+#: would dominate a pseudo-inverse.
 RANK_TOLERANCE = 1e-6
-#: A difference below this share of the numbers it was taken from is the rounding of float64.
+#: Smaller differences, relative to the two numbers, are rounding errors of float64.
 ROUNDING = 1e-13
 
 
 @dataclass(frozen=True)
 class Value:
-    """A finite number, or nan with the reason why there is none."""
+    """A finite number, or nan with the reason why it is undefined."""
 
     value: float
-    reason: str = ""  # a sentence fragment if and only if value is nan
+    reason: str = ""  # a sentence fragment if value is nan, otherwise empty
 
     def __post_init__(self) -> None:
         if math.isinf(self.value) or math.isnan(self.value) != bool(self.reason):
-            raise ValueError(f"a value is finite, or nan with a reason; got {self.value} with reason {self.reason!r}")
+            raise ValueError(
+                f"a value must be finite, or nan with a reason; got {self.value} with reason {self.reason!r}"
+            )
 
 
 def undefined(reason: str) -> Value:
-    """No number, and why."""
+    """Return an undefined value with its reason."""
     return Value(math.nan, reason)
 
 
@@ -46,20 +48,20 @@ class ClassStatistics:
     """Latents grouped by true label; rows of (K', ...) arrays follow ``present``, the K' classes with an image."""
 
     present: Ints  # (K',), ascending labels
-    counts: Ints  # (K',), images of each, at least 1
+    counts: Ints  # (K',), images per class, at least 1
     position: Ints  # (N,), row of each image's class in ``present``
     means: Floats  # (K', d)
     residuals: Floats  # (N, d), each latent minus the mean of its class
-    global_mean: Floats  # (d,), mean of the class means: every class weighs the same
+    global_mean: Floats  # (d,), mean of the class means, with equal weights
     centred: Floats  # (K', d), class means minus the global mean
-    floor: float  # lengths up to here are rounding; proportional to the longest latent, hence as invariant as the rest
+    floor: float  # lengths up to this value are rounding errors; proportional to the longest latent, so invariant
 
     @cached_property
     def between(self) -> tuple[Floats, Floats]:
-        """Singular values (r,), descending, and right singular vectors (r, d) of ``centred``: r is its numerical rank.
+        """Singular values (r,), descending, and right singular vectors (r, d) of ``centred``; r is its numerical rank.
 
-        Σ_B = centredᵀ centred / K' has the eigenvalues s²/K' and these eigenvectors. K' centred vectors span K'-1
-        dimensions at most, so the K'-th singular value is rounding whatever its size.
+        Σ_B = centredᵀ centred / K' has the eigenvalues s²/K' and these eigenvectors. K' centred vectors span at most
+        K'-1 dimensions, so the K'-th singular value is always a rounding error.
         """
         _, s, vt = np.linalg.svd(self.centred, full_matrices=False)
         rank = min(int(np.count_nonzero(s > max(RANK_TOLERANCE * s[0], self.floor))), len(self.present) - 1)
@@ -68,38 +70,41 @@ class ClassStatistics:
 
 @dataclass(frozen=True, eq=False)
 class Latents:
-    """Penultimate outputs of N images, and what was made of them. Raises ValueError when shapes or labels disagree."""
+    """Penultimate outputs of N images, with labels, output weights and predictions.
+
+    Raise ValueError if types, shapes or labels are inconsistent.
+    """
 
     z: Floats  # (N, d), finite
-    labels: Ints  # (N,), the true ones, in [0, K)
+    labels: Ints  # (N,), true labels in [0, K)
     num_classes: int  # K
     weights: Floats | None = None  # (K, d) of the output layer; None when the logits are not linear in z
     predictions: Ints | None = None  # (N,), argmax of the model's logits
 
     def __post_init__(self) -> None:
         if self.z.ndim != 2 or self.z.dtype != np.float64 or not self.z.size:
-            raise ValueError(f"z is (N, d) float64 with N and d above 0; got {self.z.shape} {self.z.dtype}")
+            raise ValueError(f"z must be (N, d) float64 with N and d above 0; got {self.z.shape} {self.z.dtype}")
         if not np.isfinite(self.z).all():
-            raise ValueError("z holds nan or infinity")
+            raise ValueError("z contains nan or infinity")
         self._check_labels("labels", self.labels)
         if self.predictions is not None:
             self._check_labels("predictions", self.predictions)
         if self.weights is not None:
             shape = (self.num_classes, self.z.shape[1])
             if self.weights.shape != shape or self.weights.dtype != np.float64:
-                raise ValueError(f"weights are {shape} float64; got {self.weights.shape} {self.weights.dtype}")
+                raise ValueError(f"weights must be {shape} float64; got {self.weights.shape} {self.weights.dtype}")
             if not np.isfinite(self.weights).all():
-                raise ValueError("weights hold nan or infinity")
+                raise ValueError("weights contain nan or infinity")
 
     def _check_labels(self, name: str, labels: Ints) -> None:
         if labels.shape != (len(self.z),) or labels.dtype.kind not in "iu":
-            raise ValueError(f"{name} are ({len(self.z)},) integers; got {labels.shape} {labels.dtype}")
+            raise ValueError(f"{name} must be ({len(self.z)},) integers; got {labels.shape} {labels.dtype}")
         if labels.min() < 0 or labels.max() >= self.num_classes:
-            raise ValueError(f"{name} lie in [0, {self.num_classes}); got {labels.min()} to {labels.max()}")
+            raise ValueError(f"{name} must be in [0, {self.num_classes}); got {labels.min()} to {labels.max()}")
 
     @cached_property
     def classes(self) -> ClassStatistics:
-        """The statistics of the classes present, computed once."""
+        """Statistics of the classes present, computed once."""
         present, position, counts = np.unique(self.labels, return_inverse=True, return_counts=True)
         means = np.empty((len(present), self.z.shape[1]))
         residuals = np.empty_like(self.z)
@@ -111,14 +116,14 @@ class Latents:
 
     @cached_property
     def distances(self) -> Floats:
-        """Distances (N, K') from latents to class means, by differences: products cancel when classes are tight."""
+        """Distances (N, K') from latents to class means, by differences, because products cancel for narrow classes."""
         return np.asarray(cdist(self.z, self.classes.means))
 
 
 def _centre(rows: Floats) -> tuple[Floats, Floats]:
-    """The mean of ``rows`` (n, d) and the rows minus it.
+    """Return the mean of ``rows`` (n, d), and the rows minus their mean.
 
-    Taken relative to the first row: rows that coincide then differ from their mean by exactly zero, and a tight
+    The mean is computed relative to the first row. Then equal rows differ from their mean by exactly zero, and a narrow
     cluster far from the origin loses no digits.
     """
     shifted = rows - rows[0]

@@ -1,8 +1,8 @@
-"""Lipschitz bounds of the logit margins in the backbone's features h, over all of space and at given images.
+"""Compute Lipschitz bounds of the logit margins as functions of the backbone's features h, globally and at images.
 
-For z = W_H h + b_H and logits Wz + b the margin of class i over class j has one gradient everywhere, W_Hᵀ(W_i − W_j),
-so the largest of their norms is the exact constant. A head with non-linearities is bounded by the product of its parts.
-Both are unchanged by z → cz, W → W/c: small latents alone make no model smoother.
+For z = W_H h + b_H and logits Wz + b, the margin of class i over class j has the constant gradient W_Hᵀ(W_i − W_j), so
+the largest norm over all pairs is the exact constant. A head with non-linearities is bounded by the product of the
+constants of its layers. Both are invariant under z → cz, W → W/c: small latents alone do not make a model smoother.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from bench.models.classifier import Classifier
 class HeadLipschitz:
     """Slopes of logit margins with respect to the features h, in logits per unit of L2."""
 
-    n: int
-    bound: Value  # no margin is steeper anywhere
-    local_max: Value  # ‖∂m/∂h‖₂ over the images
-    local_mean: Value
+    n: int  # number of images
+    bound: Value  # global upper bound for all margins
+    local_max: Value  # maximum of ‖∂m/∂h‖₂ over the images
+    local_mean: Value  # mean of ‖∂m/∂h‖₂ over the images
 
 
 def _silu_slope() -> float:
-    """The largest slope of x·σ(x), where its second derivative vanishes: x·tanh(x/2) = 2, at x ≈ 2.3994."""
+    """Return the largest slope of x·σ(x). It is where the second derivative is 0: x·tanh(x/2) = 2, x ≈ 2.3994."""
     low, high = 2.0, 3.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -39,9 +39,9 @@ def _silu_slope() -> float:
     return sigmoid * (1 + low * (1 - sigmoid))
 
 
-#: What is passed through unchanged in evaluation.
+#: Layers that are the identity in evaluation mode.
 _IDENTITIES = (nn.Identity, nn.Dropout)
-#: The Lipschitz constants of what acts on every element alone.
+#: Lipschitz constants of element-wise layers.
 _SLOPES: dict[type[nn.Module], float] = {
     nn.ReLU: 1.0,
     nn.ReLU6: 1.0,
@@ -52,29 +52,30 @@ _SLOPES: dict[type[nn.Module], float] = {
 
 
 def feature_bound(model: Classifier) -> Value:
-    """An upper bound of the Lipschitz constant, in L2, of every logit margin as a function of h, in evaluation.
+    """Return an upper bound of the L2 Lipschitz constant of every logit margin as a function of h, in evaluation mode.
 
-    max_{i≠j} ‖Aᵀ(W_i − W_j)‖₂, A the product of the head's linear layers, exact when the head has nothing else. Each
-    non-linearity multiplies by its own constant and cuts the product: linear layers before it count by their spectral
-    norm. NaN with a reason for layers of which no constant is known; cosines with z, for one, are unbounded near z = 0.
+    The bound is max_{i≠j} ‖Aᵀ(W_i − W_j)‖₂ with A the product of the head's linear layers, which is exact if the head
+    has only linear layers. Each non-linearity multiplies the bound by its own constant and ends the product: the linear
+    layers before it count by their spectral norm. NaN with a reason for layers without a known constant; for example,
+    the slope of cosines with z is unbounded near z = 0.
     """
     layers = _layers(model.head)
     if not _is_linear(model.output):
-        return undefined(f"the output layer {type(model.output).__name__} is not linear: no global bound is known")
+        return undefined(f"the output layer {type(model.output).__name__} is not linear and has no known global bound")
     for layer in layers:
         if not (_is_linear(layer) or type(layer) in _IDENTITIES or type(layer) in _SLOPES):
-            return undefined(f"the head has a {type(layer).__name__}, of which no Lipschitz constant is known")
+            return undefined(f"the head has a {type(layer).__name__}, which has no known Lipschitz constant")
     if len(_weight(model.output)) < 2:
-        return undefined("there is no margin with a single class")
+        return undefined("a single class has no margin")
     if not all(_weight(layer).isfinite().all() for layer in [*layers, model.output] if _is_linear(layer)):
         return undefined("a weight of the head or of the output layer is not finite")
     return Value(_bound(layers, model.output))
 
 
 def feature_slopes(model: Classifier, images: Tensor, labels: Tensor, batch_size: int) -> Tensor:
-    """‖∂m/∂h‖₂ at every image, (N,) float64, m the margin of the label over the highest other logit.
+    """Return ‖∂m/∂h‖₂ at every image, (N,) float64, m the margin of the label over the highest other logit.
 
-    ``images`` is (N, 3, H, W), in [0, 1], on the device and in the type of the model, which is put in evaluation mode;
+    ``images`` is (N, 3, H, W), in [0, 1], with the device and dtype of the model, which is put in evaluation mode.
     ``labels`` is (N,), int64.
     """
     model.eval()
@@ -87,11 +88,11 @@ def feature_slopes(model: Classifier, images: Tensor, labels: Tensor, batch_size
 
 
 def head_lipschitz(model: Classifier, images: Tensor, labels: Tensor, *, batch_size: int) -> HeadLipschitz:
-    """The global bound and what is found at ``images``; shapes as in :func:`feature_slopes`."""
+    """Return the global bound, and the slopes at ``images``; shapes as in :func:`feature_slopes`."""
     found = feature_slopes(model, images, labels, batch_size)
     broken = int((~found.isfinite()).sum())
     if not len(found) or broken:
-        reason = f"the gradient is not finite on {broken} of {len(found)} images" if broken else "there are no images"
+        reason = f"the gradient is not finite on {broken} of {len(found)} images" if broken else "no images were given"
         local_max = local_mean = undefined(reason)
     else:
         local_max, local_mean = Value(float(found.max())), Value(float(found.mean()))
@@ -99,27 +100,27 @@ def head_lipschitz(model: Classifier, images: Tensor, labels: Tensor, *, batch_s
 
 
 def _layers(head: nn.Module) -> list[nn.Module]:
-    """Return the layers of ``head`` in the order of their application, with all nested nn.Sequential opened."""
+    """Return the layers of ``head`` in the order of their application, with nested nn.Sequential modules flattened."""
     return [layer for child in head for layer in _layers(child)] if type(head) is nn.Sequential else [head]
 
 
 def _is_linear(layer: nn.Module) -> bool:
-    """An nn.Linear, parametrised or not; a subclass may also compute something else, such as cosines."""
+    """Return whether the layer is an nn.Linear, parametrised or not, and no subclass with another forward pass."""
     return isinstance(layer, nn.Linear) and type(layer).forward is nn.Linear.forward
 
 
 def _weight(layer: nn.Module) -> Tensor:
-    """The matrix of a linear layer, float64 on the CPU."""
+    """Return the matrix of a linear layer, float64 on the CPU."""
     assert isinstance(layer, nn.Linear)
     return layer.weight.detach().double().cpu()
 
 
 def _bound(layers: list[nn.Module], output: nn.Module) -> float:
-    """The product of the constants, from the output back to h; ``product`` gathers adjacent linear layers."""
+    """Return the product of the constants, from the output back to h; ``product`` joins adjacent linear layers."""
     bound = 1.0
     product: Tensor | None = _weight(output)
     norm: Callable[[Tensor], float] = (
-        _largest_difference  # of the part that ends in the logits; the parts before it map vectors to vectors
+        _largest_difference  # for the layers before the logits; other linear layers use the spectral norm
     )
     for layer in reversed(layers):
         if _is_linear(layer):
@@ -135,10 +136,10 @@ def _spectral_norm(matrix: Tensor) -> float:
 
 
 def _largest_difference(rows: Tensor) -> float:
-    """max_{i≠j} ‖rows_i − rows_j‖₂ of ``rows``, (K, D) float64.
+    """Return max_{i≠j} ‖rows_i − rows_j‖₂ of ``rows``, (K, D) float64.
 
-    ‖a − b‖² = ‖a‖² + ‖b‖² − 2⟨a, b⟩ finds the pair. What all rows share would drown the differences, so their mean is
-    taken away first: no centred row is longer than the result, and nothing cancels. The pair is then measured directly.
+    The pair is found by ‖a − b‖² = ‖a‖² + ‖b‖² − 2⟨a, b⟩. A large common part of the rows would cancel digits, so the
+    mean is subtracted first; then no row is longer than the result. The difference of the pair is computed directly.
     """
     centred = rows - rows.mean(0)
     gram = centred @ centred.T

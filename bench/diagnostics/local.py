@@ -1,9 +1,9 @@
-"""Local sensitivity at the images: the margin, its gradient, and the radius that both imply.
+"""Compute the local sensitivity at images: the margin, its gradient, and a first-order radius.
 
     m(x) = f_y(x) − max_{j≠y} f_j(x),   radius ≈ m/‖∇m‖₂
 
-‖∇m‖ alone says nothing about robustness: logits multiplied by c have c times the gradient and the same decisions. The
-radius does not change with c. It is the distance to the boundary where the model is linear, an estimate elsewhere.
+‖∇m‖ alone does not measure robustness: logits multiplied by c have c times the gradient and the same predictions. The
+radius does not change with c. It is the distance to the boundary if the model is linear, and an estimate otherwise.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class LocalSensitivity:
     n_correct: int
     gradient_norm_mean: Value  # over all images
     gradient_norm_max: Value
-    zero_gradient_share: Value  # margin gradients that are exactly 0; those of a cross-entropy vanish earlier
-    local_radius_median: Value  # pixel L2; over correct images, without gradient at infinity
+    zero_gradient_share: Value  # share of exact 0 of the margin gradient; that of a cross-entropy vanishes earlier
+    local_radius_median: Value  # pixel L2, over correctly classified images; infinite for a zero gradient
 
 
 def slopes(classify: Callable[[Tensor], Tensor], points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """m and ‖∂m/∂point‖₂ of one batch, both (N,) float64. ``classify`` maps ``points``, (N, ...), to logits (N, K).
+    """Return m and ‖∂m/∂point‖₂ of one batch, (N,) float64. ``classify`` maps ``points``, (N, ...), to logits (N, K).
 
-    The derivatives are taken in the type of ``points`` and their squares added up in float64, where those of float32
-    cannot vanish.
+    The derivatives have the dtype of ``points``. Their squares are summed in float64, so that squares of small float32
+    values do not underflow.
     """
     points = points.detach().requires_grad_()
     with torch.enable_grad():
@@ -46,10 +46,10 @@ def slopes(classify: Callable[[Tensor], Tensor], points: Tensor, labels: Tensor)
 
 
 def margin_gradients(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
-    """The margin m and ‖∇ₓm‖₂ of every image, both (N,) float64, on the images' device.
+    """Return the margin m and ‖∇ₓm‖₂ of every image, both (N,) float64, on the images' device.
 
-    ``images`` is (N, 3, H, W), in [0, 1], on the device and in the type of ``model``, which maps pixels to logits and
-    is put in evaluation mode; ``labels`` is (N,), int64.
+    ``images`` is (N, 3, H, W), in [0, 1], with the device and dtype of ``model``, which maps pixels to logits and is
+    put in evaluation mode. ``labels`` is (N,), int64.
     """
     model.eval()
     batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
@@ -58,22 +58,22 @@ def margin_gradients(model: nn.Module, images: Tensor, labels: Tensor, batch_siz
 
 
 def local_sensitivity(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int) -> LocalSensitivity:
-    """:func:`summarise` of :func:`margin_gradients`."""
+    """Return :func:`summarise` of :func:`margin_gradients`."""
     return summarise(*margin_gradients(model, images, labels, batch_size))
 
 
 def summarise(margin: Tensor, norm: Tensor) -> LocalSensitivity:
-    """The values of a model from m and ‖∇m‖, both (N,).
+    """Compute the local sensitivity of a model from m and ‖∇m‖, both (N,).
 
-    No image is dropped for its small gradient: a metric that leaves those out hides the very images that a masked
-    model protects. An image is correct when m > 0.
+    Images with a small gradient are included, because they are those of a model with masked gradients. An image is
+    correctly classified if m > 0.
     """
     m, g = margin.double().cpu().numpy(), norm.double().cpu().numpy()
     correct = m > 0
     n, n_correct = len(m), int(correct.sum())
     broken = int((~np.isfinite(m) | ~np.isfinite(g)).sum())
     if not n or broken:
-        reason = f"the margin or its gradient is not finite on {broken} of {n} images" if n else "there are no images"
+        reason = f"the margin or its gradient is not finite on {broken} of {n} images" if n else "no images were given"
         unknown = undefined(reason)
         return LocalSensitivity(n, n_correct, unknown, unknown, unknown, unknown)
     radius = _median_radius(m[correct], g[correct])
@@ -85,6 +85,7 @@ def summarise(margin: Tensor, norm: Tensor) -> LocalSensitivity:
 def _median_radius(m: Floats, g: Floats) -> Value:
     if not len(m):
         return undefined("no image is classified correctly")
-    with np.errstate(divide="ignore"):  # a positive margin over no gradient is infinitely far away
+    with np.errstate(divide="ignore"):  # a positive margin with a zero gradient has an infinite radius
         median = float(np.median(m / g))
-    return Value(median) if math.isfinite(median) else undefined("half of the correct images or more have no gradient")
+    missing = undefined("the gradient is zero at half of the correctly classified images or more")
+    return Value(median) if math.isfinite(median) else missing

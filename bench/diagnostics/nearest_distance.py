@@ -31,29 +31,29 @@ FMN_STEPS = 50
 FAB_STEPS = 10
 FAB_TARGETS = 3  # classes of the highest logits after the label
 HALVINGS = 10
-NOT_FINITE = "the model returned NaN or infinite logits near all correct images that were not fooled"
-_ENDLESS = -1.0  # no point is within a negative budget, so no search ends early
+NOT_FINITE = "no attack succeeded, and the model returned NaN or infinite logits near all correctly classified images"
+_ENDLESS = -1.0  # negative budget, so that no search ends early
 
 
 @dataclass(frozen=True)
 class NearestScores:
-    """Scores over correctly classified images; the class of every adversarial image was predicted again.
+    """Scores over correctly classified images; every adversarial image is verified by a new prediction.
 
     Images without a known distance are left out.
     """
 
-    n_fooled: int
-    n_unknown: int  # images that were not fooled, where a search ended at NaN or infinite logits
+    n_fooled: int  # number of images with an adversarial image
+    n_unknown: int  # number of images without one for which a search ended at NaN or infinite logits
     fooled_share: Value  # n_fooled / (n_correct - n_unknown)
-    rho: Estimate  # mean ‖r‖/‖x‖ over the images that were fooled
-    median_distance: Estimate  # over all correct images but unknown ones; infinite for those not fooled
+    rho: Estimate  # mean ‖r‖/‖x‖ over the n_fooled images
+    median_distance: Estimate  # over the n_correct - n_unknown images; infinite without an adversarial image
 
 
 def nearest_scores(model: nn.Module, images: Tensor, *, at_most: Floats, batch_size: int) -> NearestScores:
     """Search for the nearest adversarial image of each of ``images``, (N, 3, H, W), all classified correctly.
 
-    ``at_most``, (N,), are distances that are already verified; infinite if there is none. The model is in evaluation
-    mode and has the dtype and the device of the images. Raises CellFailure("no_gradient").
+    ``at_most``, (N,), are known verified distances, infinite for unknown ones. The model is in evaluation mode and has
+    the dtype and the device of the images. Raise CellFailure("no_gradient") for a model without gradients.
     """
     parts = [
         nearest_distances(model, images[rows], keys=rows)
@@ -81,10 +81,10 @@ def _no_scores(reason: str, n_unknown: int) -> NearestScores:
 def nearest_distances(model: nn.Module, images: Tensor, *, keys: Tensor) -> Floats:
     """Return the L2 distance to the nearest adversarial image of DDN, FMN and FAB, (N,); infinite if none is verified.
 
-    NaN: none is verified, and a search ended early at NaN or infinite logits. Such an image is not robust because the
-    model fails near it.
-    ``keys``, (N,) int64, seed the random directions that DDN takes where the gradient is zero or not finite. The images
-    are correctly classified, so the prediction is the label. Bisection moves the nearest image to the boundary.
+    The distance is NaN if none is verified and a search ended at NaN or infinite logits, because such an image does not
+    count as robust. ``keys``, (N,) int64, seed the random directions of DDN where the gradient is zero or not finite.
+    The images are correctly classified, so the prediction is the label. Bisection moves the nearest image to the
+    boundary.
     """
     with torch.no_grad():
         ranking = model(images).argsort(dim=1, descending=True, stable=True)
@@ -95,7 +95,7 @@ def nearest_distances(model: nn.Module, images: Tensor, *, keys: Tensor) -> Floa
     for search in _searches(ranking.shape[1]):
         points, early = nearest(search, model, samples, norm="l2")
         stopped |= early
-        away = torch.where(adversarial(model, points, classes), _away(images, points), torch.inf)
+        away = torch.where(adversarial(model, points, classes), _distances(images, points), torch.inf)
         closer = away < distance
         best[closer], distance[closer] = points[closer], away[closer]
     found = distance.isfinite()
@@ -128,10 +128,10 @@ def _at_the_boundary(
     if found.any():
         start, end, label = images[found], best[found], classes[found]
         points = between(start, end, smallest_fraction(model, start, end, label, HALVINGS))
-        shorter = torch.where(adversarial(model, points, label), _away(start, points), torch.inf)
+        shorter = torch.where(adversarial(model, points, label), _distances(start, points), torch.inf)
         distance[found] = torch.minimum(distance[found], shorter)
     return as_floats(distance)
 
 
-def _away(images: Tensor, points: Tensor) -> Tensor:
+def _distances(images: Tensor, points: Tensor) -> Tensor:
     return length(points.double() - images.double(), "l2")

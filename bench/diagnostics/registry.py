@@ -1,4 +1,4 @@
-"""The diagnostics by name, each a function of the latents, and all of them at once."""
+"""Registry of diagnostics, each a function of the latents."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ from bench.diagnostics.latents import Latents, Value
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnosticEntry:
-    """A declaration. ``better`` is towards collapse or a hypercube, not accuracy or robustness; "" for neither."""
+    """Declaration of a diagnostic.
+
+    ``better`` is the direction towards collapse or a hypercube, not towards accuracy or robustness; "" for neither.
+    """
 
     summary: str
     definition: str  # one line for a table in Markdown
-    invariant: bool  # under z → c z, W → W/c, which leaves the model's function as it is
+    invariant: bool  # under z → c z, W → W/c, which does not change the function of the model
     better: Literal["lower", "higher", ""]
     function: Callable[[Latents], Value]
 
 
 DIAGNOSTICS: Registry[DiagnosticEntry] = Registry("diagnostic")
 
-BUILTIN = "bench.diagnostics"  # the origin of the diagnostics that come with the project
+BUILTIN = "bench.diagnostics"  # origin of the built-in diagnostics
 
 
 def plugin_columns() -> frozenset[str]:
-    """Return the columns of the diagnostics that plug-ins have registered, on test images."""
+    """Return the columns of the diagnostics registered by plug-ins, on test images."""
     return frozenset(f"collapse_{name}" for name in DIAGNOSTICS if DIAGNOSTICS.origin(name) != BUILTIN)
 
 

@@ -1,15 +1,14 @@
-"""The broken images of a cell as a file: what a reader needs to see for himself that they are broken.
+"""Store the adversarial images of a cell in a file, so that anyone can verify them, optionally in 8 bits.
 
-A safetensors file with ``images``, (M, 3, H, W), float32 in [0, 1] or uint8, and ``predictions``, (M,) int64, what the
-float32 model says of each *as it is stored*; its header names the cell, the weights and the images.
+The file is a safetensors file with ``images``, (M, 3, H, W), float32 in [0, 1] or uint8, and ``predictions``, (M,)
+int64, the classes that the float32 model predicts for the images *as stored*. Its header has the ids of the cell, the
+weights and the images.
 
-The 8-bit version of an adversarial image: what a PNG can hold, inside the same ball if the grid has a point there.
-
-A pixel of the grid is k/255, k = 0…255. Rounding each pixel to the nearest k may leave the ball, so that the nearest
-image of the grid *in the ball* is wanted. For linf the pixels decide alone. For the other norms an image that is too
-far goes back towards the clean one, level by level, beginning with the pixels that the step moves least from where the
-attack had put them. The way ends at the grid's nearest point to the clean image, so an image that is outside in the end
-could not be inside; that happens only where the clean image is itself not of the grid.
+An image in 8 bits has pixels k/255 with k = 0…255. It is the nearest such image inside the same ball, if one exists.
+Rounding each pixel to the nearest k may leave the ball. For linf each pixel is clamped separately. For the other norms,
+an image outside the ball moves towards the clean image by one level per step, first in the pixels where the step
+increases the distance from the attack's image least. The last possible image is the 8-bit image nearest to the clean
+one. The result is outside the ball only if every 8-bit image is, and then the clean image is no 8-bit image.
 """
 
 from __future__ import annotations
@@ -39,13 +38,13 @@ def quantised(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> T
     radius = eps + ABSOLUTE_TOLERANCE / 2
     if norm == "linf":
         return _clamped(inputs, levels, radius).to(torch.uint8)
-    return _drawn_in(inputs, adversarials, levels, radius, POWERS[norm]).to(torch.uint8)
+    return _moved_inside(inputs, adversarials, levels, radius, POWERS[norm]).to(torch.uint8)
 
 
 def in_ball(inputs: Tensor, images: Tensor, norm: Norm, eps: float) -> Tensor:
-    """Whether 8-bit ``images``, (N, C, H, W) uint8, are within ``eps`` of ``inputs``, (N,) bool, up to rounding.
+    """Return which 8-bit ``images``, (N, C, H, W) uint8, are within ``eps`` of ``inputs``, (N,) bool.
 
-    The tolerance is there because k/255 is no float32: a step of exactly 8 levels may measure 8/255 + 3e-8.
+    A tolerance is needed because k/255 is no float32: a distance of exactly 8 levels may be computed as 8/255 + 3e-8.
     """
     return distances(inputs, as_inputs(images), norm) <= eps + ABSOLUTE_TOLERANCE
 
@@ -57,28 +56,32 @@ def _clamped(inputs: Tensor, levels: Tensor, radius: float) -> Tensor:
     return torch.where(low <= high, levels.clamp(low, high), levels)
 
 
-def _drawn_in(inputs: Tensor, adversarials: Tensor, levels: Tensor, radius: float, power: float) -> Tensor:
-    """Steps of one level towards the clean image until it is inside or as near as the grid allows."""
+def _moved_inside(inputs: Tensor, adversarials: Tensor, levels: Tensor, radius: float, power: float) -> Tensor:
+    """Move images towards the clean image, one level per step, until they are inside the ball or as near as possible.
+
+    ``levels`` (N, C, H, W) are the rounded pixels in 0…255. The ball has the ``radius`` and the norm of exponent
+    ``power``.
+    """
     centre, target = inputs.double().flatten(1), adversarials.double().flatten(1) * LEVELS
     flat = levels.flatten(1)
     while True:
-        back = flat + (centre * LEVELS - flat).sign()
+        stepped = flat + (centre * LEVELS - flat).sign()
         parts = _parts(flat, centre, power)
-        gain = (parts - _parts(back, centre, power)).clamp_min(0)
+        gain = (parts - _parts(stepped, centre, power)).clamp_min(0)
         excess = parts.sum(1) - radius**power
         if not ((excess > 0) & (gain > 0).any(1)).any():
             return flat.view_as(levels)
-        error = (back - target).abs() - (flat - target).abs()
-        flat = torch.where(_needed(gain, error, excess), back, flat)
+        error = (stepped - target).abs() - (flat - target).abs()
+        flat = torch.where(_needed(gain, error, excess), stepped, flat)
 
 
 def _parts(levels: Tensor, centre: Tensor, power: float) -> Tensor:
-    """|δ|^p of every pixel as float32 holds it, which is how it will be judged."""
+    """Return |δ|^p of every pixel in float32 precision, in which the image is evaluated."""
     return ((levels / LEVELS).float().double() - centre).abs().pow(power)
 
 
 def _needed(gain: Tensor, error: Tensor, excess: Tensor) -> Tensor:
-    """The pixels, (N, D) bool, of least ``error`` whose ``gain``, added up, first makes good the ``excess``, (N,)."""
+    """Return the pixels, (N, D) bool, with the smallest ``error`` whose total ``gain`` covers the ``excess``, (N,)."""
     order = torch.where(gain > 0, error, torch.inf).argsort(dim=1, stable=True)
     ordered = gain.gather(1, order)
     before = ordered.cumsum(1) - ordered
@@ -91,19 +94,19 @@ TYPES = {"float32": torch.float32, "uint8": torch.uint8}
 
 @dataclass(frozen=True)
 class Adversarials:
-    """Images that an attack broke, and that the harness verified, in the order of ``ids``."""
+    """Verified adversarial images, in the order of ``ids``."""
 
     ids: Sequence[str]
     images: Tensor  # (M, 3, H, W), float32 in [0, 1] or uint8, on the CPU
-    predictions: Tensor  # (M,), int64, of the images as they are here
-    n_broken_8bit: int | None = None  # how many are inside ball and box and still broken in 8 bits; None for float32
+    predictions: Tensor  # (M,), int64, predicted classes of ``images`` as stored
+    n_broken_8bit: int | None = None  # number that is misclassified inside ball and box in 8 bits; None for float32
 
 
 @dataclass(frozen=True)
 class AdversarialBatch:
-    """Verified broken images as they come out of one batch of an attack, on the CPU."""
+    """Verified adversarial images from one batch of an attack, on the CPU."""
 
-    indices: Tensor  # (M,), among the images of the cell
+    indices: Tensor  # (M,), indices of the images in the cell
     images: Tensor  # (M, 3, H, W), float32
     predictions: Tensor  # (M,)
 
@@ -119,9 +122,9 @@ def encode(
     device: torch.device,
     batch_size: int,
 ) -> Adversarials:
-    """All batches in one, in the order of the cell; for ``uint8`` rounded and judged again.
+    """Join all batches in the order of the cell. For ``uint8``, round the images and predict them again.
 
-    Raises CellFailure when the model gives no verdict on a rounded image.
+    Raise CellFailure if the model returns invalid logits for a rounded image.
     """
     if not kept:
         shape = (0, *images.inputs(torch.arange(1), device).shape[1:])
@@ -147,20 +150,24 @@ def encode(
 
 
 def dump_adversarials(stored: Adversarials, cell_id: str, weights_sha: str) -> bytes:
+    """Return the content of the safetensors file for ``stored``."""
     facts = {"cell_id": cell_id, "weights_sha": weights_sha, "ids": list(stored.ids)}
     tensors = {"images": stored.images.contiguous(), "predictions": stored.predictions.contiguous()}
     return save(tensors, {FACTS: json.dumps(facts)})
 
 
 def parse_adversarials(content: bytes, cell_id: str, weights_sha: str, *, where: str) -> Adversarials:
-    """Read what :func:`dump_adversarials` wrote for this cell of these weights. Raises BenchError for anything else."""
+    """Read the output of :func:`dump_adversarials` for this cell and these weights.
+
+    Raise BenchError for any other content, with ``where`` in the message.
+    """
     try:
         tensors, facts = load(content), read_facts(content)
         images, predictions, ids = tensors.pop("images"), tensors.pop("predictions"), facts.pop("ids")
         made_for = facts.pop("cell_id"), facts.pop("weights_sha")
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise BenchError(f"{where} does not hold adversarial images ({error}).") from error
-    wrong = _wrong(images, predictions, ids) or ("has more in it than images" if tensors or facts else "")
+        raise BenchError(f"{where} has no valid adversarial images ({error}).") from error
+    wrong = _wrong(images, predictions, ids) or ("has unknown content besides the images" if tensors or facts else "")
     if made_for != (cell_id, weights_sha):
         wrong = f"belongs to cell {made_for[0]} or to other weights"
     if wrong:
@@ -169,8 +176,9 @@ def parse_adversarials(content: bytes, cell_id: str, weights_sha: str, *, where:
 
 
 def _wrong(images: Tensor, predictions: Tensor, ids: Sequence[str]) -> str:
+    """Return the first problem with types, shapes or ids, or an empty string."""
     if images.dtype not in TYPES.values() or images.ndim != 4 or predictions.dtype != torch.int64:
-        return f"holds {images.dtype} images {tuple(images.shape)} and {predictions.dtype} predictions"
+        return f"has {images.dtype} images {tuple(images.shape)} and {predictions.dtype} predictions"
     if tuple(predictions.shape) != (len(images),) or len(ids) != len(images):
-        return f"holds {len(images)} images, {len(ids)} names and predictions {tuple(predictions.shape)}"
-    return "" if len(set(ids)) == len(ids) else "names an image twice"
+        return f"has {len(images)} images, {len(ids)} ids and predictions {tuple(predictions.shape)}"
+    return "" if len(set(ids)) == len(ids) else "has an image id twice"

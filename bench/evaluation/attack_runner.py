@@ -1,6 +1,6 @@
 """Run the attack of a cell on copies of its images, count its passes and verify its results.
 
-When memory runs out, the attack goes on with smaller batches.
+After an out-of-memory error, the attack continues with smaller batches.
 """
 
 from __future__ import annotations
@@ -36,22 +36,26 @@ SMALLEST_BATCH = 8
 
 
 def shrink_batch(size: int, cell_input: CellInput, stats: CellStats) -> int:
-    """Half of the batch ``size`` that memory did not suffice for, noted. Raises CellFailure for the smallest."""
+    """Return half of the batch ``size`` that ran out of memory, and store it in ``stats``.
+
+    Raise CellFailure("out_of_memory") if ``size`` is at most ``SMALLEST_BATCH``.
+    """
     if size <= SMALLEST_BATCH:
         raise CellFailure("out_of_memory", f"out of memory with batches of {size}.")
     stats.batch_size = max(size // 2, SMALLEST_BATCH)
-    stats.say(f"  out of memory; going on with batches of {stats.batch_size}")
+    stats.say(f"  out of memory; continuing with batches of {stats.batch_size}")
     free_memory(cell_input.device)
     return stats.batch_size
 
 
 def free_memory(device: torch.device) -> None:
+    """Collect garbage and empty the CUDA cache."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
-CHECKED = 16  # images of each kind on which the search model is compared with the model
+CHECKED = 16  # number of images of each kind on which the search model is compared with the model
 
 
 def attack_all(
@@ -112,10 +116,9 @@ def _run_attack(
     stage: Stage,
     stats: CellStats,
 ) -> Tensor:
-    """Call the attack on copies, count its passes and keep its warnings.
+    """Call the attack on copies, count its passes and store its warnings.
 
-    If the attack raises an error on the faster search model, other than out of memory, it is repeated on the model
-    itself.
+    If the attack raises an error on the faster search model, other than out of memory, repeat it on the model itself.
     """
     ids = [cell_input.images.ids[i] for i in indices.tolist()]
     call = _Call(spec, attack, cell_input, ids, inputs, labels, stage, stats)
@@ -153,7 +156,7 @@ class _Call:
     stats: CellStats
 
     def run(self) -> AttackResult:
-        """Return the attack's output; add its passes to the tally."""
+        """Return the attack's output, and add its passes to ``stats``."""
         cell_input, attack, stats = self.cell_input, self.attack, self.stats
         assert cell_input.entry is not None
         counting, prepared = _counted(cell_input, attack, self.stage, stats)
@@ -175,9 +178,9 @@ class _Call:
         return found
 
     def checked_points(self, adversarials: Tensor) -> Tensor:
-        """Some clean images, random points of their balls, and what the attack made of them, (B, C, H, W).
+        """Return points at which to compare the search model with the model itself, (B, C, H, W).
 
-        There the search model is compared with the model itself.
+        The points are some clean images, random points of their balls, and their adversarial images.
         """
         some = spread(torch.arange(len(self.inputs)), CHECKED)
         inputs, attack = self.inputs[some], self.attack
@@ -210,7 +213,7 @@ def _counted(
 def _check_untouched(model: nn.Module, before: State, attack: str, example: Tensor) -> list[str]:
     """Restore the model's state; return a note if its own forward pass writes into it.
 
-    Raises CellFailure("model_changed") if the attack has changed anything else.
+    Raise CellFailure("model_changed") if the attack has changed anything else.
     """
     written = changed(model, before)
     if not written:

@@ -23,13 +23,13 @@ class Outcomes:
 
     clean_pred: Tensor
     adv_pred: Tensor
-    distance: Tensor  # float64; NaN where the image survived
-    kept: list[AdversarialBatch] = field(default_factory=list)  # the broken images, while they are asked for
-    adversarials: Adversarials | None = None  # the same in the form they are stored in
+    distance: Tensor  # float64; NaN if the image remains correctly classified
+    kept: list[AdversarialBatch] = field(default_factory=list)  # adversarial images, if they are to be stored
+    adversarials: Adversarials | None = None  # the same images in the stored form
 
     @classmethod
     def unattacked(cls, clean_pred: Tensor, labels: Tensor) -> Outcomes:
-        """Return the outcomes before any attack: images that are misclassified already have distance 0."""
+        """Return the outcomes before any attack. Images that are misclassified clean have distance 0."""
         distance = torch.full((len(labels),), torch.nan, dtype=torch.float64)
         distance[clean_pred != labels] = 0.0
         return cls(clean_pred, clean_pred.clone(), distance)
@@ -47,10 +47,10 @@ class CellInput:
     num_classes: int
     device: torch.device
     entry: AttackEntry | None  # None for the clean cell
-    broken: Mapping[str, Sample] = field(default_factory=dict)  # what earlier attacks broke, by sample id
-    auto_batch: bool = False  # halve the batch when memory runs out
+    broken: Mapping[str, Sample] = field(default_factory=dict)  # misclassified under filtering attacks, by sample id
+    auto_batch: bool = False  # halve the batch size after an out-of-memory error
     save_adversarials: Encoding = "none"
-    search_models: SearchModels | None = None  # for attacks that can use one; None: the model under test for all
+    search_models: SearchModels | None = None  # for attacks that can use one; None: always use the model under test
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Estimate the time of a plan: passes known from the plan, seconds per pass measured on the model itself."""
+"""Estimate the time of a plan from its number of passes and the measured seconds per pass of the model."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ from bench.evaluation.throughput import Pace, Rates
 from bench.planning.plan import RunPlan
 from bench.runtime.torch_state import harness_torch_state
 
-FEWEST_STEPS = 2  # of DeepFool, on an ordinary network
+FEWEST_STEPS = 2  # minimum number of DeepFool steps on a usual network
 
 
 @harness_torch_state()
 def estimate(
     plan: Sequence[RunPlan], pending: Mapping[str, Sequence[EvalSpec]], undiagnosed: Set[str], context: RunContext
 ) -> tuple[float, float]:
-    """Seconds for what is to do in every run: if every image breaks at once, and if none ever does."""
+    """Return the minimum and maximum seconds for all pending cells and diagnoses.
+
+    The minimum assumes that every attack succeeds at once, the maximum that no attack succeeds.
+    """
     least = most = 0.0
     to_do = [run for run in plan if pending[run.train.run_id] or run.train.run_id in undiagnosed]
     for _, repeats in groupby(to_do, key=lambda run: run.train.config_sha):
         runs = tuple(repeats)
-        pace = Pace(runs[0].train, context)  # one at a time: each keeps a network
+        pace = Pace(runs[0].train, context)  # keeps a network in memory, so only one exists at a time
         for run in runs:
             low, high = _bounds(run, pending[run.train.run_id], run.train.run_id in undiagnosed, pace, context)
             least, most = least + low, most + high
@@ -37,7 +40,7 @@ def estimate(
 def _bounds(
     run: RunPlan, todo: Sequence[EvalSpec], undiagnosed: bool, pace: Pace, context: RunContext
 ) -> tuple[float, float]:
-    """Return the seconds for one run: if every image breaks at once, and if none ever does."""
+    """Return the minimum and maximum seconds for one run, see :func:`estimate`."""
     n_train, n_test = len(context.dataset.train), len(context.dataset.test)
     costs = [(_cost(c, run.train.data.num_classes), pace.rates(_searched_in(c)), c.limit or n_test) for c in todo]
     if undiagnosed:
@@ -54,7 +57,7 @@ def _seconds(forwards: int, backwards: int, rates: Rates) -> float:
 
 
 def _searched_in(cell: EvalSpec) -> Precision | None:
-    """The precision of the search model that the attack asks; None where it asks the model under test."""
+    """Return the precision of the search model that the attack queries; None if it queries the model under test."""
     if cell.attack is None:
         return None
     entry = resolve(cell.attack.name, cell.attack.backend).entry
@@ -62,7 +65,10 @@ def _searched_in(cell: EvalSpec) -> Precision | None:
 
 
 def diagnosis_costs(spec: TrainSpec, n_train: int, n_test: int) -> list[tuple[Cost, int]]:
-    """Passes per image, and images, of the latents, the gradients, DeepFool's two walks and the nearest distance."""
+    """Return passes per image and number of images for each part of a diagnosis.
+
+    The parts are the latents, the gradients, the two runs of DeepFool and the nearest distance.
+    """
     latents = min(spec.data.train_limit or n_train, LATENT_IMAGES) + min(n_test, LATENT_IMAGES)
     backwards = min(CANDIDATES, spec.data.num_classes) - 1
     few, many = 2 * FEWEST_STEPS, 2 * STEPS

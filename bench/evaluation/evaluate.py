@@ -1,4 +1,4 @@
-"""One cell: an attack on a model's correctly classified images, measured, verified and recorded."""
+"""Evaluate one cell: attack the correctly classified images, verify the result, and make a record."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from bench.runtime.progress import Progress
 from bench.sanity.cell_checks import ZeroGradients, check_gradients, check_randomised
 
 DTYPE = "float32"
-OURSELVES = "collapse-bench"
-ASKED_CORRUPTED = 50  # images of a corruption that are asked about twice; the clean cell asks about more
+OWN_BACKEND = "collapse-bench"  # backend of corruptions
+CHECKED_CORRUPTED = 50  # corrupted images to check for randomised logits; the clean cell checks more
 
 
 def evaluate_cell(spec: EvalSpec, cell_input: CellInput, progress: Progress) -> tuple[EvalRecord, Outcomes | None]:
-    """Run one cell. A failure of the cell is a record with its reason and no outcomes, never an exception."""
+    """Evaluate one cell. If it fails, return a record with the reason and no outcomes instead of raising."""
     stats = CellStats(batch_size=spec.batch_size, say=progress.line)
     start = time.perf_counter()
     try:
@@ -49,9 +49,10 @@ def evaluate_cell(spec: EvalSpec, cell_input: CellInput, progress: Progress) -> 
 
 
 def _with_smaller_batches(spec: EvalSpec, cell_input: CellInput, progress: Progress, stats: CellStats) -> Outcomes:
-    """Start the cell again with half the batch when memory runs out and the user left the size to us.
+    """Evaluate the cell, again with half the batch size after an out-of-memory error if the size is automatic.
 
-    Attacks that batch themselves do this themselves, see :mod:`bench.evaluation.attack_runner`; this is for all others.
+    Attacks on :class:`bench.attacks.engine.fast_model.FastModel` reduce their batches during the attack, see
+    :mod:`bench.evaluation.attack_runner`. This function covers all other cases.
     """
     while True:
         try:
@@ -61,39 +62,39 @@ def _with_smaller_batches(spec: EvalSpec, cell_input: CellInput, progress: Progr
             if failure.reason != "out_of_memory" or not cell_input.auto_batch or smaller < SMALLEST_BATCH:
                 raise
             stats.batch_size = smaller
-            stats.forwards = stats.backwards = stats.n_truncated = 0  # the attempt that counts is the next one
-            progress.line(f"  out of memory; trying again with batches of {smaller}")
+            stats.forwards = stats.backwards = stats.n_truncated = 0  # only the last attempt counts
+            progress.line(f"  out of memory; starting the cell again with batches of {smaller}")
             free_memory(cell_input.device)
 
 
 def _outcomes(spec: EvalSpec, cell_input: CellInput, progress: Progress, stats: CellStats) -> Outcomes:
     outcomes = _clean(cell_input, stats.batch_size)
     every = torch.arange(len(cell_input.images))
-    asked = every if spec.corruption is None else spread(every, ASKED_CORRUPTED)
+    asked = every if spec.corruption is None else spread(every, CHECKED_CORRUPTED)
     with failures_as("model_error"):
         stats.findings = check_randomised(
             cell_input.model, cell_input.images, asked, cell_input.device, stats.batch_size
         )
-    if spec.attack is None:  # clean, or corrupted already
+    if spec.attack is None:  # clean or corrupted images
         stats.forwards = len(cell_input.images)
         return outcomes
-    _adopt(outcomes, cell_input)
-    standing = (outcomes.adv_pred == cell_input.images.labels).nonzero().squeeze(1)
-    stats.n_attacked = len(standing)
-    if len(standing):
-        zero = _zero_gradients(cell_input, spec.attack, standing, stats.batch_size)
+    _copy_filtered(outcomes, cell_input)
+    remaining = (outcomes.adv_pred == cell_input.images.labels).nonzero().squeeze(1)
+    stats.n_attacked = len(remaining)
+    if len(remaining):
+        zero = _zero_gradients(cell_input, spec.attack, remaining, stats.batch_size)
         stats.findings += zero.findings
-        stats.remarks = tuple(dict.fromkeys((*stats.remarks, *zero.notes)))  # once, also when the cell starts again
-        attack_all(spec, spec.attack, cell_input, standing, outcomes, progress, stats)
+        stats.remarks = tuple(dict.fromkeys((*stats.remarks, *zero.notes)))  # no duplicates if the cell starts again
+        attack_all(spec, spec.attack, cell_input, remaining, outcomes, progress, stats)
     if cell_input.save_adversarials != "none":
         outcomes.adversarials = _encoded(spec.attack, cell_input, outcomes, stats.batch_size)
     return outcomes
 
 
-def _zero_gradients(cell_input: CellInput, attack: AttackSpec, standing: Tensor, batch_size: int) -> ZeroGradients:
-    """Count the clean images whose gradient is zero. Attacks without gradients need none.
+def _zero_gradients(cell_input: CellInput, attack: AttackSpec, remaining: Tensor, batch_size: int) -> ZeroGradients:
+    """Check the gradients at the images to attack; skip the check for attacks that use no gradients.
 
-    Raises CellFailure("no_gradient") where an attack that needs a gradient can have none.
+    Raise CellFailure("no_gradient") if the attack needs gradients and the model has none.
     """
     if cell_input.entry is None or not cell_input.entry.cost(attack.params, cell_input.num_classes).backwards:
         return ZeroGradients()
@@ -101,7 +102,7 @@ def _zero_gradients(cell_input: CellInput, attack: AttackSpec, standing: Tensor,
         return check_gradients(
             cell_input.model,
             cell_input.images,
-            standing,
+            remaining,
             cell_input.device,
             batch_size,
             partial(_random_points, attack=attack),
@@ -109,7 +110,7 @@ def _zero_gradients(cell_input: CellInput, attack: AttackSpec, standing: Tensor,
 
 
 def _random_points(inputs: Tensor, ids: Sequence[str], *, attack: AttackSpec) -> Tensor:
-    """Points drawn uniformly in the balls of the attack, inside [0, 1]; the same for every attack of one budget."""
+    """Draw points uniformly in the balls of the attack, inside [0, 1]; the same for every attack of one budget."""
     keys = SampleRng(0, "gradient-check", ids, inputs.device).keys()
     return random_points(inputs, keys, attack.norm, attack.eps)
 
@@ -137,8 +138,8 @@ def _clean(cell_input: CellInput, batch_size: int) -> Outcomes:
     return Outcomes.unattacked(torch.cat(parts), cell_input.images.labels)
 
 
-def _adopt(outcomes: Outcomes, cell_input: CellInput) -> None:
-    """Images that a filtering attack broke count as broken, at the distance it needed."""
+def _copy_filtered(outcomes: Outcomes, cell_input: CellInput) -> None:
+    """Copy prediction and distance of the images that are misclassified under a filtering attack."""
     for i, name in enumerate(cell_input.images.ids):
         earlier = cell_input.broken.get(name)
         if earlier is not None and earlier.distance is not None and outcomes.distance[i].isnan():
@@ -170,8 +171,8 @@ def _record(
     drawn = drawn_notes(len(cell_input.images), cell_input.n_test)
     bound = spec.attack.max_queries if spec.attack else None
     if bound is not None:
-        cut = f"{stats.n_truncated} of {stats.n_attacked} images cut, which count as not broken"
-        departures = (f"at most {bound} forward passes an image: {cut}", *departures)
+        cut = f"{stats.n_truncated} of {stats.n_attacked} searches truncated and counted as failed attacks"
+        departures = (f"at most {bound} forward passes per image: {cut}", *departures)
     return EvalRecord(
         cell_id=spec.cell_id,
         spec=spec,
@@ -191,7 +192,7 @@ def _record(
         created=timestamp(),
         official=cell_input.official,
         dtype=DTYPE,
-        backend=entry.backend if entry else CLEAN if spec.is_clean else OURSELVES,
+        backend=entry.backend if entry else CLEAN if spec.is_clean else OWN_BACKEND,
         backend_version=backend_version(entry) if entry else "",
         notes=(
             *drawn,

@@ -1,9 +1,9 @@
 """Build the search model: a faster copy of the model under test, on which our own attacks search.
 
 Batch norms are folded, and the memory format is channels-last where that is faster. With bf16 the backbone computes in
-bfloat16; the layers after it stay in float32, so that close logits remain distinct. No verdict depends on the copy: see
-:class:`bench.attacks.engine.fast_model.FastModel`. A copy must not make an attack fail that runs on the plain model. So
-each copy is tested forwards and backwards on a probe batch, and discarded if it raises or if its results differ.
+bfloat16; the layers after it stay in float32, so that close logits remain distinct. The copy decides no outcome, see
+:class:`bench.attacks.engine.fast_model.FastModel`. An attack that runs on the plain model must also run on the copy. So
+each copy is tested by a forward and a backward pass on a probe batch, and discarded if it raises or its results differ.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class BFloat16(nn.Module):
         self.module = module
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Return the outputs of the module in float32."""
         with torch.autocast(inputs.device.type, torch.bfloat16):
             outputs: Tensor = self.module(inputs)
         return outputs.float()
@@ -69,7 +70,7 @@ class SearchModels:
     def difference(self, precision: Precision, points: Tensor) -> str:
         """Describe how the copy differs from the model at ``points``, (B, C, H, W); empty if it does not.
 
-        A model may take another branch on real images than on the examples, so this is asked at images of the attack.
+        A model may take another branch on real images than on the examples, so it is compared on images of the attack.
         """
         made = self.get(precision)
         return "" if made is self._model else self._difference(made, self._full[precision], precision, points)
@@ -89,7 +90,7 @@ class SearchModels:
         return self._model
 
     def _difference(self, made: nn.Module, full: nn.Module, precision: Precision, points: Tensor) -> str:
-        """Compare the copy in float32, and the one in ``precision``, with the model."""
+        """Describe how the float32 copy or the copy in ``precision`` differs from the model; empty if neither does."""
         expected = _passes(self._model, points)
         if isinstance(expected, str):
             return ""  # the attack will fail with the model's own error
@@ -158,13 +159,16 @@ def _apart(found: Pass, expected: Pass, precision: Precision) -> str:
 
 
 def _length(values: Tensor) -> Tensor:
-    """L2 norm per image, (B,), float64."""
+    """Return the L2 norm per image, (B,), float64."""
     norms: Tensor = torch.linalg.vector_norm(values.flatten(1).double(), dim=1)
     return norms
 
 
 def _channels_last(device: torch.device, precision: Precision) -> bool:
-    """Whether channels-last is faster: on CPUs (never slower on five model families), and for bfloat16 elsewhere."""
+    """Return whether channels-last is faster.
+
+    It is on CPUs (never slower on five model families), and for bfloat16 on other devices.
+    """
     return device.type == "cpu" or precision == "bf16"
 
 

@@ -1,4 +1,4 @@
-"""Load the network of a stored run, and the data it was evaluated on."""
+"""Load the network of a stored run, and the data set of its cells."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bench.training.checkpoints import load_run
 
 
 def load_network(run: RunRecord, context: RunContext) -> nn.Module:
-    """Return the frozen network of a run, on the workshop's device. Raises BenchError if it is not stored."""
+    """Return the frozen network of a run, on the device of ``context``. Raise BenchError if it is not stored."""
     if run.spec is not None:
         return freeze(load_run(run.spec, context).classifier)
     path = context.store.network_path(run)
@@ -35,13 +35,14 @@ def load_network(run: RunRecord, context: RunContext) -> nn.Module:
 
 
 def not_stored(run: RunRecord, root: object) -> BenchError:
+    """Return the error for a run without stored weights."""
     name = f"run {run.run_id} ({run.model}:{run.variant}:{run.seed})"
-    return BenchError(f"{name} has no weights in {root}; the command that made it computes what is missing.")
+    return BenchError(f"{name} has no weights in {root}; run its command again, which computes missing results.")
 
 
 @dataclass(frozen=True)
 class Reopened:
-    """A stored network, frozen, and the data that it was evaluated on."""
+    """A stored network, frozen, with its number of classes and a run context with its data set."""
 
     model: nn.Module
     num_classes: int
@@ -49,27 +50,30 @@ class Reopened:
 
 
 def reopen(run: RunRecord, store: Store, *, data_dir: Path | None, device: str) -> Reopened:
-    """Load the network of ``run`` and its data.
+    """Load the network of ``run`` and its data set.
 
-    Raises BenchError for a run that has failed or whose network is not stored, and for data that are not those of its
-    rows.
+    Raise BenchError for a failed run, for a network that is not stored, and for data that differ from those of the
+    run's training or of its cells.
     """
     if store.finished_run(run.run_id) is None:
         raise not_stored(run, store.root)
     kind = run.dataset if run.dataset in DATASETS else "imagefolder"
     if run.dataset not in DATASETS and data_dir is None:
         raise BenchError(
-            f"run {run.run_id} was made on {run.dataset!r}; give the folder of its images by --data-dir, or the file "
-            "that registers this data set by --plugin."
+            f"run {run.run_id} uses the data set {run.dataset!r}; give the folder of its images by --data-dir, or the "
+            "file that registers this data set by --plugin."
         )
     found = [cell.spec.data_sha for cell in store.cells(run.run_id)]
     dataset = _load(kind, data_dir, run, found)
     if run.spec is not None and dataset.train.sha != run.spec.data.train_sha:
         raise BenchError(
-            f"the training images are not those that run {run.run_id} was trained on; give their folder by --data-dir."
+            f"the training images differ from those of run {run.run_id}; give the folder of its images by --data-dir."
         )
     if any(sha != dataset.test.sha for sha in found):
-        raise BenchError(f"the test images are not those of the cells of run {run.run_id}; give their folder.")
+        raise BenchError(
+            f"the test images differ from those of the cells of run {run.run_id}; give the folder of their images by "
+            "--data-dir."
+        )
     context = RunContext(dataset=dataset, store=store, device=choose_device(device), progress=choose_progress())
     return Reopened(load_network(run, context), dataset.num_classes, context)
 
@@ -77,11 +81,11 @@ def reopen(run: RunRecord, store: Store, *, data_dir: Path | None, device: str) 
 def reopen_trained(
     run: RunRecord, store: Store, *, data_dir: Path | None, device: str
 ) -> tuple[TrainSpec, Classifier, RunContext]:
-    """Load a network that was trained here, whose latents are known. Raises BenchError for any other."""
+    """Load a network that ``bench run`` trained, so that its latents are known. Raise BenchError for any other."""
     if run.spec is None:
         raise BenchError(
-            f"run {run.run_id} ({run.model}:{run.variant}:{run.seed}) was trained elsewhere; latents are known of "
-            "networks that 'bench run' trained."
+            f"run {run.run_id} ({run.model}:{run.variant}:{run.seed}) was trained elsewhere; latents are known only "
+            "for networks trained by 'bench run'."
         )
     found = reopen(run, store, data_dir=data_dir, device=device)
     assert isinstance(found.model, Classifier)
@@ -89,7 +93,7 @@ def reopen_trained(
 
 
 def _load(kind: str, data_dir: Path | None, run: RunRecord, found: Sequence[str]) -> Dataset:
-    """Load the data set; an image folder in the order of its classes that the run was measured with, if one is."""
+    """Load the data set. For an image folder, use the class order for which the images match those of the run."""
     if kind != "imagefolder":
         return load_dataset(kind, DataRequest(data_dir))
     fitting = run.source.fitting if run.source else None

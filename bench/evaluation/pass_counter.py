@@ -1,4 +1,4 @@
-"""Counts the passes an attack makes through a model, one for each image and direction."""
+"""Count the forward and backward passes of an attack through a model, one per image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class CountingModel(nn.Module):
-    """A model that counts. ``on_forward`` hears of every batch, for a progress bar."""
+    """Model wrapper that counts passes. ``on_forward`` is called with the size of every batch, for a progress bar."""
 
     def __init__(self, model: nn.Module, on_forward: Callable[[int], None] = lambda count: None) -> None:
         super().__init__()
@@ -18,6 +18,7 @@ class CountingModel(nn.Module):
         self.on_forward = on_forward
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits of the model, and count the passes."""
         logits: Tensor = self.model(inputs)
         self.forwards += len(inputs)
         self.on_forward(len(inputs))

@@ -1,11 +1,11 @@
-"""Check the claims of a run's cells from the files alone: weights, data and stored images. No attack is run.
+"""Verify the cells of a run from the stored files: weights, data and adversarial images. No attack is run.
 
-A misclassified image is a certificate: it lies in the box and in the ball, has the recorded distance, and the float32
-model gives it the recorded class. That an image survived cannot be certified. The check of an accuracy under attack
-therefore shows only that it is *no higher* than its row says.
+An adversarial image proves its claim: it is in the box and in the ball, has the recorded distance, and the float32
+model predicts the recorded class. Robustness of an image cannot be proved this way. The verification of a robust
+accuracy therefore shows only that the accuracy is *no higher* than recorded.
 
 Two passes over one image may differ by rounding if the batch differs, and some attacks end *on* the boundary between
-two classes. There the recorded class counts as predicted, and the image is counted separately.
+two classes. In this case the recorded class counts as predicted, and the image is counted separately.
 """
 
 from __future__ import annotations
@@ -29,28 +29,31 @@ from bench.results.per_image import Sample
 from bench.results.store import Store
 from bench.runtime.torch_state import harness_torch_state
 
-LOGITS_APART = 1e-5  # of the largest logit
-DISTANCE_APART = 1e-6  # in the units of the norm, and of the distance
+LOGIT_TOLERANCE = 1e-5  # tolerance relative to the largest logit
+DISTANCE_TOLERANCE = 1e-6  # absolute and relative tolerance of a distance
 
 
 @dataclass(frozen=True)
 class Checked:
     """Results of checking a batch of claims; the masks are (M,) bool on the CPU."""
 
-    true: Tensor
-    near: Tensor  # true only up to rounding
+    true: Tensor  # verified claims
+    near: Tensor  # claims that are verified only up to rounding
     problems: tuple[str, ...]
-    largest: float = 0.0  # distance of a true one
+    largest: float = 0.0  # largest distance of a verified claim
 
 
 def asked(model: nn.Module, inputs: Tensor, recorded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The predicted classes of (M, C, H, W), whether they are the ``recorded`` ones, and where only up to rounding."""
+    """Return the predicted classes of images (M, C, H, W), and two masks: equal to ``recorded``, and only by rounding.
+
+    All are (M,), on the CPU.
+    """
     model.eval()
     with torch.no_grad():
         logits = model(inputs).cpu()
     found, known = logits.argmax(1), (recorded >= 0) & (recorded < logits.shape[1])
     behind = logits.amax(1) - logits.gather(1, torch.where(known, recorded, 0)[:, None]).squeeze(1)
-    near = known & (found != recorded) & (behind <= LOGITS_APART * logits.abs().amax(1))
+    near = known & (found != recorded) & (behind <= LOGIT_TOLERANCE * logits.abs().amax(1))
     return found, (found == recorded) | near, near
 
 
@@ -71,7 +74,7 @@ def check_float32(
     length = distances(inputs, images, attack.norm).cpu()
     recorded = torch.tensor([sample.distance for sample in samples], dtype=torch.float64)
     inside = length <= attack.eps * (1 + 1e-9)
-    as_recorded = (length - recorded).abs() <= DISTANCE_APART * (1 + recorded)
+    as_recorded = (length - recorded).abs() <= DISTANCE_TOLERANCE * (1 + recorded)
     found, same, near = asked(model, images, torch.tensor([sample.adv_pred for sample in samples]))
     problems = []
     for k, sample in enumerate(samples):
@@ -89,7 +92,10 @@ def check_float32(
 def check_uint8(
     model: nn.Module, inputs: Tensor, stored: Adversarials, samples: Sequence[Sample], attack: AttackSpec
 ) -> Checked:
-    """Check which 8-bit images are in the ball and broken. Others are no problem: only the number is recorded."""
+    """Check which 8-bit images are in the ball and misclassified, and that all have the recorded predictions.
+
+    An image outside the ball or correctly classified is no problem, because the record has only the number of others.
+    """
     images = as_inputs(stored.images.to(inputs.device))
     found, same, near = asked(model, images, stored.predictions)
     labels = torch.tensor([sample.label for sample in samples])
@@ -111,28 +117,30 @@ BATCH = 128
 Status = Literal[
     "verified", "in part", "disagrees", "not stored", "not made here", "other sample", "not ok", "other weights"
 ]
-Claims = dict[int, Sample]  # images that are recorded as broken by an attack, by their place in the cell
+Claims = dict[int, Sample]  # images recorded as misclassified under an attack, by their index in the cell
 
 
 @dataclass(kw_only=True)
 class Verdict:
-    """Result of the check of one cell. The clean cell claims predictions, every other cell adversarial images."""
+    """Verdict on one cell. The claims of the clean cell are predictions, those of other cells adversarial images."""
 
     cell_id: str
     name: str
-    status: Status = "verified"  # in part: of 8-bit images, which may show fewer breaks than are recorded of float32
-    n: int = 0  # claims
-    n_verified: int = 0  # those found to be true; of 8-bit images fewer may be than are claimed of float32
-    n_at_boundary: int = 0  # of these, where the recorded class is the model's up to rounding only
+    status: Status = "verified"  # in part: some 8-bit images are correctly classified, unlike their float32 images
+    n: int = 0  # number of claims
+    n_verified: int = 0  # number of verified claims; can be smaller than n for 8-bit images
+    n_at_boundary: int = 0  # number of claims verified only up to rounding
     largest_distance: float | None = None
     encoding: str = ""
     problems: list[str] = field(default_factory=list)
 
     def disagree(self, *problems: str) -> None:
+        """Add ``problems``; with any problem, the status is ``disagrees``."""
         self.problems += problems
         self.status = "disagrees" if self.problems else self.status
 
     def add(self, checked: Checked) -> None:
+        """Add the results of a batch of claims."""
         self.n_verified += int(checked.true.sum())
         self.n_at_boundary += int(checked.near.sum())
         if checked.true.any():
@@ -142,9 +150,9 @@ class Verdict:
 
 @harness_torch_state()
 def check_cell(record: EvalRecord, model: nn.Module, context: RunContext) -> Verdict:
-    """Check an ok cell of the weights that ``model`` has; ``model`` is frozen and on the workshop's device.
+    """Verify an ok cell of the weights of ``model``; ``model`` is frozen and on the device of ``context``.
 
-    Raises BenchError when the images cannot be read or, of a corruption, written: that says nothing of the cell.
+    Raise BenchError if the images cannot be read, or corrupted images cannot be written; then there is no verdict.
     """
     verdict = Verdict(cell_id=record.cell_id, name=record.spec.name, encoding=record.adversarials)
     corruption, limit = record.spec.corruption, record.spec.limit
@@ -170,7 +178,7 @@ def check_cell(record: EvalRecord, model: nn.Module, context: RunContext) -> Ver
 def _contradictions(record: EvalRecord, samples: Sequence[Sample], images: Images) -> Iterator[str]:
     """Yield each contradiction between the rows and the data, within the rows, or between the rows and the record."""
     if [sample.sample_id for sample in samples] != list(images.ids):
-        yield "the images are not those of the data set"
+        yield "the images differ from those of the data set"
         return
     for sample, label in zip(samples, images.labels.tolist(), strict=True):
         if sample.label != label:
@@ -194,7 +202,7 @@ def _is_possible(sample: Sample) -> bool:
 def _check_clean(
     record: EvalRecord, samples: Sequence[Sample], images: Images, model: nn.Module, context: RunContext, to: Verdict
 ) -> None:
-    """Check the clean predictions of any cell; only the clean cell counts them as its claims."""
+    """Check the clean predictions of a cell; they are claims of the clean cell only."""
     for indices in torch.arange(len(samples)).split(BATCH):
         inputs = images.inputs(indices, context.device)
         checked = check_clean(model, inputs, [samples[i] for i in indices.tolist()])
@@ -209,19 +217,19 @@ def _check_clean(
 def _check_adversarials(
     record: EvalRecord, claims: Claims, images: Images, model: nn.Module, context: RunContext, to: Verdict
 ) -> None:
-    """Check every claim by the cell's own stored image, or by that of the filtering attack that broke the image."""
+    """Check every claim by the cell's own stored image, or by that of the successful filtering attack."""
     to.n, left = len(claims), dict(claims)
     place = {name: i for i, name in enumerate(images.ids)}
     for source, stored in _sources(record, images, context.store, to):
         chosen = [k for k, name in enumerate(stored.ids) if place.get(name) in left]
         if source is record:
             extra = [name for name in stored.ids if place.get(name) not in claims]
-            to.disagree(*(f"{name}: an image is stored, and it is not recorded as broken" for name in extra))
+            to.disagree(*(f"{name}: an image is stored, but it is not recorded as misclassified" for name in extra))
         before = to.n_verified
         _check_source(source, stored, chosen, left, images, model, context, to)
         if source is record and record.n_broken_8bit not in (None, to.n_verified - before):
-            to.disagree(f"{to.n_verified - before} images broken in 8 bits, recorded {record.n_broken_8bit}")
-    to.disagree(*(f"{s.sample_id}: recorded as broken, and no image of it is stored" for s in left.values()))
+            to.disagree(f"{to.n_verified - before} images misclassified in 8 bits, recorded {record.n_broken_8bit}")
+    to.disagree(*(f"{s.sample_id}: recorded as misclassified, but no image is stored" for s in left.values()))
     if to.status == "verified" and to.n_verified < to.n:
         to.status = "in part"
 
@@ -252,20 +260,20 @@ def _check_form(stored: Adversarials, source: EvalRecord, images: Images, where:
     wanted = tuple(images.inputs(torch.arange(1), torch.device("cpu")).shape[1:])
     found = tuple(stored.images.shape[1:])
     if str(stored.images.dtype) != f"torch.{source.adversarials}" or found != wanted:
-        raise BenchError(f"{where} holds {stored.images.dtype} {found}, not {source.adversarials} {wanted}.")
+        raise BenchError(f"{where} has {stored.images.dtype} {found}, not {source.adversarials} {wanted}.")
 
 
 def _sources(
     record: EvalRecord, images: Images, store: Store, to: Verdict
 ) -> Iterator[tuple[EvalRecord, Adversarials]]:
-    """The cell's own file, then those of the cells that filtered its images, in their order."""
+    """Yield the images of the cell, then those of its filtering cells in their order, each with its record."""
     filters = [store.finished_cell(record.spec.run_id, cell_id) for cell_id in record.spec.filters]
     for source in (record, *(cell for cell in filters if cell is not None and cell.adversarials != "none")):
         where = str(store.adversarials_path(source.spec.run_id, source.cell_id))
         try:
             content = store.read_adversarials(source)
             if sha256(content).hexdigest() != source.adversarials_sha:
-                to.disagree(f"{where} is not the file that its record speaks of")
+                to.disagree(f"{where} differs from the file in its record")
             stored = parse_adversarials(content, source.cell_id, source.weights_sha, where=where)
             _check_form(stored, source, images, where)
         except BenchError as error:

@@ -1,4 +1,4 @@
-"""Evaluate the cells of one model, store them one by one, and report each."""
+"""Evaluate the cells of one model; store and report each."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ from bench.runtime.torch_state import harness_torch_state
 
 
 def line_of(spec: EvalSpec) -> str:
-    """Equal for cells that share a line."""
+    """Return a key that is equal for cells that share a progress message: the severities of one corruption."""
     return spec.corruption.kind if spec.corruption else spec.cell_id
 
 
 def is_good(record: EvalRecord) -> bool:
+    """Return whether the cell is ok and has an accuracy."""
     return record.status == "ok" and record.n_correct is not None
 
 
 def ok_message(records: Sequence[EvalRecord], subject: str) -> str:
-    """Format ok cells that share a line: accuracies, images, flags, a note on chance level, and seconds."""
+    """Format ok cells that share a message: accuracies, images, flags, a note on chance level, and seconds."""
     last, seconds = records[-1], sum(record.time_s for record in records)
     shares = " ".join(f"{(record.n_correct or 0) / record.n:.1%}" for record in records)
     counts = f"({last.n_correct}/{last.n})" if len(records) == 1 else f"n={last.n}"
@@ -47,20 +48,21 @@ def ok_message(records: Sequence[EvalRecord], subject: str) -> str:
 
 
 def _title(records: Sequence[EvalRecord]) -> str:
-    """``fog@severity-1,2,3`` for several."""
+    """Return the name of the cells, such as ``fog@severity-1,2,3`` for several severities."""
     severities = [str(r.spec.corruption.severity) for r in records[1:] if r.spec.corruption]
     return ",".join([records[0].spec.name, *severities])
 
 
 def error_message(record: EvalRecord, subject: str) -> str:
+    """Format a failed cell: status, reason and message."""
     return f"{subject} {record.spec.name} {record.status}: {record.reason}: {record.message}"
 
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """The model under test: frozen, in evaluation mode, on the workshop's device."""
+    """Model under test: frozen, in evaluation mode, on the device of the run context."""
 
-    name: str  # what the user calls it
+    name: str  # name in messages
     model: nn.Module
     weights_sha: str
     num_classes: int
@@ -68,7 +70,7 @@ class EvaluatedModel:
 
 @harness_torch_state()
 def run_cells(cells: Sequence[EvalSpec], subject: EvaluatedModel, context: RunContext, summary: RunSummary) -> None:
-    """Evaluate and store every cell. A cell that fails is recorded, and the others go on."""
+    """Evaluate and store every cell. A failed cell is stored, too, and does not stop the others."""
     size = context.dataset.image_size
     search_models = SearchModels(subject.model, (3, size, size), context.device)
     for _, group in groupby(cells, key=line_of):
@@ -87,14 +89,14 @@ def run_cells(cells: Sequence[EvalSpec], subject: EvaluatedModel, context: RunCo
 
 
 def skip(cells: Sequence[EvalSpec], reason: str, message: str, context: RunContext) -> None:
-    """Record cells that could not be tried."""
+    """Store ``cells`` as skipped, with a reason and a message."""
     for spec in cells:
-        record = _not_tried(spec, context, "", "skipped", reason, message)
+        record = _without_result(spec, context, "", "skipped", reason, message)
         context.store.write_cell(_with_data_notes(record, context), None)
 
 
 def _with_data_notes(record: EvalRecord, context: RunContext) -> EvalRecord:
-    """The record with the notes of the data set and, if images were evaluated, what copies there are among them."""
+    """Return the record with the notes of the data set and, if images were evaluated, on duplicates among them."""
     record = replace(record, notes=(*record.notes, *context.dataset.notes))
     if not record.n:
         return record
@@ -102,19 +104,19 @@ def _with_data_notes(record: EvalRecord, context: RunContext) -> EvalRecord:
     return replace(record, notes=(*record.notes, *copies.notes(ids)), leaked=copies.leaked(ids))
 
 
-Evaluated = tuple[EvalRecord, list[Sample] | None, bytes | None]  # the cell, its images, and those it stores
+Evaluated = tuple[EvalRecord, list[Sample] | None, bytes | None]  # record, outcomes per image, stored images
 
 
 def _evaluate(spec: EvalSpec, subject: EvaluatedModel, search_models: SearchModels, context: RunContext) -> Evaluated:
     broken = _filtering_outcomes(spec, context.store)
     if broken is None:
         reason = "a filtering attack has no result."
-        return _not_tried(spec, context, subject.weights_sha, "skipped", "prerequisite_failed", reason), None, None
+        return _without_result(spec, context, subject.weights_sha, "skipped", "prerequisite_failed", reason), None, None
     try:
         images = context.corrupted(spec.corruption, spec.limit) if spec.corruption else None
     except CellFailure as failure:
         sha = subject.weights_sha
-        return _not_tried(spec, context, sha, "failed", failure.reason, failure.message), None, None
+        return _without_result(spec, context, sha, "failed", failure.reason, failure.message), None, None
     cell_input = CellInput(
         model=subject.model,
         weights_sha=subject.weights_sha,
@@ -136,17 +138,17 @@ def _evaluate(spec: EvalSpec, subject: EvaluatedModel, search_models: SearchMode
     if stored is None:
         return record, samples, None
     content = dump_adversarials(stored, record.cell_id, record.weights_sha)
-    return _vouching(record, content, context.config.save_adversarials, stored.n_broken_8bit), samples, content
+    return _with_hash(record, content, context.config.save_adversarials, stored.n_broken_8bit), samples, content
 
 
-def _vouching(record: EvalRecord, content: bytes, encoding: Encoding, n_broken_8bit: int | None) -> EvalRecord:
-    """The record with the hash of the images that are stored beside it."""
+def _with_hash(record: EvalRecord, content: bytes, encoding: Encoding, n_broken_8bit: int | None) -> EvalRecord:
+    """Return the record with encoding and hash of its stored adversarial images."""
     sha = sha256(content).hexdigest()
     return replace(record, adversarials=encoding, adversarials_sha=sha, n_broken_8bit=n_broken_8bit)
 
 
 def _filtering_outcomes(spec: EvalSpec, store: Store) -> dict[str, Sample] | None:
-    """The images that the filtering cells broke, by id; None when one of these cells has no result."""
+    """Return the images misclassified under the filtering attacks, by id; None if one of these cells has no result."""
     broken: dict[str, Sample] = {}
     for cell_id in spec.filters:
         record = store.finished_cell(spec.run_id, cell_id)
@@ -164,7 +166,7 @@ def _samples(cell_input: CellInput, outcomes: Outcomes) -> list[Sample]:
     return [Sample(name, y, clean, adv, None if d != d else d) for name, y, clean, adv, d in rows]
 
 
-def _not_tried(
+def _without_result(
     spec: EvalSpec, context: RunContext, weights_sha: str, status: Status, reason: str, message: str
 ) -> EvalRecord:
     return EvalRecord(

@@ -1,4 +1,4 @@
-"""Speed of one network in seconds per image, measured on the network itself in the forms in which it is called."""
+"""Measure the speed of a network in seconds per image, for each precision and for forward and backward passes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Rates(NamedTuple):
     """Seconds per image of a frozen model."""
 
     forward: float
-    backward: float  # to the image
+    backward: float  # with respect to the image
 
 
 class Pace:
-    """Speed of the untrained network that ``spec`` describes. Keeps that network, and one copy per precision."""
+    """Speed of the untrained network of ``spec``. Keeps the network and one copy per precision in memory."""
 
     def __init__(self, spec: TrainSpec, context: RunContext) -> None:
         side = spec.data.image_size

@@ -1,7 +1,7 @@
-"""The independent check of what an attack returned. Nothing it says of itself is believed.
+"""Verify the images that an attack returned, independently of the attack.
 
-An image leaves here inside its ε-ball and inside [0, 1], or the cell has failed. Rounding of the last bits is not a
-violation: an image that is outside by less than the tolerance is moved back in before its prediction is recomputed.
+Every verified image is inside its ε-ball and inside [0, 1]; otherwise the cell fails. Rounding errors are no violation:
+an image that is outside by less than the tolerance is moved inside before its prediction is computed again.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from bench.core.specs import Norm
 
 RELATIVE_TOLERANCE = 1e-4
 ABSOLUTE_TOLERANCE = 1e-6
-SUM_ERROR = 1e-12  # relative, of a length in float64
+SUM_ERROR = 1e-12  # relative error of a norm in float64
 HALF_ULP = 2.0**-25  # largest rounding error of a float32 in [0, 1]
 
 
 def predict(model: nn.Module, inputs: Tensor, num_classes: int) -> Tensor:
-    """The predicted classes (N,) of float32 images (N, C, H, W), without gradients and in evaluation mode.
+    """Return the predicted classes (N,) of float32 images (N, C, H, W), without gradients and in evaluation mode.
 
-    Raises CellFailure("nan_logits") or CellFailure("wrong_shape"): an image without a verdict is not robust.
+    Raise CellFailure("nan_logits") or CellFailure("wrong_shape"), because an image without a prediction is not robust.
     """
-    model.eval()  # whatever an attack left behind
+    model.eval()  # an attack may have changed the mode
     with torch.no_grad():
         logits = model(inputs)
     wanted = (len(inputs), num_classes)
@@ -36,16 +36,17 @@ def predict(model: nn.Module, inputs: Tensor, num_classes: int) -> Tensor:
 
 
 def distances(inputs: Tensor, others: Tensor, norm: Norm) -> Tensor:
-    """‖others − inputs‖ of every image, (N,), computed in float64."""
+    """Return ‖others − inputs‖ of every image, (N,), computed in float64."""
     order = {"linf": torch.inf, "l2": 2, "l1": 1}[norm]
     result: Tensor = torch.linalg.vector_norm((others.double() - inputs.double()).flatten(1), ord=order, dim=1)
     return result
 
 
 def verified(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> Tensor:
-    """``adversarials`` moved inside the ball and the box by no more than rounding.
+    """Return ``adversarials`` with rounding errors beyond the ball and the box removed.
 
-    Both are (N, C, H, W). Raises CellFailure for another shape, for NaN, or for a violation beyond the tolerance.
+    Both arguments are (N, C, H, W). Raise CellFailure for another shape, for NaN or infinite pixels, and for a
+    violation beyond the tolerance.
     """
     if adversarials.shape != inputs.shape:
         raise CellFailure(
@@ -61,12 +62,14 @@ def verified(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> Te
         )
     found = float(distances(inputs, adversarials, norm).max())
     if found > eps * (1 + RELATIVE_TOLERANCE) + ABSOLUTE_TOLERANCE:
-        raise CellFailure("budget_violation", f"the attack went {found:.6g} far ({norm}), beyond eps {eps:.6g}.")
+        raise CellFailure(
+            "budget_violation", f"the attack returned an image at {norm} distance {found:.6g}, beyond eps {eps:.6g}."
+        )
     return _moved_inside(inputs, adversarials.clamp(0, 1), norm, eps)
 
 
 def _moved_inside(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> Tensor:
-    """The nearest images whose distance is at most ``eps`` in exact arithmetic, float32 rounding included."""
+    """Return the nearest float32 images whose distance is at most ``eps`` in exact arithmetic."""
     center = inputs.double()
     if norm == "linf":
         low, high = _rounded(center - eps, up=True), _rounded(center + eps, up=False)
@@ -74,7 +77,7 @@ def _moved_inside(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) 
     delta = adversarials.double() - center
     length = distances(inputs, adversarials, norm).view(-1, 1, 1, 1)
     if norm == "l1":
-        # Rounded towards the image, no pixel moves further: an allowance for every one of them would not be small.
+        # Round towards the clean image, so that no pixel moves away: a margin for all pixels would not be small.
         closer = center + delta * ((eps * (1 - SUM_ERROR)) / length.clamp_min(1e-30))
         shrunk = torch.where(delta < 0, _rounded(closer, up=True), _rounded(closer, up=False))
         return torch.where(length <= eps, adversarials, shrunk)
@@ -84,7 +87,7 @@ def _moved_inside(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) 
 
 
 def _rounded(values: Tensor, *, up: bool) -> Tensor:
-    """float64 to float32, never rounded past the value."""
+    """Convert float64 to float32, rounding up only or down only."""
     rounded = values.float()
     past = rounded.double() < values if up else rounded.double() > values
     towards = torch.full_like(rounded, torch.inf if up else -torch.inf)

@@ -14,18 +14,18 @@ from bench.core.errors import BenchError
 from bench.core.words import join, pluralize
 from bench.data.class_order import natural_key
 
-SHOWN = 3  # missing names in a message
+SHOWN = 3  # maximum number of missing names in a message
 
 
 def order_from_names(names_of_checkpoint: Sequence[str], names_of_dataset: Sequence[str]) -> tuple[int, ...] | None:
     """Return the class of the data set for each output of the network, or None if every output k is class k.
 
-    Names are compared in NFC: as they are, else without case, else by letters and digits alone. The first comparison
-    decides in which the names of each side are distinct and both sides have the same ones. If all names of the
-    checkpoint are numbers and those of the data set are not, they are taken for numbered folders in natural order: the
-    smallest number is class 0.
+    Names are normalised to NFC and compared in three ways: exactly, without case, and by letters and digits only. The
+    first comparison in which the names of each side are distinct and both sides are equal decides. If all names of the
+    checkpoint are numbers and those of the data set are not, the numbers are folders in natural order: the smallest
+    number is class 0.
 
-    Raises BenchError if a name has no counterpart.
+    Raise BenchError if a name has no counterpart.
     """
     theirs, ours = (
         [unicodedata.normalize("NFC", name) for name in names] for names in _both(names_of_checkpoint, names_of_dataset)
@@ -40,7 +40,7 @@ def order_from_names(names_of_checkpoint: Sequence[str], names_of_dataset: Seque
 
 
 def _both(theirs: Sequence[str], ours: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Raises BenchError for repeated names, and for a data set that has none."""
+    """Return both lists of names. Raise BenchError for repeated names, and for a data set without names."""
     if not ours:
         raise BenchError(
             "the classes of this data set have no names, so class names cannot be matched; leave them out."
@@ -59,7 +59,7 @@ def _match(theirs: Sequence[str], ours: Sequence[str], spell: Callable[[str], st
 
 
 def _letters(name: str) -> str:
-    """Letters and digits without case; numbers without leading zeros.
+    """Return the letters and digits of a name without case; numbers without leading zeros.
 
     >>> _letters("Aquarium fish") == _letters("aquarium_fish"), _letters("007")
     (True, '7')
@@ -83,7 +83,7 @@ def _mismatch(theirs: Sequence[str], ours: Sequence[str]) -> BenchError:
 
 
 def _names_in(value: Any) -> tuple[str, ...] | None:
-    """Return names from a list of names, or from a mapping between names and the indices 0…K−1; None for the rest."""
+    """Return names from a list of names, or from a mapping between names and indices 0…K−1; None for other values."""
     if isinstance(value, Mapping):
         return _names_of_mapping(value)
     if isinstance(value, list | tuple) and value and len({type(name) for name in value}) == 1:
@@ -101,14 +101,14 @@ def _names_of_mapping(value: Mapping[Any, Any]) -> tuple[str, ...] | None:
 
 
 def _index(value: Any) -> int | None:
-    """JSON writes the keys of a mapping as text."""
+    """Return an index from a number or from its text, because JSON stores the keys of a mapping as text."""
     return int(value) if type(value) is int or (type(value) is str and _is_number(value)) else None
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
     """Read class names in the order of the network's outputs: one per line, or a JSON list, or JSON name → index.
 
-    Raises BenchError if the file cannot be read or holds no names, and for an empty line between names.
+    Raise BenchError if the file cannot be read or has no names, and for an empty line between names.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -133,9 +133,9 @@ def _from_json(text: str, path: Path) -> tuple[str, ...]:
     try:
         names = _names_in(json.loads(text))
     except ValueError as error:
-        raise BenchError(f"--class-names {path} is no valid JSON: {error}.") from error
+        raise BenchError(f"--class-names {path} is not valid JSON: {error}.") from error
     if names is None:
         raise BenchError(
-            f"--class-names {path} must hold a JSON list of names, or an object with the indices 0…K−1, one per name."
+            f"--class-names {path} must be a JSON list of names, or an object with the indices 0…K−1, one per name."
         )
     return names

@@ -1,7 +1,7 @@
-"""The code of a function as data, and the global values that it refers to.
+"""Describe the code of a function as data, and find the global values to which it refers.
 
-Bytecode is used in place of source text: it is the code that runs, even if its file was edited since, and comments do
-not change it.
+Bytecode is used instead of source text: it is the code that runs, even if the file was edited after the import, and
+comments do not change it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 Reference = tuple[str, str, Any]  # name of a module, attribute of it ("" for the whole module), value
-IsLibrary = Callable[[str], bool]  # of the name of a module
+IsLibrary = Callable[[str], bool]  # from the name of a module
 
-LIBRARIES = ("torch", "torchvision", "timm", "numpy", "transformers")  # wherever they are installed
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "transformers")  # in any installation folder
 _ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")
 _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME")
 _MISSING = object()
@@ -32,7 +32,7 @@ def root_of(name: str | None) -> str:
 
 
 def is_library(root: str) -> bool:
-    """Whether the top-level package ``root`` is one of :data:`LIBRARIES`, installed, or of the standard library."""
+    """Return whether the top-level package ``root`` is in :data:`LIBRARIES`, installed, or in the standard library."""
     if root in LIBRARIES or root == "__main__":
         return root in LIBRARIES
     module = sys.modules.get(root)
@@ -66,9 +66,9 @@ def _constant(value: Any) -> Any:
 
 
 def references(function: FunctionType, library: IsLibrary) -> Iterator[Reference]:
-    """Yield the globals that ``function`` and the functions inside of it name, and what they import.
+    """Yield the globals to which ``function`` and its nested functions refer, and the modules that they import.
 
-    ``config.TAU`` yields the attribute alone. A module that is used in another way, such as ``getattr(config, name)``,
+    ``config.TAU`` yields the attribute only. A module that is used in another way, such as ``getattr(config, name)``,
     is yielded as a whole. Modules of a ``library`` are not followed.
     """
     space = function.__globals__
@@ -108,7 +108,7 @@ def _resolve(space: dict[str, Any], name: str, attributes: list[str], library: I
         if not isinstance(value, ModuleType) or library(value.__name__):
             break
         part = vars(value).get(attribute, _MISSING)
-        if part is _MISSING:  # the module computes it
+        if part is _MISSING:  # computed by the module
             yield value.__name__, "", value
             return
         owner, name, value = value.__name__, attribute, part
@@ -116,7 +116,7 @@ def _resolve(space: dict[str, Any], name: str, attributes: list[str], library: I
 
 
 def _imported(name: str, level: int, space: dict[str, Any], taken: list[str]) -> list[str]:
-    """Return the full names of the modules that an import statement in a function may name."""
+    """Return the full names of the modules to which an import statement in a function may refer."""
     package = str(space.get("__package__") or "")
     full = importlib.util.resolve_name("." * level + name, package) if level else name
     return [full, *(f"{full}.{part}" for part in taken)]

@@ -1,7 +1,7 @@
 """Identify a model that was not trained here by its weights, its structure and its behaviour.
 
-Weights alone do not identify a function: a flag in the forward pass can change every result and no weight. A stored
-result is reused only for a model with the same weights and structure, and the same behaviour on the probe images.
+Weights alone do not identify a function: a flag in the forward pass can change every result without changing a weight.
+A stored result is reused only for a model with the same weights, structure and behaviour on the probe images.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from bench.external.object_parts import contents
 from bench.external.structure import structure_of, unchanged
 from bench.sanity.model_state import probing
 
-PROBE_IMAGES = 256  # clean ones
-PERTURBED_IMAGES = 16  # of them, that are perturbed and differentiated
-#: Amplitudes of uniform noise on the probe images: a defence may act on perturbed images only.
+PROBE_IMAGES = 256  # number of clean images
+PERTURBED_IMAGES = 16  # number of these images that are perturbed and differentiated
+#: Amplitudes of uniform noise on the probe images, because a defence may act on perturbed images only.
 AMPLITUDES = (2 / 255, 8 / 255, 0.1, 0.3)
 
 
 def weights_sha(model: nn.Module) -> str:
-    """SHA-256 over names, types, shapes and bytes of a module's parameters and buffers, and its extra state."""
+    """Return the SHA-256 of names, types, shapes and bytes of a module's parameters, buffers and extra state."""
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
         digest.update(f"{name}:".encode())
@@ -36,7 +36,7 @@ def weights_sha(model: nn.Module) -> str:
 
 
 def model_identity(model: nn.Module, images: Tensor) -> dict[str, str]:
-    """Weights, structure and behaviour of ``model``, in evaluation mode, each as a hash.
+    """Return hashes of weights, structure and behaviour of ``model``, which is in evaluation mode.
 
     ``images`` are the probe images, (N, 3, H, W) in [0, 1], on the model's device. Attributes that a forward pass
     changes, such as a counter, are not part of the structure.
@@ -76,7 +76,7 @@ def _bits(model: nn.Module, points: Tensor) -> bytes:
         with torch.no_grad():
             parts = [take_logits(model(part.clone()), part)[0] for part in points.split(PERTURBED_IMAGES)]
         return torch.cat(parts).float().cpu().contiguous().numpy().tobytes()
-    except Exception as error:  # noqa: BLE001 - an external model may raise anything; its cells report it
+    except Exception as error:  # noqa: BLE001 - an external model may raise anything; its cells report the error
         return _name_of(error)
 
 
@@ -91,7 +91,7 @@ def _gradient_bits(model: nn.Module, images: Tensor) -> bytes:
 
 
 def _name_of(error: Exception) -> bytes:
-    """Return the type of an error. Memory that runs out is no property of the model: it is raised again."""
+    """Return the type of an error. An out-of-memory error is raised again, because it is no property of the model."""
     if ran_out_of_memory(error):
         raise error
     return type(error).__name__.encode()

@@ -75,9 +75,9 @@ class _Read:
 
 
 def load_external(asked: NetworkConfig, context: RunContext) -> Loaded:
-    """Read the network that ``asked`` names, with its preprocessing, which :func:`probe_external` checks.
+    """Read the network of ``asked`` with its preprocessing, which :func:`probe_external` checks.
 
-    Raises BenchError if the file cannot be read or does not fit, and if no normalisation is declared.
+    Raise BenchError if the file cannot be read or does not fit, and if no normalisation is declared.
     """
     dataset, progress = context.dataset, context.progress
     declared = _declared_size(asked, dataset)
@@ -108,7 +108,7 @@ def load_external(asked: NetworkConfig, context: RunContext) -> Loaded:
 
 
 def rebuild(source: SourceSpec, path: Path, device: torch.device) -> Preprocessed:
-    """Rebuild a stored network from the file in its run folder. Raises BenchError if the weights no longer fit."""
+    """Rebuild a stored network from the file in its run folder. Raise BenchError if the weights no longer fit."""
     if source.kind == "checkpoint":
         state: dict[str, Tensor] = load_safetensors(path.read_bytes())
         size = source.preprocessing.input_size or source.image_size
@@ -139,13 +139,13 @@ def _read(asked: NetworkConfig, size: int, applied: Fitting | None) -> _Read:
     assert asked.checkpoint is not None
     path = asked.checkpoint
     if not path.is_file():
-        raise BenchError(f"there is no checkpoint {path}.")
+        raise BenchError(f"there is no checkpoint {path}; check the path.")
     kind = KINDS.get(kind_of(path), "checkpoint")
     if kind != "checkpoint":
         return _Read(load_module(path), kind, "", 3, None, Facts(), (), path.read_bytes())
     if asked.model is None:
         raise BenchError(
-            f"checkpoint {path} holds weights without their network; name its architecture by --model, such as "
+            f"checkpoint {path} has weights without a network; name its architecture by --model, such as "
             "resnet18 (timm) or torchvision:resnet18."
         )
     found = read_checkpoint(path)
@@ -170,7 +170,7 @@ def _declared_size(asked: NetworkConfig, dataset: Dataset) -> int | None:
     if text == "from-config":
         config = _config(asked)
         if config is None:
-            raise BenchError(f"{asked.where}: there is no pretrained_cfg with an input size; give a number of pixels.")
+            raise BenchError(f"{asked.where} has no pretrained_cfg with an input size; give a number of pixels.")
         return from_config(config).input_size
     if not text.isdecimal() or int(text) < 1:
         raise BenchError(f"--input-size {text!r} is neither a number of pixels nor native or from-config.")
@@ -204,7 +204,7 @@ def _preprocessing(asked: NetworkConfig, read: _Read, dataset: Dataset) -> Prepr
     text = asked.normalize or own or ("from-config" if config is not None else None)
     if text is None:
         raise BenchError(
-            f"the normalisation of {asked.where} is not known, and it is never guessed; give --normalize imagenet, "
+            f"the normalisation of {asked.where} is unknown and is never guessed; give --normalize imagenet, "
             "cifar10, none (also if the network normalises its input itself), or mean and std as numbers."
         )
     name, mean, std = parse_normalization(text, config, dataset)
@@ -219,7 +219,7 @@ def _preprocessing(asked: NetworkConfig, read: _Read, dataset: Dataset) -> Prepr
 
 
 def _own_moments(facts: Facts) -> str | None:
-    """Return mean and std that the file itself says, as for ``--normalize``."""
+    """Return mean and std from the file itself, in the form of ``--normalize``."""
     return None if facts.mean is None or facts.std is None else ",".join(map(str, (*facts.mean, *facts.std)))
 
 
@@ -231,9 +231,9 @@ def _class_order(asked: NetworkConfig, read: _Read, dataset: Dataset) -> tuple[i
 
 
 def probe_external(asked: NetworkConfig, loaded: Loaded, context: RunContext) -> tuple[str, ...]:
-    """Probe the preprocessing on test images of the workshop's data set; return notes for every row of the network.
+    """Probe the preprocessing on test images of the data set; return notes for every row of the network.
 
-    Raises BenchError if another normalisation, class order or stem is better, unless ``asked.trust_normalization``.
+    Raise BenchError if another normalisation, class order or stem is better, unless ``asked.trust_normalization``.
     """
     network, chosen = loaded.model.network, loaded.source.preprocessing
     images = context.images("test", PROBE_IMAGES)

@@ -29,10 +29,10 @@ from bench.runtime.plugin import plugin_sha
 
 
 class ExternalModel(nn.Module):
-    """Wrapper for any module: passes it a copy of the images and returns logits in the dtype of the images.
+    """Wrapper for any module: it passes a copy of the images and returns logits in the dtype of the images.
 
-    ``notes`` are the given ones. After a forward pass they also say how the logits were extracted from the output, see
-    :func:`bench.attacks.gradients.take_logits`.
+    ``notes`` are the given notes and, after a forward pass, a note on how the logits were extracted from the output,
+    see :func:`bench.attacks.gradients.take_logits`.
     """
 
     def __init__(self, model: nn.Module, notes: tuple[str, ...] = ()) -> None:
@@ -41,11 +41,13 @@ class ExternalModel(nn.Module):
         self.notes = self._given = notes
 
     def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode of the wrapper and the module."""
         self.training = mode
         set_mode(self.model, mode)
         return self
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, K) of images (N, 3, S, S) in [0, 1]."""
         logits, note = take_logits(self.model(images.clone()), images)
         inside: tuple[str, ...] = getattr(self.model, "notes", ()) if isinstance(self.model, Preprocessed) else ()
         self.notes = tuple(dict.fromkeys((*self._given, *inside, *([note] if note else []))))
@@ -110,7 +112,7 @@ def _ordinary_copy(model: nn.Module) -> nn.Module:
 
 @dataclass(frozen=True, kw_only=True)
 class Declared:
-    """Name, variant and seed that the user gives a network.
+    """Name, variant and seed of a network, as given by the user.
 
     With ``repeats``, networks of the same name and variant are seeds of one recipe and share a leaderboard row.
     """
@@ -122,6 +124,7 @@ class Declared:
 
     @property
     def title(self) -> str:
+        """Name, variant and seed in one text."""
         return f"{self.name}:{self.variant}:{self.seed}"
 
 

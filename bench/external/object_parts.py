@@ -17,12 +17,12 @@ PLAIN = (bool, int, str, bytes, type(None), torch.dtype, torch.device)
 
 
 def array_sha(value: Any) -> str:
-    """SHA-256 of the contents of a tensor or an array."""
+    """Return the SHA-256 of the contents of a tensor or an array."""
     return hashlib.sha256(b"".join(contents(value))).hexdigest()
 
 
 def contents(value: Any) -> Iterator[bytes]:
-    """Yield the bytes to hash. Quantised modules hold packed tensors; extra state may be any object."""
+    """Yield the bytes to hash. Quantised modules have packed tensors; extra state may be any object."""
     if isinstance(value, Tensor) and (value.is_nested or value.is_meta):
         yield type(value).__name__.encode()
     elif isinstance(value, Tensor) and value.layout != torch.strided:
@@ -69,7 +69,7 @@ def plain(value: Any) -> Any:
 def items(value: Any) -> tuple[Any, Parts]:
     """Return the keys, the length or the value of a built-in type or a class derived from one, and its items.
 
-    Methods of derived classes are not called. Other objects have None and no items.
+    Methods of derived classes are not called. For other objects, return None and no items.
     """
     if isinstance(value, dict | MappingProxyType):
         pairs = [*(dict.items(value) if isinstance(value, dict) else value.items())]
@@ -99,7 +99,7 @@ def _key(key: Any, place: int) -> str:
 
 
 def attributes(value: Any) -> Parts:
-    """Yield the attributes of an object, those in ``__slots__`` included. No property is computed."""
+    """Yield the attributes of an object, including those in ``__slots__``. No property is computed."""
     for cls in type(value).__mro__:
         for name, slot in vars(cls).items():
             if isinstance(slot, MemberDescriptorType):
@@ -109,7 +109,7 @@ def attributes(value: Any) -> Parts:
                     continue
     for name, part in getattr(value, "__dict__", {}).items():
         hooks = isinstance(value, nn.Module) and "_hooks" in name and isinstance(part, dict)
-        yield name, [*part.values()] if hooks else part  # hooks are numbered anew in every process
+        yield name, [*part.values()] if hooks else part  # the keys of hooks differ between processes
 
 
 def module_parts(module: nn.Module) -> Parts:
@@ -140,7 +140,7 @@ def closure_of(function: FunctionType) -> Parts:
 
 
 def globals_of(module: ModuleType) -> Parts:
-    """Yield the global variables of a Python module, without those of Python's own."""
+    """Yield the global variables of a Python module, except those with names such as ``__file__``."""
     return ((name, value) for name, value in [*vars(module).items()] if not name.startswith("__"))
 
 

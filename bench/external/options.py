@@ -22,10 +22,10 @@ FIELDS = tuple(field.name for field in dataclasses.fields(NetworkConfig))
 def networks_of(
     checkpoints: Sequence[Path], modules: Sequence[str], shared: NetworkConfig, tables: Sequence[Mapping[str, Any]]
 ) -> list[NetworkConfig]:
-    """Return the networks of one command: the checkpoints and factories it names, and those in its TOML file.
+    """Return the networks of one command: its checkpoints and factories, and those of its TOML file.
 
     Networks on the command line that share a name are numbered as seeds, starting at ``shared.seed``. The name is
-    ``shared.name``, or the architecture if a variant is given, or else the name of each file. Raises BenchError if
+    ``shared.name``, or the architecture if a variant is given, or else the name of each file. Raise BenchError if
     there is no network, if two have the same name, variant and seed, and for an unknown key.
     """
     places = [{"checkpoint": path} for path in checkpoints] + [{"module": text} for text in modules]
@@ -41,7 +41,7 @@ def networks_of(
     titles = [network.title for network in found]
     twice = next((title for title in titles if titles.count(title) > 1), None)
     if twice:
-        raise BenchError(f"two networks are called {twice}; give each another name, variant or seed.")
+        raise BenchError(f"two networks are called {twice}; give each a different name, variant or seed.")
     return found
 
 
@@ -78,5 +78,5 @@ def _own_name(network: NetworkConfig) -> str:
     own = network.checkpoint.name.split(".")[0] or network.checkpoint.name
     name = allowed_name(own, "model")
     if name != own:
-        LOG.warning("%s: called %s in the tables, as %r is not allowed there", network.checkpoint, name, own)
+        LOG.warning("%s: called %s in the tables, because %r is not an allowed name", network.checkpoint, name, own)
     return name

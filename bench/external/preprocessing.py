@@ -48,7 +48,7 @@ def parse_normalization(text: str, config: Mapping[str, Any] | None, dataset: Da
     """Parse the value of ``--normalize`` into a name, mean and std.
 
     ``config`` is timm's ``pretrained_cfg``, for ``from-config``; ``dataset`` supplies the moments for ``dataset``.
-    Raises BenchError for an unknown name, for numbers that cannot be the mean and std of images in [0, 1], and if
+    Raise BenchError for an unknown name, for numbers that cannot be the mean and std of images in [0, 1], and if
     ``config`` or ``dataset`` is required but missing.
     """
     text = text.strip()
@@ -86,7 +86,7 @@ def _parse_numbers(text: str) -> Resolved:
 def from_config(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
     """Read normalisation, size and interpolation from timm's ``pretrained_cfg``.
 
-    Raises BenchError if mean or std is missing, or is impossible for images in [0, 1].
+    Raise BenchError if mean or std is missing, or is impossible for images in [0, 1].
     """
     mean, std = pretrained_cfg.get("mean"), pretrained_cfg.get("std")
     if mean is None or std is None:
@@ -113,7 +113,7 @@ def from_config(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
 def fitting_from_config(pretrained_cfg: Mapping[str, Any]) -> Fitting | None:
     """Return the resize and crop in timm's ``pretrained_cfg``; None if it has no input size.
 
-    Raises BenchError for a ``crop_pct`` that is not in (0, 1].
+    Raise BenchError for a ``crop_pct`` that is not in (0, 1].
     """
     preprocessing, crop = from_config(pretrained_cfg), pretrained_cfg.get("crop_pct") or 1.0
     if not 0 < crop <= 1:
@@ -124,7 +124,7 @@ def fitting_from_config(pretrained_cfg: Mapping[str, Any]) -> Fitting | None:
 
 
 def config_notes(pretrained_cfg: Mapping[str, Any], fed_size: int, applied: Fitting | None) -> tuple[str, ...]:
-    """Return notes on settings in ``pretrained_cfg`` that differ from how images are fed.
+    """Return notes on settings in ``pretrained_cfg`` that differ from the applied preprocessing.
 
     ``fed_size`` is the side length of the network's input, ``applied`` the resize and crop on reading, if any.
     """
@@ -143,7 +143,7 @@ def config_notes(pretrained_cfg: Mapping[str, Any], fed_size: int, applied: Fitt
 
 
 def _checked(mean: Sequence[float], std: Sequence[float], *, where: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return ``mean`` and ``std`` as floats. Raises BenchError if they are impossible for images in [0, 1]."""
+    """Return ``mean`` and ``std`` as floats. Raise BenchError if they are impossible for images in [0, 1]."""
     mean, std = tuple(map(float, mean)), tuple(map(float, std))
     if len(mean) != len(std) or len(mean) not in (1, 3):
         raise BenchError(f"{where} has {len(mean)} means and {len(std)} stds; 1 or 3 of each are needed.")
@@ -186,8 +186,8 @@ class Preprocessed(nn.Module):
 
     The steps are: resize, average the channels, normalise, cast to the network's precision. Resizing matches Pillow's:
     it is antialiased (without effect on bilinear upsampling), and bicubic overshoot is clipped. All steps are
-    differentiable. Logits are returned in the dtype of the images. ``notes`` say how they were extracted from the
-    output of the last forward pass, see :func:`bench.attacks.gradients.take_logits`.
+    differentiable. Logits are returned in the dtype of the images. ``notes`` describe how the logits were extracted
+    from the output of the last forward pass, see :func:`bench.attacks.gradients.take_logits`.
     """
 
     order: Tensor | None
@@ -211,6 +211,7 @@ class Preprocessed(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, K). Raise BenchError if the class order does not fit the network's output."""
         fed = self.normalize(_resize_and_average(images, self.preprocessing))
         logits, note = take_logits(self.network(fed.to(_dtype(self.network) or fed.dtype)), images)
         self.notes = (note,) if note else ()
@@ -234,7 +235,7 @@ def _resize_and_average(images: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 def _inverse(order: Sequence[int]) -> Tensor:
-    """Return the index of the output for each class. Raises BenchError unless ``order`` is a permutation of 0…K−1."""
+    """Return the index of the output for each class. Raise BenchError unless ``order`` is a permutation of 0…K−1."""
     if sorted(order) != list(range(len(order))):
         raise BenchError(f"class order {tuple(order)} must have each of 0…{len(order) - 1} once.")
     return torch.tensor(order).argsort()

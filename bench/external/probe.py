@@ -11,7 +11,7 @@ orders. An alternative is reported if it meets all three conditions:
 - The network is clearly better than chance under the alternative: its accuracy is at least m + SKILL × (1 − m), where m
   is the share of the most frequent class and SKILL is :data:`SKILL`, or :data:`SKILL_OF_FIT` for a fitted class order,
   whose confusion matrix must be nearly a permutation. Without this condition untrained networks would cause false
-  alarms, since their features separate the classes to some degree.
+  alarms, because their features separate the classes to some degree.
 """
 
 from __future__ import annotations
@@ -48,23 +48,24 @@ ALPHA = 0.01  # significance level of McNemar's exact test
 SKILL, SKILL_OF_FIT = 0.2, 0.5
 SHOWN = 3  # maximum number of reassigned outputs or class names in a message
 
-PROBLEM = "probe: "  # begins the note on a problem
+PROBLEM = "probe: "  # prefix of the note on a problem
 
 CLASS_NAMES, CLASS_ORDER, TRUST = "--class-names FILE", "--class-order", "--trust-normalization"
 
 
 @dataclass(frozen=True)
 class ProbeReport:
-    """Clean accuracy under the declared preprocessing and its alternatives, and a better class order, if any."""
+    """Clean accuracy under the declared preprocessing and its alternatives, and a better class order if one exists."""
 
     declared: Trial
     others: tuple[Trial, ...]
-    problem: str  # the probable error and how to fix it, in one sentence; empty if there is none
+    problem: str  # the probable error and how to fix it, in one sentence; empty without an error
     class_order: tuple[int, ...] | None = None  # if the declared one is wrong: output k is class class_order[k]
     remarks: tuple[str, ...] = ()  # alternatives that could not be tried
 
     @property
     def n(self) -> int:
+        """Number of probe images."""
         return len(self.declared.correct)
 
     @property
@@ -91,7 +92,7 @@ class ProbeReport:
 
 
 def has_problem(notes: Sequence[str]) -> bool:
-    """Whether the notes of a stored run name a problem that a probe found."""
+    """Return whether the notes of a stored run mention a problem found by a probe."""
     return any(note.startswith(PROBLEM) for note in notes)
 
 
@@ -111,10 +112,10 @@ def probe(
 
     ``network`` must be in evaluation mode and on the device of ``images``, (N, 3, S, S) float32 in [0, 1].
     ``class_names`` and ``train_moments`` are those of the data set. ``config_size`` is the input size in the network's
-    own configuration, if images are not resized to it. ``other_stem`` is another stem that the weights fit, and the
-    network with it. ``num_classes`` defaults to the number of class names, or else to the largest label + 1.
+    own configuration, if images are not resized to it. ``other_stem`` is another stem for which the weights fit, and
+    the network with it. ``num_classes`` defaults to the number of class names, or else to the largest label + 1.
 
-    Raises BenchError if the network has a different number of outputs.
+    Raise BenchError if the network has a different number of outputs.
     """
     truth: Ints = labels.cpu().numpy().astype(np.int64)
     classes = num_classes or len(class_names or ()) or int(truth.max()) + 1
@@ -161,7 +162,7 @@ def _check_outputs(network: nn.Module, preprocessing: Preprocessing, images: Ten
 def _problem(
     declared: Trial, others: Sequence[Trial], truth: Ints, order: Ints, names: Sequence[str]
 ) -> tuple[str, tuple[int, ...] | None]:
-    """Return the problem in a sentence, and the better class order if that is the problem.
+    """Return the problem in one sentence (empty without one), and the better class order if that is the problem.
 
     If both another preprocessing and another class order are better, the more accurate of the two is reported. If
     neither is better and the network is at chance level, both may be wrong: then class orders are tried under every
@@ -203,7 +204,7 @@ def _better_order(trial: Trial, declared: Trial, truth: Ints, order: Ints, names
 
 
 def _is_better(before: Bools, after: Bools, truth: Ints, skill: float) -> bool:
-    """Whether ``after`` meets the three conditions of the module docstring. ``truth`` are the labels; all are (N,)."""
+    """Return whether ``after`` meets the conditions in the module docstring. ``truth`` are the labels; all are (N,)."""
     share = float(np.bincount(truth).max() / len(truth))
     paired = compare(before, after)
     return paired.difference > MARGIN and paired.p < ALPHA and float(after.mean()) >= share + skill * (1 - share)

@@ -1,8 +1,7 @@
-"""Find out whether the outputs of a network belong to other classes than declared.
+"""Find a better assignment of a network's outputs to classes than the declared one.
 
-An assignment of outputs to classes is fitted on one half of the images (Kuhn 1955) and tested on the other, so that an
-assignment of noise is not taken for an improvement. The orders in which class folders are commonly sorted need no
-fit and are tested on all images.
+An assignment is fitted on one half of the images (Kuhn 1955) and tested on the other half, so that a fit to noise does
+not count as an improvement. The common sort orders of class folders need no fit and are tested on all images.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ Bools = NDArray[np.bool_]
 
 
 class Reordering(NamedTuple):
-    """Another class order, and its verdicts on images that it was not fitted on."""
+    """Another class order, with its outcomes on images to which it was not fitted."""
 
     order: tuple[int, ...]  # output k is class order[k]
-    tested: Ints  # indices of the images
-    after: Bools  # whether the network is right in this order, per tested image
-    sorting: str = ""  # natural or string: the order of the sorted class names; empty: fitted
+    tested: Ints  # indices of the tested images
+    after: Bools  # whether each tested image is correctly classified in this order
+    sorting: str = ""  # "natural" or "string" for a sort order of the class names; empty if fitted
 
 
 def fitted_order(outputs: Ints, labels: Ints, declared: Ints) -> Reordering | None:
     """Fit an order on every second image of each class and test it on the others.
 
     ``outputs`` (N,) are the indices of the largest logits, or −1; ``declared`` (K,) are the classes of the outputs.
-    Returns None if the fitted order is the declared one.
+    Return None if the fitted order is the declared one.
     """
     ranked = np.argsort(labels, kind="stable")
     fit, held = ranked[::2], ranked[1::2]
@@ -42,7 +41,7 @@ def fitted_order(outputs: Ints, labels: Ints, declared: Ints) -> Reordering | No
 
 
 def sorted_orders(outputs: Ints, labels: Ints, names: Sequence[str]) -> list[Reordering]:
-    """Return the natural and the string order of the class ``names``, tested on all images; none without names."""
+    """Return the natural and the string order of the class ``names``, tested on all images; empty without names."""
     orders = {NATURAL: sorted(range(len(names)), key=lambda k: natural_key(names[k]))}
     orders[STRING] = sorted(range(len(names)), key=lambda k: names[k])
     every = np.arange(len(labels))
@@ -67,7 +66,7 @@ def _confusion(outputs: Ints, labels: Ints, num_classes: int) -> Ints:
 
 
 def _assign(counts: Ints, declared: Ints) -> Ints:
-    """Return the order with the most images on it; the declared class of each output counts half an image more."""
+    """Return the order with the most correct images; the declared class of each output counts half an image more."""
     from scipy.optimize import linear_sum_assignment  # slow to import
 
     _, order = linear_sum_assignment(counts + 0.5 * np.eye(len(counts))[declared], maximize=True)

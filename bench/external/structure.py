@@ -1,9 +1,9 @@
-"""The structure of a model that was not trained here: its modules, their attributes, and the code they run.
+"""Describe the structure of an externally trained model: its modules, their attributes, and their code.
 
-Two models with equal weights compute different functions if a switch, a threshold or a line of code differs. The
-structure therefore holds the values of all attributes, the code of every class and function outside of libraries, and
-the values that this code takes from closures, defaults, globals and other modules. The code of libraries is held by
-name and version only.
+Two models with equal weights compute different functions if a switch, a threshold or a line of code differs. Therefore
+the structure has the values of all attributes, the code of every class and function outside of libraries, and the
+values that this code uses from closures, defaults, globals and other modules. Code of libraries is described by name
+and version only.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from bench.external.object_parts import (
 Path = tuple[str, ...]
 Structure = dict[Path, Any]  # JSON data by the path to it
 
-#: Recorded in the environment of every row. Another version of any other library is another model.
+#: Libraries whose versions are recorded in every row. For other libraries, the version is part of the structure.
 RECORDED = ("torch", "torchvision", "timm", "numpy")
 #: Packages and modules whose objects are described by their repr.
 SHOWN = (
     "builtins", "datetime", "decimal", "fractions", "itertools", "numpy", "operator", "pathlib", "re", "torch",
     "torch._ops", "uuid",
 )  # fmt: skip
-#: Modules of torch and of the standard library whose objects hold values. Others hold locks, handles and counters.
+#: Modules of torch and of the standard library whose objects have values. Others have locks, handles and counters.
 HOLDERS = ("argparse", "collections", "enum", "functools", "types", "torch.distributions", "torch.nn")
 
 
@@ -52,7 +52,7 @@ def structure_of(model: nn.Module) -> Structure:
 
 
 def unchanged(before: Structure, after: Structure) -> Structure:
-    """Keep the entries that a forward pass does not change. A counter is no part of the structure.
+    """Return the entries that a forward pass does not change, for example no counters.
 
     If the keys or the length of a container change, none of its items is kept.
     """
@@ -62,14 +62,14 @@ def unchanged(before: Structure, after: Structure) -> Structure:
 
 
 class _Walk:
-    """Visits every object that a model holds or refers to once, breadth first."""
+    """Breadth-first walk over every object to which a model refers; each object is visited once."""
 
     def __init__(self, model: nn.Module) -> None:
         modules = [*model.named_modules()]
         roots = {root_of(cls.__module__) for _, module in modules for cls in type(module).__mro__}
         self.own = roots - {*LIBRARIES, *sys.stdlib_module_names}  # the model's package may be an installed one
         self.names: Counter[Path] = Counter()
-        self.seen: dict[int, tuple[Any, Path]] = {}  # the object is kept, or its id would be given to another one
+        self.seen: dict[int, tuple[Any, Path]] = {}  # keeps the object, so that its id is not reused
         self.found: Structure = {("repr",): shown(model)}
         self.queue: deque[tuple[Path, Any]] = deque()
         for name, module in modules:
@@ -85,7 +85,7 @@ class _Walk:
             self._add((*path, name), value)
 
     def _add(self, path: Path, value: Any) -> None:
-        """Note a plain value. Queue any other one, under a path of its own if it has a name."""
+        """Store a plain value. Queue any other value, under its own path if it has a name."""
         if path in self.found:
             return
         data = plain(value)
@@ -106,7 +106,7 @@ class _Walk:
             return None
         name = ("code", value.__module__ or "", value.__qualname__)
         self.names[name] += 1
-        return (*name, str(self.names[name]))  # functions that are made in a function share a name
+        return (*name, str(self.names[name]))  # functions created in a function share a name
 
     def _visit(self, path: Path, value: Any) -> None:
         if isinstance(value, ModuleType):
@@ -124,14 +124,14 @@ class _Walk:
             self._visit_object(path, value)
 
     def _visit_module(self, path: Path, module: ModuleType) -> None:
-        """Describe a Python module, one that was compiled from another language by its file."""
+        """Describe a Python module by its globals, and a compiled module by the hash of its file."""
         library, file = self._library(module.__name__), File(getattr(module, "__file__", None) or "")
         compiled = not library and file.suffix in (".so", ".pyd")
         self.found[path] = [module.__name__, library, hashlib.sha256(file.read_bytes()).hexdigest() if compiled else ""]
         self._add_parts(path, iter(()) if library else globals_of(module))
 
     def _visit_function(self, path: Path, function: FunctionType) -> None:
-        """Describe code, defaults, closure and globals; of a library's function what it wraps."""
+        """Describe code, defaults, closure and globals of a function; for a library function, the wrapped function."""
         library = self._library(function.__globals__.get("__name__"))
         self._add_parts(path, ((f".{name}", value) for name, value in vars(function).items()))
         if not (library and hasattr(function, "__wrapped__")):
@@ -157,7 +157,7 @@ class _Walk:
         self._add_parts(path, chain(() if library else (("class", kind),), parts, () if opaque else attributes(value)))
 
     def _library(self, module: str | None) -> str:
-        """Return name and version of the library that a module belongs to; empty for code of the user."""
+        """Return name and version of the library of a module; an empty string for code of the user."""
         root = root_of(module)
         if root in self.own or not is_library(root):
             return ""

@@ -42,6 +42,7 @@ class Trial:
 
     @property
     def accuracy(self) -> float:
+        """Clean accuracy as a fraction in [0, 1]."""
         return float(self.correct.mean())
 
 
@@ -50,9 +51,9 @@ def try_alternatives(
 ) -> tuple[list[Trial], list[str]]:
     """Try every alternative; return the trials, and one line for each alternative that the network cannot run.
 
-    ``size`` is the declared input size. At any other size the network may fail with any exception except for a lack of
-    memory, since architectures reject unsupported sizes in different ways; so may another architecture at any size. At
-    the declared size exceptions of the declared architecture are raised.
+    ``size`` is the declared input size. At other sizes, and for another architecture, any exception is reported in a
+    line, because architectures reject unsupported sizes in different ways. Out-of-memory errors, and exceptions of the
+    declared architecture at the declared size, are raised.
     """
     trials, failed = [], []
     for alternative in alternatives:
@@ -67,7 +68,7 @@ def try_alternatives(
 
 
 def try_preprocessing(network: nn.Module, alternative: Alternative, images: Tensor, truth: Ints, order: Ints) -> Trial:
-    """Classify the images. ``order`` (K,) is the declared class of each output."""
+    """Classify the images under one preprocessing. ``order`` (K,) is the declared class of each output."""
     module = Preprocessed(alternative.network or network, alternative.preprocessing).to(images.device).train(False)
     given = images.flip(1) if alternative.bgr else images
     with torch.no_grad():
@@ -110,7 +111,7 @@ def alternatives_to(
 
 
 def with_stem(declared: Preprocessing, stem: str, network: nn.Module) -> Alternative:
-    """Return the alternative that the weights belong to ``network``, which has the other stem."""
+    """Return the alternative with the same weights in ``network``, which has the stem ``stem``."""
     return Alternative(f"{name_of(declared)} with the {stem} stem", f"give {STEM} {stem}", declared, network=network)
 
 

@@ -1,1 +1,1 @@
-"""The regression gate: what a run's images say beside those of a baseline file. No torch."""
+"""Regression gate: compare the per-image outcomes of a run with those of a baseline file. No torch."""

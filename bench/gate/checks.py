@@ -1,4 +1,4 @@
-"""The checks of the gate: which two accuracies may be compared, and one row per comparison."""
+"""Checks of the gate: decide whether two accuracies are comparable, and make one check per comparison."""
 
 from __future__ import annotations
 
@@ -12,105 +12,109 @@ from bench.gate.snapshot import Lower, name_of
 from bench.gate.verdict import Evidence, Judgement, Trainings, Verdict, Verdicts, judge, worst
 from bench.results.audit_verdict import FAILED, PASSED, UNDECIDED
 
-NO_RUN = "missing: there is no such run, or --run leaves it out"
+NO_RUN = "missing: the results have no such run, or --run leaves it out"
 
 
 def cell_problem(
     before: RunOutcomes, after: RunOutcomes | None, metric: str, failures: Mapping[tuple[str, str], str]
 ) -> str:
-    """Return the reason against comparing two numbers, or an empty string. ``failures`` are by run name and metric."""
+    """Return why two numbers are not comparable, or an empty string. ``failures`` are by run name and metric."""
     if after is None:
         return NO_RUN
     if (name_of(after), metric) in failures:
         return failures[name_of(after), metric]
     if before.data_sha != after.data_sha:
-        return f"other test data: {after.data_sha[:12]}, the baseline's are {before.data_sha[:12]}"
+        return f"different test data: {after.data_sha[:12]} here, {before.data_sha[:12]} in the baseline"
     if metric not in after.cells:
         return "missing: the run has no such cell"
     old, new = before.cells[metric], after.cells[metric]
     if old.definition != new.definition:
-        return f"measured otherwise: {_difference(old, new)}"
+        return f"different settings: {_difference(old, new)}"
     if (old.images, old.parts) != (new.images, new.parts):
-        return f"other images: {pluralize(new.n, 'image')} here, {old.n} in the baseline"
+        return f"different images: {pluralize(new.n, 'image')} here, {old.n} in the baseline"
     return ""
 
 
 def _difference(old: CellOutcomes, new: CellOutcomes) -> str:
-    """The first thing that two definitions do not share."""
+    """Describe the first setting in which two definitions differ."""
     key = next(k for k in sorted({*old.definition, *new.definition}) if old.definition.get(k) != new.definition.get(k))
-    return f"{key} {new.definition.get(key, 'not given')}, the baseline's is {old.definition.get(key, 'not given')}"
+    here, there = new.definition.get(key, "not given"), old.definition.get(key, "not given")
+    return f"{key} is {here} here, {there} in the baseline"
 
 
 def audit_problem(before: Sequence[RunOutcomes], after: RunOutcomes | None) -> str:
-    """A flag that no run of the baseline has, or an audit that is missed or went wrong; empty if there is none."""
+    """Return the first audit problem, or an empty string: a flag new to the baseline, a failed or a missing audit."""
     if after is None:
         return NO_RUN
     new = sorted({*after.flags}.difference(*(run.flags for run in before)))
     if new:
         return f"new: {', '.join(f'⚑{flag}' for flag in new)}"
     if after.audit == FAILED:
-        return "the audit went wrong"
+        return "the audit failed"
     if after.audit is None and any(run.audit is not None for run in before):
-        return "there is no audit, and the baseline had one"
+        return "the run has no audit, but the baseline has one"
     return ""
 
 
-AUDIT = "audit"  # in place of a metric
-EVERYTHING = "all runs"  # in place of a run
-GATE = "gate"  # in place of a metric
+AUDIT = "audit"  # metric of a check of the audit
+EVERYTHING = "all runs"  # name of a check of all runs together
+GATE = "gate"  # metric of a check of the gate itself
 IDLE = "this check cannot fail: no drop can exceed the tolerance"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line. Accuracies are fractions; without evidence ``judgement`` is None."""
+    """One check of the gate, shown as one line. Accuracies are fractions; ``judgement`` is None without evidence."""
 
-    name: str  # of the run, or of all its seeds
-    metric: str  # or AUDIT or GATE
+    name: str  # name of the run, or of all its seeds
+    metric: str  # metric, AUDIT or GATE
     verdict: Verdict
     why: str
     before: float | None = None
     after: float | None = None
     tolerance: float | None = None  # points
     judgement: Judgement | None = None
-    n_regressed: int | None = None  # images, where right and wrong images are compared one by one
-    n_improved: int | None = None
-    size: str = ""  # what it rests on, in words
-    floor: float | None = None  # percent, of a line that compares with a floor
-    worst: Verdict | None = None  # what it would be if the model misclassified every image; None without evidence
+    n_regressed: int | None = None  # newly misclassified images, if outcomes are compared image by image
+    n_improved: int | None = None  # newly correct images, if outcomes are compared image by image
+    size: str = ""  # sample size in words, such as "500 images"
+    floor: float | None = None  # percent, if the check compares with a floor
+    worst: Verdict | None = None  # verdict if the model misclassified every image; None without evidence
 
 
 @dataclass(frozen=True)
 class Gate:
-    """Context of a check besides the two sides that it compares: rules, tolerances, failures, models at chance."""
+    """Context of all checks: rules, tolerances, failed cells, models at chance level, lowest known accuracies."""
 
     rules: Rules
-    tolerances: Mapping[str, float]  # points: the rules' before the baseline's
-    failures: Mapping[tuple[str, str], str]  # by run name and metric
-    at_chance: Mapping[str, str]  # by run name, a sentence
+    tolerances: Mapping[str, float]  # points; those of the rules take precedence over those of the baseline
+    failures: Mapping[tuple[str, str], str]  # reason of a failed cell, by run name and metric
+    at_chance: Mapping[str, str]  # sentence on a model at chance level, by run name
     lowest: Mapping[tuple[str, str], Lower] = field(default_factory=dict)  # by run name and metric
 
 
 def passed(line: Check, rules: Rules) -> bool:
-    """Whether the gate lets a line through."""
-    return _lets(line.verdict, rules) and (line.verdict is Verdict.PASS or line.worst is not None)
+    """Return whether a check passes the gate: its verdict is accepted and, unless it is PASS, has evidence."""
+    return _accepts(line.verdict, rules) and (line.verdict is Verdict.PASS or line.worst is not None)
 
 
-def _lets(verdict: Verdict, rules: Rules) -> bool:
+def _accepts(verdict: Verdict, rules: Rules) -> bool:
     return verdict is Verdict.PASS or (rules.allow_inconclusive and verdict is Verdict.UNDECIDED)
 
 
 def nothing_compared(lines: Sequence[Check], rules: Rules) -> list[Check]:
-    """A failing line where all others pass and would pass whatever the model answers; none where one could fail."""
-    could_fail = any(line.worst is not None and not _lets(line.worst, rules) for line in lines)
+    """Return one failing check if all ``lines`` pass and none of them can fail, whatever the model predicts."""
+    could_fail = any(line.worst is not None and not _accepts(line.worst, rules) for line in lines)
     if could_fail or not all(passed(line, rules) for line in lines):
         return []
-    why = "nothing was compared: no check can fail; narrow the tolerances, or take a baseline with something to lose"
+    why = "nothing was compared: no check can fail; narrow the tolerances, or use a baseline with higher accuracies"
     return [Check(EVERYTHING, GATE, Verdict.FAIL, why)]
 
 
 def judged(name: str, metric: str, evidence: Evidence, accuracies: tuple[float, float], gate: Gate) -> Check:
-    """``accuracies`` are fractions, before and after."""
+    """Return the check of ``evidence`` against the tolerance of ``metric``.
+
+    ``accuracies`` are fractions, before and after.
+    """
     tolerance = tolerance_of(metric, gate.tolerances)
     found = judge(evidence, alpha=gate.rules.alpha, tolerance=tolerance / 100)
     n_regressed, n_improved = (
@@ -134,10 +138,10 @@ def judged(name: str, metric: str, evidence: Evidence, accuracies: tuple[float, 
 
 
 def at_chance(line: Check, sentence: str) -> Check:
-    """The line of a model at chance level: a failure, whatever was compared. Without ``sentence`` the line itself."""
+    """Return ``line`` as a failure of a model at chance level, or unchanged if ``sentence`` is empty."""
     if not sentence:
         return line
-    why = f"{sentence} on clean images, so that its accuracy under attack says nothing"
+    why = f"{sentence} on clean images, so its robust accuracy is meaningless"
     return replace(line, verdict=Verdict.FAIL, why=why if line.verdict is Verdict.PASS else f"{line.why}; {why}")
 
 
@@ -148,11 +152,11 @@ def _size(evidence: Evidence) -> str:
 
 
 def audited(before: Sequence[RunOutcomes], after: RunOutcomes | None) -> list[Check]:
-    """A line on the audit of one run, and none where there never was one and nothing was found."""
+    """Return the check of a run's audit; an empty list if neither side has an audit and no flag is new."""
     problem, name = audit_problem(before, after), name_of(after or before[0])
     if problem:
         return [Check(name, AUDIT, Verdict.FAIL, problem)]
     if after is not None and after.audit == UNDECIDED and all(run.audit == PASSED for run in before):
-        why = "the audit could not have raised a flag, and the baseline's could; audit all attacks, on enough images"
+        why = "the audit had too little data to raise a flag, unlike the baseline's; audit all attacks on enough images"
         return [Check(name, AUDIT, Verdict.UNDECIDED, why)]
     return [Check(name, AUDIT, Verdict.PASS, "no new flag")] if after is not None and after.audit else []

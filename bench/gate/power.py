@@ -1,4 +1,4 @@
-"""Resolution of a baseline's checks: a tolerance may be too fine for the images, or as wide as the accuracy itself."""
+"""Find checks of a baseline with a useless tolerance: too fine for the number of images, or above the accuracy."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from bench.statistics.power import smallest
 
 
 def cannot_fail(baseline: Baseline) -> Iterator[str]:
-    """A sentence for every metric of which no more can be lost than may be: its check is idle.
+    """Yield a sentence for every metric whose accuracy is within its tolerance, so that its check can never fail.
 
-    Over the runs of one recipe the mean counts, as it does when they are trained anew.
+    The accuracy is the mean over the runs of one recipe, as in a comparison of retrained weights.
     """
     shares: dict[tuple[tuple[str, str, str], str], list[float]] = defaultdict(list)
     for run in baseline.runs:
@@ -29,14 +29,14 @@ def cannot_fail(baseline: Baseline) -> Iterator[str]:
         if accuracy <= points:
             yield (
                 f"{metric} of {model}:{variant} can never fail: its accuracy of {accuracy:.1f} % is within the "
-                f"tolerance of {points:g} points."
+                f"tolerance of {points:g} points; narrow the tolerance."
             )
 
 
 def too_fine(baseline: Baseline, alpha: float) -> Iterator[str]:
-    """A sentence for every metric where one lost image would already leave the gate undecided.
+    """Yield a sentence for every metric for which one newly misclassified image makes the verdict undecided.
 
-    The mean over corruptions is left out: what it resolves depends on how far its images move.
+    The mean over corruptions is left out: its resolution depends on how much the outcome of each image changes.
     """
     found = {
         (metric, cell.n, tolerance_of(metric, baseline.tolerances))
@@ -48,12 +48,12 @@ def too_fine(baseline: Baseline, alpha: float) -> Iterator[str]:
         if not resolves(n, points, alpha):
             enough = smallest(partial(resolves, points=points, alpha=alpha), n, MOST["images"])
             yield (
-                f"{pluralize(n, 'image')} of {metric} cannot resolve a tolerance of {points:g} points: after one lost "
-                f"image the drop may be {100 * verdict_bounds(1, 0, n, alpha).high:.1f}"
+                f"{pluralize(n, 'image')} of {metric} cannot resolve a tolerance of {points:g} points: with one newly "
+                f"misclassified image the drop may be {100 * verdict_bounds(1, 0, n, alpha).high:.1f}"
                 + ("." if enough is None else f"; {enough} images would.")
             )
 
 
 def resolves(n: int, points: float, alpha: float) -> bool:
-    """Whether a drop of more than ``points`` is excluded although one of ``n`` images was lost."""
+    """Return whether one newly misclassified image of ``n`` still excludes a drop of more than ``points``."""
     return 100 * verdict_bounds(1, 0, n, alpha).high <= points

@@ -1,11 +1,11 @@
-"""Provide the pytest plug-in for robustness regression tests of a project's own model.
+"""Pytest plug-in for robustness regression tests of a project's own model.
 
 >>> @pytest.mark.robustness(baseline="robustness.json")                                        # doctest: +SKIP
 ... def test_robustness(robustness):
 ...     robustness(load_my_model(), dataset="digits", attacks=["fgsm", "pgd"], eps="0.1")
 
-A marked test passes only after a comparison. The check runs in pytest's *call* phase of every kind of test item.
-Functions, methods of ``unittest.TestCase``, parametrised, asynchronous and repeated tests are treated alike.
+A marked test passes only after a comparison. The check runs in pytest's *call* phase, the same way for functions,
+methods of ``unittest.TestCase``, and parametrised, asynchronous and repeated tests.
 
 Every pytest session in the environment loads this file, so slow imports are deferred to the fixture.
 """
@@ -38,7 +38,7 @@ NOT_CALLED = (
     f"nothing was compared: the test is marked {MARK!r} and never called the fixture {MARK!r} with a model. Call it, "
     "or remove the mark."
 )
-NOT_EXCUSED = "xfail excuses a comparison that fails, but part of what the test asks for was not compared."
+NOT_EXCUSED = "xfail allows a failed comparison, but some of the requested cells were not compared."
 
 
 @dataclass
@@ -47,16 +47,17 @@ class Attempt:
 
     robustness: Robustness | None = None
     problem: str = ""  # error in the mark, or found by the check
-    over: bool = False  # whether the test's own code has ended
+    over: bool = False  # whether the test's own code has finished
 
 
 ATTEMPT = pytest.StashKey[Attempt]()
-#: The mark, the fixture as a parameter, or its name for getfixturevalue.
+#: Matches the mark, the fixture as a parameter, and its name as an argument of getfixturevalue.
 USED = re.compile(rf"mark\.{MARK}\b|[(,]\s*{MARK}\s*[,):]|[\"']{MARK}[\"']")
 SKIPS = (pytest.skip.Exception, SkipTest)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options ``--robustness-update`` and ``--robustness-required``."""
     group = parser.getgroup("collapse-bench")
     group.addoption(UPDATE, action="store_true", help="write the baselines of robustness tests instead of checking")
     group.addoption(
@@ -67,15 +68,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Register the mark and the summary. Raise UsageError if both options of the plug-in are given."""
     config.addinivalue_line(
         "markers",
-        f"{MARK}({MARKED}): what the fixture '{MARK}' checks by; the path of the baseline is relative to the test's "
-        "file, tolerances are points and floors percent by metric",
+        f"{MARK}({MARKED}): settings of the fixture '{MARK}'; the path of the baseline is relative to the test's "
+        "file, tolerances are points and floors are percent by metric",
     )
     required = config.getoption(REQUIRED)
     if required and config.getoption(UPDATE):
-        raise pytest.UsageError(f"{UPDATE} compares nothing, and {REQUIRED} asks for a comparison; leave one out.")
-    if not hasattr(config, "workerinput"):  # the reports of xdist's workers arrive at the controller
+        raise pytest.UsageError(f"{UPDATE} compares nothing, but {REQUIRED} needs a comparison; use one of them only.")
+    if not hasattr(config, "workerinput"):  # xdist's controller receives the reports of all workers
         config.pluginmanager.register(Summary(MARK, required=required), "collapse-bench-summary")
 
 
@@ -83,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Find robustness tests that pytest leaves out: of a module that skips itself, of a class it cannot collect."""
+    """Detect robustness tests that pytest does not run: in a module that skips itself, in a class it cannot collect."""
     report = yield
     if report.skipped and USED.search(_source_of(collector)):
         setattr(report, ATTRIBUTE, {})
@@ -91,13 +93,13 @@ def pytest_make_collect_report(
         report.outcome = "failed"
         report.longrepr = (
             f"nothing was compared: pytest collects no test of the class {collector.nodeid}, which has tests marked "
-            f"{MARK!r}. A class with a constructor is not collected; remove its __init__ or __new__."
+            f"{MARK!r}. Pytest skips classes with a constructor; remove its __init__ or __new__."
         )
     return report
 
 
 def _source_of(collector: pytest.Collector) -> str:
-    """Return the text of a collected file; empty for a folder."""
+    """Return the text of a collected file; an empty string for a folder."""
     path = collector.path
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
@@ -110,7 +112,7 @@ def _holds_marks(holder: type) -> bool:
 
 @pytest.hookimpl(tryfirst=True)  # before other plug-ins deselect tests
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Assign each baseline to the first test that names it, alike in all processes of a distributed session."""
+    """Assign each baseline to the first test that names it, the same in all processes of a distributed session."""
     owners = config.stash.setdefault(OWNERS, {})
     for item in items:
         mark = item.get_closest_marker(MARK)
@@ -121,7 +123,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def robustness(request: pytest.FixtureRequest, tmp_path: Path) -> Robustness:
-    """Call it with your model; its settings come from ``@pytest.mark.robustness(baseline=…)``."""
+    """Return the function that attacks a model; its settings come from ``@pytest.mark.robustness(baseline=…)``."""
     with warnings_do_not_raise():
         from bench.gate.regression import Robustness
 
@@ -136,27 +138,28 @@ def robustness(request: pytest.FixtureRequest, tmp_path: Path) -> Robustness:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    """Start a new attempt of the test."""
     item.stash[ATTEMPT] = Attempt()
     return (yield)
 
 
-@pytest.hookimpl(wrapper=True, trylast=True)  # innermost: what the check prints is captured like the test's own output
+@pytest.hookimpl(wrapper=True, trylast=True)  # innermost: the output of the check is captured like that of the test
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Check all models of the test after its own code has finished.
 
-    A test that failed is not checked. A test that skips itself is checked if it has attacked a model.
+    A failed test is not checked. A test that skips itself is checked if it has attacked a model.
     """
     attempt = item.stash.setdefault(ATTEMPT, Attempt())
     try:
         yield
-        kept = [info.value for info in getattr(item, "_excinfo", None) or ()]  # what a unittest.TestCase raised
+        kept = [info.value for info in getattr(item, "_excinfo", None) or ()]  # exceptions of a unittest.TestCase
         if all(isinstance(error, SKIPS) for error in kept):
-            _settle(item, attempt, skipped=bool(kept))
+            _finalize(item, attempt, skipped=bool(kept))
     except SKIPS as skipped:
         if "async def" in str(skipped) and _is_ours(item, attempt):  # pytest before 8.4 skips async tests
             pytest.fail(f"nothing was compared: {skipped}", pytrace=False)
         if not (attempt.robustness and attempt.robustness.finished):
-            _settle(item, attempt, skipped=True)
+            _finalize(item, attempt, skipped=True)
         raise
     finally:
         attempt.over = True
@@ -164,7 +167,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # outermost: after expected failures have been recognised
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a test without a comparison. xfail excuses a comparison that fails, never a missing one."""
+    """Fail a test without a comparison. xfail allows a failed comparison, never a missing one."""
     report = yield
     attempt = item.stash.get(ATTEMPT, None)
     if attempt is None or not _is_ours(item, attempt):
@@ -189,11 +192,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def _is_ours(item: pytest.Item, attempt: Attempt) -> bool:
-    """Whether the test uses this plug-in, rather than another fixture of the same name."""
+    """Return whether the test uses this plug-in and not another fixture of the same name."""
     return item.get_closest_marker(MARK) is not None or attempt.robustness is not None or bool(attempt.problem)
 
 
-def _settle(item: pytest.Item, attempt: Attempt, *, skipped: bool) -> None:
+def _finalize(item: pytest.Item, attempt: Attempt, *, skipped: bool) -> None:
+    """Compare all attacked models with the baseline. A skipped test is compared only if it attacked a model."""
     found = attempt.robustness
     if not _is_ours(item, attempt) or (skipped and not (found and found.attacked and not found.update)):
         return
@@ -218,8 +222,8 @@ def _settings_of(request: pytest.FixtureRequest) -> Settings | str:
     owner = request.config.stash.setdefault(OWNERS, {}).setdefault(settings.baseline.resolve(), request.node.nodeid)
     if owner != request.node.nodeid:
         return (
-            f"{settings.baseline} is the baseline of {owner}; give every test its own. Parametrised tests take theirs "
-            f"by pytest.param(…, marks=pytest.mark.{MARK}(baseline=…))."
+            f"{settings.baseline} is the baseline of {owner}; give every test its own. For parametrised tests use "
+            f"pytest.param(…, marks=pytest.mark.{MARK}(baseline=…))."
         )
     return settings
 

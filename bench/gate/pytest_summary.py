@@ -1,4 +1,4 @@
-"""The end of a pytest session: the accuracies before and now, and the robustness tests that compared nothing."""
+"""Summary at the end of a pytest session: accuracies before and after, and robustness tests without a comparison."""
 
 from __future__ import annotations
 
@@ -7,36 +7,41 @@ from typing import Any
 
 import pytest
 
-ATTRIBUTE = "robustness"  # of a test's report; JSON data, so that xdist can send it
+ATTRIBUTE = "robustness"  # attribute of a test's report; its value is JSON data, so that xdist can send it
 
 
 @dataclass(eq=False)  # hashable: pytest keeps plug-ins in sets
 class Summary:
-    """Collects the reports of robustness tests. With ``required`` the session fails where nothing was compared."""
+    """Reports of robustness tests. With ``required`` the session fails if a test compared nothing."""
 
     mark: str
     required: bool
-    _marked: list[str] = field(default_factory=list)  # tests of this process that are to run
-    _reports: dict[str, pytest.TestReport] = field(default_factory=dict)  # of the last attempt, by test
+    _marked: list[str] = field(default_factory=list)  # marked tests collected by this process
+    _reports: dict[str, pytest.TestReport] = field(default_factory=dict)  # report of the last attempt, by test
     _skipped: set[str] = field(default_factory=set)  # modules with robustness tests that skip themselves
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Store the ids of the marked tests."""
         if not session.config.option.collectonly:
             self._marked = [item.nodeid for item in session.items if item.get_closest_marker(self.mark)]
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Store a module with robustness tests that skips itself."""
         if hasattr(report, ATTRIBUTE):
             self._skipped.add(report.nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Store the report of a robustness test."""
         if hasattr(report, ATTRIBUTE):
             self._reports[report.nodeid] = report
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Fail an otherwise successful session if a required comparison is missing."""
         if self._unmet() and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the accuracies of every robustness test and the tests without a comparison."""
         unmet = self._unmet()
         unseen = self._unseen()
         if self._reports or self._skipped or unseen or unmet:
@@ -52,7 +57,7 @@ class Summary:
             terminalreporter.write_line(f"--robustness-required: {unmet}")
 
     def _unmet(self) -> str:
-        """Return the reason for which the session fails, or an empty string."""
+        """Return why the session fails, or an empty string."""
         if not self.required:
             return ""
         missing = [name for name, report in self._reports.items() if not _found(report).get("compared")]
@@ -62,7 +67,7 @@ class Summary:
         return "" if self._reports else "no test of this session is marked 'robustness'"
 
     def _unseen(self) -> list[str]:
-        """Marked tests without a report, as after ``pytest.exit`` or ``-x``."""
+        """Return the marked tests without a report, for example after ``pytest.exit`` or ``-x``."""
         return [name for name in self._marked if name not in self._reports]
 
 

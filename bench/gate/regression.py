@@ -1,4 +1,4 @@
-"""The pytest fixture ``robustness``: attack a project's own models and compare their outcomes with a baseline."""
+"""Pytest fixture ``robustness``: attack a project's own models and compare their outcomes with a baseline."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from bench.results.store import Store
 from bench.runtime.captured_warnings import warnings_do_not_raise
 from bench.runtime.progress import Progress
 
-#: What the fixture decides by itself.
-OURS = (
+#: Parameters of bench.api.evaluate that the fixture sets itself.
+OWN_OPTIONS = (
     "network", "model", "name", "variant", "seed", "normalize", "input_size", "class_names", "trust_normalization",
     "results", "failures", "progress",
 )  # fmt: skip
@@ -33,7 +33,7 @@ OURS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings in the mark of a test."""
+    """Settings from the mark of a test."""
 
     baseline: Path
     rules: Rules
@@ -41,27 +41,27 @@ class Settings:
 
 @dataclass
 class Robustness:
-    """Collects what a test asks for; :meth:`finalize`, when the test is over, says what is wrong with it."""
+    """Models and cells that a test attacks; :meth:`finalize` compares them with the baseline after the test."""
 
     settings: Settings
     results: Path
     update: bool
     finished: bool = False  # whether images were compared with the baseline, or a baseline was written
-    uncompared: list[str] = field(default_factory=list)  # what was asked for and could not be compared
+    uncompared: list[str] = field(default_factory=list)  # requested cells that could not be compared
     _settled: bool = False
     _models: dict[str, list[nn.Module]] = field(default_factory=dict)  # by name
-    _problems: list[str] = field(default_factory=list)  # of calls, which the test may have caught
-    _asked: list[tuple[str, str]] = field(default_factory=list)  # run id and cell id
+    _problems: list[str] = field(default_factory=list)  # errors of calls, which the test may have caught
+    _requested: list[tuple[str, str]] = field(default_factory=list)  # run id and cell id
     _numbers: list[str] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
 
     def __call__(self, model: nn.Module | Iterable[nn.Module], *, name: str = "model", **options: Any) -> None:
-        """Attack ``model``; the test fails at its end unless everything it attacked passes.
+        """Attack ``model``. The test fails at its end unless all checks pass.
 
-        ``model`` is a module from images (N, 3, S, S) in [0, 1] to logits, or several such modules, trained on
-        different seeds: new weights are compared with other weights over five trainings or more, unless the mark says
-        ``scope="weights"``. ``name`` is how the baseline calls it, ``options`` are those of
-        :func:`bench.api.evaluate`. What the test asks for and the baseline does not hold is a failure, too.
+        ``model`` is a module that maps images (N, 3, S, S) in [0, 1] to logits (N, K), or several such modules trained
+        with different seeds. Retrained weights need at least five trainings on each side, unless the mark has
+        ``scope="weights"``. ``name`` is the name of the model in the baseline. ``options`` are those of
+        :func:`bench.api.evaluate`. A requested cell that is missing in the baseline is a failure, too.
         """
         __tracebackhide__ = True
         problem = ""
@@ -73,37 +73,39 @@ class Robustness:
         except BaseException as error:
             self._problems.append(f"an attack was interrupted: {type(error).__name__}: {error}")
             raise
-        if problem:  # outside of the handler, or pytest shows both errors
+        if problem:  # outside of the handler: otherwise pytest shows both errors
             self._problems.append(problem)
             pytest.fail(problem, pytrace=False)
 
     def _attack(self, models: list[nn.Module], name: str, options: Mapping[str, Any]) -> None:
         if self._settled:
-            raise BenchError("the test is over, so that nothing would be compared; call the fixture before its end.")
-        known = [key for key in inspect.signature(evaluate).parameters if key not in OURS]
+            raise BenchError("the test has finished, so nothing would be compared; call the fixture during the test.")
+        known = [key for key in inspect.signature(evaluate).parameters if key not in OWN_OPTIONS]
         for option in options:
             if option not in known:
-                raise unknown_name("option", option, known, hint="They are those of bench.api.evaluate.")
+                raise unknown_name("option", option, known, hint="See the options of bench.api.evaluate.")
         if not models:
-            raise BenchError(f"there is no model called {name!r}: the sequence is empty.")
+            raise BenchError(f"the sequence of models called {name!r} is empty; pass at least one model.")
         if any(one is not other for one, other in zip(models, self._models.setdefault(name, models), strict=False)):
-            raise BenchError(f"two models are called {name!r}; give each of them a name=.")
-        if not self.update and not self.settings.baseline.exists():  # known before the work
-            raise BenchError(f"there is no {self.settings.baseline}; 'pytest --robustness-update' writes it.")
+            raise BenchError(f"two models are called {name!r}; give each of them its own name=.")
+        if not self.update and not self.settings.baseline.exists():  # fail before the attacks
+            raise BenchError(
+                f"the baseline {self.settings.baseline} does not exist; 'pytest --robustness-update' writes it."
+            )
         for seed, one in enumerate(models):
             rows = evaluate(
                 one, name=name, seed=seed, results=self.results, failures="ignore", progress=Progress(), **options
             )
-            self._asked += zip(rows["run_id"], rows["cell_id"], strict=True)
+            self._requested += zip(rows["run_id"], rows["cell_id"], strict=True)
 
     def finalize(self) -> str:
-        """Write the baseline, or check against it; what is wrong, empty if nothing is."""
+        """Write the baseline, or compare with it. Return the first problem, or an empty string."""
         self._settled = True
         try:
             if self._problems:
                 return self._problems[0]
             if not self._models:
-                return "nothing was compared: the test has not called its fixture, so that nothing was attacked."
+                return "nothing was compared: the test has not called its fixture; call it with a model."
             with warnings_do_not_raise():
                 return self._write() if self.update else self._check()
         except BenchError as error:
@@ -111,11 +113,11 @@ class Robustness:
 
     @property
     def attacked(self) -> bool:
-        """Whether the test called the fixture, with success or without."""
+        """Whether the test called the fixture, successfully or not."""
         return bool(self._models or self._problems)
 
     def summary(self) -> dict[str, Any]:
-        """JSON data for the end of the session."""
+        """Return JSON data for the summary of the session."""
         return {
             "baseline": str(self.settings.baseline),
             "compared": self.finished and not self.update,
@@ -138,7 +140,7 @@ class Robustness:
         self._numbers = _changes(_readable(path), runs)
         write_baseline(path, made)
         self.finished = True
-        chance = (f"{name} is {why}: its test will fail." for name, why in snapshot.at_chance.items())
+        chance = (f"{name} is {why}: its test fails." for name, why in snapshot.at_chance.items())
         self._notes = [*chance, *cannot_fail(made), *too_fine(made, rules.alpha)]
         return ""
 
@@ -153,17 +155,17 @@ class Robustness:
         self.uncompared = [*lost, *left, *(f"{line.name} {line.metric}: {line.why}" for line in without)]
         if lost:
             return _not_compared(lost)
-        new = [f"not in {path}: {', '.join(left)}; 'pytest --robustness-update' takes it in."] if left else []
+        new = [f"not in {path}: {', '.join(left)}; 'pytest --robustness-update' adds it."] if left else []
         if all(passed(line, rules) for line in lines):
             return "".join(new)
-        return "\n\n".join([*new, gate_markdown(lines, rules), _way_out(lines, rules, path)])
+        return "\n\n".join([*new, gate_markdown(lines, rules), _advice(lines, rules, path)])
 
     def _lost(self, now: Snapshot) -> list[str]:
-        """List the cells that the test asked for and that ``now`` holds neither as an accuracy nor as a failure."""
+        """Return the requested cells for which ``now`` has neither an accuracy nor a failure."""
         store = Store(self.results)
         known = {(name_of(run), metric) for run in now.runs for metric in run.cells} | {*now.failures, *now.replaced}
         lost = now.left_out()
-        for run_id, cell_id in self._asked:
+        for run_id, cell_id in self._requested:
             run, cell = store.read_run(run_id), store.read_cell(run_id, cell_id)
             if run is None or cell is None:
                 lost.append(f"cell {cell_id} of run {run_id}")
@@ -174,24 +176,24 @@ class Robustness:
 
 def _not_compared(lost: Sequence[str]) -> str:
     return (
-        f"asked for and not compared: {', '.join(lost)}. Of several cells of one name only one counts; give every call "
-        "with other settings its own name=."
+        f"requested but not compared: {', '.join(lost)}. Only one of several cells with the same name counts; give "
+        "every call with different settings its own name=."
     )
 
 
-def _way_out(lines: Sequence[Check], rules: Rules, path: Path) -> str:
+def _advice(lines: Sequence[Check], rules: Rules, path: Path) -> str:
     """Return advice to the user on a failed check."""
     update = (
-        f"If the change is meant, 'pytest --robustness-update' replaces {path.name} by the outcomes of the present "
-        "model; commit it. The failed comparison is then gone."
+        f"If the change is intended, 'pytest --robustness-update' replaces {path.name} by the outcomes of the current "
+        "model; commit it. Later tests compare with the new outcomes."
     )
-    floor = "An accuracy below its floor stays a failure: the floor stands in the test's mark."
+    floor = "An accuracy below its floor remains a failure, because the floor is set in the mark of the test."
     below = [line.floor is not None for line in lines if not passed(line, rules)]
     return " ".join([*([] if all(below) else [update]), *([floor] if any(below) else [])])
 
 
 def _readable(path: Path) -> Baseline | None:
-    """The baseline that is about to be replaced, if there is one."""
+    """Return the baseline that will be replaced; None without a readable one."""
     try:
         return read_baseline(path)
     except BenchError:
@@ -199,7 +201,7 @@ def _readable(path: Path) -> Baseline | None:
 
 
 def _changes(before: Baseline | None, runs: Sequence[RunOutcomes]) -> list[str]:
-    """The accuracies that are written, beside those that they replace."""
+    """Return one line per accuracy to write, with the accuracy that it replaces."""
     old = {(name_of(run), m): cell.accuracy for run in (before.runs if before else ()) for m, cell in run.cells.items()}
     return [
         f"{name_of(run)} {metric}: baseline {_shown(old.get((name_of(run), metric)))}, now {_shown(cell.accuracy)}"

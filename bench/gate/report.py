@@ -1,4 +1,4 @@
-"""The gate's lines as people and programs read them: Markdown, JSON and JUnit XML."""
+"""Output formats of the gate: Markdown, JSON and JUnit XML."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from bench.gate.verdict import Verdict
 HEADERS = ("run", "metric", "on", "baseline", "now", "drop", "n_regressed", "n_improved", "tolerance", "verdict", "why")
 WORST = (Verdict.FAIL, Verdict.UNDECIDED, Verdict.PASS)
 FILES_ONLY = (
-    "Scope weights: these lines are about the weights that were compared, on these images. They do not say that the "
-    "training recipe is better or worse: another training may come out otherwise."
+    "Scope weights: these checks hold for the compared weights on these images. They do not show that the training "
+    "recipe is better or worse, because another training may give a different result."
 )
-#: What stands before a verdict, so that the eye finds it.
+#: Sign in front of each verdict.
 SIGNS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.UNDECIDED: "?"}
 
 
 def summary(lines: Sequence[Check]) -> str:
-    """One sentence on all of it."""
+    """Return one sentence with the number of checks per verdict."""
     counts = Counter(line.verdict for line in lines)
     parts = [f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict]]
     return f"{pluralize(len(lines), 'check')}: {join(parts)}."
 
 
 def gate_markdown(lines: Sequence[Check], rules: Rules) -> str:
-    """A table, the worst first, and what its figures are."""
+    """Return a Markdown table of the checks, failures first, with a caption and a summary."""
     ordered = sorted(lines, key=lambda line: WORST.index(line.verdict))
     table = tabulate([_row(line) for line in ordered], HEADERS, tablefmt="pipe", disable_numparse=True)
     caption = (
-        "Accuracies and floors in percent, drops and tolerances in points; a drop's bounds hold one by one at "
-        f"{1 - rules.alpha:.4g}. FAIL: a drop beyond chance and beyond the tolerance, or an accuracy below its floor; "
-        "PASS: a drop beyond the tolerance is excluded, or no image changed."
+        "Accuracies and floors in percent, drops and tolerances in points; each bound of a drop is one-sided at "
+        f"confidence {1 - rules.alpha:.4g}. FAIL: a drop beyond chance and beyond the tolerance, or an accuracy below "
+        "its floor; PASS: a drop beyond the tolerance is excluded, or no image changed."
     )
     parts = [table, caption, *([FILES_ONLY] if rules.scope == WEIGHTS else []), summary(lines)]
     return "\n\n".join(parts)
 
 
 def numbers(lines: Sequence[Check]) -> list[str]:
-    """The accuracies before and now of every metric, one short line each, in ASCII where the names are."""
+    """Return one short line per check with the accuracies before and now. The text is ASCII if all names are."""
     several = len({line.name for line in lines}) > 1
     return [f"{line.name} {_numbers(line)}" if several else _numbers(line) for line in lines]
 
@@ -77,7 +77,10 @@ def _row(line: Check) -> tuple[str, ...]:
 
 
 def _plain(text: str) -> str:
-    """Without line breaks and control characters: messages of foreign code hold them, and XML and terminals suffer."""
+    """Replace line breaks and control characters by spaces.
+
+    Messages of third-party code may contain them, and they are invalid in XML and disturb terminals.
+    """
     return "".join(character if character.isprintable() else " " for character in text)
 
 
@@ -91,7 +94,7 @@ def _drop(line: Check) -> str:
 
 
 def gate_data(lines: Sequence[Check]) -> list[dict[str, Any]]:
-    """JSON data: accuracies in percent, drops in points, as in the table; null where there is none."""
+    """Return the checks as JSON data: accuracies in percent, drops in points, null for missing values."""
     return [
         {
             "run": line.name,
@@ -118,7 +121,10 @@ def _points(fraction: float | None) -> float | None:
 
 
 def gate_junit(lines: Sequence[Check], rules: Rules) -> bytes:
-    """A test case a line: failures are failed, what is undecided too unless it is allowed, and then skipped."""
+    """Return JUnit XML with one test case per check.
+
+    A check that does not pass the gate is a failure. An undecided check that passes is skipped.
+    """
     from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
 
     suite = TestSuite("bench check")

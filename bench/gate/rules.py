@@ -15,14 +15,17 @@ from bench.statistics.accuracy_drop import MOST_ALPHA
 
 CORRUPTIONS = "corruptions"
 DEFAULT = {CLEAN: 0.5}  # points
-OTHERWISE = 1.0
-MOST = 100
+DEFAULT_OTHER = 1.0  # default tolerance of all other metrics, in points
+MOST = 100  # maximum tolerance or floor
 TOLERANCE, FLOOR = "tolerance", "floor"
 UNITS = {TOLERANCE: "points", FLOOR: "percent"}
 
 
 def parse_points(texts: Sequence[str], kind: str = TOLERANCE) -> dict[str, float]:
-    """``["clean=0.5", "autoattack=1"]`` as numbers by name. Raises BenchError."""
+    """Parse texts such as ``["clean=0.5", "autoattack=1"]`` to numbers by name.
+
+    Raise BenchError for an invalid form, a number out of range and a repeated name.
+    """
     found: dict[str, float] = {}
     for text in texts:
         name, _, value = text.partition("=")
@@ -40,20 +43,20 @@ def parse_points(texts: Sequence[str], kind: str = TOLERANCE) -> dict[str, float
 
 
 def check_points(points: Mapping[str, float], metrics: Iterable[str], kind: str = TOLERANCE) -> None:
-    """Raises BenchError for a number that cannot be, and for a name that means none of the metrics.
+    """Raise BenchError for a number out of range, and for a name that matches none of the metrics.
 
-    A misspelt tolerance or floor would not be applied, and nobody would know.
+    A misspelt tolerance or floor would otherwise be ignored silently.
     """
     known = {name for metric in metrics for name in names_of(metric)}
     for name, value in points.items():
         if name not in known:
-            raise unknown_name(kind, str(name), sorted(known), hint="It names what the baseline holds.")
+            raise unknown_name(kind, str(name), sorted(known), hint="Use a metric of the baseline.")
         if isinstance(value, bool) or not isinstance(value, int | float) or not _is_possible(value, kind):
             raise BenchError(f"{kind} {value!r} of {name} is not {_range(kind)} {UNITS[kind]}.")
 
 
 def _is_possible(value: float, kind: str) -> bool:
-    """A floor of 0 could never fail."""
+    """Return whether ``value`` is in range. A floor of 0 is not, because it could never fail."""
     return 0 < value <= MOST if kind == FLOOR else 0 <= value <= MOST
 
 
@@ -73,13 +76,13 @@ def names_of(metric: str) -> list[str]:
 
 
 def tolerance_of(metric: str, tolerances: Mapping[str, float]) -> float:
-    """Points."""
+    """Return the tolerance of ``metric`` in points: the given one, or else the default."""
     given = named(metric, tolerances)
-    return DEFAULT.get(metric, OTHERWISE) if given is None else given
+    return DEFAULT.get(metric, DEFAULT_OTHER) if given is None else given
 
 
 def named(metric: str, points: Mapping[str, float]) -> float | None:
-    """The number that is given for ``metric`` by its most particular name; None without one."""
+    """Return the number given for ``metric`` under its most specific name; None without one."""
     return next((points[name] for name in names_of(metric) if name in points), None)
 
 
@@ -90,13 +93,13 @@ WEIGHTS: Scope = "weights"  # compare two weight files image by image
 
 @dataclass(frozen=True)
 class Rules:
-    """Options of a check. Raises BenchError for invalid values."""
+    """Options of a check. Raise BenchError for invalid values."""
 
     alpha: float = DEFAULT_ALPHA  # level of each one-sided test
     tolerances: Mapping[str, float] = field(default_factory=dict)  # allowed drop of accuracy in points, by metric
     floors: Mapping[str, float] = field(default_factory=dict)  # minimum accuracy in percent, by metric
     scope: Scope = RECIPE
-    allow_inconclusive: bool = False  # pass NOT ENOUGH EVIDENCE; a line without any evidence still fails
+    allow_inconclusive: bool = False  # pass NOT ENOUGH EVIDENCE; a check without any evidence still fails
 
     def __post_init__(self) -> None:
         for name, values in (("tolerance", self.tolerances), ("floor", self.floors)):

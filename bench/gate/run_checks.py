@@ -1,6 +1,6 @@
-"""A run beside its baseline: for every metric that the baseline names, what its images say.
+"""Compare runs with a baseline for every metric of the baseline, and check floors.
 
-Check absolute floors: the minimum accuracy of every current network, independent of the baseline.
+A floor is a minimum accuracy of every current network, independent of the baseline.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from bench.statistics.accuracy_drop import share_bounds
 
 
 def floor_lines(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> Iterator[Check]:
-    """Yield one line per current network and metric with a floor. ``before`` and ``after`` are of one recipe.
+    """Yield one check per current network and metric with a floor. ``before`` and ``after`` are of one recipe.
 
-    The measured accuracy decides, or the lowest known robust accuracy on the same images if that is lower. ``why`` says
-    which, and whether the one-sided confidence bound of the measured one would decide otherwise.
+    The measured accuracy decides, or the lowest known robust accuracy on the same images if that is lower. ``why``
+    names the deciding accuracy, and mentions a one-sided confidence bound on the other side of the floor.
     """
     metrics = dict.fromkeys(metric for run in (*before, *after) for metric in run.cells)
     for metric in metrics:
@@ -57,7 +57,7 @@ def _line(run: RunOutcomes, metric: str, floor: float, before: float | None, gat
     if (name, metric) in gate.failures:
         return made(Verdict.FAIL, gate.failures[name, metric])
     if cell is None:
-        return made(Verdict.FAIL, "missing: the run has no such cell")
+        return made(Verdict.FAIL, "missing: the run has no cell of this metric")
     verdict, why = _against(cell, floor, gate.rules.alpha)
     lower = gate.lowest.get((name, metric))
     if verdict is Verdict.PASS and lower is not None and 100 * lower.accuracy < floor:
@@ -81,17 +81,17 @@ def _against(cell: CellOutcomes, floor: float, alpha: float) -> tuple[Verdict, s
 
 
 def check(baseline: Baseline, now: Snapshot, rules: Rules) -> list[Check]:
-    """All lines, in the order of the baseline. The tolerances of ``rules`` come before those that the baseline holds.
+    """Return all checks, in the order of the baseline. Tolerances of ``rules`` override those of the baseline.
 
-    The same weights are compared image by image, each seed by itself. Other weights are another draw of the training's
-    chance: they are compared over seeds, unless ``rules.scope`` asks about the weights themselves. Recipes that the
-    baseline does not hold are compared with the floors only. Cells that failed are failing lines, whether the baseline
-    holds them or not. The last line fails where no other could.
-    Raises BenchError for tolerances and floors that mean nothing, and for a baseline without a cell.
+    Equal weights are compared image by image, separately for each seed. Retrained weights are compared over seeds,
+    unless ``rules.scope`` is ``weights``. Recipes that are not in the baseline are compared with the floors only. Every
+    failed cell gives a failing check, in the baseline or not. If no check can fail, one more check fails.
+
+    Raise BenchError for tolerances and floors without a matching metric, and for a baseline without cells.
     """
     metrics = [metric for run in baseline.runs for metric in run.cells]
     if not metrics:
-        raise BenchError("the baseline holds no cell, so that nothing would be checked.")
+        raise BenchError("the baseline has no cells, so nothing would be checked; write it from a run with cells.")
     check_points(rules.tolerances, metrics)
     groups = _groups(baseline, now, rules.scope)
     check_points(
@@ -105,9 +105,9 @@ def check(baseline: Baseline, now: Snapshot, rules: Rules) -> list[Check]:
 
 
 def unchecked(baseline: Baseline, now: Snapshot, rules: Rules) -> list[str]:
-    """List the accuracies that were measured and not compared, because the baseline or the snapshot leaves them out.
+    """Return the measured accuracies that were not compared, because the baseline or the snapshot leaves them out.
 
-    Cells that failed are not listed: :func:`check` makes a failing line of each.
+    Failed cells are not included: :func:`check` makes a failing check of each.
     """
     held = _held(_groups(baseline, now, rules.scope))
     new = [
@@ -124,8 +124,8 @@ class _Group:
     """The networks of one recipe."""
 
     before: Sequence[RunOutcomes]
-    after: Sequence[RunOutcomes]  # by seed
-    partners: Sequence[RunOutcomes | None]  # of each of ``before``, where they are compared image by image
+    after: Sequence[RunOutcomes]  # sorted by seed
+    partners: Sequence[RunOutcomes | None]  # run to compare with, for each of ``before``, in a comparison by image
     over_seeds: bool
 
 
@@ -137,7 +137,7 @@ def _groups(baseline: Baseline, now: Snapshot, scope: Scope) -> list[_Group]:
 
 
 def _new_recipes(baseline: Baseline, now: Snapshot) -> list[list[RunOutcomes]]:
-    """The networks of now whose recipe the baseline does not hold, by recipe."""
+    """Return the current networks whose recipe is not in the baseline, grouped by recipe."""
     held, runs = {run.recipe for run in baseline.runs}, defaultdict(list)
     for run in now.runs:
         if run.recipe not in held:
@@ -146,13 +146,13 @@ def _new_recipes(baseline: Baseline, now: Snapshot) -> list[list[RunOutcomes]]:
 
 
 def _failed_beside(groups: Sequence[_Group], now: Snapshot) -> list[Check]:
-    """A failing line for every failed cell that the baseline does not hold.
+    """Return a failing check for every failed cell that is not in the baseline.
 
-    One line stands for all standard corruptions of a network: that of their mean.
+    All standard corruptions of a network share one check, that of their mean.
     """
     held = _held(groups)
     return [
-        Check(name, metric, Verdict.FAIL, f"{why}; the baseline does not hold it")
+        Check(name, metric, Verdict.FAIL, f"{why}; not in the baseline")
         for (name, metric), why in sorted(now.failures.items())
         if (name, metric) not in held and metric not in STANDARD_COLUMNS
     ]
@@ -165,9 +165,9 @@ def _group(before: Sequence[RunOutcomes], now: Snapshot, scope: Scope) -> _Group
 
 
 def _partner(run: RunOutcomes, after: Sequence[RunOutcomes], *, alone: bool) -> RunOutcomes | None:
-    """That of the same seed, else one of the same weights that only the attack's seed tells apart.
+    """Return the run of the same seed, or else a run with the same weights and another attack seed.
 
-    Two files are partners by being ``alone`` on either side, whatever their seeds.
+    If ``alone``, each side has one run only, and these two are partners for any seeds.
     """
     same = [other for other in after if other.seed == run.seed]
     return next(iter(same or [other for other in after if alone or other.weights_sha == run.weights_sha]), None)
@@ -176,7 +176,7 @@ def _partner(run: RunOutcomes, after: Sequence[RunOutcomes], *, alone: bool) -> 
 def _retrained(
     before: Sequence[RunOutcomes], partners: Sequence[RunOutcomes | None], after: Sequence[RunOutcomes]
 ) -> bool:
-    """Whether any network has other weights than its partner in the baseline, or there are only others."""
+    """Return whether any network has different weights than its partner, or no network has a partner."""
     found = [(old, new) for old, new in zip(before, partners, strict=True) if new is not None]
     return bool(after) and (not found or any(old.weights_sha != new.weights_sha for old, new in found))
 
@@ -191,7 +191,7 @@ def _checked(group: _Group, gate: Gate) -> list[Check]:
 
 
 def _held(groups: Sequence[_Group]) -> set[tuple[str, str]]:
-    """The run names and metrics of now that are compared with something in the baseline."""
+    """Return the current run names and metrics that are compared with the baseline."""
     return {(name_of(run), metric) for group in groups for run, metric in _held_of(group)}
 
 

@@ -1,4 +1,4 @@
-"""The two scopes of a check: the same two files image by image, or recipes over seeds."""
+"""Scopes of a check: compare two weight files image by image, or two recipes over several seeds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.gate.verdict import Evidence, Shares, Trainings, Verdict, Verdicts
 
 
 def by_image(before: RunOutcomes, after: RunOutcomes | None, gate: Gate) -> Iterator[Check]:
-    """A line for every metric of one trained network, and one for its audit; ``after`` is None where it is missing."""
+    """Yield one check per metric of one trained network, and one of its audit. ``after`` is None if it is missing."""
     chance = "" if after is None else gate.at_chance.get(name_of(after), "")
     for metric in before.cells:
         yield at_chance(_weights_line(before, after, metric, gate), chance)
@@ -32,7 +32,8 @@ def _weights_line(before: RunOutcomes, after: RunOutcomes | None, metric: str, g
     line = judged(name, metric, _paired(old, new), (old.accuracy, new.accuracy), gate)
     if before.weights_sha == after.weights_sha:
         return line
-    return replace(line, size=f"{line.size}, other weights", why=f"{line.why}; of these files, not of the recipe")
+    why = f"{line.why}; holds for these files, not for the recipe"
+    return replace(line, size=f"{line.size}, different weights", why=why)
 
 
 def _paired(old: CellOutcomes, new: CellOutcomes) -> Evidence:
@@ -44,15 +45,15 @@ def _paired(old: CellOutcomes, new: CellOutcomes) -> Evidence:
     )
 
 
-FEWEST_SEEDS = 5
+FEWEST_SEEDS = 5  # minimum number of trainings on each side
 Training = list[RunOutcomes]  # runs of the same weights, each attacked with its own seed
 
 
 def over_seeds(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> Iterator[Check]:
-    """A line for every metric over all trainings, and one for the audit of each that is there now.
+    """Yield one check per metric over all trainings, and one of the audit of each current run.
 
-    Runs of the same weights under several attack seeds are one training. An image counts as right only if it is right
-    in all of them.
+    Runs of the same weights under several attack seeds are one training. An image counts as correctly classified only
+    if it is correctly classified in all of them.
     """
     name = name_of(before[0]).rpartition(":")[0]
     chance = "; ".join(f"seed {run.seed} is {why}" for run in after if (why := gate.at_chance.get(name_of(run))))
@@ -63,7 +64,7 @@ def over_seeds(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate
 
 
 def _by_seeds(name: str, metric: str, before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> Check:
-    """Compare ``after`` with ``before``, whose runs all have the metric."""
+    """Compare ``after`` with ``before``. All runs of ``before`` have the metric."""
     measured = [run for run in after if metric in run.cells]
     problem = _problem(metric, before, after, gate)
     if problem:
@@ -71,8 +72,8 @@ def _by_seeds(name: str, metric: str, before: Sequence[RunOutcomes], after: Sequ
     old, new = _trainings(before), _trainings(measured)
     accuracies = float(_table(metric, old).mean()), float(_table(metric, new).mean())
     if len(old) < FEWEST_SEEDS:
-        counts = f"{FEWEST_SEEDS} trainings of each are needed, there are {len(old)} and {len(new)}"
-        why = f"other weights, nothing was compared: of a recipe {counts}; scope 'weights' compares these files"
+        counts = f"a recipe needs {FEWEST_SEEDS} trainings on each side, got {len(old)} and {len(new)}"
+        why = f"different weights, nothing was compared: {counts}; scope 'weights' compares these files"
         return Check(name, metric, Verdict.UNDECIDED, why, *accuracies)
     most, fewest = max(map(len, old)), min(map(len, new))
     if fewest < most:
@@ -82,13 +83,13 @@ def _by_seeds(name: str, metric: str, before: Sequence[RunOutcomes], after: Sequ
 
 
 def _problem(metric: str, before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> str:
-    """Return the reason for which the two sides cannot be compared, or an empty string.
+    """Return why the two sides cannot be compared, or an empty string.
 
-    Every run is looked at. Only a run that was never evaluated on the metric may lack it, if another run of the same
-    weights has it. Fewer trainings than before are a reason: those that are missing may be those that went wrong.
+    Every run is checked. A run may lack the metric only if it was never evaluated on it and another run of the same
+    weights has it. Fewer trainings than in the baseline are a reason, because the missing trainings may have failed.
     """
     if any(cell_problem(before[0], run, metric, {}) for run in before[1:]):
-        return "the baseline's seeds are no table: they were measured on different images or otherwise"
+        return "the baseline's seeds are not comparable: they were measured on different images or with other settings"
     measured = {run.weights_sha for run in after if metric in run.cells}
     for run in after:
         tried = metric in run.cells or (name_of(run), metric) in gate.failures
@@ -109,11 +110,11 @@ def _trainings(runs: Sequence[RunOutcomes]) -> list[Training]:
 
 
 def _mean(metric: str, runs: Sequence[RunOutcomes]) -> float | None:
-    """The mean accuracy over the runs; None without any."""
+    """Return the mean accuracy over the runs; None without runs."""
     return float(np.mean([run.cells[metric].accuracy for run in runs])) if runs else None
 
 
 def _table(metric: str, trainings: Sequence[Training]) -> NDArray[np.float64]:
-    """(trainings, images): shares of right answers, the smallest over the attack seeds of a training."""
+    """Return shares of correct classifications (trainings, images), the minimum over the attack seeds of a training."""
     cells = [[run.cells[metric] for run in training] for training in trainings]
     return np.stack([np.min([cell.counts / cell.parts for cell in same], axis=0) for same in cells])

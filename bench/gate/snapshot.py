@@ -1,6 +1,6 @@
-"""Snapshot of a results folder in the form of a baseline, so that both sides of a check have the same form.
+"""Convert a results folder to the form of a baseline, so that both sides of a check have the same form.
 
-Find cells whose robust accuracy is too high because other attacks broke more of the same images.
+Also find cells whose robust accuracy is too high, because other attacks succeed on more of the same images.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ from bench.results.store import Store
 
 @dataclass(frozen=True)
 class Lower:
-    """The lowest known robust accuracy (a fraction), and the attack that broke most of the cell's unbroken images."""
+    """Lowest known robust accuracy (a fraction), and the attack that succeeds on most of the cell's correct images."""
 
     accuracy: float
     attack: str
 
     @property
     def text(self) -> str:
+        """Accuracy in percent and name of the attack."""
         return f"lowest known {100 * self.accuracy:.1f} % ({self.attack})"
 
 
 def lower_than_measured(row: BoardRow, outcomes: Outcomes) -> Iterator[tuple[str, Lower]]:
-    """Yield each attack column with a lower known accuracy from other attacks or the audit; ``row`` has one seed."""
+    """Yield each attack column for which other attacks or the audit give a lower accuracy. ``row`` has one seed."""
     for column, cells in row.cells.items():
         (cell,) = cells.values()
         attack = cell.spec.attack
@@ -58,41 +59,41 @@ def lower_than_measured(row: BoardRow, outcomes: Outcomes) -> Iterator[tuple[str
         yield column, Lower(float(lowest.accuracy), source)
 
 
-#: Of a module that hides what it computes with; its recorded structure and behaviour must then stand for its weights.
+#: Hash of a module without accessible weights. Its recorded structure and behaviour are then used instead.
 NO_WEIGHTS = hashlib.sha256().hexdigest()
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The runs with the outcomes of their images, the cells that are not ok, and the models at chance level.
+    """Runs with their per-image outcomes, failed cells, and models at chance level.
 
-    ``replaced`` are cells of the same name as another one that counts, but of another attack or other corrupted images:
-    they are neither in ``runs`` nor in ``failures``. ``lowest`` has an entry where more images of a cell are known to
-    be broken than the cell itself broke.
+    ``replaced`` has superseded cells: another cell of the same name counts, with different attack settings or different
+    corrupted images. They are neither in ``runs`` nor in ``failures``. ``lowest`` has an entry for each cell with a
+    lower known robust accuracy.
     """
 
     runs: tuple[RunOutcomes, ...]
-    failures: Mapping[tuple[str, str], str]  # why, by run name and metric
+    failures: Mapping[tuple[str, str], str]  # reason, by run name and metric
     at_chance: Mapping[str, str] = field(default_factory=dict)  # a sentence by run name
-    replaced: Mapping[tuple[str, str], str] = field(default_factory=dict)  # how measured, by run name and metric
+    replaced: Mapping[tuple[str, str], str] = field(default_factory=dict)  # settings, by run name and metric
     lowest: Mapping[tuple[str, str], Lower] = field(default_factory=dict)  # by run name and metric
 
     def left_out(self) -> list[str]:
-        """``replaced`` in words."""
+        """Return one text per entry of ``replaced``."""
         return [f"{name} {metric} ({how})" for (name, metric), how in sorted(self.replaced.items())]
 
 
 def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
     """Take a snapshot of the runs in ``names`` (prefixes of ids, or model:variant[:seed]); of all runs without names.
 
-    Among cells that fill the same leaderboard entry, the one with the best evidence counts, as on the board. Raises
-    BenchError for an unknown or ambiguous name, for a folder without cells, and where two trainings have the same name
-    and seed: neither may silently replace the other.
+    Among cells that fill the same leaderboard entry, the one with the best evidence counts, as in the leaderboard.
+    Raise BenchError for an unknown or ambiguous name, for a folder without cells, and for two trainings with the same
+    name and seed, because neither may silently replace the other.
     """
-    cells, audits = _asked(all_cells(store), store, names), all_audits(store)
+    cells, audits = _selected(all_cells(store), store, names), all_audits(store)
     rows = [row for run_id in dict.fromkeys(run.run_id for run, _ in cells) for row in _rows(cells, audits, run_id)]
     if not rows:
-        raise BenchError(f"no cells under {store.root}; 'bench run --results {store.root} …' makes some.")
+        raise BenchError(f"no cells under {store.root}; create some by 'bench run --results {store.root} …'.")
     _check_distinct(rows, store)
     chance = {name_of(row.run): sentence for row in rows if (sentence := row.chance())}
     outcomes = Outcomes(store)
@@ -109,12 +110,12 @@ def name_of(run: RunOutcomes | RunRecord) -> str:
 
 
 def metrics_of(column: str) -> tuple[str, ...]:
-    """The metrics that the cells of a column may count in: its own, or the mean over the standard corruptions."""
+    """Return the metrics to which a column may contribute: its own, and the mean over the standard corruptions."""
     return (column, CORRUPTIONS_ACC) if column in STANDARD_COLUMNS else (column,)
 
 
-def _asked(cells: Sequence[Cell], store: Store, names: Sequence[str]) -> list[Cell]:
-    """``model:variant`` means all its seeds here, not only the one there is."""
+def _selected(cells: Sequence[Cell], store: Store, names: Sequence[str]) -> list[Cell]:
+    """Return the cells of the runs in ``names``; all cells without names. ``model:variant`` selects all its seeds."""
     if not names:
         return list(cells)
     wanted: set[str] = set()
@@ -125,17 +126,18 @@ def _asked(cells: Sequence[Cell], store: Store, names: Sequence[str]) -> list[Ce
 
 
 def _rows(cells: Sequence[Cell], audits: Audits, run_id: str) -> list[BoardRow]:
-    """One row a test split."""
+    """Return the leaderboard rows of one run, one row per test split."""
     return board_rows([(run, cell) for run, cell in cells if run.run_id == run_id], audits)
 
 
 def _check_distinct(rows: Sequence[BoardRow], store: Store) -> None:
+    """Raise BenchError if two rows have the same name."""
     for name, count in Counter(name_of(row.run) for row in rows).items():
         if count > 1:
             ids = ", ".join(sorted(row.run.run_id for row in rows if name_of(row.run) == name))
             raise BenchError(
-                f"{store.root} has {count} times {name} ({ids}), trained or tested otherwise; name the runs that are "
-                "meant by --run."
+                f"{store.root} has {count} runs with the name {name} ({ids}) and different training or test settings; "
+                "select runs by --run."
             )
 
 
@@ -156,7 +158,7 @@ def _run(row: BoardRow, store: Store) -> RunOutcomes:
 
 
 def _audit(row: BoardRow) -> str | None:
-    """Its verdict in one word, without the points, which another seed of the attack may change."""
+    """Return the verdict of the audit as one word, without points, because those depend on the attack's seed."""
     record = row.audits.get(row.run.seed)
     standing = [cell for cells in row.cells.values() for cell in cells.values()]
     return None if record is None else word_of(record, standing)
@@ -164,13 +166,13 @@ def _audit(row: BoardRow) -> str | None:
 
 def _cells(row: BoardRow, store: Store) -> dict[str, CellOutcomes]:
     standard = standard_cells(row) or []
-    found = {column: _one(row, [column], store) for column in row.cells if row.accuracies(column)}
+    found = {column: _outcomes(row, [column], store) for column in row.cells if row.accuracies(column)}
     found = {column: cell for column, cell in found.items() if column not in standard}
-    return found | ({CORRUPTIONS_ACC: _one(row, standard, store)} if standard else {})
+    return found | ({CORRUPTIONS_ACC: _outcomes(row, standard, store)} if standard else {})
 
 
-def _one(row: BoardRow, columns: Sequence[str], store: Store) -> CellOutcomes:
-    """A metric over ``columns``; all of them were evaluated on the same images."""
+def _outcomes(row: BoardRow, columns: Sequence[str], store: Store) -> CellOutcomes:
+    """Return the outcomes of one metric over ``columns``, all evaluated on the same images."""
     cells = [next(iter(row.cells[column].values())) for column in columns]
     samples = [store.read_samples(cell) for cell in cells]
     counts = np.asarray([[s.correct for s in found] for found in samples]).sum(axis=0).astype(np.uint8)
@@ -195,7 +197,7 @@ def _definition(cells: Sequence[EvalRecord]) -> dict[str, Scalar]:
     if attack is None:
         return {}
     found = {"version": attack.version, "precision": attack.precision, **attack.params}
-    library = "" if attack.backend == NATIVE else f" {first.backend_version}"  # of ours the attack's own version counts
+    library = "" if attack.backend == NATIVE else f" {first.backend_version}"  # native attacks have their own version
     found |= {"backend": f"{first.backend}{library}"}
     if attack.code_sha:
         found |= {"code_sha": attack.code_sha}
@@ -203,7 +205,7 @@ def _definition(cells: Sequence[EvalRecord]) -> dict[str, Scalar]:
 
 
 def _failures(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
-    """By name and metric; a corruption that failed takes their mean with it."""
+    """Return the failed cells by run name and metric. A failed corruption also fails the mean over corruptions."""
     found: dict[tuple[str, str], str] = {}
     for row in rows:
         name = name_of(row.run)
@@ -216,9 +218,9 @@ def _failures(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
 
 
 def _replaced(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
-    """By name and metric, how a cell was measured that another one of its name replaces; see :class:`Snapshot`.
+    """Return the settings of superseded cells by run name and metric, see :class:`Snapshot`.
 
-    A cell of the same definition on no more images adds nothing to the one that counts.
+    A superseded cell with the same settings as the one that counts is left out.
     """
     found: dict[tuple[str, str], str] = {}
     for row in rows:
@@ -229,28 +231,28 @@ def _replaced(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
                 same = standing is not None and _definition([standing]) == _definition([cell])
                 if not same and cell.cell_id not in failed:
                     shown = ", ".join(f"{key} {value}" for key, value in _definition([cell]).items())
-                    found[name_of(row.run), column] = f"{cell.status}, with {shown}; another cell of this name counts"
+                    found[name_of(row.run), column] = f"{cell.status}, with {shown}; superseded by another cell"
     return found
 
 
 def choose(snapshot: Snapshot, patterns: Sequence[str]) -> tuple[RunOutcomes, ...]:
-    """Its runs with the cells that ``patterns`` name, as tolerances do or with wildcards; all without patterns.
+    """Return the runs with the cells that match ``patterns``, or with all cells without patterns.
 
-    Raises BenchError for a pattern that names none, and for a cell that is not ok: left out unseen, its loss would
-    never show.
+    A pattern is a name as in tolerances, with optional wildcards. Raise BenchError for a pattern without a match, for
+    a selected cell that is not ok, because the gate would never report its loss, and for a run without cells.
     """
     known = sorted({metric for run in snapshot.runs for metric in run.cells} | {m for _, m in snapshot.failures})
     for pattern in patterns:
         if not any(_named(metric, [pattern]) for metric in known):
-            raise unknown_name("cell", pattern, known, hint="Cells are named as in leaderboard.csv, with wildcards.")
+            raise unknown_name("cell", pattern, known, hint="Use the names of leaderboard.csv; wildcards are allowed.")
     kept = {metric for metric in known if not patterns or _named(metric, patterns)}
     for (name, metric), why in sorted(snapshot.failures.items()):
         if metric in kept:
-            raise BenchError(f"{name} {metric} is not ok ({why}); run it again, or leave it out by --cells.")
+            raise BenchError(f"{name} {metric} is not ok ({why}); run it again, or exclude it by --cells.")
     runs = [replace(run, cells={m: cell for m, cell in run.cells.items() if m in kept}) for run in snapshot.runs]
     empty = [name_of(run) for run in runs if not run.cells]
     if empty:
-        raise BenchError(f"{', '.join(empty)}: there is no such cell, so that nothing of it would be checked.")
+        raise BenchError(f"{', '.join(empty)}: no cell matches, so nothing would be checked; extend --cells or --run.")
     return tuple(runs)
 
 

@@ -1,4 +1,4 @@
-"""Evidence of a drop in accuracy, and its verdict: PASS, FAIL or NOT ENOUGH EVIDENCE."""
+"""Evidence for a drop in accuracy, and its verdict: PASS, FAIL or NOT ENOUGH EVIDENCE."""
 
 from __future__ import annotations
 
@@ -26,73 +26,85 @@ class Evidence(Protocol):
 
     @property
     def drop(self) -> float:
-        """Accuracy before less accuracy after."""
+        """Accuracy before minus accuracy after."""
 
     @property
     def unchanged(self) -> bool:
-        """Whether no image of any seed changed."""
+        """Whether the outcome of every image is the same for every seed."""
 
     def all_wrong(self) -> Self:
-        """The same before, and every image misclassified after."""
+        """Return the evidence with every image misclassified after."""
 
     def bounds(self, alpha: float, size: int) -> Bounds:
         """Return the bounds of the drop at one-sided level ``alpha``.
 
-        With another ``size`` than its own, the bounds are those that would hold if all shares stayed the same.
+        With a ``size`` different from its own, the bounds are those for unchanged shares in a sample of that size.
         """
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Two networks on the same images, every image right or wrong."""
+    """Outcomes of two networks on the same images, each image correctly classified or misclassified."""
 
     n_regressed: int
     n_improved: int
     n: int
-    right: int  # images that were right before
+    right: int  # number of images correctly classified before
     unit: Literal["images", "seeds"] = "images"
 
     def all_wrong(self) -> Self:
+        """Return the evidence with every image misclassified after."""
         return replace(self, n_regressed=self.right, n_improved=0)
 
     @property
     def size(self) -> int:
+        """Number of images."""
         return self.n
 
     @property
     def drop(self) -> float:
+        """Accuracy before minus accuracy after, a fraction."""
         return (self.n_regressed - self.n_improved) / self.n
 
     @property
     def unchanged(self) -> bool:
+        """Whether the outcome of every image is the same."""
         return not self.n_regressed + self.n_improved
 
     def bounds(self, alpha: float, size: int) -> Bounds:
+        """Return the bounds of :func:`bench.statistics.accuracy_drop.verdict_bounds` for ``size`` images."""
         n_regressed = round(self.n_regressed * size / self.n)
         return verdict_bounds(n_regressed, min(round(self.n_improved * size / self.n), size - n_regressed), size, alpha)
 
 
 @dataclass(frozen=True)
 class Shares:
-    """Two networks on the same images, every image right in a share of several cells: the mean over corruptions."""
+    """Outcomes of two networks on the same images over several cells, for the mean over corruptions.
+
+    Each entry is the share of cells, in [0, 1], in which the image is correctly classified.
+    """
 
     before: NDArray[np.float64]  # (images,)
     after: NDArray[np.float64]  # (images,)
     unit: Literal["images", "seeds"] = "images"
 
     def all_wrong(self) -> Self:
+        """Return the evidence with every image misclassified after."""
         return replace(self, after=np.zeros_like(self.after))
 
     @property
     def size(self) -> int:
+        """Number of images."""
         return len(self.before)
 
     @property
     def drop(self) -> float:
+        """Accuracy before minus accuracy after, a fraction."""
         return float((self.before - self.after).mean())
 
     @property
     def unchanged(self) -> bool:
+        """Whether the share of every image is the same."""
         return bool((self.before == self.after).all())
 
     def bounds(self, alpha: float, size: int) -> Bounds:
@@ -104,35 +116,42 @@ class Shares:
 
 @dataclass(frozen=True)
 class Trainings:
-    """Other weights: several seeds before and several after, on the same images."""
+    """Outcomes of retrained weights: several seeds before and several after, on the same images."""
 
-    before: NDArray[np.float64]  # (seeds, images)
-    after: NDArray[np.float64]  # (other seeds, images)
+    before: NDArray[np.float64]  # (seeds before, images)
+    after: NDArray[np.float64]  # (seeds after, images)
     unit: Literal["images", "seeds"] = "seeds"
 
     def all_wrong(self) -> Self:
+        """Return the evidence with every image misclassified after."""
         return replace(self, after=np.zeros_like(self.after))
 
     @property
     def size(self) -> int:
+        """Number of seeds on the side with fewer seeds."""
         return min(len(self.before), len(self.after))
 
     @property
     def drop(self) -> float:
+        """Mean accuracy before minus mean accuracy after, a fraction."""
         return float(self.before.mean() - self.after.mean())
 
     @property
     def unchanged(self) -> bool:
+        """Whether both sides have the same outcomes."""
         return self.before.shape == self.after.shape and bool((self.before == self.after).all())
 
     def bounds(self, alpha: float, size: int) -> Bounds:
+        """Return the bounds of :func:`bench.statistics.accuracy_drop.mean_bounds` for ``size`` seeds."""
         return mean_bounds(self.before, self.after, alpha, 0 if size == self.size else size)
 
 
-MOST = {"images": 10_000_000, "seeds": 1_000}  # beyond them nobody goes
+MOST = {"images": 10_000_000, "seeds": 1_000}  # maximum sizes to suggest
 
 
 class Verdict(StrEnum):
+    """Verdict of a check."""
+
     PASS = "PASS"
     FAIL = "FAIL"
     UNDECIDED = "NOT ENOUGH EVIDENCE"
@@ -144,17 +163,17 @@ class Judgement:
 
     verdict: Verdict
     drop: float
-    low: float  # of the drop: its one-sided bounds at 1 − α
-    high: float
+    low: float  # one-sided lower bound of the drop at confidence 1 − α
+    high: float  # one-sided upper bound of the drop at confidence 1 − α
     why: str
 
 
 def judge(evidence: Evidence, *, alpha: float, tolerance: float) -> Judgement:
-    """FAIL when the drop is beyond chance *and* beyond the tolerance; PASS when a larger one can be excluded.
+    """Return the verdict on a drop in accuracy. ``tolerance`` is a fraction.
 
-    In figures: FAIL when low > 0 and drop > tolerance; PASS when high ≤ tolerance or nothing changed. What is neither
-    is NOT ENOUGH EVIDENCE, and ``why`` says how much would be. False alarms are at most a share ``alpha`` of the looks
-    at a model that has lost nothing. ``tolerance`` is a fraction.
+    FAIL if low > 0 and drop > tolerance: the drop is beyond chance and beyond the tolerance. PASS if high ≤ tolerance
+    or nothing changed: a drop beyond the tolerance is excluded. Otherwise NOT ENOUGH EVIDENCE, and ``why`` gives the
+    sample size that would decide. If the true drop is 0, the probability of FAIL is at most ``alpha``.
     """
     bounds = evidence.bounds(alpha, evidence.size)
     verdict = _verdict(evidence, bounds, tolerance)
@@ -162,7 +181,7 @@ def judge(evidence: Evidence, *, alpha: float, tolerance: float) -> Judgement:
 
 
 def worst(evidence: Evidence, *, alpha: float, tolerance: float) -> Verdict:
-    """The verdict if the model misclassified every image; PASS where no drop can exceed the tolerance."""
+    """Return the verdict if the model misclassified every image; PASS if no drop can exceed the tolerance."""
     all_wrong = evidence.all_wrong()
     if all_wrong.drop <= tolerance:
         return Verdict.PASS
@@ -183,14 +202,14 @@ def _why(verdict: Verdict, evidence: Evidence, alpha: float, tolerance: float) -
         return "the drop is beyond chance and beyond the tolerance"
     enough = needed(evidence, alpha=alpha, tolerance=tolerance)
     if enough is None:
-        return f"no number of {evidence.unit} that can be had would decide, if the shares stayed"
-    return f"about {enough} {evidence.unit} would decide, if the shares stayed"
+        return f"no feasible number of {evidence.unit} would decide at these shares"
+    return f"about {enough} {evidence.unit} would decide at these shares"
 
 
 def needed(evidence: Evidence, *, alpha: float, tolerance: float) -> int | None:
-    """The smallest number of images, or of seeds on both sides, that would decide if all shares stayed as they are.
+    """Return the smallest number of images, or of seeds on both sides, that would decide if all shares stay the same.
 
-    None where even ``MOST`` would not: the drop is about as large as the tolerance.
+    None if even ``MOST`` would not decide, because the drop is about as large as the tolerance.
     """
 
     def decides(size: int) -> bool:

@@ -1,1 +1,1 @@
-"""Figures. Only what draws imports this package: matplotlib is slow to load."""
+"""Figures. Import this package only to draw, because matplotlib is slow to import."""

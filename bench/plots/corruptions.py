@@ -1,4 +1,4 @@
-"""One picture in all kinds and severities of corruption."""
+"""Draw one image with all corruptions at all severities."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from bench.attacks.corruptions.registry import FAMILIES
 from bench.runtime.files import write_atomic
 
 DPI = 100
-SMALLEST = 110  # side of a picture on the sheet, in its pixels
+SMALLEST = 110  # minimum side of an image on the sheet, in pixels of the sheet
 
 
 def contact_sheet(sheet: Mapping[str, Sequence[NDArray[np.uint8]]], families: Mapping[str, str], title: str) -> Figure:
-    """Draw one row per kind, by family: the clean picture, (H, W, C) uint8, then its severities. Pixels stay square."""
+    """Draw one row per corruption, by family: the clean image, (H, W, C) uint8, then its severities."""
     kinds = sorted(sheet, key=lambda kind: (FAMILIES.index(families[kind]), kind))
     columns = max(map(len, sheet.values()))
     side = max(max(picture.shape[:2]) for pictures in sheet.values() for picture in pictures)
-    inches = 1.05 * side * math.ceil(SMALLEST / side) / DPI  # no pixel is left out, and a small one is seen
+    inches = 1.05 * side * math.ceil(SMALLEST / side) / DPI  # at least one pixel of the sheet per pixel
     figure = Figure(figsize=(inches * columns + 1.4, inches * len(kinds) + 0.6), layout="compressed")
     figure.suptitle(title, fontsize=9)
     axes = figure.subplots(len(kinds), columns, squeeze=False)
@@ -38,7 +38,7 @@ def contact_sheet(sheet: Mapping[str, Sequence[NDArray[np.uint8]]], families: Ma
 
 
 def save_sheet(path: Path, figure: Figure) -> None:
-    """Save as PNG. Raises BenchError when it cannot be written."""
+    """Save the figure as PNG. Raise BenchError if the file cannot be written."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DPI)
     write_atomic(path, content.getvalue())

@@ -1,7 +1,7 @@
 """Plot the latents: a histogram per coordinate, and the plane in which the class means differ most.
 
-A collapsed model shows a few narrow peaks in each histogram and one dot per class in the plane; a usual one shows
-bells and clouds.
+A collapsed model has a few narrow peaks in each histogram and one dot per class in the plane. Other models have wide
+distributions.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PALETTE = (
     "#717581",
     "#92dadd",
 )
-MARKERS = "osD^vP<X>p"  # a second sign of the class, for print without colour
+MARKERS = "osD^vP<X>p"  # one marker per class, for print without colour
 CONTINUOUS = "viridis"
 SINGLE = "#4c5f73"
 _NAME_LENGTH = 16
@@ -53,7 +53,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 8,
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
+    "font.family": "DejaVu Sans",  # part of matplotlib, so the same on every machine
     "font.size": 8,
     "legend.fontsize": 7.5,
     "svg.fonttype": "path",
@@ -75,8 +75,9 @@ def draw_latents(
 ) -> Figure:
     """Draw ``latents`` (N, d) of images with ``labels`` (N,) in 0…K−1; K is the number of ``class_names`` if given.
 
-    The first ``max_dimensions`` coordinates get a histogram. Up to ten classes have a colour each, more share a scale.
-    Raises BenchError when a latent is not finite, ValueError when the shapes, labels or names do not fit together.
+    The first ``max_dimensions`` coordinates get a histogram. Up to ten classes have one colour each; more classes use a
+    colour scale. Raise BenchError if a latent is not finite, and ValueError if shapes, labels or names are
+    inconsistent.
     """
     values, classes = np.asarray(latents, dtype=np.float64), np.asarray(labels, dtype=np.int64)
     _check(values, classes, class_names, max_dimensions)
@@ -92,16 +93,16 @@ def draw_latents(
         figure.suptitle(title, fontsize=10, fontweight="bold", parse_math=False)
         _draw_histograms(left, values, classes, colours, grid=(rows, columns), shown=shown)
         _draw_projection(right, project(values, classes), classes, colours, class_names)
-        # Laid out once and for all: it is half of the work, and saving would do it again for either file.
+        # Compute the layout once: it takes half of the time, and saving would repeat it for each file.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
     return figure
 
 
 def save_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
-    """Write ``stem``.png and ``stem``.svg, each whole; the same figure gives the same bytes.
+    """Write ``stem``.png and ``stem``.svg atomically; the same figure gives the same bytes.
 
-    Raises BenchError when the folder cannot be written.
+    Raise BenchError if the folder cannot be written.
     """
     png, svg = (stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg"))
     with mpl.rc_context(_STYLE):
@@ -123,22 +124,24 @@ def _check(values: Floats, classes: Ints, class_names: Sequence[str] | None, max
     if classes.shape != values.shape[:1]:
         raise ValueError(f"labels have shape {classes.shape}; these latents need ({values.shape[0]},)")
     if classes.min() < 0 or (class_names is not None and classes.max() >= len(class_names)):
-        raise ValueError(f"labels go from {classes.min()} to {classes.max()}; they must count the classes from 0")
+        raise ValueError(f"labels are from {classes.min()} to {classes.max()}; they must be indices of the classes")
     if max_dimensions < 1:
-        raise ValueError(f"max_dimensions is {max_dimensions}; at least one is drawn")
+        raise ValueError(f"max_dimensions is {max_dimensions}; it must be at least 1")
     if not np.isfinite(values).all():
-        raise BenchError(f"{int((~np.isfinite(values)).sum())} latents are NaN or infinite; there is nothing to draw.")
+        raise BenchError(
+            f"{int((~np.isfinite(values)).sum())} latents are NaN or infinite; a plot needs finite latents."
+        )
 
 
 def _colours(classes: int) -> Floats:
-    """RGBA of every class, (K, 4)."""
+    """Return the RGBA colour of every class, (K, 4)."""
     if classes <= len(PALETTE):
         return np.asarray(to_rgba_array(PALETTE[:classes]))
     return np.asarray(mpl.colormaps[CONTINUOUS](np.linspace(0, 1, classes)))
 
 
 def _power(values: Floats) -> int:
-    """The power of ten to take out of ``values``: collapsed latents are of the order of 1e-4."""
+    """Return the power of ten by which to divide ``values`` in labels, for example -4 for collapsed latents."""
     largest = float(np.abs(values).max())
     power = math.floor(math.log10(largest)) if largest else 0
     return 0 if -2 < power < 4 else power
@@ -168,30 +171,30 @@ def _draw_histograms(
             continue
         highest = max(highest, _draw_histogram(axes, scaled[:, j], classes, colours, edges))
         axes.set_title(f"$z_{{{j + 1}}}$", pad=2)
-        # The lowest of each column bears the scale, also where the last row is not full.
+        # The lowest plot of each column has tick labels, also if the last row is not full.
         axes.tick_params(labelbottom=j + grid[1] >= shown)
     many[0, 0].set(xlim=(edges[0], edges[-1]), ylim=(0, 1.05 * highest))
     panel.suptitle(_histogram_title(shown, values.shape[1]), fontsize=9)
     panel.supxlabel(f"latent coordinate{_unit(power)}", fontsize=8)
-    panel.supylabel("images a bin", fontsize=8)
+    panel.supylabel("images per bin", fontsize=8)
 
 
 def _limits(values: Floats) -> tuple[float, float]:
-    """The common range: all of it, never empty, and wide enough for its ends to differ in three digits."""
+    """Return the common range of ``values``, never empty, and wide enough for its ends to differ in three digits."""
     low, high = float(values.min()), float(values.max())
     half = max(0.52 * (high - low), 1e-3 * max(abs(low), abs(high))) or 0.5
     return (low + high) / 2 - half, (low + high) / 2 + half
 
 
 def _draw_histogram(axes: Axes, column: Floats, classes: Ints, colours: Floats, edges: Floats) -> int:
-    """Draw stacked by class, or in one colour if there are too many classes to tell apart. Returns the height."""
+    """Draw a histogram stacked by class, or in one colour for many classes. Return its height in images."""
     below = np.zeros(len(edges) - 1, dtype=np.int64)
     if len(colours) > len(PALETTE):
         classes, colours = np.zeros_like(classes), to_rgba_array(SINGLE)
     for c in np.unique(classes):
         above = below + np.histogram(column[classes == c], edges)[0]
         used = np.flatnonzero(above > below)
-        bins = slice(used[0], used[-1] + 1)  # empty bins on either side would only make the file larger
+        bins = slice(used[0], used[-1] + 1)  # without empty bins on either side, for a smaller file
         ends = edges[bins.start : bins.stop + 1]
         axes.stairs(above[bins], ends, baseline=below[bins], fill=True, facecolor=colours[c], linewidth=0)
         below = above
@@ -206,7 +209,7 @@ def _draw_projection(
     axes = panel.subplots()
     power = _power(projection.points)
     points, means = projection.points / 10.0**power, projection.means / 10.0**power
-    # In random but fixed order, so that no class lies on top of all others.
+    # Random but fixed order, so that no class covers all others.
     order = np.random.default_rng(0).permutation(len(points))
     size = float(np.clip(4000 / len(points), 3, 16))
     axes.scatter(
@@ -216,7 +219,7 @@ def _draw_projection(
         c=colours[classes[order]],
         alpha=0.7,
         linewidths=0,
-        rasterized=True,  # ten thousand dots as paths would make an SVG that no viewer opens
+        rasterized=True,  # ten thousand dots as paths are too many for SVG viewers
     )
     few = len(colours) <= len(PALETTE)
     for c, mean in zip(np.unique(classes), means, strict=True):
@@ -232,7 +235,7 @@ def _draw_projection(
 
 
 def _mark(colour: Floats, marker: str, size: float) -> dict[str, Any]:
-    """Style of a class mean in the plane and in the legend."""
+    """Return the style of a class mean in the plane and in the legend."""
     return {
         "color": tuple(colour),
         "linestyle": "none",
@@ -245,7 +248,7 @@ def _mark(colour: Floats, marker: str, size: float) -> dict[str, Any]:
 
 def _scale(axes: Axes, points: Floats, projection: Projection, power: int) -> None:
     (left, right), (bottom, top) = _limits(points[:, 0]), _limits(points[:, 1])
-    # The same scale on both axes: distances are what the plane is looked at for.
+    # The same scale on both axes, so that distances are comparable.
     half = max(right - left, top - bottom) / 2 if projection.origins[1] else (right - left) / 2
     axes.set_xlim((left + right) / 2 - half, (left + right) / 2 + half)
     axes.set_ylim((bottom + top) / 2 - half, (bottom + top) / 2 + half)
@@ -267,8 +270,8 @@ def _projection_title(projection: Projection) -> str:
 def _draw_legend(panel: SubFigure, present: Ints, colours: Floats, class_names: Sequence[str] | None) -> None:
     names = [_short(class_names[c]) if class_names is not None else str(c) for c in present]
     handles = [Line2D([], [], **_mark(colours[c], MARKERS[c], 5)) for c in present]
-    columns = min(5, int(4.5 / (0.28 + 0.06 * max(map(len, names)))))  # by the inches that a column takes
-    # Named afterwards: a legend drops names that begin with an underscore and reads a dollar as mathematics.
+    columns = min(5, int(4.5 / (0.28 + 0.06 * max(map(len, names)))))  # from the width of a column in inches
+    # Set the names afterwards: a legend drops names that begin with an underscore and parses dollars as mathematics.
     legend = panel.legend(
         handles,
         ["class"] * len(handles),

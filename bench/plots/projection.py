@@ -1,4 +1,4 @@
-"""The plane in which the class means differ most."""
+"""Project latents onto the plane in which the class means differ most."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Projection:
-    """Two orthonormal directions and the latents along them; along a direction that does not exist all are zero."""
+    """Latents and class means in two orthonormal directions. Coordinates in a missing direction are zero."""
 
-    points: Floats  # (N, 2), seen from the mean of the class means
-    means: Floats  # (K, 2), of the classes that occur, in ascending order
-    shares: tuple[float, float]  # of the latents' total variance; 0 where there is none
-    origins: tuple[str, str]  # what each direction was found in; empty for one that does not exist
+    points: Floats  # (N, 2), latents relative to the mean of the class means
+    means: Floats  # (K, 2), class means of the classes present, in ascending order
+    shares: tuple[float, float]  # share of the latents' total variance per direction; 0 without variance
+    origins: tuple[str, str]  # "class means" or "images", from which the direction is computed; empty if missing
 
 
 def project(values: Floats, classes: Ints) -> Projection:
-    """Project (N, d) latents on the two directions in which the class means differ most.
+    """Project (N, d) latents onto the two directions in which the class means differ most.
 
-    They are the first right singular vectors of the means, less their mean. Where these span less than a plane (one or
-    two classes, equal means), the rest comes from the latents, less their mean and the direction already found.
+    The directions are the first right singular vectors of the centred class means. If these span less than a plane (one
+    or two classes, equal means), the remaining directions are those of the centred latents, orthogonal to the first.
     """
     present = np.unique(classes)
     means = np.stack([values[classes == c].mean(axis=0) for c in present])
     centre = means.mean(axis=0)
     around = values - values.mean(axis=0)
-    floor = 1e-9 * float(np.abs(values).max()) * math.sqrt(values.shape[0])  # below it: rounding
+    floor = 1e-9 * float(np.abs(values).max()) * math.sqrt(values.shape[0])  # smaller values are rounding errors
     directions = _main_directions(means - centre, floor)
     origins = ["class means"] * len(directions)
     if len(directions) < 2:
@@ -54,9 +54,9 @@ def project(values: Floats, classes: Ints) -> Projection:
 
 
 def _main_directions(rows: Floats, floor: float) -> Floats:
-    """At most two right singular vectors of ``rows``, (≤2, d), of singular values above ``floor``.
+    """Return at most two right singular vectors of ``rows``, (≤2, d), with singular values above ``floor``.
 
-    The largest entry of each is positive: the sign of a singular vector is arbitrary, and a figure's should not be.
+    The largest entry of each is made positive, because the sign of a singular vector is arbitrary.
     """
     _, singular, vectors = np.linalg.svd(rows, full_matrices=False)
     vectors = vectors[:2][singular[:2] > floor]

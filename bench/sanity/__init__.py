@@ -1,1 +1,1 @@
-"""Checks of a model and its gradients that every evaluation makes."""
+"""Check a model and its gradients in every evaluation."""

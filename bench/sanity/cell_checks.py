@@ -1,11 +1,11 @@
-"""Sanity checks of the model in every cell: a flag beside its number where it fails, and a remark among its notes.
+"""Sanity checks of the model in every cell. A failed check adds a flag to the cell or a note to its row.
 
-``randomised``, a flag: asked twice about the same images, the model answers differently, so that an attack of one draw
-says little (Athalye et al. 2018, arXiv 1802.00420).
+``randomised`` (flag): two passes over the same images give different logits, so that an attack on one draw is not
+conclusive (Athalye et al. 2018, arXiv 1802.00420).
 
-``zero_gradient``, a flag where it holds for most attacked images and a note where it holds for some: the gradient of
-the margin is zero at the clean image, where attacks that follow it stand still (Carlini et al. 2019, arXiv 1902.06705).
-An absent gradient is a failure of the cell, never a flag.
+``zero_gradient`` (a flag for most of the attacked images, a note for some): the gradient of the margin is zero at the
+clean image, so that gradient attacks do not move (Carlini et al. 2019, arXiv 1902.06705). A model without a gradient
+makes the cell fail and is never only flagged.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from bench.sanity.model_checks import randomised
 
 Perturb = Callable[[Tensor, Sequence[str]], Tensor]  # images (B, C, H, W) and their ids to points in their balls
 
-ASKED = 1000  # images at most, one of every part of them
-ASKED_PERTURBED = 100
-FLAGGED_SHARE = 0.5  # of the attacked images
-ZERO_SHARE = 0.01  # of the attacked images: what goes unsaid moves an accuracy by a point at most
+CHECKED = 1000  # maximum number of images, spread evenly over all
+CHECKED_PERTURBED = 100  # maximum number of perturbed images
+FLAGGED_SHARE = 0.5  # share of the attacked images above which a flag is raised
+ZERO_SHARE = 0.01  # share of the attacked images that is ignored: it changes an accuracy by one point at most
 
 
 def check_randomised(
     model: nn.Module, images: Images, indices: Tensor, device: torch.device, batch_size: int
 ) -> tuple[Finding, ...]:
-    """Two passes over the images at ``indices``, (M,) int64, in the same batches, in evaluation mode."""
-    asked = spread(indices, ASKED)
+    """Compare two passes over the images at ``indices``, (M,) int64, in the same batches, in evaluation mode."""
+    asked = spread(indices, CHECKED)
     found = randomised(model, (images.inputs(part, device) for part in asked.split(batch_size)))
     return () if found is None else (found,)
 
 
 class ZeroGradients(NamedTuple):
-    """Clean images at which the margin's gradient is exactly zero, so that an attack that follows it stands still."""
+    """Findings on images at which the gradient of the margin is exactly zero, so that gradient attacks do not move."""
 
-    findings: tuple[Finding, ...] = ()  # a flag where they are most of the images
-    notes: tuple[str, ...] = ()  # a note where they are more than a few
+    findings: tuple[Finding, ...] = ()  # a flag if the share exceeds FLAGGED_SHARE
+    notes: tuple[str, ...] = ()  # a note if the share exceeds ZERO_SHARE only
 
 
 def check_gradients(
@@ -57,16 +57,16 @@ def check_gradients(
 ) -> ZeroGradients:
     """Count the images at ``indices``, (M,) int64, with ∇ₓ(o_y − max_{j≠y} o_j) = 0, clean and ``perturbed``.
 
-    A model may hide its gradients off the clean images alone, as by detaching whatever is not a grey level of 8 bits.
-    Raises CellFailure("no_gradient") where there is no gradient at all, and CellFailure("nan_gradient") where it is NaN
-    or infinite at more than ``ZERO_SHARE`` of the images.
+    Perturbed images are checked, too, because a model may hide its gradients there only, for example by detaching
+    pixels that are no 8-bit values. Raise CellFailure("no_gradient") for a model without a gradient, and
+    CellFailure("nan_gradient") if the gradient is NaN or infinite at more than ``ZERO_SHARE`` of the images.
     """
     model.eval()
-    found = _counted(model, images, spread(indices, ASKED), device, batch_size, lambda points, _: points, "")
+    found = _counted(model, images, spread(indices, CHECKED), device, batch_size, lambda points, _: points, "")
     if found.findings or perturbed is None:
         return found
     there = _counted(
-        model, images, spread(indices, ASKED_PERTURBED), device, batch_size, perturbed, " after a random perturbation"
+        model, images, spread(indices, CHECKED_PERTURBED), device, batch_size, perturbed, " after a random perturbation"
     )
     return ZeroGradients(there.findings, (*found.notes, *there.notes))
 
@@ -102,5 +102,5 @@ def _counted(
 
 
 def margin_gradient(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-    """∇ₓ(o_y − max_{j≠y} o_j) at ``inputs``, (B, C, H, W)."""
+    """Return ∇ₓ(o_y − max_{j≠y} o_j) at ``inputs``, (B, C, H, W)."""
     return differentiate(model, inputs, lambda logits: logit_margins(logits, labels)).gradient

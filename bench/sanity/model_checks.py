@@ -1,14 +1,14 @@
 """Check before any attack that the model is a function from one image to its logits.
 
-An attack takes the model for a fixed, deterministic f: [0, 1]^(3·H·W) → R^K whose gradients it may follow. Each check
-asks for one way in which that is not so: ``randomised``, ``batch_dependent``, ``stateful_eval``, ``probabilities`` and
-``test_time_optimization``; the last two and the first are those of AutoAttack (Croce and Hein 2020, arXiv 2003.01690,
+An attack assumes that the model is a fixed, deterministic function f: [0, 1]^(3·H·W) → R^K with useful gradients. Each
+check detects one violation: ``randomised``, ``batch_dependent``, ``stateful_eval``, ``probabilities`` and
+``test_time_optimization``. The first and the last two are those of AutoAttack (Croce and Hein 2020, arXiv 2003.01690,
 flags_doc.md: randomised defences, softmax output, optimisation at inference time).
 
 ``inputs`` are float32 (N, 3, H, W) in [0, 1], on the device of ``model``, which is put in evaluation mode. No check
-draws at random. To know what they cost, hand over a :class:`bench.evaluation.pass_counter.CountingModel`.
+draws random numbers. To count the passes, pass a :class:`bench.evaluation.pass_counter.CountingModel`.
 
-Listens for calls of PyTorch's reverse-mode differentiation while a model runs.
+``test_time_optimization`` records calls of PyTorch's reverse-mode differentiation during a forward pass.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from bench.core.records import Finding
 from bench.data.tensors import spread
 from bench.sanity.model_state import changed, preserve_state, same
 
-#: Where a gradient can be asked for. Whoever has imported ``grad`` by name passes the first two by; all of them end in
-#: the engine, whose name is private and may one day be another.
-DOORS: tuple[tuple[Any, str], ...] = (
+#: Functions that compute gradients. Code that imported ``grad`` by name bypasses the first two. All of them call the
+#: engine, but its name is private and may change.
+GRADIENT_FUNCTIONS: tuple[tuple[Any, str], ...] = (
     (torch.autograd, "grad"),
     (torch.autograd, "backward"),
     (Tensor, "backward"),
@@ -38,9 +38,9 @@ DOORS: tuple[tuple[Any, str], ...] = (
 
 @contextmanager
 def gradient_calls() -> Iterator[list[str]]:
-    """The names of the functions that are called for gradients inside the block; a call within a call is not another.
+    """Record the names of the functions that compute gradients inside the block; nested calls count once.
 
-    What was patched for it is put back, whatever happens.
+    The patched functions are restored on exit, also after an exception.
     """
     calls: list[str] = []
     inside: list[str] = []
@@ -59,7 +59,7 @@ def gradient_calls() -> Iterator[list[str]]:
         return call
 
     with ExitStack() as patches:
-        for owner, name in DOORS:
+        for owner, name in GRADIENT_FUNCTIONS:
             if hasattr(owner, name):
                 original = getattr(owner, name)
                 patches.callback(setattr, owner, name, original)
@@ -67,81 +67,85 @@ def gradient_calls() -> Iterator[list[str]]:
         yield calls
 
 
-LOGITS_APART = 1e-4  # of the largest logit: more than rounding makes of equal images in equal batches
-COMPANY_APART = 1e-3  # of the largest logit: kernels add up in another order when a batch has another size
-ALONE = 32  # images at most, one of every part of them, that are asked one by one
-SUM_APART = 1e-4  # of the sum of softmax outputs from 1, and of each from [0, 1]
+LOGIT_TOLERANCE = 1e-4  # relative to the largest logit: above rounding error for equal images in equal batches
+BATCH_TOLERANCE = 1e-3  # relative to the largest logit: kernels sum in another order for another batch size
+MAX_ALONE = 32  # maximum number of images in batches of one, spread evenly over all
+SUM_TOLERANCE = 1e-4  # tolerance for the sum of softmax outputs, and for each of them
 
 
 def check_model(model: nn.Module, inputs: Tensor, batch_size: int) -> list[Finding]:
     """Run every check in batches of ``batch_size``. The model keeps parameters and buffers and is left in eval mode.
 
-    At most 4N + 32 + 4·``batch_size`` forward passes. A model that answers otherwise when asked again is not asked
-    what its answers depend on. Raises ValueError for inputs that are none.
+    Takes at most 4N + 32 + 4·``batch_size`` forward passes. A randomised model is not checked for batch dependence.
+    Raise ValueError for invalid inputs.
     """
     _check_inputs(inputs, batch_size)
     first = inputs[:batch_size]
     with preserve_state(model):
         leak = stateful_eval(model, first)
         random = randomised(model, inputs.split(batch_size))
-        company = None if random else batch_dependent(model, inputs, batch_size)
-        found = [random, company, leak, probabilities(model, first), optimizes_at_test_time(model, first)]
+        dependent = None if random else batch_dependent(model, inputs, batch_size)
+        found = [random, dependent, leak, probabilities(model, first), optimizes_at_test_time(model, first)]
     model.eval()
     return [finding for finding in found if finding is not None]
 
 
 def randomised(model: nn.Module, batches: Iterable[Tensor]) -> Finding | None:
-    """f(x) ≠ f(x) in two passes over the same batch: one draw of an attack says little (Athalye et al. 2018)."""
+    """Check that two passes over the same batch give equal logits; return a finding if not.
+
+    An attack on one draw of a randomised model is not conclusive (Athalye et al. 2018).
+    """
     model.eval()
-    asked, differ, furthest = 0, 0, 0.0
+    asked, differ, largest_difference = 0, 0, 0.0
     with torch.no_grad():
         for inputs in batches:
-            first, second = _answer(model, inputs), _answer(model, inputs)
+            first, second = _logits(model, inputs), _logits(model, inputs)
             apart = (first - second).abs().amax(1).nan_to_num(torch.inf, torch.inf)
-            unlike = (apart > LOGITS_APART * first.abs().amax()) | apart.isinf()  # NaN is no equal
+            differs = (apart > LOGIT_TOLERANCE * first.abs().amax()) | apart.isinf()  # NaN is no equal
             asked += len(inputs)
-            differ += int(unlike.sum())
-            furthest = max(furthest, float(apart.max()))
+            differ += int(differs.sum())
+            largest_difference = max(largest_difference, float(apart.max()))
     if not differ:
         return None
-    note = f"logits of {differ} of {asked} images differ between two passes, by up to {furthest:.3g}"
+    note = f"logits of {differ} of {asked} images differ between two passes, by up to {largest_difference:.3g}"
     return _finding("randomised", note)
 
 
 def batch_dependent(model: nn.Module, inputs: Tensor, batch_size: int) -> Finding | None:
-    """f(x) depends on the images beside x: alone, or in batches of every other image, the logits are others.
+    """Check that f(x) does not depend on the other images of the batch; return a finding if it does.
 
-    An adversarial image then is one in its own batch only. More than rounding is a logit that moves by more than
-    ``COMPANY_APART`` of the largest, or another predicted class whose lead is more than ``LOGITS_APART`` of it. Asked
-    one by one are ``ALONE`` images at most. With batches of one image there is no company: None.
+    Otherwise an adversarial image is adversarial in its own batch only. Logits are compared with those of images alone
+    (at most ``MAX_ALONE``) and of batches of every second image. A difference is a logit that changes by more than
+    ``BATCH_TOLERANCE`` of the largest logit, or another predicted class with a lead of more than ``LOGIT_TOLERANCE`` of
+    the largest logit. Return None for a batch size of 1.
     """
     model.eval()
-    everyone = torch.arange(len(inputs))
-    usual = torch.cat([_answer(model, inputs[part]) for part in everyone.split(batch_size)])
-    unlike, furthest = torch.zeros(len(inputs), dtype=torch.bool), 0.0
-    for part in _other_company(everyone, batch_size):
+    indices = torch.arange(len(inputs))
+    usual = torch.cat([_logits(model, inputs[part]) for part in indices.split(batch_size)])
+    differs, largest_difference = torch.zeros(len(inputs), dtype=torch.bool), 0.0
+    for part in _other_batches(indices, batch_size):
         try:
-            logits = _answer(model, inputs[part])
-        except Exception as error:  # a foreign model, which has answered these images in other batches
+            logits = _logits(model, inputs[part])
+        except Exception as error:  # an external model may raise anything; these images passed in other batches
             if ran_out_of_memory(error):
                 raise
             return _finding("batch_dependent", f"on a batch of {len(part)} the model raises {type(error).__name__}")
         expected = usual[part]
         if logits.shape != expected.shape:
             return _finding("batch_dependent", f"on a batch of {len(part)} the model returns {tuple(logits.shape)}")
-        unlike[part] |= _moved(expected, logits, _largest(usual)).cpu()
-        furthest = max(furthest, float(_apart(expected, logits).max()))
-    if not unlike.any():
+        differs[part] |= _differs(expected, logits, _largest(usual)).cpu()
+        largest_difference = max(largest_difference, float(_difference(expected, logits).max()))
+    if not differs.any():
         return None
-    count = f"{int(unlike.sum())} of {len(inputs)}"
-    note = f"logits of {count} images change with the images beside them, by up to {furthest:.3g}"
+    count = f"{int(differs.sum())} of {len(inputs)}"
+    note = f"logits of {count} images depend on the other images of the batch, by up to {largest_difference:.3g}"
     return _finding("batch_dependent", note)
 
 
 def stateful_eval(model: nn.Module, inputs: Tensor) -> Finding | None:
-    """A pass in evaluation mode changes a parameter or a buffer, or leaves a module in training mode.
+    """Check that a pass in evaluation mode changes no parameter, buffer or training mode; return a finding if it does.
 
-    The order of the images then decides over their predictions. What was changed is put back.
+    Otherwise predictions depend on the order of the images. Changed values are restored.
     """
     model.eval()
     with preserve_state(model) as before, torch.no_grad():
@@ -155,78 +159,83 @@ def stateful_eval(model: nn.Module, inputs: Tensor) -> Finding | None:
 
 
 def probabilities(model: nn.Module, inputs: Tensor) -> Finding | None:
-    """Every row lies in [0, 1] and sums to 1: a softmax is applied already.
+    """Check that the outputs are logits; return a finding if every row is in [0, 1] and sums to 1, as after a softmax.
 
-    Its rounding hides the gaps between logits: a cross-entropy of it stays flat where the model is sure.
+    Rounding of the softmax hides differences of logits, so the cross-entropy is flat where the model is confident.
     """
     model.eval()
-    outputs = _answer(model, inputs)
-    inside = (outputs >= -SUM_APART) & (outputs <= 1 + SUM_APART)
-    if not (inside.all() and ((outputs.sum(1) - 1).abs() <= SUM_APART).all()):
+    outputs = _logits(model, inputs)
+    inside = (outputs >= -SUM_TOLERANCE) & (outputs <= 1 + SUM_TOLERANCE)
+    if not (inside.all() and ((outputs.sum(1) - 1).abs() <= SUM_TOLERANCE).all()):
         return None
     note = f"the outputs of all {len(inputs)} images lie in [0, 1] and sum to 1: probabilities where logits are needed"
     return _finding("probabilities", note)
 
 
 def optimizes_at_test_time(model: nn.Module, inputs: Tensor) -> Finding | None:
-    """The model calls for gradients inside its forward pass: it optimises before it answers, and so must the attack."""
+    """Check that the forward pass computes no gradients; return a finding if it does.
+
+    A model that optimises in its forward pass needs an adaptive attack.
+    """
     model.eval()
     with torch.enable_grad():
-        model(inputs.clone())  # a compiled model differentiates while it is compiled, in its first pass
+        model(inputs.clone())  # torch.compile computes gradients during compilation, in the first pass
         with gradient_calls() as calls:
             model(inputs.clone())
     if not calls:
         return None
     times = "once" if len(calls) == 1 else f"{len(calls)} times"
     return _finding(
-        "test_time_optimization", f"one forward pass asks {times} for gradients ({', '.join(sorted(set(calls)))})"
+        "test_time_optimization", f"one forward pass computes gradients {times} ({', '.join(sorted(set(calls)))})"
     )
 
 
 def _check_inputs(inputs: Tensor, batch_size: int) -> None:
     if inputs.ndim != 4 or inputs.dtype != torch.float32 or not len(inputs):
-        raise ValueError(f"inputs are float32 (N, C, H, W) with N above 0; got {inputs.dtype} {tuple(inputs.shape)}.")
+        raise ValueError(
+            f"inputs must be float32 (N, C, H, W) with N above 0; got {inputs.dtype} {tuple(inputs.shape)}."
+        )
     if not (inputs.min() >= 0 and inputs.max() <= 1):
-        raise ValueError(f"inputs lie in [0, 1]; got {float(inputs.min()):.4g} to {float(inputs.max()):.4g}.")
+        raise ValueError(f"inputs must be in [0, 1]; got {float(inputs.min()):.4g} to {float(inputs.max()):.4g}.")
     if batch_size < 1:
-        raise ValueError(f"batch_size is 1 or more; got {batch_size}.")
+        raise ValueError(f"batch_size must be 1 or more; got {batch_size}.")
 
 
 def _finding(flag: str, note: str) -> Finding:
     return Finding(flag, f"{flag}: {note}")
 
 
-def _answer(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Return a copy of the logits, float32: a model may write into its input, and every output into the same memory."""
+def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Return a float32 copy of the logits. Both are copied: a model may write into its input or reuse its output."""
     with torch.no_grad():
         logits: Tensor = model(inputs.clone())
     return logits.to(torch.float32, copy=True)
 
 
-def _other_company(everyone: Tensor, batch_size: int) -> list[Tensor]:
-    """Some images one by one, then all of them with the next but one beside them. Batches as they were are left out."""
+def _other_batches(indices: Tensor, batch_size: int) -> list[Tensor]:
+    """Return index batches: some images alone, then all images in batches of every second image; none for size 1."""
     if batch_size == 1:
         return []
-    halves = [part for half in (everyone[::2], everyone[1::2]) for part in half.split(batch_size) if len(part)]
-    return [*spread(everyone, ALONE).split(1), *halves]
+    halves = [part for half in (indices[::2], indices[1::2]) for part in half.split(batch_size) if len(part)]
+    return [*spread(indices, MAX_ALONE).split(1), *halves]
 
 
 def _largest(logits: Tensor) -> Tensor:
     return logits.nan_to_num(0, 0, 0).abs().amax()
 
 
-def _apart(first: Tensor, second: Tensor) -> Tensor:
-    """max_k |first − second|, (n,): 0 where both are NaN or equally infinite, infinite where only one is."""
+def _difference(first: Tensor, second: Tensor) -> Tensor:
+    """Return max_k |first − second|, (n,); 0 if both are NaN or equally infinite, infinite if only one is."""
     return (first - second).abs().masked_fill(same(first, second), 0).nan_to_num(torch.inf, torch.inf).amax(1)
 
 
-def _moved(first: Tensor, second: Tensor, largest: Tensor) -> Tensor:
-    """Return which images, (n,), have logits (n, K) in ``second`` that differ from ``first`` by more than rounding."""
+def _differs(first: Tensor, second: Tensor, largest: Tensor) -> Tensor:
+    """Return which images, (n,), have logits (n, K) that differ between the arguments by more than rounding."""
     was, now = first.argmax(1, keepdim=True), second.argmax(1, keepdim=True)
     lead = torch.maximum(first.gather(1, was) - first.gather(1, now), second.gather(1, now) - second.gather(1, was))
-    flipped = (was != now) & (lead > LOGITS_APART * largest)
-    apart = _apart(first, second)
-    return (apart > COMPANY_APART * largest) | apart.isinf() | flipped.squeeze(1)
+    flipped = (was != now) & (lead > LOGIT_TOLERANCE * largest)
+    apart = _difference(first, second)
+    return (apart > BATCH_TOLERANCE * largest) | apart.isinf() | flipped.squeeze(1)
 
 
 def _first(names: list[str]) -> str:

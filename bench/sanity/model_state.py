@@ -1,4 +1,4 @@
-"""Parameters and buffers of a model: copied, compared with what they are now, and put back."""
+"""Copy, compare and restore the parameters and buffers of a model."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from torch.nn.parameter import is_lazy
 
 from bench.runtime.torch_state import own_generators
 
-State = Mapping[str, Tensor]  # by dotted name; buffers that are not saved with the weights are among them
+State = Mapping[str, Tensor]  # by dotted name, including buffers that are not saved with the weights
 
 
 def state_of(model: nn.Module) -> State:
-    """Copies of them. Those that a first pass has yet to give a shape are left out."""
+    """Return copies of all parameters and buffers, except lazy ones without a shape."""
     return {name: tensor.detach().clone() for name, tensor in _tensors(model).items() if not is_lazy(tensor)}
 
 
 def changed(model: nn.Module, before: State) -> list[str]:
-    """Names of those that are no longer what they were ``before``, bit for bit but for the sign of a zero."""
+    """Return the names of the tensors that differ from ``before`` in any value; the sign of zero is ignored."""
     now = _tensors(model)
     return [name for name, tensor in before.items() if name not in now or not _equal(now[name], tensor)]
 
 
 @contextmanager
 def preserve_state(model: nn.Module) -> Iterator[State]:
-    """Whatever the passes inside write into the model is undone; gives the state before them."""
+    """Restore the model's parameters and buffers on exit; yield their state at entry."""
     before = state_of(model)
     try:
         yield before
@@ -39,7 +39,7 @@ def preserve_state(model: nn.Module) -> Iterator[State]:
 
 @contextmanager
 def probing(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Leave model, generators and warnings as they were. Random layers draw the same every time."""
+    """Keep model, generators and warnings unchanged, and seed random layers the same every time."""
     with preserve_state(model), own_generators(device), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they appear again when the model is attacked
         torch.manual_seed(0)
@@ -47,7 +47,7 @@ def probing(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def restore(model: nn.Module, before: State) -> None:
-    """Write the state ``before`` back, as far as the tensors still have their shapes."""
+    """Restore the state ``before`` of all tensors whose shape is unchanged."""
     now = _tensors(model)
     with torch.no_grad():
         for name in changed(model, before):
@@ -56,7 +56,7 @@ def restore(model: nn.Module, before: State) -> None:
 
 
 def same(first: Tensor, second: Tensor) -> Tensor:
-    """Element by element; NaN is the same as NaN."""
+    """Return the element-wise equality; NaN equals NaN."""
     return (first == second) | (first.isnan() & second.isnan())
 
 

@@ -79,10 +79,10 @@ def test_the_points_of_large_eps_are_those_of_the_large_budget() -> None:
 def test_the_note_says_no_more_than_is_certain() -> None:
     """Clopper and Pearson's bound of 20 in 200. Of few images lost and some gained there is nothing to say."""
     (finding,) = findings(outcomes(large=first(150), grey=first(170)))
-    assert finding.note.endswith(": 10.0 points (20 images more; at least 6.7 points)")
+    assert finding.note.endswith(": 10.0 points (20 more images; at least 6.7 points)")
     late = first(80) | (np.arange(N) >= 197)
     (finding,) = findings(outcomes(plain=late, rescaled=first(95), longer=first(95), autoattack=first(N)))
-    assert finding.note.endswith(": 6.0 points (15 images more and 3 fewer)"), finding.note
+    assert finding.note.endswith(": 6.0 points (15 more images and 3 fewer)"), finding.note
 
 
 def test_a_suite_that_is_beaten_has_a_stronger_attack() -> None:
@@ -99,11 +99,11 @@ def test_a_weaker_attack_that_breaks_what_a_stronger_does_not_is_out_of_order() 
     late = np.arange(N) >= 190
     (finding,) = findings(outcomes(fgsm=first(80) | late, autoattack=first(104) | late))
     assert (finding.flag, finding.points) == ("weaker_attack_stronger", 5.0)
-    assert finding.note.startswith("fgsm breaks 10 images that pgd-20 does not")
+    assert finding.note.startswith("fgsm succeeds on 10 images on which pgd-20 fails")
     few = np.arange(N) >= 197
     assert flags(fgsm=first(80) | few, autoattack=first(104) | few) == {}, "some are allowed"
     (finding,) = findings(outcomes(rescaled=first(96) | late, longer=first(106), autoattack=first(110) | late))
-    assert finding.note.startswith("rescaled breaks 10 images that longer does not")
+    assert finding.note.startswith("rescaled succeeds on 10 images on which longer fails")
 
 
 def test_large_budgets_say_nothing_of_the_small_one() -> None:

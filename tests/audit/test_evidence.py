@@ -90,11 +90,11 @@ def test_the_worst_case_is_taken_image_by_image() -> None:
 
 @pytest.mark.parametrize("other", [broken(n=99), broken(n=0), broken()[None]])
 def test_outcomes_of_other_images_are_not_compared(other: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="not of the same images"):
+    with pytest.raises(ValueError, match="they must be equal"):
         change(other, broken(n=0) if not other.size else broken())
-    with pytest.raises(ValueError, match="not of the same images"):
+    with pytest.raises(ValueError, match="they must be equal"):
         beyond(other, broken(n=0) if not other.size else broken())
-    with pytest.raises(ValueError, match="not of the same images"):
+    with pytest.raises(ValueError, match="they must be equal"):
         only_by(other, broken(n=0) if not other.size else broken())
 
 

@@ -110,7 +110,7 @@ def test_two_classes_have_a_margin_in_place_of_the_ratio() -> None:
     """The DLR of two classes would be ±1 everywhere."""
     found = report(Readout(2, lambda z: z), showing([[0.9, 0.1], [0.2, 0.6]]), torch.tensor([0, 0]))
     assert of(found, "zero") == of(found, "tiny") == each(0)
-    remark = "of the margin, which takes the place of the DLR: 2 classes"
+    remark = "computed for the margin instead of the DLR, which is undefined for 2 classes"
     assert found.remarks == {f"{what}_gradient_dlr": remark for what in ("zero", "tiny", "nonfinite")}
 
 
@@ -257,7 +257,7 @@ def test_batches_do_not_matter() -> None:
 
 def test_without_images_there_is_no_number() -> None:
     found = report(linear(), some(0).pixels, some(0).labels)
-    assert found == GradientReport(dict.fromkeys(COLUMNS), 0, 0, dict.fromkeys(COLUMNS, "there are no images"))
+    assert found == GradientReport(dict.fromkeys(COLUMNS), 0, 0, dict.fromkeys(COLUMNS, "no images were given"))
 
 
 def test_a_residual_network() -> None:

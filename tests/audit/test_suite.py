@@ -10,7 +10,7 @@ import pytest
 from records import cell_record, run_record, samples_of
 
 from bench.attacks.registry import ATTACKS, AttackEntry, resolve
-from bench.audit.suite import Budget, by_budget, claim, gradient_attacks, ladder, most_telling, outcomes_on
+from bench.audit.suite import Budget, by_budget, claim, gradient_attacks, ladder, most_informative, outcomes_on
 from bench.core.records import EvalRecord
 from bench.leaderboard.rows import board_rows
 from bench.results.precedence import common_size
@@ -154,7 +154,7 @@ def test_an_attack_that_a_bound_has_cut_is_no_rung() -> None:
     ],
 )
 def test_the_budget_with_room_for_doubt(claims: dict[float, float], wanted: float) -> None:
-    found = most_telling({Budget("linf", eps): value for eps, value in claims.items()}, clean=96.0)
+    found = most_informative({Budget("linf", eps): value for eps, value in claims.items()}, clean=96.0)
     assert found.eps == wanted
 
 

@@ -153,14 +153,14 @@ def test_a_model_that_is_never_fooled_has_a_share_and_reasons() -> None:
     assert found.fooled_share.value == 0
     for value in (*found.rho_pixels, *found.rho_boundary, found.median_distance.value):
         assert math.isnan(value.value)
-        assert "fooled" in value.reason
+        assert "no attack succeeded" in value.reason
 
 
 def test_a_black_image_has_no_ratio_but_a_distance() -> None:
     model, pixels = binary(), images(3)
     pixels[0] = 0.0
     found = deepfool_scores(model, pixels, model(pixels).argmax(1), batch_size=5)
-    assert "0 throughout" in found.rho_pixels.value.reason
+    assert "completely black" in found.rho_pixels.value.reason
     assert found.median_distance.value.value > 0
 
 
@@ -194,7 +194,9 @@ def test_the_median_counts_what_was_not_fooled_as_far_away() -> None:
     distances = np.array([3.0, 1.0, 2.0])
     assert censored_median(distances, 3).value.value == 2.0
     assert censored_median(distances, 4).value.value == 2.5
-    assert censored_median(distances, 6).value.reason == "half of the correct images or more were not fooled"
+    assert censored_median(distances, 6).value.reason == (
+        "no attack succeeded on half of the correctly classified images or more"
+    )
     assert censored_median(np.empty(0), 0).value.reason == "no image is classified correctly"
 
 

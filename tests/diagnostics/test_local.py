@@ -132,7 +132,7 @@ def test_a_tiny_gradient_is_no_zero_and_is_not_dropped() -> None:
 def test_a_model_masked_for_most_has_no_median_radius_but_a_reason() -> None:
     found = summarise(torch.ones(4), torch.tensor([0.0, 0.0, 0.0, 1.0]))
     assert math.isnan(found.local_radius_median.value)
-    assert "no gradient" in found.local_radius_median.reason
+    assert "gradient is zero" in found.local_radius_median.reason
     assert found.zero_gradient_share.value == 0.75
 
 

@@ -48,7 +48,7 @@ def test_a_bounded_row_does_not_look_like_the_whole_attack(run: Bench, tmp_path:
     assert int(bounded["n_truncated"]) == survivors >= int(whole["n_correct"]) > 0
     attacked = int(bounded["n_attacked"])
     assert int(bounded["n_forwards"]) <= 3 * attacked + (attacked - survivors)  # a break costs one more, to confirm it
-    note = f"at most 3 forward passes an image: {survivors} of {bounded['n_attacked']} images cut"
+    note = f"at most 3 forward passes per image: {survivors} of {bounded['n_attacked']} searches truncated"
     assert f"; {note}" in bounded["notes"]
     assert (found["fgsm-q3"]["n_truncated"], found["fgsm-q3"]["n_correct"]) == ("0", found["fgsm"]["n_correct"])
     with (tmp_path / "leaderboard.csv").open() as file:

@@ -134,12 +134,12 @@ IMAGES = {
     "outside the box": (outside, "outside [0, 1]"),
     "not a number": (not_a_number, "outside [0, 1]"),
     "of another image": (misplaced, "beyond eps"),
-    "one is missing": (shortened, "no image of it is stored"),
+    "one is missing": (shortened, "but no image is stored"),
     "one too many": (
         lambda s: Adversarials(["x", *s.ids], *(torch.cat((t[:1], t)) for t in (s.images, s.predictions))),
-        "x: an image is stored, and it is not recorded as broken",
+        "x: an image is stored, but it is not recorded as misclassified",
     ),
-    "smaller images": (lambda s: dataclasses.replace(s, images=s.images[..., 1:]), "holds torch.float32 (3, 8, 7)"),
+    "smaller images": (lambda s: dataclasses.replace(s, images=s.images[..., 1:]), "has torch.float32 (3, 8, 7)"),
     "bytes": (lambda s: dataclasses.replace(s, images=(s.images * 255).to(torch.uint8)), "not float32"),
 }
 
@@ -164,7 +164,7 @@ def test_a_changed_image_is_found_though_the_record_vouches_for_it(run: Bench, v
 def test_a_change_too_small_to_tell_is_found_by_its_hash(run: Bench, verify: Bench, tmp_path: Path) -> None:
     run("--attacks", "pgd-5", "--save-adversarials", "float32")
     forge(tmp_path, lambda stored: shifted(stored, 1e-8), sign=False)
-    assert "is not the file that its record speaks of" in (outcome := verify()).out
+    assert "differs from the file in its record" in (outcome := verify()).out
     assert outcome.code == 1
     store, record = attack_cell(tmp_path)
     store.adversarials_path(record.spec.run_id, record.cell_id).unlink()
@@ -202,8 +202,8 @@ def another_clean_class(table: list[list[str]]) -> None:
 
 ROWS = {
     "another label": (swap_label, "the data set has"),
-    "images exchanged": (exchange, "not those of the data set"),
-    "a survivor called broken": (claim, "no image of it is stored"),
+    "images exchanged": (exchange, "differ from those of the data set"),
+    "a survivor called broken": (claim, "but no image is stored"),
     "another class": (another_class, "prediction"),
     "another clean class": (another_clean_class, "clean prediction"),
     "a row removed": (lambda table: table.pop(), "its record says"),
@@ -241,7 +241,7 @@ def test_8_bit_images_are_judged_as_they_are(run: Bench, verify: Bench, tmp_path
     store, record = attack_cell(tmp_path)
     resign(store, dataclasses.replace(record, n_broken_8bit=(record.n_broken_8bit or 0) + 1))
     outcome = verify()
-    assert (outcome.code, "images broken in 8 bits, recorded" in outcome.out) == (1, True)
+    assert (outcome.code, "images misclassified in 8 bits, recorded" in outcome.out) == (1, True)
     resign(store, record)
 
     def blackened(stored: Adversarials) -> Adversarials:

@@ -173,7 +173,7 @@ def test_failed_rows_warn_or_raise(tmp_path: Path) -> None:
     [
         ((), "no network given; name a checkpoint, or a factory"),
         (("missing.pth", *MODEL), "there is no checkpoint missing.pth"),
-        (("FILE",), "holds weights without their network; name its architecture by --model"),
+        (("FILE",), "has weights without a network; name its architecture by --model"),
         (("FILE", "--model", "torchvision:resnet18"), "do not fit model 'torchvision:resnet18'"),
         (("FILE", "FILE", *MODEL), "two networks are called plain0:external:0"),
         (("FILE", *MODEL, "--name", "a,b"), "it holds ',', which separates names"),
@@ -359,5 +359,7 @@ def test_a_file_name_that_readers_would_change_is_replaced_with_a_warning(
 ) -> None:
     shutil.copy(plain.files["plain", 0], tmp_path / "nan.pth")
     evaluate_cli(tmp_path / "nan.pth", *MODEL, "--attacks", "none", "--results", tmp_path / "out")
-    assert f"{tmp_path / 'nan.pth'}: called model-nan in the tables, as 'nan' is not allowed there" in caplog.text
+    assert (
+        f"{tmp_path / 'nan.pth'}: called model-nan in the tables, because 'nan' is not an allowed name" in caplog.text
+    )
     assert list(pd.read_csv(tmp_path / "out" / "results.csv")["model"]) == ["model-nan"]

@@ -85,12 +85,15 @@ def cell_of(data: dict[str, Any]) -> dict[str, Any]:
         (lambda d: d["runs"][0].update(cells={}), "its run tiny:baseline:0 has no cell"),
         (lambda d: d.update(format=2), "its format is 2 and this version reads 1"),
         (lambda d: d["tolerances"].update(clean=-1.0), "a tolerance is negative"),
-        (lambda d: d["runs"].append(d["runs"][0]), "two runs digits:tiny:baseline:0"),
-        (lambda d: cell_of(d).update(right=3), "its outcomes have 2 right and it says 3"),
-        (lambda d: cell_of(d).update(n=30), "outcomes are not those of 30 images"),
-        (lambda d: cell_of(d).update(n=1, right=1), "outcomes hold images beyond the 1 there are"),
+        (lambda d: d["runs"].append(d["runs"][0]), "two runs with the name digits:tiny:baseline:0"),
+        (lambda d: cell_of(d).update(right=3), "its outcomes count 2 correct images, its field 'right' 3"),
+        (lambda d: cell_of(d).update(n=30), "outcomes have the wrong length for 30 images"),
+        (lambda d: cell_of(d).update(n=1, right=1), "outcomes have more images than the 1 of the cell"),
         (lambda d: cell_of(d).update(n=0), "0 images in 1 cells"),
-        (lambda d: cell_of(d).update(parts=2, right=4, outcomes="AwEA"), "an image that is right in more than 2 cells"),
+        (
+            lambda d: cell_of(d).update(parts=2, right=4, outcomes="AwEA"),
+            "an image as correctly classified in more than 2 cells",
+        ),
         (lambda d: cell_of(d).update(outcomes="?"), "outcomes are not base64"),
         (lambda d: cell_of(d).update(n="3"), "clean.n: Input should be a valid integer"),
     ],
@@ -110,13 +113,13 @@ def test_an_edited_file_is_refused() -> None:
 @pytest.mark.parametrize("cut", [0, 1, 40, 200])
 def test_a_truncated_file_is_refused(cut: int) -> None:
     content = dump_baseline(baseline(run(clean=cell([1, 1, 0]))))
-    with pytest.raises(BenchError, match="file is no baseline"):
+    with pytest.raises(BenchError, match="file is not a valid baseline"):
         parse_baseline(content[:cut], where="file")
 
 
 def test_not_a_number_is_refused() -> None:
     content = dump_baseline(baseline(run(clean=cell([1, 1, 0])), clean=0.5)).replace(b"0.5", b"NaN")
-    with pytest.raises(BenchError, match="is no baseline"):
+    with pytest.raises(BenchError, match="is not a valid baseline"):
         parse_baseline(content, where="file")
 
 

@@ -64,13 +64,13 @@ def test_every_metric_and_the_audit_have_a_line() -> None:
 @pytest.mark.parametrize(
     ("after", "why"),
     [
-        (now(run(seed=0, variant="lpc", clean=cell(RIGHT))), "there is no such run"),
+        (now(run(seed=0, variant="lpc", clean=cell(RIGHT))), "the results have no such run"),
         (now(run()), "no such cell"),
-        (now(run(data="other", clean=cell(RIGHT))), "other test data: other, the baseline's are d"),
-        (now(run(clean=cell(RIGHT, version=2))), "measured otherwise: version 2, the baseline's is 1"),
-        (now(run(clean=cell(RIGHT, version=1, steps=5))), "measured otherwise: steps 5, the baseline's is not given"),
-        (now(run(clean=cell(RIGHT, images="j"))), "other images"),
-        (now(run(clean=cell(RIGHT[:200], images="j"))), "other images: 200 images here, 400 in the baseline"),
+        (now(run(data="other", clean=cell(RIGHT))), "different test data: other here, d in the baseline"),
+        (now(run(clean=cell(RIGHT, version=2))), "different settings: version is 2 here, 1 in the baseline"),
+        (now(run(clean=cell(RIGHT, version=1, steps=5))), "steps is 5 here, not given in the baseline"),
+        (now(run(clean=cell(RIGHT, images="j"))), "different images"),
+        (now(run(clean=cell(RIGHT[:200], images="j"))), "different images: 200 images here, 400 in the baseline"),
         (now(run(), failures={("digits tiny:baseline:0", "clean"): "failed: out_of_memory"}), "failed: out_of_memory"),
     ],
 )  # fmt: skip
@@ -91,8 +91,8 @@ def test_a_failed_cell_that_an_older_one_stands_for_still_fails() -> None:
     ("after", "why"),
     [
         ({"flags": ["scale_masking"]}, "new: ⚑scale_masking"),
-        ({"audit": None}, "there is no audit, and the baseline had one"),
-        ({"audit": "failed"}, "the audit went wrong"),
+        ({"audit": None}, "the run has no audit, but the baseline has one"),
+        ({"audit": "failed"}, "the audit failed"),
     ],
 )
 def test_a_new_flag_fails_although_no_image_changed(after: dict[str, object], why: str) -> None:
@@ -114,7 +114,7 @@ def draws(accuracy: float, seeds: int, start: int = 0, weights: str = "w", numbe
 def test_other_weights_of_one_seed_are_never_judged_by_their_images() -> None:
     found = only(baseline(*draws(0.9, 1)), now(*draws(0.5, 1, weights="v")))
     assert found.verdict is Verdict.UNDECIDED
-    assert "5 trainings of each are needed, there are 1 and 1" in found.why
+    assert "a recipe needs 5 trainings on each side, got 1 and 1" in found.why
     assert found.n_regressed is None
 
 
@@ -153,7 +153,7 @@ def test_a_missing_seed_of_unchanged_weights_fails() -> None:
 def test_a_retrained_seed_on_other_images_fails() -> None:
     runs = draws(0.9, 5, weights="v")
     runs[2] = run(2, "v", clean=cell([1] * 300, images="j"))
-    assert "seed 2: other images" in only(baseline(*draws(0.9, 5)), now(*runs)).why
+    assert "seed 2: different images" in only(baseline(*draws(0.9, 5)), now(*runs)).why
 
 
 def test_seeds_of_the_baseline_on_different_images_are_no_table() -> None:
@@ -161,14 +161,14 @@ def test_seeds_of_the_baseline_on_different_images_are_no_table() -> None:
     before[1] = run(1, clean=cell([1] * 400, images="j"))
     found = only(baseline(*before), now(*draws(0.9, 5, weights="v")))
     assert found.verdict is Verdict.FAIL
-    assert "the baseline's seeds are no table" in found.why
+    assert "the baseline's seeds are not comparable" in found.why
 
 
 def test_seeds_of_the_baseline_that_were_measured_otherwise_are_no_table() -> None:
     before = draws(0.9, 5)
     before[1] = run(1, clean=cell([1] * 400, version=2))
     found = only(baseline(*before), now(*draws(0.9, 5, weights="v")))
-    assert "the baseline's seeds are no table" in found.why
+    assert "the baseline's seeds are not comparable" in found.why
 
 
 def test_one_network_under_five_seeds_is_one_training() -> None:

@@ -89,7 +89,7 @@ def test_a_missing_run_fails(tmp_path: Path, bench: Callable[..., Any], file: Pa
     store_with(tmp_path / "after", {("lpc", 0): {"clean": RIGHT}})
     shown = bench("check", "--baseline", file, "--results", tmp_path / "after")
     assert shown.code == 1
-    assert shown.out.count("there is no such run") == 3
+    assert shown.out.count("the results have no such run") == 3
 
 
 def test_junit_names_what_failed(tmp_path: Path, bench: Callable[..., Any], file: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_tolerance_that_the_images_cannot_resolve_is_warned_of(
     tmp_path: Path, bench: Callable[..., Any], file: Path
 ) -> None:
     shown = bench("baseline", "show", "--baseline", file)
-    assert "400 images of clean cannot resolve a tolerance of 0.5 points: after one lost image" in shown.err
+    assert "400 images of clean cannot resolve a tolerance of 0.5 points: with one newly" in shown.err
     assert f"the drop may be {100 * stats.beta.ppf(0.995, 2, 399):.1f}; 1483" in shown.err
     assert 100 * stats.beta.ppf(0.995, 2, 1482) <= 0.5 < 100 * stats.beta.ppf(0.995, 2, 1481)
     arguments = ["baseline", "write", "--baseline", file, "--results", tmp_path / "before"]

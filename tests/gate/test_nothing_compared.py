@@ -105,8 +105,8 @@ def test_two_files_of_weights_are_compared_image_by_image() -> None:
     for seed in (0, 7):  # two files alone are partners whatever their seeds
         worse = check(before, now(run(seed, "v", clean=cell(WORSE))), rules)[0]
         assert (worse.verdict, worse.n_regressed, worse.n_improved) == (Verdict.FAIL, 60, 0)
-        assert worse.size == "400 images, other weights"
-        assert "of these files, not of the recipe" in worse.why
+        assert worse.size == "400 images, different weights"
+        assert "holds for these files, not for the recipe" in worse.why
     same = check(before, now(run(0, "v", clean=cell(RIGHT))), rules)[0]
     assert (same.verdict, same.before, same.after) == (Verdict.PASS, 0.75, 0.75)
 
@@ -147,7 +147,7 @@ def test_a_floor_holds_for_every_network_and_for_what_is_missing() -> None:
     lines = check(before, now(*after), Rules(floors={"pgd": 70}))
     floors = {line.name[-1]: line for line in lines if line.floor is not None}
     assert [floors[seed].verdict is Verdict.PASS for seed in "01234"] == [True, True, False, True, False]
-    assert floors["4"].why == "missing: the run has no such cell"
+    assert floors["4"].why == "missing: the run has no cell of this metric"
     gone = check(before, now(), Rules(floors={"pgd": 70}))
     assert [line.verdict for line in gone if line.floor is not None] == [Verdict.FAIL]
     failed = now(*after[:1], failures={("digits tiny:baseline:0", "pgd"): "failed: attack_error"})
@@ -188,7 +188,7 @@ def test_the_command_compares_files_on_request(tmp_path: Path, bench: Callable[.
         assert bench(*arguments, "--allow-inconclusive").code == 1
         shown = bench(*arguments, "--scope", "weights")
         assert shown.code == code
-        assert "do not say that the training recipe is better or worse" in shown.out
+        assert "do not show that the training recipe is better or worse" in shown.out
         assert ("bench baseline write" in shown.err) == bool(code)
         assert bench(*arguments, "--scope", "weights", "--json").json["scope"] == "weights"
 
@@ -232,7 +232,7 @@ def test_a_run_without_a_chosen_cell_is_no_part_of_a_baseline(tmp_path: Path, be
         "baseline", "write", "--baseline", tmp_path / "b.json", "--results", tmp_path / "r", "--cells", "fgsm"
     )
     assert shown.code == 2
-    assert "digits tiny:lpc:0: there is no such cell" in shown.err
+    assert "digits tiny:lpc:0: no cell matches" in shown.err
 
 
 def test_cells_without_images_are_never_a_pass(tmp_path: Path, bench: Callable[..., Any], file: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_failed_cell_that_the_baseline_does_not_hold_fails() -> None:
         lines = check(held, now(run(clean=cell(RIGHT)), failures={(name, "pgd"): "failed: no_gradient"}), Rules())
         found = [line for line in lines if line.metric == "pgd"]
         assert [(line.name, line.verdict) for line in found] == [(name, Verdict.FAIL)]
-        assert found[0].why == "failed: no_gradient; the baseline does not hold it"
+        assert found[0].why == "failed: no_gradient; not in the baseline"
     failures = {("digits tiny:baseline:0", name): "failed" for name in ("fog@severity-1", "corruptions_acc")}
     lines = check(held, now(run(clean=cell(RIGHT)), failures=failures), Rules())
     assert [line.metric for line in lines if line.verdict is Verdict.FAIL] == ["corruptions_acc"]
@@ -279,7 +279,7 @@ def test_the_command_fails_for_a_failed_cell_that_the_baseline_does_not_hold(
     store.write_cell(dataclasses.replace(record, status="failed", reason="no_gradient", n_correct=None), None)
     shown = bench("check", "--baseline", file, "--results", tmp_path / "r")
     assert shown.code == 1
-    assert "failed: no_gradient; the baseline does not hold it" in shown.out
+    assert "failed: no_gradient; not in the baseline" in shown.out
 
 
 def retrained_twice(metric: Any, **dup: Any) -> tuple[Any, Snapshot]:

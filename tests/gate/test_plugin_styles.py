@@ -132,12 +132,12 @@ def test_weights_and_floors(project: pytest.Pytester) -> None:
     write(project, text.replace("mark =", "LOADED.layers[4].weight.data *= -1\nmark ="))
     found = project.runpytest()
     found.assert_outcomes(failed=1)
-    assert "They do not say that the training recipe is better or worse" in found.stdout.str()
+    assert "They do not show that the training recipe is better or worse" in found.stdout.str()
     write(project, text.replace("scope=", 'floor={"fgsm": 78}, scope='))
     found = project.runpytest()
     found.assert_outcomes(failed=1)
     found.stdout.fnmatch_lines(["*fgsm@linf-0.1: baseline 77.5, now 77.5, floor 78: FAIL (below the floor*"])
-    assert "An accuracy below its floor stays a failure" in found.stdout.str()
+    assert "An accuracy below its floor remains a failure" in found.stdout.str()
     write(project, text.replace("scope=", 'floor={"fgsm": 77}, scope='))
     project.runpytest().assert_outcomes(passed=1)
 
@@ -196,9 +196,9 @@ def test_what_is_asked_for_and_not_compared_fails(project: pytest.Pytester) -> N
     text = found.stdout.str()
     for metric in ("fgsm@linf-0.1", "pgd-2@linf-0.1"):
         assert text.count(f"{metric}: FAIL (failed: no_gradient") == 2
-    assert "xfail excuses a comparison that fails, but part of what the test asks for was not compared" in text
-    assert "asked for and not compared: digits model:external:0 fgsm@linf-0.1, digits model:external:0 pgd-2@" in text
-    assert "asked for and not compared: digits model:external:0 fgsm@linf-0.1 (ok, with version" in text
+    assert "xfail allows a failed comparison, but some of the requested cells were not compared" in text
+    assert "requested but not compared: digits model:external:0 fgsm@linf-0.1, digits model:external:0 pgd-2@" in text
+    assert "requested but not compared: digits model:external:0 fgsm@linf-0.1 (ok, with version" in text
     update = project.runpytest("--robustness-update")
     update.assert_outcomes(failed=4)
     # pytest repeats the message in its summary where the environment variable CI is set

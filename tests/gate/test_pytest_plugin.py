@@ -46,7 +46,7 @@ def test_the_baseline_is_written_on_request_and_then_checked(project: pytest.Pyt
     write_test(project, 'baseline="kept/own.json", tolerance={"clean": 4}')
     missing = project.runpytest()
     missing.assert_outcomes(failed=1)
-    missing.stdout.fnmatch_lines(["*own.json; 'pytest --robustness-update' writes it.*"])
+    missing.stdout.fnmatch_lines(["*own.json does not exist; 'pytest --robustness-update' writes it.*"])
     project.runpytest("--robustness-update").assert_outcomes(skipped=1)
     held = read_baseline(project.path / "kept" / "own.json")
     assert held.tolerances == {"clean": 4.0}
@@ -68,14 +68,14 @@ MARKS = {
     "points": ('(baseline="call two.json", tolerance={"clean": "3"})', "tolerance '3' of clean"),
     "number": ('(baseline="one.json", tolerance=3)', "tolerance=3 is not of the form"),
     "level": ('(baseline="two.json", alpha=3)', "alpha 3 is not between"),
-    "python": ('(baseline="model.py")', "model.py is no baseline"),
+    "python": ('(baseline="model.py")', "model.py is not a valid baseline"),
     "shared": ('(baseline="model.py")', "model.py is the baseline of test_it.py::test_python; give every test its own"),
 }
 CALLS = {
     "no call": ("pass", "has not called its fixture"),
     "option": ("robustness(load(), attack='pgd')", "unknown option 'attack'; did you mean 'attacks'"),
     "seed": ("robustness(load(), seed=3)", "unknown option 'seed'"),
-    "empty": ("robustness([])", "the sequence is empty"),
+    "empty": ("robustness([])", "sequence of models called 'model' is empty"),
     "twice": ("robustness(load(), **OPTIONS); robustness(load(), **OPTIONS)", "two models are called 'model'"),
 }
 
@@ -142,7 +142,7 @@ def test_what_the_baseline_does_not_hold_fails(project: pytest.Pytester) -> None
     file.write_text(text, encoding="utf-8")
     found = project.runpytest()
     found.assert_outcomes(failed=1)
-    assert "own.json: digits model:external:0 pgd-2@linf-0.1; 'pytest --robustness-update' takes it in" in (
+    assert "own.json: digits model:external:0 pgd-2@linf-0.1; 'pytest --robustness-update' adds it" in (
         found.stdout.str()
     )
 

@@ -125,7 +125,7 @@ def test_two_trainings_of_one_name_are_not_mixed(tmp_path: Path) -> None:
     store.write_run(other, None)
     cell = cell_record(other, "clean", [False])
     store.write_cell(cell, samples_of([False]))
-    with pytest.raises(BenchError, match=r"2 times digits tiny:baseline:0 .* by --run"):
+    with pytest.raises(BenchError, match=r"2 runs with the name digits tiny:baseline:0 .* by --run"):
         take_snapshot(store)
     assert take_snapshot(store, [other.run_id]).runs[0].cells["clean"].right == 0
 

@@ -105,7 +105,7 @@ def test_the_number_that_is_needed_is_the_first_that_decides(
 def test_where_the_drop_is_the_tolerance_no_number_is_enough() -> None:
     assert needed(Verdicts(10, 0, 1000, right=1000), alpha=ALPHA, tolerance=0.01) is None
     found = judge(Verdicts(10, 0, 1000, right=1000), alpha=ALPHA, tolerance=0.01)
-    assert found.why.startswith("no number of images")
+    assert found.why.startswith("no feasible number of images")
 
 
 def test_shares_of_several_cells() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd import grad as bound_early
 
 from bench.core.records import Finding
-from bench.sanity.model_checks import DOORS, check_model, gradient_calls, optimizes_at_test_time
+from bench.sanity.model_checks import GRADIENT_FUNCTIONS, check_model, gradient_calls, optimizes_at_test_time
 
 BATCH = 10
 
@@ -58,7 +58,7 @@ GRADIENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def test_gradients_inside_the_forward_pass(name: str) -> None:
     (found,) = check_model(Purifying(GRADIENTS[name]), images(), BATCH)
     assert found.flag == "test_time_optimization"
-    assert "one forward pass asks 3 times for gradients" in found.note
+    assert "one forward pass computes gradients 3 times" in found.note
 
 
 def test_a_model_that_optimises_where_gradients_are_on() -> None:
@@ -72,7 +72,7 @@ def test_a_model_that_optimises_where_gradients_are_on() -> None:
     with torch.no_grad():
         found = optimizes_at_test_time(Changed(change), images())
     assert found == Finding(
-        "test_time_optimization", "test_time_optimization: one forward pass asks once for gradients (grad)"
+        "test_time_optimization", "test_time_optimization: one forward pass computes gradients once (grad)"
     )
 
 
@@ -82,18 +82,20 @@ def test_a_model_that_is_compiled_differentiates_only_then() -> None:
 
 
 def test_the_watched_functions_are_what_they_were() -> None:
-    before = [getattr(owner, name) for owner, name in DOORS]
+    before = [getattr(owner, name) for owner, name in GRADIENT_FUNCTIONS]
     with contextlib.suppress(KeyError), gradient_calls():
-        assert all(getattr(owner, name) is not old for (owner, name), old in zip(DOORS, before, strict=True))
+        assert all(
+            getattr(owner, name) is not old for (owner, name), old in zip(GRADIENT_FUNCTIONS, before, strict=True)
+        )
         raise KeyError
-    assert [getattr(owner, name) for owner, name in DOORS] == before
+    assert [getattr(owner, name) for owner, name in GRADIENT_FUNCTIONS] == before
 
     def broken(energy: Tensor, inputs: Tensor) -> Tensor:
         raise KeyError
 
     with pytest.raises(KeyError):
         optimizes_at_test_time(Purifying(broken), images())
-    assert [getattr(owner, name) for owner, name in DOORS] == before
+    assert [getattr(owner, name) for owner, name in GRADIENT_FUNCTIONS] == before
 
 
 def test_a_call_that_fails_counts_and_leaves_the_next_one_to_be_counted() -> None:

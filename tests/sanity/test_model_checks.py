@@ -144,7 +144,7 @@ def test_logits_that_depend_on_the_batch(name: str, count: int) -> None:
 
 
 def test_what_the_batch_does_is_told() -> None:
-    note = "batch_dependent: logits of 24 of 24 images change with the images beside them, by up to "
+    note = "batch_dependent: logits of 24 of 24 images depend on the other images of the batch, by up to "
     found = batch_dependent(Changed(DEPENDENT["centred"]), images(), BATCH)
     assert found is not None
     assert found.note.startswith(note)
@@ -296,9 +296,9 @@ def test_what_the_checks_cost() -> None:
         (images()[:0], 4, r"N above 0; got torch.float32 \(0, 3, 8, 8\)"),
         (images()[0], 4, "N above 0"),
         (images().double(), 4, "got torch.float64"),
-        (images() + 0.5, 4, r"inputs lie in \[0, 1\]"),
-        (images() * torch.nan, 4, r"inputs lie in \[0, 1\]"),
-        (images(), 0, "batch_size is 1 or more; got 0"),
+        (images() + 0.5, 4, r"inputs must be in \[0, 1\]"),
+        (images() * torch.nan, 4, r"inputs must be in \[0, 1\]"),
+        (images(), 0, "batch_size must be 1 or more; got 0"),
     ],
 )
 def test_what_cannot_be_checked(inputs: Tensor, batch_size: int, message: str) -> None:
