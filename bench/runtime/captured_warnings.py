@@ -1,4 +1,4 @@
-"""Captured warnings of third-party code, kept for the row: AutoAttack reports its sanity checks only in its log."""
+"""Capture warnings of third-party code for the notes of a row, such as AutoAttack's sanity checks, which it only logs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Listener(logging.Handler):
 
 @contextmanager
 def remarks() -> Iterator[list[str]]:
-    """A list that fills with log records of WARNING and above; complete, with Python warnings, after the block."""
+    """Yield a list that receives log records of WARNING and above, and after the block also Python warnings."""
     heard: list[str] = []
     listener, root = _Listener(heard), logging.getLogger()
     root.addHandler(listener)
@@ -34,7 +34,7 @@ def remarks() -> Iterator[list[str]]:
 
 @contextmanager
 def warnings_do_not_raise() -> Iterator[None]:
-    """Show warnings where the caller's filters would raise them: half of the work must not be lost to one."""
+    """Show warnings even if the caller's filters would raise them, so that no warning ends the work halfway."""
     with warnings.catch_warnings():
         if any(action == "error" for action, *_ in warnings.filters):
             warnings.simplefilter("default")

@@ -176,7 +176,7 @@ def test_failed_rows_warn_or_raise(tmp_path: Path) -> None:
         (("FILE",), "holds weights without their network; name its architecture by --model"),
         (("FILE", "--model", "torchvision:resnet18"), "do not fit model 'torchvision:resnet18'"),
         (("FILE", "FILE", *MODEL), "two networks are called plain0:external:0"),
-        (("FILE", *MODEL, "--name", "a,b"), "it holds ',', which separates names"),
+        (("FILE", *MODEL, "--name", "a,b"), "it contains ',', which separates names"),
         (("FILE", *MODEL, "--input-size", "big"), "--input-size 'big' is neither"),
     ],
 )
