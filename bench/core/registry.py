@@ -53,7 +53,7 @@ class Registry(Generic[T]):
         self._origins: dict[str, str] = {}
 
     def register(self, name: str, entry: T, *, origin: str) -> None:
-        """Add ``entry``. Raises BenchError for a name that is not allowed, or registered already (with both origins)."""
+        """Add ``entry``. Raises BenchError for a name that is not allowed or already registered."""
         if name in self._entries:
             raise BenchError(
                 f"{self.kind} {name!r} is registered twice: by {self._origins[name]} and by {origin}; "

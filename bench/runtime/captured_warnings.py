@@ -1,4 +1,4 @@
-"""Capture warnings of third-party code for the notes of a row, such as AutoAttack's sanity checks, which it only logs."""
+"""Capture warnings of third-party code for the notes of a row: AutoAttack reports its sanity checks only in its log."""
 
 from __future__ import annotations
 

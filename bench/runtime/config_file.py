@@ -58,7 +58,7 @@ def read_config(
 
 
 def write_config(config: Config, path: Path, **tables: Sequence[Mapping[str, Any]]) -> None:
-    """Write the recorded options of ``config``, and arrays of tables, as a file for ``--config``, unless it is equal."""
+    """Write the recorded options of ``config``, and arrays of tables, as a file for ``--config``, if it changes."""
     content = tomli_w.dumps({**as_toml(config), **tables}).encode()
     if not path.is_file() or path.read_bytes() != content:
         write_atomic(path, content)

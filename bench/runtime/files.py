@@ -47,7 +47,7 @@ def _umask() -> int:
 
 
 def check_writable(folder: Path, option: str = "--results") -> None:
-    """Check, before the work begins, that ``folder`` can be written. Raises BenchError, which names ``option``, if not."""
+    """Check, before the work begins, that ``folder`` can be written. Raises BenchError if it cannot."""
     if folder.exists() and not folder.is_dir():
         raise BenchError(f"{option} {folder} is a file; name a folder.")
     probe = folder / ".writable"
