@@ -40,9 +40,9 @@ AUDIT_FIGURES = {
         "share of the images misclassified under PGD on the margin that stay misclassified after rounding to 8 bits"
     ),
     "audit_n_correct": (
-        "number of correctly classified images of the columns from here on: those of an eighth of the audited images "
-        "(of a quarter with `--full`), and at least ten; fewer in the `_perturbed` columns if audit_n is below that of "
-        "another norm"
+        "number of correctly classified images that the columns from here on are computed on: those among an eighth of "
+        "the audited images (a quarter with `--full`), but among at least ten; fewer in the `_perturbed` columns if "
+        "audit_n is below that of another norm"
     ),
     "audit_zero_gradient_ce": (
         "share of correctly classified images at which the gradient of the plain float32 cross-entropy is exactly 0"
