@@ -8,28 +8,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class _Listener(logging.Handler):
-    def __init__(self, heard: list[str]) -> None:
+class _Collector(logging.Handler):
+    def __init__(self, messages: list[str]) -> None:
         super().__init__(logging.WARNING)
-        self.heard = heard
+        self.messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.heard.append(f"{record.name}: {record.getMessage()}")
+        self.messages.append(f"{record.name}: {record.getMessage()}")
 
 
 @contextmanager
 def remarks() -> Iterator[list[str]]:
     """Yield a list that receives log records of WARNING and above, and after the block also Python warnings."""
-    heard: list[str] = []
-    listener, root = _Listener(heard), logging.getLogger()
-    root.addHandler(listener)
+    messages: list[str] = []
+    collector, root = _Collector(messages), logging.getLogger()
+    root.addHandler(collector)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            yield heard
+            yield messages
     finally:
-        root.removeHandler(listener)
-    heard.extend(f"{warning.category.__name__}: {warning.message}" for warning in caught)
+        root.removeHandler(collector)
+    messages.extend(f"{warning.category.__name__}: {warning.message}" for warning in caught)
 
 
 @contextmanager

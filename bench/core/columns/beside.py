@@ -89,7 +89,7 @@ COMPARISON_COLUMNS = {
     "robust_acc_lowest_audit_n": (
         "number of these images that the audit's attacks were run on, the smallest number of any seed of the two"
     ),
-    "broken_by": "number of these images that each attack made misclassified, for the variant, as in leaderboard.csv",
+    "broken_by": "number of these images misclassified under each attack, for the variant, as in leaderboard.csv",
     "broken_by_reference": "the same for the reference",
 }
 

@@ -138,11 +138,11 @@ DISTANCE_COLUMNS = {
 LOWEST = "robust_acc_lowest"
 LOWEST_COLUMNS = {
     f"{LOWEST}@<norm>-<eps>": (
-        "lowest known robust accuracy in percent: share of the images that no verified attack made misclassified "
-        "within this budget, including all attacks of the run (of any protocol, version, precision or budget) and of "
-        "the audit; on the images that all attacks of the row at this budget were run on, except attacks on fewer than "
-        "50 images or on samples of an older version; an attack that was not run on an image does not count against "
-        "it; mean over seeds"
+        "lowest known robust accuracy in percent: share of the images correctly classified under all verified attacks "
+        "within this budget, those of the run (of any protocol, version, precision or budget) and those of the audit; "
+        "on the images that all attacks of the row at this budget were run on, except attacks on fewer than 50 images "
+        "or on samples of an older version; an attack that was not run on an image does not count against it; mean "
+        "over seeds"
     ),
     f"{LOWEST}@<norm>-<eps>_n": "number of these images, the same for each seed",
     f"{LOWEST}@<norm>-<eps>_audit_n": (
@@ -150,10 +150,10 @@ LOWEST_COLUMNS = {
         "any seed; empty unless all seeds were audited, 0 if the audit stored no images"
     ),
     f"{LOWEST}@<norm>-<eps>_broken_by": (
-        "number of these images that each attack made misclassified, summed over seeds, and the number that no other "
-        "attack did (`alone`), separated by semicolons; the audit's attacks begin with `audit:`; images that are "
-        "misclassified without an attack are not counted, nor, for a prefiltered attack, those that the filtering "
-        "attacks made misclassified"
+        "number of these images misclassified under each attack, summed over seeds, and the number misclassified under "
+        "no other attack (`alone`), separated by semicolons; the audit's attacks begin with `audit:`; images that are "
+        "misclassified without an attack are not counted, nor, for a prefiltered attack, those misclassified under the "
+        "filtering attacks"
     ),
 }
 

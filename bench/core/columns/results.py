@@ -31,17 +31,17 @@ RESULT_COLUMNS = {
     "acc_hi": "upper end of the 95 % interval of acc",
     "ci_method": "method of the interval: `wilson`",
     "robust_acc_lowest": (
-        "lowest known robust accuracy of the run at this budget, as a fraction: share of the images that no verified "
-        "attack made misclassified, including the other attacks of the run and those of the audit; see "
-        "leaderboard.csv; the same in all rows of a run and a budget"
+        "lowest known robust accuracy of the run at this budget, as a fraction: share of the images correctly "
+        "classified under all verified attacks, those of the run and those of the audit; see leaderboard.csv; the same "
+        "in all rows of a run and a budget"
     ),
     "robust_acc_lowest_n": "number of images that robust_acc_lowest is computed on, as in leaderboard.csv",
-    "broken_by": "number of these images that each attack made misclassified, as in leaderboard.csv",
+    "broken_by": "number of these images misclassified under each attack, as in leaderboard.csv",
     "n_correct": "number of images classified correctly after the attack or the corruption",
     "n": "number of test images evaluated; 0 for a skipped cell",
     "n_attacked": (
-        "number of images the attack was run on: the correctly classified ones, except those that a filtering attack "
-        "already made misclassified"
+        "number of images the attack was run on: the correctly classified ones, except those misclassified under a "
+        "filtering attack"
     ),
     "n_truncated": (
         "number of images that were still correctly classified when `--max-queries` stopped their search; they count "
