@@ -1,4 +1,4 @@
-"""Configuration of a run: every option of ``bench run`` and ``bench evaluate`` once.
+"""Configuration of a run: the only definition of every option of ``bench run`` and ``bench evaluate``.
 
 The command line, TOML files, :func:`bench.api.run`, :func:`bench.api.evaluate` and the recorded ``run.toml`` are made
 from these classes. To add an option, add a field here and read it where it acts: every part of a run has the whole
@@ -28,28 +28,28 @@ GROUPS = (NETWORKS, DATA, TRAINING, ATTACKS, CORRUPTIONS, CHECKS, TABLES, EXECUT
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(Config):
-    """Which images."""
+    """Options of the data set."""
 
-    dataset: str = option("digits", group=DATA, help="see 'bench list datasets'")
-    data_dir: Path | None = option(group=DATA, help="folder that holds the files of the data set")
+    dataset: str = option("digits", group=DATA, help="name of the data set, see 'bench list datasets'")
+    data_dir: Path | None = option(group=DATA, help="folder with the files of the data set")
     image_size: int | None = option(group=DATA, minimum=8, help="side to which images of a folder are cropped")
     class_order: str | None = option(
         group=DATA,
         choices=("natural", "string"),
         default_text="natural if all names are numbers",
-        help="order of an image folder's classes: 2 before 10, as timm, or 10 before 2, as torchvision",
+        help="order of an image folder's classes: 2 before 10, as in timm, or 10 before 2, as in torchvision",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableConfig(Config):
-    """How the tables are made from stored cells."""
+    """Options of the tables that are made from stored cells."""
 
     mce_reference: str = option(
         BASELINE,
         group=TABLES,
         choices=MCE_REFERENCES,
-        help="errors that normalise the mean corruption error: this run's baseline's, or AlexNet's on ImageNet-C",
+        help="reference of the mean corruption error: this run's baseline, or AlexNet's errors on ImageNet-C",
     )
     against: str = option(
         BASELINE,
@@ -62,15 +62,17 @@ class TableConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureConfig(DataConfig, TableConfig):
-    """How networks are attacked, corrupted and audited, and where the results go."""
+    """Options of attacks, corruptions, audit and results."""
 
     limit: int | Literal["all"] | None = option(
         group=DATA,
         minimum=1,
         default_text="the data set's",
-        help="images of each split, of the training split too; proportional to class",
+        help="number of images of each split, also of the training split; proportional to class",
     )
-    attacks: tuple[str, ...] = option(("fgsm", "pgd", "autoattack"), group=ATTACKS, help="names, or 'none'")
+    attacks: tuple[str, ...] = option(
+        ("fgsm", "pgd", "autoattack"), group=ATTACKS, help="attacks, see 'bench list attacks', or 'none'"
+    )
     norm: Norm = option("linf", group=ATTACKS, choices=NORMS, help="norm of the perturbation")
     eps: tuple[str, ...] = option(
         (),
@@ -79,7 +81,7 @@ class MeasureConfig(DataConfig, TableConfig):
         as_text=format_eps,
         help="budgets such as 8/255 or 0.05, for pixels in [0, 1]",
     )
-    attack_limit: tuple[str, ...] = option((), group=ATTACKS, help="test images per attack: autoattack=1000")
+    attack_limit: tuple[str, ...] = option((), group=ATTACKS, help="number of test images per attack: autoattack=1000")
     attack_backend: Backend = option(
         NATIVE, group=ATTACKS, choices=(NATIVE, REFERENCE), help="our own attacks, or foolbox and pyautoattack"
     )
@@ -93,7 +95,7 @@ class MeasureConfig(DataConfig, TableConfig):
         "standard",
         group=ATTACKS,
         choices=tuple(PROTOCOLS),
-        help="prefiltered: AutoAttack only on images that withstand FGSM and PGD",
+        help="prefiltered: AutoAttack only on images that FGSM and PGD leave correctly classified",
     )
     max_queries: int | None = option(
         group=ATTACKS,
@@ -109,18 +111,20 @@ class MeasureConfig(DataConfig, TableConfig):
     corruptions: tuple[str, ...] = option(
         ("standard",), group=CORRUPTIONS, help="standard (15 kinds), all (19), none, families, or names; wildcards"
     )
-    severities: tuple[str, ...] = option(("1", "2", "3", "4", "5"), group=CORRUPTIONS, help="severities 1 to 5")
+    severities: tuple[str, ...] = option(("1", "2", "3", "4", "5"), group=CORRUPTIONS, help="severities from 1 to 5")
     corruption_profile: str | None = option(
-        group=CORRUPTIONS, default_text="nearest to the image size", help="cifar, tiny_imagenet or imagenet"
+        group=CORRUPTIONS,
+        default_text="nearest to the image size",
+        help="set of constants: cifar, tiny_imagenet or imagenet",
     )
     corruptions_dir: Path | None = option(
-        group=CORRUPTIONS, help="published files to read, such as CIFAR-10-C/, in place of corrupting here"
+        group=CORRUPTIONS, help="folder of published files, such as CIFAR-10-C/, to read instead of corrupting here"
     )
     audit: AuditLevel = option(
         "default",
         group=CHECKS,
         choices=("default", "full", "none"),
-        help="check the attacks' numbers; full: every budget, ten times the steps, more images",
+        help="audit of robust accuracies; full: all budgets, ten times the steps, more images",
     )
     results: Path = option(Path("results"), group=EXECUTION, recorded=False, help="results folder")
     plugin: tuple[Path, ...] = option((), group=EXECUTION, help="Python file that registers more names; repeatable")
@@ -129,30 +133,35 @@ class MeasureConfig(DataConfig, TableConfig):
     threads: int | None = option(
         group=EXECUTION, minimum=1, maximum=1024, default_text="torch's", help="number of torch threads on the CPU"
     )
-    force: bool = option(False, group=EXECUTION, recorded=False, help="compute again what is already stored")
+    force: bool = option(False, group=EXECUTION, recorded=False, help="compute stored results again")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(MeasureConfig):
-    """Configuration of ``bench run``. Values of None are the data set's or the variant's own."""
+    """Configuration of ``bench run``. None stands for the value of the data set, the recipe or the variant."""
 
     models: tuple[str, ...] = option((), group=NETWORKS, help="timm architectures or registered models; wildcards")
     variants: tuple[str, ...] = option(("baseline", "lpc"), group=NETWORKS, help="training-time ideas; wildcards")
     seeds: tuple[str, ...] = option(("0",), group=NETWORKS, help="seeds of training and attack")
     latent_dim: int | None = option(
-        group=NETWORKS, minimum=1, maximum=65536, default_text="variant's", help="width of penultimate layers"
+        group=NETWORKS, minimum=1, maximum=65536, default_text="the variant's", help="width of penultimate layers"
     )
-    pretrained: bool = option(False, group=NETWORKS, help="start from timm's weights, normalised as timm does")
+    pretrained: bool = option(
+        False, group=NETWORKS, help="start from timm's weights, with the normalisation of timm's pretrained_cfg"
+    )
     checkpoint_path: Path | None = option(
         group=NETWORKS,
-        help="start from local backbone weights; those of timm architectures are normalised as timm does",
+        help="start from local backbone weights; for timm architectures with the normalisation of pretrained_cfg",
     )
     train_limit: int | Literal["all"] | None = option(
-        group=DATA, minimum=1, help="training images, in place of --limit"
+        group=DATA, minimum=1, default_text="--limit", help="number of training images"
     )
     recipe: str = option("auto", group=TRAINING, help="auto, short, paper, or see 'bench list recipes'")
     epochs: int | None = option(
-        group=TRAINING, minimum=0, default_text="the recipe's", help="0 evaluates the initial weights"
+        group=TRAINING,
+        minimum=0,
+        default_text="the recipe's",
+        help="number of epochs; 0 evaluates the initial weights",
     )
     lr: float | None = option(group=TRAINING, minimum=0, above=True, default_text="the recipe's", help="learning rate")
     train_batch_size: int | None = option(
@@ -172,12 +181,12 @@ class RunConfig(MeasureConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(MeasureConfig):
-    """Configuration of ``bench evaluate`` for all of its networks."""
+    """Configuration of ``bench evaluate`` that all of its networks share."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig(Config):
-    """Options of one network that was trained elsewhere: of ``bench evaluate``, or of a ``[[networks]]`` table."""
+    """Options of one network that was trained elsewhere, in ``bench evaluate`` or in a ``[[networks]]`` table."""
 
     model: str | None = option(
         group=NETWORKS, help="architecture of a checkpoint of weights: timm's, torchvision:NAME, or a plug-in's"
@@ -190,7 +199,7 @@ class NetworkConfig(Config):
     variant: str = option(
         EXTERNAL, group=NETWORKS, flag="as-variant", default_text="none", help="role in a comparison, such as baseline"
     )
-    seed: int = option(0, group=NETWORKS, minimum=0, help="seed of the first network; others count up")
+    seed: int = option(0, group=NETWORKS, minimum=0, help="seed of the first network; the others count up")
     normalize: str | None = option(
         group=NETWORKS,
         metavar="HOW",
@@ -211,15 +220,16 @@ class NetworkConfig(Config):
         group=NETWORKS, help="file with the class names in the order of the outputs, one per line, or JSON"
     )
     trust_normalization: bool = option(
-        False, group=NETWORKS, help="go on if the probe finds a better normalisation or class order"
+        False, group=NETWORKS, help="continue if the probe finds a better normalisation or class order"
     )
     checkpoint: Path | None = option(group=NETWORKS, help="file of the network")
     module: str | None = option(
-        group=NETWORKS, metavar="FILE.py:FACTORY", help="function that returns a module, in place of a file"
+        group=NETWORKS, metavar="FILE.py:FACTORY", help="function that returns a module, instead of a file"
     )
 
     @property
     def title(self) -> str:
+        """Name of the network for users: ``name:variant:seed``."""
         return f"{self.name}:{self.variant}:{self.seed}"
 
     @property

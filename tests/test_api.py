@@ -75,7 +75,7 @@ def test_names_are_checked() -> None:
     with pytest.raises(BenchError, match="unknown attack"):
         evaluate(own_model(), name="mine", attacks=["fgms"])
     for lists in ({"attacks": ["none", "fgsm"]}, {"attacks": "none", "corruptions": ["fog", "none"]}):
-        with pytest.raises(BenchError, match="'none' stands beside"):
+        with pytest.raises(BenchError, match="'none' cannot be combined with"):
             evaluate(own_model(), name="mine", **lists)
     with pytest.raises(BenchError, match="no corruption given; name at least one, or write 'none'"):
         evaluate(own_model(), name="mine", corruptions=[])

@@ -122,7 +122,7 @@ def test_python_runs_what_the_command_line_runs(
     )  # fmt: skip
     folder = tmp_path / "python"
     assert invoke(["run", "--config", str(folder / "run.toml"), "--results", str(folder)]) == 0
-    assert "nothing to do: all 4 cells are already there" in capsys.readouterr().err
+    assert "nothing to do: all 4 cells are already stored" in capsys.readouterr().err
     table = pd.read_csv(tmp_path / "python" / "results.csv")
     assert list(rows["cell_id"]) == list(table["cell_id"])
     assert list(rows["acc"]) == pytest.approx(list(table["acc"]))

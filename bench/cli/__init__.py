@@ -14,7 +14,7 @@ __all__ = ["cli", "invoke"]
 
 
 def invoke(arguments: list[str]) -> int:
-    """Run the command line. Returns its exit code; prints a user's mistake as one sentence."""
+    """Run the command line and return its exit code. Print wrong input of the user as one sentence."""
     try:
         code = cli.main(arguments, prog_name="bench", standalone_mode=False)
         return int(code) if code is not None else Exit.OK
@@ -26,8 +26,8 @@ def invoke(arguments: list[str]) -> int:
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
         print(
-            "interrupted; finished trainings and cells are kept, and of a longer training the state of at most about a "
-            "minute ago; the same command goes on from there.",
+            "interrupted; finished trainings and cells are stored, and of a longer training the state of at most about "
+            "a minute ago; the same command resumes from there.",
             file=sys.stderr,
         )
         return 130

@@ -1,4 +1,4 @@
-"""``bench audit RUN``: whether the numbers of one run can be believed, in figures and in one sentence."""
+"""``bench audit RUN``: check whether the robust accuracies of a run can be believed, in figures and in one sentence."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from bench.runtime.plugin import load_plugins
 @click.argument("name", metavar="RUN")
 @config_options(RunConfig, only=("results", "data_dir", "device", "plugin"))
 @click.option("--full", is_flag=True, help="every budget, ten times the steps, up to 1000 images")
-@click.option("--force", is_flag=True, help="audit again what is already audited")
+@click.option("--force", is_flag=True, help="audit again, even if an audit is stored")
 @json_option
 def audit_command(
     name: str,
@@ -53,9 +53,10 @@ def audit_command(
 ) -> int:
     """Check whether the robust accuracies of a run can be believed.
 
-    It looks for masked gradients, stronger attacks that break less, and images that transfer from the baseline.
+    It searches for masked gradients, for stronger attacks that fool fewer images than weaker ones, and for adversarial
+    images that transfer from the baseline.
 
-    Exit code 1 when there is a finding.
+    Exit code 1 if it has a finding.
     """
     load_plugins(plugin)
     store = Store(results)
@@ -64,7 +65,7 @@ def audit_command(
     record = None
     if not is_audited(run.run_id, split, store, "full" if full else "default", force=force):
         check_writable(results)
-        record = _audit(run, store, data_dir, device, full)  # one that failed is shown, but may not be what is kept
+        record = _audit(run, store, data_dir, device, full)  # a failed audit is shown, even if an older one is kept
         rebuild(store)
     record = record or store.read_audit(run.run_id, split)
     assert record is not None
@@ -77,11 +78,11 @@ def audit_command(
 
 
 def _split(run: RunRecord, store: Store) -> str:
-    """The hash of the test images that the run was attacked on."""
+    """Return the hash of the test images that the run was attacked on."""
     found = {cell.spec.data_sha for cell in attacked_cells(run.run_id, store)}
     name = f"run {run.run_id} ({run.model}:{run.variant}:{run.seed})"
     if not found:
-        raise BenchError(f"{name} has no attack whose number could be audited; attack it first.")
+        raise BenchError(f"{name} has no attack that could be audited; attack it first.")
     if len(found) > 1:
         raise BenchError(f"{name} was attacked on {len(found)} test splits; 'bench run' audits the one it attacks.")
     return found.pop()
@@ -98,7 +99,7 @@ def _audit(run: RunRecord, store: Store, data_dir: Path | None, device: str, ful
 
 
 def _report(run: RunRecord, record: AuditRecord, *, at_chance: bool) -> str:
-    table = tabulate(_figures(record), ("figure", "value", "what it is"), tablefmt="pipe", disable_numparse=True)
+    table = tabulate(_figures(record), ("figure", "value", "meaning"), tablefmt="pipe", disable_numparse=True)
     return f"{table}\n\n{sentence(run, record, at_chance=at_chance)}"
 
 

@@ -1,4 +1,4 @@
-"""``bench baseline``: write a run's outcomes as a baseline file, or say what one holds. No torch."""
+"""``bench baseline``: write a run's outcomes as a baseline file, or show such a file. No torch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ HEADERS = ("run", "metric", "n", "accuracy", "tolerance", "audit", "flags")
     type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
     default=DEFAULT_ALPHA,
     show_default=True,
-    help="level of the later check, by which it is warned of tolerances that the images cannot resolve; not stored",
+    help="level of the later check; used to warn of tolerances that the images cannot resolve; not stored",
 )
 @json_option
 def baseline_command(
@@ -80,7 +80,7 @@ def baseline_command(
 
 
 def _make(path: Path, snapshot: Snapshot, patterns: Sequence[str], tolerance: Sequence[str]) -> Baseline:
-    """With the tolerances of the file that it takes the place of, as far as they still mean something."""
+    """Return the baseline, with the tolerances of the file that it replaces if their metrics still exist."""
     runs = choose(snapshot, patterns)
     metrics = [metric for run in runs for metric in run.cells]
     given = parse_points(tolerance)
@@ -88,7 +88,7 @@ def _make(path: Path, snapshot: Snapshot, patterns: Sequence[str], tolerance: Se
     before = read_baseline(path).tolerances if path.exists() else {}
     known = {name for metric in metrics for name in names_of(metric)}
     kept = {name: points for name, points in before.items() if name in known and name not in given}
-    for word, found in (("kept", kept), ("dropped, as nothing is called so", before.keys() - known)):
+    for word, found in (("kept", kept), ("dropped, because no metric has this name", before.keys() - known)):
         if found:
             print(f"{path}: tolerances {word}: {', '.join(sorted(found))}", file=sys.stderr)
     return make_baseline(runs, {**kept, **given})

@@ -1,4 +1,4 @@
-"""``bench check``: whether a run has lost robustness against a baseline file. No torch."""
+"""``bench check``: check whether a run has lost robustness against a baseline file. No torch."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ alpha_option = click.option(
     type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
     default=DEFAULT_ALPHA,
     show_default=True,
-    help="share of false alarms that each check may raise",
+    help="level of each check: the largest probability of a false alarm",
 )
-FLOORS = "least accuracy in percent that every network must have now: clean=90,pgd=40"
+FLOORS = "smallest accuracy in percent that every current network must have: clean=90,pgd=40"
 
 
 @cli.command(
@@ -53,9 +53,9 @@ FLOORS = "least accuracy in percent that every network must have now: clean=90,p
     type=click.Choice(SCOPES),
     default=SCOPES[0],
     show_default=True,
-    help="other weights: 'recipe' compares five trainings or more, 'weights' the two files, image by image",
+    help="for other weights: 'recipe' compares five or more trainings, 'weights' compares two files image by image",
 )
-@click.option("--allow-inconclusive", is_flag=True, help="exit code 0 although the evidence does not decide")
+@click.option("--allow-inconclusive", is_flag=True, help="exit code 0 also for NOT ENOUGH EVIDENCE")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="JUnit XML to write")
 @click.option(
     "--summary",
@@ -82,7 +82,7 @@ def check_command(
 
     The verdict per metric is PASS, FAIL or NOT ENOUGH EVIDENCE.
 
-    Exit code 1 unless everything passes.
+    Exit code 1 unless all checks pass.
     """
     held = read_baseline(baseline)
     if baseline.resolve() in {path.resolve() for path in (junit, summary_file) if path is not None}:
@@ -104,7 +104,7 @@ def check_command(
     if all(passed(line, rules) for line in lines):
         return Exit.OK
     print(
-        f"If the change is meant, 'bench baseline write --baseline {shlex.quote(str(baseline))} --results "
+        f"If the change is intended, 'bench baseline write --baseline {shlex.quote(str(baseline))} --results "
         f"{shlex.quote(str(results))}' writes these outcomes as the new baseline.",
         file=sys.stderr,
     )
@@ -112,7 +112,7 @@ def check_command(
 
 
 def _append(path: Path, text: str) -> None:
-    """Behind what another step wrote there: the file that GitHub shows is shared."""
+    """Append ``text``: other steps of a GitHub workflow write to the same file."""
     try:
         before = path.read_bytes() if path.exists() else b""
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""``bench compare``: our rows beside published ones, ranked together where the protocols agree."""
+"""``bench compare``: compare our rows with published ones, ranked together where the protocols agree."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from bench.runtime.files import write_atomic
 @click.option(
     "--robustbench",
     type=click.Path(path_type=Path),
-    help="your checkout of RobustBench, all of whose models take the place of those that come with this package",
+    help="your checkout of RobustBench, whose models replace the selection in this package",
 )
 @click.option(
     "--format",
@@ -44,9 +44,9 @@ from bench.runtime.files import write_atomic
     type=click.Choice(("markdown", "csv", "html", "latex")),
     default="markdown",
     show_default=True,
-    help="of the tables",
+    help="format of the tables",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="file to write them into  [default: stdout]")
+@click.option("--out", type=click.Path(path_type=Path), help="file for the tables  [default: stdout]")
 @json_option
 def compare_command(
     run: str | None, *, results: Path, robustbench: Path | None, format_: str, out: Path | None, as_json: bool
@@ -55,7 +55,7 @@ def compare_command(
 
     Where the protocols differ, the reason is printed.
 
-    RUN is a prefix of a run's id, or model:variant[:seed]; without it all rows of the board are compared.
+    RUN is a prefix of a run's id, or model:variant[:seed]; without it all rows of the leaderboard are compared.
     """
     tables = _tables(Store(results), run, robustbench)
     if out is not None:
@@ -72,11 +72,11 @@ def compare_command(
 
 def _tables(store: Store, name: str | None, robustbench: Path | None) -> list[Table]:
     if not store.runs():
-        raise BenchError(f"no runs under {store.root}; 'bench run --results {store.root} …' makes some.")
+        raise BenchError(f"no runs under {store.root}; 'bench run --results {store.root} …' creates some.")
     ours = stored_lines(store, None if name is None else store.find_run(name))
     if not ours:
         where = f"of run {name}" if name else f"under {store.root}"
         way = "'bench run' or 'bench evaluate' adds them"
-        raise BenchError(f"no attack, corruption or diagnosis {where} to be compared; {way}.")
+        raise BenchError(f"no attack, corruption or diagnosis {where} to compare; {way}.")
     models = published_models() if robustbench is None else read_checkout(robustbench)
     return compare(ours, [*robustbench_lines(models), *lpc_lines(published_lpc())])

@@ -1,4 +1,4 @@
-"""Options of the command line, made from the fields of a configuration, and their help in groups."""
+"""Make command-line options from the fields of a configuration, and write their help in groups."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OTHER = "Other"
 
 
 class GroupedOption(click.Option):
-    """An option whose help stands under the heading ``group``."""
+    """An option whose help is shown under the heading ``group``."""
 
     def __init__(self, *declarations: Any, group: str = OTHER, **attributes: Any) -> None:
         super().__init__(*declarations, **attributes)
@@ -29,6 +29,7 @@ class Names(click.ParamType[Any]):
     name = "NAME,…"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        """Return the values as a list, without empty ones."""
         parts = value if isinstance(value, list) else str(value).split(",")
         return [str(part).strip() for part in parts if str(part).strip()]
 
@@ -41,6 +42,7 @@ class Count(click.ParamType[Any]):
         self.name = f"N|{word}"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return the number or the word. Fail with a usage error for other values and for numbers below 1."""
         if value == self.word:
             return self.word
         try:
@@ -110,7 +112,7 @@ def _type(described: Option, kind: Kind) -> Any:
 
 
 def format_groups(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    """Write the help of the options under the headings of their groups; those without one come last."""
+    """Write the help of the options under the headings of their groups; options without a group come last."""
     found: dict[str, list[tuple[str, str]]] = {group: [] for group in (*GROUPS, OTHER)}
     for parameter in command.get_params(ctx):
         record = parameter.get_help_record(ctx)
@@ -124,10 +126,10 @@ def format_groups(command: click.Command, ctx: click.Context, formatter: click.H
 
 
 def pop_config(config: type[Config], options: dict[str, Any]) -> Any:
-    """Remove the options of ``config`` from ``options`` and return its object."""
+    """Remove the options of ``config`` from ``options`` and return a ``config`` object with their values."""
     return config(**{name: options.pop(name) for name in options_of(config) if name in options})
 
 
 def flags_of(config: type) -> Mapping[str, str]:
-    """Return the name on the command line of every option, by name."""
+    """Return the command-line name of every option, by the name of its field."""
     return {name: (described.flag or name).replace("_", "-") for name, described in options_of(config).items()}

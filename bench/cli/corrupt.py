@@ -1,4 +1,4 @@
-"""``bench corrupt``: corrupted test images for use elsewhere, in the layout of CIFAR-10-C."""
+"""``bench corrupt``: write corrupted test images for use elsewhere, in the layout of CIFAR-10-C."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from bench.runtime.plugin import load_plugins
 @config_options(RunConfig, only=("dataset", "data_dir", "image_size", "class_order", "corruption_profile", "plugin"))
 @names("--kinds", default=["all"], show_default="all", help="standard, all, families, or names; wildcards")
 @click.option("--limit", type=Count("all"), default="all", show_default=True, help="test images; proportional to class")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="of the corruptions")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="seed of the corruptions")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="folder to write into")
 def corrupt_command(
     *,
@@ -54,7 +54,7 @@ def corrupt_command(
 ) -> int:
     """Write corrupted test images in CIFAR-10-C's layout.
 
-    One <kind>.npy per corruption, severities stacked, and labels.npy.
+    The folder gets one <kind>.npy per corruption, with the severities stacked, and labels.npy.
     """
     load_plugins(plugin)
     wanted = resolve_kinds(kinds) if kinds else []
@@ -68,10 +68,10 @@ def corrupt_command(
     made = GeneratedSet(out, pixels, ids, data.test.labels[indices], profile, seed, below=False)
     if foreign := made.foreign_files():
         raise BenchError(
-            f"--out {out} has a {foreign[0]} of other images, constants or seed; name another folder, or empty it."
+            f"--out {out} contains {foreign[0]} of other images, constants or seed; name another folder, or empty it."
         )
     for kind in wanted:
-        made.images(kind, SEVERITY_LEVELS[0])  # makes all of them
+        made.images(kind, SEVERITY_LEVELS[0])  # generates all severities
         images = pluralize(len(ids), "image")
         print(f"{out / f'{kind}.npy'}: {images} at {len(SEVERITY_LEVELS)} severities", file=sys.stderr)
     return Exit.OK

@@ -1,4 +1,4 @@
-"""``bench diagnose RUN``: the diagnosis of one run, measured if it has none yet."""
+"""``bench diagnose RUN``: show the diagnosis of a run, measured first if none is stored."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from bench.runtime.plugin import load_plugins
 )
 @click.argument("name", metavar="RUN")
 @config_options(RunConfig, only=("results", "data_dir", "device", "plugin"))
-@click.option("--force", is_flag=True, help="measure again what is already there")
+@click.option("--force", is_flag=True, help="measure again, even if a diagnosis is stored")
 @json_option
 def diagnose_command(
     name: str,
@@ -75,7 +75,7 @@ def _measure(run: RunRecord, store: Store, data_dir: Path | None, device: str) -
 
 
 def _table(run: RunRecord, record: DiagnosisRecord) -> str:
-    """Test beside training for the latents, then what is measured on test images only."""
+    """Return the table: latents on test and training images, then quantities on test images only."""
     if record.status != "ok":
         return f"{run.model}:{run.variant}:{run.seed} has no diagnosis: {record.reason}: {record.message}"
     latents = [
@@ -85,7 +85,7 @@ def _table(run: RunRecord, record: DiagnosisRecord) -> str:
     steepness = [(name, _cell(record, name), "", meaning) for name, meaning in STEEPNESS_COLUMNS.items()]
     counts = ", ".join(f"{column} = {count}" for column, count in record.images.items())
     title = f"{run.model}:{run.variant}:{run.seed} on {run.dataset} ({run.run_id}); {counts}"
-    headers = ("quantity", "test", "training", "what it is")
+    headers = ("quantity", "test", "training", "meaning")
     table = tabulate([*latents, *steepness], headers, tablefmt="pipe", disable_numparse=True)
     notes = [f"{column} is undefined: {reason}" for column, reason in record.undefined.items()]
     return "\n".join([title, "", table, *notes])
@@ -102,7 +102,7 @@ def _of_plugins(record: DiagnosisRecord) -> dict[str, str]:
 
 
 def _cell(record: DiagnosisRecord, column: str) -> str:
-    """The value, with its interval where the column has one; an end that is not known is left empty."""
+    """Return the value, with its interval if the column has one; unknown ends are left empty."""
     value = _number(record, column)
     if column not in INTERVAL_COLUMNS:
         return value

@@ -1,4 +1,4 @@
-"""``bench run --dry-run``: every cell, whether it is stored, and how long the rest would take."""
+"""``bench run --dry-run``: list the cells, whether they are stored, and estimate the time of the others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.job import Job
 
 
 def print_plan(job: Job, *, as_json: bool) -> int:
-    """Returns 0. Builds every network, but not for every seed, to time it."""
+    """Print the plan and an estimate of its time, for which every network is built once, and return 0."""
     rows = list(_rows(job))
     least, most = _estimate(job)
     if as_json:
@@ -24,8 +24,8 @@ def print_plan(job: Job, *, as_json: bool) -> int:
         print(line)
     todo = f"{sum(map(len, job.pending.values()))} of {pluralize(len(rows), 'cell')}"
     print(
-        f"{todo} and {pluralize(len(job.undiagnosed), 'diagnosis', 'diagnoses')} to do: {least / 60:.1f} min if every "
-        f"image breaks at once, {most / 60:.1f} min if none ever does{_audits(job)}"
+        f"{todo} and {pluralize(len(job.undiagnosed), 'diagnosis', 'diagnoses')} to do: {least / 60:.1f} min if the "
+        f"first query fools every image, {most / 60:.1f} min if no query does{_audits(job)}"
     )
     return Exit.OK
 
@@ -49,7 +49,7 @@ def _rows(job: Job) -> Iterator[dict[str, Any]]:
 
 
 def _summarised(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The severities of a corruption as one row."""
+    """Merge the severities of a corruption into one row."""
     for _, group in groupby(rows, key=lambda row: (row["run"], row["state"], row["cell"].split("@severity-")[0])):
         same = list(group)
         severities = [row["cell"].rpartition("-")[2] for row in same[1:]]
@@ -57,7 +57,7 @@ def _summarised(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """A line a row, every column as wide as its longest entry."""
+    """Format one line per row, with every column as wide as its longest entry."""
     lines = [[row["state"], row["run"], row["cell"], f"n={row['n']}", row["protocol"]] for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:

@@ -43,8 +43,8 @@ def evaluate_command(
 ) -> int:
     """Attack networks that were trained elsewhere, and write the leaderboard.
 
-    A CHECKPOINT is a file of weights, a TorchScript archive, a torch.export program or an ONNX model. Several under one
-    name are seeds. A TOML file (--config) may list networks as [[networks]] tables.
+    A CHECKPOINT is a file of weights, a TorchScript archive, a torch.export program or an ONNX model. Several
+    checkpoints with one name count as seeds. A TOML file (--config) may list networks as [[networks]] tables.
     """
     shared: NetworkConfig = pop_config(NetworkConfig, options)
     config: EvaluateConfig = pop_config(EvaluateConfig, options)
@@ -73,6 +73,6 @@ def evaluate_command(
     write_config(config, config.results / EVALUATE_FILE, networks=[as_toml(network) for network in networks])
     tables = write_tables(store, config)
     cells = sum(len(one.cells) for one in found)
-    line = f"{summary.evaluated} of {pluralize(cells, 'cell')} computed, {summary.cached} already there"
+    line = f"{summary.evaluated} of {pluralize(cells, 'cell')} computed, {summary.cached} already stored"
     print_tables(tables, summary, line, as_json=as_json)
     return Exit.CELLS_FAILED if summary.bad else Exit.OK

@@ -1,4 +1,4 @@
-"""``bench export RUN``: a run's numbers in the forms of RobustBench, timm and Hugging Face."""
+"""``bench export RUN``: write a run's numbers in the formats of RobustBench, timm and Hugging Face."""
 
 from __future__ import annotations
 
@@ -42,17 +42,19 @@ from bench.runtime.files import write_atomic
     required=True,
     help="model_info JSON, a row of results/*.csv, or the model-index of a model card",
 )
-@click.option("--threat", type=click.Choice(("Linf", "L2", "corruptions")), help="of several numbers, for robustbench")
+@click.option(
+    "--threat", type=click.Choice(("Linf", "L2", "corruptions")), help="threat model of the number, for robustbench"
+)
 @click.option("--eps", help="budget of the number, for robustbench")
 @click.option(
     "--additional-data/--no-additional-data",
     default=None,
-    help="whether more than the training data was used, for robustbench  [default: whether it began from weights]",
+    help="whether additional training data was used, for robustbench  [default: whether training began from weights]",
 )
 @click.option(
     "--allow-protocol-mismatch",
     is_flag=True,
-    help="export a number that is not under the form's protocol, such as of fewer images, and say so in it",
+    help="export a number of another protocol, such as one on fewer images, and note the differences",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="file to write  [default: stdout]")
 def export_command(
@@ -93,7 +95,7 @@ def export_command(
 
 
 def _budget(eps: str | None, threat: str | None) -> float | None:
-    """Without a threat the bound of l2, which has no largest budget."""
+    """Return the budget; without a threat it is parsed as an l2 budget, which has no upper bound."""
     return None if eps is None else parse_eps(eps, THREATS[threat or "L2"] or "l2")
 
 
@@ -102,7 +104,7 @@ def _only_row(rows: Sequence[BoardRow], run: RunRecord) -> BoardRow:
         raise BenchError(f"{run.run_id} has no cells; 'bench run' adds some.")
     if len(rows) > 1:
         raise BenchError(
-            f"{run.run_id} was evaluated on {len(rows)} test splits, and the form has room for one; "
-            "keep each in a results folder of its own."
+            f"{run.run_id} was evaluated on {len(rows)} test splits, and the format allows one; "
+            "use a separate results folder for each."
         )
     return rows[0]

@@ -1,4 +1,4 @@
-"""The group that every command belongs to. A command's module is imported when the command is called."""
+"""The command group ``bench``. A command's module is imported when the command is called."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 class PlainHelp(click.Command):
-    """A command whose help has groups of options and examples, in the console's encoding.
+    """A command with grouped options and examples in its help, which is converted to the console's encoding.
 
-    click writes UTF-8 to a console that is ASCII.
+    The conversion is needed because click writes UTF-8 even to an ASCII console.
     """
 
     def __init__(self, *arguments: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
@@ -28,15 +28,18 @@ class PlainHelp(click.Command):
         self.examples = tuple(examples)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in groups."""
         format_groups(self, ctx, formatter)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
         if self.examples:
             with formatter.section("Examples"):
                 for example in self.examples:
                     formatter.write(f"  {example}\n")
 
     def get_help(self, ctx: click.Context) -> str:
+        """Return the help in the console's encoding."""
         return plain(super().get_help(ctx), getattr(sys.stdout, "encoding", None) or "utf-8")
 
 
@@ -46,15 +49,17 @@ class LazyGroup(PlainHelp, click.Group):
     command_class = PlainHelp
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the module of ``bench.cli`` that registers the command."""
+        """Return the command, after importing the module of ``bench.cli`` that registers it."""
         if cmd_name in COMMANDS:
             importlib.import_module(f"bench.cli.{cmd_name.replace('-', '_')}")
         return super().get_command(ctx, cmd_name)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options and the list of commands."""
         super().format_options(ctx, formatter)
         self.format_commands(ctx, formatter)
 

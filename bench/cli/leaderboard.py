@@ -1,6 +1,6 @@
-"""``bench leaderboard``: the tables from the cells.
+"""``bench leaderboard``: rebuild the tables from the stored cells.
 
-The tables on stdout: the board and, where anything has a baseline, the comparison below it.
+Prints the leaderboard and, if a row has a paired reference, the comparison.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def leaderboard_command(*, results: Path, intervals: bool, as_json: bool, **opti
     """
     store = Store(results)
     if not store.runs():
-        raise BenchError(f"no runs under {results}; 'bench run --results {results} …' makes some.")
+        raise BenchError(f"no runs under {results}; 'bench run --results {results} …' creates some.")
     config: TableConfig = pop_config(TableConfig, options)
     check_reference(config.against, {run.variant for run in store.runs()})
     tables = write_tables(store, config, intervals=intervals)
@@ -54,10 +54,10 @@ def leaderboard_command(*, results: Path, intervals: bool, as_json: bool, **opti
 
 
 def tables_as_text(tables: Tables) -> str:
-    """Markdown."""
+    """Return the leaderboard and the comparison as Markdown."""
     return "\n\n".join(part for part in (board_markdown(tables.board), comparison_markdown(tables.comparison)) if part)
 
 
 def tables_as_data(tables: Tables) -> dict[str, Any]:
-    """For JSON; ``comparison`` is empty where nothing has a baseline."""
+    """Return the tables as JSON data; ``comparison`` is empty if no row has a paired reference."""
     return {"leaderboard": records(tables.board), "comparison": records(tables.comparison)}

@@ -1,4 +1,4 @@
-"""``bench list``: the registries, a line an entry."""
+"""``bench list``: print the entries of a registry, one line per entry."""
 
 from __future__ import annotations
 

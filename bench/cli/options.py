@@ -1,4 +1,4 @@
-"""Options that several commands share, the types of their values, and the TOML file that may give them."""
+"""Options shared by several commands, and reading options from a TOML file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ NETWORKS = "networks"  # tables of the config file, one per network
 
 
 def names(*flags: str, may_be_empty: bool = True, **options: Any) -> Callable[[Any], Any]:
-    """An option that takes comma-separated names, once or several times, and gives one flat list.
+    """Return an option that accepts comma-separated names, also repeatedly, and gives one flat list.
 
-    With ``may_be_empty`` False it is an error to give it without a name, as an unset variable in a script does.
+    With ``may_be_empty`` False an empty value, such as an unset variable in a script, is an error.
     """
 
     def flatten(ctx: click.Context, param: click.Parameter, value: Any) -> list[str]:
@@ -43,7 +43,7 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None)
 
 
 def _opposites(options: Mapping[str, click.Parameter]) -> dict[str, tuple[str, Any]]:
-    """The ``no-`` forms of options, and what they mean: none of them may outdo what the command line says."""
+    """Return the keys of the ``no-`` forms of options, with the option and the value that they give."""
     offs = [(flag, name) for name, option in options.items() for flag in option.secondary_opts]
     return {flag.removeprefix("--").replace("-", "_"): (name, False) for flag, name in offs}
 
@@ -68,8 +68,8 @@ def _default(path: Path, option: click.Parameter, content: Any) -> Any:
 baseline_option = click.option(
     "--baseline", type=click.Path(path_type=Path, dir_okay=False), required=True, help="the baseline file, JSON"
 )
-run_option = names("--run", help="runs that are meant: prefixes of ids, or model:variant[:seed]  [default: all]")
-TOLERANCES = "points that may be lost: clean=0.5,autoattack=1  [default: the file's]"
+run_option = names("--run", help="selected runs: prefixes of ids, or model:variant[:seed]  [default: all]")
+TOLERANCES = "allowed drop in points: clean=0.5,autoattack=1  [default: the file's]"
 tolerance_option = names("--tolerance", help=TOLERANCES, may_be_empty=False)
 json_option = click.option("--json", "as_json", is_flag=True, help="machine-readable output on stdout")
 config_option = click.option(
@@ -78,5 +78,5 @@ config_option = click.option(
     is_eager=True,
     expose_value=False,
     callback=_load_config,
-    help="TOML file with these options as keys; the command line wins",
+    help="TOML file with these options as keys; the command line takes precedence",
 )

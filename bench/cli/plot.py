@@ -1,4 +1,4 @@
-"""``bench plot``: the latents of a run's test images, or one picture under all corruptions."""
+"""``bench plot``: draw the latents of a run's test images, or one picture under all corruptions."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def plot_command(
     """Draw the latents of a run, or a picture under all corruptions.
 
     'latents RUN' draws histograms and a projection of the latents of the run's test images, as PNG and SVG.
-    'corruptions' draws the 19 kinds at their 5 severities as a PNG, of a photograph without --dataset.
+    'corruptions' draws the 19 kinds at 5 severities as PNG, for a photograph if --dataset is not given.
     """
     load_plugins(plugin)
     if what == "corruptions":

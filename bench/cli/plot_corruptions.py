@@ -1,4 +1,4 @@
-"""``bench plot corruptions``: one picture in all kinds and severities."""
+"""``bench plot corruptions``: draw one picture under all kinds and severities of corruption."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from bench.data.registry import DataRequest
 from bench.data.split import read_checked, take
 from bench.plots.corruptions import contact_sheet, save_sheet
 
-PHOTOGRAPH = "china.jpg"  # comes with scikit-learn
+PHOTOGRAPH = "china.jpg"  # part of scikit-learn
 
 
 class Picture(NamedTuple):
+    """One uncorrupted image."""
+
     name: str
     pixels: NDArray[np.uint8]  # (1, H, W, C)
 
@@ -33,9 +35,9 @@ class Picture(NamedTuple):
 def plot_corruptions(
     *, dataset: str | None, data_dir: Path | None, image_size: int | None, out: Path | None, as_json: bool
 ) -> int:
-    """One test image of a data set, or a photograph of ``image_size`` pixels.
+    """Corrupt the first test image of a data set, or a photograph of ``image_size`` pixels, and write the PNG.
 
-    Raises BenchError for a name that says another format than PNG.
+    Raises BenchError for a file name that does not end in .png.
     """
     path = out or Path("corruptions.png")
     if path.suffix.lower() != ".png":
@@ -55,7 +57,7 @@ def plot_corruptions(
 
 
 def _photograph(side: int) -> Picture:
-    """The middle of it."""
+    """Return the middle square of the photograph, resized to ``side`` pixels."""
     photograph = load_sample_image(PHOTOGRAPH)
     height, width = photograph.shape[:2]
     middle = photograph[:, (width - height) // 2 :][:, :height]

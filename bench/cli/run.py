@@ -1,4 +1,4 @@
-"""``bench run``: plan, work, tables. torch is imported only when there is work."""
+"""``bench run``: plan, compute, write tables. torch is imported only if something is to be computed."""
 
 from __future__ import annotations
 
@@ -68,19 +68,19 @@ def _work(job: Job) -> RunSummary:
 
 
 def _done(summary: RunSummary, cells: int) -> str:
-    """Return the last line: how much was computed."""
+    """Return the last line: numbers of trainings and cells that were computed or already stored."""
     if summary.cached == cells and (summary.diagnosed or summary.audited):
         done = f"{pluralize(summary.diagnosed, 'run')} diagnosed, {summary.audited} audited"
-        return f"{done}; {'the only cell was' if cells == 1 else f'all {cells} cells were'} already there"
+        return f"{done}; {'the only cell was' if cells == 1 else f'all {cells} cells were'} already stored"
     if summary.cached == cells:
         there = "the only cell is" if cells == 1 else f"all {cells} cells are"
-        return f"nothing to do: {there} already there (--force computes {'it' if cells == 1 else 'them'} again)"
+        return f"nothing to do: {there} already stored (--force computes {'it' if cells == 1 else 'them'} again)"
     computed = f"{summary.evaluated} of {pluralize(cells, 'cell')} computed"
-    return f"{summary.trained} trained, {computed}, {summary.cached} already there"
+    return f"{summary.trained} trained, {computed}, {summary.cached} already stored"
 
 
 def print_tables(tables: Tables, summary: RunSummary, line: str, *, as_json: bool) -> None:
-    """Print what is not ok and the last line on stderr, the tables on stdout."""
+    """Print failures and the last line to stderr, the tables to stdout."""
     for sentence in summary.bad:
         print(f"not ok: {sentence}", file=sys.stderr)
     print(line, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""``bench show``: everything known of a run, or the duplicate images of a data set."""
+"""``bench show``: print all stored facts about a run, or the duplicate images of a data set."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def show_command(name: str, results: Path, as_json: bool, plugin: tuple[Path, ..
     """Show a run, or the duplicate images of a data set.
 
     RUN is a prefix of its id, or model:variant[:seed]. 'duplicates' lists the test images of --dataset that are also
-    training images or equal other test images.
+    training images, or are equal to other test images.
     """
     load_plugins(plugin)
     if name == "duplicates":
@@ -54,7 +54,7 @@ def show_command(name: str, results: Path, as_json: bool, plugin: tuple[Path, ..
 
 
 def _show_run(name: str, *, results: Path, as_json: bool) -> int:
-    """Print everything known about a run. Raises BenchError when ``name`` matches no run or several."""
+    """Print all stored facts about a run. Raises BenchError if ``name`` matches no run or several."""
     store = Store(results)
     run = store.find_run(name)
     cells = store.cells(run.run_id)
@@ -80,7 +80,7 @@ def _show_run(name: str, *, results: Path, as_json: bool) -> int:
     facts += labels.items()
     print(tabulate(facts, tablefmt="plain", disable_numparse=True))
     print()
-    headers = ("cell", "accuracy, 95 % interval", "broken", "passes an attacked image", "seconds", "notes")
+    headers = ("cell", "accuracy, 95 % interval", "misclassified", "passes per attacked image", "seconds", "notes")
     said = run.source.notes if run.source else ()
     lines = [_line(cell, said) for cell in sorted(cells, key=lambda c: c.spec.name)]
     print(tabulate(lines, headers, tablefmt="pipe"))
@@ -92,7 +92,7 @@ def _show_run(name: str, *, results: Path, as_json: bool) -> int:
 
 
 def _line(cell: EvalRecord, said: Collection[str]) -> tuple[str, ...]:
-    """Return the row of a cell, without the notes that were ``said`` of the run."""
+    """Return the row of a cell, without the notes that are already ``said`` for the run."""
     title = cell.spec.name
     if cell.n_correct is None:
         return (title, f"{cell.status}: {cell.reason}", "", "", f"{cell.time_s:.1f}", cell.message)

@@ -1,4 +1,4 @@
-"""``bench show duplicates``: test images that are also training images, or equal other test images."""
+"""``bench show duplicates``: list test images that are also training images, or are equal to other test images."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _summary(found: Duplicates, ids: Sequence[str]) -> str:
     leaked = found.leaked(ids)
     return (
         f"of {len(ids)} test images {'an unknown number' if leaked is None else leaked} are in the training split, "
-        f"{found.repeated(ids)} repeat other test images, {len(found.contradicted)} have a copy under another label "
+        f"{found.repeated(ids)} repeat other test images, {len(found.contradicted)} have a copy with another label "
         f"(equal {found.method})"
     )
 

@@ -1,4 +1,4 @@
-"""``bench verify RUN``: the stored adversarial images of a run, checked again without the attacks."""
+"""``bench verify RUN``: check the stored adversarial images of a run again, without running the attacks."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def verify_command(
     cells = sorted(store.cells(run.run_id), key=lambda cell: cell.spec.name)
     if all(cell.adversarials == "none" and cell.spec.corruption is None for cell in cells):
         raise BenchError(
-            f"no adversarial images of run {run.run_id} are stored; the command that made it, with --save-adversarials "
+            f"no adversarial images of run {run.run_id} are stored; the command of the run, with --save-adversarials "
             "float32, computes its attacks again and stores them."
         )
     path = store.network_path(run)
@@ -73,7 +73,7 @@ def verify_command(
         join = [asdict(verdict) for verdict in verdicts]
         print(json.dumps({"run_id": run.run_id, "agreed": agreed, "weights": not changed, "cells": join}, indent=2))
     elif changed:
-        print(f"weights: {path} is not the file that the rows were measured on; nothing else was looked at")
+        print(f"weights: {path} is not the file that the rows were measured on; nothing else was checked")
     else:
         print("\n".join(map(_line, verdicts)))
     return Exit.OK if agreed else Exit.NOT_VERIFIED
@@ -87,7 +87,7 @@ def _verdicts(
     reopened = reopen(run, store, data_dir=data_dir, device=device)
     found = []
     for kind, group in groupby(cells, key=lambda cell: cell.spec.corruption and cell.spec.corruption.kind):
-        with _scratch() if kind else contextlib.nullcontext() as folder:  # no more than one kind lies on the disk
+        with _scratch() if kind else contextlib.nullcontext() as folder:  # at most one kind is on the disk at a time
             anew = replace(reopened.context, corrupted_folder=folder, _corrupted={})
             found += [_verdict(run, cell, reopened.model, anew) for cell in group]
     return found
@@ -95,11 +95,11 @@ def _verdicts(
 
 @contextlib.contextmanager
 def _scratch() -> Iterator[Path]:
-    """Corrupted images are made anew: those beside the results may be damaged, or nothing be allowed there."""
+    """Yield a temporary folder for corrupted images: stored ones may be damaged, or their folder not be writable."""
     try:
         folder = tempfile.TemporaryDirectory(prefix="collapse-bench-", ignore_cleanup_errors=True)
     except OSError as error:
-        raise BenchError(f"no temporary folder to make corrupted images in: {error.strerror or error}.") from error
+        raise BenchError(f"no temporary folder for corrupted images: {error.strerror or error}.") from error
     with folder as name:
         yield Path(name)
 
@@ -124,7 +124,7 @@ def _verdict(run: RunRecord, cell: EvalRecord, model: nn.Module, context: RunCon
 
 
 def _is_made_here(spec: CorruptionSpec) -> bool:
-    """Whether the corrupted images can be made again."""
+    """Return whether the corrupted images can be generated again."""
     return (
         spec.source == "generated"
         and spec.kind in CORRUPTIONS
@@ -144,15 +144,15 @@ def _line(verdict: Verdict) -> str:
         case "other sample":
             return f"{verdict.name}: its images were drawn by an older version of the sampling; not verified"
         case "not ok":
-            return f"{verdict.name}: the cell is not ok, so there is nothing to verify"
+            return f"{verdict.name}: the cell is not ok; nothing to verify"
         case "other weights":
-            return f"{verdict.name}: the cell is of other weights, and its row is on no board"
+            return f"{verdict.name}: the cell is of other weights and on no leaderboard; not verified"
     what = "adversarials" if verdict.encoding != "none" else "predictions"
     parts = [f"{verdict.n_verified} of {verdict.n} {what} verified"]
     parts += ["in 8 bits"] if verdict.encoding == "uint8" else []
     parts += [f"largest distance {verdict.largest_distance:.6g}"] if verdict.largest_distance is not None else []
     parts += [f"{verdict.n_at_boundary} of them up to rounding"] if verdict.n_at_boundary else []
-    parts += ["the others not: no float32 image of them is stored"] if verdict.status == "in part" else []
+    parts += ["the others not: their float32 images are not stored"] if verdict.status == "in part" else []
     line = f"{verdict.name}: {', '.join(parts)}"
     if not verdict.problems:
         return line

@@ -1,1 +1,1 @@
-"""Definitions that models, attacks and the harness share: standard library only, no torch."""
+"""Definitions shared by models, attacks and the harness: standard library only, no torch."""

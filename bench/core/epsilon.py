@@ -1,4 +1,4 @@
-"""Perturbation budgets as people write them: ``8/255``, ``0.05``, ``1``."""
+"""Parse and format perturbation budgets such as ``8/255``, ``0.05`` or ``1``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from bench.core.vocabulary import NORMS
 
 
 def parse_eps(text: str, norm: str) -> float:
-    """The budget in pixel units of [0, 1] images.
+    """Return the budget in units of [0, 1] pixels.
 
-    Raises BenchError unless it is a positive number or fraction, and at most 1 for Linf, where 1 already
-    reaches every image.
+    Raises BenchError unless it is a positive number or fraction, and at most 1 for Linf, because an Linf budget of 1
+    already reaches every image.
 
     >>> parse_eps("8/255", "linf") == 8 / 255
     True
@@ -31,7 +31,7 @@ def parse_eps(text: str, norm: str) -> float:
 
 
 def check_eps(value: float, norm: str, *, shown: str | None = None) -> None:
-    """Raises BenchError unless 0 < ``value`` (≤ 1 for Linf)."""
+    """Raise BenchError unless 0 < ``value`` (and ``value`` ≤ 1 for Linf); ``shown`` is the text in the message."""
     shown = repr(value) if shown is None else shown
     if not 0 < value < float("inf"):
         raise BenchError(f"eps {shown} must be a finite number > 0: images have values in [0, 1].")
@@ -40,7 +40,7 @@ def check_eps(value: float, norm: str, *, shown: str | None = None) -> None:
 
 
 def format_eps(value: float) -> str:
-    """The one way an eps is written in a column name: a short decimal, else k/255, else all its digits.
+    """Return the text of an eps in column names: a short decimal, else k/255, else all its digits.
 
     >>> [format_eps(e) for e in (8 / 255, 0.5 / 255, 0.05, 0.2, 0.5, 1.0)]
     ['8/255', '0.5/255', '0.05', '0.2', '0.5', '1']

@@ -1,4 +1,4 @@
-"""The two ways to fail: the user's input is wrong, or one cell of the work is."""
+"""Exceptions for wrong input and for failed cells, and texts of error messages."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterable
 
 from bench.core.words import join
 
-FEW = 4  # names that are all named
+FEW = 4  # up to this number, a message lists all names
 
 
 class BenchError(Exception):
-    """A mistake in what the user gave: one sentence with the value, the rule and the way out.
+    """Wrong input of the user: one sentence with the value, the rule and the way out.
 
     The command line prints the sentence without a traceback and exits 2.
     """
 
 
 class CellFailure(Exception):
-    """One training run or one evaluation went wrong; the others go on and the command exits 3.
+    """Failure of one training run or one evaluation; the others continue and the command exits 3.
 
-    ``reason`` is one of :data:`bench.core.vocabulary.REASONS`; ``message`` says it in a sentence.
+    ``reason`` is one of :data:`bench.core.vocabulary.REASONS`; ``message`` explains it in a sentence.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -48,17 +48,17 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, hint: str = "") 
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` is an accelerator's or a CPU allocator's way to say that there is no more memory.
+    """Return whether ``error`` is an out-of-memory error of an accelerator or of a CPU allocator.
 
-    torch's own exception is known by its name: nothing here imports torch.
+    torch's exception is recognised by its name, because this module does not import torch.
     """
     names = {kind.__name__ for kind in type(error).__mro__}
     return not names.isdisjoint({"OutOfMemoryError", "MemoryError"}) or "can't allocate memory" in str(error)
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error that says something, for use in a sentence."""
+    """Return the first informative line of an error, for use in a sentence."""
     lines = [line.strip() for line in str(error).splitlines()]
-    # torch puts what is wrong with a state dict below a headline.
+    # torch lists the problems of a state dict below a heading.
     useful = [line for line in lines if line and not line.startswith("Error(s) in loading")]
     return (useful or [type(error).__name__])[0].rstrip(".:")[:200]

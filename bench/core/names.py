@@ -25,7 +25,7 @@ _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def is_number(text: str) -> bool:
-    """Whether a CSV reader parses ``text`` as a number.
+    """Return whether a CSV reader parses ``text`` as a number.
 
     >>> is_number("007"), is_number("1e5"), is_number("Infinity"), is_number("v7")
     (True, True, True, False)
@@ -41,23 +41,23 @@ def changed_by_readers(text: str) -> str:
     """Describe how a CSV reader or a spreadsheet would change ``text`` as a cell; empty if none would.
 
     >>> changed_by_readers("NA"), changed_by_readers("resnet18")
-    ('a CSV reader takes it for a missing value', '')
+    ('a CSV reader parses it as a missing value', '')
     """
     if text in MISSING:
-        return "a CSV reader takes it for a missing value"
+        return "a CSV reader parses it as a missing value"
     if text.lower() in BOOLEANS:
-        return "a CSV reader takes it for a boolean"
+        return "a CSV reader parses it as a boolean"
     if is_number(text):
-        return "a CSV reader takes it for a number"
+        return "a CSV reader parses it as a number"
     if text.startswith(tuple(FORMULA)):
-        return f"a spreadsheet takes a text that begins with {text[0]!r} for a formula"
+        return f"a spreadsheet evaluates a text that begins with {text[0]!r} as a formula"
     return ""
 
 
 def check_name(kind: str, name: object, *, origin: str = "") -> str:
     """Return ``name`` if it is allowed. Otherwise raise BenchError, which suggests an allowed name.
 
-    ``kind`` says what is named, such as "model", and ``origin`` where the name comes from, both for the message.
+    ``kind``, such as "model", and ``origin``, the place where the name was given, appear in the message.
     """
     where = f" (from {origin})" if origin else ""
     if not isinstance(name, str):
@@ -85,17 +85,17 @@ def _problem(name: str) -> str:
         return "it is empty"
     if not name.isprintable():
         odd = next(sign for sign in name if not sign.isprintable())
-        return f"it holds {odd!a}, but names must consist of printable characters on one line"
+        return f"it contains {odd!a}, but names must consist of printable characters on one line"
     if name != name.strip():
         return "it begins or ends with a space"
     separator = next((sign for sign in name if sign in SEPARATORS), "")
-    return f"it holds {separator!r}, which separates names" if separator else changed_by_readers(name)
+    return f"it contains {separator!r}, which separates names" if separator else changed_by_readers(name)
 
 
 def as_text(text: str) -> str:
-    """Turn free text into one line of UTF-8, in single quotes if readers would change it otherwise.
+    r"""Turn free text into one line of UTF-8, in single quotes if readers would change it otherwise.
 
-    >>> as_text("two\\r\\nlines"), as_text("=1+1"), as_text("NA"), as_text("all is well")
+    >>> as_text("two\r\nlines"), as_text("=1+1"), as_text("NA"), as_text("all is well")
     ('two lines', "'=1+1'", "'NA'", 'all is well')
     """
     encoded = text.encode("utf-8", "backslashreplace").decode()  # escapes surrogates, which UTF-8 cannot encode
@@ -104,7 +104,7 @@ def as_text(text: str) -> str:
 
 
 def text_part(digest: str, length: int) -> str:
-    """Return the first ``length`` hex digits in a row that are no number, such as 123456789012 or 12e456789012.
+    """Return the first ``length`` consecutive hex digits that are not a number such as 123456789012 or 12e456789012.
 
     >>> text_part("12e456789012ab", 12), text_part("0a0000000000ab", 12)
     ('2e456789012a', '0a0000000000')

@@ -1,4 +1,4 @@
-"""Options as fields of a dataclass: type, default, help, group and allowed values stand once, in the field.
+"""Options as fields of a dataclass: each field defines type, default, help, group and allowed values.
 
 The command line, the reader and the writer of TOML files, and the keyword arguments of the Python API are made from
 these fields.
@@ -27,8 +27,8 @@ METADATA = "option"
 class Option:
     """Description of one option.
 
-    ``minimum`` and ``maximum`` bound a number; with ``above`` the minimum itself is not allowed. ``default_text`` is
-    the default in the help, if the value does not say it.
+    ``minimum`` and ``maximum`` bound a number; with ``above`` the minimum itself is not allowed. ``default_text``
+    replaces the value of the default in the help.
     """
 
     help: str
@@ -39,10 +39,10 @@ class Option:
     above: bool = False
     metavar: str = ""
     default_text: str = ""
-    flag: str = ""  # on the command line, if it is not the name with dashes
-    no_form: bool = False  # a flag that also has a form with --no-
-    as_text: Callable[[float], str] = str  # of a number that is given for an option of texts
-    recorded: bool = True  # whether the written configuration of a run has it
+    flag: str = ""  # name on the command line, if it is not the field's name with dashes
+    no_form: bool = False  # whether the flag also has a form with --no-
+    as_text: Callable[[float], str] = str  # converts a number that is given for an option of type text
+    recorded: bool = True  # whether the recorded configuration of a run includes it
 
 
 def option(default: Any = None, /, **described: Any) -> Any:
@@ -52,12 +52,12 @@ def option(default: Any = None, /, **described: Any) -> Any:
 
 @dataclass(frozen=True)
 class Kind:
-    """Type of an option: a Python type, and how many values it takes."""
+    """Type of an option: a Python type, and whether it takes several values."""
 
     base: type  # str, int, float, bool or Path
-    many: bool = False  # a tuple of values
-    word: str = ""  # a word that is allowed in place of a number, such as all
-    optional: bool = False
+    many: bool = False  # whether it is a tuple of values
+    word: str = ""  # word that is allowed instead of a number, such as all
+    optional: bool = False  # whether it may be None
 
 
 def kinds_of(config: type) -> Mapping[str, Kind]:
@@ -86,9 +86,9 @@ def _kind(hint: Any) -> Kind:
 
 
 class Config:
-    """Base of configurations: every value is converted and checked when the object is made.
+    """Base class of configurations: every value is converted and checked when the object is created.
 
-    Raises BenchError for a value of another type or outside of what its option allows.
+    Raises BenchError for a value of another type, or one that its option does not allow.
     """
 
     def __post_init__(self) -> None:
@@ -108,9 +108,9 @@ def from_options(config: type, given: Mapping[str, Any]) -> Any:
 
 
 def convert(name: str, described: Option, kind: Kind, value: Any) -> Any:
-    """Return ``value`` in the option's type. Raises BenchError if it is not one or is not allowed.
+    """Return ``value`` in the option's type. Raises BenchError if it has another type or is not allowed.
 
-    A text with commas, a list and a mapping are values of an option that takes several; a mapping becomes k=v.
+    An option with several values accepts a text with commas, a list, or a mapping, whose entries become "key=value".
     """
     if value is None:
         if kind.optional:
@@ -163,7 +163,7 @@ def _number(name: str, described: Option, kind: Kind, value: Any) -> Any:
 
 
 def utf8_path(path: str | Path) -> Path:
-    """Return ``path`` as the system encodes it: file names are UTF-8 even if the locale is not, as with LC_ALL=C."""
+    """Return ``path`` in the system's encoding: file names are UTF-8 even if the locale is not, as with LC_ALL=C."""
     try:
         os.fsencode(path)
     except UnicodeEncodeError:
@@ -172,7 +172,7 @@ def utf8_path(path: str | Path) -> Path:
 
 
 def as_toml(config: Config) -> dict[str, Any]:
-    """Return the recorded options that have a value, with dashes in their names and plain values."""
+    """Return the recorded options that are not None, with dashes in their names and values that TOML can hold."""
     found = {}
     for name, described in options_of(type(config)).items():
         value = getattr(config, name)

@@ -1,6 +1,6 @@
 """Records: the frozen types of the store, one per run, cell, diagnosis and audit.
 
-Plain data like the specs (:mod:`bench.core.specs`), so that everything behind the store works without torch.
+They are plain data like the specs (:mod:`bench.core.specs`), so that all code that reads the store works without torch.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from bench.core.sources import SourceSpec
 from bench.core.specs import Encoding, EvalSpec, Norm, Strict, TrainSpec
 
 Status = Literal["ok", "failed", "skipped"]
-DIAGNOSIS_VERSION = 4  # it changes when a diagnostic may give another number
-AUDIT_VERSION = 5  # the same of the audit
+DIAGNOSIS_VERSION = 4  # changes when a diagnostic may give another number
+AUDIT_VERSION = 5  # changes when the audit may give another number
 
 
 def timestamp() -> str:
     """Return the current time for the field ``created`` of a record, in UTC with microseconds.
 
-    Of two cells that fill the same leaderboard entry, the later one counts.
+    Among cells that fill the same leaderboard entry and are otherwise equal, the later one takes precedence.
     """
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 class Reported(Strict):
-    """A record with free text, which it keeps as :func:`bench.core.names.as_text` gives it."""
+    """A record with free text, which is stored as converted by :func:`bench.core.names.as_text`."""
 
-    TEXTS: ClassVar[tuple[str, ...]] = ("message",)  # fields of free text, or of tuples of it
+    TEXTS: ClassVar[tuple[str, ...]] = ("message",)  # fields with free text, or with tuples of it
 
     def __post_init__(self) -> None:
         for name in self.TEXTS:
@@ -55,12 +55,12 @@ class Environment(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord(Strict):
-    """One epoch of a training, as the steps saw it: running means on images as augmented and perturbed."""
+    """One epoch of a training: running means over its steps, on the augmented and perturbed images."""
 
     loss: float
     accuracy: float
     gamma: float  # in the last step; 0 without a penalty
-    margin: float  # mean over the steps of the batch's median o_y − max_{j≠y} o_j, o the outputs: logits or cosines
+    margin: float  # mean over the steps of the batch's median of o_y − max_{j≠y} o_j, o the outputs: logits or cosines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class RunRecord(Reported):
     config_sha: str
     train_sha: str
     weights_sha: str
-    n_train: int | None  # None where nobody knows: a model that was not trained here
+    n_train: int | None  # None if not known, for a model that was not trained here
     epochs: int | None
     img_size: int | None
     native_size: int
@@ -87,13 +87,13 @@ class RunRecord(Reported):
     latent_dim: int | None
     param_count: int | None
     gamma: float | None  # in the last step; None without a penalty
-    gamma_per_sample: float | None  # what that puts on a single image's own norm of z: γ/d for a mean of squares
+    gamma_per_sample: float | None  # weight of a single image's norm of z: γ/d for a mean of squares
     history: tuple[EpochRecord, ...]
     time_s: float | None
     created: str
     environment: Environment
-    source: SourceSpec | None = None  # of a network that was trained elsewhere and evaluated from a file
-    collapse_penalty: bool | None = None  # the trait of its variant when it was trained; None in older records
+    source: SourceSpec | None = None  # for a network that was trained elsewhere and evaluated from a file
+    collapse_penalty: bool | None = None  # whether its variant was meant to collapse when trained; None in old records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,13 +102,13 @@ class DiagnosisRecord(Reported):
 
     run_id: str
     weights_sha: str  # of the model it was measured on
-    version: int  # of the definitions, DIAGNOSIS_VERSION of its time
+    version: int  # DIAGNOSIS_VERSION at that time
     status: Status
     reason: str
     message: str
-    images: Mapping[str, int]  # how many, by column
-    values: Mapping[str, float | None]  # by column; None where undefined
-    undefined: Mapping[str, str]  # by column, why
+    images: Mapping[str, int]  # number of images, by column
+    values: Mapping[str, float | None]  # by column; None if undefined
+    undefined: Mapping[str, str]  # reason of an undefined value, by column
     time_s: float
     created: str
     environment: Environment
@@ -116,18 +116,18 @@ class DiagnosisRecord(Reported):
 
 @dataclass(frozen=True)
 class Finding(Reported):
-    """Evidence against an accuracy: a flag, the observation in a sentence, and the points of accuracy that it costs."""
+    """Doubt about an accuracy: a flag, the observation in a sentence, and the points of accuracy that it costs."""
 
     TEXTS: ClassVar[tuple[str, ...]] = ("note",)
 
     flag: str  # one of bench.core.vocabulary.FLAGS
     note: str
     points: float | None = None  # None: not measured
-    eps: float | None = None  # of the points, where it is another budget than that of the number in doubt
+    eps: float | None = None  # budget at which the points were measured, if it is not that of the accuracy
 
     @property
     def text(self) -> str:
-        """The flag with its figure, as in tables.
+        """The flag with its points and eps, as in tables.
 
         >>> found = Finding("randomised", ""), Finding("transfer", "", 7.52), Finding("transfer", "", 60.0, 0.5)
         >>> tuple(finding.text for finding in found)
@@ -145,33 +145,33 @@ class BudgetAudit(Strict):
     eps: float
     n: int
     n_correct: int  # before any attack
-    suite: tuple[str, ...]  # the columns of the cells that were looked at
-    baseline_run: str  # run id of the baseline whose images were tried; empty without one
+    suite: tuple[str, ...]  # columns of the run's cells that the audit compares with
+    baseline_run: str  # run id of the baseline whose adversarial images were tried; empty without one
     figures: Mapping[str, float | None]  # by name, as in bench.core.columns.AUDIT_FIGURES without the prefix
     findings: tuple[Finding, ...]
-    eps_text: str = ""  # the budget as the user wrote it; empty where it was not asked for in this run
+    eps_text: str = ""  # the budget as the user wrote it; empty if the user did not give it in this run
     images: tuple[str, ...] = ()  # ids of the audited images; empty in audits that stored none
-    standing: tuple[int, ...] = ()  # positions in images of those that no attack of the suite broke
-    broken: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # by attack of the audit, those it broke itself
+    standing: tuple[int, ...] = ()  # positions in ``images`` of those correctly classified under all attacks of the run
+    broken: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # positions misclassified, by audit attack
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditRecord(Reported):
-    """Whether the numbers of one run on one test split can be believed."""
+    """Audit of the robust accuracies of one run on one test split."""
 
     run_id: str
     weights_sha: str  # of the model that was audited
-    data_sha: str  # of the test split whose images it was audited on
-    version: int  # of the definitions, AUDIT_VERSION of its time
+    data_sha: str  # of the test split whose images were audited
+    version: int  # AUDIT_VERSION at that time
     level: Literal["default", "full"]
-    cells: tuple[str, ...]  # ids of the attacks' cells that there were
+    cells: tuple[str, ...]  # ids of the attacks' cells at that time
     status: Status
     reason: str
     message: str
     figures: Mapping[str, float | None]  # of the model itself
     findings: tuple[Finding, ...]  # of the model itself
     budgets: tuple[BudgetAudit, ...]
-    n_forwards: int  # passes counted in images, those through the baseline among them
+    n_forwards: int  # passes counted per image, including those through the baseline
     n_backwards: int
     time_s: float
     created: str
@@ -186,7 +186,7 @@ class EvalRecord(Reported):
 
     cell_id: str
     spec: EvalSpec
-    weights_sha: str  # of the model it was measured on; a cell of other weights is no answer
+    weights_sha: str  # of the model it was measured on; a cell of other weights is not reused
     status: Status
     reason: str
     message: str
@@ -197,7 +197,7 @@ class EvalRecord(Reported):
     max_distance: float | None
     n_forwards: int
     n_backwards: int
-    batch_size: int  # the one that fitted
+    batch_size: int  # largest batch size that fitted into memory
     time_s: float
     created: str
     official: bool
@@ -206,11 +206,11 @@ class EvalRecord(Reported):
     backend_version: str
     notes: tuple[str, ...]
     environment: Environment
-    adversarials: Encoding = "none"  # how the broken images are stored; no part of what makes the number
-    adversarials_sha: str = ""  # of their file
+    adversarials: Encoding = "none"  # format of the stored adversarial images; does not affect the accuracy
+    adversarials_sha: str = ""  # hash of their file
     n_broken_8bit: int | None = None  # None unless they are stored in 8 bits
     flags: tuple[str, ...] = ()  # names of vocabulary.FLAGS
-    n_truncated: int | None = None  # images whose search the bound on forward passes ended; None without a bound
-    leaked: int | None = None  # of the n images, those that are also in the training split; None: not known
+    n_truncated: int | None = None  # images whose search was stopped by --max-queries; None without this bound
+    leaked: int | None = None  # number of the n images that are also in the training split; None: not known
     n_majority: int | None = None  # images of the most frequent class among the n; None in older records
-    n_correct_majority: int | None = None  # how many of them are right; None unless ok and clean
+    n_correct_majority: int | None = None  # number of them that are correctly classified; None unless ok and clean

@@ -1,4 +1,4 @@
-"""A typed table of named entries: a duplicate raises, a miss suggests, a wildcard expands."""
+"""Registries: named entries of one type, with errors for duplicate and unknown names, and wildcards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.core.vocabulary import KINDS
 T = TypeVar("T")
 
 WILDCARDS = frozenset("*?[")
-NONE = "none"  # the list without a name
+NONE = "none"  # stands for an empty list of names
 
 
 class Registration(NamedTuple):
@@ -28,22 +28,24 @@ REGISTRATIONS: list[Registration] = []
 
 
 def is_pattern(name: str) -> bool:
-    """Whether ``name`` holds a shell wildcard."""
+    """Return whether ``name`` contains a shell wildcard."""
     return not WILDCARDS.isdisjoint(name)
 
 
 def is_none(kind: str, names: Collection[str]) -> bool:
-    """Whether ``names`` is the one word ``none``. Raises BenchError for no name, and for ``none`` with others."""
+    """Return whether ``names`` is only ``none``. Raises BenchError for no name, and for ``none`` with other names."""
     if not names:
         raise BenchError(f"no {kind} given; name at least one, or write {NONE!r}.")
     others = [name for name in names if name != NONE]
     if NONE in names and others:
-        raise BenchError(f"{kind}s: {NONE!r} stands beside {others[0]!r}; write {NONE!r} alone, or leave it out.")
+        raise BenchError(
+            f"{kind}s: {NONE!r} cannot be combined with {others[0]!r}; write {NONE!r} alone, or leave it out."
+        )
     return not others
 
 
 class Registry(Generic[T]):
-    """Names to data. Registering builds nothing; every entry remembers who brought it (its *origin*)."""
+    """Mapping from names to entries, each with its *origin*. Registering an entry does not build anything."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -51,7 +53,7 @@ class Registry(Generic[T]):
         self._origins: dict[str, str] = {}
 
     def register(self, name: str, entry: T, *, origin: str) -> None:
-        """Add ``entry``. Raises BenchError for a name that is not allowed or, naming both origins, is taken."""
+        """Add ``entry``. Raises BenchError for a name that is not allowed or already registered."""
         if name in self._entries:
             raise BenchError(
                 f"{self.kind} {name!r} is registered twice: by {self._origins[name]} and by {origin}; "
@@ -65,28 +67,29 @@ class Registry(Generic[T]):
         REGISTRATIONS.append(Registration(self.kind, name))
 
     def remove(self, name: str) -> None:
-        """Remove an entry, such as one that a test registered. Raises BenchError when there is none."""
+        """Remove an entry, such as one that a test registered. Raises BenchError for an unknown name."""
         self.get(name)
         del self._entries[name], self._origins[name]
 
     def get(self, name: str) -> T:
-        """The entry called ``name``. Raises BenchError with the nearest names when there is none."""
+        """Return the entry called ``name``. Raises BenchError with the nearest names for an unknown name."""
         try:
             return self._entries[name]
         except KeyError:
             raise self.missing(name) from None
 
     def missing(self, name: str) -> BenchError:
-        """Return the error for an unknown name. It refers to ``bench list`` where that lists the kind."""
+        """Return the error for an unknown name. It refers to ``bench list`` if that lists the kind."""
         listing = f"{self.kind}s"
         hint = f"See 'bench list {listing}'." if listing in KINDS else ""
         return unknown_name(self.kind, name, self._entries, hint=hint)
 
     def origin(self, name: str) -> str:
+        """Return the place where the entry was registered."""
         return self._origins[name]
 
     def expand(self, pattern: str) -> list[str]:
-        """The names that match a shell wildcard, sorted. Raises BenchError when none does."""
+        """Return the sorted names that match a shell wildcard. Raises BenchError if none does."""
         names = sorted(fnmatch.filter(self._entries, pattern))
         if not names:
             raise BenchError(f"no {self.kind} matches {pattern!r}. See 'bench list {self.kind}s'.")

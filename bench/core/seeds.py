@@ -1,4 +1,4 @@
-"""Seeds are functions of named things, so that nothing depends on order, batch or worker."""
+"""Derive seeds from names and numbers, so that results do not depend on order, batch or worker."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import hashlib
 
 
 def derive_seed(*parts: str | int | float) -> int:
-    """A 63-bit seed from named components.
+    """Return a 63-bit seed derived from ``parts``.
 
-    Equal components give equal seeds on every machine; changing one changes the seed unpredictably. The
-    components are length-prefixed, so ``("ab", "c")`` and ``("a", "bc")`` differ.
+    Equal parts give equal seeds on every machine; other parts give unrelated seeds. The parts are length-prefixed, so
+    ``("ab", "c")`` and ``("a", "bc")`` differ.
 
     >>> derive_seed(0, "shuffle", 3) == derive_seed(0, "shuffle", 3)
     True

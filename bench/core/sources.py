@@ -1,4 +1,4 @@
-"""Source of a network that was trained elsewhere: enough to build it again from the results folder."""
+"""Source of a network that was trained elsewhere, from which the results folder can build it again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from bench.core.specs import Fitting, Preprocessing, Strict
 
 Kind = Literal["checkpoint", "torchscript", "exported", "onnx", "factory"]
-EXTERNAL = "external"  # variant of a network that stands in no comparison
+EXTERNAL = "external"  # variant of a network that is not part of a comparison
 
 #: File in the run's folder that holds the network. A factory's network is not stored.
 STORED_AS: dict[Kind, str] = {
@@ -21,18 +21,18 @@ STORED_AS: dict[Kind, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSpec(Strict):
-    """A network that was trained elsewhere: its file, how it was built, and how images are fed to it."""
+    """A network that was trained elsewhere: its file, its construction, and the preprocessing of its images."""
 
     kind: Kind
-    origin: str  # architecture of a checkpoint; file.py:factory of a factory; empty for the others
+    origin: str  # architecture of a checkpoint; file.py:factory of a factory; else empty
     file: str  # name of the file without its folder
     file_sha: str  # content hash of the file
     num_classes: int
     image_size: int  # side of the data set's images
-    fitting: Fitting | None = None  # of the images of a folder, if they are resized and cropped on reading
-    stem: Literal["native", "small"] | None = None  # of the architecture, if the user chose it; else by the weights
+    fitting: Fitting | None = None  # resize and crop of an image folder's images when they are read
+    stem: Literal["native", "small"] | None = None  # stem that the user chose; None: by the weights
     preprocessing: Preprocessing
-    notes: tuple[str, ...] = ()  # on reading the file, such as which of several sets of weights was taken
+    notes: tuple[str, ...] = ()  # remarks on reading the file, such as the set of weights that was chosen
 
     @property
     def normalization(self) -> str:
@@ -50,5 +50,5 @@ class SourceSpec(Strict):
         return f"{chosen.normalization}: mean ({mean}), std ({std})"
 
     def _fed(self, values: tuple[float, ...]) -> tuple[float, ...]:
-        """Return the values for the channels that are fed: of one channel, the average."""
+        """Return the values per input channel; for a network with one input channel, their average."""
         return (sum(values) / len(values),) if self.preprocessing.channels == 1 else values

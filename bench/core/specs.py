@@ -25,7 +25,7 @@ Precision = Literal["fp32", "bf16"]
 Source = Literal["generated", "official"]  # of corrupted images
 
 ID_LENGTH = 12
-SAMPLING_VERSION = 2  # of how a limited number of images is drawn, see bench.data.sampling
+SAMPLING_VERSION = 2  # version of the sampling of a limited number of images, see bench.data.sampling
 
 
 def fingerprint(value: Any) -> str:
@@ -36,18 +36,18 @@ def fingerprint(value: Any) -> str:
 
 
 def short_id(value: Any) -> str:
-    """The fingerprint of ``value`` cut to an identifier that no CSV reader takes for a number."""
+    """Return an identifier from the fingerprint of ``value`` that no CSV reader parses as a number."""
     return text_part(fingerprint(value), ID_LENGTH)
 
 
 def _forget_default_sampling(spec: dict[str, Any]) -> None:
-    """Version 1 is no part of an identity: ids from before there was another version stay the same."""
+    """Remove version 1 of the sampling, so that ids from before version 2 stay the same."""
     if spec["sampling"] == 1:
         del spec["sampling"]
 
 
 class Strict:
-    """Tells the reader of files that an unknown key, or a value of another type, is an error."""
+    """Base class of stored types: reading a file with an unknown key or a value of another type is an error."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
@@ -61,18 +61,18 @@ class Recipe(Strict):
     lr: float = 1e-3
     lr_schedule: str = "cosine"
     weight_decay: float = 5e-4
-    activation: str | None = None  # in place of the backbone's ReLUs
+    activation: str | None = None  # replaces the backbone's ReLUs
     horizontal_flip: bool = False
-    crop_padding: int = 0  # pixels of padding before a random crop back to size; 0 is no crop
-    crop_fill: Literal["black", "mean"] = "black"  # mean is what a padding by 0 after the normalisation is
-    resized_crop: bool = False  # a random part of the image, enlarged to its size
+    crop_padding: int = 0  # pixels of padding before a random crop to the original size; 0: no crop
+    crop_fill: Literal["black", "mean"] = "black"  # mean: equal to padding by 0 after the normalisation
+    resized_crop: bool = False  # random part of the image, resized to the size of the image
     precision: Precision = "fp32"  # of the backbone's passes; head, loss and weights stay float32
     noise: float = 0.0  # standard deviation of Gaussian noise on the image, in units of [0, 1] pixels
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarySpec(Strict):
-    """The search for a perturbation δ of every training image, ‖δ‖ ≤ eps: :mod:`bench.models.adversary`."""
+    """Search for a perturbation δ of every training image, ‖δ‖ ≤ eps: see :mod:`bench.models.adversary`."""
 
     norm: Literal["linf"] = "linf"
     eps: float | None = None  # in units of [0, 1] pixels; None: the largest linf budget that the data set declares
@@ -88,29 +88,29 @@ class VariantSpec(Strict):
     """
 
     head: str = "none"
-    latent_dim: int | None = None  # None: that of the backbone's features
+    latent_dim: int | None = None  # None: width of the backbone's features
     criterion: str = "cross_entropy"
     penalty: str | None = None
     schedule: str | None = None  # of γ
-    gamma: float | None = None  # the schedule's constant, where it is one
-    balance_dim: int | None = None  # width for which the schedule's γ is meant; None: the latents' own
+    gamma: float | None = None  # value of a constant schedule
+    balance_dim: int | None = None  # width that the schedule computes γ for; None: width of the latents
     term: str | None = None
     term_weight: float = 1.0
-    weight_decay: float | None = None  # in place of the recipe's
-    adversary: AdversarySpec | None = None  # what perturbs the images that are trained on
+    weight_decay: float | None = None  # replaces the recipe's
+    adversary: AdversarySpec | None = None  # attack on the training images
     code_sha: str = ""  # content hash of the plug-ins, for a variant that a plug-in registered
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec(Strict):
-    """A backbone by name and where its first weights come from."""
+    """Name and initial weights of a backbone."""
 
     name: str
     pretrained: bool = False
-    checkpoint_sha: str | None = None  # content hash of local weights, never their path
+    checkpoint_sha: str | None = None  # content hash of local weights; their path is not part of the spec
     code_sha: str = ""  # content hash of the plug-ins, for a model that a plug-in registered
-    mean: tuple[float, ...] | None = None  # of the normalisation that the first weights were trained with;
-    std: tuple[float, ...] | None = None  # None: the data set's own moments
+    mean: tuple[float, ...] | None = None  # of the normalisation that the initial weights were trained with;
+    std: tuple[float, ...] | None = None  # None: mean and std of the data set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,12 +148,12 @@ class DataSpec(Strict):
     num_classes: int
     image_size: int
     train_limit: int | None = None
-    sampling: int = 1  # version of how a limited number of training images is drawn; 1 where all are used
+    sampling: int = 1  # version of the sampling of a limited number of training images; 1 if all are used
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSpec(Strict):
-    """Everything that makes a set of weights."""
+    """Everything that determines a set of weights."""
 
     data: DataSpec
     model: ModelSpec
@@ -161,7 +161,7 @@ class TrainSpec(Strict):
     variant_spec: VariantSpec
     recipe: Recipe
     seed: int
-    version: int = 3  # of the training procedure; it changes when the same spec may make other weights
+    version: int = 3  # of the training procedure; changes when the same spec may give other weights
 
     @property
     def name(self) -> str:
@@ -170,19 +170,20 @@ class TrainSpec(Strict):
 
     @property
     def run_id(self) -> str:
+        """Identifier of the run: the hash of the spec."""
         return self._hash()
 
     def is_like(self, other: TrainSpec) -> bool:
-        """Whether the two differ in the variant alone: an older version of the training, too, gives other weights."""
+        """Return whether the two differ only in the variant; another version of the training is a difference, too."""
         return dataclasses.replace(self, variant=other.variant, variant_spec=other.variant_spec) == other
 
     @property
     def config_sha(self) -> str:
-        """Hash of everything but the seed: runs that share it are repeats of one another."""
+        """Hash of everything but the seed; runs with the same hash are repetitions with other seeds."""
         return dataclasses.replace(self, seed=0)._hash()
 
     def _hash(self) -> str:
-        """Leaves defaults out that were added later, so that ids are what they were before."""
+        """Return the hash without fields that were added later and have their defaults, so that old ids stay valid."""
         content = dataclasses.asdict(self)
         _forget_default_sampling(content["data"])
         if self.model.mean is None:
@@ -192,7 +193,7 @@ class TrainSpec(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class AttackSpec(Strict):
-    """One attack at one budget. ``params`` are the attack's own numbers, such as steps and restarts."""
+    """One attack at one budget. ``params`` are the attack's own parameters, such as steps and restarts."""
 
     name: str
     norm: Norm
@@ -205,13 +206,13 @@ class AttackSpec(Strict):
 
     @property
     def max_queries(self) -> int | None:
-        """The bound on forward passes an image. It stands among ``params`` only where there is one."""
+        """Bound on forward passes per image. It is part of ``params`` only if a bound is given."""
         bound = self.params.get("max_queries")
         return None if bound is None else int(bound)
 
     @property
     def label(self) -> str:
-        """The name in tables: a bounded attack must not pass for the whole one."""
+        """Name in tables. An attack with a bound on forward passes has another name than without."""
         return self.name if self.max_queries is None else f"{self.name}-q{self.max_queries}"
 
 
@@ -222,14 +223,14 @@ class CorruptionSpec(Strict):
     kind: str
     severity: int
     source: Source
-    profile: str  # whose constants: cifar, tiny_imagenet or imagenet
+    profile: str  # set of constants: cifar, tiny_imagenet or imagenet
     version: int = 1  # of our definition of the kind
     seed: int = 0
-    files_sha: str = ""  # content hash of the published file, or of the photographs that the images are made with
+    files_sha: str = ""  # content hash of the published file, or of the photographs that are used
     code_sha: str = ""  # content hash of the plug-ins, for a corruption that a plug-in registered
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields as JSON data. One that was added later counts only where it is not at its default."""
+        """Return the fields as JSON data, without fields that were added later and have their defaults."""
         data = dataclasses.asdict(self)
         if not self.code_sha:
             del data["code_sha"]
@@ -247,13 +248,13 @@ class EvalSpec(Strict):
     limit: int | None
     batch_size: int
     seed: int
-    filters: tuple[str, ...] = ()  # cell ids whose broken images this cell does not attack again
+    filters: tuple[str, ...] = ()  # ids of cells whose misclassified images this cell does not attack again
     corruption: CorruptionSpec | None = None
-    sampling: int = 1  # version of how ``limit`` images are drawn; 1 where all are used
+    sampling: int = 1  # version of the sampling of ``limit`` images; 1 if all are used
 
     @property
     def name(self) -> str:
-        """The column of the leaderboard that the cell fills, or, of a corruption, has a part in."""
+        """Name of the cell: its column of the leaderboard, or kind and severity of a corruption."""
         if self.corruption is not None:
             return corruption_column(self.corruption.kind, self.corruption.severity)
         attack = self.attack
@@ -262,11 +263,12 @@ class EvalSpec(Strict):
 
     @property
     def is_clean(self) -> bool:
+        """Whether the images are neither attacked nor corrupted."""
         return self.attack is None and self.corruption is None
 
     @property
     def cell_id(self) -> str:
-        """Fields that were added later count only where they are not at their defaults, so that older ids stay."""
+        """Identifier of the cell: a hash without fields added later that have their defaults, so old ids stay valid."""
         data = dataclasses.asdict(self)
         if self.corruption is None:
             del data["corruption"]

@@ -1,6 +1,6 @@
-"""Every word that leaves the program: commands, columns, statuses, reasons, protocols and exit codes.
+"""Vocabulary of the output: commands, statuses, reasons, flags, protocols and exit codes.
 
-``results/README.md`` explains each of them to a reader; a test holds the two together.
+``results/README.md`` repeats the meanings word for word; a test compares the two.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
-#: The sub-commands, each a module of :mod:`bench.cli`, and the first sentence of its help.
+#: Sub-commands, each a module of :mod:`bench.cli`, with the first sentence of their help.
 COMMANDS = {
     "run": "Train every model × variant × seed, attack it, and write the leaderboard.",
     "evaluate": "Attack networks that were trained elsewhere, and write the leaderboard.",
@@ -46,74 +46,77 @@ class Exit(IntEnum):
 
 STATUSES = ("ok", "failed", "skipped")
 
-#: Why a cell is not ``ok``. The empty reason goes with ``ok``.
+#: Reasons of cells that are not ``ok``; the reason of an ``ok`` cell is empty.
 REASONS = {
     "nan_loss": "the training loss became NaN or infinite",
     "nan_logits": "the model returned NaN or infinite logits",
     "nan_input": "the attack returned NaN or infinite pixels",
     "budget_violation": "the attack returned an image outside its eps-ball or outside [0, 1]",
-    "wrong_shape": "the model or the attack returned a tensor of another shape than its input asks for",
+    "wrong_shape": "the model or the attack returned a tensor whose shape does not fit its input",
     "no_gradient": "the attack needs gradients, and the model gives none with respect to its input",
     "nan_gradient": "the attack needs gradients, and those of the model are NaN or infinite at many images",
     "out_of_memory": "the device ran out of memory",
     "attack_error": "the attack raised an error",
     "corruption_error": "the corrupted images could not be made or read",
-    "model_changed": "the attack changed the weights or buffers of the model; they were put back",
+    "model_changed": "the attack changed the weights or buffers of the model; they were restored",
     "model_error": "the model could not be built or raised an error",
-    "training_failed": "the model of this cell was never trained",
+    "training_failed": "the training of the model failed",
     "audit_error": "the audit raised an error",
     "diagnosis_error": "a diagnostic raised an error",
-    "prerequisite_failed": "an attack that filters the images of this one did not finish",
+    "prerequisite_failed": "an attack that filters the images of this attack failed",
 }
 
-#: What speaks against an accuracy without taking it away; on the board each stands behind its number. The first seven
-#: are of the model itself, the others of the audit's attacks, each with the points of robust accuracy it takes away.
+#: Flags: doubts about an accuracy, which is still reported; tables show them next to the number. The first seven
+#: concern the model itself, the others come from the audit's attacks, with the points by which they lower the accuracy.
 FLAGS = {
     "randomised": (
-        "asked twice about the same images, the model gives logits that differ by more than rounding (10⁻⁴ of the "
-        "largest): one draw of the attack says little"
+        "two forward passes of the same images give logits that differ by more than rounding (10⁻⁴ of the largest): a "
+        "single run of an attack is not reliable"
     ),
     "no_gradient": "the model gives no finite gradient with respect to its input: only attacks without gradients count",
     "zero_gradient": (
-        "the gradient of the margin is zero at more than half of the attacked images: an attack that follows gradients "
-        "stands still there"
+        "the gradient of the margin is zero at more than half of the attacked images: gradient attacks cannot move "
+        "there"
     ),
-    "batch_dependent": "the model answers otherwise about an image alone than about the same image among others",
-    "stateful_eval": "in evaluation mode a forward pass changes the model, or leaves a part of it in training mode",
-    "probabilities": "the model returns probabilities in place of logits, which flattens every loss of an attack",
+    "batch_dependent": "the logits of an image depend on the other images of its batch",
+    "stateful_eval": "a forward pass in evaluation mode changes the model, or leaves a part of it in training mode",
+    "probabilities": "the model returns probabilities instead of logits, which flattens every loss of an attack",
     "test_time_optimization": (
-        "the model computes gradients while it answers: a defence that optimises needs its own attacks"
+        "the model computes gradients in its forward pass: a defence that optimises at test time needs its own attacks"
     ),
     "scale_masking": (
-        "PGD on the plain float32 cross-entropy breaks fewer images than the same attack on logits that are rescaled "
-        "to a median gap of 8 nats, although this changes no class: logits so large that gradients vanish in float32, "
-        "or so small that all wrong classes pull alike"
+        "PGD on the plain float32 cross-entropy fools fewer images than the same attack on logits rescaled to a median "
+        "gap of 8 nats, although rescaling changes no prediction: the logits are so large that gradients vanish in "
+        "float32, or so small that all wrong classes contribute equally to the gradient"
     ),
-    "not_converged": "PGD with twice the steps breaks more: the shorter one had not arrived",
+    "not_converged": "PGD with twice the steps fools more images: the shorter attack had not converged",
     "weaker_attack_stronger": (
-        "a weaker attack breaks images that a stronger one of its kind does not, more than 1.5 points of them"
+        "a weaker attack fools images, more than 1.5 points of them, that a stronger attack of its kind does not"
     ),
     "black_box_stronger": (
-        "Square, random noise or steps towards images of other classes break images that no attack by gradients does: "
-        "the gradients mislead"
+        "Square, random noise or steps towards images of other classes fool images that no gradient attack fools: the "
+        "gradients are misleading"
     ),
-    "transfer": "images made on the baseline of the same backbone and seed break it where its own gradients do not",
+    "transfer": (
+        "adversarial images of the baseline of the same backbone and seed fool the model at images at which its own "
+        "gradients do not"
+    ),
     "large_eps_survivors": (
-        "at a budget at which every image can become one and the same grey, which breaks all classes but one, an "
-        "attack by gradients leaves more images standing than the grey does"
+        "at a budget at which every image can become the same grey image, which fools the model for all classes but "
+        "one, a gradient attack leaves more images correctly classified than the grey image does"
     ),
-    "stronger_attack": "the audit's attacks break images that the whole suite of the run does not",
+    "stronger_attack": "the audit's attacks fool images that no attack of the run fools",
 }
 
-#: How AutoAttack's number came about; only ``standard`` may stand beside published rows.
+#: Protocols of AutoAttack; only ``standard`` is compared with published rows.
 PROTOCOLS = {
-    "standard": "the attack alone, on every correctly classified image: what the field publishes",
-    "prefiltered": "only on the images that FGSM and PGD left standing at the same eps: a pointwise worst case",
+    "standard": "the attack alone, on every correctly classified image, as in published results",
+    "prefiltered": "only on images that FGSM and PGD at the same eps left correctly classified: a per-image worst case",
 }
 
 CLEAN = "clean"
 STANDARD = "standard"
-NATIVE: Final = "native"  # who computes an attack: we do,
+NATIVE: Final = "native"  # backend of an attack: our own implementation,
 REFERENCE: Final = "reference"  # or an independent library
 BASELINE = "baseline"
 MCE_REFERENCES = ("baseline", "alexnet")
@@ -129,7 +132,7 @@ def marks(flags: Iterable[str]) -> str:
 
 
 def corruption_column(kind: str, severity: int) -> str:
-    """The name of a corruption's cell.
+    """Return the name of a corruption's cell.
 
     >>> corruption_column("fog", 3)
     'fog@severity-3'
@@ -138,7 +141,7 @@ def corruption_column(kind: str, severity: int) -> str:
 
 
 def metric_column(attack: str, norm: str | None, eps: str | None) -> str:
-    """The name of an accuracy's column on the leaderboard.
+    """Return the name of an accuracy's column on the leaderboard.
 
     >>> metric_column("autoattack", "linf", "8/255"), metric_column("clean", None, None)
     ('autoattack@linf-8/255', 'clean')

@@ -1,4 +1,4 @@
-"""Numbers and lists in sentences."""
+"""Format numbers and lists of names for sentences."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def pluralize(number: int, one: str, many: str = "") -> str:
-    """A number and its noun.
+    """Return a number with its noun.
 
     >>> pluralize(1, "cell"), pluralize(2, "cell"), pluralize(0, "diagnosis", "diagnoses")
     ('1 cell', '2 cells', '0 diagnoses')
@@ -15,7 +15,7 @@ def pluralize(number: int, one: str, many: str = "") -> str:
 
 
 def join(names: Sequence[str], last: str = "and") -> str:
-    """Names in a row.
+    """Return the names as a list in a sentence.
 
     >>> join(["a"]), join(["a", "b"], "or"), join(["a", "b", "c"])
     ('a', 'a or b', 'a, b and c')

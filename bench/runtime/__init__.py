@@ -1,1 +1,1 @@
-"""Parts of the running process: console, progress, files, plug-ins, environment and PyTorch's global state."""
+"""Services of the running process: console, progress, files, plug-ins, environment and PyTorch's global state."""

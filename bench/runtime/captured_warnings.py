@@ -1,4 +1,4 @@
-"""Captured warnings of third-party code, kept for the row: AutoAttack reports its sanity checks only in its log."""
+"""Capture warnings of third-party code for the notes of a row: AutoAttack reports its sanity checks only in its log."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class _Listener(logging.Handler):
-    def __init__(self, heard: list[str]) -> None:
+class _Collector(logging.Handler):
+    def __init__(self, messages: list[str]) -> None:
         super().__init__(logging.WARNING)
-        self.heard = heard
+        self.messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.heard.append(f"{record.name}: {record.getMessage()}")
+        self.messages.append(f"{record.name}: {record.getMessage()}")
 
 
 @contextmanager
 def remarks() -> Iterator[list[str]]:
-    """A list that fills with log records of WARNING and above; complete, with Python warnings, after the block."""
-    heard: list[str] = []
-    listener, root = _Listener(heard), logging.getLogger()
-    root.addHandler(listener)
+    """Yield a list that receives log records of WARNING and above, and after the block also Python warnings."""
+    messages: list[str] = []
+    collector, root = _Collector(messages), logging.getLogger()
+    root.addHandler(collector)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            yield heard
+            yield messages
     finally:
-        root.removeHandler(listener)
-    heard.extend(f"{warning.category.__name__}: {warning.message}" for warning in caught)
+        root.removeHandler(collector)
+    messages.extend(f"{warning.category.__name__}: {warning.message}" for warning in caught)
 
 
 @contextmanager
 def warnings_do_not_raise() -> Iterator[None]:
-    """Show warnings where the caller's filters would raise them: half of the work must not be lost to one."""
+    """Show warnings even if the caller's filters would raise them, so that no warning ends the work halfway."""
     with warnings.catch_warnings():
         if any(action == "error" for action, *_ in warnings.filters):
             warnings.simplefilter("default")

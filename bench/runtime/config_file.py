@@ -26,9 +26,10 @@ def read_config(
 ) -> dict[str, Any]:
     """Return the options of ``path`` by name. Keys are option names with dashes or underscores.
 
-    ``known`` has the option of every key. ``opposites`` are further keys that are on or off: if on, they give another
-    option a value. ``tables`` are the keys that are arrays of tables; their contents are put there. Raises BenchError
-    for a file that cannot be read, for broken TOML, for a key that is no option, and for two keys of one option.
+    ``known`` maps keys to options. ``opposites`` maps further keys, which are true or false, to an option and the value
+    that it gets if the key is true. The keys of ``tables`` are arrays of tables; their contents are stored there.
+    Raises BenchError for a file that cannot be read, for invalid TOML, for an unknown key, and for two keys of one
+    option.
     """
     try:
         content = tomllib.loads(read_text(path, "config"))
@@ -39,7 +40,7 @@ def read_config(
     for key in tables:
         value = content.pop(key, [])
         if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
-            raise BenchError(f"config {path}: {key!r} is no list of tables; write [[{key}]] above each.")
+            raise BenchError(f"config {path}: {key!r} is not a list of tables; write [[{key}]] above each.")
         tables[key] = value
     for key, value in content.items():
         name = _option(path, key, {**known, **{name: name for name in opposites}})
@@ -57,16 +58,16 @@ def read_config(
 
 
 def write_config(config: Config, path: Path, **tables: Sequence[Mapping[str, Any]]) -> None:
-    """Write the recorded options of ``config``, and arrays of tables, for ``--config``; a file that is equal stays."""
+    """Write the recorded options of ``config``, and arrays of tables, as a file for ``--config``, if it changes."""
     content = tomli_w.dumps({**as_toml(config), **tables}).encode()
     if not path.is_file() or path.read_bytes() != content:
         write_atomic(path, content)
 
 
 def as_typed(value: Any) -> list[str]:
-    """A TOML value as what a user would have typed, so that one parser judges both; tables become k=v.
+    """Return a TOML value as texts of the command line, so that one parser reads both; a table becomes key=value.
 
-    Raises ValueError for true and false, which nobody types.
+    Raises ValueError for true and false, which have no such text.
 
     >>> as_typed({"autoattack": 5}), as_typed(["a", "b"]), as_typed(1.5)
     (['autoattack=5'], ['a', 'b'], ['1.5'])

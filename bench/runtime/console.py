@@ -50,9 +50,10 @@ def flush() -> None:
 
 
 class Output(io.TextIOWrapper):
-    """Text stream whose writes raise no OSError: transliterate if needed, discard all text after a failed write."""
+    """Text stream that transliterates if needed, raises no OSError, and discards all text after a failed write."""
 
     def write(self, text: str, /) -> int:
+        """Write ``text``, or discard it if the stream cannot be written. Return its length."""
         try:
             return super().write(text)
         except OSError as error:
@@ -60,6 +61,7 @@ class Output(io.TextIOWrapper):
         return len(text)
 
     def flush(self) -> None:
+        """Flush the stream, or discard its text if it cannot be written."""
         try:
             super().flush()
         except OSError as error:

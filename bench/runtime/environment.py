@@ -1,4 +1,4 @@
-"""Environment in which a number was computed: device, hardware, library versions and git revision."""
+"""Environment of a computation: device, hardware, library versions and git revision."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.core.records import Environment
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` takes CUDA, then MPS, then the CPU. Raises BenchError for a device this machine lacks."""
+    """Return the device ``name``; ``auto`` prefers CUDA, then MPS, then the CPU. Raises BenchError if unavailable."""
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))
@@ -28,7 +28,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether there is hardware for it: AMX or AVX512-BF16 in a CPU, an accelerator by CUDA's own word."""
+    """Return whether the device computes in bfloat16: a CPU with AMX or AVX512-BF16, or as CUDA reports."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu" or not Path("/proc/cpuinfo").exists():
@@ -39,6 +39,7 @@ def has_bfloat16(device: torch.device) -> bool:
 
 @functools.cache
 def describe(device: torch.device) -> Environment:
+    """Return hardware, library versions and git revision, for records of computations on ``device``."""
     return Environment(
         device=device.type,
         hardware=as_text(torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()),
@@ -52,7 +53,7 @@ def describe(device: torch.device) -> Environment:
 
 
 def _processor() -> str:
-    """The processor's name and how many threads torch uses."""
+    """Return the processor's name and the number of torch's threads."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -63,7 +64,7 @@ def _processor() -> str:
 
 
 def _git_revision() -> str:
-    """The checkout's revision, ``-dirty`` with local changes; empty for an installed copy."""
+    """Return the checkout's revision, ``-dirty`` with local changes; empty for an installed package."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return ""

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, files read strictly, and the JSON in a safetensors header."""
+"""Write files completely or not at all, read text files, hash files, and read the JSON in a safetensors header."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bench.core.errors import BenchError
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path``; what was there stays until all of it is on disk. Links are followed.
+    """Write ``content`` to ``path``; an existing file is replaced only when all of it is on disk. Links are followed.
 
-    Raises BenchError when the folder cannot be written or the disk is full, and for a device, a pipe or a folder; no
-    temporary file is left behind.
+    Raises BenchError if the folder cannot be written or the disk is full, and for a device, a pipe or a folder; no
+    temporary file remains.
     """
     path = path.resolve()
     if path.exists() and not path.is_file():
@@ -25,7 +25,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     temporary: Path | None = None
     try:
         if path.exists() and path.read_bytes() == content:
-            return  # so that looking at finished results needs no right to write
+            return  # finished results can be read without permission to write
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as file:
             temporary = Path(file.name)
@@ -37,7 +37,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     except OSError as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        raise BenchError(f"cannot write {path}: {error.strerror or error}; earlier results are untouched.") from error
+        raise BenchError(f"cannot write {path}: {error.strerror or error}; earlier results are unchanged.") from error
 
 
 def _umask() -> int:
@@ -47,7 +47,7 @@ def _umask() -> int:
 
 
 def check_writable(folder: Path, option: str = "--results") -> None:
-    """Fail before the work and not after it. Raises BenchError when nothing can be written into ``folder``."""
+    """Check, before the work begins, that ``folder`` can be written. Raises BenchError if it cannot."""
     if folder.exists() and not folder.is_dir():
         raise BenchError(f"{option} {folder} is a file; name a folder.")
     probe = folder / ".writable"
@@ -56,9 +56,9 @@ def check_writable(folder: Path, option: str = "--results") -> None:
 
 
 def read_text(path: Path, what: str) -> str:
-    """The content of a UTF-8 file, ``what`` it is being such as "config": without a byte order mark, with LF line ends.
+    """Return the content of a UTF-8 file without a byte order mark and with LF line ends.
 
-    Raises BenchError when it cannot be read or is not UTF-8.
+    ``what``, such as "config", names the file in messages. Raises BenchError if it cannot be read or is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -69,12 +69,12 @@ def read_text(path: Path, what: str) -> str:
 
 
 def without_mark(content: bytes) -> bytes:
-    """``content`` without the byte order mark that some editors put before UTF-8."""
+    """Return ``content`` without the byte order mark that some editors write before UTF-8."""
     return content.removeprefix(codecs.BOM_UTF8)
 
 
 def file_sha(path: Path) -> str:
-    """SHA-256 of a file as hex. Raises BenchError when it cannot be read."""
+    """Return the SHA-256 of a file as hex. Raises BenchError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -86,9 +86,10 @@ FACTS = "facts"
 
 
 def read_facts(content: bytes) -> dict[str, Any]:
-    """The facts of a whole file. Raises ValueError, KeyError or TypeError when it has none.
+    """Return the facts in the header of a safetensors file. Raises ValueError, KeyError or TypeError without facts.
 
-    safetensors reads its header from files only; its layout is 8 bytes of length and JSON.
+    ``content`` is the complete file: 8 bytes with the length of the JSON header, the header and the tensors. The
+    safetensors library reads headers only from files on disk.
     """
     length = int.from_bytes(content[:8], "little")
     facts: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][FACTS])

@@ -1,4 +1,4 @@
-"""Files of users that register models, variants, attacks or data sets beside the built-in ones."""
+"""Load plug-ins: Python files of users that register models, variants, attacks, data sets and other entries."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _REGISTERED: dict[Path, tuple[Registration, ...]] = {}
 
 
 def plugin_sha() -> str:
-    """A hash of every plug-in that was loaded and of what it imports from its own folder.
+    """Return a hash of all loaded plug-ins and of the modules that they import from their own folders.
 
-    It is part of the identity of whatever they registered.
+    It is part of the identity of the entries that they register.
     """
     return hashlib.sha256("".join(sorted(_LOADED.values())).encode()).hexdigest()[:16]
 
 
 def load_plugins(paths: Iterable[Path]) -> None:
-    """Run each file once. Raises BenchError for a missing file, or naming the file and its error."""
+    """Run each file once. Raises BenchError for a missing file, and for an error in a file, which it names."""
     for path in paths:
         _load(path.resolve())
 
@@ -37,7 +37,7 @@ def registered_by(path: Path) -> tuple[Registration, ...]:
 
 
 def _content(path: Path, loaded: Iterable[str]) -> str:
-    """A hash of the file, of what it imports from its own folder, and of the ``loaded`` files there."""
+    """Return a hash of the file, of the modules it imports from its own folder, and of the ``loaded`` files there."""
     folder = path.parent
     files = {path, *(file for file in (*_imported(path), *map(Path, loaded)) if file.is_relative_to(folder))}
     parts = [f"{file.relative_to(folder)}:{_code_sha(file)}" for file in sorted(files)]
@@ -45,12 +45,12 @@ def _content(path: Path, loaded: Iterable[str]) -> str:
 
 
 def _code_sha(file: Path) -> str:
-    """A hash of Python code that does not depend on its line ends or byte order mark."""
+    """Return a hash of Python code that does not depend on line ends or a byte order mark."""
     return hashlib.sha256(without_mark(file.read_bytes()).replace(b"\r\n", b"\n")).hexdigest()
 
 
 def _imported(path: Path) -> list[Path]:
-    """The modules of its own folder that a file imports, also inside of functions, and those that they import."""
+    """Return the modules of its own folder that a file imports directly or indirectly, also inside of functions."""
     finder = ModuleFinder(path=[str(path.parent)])
     finder.run_script(str(path))
     files = [getattr(module, "__file__", None) for module in finder.modules.values()]
@@ -58,7 +58,7 @@ def _imported(path: Path) -> list[Path]:
 
 
 def _files(names: Iterable[str]) -> list[str]:
-    """The files of loaded modules; none of what is installed."""
+    """Return the files of loaded modules, except those of installed packages."""
     files = [getattr(sys.modules[name], "__file__", None) for name in names]
     return [file for file in files if file and "site-packages" not in file and file.endswith(".py")]
 

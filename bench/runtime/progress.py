@@ -1,4 +1,4 @@
-"""Progress display: bars on a terminal, plain lines elsewhere; always on stderr."""
+"""Progress display on stderr: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from rich.progress import Progress as Bars
 
 
 class Stage(Protocol):
-    """One bar. ``advance`` counts images (or passes) done; ``accuracy`` is the share correct so far."""
+    """One bar."""
 
-    def advance(self, count: int, *, accuracy: float | None = None) -> None: ...
+    def advance(self, count: int, *, accuracy: float | None = None) -> None:
+        """Count ``count`` more images or passes as done; ``accuracy`` is the share correct so far."""
 
 
 class Progress:
-    """Writes nothing; the base of the two that do. For a caller of the Python API who wants silence."""
+    """Progress without output, for silent calls of the Python API; base class of the other two."""
 
     @contextmanager
     def stage(self, title: str, *, total: int, unit: str) -> Iterator[Stage]:
+        """Yield the bar of one stage of ``total`` images or passes, which ``unit`` names."""
         yield _Silent()
 
     def line(self, text: str) -> None:
-        """Say one sentence."""
+        """Print one line of text."""
 
 
 class _Silent:
@@ -36,7 +38,7 @@ class _Silent:
 
 
 class TerminalProgress(Progress):
-    """A rich bar for each stage: accuracy, rate and time left."""
+    """One rich bar per stage: accuracy, rate and remaining time."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -44,6 +46,7 @@ class TerminalProgress(Progress):
 
     @contextmanager
     def stage(self, title: str, *, total: int, unit: str) -> Iterator[Stage]:
+        """Yield the bar of one stage, and remove it at the end."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -55,6 +58,7 @@ class TerminalProgress(Progress):
             yield _Bar(bars, bars.add_task(title, total=total, accuracy="", rate=""), unit)
 
     def line(self, text: str) -> None:
+        """Print one line of text above the bars."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -73,15 +77,17 @@ class _Bar:
 
 
 class PlainProgress(Progress):
-    """Lines for logs and pipes: one now and then while a stage runs."""
+    """Lines for logs and pipes: at most one per ``interval`` while a stage runs."""
 
     interval = 20.0  # seconds between two lines of one stage
 
     @contextmanager
     def stage(self, title: str, *, total: int, unit: str) -> Iterator[Stage]:
+        """Yield the counter of one stage."""
         yield _Lines(self, title, total, unit)
 
     def line(self, text: str) -> None:
+        """Print one line of text."""
         print(text, file=sys.stderr, flush=True)
 
 
@@ -105,6 +111,6 @@ class _Lines:
 
 
 def choose_progress() -> Progress:
-    """Bars where stderr is a terminal, lines elsewhere."""
+    """Return a display with bars if stderr is a terminal, else one with lines."""
     console = Console(stderr=True)
     return TerminalProgress(console) if console.is_terminal else PlainProgress()

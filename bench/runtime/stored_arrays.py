@@ -1,6 +1,6 @@
-"""Stand-ins for the numpy objects in a pickle: they rebuild numeric arrays and scalars, and can do nothing else.
+"""Replacements for the numpy objects in a pickle, which only rebuild numeric arrays and scalars.
 
-numpy's own constructors would accept bytes as pointers.
+numpy's own constructors would interpret bytes as pointers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ NUMERIC = frozenset("biuf")
 
 
 class StoredArray:
-    """An array as the stream builds it: empty first, filled by its state."""
+    """An array as the pickle builds it: first empty, then filled from its state."""
 
     def __init__(self) -> None:
         self.value: np.ndarray[Any, Any] = np.empty(0, np.uint8)
@@ -25,7 +25,7 @@ class StoredArray:
 
 
 class StoredDtype:
-    """A numeric type: its code, and its byte order from the state."""
+    """A numeric type: its code, and its byte order, which is part of the state."""
 
     def __init__(self, code: str, align: object = False, copy: object = True) -> None:
         self.dtype = np.dtype(str(code))
@@ -38,7 +38,7 @@ class StoredDtype:
 
 
 def _array(raw: Any, dtype: StoredDtype, shape: Any, order: Any) -> np.ndarray[Any, Any]:
-    # Python 2 wrote bytes as text: latin1 gives them back.
+    # Python 2 stored bytes as text: encoding it as latin1 restores them.
     data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
     return np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
 
@@ -58,10 +58,10 @@ def _scalar(dtype: StoredDtype, raw: Any) -> Any:
 
 
 def _nothing(*_: object) -> None:
-    """``numpy.ndarray`` itself: only ever an argument of ``_reconstruct``."""
+    """Replace ``numpy.ndarray`` itself, which occurs only as an argument of ``_reconstruct``."""
 
 
-#: By module and name as numpy 1 writes them; numpy 2 moved ``numpy.core`` to ``numpy._core``.
+#: Replacements by module and name as numpy 1 writes them; numpy 2 moved ``numpy.core`` to ``numpy._core``.
 STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "ndarray"): _nothing,
     ("numpy", "dtype"): StoredDtype,

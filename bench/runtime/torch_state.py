@@ -60,7 +60,7 @@ def torch_threads(number: int | None) -> Iterator[None]:
 
 @contextmanager
 def own_generators(device: torch.device) -> Iterator[None]:
-    """Leave torch's global generators, of the CPU and of ``device``, as they were."""
+    """Restore torch's global random generators, of the CPU and of ``device``, on exit."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
 
@@ -140,7 +140,7 @@ def _refuse_modes() -> None:
 
 @contextmanager
 def _plain_saved_tensors() -> Iterator[None]:
-    """Save tensors for backward as they are, whatever hooks the caller has set, such as those that compress them."""
+    """Save tensors for backward unchanged, even if the caller has set hooks, such as hooks that compress them."""
     top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore_is_tracing: None)
     if top(False) is None:
         yield

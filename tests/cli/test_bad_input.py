@@ -58,10 +58,10 @@ MISTAKES = [
     (["--attacks", "autoattack-foo+bar"], "No stage is called 'foo' or 'bar'."),
     (["--corruption-profile", "CIFAR"], "did you mean 'cifar'? There are cifar, tiny_imagenet and imagenet."),
     (["--attacks", "ddn*"], "no attack that matches 'ddn*' is there for linf"),
-    (["--attacks", "none,fgsm"], "attacks: 'none' stands beside 'fgsm'; write 'none' alone"),
+    (["--attacks", "none,fgsm"], "attacks: 'none' cannot be combined with 'fgsm'; write 'none' alone"),
     (["--attacks", ""], "no attack given; name at least one, or write 'none'"),
-    (["--corruptions", "none,fog"], "corruptions: 'none' stands beside 'fog'; write 'none' alone"),
-    (["--corruptions", "all,none"], "corruptions: 'none' stands beside 'all'"),
+    (["--corruptions", "none,fog"], "corruptions: 'none' cannot be combined with 'fog'; write 'none' alone"),
+    (["--corruptions", "all,none"], "corruptions: 'none' cannot be combined with 'all'"),
     (["--corruptions", ""], "no corruption given; name at least one, or write 'none'"),
 ]
 
@@ -147,7 +147,7 @@ def test_a_leaderboard_of_nothing(bench: Bench, tmp_path: Path) -> None:
         ("models = [", "is not TOML"),
         ("modles = ['tiny']", "unknown key 'modles'; did you mean 'models'?"),
         ("epochs = 'many'", "many"),
-        ("attacks = ['none', 'pgd']", "attacks: 'none' stands beside 'pgd'"),
+        ("attacks = ['none', 'pgd']", "attacks: 'none' cannot be combined with 'pgd'"),
         ("attacks = []", "no attack given; name at least one, or write 'none'"),
         ("variants = false", "'variants' is not on or off; write a list or a string in place of true or false"),
         ("corruptions = [true]", "'corruptions' is not on or off; write a list or a string"),
@@ -171,7 +171,7 @@ def test_bad_config(bench: Bench, tmp_path: Path, content: str, sentence: str) -
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("corruptions = ['none', 'fog']", "corruptions: 'none' stands beside 'fog'"),
+        ("corruptions = ['none', 'fog']", "corruptions: 'none' cannot be combined with 'fog'"),
         ("corruptions = false", "'corruptions' is not on or off; write a list or a string"),
         ("corruptions = []", "no corruption given; name at least one, or write 'none'"),
     ],
@@ -225,5 +225,5 @@ def test_a_plug_in_may_not_register_what_a_csv_reader_changes(
     )
     assert invoke(["run", "--plugin", str(plugin), "--models", "resnet18", "--results", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert f"{kind} name '007' (from {plugin}) cannot be used: a CSV reader takes it for a number; call it" in error
+    assert f"{kind} name '007' (from {plugin}) cannot be used: a CSV reader parses it as a number; call it" in error
     assert not (tmp_path / "out").exists()

@@ -156,7 +156,7 @@ def test_storing_changes_neither_the_number_nor_its_identity(run: Bench, tmp_pat
     before = rows(tmp_path)["pgd-5"]
     assert (before["adversarials"], files(tmp_path)) == ("", [])
     outcome = run("--attacks", "pgd-5", "--save-adversarials", "float32")
-    assert "0 trained, 1 of 2 cells computed, 1 already there" in outcome.err
+    assert "0 trained, 1 of 2 cells computed, 1 already stored" in outcome.err
     after = rows(tmp_path)["pgd-5"]
     differ = {column for column in before if before[column] != after[column]}
     assert differ <= {"adversarials", "time_s", "created"}

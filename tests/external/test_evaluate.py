@@ -119,7 +119,7 @@ def test_the_same_command_again_computes_nothing(evaluate_cli: Call, plain: Plai
     arguments = (plain.files["plain", 0], *MODEL, "--results", tmp_path)
     first, again, forced = evaluate_cli(*arguments), evaluate_cli(*arguments), evaluate_cli(*arguments, "--force")
     assert "2 of 2 cells computed" in first.err
-    assert "0 of 2 cells computed, 2 already there" in again.err
+    assert "0 of 2 cells computed, 2 already stored" in again.err
     assert ["probe images by preprocessing" in outcome.err for outcome in (first, again, forced)] == [True, False, True]
     assert "plain0:external:0: preprocessing already probed in run " in again.err
     renamed = (plain.files["plain", 1], *MODEL, "--name", "plain0", "--results", tmp_path)
@@ -176,7 +176,7 @@ def test_failed_rows_warn_or_raise(tmp_path: Path) -> None:
         (("FILE",), "has weights without a network; name its architecture by --model"),
         (("FILE", "--model", "torchvision:resnet18"), "do not fit model 'torchvision:resnet18'"),
         (("FILE", "FILE", *MODEL), "two networks are called plain0:external:0"),
-        (("FILE", *MODEL, "--name", "a,b"), "it holds ',', which separates names"),
+        (("FILE", *MODEL, "--name", "a,b"), "it contains ',', which separates names"),
         (("FILE", *MODEL, "--input-size", "big"), "--input-size 'big' is neither"),
     ],
 )
@@ -228,7 +228,7 @@ def test_whole_networks(kind: str, evaluate_cli: Call, bench: Call, tmp_path: Pa
     assert clean(pd.read_csv(out / "results.csv")).loc["net", "n_correct"] == right
     verified = bench("verify", "net", "--results", out)
     assert verified.code == 0, verified.out + verified.err
-    assert "2 already there" in evaluate_cli(path, *options).err
+    assert "2 already stored" in evaluate_cli(path, *options).err
 
 
 def test_a_trace_of_a_training_network_is_refused(evaluate_cli: Call, tmp_path: Path) -> None:

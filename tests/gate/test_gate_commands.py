@@ -195,7 +195,7 @@ def test_tolerances_that_mean_nothing_any_more_are_dropped_and_told(
     store_with(tmp_path / "other", {("baseline", 0): {"clean": RIGHT}})
     shown = bench(*arguments, tmp_path / "other")
     assert "tolerances kept: clean" in shown.err
-    assert "dropped, as nothing is called so: fgsm" in shown.err
+    assert "dropped, because no metric has this name: fgsm" in shown.err
     assert json.loads(file.read_text(encoding="utf-8"))["tolerances"] == {"clean": 2.0}
 
 

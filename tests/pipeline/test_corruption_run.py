@@ -168,7 +168,7 @@ def test_photographs_that_come_and_go(
         without.setattr(photographs, "PACKAGES", ())
         photographs.search.cache_clear()
         run(*asked, variants="baseline")
-        assert "all 3 cells are already there" in run(*asked, variants="baseline").err
+        assert "all 3 cells are already stored" in run(*asked, variants="baseline").err
         assert list(results(tmp_path).files_sha.isna()) == [True, True]
     photographs.search.cache_clear()
     assert "1 of 3 cells computed" in run(*asked, variants="baseline").err
@@ -184,7 +184,7 @@ def test_photographs_that_come_and_go(
     with monkeypatch.context() as without:
         without.setattr(photographs, "PACKAGES", ())
         photographs.search.cache_clear()
-        assert "all 3 cells are already there" in run(*asked, variants="baseline").err
+        assert "all 3 cells are already stored" in run(*asked, variants="baseline").err
         lines = bench("verify", run_id, "--results", tmp_path).out
         assert lines.count("frost@severity-2: 60 of 60 predictions verified") == 1
         assert lines.count("photographs that are not installed; not verified") == 1

@@ -91,7 +91,7 @@ def test_a_second_run_does_nothing_and_says_so(run: Bench, tmp_path: Path) -> No
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*") if path.is_file()}
     second = run("--attacks", "fgsm")
     assert second.code == 0
-    assert "nothing to do: all 4 cells are already there" in second.err
+    assert "nothing to do: all 4 cells are already stored" in second.err
     assert second.out == first.out
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
@@ -103,7 +103,7 @@ def test_one_deleted_cell_is_the_only_one_computed_again(run: Bench, tmp_path: P
     victim = next(p for p in cells if json.loads(p.read_text())["spec"]["attack"] is not None)
     victim.unlink()
     outcome = run("--attacks", "fgsm,pgd-5")
-    assert "0 trained, 1 of 6 cells computed, 5 already there" in outcome.err
+    assert "0 trained, 1 of 6 cells computed, 5 already stored" in outcome.err
     changed = {path for path, time in before.items() if path.stat().st_mtime_ns != time}
     assert changed == {victim}  # the images came out the same, so their file was left alone
 
@@ -112,7 +112,7 @@ def test_lost_weights_are_trained_again_and_their_cells_with_them(run: Bench, tm
     run("--attacks", "none")
     next((tmp_path / "out" / "runs").glob("*/weights.safetensors")).write_bytes(b"damaged")
     outcome = run("--attacks", "none")
-    assert "1 trained, 1 of 2 cells computed, 1 already there" in outcome.err
+    assert "1 trained, 1 of 2 cells computed, 1 already stored" in outcome.err
 
 
 def test_one_seed_gives_one_result(run: Bench, tmp_path: Path) -> None:
@@ -217,9 +217,9 @@ def test_the_columns_of_a_dry_run_are_as_wide_as_their_entries(run: Bench) -> No
 def test_one_is_singular(run: Bench) -> None:
     one = ("--attacks", "none", "--variants", "baseline")
     assert run("--dry-run", *one).out.splitlines()[-1].startswith("1 of 1 cell and 1 diagnosis to do")
-    assert "1 trained, 1 of 1 cell computed, 0 already there" in run(*one, "--no-diagnose").err
-    assert "1 run diagnosed, 0 audited; the only cell was already there" in run(*one).err
-    assert "nothing to do: the only cell is already there (--force computes it again)" in run(*one).err
+    assert "1 trained, 1 of 1 cell computed, 0 already stored" in run(*one, "--no-diagnose").err
+    assert "1 run diagnosed, 0 audited; the only cell was already stored" in run(*one).err
+    assert "nothing to do: the only cell is already stored (--force computes it again)" in run(*one).err
 
 
 def test_show_finds_a_run_by_prefix_and_by_name(run: Bench, bench: Bench, tmp_path: Path) -> None:

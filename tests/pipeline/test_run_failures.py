@@ -58,7 +58,7 @@ def test_a_failed_cell_is_tried_again(run: Bench) -> None:
     run("--attacks", "crash", "--variants", "baseline")
     outcome = run("--attacks", "crash", "--variants", "baseline")
     assert outcome.code == 3
-    assert "0 trained, 0 of 2 cells computed, 1 already there" in outcome.err
+    assert "0 trained, 0 of 2 cells computed, 1 already stored" in outcome.err
 
 
 def test_a_nan_loss_fails_its_run_and_no_other(run: Bench, tmp_path: Path) -> None:

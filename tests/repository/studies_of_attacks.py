@@ -57,10 +57,10 @@ def audit(text: Text) -> None:
         cells = [", ".join(accuracies(table, name, eps, variant=v)) for v in tried]
         text.says(row(f"{attack} at {budget}", *cells, *["not run"] * (3 - len(tried))))
     for title, column in (
-        ("audit: PGD of ten steps, logits as they are", "audit_acc_plain"),
-        ("audit: the same, logits rescaled", "audit_acc_rescaled"),
-        ("fall by the scale of the logits", "audit_drop_scale_masking"),
-        ("fall below the whole suite", "audit_drop_stronger_attack"),
+        ("audit: PGD with ten steps, plain logits", "audit_acc_plain"),
+        ("audit: PGD with ten steps, rescaled logits", "audit_acc_rescaled"),
+        ("drop by rescaling the logits", "audit_drop_scale_masking"),
+        ("drop below all attacks of the run", "audit_drop_stronger_attack"),
     ):
         text.says(row(title, *(figures(runs_of(attacked, v, column), 1) for v in variants)))
     text.says(row("audit", *(", ".join(map(str, runs_of(attacked, v, "audit"))) for v in variants)))
@@ -78,8 +78,8 @@ def audit(text: Text) -> None:
         f"AutoAttack leaves {accuracies(table, 'autoattack', SMALL, variant='lpc')[0]} against "
         f"{accuracies(table, 'autoattack', SMALL, variant='baseline')[0]} % of 200 images "
         f"({autoattack.n_regressed:.0f} lost, {autoattack.n_improved:.0f} gained, p = {p_autoattack:.2f})",
-        f"{runs_of(attacked, 'lpc', 'audit_drop_scale_masking')[0]:.0f} of the "
-        f"{runs_of(attacked, 'lpc', 'audit_acc_plain')[0]:.1f} points away",
+        f"lower the {runs_of(attacked, 'lpc', 'audit_acc_plain')[0]:.1f} % by "
+        f"{runs_of(attacked, 'lpc', 'audit_drop_scale_masking')[0]:.0f} points",
         *(
             f"{name} {signed(line['diff'])} points [{signed(line.diff_lo)}, {signed(line.diff_hi)}], n = {line.n:,}"
             for name, line in (("AutoAttack at 8/255", autoattack), ("PGD-20 at 8/255", pgd))
@@ -283,5 +283,5 @@ def foreign_checkpoints(text: Text) -> None:
     text.says(
         f"of `noise` is {-clean['diff']:.1f} points lower",
         f"`noise` keeps {pgd['diff']:.1f} points more; a difference of {pgd.mde:.1f} points would have been",
-        f"finds {probed.split()[4]} % of 256 images right",
+        f"classifies {probed.split()[4]} % of the probe's 256 images correctly",
     )

@@ -265,9 +265,10 @@ def collapse_status(text: Text) -> None:
         f"({nc1['lpc'] / nc1['lin_pen']:.2f} times; at most {MOST_NC1} counts as collapsed), and its training accuracy "
         f"is {board.train_acc['lpc']:.1f} %",
         f"p = {p['apgd-t@linf-8/255']:.4f} (APGD-T) and {p['pgd-20@linf-8/255']:.3f} (PGD-20)",
-        f"rescaled breaks {rescaled}, and PGD on plain logits {plain} (`scale_masking`, {rescaled - plain:.1f} points)",
-        f"breaks {', '.join(broken[v]['apgd-t@linf-8/255'][0] for v in order[:2])} and "
-        f"{broken['lpc']['apgd-t@linf-8/255'][0]} for",
-        f"{', '.join(alone[v] for v in order[:2])} and {alone['lpc']} of them no other attack breaks",
+        f"{rescaled} are misclassified under PGD on rescaled logits, and {plain} under PGD on plain logits "
+        f"(`scale_masking`, {rescaled - plain:.1f} points)",
+        f"of 100 images {', '.join(broken[v]['apgd-t@linf-8/255'][0] for v in order[:2])} and "
+        f"{broken['lpc']['apgd-t@linf-8/255'][0]} are misclassified under it for",
+        f"{', '.join(alone[v] for v in order[:2])} and {alone['lpc']} of them under no other attack",
         f"one of {clean.split('; ')[1].split()[0]} points would have been",
     )

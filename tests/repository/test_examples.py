@@ -68,7 +68,7 @@ def test_the_plugin_of_every_kind(tmp_path: Path) -> None:
     assert board["dust_acc"].notna().all()
     assert pd.read_csv(tmp_path / "corruptions.csv", header=[0, 1], index_col=0).columns.levels[0].tolist() == ["dust"]
     again = bench_process(command, "--results", tmp_path)
-    assert "nothing to do: all 16 cells are already there" in again.stderr
+    assert "nothing to do: all 16 cells are already stored" in again.stderr
     without = run("leaderboard", "--results", tmp_path)
     assert without.returncode == 0, without.stderr
     assert pd.read_csv(tmp_path / "results.csv")["collapse_sparsity"].equals(rows["collapse_sparsity"])

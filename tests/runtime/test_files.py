@@ -23,7 +23,7 @@ def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_else(
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(Path, "replace", broken)
-    with pytest.raises(BenchError, match="Input/output error; earlier results are untouched"):
+    with pytest.raises(BenchError, match="Input/output error; earlier results are unchanged"):
         write_atomic(path, b"new content")
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"results.csv": b"old"}
 

@@ -1,4 +1,4 @@
-"""The columns of every table and what they mean; results/README.md says the same, word for word."""
+"""Columns of every table and their meanings; results/README.md repeats them word for word."""
 
 from bench.core.columns.audits import AUDIT_COLUMNS, AUDIT_FIGURES
 from bench.core.columns.beside import COMPARE_COLUMNS, COMPARISON_COLUMNS

@@ -1,4 +1,4 @@
-"""comparison.csv and bench compare: a row beside its paired reference, or beside published ones."""
+"""comparison.csv and the tables of ``bench compare``: rows compared with a paired reference or with published rows."""
 
 from __future__ import annotations
 
@@ -8,104 +8,119 @@ COMPARISON_COLUMNS = {
     "model": "name of the backbone",
     "variant": "name of the training-time idea",
     "reference": (
-        "variant it is compared with: `baseline`, or that of `--against`, of the same training but for the variant"
+        "paired reference: `baseline`, or the variant given by `--against`, in a training that differs only in the "
+        "variant"
     ),
     "config_sha": "hash of the variant's training configuration without the seed",
     "data_sha": "hash of the test split: ids, labels and content",
     "metric": "column of leaderboard.csv that is compared",
     "n": "number of images that both were evaluated on",
-    "seeds": "number of seeds, the same of both",
+    "seeds": "number of seeds, the same for both",
     "acc": "accuracy of the variant on these images, mean over seeds",
     "acc_reference": "accuracy of the reference on these images, mean over seeds",
-    "diff": "acc − acc_reference, in points; empty where either is no better than chance",
+    "diff": "acc − acc_reference, in points; empty if either is no better than chance",
     "diff_lo": "lower end of the 95 % interval of diff",
     "diff_hi": "upper end of the 95 % interval of diff",
-    "interval": "what the interval allows for: other `images`, or other `seeds+images`",
-    "n_regressed": "number of images that the reference has right and the variant wrong, at the lowest seed",
-    "n_improved": "number of images that the variant has right and the reference wrong, at the lowest seed",
-    "p_checkpoint": "p of McNemar's exact test on these two numbers: of two trained networks, never of several seeds",
+    "interval": "source of variation in the interval: sampling of `images`, or of `seeds+images`",
+    "n_regressed": (
+        "number of images that the reference classifies correctly and the variant does not, at the lowest seed"
+    ),
+    "n_improved": (
+        "number of images that the variant classifies correctly and the reference does not, at the lowest seed"
+    ),
+    "p_checkpoint": (
+        "p-value of McNemar's exact test on these two numbers; compares two trained networks, never several seeds"
+    ),
     "p_checkpoint_holm": (
-        "the same after Holm's correction for all tests that a finding of the table goes by, of this column or of "
-        "p_variant; empty where the finding does not go by it"
+        "p_checkpoint after Holm's correction for all tests of the table that a finding is based on, of this column or "
+        "of p_variant; empty if this row's finding is not based on it"
     ),
     "p_variant": (
-        "p of the exact sign-flip test on the differences of the seeds: of the two recipes; empty for a single seed "
-        "and where the seeds have the same weights"
+        "p-value of the exact sign-flip test on the differences of the seeds; compares the two recipes; empty for a "
+        "single seed and if the seeds have the same weights"
     ),
-    "p_variant_smallest": "the smallest p_variant that so many seeds can give",
-    "p_variant_holm": "p_variant after the same correction; empty where the finding does not go by it",
+    "p_variant_smallest": "smallest p_variant that is possible with this number of seeds",
+    "p_variant_holm": "p_variant after the same correction; empty if this row's finding is not based on it",
     "mde": (
-        "difference in points that McNemar's test of two networks would find in 80 % of cases, on so many images of "
-        "which as large a share is lost or gained or, if even all of these in one direction are too few, as many as it "
-        "takes, all lost or all gained; at 0.05 divided by the number of rows that have a p; of `corruptions_acc` that "
-        "of a paired t-test, empty where no image differs; empty where none would be found"
+        "difference in points that McNemar's test of two networks detects in 80 % of cases, for this number of images "
+        "and this share of images lost or gained; if this share is too small even with all changes in one direction, "
+        "for the smallest share that is detected, all lost or all gained; at level 0.05 divided by the number of rows "
+        "with a p-value; for `corruptions_acc` that of a paired t-test, empty if no image differs; empty if no "
+        "difference would be detected"
     ),
     "mde_seeds": (
-        "difference in points that the sign-flip test over so many seeds would find in 80 % of cases, simulated with "
-        "normal differences of this spread, or were each to lose, or each to gain, single images at random, if that is "
-        "more; at 0.05 divided by the number of rows that have a p; empty without p_variant and where none would be "
-        "found"
+        "difference in points that the sign-flip test over this number of seeds detects in 80 % of cases, simulated "
+        "with normal differences of the observed spread, or with seeds that all lose, or all gain, single images at "
+        "random, whichever is larger; at level 0.05 divided by the number of rows with a p-value; empty without "
+        "p_variant and if no difference would be detected"
     ),
-    "std_seeds": "standard deviation over seeds of the difference, in points; empty for a single seed",
+    "std_seeds": "standard deviation of the difference over seeds, in points; empty for a single seed",
     "finding": (
-        "`higher`, `lower`, or how large a difference would have been found; by p_variant_holm where so many seeds can "
-        "bring p_variant to 0.05 divided by the number of rows that have a p, else by p_checkpoint_holm, and then of "
-        "these weights only; with `upper bound` where the higher of the two is the accuracy of a flagged attack; "
-        "`untested` where p_checkpoint is empty and the seeds are too few, and `not compared` where the two were "
-        "measured otherwise, or where either is no better than chance; `no conclusion: not collapsed` where either is "
-        "meant to collapse and did not; of these weights only where that was not measured"
+        "`higher`, `lower`, or the size of the difference that would have been detected; based on p_variant_holm if "
+        "the number of seeds allows a p_variant of 0.05 divided by the number of rows with a p-value, else on "
+        "p_checkpoint_holm and then valid for these weights only; with `upper bound` if the higher of the two "
+        "accuracies is that of a flagged attack; `untested` if p_checkpoint is empty and the seeds are too few; `not "
+        "compared` if the two were measured differently, or if either is no better than chance; `no conclusion: not "
+        "collapsed` if either is meant to collapse and did not; for these weights only if collapse was not measured"
     ),
     "flags": "names of the flags of the variant's cells, separated by semicolons",
     "flags_reference": "names of the flags of the reference's cells, separated by semicolons",
-    "note": "why a p is empty, or there is no difference",
-    "audit": "what an audit of the variant's runs found, as in leaderboard.csv; empty without one",
-    "chance": "which of the two is no better than chance on clean images, in all or how many seeds; empty if neither",
-    "leaked": "as in leaderboard.csv, the larger of the two; empty if known of neither",
-    "collapse": "whether the variant collapsed, as in leaderboard.csv; empty for a variant that is not meant to",
-    "collapse_reference": "the same of the reference",
-    "collapse_nc1_train": "as in leaderboard.csv, of the variant",
-    "collapse_nc1_train_reference": "the same of the reference",
-    "train_acc": "as in leaderboard.csv, of the variant",
-    "train_acc_reference": "the same of the reference",
-    "gamma": "as in leaderboard.csv, of the variant",
-    "gamma_reference": "the same of the reference",
-    "robust_acc_lowest": (
-        "of an attack: robust accuracy of the variant at its budget, lowest known, as in leaderboard.csv, on "
-        "robust_acc_lowest_n images; it is not tested, as the two need not have been shown the same attacks"
+    "note": "why a p-value or the difference is empty",
+    "audit": "result of the audits of the variant's runs, as in leaderboard.csv; empty without an audit",
+    "chance": (
+        "which of the two is no better than chance on clean images, and for how many seeds if not for all; empty if "
+        "neither is"
     ),
-    "robust_acc_lowest_reference": "the same of the reference, on the same images",
-    "robust_acc_lowest_n": "number of images that all attacks of both at this budget hold",
-    "robust_acc_lowest_audit_n": "how many of them the audit's attacks saw, the fewest of any seed of the two",
-    "broken_by": "what broke them, of the variant, as in leaderboard.csv",
-    "broken_by_reference": "the same of the reference",
+    "leaked": "as in leaderboard.csv, the larger number of the two; empty if not known for either",
+    "collapse": "whether the variant collapsed, as in leaderboard.csv; empty for a variant that is not meant to",
+    "collapse_reference": "whether the reference collapsed",
+    "collapse_nc1_train": "collapse_nc1_train of the variant, as in leaderboard.csv",
+    "collapse_nc1_train_reference": "collapse_nc1_train of the reference",
+    "train_acc": "train_acc of the variant, as in leaderboard.csv",
+    "train_acc_reference": "train_acc of the reference",
+    "gamma": "gamma of the variant, as in leaderboard.csv",
+    "gamma_reference": "gamma of the reference",
+    "robust_acc_lowest": (
+        "lowest known robust accuracy of the variant at the budget of the attack, as in leaderboard.csv, on "
+        "robust_acc_lowest_n images; not tested, because the two may have been attacked differently"
+    ),
+    "robust_acc_lowest_reference": "lowest known robust accuracy of the reference, on the same images",
+    "robust_acc_lowest_n": "number of images that all attacks at this budget, of both, were run on",
+    "robust_acc_lowest_audit_n": (
+        "number of these images that the audit's attacks were run on, the smallest number of any seed of the two"
+    ),
+    "broken_by": "number of these images misclassified under each attack, for the variant, as in leaderboard.csv",
+    "broken_by_reference": "the same for the reference",
 }
 
-#: The tables of ``bench compare`` as CSV or JSON: one row a model, ours or published; accuracies are percent.
+#: The tables of ``bench compare`` as CSV or JSON: one row per model, own or published; accuracies are percent.
 COMPARE_COLUMNS = {
-    "table": "the protocol under which our rows of the table were measured",
+    "table": "protocol of the table, under which our rows were measured",
     "rank": (
-        "place by robust, then by clean, to two decimals, among the rows of this protocol; equal rows share a place; "
-        "where our ranked rows went through different attacks or audits, they are ranked by the attack of the table "
-        "alone, and the note says so; "
-        "empty for a row of another protocol, a flagged one, one that is no better than chance on clean images, one "
-        "without a number, and under DeepFool"
+        "rank by robust, then by clean, to two decimals, among the rows of this protocol; equal rows share a rank; if "
+        "our rows were run through different attacks or audits, they are ranked by the attack of the table alone, and "
+        "the note says so; empty for a row of another protocol, a flagged row, a row that is no better than chance on "
+        "clean images, a row without a number, and under DeepFool"
     ),
-    "model": "`model:variant` of ours, or the published name",
+    "model": "`model:variant` for our rows, or the published name",
     "published": "whether the numbers are from a publication",
     "clean": "accuracy on clean images",
     "bound": "`≤` before a flagged robust accuracy: it is an upper bound",
     "robust": (
-        "lowest known accuracy under attack at this budget, of ours by robust_acc_lowest on the images of the table's "
-        "attack, or mean over the 15 corruptions and 5 severities, or DeepFool's ratio ‖r‖/‖x‖"
+        "lowest known accuracy under attack at this budget (for our rows robust_acc_lowest on the images of the "
+        "table's attack), or mean accuracy over the 15 corruptions and 5 severities, or DeepFool's ratio ‖r‖/‖x‖"
     ),
-    "flags": "what speaks against robust, separated by semicolons; `unreliable` is RobustBench's own word",
-    "n": "number of images behind robust; empty where a publication does not settle it",
+    "flags": "flags that cast doubt on robust, separated by semicolons; `unreliable` is RobustBench's flag",
+    "n": "number of images that robust is computed on; empty if a publication does not state it",
     "collapse": (
-        "of ours, whether the variant collapsed, as in leaderboard.csv; empty for a variant that is not meant to"
+        "for our rows, whether the variant collapsed, as in leaderboard.csv; empty for a variant that is not meant to"
     ),
-    "leaked": "of ours, how many test images are also in the training split, as in leaderboard.csv; empty if not known",
-    "architecture": "name of the backbone, of published rows in their publishers' words",
-    "source": "which of our seeds, or where the number was published",
-    "comparable": "whether the row is of the table's protocol",
-    "note": "why it is not, and what else has to be said of the number",
+    "leaked": (
+        "for our rows, number of test images that are also in the training split, as in leaderboard.csv; empty if not "
+        "known"
+    ),
+    "architecture": "name of the backbone; for published rows as published",
+    "source": "our seeds, or the publication of the number",
+    "comparable": "whether the row was measured under the table's protocol",
+    "note": "why the row is not comparable, and other remarks on the number",
 }

@@ -1,165 +1,166 @@
-"""leaderboard.csv: one row a configuration; how its numbers are rounded."""
+"""leaderboard.csv: one row per configuration; rounding of its numbers."""
 
 from __future__ import annotations
 
-NOT_OK = "not ok"  # in the column `status`, behind the number of such cells
+NOT_OK = "not ok"  # in the column `status`, after the number of such cells
 
 #: leaderboard.csv: the columns before those of the attacks; accuracies are percent.
 LEADERBOARD_COLUMNS = {
     "rank": (
-        "place within the data set by robust accuracy, mean over the budgets, then by clean; equal rows share a "
-        "place; an image counts as broken if an attack broke it that all ranked rows went through, see `rank_by`; "
-        "empty for a row with a cell that is not ok, or without a cell that another row has, or by another attack of "
-        "its name than the one that counts there (the newest version, `fp32` before `bf16`, that of most cells, the "
-        "latest), or on a sample of an older version, or with fewer images than another row has of that, and, without "
-        "`--rank-flagged`, for one with a flag at an attack, an audit that failed or that only some of its seeds "
-        "have, or a status `no better than chance`"
+        "rank within the data set by robust accuracy (mean over the budgets), then by clean; equal rows share a rank; "
+        "only attacks that were run on all ranked rows count, see `rank_by`; empty for a row with a cell that is not "
+        "ok, without a cell that another row has, with another attack in a column than the one ranked there (newest "
+        "version, `fp32` before `bf16`, then that of most cells, then the latest), on a sample of an older version, or "
+        "with fewer images than another row; without `--rank-flagged` also for a row with a flag at an attack, with an "
+        "audit that failed or that only some of its seeds have, or with a status `no better than chance`"
     ),
     "rank_by": (
-        "attacks that `rank` counts: `attacks`, those on the board, or `attacks and audit` where all ranked rows were "
-        "audited by the same version, level and budgets on the same images; images made on the baseline only where "
-        "every row was shown some; empty without a rank"
+        "attacks that `rank` counts: `attacks` are those on the leaderboard; `attacks and audit` if all ranked rows "
+        "were audited by the same version, at the same level and budgets, on the same images; adversarial images of "
+        "the baseline count only if all rows were tested with them; empty without a rank"
     ),
     "dataset": "name of the data set",
     "model": "name of the backbone",
     "variant": "name of the training-time idea",
     "reference": (
-        "variant that the `_diff` are against: `baseline`, or that of `--against`, of the same training but for the "
-        "variant; empty without one"
+        "paired reference of the `_diff` columns: `baseline`, or the variant given by `--against`, in a training that "
+        "differs only in the variant; empty without one"
     ),
-    "seeds": "number of seeds the accuracies are means over",
-    "latent_dim": "width of the latents z, which the output layer sees: the penultimate layer, or the features",
-    "schedule": "how the penalty's weight went; empty without a penalty",
+    "seeds": "number of seeds that the accuracies are averaged over",
+    "latent_dim": "width of the latents z, the input of the output layer: penultimate layer, or features",
+    "schedule": "schedule of the penalty's weight γ; empty without a penalty",
     "collapse": (
-        "of a variant that is meant to collapse: `collapsed`; `not collapsed` and why, where any seed ends with a "
-        "collapse_nc1_train above a tenth of that of `lin_pen` (else of `baseline`) of the same training but for the "
-        "variant, or with a diagnosed train_acc below 99 %; or `collapse not measured` and why; empty for any "
-        "other variant"
+        "for a variant that is meant to collapse: `collapsed`; `not collapsed` and why, if any seed ends with a "
+        "collapse_nc1_train above a tenth of that of `lin_pen` (else of `baseline`) in a training that differs only in "
+        "the variant, or with a diagnosed train_acc below 99 %; or `collapse not measured` and why; empty for all "
+        "other variants"
     ),
     "collapse_nc1_train": "within-class variability on training images, as in results.csv; mean over seeds",
     "train_acc": (
-        "accuracy on training images in percent, as in results.csv; mean over seeds; empty unless every seed was "
+        "accuracy on training images in percent, as in results.csv; mean over seeds; empty unless all seeds were "
         "diagnosed"
     ),
     "gamma": "weight of the penalty in the last step; mean over seeds; empty without a penalty",
-    "img_size": "side in pixels on which the backbone works",
+    "img_size": "side in pixels of the backbone's input",
     "param_count": "number of trained parameters, in millions",
-    "epochs": "number of passes over the training images, whole batches of them",
+    "epochs": "number of passes over the training images; an incomplete last batch is dropped",
     "n_train": "number of images trained on; empty for a model that was not trained here",
     "leaked": (
-        "how many of the test images evaluated are also in the data set's training split, as in results.csv: the "
-        "largest number of any of the row's cells; empty if not known"
+        "number of evaluated test images that are also in the data set's training split, as in results.csv: the "
+        "largest number of the row's cells; empty if not known"
     ),
     "audit": (
-        "`passed`, `undecided` where an attack was not audited, or on too few images for a flag, or `failed` where an "
-        "audit went wrong and the flags of its seeds, each with the most points that it takes away; `at chance` in "
-        "place of all but `failed` where clean is no better than chance; empty unless every seed was audited"
+        "`passed`; `undecided` if an attack was not audited, or on too few images for a flag; `failed` if an audit "
+        "failed; and the flags of all seeds, each with the largest number of points by which it lowers the accuracy; "
+        "`at chance` instead of all but `failed` if clean is no better than chance; empty unless all seeds were "
+        "audited"
     ),
     "status": (
-        "`ok`, or how many cells are not, those among them that would have counted before an ok one, how many columns "
-        "are on `equally many images per class` of an unbalanced split (samples of an older version), and whether "
-        "clean is `no better than chance`, of all seeds or of how many: defined under At chance below"
+        "`ok`, or the number of cells that are not ok, including those that would take precedence over an ok one; the "
+        "number of columns on `equally many images per class` of an unbalanced split (samples of an older version); "
+        "and `no better than chance` with the number of seeds if not all, defined under At chance below"
     ),
     "config_sha": "hash of the training configuration without the seed",
     "data_sha": "hash of the test split: ids, labels and content",
 }
 
-#: leaderboard.csv: the columns of corruptions; a mean is there when all its cells are, of every seed.
+#: leaderboard.csv: columns of corruptions; a mean is empty unless all its cells of all seeds are ok.
 CORRUPTIONS_ACC = "corruptions_acc"
 
 CORRUPTION_COLUMNS = {
     CORRUPTIONS_ACC: "mean accuracy over the 15 standard kinds and their 5 severities, in percent",
-    "corruptions_set": "whose images they are: source and profile; of several sets the one that counts for the row",
+    "corruptions_set": "source and profile of the corrupted images; of several sets the one with precedence",
     "mce": (
-        "mean corruption error in percent: the mean over the 15 kinds of the mean error over the severities, divided "
-        "by the reference's; 100 is as good as the reference; mean over seeds"
+        "mean corruption error in percent: mean over the 15 kinds of the mean error over the severities, divided by "
+        "that of the reference; 100 is as good as the reference; mean over seeds"
     ),
-    "rel_mce": "the same of the errors beyond the clean one",
+    "rel_mce": "the same for the errors in excess of the clean error",
     "mce_reference": (
-        "whose errors those are: `baseline` of the same backbone, recipe and seed, or `alexnet`'s published ones"
+        "reference of mce: `baseline` of the same backbone, recipe and seed, or `alexnet` with its published errors"
     ),
     "mce_note": "why mce or rel_mce is empty, and whether the row is no better than chance on clean images",
     "noise_acc": "mean accuracy over the standard kinds of noise",
     "blur_acc": "mean accuracy over the standard kinds of blur",
-    "weather_acc": "mean accuracy over the standard kinds of weather, brightness among them",
+    "weather_acc": "mean accuracy over the standard kinds of weather, including brightness",
     "digital_acc": "mean accuracy over the other standard kinds",
     **{f"severity_{level}_acc": f"mean accuracy over the 15 kinds at severity {level}" for level in range(1, 6)},
     "<kind>_acc": "mean accuracy over the 5 severities of one kind",
 }
 
-#: What may stand behind a metric's column name, and what it then holds.
+#: Suffixes of a metric's column name, and the meaning of these columns.
 METRIC_SUFFIXES = {
     "_n": (
-        "number of images of each seed; 0 where the attack was tried and there is no accuracy: a cell is not ok, or "
-        "not every seed has one of as many images"
+        "number of images per seed; 0 if the attack was run and the accuracy is empty, because a cell is not ok or the "
+        "seeds have different numbers of images"
     ),
     "_diff": (
-        "difference to `reference`, of the same training but for the variant and of the same seeds, in points, over "
-        "the images both were evaluated on; empty where an attack of this name was another one for the reference, and "
-        "where either is no better than chance"
+        "difference to `reference` in points, for the same seeds and over the images that both were evaluated on; "
+        "empty if the reference has another attack of the same name, or if either is no better than chance"
     ),
     "_flags": "names of the flags of its cells, separated by semicolons",
     "_lo": "lower end of the 95 % interval (sampling of images only)",
     "_hi": "upper end of the 95 % interval (sampling of images only)",
-    "_se": "standard error of the mean of the n images, each by its mean over the seeds (sampling of images only)",
-    "_std": "standard deviation over seeds (other trainings); empty where the seeds have the same weights",
+    "_se": "standard error of the mean over the n images of each image's mean over seeds (sampling of images only)",
+    "_std": "standard deviation over seeds (variation between trainings); empty if the seeds have the same weights",
     "_t_lo": (
-        "lower end of Student's 95 % interval of the mean over seeds (other trainings, these images); empty where the "
-        "seeds have the same weights"
+        "lower end of Student's 95 % interval of the mean over seeds (variation between trainings, for these images); "
+        "empty if the seeds have the same weights"
     ),
     "_t_hi": (
-        "upper end of Student's 95 % interval of the mean over seeds (other trainings, these images); empty where the "
-        "seeds have the same weights"
+        "upper end of Student's 95 % interval of the mean over seeds (variation between trainings, for these images); "
+        "empty if the seeds have the same weights"
     ),
 }
 
-#: leaderboard.csv: how far the nearest adversarial image is that any attack of a norm found.
+#: leaderboard.csv: distance of the nearest adversarial image that any attack of a norm found.
 DISTANCE_COLUMNS = {
     "median_distance@<norm>": (
-        "smallest distance within which more than half of the images were broken, each by any attack of this norm, in "
-        "units of [0, 1] pixels; 0 for an image that was wrong from the start; images that survived count as farther "
-        "than the largest budget; mean over seeds; empty where half of them survive"
+        "smallest distance within which more than half of the images are misclassified, each under any attack of this "
+        "norm, in units of [0, 1] pixels; 0 for an image that is misclassified without an attack; images that stay "
+        "correctly classified count as farther than the largest budget; mean over seeds; empty if half of the images "
+        "stay correctly classified"
     ),
     "median_distance@<norm>_lo": (
-        "lower end of its 95 % interval (sampling of images only), mean over seeds; the largest budget where all of it "
-        "lies beyond; 0 for fewer than six images"
+        "lower end of its 95 % interval (sampling of images only), mean over seeds; the largest budget if the whole "
+        "interval exceeds it; 0 for fewer than six images"
     ),
     "median_distance@<norm>_hi": (
-        "upper end; empty where it lies beyond the largest budget, and for fewer than six images"
+        "upper end of this interval; empty if it exceeds the largest budget, and for fewer than six images"
     ),
-    "median_distance@<norm>_n": "number of images of each seed that all the row's attacks of this norm were given",
+    "median_distance@<norm>_n": "number of images per seed that all attacks of the row in this norm were run on",
     "auc@<norm>": (
-        "mean robust accuracy over all budgets from 0 to the largest, in percent: the area under the line through the "
-        "accuracy at 0 and at every budget attacked, on the same images; mean over seeds"
+        "mean robust accuracy over all budgets from 0 to the largest, in percent: area under the line through the "
+        "accuracies at 0 and at all attacked budgets, on the same images; mean over seeds"
     ),
 }
 
-#: leaderboard.csv: the robust accuracy that is known, one for every budget attacked.
+#: leaderboard.csv: lowest known robust accuracy, one per attacked budget.
 LOWEST = "robust_acc_lowest"
 LOWEST_COLUMNS = {
     f"{LOWEST}@<norm>-<eps>": (
-        "robust accuracy, lowest known, in percent: the share of the images that no verified attack has broken within "
-        "this budget, neither one of the run's, of whatever protocol, version, precision or budget, nor one of the "
-        "audit's; on the images that all of the row's attacks at this budget hold, those of fewer than 50 images "
-        "and those on samples of an older version aside; an attack that was not shown an image has not broken it; mean "
+        "lowest known robust accuracy in percent: share of the images correctly classified under all verified attacks "
+        "within this budget, those of the run (of any protocol, version, precision or budget) and those of the audit; "
+        "on the images that all attacks of the row at this budget were run on, except attacks on fewer than 50 images "
+        "or on samples of an older version; an attack that was not run on an image does not count against it; mean "
         "over seeds"
     ),
-    f"{LOWEST}@<norm>-<eps>_n": "number of these images, the same of each seed",
+    f"{LOWEST}@<norm>-<eps>_n": "number of these images, the same for each seed",
     f"{LOWEST}@<norm>-<eps>_audit_n": (
-        "how many of them the audit's own attacks saw within this budget, the fewest of any seed; empty unless every "
-        "seed was audited, 0 where the audit stored no images"
+        "number of these images that the audit's own attacks were run on within this budget, the smallest number of "
+        "any seed; empty unless all seeds were audited, 0 if the audit stored no images"
     ),
     f"{LOWEST}@<norm>-<eps>_broken_by": (
-        "how many of these images each attack broke, summed over seeds, and how many no other one did (`alone`), "
-        "separated by semicolons; the audit's attacks begin with `audit:`; images that are wrong without an attack are "
-        "not counted, nor, of a prefiltered attack, those that the filtering attacks had broken before"
+        "number of these images misclassified under each attack, summed over seeds, and the number misclassified under "
+        "no other attack (`alone`), separated by semicolons; the audit's attacks begin with `audit:`; images that are "
+        "misclassified without an attack are not counted, nor, for a prefiltered attack, those misclassified under the "
+        "filtering attacks"
     ),
 }
 
 DECIMALS = 2  # of percentages and points
 DIGITS_COLUMNS = ("collapse_nc1_train", "collapse_nc1_train_reference", "gamma", "gamma_reference")
 DISTANCE_DECIMALS = 5
-P_DIGITS = 4  # of p-values, and of DIGITS_COLUMNS, whose sizes differ by powers of ten
+P_DIGITS = 4  # of p-values, and of DIGITS_COLUMNS, whose values differ by orders of magnitude
 
-#: Those that leaderboard.csv always has.
+#: Suffixes that leaderboard.csv always has.
 ALWAYS_BESIDE = ("_n", "_diff", "_flags")

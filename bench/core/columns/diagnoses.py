@@ -1,86 +1,93 @@
-"""results.csv, behind the other columns: what a diagnosis measures."""
+"""results.csv, columns of the diagnosis."""
 
 from __future__ import annotations
 
-#: results.csv, behind the other columns: one diagnosis a run, repeated in each of its rows. z is the latent of an
-#: image, μ_c the mean of z over the images of true class c, μ the mean of the μ_c, W the output weights, K classes,
-#: d dimensions. *Invariant* is what does not change when z becomes c·z and W becomes W/c, which leaves the network
-#: as it is.
+#: results.csv: one diagnosis per run, repeated in each of its rows. z is the latent of an image, μ_c the mean of z over
+#: the images of true class c, μ the mean of the μ_c, W the output weights, K the number of classes, d the width of z.
+#: *Invariant* quantities do not change when z becomes c·z and W becomes W/c, which leaves the network's logits as they
+#: are.
 COLLAPSE_COLUMNS = {
-    "collapse_nc1": "within-class variability tr(Σ_W Σ_B⁺)/K; 0 when every class is a point; invariant",
+    "collapse_nc1": "within-class variability tr(Σ_W Σ_B⁺)/K; 0 if every class is a single point; invariant",
     "collapse_equiangularity": "standard deviation over pairs of classes of cos(μ_i − μ, μ_j − μ); invariant",
     "collapse_max_angle": "mean over pairs of classes of abs(cos(μ_i − μ, μ_j − μ) + 1/(K − 1)); invariant",
     "collapse_equinorm": "standard deviation / mean over classes of ‖μ_c − μ‖; invariant",
-    "collapse_nc3": "‖W/‖W‖ − M/‖M‖‖, Frobenius, M the rows μ_c − μ; empty for cosine logits; invariant",
-    "collapse_nc4": "share of images whose predicted class is that of the nearest class mean; invariant",
+    "collapse_nc3": "Frobenius norm of W/‖W‖ − M/‖M‖, where M has the rows μ_c − μ; empty for cosine logits; invariant",
+    "collapse_nc4": "share of images whose predicted class is the class of the nearest class mean; invariant",
     "collapse_cov_norm": "standard deviation / mean over images of ‖z‖; invariant",
     "collapse_cov_abs": "standard deviation / mean over images and dimensions of abs(z_j); invariant",
     "collapse_mean_norm": "mean over images of ‖z‖; scales with z",
     "collapse_distance_ratio": "median over images of ‖z − μ_y‖ / min over c ≠ y of ‖z − μ_c‖; invariant",
-    "collapse_dimensions_used": "rank of the class means about their mean; invariant",
-    "collapse_effective_rank": "exp of the entropy of the shares of the eigenvalues of Σ_B; invariant",
+    "collapse_dimensions_used": "rank of the centred class means μ_c − μ; invariant",
+    "collapse_effective_rank": "exp of the entropy of the normalised eigenvalues of Σ_B; invariant",
     "collapse_entropy": (
-        "Kozachenko–Leonenko entropy of z at unit root mean square, 20 neighbours, nats a dimension; 1.42 for a "
+        "Kozachenko–Leonenko entropy of z at unit root mean square, 20 neighbours, in nats per dimension; 1.42 for a "
         "Gaussian; invariant"
     ),
     "collapse_binarity_mean": (
-        "share of a dimension's variance that two values explain, rescaled so that a Gaussian has 0 and two values "
-        "have 1; mean over dimensions; invariant"
+        "share of a dimension's variance that two values explain, rescaled to 0 for a Gaussian and 1 for two values; "
+        "mean over dimensions; invariant"
     ),
-    "collapse_binarity_min": "the same, least over dimensions; invariant",
+    "collapse_binarity_min": "the same, minimum over dimensions; invariant",
     "collapse_vertex_cosine": "mean over classes of cos(μ_c, sign μ_c), 1 at a vertex of a hypercube; invariant",
 }
-#: Behind a column of COLLAPSE_COLUMNS: on training images, not augmented, in place of test images.
+#: Suffix of a column of COLLAPSE_COLUMNS: measured on training images without augmentation, not on test images.
 TRAIN_SUFFIX = "_train"
 STEEPNESS_COLUMNS = {
     "lipschitz_head_bound": (
-        "upper bound, over all features h, of ‖∂(o_i − o_j)/∂h‖₂ for the layers behind the backbone; empty for cosine "
+        "upper bound, over all features h, of ‖∂(o_i − o_j)/∂h‖₂ for the layers after the backbone; empty for cosine "
         "logits; invariant where there is a penultimate layer"
     ),
     "lipschitz_head_local_max": (
         "largest ‖∂m/∂h‖₂ over test images, m = o_y − max over j ≠ y of o_j; invariant where there is a penultimate "
         "layer"
     ),
-    "lipschitz_head_local_mean": "mean ‖∂m/∂h‖₂ over test images; invariant where there is a penultimate layer",
+    "lipschitz_head_local_mean": "mean of ‖∂m/∂h‖₂ over test images; invariant where there is a penultimate layer",
     "margin_gradient_norm_max": (
         "largest ‖∂m/∂x‖₂ over test images, x in [0, 1] pixels; invariant, but grows with the scale of the logits"
     ),
-    "margin_gradient_norm_mean": ("mean ‖∂m/∂x‖₂ over test images; invariant, but grows with the scale of the logits"),
+    "margin_gradient_norm_mean": "mean of ‖∂m/∂x‖₂ over test images; invariant, but grows with the scale of the logits",
     "lipschitz_zero_gradient_share": (
-        "share of test images on which ∂m/∂x is exactly 0; a cross-entropy has vanishing gradients earlier; invariant"
+        "share of test images at which ∂m/∂x is exactly 0; gradients of the cross-entropy vanish earlier; invariant"
     ),
     "lipschitz_local_radius": (
-        "median over correct test images of m/‖∂m/∂x‖₂, in pixel L2; invariant, also to a scale of the logits"
+        "median of m/‖∂m/∂x‖₂ over correctly classified test images, in pixel L2; invariant, also to the scale of the "
+        "logits"
     ),
     "nearest_median_distance": (
-        "median over correct images of the distance to the nearest adversarial image known, pixel L2: the smallest of "
-        "DDN's, FMN's, targeted FAB's and DeepFool's per image, those never fooled at infinity; an upper bound; "
-        "invariant"
+        "median, over correctly classified images, of the distance to the nearest adversarial image found, in pixel "
+        "L2: per image the smallest distance of DDN, FMN, targeted FAB and DeepFool, infinite if none succeeded; an "
+        "upper bound; invariant"
     ),
-    "nearest_rho": "mean ‖r‖/‖x‖ in pixels of those perturbations, over correct images that were fooled; invariant",
-    "nearest_fooled_share": "share of the correct images that any of the four fooled; invariant",
+    "nearest_rho": (
+        "mean of ‖r‖/‖x‖ in pixels for these smallest perturbations r, over the correctly classified images that were "
+        "fooled; invariant"
+    ),
+    "nearest_fooled_share": "share of the correctly classified images that at least one of the four fooled; invariant",
     "deepfool_rho_authors": (
-        "mean ‖r‖/‖x‖ of DeepFool as the method's authors compute it: in normalised space, all images, pixels beyond "
-        "[0, 1] allowed, r as it comes; invariant"
+        "mean of DeepFool's ‖r‖/‖x‖ as the method's authors compute it: in normalised space, over all images, with "
+        "pixels outside [0, 1] allowed, and r not shortened; invariant"
     ),
-    "deepfool_rho_pixels": "mean ‖r‖/‖x‖ in pixels, clipped to [0, 1], over correct images that were fooled; invariant",
+    "deepfool_rho_pixels": (
+        "mean of DeepFool's ‖r‖/‖x‖ in pixels, clipped to [0, 1], over the correctly classified images that were "
+        "fooled; invariant"
+    ),
     "deepfool_rho_boundary": (
-        "the same after r was shortened, by bisection, to the boundary it crosses: its direction stays DeepFool's "
-        "first-order guess; invariant"
+        "the same after r was shortened, by bisection, to the boundary that it crosses; its direction remains "
+        "DeepFool's first-order approximation; invariant"
     ),
-    "deepfool_fooled_share": "share of the correct images that DeepFool fooled in pixels; invariant",
+    "deepfool_fooled_share": "share of the correctly classified images that DeepFool fooled in pixels; invariant",
     "deepfool_median_distance": (
-        "median ‖r‖₂ of the shortened perturbations over correct images, in pixel L2, those not fooled at infinity; "
-        "invariant"
+        "median of ‖r‖₂ of the shortened perturbations over correctly classified images, in pixel L2; infinite for "
+        "images that were not fooled; invariant"
     ),
 }
 TRAINING_COLUMNS = {
     "train_acc": (
-        "share of the training images behind the collapse_…_train columns that are classified correctly, in evaluation "
-        "mode, without augmentation; invariant"
+        "accuracy on the training images of the collapse_…_train columns, as a fraction, in evaluation mode and "
+        "without augmentation; invariant"
     ),
 }
-#: Columns with an interval: 95 %, percentile bootstrap over images, in two columns with these suffixes.
+#: Columns with a 95 % percentile-bootstrap interval over images, in two columns with the suffixes below.
 INTERVAL_COLUMNS = (
     "nearest_median_distance",
     "nearest_rho",
@@ -92,21 +99,27 @@ INTERVAL_COLUMNS = (
 INTERVAL_SUFFIXES = {
     "_lo": "lower end of its 95 % bootstrap interval (sampling of images); empty for fewer than 30 images; invariant",
     "_hi": (
-        "upper end of its 95 % bootstrap interval; empty for fewer than 30 images, or where it lies beyond every "
-        "distance found; invariant"
+        "upper end of its 95 % bootstrap interval; empty for fewer than 30 images, or if it exceeds all distances "
+        "found; invariant"
     ),
 }
 COUNT_COLUMNS = {
-    "collapse_n": "number of test images behind the collapse_ columns",
-    "collapse_n_train": "number of training images behind the collapse_…_train columns",
-    "lipschitz_n": "number of test images behind the lipschitz_ columns",
-    "deepfool_n": "number of test images behind deepfool_rho_authors",
-    "deepfool_n_correct": "how many of them are classified correctly",
-    "deepfool_n_fooled": "how many of those DeepFool fooled: the images behind deepfool_rho_pixels and _boundary",
-    "nearest_n_fooled": "how many of the correct images any of the four attacks fooled: the images behind nearest_rho",
+    "collapse_n": "number of test images of the collapse_ columns",
+    "collapse_n_train": "number of training images of the collapse_…_train columns",
+    "lipschitz_n": "number of test images of the lipschitz_ columns",
+    "deepfool_n": "number of test images of deepfool_rho_authors",
+    "deepfool_n_correct": "number of these images that are correctly classified",
+    "deepfool_n_fooled": (
+        "number of the correctly classified images that DeepFool fooled: the images of deepfool_rho_pixels and "
+        "deepfool_rho_boundary"
+    ),
+    "nearest_n_fooled": (
+        "number of the correctly classified images that at least one of the four attacks fooled: the images of "
+        "nearest_rho"
+    ),
     "nearest_n_unknown": (
-        "how many of the correct images are left out of the nearest_ columns: none of the four fooled them, and the "
-        "model returned NaN or infinite logits near them"
+        "number of the correctly classified images that the nearest_ columns leave out: none of the four attacks "
+        "fooled them, and the model returned NaN or infinite logits near them"
     ),
 }
 DIAGNOSTIC_COLUMNS = {
