@@ -32,7 +32,7 @@ DEFAULT_SIZE = 32
 )
 @config_options(RunConfig, only=("data_dir",))
 def check_plugin_command(files: tuple[Path, ...], image_size: int, data_dir: Path | None) -> int:
-    """Check the entries that plug-ins register against the contract of their kind.
+    """Check every entry that plug-ins register against the contract of its kind.
 
     The kinds are models, variants, attacks, corruptions, data sets and diagnostics. Prints one line per check. Exit
     codes: 0 every check passed, 1 a check failed, 2 a file cannot be loaded.
