@@ -91,7 +91,7 @@ def test_files_of_names(tmp_path: Path, content: bytes):
         (b"", "has no names"),
         (b"cat\n\ndog\n", "empty line between names"),
         ("cat\ndog".encode("utf-16"), "not text in UTF-8"),
-        (b'["cat", ', "no valid JSON"),
+        (b'["cat", ', "not valid JSON"),
         (b'["cat", 1]', "JSON list of names"),
         (b'{"cat": 0, "dog": 2}', "0…K−1"),
         (b'{"cat": 0, "dog": 0}', "0…K−1"),
