@@ -199,7 +199,7 @@ def test_the_stored_run_says_where_it_comes_from(evaluate_cli: Call, plain: Plai
 
 
 def test_modules_of_two_variants_are_compared_and_lpc_needs_its_collapse_measured(tmp_path: Path) -> None:
-    options = {"name": "net", "attacks": "fgsm", "eps": "0.1", "corruptions": "none", "limit": 100, "audit": False}
+    options = {"name": "net", "attacks": "fgsm", "eps": "0.1", "corruptions": "none", "limit": 100, "audit": "none"}
     for variant, noise in (("baseline", 0.0), ("lpc", 0.2), ("noise", 0.2)):
         evaluate(Normalised(trained(0, noise, epochs=1)), variant=variant, results=tmp_path, **options)
     compared = pd.read_csv(tmp_path / "comparison.csv").set_index(["variant", "metric"])

@@ -85,7 +85,7 @@ def test_the_cell_stores_what_the_paired_test_needs(tmp_path: Path) -> None:
     clean = cells[True]
     assert (clean.n_correct, clean.n_majority, clean.n_correct_majority) == (98, 95, 93)
     assert cells[False].n_correct_majority is None
-    assert "no better than chance (98 of 100 right" in rows.set_index("attack")["notes"]["clean"], "5 gained, 2 lost"
+    assert "no better than chance (98 of 100 correct" in rows.set_index("attack")["notes"]["clean"], "5 gained, 2 lost"
 
 
 def test_what_tells_the_classes_apart_has_a_place(tmp_path: Path) -> None:
