@@ -45,7 +45,7 @@ def test_a_step_too_far_is_a_violation(norm: str) -> None:
     inputs = torch.full((2, 3, 4, 4), 0.5)
     far = inputs.clone()
     far[1, 0, 0, 0] += 0.102
-    with pytest.raises(CellFailure, match=r"went 0\.102") as caught:
+    with pytest.raises(CellFailure, match=r"distance 0\.102") as caught:
         verified(inputs, far, norm, 0.1)
     assert caught.value.reason == "budget_violation"
 

@@ -128,7 +128,7 @@ def test_weights_and_floors(project: pytest.Pytester) -> None:
     write(project, text.replace("mark =", "LOADED.layers[4].bias.data += 0.001\nmark ="))
     found = project.runpytest()
     found.assert_outcomes(passed=1)
-    found.stdout.fnmatch_lines(["*of these files, not of the recipe*"])
+    found.stdout.fnmatch_lines(["*for these files, not for the recipe*"])
     write(project, text.replace("mark =", "LOADED.layers[4].weight.data *= -1\nmark ="))
     found = project.runpytest()
     found.assert_outcomes(failed=1)
@@ -203,7 +203,7 @@ def test_what_is_asked_for_and_not_compared_fails(project: pytest.Pytester) -> N
     update.assert_outcomes(failed=4)
     # pytest repeats the message in its summary where the environment variable CI is set
     errors = [line for line in update.outlines if not line.startswith("FAILED")]
-    assert sum("give every call with other settings its own name=" in line for line in errors) == 2
+    assert sum("every call with different settings its own name=" in line for line in errors) == 2
 
 
 def test_a_module_that_skips_itself_is_listed_and_fails_where_required(project: pytest.Pytester) -> None:

@@ -11,7 +11,7 @@ from bench.gate.baseline import read_baseline
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_model"
 OPTIONS = {
-    "dataset": "digits", "attacks": "fgsm", "eps": "0.1", "corruptions": "none", "audit": False, "limit": 200,
+    "dataset": "digits", "attacks": "fgsm", "eps": "0.1", "corruptions": "none", "audit": "none", "limit": 200,
 }  # fmt: skip
 FAST = """
 import pytest

@@ -50,7 +50,7 @@ def test_the_reference_decides_the_answer(store: Store) -> None:
 def test_the_printed_table_names_it(store: Store) -> None:
     shown = comparison_markdown(write_tables(store, TableConfig(against="lin_pen")).comparison)
     assert [cell.strip() for cell in shown.splitlines()[0].strip("|").split("|")][2] == "lin_pen"
-    assert "Against `lin_pen`, in points" in shown
+    assert "Differences from `lin_pen` in points" in shown
 
 
 def test_only_a_training_that_differs_in_the_variant_alone_is_a_reference(store: Store) -> None:

@@ -99,7 +99,7 @@ def assert_measured(found: subprocess.CompletedProcess[str]) -> None:
 def test_the_wheel_brings_one_package(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"bench"}
-    wanted = ("compare/robustbench.csv", "compare/lpc_published.csv", "models/heads.py", "attacks/pgd.py")
+    wanted = ("compare/robustbench.csv", "compare/lpc_published.csv", "models/heads.py", "attacks/pgd_attack.py")
     assert {f"bench/{name}" for name in wanted} <= set(names)
     assert len(names) == len(set(names))
 

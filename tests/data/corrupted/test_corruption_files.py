@@ -223,7 +223,7 @@ def test_a_disk_that_cannot_be_written_is_no_disagreement(
     monkeypatch.setattr("bench.cli.verify.tempfile.tempdir", str(tmp_path / "full"))
     found = verify(bench, plugin, tmp_path)
     assert found.code == 2
-    assert "no temporary folder to make corrupted images in" in found.err
+    assert "no temporary folder for corrupted images" in found.err
 
 
 def test_a_cell_that_is_not_of_these_images_disagrees(run: Bench, bench: Bench, plugin: Path, tmp_path: Path) -> None:
