@@ -10,7 +10,7 @@ from bench.attacks.engine.attack_call import DEFAULT_BATCH
 from bench.attacks.engine.counter_rng import SampleRng
 from bench.attacks.engine.query_budget import AttackResult, QueryBudget
 from bench.attacks.registry import AttackEntry, load_function
-from bench.core.errors import CellFailure
+from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import AttackSpec, Scalar
 
 HARNESS_PARAMS = ("batch_size", "max_queries")  # of a spec, that are no parameters of the attack
@@ -21,13 +21,19 @@ def call_attack(
 ) -> AttackResult:
     """Attack ``inputs``, (N, C, H, W), as ``spec`` says; ``entry`` is that of the attack.
 
-    Raises CellFailure("attack_error") if the attack does not report which searches the query budget ended.
+    Raises CellFailure("attack_error") if the attack does not report which searches the query budget ended, and for a
+    BenchError of a plug-in's attack: it is an error of that attack, so that other cells are not affected.
     """
     arguments: dict[str, Any] = keyword_arguments(entry, spec)
     budget = None if spec.max_queries is None else QueryBudget(spec.max_queries)
     if budget is not None:
         arguments["query_budget"] = budget
-    found = load_function(entry)(model, inputs, labels, norm=spec.norm, eps=spec.eps, rng=rng, **arguments)
+    try:
+        found = load_function(entry)(model, inputs, labels, norm=spec.norm, eps=spec.eps, rng=rng, **arguments)
+    except BenchError as error:
+        if not spec.code_sha:
+            raise
+        raise CellFailure("attack_error", str(error)) from error
     if budget is not None and budget.truncated is None:
         raise CellFailure("attack_error", f"{spec.name} did not report which images max_queries stopped.")
     return AttackResult(found, None if budget is None else budget.truncated)

@@ -33,16 +33,16 @@ from bench.external.model import Declared
 from bench.external.options import networks_of
 from bench.job import Job
 from bench.leaderboard.lowest_known import lowest_of_runs
-from bench.leaderboard.write_tables import check_reference, write_tables
-from bench.pipeline import evaluate_module, evaluate_networks, execute
+from bench.leaderboard.write_tables import write_tables
+from bench.pipeline import evaluate_module, evaluate_networks
 from bench.planning.request import make_request
+from bench.planning.resume import RunSummary
 from bench.results.outcomes import Outcomes
 from bench.results.results_csv import all_audits, present_cells, results_table
 from bench.results.store import Store
-from bench.runtime.config_file import RUN_FILE, write_config
-from bench.runtime.environment import choose_device
 from bench.runtime.plugin import load_plugins
-from bench.runtime.progress import Progress, choose_progress
+from bench.runtime.progress import Progress
+from bench.runtime.torch_state import harness_torch_state
 
 __all__ = ["FailedCellsWarning", "evaluate", "run"]
 
@@ -50,7 +50,7 @@ Failures = Literal["warn", "raise", "ignore"]
 
 
 class FailedCellsWarning(UserWarning):
-    """Warning that some cells failed. Their rows hold no accuracy."""
+    """Warning that some cells, a diagnosis or an audit failed. The rows of failed cells hold no accuracy."""
 
 
 def run(
@@ -80,17 +80,12 @@ def run(
     if config is not None and options:
         raise BenchError(f"config= and {next(iter(options))}= are both given; give only one of them.")
     chosen: RunConfig = config or from_options(RunConfig, options)
-    load_plugins(chosen.plugin)
-    store = Store(chosen.results)
-    job = Job.of(chosen, store)
-    check_reference(chosen.against, {*job.request.variants, *(stored.variant for stored in store.runs())})
-    if not job.done:
-        execute(job.plan, job.context(progress or choose_progress()))
-    write_tables(store, chosen)
-    write_config(chosen, store.root / RUN_FILE)
-    found = [(store.read_run(plan.train.run_id), plan.cells) for plan in job.plan]
-    rows = _rows([(record, cells) for record, cells in found if record is not None], store)
-    _report(rows, failures)
+    job = Job.open(chosen)
+    summary = job.execute(progress)
+    write_tables(job.store, chosen)
+    found = [(job.store.read_run(plan.train.run_id), plan.cells) for plan in job.plan]
+    rows = _rows([(record, cells) for record, cells in found if record is not None], job.store)
+    _report(rows, summary, failures)
     return rows
 
 
@@ -130,40 +125,41 @@ def evaluate(
         BenchError: For bad input, and with ``failures="raise"`` for failed cells.
     """
     _check_failures(failures)
+    for option in ("checkpoint", "module"):
+        if option in options:
+            raise BenchError(f"{option}= is unknown here; the network is the first argument, a module or a path.")
     asked: NetworkConfig = NetworkConfig(
         **{key: options.pop(key) for key in options_of(NetworkConfig) if key in options}
     )
     named = {"dataset": dataset} if isinstance(dataset, str) else {}
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, harness_torch_state():
         folder = Path(temporary) if results is None else utf8_path(results)
         config: EvaluateConfig = from_options(EvaluateConfig, {**options, **named, "results": folder})
         load_plugins(config.plugin)
-        networks = networks_of([utf8_path(network)], [], asked, []) if isinstance(network, str | Path) else []
-        declared = Declared(name="") if networks else _check_module(network, asked)
-        given = (
-            None
-            if isinstance(dataset, str)
-            else accept(dataset if isinstance(dataset, Dataset) else as_dataset(dataset))
-        )
-        request, data = make_request(
-            config, dataset=given, seeds=[asked.seed], default_fitting=common_fitting(networks)
-        )
-        context = RunContext(
-            config=config,
-            dataset=data,
-            store=Store(folder),
-            device=choose_device(config.device),
-            progress=progress or choose_progress(),
-            eps_texts=request.eps_texts,
-        )
+        networks, declared = [], None
         if isinstance(network, str | Path):
-            (found,), _ = evaluate_networks(networks, request, context)
+            networks = networks_of([utf8_path(network)], [], asked, [])
         else:
-            found, _ = evaluate_module(network, declared, request, context)
+            declared = _check_module(network, asked)
+        request, data = make_request(
+            config, dataset=_given(dataset), seeds=[asked.seed], default_fitting=common_fitting(networks)
+        )
+        context = RunContext.of(config, data, eps_texts=request.eps_texts, progress=progress)
+        if declared is not None and isinstance(network, nn.Module):
+            found, summary = evaluate_module(network, declared, request, context)
+        else:
+            (found,), summary = evaluate_networks(networks, request, context)
         write_tables(context.store, config)
         rows = _rows([(found.run, found.cells)], context.store)
-    _report(rows, failures)
+    _report(rows, summary, failures)
     return rows
+
+
+def _given(dataset: str | Dataset | Any) -> Dataset | None:
+    """Return the checked data set that the caller gave; None for the name of one. Raises BenchError."""
+    if isinstance(dataset, str):
+        return None
+    return accept(dataset if isinstance(dataset, Dataset) else as_dataset(dataset))
 
 
 def _signature(function: Callable[..., Any], *configs: type) -> inspect.Signature:
@@ -207,13 +203,20 @@ def _check_failures(failures: str) -> None:
         raise BenchError(f"failures={failures!r} is unknown; write {join(known, 'or')}.")
 
 
-def _report(rows: pd.DataFrame, failures: Failures) -> None:
-    """Issue a FailedCellsWarning or raise BenchError for failed cells, depending on ``failures``."""
-    failed = rows[rows["status"] == "failed"]
-    if failures == "ignore" or failed.empty:
+def _report(rows: pd.DataFrame, summary: RunSummary, failures: Failures) -> None:
+    """Issue a FailedCellsWarning or raise BenchError for cells without a result, depending on ``failures``.
+
+    Cells that were skipped count as failed: their training or the attack that filters their images has failed. Without
+    such cells, a failed diagnosis or audit is reported.
+    """
+    failed = rows[rows["status"] != "ok"]
+    if failures == "ignore" or (failed.empty and not summary.bad):
         return
-    first = failed.iloc[0]
-    text = f"{len(failed)} of {pluralize(len(rows), 'cell')} failed; first failure: {first['reason']}: {first['notes']}"
+    if failed.empty:
+        text = summary.bad[0]
+    else:
+        first, cells = failed.iloc[0], pluralize(len(rows), "cell")
+        text = f"{len(failed)} of {cells} failed; first failure: {first['reason']}: {first['notes']}"
     if failures == "raise":
         raise BenchError(text)
     warnings.warn(text, FailedCellsWarning, stacklevel=3)  # reported at the line of the caller

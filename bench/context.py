@@ -21,7 +21,8 @@ from bench.data.duplicates import Duplicates, known_duplicates
 from bench.data.split import Dataset
 from bench.data.tensors import Images, load_images
 from bench.results.store import Store
-from bench.runtime.progress import Progress
+from bench.runtime.environment import choose_device
+from bench.runtime.progress import Progress, choose_progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,25 @@ class RunContext:
     )  # requested budgets as the user wrote them
     _images: dict[tuple[str, int | None], Images] = field(default_factory=dict)
     _corrupted: dict[tuple[str, str, int, str, int], CorruptedSet] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        config: MeasureConfig,
+        dataset: Dataset,
+        *,
+        eps_texts: Mapping[tuple[Norm, float], str],
+        progress: Progress | None = None,
+    ) -> RunContext:
+        """Return the context of ``config``, with its store and device; by default with the terminal's progress."""
+        return cls(
+            config=config,
+            dataset=dataset,
+            store=Store(config.results),
+            device=choose_device(config.device),
+            progress=progress or choose_progress(),
+            eps_texts=eps_texts,
+        )
 
     @property
     def auto_batch(self) -> bool:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bench.config import RunConfig
+from bench.core.errors import BenchError
 from bench.core.specs import EvalSpec
 from bench.data.split import Dataset
 from bench.diagnostics.registry import plugin_columns
+from bench.leaderboard.write_tables import check_reference
 from bench.planning.plan import Request, RunPlan, make_plan
 from bench.planning.request import make_request
-from bench.planning.resume import is_audited, is_diagnosed, pending_cells
+from bench.planning.resume import RunSummary, is_audited, is_diagnosed, pending_cells
 from bench.results.store import Store
+from bench.runtime.config_file import RUN_FILE, write_config
+from bench.runtime.files import check_writable
+from bench.runtime.plugin import load_plugins
 
 if TYPE_CHECKING:
     from bench.context import RunContext
@@ -32,9 +37,18 @@ class Job:
     store: Store
 
     @classmethod
-    def of(cls, config: RunConfig, store: Store, known_models: Collection[str] = ()) -> Job:
-        """Plan a run. Names in ``known_models`` are not looked up in timm. Raises BenchError for bad input."""
-        request, dataset = make_request(config, known_models=known_models)
+    def open(cls, config: RunConfig) -> Job:
+        """Load the plug-ins and plan the run. Models of stored runs are not looked up in timm.
+
+        Raises BenchError for bad input.
+        """
+        if not config.models:
+            raise BenchError("no model given; name at least one, for example --models resnet18.")
+        load_plugins(config.plugin)
+        store = Store(config.results)
+        stored = store.runs()
+        request, dataset = make_request(config, known_models={run.model for run in stored})
+        check_reference(config.against, {*request.variants, *(run.variant for run in stored)})
         return cls(config=config, request=request, plan=make_plan(request), dataset=dataset, store=store)
 
     @cached_property
@@ -69,16 +83,18 @@ class Job:
         """Number of cells in the plan."""
         return sum(len(run.cells) for run in self.plan)
 
-    def context(self, progress: Progress) -> RunContext:
-        """Return the run context of the job. Imports torch."""
-        from bench.context import RunContext
-        from bench.runtime.environment import choose_device
+    def execute(self, progress: Progress | None = None) -> RunSummary:
+        """Do the pending work, and record the configuration in the results folder. Imports torch if there is work."""
+        if self.done:
+            return RunSummary(cached=self.cells)
+        check_writable(self.config.results)
+        write_config(self.config, self.config.results / RUN_FILE)
+        from bench.pipeline import execute
 
-        return RunContext(
-            config=self.config,
-            dataset=self.dataset,
-            store=self.store,
-            device=choose_device(self.config.device),
-            progress=progress,
-            eps_texts=self.request.eps_texts,
-        )
+        return execute(self.plan, self.context(progress))
+
+    def context(self, progress: Progress | None = None) -> RunContext:
+        """Return the run context. Imports torch."""
+        from bench.context import RunContext
+
+        return RunContext.of(self.config, self.dataset, eps_texts=self.request.eps_texts, progress=progress)

@@ -16,7 +16,7 @@ import torch
 from click.testing import CliRunner
 
 from bench import pipeline
-from bench.api import run
+from bench.api import FailedCellsWarning, evaluate, run
 from bench.cli import invoke
 from bench.cli import run as run_commands
 from bench.cli.group import PlainHelp, cli
@@ -194,3 +194,31 @@ def test_every_option_of_a_run_is_in_its_help_under_its_group() -> None:
         start = text.index(f"\n{option.group}:")
         place = text.index(f"  --{name.replace('_', '-')}")
         assert start < place, name
+
+
+def test_a_training_that_fails_is_reported_to_python(plugin: Path, tmp_path: Path) -> None:
+    """Its cells are skipped, which is no success."""
+    options = {"models": "tiny", "plugin": plugin, "variants": "exploding", "limit": 60, "attacks": "none"}
+    options |= {"corruptions": "none", "epochs": 3, "results": tmp_path}
+    with pytest.raises(BenchError, match="1 of 1 cell failed; first failure: training_failed"):
+        run(failures="raise", **options)
+    with pytest.warns(FailedCellsWarning):
+        assert list(run(**options)["status"]) == ["skipped"]
+
+
+@pytest.mark.parametrize("option", ["module", "checkpoint"])
+def test_the_network_is_the_first_argument(option: str) -> None:
+    with pytest.raises(BenchError, match=f"{option}= is unknown here; the network is the first argument"):
+        evaluate("net.pth", **{option: "other"})
+
+
+def test_an_audit_that_fails_is_reported_to_python(
+    plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: Any, **options: Any) -> Any:
+        raise ValueError("no suite today")
+
+    monkeypatch.setattr("bench.audit.audit.by_budget", broken)
+    options = {"models": "tiny", "plugin": plugin, "variants": "baseline", "limit": 60, "attacks": "fgsm"}
+    with pytest.raises(BenchError, match="no suite today"):
+        run(failures="raise", corruptions="none", eps=0.1, epochs=1, diagnose=False, results=tmp_path, **options)

@@ -77,7 +77,7 @@ class Result:
     """One row of the CSV."""
 
     name: str
-    file: str
+    module: str
     result: str  # killed, survived, timeout or error
     seconds: float
     first_failing_test: str
@@ -171,6 +171,16 @@ def run_tests(root: Path, tests: Iterable[str], timeout: float, changes: Mapping
         return TestRun(code, output, time.monotonic() - start)
 
 
+def module_of(file: str) -> str:
+    """Return the dotted name of a module from its path in the checkout.
+
+    >>> module_of("models/heads.py"), module_of("bench/core/ids.py")
+    ('bench.models.heads', 'bench.core.ids')
+    """
+    name = file.removesuffix(".py").replace("/", ".")
+    return name if name.startswith("bench.") else f"bench.{name}"
+
+
 def judge(run: TestRun, file: str) -> str:
     """Turn the outcome of the tests with a mutation of ``file`` into a result."""
     if run.code is None:
@@ -194,7 +204,7 @@ def run_mutation(mutation: Mutation, root: Path, timeout: float, unmutated: dict
         result = result if unmutated[failed].code == PASSED else "error"
     if result == "error":
         click.echo(f"[{mutation.name}] {' '.join(mutation.tests)}\n{found.output}", err=True)
-    return Result(mutation.name, file, result, round(found.seconds, 1), found.first_failure, mutation.digest)
+    return Result(mutation.name, module_of(file), result, round(found.seconds, 1), found.first_failure, mutation.digest)
 
 
 def read_results(path: Path) -> dict[str, Result]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +128,3 @@ def format_groups(command: click.Command, ctx: click.Context, formatter: click.H
 def pop_config(config: type[Config], options: dict[str, Any]) -> Any:
     """Remove the options of ``config`` from ``options`` and return a ``config`` object with their values."""
     return config(**{name: options.pop(name) for name in options_of(config) if name in options})
-
-
-def flags_of(config: type) -> Mapping[str, str]:
-    """Return the command-line name of every option, by the name of its field."""
-    return {name: (described.flag or name).replace("_", "-") for name, described in options_of(config).items()}

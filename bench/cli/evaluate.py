@@ -55,22 +55,13 @@ def evaluate_command(
     from bench.external.load_file import common_fitting
     from bench.pipeline import evaluate_networks
     from bench.planning.request import make_request
-    from bench.runtime.environment import choose_device
-    from bench.runtime.progress import choose_progress
 
     request, dataset = make_request(config, default_fitting=common_fitting(networks))
     check_reference(config.against, {*(one.variant for one in networks), *(run.variant for run in store.runs())})
     check_writable(config.results)
-    context = RunContext(
-        config=config,
-        dataset=dataset,
-        store=store,
-        device=choose_device(config.device),
-        progress=choose_progress(),
-        eps_texts=request.eps_texts,
-    )
-    found, summary = evaluate_networks(networks, request, context)
     write_config(config, config.results / EVALUATE_FILE, networks=[as_toml(network) for network in networks])
+    context = RunContext.of(config, dataset, eps_texts=request.eps_texts)
+    found, summary = evaluate_networks(networks, request, context)
     tables = write_tables(store, config)
     cells = sum(len(one.cells) for one in found)
     line = f"{summary.evaluated} of {pluralize(cells, 'cell')} computed, {summary.cached} already stored"

@@ -13,16 +13,11 @@ from bench.cli.group import cli
 from bench.cli.leaderboard import tables_as_data, tables_as_text
 from bench.cli.options import config_option, json_option
 from bench.config import RunConfig
-from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
 from bench.core.words import pluralize
 from bench.job import Job
-from bench.leaderboard.write_tables import Tables, check_reference, write_tables
+from bench.leaderboard.write_tables import Tables, write_tables
 from bench.planning.resume import RunSummary
-from bench.results.store import Store
-from bench.runtime.config_file import RUN_FILE, write_config
-from bench.runtime.files import check_writable
-from bench.runtime.plugin import load_plugins
 
 
 @cli.command(
@@ -39,32 +34,15 @@ from bench.runtime.plugin import load_plugins
 def run_command(*, dry_run: bool, as_json: bool, **options: Any) -> int:
     """Train every model × variant × seed, attack it, and write the leaderboard."""
     config: RunConfig = pop_config(RunConfig, options)
-    if not config.models:
-        raise BenchError("no model given; name at least one, for example --models resnet18.")
-    load_plugins(config.plugin)
-    store = Store(config.results)
-    there = store.runs()
-    job = Job.of(config, store, {run.model for run in there})
-    check_reference(config.against, {*job.request.variants, *(run.variant for run in there)})
+    job = Job.open(config)
     if dry_run:
         from bench.cli.dry_run import print_plan
 
         return print_plan(job, as_json=as_json)
-    summary = RunSummary(cached=job.cells)
-    if not job.done:
-        check_writable(config.results)
-        write_config(config, config.results / RUN_FILE)
-        summary = _work(job)
-    tables = write_tables(store, config)
+    summary = job.execute()
+    tables = write_tables(job.store, config)
     print_tables(tables, summary, _done(summary, job.cells), as_json=as_json)
     return Exit.CELLS_FAILED if summary.bad else Exit.OK
-
-
-def _work(job: Job) -> RunSummary:
-    from bench.pipeline import execute
-    from bench.runtime.progress import choose_progress
-
-    return execute(job.plan, job.context(choose_progress()))
 
 
 def _done(summary: RunSummary, cells: int) -> str:

@@ -16,8 +16,8 @@ from bench.core.sources import SourceSpec
 from bench.core.specs import Encoding, EvalSpec, Norm, Strict, TrainSpec
 
 Status = Literal["ok", "failed", "skipped"]
-DIAGNOSIS_VERSION = 4  # changes when a diagnostic may give another number
-AUDIT_VERSION = 5  # changes when the audit may give another number
+DIAGNOSIS_VERSION = 5  # changes when a diagnostic may give another number
+AUDIT_VERSION = 6  # changes when the audit may give another number
 
 
 def timestamp() -> str:

@@ -38,7 +38,7 @@ def diagnose(
 ) -> DiagnosisRecord:
     """Compute all diagnostics and store the record. ``model`` is in evaluation mode.
 
-    An error is stored as a failed record.
+    An error is stored as a failed record, unless the weights have a diagnosis without errors: that one is kept.
     """
     start = time.perf_counter()
     sizes: dict[str, int] = {}
@@ -63,7 +63,9 @@ def diagnose(
         created=timestamp(),
         environment=describe(context.device),
     )
-    context.store.write_diagnosis(record)
+    stored = context.store.read_diagnosis(run_id)
+    if record.status == "ok" or stored is None or stored.status != "ok":
+        context.store.write_diagnosis(record)
     return record
 
 

@@ -13,7 +13,7 @@ from bench.diagnostics.deepfool_score import CANDIDATES, HALVINGS, STEPS
 from bench.diagnostics.diagnose import DEEPFOOL_IMAGES, GRADIENT_IMAGES, LATENT_IMAGES
 from bench.evaluation.throughput import Pace, Rates
 from bench.planning.plan import RunPlan
-from bench.runtime.torch_state import harness_torch_state
+from bench.runtime.torch_state import harness_torch_state, torch_threads
 
 FEWEST_STEPS = 2  # minimum number of DeepFool steps on a usual network
 
@@ -28,12 +28,13 @@ def estimate(
     """
     least = most = 0.0
     to_do = [run for run in plan if pending[run.train.run_id] or run.train.run_id in undiagnosed]
-    for _, repeats in groupby(to_do, key=lambda run: run.train.config_sha):
-        runs = tuple(repeats)
-        pace = Pace(runs[0].train, context)  # keeps a network in memory, so only one exists at a time
-        for run in runs:
-            low, high = _bounds(run, pending[run.train.run_id], run.train.run_id in undiagnosed, pace, context)
-            least, most = least + low, most + high
+    with torch_threads(context.config.threads):
+        for _, repeats in groupby(to_do, key=lambda run: run.train.config_sha):
+            runs = tuple(repeats)
+            pace = Pace(runs[0].train, context)  # keeps a network in memory, so only one exists at a time
+            for run in runs:
+                low, high = _bounds(run, pending[run.train.run_id], run.train.run_id in undiagnosed, pace, context)
+                least, most = least + low, most + high
     return least, most
 
 

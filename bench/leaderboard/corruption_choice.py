@@ -51,7 +51,7 @@ def choose(cells: Iterable[EvalRecord]) -> Choice:
     counting, superseded, missed = _one_of(corrupted, made, _weight_of_set)
     for kind in sorted({_kind(cell) for cell in counting}):
         of_kind = [cell for cell in counting if _kind(cell) == kind]
-        _, others, would = _one_of(of_kind, _file, _weight_of_file)
+        _, others, would = _one_of(of_kind, _definition, _weight_of_definition)
         superseded += others
         missed |= would
     return Choice(superseded, missed)
@@ -81,14 +81,15 @@ def _weight_of_set(images: Made, places: int) -> Weight:
     return places, images.source == "official", images.sampling, images.images
 
 
-def _weight_of_file(file: tuple[int, str], places: int) -> Weight:
-    version, _ = file
+def _weight_of_definition(definition: tuple[int, str, str], places: int) -> Weight:
+    version, *_ = definition
     return places > 0, version, places
 
 
-def _file(cell: EvalRecord) -> tuple[int, str]:
+def _definition(cell: EvalRecord) -> tuple[int, str, str]:
+    """Return what determines the corrupted images of a kind: its version, its files and a plug-in's code."""
     spec = cell.spec.corruption
-    return (spec.version, spec.files_sha) if spec is not None else (0, "")
+    return (spec.version, spec.files_sha, spec.code_sha) if spec is not None else (0, "", "")
 
 
 def _kind(cell: EvalRecord) -> str:

@@ -363,3 +363,15 @@ def test_a_file_name_that_readers_would_change_is_replaced_with_a_warning(
         f"{tmp_path / 'nan.pth'}: called model-nan in the tables, because 'nan' is not an allowed name" in caplog.text
     )
     assert list(pd.read_csv(tmp_path / "out" / "results.csv")["model"]) == ["model-nan"]
+
+
+def test_the_recorded_configuration_evaluates_the_same_networks(
+    evaluate_cli: Call, bench: Call, plain: Plain, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = evaluate_cli(plain.files["plain", 0], plain.files["plain", 1], *MODEL, "--as-variant", "baseline",
+                         "--seed", "3", "--results", out)  # fmt: skip
+    assert first.code == 0, first.err
+    again = bench("evaluate", "--config", out / "evaluate.toml", "--results", out)
+    assert "0 of 4 cells computed, 4 already stored" in again.err
+    assert sorted(pd.read_csv(out / "results.csv")["seed"]) == [3, 3, 4, 4]

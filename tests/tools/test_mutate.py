@@ -74,7 +74,7 @@ def test_results_of_a_project(project: Path) -> None:
         "broken-before": ("error", "tests/test_broken.py::test_broken"),
         "endless": ("timeout", ""),
     }
-    assert {result.file for result in found.values()} == {"models/small.py"}
+    assert {result.module for result in found.values()} == {"bench.models.small"}
     assert (project / "models/small.py").read_text() == SOURCE
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from bench.attacks.corruptions import builtin as builtin  # fills the registry
-from bench.attacks.corruptions.registry import BUILTIN, CORRUPTIONS, files_sha_of, resolve_kinds
+from bench.attacks.corruptions.registry import BUILTIN, CORRUPTIONS, files_sha_of, parameters, resolve_kinds
 from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS, Profile, nearest_profile
 from bench.core.errors import BenchError, unknown_name
 from bench.core.specs import CorruptionSpec
@@ -34,6 +34,9 @@ def choose_corruptions(
     wanted, levels = resolve_kinds(kinds), [_severity(text) for text in severities]
     if wanted and not levels:
         raise BenchError("no severity given; write --severities 1,2,3,4,5.")
+    if corruptions_dir is None:
+        for kind in wanted:
+            parameters(kind, SEVERITY_LEVELS[0], constants, side)  # a plug-in's may lack this profile
     return [
         CorruptionSpec(
             kind=kind,
