@@ -281,7 +281,7 @@ ATTACKS.register(
         source="Croce and Hein 2020, arXiv 2003.01690",
         function=_LIBRARY.function,
         backend=_LIBRARY.distribution,
-        uses_gradient=False,
+        uses_gradient=True,
         strength=3,
         params={"version": "rand"},
         cost=ensemble.cost,

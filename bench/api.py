@@ -80,7 +80,7 @@ def run(
     if config is not None and options:
         raise BenchError(f"config= and {next(iter(options))}= are both given; give only one of them.")
     chosen: RunConfig = config or from_options(RunConfig, options)
-    job = Job.open(chosen)
+    job = Job.of(chosen)
     summary = job.execute(progress)
     write_tables(job.store, chosen)
     found = [(job.store.read_run(plan.train.run_id), plan.cells) for plan in job.plan]

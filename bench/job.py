@@ -37,7 +37,7 @@ class Job:
     store: Store
 
     @classmethod
-    def open(cls, config: RunConfig) -> Job:
+    def of(cls, config: RunConfig) -> Job:
         """Load the plug-ins and plan the run. Models of stored runs are not looked up in timm.
 
         Raises BenchError for bad input.

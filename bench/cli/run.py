@@ -34,7 +34,7 @@ from bench.planning.resume import RunSummary
 def run_command(*, dry_run: bool, as_json: bool, **options: Any) -> int:
     """Train every model × variant × seed, attack it, and write the leaderboard."""
     config: RunConfig = pop_config(RunConfig, options)
-    job = Job.open(config)
+    job = Job.of(config)
     if dry_run:
         from bench.cli.dry_run import print_plan
 
