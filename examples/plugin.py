@@ -17,6 +17,8 @@ from bench.data.registry import DatasetEntry
 from bench.data.split import Split, array_split
 from bench.diagnostics.latents import Latents, Value
 from bench.diagnostics.registry import DIAGNOSTICS, DiagnosticEntry
+from bench.leaderboard.lowest_known import lowest_known
+from bench.leaderboard.metrics import MetricEntry, MetricInput, register_metric
 from bench.models.registry import ModelEntry, register_model
 from bench.models.variants import VARIANTS, VariantEntry
 
@@ -95,6 +97,25 @@ DIAGNOSTICS.register(
         invariant=False,
         better="",
         function=sparsity,
+    ),
+    origin=__file__,
+)
+
+
+# A metric of the leaderboard: a number of one row. This one has a column per budget of the attacks.
+def retained(given: MetricInput) -> float | None:
+    clean, lowest = given.row.mean("clean"), lowest_known(given.row, given.budget, given.outcomes)
+    return 100 * float(lowest.accuracy) / clean if clean and lowest else None
+
+
+register_metric(
+    "retained@<norm>-<eps>",
+    MetricEntry(
+        unit="percent",
+        meaning="lowest known robust accuracy in percent of the clean accuracy",
+        function=retained,
+        scope="budget",
+        source="this example",
     ),
     origin=__file__,
 )

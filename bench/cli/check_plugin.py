@@ -34,8 +34,8 @@ DEFAULT_SIZE = 32
 def check_plugin_command(files: tuple[Path, ...], image_size: int, data_dir: Path | None) -> int:
     """Check every entry that plug-ins register against the contract of its kind.
 
-    The kinds are models, variants, attacks, corruptions, data sets and diagnostics. Prints one line per check. Exit
-    codes: 0 every check passed, 1 a check failed, 2 a file cannot be loaded.
+    The kinds are models, variants, attacks, corruptions, data sets, diagnostics and metrics. Prints one line per check.
+    Exit codes: 0 every check passed, 1 a check failed, 2 a file cannot be loaded.
     """
     from bench.contracts.plugin_contract import check_plugin
 

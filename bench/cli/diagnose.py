@@ -17,7 +17,7 @@ from bench.core.columns import (
     DIAGNOSTIC_COLUMNS,
     INTERVAL_COLUMNS,
     INTERVAL_SUFFIXES,
-    STEEPNESS_COLUMNS,
+    TEST_IMAGE_COLUMNS,
     TRAIN_SUFFIX,
 )
 from bench.core.records import DiagnosisRecord, RunRecord
@@ -82,11 +82,11 @@ def _table(run: RunRecord, record: DiagnosisRecord) -> str:
         (name, _cell(record, name), _cell(record, name + TRAIN_SUFFIX), meaning)
         for name, meaning in {**COLLAPSE_COLUMNS, **_of_plugins(record)}.items()
     ]
-    steepness = [(name, _cell(record, name), "", meaning) for name, meaning in STEEPNESS_COLUMNS.items()]
+    on_test = [(name, _cell(record, name), "", meaning) for name, meaning in TEST_IMAGE_COLUMNS.items()]
     counts = ", ".join(f"{column} = {count}" for column, count in record.images.items())
     title = f"{run.model}:{run.variant}:{run.seed} on {run.dataset} ({run.run_id}); {counts}"
     headers = ("quantity", "test", "training", "meaning")
-    table = tabulate([*latents, *steepness], headers, tablefmt="pipe", disable_numparse=True)
+    table = tabulate([*latents, *on_test], headers, tablefmt="pipe", disable_numparse=True)
     notes = [f"{column} is undefined: {reason}" for column, reason in record.undefined.items()]
     return "\n".join([title, "", table, *notes])
 

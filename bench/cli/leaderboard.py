@@ -6,6 +6,7 @@ Prints the leaderboard and, if a row has a paired reference, the comparison.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from bench.leaderboard.comparison_report import comparison_markdown
 from bench.leaderboard.report import board_markdown, records
 from bench.leaderboard.write_tables import Tables, check_reference, write_tables
 from bench.results.store import Store
+from bench.runtime.plugin import load_plugins
 
 
 @cli.command(
@@ -30,7 +32,7 @@ from bench.results.store import Store
         "bench leaderboard --against baseline --intervals",
     ),
 )
-@config_options(RunConfig, only=("results",))
+@config_options(RunConfig, only=("results", "plugin"))
 @config_options(TableConfig)
 @click.option(
     "--intervals",
@@ -38,11 +40,14 @@ from bench.results.store import Store
     help="in leaderboard.csv, add intervals and spreads beside clean, every attack and corruptions_acc",
 )
 @json_option
-def leaderboard_command(*, results: Path, intervals: bool, as_json: bool, **options: Any) -> int:
+def leaderboard_command(
+    *, results: Path, plugin: Sequence[Path], intervals: bool, as_json: bool, **options: Any
+) -> int:
     """Rebuild all tables from the stored cells, and print the leaderboard and the comparison.
 
     The comparison is with the paired reference, see --against.
     """
+    load_plugins(plugin)
     store = Store(results)
     if not store.runs():
         raise BenchError(f"no runs under {results}; 'bench run --results {results} …' creates some.")

@@ -32,7 +32,7 @@ Row = tuple[str, str, str]  # name, summary, source
 @config_options(RunConfig, only=("plugin",))
 @json_option
 def list_command(kind: str, pattern: str, *, plugin: Sequence[Path], as_json: bool) -> int:
-    """List the available models, variants, attacks, corruptions, data sets or recipes."""
+    """List the available models, variants, attacks, corruptions, data sets, recipes or leaderboard metrics."""
     load_plugins(plugin)
     rows = _LISTINGS[kind](pattern if is_pattern(pattern) else f"*{pattern}*")
     if as_json:
@@ -80,6 +80,13 @@ def _recipes(pattern: str) -> list[Row]:
     return [(n, RECIPES.get(n).summary, RECIPES.get(n).source) for n in RECIPES.expand(pattern)]
 
 
+def _metrics(pattern: str) -> list[Row]:
+    from bench.leaderboard.metrics import METRICS
+
+    found = {name: METRICS.get(name) for name in METRICS.expand(pattern)}
+    return [(name, f"{entry.unit}: {entry.meaning}", entry.source) for name, entry in found.items()]
+
+
 _LISTINGS: dict[str, Callable[[str], list[Row]]] = {
     "models": _models,
     "variants": _variants,
@@ -87,4 +94,5 @@ _LISTINGS: dict[str, Callable[[str], list[Row]]] = {
     "corruptions": _corruptions,
     "datasets": _datasets,
     "recipes": _recipes,
+    "metrics": _metrics,
 }

@@ -10,6 +10,7 @@ from bench.contracts.check import Check
 from bench.contracts.corruption_contract import check_corruption
 from bench.contracts.dataset_contract import check_dataset_entry
 from bench.contracts.diagnostic_contract import check_diagnostic
+from bench.contracts.metric_contract import check_metric
 from bench.contracts.model_contract import check_model_entry
 from bench.contracts.variant_contract import check_variant
 from bench.core.errors import BenchError
@@ -17,7 +18,7 @@ from bench.core.registry import Registration
 from bench.core.words import join
 from bench.runtime.plugin import load_plugins, registered_by
 
-KINDS = ("model", "variant", "attack", "corruption", "dataset", "diagnostic")
+KINDS = ("model", "variant", "attack", "corruption", "dataset", "diagnostic", "metric")
 
 
 def check_plugin(path: Path, *, image_size: int, data_dir: Path | None = None) -> Iterator[Check]:
@@ -48,4 +49,6 @@ def _check_entry(entry: Registration, image_size: int, data_dir: Path | None) ->
             return check_corruption(entry.name)
         case "dataset":
             return check_dataset_entry(entry.name, data_dir=data_dir)
+        case "metric":
+            return check_metric(entry.name)
     return check_diagnostic(entry.name)

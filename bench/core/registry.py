@@ -95,6 +95,10 @@ class Registry(Generic[T]):
             raise BenchError(f"no {self.kind} matches {pattern!r}. See 'bench list {self.kind}s'.")
         return names
 
+    def in_order(self) -> list[str]:
+        """Return the names in the order in which they were registered."""
+        return list(self._entries)
+
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._entries))
 

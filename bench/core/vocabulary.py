@@ -1,6 +1,6 @@
 """Vocabulary of the output: commands, statuses, reasons, flags, protocols and exit codes.
 
-``results/README.md`` repeats the meanings word for word; a test compares the two.
+``tools/column_tables.py`` writes the meanings into ``results/README.md``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 COMMANDS = {
     "run": "Train every model × variant × seed, attack it, and write the leaderboard.",
     "evaluate": "Attack networks that were trained elsewhere, and write the leaderboard.",
-    "list": "List the available models, variants, attacks, corruptions, data sets or recipes.",
+    "list": "List the available models, variants, attacks, corruptions, data sets, recipes or leaderboard metrics.",
     "show": "Show a run, or the duplicate images of a data set.",
     "leaderboard": "Rebuild all tables from the stored cells, and print the leaderboard and the comparison.",
     "diagnose": "Measure latent collapse, gradient norms and DeepFool distances of a run.",
@@ -27,7 +27,7 @@ COMMANDS = {
     "baseline": "Write the outcomes of runs as a baseline for 'bench check', or show one.",
     "check-plugin": "Check every entry that plug-ins register against the contract of its kind.",
 }
-KINDS = ("models", "variants", "attacks", "corruptions", "datasets", "recipes")
+KINDS = ("models", "variants", "attacks", "corruptions", "datasets", "recipes", "metrics")
 NORMS = ("linf", "l2", "l1")
 ENCODINGS = ("none", "float32", "uint8")  # of stored adversarial images
 PRECISIONS = ("auto", "fp32", "bf16")

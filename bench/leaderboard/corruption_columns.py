@@ -1,14 +1,13 @@
-"""Leaderboard columns of corruptions: means over the cells of a row, and mCE against a named reference."""
+"""Metrics of the corruptions of a leaderboard row: means over its cells, and mCE against a named reference."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bench.attacks.corruptions import builtin as builtin  # fills the registry
 from bench.attacks.corruptions.registry import CORRUPTIONS
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS
-from bench.core.columns import CORRUPTION_COLUMNS
 from bench.core.vocabulary import BASELINE, CLEAN, corruption_column
 from bench.leaderboard.corruption_cells import (
     STANDARD_COLUMNS,
@@ -36,37 +35,40 @@ from bench.leaderboard.corruption_scores import (
 from bench.leaderboard.rows import BoardRow
 from bench.results.chance_level import CHANCE
 
-KIND = "<kind>_acc"  # placeholder for one column per kind
-SET = "corruptions_set"
 ALEXNETS = "imagenet"  # profile of the images on which the errors of AlexNet were measured
 
 
-def corruption_metrics(rows: Iterable[BoardRow]) -> list[str]:
-    """Return the corruption columns of the board: the fixed ones, then one per kind with a cell; empty without any."""
-    kinds = {spec.kind for row in rows for spec in corruptions_of(row)}
-    always = [column for column in CORRUPTION_COLUMNS if column != KIND]
-    return [*always, *(f"{kind}_acc" for kind in sorted(kinds))] if kinds else []
+def image_sets(row: BoardRow) -> str | None:
+    """Return source and profile of the corrupted images; None for a row without corruptions."""
+    found = {f"{made.source}:{made.profile}" for made in made_of(row, corruption_cells(row))}
+    return "; ".join(sorted(found)) or None
 
 
-def corruption_values(row: BoardRow, baseline: BoardRow | None, reference: str) -> dict[str, Any]:
-    """Return the corruption columns of one row, accuracies in percent.
+def kind_accuracy(row: BoardRow, kind: str) -> float | None:
+    """Return the mean accuracy in percent over the severities of one kind; None unless all have an accuracy."""
+    return _percent(by_kind, whole_kinds(_means(row)), kind)
 
-    ``corruptions_acc`` is not included: it is a metric with intervals, as the attacks are. ``reference`` names the
-    reference of the mCE, and ``baseline`` is the paired baseline.
-    """
-    means = {(s.kind, s.severity): row.mean(corruption_column(s.kind, s.severity)) for s in corruptions_of(row)}
-    known = {cell: mean for cell, mean in means.items() if mean is not None}
+
+def severity_accuracy(row: BoardRow, level: int) -> float | None:
+    """Return the mean accuracy in percent over the standard kinds at one severity; None unless all have one."""
+    return _percent(by_severity, whole_severities(_means(row)), level)
+
+
+def family_accuracy(row: BoardRow, family: str) -> float | None:
+    """Return the mean accuracy in percent over the standard kinds of one family; None unless all have one."""
     families = {kind: CORRUPTIONS.get(kind).family for kind in STANDARD_KINDS}
-    of_families, of_levels = whole_families(known, families), whole_severities(known)
-    values: dict[str, Any] = {f"{kind}_acc": 100 * m for kind, m in _by(by_kind, whole_kinds(known)).items()}
-    values |= {f"{f}_acc": 100 * m for f, m in _by(lambda acc: by_family(acc, families), of_families).items()}
-    values |= {f"severity_{level}_acc": 100 * m for level, m in _by(by_severity, of_levels).items()}
-    values[SET] = "; ".join(sorted({f"{made.source}:{made.profile}" for made in made_of(row, corruption_cells(row))}))
-    return values | _errors(row, baseline, reference)
+    return _percent(lambda acc: by_family(acc, families), whole_families(_means(row), families), family)
 
 
-def _by(mean: Callable[[Accuracies], Mapping[Any, float]], accuracies: Accuracies) -> Mapping[Any, float]:
-    return mean(accuracies) if accuracies else {}
+def _means(row: BoardRow) -> Accuracies:
+    """Return the accuracies that all seeds have, means over seeds, as fractions by kind and severity."""
+    means = {(s.kind, s.severity): row.mean(corruption_column(s.kind, s.severity)) for s in corruptions_of(row)}
+    return {cell: mean for cell, mean in means.items() if mean is not None}
+
+
+def _percent(mean: Callable[[Accuracies], Mapping[Any, float]], accuracies: Accuracies, group: Any) -> float | None:
+    found = mean(accuracies).get(group) if accuracies else None
+    return None if found is None else 100 * found
 
 
 def whole_kinds(accuracies: Accuracies) -> Accuracies:
@@ -93,14 +95,19 @@ def only_standard(accuracies: Accuracies) -> Accuracies:
     return {(kind, level): value for (kind, level), value in accuracies.items() if kind in STANDARD_KINDS}
 
 
-def _errors(row: BoardRow, baseline: BoardRow | None, reference: str) -> dict[str, Any]:
-    """Return the columns of mCE and relative mCE, or the note why they are missing. Each seed has its own reference."""
+def corruption_errors(row: BoardRow, baseline: BoardRow | None, reference: str) -> dict[str, float | str]:
+    """Return ``mce``, ``rel_mce``, ``mce_reference`` and ``mce_note``: both errors in percent, or why they are missing.
+
+    ``reference`` is "baseline" or "alexnet", and ``baseline`` the paired baseline. Each seed has its own reference.
+    """
+    if not corruptions_of(row):
+        return {}
     if missing := lacking(row):
         wanted = len(STANDARD_COLUMNS)
         why = f"{wanted - len(missing)} of the {wanted} standard cells have an accuracy for every seed on one set"
         return {"mce_note": f"mce, rel_mce: {why} of images; {missing[0]} has none."}
     scores = [_seed_errors(row, baseline, reference, seed) for seed in sorted(row.seeds)]
-    values: dict[str, Any] = {"mce_reference": reference}
+    values: dict[str, float | str] = {"mce_reference": reference}
     notes = []
     for name, found in zip(("mce", "rel_mce"), zip(*scores, strict=True), strict=True):
         reasons = [score.reason for score in found if score.value is None]

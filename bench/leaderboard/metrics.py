@@ -1,145 +1,218 @@
-"""Metrics of a leaderboard row: means over seeds, intervals and paired differences from the reference.
-
-Also the leaderboard columns of distances: per norm, to the nearest adversarial image found by any of the attacks.
-"""
+"""Built-in metrics of the leaderboard, in the order of their columns. To add a metric, add an entry here."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
 
-import numpy as np
+from bench.attacks.corruptions.severities import SEVERITY_LEVELS
+from bench.core.columns import LOWEST
+from bench.leaderboard.corruption_columns import (
+    corruption_errors,
+    family_accuracy,
+    image_sets,
+    kind_accuracy,
+    severity_accuracy,
+)
+from bench.leaderboard.distances import nearest_distances
+from bench.leaderboard.lowest_known import lowest_known
+from bench.leaderboard.registry import METRICS, MetricEntry, MetricInput, Value, metric_meanings, register_metric
 
-from bench.core.columns import CORRUPTIONS_ACC
-from bench.core.vocabulary import NORMS
-from bench.leaderboard.references import other_weights, pairs_of, parts_of
-from bench.leaderboard.rows import BoardRow, drawn_alike
-from bench.results.outcomes import Outcome, Outcomes, common_images, verdicts
-from bench.statistics.distances import Distances, area_under_curve, median_distance, smallest_distances
-from bench.statistics.intervals import wilson_interval
-from bench.statistics.seeds import sampling_error, spread
-
-
-def metric_values(
-    row: BoardRow, reference: BoardRow | None, metrics: Sequence[str], outcomes: Outcomes
-) -> dict[str, Any]:
-    """Return each metric of ``row`` with its METRIC_SUFFIXES columns, in percent.
-
-    Differences are from ``reference``. They are None if either row is no better than chance.
-    """
-    values: dict[str, Any] = {}
-    at_chance = bool(row.chance()) or (reference is not None and bool(reference.chance()))
-    for metric in metrics:
-        parts = parts_of(row, metric)
-        mean, n = _mean(_by_seed(row, parts)), row.images(parts[0]) if parts else None
-        if mean is None or n is None:
-            values[f"{metric}_n"] = 0 if _attempted(row, metric) else None
-            continue
-        low, high = wilson_interval(mean * n, n)
-        pair = None if at_chance else pairs_of(row, reference, metric, outcomes)
-        over_seeds = _over_seeds(_by_seed(row, parts)) if other_weights(row, metric) else {}
-        values |= {
-            metric: _percent(mean),
-            f"{metric}_n": n,
-            f"{metric}_diff": None if pair is None else _percent(float(pair.differences.mean())),
-            f"{metric}_flags": ";".join(sorted({flag for part in parts for flag in row.flags(part)})) or None,
-            f"{metric}_lo": _percent(low),
-            f"{metric}_hi": _percent(high),
-            f"{metric}_se": _percent(_sampling_error(row, parts, outcomes)),
-            **{f"{metric}{suffix}": _percent(value) for suffix, value in over_seeds.items()},
-        }
-    return values
+__all__ = ["METRICS", "MetricEntry", "MetricInput", "Value", "metric_meanings", "register_metric"]
 
 
-def _attempted(row: BoardRow, metric: str) -> bool:
-    """Check whether a cell of the metric was attempted without an accuracy: a cell is not ok, or the seeds differ."""
-    columns = [metric] if metric != CORRUPTIONS_ACC else row.corrupted()
-    tried = (c for c in columns if row.cells.get(c) or row.outdone.get(c))
-    return any(row.failed(column) or row.mean(column) is None for column in tried)
+# Attacks ----------------------------------------------------------------------------------------------------------
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
-def _by_seed(row: BoardRow, parts: Sequence[str]) -> list[float]:
-    """Return the metric of every seed: the mean over its columns, a fraction; empty if a column has no accuracy."""
-    columns = [row.accuracies(part) for part in parts]
-    return [sum(values) / len(values) for values in zip(*columns, strict=True)] if columns and all(columns) else []
-
-
-def _percent(fraction: float | None) -> float | None:
-    return None if fraction is None else 100 * fraction
-
-
-def _over_seeds(values: Sequence[float]) -> dict[str, float]:
-    """Return standard deviation and Student's interval over seeds, by column suffix; empty for a single seed."""
-    if len(values) < 2:
+def lowest_accuracy(given: MetricInput) -> Mapping[str, Value]:
+    """Return the lowest known robust accuracy in percent, its image counts, and what fooled the images."""
+    lowest = lowest_known(given.row, given.budget, given.outcomes)
+    if lowest is None:
         return {}
-    found = spread(np.asarray(values))
-    return {"_std": found.std, "_t_lo": found.low, "_t_hi": found.high}
-
-
-def _sampling_error(row: BoardRow, parts: Sequence[str], outcomes: Outcomes) -> float | None:
-    """Return the standard error, over images, of the mean over seeds and columns, a fraction.
-
-    None unless the cells have two images or more in common.
-    """
-    found = [outcomes.of(row.cells[part][seed]) for part in parts for seed in sorted(row.seeds)]
-    ids = common_images(found)
-    return sampling_error(verdicts(found, ids)) if len(ids) > 1 else None
-
-
-def distance_columns(rows: Sequence[BoardRow]) -> list[str]:
-    """Return the distance columns of the attacked norms."""
-    attacked = [norm for norm in NORMS if any(_columns(row, norm) for row in rows)]
-    return [column for norm in attacked for column in _names(norm)]
-
-
-def distance_values(row: BoardRow, outcomes: Outcomes) -> dict[str, Any]:
-    """Return the distance columns of one row: medians in units of the norm, and areas under the curve in percent.
-
-    Each value is a mean over seeds, on the images common to all attacks in the norm.
-    """
-    return {name: value for norm in NORMS for name, value in _of_norm(row, norm, outcomes).items()}
-
-
-def _columns(row: BoardRow, norm: str) -> dict[str, float]:
-    """Return the eps of the attack columns in ``norm`` that have an accuracy, by column."""
-    attacks = {column: next(iter(cells.values())).spec.attack for column, cells in row.cells.items()}
     return {
-        column: attack.eps
-        for column, attack in attacks.items()
-        if attack is not None and attack.norm == norm and row.mean(column) is not None
+        "": lowest.percent,
+        "_n": len(lowest.ids),
+        "_audit_n": lowest.n_audited,
+        "_broken_by": lowest.broken_by() or None,
     }
 
 
-def _names(norm: str) -> tuple[str, ...]:
-    median = f"median_distance@{norm}"
-    return median, f"{median}_lo", f"{median}_hi", f"{median}_n", f"auc@{norm}"
+register_metric(
+    f"{LOWEST}@<norm>-<eps>",
+    MetricEntry(
+        unit="percent",
+        meaning=(
+            "lowest known robust accuracy in percent: share of the images correctly classified under all verified "
+            "attacks within this budget, those of the run (of any protocol, version, precision or budget) and those of "
+            "the audit; on the images that all attacks of the row at this budget were run on, except attacks on fewer "
+            "than 50 images or on samples of an older version; an attack that was not run on an image does not count "
+            "against it; mean over seeds"
+        ),
+        function=lowest_accuracy,
+        scope="budget",
+        suffixes={
+            "_n": "number of these images, the same for each seed",
+            "_audit_n": (
+                "number of these images that the audit's own attacks were run on within this budget, the smallest "
+                "number of any seed; empty unless all seeds were audited, 0 if the audit stored no images"
+            ),
+            "_broken_by": (
+                "number of these images misclassified under each attack, summed over seeds, and the number "
+                "misclassified under no other attack (`alone`), separated by semicolons; the audit's attacks begin "
+                "with `audit:`; images that are misclassified without an attack are not counted, nor, for a "
+                "prefiltered attack, those misclassified under the filtering attacks"
+            ),
+        },
+    ),
+)
 
 
-def _of_norm(row: BoardRow, norm: str, outcomes: Outcomes) -> dict[str, Any]:
-    known = _columns(row, norm)
-    budgets = {column: known[column] for column in drawn_alike(row, list(known), outcomes)}
-    found = [[outcomes.of(row.cells[column][seed]) for column in budgets] for seed in sorted(row.seeds)]
-    ids = common_images([outcome for seed in found for outcome in seed]) if budgets else ()
-    if not ids:
+# Corruptions ------------------------------------------------------------------------------------------------------
+
+register_metric(
+    "corruptions_set",
+    MetricEntry(
+        unit="text",
+        meaning="source and profile of the corrupted images; of several sets the one with precedence",
+        function=lambda given: image_sets(given.row),
+        scope="corruptions",
+    ),
+)
+
+
+def corruption_error(given: MetricInput) -> Mapping[str, Value]:
+    """Return the mean corruption error in percent, its reference, and a note."""
+    found = corruption_errors(given.row, given.baseline, given.config.mce_reference)
+    return {"": found.get("mce"), "_reference": found.get("mce_reference"), "_note": found.get("mce_note")}
+
+
+register_metric(
+    "mce",
+    MetricEntry(
+        unit="percent",
+        meaning=(
+            "mean corruption error in percent: mean over the 15 kinds of the mean error over the severities, divided "
+            "by that of the reference; 100 is as good as the reference; mean over seeds"
+        ),
+        source="Hendrycks and Dietterich, 2019, arXiv 1903.12261",
+        function=corruption_error,
+        scope="corruptions",
+        suffixes={
+            "_reference": (
+                "reference of mce: `baseline` of the same backbone, recipe and seed, or `alexnet` with its published "
+                "errors"
+            ),
+            "_note": "why mce or rel_mce is empty, and whether the row is no better than chance on clean images",
+        },
+    ),
+)
+
+
+def relative_corruption_error(given: MetricInput) -> Value:
+    """Return the relative mean corruption error in percent."""
+    return corruption_errors(given.row, given.baseline, given.config.mce_reference).get("rel_mce")
+
+
+register_metric(
+    "rel_mce",
+    MetricEntry(
+        unit="percent",
+        meaning="the same as mce for the errors in excess of the clean error",
+        source="Hendrycks and Dietterich, 2019, arXiv 1903.12261",
+        function=relative_corruption_error,
+        scope="corruptions",
+    ),
+)
+
+_FAMILIES = {
+    "noise": "mean accuracy over the standard kinds of noise",
+    "blur": "mean accuracy over the standard kinds of blur",
+    "weather": "mean accuracy over the standard kinds of weather, including brightness",
+    "digital": "mean accuracy over the other standard kinds",
+}
+for _family, _meaning in _FAMILIES.items():
+    register_metric(
+        f"{_family}_acc",
+        MetricEntry(
+            unit="percent",
+            meaning=_meaning,
+            function=lambda given, family=_family: family_accuracy(given.row, family),  # type: ignore[misc]
+            scope="corruptions",
+        ),
+    )
+
+for _level in SEVERITY_LEVELS:
+    register_metric(
+        f"severity_{_level}_acc",
+        MetricEntry(
+            unit="percent",
+            meaning=f"mean accuracy over the 15 kinds at severity {_level}",
+            function=lambda given, level=_level: severity_accuracy(given.row, level),  # type: ignore[misc]
+            scope="corruptions",
+        ),
+    )
+
+register_metric(
+    "<kind>_acc",
+    MetricEntry(
+        unit="percent",
+        meaning="mean accuracy over the 5 severities of one kind",
+        function=lambda given: kind_accuracy(given.row, given.kind),
+        scope="kind",
+    ),
+)
+
+
+# Distances --------------------------------------------------------------------------------------------------------
+
+
+def median_distance(given: MetricInput) -> Mapping[str, Value]:
+    """Return the median distance to the nearest known adversarial image, its interval, and the number of images."""
+    found = nearest_distances(given.row, given.norm, given.outcomes)
+    if found is None:
         return {}
-    eps = np.asarray(list(budgets.values()))
-    by_seed = [_pooled(seed, ids, eps) for seed in found]
-    medians = zip(*(median_distance(distances) for distances in by_seed), strict=True)
-    area = np.mean([area_under_curve(distances, eps) for distances in by_seed])
-    values = [*(_known(ends) for ends in medians), len(ids), 100 * float(area)]
-    return dict(zip(_names(norm), values, strict=True))
+    value, low, high = found.median()
+    return {"": value, "_lo": low, "_hi": high, "_n": len(found.ids)}
 
 
-def _pooled(attacks: Sequence[Outcome], ids: tuple[str, ...], eps: np.ndarray[Any, Any]) -> Distances:
-    return smallest_distances(np.stack([attack.distance[attack.places(ids)] for attack in attacks]), eps)
+register_metric(
+    "median_distance@<norm>",
+    MetricEntry(
+        unit="distance",
+        meaning=(
+            "smallest distance within which more than half of the images are misclassified, each under any attack of "
+            "this norm, in units of [0, 1] pixels; 0 for an image that is misclassified without an attack; images that "
+            "stay correctly classified count as farther than the largest budget; mean over seeds; empty if half of the "
+            "images stay correctly classified"
+        ),
+        function=median_distance,
+        scope="norm",
+        suffixes={
+            "_lo": (
+                "lower end of its 95 % interval (sampling of images only), mean over seeds; the largest budget if the "
+                "whole interval exceeds it; 0 for fewer than six images"
+            ),
+            "_hi": "upper end of this interval; empty if it exceeds the largest budget, and for fewer than six images",
+            "_n": "number of images per seed that all attacks of the row in this norm were run on",
+        },
+    ),
+)
 
 
-def _known(values: Sequence[float]) -> float | None:
-    """Return the mean over seeds; None if a value is beyond the largest budget (inf)."""
-    mean = float(np.mean(values))
-    return mean if math.isfinite(mean) else None
+def area_under_curve(given: MetricInput) -> Value:
+    """Return the mean robust accuracy over all budgets up to the largest, in percent."""
+    found = nearest_distances(given.row, given.norm, given.outcomes)
+    return None if found is None else found.area()
+
+
+register_metric(
+    "auc@<norm>",
+    MetricEntry(
+        unit="percent",
+        meaning=(
+            "mean robust accuracy over all budgets from 0 to the largest, in percent: area under the line through the "
+            "accuracies at 0 and at all attacked budgets, on the same images; mean over seeds"
+        ),
+        function=area_under_curve,
+        scope="norm",
+    ),
+)

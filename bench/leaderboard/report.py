@@ -8,30 +8,35 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from bench.core.columns import CORRUPTIONS_ACC, DECIMALS, DIGITS_COLUMNS, DISTANCE_DECIMALS, LOWEST, NOT_OK, P_DIGITS
+from bench.core.columns import CORRUPTIONS_ACC, DECIMALS, DISTANCE_DECIMALS, LOWEST, NOT_OK, P_DIGITS, RATIO_COLUMNS
 from bench.core.vocabulary import CLEAN, marks
+from bench.leaderboard.registry import unit_of
 from bench.results.audit_verdict import FAILED
 from bench.results.chance_level import CHANCE
 
 
 def rounded(table: pd.DataFrame) -> pd.DataFrame:
-    """Round percentages and points to 2 decimals, distances to 5, p-values and ``DIGITS_COLUMNS`` to 4 digits."""
-    by_digits = [column for column in table.columns if column.startswith("p_") or column in DIGITS_COLUMNS]
+    """Round percentages and points to 2 decimals, distances to 5, p-values and ratios to 4 digits."""
+    by_digits = [column for column in table.columns if _is_ratio(column)]
     kept = table.round({column: _decimals(column) for column in table.columns if column not in by_digits})
     for column in by_digits:
         kept[column] = [None if pd.isna(p) else float(f"{p:.{P_DIGITS}g}") for p in table[column]]
     return kept
 
 
+def _is_ratio(column: str) -> bool:
+    return column.startswith("p_") or column in RATIO_COLUMNS or unit_of(column) == "ratio"
+
+
 def _decimals(column: str) -> int:
-    return DISTANCE_DECIMALS if column.startswith("median_distance@") else DECIMALS
+    return DISTANCE_DECIMALS if unit_of(column) == "distance" else DECIMALS
 
 
 ERRORS = ("mce",)  # in percent of the error of the reference
 SHOWN = ("rank", "dataset", "model", "variant", "config_sha", "seeds")
 
 
-def board_metrics(board: pd.DataFrame) -> list[str]:
+def accuracies_of(board: pd.DataFrame) -> list[str]:
     """Return the accuracy columns, without those of METRIC_SUFFIXES."""
     return [column for column in board.columns if f"{column}_diff" in board.columns]
 
@@ -42,17 +47,17 @@ def board_markdown(board: pd.DataFrame) -> str:
     A metric is shown in percent with its 95 % interval, its difference from the reference in points, and its flags. For
     a missing number the table shows "failed" or "no mean" if the metric was attempted.
     """
-    metrics, errors = board_metrics(board), [column for column in ERRORS if column in board]
+    accuracies, errors = accuracies_of(board), [column for column in ERRORS if column in board]
     shown = [*SHOWN, *(["audit"] if _any_audit_failed(board) else []), *(["status"] if _any_at_chance(board) else [])]
     shown += ["collapse"] if board["collapse"].notna().any() else []
     shown += ["leaked"] if (board["leaked"].fillna(0) > 0).any() else []
     lowest = [c for c in map(str, board.columns) if c.startswith(f"{LOWEST}@") and f"{c}_n" in board]
     errors = [*lowest, *errors]
     rows = [
-        [_plain(row[c]) for c in shown] + [_metric(row, m) for m in metrics] + [_error(row[e]) for e in errors]
+        [_plain(row[c]) for c in shown] + [_metric(row, m) for m in accuracies] + [_error(row[e]) for e in errors]
         for _, row in board.iterrows()
     ]
-    headers = [*shown, *(_header(board, m) for m in metrics)]
+    headers = [*shown, *(_header(board, m) for m in accuracies)]
     headers += [_header(board, e).replace(LOWEST, "lowest known") if e in lowest else e for e in errors]
     table: str = tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True)
     return table

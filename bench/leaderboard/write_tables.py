@@ -10,22 +10,23 @@ import pandas as pd
 
 from bench.attacks.registry import STRONGEST, entry_of
 from bench.config import TableConfig
-from bench.core.columns import ALWAYS_BESIDE, CORRUPTIONS_ACC, LEADERBOARD_COLUMNS, METRIC_SUFFIXES, NOT_OK
+from bench.core.columns import CORRUPTIONS_ACC, DEFAULT_SUFFIXES, LEADERBOARD_COLUMNS, METRIC_SUFFIXES, NOT_OK
 from bench.core.errors import BenchError
 from bench.core.specs import AttackSpec
 from bench.core.vocabulary import BASELINE, CLEAN
+from bench.leaderboard import metrics as metrics  # fills the registry
+from bench.leaderboard.accuracies import accuracy_values
 from bench.leaderboard.collapse import collapse_values
 from bench.leaderboard.comparison import comparison_table
-from bench.leaderboard.corruption_columns import corruption_metrics, corruption_values
 from bench.leaderboard.corruptions_csv import corruptions_csv
-from bench.leaderboard.lowest_known import budgets_of, lowest_known, lowest_of_runs
-from bench.leaderboard.metrics import distance_columns, distance_values, metric_values
+from bench.leaderboard.lowest_known import lowest_of_runs
 from bench.leaderboard.ranking import ranked
 from bench.leaderboard.references import reference_of, same_split
+from bench.leaderboard.registry import MetricColumn, MetricInput, metric_columns, metric_values
 from bench.leaderboard.report import rounded
 from bench.leaderboard.rows import EQUAL_PER_CLASS, BoardRow, board_rows, outdated_columns
 from bench.results.outcomes import Outcomes
-from bench.results.results_csv import Budget, all_audits, all_cells, all_diagnoses, results_table, to_csv
+from bench.results.results_csv import all_audits, all_cells, all_diagnoses, results_table, to_csv
 from bench.results.store import Store
 from bench.runtime.files import write_atomic
 
@@ -55,17 +56,17 @@ def check_reference(against: str, variants: Collection[str]) -> None:
 def write_tables(store: Store, config: TableConfig | None = None, *, intervals: bool = False) -> Tables:
     """Write results.csv, leaderboard.csv, comparison.csv and corruptions.csv from all cells in the store.
 
-    Unless ``intervals``, leaderboard.csv contains only the ``ALWAYS_BESIDE`` columns of each accuracy. The returned
+    Unless ``intervals``, leaderboard.csv contains only the ``DEFAULT_SUFFIXES`` columns of each accuracy. The returned
     board has all METRIC_SUFFIXES columns.
     """
     config = config or TableConfig()
     cells, audits, diagnoses = all_cells(store), all_audits(store), all_diagnoses(store)
     rows, outcomes = board_rows(cells, audits, diagnoses), Outcomes(store, cells)
-    metrics = metric_columns(rows)
-    board = board_table(rows, metrics, outcomes, config)
-    comparison = comparison_table(rows, metrics, outcomes, config.against)
+    accuracies = accuracy_columns(rows)
+    board = board_table(rows, accuracies, outcomes, config)
+    comparison = comparison_table(rows, accuracies, outcomes, config.against)
     known = lowest_of_runs(cells, audits, outcomes)
-    dropped = {m + s for m in metrics for s in METRIC_SUFFIXES if s not in ALWAYS_BESIDE and not intervals}
+    dropped = {m + s for m in accuracies for s in METRIC_SUFFIXES if s not in DEFAULT_SUFFIXES and not intervals}
     write_atomic(store.root / "results.csv", to_csv(results_table(cells, diagnoses, audits, known)))
     write_atomic(store.root / "leaderboard.csv", to_csv(rounded(board[[c for c in board if c not in dropped]])))
     _write_or_remove(store.root / "comparison.csv", None if comparison.empty else to_csv(rounded(comparison)))
@@ -83,51 +84,46 @@ def _write_or_remove(path: Path, content: bytes | None) -> None:
 
 def board_table(
     rows: Sequence[BoardRow],
-    metrics: Sequence[str],
+    accuracies: Sequence[str],
     outcomes: Outcomes,
     config: TableConfig | None = None,
 ) -> pd.DataFrame:
-    """Return the board with all columns, accuracies in percent, sorted by data set and rank."""
-    config = config or TableConfig()
-    of_corruptions, of_distances, table = corruption_metrics(rows), distance_columns(rows), []
-    budgets = budgets_of(rows)
+    """Return the board with all columns, accuracies in percent, sorted by data set and rank.
+
+    ``accuracies`` are the columns of :func:`accuracy_columns`. Raises BenchError if a metric of a plug-in fails, or
+    has the column of another one.
+    """
+    config, metrics, table = config or TableConfig(), metric_columns(rows), []
+    columns = _columns(accuracies, metrics)
     splits = {(row.run.dataset, row.data_sha): row for row in rows}
     for _, any_row in sorted(splits.items(), key=lambda split: split[0]):
         group = same_split(any_row, rows)
         for rank, by, row in ranked(group, outcomes, rank_flagged=config.rank_flagged):
             reference = reference_of(row, group, config.against)
             baseline = _own_reference(row) or reference_of(row, group)
-            values = corruption_values(row, baseline, config.mce_reference) if of_corruptions else {}
-            values |= metric_values(row, reference, metrics, outcomes) | distance_values(row, outcomes)
-            values |= lowest_values(row, budgets, outcomes) | collapse_values(row, group)
+            values = metric_values(metrics, MetricInput(row, outcomes, baseline, config))
+            values |= accuracy_values(row, reference, accuracies, outcomes) | collapse_values(row, group)
             table.append({**_describe(row, reference, outcomes), "rank": rank, "rank_by": by, **values})
-    of_metrics = [m + suffix for m in metrics for suffix in ("", *METRIC_SUFFIXES)]
-    of_budgets = [budget.column + suffix for budget in budgets for suffix in ("", "_n", "_audit_n", "_broken_by")]
-    of_corruptions = [column for column in of_corruptions if column not in metrics]
-    columns = [*LEADERBOARD_COLUMNS, *of_metrics, *of_budgets, *of_corruptions, *of_distances]
-    counts = [column for column in (*of_distances, *of_budgets) if column.endswith("_n")]
+    counts = [column for column in columns if column.endswith("_n")]
     whole = ["rank", "latent_dim", "img_size", "epochs", "n_train", "leaked", *counts]
-    whole += [f"{metric}_n" for metric in metrics]
     return pd.DataFrame(table, columns=columns).astype(dict.fromkeys(whole, "Int64"))
 
 
-def lowest_values(row: BoardRow, budgets: Sequence[Budget], outcomes: Outcomes) -> dict[str, Any]:
-    """Return the columns of the lowest known robust accuracy at each budget: percent, image counts and attacks."""
-    values: dict[str, Any] = {}
-    for budget in budgets:
-        lowest = lowest_known(row, budget, outcomes)
-        if lowest is not None:
-            values |= {
-                budget.column: lowest.percent,
-                f"{budget.column}_n": len(lowest.ids),
-                f"{budget.column}_audit_n": lowest.n_audited,
-                f"{budget.column}_broken_by": lowest.broken_by() or None,
-            }
-    return values
+def _columns(accuracies: Sequence[str], metrics: Sequence[MetricColumn]) -> list[str]:
+    """Return all columns of the leaderboard. Raises BenchError if two have the same name."""
+    own = [*LEADERBOARD_COLUMNS, *(name + suffix for name in accuracies for suffix in ("", *METRIC_SUFFIXES))]
+    for metric in metrics:
+        taken = set(own).intersection(metric.columns)
+        if taken:
+            raise BenchError(
+                f"metric {metric.name!r} has the column {min(taken)!r}, which the leaderboard has already; rename it."
+            )
+        own += metric.columns
+    return own
 
 
-def metric_columns(rows: Sequence[BoardRow]) -> list[str]:
-    """Return the metric columns: clean, corruptions, then the attacks by strength, name, norm and eps."""
+def accuracy_columns(rows: Sequence[BoardRow]) -> list[str]:
+    """Return the columns of accuracies: clean, corruptions, then the attacks by strength, name, norm and eps."""
     specs = {column: next(iter(cells.values())).spec for row in rows for column, cells in row.cells.items()}
     found = {column: spec.attack for column, spec in specs.items() if spec.corruption is None}
 

@@ -147,7 +147,7 @@ def test_bad_input_is_one_sentence(bench: Callable[..., Any], tmp_path: Path) ->
     for file, says in (
         (tmp_path / "none.py", "is not a Python file"),
         (broken, "failed: ZeroDivisionError"),
-        (empty, "registers no model, variant, attack, corruption, dataset or diagnostic"),
+        (empty, "registers no model, variant, attack, corruption, dataset, diagnostic or metric"),
     ):
         shown = bench("check-plugin", file)
         assert shown.code == 2

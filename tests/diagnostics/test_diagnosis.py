@@ -21,7 +21,7 @@ from bench.core.columns import (
     DIAGNOSTIC_COLUMNS,
     INTERVAL_COLUMNS,
     INTERVAL_SUFFIXES,
-    STEEPNESS_COLUMNS,
+    TEST_IMAGE_COLUMNS,
 )
 from bench.data import load_dataset
 from bench.data.registry import DataRequest
@@ -53,8 +53,8 @@ def test_every_diagnostic_has_its_column_and_says_whether_it_is_invariant() -> N
     assert set(COLLAPSE_COLUMNS) == {f"collapse_{name}" for name in DIAGNOSTICS}
     for name in DIAGNOSTICS:
         assert COLLAPSE_COLUMNS[f"collapse_{name}"].endswith("invariant") == DIAGNOSTICS.get(name).invariant
-    assert all("invariant" in meaning for meaning in STEEPNESS_COLUMNS.values())
-    assert set(INTERVAL_COLUMNS) <= set(STEEPNESS_COLUMNS)
+    assert all("invariant" in meaning for meaning in TEST_IMAGE_COLUMNS.values())
+    assert set(INTERVAL_COLUMNS) <= set(TEST_IMAGE_COLUMNS)
 
 
 def test_every_run_is_diagnosed_and_its_rows_say_what_was_found(run: Callable[..., Any], tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_diagnose_prints_the_table_and_measures_only_once(
     arguments = ("diagnose", "tiny:lpc", "--results", tmp_path, "--plugin", plugin)
     first = bench(*arguments)
     assert first.code == 0
-    for column in (*COLLAPSE_COLUMNS, *STEEPNESS_COLUMNS):
+    for column in (*COLLAPSE_COLUMNS, *TEST_IMAGE_COLUMNS):
         assert f"| {column} " in first.out
     record = bench(*arguments, "--json").json
     ends = [f"{record['values'][f'deepfool_rho_authors{suffix}']:.4g}" for suffix in INTERVAL_SUFFIXES]

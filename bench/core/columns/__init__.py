@@ -1,60 +1,56 @@
-"""Columns of every table and their meanings; results/README.md repeats them word for word."""
+"""Columns of every table and their meanings, from which tools/column_tables.py writes results/README.md."""
 
 from bench.core.columns.audits import AUDIT_COLUMNS, AUDIT_FIGURES
-from bench.core.columns.beside import COMPARE_COLUMNS, COMPARISON_COLUMNS
 from bench.core.columns.board import (
-    ALWAYS_BESIDE,
-    CORRUPTION_COLUMNS,
+    ACCURACY_COLUMNS,
     CORRUPTIONS_ACC,
     DECIMALS,
-    DIGITS_COLUMNS,
-    DISTANCE_COLUMNS,
+    DEFAULT_SUFFIXES,
     DISTANCE_DECIMALS,
     LEADERBOARD_COLUMNS,
     LOWEST,
-    LOWEST_COLUMNS,
     METRIC_SUFFIXES,
     NOT_OK,
     P_DIGITS,
+    RATIO_COLUMNS,
 )
+from bench.core.columns.compared import COMPARE_COLUMNS, COMPARISON_COLUMNS
 from bench.core.columns.diagnoses import (
     COLLAPSE_COLUMNS,
     COUNT_COLUMNS,
     DIAGNOSTIC_COLUMNS,
     INTERVAL_COLUMNS,
     INTERVAL_SUFFIXES,
-    STEEPNESS_COLUMNS,
+    TEST_IMAGE_COLUMNS,
     TRAIN_SUFFIX,
     TRAINING_COLUMNS,
 )
 from bench.core.columns.results import RESULT_COLUMNS, SAMPLE_COLUMNS, TIME_COLUMNS
 
 __all__ = [
-    "ALWAYS_BESIDE",
+    "ACCURACY_COLUMNS",
     "AUDIT_COLUMNS",
     "AUDIT_FIGURES",
     "COLLAPSE_COLUMNS",
     "COMPARE_COLUMNS",
     "COMPARISON_COLUMNS",
     "CORRUPTIONS_ACC",
-    "CORRUPTION_COLUMNS",
     "COUNT_COLUMNS",
     "DECIMALS",
+    "DEFAULT_SUFFIXES",
     "DIAGNOSTIC_COLUMNS",
-    "DIGITS_COLUMNS",
-    "DISTANCE_COLUMNS",
     "DISTANCE_DECIMALS",
     "INTERVAL_COLUMNS",
     "INTERVAL_SUFFIXES",
     "LEADERBOARD_COLUMNS",
     "LOWEST",
-    "LOWEST_COLUMNS",
     "METRIC_SUFFIXES",
     "NOT_OK",
     "P_DIGITS",
+    "RATIO_COLUMNS",
     "RESULT_COLUMNS",
     "SAMPLE_COLUMNS",
-    "STEEPNESS_COLUMNS",
+    "TEST_IMAGE_COLUMNS",
     "TIME_COLUMNS",
     "TRAINING_COLUMNS",
     "TRAIN_SUFFIX",

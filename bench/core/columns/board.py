@@ -64,27 +64,16 @@ LEADERBOARD_COLUMNS = {
     "data_sha": "hash of the test split: ids, labels and content",
 }
 
-#: leaderboard.csv: columns of corruptions; a mean is empty unless all its cells of all seeds are ok.
 CORRUPTIONS_ACC = "corruptions_acc"
 
-CORRUPTION_COLUMNS = {
-    CORRUPTIONS_ACC: "mean accuracy over the 15 standard kinds and their 5 severities, in percent",
-    "corruptions_set": "source and profile of the corrupted images; of several sets the one with precedence",
-    "mce": (
-        "mean corruption error in percent: mean over the 15 kinds of the mean error over the severities, divided by "
-        "that of the reference; 100 is as good as the reference; mean over seeds"
+#: leaderboard.csv: the accuracies, each with the columns METRIC_SUFFIXES; in percent.
+ACCURACY_COLUMNS = {
+    "clean": "accuracy on clean images",
+    CORRUPTIONS_ACC: (
+        "mean accuracy over the 15 standard kinds and their 5 severities; empty unless all these cells of all seeds "
+        "are ok; the column exists if any corruption was evaluated"
     ),
-    "rel_mce": "the same for the errors in excess of the clean error",
-    "mce_reference": (
-        "reference of mce: `baseline` of the same backbone, recipe and seed, or `alexnet` with its published errors"
-    ),
-    "mce_note": "why mce or rel_mce is empty, and whether the row is no better than chance on clean images",
-    "noise_acc": "mean accuracy over the standard kinds of noise",
-    "blur_acc": "mean accuracy over the standard kinds of blur",
-    "weather_acc": "mean accuracy over the standard kinds of weather, including brightness",
-    "digital_acc": "mean accuracy over the other standard kinds",
-    **{f"severity_{level}_acc": f"mean accuracy over the 15 kinds at severity {level}" for level in range(1, 6)},
-    "<kind>_acc": "mean accuracy over the 5 severities of one kind",
+    "<attack>@<norm>-<eps>": "accuracy under one attack at one budget, one column each; eps as `8/255` or a decimal",
 }
 
 #: Suffixes of a metric's column name, and the meaning of these columns.
@@ -112,55 +101,13 @@ METRIC_SUFFIXES = {
     ),
 }
 
-#: leaderboard.csv: distance of the nearest adversarial image that any attack of a norm found.
-DISTANCE_COLUMNS = {
-    "median_distance@<norm>": (
-        "smallest distance within which more than half of the images are misclassified, each under any attack of this "
-        "norm, in units of [0, 1] pixels; 0 for an image that is misclassified without an attack; images that stay "
-        "correctly classified count as farther than the largest budget; mean over seeds; empty if half of the images "
-        "stay correctly classified"
-    ),
-    "median_distance@<norm>_lo": (
-        "lower end of its 95 % interval (sampling of images only), mean over seeds; the largest budget if the whole "
-        "interval exceeds it; 0 for fewer than six images"
-    ),
-    "median_distance@<norm>_hi": (
-        "upper end of this interval; empty if it exceeds the largest budget, and for fewer than six images"
-    ),
-    "median_distance@<norm>_n": "number of images per seed that all attacks of the row in this norm were run on",
-    "auc@<norm>": (
-        "mean robust accuracy over all budgets from 0 to the largest, in percent: area under the line through the "
-        "accuracies at 0 and at all attacked budgets, on the same images; mean over seeds"
-    ),
-}
-
-#: leaderboard.csv: lowest known robust accuracy, one per attacked budget.
+#: Beginning of the column names of the lowest known robust accuracy.
 LOWEST = "robust_acc_lowest"
-LOWEST_COLUMNS = {
-    f"{LOWEST}@<norm>-<eps>": (
-        "lowest known robust accuracy in percent: share of the images correctly classified under all verified attacks "
-        "within this budget, those of the run (of any protocol, version, precision or budget) and those of the audit; "
-        "on the images that all attacks of the row at this budget were run on, except attacks on fewer than 50 images "
-        "or on samples of an older version; an attack that was not run on an image does not count against it; mean "
-        "over seeds"
-    ),
-    f"{LOWEST}@<norm>-<eps>_n": "number of these images, the same for each seed",
-    f"{LOWEST}@<norm>-<eps>_audit_n": (
-        "number of these images that the audit's own attacks were run on within this budget, the smallest number of "
-        "any seed; empty unless all seeds were audited, 0 if the audit stored no images"
-    ),
-    f"{LOWEST}@<norm>-<eps>_broken_by": (
-        "number of these images misclassified under each attack, summed over seeds, and the number misclassified under "
-        "no other attack (`alone`), separated by semicolons; the audit's attacks begin with `audit:`; images that are "
-        "misclassified without an attack are not counted, nor, for a prefiltered attack, those misclassified under the "
-        "filtering attacks"
-    ),
-}
 
 DECIMALS = 2  # of percentages and points
-DIGITS_COLUMNS = ("collapse_nc1_train", "collapse_nc1_train_reference", "gamma", "gamma_reference")
+RATIO_COLUMNS = ("collapse_nc1_train", "collapse_nc1_train_reference", "gamma", "gamma_reference")
 DISTANCE_DECIMALS = 5
-P_DIGITS = 4  # of p-values, and of DIGITS_COLUMNS, whose values differ by orders of magnitude
+P_DIGITS = 4  # of p-values, and of RATIO_COLUMNS, whose values differ by orders of magnitude
 
-#: Suffixes that leaderboard.csv always has.
-ALWAYS_BESIDE = ("_n", "_diff", "_flags")
+#: The METRIC_SUFFIXES that leaderboard.csv has without ``--intervals``.
+DEFAULT_SUFFIXES = ("_n", "_diff", "_flags")

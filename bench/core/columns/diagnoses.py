@@ -32,7 +32,7 @@ COLLAPSE_COLUMNS = {
 }
 #: Suffix of a column of COLLAPSE_COLUMNS: measured on training images without augmentation, not on test images.
 TRAIN_SUFFIX = "_train"
-STEEPNESS_COLUMNS = {
+TEST_IMAGE_COLUMNS = {
     "lipschitz_head_bound": (
         "upper bound, over all features h, of ‖∂(o_i − o_j)/∂h‖₂ for the layers after the backbone; empty for cosine "
         "logits; invariant where there is a penultimate layer"
@@ -125,7 +125,7 @@ COUNT_COLUMNS = {
 DIAGNOSTIC_COLUMNS = {
     **COLLAPSE_COLUMNS,
     **{f"{name}{TRAIN_SUFFIX}": f"{meaning}; on training images" for name, meaning in COLLAPSE_COLUMNS.items()},
-    **STEEPNESS_COLUMNS,
+    **TEST_IMAGE_COLUMNS,
     **TRAINING_COLUMNS,
     **{name + suffix: f"{name}: {text}" for name in INTERVAL_COLUMNS for suffix, text in INTERVAL_SUFFIXES.items()},
     **COUNT_COLUMNS,

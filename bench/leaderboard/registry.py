@@ -1,0 +1,198 @@
+"""Registry of leaderboard metrics: each entry declares the columns of one metric and the function that computes them.
+
+The accuracies themselves, which are compared, ranked and have intervals, are computed in
+:mod:`bench.leaderboard.accuracies`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Any, Literal, get_args
+
+from bench.config import TableConfig
+from bench.core.epsilon import format_eps
+from bench.core.errors import BenchError, first_line
+from bench.core.registry import Registry
+from bench.core.specs import Norm
+from bench.leaderboard.corruption_cells import corruptions_of
+from bench.leaderboard.distances import attack_budgets
+from bench.leaderboard.lowest_known import budgets_of
+from bench.leaderboard.rows import BoardRow
+from bench.results.outcomes import Outcomes
+from bench.results.results_csv import Budget
+
+Value = float | int | str | None
+Unit = Literal["percent", "distance", "ratio", "text"]
+Scope = Literal["row", "corruptions", "kind", "norm", "budget"]
+
+NORM, EPS, KIND = "<norm>", "<eps>", "<kind>"  # placeholders in the name of a column
+
+#: Placeholders that the name of a column needs, by scope.
+PLACEHOLDERS: dict[Scope, tuple[str, ...]] = {
+    "row": (),
+    "corruptions": (),
+    "kind": (KIND,),
+    "norm": (NORM,),
+    "budget": (NORM, EPS),
+}
+BUILTIN = "bench.leaderboard"  # origin of the built-in metrics
+
+
+@dataclass(frozen=True)
+class MetricInput:
+    """Arguments of a metric's function: one leaderboard row, and the norm, budget or corruption of the column."""
+
+    row: BoardRow
+    outcomes: Outcomes  # per-image outcomes of all cells
+    baseline: BoardRow | None = None  # paired baseline; the row itself if it is a baseline
+    config: TableConfig = field(default_factory=TableConfig)
+    norm: Norm = "linf"  # for scopes norm and budget
+    eps: float = 0.0  # for scope budget, in units of [0, 1] pixels
+    kind: str = ""  # for scope kind
+
+    @property
+    def budget(self) -> Budget:
+        """Norm and eps of the column."""
+        return Budget(self.norm, self.eps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricEntry:
+    """Declaration of a leaderboard metric.
+
+    ``function`` returns the value, or a mapping from suffix to value if the metric has further columns; its own suffix
+    is then "". A value is a number, a text, or None for an empty cell. Accuracies are in percent.
+
+    ``scope`` says how many columns there are: one per ``row`` of the board, one if there are ``corruptions``, one per
+    ``kind`` of corruption, one per ``norm`` of the attacks, or one per ``budget``. The name under which the entry is
+    registered is the name of the column, with the placeholders ``<norm>``, ``<eps>`` and ``<kind>``.
+    """
+
+    unit: Unit  # decides the rounding: 2 decimals for percent, 5 for a distance, 4 digits for a ratio
+    meaning: str  # for `bench list metrics` and the tables of results/README.md
+    function: Callable[[MetricInput], Value | Mapping[str, Value]]
+    scope: Scope = "row"
+    suffixes: Mapping[str, str] = field(default_factory=dict)  # meaning of the further columns, by suffix
+    source: str = "this project"
+
+
+METRICS: Registry[MetricEntry] = Registry("metric")
+
+
+def register_metric(name: str, entry: MetricEntry, *, origin: str = BUILTIN) -> None:
+    """Register a metric. Raises BenchError for a name whose placeholders do not match the scope."""
+    found = {placeholder for placeholder in (NORM, EPS, KIND) if placeholder in name}
+    if found != set(PLACEHOLDERS[entry.scope]):
+        needed = " and ".join(PLACEHOLDERS[entry.scope]) or "no placeholder"
+        raise BenchError(f"metric {name!r} (from {origin}) has scope {entry.scope!r}; its name needs {needed}.")
+    METRICS.register(name, entry, origin=origin)
+
+
+def metric_meanings(*scopes: Scope) -> dict[str, str]:
+    """Return the meaning of every column of the built-in metrics of ``scopes``, by its name with placeholders."""
+    return {
+        name + suffix: meaning
+        for name in METRICS.in_order()
+        if METRICS.get(name).scope in scopes and METRICS.origin(name) == BUILTIN
+        for suffix, meaning in {"": METRICS.get(name).meaning, **METRICS.get(name).suffixes}.items()
+    }
+
+
+def unit_of(column: str) -> Unit | None:
+    """Return the unit of a column of the leaderboard; None for a column that belongs to no metric."""
+    for name in METRICS.in_order():
+        entry = METRICS.get(name)
+        pattern = re.sub("<[a-z]+>", ".+", re.escape(name))
+        endings = "|".join(map(re.escape, ("", *entry.suffixes)))
+        if re.fullmatch(f"{pattern}({endings})", column):
+            return entry.unit
+    return None
+
+
+@dataclass(frozen=True)
+class MetricColumn:
+    """A metric at one norm, budget or kind of corruption."""
+
+    name: str  # of the entry
+    norm: Norm = "linf"
+    eps: float = 0.0
+    kind: str = ""
+
+    @property
+    def entry(self) -> MetricEntry:
+        """Declaration of the metric."""
+        return METRICS.get(self.name)
+
+    @property
+    def column(self) -> str:
+        """Name of the column without a suffix."""
+        name = self.name.replace(NORM, self.norm).replace(KIND, self.kind)
+        return name.replace(EPS, format_eps(self.eps)) if EPS in name else name
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of all columns of the metric."""
+        return [self.column + suffix for suffix in ("", *self.entry.suffixes)]
+
+
+def metric_columns(rows: Sequence[BoardRow]) -> list[MetricColumn]:
+    """Return the metrics of the board: those of one scope together, for one norm, budget or kind after another."""
+    found: list[MetricColumn] = []
+    for scope, names in groupby(METRICS.in_order(), key=lambda name: METRICS.get(name).scope):
+        group = list(names)
+        found += [MetricColumn(name, **place) for place in _places(scope, rows) for name in group]
+    return found
+
+
+def _places(scope: Scope, rows: Sequence[BoardRow]) -> list[dict[str, Any]]:
+    """Return the norms, budgets or kinds at which the metrics of ``scope`` have a column, as fields of MetricColumn."""
+    kinds = sorted({spec.kind for row in rows for spec in corruptions_of(row)})
+    match scope:
+        case "corruptions":
+            return [{}] if kinds else []
+        case "kind":
+            return [{"kind": kind} for kind in kinds]
+        case "norm":
+            return [{"norm": norm} for norm in get_args(Norm) if any(attack_budgets(row, norm) for row in rows)]
+        case "budget":
+            return [{"norm": budget.norm, "eps": budget.eps} for budget in budgets_of(rows)]
+    return [{}]
+
+
+def metric_values(columns: Sequence[MetricColumn], given: MetricInput) -> dict[str, Value]:
+    """Return the values of one row, by column. Raises BenchError if a metric's function fails."""
+    values: dict[str, Value] = {}
+    for column in columns:
+        at = replace(given, norm=column.norm, eps=column.eps, kind=column.kind)
+        found = _call(column, at)
+        values |= {column.column + suffix: value for suffix, value in found.items()}
+    return values
+
+
+def _call(column: MetricColumn, given: MetricInput) -> dict[str, Value]:
+    """Call the function of a metric and check what it returns."""
+    entry, where = column.entry, f"metric {column.name!r} (from {METRICS.origin(column.name)})"
+    try:
+        found = entry.function(given)
+    except BenchError:
+        raise
+    except Exception as error:
+        raise BenchError(
+            f"{where} raised {type(error).__name__}: {first_line(error)}; correct its function. All cells are stored."
+        ) from error
+    values = dict(found) if isinstance(found, Mapping) else {"": found}
+    if unknown := sorted(values.keys() - {"", *entry.suffixes}):
+        raise BenchError(f"{where} returned the suffix {unknown[0]!r}; declare it in suffixes. All cells are stored.")
+    for value in values.values():
+        if not isinstance(value, int | float | str | None):
+            raise BenchError(f"{where} returned {type(value).__name__}; return a number, a text or None.")
+    return {suffix: _finite(value) for suffix, value in values.items()}
+
+
+def _finite(value: Value) -> Value:
+    """Return None for NaN, which is an empty cell in a CSV file."""
+    return None if isinstance(value, float) and math.isnan(value) else value
