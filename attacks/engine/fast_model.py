@@ -25,6 +25,7 @@ class FastModel(nn.Module):
         self.shrink = shrink
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits of the model under test, (N, K)."""
         logits: Tensor = self.model(inputs)
         return logits
 

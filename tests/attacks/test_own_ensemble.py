@@ -59,7 +59,7 @@ def test_parameters_are_in_the_spec_and_the_published_ones_are_what_they_were() 
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("autoattack-square+square", "stands twice"),
+        ("autoattack-square+square", "occurs twice"),
         ("autoattack-apgd-ce+square-i0", "iterations must be at least 1"),
         ("autoattack-apgd-ce", "unknown attack.*'apgd-ce' alone is an attack by this name"),
         ("autoattack-fab", "'fab' alone is no attack"),
