@@ -49,7 +49,7 @@ def phase_of(step: Tensor) -> Tensor:
 
 
 def windows(draws: Tensor, size: Tensor, inputs: Tensor, *, count: int) -> list[Window]:
-    """Return ``count`` windows of side ``size``, (B,) int64, at positions that each sample draws; ``draws`` are (B,)."""
+    """Return ``count`` windows of side ``size``, (B,) int64, at positions drawn from ``draws``, (B,) int64."""
     height, width = inputs.shape[2:]
     # The last position is left out, as in the published program.
     room = (on_device((height, width), size.device) - size[:, None]).clamp_min(1).repeat(1, count)
