@@ -1,4 +1,4 @@
-"""The networks that are attacked, trained by this project's own code, and the budgets at which they are."""
+"""The models that are attacked, trained by this project, and the budgets of the attacks."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ from bench.training.checkpoints import load_run, train_run
 
 @dataclass(frozen=True)
 class Size:
+    """Default numbers of a size of the benchmarks."""
+
     model: str
-    images: int  # attacked
+    images: int  # images to attack
     batch_size: int
     epochs: int | None
-    train_limit: int | None  # images of the trainings
+    train_limit: int | None  # training images
     train_precision: Precision
-    walked: int  # images of DeepFool
-    sampled: int  # of them one at a time
-    reference_runs: int  # of pyautoattack, each with another seed
+    walked: int  # images for DeepFool
+    sampled: int  # number of these that are also attacked one at a time
+    reference_runs: int  # runs of pyautoattack with different seeds
 
 
 SIZES = {
@@ -62,7 +64,7 @@ SIZES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A size with what the command line says otherwise."""
+    """A size, changed by the options of the command line."""
 
     dataset: str
     data_dir: Path | None
@@ -82,16 +84,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A trained network, correctly classified test images, and Linf budgets."""
+    """A trained model, correctly classified test images, and Linf budgets."""
 
     target: Target
-    walked: Tensor  # images for DeepFool, right or wrong
+    walked: Tensor  # images for DeepFool, correctly classified or not
     train_eps: float | None
     budgets: dict[str, float] = field(default_factory=dict)
 
 
 def build_subject(variant: str, choice: Choice, engine: Bench) -> EvaluatedModel:
-    """Train (or load) ``variant``; an undefended network gets the budgets at which half and all images break."""
+    """Train or load ``variant``; an undefended model gets budgets at which half and all images are misclassified."""
     options = RunConfig(
         models=[choice.model],
         variants=[variant],
@@ -125,7 +127,7 @@ def build_subject(variant: str, choice: Choice, engine: Bench) -> EvaluatedModel
 
 
 def _budgets(target: Target, engine: Bench) -> dict[str, float]:
-    """Find the budgets at which PGD leaves about half of the images, by bisection of log ε, and none."""
+    """Return the budgets at which PGD leaves half of the images, by bisection of log ε, and at which it leaves none."""
     low, high = 1 / 2550, 0.5
     for _ in range(7):
         middle = (low * high) ** 0.5

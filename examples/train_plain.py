@@ -1,8 +1,8 @@
-"""Train a torchvision ResNet-18 on Fashion-MNIST in plain PyTorch, without collapse-bench.
+r"""Train a torchvision ResNet-18 on Fashion-MNIST in plain PyTorch, without collapse-bench.
 
     python examples/train_plain.py --data data --out plain.pth
     python examples/train_plain.py --data data --noise 0.2 --out noise.pth
-    bench evaluate plain.pth --model torchvision:resnet18 --normalize 0.2860,0.3530 \\
+    bench evaluate plain.pth --model torchvision:resnet18 --normalize 0.2860,0.3530 \
         --dataset fashion_mnist --data-dir data
 
 The script normalises the grey images itself. It prints the test accuracy, which ``bench evaluate`` must reproduce.
@@ -17,12 +17,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, models, transforms
 
-MEAN, STD = 0.2860, 0.3530  # of the pixels of the training images
+MEAN, STD = 0.2860, 0.3530  # mean and standard deviation of the training pixels
 
 
 def main() -> None:
+    """Train, print the test accuracy and save the checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="data", help="folder that holds FashionMNIST/raw")
+    parser.add_argument("--data", default="data", help="folder that contains FashionMNIST/raw")
     parser.add_argument("--out", default="plain.pth")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--images", type=int, default=60000, help="training images")

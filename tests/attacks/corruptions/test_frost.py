@@ -198,7 +198,9 @@ def test_a_whole_package_stands_in_for_a_damaged_one(package: Path, monkeypatch:
 
 def test_files_of_another_hash_are_refused(package: Path) -> None:
     for kind, sha in (("frost", "0123"), ("fog", photographs.FILES_SHA)):
-        with pytest.raises(BenchError, match=f"{kind} cannot be computed with the files {sha}; compute the cells again"):
+        with pytest.raises(
+            BenchError, match=f"{kind} cannot be computed with the files {sha}; compute the cells again"
+        ):
             corrupt_bytes(pictures(1, 32), names(1), kind, 1, files_sha=sha)
         assert not can_make(kind, sha)
 
