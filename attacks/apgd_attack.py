@@ -41,7 +41,7 @@ FIRST_STEP = 2.0  # η/ε
 
 @dataclass(frozen=True)
 class ApgdState(State):
-    """State of Auto-PGD for a batch of samples; ``answers`` counts their queries, the start included."""
+    """State of Auto-PGD for a batch of samples; ``n_queries`` counts their queries, the start included."""
 
     targets: Tensor  # (B,), classes
     previous: Tensor  # (B, C, H, W), x_{k−1}
@@ -52,7 +52,7 @@ class ApgdState(State):
     checked_loss: Tensor  # (B,), best loss at the last checkpoint
     halved: Tensor  # (B,), bool: η was halved at the last checkpoint
     step_size: Tensor  # (B,), η
-    answers: Tensor  # (B,), int64
+    n_queries: Tensor  # (B,), int64
     window: Tensor  # (B,), int64, steps from the last checkpoint to the next one
     since: Tensor  # (B,), int64, steps since the last checkpoint
     rises: Tensor  # (B,), int64, number of these steps in which the loss rose
@@ -94,7 +94,7 @@ class Apgd:
             checked_loss=losses,
             halved=torch.ones_like(samples.labels, dtype=torch.bool),
             step_size=torch.full_like(losses, FIRST_STEP * self.eps),
-            answers=counts,
+            n_queries=counts,
             window=torch.full_like(counts, _share(FIRST, self.steps)),
             since=counts,
             rises=counts,
@@ -123,17 +123,17 @@ class Apgd:
         """Mark adversarial points, (B,) bool; all points lie in the ball."""
         return state.samples.fooled(logits, targeted=self.targeted)
 
-    def advance(self, state: ApgdState, answer: QueryResult) -> ApgdState:
+    def advance(self, state: ApgdState, result: QueryResult) -> ApgdState:
         """Return the states after the query: the best point, the step size and the next point."""
-        state = _with_best(state, answer.loss, answer.gradient)
-        state, gradient = self._checked(self._counted(state, answer.loss), answer.gradient)
+        state = _with_best(state, result.loss, result.gradient)
+        state, gradient = self._checked(self._counted(state, result.loss), result.gradient)
         points = self._next(state, gradient)
-        answers = state.answers + 1
-        return replace(state, points=points, previous=state.points, answers=answers, over=answers > self.steps)
+        n_queries = state.n_queries + 1
+        return replace(state, points=points, previous=state.points, n_queries=n_queries, over=n_queries > self.steps)
 
     def _counted(self, state: ApgdState, loss: Tensor) -> ApgdState:
         """Count the step and whether the loss rose; the first query is the start, which is no step."""
-        stepped = state.answers > 0
+        stepped = state.n_queries > 0
         return replace(
             state,
             since=state.since + stepped,
@@ -166,7 +166,7 @@ class Apgd:
     def _next(self, state: ApgdState, gradient: Tensor) -> Tensor:
         x, inside = state.points, projection(state.samples.inputs, self.norm, self.eps)
         towards = inside(torch.addcmul(x, _each(state.step_size), steepest(gradient, self.norm)))
-        momentum = _each(torch.where(state.answers > 0, MOMENTUM, 0.0).to(x.dtype))
+        momentum = _each(torch.where(state.n_queries > 0, MOMENTUM, 0.0).to(x.dtype))
         return inside(torch.lerp(x, towards, 1 - momentum).addcmul_(x - state.previous, momentum))
 
 

@@ -46,7 +46,7 @@ class ApgdL1State(State):
 
     targets: Tensor  # (B,), classes
     phase: Tensor  # (B,), int64, 0 to 2
-    answers: Tensor  # (B,), int64, queries in this phase, its start included
+    n_queries: Tensor  # (B,), int64, queries in this phase, its start included
     best: Tensor  # (B, C, H, W), point of the largest loss in this phase
     best_gradient: Tensor  # (B, C, H, W)
     best_loss: Tensor  # (B,)
@@ -83,7 +83,7 @@ class ApgdL1:
             over=torch.zeros_like(samples.labels, dtype=torch.bool),
             targets=samples.ranking.gather(1, rank[:, None]).squeeze(1),
             phase=zeros,
-            answers=zeros,
+            n_queries=zeros,
             best=points,
             best_gradient=torch.zeros_like(points),
             best_loss=inputs.new_full((len(samples),), -torch.inf),
@@ -106,19 +106,19 @@ class ApgdL1:
         """Mark adversarial points of the last phase, (B,) bool; earlier phases leave the ball of radius ε."""
         return state.samples.fooled(logits, targeted=self.targeted) & (state.phase == len(RADII) - 1)
 
-    def advance(self, state: ApgdL1State, answer: QueryResult) -> ApgdL1State:
+    def advance(self, state: ApgdL1State, result: QueryResult) -> ApgdL1State:
         """Return the states after the query: sparsity, step size and phase, and the next point."""
-        state = _with_best(state, answer)
-        state, gradient = self._checked(state, answer.gradient)
+        state = _with_best(state, result)
+        state, gradient = self._checked(state, result.gradient)
         inputs, radius = state.samples.inputs, self.eps * self._of_phase(RADII, state).to(torch.float64)
         step = (radius * state.step_size).to(inputs).view(-1, 1, 1, 1) * sparse_sign(gradient, state.pixels)
-        ended = state.answers >= self._of_phase(phase_steps(self.steps), state)
+        ended = state.n_queries >= self._of_phase(phase_steps(self.steps), state)
         over = ended & (state.phase == len(RADII) - 1)
         ended &= ~over
         following = replace(state, phase=(state.phase + 1).clamp_max(len(RADII) - 1))
         radius = torch.where(ended, self.eps * self._of_phase(RADII, following).to(torch.float64), radius)
         points = project(_where(ended, state.best, state.points + step), inputs, radius)
-        state = replace(state, points=points, answers=state.answers + 1, over=over)
+        state = replace(state, points=points, n_queries=state.n_queries + 1, over=over)
         return _begun(replace(state, phase=torch.where(ended, following.phase, state.phase)), ended)
 
     def _of_phase(self, values: tuple[float, ...] | tuple[int, ...], state: ApgdL1State) -> Tensor:
@@ -127,7 +127,7 @@ class ApgdL1:
     def _checked(self, state: ApgdL1State, gradient: Tensor) -> tuple[ApgdL1State, Tensor]:
         """Update η and n at a check; return the states and the gradient at the point from which they continue."""
         windows = tuple(max(int(CHECKS * steps), 1) for steps in phase_steps(self.steps))
-        check = (state.answers > 0) & (state.answers % self._of_phase(windows, state) == 0)
+        check = (state.n_queries > 0) & (state.n_queries % self._of_phase(windows, state) == 0)
         changed = _changed(state.best, state.samples.inputs)
         fresh = check & (changed.double() / state.changed.double() < SPARSER)
         slower = (state.step_size / SLOWER).clamp_min(1 / SLOWEST)
@@ -157,7 +157,7 @@ def _begun(state: ApgdL1State, fresh: Tensor) -> ApgdL1State:
     changed = _changed(state.points, state.samples.inputs)
     return replace(
         state,
-        answers=torch.where(fresh, 0, state.answers),
+        n_queries=torch.where(fresh, 0, state.n_queries),
         best_loss=torch.where(fresh, -torch.inf, state.best_loss),
         changed=torch.where(fresh, changed, state.changed),
         pixels=torch.where(fresh, _pixels(changed, state.points), state.pixels),
@@ -165,13 +165,13 @@ def _begun(state: ApgdL1State, fresh: Tensor) -> ApgdL1State:
     )
 
 
-def _with_best(state: ApgdL1State, answer: QueryResult) -> ApgdL1State:
-    better = answer.loss > state.best_loss
+def _with_best(state: ApgdL1State, result: QueryResult) -> ApgdL1State:
+    better = result.loss > state.best_loss
     return replace(
         state,
         best=_where(better, state.points, state.best),
-        best_gradient=_where(better, answer.gradient, state.best_gradient),
-        best_loss=torch.where(better, answer.loss, state.best_loss),
+        best_gradient=_where(better, result.gradient, state.best_gradient),
+        best_loss=torch.where(better, result.loss, state.best_loss),
     )
 
 

@@ -14,9 +14,9 @@ from bench.attacks.engine.counter_rng import SampleRng
 from bench.attacks.engine.query_budget import QueryBudget
 from bench.attacks.engine.search import Search
 from bench.attacks.ensemble import (
+    CUSTOM_STAGES,
     ITERATIONS,
     L1_PARAMS,
-    OWN,
     SQUARE_QUERIES,
     STAGES,
     Budget,
@@ -106,7 +106,7 @@ def autoattack(
     params: dict[str, Scalar] = {"version": version, "iterations": ITERATIONS if steps is None else steps}
     params |= {"queries": SQUARE_QUERIES if queries is None else queries, **(L1_PARAMS if norm == "l1" else {})}
     stages, budget = stages_of(params), Budget.of(params)
-    if version not in STAGES and (len(stages) != len(set(stages)) or not set(stages) <= set(OWN)):
+    if version not in STAGES and (len(stages) != len(set(stages)) or not set(stages) <= set(CUSTOM_STAGES)):
         raise BenchError(f"autoattack has no version {version!r}. {explain(f'autoattack-{version}')}")
     with attack_call(
         "autoattack", model, inputs, labels, norm=norm, eps=eps, rng=rng, ids=ids, batch_size=batch_size,

@@ -73,14 +73,14 @@ class Ddn:
         """Mark the points that are adversarial and at most ``eps`` away, (B,) bool."""
         return adversarial_within(state, logits, "l2", self.eps, targeted=self.targeted)
 
-    def advance(self, state: DdnState, answer: QueryResult) -> DdnState:
+    def advance(self, state: DdnState, result: QueryResult) -> DdnState:
         """Return the states after the query: the adapted radius, and the next point at that length."""
         image = state.samples.inputs
-        adversarial = state.samples.fooled(answer.logits, targeted=self.targeted)
+        adversarial = state.samples.fooled(result.logits, targeted=self.targeted)
         radius = state.radius * torch.where(adversarial, 1 - GAMMA, 1 + GAMMA).to(image)
         radius = torch.minimum(radius, farthest(image, "l2"))
         alpha = annealed(FIRST_STEP, LAST_STEP, state.n_queries, self.steps).to(image)
-        delta = state.points - image + alpha.view(-1, 1, 1, 1) * _direction(state, answer.gradient)
+        delta = state.points - image + alpha.view(-1, 1, 1, 1) * _direction(state, result.gradient)
         scale = radius / length(delta, "l2").clamp_min(torch.finfo(delta.dtype).tiny)
         points = (image + delta * scale.view(-1, 1, 1, 1)).clamp(0, 1)
         over = state.n_queries >= self.steps

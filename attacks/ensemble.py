@@ -42,8 +42,9 @@ SQUARE_QUERIES = 5000
 DLR_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}  # the fewest classes for which the stage's loss exists
 
 L1_PARAMS: Mapping[str, Scalar] = {"apgd_starts": 5, "apgd_targets": 5, "apgd_phases": 3}
-OWN = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")  # stages of which a custom ensemble may consist
-_STAGE = f"(?:{'|'.join(OWN)})"
+# Stages of which a custom ensemble may consist
+CUSTOM_STAGES = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
+_STAGE = f"(?:{'|'.join(CUSTOM_STAGES)})"
 GRAMMAR = rf"-(?P<version>{_STAGE}(?:\+{_STAGE})+)(?:-i(?P<iterations>\d+))?(?:-s(?P<queries>\d+))?"
 
 
@@ -98,7 +99,7 @@ def square_arguments(params: Mapping[str, Scalar]) -> dict[str, Scalar]:
     return {"queries": Budget.of(params).queries}
 
 
-def is_own(params: Mapping[str, Scalar]) -> bool:
+def is_custom(params: Mapping[str, Scalar]) -> bool:
     """Return whether the ensemble is a custom one, not a published one or one of its stages."""
     return str(params["version"]) not in STAGES
 
@@ -111,7 +112,7 @@ def stages_of(params: Mapping[str, Scalar]) -> tuple[str, ...]:
 
 def spell(params: Mapping[str, Scalar]) -> str:
     """Return the canonical name of the attack. Raises BenchError for a stage that is named twice."""
-    if not is_own(params):
+    if not is_custom(params):
         return "autoattack"
     stages = stages_of(params)
     twice = [stage for stage in stages if stages.count(stage) > 1]
@@ -128,14 +129,14 @@ def explain(name: str) -> str:
     match = re.fullmatch(r"autoattack-(.*?)(?:-i(\d+))?(?:-s(\d+))?", name)
     written, *numbers = match.groups() if match else (name,)
     stages = written.split("+")
-    unknown = [repr(stage) for stage in stages if stage not in OWN]
+    unknown = [repr(stage) for stage in stages if stage not in CUSTOM_STAGES]
     faults = [f"no stage is called {join(unknown, 'or')}"] if unknown else []
     if not unknown and len(stages) == 1:
         faults.append(f"{written!r} alone is {'an attack by this name' if written in STAGES else 'no attack'}")
     faults += [f"-{letter}{n} is less than 1" for letter, n in zip("is", numbers, strict=False) if n and not int(n)]
     form = "A custom ensemble is named autoattack-<stage>+<stage>…[-i<iterations>][-s<queries>]"
     reason = "; ".join(faults)
-    return f"{reason[:1].upper()}{reason[1:]}. {form}, with two stages or more: {join(OWN)}."
+    return f"{reason[:1].upper()}{reason[1:]}. {form}, with two stages or more: {join(CUSTOM_STAGES)}."
 
 
 def target_count(num_classes: int, published: int = PUBLISHED_TARGETS) -> int:
@@ -151,7 +152,7 @@ def lacks_dlr(stage: str, num_classes: int) -> bool:
 def notes(params: Mapping[str, Scalar], num_classes: int) -> tuple[str, ...]:
     """Return the differences from the published attack, as notes for the row in the results."""
     stages, budget = stages_of(params), Budget.of(params)
-    found = ["an ensemble of one's own, not the published one"] if is_own(params) else []
+    found = ["an ensemble of one's own, not the published one"] if is_custom(params) else []
     if budget.iterations != ITERATIONS:
         found.append(f"iterations: {budget.iterations} in place of {ITERATIONS}")
     if budget.queries != SQUARE_QUERIES:

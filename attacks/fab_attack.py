@@ -129,11 +129,11 @@ class TargetedFab(_Walk):
             crossing=torch.zeros_like(samples.labels, dtype=torch.bool),
         )
 
-    def advance(self, state: FabState, answer: QueryResult) -> FabState:
+    def advance(self, state: FabState, result: QueryResult) -> FabState:
         """Return the states after the query, with the next points."""
-        crossed = self._crossed(state, answer.logits)
+        crossed = self._crossed(state, result.logits)
         steps = ~crossed & self.needs_gradient(state)
-        points = choose(steps, self._next(state, answer.loss, answer.gradient), state.points)
+        points = choose(steps, self._next(state, result.loss, result.gradient), state.points)
         points = choose(crossed, self._drawn_back(state), points)
         over = self._ends(state, points)
         return replace(
@@ -183,13 +183,13 @@ class UntargetedFab(_Walk):
             normal=torch.zeros_like(inputs),
         )
 
-    def advance(self, state: UntargetedFabState, answer: QueryResult) -> UntargetedFabState:
+    def advance(self, state: UntargetedFabState, result: QueryResult) -> UntargetedFabState:
         """Return the states after the query: the next class, or the next point when all classes are linearised."""
-        crossed = self._crossed(state, answer.logits)
+        crossed = self._crossed(state, result.logits)
         linearised = ~crossed & self.needs_gradient(state)
-        state = self._with_nearest(state, answer.loss, answer.gradient, linearised)
+        state = self._with_nearest(state, result.loss, result.gradient, linearised)
         first, coming = _after(state.samples.labels, None), _after(state.samples.labels, state.target)
-        steps = linearised & (coming >= answer.logits.shape[1])
+        steps = linearised & (coming >= result.logits.shape[1])
         points = choose(steps, self._next(state, state.difference, state.normal), state.points)
         points = choose(crossed, self._drawn_back(state), points)
         over, onwards = self._ends(state, points), linearised & ~steps

@@ -83,13 +83,13 @@ class Fmn:
         """Mark the points that are adversarial and at most ``eps`` away, (B,) bool."""
         return adversarial_within(state, logits, self.norm, self.eps, targeted=self.targeted)
 
-    def advance(self, state: FmnState, answer: QueryResult) -> FmnState:
+    def advance(self, state: FmnState, result: QueryResult) -> FmnState:
         """Return the states after the query: the adapted radius, and the next point in that ball."""
-        image, gradient = state.samples.inputs, inwards(state.points, answer.gradient)
-        adversarial = state.samples.fooled(answer.logits, targeted=self.targeted)
+        image, gradient = state.samples.inputs, inwards(state.points, result.gradient)
+        adversarial = state.samples.fooled(result.logits, targeted=self.targeted)
         smallest = torch.where(adversarial, torch.minimum(state.smallest, self._length(state)), state.smallest)
         slope = dual_length(gradient, self.norm)
-        radius = self._radius(state, answer.loss.abs() / slope, adversarial, smallest)
+        radius = self._radius(state, result.loss.abs() / slope, adversarial, smallest)
         sloping = slope.isfinite() & (slope > 0)
         step = torch.where(sloping.view(-1, 1, 1, 1), steepest(gradient, "l2"), 0)
         alpha = annealed(FIRST_STEP, LAST_STEP, state.n_queries, self.steps).to(image)

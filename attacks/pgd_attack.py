@@ -98,11 +98,11 @@ class Pgd:
         """Mark adversarial points, (B,) bool; all points lie in the ball."""
         return state.samples.fooled(logits, targeted=self.targeted)
 
-    def advance(self, state: PgdState, answer: QueryResult) -> PgdState:
+    def advance(self, state: PgdState, result: QueryResult) -> PgdState:
         """Return the states after the query, with the next points."""
-        accumulated, heading = state.accumulated, answer.gradient
+        accumulated, heading = state.accumulated, result.gradient
         if self.momentum:
-            accumulated = heading = self.momentum * accumulated + unit_l1(answer.gradient)
+            accumulated = heading = self.momentum * accumulated + unit_l1(result.gradient)
         moved = state.points + self._step(state.points, heading)
         return replace(
             state,

@@ -134,12 +134,12 @@ class Square:
         """Mark adversarial points, (B,) bool; all points lie within the budget."""
         return state.samples.fooled(logits, targeted=self.targeted)
 
-    def advance(self, state: SquareState, answer: QueryResult) -> SquareState:
+    def advance(self, state: SquareState, result: QueryResult) -> SquareState:
         """Return the states after the query: keep the point if the loss has risen, and propose the next one.
 
         The loss always rises at the first adversarial point.
         """
-        loss, better = answer.loss.double(), ~self.keeps_state(state, answer.loss)
+        loss, better = result.loss.double(), ~self.keeps_state(state, result.loss)
         best = torch.lerp(state.best, state.points, _wide(better.to(state.points.dtype)))
         return replace(
             state,

@@ -44,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def choice(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Choice:
     """Return the chosen size, changed by the other options."""
     option = request.config.getoption
-    size, asked = SIZES[option("--engine-size")], option("--engine-reference-runs")
+    size, runs = SIZES[option("--engine-size")], option("--engine-reference-runs")
     return Choice(
         dataset=option("--engine-dataset"),
         data_dir=option("--engine-data-dir"),
@@ -56,9 +56,9 @@ def choice(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         train_limit=option("--engine-train-limit") or size.train_limit,
         train_precision=size.train_precision,
         train_eps=option("--engine-train-eps"),
-        walked=size.walked,
-        sampled=size.sampled,
-        reference_runs=size.reference_runs if asked is None else asked,
+        deepfool_images=size.deepfool_images,
+        n_single=size.n_single,
+        reference_runs=size.reference_runs if runs is None else runs,
         cache=option("--engine-cache") or tmp_path_factory.mktemp("engine"),
     )
 

@@ -60,21 +60,21 @@ class Run:
     seconds: float
     forwards: int  # passes, counted per image
     backwards: int
-    broken: Tensor  # (N,), bool
+    misclassified: Tensor  # (N,), bool
 
     @property
     def robust(self) -> float:
         """Robust accuracy, from 0 to 1."""
-        return float((~self.broken).double().mean())
+        return float((~self.misclassified).double().mean())
 
     @property
     def survivors(self) -> int:
         """Number of images that are still classified correctly."""
-        return int((~self.broken).sum())
+        return int((~self.misclassified).sum())
 
     def agreement(self, other: Run) -> float:
         """Return the share of images with equal verdicts in both runs."""
-        return float((self.broken == other.broken).double().mean())
+        return float((self.misclassified == other.misclassified).double().mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +111,9 @@ class Bench:
             parts.append(found.adversarials)
         seconds = self.now() - begin
         forwards, backwards = (sum(getattr(c, n) for c in counters) for n in ("forwards", "backwards"))
-        return Run(seconds, forwards, backwards, self.broken(target, torch.cat(parts), norm, eps))
+        return Run(seconds, forwards, backwards, self.misclassified(target, torch.cat(parts), norm, eps))
 
-    def broken(self, target: Target, images: Tensor, norm: Norm, eps: float) -> Tensor:
+    def misclassified(self, target: Target, images: Tensor, norm: Norm, eps: float) -> Tensor:
         """Return which images the float32 model misclassifies, (N,) bool.
 
         Raises CellFailure if an image lies outside the ball.

@@ -57,7 +57,7 @@ def test_autoattack(
 
 def beside(ours: Run, theirs: list[Run]) -> str:
     """Describe our run and the first of ``theirs``; a second one is pyautoattack with another seed."""
-    each = len(ours.broken)
+    each = len(ours.misclassified)
     passes = (ours.forwards + ours.backwards) / each
     text = f"{ours.seconds:.1f} s, {passes:.0f} passes per image, robust {ours.robust:.1%}"
     if theirs:
@@ -102,7 +102,7 @@ def test_deepfool(engine: Bench, undefended: EvaluatedModel, choice: Choice, ben
     The time of one image at a time is measured on a few images and extrapolated. Foolbox runs all steps for every image
     of a batch until all are misclassified, so it gets the first images only.
     """
-    model, images = undefended.target.model, undefended.walked
+    model, images = undefended.target.model, undefended.deepfool_images
 
     def ours() -> Tensor:
         parts = [walk_to_boundary(model, part, extra=EXTRA).adversarial for part in images.split(engine.batch_size)]
@@ -111,7 +111,7 @@ def test_deepfool(engine: Bench, undefended: EvaluatedModel, choice: Choice, ben
     begin = engine.now()
     found = benchmark.pedantic(ours, rounds=1)
     seconds = engine.now() - begin
-    few = images[: choice.sampled]
+    few = images[: choice.n_single]
     single = engine.seconds(lambda: [walk_to_boundary(model, image[None], extra=EXTRA) for image in few]) / len(few)
     first = images[: 2 * engine.batch_size]
     labels = torch.cat([model(part).argmax(1) for part in first.split(engine.batch_size)])

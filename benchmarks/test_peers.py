@@ -24,7 +24,7 @@ def theirs(engine: Bench, target: Target, attack: Attack, norm: Norm, eps: float
     seconds = engine.now() - begin
     far = distances(target.inputs, images, norm) > eps * (1 + RELATIVE_TOLERANCE)
     images = torch.where(far.view(-1, 1, 1, 1), target.inputs, images)
-    return Run(seconds, 0, 0, engine.broken(target, images, norm, eps))
+    return Run(seconds, 0, 0, engine.misclassified(target, images, norm, eps))
 
 
 def note(engine: Bench, case: str, eps: float, ours: Run, other: Run) -> None:

@@ -38,7 +38,7 @@ def test_without(
         with monkeypatch.context() as patch:
             patch.setattr(engine_module, *PARTS[part])
             without = engine.attack(target, name, eps)
-        assert without.broken.equal(whole.broken)
+        assert without.misclassified.equal(whole.misclassified)
         ratios.append(without.seconds / whole.seconds)
     measured = f"{statistics.median(ratios):.2f}× [{min(ratios):.2f}, {max(ratios):.2f}], {whole.survivors} survivors"
     engine.note(f"{name} without {part}", measured, "≥ 1.15× for one attack", None)

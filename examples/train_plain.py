@@ -29,38 +29,38 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=60000, help="training images")
     parser.add_argument("--noise", type=float, default=0.0, help="standard deviation of noise on training images")
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
+    args = parser.parse_args()
 
-    torch.manual_seed(asked.seed)
+    torch.manual_seed(args.seed)
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))])
-    train = datasets.FashionMNIST(asked.data, train=True, transform=transform)
-    test = datasets.FashionMNIST(asked.data, train=False, transform=transform)
-    train = torch.utils.data.Subset(train, range(min(asked.images, len(train))))
+    train = datasets.FashionMNIST(args.data, train=True, transform=transform)
+    test = datasets.FashionMNIST(args.data, train=False, transform=transform)
+    train = torch.utils.data.Subset(train, range(min(args.images, len(train))))
 
     network = models.resnet18(num_classes=10)
     network.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=5e-4)
     loader = DataLoader(train, batch_size=128, shuffle=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=asked.epochs * len(loader))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=args.epochs * len(loader))
 
-    for epoch in range(asked.epochs):
+    for epoch in range(args.epochs):
         network.train()
         for images, labels in loader:
-            noisy = images + asked.noise / STD * torch.randn_like(images)
+            noisy = images + args.noise / STD * torch.randn_like(images)
             loss = nn.functional.cross_entropy(network(noisy), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-        print(f"epoch {epoch + 1} of {asked.epochs}: loss {loss.item():.3f}", flush=True)
+        print(f"epoch {epoch + 1} of {args.epochs}: loss {loss.item():.3f}", flush=True)
 
     network.eval()
-    right = 0
+    correct = 0
     with torch.no_grad():
         for images, labels in DataLoader(test, batch_size=500):
-            right += int((network(images).argmax(1) == labels).sum())
-    print(f"test accuracy {right / len(test):.4f} ({right} of {len(test)})")
-    torch.save({"epoch": asked.epochs, "model_state_dict": network.state_dict(), "classes": test.classes}, asked.out)
+            correct += int((network(images).argmax(1) == labels).sum())
+    print(f"test accuracy {correct / len(test):.4f} ({correct} of {len(test)})")
+    torch.save({"epoch": args.epochs, "model_state_dict": network.state_dict(), "classes": test.classes}, args.out)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ class Search(Protocol):
     def is_adversarial(self, state: Any, logits: Tensor) -> Tensor:
         """Mark the samples whose ``state.points`` are adversarial and within the budget, (B,) bool."""
 
-    def advance(self, state: Any, answer: QueryResult) -> State:
+    def advance(self, state: Any, result: QueryResult) -> State:
         """Return the states after the query, with the next points."""
 
 

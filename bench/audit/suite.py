@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.attacks import builtin as builtin  # fills the registry
 from bench.attacks.registry import entry_of
-from bench.audit.checks import Broken, any_of, robust_accuracy
+from bench.audit.checks import Misclassified, any_of, robust_accuracy
 from bench.core.records import EvalRecord
 from bench.core.specs import Norm
 from bench.results.precedence import evidence
@@ -40,7 +40,7 @@ def by_budget(cells: Iterable[EvalRecord]) -> dict[Budget, list[EvalRecord]]:
     return dict(found)
 
 
-def outcomes_on(store: Store, cells: Sequence[EvalRecord], ids: Sequence[str]) -> dict[str, Broken]:
+def outcomes_on(store: Store, cells: Sequence[EvalRecord], ids: Sequence[str]) -> dict[str, Misclassified]:
     """Return which of the images ``ids`` are misclassified, by cell name; cells that lack one of them are left out."""
     found = {}
     for cell in cells:
@@ -82,7 +82,7 @@ def most_informative(claims: Mapping[Budget, float], clean: float) -> Budget:
     return min(claims, key=lambda budget: (abs(claims[budget] - clean / 2), -budget.eps))
 
 
-def claim(outcomes: Mapping[str, Broken]) -> float:
+def claim(outcomes: Mapping[str, Misclassified]) -> float:
     """Return the robust accuracy under the whole suite, in percent."""
     return robust_accuracy(any_of(*outcomes.values()))
 

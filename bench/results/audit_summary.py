@@ -55,7 +55,7 @@ def broken_beyond_suite(budget: BudgetAudit) -> int:
     """
     if not budget.images:
         return round((budget.figures.get("drop_stronger_attack") or 0.0) * budget.n / 100)
-    return len({image for broken in budget.broken.values() for image in broken} & {*budget.standing})
+    return len({image for positions in budget.broken.values() for image in positions} & {*budget.standing})
 
 
 def _by(budget: BudgetAudit) -> str:
@@ -63,7 +63,7 @@ def _by(budget: BudgetAudit) -> str:
     if not budget.images:
         return "; it stored no images"
     remaining = {*budget.standing}
-    counts = {name: len(remaining & {*broken}) for name, broken in budget.broken.items()}
+    counts = {name: len(remaining & {*positions}) for name, positions in budget.broken.items()}
     return ": " + ", ".join(f"{name} {count}" for name, count in counts.items() if count)
 
 

@@ -41,7 +41,7 @@ def texture(images: np.ndarray, ids: list[str], severity: int) -> np.ndarray:
     return corrupt(images, ids, "frost", severity, files_sha="")
 
 
-def former(images: np.ndarray, ids: list[str], severity: int) -> np.ndarray:
+def texture_v1(images: np.ndarray, ids: list[str], severity: int) -> np.ndarray:
     """Return the images with the texture of version 1, (N, H, W, C) uint8.
 
     That texture has one contrast and one spectrum, 1/f, for all panes, and no variation of the mean.
@@ -61,12 +61,12 @@ def former(images: np.ndarray, ids: list[str], severity: int) -> np.ndarray:
 
 TEXTURES: dict[str, Frosted] = {
     "photographs, other crops": lambda images, ids, severity: photographs(images, ids, severity, seed=1),
-    "texture, version 1": former,
+    "texture, version 1": texture_v1,
     "texture, version 2": texture,
 }
 
 
-def right(network: torch.nn.Module, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def correct(network: torch.nn.Module, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return which images ``network`` classifies correctly, (N,) bool."""
     with torch.no_grad():
         found = [network(inputs(images[i : i + BATCH])).argmax(1) for i in range(0, len(images), BATCH)]
@@ -93,8 +93,8 @@ def main(folder_of_images: Path, folder: Path, first: int, last: int) -> None:
             continue
         network = build().eval()
         network.load_state_dict(torch.load(folder / f"{name}.pt", weights_only=True))
-        print(f"{name}: clean {right(network, images, labels).mean():.3f}", file=sys.stderr, flush=True)
-        verdicts = {kind: np.stack([right(network, x, labels) for x in made]) for kind, made in frosted.items()}
+        print(f"{name}: clean {correct(network, images, labels).mean():.3f}", file=sys.stderr, flush=True)
+        verdicts = {kind: np.stack([correct(network, x, labels) for x in made]) for kind, made in frosted.items()}
         theirs = verdicts["photographs"]
         for kind in TEXTURES:
             ours = verdicts[kind]
