@@ -119,7 +119,7 @@ class ApgdL1:
         radius = torch.where(ended, self.eps * self._of_phase(RADII, following).to(torch.float64), radius)
         points = project(_where(ended, state.best, state.points + step), inputs, radius)
         state = replace(state, points=points, n_queries=state.n_queries + 1, over=over)
-        return _begun(replace(state, phase=torch.where(ended, following.phase, state.phase)), ended)
+        return _reset_phase(replace(state, phase=torch.where(ended, following.phase, state.phase)), ended)
 
     def _of_phase(self, values: tuple[float, ...] | tuple[int, ...], state: ApgdL1State) -> Tensor:
         return torch.tensor(values, device=state.phase.device)[state.phase]
@@ -152,7 +152,7 @@ def phase_steps(steps: int) -> tuple[int, int, int]:
     return first, second, steps - first - second
 
 
-def _begun(state: ApgdL1State, fresh: Tensor) -> ApgdL1State:
+def _reset_phase(state: ApgdL1State, fresh: Tensor) -> ApgdL1State:
     """Return the state with the samples at ``fresh``, (B,) bool, reset to the start of a phase."""
     changed = _changed(state.points, state.samples.inputs)
     return replace(

@@ -24,7 +24,7 @@ def _steps(family: str) -> Callable[[Mapping[str, Scalar]], str]:
     return spell
 
 
-def _walk_cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
+def _iterative_cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
     """Return the cost of one pass in both directions for the start and for every step."""
     passes = (int(params["steps"]) + 1) * int(params.get("restarts", 1))
     return Cost(passes, passes, 1, 1)
@@ -81,7 +81,7 @@ ATTACKS.register(
         params={"steps": 20, "restarts": 1},
         grammar=STEPS_AND_RESTARTS,
         spell=_steps("pgd"),
-        cost=_walk_cost,
+        cost=_iterative_cost,
     ),
     origin=ORIGIN,
 )
@@ -102,7 +102,7 @@ ATTACKS.register(
         params={"steps": 20, "restarts": 1, "objective": "margin"},
         grammar=STEPS_AND_RESTARTS,
         spell=_steps("pgd-margin"),
-        cost=_walk_cost,
+        cost=_iterative_cost,
     ),
     origin=ORIGIN,
 )
@@ -123,7 +123,7 @@ ATTACKS.register(
         params={"steps": 20, "restarts": 1, "objective": "plain-ce"},
         grammar=STEPS_AND_RESTARTS,
         spell=_steps("pgd-plain"),
-        cost=_walk_cost,
+        cost=_iterative_cost,
     ),
     origin=ORIGIN,
 )
@@ -141,7 +141,7 @@ ATTACKS.register(
         params={"steps": 10, "momentum": 1.0},
         grammar=STEPS,
         spell=_steps("mim"),
-        cost=_walk_cost,
+        cost=_iterative_cost,
     ),
     origin=ORIGIN,
 )
@@ -175,7 +175,7 @@ ATTACKS.register(
         params={"steps": 100},
         grammar=STEPS,
         spell=_steps("ddn"),
-        cost=_walk_cost,
+        cost=_iterative_cost,
     ),
     origin=ORIGIN,
 )
@@ -195,7 +195,7 @@ ATTACKS.register(
         params={"steps": 100},
         grammar=STEPS,
         spell=_steps("fmn"),
-        cost=_walk_cost,
+        cost=_iterative_cost,
     ),
     origin=ORIGIN,
 )

@@ -53,7 +53,7 @@ class FabState(State):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Walk:
+class _Fab:
     """Base of the targeted and the untargeted form; names as in the paper."""
 
     norm: Norm
@@ -96,7 +96,7 @@ class _Walk:
         mixed = torch.lerp(torch.add(walk, d_k, alpha=self.eta), torch.add(image, d_0, alpha=self.eta), alpha)
         return mixed.clamp_(0, 1).view_as(state.points)
 
-    def _drawn_back(self, state: FabState) -> Tensor:
+    def _moved_back(self, state: FabState) -> Tensor:
         return state.samples.inputs + (state.points - state.samples.inputs) * self.beta
 
     def _ends(self, state: FabState, points: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class _Walk:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TargetedFab(_Walk):
+class TargetedFab(_Fab):
     """Search of FAB towards target classes; see :class:`bench.attacks.engine.search.Search`.
 
     The target classes rank second, third, … for the clean image, one per attempt. A trial of any class other than the
@@ -134,7 +134,7 @@ class TargetedFab(_Walk):
         crossed = self._crossed(state, result.logits)
         steps = ~crossed & self.needs_gradient(state)
         points = choose(steps, self._next(state, result.loss, result.gradient), state.points)
-        points = choose(crossed, self._drawn_back(state), points)
+        points = choose(crossed, self._moved_back(state), points)
         over = self._ends(state, points)
         return replace(
             state,
@@ -156,7 +156,7 @@ class UntargetedFabState(FabState):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UntargetedFab(_Walk):
+class UntargetedFab(_Fab):
     """Untargeted form, which uses the nearest plane of all classes: argmin_t |f_t| / ‖w_t‖, ‖·‖ the dual norm.
 
     Each of the K − 1 differences is one query, so a step costs K − 1 passes in both directions. The first attempt
@@ -191,7 +191,7 @@ class UntargetedFab(_Walk):
         first, coming = _after(state.samples.labels, None), _after(state.samples.labels, state.target)
         steps = linearised & (coming >= result.logits.shape[1])
         points = choose(steps, self._next(state, state.difference, state.normal), state.points)
-        points = choose(crossed, self._drawn_back(state), points)
+        points = choose(crossed, self._moved_back(state), points)
         over, onwards = self._ends(state, points), linearised & ~steps
         return replace(
             state,

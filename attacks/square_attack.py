@@ -172,8 +172,8 @@ class Square:
         size = on_device(window_sizes(self.norm, self.p_init, height, width), best.device)[phase]
         draws = derive(state.stream, state.step)
         if self.norm == "linf":
-            return self._repainted(state.samples.inputs, best, draws, size)
-        return self._transferred(state.samples.inputs, best, draws, size, phase)
+            return self._linf_proposal(state.samples.inputs, best, draws, size)
+        return self._lp_proposal(state.samples.inputs, best, draws, size, phase)
 
     # Linf
 
@@ -182,7 +182,7 @@ class Square:
         sign = _signs(derive(stream, "start"), channels * width, inputs).view(-1, channels, 1, width)
         return (inputs + self._radius(inputs) * sign).clamp(0, 1)
 
-    def _repainted(self, inputs: Tensor, best: Tensor, draws: Tensor, size: Tensor) -> Tensor:
+    def _linf_proposal(self, inputs: Tensor, best: Tensor, draws: Tensor, size: Tensor) -> Tensor:
         """Return the best point with one end of each channel's range inside the window.
 
         All points lie at the ends of their ranges, so the new values do not depend on the present ones.
@@ -212,7 +212,7 @@ class Square:
         delta = torch.where(flip, flipped, eta)[:, None] * sign * (in_row[:, None] & in_column)
         return self._at_length(inputs, delta)
 
-    def _transferred(self, inputs: Tensor, best: Tensor, draws: Tensor, size: Tensor, phase: Tensor) -> Tensor:
+    def _lp_proposal(self, inputs: Tensor, best: Tensor, draws: Tensor, size: Tensor, phase: Tensor) -> Tensor:
         to, source = windows(draws, size, inputs, count=2)
         both = torch.maximum(to.mask, source.mask)
         delta, channels = best - inputs, inputs.shape[1]

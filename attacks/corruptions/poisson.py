@@ -12,7 +12,7 @@ from scipy import stats
 from bench.attacks.corruptions.units import WHITE, Bytes
 
 GUIDE_BITS = 10
-CHANCES = 31  # number of bits that are looked up; one less than are drawn, so that 2³¹ exceeds all values
+LOOKUP_BITS = 31  # number of bits that are looked up; one less than are drawn, so that 2³¹ exceeds all values
 
 
 class Table(NamedTuple):
@@ -30,13 +30,13 @@ def poisson(images: Bytes, photons: float, bits: NDArray[np.uint32]) -> NDArray[
     10.1080/05695557408974949) need a few lookups per value.
     """
     thresholds, guide = table(photons)
-    levels, chances = images.astype(np.int32), bits >> np.uint32(32 - CHANCES)
-    counts = guide.take(levels << GUIDE_BITS | (chances >> np.uint32(CHANCES - GUIDE_BITS)).astype(np.int32))
-    flat, rows, chances = counts.reshape(-1), levels.reshape(-1) * thresholds.shape[1], chances.reshape(-1)
-    low = np.flatnonzero(chances >= thresholds.take(rows + flat))
+    levels, uniforms = images.astype(np.int32), bits >> np.uint32(32 - LOOKUP_BITS)
+    counts = guide.take(levels << GUIDE_BITS | (uniforms >> np.uint32(LOOKUP_BITS - GUIDE_BITS)).astype(np.int32))
+    flat, rows, uniforms = counts.reshape(-1), levels.reshape(-1) * thresholds.shape[1], uniforms.reshape(-1)
+    low = np.flatnonzero(uniforms >= thresholds.take(rows + flat))
     while len(low):
         flat[low] += 1
-        low = low[chances[low] >= thresholds.take(rows[low] + flat[low])]
+        low = low[uniforms[low] >= thresholds.take(rows[low] + flat[low])]
     return counts
 
 
@@ -45,8 +45,8 @@ def table(photons: float) -> Table:
     """Return the table of distribution functions for ``photons``; cached."""
     counts = np.arange(int(np.ceil(photons)) + 1)
     means = np.arange(WHITE + 1)[:, None] * (photons / WHITE)
-    thresholds = np.rint(stats.poisson.cdf(counts, means) * 2.0**CHANCES).astype(np.uint32)
-    thresholds[:, -1] = 2**CHANCES
-    starts = np.arange(2**GUIDE_BITS, dtype=np.uint32) << np.uint32(CHANCES - GUIDE_BITS)
+    thresholds = np.rint(stats.poisson.cdf(counts, means) * 2.0**LOOKUP_BITS).astype(np.uint32)
+    thresholds[:, -1] = 2**LOOKUP_BITS
+    starts = np.arange(2**GUIDE_BITS, dtype=np.uint32) << np.uint32(LOOKUP_BITS - GUIDE_BITS)
     guide = np.stack([np.searchsorted(row, starts, side="right") for row in thresholds])
     return Table(thresholds, guide.astype(np.int32))

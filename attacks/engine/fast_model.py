@@ -35,12 +35,12 @@ def search_model(model: nn.Module) -> nn.Module:
     return model.search_model if isinstance(model, FastModel) else model
 
 
-def judge(model: nn.Module) -> nn.Module | None:
+def confirming_model(model: nn.Module) -> nn.Module | None:
     """Return the model under test if its search model is another one, whose points it must confirm; else None."""
     return model.model if isinstance(model, FastModel) and model.search_model is not model.model else None
 
 
-def shrinking(model: nn.Module) -> Shrink | None:
+def shrink_function(model: nn.Module) -> Shrink | None:
     """Return the function to call when memory runs out; None if there is none."""
     return model.shrink if isinstance(model, FastModel) else None
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.attacks.engine.batching import NO_SPECULATION, batch_budget, select_kind
-from bench.attacks.engine.fast_model import judge, logits_of, search_model, shrinking
+from bench.attacks.engine.fast_model import confirming_model, logits_of, search_model, shrink_function
 from bench.attacks.engine.query import queries_per_sample, query_ahead
 from bench.attacks.engine.query_budget import QueryMeter
 from bench.attacks.engine.scheduler import Pair, Scheduler
@@ -47,7 +47,7 @@ def run_search(
     ``allowance``, (N,) int64, is the number of queries per sample.
     """
     samples = without_inference_mode(samples)
-    meter, shrink = QueryMeter(samples.labels, allowance), shrinking(model)
+    meter, shrink = QueryMeter(samples.labels, allowance), shrink_function(model)
     budget = batch_budget(samples.inputs) if allowance is None else NO_SPECULATION  # wasted queries would count
     scheduler = Scheduler(meter.begin(), search.attempts, ahead=budget.attempts)
     found = _Findings.of(samples, search.attempts)
@@ -122,7 +122,7 @@ def _step(search: Search, model: nn.Module, flight: _Flight, *, rows: float) -> 
     kind = select_kind(search.needs_gradient(flight.state), flight.waiting)
     queried = flight if kind is None else take(flight, _where(kind))
     state, result = query_ahead(search, search_model(model), queried.state, rows)
-    hit = _hits(search, state, result, judge(model))
+    hit = _hits(search, state, result, confirming_model(model))
     after = replace(queried, state=search.advance(state, result), waiting=torch.zeros_like(hit))
     if kind is not None:
         others = take(flight, _where(~kind))

@@ -174,9 +174,9 @@ class Outcomes(NamedTuple):
 
 def findings(outcomes: Outcomes) -> list[Finding]:
     """Return the findings that cast doubt on the robust accuracy, one per flag."""
-    elsewhere = {"large_eps_survivors": outcomes.reach}
+    other_eps = {"large_eps_survivors": outcomes.reach}
     compared = ((flag, pair, sentence) for flag, pair, sentence in _comparisons(outcomes) if pair is not None)
-    found = [_drop(flag, pair, sentence, elsewhere.get(flag)) for flag, pair, sentence in compared]
+    found = [_drop(flag, pair, sentence, other_eps.get(flag)) for flag, pair, sentence in compared]
     return [finding for finding in (*found, _order(outcomes)) if finding is not None]
 
 

@@ -62,13 +62,13 @@ def ladder(cells: Sequence[EvalRecord]) -> tuple[tuple[str, str], ...]:
     they may be weaker than their number of steps suggests.
     """
     whole = [c for c in cells if not c.spec.filters and c.spec.attack is not None and c.spec.attack.max_queries is None]
-    walks = {cell.spec.name: _walk(cell) for cell in whole if _family(cell)}
+    walks = {cell.spec.name: _effort(cell) for cell in whole if _family(cell)}
     families = {cell.spec.name: _family(cell) for cell in whole}
     pairs = (
         (weaker, stronger)
         for weaker in walks
         for stronger in walks
-        if families[weaker] == families[stronger] and _less(walks[weaker], walks[stronger])
+        if families[weaker] == families[stronger] and _is_weaker(walks[weaker], walks[stronger])
     )
     return tuple(sorted(pairs))
 
@@ -87,17 +87,17 @@ def claim(outcomes: Mapping[str, Misclassified]) -> float:
     return robust_accuracy(any_of(*outcomes.values()))
 
 
-class _Walk(NamedTuple):
+class _Effort(NamedTuple):
     steps: int
     restarts: int
 
 
-def _walk(cell: EvalRecord) -> _Walk:
+def _effort(cell: EvalRecord) -> _Effort:
     params = cell.spec.attack.params if cell.spec.attack else {}
-    return _Walk(int(params.get("steps", 1)), int(params.get("restarts", 1)))
+    return _Effort(int(params.get("steps", 1)), int(params.get("restarts", 1)))
 
 
-def _less(one: _Walk, other: _Walk) -> bool:
+def _is_weaker(one: _Effort, other: _Effort) -> bool:
     return one.steps < other.steps and one.restarts <= other.restarts
 
 

@@ -43,7 +43,7 @@ def shrink_batch(size: int, cell_input: CellInput, stats: CellStats) -> int:
     if size <= SMALLEST_BATCH:
         raise CellFailure("out_of_memory", f"out of memory with batches of {size}.")
     stats.batch_size = max(size // 2, SMALLEST_BATCH)
-    stats.say(f"  out of memory; continuing with batches of {stats.batch_size}")
+    stats.log(f"  out of memory; continuing with batches of {stats.batch_size}")
     free_memory(cell_input.device)
     return stats.batch_size
 

@@ -61,7 +61,7 @@ class CellStats:
     forwards: int = 0
     backwards: int = 0
     batch_size: int = 0
-    say: Callable[[str], None] = lambda line: None
+    log: Callable[[str], None] = lambda line: None
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     n_truncated: int = 0

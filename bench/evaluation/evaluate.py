@@ -37,7 +37,7 @@ CHECKED_CORRUPTED = 50  # corrupted images to check for randomised logits; the c
 
 def evaluate_cell(spec: EvalSpec, cell_input: CellInput, progress: Progress) -> tuple[EvalRecord, Outcomes | None]:
     """Evaluate one cell. If it fails, return a record with the reason and no outcomes instead of raising."""
-    stats = CellStats(batch_size=spec.batch_size, say=progress.line)
+    stats = CellStats(batch_size=spec.batch_size, log=progress.line)
     start = time.perf_counter()
     try:
         outcomes = _with_smaller_batches(spec, cell_input, progress, stats)

@@ -23,7 +23,7 @@ from bench.gate.rules import names_of
 from bench.leaderboard.corruption_cells import STANDARD_COLUMNS, standard_cells
 from bench.leaderboard.lowest_known import AUDIT, lowest_known
 from bench.leaderboard.rows import BoardRow, board_rows
-from bench.results.audit_verdict import word_of
+from bench.results.audit_verdict import verdict_word
 from bench.results.outcomes import Outcomes
 from bench.results.results_csv import Audits, Budget, Cell, all_audits, all_cells
 from bench.results.store import Store
@@ -161,7 +161,7 @@ def _audit(row: BoardRow) -> str | None:
     """Return the verdict of the audit as one word, without points, because those depend on the attack's seed."""
     record = row.audits.get(row.run.seed)
     counted = [cell for cells in row.cells.values() for cell in cells.values()]
-    return None if record is None else word_of(record, counted)
+    return None if record is None else verdict_word(record, counted)
 
 
 def _cells(row: BoardRow, store: Store) -> dict[str, CellOutcomes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.core.epsilon import format_eps
 from bench.core.records import AuditRecord, BudgetAudit, RunRecord
 from bench.core.words import pluralize
-from bench.results.audit_verdict import DECISIVE, all_findings, passes_an_image
+from bench.results.audit_verdict import DECISIVE, all_findings, passes_per_image
 from bench.results.chance_level import CHANCE
 
 
@@ -92,4 +92,4 @@ def _model(record: AuditRecord) -> str:
 
 
 def _cost(record: AuditRecord) -> str:
-    return f" ({passes_an_image(record):.0f} passes per image)"
+    return f" ({passes_per_image(record):.0f} passes per image)"
