@@ -1,8 +1,8 @@
-"""Searches for the smallest perturbation: their shared helpers, and running one to its end.
+"""Searches for the smallest perturbation: shared helpers, and running a search to its end.
 
-These attacks have no budget. A cell has one, ε, and asks only whether an adversarial image within ε exists. So an
-attack with a budget stops at the first such image. Its verdict equals that of the full search, whose result would also
-be within ε. :func:`nearest` runs the full search, as a distance needs it.
+These attacks need no budget. A cell has a budget, ε, and needs only to know whether an adversarial image within ε
+exists. So an attack with a budget stops at the first such image. Its verdict equals that of the full search, whose
+result would also be within ε. :func:`nearest` runs the full search, because distances need its result.
 """
 
 from __future__ import annotations

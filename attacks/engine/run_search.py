@@ -1,10 +1,10 @@
 """Run a search on many samples at once; each sample leaves the batch as soon as it is adversarial.
 
-The path of a sample depends on its own state alone (:mod:`bench.attacks.engine.search`). So the places of samples that
-have finished can be taken by others, and the outcome of a sample does not depend on its neighbours, on their order or
-on the batch size. Where few samples are left, the batch is filled with speculative rows: later attempts of a sample
-beside its present one (:mod:`bench.attacks.engine.scheduler`), and the queries that a search would make next if the
-results changed nothing (:mod:`bench.attacks.engine.query`).
+The path of a sample depends on its own state only (:mod:`bench.attacks.engine.search`). So finished samples can be
+replaced by others, and the outcome of a sample does not depend on the other samples, on their order or on the batch
+size. If few samples are left, the batch is filled with speculative rows: later attempts of a sample in the same batch
+as its present one (:mod:`bench.attacks.engine.scheduler`), and the queries that a search would make next if the results
+changed nothing (:mod:`bench.attacks.engine.query`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SearchResult(NamedTuple):
     success: Tensor  # (N,), bool
     batch_size: int  # the one that memory sufficed for
     n_queries: Tensor  # (N,), int64, counted only with an allowance
-    truncated: Tensor  # (N,), bool: no success when the allowance was used up, and queries were left to try
+    truncated: Tensor  # (N,), bool: the allowance ended the search without success before its last query
 
 
 @harness_torch_state()
@@ -41,9 +41,9 @@ def run_search(
 ) -> SearchResult:
     """Search all samples, at most ``batch_size`` at a time.
 
-    With a :class:`~bench.attacks.engine.fast_model.FastModel` the search runs on its search model, and a sample goes on
-    unless the model under test confirms that its point is adversarial. If memory runs out, the batches become smaller:
-    the samples under way begin their attempt again, which ends as it would have, and the others stay as they are.
+    With a :class:`~bench.attacks.engine.fast_model.FastModel` the search runs on its search model, and the search of a
+    sample continues unless the model under test confirms that its point is adversarial. If memory runs out, the batches
+    become smaller: the current attempts start again, with the same outcome, and finished samples stay as they are.
     ``allowance``, (N,) int64, is the number of queries per sample.
     """
     samples = without_inference_mode(samples)

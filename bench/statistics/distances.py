@@ -22,7 +22,7 @@ class Distances(NamedTuple):
 
 
 class Median(NamedTuple):
-    """Median distance with its 95 % interval; inf stands for a distance beyond the largest budget."""
+    """Median distance with its 95 % interval; inf means a distance beyond the largest budget."""
 
     value: float
     low: float
