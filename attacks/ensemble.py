@@ -152,7 +152,7 @@ def lacks_dlr(stage: str, num_classes: int) -> bool:
 def notes(params: Mapping[str, Scalar], num_classes: int) -> tuple[str, ...]:
     """Return the differences from the published attack, as notes for the row in the results."""
     stages, budget = stages_of(params), Budget.of(params)
-    found = ["an ensemble of one's own, not the published one"] if is_custom(params) else []
+    found = ["custom ensemble, not the published one"] if is_custom(params) else []
     if budget.iterations != ITERATIONS:
         found.append(f"iterations: {budget.iterations} in place of {ITERATIONS}")
     if budget.queries != SQUARE_QUERIES:

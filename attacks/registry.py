@@ -222,7 +222,8 @@ def resolve_all(patterns: list[str], backend: Backend = NATIVE, norm: Norm | Non
     """Resolve names and wildcards to attacks, each once, in the order given.
 
     The single word ``none`` means no attack. A wildcard expands to the attacks available in ``norm`` through
-    ``backend``; a name that is not available is an error, here or later.
+    ``backend``. Raises BenchError for a wildcard without any, and for an unknown name or one not available through
+    ``backend``.
     """
     if is_none("attack", patterns):
         return []

@@ -19,9 +19,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 # For a CPU. An attempt is wasted if a lower one succeeds, which is rare for samples that have not succeeded for several
-# batches (bench.attacks.engine.scheduler); a search that needs both kinds of query has half as many rows in a batch. A
-# query ahead is wasted if the result before it changes anything: for Square
-# at 28 pixels this is 5 % of the queries at three per image, and 20 % at ten.
+# batches (bench.attacks.engine.scheduler). A search that needs both kinds of query has half as many rows in a batch.
+# A query ahead is wasted if the result before it changes anything: for Square at 28 pixels this is 5 % of the queries
+# at three per image, and 20 % at ten.
 ATTEMPT_PIXELS = 2**16
 QUERY_PIXELS = 2**14
 

@@ -30,7 +30,7 @@ class SearchResult(NamedTuple):
 
     adversarials: Tensor  # (N, C, H, W)
     success: Tensor  # (N,), bool
-    batch_size: int  # the one that memory sufficed for
+    batch_size: int  # possibly reduced after running out of memory
     n_queries: Tensor  # (N,), int64, counted only with an allowance
     truncated: Tensor  # (N,), bool: the allowance ended the search without success before its last query
 
@@ -60,10 +60,10 @@ def run_search(
         except Exception as error:
             if shrink is None or not ran_out_of_memory(error):
                 raise
-        if step is None:  # Outside of the clause above, which keeps alive what the memory was needed for.
+        if step is None:  # outside of the except clause, which keeps the tensors of the failed step alive
             assert shrink is not None
             each = queries_per_sample(search, scheduler.rows, min(batch_size, budget.queries))
-            batch_size = shrink(min(batch_size, scheduler.rows * each))  # at most: a batch holds one kind of query
+            batch_size = shrink(min(batch_size, scheduler.rows * each))  # an upper bound, as a batch contains one kind of query
             meter.rewind(scheduler.restart())
             flight = None
             continue
@@ -73,7 +73,7 @@ def run_search(
 
 @dataclass(frozen=True)
 class _Flight:
-    """The attempts under way; a sample may have several."""
+    """The running attempts; a sample may have several."""
 
     state: State
     position: Tensor  # (B,), among all samples
@@ -88,18 +88,18 @@ class _Step:
     They are recorded only once all of them are known, as memory may run out before that.
     """
 
-    n_queried: int  # attempts that were queried; they come first in the flight
-    points: Tensor  # (A, C, H, W), where they were
-    hit: Tensor  # (A,), bool: adversarial there
-    flight: _Flight  # after the results
+    n_queried: int  # number A of attempts that were queried; they come first in the flight
+    points: Tensor  # (A, C, H, W), points of the queries
+    hit: Tensor  # (A,), bool: the point is adversarial
+    flight: _Flight  # states after the query
 
 
 @dataclass(frozen=True)
 class _Findings:
     """The lowest successful attempt of each sample so far, and its adversarial image."""
 
-    adversarials: Tensor  # (N, C, H, W), the clean image where no attempt has succeeded
-    attempt: Tensor  # (N,), the number of attempts where none has
+    adversarials: Tensor  # (N, C, H, W), the clean image if no attempt has succeeded
+    attempt: Tensor  # (N,), lowest successful attempt; the number of attempts if none has succeeded
     attempts: int
 
     @classmethod

@@ -49,7 +49,7 @@ class Scheduler:
         return begun
 
     def _begin_ahead(self, rows: int) -> list[Pair]:
-        """Start a further attempt of every sample that has run for ``patience`` batches, then another, up to ``rows``."""
+        """Start a further attempt of every sample that has run for ``patience`` batches; repeat up to ``rows``."""
         begun: list[Pair] = []
         lasting = [p for p in self._under_way if self._batch - self._begun[p] >= self._patience]
         while len(begun) < rows:

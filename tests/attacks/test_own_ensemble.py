@@ -101,7 +101,7 @@ def test_a_name_survives_lists_and_columns() -> None:
 def test_the_row_says_that_it_is_not_the_published_attack() -> None:
     attack = resolve(OWN)
     assert attack.entry.notes(attack.params, 10) == (
-        "an ensemble of one's own, not the published one",
+        "custom ensemble, not the published one",
         "iterations: 10 in place of 100",
         "queries: 30 in place of 5000",
     )
