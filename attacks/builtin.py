@@ -203,7 +203,7 @@ _LIBRARY = Library(
     "bench.attacks.reference.autoattack:autoattack", "pyautoattack", batches_itself=True, draws_by_batch=True
 )
 _AUTOATTACK = AttackEntry(
-    summary="APGD-CE, targeted APGD-DLR, targeted FAB and Square, one after the other; or one's own ensemble: "
+    summary="APGD-CE, targeted APGD-DLR, targeted FAB and Square, one after the other; or a custom ensemble: "
     "autoattack-<stage>+<stage>…[-i<iterations>][-s<queries>]",
     source="Croce and Hein 2020, arXiv 2003.01690",
     function="bench.attacks.auto_attack:autoattack",

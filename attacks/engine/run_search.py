@@ -63,7 +63,7 @@ def run_search(
         if step is None:  # outside of the except clause, which keeps the tensors of the failed step alive
             assert shrink is not None
             each = queries_per_sample(search, scheduler.rows, min(batch_size, budget.queries))
-            batch_size = shrink(min(batch_size, scheduler.rows * each))  # an upper bound, as a batch contains one kind of query
+            batch_size = shrink(min(batch_size, scheduler.rows * each))  # upper bound: one kind of query only
             meter.rewind(scheduler.restart())
             flight = None
             continue

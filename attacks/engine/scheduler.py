@@ -33,7 +33,7 @@ class Scheduler:
         self._ahead, self._patience = ahead, patience
         self._batch = 0
         self._begun: dict[int, int] = {}  # the batch in which the first attempt of a sample began
-        self.rows = 0  # attempts under way
+        self.rows = 0  # running attempts
 
     def __bool__(self) -> bool:
         return bool(self.rows or self._waiting)
