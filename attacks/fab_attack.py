@@ -118,7 +118,7 @@ class TargetedFab(_Fab):
         """Return the first states, at the clean images. Raises ValueError for more attempts than other classes."""
         others = samples.ranking.shape[1] - 1
         if self.attempts > others:
-            raise ValueError(f"attempts={self.attempts} exceed the {others} target classes; use {others} or fewer.")
+            raise ValueError(f"attempts={self.attempts}, more than the number of target classes, {others}; use fewer.")
         return FabState(
             samples=samples,
             points=samples.inputs,

@@ -129,4 +129,4 @@ def _check(images: Bytes, sample_ids: Sequence[str], severity: int) -> None:
     if len(sample_ids) != len(images):
         raise BenchError(f"{len(sample_ids)} sample ids for {len(images)} images; give one per image.")
     if severity not in SEVERITY_LEVELS:
-        raise BenchError(f"severity is {severity}; it must be 1, 2, 3, 4 or 5.")
+        raise BenchError(f"severity {severity} is unknown; use 1, 2, 3, 4 or 5.")
