@@ -144,7 +144,9 @@ def test_without_a_package_it_is_the_texture(bare: None) -> None:
     assert chosen.files_sha == ""
     (note,) = corruption_notes(chosen, 32)
     assert note == "synthetic: a texture fitted to the published photographs in place of them"
-    with pytest.raises(BenchError, match=r"contains them is installed; install them by pip install 'collapse-bench\[frost\]'\."):
+    with pytest.raises(
+        BenchError, match=r"contains them is installed; install them by pip install 'collapse-bench\[frost\]'\."
+    ):
         corrupt_bytes(images, names(3), "frost", 3, files_sha=photographs.FILES_SHA)
     assert not can_make("frost", photographs.FILES_SHA)
     assert can_make("frost", "")
