@@ -1,11 +1,11 @@
-"""Adversarial attacks, as plain functions and as entries of a registry, and common corruptions.
+"""Adversarial attacks, as plain functions and as registry entries, and common corruptions.
 
-Each attack is a function of a model and tensors that works alone:
+Each attack is a function of a model and tensors that can be used without the harness:
 
 >>> from bench.attacks import pgd
 >>> adversarials = pgd(model, inputs, labels, norm="linf", eps=8 / 255, steps=20)  # doctest: +SKIP
 
-Importing this package fills :data:`ATTACKS` and imports no torch; the functions are imported when first used.
+Importing this package fills :data:`ATTACKS` and imports no torch; an attack is imported at its first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Call an attack function with the arguments that the spec of a cell stands for."""
+"""Call an attack function with the arguments given by the spec of a cell."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from bench.attacks.registry import AttackEntry, load_function
 from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import AttackSpec, Scalar
 
-HARNESS_PARAMS = ("batch_size", "max_queries")  # of a spec, that are no parameters of the attack
+HARNESS_PARAMS = ("batch_size", "max_queries")  # parameters of a spec that are not parameters of the attack
 
 
 def call_attack(
     entry: AttackEntry, model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
 ) -> AttackResult:
-    """Attack ``inputs``, (N, C, H, W), as ``spec`` says; ``entry`` is that of the attack.
+    """Attack ``inputs``, (N, C, H, W), as ``spec`` says; ``entry`` is the registry entry of the attack.
 
-    Raises CellFailure("attack_error") if the attack does not report which searches the query budget ended, and for a
-    BenchError of a plug-in's attack: it is an error of that attack, so that other cells are not affected.
+    ``labels`` are (N,), int64. Raises CellFailure("attack_error") if the attack does not report which searches the
+    query budget ended, and for a BenchError raised by the attack of a plug-in, so that other cells are not affected.
     """
     arguments: dict[str, Any] = keyword_arguments(entry, spec)
     budget = None if spec.max_queries is None else QueryBudget(spec.max_queries)
@@ -40,7 +40,7 @@ def call_attack(
 
 
 def keyword_arguments(entry: AttackEntry, spec: AttackSpec) -> dict[str, Scalar]:
-    """Return the attack's own keyword arguments, and the batch size if it batches itself."""
+    """Return the keyword arguments of the attack, and the batch size if the attack batches itself."""
     params = {name: value for name, value in spec.params.items() if name not in HARNESS_PARAMS}
     arguments = dict(entry.arguments(params) if entry.arguments else params)
     if entry.batches_itself:

@@ -1,16 +1,17 @@
-"""Auto-PGD, Croce and Hein 2020 (arXiv 2003.01690, algorithm 1): projected gradient ascent that sets its own step size.
+"""Auto-PGD, Croce and Hein 2020 (arXiv 2003.01690, algorithm 1): projected gradient ascent that adapts its step size.
 
     z       = Π(x_k + η·d(∇L(x_k)))
     x_{k+1} = Π(x_k + a·(z − x_k) + (1 − a)·(x_k − x_{k−1})),      a = 1 in the first step, 3/4 later,
 
-with d the sign for linf and ∇/‖∇‖₂ for l2, and η = 2ε at first. At checkpoints, which come 22 % of the steps after the
-start and then ever sooner (by 3 % each, down to 6 %), η is halved and the walk goes on from the best point so far if
+with d the sign for linf and ∇/‖∇‖₂ for l2, and η = 2ε at first. The first checkpoint comes after 22 % of the steps.
+The interval to the next one shrinks by 3 % of the steps each time, down to 6 %. At a checkpoint η is halved and the
+search continues from the best point so far if
 
     the loss rose in at most 3/4 of the steps since the last checkpoint, or
-    neither η nor the best loss has changed there.
+    neither η nor the best loss has changed since then.
 
-The walk starts on the surface of the ball, and the image counts as adversarial at any point of it. An image that
-survives costs 1 + ``steps`` passes in each direction per attempt.
+The search starts on the surface of the ball, and an image counts as adversarial at any point of the path. An image for
+which no adversarial point is found costs 1 + ``steps`` passes in each direction per attempt.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ from bench.core.specs import Norm
 
 MOMENTUM = 0.25  # 1 − a
 RISING = 0.75  # share of the steps in which the loss must rise for η to stay
-FIRST, SHORTER, SHORTEST = 0.22, 0.03, 0.06  # of the steps: the first window, what each later one is less by, the least
+FIRST, SHORTER, SHORTEST = 0.22, 0.03, 0.06  # shares of the steps: first interval, its decrease, shortest interval
 FIRST_STEP = 2.0  # η/ε
 
 
 @dataclass(frozen=True)
 class ApgdState(State):
-    """One walk for every sample; ``answers`` counts its queries, the start included."""
+    """State of Auto-PGD for a batch of samples; ``n_queries`` counts their queries, the start included."""
 
     targets: Tensor  # (B,), classes
     previous: Tensor  # (B, C, H, W), x_{k−1}
@@ -51,18 +52,18 @@ class ApgdState(State):
     checked_loss: Tensor  # (B,), best loss at the last checkpoint
     halved: Tensor  # (B,), bool: η was halved at the last checkpoint
     step_size: Tensor  # (B,), η
-    answers: Tensor  # (B,), int64
-    window: Tensor  # (B,), int64, steps from the last checkpoint to the next
+    n_queries: Tensor  # (B,), int64
+    window: Tensor  # (B,), int64, steps from the last checkpoint to the next one
     since: Tensor  # (B,), int64, steps since the last checkpoint
-    rises: Tensor  # (B,), int64, in how many of these the loss rose
+    rises: Tensor  # (B,), int64, number of these steps in which the loss rose
 
 
 @dataclass(frozen=True, kw_only=True)
 class Apgd:
-    """The search on one objective; see :class:`bench.attacks.engine.search.Search`.
+    """Search of Auto-PGD on one objective; see :class:`bench.attacks.engine.search.Search`.
 
-    The targeted objectives take the classes that are second, third, … in the ranking of the clean image, one per
-    attempt, and any other class than the label counts. ``targeted``: all attempts aim at the second, which must be
+    The targeted objectives use the classes that rank second, third, … for the clean image, one per attempt; any class
+    other than the label counts as adversarial. If ``targeted``, all attempts use the target class, and it must be
     predicted.
     """
 
@@ -74,6 +75,7 @@ class Apgd:
     targeted: bool = False
 
     def start(self, samples: Samples, attempt: Tensor) -> ApgdState:
+        """Return the first states, at a random point on the surface of the ball for each sample and attempt."""
         inputs, count = samples.inputs, len(samples)
         keys = derive(samples.keys, f"apgd-{self.objective}", attempt)
         points = (inputs + sample_sphere(keys, tuple(inputs.shape[1:]), self.norm, self.eps).to(inputs)).clamp(0, 1)
@@ -92,7 +94,7 @@ class Apgd:
             checked_loss=losses,
             halved=torch.ones_like(samples.labels, dtype=torch.bool),
             step_size=torch.full_like(losses, FIRST_STEP * self.eps),
-            answers=counts,
+            n_queries=counts,
             window=torch.full_like(counts, _share(FIRST, self.steps)),
             since=counts,
             rises=counts,
@@ -102,32 +104,36 @@ class Apgd:
     def _loss_before(self) -> float:
         """Loss that the first step is compared with: 0, as in the authors' program, or −∞ for the objective "ce".
 
-        A cross-entropy is always above 0, so that its first step counts as a rise. The objective "ce" is its log-odds,
-        which may be negative; −∞ makes the first step count as a rise there, too.
+        A cross-entropy is always positive, so its first step counts as a rise. The objective "ce" is the log-odds of a
+        misclassification, which may be negative; with −∞ the first step counts as a rise, too.
         """
         return -torch.inf if self.objective == "ce" else 0.0
 
     def loss(self, state: ApgdState, logits: Tensor) -> Tensor:
+        """Return the objective, (B,)."""
         if self.targeted:
             return targeted_objective(self.objective, logits, state.samples.labels, state.targets)
         return objective(self.objective, logits, state.samples.labels, state.targets)
 
     def needs_gradient(self, state: ApgdState) -> Tensor:
+        """Mark all samples, (B,) bool: every step uses a gradient."""
         return torch.ones_like(state.over)
 
     def is_adversarial(self, state: ApgdState, logits: Tensor) -> Tensor:
+        """Mark adversarial points, (B,) bool; all points lie in the ball."""
         return state.samples.fooled(logits, targeted=self.targeted)
 
-    def advance(self, state: ApgdState, answer: QueryResult) -> ApgdState:
-        state = _with_best(state, answer.loss, answer.gradient)
-        state, gradient = self._checked(self._counted(state, answer.loss), answer.gradient)
+    def advance(self, state: ApgdState, result: QueryResult) -> ApgdState:
+        """Return the states after the query: the best point, the step size and the next point."""
+        state = _with_best(state, result.loss, result.gradient)
+        state, gradient = self._checked(self._counted(state, result.loss), result.gradient)
         points = self._next(state, gradient)
-        answers = state.answers + 1
-        return replace(state, points=points, previous=state.points, answers=answers, over=answers > self.steps)
+        n_queries = state.n_queries + 1
+        return replace(state, points=points, previous=state.points, n_queries=n_queries, over=n_queries > self.steps)
 
     def _counted(self, state: ApgdState, loss: Tensor) -> ApgdState:
-        """The first answer is that of the start, which is no step."""
-        stepped = state.answers > 0
+        """Count the step and whether the loss rose; the first query is the start, which is no step."""
+        stepped = state.n_queries > 0
         return replace(
             state,
             since=state.since + stepped,
@@ -137,7 +143,7 @@ class Apgd:
         )
 
     def _checked(self, state: ApgdState, gradient: Tensor) -> tuple[ApgdState, Tensor]:
-        """At a checkpoint: whether η is halved and the walk goes back to its best point."""
+        """At a checkpoint, halve η and return to the best point where the rule says so."""
         check = state.since == state.window
         if not check.any():
             return state, gradient
@@ -160,7 +166,7 @@ class Apgd:
     def _next(self, state: ApgdState, gradient: Tensor) -> Tensor:
         x, inside = state.points, projection(state.samples.inputs, self.norm, self.eps)
         towards = inside(torch.addcmul(x, _each(state.step_size), steepest(gradient, self.norm)))
-        momentum = _each(torch.where(state.answers > 0, MOMENTUM, 0.0).to(x.dtype))
+        momentum = _each(torch.where(state.n_queries > 0, MOMENTUM, 0.0).to(x.dtype))
         return inside(torch.lerp(x, towards, 1 - momentum).addcmul_(x - state.previous, momentum))
 
 
@@ -199,36 +205,36 @@ def apgd(
     batch_size: int = DEFAULT_BATCH,
     query_budget: QueryBudget | None = None,
 ) -> Tensor:
-    """Attack by auto-PGD (Croce and Hein 2020, arXiv 2003.01690; for l1 2021, arXiv 2103.01208).
+    """Attack by Auto-PGD (Croce and Hein 2020, arXiv 2003.01690; for l1 2021, arXiv 2103.01208).
 
-    Projected gradient ascent with momentum that halves its step size, and goes back to its best point, where the loss
-    no longer rises. One further forward pass per image ranks its classes.
+    Projected gradient ascent with momentum. It halves its step size and returns to the best point when the loss no
+    longer rises. One additional forward pass per image ranks its classes.
 
     Args:
-        model: Maps images to logits (N, K). Its mode and its weights stay as they are.
+        model: Maps images to logits (N, K). Its mode and weights are not changed.
         inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
-        labels: Classes (N,), whole numbers in 0…K−1.
+        labels: Classes (N,), integers in 0…K−1.
         norm: "linf", "l2" or "l1".
         eps: Radius of the ball, in units of [0, 1] pixels.
         steps: Steps per start.
         objective: "ce", the cross-entropy; "dlr", the difference-of-logits ratio; or "dlr-targeted", that ratio towards
-            each of the ``n_targets`` best other classes, where any misclassification counts. With fewer classes than
-            the ratio needs, 3 and 4, the margin takes its place.
-        restarts: Starts of the first two objectives; later ones only attack images that the earlier ones left.
+            each of the ``n_targets`` highest-ranked other classes, where any misclassification counts. With fewer
+            classes than the ratio needs, 3 and 4, the margin replaces it.
+        restarts: Starts of the first two objectives; later ones attack the remaining images only.
         n_targets: Target classes of "dlr-targeted", at most K − 1.
-        targets: Classes (N,) that the model shall predict, for the targeted form.
+        targets: Target classes (N,), for the targeted attack: the model must predict them.
         rng: Seed of the starts, or a SampleRng.
         ids: Names of the images, on which the random draws depend; 0…N−1 by default.
         batch_size: Images per batch; it does not change the result.
         query_budget: Bound on the forward passes per image.
 
     Returns:
-        Images (N, C, H, W) in the ball and in [0, 1]; the clean image where no adversarial one was found.
+        Images (N, C, H, W) in the ball and in [0, 1]; the clean image if no adversarial one was found.
 
     Raises:
-        BenchError: If an argument does not fit.
+        BenchError: If an argument is invalid.
 
-    A linear model has its boundary at the distance margin/‖w‖₁:
+    For a linear model the distance to the decision boundary is margin/‖w‖₁:
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2, bias=False))
     >>> _ = model[1].weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0]]))
@@ -253,7 +259,10 @@ def apgd(
 def build_apgd(
     objective: Objective, norm: Norm, eps: float, num_classes: int, *, steps: int, attempts: int, targeted: bool = False
 ) -> Search:
-    """Build the search on ``objective``; where there are too few classes for a DLR, on the margin instead."""
+    """Build the search on ``objective``, or on the margin if there are too few classes for a DLR objective.
+
+    ``steps`` are per attempt; ``attempts`` are restarts or, for targeted objectives, target classes.
+    """
     if objective.startswith("dlr"):
         ratio: Objective = "dlr-targeted" if targeted else objective
         stage = "apgd-t" if ratio == "dlr-targeted" else "apgd-dlr"

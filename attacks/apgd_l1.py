@@ -1,21 +1,21 @@
-"""Auto-PGD for L1, Croce and Hein 2021 (arXiv 2103.01208): sparse steps, and radii that shrink to ε.
+"""Auto-PGD for L1, Croce and Hein 2021 (arXiv 2103.01208): sparse steps, in balls whose radii shrink to ε.
 
-    x_{k+1} = Π(x_k + η·s_k),   s_k the signs of the n_k steepest pixels, divided by their number,
+    x_{k+1} = Π(x_k + η·s_k),   s_k the signs of the n_k steepest pixels, divided by n_k,
 
-Π the exact projection on ball and box (:mod:`bench.attacks.geometry.l1_ball`). n_k follows the sparsity of the best
-point so far: at every check, after each 4 % of the steps of a phase and at least one, with m pixels changed at the best
-point and m' at the last check,
+Π the exact projection onto ball and box (:mod:`bench.attacks.geometry.l1_ball`). n_k follows the sparsity of the best
+point so far. A check comes after every 4 % of the steps of a phase, and at least one step. With m pixels changed at the
+best point, and m' at the last check,
 
-    n = m/1.5,   and  η = ρ, and the walk goes on from the best point,   if m < 0.95·m',
+    n = m/1.5,   and  η = ρ and the search continues from the best point   if m < 0.95·m',
                  else  η ← max(η/1.5, ρ/10).
 
-The walk goes through three phases, of the radii ρ = 3ε, 2ε and ε and of 30, 30 and 40 % of the steps; each starts at
-the best point of the one before, projected on its own ball, the first at a normal draw. Only in the last phase a point
-may count as adversarial. There is no momentum. An image that survives costs 3 + ``steps`` passes in each direction per
-attempt.
+The search has three phases, with the radii ρ = 3ε, 2ε and ε and with 30, 30 and 40 % of the steps. Each phase starts at
+the best point of the one before, projected onto its own ball; the first starts at a normal draw. A point counts as
+adversarial in the last phase only. There is no momentum. An image for which no adversarial point is found costs
+3 + ``steps`` passes in each direction per attempt.
 
-The authors' program walks all images to the end of each phase. It also counts pixels as changed that differ from the
-image by rounding alone, so that its steps are less sparse than it means them to be; here these are not changed.
+The authors' program runs all images to the end of each phase. It also counts pixels as changed that differ from the
+image by rounding errors only, so its steps are less sparse than intended; here these pixels count as unchanged.
 """
 
 from __future__ import annotations
@@ -32,19 +32,21 @@ from bench.attacks.geometry.l1_ball import project, sparse_sign
 from bench.attacks.objectives import Objective, objective, targeted_objective
 
 RADII = (3.0, 2.0, 1.0)  # ρ/ε of the phases
-SHARES = (0.3, 0.3)  # of the steps, of the first phases; the last has the rest
-CHECKS = 0.04  # of a phase's steps, from one check to the next
-DENSER = 1.5  # n is the number of changed pixels divided by it
-SPARSER = 0.95  # m/m' below which the walk starts afresh
-UNCHANGED = 1e-7  # what a pixel differs by when it was brought back to the image, and rounding is left
-SLOWER, SLOWEST = 1.5, 10.0  # what η is divided by, and by how much at most
+SHARES = (0.3, 0.3)  # shares of the steps in the first two phases; the last phase has the rest
+CHECKS = 0.04  # interval between checks, as a share of the steps of a phase
+DENSER = 1.5  # n = m/DENSER
+SPARSER = 0.95  # m/m' below which η is reset to ρ
+UNCHANGED = 1e-7  # largest difference that counts as a rounding error
+SLOWER, SLOWEST = 1.5, 10.0  # divisor of η at a check, and the largest ρ/η
 
 
 @dataclass(frozen=True)
 class ApgdL1State(State):
+    """State of Auto-PGD for L1 for a batch of samples."""
+
     targets: Tensor  # (B,), classes
     phase: Tensor  # (B,), int64, 0 to 2
-    answers: Tensor  # (B,), int64, what was asked in this phase, its start included
+    n_queries: Tensor  # (B,), int64, queries in this phase, its start included
     best: Tensor  # (B, C, H, W), point of the largest loss in this phase
     best_gradient: Tensor  # (B, C, H, W)
     best_loss: Tensor  # (B,)
@@ -55,7 +57,10 @@ class ApgdL1State(State):
 
 @dataclass(frozen=True, kw_only=True)
 class ApgdL1:
-    """The search; see :class:`~bench.attacks.engine.search.Search`. Targets are those of auto-PGD in other norms."""
+    """Search of Auto-PGD for L1; see :class:`~bench.attacks.engine.search.Search`.
+
+    Target classes are chosen as by :class:`bench.attacks.apgd_attack.Apgd`.
+    """
 
     eps: float
     objective: Objective
@@ -64,6 +69,7 @@ class ApgdL1:
     targeted: bool = False
 
     def start(self, samples: Samples, attempt: Tensor) -> ApgdL1State:
+        """Return the first states: a normal draw, projected onto the ball of radius 3ε and the box."""
         inputs = samples.inputs
         keys = derive(samples.keys, f"apgd-{self.objective}", attempt)
         drawn = inputs + bulk_normal(keys, tuple(inputs.shape[1:])).to(inputs)
@@ -77,7 +83,7 @@ class ApgdL1:
             over=torch.zeros_like(samples.labels, dtype=torch.bool),
             targets=samples.ranking.gather(1, rank[:, None]).squeeze(1),
             phase=zeros,
-            answers=zeros,
+            n_queries=zeros,
             best=points,
             best_gradient=torch.zeros_like(points),
             best_loss=inputs.new_full((len(samples),), -torch.inf),
@@ -87,37 +93,41 @@ class ApgdL1:
         )
 
     def loss(self, state: ApgdL1State, logits: Tensor) -> Tensor:
+        """Return the objective, (B,)."""
         if self.targeted:
             return targeted_objective(self.objective, logits, state.samples.labels, state.targets)
         return objective(self.objective, logits, state.samples.labels, state.targets)
 
     def needs_gradient(self, state: ApgdL1State) -> Tensor:
+        """Mark all samples, (B,) bool: every step uses a gradient."""
         return torch.ones_like(state.over)
 
     def is_adversarial(self, state: ApgdL1State, logits: Tensor) -> Tensor:
+        """Mark adversarial points of the last phase, (B,) bool; earlier phases leave the ball of radius ε."""
         return state.samples.fooled(logits, targeted=self.targeted) & (state.phase == len(RADII) - 1)
 
-    def advance(self, state: ApgdL1State, answer: QueryResult) -> ApgdL1State:
-        state = _with_best(state, answer)
-        state, gradient = self._checked(state, answer.gradient)
+    def advance(self, state: ApgdL1State, result: QueryResult) -> ApgdL1State:
+        """Return the states after the query: sparsity, step size and phase, and the next point."""
+        state = _with_best(state, result)
+        state, gradient = self._checked(state, result.gradient)
         inputs, radius = state.samples.inputs, self.eps * self._of_phase(RADII, state).to(torch.float64)
         step = (radius * state.step_size).to(inputs).view(-1, 1, 1, 1) * sparse_sign(gradient, state.pixels)
-        ended = state.answers >= self._of_phase(phase_steps(self.steps), state)
+        ended = state.n_queries >= self._of_phase(phase_steps(self.steps), state)
         over = ended & (state.phase == len(RADII) - 1)
         ended &= ~over
         following = replace(state, phase=(state.phase + 1).clamp_max(len(RADII) - 1))
         radius = torch.where(ended, self.eps * self._of_phase(RADII, following).to(torch.float64), radius)
         points = project(_where(ended, state.best, state.points + step), inputs, radius)
-        state = replace(state, points=points, answers=state.answers + 1, over=over)
-        return _begun(replace(state, phase=torch.where(ended, following.phase, state.phase)), ended)
+        state = replace(state, points=points, n_queries=state.n_queries + 1, over=over)
+        return _reset_phase(replace(state, phase=torch.where(ended, following.phase, state.phase)), ended)
 
     def _of_phase(self, values: tuple[float, ...] | tuple[int, ...], state: ApgdL1State) -> Tensor:
         return torch.tensor(values, device=state.phase.device)[state.phase]
 
     def _checked(self, state: ApgdL1State, gradient: Tensor) -> tuple[ApgdL1State, Tensor]:
-        """The numbers of the next steps, and the gradient at the point that these start from."""
+        """Update η and n at a check; return the states and the gradient at the point from which they continue."""
         windows = tuple(max(int(CHECKS * steps), 1) for steps in phase_steps(self.steps))
-        check = (state.answers > 0) & (state.answers % self._of_phase(windows, state) == 0)
+        check = (state.n_queries > 0) & (state.n_queries % self._of_phase(windows, state) == 0)
         changed = _changed(state.best, state.samples.inputs)
         fresh = check & (changed.double() / state.changed.double() < SPARSER)
         slower = (state.step_size / SLOWER).clamp_min(1 / SLOWEST)
@@ -142,12 +152,12 @@ def phase_steps(steps: int) -> tuple[int, int, int]:
     return first, second, steps - first - second
 
 
-def _begun(state: ApgdL1State, fresh: Tensor) -> ApgdL1State:
+def _reset_phase(state: ApgdL1State, fresh: Tensor) -> ApgdL1State:
     """Return the state with the samples at ``fresh``, (B,) bool, reset to the start of a phase."""
     changed = _changed(state.points, state.samples.inputs)
     return replace(
         state,
-        answers=torch.where(fresh, 0, state.answers),
+        n_queries=torch.where(fresh, 0, state.n_queries),
         best_loss=torch.where(fresh, -torch.inf, state.best_loss),
         changed=torch.where(fresh, changed, state.changed),
         pixels=torch.where(fresh, _pixels(changed, state.points), state.pixels),
@@ -155,13 +165,13 @@ def _begun(state: ApgdL1State, fresh: Tensor) -> ApgdL1State:
     )
 
 
-def _with_best(state: ApgdL1State, answer: QueryResult) -> ApgdL1State:
-    better = answer.loss > state.best_loss
+def _with_best(state: ApgdL1State, result: QueryResult) -> ApgdL1State:
+    better = result.loss > state.best_loss
     return replace(
         state,
         best=_where(better, state.points, state.best),
-        best_gradient=_where(better, answer.gradient, state.best_gradient),
-        best_loss=torch.where(better, answer.loss, state.best_loss),
+        best_gradient=_where(better, result.gradient, state.best_gradient),
+        best_loss=torch.where(better, result.loss, state.best_loss),
     )
 
 
@@ -170,7 +180,7 @@ def _changed(points: Tensor, inputs: Tensor) -> Tensor:
 
 
 def _pixels(changed: Tensor, images: Tensor) -> Tensor:
-    """n of m changed pixels, rounded as in the authors' program: (B,), int64, at least 1."""
+    """Return n for ``changed`` = m pixels, (B,) int64, at least 1, rounded as in the authors' program."""
     total = images[0].numel()
     place = ((1 - changed.double() / total / DENSER) * total).long()
     return (total - place).clamp(1, total)

@@ -1,7 +1,7 @@
-"""AutoAttack, Croce and Hein 2020 (arXiv 2003.01690): four attacks one after the other, each on the images left.
+"""AutoAttack, Croce and Hein 2020 (arXiv 2003.01690): four attacks one after the other, each on the remaining images.
 
-The stages are searches (:mod:`bench.attacks.engine.run_search`): the verdict is that of the published ensemble, and
-work is done only on images that are not yet adversarial.
+The stages are searches (:mod:`bench.attacks.engine.run_search`). The verdict is that of the published ensemble, and
+passes are made only for images that are not yet adversarial.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from bench.attacks.engine.counter_rng import SampleRng
 from bench.attacks.engine.query_budget import QueryBudget
 from bench.attacks.engine.search import Search
 from bench.attacks.ensemble import (
+    CUSTOM_STAGES,
     ITERATIONS,
     L1_PARAMS,
-    OWN,
     SQUARE_QUERIES,
     STAGES,
     Budget,
@@ -31,7 +31,10 @@ from bench.core.specs import Norm, Scalar
 
 
 def build(stage: str, budget: Budget, norm: Norm, eps: float, num_classes: int) -> Search:
-    """Build the search of one stage. The untargeted ones start as often as ``budget`` says."""
+    """Build the search of one stage with the steps, starts and target classes of ``budget``.
+
+    Raises ValueError for an unknown stage.
+    """
     steps, starts = budget.iterations, budget.apgd_starts
     match stage:
         case "apgd-ce":
@@ -67,13 +70,13 @@ def autoattack(
 ) -> Tensor:
     """Attack by AutoAttack (Croce and Hein 2020, arXiv 2003.01690), parameter-free as published.
 
-    APGD-CE, targeted APGD-DLR, targeted FAB and Square, each on the images that the stages before it left. There is no
-    targeted form.
+    APGD-CE, targeted APGD-DLR, targeted FAB and Square, each on the images that the earlier stages did not change to
+    adversarial ones. The attack has no targeted form.
 
     Args:
-        model: Maps images to logits (N, K). Its mode and its weights stay as they are.
+        model: Maps images to logits (N, K). Its mode and weights are not changed.
         inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
-        labels: Classes (N,), whole numbers in 0…K−1.
+        labels: Classes (N,), integers in 0…K−1.
         norm: "linf", "l2" or "l1".
         eps: Radius of the ball, in units of [0, 1] pixels.
         version: "standard", "plus", or stages joined by plus signs, such as "apgd-ce+square".
@@ -85,12 +88,12 @@ def autoattack(
         query_budget: Bound on the forward passes per image.
 
     Returns:
-        Images (N, C, H, W) in the ball and in [0, 1]; the clean image where no adversarial one was found.
+        Images (N, C, H, W) in the ball and in [0, 1]; the clean image if no adversarial one was found.
 
     Raises:
-        BenchError: If an argument does not fit.
+        BenchError: If an argument is invalid.
 
-    A linear model has its boundary at the distance margin/‖w‖₁:
+    For a linear model the distance to the decision boundary is margin/‖w‖₁:
 
     >>> import torch
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2, bias=False))
@@ -103,7 +106,7 @@ def autoattack(
     params: dict[str, Scalar] = {"version": version, "iterations": ITERATIONS if steps is None else steps}
     params |= {"queries": SQUARE_QUERIES if queries is None else queries, **(L1_PARAMS if norm == "l1" else {})}
     stages, budget = stages_of(params), Budget.of(params)
-    if version not in STAGES and (len(stages) != len(set(stages)) or not set(stages) <= set(OWN)):
+    if version not in STAGES and (len(stages) != len(set(stages)) or not set(stages) <= set(CUSTOM_STAGES)):
         raise BenchError(f"autoattack has no version {version!r}. {explain(f'autoattack-{version}')}")
     with attack_call(
         "autoattack", model, inputs, labels, norm=norm, eps=eps, rng=rng, ids=ids, batch_size=batch_size,

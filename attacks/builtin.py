@@ -1,4 +1,4 @@
-"""The attacks that come with the project. Importing this module fills :data:`bench.attacks.registry.ATTACKS`."""
+"""Built-in attacks. Importing this module fills :data:`bench.attacks.registry.ATTACKS`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bench.core.specs import Norm, Precision, Scalar
 
 ORIGIN = BUILTIN
 NORMS: tuple[Norm, ...] = ("linf", "l2", "l1")
-SEARCH_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")  # of our own attacks
+SEARCH_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")  # of the attacks implemented here
 
 
 def _steps(family: str) -> Callable[[Mapping[str, Scalar]], str]:
-    """The canonical names of ``family``: <family>-<steps>[-r<restarts>]."""
+    """Return a function from parameters to canonical names of ``family``: <family>-<steps>[-r<restarts>]."""
 
     def spell(params: Mapping[str, Scalar]) -> str:
         restarts = f"-r{params['restarts']}" if params.get("restarts", 1) != 1 else ""
@@ -24,14 +24,17 @@ def _steps(family: str) -> Callable[[Mapping[str, Scalar]], str]:
     return spell
 
 
-def _walk_cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
-    """A pass in both directions for the start and every step."""
+def _iterative_cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
+    """Return the cost of one pass in both directions for the start and for every step."""
     passes = (int(params["steps"]) + 1) * int(params.get("restarts", 1))
     return Cost(passes, passes, 1, 1)
 
 
 def _deepfool_cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
-    """A pass forwards at first, then two a step and a pass backwards for every class but one."""
+    """Return the cost of one forward pass, then two forward passes and K' − 1 backward passes per step.
+
+    K' is the number of candidate classes.
+    """
     steps, planes = int(params["steps"]), min(int(params["candidates"]), num_classes) - 1
     return Cost(1 + 2 * steps, steps * planes, 3, planes)
 
@@ -78,7 +81,7 @@ ATTACKS.register(
         params={"steps": 20, "restarts": 1},
         grammar=STEPS_AND_RESTARTS,
         spell=_steps("pgd"),
-        cost=_walk_cost,
+        cost=_iterative_cost,
     ),
     origin=ORIGIN,
 )
@@ -99,7 +102,7 @@ ATTACKS.register(
         params={"steps": 20, "restarts": 1, "objective": "margin"},
         grammar=STEPS_AND_RESTARTS,
         spell=_steps("pgd-margin"),
-        cost=_walk_cost,
+        cost=_iterative_cost,
     ),
     origin=ORIGIN,
 )
@@ -120,7 +123,7 @@ ATTACKS.register(
         params={"steps": 20, "restarts": 1, "objective": "plain-ce"},
         grammar=STEPS_AND_RESTARTS,
         spell=_steps("pgd-plain"),
-        cost=_walk_cost,
+        cost=_iterative_cost,
     ),
     origin=ORIGIN,
 )
@@ -138,7 +141,7 @@ ATTACKS.register(
         params={"steps": 10, "momentum": 1.0},
         grammar=STEPS,
         spell=_steps("mim"),
-        cost=_walk_cost,
+        cost=_iterative_cost,
     ),
     origin=ORIGIN,
 )
@@ -172,7 +175,7 @@ ATTACKS.register(
         params={"steps": 100},
         grammar=STEPS,
         spell=_steps("ddn"),
-        cost=_walk_cost,
+        cost=_iterative_cost,
     ),
     origin=ORIGIN,
 )
@@ -192,7 +195,7 @@ ATTACKS.register(
         params={"steps": 100},
         grammar=STEPS,
         spell=_steps("fmn"),
-        cost=_walk_cost,
+        cost=_iterative_cost,
     ),
     origin=ORIGIN,
 )
@@ -200,12 +203,12 @@ _LIBRARY = Library(
     "bench.attacks.reference.autoattack:autoattack", "pyautoattack", batches_itself=True, draws_by_batch=True
 )
 _AUTOATTACK = AttackEntry(
-    summary="APGD-CE, targeted APGD-DLR, targeted FAB and Square, one after the other; or one's own ensemble: "
+    summary="APGD-CE, targeted APGD-DLR, targeted FAB and Square, one after the other; or a custom ensemble: "
     "autoattack-<stage>+<stage>…[-i<iterations>][-s<queries>]",
     source="Croce and Hein 2020, arXiv 2003.01690",
     function="bench.attacks.auto_attack:autoattack",
     version=3,
-    uses_gradient=False,  # its last stage, Square, asks for logits alone
+    uses_gradient=False,  # its last stage, Square, uses logits only
     strength=3,
     precisions=SEARCH_PRECISIONS,
     norms=NORMS,
@@ -267,7 +270,7 @@ for _name, _entry in {
         _AUTOATTACK,
         summary="autoattack with untargeted stages and more restarts",
         params={"version": "plus"},
-        norms=("linf", "l2"),  # the authors say nothing of a plus version for l1
+        norms=("linf", "l2"),  # the authors define no plus version for l1
         grammar="",
         spell=None,
         explain=None,

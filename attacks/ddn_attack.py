@@ -1,17 +1,18 @@
-"""Decoupled direction and norm, Rony et al. 2019 (arXiv 1811.09600, algorithm 1): the smallest L2 perturbation.
+"""Decoupled direction and norm (DDN), Rony et al. 2019 (arXiv 1811.09600, algorithm 1): smallest L2 perturbation.
 
-The direction follows the gradient and the length a rule of its own. From δ_0 = 0 and ε_0 = 1,
+The gradient gives the direction of the perturbation, and a separate rule gives its length. From δ_0 = 0 and ε_0 = 1,
 
     δ ← δ + α·∇L/‖∇L‖₂,   ε ← (1 − γ)·ε if x + δ was adversarial, (1 + γ)·ε if not,   δ ← Π(x + ε·δ/‖δ‖₂) − x,
 
-with γ = 0.05, α falling from 1 to 0.01 along half a cosine, and Π the clip to the box. A random direction replaces a
-gradient that is zero or not finite. On the role of a budget see :mod:`bench.attacks.engine.minimal_norm`.
+with γ = 0.05, α annealed from 1 to 0.01 along half a cosine, and Π the clip to the box [0, 1]. If the gradient is zero
+or not finite, a random direction replaces it. :mod:`bench.attacks.engine.minimal_norm` explains the use of a budget ε.
 
-Departures: pixels are not rounded to 256 values; the random direction belongs to the sample. An image costs at most
-1 + ``steps`` passes in each direction, the last point included, which the published loop never queries.
+Differences from the published attack: pixels are not rounded to 256 values, and the random direction depends on the
+sample only. An image costs at most 1 + ``steps`` passes in each direction. This includes a query of the last point,
+which the published loop leaves out.
 
-Foolbox's DDNAttack is what the tests compare with. It walks a whole batch to the end and draws from the global
-generator; here an image leaves at the first success and its path is its own.
+The tests compare with foolbox's DDNAttack. It runs the whole batch for all steps and draws from the global generator;
+here an image leaves the batch at its first success, and its path does not depend on the other images.
 """
 
 from __future__ import annotations
@@ -37,13 +38,15 @@ FIRST_STEP, LAST_STEP = 1.0, 0.01  # α
 
 @dataclass(frozen=True)
 class DdnState(State):
+    """State of DDN for a batch of samples."""
+
     radius: Tensor  # (B,), ε_k
-    n_queries: Tensor  # (B,), int64, points that were queried
+    n_queries: Tensor  # (B,), int64, number of points queried so far
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ddn:
-    """The search; see :class:`bench.attacks.engine.search.Search`. It may stop at a point within ``eps``."""
+    """Search of DDN; see :class:`bench.attacks.engine.search.Search`. It may stop at a point within ``eps``."""
 
     eps: float
     steps: int = 100
@@ -51,28 +54,33 @@ class Ddn:
     targeted: bool = False
 
     def start(self, samples: Samples, attempt: Tensor) -> DdnState:
+        """Return the first states, at the clean images and with the radius 1. All attempts are equal."""
         over = torch.zeros_like(samples.labels, dtype=torch.bool)
         radius = samples.inputs.new_full((len(samples),), FIRST_RADIUS)
         return DdnState(samples, samples.inputs, over, radius, torch.zeros_like(attempt))
 
     def loss(self, state: DdnState, logits: Tensor) -> Tensor:
+        """Return the log-odds of a misclassification or, if ``targeted``, of the target class: (B,)."""
         if self.targeted:
             return -cross_entropy_gap(logits, state.samples.targets)
         return cross_entropy_gap(logits, state.samples.labels)
 
     def needs_gradient(self, state: DdnState) -> Tensor:
+        """Mark all samples, (B,) bool: every step uses a gradient."""
         return torch.ones_like(state.over)
 
     def is_adversarial(self, state: DdnState, logits: Tensor) -> Tensor:
+        """Mark the points that are adversarial and at most ``eps`` away, (B,) bool."""
         return adversarial_within(state, logits, "l2", self.eps, targeted=self.targeted)
 
-    def advance(self, state: DdnState, answer: QueryResult) -> DdnState:
+    def advance(self, state: DdnState, result: QueryResult) -> DdnState:
+        """Return the states after the query: the adapted radius, and the next point at that length."""
         image = state.samples.inputs
-        adversarial = state.samples.fooled(answer.logits, targeted=self.targeted)
+        adversarial = state.samples.fooled(result.logits, targeted=self.targeted)
         radius = state.radius * torch.where(adversarial, 1 - GAMMA, 1 + GAMMA).to(image)
         radius = torch.minimum(radius, farthest(image, "l2"))
         alpha = annealed(FIRST_STEP, LAST_STEP, state.n_queries, self.steps).to(image)
-        delta = state.points - image + alpha.view(-1, 1, 1, 1) * _direction(state, answer.gradient)
+        delta = state.points - image + alpha.view(-1, 1, 1, 1) * _direction(state, result.gradient)
         scale = radius / length(delta, "l2").clamp_min(torch.finfo(delta.dtype).tiny)
         points = (image + delta * scale.view(-1, 1, 1, 1)).clamp(0, 1)
         over = state.n_queries >= self.steps
@@ -80,7 +88,7 @@ class Ddn:
 
 
 def _direction(state: DdnState, gradient: Tensor) -> Tensor:
-    """∇/‖∇‖₂, or a direction drawn for this sample and step."""
+    """Return ∇/‖∇‖₂, (B, C, H, W), or a direction drawn for the sample and step if ∇ is zero or not finite."""
     direction = steepest(gradient, "l2")
     lost = ~(direction.flatten(1).isfinite().all(1) & direction.flatten(1).any(1))
     if not lost.any():
@@ -106,28 +114,30 @@ def ddn(
 ) -> Tensor:
     """Find the nearest adversarial images in L2 by DDN (Rony et al. 2019, arXiv 1811.09600).
 
-    The direction follows the gradient; the length shrinks by 5 % where the point is adversarial, else it grows by 5 %.
+    The direction follows the gradient. The length shrinks by 5 % if the point is adversarial and grows by 5 % if it is
+    not.
 
     Args:
-        model: Maps images to logits (N, K). Its mode and its weights stay as they are.
+        model: Maps images to logits (N, K). Its mode and weights are not changed.
         inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
-        labels: Classes (N,), whole numbers in 0…K−1.
+        labels: Classes (N,), integers in 0…K−1.
         norm: "l2".
-        eps: Length at which the search may stop, in units of [0, 1] pixels; None searches for the nearest to the end.
+        eps: Length at which the search may stop, in units of [0, 1] pixels; None runs all steps for the smallest
+            length.
         steps: Steps of the search.
-        targets: Classes (N,) that the model shall predict, for the targeted form.
+        targets: Target classes (N,), for the targeted attack: the model must predict them.
         rng: Seed of the directions that replace a missing gradient, or a SampleRng.
         ids: Names of the images, on which these directions depend; 0…N−1 by default.
         batch_size: Images per batch; it does not change the result.
         query_budget: Bound on the forward passes per image; needs ``eps``.
 
     Returns:
-        Images (N, C, H, W) in [0, 1], at most ``eps`` away if it is given; the clean image where none was found.
+        Images (N, C, H, W) in [0, 1], at most ``eps`` away if it is given; the clean image if none was found.
 
     Raises:
-        BenchError: If an argument does not fit.
+        BenchError: If an argument is invalid.
 
-    A linear model has its boundary at the distance margin/‖w‖₂:
+    For a linear model the distance to the decision boundary is margin/‖w‖₂:
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2, bias=False))
     >>> _ = model[1].weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0]]))

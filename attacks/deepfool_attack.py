@@ -1,15 +1,16 @@
-"""DeepFool, Moosavi-Dezfooli et al. 2016 (arXiv 1511.04599), for the L2 norm and many images at once.
+"""DeepFool, Moosavi-Dezfooli et al. 2016 (arXiv 1511.04599), for the L2 norm and batches of images.
 
-With k₀ the class the model itself gives to x, a step replaces every other class's boundary by its tangent plane,
+With k₀ the class that the model predicts for x, a step replaces the boundary of every other class by its tangent plane,
 
     f_k = logit_k − logit_k₀,   w_k = ∇f_k,   l = argmin_k |f_k|/‖w_k‖₂,   r ← r + (|f_l|/‖w_l‖₂ + extra)·w_l/‖w_l‖₂,
 
-until the model gives another class to Π(x + (1 + overshoot)·r), Π the clip to the box. As in the authors' published
-program the overshot point is the one that is tested and linearised: the walk without overshoot only tends towards the
-boundary. Π acts at every step, since a single clip at the end takes half of r away where the pixels lie at the walls.
+until the model predicts another class for Π(x + (1 + overshoot)·r), Π the clip to the box. As in the authors' program,
+the point with the overshoot is the one that is tested and linearised: without overshoot the points converge to the
+boundary but do not cross it. Π acts at every step, since a single clip at the end removes half of r if the pixels lie
+at the bounds.
 
-Foolbox's form, which the tests compare with, walks a batch together until all of it is fooled or the steps are over,
-and differentiates every candidate at every image of it; here an image leaves when it is fooled.
+The tests compare with foolbox. It runs a batch until all its images are misclassified or the steps are used up, and
+differentiates every candidate class for all of them; here an image leaves the batch when it is misclassified.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ from bench.core.errors import BenchError
 from bench.core.specs import Norm
 from bench.runtime.torch_state import harness_torch_state
 
-EXTRA = 1e-4  # added to the steps of the attack, in pixels: the least that crosses a boundary near the walls
+EXTRA = 1e-4  # added to each step, in units of [0, 1] pixels: enough to cross a boundary where pixels are clipped
 
 
 @dataclass(frozen=True)
 class DeepFoolResult:
-    """End points of the walks. The caller's own pass decides whether an image is misclassified."""
+    """End points of DeepFool. The caller must verify whether an image is misclassified."""
 
     adversarial: Tensor  # (N, C, H, W), the type of the inputs
-    iterations: Tensor  # (N,), int64, steps that were made
-    fooled: Tensor  # (N,), bool: the class changed during the walk
+    iterations: Tensor  # (N,), int64, number of steps
+    fooled: Tensor  # (N,), bool: the predicted class changed
 
 
 @harness_torch_state()
@@ -50,19 +51,19 @@ def walk_to_boundary(
     extra: float = 0.0,
     box: tuple[float, float] | None = (0.0, 1.0),
 ) -> DeepFoolResult:
-    """Walk each of ``inputs``, (N, C, H, W), float32 or float64, inside ``box``, to the nearest other class.
+    """Move each of ``inputs``, (N, C, H, W), float32 or float64, inside ``box``, to the boundary of the nearest class.
 
-    ``candidates`` counts the classes that are linearised, the predicted one among them: those of the highest logits at
-    x. ``extra`` lengthens every step, in the units of the inputs; with a box it should not be 0, since a walk that the
-    walls cut short by more than the overshoot only tends towards the boundary. The model must be in evaluation mode.
+    ``candidates`` is the number of classes that are linearised, the predicted one included: those with the highest
+    logits at x. ``extra`` lengthens every step, in the units of the inputs. With a box it should be positive: if the
+    clip shortens a step by more than the overshoot, the points would converge to the boundary without crossing it. The
+    model must be in evaluation mode.
 
-    An image costs one forward pass, and at each step two forward and ``candidates`` − 1 backward passes; once its class
+    An image costs one forward pass, and at each step two forward and ``candidates`` − 1 backward passes. Once its class
     has changed it costs nothing more.
 
-    An image stays at the last point it reached, for good, where no candidate has a gradient that is finite and not
-    zero, and where a further step would lead to pixels or logits that are not finite. Raises ValueError for inputs of
-    another shape or type, for fewer than two candidates and for a model of fewer than two classes, and
-    CellFailure("no_gradient") for a model that gives none.
+    An image stays at its last point if no candidate has a gradient that is finite and not zero, or if the next point or
+    its logits are not finite. Raises ValueError for inputs of another shape or type, for fewer than two candidates and
+    for a model with fewer than two classes, and CellFailure("no_gradient") for a model without gradients.
     """
     if inputs.ndim != 4 or inputs.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"inputs are {inputs.dtype} {tuple(inputs.shape)}; float32 or float64 (N, C, H, W) is needed.")
@@ -100,13 +101,17 @@ def walk_to_boundary(
 
 
 class _Checked(nn.Module):
-    """Does not go on where the model has no answer; the walk alone would stop there and call the image unbroken."""
+    """Model that raises CellFailure("nan_logits") for NaN or infinite logits.
+
+    Without it the search would stop at such a point and report the image as not adversarial.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, points: Tensor) -> Tensor:
+        """Return the logits of ``points``, (B, K)."""
         return logits_at(self.model, points)
 
 
@@ -125,29 +130,29 @@ def deepfool(
 ) -> Tensor:
     """Find the nearest boundary in L2 by DeepFool (Moosavi-Dezfooli et al. 2016, arXiv 1511.04599). Deterministic.
 
-    Each step goes to the nearest tangent plane, r ← r + |f_l|/‖∇f_l‖₂²·∇f_l, until the class that the model gives to
-    the clean image changes. There is no targeted form.
+    Each step goes to the nearest tangent plane, r ← r + |f_l|/‖∇f_l‖₂²·∇f_l, until the model predicts another class
+    than for the clean image. The attack has no targeted form.
 
     Args:
-        model: Maps images to logits (N, K). Its mode and its weights stay as they are.
+        model: Maps images to logits (N, K). Its mode and weights are not changed.
         inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
-        labels: Classes (N,), whole numbers in 0…K−1; the walk itself starts from the predicted class.
+        labels: Classes (N,), integers in 0…K−1; the search itself starts from the predicted class.
         norm: "l2".
-        eps: Longest perturbation to return, in units of [0, 1] pixels; None returns those of any length.
-        steps: Steps of the walk.
-        candidates: Classes that are linearised, the predicted one among them.
+        eps: Longest perturbation to return, in units of [0, 1] pixels; None returns perturbations of any length.
+        steps: Largest number of steps.
+        candidates: Classes that are linearised, the predicted one included; 2 or more.
         rng: Unused, as are ``ids``: nothing is random.
         ids: See ``rng``.
         batch_size: Images per batch; by default all at once.
 
     Returns:
-        Images (N, C, H, W) in [0, 1]: the end of each walk, or the clean image where that lies beyond ``eps`` or,
-        without ``eps``, where the class did not change.
+        Images (N, C, H, W) in [0, 1]: the last point, or the clean image if that point lies beyond ``eps`` or, without
+        ``eps``, if the predicted class did not change.
 
     Raises:
-        BenchError: If an argument does not fit.
+        BenchError: If an argument is invalid.
 
-    A linear model has its boundary at the distance margin/‖w‖₂, which the walk exceeds by 2 %:
+    For a linear model the distance to the decision boundary is margin/‖w‖₂, which DeepFool exceeds by 2 %:
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2, bias=False))
     >>> _ = model[1].weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0]]))
@@ -156,7 +161,7 @@ def deepfool(
     0.42
     """
     if candidates < 2:
-        raise BenchError(f"deepfool: candidates is {candidates}; it must be 2 or more, the predicted class among them.")
+        raise BenchError(f"deepfool: candidates is {candidates}; it must be 2 or more, the predicted class included.")
     with attack_call(
         "deepfool", model, inputs, labels, norm=norm, norms=("l2",), eps=eps, rng=rng, ids=ids, batch_size=batch_size,
         counts={"steps": steps},
@@ -177,18 +182,18 @@ def _logits(model: nn.Module, points: Tensor) -> Tensor:
 
 
 def _step(model: nn.Module, points: Tensor, classes: Tensor, extra: float) -> Tensor:
-    """The way from each of ``points``, (A, C, H, W), to its nearest plane, (A, C, H, W); 0 where there is none.
+    """Return the step from each of ``points``, (A, C, H, W), to its nearest plane, (A, C, H, W); 0 if it has none.
 
-    ``classes``, (A, candidates), begins with k₀. One graph serves all candidates, and only the nearest gradient is kept
-    beside the current one: memory does not grow with their number. Lengths are float64, because the square of a small
-    float32 gradient is 0.
+    ``classes``, (A, candidates), begins with k₀. One graph serves all candidates, and besides the current gradient only
+    the nearest one is kept, so memory does not grow with their number. Lengths are float64, because the square of a
+    small float32 gradient is 0.
     """
     points = points.detach().requires_grad_()
     with torch.enable_grad():
         logits, _ = take_logits(model(points.clone()), points)
     with torch.enable_grad():  # again: the model may have switched gradients off
         gaps = (logits.gather(1, classes[:, 1:]) - logits.gather(1, classes[:, :1])).unbind(1)
-    # A plane further away than the type can count is no plane. Neither is one at NaN, which is nearer than nothing.
+    # A plane counts only if its distance is representable in the type; comparisons with NaN are false.
     nearest = torch.full((len(points),), torch.finfo(points.dtype).max, dtype=torch.float64, device=points.device)
     direction = torch.zeros_like(points)
     for gap in gaps:

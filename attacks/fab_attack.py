@@ -1,21 +1,23 @@
-"""FAB, Croce and Hein 2020 (arXiv 1907.02044): walks along the decision boundary, towards the image.
+"""FAB, Croce and Hein 2020 (arXiv 1907.02044): steps along the decision boundary that move closer to the image.
 
-With x the image, x_k the walk, f = z_t − z_y the logits' difference and w = ∇f(x_k), the boundary's tangent plane is
-π = {u: w·u = w·x_k − f(x_k)}. A step goes η times the way to the plane from the walk and from the image,
+With x the image, x_k the current point, f = z_t − z_y the logit difference and w = ∇f(x_k), the tangent plane of the
+boundary is π = {u: w·u = w·x_k − f(x_k)}. A step combines the projections of the current point and of the image, each
+extended by the factor η:
 
     d_k = proj_π(x_k) − x_k,   d_0 = proj_π(x) − x,   α = min(‖d_k‖ / (‖d_k‖ + ‖d_0‖), α_max),
-    x_{k+1} = Π((1 − α)·(x_k + η·d_k) + α·(x + η·d_0)),     Π the clip to the box,
+    x_{k+1} = Π((1 − α)·(x_k + η·d_k) + α·(x + η·d_0)),     Π the clip to the box.
 
-the projections being those of :mod:`bench.attacks.geometry.hyperplane`. Where x_{k+1} is adversarial, for any class
-other than y, the walk goes on from x + β·(x_{k+1} − x), which is linearised and never judged. Only the trials
-x_1 … x_n_iter are judged.
+:mod:`bench.attacks.geometry.hyperplane` computes the projections. If x_{k+1} is adversarial, for any class other than
+y, the search continues from x + β·(x_{k+1} − x). This point is linearised but is not tested. Only the points
+x_1 … x_n_iter, called trials, are tested.
 
-The published program minimises ‖x_k − x‖ and compares its least value with ε at the end; here a walk ends at the first
-trial that is adversarial and within ε, so the verdict is the same. The final search along the last segment that the
-paper describes is not in the program, and is not here.
+The published program minimises ‖x_k − x‖ and compares the minimum with ε at the end. Here a search ends at the first
+trial that is adversarial and within ε, so the verdict is the same. The paper describes a final search along the last
+segment; the program does not contain it, and neither does this module.
 
-Departures: a trial that is not adversarial may be judged and differentiated in one pass. Where w or f is not finite the
-walk ends; the program's becomes NaN, and finds nothing more. See also :mod:`bench.attacks.geometry.hyperplane`.
+Differences from the published program: a trial that is not adversarial may be tested and differentiated in one pass. If
+w or f is not finite the search ends; in the program the point becomes NaN, and it finds nothing more. See also
+:mod:`bench.attacks.geometry.hyperplane`.
 """
 
 from __future__ import annotations
@@ -36,22 +38,22 @@ from bench.attacks.objectives import margin
 from bench.core.errors import BenchError
 from bench.core.specs import Norm
 
-_LEAST = 1e-8  # what a length counts at least in α, so that two of 0 make 1/2
-_FLAT = 1e-12  # what is added to ‖w‖, so that a plane without a slope is far away
+_LEAST = 1e-8  # lower bound of the lengths in α, so that α is 1/2 if both are 0
+_FLAT = 1e-12  # added to ‖w‖, so that the distance is large, not NaN, for a zero gradient
 
 
 @dataclass(frozen=True)
 class FabState(State):
-    """One walk for every sample."""
+    """State of FAB for a batch of samples."""
 
-    target: Tensor  # (B,), int64, class whose difference to the label is the loss
-    trials: Tensor  # (B,), int64, how many have been named
-    judged: Tensor  # (B,), bool: whether ``points`` are the image or a trial; if not, they are only linearised
-    crossing: Tensor  # (B,), bool: whether the last trial that was judged is adversarial
+    target: Tensor  # (B,), int64, class t of the loss z_t − z_y
+    trials: Tensor  # (B,), int64, number of trials so far
+    judged: Tensor  # (B,), bool: ``points`` are the image or a trial; otherwise they are linearised only
+    crossing: Tensor  # (B,), bool: the last trial that was tested is adversarial
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Walk:
+class _Fab:
     """Base of the targeted and the untargeted form; names as in the paper."""
 
     norm: Norm
@@ -60,15 +62,16 @@ class _Walk:
     eta: float = 1.05
     beta: float = 0.9
     alpha_max: float = 0.1
-    targeted: bool = False  # only the target class counts as adversarial, not any other than the label
+    targeted: bool = False  # only the target class counts as adversarial, not every class other than the label
 
     def loss(self, state: FabState, logits: Tensor) -> Tensor:
-        """Return f, (B,): z_t less z_y or, if ``targeted``, less the logit of the best other class."""
+        """Return f, (B,): z_t − z_y or, if ``targeted``, z_t minus the largest logit of the other classes."""
         if self.targeted:
             return -margin(logits, state.target)
         return _at(logits, state.target) - _at(logits, state.samples.labels)
 
     def is_adversarial(self, state: FabState, logits: Tensor) -> Tensor:
+        """Mark tested points that are adversarial and at most ``eps`` away, (B,) bool."""
         near = length(state.points - state.samples.inputs, self.norm) <= self.eps
         return self._crossed(state, logits) & near
 
@@ -76,15 +79,15 @@ class _Walk:
         return state.judged & state.samples.fooled(logits, targeted=self.targeted)
 
     def needs_gradient(self, state: FabState) -> Tensor:
-        """Mark the answers whose gradient is used, (B,) bool: all but those of a trial that follows an adversarial one.
+        """Mark the points whose gradient is used, (B,) bool: all but a trial that follows an adversarial trial.
 
-        On the boundary nearly every trial is adversarial, and then it is the point drawn back that is linearised. The
-        few that are not are queried once more, as points to linearise.
+        Near the boundary almost every trial is adversarial, and then the point moved back by β is linearised instead.
+        The few trials that are not adversarial are queried a second time, with a gradient.
         """
         return ~(state.judged & state.crossing)
 
     def _next(self, state: FabState, loss: Tensor, gradient: Tensor) -> Tensor:
-        """x_{k+1} from the plane of ``loss``, (B,), and ``gradient``, (B, C, H, W), at ``state.points``."""
+        """Return x_{k+1} for the plane of ``loss``, (B,), and ``gradient``, (B, C, H, W), at ``state.points``."""
         walk, image, w = (each.flatten(1) for each in (state.points, state.samples.inputs, gradient))
         b = (w * walk).sum(1) - loss
         d_k, d_0 = project(walk, w, b, self.norm), project(image, w, b, self.norm)
@@ -93,29 +96,29 @@ class _Walk:
         mixed = torch.lerp(torch.add(walk, d_k, alpha=self.eta), torch.add(image, d_0, alpha=self.eta), alpha)
         return mixed.clamp_(0, 1).view_as(state.points)
 
-    def _drawn_back(self, state: FabState) -> Tensor:
+    def _moved_back(self, state: FabState) -> Tensor:
         return state.samples.inputs + (state.points - state.samples.inputs) * self.beta
 
     def _ends(self, state: FabState, points: Tensor) -> Tensor:
-        """Whether the last trial has been answered, or there is no telling where to go."""
+        """Mark samples whose last trial has been tested, or whose next point is not finite: (B,) bool."""
         return state.over | (state.trials >= self.n_iter) | ~points.flatten(1).sum(1).isfinite()
 
 
 @dataclass(frozen=True, kw_only=True)
-class TargetedFab(_Walk):
-    """The search towards classes; see :class:`bench.attacks.engine.search.Search`.
+class TargetedFab(_Fab):
+    """Search of FAB towards target classes; see :class:`bench.attacks.engine.search.Search`.
 
-    The target classes are second, third, … in the ranking of the clean image, one per attempt. A trial of any class
-    but the label counts, unless ``targeted``. Nothing is random.
+    The target classes rank second, third, … for the clean image, one per attempt. A trial of any class other than the
+    label counts as adversarial, unless ``targeted``. Nothing is random.
     """
 
     attempts: int = 9
 
     def start(self, samples: Samples, attempt: Tensor) -> FabState:
-        """Raises ValueError where there are more attempts than classes other than the label."""
+        """Return the first states, at the clean images. Raises ValueError for more attempts than other classes."""
         others = samples.ranking.shape[1] - 1
         if self.attempts > others:
-            raise ValueError(f"attempts={self.attempts}, one a target class, of which there are {others}; take fewer.")
+            raise ValueError(f"attempts={self.attempts}, more than the number of target classes, {others}; use fewer.")
         return FabState(
             samples=samples,
             points=samples.inputs,
@@ -126,11 +129,12 @@ class TargetedFab(_Walk):
             crossing=torch.zeros_like(samples.labels, dtype=torch.bool),
         )
 
-    def advance(self, state: FabState, answer: QueryResult) -> FabState:
-        crossed = self._crossed(state, answer.logits)
+    def advance(self, state: FabState, result: QueryResult) -> FabState:
+        """Return the states after the query, with the next points."""
+        crossed = self._crossed(state, result.logits)
         steps = ~crossed & self.needs_gradient(state)
-        points = choose(steps, self._next(state, answer.loss, answer.gradient), state.points)
-        points = choose(crossed, self._drawn_back(state), points)
+        points = choose(steps, self._next(state, result.loss, result.gradient), state.points)
+        points = choose(crossed, self._moved_back(state), points)
         over = self._ends(state, points)
         return replace(
             state,
@@ -144,25 +148,26 @@ class TargetedFab(_Walk):
 
 @dataclass(frozen=True)
 class UntargetedFabState(FabState):
-    """With the nearest plane among those of the classes that were asked about at ``points``; ``target`` is the next."""
+    """State of untargeted FAB: the nearest of the planes linearised so far; ``target`` is the class of the next one."""
 
-    distance: Tensor  # (B,), of the nearest, in the norm and without the box; infinite before the first
-    difference: Tensor  # (B,), its f; NaN before the first, as from no plane there is no telling where to go
-    normal: Tensor  # (B, C, H, W), its w
+    distance: Tensor  # (B,), of the nearest plane in the norm, ignoring the box; infinite before the first plane
+    difference: Tensor  # (B,), f of the nearest plane; NaN before the first, so that the next point is NaN, too
+    normal: Tensor  # (B, C, H, W), w of the nearest plane
 
 
 @dataclass(frozen=True, kw_only=True)
-class UntargetedFab(_Walk):
-    """The untargeted form, whose plane is the nearest of all classes': argmin_t |f_t| / ‖w_t‖, ‖·‖ the dual norm.
+class UntargetedFab(_Fab):
+    """Untargeted form, which uses the nearest plane of all classes: argmin_t |f_t| / ‖w_t‖, ‖·‖ the dual norm.
 
-    Each of the K − 1 differences is a question, so a step costs K − 1 passes in both directions. The first attempt
-    starts at the image, later ones at a random point of length ε/2, which is not judged; the program's draws depend on
-    the batch, these on the sample's key.
+    Each of the K − 1 differences is one query, so a step costs K − 1 passes in both directions. The first attempt
+    starts at the image. Later ones start at a random point of length ε/2, which is not tested. The random draws of the
+    published program depend on the batch; here they depend on the key of the sample.
     """
 
     attempts: int = 1
 
     def start(self, samples: Samples, attempt: Tensor) -> UntargetedFabState:
+        """Return the first states: at the clean images in attempt 0, otherwise at random points of length ε/2."""
         inputs, first = samples.inputs, attempt == 0
         away = (inputs + self._half_way(derive(samples.keys, "fab", attempt), inputs)).clamp(0, 1)
         return UntargetedFabState(
@@ -178,14 +183,15 @@ class UntargetedFab(_Walk):
             normal=torch.zeros_like(inputs),
         )
 
-    def advance(self, state: UntargetedFabState, answer: QueryResult) -> UntargetedFabState:
-        crossed = self._crossed(state, answer.logits)
+    def advance(self, state: UntargetedFabState, result: QueryResult) -> UntargetedFabState:
+        """Return the states after the query: the next class, or the next point when all classes are linearised."""
+        crossed = self._crossed(state, result.logits)
         linearised = ~crossed & self.needs_gradient(state)
-        state = self._with_nearest(state, answer.loss, answer.gradient, linearised)
+        state = self._with_nearest(state, result.loss, result.gradient, linearised)
         first, coming = _after(state.samples.labels, None), _after(state.samples.labels, state.target)
-        steps = linearised & (coming >= answer.logits.shape[1])
+        steps = linearised & (coming >= result.logits.shape[1])
         points = choose(steps, self._next(state, state.difference, state.normal), state.points)
-        points = choose(crossed, self._drawn_back(state), points)
+        points = choose(crossed, self._moved_back(state), points)
         over, onwards = self._ends(state, points), linearised & ~steps
         return replace(
             state,
@@ -218,7 +224,7 @@ class UntargetedFab(_Walk):
 
 
 def _after(labels: Tensor, target: Tensor | None) -> Tensor:
-    """The class that follows ``target``, or the first, and is not the label."""
+    """Return the class after ``target``, or the first class, skipping the label: (B,) int64."""
     following = torch.zeros_like(labels) if target is None else target + 1
     return following + (following == labels)
 
@@ -245,32 +251,34 @@ def fab(
 ) -> Tensor:
     """Find the nearest adversarial images by FAB (Croce and Hein 2020, arXiv 1907.02044).
 
-    Walks along the decision boundary towards the image: each step projects the walk and the image on the tangent plane
-    of the boundary. One further forward pass per image ranks its classes.
+    Moves along the decision boundary towards the image. Each step projects the current point and the image onto the
+    tangent plane of the boundary. One additional forward pass per image ranks its classes.
 
     Args:
-        model: Maps images to logits (N, K). Its mode and its weights stay as they are.
+        model: Maps images to logits (N, K). Its mode and weights are not changed.
         inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
-        labels: Classes (N,), whole numbers in 0…K−1.
+        labels: Classes (N,), integers in 0…K−1.
         norm: "linf", "l2" or "l1".
-        eps: Length at which the search may stop, in units of [0, 1] pixels; None searches for the nearest to the end.
-        steps: Steps per walk.
-        n_targets: Classes that are walked towards, the best ones of the clean image, at most K − 1; 0 walks towards the
-            nearest class at every step, in K − 1 passes per step.
+        eps: Length at which the search may stop, in units of [0, 1] pixels; None runs all steps for the smallest
+            length.
+        steps: Steps per attempt.
+        n_targets: Target classes, the highest-ranked ones for the clean image, at most K − 1; 0 uses the nearest plane
+            of
+            all classes at every step, in K − 1 passes per step.
         restarts: Starts of the form with ``n_targets=0``; later ones are random and need ``eps``.
-        targets: Classes (N,) that the model shall predict, for the targeted form.
+        targets: Target classes (N,), for the targeted attack: the model must predict them.
         rng: Seed of random starts, or a SampleRng.
         ids: Names of the images, on which random starts depend; 0…N−1 by default.
         batch_size: Images per batch; it does not change the result.
-        query_budget: Bound on the forward passes per image.
+        query_budget: Bound on the forward passes per image; needs ``eps``.
 
     Returns:
-        Images (N, C, H, W) in [0, 1], at most ``eps`` away if it is given; the clean image where none was found.
+        Images (N, C, H, W) in [0, 1], at most ``eps`` away if it is given; the clean image if none was found.
 
     Raises:
-        BenchError: If an argument does not fit.
+        BenchError: If an argument is invalid.
 
-    A linear model has its boundary at the distance margin/‖w‖₁:
+    For a linear model the distance to the decision boundary is margin/‖w‖₁:
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2, bias=False))
     >>> _ = model[1].weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0]]))
@@ -279,7 +287,9 @@ def fab(
     0.25
     """
     if restarts > 1 and (eps is None or n_targets or targets is not None):
-        raise BenchError(f"fab: restarts={restarts} needs eps, n_targets=0 and no targets; other walks are not random.")
+        raise BenchError(
+            f"fab: restarts={restarts} needs eps, n_targets=0 and no targets; other starts are not random."
+        )
     counts = {"steps": steps, "restarts": restarts, **({"n_targets": n_targets} if n_targets else {})}
     with attack_call(
         "fab", model, inputs, labels, norm=norm, eps=eps, targets=targets, rng=rng, ids=ids, batch_size=batch_size,

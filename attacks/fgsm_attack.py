@@ -1,10 +1,10 @@
 """The fast gradient sign method, Goodfellow et al. 2015 (arXiv 1412.6572).
 
-x' = clip(x + ε·sign ∇_x CE(f(x), y), 0, 1);  for l2  x' = clip(x + ε·∇/‖∇‖₂, 0, 1);
+x' = clip(x + ε·sign ∇_x CE(f(x), y), 0, 1);  for l2  x' = clip(x + ε·∇/‖∇‖₂, 0, 1).
 
-for l1 the point of the ball and the box where the linearised loss is greatest: pixels go to their walls, the steepest
-first, for as long as ε lasts (Croce and Hein 2021, arXiv 2103.01208). Foolbox's L1 form steps along ∇/‖∇‖₁, which uses
-only a part of ε on the pixels that matter; so the L1 form has no reference here.
+For l1, x' is the point of ball and box that maximises the linearised loss: the steepest pixels move to the bounds 0 or
+1, one after the other, until the length is ε (Croce and Hein 2021, arXiv 2103.01208). Foolbox's L1 form steps along
+∇/‖∇‖₁, which spends most of ε on pixels of small gradient; so the L1 form has no reference here.
 """
 
 from __future__ import annotations
@@ -39,27 +39,28 @@ def fgsm(
     """Attack by one signed gradient step of length ε (Goodfellow et al. 2015, arXiv 1412.6572). Deterministic.
 
     x' = clip(x + ε·sign ∇CE(f(x), y), 0, 1); for l2 with ∇/‖∇‖₂. The gradient is that of the log-odds, which has the
-    direction of the cross-entropy's and does not vanish. The targeted form steps against the gradient of the target.
+    direction of the gradient of the cross-entropy and does not vanish. The targeted attack steps against the gradient
+    for the target.
 
     Args:
-        model: Maps images to logits (N, K). Its mode and its weights stay as they are.
+        model: Maps images to logits (N, K). Its mode and weights are not changed.
         inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
-        labels: Classes (N,), whole numbers in 0…K−1.
+        labels: Classes (N,), integers in 0…K−1.
         norm: "linf", "l2" or "l1".
         eps: Length of the step, in units of [0, 1] pixels.
-        targets: Classes (N,) that the model shall predict, for the targeted form.
+        targets: Target classes (N,), for the targeted attack.
         rng: Unused, as are ``ids``: nothing is random.
         ids: See ``rng``.
         batch_size: Images per batch; by default all at once.
-        query_budget: Never exceeded: this is one pass.
+        query_budget: Never exceeded, as the attack makes one pass per image.
 
     Returns:
         The images after the step, (N, C, H, W), in the ball and in [0, 1].
 
     Raises:
-        BenchError: If an argument does not fit.
+        BenchError: If an argument is invalid.
 
-    A linear model has its boundary at the distance margin/‖w‖₁:
+    For a linear model the distance to the decision boundary is margin/‖w‖₁:
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2, bias=False))
     >>> _ = model[1].weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0]]))

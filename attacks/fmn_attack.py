@@ -1,24 +1,25 @@
-"""Fast minimum norm, Pintor et al. 2021 (arXiv 2102.12827, algorithm 1): the smallest perturbation in a norm.
+"""Fast minimum norm (FMN), Pintor et al. 2021 (arXiv 2102.12827, algorithm 1): the smallest perturbation in a norm.
 
 With L = max_{j≠y} z_j − z_y the margin and q the dual of the norm p, from δ_0 = 0,
 
-    ε ← min((1 − γ)·ε, ‖δ*‖_p)         if x + δ was adversarial, δ* the smallest that was,
+    ε ← min((1 − γ)·ε, ‖δ*‖_p)         if x + δ was adversarial, δ* the smallest adversarial perturbation so far,
         (1 + γ)·ε                      if it was not, but an earlier one was,
-        ‖δ‖_p + |L|/‖∇L‖_q             before the first: where the tangent plane crosses 0,
-    δ ← Π(x + P_ε(δ + α·∇L/‖∇L‖₂)) − x,   P_ε the projection on the ball, Π the clip to the box,
+        ‖δ‖_p + |L|/‖∇L‖_q             before the first adversarial point: the distance to the tangent plane L = 0,
+    δ ← Π(x + P_ε(δ + α·∇L/‖∇L‖₂)) − x,   P_ε the projection onto the ball, Π the clip to the box.
 
-with α falling from 1 to 0.01 and γ from 0.05 to 0.001 along half a cosine, and ε never beyond the box. Nothing is
-random. On the role of a budget see :mod:`bench.attacks.engine.minimal_norm`. Where there is no gradient and the point
-is not adversarial, it would not move again, and the walk ends. An image costs at most 1 + ``steps`` passes in each
-direction, the last point included, which the published loop never queries.
+α is annealed from 1 to 0.01 and γ from 0.05 to 0.001 along half a cosine; ε never exceeds the distance to the farthest
+image of the box. Nothing is random. :mod:`bench.attacks.engine.minimal_norm` explains the use of a budget. The search
+ends at a point without a gradient that is not adversarial, because it would not move again. An image costs at most
+1 + ``steps`` passes in each direction. This includes a query of the last point, which the published loop leaves out.
 
-Departures, for L2 above all: where a pixel is at a wall and ∇L leads out of the box, it counts as 0. The published rule
-knows of no walls: its plane seems too near, and where many pixels are black the walk hovers short of the boundary until
-its last steps. And before the first adversarial point ε is longer by a thousandth, since a walk that ends on the plane
-itself is adversarial or not as rounding has it. On digits, without both 36 of 40 images are not broken at any length;
-with the second alone nearly all are, in the last steps; with both all are, in little more than half the passes.
+Two rules differ from the published ones, for L2 above all. First, ∇L counts as 0 for a pixel at a bound of the box if
+it points out of the box. The published rule ignores the box: its plane seems too near, and if many pixels are black the
+search stays just inside the boundary until its last steps. Second, before the first adversarial point ε is longer by
+0.1 %, because a point on the plane itself is adversarial or not depending on rounding. On digits, without both rules no
+adversarial image of any length is found for 36 of 40 images; with the second rule alone one is found for nearly all, in
+the last steps; with both one is found for all, in little more than half the passes.
 
-Foolbox's FMN attacks are what the tests compare with. They walk a whole batch to the end; and their projection for L2
+The tests compare with the FMN attacks of foolbox. These run a whole batch for all steps. Their projection for L2
 (foolbox 3.3.4) multiplies δ by min(1, ‖δ‖/‖δ‖), which is no projection: it finds larger perturbations.
 """
 
@@ -44,14 +45,16 @@ FIRST_GAMMA, LAST_GAMMA = 0.05, 0.001
 
 @dataclass(frozen=True)
 class FmnState(State):
+    """State of FMN for a batch of samples."""
+
     radius: Tensor  # (B,), ε
     smallest: Tensor  # (B,), ‖δ*‖; infinite before the first adversarial point
-    n_queries: Tensor  # (B,), int64, points that were queried
+    n_queries: Tensor  # (B,), int64, number of points queried so far
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fmn:
-    """The search; see :class:`bench.attacks.engine.search.Search`. It may stop at a point within ``eps``."""
+    """Search of FMN; see :class:`bench.attacks.engine.search.Search`. It may stop at a point within ``eps``."""
 
     norm: Norm
     eps: float
@@ -61,27 +64,32 @@ class Fmn:
     targeted: bool = False
 
     def start(self, samples: Samples, attempt: Tensor) -> FmnState:
+        """Return the first states, at the clean images. All attempts are equal."""
         over = torch.zeros_like(samples.labels, dtype=torch.bool)
         infinite = samples.inputs.new_full((len(samples),), torch.inf)
         return FmnState(samples, samples.inputs, over, infinite, infinite, torch.zeros_like(attempt))
 
     def loss(self, state: FmnState, logits: Tensor) -> Tensor:
+        """Return the margin, (B,), or that of the target class if ``targeted``; positive if adversarial."""
         if self.targeted:
             return -margin(logits, state.samples.targets)
         return margin(logits, state.samples.labels)
 
     def needs_gradient(self, state: FmnState) -> Tensor:
+        """Mark all samples, (B,) bool: every step uses a gradient."""
         return torch.ones_like(state.over)
 
     def is_adversarial(self, state: FmnState, logits: Tensor) -> Tensor:
+        """Mark the points that are adversarial and at most ``eps`` away, (B,) bool."""
         return adversarial_within(state, logits, self.norm, self.eps, targeted=self.targeted)
 
-    def advance(self, state: FmnState, answer: QueryResult) -> FmnState:
-        image, gradient = state.samples.inputs, inwards(state.points, answer.gradient)
-        adversarial = state.samples.fooled(answer.logits, targeted=self.targeted)
+    def advance(self, state: FmnState, result: QueryResult) -> FmnState:
+        """Return the states after the query: the adapted radius, and the next point in that ball."""
+        image, gradient = state.samples.inputs, inwards(state.points, result.gradient)
+        adversarial = state.samples.fooled(result.logits, targeted=self.targeted)
         smallest = torch.where(adversarial, torch.minimum(state.smallest, self._length(state)), state.smallest)
         slope = dual_length(gradient, self.norm)
-        radius = self._radius(state, answer.loss.abs() / slope, adversarial, smallest)
+        radius = self._radius(state, result.loss.abs() / slope, adversarial, smallest)
         sloping = slope.isfinite() & (slope > 0)
         step = torch.where(sloping.view(-1, 1, 1, 1), steepest(gradient, "l2"), 0)
         alpha = annealed(FIRST_STEP, LAST_STEP, state.n_queries, self.steps).to(image)
@@ -96,12 +104,12 @@ class Fmn:
         )
 
     def _radius(self, state: FmnState, away: Tensor, adversarial: Tensor, smallest: Tensor) -> Tensor:
-        """The next ε; ``away``, (B,), is the distance of the tangent plane."""
+        """Return the next ε, (B,); ``away``, (B,), is the distance to the tangent plane."""
         gamma = annealed(FIRST_GAMMA, LAST_GAMMA, state.n_queries, self.steps).to(state.radius)
         plane = (self._length(state) + away) * (1 + self.overshoot)
         onwards = torch.where(smallest.isfinite(), state.radius * (1 + gamma), plane)
         back = torch.minimum(state.radius * (1 - gamma), smallest)
-        # No plane, no bound: the whole box. NaN would not be less than it.
+        # Without a tangent plane the distance is NaN, and the radius is bounded by the box alone.
         radius = torch.where(adversarial, back, onwards).nan_to_num(nan=torch.inf)
         return torch.minimum(radius, farthest(state.samples.inputs, self.norm))
 
@@ -125,29 +133,30 @@ def fmn(
 ) -> Tensor:
     """Find the nearest adversarial images by FMN (Pintor et al. 2021, arXiv 2102.12827). Deterministic.
 
-    Gradient steps in a ball whose radius shrinks where the point is adversarial and grows where it is not; before the
-    first adversarial point it reaches to the tangent plane of the boundary.
+    Makes gradient steps in a ball whose radius shrinks if the point is adversarial and grows if it is not. Before the
+    first adversarial point the radius is the distance to the tangent plane of the boundary.
 
     Args:
-        model: Maps images to logits (N, K). Its mode and its weights stay as they are.
+        model: Maps images to logits (N, K). Its mode and weights are not changed.
         inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
-        labels: Classes (N,), whole numbers in 0…K−1.
+        labels: Classes (N,), integers in 0…K−1.
         norm: "linf", "l2" or "l1".
-        eps: Length at which the search may stop, in units of [0, 1] pixels; None searches for the nearest to the end.
+        eps: Length at which the search may stop, in units of [0, 1] pixels; None runs all steps for the smallest
+            length.
         steps: Steps of the search.
-        targets: Classes (N,) that the model shall predict, for the targeted form.
+        targets: Target classes (N,), for the targeted attack: the model must predict them.
         rng: Unused, as are ``ids``: nothing is random.
         ids: See ``rng``.
         batch_size: Images per batch; it does not change the result.
         query_budget: Bound on the forward passes per image; needs ``eps``.
 
     Returns:
-        Images (N, C, H, W) in [0, 1], at most ``eps`` away if it is given; the clean image where none was found.
+        Images (N, C, H, W) in [0, 1], at most ``eps`` away if it is given; the clean image if none was found.
 
     Raises:
-        BenchError: If an argument does not fit.
+        BenchError: If an argument is invalid.
 
-    A linear model has its boundary at the distance margin/‖w‖₂:
+    For a linear model the distance to the decision boundary is margin/‖w‖₂:
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2, bias=False))
     >>> _ = model[1].weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0]]))

@@ -138,6 +138,6 @@ def _is_reentrant(error: RuntimeError) -> bool:
 
 
 def weighted_sum(logits: Tensor) -> Tensor:
-    """A fixed random combination of the logits, (B,): its gradient shows a difference in any of them."""
+    """Return a fixed random combination of the logits, (B,), whose gradient depends on all of them."""
     weights = torch.rand(logits.shape[1:], generator=torch.Generator().manual_seed(1))
     return (logits * weights.to(logits)).flatten(1).sum(1)

@@ -1,6 +1,6 @@
-"""Objectives that attacks maximise: functions of logits (N, K) and labels (N,), int64, to (N,); K ≥ 2.
+"""Objectives that attacks maximise: functions of logits (N, K) and labels (N,), int64, to losses (N,); K ≥ 2.
 
-With z the logits, y the label, t a target class and π the classes by falling logit:
+With z the logits, y the label, t a target class and π the classes in descending order of their logits:
 
     cross-entropy           softplus(u),  u = log Σ_{j≠y} exp(z_j) − z_y
     margin                  max_{j≠y} z_j − z_y                          (Carlini and Wagner 2017, arXiv 1608.04644)
@@ -10,10 +10,10 @@ With z the logits, y the label, t a target class and π the classes by falling l
 
     plain cross-entropy     −log softmax(z)_y, as libraries compute it
 
-Only the last one saturates; it is there to show the effect of saturation. In float32 the gradient of a cross-entropy is
-zero from a gap of about 100 nats on, and an attack on it no longer moves. :func:`cross_entropy_gap` returns u in place
-of the cross-entropy: ∇CE = σ(u)·∇u has the direction of ∇u, and softplus keeps the order of u, so that an attack which
-uses only directions and comparisons of its loss does the same with u.
+The plain cross-entropy saturates, and it is included to measure this effect: in float32 its gradient is zero from a gap
+of about 100 nats on, and an attack on it no longer moves. :func:`cross_entropy_gap` returns u in place of the
+cross-entropy. ∇CE = σ(u)·∇u has the direction of ∇u, and softplus keeps the order of u. So an attack that uses only
+directions and comparisons of its loss takes the same path with u.
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ from torch.nn import functional
 
 Objective = Literal["ce", "dlr", "margin", "plain-ce", "dlr-targeted", "margin-targeted"]
 
-TINY = 1e-12  # below it a DLR's denominator is no scale
+TINY = 1e-12  # added to the denominator of DLR
 
 
 def objective(name: Objective, logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
-    """The loss called ``name``, (N,). The targeted ones need ``targets``, (N,), int64."""
+    """Return the objective called ``name``, (N,).
+
+    Raises ValueError for a targeted objective without ``targets``, (N,) int64.
+    """
     match name:
         case "ce":
             return cross_entropy_gap(logits, labels)
@@ -48,7 +51,7 @@ def objective(name: Objective, logits: Tensor, labels: Tensor, targets: Tensor |
 def targeted_objective(name: Objective, logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """Return the loss to maximise so that ``targets``, (N,) int64, are predicted: (N,).
 
-    The targeted objectives as they are; the negative of the others, for the target in place of the label.
+    This is a targeted objective itself, and the negative of any other objective for the target in place of the label.
     """
     if name in ("dlr-targeted", "margin-targeted"):
         return objective(name, logits, labels, targets)
@@ -56,28 +59,31 @@ def targeted_objective(name: Objective, logits: Tensor, labels: Tensor, targets:
 
 
 def cross_entropy_gap(logits: Tensor, labels: Tensor) -> Tensor:
-    """u = log Σ_{j≠y} exp(z_j) − z_y: the log-odds that the label is wrong; rises and falls with the cross-entropy."""
+    """Return u = log Σ_{j≠y} exp(z_j) − z_y, (N,): the log-odds of a misclassification.
+
+    It increases with the cross-entropy, and so has the same maxima.
+    """
     return _without(logits, labels).logsumexp(1) - _at(logits, labels)
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """max_{j≠y} z_j − z_y: positive once the image is broken."""
+    """Return max_{j≠y} z_j − z_y, (N,): positive if the image is misclassified."""
     return _without(logits, labels).max(1).values - _at(logits, labels)
 
 
 def targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """z_t − z_y: positive once the target has overtaken the label."""
+    """Return z_t − z_y, (N,): positive if the logit of the target exceeds that of the label."""
     return _at(logits, targets) - _at(logits, labels)
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
-    """The difference-of-logits ratio; needs K ≥ 3."""
+    """Return the difference-of-logits ratio, (N,); needs K ≥ 3."""
     top = logits.topk(3, dim=1).values
     return margin(logits, labels) / (top[:, 0] - top[:, 2] + TINY)
 
 
 def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """The difference-of-logits ratio towards ``targets``, (N,); needs K ≥ 4."""
+    """Return the difference-of-logits ratio towards ``targets``, (N,) int64: (N,); needs K ≥ 4."""
     top = logits.topk(4, dim=1).values
     return targeted_margin(logits, labels, targets) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + TINY)
 

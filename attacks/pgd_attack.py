@@ -1,24 +1,24 @@
-"""Projected gradient descent, Madry et al. 2018 (arXiv 1706.06083), and its form with momentum.
+"""Projected gradient descent, Madry et al. 2018 (arXiv 1706.06083), and MI-FGSM, its variant with momentum.
 
-x_{t+1} = Π(x_t + α·sign ∇L(x_t)), Π the projection on the ball around x and on [0, 1], x_0 uniform in the ball, L the
-cross-entropy or the margin of Carlini and Wagner 2017 (arXiv 1608.04644); for l2, ∇/‖∇‖₂ takes the place of the sign.
+x_{t+1} = Π(x_t + α·sign ∇L(x_t)), Π the projection onto the ball around x and onto [0, 1], x_0 uniform in the ball, L
+the cross-entropy or the margin of Carlini and Wagner 2017 (arXiv 1608.04644). For l2, ∇/‖∇‖₂ replaces the sign.
 
-For l1 a step goes where the linearised loss is greatest at that length inside the box: pixels go to their walls, the
-steepest first (Croce and Hein 2021, arXiv 2103.01208). Equal steps of a fixed share of the pixels (Tramèr and
-Boneh 2019, arXiv 1904.13000) break as many digits with the best share, and far fewer with the usual
-hundredth. Π is exact there.
+For l1 a step of the given length maximises the linearised loss inside the box: the steepest pixels move to the bounds 0
+or 1, one after the other (Croce and Hein 2021, arXiv 2103.01208). The alternative, equal steps of a fixed share of the
+pixels (Tramèr and Boneh 2019, arXiv 1904.13000), finds adversarial images for as many digits with the best share, and
+for far fewer with the usual share of 1 %. Π is exact for l1.
 
 MI-FGSM, Dong et al. 2018 (arXiv 1710.06081), starts at x and follows an accumulated gradient with α = ε/T:
 
-    g_{t+1} = μ·g_t + ∇L(x_t)/‖∇L(x_t)‖₁,   x_{t+1} = Π(x_t + α·sign g_{t+1}),   for l2 g/‖g‖₂ in place of the sign.
+    g_{t+1} = μ·g_t + ∇L(x_t)/‖∇L(x_t)‖₁,   x_{t+1} = Π(x_t + α·sign g_{t+1}),   with g/‖g‖₂ for l2.
 
-The walk ends at the first x_t that is misclassified; the published attacks look at the last one only, where the image
-may be classified correctly again. The gradient is that of the log-odds, which has the direction of the cross-entropy's
-and does not vanish.
+The search ends at the first x_t that is misclassified. The published attacks use the last x_t only, which may be
+classified correctly again. The gradient is that of the log-odds, which has the direction of the gradient of the
+cross-entropy and does not vanish.
 
-Foolbox has PGD, the reference backend, but walks all images to the end. Its momentum adds gradients as they come, not
-divided by ‖∇‖₁, which lets the steepest point of the walk outweigh all others; so MI-FGSM has no reference here, nor
-has the L1 form, for which foolbox takes the fixed share.
+The reference backend is PGD of foolbox, which runs all images for all steps. Two forms have no reference. Foolbox's
+momentum adds gradients without dividing them by ‖∇‖₁, so the steepest point of the path outweighs all others. Its L1
+form uses the fixed share of the pixels.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from bench.core.specs import Norm
 
 
 def step_size(eps: float, steps: int) -> float:
-    """α = 2.5·ε/steps, the size of Madry et al.'s own code: enough to cross the ball and to settle.
+    """Return α = 2.5·ε/steps, as in the code of Madry et al.: enough to cross the ball and to converge.
 
-    A single step gets ε.
+    A single step has the length ε.
     """
     return min(eps, 2.5 * eps / steps)
 
@@ -52,13 +52,15 @@ OBJECTIVES = ("ce", "margin", "plain-ce")
 
 @dataclass(frozen=True)
 class PgdState(State):
-    n_queries: Tensor  # (B,), int64, points that were queried, the start included
+    """State of PGD for a batch of samples."""
+
+    n_queries: Tensor  # (B,), int64, number of points queried so far, the start included
     accumulated: Tensor  # (B, C, H, W), g; 0 without momentum
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pgd:
-    """The search: one walk of ``steps`` per attempt; see :class:`bench.attacks.engine.search.Search`.
+    """Search of PGD and MI-FGSM: ``steps`` steps per attempt; see :class:`bench.attacks.engine.search.Search`.
 
     ``step`` is α, 2.5·ε/steps by default.
     """
@@ -69,11 +71,12 @@ class Pgd:
     attempts: int = 1
     loss_name: Objective = "ce"
     step: float | None = None
-    momentum: float = 0.0  # μ; at 0 the gradient itself is followed
+    momentum: float = 0.0  # μ; with 0 each step follows the current gradient alone
     random_start: bool = True
     targeted: bool = False
 
     def start(self, samples: Samples, attempt: Tensor) -> PgdState:
+        """Return the first states, at a uniform draw from the ball, or at the image without ``random_start``."""
         points, zeros = samples.inputs, torch.zeros_like(samples.inputs)
         if self.random_start:
             noise = sample_ball(start_keys(samples.keys, attempt), tuple(points.shape[1:]), self.norm, self.eps)
@@ -82,20 +85,24 @@ class Pgd:
         return PgdState(samples, points, over, torch.zeros_like(attempt), zeros)
 
     def loss(self, state: PgdState, logits: Tensor) -> Tensor:
+        """Return the objective, (B,)."""
         if self.targeted:
             return targeted_objective(self.loss_name, logits, state.samples.labels, state.samples.targets)
         return objective(self.loss_name, logits, state.samples.labels)
 
     def needs_gradient(self, state: PgdState) -> Tensor:
+        """Mark all samples, (B,) bool: every step uses a gradient."""
         return torch.ones_like(state.over)
 
     def is_adversarial(self, state: PgdState, logits: Tensor) -> Tensor:
+        """Mark adversarial points, (B,) bool; all points lie in the ball."""
         return state.samples.fooled(logits, targeted=self.targeted)
 
-    def advance(self, state: PgdState, answer: QueryResult) -> PgdState:
-        accumulated, heading = state.accumulated, answer.gradient
+    def advance(self, state: PgdState, result: QueryResult) -> PgdState:
+        """Return the states after the query, with the next points."""
+        accumulated, heading = state.accumulated, result.gradient
         if self.momentum:
-            accumulated = heading = self.momentum * accumulated + unit_l1(answer.gradient)
+            accumulated = heading = self.momentum * accumulated + unit_l1(result.gradient)
         moved = state.points + self._step(state.points, heading)
         return replace(
             state,
@@ -113,7 +120,7 @@ class Pgd:
 
 
 def start_keys(keys: Tensor, attempt: Tensor | int) -> Tensor:
-    """Return the keys of the starting points, (B,), so that another implementation can start there, too."""
+    """Return the keys of the starting points, (B,) int64, so that another implementation can use the same starts."""
     return derive(keys, "pgd", attempt)
 
 
@@ -135,31 +142,31 @@ def pgd(
 ) -> Tensor:
     """Attack by projected gradient descent (Madry et al. 2018, arXiv 1706.06083).
 
-    x_{t+1} = Π(x_t + α·sign ∇L(x_t)) from a uniform draw in the ball, α = 2.5·ε/steps; for l2 with ∇/‖∇‖₂. An image
-    leaves at its first adversarial point.
+    x_{t+1} = Π(x_t + α·sign ∇L(x_t)) from a uniform draw in the ball, α = 2.5·ε/steps; for l2 with ∇/‖∇‖₂. The search
+    of an image ends at its first adversarial point.
 
     Args:
-        model: Maps images to logits (N, K). Its mode and its weights stay as they are.
+        model: Maps images to logits (N, K). Its mode and weights are not changed.
         inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
-        labels: Classes (N,), whole numbers in 0…K−1.
+        labels: Classes (N,), integers in 0…K−1.
         norm: "linf", "l2" or "l1".
         eps: Radius of the ball, in units of [0, 1] pixels.
         steps: Steps per start.
-        restarts: Starts; later ones only attack images that the earlier ones left.
+        restarts: Starts; later ones attack the remaining images only.
         objective: "ce", "margin", or "plain-ce", which saturates at large logits.
-        targets: Classes (N,) that the model shall predict, for the targeted form.
+        targets: Target classes (N,), for the targeted attack: the model must predict them.
         rng: Seed of the starts, or a SampleRng.
         ids: Names of the images, on which their starts depend; 0…N−1 by default.
         batch_size: Images per batch; it does not change the result.
         query_budget: Bound on the forward passes per image.
 
     Returns:
-        Images (N, C, H, W) in the ball and in [0, 1]; the clean image where no adversarial one was found.
+        Images (N, C, H, W) in the ball and in [0, 1]; the clean image if no adversarial one was found.
 
     Raises:
-        BenchError: If an argument does not fit.
+        BenchError: If an argument is invalid.
 
-    A linear model has its boundary at the distance margin/‖w‖₁:
+    For a linear model the distance to the decision boundary is margin/‖w‖₁:
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2, bias=False))
     >>> _ = model[1].weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0]]))
@@ -194,10 +201,27 @@ def mim(
 ) -> Tensor:
     """Attack by MI-FGSM (Dong et al. 2018, arXiv 1710.06081): steps of ε/steps along accumulated gradients.
 
-    Deterministic: it starts at the image. The other arguments and the result are those of :func:`pgd`.
+    g_{t+1} = μ·g_t + ∇L(x_t)/‖∇L(x_t)‖₁, x_{t+1} = Π(x_t + α·sign g_{t+1}), from the image itself. Deterministic.
 
     Args:
-        momentum: μ, the share of the accumulated gradient that each step keeps.
+        model: Maps images to logits (N, K). Its mode and weights are not changed.
+        inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
+        labels: Classes (N,), integers in 0…K−1.
+        norm: "linf", "l2" or "l1".
+        eps: Radius of the ball, in units of [0, 1] pixels.
+        steps: Steps.
+        momentum: μ, the share of the accumulated gradient that each step keeps; 0 or more.
+        targets: Target classes (N,), for the targeted attack: the model must predict them.
+        rng: Unused, as are ``ids``: nothing is random.
+        ids: See ``rng``.
+        batch_size: Images per batch; it does not change the result.
+        query_budget: Bound on the forward passes per image.
+
+    Returns:
+        Images (N, C, H, W) in the ball and in [0, 1]; the clean image if no adversarial one was found.
+
+    Raises:
+        BenchError: If an argument is invalid.
     """
     if not momentum >= 0:
         raise BenchError(f"mim: momentum is {momentum!r}; it must be 0 or more.")

@@ -1,4 +1,4 @@
-"""The table of attacks: a name or a family of names, its source, its cost, and where its function lies."""
+"""The registry of attacks: name or family of names, source, cost, traits and function."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Attack(Protocol):
     """Signature and contract of an attack function.
 
     ``inputs`` is (N, C, H, W), float32 or float64, in [0, 1]; ``labels`` is (N,), int64; ``eps`` is in units of [0, 1]
-    pixels. The result has the shape of ``inputs``. ``params`` are the attack's own: those of its entry and its name.
-    An attack that batches itself gets ``batch_size``, too, and one that is ``bounded`` may get a ``query_budget``
-    (:class:`bench.attacks.engine.query_budget.QueryBudget`). It does not measure or print; the caller checks budget,
-    box and verdict.
+    pixels. The result has the shape of ``inputs``. ``params`` are the parameters given by the registry entry and the
+    name of the attack. An attack that batches itself also gets ``batch_size``, and one that is ``bounded`` may get a
+    ``query_budget`` (:class:`bench.attacks.engine.query_budget.QueryBudget`). An attack does not measure or print. The
+    caller checks the budget and the box, and verifies the prediction.
     """
 
     def __call__(
@@ -42,11 +42,12 @@ class Attack(Protocol):
         eps: float,
         rng: SampleRng,
         **params: Any,
-    ) -> Tensor: ...
+    ) -> Tensor:
+        """Return the attacked images, (N, C, H, W)."""
 
 
 class Cost(NamedTuple):
-    """Passes an image costs: when it survives to the end, and when it breaks at once."""
+    """Passes per image: for an image without an adversarial point, and the fewest of any image."""
 
     forwards: int
     backwards: int
@@ -58,49 +59,50 @@ class Library(NamedTuple):
     """The same attack computed by an independent library."""
 
     function: str  # "module:function", imported when first used
-    distribution: str  # that computes it
+    distribution: str  # name of the installed distribution
     batches_itself: bool = False
     draws_by_batch: bool = False
-    norms: tuple[Norm, ...] | None = None  # those it has of the attack's; None: all
+    norms: tuple[Norm, ...] | None = None  # norms of the attack that the library supports; None: all
 
 
-STRONGEST = 4  # the last place among the columns of the leaderboard, of attacks that are in no order
+STRONGEST = 4  # position after all ordered attacks among the columns of the leaderboard
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttackEntry:
-    """A declaration. ``grammar`` describes the names after the registered one, such as ``-50-r5`` of ``pgd-50-r5``.
+    """Declaration of an attack.
 
-    The traits decide how the harness treats the attack; no other list of attack names does.
+    ``grammar`` describes the part of a name after the registered one, such as ``-50-r5`` in ``pgd-50-r5``. The traits
+    decide how the harness treats the attack; no other list of attack names exists.
     """
 
     summary: str
     source: str
     function: str | Attack  # "module:function", imported when first used, or the function itself
     norms: tuple[Norm, ...] = ("linf", "l2")
-    version: int = 1  # changes when the attack's numbers may
+    version: int = 1  # incremented when the results of the attack may change
     backend: str = "collapse-bench"  # distribution that computes it
     # Traits
-    uses_gradient: bool  # finds each adversarial image along gradients; False for ensembles with a random search, too
+    uses_gradient: bool  # every adversarial image is found along gradients; False for ensembles with a random search
     minimal_norm: bool = False  # searches for the nearest adversarial image, not for any in the ball
-    targeted: bool = False  # its function has a targeted form, with the keyword ``targets``
-    family: str = ""  # attacks on one loss that differ in steps: the audit expects more steps to break no less
-    filters: bool = False  # images that it broke are not attacked again under the protocol ``prefiltered``
-    strength: int = STRONGEST  # place among the columns of the leaderboard, from 0
+    targeted: bool = False  # the function has a targeted form, with the keyword ``targets``
+    family: str = ""  # attacks on one loss that differ in steps: more steps must not give a higher robust accuracy
+    filters: bool = False  # images that it makes adversarial are not attacked again under the protocol ``prefiltered``
+    strength: int = STRONGEST  # position among the columns of the leaderboard, from 0
     # Parameters
     params: Mapping[str, Scalar] = field(default_factory=dict)
-    norm_params: Mapping[Norm, Mapping[str, Scalar]] = field(default_factory=dict)  # beside ``params`` in these norms
-    arguments: Callable[[Mapping[str, Scalar]], Mapping[str, Scalar]] | None = None  # parameters to other keywords
+    norm_params: Mapping[Norm, Mapping[str, Scalar]] = field(default_factory=dict)  # added to ``params`` in these norms
+    arguments: Callable[[Mapping[str, Scalar]], Mapping[str, Scalar]] | None = None  # parameters to keyword arguments
     grammar: str = ""  # regular expression with one named group per parameter
     spell: Callable[[Mapping[str, Scalar]], str] | None = None  # parameters to the canonical name
-    explain: Callable[[str], str] | None = None  # what is wrong with a name "<family>-…" that the grammar does not take
+    explain: Callable[[str], str] | None = None  # the error in a name "<family>-…" that does not match the grammar
     # Cost and calls
     cost: Callable[[Mapping[str, Scalar], int], Cost] = lambda params, num_classes: Cost(1, 1, 1, 1)
     notes: Callable[[Mapping[str, Scalar], int], tuple[str, ...]] = lambda params, num_classes: ()
     batches_itself: bool = False  # takes all images at once, with the keyword ``batch_size``
-    draws_by_batch: bool = False  # its randomness is that of a library: the batch size is part of what is asked for
-    bounded: bool = False  # takes the keyword ``query_budget``, and reports which searches that ended
-    precisions: tuple[Precision, ...] = ("fp32",)  # it can search in
+    draws_by_batch: bool = False  # randomness of a library, which depends on the batch size: that is a parameter, too
+    bounded: bool = False  # takes the keyword ``query_budget``, and reports which searches it ended
+    precisions: tuple[Precision, ...] = ("fp32",)  # precisions of the search
     reference: Library | None = None
 
     def __post_init__(self) -> None:
@@ -109,7 +111,7 @@ class AttackEntry:
 
     @property
     def takes_fast_model(self) -> bool:
-        """Whether it takes a :class:`~bench.attacks.engine.fast_model.FastModel`: all that search in bfloat16 do."""
+        """Whether it accepts a :class:`~bench.attacks.engine.fast_model.FastModel`: if it can search in bfloat16."""
         return "bf16" in self.precisions
 
 
@@ -117,24 +119,27 @@ ATTACKS: Registry[AttackEntry] = Registry("attack")
 
 BUILTIN = "bench.attacks.builtin"  # the origin of the attacks that come with the project
 
-#: From here on an attack gets the data set's ``costly_limit`` of images unless the user says otherwise.
+#: An attack with this many forward passes per image or more gets ``costly_limit`` images of the data set by default.
 COSTLY_FORWARDS = 1000
 
 
 class ResolvedAttack(NamedTuple):
-    """A name the user wrote, understood: the canonical name, its entry and its parameters."""
+    """An attack name given by the user, resolved to its canonical name, entry and parameters."""
 
     name: str
     entry: AttackEntry
     params: Mapping[str, Scalar]
-    origin: str  # who registered it
+    origin: str  # the module or plug-in that registered it
     backend: Backend = NATIVE
     precision: Precision = "fp32"
 
     def spec(
         self, norm: Norm, eps: float, *, batch_size: int, code_sha: str = "", max_queries: int | None = None
     ) -> AttackSpec:
-        """The attack at one budget. Raises BenchError for a norm or a bound that the attack does not have."""
+        """Return the spec of the attack at one budget.
+
+        Raises BenchError for a norm that the attack does not support, and for ``max_queries`` if it cannot be bounded.
+        """
         if norm not in self.entry.norms:
             through = f" through {self.entry.backend}" if self.backend == REFERENCE else ""
             known = " and ".join(self.entry.norms)
@@ -158,31 +163,33 @@ class ResolvedAttack(NamedTuple):
 
     def _check_bounded(self, max_queries: int) -> None:
         if max_queries < 1:
-            raise BenchError(f"max_queries {max_queries} is less than 1.")
+            raise BenchError(f"max_queries is {max_queries}; it must be 1 or more.")
         if not self.entry.bounded:
             raise BenchError(
-                f"attack {self.name!r} of {self.entry.backend} cannot be stopped after {max_queries} forward passes an "
-                "image; leave out --max-queries, or take another attack with --attack-backend native."
+                f"attack {self.name!r} of {self.entry.backend} cannot be stopped after {max_queries} forward passes "
+                "per image; leave out --max-queries, or use another attack with --attack-backend native."
             )
 
     def at(self, precision: Precision) -> ResolvedAttack:
-        """The attack searching in ``precision``. Raises BenchError when it does not know it."""
+        """Return the attack searching in ``precision``. Raises BenchError if it does not support it."""
         if precision not in self.entry.precisions:
             known = " and ".join(self.entry.precisions)
             raise BenchError(
                 f"attack {self.name!r}, computed by {self.entry.backend}, searches in {known}, not in {precision}; "
-                "use --attack-precision auto, which takes for every attack what it can."
+                "use --attack-precision auto, which chooses a supported precision for every attack."
             )
         return self._replace(precision=precision)
 
     def costly(self, num_classes: int) -> bool:
+        """Return whether the attack makes ``COSTLY_FORWARDS`` forward passes per image or more."""
         return self.entry.cost(self.params, num_classes).forwards >= COSTLY_FORWARDS
 
 
 def resolve(name: str, backend: Backend = NATIVE) -> ResolvedAttack:
-    """Understand one attack name. Raises BenchError with the nearest names when there is none.
+    """Resolve one attack name.
 
-    With ``backend`` "reference" an independent library computes it; BenchError when the attack has none.
+    With ``backend`` "reference" an independent library computes the attack. Raises BenchError for an unknown name, with
+    the nearest names, and if no library computes the attack.
 
     >>> resolve("pgd").name, dict(resolve("pgd-50-r5").params)
     ('pgd-20', {'steps': 50, 'restarts': 5})
@@ -212,10 +219,11 @@ def _explanations(name: str) -> list[Callable[[str], str]]:
 
 
 def resolve_all(patterns: list[str], backend: Backend = NATIVE, norm: Norm | None = None) -> list[ResolvedAttack]:
-    """Names and wildcards to attacks, each once, in the order given.
+    """Resolve names and wildcards to attacks, each once, in the order given.
 
-    The one word ``none`` stands for no attack. A wildcard stands for what there is in ``norm`` through ``backend``; a
-    name that is not is an error, here or later.
+    The single word ``none`` means no attack. A wildcard expands to the attacks available in ``norm`` through
+    ``backend``. Raises BenchError for a wildcard without any, and for an unknown name or one not available through
+    ``backend``.
     """
     if is_none("attack", patterns):
         return []
@@ -229,7 +237,10 @@ def _matching(pattern: str, backend: Backend, norm: Norm | None) -> list[Resolve
     able = [name for name in ATTACKS.expand(pattern) if backend == NATIVE or ATTACKS.get(name).reference]
     found = [attack for attack in (resolve(name, backend) for name in able) if norm in (None, *attack.entry.norms)]
     if not found:
-        raise BenchError(f"no attack that matches {pattern!r} is there for {norm or 'any norm'}, {backend}.")
+        raise BenchError(
+            f"no attack matches {pattern!r} in {norm or 'any norm'} with --attack-backend {backend}; "
+            "see 'bench list attacks'."
+        )
     return found
 
 
@@ -276,7 +287,7 @@ def cost_of(entry: AttackEntry, params: Mapping[str, Scalar], num_classes: int) 
 
 
 def load_function(entry: AttackEntry) -> Attack:
-    """The attack's function, imported now if it was declared by its address."""
+    """Return the function of the attack; import it if it is declared as "module:function"."""
     if not isinstance(entry.function, str):
         return entry.function
     module, _, attribute = entry.function.partition(":")
@@ -285,7 +296,7 @@ def load_function(entry: AttackEntry) -> Attack:
 
 
 def backend_version(entry: AttackEntry) -> str:
-    """The installed version of the library that computes the attack; empty when it is no distribution."""
+    """Return the installed version of the library that computes the attack; empty if it is no distribution."""
     try:
         return as_text(metadata.version(entry.backend))
     except metadata.PackageNotFoundError:

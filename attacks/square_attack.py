@@ -1,30 +1,30 @@
-"""Square Attack, Andriushchenko et al. 2020 (arXiv 1912.00049): a random search that asks for logits alone.
+"""Square Attack, Andriushchenko et al. 2020 (arXiv 1912.00049): a random search that uses logits only.
 
-The search raises max_{k≠y} logit_k − logit_y from a striped start. Query i changes the best point so far, x̂ = x + δ,
-inside a square window of side s_i, and the changed point takes its place if the loss has risen. The share p_i =
-s_i²/(HW) of the window is p_init, halved after the queries 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000 whatever
-the number of queries, as AutoAttack's standard version has it.
+The search maximises max_{k≠y} logit_k − logit_y from a striped start. Query i changes the best point so far, x̂ = x +
+δ, inside a square window of side s_i, and keeps the changed point if the loss has risen. The share p_i = s_i²/(HW) of
+the window is p_init at first. It is halved after the queries 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000 whatever
+the number of queries, as in the standard version of AutoAttack.
 
-Linf: the start is x + ε·u, u a random sign for every channel and column. In the window every channel goes to a random
-end of its range, Π(x̂ ± 2ε) = Π(x ± ε), Π the clips to ball and box.
+Linf: the start is x + ε·u, u a random sign for every channel and column. Inside the window every channel moves to a
+random end of its range, Π(x̂ ± 2ε) = Π(x ± ε), Π the clips to ball and box.
 
-L2: the start is a grid of patterns η, five a side, each with a random sign for every channel, scaled to the length ε.
-η, of length 1, is a bump above the negative of one, or the same on its side, at random; a bump is Σ_{k≥d} 1/(k+1)² at
-the distance d, in the maximum norm, from its middle. A step moves the length that δ has in two windows, W₁ and W₂,
-into W₁, for every channel:
+L2: the start is a grid of patterns η, five per side, each with a random sign for every channel, scaled to the length ε.
+η has the length 1. It consists of a bump above a negative bump or, at random, of its transpose. A bump has the value
+Σ_{k≥d} 1/(k+1)² at the distance d, in the maximum norm, from its centre. A step moves the length that δ has in two
+windows, W₁ and W₂, into W₁, for every channel:
 
     ν = ±η + δ_{W₁}/‖δ_{W₁}‖,   δ_{W₂} ← 0,   δ_{W₁} ← ν/‖ν‖·√(‖δ_{W₁∪W₂}‖² + max(ε² − ‖δ‖², 0)/C),   δ ← ε·δ/‖δ‖,
 
 and x̂ = x + δ is clipped to the box.
 
-L1, which is in the authors' program alone: as L2 with absolute values for squares and ε for ε², the bumps being
-Σ_{k≥d} 1/(k+1)⁴; what a window of a channel receives is multiplied by C, and in the end the exact projection on ball
-and box (:mod:`bench.attacks.geometry.l1_ball`) takes the place of the scaling.
+L1, defined by the authors' program only, is L2 with absolute values in place of squares and ε in place of ε²; the bumps
+are Σ_{k≥d} 1/(k+1)⁴. The length that one channel of a window receives is multiplied by C, and the exact projection onto
+ball and box (:mod:`bench.attacks.geometry.l1_ball`) replaces the final scaling.
 
-Departures from the published program: every sample draws its own window and orientation, where a batch shares them
-there, and the draws belong to the sample (see bench.attacks.engine.counter_rng); a point lies within ε in exact
-arithmetic too, since the radius falls short of ε by what rounding may add. As there, a window that is smaller than the
-image touches neither the last row nor the last column.
+Differences from the published program: every sample draws its own window and orientation, which a batch shares there,
+and the draws depend on the sample only (:mod:`bench.attacks.engine.counter_rng`). Points lie within ε in exact
+arithmetic, too, because the radius is smaller than ε by the largest possible rounding error. As there, a window that is
+smaller than the image never covers the last row or the last column.
 """
 
 from __future__ import annotations
@@ -55,23 +55,28 @@ from bench.core.errors import BenchError
 from bench.core.specs import Norm
 
 _TINY = 1e-12
-# What a step draws: two corners of two windows, an orientation, and from here on a sign for every channel.
+# Counters of the draws of a step: 0–3 are the corners of two windows, 4 is the orientation, 5 and higher are the signs
+# of the channels.
 _FLIP, _SIGNS = 4, 5
 
 
 @dataclass(frozen=True)
 class SquareState(State):
-    """The best point so far, and how far along its schedule each sample is."""
+    """State of the Square Attack for a batch of samples: the best point so far, and the position in the schedule."""
 
     stream: Tensor  # (B,), int64, the keys of this attempt
-    step: Tensor  # (B,), int64, windows that were drawn
+    step: Tensor  # (B,), int64, number of windows drawn so far
     best: Tensor  # (B, C, H, W)
-    best_loss: Tensor  # (B,), float64; −inf before the first answer
+    best_loss: Tensor  # (B,), float64; −inf before the first query
 
 
 @dataclass(frozen=True)
 class Square:
-    """The search; see bench.attacks.engine.search. A sample has ``queries`` + 1 queries: the start is not counted."""
+    """Search of the Square Attack; see :mod:`bench.attacks.engine.search`.
+
+    A sample has ``queries`` + 1 queries, because the start is not counted. Raises ValueError for an unknown norm, and
+    for a negative ``eps`` or ``queries`` or a ``p_init`` outside of (0, 1].
+    """
 
     norm: Norm
     eps: float
@@ -91,10 +96,14 @@ class Square:
 
     @property
     def attempts(self) -> int:
+        """Number of starts per sample, 1."""
         return 1
 
     def start(self, samples: Samples, attempt: Tensor) -> SquareState:
-        """Raises ValueError for inputs of another shape or type, and but for Linf for fewer than five rows."""
+        """Return the first states, at the striped or tiled start.
+
+        Raises ValueError for inputs of another shape or type and, except for Linf, for fewer than five rows.
+        """
         inputs = samples.inputs
         if inputs.ndim != 4 or inputs.dtype not in (torch.float32, torch.float64):
             raise ValueError(
@@ -113,20 +122,24 @@ class Square:
         )
 
     def loss(self, state: SquareState, logits: Tensor) -> Tensor:
-        """max_{k≠y} logit_k − logit_y, (B,); the negative of that of the target in the targeted form."""
+        """Return the margin max_{k≠y} logit_k − logit_y, (B,), or the negative margin of the target if ``targeted``."""
         samples = state.samples
         return -margin(logits, samples.targets) if self.targeted else margin(logits, samples.labels)
 
     def needs_gradient(self, state: SquareState) -> Tensor:
+        """Mark no sample, (B,) bool: the search uses logits only."""
         return torch.zeros_like(state.over)
 
     def is_adversarial(self, state: SquareState, logits: Tensor) -> Tensor:
-        """All points are within the budget."""
+        """Mark adversarial points, (B,) bool; all points lie within the budget."""
         return state.samples.fooled(logits, targeted=self.targeted)
 
-    def advance(self, state: SquareState, answer: QueryResult) -> SquareState:
-        """Keep the point if the loss has risen, as it always has at the first adversarial point."""
-        loss, better = answer.loss.double(), ~self.keeps_state(state, answer.loss)
+    def advance(self, state: SquareState, result: QueryResult) -> SquareState:
+        """Return the states after the query: keep the point if the loss has risen, and propose the next one.
+
+        The loss always rises at the first adversarial point.
+        """
+        loss, better = result.loss.double(), ~self.keeps_state(state, result.loss)
         best = torch.lerp(state.best, state.points, _wide(better.to(state.points.dtype)))
         return replace(
             state,
@@ -138,14 +151,14 @@ class Square:
         )
 
     def keeps_state(self, state: SquareState, loss: Tensor) -> Tensor:
-        """The loss has not risen, see bench.attacks.engine.query."""
+        """Mark the samples whose loss has not risen, (B,) bool; see :mod:`bench.attacks.engine.query`."""
         return ~(loss.double() > state.best_loss)
 
     def propose_ahead(self, state: SquareState, count: int) -> SquareState:
-        """Proposals after the present one change the same best point, see bench.attacks.engine.query."""
+        """Append the next proposals for the same best point, if all are rejected; see bench.attacks.engine.query."""
         size = len(state.over)
         count = min(count, self.queries - int(state.step.min()) + 1)
-        if count == 1 or not state.best_loss.isfinite().all():  # the first answer always changes the best point
+        if count == 1 or not state.best_loss.isfinite().all():  # the first query always changes the best point
             return state
         ahead = torch.arange(1, count, device=state.step.device).repeat_interleave(size)
         later = take(state, torch.arange(size, device=state.step.device).repeat(count - 1))
@@ -159,8 +172,8 @@ class Square:
         size = on_device(window_sizes(self.norm, self.p_init, height, width), best.device)[phase]
         draws = derive(state.stream, state.step)
         if self.norm == "linf":
-            return self._repainted(state.samples.inputs, best, draws, size)
-        return self._transferred(state.samples.inputs, best, draws, size, phase)
+            return self._linf_proposal(state.samples.inputs, best, draws, size)
+        return self._lp_proposal(state.samples.inputs, best, draws, size, phase)
 
     # Linf
 
@@ -169,8 +182,11 @@ class Square:
         sign = _signs(derive(stream, "start"), channels * width, inputs).view(-1, channels, 1, width)
         return (inputs + self._radius(inputs) * sign).clamp(0, 1)
 
-    def _repainted(self, inputs: Tensor, best: Tensor, draws: Tensor, size: Tensor) -> Tensor:
-        """All points lie on ends of their ranges, so that the end a window goes to needs no look at where it is."""
+    def _linf_proposal(self, inputs: Tensor, best: Tensor, draws: Tensor, size: Tensor) -> Tensor:
+        """Return the best point with one end of each channel's range inside the window.
+
+        All points lie at the ends of their ranges, so the new values do not depend on the present ones.
+        """
         window = windows(draws, size, inputs, count=1)[0]
         sign = _signs(draws, inputs.shape[1], inputs, first=_SIGNS)[:, :, None, None]
         ends = (inputs + self._radius(inputs) * sign).clamp_(0, 1)
@@ -196,7 +212,7 @@ class Square:
         delta = torch.where(flip, flipped, eta)[:, None] * sign * (in_row[:, None] & in_column)
         return self._at_length(inputs, delta)
 
-    def _transferred(self, inputs: Tensor, best: Tensor, draws: Tensor, size: Tensor, phase: Tensor) -> Tensor:
+    def _lp_proposal(self, inputs: Tensor, best: Tensor, draws: Tensor, size: Tensor, phase: Tensor) -> Tensor:
         to, source = windows(draws, size, inputs, count=2)
         both = torch.maximum(to.mask, source.mask)
         delta, channels = best - inputs, inputs.shape[1]
@@ -211,7 +227,7 @@ class Square:
         return self._at_length(inputs, torch.addcmul(fresh, delta, 1 - both))
 
     def _placed_pattern(self, draws: Tensor, phase: Tensor, window: Window, inputs: Tensor) -> Tensor:
-        """η in each sample's window and 0 around it, (B, 1, H, W)."""
+        """Return η in the window of each sample and 0 elsewhere, (B, 1, H, W)."""
         height, width = inputs.shape[2:]
         sides = window_sizes(self.norm, self.p_init, height, width)
         table = pattern_table(self.norm, sides, height, width, inputs.dtype, inputs.device)
@@ -228,17 +244,18 @@ class Square:
         return torch.addcmul(inputs, delta, scale).clamp_(0, 1)
 
     def _mass(self, delta: Tensor) -> Tensor:
-        """Return the terms that add up to the length (l1) or to its square (l2), in the shape of ``delta``."""
+        """Return the summands of the length (l1) or of its square (l2), in the shape of ``delta``."""
         return delta.abs() if self.norm == "l1" else delta.square()
 
     def _root(self, mass: Tensor) -> Tensor:
         return mass if self.norm == "l1" else mass.sqrt()
 
     def _radius(self, inputs: Tensor) -> float:
-        """ε less what rounding may add to the length of x̂ − x; points lie in the box, where an ulp is ≤ finfo.eps/2.
+        """Return ε minus the largest rounding error of the length of x̂ − x; in the box an ulp is at most finfo.eps/2.
 
-        Linf: half an ulp for the sum and half a one for the radius itself. L2: half an ulp for every element, doubled,
-        and a few for the sum of squares and the scale. L1: half an ulp for every element, and the authors' share.
+        Linf: half an ulp for the sum and half an ulp for the radius itself. L2: half an ulp for every element, doubled,
+        and a few ulps for the sum of squares and the scale. L1: half an ulp for every element, and the relative margin
+        of 1e-6 of the authors' program.
         """
         unit = torch.finfo(inputs.dtype).eps
         if self.norm == "linf":
@@ -249,19 +266,19 @@ class Square:
 
 
 def _grid(length: int, side: int, margin: int, count: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For places 0…length−1 behind ``margin``: the place in its tile, whether there is a tile, and which."""
+    """Return, for the positions 0…length−1 after ``margin``: position in a tile, whether a tile exists, tile index."""
     place = torch.arange(length, device=device) - margin
     tile = place.div(side, rounding_mode="floor")
     return place % side, (tile >= 0) & (tile < count), tile.clamp(0, max(count - 1, 0))
 
 
 def _signs(keys: Tensor, count: int, like: Tensor, *, first: int = 0) -> Tensor:
-    """(B, count), the type of ``like``."""
+    """Return random signs (B, count), in the type of ``like``."""
     return signs(keys[:, None], torch.arange(first, first + count, device=keys.device)).to(like.dtype)
 
 
 def _sum(values: Tensor) -> Tensor:
-    """Over rows and columns: (B, C, 1, 1)."""
+    """Sum over rows and columns: (B, C, 1, 1)."""
     return values.sum((2, 3), keepdim=True)
 
 
@@ -286,28 +303,28 @@ def square(
     """Attack by the Square Attack (Andriushchenko et al. 2020, arXiv 1912.00049): random search on logits alone.
 
     Changes a random square window of the best point so far, and keeps the change if max_{k≠y} z_k − z_y has risen.
-    Needs no gradient. One further forward pass per image is made on the clean image.
+    Needs no gradient. One additional forward pass per image ranks its classes.
 
     Args:
-        model: Maps images to logits (N, K). Its mode and its weights stay as they are.
+        model: Maps images to logits (N, K). Its mode and weights are not changed.
         inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
-        labels: Classes (N,), whole numbers in 0…K−1.
-        norm: "linf", "l2" or "l1"; but for "linf" images need five rows or more.
+        labels: Classes (N,), integers in 0…K−1.
+        norm: "linf", "l2" or "l1"; "l2" and "l1" need images of five rows or more.
         eps: Radius of the ball, in units of [0, 1] pixels.
         queries: Proposals per image.
-        targets: Classes (N,) that the model shall predict, for the targeted form.
+        targets: Target classes (N,), for the targeted attack: the model must predict them.
         rng: Seed of the windows, or a SampleRng.
         ids: Names of the images, on which the random draws depend; 0…N−1 by default.
         batch_size: Images per batch; it does not change the result.
         query_budget: Bound on the forward passes per image.
 
     Returns:
-        Images (N, C, H, W) in the ball and in [0, 1]; the clean image where no adversarial one was found.
+        Images (N, C, H, W) in the ball and in [0, 1]; the clean image if no adversarial one was found.
 
     Raises:
-        BenchError: If an argument does not fit.
+        BenchError: If an argument is invalid.
 
-    A linear model has its boundary at the distance margin/‖w‖₁:
+    For a linear model the distance to the decision boundary is margin/‖w‖₁:
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2, bias=False))
     >>> _ = model[1].weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0]]))

@@ -1,6 +1,6 @@
 """Windows and patterns of the Square Attack (arXiv 1912.00049): see :mod:`bench.attacks.square_attack`.
 
-The side of a window shrinks on a schedule, and each sample draws its own places. η is the pattern of the L2 and L1
+The side of a window shrinks on a schedule, and each sample draws its own positions. η is the pattern of the L2 and L1
 forms.
 """
 
@@ -20,33 +20,38 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries after whi
 
 
 class Window(NamedTuple):
+    """Upper left corners and masks of one window per sample."""
+
     top: Tensor  # (B,)
     left: Tensor  # (B,)
     mask: Tensor  # (B, 1, H, W), 0 or 1, the type of the inputs
 
 
 def window_sizes(norm: Norm, p_init: float, height: int, width: int) -> tuple[int, ...]:
-    """The side of the window before the first halving of p, and after each."""
+    """Return the side of the window in pixels before the first halving of p, and after each halving.
+
+    In L2 and L1 a side is odd and at least 3, so that the pattern has a centre.
+    """
     sides = [round(math.sqrt(p_init / 2**k * height * width)) for k in range(len(HALVINGS) + 1)]
-    # In L2 and L1 a side is odd and at least 3, so that the pattern has a middle.
     sides = [max(side, 1) if norm == "linf" else max(side, 3) // 2 * 2 + 1 for side in sides]
     return tuple(min(side, height, width) for side in sides)
 
 
 @lru_cache(maxsize=32)
 def on_device(values: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return ``values`` as an int64 tensor on ``device``; cached."""
     return torch.tensor(values, device=device)
 
 
 def phase_of(step: Tensor) -> Tensor:
-    """Return the number of halvings of p before the window number ``step``, from 0: (B,)."""
+    """Return the number of halvings of p before the window number ``step``, (B,) int64 from 0: (B,)."""
     return torch.bucketize(step, on_device(HALVINGS, step.device))
 
 
 def windows(draws: Tensor, size: Tensor, inputs: Tensor, *, count: int) -> list[Window]:
-    """Windows of side ``size``, (B,), in places that each sample draws."""
+    """Return ``count`` windows of side ``size``, (B,) int64, at positions drawn from ``draws``, (B,) int64."""
     height, width = inputs.shape[2:]
-    # The last place is left out, as in the published program.
+    # The last position is left out, as in the published program.
     room = (on_device((height, width), size.device) - size[:, None]).clamp_min(1).repeat(1, count)
     corners = integers(draws[:, None], room, torch.arange(2 * count, device=draws.device)).unbind(1)
     found = []
@@ -64,13 +69,13 @@ def _span(first: Tensor, size: Tensor, length: int) -> Tensor:
 
 
 def pattern(side: int, norm: Norm = "l2") -> Tensor:
-    """Return η, one bump above another: (side, side), float64, of length 1 in ``norm``, which is not linf."""
+    """Return η, a bump above a negative bump: (side, side), float64, of length 1 in ``norm``, which is not linf."""
     upper, lower = _bump(side // 2, side, norm), _bump(side - side // 2, side, norm)
     return _unit(torch.cat((upper, -lower)), norm)
 
 
 def _bump(rows: int, columns: int, norm: Norm) -> Tensor:
-    """Rings around the middle, (rows, columns), float64, of length 1."""
+    """Return rings around the centre, (rows, columns), float64, of length 1."""
     row = (torch.arange(rows) - rows // 2).abs()
     column = (torch.arange(columns) - columns // 2).abs()
     terms = torch.arange(1, max(rows, columns) // 2 + 2, dtype=torch.float64).pow(-4 if norm == "l1" else -2)
@@ -85,7 +90,7 @@ def _unit(values: Tensor, norm: Norm) -> Tensor:
 def pattern_table(
     norm: Norm, sides: tuple[int, ...], height: int, width: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """For each of ``sides`` η and its transpose in the upper left of an image of zeros: (2·len(sides)·H·W,)."""
+    """Return η and its transpose for each of ``sides``, in the upper left of images of zeros: (2·len(sides)·H·W,)."""
     table = torch.zeros(2 * len(sides), height, width, dtype=torch.float64)
     for phase, side in enumerate(sides):
         table[2 * phase, :side, :side] = pattern(side, norm)

@@ -1,9 +1,9 @@
-"""Images that are made to fool one model and are shown to another: MI-FGSM to its last step.
+"""Transfer attack: images made adversarial for one model and evaluated on another, by MI-FGSM run for all its steps.
 
-Dong et al. 2018 (arXiv 1710.06081) meant the momentum for this: g_{t+1} = μ·g_t + ∇L/‖∇L‖₁, x_{t+1} = Π(x_t + α·sign
-g_{t+1}), α = ε/T. L is the margin of Carlini and Wagner, which no scale of the logits blinds. Unlike an attack on the
-model itself the walk does not end at the first break: an image that has just crossed one boundary seldom crosses
-another.
+Dong et al. 2018 (arXiv 1710.06081) designed the momentum for this: g_{t+1} = μ·g_t + ∇L/‖∇L‖₁, x_{t+1} = Π(x_t + α·sign
+g_{t+1}), α = ε/T. L is the margin of Carlini and Wagner, which does not saturate at any scale of the logits. Unlike an
+attack on the model itself, the search does not end at the first adversarial point: an image that has just crossed the
+boundary of one model seldom crosses that of another.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ MOMENTUM = 1.0
 
 @harness_torch_state()
 def transfer_images(source: nn.Module, inputs: Tensor, labels: Tensor, *, norm: Norm, eps: float, steps: int) -> Tensor:
-    """Images inside the ball around ``inputs``, (N, C, H, W) in [0, 1], on which ``source`` is as wrong as they get.
+    """Return images in the ball around ``inputs``, (N, C, H, W) in [0, 1], that maximise the margin of ``source``.
 
-    ``labels`` are (N,), int64. Deterministic; ``steps`` passes in each direction. Raises CellFailure("nan_logits").
+    ``labels`` are (N,), int64. Deterministic; ``steps`` passes in each direction. Raises CellFailure("nan_logits") for
+    NaN or infinite logits, and CellFailure("no_gradient") for a model without gradients.
     """
-    labels = labels.clone()  # as a gradient cannot pass through tensors of the caller's inference mode
+    labels = labels.clone()  # a tensor made in inference mode cannot be saved for the backward pass
     points, accumulated = inputs.detach(), torch.zeros_like(inputs)
     for _ in range(steps):
         gradient = differentiate(source, points, lambda logits: margin(logits, labels)).gradient

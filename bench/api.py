@@ -128,7 +128,7 @@ def evaluate(
     for option in ("checkpoint", "module"):
         if option in options:
             raise BenchError(f"{option}= is unknown here; the network is the first argument, a module or a path.")
-    asked: NetworkConfig = NetworkConfig(
+    requested: NetworkConfig = NetworkConfig(
         **{key: options.pop(key) for key in options_of(NetworkConfig) if key in options}
     )
     named = {"dataset": dataset} if isinstance(dataset, str) else {}
@@ -138,11 +138,11 @@ def evaluate(
         load_plugins(config.plugin)
         networks, declared = [], None
         if isinstance(network, str | Path):
-            networks = networks_of([utf8_path(network)], [], asked, [])
+            networks = networks_of([utf8_path(network)], [], requested, [])
         else:
-            declared = _check_module(network, asked)
+            declared = _check_module(network, requested)
         request, data = make_request(
-            config, dataset=_given(dataset), seeds=[asked.seed], default_fitting=common_fitting(networks)
+            config, dataset=_given(dataset), seeds=[requested.seed], default_fitting=common_fitting(networks)
         )
         context = RunContext.of(config, data, eps_texts=request.eps_texts, progress=progress)
         if declared is not None and isinstance(network, nn.Module):
@@ -175,25 +175,27 @@ run.__signature__ = _signature(run, RunConfig)  # type: ignore[attr-defined]
 evaluate.__signature__ = _signature(evaluate, NetworkConfig, EvaluateConfig)  # type: ignore[attr-defined]
 
 
-def _check_module(model: object, asked: NetworkConfig) -> Declared:
+def _check_module(model: object, requested: NetworkConfig) -> Declared:
     """Return the name, variant and seed of a module.
 
     Raises BenchError if ``model`` is not a module, has no name, or is given options that apply to files only.
     """
     if not isinstance(model, nn.Module):
         raise BenchError(
-            f"model {asked.name!r} is of type {type(model).__name__}, neither a torch.nn.Module nor a file; give a "
+            f"model {requested.name!r} is of type {type(model).__name__}, neither a torch.nn.Module nor a file; give a "
             "module whose forward method maps images to logits."
         )
-    if asked.name is None:
+    if requested.name is None:
         raise BenchError("the module has no name; set one with name=.")
-    check_name("model", asked.name)
-    check_name("variant", asked.variant)
+    check_name("model", requested.name)
+    check_name("variant", requested.variant)
     plain = NetworkConfig()
     for option in options_of(NetworkConfig):
-        if option not in ("name", "variant", "seed") and getattr(asked, option) != getattr(plain, option):
+        if option not in ("name", "variant", "seed") and getattr(requested, option) != getattr(plain, option):
             raise BenchError(f"{option}= applies to files only; a module does its own preprocessing. Remove {option}=.")
-    return Declared(name=asked.name, variant=asked.variant, seed=asked.seed, repeats=asked.variant != EXTERNAL)
+    return Declared(
+        name=requested.name, variant=requested.variant, seed=requested.seed, repeats=requested.variant != EXTERNAL
+    )
 
 
 def _check_failures(failures: str) -> None:

@@ -69,9 +69,9 @@ def _warn_of_collapse(plan: Sequence[RunPlan], context: RunContext) -> None:
         return
     rows = board_rows(all_cells(context.store), diagnoses=all_diagnoses(context.store))
     group = [row for row in rows if row.data_sha == context.dataset.test.sha]
-    asked = {run.train.config_sha for run in plan}
+    requested = {run.train.config_sha for run in plan}
     for row in group:
-        status = row_collapse(row, group) if row.run.config_sha in asked else None
+        status = row_collapse(row, group) if row.run.config_sha in requested else None
         if status is not None and status.word == NOT_COLLAPSED:
             name = f"{row.run.model}:{row.run.variant}"
             context.progress.line(f"warning: {name} on {row.run.dataset}: {status.text}. {ADVICE}")
@@ -158,13 +158,13 @@ def evaluate_module(
     return found, summary
 
 
-def external_of(asked: NetworkConfig, context: RunContext) -> tuple[RunRecord, ExternalModel, bytes | None]:
+def external_of(requested: NetworkConfig, context: RunContext) -> tuple[RunRecord, ExternalModel, bytes | None]:
     """Load a network from its file; return its run, the model to evaluate, and the content of the file to store.
 
     The preprocessing is probed unless the store has this run and its probe found no problem.
     """
-    loaded = load_external(asked, context)
-    declared = Declared(name=str(asked.name), variant=asked.variant, seed=asked.seed, repeats=True)
+    loaded = load_external(requested, context)
+    declared = Declared(name=str(requested.name), variant=requested.variant, seed=requested.seed, repeats=True)
     trainable = sum(parameter.numel() for parameter in loaded.model.parameters())
     run, _ = external_run(loaded.model, declared, trainable, context, source=loaded.source, content=loaded.content)
     known = context.store.finished_run(run.run_id)
@@ -174,10 +174,10 @@ def external_of(asked: NetworkConfig, context: RunContext) -> tuple[RunRecord, E
         and not context.config.force
         and not has_problem(known.source.notes)
     ):
-        context.progress.line(f"{asked.title}: preprocessing already probed in run {run.run_id}")
+        context.progress.line(f"{requested.title}: preprocessing already probed in run {run.run_id}")
         notes = known.source.notes
     else:
-        notes = (*loaded.source.notes, *probe_external(asked, loaded, context))
+        notes = (*loaded.source.notes, *probe_external(requested, loaded, context))
     source = replace(loaded.source, notes=notes)
     return replace(run, source=source), ExternalModel(loaded.model, notes).eval(), loaded.content
 

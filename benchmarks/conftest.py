@@ -1,7 +1,7 @@
-"""Options and fixtures of the benchmarks, and the table of results that is printed at the end.
+"""Options and fixtures of the benchmarks, and the table of results printed at the end.
 
-``--engine-size small`` takes about two minutes and only checks that everything runs: in batches of a few images,
-overhead is all there is to measure. The goals apply to ``--engine-size full`` on a quiet machine.
+``--engine-size small`` takes about two minutes and only checks that everything runs, because overhead dominates in
+batches of a few images. The goals apply to ``--engine-size full`` on an otherwise idle machine.
 """
 
 from __future__ import annotations
@@ -19,26 +19,32 @@ ROWS: list[Row] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the benchmarks."""
     group = parser.getgroup("engine", "benchmarks of the attack engine")
-    group.addoption("--engine-size", choices=tuple(SIZES), default="small", help="small: a trial run; full: the goals'")
+    group.addoption(
+        "--engine-size", choices=tuple(SIZES), default="small", help="small: a trial run; full: goals apply"
+    )
     group.addoption("--engine-dataset", default="digits", help="as --dataset of bench run")
     group.addoption("--engine-data-dir", type=Path, help="as --data-dir of bench run")
     group.addoption("--engine-image-size", type=int, help="as --image-size of bench run, for image folders")
-    group.addoption("--engine-model", help="backbone, in place of the size's own")
-    group.addoption("--engine-images", type=int, help="images attacked, in place of the size's own")
-    group.addoption("--engine-batch-size", type=int, help="images a batch, in place of the size's own")
-    group.addoption("--engine-epochs", type=int, help="of the trainings, in place of the size's own")
-    group.addoption("--engine-train-limit", type=int, help="images of the trainings, in place of the size's own")
+    group.addoption("--engine-model", help="backbone; default: that of the size")
+    group.addoption("--engine-images", type=int, help="images to attack; default: that of the size")
+    group.addoption("--engine-batch-size", type=int, help="images per batch; default: that of the size")
+    group.addoption("--engine-epochs", type=int, help="training epochs; default: that of the size")
+    group.addoption("--engine-train-limit", type=int, help="training images; default: that of the size")
     group.addoption("--engine-train-eps", help="budget of the adversarial training, as --train-eps of bench run")
-    group.addoption("--engine-reference-runs", type=int, help="of pyautoattack, each with another seed; 0 for none")
-    group.addoption("--engine-cache", type=Path, help="results folder that keeps the trained networks")
-    group.addoption("--engine-clock", choices=("wall", "cpu"), default="wall", help="cpu: of this process, on a CPU")
+    group.addoption("--engine-reference-runs", type=int, help="runs of pyautoattack with different seeds; 0 for none")
+    group.addoption("--engine-cache", type=Path, help="results folder in which the trained networks are stored")
+    group.addoption(
+        "--engine-clock", choices=("wall", "cpu"), default="wall", help="cpu: time of this process, CPU only"
+    )
 
 
 @pytest.fixture(scope="session")
 def choice(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Choice:
+    """Return the chosen size, changed by the other options."""
     option = request.config.getoption
-    size, asked = SIZES[option("--engine-size")], option("--engine-reference-runs")
+    size, runs = SIZES[option("--engine-size")], option("--engine-reference-runs")
     return Choice(
         dataset=option("--engine-dataset"),
         data_dir=option("--engine-data-dir"),
@@ -50,30 +56,33 @@ def choice(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         train_limit=option("--engine-train-limit") or size.train_limit,
         train_precision=size.train_precision,
         train_eps=option("--engine-train-eps"),
-        walked=size.walked,
-        sampled=size.sampled,
-        reference_runs=size.reference_runs if asked is None else asked,
+        deepfool_images=size.deepfool_images,
+        n_single=size.n_single,
+        reference_runs=size.reference_runs if runs is None else runs,
         cache=option("--engine-cache") or tmp_path_factory.mktemp("engine"),
     )
 
 
 @pytest.fixture(scope="session")
 def engine(request: pytest.FixtureRequest, choice: Choice) -> Bench:
-    """Measures, and takes down the rows."""
+    """Return the object that measures attacks and records the rows of the table."""
     return Bench(choose_device("auto"), choice.batch_size, request.config.getoption("--engine-clock"), ROWS)
 
 
 @pytest.fixture(scope="session")
 def undefended(choice: Choice, engine: Bench) -> EvaluatedModel:
+    """Return a model trained without a defence."""
     return build_subject("baseline", choice, engine)
 
 
 @pytest.fixture(scope="session")
 def defended(choice: Choice, engine: Bench) -> EvaluatedModel:
+    """Return a model trained with PGD adversarial training."""
     return build_subject("pgd_at", choice, engine)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the table of results."""
     if ROWS:
         size, threads = config.getoption("--engine-size"), torch.get_num_threads()
         terminalreporter.section(f"engine, {size} size, {threads} threads, {config.getoption('--engine-clock')} clock")

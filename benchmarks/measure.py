@@ -1,4 +1,4 @@
-"""Time attacks: seconds, passes, verdicts, the floor of any implementation, and memory."""
+"""Measure attacks: time, passes, verdicts, memory, and a lower bound on the time of any implementation."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from bench.evaluation.fast_model import SearchModels
 from bench.evaluation.pass_counter import CountingModel
 from bench.evaluation.verify import predict, verified
 
-# Passes of the published AutoAttack, standard version, on an image that survives, counted at 10 classes.
+# Passes of the published AutoAttack, standard version, per image that stays robust, counted at 10 classes.
 REFERENCE_FORWARDS, REFERENCE_BACKWARDS = 7881, 1903
-FLOOR_SIZES = (1, 4, 16, 64)  # batches that the floor is sought at
+FLOOR_SIZES = (1, 4, 16, 64)  # batch sizes at which the lower bound is measured
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """One row of the table."""
 
     case: str
     measured: str
@@ -40,40 +40,47 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Target:
+    """A model and the images to attack."""
+
     model: nn.Module  # frozen, on the device
     inputs: Tensor  # (N, 3, H, W)
     labels: Tensor  # (N,)
     ids: Sequence[str]
 
     def repeated(self, count: int) -> Target:
-        """``count`` images: the first, …, the last, the first again."""
+        """Return ``count`` images by repeating the images in their order."""
         index = torch.arange(count) % len(self.inputs)
         return Target(self.model, self.inputs[index], self.labels[index], [str(i) for i in range(count)])
 
 
 @dataclass(frozen=True)
 class Run:
-    """Cost of one attack, and the float32 model's verdicts on its images."""
+    """Cost of one attack, and predictions of the float32 model on its images."""
 
     seconds: float
-    forwards: int  # images
+    forwards: int  # passes, counted per image
     backwards: int
-    broken: Tensor  # (N,), bool
+    misclassified: Tensor  # (N,), bool
 
     @property
     def robust(self) -> float:
-        return float((~self.broken).double().mean())
+        """Robust accuracy, from 0 to 1."""
+        return float((~self.misclassified).double().mean())
 
     @property
     def survivors(self) -> int:
-        return int((~self.broken).sum())
+        """Number of images that are still classified correctly."""
+        return int((~self.misclassified).sum())
 
     def agreement(self, other: Run) -> float:
-        return float((self.broken == other.broken).double().mean())
+        """Return the share of images with equal verdicts in both runs."""
+        return float((self.misclassified == other.misclassified).double().mean())
 
 
 @dataclass(frozen=True, eq=False)
 class Bench:
+    """Measure attacks on one device, and record the rows of the table."""
+
     device: torch.device
     batch_size: int
     clock: str
@@ -83,12 +90,12 @@ class Bench:
         self, target: Target, name: str, eps: float, *, norm: Norm = "linf", backend: Backend = "native",
         precision: Precision = "fp32", seed: int = 0,
     ) -> Run:  # fmt: skip
-        """One run, as the harness makes it: our own with a search model, which it takes time to make."""
+        """Run one attack as the harness does; the time includes building the search model of our own attacks."""
         attack = resolve(name, backend).at(precision)
         spec = attack.spec(norm, eps, batch_size=self.batch_size)
         if attack.entry.batches_itself and "batch_size" not in spec.params:
             spec = type(spec)(**{**vars(spec), "params": {**spec.params, "batch_size": self.batch_size}})
-        load_function(attack.entry)  # the import takes no part of the time
+        load_function(attack.entry)  # the time excludes the import
         begin = self.now()
         counters = [CountingModel(target.model).eval()]
         given: nn.Module = counters[0]
@@ -104,9 +111,9 @@ class Bench:
             parts.append(found.adversarials)
         seconds = self.now() - begin
         forwards, backwards = (sum(getattr(c, n) for c in counters) for n in ("forwards", "backwards"))
-        return Run(seconds, forwards, backwards, self.broken(target, torch.cat(parts), norm, eps))
+        return Run(seconds, forwards, backwards, self.misclassified(target, torch.cat(parts), norm, eps))
 
-    def broken(self, target: Target, images: Tensor, norm: Norm, eps: float) -> Tensor:
+    def misclassified(self, target: Target, images: Tensor, norm: Norm, eps: float) -> Tensor:
         """Return which images the float32 model misclassifies, (N,) bool.
 
         Raises CellFailure if an image lies outside the ball.
@@ -116,9 +123,9 @@ class Bench:
         return verdicts != target.labels
 
     def floor(self, target: Target, survivors: int) -> float:
-        """Seconds the bare model, its norms folded, needs for the reference's passes on ``survivors`` images.
+        """Return the seconds of the reference's passes on ``survivors`` images in the model alone, with folded norms.
 
-        In float32, and in whatever batches up to the attack's are fastest for it: attempts can be made side by side.
+        In float32 and at the fastest batch sizes up to that of the attack, because attempts can run in one batch.
         """
         if not survivors:
             return 0.0
@@ -128,7 +135,7 @@ class Bench:
         return survivors * ((REFERENCE_FORWARDS - REFERENCE_BACKWARDS) * level + REFERENCE_BACKWARDS * steep)
 
     def _passes(self, model: nn.Module, target: Target, size: int) -> tuple[float, float]:
-        """Seconds an image of a pass forwards, and of one in both directions, in batches of ``size``."""
+        """Return seconds per image of a forward pass, and of a pass in both directions, in batches of ``size``."""
         batch = target.repeated(size).inputs
 
         def forward() -> None:
@@ -142,25 +149,31 @@ class Bench:
         return self.typical(forward) / size, self.typical(both) / size
 
     def typical(self, function: Callable[[], object], repeats: int = 15) -> float:
-        """The median of some timings, after one that warms up."""
+        """Return the median time of ``repeats`` + 1 calls in seconds."""
         return statistics.median(self.seconds(function) for _ in range(repeats + 1))
 
     def seconds(self, function: Callable[[], object]) -> float:
+        """Return the time of one call in seconds."""
         begin = self.now()
         function()
         return self.now() - begin
 
     def now(self) -> float:
+        """Return the present time in seconds, after all work on the device is finished."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.process_time() if self.clock == "cpu" else time.perf_counter()
 
     def note(self, case: str, measured: str, goal: str, met: bool | None) -> None:
+        """Record a row of the table."""
         self.rows.append(Row(case, measured, goal, met))
 
 
 def peak_memory(engine: Bench, target: Target, **arguments: Any) -> float:
-    """MiB that an attack needs beside its model and images: of the device, or of a process of its own."""
+    """Return the MiB that an attack needs in addition to model and images.
+
+    On a GPU this is device memory, otherwise the memory of a separate process.
+    """
     if engine.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(engine.device)
         before = torch.cuda.memory_allocated(engine.device)
@@ -172,9 +185,9 @@ def peak_memory(engine: Bench, target: Target, **arguments: Any) -> float:
 
 def _peak(engine: Bench, target: Target, threads: int, arguments: dict[str, Any]) -> float:
     torch.set_num_threads(threads)
-    load_function(resolve(arguments["name"], arguments.get("backend", "native")).entry)  # imports are not the attack's
+    load_function(resolve(arguments["name"], arguments.get("backend", "native")).entry)  # imports do not count
     target.model(target.inputs[:1])
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the peak so far
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak
     before = _status("VmRSS")
     engine.attack(target, **arguments)
     return _status("VmHWM") - before

@@ -1,4 +1,4 @@
-"""The networks that are attacked, trained by this project's own code, and the budgets at which they are."""
+"""The models that are attacked, trained by this project, and the budgets of the attacks."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ from bench.training.checkpoints import load_run, train_run
 
 @dataclass(frozen=True)
 class Size:
+    """Default numbers of a size of the benchmarks."""
+
     model: str
-    images: int  # attacked
+    images: int  # images to attack
     batch_size: int
     epochs: int | None
-    train_limit: int | None  # images of the trainings
+    train_limit: int | None  # training images
     train_precision: Precision
-    walked: int  # images of DeepFool
-    sampled: int  # of them one at a time
-    reference_runs: int  # of pyautoattack, each with another seed
+    deepfool_images: int  # images for DeepFool
+    n_single: int  # number of these that are also attacked one at a time
+    reference_runs: int  # runs of pyautoattack with different seeds
 
 
 SIZES = {
@@ -42,8 +44,8 @@ SIZES = {
         epochs=3,
         train_limit=None,
         train_precision="fp32",
-        walked=64,
-        sampled=4,
+        deepfool_images=64,
+        n_single=4,
         reference_runs=1,
     ),
     "full": Size(
@@ -53,8 +55,8 @@ SIZES = {
         epochs=6,
         train_limit=4000,
         train_precision="bf16",
-        walked=1000,
-        sampled=20,
+        deepfool_images=1000,
+        n_single=20,
         reference_runs=2,
     ),
 }
@@ -62,7 +64,7 @@ SIZES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A size with what the command line says otherwise."""
+    """A size, changed by the options of the command line."""
 
     dataset: str
     data_dir: Path | None
@@ -73,8 +75,8 @@ class Choice:
     epochs: int | None
     train_limit: int | None
     train_precision: Precision
-    walked: int
-    sampled: int
+    deepfool_images: int
+    n_single: int
     reference_runs: int
     train_eps: str | None
     cache: Path
@@ -82,16 +84,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A trained network, correctly classified test images, and Linf budgets."""
+    """A trained model, correctly classified test images, and Linf budgets."""
 
     target: Target
-    walked: Tensor  # images for DeepFool, right or wrong
+    deepfool_images: Tensor  # images for DeepFool, correctly classified or not
     train_eps: float | None
     budgets: dict[str, float] = field(default_factory=dict)
 
 
 def build_subject(variant: str, choice: Choice, engine: Bench) -> EvaluatedModel:
-    """Train (or load) ``variant``; an undefended network gets the budgets at which half and all images break."""
+    """Train or load ``variant``; an undefended model gets budgets at which half and all images are misclassified."""
     options = RunConfig(
         models=[choice.model],
         variants=[variant],
@@ -106,26 +108,28 @@ def build_subject(variant: str, choice: Choice, engine: Bench) -> EvaluatedModel
     )
     request, dataset = make_request(options)
     spec = make_plan(request)[0].train
-    shop = RunContext(dataset=dataset, store=Store(choice.cache), device=engine.device, progress=Progress())
-    built = load_run(spec, shop) if shop.store.finished_run(spec.run_id) else train_run(spec, shop)[1]
+    context = RunContext(dataset=dataset, store=Store(choice.cache), device=engine.device, progress=Progress())
+    built = load_run(spec, context) if context.store.finished_run(spec.run_id) else train_run(spec, context)[1]
     assert built is not None, "the training failed"
     model = freeze(built.classifier)
-    images = shop.images("test", None)
-    inputs = images.inputs(torch.arange(min(len(images), max(4 * choice.images, choice.walked))), engine.device)
+    images = context.images("test", None)
+    inputs = images.inputs(
+        torch.arange(min(len(images), max(4 * choice.images, choice.deepfool_images))), engine.device
+    )
     labels = images.labels[: len(inputs)].to(engine.device)
     with torch.no_grad():
-        right = torch.cat([model(part).argmax(1) for part in inputs.split(256)]) == labels
-    kept = right.nonzero().squeeze(1)[: choice.images]
+        correct = torch.cat([model(part).argmax(1) for part in inputs.split(256)]) == labels
+    kept = correct.nonzero().squeeze(1)[: choice.images]
     target = Target(model, inputs[kept], labels[kept], [images.ids[i] for i in kept.tolist()])
     adversary = spec.variant_spec.adversary
-    subject = EvaluatedModel(target, inputs[: choice.walked], adversary.eps if adversary else None)
+    subject = EvaluatedModel(target, inputs[: choice.deepfool_images], adversary.eps if adversary else None)
     if adversary is None:
         subject.budgets.update(_budgets(target, engine))
     return subject
 
 
 def _budgets(target: Target, engine: Bench) -> dict[str, float]:
-    """Find the budgets at which PGD leaves about half of the images, by bisection of log ε, and none."""
+    """Return the budgets at which PGD leaves half of the images, by bisection of log ε, and at which it leaves none."""
     low, high = 1 / 2550, 0.5
     for _ in range(7):
         middle = (low * high) ** 0.5

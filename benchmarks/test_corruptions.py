@@ -1,4 +1,4 @@
-"""Our corruptions beside two libraries, on the same photographs with the same constants."""
+"""Compare our corruptions with two libraries, on the same photographs with the same constants."""
 
 from __future__ import annotations
 
@@ -30,31 +30,36 @@ from forks import with_constants  # noqa: E402
 STANDARD = [kind for kind in CORRUPTIONS if CORRUPTIONS.get(kind).standard]
 GOALS: dict[Profile, float] = {"cifar": 10, "imagenet": 4}
 COUNTS = {"small": {"cifar": 16, "imagenet": 2}, "full": {"cifar": 200, "imagenet": 8}}
-SINGLE = 8  # images that a library gets, one at a time
+SINGLE = 8  # images that a library corrupts, one at a time
 CERTAIN = ["brightness", "contrast", "defocus_blur", "jpeg_compression", "pixelate"]
 BATCH = 128
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds an image, over the five severities of a kind."""
+    """Seconds per image, summed over the five severities of a corruption."""
 
     ours: float
     theirs: float
 
     @property
     def ratio(self) -> float:
+        """Time of the library divided by ours."""
         return self.theirs / self.ours
 
 
 def fork(module: ModuleType, kind: str, severity: int, profile: Profile) -> Callable[[Image.Image], NDArray[np.uint8]]:
-    """With our constants; imaug's elastic transform is another and keeps its own."""
+    """Return the library's corruption with our constants.
+
+    The elastic transform of imaug is a different one and keeps its own constants.
+    """
     if module is imaug and kind == "elastic_transform":
         return lambda image: np.uint8(imaug.elastic_transform(image, severity))
     return with_constants(module, kind, parameters(kind, severity, profile, PROFILE_SIZES[profile]))
 
 
 def pace(engine: Bench, module: ModuleType, kind: str, profile: Profile, count: int) -> Pace:
+    """Measure one corruption at all severities, ours in one batch and the library's image by image."""
     images = pictures(count, PROFILE_SIZES[profile])
     single = [Image.fromarray(image) for image in images[:SINGLE]]
     ours = theirs = 0.0
@@ -73,7 +78,7 @@ def _each(at: Callable[[Image.Image], NDArray[np.uint8]], images: Sequence[Image
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """As theirs."""
+    """Run with a single thread, as the libraries do."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -84,13 +89,14 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.parametrize("library", ["imagecorruptions-imaug", "corrupt-tta"])
 @pytest.mark.parametrize("profile", GOALS)
 def test_speed(profile: Profile, library: str, engine: Bench, request: pytest.FixtureRequest) -> None:
+    """Compare the time per image over all standard corruptions."""
     module = imaug if library == "imagecorruptions-imaug" else tta
     count = COUNTS[request.config.getoption("--engine-size")][profile]
     paces = {kind: pace(engine, module, kind, profile, count) for kind in STANDARD}
     ours, theirs = sum(p.ours for p in paces.values()), sum(p.theirs for p in paces.values())
     slowest = min(paces, key=lambda kind: paces[kind].ratio)
     each = ", ".join(f"{kind} {p.ratio:.1f}×" for kind, p in sorted(paces.items(), key=lambda item: -item[1].ratio))
-    measured = f"{1e3 * ours:.2f} ms an image, {library} {1e3 * theirs:.2f} ms ({theirs / ours:.1f}×): {each}"
+    measured = f"{1e3 * ours:.2f} ms per image, {library} {1e3 * theirs:.2f} ms ({theirs / ours:.1f}×): {each}"
     goal, met = f"≥ {GOALS[profile]}×", theirs >= GOALS[profile] * ours
     if profile == "cifar":
         goal, met = f"{goal}, no kind slower", met and paces[slowest].ratio >= 1
@@ -100,6 +106,7 @@ def test_speed(profile: Profile, library: str, engine: Bench, request: pytest.Fi
 
 
 def test_sameness(engine: Bench) -> None:
+    """Compare the images of deterministic corruptions, in levels from 0 to 255."""
     means, largest = [], 0
     for profile in GOALS:
         images = pictures(8, PROFILE_SIZES[profile])
@@ -111,16 +118,17 @@ def test_sameness(engine: Bench) -> None:
                 means.append(apart.mean())
                 largest = max(largest, int(apart.max()))
     measured = f"{len(CERTAIN)} kinds, 32 and 224 px: mean {max(means):.3f} of 255 in the worst, largest {largest}"
-    engine.note("Kinds without chance", measured, "mean ≤ 1, largest ≤ 3", max(means) <= 1 and largest <= 3)
+    engine.note("Deterministic corruptions", measured, "mean ≤ 1, largest ≤ 3", max(means) <= 1 and largest <= 3)
 
 
 @cache
 def network() -> torch.nn.Module:
+    """Return an untrained ResNet-10-T; cached."""
     return timm.create_model("resnet10t", num_classes=10).eval()
 
 
 def test_reading(engine: Bench, tmp_path: Path) -> None:
-    """A stored set, mapped and in batches, through a network; beside it the same images as the network wants them."""
+    """Compare evaluation from a memory-mapped file, in batches, with evaluation of the same images held in memory."""
     images = np.tile(pictures(BATCH, 32), (4, 1, 1, 1))
     np.save(tmp_path / "kind.npy", images)
     ready = as_inputs(torch.from_numpy(images).permute(0, 3, 1, 2))
@@ -139,6 +147,8 @@ def test_reading(engine: Bench, tmp_path: Path) -> None:
     network().to(engine.device)
     hold()
     read()
-    pairs = [(engine.seconds(hold), engine.seconds(read)) for _ in range(15)]  # in turns: what else runs meets both
+    pairs = [
+        (engine.seconds(hold), engine.seconds(read)) for _ in range(15)
+    ]  # alternately, so that other load affects both
     share = statistics.median(held for held, _ in pairs) / statistics.median(seconds for _, seconds in pairs)
     engine.note("Evaluating a stored set", f"{share:.1%} of the network's own throughput", "≥ 95 %", share >= 0.95)

@@ -1,4 +1,4 @@
-"""Our own attacks beside the libraries', in one process, on the same networks and images. The options: conftest."""
+"""Compare our attacks with those of the libraries on the same models and images; options: conftest.py."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from torch import Tensor
 from bench.attacks.deepfool_attack import walk_to_boundary
 from bench.core.specs import Precision
 
-EXTRA = 1e-4  # of DeepFool's steps: what foolbox adds, and bench.diagnostics.deepfool_score
+EXTRA = 1e-4  # added to the steps of DeepFool, as in foolbox and in bench.diagnostics.deepfool_score
 
 
 @cache
 def reference(engine: Bench, target: Target, eps: float, seed: int) -> Run:
-    """Once for all precisions of ours."""
+    """Run pyautoattack once for all precisions of our attack."""
     return engine.attack(target, "autoattack", eps, backend="reference", seed=seed)
 
 
@@ -35,6 +35,7 @@ def test_autoattack(
     request: pytest.FixtureRequest,
     benchmark: BenchmarkFixture,
 ) -> None:
+    """Compare AutoAttack with pyautoattack and with the lower bound on its time."""
     subject: EvaluatedModel = request.getfixturevalue("defended" if case == "pgd_at" else "undefended")
     eps = subject.train_eps or subject.budgets[case.split()[0]]
     target = subject.target
@@ -55,10 +56,10 @@ def test_autoattack(
 
 
 def beside(ours: Run, theirs: list[Run]) -> str:
-    """Describe our run beside the first of ``theirs``; a second one is pyautoattack with another seed."""
-    each = len(ours.broken)
+    """Describe our run and the first of ``theirs``; a second one is pyautoattack with another seed."""
+    each = len(ours.misclassified)
     passes = (ours.forwards + ours.backwards) / each
-    text = f"{ours.seconds:.1f} s, {passes:.0f} passes an image, robust {ours.robust:.1%}"
+    text = f"{ours.seconds:.1f} s, {passes:.0f} passes per image, robust {ours.robust:.1%}"
     if theirs:
         first = theirs[0]
         text += (
@@ -72,6 +73,7 @@ def beside(ours: Run, theirs: list[Run]) -> str:
 
 
 def above_floor(ours: Run, floor: float) -> str:
+    """Describe the time of our run relative to the lower bound, and its passes per robust image."""
     return (
         f"fp32 floor {floor:.1f} s ({ours.seconds / floor:.2f}×), all passes by survivors "
         f"{ours.forwards / ours.survivors:.0f}+{ours.backwards / ours.survivors:.0f}, "
@@ -80,9 +82,12 @@ def above_floor(ours: Run, floor: float) -> str:
 
 
 def test_pgd(engine: Bench, undefended: EvaluatedModel, benchmark: BenchmarkFixture) -> None:
+    """Compare PGD-20 with foolbox."""
     target, eps = undefended.target, undefended.budgets["all"]
     ours = benchmark.pedantic(engine.attack, (target, "pgd-20", eps), rounds=1, warmup_rounds=1)
-    theirs = [engine.attack(target, "pgd-20", eps, backend="reference") for _ in range(2)][1]  # warmed up, as ours
+    theirs = [engine.attack(target, "pgd-20", eps, backend="reference") for _ in range(2)][
+        1
+    ]  # second run, after a warm-up as for ours
     faster = theirs.seconds / ours.seconds
     measured = (
         f"ε {eps:.4g}: {ours.seconds:.2f} s, foolbox {theirs.seconds:.2f} s ({faster:.2f}×); "
@@ -92,11 +97,12 @@ def test_pgd(engine: Bench, undefended: EvaluatedModel, benchmark: BenchmarkFixt
 
 
 def test_deepfool(engine: Bench, undefended: EvaluatedModel, choice: Choice, benchmark: BenchmarkFixture) -> None:
-    """One image at a time is what the published programs do; measured on a few, it is multiplied up.
+    """Compare DeepFool in batches with one image at a time, as in the published programs, and its norms with foolbox.
 
-    Foolbox takes all its steps for every image as long as one of a batch holds: it gets the first images only.
+    The time of one image at a time is measured on a few images and extrapolated. Foolbox runs all steps for every image
+    of a batch until all are misclassified, so it gets the first images only.
     """
-    model, images = undefended.target.model, undefended.walked
+    model, images = undefended.target.model, undefended.deepfool_images
 
     def ours() -> Tensor:
         parts = [walk_to_boundary(model, part, extra=EXTRA).adversarial for part in images.split(engine.batch_size)]
@@ -105,7 +111,7 @@ def test_deepfool(engine: Bench, undefended: EvaluatedModel, choice: Choice, ben
     begin = engine.now()
     found = benchmark.pedantic(ours, rounds=1)
     seconds = engine.now() - begin
-    few = images[: choice.sampled]
+    few = images[: choice.n_single]
     single = engine.seconds(lambda: [walk_to_boundary(model, image[None], extra=EXTRA) for image in few]) / len(few)
     first = images[: 2 * engine.batch_size]
     labels = torch.cat([model(part).argmax(1) for part in first.split(engine.batch_size)])
@@ -135,7 +141,7 @@ def _median(model: torch.nn.Module, images: Tensor, adversarial: Tensor, labels:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's account of a process")
 def test_memory(engine: Bench, undefended: EvaluatedModel) -> None:
-    """Measure a full batch in the stage that keeps most beside the model's graph: gradients, best points, bounds."""
+    """Measure a full batch in the stage that stores most besides the graph: gradients, best points and bounds."""
     target, eps = undefended.target.repeated(engine.batch_size), undefended.budgets["half"]
     ours, theirs = (
         peak_memory(engine, target, name="apgd-ce", eps=eps, backend=backend) for backend in ("native", "reference")

@@ -1,4 +1,4 @@
-"""Our own attacks beside those of torchattacks and adv-lib, where they are installed: the extra ``peers``."""
+"""Compare our attacks with those of torchattacks and adv-lib, if they are installed by the extra ``peers``."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ Attack = Callable[[Tensor, Tensor], Tensor]
 
 
 def theirs(engine: Bench, target: Target, attack: Attack, norm: Norm, eps: float) -> Run:
-    """One run at our batch size; images that lie outside of the ball, for minimal norms, are not broken."""
+    """Run an attack of a library at our batch size; images of minimal-norm attacks beyond ``eps`` count as robust."""
     begin = engine.now()
     parts = zip(target.inputs.split(engine.batch_size), target.labels.split(engine.batch_size), strict=True)
     images = torch.cat([attack(*part).detach() for part in parts])
     seconds = engine.now() - begin
     far = distances(target.inputs, images, norm) > eps * (1 + RELATIVE_TOLERANCE)
     images = torch.where(far.view(-1, 1, 1, 1), target.inputs, images)
-    return Run(seconds, 0, 0, engine.broken(target, images, norm, eps))
+    return Run(seconds, 0, 0, engine.misclassified(target, images, norm, eps))
 
 
 def note(engine: Bench, case: str, eps: float, ours: Run, other: Run) -> None:
+    """Record time and verdicts of both runs."""
     faster = other.seconds / ours.seconds
     measured = (
         f"ε {eps:.4g}: {ours.seconds:.2f} s, theirs {other.seconds:.2f} s ({faster:.2f}×); "
@@ -37,6 +38,7 @@ def note(engine: Bench, case: str, eps: float, ours: Run, other: Run) -> None:
 
 
 def test_pgd(engine: Bench, undefended: EvaluatedModel) -> None:
+    """Compare PGD-20 with torchattacks."""
     torchattacks = pytest.importorskip("torchattacks")
     target, eps = undefended.target, undefended.budgets["half"]
     pgd = torchattacks.PGD(target.model, eps=eps, alpha=2.5 * eps / 20, steps=20)
@@ -45,6 +47,7 @@ def test_pgd(engine: Bench, undefended: EvaluatedModel) -> None:
 
 
 def test_apgd(engine: Bench, undefended: EvaluatedModel) -> None:
+    """Compare APGD-CE with adv-lib."""
     attacks = pytest.importorskip("adv_lib.attacks")
     target, eps = undefended.target, undefended.budgets["half"]
 
@@ -58,7 +61,7 @@ def test_apgd(engine: Bench, undefended: EvaluatedModel) -> None:
 
 @pytest.mark.parametrize(("name", "norm"), [("ddn", "l2"), ("fmn", "l2"), ("fmn", "linf")])
 def test_minimal_norm(name: str, norm: Norm, engine: Bench, undefended: EvaluatedModel) -> None:
-    """Compare at a budget that breaks about half. Ours stops at the first image within ε, theirs goes on."""
+    """Compare at a budget at which about half of the images are misclassified; only our attack stops within ε."""
     attacks = pytest.importorskip("adv_lib.attacks")
     target = undefended.target
 

@@ -1,4 +1,4 @@
-"""Time each part of the search engine that saves passes or batches by switching it off, in pairs on the same images.
+"""Time each part of the search engine that saves passes or batches, by switching it off, in pairs on the same images.
 
 The ratio is the time without the part divided by the time with it; the verdicts must be the same.
 """
@@ -18,7 +18,7 @@ from bench.attacks.engine.batching import batch_budget
 
 REPEATS = 3
 
-#: By name: the function of the engine that is replaced, and by what.
+#: Name of the part: the function of the engine that is replaced, and its replacement.
 PARTS: dict[str, tuple[str, Callable[..., Any]]] = {
     "attempts ahead": ("batch_budget", lambda inputs: batch_budget(inputs)._replace(attempts=0)),
     "queries ahead": ("batch_budget", lambda inputs: batch_budget(inputs)._replace(queries=0)),
@@ -31,13 +31,14 @@ PARTS: dict[str, tuple[str, Callable[..., Any]]] = {
 def test_without(
     name: str, part: str, engine: Bench, undefended: EvaluatedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Compare the times of one attack with and without one part."""
     target, eps, ratios = undefended.target, undefended.budgets["half"], []
     for _ in range(REPEATS):
         whole = engine.attack(target, name, eps)
         with monkeypatch.context() as patch:
             patch.setattr(engine_module, *PARTS[part])
             without = engine.attack(target, name, eps)
-        assert without.broken.equal(whole.broken)
+        assert without.misclassified.equal(whole.misclassified)
         ratios.append(without.seconds / whole.seconds)
     measured = f"{statistics.median(ratios):.2f}× [{min(ratios):.2f}, {max(ratios):.2f}], {whole.survivors} survivors"
     engine.note(f"{name} without {part}", measured, "≥ 1.15× for one attack", None)

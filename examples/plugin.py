@@ -1,7 +1,9 @@
-"""A plug-in with one of each kind. From the checkout:
+"""Example of a plug-in that registers one of each kind.
 
-bench run --plugin examples/plugin.py --models two_layers --variants baseline,strong
-    --dataset stripes --attacks noise,pgd --eps 0.2 --corruptions dust --epochs 3
+Run from the checkout:
+
+    bench run --plugin examples/plugin.py --models two_layers --variants baseline,strong
+        --dataset stripes --attacks noise,pgd --eps 0.2 --corruptions dust --epochs 3
 """
 
 import numpy as np
@@ -23,8 +25,9 @@ from bench.models.registry import ModelEntry, register_model
 from bench.models.variants import VARIANTS, VariantEntry
 
 
-# A model: a module from normalised images (N, 3, S, S) to features (N, d). Head and output layer come behind it.
+# A model: a module from normalised images (N, 3, S, S) to features (N, d). Head and output layer are added to it.
 def two_layers(*, image_size: int) -> nn.Module:
+    """Build a hidden layer of 64 units."""
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * image_size**2, 64), nn.ReLU())
 
 
@@ -44,8 +47,9 @@ VARIANTS.register(
 )
 
 
-# An attack: images in, images out. Its randomness comes from `rng`; the harness checks the rest.
+# An attack: a function from images to images. Its randomness comes from `rng`; the harness checks budget and box.
 def noise(model: nn.Module, inputs: Tensor, labels: Tensor, *, norm: Norm, eps: float, rng: SampleRng) -> Tensor:
+    """Add uniform noise from the Linf ball."""
     draw = rng.uniform("noise", 0, inputs.shape[1:])
     return (inputs + eps * (2 * draw - 1)).clamp(0, 1)
 
@@ -64,8 +68,9 @@ ATTACKS.register(
 )
 
 
-# A corruption: images (N, H, W, C) in, on the scale of 255, the constants of one severity, and random numbers.
+# A corruption: a function of images (N, H, W, C) uint8, the constants of one severity, and random numbers.
 def dust(images: NDArray[np.uint8], share: float, draws: Draws) -> NDArray[np.float32]:
+    """Replace a share of the pixels by grey."""
     covered = draws.uniform(*images.shape[1:3], 1) < share
     return np.where(covered, np.float32(128), images)
 
@@ -84,8 +89,9 @@ CORRUPTIONS.register(
 )
 
 
-# A diagnostic: a number of the latents, (N, d), of a trained network.
+# A diagnostic: a number computed from the latents, (N, d), of a trained network.
 def sparsity(latents: Latents) -> Value:
+    """Return the share of latent entries that are zero."""
     return Value(float((np.abs(latents.z) < 1e-6).mean()))
 
 
@@ -123,6 +129,8 @@ register_metric(
 
 # A data set: two splits of uint8 (N, C, H, W), or float32 in [0, 1], with labels in 0…K−1.
 def stripes(request: DataRequest) -> Dataset:
+    """Make images of noisy horizontal or vertical stripes."""
+
     def split(name: str, count: int, seed: int) -> Split:
         rng = np.random.default_rng(seed)
         labels = np.arange(count) % 2

@@ -59,14 +59,14 @@ def build_network(
     an unknown name and for weights that do not fit.
     """
     options = list(candidates(name, state, image_size=image_size, num_classes=num_classes_hint, stem=stem))
-    troubles = [_trouble(candidate, state) for candidate in options]
-    for candidate, trouble in zip(options, troubles, strict=True):
-        if not trouble:
+    problems = [_problem_of(candidate, state) for candidate in options]
+    for candidate, problem in zip(options, problems, strict=True):
+        if not problem:
             model = _built(candidate)
             notes = (*_notes(fitting_view(model, state)), *candidate.notes)
-            trouble = load_weights(model, state)
-            if trouble:
-                raise BenchError(f"the weights could not be loaded into model {name!r}: {trouble}.")
+            problem = load_weights(model, state)
+            if problem:
+                raise BenchError(f"the weights could not be loaded into model {name!r}: {problem}.")
             other = _other_stem(name, state, image_size, stem, candidate)
             network = _probed(name, freeze(model), candidate, (*notes, *([STEM_NOTE] if other == "small" else [])))
             return replace(network, other_stem=other)
@@ -75,22 +75,22 @@ def build_network(
         if converted is not None:
             notes = (*candidate.notes, "the weights were renamed by timm's conversion of published weights")
             return _probed(name, freeze(converted), candidate, notes)
-    raise BenchError(f"the weights do not fit model {name!r}: {troubles[0]}. {_way_out(name, state, image_size)}")
+    raise BenchError(f"the weights do not fit model {name!r}: {problems[0]}. {_way_out(name, state, image_size)}")
 
 
-def _trouble(candidate: Candidate, state: State, devices: tuple[str, ...] = ("meta", "cpu")) -> str:
+def _problem_of(candidate: Candidate, state: State, devices: tuple[str, ...] = ("meta", "cpu")) -> str:
     """Return why ``state`` does not fit by names and shapes; empty if it fits. Tries the meta device first."""
-    trouble = ""
+    problem = ""
     for device in devices:
         try:
             model = _built(candidate, device)
         except BenchError as error:
             return str(error)
         except Exception as error:  # noqa: BLE001 - unsupported options or devices may raise any exception
-            trouble = first_line(error)
+            problem = first_line(error)
         else:
             return mismatch(model, fitting_view(model, state).state)
-    return trouble
+    return problem
 
 
 def _converted(candidate: Candidate, state: State) -> nn.Module | None:
@@ -135,7 +135,7 @@ def _other_stem(name: str, state: State, image_size: int, stem: Stem | None, cho
         return None
     other: Stem = "native" if POOL_NOTE in chosen.notes else "small"
     for candidate in candidates(name, state, image_size=image_size, num_classes=None, stem=other):
-        if candidate.input_size == chosen.input_size and not _trouble(candidate, state, ("meta",)):
+        if candidate.input_size == chosen.input_size and not _problem_of(candidate, state, ("meta",)):
             return other
     return None
 
@@ -175,7 +175,7 @@ def _way_out(name: str, state: State, image_size: int) -> str:
     fitting = []
     for other in _similar(name):
         options = candidates(other, state, image_size=image_size, num_classes=None, stem=None)
-        if not all(_trouble(candidate, state, ("meta",)) for candidate in options):
+        if not all(_problem_of(candidate, state, ("meta",)) for candidate in options):
             fitting.append(repr(other))
     if fitting:
         return f"They fit {join(fitting, 'or')}."

@@ -135,36 +135,36 @@ def _from_timm_weights(name: str, image_size: int, num_classes: int) -> _Network
     config = get_pretrained_cfg(name)
     if not (config and config.has_weights):
         raise BenchError(f"timm has no pretrained weights for model {name!r}; pass your own with --checkpoint-path.")
-    trouble: Exception | None = None
+    failure: Exception | None = None
     for fit in _fits_for_weights(name, image_size):
         try:
             model = create(name, fit, "native", pretrained=True)
         except Exception as error:  # noqa: BLE001 - download and architecture may raise any exception
-            trouble = error
+            failure = error
             if isinstance(error, OSError):  # the download failed: another size does not help
                 break
         else:
             return _Network(model, fit, "native", _take_classifier(model, fit.img_size, num_classes))
-    assert trouble is not None
+    assert failure is not None
     raise BenchError(
-        f"the pretrained weights of model {name!r} could not be loaded ({type(trouble).__name__}: "
-        f"{first_line(trouble)}); download the file on a machine with internet access and pass it with "
+        f"the pretrained weights of model {name!r} could not be loaded ({type(failure).__name__}: "
+        f"{first_line(failure)}); download the file on a machine with internet access and pass it with "
         "--checkpoint-path."
-    ) from trouble
+    ) from failure
 
 
 def _from_checkpoint(name: str, path: Path, image_size: int, num_classes: int) -> _Network:
     """Load weights from a file strictly, including their classifier, and then remove the classifier."""
     state = read_weights(path)
     native: list[tuple[Stem, Fit]] = [("native", fit) for fit in _fits_for_weights(name, image_size)]
-    troubles = []
+    problems = []
     for stem, fit in [*native, *_small(name, image_size)]:
         model = create(name, fit, stem, num_classes=class_count(name, state))
-        trouble = load_weights(model, state, converter(name, model))
-        if not trouble:
+        problem = load_weights(model, state, converter(name, model))
+        if not problem:
             return _Network(model, fit, stem, _take_classifier(model, fit.img_size, num_classes))
-        troubles.append(trouble)
-    raise BenchError(f"checkpoint {path} does not fit model {name!r}: {troubles[0]}. Give the model it was saved from.")
+        problems.append(problem)
+    raise BenchError(f"checkpoint {path} does not fit model {name!r}: {problems[0]}. Give the model it was saved from.")
 
 
 def _take_classifier(model: Any, size: int, num_classes: int) -> nn.Linear | None:
@@ -187,9 +187,9 @@ def _registered(name: str, image_size: int, pretrained: bool, checkpoint_path: P
     if pretrained:
         raise BenchError(f"model {name!r} has no pretrained weights to download; pass yours with --checkpoint-path.")
     model = MODELS.get(name).build(image_size=image_size)
-    trouble = load_weights(model, read_weights(checkpoint_path)) if checkpoint_path is not None else ""
-    if trouble:
-        raise BenchError(f"checkpoint {checkpoint_path} does not fit model {name!r}: {trouble}.")
+    problem = load_weights(model, read_weights(checkpoint_path)) if checkpoint_path is not None else ""
+    if problem:
+        raise BenchError(f"checkpoint {checkpoint_path} does not fit model {name!r}: {problem}.")
     return _Network(model, Fit(image_size, False), "native")
 
 

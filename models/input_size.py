@@ -90,20 +90,20 @@ def _generator_restored() -> Iterator[None]:
 
 
 def _first_fit(name: str, sizes: list[int], stem: Stem, device: str) -> Fit | str:
-    trouble = ""
+    problem = ""
     model = _build(name, Fit(sizes[0], False), stem, device)
     if stem == "small" and isinstance(model, str):
         return model
     sized = _network_of_default_size(name, device)
     for fit in (Fit(size, sized is not None) for size in sizes):
-        trouble = _border(sized, fit.img_size) if sized and fit.img_size != default_size(name) else ""
-        if trouble:  # skip the slow construction
+        problem = _border(sized, fit.img_size) if sized and fit.img_size != default_size(name) else ""
+        if problem:  # skip the slow construction
             continue
         model = _build(name, fit, stem, device) if sized else model
-        trouble = model if isinstance(model, str) else _trouble(model, fit, own=fit.img_size == default_size(name))
-        if not trouble:
+        problem = model if isinstance(model, str) else _problem_of(model, fit, own=fit.img_size == default_size(name))
+        if not problem:
             return fit
-    return trouble
+    return problem
 
 
 def _network_of_default_size(name: str, device: str) -> nn.Module | None:
@@ -121,7 +121,7 @@ def _network_of_default_size(name: str, device: str) -> nn.Module | None:
 def _border(model: nn.Module, size: int) -> str:
     """Return why a patch embedding of the image does not fit images of side ``size``; empty if it does."""
     convs = (m for m in model.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3)
-    return next((_patch_trouble(conv, size) for conv in convs), "")
+    return next((_patch_problem(conv, size) for conv in convs), "")
 
 
 def _build(name: str, fit: Fit, stem: Stem, device: str) -> nn.Module | str:
@@ -132,11 +132,11 @@ def _build(name: str, fit: Fit, stem: Stem, device: str) -> nn.Module | str:
         return first_line(error)
 
 
-def _trouble(model: nn.Module, fit: Fit, *, own: bool) -> str:
+def _problem_of(model: nn.Module, fit: Fit, *, own: bool) -> str:
     """Return why ``model`` fails or ignores pixels on images of side ``fit.img_size``; empty if it does neither."""
-    trouble = _run(model, fit.img_size, strict=not own)
-    if trouble or own or fit.passes_size:
-        return trouble
+    problem = _run(model, fit.img_size, strict=not own)
+    if problem or own or fit.passes_size:
+        return problem
     # A network for one grid may pass if its map has one pixel, which broadcasts to any grid. Test twice the size: a
     # network for any size supports it, too.
     return _run(model, 2 * fit.img_size, strict=False)
@@ -172,12 +172,12 @@ def _refuse_empty(module: nn.Module, inputs: Any, output: Any) -> None:
 
 def _refuse_border(module: nn.Module, inputs: tuple[Any, ...]) -> None:
     assert isinstance(module, nn.Conv2d)
-    trouble = _patch_trouble(module, inputs[0].shape[-1])
-    if trouble:
-        raise UnfaithfulError(trouble)
+    problem = _patch_problem(module, inputs[0].shape[-1])
+    if problem:
+        raise UnfaithfulError(problem)
 
 
-def _patch_trouble(conv: nn.Conv2d, side: int) -> str:
+def _patch_problem(conv: nn.Conv2d, side: int) -> str:
     """Return why a patch embedding does not fit a map of ``side`` pixels; empty if it fits or is not an embedding.
 
     Pixels that do not fill a patch would be ignored, and attention needs more than one patch. A convolution counts as

@@ -103,10 +103,10 @@ def load_plain(path: Path) -> Any:
             warnings.simplefilter("ignore")  # about pickle protocols and old storage types
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes may raise any exception in the loader
-        raise BenchError(f"checkpoint {path} {_trouble(path, kind, error)}") from error
+        raise BenchError(f"checkpoint {path} {_problem_of(path, kind, error)}") from error
 
 
-def _trouble(path: Path, kind: Kind, error: Exception) -> str:
+def _problem_of(path: Path, kind: Kind, error: Exception) -> str:
     refused = re.search(r"(?i)unsupported (?:global: )?GLOBAL ([A-Za-z_][\w.]*) w", str(error))
     if refused:
         return f"holds a pickled {refused[1]}, and objects that could run code are never loaded; {WAY_OUT}."

@@ -148,8 +148,8 @@ def load_weights(model: nn.Module, state: State, convert_published: Callable[[St
     The keys are also tried without wrapper prefixes, see :func:`bench.models.unwrapping.views`.
     """
     view = fitting_view(model, state)
-    trouble = mismatch(model, view.state)
-    if not trouble:
+    problem = mismatch(model, view.state)
+    if not problem:
         return _load(model, view.state)
     for other in views(state):
         try:
@@ -158,7 +158,7 @@ def load_weights(model: nn.Module, state: State, convert_published: Callable[[St
             continue
         if not mismatch(model, converted):
             return _load(model, converted)
-    return trouble
+    return problem
 
 
 def _load(model: nn.Module, state: State) -> str:

@@ -3,7 +3,7 @@
     python tools/equal_results.py BEFORE AFTER
 
 Old names of columns and flags are mapped by tools/renamed.py. Columns that differ between two runs of the same code are
-left out, see :data:`LEFT_OUT`. Prints "equal" and exits with 0, or prints every difference and exits with 1.
+ignored, see :data:`LEFT_OUT`. Prints "equal" and exits with 0, or prints every difference and exits with 1.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import click
 from renamed import COLUMNS, rename_flags
 
 TABLES = ("results.csv", "leaderboard.csv", "comparison.csv", "corruptions.csv")
-#: Times, and the commit of the code.
+#: Columns to ignore: times, and the commit of the code.
 LEFT_OUT = ("created", "time_s", "train_time_s", "git_sha", "bench")
 
 

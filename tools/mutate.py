@@ -43,7 +43,7 @@ from typing import Any, cast
 import click
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ("bench", "models", "attacks")  # folders in which ``old`` is searched
+SOURCES = ("bench", "models", "attacks")  # folders searched for ``old``
 KEYS = {"old": str, "new": str, "why": str, "tests": list, "file_hint": str}
 OPTIONAL = {"file_hint"}
 PASSED, TESTS_FAILED = 0, 1  # exit codes of pytest
@@ -68,7 +68,7 @@ class Mutation:
 
     @property
     def digest(self) -> str:
-        """Hash of what determines the result; a result with another digest is outdated."""
+        """Hash of the fields that determine the result; a result with another digest is outdated."""
         return hashlib.sha256(repr((self.old, self.new, self.tests)).encode()).hexdigest()[:12]
 
 
@@ -192,7 +192,7 @@ def judge(run: TestRun, file: str) -> str:
 
 
 def run_mutation(mutation: Mutation, root: Path, timeout: float, unmutated: dict[tuple[str, ...], TestRun]) -> Result:
-    """Run the tests with the mutation, and what failed also without it. Runs without it are kept in ``unmutated``."""
+    """Run the tests with the mutation, and repeat a failed test without it. ``unmutated`` caches runs without it."""
     file = find_file(mutation, read_sources(root))
     text = read_sources(root)[file].replace(mutation.old, mutation.new)
     found = run_tests(root, mutation.tests, timeout, {file: text})
@@ -217,7 +217,7 @@ def read_results(path: Path) -> dict[str, Result]:
 
 
 def write_results(path: Path, results: Iterable[Result]) -> None:
-    """Write the results as a whole, so that an interruption leaves the file as it was."""
+    """Replace the whole file at once, so that an interruption leaves the old file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.partial")
     with unfinished.open("w", encoding="utf-8", newline="") as file:

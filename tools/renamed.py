@@ -1,4 +1,4 @@
-"""Columns and flags that were renamed, and the conversion of tables with their old names.
+"""Names of columns and flags that were changed, and the conversion of tables with old names.
 
     python tools/renamed.py results/studies
 
@@ -51,7 +51,7 @@ def rename_flags(text: str) -> str:
 
 
 def convert(text: str) -> str:
-    """Return a CSV file with new names of columns and flags; every other character stays."""
+    """Return a CSV file with new names of columns and flags; all other characters stay."""
     rows = list(csv.reader(io.StringIO(text, newline="")))
     header = rows[0]
     flagged = [place for place, name in enumerate(header) if "flags" in name]
@@ -64,7 +64,7 @@ def convert(text: str) -> str:
 
 
 def differences(before: str, after: str) -> int:
-    """Return how many cells differ outside of the header and the columns of flags."""
+    """Return the number of cells that differ outside of the header and the columns of flags."""
     old, new = (list(csv.reader(io.StringIO(text, newline=""))) for text in (before, after))
     flagged = {place for place, name in enumerate(old[0]) if "flags" in name}
     pairs = zip(old[1:], new[1:], strict=True)

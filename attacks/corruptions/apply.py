@@ -1,6 +1,6 @@
-"""Corrupt images: choose the constants, give every image its own random numbers, and return bytes as published.
+"""Corrupt images: choose the constants, draw random numbers for every image, and return bytes as published.
 
-:func:`corrupt` is the plain function; :func:`corrupt_bytes` is what the harness calls for each block of images.
+:func:`corrupt` is the plain function. The harness calls :func:`corrupt_bytes` for each block of images.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     Images = TypeVar("Images", Bytes, Tensor)
 
-#: Values, H·W·C of all images, that are worked on at a time: they stay in a core's cache.
+#: Values, H·W·C of all images, that are processed at a time: they fit into the cache of a core.
 CHUNK_VALUES: Final = 2**17
 
 SMALLEST_SIDE: Final = 8
 
-#: Tiny ImageNet-C and ImageNet-C are stored as JPEG files of this quality, on top of the corruption.
+#: JPEG quality at which Tiny ImageNet-C and ImageNet-C are stored, after the corruption.
 STORED_QUALITY: Final = 85
 
 
@@ -44,22 +44,22 @@ def corrupt(
 ) -> Images:
     """Corrupt images as in CIFAR-10-C, Tiny ImageNet-C or ImageNet-C (Hendrycks and Dietterich 2019, arXiv 1903.12261).
 
-    Every image depends on (seed, kind, severity, its id) and nothing else.
+    The result for an image depends on (seed, kind, severity, its id) only.
 
     Args:
         images: An array (N, H, W, C) of uint8, or a tensor (N, C, H, W) of floats in [0, 1] or uint8; C is 1 or 3, and
-            sides have 8 pixels or more. Floats are rounded to 256 levels, on which corruptions are defined.
+            sides have 8 pixels or more. Floats are rounded to 256 levels, for which corruptions are defined.
         kind: Name of the corruption, such as "gaussian_noise"; see ``bench list corruptions``.
         severity: 1 to 5.
-        profile: "cifar", "tiny_imagenet" or "imagenet", whose constants are used; by default that of the nearest size.
+        profile: Set of constants, "cifar", "tiny_imagenet" or "imagenet"; by default that of the nearest image size.
         seed: Seed of the random numbers.
         ids: Names of the images, on which their random numbers depend; 0…N−1 by default.
 
     Returns:
-        The corrupted images, of the shape, type and device of ``images``.
+        The corrupted images, with the shape, type and device of ``images``.
 
     Raises:
-        BenchError: If an argument does not fit.
+        BenchError: If an argument is invalid.
 
     Brightness adds a constant to the value, 0.15 of 255 at severity 3:
 
@@ -95,12 +95,13 @@ def corrupt_bytes(
     stored: bool = True,
     files_sha: str | None = None,
 ) -> Bytes:
-    """Corrupt ``images``, (N, H, W, C) uint8 of C = 1 or 3 and sides of 8 pixels or more: uint8, the same shape.
+    """Corrupt ``images``, (N, H, W, C) uint8 with C = 1 or 3 and sides of 8 pixels or more: uint8, the same shape.
 
-    Every image depends on (seed, kind, severity, its id) and nothing else. ``profile`` None is the one nearest to
-    the shorter side. ``stored``: with the loss of the JPEG files in which the published set of that profile lies, if
-    it lies in such files. ``files_sha`` is the hash of the photographs that the kind is made with, "" for the texture
-    that stands in for them, None for the photographs if they are installed.
+    The result for an image depends on (seed, kind, severity, its id) only. ``profile`` None is the one nearest to the
+    shorter side. ``stored``: add the loss of JPEG compression if the published set of that profile consists of JPEG
+    files. ``files_sha`` is the hash of the photographs used by the kind: "" for the synthetic texture in their place,
+    None for the photographs if they are installed.
+
     Raises BenchError for unknown names and severities, unsuitable images, and photographs that are not installed.
     """
     _check(images, sample_ids, severity)
@@ -124,8 +125,8 @@ def _check(images: Bytes, sample_ids: Sequence[str], severity: int) -> None:
         )
     if min(images.shape[1:3]) < SMALLEST_SIDE:
         height, width = images.shape[1:3]
-        raise BenchError(f"corruptions need {SMALLEST_SIDE} pixels a side or more; the images have {height}×{width}.")
+        raise BenchError(f"corruptions need sides of {SMALLEST_SIDE} pixels or more; the images have {height}×{width}.")
     if len(sample_ids) != len(images):
-        raise BenchError(f"{len(sample_ids)} sample ids for {len(images)} images.")
+        raise BenchError(f"{len(sample_ids)} sample ids for {len(images)} images; give one per image.")
     if severity not in SEVERITY_LEVELS:
-        raise BenchError(f"severity {severity} is none of 1, 2, 3, 4 and 5.")
+        raise BenchError(f"severity {severity} is unknown; use 1, 2, 3, 4 or 5.")

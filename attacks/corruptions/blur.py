@@ -1,4 +1,4 @@
-"""Blurs without chance: Gaussian, defocus and zoom."""
+"""Deterministic blurs: Gaussian, defocus and zoom (Hendrycks and Dietterich 2019, arXiv 1903.12261)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from bench.attacks.corruptions.draws import Draws, Floats
 from bench.attacks.corruptions.severities import Defocus, Gaussian, Zooms
 from bench.attacks.corruptions.units import Bytes
 
-#: OpenCV filters with kernels of this side or larger by a Fourier transform, if the image is float32: from a side of
-#: ``WIDE`` on that is faster than adding up the taps of the kernel.
+#: Side in pixels from which OpenCV filters float32 images by a Fourier transform. For kernels of side ``WIDE`` or more
+#: that is faster than summing the taps of the kernel.
 TRANSFORMED, WIDE = 13, 7
 
 
 def gaussian_blur(images: Bytes, constants: Gaussian, draws: Draws) -> Floats:
-    """A Gaussian of σ pixels, four σ wide to either side; beyond the edge lies the edge."""
+    """Blur by a Gaussian of σ pixels, truncated at 4σ, with edge pixels repeated: (N, H, W, C) float32."""
     return separable.blur(images, constants.sigma_px)
 
 
 def zoom_blur(images: Bytes, constants: Zooms, draws: Draws) -> Floats:
-    """The mean of the image and of its enlargements about the middle."""
+    """Return the mean of the image and its enlargements about the centre: (N, H, W, C) float32."""
     factors = np.arange(constants.start, constants.stop, constants.step)
     planes = separable.to_planes(images)
     total = planes.clone()
@@ -34,7 +34,7 @@ def zoom_blur(images: Bytes, constants: Zooms, draws: Draws) -> Floats:
 
 
 def defocus_blur(images: Bytes, constants: Defocus, draws: Draws) -> Floats:
-    """A softened disk; beyond the edge lies the image's reflection in its outermost pixels."""
+    """Blur by a smoothed disk, with the image reflected at its outermost pixels: (N, H, W, C) float32."""
     kernel = disk(constants.radius_px, constants.alias_sigma_px)
     sources = images if len(kernel) < WIDE else images.astype(np.float32)
     blurred = np.empty(images.shape, dtype=np.float32)
@@ -45,9 +45,10 @@ def defocus_blur(images: Bytes, constants: Defocus, draws: Draws) -> Floats:
 
 @lru_cache(maxsize=64)
 def disk(radius: float, alias_sigma: float) -> Floats:
-    """The pixels whose centres lie within ``radius``, of sum 1, blurred by 3×3 taps (5×5 beyond radius 8).
+    """Return the pixels whose centres lie within ``radius``, normalised to sum 1 and blurred: (side, side) float32.
 
-    Cut down to what is not zero, but wide kernels not below ``TRANSFORMED``: (side, side) float32 of an odd side.
+    The blur has 3×3 taps, 5×5 for a radius above 8. The odd side is the smallest that contains all positive values, but
+    at least ``TRANSFORMED`` for wide kernels.
     """
     taps, reach = (3, 8) if radius <= 8 else (5, int(np.ceil(radius)))
     line = np.arange(-reach, reach + 1)

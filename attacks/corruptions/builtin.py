@@ -1,6 +1,6 @@
 """The nineteen corruptions. Importing this module fills :data:`bench.attacks.corruptions.registry.CORRUPTIONS`.
 
-The first fifteen in the order of the paper, then the four that it keeps for validation.
+The first fifteen are in the order of the paper, followed by its four corruptions for validation.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ def _register(
 
 
 _register("gaussian_noise", "noise", "noise", "normal noise on every value", random=True)
-_register("shot_noise", "noise", "noise", "photons, Poisson distributed", random=True)
-_register("impulse_noise", "noise", "noise", "values that turn black or white", random=True)
-_register("defocus_blur", "blur", "blur", "a softened disk")
-_register("glass_blur", "blur", "glass", "pixels copied from near ones, between two blurs", random=True)
-_register("motion_blur", "blur", "motion", "half a Gaussian along a line", random=True)
-_register("zoom_blur", "blur", "blur", "the mean of enlargements")
-_register("snow", "weather", "snow", "flakes over a whitened image", random=True)
+_register("shot_noise", "noise", "noise", "Poisson-distributed photon counts", random=True)
+_register("impulse_noise", "noise", "noise", "random values become black or white", random=True)
+_register("defocus_blur", "blur", "blur", "convolution with a smoothed disk")
+_register("glass_blur", "blur", "glass", "pixels copied from nearby pixels, between two blurs", random=True)
+_register("motion_blur", "blur", "motion", "half a Gaussian along a random line", random=True)
+_register("zoom_blur", "blur", "blur", "the mean of the image and its enlargements")
+_register("snow", "weather", "snow", "snowflakes over a whitened image", random=True)
 _register(
     "frost",
     "weather",
     "frost",
-    "frost on a pane",
+    "photographs of frost over the image",
     random=True,
     version=2,
     stand_in="bench.attacks.corruptions.frost:textured",
 )
-_register("fog", "weather", "fog", "a fractal cloud", random=True)
-_register("brightness", "weather", "colour", "a greater value in HSV")
-_register("contrast", "digital", "colour", "nearer to the mean")
-_register("elastic_transform", "digital", "elastic", "an affine jolt and smooth displacements", random=True)
-_register("pixelate", "digital", "digital", "smaller and as large again")
-_register("jpeg_compression", "digital", "digital", "a JPEG file of low quality")
-_register("speckle_noise", "noise", "noise", "normal noise in proportion to the value", random=True, standard=False)
-_register("gaussian_blur", "blur", "blur", "a Gaussian", standard=False)
+_register("fog", "weather", "fog", "a fractal cloud over the image", random=True)
+_register("brightness", "weather", "colour", "a larger value in HSV")
+_register("contrast", "digital", "colour", "values closer to the mean")
+_register("elastic_transform", "digital", "elastic", "a random affine map and smooth displacements", random=True)
+_register("pixelate", "digital", "digital", "downscaling, then upscaling")
+_register("jpeg_compression", "digital", "digital", "JPEG compression at low quality")
+_register("speckle_noise", "noise", "noise", "normal noise proportional to the value", random=True, standard=False)
+_register("gaussian_blur", "blur", "blur", "convolution with a Gaussian", standard=False)
 _register("spatter", "weather", "spatter", "drops of water or mud", random=True, standard=False)
-_register("saturate", "digital", "colour", "another saturation in HSV", standard=False)
+_register("saturate", "digital", "colour", "a changed saturation in HSV", standard=False)

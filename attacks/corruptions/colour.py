@@ -1,4 +1,7 @@
-"""Changes of every pixel's colour: brightness and saturation in HSV, and contrast."""
+"""Changes of colour: brightness and saturation in HSV, and contrast.
+
+Source: Hendrycks and Dietterich 2019, arXiv 1903.12261.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from bench.attacks.corruptions.units import WHITE, Bytes
 
 
 def contrast(images: Bytes, constants: Contrast, draws: Draws) -> Floats:
-    """m + factor·(x − m), m the mean of the image in each channel."""
+    """Return m + factor·(x − m), m the mean of the image in each channel: (N, H, W, C) float32."""
     pixels = images.astype(np.float32)
     means = pixels.mean(axis=(1, 2), keepdims=True)
     pixels -= means
@@ -20,7 +23,10 @@ def contrast(images: Bytes, constants: Contrast, draws: Draws) -> Floats:
 
 
 def brightness(images: Bytes, constants: Brightness, draws: Draws) -> Floats:
-    """HSV's value V + shift, at most 1. Hue and saturation stay: all channels grow by the factor by which V does."""
+    """Increase the value of HSV to V + shift, at most 1: (N, H, W, C) float32.
+
+    Hue and saturation stay: all channels are multiplied by the factor by which V increases.
+    """
     value = images.max(axis=3, keepdims=True).astype(np.float32)
     brighter = np.minimum(value + np.float32(WHITE * constants.shift), WHITE)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -29,9 +35,10 @@ def brightness(images: Bytes, constants: Brightness, draws: Draws) -> Floats:
 
 
 def saturate(images: Bytes, constants: Saturate, draws: Draws) -> Floats:
-    """HSV's saturation S·gain + shift, at most 1: what every channel lacks to V grows by the factor by which S does.
+    """Change the saturation of HSV to S·gain + shift, at most 1: (N, H, W, C) float32.
 
-    A grey pixel of a colour image has the hue 0, red, as in every conversion to HSV. A grey image stays as it is.
+    The difference of every channel to V is multiplied by the factor by which S increases. A grey pixel of a colour
+    image has the hue 0, red, as in every conversion to HSV. A grey image is returned unchanged.
     """
     if images.shape[3] == 1:
         return images.astype(np.float32)

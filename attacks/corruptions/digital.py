@@ -1,4 +1,4 @@
-"""JPEG compression and pixelation."""
+"""JPEG compression and pixelation (Hendrycks and Dietterich 2019, arXiv 1903.12261)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from bench.attacks.corruptions.units import Bytes
 
 
 def jpeg_compression(images: Bytes, constants: Jpeg, draws: Draws) -> Bytes:
-    """Through a JPEG file of that quality, chroma subsampled."""
+    """Encode and decode as JPEG of that quality, with chroma subsampling: (N, H, W, C) uint8."""
     return np.stack([_through_jpeg(image, constants.quality) for image in images])
 
 
 def stored_as_jpeg(images: Bytes, quality: int) -> Bytes:
-    """Return the images as read back from JPEG files of ``quality``, the format in which ImageNet-C is stored.
+    """Encode and decode as JPEG of ``quality``, the format in which ImageNet-C is stored.
 
     Its files also have optimised tables. Those are lossless, and are left out here.
     """
@@ -25,7 +25,7 @@ def stored_as_jpeg(images: Bytes, quality: int) -> Bytes:
 
 
 def _through_jpeg(image: Bytes, quality: int) -> Bytes:
-    """By OpenCV's libjpeg-turbo, which codes and decodes as Pillow's does and is called at a quarter of the cost."""
+    """Encode and decode by OpenCV's libjpeg-turbo: equal results to Pillow's, in a quarter of the time."""
     coloured = image.shape[2] == 3
     given = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if coloured else image
     _, code = cv2.imencode(".jpg", given, [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -36,7 +36,7 @@ def _through_jpeg(image: Bytes, quality: int) -> Bytes:
 
 
 def pixelate(images: Bytes, constants: Pixelate, draws: Draws) -> Bytes:
-    """Made smaller by Pillow, a pixel the mean of those it covers, and as large again by repeating pixels."""
+    """Reduce the size by Pillow's box filter, then restore it by repeating pixels: (N, H, W, C) uint8."""
     height, width = images.shape[1:3]
     small = max(1, int(width * constants.scale)), max(1, int(height * constants.scale))
     coarse = np.empty_like(images)
@@ -48,7 +48,7 @@ def pixelate(images: Bytes, constants: Pixelate, draws: Draws) -> Bytes:
 
 
 def picture(image: Bytes) -> Image.Image:
-    """(H, W, C) for Pillow, which copies it."""
+    """Convert an image, (H, W, C) uint8, to a Pillow image; the data are copied."""
     height, width, channels = image.shape
     mode = "L" if channels == 1 else "RGB"
     return Image.frombytes(mode, (width, height), image.tobytes())

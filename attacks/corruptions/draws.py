@@ -1,4 +1,4 @@
-"""Random numbers that belong to the image: the same in any batch, order, process and machine."""
+"""Random numbers per image: equal in any batch, order, process and machine."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Floats = NDArray[np.float32]
 
 
 class Draws:
-    """One generator an image, seeded by (seed, kind, severity, sample id); every call draws on from it.
+    """One generator per image, seeded by (seed, kind, severity, sample id); every call continues its sequence.
 
-    The functions of this package call it in a fixed order, so that what an image gets depends on nothing else.
-    NumPy's generators compute in integers and float64 on the CPU, alike everywhere.
+    The corruptions make their calls in a fixed order, so the numbers of an image depend on nothing else. NumPy's
+    generators compute in integers and float64 on the CPU, with equal results on all machines.
     """
 
     def __init__(self, seed: int, kind: str, severity: int, sample_ids: Sequence[str]) -> None:
@@ -27,22 +27,22 @@ class Draws:
 
     @cached_property
     def _generators(self) -> list[np.random.Generator]:
-        """Made when first drawn from: half of the kinds never do."""
+        """Generators of the images, created at the first draw, because half of the corruptions are deterministic."""
         return [np.random.Generator(np.random.SFC64(derive_seed(*self._key, name))) for name in self._ids]
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def normal(self, *shape: int) -> Floats:
-        """Standard normal, (N, *shape) float32."""
+        """Draw standard normal numbers, (N, *shape) float32."""
         return self._fill(shape, lambda generator, out: generator.standard_normal(out=out, dtype=np.float32))
 
     def uniform(self, *shape: int) -> Floats:
-        """Uniform on [0, 1), (N, *shape) float32."""
+        """Draw uniformly from [0, 1), (N, *shape) float32."""
         return self._fill(shape, lambda generator, out: generator.random(out=out, dtype=np.float32))
 
     def bits(self, *shape: int) -> NDArray[np.uint32]:
-        """Uniform on 0…2³² − 1, (N, *shape)."""
+        """Draw uniformly from 0…2³² − 1, (N, *shape)."""
         count = math.prod(shape)
         words = [generator.bit_generator.random_raw((count + 1) // 2) for generator in self._generators]
         return np.stack(words).view(np.uint32)[:, :count].reshape(len(self), *shape)

@@ -1,4 +1,7 @@
-"""Elastic transform: an affine jolt, then a displacement of every pixel by smoothed noise."""
+"""Elastic transform: a random affine map, then a displacement of every pixel by smoothed noise.
+
+Source: Hendrycks and Dietterich 2019, arXiv 1903.12261.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ from bench.attacks.corruptions.units import Bytes
 
 
 def elastic_transform(images: Bytes, constants: Elastic, draws: Draws) -> Floats:
-    """Simard et al. 2003, doi 10.1109/ICDAR.2003.1227801, after three points have been moved by up to ``affine_px``."""
+    """Apply the transform of Simard et al. 2003, doi 10.1109/ICDAR.2003.1227801, after a random affine map.
+
+    The affine map moves three points by up to ``affine_px`` pixels. Return (N, H, W, C) float32.
+    """
     jolted = _jolted(images, (2 * draws.uniform(3, 2) - 1) * np.float32(constants.affine_px))
     moves = [_smooth(2 * draws.uniform(*images.shape[1:3]) - 1, constants) for _ in ("right", "down")]
     return separable.from_planes(_displaced(separable.to_planes(jolted), *moves))
@@ -27,12 +33,12 @@ def _smooth(noise: Floats, constants: Elastic) -> Floats:
 
 
 def _jolted(images: Bytes, jolts: Floats) -> Floats:
-    """Three points about the middle, moved by ``jolts``, (N, 3, 2) pixels, take the image with them.
+    """Apply the affine map that moves three points around the centre by ``jolts``, (N, 3, 2) pixels.
 
-    Beyond the edge lies the reflection in the outermost pixels.
+    The image is reflected at its outermost pixels.
     """
     height, width = images.shape[1:3]
-    # height before width, as in the published program, which had square images only
+    # height before width, as in the published program, which has square images only
     middle, reach = np.array([height, width], dtype=np.float32) // 2, min(height, width) // 3
     corners = np.array([[1, 1], [1, -1], [-1, -1]], dtype=np.float32) * reach + middle
     moved = images.astype(np.float32)
@@ -44,9 +50,9 @@ def _jolted(images: Bytes, jolts: Floats) -> Floats:
 
 
 def _displaced(planes: Tensor, right: Floats, down: Floats) -> Tensor:
-    """Every pixel from where ``right`` and ``down``, (N, H, W) pixels, point, bilinear.
+    """Sample every pixel at the offset ``right`` and ``down``, (N, H, W) pixels each, with bilinear interpolation.
 
-    Beyond the edge lies the reflection in the edge, which is ``reflect`` of SciPy and of ``grid_sample`` both.
+    The image is reflected at its edge, as by ``reflect`` of both SciPy and ``grid_sample``.
     """
     height, width = planes.shape[2:]
     columns = right + np.arange(width, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Fog: a fractal cloud laid over the image."""
+"""Fog: a fractal cloud over the image (Hendrycks and Dietterich 2019, arXiv 1903.12261)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FIRST_WIBBLE = 100.0
 
 
 def fog(images: Bytes, constants: Fog, draws: Draws) -> Floats:
-    """(x + strength·cloud)·m / (m + strength), m the image's brightest value."""
+    """Return (x + strength·cloud)·m / (m + strength), m the largest value of the image: (N, H, W, C) float32."""
     count, height, width, _ = images.shape
     side = 1 << (max(height, width) - 1).bit_length()
     clouds = plasma(draws.uniform(side * side - 1), side, constants.wibble_decay)[:, :height, :width, None]
@@ -23,12 +23,13 @@ def fog(images: Bytes, constants: Fog, draws: Draws) -> Floats:
 
 
 def plasma(chance: Floats, side: int, decay: float) -> Floats:
-    """Clouds by the diamond-square algorithm on a torus, from 0 to 1: (N, side, side) float32, side a power of 2.
+    """Return clouds by the diamond-square algorithm on a torus, from 0 to 1: (N, side, side) float32.
 
-    From one corner of height 0 the grid is refined: the centre of four corners, then the middles of all edges get the
-    mean of their four neighbours and w²·u, u uniform on [−1, 1), w = 100 at first and less by ``decay`` at every
-    refinement (Fournier, Fussell and Carpenter 1982, doi 10.1145/358523.358553; the square is the published program's).
-    ``chance``, (N, side² − 1) uniform on [0, 1), is used up from the front.
+    ``side`` is a power of 2. The grid starts with one corner of height 0 and is refined: first the centre of each four
+    corners, then the midpoints of all edges get the mean of their four neighbours plus w²·u, with u uniform on [−1, 1).
+    w is 100 at first and is divided by ``decay`` at every refinement (Fournier, Fussell and Carpenter 1982, doi
+    10.1145/358523.358553; the square of w is that of the published program). The random numbers are ``chance``,
+    (N, side² − 1) uniform on [0, 1), used in order.
     """
     heights = np.zeros((len(chance), side, side), dtype=np.float32)
     spread = 2 * chance - 1

@@ -1,4 +1,7 @@
-"""Frost: photographs of frosted panes laid over the image, or, without them, a texture with their statistics."""
+"""Frost: photographs of frosted panes over the image or, if they are not installed, a texture with their statistics.
+
+Source: Hendrycks and Dietterich 2019, arXiv 1903.12261.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +19,27 @@ from bench.attacks.corruptions.units import Bytes, tint
 
 
 def frost(images: Bytes, constants: Frost, draws: Draws) -> NDArray[np.float64]:
-    """w·x + v·frost, the weights w and v of the severity, the frost a random crop of one of the photographs.
+    """Return w·x + v·frost, w and v the weights of the severity, frost a random crop of one of the photographs.
 
-    In float64, as the published sets were made: a tenth of the sums are whole levels, which are cut off one too low or
-    not as the last bit has it. Raises BenchError when no installed package has the photographs.
+    The result is (N, H, W, C) float64, as for the published sets: a tenth of the sums are integers, for which
+    truncation depends on the last bit. Raises BenchError if no installed package contains the photographs.
     """
     crops = cropped(images.shape[1:], constants.grain_px, draws)
     return constants.image_weight * images.astype(np.float64) + constants.frost_weight * crops.astype(np.float64)
 
 
 def textured(images: Bytes, constants: Frost, draws: Draws) -> Floats:
-    """The same with a synthetic texture."""
+    """Return w·x + v·texture with the synthetic texture in place of the photographs: (N, H, W, C) float32."""
     panes = texture(images.shape[1:], draws)
     found: Floats = np.float32(constants.image_weight) * images + np.float32(constants.frost_weight) * panes
     return found
 
 
 def cropped(shape: tuple[int, ...], grain: float, draws: Draws) -> Bytes | Floats:
-    """A crop for each image, (N, H, W, C): which photograph, from which row and which column."""
+    """Return one random crop of a random photograph per image, (N, H, W, C).
+
+    ``shape`` is (H, W, C), and ``grain`` the side of a pixel of the photographs in pixels of the image.
+    """
     height, width, channels = shape
     choices = panes(height, width, grain, channels)
     crops = np.empty((len(draws), *shape), dtype=choices[0].dtype)
@@ -46,7 +52,7 @@ def cropped(shape: tuple[int, ...], grain: float, draws: Draws) -> Bytes | Float
 
 @lru_cache(maxsize=16)
 def panes(height: int, width: int, grain: float, channels: int) -> tuple[Bytes | Floats, ...]:
-    """The photographs, a pixel of theirs ``grain`` pixels wide, or wider where one would not cover height × width."""
+    """Return the photographs, scaled by ``grain``, or by more if they would not cover height × width."""
     scaled = []
     for photograph in _decoded():
         rows, columns = photograph.shape[:2]
@@ -57,7 +63,7 @@ def panes(height: int, width: int, grain: float, channels: int) -> tuple[Bytes |
 
 
 def _scaled(photograph: Bytes, scale: float, height: int, width: int) -> Bytes:
-    """Linearly and without smoothing, as for the published sets, to height × width at least."""
+    """Scale linearly and without smoothing, as for the published sets, to height × width at least."""
     rows, columns = (round(extent * scale) for extent in photograph.shape[:2])
     size = (max(columns, width), max(rows, height)) if rows < height or columns < width else None
     return np.asarray(cv2.resize(photograph, size, fx=scale, fy=scale), dtype=np.uint8)
@@ -65,6 +71,6 @@ def _scaled(photograph: Bytes, scale: float, height: int, width: int) -> Bytes:
 
 @lru_cache(maxsize=1)
 def _decoded() -> tuple[Bytes, ...]:
-    """(H, W, 3), RGB."""
+    """Return the photographs, (H, W, 3) RGB."""
     files = (np.frombuffer(file, np.uint8) for file in photographs.required().files)
     return tuple(np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR_RGB), dtype=np.uint8) for file in files)

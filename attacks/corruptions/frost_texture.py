@@ -1,4 +1,4 @@
-"""A synthetic texture with the statistics of the photographs of frost, for where they are not installed.
+"""A synthetic texture with the statistics of the photographs of frost, used if they are not installed.
 
 ``results/studies/frost`` measures the constants on the photographs, and compares the accuracies under both.
 """
@@ -15,15 +15,15 @@ from scipy import fft
 from bench.attacks.corruptions.draws import Draws, Floats
 from bench.attacks.corruptions.units import WHITE, tint
 
-#: Sides of a crop in pixels at which the statistics were measured. Between them they are interpolated in ln side.
+#: Sides of a crop in pixels at which the statistics were measured; they are interpolated in ln(side).
 SIDES: Final = (32, 64, 224)
 
-#: The contrast changes from place to place at no more cycles a crop than this.
+#: Largest frequency of the local contrast, in cycles per crop.
 PATCH_CYCLES: Final = 2
 
 
-#: Of the photographs' contrast. At 1 networks lose a little more accuracy under random fields than under the
-#: photographs, whose structure is ordered. Chosen on other images than those of the comparison.
+#: Contrast relative to the photographs. At 1 networks lose slightly more accuracy under random fields than under the
+#: photographs, whose structure is ordered. Chosen on images that are not part of the comparison.
 CONTRAST: Final = 0.98
 
 
@@ -32,12 +32,12 @@ class Pane(NamedTuple):
 
     mean: tuple[float, float, float]
     axis: tuple[float, float, float]  # unit vector along which colours vary most
-    second: tuple[float, float, float]  # that of the next, times its standard deviation relative to the first
+    second: tuple[float, float, float]  # unit vector of the second axis, times its relative standard deviation
     skewness: float  # of the values along the axis
-    patchiness: float  # standard deviation of ln contrast from place to place
-    mean_std: tuple[float, ...]  # standard deviation of the mean of a crop along the axis, for each of SIDES
-    std: tuple[float, ...]  # standard deviation within a crop along the axis, likewise
-    spectra: tuple[tuple[float, ...], ...]  # amplitudes at 1, 2, 4, … cycles a crop, white noise being 1, likewise
+    patchiness: float  # standard deviation of the logarithm of the local contrast
+    mean_std: tuple[float, ...]  # for each of SIDES: standard deviation of the mean of a crop along the axis
+    std: tuple[float, ...]  # for each of SIDES: standard deviation within a crop along the axis
+    spectra: tuple[tuple[float, ...], ...]  # for each of SIDES: amplitudes at 1, 2, 4, … cycles per crop, white noise 1
 
 
 _FIRST = Pane(
@@ -73,21 +73,24 @@ _FIFTH = Pane(
     ),
 )  # fmt: skip
 
-#: Those that the published sets choose from; two of the photographs have the same pixels.
+#: The panes from which the published sets choose; two of the photographs have the same pixels.
 PANES: Final = (_FIRST, _SECOND, _SECOND, _FOURTH, _FIFTH)
 
 
 class Spectra(NamedTuple):
-    """Spectra that shape white noise into the panes' textures, on a canvas of twice the sides of the crop."""
+    """Spectra that filter white noise into the panes' textures, on a canvas of twice the sides of the crop."""
 
     amplitudes: Floats  # (panes, 2H, W + 1)
-    patches: Floats  # (2H, W + 1), that of a field of unit variance
+    patches: Floats  # (2H, W + 1), amplitudes of the local contrast, a field of unit variance
     spread: Floats  # (panes,) standard deviation of the field
-    level: Floats  # (panes,) what is missing of the standard deviation of the crop's mean
+    level: Floats  # (panes,) standard deviation of the crop mean that the field does not contain
 
 
 def texture(shape: tuple[int, ...], draws: Draws) -> Floats:
-    """The colours of one pane for each image, and random fields of its spectrum along its two axes: (N, H, W, C)."""
+    """Return the colours of one pane per image plus random fields with its spectrum along two axes: (N, H, W, C).
+
+    ``shape`` is (H, W, C); values are float32 from 0 to 255.
+    """
     height, width, channels = shape
     which = (draws.uniform().astype(np.float64) * len(PANES)).astype(np.int64)
     first, second, patches = _fields(height, width, which, draws)
@@ -96,7 +99,7 @@ def texture(shape: tuple[int, ...], draws: Draws) -> Floats:
         values[which, None, None] for values in (spectra.spread, _of("skewness"), _of("patchiness"), spectra.level)
     )
     z = first / spread
-    contrast = spread * np.exp(patchiness * patches - patchiness**2)  # whose mean square is that of the spread
+    contrast = spread * np.exp(patchiness * patches - patchiness**2)  # has the mean square of ``spread``
     first = CONTRAST * contrast * (z + skewness / 6 * (z**2 - 1)) + level * draws.normal()[:, None, None]
     mean, axis, other = (tint(_of(name)[which, None, None], channels) for name in ("mean", "axis", "second"))
     panes: Floats = np.clip(mean + axis * first[..., None] + other * second[..., None], 0, WHITE)
@@ -104,9 +107,9 @@ def texture(shape: tuple[int, ...], draws: Draws) -> Floats:
 
 
 def _fields(height: int, width: int, which: NDArray[np.int64], draws: Draws) -> tuple[Floats, Floats, Floats]:
-    """Crops of Gaussian fields, (N, H, W) each: two of the panes' spectra, and the patches.
+    """Return crops of Gaussian fields, (N, H, W) each: two with the panes' spectra, and the local contrast.
 
-    The canvas is larger than the crop, whose opposite edges are then no neighbours.
+    The canvas is larger than the crop, so that opposite edges of the crop are not correlated by the period.
     """
     spectra, canvas = _spectra(height, width), (2 * height, 2 * width)
     noise = fft.rfft2(draws.normal(3, *canvas))
@@ -127,8 +130,10 @@ def _spectra(height: int, width: int) -> Spectra:
     octaves = np.log2(np.where(frequency > 0, frequency, 1))
     crop = np.zeros(frequency.shape)
     crop[:height, :width] = 1 / (height * width)
-    share = np.abs(fft.fft2(crop)) ** 2  # of a frequency's power in the mean of the crop
-    slow = (frequency > 0) & (frequency < 1)  # trends, of what power the measured spectrum leaves to them
+    share = np.abs(fft.fft2(crop)) ** 2  # share of the power at a frequency that is in the mean of the crop
+    slow = (frequency > 0) & (
+        frequency < 1
+    )  # trends; they get the variance that the measured spectrum does not contain
     amplitudes, level = [], []
     for pane in PANES:
         measured = np.stack([_between(octaves, np.log(values)) for values in pane.spectra])
@@ -146,14 +151,14 @@ def _spectra(height: int, width: int) -> Spectra:
 
 
 def _between(octaves: NDArray[np.float64], logarithms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values measured at octaves 0, 1, 2, …, linearly interpolated, and continued by one octave below."""
+    """Interpolate linearly values measured at octaves 0, 1, 2, …, and extrapolate by one octave below."""
     below = 2 * logarithms[0] - logarithms[1]
     found: NDArray[np.float64] = np.interp(octaves, np.arange(-1, len(logarithms)), [below, *logarithms])
     return found
 
 
 def _at(x: float, places: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``values``, (places, …), linearly interpolated at ``x`` and constant beyond the last places."""
+    """Interpolate ``values``, (places, …), linearly at ``x``; constant beyond the last places."""
     weights = [np.interp(x, places, row) for row in np.eye(len(places))]
     found: NDArray[np.float64] = np.tensordot(weights, values, axes=1)
     return found

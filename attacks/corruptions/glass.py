@@ -1,4 +1,4 @@
-"""Glass blur: pixels that have changed places with their neighbours."""
+"""Glass blur: pixels exchanged with their neighbours (Hendrycks and Dietterich 2019, arXiv 1903.12261)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Indices = NDArray[np.intp]
 
 
 def glass_blur(images: Bytes, constants: Glass, draws: Draws) -> Floats:
-    """Blur, let every pixel be overwritten by a near one, blur again.
+    """Blur, replace every pixel by a nearby one, and blur again: (N, H, W, C) float32.
 
-    The published program means to swap two pixels. Of a colour image it copies one over the other, as its pixels are
-    views of the array that it is writing into; the published files have that, and so has this.
+    The published program intends to swap two pixels. For a colour image it copies one over the other, because its
+    pixels are views of the array that it writes to. The published files contain this effect, and so does this function.
     """
     height, width, channels = images.shape[1:]
     softened = to_bytes(separable.blur(images, constants.sigma_px))
@@ -31,8 +31,8 @@ def copied_from(height: int, width: int, reach: int, draws: Draws) -> Indices:
     """Return the source of every pixel after one pass over each image: (N·H·W,) indices of pixels of the batch.
 
     The pass goes from the lower right to the upper left and copies to (h, w) from (h + a, w + b), a and b uniform on
-    −reach…reach−1. A pixel that is copied from after its own turn hands on what it got: a chain, which is followed to
-    its end by doubling. The outermost pixels, above and to the left ``reach`` + 1 wide, keep their value.
+    −reach…reach−1. If the source was itself overwritten before, its new value is copied; these chains are followed to
+    their ends by repeated doubling. A border, ``reach`` + 1 pixels wide at the top and on the left, keeps its values.
     """
     down, right = ((draws.uniform(height, width) * (2 * reach)).astype(np.intp) - reach for _ in ("down", "right"))
     rows, columns = np.arange(height)[:, None], np.arange(width)
@@ -40,13 +40,13 @@ def copied_from(height: int, width: int, reach: int, draws: Draws) -> Indices:
     moved = np.broadcast_to(moved, down.shape).reshape(-1)
     here = np.arange(down.size)
     source = here + ((down * width + right).reshape(-1) * moved)
-    # a source further on was overwritten before: what it holds by then came from elsewhere
+    # a source with a larger index was overwritten before, so its value came from another pixel
     chained = np.flatnonzero((source > here) & moved.take(source))
     return _ends(source, here, chained)
 
 
 def _ends(source: Indices, here: Indices, chained: Indices) -> Indices:
-    """``source`` of the last pixel of every chain; the pixels ``chained`` lead on to their source."""
+    """Return ``source`` of the last pixel of every chain; the pixels ``chained`` continue to their source."""
     onward = here.copy()
     onward[chained] = source[chained]
     while len(chained):

@@ -1,4 +1,7 @@
-"""Motion blur as ImageMagick computes it: half a Gaussian along a line, at whole pixels."""
+"""Motion blur as ImageMagick computes it: half a Gaussian along a line, at whole pixels.
+
+Source: Hendrycks and Dietterich 2019, arXiv 1903.12261.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,21 @@ from bench.attacks.corruptions.units import Bytes
 
 
 class Tap(NamedTuple):
+    """Weight and offset of one element of the filter."""
+
     weight: float
     down: int  # pixels
     right: int
 
 
 def motion_blur(images: Bytes, constants: Motion, draws: Draws) -> Floats:
-    """Along a line at −45°…45°, a new one for every image."""
+    """Blur every image along a line at a random angle in −45°…45°: (N, H, W, C) float32."""
     angles = draws.uniform() * 90 - 45
     return np.rint(along_lines(images, constants.radius_px, constants.sigma_px, angles))
 
 
 def along_lines(images: Bytes | Floats, radius: float, sigma: float, angles: Sequence[float] | Floats) -> Floats:
-    """``images``, (N, H, W, C), each blurred at its angle in degrees; beyond the edge lies the edge. float32."""
+    """Blur each of ``images``, (N, H, W, C), at its angle in degrees, with edge pixels repeated: float32."""
     reach = _taps(radius) - 1
     padded = np.pad(images.astype(np.float32), ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
     blurred = np.zeros(images.shape, dtype=np.float32)
@@ -46,7 +51,7 @@ def _add_up(padded: Floats, out: Floats, reach: int, taps: Sequence[Tap]) -> Non
 
 
 def line(radius: float, sigma: float, angle: float) -> list[Tap]:
-    """The taps k_i ∝ exp(−i²/2σ²), i = 0…2⌈radius⌉, at i·(sin, cos) of ``angle``, halves rounded down."""
+    """Return the taps k_i ∝ exp(−i²/2σ²), i = 0…2⌈radius⌉, at i·(sin, cos) of ``angle``, halves rounded down."""
     steps: NDArray[np.int64] = np.arange(_taps(radius))
     weights = np.exp(-(steps**2) / (2 * sigma**2))
     sine, cosine = math.sin(math.radians(angle)), math.cos(math.radians(angle))

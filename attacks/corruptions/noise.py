@@ -1,4 +1,7 @@
-"""Noise: Gaussian, shot, impulse and speckle, each drawn for every channel of every pixel."""
+"""Noise: Gaussian, shot, impulse and speckle, drawn independently for every channel of every pixel.
+
+Source: Hendrycks and Dietterich 2019, arXiv 1903.12261. Images x are (N, H, W, C) uint8.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from bench.attacks.corruptions.units import WHITE, Bytes
 
 
 def gaussian_noise(images: Bytes, constants: Noise, draws: Draws) -> Floats:
-    """x + σ·n, n standard normal."""
+    """Return x + σ·n, n standard normal: (N, H, W, C) float32."""
     noisy = draws.normal(*images.shape[1:])
     noisy *= np.float32(WHITE * constants.sigma)
     noisy += images
@@ -19,7 +22,7 @@ def gaussian_noise(images: Bytes, constants: Noise, draws: Draws) -> Floats:
 
 
 def speckle_noise(images: Bytes, constants: Noise, draws: Draws) -> Floats:
-    """x + x·σ·n, n standard normal."""
+    """Return x + x·σ·n, n standard normal: (N, H, W, C) float32."""
     noisy = draws.normal(*images.shape[1:])
     noisy *= np.float32(constants.sigma)
     noisy += 1
@@ -28,13 +31,13 @@ def speckle_noise(images: Bytes, constants: Noise, draws: Draws) -> Floats:
 
 
 def shot_noise(images: Bytes, constants: Photons, draws: Draws) -> Floats:
-    """Poisson(x·photons) / photons."""
+    """Return Poisson(x·photons) / photons: (N, H, W, C) float32."""
     counts = poisson(images, constants.photons, draws.bits(*images.shape[1:]))
     return counts.astype(np.float32) * np.float32(WHITE / constants.photons)
 
 
 def impulse_noise(images: Bytes, constants: Impulses, draws: Draws) -> Bytes:
-    """A fraction of all values becomes black or white, half of them each."""
+    """Set a fraction of all values to black or white, half of them each: (N, H, W, C) uint8."""
     chance = draws.uniform(*images.shape[1:])
     noisy = images.copy()
     noisy[chance < constants.fraction] = 0

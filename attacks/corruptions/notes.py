@@ -1,4 +1,4 @@
-"""Notes that qualify an accuracy on corrupted images before it is compared with a published one."""
+"""Notes for comparing an accuracy on corrupted images with published ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNKNOWN_FILES = "not known to be a published set: read from files of which no pu
 
 
 def corruption_notes(spec: CorruptionSpec, side: int, *, published: bool = False) -> tuple[str, ...]:
-    """Return the notes in words, for images whose shorter side is ``side`` pixels.
+    """Return the notes for images whose shorter side is ``side`` pixels.
 
     Empty for files that are ``published``: their checksums are those of a published set.
     """

@@ -1,7 +1,8 @@
-"""The five photographs of frost that the published sets were made with, read from an installed package.
+"""The five photographs of frost of the published sets, read from an installed package.
 
-They are not part of this project. Each package below ships them; the extra ``frost`` installs the first, which is under
-the Apache License 2.0. Its files are read without importing it, and count only if their SHA-256 is the one below.
+The photographs are not part of this project. Each package below contains them; the extra ``frost`` installs the first,
+which has the Apache License 2.0. Its files are read without importing it, and only used if their SHA-256 is the one
+below.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 
 from bench.core.errors import BenchError
 
-#: SHA-256 of the files. The published sets draw from these five; the packages hold a sixth that they never use.
+#: SHA-256 of the files. The published sets draw from these five; the packages contain a sixth that is never used.
 SHA256: Final = {
     "frost1.png": "ff9f907860bd7a835d459e32f9d588062b7f61ee267343cc7222b56753a14755",
     "frost2.png": "fe211a89b336999c207a852ce05818d4545d0b57c5beadd824b4cc9d9a9b6137",
@@ -23,10 +24,10 @@ SHA256: Final = {
     "frost5.jpg": "5fc6a19df4a429ba68abdcc8f8a4278d4c9f81c9ccafd2c92ab0c8cf8992ebd2",
 }
 
-#: What a cell made with them keeps: whichever package they come from, they are the same files.
+#: Hash that a cell stores: the files are the same in all packages.
 FILES_SHA: Final = hashlib.sha256("".join(SHA256.values()).encode()).hexdigest()[:32]
 
-#: Distributions that ship them, and the folder within.
+#: Distributions that contain the photographs, and the folder within.
 PACKAGES: Final = (
     ("imagecorruptions-imaug", "imagecorruptions/frost"),  # Apache-2.0
     ("imagecorruptions", "imagecorruptions/frost"),  # Apache-2.0
@@ -38,7 +39,7 @@ EXTRA: Final = "pip install 'collapse-bench[frost]'"
 
 @dataclass(frozen=True)
 class Photographs:
-    """The files, whole and in order, and the package that they were read from."""
+    """The files in order, and the package from which they were read."""
 
     package: str
     version: str
@@ -47,7 +48,7 @@ class Photographs:
 
 @dataclass(frozen=True)
 class Search:
-    """Result of a search: the photographs, or why no installed package that should ship them can be used."""
+    """Result of a search: the photographs, or the problems of the installed packages that should contain them."""
 
     found: Photographs | None
     problems: tuple[str, ...]
@@ -55,7 +56,7 @@ class Search:
 
 @lru_cache(maxsize=1)
 def search() -> Search:
-    """Look for the photographs, once in a process."""
+    """Search the installed packages for the photographs, once per process."""
     problems = []
     for package, folder in PACKAGES:
         try:
@@ -76,20 +77,21 @@ def search() -> Search:
 
 
 def installed() -> Photographs | None:
+    """Return the photographs; None if no installed package contains them."""
     return search().found
 
 
 def required() -> Photographs:
-    """Raises BenchError with what is wrong when they are not installed."""
+    """Return the photographs. Raises BenchError with the reason if they are not installed."""
     found, problems = search().found, search().problems
     if found is None:
-        missing = "; ".join(problems) or "no package that has them is installed"
-        raise BenchError(f"frost is to be made of the published photographs, but {missing}; {EXTRA}.")
+        missing = "; ".join(problems) or "no package that contains them is installed"
+        raise BenchError(f"frost needs the published photographs, but {missing}; install them by {EXTRA}.")
     return found
 
 
 def note(files_sha: str) -> str:
-    """In words, what a frost of that hash was made with; "" is the texture."""
+    """Return a note on the source of a frost of that hash; "" is the synthetic texture."""
     found, problems = search().found, search().problems
     if files_sha:
         return f"photographs of {found.package} {found.version}" if found else "the published photographs"

@@ -27,20 +27,22 @@ FAMILIES: Final[tuple[Family, ...]] = ("noise", "blur", "weather", "digital")
 class Corruption(Protocol):
     """Signature and contract of a corruption.
 
-    ``images`` is (N, H, W, C), uint8, C = 1 or 3; ``constants`` are those of its entry for one profile and severity:
-    see :func:`parameters`. The result has the shape of ``images``: uint8, or float32 on the scale
-    of 255, which the caller clips and truncates. ``images`` are not modified. All randomness comes from ``draws``.
+    ``images`` is (N, H, W, C), uint8, C = 1 or 3. ``constants`` are those of the entry for one profile and severity:
+    see :func:`parameters`. The result has the shape of ``images``: uint8, or float32 from 0 to 255, which the caller
+    clips and truncates. ``images`` are not modified. All randomness comes from ``draws``.
     """
 
-    def __call__(self, images: NDArray[np.uint8], constants: Any, draws: Draws) -> NDArray[Any]: ...
+    def __call__(self, images: NDArray[np.uint8], constants: Any, draws: Draws) -> NDArray[Any]:
+        """Return the corrupted images, (N, H, W, C)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorruptionEntry:
-    """A declaration.
+    """Declaration of a corruption.
 
-    ``constants`` hold five values by profile, one per severity: numbers, or named tuples, of which the fields that end
-    in ``_px`` are lengths in pixels and grow with the image. With a single profile, its constants serve all of them.
+    ``constants`` contain five values per profile, one for each severity: numbers, or named tuples. Fields of the tuples
+    whose names end in ``_px`` are lengths in pixels and scale with the image. If an entry has a single profile, its
+    constants are used for all profiles.
     """
 
     summary: str
@@ -48,20 +50,21 @@ class CorruptionEntry:
     family: Family
     function: str | Corruption  # "module:function", imported when first used, or the function itself
     constants: Mapping[Profile, Sequence[Any]] = field(repr=False)
-    standard: bool = False  # one of the fifteen that are averaged over; the other four are for validation
+    standard: bool = False  # one of the fifteen of which the mean is taken; the other four are for validation
     random: bool = False  # draws random numbers
-    stand_in: str = ""  # "module:function" for where the photographs that ``function`` needs are not installed
-    version: int = 1  # changes when its images may
+    stand_in: str = ""  # "module:function" to use if the photographs that ``function`` needs are not installed
+    version: int = 1  # incremented when the corrupted images may change
 
     def __post_init__(self) -> None:
-        """Raise BenchError for an unknown family or profile, and for another number of constants than five."""
+        """Raise BenchError for an unknown family or profile, and unless every profile has five constants."""
         if self.family not in FAMILIES:
-            raise BenchError(f"unknown family {self.family!r} of a corruption; there are {join(FAMILIES)}.")
+            raise BenchError(f"unknown family {self.family!r} of a corruption; the families are {join(FAMILIES)}.")
         if not self.constants:
-            raise BenchError("a corruption needs the constants of one profile at least, five of them.")
+            raise BenchError("a corruption needs constants for at least one profile; give five, one per severity.")
         for profile, values in self.constants.items():
             if profile not in PROFILE_SIZES:
-                raise BenchError(f"unknown profile {profile!r} of constants; there are {join(list(PROFILE_SIZES))}.")
+                known = join(list(PROFILE_SIZES))
+                raise BenchError(f"unknown profile {profile!r} of constants; the profiles are {known}.")
             if len(values) != len(SEVERITY_LEVELS):
                 raise BenchError(f"profile {profile!r} has {len(values)} constants; it needs one per severity, five.")
 
@@ -70,7 +73,7 @@ class CorruptionRegistry(Registry[CorruptionEntry]):
     """Corruptions by name."""
 
     def register(self, name: str, entry: CorruptionEntry, *, origin: str) -> None:
-        """Add ``entry``. Raises BenchError for a reserved name, and for a plug-in's that claims to be standard."""
+        """Add ``entry``. Raises BenchError for a reserved name, and for a standard corruption of a plug-in."""
         if name in (*FAMILIES, *SETS, NONE):
             raise BenchError(f"corruption {name!r} (from {origin}) has the name of a family or a set; choose another.")
         if entry is not None and entry.standard and origin != BUILTIN:
@@ -86,9 +89,9 @@ SETS: Final = ("standard", "all")
 
 
 def resolve_kinds(patterns: Collection[str]) -> list[str]:
-    """Names, wildcards, families, ``standard`` and ``all``, or ``none`` alone, to names, in the registry's order.
+    """Resolve names, wildcards, families, ``standard`` and ``all``, or ``none`` alone, to names in registry order.
 
-    Raises BenchError for what is none of these, and for an empty list.
+    Raises BenchError for an unknown name, and for an empty list.
     """
     if is_none("corruption", patterns):
         return []
@@ -112,28 +115,32 @@ def _kinds(pattern: str) -> list[str]:
 
 
 def is_standard(name: str) -> bool:
+    """Return whether the corruption is one of the fifteen standard ones."""
     return CORRUPTIONS.get(name).standard
 
 
 def files_sha_of(name: str) -> str:
-    """Hash of the photographs that the corruption is made with on this machine; "" if it needs none or has none."""
+    """Return the hash of the photographs used for the corruption on this machine.
+
+    It is "" if the corruption needs no photographs, or if they are not installed.
+    """
     return photographs.FILES_SHA if CORRUPTIONS.get(name).stand_in and photographs.installed() else ""
 
 
 def can_make(name: str, files_sha: str) -> bool:
-    """Whether the corruption can be made here of the files of that hash, "" for none."""
+    """Return whether the corruption can be computed here with the files of that hash, "" for none."""
     return files_sha in ("", files_sha_of(name))
 
 
 def load_corruption(name: str, files_sha: str) -> Corruption:
-    """The function that makes the corruption of the files of that hash, "" for none.
+    """Return the function of the corruption for the files of that hash, "" for none.
 
-    Raises BenchError when it is not made of such files, or when they are not installed.
+    Raises BenchError if the corruption does not use these files, or if they are not installed.
     """
     entry = CORRUPTIONS.get(name)
     if files_sha:
         if not entry.stand_in or files_sha != photographs.FILES_SHA:
-            raise BenchError(f"{name} cannot be made of the files {files_sha}; compute the cells again.")
+            raise BenchError(f"{name} cannot be computed with the files {files_sha}; compute the cells again.")
         photographs.required()
     address = entry.stand_in if entry.stand_in and not files_sha else entry.function
     if not isinstance(address, str):
@@ -144,9 +151,9 @@ def load_corruption(name: str, files_sha: str) -> Corruption:
 
 
 def parameters(kind: str, severity: int, profile: Profile, size: int) -> Any:
-    """Return the constants of ``kind`` for images whose shorter side is ``size``: lengths grow with the image.
+    """Return the constants of ``kind`` for images whose shorter side is ``size``: lengths scale with the image.
 
-    A whole number of pixels stays one, and is at least 1 where it was. Raises BenchError for a profile that it lacks.
+    Integer lengths in pixels stay integers, and are at least 1. Raises BenchError for a profile without constants.
     """
     constants = CORRUPTIONS.get(kind).constants
     if len(constants) == 1:

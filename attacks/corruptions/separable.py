@@ -1,7 +1,7 @@
-"""Filters along rows and columns as matrices: SciPy's own answer for every unit vector, applied to whole batches.
+"""Linear filters along rows and columns as matrices, which SciPy computes and which are applied to whole batches.
 
-A linear filter of a line of n pixels, whatever it does at the ends, is an n×n matrix. Made once by SciPy it has
-SciPy's boundaries exactly, and a product of matrices is the fastest thing a processor does.
+A linear filter of a line of n pixels, boundary handling included, is an n×n matrix. SciPy's result for the unit vectors
+gives this matrix with exactly SciPy's boundaries, and matrix products are fast.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bench.attacks.corruptions.units import Bytes
 
 @lru_cache(maxsize=64)
 def gaussian_matrix(side: int, sigma: float, mode: str = "nearest", truncate: float = 4.0) -> Tensor:
-    """Gaussian blur of a line, (side, side) float32: ``scipy.ndimage.gaussian_filter``'s; σ in pixels."""
+    """Return the Gaussian blur of ``scipy.ndimage.gaussian_filter`` for a line, (side, side) float32; σ in pixels."""
     return torch.from_numpy(_of_lines(side, sigma, mode, truncate))
 
 
@@ -33,9 +33,10 @@ def _of_lines(side: int, sigma: float, mode: Any, truncate: float) -> Floats:
 
 @lru_cache(maxsize=256)
 def zoom_matrix(side: int, factor: float) -> Tensor:
-    """The middle of a line enlarged by ``factor`` to the line's length, (side, side) float32.
+    """Return the matrix that enlarges the centre of a line by ``factor`` to the line's length, (side, side) float32.
 
-    The middle ⌈side/factor⌉ pixels by ``scipy.ndimage.zoom`` of order 1, and of that again the middle.
+    It enlarges the central ⌈side/factor⌉ pixels by ``scipy.ndimage.zoom`` of order 1, and keeps the centre of the
+    result.
     """
     kept = int(np.ceil(side / factor))
     first = (side - kept) // 2
@@ -47,7 +48,7 @@ def zoom_matrix(side: int, factor: float) -> Tensor:
 
 
 def blur(images: Bytes | Floats, sigma: float, *, mode: str = "nearest", truncate: float = 4.0) -> Floats:
-    """(N, H, W, C) or (N, H, W), every plane on its own, by a Gaussian of ``sigma`` pixels; float32."""
+    """Blur each plane of (N, H, W, C) or (N, H, W) by a Gaussian of ``sigma`` pixels; float32 of the same shape."""
     height, width = images.shape[1:3]
     return filtered(
         images, gaussian_matrix(height, sigma, mode, truncate), gaussian_matrix(width, sigma, mode, truncate)
@@ -55,7 +56,7 @@ def blur(images: Bytes | Floats, sigma: float, *, mode: str = "nearest", truncat
 
 
 def filtered(images: Bytes | Floats, rows: Tensor, columns: Tensor) -> Floats:
-    """``rows`` · plane · ``columns``ᵀ for every plane of (N, H, W, C) or (N, H, W); float32 of the same shape."""
+    """Return ``rows`` · plane · ``columns``ᵀ for every plane of (N, H, W, C) or (N, H, W); float32, same shape."""
     if images.ndim == 3:
         return _apply(to_tensor(images), rows, columns).numpy()
     return from_planes(_apply(to_planes(images), rows, columns))
@@ -66,15 +67,16 @@ def _apply(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def to_planes(images: Bytes | Floats) -> Tensor:
-    """(N, H, W, C) to (N, C, H, W), float32."""
+    """Convert (N, H, W, C) to (N, C, H, W), float32."""
     return to_tensor(images.transpose(0, 3, 1, 2))
 
 
 def to_tensor(array: NDArray[Any]) -> Tensor:
+    """Convert an array to a contiguous float32 tensor of the same shape."""
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
 
 
 def from_planes(planes: Tensor) -> Floats:
-    """(N, C, H, W) to (N, H, W, C), a view."""
+    """Convert (N, C, H, W) to (N, H, W, C), a view."""
     array: Floats = planes.numpy()
     return array.transpose(0, 2, 3, 1)

@@ -1,8 +1,8 @@
-"""The constants of the 19 corruptions, five severities each, for three sizes of image.
+"""The constants of the 19 corruptions, for five severities and three image sizes.
 
-The profile ``cifar`` made CIFAR-10-C and CIFAR-100-C, ``tiny_imagenet`` Tiny ImageNet-C, ``imagenet`` ImageNet-C:
-Hendrycks and Dietterich 2019, arXiv 1903.12261, and the programs published with it. Intensities are on the scale of
-[0, 1]; fields that end in ``_px`` are lengths in pixels of an image of the profile's size.
+The profile ``cifar`` is that of CIFAR-10-C and CIFAR-100-C, ``tiny_imagenet`` of Tiny ImageNet-C, ``imagenet`` of
+ImageNet-C: Hendrycks and Dietterich 2019, arXiv 1903.12261, and the programs published with it. Intensities are on the
+scale of [0, 1]; fields that end in ``_px`` are lengths in pixels of an image of the profile's size.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Profile = Literal["cifar", "tiny_imagenet", "imagenet"]
 
 SEVERITY_LEVELS: Final = (1, 2, 3, 4, 5)
 
-#: Side of the images that a profile's constants were chosen for, in pixels.
+#: Side in pixels of the images for which the constants of a profile were chosen.
 PROFILE_SIZES: Final[Mapping[Profile, int]] = {"cifar": 32, "tiny_imagenet": 64, "imagenet": 224}
 
 
@@ -25,37 +25,47 @@ class Noise(NamedTuple):
 
 
 class Photons(NamedTuple):
-    """Number of photons that a white pixel receives."""
+    """Shot noise: the number of photons that a white pixel receives."""
 
     photons: float
 
 
 class Impulses(NamedTuple):
+    """Impulse noise."""
+
     fraction: float  # of all values
 
 
 class Gaussian(NamedTuple):
+    """Gaussian blur."""
+
     sigma_px: float
 
 
 class Glass(NamedTuple):
+    """Glass blur."""
+
     sigma_px: float
     max_delta_px: int
     iterations: int
 
 
 class Defocus(NamedTuple):
+    """Defocus blur."""
+
     radius_px: float
     alias_sigma_px: float
 
 
 class Motion(NamedTuple):
+    """Motion blur."""
+
     radius_px: float
     sigma_px: float
 
 
 class Zooms(NamedTuple):
-    """Those of ``numpy.arange``, whose rounding decides whether the last one is among them."""
+    """Zoom blur: arguments of ``numpy.arange``, whose rounding decides whether the last factor is included."""
 
     start: float
     stop: float
@@ -63,17 +73,23 @@ class Zooms(NamedTuple):
 
 
 class Fog(NamedTuple):
+    """Fog."""
+
     strength: float
     wibble_decay: float
 
 
 class Frost(NamedTuple):
+    """Frost."""
+
     image_weight: float
     frost_weight: float
     grain_px: float  # side of a pixel of the photographs in the image: 0.2 where they are scaled to a fifth
 
 
 class Snow(NamedTuple):
+    """Snow."""
+
     mean: float
     std: float
     zoom: float
@@ -84,42 +100,56 @@ class Snow(NamedTuple):
 
 
 class Spatter(NamedTuple):
+    """Spatter."""
+
     mean: float
     std: float
     sigma_px: float
     threshold: float
-    strength: float  # of water; of mud, which has no other use for it, the σ in pixels that softens the blots
+    strength: float  # weight of water; for mud the σ in pixels of the blur of its edges
     mud: int  # 1, or 0 for water
 
 
 class Contrast(NamedTuple):
+    """Contrast."""
+
     factor: float
 
 
 class Brightness(NamedTuple):
+    """Brightness."""
+
     shift: float  # of HSV's value
 
 
 class Saturate(NamedTuple):
+    """Saturation."""
+
     gain: float
     shift: float
 
 
 class Jpeg(NamedTuple):
+    """JPEG compression."""
+
     quality: int
 
 
 class Pixelate(NamedTuple):
+    """Pixelation."""
+
     scale: float
 
 
 class Elastic(NamedTuple):
+    """Elastic transform."""
+
     displacement_px: float
     smoothing_sigma_px: float
     affine_px: float
 
 
-#: What the function of a kind is given: one of the tuples above.
+#: Constants passed to the function of a corruption: one of the tuples above.
 Parameters = Any
 
 
@@ -250,7 +280,7 @@ PROFILES: Final[Mapping[Profile, Mapping[str, tuple[Parameters, ...]]]] = {
 
 
 def nearest_profile(size: int) -> Profile:
-    """The profile whose size is nearest to ``size`` by their ratio; of two that are equally near the smaller.
+    """Return the profile whose size is nearest to ``size`` in ratio; the smaller one of two equally near.
 
     >>> nearest_profile(28), nearest_profile(96), nearest_profile(224)
     ('cifar', 'tiny_imagenet', 'imagenet')

@@ -1,4 +1,7 @@
-"""Snow: flakes out of enlarged noise, drawn out by the wind, over a whitened image."""
+"""Snow: flakes made from enlarged noise, blurred along the wind, over a whitened image.
+
+Source: Hendrycks and Dietterich 2019, arXiv 1903.12261.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from bench.attacks.corruptions.units import LUMA, WHITE, Bytes, to_bytes
 
 
 def snow(images: Bytes, constants: Snow, draws: Draws) -> Floats:
-    """w·x + (1 − w)·max(x, 1.5·grey(x) + ½), and the flakes from two sides."""
+    """Return w·x + (1 − w)·max(x, 1.5·grey(x) + ½) plus flakes from two directions: (N, H, W, C) float32."""
     flakes = falling(images.shape[1:3], constants, draws)
     grey = images @ LUMA if images.shape[3] == 3 else images[..., 0]
     whitened = np.maximum(images, (1.5 * grey + WHITE / 2)[..., None])
@@ -22,7 +25,7 @@ def snow(images: Bytes, constants: Snow, draws: Draws) -> Floats:
 
 
 def falling(shape: tuple[int, ...], constants: Snow, draws: Draws) -> Floats:
-    """Flakes that fall at 45°…135°, in whole levels from 0 to 255: (N, H, W, 1)."""
+    """Return flakes that fall at 45°…135°, in integer levels from 0 to 255: (N, H, W, 1) float32."""
     layer = constants.mean + np.float32(constants.std) * draws.normal(*shape)
     rows, columns = (separable.zoom_matrix(side, constants.zoom) for side in shape)
     enlarged = separable.filtered(layer, rows, columns)

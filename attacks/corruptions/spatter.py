@@ -1,4 +1,4 @@
-"""Spatter: drops of water or mud on the lens."""
+"""Spatter: drops of water or mud on the lens (Hendrycks and Dietterich 2019, arXiv 1903.12261)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from bench.attacks.corruptions.units import WHITE, Bytes, tint
 
 WATER = np.array([175, 238, 238], dtype=np.float32)
 MUD = np.array([63, 42, 20], dtype=np.float32)
-#: Brings the light to the upper left of a drop and its shade to the lower right.
+#: Emboss filter: lightens the upper left of a drop and darkens its lower right.
 EMBOSS = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], dtype=np.float32)
-DEEPEST = 20.0  # pixels from a drop's edge, from which on it is not seen how far away the edge is
+DEEPEST = 20.0  # distance in pixels from the edge of a drop at which the depth saturates
 FAINTEST_MUD = 0.8
 
 
 def spatter(images: Bytes, constants: Spatter, draws: Draws) -> Floats:
-    """Return the mask of smoothed noise above a threshold: drops that lighten the image, or mud that covers it.
+    """Add drops of water, which lighten the image, or mud, which covers it: (N, H, W, C) float64.
 
-    In float64: the edges of the drops are found in whole levels, where a hair's breadth can make another drop.
+    Drops are where smoothed noise exceeds a threshold. The computation is float64, because the edges of the drops are
+    found in integer levels, and rounding errors can change a drop.
     """
     noise = constants.mean + constants.std * draws.normal(*images.shape[1:3]).astype(np.float64)
     liquid = ndimage.gaussian_filter(noise, constants.sigma_px, mode="nearest", axes=(1, 2))
@@ -37,7 +38,7 @@ def spatter(images: Bytes, constants: Spatter, draws: Draws) -> Floats:
 
 
 def water(liquid: Bytes) -> Floats:
-    """Return the light that each pixel of a film of water, (H, W) uint8, reflects: float32 from 0 to 1."""
+    """Return the light that each pixel of a film of water, (H, W) uint8, reflects: (H, W) float32 from 0 to 1."""
     edges = cv2.Canny(liquid, 50, 150)
     depth = np.minimum(cv2.distanceTransform(WHITE - edges, cv2.DIST_L2, 5), np.float32(DEEPEST))
     relief = cv2.equalizeHist(cv2.blur(depth, (3, 3)).astype(np.uint8))

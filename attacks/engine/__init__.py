@@ -1,1 +1,1 @@
-"""The engine that runs a search: batches of queries, query budgets, randomness per sample."""
+"""The search engine: batches of queries, query budgets, randomness per sample."""

@@ -1,7 +1,8 @@
 """Check the arguments of an attack function once, and run its searches.
 
-Every attack of our own is a plain function of a model and tensors. What they share stands here: the checks of images,
-labels, budget and numbers, the keys of their randomness, the model in evaluation mode, and the loop over stages.
+The attacks implemented here are plain functions of a model and tensors. This module contains the steps that they share:
+the checks of images, labels, budget and integer arguments, the keys of the random numbers, evaluation mode, and the
+loop over stages.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ class AttackCall:
 
     @cached_property
     def ranking(self) -> Tensor:
-        """The classes of every clean image by falling logit, (N, K): one forward pass per image.
+        """Classes of every clean image in descending order of their logits, (N, K); costs one forward pass per image.
 
-        Stable: of classes with equal logits the first comes first.
+        Of classes with equal logits the first comes first.
         """
         inputs = self.samples.inputs
         with torch.no_grad():
@@ -57,7 +58,7 @@ class AttackCall:
     def run(self, *searches: Search, ranked: bool = False) -> Tensor:
         """Run ``searches`` one after the other, each on the images that are not adversarial yet: (N, C, H, W).
 
-        ``ranked``: their samples have the :attr:`ranking`, whose forward pass counts towards the query budget.
+        If ``ranked``, the samples have the :attr:`ranking`, and its forward pass counts towards the query budget.
         """
         samples = self._samples(ranked=ranked)
         labels, batch_size = samples.labels, self.batch_size
@@ -98,7 +99,7 @@ class AttackCall:
         return positions.split(self.batch_size) if len(positions) else ()
 
     def _samples(self, *, ranked: bool) -> Samples:
-        """Return the samples, with the ranking of their classes if asked for; a target class takes its place."""
+        """Return the samples, with the ranking of their classes if ``ranked`` and the attack is untargeted."""
         aimed = self.targeted or not len(self.samples)
         return replace(self.samples, ranking=self.ranking) if ranked and not aimed else self.samples
 
@@ -126,10 +127,10 @@ def attack_call(
     query_budget: QueryBudget | None = None,
     counts: Mapping[str, int] | None = None,
 ) -> Iterator[AttackCall]:
-    """Check the arguments; inside, the model is in evaluation mode and torch in the state of an evaluation.
+    """Check the arguments; inside the context the model is in evaluation mode and torch in the state of an evaluation.
 
-    ``counts`` are the attack's own whole numbers, such as steps, which must be at least 1. On exit every module has
-    the mode that it had. Raises BenchError with one sentence for arguments that do not fit.
+    ``counts`` are the integer arguments of the attack, such as steps, which must be at least 1. On exit the mode of
+    every module is restored. Raises BenchError for an invalid argument.
     """
     _check_images(attack, inputs, labels, targets)
     if norm not in norms:

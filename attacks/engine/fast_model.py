@@ -1,4 +1,4 @@
-"""The model under test together with a faster copy to search on, which a harness may pass to an attack as the model."""
+"""The model under test with a faster copy for the search; the harness may pass both to an attack as its model."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ Shrink = Callable[[int], int]  # from a batch size that ran out of memory to the
 class FastModel(nn.Module):
     """The model under test with its search model. Its forward pass is that of the model under test.
 
-    ``search_model`` computes nearly the same and gives gradients. A point found on it is a proposal, which counts only
-    if the model under test misclassifies it, too. ``shrink`` is called when memory runs out; without it that is an
-    error.
+    ``search_model`` computes nearly the same logits and gives gradients. A point found on it counts only if the model
+    under test misclassifies it, too. ``shrink`` is called when memory runs out; without it that is an error.
     """
 
     def __init__(self, model: nn.Module, search_model: nn.Module, shrink: Shrink | None = None) -> None:
@@ -25,6 +24,7 @@ class FastModel(nn.Module):
         self.shrink = shrink
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits of the model under test, (N, K)."""
         logits: Tensor = self.model(inputs)
         return logits
 
@@ -34,13 +34,13 @@ def search_model(model: nn.Module) -> nn.Module:
     return model.search_model if isinstance(model, FastModel) else model
 
 
-def judge(model: nn.Module) -> nn.Module | None:
-    """Return the model under test if its search model is another one, whose points it must confirm; else None."""
+def confirming_model(model: nn.Module) -> nn.Module | None:
+    """Return the model under test if it must confirm points found on another search model; None otherwise."""
     return model.model if isinstance(model, FastModel) and model.search_model is not model.model else None
 
 
-def shrinking(model: nn.Module) -> Shrink | None:
-    """Return the function to call when memory runs out; None if there is none."""
+def shrink_function(model: nn.Module) -> Shrink | None:
+    """Return the function to call when memory runs out; None if not given."""
     return model.shrink if isinstance(model, FastModel) else None
 
 

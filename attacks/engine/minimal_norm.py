@@ -1,8 +1,8 @@
-"""Searches for the smallest perturbation: their shared helpers, and running one to its end.
+"""Searches for the smallest perturbation: shared helpers, and running a search to its end.
 
-These attacks have no budget. A cell has one, ε, and asks only whether an adversarial image within ε exists. So an
-attack with a budget stops at the first such image. Its verdict equals that of the full search, whose result would also
-be within ε. :func:`nearest` runs the full search, as a distance needs it.
+These attacks need no budget. A cell has a budget, ε, and needs only to know whether an adversarial image within ε
+exists. So an attack with a budget stops at the first such image. Its verdict equals that of the full search, whose
+result would also be within ε. :func:`nearest` runs the full search, because distances need its result.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ def nearest(search: Search, model: nn.Module, samples: Samples, *, norm: Norm, t
         active = torch.arange(len(samples), device=samples.labels.device)
         state = search.start(samples, torch.full_like(samples.labels, attempt))
         while len(active):
-            answer = _query(search, model, state)
-            if answer is None:
+            result = _query(search, model, state)
+            if result is None:
                 finite = _finite(model, state.points)
                 stopped[active[~finite]] = True
                 state, active = take(state, finite.nonzero().squeeze(1)), active[finite]
                 continue
             away = length((state.points - state.samples.inputs).double(), norm)
-            closer = state.samples.fooled(answer.logits, targeted=targeted) & (away < distance[active])
+            closer = state.samples.fooled(result.logits, targeted=targeted) & (away < distance[active])
             distance[active[closer]], found[active[closer]] = away[closer], state.points[closer]
-            state = search.advance(state, answer)
+            state = search.advance(state, result)
             going = (~state.over).nonzero().squeeze(1)
             if len(going) < len(active):
                 state, active = take(state, going), active[going]

@@ -1,9 +1,9 @@
 """Query a model at the points of a search, with gradients or without.
 
 Speculative queries: a random search keeps its best point for many proposals in a row, and its next proposal depends
-only on that point and on a counter. So several next proposals are queried in one batch, as if all were to be rejected.
-The search goes on from the first that is accepted, or from the last, and the results behind it are discarded. The path
-is that of one query after the other, in fewer batches; the more proposals are accepted, the more passes are discarded.
+only on that point and on a counter. So several next proposals are queried in one batch, as if all were rejected. The
+search continues from the first that is accepted, or from the last, and discards the results after it. The path is the
+same as with one query at a time, in fewer batches; the number of discarded passes grows with the rate of acceptance.
 """
 
 from __future__ import annotations

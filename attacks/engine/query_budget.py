@@ -1,8 +1,8 @@
-"""Bound the forward passes per image, counted for each image wherever it stands in a batch.
+"""Bound the forward passes per image, counted per image and not per batch.
 
 The search of an image ends with the query that uses up its allowance. Until then it finds what the unbounded search
-would have found, since the path of a sample depends on its own state alone. A point that a search on another model
-proposes costs one more pass, of the model under test, which no bound removes: see bench.attacks.engine.fast_model.
+would find, because the path of a sample depends on its own state only. A point proposed by a search on another model
+costs one more pass, of the model under test, that the bound does not include: see bench.attacks.engine.fast_model.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class QueryBudget:
 
 
 class QueryMeter:
-    """Count the queries about every sample of one search, and mark those whose search ends early."""
+    """Count the queries of every sample of one search, and mark samples whose search ends early."""
 
     def __init__(self, labels: Tensor, allowance: Tensor | None) -> None:
         self.allowance = allowance

@@ -1,10 +1,10 @@
 """Run a search on many samples at once; each sample leaves the batch as soon as it is adversarial.
 
-The path of a sample depends on its own state alone (:mod:`bench.attacks.engine.search`). So the places of samples that
-have finished can be taken by others, and the outcome of a sample does not depend on its neighbours, on their order or
-on the batch size. Where few samples are left, the batch is filled with speculative rows: later attempts of a sample
-beside its present one (:mod:`bench.attacks.engine.scheduler`), and the queries that a search would make next if the
-results changed nothing (:mod:`bench.attacks.engine.query`).
+The path of a sample depends on its own state only (:mod:`bench.attacks.engine.search`). So finished samples can be
+replaced by others, and the outcome of a sample does not depend on the other samples, on their order or on the batch
+size. If few samples are left, the batch is filled with speculative rows: later attempts of a sample in the same batch
+as its present one (:mod:`bench.attacks.engine.scheduler`), and the queries that a search would make next if the results
+changed nothing (:mod:`bench.attacks.engine.query`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.attacks.engine.batching import NO_SPECULATION, batch_budget, select_kind
-from bench.attacks.engine.fast_model import judge, logits_of, search_model, shrinking
+from bench.attacks.engine.fast_model import confirming_model, logits_of, search_model, shrink_function
 from bench.attacks.engine.query import queries_per_sample, query_ahead
 from bench.attacks.engine.query_budget import QueryMeter
 from bench.attacks.engine.scheduler import Pair, Scheduler
@@ -30,9 +30,9 @@ class SearchResult(NamedTuple):
 
     adversarials: Tensor  # (N, C, H, W)
     success: Tensor  # (N,), bool
-    batch_size: int  # the one that memory sufficed for
+    batch_size: int  # possibly reduced after running out of memory
     n_queries: Tensor  # (N,), int64, counted only with an allowance
-    truncated: Tensor  # (N,), bool: no success when the allowance was used up, and queries were left to try
+    truncated: Tensor  # (N,), bool: the allowance ended the search without success before its last query
 
 
 @harness_torch_state()
@@ -41,13 +41,13 @@ def run_search(
 ) -> SearchResult:
     """Search all samples, at most ``batch_size`` at a time.
 
-    With a :class:`~bench.attacks.engine.fast_model.FastModel` the search runs on its search model, and a sample goes on
-    unless the model under test confirms that its point is adversarial. If memory runs out, the batches become smaller:
-    the samples under way begin their attempt again, which ends as it would have, and the others stay as they are.
+    With a :class:`~bench.attacks.engine.fast_model.FastModel` the search runs on its search model, and the search of a
+    sample continues unless the model under test confirms that its point is adversarial. If memory runs out, the batches
+    become smaller: the current attempts start again, with the same outcome, and finished samples stay as they are.
     ``allowance``, (N,) int64, is the number of queries per sample.
     """
     samples = without_inference_mode(samples)
-    meter, shrink = QueryMeter(samples.labels, allowance), shrinking(model)
+    meter, shrink = QueryMeter(samples.labels, allowance), shrink_function(model)
     budget = batch_budget(samples.inputs) if allowance is None else NO_SPECULATION  # wasted queries would count
     scheduler = Scheduler(meter.begin(), search.attempts, ahead=budget.attempts)
     found = _Findings.of(samples, search.attempts)
@@ -60,10 +60,10 @@ def run_search(
         except Exception as error:
             if shrink is None or not ran_out_of_memory(error):
                 raise
-        if step is None:  # Outside of the clause above, which keeps alive what the memory was needed for.
+        if step is None:  # outside of the except clause, which keeps the tensors of the failed step alive
             assert shrink is not None
             each = queries_per_sample(search, scheduler.rows, min(batch_size, budget.queries))
-            batch_size = shrink(min(batch_size, scheduler.rows * each))  # at most: a batch holds one kind of query
+            batch_size = shrink(min(batch_size, scheduler.rows * each))  # upper bound: one kind of query only
             meter.rewind(scheduler.restart())
             flight = None
             continue
@@ -73,7 +73,7 @@ def run_search(
 
 @dataclass(frozen=True)
 class _Flight:
-    """The attempts under way; a sample may have several."""
+    """The running attempts; a sample may have several."""
 
     state: State
     position: Tensor  # (B,), among all samples
@@ -88,18 +88,18 @@ class _Step:
     They are recorded only once all of them are known, as memory may run out before that.
     """
 
-    n_queried: int  # attempts that were queried; they come first in the flight
-    points: Tensor  # (A, C, H, W), where they were
-    hit: Tensor  # (A,), bool: adversarial there
-    flight: _Flight  # after the results
+    n_queried: int  # number A of attempts that were queried; they come first in the flight
+    points: Tensor  # (A, C, H, W), points of the queries
+    hit: Tensor  # (A,), bool: the point is adversarial
+    flight: _Flight  # states after the query
 
 
 @dataclass(frozen=True)
 class _Findings:
     """The lowest successful attempt of each sample so far, and its adversarial image."""
 
-    adversarials: Tensor  # (N, C, H, W), the clean image where no attempt has succeeded
-    attempt: Tensor  # (N,), the number of attempts where none has
+    adversarials: Tensor  # (N, C, H, W), the clean image if no attempt has succeeded
+    attempt: Tensor  # (N,), lowest successful attempt; the number of attempts if none has succeeded
     attempts: int
 
     @classmethod
@@ -122,7 +122,7 @@ def _step(search: Search, model: nn.Module, flight: _Flight, *, rows: float) -> 
     kind = select_kind(search.needs_gradient(flight.state), flight.waiting)
     queried = flight if kind is None else take(flight, _where(kind))
     state, result = query_ahead(search, search_model(model), queried.state, rows)
-    hit = _hits(search, state, result, judge(model))
+    hit = _hits(search, state, result, confirming_model(model))
     after = replace(queried, state=search.advance(state, result), waiting=torch.zeros_like(hit))
     if kind is not None:
         others = take(flight, _where(~kind))

@@ -1,10 +1,10 @@
-"""Schedule attempts: those under way for each sample, and those that begin next.
+"""Schedule attempts: the running ones of each sample, and those that start next.
 
 The attempts of a sample (restarts, target classes) count in their order: the lowest that succeeds gives the adversarial
-image, and none above it matters. One after the other they leave most of a batch empty once few samples are left. So
-an attempt may begin while lower ones are still under way: the outcome of a sample is the same, and only some passes are
-wasted. Most attempts that succeed do so early, so a sample gets further attempts only after its first has lasted for
-some batches.
+image, and higher ones do not matter. One after the other they leave most of a batch empty once few samples are left. So
+an attempt may start while lower ones are still running. The outcome of a sample is the same, and only some passes are
+wasted. Most successful attempts succeed early, so a sample gets further attempts only after its first attempt has run
+for some batches.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ PATIENCE = 10  # batches
 
 
 class Scheduler:
-    """The attempts of one search. ``positions`` are those of the samples, ``attempts`` the number that each has.
+    """The attempts of one search, for samples at ``positions`` with ``attempts`` attempts each.
 
-    At most ``ahead`` attempts are under way where some of them run beside a lower one of the same sample, whose first
-    attempt began at least ``patience`` batches before. Each call of :meth:`begin` is a batch.
+    At most ``ahead`` attempts run at the same time if some of them are further attempts of a sample with a lower one.
+    The first attempt of such a sample must have started at least ``patience`` batches before. Each call of
+    :meth:`begin` is one batch.
     """
 
     def __init__(self, positions: Iterable[int], attempts: int, *, ahead: float, patience: int = PATIENCE) -> None:
@@ -32,13 +33,13 @@ class Scheduler:
         self._ahead, self._patience = ahead, patience
         self._batch = 0
         self._begun: dict[int, int] = {}  # the batch in which the first attempt of a sample began
-        self.rows = 0  # attempts under way
+        self.rows = 0  # running attempts
 
     def __bool__(self) -> bool:
         return bool(self.rows or self._waiting)
 
     def begin(self, batch_size: int) -> list[Pair]:
-        """Return the attempts to begin now; together with those under way they are at most ``batch_size``."""
+        """Return the attempts to start now; together with the running ones they are at most ``batch_size``."""
         self._batch += 1
         begun: list[Pair] = []
         while self._waiting and self.rows < batch_size:
@@ -48,7 +49,7 @@ class Scheduler:
         return begun
 
     def _begin_ahead(self, rows: int) -> list[Pair]:
-        """Begin a next attempt of every sample that has lasted, then another, and so on while there are rows."""
+        """Start a further attempt of every sample that has run for ``patience`` batches; repeat up to ``rows``."""
         begun: list[Pair] = []
         lasting = [p for p in self._under_way if self._batch - self._begun[p] >= self._patience]
         while len(begun) < rows:
@@ -71,7 +72,7 @@ class Scheduler:
         self._end[position] = min(self._end[position], end)
 
     def ended(self, pairs: Iterable[Pair]) -> list[int]:
-        """Remove attempts that are over; return the positions of which another is to begin later."""
+        """Remove attempts that are over; return the positions with another attempt to start later."""
         free = []
         for position, attempt in pairs:
             running = self._under_way[position]
@@ -85,7 +86,7 @@ class Scheduler:
         return free
 
     def restart(self) -> list[int]:
-        """Begin everything under way again, before what waits; return the positions."""
+        """Schedule all running attempts again, before the waiting ones; return their positions."""
         positions = list(self._under_way)
         for position in positions:
             self._next[position] = min(self._under_way[position])

@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples under attack. ``ranking`` lists the classes by falling logit of the clean image.
+    """Samples under attack. ``ranking`` are the classes in descending order of the logits of the clean image.
 
-    Searches that need no ranking get the label alone, and targeted ones the label followed by the target class.
+    Searches without a ranking get the label alone, and targeted ones the label followed by the target class.
     """
 
     inputs: Tensor  # (N, C, H, W), in [0, 1]
@@ -34,7 +34,7 @@ class Samples:
 
     @property
     def targets(self) -> Tensor:
-        """The classes that a targeted search aims at, (N,) int64."""
+        """Target classes of a targeted search, (N,) int64."""
         return self.ranking[:, 1]
 
     def fooled(self, logits: Tensor, *, targeted: bool = False) -> Tensor:
@@ -57,7 +57,7 @@ class QueryResult(NamedTuple):
 
     logits: Tensor  # (B, K)
     loss: Tensor  # (B,)
-    gradient: Tensor  # (B, C, H, W), of the loss; 0 if the search asked for none
+    gradient: Tensor  # (B, C, H, W), of the loss; 0 if the search needs none
 
 
 class Search(Protocol):
@@ -79,7 +79,7 @@ class Search(Protocol):
     def is_adversarial(self, state: Any, logits: Tensor) -> Tensor:
         """Mark the samples whose ``state.points`` are adversarial and within the budget, (B,) bool."""
 
-    def advance(self, state: Any, answer: QueryResult) -> State:
+    def advance(self, state: Any, result: QueryResult) -> State:
         """Return the states after the query, with the next points."""
 
 

@@ -1,1 +1,1 @@
-"""Norm balls, the box of images and hyperplanes: lengths, directions, projections and draws."""
+"""Norm balls, the box [0, 1] and hyperplanes: lengths, directions, projections and random draws."""

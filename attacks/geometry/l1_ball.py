@@ -1,16 +1,16 @@
 """The L1 ball in the box [0, 1], after Croce and Hein 2021 (arXiv 2103.01208): projection, steps and draws.
 
-The nearest point of {δ: ‖δ‖₁ ≤ ε, 0 ≤ x + δ ≤ 1} to y, with r_i the room that pixel i has in the
-direction of y_i, x_i or 1 − x_i,
+The point of {δ: ‖δ‖₁ ≤ ε, 0 ≤ x + δ ≤ 1} nearest to y is, with r_i = x_i or 1 − x_i the distance from pixel i to the
+bound in the direction of y_i,
 
     δ_i = sign(y_i)·clip(|y_i| − λ, 0, r_i),   λ = 0 if that is short enough, else  Σ_i clip(|y_i| − λ, 0, r_i) = ε.
 
-The sum falls with λ, and bends where a pixel leaves its wall, at |y_i| − r_i, and where it comes to rest, at |y_i|:
-these places are sorted, and λ lies on the piece whose ends enclose ε. In float64 whatever the type of the images.
-Unlike the projection on the ball followed by the clip to the box, it leaves nothing of ε unused.
+The sum decreases with λ. Its slope changes where a pixel leaves its bound, at |y_i| − r_i, and where its δ_i becomes 0,
+at |y_i|. These values are sorted, and λ lies on the piece whose ends enclose ε. All computations are float64, whatever
+the type of the images. Unlike the projection onto the ball followed by the clip to the box, this uses all of ε.
 
-The authors' program has it in float32 and adds the step to x + y, so that pixels at rest differ from x by rounding
-errors and count as changed; here they are x.
+The authors' program computes in float32 and adds the step to x + y, so pixels with δ_i = 0 differ from x by rounding
+errors and count as changed; here they equal x.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from bench.attacks.engine.counter_rng import bulk_uniform, derive
 
 
 def project(points: Tensor, centre: Tensor, radii: Tensor | float) -> Tensor:
-    """Nearest to ``points``, (N, C, H, W), in the box and the balls of ``radii``, (N,) or one, around ``centre``."""
+    """Return the points nearest to ``points``, (N, C, H, W), in the box and in the balls around ``centre``.
+
+    ``radii`` are (N,) or one number.
+    """
     y = (points.double() - centre.double()).flatten(1)
     room = torch.where(points > centre, 1 - centre, centre).double().flatten(1)
     delta = shrunk(y, room, torch.as_tensor(radii, dtype=torch.float64, device=y.device).expand(len(y)))
@@ -31,13 +34,16 @@ def project(points: Tensor, centre: Tensor, radii: Tensor | float) -> Tensor:
 
 
 def shrunk(y: Tensor, room: Tensor, radii: Tensor) -> Tensor:
-    """δ of the module's formula: ``y`` and ``room``, infinite without a wall, are (N, D), float64; ``radii`` (N,)."""
+    """Return δ of the module's formula, (N, D), for ``y`` and ``room`` r, (N, D) float64, and ``radii`` ε, (N,).
+
+    An infinite ``room`` means that the pixel has no bound.
+    """
     size = y.abs()
     bends = torch.cat((torch.zeros_like(size[:, :1]), (size - room).clamp_min(0), size), 1)
     starts = torch.zeros_like(bends)
     starts[:, 1 : 1 + y.shape[1]], starts[:, 1 + y.shape[1] :] = 1, -1
     bends, order = bends.sort(dim=1)
-    moving = starts.gather(1, order).cumsum(1)  # pixels that shrink behind this bend
+    moving = starts.gather(1, order).cumsum(1)  # number of pixels that shrink after this value of λ
     fallen = (moving[:, :-1] * bends.diff(dim=1)).cumsum(1)
     total = torch.minimum(size, room).sum(1, keepdim=True)
     sums = torch.cat((total, total - fallen), 1)
@@ -49,9 +55,9 @@ def shrunk(y: Tensor, room: Tensor, radii: Tensor) -> Tensor:
 
 
 def steepest_in_box(inputs: Tensor, gradient: Tensor, eps: float) -> Tensor:
-    """The perturbation of the ball and the box on which ⟨gradient, δ⟩ is greatest, (N, C, H, W).
+    """Return the perturbation in ball and box that maximises ⟨gradient, δ⟩, (N, C, H, W).
 
-    Pixels go to their walls, the steepest first, for as long as ε lasts.
+    The steepest pixels move to the bounds 0 or 1, one after the other, until the length is ``eps``.
     """
     slope, image = gradient.flatten(1), inputs.flatten(1)
     room = torch.where(slope > 0, 1 - image, image).double().masked_fill(slope == 0, 0)
@@ -63,7 +69,10 @@ def steepest_in_box(inputs: Tensor, gradient: Tensor, eps: float) -> Tensor:
 
 
 def sparse_sign(gradient: Tensor, count: Tensor) -> Tensor:
-    """The signs of the ``count``, (N,) int64, steepest pixels and their equals, divided by their number: length 1."""
+    """Return the signs of the ``count``, (N,) int64, steepest pixels, divided by their number, so that ‖·‖₁ = 1.
+
+    Pixels that are as steep as the last of them are included. Shape (N, C, H, W).
+    """
     flat = gradient.flatten(1)
     place = (flat.shape[1] - count).clamp(0, flat.shape[1] - 1).unsqueeze(1)
     threshold = flat.abs().sort(dim=1).values.gather(1, place)
@@ -72,9 +81,10 @@ def sparse_sign(gradient: Tensor, count: Tensor) -> Tensor:
 
 
 def uniform_draw(keys: Tensor, shape: tuple[int, ...], *, edge: bool) -> Tensor:
-    """Uniform on the unit ball, or on its ``edge``, (B, *shape) float32.
+    """Draw uniformly from the unit ball, or from its surface if ``edge``: (B, *shape) float32.
 
-    Exponential numbers with random signs, divided by their sum, and for the ball one more in the sum (Barthe et al.
+    Exponential numbers with random signs, divided by their sum; for the ball one more number enters the sum (Barthe et
+    al.
     2005, doi 10.1214/009117904000000874, of which this is the case p = 1).
     """
     sizes = -torch.log1p(-bulk_uniform(derive(keys, "size"), shape).double())

@@ -1,6 +1,6 @@
-"""The balls that bound a perturbation: length, direction, projection and uniform draws. δ and x are (N, C, H, W).
+"""The norm balls that bound a perturbation: length, direction, projection and uniform draws. δ and x are (N, C, H, W).
 
-What L1 needs beyond a line is in :mod:`bench.attacks.geometry.l1_ball`.
+Longer computations for L1 are in :mod:`bench.attacks.geometry.l1_ball`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from bench.attacks.engine.counter_rng import bulk_normal, bulk_uniform, derive, 
 from bench.attacks.geometry import l1_ball as l1
 from bench.core.specs import Norm
 
-_TINY = 1e-12  # as in the published programs: a gradient that is only rounding error moves nothing
+_TINY = 1e-12  # as in the published programs: a gradient below it, a rounding error, has almost no effect
 
 
 def length(delta: Tensor, norm: Norm) -> Tensor:
-    """‖δ‖ of every sample, (N,), in the type of ``delta``."""
+    """Return ‖δ‖ of every sample, (N,), in the type of ``delta``."""
     flat = delta.flatten(1)
     if norm == "l1":
         return flat.abs().sum(1)
@@ -26,10 +26,10 @@ def length(delta: Tensor, norm: Norm) -> Tensor:
 
 
 def steepest(gradient: Tensor, norm: Norm) -> Tensor:
-    """The direction of length 1 in which a linear function of this gradient rises most: sign(g), g/‖g‖₂, or the sign
-    of the steepest pixel (of all of these, if there are several).
+    """Return the direction of length 1 in which a linear function of this gradient rises most, (N, C, H, W).
 
-    No gradient has no direction: 0.
+    It is sign(g) for linf, g/‖g‖₂ for l2, and for l1 the sign of the steepest pixel, or the mean over several equal
+    ones. A zero gradient gives 0.
     """
     if norm == "l1":
         return l1.sparse_sign(gradient, torch.ones_like(gradient[:, 0, 0, 0], dtype=torch.int64))
@@ -39,7 +39,7 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
 
 
 def dual_length(gradient: Tensor, norm: Norm) -> Tensor:
-    """‖g‖ in the dual norm, (N,): the slope of a linear function along :func:`steepest`."""
+    """Return ‖g‖ in the dual norm, (N,): the slope of a linear function along :func:`steepest`."""
     flat = gradient.flatten(1)
     if norm == "l1":
         return flat.abs().amax(1)
@@ -47,17 +47,17 @@ def dual_length(gradient: Tensor, norm: Norm) -> Tensor:
 
 
 def inwards(points: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient without what leads out of the box at ``points``."""
+    """Return the gradient with 0 for pixels at a bound of the box where it points out of the box, (N, C, H, W)."""
     return torch.where(((points <= 0) & (gradient < 0)) | ((points >= 1) & (gradient > 0)), 0, gradient)
 
 
 def unit_l1(gradient: Tensor) -> Tensor:
-    """g/‖g‖₁ of every sample; no gradient stays 0."""
+    """Return g/‖g‖₁ of every sample, (N, C, H, W); a zero gradient stays 0."""
     return gradient / (gradient.flatten(1).abs().sum(1) + _TINY).view(-1, 1, 1, 1)
 
 
 def shrunk(delta: Tensor, norm: Norm, radii: Tensor) -> Tensor:
-    """The nearest perturbations that are at most ``radii``, (N,), long; the box has no say."""
+    """Return the perturbations of length ``radii``, (N,), or less that are nearest to ``delta``; the box is ignored."""
     if norm == "l1":
         flat = delta.double().flatten(1)
         return l1.shrunk(flat, torch.full_like(flat, torch.inf), radii.double()).to(delta).view_as(delta)
@@ -68,15 +68,16 @@ def shrunk(delta: Tensor, norm: Norm, radii: Tensor) -> Tensor:
 
 
 def project(points: Tensor, centre: Tensor, norm: Norm, eps: float) -> Tensor:
-    """The points moved into the ε-ball around ``centre``, then into the box [0, 1]; see :func:`projection`."""
+    """Project points onto the ε-ball around ``centre``, then onto the box [0, 1]; see :func:`projection`."""
     return projection(centre, norm, eps)(points)
 
 
 def projection(centre: Tensor, norm: Norm, eps: float) -> Callable[[Tensor], Tensor]:
     """Return a function that projects points onto the ε-ball around ``centre``, then onto the box [0, 1].
 
-    For l2 these are two projections, one after the other, as in the published attacks. The result is in both sets, as
-    the centre is in the box, but it is not always the nearest point of both. For l1 it is the nearest point of both.
+    For l2 these are two projections, one after the other, as in the published attacks. The result is in both sets,
+    because the centre is in the box, but it is not always the nearest point of both. For l1 it is the nearest point of
+    both.
     """
     if norm == "l1":
         return lambda points: l1.project(points, centre, eps)
@@ -93,9 +94,9 @@ def projection(centre: Tensor, norm: Norm, eps: float) -> Callable[[Tensor], Ten
 
 
 def sample_sphere(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) -> Tensor:
-    """A random perturbation of length ε for every key, (B, *shape) float32: where auto-PGD starts.
+    """Draw a random perturbation of length ε for every key, (B, *shape) float32: the starts of Auto-PGD.
 
-    linf: uniform in the cube, stretched to its surface; l2 and l1: uniform on the sphere of the norm.
+    linf: uniform in the cube, then scaled to its surface; l2 and l1: uniform on the sphere of the norm.
     """
     if norm == "l1":
         return eps * l1.uniform_draw(keys, shape, edge=True)
@@ -106,9 +107,9 @@ def sample_sphere(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) 
 
 
 def sample_ball(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) -> Tensor:
-    """A uniform draw from the ball for every key, (B, *shape) float32.
+    """Draw a perturbation uniformly from the ball for every key, (B, *shape) float32.
 
-    For l2 a normal direction times a radius ε·u^(1/D), u uniform (Muller 1959), D the number of elements.
+    For l2 this is a normal direction times a radius ε·u^(1/D), u uniform (Muller 1959), D the number of elements.
     """
     if norm == "l1":
         return eps * l1.uniform_draw(keys, shape, edge=False)
@@ -120,7 +121,7 @@ def sample_ball(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) ->
 
 
 def random_points(inputs: Tensor, keys: Tensor, norm: Norm, eps: float) -> Tensor:
-    """Points drawn uniformly in the balls around ``inputs``, (B, C, H, W), and clipped to [0, 1]."""
+    """Draw points uniformly from the balls around ``inputs``, (B, C, H, W), and clip them to [0, 1]."""
     return (inputs + sample_ball(keys, tuple(inputs.shape[1:]), norm, eps).to(inputs)).clamp(0, 1)
 
 

@@ -1,1 +1,1 @@
-"""The same attacks through independent libraries: what our own are tested and measured against, and a user's choice."""
+"""Attacks computed by independent libraries: the reference of tests and measurements, and an option of the user."""

@@ -29,10 +29,11 @@ def autoattack(
     batch_size: int,
     **params: Scalar,
 ) -> Tensor:
-    """Run the stages that ``params`` name (:mod:`bench.attacks.ensemble`), each on the images that are left.
+    """Run the stages named by ``params`` (:mod:`bench.attacks.ensemble`), each on the remaining images.
 
-    The library seeds torch's global generator itself, anew for every batch of every stage; the caller's is restored.
-    Its resume file is never used: it cannot be read back. Shapes as in :class:`bench.attacks.registry.Attack`.
+    The library seeds the global generator of torch for every batch of every stage; the state of the caller is restored.
+    Its resume file is never used, because the library cannot read it. Shapes as in
+    :class:`bench.attacks.registry.Attack`.
     """
     with torch.no_grad():
         num_classes = model(inputs[:1]).shape[1]
@@ -76,7 +77,10 @@ def _build(
 
 
 def _limit(ensemble: Any, budget: Budget) -> None:
-    """The library takes these numbers from no argument, and auto-PGD derives its checkpoints as it is built."""
+    """Set the numbers of ``budget``, which the library accepts as no argument.
+
+    Auto-PGD derives its checkpoints in its constructor, so that is called again.
+    """
     ensemble.apgd.n_restarts, ensemble.fab.n_restarts = budget.apgd_starts, budget.restarts
     ensemble.apgd.use_largereps = ensemble.apgd_targeted.use_largereps = budget.phases > 1
     ensemble.square.n_queries = budget.queries
@@ -98,11 +102,11 @@ def _limit(ensemble: Any, budget: Budget) -> None:
 
 
 def _margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """max_{j≠y} z_j − z_y, (N,): positive once the image is broken."""
+    """Return max_{j≠y} z_j − z_y, (N,): positive if the image is misclassified."""
     rivals = logits.scatter(1, labels[:, None], float("-inf")).amax(1)
     return rivals - logits.gather(1, labels[:, None]).squeeze(1)
 
 
 def _targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """z_t − z_y, (N,): positive once the target has overtaken the label."""
+    """Return z_t − z_y, (N,): positive if the logit of the target exceeds that of the label."""
     return (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])).squeeze(1)

@@ -17,7 +17,7 @@ _METHODS = {"linf": foolbox.attacks.LinfFastGradientAttack, "l2": foolbox.attack
 
 @harness_torch_state()
 def fgsm(model: nn.Module, inputs: Tensor, labels: Tensor, *, norm: Norm, eps: float, rng: SampleRng) -> Tensor:
-    """One step to the edge of the ball; deterministic. Shapes as in :class:`bench.attacks.registry.Attack`."""
+    """Make one step to the surface of the ball. Deterministic. Shapes as in :class:`bench.attacks.registry.Attack`."""
     bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device=inputs.device)
     attack = _METHODS[norm](random_start=False)
     adversarials: Tensor = attack.run(bounded, inputs, foolbox.criteria.Misclassification(labels), epsilon=eps)

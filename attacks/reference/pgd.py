@@ -1,4 +1,4 @@
-"""Projected gradient descent, Madry et al. 2018 (arXiv 1706.06083), through foolbox, from the starts of our own."""
+"""Projected gradient descent, Madry et al. 2018 (arXiv 1706.06083), through foolbox, from the starts of our own PGD."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pgd(
     steps: int,
     restarts: int,
 ) -> Tensor:
-    """Make ``steps`` steps from each of ``restarts`` starts; later starts take the images that are left.
+    """Make ``steps`` steps from each of ``restarts`` starts; later starts attack the remaining images.
 
     Shapes as in :class:`bench.attacks.registry.Attack`.
     """
@@ -57,7 +57,7 @@ def _descend(
 ) -> Tensor:
     """Run foolbox's loop once, from our own starting points and with our own step size.
 
-    Its default step of ε/30 would not reach the edge of the ball in 20 steps.
+    Its default step of ε/30 would not reach the surface of the ball in 20 steps.
     """
     noise = sample_ball(start_keys(rng.keys(), restart), tuple(inputs.shape[1:]), norm, eps).to(inputs)
     method: Any = _METHODS[norm](abs_stepsize=step_size(eps, steps), steps=steps, random_start=True)

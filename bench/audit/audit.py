@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.audit import checks
-from bench.audit.checks import Broken, Outcomes, any_of, mde, robust_accuracy
+from bench.audit.checks import Misclassified, Outcomes, any_of, mde, robust_accuracy
 from bench.audit.figures import Figures, deepfool_figures, gradient_figures, perturbed_figures
 from bench.audit.levels import LEVELS, Level, LevelName
 from bench.audit.neighbours import candidate_count
@@ -69,8 +69,8 @@ class _Work:
 class _Sample(NamedTuple):
     """Indices of a sample of the images, and of the correctly classified ones in it."""
 
-    asked: Tensor
-    right: Tensor
+    images: Tensor
+    correct: Tensor
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,13 @@ class _Subject:
     """Model on one set of images, and the mask of clean images that it misclassifies."""
 
     attacker: AuditAttacker
-    wrong: Broken
+    wrong: Misclassified
 
     def sample(self, level: Level) -> _Sample:
         """Return the sample of images for figures of gradients and distances."""
         n = len(self.wrong)
-        asked = spread(torch.arange(n), max(MIN_FIGURE_IMAGES, int(level.share * n)))
-        return _Sample(asked, asked[torch.from_numpy(~self.wrong)[asked]])
+        images = spread(torch.arange(n), max(MIN_FIGURE_IMAGES, int(level.share * n)))
+        return _Sample(images, images[torch.from_numpy(~self.wrong)[images]])
 
 
 @harness_torch_state()
@@ -199,50 +199,54 @@ def _cell_input(audited: Audited, images: Images, context: RunContext) -> CellIn
 
 
 def _chosen(
-    suites: Mapping[Budget, Mapping[str, Broken]], asked: Collection[tuple[Norm, float]], *, clean: float, level: Level
+    suites: Mapping[Budget, Mapping[str, Misclassified]],
+    requested: Collection[tuple[Norm, float]],
+    *,
+    clean: float,
+    level: Level,
 ) -> list[Budget]:
-    """Return the budgets of one norm to audit: all if ``level`` asks for them, else :func:`most_informative`.
+    """Return the budgets of one norm to audit: all if ``level`` includes them, else :func:`most_informative`.
 
-    Budgets ``asked`` for in this command take precedence over those of earlier attacks. ``clean`` is the clean
+    Budgets ``requested`` in this command take precedence over those of earlier attacks. ``clean`` is the clean
     accuracy in percent.
     """
     claims = {budget: claim(suite) for budget, suite in suites.items() if suite}
     if level.every_budget or not claims:
         return sorted(claims)
-    return [most_informative({b: c for b, c in claims.items() if b in asked} or claims, clean)]
+    return [most_informative({b: c for b, c in claims.items() if b in requested} or claims, clean)]
 
 
 def _check_model(subject: _Subject, work: _Work, level: Level) -> None:
     """Check the model on a sample of the images, and compute figures on the correctly classified ones in it."""
-    attacker, (sample, right) = subject.attacker, subject.sample(level)
+    attacker, (sample, correct) = subject.attacker, subject.sample(level)
     counting = CountingModel(attacker.context.model).eval()
     work.findings += check_model(counting, attacker.inputs(sample), attacker.batch_size)
     attacker.count(counting)
     if not attacker.gives_gradient:
         note = "the model has no finite gradient with respect to its input: only attacks without gradients were run"
         work.findings.append(Finding("no_gradient", f"no_gradient: {note}"))
-    work.figures |= gradient_figures(attacker, right)
-    work.figures |= deepfool_figures(attacker, right, steps=level.ddn_steps)
+    work.figures |= gradient_figures(attacker, correct)
+    work.figures |= deepfool_figures(attacker, correct, steps=level.ddn_steps)
 
 
 def _audit_budget(
     subject: _Subject,
     budget: Budget,
     cells: Sequence[EvalRecord],
-    suite: Mapping[str, Broken],
+    suite: Mapping[str, Misclassified],
     paired: PairedModel | None,
     level: Level,
 ) -> BudgetAudit:
     attacker, wrong, (norm, eps) = subject.attacker, subject.wrong, budget
     gradients = gradient_attacks(cells)
-    broken = any_of(wrong, *(suite[name] for name in gradients))
-    probes = probe(attacker, level, norm, eps, wrong, broken, paired.model if paired else None)
-    outcomes = Outcomes(suite, gradients, ladder(cells), probes.broken, probes.reach)
+    misclassified = any_of(wrong, *(suite[name] for name in gradients))
+    probes = probe(attacker, level, norm, eps, wrong, misclassified, paired.model if paired else None)
+    outcomes = Outcomes(suite, gradients, ladder(cells), probes.misclassified, probes.reach)
     figures: Figures = {
         **checks.figures(outcomes),
         "broken_8bit": probes.broken_8bit,
         "mde": mde(len(wrong), int((~wrong).sum())),
-        **perturbed_figures(attacker, subject.sample(level).right, norm=norm, eps=eps, steps=level.transfer_steps),
+        **perturbed_figures(attacker, subject.sample(level).correct, norm=norm, eps=eps, steps=level.transfer_steps),
     }
     left = ~any_of(wrong, *suite.values())
     return BudgetAudit(
@@ -260,5 +264,5 @@ def _audit_budget(
     )
 
 
-def _positions(mask: Broken) -> tuple[int, ...]:
+def _positions(mask: Misclassified) -> tuple[int, ...]:
     return tuple(int(i) for i in np.flatnonzero(mask))

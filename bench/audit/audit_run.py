@@ -33,12 +33,12 @@ def audit_run(
 
 def report_audit(run: RunRecord, record: AuditRecord, context: RunContext, summary: RunSummary) -> None:
     """Print the result of an audit in one sentence, and add it to ``summary``."""
-    said = sentence(run, record, at_chance=run_at_chance(run, record.data_sha, context.store))
-    context.progress.line(f"audit: {said} {record.time_s:.1f} s")
+    text = sentence(run, record, at_chance=run_at_chance(run, record.data_sha, context.store))
+    context.progress.line(f"audit: {text} {record.time_s:.1f} s")
     if record.status == "ok":
         summary.audited += 1
     else:
-        summary.bad.append(said)
+        summary.bad.append(text)
 
 
 def _baseline(run: RunRecord, context: RunContext) -> PairedModel | None:

@@ -1,7 +1,7 @@
 """Compare the per-image outcomes of attacks, and return findings that cast doubt on a robust accuracy. No torch.
 
 The attacks are independent: each starts from the clean images. All functions are pure functions of boolean vectors over
-the same images. ``broken`` vectors are (N,), one value per image of the audited subset. True: the image is
+the same images. ``misclassified`` vectors are (N,), one value per image of the audited subset. True: the image is
 misclassified after the attack, or was misclassified before it. Each flag comes from one comparison:
 
 - ``scale_masking``: PGD on the plain float32 cross-entropy, and PGD on logits rescaled to a usual gap. The predicted
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from bench.core.records import Finding
 from bench.results.audit_verdict import ORDER_ALLOWANCE, POINTS, TRANSFER
 
-Broken = NDArray[np.bool_]
+Misclassified = NDArray[np.bool_]
 
 RISK = 0.05  # one-sided error probability of every bound
 
@@ -46,7 +46,7 @@ class Change(NamedTuple):
     n_improved: int  # images misclassified under the first attack only
 
 
-def change(before: Broken, after: Broken) -> Change:
+def change(before: Misclassified, after: Misclassified) -> Change:
     """Return the drop 100·(b − c)/n from the robust accuracy under ``before`` to that under ``after``.
 
     b images are misclassified under ``after`` only, c under ``before`` only. Given b + c, b is binomial, with θ = 1/2
@@ -68,7 +68,7 @@ def change(before: Broken, after: Broken) -> Change:
     )
 
 
-def beyond(before: Broken, more: Broken) -> Change:
+def beyond(before: Misclassified, more: Misclassified) -> Change:
     """Return the drop in robust accuracy when the attacks behind ``more`` are added to those behind ``before``.
 
     The accuracy can only decrease, so ``least`` is Clopper and Pearson's bound of b/n. Raise ValueError if the vectors
@@ -97,13 +97,13 @@ class Rate(NamedTuple):
     images: int
 
 
-def only_by(weaker: Broken, stronger: Broken) -> Rate:
+def only_by(weaker: Misclassified, stronger: Misclassified) -> Rate:
     """Return the share of images misclassified under the weaker attack only, with its lower bound."""
     _, count, n = _counted(weaker, stronger)
     return Rate(100 * count / n, 100 * _lower(count, n), count)
 
 
-def any_of(*vectors: Broken) -> Broken:
+def any_of(*vectors: Misclassified) -> Misclassified:
     """Return which images are misclassified under any attack: the pointwise worst case.
 
     Raise ValueError without a vector.
@@ -113,12 +113,12 @@ def any_of(*vectors: Broken) -> Broken:
     return reduce(np.logical_or, vectors)
 
 
-def robust_accuracy(broken: Broken) -> float:
+def robust_accuracy(misclassified: Misclassified) -> float:
     """Return the robust accuracy in percent of all images of the subset."""
-    return 100 * float((~broken).mean())
+    return 100 * float((~misclassified).mean())
 
 
-def _counted(before: Broken, after: Broken) -> tuple[int, int, int]:
+def _counted(before: Misclassified, after: Misclassified) -> tuple[int, int, int]:
     """Count the images misclassified under the second attack only, under the first only, and all images."""
     if before.shape != after.shape or before.ndim != 1 or not len(before):
         raise ValueError(f"outcomes have shapes {before.shape} and {after.shape}; they must be equal, (N,) with N > 0")
@@ -165,18 +165,18 @@ class Outcomes(NamedTuple):
     the audit's own attacks, at this budget or at the large budget ``reach``.
     """
 
-    suite: Mapping[str, Broken]
+    suite: Mapping[str, Misclassified]
     gradients: tuple[str, ...]
     ladder: tuple[tuple[str, str], ...]
-    probes: Mapping[str, Broken]
+    probes: Mapping[str, Misclassified]
     reach: float | None = None
 
 
 def findings(outcomes: Outcomes) -> list[Finding]:
     """Return the findings that cast doubt on the robust accuracy, one per flag."""
-    elsewhere = {"large_eps_survivors": outcomes.reach}
+    other_eps = {"large_eps_survivors": outcomes.reach}
     compared = ((flag, pair, sentence) for flag, pair, sentence in _comparisons(outcomes) if pair is not None)
-    found = [_drop(flag, pair, sentence, elsewhere.get(flag)) for flag, pair, sentence in compared]
+    found = [_drop(flag, pair, sentence, other_eps.get(flag)) for flag, pair, sentence in compared]
     return [finding for finding in (*found, _order(outcomes)) if finding is not None]
 
 
@@ -191,7 +191,7 @@ def figures(outcomes: Outcomes) -> dict[str, float]:
     return values | {f"drop_{flag}": pair.points for flag, pair, _ in _comparisons(outcomes) if pair is not None}
 
 
-def white_box(outcomes: Outcomes) -> Broken | None:
+def white_box(outcomes: Outcomes) -> Misclassified | None:
     """Return which images are misclassified under a gradient attack of the suite or the audit; None without one."""
     ours = [outcomes.probes[name] for name in WHITE_BOX if name in outcomes.probes]
     found = [*ours, *(outcomes.suite[name] for name in outcomes.gradients)]
@@ -202,7 +202,7 @@ def _comparisons(outcomes: Outcomes) -> list[tuple[str, Change | None, str]]:
     """Return per comparison its flag, the drop in robust accuracy (None if not compared) and its description."""
     probes, white = outcomes.probes, white_box(outcomes)
     black = [probes[name] for name in BLACK_BOX if name in probes]
-    own = [broken for name, broken in probes.items() if name not in (LARGE, GREY)]
+    own = [misclassified for name, misclassified in probes.items() if name not in (LARGE, GREY)]
     shown = [probes[TRANSFER]] if TRANSFER in probes else []
     grey = [probes[GREY]] if GREY in probes else []
     large = _beyond(probes[LARGE], grey) if LARGE in probes else None
@@ -251,10 +251,10 @@ def _order(outcomes: Outcomes) -> Finding | None:
     )
 
 
-def _pair(probes: Mapping[str, Broken], before: str, after: str) -> Change | None:
+def _pair(probes: Mapping[str, Misclassified], before: str, after: str) -> Change | None:
     return change(probes[before], probes[after]) if before in probes and after in probes else None
 
 
-def _beyond(base: Broken | None, more: list[Broken]) -> Change | None:
+def _beyond(base: Misclassified | None, more: list[Misclassified]) -> Change | None:
     """Return the drop in robust accuracy when the attacks ``more`` are added to those of ``base``."""
     return beyond(base, any_of(*more)) if more and base is not None else None

@@ -33,26 +33,26 @@ KEPT: Final = ("zero_gradient_ce", "zero_gradient_margin", "zero_gradient_dlr", 
 Figures = dict[str, float | None]
 
 
-def gradient_figures(attacker: AuditAttacker, right: Tensor) -> Figures:
-    """Measure gradients at the correctly classified images ``right``, (M,) int64 indices; ``n_correct`` is M."""
-    return {"n_correct": float(len(right)), **_report(attacker, attacker.inputs(right), attacker.labels(right))}
+def gradient_figures(attacker: AuditAttacker, correct: Tensor) -> Figures:
+    """Measure gradients at the correctly classified images ``correct``, (M,) int64 indices; ``n_correct`` is M."""
+    return {"n_correct": float(len(correct)), **_report(attacker, attacker.inputs(correct), attacker.labels(correct))}
 
 
-def perturbed_figures(attacker: AuditAttacker, right: Tensor, *, norm: Norm, eps: float, steps: int) -> Figures:
+def perturbed_figures(attacker: AuditAttacker, correct: Tensor, *, norm: Norm, eps: float, steps: int) -> Figures:
     """Measure gradients at the same images after an attack at one budget; empty without images or gradients."""
-    if not len(right) or not attacker.gives_gradient:
+    if not len(correct) or not attacker.gives_gradient:
         return {}
     counting, parts = CountingModel(attacker.context.model), []
-    for part in right.split(attacker.batch_size):
+    for part in correct.split(attacker.batch_size):
         inputs, labels = attacker.inputs(part), attacker.labels(part)
         parts.append(transfer_images(counting, inputs, labels, norm=norm, eps=eps, steps=steps))
     attacker.count(counting)
-    there = _report(attacker, torch.cat(parts), attacker.labels(right))
+    there = _report(attacker, torch.cat(parts), attacker.labels(correct))
     return {f"{name}{PERTURBED}": there[name] for name in KEPT}
 
 
-def deepfool_figures(attacker: AuditAttacker, right: Tensor, *, steps: int) -> Figures:
-    """Measure ``deepfool_ratio`` and ``ddn_within`` at the images ``right``, (M,) int64, all classified correctly.
+def deepfool_figures(attacker: AuditAttacker, correct: Tensor, *, steps: int) -> Figures:
+    """Measure ``deepfool_ratio`` and ``ddn_within`` at the images ``correct``, (M,) int64, all classified correctly.
 
     ``deepfool_ratio`` is None if DeepFool fools no image, ``ddn_within`` if it fools at most half of them.
     Empty if the model gives no gradient.
@@ -60,18 +60,18 @@ def deepfool_figures(attacker: AuditAttacker, right: Tensor, *, steps: int) -> F
     if not attacker.gives_gradient:
         return {}
     counting = CountingModel(attacker.context.model)
-    parts = [pixel_lengths(counting, attacker.inputs(part)) for part in right.split(attacker.batch_size)]
+    parts = [pixel_lengths(counting, attacker.inputs(part)) for part in correct.split(attacker.batch_size)]
     attacker.count(counting)
     raw, boundary = (np.concatenate([getattr(part, name) for part in parts]) for name in ("raw", "boundary"))
     ratio = float(boundary.mean() / raw.mean()) if len(raw) and raw.mean() > 0 else None
-    missed = np.full(len(right) - len(raw), np.inf)
-    median = float(np.median([*raw, *missed])) if len(right) else np.inf
+    missed = np.full(len(correct) - len(raw), np.inf)
+    median = float(np.median([*raw, *missed])) if len(correct) else np.inf
     if not np.isfinite(median):
         return {"deepfool_ratio": ratio, "ddn_within": None}
     others = np.ones(len(attacker.context.images), dtype=bool)
-    others[right.numpy()] = False
-    broken = attacker.attack(f"ddn-{steps}", "l2", median, others)
-    return {"deepfool_ratio": ratio, "ddn_within": float(broken[right.numpy()].mean())}
+    others[correct.numpy()] = False
+    misclassified = attacker.attack(f"ddn-{steps}", "l2", median, others)
+    return {"deepfool_ratio": ratio, "ddn_within": float(misclassified[correct.numpy()].mean())}
 
 
 def _report(attacker: AuditAttacker, inputs: Tensor, labels: Tensor) -> Figures:

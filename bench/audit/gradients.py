@@ -85,12 +85,12 @@ COLUMNS = {
 
 
 class GradientReport(NamedTuple):
-    """Values of all ``COLUMNS``, with the number of passes and remarks."""
+    """Values of all ``COLUMNS``, with the number of passes and notes."""
 
-    values: dict[str, float | None]  # by column; None with a remark
+    values: dict[str, float | None]  # by column; None with a note
     n_forwards: int  # one per image and pass, including the passes in float64
     n_backwards: int
-    remarks: dict[str, str]  # by column: why a value is missing, or how it deviates from the definition
+    notes: dict[str, str]  # by column: why a value is missing, or how it deviates from the definition
 
 
 def gradient_report(model: nn.Module, inputs: Tensor, labels: Tensor, *, batch_size: int) -> GradientReport:
@@ -112,10 +112,10 @@ def gradient_report(model: nn.Module, inputs: Tensor, labels: Tensor, *, batch_s
     gaps, gap_reason = _gaps(logits)
     apart, apart_reason = _float64(logits, doubled.logits, doubled.reason)
     values |= gaps | apart
-    remarks = {**dict.fromkeys(gaps, gap_reason), **dict.fromkeys(apart, apart_reason), **_replaced(logits.shape[1])}
-    remarks = {name: remark for name, remark in remarks.items() if remark}
+    notes = {**dict.fromkeys(gaps, gap_reason), **dict.fromkeys(apart, apart_reason), **_replaced(logits.shape[1])}
+    notes = {name: note for name, note in notes.items() if note}
     ordered = {name: values[name] for name in COLUMNS}
-    return GradientReport(ordered, counting.forwards + doubled.n_forwards, counting.backwards, remarks)
+    return GradientReport(ordered, counting.forwards + doubled.n_forwards, counting.backwards, notes)
 
 
 def input_gradient(loss: Tensor, points: Tensor, *, keep: bool = False) -> Tensor:
@@ -183,12 +183,12 @@ def _float64(logits: Tensor, doubled: Tensor | None, reason: str) -> tuple[dict[
 
 
 def _not_finite(rows: Tensor) -> str:
-    broken = int((~rows.isfinite().all(1)).sum())
-    return f"the logits of {broken} of {len(rows)} images are not finite" if broken else ""
+    n_nonfinite = int((~rows.isfinite().all(1)).sum())
+    return f"the logits of {n_nonfinite} of {len(rows)} images are not finite" if n_nonfinite else ""
 
 
 def _replaced(num_classes: int) -> dict[str, str]:
     if not lacks_dlr("apgd-dlr", num_classes):
         return {}
-    remark = f"computed for the margin instead of the DLR, which is undefined for {num_classes} classes"
-    return {f"{what}_gradient_dlr": remark for what in ("zero", "tiny", "nonfinite")}
+    note = f"computed for the margin instead of the DLR, which is undefined for {num_classes} classes"
+    return {f"{what}_gradient_dlr": note for what in ("zero", "tiny", "nonfinite")}

@@ -30,8 +30,10 @@ def neighbours(images: Images, part: Tensor, candidates: Images, count: int) -> 
 
     Distances are L2 over pixels, in ascending order.
     """
-    everyone = torch.arange(len(candidates))
-    apart = torch.cdist(_small(images, part), torch.cat([_small(candidates, batch) for batch in everyone.split(100)]))
+    every_index = torch.arange(len(candidates))
+    apart = torch.cdist(
+        _small(images, part), torch.cat([_small(candidates, batch) for batch in every_index.split(100)])
+    )
     same = images.labels[part][:, None] == candidates.labels[None]
     others = min(count, int((~same).sum(1).min()))
     return apart.masked_fill(same, torch.inf).topk(others, dim=1, largest=False).indices

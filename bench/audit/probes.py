@@ -17,7 +17,7 @@ from bench.attacks.gradients import differentiate
 from bench.attacks.registry import resolve
 from bench.attacks.transfer import transfer_images
 from bench.audit import checks
-from bench.audit.checks import Broken, any_of
+from bench.audit.checks import Misclassified, any_of
 from bench.audit.levels import Level
 from bench.audit.neighbours import neighbours, points_towards
 from bench.core.errors import CellFailure
@@ -63,7 +63,7 @@ class AuditAttacker:
     backwards: int = 0
     _search_models: dict[float, SearchModels] = field(default_factory=dict)
 
-    def clean(self) -> Broken:
+    def clean(self) -> Misclassified:
         """Return which images are misclassified without an attack."""
         predicted = self._predict(self.inputs(torch.arange(len(self.context.images))))
         return np.asarray(predicted != self.context.images.labels)
@@ -90,12 +90,14 @@ class AuditAttacker:
         return gap if 0 < gap < float("inf") else GAP
 
     def attack(
-        self, name: str, norm: Norm, eps: float, wrong: Broken, *, scale: float = 1.0, queries: int | None = None
-    ) -> Broken:
+        self, name: str, norm: Norm, eps: float, wrong: Misclassified, *, scale: float = 1.0, queries: int | None = None
+    ) -> Misclassified:
         """Return which images are misclassified after the attack ``name``, or are ``wrong`` already."""
         return np.asarray(self._attacked(name, norm, eps, wrong, scale, queries).adv_pred != self.context.images.labels)
 
-    def attack_in_8_bits(self, name: str, norm: Norm, eps: float, wrong: Broken) -> tuple[Broken, float | None]:
+    def attack_in_8_bits(
+        self, name: str, norm: Norm, eps: float, wrong: Misclassified
+    ) -> tuple[Misclassified, float | None]:
         """Return the same, and the share of the adversarial images that remain adversarial in 8 bits, in the ball."""
         outcomes = self._attacked(name, norm, eps, wrong, keep=True)
         whole = 0
@@ -105,15 +107,15 @@ class AuditAttacker:
             still = self._predict(as_inputs(rounded)) != self.context.images.labels[kept.indices]
             whole += int((still & in_ball(inputs, rounded, norm, eps).cpu()).sum())
         found = sum(len(kept.indices) for kept in outcomes.kept)
-        broken = np.asarray(outcomes.adv_pred != self.context.images.labels)
-        return broken, whole / found if found else None
+        misclassified = np.asarray(outcomes.adv_pred != self.context.images.labels)
+        return misclassified, whole / found if found else None
 
     def _attacked(
         self,
         name: str,
         norm: Norm,
         eps: float,
-        wrong: Broken,
+        wrong: Misclassified,
         scale: float = 1.0,
         queries: int | None = None,
         *,
@@ -157,58 +159,58 @@ class AuditAttacker:
         wrong: Tensor = self._predict(inside) != self.context.images.labels[indices]
         return wrong
 
-    def noise(self, norm: Norm, eps: float, wrong: Broken, draws: int) -> Broken:
+    def noise(self, norm: Norm, eps: float, wrong: Misclassified, draws: int) -> Misclassified:
         """Return which images are misclassified under random perturbations of full length, or are ``wrong`` already."""
-        broken = wrong.copy()
+        misclassified = wrong.copy()
         for draw in range(draws):
-            for part in self._remaining(broken):
+            for part in self._remaining(misclassified):
                 inputs = self.inputs(part)
                 ids = [self.context.images.ids[i] for i in part.tolist()]
                 keys = derive(SampleRng(self.seed, "noise", ids, self.context.device).keys(), "audit", draw)
                 points = (inputs + sample_sphere(keys, tuple(inputs.shape[1:]), norm, eps).to(inputs)).clamp(0, 1)
-                broken[part.numpy()] = self.show(points, part, norm, eps).numpy()
-        return broken
+                misclassified[part.numpy()] = self.show(points, part, norm, eps).numpy()
+        return misclassified
 
-    def neighbours(self, norm: Norm, eps: float, wrong: Broken, count: int) -> Broken:
+    def neighbours(self, norm: Norm, eps: float, wrong: Misclassified, count: int) -> Misclassified:
         """Return which images are misclassified after a step towards other classes, or are ``wrong`` already."""
-        broken = wrong.copy()
+        misclassified = wrong.copy()
         for part in self._remaining(wrong):
             found = neighbours(self.context.images, part, self.candidates, count)
             for points in points_towards(self.inputs(part), self.candidates, found, norm, eps):
-                left = torch.from_numpy(~broken[part.numpy()])
+                left = torch.from_numpy(~misclassified[part.numpy()])
                 if left.any():
-                    broken[part[left].numpy()] = self.show(points[left], part[left], norm, eps).numpy()
-        return broken
+                    misclassified[part[left].numpy()] = self.show(points[left], part[left], norm, eps).numpy()
+        return misclassified
 
-    def transfer(self, paired: nn.Module, norm: Norm, eps: float, wrong: Broken, steps: int) -> Broken:
+    def transfer(self, paired: nn.Module, norm: Norm, eps: float, wrong: Misclassified, steps: int) -> Misclassified:
         """Return which images the model misclassifies when they are attacked on ``paired``, or are ``wrong`` already.
 
         The passes through ``paired`` are counted, too.
         """
-        counting, broken = CountingModel(paired), wrong.copy()
+        counting, misclassified = CountingModel(paired), wrong.copy()
         for part in self._remaining(wrong):
             inputs, labels = self.inputs(part), self.labels(part)
             points = transfer_images(counting, inputs, labels, norm=norm, eps=eps, steps=steps)
-            broken[part.numpy()] = self.show(points, part, norm, eps).numpy()
+            misclassified[part.numpy()] = self.show(points, part, norm, eps).numpy()
         self.count(counting)
-        return broken
+        return misclassified
 
-    def grey(self, norm: Norm, eps: float, wrong: Broken) -> Broken:
+    def grey(self, norm: Norm, eps: float, wrong: Misclassified) -> Misclassified:
         """Return which images are misclassified when replaced by one grey image, or are ``wrong`` already."""
-        broken = wrong.copy()
+        misclassified = wrong.copy()
         for part in self._remaining(wrong):
             points = torch.full_like(self.inputs(part), GREY)
-            broken[part.numpy()] = self.show(points, part, norm, eps).numpy()
-        return broken
+            misclassified[part.numpy()] = self.show(points, part, norm, eps).numpy()
+        return misclassified
 
     def count(self, model: CountingModel) -> None:
         """Add the passes through ``model`` to the totals."""
         self.forwards += model.forwards
         self.backwards += model.backwards
 
-    def _remaining(self, broken: Broken) -> list[Tensor]:
-        """Return the indices of the images that are not ``broken``, in batches."""
-        indices = torch.from_numpy(~broken).nonzero().squeeze(1)
+    def _remaining(self, misclassified: Misclassified) -> list[Tensor]:
+        """Return the indices of the images that are not ``misclassified``, in batches."""
+        indices = torch.from_numpy(~misclassified).nonzero().squeeze(1)
         return list(indices.split(self.batch_size)) if len(indices) else []
 
     def _rescaled(self, scale: float) -> CellInput:
@@ -239,8 +241,8 @@ def reach(norm: Norm, image_shape: tuple[int, ...]) -> float:
 
 
 def _without_gradients(
-    attacker: AuditAttacker, level: Level, norm: Norm, eps: float, left: Broken, paired: nn.Module | None
-) -> dict[str, Broken]:
+    attacker: AuditAttacker, level: Level, norm: Norm, eps: float, left: Misclassified, paired: nn.Module | None
+) -> dict[str, Misclassified]:
     """Run the attacks that need no gradient of the model, on the images that are not in ``left``."""
     found = {checks.NOISE: attacker.noise(norm, eps, left, level.draws)}
     found[checks.NEIGHBOURS] = attacker.neighbours(norm, eps, left, level.neighbours)
@@ -253,16 +255,16 @@ def _without_gradients(
 class Probes(NamedTuple):
     """Outcomes of every attack of the audit, by name.
 
-    ``broken`` includes images that were misclassified before the attack, clean or under other attacks. ``own`` has only
+    ``misclassified`` includes images that were so before the attack, clean or under other attacks. ``own`` has only
     the images that the attack itself made misclassified.
     """
 
-    broken: dict[str, Broken]
-    own: dict[str, Broken]
+    misclassified: dict[str, Misclassified]
+    own: dict[str, Misclassified]
     broken_8bit: float | None  # share of PGD's adversarial images that remain adversarial in 8 bits
     reach: float  # the large budget
 
-    def within(self, eps: float) -> dict[str, Broken]:
+    def within(self, eps: float) -> dict[str, Misclassified]:
         """Return ``own`` without the attacks at the large budget, unless that budget is at most ``eps``."""
         outside = (checks.LARGE, checks.GREY) if self.reach > eps else ()
         return {name: found for name, found in self.own.items() if name not in outside}
@@ -273,17 +275,17 @@ def probe(
     level: Level,
     norm: Norm,
     eps: float,
-    wrong: Broken,
-    broken: Broken,
+    wrong: Misclassified,
+    misclassified: Misclassified,
     paired: nn.Module | None,
 ) -> Probes:
-    """Run all of the audit's attacks at one budget. ``broken`` are the images misclassified under gradient attacks.
+    """Run all attacks of the audit at one budget. ``misclassified`` are the images misclassified by gradient attacks.
 
     Attacks without gradients run on the images on which every gradient attack failed: only these images can show that
     the gradients mislead. A model without gradients is attacked by these attacks only.
     """
     if not attacker.gives_gradient:
-        left = any_of(wrong, broken)
+        left = any_of(wrong, misclassified)
         found = _without_gradients(attacker, level, norm, eps, left, paired)
         return Probes(found, {name: more & ~left for name, more in found.items()}, None, 0.0)
     correct = torch.from_numpy(~wrong).nonzero().squeeze(1)
@@ -293,11 +295,11 @@ def probe(
     found[checks.RESCALED] = attacker.attack(f"pgd-plain-{steps}", norm, eps, wrong, scale=gap)
     found[checks.LONGER] = attacker.attack(f"pgd-plain-{2 * steps}", norm, eps, wrong, scale=gap)
     found[checks.MARGIN], broken_8bit = attacker.attack_in_8_bits(f"pgd-margin-{steps}", norm, eps, wrong)
-    left = any_of(broken, *found.values())
+    left = any_of(misclassified, *found.values())
     found |= _without_gradients(attacker, level, norm, eps, left, paired)
     large = reach(norm, (3, *attacker.context.images.pixels.shape[2:]))
     found[checks.LARGE] = attacker.attack(f"pgd-margin-{steps}", norm, large, wrong)
     found[checks.GREY] = attacker.grey(norm, large, found[checks.LARGE])
     before = dict.fromkeys((*checks.BLACK_BOX, TRANSFER), left) | {checks.GREY: found[checks.LARGE]}
-    own = {name: broken & ~before.get(name, wrong) for name, broken in found.items()}
+    own = {name: misclassified & ~before.get(name, wrong) for name, misclassified in found.items()}
     return Probes(found, own, broken_8bit, large)

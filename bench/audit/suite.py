@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.attacks import builtin as builtin  # fills the registry
 from bench.attacks.registry import entry_of
-from bench.audit.checks import Broken, any_of, robust_accuracy
+from bench.audit.checks import Misclassified, any_of, robust_accuracy
 from bench.core.records import EvalRecord
 from bench.core.specs import Norm
 from bench.results.precedence import evidence
@@ -40,7 +40,7 @@ def by_budget(cells: Iterable[EvalRecord]) -> dict[Budget, list[EvalRecord]]:
     return dict(found)
 
 
-def outcomes_on(store: Store, cells: Sequence[EvalRecord], ids: Sequence[str]) -> dict[str, Broken]:
+def outcomes_on(store: Store, cells: Sequence[EvalRecord], ids: Sequence[str]) -> dict[str, Misclassified]:
     """Return which of the images ``ids`` are misclassified, by cell name; cells that lack one of them are left out."""
     found = {}
     for cell in cells:
@@ -62,13 +62,13 @@ def ladder(cells: Sequence[EvalRecord]) -> tuple[tuple[str, str], ...]:
     they may be weaker than their number of steps suggests.
     """
     whole = [c for c in cells if not c.spec.filters and c.spec.attack is not None and c.spec.attack.max_queries is None]
-    walks = {cell.spec.name: _walk(cell) for cell in whole if _family(cell)}
+    walks = {cell.spec.name: _effort(cell) for cell in whole if _family(cell)}
     families = {cell.spec.name: _family(cell) for cell in whole}
     pairs = (
         (weaker, stronger)
         for weaker in walks
         for stronger in walks
-        if families[weaker] == families[stronger] and _less(walks[weaker], walks[stronger])
+        if families[weaker] == families[stronger] and _is_weaker(walks[weaker], walks[stronger])
     )
     return tuple(sorted(pairs))
 
@@ -82,22 +82,22 @@ def most_informative(claims: Mapping[Budget, float], clean: float) -> Budget:
     return min(claims, key=lambda budget: (abs(claims[budget] - clean / 2), -budget.eps))
 
 
-def claim(outcomes: Mapping[str, Broken]) -> float:
+def claim(outcomes: Mapping[str, Misclassified]) -> float:
     """Return the robust accuracy under the whole suite, in percent."""
     return robust_accuracy(any_of(*outcomes.values()))
 
 
-class _Walk(NamedTuple):
+class _Effort(NamedTuple):
     steps: int
     restarts: int
 
 
-def _walk(cell: EvalRecord) -> _Walk:
+def _effort(cell: EvalRecord) -> _Effort:
     params = cell.spec.attack.params if cell.spec.attack else {}
-    return _Walk(int(params.get("steps", 1)), int(params.get("restarts", 1)))
+    return _Effort(int(params.get("steps", 1)), int(params.get("restarts", 1)))
 
 
-def _less(one: _Walk, other: _Walk) -> bool:
+def _is_weaker(one: _Effort, other: _Effort) -> bool:
     return one.steps < other.steps and one.restarts <= other.restarts
 
 

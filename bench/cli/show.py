@@ -81,8 +81,8 @@ def _show_run(name: str, *, results: Path, as_json: bool) -> int:
     print(tabulate(facts, tablefmt="plain", disable_numparse=True))
     print()
     headers = ("cell", "accuracy, 95 % interval", "misclassified", "passes per attacked image", "seconds", "notes")
-    said = run.source.notes if run.source else ()
-    lines = [_line(cell, said) for cell in sorted(cells, key=lambda c: c.spec.name)]
+    run_notes = run.source.notes if run.source else ()
+    lines = [_line(cell, run_notes) for cell in sorted(cells, key=lambda c: c.spec.name)]
     print(tabulate(lines, headers, tablefmt="pipe"))
     for column, text in lowest_of(run, present, store):
         print(f"\n{column}: {text}")
@@ -91,14 +91,14 @@ def _show_run(name: str, *, results: Path, as_json: bool) -> int:
     return Exit.OK
 
 
-def _line(cell: EvalRecord, said: Collection[str]) -> tuple[str, ...]:
-    """Return the row of a cell, without the notes that are already ``said`` for the run."""
+def _line(cell: EvalRecord, run_notes: Collection[str]) -> tuple[str, ...]:
+    """Return the row of a cell, without the ``run_notes`` already shown for the run."""
     title = cell.spec.name
     if cell.n_correct is None:
         return (title, f"{cell.status}: {cell.reason}", "", "", f"{cell.time_s:.1f}", cell.message)
     low, high = wilson_interval(cell.n_correct, cell.n)
     share = f"{100 * cell.n_correct / cell.n:.1f} [{100 * low:.1f}, {100 * high:.1f}] n={cell.n}{marks(cell.flags)}"
-    notes = "; ".join(note for note in cell.notes if note not in said)
+    notes = "; ".join(note for note in cell.notes if note not in run_notes)
     images = cell.n if cell.spec.attack is None else max(cell.n_attacked, 1)
     passes = f"{cell.n_forwards / images:.0f} + {cell.n_backwards / images:.0f}"
     return (title, share, f"{cell.n - cell.n_correct} of {cell.n}", passes, f"{cell.time_s:.1f}", notes)

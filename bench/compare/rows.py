@@ -136,7 +136,7 @@ class Line:
     notes: tuple[str, ...] = ()
 
     @property
-    def remarks(self) -> tuple[str, ...]:
+    def network_notes(self) -> tuple[str, ...]:
         """Notes on the network and the test images that apply to any number of this line."""
         return tuple(filter(None, (self.collapse, leaked_text(self.leaked))))
 

@@ -30,7 +30,7 @@ class RankedRow:
     def notes(self) -> tuple[str, ...]:
         """Notes on the number and on its rank."""
         alone = self.line.alone if self.by_alone and self.rank is not None else None
-        return (*self.line.remarks, *self.line.notes, *([] if alone is None else [BY_ALONE.format(alone)]))
+        return (*self.line.network_notes, *self.line.notes, *([] if alone is None else [BY_ALONE.format(alone)]))
 
     @property
     def note(self) -> str:

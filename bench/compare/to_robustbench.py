@@ -65,7 +65,7 @@ def model_info(run: RunRecord, line: Line, *, additional_data: bool | None, allo
     flagged = [f"Flagged: {', '.join(line.flags)}"] if line.flags else []
     flagged += ["Clean accuracy no better than chance"] if line.at_chance else []
     departed = [f"Not under RobustBench's protocol: {'; '.join(departures)}"] if departures else []
-    notes = [*departed, *flagged, *(text[:1].upper() + text[1:] for text in line.remarks)]
+    notes = [*departed, *flagged, *(text[:1].upper() + text[1:] for text in line.network_notes)]
     return ModelInfo(
         link="",
         name=line.model,

@@ -47,10 +47,10 @@ def timm_csv(row: BoardRow, group: Sequence[BoardRow], *, allow_protocol_mismatc
         )
     status, leaked = row_collapse(row, group), row.leaked()
     collapse = status.text if status and status.word == NOT_COLLAPSED else ""
-    remarks = [text for text in (collapse, leaked_text(leaked)) if text]
-    if remarks and not allow_protocol_mismatch:
+    omitted = [text for text in (collapse, leaked_text(leaked)) if text]
+    if omitted and not allow_protocol_mismatch:
         raise BenchError(
-            f"{run.run_id}: {'; '.join(remarks)}; the table of timm has no column for this; add it to the model's "
+            f"{run.run_id}: {'; '.join(omitted)}; the table of timm has no column for this; add it to the model's "
             "name with --allow-protocol-mismatch."
         )
     departures = ("" if n == whole else f"_n{n}") + ("_at-chance" if row.chance() else "")

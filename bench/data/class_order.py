@@ -15,18 +15,18 @@ USED_BY = {NATURAL: "timm", STRING: "torchvision's ImageFolder"}
 SHOWN = 12  # class names in a note
 
 
-def order_classes(names: Collection[str], asked: str | None) -> tuple[list[str], tuple[str, ...]]:
+def order_classes(names: Collection[str], requested: str | None) -> tuple[list[str], tuple[str, ...]]:
     """Return the class names in the order of their labels, and a note if the two usual orders differ.
 
-    timm sorts naturally (2 before 10) and ignores case; torchvision's ImageFolder sorts strings. ``asked`` selects one
-    of CLASS_ORDERS. By default, names that are all numbers are sorted naturally, and other names as strings. Raises
+    timm sorts naturally (2 before 10) and ignores case; torchvision's ImageFolder sorts strings. ``requested`` selects
+    one of CLASS_ORDERS. By default, names that are all numbers are sorted naturally, and other names as strings. Raises
     BenchError for an unknown order.
     """
-    if asked not in (None, *CLASS_ORDERS):
-        raise BenchError(f"class order {asked!r} is unknown; write {join(CLASS_ORDERS, 'or')}.")
+    if requested not in (None, *CLASS_ORDERS):
+        raise BenchError(f"class order {requested!r} is unknown; write {join(CLASS_ORDERS, 'or')}.")
     orders: dict[str, list[str]] = {NATURAL: sorted(names, key=natural_key), STRING: sorted(names)}
     numbers = all(re.fullmatch("[0-9]+", name) for name in names)
-    taken = asked or (NATURAL if numbers else STRING)
+    taken = requested or (NATURAL if numbers else STRING)
     other = STRING if taken == NATURAL else NATURAL
     if orders[taken] == orders[other]:
         return orders[taken], ()

@@ -73,11 +73,11 @@ def deepfool_scores(model: Classifier, images: Tensor, labels: Tensor, *, batch_
     ``labels`` is (N,), int64.
     """
     model.eval()
-    walks, parts, right = [], [], []
+    walks, parts, correct = [], [], []
     for batch, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
         walks.append(_authors_lengths(model, batch))
-        right.append(predict(model, batch) == truth)
-        parts.append(pixel_lengths(model, batch[right[-1]]))
+        correct.append(predict(model, batch) == truth)
+        parts.append(pixel_lengths(model, batch[correct[-1]]))
     found = Lengths(*(np.concatenate([getattr(part, name) for part in parts]) for name in Lengths.__annotations__))
     n_correct = len(found.fooled)
     if_empty = NONE_FOOLED if n_correct else NONE_CORRECT
@@ -93,7 +93,7 @@ def deepfool_scores(model: Classifier, images: Tensor, labels: Tensor, *, batch_
         fooled_share=Value(len(found.raw) / n_correct) if n_correct else undefined(if_empty),
         rho_boundary=mean_ratio(found.boundary, found.inputs, if_empty),
         median_distance=censored_median(found.boundary, n_correct),
-        correct=torch.cat(right),
+        correct=torch.cat(correct),
         distances=distances,
     )
 

@@ -90,9 +90,13 @@ def feature_slopes(model: Classifier, images: Tensor, labels: Tensor, batch_size
 def head_lipschitz(model: Classifier, images: Tensor, labels: Tensor, *, batch_size: int) -> HeadLipschitz:
     """Return the global bound, and the slopes at ``images``; shapes as in :func:`feature_slopes`."""
     found = feature_slopes(model, images, labels, batch_size)
-    broken = int((~found.isfinite()).sum())
-    if not len(found) or broken:
-        reason = f"the gradient is not finite on {broken} of {len(found)} images" if broken else "no images were given"
+    n_nonfinite = int((~found.isfinite()).sum())
+    if not len(found) or n_nonfinite:
+        reason = (
+            f"the gradient is not finite on {n_nonfinite} of {len(found)} images"
+            if n_nonfinite
+            else "no images were given"
+        )
         local_max = local_mean = undefined(reason)
     else:
         local_max, local_mean = Value(float(found.max())), Value(float(found.mean()))

@@ -71,9 +71,11 @@ def summarise(margin: Tensor, norm: Tensor) -> LocalSensitivity:
     m, g = margin.double().cpu().numpy(), norm.double().cpu().numpy()
     correct = m > 0
     n, n_correct = len(m), int(correct.sum())
-    broken = int((~np.isfinite(m) | ~np.isfinite(g)).sum())
-    if not n or broken:
-        reason = f"the margin or its gradient is not finite on {broken} of {n} images" if n else "no images were given"
+    n_nonfinite = int((~np.isfinite(m) | ~np.isfinite(g)).sum())
+    if not n or n_nonfinite:
+        reason = (
+            f"the margin or its gradient is not finite on {n_nonfinite} of {n} images" if n else "no images were given"
+        )
         unknown = undefined(reason)
         return LocalSensitivity(n, n_correct, unknown, unknown, unknown, unknown)
     radius = _median_radius(m[correct], g[correct])

@@ -1,7 +1,7 @@
 """Compute the L2 distance to the nearest known adversarial image: the minimum over DDN, FMN, FAB and DeepFool.
 
 DeepFool linearises the logits: its direction is a first-order approximation, and bisection along it corrects only the
-length. How much it overestimates the distance differs between networks, so do not compare networks by it. DDN
+length. Its overestimate of the distance differs between networks, so do not compare networks by it. DDN
 (arXiv 1811.09600), FMN (arXiv 2102.12827) and targeted FAB (arXiv 1907.02044) update their direction in every step. The
 minimum over the four per image is still an upper bound of the distance. Lengths are in pixels of [0, 1].
 """

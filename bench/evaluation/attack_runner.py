@@ -27,7 +27,7 @@ from bench.evaluation.adversarials import AdversarialBatch
 from bench.evaluation.cell import CellInput, CellStats, Outcomes
 from bench.evaluation.pass_counter import CountingModel
 from bench.evaluation.verify import distances, predict, verified
-from bench.runtime.captured_warnings import remarks
+from bench.runtime.captured_warnings import capture_warnings
 from bench.runtime.progress import Progress, Stage
 from bench.runtime.torch_state import harness_torch_state, own_generators
 from bench.sanity.model_state import State, changed, preserve_state, restore, state_of
@@ -43,7 +43,7 @@ def shrink_batch(size: int, cell_input: CellInput, stats: CellStats) -> int:
     if size <= SMALLEST_BATCH:
         raise CellFailure("out_of_memory", f"out of memory with batches of {size}.")
     stats.batch_size = max(size // 2, SMALLEST_BATCH)
-    stats.say(f"  out of memory; continuing with batches of {stats.batch_size}")
+    stats.log(f"  out of memory; continuing with batches of {stats.batch_size}")
     free_memory(cell_input.device)
     return stats.batch_size
 
@@ -62,16 +62,16 @@ def attack_all(
     spec: EvalSpec,
     attack: AttackSpec,
     cell_input: CellInput,
-    standing: Tensor,
+    remaining: Tensor,
     outcomes: Outcomes,
     progress: Progress,
     stats: CellStats,
 ) -> None:
-    """Attack the images with the indices ``standing``, in batches (in one call if the attack batches itself)."""
+    """Attack the ``remaining`` images, int64 indices, in batches, or in one call if the attack batches itself."""
     entry = cell_input.entry
     assert entry is not None
-    bound = cost_of(entry, attack.params, cell_input.num_classes).forwards * len(standing)
-    batches = [standing] if entry.batches_itself else list(standing.split(stats.batch_size))
+    bound = cost_of(entry, attack.params, cell_input.num_classes).forwards * len(remaining)
+    batches = [remaining] if entry.batches_itself else list(remaining.split(stats.batch_size))
     title = f"{attack.name} {attack.norm} {attack.eps:.4g}"
     with progress.stage(title, total=bound, unit="passes") as stage:
         for indices in batches:
@@ -97,12 +97,12 @@ def _attack_batch(
             predict(cell_input.model, part, cell_input.num_classes).cpu() for part in inside.split(stats.batch_size)
         ]
     predicted = torch.cat(parts)
-    broken = predicted != labels
+    misclassified = predicted != labels
     outcomes.adv_pred[indices] = predicted
-    outcomes.distance[indices[broken]] = distances(inputs, inside, attack.norm).cpu()[broken]
+    outcomes.distance[indices[misclassified]] = distances(inputs, inside, attack.norm).cpu()[misclassified]
     if cell_input.save_adversarials != "none":
-        images = inside[broken.to(inside.device)].cpu()
-        outcomes.kept.append(AdversarialBatch(indices[broken], images, predicted[broken]))
+        images = inside[misclassified.to(inside.device)].cpu()
+        outcomes.kept.append(AdversarialBatch(indices[misclassified], images, predicted[misclassified]))
     stage.advance(0, accuracy=float((outcomes.adv_pred == cell_input.images.labels).float().mean()))
 
 
@@ -127,16 +127,16 @@ def _run_attack(
     try:
         found = call.run()
         points = call.checked_points(found.adversarials) if copied else None
-        trouble = "" if models is None or points is None else models.difference(attack.precision, points)
+        problem = "" if models is None or points is None else models.difference(attack.precision, points)
     except Exception as error:
         if models is None or not copied or ran_out_of_memory(error) or _reason(error) == "out_of_memory":
             raise
-        trouble = f"the attack raised {type(error).__name__}: {first_line(error)}"
-    if trouble and models is not None:
-        models.leave_out(attack.precision, trouble)
+        problem = f"the attack raised {type(error).__name__}: {first_line(error)}"
+    if problem and models is not None:
+        models.leave_out(attack.precision, problem)
         found = call.run()
     if models is not None:
-        stats.remarks = tuple(dict.fromkeys((*stats.remarks, *models.note(attack.precision))))
+        stats.notes = tuple(dict.fromkeys((*stats.notes, *models.note(attack.precision))))
     if found.truncated is not None:
         stats.n_truncated += int(found.truncated.sum())
     return found.adversarials
@@ -166,13 +166,13 @@ class _Call:
         before = state_of(cell_input.model)
         labels = self.labels.to(cell_input.device, copy=True)
         try:
-            with remarks() as heard, own_generators(cell_input.device), harness_torch_state():
+            with capture_warnings() as messages, own_generators(cell_input.device), harness_torch_state():
                 found = call_attack(cell_input.entry, prepared, self.inputs.clone(), labels, spec=attack, rng=rng)
         except Exception:
             restore(cell_input.model, before)
             raise
-        heard += _check_untouched(cell_input.model, before, attack.name, self.inputs[:1])
-        stats.remarks = tuple(dict.fromkeys((*stats.remarks, *heard)))
+        messages += _check_untouched(cell_input.model, before, attack.name, self.inputs[:1])
+        stats.notes = tuple(dict.fromkeys((*stats.notes, *messages)))
         stats.forwards += sum(model.forwards for model in counting)
         stats.backwards += sum(model.backwards for model in counting)
         return found

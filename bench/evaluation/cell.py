@@ -47,7 +47,7 @@ class CellInput:
     num_classes: int
     device: torch.device
     entry: AttackEntry | None  # None for the clean cell
-    broken: Mapping[str, Sample] = field(default_factory=dict)  # misclassified under filtering attacks, by sample id
+    misclassified: Mapping[str, Sample] = field(default_factory=dict)  # by sample id: under filtering attacks
     auto_batch: bool = False  # halve the batch size after an out-of-memory error
     save_adversarials: Encoding = "none"
     search_models: SearchModels | None = None  # for attacks that can use one; None: always use the model under test
@@ -61,7 +61,7 @@ class CellStats:
     forwards: int = 0
     backwards: int = 0
     batch_size: int = 0
-    say: Callable[[str], None] = lambda line: None
-    remarks: tuple[str, ...] = ()
+    log: Callable[[str], None] = lambda line: None
+    notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     n_truncated: int = 0

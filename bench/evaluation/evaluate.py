@@ -37,7 +37,7 @@ CHECKED_CORRUPTED = 50  # corrupted images to check for randomised logits; the c
 
 def evaluate_cell(spec: EvalSpec, cell_input: CellInput, progress: Progress) -> tuple[EvalRecord, Outcomes | None]:
     """Evaluate one cell. If it fails, return a record with the reason and no outcomes instead of raising."""
-    stats = CellStats(batch_size=spec.batch_size, say=progress.line)
+    stats = CellStats(batch_size=spec.batch_size, log=progress.line)
     start = time.perf_counter()
     try:
         outcomes = _with_smaller_batches(spec, cell_input, progress, stats)
@@ -70,10 +70,10 @@ def _with_smaller_batches(spec: EvalSpec, cell_input: CellInput, progress: Progr
 def _outcomes(spec: EvalSpec, cell_input: CellInput, progress: Progress, stats: CellStats) -> Outcomes:
     outcomes = _clean(cell_input, stats.batch_size)
     every = torch.arange(len(cell_input.images))
-    asked = every if spec.corruption is None else spread(every, CHECKED_CORRUPTED)
+    checked = every if spec.corruption is None else spread(every, CHECKED_CORRUPTED)
     with failures_as("model_error"):
         stats.findings = check_randomised(
-            cell_input.model, cell_input.images, asked, cell_input.device, stats.batch_size
+            cell_input.model, cell_input.images, checked, cell_input.device, stats.batch_size
         )
     if spec.attack is None:  # clean or corrupted images
         stats.forwards = len(cell_input.images)
@@ -84,7 +84,7 @@ def _outcomes(spec: EvalSpec, cell_input: CellInput, progress: Progress, stats: 
     if len(remaining):
         zero = _zero_gradients(cell_input, spec.attack, remaining, stats.batch_size)
         stats.findings += zero.findings
-        stats.remarks = tuple(dict.fromkeys((*stats.remarks, *zero.notes)))  # no duplicates if the cell starts again
+        stats.notes = tuple(dict.fromkeys((*stats.notes, *zero.notes)))  # no duplicates if the cell starts again
         attack_all(spec, spec.attack, cell_input, remaining, outcomes, progress, stats)
     if cell_input.save_adversarials != "none":
         outcomes.adversarials = _encoded(spec.attack, cell_input, outcomes, stats.batch_size)
@@ -141,7 +141,7 @@ def _clean(cell_input: CellInput, batch_size: int) -> Outcomes:
 def _copy_filtered(outcomes: Outcomes, cell_input: CellInput) -> None:
     """Copy prediction and distance of the images that are misclassified under a filtering attack."""
     for i, name in enumerate(cell_input.images.ids):
-        earlier = cell_input.broken.get(name)
+        earlier = cell_input.misclassified.get(name)
         if earlier is not None and earlier.distance is not None and outcomes.distance[i].isnan():
             outcomes.adv_pred[i] = earlier.adv_pred
             outcomes.distance[i] = earlier.distance
@@ -198,7 +198,7 @@ def _record(
             *drawn,
             *departures,
             *notes_of(cell_input.model),
-            *stats.remarks,
+            *stats.notes,
             *(finding.note for finding in stats.findings),
         ),
         environment=describe(cell_input.device),

@@ -43,7 +43,7 @@ class Checked:
     largest: float = 0.0  # largest distance of a verified claim
 
 
-def asked(model: nn.Module, inputs: Tensor, recorded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def compare_predictions(model: nn.Module, inputs: Tensor, recorded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the predicted classes of images (M, C, H, W), and two masks: equal to ``recorded``, and only by rounding.
 
     All are (M,), on the CPU.
@@ -59,7 +59,7 @@ def asked(model: nn.Module, inputs: Tensor, recorded: Tensor) -> tuple[Tensor, T
 
 def check_clean(model: nn.Module, inputs: Tensor, samples: Sequence[Sample]) -> Checked:
     """Check that clean images have the recorded predictions."""
-    found, same, near = asked(model, inputs, torch.tensor([s.clean_pred for s in samples]))
+    found, same, near = compare_predictions(model, inputs, torch.tensor([s.clean_pred for s in samples]))
     pairs = zip(samples, found.tolist(), same.tolist(), strict=True)
     problems = (f"{s.sample_id}: clean prediction {f}, recorded {s.clean_pred}" for s, f, ok in pairs if not ok)
     return Checked(same, near, tuple(problems))
@@ -75,7 +75,7 @@ def check_float32(
     recorded = torch.tensor([sample.distance for sample in samples], dtype=torch.float64)
     inside = length <= attack.eps * (1 + 1e-9)
     as_recorded = (length - recorded).abs() <= DISTANCE_TOLERANCE * (1 + recorded)
-    found, same, near = asked(model, images, torch.tensor([sample.adv_pred for sample in samples]))
+    found, same, near = compare_predictions(model, images, torch.tensor([sample.adv_pred for sample in samples]))
     problems = []
     for k, sample in enumerate(samples):
         wrong = [
@@ -97,7 +97,7 @@ def check_uint8(
     An image outside the ball or correctly classified is no problem, because the record has only the number of others.
     """
     images = as_inputs(stored.images.to(inputs.device))
-    found, same, near = asked(model, images, stored.predictions)
+    found, same, near = compare_predictions(model, images, stored.predictions)
     labels = torch.tensor([sample.label for sample in samples])
     true = same & (stored.predictions != labels) & in_ball(inputs, stored.images, attack.norm, attack.eps).cpu()
     problems = tuple(
@@ -185,9 +185,9 @@ def _contradictions(record: EvalRecord, samples: Sequence[Sample], images: Image
             yield f"{sample.sample_id}: label {sample.label}, the data set has {label}"
         if not _is_possible(sample):
             yield f"{sample.sample_id}: a distance of {sample.distance} contradicts its predictions"
-    right = sum(sample.clean_pred == sample.label for sample in samples)
-    if record.spec.attack is not None and not record.spec.filters and record.n_attacked != right:
-        yield f"{record.n_attacked} images attacked, {right} classified correctly"
+    n_correct = sum(sample.clean_pred == sample.label for sample in samples)
+    if record.spec.attack is not None and not record.spec.filters and record.n_attacked != n_correct:
+        yield f"{record.n_attacked} images attacked, {n_correct} classified correctly"
     largest = max((s.distance for s in samples if s.distance), default=None)
     if largest != record.max_distance:
         yield f"largest distance {record.max_distance} in the record, {largest} among its images"

@@ -108,8 +108,8 @@ Evaluated = tuple[EvalRecord, list[Sample] | None, bytes | None]  # record, outc
 
 
 def _evaluate(spec: EvalSpec, subject: EvaluatedModel, search_models: SearchModels, context: RunContext) -> Evaluated:
-    broken = _filtering_outcomes(spec, context.store)
-    if broken is None:
+    misclassified = _filtering_outcomes(spec, context.store)
+    if misclassified is None:
         reason = "a filtering attack has no result."
         return _without_result(spec, context, subject.weights_sha, "skipped", "prerequisite_failed", reason), None, None
     try:
@@ -126,7 +126,7 @@ def _evaluate(spec: EvalSpec, subject: EvaluatedModel, search_models: SearchMode
         num_classes=subject.num_classes,
         device=context.device,
         entry=resolve(spec.attack.name, spec.attack.backend).entry if spec.attack else None,
-        broken=broken,
+        misclassified=misclassified,
         auto_batch=context.auto_batch,
         save_adversarials=context.config.save_adversarials,
         search_models=search_models,
@@ -149,15 +149,15 @@ def _with_hash(record: EvalRecord, content: bytes, encoding: Encoding, n_broken_
 
 def _filtering_outcomes(spec: EvalSpec, store: Store) -> dict[str, Sample] | None:
     """Return the images misclassified under the filtering attacks, by id; None if one of these cells has no result."""
-    broken: dict[str, Sample] = {}
+    misclassified: dict[str, Sample] = {}
     for cell_id in spec.filters:
         record = store.finished_cell(spec.run_id, cell_id)
         if record is None:
             return None
         for sample in store.read_samples(record):
             if sample.distance is not None:
-                broken.setdefault(sample.sample_id, sample)
-    return broken
+                misclassified.setdefault(sample.sample_id, sample)
+    return misclassified
 
 
 def _samples(cell_input: CellInput, outcomes: Outcomes) -> list[Sample]:

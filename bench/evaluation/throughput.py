@@ -20,7 +20,7 @@ from bench.training.train import forward
 PROBE_BATCH = 32
 PROBES = 4
 
-Asked = Callable[[Tensor], Tensor]  # images (N, C, H, W) to logits (N, K)
+Outputs = Callable[[Tensor], Tensor]  # images (N, C, H, W) to logits (N, K)
 
 
 class Rates(NamedTuple):
@@ -56,11 +56,11 @@ def _training(model: Classifier, inputs: Tensor, spec: TrainSpec) -> float:
     """
     low, adversary = spec.recipe.precision == "bf16", spec.variant_spec.adversary
     model.to(memory_format=torch.channels_last if low else torch.contiguous_format)  # see bench.training.train
-    asked = partial(_outputs, model, low_precision=low)
-    seconds = _fastest(asked, inputs, differentiated=False)
+    outputs_of = partial(_outputs, model, low_precision=low)
+    seconds = _fastest(outputs_of, inputs, differentiated=False)
     freeze(model)
     if adversary is not None:
-        seconds += adversary.steps * sum(_rates(asked, inputs))
+        seconds += adversary.steps * sum(_rates(outputs_of, inputs))
     model.to(memory_format=torch.contiguous_format)
     return seconds
 
@@ -69,20 +69,20 @@ def _outputs(model: Classifier, images: Tensor, *, low_precision: bool) -> Tenso
     return forward(model, images, images.new_zeros(len(images), dtype=torch.int64), low_precision=low_precision).outputs
 
 
-def _rates(asked: Asked, inputs: Tensor) -> Rates:
-    level, both = (_fastest(asked, inputs, differentiated=d) for d in (False, True))
+def _rates(outputs_of: Outputs, inputs: Tensor) -> Rates:
+    level, both = (_fastest(outputs_of, inputs, differentiated=d) for d in (False, True))
     return Rates(level, max(both - level, 0.0))
 
 
-def _fastest(asked: Asked, inputs: Tensor, *, differentiated: bool) -> float:
+def _fastest(outputs_of: Outputs, inputs: Tensor, *, differentiated: bool) -> float:
     """Measure the seconds per image of the fastest of a few batches; the first ones of a process include warm-up."""
-    return min(_seconds(asked, inputs, differentiated=differentiated) for _ in range(PROBES)) / len(inputs)
+    return min(_seconds(outputs_of, inputs, differentiated=differentiated) for _ in range(PROBES)) / len(inputs)
 
 
-def _seconds(asked: Asked, inputs: Tensor, *, differentiated: bool) -> float:
+def _seconds(outputs_of: Outputs, inputs: Tensor, *, differentiated: bool) -> float:
     """Time one batch: backward to the images if ``differentiated``, and to the weights that are not frozen."""
     start = time.perf_counter()
-    total = asked(inputs.clone().requires_grad_(differentiated)).sum()
+    total = outputs_of(inputs.clone().requires_grad_(differentiated)).sum()
     if total.requires_grad:
         total.backward()
     total.item()  # waits for the device

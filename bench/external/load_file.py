@@ -74,24 +74,26 @@ class _Read:
     other_stem: tuple[Stem, nn.Module] | None = None  # the network with another stem that the weights fit
 
 
-def load_external(asked: NetworkConfig, context: RunContext) -> Loaded:
-    """Read the network of ``asked`` with its preprocessing, which :func:`probe_external` checks.
+def load_external(requested: NetworkConfig, context: RunContext) -> Loaded:
+    """Read the network of ``requested`` with its preprocessing, which :func:`probe_external` checks.
 
     Raise BenchError if the file cannot be read or does not fit, and if no normalisation is declared.
     """
     dataset, progress = context.dataset, context.progress
-    declared = _declared_size(asked, dataset)
-    read = _read(asked, declared or dataset.image_size, dataset.fitting)
+    declared = _declared_size(requested, dataset)
+    read = _read(requested, declared or dataset.image_size, dataset.fitting)
     size = None if read.input_size in (None, dataset.image_size) else read.input_size
-    preprocessing = replace(_preprocessing(asked, read, dataset), channels=read.in_chans, input_size=declared or size)
-    if read.facts.class_names and not (dataset.class_names or asked.class_names):
+    preprocessing = replace(
+        _preprocessing(requested, read, dataset), channels=read.in_chans, input_size=declared or size
+    )
+    if read.facts.class_names and not (dataset.class_names or requested.class_names):
         unused = "the class names of the file were not used, as the classes of the data set have none"
         read = replace(read, notes=(*read.notes, unused))
     fitted = (describe_fitting(dataset.fitting),) if dataset.fitting else ()
     for note in (*read.notes, *fitted, describe(preprocessing)):
-        progress.line(f"{asked.title}: {note}")
+        progress.line(f"{requested.title}: {note}")
     model = _assembled(read.network, preprocessing, context.device)
-    path = asked.checkpoint if asked.checkpoint is not None else _factory_file(str(asked.module))
+    path = requested.checkpoint if requested.checkpoint is not None else _factory_file(str(requested.module))
     source = SourceSpec(
         kind=read.kind,
         origin=read.origin,
@@ -100,7 +102,7 @@ def load_external(asked: NetworkConfig, context: RunContext) -> Loaded:
         num_classes=dataset.num_classes,
         image_size=dataset.image_size,
         fitting=dataset.fitting,
-        stem=asked.stem,
+        stem=requested.stem,
         preprocessing=preprocessing,
         notes=(*fitted, describe(preprocessing), *read.notes),
     )
@@ -130,58 +132,60 @@ def _assembled(network: nn.Module, preprocessing: Preprocessing, device: torch.d
     return model.train(False)
 
 
-def _read(asked: NetworkConfig, size: int, applied: Fitting | None) -> _Read:
+def _read(requested: NetworkConfig, size: int, applied: Fitting | None) -> _Read:
     """Read the network for images of ``size`` pixels; ``applied`` is how the files of a folder are fitted."""
-    if asked.module is not None:
-        network = call_factory(asked.module)
+    if requested.module is not None:
+        network = call_factory(requested.module)
         taken: Literal[1, 3] = 1 if first_channels(network) == 1 else 3
-        return _Read(network, "factory", _factory_name(asked.module), taken, None, Facts(), (), None)
-    assert asked.checkpoint is not None
-    path = asked.checkpoint
+        return _Read(network, "factory", _factory_name(requested.module), taken, None, Facts(), (), None)
+    assert requested.checkpoint is not None
+    path = requested.checkpoint
     if not path.is_file():
         raise BenchError(f"there is no checkpoint {path}; check the path.")
     kind = KINDS.get(kind_of(path), "checkpoint")
     if kind != "checkpoint":
         return _Read(load_module(path), kind, "", 3, None, Facts(), (), path.read_bytes())
-    if asked.model is None:
+    if requested.model is None:
         raise BenchError(
             f"checkpoint {path} has weights without a network; name its architecture by --model, such as "
             "resnet18 (timm) or torchvision:resnet18."
         )
     found = read_checkpoint(path)
-    built = build_network(asked.model, found.state, image_size=size, stem=asked.stem)
+    built = build_network(requested.model, found.state, image_size=size, stem=requested.stem)
     content = dump_safetensors({name: value.contiguous() for name, value in built.module.state_dict().items()})
-    config = _config(asked)
+    config = _config(requested)
     declared = config_notes(config, built.input_size, applied) if config is not None else ()
     notes = (*found.notes, *built.notes, *declared)
     chans: Literal[1, 3] = 1 if built.in_chans == 1 else 3
     other = None
     if built.other_stem is not None:
-        network = build_network(asked.model, found.state, image_size=size, stem=built.other_stem).module
+        network = build_network(requested.model, found.state, image_size=size, stem=built.other_stem).module
         other = (built.other_stem, network)
-    return _Read(built.module, "checkpoint", asked.model, chans, built.input_size, found.facts, notes, content, other)
+    return _Read(
+        built.module, "checkpoint", requested.model, chans, built.input_size, found.facts, notes, content, other
+    )
 
 
-def _declared_size(asked: NetworkConfig, dataset: Dataset) -> int | None:
+def _declared_size(requested: NetworkConfig, dataset: Dataset) -> int | None:
     """Return the side length to resize images to; None for no resizing."""
-    text = asked.input_size
+    text = requested.input_size
     if text in ("auto", "native"):
         return None
     if text == "from-config":
-        config = _config(asked)
+        config = _config(requested)
         if config is None:
-            raise BenchError(f"{asked.where} has no pretrained_cfg with an input size; give a number of pixels.")
+            raise BenchError(f"{requested.where} has no pretrained_cfg with an input size; give a number of pixels.")
         return from_config(config).input_size
     if not text.isdecimal() or int(text) < 1:
         raise BenchError(f"--input-size {text!r} is neither a number of pixels nor native or from-config.")
     return None if int(text) == dataset.image_size else int(text)
 
 
-def _config(asked: NetworkConfig) -> Mapping[str, Any] | None:
+def _config(requested: NetworkConfig) -> Mapping[str, Any] | None:
     """Return timm's ``pretrained_cfg`` for the architecture; None if it is not an architecture of timm."""
-    if asked.model is None or ":" in asked.model:
+    if requested.model is None or ":" in requested.model:
         return None
-    config = get_pretrained_cfg(asked.model)
+    config = get_pretrained_cfg(requested.model)
     return None if config is None else config.to_dict()
 
 
@@ -192,19 +196,19 @@ def common_fitting(networks: Sequence[NetworkConfig]) -> Fitting | None:
     return declared.pop() if len(declared) == 1 else None
 
 
-def _config_size(asked: NetworkConfig) -> int | None:
-    config = _config(asked)
+def _config_size(requested: NetworkConfig) -> int | None:
+    config = _config(requested)
     return None if config is None else from_config(config).input_size
 
 
-def _preprocessing(asked: NetworkConfig, read: _Read, dataset: Dataset) -> Preprocessing:
+def _preprocessing(requested: NetworkConfig, read: _Read, dataset: Dataset) -> Preprocessing:
     """Return the preprocessing that the user declares, else the checkpoint itself, else timm's ``pretrained_cfg``."""
-    config = _config(asked) if read.kind == "checkpoint" else None
-    own = _own_moments(read.facts) if asked.normalize is None else None
-    text = asked.normalize or own or ("from-config" if config is not None else None)
+    config = _config(requested) if read.kind == "checkpoint" else None
+    own = _own_moments(read.facts) if requested.normalize is None else None
+    text = requested.normalize or own or ("from-config" if config is not None else None)
     if text is None:
         raise BenchError(
-            f"the normalisation of {asked.where} is unknown and is never guessed; give --normalize imagenet, "
+            f"the normalisation of {requested.where} is unknown and is never guessed; give --normalize imagenet, "
             "cifar10, none (also if the network normalises its input itself), or mean and std as numbers."
         )
     name, mean, std = parse_normalization(text, config, dataset)
@@ -214,7 +218,7 @@ def _preprocessing(asked: NetworkConfig, read: _Read, dataset: Dataset) -> Prepr
         std=std,
         interpolation=from_config(config).interpolation if config is not None else "bilinear",
         precision=precision_of(read.network),
-        class_order=_class_order(asked, read, dataset),
+        class_order=_class_order(requested, read, dataset),
     )
 
 
@@ -223,17 +227,17 @@ def _own_moments(facts: Facts) -> str | None:
     return None if facts.mean is None or facts.std is None else ",".join(map(str, (*facts.mean, *facts.std)))
 
 
-def _class_order(asked: NetworkConfig, read: _Read, dataset: Dataset) -> tuple[int, ...] | None:
-    names = read_class_names(asked.class_names) if asked.class_names else read.facts.class_names
-    if names is None or not (dataset.class_names or asked.class_names):
+def _class_order(requested: NetworkConfig, read: _Read, dataset: Dataset) -> tuple[int, ...] | None:
+    names = read_class_names(requested.class_names) if requested.class_names else read.facts.class_names
+    if names is None or not (dataset.class_names or requested.class_names):
         return None
     return order_from_names(names, dataset.class_names)
 
 
-def probe_external(asked: NetworkConfig, loaded: Loaded, context: RunContext) -> tuple[str, ...]:
+def probe_external(requested: NetworkConfig, loaded: Loaded, context: RunContext) -> tuple[str, ...]:
     """Probe the preprocessing on test images of the data set; return notes for every row of the network.
 
-    Raise BenchError if another normalisation, class order or stem is better, unless ``asked.trust_normalization``.
+    Raise BenchError if another normalisation, class order or stem is better, unless ``requested.trust_normalization``.
     """
     network, chosen = loaded.model.network, loaded.source.preprocessing
     images = context.images("test", PROBE_IMAGES)
@@ -246,13 +250,13 @@ def probe_external(asked: NetworkConfig, loaded: Loaded, context: RunContext) ->
         class_names=dataset.class_names or None,
         train_moments=dataset.moments if len(dataset.train) else None,
         num_classes=dataset.num_classes,
-        config_size=_config_size(asked) if chosen.input_size is None else None,
+        config_size=_config_size(requested) if chosen.input_size is None else None,
         other_stem=loaded.other_stem,
     )
     for line in report.lines:
-        context.progress.line(f"{asked.title}: {line}")
-    if report.problem and not asked.trust_normalization:
-        raise BenchError(f"{asked.where}: {report.problem}")
+        context.progress.line(f"{requested.title}: {line}")
+    if report.problem and not requested.trust_normalization:
+        raise BenchError(f"{requested.where}: {report.problem}")
     return report.as_notes
 
 

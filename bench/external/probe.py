@@ -61,7 +61,7 @@ class ProbeReport:
     others: tuple[Trial, ...]
     problem: str  # the probable error and how to fix it, in one sentence; empty without an error
     class_order: tuple[int, ...] | None = None  # if the declared one is wrong: output k is class class_order[k]
-    remarks: tuple[str, ...] = ()  # alternatives that could not be tried
+    notes: tuple[str, ...] = ()  # alternatives that could not be tried
 
     @property
     def n(self) -> int:
@@ -78,17 +78,17 @@ class ProbeReport:
         return [
             f"clean accuracy on {pluralize(self.n, 'probe image')} by preprocessing:",
             *table,
-            *(f"  {remark}" for remark in self.remarks),
+            *(f"  {line}" for line in self.notes),
         ]
 
     @property
     def as_notes(self) -> tuple[str, ...]:
         """Notes for every row of the network."""
         best = max(self.others, key=lambda trial: trial.accuracy, default=None)
-        beside = f"; best of {len(self.others)} others: {best.name}, {_percent(best.accuracy)}" if best else ""
+        comparison = f"; best of {len(self.others)} others: {best.name}, {_percent(best.accuracy)}" if best else ""
         declared = f"{_percent(self.declared.accuracy)} under {self.declared.name}"
-        note = f"probe of {pluralize(self.n, 'image')}: {declared}{beside}"
-        return (note, *self.remarks, *([PROBLEM + self.problem.rstrip(".")] if self.problem else []))
+        note = f"probe of {pluralize(self.n, 'image')}: {declared}{comparison}"
+        return (note, *self.notes, *([PROBLEM + self.problem.rstrip(".")] if self.problem else []))
 
 
 def has_problem(notes: Sequence[str]) -> bool:
@@ -127,12 +127,12 @@ def probe(
     if other_stem is not None:
         alternatives = chain(alternatives, [with_stem(plain, *other_stem)])
     size = plain.input_size or int(images.shape[-1])
-    others, remarks = try_alternatives(network, alternatives, images, truth, order, size)
+    others, notes = try_alternatives(network, alternatives, images, truth, order, size)
     if len(truth) < 2 * classes:
         few = f"{pluralize(len(truth), 'probe image')} of {pluralize(classes, 'class', 'classes')}"
-        remarks.append(f"{few} are too few to check the class order; only sorted class names can be checked")
+        notes.append(f"{few} are too few to check the class order; only sorted class names can be checked")
     problem, found = _problem(declared, others, truth, order, class_names or ())
-    return ProbeReport(declared, tuple(others), problem, found, tuple(remarks))
+    return ProbeReport(declared, tuple(others), problem, found, tuple(notes))
 
 
 def _check_outputs(network: nn.Module, preprocessing: Preprocessing, images: Tensor, num_classes: int) -> None:

@@ -53,11 +53,11 @@ def numbers(lines: Sequence[Check]) -> list[str]:
 def _numbers(line: Check) -> str:
     if line.before is None and line.after is None:
         return f"{line.metric}: {line.verdict} ({_plain(line.why)})"
-    asked = f"tolerance {line.tolerance:g}" if line.tolerance is not None else ""
-    asked = f"floor {line.floor:g}" if line.floor is not None else asked
+    limit = f"tolerance {line.tolerance:g}" if line.tolerance is not None else ""
+    limit = f"floor {line.floor:g}" if line.floor is not None else limit
     drop = f"drop {100 * line.judgement.drop:+.2f}" if line.judgement is not None else ""
     figures = f"baseline {_percent(line.before) or 'none'}, now {_percent(line.after) or 'none'}"
-    return f"{line.metric}: {', '.join(filter(None, [figures, drop, asked]))}: {line.verdict} ({_plain(line.why)})"
+    return f"{line.metric}: {', '.join(filter(None, [figures, drop, limit]))}: {line.verdict} ({_plain(line.why)})"
 
 
 def _row(line: Check) -> tuple[str, ...]:

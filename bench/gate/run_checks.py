@@ -100,7 +100,7 @@ def check(baseline: Baseline, now: Snapshot, rules: Rules) -> list[Check]:
     gate = Gate(rules, {**baseline.tolerances, **rules.tolerances}, now.failures, now.at_chance, now.lowest)
     lines = [line for group in groups for line in _checked(group, gate)]
     lines += [line for runs in _new_recipes(baseline, now) for line in floor_lines((), runs, gate)]
-    lines += _failed_beside(groups, now)
+    lines += _new_failures(groups, now)
     return lines + nothing_compared(lines, rules)
 
 
@@ -145,7 +145,7 @@ def _new_recipes(baseline: Baseline, now: Snapshot) -> list[list[RunOutcomes]]:
     return list(runs.values())
 
 
-def _failed_beside(groups: Sequence[_Group], now: Snapshot) -> list[Check]:
+def _new_failures(groups: Sequence[_Group], now: Snapshot) -> list[Check]:
     """Return a failing check for every failed cell that is not in the baseline.
 
     All standard corruptions of a network share one check, that of their mean.

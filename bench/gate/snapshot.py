@@ -23,7 +23,7 @@ from bench.gate.rules import names_of
 from bench.leaderboard.corruption_cells import STANDARD_COLUMNS, standard_cells
 from bench.leaderboard.lowest_known import AUDIT, lowest_known
 from bench.leaderboard.rows import BoardRow, board_rows
-from bench.results.audit_verdict import word_of
+from bench.results.audit_verdict import verdict_word
 from bench.results.outcomes import Outcomes
 from bench.results.results_csv import Audits, Budget, Cell, all_audits, all_cells
 from bench.results.store import Store
@@ -160,8 +160,8 @@ def _run(row: BoardRow, store: Store) -> RunOutcomes:
 def _audit(row: BoardRow) -> str | None:
     """Return the verdict of the audit as one word, without points, because those depend on the attack's seed."""
     record = row.audits.get(row.run.seed)
-    standing = [cell for cells in row.cells.values() for cell in cells.values()]
-    return None if record is None else word_of(record, standing)
+    counted = [cell for cells in row.cells.values() for cell in cells.values()]
+    return None if record is None else verdict_word(record, counted)
 
 
 def _cells(row: BoardRow, store: Store) -> dict[str, CellOutcomes]:
@@ -226,9 +226,9 @@ def _replaced(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
     for row in rows:
         failed = {cell.cell_id for column in row.outdone for cell in row.failures(column)}
         for column, cells in row.outdone.items():
-            standing = next(iter(row.cells.get(column, {}).values()), None)
+            counted = next(iter(row.cells.get(column, {}).values()), None)
             for cell in cells:
-                same = standing is not None and _definition([standing]) == _definition([cell])
+                same = counted is not None and _definition([counted]) == _definition([cell])
                 if not same and cell.cell_id not in failed:
                     shown = ", ".join(f"{key} {value}" for key, value in _definition([cell]).items())
                     found[name_of(row.run), column] = f"{cell.status}, with {shown}; superseded by another cell"

@@ -159,13 +159,13 @@ def _resolve(spec: VariantSpec, recipe: RecipeEntry, latent_dim: int | None) -> 
 
 
 def resolve_budgets(
-    variants: Mapping[str, VariantSpec], *, asked: float | None, default: float | None
+    variants: Mapping[str, VariantSpec], *, requested: float | None, default: float | None
 ) -> dict[str, VariantSpec]:
-    """Return the variants with a budget of their training attack: ``asked``, else their own, else ``default``.
+    """Return the variants with a budget of their training attack: ``requested``, else their own, else ``default``.
 
-    Raises BenchError if a training attack has no budget, and if ``asked`` is given but no variant has such an attack.
+    Raises BenchError if a training attack has no budget, and if ``requested`` is given but no variant has an attack.
     """
-    if asked is not None and not any(spec.adversary for spec in variants.values()):
+    if requested is not None and not any(spec.adversary for spec in variants.values()):
         raise BenchError(
             f"--train-eps applies to variants with adversarial training, such as pgd_at; the requested variants have "
             f"none: {', '.join(variants)}."
@@ -173,13 +173,13 @@ def resolve_budgets(
     return {
         name: spec
         if spec.adversary is None
-        else dataclasses.replace(spec, adversary=_with_budget(name, spec.adversary, asked, default))
+        else dataclasses.replace(spec, adversary=_with_budget(name, spec.adversary, requested, default))
         for name, spec in variants.items()
     }
 
 
-def _with_budget(name: str, adversary: AdversarySpec, asked: float | None, default: float | None) -> AdversarySpec:
-    eps = next((eps for eps in (asked, adversary.eps, default) if eps is not None), None)
+def _with_budget(name: str, adversary: AdversarySpec, requested: float | None, default: float | None) -> AdversarySpec:
+    eps = next((eps for eps in (requested, adversary.eps, default) if eps is not None), None)
     if eps is None:
         raise BenchError(
             f"variant {name!r} uses adversarial training, and the data set declares no {adversary.norm} budget; "

@@ -29,14 +29,14 @@ from bench.runtime.files import file_sha
 from bench.runtime.plugin import plugin_sha
 
 
-def at_precision(attacks: Sequence[ResolvedAttack], asked: AttackPrecision, device: str) -> list[ResolvedAttack]:
+def at_precision(attacks: Sequence[ResolvedAttack], requested: AttackPrecision, device: str) -> list[ResolvedAttack]:
     """Return the attacks with the precision of their search. It is part of the identity of a cell.
 
     ``auto`` becomes bf16 for attacks that support it if ``device`` has hardware for it, and otherwise fp32. Raises
     BenchError for an attack that does not support the requested precision. Imports torch for ``auto``.
     """
-    if asked != "auto":
-        return [attack.at(asked) for attack in attacks]
+    if requested != "auto":
+        return [attack.at(requested) for attack in attacks]
     best = _best(device)
     return [attack.at(best if best in attack.entry.precisions else "fp32") for attack in attacks]
 
@@ -181,9 +181,9 @@ def train_budgets(
     The default is the published budget for MNIST (0.3) and CIFAR-10 (8/255), and is at least as large as every budget
     that is evaluated by default. The budgets of the evaluation (--eps, --norm) have no influence on the training.
     """
-    asked = None if train_eps is None else parse_eps(train_eps, "linf")
+    requested = None if train_eps is None else parse_eps(train_eps, "linf")
     declared = [parse_eps(text, "linf") for text in entry.eps.get("linf", ())]
-    return resolve_budgets(variants, asked=asked, default=max(declared, default=None))
+    return resolve_budgets(variants, requested=requested, default=max(declared, default=None))
 
 
 def _seed(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.core.epsilon import format_eps
 from bench.core.records import AuditRecord, BudgetAudit, RunRecord
 from bench.core.words import pluralize
-from bench.results.audit_verdict import DECISIVE, all_findings, passes_an_image
+from bench.results.audit_verdict import DECISIVE, all_findings, passes_per_image
 from bench.results.chance_level import CHANCE
 
 
@@ -55,7 +55,7 @@ def broken_beyond_suite(budget: BudgetAudit) -> int:
     """
     if not budget.images:
         return round((budget.figures.get("drop_stronger_attack") or 0.0) * budget.n / 100)
-    return len({image for broken in budget.broken.values() for image in broken} & {*budget.standing})
+    return len({image for positions in budget.broken.values() for image in positions} & {*budget.standing})
 
 
 def _by(budget: BudgetAudit) -> str:
@@ -63,7 +63,7 @@ def _by(budget: BudgetAudit) -> str:
     if not budget.images:
         return "; it stored no images"
     remaining = {*budget.standing}
-    counts = {name: len(remaining & {*broken}) for name, broken in budget.broken.items()}
+    counts = {name: len(remaining & {*positions}) for name, positions in budget.broken.items()}
     return ": " + ", ".join(f"{name} {count}" for name, count in counts.items() if count)
 
 
@@ -92,4 +92,4 @@ def _model(record: AuditRecord) -> str:
 
 
 def _cost(record: AuditRecord) -> str:
-    return f" ({passes_an_image(record):.0f} passes per image)"
+    return f" ({passes_per_image(record):.0f} passes per image)"

@@ -107,7 +107,7 @@ def _acquitted(record: AuditRecord, cell: EvalRecord) -> bool:
     return least is not None and least <= DECISIVE
 
 
-def word_of(record: AuditRecord, cells: Collection[EvalRecord]) -> str:
+def verdict_word(record: AuditRecord, cells: Collection[EvalRecord]) -> str:
     """Return the verdict on one run in one word; ``cells`` are the cells on the leaderboard."""
     if record.status != "ok":
         return FAILED
@@ -129,10 +129,10 @@ def verdict_of(
         return None
     if at_chance:
         return FAILED if any(record.status != "ok" for record in audits.values()) else AT_CHANCE
-    words = {word_of(record, cells[seed]) for seed, record in audits.items()}
+    words = {verdict_word(record, cells[seed]) for seed, record in audits.items()}
     worst = _worst(finding for record in audits.values() for finding in all_findings(record))
-    said = [FAILED] * (FAILED in words) + sorted(finding.text for finding in worst)
-    return ";".join(said) or (PASSED if words == {PASSED} else UNDECIDED)
+    parts = [FAILED] * (FAILED in words) + sorted(finding.text for finding in worst)
+    return ";".join(parts) or (PASSED if words == {PASSED} else UNDECIDED)
 
 
 def audit_values(record: AuditRecord | None, cell: EvalRecord, *, at_chance: bool = False) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def audit_values(record: AuditRecord | None, cell: EvalRecord, *, at_chance: boo
         "audit": verdict(record, cell, at_chance=at_chance),
         "audit_flags": ";".join(finding.text for finding in findings) or None,
         "audit_level": record.level,
-        "audit_passes": passes_an_image(record),
+        "audit_passes": passes_per_image(record),
     }
     if cell.spec.attack is None:
         return values
@@ -159,7 +159,7 @@ def nearest(record: AuditRecord, attack: AttackSpec) -> BudgetAudit | None:
     return min(same, key=lambda budget: abs(budget.eps - attack.eps), default=None)
 
 
-def passes_an_image(record: AuditRecord) -> float | None:
+def passes_per_image(record: AuditRecord) -> float | None:
     """Return the forward and backward passes per image of the largest audited subset; None if nothing was audited."""
     images = max((budget.n for budget in record.budgets), default=0)
     return (record.n_forwards + record.n_backwards) / images if images else None

@@ -18,7 +18,7 @@ class _Collector(logging.Handler):
 
 
 @contextmanager
-def remarks() -> Iterator[list[str]]:
+def capture_warnings() -> Iterator[list[str]]:
     """Yield a list that receives log records of WARNING and above, and after the block also Python warnings."""
     messages: list[str] = []
     collector, root = _Collector(messages), logging.getLogger()

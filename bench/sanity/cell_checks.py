@@ -35,8 +35,8 @@ def check_randomised(
     model: nn.Module, images: Images, indices: Tensor, device: torch.device, batch_size: int
 ) -> tuple[Finding, ...]:
     """Compare two passes over the images at ``indices``, (M,) int64, in the same batches, in evaluation mode."""
-    asked = spread(indices, CHECKED)
-    found = randomised(model, (images.inputs(part, device) for part in asked.split(batch_size)))
+    checked = spread(indices, CHECKED)
+    found = randomised(model, (images.inputs(part, device) for part in checked.split(batch_size)))
     return () if found is None else (found,)
 
 
@@ -74,29 +74,29 @@ def check_gradients(
 def _counted(
     model: nn.Module,
     images: Images,
-    asked: Tensor,
+    checked: Tensor,
     device: torch.device,
     batch_size: int,
     perturbed: Perturb,
     where: str,
 ) -> ZeroGradients:
-    zero = broken = 0
-    for part in asked.split(batch_size):
+    zero = nonfinite = 0
+    for part in checked.split(batch_size):
         points = perturbed(images.inputs(part, device), [images.ids[i] for i in part.tolist()])
         labels = images.labels[part].to(device)
         gradient = margin_gradient(model, points, labels).flatten(1)
         zero += int((gradient == 0).all(1).sum())
-        broken += int((~gradient.isfinite()).any(1).sum())
-    if broken > ZERO_SHARE * len(asked):
+        nonfinite += int((~gradient.isfinite()).any(1).sum())
+    if nonfinite > ZERO_SHARE * len(checked):
         raise CellFailure(
             "nan_gradient",
-            f"the gradient of the margin is NaN or infinite at {broken} of {len(asked)} attacked images{where}; no "
-            "attack can follow it. A common cause is torch.where around a power or a root at 0: clamp its argument.",
+            f"the gradient of the margin is NaN or infinite at {nonfinite} of {len(checked)} attacked images{where}; "
+            "no attack can follow it. A common cause is torch.where around a power or a root at 0: clamp its argument.",
         )
-    if zero <= ZERO_SHARE * len(asked):
+    if zero <= ZERO_SHARE * len(checked):
         return ZeroGradients()
-    note = f"the gradient of the margin is zero at {zero} of {len(asked)} attacked images{where}"
-    if zero <= FLAGGED_SHARE * len(asked):
+    note = f"the gradient of the margin is zero at {zero} of {len(checked)} attacked images{where}"
+    if zero <= FLAGGED_SHARE * len(checked):
         return ZeroGradients(notes=(note,))
     return ZeroGradients((Finding("zero_gradient", f"zero_gradient: {note}"),))
 

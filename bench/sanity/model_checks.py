@@ -96,18 +96,18 @@ def randomised(model: nn.Module, batches: Iterable[Tensor]) -> Finding | None:
     An attack on one draw of a randomised model is not conclusive (Athalye et al. 2018).
     """
     model.eval()
-    asked, differ, largest_difference = 0, 0, 0.0
+    n_images, differ, largest_difference = 0, 0, 0.0
     with torch.no_grad():
         for inputs in batches:
             first, second = _logits(model, inputs), _logits(model, inputs)
             apart = (first - second).abs().amax(1).nan_to_num(torch.inf, torch.inf)
             differs = (apart > LOGIT_TOLERANCE * first.abs().amax()) | apart.isinf()  # NaN is no equal
-            asked += len(inputs)
+            n_images += len(inputs)
             differ += int(differs.sum())
             largest_difference = max(largest_difference, float(apart.max()))
     if not differ:
         return None
-    note = f"logits of {differ} of {asked} images differ between two passes, by up to {largest_difference:.3g}"
+    note = f"logits of {differ} of {n_images} images differ between two passes, by up to {largest_difference:.3g}"
     return _finding("randomised", note)
 
 

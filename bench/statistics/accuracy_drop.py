@@ -41,16 +41,16 @@ def verdict_bounds(n_regressed: int, n_improved: int, n: int, alpha: float) -> B
     return Bounds(low, _exact(n_regressed, n, alpha)[1] - _exact(n_improved, n, alpha)[0])
 
 
-def share_bounds(right: float, n: int, alpha: float) -> Bounds:
-    """Return one-sided bounds of the share ``right``/``n``, each at level ``alpha``, by Clopper and Pearson.
+def share_bounds(n_correct: float, n: int, alpha: float) -> Bounds:
+    """Return one-sided bounds of the share ``n_correct``/``n``, each at level ``alpha``, by Clopper and Pearson.
 
-    ``right`` may be fractional: the mean of several cells on the same n images varies no more than a single one. Raises
-    ValueError unless 0 ≤ right ≤ n, n > 0 and 0 < alpha < 0.5.
+    ``n_correct`` may be fractional: the mean of several cells on the same n images varies no more than a single one.
+    Raises ValueError unless 0 ≤ n_correct ≤ n, n > 0 and 0 < alpha < 0.5.
     """
-    if not 0 <= right <= n or n <= 0:
-        raise ValueError(f"{right} of {n} is no share")
+    if not 0 <= n_correct <= n or n <= 0:
+        raise ValueError(f"{n_correct} of {n} is no share")
     _check(alpha)
-    return Bounds(*_exact(right, n, 2 * alpha))
+    return Bounds(*_exact(n_correct, n, 2 * alpha))
 
 
 def _exact(count: float, n: int, alpha: float) -> tuple[float, float]:

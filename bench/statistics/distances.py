@@ -15,12 +15,14 @@ class Distances(NamedTuple):
     """One distance per image, each at most the largest budget; in the norm and unit of the budgets."""
 
     distance: NDArray[np.float64]  # (images,): norm of the smallest known perturbation; without one, ``budget``
-    broken: NDArray[np.bool_]  # (images,): False if no attack fooled the image: its distance is larger than ``budget``
+    observed: NDArray[
+        np.bool_
+    ]  # (images,): False if no attack fooled the image: its distance is larger than ``budget``
     budget: float  # largest attacked budget
 
 
 class Median(NamedTuple):
-    """Median distance with its 95 % interval; inf stands for a distance beyond the largest budget."""
+    """Median distance with its 95 % interval; inf means a distance beyond the largest budget."""
 
     value: float
     low: float
@@ -46,8 +48,8 @@ def smallest_distances(distances: NDArray[np.float64], budgets: NDArray[np.float
         raise ValueError("a distance must be a finite number from 0 upwards, or NaN")
     cut = np.minimum(table, eps[:, np.newaxis])
     smallest = np.fmin.reduce(cut, axis=0)
-    broken = ~np.isnan(smallest)
-    return Distances(np.where(broken, smallest, eps.max()), broken, float(eps.max()))
+    observed = ~np.isnan(smallest)
+    return Distances(np.where(observed, smallest, eps.max()), observed, float(eps.max()))
 
 
 def median_distance(found: Distances) -> Median:
@@ -61,7 +63,7 @@ def median_distance(found: Distances) -> Median:
     """
     from scipy import stats  # slow to import
 
-    known = np.sort(np.where(found.broken, found.distance, math.inf))
+    known = np.sort(np.where(found.observed, found.distance, math.inf))
     value = float(known[len(known) // 2])
     low, high = map(float, stats.quantile_test(known, q=0, p=0.5).confidence_interval(CONFIDENCE))
     if math.isnan(low):  # and high as well
@@ -77,7 +79,7 @@ def robust_accuracy(found: Distances, budgets: NDArray[np.float64]) -> NDArray[n
     eps = np.asarray(budgets, dtype=np.float64)
     if eps.ndim != 1 or not ((eps >= 0) & (eps <= found.budget)).all():
         raise ValueError(f"robust accuracy is known only at budgets from 0 to {found.budget:g}")
-    return np.asarray([1 - (found.broken & (found.distance <= e)).mean() for e in eps], dtype=np.float64)
+    return np.asarray([1 - (found.observed & (found.distance <= e)).mean() for e in eps], dtype=np.float64)
 
 
 def area_under_curve(found: Distances, budgets: NDArray[np.float64]) -> float:

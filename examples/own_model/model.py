@@ -1,4 +1,4 @@
-"""The model of a project of its own: handwritten digits, its preprocessing included."""
+"""The model of a user's own project: a classifier of handwritten digits that normalises its input itself."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ MEAN, STD = 0.306, 0.377
 
 
 class Digits(nn.Module):
-    """Images (N, 3, 8, 8) in [0, 1] to ten logits. Normalising is its own business: an attack sees pixels."""
+    """Classifier from images (N, 3, 8, 8) in [0, 1] to logits (N, 10); normalisation is part of the model."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -20,20 +20,21 @@ class Digits(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return the logits, (N, 10)."""
         grey = images.mean(dim=1, keepdim=True)
         logits: Tensor = self.layers((grey - MEAN) / STD)
         return logits
 
 
 def load() -> Digits:
-    """The model that is shipped."""
+    """Load the trained model."""
     model = Digits()
     model.load_state_dict(load_file(WEIGHTS))
     return model.eval()
 
 
 def train(seed: int, epochs: int = 30, eps: float = 0.1) -> Digits:
-    """Adversarial training by one step of random start (Wong, Rice and Kolter 2020, arXiv 2001.03994)."""
+    """Train by one-step adversarial training with a random start (Wong, Rice and Kolter 2020, arXiv 2001.03994)."""
     from bench.data import DataRequest, load_dataset
     from bench.data.tensors import load_images
 

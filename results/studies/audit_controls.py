@@ -1,9 +1,10 @@
-"""Networks of a study with their gradients hidden in known ways, audited: the thresholds were chosen on other ones.
+"""Audit networks of a study as they are and with gradients hidden in known ways.
 
     python results/studies/audit_controls.py RESULTS DATA model:variant:seed …
 
-Every network is audited as it is and behind wrappers that change none or few of its classes: logits times 1000, pixels
-rounded to five levels, a random shift by a pixel. A wrapper must raise a flag, the network itself none.
+The thresholds of the audit were chosen on other networks. Every network is audited without a wrapper and with wrappers
+that change none or few of its predictions: logits times 1000, pixels rounded to five levels, a random shift by one
+pixel. A wrapped network must get a flag, and the network itself must get none.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Scaled(nn.Module):
         self.model = model
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits (N, K) for ``inputs``, (N, C, H, W)."""
         logits: Tensor = 1000 * self.model(inputs)
         return logits
 
@@ -44,18 +46,20 @@ class Quantised(nn.Module):
         self.model = model
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits (N, K) for ``inputs``, (N, C, H, W)."""
         logits: Tensor = self.model((inputs * 4).round() / 4)
         return logits
 
 
 class Shifted(nn.Module):
-    """Images moved by up to a pixel, by chance, in every forward pass (after Xie et al. 2018, arXiv 1711.01991)."""
+    """Images shifted randomly by up to one pixel in every forward pass (after Xie et al. 2018, arXiv 1711.01991)."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits (N, K) for ``inputs``, (N, C, H, W)."""
         top, left = (int(torch.randint(0, 3, ())) for _ in range(2))
         side = inputs.shape[-1]
         logits: Tensor = self.model(functional.pad(inputs, (1, 1, 1, 1))[..., top : top + side, left : left + side])
@@ -66,7 +70,7 @@ WRAPPERS = {"as it is": lambda model: model, "logits × 1000": Scaled, "quantise
 
 
 def main(results: Path, data: Path, names: list[str]) -> None:
-    """Print a row for every network and wrapper."""
+    """Print one row per network and wrapper."""
     store, rows = Store(results), []
     for name in names:
         run = store.find_run(name)

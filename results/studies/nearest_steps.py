@@ -1,10 +1,10 @@
-"""Choose the steps of the nearest distance: the median with a half, once and twice the steps of a diagnosis.
+r"""Compare the median nearest distance with a half, once and twice the default number of steps.
 
-    bench run --dataset digits --models resnet10t --epochs 10 --variants baseline,lpc,pgd_at --attacks none \\
+    bench run --dataset digits --models resnet10t --epochs 10 --variants baseline,lpc,pgd_at --attacks none \
         --corruptions none --audit none --no-diagnose --results RESULTS
     python results/studies/nearest_steps.py RESULTS resnet10t:baseline resnet10t:lpc resnet10t:pgd_at
 
-The default is large enough where twice the steps lower the median by less than 2 %.
+The default is sufficient if twice the steps lower the median by less than 2 %.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NAMES = ("DDN_STEPS", "FMN_STEPS", "FAB_STEPS")
 
 
 def main(results: Path, names: list[str]) -> None:
-    """Print a row per network."""
+    """Print one row per network."""
     steps = {name: getattr(measured, name) for name in NAMES}
     print("network,deepfool,half,default,twice")
     for name in names:

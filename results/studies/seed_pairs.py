@@ -1,10 +1,10 @@
-"""Count significant differences of two seeds of one recipe in McNemar's exact test, over all pairs of a results folder.
+r"""Count significant differences between seeds of one recipe by McNemar's exact test, over all pairs of seeds.
 
-    bench run --models resnet10t --variants baseline --seeds 0,1,2,3,4,5,6,7,8,9,10,11 --epochs 10 --attacks fgsm,pgd \\
+    bench run --models resnet10t --variants baseline --seeds 0,1,2,3,4,5,6,7,8,9,10,11 --epochs 10 --attacks fgsm,pgd \
         --eps 0.1 --corruptions none --audit none --no-diagnose --results RESULTS
     python results/studies/seed_pairs.py RESULTS
 
-No file of such a run is kept here, so no counts are quoted.
+No results of such a run are stored here, so no counts are quoted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LEVEL = 0.01
 
 
 def main(folder: Path) -> None:
-    """Print, for every column of the board, the share of pairs of seeds with p below ``LEVEL``."""
+    """Print, for every column of the leaderboard, the number of pairs of seeds with p below ``LEVEL``."""
     store, columns = Store(folder), {}
     for run in store.runs():
         for cell in store.cells(run.run_id):

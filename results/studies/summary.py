@@ -1,6 +1,8 @@
-"""Mean and standard deviation over seeds of what a results.csv holds:  python results/studies/summary.py FOLDER.
+"""Summarise a results.csv as mean and standard deviation over seeds.
 
-Writes FOLDER/summary.csv, one row a configuration, and prints the columns that are named after the folder as Markdown.
+    python results/studies/summary.py FOLDER COLUMN ...
+
+Writes FOLDER/summary.csv, one row per configuration, and prints the named columns as Markdown.
 """
 
 from __future__ import annotations
@@ -23,19 +25,19 @@ KEYS = [
     "train_precision",
     "config_sha",
 ]
-NAMES = KEYS[:7]  # what a row of the printed table may be told apart by
+NAMES = KEYS[:7]  # columns that identify a row of the printed table
 PREFIXES = ("collapse_", "lipschitz_", "deepfool_")
 
 
 def summarise(results: pd.DataFrame) -> pd.DataFrame:
-    """One row a configuration: seeds, accuracies in percent, diagnoses and γ, each as mean and sample std."""
+    """Return one row per configuration: seeds, accuracies in percent, diagnoses and γ, with mean and sample std."""
     ok = results[results["status"] == "ok"].copy()
     clean = ok["attack"] == "clean"
     budget = ok["norm"] + "-" + ok["eps"].astype(float).map("{:.4g}".format)
     ok["metric"] = ok["attack"].where(clean, ok["attack"] + "@" + budget)
     ok["metric"] = ok["metric"].where(clean, ok["metric"] + " n=" + ok["n"].astype(str))
     ok["metric"] = ok["metric"].where(ok["protocol"] == "standard", ok["metric"] + " " + ok["protocol"])
-    accuracy = ok.pivot(index="run_id", columns="metric", values="acc") * 100  # two cells in one place are an error
+    accuracy = ok.pivot(index="run_id", columns="metric", values="acc") * 100  # raises for two cells of one metric
     runs = ok.drop_duplicates("run_id").set_index("run_id")
     diagnoses = [column for column in results.columns if column.startswith(PREFIXES)]
     numbers = accuracy.join(runs[["gamma", "gamma_per_sample", *diagnoses]])
@@ -47,7 +49,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_markdown(table: pd.DataFrame, columns: list[str]) -> str:
-    """``columns`` with their standard deviation, where there is one, behind those of ``NAMES`` that differ."""
+    """Format ``columns``, with standard deviations if known, after those of ``NAMES`` that differ between rows."""
     names = [name for name in NAMES if name == "variant" or table[name].nunique(dropna=False) > 1]
     shown = table[names].fillna("")
     for column in columns:

@@ -59,7 +59,7 @@ def test_parameters_are_in_the_spec_and_the_published_ones_are_what_they_were() 
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("autoattack-square+square", "stands twice"),
+        ("autoattack-square+square", "occurs twice"),
         ("autoattack-apgd-ce+square-i0", "iterations must be at least 1"),
         ("autoattack-apgd-ce", "unknown attack.*'apgd-ce' alone is an attack by this name"),
         ("autoattack-fab", "'fab' alone is no attack"),
@@ -101,7 +101,7 @@ def test_a_name_survives_lists_and_columns() -> None:
 def test_the_row_says_that_it_is_not_the_published_attack() -> None:
     attack = resolve(OWN)
     assert attack.entry.notes(attack.params, 10) == (
-        "an ensemble of one's own, not the published one",
+        "custom ensemble, not the published one",
         "iterations: 10 in place of 100",
         "queries: 30 in place of 5000",
     )

@@ -150,7 +150,7 @@ def test_attacks_that_cannot_be_stopped_say_so() -> None:
     for name, backend in (("pgd", "reference"), ("autoattack", "reference"), ("autoattack-rand", "native")):
         with pytest.raises(BenchError, match="cannot be stopped after 5 forward passes"):
             resolve(name, backend).spec("linf", 0.1, batch_size=8, max_queries=5)  # type: ignore[arg-type]
-    with pytest.raises(BenchError, match="max_queries 0 is less than 1"):
+    with pytest.raises(BenchError, match="max_queries is 0; it must be 1 or more"):
         resolve("pgd").spec("linf", 0.1, batch_size=8, max_queries=0)
 
 

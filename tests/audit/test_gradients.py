@@ -64,7 +64,7 @@ def test_a_linear_model_has_its_weights_for_gradients() -> None:
     assert [found.values[name] for name in GAPS] == pytest.approx(list(expected), abs=1e-6)
     assert found.values["float64_disagree"] == 0
     assert 0 < found.values["float64_difference"] < 1e-6
-    assert (found.n_forwards, found.n_backwards, found.remarks) == (40, 60, {})
+    assert (found.n_forwards, found.n_backwards, found.notes) == (40, 60, {})
 
 
 def test_large_logits_hide_the_cross_entropy_and_nothing_else() -> None:
@@ -110,8 +110,8 @@ def test_two_classes_have_a_margin_in_place_of_the_ratio() -> None:
     """The DLR of two classes would be ±1 everywhere."""
     found = report(Readout(2, lambda z: z), showing([[0.9, 0.1], [0.2, 0.6]]), torch.tensor([0, 0]))
     assert of(found, "zero") == of(found, "tiny") == each(0)
-    remark = "computed for the margin instead of the DLR, which is undefined for 2 classes"
-    assert found.remarks == {f"{what}_gradient_dlr": remark for what in ("zero", "tiny", "nonfinite")}
+    note = "computed for the margin instead of the DLR, which is undefined for 2 classes"
+    assert found.notes == {f"{what}_gradient_dlr": note for what in ("zero", "tiny", "nonfinite")}
 
 
 def test_the_losses_are_those_of_the_attacks() -> None:
@@ -123,7 +123,7 @@ def test_the_losses_are_those_of_the_attacks() -> None:
     assert float(three["ce"](logits, labels)) == pytest.approx(float((logits.logsumexp(1) - own).sum()), rel=1e-6)
     pair, labels = logits[:, :2], labels % 2
     assert torch.equal(two["dlr"](pair, labels), two["margin"](pair, labels))
-    assert report(Readout(3, lambda z: z), torch.rand(20, 3, 8, 8), torch.arange(20) % 3).remarks == {}
+    assert report(Readout(3, lambda z: z), torch.rand(20, 3, 8, 8), torch.arange(20) % 3).notes == {}
 
 
 def test_a_constant_model_has_no_gradient_and_makes_no_backward_pass() -> None:
@@ -162,7 +162,7 @@ def test_logits_that_are_no_numbers() -> None:
     assert of(found, "nonfinite") == each(1 / 3)
     assert of(found, "zero") == of(found, "tiny") == each(0)
     missing = "the logits of 1 of 3 images are not finite"
-    assert found.remarks == dict.fromkeys((*GAPS, *DOUBLE), missing)
+    assert found.notes == dict.fromkeys((*GAPS, *DOUBLE), missing)
     assert [found.values[name] for name in (*GAPS, *DOUBLE)] == [None] * 5
 
 
@@ -171,7 +171,7 @@ def test_finite_logits_with_an_infinite_gradient() -> None:
     inputs = showing([[0.9, 0.4, 0.1, 0.0], [0.9, 0.4, 0.1, 0.2]])
     found = report(Readout(4, lambda z: z.sqrt()), inputs, torch.tensor([0, 0]))
     assert of(found, "nonfinite") == each(0.5)
-    assert found.remarks == {}
+    assert found.notes == {}
 
 
 def test_rounding_that_decides() -> None:
@@ -196,12 +196,12 @@ def test_a_difference_is_relative_to_the_image_s_own_logits() -> None:
 def test_a_model_that_stays_in_float32() -> None:
     fixed = torch.rand(4, 4)
     found = report(Readout(4, lambda z: z @ fixed), torch.rand(20, 3, 8, 8), torch.arange(20) % 4)
-    assert found.remarks.keys() == set(DOUBLE)
-    assert found.remarks["float64_disagree"].startswith("the model does not run in float64: RuntimeError: ")
-    assert "\n" not in found.remarks["float64_disagree"]
+    assert found.notes.keys() == set(DOUBLE)
+    assert found.notes["float64_disagree"].startswith("the model does not run in float64: RuntimeError: ")
+    assert "\n" not in found.notes["float64_disagree"]
     assert [found.values[name] for name in DOUBLE] == [None, None]
     cast = report(Readout(4, lambda z: z.float()), torch.rand(20, 3, 8, 8), torch.arange(20) % 4)
-    assert cast.remarks == dict.fromkeys(DOUBLE, "the model returns torch.float32 in float64")
+    assert cast.notes == dict.fromkeys(DOUBLE, "the model returns torch.float32 in float64")
 
 
 def test_a_model_that_cannot_be_copied() -> None:
@@ -210,7 +210,7 @@ def test_a_model_that_cannot_be_copied() -> None:
             raise TypeError("there is only one")
 
     found = report(Single(4, lambda z: z), labels=torch.arange(20) % 4)
-    assert found.remarks["float64_disagree"] == "the model does not run in float64: TypeError: there is only one"
+    assert found.notes["float64_disagree"] == "the model does not run in float64: TypeError: there is only one"
     assert (found.values["zero_gradient_ce"], found.n_forwards, found.n_backwards) == (0, 20, 60)
 
 

@@ -57,7 +57,7 @@ MISTAKES = [
     (["--attacks", "autoattack-square-i10"], "two stages or more"),
     (["--attacks", "autoattack-foo+bar"], "No stage is called 'foo' or 'bar'."),
     (["--corruption-profile", "CIFAR"], "did you mean 'cifar'? There are cifar, tiny_imagenet and imagenet."),
-    (["--attacks", "ddn*"], "no attack that matches 'ddn*' is there for linf"),
+    (["--attacks", "ddn*"], "no attack matches 'ddn*' in linf"),
     (["--attacks", "none,fgsm"], "attacks: 'none' cannot be combined with 'fgsm'; write 'none' alone"),
     (["--attacks", ""], "no attack given; name at least one, or write 'none'"),
     (["--corruptions", "none,fog"], "corruptions: 'none' cannot be combined with 'fog'; write 'none' alone"),

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from bench.core.records import EvalRecord
 from bench.core.specs import AttackSpec
 from bench.evaluation.adversarials import Adversarials, dump_adversarials, parse_adversarials
-from bench.evaluation.reverify import asked, check_float32
+from bench.evaluation.reverify import check_float32, compare_predictions
 from bench.results.per_image import Sample
 from bench.results.store import Store, dump_record
 
@@ -331,10 +331,10 @@ def test_on_the_boundary_rounding_decides_and_nowhere_else() -> None:
     """Two logits that differ by 1e-7 of the largest may change places between two passes; by 1e-3 they may not."""
     model = torch.nn.Flatten()
     inputs = torch.tensor([[5.0, 5.0 - 1e-6, 0.0], [5.0, 4.99, 0.0], [5.0, 5.0, 0.0]])
-    found, same, near = asked(model, inputs, torch.tensor([1, 1, 7]))
+    found, same, near = compare_predictions(model, inputs, torch.tensor([1, 1, 7]))
     assert found.tolist() == [0, 0, 0]
     assert (same.tolist(), near.tolist()) == ([True, False, False], [True, False, False])
-    found, same, near = asked(model, inputs, torch.tensor([0, 0, 1]))
+    found, same, near = compare_predictions(model, inputs, torch.tensor([0, 0, 1]))
     assert (same.tolist(), near.tolist()) == ([True, True, True], [False, False, True])
 
 

@@ -147,8 +147,8 @@ def test_a_size_from_the_config_that_is_not_fed():
 def test_a_network_that_refuses_the_other_size():
     found = probe(Pooled(16, strict=True), declared("imagenet"), *colours(256, seed=2), config_size=48)
     assert found.problem == ""
-    assert "imagenet at 48×48: the network cannot run it (AssertionError)" in found.remarks
-    assert set(found.remarks) <= set(found.as_notes)
+    assert "imagenet at 48×48: the network cannot run it (AssertionError)" in found.notes
+    assert set(found.notes) <= set(found.as_notes)
     with pytest.raises(BenchError, match="AssertionError: wrong size"):  # as declared it must run
         probe(Pooled(16, strict=True), declared("imagenet", input_size=48), *colours(256, seed=2))
 

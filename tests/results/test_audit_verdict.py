@@ -11,7 +11,7 @@ from bench.core.columns import AUDIT_COLUMNS
 from bench.core.records import AuditRecord, BudgetAudit, EvalRecord, Finding
 from bench.core.specs import AttackSpec, Norm
 from bench.results.audit_summary import sentence
-from bench.results.audit_verdict import audit_values, findings_for, verdict_of, word_of
+from bench.results.audit_verdict import audit_values, findings_for, verdict_of, verdict_word
 
 RUN = run_record()
 CLEAN = cell_record(RUN, "clean", [True] * 10)
@@ -120,7 +120,7 @@ def test_the_verdict_on_several_seeds_is_the_worst() -> None:
     assert verdict_of({0: good}, both) is None, "a seed was not audited"
     few = dataclasses.replace(good, budgets=(dataclasses.replace(at(0.1), figures={}),))
     assert verdict_of({0: few, 1: good}, both) == "undecided", "two images cannot acquit"
-    assert word_of(mild, [LINF]) == "flagged"
+    assert verdict_word(mild, [LINF]) == "flagged"
 
 
 def test_an_audit_that_failed_keeps_what_was_found_before() -> None:
@@ -128,7 +128,7 @@ def test_an_audit_that_failed_keeps_what_was_found_before() -> None:
     values = audit_values(failed, LINF)
     assert (values["audit"], values["audit_flags"]) == ("failed", "transfer=2.0pt")
     assert verdict_of({0: failed, 1: audit_record(RUN)}, {0: [LINF], 1: [LINF]}) == "failed;transfer=2.0pt"
-    assert word_of(failed, [LINF]) == "failed"
+    assert verdict_word(failed, [LINF]) == "failed"
 
 
 def said_of(record: AuditRecord) -> str:

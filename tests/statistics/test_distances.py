@@ -24,7 +24,7 @@ def exponential(n: int, budget: float, seed: int) -> np.ndarray:
 def test_the_smallest_of_all_attacks_and_what_survived_at_the_largest_budget() -> None:
     found = smallest_distances(TABLE, BUDGETS)
     assert found.distance.tolist() == [0, 0.05, 0.08, 0.2, 0.2]
-    assert found.broken.tolist() == [True, True, True, True, False]
+    assert found.observed.tolist() == [True, True, True, True, False]
     assert found.budget == 0.2
 
 

@@ -57,16 +57,18 @@ def code_sha_of(kind: str) -> str:
     return "" if CORRUPTIONS.origin(kind) == BUILTIN else plugin_sha()
 
 
-def choose_profile(asked: str | None, side: int) -> Profile:
-    """Return the profile called ``asked``; if None, that of the image size nearest to ``side`` pixels.
+def choose_profile(requested: str | None, side: int) -> Profile:
+    """Return the profile called ``requested``; if None, that of the image size nearest to ``side`` pixels.
 
     Raises BenchError for an unknown name.
     """
-    if asked is None:
+    if requested is None:
         return nearest_profile(side)
-    if asked not in PROFILE_SIZES:
-        raise unknown_name("profile", asked, list(PROFILE_SIZES), hint="A profile has constants for one image size.")
-    return cast(Profile, asked)
+    if requested not in PROFILE_SIZES:
+        raise unknown_name(
+            "profile", requested, list(PROFILE_SIZES), hint="A profile has constants for one image size."
+        )
+    return cast(Profile, requested)
 
 
 def _severity(text: str) -> int:

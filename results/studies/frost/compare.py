@@ -1,9 +1,9 @@
-"""Accuracy under crops of the photographs and under textures, image by image, of the networks of networks.py.
+"""Compare the accuracy under crops of the photographs of frost and under textures, for the networks of networks.py.
 
     python results/studies/frost/compare.py IMAGES FOLDER FIRST LAST > results/studies/frost/frost.csv
 
-IMAGES holds <class>/<file>, FOLDER the weights; the files FIRST to LAST of each class are used. Severity "all" is
-the mean over the five, with Student's interval over the images; the others have McNemar's exact test.
+IMAGES contains <class>/<file>, and FOLDER the weights; the files FIRST to LAST of each class are used. Severity "all"
+is the mean over the five severities, with Student's interval over the images; each severity has McNemar's exact test.
 """
 
 from __future__ import annotations
@@ -32,15 +32,20 @@ Frosted = Callable[[np.ndarray, list[str], int], np.ndarray]
 
 
 def photographs(images: np.ndarray, ids: list[str], severity: int, seed: int = 0) -> np.ndarray:
+    """Return the images with frost from the photographs, (N, H, W, C) uint8."""
     return corrupt(images, ids, "frost", severity, seed=seed, files_sha=FILES_SHA)
 
 
 def texture(images: np.ndarray, ids: list[str], severity: int) -> np.ndarray:
+    """Return the images with frost from the present texture, (N, H, W, C) uint8."""
     return corrupt(images, ids, "frost", severity, files_sha="")
 
 
-def former(images: np.ndarray, ids: list[str], severity: int) -> np.ndarray:
-    """The texture of version 1: one contrast and one spectrum, 1/f, for all panes, and no variation of the mean."""
+def texture_v1(images: np.ndarray, ids: list[str], severity: int) -> np.ndarray:
+    """Return the images with the texture of version 1, (N, H, W, C) uint8.
+
+    That texture has one contrast and one spectrum, 1/f, for all panes, and no variation of the mean.
+    """
     side, draws = images.shape[1], Draws(0, "frost", severity, ids)
     constants = parameters("frost", severity, "cifar", side)
     colours = np.array([[78, 149, 166], [201, 205, 214], [201, 205, 214], [138, 153, 165], [112, 123, 135]])
@@ -56,19 +61,20 @@ def former(images: np.ndarray, ids: list[str], severity: int) -> np.ndarray:
 
 TEXTURES: dict[str, Frosted] = {
     "photographs, other crops": lambda images, ids, severity: photographs(images, ids, severity, seed=1),
-    "texture, version 1": former,
+    "texture, version 1": texture_v1,
     "texture, version 2": texture,
 }
 
 
-def right(network: torch.nn.Module, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def correct(network: torch.nn.Module, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return which images ``network`` classifies correctly, (N,) bool."""
     with torch.no_grad():
         found = [network(inputs(images[i : i + BATCH])).argmax(1) for i in range(0, len(images), BATCH)]
     return torch.cat(found).numpy() == labels
 
 
 def over_severities(theirs: np.ndarray, ours: np.ndarray) -> tuple[float, float, float, float]:
-    """Difference, interval and p of the mean over (severities, images)."""
+    """Return difference, interval and p of the mean over (severities, images)."""
     apart = (ours.astype(float) - theirs.astype(float)).mean(0)
     test = stats.ttest_1samp(apart, 0.0)
     interval = test.confidence_interval(0.95)
@@ -76,6 +82,7 @@ def over_severities(theirs: np.ndarray, ours: np.ndarray) -> tuple[float, float,
 
 
 def main(folder_of_images: Path, folder: Path, first: int, last: int) -> None:
+    """Write one row per network, texture and severity as CSV to stdout."""
     ids, images, labels = read(folder_of_images, first, last)
     sets: dict[str, Frosted] = {"photographs": photographs, **TEXTURES}
     frosted = {name: [make(images, ids, s) for s in SEVERITY_LEVELS] for name, make in sets.items()}
@@ -86,8 +93,8 @@ def main(folder_of_images: Path, folder: Path, first: int, last: int) -> None:
             continue
         network = build().eval()
         network.load_state_dict(torch.load(folder / f"{name}.pt", weights_only=True))
-        print(f"{name}: clean {right(network, images, labels).mean():.3f}", file=sys.stderr, flush=True)
-        verdicts = {kind: np.stack([right(network, x, labels) for x in made]) for kind, made in frosted.items()}
+        print(f"{name}: clean {correct(network, images, labels).mean():.3f}", file=sys.stderr, flush=True)
+        verdicts = {kind: np.stack([correct(network, x, labels) for x in made]) for kind, made in frosted.items()}
         theirs = verdicts["photographs"]
         for kind in TEXTURES:
             ours = verdicts[kind]

@@ -2,7 +2,7 @@
 
     python results/studies/frost/fit.py
 
-The photographs come from the installed extra; what is kept of them are means, standard deviations and spectra.
+The photographs come from the extra ``frost``; only means, standard deviations and spectra of them are stored.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ DISTINCT = (0, 1, 3, 4)  # the third photograph has the pixels of the second
 
 
 def crops(pane: np.ndarray, side: int) -> np.ndarray:
+    """Return random crops of ``pane``, (N, side, side, 3) float64."""
     rng = np.random.default_rng(0)
     height, width = pane.shape[:2]
     count = CROPS if side < 100 else CROPS // 8
@@ -26,7 +27,7 @@ def crops(pane: np.ndarray, side: int) -> np.ndarray:
 
 
 def axes(inside: np.ndarray) -> np.ndarray:
-    """The two main axes of colour within crops, (2, 3), the first one positive."""
+    """Return the two main axes of colour within crops, (2, 3), with positive sums of their components."""
     pixels = inside.reshape(-1, 3)
     _, vectors = np.linalg.eigh(pixels.T @ pixels)
     found = vectors[:, :0:-1].T
@@ -34,9 +35,10 @@ def axes(inside: np.ndarray) -> np.ndarray:
 
 
 def spectrum(field: np.ndarray, side: int) -> list[float]:
-    """Amplitudes at 1, 2, 4, … cycles per ``side`` pixels, as far as they reach.
+    """Return the amplitudes at 1, 2, 4, … cycles per ``side`` pixels, up to the largest frequency.
 
-    Under Hann's window: without it the trends within a crop, which no period fits, would pass for fine structure.
+    Hann's window is applied: without it the trends within a crop, which are not periodic, would appear as fine
+    structure.
     """
     extent = field.shape[1]
     window = np.hanning(extent + 2)[1:-1, None] * np.hanning(extent + 2)[None, 1:-1]
@@ -51,13 +53,17 @@ def spectrum(field: np.ndarray, side: int) -> list[float]:
 
 
 def patchiness(field: np.ndarray) -> float:
-    """Standard deviation of ln contrast from place to place, were it normal: it gives fine structure its kurtosis."""
+    """Return the standard deviation of ln contrast between places, from the kurtosis of the fine structure.
+
+    The logarithm of the contrast is assumed to be normal.
+    """
     fine = (field - ndimage.gaussian_filter(field, (0, 0.7, 0.7)))[:, 6:-6, 6:-6]
     kurtosis = (fine**4).mean() / (fine**2).mean() ** 2
     return float(np.sqrt(np.log(max(kurtosis, 3) / 3) / 4))
 
 
 def main() -> None:
+    """Print the constants of every distinct photograph at every side."""
     for i in DISTINCT:
         print(f"photograph {i + 1}")
         for profile, side in PROFILE_SIZES.items():

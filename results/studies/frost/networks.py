@@ -1,9 +1,9 @@
-"""Train the two small networks of the study on 40,000 CIFAR-10 images, a few minutes each on one core.
+"""Train the two small networks of the study on 40,000 CIFAR-10 images, in a few minutes each on one core.
 
     python results/studies/frost/networks.py DATA FOLDER [NAME ...]
 
-DATA holds train/<class>/<file>, FOLDER gets <name>.pt. The texture was fitted to statistics of the photographs;
-its contrast alone was chosen with both networks, on 900 test images of every class.
+DATA contains train/<class>/<file>; FOLDER receives <name>.pt. The texture was fitted to statistics of the photographs;
+only its contrast was chosen with both networks, on 900 test images of every class.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MEAN, STD = 0.473, 0.251
 
 
 class Block(nn.Module):
-    """Two convolutions beside an identity that is subsampled and padded with zeros (He et al. 2015)."""
+    """Two convolutions plus an identity that is subsampled and padded with zeros (He et al. 2015, arXiv 1512.03385)."""
 
     def __init__(self, inner: int, outer: int, stride: int) -> None:
         super().__init__()
@@ -34,12 +34,14 @@ class Block(nn.Module):
         self.stride, self.more = stride, outer - inner
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the features after the block."""
         y = self.norms[1](self.second(functional.relu(self.norms[0](self.first(x)))))
         shortcut = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.more))
         return functional.relu(y + shortcut)
 
 
 def resnet20() -> nn.Module:
+    """Build a ResNet-20 (He et al. 2015, arXiv 1512.03385) for 32-pixel images."""
     blocks, width = [], 16
     for outer, stride in ((16, 1), (32, 2), (64, 2)):
         for i in range(3):
@@ -50,7 +52,7 @@ def resnet20() -> nn.Module:
 
 
 def convnet() -> nn.Module:
-    """Four plain convolutions with pooling, without shortcuts."""
+    """Build a network of four plain convolutions with pooling, without shortcuts."""
     layers: list[nn.Module] = []
     for inner, outer in ((3, 24), (24, 48), (48, 96), (96, 128)):
         layers += [nn.Conv2d(inner, outer, 3, 1, 1, bias=False), nn.BatchNorm2d(outer), nn.ReLU(), nn.MaxPool2d(2)]
@@ -64,7 +66,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
 
 
 def read(folder: Path, first: int, last: int) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Ids, (N, H, W, 3) uint8 and labels, of the files ``first`` to ``last`` of every class."""
+    """Return ids, images (N, H, W, 3) uint8 and labels of the files ``first`` to ``last`` of every class."""
     ids, images, labels = [], [], []
     for label, place in enumerate(sorted(path for path in folder.iterdir() if path.is_dir())):
         for path in sorted(place.iterdir())[first:last]:
@@ -75,12 +77,13 @@ def read(folder: Path, first: int, last: int) -> tuple[list[str], np.ndarray, np
 
 
 def inputs(images: np.ndarray | Tensor) -> Tensor:
+    """Normalise images, (N, H, W, 3) uint8, to float32 (N, 3, H, W), channels last."""
     pixels = torch.as_tensor(images).permute(0, 3, 1, 2).float()
     return ((pixels / 255 - MEAN) / STD).contiguous(memory_format=torch.channels_last)
 
 
 def shifted(images: Tensor) -> Tensor:
-    """Mirrored and moved by up to four pixels: the same for the images of a batch."""
+    """Mirror and shift images by up to four pixels, equally for all images of a batch."""
     side = images.shape[1]
     top, left = (int(torch.randint(0, 2 * PAD + 1, ())) for _ in range(2))
     framed = functional.pad(images, (0, 0, PAD, PAD, PAD, PAD))[:, top : top + side, left : left + side]
@@ -88,6 +91,7 @@ def shifted(images: Tensor) -> Tensor:
 
 
 def train(name: str, images: Tensor, labels: Tensor) -> nn.Module:
+    """Train the network ``name`` on images (N, H, W, 3) uint8 and labels (N,), and return it in evaluation mode."""
     torch.manual_seed(0)
     build, epochs = NETWORKS[name]
     network = build().to(memory_format=torch.channels_last)
@@ -108,6 +112,7 @@ def train(name: str, images: Tensor, labels: Tensor) -> nn.Module:
 
 
 def main(data: Path, folder: Path, names: list[str]) -> None:
+    """Train the networks ``names``, or all, and save their weights in ``folder``."""
     _, images, labels = read(data / "train", 0, TRAINING_IMAGES // CLASSES)
     folder.mkdir(parents=True, exist_ok=True)
     for name in names or list(NETWORKS):

