@@ -209,7 +209,7 @@ def _failures(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     for row in rows:
         name = name_of(row.run)
-        for column in {*row.cells, *row.outdone}:
+        for column in {*row.cells, *row.superseded}:
             for cell in row.failures(column):
                 sentence = f"{cell.status}: {cell.reason}" + (f" ({cell.message})" if cell.message else "")
                 for metric in metrics_of(column):
@@ -224,8 +224,8 @@ def _replaced(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
     """
     found: dict[tuple[str, str], str] = {}
     for row in rows:
-        failed = {cell.cell_id for column in row.outdone for cell in row.failures(column)}
-        for column, cells in row.outdone.items():
+        failed = {cell.cell_id for column in row.superseded for cell in row.failures(column)}
+        for column, cells in row.superseded.items():
             counted = next(iter(row.cells.get(column, {}).values()), None)
             for cell in cells:
                 same = counted is not None and _definition([counted]) == _definition([cell])

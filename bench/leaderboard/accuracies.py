@@ -49,7 +49,7 @@ def accuracy_values(
 def _attempted(row: BoardRow, metric: str) -> bool:
     """Check whether a cell of the metric was attempted without an accuracy: a cell is not ok, or the seeds differ."""
     columns = [metric] if metric != CORRUPTIONS_ACC else row.corrupted()
-    tried = (c for c in columns if row.cells.get(c) or row.outdone.get(c))
+    tried = (c for c in columns if row.cells.get(c) or row.superseded.get(c))
     return any(row.failed(column) or row.mean(column) is None for column in tried)
 
 

@@ -68,7 +68,7 @@ def tried(row: BoardRow, norm: Norm) -> str:
 
 def _of_seed(row: BoardRow, seed: int, norm: Norm) -> list[Any]:
     cells = [cells[seed] for cells in row.cells.values() if seed in cells]
-    cells += [cell for found in row.outdone.values() for cell in found if cell.spec.seed == seed]
+    cells += [cell for found in row.superseded.values() for cell in found if cell.spec.seed == seed]
     attacks = sorted(
         (cell.spec.name, fingerprint(cell.spec.attack), drawn(cell), cell.n)
         for cell in cells
@@ -193,7 +193,7 @@ def _cells(row: BoardRow, seed: int, norm: Norm, counted: Counted) -> list[EvalR
     """Return the ok attack cells of one seed in one norm; if ``counted.columns`` is None, also superseded ones."""
     columns = row.cells if counted.columns is None else counted.columns
     selected = (row.cells[column][seed] for column in columns if seed in row.cells.get(column, {}))
-    hidden = row.outdone.values() if counted.columns is None else ()
+    hidden = row.superseded.values() if counted.columns is None else ()
     superseded = (cell for cells in hidden for cell in cells if cell.spec.seed == seed)
     found = (cell for cell in (*selected, *superseded) if cell.spec.attack is not None and cell.status == "ok")
     return [cell for cell in found if cell.spec.attack is not None and cell.spec.attack.norm == norm]

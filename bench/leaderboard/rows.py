@@ -33,7 +33,7 @@ class BoardRow:
     diagnoses: dict[int, DiagnosisRecord] = field(default_factory=dict)  # of each seed that has one
     cells: dict[str, dict[int, EvalRecord]] = field(default_factory=lambda: defaultdict(dict))
     audits: dict[int, AuditRecord] = field(default_factory=dict)  # of each seed that has one
-    outdone: dict[str, list[EvalRecord]] = field(default_factory=lambda: defaultdict(list))  # superseded cells
+    superseded: dict[str, list[EvalRecord]] = field(default_factory=lambda: defaultdict(list))  # superseded cells
     missed: set[str] = field(default_factory=set)  # ids of superseded cells that would be selected if they were ok
 
     def accuracies(self, column: str) -> list[float]:
@@ -119,13 +119,13 @@ class BoardRow:
 
     def failures(self, column: str) -> list[EvalRecord]:
         """Return the cells that are not ok: those in the column, and superseded ones that would replace them if ok."""
-        missed = (cell for cell in self.outdone.get(column, []) if cell.cell_id in self.missed)
+        missed = (cell for cell in self.superseded.get(column, []) if cell.cell_id in self.missed)
         return [cell for cell in (*self.cells.get(column, {}).values(), *missed) if cell.status != "ok"]
 
     def corrupted(self) -> set[str]:
         """Return the corruption columns of all cells, including superseded ones."""
         found = (cell for cells in self.cells.values() for cell in cells.values())
-        superseded = (cell for cells in self.outdone.values() for cell in cells)
+        superseded = (cell for cells in self.superseded.values() for cell in cells)
         return {cell.spec.name for cell in (*found, *superseded) if cell.spec.corruption is not None}
 
 
@@ -177,13 +177,13 @@ def _fill(row: BoardRow, cells: Sequence[EvalRecord]) -> None:
     places: dict[tuple[str, int], list[EvalRecord]] = defaultdict(list)
     for cell in cells:
         if cell.cell_id in left_out:
-            row.outdone[cell.spec.name].append(cell)
+            row.superseded[cell.spec.name].append(cell)
         else:
             places[cell.spec.name, cell.spec.seed].append(cell)
     for (column, seed), candidates in places.items():
         selected = row.cells[column][seed] = max(candidates, key=evidence)
         superseded = [cell for cell in candidates if cell is not selected]
-        row.outdone[column] += superseded
+        row.superseded[column] += superseded
         row.missed |= {cell.cell_id for cell in superseded if strength(cell) > strength(selected)}
 
 

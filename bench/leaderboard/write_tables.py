@@ -147,7 +147,7 @@ def _strength(attack: AttackSpec) -> int:
 
 def _describe(row: BoardRow, reference: BoardRow | None, outcomes: Outcomes) -> dict[str, Any]:
     run = row.run
-    bad = [cell for column in {*row.cells, *row.outdone} for cell in row.failures(column)]
+    bad = [cell for column in {*row.cells, *row.superseded} for cell in row.failures(column)]
     outdated = len(outdated_columns(row, outcomes))
     equal = f"{outdated} of {len(row.cells)} columns on {EQUAL_PER_CLASS}" if outdated else ""
     problems = [f"{len(bad)} {NOT_OK}" if bad else "", equal, row.chance()]

@@ -18,7 +18,7 @@ import torch
 from networks import NETWORKS, inputs, read
 from scipy import fft, stats
 
-from bench.attacks.corruptions.apply import corrupt
+from bench.attacks.corruptions.apply import corrupt_bytes
 from bench.attacks.corruptions.draws import Draws
 from bench.attacks.corruptions.photographs import FILES_SHA
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS, parameters
@@ -33,12 +33,12 @@ Frosted = Callable[[np.ndarray, list[str], int], np.ndarray]
 
 def photographs(images: np.ndarray, ids: list[str], severity: int, seed: int = 0) -> np.ndarray:
     """Return the images with frost from the photographs, (N, H, W, C) uint8."""
-    return corrupt(images, ids, "frost", severity, seed=seed, files_sha=FILES_SHA)
+    return corrupt_bytes(images, ids, "frost", severity, seed=seed, files_sha=FILES_SHA)
 
 
 def texture(images: np.ndarray, ids: list[str], severity: int) -> np.ndarray:
     """Return the images with frost from the present texture, (N, H, W, C) uint8."""
-    return corrupt(images, ids, "frost", severity, files_sha="")
+    return corrupt_bytes(images, ids, "frost", severity, files_sha="")
 
 
 def texture_v1(images: np.ndarray, ids: list[str], severity: int) -> np.ndarray:
