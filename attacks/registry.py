@@ -19,11 +19,9 @@ from bench.core.vocabulary import NATIVE, REFERENCE
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bench.attacks.engine.counter_rng import SampleRng
-
 
 class Attack(Protocol):
-    """Signature and contract of an attack function.
+    """Contract of an attack function, ``f(model, inputs, labels, *, norm, eps, rng, **params)``.
 
     ``inputs`` is (N, C, H, W), float32 or float64, in [0, 1]; ``labels`` is (N,), int64; ``eps`` is in units of [0, 1]
     pixels. The result has the shape of ``inputs``. ``params`` are the parameters given by the registry entry and the
@@ -37,10 +35,8 @@ class Attack(Protocol):
         model: nn.Module,
         inputs: Tensor,
         labels: Tensor,
-        *,
-        norm: Norm,
-        eps: float,
-        rng: SampleRng,
+        /,
+        *args: Any,
         **params: Any,
     ) -> Tensor:
         """Return the attacked images, (N, C, H, W)."""

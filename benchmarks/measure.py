@@ -107,8 +107,8 @@ class Bench:
         parts = []
         for part in torch.arange(len(target.inputs), device=self.device).split(size):
             rng = SampleRng(seed, attack.name, [target.ids[i] for i in part.tolist()], self.device)
-            found = call_attack(attack.entry, given, target.inputs[part], target.labels[part], spec=spec, rng=rng)
-            parts.append(found.adversarials)
+            result = call_attack(attack.entry, given, target.inputs[part], target.labels[part], spec=spec, rng=rng)
+            parts.append(result.adversarials)
         seconds = self.now() - begin
         forwards, backwards = (sum(getattr(c, n) for c in counters) for n in ("forwards", "backwards"))
         return Run(seconds, forwards, backwards, self.misclassified(target, torch.cat(parts), norm, eps))
@@ -132,7 +132,7 @@ class Bench:
         model = SearchModels(target.model, target.inputs.shape[1:], self.device).get("fp32")
         sizes = [size for size in FLOOR_SIZES if size < self.batch_size] + [self.batch_size]
         level, steep = (min(column) for column in zip(*(self._passes(model, target, n) for n in sizes), strict=True))
-        return survivors * ((REFERENCE_FORWARDS - REFERENCE_BACKWARDS) * level + REFERENCE_BACKWARDS * steep)
+        return float(survivors * ((REFERENCE_FORWARDS - REFERENCE_BACKWARDS) * level + REFERENCE_BACKWARDS * steep))
 
     def _passes(self, model: nn.Module, target: Target, size: int) -> tuple[float, float]:
         """Return seconds per image of a forward pass, and of a pass in both directions, in batches of ``size``."""

@@ -95,8 +95,8 @@ class EvaluatedModel:
 def build_subject(variant: str, choice: Choice, engine: Bench) -> EvaluatedModel:
     """Train or load ``variant``; an undefended model gets budgets at which half and all images are misclassified."""
     options = RunConfig(
-        models=[choice.model],
-        variants=[variant],
+        models=(choice.model,),
+        variants=(variant,),
         dataset=choice.dataset,
         data_dir=choice.data_dir,
         image_size=choice.image_size,
@@ -104,7 +104,7 @@ def build_subject(variant: str, choice: Choice, engine: Bench) -> EvaluatedModel
         train_limit=choice.train_limit,
         train_precision=choice.train_precision,
         train_eps=choice.train_eps if VARIANTS.get(variant).spec.adversary else None,
-        attacks=["none"],
+        attacks=("none",),
     )
     request, dataset = make_request(options)
     spec = make_plan(request)[0].train

@@ -54,7 +54,7 @@ def fork(module: ModuleType, kind: str, severity: int, profile: Profile) -> Call
     The elastic transform of imaug is a different one and keeps its own constants.
     """
     if module is imaug and kind == "elastic_transform":
-        return lambda image: np.uint8(imaug.elastic_transform(image, severity))
+        return lambda image: np.asarray(imaug.elastic_transform(image, severity)).astype(np.uint8)
     return with_constants(module, kind, parameters(kind, severity, profile, PROFILE_SIZES[profile]))
 
 
@@ -97,6 +97,8 @@ def test_speed(profile: Profile, library: str, engine: Bench, request: pytest.Fi
     slowest = min(paces, key=lambda kind: paces[kind].ratio)
     each = ", ".join(f"{kind} {p.ratio:.1f}×" for kind, p in sorted(paces.items(), key=lambda item: -item[1].ratio))
     measured = f"{1e3 * ours:.2f} ms per image, {library} {1e3 * theirs:.2f} ms ({theirs / ours:.1f}×): {each}"
+    goal: str
+    met: bool | None
     goal, met = f"≥ {GOALS[profile]}×", theirs >= GOALS[profile] * ours
     if profile == "cifar":
         goal, met = f"{goal}, no kind slower", met and paces[slowest].ratio >= 1
@@ -124,7 +126,8 @@ def test_sameness(engine: Bench) -> None:
 @cache
 def network() -> torch.nn.Module:
     """Return an untrained ResNet-10-T; cached."""
-    return timm.create_model("resnet10t", num_classes=10).eval()
+    model: torch.nn.Module = timm.create_model("resnet10t", num_classes=10)
+    return model.eval()
 
 
 def test_reading(engine: Bench, tmp_path: Path) -> None:

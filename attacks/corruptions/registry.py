@@ -32,7 +32,7 @@ class Corruption(Protocol):
     clips and truncates. ``images`` are not modified. All randomness comes from ``draws``.
     """
 
-    def __call__(self, images: NDArray[np.uint8], constants: Any, draws: Draws) -> NDArray[Any]:
+    def __call__(self, images: NDArray[np.uint8], constants: Any, draws: Draws, /) -> NDArray[Any]:
         """Return the corrupted images, (N, H, W, C)."""
 
 

@@ -74,11 +74,11 @@ def main(results: Path, data: Path, names: list[str]) -> None:
     store, rows = Store(results), []
     for name in names:
         run = store.find_run(name)
-        _, built, _ = reopen(run, store, data_dir=data, device="cpu")
+        model = reopen(run, store, data_dir=data, device="cpu").model
         for title, wrap in WRAPPERS.items():
             with tempfile.TemporaryDirectory() as folder:
                 found = evaluate(
-                    wrap(built.classifier), name="control", dataset=run.dataset, data_dir=data, attacks=["fgsm", "pgd"],
+                    wrap(model), name="control", dataset=run.dataset, data_dir=data, attacks=["fgsm", "pgd"],
                     eps="8/255", corruptions="none", limit=IMAGES, results=folder,
                 )  # fmt: skip
             pgd = found[found.attack == "pgd-20"].iloc[0]

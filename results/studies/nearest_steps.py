@@ -18,6 +18,7 @@ import torch
 from bench.diagnostics import nearest_distance as measured
 from bench.diagnostics.deepfool_score import deepfool_scores
 from bench.evaluation.load_run import reopen
+from bench.models.classifier import Classifier
 from bench.results.store import Store
 
 IMAGES = 100
@@ -30,16 +31,18 @@ def main(results: Path, names: list[str]) -> None:
     print("network,deepfool,half,default,twice")
     for name in names:
         store = Store(results)
-        _, built, context = reopen(store.find_run(name), store, data_dir=None, device="cpu")
+        opened = reopen(store.find_run(name), store, data_dir=None, device="cpu")
+        model, context = opened.model, opened.context
+        assert isinstance(model, Classifier)  # trained here
         images = context.images("test", IMAGES)
         inputs = images.inputs(torch.arange(len(images)), context.device)
-        deepfool = deepfool_scores(built.classifier, inputs, images.labels, batch_size=IMAGES)
+        deepfool = deepfool_scores(model, inputs, images.labels, batch_size=IMAGES)
         medians = [float(np.median(deepfool.distances))]
         for factor in (0.5, 1, 2):
             for constant, value in steps.items():
                 setattr(measured, constant, int(factor * value))
             inside = inputs[deepfool.correct]
-            found = measured.nearest_distances(built.classifier, inside, keys=torch.arange(len(inside)))
+            found = measured.nearest_distances(model, inside, keys=torch.arange(len(inside)))
             medians.append(float(np.median(np.minimum(found, deepfool.distances))))
         print(name, *(f"{median:.4f}" for median in medians), sep=",", flush=True)
 

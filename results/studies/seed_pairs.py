@@ -24,7 +24,8 @@ LEVEL = 0.01
 
 def main(folder: Path) -> None:
     """Print, for every column of the leaderboard, the number of pairs of seeds with p below ``LEVEL``."""
-    store, columns = Store(folder), {}
+    store = Store(folder)
+    columns: dict[tuple[str, str, str, int], list[np.ndarray]] = {}
     for run in store.runs():
         for cell in store.cells(run.run_id):
             if cell.status == "ok":

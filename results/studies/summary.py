@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -43,7 +44,8 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     numbers = accuracy.join(runs[["gamma", "gamma_per_sample", *diagnoses]])
     grouped = numbers.join(runs[KEYS]).groupby(KEYS, dropna=False)
     table = grouped[list(numbers.columns)].agg(["mean", "std"])
-    table.columns = [name if kind == "mean" else f"{name}_std" for name, kind in table.columns]
+    pairs: Any = table.columns
+    table.columns = pd.Index([name if kind == "mean" else f"{name}_std" for name, kind in pairs])
     table.insert(0, "seeds", grouped.size())
     return table.reset_index()
 

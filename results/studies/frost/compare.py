@@ -21,7 +21,8 @@ from scipy import fft, stats
 from bench.attacks.corruptions.apply import corrupt_bytes
 from bench.attacks.corruptions.draws import Draws
 from bench.attacks.corruptions.photographs import FILES_SHA
-from bench.attacks.corruptions.severities import SEVERITY_LEVELS, parameters
+from bench.attacks.corruptions.registry import parameters
+from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.attacks.corruptions.units import to_bytes
 from bench.statistics.paired import compare
 
@@ -70,7 +71,8 @@ def correct(network: torch.nn.Module, images: np.ndarray, labels: np.ndarray) ->
     """Return which images ``network`` classifies correctly, (N,) bool."""
     with torch.no_grad():
         found = [network(inputs(images[i : i + BATCH])).argmax(1) for i in range(0, len(images), BATCH)]
-    return torch.cat(found).numpy() == labels
+    verdicts: np.ndarray = torch.cat(found).numpy() == labels
+    return verdicts
 
 
 def over_severities(theirs: np.ndarray, ours: np.ndarray) -> tuple[float, float, float, float]:

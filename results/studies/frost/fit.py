@@ -10,8 +10,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from bench.attacks.corruptions import builtin as builtin  # fills the registry
 from bench.attacks.corruptions import frost, photographs
-from bench.attacks.corruptions.severities import PROFILE_SIZES, parameters
+from bench.attacks.corruptions.registry import parameters
+from bench.attacks.corruptions.severities import PROFILE_SIZES
 
 CROPS = 2000
 DISTINCT = (0, 1, 3, 4)  # the third photograph has the pixels of the second
@@ -31,7 +33,8 @@ def axes(inside: np.ndarray) -> np.ndarray:
     pixels = inside.reshape(-1, 3)
     _, vectors = np.linalg.eigh(pixels.T @ pixels)
     found = vectors[:, :0:-1].T
-    return found * np.sign(found.sum(1, keepdims=True))
+    upright: np.ndarray = found * np.sign(found.sum(1, keepdims=True))
+    return upright
 
 
 def spectrum(field: np.ndarray, side: int) -> list[float]:
@@ -49,7 +52,10 @@ def spectrum(field: np.ndarray, side: int) -> list[float]:
     bins = [octaves == value for value in np.unique(octaves[frequency > 1.9 / extent]) if value < 0]
     along = [np.log(side * frequency[chosen]).mean() for chosen in bins]
     wanted = np.log([2.0**octave for octave in range(int(np.ceil(np.log2(side))))])
-    return np.exp(np.interp(wanted, along, [np.log(power[chosen].mean()) / 2 for chosen in bins])).tolist()
+    found: list[float] = np.exp(
+        np.interp(wanted, along, [np.log(power[chosen].mean()) / 2 for chosen in bins])
+    ).tolist()
+    return found
 
 
 def patchiness(field: np.ndarray) -> float:

@@ -32,7 +32,7 @@ def with_constants(
     namespace = {**vars(module), **(replaced or {}), "OUR_CONSTANTS": _their_form(constants)}
     exec(compile(tree, f"<{module.__name__}.{kind}>", "exec"), namespace)
     corruption = namespace[kind]
-    return lambda image: np.uint8(corruption(image))
+    return lambda image: np.asarray(corruption(image)).astype(np.uint8)
 
 
 def _their_form(constants: Any) -> Any:
