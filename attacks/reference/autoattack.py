@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.engine.untouched import untouched
 from bench.attacks.ensemble import ITERATIONS, Budget, lacks_dlr, stages_of, target_count
 from bench.core.specs import Norm, Scalar
 from bench.runtime.torch_state import harness_torch_state
@@ -34,9 +35,10 @@ def autoattack(
     The library seeds torch's global generator itself, anew for every batch of every stage; the caller's is restored.
     Its resume file is never used: it cannot be read back. Shapes as in :class:`bench.attacks.registry.Attack`.
     """
-    with torch.no_grad():
-        num_classes = model(inputs[:1]).shape[1]
-    with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
+    inputs = inputs.detach()
+    with untouched(model), torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
+        with torch.no_grad():
+            num_classes = model(inputs[:1]).shape[1]
         ensemble = _build(model, inputs.device, num_classes, norm, eps, params, seed=rng.library_seed())
         adversarials, _ = ensemble.run_standard_evaluation(inputs, labels, batch_size=min(batch_size, len(inputs)))
     result: Tensor = adversarials.detach()
