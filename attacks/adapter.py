@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from bench.attacks.engine.attack_call import DEFAULT_BATCH
 from bench.attacks.engine.counter_rng import SampleRng
 from bench.attacks.engine.query_budget import AttackResult, QueryBudget
-from bench.attacks.engine.untouched import untouched
 from bench.attacks.registry import AttackEntry, load_function
 from bench.core.errors import BenchError, CellFailure
 from bench.core.specs import AttackSpec, Scalar
@@ -22,9 +21,6 @@ def call_attack(
 ) -> AttackResult:
     """Attack ``inputs``, (N, C, H, W), as ``spec`` says; ``entry`` is that of the attack.
 
-    The model is in evaluation mode, and is restored whatever library computes the attack, see
-    :func:`~bench.attacks.engine.untouched.untouched`.
-
     Raises CellFailure("attack_error") if the attack does not report which searches the query budget ended, and for a
     BenchError of a plug-in's attack: it is an error of that attack, so that other cells are not affected.
     """
@@ -33,9 +29,7 @@ def call_attack(
     if budget is not None:
         arguments["query_budget"] = budget
     try:
-        with untouched(model):
-            attack = load_function(entry)
-            found = attack(model, inputs.detach(), labels, norm=spec.norm, eps=spec.eps, rng=rng, **arguments)
+        found = load_function(entry)(model, inputs, labels, norm=spec.norm, eps=spec.eps, rng=rng, **arguments)
     except BenchError as error:
         if not spec.code_sha:
             raise

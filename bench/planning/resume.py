@@ -5,11 +5,11 @@ Does not import torch, so that a run without pending work starts fast.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.config import MeasureConfig
-from bench.core.records import AuditRecord, EvalRecord, RunRecord
+from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
 from bench.core.specs import Encoding, EvalSpec
 from bench.planning.plan import RunPlan
 from bench.results.paired_baseline import paired_baseline
@@ -28,10 +28,22 @@ class RunSummary:
     bad: list[str] = field(default_factory=list)  # one message per training or cell that is not ok
 
 
-def is_diagnosed(run: RunPlan, store: Store, columns: Collection[str] = (), *, force: bool = False) -> bool:
-    """Check whether the current weights of a run have a successful diagnosis with a value for each of ``columns``."""
+def is_diagnosed(run: RunPlan, store: Store, codes: Mapping[str, str], *, force: bool = False) -> bool:
+    """Check whether the current weights of a run have a successful diagnosis, also by the loaded plug-ins.
+
+    ``codes`` are those of :func:`bench.diagnostics.registry.plugin_codes`.
+    """
     record = None if force else store.read_diagnosis(run.train.run_id)
-    return record is not None and record.status == "ok" and set(columns) <= record.values.keys()
+    return record is not None and record.status == "ok" and not stale_columns(record, codes)
+
+
+def stale_columns(record: DiagnosisRecord, codes: Mapping[str, str]) -> frozenset[str]:
+    """Return the columns of plug-ins that ``record`` lacks, or that were not computed by the code in ``codes``.
+
+    Code without a hash may have changed, so that its columns are always stale.
+    """
+    known = {column: code.sha for column, code in record.plugins.items() if column in record.values}
+    return frozenset(column for column, sha in codes.items() if not sha or known.get(column) != sha)
 
 
 def is_audited(run_id: str, data_sha: str, store: Store, level: str = "default", *, force: bool = False) -> bool:

@@ -13,9 +13,12 @@ from torch.utils.checkpoint import checkpoint
 
 from bench import attacks
 from bench.attacks import ATTACKS, AttackEntry, SampleRng
-from bench.attacks.adapter import call_attack
 from bench.attacks.registry import load_function, resolve
-from bench.core.specs import Norm
+from bench.core.specs import AttackSpec, EvalSpec, Norm
+from bench.data.tensors import Images
+from bench.evaluation.cell import CellInput
+from bench.evaluation.evaluate import evaluate_cell
+from bench.runtime.progress import Progress
 
 PLAIN = ("apgd", "autoattack", "ddn", "deepfool", "fab", "fgsm", "fmn", "mim", "pgd", "square")
 EPS = 0.001  # too small for most images, so that every stage of an ensemble runs
@@ -139,12 +142,21 @@ def meddler(model: nn.Module, inputs: Tensor, labels: Tensor, *, norm: Norm, eps
     return inputs
 
 
-def test_the_harness_restores_the_model_after_an_attack_of_a_plugin() -> None:
+def test_a_cell_leaves_no_trace_even_if_the_attack_of_a_plugin_does() -> None:
+    """Its images are verified in evaluation mode, too: dropout would misclassify some of them."""
     entry = AttackEntry(summary="a careless attack", source="this test", function=meddler, uses_gradient=True)
 
     def attack(model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
-        spec = resolve("fgsm").spec("linf", EPS, batch_size=4)
-        call_attack(entry, model, inputs, labels, spec=spec, rng=SampleRng(0, "meddler", list("abcd")))
+        spec = EvalSpec(
+            run_id="r", data_sha="d", attack=AttackSpec(name="meddler", norm="linf", eps=EPS, version=1),
+            protocol="standard", limit=None, batch_size=4, seed=0,
+        )  # fmt: skip
+        given = CellInput(
+            model=model, weights_sha="", images=Images(list("abcd"), inputs.detach(), labels), n_test=4,
+            official=False, num_classes=10, device=torch.device("cpu"), entry=entry,
+        )  # fmt: skip
+        record, _ = evaluate_cell(spec, given, Progress())
+        assert (record.status, record.n_correct) == ("ok", 4), record.message
 
     check_untouched(trainable().eval(), attack)
 
