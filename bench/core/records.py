@@ -164,6 +164,14 @@ class BudgetAudit(Strict):
     broken: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # positions misclassified, by audit attack
 
 
+@dataclass(frozen=True)
+class AttackTraits(Strict):
+    """Traits of an attack that decide which flags an audit raises, as in its registry entry."""
+
+    uses_gradient: bool
+    family: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class AuditRecord(Reported):
     """Audit of the robust accuracies of one run on one test split."""
@@ -185,6 +193,7 @@ class AuditRecord(Reported):
     time_s: float
     created: str
     environment: Environment
+    traits: Mapping[str, AttackTraits] = field(default_factory=dict)  # known ones of attacks from plug-ins, by name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,11 +96,12 @@ def diagnose(
 
 def _without(record: DiagnosisRecord, columns: Collection[str]) -> DiagnosisRecord:
     """Return ``record`` without the values in ``columns``."""
-    values, undefined, plugins = (
-        {column: value for column, value in of.items() if column not in columns}
-        for of in (record.values, record.undefined, record.plugins)
+    return replace(
+        record,
+        values={column: value for column, value in record.values.items() if column not in columns},
+        undefined={column: reason for column, reason in record.undefined.items() if column not in columns},
+        plugins={column: code for column, code in record.plugins.items() if column not in columns},
     )
-    return replace(record, values=values, undefined=undefined, plugins=plugins)
 
 
 def _merged(earlier: DiagnosisRecord, record: DiagnosisRecord, *, whole: bool) -> DiagnosisRecord:

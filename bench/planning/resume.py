@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from bench.config import MeasureConfig
 from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
 from bench.core.specs import Encoding, EvalSpec
+from bench.planning.attack_traits import traits_changed
 from bench.planning.plan import RunPlan
 from bench.results.paired_baseline import paired_baseline
 from bench.results.store import Store
@@ -49,16 +50,19 @@ def stale_columns(record: DiagnosisRecord, codes: Mapping[str, str]) -> frozense
 def is_audited(run_id: str, data_sha: str, store: Store, level: str = "default", *, force: bool = False) -> bool:
     """Check whether all stored attacks on the run and test split have a successful audit of at least ``level``.
 
-    If a paired baseline is stored, the audit must have used its adversarial images. True if the run has no stored
-    attacks.
+    If a paired baseline is stored, the audit must have used its adversarial images. The audit must have used the traits
+    that loaded plug-ins declare for their attacks. True if the run has no stored attacks.
     """
     run, record = store.read_run(run_id), store.read_audit(run_id, data_sha)
-    attacked = {cell.cell_id for cell in attacked_cells(run_id, store) if cell.spec.data_sha == data_sha}
+    cells = [cell for cell in attacked_cells(run_id, store) if cell.spec.data_sha == data_sha]
+    attacked = {cell.cell_id for cell in cells}
     if run is None or run.status != "ok" or not attacked:
         return True  # no attacks to audit
     if force or record is None or record.status != "ok" or (level, record.level) == ("full", "default"):
         return False
-    return set(record.cells) == attacked and not _lacks_baseline(run, record, store)
+    if set(record.cells) != attacked or traits_changed(cells, record):
+        return False
+    return not _lacks_baseline(run, record, store)
 
 
 def _lacks_baseline(run: RunRecord, record: AuditRecord, store: Store) -> bool:
