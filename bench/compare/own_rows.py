@@ -95,7 +95,7 @@ def _attacked(row: BoardRow, name: str, column: str, outcomes: Outcomes) -> Line
     computed = (f"computed by {', '.join(backends)}", f"audit: {audit}") if backends else ()
     robust = _percent(row.mean(column))
     line = _line(row, name, protocol, robust, row.flags(column), (*_failures(row, [column]), *computed))
-    return dataclasses.replace(line, acquitted=row.acquitted(column))
+    return dataclasses.replace(line, acquitted=row.acquitted(column), audit_lacks=row.audit_lacks())
 
 
 def _lowest(line: Line, row: BoardRow, column: str, outcomes: Outcomes) -> Line:
@@ -136,7 +136,7 @@ def _corrupted(row: BoardRow, name: str, outcomes: Outcomes) -> Line:
 
 
 def _deepfool(row: BoardRow, name: str) -> Iterator[Line]:
-    found = list(row.diagnoses.values())
+    found = [record for record in row.diagnoses.values() if record.values.get(RHO) is not None]
     values = [value for record in found if (value := record.values.get(RHO)) is not None]
     if not values:
         return

@@ -91,8 +91,11 @@ def _table(protocol: Protocol, split: str, ours: Sequence[Line], published: Sequ
 
 
 def _is_ranked(line: Line) -> bool:
-    """Check whether a line is ranked: it has a robust accuracy and no flags, and is not at chance level."""
-    return line.robust is not None and not line.flags and not line.at_chance
+    """Check whether a line is ranked, as on the leaderboard.
+
+    It has a robust accuracy and no flags, is not at chance level, and its audit, if any, is complete.
+    """
+    return line.robust is not None and not line.flags and not line.at_chance and not line.audit_lacks
 
 
 def _ranks(lines: Sequence[Line], *, by_alone: bool) -> dict[int, int]:

@@ -176,6 +176,36 @@ def test_deepfool_is_its_published_definition(tmp_path: Path) -> None:
     assert (line.protocol.measure, line.protocol.n) == (DEEPFOOL, 1000)
 
 
+def test_a_failed_diagnosis_of_a_seed_leaves_the_number_of_images(tmp_path: Path) -> None:
+    """The ratio is that of the other seed, whose number of images is known."""
+    runs = (RUN, run_on(seed=1))
+    store = stored(tmp_path, *(cell(run, None, 9000) for run in runs), runs=runs)
+    for run, values in zip(runs, ({"deepfool_rho_authors": 0.25}, {}), strict=True):
+        store.write_diagnosis(DiagnosisRecord(
+            run_id=run.run_id, weights_sha=run.weights_sha, version=DIAGNOSIS_VERSION, reason="", message="",
+            status="ok" if values else "failed", images={"deepfool_n": 1000} if values else {}, values=values,
+            undefined={}, time_s=1.0, created="", environment=run.environment,
+        ))  # fmt: skip
+    ((_, line),) = stored_lines(store)
+    assert (line.robust, line.protocol.n) == (0.25, 1000)
+    assert line.notes == ("mean over 1 seed only",)
+
+
+@pytest.mark.parametrize("fault", ["failed", "one seed of two"])
+def test_a_row_whose_audit_is_incomplete_says_so(fault: str, tmp_path: Path) -> None:
+    runs = (RUN, run_on(seed=1))
+    cells = [made for run in runs for made in (cell(run, None, 9000), cell(run, attack(), 4000))]
+    store = stored(tmp_path, *cells, runs=runs)
+    store.write_audit(audit_record(RUN))
+    if fault == "failed":
+        store.write_audit(dataclasses.replace(audit_record(runs[1]), status="failed", reason="out_of_memory"))
+    ((_, line),) = stored_lines(store)
+    assert line.audit_lacks
+    store.write_audit(audit_record(runs[1]))
+    ((_, line),) = stored_lines(store)
+    assert not line.audit_lacks
+
+
 def test_one_run_alone(tmp_path: Path) -> None:
     other = run_on(seed=1)
     cells = [cell(run, made, 4000) for run in (RUN, other) for made in (None, attack())]
