@@ -35,13 +35,18 @@ class Protocol:
     protocol: str = STANDARD
     precision: str = "fp32"  # of the search
     source: str = ""  # of corrupted images: generated or official
+    profile: str = ""  # constants of generated corruptions
     cells: int | None = None  # number of standard kinds and severities that have an accuracy
 
     @property
     def title(self) -> str:
         """Title of a table, with all fields of the protocol."""
         words = [self.measure, self.norm, format_eps(self.eps) if self.eps else ""]
-        words += [f"{self.source} images" if self.source else "", self.protocol if self.protocol != STANDARD else ""]
+        made = f"{self.source} images{f' with {self.profile} constants' if self.profile else ''}"
+        words += [
+            made if self.source else "",
+            self.protocol if self.protocol != STANDARD else "",
+        ]
         words += [f"searched in {self.precision}" if self.precision != "fp32" else ""]
         count = "" if self.n is None else f", n = {self.n}"
         count += f", {self.subset}" if self.subset else ""
@@ -130,6 +135,7 @@ class Line:
     clean: float | None
     robust: float | None
     protocol: Protocol
+    definition: str = ""  # hash of our attack, or of what makes our corrupted images; empty for a published line
     autoattack: float | None = None
     alone: float | None = None  # accuracy under the protocol's attack alone, if ``robust`` counts more attacks
     tried: str = ""  # hash of all attacks that ``robust`` counts

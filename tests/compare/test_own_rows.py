@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from published_runs import N, attack, cell, corruptions, run_on, stored
@@ -12,6 +13,7 @@ from records import audit_record
 from bench.compare.own_rows import stored_lines
 from bench.compare.published_rows import board_protocol
 from bench.compare.rows import CORRUPTIONS, DEEPFOOL, Line
+from bench.compare.tables import compare
 from bench.core.records import DIAGNOSIS_VERSION, DiagnosisRecord, EvalRecord, RunRecord
 
 RUN = run_on()
@@ -103,6 +105,35 @@ def test_one_corrupted_file_that_is_not_official_speaks_against_all(tmp_path: Pa
 def test_generated_corruptions_say_so(tmp_path: Path) -> None:
     (line,) = lines_of(tmp_path, cell(RUN, None, 9000), *corruptions(RUN, 7000, source="generated"))
     assert line.protocol.source == "generated"
+
+
+def test_rows_on_different_corrupted_images_or_attacks_are_not_ranked_together(tmp_path: Path) -> None:
+    """They differ in constants, in the definition of one kind, or in the version of an attack of one name."""
+    other = run_on(variant="lpc")
+    ours = corruptions(RUN, 7000, source="generated")
+    every: list[dict[str, Any]] = [{"profile": "imagenet"}, {"version": 2}, {"seed": 1}, {"files_sha": "x"}]
+    for changes in every:
+        theirs = corruptions(other, 8000, source="generated")
+        whole_set = not changes.keys().isdisjoint(("profile", "seed"))
+        for i in range(len(theirs) if whole_set else 5):  # the severities of one kind
+            corruption = theirs[i].spec.corruption
+            assert corruption is not None
+            theirs[i] = cell(other, dataclasses.replace(corruption, **changes), 8000)
+        folder = tmp_path / next(iter(changes))
+        assert titles(folder, *ours, *theirs, runs=(RUN, other)) == 2, changes
+    assert titles(tmp_path / "same", *ours, *corruptions(other, 8000, source="generated"), runs=(RUN, other)) == 1
+    attacked = [cell(RUN, attack(), 4000), cell(other, attack(version=2), 5000)]
+    assert titles(tmp_path / "attacks", *attacked, runs=(RUN, other)) == 2
+    attacked[1] = cell(other, attack(), 5000)
+    assert titles(tmp_path / "same attacks", *attacked, runs=(RUN, other)) == 1
+
+
+def titles(folder: Path, *cells: EvalRecord, runs: tuple[RunRecord, ...]) -> int:
+    """Return the number of tables, which have different titles, of runs with equal clean accuracies."""
+    tables = compare(stored_lines(stored(folder, *(cell(run, None, 9000) for run in runs), *cells, runs=runs)), [])
+    found = [table.title for table in tables]
+    assert len(set(found)) == len(found)
+    return len(found)
 
 
 def test_some_corruptions_have_no_mean(tmp_path: Path) -> None:

@@ -120,10 +120,11 @@ def test_tables_of_two_protocols_have_two_titles(field: str) -> None:
     changes: dict[str, Any] = {
         "dataset": "cifar100", "n": 500, "measure": "pgd-20", "n_clean": 500, "subset": "every second image",
         "official": False, "norm": "l2", "eps": 0.031, "protocol": "prefiltered", "precision": "bf16",
-        "source": "official", "cells": 58,
+        "source": "official", "cells": 58, "profile": "imagenet",
     }  # fmt: skip
     corrupted = dataclasses.replace(PROTOCOL, measure=CORRUPTIONS, norm="", eps=None, source="generated", cells=75)
-    protocol = corrupted if field in ("source", "cells") else PROTOCOL
+    corrupted = dataclasses.replace(corrupted, profile="cifar")
+    protocol = corrupted if field in ("source", "cells", "profile") else PROTOCOL
     other = dataclasses.replace(protocol, **{field: changes[field]})
     mine = line("mine", 90.0, 50.0, published=False)
     lines = [("d", dataclasses.replace(mine, protocol=each)) for each in (protocol, other)]

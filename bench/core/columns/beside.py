@@ -95,7 +95,10 @@ COMPARISON_COLUMNS = {
 
 #: The tables of ``bench compare`` as CSV or JSON: one row per model, own or published; accuracies are percent.
 COMPARE_COLUMNS = {
-    "table": "protocol of the table, under which our rows were measured",
+    "table": (
+        "protocol of the table, under which our rows were measured; if our rows were run through different attacks of "
+        "one name, or through different corrupted images, they are in different tables, with a hash of the definition"
+    ),
     "rank": (
         "rank by robust, then by clean, to two decimals, among the rows of this protocol; equal rows share a rank; if "
         "our rows were run through different attacks or audits, they are ranked by the attack of the table alone, and "
