@@ -104,7 +104,7 @@ def test_one_corrupted_file_that_is_not_official_speaks_against_all(tmp_path: Pa
 
 def test_generated_corruptions_say_so(tmp_path: Path) -> None:
     (line,) = lines_of(tmp_path, cell(RUN, None, 9000), *corruptions(RUN, 7000, source="generated"))
-    assert line.protocol.source == "generated"
+    assert (line.protocol.source, line.protocol.profile) == ("generated", "cifar")
 
 
 def test_rows_on_different_corrupted_images_or_attacks_are_not_ranked_together(tmp_path: Path) -> None:
