@@ -36,7 +36,8 @@ HEADLINE = ("nc1", "cov_norm", "binarity_mean")
 def execute(plan: Sequence[RunPlan], context: RunContext) -> RunSummary:
     """Train, evaluate, diagnose and audit all runs of a plan. A failure in one run or cell does not stop the others."""
     config, summary = context.config, RunSummary()
-    diagnosed, codes = isinstance(config, RunConfig) and config.diagnose, plugin_codes()
+    diagnosed = isinstance(config, RunConfig) and config.diagnose
+    codes = plugin_codes() if diagnosed else {}
     with harness_torch_state(), torch_threads(config.threads):
         for run in plan:
             todo = pending_cells(run, context.store, config)
