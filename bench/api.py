@@ -21,7 +21,7 @@ from bench.config import EvaluateConfig, NetworkConfig, RunConfig
 from bench.context import RunContext
 from bench.core.errors import BenchError
 from bench.core.names import check_name
-from bench.core.options import from_options, options_of, utf8_path
+from bench.core.options import as_toml, from_options, options_of, utf8_path
 from bench.core.records import RunRecord
 from bench.core.sources import EXTERNAL
 from bench.core.specs import EvalSpec
@@ -33,13 +33,15 @@ from bench.external.model import Declared
 from bench.external.options import networks_of
 from bench.job import Job
 from bench.leaderboard.lowest_known import lowest_of_runs
-from bench.leaderboard.write_tables import write_tables
+from bench.leaderboard.write_tables import check_reference, write_tables
 from bench.pipeline import evaluate_module, evaluate_networks
 from bench.planning.request import make_request
 from bench.planning.resume import RunSummary
 from bench.results.outcomes import Outcomes
 from bench.results.results_csv import all_audits, present_cells, results_table
 from bench.results.store import Store
+from bench.runtime.config_file import EVALUATE_FILE, write_config
+from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
 from bench.runtime.progress import Progress
 from bench.runtime.torch_state import harness_torch_state
@@ -112,7 +114,9 @@ def evaluate(
         dataset: A name, a :class:`~bench.data.Dataset`, or a source for :func:`~bench.data.from_python.as_dataset`: a
             pair of tensors, a DataLoader, a torch or a Hugging Face data set.
         results: Folder where cells are stored for ``bench leaderboard``. Finished cells in it are not computed again.
-            By default nothing is stored.
+            By default nothing is stored. The configuration is recorded there as evaluate.toml, as by
+            ``bench evaluate``, if ``network`` is a path and ``dataset`` a name. A module or a data set in memory cannot
+            be named in a file, so that the configuration is not recorded then; an earlier evaluate.toml stays.
         failures: Action for failed cells: issue a :class:`FailedCellsWarning`, raise BenchError, or ignore them.
         progress: Progress display on stderr. By default progress bars on a terminal, and plain lines elsewhere.
         options: Fields of :class:`bench.config.EvaluateConfig` and :class:`bench.config.NetworkConfig`. For a module,
@@ -144,6 +148,11 @@ def evaluate(
         request, data = make_request(
             config, dataset=_given(dataset), seeds=[requested.seed], default_fitting=common_fitting(networks)
         )
+        store = Store(config.results)
+        check_reference(config.against, {requested.variant, *(run.variant for run in store.runs())})
+        check_writable(config.results)
+        if networks and isinstance(dataset, str):
+            write_config(config, config.results / EVALUATE_FILE, networks=[as_toml(one) for one in networks])
         context = RunContext.of(config, data, eps_texts=request.eps_texts, progress=progress)
         if declared is not None and isinstance(network, nn.Module):
             found, summary = evaluate_module(network, declared, request, context)

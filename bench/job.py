@@ -11,7 +11,7 @@ from bench.config import RunConfig
 from bench.core.errors import BenchError
 from bench.core.specs import EvalSpec
 from bench.data.split import Dataset
-from bench.diagnostics.registry import plugin_columns
+from bench.diagnostics.registry import plugin_codes
 from bench.leaderboard.write_tables import check_reference
 from bench.planning.plan import Request, RunPlan, make_plan
 from bench.planning.request import make_request
@@ -61,8 +61,8 @@ class Job:
         """Ids of the runs to diagnose; empty unless diagnostics are requested."""
         if not self.config.diagnose:
             return frozenset()
-        columns, force = plugin_columns(), self.config.force
-        return frozenset(r.train.run_id for r in self.plan if not is_diagnosed(r, self.store, columns, force=force))
+        codes, force = plugin_codes(), self.config.force
+        return frozenset(r.train.run_id for r in self.plan if not is_diagnosed(r, self.store, codes, force=force))
 
     @cached_property
     def unaudited(self) -> frozenset[str]:

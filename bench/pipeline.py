@@ -13,7 +13,7 @@ from bench.context import RunContext
 from bench.core.records import RunRecord
 from bench.core.specs import EvalSpec, TrainSpec
 from bench.diagnostics.diagnose import diagnose
-from bench.diagnostics.registry import plugin_columns
+from bench.diagnostics.registry import plugin_codes
 from bench.evaluation.run_cells import EvaluatedModel, run_cells, skip
 from bench.external.load_file import load_external, probe_external
 from bench.external.model import Declared, ExternalModel, external_run, frozen
@@ -36,12 +36,13 @@ HEADLINE = ("nc1", "cov_norm", "binarity_mean")
 def execute(plan: Sequence[RunPlan], context: RunContext) -> RunSummary:
     """Train, evaluate, diagnose and audit all runs of a plan. A failure in one run or cell does not stop the others."""
     config, summary = context.config, RunSummary()
-    diagnosed, columns = isinstance(config, RunConfig) and config.diagnose, plugin_columns()
+    diagnosed = isinstance(config, RunConfig) and config.diagnose
+    codes = plugin_codes() if diagnosed else {}
     with harness_torch_state(), torch_threads(config.threads):
         for run in plan:
             todo = pending_cells(run, context.store, config)
             summary.cached += len(run.cells) - len(todo)
-            undiagnosed = diagnosed and not is_diagnosed(run, context.store, columns, force=config.force)
+            undiagnosed = diagnosed and not is_diagnosed(run, context.store, codes, force=config.force)
             if todo or undiagnosed:
                 _execute_run(run.train, todo, undiagnosed, context, summary)
         _warn_of_collapse(plan, context)
@@ -93,7 +94,8 @@ def _execute_run(
 
 
 def _diagnose(spec: TrainSpec, model: Classifier, weights_sha: str, context: RunContext, summary: RunSummary) -> None:
-    record = diagnose(model, spec.run_id, weights_sha, spec.data.train_limit, context)
+    force = context.config.force
+    record = diagnose(model, spec.run_id, weights_sha, spec.data.train_limit, context, force=force)
     if record.status == "ok":
         summary.diagnosed += 1
         shown = (f"{name} {_short(record.values[f'collapse_{name}'])}" for name in HEADLINE)

@@ -110,6 +110,7 @@ DIAGNOSTICS.register(
 
 # A metric of the leaderboard: a number of one row. This one has a column per budget of the attacks.
 def retained(given: MetricInput) -> float | None:
+    """Return the lowest known robust accuracy in percent of the clean accuracy."""
     clean, lowest = given.row.mean("clean"), lowest_known(given.row, given.budget, given.outcomes)
     return 100 * float(lowest.accuracy) / clean if clean and lowest else None
 

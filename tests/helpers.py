@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
+
+from bench.diagnostics.registry import DIAGNOSTICS
+from bench.runtime import plugin
 
 TINY_PLUGIN = """
 import torch
@@ -112,3 +118,13 @@ class LinearModel(nn.Module):
         weight = self.weight.double()
         dual = {"linf": weight.abs().sum(), "l2": weight.norm(), "l1": weight.abs().max()}[norm]
         return score.abs() / dual
+
+
+def unload_plugin(path: Path) -> None:
+    """Remove a plug-in and its diagnostics from this process, as if it had not been loaded."""
+    for entry in plugin._REGISTERED.pop(path.resolve(), ()):
+        assert entry.kind == "diagnostic", "other registries keep their entries"
+        DIAGNOSTICS.remove(entry.name)
+    if plugin._LOADED.pop(path.resolve(), None) is not None:
+        module = next(name for name, found in sys.modules.items() if getattr(found, "__file__", None) == str(path))
+        del sys.modules[module]

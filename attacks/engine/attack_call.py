@@ -20,6 +20,7 @@ from bench.attacks.engine.minimal_norm import nearest
 from bench.attacks.engine.query_budget import QueryBudget
 from bench.attacks.engine.run_search import run_search
 from bench.attacks.engine.search import Samples, Search, take, without_inference_mode
+from bench.attacks.engine.untouched import untouched
 from bench.attacks.gradients import logits_at
 from bench.core.epsilon import check_eps
 from bench.core.errors import BenchError, CellFailure
@@ -129,8 +130,8 @@ def attack_call(
 ) -> Iterator[AttackCall]:
     """Check the arguments; inside the context the model is in evaluation mode and torch in the state of an evaluation.
 
-    ``counts`` are the integer arguments of the attack, such as steps, which must be at least 1. On exit the mode of
-    every module is restored. Raises BenchError for an invalid argument.
+    ``counts`` are the integer arguments of the attack, such as steps, which must be at least 1. On exit the model is as
+    before, see :func:`~bench.attacks.engine.untouched.untouched`. Raises BenchError for an invalid argument.
     """
     _check_images(attack, inputs, labels, targets)
     if norm not in norms:
@@ -144,21 +145,8 @@ def attack_call(
     goal = labels[:, None] if targets is None else torch.stack((labels, targets.to(labels)), 1)
     samples = Samples(inputs, labels, _keys(attack, rng, ids, inputs), goal)
     size = max(len(inputs), 1) if batch_size is None else batch_size
-    with harness_torch_state(), evaluation_mode(model):
+    with harness_torch_state(), untouched(model):
         yield AttackCall(model, without_inference_mode(samples), norm, targets is not None, size, query_budget)
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put every module in evaluation mode; restore the mode of each on exit."""
-    training = [module for module in model.modules() if module.training]
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _check_images(attack: str, inputs: Tensor, labels: Tensor, targets: Tensor | None) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.engine.untouched import untouched
 from bench.attacks.ensemble import ITERATIONS, Budget, lacks_dlr, stages_of, target_count
 from bench.core.specs import Norm, Scalar
 from bench.runtime.torch_state import harness_torch_state
@@ -35,9 +36,10 @@ def autoattack(
     Its resume file is never used, because the library cannot read it. Shapes as in
     :class:`bench.attacks.registry.Attack`.
     """
-    with torch.no_grad():
-        num_classes = model(inputs[:1]).shape[1]
-    with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
+    inputs = inputs.detach()
+    with untouched(model), torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
+        with torch.no_grad():
+            num_classes = model(inputs[:1]).shape[1]
         ensemble = _build(model, inputs.device, num_classes, norm, eps, params, seed=rng.library_seed())
         adversarials, _ = ensemble.run_standard_evaluation(inputs, labels, batch_size=min(batch_size, len(inputs)))
     result: Tensor = adversarials.detach()

@@ -9,6 +9,7 @@ import foolbox
 from torch import Tensor, nn
 
 from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.engine.untouched import untouched
 from bench.core.specs import Norm
 from bench.runtime.torch_state import harness_torch_state
 
@@ -18,7 +19,8 @@ _METHODS = {"linf": foolbox.attacks.LinfFastGradientAttack, "l2": foolbox.attack
 @harness_torch_state()
 def fgsm(model: nn.Module, inputs: Tensor, labels: Tensor, *, norm: Norm, eps: float, rng: SampleRng) -> Tensor:
     """Make one step to the surface of the ball. Deterministic. Shapes as in :class:`bench.attacks.registry.Attack`."""
-    bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device=inputs.device)
-    attack = _METHODS[norm](random_start=False)
-    adversarials: Tensor = attack.run(bounded, inputs, foolbox.criteria.Misclassification(labels), epsilon=eps)
+    inputs, attack = inputs.detach(), _METHODS[norm](random_start=False)
+    with untouched(model):  # foolbox calls backward()
+        bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device=inputs.device)
+        adversarials: Tensor = attack.run(bounded, inputs, foolbox.criteria.Misclassification(labels), epsilon=eps)
     return adversarials

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.attacks.engine.counter_rng import SampleRng
+from bench.attacks.engine.untouched import untouched
 from bench.attacks.geometry.norms import sample_ball
 from bench.attacks.pgd_attack import start_keys, step_size
 from bench.core.specs import Norm
@@ -33,14 +34,16 @@ def pgd(
 
     Shapes as in :class:`bench.attacks.registry.Attack`.
     """
-    found = _descend(model, inputs, labels, norm, eps, rng, steps, restart=0)
-    for restart in range(1, restarts):
-        with torch.no_grad():
-            left = model(found).argmax(1) == labels
-        if not left.any():
-            break
-        found = found.clone()
-        found[left] = _descend(model, inputs[left], labels[left], norm, eps, rng.select(left), steps, restart=restart)
+    inputs = inputs.detach()
+    with untouched(model):  # foolbox calls backward()
+        found = _descend(model, inputs, labels, norm, eps, rng, steps, restart=0)
+        for restart in range(1, restarts):
+            with torch.no_grad():
+                left = model(found).argmax(1) == labels
+            if not left.any():
+                break
+            found, rest = found.clone(), rng.select(left)
+            found[left] = _descend(model, inputs[left], labels[left], norm, eps, rest, steps, restart=restart)
     return found
 
 

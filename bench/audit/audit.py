@@ -26,6 +26,7 @@ from bench.core.specs import Norm
 from bench.data.tensors import Images, spread
 from bench.evaluation.cell import CellInput
 from bench.evaluation.pass_counter import CountingModel
+from bench.planning.attack_traits import Traits, plugin_traits
 from bench.planning.resume import attacked_cells
 from bench.results.precedence import common_size
 from bench.results.store import Store
@@ -54,6 +55,7 @@ class Audited:
     batch_size: int
     paired: PairedModel | None = None
     level: LevelName = "default"
+    traits: Traits = field(default_factory=dict)  # of the attacks from plug-ins, set by the audit
 
 
 @dataclass
@@ -91,11 +93,14 @@ class _Subject:
 def audit(audited: Audited, context: RunContext) -> AuditRecord:
     """Audit the stored attacks on the run's current weights and on these test images, and store the record.
 
-    An error is stored as a failed record.
+    Traits of attacks whose plug-ins are not loaded are those of the earlier audit. An error is stored as a failed
+    record.
     """
     start, work, failure = time.perf_counter(), _Work(), None
     split = context.dataset.test.sha
     cells = [cell for cell in attacked_cells(audited.run.run_id, context.store) if cell.spec.data_sha == split]
+    earlier = context.store.read_audit(audited.run.run_id, split)
+    audited = replace(audited, traits=plugin_traits(cells, earlier.traits if earlier is not None else {}))
     try:
         with failures_as("audit_error"):
             _audit(audited, cells, context, work)
@@ -119,6 +124,7 @@ def audit(audited: Audited, context: RunContext) -> AuditRecord:
         time_s=time.perf_counter() - start,
         created=timestamp(),
         environment=describe(context.device),
+        traits=audited.traits,
     )
     _store(record, context.store)
     return record
@@ -127,13 +133,13 @@ def audit(audited: Audited, context: RunContext) -> AuditRecord:
 def _store(record: AuditRecord, store: Store) -> None:
     """Store ``record``. A failed audit removes no earlier finding.
 
-    A failed audit is not stored after a successful audit of the same cells. After any other earlier audit, it is stored
-    together with the flags and budgets of the earlier audit that it lacks.
+    A failed audit is not stored after a successful audit of the same cells with the same traits. After any other
+    earlier audit, it is stored together with the flags and budgets of the earlier audit that it lacks.
     """
     earlier = store.read_audit(record.run_id, record.data_sha)
     if record.status == "ok" or earlier is None:
         store.write_audit(record)
-    elif (earlier.status, earlier.cells) != ("ok", record.cells):
+    elif (earlier.status, earlier.cells, earlier.traits) != ("ok", record.cells, record.traits):
         flags = {finding.flag for finding in record.findings}
         places = {(budget.norm, budget.eps) for budget in record.budgets}
         findings = (*record.findings, *(f for f in earlier.findings if f.flag not in flags))
@@ -160,7 +166,7 @@ def _audit(audited: Audited, cells: Sequence[EvalRecord], context: RunContext, w
         suites = {budget: outcomes_on(context.store, found, ids) for budget, found in norms[norm].items()}
         for budget in _chosen(suites, context.eps_texts, clean=robust_accuracy(subject.wrong), level=level):
             found = [cell for cell in budgets[budget] if cell.spec.name in suites[budget]]
-            made = _audit_budget(subject, budget, found, suites[budget], audited.paired, level)
+            made = _audit_budget(subject, audited, budget, found, suites[budget])
             work.budgets.append(replace(made, eps_text=context.eps_texts.get(budget, "")))
 
 
@@ -231,17 +237,17 @@ def _check_model(subject: _Subject, work: _Work, level: Level) -> None:
 
 def _audit_budget(
     subject: _Subject,
+    audited: Audited,
     budget: Budget,
     cells: Sequence[EvalRecord],
     suite: Mapping[str, Misclassified],
-    paired: PairedModel | None,
-    level: Level,
 ) -> BudgetAudit:
     attacker, wrong, (norm, eps) = subject.attacker, subject.wrong, budget
-    gradients = gradient_attacks(cells)
+    paired, level = audited.paired, LEVELS[audited.level]
+    gradients = gradient_attacks(cells, audited.traits)
     misclassified = any_of(wrong, *(suite[name] for name in gradients))
     probes = probe(attacker, level, norm, eps, wrong, misclassified, paired.model if paired else None)
-    outcomes = Outcomes(suite, gradients, ladder(cells), probes.misclassified, probes.reach)
+    outcomes = Outcomes(suite, gradients, ladder(cells, audited.traits), probes.misclassified, probes.reach)
     figures: Figures = {
         **checks.figures(outcomes),
         "broken_8bit": probes.broken_8bit,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
-from bench.attacks import builtin as builtin  # fills the registry
-from bench.attacks.registry import entry_of
 from bench.audit.checks import Misclassified, any_of, robust_accuracy
-from bench.core.records import EvalRecord
+from bench.core.records import AttackTraits, EvalRecord
 from bench.core.specs import Norm
+from bench.planning.attack_traits import Traits, traits_of
 from bench.results.precedence import evidence
 from bench.results.store import Store
+
+UNKNOWN = AttackTraits(uses_gradient=False, family="")  # without an attack, or if its plug-in was never loaded
+NO_TRAITS: Traits = MappingProxyType({})
 
 
 class Budget(NamedTuple):
@@ -50,20 +53,24 @@ def outcomes_on(store: Store, cells: Sequence[EvalRecord], ids: Sequence[str]) -
     return found
 
 
-def gradient_attacks(cells: Sequence[EvalRecord]) -> tuple[str, ...]:
-    """Return the names of the cells of pure gradient attacks, without cells that filter images by another attack."""
-    return tuple(cell.spec.name for cell in cells if _uses_gradient(cell) and not cell.spec.filters)
+def gradient_attacks(cells: Sequence[EvalRecord], stored: Traits = NO_TRAITS) -> tuple[str, ...]:
+    """Return the names of the cells of pure gradient attacks, without cells that filter images by another attack.
+
+    ``stored`` are the traits of attacks whose plug-ins are not loaded.
+    """
+    pure = (cell for cell in cells if not cell.spec.filters and _traits(cell, stored).uses_gradient)
+    return tuple(cell.spec.name for cell in pure)
 
 
-def ladder(cells: Sequence[EvalRecord]) -> tuple[tuple[str, str], ...]:
+def ladder(cells: Sequence[EvalRecord], stored: Traits = NO_TRAITS) -> tuple[tuple[str, str], ...]:
     """Return pairs of attacks of one family, the weaker first: the stronger has more steps, and no fewer restarts.
 
     Attacks with fewer steps and more restarts are not comparable. Attacks with a query budget are left out, because
     they may be weaker than their number of steps suggests.
     """
     whole = [c for c in cells if not c.spec.filters and c.spec.attack is not None and c.spec.attack.max_queries is None]
-    walks = {cell.spec.name: _effort(cell) for cell in whole if _family(cell)}
-    families = {cell.spec.name: _family(cell) for cell in whole}
+    families = {cell.spec.name: _traits(cell, stored).family for cell in whole}
+    walks = {cell.spec.name: _effort(cell) for cell in whole if families[cell.spec.name]}
     pairs = (
         (weaker, stronger)
         for weaker in walks
@@ -101,13 +108,5 @@ def _is_weaker(one: _Effort, other: _Effort) -> bool:
     return one.steps < other.steps and one.restarts <= other.restarts
 
 
-def _family(cell: EvalRecord) -> str:
-    """Return the family of the cell's attack; empty without an attack, and if its plug-in is not loaded."""
-    entry = entry_of(cell.spec.attack) if cell.spec.attack else None
-    return entry.family if entry else ""
-
-
-def _uses_gradient(cell: EvalRecord) -> bool:
-    """Return whether the cell's attack is a pure gradient attack; False if its plug-in is not loaded."""
-    entry = entry_of(cell.spec.attack) if cell.spec.attack else None
-    return entry is not None and entry.uses_gradient
+def _traits(cell: EvalRecord, stored: Traits) -> AttackTraits:
+    return (cell.spec.attack and traits_of(cell.spec.attack, stored)) or UNKNOWN

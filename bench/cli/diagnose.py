@@ -22,8 +22,9 @@ from bench.core.columns import (
 )
 from bench.core.records import DiagnosisRecord, RunRecord
 from bench.core.vocabulary import Exit
-from bench.diagnostics.registry import DIAGNOSTICS, plugin_columns
+from bench.diagnostics.registry import DIAGNOSTICS, plugin_codes
 from bench.leaderboard.write_tables import rebuild
+from bench.planning.resume import stale_columns
 from bench.results.store import Store, dump_record
 from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
@@ -55,9 +56,9 @@ def diagnose_command(
     store = Store(results)
     run = store.find_run(name)
     record = None if force else store.read_diagnosis(run.run_id)
-    if record is None or record.status != "ok" or not plugin_columns() <= record.values.keys():
+    if record is None or record.status != "ok" or stale_columns(record, plugin_codes()):
         check_writable(results)
-        record = _measure(run, store, data_dir, device)
+        record = _measure(run, store, data_dir, device, force=force)
         rebuild(store)
     if as_json:
         print(dump_record(record).decode(), end="")
@@ -66,12 +67,12 @@ def diagnose_command(
     return Exit.OK if record.status == "ok" else Exit.CELLS_FAILED
 
 
-def _measure(run: RunRecord, store: Store, data_dir: Path | None, device: str) -> DiagnosisRecord:
+def _measure(run: RunRecord, store: Store, data_dir: Path | None, device: str, *, force: bool) -> DiagnosisRecord:
     from bench.diagnostics.diagnose import diagnose
     from bench.evaluation.load_run import reopen_trained
 
     spec, model, context = reopen_trained(run, store, data_dir=data_dir, device=device)
-    return diagnose(model, run.run_id, run.weights_sha, spec.data.train_limit, context)
+    return diagnose(model, run.run_id, run.weights_sha, spec.data.train_limit, context, force=force)
 
 
 def _table(run: RunRecord, record: DiagnosisRecord) -> str:

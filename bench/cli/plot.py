@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,10 +67,12 @@ def plot_command(
         return plot_corruptions(dataset=dataset, data_dir=data_dir, image_size=image_size, out=out, as_json=as_json)
     if name is None:
         raise BenchError("'bench plot latents' needs a run: a prefix of its id, or model:variant:seed.")
-    return _plot_latents(name, results, out, data_dir, device)
+    return _plot_latents(name, results, out, data_dir, device, as_json=as_json)
 
 
-def _plot_latents(name: str, results: Path, out: Path | None, data_dir: Path | None, device: str) -> int:
+def _plot_latents(
+    name: str, results: Path, out: Path | None, data_dir: Path | None, device: str, *, as_json: bool
+) -> int:
     store = Store(results)
     run = store.find_run(name)
     folder = out or store.run_folder(run.run_id)
@@ -86,6 +89,6 @@ def _plot_latents(name: str, results: Path, out: Path | None, data_dir: Path | N
     title = f"{run.model}:{run.variant}:{run.seed} on {run.dataset}, {len(latents.z)} test images"
     title = "\n".join([title, *labels_of(run, present_cells(run, store), store).values()])
     figure = draw_latents(latents.z, latents.labels, title=title, class_names=None)
-    for path in save_figure(figure, folder / f"latents-{run.run_id}"):
-        print(path)
+    paths = [str(path) for path in save_figure(figure, folder / f"latents-{run.run_id}")]
+    print(json.dumps({"paths": paths}, indent=2) if as_json else "\n".join(paths))
     return Exit.OK

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from bench.compare.rows import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Line, Protocol
 from bench.core.records import EvalRecord, RunRecord
-from bench.core.specs import EvalSpec
+from bench.core.specs import EvalSpec, fingerprint
 from bench.core.vocabulary import CLEAN, STANDARD
 from bench.core.words import pluralize
 from bench.leaderboard.collapse import row_collapse
-from bench.leaderboard.corruption_cells import STANDARD_COLUMNS, corruption_cells, lacking
+from bench.leaderboard.corruption_cells import STANDARD_COLUMNS, STANDARD_KINDS, corruption_cells, lacking
 from bench.leaderboard.corruption_choice import made
 from bench.leaderboard.lowest_known import attacks_at, lowest_known, tried
 from bench.leaderboard.references import same_split
@@ -95,7 +95,10 @@ def _attacked(row: BoardRow, name: str, column: str, outcomes: Outcomes) -> Line
     computed = (f"computed by {', '.join(backends)}", f"audit: {audit}") if backends else ()
     robust = _percent(row.mean(column))
     line = _line(row, name, protocol, robust, row.flags(column), (*_failures(row, [column]), *computed))
-    return dataclasses.replace(line, acquitted=row.acquitted(column))
+    definition = fingerprint(sorted({fingerprint(cell.spec.attack) for cell in cells}))
+    return dataclasses.replace(
+        line, definition=definition, acquitted=row.acquitted(column), audit_lacks=row.audit_lacks()
+    )
 
 
 def _lowest(line: Line, row: BoardRow, column: str, outcomes: Outcomes) -> Line:
@@ -127,16 +130,25 @@ def _corrupted(row: BoardRow, name: str, outcomes: Outcomes) -> Line:
         official=_official(row, cells),
         measure=CORRUPTIONS,
         source="" if images is None else images.source,
+        profile=images.profile if images is not None and images.source == "generated" else "",
         cells=len(STANDARD_COLUMNS) - len(missing),
     )
     flags = sorted({flag for column in columns for flag in row.flags(column)})
     means = [mean for column in STANDARD_COLUMNS if (mean := row.mean(column)) is not None]
     robust = None if missing else 100 * fmean(means)
-    return _line(row, name, protocol, robust, flags, _failures(row, sorted(row.corrupted())))
+    line = _line(row, name, protocol, robust, flags, _failures(row, sorted(row.corrupted())))
+    return dataclasses.replace(line, definition=_definition(cells))
+
+
+def _definition(cells: Iterable[EvalRecord]) -> str:
+    """Return a hash of what makes the corrupted images of the standard kinds, whatever severities have a cell."""
+    found = (cell.spec.corruption for cell in cells)
+    made = (spec for spec in found if spec is not None and spec.kind in STANDARD_KINDS)
+    return fingerprint(sorted({fingerprint({**spec.identity(), "severity": 0}) for spec in made}))
 
 
 def _deepfool(row: BoardRow, name: str) -> Iterator[Line]:
-    found = list(row.diagnoses.values())
+    found = [record for record in row.diagnoses.values() if record.values.get(RHO) is not None]
     values = [value for record in found if (value := record.values.get(RHO)) is not None]
     if not values:
         return

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 
 from bench.compare.lpc_published import PublishedRow
 from bench.compare.robustbench import BUDGETS, TEST_SETS, PublishedModel
-from bench.compare.rows import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Line, Protocol
+from bench.compare.rows import AUTOATTACK, CORRUPTIONS, DEEPFOOL, STANDARD_CELLS, Line, Protocol
 from bench.core.epsilon import parse_eps
 
 UNRELIABLE = "unreliable"  # flag of RobustBench for an unreliable AutoAttack accuracy
-STANDARD_CELLS = 75  # 15 kinds, 5 severities
 
 
 def board_protocol(dataset: str, threat: str, eps: str = "") -> Protocol:
@@ -69,7 +68,7 @@ def _network(row: PublishedRow) -> tuple[str, ...]:
 
 def _lpc(row: PublishedRow, clean: float | None) -> Line:
     called = f", called {row.variant} here" if row.variant else ""
-    spread = () if row.std is None else (f"± {row.std:g} over 5 repeats",)
+    spread = () if row.std is None else (f"± {row.std:.3f} over 5 repeats",)
     return Line(
         published=True,
         model=f"{row.published_name}{called}",

@@ -14,6 +14,7 @@ from bench.core.words import pluralize
 AUTOATTACK = "autoattack"
 CORRUPTIONS = "corruptions"
 DEEPFOOL = "deepfool"
+STANDARD_CELLS = 75  # of corruptions: 15 kinds, 5 severities
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +35,25 @@ class Protocol:
     protocol: str = STANDARD
     precision: str = "fp32"  # of the search
     source: str = ""  # of corrupted images: generated or official
+    profile: str = ""  # constants of generated corruptions
     cells: int | None = None  # number of standard kinds and severities that have an accuracy
 
     @property
     def title(self) -> str:
         """Title of a table, with all fields of the protocol."""
         words = [self.measure, self.norm, format_eps(self.eps) if self.eps else ""]
-        words += [f"{self.source} images" if self.source else "", self.protocol if self.protocol != STANDARD else ""]
+        made = f"{self.source} images{f' with {self.profile} constants' if self.profile else ''}"
+        words += [
+            made if self.source else "",
+            self.protocol if self.protocol != STANDARD else "",
+        ]
         words += [f"searched in {self.precision}" if self.precision != "fp32" else ""]
         count = "" if self.n is None else f", n = {self.n}"
         count += f", {self.subset}" if self.subset else ""
+        if self.n_clean != self.n:
+            count += ", no clean accuracy" if self.n_clean is None else f", clean n = {self.n_clean}"
+        if self.measure == CORRUPTIONS and self.cells != STANDARD_CELLS:
+            count += f", {self.cells} of {STANDARD_CELLS} kinds and severities"
         files = "" if self.official else ", not official files"
         return f"{self.dataset}: {' '.join(filter(None, words))}{count}{files}"
 
@@ -125,11 +135,13 @@ class Line:
     clean: float | None
     robust: float | None
     protocol: Protocol
+    definition: str = ""  # hash of our attack, or of what makes our corrupted images; empty for a published line
     autoattack: float | None = None
     alone: float | None = None  # accuracy under the protocol's attack alone, if ``robust`` counts more attacks
     tried: str = ""  # hash of all attacks that ``robust`` counts
     flags: tuple[str, ...] = ()  # flags of the robust accuracy
     acquitted: bool = False  # whether it passed an audit
+    audit_lacks: bool = False  # whether the audit failed, or only some of the seeds were audited
     at_chance: bool = False  # whether the clean accuracy of any seed is no better than chance
     collapse: str = ""  # collapse status of a variant that is meant to collapse
     leaked: int | None = None  # number of test images that are also in the training split; None if unknown

@@ -7,13 +7,15 @@ line is ranked if its protocol matches; otherwise it is shown unranked with the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bench.compare.rows import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Line, Protocol, mismatches
 from bench.core.words import pluralize
 
 BY_ALONE = "ranked by {:.2f}, under the attack of the table alone: our rows have different attacks or audits"
+DIGITS = 8  # of a definition's hash in a title
 RATIO = "Rows are not ranked by the DeepFool distance, since it is not a worst case"
 
 
@@ -49,17 +51,37 @@ class Table:
 
 
 def compare(ours: Iterable[tuple[str, Line]], published: Sequence[Line]) -> list[Table]:
-    """Return one table per protocol and test split of ``ours``, which are pairs of test split hash and line."""
-    groups: dict[tuple[str, Protocol], list[Line]] = {}
+    """Return one table per protocol and test split of ``ours``, which are pairs of test split hash and line.
+
+    The titles are unique.
+    """
+    groups: dict[Group, list[Line]] = {}
     for data_sha, line in ours:
-        groups.setdefault((data_sha, line.protocol), []).append(line)
-    titles = Counter(protocol.title for _, protocol in groups)
+        groups.setdefault(Group(data_sha, line.protocol, line.definition), []).append(line)
     return [
-        _table(
-            protocol, f", split {data_sha}" * (titles[protocol.title] > 1), lines, _matching_lines(protocol, published)
-        )
-        for (data_sha, protocol), lines in groups.items()
+        _table(group.protocol, _suffix(group, groups), lines, _matching_lines(group.protocol, published))
+        for group, lines in groups.items()
     ]
+
+
+class Group(NamedTuple):
+    """What own lines of one table have in common.
+
+    Own rows that were run through different attacks of one name, or different corrupted images, are in different
+    tables, since the leaderboard does not rank them together either.
+    """
+
+    data_sha: str
+    protocol: Protocol
+    definition: str
+
+
+def _suffix(group: Group, groups: Collection[Group]) -> str:
+    """Return what distinguishes a table from others with its title: test split, and hash of the definition."""
+    alike = [other for other in groups if other.protocol.title == group.protocol.title]
+    split = f", split {group.data_sha}" if len({other.data_sha for other in alike}) > 1 else ""
+    several = len([other for other in alike if other.data_sha == group.data_sha]) > 1
+    return split + (f", definition {group.definition[:DIGITS]}" if several else "")
 
 
 def _kind(protocol: Protocol) -> str:
@@ -79,7 +101,7 @@ def _matching_lines(ours: Protocol, published: Sequence[Line]) -> list[Line]:
     return found
 
 
-def _table(protocol: Protocol, split: str, ours: Sequence[Line], published: Sequence[Line]) -> Table:
+def _table(protocol: Protocol, suffix: str, ours: Sequence[Line], published: Sequence[Line]) -> Table:
     reasons = [tuple(mismatches(protocol, line.protocol)) for line in published]
     agreeing = [line for line, why in zip(published, reasons, strict=True) if not why]
     by_alone = len({line.tried for line in ours if _is_ranked(line)}) > 1
@@ -87,12 +109,15 @@ def _table(protocol: Protocol, split: str, ours: Sequence[Line], published: Sequ
     every = [(line, ()) for line in ours] + list(zip(published, reasons, strict=True))
     placed = [RankedRow(line, ranks.get(id(line)), why, by_alone) for line, why in every]
     placed.sort(key=lambda p: (p.rank is None, p.rank or 0, p.line.published, bool(p.reasons)))
-    return Table(protocol.title + split, _summary(protocol, reasons), tuple(placed))
+    return Table(protocol.title + suffix, _summary(protocol, reasons), tuple(placed))
 
 
 def _is_ranked(line: Line) -> bool:
-    """Check whether a line is ranked: it has a robust accuracy and no flags, and is not at chance level."""
-    return line.robust is not None and not line.flags and not line.at_chance
+    """Check whether a line is ranked, as on the leaderboard.
+
+    It has a robust accuracy and no flags, is not at chance level, and its audit, if any, is complete.
+    """
+    return line.robust is not None and not line.flags and not line.at_chance and not line.audit_lacks
 
 
 def _ranks(lines: Sequence[Line], *, by_alone: bool) -> dict[int, int]:

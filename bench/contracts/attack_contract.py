@@ -115,8 +115,7 @@ def _images() -> Tensor:
 
 def _call(attack: ResolvedAttack, norm: Norm, ids: Sequence[str], *, max_queries: int | None = None) -> Call:
     """Run the attack on the images ``ids`` and a new network, and record inputs, outputs and side effects."""
-    trainable = attack.backend == NATIVE
-    model = RowwiseNetwork().eval().requires_grad_(trainable)
+    model = RowwiseNetwork().eval()
     everything = _images()
     inputs = everything[[IDS.index(sample) for sample in ids]]
     with torch.no_grad():
@@ -140,7 +139,7 @@ def _call(attack: ResolvedAttack, norm: Norm, ids: Sequence[str], *, max_queries
         written=changed(model, before),
         modes=[module.training for module in counting.modules()],
         with_gradient=[key for key, parameter in model.named_parameters() if parameter.grad is not None],
-        switched=[key for key, parameter in model.named_parameters() if parameter.requires_grad != trainable],
+        switched=[key for key, parameter in model.named_parameters() if not parameter.requires_grad],
         drew_globally=drew_globally,
         forwards=counting.forwards / len(inputs),
         backwards=counting.backwards / len(inputs),

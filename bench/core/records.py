@@ -96,6 +96,14 @@ class RunRecord(Reported):
     collapse_penalty: bool | None = None  # whether its variant was meant to collapse when trained; None in old records
 
 
+@dataclass(frozen=True)
+class PluginCode(Strict):
+    """Code of a diagnostic from a plug-in at the time of its measurement."""
+
+    sha: str  # content hash of the plug-in; empty if not known
+    created: str  # time of the measurement, UTC; empty if not known
+
+
 @dataclass(frozen=True, kw_only=True)
 class DiagnosisRecord(Reported):
     """Diagnostics of one trained network: latents, gradients and distances to adversarial images."""
@@ -110,8 +118,9 @@ class DiagnosisRecord(Reported):
     values: Mapping[str, float | None]  # by column; None if undefined
     undefined: Mapping[str, str]  # reason of an undefined value, by column
     time_s: float
-    created: str
-    environment: Environment
+    created: str  # time of the measurement of the built-in diagnostics, UTC
+    environment: Environment  # of the same measurement
+    plugins: Mapping[str, PluginCode] = field(default_factory=dict)  # by column of a plug-in; missing in older records
 
 
 @dataclass(frozen=True)
@@ -155,6 +164,14 @@ class BudgetAudit(Strict):
     broken: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # positions misclassified, by audit attack
 
 
+@dataclass(frozen=True)
+class AttackTraits(Strict):
+    """Traits of an attack that decide which flags an audit raises, as in its registry entry."""
+
+    uses_gradient: bool
+    family: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class AuditRecord(Reported):
     """Audit of the robust accuracies of one run on one test split."""
@@ -176,6 +193,7 @@ class AuditRecord(Reported):
     time_s: float
     created: str
     environment: Environment
+    traits: Mapping[str, AttackTraits] = field(default_factory=dict)  # known ones of attacks from plug-ins, by name
 
 
 @dataclass(frozen=True, kw_only=True)

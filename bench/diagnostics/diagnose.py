@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 from bench.context import RunContext, failures_as
 from bench.core.columns import DIAGNOSTIC_COLUMNS, INTERVAL_SUFFIXES, TRAIN_SUFFIX
 from bench.core.errors import CellFailure
-from bench.core.records import DIAGNOSIS_VERSION, DiagnosisRecord, timestamp
+from bench.core.records import DIAGNOSIS_VERSION, DiagnosisRecord, PluginCode, timestamp
 from bench.data.tensors import Images
 from bench.diagnostics.deepfool_score import deepfool_scores
 from bench.diagnostics.estimates import Estimate
@@ -21,8 +22,9 @@ from bench.diagnostics.latents import Latents, Value
 from bench.diagnostics.lipschitz import head_lipschitz
 from bench.diagnostics.local import local_sensitivity
 from bench.diagnostics.nearest_distance import nearest_scores
-from bench.diagnostics.registry import diagnose_latents
+from bench.diagnostics.registry import DIAGNOSTICS, columns_of, diagnose_latents, plugin_codes
 from bench.models.classifier import Classifier
+from bench.planning.resume import stale_columns
 from bench.runtime.environment import describe
 from bench.runtime.torch_state import harness_torch_state
 
@@ -34,21 +36,38 @@ DEEPFOOL_IMAGES = 100  # maximum number of test images, as in the LPC paper
 
 @harness_torch_state()
 def diagnose(
-    model: Classifier, run_id: str, weights_sha: str, train_limit: int | None, context: RunContext
+    model: Classifier,
+    run_id: str,
+    weights_sha: str,
+    train_limit: int | None,
+    context: RunContext,
+    *,
+    force: bool = False,
 ) -> DiagnosisRecord:
-    """Compute all diagnostics and store the record. ``model`` is in evaluation mode.
+    """Compute the diagnostics of a run and store the record. ``model`` is in evaluation mode.
 
-    An error is stored as a failed record, unless the weights have a diagnosis without errors: that one is kept.
+    If the weights have a diagnosis without errors, only the diagnostics of loaded plug-ins that it lacks, or whose code
+    has changed, are computed, unless ``force`` is set. Values of plug-ins that are not loaded are kept.
+
+    An error is stored as a failed record, unless the weights have a diagnosis without errors: that one is kept, without
+    the values of changed plug-ins.
     """
-    start = time.perf_counter()
+    start, stored = time.perf_counter(), context.store.read_diagnosis(run_id)
+    earlier = stored if stored is not None and stored.status == "ok" else None
+    codes, part = plugin_codes(), None if force else earlier
+    stale = frozenset(codes) if earlier is None else stale_columns(earlier, codes)
     sizes: dict[str, int] = {}
     values: Mapping[str, Value] = {}
     failure = None
     try:
         with failures_as("diagnosis_error"):
-            values = _measure(model, train_limit, context, sizes)
+            if part is None:
+                values = _measure(model, train_limit, context, sizes)
+            else:
+                values = _measure_plugins(model, train_limit, context, stale)
     except CellFailure as error:
         failure, sizes = error, {}  # a number of images is meaningless without its value
+    created = timestamp()
     record = DiagnosisRecord(
         run_id=run_id,
         weights_sha=weights_sha,
@@ -57,30 +76,60 @@ def diagnose(
         reason=failure.reason if failure else "",
         message=failure.message if failure else "",
         images=sizes,
-        values={column: _number(values[column]) for column in _ordered(values)},
+        values={column: _number(value) for column, value in values.items()},
         undefined={column: value.reason for column, value in values.items() if value.reason},
         time_s=time.perf_counter() - start,
-        created=timestamp(),
+        created=created,
         environment=describe(context.device),
+        plugins={column: PluginCode(code, created) for column, code in codes.items() if column in values},
     )
-    stored = context.store.read_diagnosis(run_id)
-    if record.status == "ok" or stored is None or stored.status != "ok":
+    kept = None if earlier is None else _without(earlier, stale)
+    if kept is None:
+        context.store.write_diagnosis(record)
+    elif failure:
+        context.store.write_diagnosis(kept)
+    else:
+        record = _merged(kept, record, whole=part is None)
         context.store.write_diagnosis(record)
     return record
 
 
-def _ordered(values: Mapping[str, Value]) -> list[str]:
+def _without(record: DiagnosisRecord, columns: Collection[str]) -> DiagnosisRecord:
+    """Return ``record`` without the values in ``columns``."""
+    return replace(
+        record,
+        values={column: value for column, value in record.values.items() if column not in columns},
+        undefined={column: reason for column, reason in record.undefined.items() if column not in columns},
+        plugins={column: code for column, code in record.plugins.items() if column not in columns},
+    )
+
+
+def _merged(earlier: DiagnosisRecord, record: DiagnosisRecord, *, whole: bool) -> DiagnosisRecord:
+    """Return ``record`` with the values of ``earlier`` that it lacks.
+
+    If it is not the ``whole`` diagnosis, the built-in diagnostics are those of ``earlier``, with their time,
+    environment and numbers of images.
+    """
+    values = {**earlier.values, **record.values}
+    return replace(
+        record if whole else earlier,
+        values={column: values[column] for column in _ordered(values)},
+        undefined={**_without(earlier, record.values).undefined, **record.undefined},
+        plugins={**earlier.plugins, **record.plugins},
+    )
+
+
+def _ordered(values: Collection[str]) -> list[str]:
     """Return the columns of ``values``: our own in their order, then those of plug-ins by name."""
     own = [column for column in DIAGNOSTIC_COLUMNS if column in values]
-    return [*own, *sorted(values.keys() - set(own))]
+    return [*own, *sorted(set(values) - set(own))]
 
 
 def _measure(
     model: Classifier, train_limit: int | None, context: RunContext, sizes: dict[str, int]
 ) -> Mapping[str, Value]:
     """Compute every diagnostic, by column. The training images are those of the training, without augmentation."""
-    limit = LATENT_IMAGES if train_limit is None else min(train_limit, LATENT_IMAGES)
-    test, train = context.images("test", LATENT_IMAGES), context.images("train", limit)
+    test, train = _latent_images(train_limit, context)
     gradient_images, attacked_images = context.images("test", GRADIENT_IMAGES), context.images("test", DEEPFOOL_IMAGES)
     sizes |= {"collapse_n": len(test), f"collapse_n{TRAIN_SUFFIX}": len(train), "lipschitz_n": len(gradient_images)}
     of_train = latents_of(model, train, context)
@@ -89,13 +138,29 @@ def _measure(
     return found | _sensitivity(model, gradient_images, context) | _distances(model, attacked_images, context, sizes)
 
 
+def _latent_images(train_limit: int | None, context: RunContext) -> tuple[Images, Images]:
+    """Return the test and the training images whose latents are measured."""
+    limit = LATENT_IMAGES if train_limit is None else min(train_limit, LATENT_IMAGES)
+    return context.images("test", LATENT_IMAGES), context.images("train", limit)
+
+
+def _measure_plugins(
+    model: Classifier, train_limit: int | None, context: RunContext, columns: Collection[str]
+) -> Mapping[str, Value]:
+    """Compute the diagnostics of plug-ins that have one of the ``columns``, by column."""
+    names = [name for name in DIAGNOSTICS if not set(columns).isdisjoint(columns_of(name))]
+    test, train = _latent_images(train_limit, context)
+    found = _latents(latents_of(model, test, context), "", names)
+    return found | _latents(latents_of(model, train, context), TRAIN_SUFFIX, names)
+
+
 def _accuracy(latents: Latents) -> float:
     assert latents.predictions is not None
     return float((latents.predictions == latents.labels).mean())
 
 
-def _latents(latents: Latents, suffix: str) -> dict[str, Value]:
-    return {f"collapse_{name}{suffix}": value for name, value in diagnose_latents(latents).items()}
+def _latents(latents: Latents, suffix: str, names: Collection[str] | None = None) -> dict[str, Value]:
+    return {f"collapse_{name}{suffix}": value for name, value in diagnose_latents(latents, names).items()}
 
 
 @harness_torch_state()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.core.columns import DIAGNOSTIC_COLUMNS, TRAIN_SUFFIX
+from bench.core.errors import BenchError
 from bench.core.registry import Registry
 from bench.diagnostics import binarity, collapse, entropy
 from bench.diagnostics.latents import Latents, Value
+from bench.runtime.plugin import plugin_sha_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,14 +33,33 @@ DIAGNOSTICS: Registry[DiagnosticEntry] = Registry("diagnostic")
 BUILTIN = "bench.diagnostics"  # origin of the built-in diagnostics
 
 
-def plugin_columns() -> frozenset[str]:
-    """Return the columns of the diagnostics registered by plug-ins, on test images."""
-    return frozenset(f"collapse_{name}" for name in DIAGNOSTICS if DIAGNOSTICS.origin(name) != BUILTIN)
+def columns_of(name: str) -> tuple[str, str]:
+    """Return the columns of a diagnostic, on test and on training images."""
+    return f"collapse_{name}", f"collapse_{name}{TRAIN_SUFFIX}"
 
 
-def diagnose_latents(latents: Latents) -> dict[str, Value]:
-    """Compute every registered diagnostic of ``latents``, sorted by name."""
-    return {name: DIAGNOSTICS.get(name).function(latents) for name in DIAGNOSTICS}
+def plugin_codes() -> dict[str, str]:
+    """Return the content hash of the plug-in by column, for all diagnostics that are not built in.
+
+    The hash is empty for a diagnostic that was registered without a plug-in file. Raises BenchError for a name whose
+    columns are those of another quantity.
+    """
+    found: dict[str, str] = {}
+    for name in (name for name in DIAGNOSTICS if DIAGNOSTICS.origin(name) != BUILTIN):
+        for column in columns_of(name):
+            if column in DIAGNOSTIC_COLUMNS or column in found:
+                raise BenchError(
+                    f"diagnostic {name!r} (from {DIAGNOSTICS.origin(name)}) has the column {column!r}, which another "
+                    "quantity has, too; rename the diagnostic."
+                )
+            found[column] = plugin_sha_of("diagnostic", name)
+    return found
+
+
+def diagnose_latents(latents: Latents, names: Collection[str] | None = None) -> dict[str, Value]:
+    """Compute the diagnostics ``names`` of ``latents``, by default every registered one, sorted by name."""
+    chosen = DIAGNOSTICS if names is None else sorted(names)
+    return {name: DIAGNOSTICS.get(name).function(latents) for name in chosen}
 
 
 _BUILTIN = {

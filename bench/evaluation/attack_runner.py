@@ -17,6 +17,7 @@ from bench.attacks.adapter import call_attack
 from bench.attacks.engine.counter_rng import SampleRng, derive
 from bench.attacks.engine.fast_model import FastModel
 from bench.attacks.engine.query_budget import AttackResult
+from bench.attacks.engine.untouched import untouched
 from bench.attacks.geometry.norms import random_points
 from bench.attacks.registry import cost_of
 from bench.context import failures_as
@@ -156,7 +157,10 @@ class _Call:
     stats: CellStats
 
     def run(self) -> AttackResult:
-        """Return the attack's output, and add its passes to ``stats``."""
+        """Return the attack's output, and add its passes to ``stats``.
+
+        Modes, gradients and ``requires_grad`` of the model are restored, whatever library computes the attack.
+        """
         cell_input, attack, stats = self.cell_input, self.attack, self.stats
         assert cell_input.entry is not None
         counting, prepared = _counted(cell_input, attack, self.stage, stats)
@@ -166,7 +170,12 @@ class _Call:
         before = state_of(cell_input.model)
         labels = self.labels.to(cell_input.device, copy=True)
         try:
-            with capture_warnings() as messages, own_generators(cell_input.device), harness_torch_state():
+            with (
+                capture_warnings() as messages,
+                own_generators(cell_input.device),
+                harness_torch_state(),
+                untouched(prepared),
+            ):
                 found = call_attack(cell_input.entry, prepared, self.inputs.clone(), labels, spec=attack, rng=rng)
         except Exception:
             restore(cell_input.model, before)

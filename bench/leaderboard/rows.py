@@ -107,11 +107,15 @@ class BoardRow:
         True for a row at chance level, with a flag in any attack column, with a failed audit, or with audits of some
         but not all seeds.
         """
-        partly = bool(self.audits) and set(self.audits) != self.seeds
-        if self.chance() or partly or any(record.status != "ok" for record in self.audits.values()):
+        if self.chance() or self.audit_lacks():
             return True
         attacked = (column for column, cells in self.cells.items() if any(c.spec.attack for c in cells.values()))
         return any(self.flags(column) for column in attacked)
+
+    def audit_lacks(self) -> bool:
+        """Check whether an audit failed, or only some of the seeds were audited."""
+        partly = bool(self.audits) and set(self.audits) != self.seeds
+        return partly or any(record.status != "ok" for record in self.audits.values())
 
     def failed(self, column: str) -> bool:
         """Check whether a cell of the column was attempted and is not ok."""

@@ -5,12 +5,13 @@ Does not import torch, so that a run without pending work starts fast.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.config import MeasureConfig
-from bench.core.records import AuditRecord, EvalRecord, RunRecord
+from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
 from bench.core.specs import Encoding, EvalSpec
+from bench.planning.attack_traits import traits_changed
 from bench.planning.plan import RunPlan
 from bench.results.paired_baseline import paired_baseline
 from bench.results.store import Store
@@ -28,25 +29,40 @@ class RunSummary:
     bad: list[str] = field(default_factory=list)  # one message per training or cell that is not ok
 
 
-def is_diagnosed(run: RunPlan, store: Store, columns: Collection[str] = (), *, force: bool = False) -> bool:
-    """Check whether the current weights of a run have a successful diagnosis with a value for each of ``columns``."""
+def is_diagnosed(run: RunPlan, store: Store, codes: Mapping[str, str], *, force: bool = False) -> bool:
+    """Check whether the current weights of a run have a successful diagnosis, also by the loaded plug-ins.
+
+    ``codes`` are those of :func:`bench.diagnostics.registry.plugin_codes`.
+    """
     record = None if force else store.read_diagnosis(run.train.run_id)
-    return record is not None and record.status == "ok" and set(columns) <= record.values.keys()
+    return record is not None and record.status == "ok" and not stale_columns(record, codes)
+
+
+def stale_columns(record: DiagnosisRecord, codes: Mapping[str, str]) -> frozenset[str]:
+    """Return the columns of plug-ins that ``record`` lacks, or that were not computed by the code in ``codes``.
+
+    Code without a hash may have changed, so that its columns are always stale.
+    """
+    known = {column: code.sha for column, code in record.plugins.items() if column in record.values}
+    return frozenset(column for column, sha in codes.items() if not sha or known.get(column) != sha)
 
 
 def is_audited(run_id: str, data_sha: str, store: Store, level: str = "default", *, force: bool = False) -> bool:
     """Check whether all stored attacks on the run and test split have a successful audit of at least ``level``.
 
-    If a paired baseline is stored, the audit must have used its adversarial images. True if the run has no stored
-    attacks.
+    If a paired baseline is stored, the audit must have used its adversarial images. The audit must have used the traits
+    that loaded plug-ins declare for their attacks. True if the run has no stored attacks.
     """
     run, record = store.read_run(run_id), store.read_audit(run_id, data_sha)
-    attacked = {cell.cell_id for cell in attacked_cells(run_id, store) if cell.spec.data_sha == data_sha}
+    cells = [cell for cell in attacked_cells(run_id, store) if cell.spec.data_sha == data_sha]
+    attacked = {cell.cell_id for cell in cells}
     if run is None or run.status != "ok" or not attacked:
         return True  # no attacks to audit
     if force or record is None or record.status != "ok" or (level, record.level) == ("full", "default"):
         return False
-    return set(record.cells) == attacked and not _lacks_baseline(run, record, store)
+    if set(record.cells) != attacked or traits_changed(cells, record):
+        return False
+    return not _lacks_baseline(run, record, store)
 
 
 def _lacks_baseline(run: RunRecord, record: AuditRecord, store: Store) -> bool:

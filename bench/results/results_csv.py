@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from bench.core.columns import AUDIT_COLUMNS, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, LOWEST, RESULT_COLUMNS
 from bench.core.epsilon import format_eps
-from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
+from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, PluginCode, RunRecord
 from bench.core.specs import CorruptionSpec, ModelSpec, Norm
 from bench.core.vocabulary import CLEAN
 from bench.results.audit_verdict import audit_values
@@ -193,10 +194,31 @@ def _diagnosis(record: DiagnosisRecord | None) -> dict[str, float | None]:
     return {**record.values, **record.images} if record else {}
 
 
+UNKNOWN = PluginCode("", "")  # code of a plug-in's column in an older record
+
+
 def all_diagnoses(store: Store) -> dict[str, DiagnosisRecord]:
-    """Return the diagnoses of the current weights, by run id."""
+    """Return the diagnoses of the current weights, by run id.
+
+    A column of a plug-in has values of one code only: of the one that was used last.
+    """
     found = {run.run_id: store.read_diagnosis(run.run_id) for run in store.runs()}
-    return {run_id: record for run_id, record in found.items() if record is not None}
+    records = {run_id: record for run_id, record in found.items() if record is not None}
+    newest: dict[str, PluginCode] = {}
+    for record in records.values():
+        for column in record.values.keys() - DIAGNOSTIC_COLUMNS.keys():
+            newest[column] = max(newest.get(column, UNKNOWN), _code(record, column), key=lambda code: code.created)
+    return {run_id: _of_code(record, newest) for run_id, record in records.items()}
+
+
+def _code(record: DiagnosisRecord, column: str) -> PluginCode:
+    return record.plugins.get(column, UNKNOWN)
+
+
+def _of_code(record: DiagnosisRecord, codes: Mapping[str, PluginCode]) -> DiagnosisRecord:
+    """Return ``record`` without the values that other code than ``codes`` computed, by column."""
+    values = {c: v for c, v in record.values.items() if c not in codes or _code(record, c).sha == codes[c].sha}
+    return replace(record, values=values)
 
 
 def all_audits(store: Store) -> dict[tuple[str, str], AuditRecord]:

@@ -25,6 +25,15 @@ def plugin_sha() -> str:
     return hashlib.sha256("".join(sorted(_LOADED.values())).encode()).hexdigest()[:16]
 
 
+def plugin_sha_of(kind: str, name: str) -> str:
+    """Return a hash of the plug-in that registered an entry, and of the modules it imports from its own folder.
+
+    Unlike :func:`plugin_sha`, it does not depend on other plug-ins. Empty if no loaded plug-in registered the entry.
+    """
+    paths = [path for path, entries in _REGISTERED.items() if Registration(kind, name) in entries]
+    return _LOADED[paths[0]][:16] if paths else ""
+
+
 def load_plugins(paths: Iterable[Path]) -> None:
     """Run each file once. Raises BenchError for a missing file, and for an error in a file, which it names."""
     for path in paths:

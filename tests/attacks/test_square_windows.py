@@ -15,7 +15,7 @@ from bench.attacks.square_windows import pattern, window_sizes
 
 
 def share(query: int) -> float:
-    """p after ``query`` queries, over p_init, as the paper's program has it."""
+    """P after ``query`` queries, over p_init, as the paper's program has it."""
     last = 1.0
     for after, halved in ((10, 2), (50, 4), (200, 8), (500, 16), (1000, 32), (2000, 64), (4000, 128), (6000, 256)):
         last = 1 / halved if query > after else last

@@ -47,7 +47,8 @@ class StepState(State):
 @dataclass(frozen=True)
 class OutOfStep:
     """Every second question wants a gradient: the even samples' first, the odd ones' second. The last one breaks, at
-    a point that holds the gradients' sum; ``late``, it does from the attempt ``key % (attempts + 1)`` on."""
+    a point that holds the gradients' sum; ``late``, it does from the attempt ``key % (attempts + 1)`` on.
+    """
 
     attempts: int = 1
     late: bool = False  # whether only some attempts break
@@ -76,7 +77,8 @@ class OutOfStep:
 
 class Sum(nn.Module):
     """Two logits, one of which has the slope 1 in the first pixel; counts its batches, of which only those up to
-    ``room`` fit from the one numbered ``full`` on."""
+    ``room`` fit from the one numbered ``full`` on.
+    """
 
     def __init__(self, *, full: int = 10**9, room: int = 0) -> None:
         super().__init__()

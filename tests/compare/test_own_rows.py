@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from published_runs import N, attack, cell, corruptions, run_on, stored
@@ -12,6 +13,7 @@ from records import audit_record
 from bench.compare.own_rows import stored_lines
 from bench.compare.published_rows import board_protocol
 from bench.compare.rows import CORRUPTIONS, DEEPFOOL, Line
+from bench.compare.tables import compare
 from bench.core.records import DIAGNOSIS_VERSION, DiagnosisRecord, EvalRecord, RunRecord
 
 RUN = run_on()
@@ -102,7 +104,36 @@ def test_one_corrupted_file_that_is_not_official_speaks_against_all(tmp_path: Pa
 
 def test_generated_corruptions_say_so(tmp_path: Path) -> None:
     (line,) = lines_of(tmp_path, cell(RUN, None, 9000), *corruptions(RUN, 7000, source="generated"))
-    assert line.protocol.source == "generated"
+    assert (line.protocol.source, line.protocol.profile) == ("generated", "cifar")
+
+
+def test_rows_on_different_corrupted_images_or_attacks_are_not_ranked_together(tmp_path: Path) -> None:
+    """They differ in constants, in the definition of one kind, or in the version of an attack of one name."""
+    other = run_on(variant="lpc")
+    ours = corruptions(RUN, 7000, source="generated")
+    every: list[dict[str, Any]] = [{"profile": "imagenet"}, {"version": 2}, {"seed": 1}, {"files_sha": "x"}]
+    for changes in every:
+        theirs = corruptions(other, 8000, source="generated")
+        whole_set = not changes.keys().isdisjoint(("profile", "seed"))
+        for i in range(len(theirs) if whole_set else 5):  # the severities of one kind
+            corruption = theirs[i].spec.corruption
+            assert corruption is not None
+            theirs[i] = cell(other, dataclasses.replace(corruption, **changes), 8000)
+        folder = tmp_path / next(iter(changes))
+        assert titles(folder, *ours, *theirs, runs=(RUN, other)) == 2, changes
+    assert titles(tmp_path / "same", *ours, *corruptions(other, 8000, source="generated"), runs=(RUN, other)) == 1
+    attacked = [cell(RUN, attack(), 4000), cell(other, attack(version=2), 5000)]
+    assert titles(tmp_path / "attacks", *attacked, runs=(RUN, other)) == 2
+    attacked[1] = cell(other, attack(), 5000)
+    assert titles(tmp_path / "same attacks", *attacked, runs=(RUN, other)) == 1
+
+
+def titles(folder: Path, *cells: EvalRecord, runs: tuple[RunRecord, ...]) -> int:
+    """Return the number of tables, which have different titles, of runs with equal clean accuracies."""
+    tables = compare(stored_lines(stored(folder, *(cell(run, None, 9000) for run in runs), *cells, runs=runs)), [])
+    found = [table.title for table in tables]
+    assert len(set(found)) == len(found)
+    return len(found)
 
 
 def test_some_corruptions_have_no_mean(tmp_path: Path) -> None:
@@ -174,6 +205,36 @@ def test_deepfool_is_its_published_definition(tmp_path: Path) -> None:
     ((_, line),) = stored_lines(store)
     assert (line.clean, line.robust) == (90.0, 0.25)
     assert (line.protocol.measure, line.protocol.n) == (DEEPFOOL, 1000)
+
+
+def test_a_failed_diagnosis_of_a_seed_leaves_the_number_of_images(tmp_path: Path) -> None:
+    """The ratio is that of the other seed, whose number of images is known."""
+    runs = (RUN, run_on(seed=1))
+    store = stored(tmp_path, *(cell(run, None, 9000) for run in runs), runs=runs)
+    for run, values in zip(runs, ({"deepfool_rho_authors": 0.25}, {}), strict=True):
+        store.write_diagnosis(DiagnosisRecord(
+            run_id=run.run_id, weights_sha=run.weights_sha, version=DIAGNOSIS_VERSION, reason="", message="",
+            status="ok" if values else "failed", images={"deepfool_n": 1000} if values else {}, values=values,
+            undefined={}, time_s=1.0, created="", environment=run.environment,
+        ))  # fmt: skip
+    ((_, line),) = stored_lines(store)
+    assert (line.robust, line.protocol.n) == (0.25, 1000)
+    assert line.notes == ("mean over 1 seed only",)
+
+
+@pytest.mark.parametrize("fault", ["failed", "one seed of two"])
+def test_a_row_whose_audit_is_incomplete_says_so(fault: str, tmp_path: Path) -> None:
+    runs = (RUN, run_on(seed=1))
+    cells = [made for run in runs for made in (cell(run, None, 9000), cell(run, attack(), 4000))]
+    store = stored(tmp_path, *cells, runs=runs)
+    store.write_audit(audit_record(RUN))
+    if fault == "failed":
+        store.write_audit(dataclasses.replace(audit_record(runs[1]), status="failed", reason="out_of_memory"))
+    ((_, line),) = stored_lines(store)
+    assert line.audit_lacks
+    store.write_audit(audit_record(runs[1]))
+    ((_, line),) = stored_lines(store)
+    assert not line.audit_lacks
 
 
 def test_one_run_alone(tmp_path: Path) -> None:

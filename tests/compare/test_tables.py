@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from bench.compare.rows import DEEPFOOL, Line, Protocol
+import pytest
+
+from bench.compare.rows import CORRUPTIONS, DEEPFOOL, Line, Protocol
 from bench.compare.tables import Table, compare
 
 PROTOCOL = Protocol(dataset="cifar10", n=10_000, n_clean=10_000, measure="autoattack", norm="linf", eps=8 / 255)
@@ -110,3 +112,37 @@ def test_deepfools_ratio_gives_no_place() -> None:
     (table,) = compare([row], [theirs])
     assert places(table) == [("mine", None), ("theirs", None)]
     assert "not ranked by the DeepFool distance" in table.summary
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Protocol)])
+def test_tables_of_two_protocols_have_two_titles(field: str) -> None:
+    """Rows of a CSV file belong to a table by its title: ranks of two tables must not be mixed."""
+    changes: dict[str, Any] = {
+        "dataset": "cifar100", "n": 500, "measure": "pgd-20", "n_clean": 500, "subset": "every second image",
+        "official": False, "norm": "l2", "eps": 0.031, "protocol": "prefiltered", "precision": "bf16",
+        "source": "official", "cells": 58, "profile": "imagenet",
+    }  # fmt: skip
+    corrupted = dataclasses.replace(PROTOCOL, measure=CORRUPTIONS, norm="", eps=None, source="generated", cells=75)
+    corrupted = dataclasses.replace(corrupted, profile="cifar")
+    protocol = corrupted if field in ("source", "cells", "profile") else PROTOCOL
+    other = dataclasses.replace(protocol, **{field: changes[field]})
+    mine = line("mine", 90.0, 50.0, published=False)
+    lines = [("d", dataclasses.replace(mine, protocol=each)) for each in (protocol, other)]
+    first, second = compare(lines, [])
+    assert first.title != second.title
+
+
+def test_a_title_says_on_how_many_images_the_clean_accuracy_is() -> None:
+    titles = [dataclasses.replace(PROTOCOL, n=1000, n_clean=n).title for n in (10_000, None, 1000)]
+    assert titles == [
+        "cifar10: autoattack linf 8/255, n = 1000, clean n = 10000",
+        "cifar10: autoattack linf 8/255, n = 1000, no clean accuracy",
+        "cifar10: autoattack linf 8/255, n = 1000",
+    ]
+
+
+def test_a_row_whose_audit_is_incomplete_has_no_place() -> None:
+    """As on the leaderboard: the flags of the missing part are not known."""
+    data_sha, whole = ours("mine", 90.0, 50.0)
+    (table,) = compare([(data_sha, dataclasses.replace(whole, audit_lacks=True))], PUBLISHED)
+    assert places(table) == [("best", 1), ("fast", 2), ("standard", 3), ("mine", None)]

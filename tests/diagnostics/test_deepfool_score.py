@@ -31,7 +31,7 @@ def images(count: int = 12) -> Tensor:
 
 
 def binary(head: nn.Module | None = None, gain: float = 1.0) -> Classifier:
-    """z = ``gain``·(w·x' + b), x' the normalised image, logits (0, z): the boundary passes through grey."""
+    """Z = ``gain``·(w·x' + b), x' the normalised image, logits (0, z): the boundary passes through grey."""
     weight = torch.randn(PIXELS, generator=torch.Generator().manual_seed(1)).double()
     normalize = Normalize(MEAN, STD).double()
     grey = normalize(torch.full((1, 3, SIDE, SIDE), 0.5).double()).flatten()

@@ -274,3 +274,7 @@ def test_plot_writes_both_files(
     files = [Path(line) for line in outcome.out.split()]
     assert [path.suffix for path in files] == [".png", ".svg"]
     assert all(path.stat().st_size > 1000 for path in files)
+    again = bench(
+        "plot", "latents", "tiny:lpc", "--results", tmp_path, "--plugin", plugin, "--out", tmp_path / "f", "--json"
+    )
+    assert again.json == {"paths": [str(path) for path in files]}

@@ -37,7 +37,7 @@ def images(count: int = 60) -> Tensor:
 
 
 def closed_form(model: nn.Sequential, pixels: Tensor) -> np.ndarray:
-    """min over j ≠ i of |o_i − o_j| / ‖w_i − w_j‖, i the predicted class."""
+    """Min over j ≠ i of |o_i − o_j| / ‖w_i − w_j‖, i the predicted class."""
     weight, logits = model[1].weight, model(pixels)
     first = logits.argmax(1)
     gaps = logits.gather(1, first[:, None]) - logits

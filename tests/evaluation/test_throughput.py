@@ -37,7 +37,8 @@ def modules_of(asked: Any) -> list[nn.Module]:
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """An image takes 2 s forwards, 5 s there and back and 11 s in training; half of it in bfloat16, a second less
-    without norms."""
+    without norms.
+    """
 
     def fastest(asked: Any, inputs: Tensor, *, differentiated: bool) -> float:
         modules = modules_of(asked)

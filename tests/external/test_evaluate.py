@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from PIL import Image
 from plain_training import ARCHITECTURE, MEAN, STD, Normalised, Plain, images_of, trained
 from timm.data import create_transform, resolve_data_config
+from torch import nn
 from torchvision.datasets import ImageFolder
 
 from bench.api import FailedCellsWarning, evaluate
@@ -375,3 +377,35 @@ def test_the_recorded_configuration_evaluates_the_same_networks(
     again = bench("evaluate", "--config", out / "evaluate.toml", "--results", out)
     assert "0 of 4 cells computed, 4 already stored" in again.err
     assert sorted(pd.read_csv(out / "results.csv")["seed"]) == [3, 3, 4, 4]
+
+
+def test_the_python_api_records_the_configuration_of_the_command_line(
+    evaluate_cli: Call, bench: Call, plain: Plain, tmp_path: Path
+) -> None:
+    path, out = plain.files["plain", 0], tmp_path / "python"
+    evaluate_cli(path, *MODEL, "--results", tmp_path / "cli")
+    recorded = tomllib.loads((tmp_path / "cli" / "evaluate.toml").read_text())
+    options = {key.replace("-", "_"): value for key, value in recorded.items() if key != "networks"}
+    evaluate(path, model=ARCHITECTURE, results=out, **options)
+    assert (out / "evaluate.toml").read_bytes() == (tmp_path / "cli" / "evaluate.toml").read_bytes()
+    again = bench("evaluate", "--config", out / "evaluate.toml", "--results", out)
+    assert "0 of 2 cells computed, 2 already stored" in again.err
+
+
+@pytest.mark.parametrize("what", ["module", "data set"])
+def test_what_no_file_can_name_is_not_recorded(plain: Plain, what: str, tmp_path: Path) -> None:
+    """A record with the default data set, or without the network, would evaluate something else."""
+    images = torch.rand(20, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 10
+    options: dict[str, Any] = {"attacks": "none", "corruptions": "none", "results": tmp_path, "audit": "none"}
+    if what == "module":
+        evaluate(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), name="mine", limit=20, **options)
+    else:
+        evaluate(plain.files["plain", 0], model=ARCHITECTURE, dataset=images, trust_normalization=True, **options)
+    assert (tmp_path / "results.csv").exists()
+    assert not (tmp_path / "evaluate.toml").exists()
+
+
+def test_the_python_api_refuses_an_unknown_reference_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="--against 'lpc': no run of this variant"):
+        evaluate(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), name="mine", against="lpc", results=tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -160,7 +160,7 @@ def test_a_session_without_robustness_tests_does_not_import_torch(pytester: pyte
 
 
 def test_a_conftest_in_a_subfolder_works(pytester: pytest.Pytester) -> None:
-    """pytest then compares sets of plug-ins: each must be hashable."""
+    """Pytest then compares sets of plug-ins: each must be hashable."""
     for folder in ("a", "b"):
         path = pytester.mkdir(folder)
         (path / f"test_{folder}.py").write_text("def test_it(): pass")

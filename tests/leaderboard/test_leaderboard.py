@@ -49,7 +49,7 @@ def test_seeds_are_averaged_and_their_spread_stands_apart(tmp_path: Path) -> Non
 
 
 def test_rank_is_by_the_worst_attack_of_each_budget_and_not_by_the_mean(tmp_path: Path) -> None:
-    """lpc is better on average, but its worst attack leaves less."""
+    """Lpc is better on average, but its worst attack leaves less."""
     store = store_with(
         tmp_path,
         {

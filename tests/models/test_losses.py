@@ -179,7 +179,7 @@ def test_a_batch_without_pairs_contrasts_nothing() -> None:
 
 
 def test_centres_follow_their_class_as_published() -> None:
-    """c ← c − ½·Σ(c − z)/(1 + n): from 0, two images at 3 move their centre to ½·6/3 = 1."""
+    """C ← c − ½·Σ(c − z)/(1 + n): from 0, two images at 3 move their centre to ½·6/3 = 1."""
     term = CenterLoss(1, 3).double()
     value = term(batch_of(torch.tensor([[3.0], [3.0], [-1.0]], dtype=torch.float64), [0, 0, 1]))
     assert float(value) == pytest.approx((9 + 9 + 1) / 6)

@@ -95,20 +95,25 @@ COMPARISON_COLUMNS = {
 
 #: The tables of ``bench compare`` as CSV or JSON: one row per model, own or published; accuracies are percent.
 COMPARE_COLUMNS = {
-    "table": "protocol of the table, under which our rows were measured",
+    "table": (
+        "protocol of the table, under which our rows were measured; if our rows were run through different attacks of "
+        "one name, or through different corrupted images, they are in different tables, with a hash of the definition"
+    ),
     "rank": (
         "rank by robust, then by clean, to two decimals, among the rows of this protocol; equal rows share a rank; if "
         "our rows were run through different attacks or audits, they are ranked by the attack of the table alone, and "
         "the note says so; empty for a row of another protocol, a flagged row, a row that is no better than chance on "
-        "clean images, a row without a number, and under DeepFool"
+        "clean images, a row whose audit failed or covers only some of its seeds, a row without a number, and under "
+        "DeepFool"
     ),
     "model": "`model:variant` for our rows, or the published name",
     "published": "whether the numbers are from a publication",
-    "clean": "accuracy on clean images",
+    "clean": "accuracy on clean images, in percent",
     "bound": "`≤` before a flagged robust accuracy: it is an upper bound",
     "robust": (
         "lowest known accuracy under attack at this budget (for our rows robust_acc_lowest on the images of the "
-        "table's attack), or mean accuracy over the 15 corruptions and 5 severities, or DeepFool's ratio ‖r‖/‖x‖"
+        "table's attack), or mean accuracy over the 15 corruptions and 5 severities, in percent; or DeepFool's ratio "
+        "‖r‖/‖x‖, not in percent"
     ),
     "flags": "flags that cast doubt on robust, separated by semicolons; `unreliable` is RobustBench's flag",
     "n": "number of images that robust is computed on; empty if a publication does not state it",

@@ -217,7 +217,7 @@ def test_the_files_are_read_once(package: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_neither_planning_nor_reading_imports_the_package() -> None:
-    """imagecorruptions needs numba, and a plan neither OpenCV."""
+    """Imagecorruptions needs numba, and a plan neither OpenCV."""
     code = (
         "import sys; from bench.data.corrupted.choose import choose_corruptions; "
         "choose_corruptions(['frost'], side=32); "
