@@ -15,7 +15,7 @@ SEARCH_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")  # of the attacks im
 
 
 def _steps(family: str) -> Callable[[Mapping[str, Scalar]], str]:
-    """Return a function from parameters to canonical names of ``family``: <family>-<steps>[-r<restarts>]."""
+    """Return a function that builds the canonical name <family>-<steps>[-r<restarts>] from the parameters."""
 
     def spell(params: Mapping[str, Scalar]) -> str:
         restarts = f"-r{params['restarts']}" if params.get("restarts", 1) != 1 else ""
@@ -25,7 +25,7 @@ def _steps(family: str) -> Callable[[Mapping[str, Scalar]], str]:
 
 
 def _iterative_cost(params: Mapping[str, Scalar], num_classes: int) -> Cost:
-    """Return the cost of one pass in both directions for the start and for every step."""
+    """Return the cost: per restart, one forward and one backward pass at the start and in every step."""
     passes = (int(params["steps"]) + 1) * int(params.get("restarts", 1))
     return Cost(passes, passes, 1, 1)
 
@@ -45,7 +45,7 @@ STEPS_AND_RESTARTS = STEPS + r"(?:-r(?P<restarts>\d+))?"
 ATTACKS.register(
     "fgsm",
     AttackEntry(
-        summary="one step of size eps along the sign of the gradient (l2: normalised, l1: its steepest pixels)",
+        summary="one step of size eps along the sign of the gradient (l2: the gradient; l1: its largest entries)",
         source="Goodfellow et al. 2015, arXiv 1412.6572",
         function="bench.attacks.fgsm_attack:fgsm",
         version=3,
@@ -89,7 +89,7 @@ ATTACKS.register(
     "pgd-margin",
     AttackEntry(
         summary="pgd on the margin between the label and the best other class: pgd-margin-<steps>[-r<restarts>]",
-        source="Carlini and Wagner 2017, arXiv 1608.04644, with the walk of Madry et al. 2018, arXiv 1706.06083",
+        source="Carlini and Wagner 2017, arXiv 1608.04644, with the steps of Madry et al. 2018, arXiv 1706.06083",
         function="bench.attacks.pgd_attack:pgd",
         uses_gradient=True,
         targeted=True,
@@ -109,7 +109,7 @@ ATTACKS.register(
 ATTACKS.register(
     "pgd-plain",
     AttackEntry(
-        summary="pgd on the cross-entropy as libraries have it, blind at large logits: pgd-plain-<steps>[-r<restarts>]",
+        summary="pgd on the plain cross-entropy, with zero gradients at large logits: pgd-plain-<steps>[-r<restarts>]",
         source="Madry et al. 2018, arXiv 1706.06083",
         function="bench.attacks.pgd_attack:pgd",
         uses_gradient=True,
@@ -148,7 +148,7 @@ ATTACKS.register(
 ATTACKS.register(
     "deepfool",
     AttackEntry(
-        summary="the nearest boundary by tangent planes, if it is within eps",
+        summary="steps to the nearest linearised decision boundary, to the first adversarial image within eps",
         source="Moosavi-Dezfooli et al. 2016, arXiv 1511.04599",
         function="bench.attacks.deepfool_attack:deepfool",
         uses_gradient=True,
@@ -242,13 +242,13 @@ for _name, _entry in {
     ),
     "apgd-t": replace(
         _APGD,
-        summary="the second stage alone: auto-PGD on the targeted difference-of-logits ratio",
+        summary="the second stage of autoattack alone: auto-PGD on the targeted difference-of-logits ratio",
         params={"version": "apgd-t"},
         arguments=ensemble.apgd_arguments("dlr-targeted"),
     ),
     "fab-t": replace(
         _STAGE,
-        summary="the third stage alone: the nearest adversarial image, class by class",
+        summary="the third stage of autoattack alone: targeted FAB, a search for the nearest adversarial image",
         source="Croce and Hein 2020, arXiv 1907.02044",
         function="bench.attacks.fab_attack:fab",
         minimal_norm=True,
@@ -258,7 +258,7 @@ for _name, _entry in {
     ),
     "square": replace(
         _STAGE,
-        summary="the fourth stage alone: random search, no gradients",
+        summary="the fourth stage of autoattack alone: random search, no gradients",
         source="Andriushchenko et al. 2020, arXiv 1912.00049",
         function="bench.attacks.square_attack:square",
         uses_gradient=False,
@@ -280,7 +280,7 @@ for _name, _entry in {
 ATTACKS.register(
     "autoattack-rand",
     AttackEntry(
-        summary="APGD-CE and APGD-DLR averaged over 20 draws, for randomised models; through pyautoattack",
+        summary="APGD-CE and APGD-DLR with gradients averaged over 20 passes, for randomised models; by pyautoattack",
         source="Croce and Hein 2020, arXiv 2003.01690",
         function=_LIBRARY.function,
         backend=_LIBRARY.distribution,

@@ -1,8 +1,8 @@
 """FAB, Croce and Hein 2020 (arXiv 1907.02044): steps along the decision boundary that move closer to the image.
 
-With x the image, x_k the current point, f = z_t − z_y the logit difference and w = ∇f(x_k), the tangent plane of the
-boundary is π = {u: w·u = w·x_k − f(x_k)}. A step combines the projections of the current point and of the image, each
-extended by the factor η:
+Let x be the image, y its label, t another class, x_k the current point, f = z_t − z_y the difference of logits and
+w = ∇f(x_k). The tangent plane of the boundary is π = {u: w·u = w·x_k − f(x_k)}. A step combines the projections of the
+current point and of the image, each extended by the factor η:
 
     d_k = proj_π(x_k) − x_k,   d_0 = proj_π(x) − x,   α = min(‖d_k‖ / (‖d_k‖ + ‖d_0‖), α_max),
     x_{k+1} = Π((1 − α)·(x_k + η·d_k) + α·(x + η·d_0)),     Π the clip to the box.
@@ -13,10 +13,10 @@ x_1 … x_n_iter, called trials, are tested.
 
 The published program minimises ‖x_k − x‖ and compares the minimum with ε at the end. Here a search ends at the first
 trial that is adversarial and within ε, so the verdict is the same. The paper describes a final search along the last
-segment; the program does not contain it, and neither does this module.
+segment; the published program omits it, and so does this module.
 
-Differences from the published program: a trial that is not adversarial may be tested and differentiated in one pass. If
-w or f is not finite the search ends; in the program the point becomes NaN, and it finds nothing more. See also
+Differences from the published program: (1) one pass may both test a trial and give its gradient. (2) If w or f is not
+finite, the search ends; the program continues with a point that is NaN, and never succeeds. (3) See
 :mod:`bench.attacks.geometry.hyperplane`.
 """
 
@@ -48,13 +48,13 @@ class FabState(State):
 
     target: Tensor  # (B,), int64, class t of the loss z_t − z_y
     trials: Tensor  # (B,), int64, number of trials so far
-    judged: Tensor  # (B,), bool: ``points`` are the image or a trial; otherwise they are linearised only
+    tested: Tensor  # (B,), bool: ``points`` are tested, because they are the image or a trial
     crossing: Tensor  # (B,), bool: the last trial that was tested is adversarial
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Fab:
-    """Base of the targeted and the untargeted form; names as in the paper."""
+    """Base of the targeted and the untargeted form; parameters are named as in the paper."""
 
     norm: Norm
     eps: float
@@ -76,24 +76,24 @@ class _Fab:
         return self._crossed(state, logits) & near
 
     def _crossed(self, state: FabState, logits: Tensor) -> Tensor:
-        return state.judged & state.samples.fooled(logits, targeted=self.targeted)
+        return state.tested & state.samples.fooled(logits, targeted=self.targeted)
 
     def needs_gradient(self, state: FabState) -> Tensor:
-        """Mark the points whose gradient is used, (B,) bool: all but a trial that follows an adversarial trial.
+        """Mark the points whose gradient is computed, (B,) bool: all except trials after an adversarial trial.
 
-        Near the boundary almost every trial is adversarial, and then the point moved back by β is linearised instead.
-        The few trials that are not adversarial are queried a second time, with a gradient.
+        Near the boundary almost every trial is adversarial. Its gradient is then not needed, because the search
+        continues from the point moved back by β. The few other trials are queried a second time, with a gradient.
         """
-        return ~(state.judged & state.crossing)
+        return ~(state.tested & state.crossing)
 
     def _next(self, state: FabState, loss: Tensor, gradient: Tensor) -> Tensor:
         """Return x_{k+1} for the plane of ``loss``, (B,), and ``gradient``, (B, C, H, W), at ``state.points``."""
-        walk, image, w = (each.flatten(1) for each in (state.points, state.samples.inputs, gradient))
-        b = (w * walk).sum(1) - loss
-        d_k, d_0 = project(walk, w, b, self.norm), project(image, w, b, self.norm)
+        current, image, w = (each.flatten(1) for each in (state.points, state.samples.inputs, gradient))
+        b = (w * current).sum(1) - loss
+        d_k, d_0 = project(current, w, b, self.norm), project(image, w, b, self.norm)
         own, other = (length(d, self.norm).clamp_min(_LEAST) for d in (d_k, d_0))
         alpha = (own / (own + other)).clamp_max(self.alpha_max).unsqueeze(1)
-        mixed = torch.lerp(torch.add(walk, d_k, alpha=self.eta), torch.add(image, d_0, alpha=self.eta), alpha)
+        mixed = torch.lerp(torch.add(current, d_k, alpha=self.eta), torch.add(image, d_0, alpha=self.eta), alpha)
         return mixed.clamp_(0, 1).view_as(state.points)
 
     def _moved_back(self, state: FabState) -> Tensor:
@@ -109,23 +109,23 @@ class TargetedFab(_Fab):
     """Search of FAB towards target classes; see :class:`bench.attacks.engine.search.Search`.
 
     The target classes rank second, third, … for the clean image, one per attempt. A trial of any class other than the
-    label counts as adversarial, unless ``targeted``. Nothing is random.
+    label counts as adversarial, unless ``targeted``. The search is deterministic.
     """
 
     attempts: int = 9
 
     def start(self, samples: Samples, attempt: Tensor) -> FabState:
-        """Return the first states, at the clean images. Raises ValueError for more attempts than other classes."""
+        """Return the first states, at the clean images. Raises ValueError for too many attempts."""
         others = samples.ranking.shape[1] - 1
         if self.attempts > others:
-            raise ValueError(f"attempts={self.attempts}, more than the number of target classes, {others}; use fewer.")
+            raise ValueError(f"attempts={self.attempts} exceeds the number of target classes, {others}; use fewer.")
         return FabState(
             samples=samples,
             points=samples.inputs,
             over=torch.zeros_like(samples.labels, dtype=torch.bool),
             target=_at(samples.ranking, attempt + 1),
             trials=torch.zeros_like(samples.labels),
-            judged=torch.ones_like(samples.labels, dtype=torch.bool),
+            tested=torch.ones_like(samples.labels, dtype=torch.bool),
             crossing=torch.zeros_like(samples.labels, dtype=torch.bool),
         )
 
@@ -141,33 +141,33 @@ class TargetedFab(_Fab):
             points=choose(over, state.points, points),
             over=over,
             trials=state.trials + steps,
-            judged=steps,
-            crossing=torch.where(state.judged, crossed, state.crossing),
+            tested=steps,
+            crossing=torch.where(state.tested, crossed, state.crossing),
         )
 
 
 @dataclass(frozen=True)
 class UntargetedFabState(FabState):
-    """State of untargeted FAB: the nearest of the planes linearised so far; ``target`` is the class of the next one."""
+    """State of untargeted FAB, with the nearest tangent plane so far; ``target`` is the class of the next plane."""
 
-    distance: Tensor  # (B,), of the nearest plane in the norm, ignoring the box; infinite before the first plane
+    distance: Tensor  # (B,), distance of the nearest plane, ignoring the box; infinite before the first plane
     difference: Tensor  # (B,), f of the nearest plane; NaN before the first, so that the next point is NaN, too
     normal: Tensor  # (B, C, H, W), w of the nearest plane
 
 
 @dataclass(frozen=True, kw_only=True)
 class UntargetedFab(_Fab):
-    """Untargeted form, which uses the nearest plane of all classes: argmin_t |f_t| / ‖w_t‖, ‖·‖ the dual norm.
+    """Untargeted form: uses the nearest tangent plane over all classes, argmin_t |f_t| / ‖w_t‖, ‖·‖ the dual norm.
 
-    Each of the K − 1 differences is one query, so a step costs K − 1 passes in both directions. The first attempt
-    starts at the image. Later ones start at a random point of length ε/2, which is not tested. The random draws of the
-    published program depend on the batch; here they depend on the key of the sample.
+    Each of the K − 1 tangent planes needs one query, so a step costs K − 1 forward and backward passes. The first
+    attempt starts at the image. Later attempts start at a random point at distance ε/2 from the image, which is not
+    tested. The random draws of the published program depend on the batch; here they depend on the key of the sample.
     """
 
     attempts: int = 1
 
     def start(self, samples: Samples, attempt: Tensor) -> UntargetedFabState:
-        """Return the first states: at the clean images in attempt 0, otherwise at random points of length ε/2."""
+        """Return the first states: at the clean images in attempt 0, otherwise at random points at distance ε/2."""
         inputs, first = samples.inputs, attempt == 0
         away = (inputs + self._half_way(derive(samples.keys, "fab", attempt), inputs)).clamp(0, 1)
         return UntargetedFabState(
@@ -176,7 +176,7 @@ class UntargetedFab(_Fab):
             over=torch.zeros_like(first),
             target=_after(samples.labels, None),
             trials=torch.zeros_like(samples.labels),
-            judged=first,
+            tested=first,
             crossing=torch.zeros_like(first),
             distance=inputs.new_full((len(samples),), torch.inf),
             difference=inputs.new_full((len(samples),), torch.nan),
@@ -184,25 +184,25 @@ class UntargetedFab(_Fab):
         )
 
     def advance(self, state: UntargetedFabState, result: QueryResult) -> UntargetedFabState:
-        """Return the states after the query: the next class, or the next point when all classes are linearised."""
+        """Return the states after the query, with the next class or, after the last class, with the next point."""
         crossed = self._crossed(state, result.logits)
         linearised = ~crossed & self.needs_gradient(state)
         state = self._with_nearest(state, result.loss, result.gradient, linearised)
-        first, coming = _after(state.samples.labels, None), _after(state.samples.labels, state.target)
-        steps = linearised & (coming >= result.logits.shape[1])
+        first, next_class = _after(state.samples.labels, None), _after(state.samples.labels, state.target)
+        steps = linearised & (next_class >= result.logits.shape[1])
         points = choose(steps, self._next(state, state.difference, state.normal), state.points)
         points = choose(crossed, self._moved_back(state), points)
-        over, onwards = self._ends(state, points), linearised & ~steps
+        over, more_classes = self._ends(state, points), linearised & ~steps
         return replace(
             state,
             points=choose(over, state.points, points),
             over=over,
-            target=torch.where(onwards, coming, first),
+            target=torch.where(more_classes, next_class, first),
             trials=state.trials + steps,
-            judged=steps,
-            crossing=torch.where(state.judged, crossed, state.crossing),
-            distance=torch.where(onwards, state.distance, torch.inf),
-            difference=torch.where(onwards, state.difference, torch.nan),
+            tested=steps,
+            crossing=torch.where(state.tested, crossed, state.crossing),
+            distance=torch.where(more_classes, state.distance, torch.inf),
+            difference=torch.where(more_classes, state.difference, torch.nan),
         )
 
     def _with_nearest(
@@ -259,16 +259,15 @@ def fab(
         inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
         labels: Classes (N,), integers in 0…K−1.
         norm: "linf", "l2" or "l1".
-        eps: Length at which the search may stop, in units of [0, 1] pixels; None runs all steps for the smallest
-            length.
+        eps: Distance within which the search stops at the first adversarial image, in units of [0, 1] pixels; None
+            runs all steps to find the nearest one.
         steps: Steps per attempt.
-        n_targets: Target classes, the highest-ranked ones for the clean image, at most K − 1; 0 uses the nearest plane
-            of
-            all classes at every step, in K − 1 passes per step.
-        restarts: Starts of the form with ``n_targets=0``; later ones are random and need ``eps``.
+        n_targets: Number of target classes, at most K − 1; the classes ranked highest for the clean image are used. 0
+            selects untargeted FAB, which uses the nearest of all K − 1 tangent planes and takes K − 1 passes per step.
+        restarts: Number of starts. More than 1 needs ``n_targets=0`` and ``eps``; all but the first are random.
         targets: Target classes (N,), for the targeted attack: the model must predict them.
         rng: Seed of random starts, or a SampleRng.
-        ids: Names of the images, on which random starts depend; 0…N−1 by default.
+        ids: Identifiers of the images, from which random starts are derived; 0…N−1 by default.
         batch_size: Images per batch; it does not change the result.
         query_budget: Bound on the forward passes per image; needs ``eps``.
 
@@ -288,7 +287,7 @@ def fab(
     """
     if restarts > 1 and (eps is None or n_targets or targets is not None):
         raise BenchError(
-            f"fab: restarts={restarts} needs eps, n_targets=0 and no targets; other starts are not random."
+            f"fab: restarts={restarts} needs eps, n_targets=0 and no targets; only then are the starts random."
         )
     counts = {"steps": steps, "restarts": restarts, **({"n_targets": n_targets} if n_targets else {})}
     with attack_call(

@@ -1,8 +1,8 @@
-"""Names of columns and flags that were changed, and the conversion of tables with old names.
+"""Convert CSV tables with old names of columns and flags to the current names.
 
     python tools/renamed.py results/studies
 
-converts the header and the flags of every CSV file below a folder, and checks that no other cell has changed.
+It converts the headers and the flags of all CSV files below the folder, and checks that no other cell changes.
 """
 
 from __future__ import annotations
@@ -46,29 +46,29 @@ _FLAG = re.compile(r"\b(" + "|".join(FLAGS) + r")\b")
 
 
 def rename_flags(text: str) -> str:
-    """Return the cell of a column of flags with their new names."""
-    return _FLAG.sub(lambda found: FLAGS[found[1]], text)
+    """Replace the old names of flags in ``text`` by the current ones."""
+    return _FLAG.sub(lambda match: FLAGS[match[1]], text)
 
 
 def convert(text: str) -> str:
-    """Return a CSV file with new names of columns and flags; all other characters stay."""
+    """Replace the old names of columns and flags in the text of a CSV file; everything else is unchanged."""
     rows = list(csv.reader(io.StringIO(text, newline="")))
     header = rows[0]
-    flagged = [place for place, name in enumerate(header) if "flags" in name]
+    flagged = [index for index, name in enumerate(header) if "flags" in name]
     new = [[COLUMNS.get(name, name) for name in header]]
     for row in rows[1:]:
-        new.append([rename_flags(cell) if place in flagged else cell for place, cell in enumerate(row)])
+        new.append([rename_flags(cell) if index in flagged else cell for index, cell in enumerate(row)])
     out = io.StringIO(newline="")
     csv.writer(out, lineterminator="\r\n" if "\r\n" in text else "\n").writerows(new)
     return out.getvalue()
 
 
 def differences(before: str, after: str) -> int:
-    """Return the number of cells that differ outside of the header and the columns of flags."""
+    """Count the cells that differ, without the header and the columns of flags."""
     old, new = (list(csv.reader(io.StringIO(text, newline=""))) for text in (before, after))
-    flagged = {place for place, name in enumerate(old[0]) if "flags" in name}
+    flagged = {index for index, name in enumerate(old[0]) if "flags" in name}
     pairs = zip(old[1:], new[1:], strict=True)
-    return sum(a != b for rows in pairs for place, (a, b) in enumerate(zip(*rows, strict=True)) if place not in flagged)
+    return sum(a != b for rows in pairs for index, (a, b) in enumerate(zip(*rows, strict=True)) if index not in flagged)
 
 
 @click.command()
@@ -80,13 +80,13 @@ def main(folder: Path) -> None:
         after = convert(before)
         changed = differences(before, after)
         if changed:
-            raise click.ClickException(f"{path}: {changed} cells would change; the file is left as it was")
+            raise click.ClickException(f"{path}: {changed} other cells would change; the file was not written")
         renamed = sum(
             a != b for a, b in zip(before.splitlines()[0].split(","), after.splitlines()[0].split(","), strict=True)
         )
         if after != before:
             path.write_bytes(after.encode())
-        click.echo(f"{path}: {renamed} columns renamed, every number equal")
+        click.echo(f"{path}: {renamed} columns renamed, all other values unchanged")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def contrast(images: Bytes, constants: Contrast, draws: Draws) -> Floats:
 def brightness(images: Bytes, constants: Brightness, draws: Draws) -> Floats:
     """Increase the value of HSV to V + shift, at most 1: (N, H, W, C) float32.
 
-    Hue and saturation stay: all channels are multiplied by the factor by which V increases.
+    Hue and saturation do not change: all channels are multiplied by the factor by which V increases.
     """
     value = images.max(axis=3, keepdims=True).astype(np.float32)
     brighter = np.minimum(value + np.float32(WHITE * constants.shift), WHITE)
@@ -43,12 +43,12 @@ def saturate(images: Bytes, constants: Saturate, draws: Draws) -> Floats:
     if images.shape[3] == 1:
         return images.astype(np.float32)
     value = images.max(axis=3, keepdims=True).astype(np.float32)
-    lacking = value - images
-    most = lacking.max(axis=3, keepdims=True)
+    gap = value - images
+    chroma = gap.max(axis=3, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        saturation = np.where(value > 0, most / value, 0)
+        saturation = np.where(value > 0, chroma / value, 0)
         wanted = np.minimum(saturation * np.float32(constants.gain) + np.float32(constants.shift), 1)
-        stretched = np.where(most > 0, lacking * (wanted / saturation), 0)
-    red = (most == 0) * wanted * value * np.array([0, 1, 1], dtype=np.float32)
+        stretched = np.where(chroma > 0, gap * (wanted / saturation), 0)
+    red = (chroma == 0) * wanted * value * np.array([0, 1, 1], dtype=np.float32)
     saturated: Floats = value - stretched - red
     return saturated

@@ -12,20 +12,20 @@ from bench.attacks.corruptions.units import Bytes
 
 
 def jpeg_compression(images: Bytes, constants: Jpeg, draws: Draws) -> Bytes:
-    """Encode and decode as JPEG of that quality, with chroma subsampling: (N, H, W, C) uint8."""
+    """Encode and decode as JPEG of quality ``constants.quality``, with chroma subsampling: (N, H, W, C) uint8."""
     return np.stack([_through_jpeg(image, constants.quality) for image in images])
 
 
 def stored_as_jpeg(images: Bytes, quality: int) -> Bytes:
     """Encode and decode as JPEG of ``quality``, the format in which ImageNet-C is stored.
 
-    Its files also have optimised tables. Those are lossless, and are left out here.
+    ImageNet-C's files also have optimised Huffman tables. They do not change the pixels and are left out here.
     """
     return np.stack([_through_jpeg(image, quality) for image in images])
 
 
 def _through_jpeg(image: Bytes, quality: int) -> Bytes:
-    """Encode and decode by OpenCV's libjpeg-turbo: equal results to Pillow's, in a quarter of the time."""
+    """Encode and decode by OpenCV's libjpeg-turbo, which gives the same pixels as Pillow in a quarter of the time."""
     coloured = image.shape[2] == 3
     given = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if coloured else image
     _, code = cv2.imencode(".jpg", given, [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -36,7 +36,7 @@ def _through_jpeg(image: Bytes, quality: int) -> Bytes:
 
 
 def pixelate(images: Bytes, constants: Pixelate, draws: Draws) -> Bytes:
-    """Reduce the size by Pillow's box filter, then restore it by repeating pixels: (N, H, W, C) uint8."""
+    """Downsample by Pillow's box filter, then upsample by repeating pixels: (N, H, W, C) uint8."""
     height, width = images.shape[1:3]
     small = max(1, int(width * constants.scale)), max(1, int(height * constants.scale))
     coarse = np.empty_like(images)

@@ -1,4 +1,4 @@
-"""Notes for comparing an accuracy on corrupted images with published ones."""
+"""Notes on whether an accuracy on corrupted images is comparable with published ones."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from bench.attacks.corruptions.registry import BUILTIN, CORRUPTIONS
 from bench.attacks.corruptions.severities import PROFILE_SIZES
 from bench.core.specs import CorruptionSpec
 
-OF_PLUGIN = "defined by a plug-in: there is no published set to compare with"
-UNKNOWN_FILES = "not known to be a published set: read from files of which no published checksum is known"
+FROM_PLUGIN = "defined by a plug-in: there is no published set to compare with"
+UNKNOWN_FILES = "not verified as a published set: the checksums of the files are not among the published ones"
 
 
 def corruption_notes(spec: CorruptionSpec, side: int, *, published: bool = False) -> tuple[str, ...]:
     """Return the notes for images whose shorter side is ``side`` pixels.
 
-    Empty for files that are ``published``: their checksums are those of a published set.
+    There are none if the files are ``published``, that is, if their checksums are those of a published set.
     """
     if spec.source == "official":
         return () if published else (UNKNOWN_FILES,)
     if CORRUPTIONS.origin(spec.kind) != BUILTIN:
-        return (OF_PLUGIN,)
+        return (FROM_PLUGIN,)
     notes = []
-    meant = PROFILE_SIZES[spec.profile]  # type: ignore[index]
-    if side != meant:
-        notes.append(f"not comparable with published sets: constants of {meant} px images, lengths scaled to {side} px")
+    expected = PROFILE_SIZES[spec.profile]  # type: ignore[index]
+    if side != expected:
+        notes.append(
+            f"not comparable with published sets: constants of {expected} px images, lengths scaled to {side} px"
+        )
     if CORRUPTIONS.get(spec.kind).stand_in:
         notes.append(photographs.note(spec.files_sha))
     return tuple(notes)

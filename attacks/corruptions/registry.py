@@ -1,4 +1,4 @@
-"""The registry of corruptions: a name, its family, its source, its function and its constants."""
+"""Registry of corruptions: the name, family, source, function and constants of each."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class CorruptionEntry:
     family: Family
     function: str | Corruption  # "module:function", imported when first used, or the function itself
     constants: Mapping[Profile, Sequence[Any]] = field(repr=False)
-    standard: bool = False  # one of the fifteen of which the mean is taken; the other four are for validation
+    standard: bool = False  # one of the fifteen corruptions in the mean; the other four are for validation
     random: bool = False  # draws random numbers
     stand_in: str = ""  # "module:function" to use if the photographs that ``function`` needs are not installed
     version: int = 1  # incremented when the corrupted images may change
 
     def __post_init__(self) -> None:
-        """Raise BenchError for an unknown family or profile, and unless every profile has five constants."""
+        """Raise BenchError for an unknown family or profile, or for a profile without five constants."""
         if self.family not in FAMILIES:
             raise BenchError(f"unknown family {self.family!r} of a corruption; the families are {join(FAMILIES)}.")
         if not self.constants:
@@ -66,18 +66,18 @@ class CorruptionEntry:
                 known = join(list(PROFILE_SIZES))
                 raise BenchError(f"unknown profile {profile!r} of constants; the profiles are {known}.")
             if len(values) != len(SEVERITY_LEVELS):
-                raise BenchError(f"profile {profile!r} has {len(values)} constants; it needs one per severity, five.")
+                raise BenchError(f"profile {profile!r} has {len(values)} constants; it needs five, one per severity.")
 
 
 class CorruptionRegistry(Registry[CorruptionEntry]):
     """Corruptions by name."""
 
     def register(self, name: str, entry: CorruptionEntry, *, origin: str) -> None:
-        """Add ``entry``. Raises BenchError for a reserved name, and for a standard corruption of a plug-in."""
+        """Add ``entry``. Raises BenchError for a reserved name, or if a plug-in's entry is ``standard``."""
         if name in (*FAMILIES, *SETS, NONE):
             raise BenchError(f"corruption {name!r} (from {origin}) has the name of a family or a set; choose another.")
         if entry is not None and entry.standard and origin != BUILTIN:
-            raise BenchError(f"corruption {name!r} (from {origin}) is none of the fifteen standard ones; leave it out.")
+            raise BenchError(f"corruption {name!r} (from {origin}) is not a standard one; leave out standard=True.")
         super().register(name, entry, origin=origin)
 
 
@@ -120,20 +120,20 @@ def is_standard(name: str) -> bool:
 
 
 def files_sha_of(name: str) -> str:
-    """Return the hash of the photographs used for the corruption on this machine.
+    """Return the hash of the photographs that the corruption uses on this machine.
 
-    It is "" if the corruption needs no photographs, or if they are not installed.
+    The hash is "" if the corruption needs no photographs, or if they are not installed.
     """
     return photographs.FILES_SHA if CORRUPTIONS.get(name).stand_in and photographs.installed() else ""
 
 
 def can_make(name: str, files_sha: str) -> bool:
-    """Return whether the corruption can be computed here with the files of that hash, "" for none."""
+    """Return whether the photographs with hash ``files_sha`` are installed, if the corruption needs any ("": none)."""
     return files_sha in ("", files_sha_of(name))
 
 
 def load_corruption(name: str, files_sha: str) -> Corruption:
-    """Return the function of the corruption for the files of that hash, "" for none.
+    """Return the function of the corruption that uses the photographs with hash ``files_sha``, or none for "".
 
     Raises BenchError if the corruption does not use these files, or if they are not installed.
     """
@@ -151,7 +151,7 @@ def load_corruption(name: str, files_sha: str) -> Corruption:
 
 
 def parameters(kind: str, severity: int, profile: Profile, size: int) -> Any:
-    """Return the constants of ``kind`` for images whose shorter side is ``size``: lengths scale with the image.
+    """Return the constants of ``kind``, with lengths scaled to images whose shorter side is ``size``.
 
     Integer lengths in pixels stay integers, and are at least 1. Raises BenchError for a profile without constants.
     """

@@ -1,7 +1,7 @@
-"""Linear filters along rows and columns as matrices, which SciPy computes and which are applied to whole batches.
+"""Separable linear filters, applied to whole batches as matrix products.
 
-A linear filter of a line of n pixels, boundary handling included, is an n×n matrix. SciPy's result for the unit vectors
-gives this matrix with exactly SciPy's boundaries, and matrix products are fast.
+A linear filter of a line of n pixels, boundary handling included, is an n×n matrix. Filtering the identity matrix with
+SciPy gives this matrix with exactly SciPy's boundary handling. Matrix products are fast.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from bench.attacks.corruptions.units import Bytes
 
 @lru_cache(maxsize=64)
 def gaussian_matrix(side: int, sigma: float, mode: str = "nearest", truncate: float = 4.0) -> Tensor:
-    """Return the Gaussian blur of ``scipy.ndimage.gaussian_filter`` for a line, (side, side) float32; σ in pixels."""
-    return torch.from_numpy(_of_lines(side, sigma, mode, truncate))
+    """Return the matrix of ``scipy.ndimage.gaussian_filter1d`` for ``side`` pixels, (side, side) float32; σ in px."""
+    return torch.from_numpy(_blur_identity(side, sigma, mode, truncate))
 
 
-def _of_lines(side: int, sigma: float, mode: Any, truncate: float) -> Floats:
+def _blur_identity(side: int, sigma: float, mode: Any, truncate: float) -> Floats:
     eye = np.eye(side)
     blurred = ndimage.gaussian_filter1d(eye, sigma, axis=0, mode=mode, truncate=truncate) if sigma > 1e-15 else eye
     return blurred.astype(np.float32)
@@ -33,10 +33,10 @@ def _of_lines(side: int, sigma: float, mode: Any, truncate: float) -> Floats:
 
 @lru_cache(maxsize=256)
 def zoom_matrix(side: int, factor: float) -> Tensor:
-    """Return the matrix that enlarges the centre of a line by ``factor`` to the line's length, (side, side) float32.
+    """Return the matrix that zooms into the centre of a line by ``factor``, (side, side) float32.
 
-    It enlarges the central ⌈side/factor⌉ pixels by ``scipy.ndimage.zoom`` of order 1, and keeps the centre of the
-    result.
+    It enlarges the central ⌈side/factor⌉ pixels by ``scipy.ndimage.zoom`` of order 1, and crops the result to the
+    central ``side`` pixels.
     """
     kept = int(np.ceil(side / factor))
     first = (side - kept) // 2
@@ -48,7 +48,7 @@ def zoom_matrix(side: int, factor: float) -> Tensor:
 
 
 def blur(images: Bytes | Floats, sigma: float, *, mode: str = "nearest", truncate: float = 4.0) -> Floats:
-    """Blur each plane of (N, H, W, C) or (N, H, W) by a Gaussian of ``sigma`` pixels; float32 of the same shape."""
+    """Blur each plane of (N, H, W, C) or (N, H, W) with a Gaussian of σ = ``sigma`` pixels; float32, same shape."""
     height, width = images.shape[1:3]
     return filtered(
         images, gaussian_matrix(height, sigma, mode, truncate), gaussian_matrix(width, sigma, mode, truncate)

@@ -1,8 +1,8 @@
-"""Searches for the smallest perturbation: shared helpers, and running a search to its end.
+"""Shared functions of the attacks that search for the smallest perturbation.
 
-These attacks need no budget. A cell has a budget, ε, and needs only to know whether an adversarial image within ε
-exists. So an attack with a budget stops at the first such image. Its verdict equals that of the full search, whose
-result would also be within ε. :func:`nearest` runs the full search, because distances need its result.
+These attacks need no budget. But a cell has a budget ε, and it records only whether an adversarial image within ε was
+found. In a cell, the search therefore stops at the first such image. The full search would give the same verdict,
+because it keeps the nearest image. :func:`nearest` runs the full search, for measurements of the distance.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def annealed(first: float, last: float, step: Tensor, steps: int) -> Tensor:
 
 
 def farthest(inputs: Tensor, norm: Norm) -> Tensor:
-    """Return the distance to the farthest image of the box, (B,): no perturbation is longer."""
+    """Return the largest possible length of a perturbation inside the box [0, 1], (B,)."""
     return length(torch.maximum(inputs, 1 - inputs), norm)
 
 
@@ -47,9 +47,9 @@ class Nearest(NamedTuple):
 def nearest(search: Search, model: nn.Module, samples: Samples, *, norm: Norm, targeted: bool = False) -> Nearest:
     """Return the nearest adversarial point of every sample.
 
-    All attempts of ``search`` run to their end, whatever its budget. A point counts as adversarial if its logits during
-    the search have another argmax than the label or, if ``targeted``, that of the target; the caller must verify it.
-    NaN or infinite logits end the attempt of their sample alone.
+    All attempts run to their end, also if ``search`` has a budget. A point counts as adversarial if the class predicted
+    during the search differs from the label or, if ``targeted``, equals the target. The caller must verify the result.
+    NaN or infinite logits end the attempt of the affected sample only.
     """
     found, stopped = samples.inputs.clone(), torch.zeros_like(samples.labels, dtype=torch.bool)
     distance = torch.full_like(samples.labels, torch.inf, dtype=torch.float64)
@@ -67,9 +67,9 @@ def nearest(search: Search, model: nn.Module, samples: Samples, *, norm: Norm, t
             closer = state.samples.fooled(result.logits, targeted=targeted) & (away < distance[active])
             distance[active[closer]], found[active[closer]] = away[closer], state.points[closer]
             state = search.advance(state, result)
-            going = (~state.over).nonzero().squeeze(1)
-            if len(going) < len(active):
-                state, active = take(state, going), active[going]
+            running = (~state.over).nonzero().squeeze(1)
+            if len(running) < len(active):
+                state, active = take(state, running), active[running]
     return Nearest(found, stopped)
 
 

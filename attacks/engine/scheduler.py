@@ -1,10 +1,10 @@
-"""Schedule attempts: the running ones of each sample, and those that start next.
+"""Schedule the attempts (restarts or target classes) of the samples of a search.
 
-The attempts of a sample (restarts, target classes) count in their order: the lowest that succeeds gives the adversarial
-image, and higher ones do not matter. One after the other they leave most of a batch empty once few samples are left. So
-an attempt may start while lower ones are still running. The outcome of a sample is the same, and only some passes are
-wasted. Most successful attempts succeed early, so a sample gets further attempts only after its first attempt has run
-for some batches.
+Attempts have an order: the result of a sample is that of its first successful attempt, and later attempts are ignored.
+If the attempts of a sample ran strictly one after the other, batches would be almost empty once few samples are left.
+So an attempt may start while earlier ones are still running; it is then called speculative. This does not change the
+result of a sample, but may waste passes. Most successful attempts succeed early, so speculative attempts of a sample
+start only after its first attempt has run for some batches.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from collections.abc import Iterable
 
 Pair = tuple[int, int]  # the position of a sample, and the number of its attempt from 0
 
-PATIENCE = 10  # batches
+PATIENCE = 10  # batches between the first attempt of a sample and its first speculative one
 
 
 class Scheduler:
     """The attempts of one search, for samples at ``positions`` with ``attempts`` attempts each.
 
-    At most ``ahead`` attempts run at the same time if some of them are further attempts of a sample with a lower one.
-    The first attempt of such a sample must have started at least ``patience`` batches before. Each call of
-    :meth:`begin` is one batch.
+    Speculative attempts start only while fewer than ``ahead`` attempts are running, and only for samples whose first
+    attempt started at least ``patience`` batches ago. Each call of :meth:`begin` is one batch.
     """
 
     def __init__(self, positions: Iterable[int], attempts: int, *, ahead: float, patience: int = PATIENCE) -> None:
@@ -39,7 +38,7 @@ class Scheduler:
         return bool(self.rows or self._waiting)
 
     def begin(self, batch_size: int) -> list[Pair]:
-        """Return the attempts to start now; together with the running ones they are at most ``batch_size``."""
+        """Return the attempts to start now, at most ``batch_size`` including the running ones."""
         self._batch += 1
         begun: list[Pair] = []
         while self._waiting and self.rows < batch_size:
@@ -49,14 +48,14 @@ class Scheduler:
         return begun
 
     def _begin_ahead(self, rows: int) -> list[Pair]:
-        """Start a further attempt of every sample that has run for ``patience`` batches; repeat up to ``rows``."""
+        """Start up to ``rows`` speculative attempts, one per sample in turn."""
         begun: list[Pair] = []
-        lasting = [p for p in self._under_way if self._batch - self._begun[p] >= self._patience]
+        eligible = [p for p in self._under_way if self._batch - self._begun[p] >= self._patience]
         while len(begun) < rows:
-            able = [p for p in lasting if self._next[p] < self._end[p]][: rows - len(begun)]
-            if not able:
+            ready = [p for p in eligible if self._next[p] < self._end[p]][: rows - len(begun)]
+            if not ready:
                 break
-            begun += [self._begin(position) for position in able]
+            begun += [self._begin(position) for position in ready]
         return begun
 
     def _begin(self, position: int) -> Pair:
@@ -86,7 +85,7 @@ class Scheduler:
         return free
 
     def restart(self) -> list[int]:
-        """Schedule all running attempts again, before the waiting ones; return their positions."""
+        """Move all running attempts back to the head of the queue; return the positions of their samples."""
         positions = list(self._under_way)
         for position in positions:
             self._next[position] = min(self._under_way[position])

@@ -1,1 +1,1 @@
-"""Attacks computed by independent libraries: the reference of tests and measurements, and an option of the user."""
+"""Attacks computed by independent libraries, for tests, benchmarks and ``--attack-backend reference``."""

@@ -37,7 +37,8 @@ from bench.runtime.plugin import load_plugins
 @click.option(
     "--intervals",
     is_flag=True,
-    help="in leaderboard.csv, add intervals and spreads beside clean, every attack and corruptions_acc",
+    help="in leaderboard.csv, add confidence intervals and standard deviations "
+    "beside clean, every attack and corruptions_acc",
 )
 @json_option
 def leaderboard_command(

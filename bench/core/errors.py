@@ -11,7 +11,7 @@ FEW = 4  # up to this number, a message lists all names
 
 
 class BenchError(Exception):
-    """Wrong input of the user: one sentence with the value, the rule and the way out.
+    """Invalid input of the user. The message is one sentence: the value, the rule, and how to correct the value.
 
     The command line prints the sentence without a traceback and exits 2.
     """
@@ -30,21 +30,21 @@ class CellFailure(Exception):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, hint: str = "") -> BenchError:
-    """Return the error for an unknown name, with the nearest names in any case.
+    """Return the error for an unknown name. It suggests similar names, ignoring case.
 
-    It lists all known names if they are few, or if no ``hint`` says where to find them.
+    It also lists all known names if there are at most FEW, or if no ``hint`` says where to find them.
 
     >>> print(unknown_name("size", "Midle", ["small", "middle"], hint="In pixels."))
-    unknown size 'Midle'; did you mean 'middle'? There are small and middle. In pixels.
+    unknown size 'Midle'; did you mean 'middle'? Available: small and middle. In pixels.
     """
     names = list(known)
-    spelt: dict[str, list[str]] = {}
+    folded: dict[str, list[str]] = {}
     for word in names:
-        spelt.setdefault(word.casefold(), []).append(word)
-    near = [word for key in difflib.get_close_matches(name.casefold(), spelt, n=3, cutoff=0.6) for word in spelt[key]]
-    question = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
-    every = f" There are {join(names)}." if 1 < len(names) <= FEW or (names and not hint) else ""
-    return BenchError(f"unknown {kind} {name!r}{question}{every} {hint}".rstrip())
+        folded.setdefault(word.casefold(), []).append(word)
+    near = [word for key in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6) for word in folded[key]]
+    suggestion = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
+    listing = f" Available: {join(names)}." if 1 < len(names) <= FEW or (names and not hint) else ""
+    return BenchError(f"unknown {kind} {name!r}{suggestion}{listing} {hint}".rstrip())
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
@@ -57,7 +57,7 @@ def ran_out_of_memory(error: BaseException) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first informative line of an error, for use in a sentence."""
+    """Return the first informative line of an error message, without its final punctuation."""
     lines = [line.strip() for line in str(error).splitlines()]
     # torch lists the problems of a state dict below a heading.
     useful = [line for line in lines if line and not line.startswith("Error(s) in loading")]

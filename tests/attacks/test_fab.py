@@ -37,7 +37,7 @@ def small_net(classes: int) -> nn.Module:
 
 
 def images(count: int, seed: int = 0) -> Tensor:
-    """Some pixels are at the walls."""
+    """Return random images, some of whose pixels are 0 or 1."""
     draws = torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(seed)).double()
     return (1.2 * draws - 0.1).clamp(0, 1)
 
@@ -50,7 +50,7 @@ def samples_of(model: nn.Module, inputs: Tensor, labels: Tensor | None = None) -
 
 @pytest.fixture
 def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The authors' program turns everything into float32; here it cannot."""
+    """Keep float64 in the program of the authors, which converts everything to float32."""
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     previous = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
@@ -86,7 +86,7 @@ def reference_path(
 def own_path(
     search: TargetedFab | UntargetedFab, model: nn.Module, samples: Samples, attempt: int, questions: int
 ) -> tuple[Tensor, Tensor]:
-    """The same of the search, one sample at a time, ``questions`` to every point that is linearised."""
+    """Record the same for the search, one sample at a time, with ``questions`` queries per linearised point."""
     linearised, judged = [], []
     for position in range(len(samples)):
         one = take(samples, torch.tensor([position]))
@@ -94,8 +94,8 @@ def own_path(
         points, trials = [], []
         while not state.over.all():
             answer = query(search, model, state)
-            crossed = state.judged & (answer.logits.argmax(1) != one.labels)
-            trials += [state.points[0]] if state.judged.all() else []
+            crossed = state.tested & (answer.logits.argmax(1) != one.labels)
+            trials += [state.points[0]] if state.tested.all() else []
             points += [state.points[0]] if (~crossed & search.needs_gradient(state)).all() else []
             state = search.advance(state, answer)
         # The program takes no gradient at its last trial.
@@ -225,7 +225,7 @@ def test_two_classes_are_broken_within_the_first_step_and_no_nearer(norm: Norm, 
 
 def test_more_attempts_than_target_classes_are_refused() -> None:
     model, samples = line("linf")
-    with pytest.raises(ValueError, match=r"attempts=9, more than .* target classes, 1;"):
+    with pytest.raises(ValueError, match=r"attempts=9 exceeds .* target classes, 1;"):
         run_search(TargetedFab(norm="linf", eps=0.1), model, samples, batch_size=4)
 
 
@@ -236,14 +236,14 @@ def test_what_is_drawn_back_is_linearised_and_not_judged(norm: Norm) -> None:
     state = search.start(samples, torch.zeros(8, dtype=torch.int64))
     for _ in range(2):
         trial, state = state.points, search.advance(state, query(search, model, state))
-    assert not state.judged.any()
+    assert not state.tested.any()
     assert (state.trials == 1).all()
     assert torch.allclose(state.points, samples.inputs + 0.9 * (trial - samples.inputs), rtol=1e-12)
     wide = replace(search, eps=10.0)
     logits = model(state.points).detach()
     assert (logits.argmax(1) != samples.labels).all()
     assert not wide.is_adversarial(state, logits).any()
-    assert wide.is_adversarial(replace(state, judged=~state.judged), logits).all()
+    assert wide.is_adversarial(replace(state, tested=~state.tested), logits).all()
 
 
 class Waves(nn.Module):
@@ -285,7 +285,7 @@ def test_later_attempts_of_the_untargeted_form_start_half_way_to_the_edge(norm: 
     assert torch.equal(starts[0].points, samples.inputs)
     for start in starts[1:]:
         assert torch.allclose(length(start.points - samples.inputs, norm), torch.full((6,), 0.1).double(), rtol=1e-6)
-        assert not start.judged.any()
+        assert not start.tested.any()
     assert not torch.equal(starts[1].points, starts[2].points)
 
 

@@ -56,7 +56,7 @@ MISTAKES = [
     (["--protocol", "prefiltered", "--attacks", "fgsm"], "none is requested"),
     (["--attacks", "autoattack-square-i10"], "two stages or more"),
     (["--attacks", "autoattack-foo+bar"], "No stage is called 'foo' or 'bar'."),
-    (["--corruption-profile", "CIFAR"], "did you mean 'cifar'? There are cifar, tiny_imagenet and imagenet."),
+    (["--corruption-profile", "CIFAR"], "did you mean 'cifar'? Available: cifar, tiny_imagenet and imagenet."),
     (["--attacks", "ddn*"], "no attack matches 'ddn*' in linf"),
     (["--attacks", "none,fgsm"], "attacks: 'none' cannot be combined with 'fgsm'; write 'none' alone"),
     (["--attacks", ""], "no attack given; name at least one, or write 'none'"),

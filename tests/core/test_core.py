@@ -46,11 +46,11 @@ def test_a_miss_suggests_in_any_case_and_names_all_where_no_command_lists_them()
     registry: Registry[int] = Registry("profile")
     for name in ("cifar", "Imagenet"):
         registry.register(name, 1, origin="x")
-    with pytest.raises(BenchError, match=r"'IMAGENET'; did you mean 'Imagenet'\? There are cifar and Imagenet\.$"):
+    with pytest.raises(BenchError, match=r"'IMAGENET'; did you mean 'Imagenet'\? Available: cifar and Imagenet\.$"):
         registry.get("IMAGENET")
     for name in ("a", "b", "c"):
         registry.register(name, 1, origin="x")
-    with pytest.raises(BenchError, match=r"'CIFAR'; did you mean 'cifar'\? There are cifar, Imagenet, a, b and c\.$"):
+    with pytest.raises(BenchError, match=r"'CIFAR'; did you mean 'cifar'\? Available: cifar, Imagenet, a, b and c\.$"):
         registry.get("CIFAR")
 
 

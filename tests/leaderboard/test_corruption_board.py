@@ -31,7 +31,7 @@ WEATHER = [kind for kind in STANDARD_KINDS if CORRUPTIONS.get(kind).family == "w
 def corrupted(
     kind: str, severity: int, right: int, *, n: int = 4, created: str = OLD, seed: int = 0, ok: bool = True, **of: Any
 ) -> EvalRecord:
-    """A cell with ``right`` of ``n`` images; ``of`` says of which set and file."""
+    """Return a cell with ``right`` of ``n`` images correct; ``of`` gives its set and its file."""
     record = cell_record(run_record(seed=seed), "clean", [i < right for i in range(n)])
     corruption = CorruptionSpec(**({"source": "generated", "profile": "cifar"} | of), kind=kind, severity=severity)
     spec = dataclasses.replace(record.spec, corruption=corruption, limit=n)
@@ -45,7 +45,7 @@ def whole(kinds: Iterable[str], right: int, levels: Iterable[int] = LEVELS, **of
 
 
 def board(tmp_path: Path, cells: Iterable[EvalRecord]) -> Any:
-    """The only row of the board of these cells."""
+    """Return the only row of the leaderboard of these cells."""
     store = Store(tmp_path)
     for cell in cells:
         store.write_run(run_record(seed=cell.spec.seed), None)
@@ -198,7 +198,10 @@ def test_intervals_stand_beside_what_the_help_names(tmp_path: Path) -> None:
     option = next(o for o in cli.commands["leaderboard"].params if o.name == "intervals")
     assert option.help.endswith("beside clean, every attack and corruptions_acc")
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert "`--intervals` adds intervals and spreads to `clean`, every attack and `corruptions_acc`" in readme
+    assert (
+        "`--intervals` adds confidence intervals and standard deviations to `clean`, every attack and `corruptions_acc`"
+        in readme
+    )
 
 
 def test_what_changes_nothing_at_8_pixels_is_named() -> None:

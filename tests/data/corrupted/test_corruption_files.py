@@ -56,7 +56,7 @@ def test_files_that_nobody_published_are_called_so(run: Bench, files: Path, tmp_
     assert run(*FOG, "--limit", "60", "--corruptions-dir", files).code == 0
     table = rows(tmp_path)
     assert set(table.source) == {"official"}
-    assert table.notes.str.contains("not known to be a published set").all()
+    assert table.notes.str.contains("not verified as a published set").all()
     assert table[["corruption_version", "corruption_seed"]].isna().all(axis=None)
     assert run(*FOG, "--limit", "60").code == 0
     made = rows(tmp_path).set_index("source").loc["generated"]
