@@ -18,6 +18,7 @@ from bench.cli.options import json_option
 from bench.config import RunConfig, TableConfig
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
+from bench.core.words import pluralize
 from bench.leaderboard.comparison_report import comparison_markdown
 from bench.leaderboard.report import board_markdown, records
 from bench.leaderboard.write_tables import Tables, check_reference, write_tables
@@ -55,6 +56,12 @@ def leaderboard_command(
     config: TableConfig = pop_config(TableConfig, options)
     check_reference(config.against, {run.variant for run in store.runs()})
     tables = write_tables(store, config, intervals=intervals)
+    if old := store.outdated():
+        click.echo(
+            f"warning: {pluralize(len(old), 'run')} with a diagnosis or an audit by earlier definitions, whose numbers "
+            "and flags are left out; run 'bench run', 'bench audit' or 'bench diagnose' again.",
+            err=True,
+        )
     print(json.dumps(tables_as_data(tables), indent=2) if as_json else tables_as_text(tables))
     return Exit.OK
 
@@ -66,4 +73,4 @@ def tables_as_text(tables: Tables) -> str:
 
 def tables_as_data(tables: Tables) -> dict[str, Any]:
     """Return the tables as JSON data; ``comparison`` is empty if no row has a paired reference."""
-    return {"leaderboard": records(tables.board), "comparison": records(tables.comparison)}
+    return {"leaderboard": records(tables.board, tables.units), "comparison": records(tables.comparison)}

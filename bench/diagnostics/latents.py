@@ -72,7 +72,8 @@ class ClassStatistics:
 class Latents:
     """Penultimate outputs of N images, with labels, output weights and predictions.
 
-    Raise ValueError if types, shapes or labels are inconsistent.
+    All arrays are read-only: one diagnostic cannot change the input of another, nor the labels of the data set. Raise
+    ValueError if types, shapes or labels are inconsistent.
     """
 
     z: Floats  # (N, d), finite
@@ -95,6 +96,16 @@ class Latents:
                 raise ValueError(f"weights must be {shape} float64; got {self.weights.shape} {self.weights.dtype}")
             if not np.isfinite(self.weights).all():
                 raise ValueError("weights contain nan or infinity")
+        for name in ("z", "labels", "weights", "predictions"):
+            self._protect(name)
+
+    def _protect(self, name: str) -> None:
+        """Replace an array by a read-only view; the array of the caller stays writable."""
+        array = getattr(self, name)
+        if array is not None:
+            view = array.view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
 
     def _check_labels(self, name: str, labels: Ints) -> None:
         if labels.shape != (len(self.z),) or labels.dtype.kind not in "iu":

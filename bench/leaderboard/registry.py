@@ -7,7 +7,6 @@ The accuracies themselves, which are compared, ranked and have intervals, are co
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -65,14 +64,15 @@ class MetricEntry:
     """Declaration of a leaderboard metric.
 
     ``function`` returns the value, or a mapping from suffix to value if the metric has further columns; its own suffix
-    is then "". A value is a number, a text, or None for an empty cell. Accuracies are in percent.
+    is then "". A value is a finite number, a text, or None for an empty cell. Accuracies are in percent. The value
+    itself is a text only for the unit "text". A suffix that ends with ``_n`` is that of a whole number.
 
     ``scope`` says how many columns there are: one per ``row`` of the board, one if there are ``corruptions``, one per
     ``kind`` of corruption, one per ``norm`` of the attacks, or one per ``budget``. The name under which the entry is
     registered is the name of the column, with the placeholders ``<norm>``, ``<eps>`` and ``<kind>``.
     """
 
-    unit: Unit  # decides the rounding: 2 decimals for percent, 5 for a distance, 4 digits for a ratio
+    unit: Unit  # decides the rounding: 2 decimals for percent, 5 for a distance, 4 digits for a ratio; see column_units
     meaning: str  # for `bench list metrics` and the tables of results/README.md
     function: Callable[[MetricInput], Value | Mapping[str, Value]]
     scope: Scope = "row"
@@ -89,6 +89,8 @@ def register_metric(name: str, entry: MetricEntry, *, origin: str = BUILTIN) -> 
     if found != set(PLACEHOLDERS[entry.scope]):
         needed = " and ".join(PLACEHOLDERS[entry.scope]) or "no placeholder"
         raise BenchError(f"metric {name!r} (from {origin}) has scope {entry.scope!r}; its name needs {needed}.")
+    if "" in entry.suffixes:
+        raise BenchError(f"metric {name!r} (from {origin}) declares an empty suffix; leave it out.")
     METRICS.register(name, entry, origin=origin)
 
 
@@ -102,15 +104,9 @@ def metric_meanings(*scopes: Scope) -> dict[str, str]:
     }
 
 
-def unit_of(column: str) -> Unit | None:
-    """Return the unit of a column of the leaderboard; None for a column that belongs to no metric."""
-    for name in METRICS.in_order():
-        entry = METRICS.get(name)
-        pattern = re.sub("<[a-z]+>", ".+", re.escape(name))
-        endings = "|".join(map(re.escape, ("", *entry.suffixes)))
-        if re.fullmatch(f"{pattern}({endings})", column):
-            return entry.unit
-    return None
+def is_count(suffix: str) -> bool:
+    """Return whether the columns with this suffix have whole numbers."""
+    return suffix.endswith("_n")
 
 
 @dataclass(frozen=True)
@@ -137,6 +133,16 @@ class MetricColumn:
     def columns(self) -> list[str]:
         """Names of all columns of the metric."""
         return [self.column + suffix for suffix in ("", *self.entry.suffixes)]
+
+
+def column_units(metrics: Sequence[MetricColumn]) -> dict[str, Unit]:
+    """Return the unit of every column of ``metrics``, except numbers of images, which have none."""
+    return {
+        metric.column + suffix: metric.entry.unit
+        for metric in metrics
+        for suffix in ("", *metric.entry.suffixes)
+        if not is_count(suffix)
+    }
 
 
 def metric_columns(rows: Sequence[BoardRow]) -> list[MetricColumn]:
@@ -187,10 +193,23 @@ def _call(column: MetricColumn, given: MetricInput) -> dict[str, Value]:
     values = dict(found) if isinstance(found, Mapping) else {"": found}
     if unknown := sorted(values.keys() - {"", *entry.suffixes}):
         raise BenchError(f"{where} returned the suffix {unknown[0]!r}; declare it in suffixes. All cells are stored.")
-    for value in values.values():
-        if not isinstance(value, int | float | str | None):
-            raise BenchError(f"{where} returned {type(value).__name__}; return a number, a text or None.")
+    for suffix, value in values.items():
+        if problem := _problem(suffix, value, entry.unit):
+            raise BenchError(f"{where} returned {problem}. All cells are stored.")
     return {suffix: _finite(value) for suffix, value in values.items()}
+
+
+def _problem(suffix: str, value: object, unit: Unit) -> str:
+    """Return what is wrong with the value of a suffix, and what to return instead; empty if nothing is."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str | None):
+        return f"{type(value).__name__}; return a number, a text or None"
+    if isinstance(value, float) and math.isinf(value):
+        return f"{value}; return a finite number or None"
+    if is_count(suffix) and not isinstance(value, int | None):
+        return f"{value!r} for the suffix {suffix!r}; return a whole number or None"
+    if isinstance(value, str) and not suffix and unit != "text":
+        return f"the text {value!r}; return a number in the unit {unit!r}, or None"
+    return ""
 
 
 def _finite(value: Value) -> Value:

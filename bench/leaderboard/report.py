@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
 
-from bench.core.columns import CORRUPTIONS_ACC, DECIMALS, DISTANCE_DECIMALS, LOWEST, NOT_OK, P_DIGITS, RATIO_COLUMNS
+from bench.core.columns import (
+    CORRUPTIONS_ACC,
+    DECIMALS,
+    DISTANCE_DECIMALS,
+    LOWEST,
+    METRIC_SUFFIXES,
+    NOT_OK,
+    P_DIGITS,
+    RATIO_COLUMNS,
+)
 from bench.core.vocabulary import CLEAN, marks
-from bench.leaderboard.registry import unit_of
+from bench.leaderboard.registry import Unit
 from bench.results.audit_verdict import FAILED
 from bench.results.chance_level import CHANCE
 
+Units = Mapping[str, Unit]  # by column, for the columns of metrics
+NO_UNITS: Units = MappingProxyType({})
 
-def rounded(table: pd.DataFrame) -> pd.DataFrame:
+
+def rounded(table: pd.DataFrame, units: Units = NO_UNITS) -> pd.DataFrame:
     """Round percentages and points to 2 decimals, distances to 5, p-values and ratios to 4 digits."""
-    by_digits = [column for column in table.columns if _is_ratio(column)]
-    kept = table.round({column: _decimals(column) for column in table.columns if column not in by_digits})
+    by_digits = [column for column in table.columns if _is_ratio(column, units.get(column))]
+    kept = table.round({c: _decimals(units.get(c)) for c in table.columns if c not in by_digits})
     for column in by_digits:
-        kept[column] = [None if pd.isna(p) else float(f"{p:.{P_DIGITS}g}") for p in table[column]]
+        kept[column] = [_by_digits(value) for value in table[column]]
     return kept
 
 
-def _is_ratio(column: str) -> bool:
-    return column.startswith("p_") or column in RATIO_COLUMNS or unit_of(column) == "ratio"
+def _is_ratio(column: str, unit: Unit | None) -> bool:
+    return column.startswith("p_") or column in RATIO_COLUMNS if unit is None else unit == "ratio"
 
 
-def _decimals(column: str) -> int:
-    return DISTANCE_DECIMALS if unit_of(column) == "distance" else DECIMALS
+def _decimals(unit: Unit | None) -> int:
+    return DISTANCE_DECIMALS if unit == "distance" else DECIMALS
+
+
+def _by_digits(value: Any) -> Any:
+    """Return a number with ``P_DIGITS`` digits; a text stays as it is."""
+    return None if pd.isna(value) else value if isinstance(value, str) else float(f"{value:.{P_DIGITS}g}")
 
 
 ERRORS = ("mce",)  # in percent of the error of the reference
@@ -37,8 +55,9 @@ SHOWN = ("rank", "dataset", "model", "variant", "config_sha", "seeds")
 
 
 def accuracies_of(board: pd.DataFrame) -> list[str]:
-    """Return the accuracy columns, without those of METRIC_SUFFIXES."""
-    return [column for column in board.columns if f"{column}_diff" in board.columns]
+    """Return the accuracy columns: those that have all columns of METRIC_SUFFIXES."""
+    known = set(board.columns)
+    return [column for column in board.columns if all(column + suffix in known for suffix in METRIC_SUFFIXES)]
 
 
 def board_markdown(board: pd.DataFrame) -> str:
@@ -102,7 +121,7 @@ def _plain(value: Any) -> str:
     return "" if pd.isna(value) else str(value)
 
 
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def records(table: pd.DataFrame, units: Units = NO_UNITS) -> list[dict[str, Any]]:
     """Return the rows as JSON records, rounded as in the CSV file; missing values are None."""
-    rows = rounded(table).to_dict("records")
+    rows = rounded(table, units).to_dict("records")
     return [{str(key): None if pd.isna(v) else v for key, v in row.items()} for row in rows]

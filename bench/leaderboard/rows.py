@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Generic, TypeVar
 
 from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
 from bench.core.vocabulary import CLEAN
@@ -21,6 +23,27 @@ from bench.results.outcomes import Outcomes
 from bench.results.precedence import drawn, evidence, strength
 from bench.results.results_csv import Audits, Cell
 
+V = TypeVar("V")
+
+
+class _Columns(dict[str, V], Generic[V]):
+    """Values by column. A missing column has the value ``empty``, and reading it does not insert it."""
+
+    def __init__(self, values: Mapping[str, V], empty: V) -> None:
+        super().__init__(values)
+        self._empty = empty
+
+    def __missing__(self, column: str) -> V:
+        return self._empty
+
+
+def _columns(values: Mapping[str, V], empty: V) -> Mapping[str, V]:
+    """Return ``values`` by column, read-only: a metric cannot change the row that other metrics are computed from."""
+    return MappingProxyType(_Columns(values, empty))
+
+
+NO_CELLS: Mapping[int, EvalRecord] = MappingProxyType({})
+
 
 @dataclass
 class BoardRow:
@@ -31,9 +54,9 @@ class BoardRow:
     seeds: set[int] = field(default_factory=set)
     runs: dict[int, RunRecord] = field(default_factory=dict)  # of each seed
     diagnoses: dict[int, DiagnosisRecord] = field(default_factory=dict)  # of each seed that has one
-    cells: dict[str, dict[int, EvalRecord]] = field(default_factory=lambda: defaultdict(dict))
+    cells: Mapping[str, Mapping[int, EvalRecord]] = field(default_factory=lambda: _columns({}, NO_CELLS))  # read-only
     audits: dict[int, AuditRecord] = field(default_factory=dict)  # of each seed that has one
-    superseded: dict[str, list[EvalRecord]] = field(default_factory=lambda: defaultdict(list))  # superseded cells
+    superseded: Mapping[str, Sequence[EvalRecord]] = field(default_factory=lambda: _columns({}, ()))  # read-only
     missed: set[str] = field(default_factory=set)  # ids of superseded cells that would be selected if they were ok
 
     def accuracies(self, column: str) -> list[float]:
@@ -179,16 +202,20 @@ def _fill(row: BoardRow, cells: Sequence[EvalRecord]) -> None:
     row.missed |= missed
     left_out = {cell.cell_id for cell in others}
     places: dict[tuple[str, int], list[EvalRecord]] = defaultdict(list)
+    chosen: dict[str, dict[int, EvalRecord]] = defaultdict(dict)
+    behind: dict[str, list[EvalRecord]] = defaultdict(list)
     for cell in cells:
         if cell.cell_id in left_out:
-            row.superseded[cell.spec.name].append(cell)
+            behind[cell.spec.name].append(cell)
         else:
             places[cell.spec.name, cell.spec.seed].append(cell)
     for (column, seed), candidates in places.items():
-        selected = row.cells[column][seed] = max(candidates, key=evidence)
+        selected = chosen[column][seed] = max(candidates, key=evidence)
         superseded = [cell for cell in candidates if cell is not selected]
-        row.superseded[column] += superseded
+        behind[column] += superseded
         row.missed |= {cell.cell_id for cell in superseded if strength(cell) > strength(selected)}
+    row.cells = _columns({column: MappingProxyType(found) for column, found in chosen.items()}, NO_CELLS)
+    row.superseded = _columns({column: tuple(found) for column, found in behind.items()}, ())
 
 
 EQUAL_PER_CLASS = "equally many images per class"

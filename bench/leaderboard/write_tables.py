@@ -22,8 +22,15 @@ from bench.leaderboard.corruptions_csv import corruptions_csv
 from bench.leaderboard.lowest_known import lowest_of_runs
 from bench.leaderboard.ranking import ranked
 from bench.leaderboard.references import reference_of, same_split
-from bench.leaderboard.registry import MetricColumn, MetricInput, metric_columns, metric_values
-from bench.leaderboard.report import rounded
+from bench.leaderboard.registry import (
+    MetricColumn,
+    MetricInput,
+    column_units,
+    is_count,
+    metric_columns,
+    metric_values,
+)
+from bench.leaderboard.report import Units, rounded
 from bench.leaderboard.rows import EQUAL_PER_CLASS, BoardRow, board_rows, outdated_columns
 from bench.results.outcomes import Outcomes
 from bench.results.results_csv import all_audits, all_cells, all_diagnoses, results_table, to_csv
@@ -32,10 +39,11 @@ from bench.runtime.files import write_atomic
 
 
 class Tables(NamedTuple):
-    """Leaderboard and comparison, not rounded."""
+    """Leaderboard and comparison, not rounded, and the units of the metrics' columns of the leaderboard."""
 
     board: pd.DataFrame
     comparison: pd.DataFrame  # empty if no row has a paired reference
+    units: Units
 
 
 def rebuild(store: Store, *, intervals: bool = False) -> pd.DataFrame:
@@ -63,15 +71,15 @@ def write_tables(store: Store, config: TableConfig | None = None, *, intervals: 
     cells, audits, diagnoses = all_cells(store), all_audits(store), all_diagnoses(store)
     rows, outcomes = board_rows(cells, audits, diagnoses), Outcomes(store, cells)
     accuracies = accuracy_columns(rows)
-    board = board_table(rows, accuracies, outcomes, config)
+    board, units = board_table(rows, accuracies, outcomes, config), column_units(metric_columns(rows))
     comparison = comparison_table(rows, accuracies, outcomes, config.against)
     known = lowest_of_runs(cells, audits, outcomes)
     dropped = {m + s for m in accuracies for s in METRIC_SUFFIXES if s not in DEFAULT_SUFFIXES and not intervals}
     write_atomic(store.root / "results.csv", to_csv(results_table(cells, diagnoses, audits, known)))
-    write_atomic(store.root / "leaderboard.csv", to_csv(rounded(board[[c for c in board if c not in dropped]])))
+    write_atomic(store.root / "leaderboard.csv", to_csv(rounded(board[[c for c in board if c not in dropped]], units)))
     _write_or_remove(store.root / "comparison.csv", None if comparison.empty else to_csv(rounded(comparison)))
     _write_or_remove(store.root / "corruptions.csv", corruptions_csv(rows))
-    return Tables(board, comparison)
+    return Tables(board, comparison, units)
 
 
 def _write_or_remove(path: Path, content: bytes | None) -> None:
@@ -104,7 +112,8 @@ def board_table(
             values = metric_values(metrics, MetricInput(row, outcomes, baseline, config))
             values |= accuracy_values(row, reference, accuracies, outcomes) | collapse_values(row, group)
             table.append({**_describe(row, reference, outcomes), "rank": rank, "rank_by": by, **values})
-    counts = [column for column in columns if column.endswith("_n")]
+    counts = [f"{accuracy}_n" for accuracy in accuracies]
+    counts += [m.column + suffix for m in metrics for suffix in m.entry.suffixes if is_count(suffix)]
     whole = ["rank", "latent_dim", "img_size", "epochs", "n_train", "leaked", *counts]
     return pd.DataFrame(table, columns=columns).astype(dict.fromkeys(whole, "Int64"))
 

@@ -20,12 +20,17 @@ Ids = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Outcome:
-    """Per-image outcomes of one ok cell, in the stored order of its images."""
+    """Per-image outcomes of one ok cell, in the stored order of its images. The arrays are read-only."""
 
     ids: Ids
     correct: NDArray[np.bool_]  # (images,)
     distance: NDArray[np.float64]  # (images,): NaN if correctly classified, 0 if misclassified without an attack
     labels: NDArray[np.int64]  # (images,)
+
+    def __post_init__(self) -> None:
+        """Make the arrays read-only, because all metrics and tables share them."""
+        for array in (self.correct, self.distance, self.labels):
+            array.flags.writeable = False
 
     def places(self, ids: Ids) -> NDArray[np.intp] | slice:
         """Return the positions of the images ``ids``. Raises KeyError for an image without an outcome."""

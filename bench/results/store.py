@@ -160,6 +160,15 @@ class Store:
         paths = sorted(self.run_folder(run_id).glob("audits/*.json"))
         return [record for path in paths if (record := self.read_audit(run_id, path.stem)) is not None]
 
+    def outdated(self) -> list[str]:
+        """Return the ids of runs with a diagnosis or an audit by earlier definitions, which are not read."""
+        return [run.run_id for run in self.runs() if self._has_outdated(run.run_id)]
+
+    def _has_outdated(self, run_id: str) -> bool:
+        diagnosis, audits = self._diagnosis_path(run_id), self.run_folder(run_id).glob("audits/*.json")
+        old = diagnosis.exists() and _is_of_another(diagnosis, DIAGNOSIS_VERSION)
+        return old or any(_is_of_another(path, AUDIT_VERSION) for path in audits)
+
     def read_run(self, run_id: str) -> RunRecord | None:
         """Return the record of a run; None if the run is not stored."""
         return _read(RunRecord, self.run_folder(run_id) / "run.json")

@@ -27,6 +27,19 @@ def model() -> Latents:
     return Latents(z, labels, 4, weights, (z @ weights.T).argmax(axis=1))
 
 
+@pytest.mark.parametrize("name", ["z", "labels", "weights", "predictions"])
+def test_no_diagnostic_can_change_what_others_read(name: str) -> None:
+    """The labels are those of the data set: a change would reach the next training."""
+    plain = model()
+    given = {field.name: getattr(plain, field.name) for field in dataclasses.fields(plain)}
+    writable = np.array(given[name])
+    latents = Latents(**{**given, name: writable})
+    with pytest.raises(ValueError, match="read-only"):
+        getattr(latents, name)[:20] = 0
+    assert np.array_equal(getattr(latents, name), given[name])
+    writable[:1] = writable[:1]  # the array of the caller stays writable
+
+
 def test_the_names_are_those_promised() -> None:
     assert set(DIAGNOSTICS) == NAMES
     assert list(diagnose_latents(model())) == sorted(NAMES)

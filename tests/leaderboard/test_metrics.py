@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from records import store_with
 
+from bench.cli.leaderboard import tables_as_data
 from bench.core.errors import BenchError
 from bench.leaderboard.metrics import METRICS, MetricEntry, MetricInput, register_metric
-from bench.leaderboard.registry import metric_meanings, unit_of
+from bench.leaderboard.registry import column_units, metric_columns, metric_meanings
+from bench.leaderboard.report import board_markdown
+from bench.leaderboard.rows import board_rows
 from bench.leaderboard.write_tables import write_tables
+from bench.results.results_csv import all_cells
 from bench.results.store import Store
 
 CELLS = {("baseline", 0): {"clean": [True] * 4, "fgsm": [True, False, False, False]}}
@@ -74,11 +81,116 @@ def test_a_failing_metric_is_named(store: Store, registered: list[str]) -> None:
         write_tables(store)
 
 
-def test_units_of_columns() -> None:
-    assert unit_of("median_distance@l2_lo") == "distance"
-    assert unit_of("robust_acc_lowest@linf-8/255") == "percent"
-    assert unit_of("corruptions_set") == "text"
-    assert unit_of("dataset") is None
+def test_units_of_columns(store: Store) -> None:
+    units = column_units(metric_columns(board_rows(all_cells(store))))
+    assert units["median_distance@linf_lo"] == "distance"
+    assert units["robust_acc_lowest@linf-0.1"] == "percent"
+    assert not {"median_distance@linf_n", "clean", "dataset"} & units.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "value", "shown"),
+    [
+        ("spread_acc", "distance", 1 / 3000, "0.00033"),  # another metric is called <kind>_acc
+        ("p_correct", "percent", 1000 / 3, "333.33"),  # not a p-value
+        ("mean_n", "percent", 2.5, "2.5"),  # not a number of images
+    ],
+)
+def test_no_name_changes_the_rounding(
+    name: str, unit: Any, value: float, shown: str, store: Store, registered: list[str]
+) -> None:
+    register_metric(name, MetricEntry(unit=unit, meaning="m", function=lambda given: value), origin="this test")
+    registered.append(name)
+    tables = write_tables(store)
+    assert pd.read_csv(store.root / "leaderboard.csv", dtype=str)[name].tolist() == [shown]
+    assert tables_as_data(tables)["leaderboard"][0][name] == float(shown)
+
+
+def test_a_metric_leaves_the_rounding_of_other_columns(tmp_path: Path, registered: list[str]) -> None:
+    """Numbers of images stay whole, and the differences of comparison.csv have two decimals."""
+    store = store_with(tmp_path, {(v, 0): {"clean": [v == "lpc", True, True]} for v in ("baseline", "lpc")})
+    counted = MetricEntry(
+        unit="ratio", meaning="m", function=lambda given: {"": 0.5, "_n": 123_456}, suffixes={"_n": "its images"}
+    )
+    for name, entry in {"diff": MetricEntry(unit="distance", meaning="m", function=third), "share": counted}.items():
+        register_metric(name, entry, origin="this test")
+        registered.append(name)
+    write_tables(store)
+    board = pd.read_csv(tmp_path / "leaderboard.csv", dtype=str)
+    assert (board["share_n"].tolist(), board["clean_n"].tolist()) == (["123456"] * 2, ["3"] * 2)
+    assert pd.read_csv(tmp_path / "comparison.csv", dtype=str)["diff"].tolist() == ["33.33"]
+
+
+def test_a_metric_with_a_difference_is_no_accuracy(store: Store, registered: list[str]) -> None:
+    entry = MetricEntry(
+        unit="percent", meaning="m", function=lambda given: {"": 1.0, "_diff": 2.0}, suffixes={"_diff": "d"}
+    )
+    register_metric("mine", entry, origin="this test")
+    registered.append("mine")
+    assert "mine" not in board_markdown(write_tables(store).board)
+
+
+def _changes_outcomes(given: MetricInput) -> float:
+    outcome = given.outcomes.of(given.row.cells["fgsm@linf-0.1"][0])
+    outcome.correct[...] = True
+    return 1.0
+
+
+def _changes_distances(given: MetricInput) -> float:
+    distance = given.outcomes.of(given.row.cells["fgsm@linf-0.1"][0]).distance
+    distance[np.isnan(distance)] = 9.0
+    return float(distance.mean())
+
+
+def _drops_a_cell(given: MetricInput) -> float:
+    given.row.cells["fgsm@linf-0.1"].pop(0)  # type: ignore[attr-defined]
+    return 1.0
+
+
+@pytest.mark.parametrize("function", [_changes_outcomes, _changes_distances, _drops_a_cell])
+def test_a_metric_cannot_change_what_others_read(
+    function: Callable[[MetricInput], float], store: Store, registered: list[str]
+) -> None:
+    register_metric("changes", MetricEntry(unit="percent", meaning="m", function=function), origin="mine.py")
+    registered.append("changes")
+    with pytest.raises(BenchError, match=r"metric 'changes' \(from mine.py\) raised"):
+        write_tables(store)
+
+
+def test_a_metric_may_read_a_missing_column(store: Store, registered: list[str]) -> None:
+    """Reading it does not add it to the row, where an empty column would stop the tables."""
+    entry = MetricEntry(unit="percent", meaning="m", function=lambda given: float(len(given.row.cells["no-such@l2-1"])))
+    register_metric("cells", entry, origin="this test")
+    registered.append("cells")
+    board = write_tables(store).board
+    assert board["cells"].tolist() == [0.0]
+    assert not [column for column in board if "no-such" in str(column)]
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (float("inf"), "inf; return a finite number or None"),
+        ({"": 1.0, "_n": 2.5}, "2.5 for the suffix '_n'; return a whole number or None"),
+        ("high", "the text 'high'; return a number in the unit 'ratio', or None"),
+        (True, "bool; return a number, a text or None"),
+    ],
+)
+def test_a_value_that_does_not_fit_its_column_is_refused(
+    value: Any, problem: str, store: Store, registered: list[str]
+) -> None:
+    entry = MetricEntry(unit="ratio", meaning="m", function=lambda given: value, suffixes={"_n": "its images"})
+    register_metric("mine", entry, origin="mine.py")
+    registered.append("mine")
+    with pytest.raises(BenchError, match=re.escape(f"metric 'mine' (from mine.py) returned {problem}")):
+        write_tables(store)
+
+
+def test_an_empty_suffix_is_refused() -> None:
+    entry = MetricEntry(unit="percent", meaning="m", function=third, suffixes={"": "the same column again"})
+    with pytest.raises(BenchError, match="declares an empty suffix"):
+        register_metric("twice", entry, origin="this test")
+    assert "twice" not in METRICS
 
 
 def test_every_column_has_a_meaning() -> None:

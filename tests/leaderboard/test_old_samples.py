@@ -120,7 +120,8 @@ def test_neither_places_nor_differences_mix_samples(tmp_path: Path, old: RunReco
     assert pd.isna(row["diff"])
     titles = {table.title for table in compare(stored_lines(store), [])}
     assert titles == {
-        "digits: fgsm linf 0.1, n = 70", "digits: fgsm linf 0.1, n = 70, equally many images per class",
+        "digits: fgsm linf 0.1, n = 70, clean n = 400",
+        "digits: fgsm linf 0.1, n = 70, equally many images per class, clean n = 400",
     }  # fmt: skip
 
 

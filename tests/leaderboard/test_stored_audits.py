@@ -75,6 +75,18 @@ def test_where_only_some_seeds_were_audited_there_is_no_place(tmp_path: Path) ->
     assert rebuild(store)["rank"].tolist() == [1]
 
 
+def test_the_leaderboard_warns_of_audits_that_it_does_not_read(tmp_path: Path, bench: Callable[..., Any]) -> None:
+    """Without the warning, a row that was flagged by an earlier version would be ranked, and nobody would know."""
+    store = store_with(tmp_path, "lpc")
+    assert "warning" not in bench("leaderboard", "--results", tmp_path).err
+    (path,) = store.run_folder(run_record("lpc").run_id).glob("audits/*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": AUDIT_VERSION - 1}))
+    assert store.outdated() == [run_record("lpc").run_id]
+    shown = bench("leaderboard", "--results", tmp_path)
+    assert "warning: 1 run with a diagnosis or an audit by earlier definitions" in shown.err
+    assert "warning" not in shown.out
+
+
 def test_an_audit_is_of_one_test_split(tmp_path: Path, bench: Callable[..., Any]) -> None:
     """Images of the same names and other pixels: what was found on one split is not held against the other."""
     store = store_with(tmp_path)
