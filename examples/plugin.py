@@ -19,7 +19,6 @@ from bench.data.registry import DatasetEntry
 from bench.data.split import Split, array_split
 from bench.diagnostics.latents import Latents, Value
 from bench.diagnostics.registry import DIAGNOSTICS, DiagnosticEntry
-from bench.leaderboard.lowest_known import lowest_known
 from bench.leaderboard.metrics import MetricEntry, MetricInput, register_metric
 from bench.models.registry import ModelEntry, register_model
 from bench.models.variants import VARIANTS, VariantEntry
@@ -108,20 +107,19 @@ DIAGNOSTICS.register(
 )
 
 
-# A metric of the leaderboard: a number of one row. This one has a column per budget of the attacks.
-def retained(given: MetricInput) -> float | None:
-    """Return the lowest known robust accuracy in percent of the clean accuracy."""
-    clean, lowest = given.row.mean("clean"), lowest_known(given.row, given.budget, given.outcomes)
-    return 100 * float(lowest.accuracy) / clean if clean and lowest else None
+# A metric of the leaderboard: a number computed from the cells of one row; accuracies of the row are fractions.
+def clean_error(given: MetricInput) -> float | None:
+    """Return the share of misclassified clean images in percent, mean over seeds."""
+    clean = given.row.mean("clean")
+    return None if clean is None else 100 * (1 - clean)
 
 
 register_metric(
-    "retained@<norm>-<eps>",
+    "clean_error",
     MetricEntry(
         unit="percent",
-        meaning="lowest known robust accuracy in percent of the clean accuracy",
-        function=retained,
-        scope="budget",
+        meaning="share of clean images that are misclassified, in percent; mean over seeds",
+        function=clean_error,
         source="this example",
     ),
     origin=__file__,

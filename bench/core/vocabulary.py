@@ -62,6 +62,7 @@ REASONS = {
     "model_error": "the model could not be built or raised an error",
     "training_failed": "the training of the model failed",
     "audit_error": "the audit raised an error",
+    "audit_outdated": "the audit is of an earlier version, so that its flags are unknown; `bench audit` repeats it",
     "diagnosis_error": "a diagnostic raised an error",
     "prerequisite_failed": "an attack that filters the images of this attack failed",
 }

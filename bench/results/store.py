@@ -156,9 +156,40 @@ class Store:
         return record if record and run and record.weights_sha == run.weights_sha else None
 
     def audits(self, run_id: str) -> list[AuditRecord]:
-        """Return the audits of the current weights of a run by the current definitions, one per test split."""
+        """Return the audits of the current weights of a run, one per test split.
+
+        An audit by earlier definitions is returned as failed, without findings: its flags are unknown, so that its run
+        is not ranked before it is audited again.
+        """
         paths = sorted(self.run_folder(run_id).glob("audits/*.json"))
-        return [record for path in paths if (record := self.read_audit(run_id, path.stem)) is not None]
+        found = (self.read_audit(run_id, path.stem) or self._outdated_audit(run_id, path) for path in paths)
+        return [record for record in found if record is not None]
+
+    def _outdated_audit(self, run_id: str, path: Path) -> AuditRecord | None:
+        """Return a failed audit in place of one by earlier definitions of the current weights; else None."""
+        run = self.read_run(run_id)
+        content = json.loads(_bytes(path)) if _is_of_another(path, AUDIT_VERSION) else {}
+        if run is None or content.get("weights_sha") != run.weights_sha:
+            return None
+        return AuditRecord(
+            run_id=run_id,
+            weights_sha=run.weights_sha,
+            data_sha=str(content.get("data_sha", path.stem)),
+            version=AUDIT_VERSION,
+            level="full" if content.get("level") == "full" else "default",
+            cells=(),
+            status="failed",
+            reason="audit_outdated",
+            message=f"the audit is of version {content['version']}, not {AUDIT_VERSION}; run 'bench audit' again.",
+            figures={},
+            findings=(),
+            budgets=(),
+            n_forwards=0,
+            n_backwards=0,
+            time_s=0.0,
+            created=run.created,
+            environment=run.environment,
+        )
 
     def outdated(self) -> list[str]:
         """Return the ids of runs with a diagnosis or an audit by earlier definitions, which are not read."""

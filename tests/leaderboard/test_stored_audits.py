@@ -87,6 +87,22 @@ def test_the_leaderboard_warns_of_audits_that_it_does_not_read(tmp_path: Path, b
     assert "warning" not in shown.out
 
 
+def test_a_row_with_an_audit_of_an_earlier_version_is_not_ranked(tmp_path: Path) -> None:
+    """The flags of that audit are unknown: the row must not be ranked as if it had none."""
+    store = store_with(tmp_path, "lpc")
+    run = run_record("lpc")
+    store.write_audit(audit_record(run, black_box_stronger=9.0))
+    (path,) = store.run_folder(run.run_id).glob("audits/*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": AUDIT_VERSION - 1}))
+    row = rebuild(store).set_index("variant").loc["lpc"]
+    assert (row["audit"], bool(pd.isna(row["rank"]))) == ("failed", True)
+    assert not is_audited(run.run_id, "d", store)
+    (record,) = store.audits(run.run_id)
+    assert record.reason == "audit_outdated"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "weights_sha": "others"}))
+    assert store.audits(run.run_id) == [], "an audit of other weights is none"
+
+
 def test_an_audit_is_of_one_test_split(tmp_path: Path, bench: Callable[..., Any]) -> None:
     """Images of the same names and other pixels: what was found on one split is not held against the other."""
     store = store_with(tmp_path)
@@ -161,7 +177,7 @@ def test_a_baseline_that_came_later_is_shown_to_the_model(tmp_path: Path) -> Non
 
 
 def test_the_form_of_other_times_is_no_audit_and_no_damage(tmp_path: Path) -> None:
-    """It is left alone, the tables are made without it, and only what calls itself of this version has to be whole."""
+    """It is not parsed and counts as failed; only a file that claims the present version must be complete."""
     store = store_with(tmp_path)
     run_id = run_record("lpc").run_id
     (path,) = tmp_path.glob(f"runs/{run_id}/audits/*.json")
@@ -169,8 +185,8 @@ def test_the_form_of_other_times_is_no_audit_and_no_damage(tmp_path: Path) -> No
     del written["cells"]
     path.write_text(json.dumps(written | {"version": AUDIT_VERSION - 1, "forgotten": 1}))
     assert store.read_audit(run_id, "d") is None
-    assert rebuild(store).set_index("variant")["audit"].isna().to_dict() == {
-        "lin_pen": False, "baseline": False, "lpc": True,
+    assert rebuild(store).set_index("variant")["audit"].to_dict() == {
+        "lin_pen": "passed", "baseline": "passed", "lpc": "failed",
     }  # fmt: skip
     for content in (json.dumps(written), "{", "[]"):
         path.write_text(content)
