@@ -49,9 +49,14 @@ def test_the_example_passes_as_it_stands_and_fails_when_the_normalisation_breaks
 
 
 def test_the_example_without_its_audit(project: pytest.Pytester) -> None:
-    """Its committed baseline holds for its committed weights, and a broken normalisation fails with its table."""
+    """The committed accuracies are those of the committed weights; a missing audit or a broken normalisation fails."""
     replace(project.path / "test_robustness.py", 'corruptions="none"', 'corruptions="none", audit="none"')
-    project.runpytest("--robustness-required").assert_outcomes(passed=1)
+    found = project.runpytest()
+    found.assert_outcomes(failed=1)
+    for metric in ("clean", "fgsm@linf-0.1", "pgd-20@linf-0.1"):
+        found.stdout.fnmatch_lines([f"*digits model:external:0*{metric}*PASS*no image changed*"])
+    assert found.stdout.str().count("FAIL |") == 1
+    found.stdout.fnmatch_lines(["*audit*FAIL*the run has no audit, but the baseline has one*"])
     break_normalisation(project)
     found = project.runpytest()
     found.assert_outcomes(failed=1)

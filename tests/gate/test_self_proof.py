@@ -21,7 +21,7 @@ from bench.gate.verdict import Verdict
 from bench.results.store import Store
 
 SEEDS = 5
-EPOCHS = 8
+EPOCHS = 12
 TOLERANCES = {"clean": 3.0, "fgsm": 5.0}
 
 
