@@ -156,7 +156,9 @@ def test_images_of_several_sizes_are_fitted_as_timm_does(
         right = sum(int(net(image[None]).argmax()) == label for image, label in test)
     out = tmp_path / "out"
     options = ("--dataset", "imagefolder", "--data-dir", folder, "--limit", "all", "--trust-normalization")
-    outcome = evaluate_cli(tmp_path / "net.pth", "--model", ARCHITECTURE, *options, "--save-adversarials", "float32", "--results", out)
+    outcome = evaluate_cli(
+        tmp_path / "net.pth", "--model", ARCHITECTURE, *options, "--save-adversarials", "float32", "--results", out
+    )
     assert outcome.code in (0, 3), outcome.err
     row = clean(pd.read_csv(out / "results.csv")).loc["net"]
     assert (row["n_correct"], row["n"]) == (right, 20)

@@ -55,7 +55,6 @@ def test_the_example_without_its_audit(project: pytest.Pytester) -> None:
     found.assert_outcomes(failed=1)
     for metric in ("clean", "fgsm@linf-0.1", "pgd-20@linf-0.1"):
         found.stdout.fnmatch_lines([f"*digits model:external:0*{metric}*PASS*no image changed*"])
-    assert found.stdout.str().count("FAIL |") == 1
     found.stdout.fnmatch_lines(["*audit*FAIL*the run has no audit, but the baseline has one*"])
     break_normalisation(project)
     found = project.runpytest()

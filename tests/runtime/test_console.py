@@ -38,7 +38,9 @@ def start(
     settings = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1", **environment}
     if shell:
         return subprocess.run(["bash", "-c", shell], cwd=folder, env=settings, capture_output=True, check=False)
-    return subprocess.run([sys.executable, *command, *arguments], cwd=folder, env=settings, capture_output=True, check=False)
+    return subprocess.run(
+        [sys.executable, *command, *arguments], cwd=folder, env=settings, capture_output=True, check=False
+    )
 
 
 @pytest.mark.parametrize(
