@@ -216,7 +216,7 @@ def test_another_architecture_is_no_seed_of_the_same_recipe(plain: Plain, board:
 def test_one_file_on_two_data_sets_is_two_runs(
     evaluate_cli: Call, plain: Plain, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The folder holds images of the same shape and number of classes. The file has a name that readers would change."""
+    """The folder holds images of the same shape and number of classes. The file is called nan."""
     shutil.copy(plain.files["plain", 0], tmp_path / "nan.pth")
     folder = image_folder(tmp_path / "halves", [(8, 8)])
     for options in ((), ("--dataset", "imagefolder", "--data-dir", folder, "--trust-normalization")):

@@ -176,7 +176,7 @@ def test_an_update_warns_of_what_cannot_be_told(project: pytest.Pytester) -> Non
 
 
 def test_a_session_without_robustness_tests_does_not_import_torch(pytester: pytest.Pytester) -> None:
-    """Nor does a conftest in a subfolder disturb the plug-in: pytest then compares sets of plug-ins, which it hashes."""
+    """Nor does a conftest in a subfolder disturb it: pytest then hashes the plug-in."""
     for folder in ("a", "b"):
         path = pytester.mkdir(folder)
         (path / f"test_{folder}.py").write_text("import sys\ndef test_it():\n    assert 'torch' not in sys.modules\n")
