@@ -44,7 +44,7 @@ def test_the_workflow_runs_the_pytest_of_its_project() -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [("--audit", "none", "--limit", "40"), pytest.param((), marks=pytest.mark.slow)], ids=["short", "whole"]
+    "more", [("--audit", "none"), pytest.param((), marks=pytest.mark.slow)], ids=["short", "whole"]
 )
 def test_the_plugin_of_every_kind(more: tuple[str, ...], tmp_path: Path) -> None:
     """By the command in its own docstring, twice in a process of their own, and then the tables without it."""
