@@ -45,7 +45,7 @@ def registered_by(path: Path) -> tuple[Registration, ...]:
     return _REGISTERED.get(path.resolve(), ())
 
 
-def _content(path: Path, loaded: Iterable[str]) -> str:
+def content_sha(path: Path, loaded: Iterable[str]) -> str:
     """Return a hash of the file, of the modules it imports from its own folder, and of the ``loaded`` files there."""
     folder = path.parent
     files = {path, *(file for file in (*_imported(path), *map(Path, loaded)) if file.is_relative_to(folder))}
@@ -84,7 +84,7 @@ def _load(path: Path) -> None:
     before, count = set(sys.modules), len(REGISTRATIONS)
     try:
         spec.loader.exec_module(module)
-        content = _content(path, _files(set(sys.modules) - before))
+        content = content_sha(path, _files(set(sys.modules) - before))
     except BenchError as error:
         del sys.modules[name]
         raise BenchError(f"plugin {path}: {error}") from error

@@ -31,12 +31,15 @@ def images_of(split: str) -> tuple[Tensor, Tensor]:
     return images.inputs(torch.arange(len(images)), torch.device("cpu")), images.labels
 
 
-def trained(seed: int, noise: float, epochs: int = 4) -> nn.Module:
+def trained(seed: int, noise: float, start: nn.Module | None = None) -> nn.Module:
+    """Train for four epochs, or from the weights of ``start`` for one."""
     torch.manual_seed(seed)
     network = timm.create_model(ARCHITECTURE, num_classes=10)
+    if start is not None:
+        network.load_state_dict(start.state_dict())
     inputs, labels = images_of("train")
     optimizer = torch.optim.AdamW(network.parameters(), 2e-3)
-    for _ in range(epochs):
+    for _ in range(4 if start is None else 1):
         for part in torch.randperm(len(inputs)).split(64):
             noisy = inputs[part] + noise * torch.randn_like(inputs[part])
             loss = nn.functional.cross_entropy(network((noisy - MEAN) / STD), labels[part])
@@ -44,15 +47,3 @@ def trained(seed: int, noise: float, epochs: int = 4) -> nn.Module:
             loss.backward()
             optimizer.step()
     return network.eval()
-
-
-class Normalised(nn.Module):
-    """A network that takes images in [0, 1]."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network((images - MEAN) / STD)
-        return logits

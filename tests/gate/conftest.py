@@ -6,16 +6,29 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
-import bench.gate.regression  # noqa: F401  # imports torch: an inner session would unload it, and torch aborts when loaded again
+from bench.api import evaluate
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "own_model"
 SLOW_PLUGINS = ("hypothesispytest", "anyio", "benchmark")  # an inner session would import them anew
 
 
+@pytest.fixture(scope="session")
+def imports() -> None:
+    """Import all that an evaluation needs: each inner session would import it anew, and torch aborts then."""
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10))
+    for backend in ("native", "reference"):
+        evaluate(
+            network, name="n", dataset="digits", attacks="fgsm", eps="0.1", attack_backend=backend, limit=2,
+            corruptions="none", audit="none",
+        )  # fmt: skip
+    import bench.gate.regression  # noqa: F401
+
+
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, imports: None) -> pytest.Pytester:
     """The files of the example in an empty folder; ``runpytest`` runs in this process, so that imports cost nothing."""
     for file in EXAMPLE.iterdir():
         if file.is_file():

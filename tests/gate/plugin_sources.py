@@ -190,3 +190,51 @@ import pytest
 def test_ends_the_session(robustness):
     pytest.exit("bye", returncode=0)
 """
+
+PARTS = """
+import dataclasses
+import pytest
+import torch
+from helper import OPTIONS, load
+
+mark = pytest.mark.robustness
+WITHOUT = {**OPTIONS, "attacks": ATTACKS}
+
+class NoGradient(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model = load()
+
+    def forward(self, images):
+        with torch.no_grad():
+            return self.model(images)
+
+@mark("failed.json")
+def test_failed(robustness):
+    robustness(NoGradient(), **WITHOUT)
+
+@mark("excused.json")
+XFAIL
+def test_excused(robustness):
+    robustness(NoGradient(), **WITHOUT)
+
+@mark("dropped.json")
+def test_dropped(robustness, monkeypatch):
+    import bench.gate.regression as regression
+    whole = regression.take_snapshot
+
+    def clean_alone(store):
+        snapshot = whole(store)
+        runs = [dataclasses.replace(run, cells={"clean": run.cells["clean"]}) for run in snapshot.runs]
+        return dataclasses.replace(snapshot, runs=tuple(runs))
+
+    monkeypatch.setattr(regression, "take_snapshot", clean_alone)
+    robustness(load(), **WITHOUT)
+
+@mark("replaced.json")
+def test_replaced(robustness):
+    model = load()
+    robustness(model, **OPTIONS)
+    if ATTACKS != 'none':
+        robustness(model, attack_backend="reference", **OPTIONS)
+"""

@@ -27,16 +27,37 @@ def write_test(project: pytest.Pytester, settings: str = 'baseline="own.json"', 
     (project.path / "test_robustness.py").write_text(FAST.format(settings=settings, model=model), encoding="utf-8")
 
 
-def test_the_example_passes_as_it_stands(project: pytest.Pytester) -> None:
+def replace(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def break_normalisation(project: pytest.Pytester) -> None:
+    replace(project.path / "model.py", "(grey - MEAN) / STD", "grey")
+
+
+@pytest.mark.slow
+def test_the_example_passes_as_it_stands_and_fails_when_the_normalisation_breaks(project: pytest.Pytester) -> None:
+    """In processes of their own, with the audit."""
     project.runpytest_subprocess("--robustness-required", "-p", "no:cacheprovider").assert_outcomes(passed=1)
-
-
-def test_the_example_fails_with_its_table_when_the_normalisation_breaks(project: pytest.Pytester) -> None:
-    model = project.path / "model.py"
-    broken = model.read_text(encoding="utf-8").replace("(grey - MEAN) / STD", "grey")
-    assert broken != model.read_text(encoding="utf-8")
-    model.write_text(broken, encoding="utf-8")
+    break_normalisation(project)
     found = project.runpytest_subprocess("-p", "no:cacheprovider")
+    found.assert_outcomes(failed=1)
+    found.stdout.fnmatch_lines(["*digits model:external:0*fgsm@linf-0.1*FAIL*"])
+    assert "Traceback" not in found.stdout.str()
+
+
+def test_the_example_without_its_audit(project: pytest.Pytester) -> None:
+    """The committed accuracies are those of the committed weights; a missing audit or a broken normalisation fails."""
+    replace(project.path / "test_robustness.py", 'corruptions="none"', 'corruptions="none", audit="none"')
+    found = project.runpytest()
+    found.assert_outcomes(failed=1)
+    for metric in ("clean", "fgsm@linf-0.1", "pgd-20@linf-0.1"):
+        found.stdout.fnmatch_lines([f"*digits model:external:0*{metric}*PASS*no image changed*"])
+    found.stdout.fnmatch_lines(["*audit*FAIL*the run has no audit, but the baseline has one*"])
+    break_normalisation(project)
+    found = project.runpytest()
     found.assert_outcomes(failed=1)
     found.stdout.fnmatch_lines(["*digits model:external:0*fgsm@linf-0.1*FAIL*"])
     assert "Traceback" not in found.stdout.str()
@@ -155,14 +176,9 @@ def test_an_update_warns_of_what_cannot_be_told(project: pytest.Pytester) -> Non
 
 
 def test_a_session_without_robustness_tests_does_not_import_torch(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile("import sys\ndef test_it():\n    assert 'torch' not in sys.modules\n")
-    pytester.runpytest_subprocess().assert_outcomes(passed=1)
-
-
-def test_a_conftest_in_a_subfolder_works(pytester: pytest.Pytester) -> None:
-    """Pytest then compares sets of plug-ins: each must be hashable."""
+    """Nor does a conftest in a subfolder disturb it: pytest then hashes the plug-in."""
     for folder in ("a", "b"):
         path = pytester.mkdir(folder)
-        (path / f"test_{folder}.py").write_text("def test_it(): pass")
+        (path / f"test_{folder}.py").write_text("import sys\ndef test_it():\n    assert 'torch' not in sys.modules\n")
     (pytester.path / "a" / "conftest.py").write_text("def pytest_runtest_logreport(report): pass")
     pytester.runpytest_subprocess().assert_outcomes(passed=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -55,6 +56,7 @@ class Text:
         return re.findall(r"\S*\d\.\d+\S*", self._rest)
 
 
+@cache
 def results(name: str, file: str = "results.csv") -> pd.DataFrame:
     """The ok rows of a study's file."""
     table = pd.read_csv(STUDIES / name / file)

@@ -19,12 +19,6 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
 
 
-def bench_process(command: list[str], *more: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *command, *map(str, more)], cwd=ROOT, capture_output=True, encoding="utf-8", check=False
-    )
-
-
 @pytest.mark.slow
 def test_networks_that_are_trained_anew_pass_the_committed_baseline(tmp_path: Path) -> None:
     """On another machine their weights differ, and the gate compares seeds."""
@@ -49,15 +43,21 @@ def test_the_workflow_runs_the_pytest_of_its_project() -> None:
         assert "pip install collapse-bench" not in readme.read_text(encoding="utf-8")
 
 
-def test_the_plugin_of_every_kind(tmp_path: Path) -> None:
-    """By the command in its own docstring, in a process of its own."""
+@pytest.mark.parametrize(
+    "more", [("--audit", "none"), pytest.param((), marks=pytest.mark.slow)], ids=["short", "whole"]
+)
+def test_the_plugin_of_every_kind(more: tuple[str, ...], tmp_path: Path) -> None:
+    """By the command in its own docstring, twice in a process of their own, and then the tables without it."""
     text = (ROOT / "examples" / "plugin.py").read_text(encoding="utf-8")
-    command = text[text.index("bench run") : text.index('"""', 3)].split()
-    shown = bench_process(command, "--results", tmp_path)
-    assert shown.returncode == 0, shown.stderr
+    command = text[text.index("bench run") : text.index('"""', 3)].split()[1:]
+    command += [*more, "--results", str(tmp_path)]
+    code = f"from bench.cli import invoke; print([invoke({command}), invoke({command})])"
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    assert shown.stdout.endswith("[0, 0]\n"), shown.stderr
+    assert "nothing to do: all 16 cells are already stored" in shown.stderr
     lines = shown.stdout.splitlines()
     assert "noise@linf-0.2" in lines[0]
-    assert sum("stripes" in line for line in lines) == 2
+    assert sum("stripes" in line for line in lines) == 2 * 2
     rows = pd.read_csv(tmp_path / "results.csv")
     dusty = rows[rows["corruption"] == "dust"]
     assert sorted(dusty["severity"]) == sorted([1, 2, 3, 4, 5] * 2)
@@ -67,8 +67,6 @@ def test_the_plugin_of_every_kind(tmp_path: Path) -> None:
     board = pd.read_csv(tmp_path / "leaderboard.csv")
     assert board["dust_acc"].notna().all()
     assert pd.read_csv(tmp_path / "corruptions.csv", header=[0, 1], index_col=0).columns.levels[0].tolist() == ["dust"]
-    again = bench_process(command, "--results", tmp_path)
-    assert "nothing to do: all 16 cells are already stored" in again.stderr
     without = run("leaderboard", "--results", tmp_path)
     assert without.returncode == 0, without.stderr
     assert pd.read_csv(tmp_path / "results.csv")["collapse_sparsity"].equals(rows["collapse_sparsity"])

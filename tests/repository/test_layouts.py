@@ -18,7 +18,6 @@ import nbclient
 import nbformat
 import pytest
 
-pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SOURCES = ("bench", "models", "attacks", "pyproject.toml", "README.md", "LICENSE")
 NET = "from torch import nn\n\n\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(192, 10))\n"
@@ -37,9 +36,9 @@ def test_own(robustness):
 
 def install(folder: Path, *what: str) -> Path:
     """Install into a fresh environment that borrows the dependencies of this one; return its ``bin`` folder."""
-    venv.create(folder, with_pip=True)
+    venv.create(folder)
     subprocess.run(
-        [str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "--no-deps", *what],
+        [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "-q", "--no-deps", *what],
         check=True,
         capture_output=True,
     )
@@ -104,7 +103,7 @@ def test_the_wheel_brings_one_package(wheel: Path) -> None:
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("init", ["models/__init__.py", None])
+@pytest.mark.parametrize("init", ["models/__init__.py", pytest.param(None, marks=pytest.mark.slow)])
 def test_a_project_with_its_own_packages(init: str | None, from_wheel: Path, tmp_path: Path) -> None:
     """Packages beside the script, with and without ``__init__.py``; the command line works there, too."""
     write(tmp_path / "models" / "nets.py", NET)
@@ -118,6 +117,7 @@ def test_a_project_with_its_own_packages(init: str | None, from_wheel: Path, tmp
     assert "resnet18 " in shown.stdout, shown.stderr
 
 
+@pytest.mark.slow
 def test_a_script_beside_flat_modules(from_wheel: Path, tmp_path: Path) -> None:
     write(tmp_path / "models.py", NET)
     write(tmp_path / "attacks.py", "raise ImportError('not the project that was asked for')")
@@ -125,6 +125,7 @@ def test_a_script_beside_flat_modules(from_wheel: Path, tmp_path: Path) -> None:
     assert_measured(run(from_wheel / "python", tmp_path / "use.py", cwd=tmp_path.parent))
 
 
+@pytest.mark.slow
 def test_a_src_layout(from_wheel: Path, tmp_path: Path) -> None:
     write(tmp_path / "src" / "models" / "__init__.py", NET)
     write(tmp_path / "scripts" / "use.py", SCRIPT.format(package="models"))
@@ -132,6 +133,7 @@ def test_a_src_layout(from_wheel: Path, tmp_path: Path) -> None:
     assert_measured(found)
 
 
+@pytest.mark.slow
 def test_a_notebook(from_wheel: Path, tmp_path: Path) -> None:
     write(tmp_path / "models.py", NET)
     write(
@@ -156,6 +158,7 @@ def test_a_notebook(from_wheel: Path, tmp_path: Path) -> None:
     assert any("['ok', 'ok']" in str(output) for output in notebook.cells[0].outputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rootdir", [".", "elsewhere"])
 def test_the_pytest_plugin_in_a_project_with_its_own_models(rootdir: str, from_wheel: Path, tmp_path: Path) -> None:
     write(tmp_path / "project" / "models" / "__init__.py", NET)
@@ -169,6 +172,7 @@ def test_the_pytest_plugin_in_a_project_with_its_own_models(rootdir: str, from_w
     assert "1 skipped" in written.stdout, written.stdout + written.stderr
 
 
+@pytest.mark.slow
 def test_an_editable_install(editable: Path, sources: Path, tmp_path: Path) -> None:
     write(tmp_path / "models" / "__init__.py", NET)
     write(tmp_path / "use.py", SCRIPT.format(package="models") + "import bench.models\nprint(bench.models.__file__)")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,6 @@ from bench.runtime.console import ASCII, plain
 
 RIGHT = [True] * 300 + [False] * 100
 WORSE = [False] * 60 + RIGHT[60:]
-ENCODINGS = ("ascii", "cp1252", "cp932", "utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -29,17 +31,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(folder: Path, *arguments: str, shell: str = "", **environment: str) -> subprocess.CompletedProcess[bytes]:
+def start(
+    folder: Path, *arguments: str, shell: str = "", command: Sequence[str] = ("-m", "bench"), **environment: str
+) -> subprocess.CompletedProcess[bytes]:
     """``bench`` in a process of its own, as of a shell with this environment."""
     settings = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1", **environment}
     if shell:
         return subprocess.run(["bash", "-c", shell], cwd=folder, env=settings, capture_output=True, check=False)
-    command = [sys.executable, "-m", "bench", *arguments]
-    return subprocess.run(command, cwd=folder, env=settings, capture_output=True, check=False)
+    return subprocess.run(
+        [sys.executable, *command, *arguments], cwd=folder, env=settings, capture_output=True, check=False
+    )
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
-@pytest.mark.parametrize(("results", "code", "word"), [("same", 0, "PASS"), ("worse", 1, "FAIL")])
+@pytest.mark.parametrize(
+    ("encoding", "results", "code", "word"),
+    [("ascii", "worse", 1, "FAIL"), ("cp1252", "same", 0, "PASS"), ("cp932", "worse", 1, "FAIL")],
+)
 def test_a_check_says_the_same_in_every_encoding(
     folder: Path, encoding: str, results: str, code: int, word: str
 ) -> None:
@@ -62,18 +69,44 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_kind_of_command_survives_ascii(folder: Path, command: str) -> None:
-    code, *arguments = COMMANDS[command]
-    found = start(folder, *map(str, arguments), PYTHONIOENCODING="ascii", LANG="C", PYTHONUTF8="0")
-    assert found.returncode == code
-    for stream in (found.stdout, found.stderr):
-        assert "Traceback" not in stream.decode("ascii")
-    assert found.stderr if code else found.stdout
+#: Runs each command as ``python -m bench`` does, and writes between them which one follows and how it ended.
+ALL_COMMANDS = """
+import json, sys
+from bench.cli import invoke
+from bench.runtime.console import flush, harden
+
+harden()
+for command in json.loads(sys.argv[1]):
+    code = invoke(command)
+    for stream in (sys.stdout, sys.stderr):
+        print(f"===={code}", file=stream)
+flush()
+"""
 
 
-@pytest.mark.parametrize(("results", "code"), [("same", 0), ("worse", 1)])
-@pytest.mark.parametrize("end", ["| head -0", "> /dev/full", ">&-", ">&- 2>&-", "2>&1 | head -1"])
+def test_every_kind_of_command_survives_ascii(folder: Path) -> None:
+    """All in one process, as each costs its imports."""
+    commands = json.dumps([arguments for _, *arguments in COMMANDS.values()])
+    found = start(folder, command=["-c", ALL_COMMANDS, commands], PYTHONIOENCODING="ascii", LANG="C", PYTHONUTF8="0")
+    assert found.returncode == 0, found.stderr
+    parts = [re.split("====([0-9]+)\n", stream.decode("ascii")) for stream in (found.stdout, found.stderr)]
+    for stream in parts:
+        assert [int(code) for code in stream[1::2]] == [code for code, *_ in COMMANDS.values()]
+        assert not any("Traceback" in text for text in stream)
+    for (code, *arguments), out, err in zip(COMMANDS.values(), parts[0][::2], parts[1][::2], strict=False):
+        assert err if code else out, arguments
+
+
+@pytest.mark.parametrize(
+    ("end", "results", "code"),
+    [
+        ("| head -0", "same", 0),
+        ("> /dev/full", "worse", 1),
+        (">&-", "same", 0),
+        (">&- 2>&-", "worse", 1),
+        ("2>&1 | head -1", "worse", 1),
+    ],
+)
 def test_a_reader_that_goes_away_changes_no_exit_code(folder: Path, results: str, code: int, end: str) -> None:
     if "/dev/full" in end and not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")

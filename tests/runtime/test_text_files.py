@@ -20,7 +20,7 @@ from bench.results.per_image import Sample, dump_samples, parse_samples
 from bench.results.store import dump_record, parse_record
 from bench.runtime.config_file import read_config
 from bench.runtime.files import read_text
-from bench.runtime.plugin import _content
+from bench.runtime.plugin import content_sha
 
 Edit = Callable[[bytes], bytes]
 
@@ -93,7 +93,7 @@ def test_a_plug_in_is_the_same_code(edit: Edit, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_bytes(edit(b"A = 1\nB = 2\n"))
     plain = f"mine.py:{hashlib.sha256(b'A = 1' + bytes([10]) + b'B = 2' + bytes([10])).hexdigest()}"
-    assert _content(path, []) == hashlib.sha256(plain.encode()).hexdigest()
+    assert content_sha(path, []) == hashlib.sha256(plain.encode()).hexdigest()
 
 
 @edited

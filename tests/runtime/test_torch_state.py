@@ -197,7 +197,7 @@ def test_trainings_and_diagnoses_too(tmp_path: Path) -> None:
     from bench.cli import invoke
 
     def run(folder: Path) -> tuple[bytes, list[str]]:
-        common = ["--models", "resnet10t", "--variants", "baseline", "--dataset", "digits", "--train-limit", "64"]
+        common = ["--models", "test_resnet", "--variants", "baseline", "--dataset", "digits", "--train-limit", "64"]
         quick = ["--epochs", "1", "--attacks", "fgsm", "--eps", "0.1", "--limit", "20", "--corruptions", "none"]
         assert invoke(["run", *common, *quick, "--device", "cpu", "--results", str(folder)]) == 0
         weights = next(folder.rglob("*.safetensors")).read_bytes()
