@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from controls import HONEST
+from controls import ordinary
 from test_controls import SEED, audited, flags
 from torch import Tensor, nn
 
@@ -29,7 +29,7 @@ class Hidden(nn.Module):
 @pytest.fixture(params=[True, False], ids=["declared", "not declared"])
 def uses_gradient(request: pytest.FixtureRequest) -> Iterator[bool]:
     """Register an attack that knows how the gradients are hidden."""
-    inner = HONEST["ordinary"](SEED)
+    inner = ordinary(SEED)
 
     def adaptive(model: nn.Module, inputs: Tensor, labels: Tensor, *, norm: Norm, eps: float, rng: SampleRng) -> Tensor:
         return pgd(inner, inputs, labels, norm=norm, eps=eps, rng=rng)
@@ -42,6 +42,6 @@ def uses_gradient(request: pytest.FixtureRequest) -> Iterator[bool]:
 
 def test_images_that_a_plug_ins_gradients_broke_are_no_evidence_of_masking(uses_gradient: bool, tmp_path: Path) -> None:
     """Without the trait its gradients are not held against Square, which then seems to find what they do not."""
-    model = Hidden(HONEST["ordinary"](SEED)).eval().requires_grad_(False)
-    record = audited(model, tmp_path, ("fgsm", "pgd", "adaptive"))
+    model = Hidden(ordinary(SEED)).eval()
+    record = audited(model, tmp_path, ("fgsm", "pgd", "adaptive"), n=100)
     assert ("black_box_stronger" in flags(record)) != uses_gradient
