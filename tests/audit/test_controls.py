@@ -97,9 +97,7 @@ def test_an_honest_network_is_left_alone_after_a_strong_attack(name: str, tmp_pa
         assert record.figures["softmax_one"] > 0.2
 
 
-@pytest.mark.parametrize(
-    "name", ["logits × 1000", "quantised", *slow("distilled", "resized", "saturated", "smoothed")]
-)
+@pytest.mark.parametrize("name", ["logits × 1000", "quantised", *slow("distilled", "resized", "saturated", "smoothed")])
 def test_a_network_that_hides_its_gradients_is_found_out(name: str, masked: Audits) -> None:
     assert MASKED[name][1] in flags(masked(name))
 

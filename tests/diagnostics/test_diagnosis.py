@@ -161,9 +161,7 @@ def test_a_diagnosis_of_other_weights_is_no_answer(copied: Path) -> None:
     assert Store(copied).read_diagnosis(content["run_id"]) is None
 
 
-def test_a_run_without_weights_is_not_diagnosed(
-    bench: Callable[..., Any], plugin: Path, copied: Path
-) -> None:
+def test_a_run_without_weights_is_not_diagnosed(bench: Callable[..., Any], plugin: Path, copied: Path) -> None:
     diagnosis = diagnosis_of(copied, "lpc")
     diagnosis.with_name("weights.safetensors").unlink()
     diagnosis.unlink()
@@ -282,7 +280,9 @@ def test_every_number_stands_in_its_own_column(shop: RunContext) -> None:
         "nearest_fooled_share": nearest.fooled_share,
     }
     for column, value in expected.items():
-        assert found[column] == (None if not math.isfinite(value.value) else pytest.approx(value.value, rel=1e-4)), column
+        assert found[column] == (None if not math.isfinite(value.value) else pytest.approx(value.value, rel=1e-4)), (
+            column
+        )
     # The bound of a linear head is attained, where some image's margin is that of the steepest pair.
     # Shares may both be 1, and ends of intervals the distance of one image.
     alike = ("lipschitz_head_bound", "deepfool_fooled_share", "nearest_fooled_share")

@@ -131,7 +131,16 @@ def test_another_seed_gives_other_weights(run: Bench, tmp_path: Path) -> None:
 
 def test_batch_size_does_not_change_pgd(run: Bench, tmp_path: Path) -> None:
     for size in ("7", "60"):
-        run("--attacks", "pgd-5", "--variants", "baseline", "--no-diagnose", "--batch-size", size, results=tmp_path / size)
+        run(
+            "--attacks",
+            "pgd-5",
+            "--variants",
+            "baseline",
+            "--no-diagnose",
+            "--batch-size",
+            size,
+            results=tmp_path / size,
+        )
     counts = [[row["n_correct"] for row in rows(tmp_path / size)] for size in ("7", "60")]
     assert counts[0] == counts[1]
 

@@ -54,7 +54,9 @@ def _run(*arguments: object, plugin: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("attack", FAILURES)
-def test_a_failed_attack_is_never_robustness(run: Bench, learned: Path, fgsm_alone: str, tmp_path: Path, attack: str) -> None:
+def test_a_failed_attack_is_never_robustness(
+    run: Bench, learned: Path, fgsm_alone: str, tmp_path: Path, attack: str
+) -> None:
     """The cell has its reason and no accuracy, the others go on, the row has no rank, and the exit code is 3."""
     reason, message = FAILURES[attack]
     shutil.copytree(learned, tmp_path / "out")
@@ -108,9 +110,7 @@ def test_memory_that_runs_out_halves_the_batch(run: Bench, learned: Path, tmp_pa
     assert (row["status"], row["batch_size"]) == ("ok", "16")
 
 
-def test_memory_that_runs_out_fails_a_batch_size_that_was_asked_for(
-    run: Bench, learned: Path, tmp_path: Path
-) -> None:
+def test_memory_that_runs_out_fails_a_batch_size_that_was_asked_for(run: Bench, learned: Path, tmp_path: Path) -> None:
     shutil.copytree(learned, tmp_path / "out")
     assert run("--attacks", "hungry", *TRAINED, "--batch-size", "32").code == 3
     row = next(r for r in rows(tmp_path / "out") if r["attack"] == "hungry")

@@ -94,7 +94,9 @@ def check_texts(found: pd.Series[str], text: str) -> None:
 # Every example has many names and texts, because the tables of one cost as much as those of another.
 @settings(max_examples=3, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(NAMES, NAMES, VARIANTS, ATTACKS)
-@example("0x10", "none", ['"', "0x10"], [Attacked("'", "NA", "=cmd|' /C calc'!A0\rsecond line"), Attacked("none", "", "")])
+@example(
+    "0x10", "none", ['"', "0x10"], [Attacked("'", "NA", "=cmd|' /C calc'!A0\rsecond line"), Attacked("none", "", "")]
+)
 def test_pandas_returns_what_the_tables_were_given(
     dataset: str, model: str, variants: list[str], attacks: list[Attacked]
 ) -> None:
