@@ -15,6 +15,7 @@ from bench.config import RunConfig
 from bench.core.columns import AUDIT_COLUMNS, DIAGNOSTIC_COLUMNS, LEADERBOARD_COLUMNS, RESULT_COLUMNS, TIME_COLUMNS
 from bench.planning.plan import make_plan
 from bench.planning.request import make_request
+from bench.runtime.plugin import load_plugins
 
 Bench = Callable[..., Any]
 
@@ -263,7 +264,8 @@ def test_differences_are_to_the_baseline_of_the_same_recipe(run: Bench, tmp_path
 
 def test_an_edited_plugin_is_another_model(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """tests/external/test_identity.py shows that its hash changes with the code of the plug-in."""
-    options = RunConfig(models=["tiny", "resnet10t"], variants=["baseline"], attacks=["none"], plugin=[plugin])
+    load_plugins([plugin])
+    options = RunConfig(models=["tiny", "resnet10t"], variants=["baseline"], attacks=["none"])
     ids = []
     for code in ("before", "after", "after"):
         monkeypatch.setattr("bench.planning.request.plugin_sha", lambda code=code: code)
