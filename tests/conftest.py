@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,20 @@ from bench.cli import invoke
 pytest_plugins = ["pytester"]
 
 torch.set_num_threads(1)  # the models of most tests are too small to share
+
+
+def pytest_collection_finish() -> None:
+    """Exempt all imported modules from garbage collection.
+
+    statsmodels collects garbage in every correction for multiple testing, so that writing tables
+    would take three times as long.
+    """
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Let the interpreter free the modules when it ends."""
+    gc.unfreeze()
 
 
 @dataclass(frozen=True)

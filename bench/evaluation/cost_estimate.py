@@ -43,7 +43,8 @@ def _bounds(
 ) -> tuple[float, float]:
     """Return the minimum and maximum seconds for one run, see :func:`estimate`."""
     n_train, n_test = len(context.dataset.train), len(context.dataset.test)
-    costs = [(_cost(c, run.train.data.num_classes), pace.rates(_searched_in(c)), c.limit or n_test) for c in todo]
+    num_classes = run.train.data.num_classes
+    costs = [(cell_cost(c, num_classes), pace.rates(search_precision(c)), c.limit or n_test) for c in todo]
     if undiagnosed:
         costs += [(cost, pace.rates(None), n) for cost, n in diagnosis_costs(run.train, n_train, n_test)]
     trained = not context.config.force and context.store.finished_run(run.train.run_id) is not None
@@ -57,7 +58,7 @@ def _seconds(forwards: int, backwards: int, rates: Rates) -> float:
     return forwards * rates.forward + backwards * rates.backward
 
 
-def _searched_in(cell: EvalSpec) -> Precision | None:
+def search_precision(cell: EvalSpec) -> Precision | None:
     """Return the precision of the search model that the attack queries; None if it queries the model under test."""
     if cell.attack is None:
         return None
@@ -86,7 +87,8 @@ def _training_passes(spec: TrainSpec, context: RunContext) -> int:
     return spec.recipe.epochs * (spec.data.train_limit or len(context.dataset.train))
 
 
-def _cost(cell: EvalSpec, num_classes: int) -> Cost:
+def cell_cost(cell: EvalSpec, num_classes: int) -> Cost:
+    """Return the passes per image of one cell."""
     if cell.attack is None:
         return Cost(1, 0, 1, 0)
     attack = resolve(cell.attack.name, cell.attack.backend)

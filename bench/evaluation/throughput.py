@@ -57,7 +57,7 @@ def _training(model: Classifier, inputs: Tensor, spec: TrainSpec) -> float:
     low, adversary = spec.recipe.precision == "bf16", spec.variant_spec.adversary
     model.to(memory_format=torch.channels_last if low else torch.contiguous_format)  # see bench.training.train
     outputs_of = partial(_outputs, model, low_precision=low)
-    seconds = _fastest(outputs_of, inputs, differentiated=False)
+    seconds = seconds_per_image(outputs_of, inputs, differentiated=False)
     freeze(model)
     if adversary is not None:
         seconds += adversary.steps * sum(_rates(outputs_of, inputs))
@@ -70,16 +70,16 @@ def _outputs(model: Classifier, images: Tensor, *, low_precision: bool) -> Tenso
 
 
 def _rates(outputs_of: Outputs, inputs: Tensor) -> Rates:
-    level, both = (_fastest(outputs_of, inputs, differentiated=d) for d in (False, True))
+    level, both = (seconds_per_image(outputs_of, inputs, differentiated=d) for d in (False, True))
     return Rates(level, max(both - level, 0.0))
 
 
-def _fastest(outputs_of: Outputs, inputs: Tensor, *, differentiated: bool) -> float:
+def seconds_per_image(outputs_of: Outputs, inputs: Tensor, *, differentiated: bool) -> float:
     """Measure the seconds per image of the fastest of a few batches; the first ones of a process include warm-up."""
-    return min(_seconds(outputs_of, inputs, differentiated=differentiated) for _ in range(PROBES)) / len(inputs)
+    return min(time_batch(outputs_of, inputs, differentiated=differentiated) for _ in range(PROBES)) / len(inputs)
 
 
-def _seconds(outputs_of: Outputs, inputs: Tensor, *, differentiated: bool) -> float:
+def time_batch(outputs_of: Outputs, inputs: Tensor, *, differentiated: bool) -> float:
     """Time one batch: backward to the images if ``differentiated``, and to the weights that are not frozen."""
     start = time.perf_counter()
     total = outputs_of(inputs.clone().requires_grad_(differentiated)).sum()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from controls import HONEST
+from controls import ordinary
 from records import audit_record, cell_record, run_record, samples_of
 from test_controls import CPU, SEED, audited, flags
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ class Hidden(nn.Module):
 @contextmanager
 def plugin(*, uses_gradient: bool, family: str = "") -> Iterator[None]:
     """Load a plug-in with an attack that knows how the gradients are hidden."""
-    inner = HONEST["ordinary"](SEED)
+    inner = ordinary(SEED)
 
     def adaptive(model: nn.Module, inputs: Tensor, labels: Tensor, *, norm: Norm, eps: float, rng: SampleRng) -> Tensor:
         return pgd(inner, inputs, labels, norm=norm, eps=eps, rng=rng)
@@ -56,14 +56,14 @@ def plugin(*, uses_gradient: bool, family: str = "") -> Iterator[None]:
 
 
 def hidden() -> nn.Module:
-    return Hidden(HONEST["ordinary"](SEED)).eval().requires_grad_(False)
+    return Hidden(ordinary(SEED)).eval().requires_grad_(False)
 
 
 @pytest.mark.parametrize("uses_gradient", [True, False], ids=["declared", "not declared"])
 def test_images_that_a_plug_ins_gradients_broke_are_no_evidence_of_masking(uses_gradient: bool, tmp_path: Path) -> None:
     """Without the trait its gradients are not held against Square, which then seems to find what they do not."""
     with plugin(uses_gradient=uses_gradient):
-        record = audited(hidden(), tmp_path, ("fgsm", "pgd", "adaptive"))
+        record = audited(hidden(), tmp_path, ("fgsm", "pgd", "adaptive"), n=100)
     assert ("black_box_stronger" in flags(record)) != uses_gradient
 
 
@@ -76,7 +76,7 @@ def audited_again(folder: Path) -> AuditRecord:
 
 def test_an_audit_is_made_again_when_a_trait_has_changed_and_kept_when_the_plug_in_is_missing(tmp_path: Path) -> None:
     with plugin(uses_gradient=False):
-        first = audited(hidden(), tmp_path, ("fgsm", "pgd", "adaptive"))
+        first = audited(hidden(), tmp_path, ("fgsm", "pgd", "adaptive"), n=100)
     assert first.traits == {"adaptive": AttackTraits(uses_gradient=False, family="")}
     place = first.run_id, first.data_sha, Store(tmp_path)
     assert is_audited(*place), "what is not loaded declares nothing else"
@@ -97,7 +97,7 @@ def test_a_failed_audit_with_other_traits_replaces_the_stale_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with plugin(uses_gradient=True):
-        first = audited(hidden(), tmp_path, ("fgsm", "adaptive"))
+        first = audited(hidden(), tmp_path, ("fgsm", "adaptive"), n=100)
     place, store = (first.run_id, first.data_sha), Store(tmp_path)
 
     def fails(*arguments: object) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from controls import trained
+from controls import briefly_trained
 from torch import Tensor, nn
 
 from bench import api
@@ -26,7 +26,7 @@ class Narrow(nn.Module):
 
     def __init__(self, most: int) -> None:
         super().__init__()
-        self.net, self.most = trained(0, epochs=3), most
+        self.net, self.most = briefly_trained(), most
 
     def forward(self, inputs: Tensor) -> Tensor:
         if len(inputs) > self.most:
@@ -58,18 +58,18 @@ def audited(model: nn.Module, folder: Path, *, batch_size: int, paired: nn.Modul
 def test_no_batch_is_larger_than_what_fitted(batch_size: int, tmp_path: Path) -> None:
     """Neither than what is asked for, nor than what the cells came down to when memory ran out."""
     model = Narrow(16).eval()
-    attack(model, tmp_path, "linf", 200)
+    attack(model, tmp_path, "linf", 40)
     audited(model, tmp_path, batch_size=batch_size, paired=model)
 
 
 def test_every_norm_has_its_own_images_and_figures(tmp_path: Path) -> None:
-    """A cell of 50 images in one norm does not hold the audit of another down to 50."""
-    model = trained(0, epochs=3)
+    """A cell of 20 images in one norm does not hold the audit of another down to 20."""
+    model = briefly_trained()
     attack(model, tmp_path, "linf", 120)
-    attack(model, tmp_path, "l2", 50)
+    attack(model, tmp_path, "l2", 20)
     record = audited(model, tmp_path, batch_size=64)
     sizes = {budget.norm: budget.n for budget in record.budgets}
-    assert sizes == {"linf": 120, "l2": 50}
+    assert sizes == {"linf": 120, "l2": 20}
     for budget in record.budgets:
         assert budget.figures["acc_suite"] is not None
         assert budget.figures["softmax_one_perturbed"] is not None
@@ -79,7 +79,7 @@ def test_every_norm_has_its_own_images_and_figures(tmp_path: Path) -> None:
     rebuild(Store(tmp_path))
     rows = pd.read_csv(tmp_path / "results.csv").set_index("norm")
     assert rows.loc["linf", "audit_n_correct"] == record.figures["n_correct"]
-    assert rows.loc["l2", "audit_n"] == 50
+    assert rows.loc["l2", "audit_n"] == 20
 
 
 def test_what_an_attack_makes_of_the_gradients_is_told_of_each_norm(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_what_an_attack_makes_of_the_gradients_is_told_of_each_norm(tmp_path: Pa
 
         def __init__(self) -> None:
             super().__init__()
-            self.net = trained(0, epochs=3)
+            self.net = briefly_trained()
 
         def forward(self, inputs: Tensor) -> Tensor:
             logits: Tensor = self.net(inputs)
@@ -98,8 +98,8 @@ def test_what_an_attack_makes_of_the_gradients_is_told_of_each_norm(tmp_path: Pa
             return torch.where(far, logits.detach(), logits)
 
     model = Walled().eval()
-    attack(model, tmp_path, "linf", 64)
-    attack(model, tmp_path, "l2", 64)
+    attack(model, tmp_path, "linf", 32)
+    attack(model, tmp_path, "l2", 32)
     budgets = audited(model, tmp_path, batch_size=64).budgets
     shares = {budget.norm: budget.figures["zero_gradient_margin_perturbed"] or 0.0 for budget in budgets}
     assert shares["linf"] > shares["l2"]

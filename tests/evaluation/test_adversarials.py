@@ -198,16 +198,15 @@ def test_memory_that_runs_out_stores_every_image_once(run: Bench, tmp_path: Path
     """The batches of an attempt that is given up do not count."""
     import bench.evaluation.attack_runner as attacking
 
-    real, calls = attacking._run_attack, []
+    real, calls = attacking.call_attack, []
 
-    def starved(*arguments: Any) -> Tensor:
-        calls.append(len(arguments[3]))
+    def starved(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
         if len(calls) == 2:
             raise torch.OutOfMemoryError("once")
-        found: Tensor = real(*arguments)
-        return found
+        return real(*arguments, **options)
 
-    monkeypatch.setattr(attacking, "_run_attack", starved)
+    monkeypatch.setattr(attacking, "call_attack", starved)
     monkeypatch.setattr("bench.evaluation.evaluate.SMALLEST_BATCH", 2)
     defaults = ("--attacks", "fgsm", "--save-adversarials", "float32")
     import bench.planning.request as request

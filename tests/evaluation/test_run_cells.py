@@ -21,10 +21,12 @@ from bench.runtime.progress import Progress
 from bench.training.checkpoints import load_run
 
 
-def test_a_filter_without_a_result_leaves_its_cell_without_one(bench: Callable[..., Any], tmp_path: Path) -> None:
-    options = RunConfig(models=["resnet10t"], variants=["baseline"], epochs=0, limit=20, attacks=["fgsm"], eps=["0.1"])
-    arguments = ["--models", "resnet10t", "--variants", "baseline", "--epochs", 0, "--limit", 20, "--attacks", "none"]
-    assert bench("run", *arguments, "--results", tmp_path).code == 0
+def test_a_filter_without_a_result_leaves_its_cell_without_one(
+    bench: Callable[..., Any], plugin: Path, tmp_path: Path
+) -> None:
+    options = RunConfig(models=["tiny"], variants=["baseline"], epochs=0, limit=20, attacks=["fgsm"], eps=["0.1"])
+    arguments = ["--models", "tiny", "--variants", "baseline", "--epochs", 0, "--limit", 20, "--attacks", "none"]
+    assert bench("run", *arguments, "--plugin", plugin, "--no-diagnose", "--results", tmp_path).code == 0
     request, dataset = make_request(options)
     plan = make_plan(request)[0]
     shop = RunContext(dataset=dataset, store=Store(tmp_path), device=torch.device("cpu"), progress=Progress())

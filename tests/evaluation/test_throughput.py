@@ -18,7 +18,7 @@ from bench.config import RunConfig
 from bench.core.specs import AdversarySpec, AttackSpec, EvalSpec, TrainSpec, VariantSpec
 from bench.evaluation import cost_estimate as estimates
 from bench.evaluation import throughput
-from bench.evaluation.cost_estimate import _searched_in, estimate
+from bench.evaluation.cost_estimate import estimate, search_precision
 from bench.evaluation.fast_model import BFloat16
 from bench.evaluation.throughput import Pace, Rates
 from bench.models.classifier import Classifier, Normalize
@@ -51,7 +51,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> None:
         folded = not any(isinstance(m, nn.BatchNorm2d) for m in modules)
         return (11.0 if training else 5.0 if differentiated else 2.0) / (2 if low else 1) - folded
 
-    monkeypatch.setattr(throughput, "_fastest", fastest)
+    monkeypatch.setattr(throughput, "seconds_per_image", fastest)
     monkeypatch.setattr(throughput, "build_run", lambda spec, context: SimpleNamespace(classifier=model_with_a_norm()))
 
 
@@ -94,7 +94,7 @@ def cell(name: str | None, *, backend: Any = "native", precision: Any = "fp32", 
     ],
 )
 def test_which_form_an_attack_asks(name: str | None, backend: str, form: str | None) -> None:
-    assert _searched_in(cell(name, backend=backend, precision="bf16")) == form
+    assert search_precision(cell(name, backend=backend, precision="bf16")) == form
 
 
 class FakePace:
@@ -115,7 +115,7 @@ def test_every_pass_is_counted_at_the_rate_of_its_form(monkeypatch: pytest.Monke
     """Two seeds, one of them trained and one diagnosed; each cell costs 5 passes an image at most, and 2 at least."""
     monkeypatch.setattr(estimates, "Pace", FakePace)
     monkeypatch.setattr(FakePace, "made", 0)
-    monkeypatch.setattr(estimates, "_cost", lambda cell, classes: Cost(5, 9, 2, 9))
+    monkeypatch.setattr(estimates, "cell_cost", lambda cell, classes: Cost(5, 9, 2, 9))
     monkeypatch.setattr(estimates, "diagnosis_costs", lambda spec, n_train, n_test: [(Cost(7, 0, 6, 0), 10)])
     first, second = (dataclasses.replace(some_spec(epochs=2), seed=seed) for seed in (0, 1))
     cells = (cell(None), cell("pgd-20"), cell("apgd-ce", precision="bf16"), cell("pgd-20", backend="reference"))
@@ -134,8 +134,8 @@ def test_every_pass_is_counted_at_the_rate_of_its_form(monkeypatch: pytest.Monke
 def test_seconds_are_an_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fastest batch, of three images, takes 6 seconds."""
     seconds = iter([9.0, 6.0, 7.0, 8.0])
-    monkeypatch.setattr(throughput, "_seconds", lambda asked, inputs, *, differentiated: next(seconds))
-    assert throughput._fastest(nn.Identity(), torch.rand(3, 3, 4, 4), differentiated=True) == 2
+    monkeypatch.setattr(throughput, "time_batch", lambda asked, inputs, *, differentiated: next(seconds))
+    assert throughput.seconds_per_image(nn.Identity(), torch.rand(3, 3, 4, 4), differentiated=True) == 2
 
 
 @pytest.mark.parametrize(("differentiated", "frozen"), [(True, True), (False, True), (False, False)])
@@ -148,6 +148,6 @@ def test_what_is_differentiated(differentiated: bool, frozen: bool) -> None:
         outputs: Tensor = layer(images)
         return outputs
 
-    assert throughput._seconds(asked, torch.rand(2, 3, 4, 4), differentiated=differentiated) > 0
+    assert throughput.time_batch(asked, torch.rand(2, 3, 4, 4), differentiated=differentiated) > 0
     assert seen[0].requires_grad == differentiated
     assert (layer.weight.grad is not None) == (not frozen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from tiny_runs import LEARNED, rows
 
+from bench.cli import invoke
 from bench.core.columns import TIME_COLUMNS
 from bench.results.store import Store
 
@@ -25,20 +27,47 @@ FAILURES = {
 }
 
 
+TRAINED = ("--variants", "baseline", "--no-diagnose", *LEARNED)
+
+
+@pytest.fixture(scope="module")
+def learned(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results folder of a trained baseline without any attack. Tests copy it."""
+    folder = tmp_path_factory.mktemp("learned")
+    _run("--attacks", "none", plugin=plugin, folder=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fgsm_alone(learned: Path, plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Number of images that FGSM leaves when no other attack runs."""
+    folder = tmp_path_factory.mktemp("alone")
+    shutil.copytree(learned, folder, dirs_exist_ok=True)
+    _run("--attacks", "fgsm", plugin=plugin, folder=folder)
+    return next(row["n_correct"] for row in rows(folder) if row["attack"] == "fgsm")
+
+
+def _run(*arguments: object, plugin: Path, folder: Path) -> None:
+    fixed = ("--plugin", plugin, "--models", "tiny", "--limit", 60, "--eps", 0.1, "--corruptions", "none", *TRAINED)
+    texts = ("run", *fixed, "--audit", "none", "--results", folder, *arguments)
+    assert invoke([str(text) for text in texts]) == 0
+
+
 @pytest.mark.parametrize("attack", FAILURES)
-def test_a_failed_attack_is_never_robustness(run: Bench, tmp_path: Path, attack: str) -> None:
+def test_a_failed_attack_is_never_robustness(
+    run: Bench, learned: Path, fgsm_alone: str, tmp_path: Path, attack: str
+) -> None:
     """The cell has its reason and no accuracy, the others go on, the row has no rank, and the exit code is 3."""
     reason, message = FAILURES[attack]
-    outcome = run("--attacks", f"{attack},fgsm", "--variants", "baseline", *LEARNED)
+    shutil.copytree(learned, tmp_path / "out")
+    outcome = run("--attacks", f"{attack},fgsm", *TRAINED)
     assert outcome.code == 3
     table = {row["attack"]: row for row in rows(tmp_path / "out")}
     assert (table[attack]["status"], table[attack]["reason"], table[attack]["acc"]) == ("failed", reason, "")
     assert table[attack]["n_correct"] == ""
     assert message in table[attack]["notes"]
     assert table["fgsm"]["status"] == table["clean"]["status"] == "ok"
-    fresh = tmp_path / "fresh"
-    run("--attacks", "fgsm", "--variants", "baseline", *LEARNED, results=fresh)
-    assert table["fgsm"]["n_correct"] == next(r for r in rows(fresh) if r["attack"] == "fgsm")["n_correct"]
+    assert table["fgsm"]["n_correct"] == fgsm_alone
     assert "failed" in outcome.out
     with (tmp_path / "out" / "leaderboard.csv").open() as file:
         board = next(csv.DictReader(file))
@@ -48,15 +77,16 @@ def test_a_failed_attack_is_never_robustness(run: Bench, tmp_path: Path, attack:
 def test_what_an_attack_warns_of_is_in_its_row_and_what_it_does_to_the_model_is_undone(
     run: Bench, tmp_path: Path
 ) -> None:
-    assert run("--attacks", "warns", "--variants", "baseline").code == 0
+    assert run("--attacks", "warns", "--variants", "baseline", "--no-diagnose").code == 0
     table = {row["attack"]: row for row in rows(tmp_path / "out")}
     assert table["warns"]["notes"].split("; ")[1:] == ["library: something is odd"]
     assert table["warns"]["n_correct"] == table["clean"]["n_correct"]
 
 
 def test_a_failed_cell_is_tried_again(run: Bench) -> None:
-    run("--attacks", "crash", "--variants", "baseline")
-    outcome = run("--attacks", "crash", "--variants", "baseline")
+    arguments = ("--attacks", "crash", "--variants", "baseline", "--no-diagnose")
+    run(*arguments)
+    outcome = run(*arguments)
     assert outcome.code == 3
     assert "0 trained, 0 of 2 cells computed, 1 already stored" in outcome.err
 
@@ -73,14 +103,16 @@ def test_a_nan_loss_fails_its_run_and_no_other(run: Bench, tmp_path: Path) -> No
     assert "nan_loss" in outcome.err
 
 
-def test_memory_that_runs_out_halves_the_batch(run: Bench, tmp_path: Path) -> None:
-    assert run(*LEARNED, "--attacks", "hungry", "--variants", "baseline").code == 0
+def test_memory_that_runs_out_halves_the_batch(run: Bench, learned: Path, tmp_path: Path) -> None:
+    shutil.copytree(learned, tmp_path / "out")
+    assert run("--attacks", "hungry", *TRAINED).code == 0
     row = next(r for r in rows(tmp_path / "out") if r["attack"] == "hungry")
     assert (row["status"], row["batch_size"]) == ("ok", "16")
 
 
-def test_memory_that_runs_out_fails_a_batch_size_that_was_asked_for(run: Bench, tmp_path: Path) -> None:
-    assert run(*LEARNED, "--attacks", "hungry", "--variants", "baseline", "--batch-size", "32").code == 3
+def test_memory_that_runs_out_fails_a_batch_size_that_was_asked_for(run: Bench, learned: Path, tmp_path: Path) -> None:
+    shutil.copytree(learned, tmp_path / "out")
+    assert run("--attacks", "hungry", *TRAINED, "--batch-size", "32").code == 3
     row = next(r for r in rows(tmp_path / "out") if r["attack"] == "hungry")
     assert row["reason"] == "out_of_memory"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+FINISHED = ("--attacks", "fgsm,pgd-5", "--eps", "0.05,0.1")  # options of the shared results folder `finished`
 LEARNED = ("--train-limit", "all", "--epochs", "4")  # enough for most images to be right
 
 

@@ -59,10 +59,9 @@ def legend_of(figure: Figure) -> list[str]:
     ("d", "most", "shown", "said"),
     [
         (8, 16, 8, "All 8 latent coordinates"),
-        (5, 16, 5, "All 5 latent coordinates"),
-        (64, 16, 16, "The first 16 of 64 latent coordinates"),
+        (20, 16, 16, "The first 16 of 20 latent coordinates"),
         (64, 3, 3, "The first 3 of 64 latent coordinates"),
-        (30, 30, 30, "All 30 latent coordinates"),
+        (17, 17, 17, "All 17 latent coordinates"),
         (1, 16, 1, "The only latent coordinate"),
     ],
 )
@@ -241,11 +240,20 @@ def test_the_same_latents_give_the_same_bytes(tmp_path: Path) -> None:
     assert other[0].read_bytes() != paths[0][0].read_bytes()
 
 
-def test_another_process_gives_the_same_bytes(tmp_path: Path) -> None:
-    """Hashes of strings differ between processes, and so does the clock."""
+def test_another_process_gives_the_same_bytes_and_keeps_no_state(tmp_path: Path) -> None:
+    """Hashes of strings differ between processes, and so does the clock.
+
+    No pyplot, which keeps every figure, and the settings of the caller as they were.
+    """
     program = (
-        "import sys, numpy as np; from pathlib import Path; from bench.plots.latents import *;"
-        "save_figure(draw_latents(np.eye(4), np.arange(4), title='t', class_names=None), Path(sys.argv[1]))"
+        "import sys, matplotlib, numpy as np; from pathlib import Path; from bench.plots.latents import *;"
+        # Asking for the backend would choose one.
+        "settings = lambda: {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != 'backend'};"
+        "before = settings();"
+        "figure = draw_latents(np.eye(4), np.arange(4), title='t', class_names=None);"
+        "assert 'matplotlib.pyplot' not in sys.modules; assert settings() == before;"
+        "assert 'torch' not in sys.modules;"
+        "save_figure(figure, Path(sys.argv[1]))"
     )
     subprocess.run([sys.executable, "-c", program, tmp_path / "theirs"], check=True)
     for path in save_figure(draw(np.eye(4), np.arange(4), title="t"), tmp_path / "ours"):
@@ -317,14 +325,13 @@ def test_a_file_in_the_way_of_the_folder_is_said(tmp_path: Path) -> None:
     ("latents", "labels"),
     [
         pytest.param(np.zeros((20, 3)), np.arange(20) % 3, id="all zero"),
-        pytest.param(np.full((20, 3), 7.1), np.arange(20) % 3, id="all equal"),
         pytest.param(np.full((20, 3), 7.1, dtype=np.float32), np.zeros(20, dtype=np.int32), id="one class, all equal"),
         pytest.param(np.full((1, 4), -2e-5), np.array([4]), id="one image"),
         pytest.param(np.array([[3.0]]), np.array([0]), id="one number"),
         pytest.param(np.linspace(-1, 1, 30)[:, None], np.arange(30) % 2, id="one dimension"),
         pytest.param(np.zeros((5, 1)), np.arange(5), id="one dimension, all zero"),
         pytest.param(np.random.default_rng(0).normal(size=(9, 5)), np.zeros(9, dtype=np.int64), id="one class"),
-        pytest.param(np.eye(12), np.arange(12), id="an image a class, more than ten"),
+        pytest.param(np.eye(11)[:, :4], np.arange(11), id="an image a class, more than ten"),
         pytest.param(1e6 + np.eye(3), np.arange(3), id="far from zero"),
     ],
 )
@@ -362,17 +369,3 @@ def test_latents_of_a_diverged_model_are_a_mistake_in_a_sentence() -> None:
     latents[0, :2] = np.nan, np.inf
     with pytest.raises(BenchError, match="2 latents are NaN or infinite"):
         draw(latents, labels)
-
-
-def test_drawing_leaves_no_state_behind() -> None:
-    """No pyplot, which keeps every figure, and the caller's settings as they were."""
-    program = (
-        "import sys, matplotlib, numpy as np; from bench.plots.latents import draw_latents;"
-        # Asking for the backend would choose one.
-        "settings = lambda: {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != 'backend'};"
-        "before = settings();"
-        "draw_latents(np.eye(3), np.arange(3), title='t', class_names=None);"
-        "assert 'matplotlib.pyplot' not in sys.modules; assert settings() == before;"
-        "assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True)

@@ -120,10 +120,11 @@ def test_which_variants_are_trained_to_collapse(variant: str, expected: bool) ->
     (VariantSpec(penalty="mean_square", schedule="recipe"), False, False),
 ])  # fmt: skip
 def test_the_declared_trait_decides_whatever_the_loss(
-    spec: VariantSpec, declared: bool | None, expected: bool, monkeypatch: pytest.MonkeyPatch
+    spec: VariantSpec, declared: bool | None, expected: bool, request: pytest.FixtureRequest
 ) -> None:
     entry = VariantEntry(summary="s", source="s", spec=spec, collapses=declared)
-    monkeypatch.setitem(VARIANTS._entries, "own", entry)
+    VARIANTS.register("own", entry, origin="test")
+    request.addfinalizer(lambda: VARIANTS.remove("own"))
     assert entry.has_collapse_penalty is has_collapse_penalty("own", spec) is expected
     run = trained("lpc")
     assert run.spec is not None

@@ -57,29 +57,53 @@ def cell_of(run: RunRecord, attack: str | None = None, **others: Any) -> EvalRec
     return dataclasses.replace(cell, spec=spec, cell_id=spec.cell_id, **others)
 
 
-def store_of(folder: Path, runs: list[RunRecord], attack: str, note: str, message: str) -> Store:
-    """A clean cell, an attack, an attack that failed and a corruption of every run."""
+@dataclasses.dataclass(frozen=True)
+class Attacked:
+    """An attack with a name, a note and the message of a failure that a user may cause."""
+
+    name: str
+    note: str
+    message: str
+
+
+ATTACKS = st.lists(st.builds(Attacked, NAMES, TEXTS, TEXTS), min_size=5, max_size=5, unique_by=lambda made: made.name)
+VARIANTS = st.lists(NAMES.filter(lambda name: name != "baseline"), min_size=4, max_size=4, unique=True)
+
+
+def store_of(folder: Path, runs: list[RunRecord], attacks: list[Attacked]) -> Store:
+    """A clean cell, a corruption, and one cell per attack of every run, which failed in the last run."""
     store = Store(folder)
     for run in runs:
         store.write_run(run, None)
-        failure = {"status": "failed", "reason": "attack_error", "message": message, "n_correct": None}
-        failed = cell_of(run, "broken", notes=(), **failure)
-        store.write_cell(failed, None)
-        clean = dataclasses.replace(cell_record(run, "clean", RIGHT), notes=(note,))
-        for cell in (clean, cell_of(run, attack, notes=(note, note)), cell_of(run, notes=())):
+        clean = dataclasses.replace(cell_record(run, "clean", RIGHT), notes=(attacks[0].note,))
+        for cell in (clean, cell_of(run, notes=())):
             store.write_cell(cell, samples_of(RIGHT))
+        for made in attacks:
+            failure = {"status": "failed", "reason": "attack_error", "message": made.message, "n_correct": None}
+            failed = run is runs[-1]
+            more = {"notes": (), **failure} if failed else {"notes": (made.note, made.note)}
+            store.write_cell(cell_of(run, made.name, **more), None if failed else samples_of(RIGHT))
     return store
 
 
-@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])  # an example takes a second
-@given(NAMES, NAMES, NAMES.filter(lambda name: name != "baseline"), NAMES, TEXTS, TEXTS)
-@example("0x10", "none", '"', "'", "NA", "=cmd|' /C calc'!A0\rsecond line")
+def check_texts(found: pd.Series[str], text: str) -> None:
+    """Check that every row shows ``text``, or nothing if nothing of it can be shown."""
+    assert set(found) == {as_text(text)} or (not as_text(text) and found.isna().all())
+
+
+# Every example has many names and texts, because the tables of one cost as much as those of another.
+@settings(max_examples=3, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(NAMES, NAMES, VARIANTS, ATTACKS)
+@example(
+    "0x10", "none", ['"', "0x10"], [Attacked("'", "NA", "=cmd|' /C calc'!A0\rsecond line"), Attacked("none", "", "")]
+)
 def test_pandas_returns_what_the_tables_were_given(
-    dataset: str, model: str, variant: str, attack: str, note: str, message: str
+    dataset: str, model: str, variants: list[str], attacks: list[Attacked]
 ) -> None:
-    runs = [run_called(dataset, model, name) for name in ("baseline", variant)]
+    names = ["baseline", *variants]
+    runs = [run_called(dataset, model, name) for name in names]
     with tempfile.TemporaryDirectory() as folder:
-        store = store_of(Path(folder), runs, attack, note, message)
+        store = store_of(Path(folder), runs, attacks)
         write_tables(store)
         results, board, comparison, corruptions = (
             pd.read_csv(store.root / f"{name}.csv") for name in ("results", "leaderboard", "comparison", "corruptions")
@@ -87,29 +111,30 @@ def test_pandas_returns_what_the_tables_were_given(
         lines = stored_lines(store)
         compared = pd.read_csv(io.StringIO(as_csv(compare(lines, []))))
         rows = board_rows(all_cells(store))
-    column = f"{attack}@linf-0.1"
-    assert len(results) == 8
+    columns = {f"{made.name}@linf-0.1" for made in attacks}
+    assert len(results) == len(runs) * (2 + len(attacks))
     for table in (results, board, comparison):
         assert set(table["dataset"]) == {dataset}
         assert set(table["model"]) == {model}
     for table in (results, board):
-        assert set(table["variant"]) == {"baseline", variant}
+        assert set(table["variant"]) == set(names)
         assert {*table["config_sha"]} == {run.config_sha for run in runs}
     assert set(results["run_id"]) == {run.run_id for run in runs}
-    assert set(results["attack"].dropna()) == {"clean", attack, "broken"}
-    assert {"clean", column, f"{column}_n"} <= set(board.columns)
-    assert set(comparison["variant"]) == {variant}
-    assert column in set(comparison["metric"])
-    assert set(corruptions.iloc[1:, 0]) == {f"{model}:{name}:0" for name in ("baseline", variant)}
-    assert {f"{model}:{name}" for name in ("baseline", variant)} == set(compared["model"])
+    assert set(results["attack"].dropna()) == {"clean", *(made.name for made in attacks)}
+    assert {"clean", *columns, *(f"{column}_n" for column in columns)} <= set(board.columns)
+    assert set(comparison["variant"]) == set(variants)
+    assert columns <= set(comparison["metric"])
+    assert set(corruptions.iloc[1:, 0]) == {f"{model}:{name}:0" for name in names}
+    assert {f"{model}:{name}" for name in names[:-1]} <= set(compared["model"]) <= {f"{model}:{n}" for n in names}
     for row in rows:
-        name = f"{row.run.model}.{row.run.variant}"
         exported = pd.read_csv(io.StringIO(timm_csv(row, rows, allow_protocol_mismatch=True)))
-        assert exported["model"].item().startswith(name)
-    texts = results.set_index("attack")["notes"]
-    assert set(texts[["clean"]]) == {as_text(note)} or (not as_text(note) and texts[["clean"]].isna().all())
-    assert set(texts[[attack]]) == {f"{as_text(note)}; {as_text(note)}"}
-    assert set(texts[["broken"]]) == {as_text(message)} or (not as_text(message) and texts[["broken"]].isna().all())
+        assert exported["model"].item().startswith(f"{row.run.model}.{row.run.variant}")
+    texts = results.set_index("attack")
+    check_texts(texts.loc[["clean"], "notes"], attacks[0].note)
+    for made in attacks:
+        shown = texts.loc[[made.name]]
+        assert set(shown[shown["status"] == "ok"]["notes"]) == {f"{as_text(made.note)}; {as_text(made.note)}"}
+        check_texts(shown[shown["status"] == "failed"]["notes"], made.message)
 
 
 FILE = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0/"), min_size=1, max_size=12)
