@@ -11,14 +11,11 @@ from bench.models.build import build_classifier
 from bench.models.input_size import find_fit
 from bench.models.variants import VARIANTS
 
-# A head sees flat features only, so one light architecture for every width that families differ in is enough.
-LIGHT = sorted({name for name in FAMILY_MODELS.values() if getattr(find_fit(name, 8, "native"), "img_size", 999) <= 16})
+# A head sees flat features only, so that one light architecture for every width is enough.
+QUICK = ("test_byobnet", "test_nfnet", "test_resnet", "efficientvit_m0", "levit_128s", "xcit_nano_12_p8_384")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("variant", ["baseline", "lpc"])
-@pytest.mark.parametrize("name", LIGHT)
-def test_logits_and_gradients(name: str, variant: str) -> None:
+def check(name: str, variant: str) -> None:
     spec = VARIANTS.get(variant).spec
     built = build_classifier(
         ModelSpec(name=name), spec, image_size=8, num_classes=5, mean=(0.5,) * 3, std=(0.5,) * 3, seed=0
@@ -30,3 +27,18 @@ def test_logits_and_gradients(name: str, variant: str) -> None:
     logits.logsumexp(1).sum().backward()
     assert images.grad is not None
     assert images.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("variant", ["baseline", "lpc"])
+@pytest.mark.parametrize("name", QUICK)
+def test_logits_and_gradients(name: str, variant: str) -> None:
+    check(name, variant)
+
+
+@pytest.mark.slow
+def test_logits_and_gradients_of_every_family() -> None:
+    """With the layer only: the classifier without it is that of the families' own test."""
+    light = {name for name in FAMILY_MODELS.values() if getattr(find_fit(name, 8, "native"), "img_size", 999) <= 16}
+    assert len(light) > 40
+    for name in sorted(light - set(QUICK)):
+        check(name, "lpc")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from hashlib import sha256
@@ -44,18 +45,17 @@ UNCHANGED_IN_GREY = {"saturate"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("side", SIZES)
-def test_bytes_in_and_bytes_out(kind: str, channels: int, side: int) -> None:
-    images = pictures(2, side, channels)
-    before = images.copy()
-    for severity in SEVERITY_LEVELS:
+def test_bytes_in_and_bytes_out(kind: str) -> None:
+    for side, channels, severity in itertools.product(SIZES, (1, 3), SEVERITY_LEVELS):
+        where = f"{channels} channels of {side} px at severity {severity}"
+        images = pictures(2, side, channels)
+        before = images.copy()
         found = corrupt_bytes(images, names(2), kind, severity)
-        assert found.dtype == np.uint8
-        assert found.shape == images.shape
+        assert found.dtype == np.uint8, where
+        assert found.shape == images.shape, where
         changed = not np.array_equal(found, images)
-        assert changed or side == 8 or (channels == 1 and kind in UNCHANGED_IN_GREY)
-    np.testing.assert_array_equal(images, before)
+        assert changed or side == 8 or (channels == 1 and kind in UNCHANGED_IN_GREY), where
+        np.testing.assert_array_equal(images, before, where)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -49,8 +49,8 @@ def check_equal(ours: NDArray[np.float64], theirs: NDArray[np.float64], *, allow
     assert (apart <= 5 * error + allowed).all(), (ours.mean(0), theirs.mean(0), error)
 
 
-@pytest.mark.parametrize("severity", [1, 5])
-@pytest.mark.parametrize("profile", ["cifar", "tiny_imagenet"])
+# Severities and profiles differ in their constants only, which are compared with the forks' elsewhere.
+@pytest.mark.parametrize(("profile", "severity"), [("cifar", 5), ("tiny_imagenet", 1)])
 @pytest.mark.parametrize("kind", FREE)
 def test_running_freely(kind: str, profile: Profile, severity: int) -> None:
     side = PROFILE_SIZES[profile]
