@@ -11,11 +11,11 @@ from bench.models.backbones import build_backbone
 
 SIDE = 8
 LARGE = 50_000_000
-# One family of each kind that backbones tell apart: small or native stem; images kept at 8 px, enlarged to 16, 24 or 32,
+# A family per kind that backbones tell apart: small or native stem; images kept at 8 px, enlarged to 16, 24 or 32,
 # or to the only size that the architecture takes; features from maps, tokens, two branches or two classifiers.
 QUICK = (
-    "byobnet", "convnext", "crossvit", "efficientformer_v2", "levit", "mlp_mixer", "pit", "vision_transformer", "vovnet",
-    "xcit",
+    "byobnet", "convnext", "crossvit", "efficientformer_v2", "levit", "mlp_mixer", "pit", "vision_transformer",
+    "vovnet", "xcit",
 )  # fmt: skip
 
 

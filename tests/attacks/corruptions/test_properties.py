@@ -75,7 +75,7 @@ def test_an_image_is_the_same_in_any_company(kind: str, monkeypatch: pytest.Monk
     np.testing.assert_array_equal(corrupt_bytes(images, ids, kind, 3), whole)
 
 
-def _digest() -> str:
+def digest_of_all_kinds() -> str:
     digest = sha256()
     for kind in KINDS:
         digest.update(corrupt_bytes(pictures(3, 32), names(3), kind, 4, seed=5).tobytes())
@@ -83,11 +83,11 @@ def _digest() -> str:
 
 
 def test_another_process_makes_the_same_bytes() -> None:
-    code = "import test_properties; print(test_properties._digest())"
+    code = "import test_properties; print(test_properties.digest_of_all_kinds())"
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
     )
-    assert found.stdout.strip() == _digest()
+    assert found.stdout.strip() == digest_of_all_kinds()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if CORRUPTIONS.get(kind).random])
