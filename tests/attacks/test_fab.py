@@ -106,7 +106,7 @@ def own_path(
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize(("classes", "attempt"), [(3, 0), (3, 1), (10, 0), (10, 1)])
+@pytest.mark.parametrize(("classes", "attempt"), [(3, 1), (10, 0)])
 def test_the_targeted_walk_is_that_of_the_authors(norm: Norm, classes: int, attempt: int) -> None:
     model, inputs = small_net(classes), images(6)
     samples = samples_of(model, inputs)

@@ -211,8 +211,8 @@ def test_a_budget_beyond_the_box_breaks_all_and_stays_inside(name: str, norm: st
         ("pgd-20", "l1", 4.0, 4),
         ("pgd-margin-20", "l2", 0.7, 1),
         ("apgd-ce", "linf", 0.08, 5),
-        ("apgd-ce", "l1", 4.0, 5),
-        ("autoattack-apgd-ce+apgd-t+fab-t+square-i10-s50", "l2", 0.7, 1),
+        pytest.param("apgd-ce", "l1", 4.0, 5, marks=pytest.mark.slow),
+        pytest.param("autoattack-apgd-ce+apgd-t+fab-t+square-i10-s50", "l2", 0.7, 1, marks=pytest.mark.slow),
     ],
 )
 def test_logits_times_a_thousand_lose_as_much(name: str, norm: str, eps: float, noise: int) -> None:

@@ -45,7 +45,7 @@ NORMS: dict[str, tuple[Norm, ...]] = {
 }
 SHORT: dict[str, dict[str, Any]] = {"autoattack": {"steps": 20, "queries": 50}, "square": {"queries": 400}}
 SLACK = {("square", "linf"): 6.0, ("square", "l2"): 6.0, ("square", "l1"): 20.0, ("apgd", "l1"): 1.2}  # in margins
-COUNT = 6
+COUNT = 4
 
 
 def linear() -> tuple[LinearModel, Tensor, Tensor]:

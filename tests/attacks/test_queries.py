@@ -81,8 +81,15 @@ def alone(name: str, norm: str) -> list[tuple[int, bool, Tensor]]:
 
 @pytest.mark.parametrize(
     ("name", "norm"),
-    # autoattack-plus is slow, and nothing in it is new
-    [(name, norm) for name in BOUNDED if name != "autoattack-plus" for norm in ATTACKS.get(name).norms if norm in EPS],
+    # Norms differ in their points only, which Square and AutoAttack draw. autoattack-plus has no stage of its own.
+    [
+        (name, norm)
+        for name in BOUNDED
+        for norm in EPS
+        if norm in ATTACKS.get(name).norms
+        and name != "autoattack-plus"
+        and (norm == ATTACKS.get(name).norms[0] or name in ("pgd", "square", "autoattack"))
+    ],
 )
 def test_a_bounded_search_is_the_beginning_of_the_unbounded_one(name: str, norm: str) -> None:
     """In batches of three that refill; the oracle is each image by itself, counted by the model."""

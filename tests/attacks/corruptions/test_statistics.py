@@ -70,7 +70,7 @@ def test_running_freely(kind: str, profile: Profile, severity: int) -> None:
     check_equal(reduced(ours - clean), reduced(theirs - clean), allowed=allowed)
 
 
-@pytest.mark.parametrize("profile", PROFILE_SIZES)
+@pytest.mark.parametrize("profile", ["cifar", "tiny_imagenet", pytest.param("imagenet", marks=pytest.mark.slow)])
 def test_the_texture_of_frost_is_like_the_photographs(profile: Profile) -> None:
     """In the mean and in how far crops differ, which a texture of one contrast for all panes does not reach."""
     if installed() is None:
