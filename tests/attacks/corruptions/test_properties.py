@@ -39,7 +39,7 @@ NEARER: dict[tuple[str, Profile], set[int]] = {
 }
 #: Kinds of which the last severity is nearer to the clean image than the first, in pixels.
 LESS_IN_THE_END = {"elastic_transform"}
-COUNTS = {"cifar": 150, "tiny_imagenet": 100, "imagenet": 12}
+COUNTS = {"cifar": 150, "tiny_imagenet": 100, "imagenet": 24}
 #: A grey image has no saturation to change.
 UNCHANGED_IN_GREY = {"saturate"}
 
