@@ -108,9 +108,9 @@ def reference_path(search: Apgd, model: nn.Module, samples: Samples, start: Tens
         ("linf", 0.02, "ce"),
         ("linf", 0.04, "dlr"),
         ("linf", 0.02, "dlr-targeted"),
-        ("l2", 0.4, "ce"),
-        ("l2", 0.2, "dlr"),
-        ("l2", 0.4, "dlr-targeted"),
+        ("l2", 0.2, "ce"),
+        ("l2", 0.4, "dlr"),
+        ("l2", 0.2, "dlr-targeted"),
     ],
 )
 def test_the_path_is_that_of_the_reference(norm: Norm, eps: float, objective: Objective) -> None:
