@@ -173,7 +173,7 @@ def first_channels(model: nn.Module) -> int:
 
 def _way_out(name: str, state: State, image_size: int) -> str:
     fitting = []
-    for other in _similar(name):
+    for other in similar_names(name):
         options = candidates(other, state, image_size=image_size, num_classes=None, stem=None)
         if not all(_problem_of(candidate, state, ("meta",)) for candidate in options):
             fitting.append(repr(other))
@@ -185,7 +185,7 @@ def _way_out(name: str, state: State, image_size: int) -> str:
     )
 
 
-def _similar(name: str) -> list[str]:
+def similar_names(name: str) -> list[str]:
     """Return architectures of timm and torchvision with similar names, the most similar names of each library first."""
     base = name.removeprefix(TORCHVISION)
     of_timm, of_torchvision = (

@@ -24,7 +24,7 @@ def shrink_stem(model: nn.Module, *, first_conv: str = "", keep_pool: bool = Fal
     the max-pool. A stem is replaced if its first convolution has stride 2 and a larger kernel. Patch embeddings, whose
     kernel equals the stride, are kept, as are networks whose weights fit one grid of positions only.
     """
-    convs = _first_convs(model, first_conv)
+    convs = first_convs(model, first_conv)
     if not convs or _fixed(model) or not any(_overlaps(c) for c in convs):
         return False
     if any(c.stride != (2, 2) or c.dilation != (1, 1) for c in convs):
@@ -46,7 +46,7 @@ def _config(model: nn.Module) -> dict[str, object]:
     return dict(config) if config else {}
 
 
-def _first_convs(model: nn.Module, first_conv: str = "") -> list[nn.Conv2d]:
+def first_convs(model: nn.Module, first_conv: str = "") -> list[nn.Conv2d]:
     """Return the convolutions of the image: several if parallel branches are summed, as in RepVGG."""
     names = first_conv or _config(model).get("first_conv") or ()
     paths = [names] if isinstance(names, str) else list(names) if isinstance(names, (list, tuple)) else []

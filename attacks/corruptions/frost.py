@@ -54,7 +54,7 @@ def cropped(shape: tuple[int, ...], grain: float, draws: Draws) -> Bytes | Float
 def panes(height: int, width: int, grain: float, channels: int) -> tuple[Bytes | Floats, ...]:
     """Return the photographs, scaled by ``grain``, or by more if they would not cover height × width."""
     scaled = []
-    for photograph in _decoded():
+    for photograph in decoded():
         rows, columns = photograph.shape[:2]
         scale = max(grain, height / rows, width / columns)
         pane = photograph if scale == 1 else _scaled(photograph, scale, height, width)
@@ -70,7 +70,7 @@ def _scaled(photograph: Bytes, scale: float, height: int, width: int) -> Bytes:
 
 
 @lru_cache(maxsize=1)
-def _decoded() -> tuple[Bytes, ...]:
+def decoded() -> tuple[Bytes, ...]:
     """Return the photographs, (H, W, 3) RGB."""
     files = (np.frombuffer(file, np.uint8) for file in photographs.required().files)
     return tuple(np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR_RGB), dtype=np.uint8) for file in files)

@@ -31,7 +31,7 @@ def load_digits(request: DataRequest) -> Dataset:
     on the random generator of any library. Raises BenchError if scikit-learn's file is missing or altered.
     """
     refuse_options("digits", SIDE, request)
-    table = _read_table()
+    table = read_table()
     pixels = (table[:, :-1].reshape(-1, 1, SIDE, SIDE) / 16).astype(np.float32)
     whole = _subset("all", pixels, table[:, -1].astype(np.int64), np.arange(len(table)))
     rank = ranks(id_hashes(whole.ids), whole.labels)
@@ -49,16 +49,16 @@ def _subset(name: str, pixels: Pixels, labels: NDArray[np.int64], chosen: NDArra
     return Split(name, ids, labels[chosen], sha, lambda indices: mine[indices])
 
 
-def _read_table() -> NDArray[np.float64]:
+def read_table() -> NDArray[np.float64]:
     """Read the table (1797, 65): 64 values in 0…16 and the class. Raises BenchError for any other table."""
-    path = _bundled_file()
-    table = _parse(path) if path.is_file() else _load_from_sklearn()
+    path = bundled_file()
+    table = read_csv(path) if path.is_file() else _load_from_sklearn()
     if table.shape != (1797, SIDE * SIDE + 1) or table.min() < 0 or table[:, :-1].max() > 16:
         raise BenchError("scikit-learn's handwritten digits are not the known 1797×65 table; reinstall scikit-learn.")
     return table
 
 
-def _bundled_file() -> Path:
+def bundled_file() -> Path:
     """Return the path of the file that ``sklearn.datasets.load_digits`` reads.
 
     Reading it directly avoids the import of scikit-learn, which takes about a second.
@@ -69,7 +69,8 @@ def _bundled_file() -> Path:
     return Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
 
 
-def _parse(path: Path) -> NDArray[np.float64]:
+def read_csv(path: Path) -> NDArray[np.float64]:
+    """Read the numbers of a compressed CSV file."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         return np.loadtxt(file, delimiter=",")
 

@@ -39,9 +39,10 @@ def run(
     ids: list[str],
     seed: int = 0,
     backend: Backend = "native",
+    eps: float | None = None,
 ) -> Tensor:
     attack = resolve(name, backend)
-    spec = attack.spec(norm, EPS[norm], batch_size=64)  # type: ignore[arg-type]
+    spec = attack.spec(norm, eps or EPS[norm], batch_size=64)  # type: ignore[arg-type]
     rng = SampleRng(seed, attack.name, ids)
     return call_attack(attack.entry, model, inputs, labels, spec=spec, rng=rng).adversarials
 
@@ -134,21 +135,32 @@ def test_the_randomness_comes_from_the_seed(backend: Backend) -> None:
     assert not torch.equal(found[0], found[2])
 
 
-@pytest.mark.parametrize("name", ["autoattack", "autoattack-plus", "autoattack-rand", "apgd-ce"])
+ALL_STAGES = "autoattack-apgd-ce+apgd-dlr+fab+square+apgd-t+fab-t-i10-s40"
+
+
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        *[(name, "native") for name in ("autoattack", "autoattack-plus", "autoattack-rand", "apgd-ce")],
+        (ALL_STAGES, "reference"),
+        *[pytest.param(name, "reference", marks=pytest.mark.slow) for name in ("autoattack", "autoattack-rand")],
+    ],
+)
 @pytest.mark.parametrize("num_classes", [2, 3, 4, 12])
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_autoattack_with_any_number_of_classes(name: str, num_classes: int, backend: Backend) -> None:
-    if backend == "reference" and name == "autoattack-plus" and num_classes == 12:
-        pytest.skip("slow, and nothing in it depends on more than nine classes")
+def test_autoattack_with_any_number_of_classes(
+    name: str, num_classes: int, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With short stages, and a budget that leaves images for every one of them."""
+    monkeypatch.setattr("bench.attacks.ensemble.ITERATIONS", 10)
+    monkeypatch.setattr("bench.attacks.ensemble.SQUARE_QUERIES", 40)
     model = small_net(num_classes)
     inputs, labels = some_images(model, 3)
     state = torch.get_rng_state()
-    adversarials = run(name, "linf", model, inputs, labels, ["a", "b", "c"], backend=backend)
+    adversarials = run(name, "linf", model, inputs, labels, ["a", "b", "c"], backend=backend, eps=0.001)
     assert torch.equal(state, torch.get_rng_state())
     assert adversarials.shape == inputs.shape
-    assert length(adversarials - inputs, "linf").max() <= EPS["linf"] + 1e-6
-    again = run(name, "linf", model, inputs, labels, ["a", "b", "c"], backend=backend)
-    assert torch.equal(adversarials, again)
+    assert length(adversarials - inputs, "linf").max() <= 0.001 + 1e-6
+    assert (model(adversarials).argmax(1) == labels).any()
 
 
 def test_the_row_says_what_few_classes_change() -> None:
@@ -160,7 +172,7 @@ def test_the_row_says_what_few_classes_change() -> None:
     assert notes({"version": "apgd-ce"}, 2) == ()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["native", pytest.param("reference", marks=pytest.mark.slow)])
 def test_the_stated_cost_of_autoattack_is_what_a_survivor_costs(backend: Backend) -> None:
     """A model with wide margins, on which no stage succeeds; counted by the model itself."""
     model = small_net(10)

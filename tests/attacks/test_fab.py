@@ -106,7 +106,7 @@ def own_path(
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize(("classes", "attempt"), [(3, 0), (3, 1), (10, 0), (10, 1)])
+@pytest.mark.parametrize(("classes", "attempt"), [(3, 1), (10, 0)])
 def test_the_targeted_walk_is_that_of_the_authors(norm: Norm, classes: int, attempt: int) -> None:
     model, inputs = small_net(classes), images(6)
     samples = samples_of(model, inputs)
@@ -217,7 +217,7 @@ def test_two_classes_are_broken_within_the_first_step_and_no_nearer(norm: Norm, 
         one = take(samples, torch.tensor([position]))
         one = replace(one, inputs=one.inputs.to(dtype))
         for share, broken in ((0.99, False), (1.051, True)):
-            search = TargetedFab(norm=norm, eps=share * margin, attempts=1)
+            search = TargetedFab(norm=norm, eps=share * margin, n_iter=12, attempts=1)
             found = run_search(search, model.to(dtype), one, batch_size=1)
             assert found.success.tolist() == [broken]
             assert found.adversarials.dtype == dtype
@@ -263,14 +263,14 @@ class Waves(nn.Module):
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("targeted", [True, False])
 def test_neither_neighbours_nor_their_order_matter(norm: Norm, targeted: bool) -> None:
-    model, inputs = Waves(3), images(64, seed=1)
+    model, inputs = Waves(3), images(40, seed=1)
     samples, eps = samples_of(model, inputs), WAVES[norm]
     kind = TargetedFab(norm=norm, eps=eps, n_iter=3, attempts=2)
     search = kind if targeted else UntargetedFab(norm=norm, eps=eps, n_iter=3, attempts=2)
-    whole = run_search(search, model, samples, batch_size=64)
+    whole = run_search(search, model, samples, batch_size=40)
     assert 0.1 < whole.success.double().mean() < 0.9
-    order = torch.randperm(64, generator=torch.Generator().manual_seed(2))
-    for batch_size, count in ((7, 64), (1, 12)):
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(2))
+    for batch_size, count in ((7, 40), (1, 8)):
         found = run_search(search, model, take(samples, order[:count]), batch_size=batch_size)
         assert torch.equal(found.success, whole.success[order[:count]])
         assert torch.equal(found.adversarials, whole.adversarials[order[:count]])

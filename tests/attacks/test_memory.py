@@ -134,7 +134,7 @@ def test_the_stages_of_autoattack_keep_the_size_that_fitted() -> None:
         return size // 2
 
     rng = SampleRng(0, "two", [str(i) for i in range(COUNT)])
-    autoattack(FastModel(model, model, halve), inputs.float(), labels, eps=1e-4, version="rand", rng=rng)
+    autoattack(FastModel(model, model, halve), inputs.float(), labels, eps=1e-4, version="rand", steps=3, rng=rng)
     assert asked == [48, 24, 12]
 
 

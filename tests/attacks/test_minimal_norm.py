@@ -47,6 +47,7 @@ THEIRS: dict[tuple[str, Norm], Callable[..., Any]] = {
     ("fmn", "l2"): foolbox.attacks.DDNAttack,  # its own L2 form does not project
 }
 CASES = list(THEIRS)
+NETS = ("strided", "pooled", "hardened")
 
 
 def endless(name: str, norm: Norm, steps: int = STEPS) -> Search:
@@ -77,8 +78,14 @@ def of_foolbox(attack: Any, norm: Norm, model: nn.Module, samples: Samples) -> T
     return torch.where(model(moved).argmax(1) != samples.labels, found, torch.inf)
 
 
-@pytest.mark.parametrize(("name", "norm"), CASES)
-@pytest.mark.parametrize("net", ["strided", "pooled", "hardened"])
+@pytest.mark.parametrize(
+    ("name", "norm", "net"),
+    [
+        pytest.param(*case, net, marks=[] if NETS[i % 3] == net else pytest.mark.slow)
+        for i, case in enumerate(CASES)
+        for net in NETS
+    ],
+)
 def test_the_smallest_perturbations_are_those_of_foolbox(name: str, norm: Norm, net: str) -> None:
     model = trained(net)
     samples = samples_of(*correct(model, 40))

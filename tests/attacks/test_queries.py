@@ -21,7 +21,7 @@ from bench.core.errors import BenchError
 from bench.evaluation.pass_counter import CountingModel
 
 EPS = {"linf": 0.08, "l2": 0.4}
-COUNT = 8
+COUNT = 6
 BOUNDED = [name for name in ATTACKS if ATTACKS.get(name).bounded]
 STEPS, QUERIES = 10, 40
 
@@ -81,14 +81,22 @@ def alone(name: str, norm: str) -> list[tuple[int, bool, Tensor]]:
 
 @pytest.mark.parametrize(
     ("name", "norm"),
-    # autoattack-plus is slow, and nothing in it is new
-    [(name, norm) for name in BOUNDED if name != "autoattack-plus" for norm in ATTACKS.get(name).norms if norm in EPS],
+    # Norms differ in their points only, which Square and AutoAttack draw. autoattack-plus has no stage of its own.
+    [
+        (name, norm)
+        for name in BOUNDED
+        for norm in EPS
+        if norm in ATTACKS.get(name).norms
+        and name != "autoattack-plus"
+        and (norm == ATTACKS.get(name).norms[0] or name in ("pgd", "square", "autoattack"))
+    ],
 )
 def test_a_bounded_search_is_the_beginning_of_the_unbounded_one(name: str, norm: str) -> None:
     """In batches of three that refill; the oracle is each image by itself, counted by the model."""
     model, everyone = net(), list(range(COUNT))
     passes = sorted({cost for cost, _, _ in alone(name, norm)})
-    for bound in sorted({1, passes[-1] // 2 + 1, *passes, *(p - 1 for p in passes if p > 1)}):
+    ends = {passes[0], passes[len(passes) // 2], passes[-1]}  # of the first, of some and of the last of the images
+    for bound in sorted({1, passes[-1] // 2 + 1, *ends, *(p - 1 for p in ends if p > 1)}):
         found = attack(name, norm, bound, everyone, model)
         verdicts = broken(found.adversarials, everyone, model)
         for i, (cost, breaks, adversarial) in enumerate(alone(name, norm)):

@@ -19,8 +19,10 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "backend"), CASES)
-def test_contract(name: str, backend: Backend) -> None:
-    """That the libraries' attacks are repeatable is tested once, on short stages (test_own_ensemble): they are slow."""
+def test_contract(name: str, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own Auto-PGD takes 20 steps. That libraries are repeatable is tested once (test_own_ensemble)."""
+    if backend == "native" and name.startswith("apgd"):
+        monkeypatch.setattr("bench.attacks.ensemble.ITERATIONS", 20)
     assert [str(check) for check in check_attack(name, backend=backend) if check.problem] == []
 
 

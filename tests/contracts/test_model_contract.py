@@ -7,6 +7,6 @@ import pytest
 from bench.contracts.model_contract import check_model_entry
 
 
-@pytest.mark.parametrize(("name", "image_size"), [("resnet10t", 8), ("resnet10t", 32), ("vit_tiny_patch16_224", 32)])
+@pytest.mark.parametrize(("name", "image_size"), [("resnet10t", 8), ("resnet10t", 32), ("test_vit", 32)])
 def test_contract(name: str, image_size: int) -> None:
     assert [str(check) for check in check_model_entry(name, image_size=image_size) if check.problem] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -112,15 +113,15 @@ def test_a_registry_refuses_what_no_table_can_hold(name: str) -> None:
     assert list(registry) == []
 
 
-def test_an_attack_may_not_spell_itself_as_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attack_may_not_spell_itself_as_a_number(request: pytest.FixtureRequest) -> None:
     from bench.attacks import resolve
 
     params = {"steps": 7}
     entry = AttackEntry(
         summary="s", source="s", function="m:f", uses_gradient=True, params=params, spell=lambda p: f"{p['steps']}"
     )
-    monkeypatch.setattr(ATTACKS, "_entries", {"seven": entry})
-    monkeypatch.setattr(ATTACKS, "_origins", {"seven": "a plug-in"})
+    ATTACKS.register("seven", entry, origin="a plug-in")
+    request.addfinalizer(partial(ATTACKS.remove, "seven"))
     with pytest.raises(BenchError, match=r"attack name '7' \(from a plug-in\) cannot be used: .*; call it 'attack-7'"):
         resolve("seven")
     with pytest.raises(BenchError, match=r"backend name '1\.0' cannot be used"):

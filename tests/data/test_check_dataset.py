@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -195,7 +196,7 @@ def test_images_that_differ_between_two_reads_are_refused():
         check_repeatable(replace(data, test=drawn))
 
 
-def test_a_registered_data_set_is_converted_and_read_twice(monkeypatch: pytest.MonkeyPatch):
+def test_a_registered_data_set_is_converted_and_read_twice(request: pytest.FixtureRequest):
     """Plug-ins pass the same checks as data sets that are handed over."""
     train, test = (Split(name, list("abcd"), [0, 1, 0, 1], "sha", lambda ix: PIXELS[ix]) for name in ("train", "test"))
     noise = np.random.default_rng(0)
@@ -203,8 +204,8 @@ def test_a_registered_data_set_is_converted_and_read_twice(monkeypatch: pytest.M
     data = Dataset("own", train, test, num_classes=2, image_size=2, official=False)
     for name, given in (("listed", data), ("drawn", replace(data, test=drawn))):
         entry = replace(DATASETS.get("digits"), load=lambda request, given=given: given)
-        monkeypatch.setitem(DATASETS._entries, name, entry)
-        monkeypatch.setitem(DATASETS._origins, name, "own.py")
+        DATASETS.register(name, entry, origin="own.py")
+        request.addfinalizer(partial(DATASETS.remove, name))
     assert load_dataset("listed", DataRequest()).test.labels.dtype == np.int64
     with pytest.raises(BenchError, match="two reads of the same test images differ"):
         load_dataset("drawn", DataRequest())

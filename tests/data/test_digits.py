@@ -60,18 +60,18 @@ def test_read_keeps_the_order_asked_for():
 
 
 def test_without_the_bundled_file_scikit_learn_is_asked(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(digits, "_bundled_file", lambda: Path("nowhere.csv.gz"))
+    monkeypatch.setattr(digits, "bundled_file", lambda: Path("nowhere.csv.gz"))
     assert load_dataset("digits", DataRequest()).test.sha == DATA.test.sha
 
 
 def test_changed_digits_are_not_official(monkeypatch: pytest.MonkeyPatch):
-    table = digits._read_table()
+    table = digits.read_table()
     table[0, 0] = 16 - table[0, 0]
-    monkeypatch.setattr(digits, "_read_table", lambda: table)
+    monkeypatch.setattr(digits, "read_table", lambda: table)
     assert not load_dataset("digits", DataRequest()).official
 
 
 def test_another_table_is_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(digits, "_parse", lambda path: np.zeros((3, 65)))
+    monkeypatch.setattr(digits, "read_csv", lambda path: np.zeros((3, 65)))
     with pytest.raises(BenchError, match="not the known 1797×65 table"):
         load_dataset("digits", DataRequest())

@@ -1,5 +1,7 @@
 """Networks for given weights: width, stem and grid are read from the tensors."""
 
+from functools import partial
+
 import pytest
 import timm
 import torch
@@ -137,7 +139,7 @@ def test_published_weights_are_renamed_and_never_resampled(monkeypatch):
     def resampling(name, network):
         return lambda given: {**model.state_dict(), "pos_embed": network.pos_embed.detach()}
 
-    monkeypatch.setattr(architectures, "_similar", lambda _: [])
+    monkeypatch.setattr(architectures, "similar_names", lambda _: [])
     monkeypatch.setattr(candidates, "converter", renaming)
     network = build_network("test_vit", state, image_size=160, num_classes_hint=10)
     assert same(network, model, channels=3)
@@ -150,7 +152,7 @@ def test_published_weights_are_renamed_and_never_resampled(monkeypatch):
 @pytest.fixture
 def no_suggestions(monkeypatch):
     """Similar architectures are not tried, which takes seconds."""
-    monkeypatch.setattr(architectures, "_similar", lambda _: [])
+    monkeypatch.setattr(architectures, "similar_names", lambda _: [])
 
 
 @pytest.mark.slow
@@ -203,10 +205,9 @@ class Plain(nn.Module):
         return self.fc(self.conv(images).mean((2, 3)))
 
 
-def test_a_model_of_a_plug_in(monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        MODELS, "_entries", {"mine": ModelEntry(summary="", source="", build=lambda image_size: Plain())}
-    )
+def test_a_model_of_a_plug_in(request, tmp_path):
+    MODELS.register("mine", ModelEntry(summary="", source="", build=lambda image_size: Plain()), origin="a plug-in")
+    request.addfinalizer(partial(MODELS.remove, "mine"))
     model = Plain()
     torch.save({"model": model.state_dict(), "n": 1}, tmp_path / "c.pth")
     network = build_network("mine", read_checkpoint(tmp_path / "c.pth").state, image_size=8)

@@ -85,7 +85,7 @@ def test_every_kind_of_first_convolution_keeps_the_side(name):
     with torch.device("meta"):
         model = timm.create_model(name)
         assert stems.shrink_stem(model)
-    for conv in stems._first_convs(model):
+    for conv in stems.first_convs(model):
         assert conv(torch.zeros(1, 3, 11, 11, device="meta")).shape[-2:] == (11, 11)
 
 

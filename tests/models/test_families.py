@@ -9,10 +9,18 @@ from families import FAMILY_MODELS, SMALLEST
 
 from bench.models.backbones import build_backbone
 
-pytestmark = pytest.mark.slow
-
 SIDE = 8
 LARGE = 50_000_000
+# A family per kind that backbones tell apart: small or native stem; images kept at 8 px, enlarged to 16, 24 or 32,
+# or to the only size that the architecture takes; features from maps, tokens, two branches or two classifiers.
+QUICK = (
+    "byobnet", "convnext", "crossvit", "efficientformer_v2", "levit", "mlp_mixer", "pit", "vision_transformer",
+    "vovnet", "xcit",
+)  # fmt: skip
+
+
+def slow_unless(quick, name, *values):
+    return pytest.param(*values, marks=[] if name in quick else pytest.mark.slow, id=name)
 
 
 def test_every_family_of_the_installed_timm_is_tested():
@@ -26,7 +34,7 @@ def test_the_table_is_the_one_of_the_timm_it_was_made_with():
     assert FAMILY_MODELS == SMALLEST
 
 
-@pytest.mark.parametrize("name", FAMILY_MODELS.values(), ids=FAMILY_MODELS.keys())
+@pytest.mark.parametrize("name", [slow_unless(QUICK, family, name) for family, name in FAMILY_MODELS.items()])
 def test_an_image_of_8_px_becomes_features_with_gradients(name):
     torch.manual_seed(0)
     backbone = build_backbone(name, image_size=SIDE, num_classes=10)

@@ -12,13 +12,16 @@ from bench.diagnostics.estimates import censored_median, mean_ratio
 from bench.statistics import intervals
 from bench.statistics.intervals import FEWEST, bootstrap_interval
 
-RUNS = 1000
+RUNS = 800
 
 
 @pytest.mark.parametrize(("n", "of_mean", "of_median"), [(30, 0.88, 0.94), (100, 0.93, 0.94)])
 def test_coverage_is_as_documented(n: int, of_mean: float, of_median: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Samples of ``n`` log-normal values; a third of them are censored for the second median."""
-    monkeypatch.setattr(intervals, "RESAMPLES", 499)
+    """Samples of ``n`` log-normal values; a third of them are censored for the second median.
+
+    The standard error of a coverage is 0.012 at most, half of what is allowed.
+    """
+    monkeypatch.setattr(intervals, "RESAMPLES", 249)
     rng = np.random.default_rng(5)
     mean = median = censored = 0
     for _ in range(RUNS):

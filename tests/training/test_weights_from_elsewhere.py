@@ -19,6 +19,7 @@ from timm.models import get_pretrained_cfg
 from bench.config import RunConfig
 from bench.context import RunContext
 from bench.core.specs import DataSpec, ModelSpec, Recipe, TrainSpec, VariantSpec, fingerprint
+from bench.evaluation.load_run import reopen_trained
 from bench.models.registry import pretrained_moments
 from bench.planning.plan import make_plan
 from bench.planning.request import make_request
@@ -189,8 +190,10 @@ def test_the_labels_of_numbered_classes_end_to_end(
     assert float(row["acc"]) == 1
     assert row["normalization"] == "timm pretrained_cfg: mean (0.5, 0.5, 0.5), std (0.5, 0.5, 0.5)"
     assert f"class names are numbers and were taken in {order} order" in row["notes"]
-    opened = bench("diagnose", row["run_id"], "--data-dir", root, "--results", tmp_path / "out")
-    assert "differ from those" not in opened.err, "the order of the classes is found again"
+    store = Store(tmp_path / "out")
+    *_, context = reopen_trained(store.find_run(row["run_id"]), store, data_dir=root, device="cpu")
+    stored = [names.index(name) for name in sorted(names)] if order == "natural" else list(range(CLASSES))
+    assert context.images("test", None).labels.tolist() == stored, "the order of the classes is found again"
 
 
 def test_labels_of_corrupted_images_are_in_the_order_that_is_asked_for(bench: Bench, root: Path, tmp_path: Path):

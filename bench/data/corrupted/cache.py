@@ -81,8 +81,8 @@ class GeneratedSet:
         self._profile, self._seed, self._files_sha = profile, seed, files_sha
         count, channels, height, width = pixels.shape
         self._shape = (len(SEVERITY_LEVELS) * count, height, width, channels)
-        self._identity = self._fingerprint()
-        self.folder = folder / self._identity[:FOLDER_DIGITS] if below else folder
+        self.identity = self._fingerprint()
+        self.folder = folder / self.identity[:FOLDER_DIGITS] if below else folder
         self._stored: dict[str, _Stored] = {}
 
     def images(self, kind: str, severity: int) -> NDArray[np.uint8]:
@@ -96,7 +96,7 @@ class GeneratedSet:
     def foreign_files(self) -> list[str]:
         """Return the names of arrays in the folder that belong to another set or are not in the manifest."""
         named = {name: entry for name, entry in raw_entries(self.folder).items() if isinstance(entry, dict)}
-        ours = {name for name, entry in named.items() if entry.get("set") == self._identity}
+        ours = {name for name, entry in named.items() if entry.get("set") == self.identity}
         return sorted({path.name for path in self.folder.glob("*.npy")} - ours)
 
     def file_sha(self, kind: str) -> str:
@@ -125,7 +125,7 @@ class GeneratedSet:
         dtype: type[np.generic],
         blocks: Iterator[NDArray[Any]],
     ) -> _Stored:
-        path, wanted = self.folder / f"{name}.npy", {"set": self._identity, "shape": list(shape), **made}
+        path, wanted = self.folder / f"{name}.npy", {"set": self.identity, "shape": list(shape), **made}
         entry = raw_entries(self.folder).get(path.name)
         if isinstance(entry, dict) and wanted.items() <= entry.items() and isinstance(entry.get("sha256"), str):
             found = _open(path, shape, dtype, entry["sha256"])

@@ -33,7 +33,7 @@ SIXTH = "frost6.jpg"
 
 def forget() -> None:
     photographs.search.cache_clear()
-    frosts._decoded.cache_clear()
+    frosts.decoded.cache_clear()
     frosts.panes.cache_clear()
 
 
@@ -102,9 +102,9 @@ def test_the_files_are_the_published_five() -> None:
         pytest.skip("no package with the photographs is installed")
     assert len(found.files) == 5
     assert SIXTH not in NAMES
-    decoded = frosts._decoded()
-    assert [pane.shape[:2] for pane in decoded] == [(600, 900), (315, 560), (315, 560), (350, 527), (495, 660)]
-    np.testing.assert_array_equal(decoded[1], decoded[2])
+    photos = frosts.decoded()
+    assert [photo.shape[:2] for photo in photos] == [(600, 900), (315, 560), (315, 560), (350, 527), (495, 660)]
+    np.testing.assert_array_equal(photos[1], photos[2])
 
 
 def test_every_photograph_and_every_corner_is_drawn(package: Path) -> None:
@@ -208,12 +208,12 @@ def test_files_of_another_hash_are_refused(package: Path) -> None:
 
 
 def test_the_files_are_read_once(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, looked = [], photographs._read
-    monkeypatch.setattr(photographs, "_read", lambda d, path: read.append(path) or looked(d, path))
+    read, read_bytes = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or read_bytes(path))
     for severity in SEVERITY_LEVELS:
         for side in (32, 40):
             corrupt_bytes(pictures(2, side), names(2), "frost", severity)
-    assert len(read) == 5
+    assert sorted(read) == [package / name for name in NAMES]
 
 
 def test_neither_planning_nor_reading_imports_the_package() -> None:

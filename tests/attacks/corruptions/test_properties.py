@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from hashlib import sha256
@@ -44,18 +45,17 @@ UNCHANGED_IN_GREY = {"saturate"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("side", SIZES)
-def test_bytes_in_and_bytes_out(kind: str, channels: int, side: int) -> None:
-    images = pictures(2, side, channels)
-    before = images.copy()
-    for severity in SEVERITY_LEVELS:
+def test_bytes_in_and_bytes_out(kind: str) -> None:
+    for side, channels, severity in itertools.product(SIZES, (1, 3), SEVERITY_LEVELS):
+        where = f"{channels} channels of {side} px at severity {severity}"
+        images = pictures(2, side, channels)
+        before = images.copy()
         found = corrupt_bytes(images, names(2), kind, severity)
-        assert found.dtype == np.uint8
-        assert found.shape == images.shape
+        assert found.dtype == np.uint8, where
+        assert found.shape == images.shape, where
         changed = not np.array_equal(found, images)
-        assert changed or side == 8 or (channels == 1 and kind in UNCHANGED_IN_GREY)
-    np.testing.assert_array_equal(images, before)
+        assert changed or side == 8 or (channels == 1 and kind in UNCHANGED_IN_GREY), where
+        np.testing.assert_array_equal(images, before, where)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,7 +75,7 @@ def test_an_image_is_the_same_in_any_company(kind: str, monkeypatch: pytest.Monk
     np.testing.assert_array_equal(corrupt_bytes(images, ids, kind, 3), whole)
 
 
-def _digest() -> str:
+def digest_of_all_kinds() -> str:
     digest = sha256()
     for kind in KINDS:
         digest.update(corrupt_bytes(pictures(3, 32), names(3), kind, 4, seed=5).tobytes())
@@ -83,11 +83,11 @@ def _digest() -> str:
 
 
 def test_another_process_makes_the_same_bytes() -> None:
-    code = "import test_properties; print(test_properties._digest())"
+    code = "import test_properties; print(test_properties.digest_of_all_kinds())"
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
     )
-    assert found.stdout.strip() == _digest()
+    assert found.stdout.strip() == digest_of_all_kinds()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if CORRUPTIONS.get(kind).random])

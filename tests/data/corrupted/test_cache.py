@@ -105,7 +105,7 @@ def test_what_the_manifest_says(tmp_path: Path):
     assert set(found["files"]) == {f"{KIND}.npy", "contrast.npy", "labels.npy"}
     version = CORRUPTIONS.get(KIND).version
     assert found["files"][f"{KIND}.npy"] == {
-        "set": generated._identity,
+        "set": generated.identity,
         "sha256": generated.file_sha(KIND),
         "shape": [30, 12, 10, 3],
         "version": version,
@@ -239,7 +239,8 @@ def test_no_byte_of_the_header_may_change(tmp_path: Path):
 
 def test_a_new_version_of_a_kind_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     made(tmp_path).images(KIND, 1)
-    monkeypatch.setitem(CORRUPTIONS._entries, KIND, replace(CORRUPTIONS.get(KIND), version=99))
+    get = CORRUPTIONS.get
+    monkeypatch.setattr(CORRUPTIONS, "get", lambda kind: replace(get(kind), version=99))
     monkeypatch.setattr(cache, "corrupt_bytes", lambda images, *_, **__: 255 - images)
     assert np.array_equal(made(tmp_path).images(KIND, 1), 255 - PIXELS.transpose(0, 2, 3, 1))
     assert manifest(made(tmp_path))["files"][f"{KIND}.npy"]["version"] == 99
