@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -81,10 +81,26 @@ class Flatten(nn.Module):
         return flatten_features(output, self.width)
 
 
+class Layout(NamedTuple):
+    """Structure of a stored network that the name of its architecture leaves open."""
+
+    stem: Stem
+    img_size: int  # side in pixels of the network's input
+
+
 def build_backbone(
-    name: str, *, image_size: int, num_classes: int, pretrained: bool = False, checkpoint_path: Path | None = None
+    name: str,
+    *,
+    image_size: int,
+    num_classes: int,
+    pretrained: bool = False,
+    checkpoint_path: Path | None = None,
+    layout: Layout | None = None,
 ) -> Backbone:
     """Build ``name`` for square images of side ``image_size``, with random, downloaded or stored weights.
+
+    ``layout`` is that of a stored network, whose weights the caller loads afterwards; ``pretrained`` and
+    ``checkpoint_path`` are then not used.
 
     Images that are too small for the architecture are enlarged inside the module. The small stem is used for images up
     to 64 px unless weights are loaded, and for weights of a file that fit only the small stem. ``num_classes`` only
@@ -94,7 +110,9 @@ def build_backbone(
     check_model_name(name)
     if pretrained and checkpoint_path is not None:
         raise BenchError(f"model {name!r} has both --pretrained and --checkpoint-path; give only one of them.")
-    if name in MODELS:
+    if layout is not None:
+        network = _as_stored(name, image_size, layout)
+    elif name in MODELS:
         network = _registered(name, image_size, pretrained, checkpoint_path)
     elif checkpoint_path is not None:
         network = _from_checkpoint(name, checkpoint_path, image_size, num_classes)
@@ -103,6 +121,21 @@ def build_backbone(
     else:
         network = _from_scratch(name, image_size)
     return _assemble(name, network, image_size)
+
+
+def _as_stored(name: str, image_size: int, layout: Layout) -> _Network:
+    """Build the network with random weights, and with the stem and the input size that it was stored with."""
+    if name in MODELS:
+        return _registered(name, image_size, False, None)
+    small = [fit for _, fit in _small(name, image_size)]
+    fits = small if layout.stem == "small" else _fits_for_weights(name, image_size)
+    fit = next((fit for fit in fits if fit.img_size == layout.img_size), None)
+    if fit is None:
+        raise BenchError(
+            f"model {name!r} can no longer be built with the {layout.stem} stem for inputs of {layout.img_size} px, as "
+            "it was stored; train again with --force."
+        )
+    return _Network(create(name, fit, layout.stem, num_classes=0), fit, layout.stem)
 
 
 def _from_scratch(name: str, image_size: int) -> _Network:

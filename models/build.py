@@ -12,7 +12,7 @@ from torch import nn
 from bench.core.seeds import derive_seed
 from bench.core.specs import ModelSpec, VariantSpec
 from bench.models.activations import replace_relu
-from bench.models.backbones import build_backbone
+from bench.models.backbones import Layout, build_backbone
 from bench.models.classifier import Classifier, Normalize
 from bench.models.heads import HEADS
 from bench.models.losses import CRITERIA
@@ -41,11 +41,12 @@ def build_classifier(
     seed: int,
     activation: str | None = None,
     checkpoint_path: Path | None = None,
+    layout: Layout | None = None,
 ) -> BuiltModel:
     """Build ``model`` with the head and the output layer of ``variant`` for square images of side ``image_size``.
 
-    ``activation`` replaces every ReLU of the backbone. Equal arguments give equal weights; torch's global random
-    generator is not changed. Raises BenchError for an unknown name and for an architecture that cannot be built.
+    ``activation`` replaces every ReLU of the backbone. ``layout`` is given for a stored network.
+    Equal arguments give equal weights; torch's global random generator is not changed. Raises BenchError for an unknown name and for an architecture that cannot be built.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "init") % 2**63)
@@ -55,6 +56,7 @@ def build_classifier(
             num_classes=num_classes,
             pretrained=model.pretrained,
             checkpoint_path=checkpoint_path,
+            layout=layout,
         )
         latent_dim = backbone.num_features if variant.latent_dim is None else variant.latent_dim
         head = HEADS.get(variant.head).build(backbone.num_features, latent_dim)

@@ -15,6 +15,7 @@ from bench.core.errors import BenchError, CellFailure
 from bench.core.records import EpochRecord, RunRecord, timestamp
 from bench.core.specs import TrainSpec
 from bench.data.tensors import Images
+from bench.models.backbones import Layout
 from bench.models.build import BuiltModel, build_classifier
 from bench.models.objective import Objective
 from bench.models.variants import has_collapse_penalty
@@ -30,8 +31,11 @@ SAVE_EVERY_S = 60.0
 LATE = 0.75  # share of the epochs after which a variant that is meant to collapse should fit its training images
 
 
-def build_run(spec: TrainSpec, context: RunContext) -> BuiltModel:
-    """Build the untrained model of ``spec`` on the device of ``context``. Raises BenchError if it cannot be built."""
+def build_run(spec: TrainSpec, context: RunContext, layout: Layout | None = None) -> BuiltModel:
+    """Build the untrained model of ``spec`` on the device of ``context``. Raises BenchError if it cannot be built.
+
+    ``layout`` is given for a stored network: its weights replace those of the built one.
+    """
     built = build_classifier(
         spec.model,
         spec.variant_spec,
@@ -42,6 +46,7 @@ def build_run(spec: TrainSpec, context: RunContext) -> BuiltModel:
         seed=spec.seed,
         activation=spec.recipe.activation,
         checkpoint_path=context.config.checkpoint_path if isinstance(context.config, RunConfig) else None,
+        layout=layout,
     )
     built.classifier.to(context.device)
     return built
@@ -49,8 +54,15 @@ def build_run(spec: TrainSpec, context: RunContext) -> BuiltModel:
 
 @harness_torch_state()
 def load_run(spec: TrainSpec, context: RunContext) -> BuiltModel:
-    """Load the trained model of ``spec``. Raises BenchError if the stored weights do not fit its architecture."""
-    built, path = build_run(spec, context), context.store.weights_path(spec.run_id)
+    """Load the trained model of ``spec`` with the stem and the input size of its record.
+
+    Both may depend on the checkpoint that the training started from. Raises BenchError if the stored weights do not fit
+    the architecture.
+    """
+    record, path = context.store.read_run(spec.run_id), context.store.weights_path(spec.run_id)
+    if record is None or record.img_size is None:
+        raise BenchError(f"run {spec.run_id} ({spec.name}) is not stored under {context.store.root}; train it first.")
+    built = build_run(spec, context, Layout("small" if record.stem == "small" else "native", record.img_size))
     try:
         built.classifier.load_state_dict(load_weights(path.read_bytes()))
     except RuntimeError as error:
