@@ -46,7 +46,8 @@ def build_classifier(
     """Build ``model`` with the head and the output layer of ``variant`` for square images of side ``image_size``.
 
     ``activation`` replaces every ReLU of the backbone. ``layout`` is given for a stored network.
-    Equal arguments give equal weights; torch's global random generator is not changed. Raises BenchError for an unknown name and for an architecture that cannot be built.
+    Equal arguments give equal weights; torch's global random generator is not changed. Raises BenchError for an unknown
+    name and for an architecture that cannot be built.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "init") % 2**63)

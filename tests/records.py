@@ -33,7 +33,7 @@ def run_record(variant: str = "baseline", seed: int = 0, *, num_classes: int = 1
 
 
 def cell_record(run: RunRecord, attack: str, correct: list[bool]) -> EvalRecord:
-    """An ok cell; its images are called 0, 1, 2 …"""
+    """An ok cell; its images are called 0, 1, 2 …."""
     spec = EvalSpec(
         run_id=run.run_id,
         data_sha="d",

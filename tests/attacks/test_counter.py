@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -44,7 +46,7 @@ def test_integers_and_signs_cover_their_values_evenly() -> None:
 
 
 @pytest.mark.parametrize("draw", [bulk_uniform, bulk_normal])
-def test_bulk_noise_belongs_to_the_key(draw) -> None:  # type: ignore[no-untyped-def]
+def test_bulk_noise_belongs_to_the_key(draw: Any) -> None:  # type: ignore[no-untyped-def]
     together = draw(KEYS[:5], (3, 2))
     assert torch.equal(draw(KEYS[2:3], (3, 2))[0], together[2])
     assert not torch.equal(together[0], together[1])

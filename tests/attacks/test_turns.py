@@ -46,8 +46,10 @@ class StepState(State):
 
 @dataclass(frozen=True)
 class OutOfStep:
-    """Every second question wants a gradient: the even samples' first, the odd ones' second. The last one breaks, at
-    a point that holds the gradients' sum; ``late``, it does from the attempt ``key % (attempts + 1)`` on.
+    """A search whose every second query needs a gradient: the first of even samples, the second of odd ones.
+
+    The last query succeeds at a point that contains the sum of the gradients; with ``late``, it succeeds from the
+    attempt ``key % (attempts + 1)`` on.
     """
 
     attempts: int = 1
@@ -76,8 +78,9 @@ class OutOfStep:
 
 
 class Sum(nn.Module):
-    """Two logits, one of which has the slope 1 in the first pixel; counts its batches, of which only those up to
-    ``room`` fit from the one numbered ``full`` on.
+    """Two logits, one of which has the slope 1 in the first pixel.
+
+    Counts its batches. From batch number ``full`` on, only batches of up to ``room`` samples fit into memory.
     """
 
     def __init__(self, *, full: int = 10**9, room: int = 0) -> None:

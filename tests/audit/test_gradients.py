@@ -68,7 +68,7 @@ def test_a_linear_model_has_its_weights_for_gradients() -> None:
 
 
 def test_large_logits_hide_the_cross_entropy_and_nothing_else() -> None:
-    """By hand, for logits g + 0.3, 0.2, 0.1, 0 made of pixels times 1000, in float32:
+    """Computed by hand for logits g + 0.3, 0.2, 0.1, 0, made of pixels times 1000, in float32.
 
     p_y − 1 is 0 from g ≈ 17 on and the others' p_j = exp(−g) from 104 on; the last image is wrong, where p_y − 1 = −1.
     """

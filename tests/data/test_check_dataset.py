@@ -172,21 +172,21 @@ def test_a_good_data_set_passes_unchanged() -> None:
     assert (checked.name, checked.test.sha, checked.train.sha) == ("own", given.test.sha, given.train.sha)
 
 
-def test_a_split_keeps_its_own_images():
+def test_a_split_keeps_its_own_images() -> None:
     pixels = np.zeros((2, 3, 8, 8), np.uint8)
     split = array_split("test", pixels, [0, 1])
     pixels += 9
     assert split.read(np.arange(2)).max() == 0
 
 
-def test_images_that_are_no_plain_array_are_refused():
+def test_images_that_are_no_plain_array_are_refused() -> None:
     pixels = np.zeros((2, 3, 8, 8), np.float32)
     for bad in (np.ma.masked_array(pixels, mask=pixels == 0), torch.tensor(pixels, requires_grad=True)):
         with pytest.raises(BenchError, match="the test images are"):
             array_split("test", bad, [0, 1])
 
 
-def test_images_that_differ_between_two_reads_are_refused():
+def test_images_that_differ_between_two_reads_are_refused() -> None:
     train, test = (array_split(name, PIXELS, [0, 1, 0, 1]) for name in ("train", "test"))
     data = Dataset("own", train, test, num_classes=2, image_size=2, official=False)
     check_repeatable(check_dataset(data))
@@ -196,7 +196,7 @@ def test_images_that_differ_between_two_reads_are_refused():
         check_repeatable(replace(data, test=drawn))
 
 
-def test_a_registered_data_set_is_converted_and_read_twice(request: pytest.FixtureRequest):
+def test_a_registered_data_set_is_converted_and_read_twice(request: pytest.FixtureRequest) -> None:
     """Plug-ins pass the same checks as data sets that are handed over."""
     train, test = (Split(name, list("abcd"), [0, 1, 0, 1], "sha", lambda ix: PIXELS[ix]) for name in ("train", "test"))
     noise = np.random.default_rng(0)
@@ -211,7 +211,7 @@ def test_a_registered_data_set_is_converted_and_read_twice(request: pytest.Fixtu
         load_dataset("drawn", DataRequest())
 
 
-def test_evaluate_reads_twice():
+def test_evaluate_reads_twice() -> None:
     noise = np.random.default_rng(0)
     train, test = (array_split(name, PIXELS, [0, 1, 0, 1]) for name in ("train", "test"))
     drawn = replace(test, read=lambda ix: noise.integers(0, 256, (len(ix), 3, 2, 2)).astype(np.uint8))

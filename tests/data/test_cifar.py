@@ -36,12 +36,12 @@ def write(folder: Path, *, protocol: int = 2, **changed: Any) -> Path:
     return folder
 
 
-def load(data_dir: Path, name: str = "cifar10"):
+def load(data_dir: Path, name: str = "cifar10") -> Any:
     return load_dataset(name, DataRequest(data_dir))
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_what_was_written_is_read(tmp_path: Path, protocol: int):
+def test_what_was_written_is_read(tmp_path: Path, protocol: int) -> None:
     write(tmp_path / "cifar-10-batches-py", protocol=protocol)
     data = load(tmp_path)
     assert np.array_equal(data.train.read(np.arange(50)).transpose(0, 2, 3, 1), IMAGES[:50])
@@ -51,13 +51,13 @@ def test_what_was_written_is_read(tmp_path: Path, protocol: int):
     assert data.train.ids[49] == "train/00049"
 
 
-def test_rows_columns_and_colours_keep_their_places(tmp_path: Path):
+def test_rows_columns_and_colours_keep_their_places(tmp_path: Path) -> None:
     image = load(write(tmp_path)).test.read(np.array([0]))[0]
     assert image[2, 3, 7] == IMAGES[50, 3, 7, 2]
     assert len({image[2, 3, 7], image[2, 7, 3], image[0, 3, 7]}) == 3, "the check cannot see a transposition"
 
 
-def test_a_batch_as_python_2_wrote_it(tmp_path: Path):
+def test_a_batch_as_python_2_wrote_it(tmp_path: Path) -> None:
     """The official files: text for bytes, numpy.core for numpy._core."""
     raw = batch(5)["data"].tobytes().decode("latin1").encode("raw_unicode_escape")
     state = (
@@ -78,22 +78,22 @@ def test_a_batch_as_python_2_wrote_it(tmp_path: Path):
     ids=["array", "numpy-scalars", "big-endian"],
 )
 @pytest.mark.parametrize("protocol", [2, 5])
-def test_labels_may_be_a_list_or_an_array(tmp_path: Path, labels: Any, protocol: int):
+def test_labels_may_be_a_list_or_an_array(tmp_path: Path, labels: Any, protocol: int) -> None:
     write(tmp_path, protocol=protocol, test_batch=batch(5) | {"labels": labels})
     assert load(tmp_path).test.labels.tolist() == LABELS[50:]
 
 
-def test_keys_may_be_bytes(tmp_path: Path):
+def test_keys_may_be_bytes(tmp_path: Path) -> None:
     write(tmp_path, test_batch={key.encode(): value for key, value in batch(5).items()})
     assert len(load(tmp_path).test) == 10
 
 
-def test_a_column_major_array(tmp_path: Path):
+def test_a_column_major_array(tmp_path: Path) -> None:
     write(tmp_path, test_batch=batch(5) | {"data": np.asfortranarray(batch(5)["data"])})
     assert np.array_equal(load(tmp_path).test.read(np.arange(10)).transpose(0, 2, 3, 1), IMAGES[50:])
 
 
-def test_cifar100_takes_the_fine_labels(tmp_path: Path):
+def test_cifar100_takes_the_fine_labels(tmp_path: Path) -> None:
     folder = tmp_path / "cifar-100-python"
     folder.mkdir()
     for name, index in (("train", 0), ("test", 5)):
@@ -105,7 +105,7 @@ def test_cifar100_takes_the_fine_labels(tmp_path: Path):
     assert np.array_equal(data.test.read(np.arange(10)).transpose(0, 2, 3, 1), IMAGES[50:])
 
 
-def test_official_is_every_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_official_is_every_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path)
     md5 = {name: hashlib.md5((tmp_path / name).read_bytes()).hexdigest() for name in FILES}
     monkeypatch.setattr(cifar, "CIFAR10", replace(cifar.CIFAR10, md5=md5))
@@ -114,7 +114,7 @@ def test_official_is_every_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not load(tmp_path).official
 
 
-def test_the_checksums_are_those_of_torchvision():
+def test_the_checksums_are_those_of_torchvision() -> None:
     spec = find_spec("torchvision")
     assert spec is not None
     assert spec.origin is not None
@@ -139,6 +139,6 @@ def test_the_checksums_are_those_of_torchvision():
         (batch(5) | {"labels": [-1] * 10}, "label -1, outside 0…9"),
     ],
 )
-def test_batches_with_other_content(tmp_path: Path, changed: Any, sentence: str):
+def test_batches_with_other_content(tmp_path: Path, changed: Any, sentence: str) -> None:
     with pytest.raises(BenchError, match=sentence):
         load(write(tmp_path, test_batch=changed))

@@ -20,20 +20,20 @@ REAL_DOWNLOAD = download.download  # before any fixture replaces it
 
 
 @pytest.mark.parametrize("name", FROM_FILES)
-def test_no_data_dir(name: str):
+def test_no_data_dir(name: str) -> None:
     with pytest.raises(BenchError, match=f"{name} is read from files; give --data-dir DIR, a folder that holds "):
         load_dataset(name, DataRequest())
 
 
 @pytest.mark.parametrize("name", FROM_FILES)
-def test_a_data_dir_that_is_not_there(name: str, tmp_path: Path, downloads: list[Any]):
+def test_a_data_dir_that_is_not_there(name: str, tmp_path: Path, downloads: list[Any]) -> None:
     with pytest.raises(BenchError, match=f"--data-dir .*/nowhere does not exist; {name} needs a folder"):
         load_dataset(name, DataRequest(tmp_path / "nowhere"))
     assert not downloads
 
 
 @pytest.mark.parametrize("name", FROM_FILES)
-def test_a_data_dir_that_is_a_file(name: str, tmp_path: Path):
+def test_a_data_dir_that_is_a_file(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BenchError, match=f"--data-dir .*/file is a file; {name} needs a folder"):
         load_dataset(name, DataRequest(tmp_path / "file"))
@@ -55,7 +55,7 @@ def test_a_data_dir_that_is_a_file(name: str, tmp_path: Path):
 )
 def test_an_empty_data_dir_is_filled_or_explained(
     name: str, class_name: str, advice: str, tmp_path: Path, downloads: list[Any]
-):
+) -> None:
     with pytest.raises(BenchError, match=rf"the download failed \(no network\); .*{advice}"):
         load_dataset(name, DataRequest(tmp_path))
     assert downloads == [(class_name, tmp_path)]
@@ -64,14 +64,14 @@ def test_an_empty_data_dir_is_filled_or_explained(
 LAYOUT = Layout("toys", "Toys", ("deep/raw", "."), ("a", "b"), ("", ".gz"))
 
 
-def test_missing_files_are_named_and_never_downloaded_over(tmp_path: Path, downloads: list[Any]):
+def test_missing_files_are_named_and_never_downloaded_over(tmp_path: Path, downloads: list[Any]) -> None:
     (tmp_path / "a").touch()
     with pytest.raises(BenchError, match=rf"toys: {tmp_path} lacks b; put a, b \(plain or \.gz\) there"):
         find_files(LAYOUT, tmp_path)
     assert not downloads
 
 
-def test_folders_are_not_mixed(tmp_path: Path):
+def test_folders_are_not_mixed(tmp_path: Path) -> None:
     (tmp_path / "deep" / "raw").mkdir(parents=True)
     (tmp_path / "deep" / "raw" / "a").touch()
     (tmp_path / "b").touch()
@@ -79,13 +79,13 @@ def test_folders_are_not_mixed(tmp_path: Path):
         find_files(LAYOUT, tmp_path)
 
 
-def test_a_plain_file_is_preferred_to_a_compressed_one(tmp_path: Path):
+def test_a_plain_file_is_preferred_to_a_compressed_one(tmp_path: Path) -> None:
     for name in ("a", "a.gz", "b.gz"):
         (tmp_path / name).touch()
     assert find_files(LAYOUT, tmp_path) == {"a": tmp_path / "a", "b": tmp_path / "b.gz"}
 
 
-def test_a_download_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_download_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch(class_name: str, root: Path) -> None:
         (root / "deep" / "raw").mkdir(parents=True)
         for name in "ab":
@@ -95,7 +95,9 @@ def test_a_download_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert find_files(LAYOUT, tmp_path)["b"].read_text() == "Toys"
 
 
-def test_torchvision_is_asked_with_a_time_limit_that_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_torchvision_is_asked_with_a_time_limit_that_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
     def dataset(**options: Any) -> None:
@@ -109,17 +111,17 @@ def test_torchvision_is_asked_with_a_time_limit_that_is_taken_back(tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_only_an_imagefolder_is_resized_or_named(name: str, tmp_path: Path):
+def test_only_an_imagefolder_is_resized_or_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=f"--image-size 224 does not fit {name}, whose images are "):
         load_dataset(name, DataRequest(tmp_path, 224))
     with pytest.raises(BenchError, match=f"{name} cannot be renamed to 'mine'"):
         load_dataset(name, DataRequest(tmp_path, None, "mine"))
 
 
-def test_the_native_size_may_be_said():
+def test_the_native_size_may_be_said() -> None:
     assert load_dataset("digits", DataRequest(None, 8, "digits")).image_size == 8
 
 
-def test_a_file_that_the_system_refuses(tmp_path: Path):
+def test_a_file_that_the_system_refuses(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"cannot be read: Is a directory\."):
         read_file(tmp_path)

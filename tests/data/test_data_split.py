@@ -32,7 +32,7 @@ def split_of(labels: list[int], ids: list[str] | None = None) -> Split:
         )
     )
 )
-def test_measured_moments_are_the_plain_ones(pixels: np.ndarray):
+def test_measured_moments_are_the_plain_ones(pixels: np.ndarray) -> None:
     split = array_split("train", pixels, np.zeros(len(pixels), np.int64))
     scaled = pixels.astype(np.float64) / 255
     measured = measure_moments(split)
@@ -56,7 +56,7 @@ def dataset(train: Split, test: Split, num_classes: int = 2) -> Dataset:
         ([0], [0], 1, "1 class found; a classifier needs at least 2"),
     ],
 )
-def test_data_sets_that_cannot_be_used(train: list[int], test: list[int], classes: int, sentence: str):
+def test_data_sets_that_cannot_be_used(train: list[int], test: list[int], classes: int, sentence: str) -> None:
     with pytest.raises(BenchError, match=sentence):
         check_dataset(dataset(split_of(train), split_of(test), classes))
 
@@ -71,7 +71,7 @@ def test_data_sets_that_cannot_be_used(train: list[int], test: list[int], classe
         (np.zeros((2, 2, 2, 4), np.uint8), r"shape \(2, 2, 2, 4\)"),
     ],
 )
-def test_pixels_that_cannot_be_images(pixels: np.ndarray, sentence: str):
+def test_pixels_that_cannot_be_images(pixels: np.ndarray, sentence: str) -> None:
     split = array_split("test", pixels, np.zeros(2, np.int64))
     with pytest.raises(BenchError, match=sentence):
         read_checked(split, np.arange(2), dataset="toy")

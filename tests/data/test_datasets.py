@@ -15,12 +15,12 @@ from bench.data import DATASETS, DataRequest, load_dataset
 BUILT_IN = ["cifar10", "cifar100", "digits", "fashion_mnist", "imagefolder", "mnist", "svhn"]
 
 
-def test_the_built_in_names():
+def test_the_built_in_names() -> None:
     assert [name for name in DATASETS if DATASETS.origin(name) == "bench.data"] == BUILT_IN
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_budgets_are_ascending_and_written_the_one_way(name: str):
+def test_budgets_are_ascending_and_written_the_one_way(name: str) -> None:
     grid = DATASETS.get(name).eps
     assert set(grid) == set(NORMS)
     for norm, texts in grid.items():
@@ -30,7 +30,7 @@ def test_budgets_are_ascending_and_written_the_one_way(name: str):
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_limits_and_recipe(name: str):
+def test_limits_and_recipe(name: str) -> None:
     entry = DATASETS.get(name)
     assert entry.limit is None or entry.costly_limit <= entry.limit
     assert entry.recipe.horizontal_flip == (name not in ("digits", "mnist", "svhn"))
@@ -38,12 +38,12 @@ def test_limits_and_recipe(name: str):
     assert entry.source
 
 
-def test_an_unknown_name_is_answered_with_the_nearest():
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(BenchError, match="unknown dataset 'fashionmnist'; did you mean 'fashion_mnist'"):
         load_dataset("fashionmnist", DataRequest())
 
 
-def test_listing_and_hashing_import_nothing_heavy():
+def test_listing_and_hashing_import_nothing_heavy() -> None:
     program = (
         "import sys; from bench.data import DATASETS, DataRequest, load_dataset; list(DATASETS); "
         "heavy = {'PIL', 'torch', 'torchvision', 'sklearn', 'scipy'}; assert not heavy & set(sys.modules); "

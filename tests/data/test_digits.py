@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from bench.data.split import measure_moments
 DATA = load_dataset("digits", DataRequest())
 
 
-def whole():
+def whole() -> Any:
     ids = [*DATA.train.ids, *DATA.test.ids]
     labels = np.concatenate([DATA.train.labels, DATA.test.labels])
     pixels = np.concatenate([s.read(np.arange(len(s))) for s in (DATA.train, DATA.test)])
@@ -22,7 +23,7 @@ def whole():
     return [ids[i] for i in order], labels[order], pixels[order]
 
 
-def test_shapes_types_and_range():
+def test_shapes_types_and_range() -> None:
     pixels = DATA.test.read(np.arange(500))
     assert (len(DATA.train), len(DATA.test)) == (1297, 500)
     assert pixels.shape == (500, 1, 8, 8)
@@ -31,7 +32,7 @@ def test_shapes_types_and_range():
     assert (DATA.num_classes, DATA.image_size, DATA.official, DATA.name) == (10, 8, True, "digits")
 
 
-def test_they_are_the_digits_that_scikit_learn_returns():
+def test_they_are_the_digits_that_scikit_learn_returns() -> None:
     from sklearn.datasets import load_digits
 
     published = load_digits()
@@ -41,37 +42,37 @@ def test_they_are_the_digits_that_scikit_learn_returns():
     assert np.array_equal(pixels[:, 0] * 16, published.images)
 
 
-def test_each_digit_is_tested_fifty_times():
+def test_each_digit_is_tested_fifty_times() -> None:
     assert np.bincount(DATA.test.labels).tolist() == [50] * 10
 
 
-def test_the_split_is_the_same_for_ever():
+def test_the_split_is_the_same_for_ever() -> None:
     assert DATA.test.ids[:4] == ["digits/00001", "digits/00003", "digits/00005", "digits/00010"]
     assert (DATA.train.sha, DATA.test.sha) == ("fbc9aa57d2256dfc", "c490950e46a397c2")
 
 
-def test_declared_moments_are_those_of_the_training_images():
+def test_declared_moments_are_those_of_the_training_images() -> None:
     assert DATA.moments == measure_moments(DATA.train)
 
 
-def test_read_keeps_the_order_asked_for():
+def test_read_keeps_the_order_asked_for() -> None:
     backwards = DATA.test.read(np.array([7, 3]))
     assert np.array_equal(backwards, DATA.test.read(np.arange(8))[[7, 3]])
 
 
-def test_without_the_bundled_file_scikit_learn_is_asked(monkeypatch: pytest.MonkeyPatch):
+def test_without_the_bundled_file_scikit_learn_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digits, "bundled_file", lambda: Path("nowhere.csv.gz"))
     assert load_dataset("digits", DataRequest()).test.sha == DATA.test.sha
 
 
-def test_changed_digits_are_not_official(monkeypatch: pytest.MonkeyPatch):
+def test_changed_digits_are_not_official(monkeypatch: pytest.MonkeyPatch) -> None:
     table = digits.read_table()
     table[0, 0] = 16 - table[0, 0]
     monkeypatch.setattr(digits, "read_table", lambda: table)
     assert not load_dataset("digits", DataRequest()).official
 
 
-def test_another_table_is_refused(monkeypatch: pytest.MonkeyPatch):
+def test_another_table_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digits, "read_csv", lambda path: np.zeros((3, 65)))
     with pytest.raises(BenchError, match="not the known 1797×65 table"):
         load_dataset("digits", DataRequest())

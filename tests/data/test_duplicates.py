@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,12 +30,12 @@ def dataset(train: Pixels, test: Pixels, train_labels: object = None, test_label
     return Dataset("toy", *splits, 2, 4, False)
 
 
-def test_nothing_is_said_of_different_images():
+def test_nothing_is_said_of_different_images() -> None:
     found = find_duplicates(dataset(images(20), images(10)))
     assert (found.groups, found.notes(["test/00000"]), found.leaked(["test/00000"])) == ((), (), 0)
 
 
-def test_copies_are_counted_by_what_they_are():
+def test_copies_are_counted_by_what_they_are() -> None:
     """Test images 0 and 1 are training image 2; 3, 4 and 5 are equal; 6 has an equal under another label."""
     train, test = images(5), images(8)
     test[[0, 1]], test[[4, 5]] = train[2], test[3]
@@ -51,7 +52,7 @@ def test_copies_are_counted_by_what_they_are():
     )
 
 
-def test_a_part_of_the_test_split_has_its_own_counts():
+def test_a_part_of_the_test_split_has_its_own_counts() -> None:
     train, test = images(3), images(4)
     test[0], test[1] = train[0], train[0]
     found = find_duplicates(dataset(train, test))
@@ -60,7 +61,7 @@ def test_a_part_of_the_test_split_has_its_own_counts():
     assert found.notes(["test/00003"]) == ()
 
 
-def test_a_training_copy_under_another_label():
+def test_a_training_copy_under_another_label() -> None:
     train, test = images(2), images(2)
     test[1] = train[0]
     found = find_duplicates(dataset(train, test, [1, 0], [0, 0]))
@@ -76,7 +77,7 @@ def test_a_training_copy_under_another_label():
         lambda grey: np.repeat(grey, 3, axis=1).astype(np.float32) / np.float32(255),
     ],
 )
-def test_what_a_network_sees_counts_and_not_how_it_is_stored(stored):
+def test_what_a_network_sees_counts_and_not_how_it_is_stored(stored: Any) -> None:
     grey = images(6, channels=1)
     found = find_duplicates(dataset(grey, stored(grey[2:4])))
     assert [group.train[0].sample_id for group in found.groups] == ["train/00002", "train/00003"]
@@ -94,7 +95,7 @@ ROUNDED = {
 
 @pytest.mark.parametrize("stored", ROUNDED.values(), ids=ROUNDED)
 @pytest.mark.parametrize("divisor", [None, np.float32(255)], ids=["uint8", "float32"])
-def test_floats_of_bytes_are_these_bytes_however_they_were_rounded(stored, divisor):
+def test_floats_of_bytes_are_these_bytes_however_they_were_rounded(stored: Any, divisor: int) -> None:
     """All 256 values, in grey and, in another order per channel, in colour."""
     train = np.stack([RNG.permuted(np.arange(256, dtype=np.uint8)).reshape(1, 16, 16) for _ in range(6)])
     for pixels in (train, train.reshape(2, 3, 16, 16)):
@@ -105,7 +106,7 @@ def test_floats_of_bytes_are_these_bytes_however_they_were_rounded(stored, divis
             assert {group.train[0].sample_id[5:] == group.test[0].sample_id[4:] for group in found.groups} == {True}
 
 
-def test_other_floats_are_compared_as_they_are():
+def test_other_floats_are_compared_as_they_are() -> None:
     """A pixel halfway between two bytes, or a difference of one byte, makes another image."""
     train = images(4) / np.float32(255)
     train[:, 0, 0, 0] = 100.5 / 255
@@ -116,7 +117,7 @@ def test_other_floats_are_compared_as_they_are():
     assert find_duplicates(dataset(train, test)).in_train == {"test/00003"}
 
 
-def test_floats_that_are_no_bytes_and_negative_zero():
+def test_floats_that_are_no_bytes_and_negative_zero() -> None:
     train = np.zeros((2, 1, 4, 4), np.float32)
     train[:, 0, 0, 0], train[1, 0, 0, 1] = 0.3, 1e-7
     test = train[:1].copy()
@@ -124,14 +125,14 @@ def test_floats_that_are_no_bytes_and_negative_zero():
     assert len(find_duplicates(dataset(train, test)).in_train) == 1
 
 
-def test_one_different_pixel_is_another_image():
+def test_one_different_pixel_is_another_image() -> None:
     train = images(3)
     test = train.copy()
     test[:, 2, 3, 3] ^= 1
     assert not find_duplicates(dataset(train, test)).groups
 
 
-def test_many_images_are_read_in_parts(monkeypatch: pytest.MonkeyPatch):
+def test_many_images_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     train = images(50)
     whole = find_duplicates(dataset(train, train[::-1]))
     monkeypatch.setattr(split, "CHUNK_PIXELS", 7 * 16)
@@ -157,21 +158,21 @@ def load(root: Path) -> Dataset:
     return load_dataset("imagefolder", DataRequest(root))
 
 
-def test_files_are_compared_by_their_pixels(root: Path, caplog: pytest.LogCaptureFixture):
+def test_files_are_compared_by_their_pixels(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = load(root)
     assert "pets: 1 of 3 test files equal training files, byte for byte" in caplog.text
     found = find_duplicates(data)
     assert (found.in_train, found.method) == ({"test/cat/c.bmp", "test/dog/d.png"}, "pixels")
 
 
-def test_many_bytes_of_files_are_compared_as_files(root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_many_bytes_of_files_are_compared_as_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "DECODED_BYTES", 100)
     found = find_duplicates(load(root))
     assert (found.in_train, found.method) == ({"test/dog/d.png"}, "files")
     assert "(equal files, " in found.notes(["test/dog/d.png"])[0]
 
 
-def test_an_image_that_cannot_be_read_is_named_and_stops_nothing(root: Path):
+def test_an_image_that_cannot_be_read_is_named_and_stops_nothing(root: Path) -> None:
     save(root / "train/dog/bad.png", 3)
     (root / "train/dog/bad.png").write_bytes((root / "train/dog/bad.png").read_bytes()[:60])
     found = find_duplicates(load(root))
@@ -181,14 +182,14 @@ def test_an_image_that_cannot_be_read_is_named_and_stops_nothing(root: Path):
     )
 
 
-def test_nothing_is_known_where_no_training_image_can_be_read():
+def test_nothing_is_known_where_no_training_image_can_be_read() -> None:
     data = dataset(images(2) / np.float32(100), images(2))  # out of [0, 1]
     found = find_duplicates(data)
     assert found.leaked(data.test.ids) is None
     assert found.notes(data.test.ids) == ("unreadable images, not checked for copies: 2, such as train/00000",)
 
 
-def test_digits_have_no_copies():
+def test_digits_have_no_copies() -> None:
     data = load_dataset("digits", DataRequest())
     pixels = np.concatenate([split.read(np.arange(len(split))) for split in (data.train, data.test)])
     assert len(np.unique(pixels.reshape(len(pixels), -1), axis=0)) == len(pixels)
@@ -205,7 +206,7 @@ def counting_reads(data: Dataset, reads: list[int]) -> Dataset:
     return replace(data, train=replace(data.train, read=read))
 
 
-def test_the_same_images_are_searched_once_per_process():
+def test_the_same_images_are_searched_once_per_process() -> None:
     train, test, reads = images(5), images(4), []
     test[0] = train[2]
     first, again = (known_duplicates(counting_reads(dataset(train, test), reads)) for _ in range(2))
@@ -213,7 +214,7 @@ def test_the_same_images_are_searched_once_per_process():
     assert first.in_train == {"test/00000"}
 
 
-def test_other_pixels_and_other_labels_are_searched_again():
+def test_other_pixels_and_other_labels_are_searched_again() -> None:
     train, test, reads = images(5), images(4), []
     test[:2] = train[2]
     assert known_duplicates(counting_reads(dataset(train, test), reads)).contradicted == frozenset()
@@ -224,7 +225,7 @@ def test_other_pixels_and_other_labels_are_searched_again():
     assert reads == [5, 5, 4, 5]
 
 
-def test_splits_without_a_hash_are_searched_every_time():
+def test_splits_without_a_hash_are_searched_every_time() -> None:
     reads, test = [], images(2)
     for count in (2, 3):
         data = counting_reads(dataset(images(count), test), reads)
@@ -232,7 +233,7 @@ def test_splits_without_a_hash_are_searched_every_time():
     assert reads == [2, 3]
 
 
-def test_what_could_not_be_read_is_tried_again():
+def test_what_could_not_be_read_is_tried_again() -> None:
     train, test = images(3), images(2)
     test[1] = train[1]
     data = dataset(train, test)

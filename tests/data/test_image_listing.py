@@ -48,7 +48,7 @@ def load(root: Path) -> Dataset:
         ("n01440764_10026", "JPEG"),  # without an extension
     ],
 )
-def test_what_pillow_reads_is_an_image(root: Path, name: str, kind: str | None):
+def test_what_pillow_reads_is_an_image(root: Path, name: str, kind: str | None) -> None:
     save(root / "train/cat" / name, 109, **({"format": kind} if kind else {}))
     data = load(root)
     assert data.train.ids == ["train/cat/a.png", f"train/cat/{name}", "train/dog/a.png"]
@@ -56,7 +56,7 @@ def test_what_pillow_reads_is_an_image(root: Path, name: str, kind: str | None):
     assert abs(int(data.train.read(np.array([1]))[0, 0, 0, 0]) - 109) <= 1  # JPEG rounds
 
 
-def test_other_files_are_counted_and_named_once(root: Path, caplog: pytest.LogCaptureFixture):
+def test_other_files_are_counted_and_named_once(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("train/cat/labels.csv", "train/dog/more/clip.mp4", "test/notes.txt", "test/loose.png", "test/dog/x"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(b"no image")
@@ -67,7 +67,7 @@ def test_other_files_are_counted_and_named_once(root: Path, caplog: pytest.LogCa
     assert [record.getMessage() for record in caplog.records] == [f"pets: {note}"]
 
 
-def test_what_systems_leave_behind_is_ignored(root: Path):
+def test_what_systems_leave_behind_is_ignored(root: Path) -> None:
     for name in (".DS_Store", "cat/.DS_Store", "cat/Thumbs.db", "cat/desktop.ini", "cat/._a.png", "__MACOSX/cat/._a"):
         (root / "train" / name).parent.mkdir(parents=True, exist_ok=True)
         (root / "train" / name).write_bytes(b"x")
@@ -75,7 +75,7 @@ def test_what_systems_leave_behind_is_ignored(root: Path):
     assert (len(data.train), data.notes) == (2, ())
 
 
-def test_an_empty_class_and_an_unread_split_are_named(root: Path):
+def test_an_empty_class_and_an_unread_split_are_named(root: Path) -> None:
     (root / "train/bird").mkdir()
     save(root / "val/cat/a.png")
     assert load(root).notes == (
@@ -84,13 +84,13 @@ def test_an_empty_class_and_an_unread_split_are_named(root: Path):
     )
 
 
-def test_a_class_that_is_not_tested_is_named(root: Path):
+def test_a_class_that_is_not_tested_is_named(root: Path) -> None:
     save(root / "train/bird/a.png")
     assert load(root).notes == ("1 class without a test image: bird",)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_a_class_whose_files_are_no_images(root: Path, split: str):
+def test_a_class_whose_files_are_no_images(root: Path, split: str) -> None:
     for number in range(4):
         (root / split / "dog" / f"{number}.heic").write_bytes(b"not for Pillow")
     (root / split / "dog/a.png").unlink()
@@ -98,7 +98,7 @@ def test_a_class_whose_files_are_no_images(root: Path, split: str):
         load(root)
 
 
-def test_a_class_whose_images_are_all_damaged(root: Path):
+def test_a_class_whose_images_are_all_damaged(root: Path) -> None:
     for name in ("a.png", "b.gif"):
         (root / "test/dog" / name).write_bytes(b"GIF89a, or so it says")
     message = r"test/dog has 2 files with an extension of images, but none can be read \(a.png, b.gif\)"
@@ -106,13 +106,13 @@ def test_a_class_whose_images_are_all_damaged(root: Path):
         load(root)
 
 
-def test_a_damaged_image_is_never_left_out(root: Path):
+def test_a_damaged_image_is_never_left_out(root: Path) -> None:
     (root / "train/dog/b.gif").write_bytes(b"no image")
     with pytest.raises(BenchError, match=r"train/dog/b\.gif is damaged or not an image"):
         load(root).train.read(np.arange(3))
 
 
-def test_links_to_classes_folders_and_files_are_followed(root: Path, tmp_path: Path):
+def test_links_to_classes_folders_and_files_are_followed(root: Path, tmp_path: Path) -> None:
     outside = save(tmp_path / "elsewhere/bird/a.png", 7)
     save(tmp_path / "elsewhere/more/b.png", 8)
     (root / "train/bird").symlink_to(outside.parent)
@@ -126,7 +126,7 @@ def test_links_to_classes_folders_and_files_are_followed(root: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("target", ["train/cat", "train", ".", "train/cat/deep"])
-def test_a_loop_of_links_ends_and_is_named(root: Path, target: str):
+def test_a_loop_of_links_ends_and_is_named(root: Path, target: str) -> None:
     """Nor do images of other classes come in by a link upwards."""
     (root / "train/cat/deep").mkdir()
     (root / "train/cat/deep/loop").symlink_to(root / target)
@@ -135,7 +135,7 @@ def test_a_loop_of_links_ends_and_is_named(root: Path, target: str):
     assert data.notes == ("1 file left out: train/cat/deep/loop/ (a link to a parent folder)",)
 
 
-def test_two_folders_that_link_to_each_other(tmp_path: Path):
+def test_two_folders_that_link_to_each_other(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     save(one / "a.png"), save(two / "b.png")
     (one / "two").symlink_to(two)
@@ -145,18 +145,18 @@ def test_two_folders_that_link_to_each_other(tmp_path: Path):
     assert len(listing.left_out) == 1
 
 
-def test_a_broken_link_to_an_image_is_an_error(root: Path):
+def test_a_broken_link_to_an_image_is_an_error(root: Path) -> None:
     (root / "train/cat/b.png").symlink_to(root / "nowhere.png")
     with pytest.raises(BenchError, match=r"train/cat/b\.png cannot be read"):
         load(root)
 
 
-def test_what_would_block_is_not_opened(root: Path):
+def test_what_would_block_is_not_opened(root: Path) -> None:
     os.mkfifo(root / "train/cat/pipe.png")
     assert load(root).notes == ("1 file left out: train/cat/pipe.png",)
 
 
-def test_a_class_is_one_however_its_name_is_composed(root: Path):
+def test_a_class_is_one_however_its_name_is_composed(root: Path) -> None:
     save(root / "train" / COMPOSED / "0.png"), save(root / "test" / DECOMPOSED / "0.png")
     data = load(root)
     assert (data.num_classes, data.test.labels.tolist()) == (3, [0, 1, 2])
@@ -164,7 +164,7 @@ def test_a_class_is_one_however_its_name_is_composed(root: Path):
     assert data.test.read(np.array([0])).shape == (1, 3, SIDE, SIDE)
 
 
-def test_ids_and_hashes_do_not_depend_on_how_names_are_composed(root: Path):
+def test_ids_and_hashes_do_not_depend_on_how_names_are_composed(root: Path) -> None:
     save(root / "test" / "cat" / f"{DECOMPOSED}.png")
     before = load(root).test
     (root / "test/cat" / f"{DECOMPOSED}.png").rename(root / "test/cat" / f"{COMPOSED}.png")
@@ -173,7 +173,7 @@ def test_ids_and_hashes_do_not_depend_on_how_names_are_composed(root: Path):
 
 
 @pytest.mark.parametrize("what", ["classes", "files"])
-def test_two_names_that_are_one_are_shown_by_their_code_points(root: Path, what: str):
+def test_two_names_that_are_one_are_shown_by_their_code_points(root: Path, what: str) -> None:
     for name in (COMPOSED, DECOMPOSED):
         save(root / "train" / (f"{name}/a.png" if what == "classes" else f"cat/{name}.png"))
     with pytest.raises(BenchError) as caught:
@@ -182,7 +182,7 @@ def test_two_names_that_are_one_are_shown_by_their_code_points(root: Path, what:
     assert "'caf\\xe9" in str(caught.value)
 
 
-def test_a_class_that_is_not_trained_is_shown_by_its_code_points(root: Path):
+def test_a_class_that_is_not_trained_is_shown_by_its_code_points(root: Path) -> None:
     save(root / "train/cafe/a.png"), save(root / "test" / DECOMPOSED / "a.png")
     with pytest.raises(BenchError, match=r"test/'caf\\xe9' has images but .*train/'caf\\xe9' has none"):
         load(root)

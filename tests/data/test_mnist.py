@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,13 +37,13 @@ def write(folder: Path, *, gz: bool = False, **changed: bytes) -> Path:
     return folder
 
 
-def load(data_dir: Path, name: str = "mnist"):
+def load(data_dir: Path, name: str = "mnist") -> Any:
     return load_dataset(name, DataRequest(data_dir))
 
 
 @pytest.mark.parametrize("gz", [False, True], ids=["plain", "gz"])
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
-def test_what_was_written_is_read(tmp_path: Path, name: str, gz: bool):
+def test_what_was_written_is_read(tmp_path: Path, name: str, gz: bool) -> None:
     write(tmp_path / ("MNIST" if name == "mnist" else "FashionMNIST") / "raw", gz=gz)
     data = load(tmp_path, name)
     for split, prefix in ((data.train, "train"), (data.test, "t10k")):
@@ -55,23 +56,23 @@ def test_what_was_written_is_read(tmp_path: Path, name: str, gz: bool):
     assert data.test.ids[:2] == ["test/00000", "test/00001"]
 
 
-def test_rows_are_rows(tmp_path: Path):
+def test_rows_are_rows(tmp_path: Path) -> None:
     data = load(write(tmp_path))
     assert data.test.read(np.array([3]))[0, 0, 2, 5] == IMAGES["t10k"][3, 2, 5] != IMAGES["t10k"][3, 5, 2]
 
 
 @pytest.mark.parametrize("below", [".", "raw", "MNIST/raw"])
-def test_the_folder_may_be_given_at_any_depth(tmp_path: Path, below: str):
+def test_the_folder_may_be_given_at_any_depth(tmp_path: Path, below: str) -> None:
     write(tmp_path / below)
     assert len(load(tmp_path).test) == 20
 
 
-def test_compression_does_not_change_the_hash(tmp_path: Path):
+def test_compression_does_not_change_the_hash(tmp_path: Path) -> None:
     plain, packed = (load(write(tmp_path / str(gz), gz=gz)) for gz in (False, True))
     assert (plain.train.sha, plain.test.sha) == (packed.train.sha, packed.test.sha)
 
 
-def test_a_changed_pixel_or_label_changes_the_hash(tmp_path: Path):
+def test_a_changed_pixel_or_label_changes_the_hash(tmp_path: Path) -> None:
     sha = load(write(tmp_path / "a")).test.sha
     images, labels = IMAGES["t10k"].copy(), LABELS["t10k"].copy()
     images[0, 0, 0] ^= 1
@@ -81,7 +82,7 @@ def test_a_changed_pixel_or_label_changes_the_hash(tmp_path: Path):
 
 
 @pytest.mark.parametrize("gz", [False, True], ids=["plain", "gz"])
-def test_official_is_all_four_checksums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gz: bool):
+def test_official_is_all_four_checksums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gz: bool) -> None:
     plain = write(tmp_path / "plain")
     published = {name: hashlib.sha256((plain / name).read_bytes()).hexdigest() for name in IDX_SHA256["mnist"]}
     monkeypatch.setitem(IDX_SHA256, "mnist", published)
@@ -111,19 +112,19 @@ def test_official_is_all_four_checksums(tmp_path: Path, monkeypatch: pytest.Monk
         ({"t10k_images": idx(IMAGES["t10k"][:0]), "t10k_labels": idx(LABELS["t10k"][:0])}, "the test split has no im"),
     ],
 )
-def test_damaged_files(tmp_path: Path, changed: dict[str, bytes], sentence: str):
+def test_damaged_files(tmp_path: Path, changed: dict[str, bytes], sentence: str) -> None:
     with pytest.raises(BenchError, match=sentence):
         load(write(tmp_path, **changed))
 
 
-def test_a_cut_gzip_file(tmp_path: Path):
+def test_a_cut_gzip_file(tmp_path: Path) -> None:
     path = write(tmp_path, gz=True) / "train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(BenchError, match=r"train-images-idx3-ubyte\.gz is a damaged gzip file"):
         load(tmp_path)
 
 
-def test_the_real_fashion_mnist():
+def test_the_real_fashion_mnist() -> None:
     if not (SHARED / "FashionMNIST" / "raw").is_dir():
         pytest.skip("needs Fashion-MNIST in ../shared/data")
     data = load(SHARED, "fashion_mnist")

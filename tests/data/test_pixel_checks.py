@@ -46,7 +46,7 @@ DARK = {
 
 
 @pytest.mark.parametrize(("images", "largest"), DARK.values(), ids=DARK)
-def test_a_dark_split_gets_a_note(images: Pixels, largest: str):
+def test_a_dark_split_gets_a_note(images: Pixels, largest: str) -> None:
     note = f"images is {largest}: {UNITS}"
     assert check_range(dataset(images)).notes == (f"the largest pixel of the test {note}",)
     assert check_range(dataset(full(), images)).notes == (f"the largest pixel of the training {note}",)
@@ -61,7 +61,7 @@ ALMOST_BLACK = {
 
 
 @pytest.mark.parametrize(("images", "sentence"), ALMOST_BLACK.values(), ids=ALMOST_BLACK)
-def test_test_images_that_are_almost_black_are_refused(images: Pixels, sentence: str):
+def test_test_images_that_are_almost_black_are_refused(images: Pixels, sentence: str) -> None:
     with pytest.raises(BenchError, match=f"^toy: the largest pixel of the test images {sentence}"):
         check_range(dataset(images))
     (note,) = check_range(dataset(full(), images)).notes
@@ -77,17 +77,17 @@ BRIGHT = {
 
 
 @pytest.mark.parametrize("images", BRIGHT.values(), ids=BRIGHT)
-def test_images_that_fill_the_range_get_no_note(images: Pixels):
+def test_images_that_fill_the_range_get_no_note(images: Pixels) -> None:
     assert check_range(dataset(images, images)).notes == ()
 
 
-def test_of_many_dark_images_a_part_is_read(monkeypatch: pytest.MonkeyPatch):
+def test_of_many_dark_images_a_part_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pixel_checks, "DARK_IMAGES", 50)
     (note,) = check_range(dataset(full(60) // 16)).notes
     assert note == f"the largest pixel of 50 of the test images is 15 of 255: {UNITS}"
 
 
-def test_unreadable_images_do_not_hide_dark_ones():
+def test_unreadable_images_do_not_hide_dark_ones() -> None:
     data = dataset(full(40) // 16)
 
     def read(indices: np.ndarray) -> Pixels:
@@ -99,14 +99,14 @@ def test_unreadable_images_do_not_hide_dark_ones():
     assert "is 15 of 255" in note
 
 
-def test_a_note_is_given_once(caplog: pytest.LogCaptureFixture):
+def test_a_note_is_given_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         data = accept(accept(dataset(DIGITS)))
     assert len(data.notes) == 1
     assert caplog.messages == [f"toy: {data.notes[0]}"] * 2
 
 
-def test_every_row_has_the_note(caplog: pytest.LogCaptureFixture):
+def test_every_row_has_the_note(caplog: pytest.LogCaptureFixture) -> None:
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 2))
     data = dataset(DIGITS)
     table = evaluate(model, name="n", dataset=data, attacks=["fgsm"], eps=["0.05"], corruptions="none", audit="none")
@@ -116,7 +116,7 @@ def test_every_row_has_the_note(caplog: pytest.LogCaptureFixture):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
-def test_twelve_bits_stored_as_sixteen_get_a_note(tmp_path: Path, name: str):
+def test_twelve_bits_stored_as_sixteen_get_a_note(tmp_path: Path, name: str) -> None:
     for seed, folder in enumerate(("train/a", "train/b", "test/a", "test/b")):
         (tmp_path / folder).mkdir(parents=True)
         deep = np.random.default_rng(seed).integers(0, 4096, (8, 8)).astype(np.uint16)
@@ -164,12 +164,12 @@ RANDOM = {
 
 
 @pytest.mark.parametrize("where", RANDOM.values(), ids=RANDOM)
-def test_random_augmentation_anywhere_is_found(where: Callable[[np.ndarray, Split], np.ndarray]):
+def test_random_augmentation_anywhere_is_found(where: Callable[[np.ndarray, Split], np.ndarray]) -> None:
     with pytest.raises(BenchError, match="two reads of the same test images differ"):
         check_repeatable(drawn(where))
 
 
-def test_random_augmentation_of_a_rare_class_is_found():
+def test_random_augmentation_of_a_rare_class_is_found() -> None:
     """Image 3 alone has class 1, and is none of the evenly spaced."""
     data = drawn(lambda indices, split: indices == 3)
     labels = (np.arange(500) == 3).astype(np.int64)
@@ -178,14 +178,14 @@ def test_random_augmentation_of_a_rare_class_is_found():
         check_repeatable(replace(data, test=replace(data.test, labels=labels)))
 
 
-def test_a_reader_that_ignores_the_indices_is_found():
+def test_a_reader_that_ignores_the_indices_is_found() -> None:
     whole = full(500)
     with pytest.raises(BenchError, match="read must return the images of the given indices"):
         check_repeatable(read_by(lambda indices, images: whole[: len(indices)]))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 500])
-def test_a_repeatable_reader_passes_and_is_asked_in_ascending_order(count: int):
+def test_a_repeatable_reader_passes_and_is_asked_in_ascending_order(count: int) -> None:
     asked = []
     check_repeatable(read_by(lambda indices, images: asked.append(indices) or images, count))
     assert all((np.diff(indices) > 0).all() for indices in asked)

@@ -33,7 +33,7 @@ def read(tmp_path: Path, content: bytes) -> Any:
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("function", [os.mkdir, eval, Path.mkdir], ids=["os", "eval", "method"])
-def test_a_call_is_refused_and_does_not_happen(tmp_path: Path, function: Any, protocol: int):
+def test_a_call_is_refused_and_does_not_happen(tmp_path: Path, function: Any, protocol: int) -> None:
     trace = tmp_path / "trace"
     argument = f"__import__('os').mkdir({str(trace)!r})" if function is eval else trace
     with pytest.raises(BenchError, match="the file was refused and none of its code was run"):
@@ -42,13 +42,13 @@ def test_a_call_is_refused_and_does_not_happen(tmp_path: Path, function: Any, pr
 
 
 @pytest.mark.parametrize("value", [collections.OrderedDict(a=1), np.random.default_rng(0), np.zeros(2, "M8[s]"), {1j}])
-def test_other_types_are_refused(tmp_path: Path, value: Any):
+def test_other_types_are_refused(tmp_path: Path, value: Any) -> None:
     with pytest.raises(BenchError):
         read(tmp_path, pickle.dumps(value))
 
 
 @pytest.mark.parametrize("dtype", [object, "V8", "S4", "i4,f4"])
-def test_arrays_of_anything_but_numbers_are_refused(tmp_path: Path, dtype: Any):
+def test_arrays_of_anything_but_numbers_are_refused(tmp_path: Path, dtype: Any) -> None:
     with pytest.raises(BenchError, match="is not a readable pickle"):
         read(tmp_path, pickle.dumps(np.zeros(3, dtype)))
 
@@ -56,12 +56,12 @@ def test_arrays_of_anything_but_numbers_are_refused(tmp_path: Path, dtype: Any):
 @pytest.mark.parametrize(
     "content", [b"", b".", b"\x80", b"I", b"(lp0\n", b"cnumpy\ndtype\nR.", b"\x80\x05\x95", b"P1\n."]
 )
-def test_damage_is_one_sentence(tmp_path: Path, content: bytes):
+def test_damage_is_one_sentence(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(BenchError, match="is not a readable pickle"):
         read(tmp_path, content)
 
 
-def test_a_text_codec_is_not_a_way_in(tmp_path: Path):
+def test_a_text_codec_is_not_a_way_in(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="is not a readable pickle"):
         read(tmp_path, b"c_codecs\nencode\n(Vuryyb\nVrot13\ntR.")
 
@@ -79,7 +79,7 @@ plain = st.recursive(
 
 
 @given(value=plain, protocol=st.integers(0, pickle.HIGHEST_PROTOCOL))
-def test_plain_values_come_back(tmp_path_factory: pytest.TempPathFactory, value: Any, protocol: int):
+def test_plain_values_come_back(tmp_path_factory: pytest.TempPathFactory, value: Any, protocol: int) -> None:
     assert read(tmp_path_factory.getbasetemp(), pickle.dumps(value, protocol)) == value
 
 
@@ -91,7 +91,7 @@ def test_plain_values_come_back(tmp_path_factory: pytest.TempPathFactory, value:
 )
 def test_arrays_come_back(
     tmp_path_factory: pytest.TempPathFactory, dtype: str, shape: list[int], order: Any, protocol: int
-):
+) -> None:
     array = np.arange(np.prod(shape, dtype=int)).astype(dtype).reshape(shape).copy(order)
     stored = read(tmp_path_factory.getbasetemp(), pickle.dumps(array, protocol))
     assert isinstance(stored, StoredArray)

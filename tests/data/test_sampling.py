@@ -37,12 +37,12 @@ def order_of(split: Split) -> list[int]:
 
 
 @given(labels=labels_of_a_split)
-def test_the_order_is_a_permutation(labels: list[int]):
+def test_the_order_is_a_permutation(labels: list[int]) -> None:
     assert sorted(order_of(split_of(labels))) == list(range(len(labels)))
 
 
 @given(labels=labels_of_a_split)
-def test_more_images_are_never_other_images(labels: list[int]):
+def test_more_images_are_never_other_images(labels: list[int]) -> None:
     split = split_of(labels)
     chosen = [set(take(split, n).tolist()) for n in range(len(labels) + 2)]
     assert [len(c) for c in chosen] == [*range(len(labels) + 1), len(labels)]
@@ -50,7 +50,7 @@ def test_more_images_are_never_other_images(labels: list[int]):
 
 
 @given(labels=labels_of_a_split, n=st.integers(0, 60))
-def test_a_part_of_the_order_is_its_beginning(labels: list[int], n: int):
+def test_a_part_of_the_order_is_its_beginning(labels: list[int], n: int) -> None:
     split = split_of(labels)
     assert proportional_order(split.ids, split.labels, n).tolist() == order_of(split)[:n]
 
@@ -63,14 +63,14 @@ def deviations(labels: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 @given(labels=labels_of_a_split)
-def test_every_prefix_is_proportional_to_class(labels: list[int]):
+def test_every_prefix_is_proportional_to_class(labels: list[int]) -> None:
     assert (np.abs(deviations(np.array(labels), np.array(order_of(split_of(labels))))) < 1).all()
 
 
 @pytest.mark.parametrize(
     "counts", [[380, 20], [500, *[1] * 100], [5000, 997, 313, 100, 31, 10, 3, 1], [250, 249, 1], [7] * 13, [1] * 40]
 )
-def test_whatever_the_classes_are(counts: list[int]):
+def test_whatever_the_classes_are(counts: list[int]) -> None:
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
     order = proportional_order([f"t/{i}" for i in range(len(labels))], labels)
     assert sorted(order.tolist()) == list(range(len(labels)))
@@ -78,7 +78,7 @@ def test_whatever_the_classes_are(counts: list[int]):
 
 
 @pytest.mark.parametrize(("classes", "of_each"), [(10, 100), (100, 10), (3, 7), (2, 400)])
-def test_equal_classes_are_drawn_as_they_were_before(classes: int, of_each: int):
+def test_equal_classes_are_drawn_as_they_were_before(classes: int, of_each: int) -> None:
     """In rounds of one image per class, by hash: data sets with equal classes keep their cells and numbers."""
     labels = np.random.default_rng(1).permutation(np.repeat(np.arange(classes), of_each))
     ids = [f"test/{i:05d}" for i in range(len(labels))]
@@ -89,7 +89,7 @@ def test_equal_classes_are_drawn_as_they_were_before(classes: int, of_each: int)
 
 
 @given(labels=labels_of_a_split, data=st.data())
-def test_a_removed_image_moves_no_other_in_its_class(labels: list[int], data: st.DataObject):
+def test_a_removed_image_moves_no_other_in_its_class(labels: list[int], data: st.DataObject) -> None:
     split = split_of(labels)
     gone = data.draw(st.integers(0, len(labels) - 1))
     kept = [i for i in range(len(labels)) if i != gone]
@@ -101,7 +101,7 @@ def test_a_removed_image_moves_no_other_in_its_class(labels: list[int], data: st
 
 
 @given(labels=labels_of_a_split, data=st.data())
-def test_the_chosen_images_depend_on_neither_order_nor_names_of_classes(labels: list[int], data: st.DataObject):
+def test_the_chosen_images_depend_on_neither_order_nor_names_of_classes(labels: list[int], data: st.DataObject) -> None:
     split = split_of(labels)
     shuffled = data.draw(st.permutations(range(len(labels))))
     renamed = data.draw(st.permutations(range(5)))
@@ -111,7 +111,7 @@ def test_the_chosen_images_depend_on_neither_order_nor_names_of_classes(labels: 
 
 
 @given(images=st.lists(st.tuples(st.integers(-2, 4), st.integers(0, 9)), max_size=60))
-def test_ranks_count_the_smaller_hashes_of_the_class(images: list[tuple[int, int]]):
+def test_ranks_count_the_smaller_hashes_of_the_class(images: list[tuple[int, int]]) -> None:
     """Equal hashes, which SHA-256 never gives, keep the given order."""
     labels, hashes = np.array(images, dtype=np.int64).reshape(-1, 2).T
     expected = [
@@ -121,7 +121,7 @@ def test_ranks_count_the_smaller_hashes_of_the_class(images: list[tuple[int, int
     assert ranks(hashes, labels).tolist() == expected
 
 
-def test_the_time_does_not_grow_with_the_number_of_classes():
+def test_the_time_does_not_grow_with_the_number_of_classes() -> None:
     """A pass over all images per class would take thousands of times as long for 50,000 classes as for two."""
     hashes = np.arange(100_000)[::-1].copy()
 
@@ -134,16 +134,16 @@ def test_the_time_does_not_grow_with_the_number_of_classes():
     assert min(seconds(50_000) for _ in range(3)) < 30 * max(min(seconds(2) for _ in range(3)), 0.005)
 
 
-def test_the_order_is_the_same_for_ever():
+def test_the_order_is_the_same_for_ever() -> None:
     assert order_of(split_of([0, 1, 2] * 3)) == [6, 7, 2, 0, 5, 1, 8, 3, 4]
     assert order_of(split_of([0, 0, 1, 0, 0, 0, 1, 0, 2])) == [6, 0, 7, 5, 8, 1, 2, 3, 4]
 
 
-def test_indices_come_ascending():
+def test_indices_come_ascending() -> None:
     assert take(split_of([0, 1] * 20), 7).tolist() == sorted(take(split_of([0, 1] * 20), 7))
 
 
-def test_a_row_says_how_many_images_and_how_they_were_drawn():
+def test_a_row_says_how_many_images_and_how_they_were_drawn() -> None:
     assert drawn_notes(40, 400) == ("40 of 400 test images, proportional to class",)
     assert drawn_notes(400, 400) == ()
 
@@ -176,14 +176,14 @@ def estimates(name: str) -> tuple[float, int, list[int]]:
 
 
 @pytest.mark.parametrize("name", SPLITS)
-def test_intervals_cover_the_accuracy_of_the_split(name: str):
+def test_intervals_cover_the_accuracy_of_the_split(name: str) -> None:
     truth, n, rights = estimates(name)
     intervals = [wilson_interval(right, n) for right in rights]
     assert np.mean([low <= truth <= high for low, high in intervals]) >= 0.93
 
 
 @pytest.mark.parametrize("name", SPLITS)
-def test_the_estimate_is_unbiased(name: str):
+def test_the_estimate_is_unbiased(name: str) -> None:
     truth, n, rights = estimates(name)
     accuracies = np.array(rights) / n
     error = accuracies.std(ddof=1) / np.sqrt(DRAWS)

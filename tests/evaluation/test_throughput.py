@@ -36,8 +36,9 @@ def modules_of(asked: Any) -> list[nn.Module]:
 
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An image takes 2 s forwards, 5 s there and back and 11 s in training; half of it in bfloat16, a second less
-    without norms.
+    """An image takes 2 s in a forward pass, 5 s with the backward pass and 11 s in training.
+
+    In bfloat16 it takes half of that, and without norm layers a second less.
     """
 
     def fastest(asked: Any, inputs: Tensor, *, differentiated: bool) -> float:

@@ -18,7 +18,7 @@ from bench.external.class_names import order_from_names, read_class_names
 ANIMALS = ("cat", "dog", "frog")
 
 
-def test_order_is_the_class_of_each_output():
+def test_order_is_the_class_of_each_output() -> None:
     names = list(published.CIFAR100)
     for seed in range(20):
         shuffled = names.copy()
@@ -29,7 +29,7 @@ def test_order_is_the_class_of_each_output():
         assert [names[k] for k in order] == shuffled
 
 
-def test_no_order_where_the_names_are_the_same():
+def test_no_order_where_the_names_are_the_same() -> None:
     assert order_from_names(list(ANIMALS), ANIMALS) is None
 
 
@@ -46,7 +46,7 @@ def test_no_order_where_the_names_are_the_same():
         (["2", "1", "3"], list("abc"), (1, 0, 2)),  # numbered folders from 1
     ],
 )
-def test_names_are_matched(theirs: list[str], ours: list[str], order: tuple[int, ...]):
+def test_names_are_matched(theirs: list[str], ours: list[str], order: tuple[int, ...]) -> None:
     assert order_from_names(theirs, ours) == order
 
 
@@ -62,7 +62,7 @@ def test_names_are_matched(theirs: list[str], ours: list[str], order: tuple[int,
         (ANIMALS, (), "no names"),
     ],
 )
-def test_other_names_are_refused_in_a_sentence(theirs: list[str], ours: list[str], message: str):
+def test_other_names_are_refused_in_a_sentence(theirs: list[str], ours: list[str], message: str) -> None:
     with pytest.raises(BenchError) as error:
         order_from_names(theirs, ours)
     assert message in str(error.value)
@@ -79,7 +79,7 @@ def test_other_names_are_refused_in_a_sentence(theirs: list[str], ours: list[str
         b'{"2": "frog", "0": "cat", "1": "dog"}',
     ],
 )
-def test_files_of_names(tmp_path: Path, content: bytes):
+def test_files_of_names(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "names"
     path.write_bytes(content)
     assert read_class_names(path) == ANIMALS
@@ -99,7 +99,7 @@ def test_files_of_names(tmp_path: Path, content: bytes):
         (b"[]", "JSON list of names"),
     ],
 )
-def test_other_files_are_refused_in_a_sentence(tmp_path: Path, content: bytes, message: str):
+def test_other_files_are_refused_in_a_sentence(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "names"
     path.write_bytes(content)
     with pytest.raises(BenchError) as error:
@@ -107,12 +107,12 @@ def test_other_files_are_refused_in_a_sentence(tmp_path: Path, content: bytes, m
     assert message in str(error.value)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path):
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="cannot be read: No such file"):
         read_class_names(tmp_path / "names")
 
 
-def test_data_sets_know_their_names(tmp_path: Path):
+def test_data_sets_know_their_names(tmp_path: Path) -> None:
     assert digits().class_names == tuple("0123456789")
     for names, count in ((published.CIFAR10, 10), (published.CIFAR100, 100)):
         assert len(set(names)) == count

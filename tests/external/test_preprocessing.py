@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from bench.external.preprocessing import (
 )
 
 
-def given(mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None, **options) -> Preprocessing:
+def given(mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None, **options: Any) -> Preprocessing:
     return Preprocessing(normalization="given", mean=mean, std=std, **options)
 
 
@@ -44,13 +45,13 @@ def images() -> torch.Tensor:
 @pytest.mark.parametrize(
     ("name", "prefix"), [("imagenet", "IMAGENET_DEFAULT"), ("half", "IMAGENET_INCEPTION"), ("clip", "OPENAI_CLIP")]
 )
-def test_named_moments_are_those_of_timm(name: str, prefix: str):
+def test_named_moments_are_those_of_timm(name: str, prefix: str) -> None:
     expected = getattr(timm_constants, f"{prefix}_MEAN"), getattr(timm_constants, f"{prefix}_STD")
     assert NORMALIZATIONS[name] == expected
     assert parse_normalization(name, None) == (name, *expected)
 
 
-def test_other_values_of_normalize():
+def test_other_values_of_normalize() -> None:
     assert parse_normalization("none", None) == ("none", None, None)
     assert parse_normalization("dataset", None, digits()) == ("dataset", (0.3054,), (0.3761,))
     assert parse_normalization(" 0.5, 0.25 ", None) == ("given", (0.5,), (0.25,))
@@ -76,20 +77,20 @@ def test_other_values_of_normalize():
         ("dataset", "needs a data set with measured moments"),
     ],
 )
-def test_what_is_no_normalisation_is_refused_in_a_sentence(text: str, message: str):
+def test_what_is_no_normalisation_is_refused_in_a_sentence(text: str, message: str) -> None:
     with pytest.raises(BenchError) as error:
         parse_normalization(text, None)
     assert message in str(error.value)
 
 
-def test_values_for_bytes_are_refused_with_those_for_unit_images():
+def test_values_for_bytes_are_refused_with_those_for_unit_images() -> None:
     with pytest.raises(BenchError) as error:
         parse_normalization("123.675,116.28,103.53,58.395,57.12,57.375", None)
     way_out = str(error.value).split("--normalize ")[-1].rstrip(".")
     assert parse_normalization(way_out, None)[1:] == NORMALIZATIONS["imagenet"]
 
 
-def test_a_config_of_timm():
+def test_a_config_of_timm() -> None:
     config = get_pretrained_cfg("resnet18.a1_in1k").to_dict()
     found = from_config(config)
     assert (found.mean, found.std) == NORMALIZATIONS["imagenet"]
@@ -107,7 +108,7 @@ def test_a_config_of_timm():
     assert config_notes(config, 32, None) == ("pretrained_cfg declares images of 224×224, not 32×32", crop)
 
 
-def test_other_configs():
+def test_other_configs() -> None:
     grey = from_config({"mean": (0.13,), "std": (0.3,), "input_size": (1, 28, 28), "interpolation": "lanczos"})
     assert (grey.channels, grey.input_size, grey.interpolation) == (1, 28, "bilinear")
     odd = {"mean": (0.5,), "std": (0.5,), "interpolation": "lanczos", "crop_pct": 1.0, "crop_mode": "squash"}
@@ -131,7 +132,7 @@ MEAN, STD = (0.1, 0.4, 0.6), (0.2, 0.5, 0.9)
 
 
 @pytest.mark.parametrize("channels", [3, 1])
-def test_gradient_is_the_closed_form(images: torch.Tensor, channels: int):
+def test_gradient_is_the_closed_form(images: torch.Tensor, channels: int) -> None:
     """Compare with the gradient of logit k: w_k/σ_c per pixel; with one channel w_k/(3 σ̄), the same for all three."""
     network = linear(channels, 8)
     order = (2, 0, 3, 1)
@@ -144,7 +145,7 @@ def test_gradient_is_the_closed_form(images: torch.Tensor, channels: int):
         torch.testing.assert_close(gradient, (weight / std).expand_as(gradient))
 
 
-def test_gradient_through_resizing(images: torch.Tensor):
+def test_gradient_through_resizing(images: torch.Tensor) -> None:
     """Resizing is linear: the gradient of a linear network is the adjoint, here by a finite difference in float64."""
     module = Preprocessed(linear(1, 13), given(MEAN, STD, channels=1, input_size=13)).double()
     assert torch.autograd.gradcheck(module, images[:1].double().requires_grad_())
@@ -152,7 +153,7 @@ def test_gradient_through_resizing(images: torch.Tensor):
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("side", [5, 8, 20])
-def test_resizing_is_that_of_pillow(images: torch.Tensor, interpolation: str, side: int):
+def test_resizing_is_that_of_pillow(images: torch.Tensor, interpolation: str, side: int) -> None:
     fed = Preprocessed(nn.Flatten(), given(input_size=side, interpolation=interpolation))(images).view(5, 3, side, side)
     how = getattr(Image.Resampling, interpolation.upper())
     for channel in range(3):
@@ -160,12 +161,12 @@ def test_resizing_is_that_of_pillow(images: torch.Tensor, interpolation: str, si
         np.testing.assert_allclose(fed[0, channel].numpy(), expected, atol=1e-5)
 
 
-def test_grey_images_and_the_mean_of_three_channels(images: torch.Tensor):
+def test_grey_images_and_the_mean_of_three_channels(images: torch.Tensor) -> None:
     fed = Preprocessed(nn.Flatten(), given(MEAN, STD, channels=1))(images).view(5, 1, 8, 8)
     torch.testing.assert_close(fed[:, 0], (images.mean(1) - sum(MEAN) / 3) / (sum(STD) / 3))
 
 
-def test_class_order_puts_every_output_in_the_column_of_its_class(images: torch.Tensor):
+def test_class_order_puts_every_output_in_the_column_of_its_class(images: torch.Tensor) -> None:
     network = linear(3, 8)
     plain = Preprocessed(network, given())(images)
     for order in permutations(range(4)):
@@ -175,18 +176,18 @@ def test_class_order_puts_every_output_in_the_column_of_its_class(images: torch.
 
 
 @pytest.mark.parametrize("order", [(0, 0, 1, 2), (1, 2, 3, 4), (0, 1, 2, -1)])
-def test_class_order_is_a_permutation(order: tuple[int, ...]):
+def test_class_order_is_a_permutation(order: tuple[int, ...]) -> None:
     with pytest.raises(BenchError, match="must have each of 0…3 once"):
         Preprocessed(linear(3, 8), given(class_order=order))
 
 
-def test_class_order_of_another_length(images: torch.Tensor):
+def test_class_order_of_another_length(images: torch.Tensor) -> None:
     with pytest.raises(BenchError, match="the class order has 2 classes"):
         Preprocessed(linear(3, 8), given(class_order=(1, 0)))(images)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
-def test_images_are_cast_to_the_network_and_logits_back(images: torch.Tensor, dtype: torch.dtype):
+def test_images_are_cast_to_the_network_and_logits_back(images: torch.Tensor, dtype: torch.dtype) -> None:
     network = linear(3, 8)
     expected = Preprocessed(network, given(MEAN, STD))(images)
     cast = network.to(dtype)
@@ -200,12 +201,12 @@ def test_images_are_cast_to_the_network_and_logits_back(images: torch.Tensor, dt
     assert doubled(images.double()).dtype == torch.float64
 
 
-def test_a_network_without_parameters_gets_the_images_as_they_are(images: torch.Tensor):
+def test_a_network_without_parameters_gets_the_images_as_they_are(images: torch.Tensor) -> None:
     assert precision_of(nn.Flatten()) == "fp32"
     torch.testing.assert_close(Preprocessed(nn.Flatten(), given())(images), images.flatten(1))
 
 
-def test_description():
+def test_description() -> None:
     assert describe(given()) == "images in [0, 1] are not normalised"
     inside = Preprocessing(normalization="inside", mean=None, std=None, class_order=(1, 0))
     assert describe(inside) == (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,13 +21,13 @@ COMMON = ("imagenet", "half", "cifar10", "none", "dataset")
 SHAPES = ({}, {"width": 30}, {"width": 15})  # of networks: accurate, fair, weak
 
 
-def report(network: nn.Module, preprocessing: Preprocessing, **options) -> ProbeReport:
+def report(network: nn.Module, preprocessing: Preprocessing, **options: Any) -> ProbeReport:
     images, labels = images_of("test")
     known = {"class_names": digits().class_names, "train_moments": digits().moments}
     return probe(network, preprocessing, images, labels, **known | options)
 
 
-def test_a_right_normalisation_is_never_contradicted():
+def test_a_right_normalisation_is_never_contradicted() -> None:
     """50 networks of three sizes under five normalisations: not one false alarm."""
     problems = []
     for seed in range(50):
@@ -40,7 +41,7 @@ def test_a_right_normalisation_is_never_contradicted():
 
 @pytest.mark.parametrize("true", COMMON)
 @pytest.mark.parametrize("wrong", COMMON)
-def test_a_wrong_normalisation_is_found(true: str, wrong: str):
+def test_a_wrong_normalisation_is_found(true: str, wrong: str) -> None:
     """A problem is reported exactly where scipy's binomial test and the margin say so, with the way out."""
     images, labels = images_of("test")
     for seed in range(3):
@@ -73,7 +74,7 @@ def _p(before: np.ndarray, after: np.ndarray) -> float:
     return float(binomtest(n_improved, n_regressed + n_improved, 0.5).pvalue) if n_regressed + n_improved else 1.0
 
 
-def test_images_that_were_not_divided_by_255():
+def test_images_that_were_not_divided_by_255() -> None:
     images, labels = images_of("train")
     network = RandomFeatures(normalised(255 * images, declared("half")), labels, seed=0)
     found = report(network, declared("half"))
@@ -85,7 +86,7 @@ def test_images_that_were_not_divided_by_255():
     assert right.problem == ""
 
 
-def test_blue_green_red():
+def test_blue_green_red() -> None:
     images, labels = colours(1000, seed=1)
     for bgr in (False, True):
         fed = normalised(images, declared("imagenet"))
@@ -96,11 +97,11 @@ def test_blue_green_red():
         assert any("BGR" in line for line in found.lines)
 
 
-def test_grey_images_have_no_other_channel_order():
+def test_grey_images_have_no_other_channel_order() -> None:
     assert not any("BGR" in line for line in report(trained("half"), declared("half")).lines)
 
 
-def test_a_network_with_one_channel():
+def test_a_network_with_one_channel() -> None:
     preprocessing = declared("dataset", channels=1)
     images, labels = images_of("train")
     network = RandomFeatures(normalised(images.mean(1, keepdim=True), preprocessing), labels, seed=0)
@@ -130,7 +131,7 @@ class Pooled(nn.Module):
 
 
 @pytest.mark.parametrize("normalization", ["imagenet", "none"])
-def test_a_size_from_the_config_that_the_network_was_not_trained_at(normalization: str):
+def test_a_size_from_the_config_that_the_network_was_not_trained_at(normalization: str) -> None:
     """The declared normalisation may be wrong at the same time."""
     found = probe(Pooled(16), declared(normalization, input_size=48), *colours(256, seed=2))
     assert f"{'' if normalization == 'imagenet' else '--normalize imagenet '}--input-size 16, or" in found.problem
@@ -138,13 +139,13 @@ def test_a_size_from_the_config_that_the_network_was_not_trained_at(normalizatio
     assert probe(Pooled(16), declared("imagenet", input_size=None), *colours(256, seed=2), config_size=48).problem == ""
 
 
-def test_a_size_from_the_config_that_is_not_fed():
+def test_a_size_from_the_config_that_is_not_fed() -> None:
     images, labels = colours(256, seed=2)
     found = probe(Pooled(48), declared("imagenet"), images, labels, config_size=48)
     assert "--input-size 48, or" in found.problem
 
 
-def test_a_network_that_refuses_the_other_size():
+def test_a_network_that_refuses_the_other_size() -> None:
     found = probe(Pooled(16, strict=True), declared("imagenet"), *colours(256, seed=2), config_size=48)
     assert found.problem == ""
     assert "imagenet at 48×48: the network cannot run it (AssertionError)" in found.notes
@@ -153,7 +154,7 @@ def test_a_network_that_refuses_the_other_size():
         probe(Pooled(16, strict=True), declared("imagenet", input_size=48), *colours(256, seed=2))
 
 
-def test_another_stem():
+def test_another_stem() -> None:
     """Blurred images stand for the features of another stem; it is reported only if it is the better one."""
     images, labels = images_of("test")
     train, truth = images_of("train")
@@ -177,7 +178,7 @@ class Failing(nn.Module):
         raise ValueError("too small")
 
 
-def test_untrained_networks_are_at_chance_and_nothing_else():
+def test_untrained_networks_are_at_chance_and_nothing_else() -> None:
     """Neither another preprocessing nor another class order is proposed for what has learnt nothing."""
     for seed in range(40):
         torch.manual_seed(seed)
@@ -186,7 +187,7 @@ def test_untrained_networks_are_at_chance_and_nothing_else():
         assert report(network, declared(COMMON[seed % 5])).problem == ""
 
 
-def test_random_labels_are_at_chance_and_nothing_else():
+def test_random_labels_are_at_chance_and_nothing_else() -> None:
     images, labels = images_of("train")
     for seed in range(20):
         mixed = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))]
@@ -194,7 +195,7 @@ def test_random_labels_are_at_chance_and_nothing_else():
         assert report(network, declared("half")).problem == ""
 
 
-def test_a_constant_answer_is_not_better():
+def test_a_constant_answer_is_not_better() -> None:
     """Under 'none' the network answers the most frequent class, for nine of ten images."""
     images = torch.rand(200, 3, 4, 4, generator=torch.Generator().manual_seed(0)) / 100
     labels = (torch.arange(200) % 10 == 0).long()
@@ -205,7 +206,7 @@ def test_a_constant_answer_is_not_better():
     assert found.problem == ""
 
 
-def test_logits_that_are_no_numbers_are_wrong():
+def test_logits_that_are_no_numbers_are_wrong() -> None:
     network = Fed(nn.Identity(), lambda fed: fed.mean((2, 3)) * float("nan"))
     labels = torch.full((30,), 2)  # the last class, index −1
     found = probe(network, declared("none"), torch.rand(30, 3, 4, 4), labels)
@@ -214,20 +215,20 @@ def test_logits_that_are_no_numbers_are_wrong():
 
 
 @pytest.mark.parametrize(("outputs", "shape"), [(1000, r"\(1, 1000\)"), (9, r"\(1, 9\)"), (1, r"\(1, 1\)")])
-def test_another_number_of_outputs_is_refused(outputs: int, shape: str):
+def test_another_number_of_outputs_is_refused(outputs: int, shape: str) -> None:
     network = Outputs(trained("half"), [k % 10 for k in range(outputs)])
     with pytest.raises(BenchError, match=rf"has shape {shape}, but the data set has 10 classes; it must be \(1, 10\)"):
         report(network, declared("half"))
 
 
-def test_few_images_prove_nothing():
+def test_few_images_prove_nothing() -> None:
     images, labels = images_of("test")
     found = probe(trained("none", width=15), declared("half"), images[:8], labels[:8], num_classes=10)
     assert max(trial.accuracy for trial in found.others) - found.declared.accuracy > MARGIN
     assert found.problem == ""
 
 
-def test_table_and_notes():
+def test_table_and_notes() -> None:
     found = report(trained("half"), declared("half"))
     assert found.lines[0] == "clean accuracy on 256 probe images by preprocessing:"
     assert found.lines[1].split()[:2] == ["half", "(declared)"]

@@ -36,7 +36,7 @@ def report(network: nn.Module, preprocessing: Preprocessing, names: tuple[str, .
 
 @pytest.mark.parametrize("kind", PERMUTATIONS)
 @pytest.mark.parametrize("width", [200, 40])
-def test_permutations_are_found(kind: str, width: int):
+def test_permutations_are_found(kind: str, width: int) -> None:
     order = PERMUTATIONS[kind]
     network = Outputs(trained("half", width=width), order)
     found = report(network, declared("half"))
@@ -52,20 +52,20 @@ def test_permutations_are_found(kind: str, width: int):
     assert (logits.argmax(1) == images_of("test")[1]).float().mean() > 0.8
 
 
-def test_a_wrong_order_that_was_declared():
+def test_a_wrong_order_that_was_declared() -> None:
     """The proposed order is that of the outputs, not of the columns that the declared order makes."""
     network = Outputs(trained("half"), PERMUTATIONS["any"])
     found = report(network, replace(declared("half"), class_order=PERMUTATIONS["reversed"]))
     assert found.class_order == PERMUTATIONS["any"]
 
 
-def test_names_in_the_sentence():
+def test_names_in_the_sentence() -> None:
     found = report(Outputs(trained("half"), PERMUTATIONS["two swapped"]), declared("half"), WORDS)
     assert "(output 3 is 'eight', not 'three', output 8 is 'three', not 'eight')" in found.problem
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_both_wrong(seed: int):
+def test_both_wrong(seed: int) -> None:
     """At chance under the declared pair: both options are named."""
     network = Outputs(trained("cifar10", seed), PERMUTATIONS["shifted by one"])
     found = report(network, declared("none"))
@@ -74,7 +74,7 @@ def test_both_wrong(seed: int):
     assert "--class-names FILE" in found.problem
 
 
-def test_the_larger_of_two_mistakes_is_reported_first():
+def test_the_larger_of_two_mistakes_is_reported_first() -> None:
     """58 % as declared, 79 % after --normalize, 70 % in the right order; with four classes moved 38, 58 and 70 %."""
     network = trained("none")
     found = report(Outputs(network, PERMUTATIONS["two swapped"]), declared("dataset"))
@@ -86,7 +86,7 @@ def test_the_larger_of_two_mistakes_is_reported_first():
     assert "--normalize" not in found.problem
 
 
-def test_classes_without_images_keep_their_declared_order():
+def test_classes_without_images_keep_their_declared_order() -> None:
     labels = np.repeat(np.arange(5), 4)
     outputs = np.array([1, 0, 2, 3, 4])[labels]
     for declared_order in (np.arange(10), np.array([0, 1, 2, 3, 4, 9, 8, 7, 6, 5])):
@@ -96,7 +96,7 @@ def test_classes_without_images_keep_their_declared_order():
         assert found.after.all()
 
 
-def test_sorted_class_names(tmp_path: Path):
+def test_sorted_class_names(tmp_path: Path) -> None:
     """A folder of class names as ImageFolder sorts them: no fit is needed, so that it is found among many classes."""
     names = tuple(str(k) for k in range(100))
     strings = sorted(range(100), key=lambda k: names[k])
@@ -116,14 +116,14 @@ def test_sorted_class_names(tmp_path: Path):
     assert probe(network, declared("half"), images, labels, class_names=names).problem == ""
 
 
-def test_a_right_order_is_never_contradicted():
+def test_a_right_order_is_never_contradicted() -> None:
     """Networks from weak to accurate, with systematic confusions: not one false alarm."""
     for seed in range(40):
         network = trained("half", seed, width=(10, 20, 40, 200)[seed % 4])
         assert report(network, declared("half"), WORDS).problem == ""
 
 
-def test_a_wrong_normalisation_is_not_taken_for_a_class_order():
+def test_a_wrong_normalisation_is_not_taken_for_a_class_order() -> None:
     """The right one is not among the common ones."""
     for seed in range(30):
         mean, std = GENERATOR.uniform(0, 1, 2), GENERATOR.uniform(0.05, 1, 2)
@@ -137,6 +137,6 @@ def test_a_wrong_normalisation_is_not_taken_for_a_class_order():
 
 
 @pytest.mark.parametrize("order", [(0, 1), (0,) * 10])
-def test_a_declared_order_is_a_permutation_of_all_classes(order: tuple[int, ...]):
+def test_a_declared_order_is_a_permutation_of_all_classes(order: tuple[int, ...]) -> None:
     with pytest.raises(BenchError, match="must have each of the classes 0…9 once"):
         report(trained("half"), replace(declared("half"), class_order=order))

@@ -1,5 +1,7 @@
 """Files that are no plain weights: told apart by their bytes, refused in one sentence, and never run."""
 
+from __future__ import annotations
+
 import enum
 import io
 import json
@@ -8,6 +10,8 @@ import pickle
 import struct
 import tarfile
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,10 +30,10 @@ NETWORK = TinyNetwork().eval()
 class Payload:
     """Leaves a file behind when it is unpickled."""
 
-    def __init__(self, trace, call=None) -> None:
+    def __init__(self, trace: Any, call: Any = None) -> None:
         self.trace, self.call = trace, call
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return self.call or (os.mkdir, (str(self.trace),))
 
 
@@ -37,7 +41,7 @@ class Level(enum.Enum):
     HIGH = 1
 
 
-def places(payload):
+def places(payload: Any) -> Any:
     """Files in which an object may be hidden."""
     state = NETWORK.state_dict()
     return {
@@ -51,7 +55,7 @@ def places(payload):
 
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("place", places(None))
-def test_a_pickled_call_is_refused_by_name_and_not_run(tmp_path, place, legacy):
+def test_a_pickled_call_is_refused_by_name_and_not_run(tmp_path: Path, place: Any, legacy: Any) -> None:
     trace, path = tmp_path / "trace", tmp_path / "c.pth"
     torch.save(places(Payload(trace))[place], path, _use_new_zipfile_serialization=not legacy)
     with pytest.raises(
@@ -63,7 +67,7 @@ def test_a_pickled_call_is_refused_by_name_and_not_run(tmp_path, place, legacy):
     assert trace.exists()  # the trap works
 
 
-def test_allowed_names_do_not_lead_to_calls(tmp_path):
+def test_allowed_names_do_not_lead_to_calls(tmp_path: Path) -> None:
     """Whatever the list allows is called with arguments of the file's choice; none of it may do more than hold them."""
     trace = tmp_path / "trace"
     attempts = [
@@ -79,7 +83,7 @@ def test_allowed_names_do_not_lead_to_calls(tmp_path):
     assert not trace.exists()
 
 
-def test_the_list_holds_no_function_that_acts():
+def test_the_list_holds_no_function_that_acts() -> None:
     """Classes of values, and stand-ins of this project."""
     modules = {value.__module__ for value in ALLOWED.values()}
     own = {"bench.models.torch_files", "bench.runtime.stored_arrays"}
@@ -89,7 +93,7 @@ def test_the_list_holds_no_function_that_acts():
     }
 
 
-def test_what_a_user_allowed_before_stays_allowed(tmp_path):
+def test_what_a_user_allowed_before_stays_allowed(tmp_path: Path) -> None:
     torch.save({"model": NETWORK.state_dict(), "level": Level.HIGH}, tmp_path / "c.pth")
     with pytest.raises(BenchError, match=r"holds a pickled \S*test_checkpoint_files\.Level"):
         read_checkpoint(tmp_path / "c.pth")
@@ -100,7 +104,7 @@ def test_what_a_user_allowed_before_stays_allowed(tmp_path):
     assert set(torch.serialization.get_safe_globals()) == before
 
 
-def write_all(folder):
+def write_all(folder: Path) -> None:
     """One file per kind; the names say nothing."""
     torch.save(NETWORK.state_dict(), folder / "a.bin")
     torch.save({"model": NETWORK.state_dict(), "epoch": 1}, folder / "b.bin", _use_new_zipfile_serialization=False)
@@ -126,12 +130,12 @@ KINDS = (
 )  # fmt: skip
 
 
-def test_kinds_are_told_from_the_bytes(tmp_path):
+def test_kinds_are_told_from_the_bytes(tmp_path: Path) -> None:
     write_all(tmp_path)
     assert tuple(kind_of(path) for path in sorted(tmp_path.iterdir())) == KINDS
 
 
-def test_whole_networks_given_as_weights_are_one_sentence(tmp_path):
+def test_whole_networks_given_as_weights_are_one_sentence(tmp_path: Path) -> None:
     write_all(tmp_path)
     expected = {
         "c": "is a TorchScript archive, a whole network rather than a state dict; pass it to --module",
@@ -147,7 +151,7 @@ def test_whole_networks_given_as_weights_are_one_sentence(tmp_path):
             read_checkpoint(tmp_path / f"{name}.bin")
 
 
-def test_a_truncated_file_is_one_sentence(tmp_path):
+def test_a_truncated_file_is_one_sentence(tmp_path: Path) -> None:
     write_all(tmp_path)
     for name in "abcdefgh":
         content = (tmp_path / f"{name}.bin").read_bytes()
@@ -157,7 +161,7 @@ def test_a_truncated_file_is_one_sentence(tmp_path):
                 read_checkpoint(tmp_path / "cut")
 
 
-def test_the_tar_format_of_the_first_torch_is_one_sentence(tmp_path):
+def test_the_tar_format_of_the_first_torch_is_one_sentence(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "c.pth", "w") as archive:
         for name in ("sys_info", "pickle", "storages", "tensors"):
             archive.addfile(tarfile.TarInfo(name), io.BytesIO(b""))
@@ -165,7 +169,7 @@ def test_the_tar_format_of_the_first_torch_is_one_sentence(tmp_path):
         read_checkpoint(tmp_path / "c.pth")
 
 
-def test_folders_and_shards_are_one_sentence(tmp_path):
+def test_folders_and_shards_are_one_sentence(tmp_path: Path) -> None:
     save_file(NETWORK.state_dict(), tmp_path / "model-00001-of-00002.safetensors")
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {}}))
     with pytest.raises(BenchError, match=r"is a folder; give the file of weights in it, such as model-0"):
@@ -175,7 +179,7 @@ def test_folders_and_shards_are_one_sentence(tmp_path):
             read_checkpoint(tmp_path / name)
 
 
-def test_weights_of_a_quantised_network_are_one_sentence(tmp_path):
+def test_weights_of_a_quantised_network_are_one_sentence(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     small = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
     torch.save({"state_dict": small.state_dict()}, tmp_path / "c.pth")
@@ -183,17 +187,17 @@ def test_weights_of_a_quantised_network_are_one_sentence(tmp_path):
         read_checkpoint(tmp_path / "c.pth")
 
 
-def test_weights_without_values_are_one_sentence(tmp_path):
+def test_weights_without_values_are_one_sentence(tmp_path: Path) -> None:
     torch.save(TinyNetwork().to("meta").state_dict(), tmp_path / "c.pth")
     with pytest.raises(BenchError, match="without values, on the meta device"):
         read_checkpoint(tmp_path / "c.pth")
 
 
-def test_a_long_header_is_no_safetensors_file(tmp_path):
+def test_a_long_header_is_no_safetensors_file(tmp_path: Path) -> None:
     (tmp_path / "c").write_bytes(struct.pack("<Q", 2**62) + b"{}")
     assert kind_of(tmp_path / "c") == "unknown"
 
 
-def test_no_file_is_one_sentence(tmp_path):
+def test_no_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"checkpoint .* does not exist"):
         kind_of(tmp_path / "gone")

@@ -1,10 +1,13 @@
 """Weights in the forms that training scripts save: each must give the logits of the network that was saved."""
 
+from __future__ import annotations
+
 import argparse
 import collections
 import datetime
 import pathlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,12 +33,12 @@ def loaded(path: Path) -> nn.Module:
     return network
 
 
-def check(path: Path, content) -> None:
+def check(path: Path, content: bytes) -> None:
     torch.save(content, path)
     assert torch.equal(logits(loaded(path)), logits(SAVED))
 
 
-def prefixed(prefix: str, state=None):
+def prefixed(prefix: str, state: Any = None) -> Any:
     return {prefix + key: value for key, value in (state or SAVED.state_dict()).items()}
 
 
@@ -76,11 +79,11 @@ WRAPPERS = {
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize("wrapper", WRAPPERS)
-def test_a_wrapped_state_dict_gives_the_saved_network(tmp_path, wrapper, prefix):
+def test_a_wrapped_state_dict_gives_the_saved_network(tmp_path: Path, wrapper: Any, prefix: str) -> None:
     check(tmp_path / "c.pth", WRAPPERS[wrapper](prefixed(prefix)))
 
 
-def test_the_matrix_has_other_weights_that_could_be_taken():
+def test_the_matrix_has_other_weights_that_could_be_taken() -> None:
     assert not torch.equal(logits(SAVED), logits(OTHER))
     assert not torch.equal(logits(SAVED), logits(TinyNetwork(seed=3)))
 
@@ -104,11 +107,11 @@ REAL = {
 
 
 @pytest.mark.parametrize("form", REAL)
-def test_the_state_dict_of_a_real_wrapper_gives_the_saved_network(tmp_path, form):
+def test_the_state_dict_of_a_real_wrapper_gives_the_saved_network(tmp_path: Path, form: str) -> None:
     check(tmp_path / "c.pth", REAL[form]())
 
 
-def test_a_file_of_timms_own_saver_is_read_with_its_facts(tmp_path):
+def test_a_file_of_timms_own_saver_is_read_with_its_facts(tmp_path: Path) -> None:
     model = timm.create_model("test_resnet", num_classes=4)
     args = argparse.Namespace(model="test_resnet", mean=[0.1, 0.2, 0.3], std=(1.0, 1.0, 1.0), input_size=(3, 64, 64))
     saver = CheckpointSaver(model, torch.optim.SGD(model.parameters(), lr=0.1), args, checkpoint_dir=str(tmp_path))
@@ -124,7 +127,7 @@ def test_a_file_of_timms_own_saver_is_read_with_its_facts(tmp_path):
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_harmless_objects_beside_the_weights_do_not_hinder(tmp_path, legacy):
+def test_harmless_objects_beside_the_weights_do_not_hinder(tmp_path: Path, legacy: Any) -> None:
     beside = {
         "args": argparse.Namespace(out=pathlib.PurePosixPath("runs/1"), seed=np.int64(3), sizes=collections.deque([1])),
         "history": collections.defaultdict(list, loss=[1.0]),
@@ -143,7 +146,7 @@ def test_harmless_objects_beside_the_weights_do_not_hinder(tmp_path, legacy):
     assert (facts.values["best"], facts.values["args.seed"], facts.values["args.out"]) == (0.25, 3, "runs/1")
 
 
-def test_class_names_are_read_in_the_order_of_the_logits(tmp_path):
+def test_class_names_are_read_in_the_order_of_the_logits(tmp_path: Path) -> None:
     for name, beside in {
         "classes": {"classes": ["cat", "ape"]},
         "class_to_idx": {"class_to_idx": {"ape": 1, "cat": 0}},
@@ -153,12 +156,12 @@ def test_class_names_are_read_in_the_order_of_the_logits(tmp_path):
         assert read_checkpoint(tmp_path / f"{name}.pth").facts.class_names == ("cat", "ape"), name
 
 
-def test_classes_with_gaps_have_no_order(tmp_path):
+def test_classes_with_gaps_have_no_order(tmp_path: Path) -> None:
     torch.save({"model": SAVED.state_dict(), "class_to_idx": {"ape": 1, "cat": 3}}, tmp_path / "c.pth")
     assert read_checkpoint(tmp_path / "c.pth").facts.class_names is None
 
 
-def test_the_metadata_of_safetensors_are_facts(tmp_path):
+def test_the_metadata_of_safetensors_are_facts(tmp_path: Path) -> None:
     metadata = {"arch": "resnet18", "classes": '["cat", "ape"]', "mean": "[0.5, 0.5, 0.5]", "format": "pt"}
     save_file({f"module.{k}": v for k, v in SAVED.state_dict().items()}, tmp_path / "w.bin", metadata=metadata)
     facts = read_checkpoint(tmp_path / "w.bin").facts  # told from its bytes
@@ -167,7 +170,7 @@ def test_the_metadata_of_safetensors_are_facts(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_other_floating_point_types_are_loaded_into_float32_with_a_note(tmp_path, dtype):
+def test_other_floating_point_types_are_loaded_into_float32_with_a_note(tmp_path: Path, dtype: Any) -> None:
     torch.save(TinyNetwork(seed=1).to(dtype).state_dict(), tmp_path / "c.pth")
     checkpoint = read_checkpoint(tmp_path / "c.pth")
     assert {v.dtype for k, v in checkpoint.state.items() if "tracked" not in k} == {torch.float32}
@@ -176,7 +179,7 @@ def test_other_floating_point_types_are_loaded_into_float32_with_a_note(tmp_path
     assert torch.equal(logits(loaded(tmp_path / "c.pth")), logits(rounded))
 
 
-def test_a_choice_between_weights_is_noted(tmp_path):
+def test_a_choice_between_weights_is_noted(tmp_path: Path) -> None:
     torch.save({"model": OTHER.state_dict(), "model_ema": SAVED.state_dict()}, tmp_path / "c.pth")
     assert read_checkpoint(tmp_path / "c.pth").notes == (
         "the averaged weights under 'model_ema' were used, not those under 'model'",
@@ -194,12 +197,12 @@ class OwnPrefix(nn.Module):
         super().__init__()
         self.module = TinyNetwork(seed=1)
 
-    def forward(self, images):
+    def forward(self, images: Any) -> Any:
         return self.module(images)
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod."])
-def test_a_prefix_that_the_network_itself_has_stays(tmp_path, prefix):
+def test_a_prefix_that_the_network_itself_has_stays(tmp_path: Path, prefix: str) -> None:
     torch.save(prefixed(prefix, OwnPrefix().state_dict()), tmp_path / "c.pth")
     network = OwnPrefix()
     nn.init.zeros_(network.module.fc.weight)
@@ -209,13 +212,13 @@ def test_a_prefix_that_the_network_itself_has_stays(tmp_path, prefix):
     assert torch.equal(logits(network), logits(SAVED))
 
 
-def test_the_version_numbers_of_a_state_dict_follow_its_keys(tmp_path):
+def test_the_version_numbers_of_a_state_dict_follow_its_keys(tmp_path: Path) -> None:
     torch.save({"model": nn.DataParallel(SAVED).state_dict()}, tmp_path / "c.pth")
     view = fitting_view(SAVED, read_checkpoint(tmp_path / "c.pth").state)
     assert view.state._metadata == SAVED.state_dict()._metadata
 
 
-def test_a_prefix_of_some_keys_is_not_removed(tmp_path):
+def test_a_prefix_of_some_keys_is_not_removed(tmp_path: Path) -> None:
     state = SAVED.state_dict()
     state["module.fc.weight"] = state.pop("fc.weight")
     torch.save(state, tmp_path / "c.pth")
@@ -223,16 +226,16 @@ def test_a_prefix_of_some_keys_is_not_removed(tmp_path):
     assert trouble == "1 weight is missing (fc.weight), 1 is unexpected (module.fc.weight)"
 
 
-def test_two_state_dicts_without_a_rule_are_one_sentence(tmp_path):
+def test_two_state_dicts_without_a_rule_are_one_sentence(tmp_path: Path) -> None:
     torch.save({"student": SAVED.state_dict(), "teacher": OTHER.state_dict()}, tmp_path / "c.pth")
     with pytest.raises(BenchError, match=r"several state dicts, under 'student' and 'teacher'; save only the one"):
         read_checkpoint(tmp_path / "c.pth")
 
 
-def test_weights_of_old_torch_without_batch_counters_are_loaded(tmp_path):
+def test_weights_of_old_torch_without_batch_counters_are_loaded(tmp_path: Path) -> None:
     state = {k: v for k, v in SAVED.state_dict().items() if "num_batches_tracked" not in k}
     check(tmp_path / "c.pth", {"state_dict": prefixed("module.", state)})
 
 
-def test_extra_state_that_the_network_does_not_have_is_left_out(tmp_path):
+def test_extra_state_that_the_network_does_not_have_is_left_out(tmp_path: Path) -> None:
     check(tmp_path / "c.pth", {"state_dict": {**prefixed("module."), "module.fc._extra_state": {"version": 3}}})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -19,15 +21,15 @@ QUICK = (
 )  # fmt: skip
 
 
-def slow_unless(quick, name, *values):
+def slow_unless(quick: Any, name: str, *values: Any) -> Any:
     return pytest.param(*values, marks=[] if name in quick else pytest.mark.slow, id=name)
 
 
-def test_every_family_of_the_installed_timm_is_tested():
+def test_every_family_of_the_installed_timm_is_tested() -> None:
     assert set(FAMILY_MODELS) == {f for f in timm.list_modules() if timm.list_models(module=f)}
 
 
-def test_the_table_is_the_one_of_the_timm_it_was_made_with():
+def test_the_table_is_the_one_of_the_timm_it_was_made_with() -> None:
     if timm.__version__ != "1.0.31":
         pytest.skip("the table was made with timm 1.0.31")
     assert set(SMALLEST) == set(timm.list_modules())
@@ -35,7 +37,7 @@ def test_the_table_is_the_one_of_the_timm_it_was_made_with():
 
 
 @pytest.mark.parametrize("name", [slow_unless(QUICK, family, name) for family, name in FAMILY_MODELS.items()])
-def test_an_image_of_8_px_becomes_features_with_gradients(name):
+def test_an_image_of_8_px_becomes_features_with_gradients(name: str) -> None:
     torch.manual_seed(0)
     backbone = build_backbone(name, image_size=SIDE, num_classes=10)
     module = backbone.module
@@ -57,6 +59,6 @@ def test_an_image_of_8_px_becomes_features_with_gradients(name):
     assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
 
 
-def check(features, backbone):
+def check(features: Any, backbone: Any) -> None:
     assert features.shape == (2, backbone.num_features)
     assert features.isfinite().all()

@@ -1,10 +1,14 @@
 """Whole networks from files, and functions that build them."""
 
+from __future__ import annotations
+
 import importlib.util
 import os
 import pickle
 import sys
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,28 +23,28 @@ BATCH = ({0: torch.export.Dim("batch")},)
 
 
 @pytest.mark.parametrize("convert", [torch.jit.script, lambda net: torch.jit.trace(net, IMAGES)])
-def test_torchscript_gives_the_same_logits(tmp_path, convert):
+def test_torchscript_gives_the_same_logits(tmp_path: Path, convert: Any) -> None:
     convert(NETWORK).save(tmp_path / "net")
     module = load_module(tmp_path / "net")
     with torch.no_grad():
         assert torch.equal(module(IMAGES), logits(NETWORK))
 
 
-def test_an_exported_program_gives_the_same_logits_for_any_batch(tmp_path):
+def test_an_exported_program_gives_the_same_logits_for_any_batch(tmp_path: Path) -> None:
     torch.export.save(torch.export.export(NETWORK, (IMAGES,), dynamic_shapes=BATCH), tmp_path / "net.pt2")
     module = load_module(tmp_path / "net.pt2")
     assert torch.equal(module(IMAGES).detach(), logits(NETWORK))
     assert module(torch.rand(5, 3, 6, 6)).shape == (5, 5)
 
 
-def test_an_exported_program_for_one_batch_size_is_one_sentence(tmp_path):
+def test_an_exported_program_for_one_batch_size_is_one_sentence(tmp_path: Path) -> None:
     torch.export.save(torch.export.export(NETWORK, (IMAGES,)), tmp_path / "net.pt2")
     with pytest.raises(BenchError, match="takes batches of exactly 2 images; export it with dynamic_shapes"):
         load_module(tmp_path / "net.pt2")
 
 
 @pytest.mark.parametrize("layer", [nn.BatchNorm2d(4), nn.Dropout(0.5)])
-def test_a_program_exported_in_training_mode_is_one_sentence(tmp_path, layer):
+def test_a_program_exported_in_training_mode_is_one_sentence(tmp_path: Path, layer: Any) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), layer, nn.Flatten())
     program = torch.export.export(network.train(), (IMAGES,), dynamic_shapes=BATCH)
     torch.export.save(program, tmp_path / "net.pt2")
@@ -49,14 +53,14 @@ def test_a_program_exported_in_training_mode_is_one_sentence(tmp_path, layer):
 
 
 class Payload:
-    def __init__(self, trace) -> None:
+    def __init__(self, trace: Any) -> None:
         self.trace = trace
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return os.mkdir, (str(self.trace),)
 
 
-def test_a_pickle_in_an_exported_program_is_not_run(tmp_path):
+def test_a_pickle_in_an_exported_program_is_not_run(tmp_path: Path) -> None:
     torch.export.save(torch.export.export(NETWORK, (IMAGES,), dynamic_shapes=BATCH), tmp_path / "net.pt2")
     torch.save({"x": Payload(tmp_path / "trace")}, tmp_path / "payload")
     with zipfile.ZipFile(tmp_path / "net.pt2") as old, zipfile.ZipFile(tmp_path / "bad.pt2", "w") as new:
@@ -70,19 +74,19 @@ def test_a_pickle_in_an_exported_program_is_not_run(tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("onnx2torch") is not None, reason="onnx2torch is installed")
-def test_onnx_without_its_package_is_one_sentence(tmp_path):
+def test_onnx_without_its_package_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(b"")
     with pytest.raises(BenchError, match=r"needs the package onnx2torch; run pip install 'collapse-bench\[onnx\]'"):
         load_module(tmp_path / "net.onnx")
 
 
-def export_onnx(path, opset: int) -> None:
+def export_onnx(path: Path, opset: int) -> None:
     names = {"input_names": ["x"], "dynamic_axes": {"x": {0: "n"}}}
     torch.onnx.export(NETWORK, (IMAGES,), str(path), dynamo=False, opset_version=opset, **names)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("onnx2torch") is None, reason="onnx2torch is not installed")
-def test_onnx_gives_the_same_logits_and_gradients(tmp_path):
+def test_onnx_gives_the_same_logits_and_gradients(tmp_path: Path) -> None:
     export_onnx(tmp_path / "net.onnx", 17)
     module, images = load_module(tmp_path / "net.onnx"), IMAGES.clone().requires_grad_()
     assert torch.allclose(module(images), logits(NETWORK), atol=1e-6)
@@ -92,13 +96,13 @@ def test_onnx_gives_the_same_logits_and_gradients(tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("onnx2torch") is None, reason="onnx2torch is not installed")
-def test_onnx_operators_that_are_too_new_are_one_sentence(tmp_path):
+def test_onnx_operators_that_are_too_new_are_one_sentence(tmp_path: Path) -> None:
     export_onnx(tmp_path / "net.onnx", 20)
     with pytest.raises(BenchError, match=r"Converter is not implemented .*such as opset_version=17"):
         load_module(tmp_path / "net.onnx")
 
 
-def test_other_files_are_one_sentence(tmp_path):
+def test_other_files_are_one_sentence(tmp_path: Path) -> None:
     torch.save(NETWORK.state_dict(), tmp_path / "weights")
     torch.save(NETWORK, tmp_path / "module")
     (tmp_path / "text").write_text("net")
@@ -112,7 +116,7 @@ def test_other_files_are_one_sentence(tmp_path):
 
 
 @pytest.fixture
-def imports():
+def imports() -> Any:
     """The interpreter's imports as they were before."""
     path, modules = list(sys.path), dict(sys.modules)
     yield
@@ -122,7 +126,7 @@ def imports():
     sys.modules.update(modules)
 
 
-def project(folder, width: int, package: bool):
+def project(folder: Path, width: int, package: bool) -> str:
     """A project with a models folder of its own, imported at the top of the file and inside of a function."""
     (folder / "models").mkdir(parents=True)
     if package:
@@ -141,14 +145,14 @@ def project(folder, width: int, package: bool):
 
 
 @pytest.mark.parametrize("package", [False, True])
-def test_a_function_imports_from_its_own_folder(tmp_path, imports, package):
+def test_a_function_imports_from_its_own_folder(tmp_path: Path, imports: Any, package: Any) -> None:
     sources = [project(tmp_path / name, width, package) for name, width in (("one", 3), ("two", 4), ("three", 5))]
     assert [call_factory(source).out_features for source in sources] == [3, 4, 5]
     assert call_factory(sources[0]).out_features == 3
     assert call_factory(sources[2])(torch.ones(1, 2)).shape == (1, 5)  # imports once more, in its forward pass
 
 
-def test_modules_of_the_caller_come_back(tmp_path, imports, monkeypatch):
+def test_modules_of_the_caller_come_back(tmp_path: Path, imports: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     own = project(tmp_path / "own", 7, True)
     del own
     monkeypatch.syspath_prepend(str(tmp_path / "own"))
@@ -161,7 +165,9 @@ def test_modules_of_the_caller_come_back(tmp_path, imports, monkeypatch):
     assert sys.modules["models.net"].WIDTH == 7
 
 
-def test_a_relative_path_is_that_of_the_working_folder(tmp_path, imports, monkeypatch):
+def test_a_relative_path_is_that_of_the_working_folder(
+    tmp_path: Path, imports: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project(tmp_path, 3, False)
     monkeypatch.chdir(tmp_path)
     assert call_factory("nets.py:make").out_features == 3
@@ -182,7 +188,9 @@ def test_a_relative_path_is_that_of_the_working_folder(tmp_path, imports, monkey
         ("syntax.py:make", r"syntax\.py failed: SyntaxError"),
     ],
 )
-def test_functions_that_cannot_be_called_are_one_sentence(tmp_path, imports, monkeypatch, source, sentence):
+def test_functions_that_cannot_be_called_are_one_sentence(
+    tmp_path: Path, imports: Any, monkeypatch: pytest.MonkeyPatch, source: str, sentence: str
+) -> None:
     (tmp_path / "nets.py").write_text("VALUE = 1\ndef number():\n    return 1\ndef needs(width):\n    return width\n")
     (tmp_path / "broken.py").write_text("import absent_package\n")
     (tmp_path / "syntax.py").write_text("def\n")
@@ -193,7 +201,7 @@ def test_functions_that_cannot_be_called_are_one_sentence(tmp_path, imports, mon
     assert [place for place in sys.path if place != str(tmp_path)] == before
 
 
-def test_pickles_are_no_factories(tmp_path):
+def test_pickles_are_no_factories(tmp_path: Path) -> None:
     (tmp_path / "net.pkl").write_bytes(pickle.dumps(Payload(tmp_path / "trace")))
     with pytest.raises(BenchError, match="is not a TorchScript archive"):
         load_module(tmp_path / "net.pkl")

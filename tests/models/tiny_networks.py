@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -19,7 +21,7 @@ class TinyNetwork(nn.Module):
             self.norm.running_mean.normal_()
             self.norm.running_var.uniform_(0.5, 2)
 
-    def forward(self, images):
+    def forward(self, images: Any) -> Any:
         return self.fc(self.norm(self.conv(images)).relu().mean((2, 3)))
 
 

@@ -44,7 +44,7 @@ def leaky(*, notes: tuple[str, ...] = ()) -> Dataset:
     return Dataset("leaky", train, test, 2, 8, False, notes=notes)
 
 
-def test_every_row_says_what_leaked():
+def test_every_row_says_what_leaked() -> None:
     table = evaluate(
         Grey(),
         name="grey",
@@ -60,7 +60,7 @@ def test_every_row_says_what_leaked():
     assert table["normalization"].isna().all()
 
 
-def test_a_second_evaluation_does_not_search_again():
+def test_a_second_evaluation_does_not_search_again() -> None:
     data, reads = leaky(), []
 
     def read(indices: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ def test_a_second_evaluation_does_not_search_again():
     assert reads == [20, 20, 20], "once for copies, and once per evaluation for the largest pixel"
 
 
-def test_rows_of_a_part_count_their_own_images():
+def test_rows_of_a_part_count_their_own_images() -> None:
     data = leaky()
     table = evaluate(Grey(), name="grey", dataset=data, attacks="none", corruptions="none", limit=5, audit="none")
     from bench.data.split import take
@@ -84,7 +84,7 @@ def test_rows_of_a_part_count_their_own_images():
     assert table["leaked"].tolist() == [expected]
 
 
-def test_nothing_leaks_in_digits():
+def test_nothing_leaks_in_digits() -> None:
     table = evaluate(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), name="linear", attacks="none", corruptions="none",
                      limit=20, audit="none")  # fmt: skip
     assert table["leaked"].tolist() == [0]
@@ -96,7 +96,7 @@ class Broken(Grey):
         raise ValueError("no")
 
 
-def test_failed_cells_and_notes_of_the_data_set_too():
+def test_failed_cells_and_notes_of_the_data_set_too() -> None:
     data = leaky(notes=("2 files left out: a.txt, b.txt",))
     table = evaluate(Broken(), name="b", dataset=data, attacks=["fgsm"], eps=["0.1"], corruptions="none", audit="none")
     assert table["status"].tolist() == ["failed", "failed"]
@@ -104,7 +104,7 @@ def test_failed_cells_and_notes_of_the_data_set_too():
     assert table["notes"].str.contains("2 files left out: a.txt, b.txt; copies among").all()
 
 
-def test_skipped_cells_have_the_notes_and_no_count(bench: Bench, plugin: Path, root: Path, tmp_path: Path):
+def test_skipped_cells_have_the_notes_and_no_count(bench: Bench, plugin: Path, root: Path, tmp_path: Path) -> None:
     """Their images are not even read: none of them was evaluated."""
     (root / "train/a/readme.txt").write_text("no image")
     (root / "test/a/3.png").write_bytes((root / "test/a/3.png").read_bytes()[:60])
@@ -119,7 +119,7 @@ def test_skipped_cells_have_the_notes_and_no_count(bench: Bench, plugin: Path, r
     assert row["notes"].endswith("; 1 file left out: train/a/readme.txt")
 
 
-def test_older_records_are_read():
+def test_older_records_are_read() -> None:
     record = cell_record(run_record(), "clean", [True])
     older = json.loads(dump_record(replace(record, leaked=3)))
     del older["leaked"]
@@ -138,7 +138,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_the_list_on_request(bench: Bench, root: Path):
+def test_the_list_on_request(bench: Bench, root: Path) -> None:
     """test/b/5.bmp is training image a/1 under another label."""
     outcome = bench("show", "duplicates", "--dataset", "imagefolder", "--data-dir", root)
     assert [line.split() for line in outcome.out.splitlines()[1:]] == [
@@ -149,26 +149,26 @@ def test_the_list_on_request(bench: Bench, root: Path):
     assert "of 3 test images 2 are in the training split, 1 repeat other test images, 2 have a copy" in outcome.err
 
 
-def test_the_list_as_data(bench: Bench, root: Path):
+def test_the_list_as_data(bench: Bench, root: Path) -> None:
     outcome = bench("show", "duplicates", "--dataset", "imagefolder", "--data-dir", root, "--json")
     found = json.loads(outcome.out)
     assert (found["n_test"], found["leaked"], found["repeated"], found["contradicted"]) == (3, 2, 1, 2)
     assert found["groups"][0]["train"] == [{"sample_id": "train/a/1.png", "label": 0}]
 
 
-def test_the_list_of_a_data_set_without_copies(bench: Bench):
+def test_the_list_of_a_data_set_without_copies(bench: Bench) -> None:
     outcome = bench("show", "duplicates", "--dataset", "digits")
     assert (outcome.code, outcome.out) == (0, "")
     assert "of 500 test images 0 are in the training split" in outcome.err
 
 
-def test_the_list_needs_a_data_set(bench: Bench):
+def test_the_list_needs_a_data_set(bench: Bench) -> None:
     outcome = bench("show", "duplicates")
     assert outcome.code == 2
     assert "no data set given; write --dataset" in outcome.err
 
 
-def test_the_folders_own_notes_reach_the_rows(root: Path):
+def test_the_folders_own_notes_reach_the_rows(root: Path) -> None:
     (root / "train/a/readme.txt").write_text("no image")
     data = load_dataset("imagefolder", DataRequest(root))
     table = evaluate(Grey(), name="grey", dataset=data, attacks="none", corruptions="none", audit="none")

@@ -73,7 +73,7 @@ def built(asked: RunConfig, tmp_path: Path) -> tuple[TrainSpec, RunContext, torc
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
-def test_a_checkpoint_gives_the_logits_that_timm_gives(name: str, root: Path, tmp_path: Path):
+def test_a_checkpoint_gives_the_logits_that_timm_gives(name: str, root: Path, tmp_path: Path) -> None:
     """One architecture of mean and std 0.5, one of ImageNet's."""
     asked = options(root, models=(name,), checkpoint_path=checkpoint(name, tmp_path), epochs=0)
     spec, shop, model = built(asked, tmp_path)
@@ -87,7 +87,9 @@ def test_a_checkpoint_gives_the_logits_that_timm_gives(name: str, root: Path, tm
 
 
 @pytest.mark.parametrize("more", [{}, {"epochs": 3}])
-def test_a_training_from_scratch_keeps_the_moments_of_its_data(more: dict[str, Any], root: Path, tmp_path: Path):
+def test_a_training_from_scratch_keeps_the_moments_of_its_data(
+    more: dict[str, Any], root: Path, tmp_path: Path
+) -> None:
     spec, shop, model = built(options(root, models=("test_resnet",), **more), tmp_path)
     assert spec.model == ModelSpec(name="test_resnet")
     assert model.normalize.mean.flatten().tolist() == pytest.approx(shop.dataset.mean)
@@ -95,19 +97,21 @@ def test_a_training_from_scratch_keeps_the_moments_of_its_data(more: dict[str, A
 
 
 @pytest.mark.parametrize("epochs", [0, 3])
-def test_pretrained_weights_are_normalised_as_theirs_even_when_they_are_trained_on(epochs: int, root: Path):
+def test_pretrained_weights_are_normalised_as_theirs_even_when_they_are_trained_on(epochs: int, root: Path) -> None:
     request, _ = make_request(options(root, models=("test_resnet",), pretrained=True, epochs=epochs))
     assert make_plan(request)[0].train.model.mean == (0.5, 0.5, 0.5)
 
 
-def test_a_set_of_weights_has_its_own_moments():
+def test_a_set_of_weights_has_its_own_moments() -> None:
     assert pretrained_moments("vit_base_patch16_clip_224.openai") == (
         (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711),
     )  # fmt: skip
     assert pretrained_moments("inception_v3.tf_in1k") != pretrained_moments("resnet18")
 
 
-def test_a_model_of_a_plugin_keeps_the_moments_of_the_data(bench: Bench, plugin: Path, root: Path, tmp_path: Path):
+def test_a_model_of_a_plugin_keeps_the_moments_of_the_data(
+    bench: Bench, plugin: Path, root: Path, tmp_path: Path
+) -> None:
     """Nobody has declared others for its weights."""
     from bench.models.registry import MODELS
     from bench.runtime.plugin import load_plugins
@@ -119,7 +123,7 @@ def test_a_model_of_a_plugin_keeps_the_moments_of_the_data(bench: Bench, plugin:
     assert request.models[0].mean is None
 
 
-def test_the_identity_knows_the_normalisation_and_is_else_what_it_was():
+def test_the_identity_knows_the_normalisation_and_is_else_what_it_was() -> None:
     spec = TrainSpec(
         data=DataSpec(name="d", train_sha="t", num_classes=2, image_size=8),
         model=ModelSpec(name="m"), variant="baseline", variant_spec=VariantSpec(), recipe=Recipe(epochs=1), seed=3,
@@ -134,7 +138,7 @@ def test_the_identity_knows_the_normalisation_and_is_else_what_it_was():
     assert spec.run_id == fingerprint({**asdict(spec), "model": before, "data": data})[:12]
 
 
-def test_records_keep_the_normalisation_and_older_ones_are_read():
+def test_records_keep_the_normalisation_and_older_ones_are_read() -> None:
     import json
 
     run = run_record()
@@ -161,7 +165,7 @@ def by_number(state: dict[str, torch.Tensor], order: list[int]) -> dict[str, tor
 @pytest.mark.parametrize(("order", "asked"), [("natural", []), ("string", ["--class-order", "string"])])
 def test_the_labels_of_numbered_classes_end_to_end(
     bench: Bench, root: Path, tmp_path: Path, order: str, asked: list[str]
-):
+) -> None:
     """A network that names every test image by its folder's number is right in its own order, which the row says."""
     net = network("test_resnet")
     images = torch.stack([
@@ -196,7 +200,9 @@ def test_the_labels_of_numbered_classes_end_to_end(
     assert context.images("test", None).labels.tolist() == stored, "the order of the classes is found again"
 
 
-def test_labels_of_corrupted_images_are_in_the_order_that_is_asked_for(bench: Bench, root: Path, tmp_path: Path):
+def test_labels_of_corrupted_images_are_in_the_order_that_is_asked_for(
+    bench: Bench, root: Path, tmp_path: Path
+) -> None:
     for order in ("natural", "string"):
         common = ["--dataset", "imagefolder", "--data-dir", root, "--kinds", "brightness", "--class-order", order]
         assert bench("corrupt", *common, "--out", tmp_path / order).code == 0

@@ -57,7 +57,7 @@ def forbid(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", [KIND, "brightness", "elastic_transform"])
-def test_every_severity_is_what_corrupt_makes(tmp_path: Path, kind: str):
+def test_every_severity_is_what_corrupt_makes(tmp_path: Path, kind: str) -> None:
     generated: CorruptedSet = made(tmp_path)
     for severity in range(1, 6):
         found = generated.images(kind, severity)
@@ -66,7 +66,7 @@ def test_every_severity_is_what_corrupt_makes(tmp_path: Path, kind: str):
     assert (generated.source, generated.official) == ("generated", False)
 
 
-def test_blocks_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_blocks_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = made(tmp_path).folder
     monkeypatch.setattr(cache, "BLOCK_VALUES", 2 * PIXELS[0].size)
     generated = made(tmp_path)
@@ -74,7 +74,7 @@ def test_blocks_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert np.array_equal(generated.images(KIND, 2), expected()[6:12])
 
 
-def test_grey_images_and_floats(tmp_path: Path):
+def test_grey_images_and_floats(tmp_path: Path) -> None:
     grey = PIXELS[:, :1]
     assert np.array_equal(made(tmp_path, grey).images(KIND, 1), expected(pixels=grey)[:6])
     floats = PIXELS.astype(np.float32) / 255
@@ -84,7 +84,7 @@ def test_grey_images_and_floats(tmp_path: Path):
     assert made(tmp_path, nudged).folder == made(tmp_path).folder, "rounded to the nearest level"
 
 
-def test_the_layout_is_that_of_cifar_10_c(tmp_path: Path):
+def test_the_layout_is_that_of_cifar_10_c(tmp_path: Path) -> None:
     generated = made(tmp_path)
     sha = generated.file_sha(KIND)
     stored = np.load(generated.folder / f"{KIND}.npy")
@@ -95,7 +95,7 @@ def test_the_layout_is_that_of_cifar_10_c(tmp_path: Path):
     assert {path.name for path in generated.folder.iterdir()} == {f"{KIND}.npy", "labels.npy", "manifest.json"}
 
 
-def test_what_the_manifest_says(tmp_path: Path):
+def test_what_the_manifest_says(tmp_path: Path) -> None:
     generated = made(tmp_path, seed=7)
     for kind in (KIND, "contrast"):
         generated.images(kind, 1)
@@ -112,7 +112,7 @@ def test_what_the_manifest_says(tmp_path: Path):
     }
 
 
-def test_the_second_use_generates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_second_use_generates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = made(tmp_path)
     first.images(KIND, 1)
     content = (first.folder / "manifest.json").read_bytes()
@@ -123,7 +123,7 @@ def test_the_second_use_generates_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert (second.folder / "manifest.json").read_bytes() == content
 
 
-def test_a_file_is_hashed_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_is_hashed_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(tmp_path).images(KIND, 1)
 
     def refuse(*_: Any) -> None:
@@ -133,7 +133,7 @@ def test_a_file_is_hashed_once_a_process(tmp_path: Path, monkeypatch: pytest.Mon
     made(tmp_path).images(KIND, 2)
 
 
-def test_other_images_have_another_folder(tmp_path: Path):
+def test_other_images_have_another_folder(tmp_path: Path) -> None:
     pixels = PIXELS.copy()
     pixels[0, 0, 0, 0] ^= 1
     sets = [
@@ -148,7 +148,7 @@ def test_other_images_have_another_folder(tmp_path: Path):
     assert len({generated.folder for generated in sets}) == len(sets)
 
 
-def test_in_the_folder_itself_nothing_of_another_set_is_served(tmp_path: Path):
+def test_in_the_folder_itself_nothing_of_another_set_is_served(tmp_path: Path) -> None:
     for seed in (0, 1, 0):
         generated = made(tmp_path, seed=seed, below=False)
         assert np.array_equal(generated.images(KIND, 1), expected(seed=seed)[:6])
@@ -208,7 +208,7 @@ def misform(generated: GeneratedSet, path: Path) -> None:
 
 @pytest.mark.parametrize("name", [f"{KIND}.npy", "labels.npy"])
 @pytest.mark.parametrize("damage", [truncate, empty, append, flip, remove, reshape, forget, outdate, spoil, misform])
-def test_what_is_not_whole_is_made_again(tmp_path: Path, damage: Any, name: str):
+def test_what_is_not_whole_is_made_again(tmp_path: Path, damage: Any, name: str) -> None:
     first = made(tmp_path)
     first.images(KIND, 1)
     path = first.folder / name
@@ -222,7 +222,7 @@ def test_what_is_not_whole_is_made_again(tmp_path: Path, damage: Any, name: str)
     assert manifest(second) == before
 
 
-def test_no_byte_of_the_header_may_change(tmp_path: Path):
+def test_no_byte_of_the_header_may_change(tmp_path: Path) -> None:
     first = made(tmp_path, PIXELS[:1], ids=IDS[:1], labels=LABELS[:1])
     wanted = first.images("brightness", 1).copy()
     path = first.folder / "brightness.npy"
@@ -237,7 +237,7 @@ def test_no_byte_of_the_header_may_change(tmp_path: Path):
         assert path.read_bytes() == content, position
 
 
-def test_a_new_version_of_a_kind_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_new_version_of_a_kind_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(tmp_path).images(KIND, 1)
     get = CORRUPTIONS.get
     monkeypatch.setattr(CORRUPTIONS, "get", lambda kind: replace(get(kind), version=99))
@@ -247,7 +247,7 @@ def test_a_new_version_of_a_kind_is_made_again(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("below", [True, False])
-def test_frost_of_photographs_and_of_texture_are_never_each_other(tmp_path: Path, below: bool):
+def test_frost_of_photographs_and_of_texture_are_never_each_other(tmp_path: Path, below: bool) -> None:
     """One folder and name for both; what stands in for the photographs is made again when they are there, and back."""
     if installed() is None:
         pytest.skip("no package with the photographs of frost is installed")
@@ -266,13 +266,13 @@ def test_frost_of_photographs_and_of_texture_are_never_each_other(tmp_path: Path
     assert manifest(found)["files"]["frost.npy"]["files_sha"] == "", "of an unknown source is of none"
 
 
-def test_by_default_frost_is_of_what_is_installed(tmp_path: Path):
+def test_by_default_frost_is_of_what_is_installed(tmp_path: Path) -> None:
     found = made(tmp_path)
     found.images("frost", 1)
     assert manifest(found)["files"]["frost.npy"]["files_sha"] == files_sha_of("frost")
 
 
-def test_an_interrupted_generation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_interrupted_generation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(images: Any, ids: Any, kind: str, severity: int, **options: Any) -> Any:
         if severity == 4:
             raise KeyboardInterrupt
@@ -287,7 +287,7 @@ def test_an_interrupted_generation_leaves_nothing(tmp_path: Path, monkeypatch: p
     assert np.array_equal(generated.images(KIND, 1), expected()[:6])
 
 
-def test_threads_that_make_the_same_and_other_kinds(tmp_path: Path):
+def test_threads_that_make_the_same_and_other_kinds(tmp_path: Path) -> None:
     kinds = [KIND, "contrast", "brightness", KIND, "contrast", "shot_noise"] * 2
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda kind: made(tmp_path).images(kind, 2), kinds))
@@ -303,7 +303,7 @@ def _use(folder: Path, kinds: list[str]) -> list[str]:
     return [hashlib.sha256(generated.images(kind, 2).tobytes()).hexdigest() for kind in kinds]
 
 
-def test_processes_that_make_the_same_kinds(tmp_path: Path):
+def test_processes_that_make_the_same_kinds(tmp_path: Path) -> None:
     kinds = [KIND, "contrast", "brightness"]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         found = pool.starmap(_use, [(tmp_path, kinds), (tmp_path, kinds[::-1])], chunksize=1)
@@ -315,13 +315,13 @@ def test_processes_that_make_the_same_kinds(tmp_path: Path):
     assert not [path for path in generated.folder.iterdir() if path.suffix == ".tmp"]
 
 
-def test_a_folder_that_cannot_be(tmp_path: Path):
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BenchError, match=r"cannot write .*labels\.npy .* give a folder that can be written"):
         made(tmp_path / "file").images(KIND, 1)
 
 
-def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generated = made(tmp_path)
     generated.images(KIND, 1)
 
@@ -335,7 +335,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert np.array_equal(generated.images(KIND, 1), expected()[:6]), "what was there is still served"
 
 
-def test_what_killed_processes_left_goes_when_it_is_old(tmp_path: Path):
+def test_what_killed_processes_left_goes_when_it_is_old(tmp_path: Path) -> None:
     generated = made(tmp_path)
     generated.folder.mkdir()
     names = {f".{KIND}.npy.0123.tmp": True, f".{KIND}.npy.4567.tmp": False, ".contrast.npy.0123.tmp": True}
@@ -360,12 +360,12 @@ def test_what_killed_processes_left_goes_when_it_is_old(tmp_path: Path):
         (PIXELS[:0], {"ids": [], "labels": LABELS[:0]}, "at least one image"),
     ],
 )
-def test_images_that_are_none(tmp_path: Path, pixels: Any, changed: Any, sentence: str):
+def test_images_that_are_none(tmp_path: Path, pixels: Any, changed: Any, sentence: str) -> None:
     with pytest.raises(BenchError, match=sentence):
         made(tmp_path, pixels, **changed)
 
 
-def test_kinds_and_severities_that_are_none(tmp_path: Path):
+def test_kinds_and_severities_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="severity 6"):
         made(tmp_path).images(KIND, 6)
     with pytest.raises(BenchError, match="did you mean 'gaussian_noise'"):

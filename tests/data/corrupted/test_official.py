@@ -37,7 +37,7 @@ def from_arrays(folder: Path, dataset: str = "other", indices: Any = ALL) -> Off
     return OfficialSet(folder, dataset, ARRAY_IDS, LABELS, indices, SIDE)
 
 
-def test_arrays_are_served_as_they_are(tmp_path: Path):
+def test_arrays_are_served_as_they_are(tmp_path: Path) -> None:
     found: CorruptedSet = from_arrays(arrays_in(tmp_path))
     for severity in range(1, 6):
         rows = slice(COUNT * (severity - 1), COUNT * severity)
@@ -47,7 +47,7 @@ def test_arrays_are_served_as_they_are(tmp_path: Path):
     assert from_arrays(tmp_path).kinds == ["fog", "snow"]
 
 
-def test_some_rows_of_the_split(tmp_path: Path):
+def test_some_rows_of_the_split(tmp_path: Path) -> None:
     indices = np.array([1, 4, 7])
     found = from_arrays(arrays_in(tmp_path), indices=indices).images("fog", 2)
     assert np.array_equal(found, STACKED[COUNT + indices])
@@ -55,7 +55,7 @@ def test_some_rows_of_the_split(tmp_path: Path):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64])
 @pytest.mark.parametrize("repeats", [1, 5])
-def test_labels_once_or_for_every_severity(tmp_path: Path, repeats: int, dtype: Any):
+def test_labels_once_or_for_every_severity(tmp_path: Path, repeats: int, dtype: Any) -> None:
     from_arrays(arrays_in(tmp_path, np.tile(LABELS, repeats).astype(dtype)))
 
 
@@ -72,29 +72,29 @@ def test_labels_once_or_for_every_severity(tmp_path: Path, repeats: int, dtype: 
         (np.array(list("abcdefgh"), dtype=object), "damaged or not an array of numbers: it holds Python objects"),
     ],
 )
-def test_other_labels(tmp_path: Path, labels: Any, sentence: str):
+def test_other_labels(tmp_path: Path, labels: Any, sentence: str) -> None:
     with pytest.raises(BenchError, match=sentence):
         from_arrays(arrays_in(tmp_path, labels))
 
 
-def test_no_labels(tmp_path: Path):
+def test_no_labels(tmp_path: Path) -> None:
     (arrays_in(tmp_path) / "labels.npy").unlink()
     with pytest.raises(BenchError, match=r"has no labels\.npy"):
         from_arrays(tmp_path)
 
 
-def test_a_kind_that_is_not_there(tmp_path: Path):
+def test_a_kind_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"has no frost\.npy; it has fog, snow\."):
         from_arrays(arrays_in(tmp_path)).images("frost", 1)
 
 
-def test_a_severity_that_is_none(tmp_path: Path):
+def test_a_severity_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="severity 0"):
         from_arrays(arrays_in(tmp_path)).images("fog", 0)
 
 
 @pytest.mark.parametrize("length", [0, 5, 100, 128, 5000, -1])
-def test_a_truncated_file(tmp_path: Path, length: int):
+def test_a_truncated_file(tmp_path: Path, length: int) -> None:
     path = arrays_in(tmp_path) / "fog.npy"
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(BenchError, match=r"fog\.npy is damaged .* download or unpack it again"):
@@ -109,14 +109,14 @@ def test_a_truncated_file(tmp_path: Path, length: int):
         (STACKED.transpose(0, 3, 1, 2), r"shape \(40, 3, 32, 32\)"),
     ],
 )
-def test_arrays_of_another_type_or_shape(tmp_path: Path, images: Any, sentence: str):
+def test_arrays_of_another_type_or_shape(tmp_path: Path, images: Any, sentence: str) -> None:
     np.save(arrays_in(tmp_path) / "fog.npy", images)
     with pytest.raises(BenchError, match=sentence):
         from_arrays(tmp_path).images("fog", 1)
 
 
 @pytest.mark.parametrize(("dataset", "record"), [("cifar10", 2535967), ("cifar100", 3555552)])
-def test_files_that_are_not_the_published_ones(tmp_path: Path, dataset: str, record: int):
+def test_files_that_are_not_the_published_ones(tmp_path: Path, dataset: str, record: int) -> None:
     sentence = (
         rf"labels\.npy is not the published file: its MD5 is \w{{32}}, .* download it again \(Zenodo .* {record}\)"
     )
@@ -124,7 +124,7 @@ def test_files_that_are_not_the_published_ones(tmp_path: Path, dataset: str, rec
         from_arrays(arrays_in(tmp_path), dataset)
 
 
-def test_every_file_is_held_to_its_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_every_file_is_held_to_its_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arrays_in(tmp_path)
     md5 = {f"{k}.npy": hashlib.md5((tmp_path / f"{k}.npy").read_bytes()).hexdigest() for k in ("fog", "labels")}
     monkeypatch.setattr(official, "PUBLISHED", {"cifar10": Published("CIFAR-10-C", 1, md5 | {"frost.npy": "0" * 32})})
@@ -149,7 +149,7 @@ def manifest_in(folder: Path, **of: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["fog", "labels"])
-def test_files_are_held_to_a_manifest_of_ours(tmp_path: Path, name: str):
+def test_files_are_held_to_a_manifest_of_ours(tmp_path: Path, name: str) -> None:
     manifest_in(arrays_in(tmp_path), fog="a", labels="a")
     assert np.array_equal(from_arrays(tmp_path).images("fog", 1), STACKED[:COUNT])
     path = tmp_path / f"{name}.npy"
@@ -158,12 +158,12 @@ def test_files_are_held_to_a_manifest_of_ours(tmp_path: Path, name: str):
         from_arrays(tmp_path).images("fog", 1)
 
 
-def test_a_file_that_the_manifest_does_not_name_is_read(tmp_path: Path):
+def test_a_file_that_the_manifest_does_not_name_is_read(tmp_path: Path) -> None:
     manifest_in(arrays_in(tmp_path), fog="a", labels="a")
     assert np.array_equal(from_arrays(tmp_path).images("snow", 1), STACKED[::-1][:COUNT])
 
 
-def test_a_manifest_of_two_sets(tmp_path: Path):
+def test_a_manifest_of_two_sets(tmp_path: Path) -> None:
     manifest_in(arrays_in(tmp_path), fog="a", snow="b", labels="a")
     with pytest.raises(BenchError, match=r"labels\.npy and snow\.npy in the same folder belong to different sets"):
         from_arrays(tmp_path)
@@ -172,12 +172,12 @@ def test_a_manifest_of_two_sets(tmp_path: Path):
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"files": ["fog.npy"]}', '{"files": {"fog.npy": {"sha256": "0"}}}'])
-def test_a_manifest_of_somebody_else_is_left_alone(tmp_path: Path, content: str):
+def test_a_manifest_of_somebody_else_is_left_alone(tmp_path: Path, content: str) -> None:
     (arrays_in(tmp_path) / "manifest.json").write_text(content)
     assert np.array_equal(from_arrays(tmp_path).images("fog", 1), STACKED[:COUNT])
 
 
-def test_published_checksums_go_before_a_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_published_checksums_go_before_a_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest_in(arrays_in(tmp_path), fog="a", snow="b", labels="a")
     md5 = {f"{k}.npy": hashlib.md5((tmp_path / f"{k}.npy").read_bytes()).hexdigest() for k in ("fog", "labels")}
     monkeypatch.setattr(official, "PUBLISHED", {"cifar10": Published("CIFAR-10-C", 1, md5)})
@@ -185,7 +185,7 @@ def test_published_checksums_go_before_a_manifest(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("name", ["fog", "labels"])
-def test_a_part_of_the_test_images(tmp_path: Path, name: str):
+def test_a_part_of_the_test_images(tmp_path: Path, name: str) -> None:
     path = arrays_in(tmp_path) / f"{name}.npy"
     np.save(path, np.load(path)[:15])
     with pytest.raises(BenchError, match="all test images are needed, and 'bench corrupt --limit' writes only some"):
@@ -193,7 +193,7 @@ def test_a_part_of_the_test_images(tmp_path: Path, name: str):
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
-def test_the_table_has_every_file_once(dataset: str):
+def test_the_table_has_every_file_once(dataset: str) -> None:
     md5 = PUBLISHED[dataset].md5
     assert set(md5) == {"labels.npy", *(f"{kind}.npy" for kind in CORRUPTIONS)}
     assert len(set(md5.values())) == 20
@@ -224,13 +224,13 @@ def from_folders(folder: Path, ids: Any = FOLDER_IDS, indices: Any = None, side:
 
 
 @pytest.mark.parametrize("family", ["", "weather"])
-def test_image_files_are_matched_by_class_and_stem(tmp_path: Path, family: str):
+def test_image_files_are_matched_by_class_and_stem(tmp_path: Path, family: str) -> None:
     found = from_folders(folders_in(tmp_path, family), indices=[3, 0, 2])
     assert np.array_equal(found.images("snow", 4), np.stack([picture(i, 4) for i in (3, 0, 2)]))
     assert (found.source, found.official, found.kinds) == ("official", False, ["fog", "snow"])
 
 
-def test_an_image_that_is_missing(tmp_path: Path):
+def test_an_image_that_is_missing(tmp_path: Path) -> None:
     (folders_in(tmp_path) / "fog/2/dog/01.png").unlink()
     with pytest.raises(
         BenchError, match=r"fog/2/dog/01\.\* is missing: it is the corruption of the test image val/dog/01\.png"
@@ -239,13 +239,13 @@ def test_an_image_that_is_missing(tmp_path: Path):
     assert len(from_folders(tmp_path, indices=[0, 1]).images("fog", 2)) == 2, "nobody asked for it"
 
 
-def test_a_kind_that_is_there_twice(tmp_path: Path):
+def test_a_kind_that_is_there_twice(tmp_path: Path) -> None:
     folders_in(folders_in(tmp_path, "weather"), "old")
     with pytest.raises(BenchError, match=r"old/fog and .*weather/fog are both called fog; remove one of them"):
         from_folders(tmp_path)
 
 
-def test_a_severity_that_is_missing(tmp_path: Path):
+def test_a_severity_that_is_missing(tmp_path: Path) -> None:
     (folders_in(tmp_path) / "fog/2").rename(tmp_path / "elsewhere")
     with pytest.raises(BenchError, match=r"fog/2 is missing"):
         from_folders(tmp_path).images("fog", 2)
@@ -254,7 +254,7 @@ def test_a_severity_that_is_missing(tmp_path: Path):
 
 
 @pytest.mark.parametrize("missing", ["fog/2/dog/01.png", "fog/2"])
-def test_what_is_missing_is_seen_without_reading_images(tmp_path: Path, missing: str):
+def test_what_is_missing_is_seen_without_reading_images(tmp_path: Path, missing: str) -> None:
     (folders_in(tmp_path) / missing).rename(tmp_path / "elsewhere")
     found = from_folders(tmp_path)
     found.check("fog", 1)
@@ -262,29 +262,29 @@ def test_what_is_missing_is_seen_without_reading_images(tmp_path: Path, missing:
         found.check("fog", 2)
 
 
-def test_the_size_is_seen_in_the_first_image(tmp_path: Path):
+def test_the_size_is_seen_in_the_first_image(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"cat/01\.png is 32×32 but the data set's images are 16×16"):
         from_folders(folders_in(tmp_path), side=16).check("fog", 1)
 
 
-def test_a_kind_of_images_that_is_not_there(tmp_path: Path):
+def test_a_kind_of_images_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"has no corruption frost; it has fog, snow\."):
         from_folders(folders_in(tmp_path)).images("frost", 1)
 
 
 @pytest.mark.parametrize("side", [16, 33])
-def test_images_of_another_size(tmp_path: Path, side: int):
+def test_images_of_another_size(tmp_path: Path, side: int) -> None:
     with pytest.raises(BenchError, match=rf"01\.png is 32×32 but .* {side}×{side}; .* never res"):
         from_folders(folders_in(tmp_path), side=side).images("fog", 1)
 
 
-def test_an_image_that_is_damaged(tmp_path: Path):
+def test_an_image_that_is_damaged(tmp_path: Path) -> None:
     (folders_in(tmp_path) / "fog/1/cat/01.png").write_bytes(b"no image")
     with pytest.raises(BenchError, match=r"01\.png is damaged"):
         from_folders(tmp_path).images("fog", 1)
 
 
-def test_images_that_cannot_be_told_apart(tmp_path: Path):
+def test_images_that_cannot_be_told_apart(tmp_path: Path) -> None:
     folders_in(tmp_path)
     with pytest.raises(BenchError, match=r"val/cat/1\.png and val/cat/1\.jpg differ by folder or extension only"):
         from_folders(tmp_path, ["val/cat/1.png", "val/cat/1.jpg"])
@@ -293,12 +293,12 @@ def test_images_that_cannot_be_told_apart(tmp_path: Path):
         from_folders(tmp_path).images("fog", 1)
 
 
-def test_image_files_for_a_set_of_arrays(tmp_path: Path):
+def test_image_files_for_a_set_of_arrays(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"fit an imagefolder only; pets needs <kind>\.npy files"):
         from_folders(folders_in(tmp_path), ARRAY_IDS)
 
 
-def test_folders_that_hold_no_corruptions(tmp_path: Path):
+def test_folders_that_hold_no_corruptions(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"neither <kind>\.npy files nor"):
         from_arrays(tmp_path)
     with pytest.raises(BenchError, match="is not a folder"):
