@@ -32,7 +32,9 @@ PREFIXES = ("collapse_", "lipschitz_", "deepfool_")
 
 def summarise(results: pd.DataFrame) -> pd.DataFrame:
     """Return one row per configuration: seeds, accuracies in percent, diagnoses and γ, with mean and sample std."""
-    ok = results[(results["status"] == "ok") & results["corruption"].isna()].copy()
+    ok = results[results["status"] == "ok"].copy()
+    if "corruption" in ok:
+        ok = ok[ok["corruption"].isna()].copy()
     clean = ok["attack"] == "clean"
     budget = ok["norm"] + "-" + ok["eps"].astype(float).map("{:.4g}".format)
     ok["metric"] = ok["attack"].where(clean, ok["attack"] + "@" + budget)

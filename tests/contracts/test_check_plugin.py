@@ -91,7 +91,7 @@ SEVERAL = {
 }
 OF_THE_EXAMPLE = (
     "model two_layers", "variant strong", "attack noise", "corruption dust", "dataset stripes", "diagnostic sparsity",
-    "metric retained@<norm>-<eps>",
+    "metric clean_error",
 )  # fmt: skip
 WRONG = [HERE / name for name in ("wrong_attacks.py", "wrong_models.py", "wrong_data.py")]
 

@@ -165,6 +165,6 @@ def test_plot_writes_both_files(bench: Callable[..., Any], plugin: Path, finishe
     assert [path.suffix for path in files] == [".png", ".svg"]
     assert all(path.stat().st_size > 1000 for path in files)
     again = bench(
-        "plot", "latents", "tiny:lpc", "--results", tmp_path, "--plugin", plugin, "--out", tmp_path / "f", "--json"
+        "plot", "latents", "tiny:lpc", "--results", finished, "--plugin", plugin, "--out", tmp_path / "f", "--json"
     )
     assert again.json == {"paths": [str(path) for path in files]}

@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from bench.core.errors import BenchError
 from bench.models import architectures, candidates
@@ -205,7 +205,7 @@ class Plain(nn.Module):
         super().__init__()
         self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 6)
 
-    def forward(self, images: Any) -> Any:
+    def forward(self, images: Tensor) -> Tensor:
         return self.fc(self.conv(images).mean((2, 3)))
 
 

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from timm.utils import CheckpointSaver, ModelEmaV3
 from tiny_networks import TinyNetwork, logits
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from bench.core.errors import BenchError
@@ -197,7 +197,7 @@ class OwnPrefix(nn.Module):
         super().__init__()
         self.module = TinyNetwork(seed=1)
 
-    def forward(self, images: Any) -> Any:
+    def forward(self, images: Tensor) -> Tensor:
         return self.module(images)
 
 

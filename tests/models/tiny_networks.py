@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 IMAGES = torch.linspace(0, 1, 2 * 3 * 6 * 6).view(2, 3, 6, 6)
 
@@ -21,7 +19,7 @@ class TinyNetwork(nn.Module):
             self.norm.running_mean.normal_()
             self.norm.running_var.uniform_(0.5, 2)
 
-    def forward(self, images: Any) -> Any:
+    def forward(self, images: Tensor) -> Tensor:
         return self.fc(self.norm(self.conv(images)).relu().mean((2, 3)))
 
 
