@@ -31,7 +31,7 @@ def parse_eps(text: str, norm: str) -> float:
 
 
 def check_eps(value: float, norm: str, *, shown: str | None = None) -> None:
-    """Raise BenchError unless 0 < ``value`` (and ``value`` ≤ 1 for Linf); ``shown`` replaces the value in the message."""
+    """Raise BenchError unless 0 < ``value``, and ``value`` ≤ 1 for Linf. The message shows ``shown``."""
     shown = repr(value) if shown is None else shown
     if not 0 < value < float("inf"):
         raise BenchError(f"eps {shown} must be a finite number > 0: images have values in [0, 1].")

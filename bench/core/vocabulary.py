@@ -74,7 +74,7 @@ FLAGS = {
         "two forward passes of the same images give logits that differ by more than rounding errors (10⁻⁴ of the "
         "largest logit); a single run of an attack is not reliable"
     ),
-    "no_gradient": "the model has no finite gradient with respect to its input; only gradient-free attacks are reliable",
+    "no_gradient": "the model has no finite gradient at its input; only gradient-free attacks are reliable",
     "zero_gradient": (
         "the gradient of the margin is zero at more than half of the attacked images; gradient attacks cannot change "
         "these images"
@@ -112,7 +112,7 @@ FLAGS = {
 #: Protocols of AutoAttack; only ``standard`` is compared with published rows.
 PROTOCOLS = {
     "standard": "the attack is run on every correctly classified image, as in published results",
-    "prefiltered": "the attack is run only on images that stay correctly classified under FGSM and PGD at the same eps",
+    "prefiltered": "the attack is run only on images that stay correct under FGSM and PGD at the same eps",
 }
 
 CLEAN = "clean"
