@@ -43,8 +43,8 @@ def _claim(budget: BudgetAudit) -> str:
         return f"robust accuracy of {suite:.1f} % at {budget_name} ({budget.n} images)"
     lowest, images = suite - 100 * n_more / budget.n, pluralize(n_more, "image")
     return (
-        f"robust accuracy of {lowest:.1f} % at {budget_name}, the lowest known on {budget.n} images ({suite:.1f} % under the "
-        f"attacks of the run; the attacks of the audit fooled {images} more{_by(budget)})"
+        f"robust accuracy of {lowest:.1f} % at {budget_name}, the lowest known on {budget.n} images ({suite:.1f} % "
+        f"under the attacks of the run; the attacks of the audit fooled {images} more{_by(budget)})"
     )
 
 

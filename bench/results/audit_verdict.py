@@ -32,13 +32,13 @@ ORDER_ALLOWANCE: Final = 1.5
 #: loss weights all incorrect classes equally, and PGD fools fewer images of an ordinary network than without rescaling.
 GAP: Final = 8.0
 
-#: Linf budget at which every image can be changed to the same grey image, so that no network can distinguish the images.
+#: Linf budget at which every image can be changed to the same grey image, so that no network can distinguish them.
 #: An attack fails if the accuracy under it is higher than on the grey image (Carlini et al. 2019, "unbounded attacks
 #: reach 100 %").
 GREY: Final = 0.5
 
 #: Largest minimum detectable drop, in points, for which the verdict of an audit can be ``passed``. This requires at
-#: least 50 images, for which a drop of 6 images raises a flag.
+#: least 50 images, with a flag at a drop of 6 images.
 DECISIVE: Final = 12.0
 
 
@@ -52,7 +52,7 @@ def all_findings(record: AuditRecord) -> list[Finding]:
 
 
 def findings_for(record: AuditRecord | None, cell: EvalRecord) -> list[Finding]:
-    """Return the findings that apply to one cell: findings about the model, and findings at audited budgets of its norm.
+    """Return the findings for one cell: findings about the model, and findings at audited budgets of its norm.
 
     If the budget of the cell was audited, the findings at this budget apply. Otherwise, for each flag, the finding with
     the largest drop over all audited budgets of the norm applies, and its budget is stored in ``eps``. A failed audit

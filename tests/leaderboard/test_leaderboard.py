@@ -166,7 +166,7 @@ def test_records_survive_their_files(record: RunRecord | EvalRecord) -> None:
 def test_records_are_read_strictly(old: bytes, new: bytes) -> None:
     content = dump_record(cell_record(run_record(), "fgsm", [True, False]))
     assert old in content
-    with pytest.raises(BenchError, match="where-it-lies is damaged or of another version: it holds no EvalRecord"):
+    with pytest.raises(BenchError, match="where-it-lies is damaged or of another version: it contains no EvalRecord"):
         parse_record(EvalRecord, content.replace(old, new, 1), where="where-it-lies")
 
 
