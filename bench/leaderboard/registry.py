@@ -1,6 +1,6 @@
-"""Registry of leaderboard metrics: each entry declares the columns of one metric and the function that computes them.
+"""Registry of leaderboard metrics. Each entry declares the columns of one metric and the function that computes them.
 
-The accuracies themselves, which are compared, ranked and have intervals, are computed in
+The accuracies, which are compared and ranked, and their intervals are computed in
 :mod:`bench.leaderboard.accuracies`.
 """
 
@@ -31,7 +31,7 @@ Scope = Literal["row", "corruptions", "kind", "norm", "budget"]
 
 NORM, EPS, KIND = "<norm>", "<eps>", "<kind>"  # placeholders in the name of a column
 
-#: Placeholders that the name of a column needs, by scope.
+#: Required placeholders in the name of a column, by scope.
 PLACEHOLDERS: dict[Scope, tuple[str, ...]] = {
     "row": (),
     "corruptions": (),
@@ -64,19 +64,20 @@ class MetricInput:
 class MetricEntry:
     """Declaration of a leaderboard metric.
 
-    ``function`` returns the value, or a mapping from suffix to value if the metric has further columns; its own suffix
-    is then "". A value is a number, a text, or None for an empty cell. Accuracies are in percent.
+    ``function`` returns the value. If the metric has further columns, it returns a mapping from suffix to value, with
+    the suffix "" for the main column. A value is a number, a text, or None for an empty cell. Accuracies are in
+    percent.
 
-    ``scope`` says how many columns there are: one per ``row`` of the board, one if there are ``corruptions``, one per
-    ``kind`` of corruption, one per ``norm`` of the attacks, or one per ``budget``. The name under which the entry is
-    registered is the name of the column, with the placeholders ``<norm>``, ``<eps>`` and ``<kind>``.
+    ``scope`` determines the number of columns: one column (``row``), one column if any corruption was evaluated
+    (``corruptions``), one per ``kind`` of corruption, one per ``norm`` of the attacks, or one per ``budget``. The entry
+    is registered under the name of the column, with the placeholders ``<norm>``, ``<eps>`` and ``<kind>``.
     """
 
-    unit: Unit  # decides the rounding: 2 decimals for percent, 5 for a distance, 4 digits for a ratio
+    unit: Unit  # determines the rounding: 2 decimals for percent, 5 for a distance, 4 digits for a ratio
     meaning: str  # for `bench list metrics` and the tables of results/README.md
     function: Callable[[MetricInput], Value | Mapping[str, Value]]
     scope: Scope = "row"
-    suffixes: Mapping[str, str] = field(default_factory=dict)  # meaning of the further columns, by suffix
+    suffixes: Mapping[str, str] = field(default_factory=dict)  # meaning of further columns, by suffix
     source: str = "this project"
 
 
@@ -85,15 +86,15 @@ METRICS: Registry[MetricEntry] = Registry("metric")
 
 def register_metric(name: str, entry: MetricEntry, *, origin: str = BUILTIN) -> None:
     """Register a metric. Raises BenchError for a name whose placeholders do not match the scope."""
-    found = {placeholder for placeholder in (NORM, EPS, KIND) if placeholder in name}
-    if found != set(PLACEHOLDERS[entry.scope]):
+    placeholders = {placeholder for placeholder in (NORM, EPS, KIND) if placeholder in name}
+    if placeholders != set(PLACEHOLDERS[entry.scope]):
         needed = " and ".join(PLACEHOLDERS[entry.scope]) or "no placeholder"
         raise BenchError(f"metric {name!r} (from {origin}) has scope {entry.scope!r}; its name needs {needed}.")
     METRICS.register(name, entry, origin=origin)
 
 
 def metric_meanings(*scopes: Scope) -> dict[str, str]:
-    """Return the meaning of every column of the built-in metrics of ``scopes``, by its name with placeholders."""
+    """Return the meanings of the columns of built-in metrics of ``scopes``, by name with placeholders."""
     return {
         name + suffix: meaning
         for name in METRICS.in_order()
@@ -103,7 +104,7 @@ def metric_meanings(*scopes: Scope) -> dict[str, str]:
 
 
 def unit_of(column: str) -> Unit | None:
-    """Return the unit of a column of the leaderboard; None for a column that belongs to no metric."""
+    """Return the unit of a leaderboard column; None for a column without a registered metric."""
     for name in METRICS.in_order():
         entry = METRICS.get(name)
         pattern = re.sub("<[a-z]+>", ".+", re.escape(name))
@@ -115,9 +116,9 @@ def unit_of(column: str) -> Unit | None:
 
 @dataclass(frozen=True)
 class MetricColumn:
-    """A metric at one norm, budget or kind of corruption."""
+    """Metric at one norm, budget or kind of corruption."""
 
-    name: str  # of the entry
+    name: str  # name of the registry entry
     norm: Norm = "linf"
     eps: float = 0.0
     kind: str = ""
@@ -140,16 +141,16 @@ class MetricColumn:
 
 
 def metric_columns(rows: Sequence[BoardRow]) -> list[MetricColumn]:
-    """Return the metrics of the board: those of one scope together, for one norm, budget or kind after another."""
-    found: list[MetricColumn] = []
+    """Return the metrics of the leaderboard, grouped by scope, and then by norm, budget or kind of corruption."""
+    columns: list[MetricColumn] = []
     for scope, names in groupby(METRICS.in_order(), key=lambda name: METRICS.get(name).scope):
         group = list(names)
-        found += [MetricColumn(name, **place) for place in _places(scope, rows) for name in group]
-    return found
+        columns += [MetricColumn(name, **fields) for fields in _places(scope, rows) for name in group]
+    return columns
 
 
 def _places(scope: Scope, rows: Sequence[BoardRow]) -> list[dict[str, Any]]:
-    """Return the norms, budgets or kinds at which the metrics of ``scope`` have a column, as fields of MetricColumn."""
+    """Return the norms, budgets or kinds of the columns of ``scope``, as fields of MetricColumn."""
     kinds = sorted({spec.kind for row in rows for spec in corruptions_of(row)})
     match scope:
         case "corruptions":
@@ -167,24 +168,24 @@ def metric_values(columns: Sequence[MetricColumn], given: MetricInput) -> dict[s
     """Return the values of one row, by column. Raises BenchError if a metric's function fails."""
     values: dict[str, Value] = {}
     for column in columns:
-        at = replace(given, norm=column.norm, eps=column.eps, kind=column.kind)
-        found = _call(column, at)
-        values |= {column.column + suffix: value for suffix, value in found.items()}
+        column_input = replace(given, norm=column.norm, eps=column.eps, kind=column.kind)
+        by_suffix = _call(column, column_input)
+        values |= {column.column + suffix: value for suffix, value in by_suffix.items()}
     return values
 
 
 def _call(column: MetricColumn, given: MetricInput) -> dict[str, Value]:
-    """Call the function of a metric and check what it returns."""
+    """Call the function of a metric and check its return value."""
     entry, where = column.entry, f"metric {column.name!r} (from {METRICS.origin(column.name)})"
     try:
-        found = entry.function(given)
+        returned = entry.function(given)
     except BenchError:
         raise
     except Exception as error:
         raise BenchError(
             f"{where} raised {type(error).__name__}: {first_line(error)}; correct its function. All cells are stored."
         ) from error
-    values = dict(found) if isinstance(found, Mapping) else {"": found}
+    values = dict(returned) if isinstance(returned, Mapping) else {"": returned}
     if unknown := sorted(values.keys() - {"", *entry.suffixes}):
         raise BenchError(f"{where} returned the suffix {unknown[0]!r}; declare it in suffixes. All cells are stored.")
     for value in values.values():

@@ -1,4 +1,4 @@
-"""Format the leaderboard: rounded numbers, a Markdown table, or JSON records."""
+"""Format the leaderboard with rounded numbers, as a Markdown table or as JSON records."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from bench.results.chance_level import CHANCE
 def rounded(table: pd.DataFrame) -> pd.DataFrame:
     """Round percentages and points to 2 decimals, distances to 5, p-values and ratios to 4 digits."""
     by_digits = [column for column in table.columns if _is_ratio(column)]
-    kept = table.round({column: _decimals(column) for column in table.columns if column not in by_digits})
+    result = table.round({column: _decimals(column) for column in table.columns if column not in by_digits})
     for column in by_digits:
-        kept[column] = [None if pd.isna(p) else float(f"{p:.{P_DIGITS}g}") for p in table[column]]
-    return kept
+        result[column] = [None if pd.isna(p) else float(f"{p:.{P_DIGITS}g}") for p in table[column]]
+    return result
 
 
 def _is_ratio(column: str) -> bool:
@@ -32,20 +32,20 @@ def _decimals(column: str) -> int:
     return DISTANCE_DECIMALS if unit_of(column) == "distance" else DECIMALS
 
 
-ERRORS = ("mce",)  # in percent of the error of the reference
+ERRORS = ("mce",)  # columns of errors in percent of the error of the reference
 SHOWN = ("rank", "dataset", "model", "variant", "config_sha", "seeds")
 
 
 def accuracies_of(board: pd.DataFrame) -> list[str]:
-    """Return the accuracy columns, without those of METRIC_SUFFIXES."""
+    """Return the accuracy columns, without METRIC_SUFFIXES columns."""
     return [column for column in board.columns if f"{column}_diff" in board.columns]
 
 
 def board_markdown(board: pd.DataFrame) -> str:
-    """Return the board as a Markdown table.
+    """Return the leaderboard as a Markdown table.
 
-    A metric is shown in percent with its 95 % interval, its difference from the reference in points, and its flags. For
-    a missing number the table shows "failed" or "no mean" if the metric was attempted.
+    A metric is shown in percent with its 95 % interval, its difference from the reference in points, and its flags. If
+    the metric was run without a result, "failed" or "no mean" is shown.
     """
     accuracies, errors = accuracies_of(board), [column for column in ERRORS if column in board]
     shown = [*SHOWN, *(["audit"] if _any_audit_failed(board) else []), *(["status"] if _any_at_chance(board) else [])]
@@ -81,8 +81,8 @@ def _header(board: pd.DataFrame, metric: str) -> str:
 def _metric(row: pd.Series[Any], metric: str) -> str:
     value, difference = row[metric], row[f"{metric}_diff"]
     if pd.isna(value):
-        tried = not pd.isna(row[f"{metric}_n"])
-        return ("failed" if NOT_OK in row["status"] else "no mean") if tried else ""
+        was_run = not pd.isna(row[f"{metric}_n"])
+        return ("failed" if NOT_OK in row["status"] else "no mean") if was_run else ""
     flags = [] if pd.isna(row[f"{metric}_flags"]) else row[f"{metric}_flags"].split(";")
     text = f"{bound(metric, flags)}{value:.1f} [{row[f'{metric}_lo']:.1f}, {row[f'{metric}_hi']:.1f}]"
     text = text if pd.isna(difference) else f"{text} {difference:+.1f}"

@@ -60,7 +60,7 @@ def difference_interval(n_regressed: int, n_improved: int, n: int) -> tuple[floa
     Raises ValueError unless both counts are at least 0, their sum is at most n, and n > 0.
     """
     if min(n_regressed, n_improved) < 0 or n_regressed + n_improved > n or n <= 0:
-        raise ValueError(f"{n_regressed} regressed and {n_improved} improved of {n} are no counts of pairs")
+        raise ValueError(f"{n_regressed} regressed and {n_improved} improved of {n} are not counts of pairs")
     from scipy import stats  # slow to import
 
     improved, regressed = (n_improved + 1) / (n + 2), (n_regressed + 1) / (n + 2)
