@@ -4,7 +4,7 @@
 >>> rows = evaluate(my_module, name="mine", dataset="digits", attacks=["pgd"], eps=["0.1"])     # doctest: +SKIP
 >>> rows = run(models="resnet18", variants="baseline,lpc", seeds="0,1,2")                       # doctest: +SKIP
 
-Importing this package imports no torch; the functions are imported when first used.
+Importing this package does not import torch. The functions are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 try:
     __version__ = version("collapse-bench")
-except PackageNotFoundError:  # a checkout that is not installed
+except PackageNotFoundError:  # the package is not installed, such as in a checkout
     __version__ = "0+unknown"
 
 __all__ = ["BenchError", "FailedCellsWarning", "RunConfig", "__version__", "evaluate", "run"]

@@ -1,4 +1,4 @@
-"""``python -m bench`` and the console script ``bench``."""
+"""Entry point of ``python -m bench`` and of the console script ``bench``."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import sys
 
 
 def main() -> None:
-    """Run the command line and exit with its code; a user's mistake is one sentence and exit 2."""
+    """Run the command line and exit with its exit code. For invalid input, print one sentence and exit with code 2."""
     restart_in_utf8()
     from bench.cli import invoke
     from bench.runtime.console import flush, harden
 
     harden()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers interrupt by it
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers send SIGTERM to interrupt a job
     code = invoke(sys.argv[1:])
     flush()
     sys.exit(code)
 
 
 def restart_in_utf8() -> None:
-    """Restart Python in UTF-8 mode if the locale's encoding is another: it would misspell arguments and file names.
+    """Restart Python in UTF-8 mode if the locale has another encoding, which would misspell arguments and file names.
 
-    A terminal keeps the locale's encoding; pipes and files get UTF-8.
+    Output to a terminal keeps the encoding of the locale. Output to pipes and files is UTF-8.
     """
     if sys.flags.utf8_mode or sys.getfilesystemencoding() == "utf-8":
         return

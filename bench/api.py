@@ -64,7 +64,7 @@ def run(
 ) -> pd.DataFrame:
     """Train every model × variant × seed, attack it, write the tables, and return the rows of results.csv.
 
-    Equivalent to ``bench run``. Finished work in the folder ``results`` is not computed again.
+    Equivalent to ``bench run``. Results that are already stored in the folder ``results`` are not computed again.
 
     Args:
         config: Complete configuration. By default it is built from ``options``.
@@ -81,12 +81,12 @@ def run(
     _check_failures(failures)
     if config is not None and options:
         raise BenchError(f"config= and {next(iter(options))}= are both given; give only one of them.")
-    chosen: RunConfig = config or from_options(RunConfig, options)
-    job = Job.of(chosen)
+    run_config: RunConfig = config or from_options(RunConfig, options)
+    job = Job.of(run_config)
     summary = job.execute(progress)
-    write_tables(job.store, chosen)
-    found = [(job.store.read_run(plan.train.run_id), plan.cells) for plan in job.plan]
-    rows = _rows([(record, cells) for record, cells in found if record is not None], job.store)
+    write_tables(job.store, run_config)
+    stored = [(job.store.read_run(plan.train.run_id), plan.cells) for plan in job.plan]
+    rows = _rows([(record, cells) for record, cells in stored if record is not None], job.store)
     _report(rows, summary, failures)
     return rows
 
@@ -110,17 +110,17 @@ def evaluate(
             checkpoint of weights, a TorchScript archive, a torch.export program or an ONNX model. A module must
             normalise its input itself. If it returns a tuple, the first entry is used as logits. If it returns a
             dictionary or an object, the entry ``logits`` is used. The rows name the entry that was used. A module
-            is set to evaluation mode during the evaluation; its mode and its gradients are restored afterwards.
+            is set to evaluation mode during the evaluation. Its mode and its gradients are restored afterwards.
         dataset: A name, a :class:`~bench.data.Dataset`, or a source for :func:`~bench.data.from_python.as_dataset`: a
             pair of tensors, a DataLoader, a torch or a Hugging Face data set.
-        results: Folder where cells are stored for ``bench leaderboard``. Finished cells in it are not computed again.
-            By default nothing is stored. The configuration is recorded there as evaluate.toml, as by
-            ``bench evaluate``, if ``network`` is a path and ``dataset`` a name. A module or a data set in memory cannot
-            be named in a file, so that the configuration is not recorded then; an earlier evaluate.toml stays.
+        results: Folder where cells are stored for ``bench leaderboard``. Cells that are already stored there are not
+            computed again. By default nothing is stored. If ``network`` is a path and ``dataset`` is a name, the
+            configuration is written to evaluate.toml in this folder, as by ``bench evaluate``. A module or a data set
+            in memory cannot be named in a file. In this case an existing evaluate.toml is not changed.
         failures: Action for failed cells: issue a :class:`FailedCellsWarning`, raise BenchError, or ignore them.
         progress: Progress display on stderr. By default progress bars on a terminal, and plain lines elsewhere.
-        options: Fields of :class:`bench.config.EvaluateConfig` and :class:`bench.config.NetworkConfig`. For a module,
-            ``name`` is required, and only ``variant`` and ``seed`` are accepted of the other NetworkConfig fields.
+        options: Fields of :class:`bench.config.EvaluateConfig` and :class:`bench.config.NetworkConfig`. A module
+            requires ``name``. Of the other NetworkConfig fields, it accepts only ``variant`` and ``seed``.
 
     Returns:
         One row per requested cell, with the columns of results.csv.
@@ -131,14 +131,16 @@ def evaluate(
     _check_failures(failures)
     for option in ("checkpoint", "module"):
         if option in options:
-            raise BenchError(f"{option}= is unknown here; the network is the first argument, a module or a path.")
+            raise BenchError(
+                f"{option}= is not an option of evaluate(); give the module or the path as the first argument."
+            )
     requested: NetworkConfig = NetworkConfig(
         **{key: options.pop(key) for key in options_of(NetworkConfig) if key in options}
     )
-    named = {"dataset": dataset} if isinstance(dataset, str) else {}
+    dataset_option = {"dataset": dataset} if isinstance(dataset, str) else {}
     with tempfile.TemporaryDirectory() as temporary, harness_torch_state():
         folder = Path(temporary) if results is None else utf8_path(results)
-        config: EvaluateConfig = from_options(EvaluateConfig, {**options, **named, "results": folder})
+        config: EvaluateConfig = from_options(EvaluateConfig, {**options, **dataset_option, "results": folder})
         load_plugins(config.plugin)
         networks, declared = [], None
         if isinstance(network, str | Path):
@@ -152,20 +154,20 @@ def evaluate(
         check_reference(config.against, {requested.variant, *(run.variant for run in store.runs())})
         check_writable(config.results)
         if networks and isinstance(dataset, str):
-            write_config(config, config.results / EVALUATE_FILE, networks=[as_toml(one) for one in networks])
+            write_config(config, config.results / EVALUATE_FILE, networks=[as_toml(entry) for entry in networks])
         context = RunContext.of(config, data, eps_texts=request.eps_texts, progress=progress)
         if declared is not None and isinstance(network, nn.Module):
-            found, summary = evaluate_module(network, declared, request, context)
+            evaluated, summary = evaluate_module(network, declared, request, context)
         else:
-            (found,), summary = evaluate_networks(networks, request, context)
+            (evaluated,), summary = evaluate_networks(networks, request, context)
         write_tables(context.store, config)
-        rows = _rows([(found.run, found.cells)], context.store)
+        rows = _rows([(evaluated.run, evaluated.cells)], context.store)
     _report(rows, summary, failures)
     return rows
 
 
 def _given(dataset: str | Dataset | Any) -> Dataset | None:
-    """Return the checked data set that the caller gave; None for the name of one. Raises BenchError."""
+    """Check and return the data set of the caller; None if it is given by its name. Raises BenchError if invalid."""
     if isinstance(dataset, str):
         return None
     return accept(dataset if isinstance(dataset, Dataset) else as_dataset(dataset))
@@ -173,11 +175,13 @@ def _given(dataset: str | Dataset | Any) -> Dataset | None:
 
 def _signature(function: Callable[..., Any], *configs: type) -> inspect.Signature:
     """Return the signature of ``function`` with the options of ``configs`` in place of ``**options``."""
-    given = inspect.signature(function)
-    own = [parameter for parameter in given.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
-    taken = {parameter.name for parameter in own}
+    signature = inspect.signature(function)
+    positional = [
+        parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    taken_names = {parameter.name for parameter in positional}
     fields = {name: inspect.signature(config).parameters[name] for config in configs for name in options_of(config)}
-    return given.replace(parameters=[*own, *(fields[name] for name in fields if name not in taken)])
+    return signature.replace(parameters=[*positional, *(fields[name] for name in fields if name not in taken_names)])
 
 
 run.__signature__ = _signature(run, RunConfig)  # type: ignore[attr-defined]
@@ -185,7 +189,7 @@ evaluate.__signature__ = _signature(evaluate, NetworkConfig, EvaluateConfig)  # 
 
 
 def _check_module(model: object, requested: NetworkConfig) -> Declared:
-    """Return the name, variant and seed of a module.
+    """Return the name, variant and seed that the caller declares for a module.
 
     Raises BenchError if ``model`` is not a module, has no name, or is given options that apply to files only.
     """
@@ -198,9 +202,9 @@ def _check_module(model: object, requested: NetworkConfig) -> Declared:
         raise BenchError("the module has no name; set one with name=.")
     check_name("model", requested.name)
     check_name("variant", requested.variant)
-    plain = NetworkConfig()
+    defaults = NetworkConfig()
     for option in options_of(NetworkConfig):
-        if option not in ("name", "variant", "seed") and getattr(requested, option) != getattr(plain, option):
+        if option not in ("name", "variant", "seed") and getattr(requested, option) != getattr(defaults, option):
             raise BenchError(f"{option}= applies to files only; a module does its own preprocessing. Remove {option}=.")
     return Declared(
         name=requested.name, variant=requested.variant, seed=requested.seed, repeats=requested.variant != EXTERNAL
@@ -217,8 +221,8 @@ def _check_failures(failures: str) -> None:
 def _report(rows: pd.DataFrame, summary: RunSummary, failures: Failures) -> None:
     """Issue a FailedCellsWarning or raise BenchError for cells without a result, depending on ``failures``.
 
-    Cells that were skipped count as failed: their training or the attack that filters their images has failed. Without
-    such cells, a failed diagnosis or audit is reported.
+    Skipped cells count as failed, because their training or the attack that filters their images failed. If all cells
+    are ok, a failed diagnosis or audit is reported.
     """
     failed = rows[rows["status"] != "ok"]
     if failures == "ignore" or (failed.empty and not summary.bad):
@@ -230,13 +234,15 @@ def _report(rows: pd.DataFrame, summary: RunSummary, failures: Failures) -> None
         text = f"{len(failed)} of {cells} failed; first failure: {first['reason']}: {first['notes']}"
     if failures == "raise":
         raise BenchError(text)
-    warnings.warn(text, FailedCellsWarning, stacklevel=3)  # reported at the line of the caller
+    warnings.warn(text, FailedCellsWarning, stacklevel=3)  # show the line of the caller
 
 
 def _rows(runs: Sequence[tuple[RunRecord, Sequence[EvalSpec]]], store: Store) -> pd.DataFrame:
     """Return the rows of results.csv for the given runs and cells."""
-    wanted = {cell.cell_id for _, cells in runs for cell in cells}
-    kept = [(record, cell) for record, _ in runs for cell in store.cells(record.run_id) if cell.cell_id in wanted]
-    every = [(record, cell) for record, _ in runs for cell in present_cells(record, store)]
+    requested_ids = {cell.cell_id for _, cells in runs for cell in cells}
+    requested = [
+        (record, cell) for record, _ in runs for cell in store.cells(record.run_id) if cell.cell_id in requested_ids
+    ]
+    all_present = [(record, cell) for record, _ in runs for cell in present_cells(record, store)]
     audits = all_audits(store)
-    return results_table(kept, {}, audits, lowest_of_runs(every, audits, Outcomes(store)))
+    return results_table(requested, {}, audits, lowest_of_runs(all_present, audits, Outcomes(store)))

@@ -1,8 +1,8 @@
 """Configuration of a run: the only definition of every option of ``bench run`` and ``bench evaluate``.
 
-The command line, TOML files, :func:`bench.api.run`, :func:`bench.api.evaluate` and the recorded ``run.toml`` are made
-from these classes. To add an option, add a field here and read it where it acts: every part of a run has the whole
-configuration, as ``context.config``.
+The options of the command line, of TOML files, of :func:`bench.api.run` and of :func:`bench.api.evaluate` are generated
+from these classes, and so is the recorded ``run.toml``. To add an option, add a field here and read it from
+``context.config``, which is available in every part of a run.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class DataConfig(Config):
         group=DATA,
         choices=("natural", "string"),
         default_text="natural if all names are numbers",
-        help="order of an image folder's classes: 2 before 10, as in timm, or 10 before 2, as in torchvision",
+        help="order of an image folder's classes: natural (2 before 10, as timm), string (10 before 2, as torchvision)",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableConfig(Config):
-    """Options of the tables that are made from stored cells."""
+    """Options of the tables that are computed from stored cells."""
 
     mce_reference: str = option(
         BASELINE,
@@ -68,7 +68,7 @@ class MeasureConfig(DataConfig, TableConfig):
         group=DATA,
         minimum=1,
         default_text="the data set's",
-        help="number of images of each split, also of the training split; proportional to class",
+        help="number of images per split, including the training split, proportional to class",
     )
     attacks: tuple[str, ...] = option(
         ("fgsm", "pgd", "autoattack"), group=ATTACKS, help="attacks, see 'bench list attacks', or 'none'"
@@ -89,24 +89,24 @@ class MeasureConfig(DataConfig, TableConfig):
         "fp32",
         group=ATTACKS,
         choices=PRECISIONS,
-        help="precision of the search; verdicts are float32. auto: bf16 where the hardware supports it",
+        help="precision of the attack; final predictions are float32. auto: bf16 if the hardware supports it",
     )
     protocol: str = option(
         "standard",
         group=ATTACKS,
         choices=tuple(PROTOCOLS),
-        help="prefiltered: AutoAttack only on images that FGSM and PGD leave correctly classified",
+        help="prefiltered: run AutoAttack only on images that are correctly classified under FGSM and PGD",
     )
     max_queries: int | None = option(
         group=ATTACKS,
         minimum=1,
-        help="stop every search after this many forward passes per image; the row is named autoattack-q500",
+        help="maximum number of forward passes of an attack per image; 500 gives rows such as autoattack-q500",
     )
     save_adversarials: Encoding = option(
         "none",
         group=ATTACKS,
         choices=ENCODINGS,
-        help="store misclassified images for 'bench verify'; uint8: rounded to 8 bits and classified again",
+        help="store adversarial images for 'bench verify'; uint8: rounded to 8 bits and classified again",
     )
     corruptions: tuple[str, ...] = option(
         ("standard",), group=CORRUPTIONS, help="standard (15 kinds), all (19), none, families, or names; wildcards"
@@ -118,7 +118,8 @@ class MeasureConfig(DataConfig, TableConfig):
         help="set of constants: cifar, tiny_imagenet or imagenet",
     )
     corruptions_dir: Path | None = option(
-        group=CORRUPTIONS, help="folder of published files, such as CIFAR-10-C/, to read instead of corrupting here"
+        group=CORRUPTIONS,
+        help="folder of published corrupted images, such as CIFAR-10-C/, to read instead of generating",
     )
     audit: AuditLevel = option(
         "default",
@@ -138,7 +139,7 @@ class MeasureConfig(DataConfig, TableConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(MeasureConfig):
-    """Configuration of ``bench run``. None stands for the value of the data set, the recipe or the variant."""
+    """Configuration of ``bench run``. None selects the default of the data set, the recipe or the variant."""
 
     models: tuple[str, ...] = option((), group=NETWORKS, help="timm architectures or registered models; wildcards")
     variants: tuple[str, ...] = option(("baseline", "lpc"), group=NETWORKS, help="training-time ideas; wildcards")
@@ -171,7 +172,7 @@ class RunConfig(MeasureConfig):
         "fp32",
         group=TRAINING,
         choices=("fp32", "bf16"),
-        help="bf16: train the backbone in bfloat16, several times faster where the hardware supports it",
+        help="bf16: train the backbone in bfloat16; several times faster if the hardware supports it",
     )
     train_eps: str | None = option(
         group=TRAINING, default_text="the data set's largest", help="Linf budget of pgd_at, as in --eps"
@@ -181,7 +182,7 @@ class RunConfig(MeasureConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(MeasureConfig):
-    """Configuration of ``bench evaluate`` that all of its networks share."""
+    """Configuration of ``bench evaluate`` that is shared by all networks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +200,9 @@ class NetworkConfig(Config):
     variant: str = option(
         EXTERNAL, group=NETWORKS, flag="as-variant", default_text="none", help="role in a comparison, such as baseline"
     )
-    seed: int = option(0, group=NETWORKS, minimum=0, help="seed of the first network; the others count up")
+    seed: int = option(
+        0, group=NETWORKS, minimum=0, help="seed of the first network; increased by 1 for each further network"
+    )
     normalize: str | None = option(
         group=NETWORKS,
         metavar="HOW",
@@ -220,7 +223,7 @@ class NetworkConfig(Config):
         group=NETWORKS, help="file with the class names in the order of the outputs, one per line, or JSON"
     )
     trust_normalization: bool = option(
-        False, group=NETWORKS, help="continue if the probe finds a better normalisation or class order"
+        False, group=NETWORKS, help="continue even if the probe finds a better normalisation or class order"
     )
     checkpoint: Path | None = option(group=NETWORKS, help="file of the network")
     module: str | None = option(
@@ -234,5 +237,5 @@ class NetworkConfig(Config):
 
     @property
     def where(self) -> str:
-        """The file or the factory of the network, for messages."""
+        """File or factory of the network, for messages."""
         return str(self.checkpoint or self.module)

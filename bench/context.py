@@ -27,7 +27,7 @@ from bench.runtime.progress import Progress, choose_progress
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """Shared context of all steps of a run, passed from function to function. Images are loaded once and cached."""
+    """Context that is shared by all steps of a run. Images are loaded once and cached."""
 
     dataset: Dataset
     store: Store
@@ -50,7 +50,7 @@ class RunContext:
         eps_texts: Mapping[tuple[Norm, float], str],
         progress: Progress | None = None,
     ) -> RunContext:
-        """Return the context of ``config``, with its store and device; by default with the terminal's progress."""
+        """Create the context of ``config``, with its store and device. By default, progress is shown on stderr."""
         return cls(
             config=config,
             dataset=dataset,
@@ -62,7 +62,7 @@ class RunContext:
 
     @property
     def auto_batch(self) -> bool:
-        """Whether the batch size is halved when memory runs out."""
+        """True if the batch size is chosen automatically: it is halved when memory runs out."""
         return self.config.batch_size == "auto"
 
     def images(self, split: str, limit: int | None) -> Images:
@@ -77,11 +77,11 @@ class RunContext:
 
     @cached_property
     def duplicates(self) -> Duplicates:
-        """Test images that are also in the training split, or several times in the test split."""
-        found = known_duplicates(self.dataset)
-        for note in found.notes(self.dataset.test.ids):
+        """Test images that are also in the training split, or that occur several times in the test split."""
+        duplicates = known_duplicates(self.dataset)
+        for note in duplicates.notes(self.dataset.test.ids):
             self.progress.line(f"{self.dataset.name}: {note}")
-        return found
+        return duplicates
 
     def read_images_of(self, cells: Iterable[EvalSpec]) -> None:
         """Read the test images of ``cells`` before any computation. Raises BenchError for an invalid image."""
@@ -89,7 +89,7 @@ class RunContext:
             self.images("test", limit)
 
     def corrupted(self, spec: CorruptionSpec, limit: int | None) -> Images:
-        """Return the images of the test split, corrupted by ``spec``: uint8, (images, 3, S, S).
+        """Return the images of the test split corrupted by ``spec``, uint8 of shape (images, 3, S, S).
 
         Raises CellFailure if they cannot be generated or read. Raises BenchError if generated images cannot be
         written, since all cells would fail in the same way.
@@ -108,8 +108,10 @@ class RunContext:
             raise CellFailure("corruption_error", str(error)) from error
 
     def corrupted_set(self, spec: CorruptionSpec, clean: Images) -> CorruptedSet:
-        """Return the set of corrupted images that ``spec`` belongs to. It is opened once and cached."""
-        files = spec.files_sha if spec.source == "generated" else ""  # official files of all kinds are in one folder
+        """Return the set of corrupted images that contains those of ``spec``. It is opened once and cached."""
+        files = (
+            spec.files_sha if spec.source == "generated" else ""
+        )  # the official files of all kinds are in one folder
         key = (spec.source, spec.profile, spec.seed, files, len(clean))
         if key not in self._corrupted:
             cache = self.corrupted_folder or self.store.root / "corrupted"
@@ -117,7 +119,7 @@ class RunContext:
         return self._corrupted[key]
 
     def is_official(self, spec: CorruptionSpec | None, limit: int | None) -> bool:
-        """Return whether the images are official: the data set, or the files that the corruption is read from."""
+        """Return whether the images are official files, either of the data set or of the corruption."""
         if spec is None or spec.source == "generated":
             return self.dataset.official
         return self.corrupted_set(spec, self.images("test", limit)).official
@@ -127,7 +129,7 @@ class RunContext:
 def failures_as(reason: str) -> Iterator[None]:
     """Convert exceptions of external code (torch, timm, plug-ins) to a CellFailure with ``reason``.
 
-    An out-of-memory error gets the reason ``out_of_memory``. A BenchError is raised unchanged: it reports bad input.
+    An out-of-memory error gets the reason ``out_of_memory``. A BenchError reports invalid input and is not converted.
     """
     try:
         yield

@@ -38,7 +38,7 @@ class Job:
 
     @classmethod
     def of(cls, config: RunConfig) -> Job:
-        """Load the plug-ins and plan the run. Models of stored runs are not looked up in timm.
+        """Load the plug-ins and make the plan of the run. Models of stored runs are not looked up in timm.
 
         Raises BenchError for bad input.
         """
@@ -53,12 +53,12 @@ class Job:
 
     @cached_property
     def pending(self) -> Mapping[str, Sequence[EvalSpec]]:
-        """Cells to evaluate, by run id."""
+        """Cells that remain to be evaluated, by run id."""
         return {run.train.run_id: pending_cells(run, self.store, self.config) for run in self.plan}
 
     @cached_property
     def undiagnosed(self) -> frozenset[str]:
-        """Ids of the runs to diagnose; empty unless diagnostics are requested."""
+        """Ids of the runs that remain to be diagnosed; empty unless diagnostics are requested."""
         if not self.config.diagnose:
             return frozenset()
         codes, force = plugin_codes(), self.config.force
@@ -66,7 +66,7 @@ class Job:
 
     @cached_property
     def unaudited(self) -> frozenset[str]:
-        """Ids of the runs with stored attacks that are not audited at the requested level; empty without an audit."""
+        """Ids of the runs with stored attacks but no audit at the requested level; empty if no audit is requested."""
         level, force = self.config.audit, self.config.force
         if level == "none":
             return frozenset()
@@ -75,7 +75,7 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether all cells, diagnoses and audits of the plan are finished."""
+        """True if all cells, diagnoses and audits of the plan are finished."""
         return not any(self.pending.values()) and not self.undiagnosed and not self.unaudited
 
     @property
@@ -84,7 +84,7 @@ class Job:
         return sum(len(run.cells) for run in self.plan)
 
     def execute(self, progress: Progress | None = None) -> RunSummary:
-        """Do the pending work, and record the configuration in the results folder. Imports torch if there is work."""
+        """Execute the pending work and write the configuration to the results folder. Imports torch only if needed."""
         if self.done:
             return RunSummary(cached=self.cells)
         check_writable(self.config.results)

@@ -40,13 +40,13 @@ def execute(plan: Sequence[RunPlan], context: RunContext) -> RunSummary:
     codes = plugin_codes() if diagnosed else {}
     with harness_torch_state(), torch_threads(config.threads):
         for run in plan:
-            todo = pending_cells(run, context.store, config)
-            summary.cached += len(run.cells) - len(todo)
+            pending = pending_cells(run, context.store, config)
+            summary.cached += len(run.cells) - len(pending)
             undiagnosed = diagnosed and not is_diagnosed(run, context.store, codes, force=config.force)
-            if todo or undiagnosed:
-                _execute_run(run.train, todo, undiagnosed, context, summary)
+            if pending or undiagnosed:
+                _execute_run(run.train, pending, undiagnosed, context, summary)
         _warn_of_collapse(plan, context)
-        for run in plan:  # after all cells: the audit of a run uses adversarial images of its paired baseline
+        for run in plan:  # after all cells, because the audit of a run uses adversarial images of its paired baseline
             _audit(run, context, summary)
     return summary
 
@@ -65,7 +65,7 @@ def _audit(plan: RunPlan, context: RunContext, summary: RunSummary) -> None:
 
 
 def _warn_of_collapse(plan: Sequence[RunPlan], context: RunContext) -> None:
-    """Warn about each row that was trained to collapse and has not collapsed. Requires all diagnoses of the plan."""
+    """Warn about each row with a collapse penalty that has not collapsed. Requires all diagnoses of the plan."""
     if not any(has_collapse_penalty(run.train.variant, run.train.variant_spec) for run in plan):
         return
     rows = board_rows(all_cells(context.store), diagnoses=all_diagnoses(context.store))
@@ -79,16 +79,16 @@ def _warn_of_collapse(plan: Sequence[RunPlan], context: RunContext) -> None:
 
 
 def _execute_run(
-    spec: TrainSpec, todo: Sequence[EvalSpec], undiagnosed: bool, context: RunContext, summary: RunSummary
+    spec: TrainSpec, pending: Sequence[EvalSpec], undiagnosed: bool, context: RunContext, summary: RunSummary
 ) -> None:
-    context.read_images_of(todo)
-    kept = None if context.config.force else context.store.finished_run(spec.run_id)
-    built = load_run(spec, context) if kept is not None else _train(spec, todo, context, summary)
+    context.read_images_of(pending)
+    stored = None if context.config.force else context.store.finished_run(spec.run_id)
+    built = load_run(spec, context) if stored is not None else _train(spec, pending, context, summary)
     record = context.store.read_run(spec.run_id)
     if built is None or record is None:
         return
     model = freeze(built.classifier)
-    run_cells(todo, EvaluatedModel(spec.name, model, record.weights_sha, spec.data.num_classes), context, summary)
+    run_cells(pending, EvaluatedModel(spec.name, model, record.weights_sha, spec.data.num_classes), context, summary)
     if undiagnosed:
         _diagnose(spec, built.classifier, record.weights_sha, context, summary)
 
@@ -109,13 +109,13 @@ def _short(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3g}"
 
 
-def _train(spec: TrainSpec, todo: Sequence[EvalSpec], context: RunContext, summary: RunSummary) -> BuiltModel | None:
+def _train(spec: TrainSpec, cells: Sequence[EvalSpec], context: RunContext, summary: RunSummary) -> BuiltModel | None:
     """Train a model and return it. If the training fails, record its cells as skipped and return None."""
     record, built = train_run(spec, context)
     if built is None:
         summary.bad.append(f"{spec.name}: training failed: {record.reason}: {record.message}")
         context.progress.line(summary.bad[-1])
-        skip(todo, "training_failed", f"{record.reason}: {record.message}", context)
+        skip(cells, "training_failed", f"{record.reason}: {record.message}", context)
         return None
     summary.trained += 1
     if spec.variant_spec.penalty and not record.gamma:
@@ -132,52 +132,52 @@ def evaluate_networks(
 ) -> tuple[list[Evaluated], RunSummary]:
     """Load, evaluate and audit networks that were trained elsewhere.
 
-    All networks are loaded first, so that an invalid file stops the command before any attack. All are evaluated before
-    the first audit, since the audit of a network uses adversarial images of its paired baseline.
+    All networks are loaded first, so that an invalid file stops the command before any attack. All networks are
+    evaluated before the first audit, because the audit uses adversarial images of the paired baseline.
     """
     summary = RunSummary()
     with harness_torch_state(), torch_threads(context.config.threads):
         loaded = [external_of(network, context) for network in networks]
-        found = [evaluate_run(run, model, request, context, summary, content) for run, model, content in loaded]
-        for one in found:
-            audit_evaluated(one, request, context, summary)
-    return found, summary
+        evaluations = [evaluate_run(run, model, request, context, summary, content) for run, model, content in loaded]
+        for evaluated in evaluations:
+            audit_evaluated(evaluated, request, context, summary)
+    return evaluations, summary
 
 
 def evaluate_module(
     module: nn.Module, declared: Declared, request: Request, context: RunContext
 ) -> tuple[Evaluated, RunSummary]:
-    """Evaluate and audit a module of the caller. It is frozen during the evaluation and restored afterwards."""
+    """Evaluate and audit a module of the caller. The module is frozen meanwhile and restored afterwards."""
     summary = RunSummary()
     with (
         harness_torch_state(),
         torch_threads(context.config.threads),
-        frozen(module, context.device) as (still, trainable),
+        frozen(module, context.device) as (frozen_module, trainable),
     ):
-        run, wrapped = external_run(still, declared, trainable, context)
-        found = evaluate_run(run, wrapped, request, context, summary, None)
-        audit_evaluated(found, request, context, summary)
-    return found, summary
+        run, wrapped = external_run(frozen_module, declared, trainable, context)
+        evaluated = evaluate_run(run, wrapped, request, context, summary, None)
+        audit_evaluated(evaluated, request, context, summary)
+    return evaluated, summary
 
 
 def external_of(requested: NetworkConfig, context: RunContext) -> tuple[RunRecord, ExternalModel, bytes | None]:
     """Load a network from its file; return its run, the model to evaluate, and the content of the file to store.
 
-    The preprocessing is probed unless the store has this run and its probe found no problem.
+    The preprocessing is probed, unless the run is stored and its probe found no problem.
     """
     loaded = load_external(requested, context)
     declared = Declared(name=str(requested.name), variant=requested.variant, seed=requested.seed, repeats=True)
     trainable = sum(parameter.numel() for parameter in loaded.model.parameters())
     run, _ = external_run(loaded.model, declared, trainable, context, source=loaded.source, content=loaded.content)
-    known = context.store.finished_run(run.run_id)
+    stored = context.store.finished_run(run.run_id)
     if (
-        known is not None
-        and known.source is not None
+        stored is not None
+        and stored.source is not None
         and not context.config.force
-        and not has_problem(known.source.notes)
+        and not has_problem(stored.source.notes)
     ):
         context.progress.line(f"{requested.title}: preprocessing already probed in run {run.run_id}")
-        notes = known.source.notes
+        notes = stored.source.notes
     else:
         notes = (*loaded.source.notes, *probe_external(requested, loaded, context))
     source = replace(loaded.source, notes=notes)
@@ -186,7 +186,7 @@ def external_of(requested: NetworkConfig, context: RunContext) -> tuple[RunRecor
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Evaluated run, its model and its requested cells."""
+    """Evaluated run with its model and its requested cells."""
 
     run: RunRecord
     model: nn.Module  # wrapped, frozen and in evaluation mode
@@ -203,17 +203,17 @@ def evaluate_run(
 ) -> Evaluated:
     """Store the run, with its network file if ``content`` is given, and evaluate its pending cells."""
     cells = plan_cells(request, run.run_id, run.seed)
-    todo = unfinished(cells, context.store, context.config)
-    summary.cached += len(cells) - len(todo)
-    context.read_images_of(todo)
+    pending = unfinished(cells, context.store, context.config)
+    summary.cached += len(cells) - len(pending)
+    context.read_images_of(pending)
     context.store.write_run(context.store.finished_run(run.run_id) or run, content)
     title = f"{run.model}:{run.variant}:{run.seed}"
-    run_cells(todo, EvaluatedModel(title, model, run.weights_sha, request.data.num_classes), context, summary)
+    run_cells(pending, EvaluatedModel(title, model, run.weights_sha, request.data.num_classes), context, summary)
     return Evaluated(run, model, cells)
 
 
 def audit_evaluated(found: Evaluated, request: Request, context: RunContext, summary: RunSummary) -> None:
-    """Audit the attacks on a run, unless they are already audited or no audit is requested."""
+    """Audit the attacks of a run, unless they are already audited or no audit is requested."""
     run, split, level = found.run, context.dataset.test.sha, context.config.audit
     if level == "none" or is_audited(run.run_id, split, context.store, level, force=context.config.force):
         return

@@ -208,7 +208,7 @@ def test_a_training_that_fails_is_reported_to_python(plugin: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("option", ["module", "checkpoint"])
 def test_the_network_is_the_first_argument(option: str) -> None:
-    with pytest.raises(BenchError, match=f"{option}= is unknown here; the network is the first argument"):
+    with pytest.raises(BenchError, match=f"{option}= is not an option of evaluate"):
         evaluate("net.pth", **{option: "other"})
 
 

@@ -1,4 +1,4 @@
-"""The command line: one module per command, imported when the command is called."""
+"""Command line. Each command is a module, which is imported when the command is called."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["cli", "invoke"]
 
 
 def invoke(arguments: list[str]) -> int:
-    """Run the command line and return its exit code. Print wrong input of the user as one sentence."""
+    """Run the command line and return its exit code. Invalid input is reported in one sentence on stderr."""
     try:
         code = cli.main(arguments, prog_name="bench", standalone_mode=False)
         return int(code) if code is not None else Exit.OK
@@ -26,8 +26,8 @@ def invoke(arguments: list[str]) -> int:
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
         print(
-            "interrupted; finished trainings and cells are stored, and of a longer training the state of at most about "
-            "a minute ago; the same command resumes from there.",
+            "interrupted; finished trainings and cells are stored, and the state of a running training is stored about "
+            "once per minute; run the same command again to resume.",
             file=sys.stderr,
         )
         return 130

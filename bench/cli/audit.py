@@ -1,4 +1,4 @@
-"""``bench audit RUN``: check whether the robust accuracies of a run can be believed, in figures and in one sentence."""
+"""``bench audit RUN``: check whether the robust accuracies of a run are reliable, and print figures and a summary."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from bench.runtime.plugin import load_plugins
 )
 @click.argument("name", metavar="RUN")
 @config_options(RunConfig, only=("results", "data_dir", "device", "plugin"))
-@click.option("--full", is_flag=True, help="every budget, ten times the steps, up to 1000 images")
+@click.option("--full", is_flag=True, help="audit all budgets, with ten times the steps, on up to 1000 images")
 @click.option("--force", is_flag=True, help="audit again, even if an audit is stored")
 @json_option
 def audit_command(
@@ -51,12 +51,12 @@ def audit_command(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Check whether the robust accuracies of a run can be believed.
+    """Check whether the robust accuracies of a run are reliable.
 
-    It searches for masked gradients, for stronger attacks that fool fewer images than weaker ones, and for adversarial
-    images that transfer from the baseline.
+    The audit looks for masked gradients, for strong attacks that fool fewer images than weak attacks, and for
+    adversarial images that transfer from the baseline.
 
-    Exit code 1 if it has a finding.
+    Exit code 1 if the audit has a finding.
     """
     load_plugins(plugin)
     store = Store(results)
@@ -65,37 +65,39 @@ def audit_command(
     record = None
     if not is_audited(run.run_id, split, store, "full" if full else "default", force=force):
         check_writable(results)
-        record = _audit(run, store, data_dir, device, full)  # a failed audit is shown, even if an older one is kept
+        record = _audit(run, store, data_dir, device, full)  # shown even if it failed and an older audit is kept
         rebuild(store)
     record = record or store.read_audit(run.run_id, split)
     assert record is not None
-    guesses = run_at_chance(run, split, store)
-    shown = dump_record(record).decode() if as_json else _report(run, record, at_chance=guesses)
-    print(shown, end="" if as_json else "\n")
+    at_chance = run_at_chance(run, split, store)
+    output = dump_record(record).decode() if as_json else _report(run, record, at_chance=at_chance)
+    print(output, end="" if as_json else "\n")
     if record.status != "ok":
         return Exit.CELLS_FAILED
-    return Exit.NOT_VERIFIED if all_findings(record) or guesses else Exit.OK
+    return Exit.NOT_VERIFIED if all_findings(record) or at_chance else Exit.OK
 
 
 def _split(run: RunRecord, store: Store) -> str:
-    """Return the hash of the test images that the run was attacked on."""
-    found = {cell.spec.data_sha for cell in attacked_cells(run.run_id, store)}
+    """Return the hash of the test split on which the run was attacked. Raises BenchError unless it is unique."""
+    splits = {cell.spec.data_sha for cell in attacked_cells(run.run_id, store)}
     name = f"run {run.run_id} ({run.model}:{run.variant}:{run.seed})"
-    if not found:
-        raise BenchError(f"{name} has no attack that could be audited; attack it first.")
-    if len(found) > 1:
-        raise BenchError(f"{name} was attacked on {len(found)} test splits; 'bench run' audits the one it attacks.")
-    return found.pop()
+    if not splits:
+        raise BenchError(f"{name} has no attack to audit; attack it with 'bench run' or 'bench evaluate' first.")
+    if len(splits) > 1:
+        raise BenchError(
+            f"{name} was attacked on {len(splits)} test splits; 'bench run' audits the split that it attacks."
+        )
+    return splits.pop()
 
 
 def _audit(run: RunRecord, store: Store, data_dir: Path | None, device: str, full: bool) -> AuditRecord:
     from bench.audit.audit_run import audit_run
     from bench.evaluation.load_run import reopen
 
-    found = reopen(run, store, data_dir=data_dir, device=device)
+    reopened = reopen(run, store, data_dir=data_dir, device=device)
     batch_size = next(cell.spec.batch_size for cell in store.cells(run.run_id))
     level: LevelName = "full" if full else "default"
-    return audit_run(run, found.num_classes, found.model, found.context, batch_size=batch_size, level=level)
+    return audit_run(run, reopened.num_classes, reopened.model, reopened.context, batch_size=batch_size, level=level)
 
 
 def _report(run: RunRecord, record: AuditRecord, *, at_chance: bool) -> str:
@@ -105,12 +107,12 @@ def _report(run: RunRecord, record: AuditRecord, *, at_chance: bool) -> str:
 
 def _figures(record: AuditRecord) -> Iterator[tuple[str, str, str]]:
     for budget in record.budgets:
-        place = f"{budget.norm} {budget.eps_text or format_eps(budget.eps)}"
-        yield from _lines(budget.figures, f" @ {place}")
+        budget_name = f"{budget.norm} {budget.eps_text or format_eps(budget.eps)}"
+        yield from _lines(budget.figures, f" @ {budget_name}")
     yield from _lines(record.figures, "")
 
 
-def _lines(figures: Mapping[str, float | None], place: str) -> Iterator[tuple[str, str, str]]:
+def _lines(figures: Mapping[str, float | None], suffix: str) -> Iterator[tuple[str, str, str]]:
     for name, value in figures.items():
         if f"audit_{name}" in AUDIT_FIGURES:
-            yield f"{name}{place}", "" if value is None else f"{value:.4g}", AUDIT_FIGURES[f"audit_{name}"]
+            yield f"{name}{suffix}", "" if value is None else f"{value:.4g}", AUDIT_FIGURES[f"audit_{name}"]

@@ -1,4 +1,4 @@
-"""``bench baseline``: write a run's outcomes as a baseline file, or show such a file. No torch."""
+"""``bench baseline``: write the outcomes of runs to a baseline file, or show a baseline file. Does not import torch."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ HEADERS = ("run", "metric", "n", "accuracy", "tolerance", "audit", "flags")
 @config_options(RunConfig, only=("results",))
 @baseline_option
 @run_option
-@names("--cells", help="metrics to keep, named as in --tolerance or leaderboard.csv; wildcards  [default: all]")
+@names("--cells", help="metrics to store, named as in --tolerance or leaderboard.csv; wildcards  [default: all]")
 @tolerance_option
 @click.option(
     "--alpha",
     type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
     default=DEFAULT_ALPHA,
     show_default=True,
-    help="level of the later check; used to warn of tolerances that the images cannot resolve; not stored",
+    help="level of the later check, to warn of tolerances that are too small for the number of images; not stored",
 )
 @json_option
 def baseline_command(
@@ -61,37 +61,42 @@ def baseline_command(
     """Write the outcomes of runs as a baseline for 'bench check', or show one."""
     if action == "write":
         snapshot = take_snapshot(Store(results), run)
-        made = _make(baseline, snapshot, cells, tolerance)
-        write_baseline(baseline, made)
+        content = _make(baseline, snapshot, cells, tolerance)
+        write_baseline(baseline, content)
         for name, sentence in snapshot.at_chance.items():
             print(f"warning: {name} is {sentence}: a check of such a model always fails.", file=sys.stderr)
         for sentence in snapshot.left_out():
             print(f"warning: not in the baseline: {sentence}", file=sys.stderr)
-        kept = sum(len(found.cells) for found in made.runs)
-        print(f"{baseline}: {pluralize(kept, 'cell')} of {pluralize(len(made.runs), 'run')}", file=sys.stderr)
+        n_cells = sum(len(stored.cells) for stored in content.runs)
+        print(f"{baseline}: {pluralize(n_cells, 'cell')} of {pluralize(len(content.runs), 'run')}", file=sys.stderr)
     elif run or cells or tolerance:
         raise BenchError("--run, --cells and --tolerance are for 'bench baseline write', not for 'show'.")
     else:
-        made = read_baseline(baseline)
-    for sentence in (*cannot_fail(made), *too_fine(made, alpha)):
+        content = read_baseline(baseline)
+    for sentence in (*cannot_fail(content), *too_fine(content, alpha)):
         print(f"warning: {sentence}", file=sys.stderr)
-    print(json.dumps(json.loads(dump_baseline(made)), indent=2) if as_json else _table(made))
+    print(json.dumps(json.loads(dump_baseline(content)), indent=2) if as_json else _table(content))
     return Exit.OK
 
 
 def _make(path: Path, snapshot: Snapshot, patterns: Sequence[str], tolerance: Sequence[str]) -> Baseline:
-    """Return the baseline, with the tolerances of the file that it replaces if their metrics still exist."""
+    """Create the baseline. Tolerances of the replaced file are kept for metrics that still exist."""
     runs = choose(snapshot, patterns)
     metrics = [metric for run in runs for metric in run.cells]
-    given = parse_points(tolerance)
-    check_points(given, metrics)
-    before = read_baseline(path).tolerances if path.exists() else {}
-    known = {name for metric in metrics for name in names_of(metric)}
-    kept = {name: points for name, points in before.items() if name in known and name not in given}
-    for word, found in (("kept", kept), ("dropped, because no metric has this name", before.keys() - known)):
-        if found:
-            print(f"{path}: tolerances {word}: {', '.join(sorted(found))}", file=sys.stderr)
-    return make_baseline(runs, {**kept, **given})
+    new_tolerances = parse_points(tolerance)
+    check_points(new_tolerances, metrics)
+    old_tolerances = read_baseline(path).tolerances if path.exists() else {}
+    metric_names = {name for metric in metrics for name in names_of(metric)}
+    kept = {
+        name: points for name, points in old_tolerances.items() if name in metric_names and name not in new_tolerances
+    }
+    for word, tolerances in (
+        ("kept", kept),
+        ("dropped, because no metric has this name", old_tolerances.keys() - metric_names),
+    ):
+        if tolerances:
+            print(f"{path}: tolerances {word}: {', '.join(sorted(tolerances))}", file=sys.stderr)
+    return make_baseline(runs, {**kept, **new_tolerances})
 
 
 def _table(baseline: Baseline) -> str:

@@ -1,4 +1,4 @@
-"""``bench check``: check whether a run has lost robustness against a baseline file. No torch."""
+"""``bench check``: check whether a run has lost robustness against a baseline file. Does not import torch."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ alpha_option = click.option(
     type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
     default=DEFAULT_ALPHA,
     show_default=True,
-    help="level of each check: the largest probability of a false alarm",
+    help="level of each check: the maximum probability of a false alarm",
 )
-FLOORS = "smallest accuracy in percent that every current network must have: clean=90,pgd=40"
+FLOORS = "minimum accuracy in percent of every current network: clean=90,pgd=40"
 
 
 @cli.command(
@@ -53,7 +53,7 @@ FLOORS = "smallest accuracy in percent that every current network must have: cle
     type=click.Choice(SCOPES),
     default=SCOPES[0],
     show_default=True,
-    help="for other weights: 'recipe' compares five or more trainings, 'weights' compares two files image by image",
+    help="if the weights differ: 'recipe' compares five or more trainings, 'weights' compares two networks per image",
 )
 @click.option("--allow-inconclusive", is_flag=True, help="exit code 0 also for NOT ENOUGH EVIDENCE")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="JUnit XML to write")
@@ -61,7 +61,7 @@ FLOORS = "smallest accuracy in percent that every current network must have: cle
     "--summary",
     "summary_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help='Markdown file to add the table to, such as "$GITHUB_STEP_SUMMARY"',
+    help='Markdown file to which the table is appended, such as "$GITHUB_STEP_SUMMARY"',
 )
 @json_option
 def check_command(
@@ -84,24 +84,24 @@ def check_command(
 
     Exit code 1 unless all checks pass.
     """
-    held = read_baseline(baseline)
+    stored = read_baseline(baseline)
     if baseline.resolve() in {path.resolve() for path in (junit, summary_file) if path is not None}:
-        raise BenchError(f"{baseline} is the baseline; write the report into another file.")
+        raise BenchError(f"{baseline} is the baseline file; write the report to another file.")
     rules = Rules(alpha, parse_points(tolerance), parse_points(floor, FLOOR), scope, allow_inconclusive)
-    now = take_snapshot(Store(results), run)
-    lines, left = check(held, now, rules), unchecked(held, now, rules)
+    current = take_snapshot(Store(results), run)
+    checks, not_compared = check(stored, current, rules), unchecked(stored, current, rules)
     if junit is not None:
-        write_atomic(junit, gate_junit(lines, rules))
+        write_atomic(junit, gate_junit(checks, rules))
     if summary_file is not None:
-        _append(summary_file, f"### Robustness\n\n{gate_markdown(lines, rules)}\n")
+        _append(summary_file, f"### Robustness\n\n{gate_markdown(checks, rules)}\n")
     if as_json:
-        data = {"alpha": alpha, "scope": scope, "summary": summary(lines), "checks": gate_data(lines)}
-        print(json.dumps({**data, "unchecked": left}, indent=2))
+        data = {"alpha": alpha, "scope": scope, "summary": summary(checks), "checks": gate_data(checks)}
+        print(json.dumps({**data, "unchecked": not_compared}, indent=2))
     else:
-        print(gate_markdown(lines, rules))
-    if left:
-        print(f"not compared with the baseline: {', '.join(left)}", file=sys.stderr)
-    if all(passed(line, rules) for line in lines):
+        print(gate_markdown(checks, rules))
+    if not_compared:
+        print(f"not compared with the baseline: {', '.join(not_compared)}", file=sys.stderr)
+    if all(passed(line, rules) for line in checks):
         return Exit.OK
     print(
         f"If the change is intended, 'bench baseline write --baseline {shlex.quote(str(baseline))} --results "
@@ -112,7 +112,7 @@ def check_command(
 
 
 def _append(path: Path, text: str) -> None:
-    """Append ``text``: other steps of a GitHub workflow write to the same file."""
+    """Append ``text`` to a file to which other steps of a GitHub workflow may also write. Raises BenchError."""
     try:
         before = path.read_bytes() if path.exists() else b""
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""``bench check-plugin``: contract checks of the entries that plug-ins register."""
+"""``bench check-plugin``: check the entries of plug-ins against their contracts."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ DEFAULT_SIZE = 32
     type=click.IntRange(min=8),
     default=DEFAULT_SIZE,
     show_default=True,
-    help="side of the images on which models are checked",
+    help="side in pixels of the images for models",
 )
 @config_options(RunConfig, only=("data_dir",))
 def check_plugin_command(files: tuple[Path, ...], image_size: int, data_dir: Path | None) -> int:
-    """Check every entry that plug-ins register against the contract of its kind.
+    """Check every entry that a plug-in registers against the contract of its kind.
 
     The kinds are models, variants, attacks, corruptions, data sets, diagnostics and metrics. Prints one line per check.
-    Exit codes: 0 every check passed, 1 a check failed, 2 a file cannot be loaded.
+    Exit codes: 0 all checks passed, 1 a check failed, 2 a file cannot be loaded.
     """
     from bench.contracts.plugin_contract import check_plugin
 

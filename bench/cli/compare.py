@@ -1,4 +1,4 @@
-"""``bench compare``: compare our rows with published ones, ranked together where the protocols agree."""
+"""``bench compare``: compare our rows with published rows, and rank rows of the same protocol together."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from bench.runtime.files import write_atomic
 @click.option(
     "--robustbench",
     type=click.Path(path_type=Path),
-    help="your checkout of RobustBench, whose models replace the selection in this package",
+    help="checkout of RobustBench; its models replace the selection in this package",
 )
 @click.option(
     "--format",
@@ -51,11 +51,11 @@ from bench.runtime.files import write_atomic
 def compare_command(
     run: str | None, *, results: Path, robustbench: Path | None, format_: str, out: Path | None, as_json: bool
 ) -> int:
-    """Compare own rows with published ones, ranked together where the protocols agree.
+    """Compare our rows with published rows, and rank rows of the same protocol together.
 
-    Where the protocols differ, the reason is printed.
+    If the protocol of a row differs, the reason is printed.
 
-    RUN is a prefix of a run's id, or model:variant[:seed]; without it all rows of the leaderboard are compared.
+    RUN is a prefix of a run id, or model:variant[:seed]. Without RUN, all rows of the leaderboard are compared.
     """
     tables = _tables(Store(results), run, robustbench)
     if out is not None:
@@ -73,10 +73,10 @@ def compare_command(
 def _tables(store: Store, name: str | None, robustbench: Path | None) -> list[Table]:
     if not store.runs():
         raise BenchError(f"no runs under {store.root}; 'bench run --results {store.root} …' creates some.")
-    ours = stored_lines(store, None if name is None else store.find_run(name))
-    if not ours:
+    own_rows = stored_lines(store, None if name is None else store.find_run(name))
+    if not own_rows:
         where = f"of run {name}" if name else f"under {store.root}"
-        way = "'bench run' or 'bench evaluate' adds them"
-        raise BenchError(f"no attack, corruption or diagnosis {where} to compare; {way}.")
+        remedy = "run 'bench run' or 'bench evaluate' first"
+        raise BenchError(f"no attack, corruption or diagnosis {where} to compare; {remedy}.")
     models = published_models() if robustbench is None else read_checkout(robustbench)
-    return compare(ours, [*robustbench_lines(models), *lpc_lines(published_lpc())])
+    return compare(own_rows, [*robustbench_lines(models), *lpc_lines(published_lpc())])

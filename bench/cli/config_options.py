@@ -1,4 +1,4 @@
-"""Make command-line options from the fields of a configuration, and write their help in groups."""
+"""Create command-line options from the fields of a configuration, and format their help in groups."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OTHER = "Other"
 
 
 class GroupedOption(click.Option):
-    """An option whose help is shown under the heading ``group``."""
+    """Option with a help text under the heading ``group``."""
 
     def __init__(self, *declarations: Any, group: str = OTHER, **attributes: Any) -> None:
         super().__init__(*declarations, **attributes)
@@ -24,7 +24,7 @@ class GroupedOption(click.Option):
 
 
 class Names(click.ParamType[Any]):
-    """Values separated by commas."""
+    """List of values separated by commas."""
 
     name = "NAME,…"
 
@@ -35,7 +35,7 @@ class Names(click.ParamType[Any]):
 
 
 class Count(click.ParamType[Any]):
-    """A whole number, or a word such as ``all`` or ``auto``."""
+    """Whole number of at least 1, or a word such as ``all`` or ``auto``."""
 
     def __init__(self, word: str) -> None:
         self.word = word
@@ -57,13 +57,13 @@ class Count(click.ParamType[Any]):
 def config_options(
     config: type, *, only: Collection[str] | None = None, without: Collection[str] = ()
 ) -> Callable[[Any], Any]:
-    """Return a decorator that adds an option for every field of ``config``, or for those named by ``only``."""
+    """Return a decorator that adds an option for every field of ``config``, or only for the fields ``only``."""
     defaults = {entry.name: entry.default for entry in dataclasses.fields(config)}
     kinds = kinds_of(config)
-    wanted = [name for name in options_of(config) if name not in without and (only is None or name in only)]
+    selected = [name for name in options_of(config) if name not in without and (only is None or name in only)]
 
     def add(command: Any) -> Any:
-        for name in reversed(wanted):
+        for name in reversed(selected):
             command = _click_option(name, options_of(config)[name], kinds[name], defaults[name])(command)
         return command
 
@@ -74,9 +74,9 @@ def _click_option(name: str, described: Option, kind: Kind, default: Any) -> Cal
     flag = "--" + (described.flag or name).replace("_", "-")
     declarations = [f"{flag}/--no-{flag[2:]}" if described.no_form else flag, name]
     attributes: dict[str, Any] = {"help": described.help, "group": described.group, "cls": GroupedOption}
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else ""
-    if described.default_text or shown:
-        attributes["help"] += f"  [default: {described.default_text or shown}]"
+    default_list = ",".join(map(str, default)) if isinstance(default, tuple) else ""
+    if described.default_text or default_list:
+        attributes["help"] += f"  [default: {described.default_text or default_list}]"
     elif default not in (None, ()) and (kind.base is not bool or described.no_form):
         attributes["show_default"] = True
     if described.metavar:
@@ -112,15 +112,15 @@ def _type(described: Option, kind: Kind) -> Any:
 
 
 def format_groups(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    """Write the help of the options under the headings of their groups; options without a group come last."""
-    found: dict[str, list[tuple[str, str]]] = {group: [] for group in (*GROUPS, OTHER)}
+    """Write the help of the options under the headings of their groups. Options without a group are last."""
+    by_group: dict[str, list[tuple[str, str]]] = {group: [] for group in (*GROUPS, OTHER)}
     for parameter in command.get_params(ctx):
         record = parameter.get_help_record(ctx)
         if record is not None:
-            found[getattr(parameter, "group", OTHER)].append(record)
-    for group, records in found.items():
+            by_group[getattr(parameter, "group", OTHER)].append(record)
+    for group, records in by_group.items():
         if records:
-            heading = "Options" if group == OTHER and not any(found[name] for name in GROUPS) else group
+            heading = "Options" if group == OTHER and not any(by_group[name] for name in GROUPS) else group
             with formatter.section(heading):
                 formatter.write_dl(records)
 

@@ -1,4 +1,4 @@
-"""``bench corrupt``: write corrupted test images for use elsewhere, in the layout of CIFAR-10-C."""
+"""``bench corrupt``: write corrupted test images in the layout of CIFAR-10-C."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ from bench.runtime.plugin import load_plugins
 )
 @config_options(RunConfig, only=("dataset", "data_dir", "image_size", "class_order", "corruption_profile", "plugin"))
 @names("--kinds", default=["all"], show_default="all", help="standard, all, families, or names; wildcards")
-@click.option("--limit", type=Count("all"), default="all", show_default=True, help="test images; proportional to class")
+@click.option(
+    "--limit", type=Count("all"), default="all", show_default=True, help="number of test images, proportional to class"
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="seed of the corruptions")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="folder to write into")
 def corrupt_command(
@@ -52,26 +54,26 @@ def corrupt_command(
     out: Path,
     plugin: Sequence[Path],
 ) -> int:
-    """Write corrupted test images in CIFAR-10-C's layout.
+    """Write corrupted test images in the layout of CIFAR-10-C.
 
-    The folder gets one <kind>.npy per corruption, with the severities stacked, and labels.npy.
+    Writes one file <kind>.npy per corruption, with all severities stacked, and labels.npy.
     """
     load_plugins(plugin)
-    wanted = resolve_kinds(kinds) if kinds else []
-    if not wanted:
-        raise BenchError("no corruption given; write --kinds all, or names.")
+    selected = resolve_kinds(kinds) if kinds else []
+    if not selected:
+        raise BenchError("no corruption given; write --kinds all, or names of corruptions.")
     check_writable(out, "--out")
     data = load_dataset(dataset, DataRequest(data_dir, image_size, class_order=class_order))
     indices = take(data.test, None if limit == "all" else limit)
     pixels = read_checked(data.test, indices, dataset=data.name)
     profile, ids = choose_profile(corruption_profile, data.image_size), [data.test.ids[i] for i in indices]
-    made = GeneratedSet(out, pixels, ids, data.test.labels[indices], profile, seed, below=False)
-    if foreign := made.foreign_files():
+    generated = GeneratedSet(out, pixels, ids, data.test.labels[indices], profile, seed, below=False)
+    if foreign := generated.foreign_files():
         raise BenchError(
             f"--out {out} contains {foreign[0]} of other images, constants or seed; name another folder, or empty it."
         )
-    for kind in wanted:
-        made.images(kind, SEVERITY_LEVELS[0])  # generates all severities
+    for kind in selected:
+        generated.images(kind, SEVERITY_LEVELS[0])  # generates all severities
         images = pluralize(len(ids), "image")
         print(f"{out / f'{kind}.npy'}: {images} at {len(SEVERITY_LEVELS)} severities", file=sys.stderr)
     return Exit.OK

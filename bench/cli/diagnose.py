@@ -1,4 +1,4 @@
-"""``bench diagnose RUN``: show the diagnosis of a run, measured first if none is stored."""
+"""``bench diagnose RUN``: show the diagnosis of a run. It is measured if none is stored."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _measure(run: RunRecord, store: Store, data_dir: Path | None, device: str, *
 
 
 def _table(run: RunRecord, record: DiagnosisRecord) -> str:
-    """Return the table: latents on test and training images, then quantities on test images only."""
+    """Format the diagnosis as a table: quantities on test and training images, then quantities on test images only."""
     if record.status != "ok":
         return f"{run.model}:{run.variant}:{run.seed} has no diagnosis: {record.reason}: {record.message}"
     latents = [
@@ -93,9 +93,9 @@ def _table(run: RunRecord, record: DiagnosisRecord) -> str:
 
 
 def _of_plugins(record: DiagnosisRecord) -> dict[str, str]:
-    """Return the columns of diagnostics that plug-ins registered, with their definitions if they are loaded."""
-    others = record.values.keys() - DIAGNOSTIC_COLUMNS.keys()
-    names = {column: column.removeprefix("collapse_") for column in others if not column.endswith(TRAIN_SUFFIX)}
+    """Return the columns of plug-in diagnostics with their definitions, as far as the plug-ins are loaded."""
+    plugin_columns = record.values.keys() - DIAGNOSTIC_COLUMNS.keys()
+    names = {column: column.removeprefix("collapse_") for column in plugin_columns if not column.endswith(TRAIN_SUFFIX)}
     return {
         column: DIAGNOSTICS.get(name).definition if name in DIAGNOSTICS else "diagnostic of a plug-in"
         for column, name in sorted(names.items())
@@ -103,7 +103,7 @@ def _of_plugins(record: DiagnosisRecord) -> dict[str, str]:
 
 
 def _cell(record: DiagnosisRecord, column: str) -> str:
-    """Return the value, with its interval if the column has one; unknown ends are left empty."""
+    """Format a value with its interval, if the column has an interval. Unknown ends are left empty."""
     value = _number(record, column)
     if column not in INTERVAL_COLUMNS:
         return value

@@ -1,4 +1,4 @@
-"""``bench run --dry-run``: list the cells, whether they are stored, and estimate the time of the others."""
+"""``bench run --dry-run``: list the cells with their state, and estimate the time of the pending cells."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.job import Job
 
 
 def print_plan(job: Job, *, as_json: bool) -> int:
-    """Print the plan and an estimate of its time, for which every network is built once, and return 0."""
+    """Print the plan and an estimate of its time, and return 0. Every network is built once for the estimate."""
     rows = list(_rows(job))
     least, most = _estimate(job)
     if as_json:
@@ -41,19 +41,19 @@ def _audits(job: Job) -> str:
 
 def _rows(job: Job) -> Iterator[dict[str, Any]]:
     for run in job.plan:
-        todo = {cell.cell_id for cell in job.pending[run.train.run_id]}
+        pending = {cell.cell_id for cell in job.pending[run.train.run_id]}
         for cell in run.cells:
             n = cell.limit or len(job.dataset.test)
-            state = "to do" if cell.cell_id in todo else "cached"
+            state = "to do" if cell.cell_id in pending else "cached"
             yield {"state": state, "run": run.train.name, "cell": cell.name, "n": n, "protocol": cell.protocol}
 
 
 def _summarised(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Merge the severities of a corruption into one row."""
     for _, group in groupby(rows, key=lambda row: (row["run"], row["state"], row["cell"].split("@severity-")[0])):
-        same = list(group)
-        severities = [row["cell"].rpartition("-")[2] for row in same[1:]]
-        yield {**same[0], "cell": ",".join([same[0]["cell"], *severities])}
+        members = list(group)
+        severities = [row["cell"].rpartition("-")[2] for row in members[1:]]
+        yield {**members[0], "cell": ",".join([members[0]["cell"], *severities])}
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""``bench evaluate``: attack and corrupt networks that were trained elsewhere, from their files."""
+"""``bench evaluate``: evaluate networks that were trained elsewhere under attacks and corruptions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def evaluate_command(
     """Attack networks that were trained elsewhere, and write the leaderboard.
 
     A CHECKPOINT is a file of weights, a TorchScript archive, a torch.export program or an ONNX model. Several
-    checkpoints with one name count as seeds. A TOML file (--config) may list networks as [[networks]] tables.
+    checkpoints with the same name are treated as seeds. A TOML file (--config) may list networks in tables called
+    [[networks]].
     """
     shared: NetworkConfig = pop_config(NetworkConfig, options)
     config: EvaluateConfig = pop_config(EvaluateConfig, options)
@@ -57,13 +58,15 @@ def evaluate_command(
     from bench.planning.request import make_request
 
     request, dataset = make_request(config, default_fitting=common_fitting(networks))
-    check_reference(config.against, {*(one.variant for one in networks), *(run.variant for run in store.runs())})
+    check_reference(
+        config.against, {*(network.variant for network in networks), *(run.variant for run in store.runs())}
+    )
     check_writable(config.results)
     write_config(config, config.results / EVALUATE_FILE, networks=[as_toml(network) for network in networks])
     context = RunContext.of(config, dataset, eps_texts=request.eps_texts)
-    found, summary = evaluate_networks(networks, request, context)
+    evaluations, summary = evaluate_networks(networks, request, context)
     tables = write_tables(store, config)
-    cells = sum(len(one.cells) for one in found)
+    cells = sum(len(evaluated.cells) for evaluated in evaluations)
     line = f"{summary.evaluated} of {pluralize(cells, 'cell')} computed, {summary.cached} already stored"
     print_tables(tables, summary, line, as_json=as_json)
     return Exit.CELLS_FAILED if summary.bad else Exit.OK

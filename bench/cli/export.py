@@ -1,4 +1,4 @@
-"""``bench export RUN``: write a run's numbers in the formats of RobustBench, timm and Hugging Face."""
+"""``bench export RUN``: export the results of a run in the format of RobustBench, timm or Hugging Face."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ from bench.runtime.files import write_atomic
     "format_",
     type=click.Choice(("robustbench", "timm", "huggingface")),
     required=True,
-    help="model_info JSON, a row of results/*.csv, or the model-index of a model card",
+    help="model_info JSON of RobustBench, a row of results/*.csv of timm, or the model-index of a model card",
 )
 @click.option(
-    "--threat", type=click.Choice(("Linf", "L2", "corruptions")), help="threat model of the number, for robustbench"
+    "--threat", type=click.Choice(("Linf", "L2", "corruptions")), help="threat model of the accuracy, for robustbench"
 )
-@click.option("--eps", help="budget of the number, for robustbench")
+@click.option("--eps", help="budget of the accuracy, for robustbench")
 @click.option(
     "--additional-data/--no-additional-data",
     default=None,
-    help="whether additional training data was used, for robustbench  [default: whether training began from weights]",
+    help="additional training data was used, for robustbench  [default: yes if training started from given weights]",
 )
 @click.option(
     "--allow-protocol-mismatch",
     is_flag=True,
-    help="export a number of another protocol, such as one on fewer images, and note the differences",
+    help="also export results of another protocol, such as on fewer images, and note the differences",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="file to write  [default: stdout]")
 def export_command(
@@ -68,7 +68,7 @@ def export_command(
     allow_protocol_mismatch: bool,
     out: Path | None,
 ) -> int:
-    """Export a run's numbers in the format of RobustBench, timm or Hugging Face."""
+    """Export the results of a run in the format of RobustBench, timm or Hugging Face."""
     for option, value in (("--threat", threat), ("--eps", eps), ("--additional-data", additional_data)):
         if value is not None and format_ != "robustbench":
             raise BenchError(f"{option} is for --format robustbench; leave it out for {format_}.")
@@ -95,7 +95,7 @@ def export_command(
 
 
 def _budget(eps: str | None, threat: str | None) -> float | None:
-    """Return the budget; without a threat it is parsed as an l2 budget, which has no upper bound."""
+    """Parse the budget. Without a threat model it is parsed as an L2 budget, which has no upper bound."""
     return None if eps is None else parse_eps(eps, THREATS[threat or "L2"] or "l2")
 
 

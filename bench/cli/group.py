@@ -1,4 +1,4 @@
-"""The command group ``bench``. A command's module is imported when the command is called."""
+"""Command group ``bench``. The module of a command is imported when the command is called."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 class PlainHelp(click.Command):
-    """A command with grouped options and examples in its help, which is converted to the console's encoding.
+    """Command with grouped options and examples in its help.
 
-    The conversion is needed because click writes UTF-8 even to an ASCII console.
+    The help is converted to the encoding of the console, because click writes UTF-8 even to an ASCII console.
     """
 
     def __init__(self, *arguments: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
@@ -39,12 +39,12 @@ class PlainHelp(click.Command):
                     formatter.write(f"  {example}\n")
 
     def get_help(self, ctx: click.Context) -> str:
-        """Return the help in the console's encoding."""
+        """Return the help in the encoding of the console."""
         return plain(super().get_help(ctx), getattr(sys.stdout, "encoding", None) or "utf-8")
 
 
 class LazyGroup(PlainHelp, click.Group):
-    """A group whose commands are the modules of :mod:`bench.cli` that are named in ``COMMANDS``."""
+    """Group of the commands ``COMMANDS``. Each command is a module of :mod:`bench.cli`."""
 
     command_class = PlainHelp
 
@@ -74,5 +74,5 @@ class LazyGroup(PlainHelp, click.Group):
 def cli() -> None:
     """Decide whether a training-time idea makes image classifiers really robust.
 
-    Exit codes: 0 done, 1 a verification or a gate that failed, 2 usage or input error, 3 some cells failed.
+    Exit codes: 0 success, 1 a verification or check failed, 2 invalid usage or input, 3 some cells failed.
     """

@@ -38,8 +38,8 @@ from bench.runtime.plugin import load_plugins
 @click.option(
     "--intervals",
     is_flag=True,
-    help="in leaderboard.csv, add confidence intervals and standard deviations "
-    "beside clean, every attack and corruptions_acc",
+    help="add confidence intervals and standard deviations of clean, every attack and corruptions_acc to "
+    "leaderboard.csv",
 )
 @json_option
 def leaderboard_command(
@@ -47,7 +47,7 @@ def leaderboard_command(
 ) -> int:
     """Rebuild all tables from the stored cells, and print the leaderboard and the comparison.
 
-    The comparison is with the paired reference, see --against.
+    The comparison is with the paired reference; see --against.
     """
     load_plugins(plugin)
     store = Store(results)

@@ -1,4 +1,4 @@
-"""Options shared by several commands, and reading options from a TOML file."""
+"""Options that several commands share, and options from a TOML file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ NETWORKS = "networks"  # tables of the config file, one per network
 
 
 def names(*flags: str, may_be_empty: bool = True, **options: Any) -> Callable[[Any], Any]:
-    """Return an option that accepts comma-separated names, also repeatedly, and gives one flat list.
+    """Return a repeatable option with comma-separated names. Its value is one flat list.
 
-    With ``may_be_empty`` False an empty value, such as an unset variable in a script, is an error.
+    If ``may_be_empty`` is False, an empty value, such as an unset variable in a script, is an error.
     """
 
     def flatten(ctx: click.Context, param: click.Parameter, value: Any) -> list[str]:
@@ -43,13 +43,13 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None)
 
 
 def _opposites(options: Mapping[str, click.Parameter]) -> dict[str, tuple[str, Any]]:
-    """Return the keys of the ``no-`` forms of options, with the option and the value that they give."""
+    """Map the keys of ``no-`` forms, such as no_diagnose, to the name of the option and the value False."""
     offs = [(flag, name) for name, option in options.items() for flag in option.secondary_opts]
     return {flag.removeprefix("--").replace("-", "_"): (name, False) for flag, name in offs}
 
 
 def _default(path: Path, option: click.Parameter, content: Any) -> Any:
-    """Convert the value of an option in the config file to a default of click.
+    """Convert the value of an option in the config file to a click default.
 
     Raises BenchError for true or false if the option is not a flag.
     """
@@ -60,8 +60,12 @@ def _default(path: Path, option: click.Parameter, content: Any) -> Any:
     except ValueError:
         key = (option.name or "").replace("_", "-")
         choices = option.type.choices if isinstance(option.type, click.Choice) else ()
-        way = "a list or a string" if option.multiple else join(choices, "or") if choices else "a number or a string"
-        raise BenchError(f"config {path}: {key!r} is not on or off; write {way} in place of true or false.") from None
+        expected = (
+            "a list or a string" if option.multiple else join(choices, "or") if choices else "a number or a string"
+        )
+        raise BenchError(
+            f"config {path}: {key!r} is not on or off; write {expected} in place of true or false."
+        ) from None
     return typed if option.multiple else ",".join(typed)
 
 

@@ -1,4 +1,4 @@
-"""``bench plot``: draw the latents of a run's test images, or one picture under all corruptions."""
+"""``bench plot``: draw the latents of the test images of a run, or one image under all corruptions."""
 
 from __future__ import annotations
 
@@ -31,12 +31,14 @@ from bench.runtime.plugin import load_plugins
 @click.argument("what", metavar="latents|corruptions", type=click.Choice(("latents", "corruptions")))
 @click.argument("name", metavar="[RUN]", required=False)
 @config_options(RunConfig, only=("results", "data_dir", "device", "plugin"))
-@click.option("--dataset", help="data set whose first test image is corrupted  [default: a photograph]")
-@click.option("--image-size", type=click.IntRange(min=8), help="side of the photograph, or of an image folder's images")
+@click.option("--dataset", help="corrupt the first test image of this data set  [default: a photograph]")
+@click.option(
+    "--image-size", type=click.IntRange(min=8), help="side of the photograph, or of the images of an image folder"
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="folder for the figures of latents  [default: the run's own], or PNG of corruptions  "
+    help="folder for the figures of latents  [default: folder of the run], or PNG file for corruptions  "
     "[default: corruptions.png]",
 )
 @json_option
@@ -53,10 +55,10 @@ def plot_command(
     device: str,
     as_json: bool,
 ) -> int:
-    """Draw the latents of a run, or a picture under all corruptions.
+    """Draw the latents of a run, or an image under all corruptions.
 
-    'latents RUN' draws histograms and a projection of the latents of the run's test images, as PNG and SVG.
-    'corruptions' draws the 19 kinds at 5 severities as PNG, for a photograph if --dataset is not given.
+    'latents RUN' draws histograms and a projection of the latents of test images, as PNG and SVG. 'corruptions' draws
+    an image under 19 kinds of corruption at 5 severities as PNG. The image is a photograph unless --dataset is given.
     """
     load_plugins(plugin)
     if what == "corruptions":

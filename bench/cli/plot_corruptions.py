@@ -1,4 +1,4 @@
-"""``bench plot corruptions``: draw one picture under all kinds and severities of corruption."""
+"""``bench plot corruptions``: draw one image under all kinds and severities of corruption."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def plot_corruptions(
     """
     path = out or Path("corruptions.png")
     if path.suffix.lower() != ".png":
-        raise BenchError(f"--out {path} does not end in .png; the picture is a PNG.")
+        raise BenchError(f"--out {path} does not end in .png; name a PNG file.")
     picture = _photograph(image_size or PROFILE_SIZES["imagenet"])
     if dataset is not None:
         picture = _test_image(dataset, DataRequest(data_dir, image_size))
@@ -57,7 +57,7 @@ def plot_corruptions(
 
 
 def _photograph(side: int) -> Picture:
-    """Return the middle square of the photograph, resized to ``side`` pixels."""
+    """Return the central square of the photograph, resized to ``side`` pixels."""
     photograph = load_sample_image(PHOTOGRAPH)
     height, width = photograph.shape[:2]
     middle = photograph[:, (width - height) // 2 :][:, :height]

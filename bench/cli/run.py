@@ -1,4 +1,4 @@
-"""``bench run``: plan, compute, write tables. torch is imported only if something is to be computed."""
+"""``bench run``: make the plan, compute pending cells and write tables. Imports torch only for pending work."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run_command(*, dry_run: bool, as_json: bool, **options: Any) -> int:
 
 
 def _done(summary: RunSummary, cells: int) -> str:
-    """Return the last line: numbers of trainings and cells that were computed or already stored."""
+    """Return the last line: the numbers of trainings and cells that were computed or already stored."""
     if summary.cached == cells and (summary.diagnosed or summary.audited):
         done = f"{pluralize(summary.diagnosed, 'run')} diagnosed, {summary.audited} audited"
         return f"{done}; {'the only cell was' if cells == 1 else f'all {cells} cells were'} already stored"

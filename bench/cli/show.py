@@ -1,4 +1,4 @@
-"""``bench show``: print all stored facts about a run, or the duplicate images of a data set."""
+"""``bench show``: print all stored information on a run, or the duplicate images of a data set."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from bench.statistics.intervals import wilson_interval
 @config_options(RunConfig, only=("results", "data_dir", "plugin"))
 @json_option
 @click.option("--dataset", help="data set of 'show duplicates'")
-@click.option("--image-size", type=click.IntRange(min=8), help="side of an image folder's images")
+@click.option("--image-size", type=click.IntRange(min=8), help="side of the images of an image folder")
 def show_command(name: str, results: Path, as_json: bool, plugin: tuple[Path, ...], **options: Any) -> int:
     """Show a run, or the duplicate images of a data set.
 
-    RUN is a prefix of its id, or model:variant[:seed]. 'duplicates' lists the test images of --dataset that are also
-    training images, or are equal to other test images.
+    RUN is a prefix of the run id, or model:variant[:seed]. 'duplicates' lists the test images of --dataset that are
+    equal to training images or to other test images.
     """
     load_plugins(plugin)
     if name == "duplicates":
@@ -54,18 +54,18 @@ def show_command(name: str, results: Path, as_json: bool, plugin: tuple[Path, ..
 
 
 def _show_run(name: str, *, results: Path, as_json: bool) -> int:
-    """Print all stored facts about a run. Raises BenchError if ``name`` matches no run or several."""
+    """Print all stored information on a run. Raises BenchError unless ``name`` matches exactly one run."""
     store = Store(results)
     run = store.find_run(name)
     cells = store.cells(run.run_id)
     present = [cell for cell in cells if cell.weights_sha == run.weights_sha]
-    guessing = runs_at_chance((run, cell) for cell in present)
+    at_chance = runs_at_chance((run, cell) for cell in present)
     labels = labels_of(run, present, store)
     if as_json:
         audits = {(run.run_id, audit.data_sha): audit for audit in store.audits(run.run_id)}
-        known = lowest_of_runs([(run, cell) for cell in present], audits, Outcomes(store))
+        lowest = lowest_of_runs([(run, cell) for cell in present], audits, Outcomes(store))
         rows = [
-            result_row(run, c, at_chance=(run.run_id, c.spec.data_sha) in guessing, lowest=lowest_at(c, known))
+            result_row(run, c, at_chance=(run.run_id, c.spec.data_sha) in at_chance, lowest=lowest_at(c, lowest))
             for c in cells
         ]
         content = {"run": json.loads(dump_record(run)), "cells": rows, "labels": labels}
@@ -87,12 +87,12 @@ def _show_run(name: str, *, results: Path, as_json: bool) -> int:
     for column, text in lowest_of(run, present, store):
         print(f"\n{column}: {text}")
     for audit in store.audits(run.run_id):
-        print(f"\naudit: {sentence(run, audit, at_chance=(run.run_id, audit.data_sha) in guessing)}")
+        print(f"\naudit: {sentence(run, audit, at_chance=(run.run_id, audit.data_sha) in at_chance)}")
     return Exit.OK
 
 
 def _line(cell: EvalRecord, run_notes: Collection[str]) -> tuple[str, ...]:
-    """Return the row of a cell, without the ``run_notes`` already shown for the run."""
+    """Return the row of a cell, without notes that are already shown for the run."""
     title = cell.spec.name
     if cell.n_correct is None:
         return (title, f"{cell.status}: {cell.reason}", "", "", f"{cell.time_s:.1f}", cell.message)

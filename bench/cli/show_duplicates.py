@@ -1,4 +1,4 @@
-"""``bench show duplicates``: list test images that are also training images, or are equal to other test images."""
+"""``bench show duplicates``: list test images that are equal to training images or to other test images."""
 
 from __future__ import annotations
 
@@ -17,53 +17,53 @@ from bench.data.registry import DataRequest
 
 
 def show_duplicates(*, dataset: str | None, data_dir: Path | None, image_size: int | None, as_json: bool) -> int:
-    """Print one row per image of every group of equal images. Raises BenchError without a data set."""
+    """Print one row per image for every group of equal images. Raises BenchError if no data set is given."""
     if dataset is None:
         raise BenchError("no data set given; write --dataset, for example --dataset digits.")
     data = load_dataset(dataset, DataRequest(data_dir, image_size))
-    found = find_duplicates(data)
+    duplicates = find_duplicates(data)
     if as_json:
-        print(json.dumps(_as_data(found, data.test.ids), indent=2))
+        print(json.dumps(_as_data(duplicates, data.test.ids), indent=2))
         return Exit.OK
     rows = [
         (number, split, copy.sample_id, copy.label, "yes" if group.contradicts else "")
-        for number, group in enumerate(found.groups, start=1)
+        for number, group in enumerate(duplicates.groups, start=1)
         for split in ("test", "train")
         for copy in (group.test if split == "test" else group.train)
     ]
     headers = ("group", "split", "image", "label", "labels differ")
     if rows:
         print(tabulate(rows, headers, tablefmt="plain", disable_numparse=True))
-    for name in found.unread:
+    for name in duplicates.unread:
         print(f"could not be read: {name}", file=sys.stderr)
-    print(f"{data.name}: {_summary(found, data.test.ids)}", file=sys.stderr)
+    print(f"{data.name}: {_summary(duplicates, data.test.ids)}", file=sys.stderr)
     return Exit.OK
 
 
-def _summary(found: Duplicates, ids: Sequence[str]) -> str:
-    leaked = found.leaked(ids)
+def _summary(duplicates: Duplicates, ids: Sequence[str]) -> str:
+    leaked = duplicates.leaked(ids)
     return (
         f"of {len(ids)} test images {'an unknown number' if leaked is None else leaked} are in the training split, "
-        f"{found.repeated(ids)} repeat other test images, {len(found.contradicted)} have a copy with another label "
-        f"(equal {found.method})"
+        f"{duplicates.repeated(ids)} repeat other test images, {len(duplicates.contradicted)} have a copy with another "
+        f"label (equal {duplicates.method})"
     )
 
 
-def _as_data(found: Duplicates, ids: Sequence[str]) -> dict[str, object]:
+def _as_data(duplicates: Duplicates, ids: Sequence[str]) -> dict[str, object]:
     groups = [
         {
             "test": [copy._asdict() for copy in group.test],
             "train": [copy._asdict() for copy in group.train],
             "labels_differ": group.contradicts,
         }
-        for group in found.groups
+        for group in duplicates.groups
     ]
     return {
         "n_test": len(ids),
-        "leaked": found.leaked(ids),
-        "repeated": found.repeated(ids),
-        "contradicted": len(found.contradicted),
-        "compared": found.method,
-        "unread": list(found.unread),
+        "leaked": duplicates.leaked(ids),
+        "repeated": duplicates.repeated(ids),
+        "contradicted": len(duplicates.contradicted),
+        "compared": duplicates.method,
+        "unread": list(duplicates.unread),
         "groups": groups,
     }

@@ -1,4 +1,4 @@
-"""``bench verify RUN``: check the stored adversarial images of a run again, without running the attacks."""
+"""``bench verify RUN``: verify the stored adversarial images of a run without running an attack."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from bench.context import RunContext
     from bench.evaluation.reverify import Status, Verdict
 
-SHOWN = 3  # problems in a line
+SHOWN = 3  # maximum number of problems per line
 
 
 @cli.command(
@@ -53,7 +53,7 @@ def verify_command(
 ) -> int:
     """Verify the stored adversarial images of a run without running an attack.
 
-    Each image must lie in the box and in the ε-ball, and the stored weights must misclassify it.
+    Each image must lie in the box and in the ε-ball, and must be misclassified by the stored weights.
     """
     load_plugins(plugin)
     store = Store(results)
@@ -70,10 +70,12 @@ def verify_command(
     statuses = {verdict.status for verdict in verdicts}
     agreed = bool(statuses & {"verified", "in part"}) and "disagrees" not in statuses
     if as_json:
-        join = [asdict(verdict) for verdict in verdicts]
-        print(json.dumps({"run_id": run.run_id, "agreed": agreed, "weights": not changed, "cells": join}, indent=2))
+        cells_json = [asdict(verdict) for verdict in verdicts]
+        print(
+            json.dumps({"run_id": run.run_id, "agreed": agreed, "weights": not changed, "cells": cells_json}, indent=2)
+        )
     elif changed:
-        print(f"weights: {path} is not the file that the rows were measured on; nothing else was checked")
+        print(f"weights: {path} is not the file with which the rows were measured; nothing else was checked")
     else:
         print("\n".join(map(_line, verdicts)))
     return Exit.OK if agreed else Exit.NOT_VERIFIED
@@ -85,17 +87,19 @@ def _verdicts(
     from bench.evaluation.load_run import reopen
 
     reopened = reopen(run, store, data_dir=data_dir, device=device)
-    found = []
+    verdicts = []
     for kind, group in groupby(cells, key=lambda cell: cell.spec.corruption and cell.spec.corruption.kind):
-        with _scratch() if kind else contextlib.nullcontext() as folder:  # at most one kind is on the disk at a time
-            anew = replace(reopened.context, corrupted_folder=folder, _corrupted={})
-            found += [_verdict(run, cell, reopened.model, anew) for cell in group]
-    return found
+        with (
+            _scratch() if kind else contextlib.nullcontext() as folder
+        ):  # so that only one kind is stored on disk at a time
+            fresh_context = replace(reopened.context, corrupted_folder=folder, _corrupted={})
+            verdicts += [_verdict(run, cell, reopened.model, fresh_context) for cell in group]
+    return verdicts
 
 
 @contextlib.contextmanager
 def _scratch() -> Iterator[Path]:
-    """Yield a temporary folder for corrupted images: stored ones may be damaged, or their folder not be writable."""
+    """Yield a temporary folder for corrupted images, because stored ones may be damaged or not writable."""
     try:
         folder = tempfile.TemporaryDirectory(prefix="collapse-bench-", ignore_cleanup_errors=True)
     except OSError as error:
@@ -124,7 +128,7 @@ def _verdict(run: RunRecord, cell: EvalRecord, model: nn.Module, context: RunCon
 
 
 def _is_made_here(spec: CorruptionSpec) -> bool:
-    """Return whether the corrupted images can be generated again."""
+    """Return whether the same corrupted images can be generated again."""
     return (
         spec.source == "generated"
         and spec.kind in CORRUPTIONS
@@ -139,20 +143,24 @@ def _line(verdict: Verdict) -> str:
         case "not stored":
             return f"{verdict.name}: no adversarial images are stored"
         case "not made here":
-            others = "official files, another definition of the kind, or photographs that are not installed"
-            return f"{verdict.name}: of {others}; not verified"
+            origins = "official files, from another definition of the kind, or from photographs that are not installed"
+            return f"{verdict.name}: images are from {origins}; not verified"
         case "other sample":
-            return f"{verdict.name}: its images were drawn by an older version of the sampling; not verified"
+            return f"{verdict.name}: its images were sampled by another version of the sampling; not verified"
         case "not ok":
             return f"{verdict.name}: the cell is not ok; nothing to verify"
         case "other weights":
-            return f"{verdict.name}: the cell is of other weights and on no leaderboard; not verified"
+            return f"{verdict.name}: the cell belongs to other weights and is not on the leaderboard; not verified"
     what = "adversarials" if verdict.encoding != "none" else "predictions"
     parts = [f"{verdict.n_verified} of {verdict.n} {what} verified"]
     parts += ["in 8 bits"] if verdict.encoding == "uint8" else []
     parts += [f"largest distance {verdict.largest_distance:.6g}"] if verdict.largest_distance is not None else []
     parts += [f"{verdict.n_at_boundary} of them up to rounding"] if verdict.n_at_boundary else []
-    parts += ["the others not: their float32 images are not stored"] if verdict.status == "in part" else []
+    parts += (
+        ["the others cannot be verified because their float32 images are not stored"]
+        if verdict.status == "in part"
+        else []
+    )
     line = f"{verdict.name}: {', '.join(parts)}"
     if not verdict.problems:
         return line

@@ -1,4 +1,4 @@
-"""Run contract checks and hold their results."""
+"""Run contract checks and store their results."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from bench.core.errors import BenchError, CellFailure, first_line
 
-#: A rule in words, and its test: a function that returns a note or None, and raises BenchError if the rule is violated.
+#: Description of a rule, and its test: a function that returns a note or None, and raises BenchError on a violation.
 Rule = tuple[str, Callable[[], str | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """Result of one check: whether one rule holds for one entry.
+    """Result of the check of one rule for one entry.
 
     >>> print(Check(subject="attack noise", rule="repeatable"))
     attack noise: repeatable … ok
@@ -21,29 +21,29 @@ class Check:
 
     subject: str  # kind and name of the entry
     rule: str
-    problem: str = ""  # value, rule and way out; empty if the rule holds
+    problem: str = ""  # value, rule, and how to fix the problem; empty if the rule holds
     note: str = ""  # a measured value
-    skipped: str = ""  # why the rule was not tested; empty if it was
+    skipped: str = ""  # reason why the rule was not tested; empty if it was tested
 
     def __str__(self) -> str:
-        """Return the line that ``bench check-plugin`` prints."""
+        """Format the result as a line of ``bench check-plugin``."""
         result = f"FAILED: {self.problem}" if self.problem else f"skipped: {self.skipped}" if self.skipped else "ok"
         return f"{self.subject}: {self.rule} … {result}{f' ({self.note})' if self.note else ''}"
 
 
 def run_check(subject: str, rule: str, test: Callable[[], str | None]) -> Check:
-    """Run one test. Any exception that it raises is a violation of the rule."""
+    """Run one test. Any exception of the test is a violation of the rule."""
     try:
         note = test() or ""
     except (BenchError, CellFailure) as error:
         return Check(subject=subject, rule=rule, problem=str(error).rstrip("."))
-    except Exception as error:  # noqa: BLE001 - the code of a plug-in may raise anything, which is then the problem
+    except Exception as error:  # noqa: BLE001 - plug-in code may raise any exception
         return Check(subject=subject, rule=rule, problem=f"it raised {type(error).__name__}: {first_line(error)}")
     return Check(subject=subject, rule=rule, note=note)
 
 
 def run_checks(subject: str, rules: Iterable[Rule]) -> Iterator[Check]:
-    """Run the tests of all ``rules`` in order, also after a violated rule."""
+    """Run the tests of all ``rules`` in order, including those after a violated rule."""
     for rule, test in rules:
         yield run_check(subject, rule, test)
 
@@ -55,7 +55,7 @@ def require(holds: bool, problem: str) -> None:
 
 
 def check_documented(subject: str, summary: str, source: str) -> Check:
-    """Check that an entry has a summary and a source, which ``bench list`` shows."""
+    """Check that an entry has a summary and a source for ``bench list``."""
 
     def test() -> None:
         for field, text in (("summary", summary), ("source", source)):

@@ -1,4 +1,4 @@
-"""Contract of a corruption: valid images, reproducible per image id, at every severity."""
+"""Contract of a corruption: valid images at every severity, reproducible per image id."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bench.attacks.corruptions.severities import PROFILE_SIZES, SEVERITY_LEVELS,
 from bench.contracts.check import Check, Rule, check_documented, require, run_checks
 
 Bytes = NDArray[np.uint8]
-SIZES = tuple(PROFILE_SIZES.values())  # one image size per profile of constants
+SIZES = tuple(PROFILE_SIZES.values())  # one image size per set of constants
 COUNT = 4
 
 
 def check_corruption(name: str, *, sizes: Sequence[int] = SIZES) -> Iterator[Check]:
-    """Check the corruption ``name`` at every severity, on square images of each of the ``sizes``."""
+    """Check the corruption ``name`` at every severity, on square images of all ``sizes``."""
     subject = f"corruption {name}"
     yield check_documented(subject, CORRUPTIONS.get(name).summary, SOURCE)
     for side in sizes:
@@ -37,7 +37,7 @@ def check_corruption(name: str, *, sizes: Sequence[int] = SIZES) -> Iterator[Che
 
 
 def pictures(count: int, side: int) -> Bytes:
-    """Return ``count`` smooth coloured images with some noise, (N, H, W, 3) uint8."""
+    """Return ``count`` smooth coloured images with noise, (N, H, W, 3) uint8."""
     rng = np.random.default_rng(0)
     axis = np.linspace(0, 1, side)
     waves = [np.sin(2 * np.pi * (a * axis[:, None] + b * axis + c)) for a, b, c in rng.random((3 * count, 3)) * 3]
@@ -51,7 +51,7 @@ def _ids(count: int) -> list[str]:
 
 
 def _raw(name: str, images: Bytes, ids: Sequence[str], severity: int) -> NDArray[Any]:
-    """Return the output of the corruption's own function, before clipping and conversion to uint8."""
+    """Return the output of the function of the corruption, before clipping and conversion to uint8."""
     side = images.shape[1]
     constants = parameters(name, severity, nearest_profile(side), side)
     function = load_corruption(name, files_sha_of(name))
@@ -62,18 +62,18 @@ def _same_shape(name: str, side: int) -> None:
     for channels in (1, 3):
         images = pictures(COUNT, side)[..., :channels].copy()
         for severity in SEVERITY_LEVELS:
-            found = _raw(name, images, _ids(COUNT), severity)
+            output = _raw(name, images, _ids(COUNT), severity)
             require(
-                isinstance(found, np.ndarray) and found.shape == images.shape,
-                f"at severity {severity} it returned shape {np.shape(found)} for images {images.shape}; return one "
+                isinstance(output, np.ndarray) and output.shape == images.shape,
+                f"at severity {severity} it returned shape {np.shape(output)} for images {images.shape}; return one "
                 "image per input, with as many channels",
             )
             require(
-                found.dtype == np.uint8 or np.issubdtype(found.dtype, np.floating),
-                f"at severity {severity} it returned {found.dtype}; return uint8, or floats on the scale of 255",
+                output.dtype == np.uint8 or np.issubdtype(output.dtype, np.floating),
+                f"at severity {severity} it returned {output.dtype}; return uint8, or floats from 0 to 255",
             )
             require(
-                bool(np.isfinite(found).all()),
+                bool(np.isfinite(output).all()),
                 f"at severity {severity} it returned NaN or infinite pixels; check its constants",
             )
 
@@ -92,25 +92,25 @@ def _images_unchanged(name: str, side: int) -> None:
 def _repeatable(name: str, side: int) -> None:
     images, ids = pictures(COUNT, side), _ids(COUNT)
     for severity in (SEVERITY_LEVELS[0], SEVERITY_LEVELS[-1]):
-        whole = corrupt_bytes(images, ids, name, severity)
+        full_batch = corrupt_bytes(images, ids, name, severity)
         require(
-            np.array_equal(whole, corrupt_bytes(images, ids, name, severity)),
+            np.array_equal(full_batch, corrupt_bytes(images, ids, name, severity)),
             f"at severity {severity} two calls give different images; draw from the argument draws only",
         )
         order = [2, 0]
-        part = corrupt_bytes(images[order], [ids[i] for i in order], name, severity)
+        subset = corrupt_bytes(images[order], [ids[i] for i in order], name, severity)
         require(
-            np.array_equal(part, whole[order]),
-            f"at severity {severity} an image depends on the others of its batch; treat each image by itself, and draw "
-            "from the argument draws only",
+            np.array_equal(subset, full_batch[order]),
+            f"at severity {severity} an image depends on other images of its batch; corrupt each image independently, "
+            "and draw from the argument draws only",
         )
 
 
 def _distances(name: str, side: int) -> str:
-    """Report the root mean square distance at each severity. Published constants do not always raise it."""
+    """Report the root mean square distance at each severity. It does not always increase for published constants."""
     images, ids = pictures(COUNT, side), _ids(COUNT)
     clean = images.astype(float)
-    found = [corrupt_bytes(images, ids, name, severity).astype(float) for severity in SEVERITY_LEVELS]
-    values = [float(np.sqrt(np.square(corrupted - clean).mean())) for corrupted in found]
-    rises = all(first < second for first, second in pairwise(values))
-    return f"{', '.join(f'{value:.1f}' for value in values)} of 255{'' if rises else '; it does not rise throughout'}"
+    corrupted_images = [corrupt_bytes(images, ids, name, severity).astype(float) for severity in SEVERITY_LEVELS]
+    values = [float(np.sqrt(np.square(corrupted - clean).mean())) for corrupted in corrupted_images]
+    increasing = all(first < second for first, second in pairwise(values))
+    return f"{', '.join(f'{value:.1f}' for value in values)} of 255{'' if increasing else '; not increasing'}"

@@ -16,11 +16,11 @@ from bench.data.pixel_checks import check_range, check_repeatable
 from bench.data.registry import DATASETS, DataRequest, DatasetEntry
 from bench.data.split import Dataset, check_dataset, read_checked, take
 
-READ = 500  # number of images of each split whose pixels are checked, proportional to class
+READ = 500  # number of images per split whose pixels are checked, proportional to class
 
 
 def check_dataset_entry(name: str, *, data_dir: Path | None = None, image_size: int | None = None) -> Iterator[Check]:
-    """Check the data set ``name``. Its images are checked only if it loads, because its files may be missing here."""
+    """Check the data set ``name``. Its images are checked only if it can be loaded, because files may be missing."""
     entry, subject = DATASETS.get(name), f"dataset {name}"
     yield check_documented(subject, entry.summary, entry.source)
     yield run_check(subject, "declares what a run needs", partial(_declares, entry))
@@ -42,21 +42,23 @@ def check_dataset_entry(name: str, *, data_dir: Path | None = None, image_size: 
 
 
 def _check_loads(subject: str, entry: DatasetEntry, request: DataRequest, loads: list[Dataset]) -> Check:
-    """Load the data set into ``loads``. Skip the check if the loader needs a folder and none is given."""
+    """Load the data set and append it to ``loads``. Skip the check if the loader needs a folder and none is given."""
     rule = "loads"
     try:
-        found = entry.load(request)
+        data = entry.load(request)
     except BenchError as error:
         if request.data_dir is None:
             return Check(subject=subject, rule=rule, skipped=f"without --data-dir: {str(error).rstrip('.')}")
         return Check(subject=subject, rule=rule, problem=str(error).rstrip("."))
-    except Exception as error:  # noqa: BLE001 - a loader of a plug-in may raise anything, which is then the problem
+    except Exception as error:  # noqa: BLE001 - a plug-in loader may raise any exception
         return Check(subject=subject, rule=rule, problem=f"its loader raised {type(error).__name__}: {error}")
-    if not isinstance(found, Dataset):
-        kind = type(found).__name__
-        return Check(subject=subject, rule=rule, problem=f"its loader returned {kind}; return a bench.data.Dataset")
-    loads.append(found)
-    return Check(subject=subject, rule=rule, note=f"{len(found.train)} training and {len(found.test)} test images")
+    if not isinstance(data, Dataset):
+        returned_type = type(data).__name__
+        return Check(
+            subject=subject, rule=rule, problem=f"its loader returned {returned_type}; return a bench.data.Dataset"
+        )
+    loads.append(data)
+    return Check(subject=subject, rule=rule, note=f"{len(data.train)} training and {len(data.test)} test images")
 
 
 def _declares(entry: DatasetEntry) -> None:
@@ -64,10 +66,10 @@ def _declares(entry: DatasetEntry) -> None:
     for norm, texts in entry.eps.items():
         require(norm in NORMS, f"it declares budgets for norm {norm!r}; the norms are {', '.join(NORMS)}")
         budgets = [parse_eps(text, norm) for text in texts]
-        require(bool(budgets), f"it declares no budget for {norm}; give at least one, or leave the norm out")
+        require(bool(budgets), f"it declares no budget for {norm}; give at least one, or remove the norm")
         require(
             budgets == sorted(set(budgets)),
-            f"its {norm} budgets are {', '.join(texts)}; give each once, from the smallest to the largest",
+            f"its {norm} budgets are {', '.join(texts)}; give each budget once, in increasing order",
         )
     require(entry.recipe.epochs > 0, f"its recipe has {entry.recipe.epochs} epochs; give at least 1")
     require(entry.recipe.lr > 0, f"its recipe has learning rate {entry.recipe.lr}; give a number above 0")
@@ -84,10 +86,10 @@ def _valid(data: Dataset) -> None:
 
 def _as_declared(entry: DatasetEntry, data: Dataset) -> None:
     for field in ("num_classes", "image_size"):
-        declared, found = getattr(entry, field), getattr(data, field)
+        declared, actual = getattr(entry, field), getattr(data, field)
         require(
-            declared in (None, found),
-            f"its entry declares {field}={declared}, but its images have {found}; correct it",
+            declared in (None, actual),
+            f"its entry declares {field}={declared}, but its images have {actual}; correct the entry",
         )
 
 
@@ -102,8 +104,8 @@ def _repeatable(data: Dataset) -> None:
 
 
 def _same_again(entry: DatasetEntry, request: DataRequest, data: Dataset) -> None:
-    again = entry.load(request)
-    for first, second in ((data.train, again.train), (data.test, again.test)):
-        some = take(first, READ)
-        same = first.sha == second.sha and np.array_equal(first.read(some), second.read(some))
-        require(same, f"its {first.name} images differ between two loads; seed every random number of its loader")
+    reloaded = entry.load(request)
+    for first, second in ((data.train, reloaded.train), (data.test, reloaded.test)):
+        indices = take(first, READ)
+        same = first.sha == second.sha and np.array_equal(first.read(indices), second.read(indices))
+        require(same, f"its {first.name} images differ between two loads; seed all random generators of its loader")

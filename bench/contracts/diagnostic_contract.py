@@ -1,4 +1,4 @@
-"""Contract of a diagnostic: a reproducible number, or a reason why there is none, for any latents."""
+"""Contract of a diagnostic: for any latents, a reproducible number or the reason why it is undefined."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def _latents(scale: float = 1.0) -> Latents:
 
 
 def _value(entry: DiagnosticEntry, latents: Latents) -> float:
-    found = entry.function(latents)
+    value = entry.function(latents)
     require(
-        isinstance(found, Value),
-        f"it returned {type(found).__name__}; return a bench.diagnostics.latents.Value, or undefined(reason)",
+        isinstance(value, Value),
+        f"it returned {type(value).__name__}; return a bench.diagnostics.latents.Value, or undefined(reason)",
     )
-    return found.value
+    return value.value
 
 
 def _number(entry: DiagnosticEntry) -> str:
@@ -66,33 +66,35 @@ def _number(entry: DiagnosticEntry) -> str:
 def _repeatable(entry: DiagnosticEntry) -> None:
     first, second = _value(entry, _latents()), _value(entry, _latents())
     same = first == second or (math.isnan(first) and math.isnan(second))
-    require(same, f"two calls give {first:.6g} and {second:.6g}; seed every random number")
+    require(same, f"two calls give {first:.6g} and {second:.6g}; seed all random generators")
 
 
 def _latents_unchanged(entry: DiagnosticEntry) -> None:
-    given, fresh = _latents(), _latents()
-    _value(entry, given)
+    latents, expected = _latents(), _latents()
+    _value(entry, latents)
     require(
-        np.array_equal(given.z, fresh.z) and np.array_equal(given.labels, fresh.labels),
+        np.array_equal(latents.z, expected.z) and np.array_equal(latents.labels, expected.labels),
         "it changed the latents in place; work on a copy",
     )
 
 
 def _odd_latents(entry: DiagnosticEntry) -> None:
     """Check latents of a single class, equal latents, and latents without output weights and predictions."""
-    plain = _latents()
-    odd = {
-        "latents of one class": replace(plain, labels=np.zeros(COUNT, dtype=np.int64)),
-        "equal latents": replace(plain, z=np.ones((COUNT, WIDTH))),
-        "latents without output weights and predictions": replace(plain, weights=None, predictions=None),
+    regular = _latents()
+    special_cases = {
+        "latents of one class": replace(regular, labels=np.zeros(COUNT, dtype=np.int64)),
+        "equal latents": replace(regular, z=np.ones((COUNT, WIDTH))),
+        "latents without output weights and predictions": replace(regular, weights=None, predictions=None),
     }
-    for what, latents in odd.items():
+    for description, latents in special_cases.items():
         try:
             _value(entry, latents)
         except BenchError:
             raise
-        except Exception as error:  # noqa: BLE001 - a diagnostic of a plug-in may raise anything
-            require(False, f"for {what} it raised {type(error).__name__}: {error}; return undefined(reason) there")
+        except Exception as error:  # noqa: BLE001 - a plug-in diagnostic may raise any exception
+            require(
+                False, f"for {description} it raised {type(error).__name__}: {error}; return undefined(reason) instead"
+            )
 
 
 def _invariant(entry: DiagnosticEntry) -> None:
@@ -100,6 +102,6 @@ def _invariant(entry: DiagnosticEntry) -> None:
     same = math.isclose(first, second, rel_tol=RELATIVE_TOLERANCE, abs_tol=RELATIVE_TOLERANCE)
     require(
         same or not entry.invariant,
-        f"it is {first:.6g}, and {second:.6g} for latents {SCALE:g} times as large and weights as small; declare "
+        f"it is {first:.6g}, but {second:.6g} for latents times {SCALE:g} and weights divided by {SCALE:g}; declare "
         "invariant=False",
     )

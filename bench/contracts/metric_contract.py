@@ -1,6 +1,6 @@
-"""Contract of a leaderboard metric: a value for every row, also for one whose cells are missing or failed.
+"""Contract of a leaderboard metric: a value for every row, including rows with missing or failed cells.
 
-The rows belong to two runs with hand-made outcomes in a temporary results folder.
+The rows are from two runs with artificial outcomes in a temporary results folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bench.results.results_csv import all_cells
 from bench.results.store import Store
 
 EPS = (0.1, 0.2)
-CORRECT = {None: 80, EPS[0]: 50, EPS[1]: 30}  # correctly classified images, by the eps of the attack
+CORRECT = {None: 80, EPS[0]: 50, EPS[1]: 30}  # number of correctly classified images, by eps of the attack
 N = 100
 CREATED = "2000-01-01T00:00:00+00:00"
 NOWHERE = Environment(device="cpu", hardware="", python="", torch="", torchvision="", timm="", bench="", git_sha="")
@@ -44,13 +44,13 @@ def check_metric(name: str) -> Iterator[Check]:
 
 
 def _complete(name: str) -> str:
-    found = _values(name)
-    return ", ".join(f"{column} {value}" for column, value in found[-1].items() if value is not None)[:200]
+    values = _values(name)
+    return ", ".join(f"{column} {value}" for column, value in values[-1].items() if value is not None)[:200]
 
 
 def _repeatable(name: str) -> None:
     first, second = _values(name), _values(name)
-    require(first == second, f"two calls give {first} and {second}; use nothing but the row")
+    require(first == second, f"two calls give {first} and {second}; compute the value from the row only")
 
 
 def _accepts(name: str, *, attacked: bool = True, status: str = "ok") -> None:
@@ -119,7 +119,7 @@ def _write_cell(store: Store, run: RunRecord, spec: EvalSpec, correct: int, stat
 
 
 def _samples(spec: EvalSpec, correct: int) -> list[Sample]:
-    """Return outcomes of which the first ``correct`` are correct; in attacks, clean images beyond 80 are not."""
+    """Return outcomes with the first ``correct`` images correct. Without an attack, the first 80 images are correct."""
     eps = spec.attack.eps if spec.attack else 0.0
     distances = [None if i < correct else eps if i < CORRECT[None] else 0.0 for i in range(N)]
     return [Sample(str(i), 1, 1 if i < CORRECT[None] else 0, int(i < correct), distances[i]) for i in range(N)]

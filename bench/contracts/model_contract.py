@@ -1,4 +1,4 @@
-"""Contract of a model: features (N, d) that are a reproducible, differentiable function of each image."""
+"""Contract of a model: its features (N, d) are a reproducible and differentiable function of each image."""
 
 from __future__ import annotations
 
@@ -54,29 +54,29 @@ def _images(image_size: int) -> Tensor:
 def _features(built: BuiltModel, image_size: int) -> str:
     with torch.no_grad():
         features = built.classifier.embed(_images(image_size))
-    wanted = (COUNT, built.latent_dim)
+    expected = (COUNT, built.latent_dim)
     require(
-        tuple(features.shape) == wanted,
-        f"its features have shape {tuple(features.shape)}, not {wanted}; return one vector per image, as (N, d)",
+        tuple(features.shape) == expected,
+        f"its features have shape {tuple(features.shape)}, not {expected}; return one vector per image, as (N, d)",
     )
     require(features.dtype == torch.float32, f"its features are {features.dtype}; return float32")
     return f"d = {built.latent_dim}"
 
 
 def _same_weights(name: str, built: BuiltModel, image_size: int) -> None:
-    again = _build(name, image_size).classifier.state_dict()
+    rebuilt = _build(name, image_size).classifier.state_dict()
     first = built.classifier.state_dict()
-    differ = [key for key, tensor in first.items() if key not in again or not torch.equal(tensor, again[key])]
+    differ = [key for key, tensor in first.items() if key not in rebuilt or not torch.equal(tensor, rebuilt[key])]
     require(
-        not differ and first.keys() == again.keys(),
-        f"two builds with one seed differ in {', '.join(differ[:1]) or 'their layers'}; draw first weights from "
-        "torch's global generator only",
+        not differ and first.keys() == rebuilt.keys(),
+        f"two builds with one seed differ in {', '.join(differ[:1]) or 'their layers'}; draw initial weights from the "
+        "global generator of torch only",
     )
 
 
 def _function_of_each_image(built: BuiltModel, image_size: int) -> None:
-    found = [finding.note for finding in check_model(built.classifier, _images(image_size), BATCH_SIZE)]
-    require(not found, f"{'; '.join(found)}; in evaluation mode, make the logits a fixed function of each image")
+    notes = [finding.note for finding in check_model(built.classifier, _images(image_size), BATCH_SIZE)]
+    require(not notes, f"{'; '.join(notes)}; in evaluation mode, make the logits a fixed function of each image")
 
 
 def _gradient(built: BuiltModel, image_size: int) -> None:

@@ -22,16 +22,16 @@ KINDS = ("model", "variant", "attack", "corruption", "dataset", "diagnostic", "m
 
 
 def check_plugin(path: Path, *, image_size: int, data_dir: Path | None = None) -> Iterator[Check]:
-    """Load the plug-in ``path`` and check its entries, in the order in which it registers them.
+    """Load the plug-in ``path`` and check its entries in the order of registration.
 
-    ``image_size`` is the side of the images for models, and ``data_dir`` the folder for data sets. Raise BenchError for
-    a file that cannot be loaded, and for a file that registers no entry with a contract.
+    ``image_size`` is the side of the images for models, and ``data_dir`` the folder for data sets. Raises BenchError
+    for a file that cannot be loaded, and for a file that registers no entry with a contract.
     """
     load_plugins([path])
     entries = [entry for entry in registered_by(path) if entry.kind in KINDS]
     if not entries:
         raise BenchError(
-            f"plugin {path} registers no {join(KINDS, 'or')}, so there is nothing to check; see examples/plugin.py."
+            f"plugin {path} registers no {join(KINDS, 'or')}; register at least one, as in examples/plugin.py."
         )
     for entry in entries:
         yield from _check_entry(entry, image_size, data_dir)

@@ -1,4 +1,4 @@
-"""Contract of a variant: it trains on a small network, with a finite loss that changes every parameter."""
+"""Contract of a variant: a small network trains with a finite loss, and every parameter changes."""
 
 from __future__ import annotations
 
@@ -86,23 +86,26 @@ def _shapes(built: BuiltModel) -> None:
     with torch.no_grad():
         latents = built.classifier.eval().features(pixels)
         outputs, logits = built.classifier.output(latents), built.classifier(pixels)
-    for what, tensor, width in (("latents", latents, built.latent_dim), ("logits", logits, NUM_CLASSES)):
-        shape, wanted = tuple(tensor.shape), (COUNT, width)
-        require(shape == wanted, f"its {what} have shape {shape}, not {wanted}; check its head and its output")
-    require(torch.equal(outputs, logits), "its logits differ from those of its latents; compute them from these alone")
+    for name, tensor, width in (("latents", latents, built.latent_dim), ("logits", logits, NUM_CLASSES)):
+        shape, expected = tuple(tensor.shape), (COUNT, width)
+        require(shape == expected, f"its {name} have shape {shape}, not {expected}; check its head and its output")
+    require(
+        torch.equal(outputs, logits),
+        "its logits differ from the outputs of its latents; compute the logits from the latents only",
+    )
 
 
 def _trains(spec: TrainSpec, built: BuiltModel) -> str:
-    """Train the network in place and return its last loss. A NaN or infinite loss raises CellFailure."""
+    """Train the network in place and return its last loss. Raises CellFailure for a NaN or infinite loss."""
     images = Images([str(i) for i in range(COUNT)], _pixels(), torch.arange(COUNT) % NUM_CLASSES)
     before = {key: parameter.clone() for key, parameter in built.classifier.named_parameters()}
     facts = training_facts(spec, count=COUNT, latent_dim=built.latent_dim)
     objective = Objective(spec.variant_spec, facts, latent_dim=built.latent_dim)
     history = train(built.classifier, images, spec, objective, torch.device("cpu"), Progress())
-    still = [key for key, parameter in built.classifier.named_parameters() if torch.equal(parameter, before[key])]
-    more = f" and {len(still) - 1} more" if len(still) > 1 else ""
+    unchanged = [key for key, parameter in built.classifier.named_parameters() if torch.equal(parameter, before[key])]
+    more = f" and {len(unchanged) - 1} more" if len(unchanged) > 1 else ""
     require(
-        not still,
-        f"training does not change {''.join(still[:1])}{more}; connect every parameter to the loss, or leave it out",
+        not unchanged,
+        f"training does not change {''.join(unchanged[:1])}{more}; connect every parameter to the loss, or remove it",
     )
     return f"loss {history[-1].loss:.4g}"

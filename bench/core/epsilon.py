@@ -11,8 +11,8 @@ from bench.core.vocabulary import NORMS
 def parse_eps(text: str, norm: str) -> float:
     """Return the budget in units of [0, 1] pixels.
 
-    Raises BenchError unless it is a positive number or fraction, and at most 1 for Linf, because an Linf budget of 1
-    already reaches every image.
+    Raises BenchError unless ``text`` is a positive number or fraction. An Linf budget must be at most 1, because a
+    budget of 1 already reaches every image.
 
     >>> parse_eps("8/255", "linf") == 8 / 255
     True
@@ -20,10 +20,10 @@ def parse_eps(text: str, norm: str) -> float:
     if norm not in NORMS:
         raise BenchError(f"unknown norm {norm!r}; the norms are {', '.join(NORMS)}.")
     try:
-        above, _, below = text.partition("/")
-        if "/" in below:
+        numerator, _, denominator = text.partition("/")
+        if "/" in denominator:
             raise ValueError
-        value = float(Fraction(above.strip()) / Fraction(below.strip() or 1))
+        value = float(Fraction(numerator.strip()) / Fraction(denominator.strip() or 1))
     except (ValueError, ZeroDivisionError, OverflowError):
         raise BenchError(f"eps {text!r} is not a number; write a decimal like 0.05 or a fraction like 8/255.") from None
     check_eps(value, norm, shown=text)
@@ -31,7 +31,7 @@ def parse_eps(text: str, norm: str) -> float:
 
 
 def check_eps(value: float, norm: str, *, shown: str | None = None) -> None:
-    """Raise BenchError unless 0 < ``value`` (and ``value`` ≤ 1 for Linf); ``shown`` is the text in the message."""
+    """Raise BenchError unless 0 < ``value``, and ``value`` ≤ 1 for Linf. The message shows ``shown``."""
     shown = repr(value) if shown is None else shown
     if not 0 < value < float("inf"):
         raise BenchError(f"eps {shown} must be a finite number > 0: images have values in [0, 1].")
@@ -40,7 +40,7 @@ def check_eps(value: float, norm: str, *, shown: str | None = None) -> None:
 
 
 def format_eps(value: float) -> str:
-    """Return the text of an eps in column names: a short decimal, else k/255, else all its digits.
+    """Format an eps for column names: a decimal with up to three places, else k/255, else all digits.
 
     >>> [format_eps(e) for e in (8 / 255, 0.5 / 255, 0.05, 0.2, 0.5, 1.0)]
     ['8/255', '0.5/255', '0.05', '0.2', '0.5', '1']

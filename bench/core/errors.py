@@ -1,4 +1,4 @@
-"""Exceptions for wrong input and for failed cells, and texts of error messages."""
+"""Exceptions for invalid input and for failed cells, and texts of error messages."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from collections.abc import Iterable
 
 from bench.core.words import join
 
-FEW = 4  # up to this number, a message lists all names
+FEW = 4  # maximum number of names that a message lists in full
 
 
 class BenchError(Exception):
-    """Invalid input of the user. The message is one sentence: the value, the rule, and how to correct the value.
+    """Error for invalid input of the user.
 
-    The command line prints the sentence without a traceback and exits 2.
+    The message is one sentence with the value, the rule, and how to correct the value. The command line prints it
+    without a traceback and exits with code 2.
     """
 
 
 class CellFailure(Exception):
-    """Failure of one training run or one evaluation; the others continue and the command exits 3.
+    """Failure of one training or of one cell. The other cells are still computed, and the command exits with code 3.
 
-    ``reason`` is one of :data:`bench.core.vocabulary.REASONS`; ``message`` explains it in a sentence.
+    ``reason`` is one of :data:`bench.core.vocabulary.REASONS`. ``message`` explains the failure in one sentence.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -30,27 +31,31 @@ class CellFailure(Exception):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, hint: str = "") -> BenchError:
-    """Return the error for an unknown name. It suggests similar names, ignoring case.
+    """Return the error for an unknown name. The message suggests similar names, ignoring case.
 
-    It also lists all known names if there are at most FEW, or if no ``hint`` says where to find them.
+    The message lists all ``known`` names if they are at most FEW, or if there is no ``hint`` where to find them.
 
     >>> print(unknown_name("size", "Midle", ["small", "middle"], hint="In pixels."))
     unknown size 'Midle'; did you mean 'middle'? Available: small and middle. In pixels.
     """
     names = list(known)
-    folded: dict[str, list[str]] = {}
+    by_casefold: dict[str, list[str]] = {}
     for word in names:
-        folded.setdefault(word.casefold(), []).append(word)
-    near = [word for key in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6) for word in folded[key]]
+        by_casefold.setdefault(word.casefold(), []).append(word)
+    near = [
+        word
+        for key in difflib.get_close_matches(name.casefold(), by_casefold, n=3, cutoff=0.6)
+        for word in by_casefold[key]
+    ]
     suggestion = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
     listing = f" Available: {join(names)}." if 1 < len(names) <= FEW or (names and not hint) else ""
     return BenchError(f"unknown {kind} {name!r}{suggestion}{listing} {hint}".rstrip())
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Return whether ``error`` is an out-of-memory error of an accelerator or of a CPU allocator.
+    """Return whether ``error`` is an out-of-memory error of an accelerator or of the CPU.
 
-    torch's exception is recognised by its name, because this module does not import torch.
+    The exception of torch is recognised by its name, because this module does not import torch.
     """
     names = {kind.__name__ for kind in type(error).__mro__}
     return not names.isdisjoint({"OutOfMemoryError", "MemoryError"}) or "can't allocate memory" in str(error)
@@ -59,6 +64,6 @@ def ran_out_of_memory(error: BaseException) -> bool:
 def first_line(error: Exception) -> str:
     """Return the first informative line of an error message, without its final punctuation."""
     lines = [line.strip() for line in str(error).splitlines()]
-    # torch lists the problems of a state dict below a heading.
-    useful = [line for line in lines if line and not line.startswith("Error(s) in loading")]
-    return (useful or [type(error).__name__])[0].rstrip(".:")[:200]
+    # torch lists the problems of a state dict below this heading.
+    informative = [line for line in lines if line and not line.startswith("Error(s) in loading")]
+    return (informative or [type(error).__name__])[0].rstrip(".:")[:200]

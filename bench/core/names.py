@@ -1,9 +1,9 @@
 """Check names and quote free text so that CSV readers and spreadsheets return them unchanged.
 
 Names that users choose (for models, variants, attacks and data sets) are written to CSV files. ``pandas.read_csv``
-parses some texts as missing values, numbers or booleans, many readers start a new row at a line break, and spreadsheets
-evaluate a text that begins with ``=`` as a formula. Such names are refused. Free text, such as an error message, is put
-in quotes.
+parses some texts as missing values, numbers or booleans. Many readers start a new row at a line break. Spreadsheets
+evaluate a text that begins with ``=`` as a formula. Such names are rejected. Free text of this kind, such as an error
+message, is quoted.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ MISSING = frozenset({
     "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL",
     "NaN", "None", "n/a", "nan", "null",
 })  # fmt: skip
-BOOLEANS = frozenset({"true", "false"})  # in any case
-FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"  # characters that begin a formula, and their full-width forms
-SEPARATORS = ",:"  # between the names of a list, and between the parts of model:variant:seed
+BOOLEANS = frozenset({"true", "false"})  # compared without regard to case
+FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"  # first characters of formulas, and their full-width forms
+SEPARATORS = ",:"  # separate the names of a list, and the parts of model:variant:seed
 
 _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -38,7 +38,7 @@ def is_number(text: str) -> bool:
 
 
 def changed_by_readers(text: str) -> str:
-    """Describe how a CSV reader or a spreadsheet would change ``text`` as a cell; empty if none would.
+    """Describe how a CSV reader or a spreadsheet would change ``text`` in a cell; empty if it would be unchanged.
 
     >>> changed_by_readers("NA"), changed_by_readers("resnet18")
     ('a CSV reader parses it as a missing value', '')
@@ -55,28 +55,30 @@ def changed_by_readers(text: str) -> str:
 
 
 def check_name(kind: str, name: object, *, origin: str = "") -> str:
-    """Return ``name`` if it is allowed. Otherwise raise BenchError, which suggests an allowed name.
+    """Return ``name`` if it is allowed. Otherwise raise BenchError with a suggestion for an allowed name.
 
-    ``kind``, such as "model", and ``origin``, the place where the name was given, appear in the message.
+    The message contains ``kind``, such as "model", and ``origin``, the file or option that contains the name.
     """
     where = f" (from {origin})" if origin else ""
     if not isinstance(name, str):
         raise BenchError(f"{kind} name {name!r}{where} is of type {type(name).__name__}; give a string.")
     problem = _problem(name)
     if problem:
-        way_out = f"call it {allowed_name(name, kind.replace(' ', '-'))!r}"
-        raise BenchError(f"{kind} name {name!r}{where} cannot be used: {problem}; {way_out}.")
+        suggestion = f"call it {allowed_name(name, kind.replace(' ', '-'))!r}"
+        raise BenchError(f"{kind} name {name!r}{where} cannot be used: {problem}; {suggestion}.")
     return name
 
 
 def allowed_name(text: str, prefix: str) -> str:
-    """Turn ``text`` into an allowed name with few changes; ``prefix`` is added only if needed.
+    """Convert ``text`` to an allowed name with few changes. ``prefix`` is added only if needed.
 
     >>> allowed_name("my,model", "model"), allowed_name("007", "model"), allowed_name("=1", "data-set")
     ('my-model', 'model-007', 'data-set-1')
     """
-    kept = "".join(sign if sign.isprintable() and sign not in SEPARATORS else "-" for sign in text)
-    name = kept.lstrip(FORMULA + " ").rstrip("- ")
+    allowed = "".join(
+        character if character.isprintable() and character not in SEPARATORS else "-" for character in text
+    )
+    name = allowed.lstrip(FORMULA + " ").rstrip("- ")
     return name if not _problem(name) else f"{prefix}-{name}" if name else prefix
 
 
@@ -84,16 +86,16 @@ def _problem(name: str) -> str:
     if not name:
         return "it is empty"
     if not name.isprintable():
-        odd = next(sign for sign in name if not sign.isprintable())
-        return f"it contains {odd!a}, but names must consist of printable characters on one line"
+        unprintable = next(character for character in name if not character.isprintable())
+        return f"it contains {unprintable!a}, but names must consist of printable characters on one line"
     if name != name.strip():
         return "it begins or ends with a space"
-    separator = next((sign for sign in name if sign in SEPARATORS), "")
+    separator = next((character for character in name if character in SEPARATORS), "")
     return f"it contains {separator!r}, which separates names" if separator else changed_by_readers(name)
 
 
 def as_text(text: str) -> str:
-    r"""Turn free text into one line of UTF-8, in single quotes if readers would change it otherwise.
+    r"""Convert free text to one line of UTF-8, and quote it if a CSV reader or a spreadsheet would change it.
 
     >>> as_text("two\r\nlines"), as_text("=1+1"), as_text("NA"), as_text("all is well")
     ('two lines', "'=1+1'", "'NA'", 'all is well')
@@ -104,7 +106,7 @@ def as_text(text: str) -> str:
 
 
 def text_part(digest: str, length: int) -> str:
-    """Return the first ``length`` consecutive hex digits that are not a number such as 123456789012 or 12e456789012.
+    """Return the first ``length`` consecutive hex digits that a CSV reader does not parse as a number.
 
     >>> text_part("12e456789012ab", 12), text_part("0a0000000000ab", 12)
     ('2e456789012a', '0a0000000000')

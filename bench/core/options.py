@@ -1,6 +1,6 @@
-"""Options as fields of a dataclass: each field defines type, default, help, group and allowed values.
+"""Options as fields of a dataclass. Each field defines the type, default, help, group and allowed values.
 
-The command line, the reader and the writer of TOML files, and the keyword arguments of the Python API are made from
+The command line, the reader and writer of TOML files, and the keyword arguments of the Python API are generated from
 these fields.
 """
 
@@ -27,8 +27,8 @@ METADATA = "option"
 class Option:
     """Description of one option.
 
-    ``minimum`` and ``maximum`` bound a number; with ``above`` the minimum itself is not allowed. ``default_text``
-    replaces the value of the default in the help.
+    ``minimum`` and ``maximum`` bound a number. If ``above`` is True, the minimum itself is not allowed.
+    ``default_text`` is shown in the help instead of the default value.
     """
 
     help: str
@@ -39,25 +39,25 @@ class Option:
     above: bool = False
     metavar: str = ""
     default_text: str = ""
-    flag: str = ""  # name on the command line, if it is not the field's name with dashes
-    no_form: bool = False  # whether the flag also has a form with --no-
-    as_text: Callable[[float], str] = str  # converts a number that is given for an option of type text
-    recorded: bool = True  # whether the recorded configuration of a run includes it
+    flag: str = ""  # name on the command line; by default the name of the field with dashes
+    no_form: bool = False  # True if the flag can be switched off by --no-FLAG
+    as_text: Callable[[float], str] = str  # formats a number that is given for an option of type str
+    recorded: bool = True  # True if the recorded configuration of a run includes the option
 
 
 def option(default: Any = None, /, **described: Any) -> Any:
-    """Return a field with a default and an :class:`Option` of the keyword arguments."""
+    """Return a dataclass field with a default. The keyword arguments are those of :class:`Option`."""
     return field(default=default, metadata={METADATA: Option(**described)})
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Type of an option: a Python type, and whether it takes several values."""
+    """Type of an option."""
 
-    base: type  # str, int, float, bool or Path
-    many: bool = False  # whether it is a tuple of values
-    word: str = ""  # word that is allowed instead of a number, such as all
-    optional: bool = False  # whether it may be None
+    base: type  # type of one value: str, int, float, bool or Path
+    many: bool = False  # True for a tuple of values
+    word: str = ""  # word that is allowed instead of a number, such as "all"
+    optional: bool = False  # True if the value may be None
 
 
 def kinds_of(config: type) -> Mapping[str, Kind]:
@@ -67,7 +67,7 @@ def kinds_of(config: type) -> Mapping[str, Kind]:
 
 
 def options_of(config: type) -> Mapping[str, Option]:
-    """Return the options of a dataclass by name, in order."""
+    """Return the options of a dataclass by name, in the order of the fields."""
     return {entry.name: entry.metadata[METADATA] for entry in dataclasses.fields(config) if METADATA in entry.metadata}
 
 
@@ -86,9 +86,9 @@ def _kind(hint: Any) -> Kind:
 
 
 class Config:
-    """Base class of configurations: every value is converted and checked when the object is created.
+    """Base class of configurations. Every value is converted and checked when the object is created.
 
-    Raises BenchError for a value of another type, or one that its option does not allow.
+    Raises BenchError for a value of another type or a value that is not allowed.
     """
 
     def __post_init__(self) -> None:
@@ -98,19 +98,20 @@ class Config:
             object.__setattr__(self, name, value)
 
 
-def from_options(config: type, given: Mapping[str, Any]) -> Any:
-    """Return a configuration of the given options. Raises BenchError for an unknown name, with the nearest one."""
+def from_options(config: type, options: Mapping[str, Any]) -> Any:
+    """Create a configuration from options. Raises BenchError for an unknown name and suggests the most similar one."""
     known = options_of(config)
-    for name in given:
+    for name in options:
         if name not in known:
             raise unknown_name("option", name, known, hint="The options are those of 'bench --help', with underscores.")
-    return config(**given)
+    return config(**options)
 
 
 def convert(name: str, described: Option, kind: Kind, value: Any) -> Any:
-    """Return ``value`` in the option's type. Raises BenchError if it has another type or is not allowed.
+    """Convert ``value`` to the type of the option. Raises BenchError if its type or value is not allowed.
 
-    An option with several values accepts a text with commas, a list, or a mapping, whose entries become "key=value".
+    An option with several values accepts a text with commas, a list or a mapping. The entries of a mapping are
+    converted to "key=value".
     """
     if value is None:
         if kind.optional:
@@ -150,10 +151,10 @@ def _convert_one(name: str, described: Option, kind: Kind, value: Any) -> Any:
 
 
 def _number(name: str, described: Option, kind: Kind, value: Any) -> Any:
-    whole, word = kind.base is int, f" or {kind.word!r}" if kind.word else ""
-    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real) or not math.isfinite(value):
-        raise BenchError(f"{name} {value!r} is not a {'whole' if whole else 'finite'} number{word}.")
-    value = operator.index(value) if whole else float(value)  # type: ignore[arg-type]
+    is_integer, word = kind.base is int, f" or {kind.word!r}" if kind.word else ""
+    if isinstance(value, bool) or not isinstance(value, Integral if is_integer else Real) or not math.isfinite(value):
+        raise BenchError(f"{name} {value!r} is not a {'whole' if is_integer else 'finite'} number{word}.")
+    value = operator.index(value) if is_integer else float(value)  # type: ignore[arg-type]
     low, high = described.minimum, described.maximum
     if low is not None and (value < low or (described.above and value == low)):
         raise BenchError(f"{name} {value} must be {'above' if described.above else 'at least'} {low:g}.")
@@ -163,7 +164,7 @@ def _number(name: str, described: Option, kind: Kind, value: Any) -> Any:
 
 
 def utf8_path(path: str | Path) -> Path:
-    """Return ``path`` in the system's encoding: file names are UTF-8 even if the locale is not, as with LC_ALL=C."""
+    """Return ``path`` in the encoding of the file system. File names are UTF-8 even in another locale, such as C."""
     try:
         os.fsencode(path)
     except UnicodeEncodeError:
@@ -172,13 +173,13 @@ def utf8_path(path: str | Path) -> Path:
 
 
 def as_toml(config: Config) -> dict[str, Any]:
-    """Return the recorded options that are not None, with dashes in their names and values that TOML can hold."""
-    found = {}
+    """Return the recorded options that are not None as TOML data, with dashes in their names."""
+    content = {}
     for name, described in options_of(type(config)).items():
         value = getattr(config, name)
         if described.recorded and value is not None:
-            found[(described.flag or name).replace("_", "-")] = _plain(value)
-    return found
+            content[(described.flag or name).replace("_", "-")] = _plain(value)
+    return content
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Records: the frozen types of the store, one per run, cell, diagnosis and audit.
+"""Frozen types that are stored: one record per run, cell, diagnosis and audit.
 
-They are plain data like the specs (:mod:`bench.core.specs`), so that all code that reads the store works without torch.
+Like the specs (:mod:`bench.core.specs`), records are plain data. Code that reads the store does not need torch.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from bench.core.sources import SourceSpec
 from bench.core.specs import Encoding, EvalSpec, Norm, Strict, TrainSpec
 
 Status = Literal["ok", "failed", "skipped"]
-DIAGNOSIS_VERSION = 5  # changes when a diagnostic may give another number
-AUDIT_VERSION = 6  # changes when the audit may give another number
+DIAGNOSIS_VERSION = 5  # increased when the value of a diagnostic may change
+AUDIT_VERSION = 6  # increased when a figure of the audit may change
 
 
 def timestamp() -> str:
     """Return the current time for the field ``created`` of a record, in UTC with microseconds.
 
-    Among cells that fill the same leaderboard entry and are otherwise equal, the later one takes precedence.
+    If several cells for the same leaderboard entry are otherwise equal, the latest one takes precedence.
     """
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 class Reported(Strict):
-    """A record with free text, which is stored as converted by :func:`bench.core.names.as_text`."""
+    """Record with free text. The text is converted by :func:`bench.core.names.as_text`."""
 
-    TEXTS: ClassVar[tuple[str, ...]] = ("message",)  # fields with free text, or with tuples of it
+    TEXTS: ClassVar[tuple[str, ...]] = ("message",)  # names of fields that contain free text or tuples of free text
 
     def __post_init__(self) -> None:
         for name in self.TEXTS:
@@ -55,17 +55,17 @@ class Environment(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord(Strict):
-    """One epoch of a training: running means over its steps, on the augmented and perturbed images."""
+    """Means over the steps of one training epoch, on the augmented and perturbed images."""
 
     loss: float
     accuracy: float
-    gamma: float  # in the last step; 0 without a penalty
-    margin: float  # mean over the steps of the batch's median of o_y − max_{j≠y} o_j, o the outputs: logits or cosines
+    gamma: float  # weight of the penalty in the last step; 0 without a penalty
+    margin: float  # batch median of o_y − max_{j≠y} o_j, mean over steps; o are the outputs: logits or cosines
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord(Reported):
-    """Outcome of one training, or of one model supplied by a user (``spec`` is then None)."""
+    """Record of one training, or of one model supplied by the user. For the latter, ``spec`` is None."""
 
     run_id: str
     dataset: str
@@ -79,29 +79,29 @@ class RunRecord(Reported):
     config_sha: str
     train_sha: str
     weights_sha: str
-    n_train: int | None  # None if not known, for a model that was not trained here
+    n_train: int | None  # number of training images; None for a model that was not trained here
     epochs: int | None
     img_size: int | None
     native_size: int
     stem: str
     latent_dim: int | None
     param_count: int | None
-    gamma: float | None  # in the last step; None without a penalty
-    gamma_per_sample: float | None  # weight of a single image's norm of z: γ/d for a mean of squares
+    gamma: float | None  # weight of the penalty in the last step; None without a penalty
+    gamma_per_sample: float | None  # weight of the norm of z of a single image: γ/d if the penalty is a mean of squares
     history: tuple[EpochRecord, ...]
     time_s: float | None
     created: str
     environment: Environment
-    source: SourceSpec | None = None  # for a network that was trained elsewhere and evaluated from a file
-    collapse_penalty: bool | None = None  # whether its variant was meant to collapse when trained; None in old records
+    source: SourceSpec | None = None  # None for a network that was trained here or given as a module
+    collapse_penalty: bool | None = None  # True if the variant had a collapse penalty in training; None in old records
 
 
 @dataclass(frozen=True)
 class PluginCode(Strict):
-    """Code of a diagnostic from a plug-in at the time of its measurement."""
+    """Version of the code of a plug-in diagnostic when its value was measured."""
 
-    sha: str  # content hash of the plug-in; empty if not known
-    created: str  # time of the measurement, UTC; empty if not known
+    sha: str  # content hash of the plug-in; empty if unknown
+    created: str  # time of the measurement, UTC; empty if unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,34 +109,34 @@ class DiagnosisRecord(Reported):
     """Diagnostics of one trained network: latents, gradients and distances to adversarial images."""
 
     run_id: str
-    weights_sha: str  # of the model it was measured on
-    version: int  # DIAGNOSIS_VERSION at that time
+    weights_sha: str  # hash of the weights that were diagnosed
+    version: int  # DIAGNOSIS_VERSION of the measurement
     status: Status
     reason: str
     message: str
-    images: Mapping[str, int]  # number of images, by column
-    values: Mapping[str, float | None]  # by column; None if undefined
-    undefined: Mapping[str, str]  # reason of an undefined value, by column
+    images: Mapping[str, int]  # numbers of images, by column
+    values: Mapping[str, float | None]  # values by column; None if undefined
+    undefined: Mapping[str, str]  # reasons of undefined values, by column
     time_s: float
     created: str  # time of the measurement of the built-in diagnostics, UTC
-    environment: Environment  # of the same measurement
-    plugins: Mapping[str, PluginCode] = field(default_factory=dict)  # by column of a plug-in; missing in older records
+    environment: Environment  # environment of the same measurement
+    plugins: Mapping[str, PluginCode] = field(default_factory=dict)  # by plug-in column; empty in older records
 
 
 @dataclass(frozen=True)
 class Finding(Reported):
-    """Doubt about an accuracy: a flag, the observation in a sentence, and the points of accuracy that it costs."""
+    """Evidence that an accuracy is not reliable: a flag, a note, and the drop in accuracy in points."""
 
     TEXTS: ClassVar[tuple[str, ...]] = ("note",)
 
     flag: str  # one of bench.core.vocabulary.FLAGS
     note: str
-    points: float | None = None  # None: not measured
-    eps: float | None = None  # budget at which the points were measured, if it is not that of the accuracy
+    points: float | None = None  # drop in accuracy in points; None if not measured
+    eps: float | None = None  # budget at which the drop was measured; None if it is the budget of the accuracy
 
     @property
     def text(self) -> str:
-        """The flag with its points and eps, as in tables.
+        """Flag with its points and eps, as shown in tables.
 
         >>> found = Finding("randomised", ""), Finding("transfer", "", 7.52), Finding("transfer", "", 60.0, 0.5)
         >>> tuple(finding.text for finding in found)
@@ -148,25 +148,27 @@ class Finding(Reported):
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetAudit(Strict):
-    """The audit of a run's attacks at one budget, on ``n`` images of the test split, drawn proportionally to class."""
+    """Audit of the attacks of a run at one budget, on ``n`` test images, sampled proportionally to class."""
 
     norm: Norm
     eps: float
     n: int
-    n_correct: int  # before any attack
-    suite: tuple[str, ...]  # columns of the run's cells that the audit compares with
-    baseline_run: str  # run id of the baseline whose adversarial images were tried; empty without one
-    figures: Mapping[str, float | None]  # by name, as in bench.core.columns.AUDIT_FIGURES without the prefix
+    n_correct: int  # number of correctly classified images without an attack
+    suite: tuple[str, ...]  # columns of the attacks of the run, with which the audit compares its own attacks
+    baseline_run: str  # run id of the baseline whose adversarial images were transferred; empty without a baseline
+    figures: Mapping[str, float | None]  # by name in bench.core.columns.AUDIT_FIGURES, without the prefix audit_
     findings: tuple[Finding, ...]
-    eps_text: str = ""  # the budget as the user wrote it; empty if the user did not give it in this run
-    images: tuple[str, ...] = ()  # ids of the audited images; empty in audits that stored none
-    standing: tuple[int, ...] = ()  # positions in ``images`` of those correctly classified under all attacks of the run
-    broken: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # positions misclassified, by audit attack
+    eps_text: str = ""  # budget as written by the user; empty if not requested in this run
+    images: tuple[str, ...] = ()  # ids of the audited images; empty in older audits
+    standing: tuple[int, ...] = ()  # indices into images: correctly classified under all attacks of the run
+    broken: Mapping[str, tuple[int, ...]] = field(
+        default_factory=dict
+    )  # indices of misclassified images, by attack of the audit
 
 
 @dataclass(frozen=True)
 class AttackTraits(Strict):
-    """Traits of an attack that decide which flags an audit raises, as in its registry entry."""
+    """Traits of an attack, from its registry entry, that determine the flags of an audit."""
 
     uses_gradient: bool
     family: str
@@ -177,41 +179,43 @@ class AuditRecord(Reported):
     """Audit of the robust accuracies of one run on one test split."""
 
     run_id: str
-    weights_sha: str  # of the model that was audited
-    data_sha: str  # of the test split whose images were audited
-    version: int  # AUDIT_VERSION at that time
+    weights_sha: str  # hash of the weights that were audited
+    data_sha: str  # hash of the test split
+    version: int  # AUDIT_VERSION of the audit
     level: Literal["default", "full"]
-    cells: tuple[str, ...]  # ids of the attacks' cells at that time
+    cells: tuple[str, ...]  # ids of the audited attack cells
     status: Status
     reason: str
     message: str
-    figures: Mapping[str, float | None]  # of the model itself
-    findings: tuple[Finding, ...]  # of the model itself
+    figures: Mapping[str, float | None]  # figures of the model itself, without an attack
+    findings: tuple[Finding, ...]  # findings about the model itself
     budgets: tuple[BudgetAudit, ...]
-    n_forwards: int  # passes counted per image, including those through the baseline
+    n_forwards: int  # forward passes, counted per image, including passes through the baseline
     n_backwards: int
     time_s: float
     created: str
     environment: Environment
-    traits: Mapping[str, AttackTraits] = field(default_factory=dict)  # known ones of attacks from plug-ins, by name
+    traits: Mapping[str, AttackTraits] = field(
+        default_factory=dict
+    )  # traits of plug-in attacks, by name, as far as known
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalRecord(Reported):
-    """Outcome of one cell. Counts are stored; rates and intervals are derived from them."""
+    """Record of one cell. It stores counts, from which rates and intervals are computed."""
 
     TEXTS: ClassVar[tuple[str, ...]] = ("message", "notes")
 
     cell_id: str
     spec: EvalSpec
-    weights_sha: str  # of the model it was measured on; a cell of other weights is not reused
+    weights_sha: str  # hash of the evaluated weights; a cell of other weights is not reused
     status: Status
     reason: str
     message: str
     n: int
     n_test: int
     n_attacked: int
-    n_correct: int | None  # None unless ok
+    n_correct: int | None  # None unless status is ok
     max_distance: float | None
     n_forwards: int
     n_backwards: int
@@ -225,10 +229,10 @@ class EvalRecord(Reported):
     notes: tuple[str, ...]
     environment: Environment
     adversarials: Encoding = "none"  # format of the stored adversarial images; does not affect the accuracy
-    adversarials_sha: str = ""  # hash of their file
-    n_broken_8bit: int | None = None  # None unless they are stored in 8 bits
+    adversarials_sha: str = ""  # hash of the file with the adversarial images
+    n_broken_8bit: int | None = None  # images misclassified after rounding to 8 bits; None unless stored as uint8
     flags: tuple[str, ...] = ()  # names of vocabulary.FLAGS
-    n_truncated: int | None = None  # images whose search was stopped by --max-queries; None without this bound
-    leaked: int | None = None  # number of the n images that are also in the training split; None: not known
-    n_majority: int | None = None  # images of the most frequent class among the n; None in older records
-    n_correct_majority: int | None = None  # number of them that are correctly classified; None unless ok and clean
+    n_truncated: int | None = None  # images whose attack was stopped by --max-queries; None without this bound
+    leaked: int | None = None  # evaluated images that are also in the training split; None if unknown
+    n_majority: int | None = None  # evaluated images of the most frequent class; None in older records
+    n_correct_majority: int | None = None  # correctly classified images of this class; None unless ok and clean

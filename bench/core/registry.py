@@ -1,4 +1,4 @@
-"""Registries: named entries of one type, with errors for duplicate and unknown names, and wildcards."""
+"""Registries of named entries, with wildcards and with errors for duplicate and unknown names."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from bench.core.vocabulary import KINDS
 T = TypeVar("T")
 
 WILDCARDS = frozenset("*?[")
-NONE = "none"  # stands for an empty list of names
+NONE = "none"  # name that requests an empty list
 
 
 class Registration(NamedTuple):
-    """One entry of one registry."""
+    """Kind and name of a registered entry."""
 
     kind: str
     name: str
 
 
-#: Entries of all registries, in the order in which they were registered.
+#: Entries of all registries, in the order of registration.
 REGISTRATIONS: list[Registration] = []
 
 
@@ -33,7 +33,7 @@ def is_pattern(name: str) -> bool:
 
 
 def is_none(kind: str, names: Collection[str]) -> bool:
-    """Return whether ``names`` is only ``none``. Raises BenchError for no name, and for ``none`` with other names."""
+    """Return whether ``names`` is only "none". Raises BenchError for no names, and for "none" with other names."""
     if not names:
         raise BenchError(f"no {kind} given; name at least one, or write {NONE!r}.")
     others = [name for name in names if name != NONE]
@@ -45,7 +45,7 @@ def is_none(kind: str, names: Collection[str]) -> bool:
 
 
 class Registry(Generic[T]):
-    """Mapping from names to entries, each with its *origin*. Registering an entry does not build anything."""
+    """Mapping from names to entries. The *origin* of an entry is the module or file that registered it."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -61,7 +61,9 @@ class Registry(Generic[T]):
             )
         check_name(self.kind, name, origin=origin)
         if is_pattern(name):
-            raise BenchError(f"{self.kind} name {name!r} (from {origin}) is a wildcard; leave out * ? and [.")
+            raise BenchError(
+                f"{self.kind} name {name!r} (from {origin}) is a wildcard; remove the characters * ? and [."
+            )
         self._entries[name] = entry
         self._origins[name] = origin
         REGISTRATIONS.append(Registration(self.kind, name))
@@ -72,31 +74,31 @@ class Registry(Generic[T]):
         del self._entries[name], self._origins[name]
 
     def get(self, name: str) -> T:
-        """Return the entry called ``name``. Raises BenchError with the nearest names for an unknown name."""
+        """Return the entry ``name``. Raises BenchError for an unknown name and suggests similar names."""
         try:
             return self._entries[name]
         except KeyError:
             raise self.missing(name) from None
 
     def missing(self, name: str) -> BenchError:
-        """Return the error for an unknown name. It refers to ``bench list`` if that lists the kind."""
+        """Return the error for an unknown name. The message refers to ``bench list`` if this command lists the kind."""
         listing = f"{self.kind}s"
         hint = f"See 'bench list {listing}'." if listing in KINDS else ""
         return unknown_name(self.kind, name, self._entries, hint=hint)
 
     def origin(self, name: str) -> str:
-        """Return the place where the entry was registered."""
+        """Return the module or file that registered the entry."""
         return self._origins[name]
 
     def expand(self, pattern: str) -> list[str]:
-        """Return the sorted names that match a shell wildcard. Raises BenchError if none does."""
+        """Return the sorted names that match a shell wildcard. Raises BenchError if no name matches."""
         names = sorted(fnmatch.filter(self._entries, pattern))
         if not names:
             raise BenchError(f"no {self.kind} matches {pattern!r}. See 'bench list {self.kind}s'.")
         return names
 
     def in_order(self) -> list[str]:
-        """Return the names in the order in which they were registered."""
+        """Return the names in the order of registration."""
         return list(self._entries)
 
     def __iter__(self) -> Iterator[str]:

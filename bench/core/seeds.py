@@ -1,4 +1,4 @@
-"""Derive seeds from names and numbers, so that results do not depend on order, batch or worker."""
+"""Derive seeds from names and numbers, so that results do not depend on order, batching or worker processes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import hashlib
 def derive_seed(*parts: str | int | float) -> int:
     """Return a 63-bit seed derived from ``parts``.
 
-    Equal parts give equal seeds on every machine; other parts give unrelated seeds. The parts are length-prefixed, so
-    ``("ab", "c")`` and ``("a", "bc")`` differ.
+    Equal parts give equal seeds on every machine. Different parts give unrelated seeds. The parts are length-prefixed,
+    so that ``("ab", "c")`` and ``("a", "bc")`` give different seeds.
 
     >>> derive_seed(0, "shuffle", 3) == derive_seed(0, "shuffle", 3)
     True

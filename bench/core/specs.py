@@ -1,7 +1,7 @@
-"""Specs: the frozen types that define a result.
+"""Frozen types that define a result.
 
-A spec holds everything that determines a result and nothing else: its hash is the identity of the result. The results
-themselves are records (:mod:`bench.core.records`).
+A spec contains everything that determines a result, and nothing else. Its hash is the identifier of the result. Results
+are stored as records (:mod:`bench.core.records`).
 """
 
 from __future__ import annotations
@@ -20,59 +20,59 @@ from bench.core.vocabulary import CLEAN, NATIVE, STANDARD, corruption_column, me
 Scalar = bool | int | float | str
 Norm = Literal["linf", "l2", "l1"]
 Backend = Literal["native", "reference"]
-Encoding = Literal["none", "float32", "uint8"]  # of stored adversarial images
+Encoding = Literal["none", "float32", "uint8"]  # format of stored adversarial images
 Precision = Literal["fp32", "bf16"]
-Source = Literal["generated", "official"]  # of corrupted images
+Source = Literal["generated", "official"]  # source of corrupted images
 
 ID_LENGTH = 12
 SAMPLING_VERSION = 2  # version of the sampling of a limited number of images, see bench.data.sampling
 
 
 def fingerprint(value: Any) -> str:
-    """SHA-256 of ``value`` (a dataclass or JSON data) in canonical JSON, as hex."""
+    """Return the SHA-256 of ``value`` (a dataclass or JSON data) in canonical JSON, as hex."""
     data = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def short_id(value: Any) -> str:
-    """Return an identifier from the fingerprint of ``value`` that no CSV reader parses as a number."""
+    """Return a part of the fingerprint of ``value`` that a CSV reader does not parse as a number."""
     return text_part(fingerprint(value), ID_LENGTH)
 
 
 def _forget_default_sampling(spec: dict[str, Any]) -> None:
-    """Remove version 1 of the sampling, so that ids from before version 2 stay the same."""
+    """Remove version 1 of the sampling, so that ids from before version 2 do not change."""
     if spec["sampling"] == 1:
         del spec["sampling"]
 
 
 class Strict:
-    """Base class of stored types: reading a file with an unknown key or a value of another type is an error."""
+    """Base class of stored types. A file with an unknown key or a value of another type is rejected."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Strict):
-    """Training settings of a network. Every data set declares one; the command line overrides single values."""
+    """Training settings of a network. Every data set declares a recipe. The command line overrides single values."""
 
     epochs: int
     batch_size: int = 128
     lr: float = 1e-3
     lr_schedule: str = "cosine"
     weight_decay: float = 5e-4
-    activation: str | None = None  # replaces the backbone's ReLUs
+    activation: str | None = None  # replaces the ReLUs of the backbone
     horizontal_flip: bool = False
-    crop_padding: int = 0  # pixels of padding before a random crop to the original size; 0: no crop
-    crop_fill: Literal["black", "mean"] = "black"  # mean: equal to padding by 0 after the normalisation
-    resized_crop: bool = False  # random part of the image, resized to the size of the image
-    precision: Precision = "fp32"  # of the backbone's passes; head, loss and weights stay float32
+    crop_padding: int = 0  # padding in pixels before a random crop to the original size; 0: no crop
+    crop_fill: Literal["black", "mean"] = "black"  # mean: equivalent to padding with 0 after the normalisation
+    resized_crop: bool = False  # crop a random part of the image and resize it to the original size
+    precision: Precision = "fp32"  # precision of the backbone; head, loss and weights stay float32
     noise: float = 0.0  # standard deviation of Gaussian noise on the image, in units of [0, 1] pixels
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarySpec(Strict):
-    """Search for a perturbation δ of every training image, ‖δ‖ ≤ eps: see :mod:`bench.models.adversary`."""
+    """Attack on the training images with perturbations δ, ‖δ‖ ≤ eps; see :mod:`bench.models.adversary`."""
 
     norm: Literal["linf"] = "linf"
     eps: float | None = None  # in units of [0, 1] pixels; None: the largest linf budget that the data set declares
@@ -82,21 +82,22 @@ class AdversarySpec(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class VariantSpec(Strict):
-    """A training-time idea as data.
+    """Definition of a variant: a training-time idea as data.
 
-    Loss = criterion(o, y) + γ·penalty(z) + term_weight·term, with z = head(h) of width ``latent_dim``.
+    Loss = criterion(o, y) + γ·penalty(z) + term_weight·term, where h are the features of the backbone, z = head(h) the
+    latents of width ``latent_dim``, o the outputs and y the labels.
     """
 
     head: str = "none"
     latent_dim: int | None = None  # None: width of the backbone's features
     criterion: str = "cross_entropy"
     penalty: str | None = None
-    schedule: str | None = None  # of γ
+    schedule: str | None = None  # schedule of γ
     gamma: float | None = None  # value of a constant schedule
-    balance_dim: int | None = None  # width that the schedule computes γ for; None: width of the latents
+    balance_dim: int | None = None  # width for which the schedule computes γ; None: width of the latents
     term: str | None = None
     term_weight: float = 1.0
-    weight_decay: float | None = None  # replaces the recipe's
+    weight_decay: float | None = None  # replaces the weight decay of the recipe
     adversary: AdversarySpec | None = None  # attack on the training images
     code_sha: str = ""  # content hash of the plug-ins, for a variant that a plug-in registered
 
@@ -109,29 +110,29 @@ class ModelSpec(Strict):
     pretrained: bool = False
     checkpoint_sha: str | None = None  # content hash of local weights; their path is not part of the spec
     code_sha: str = ""  # content hash of the plug-ins, for a model that a plug-in registered
-    mean: tuple[float, ...] | None = None  # of the normalisation that the initial weights were trained with;
-    std: tuple[float, ...] | None = None  # None: mean and std of the data set
+    mean: tuple[float, ...] | None = None  # normalisation of the initial weights; None: mean of the data set
+    std: tuple[float, ...] | None = None  # None: std of the data set
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing(Strict):
-    """Preprocessing between images in [0, 1] and a network that was trained elsewhere."""
+    """Preprocessing of images in [0, 1] for a network that was trained elsewhere."""
 
-    normalization: str  # how mean and std were chosen: a name of NORMALIZATIONS, dataset, from-config, given or inside
-    mean: tuple[float, ...] | None  # one value per channel, or one for all; None: not normalised
+    normalization: str  # source of mean and std: a name of NORMALIZATIONS, dataset, from-config, given or inside
+    mean: tuple[float, ...] | None  # one value per channel, or one for all channels; None: no normalisation
     std: tuple[float, ...] | None
-    channels: Literal[1, 3] = 3  # 1: the network is fed the mean of the three channels
-    input_size: int | None = None  # side to which images are resized; None: fed as they are
+    channels: Literal[1, 3] = 3  # 1: the input of the network is the mean of the three channels
+    input_size: int | None = None  # side to which images are resized; None: not resized
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    precision: Literal["fp64", "fp32", "fp16", "bf16"] = "fp32"  # of the network's weights; logits are cast back
+    precision: Literal["fp64", "fp32", "fp16", "bf16"] = "fp32"  # precision of the network; logits are float32
     class_order: tuple[int, ...] | None = None  # output k is class class_order[k] of the data set; None: class k
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fitting(Strict):
-    """Resize and centre crop of the images of a folder, as in timm and torchvision.
+    """Resize and centre crop of the images of an image folder, as in timm and torchvision.
 
-    The shorter side is resized to floor(size / crop_pct) pixels, and the middle size × size pixels are cut out.
+    The shorter side is resized to floor(size / crop_pct) pixels. Then the central size × size pixels are cropped.
     """
 
     size: int
@@ -141,7 +142,7 @@ class Fitting(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec(Strict):
-    """Training data of a network. The content hash identifies the files, wherever they are stored."""
+    """Training data of a network. The files are identified by their content hash, not by their path."""
 
     name: str
     train_sha: str
@@ -161,7 +162,7 @@ class TrainSpec(Strict):
     variant_spec: VariantSpec
     recipe: Recipe
     seed: int
-    version: int = 3  # of the training procedure; changes when the same spec may give other weights
+    version: int = 3  # version of the training procedure; increased when the same spec may give other weights
 
     @property
     def name(self) -> str:
@@ -174,16 +175,16 @@ class TrainSpec(Strict):
         return self._hash()
 
     def is_like(self, other: TrainSpec) -> bool:
-        """Return whether the two differ only in the variant; another version of the training is a difference, too."""
+        """Return whether both specs differ at most in the variant. The version of the training must be equal, too."""
         return dataclasses.replace(self, variant=other.variant, variant_spec=other.variant_spec) == other
 
     @property
     def config_sha(self) -> str:
-        """Hash of everything but the seed; runs with the same hash are repetitions with other seeds."""
+        """Hash of the spec without the seed. Runs with the same hash differ only in the seed."""
         return dataclasses.replace(self, seed=0)._hash()
 
     def _hash(self) -> str:
-        """Return the hash without fields that were added later and have their defaults, so that old ids stay valid."""
+        """Return the hash. Fields that were added later are omitted at their default, so that old ids stay valid."""
         content = dataclasses.asdict(self)
         _forget_default_sampling(content["data"])
         if self.model.mean is None:
@@ -193,7 +194,7 @@ class TrainSpec(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class AttackSpec(Strict):
-    """One attack at one budget. ``params`` are the attack's own parameters, such as steps and restarts."""
+    """One attack at one budget. ``params`` are parameters of this attack, such as steps and restarts."""
 
     name: str
     norm: Norm
@@ -202,35 +203,35 @@ class AttackSpec(Strict):
     params: Mapping[str, Scalar] = field(default_factory=dict)
     code_sha: str = ""  # content hash of the plug-ins, for an attack that a plug-in registered
     backend: Backend = NATIVE
-    precision: Precision = "fp32"  # of the search; verdicts are always float32
+    precision: Precision = "fp32"  # precision of the attack; final predictions are always float32
 
     @property
     def max_queries(self) -> int | None:
-        """Bound on forward passes per image. It is part of ``params`` only if a bound is given."""
+        """Maximum number of forward passes per image; None without a bound. It is a part of ``params``."""
         bound = self.params.get("max_queries")
         return None if bound is None else int(bound)
 
     @property
     def label(self) -> str:
-        """Name in tables. An attack with a bound on forward passes has another name than without."""
+        """Name in tables. A bound on forward passes is a part of the name."""
         return self.name if self.max_queries is None else f"{self.name}-q{self.max_queries}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorruptionSpec(Strict):
-    """One corruption at one severity, 1 to 5; the same images for every model and seed."""
+    """One corruption at one severity from 1 to 5. The images are the same for all models and training seeds."""
 
     kind: str
     severity: int
     source: Source
     profile: str  # set of constants: cifar, tiny_imagenet or imagenet
-    version: int = 1  # of our definition of the kind
+    version: int = 1  # version of our definition of the kind
     seed: int = 0
-    files_sha: str = ""  # content hash of the published file, or of the photographs that are used
+    files_sha: str = ""  # content hash of the published file, or of the photographs used by the corruption
     code_sha: str = ""  # content hash of the plug-ins, for a corruption that a plug-in registered
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields as JSON data, without fields that were added later and have their defaults."""
+        """Return the fields as JSON data. Fields that were added later are omitted at their default."""
         data = dataclasses.asdict(self)
         if not self.code_sha:
             del data["code_sha"]
@@ -239,7 +240,7 @@ class CorruptionSpec(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class EvalSpec(Strict):
-    """One cell: an attack, a corruption or neither on ``limit`` images of a test split, proportional to class."""
+    """One cell: an attack, a corruption or neither, on ``limit`` images of a test split, proportional to class."""
 
     run_id: str
     data_sha: str
@@ -248,7 +249,7 @@ class EvalSpec(Strict):
     limit: int | None
     batch_size: int
     seed: int
-    filters: tuple[str, ...] = ()  # ids of cells whose misclassified images this cell does not attack again
+    filters: tuple[str, ...] = ()  # ids of filtering cells; images misclassified in these are not attacked again
     corruption: CorruptionSpec | None = None
     sampling: int = 1  # version of the sampling of ``limit`` images; 1 if all are used
 
@@ -263,12 +264,12 @@ class EvalSpec(Strict):
 
     @property
     def is_clean(self) -> bool:
-        """Whether the images are neither attacked nor corrupted."""
+        """True if the images are neither attacked nor corrupted."""
         return self.attack is None and self.corruption is None
 
     @property
     def cell_id(self) -> str:
-        """Identifier of the cell: a hash without fields added later that have their defaults, so old ids stay valid."""
+        """Identifier of the cell: the hash of the spec. Fields added later are omitted at their default."""
         data = dataclasses.asdict(self)
         if self.corruption is None:
             del data["corruption"]

@@ -17,22 +17,22 @@ COMMANDS = {
     "show": "Show a run, or the duplicate images of a data set.",
     "leaderboard": "Rebuild all tables from the stored cells, and print the leaderboard and the comparison.",
     "diagnose": "Measure latent collapse, gradient norms and DeepFool distances of a run.",
-    "plot": "Draw the latents of a run, or a picture under all corruptions.",
-    "audit": "Check whether the robust accuracies of a run can be believed.",
+    "plot": "Draw the latents of a run, or an image under all corruptions.",
+    "audit": "Check whether the robust accuracies of a run are reliable.",
     "verify": "Verify the stored adversarial images of a run without running an attack.",
-    "corrupt": "Write corrupted test images in CIFAR-10-C's layout.",
-    "compare": "Compare own rows with published ones, ranked together where the protocols agree.",
-    "export": "Export a run's numbers in the format of RobustBench, timm or Hugging Face.",
+    "corrupt": "Write corrupted test images in the layout of CIFAR-10-C.",
+    "compare": "Compare our rows with published rows, and rank rows of the same protocol together.",
+    "export": "Export the results of a run in the format of RobustBench, timm or Hugging Face.",
     "check": "Check whether a run has lost robustness against a baseline file.",
     "baseline": "Write the outcomes of runs as a baseline for 'bench check', or show one.",
-    "check-plugin": "Check every entry that plug-ins register against the contract of its kind.",
+    "check-plugin": "Check every entry that a plug-in registers against the contract of its kind.",
 }
 KINDS = ("models", "variants", "attacks", "corruptions", "datasets", "recipes", "metrics")
 NORMS = ("linf", "l2", "l1")
-ENCODINGS = ("none", "float32", "uint8")  # of stored adversarial images
+ENCODINGS = ("none", "float32", "uint8")  # formats of stored adversarial images
 PRECISIONS = ("auto", "fp32", "bf16")
-SCOPES = ("recipe", "weights")  # of a gate
-DEFAULT_ALPHA = 0.01  # level of each of its one-sided tests
+SCOPES = ("recipe", "weights")  # scopes of 'bench check'
+DEFAULT_ALPHA = 0.01  # level of each one-sided test of 'bench check'
 
 
 class Exit(IntEnum):
@@ -53,11 +53,11 @@ REASONS = {
     "nan_input": "the attack returned NaN or infinite pixels",
     "budget_violation": "the attack returned an image outside its eps-ball or outside [0, 1]",
     "wrong_shape": "the model or the attack returned a tensor whose shape does not fit its input",
-    "no_gradient": "the attack needs gradients, and the model gives none with respect to its input",
-    "nan_gradient": "the attack needs gradients, and those of the model are NaN or infinite at many images",
+    "no_gradient": "the attack needs gradients, but the model has no gradient with respect to its input",
+    "nan_gradient": "the attack needs gradients, but the gradients of the model are NaN or infinite at many images",
     "out_of_memory": "the device ran out of memory",
     "attack_error": "the attack raised an error",
-    "corruption_error": "the corrupted images could not be made or read",
+    "corruption_error": "the corrupted images could not be generated or read",
     "model_changed": "the attack changed the weights or buffers of the model; they were restored",
     "model_error": "the model could not be built or raised an error",
     "training_failed": "the training of the model failed",
@@ -67,58 +67,59 @@ REASONS = {
     "prerequisite_failed": "an attack that filters the images of this attack failed",
 }
 
-#: Flags: doubts about an accuracy, which is still reported; tables show them next to the number. The first seven
-#: concern the model itself, the others come from the audit's attacks, with the points by which they lower the accuracy.
+#: Flags: reasons why an accuracy may not be reliable. The accuracy is still reported, and tables show its flags. The
+#: first seven flags concern the model itself. The others are raised by the attacks of the audit, with the points by
+#: which these attacks lower the accuracy.
 FLAGS = {
     "randomised": (
-        "two forward passes of the same images give logits that differ by more than rounding (10⁻⁴ of the largest): a "
-        "single run of an attack is not reliable"
+        "two forward passes of the same images give logits that differ by more than rounding errors (10⁻⁴ of the "
+        "largest logit); a single run of an attack is not reliable"
     ),
-    "no_gradient": "the model gives no finite gradient with respect to its input: only attacks without gradients count",
+    "no_gradient": "the model has no finite gradient at its input; only gradient-free attacks are reliable",
     "zero_gradient": (
-        "the gradient of the margin is zero at more than half of the attacked images: gradient attacks cannot move "
-        "there"
+        "the gradient of the margin is zero at more than half of the attacked images; gradient attacks cannot change "
+        "these images"
     ),
     "batch_dependent": "the logits of an image depend on the other images of its batch",
-    "stateful_eval": "a forward pass in evaluation mode changes the model, or leaves a part of it in training mode",
-    "probabilities": "the model returns probabilities instead of logits, which flattens every loss of an attack",
+    "stateful_eval": "a forward pass in evaluation mode changes the model, or leaves a module in training mode",
+    "probabilities": "the model returns probabilities instead of logits, which makes the gradients of all losses small",
     "test_time_optimization": (
-        "the model computes gradients in its forward pass: a defence that optimises at test time needs its own attacks"
+        "the model computes gradients in its forward pass; defences that optimise at test time need adaptive attacks"
     ),
     "scale_masking": (
-        "PGD on the plain float32 cross-entropy fools fewer images than the same attack on logits rescaled to a median "
-        "gap of 8 nats, although rescaling changes no prediction: the logits are so large that gradients vanish in "
-        "float32, or so small that all wrong classes contribute equally to the gradient"
+        "PGD on the float32 cross-entropy fools fewer images than the same attack on logits rescaled to a median gap "
+        "of 8 nats, although rescaling changes no prediction; the logits are so large that gradients vanish in "
+        "float32, or so small that all incorrect classes contribute equally to the gradient"
     ),
     "not_converged": "PGD with twice the steps fools more images: the shorter attack had not converged",
     "weaker_attack_stronger": (
-        "a weaker attack fools images, more than 1.5 points of them, that a stronger attack of its kind does not"
+        "a weaker attack fools more than 1.5 points of images that a stronger attack of the same family does not fool"
     ),
     "black_box_stronger": (
-        "Square, random noise or steps towards images of other classes fool images that no gradient attack fools: the "
+        "Square, random noise or steps towards images of other classes fool images that no gradient attack fools; the "
         "gradients are misleading"
     ),
     "transfer": (
-        "adversarial images of the baseline of the same backbone and seed fool the model at images at which its own "
-        "gradients do not"
+        "adversarial images of the paired baseline (same backbone and seed) fool the model on images on which its own "
+        "gradient attacks do not"
     ),
     "large_eps_survivors": (
-        "at a budget at which every image can become the same grey image, which fools the model for all classes but "
-        "one, a gradient attack leaves more images correctly classified than the grey image does"
+        "at a budget that allows every image to become the same grey image, more images are correctly classified under "
+        "a gradient attack than on the grey image, which the model assigns to one class only"
     ),
     "stronger_attack": "the audit's attacks fool images that no attack of the run fools",
 }
 
 #: Protocols of AutoAttack; only ``standard`` is compared with published rows.
 PROTOCOLS = {
-    "standard": "the attack alone, on every correctly classified image, as in published results",
-    "prefiltered": "only on images that FGSM and PGD at the same eps left correctly classified: a per-image worst case",
+    "standard": "the attack is run on every correctly classified image, as in published results",
+    "prefiltered": "the attack is run only on images that stay correct under FGSM and PGD at the same eps",
 }
 
 CLEAN = "clean"
 STANDARD = "standard"
-NATIVE: Final = "native"  # backend of an attack: our own implementation,
-REFERENCE: Final = "reference"  # or an independent library
+NATIVE: Final = "native"  # backend of an attack: our own implementation
+REFERENCE: Final = "reference"  # backend of an attack: an independent library
 BASELINE = "baseline"
 MCE_REFERENCES = ("baseline", "alexnet")
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def pluralize(number: int, one: str, many: str = "") -> str:
-    """Return a number with its noun.
+def pluralize(number: int, singular: str, plural: str = "") -> str:
+    """Return a number with its noun in the singular or plural.
 
     >>> pluralize(1, "cell"), pluralize(2, "cell"), pluralize(0, "diagnosis", "diagnoses")
     ('1 cell', '2 cells', '0 diagnoses')
     """
-    return f"{number} {one if number == 1 else many or f'{one}s'}"
+    return f"{number} {singular if number == 1 else plural or f'{singular}s'}"
 
 
 def join(names: Sequence[str], last: str = "and") -> str:
-    """Return the names as a list in a sentence.
+    """Join names to a list in a sentence.
 
     >>> join(["a"]), join(["a", "b"], "or"), join(["a", "b", "c"])
     ('a', 'a or b', 'a, b and c')

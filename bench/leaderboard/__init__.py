@@ -1,1 +1,1 @@
-"""Build tables from stored cells: leaderboard, comparison, corruptions and distances. Does not import torch."""
+"""Compute tables from stored cells: leaderboard, comparison, corruptions and distances. Does not import torch."""

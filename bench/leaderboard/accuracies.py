@@ -1,4 +1,4 @@
-"""Accuracies of a leaderboard row: means over seeds, intervals and paired differences from the reference."""
+"""Accuracies of a leaderboard row: means over seeds, intervals, and paired differences from the reference."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from bench.statistics.seeds import sampling_error, spread
 def accuracy_values(
     row: BoardRow, reference: BoardRow | None, metrics: Sequence[str], outcomes: Outcomes
 ) -> dict[str, Any]:
-    """Return each accuracy of ``row`` with its METRIC_SUFFIXES columns, in percent.
+    """Return all accuracies of ``row`` in percent, with their METRIC_SUFFIXES columns.
 
-    Differences are from ``reference``. They are None if either row is no better than chance.
+    Differences are row minus ``reference``. They are None if either row is no better than chance.
     """
     values: dict[str, Any] = {}
     at_chance = bool(row.chance()) or (reference is not None and bool(reference.chance()))
@@ -47,10 +47,10 @@ def accuracy_values(
 
 
 def _attempted(row: BoardRow, metric: str) -> bool:
-    """Check whether a cell of the metric was attempted without an accuracy: a cell is not ok, or the seeds differ."""
+    """Check whether the metric was run without an accuracy, because a cell is not ok or the seeds differ."""
     columns = [metric] if metric != CORRUPTIONS_ACC else row.corrupted()
-    tried = (c for c in columns if row.cells.get(c) or row.superseded.get(c))
-    return any(row.failed(column) or row.mean(column) is None for column in tried)
+    columns_with_cells = (c for c in columns if row.cells.get(c) or row.superseded.get(c))
+    return any(row.failed(column) or row.mean(column) is None for column in columns_with_cells)
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -58,7 +58,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _by_seed(row: BoardRow, parts: Sequence[str]) -> list[float]:
-    """Return the metric of every seed: the mean over its columns, a fraction; empty if a column has no accuracy."""
+    """Return the metric of every seed as a fraction, the mean over its columns; empty if a column has no accuracy."""
     columns = [row.accuracies(part) for part in parts]
     return [sum(values) / len(values) for values in zip(*columns, strict=True)] if columns and all(columns) else []
 
@@ -68,18 +68,18 @@ def _percent(fraction: float | None) -> float | None:
 
 
 def _over_seeds(values: Sequence[float]) -> dict[str, float]:
-    """Return standard deviation and Student's interval over seeds, by column suffix; empty for a single seed."""
+    """Return the standard deviation and Student's interval over seeds, by suffix; empty for a single seed."""
     if len(values) < 2:
         return {}
-    found = spread(np.asarray(values))
-    return {"_std": found.std, "_t_lo": found.low, "_t_hi": found.high}
+    statistics = spread(np.asarray(values))
+    return {"_std": statistics.std, "_t_lo": statistics.low, "_t_hi": statistics.high}
 
 
 def _sampling_error(row: BoardRow, parts: Sequence[str], outcomes: Outcomes) -> float | None:
-    """Return the standard error, over images, of the mean over seeds and columns, a fraction.
+    """Return the standard error over images of the mean over seeds and columns, as a fraction.
 
-    None unless the cells have two images or more in common.
+    None unless the cells have at least two images in common.
     """
-    found = [outcomes.of(row.cells[part][seed]) for part in parts for seed in sorted(row.seeds)]
-    ids = common_images(found)
-    return sampling_error(verdicts(found, ids)) if len(ids) > 1 else None
+    cell_outcomes = [outcomes.of(row.cells[part][seed]) for part in parts for seed in sorted(row.seeds)]
+    ids = common_images(cell_outcomes)
+    return sampling_error(verdicts(cell_outcomes, ids)) if len(ids) > 1 else None

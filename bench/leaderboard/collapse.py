@@ -1,4 +1,4 @@
-"""Compute the collapse status of a leaderboard row and its figures for the tables."""
+"""Compute the collapse status of a leaderboard row and the corresponding table columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.results.collapse_status import (
 def row_collapse(row: BoardRow, group: Sequence[BoardRow]) -> Collapse | None:
     """Return the collapse status over all seeds; None for a variant without a collapse penalty.
 
-    ``group`` are the rows of the same test split.
+    ``group`` are all rows of the same test split.
     """
     if not is_trained_to_collapse(row.run):
         return None
@@ -30,17 +30,17 @@ def row_collapse(row: BoardRow, group: Sequence[BoardRow]) -> Collapse | None:
 
 
 def _reference(row: BoardRow, group: Sequence[BoardRow], seed: int) -> Reference | None:
-    """Return the first of ``REFERENCES`` that has a training NC1 for the same seed."""
+    """Return the first reference in ``REFERENCES`` with a training NC1 for the same seed."""
     for variant in REFERENCES:
-        other = reference_of(row, group, variant)
-        nc1 = None if other is None else training_nc1(other.diagnoses.get(seed))
+        candidate = reference_of(row, group, variant)
+        nc1 = None if candidate is None else training_nc1(candidate.diagnoses.get(seed))
         if nc1 is not None:
             return Reference(variant, nc1)
     return None
 
 
 def collapse_values(row: BoardRow, group: Sequence[BoardRow], suffix: str = "") -> dict[str, Any]:
-    """Return the collapse columns: the status, and the mean over seeds of each figure that all seeds have.
+    """Return the collapse columns: the status, and means over seeds of figures that are known for all seeds.
 
     The training accuracy is in percent. ``suffix`` is appended to the names of the columns.
     """

@@ -1,4 +1,4 @@
-"""Build comparison.csv: each metric of each variant and of its paired reference, and tests of their difference."""
+"""Build comparison.csv: metrics of each variant and of its paired reference, and tests of their differences."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bench.statistics.seed_power import detectable_by_sign_flips
 from bench.statistics.seeds import one_more_each, sign_flip_p, smallest_p, spread, two_level_interval
 
 WHOLE = ("n", "seeds", "leaked", "n_regressed", "n_improved", f"{LOWEST}_n", f"{LOWEST}_audit_n")
-POINTS = 100  # percentage points per unit fraction
+POINTS = 100  # factor from fractions to percentage points
 NO_VERDICTS = "no p_checkpoint: McNemar's test is of verdicts, not of means over cells"
 ONE_SEED = "no p_variant: there is one seed"
 SAME_WEIGHTS = "no p_variant: the seeds have the same weights"
@@ -34,28 +34,28 @@ SAME_WEIGHTS = "no p_variant: the seeds have the same weights"
 def comparison_table(
     rows: Sequence[BoardRow], metrics: Sequence[str], outcomes: Outcomes, against: str = BASELINE
 ) -> pd.DataFrame:
-    """Return one row per variant and metric that both the variant and its paired reference have.
+    """Return one row per variant and metric, if the paired reference has the same metric.
 
-    The reference is the paired row of the variant ``against``. Accuracies are percent, differences are points. The
+    The reference is the paired row of the variant ``against``. Accuracies are in percent, differences in points. The
     table is empty if no row has a reference.
     """
-    found: list[tuple[dict[str, Any], Pairs | None]] = []
+    comparisons: list[tuple[dict[str, Any], Pairs | None]] = []
     for row in sorted(rows, key=_order):
         group = same_split(row, rows)
         reference = reference_of(row, group, against)
         if reference is not None:
-            found += _of_row(row, reference, group, metrics, outcomes)
-    _decide([(record, pair) for record, pair in found if pair and not record["chance"]])
-    table = [record for record, pair in found if pair or record["note"]]
+            comparisons += _of_row(row, reference, group, metrics, outcomes)
+    _decide([(record, pair) for record, pair in comparisons if pair and not record["chance"]])
+    table = [record for record, pair in comparisons if pair or record["note"]]
     return pd.DataFrame(table, columns=list(COMPARISON_COLUMNS)).astype(dict.fromkeys(WHOLE, "Int64"))
 
 
 def _of_row(
     row: BoardRow, reference: BoardRow, group: Sequence[BoardRow], metrics: Sequence[str], outcomes: Outcomes
 ) -> list[tuple[dict[str, Any], Pairs | None]]:
-    """Return one record and its paired outcomes per metric, without the values that depend on the number of tests."""
+    """Return one record and its paired outcomes per metric, without values that depend on the number of tests."""
     collapse = collapse_values(row, group) | collapse_values(reference, group, "_reference")
-    found = []
+    comparisons = []
     for metric in metrics:
         pair = pairs_of(row, reference, metric, outcomes)
         record = _names(row, reference, metric) | _qualifiers(row, reference, metric) | collapse
@@ -64,28 +64,27 @@ def _of_row(
             record |= _not_comparable(unlike(row, reference, metric))
         else:
             record |= _at_chance(pair) if record["chance"] else _values(record, pair)
-        found.append((record, pair))
-    return found
+        comparisons.append((record, pair))
+    return comparisons
 
 
-def _not_comparable(why: str) -> dict[str, Any]:
-    """Return the columns of a metric that the two rows measured differently: a finding without a difference."""
-    return {"finding": NOT_COMPARED, "note": f"no difference: {why}" if why else None}
+def _not_comparable(reason: str) -> dict[str, Any]:
+    """Return the columns of a metric that was measured differently for both rows: a finding without a difference."""
+    return {"finding": NOT_COMPARED, "note": f"no difference: {reason}" if reason else None}
 
 
 def _at_chance(pair: Pairs) -> dict[str, Any]:
-    """Return the columns of a pair at chance level: both accuracies, but no difference."""
+    """Return the columns of a pair at chance level: both accuracies, without a difference."""
     return {**_accuracies(pair), "finding": AT_CHANCE, "note": "no difference: see chance"}
 
 
 def _decide(records: Sequence[tuple[dict[str, Any], Pairs]]) -> None:
-    """Add the values that depend on the number of tests: corrected p, minimum detectable differences and findings.
+    """Add values that depend on the number of tests: corrected p-values, minimum detectable differences and findings.
 
-    Each row has one test. All tests of the table form one family, which is corrected by Holm's method. Rows without a
-    test are not counted.
+    Each row has at most one test. All tests of the table form one family, which is corrected by Holm's method.
     """
-    made = sum(deciding(record, 1.0) is not None for record, _ in records)
-    level = ALPHA / max(1, made)
+    n_tests = sum(deciding(record, 1.0) is not None for record, _ in records)
+    level = ALPHA / max(1, n_tests)
     tests = [deciding(record, level) for record, _ in records]
     corrected = holm([record[test] if test else None for (record, _), test in zip(records, tests, strict=True)])
     for (record, pair), test, p in zip(records, tests, corrected, strict=True):
@@ -113,7 +112,7 @@ def _names(row: BoardRow, reference: BoardRow, metric: str) -> dict[str, Any]:
 
 
 def _qualifiers(row: BoardRow, reference: BoardRow, metric: str) -> dict[str, Any]:
-    """Return the columns that qualify both accuracies: flags, audit verdict, chance level and leaked images."""
+    """Return the columns that limit the validity of the accuracies: flags, audit, chance level and leaked images."""
     parts = parts_of(row, metric)
     flags = [";".join(sorted({flag for part in parts for flag in r.flags(part)})) or None for r in (row, reference)]
     at_chance = [f"{side} {found}" for side, r in (("variant", row), ("reference", reference)) if (found := r.chance())]
@@ -127,7 +126,7 @@ def _leaked(row: BoardRow, reference: BoardRow) -> int | None:
 
 
 def _lowest(row: BoardRow, reference: BoardRow, metric: str, outcomes: Outcomes) -> dict[str, Any]:
-    """Return the columns of the lowest known robust accuracy, on the images common to all attacks of both rows.
+    """Return the columns of the lowest known robust accuracy, on the common images of all attacks of both rows.
 
     Empty unless ``metric`` is an attack and both rows have common images.
     """
@@ -136,17 +135,17 @@ def _lowest(row: BoardRow, reference: BoardRow, metric: str, outcomes: Outcomes)
         return {}
     budget = Budget(attack.norm, attack.eps)
     ids = common_ids(suite_images(r, budget, outcomes) for r in (row, reference))
-    found = [lowest_known(r, budget, outcomes, ids) for r in (row, reference)]
-    if found[0] is None or found[1] is None:
+    lowest_of_rows = [lowest_known(r, budget, outcomes, ids) for r in (row, reference)]
+    if lowest_of_rows[0] is None or lowest_of_rows[1] is None:
         return {}
-    audited = [lowest.n_audited for lowest in found if lowest is not None and lowest.n_audited is not None]
+    audited = [lowest.n_audited for lowest in lowest_of_rows if lowest is not None and lowest.n_audited is not None]
     return {
-        LOWEST: found[0].percent,
-        f"{LOWEST}_reference": found[1].percent,
+        LOWEST: lowest_of_rows[0].percent,
+        f"{LOWEST}_reference": lowest_of_rows[1].percent,
         f"{LOWEST}_n": len(ids),
-        f"{LOWEST}_audit_n": min(audited) if len(audited) == len(found) else None,
-        "broken_by": found[0].broken_by() or None,
-        "broken_by_reference": found[1].broken_by() or None,
+        f"{LOWEST}_audit_n": min(audited) if len(audited) == len(lowest_of_rows) else None,
+        "broken_by": lowest_of_rows[0].broken_by() or None,
+        "broken_by_reference": lowest_of_rows[1].broken_by() or None,
     }
 
 
@@ -161,7 +160,7 @@ def _accuracies(pair: Pairs) -> dict[str, Any]:
 
 
 def _values(names: Mapping[str, Any], pair: Pairs) -> dict[str, Any]:
-    """Return the columns of one comparison, without those that depend on the number of tests."""
+    """Return the columns of one comparison that do not depend on the number of tests."""
     seeds = len(pair.seeds)
     by_seed = pair.differences.mean(axis=1)
     checkpoint = _checkpoint(pair) if names["metric"] != CORRUPTIONS_ACC else None
@@ -191,10 +190,10 @@ def _interval(names: Mapping[str, Any], pair: Pairs, checkpoint: Paired | None) 
 
 def _notes(checkpoint: Paired | None, pair: Pairs) -> list[str]:
     """Return the notes that explain missing p-values."""
-    found = [NO_VERDICTS] if checkpoint is None else []
+    notes = [NO_VERDICTS] if checkpoint is None else []
     if len(pair.seeds) == 1:
-        return [*found, ONE_SEED]
-    return found if pair.trainings else [*found, SAME_WEIGHTS]
+        return [*notes, ONE_SEED]
+    return notes if pair.trainings else [*notes, SAME_WEIGHTS]
 
 
 def _checkpoint(pair: Pairs) -> Paired:
@@ -205,7 +204,7 @@ def _checkpoint(pair: Pairs) -> Paired:
 def _detectable(record: Mapping[str, Any], pair: Pairs, level: float) -> dict[str, float | None]:
     """Return the minimum detectable differences over images and over seeds, in points.
 
-    ``level`` is the level that Holm's correction of the whole table requires of the smallest p.
+    ``level`` is the level of the smallest p-value in Holm's correction of the table.
     """
     seeds, n = pair.differences.shape
     of_images = of_seeds = None

@@ -1,4 +1,4 @@
-"""Report the comparison with the paired reference: findings in words, and a Markdown table."""
+"""Report the comparison with the paired reference as findings in words and as a Markdown table."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def deciding(record: Mapping[str, Any], level: float) -> str | None:
     """Return the column of the p-value that determines the finding: ``p_variant``, ``p_checkpoint`` or None.
 
     ``p_variant`` is used if the number of seeds is large enough to reach ``level``, and otherwise ``p_checkpoint``. The
-    choice depends on the number of seeds only, never on measured values, so that each row has exactly one test and all
-    tests of the table form one family. None if neither was computed, or if a network that was trained to collapse has
-    not collapsed. If collapse was not measured, ``p_variant`` is not used.
+    choice depends on the number of seeds, not on measured accuracies. Therefore each row has exactly one test, and all
+    tests of the table form one family. None if neither p-value was computed, or if a network with a collapse penalty
+    has not collapsed. If collapse was not measured, ``p_variant`` is not used.
     """
     collapse = collapse_word(record)
     if collapse == NOT_COLLAPSED:
@@ -45,9 +45,9 @@ def collapse_word(record: Mapping[str, Any]) -> str:
 
 
 def finding(record: Mapping[str, Any], test: str | None, seeds: Sequence[int]) -> str:
-    """Return the finding in words, by the corrected p of ``test``.
+    """Return the finding in words, based on the corrected p-value of ``test``.
 
-    McNemar's test compares only the weights of the lowest of ``seeds``; the finding then names this seed.
+    McNemar's test compares only the weights of the lowest of ``seeds``. The finding then names this seed.
     """
     collapse = collapse_word(record)
     if collapse == NOT_COLLAPSED:
@@ -71,18 +71,18 @@ def _words(record: Mapping[str, Any], p: float, direction: float, mde: float | N
 
 
 def _caveat(record: Mapping[str, Any], flags: str) -> str:
-    """Return a note if the higher of the two accuracies is only an upper bound; ``flags`` names its flags column."""
+    """Return a note if the higher accuracy is only an upper bound. ``flags`` is the name of its flags column."""
     names = record[flags].split(";") if record[flags] else []
-    owner = "" if flags == "flags" else f"{record['reference']}: "
-    return f" ({owner}upper bound)" if bound(record["metric"], names) else ""
+    prefix = "" if flags == "flags" else f"{record['reference']}: "
+    return f" ({prefix}upper bound)" if bound(record["metric"], names) else ""
 
 
-#: The third header is the name of the reference. "lowest known" shows the values of the reference and of the variant.
+#: The third header is the name of the reference. "lowest known" contains the values of the reference and the variant.
 HEADERS = (
     "variant", "metric", "{}", "accuracy", "difference", "lowest known", "p (checkpoint)", "p (variant)", "finding",
     "audit",
 )  # fmt: skip
-FEW_SEEDS = 8  # with fewer seeds the smallest possible p is shown with p
+FEW_SEEDS = 8  # with fewer seeds, the smallest possible p-value is also shown
 CAPTION = (
     "Differences from `{}` in points, with 95 % intervals over seeds and images, or over images only with one seed. "
     "The p-values are uncorrected. A finding is based on one of them, at 0.05 after Holm's correction for the table. "
@@ -103,7 +103,7 @@ def comparison_markdown(comparison: pd.DataFrame) -> str:
 
 
 def _identifying_columns(comparison: pd.DataFrame) -> list[str]:
-    """Return the columns that identify the rows of one metric: model and variant, and others only if needed."""
+    """Return the columns that identify the rows of one metric: model and variant, and further columns if needed."""
     names = ["model", "variant"]
     for column in ("dataset", "data_sha", "config_sha"):
         if comparison.duplicated([*names, "metric"]).any() and comparison[column].nunique() > 1:
@@ -127,17 +127,17 @@ def _cells(row: pd.Series[Any], names: list[str]) -> list[str]:
 
 
 def _finding(row: pd.Series[Any]) -> str:
-    """Return the finding; if there is no conclusion, with its reason."""
+    """Return the finding, with the reason if there is no conclusion."""
     statuses = [row[column] for column in ("collapse", "collapse_reference") if not pd.isna(row[column])]
     collapse = "; ".join(statuses)
-    found = str(row["finding"])
-    longer = {
+    short = str(row["finding"])
+    with_reason = {
         NOT_COMPARED: f"{NOT_COMPARED} ({row['note']})",
         AT_CHANCE: f"not compared: {row['chance']}",
         NO_COLLAPSE: f"no conclusion: {collapse}",
         UNKNOWN_COLLAPSE: f"no conclusion: {collapse}",
     }
-    return longer.get(found, found)
+    return with_reason.get(short, short)
 
 
 def _lowest(row: pd.Series[Any]) -> str:

@@ -1,4 +1,4 @@
-"""Corruption cells of a leaderboard row. All of them are on one set of corrupted images."""
+"""Corruption cells of a leaderboard row. All cells of a row are on one set of corrupted images."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ STANDARD_COLUMNS = [corruption_column(kind, level) for kind in STANDARD_KINDS fo
 
 def corruptions_of(row: BoardRow) -> list[CorruptionSpec]:
     """Return the CorruptionSpecs of a row, one per column."""
-    found = (next(iter(cells.values())).spec.corruption for cells in row.cells.values())
-    return [spec for spec in found if spec is not None]
+    specs = (next(iter(cells.values())).spec.corruption for cells in row.cells.values())
+    return [spec for spec in specs if spec is not None]
 
 
 def corruption_cells(row: BoardRow) -> list[str]:
@@ -29,15 +29,19 @@ def corruption_cells(row: BoardRow) -> list[str]:
 
 
 def made_of(row: BoardRow, columns: Iterable[str]) -> set[Made]:
-    """Return the sets of corrupted images that the cells of ``columns`` were evaluated on."""
+    """Return the sets of corrupted images on which the cells of ``columns`` were evaluated."""
     cells = (cell for column in columns for cell in row.cells.get(column, {}).values())
-    return {found for cell in cells if (found := made(cell)) is not None}
+    return {image_set for cell in cells if (image_set := made(cell)) is not None}
 
 
-def same_images(row: BoardRow, other: BoardRow, columns: Sequence[str]) -> bool:
-    """Whether both rows were evaluated on the same corrupted images."""
-    specs = ({cell.spec.corruption for r in (row, other) for cell in r.cells[column].values()} for column in columns)
-    return len(made_of(row, columns) | made_of(other, columns)) == 1 and all(len(found) == 1 for found in specs)
+def same_images(row: BoardRow, reference: BoardRow, columns: Sequence[str]) -> bool:
+    """Return whether both rows were evaluated on the same corrupted images."""
+    specs = (
+        {cell.spec.corruption for r in (row, reference) for cell in r.cells[column].values()} for column in columns
+    )
+    return len(made_of(row, columns) | made_of(reference, columns)) == 1 and all(
+        len(cell_specs) == 1 for cell_specs in specs
+    )
 
 
 def standard_cells(row: BoardRow) -> list[str] | None:
@@ -51,7 +55,7 @@ def lacking(row: BoardRow) -> list[str]:
 
 
 def all_accuracies(row: BoardRow, seed: int) -> Accuracies:
-    """Return the accuracies of one seed under all corruptions with an ok cell, as fractions by kind and severity."""
+    """Return the accuracies of the ok corruption cells of one seed, as fractions by kind and severity."""
     cells = [row.cells[column][seed] for column in corruption_cells(row) if seed in row.cells[column]]
     return {
         (spec.kind, spec.severity): cell.n_correct / cell.n

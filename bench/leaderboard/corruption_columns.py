@@ -1,4 +1,4 @@
-"""Metrics of the corruptions of a leaderboard row: means over its cells, and mCE against a named reference."""
+"""Corruption metrics of a leaderboard row: mean accuracies, and mCE relative to a reference."""
 
 from __future__ import annotations
 
@@ -39,53 +39,53 @@ ALEXNETS = "imagenet"  # profile of the images on which the errors of AlexNet we
 
 
 def image_sets(row: BoardRow) -> str | None:
-    """Return source and profile of the corrupted images; None for a row without corruptions."""
-    found = {f"{made.source}:{made.profile}" for made in made_of(row, corruption_cells(row))}
-    return "; ".join(sorted(found)) or None
+    """Format source and profile of the corrupted images; None for a row without corruptions."""
+    names = {f"{made.source}:{made.profile}" for made in made_of(row, corruption_cells(row))}
+    return "; ".join(sorted(names)) or None
 
 
 def kind_accuracy(row: BoardRow, kind: str) -> float | None:
-    """Return the mean accuracy in percent over the severities of one kind; None unless all have an accuracy."""
+    """Return the mean accuracy in percent over the severities of one kind; None if any severity has no accuracy."""
     return _percent(by_kind, whole_kinds(_means(row)), kind)
 
 
 def severity_accuracy(row: BoardRow, level: int) -> float | None:
-    """Return the mean accuracy in percent over the standard kinds at one severity; None unless all have one."""
+    """Return the mean accuracy in percent over the standard kinds at one severity; None if any kind has no accuracy."""
     return _percent(by_severity, whole_severities(_means(row)), level)
 
 
 def family_accuracy(row: BoardRow, family: str) -> float | None:
-    """Return the mean accuracy in percent over the standard kinds of one family; None unless all have one."""
+    """Return the mean accuracy in percent over the standard kinds of one family; None if any kind has no accuracy."""
     families = {kind: CORRUPTIONS.get(kind).family for kind in STANDARD_KINDS}
     return _percent(lambda acc: by_family(acc, families), whole_families(_means(row), families), family)
 
 
 def _means(row: BoardRow) -> Accuracies:
-    """Return the accuracies that all seeds have, means over seeds, as fractions by kind and severity."""
+    """Return the means over seeds of accuracies that all seeds have, as fractions by kind and severity."""
     means = {(s.kind, s.severity): row.mean(corruption_column(s.kind, s.severity)) for s in corruptions_of(row)}
     return {cell: mean for cell, mean in means.items() if mean is not None}
 
 
 def _percent(mean: Callable[[Accuracies], Mapping[Any, float]], accuracies: Accuracies, group: Any) -> float | None:
-    found = mean(accuracies).get(group) if accuracies else None
-    return None if found is None else 100 * found
+    value = mean(accuracies).get(group) if accuracies else None
+    return None if value is None else 100 * value
 
 
 def whole_kinds(accuracies: Accuracies) -> Accuracies:
-    """Return the accuracies of the kinds that have all severities."""
-    whole = {k for k, _ in accuracies if all((k, level) in accuracies for level in SEVERITY_LEVELS)}
-    return {(kind, level): value for (kind, level), value in accuracies.items() if kind in whole}
+    """Return the accuracies of the kinds with an accuracy at every severity."""
+    complete = {k for k, _ in accuracies if all((k, level) in accuracies for level in SEVERITY_LEVELS)}
+    return {(kind, level): value for (kind, level), value in accuracies.items() if kind in complete}
 
 
 def whole_families(accuracies: Accuracies, families: Mapping[str, str]) -> Accuracies:
-    """Return the accuracies of families in which all kinds have all severities; ``families`` maps kind to family."""
-    whole = whole_kinds(accuracies)
-    lacking = {families[kind] for kind in families if (kind, SEVERITY_LEVELS[0]) not in whole}
-    return {cell: value for cell, value in whole.items() if cell[0] in families and families[cell[0]] not in lacking}
+    """Return the accuracies of families without a missing kind or severity. ``families`` maps kind to family."""
+    complete = whole_kinds(accuracies)
+    lacking = {families[kind] for kind in families if (kind, SEVERITY_LEVELS[0]) not in complete}
+    return {cell: value for cell, value in complete.items() if cell[0] in families and families[cell[0]] not in lacking}
 
 
 def whole_severities(accuracies: Accuracies) -> Accuracies:
-    """Return the accuracies of the standard kinds at the severities that all standard kinds have."""
+    """Return the accuracies of the standard kinds at severities at which all standard kinds have an accuracy."""
     levels = [level for level in SEVERITY_LEVELS if all((kind, level) in accuracies for kind in STANDARD_KINDS)]
     return {(kind, level): accuracies[kind, level] for kind in STANDARD_KINDS for level in levels}
 
@@ -96,38 +96,42 @@ def only_standard(accuracies: Accuracies) -> Accuracies:
 
 
 def corruption_errors(row: BoardRow, baseline: BoardRow | None, reference: str) -> dict[str, float | str]:
-    """Return ``mce``, ``rel_mce``, ``mce_reference`` and ``mce_note``: both errors in percent, or why they are missing.
+    """Return ``mce``, ``rel_mce``, ``mce_reference`` and ``mce_note``: errors in percent, or the reason if missing.
 
-    ``reference`` is "baseline" or "alexnet", and ``baseline`` the paired baseline. Each seed has its own reference.
+    ``reference`` is "baseline" or "alexnet", and ``baseline`` is the paired baseline. Each seed has its own reference.
     """
     if not corruptions_of(row):
         return {}
     if missing := lacking(row):
-        wanted = len(STANDARD_COLUMNS)
-        why = f"{wanted - len(missing)} of the {wanted} standard cells have an accuracy for every seed on one set"
-        return {"mce_note": f"mce, rel_mce: {why} of images; {missing[0]} has none."}
+        n_standard = len(STANDARD_COLUMNS)
+        reason = (
+            f"{n_standard - len(missing)} of the {n_standard} standard cells have an accuracy for every seed on one set"
+        )
+        return {"mce_note": f"mce, rel_mce: {reason} of images; {missing[0]} has none."}
     scores = [_seed_errors(row, baseline, reference, seed) for seed in sorted(row.seeds)]
     values: dict[str, float | str] = {"mce_reference": reference}
     notes = []
-    for name, found in zip(("mce", "rel_mce"), zip(*scores, strict=True), strict=True):
-        reasons = [score.reason for score in found if score.value is None]
+    for name, seed_scores in zip(("mce", "rel_mce"), zip(*scores, strict=True), strict=True):
+        reasons = [score.reason for score in seed_scores if score.value is None]
         if reasons:
             notes.append(f"{name}: {reasons[0]}")
         else:
-            values[name] = sum(score.value for score in found) / len(found)
+            values[name] = sum(score.value for score in seed_scores) / len(seed_scores)
     if row.chance():
         notes.append(f"clean is {row.chance()}")
     return values | ({"mce_note": "; ".join(notes)} if notes else {})
 
 
 def _seed_errors(row: BoardRow, baseline: BoardRow | None, reference: str, seed: int) -> tuple[Score, Score]:
-    mine, clean = seed_accuracies(row, seed), seed_clean(row, seed)
+    accuracies, clean = seed_accuracies(row, seed), seed_clean(row, seed)
     if reference == BASELINE:
-        theirs = standard_cells(baseline) if baseline is not None and seed in baseline.seeds else None
+        baseline_columns = standard_cells(baseline) if baseline is not None and seed in baseline.seeds else None
         if baseline is not None and seed in baseline.seeds_at_chance():
-            at_chance = Score(None, f"the baseline is {CHANCE} on clean images, so its errors cannot be the reference.")
+            at_chance = Score(
+                None, f"the baseline is {CHANCE} on clean images, so that its errors cannot be the reference."
+            )
             return at_chance, at_chance
-        if baseline is None or theirs is None or not same_images(row, baseline, theirs):
+        if baseline is None or baseline_columns is None or not same_images(row, baseline, baseline_columns):
             missing = Score(None, "no baseline with this backbone, recipe and seed on the same images.")
             return missing, missing
         errors, clean_error = mean_errors(seed_accuracies(baseline, seed)), seed_clean(baseline, seed)
@@ -140,9 +144,9 @@ def _seed_errors(row: BoardRow, baseline: BoardRow | None, reference: str, seed:
     relative = (
         Score(None, "no clean accuracy on the same images.")
         if clean is None or clean_error is None
-        else relative_mean_corruption_error(mine, clean, errors, clean_error)
+        else relative_mean_corruption_error(accuracies, clean, errors, clean_error)
     )
-    return mean_corruption_error(mine, errors), relative
+    return mean_corruption_error(accuracies, errors), relative
 
 
 def seed_accuracies(row: BoardRow, seed: int) -> Accuracies:
@@ -151,7 +155,7 @@ def seed_accuracies(row: BoardRow, seed: int) -> Accuracies:
 
 
 def seed_clean(row: BoardRow, seed: int) -> float | None:
-    """Return the clean accuracy of one seed, a fraction; None unless it is on as many images as all its corruptions."""
+    """Return the clean accuracy of one seed as a fraction; None if a corruption has another number of images."""
     clean = row.cells.get(CLEAN, {}).get(seed)
     if clean is None or clean.n_correct is None:
         return None

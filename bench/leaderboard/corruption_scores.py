@@ -1,10 +1,10 @@
-"""Scores of one model under corruptions, computed from its accuracies. Pure functions, without intervals.
+"""Scores of one model under corruptions, computed from its accuracies. Pure functions.
 
-Contains the errors of AlexNet on ImageNet and ImageNet-C, by which the mean corruption error of ImageNet models is
-normalised: Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
-ICLR 2019, arXiv 1903.12261. The mean errors, over severities 1 to 5 of the whole ImageNet-C, have four decimals of a
-percent as in github RobustBench/robustbench at 78fcc9e. The clean error is that of Table 1 of the paper. The table of
-accuracies of RobustBench contains another evaluation of AlexNet, on 5000 images, with slightly different values.
+Contains the errors of AlexNet on ImageNet and ImageNet-C, which normalise the mean corruption error of ImageNet models:
+Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019,
+arXiv 1903.12261. The mean errors over severities 1 to 5 on all images of ImageNet-C are from the GitHub repository
+RobustBench/robustbench at 78fcc9e, in percent with four decimals. The clean error is from Table 1 of the paper. The
+accuracy table of RobustBench contains another evaluation of AlexNet on 5000 images, with slightly different values.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from statistics import fmean
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeVar
 
-CLEAN_ERROR: Final = 0.435  # a fraction
+CLEAN_ERROR: Final = 0.435  # as a fraction
 
 #: Mean errors of AlexNet, as fractions, for the fifteen standard kinds in the order of the paper.
 MEAN_ERRORS: Final[Mapping[str, float]] = MappingProxyType(
@@ -38,22 +38,22 @@ MEAN_ERRORS: Final[Mapping[str, float]] = MappingProxyType(
 )
 
 
-Accuracies = Mapping[tuple[str, int], float]  # (kind, severity) to a fraction
+Accuracies = Mapping[tuple[str, int], float]  # accuracy as a fraction, by (kind, severity)
 
-ROUNDING = 1e-12  # a smaller difference of two errors counts as 0
+ROUNDING = 1e-12  # smaller differences of two errors are treated as 0
 
 Group = TypeVar("Group", str, int)
 
 
 class Score(NamedTuple):
-    """Score in percent, or None and the reason as one sentence."""
+    """Score in percent, or None with the reason as one sentence."""
 
     value: float | None
     reason: str = ""
 
 
 def mean_accuracy(acc: Accuracies) -> float:
-    """Return the mean over all cells, a fraction: corruptions_acc of RobustBench. Raises ValueError without a cell."""
+    """Return the mean over all cells as a fraction (RobustBench: corruptions_acc). Raises ValueError without a cell."""
     return fmean(_filled(acc).values())
 
 
@@ -87,8 +87,8 @@ def mean_errors(acc: Accuracies) -> dict[str, float]:
 def mean_corruption_error(acc: Accuracies, reference: Mapping[str, float]) -> Score:
     """Return mCE = 100·mean_c(E_c / E_c^ref) over the kinds of ``acc`` (Hendrycks and Dietterich 2019, section 4.1).
 
-    ``reference`` are E_c^ref by kind, as fractions over the same severities as ``acc``; other kinds in it are ignored.
-    Raises ValueError without a cell.
+    ``reference`` are the errors E_c^ref by kind, as fractions, over the same severities as ``acc``. Kinds that are not
+    in ``acc`` are ignored. Raises ValueError without a cell.
     """
     return _mean_ratio(mean_errors(acc), reference, why="makes no error")
 
@@ -101,18 +101,18 @@ def relative_mean_corruption_error(
     See :func:`mean_corruption_error`. ``acc`` and ``clean`` are accuracies, ``reference`` and ``reference_clean`` are
     errors, all as fractions. Raises ValueError without a cell.
     """
-    ours = {kind: error - (1 - clean) for kind, error in mean_errors(acc).items()}
-    theirs = {kind: error - reference_clean for kind, error in reference.items()}
-    return _mean_ratio(ours, theirs, why="loses no accuracy")
+    errors = {kind: error - (1 - clean) for kind, error in mean_errors(acc).items()}
+    reference_errors = {kind: error - reference_clean for kind, error in reference.items()}
+    return _mean_ratio(errors, reference_errors, why="loses no accuracy")
 
 
-def _mean_ratio(ours: Mapping[str, float], theirs: Mapping[str, float], *, why: str) -> Score:
-    for kind in ours:
-        if kind not in theirs:
+def _mean_ratio(errors: Mapping[str, float], reference: Mapping[str, float], *, why: str) -> Score:
+    for kind in errors:
+        if kind not in reference:
             return Score(None, f"The reference has no error for {kind}.")
-        if theirs[kind] < ROUNDING:
-            return Score(None, f"The reference {why} under {kind}, so that the ratio to it is undefined.")
-    return Score(100 * fmean(ours[kind] / theirs[kind] for kind in ours))
+        if reference[kind] < ROUNDING:
+            return Score(None, f"The reference {why} under {kind}, so that the ratio is undefined.")
+    return Score(100 * fmean(errors[kind] / reference[kind] for kind in errors))
 
 
 def _means(pairs: Iterable[tuple[Group, float]]) -> dict[Group, float]:

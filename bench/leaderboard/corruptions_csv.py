@@ -1,7 +1,7 @@
 """Read and write corruptions.csv: accuracies under corruptions in the format of RobustBench.
 
-The format is that of unaggregated_results.csv: two header lines, kinds and severities, then one line per model, without
-a line for the name of the index. Missing accuracies are empty.
+The format is the format of unaggregated_results.csv: two header lines with kinds and severities, and one line per
+model. There is no line with the name of the index. Missing accuracies are empty.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Column = tuple[str, int]
 
 
 def corruptions_table(rows: Mapping[str, Accuracies], kinds: Sequence[str]) -> pd.DataFrame:
-    """Return the accuracies as fractions: one row per name, columns (kind, severity as text) in the order of ``kinds``.
+    """Return the accuracies as fractions, with one row per name and columns (kind, severity as text).
 
-    Missing accuracies are NaN. Cells of other kinds are ignored. Raises ValueError for a row without any cell, since
-    pandas would read its line as the name of the index, and for a severity or accuracy that is invalid in
-    :func:`read_corruptions`.
+    The columns are in the order of ``kinds``. Missing accuracies are NaN. Cells of other kinds are ignored. Raises
+    ValueError for a row without any cell, because pandas would read its line as the name of the index. Also raises
+    ValueError for a severity or accuracy that :func:`read_corruptions` rejects.
     """
     for name, acc in rows.items():
         if not any(kind in kinds for kind, _ in acc):
@@ -43,14 +43,14 @@ def corruptions_table(rows: Mapping[str, Accuracies], kinds: Sequence[str]) -> p
 
 
 def to_csv(frame: pd.DataFrame) -> bytes:
-    """Return a :func:`corruptions_table` as CSV, with all digits."""
+    """Format a :func:`corruptions_table` as CSV with all digits."""
     return frame.to_csv(lineterminator="\n").encode()
 
 
 def read_corruptions(path: Path) -> dict[str, Accuracies]:
-    """Read a file written by :func:`to_csv` or the file of RobustBench; return the accuracies by name of the row.
+    """Read a file written by :func:`to_csv` or by RobustBench, and return the accuracies by row name.
 
-    Raises BenchError, naming the file, for an invalid file.
+    Raises BenchError, with the path, for an invalid file.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -83,7 +83,7 @@ def _columns(kinds: Sequence[str], severities: Sequence[str], *, where: str) -> 
 
 
 def _rows(lines: Iterator[list[str]], columns: Sequence[Column], *, where: str) -> Iterator[tuple[str, Accuracies]]:
-    seen: set[str] = set()
+    names: set[str] = set()
     for line in lines:
         if len(line) != len(columns) + 1 or not line[0] or not any(line[1:]):
             first = line[0] if line else ""
@@ -91,11 +91,11 @@ def _rows(lines: Iterator[list[str]], columns: Sequence[Column], *, where: str) 
                 f"{where}: the row {first!r} must have a name, {len(columns)} fields and a number in at least one."
             )
         name, *cells = line
-        if name in seen:
+        if name in names:
             raise BenchError(f"{where} has two rows {name!r}; remove one of them.")
-        seen.add(name)
-        places = zip(columns, cells, strict=True)
-        yield name, {column: _fraction(cell, column, f"{where}, row {name!r}") for column, cell in places if cell}
+        names.add(name)
+        fields = zip(columns, cells, strict=True)
+        yield name, {column: _fraction(cell, column, f"{where}, row {name!r}") for column, cell in fields if cell}
 
 
 def _fraction(cell: str, column: Column, where: str) -> float:
@@ -104,21 +104,21 @@ def _fraction(cell: str, column: Column, where: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        raise BenchError(f"{where}: {cell!r} under {column[0]} of severity {column[1]} is no fraction from 0 to 1.")
+        raise BenchError(f"{where}: {cell!r} under {column[0]} of severity {column[1]} is not a fraction from 0 to 1.")
     return value
 
 
 def corruptions_csv(rows: Sequence[BoardRow]) -> bytes | None:
     """Return corruptions.csv with one row per trained model; None without any corruption.
 
-    The name of a row is ``model:variant:seed``, extended if needed to be unique, see :func:`row_names`. The cells are
-    those of the leaderboard: if a row was evaluated on several sets of corrupted images, one set is selected.
+    The name of a row is ``model:variant:seed``, extended if needed to be unique, see :func:`row_names`. As on the
+    leaderboard, one set of corrupted images is selected if a row was evaluated on several sets.
     """
-    found: dict[str, Accuracies] = {}
+    by_name: dict[str, Accuracies] = {}
     for row, name in zip(rows, row_names(rows), strict=True):
         for seed in sorted(row.seeds):
             accuracies = all_accuracies(row, seed)
             if accuracies:
-                found[f"{name}:{seed}"] = accuracies
-    kinds = {kind for accuracies in found.values() for kind, _ in accuracies}
-    return to_csv(corruptions_table(found, sorted(kinds))) if found else None
+                by_name[f"{name}:{seed}"] = accuracies
+    kinds = {kind for accuracies in by_name.values() for kind, _ in accuracies}
+    return to_csv(corruptions_table(by_name, sorted(kinds))) if by_name else None

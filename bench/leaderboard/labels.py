@@ -17,38 +17,40 @@ from bench.results.store import Store
 
 
 def labels_of(run: RunRecord, present: Sequence[EvalRecord], store: Store) -> dict[str, str]:
-    """Return the ``chance`` and ``collapse`` labels of one run, one per test split if it has several.
+    """Return the labels ``chance`` and ``collapse`` of one run, for each test split.
 
-    ``present`` are the cells of its current weights. Other runs are read only if a collapse reference is needed.
+    ``present`` are the cells of the current weights. Other runs are read only if a collapse reference is needed.
     """
     collapses = is_trained_to_collapse(run)
     diagnoses = all_diagnoses(store) if collapses else {}
     rows = board_rows(all_cells(store), diagnoses=diagnoses) if collapses else []
-    own = board_rows([(run, cell) for cell in present], diagnoses=diagnoses)
-    found: dict[str, str] = {}
-    for row in own:
-        where = f" ({row.data_sha[:12]})" if len(own) > 1 else ""
+    own_rows = board_rows([(run, cell) for cell in present], diagnoses=diagnoses)
+    labels: dict[str, str] = {}
+    for row in own_rows:
+        suffix = f" ({row.data_sha[:12]})" if len(own_rows) > 1 else ""
         if row.chance():
-            found[f"chance{where}"] = f"clean accuracy {row.chance()}"
+            labels[f"chance{suffix}"] = f"clean accuracy {row.chance()}"
         status = row_collapse(row, same_split(row, rows))
         if status is not None:
-            found[f"collapse{where}"] = status.text
-    return found
+            labels[f"collapse{suffix}"] = status.text
+    return labels
 
 
 def lowest_of(run: RunRecord, present: Sequence[EvalRecord], store: Store) -> list[tuple[str, str]]:
-    """Return pairs of label and text: the lowest known robust accuracy of one run at each budget, with the attacks.
+    """Return pairs (label, text) with the lowest known robust accuracy of one run at each budget, and the attacks.
 
     ``present`` are the cells of its current weights.
     """
     audits = {(run.run_id, audit.data_sha): audit for audit in store.audits(run.run_id)}
-    rows, outcomes, found = board_rows([(run, cell) for cell in present], audits), Outcomes(store), []
+    rows, outcomes, texts = board_rows([(run, cell) for cell in present], audits), Outcomes(store), []
     for row in rows:
         for budget in budgets_of([row]):
             lowest = lowest_known(row, budget, outcomes)
             if lowest is not None:
-                seen = "" if lowest.n_audited is None else f", {lowest.n_audited} of them audited"
+                audited = "" if lowest.n_audited is None else f", {lowest.n_audited} of them audited"
                 by = lowest.broken_by()
-                text = f"{lowest.percent:.1f} % of {len(lowest.ids)} images{seen}" + (f"; broken by {by}" if by else "")
-                found.append((budget.column.replace(LOWEST, "lowest known"), text))
-    return found
+                text = f"{lowest.percent:.1f} % of {len(lowest.ids)} images{audited}" + (
+                    f"; broken by {by}" if by else ""
+                )
+                texts.append((budget.column.replace(LOWEST, "lowest known"), text))
+    return texts

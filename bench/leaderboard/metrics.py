@@ -24,7 +24,7 @@ __all__ = ["METRICS", "MetricEntry", "MetricInput", "Value", "metric_meanings", 
 
 
 def lowest_accuracy(given: MetricInput) -> Mapping[str, Value]:
-    """Return the lowest known robust accuracy in percent, its image counts, and what fooled the images."""
+    """Return the lowest known robust accuracy in percent, its numbers of images, and the attacks that fooled them."""
     lowest = lowest_known(given.row, given.budget, given.outcomes)
     if lowest is None:
         return {}
@@ -41,25 +41,25 @@ register_metric(
     MetricEntry(
         unit="percent",
         meaning=(
-            "lowest known robust accuracy in percent: share of the images correctly classified under all verified "
-            "attacks within this budget, those of the run (of any protocol, version, precision or budget) and those of "
-            "the audit; on the images that all attacks of the row at this budget were run on, except attacks on fewer "
-            "than 50 images or on samples of an older version; an attack that was not run on an image does not count "
-            "against it; mean over seeds"
+            "lowest known robust accuracy in percent: share of the images that are correctly classified under all "
+            "verified attacks within this budget. These are the attacks of the run (with any protocol, version, "
+            "precision or budget) and of the audit. Computed on the images on which all attacks of the row at this "
+            "budget were run, except attacks on fewer than 50 images or on samples of an older version. An attack that "
+            "was not run on an image has no influence on its outcome. Mean over seeds"
         ),
         function=lowest_accuracy,
         scope="budget",
         suffixes={
             "_n": "number of these images, the same for each seed",
             "_audit_n": (
-                "number of these images that the audit's own attacks were run on within this budget, the smallest "
-                "number of any seed; empty unless all seeds were audited, 0 if the audit stored no images"
+                "number of these images on which the attacks of the audit were run within this budget, minimum over "
+                "seeds; empty unless all seeds were audited; 0 if the audit stored no images"
             ),
             "_broken_by": (
                 "number of these images misclassified under each attack, summed over seeds, and the number "
-                "misclassified under no other attack (`alone`), separated by semicolons; the audit's attacks begin "
-                "with `audit:`; images that are misclassified without an attack are not counted, nor, for a "
-                "prefiltered attack, those misclassified under the filtering attacks"
+                "misclassified under this attack only (`alone`), separated by semicolons. Attacks of the audit begin "
+                "with `audit:`. Images that are misclassified without an attack are not counted. For a prefiltered "
+                "attack, images misclassified under the filtering attacks are not counted either"
             ),
         },
     ),
@@ -72,7 +72,7 @@ register_metric(
     "corruptions_set",
     MetricEntry(
         unit="text",
-        meaning="source and profile of the corrupted images; of several sets the one with precedence",
+        meaning="source and profile of the corrupted images; if there are several sets, of the selected set",
         function=lambda given: image_sets(given.row),
         scope="corruptions",
     ),
@@ -81,8 +81,8 @@ register_metric(
 
 def corruption_error(given: MetricInput) -> Mapping[str, Value]:
     """Return the mean corruption error in percent, its reference, and a note."""
-    found = corruption_errors(given.row, given.baseline, given.config.mce_reference)
-    return {"": found.get("mce"), "_reference": found.get("mce_reference"), "_note": found.get("mce_note")}
+    errors = corruption_errors(given.row, given.baseline, given.config.mce_reference)
+    return {"": errors.get("mce"), "_reference": errors.get("mce_reference"), "_note": errors.get("mce_note")}
 
 
 register_metric(
@@ -90,8 +90,8 @@ register_metric(
     MetricEntry(
         unit="percent",
         meaning=(
-            "mean corruption error in percent: mean over the 15 kinds of the mean error over the severities, divided "
-            "by that of the reference; 100 is as good as the reference; mean over seeds"
+            "mean corruption error in percent: error of a kind averaged over severities, divided by the same error of "
+            "the reference, then averaged over the 15 kinds; 100 is as good as the reference; mean over seeds"
         ),
         source="Hendrycks and Dietterich, 2019, arXiv 1903.12261",
         function=corruption_error,
@@ -101,7 +101,7 @@ register_metric(
                 "reference of mce: `baseline` of the same backbone, recipe and seed, or `alexnet` with its published "
                 "errors"
             ),
-            "_note": "why mce or rel_mce is empty, and whether the row is no better than chance on clean images",
+            "_note": "why mce or rel_mce is empty, and a note if the row is no better than chance on clean images",
         },
     ),
 )
@@ -116,7 +116,7 @@ register_metric(
     "rel_mce",
     MetricEntry(
         unit="percent",
-        meaning="the same as mce for the errors in excess of the clean error",
+        meaning="relative mean corruption error in percent: mce computed from errors minus the clean error",
         source="Hendrycks and Dietterich, 2019, arXiv 1903.12261",
         function=relative_corruption_error,
         scope="corruptions",
@@ -167,11 +167,11 @@ register_metric(
 
 def median_distance(given: MetricInput) -> Mapping[str, Value]:
     """Return the median distance to the nearest known adversarial image, its interval, and the number of images."""
-    found = nearest_distances(given.row, given.norm, given.outcomes)
-    if found is None:
+    distances = nearest_distances(given.row, given.norm, given.outcomes)
+    if distances is None:
         return {}
-    value, low, high = found.median()
-    return {"": value, "_lo": low, "_hi": high, "_n": len(found.ids)}
+    value, low, high = distances.median()
+    return {"": value, "_lo": low, "_hi": high, "_n": len(distances.ids)}
 
 
 register_metric(
@@ -179,20 +179,20 @@ register_metric(
     MetricEntry(
         unit="distance",
         meaning=(
-            "smallest distance within which more than half of the images are misclassified, each under any attack of "
-            "this norm, in units of [0, 1] pixels; 0 for an image that is misclassified without an attack; images that "
-            "stay correctly classified count as farther than the largest budget; mean over seeds; empty if half of the "
-            "images stay correctly classified"
+            "smallest distance within which more than half of the images are misclassified under any attack of this "
+            "norm, in units of [0, 1] pixels. The distance is 0 for an image that is misclassified without an attack, "
+            "and larger than the largest budget for an image that stays correctly classified. Mean over seeds. Empty "
+            "if at least half of the images stay correctly classified"
         ),
         function=median_distance,
         scope="norm",
         suffixes={
             "_lo": (
-                "lower end of its 95 % interval (sampling of images only), mean over seeds; the largest budget if the "
-                "whole interval exceeds it; 0 for fewer than six images"
+                "lower end of the 95 % interval (sampling of images only), mean over seeds; the largest budget if both "
+                "ends exceed it; 0 for fewer than six images"
             ),
             "_hi": "upper end of this interval; empty if it exceeds the largest budget, and for fewer than six images",
-            "_n": "number of images per seed that all attacks of the row in this norm were run on",
+            "_n": "number of images per seed on which all attacks of the row in this norm were run",
         },
     ),
 )
@@ -200,8 +200,8 @@ register_metric(
 
 def area_under_curve(given: MetricInput) -> Value:
     """Return the mean robust accuracy over all budgets up to the largest, in percent."""
-    found = nearest_distances(given.row, given.norm, given.outcomes)
-    return None if found is None else found.area()
+    distances = nearest_distances(given.row, given.norm, given.outcomes)
+    return None if distances is None else distances.area()
 
 
 register_metric(
@@ -209,8 +209,9 @@ register_metric(
     MetricEntry(
         unit="percent",
         meaning=(
-            "mean robust accuracy over all budgets from 0 to the largest, in percent: area under the line through the "
-            "accuracies at 0 and at all attacked budgets, on the same images; mean over seeds"
+            "mean robust accuracy over all budgets from 0 to the largest, in percent: area under the piecewise linear "
+            "curve through the accuracies at 0 and at all attacked budgets, on the same images, divided by the largest "
+            "budget; mean over seeds"
         ),
         function=area_under_curve,
         scope="norm",

@@ -1,1 +1,1 @@
-"""Resolve names to specs, make a plan, and find its pending cells."""
+"""Resolve names to specs, make the plan of a run, and find pending cells."""

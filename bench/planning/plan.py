@@ -26,7 +26,7 @@ DEFAULT_BATCH = 128
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Request of the user with all names resolved to specs."""
+    """Request of the user, with all names resolved to specs."""
 
     models: Sequence[ModelSpec]
     variants: Mapping[str, VariantSpec]
@@ -38,21 +38,21 @@ class Request:
     test_sha: str
     test_size: int
     recipe: Recipe
-    test_sampling: int = 1  # version of the sampling that draws limited test images
+    test_sampling: int = 1  # version of the sampling of a limited number of test images
     corruptions: Sequence[CorruptionSpec] = ()
     limit: int | None = None
     costly_limit: int | None = None
     attack_limits: Mapping[str, int] = field(default_factory=dict)
     batch_size: int = DEFAULT_BATCH
     protocol: str = STANDARD
-    max_queries: int | None = None  # forward passes per image
+    max_queries: int | None = None  # maximum number of forward passes per image
     plugin_sha: str = ""
     eps_texts: Mapping[tuple[Norm, float], str] = field(default_factory=dict)  # budgets as the user wrote them
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """One training and the cells on its weights. The clean cell is first; filters precede the cells they filter."""
+    """One training and its cells. The clean cell is first. Filters precede the cells that they filter."""
 
     train: TrainSpec
     cells: tuple[EvalSpec, ...]
@@ -73,7 +73,7 @@ def make_plan(request: Request) -> tuple[RunPlan, ...]:
 
 
 def check_request(request: Request) -> None:
-    """Raise BenchError for attacks without a budget, and for a limit of an attack that is not requested."""
+    """Raise BenchError for attacks without a budget, and for an --attack-limit of an attack that is not requested."""
     if request.attacks and not request.eps:
         raise BenchError("no eps given for the attacks; use --eps, for example --eps 8/255.")
     unknown = set(request.attack_limits) - {attack.name for attack in request.attacks}
@@ -117,7 +117,7 @@ def plan_cells(request: Request, run_id: str, seed: int) -> tuple[EvalSpec, ...]
 
 
 def _cheap_first(request: Request) -> list[ResolvedAttack]:
-    """Sort the attacks so that cheap ones, which can serve as filters, precede costly ones.
+    """Sort the attacks so that cheap attacks, which can be filters, precede costly attacks.
 
     Raises BenchError for the prefiltered protocol without a costly attack.
     """
@@ -149,8 +149,8 @@ def _attack_cell(
     if request.protocol == "prefiltered" and attack.costly(request.data.num_classes):
         filters = tuple(e.cell_id for e in earlier if e.attack and _filters(e.attack))
         if not filters:
-            able = join([name for name in ATTACKS if ATTACKS.get(name).filters], "or")
-            raise BenchError(f"--protocol prefiltered needs a filter; add {able} to --attacks.")
+            filter_names = join([name for name in ATTACKS if ATTACKS.get(name).filters], "or")
+            raise BenchError(f"--protocol prefiltered needs a filter; add {filter_names} to --attacks.")
         return replace(cell, protocol="prefiltered", filters=filters)
     return cell
 
@@ -164,8 +164,8 @@ def _attack_limit(request: Request, attack: ResolvedAttack) -> int | None:
     if attack.name in request.attack_limits:
         return _effective(request.attack_limits[attack.name], request.test_size)
     limits = [request.limit, request.costly_limit if attack.costly(request.data.num_classes) else None]
-    known = [limit for limit in limits if limit is not None]
-    return _effective(min(known), request.test_size) if known else None
+    given_limits = [limit for limit in limits if limit is not None]
+    return _effective(min(given_limits), request.test_size) if given_limits else None
 
 
 def _sampling(request: Request, limit: int | None) -> int:
@@ -173,5 +173,5 @@ def _sampling(request: Request, limit: int | None) -> int:
 
 
 def _effective(limit: int | None, available: int) -> int | None:
-    """Return the limit; None if it is not below ``available``, so that equal sets of images have equal ids."""
+    """Return the limit; None if all images are ``available``, so that equal sets of images give equal cell ids."""
     return None if limit is None or limit >= available else limit

@@ -22,15 +22,17 @@ class RecipeEntry:
 
     summary: str
     source: str
-    schedule: str  # of γ, for variants that leave the schedule to the recipe
+    schedule: str  # schedule of γ for variants without a schedule of their own
     recipe: Recipe | None = None  # None: the recipe of the data set
-    widths: Mapping[int, int] = field(default_factory=dict)  # of penultimate layers: width in the variant to new width
+    widths: Mapping[int, int] = field(default_factory=dict)  # width of penultimate layers, by width in the variant
 
 
 RECIPES: Registry[RecipeEntry] = Registry("recipe")
 
 _ORIGIN = "bench.planning.recipes"
-_HEAD = "configurations of the authors, November 2025, for arXiv 2310.08224; lr is one of their sweep of 1, 2, 4, 8 e-4"
+_HEAD = (
+    "configurations of the authors, November 2025, for arXiv 2310.08224; lr is a value of their sweep 1, 2, 4, 8 e-4"
+)
 
 RECIPES.register(
     "short",
@@ -76,7 +78,7 @@ RECIPES.register(
     "paper-imagenet",
     RecipeEntry(
         summary="published for ImageNet: 200 epochs, γ to 1e6 in two phases, layers twice as wide",
-        source="configurations of the authors, November 2025; lr is one of their sweep of 5e-5, 1e-4, 1e-3",
+        source="configurations of the authors, November 2025; lr is a value of their sweep 5e-5, 1e-4, 1e-3",
         schedule="paper_imagenet",
         recipe=Recipe(
             epochs=200,
@@ -87,7 +89,7 @@ RECIPES.register(
             activation="silu",
             resized_crop=True,
         ),
-        widths={64: 128, 128: 256, 32: 64},  # 128 is published; the others keep the ratios of the variants
+        widths={64: 128, 128: 256, 32: 64},  # 128 is published; the other widths keep the ratios of the variants
     ),
     origin=_ORIGIN,
 )
@@ -116,7 +118,7 @@ RECIPES.register(
 
 
 def find_recipe(name: str, dataset: str) -> RecipeEntry:
-    """Return the recipe called ``name``; "paper" selects the one published for ``dataset``.
+    """Return the recipe called ``name``. The name "paper" selects the recipe published for ``dataset``.
 
     Raises BenchError for an unknown name, and for "paper" with a data set without a published recipe.
     """
@@ -133,7 +135,7 @@ def find_recipe(name: str, dataset: str) -> RecipeEntry:
 def resolve_variants(
     variants: Mapping[str, VariantSpec], recipe: RecipeEntry, latent_dim: int | None
 ) -> dict[str, VariantSpec]:
-    """Return the variants with the schedule and widths of the recipe; ``latent_dim`` replaces the standard width 64.
+    """Return the variants with the schedule and widths of the recipe. ``latent_dim`` replaces the standard width 64.
 
     Raises BenchError if ``latent_dim`` is given and no variant has a penultimate layer.
     """
@@ -152,16 +154,16 @@ def _resolve(spec: VariantSpec, recipe: RecipeEntry, latent_dim: int | None) -> 
     width = recipe.widths.get(spec.latent_dim, spec.latent_dim)
     balance = spec.balance_dim
     if latent_dim is not None:
-        # A width given by the user replaces the standard one: wide and narrow keep their ratios to it, γ is set for it.
+        # The user's width replaces the standard width. Wide and narrow variants keep their ratios to it.
         width = max(1, spec.latent_dim * latent_dim // WIDTH)
-        balance = None if balance is None else latent_dim
+        balance = None if balance is None else latent_dim  # width for which γ is computed
     return dataclasses.replace(spec, schedule=schedule, latent_dim=width, balance_dim=balance)
 
 
 def resolve_budgets(
     variants: Mapping[str, VariantSpec], *, requested: float | None, default: float | None
 ) -> dict[str, VariantSpec]:
-    """Return the variants with a budget of their training attack: ``requested``, else their own, else ``default``.
+    """Set the budget of the training attack of each variant: ``requested``, its own budget, or ``default``.
 
     Raises BenchError if a training attack has no budget, and if ``requested`` is given but no variant has an attack.
     """

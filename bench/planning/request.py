@@ -1,4 +1,4 @@
-"""Resolve the configuration of a run: names to specs, and the precision of the attacks' search."""
+"""Resolve the configuration of a run to specs, and select the precision of the attacks."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from bench.runtime.plugin import plugin_sha
 
 
 def at_precision(attacks: Sequence[ResolvedAttack], requested: AttackPrecision, device: str) -> list[ResolvedAttack]:
-    """Return the attacks with the precision of their search. It is part of the identity of a cell.
+    """Return the attacks with their precision, which is a part of the spec of a cell.
 
-    ``auto`` becomes bf16 for attacks that support it if ``device`` has hardware for it, and otherwise fp32. Raises
-    BenchError for an attack that does not support the requested precision. Imports torch for ``auto``.
+    ``auto`` selects bf16 if the attack and the hardware of ``device`` support it, and otherwise fp32. Raises BenchError
+    for an attack that does not support the requested precision. Imports torch for ``auto``.
     """
     if requested != "auto":
         return [attack.at(requested) for attack in attacks]
-    best = _best(device)
-    return [attack.at(best if best in attack.entry.precisions else "fp32") for attack in attacks]
+    supported = _best(device)
+    return [attack.at(supported if supported in attack.entry.precisions else "fp32") for attack in attacks]
 
 
 def _best(device: str) -> Precision:
@@ -47,7 +47,7 @@ def _best(device: str) -> Precision:
     return "bf16" if has_bfloat16(choose_device(device)) else "fp32"
 
 
-FEWEST_TRAINING = 2  # images
+FEWEST_TRAINING = 2  # minimum number of training images
 
 
 def make_request(
@@ -58,15 +58,15 @@ def make_request(
     known_models: Collection[str] = (),
     default_fitting: Fitting | None = None,
 ) -> tuple[Request, Dataset]:
-    """Resolve every name in ``config`` and read the index of the data set.
+    """Resolve all names in ``config`` and read the index of the data set.
 
-    All names are checked before the data set is read, so that a misspelled name is reported without hashing its files.
+    All names are checked before the data set is read, so that a misspelled name is reported before files are hashed.
 
     Args:
         config: Configuration of the run or evaluation.
         dataset: Data set to use instead of ``config.dataset``.
         seeds: Seeds of networks that were trained elsewhere.
-        known_models: Names of models that are not looked up, since the look-up imports timm.
+        known_models: Names of models that are not looked up, because the look-up imports timm.
         default_fitting: Fitting of the images of an image folder, see :class:`DataRequest`.
 
     Raises:
@@ -111,7 +111,7 @@ def make_request(
 
 @dataclass(frozen=True)
 class _Training:
-    """Training part of a request."""
+    """Part of a request that concerns training."""
 
     models: Sequence[ModelSpec]
     variants: Mapping[str, VariantSpec]
@@ -156,15 +156,15 @@ def _models(config: RunConfig, known: Collection[str]) -> list[ModelSpec]:
 
 def _model(name: str, *, pretrained: bool, checkpoint: str | None) -> ModelSpec:
     """Return the spec of a model. Pretrained weights of a timm architecture use the normalisation declared by timm."""
-    elsewhere = (pretrained or checkpoint is not None) and name not in MODELS
-    mean, std = pretrained_moments(name) if elsewhere else (None, None)
+    timm_weights = (pretrained or checkpoint is not None) and name not in MODELS
+    mean, std = pretrained_moments(name) if timm_weights else (None, None)
     code = plugin_sha() if name in MODELS else ""
     return ModelSpec(name=name, pretrained=pretrained, checkpoint_sha=checkpoint, code_sha=code, mean=mean, std=std)
 
 
 def _variants(patterns: Sequence[str]) -> Mapping[str, VariantSpec]:
-    wanted = ["*" if pattern == "all" else pattern for pattern in patterns]
-    names = [n for pattern in wanted for n in (VARIANTS.expand(pattern) if is_pattern(pattern) else [pattern])]
+    requested = ["*" if pattern == "all" else pattern for pattern in patterns]
+    names = [n for pattern in requested for n in (VARIANTS.expand(pattern) if is_pattern(pattern) else [pattern])]
     return {name: _with_code(name, VARIANTS.get(name).spec) for name in names}
 
 
@@ -178,8 +178,8 @@ def train_budgets(
 ) -> dict[str, VariantSpec]:
     """Set the Linf budget of adversarial training: ``train_eps``, or the largest one that the data set declares.
 
-    The default is the published budget for MNIST (0.3) and CIFAR-10 (8/255), and is at least as large as every budget
-    that is evaluated by default. The budgets of the evaluation (--eps, --norm) have no influence on the training.
+    The default is the published budget for MNIST (0.3) and CIFAR-10 (8/255). It is at least as large as every budget of
+    the default evaluation. The budgets of the evaluation (--eps, --norm) have no influence on the training.
     """
     requested = None if train_eps is None else parse_eps(train_eps, "linf")
     declared = [parse_eps(text, "linf") for text in entry.eps.get("linf", ())]
@@ -204,32 +204,32 @@ def _number(limit: int | Literal["all"] | None) -> int | None:
 
 
 def _data_spec(dataset: Dataset, config: MeasureConfig) -> DataSpec:
-    """Return the spec of the training data; without a limit for networks that were trained elsewhere.
+    """Return the spec of the training data. It has no limit for networks that were trained elsewhere.
 
     --limit is for quick tests. It also limits the training images unless --train-limit is given.
     """
-    whole = DataSpec(
+    complete = DataSpec(
         name=dataset.name,
         train_sha=dataset.train.sha,
         num_classes=dataset.num_classes,
         image_size=dataset.image_size,
     )
     if not isinstance(config, RunConfig):
-        return whole
+        return complete
     if not len(dataset.train):
         raise BenchError(
             f"{dataset.name} has no training images; add some, or evaluate a model that was trained elsewhere."
         )
-    wanted = _number(config.train_limit if config.train_limit is not None else config.limit)
-    if wanted is not None and wanted < FEWEST_TRAINING:
+    limit = _number(config.train_limit if config.train_limit is not None else config.limit)
+    if limit is not None and limit < FEWEST_TRAINING:
         raise BenchError(
-            f"{wanted} training image is too few for batch norm; use --train-limit {FEWEST_TRAINING} or more."
+            f"{limit} training image is too few for batch norm; use --train-limit {FEWEST_TRAINING} or more."
         )
-    limited = wanted is not None and wanted < len(dataset.train)
+    limited = limit is not None and limit < len(dataset.train)
     sampled = limited or (dataset.published is None and len(dataset.train) > MOMENT_IMAGES)
     return dataclasses.replace(
-        whole,
-        train_limit=wanted if limited else None,
+        complete,
+        train_limit=limit if limited else None,
         sampling=sampling_version(dataset.train.labels) if sampled else 1,
     )
 

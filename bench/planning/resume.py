@@ -1,4 +1,4 @@
-"""Pending work of a plan, and counts of finished work.
+"""Find the pending work of a plan, and count finished work.
 
 Does not import torch, so that a run without pending work starts fast.
 """
@@ -19,7 +19,7 @@ from bench.results.store import Store
 
 @dataclass
 class RunSummary:
-    """Counts of finished work, for the last line and the exit code."""
+    """Counts of finished work, for the last output line and the exit code."""
 
     trained: int = 0
     evaluated: int = 0
@@ -30,18 +30,18 @@ class RunSummary:
 
 
 def is_diagnosed(run: RunPlan, store: Store, codes: Mapping[str, str], *, force: bool = False) -> bool:
-    """Check whether the current weights of a run have a successful diagnosis, also by the loaded plug-ins.
+    """Check whether the current weights of a run have a successful diagnosis that includes all loaded plug-ins.
 
-    ``codes`` are those of :func:`bench.diagnostics.registry.plugin_codes`.
+    ``codes`` is the result of :func:`bench.diagnostics.registry.plugin_codes`.
     """
     record = None if force else store.read_diagnosis(run.train.run_id)
     return record is not None and record.status == "ok" and not stale_columns(record, codes)
 
 
 def stale_columns(record: DiagnosisRecord, codes: Mapping[str, str]) -> frozenset[str]:
-    """Return the columns of plug-ins that ``record`` lacks, or that were not computed by the code in ``codes``.
+    """Return the plug-in columns that are missing in ``record``, or were computed by other code than in ``codes``.
 
-    Code without a hash may have changed, so that its columns are always stale.
+    Columns of code without a hash are always stale, because the code may have changed.
     """
     known = {column: code.sha for column, code in record.plugins.items() if column in record.values}
     return frozenset(column for column, sha in codes.items() if not sha or known.get(column) != sha)
@@ -50,7 +50,7 @@ def stale_columns(record: DiagnosisRecord, codes: Mapping[str, str]) -> frozense
 def is_audited(run_id: str, data_sha: str, store: Store, level: str = "default", *, force: bool = False) -> bool:
     """Check whether all stored attacks on the run and test split have a successful audit of at least ``level``.
 
-    If a paired baseline is stored, the audit must have used its adversarial images. The audit must have used the traits
+    If a paired baseline is stored, the audit must have used its adversarial images. It must also have used the traits
     that loaded plug-ins declare for their attacks. True if the run has no stored attacks.
     """
     run, record = store.read_run(run_id), store.read_audit(run_id, data_sha)
@@ -79,14 +79,14 @@ def attacked_cells(run_id: str, store: Store) -> list[EvalRecord]:
 
 
 def pending_cells(run: RunPlan, store: Store, config: MeasureConfig) -> list[EvalSpec]:
-    """Return the cells without a result or without the adversarial images to store; all cells without weights."""
+    """Return the cells without a result or without requested adversarial images; all cells if weights are missing."""
     if store.finished_run(run.train.run_id) is None:
         return list(run.cells)
     return unfinished(run.cells, store, config)
 
 
 def unfinished(cells: Sequence[EvalSpec], store: Store, config: MeasureConfig) -> list[EvalSpec]:
-    """Return the cells without a result or without the adversarial images to store; all cells with ``config.force``."""
+    """Return the cells without a result or without requested adversarial images; all cells if ``config.force``."""
     return [cell for cell in cells if config.force or not is_finished(cell, store, config.save_adversarials)]
 
 

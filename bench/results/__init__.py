@@ -1,1 +1,1 @@
-"""Results folder and the rules that apply to stored results. Does not import torch."""
+"""Results folder, and rules for stored results. Does not import torch."""

@@ -1,10 +1,11 @@
-"""Compare a clean accuracy with that of a constant prediction: the most frequent class of the evaluated images.
+"""Compare a clean accuracy with the accuracy of always predicting the most frequent class of the evaluated images.
 
 A model is better than chance if one of two tests finds it better:
 
-- the 95 % Wilson interval of its accuracy lies above the share of the most frequent class;
-- McNemar's exact one-sided test at 5 %: it correctly classifies more images of the other classes than it misclassifies
-  of the most frequent one. The test is paired, so it is the more powerful one on unbalanced data.
+- The 95 % Wilson interval of its accuracy is above the share of the most frequent class.
+- McNemar's exact one-sided test is significant at 5 %: the model correctly classifies more images of the other classes
+  than it misclassifies images of the most frequent class. This test is paired, and therefore more powerful on
+  unbalanced data.
 
 A model that predicts the same class for every image is never better than chance.
 """
@@ -21,18 +22,18 @@ from bench.core.records import EvalRecord, RunRecord
 from bench.statistics.intervals import wilson_interval
 
 CHANCE = "no better than chance"
-ALPHA = 0.05  # of the paired test
+ALPHA = 0.05  # level of the paired test
 
 
 class Majority(NamedTuple):
     """Counts of the most frequent class among the evaluated images."""
 
-    n: int  # images of the class
-    n_correct: int | None  # correctly classified ones; None if not recorded
+    n: int  # number of images of the class
+    n_correct: int | None  # number of correctly classified images of the class; None if not recorded
 
 
 def majority_of(predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> Majority:
-    """Return the counts of the most frequent class; of equally frequent classes, the one with the fewest correct.
+    """Return the counts of the most frequent class. Among equally frequent classes, use the one with fewest correct.
 
     ``predicted`` and ``labels`` are (images,).
     """
@@ -66,16 +67,16 @@ def beats_majority(correct: int, majority: Majority) -> bool:
 def chance_notes(correct: int, n: int, majority: Majority, *, constant: bool = False) -> tuple[str, ...]:
     """Return a note if ``correct`` of ``n`` images is no better than always predicting the most frequent class.
 
-    ``constant`` states that the model predicts the same class for all images.
+    ``constant`` is True if the model predicts the same class for all images.
     """
     if not constant and not _is_no_better(correct, n, majority):
         return ()
-    answers = "; all predictions are the same class" if constant else ""
-    return (f"{CHANCE} ({correct} of {n} correct; the most frequent class has {majority.n} of {n} images{answers})",)
+    suffix = "; all predictions are the same class" if constant else ""
+    return (f"{CHANCE} ({correct} of {n} correct; the most frequent class has {majority.n} of {n} images{suffix})",)
 
 
 def of_chance(notes: Sequence[str]) -> list[str]:
-    """Return those of the notes of a cell that were written by :func:`chance_notes`."""
+    """Return the notes of a cell that were written by :func:`chance_notes`."""
     return [note for note in notes if note.startswith(CHANCE)]
 
 

@@ -1,8 +1,8 @@
 """Determine whether a network that was trained to collapse has collapsed. Does not import torch.
 
-Two criteria must hold. The within-class variability on the training images (NC1, Papyan et al. 2020, arXiv 2008.08186)
-is at most a tenth of that of the same training without the penalty. The training accuracy is at least 99 %, since
-neural collapse is defined for the terminal phase of training, where the training error is about 0.
+Two criteria must hold. First, the within-class variability on the training images (NC1, Papyan et al. 2020, arXiv
+2008.08186) is at most a tenth of the NC1 of the same training without the penalty. Second, the training accuracy is at
+least 99 %, because neural collapse is defined for the terminal phase of training, where the training error is about 0.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from bench.models.variants import VARIANTS, has_collapse_penalty
 NC1: Final = "collapse_nc1_train"
 ACCURACY: Final = "train_acc"
 
-#: Largest ratio of the training NC1 to that of the reference at which a network counts as collapsed.
+#: Maximum ratio of the training NC1 of a collapsed network to the training NC1 of the reference.
 MOST_NC1: Final = 0.1
-#: Smallest training accuracy at which a network counts as collapsed.
+#: Minimum training accuracy of a collapsed network.
 LEAST_ACCURACY: Final = 0.99
 #: Reference variants for NC1, in order of preference: the same layers without the penalty, then the plain network.
 REFERENCES: Final = ("lin_pen", "baseline")
@@ -56,8 +56,8 @@ class Reference(NamedTuple):
 def is_trained_to_collapse(run: RunRecord) -> bool:
     """Check whether the variant of the run has a collapse penalty.
 
-    The value recorded at training time is used if there is one, and otherwise that of the registered variant. For a
-    network that was trained elsewhere, the variant is the one named by the user.
+    The value recorded in training is used if there is one, and otherwise the value of the registered variant. For a
+    network that was trained elsewhere, the user names the variant.
     """
     if run.spec is None:
         return run.variant in VARIANTS and VARIANTS.get(run.variant).has_collapse_penalty
@@ -72,7 +72,7 @@ def training_nc1(diagnosis: DiagnosisRecord | None) -> float | None:
 
 
 def diagnosed_accuracy(diagnosis: DiagnosisRecord | None) -> float | None:
-    """Return the accuracy of the final weights on training images, a fraction; None if it was not measured.
+    """Return the accuracy of the final weights on training images as a fraction; None if it was not measured.
 
     It is measured in evaluation mode and without augmentation.
     """
@@ -80,7 +80,7 @@ def diagnosed_accuracy(diagnosis: DiagnosisRecord | None) -> float | None:
 
 
 def collapse_of(diagnosis: DiagnosisRecord | None, reference: Reference | None) -> Collapse:
-    """Return the status of one network. A failed criterion is reported even if the other was not measured."""
+    """Return the status of one network. A failed criterion is reported even if the other one was not measured."""
     nc1, accuracy = training_nc1(diagnosis), diagnosed_accuracy(diagnosis)
     fails, missing = [], []
     if nc1 is None:
@@ -103,11 +103,11 @@ def _too_wide(nc1: float, reference: Reference) -> str:
     return f"NC1 {nc1:.3g} is {ratio}{reference.variant}'s {reference.nc1:.3g} (at most {MOST_NC1}×)"
 
 
-def over_seeds(found: Mapping[int, Collapse]) -> Collapse:
-    """Return the status over seeds: the worst status of any seed, with the reasons of all seeds that have it."""
+def over_seeds(by_seed: Mapping[int, Collapse]) -> Collapse:
+    """Return the status over seeds: the worst status of any seed, with the reasons of all seeds with this status."""
     for word in (NOT_COLLAPSED, NOT_MEASURED):
-        whys = {seed: status.why for seed, status in sorted(found.items()) if status.word == word}
-        if whys:
-            named = (f"seed {seed}: {why}" if len(found) > 1 else why for seed, why in whys.items())
-            return Collapse(word, "; ".join(named))
+        reasons = {seed: status.why for seed, status in sorted(by_seed.items()) if status.word == word}
+        if reasons:
+            texts = (f"seed {seed}: {why}" if len(by_seed) > 1 else why for seed, why in reasons.items())
+            return Collapse(word, "; ".join(texts))
     return Collapse(COLLAPSED)

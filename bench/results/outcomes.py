@@ -1,4 +1,4 @@
-"""Per-image outcomes of cells as arrays. Each cell is read from disk once."""
+"""Per-image outcomes of cells as arrays. Each cell is read from disk only once."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class Outcome:
             array.flags.writeable = False
 
     def places(self, ids: Ids) -> NDArray[np.intp] | slice:
-        """Return the positions of the images ``ids``. Raises KeyError for an image without an outcome."""
+        """Return the indices of the images ``ids``. Raises KeyError for an image without an outcome."""
         if ids is self.ids:
             return slice(None)
-        place = {name: i for i, name in enumerate(self.ids)}
-        return np.asarray([place[name] for name in ids], dtype=np.intp)
+        index = {name: i for i, name in enumerate(self.ids)}
+        return np.asarray([index[name] for name in ids], dtype=np.intp)
 
 
 class Outcomes:
-    """Cached outcomes of a store, by cell. Cells on the same images share one tuple of ids to save memory."""
+    """Cached outcomes of a store, by cell. Cells on the same images share one tuple of ids, to save memory."""
 
     def __init__(self, store: Store, cells: Sequence[Cell] | None = None) -> None:
         """Create an empty cache. ``cells`` are all cells of the store; by default they are read on demand."""
@@ -61,23 +61,23 @@ class Outcomes:
     def sampling(self, data_sha: str) -> int:
         """Return the version of the current sampling for this test split.
 
-        The version depends on whether all classes have the same size. This is determined from a stored cell on the
-        whole split. Without such a cell, the newest version of any cell is returned.
+        The version depends on whether all classes have the same number of images. This is determined from a stored cell
+        on the complete split. Without such a cell, the newest version of any stored cell is returned.
         """
         if data_sha not in self._samplings:
             cells = self._by_split[data_sha]
-            found = [cell.spec.sampling for cell in cells if cell.spec.limit is not None]
-            whole = next((c for c in cells if self._is_whole_split(c)), None) if found else None
-            found += [] if whole is None else [sampling_version(self.of(whole).labels)]
-            self._samplings[data_sha] = max(found, default=1)
+            versions = [cell.spec.sampling for cell in cells if cell.spec.limit is not None]
+            complete = next((c for c in cells if self._is_whole_split(c)), None) if versions else None
+            versions += [] if complete is None else [sampling_version(self.of(complete).labels)]
+            self._samplings[data_sha] = max(versions, default=1)
         return self._samplings[data_sha]
 
     @cached_property
     def _by_split(self) -> Mapping[str, Sequence[EvalRecord]]:
-        found: dict[str, list[EvalRecord]] = defaultdict(list)
+        by_split: dict[str, list[EvalRecord]] = defaultdict(list)
         for _, cell in all_cells(self._store) if self._given is None else self._given:
-            found[cell.spec.data_sha].append(cell)
-        return found
+            by_split[cell.spec.data_sha].append(cell)
+        return by_split
 
     def _is_whole_split(self, cell: EvalRecord) -> bool:
         stored = self._store.samples_path(cell.spec.run_id, cell.cell_id).exists()
@@ -99,15 +99,15 @@ def common_images(outcomes: Sequence[Outcome]) -> Ids:
     return common_ids([outcome.ids for outcome in outcomes])
 
 
-def common_ids(every: Iterable[Ids]) -> Ids:
+def common_ids(id_lists: Iterable[Ids]) -> Ids:
     """Return the ids that all lists have in common, in the order of the smallest list.
 
-    If this is the complete smallest list, that object itself is returned, so that callers can compare with ``is``.
+    If all lists contain the complete smallest list, this object is returned, so that callers can compare by ``is``.
     """
-    lists = list({id(ids): ids for ids in every}.values())
-    smallest = min(lists, key=len)
-    others = [set(ids) for ids in lists if ids is not smallest]
-    common = tuple(name for name in smallest if all(name in ids for ids in others))
+    distinct = list({id(ids): ids for ids in id_lists}.values())
+    smallest = min(distinct, key=len)
+    other_sets = [set(ids) for ids in distinct if ids is not smallest]
+    common = tuple(name for name in smallest if all(name in ids for ids in other_sets))
     return smallest if len(common) == len(smallest) else common
 
 

@@ -1,4 +1,4 @@
-"""Read and write per-image outcomes as CSV with one line per image."""
+"""Read and write per-image outcomes as CSV, with one line per image."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Sample(NamedTuple):
 
     @property
     def correct(self) -> bool:
-        """Whether the image is correctly classified under the attack."""
+        """True if the image is correctly classified under the attack."""
         return self.adv_pred == self.label
 
 
 def dump_samples(samples: Sequence[Sample]) -> bytes:
-    """Return the CSV file of ``samples``, with the columns SAMPLE_COLUMNS."""
+    """Return the content of the CSV file of ``samples``, with the columns SAMPLE_COLUMNS."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(SAMPLE_COLUMNS)
@@ -40,7 +40,7 @@ def dump_samples(samples: Sequence[Sample]) -> bytes:
 def parse_samples(content: bytes, *, where: str) -> list[Sample]:
     """Parse a file written by :func:`dump_samples`.
 
-    Raises BenchError, naming the file ``where``, for other columns, an invalid line, or a repeated image.
+    Raises BenchError, with the file name ``where``, for other columns, an invalid line, or a repeated image.
     """
     rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))
     if not rows or rows[0] != list(SAMPLE_COLUMNS):

@@ -1,4 +1,4 @@
-"""Build results.csv: one row per cell, with the values computed from its counts."""
+"""Build results.csv, one row per cell, with values computed from the stored counts."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from bench.results.store import Store
 from bench.statistics.intervals import CI_METHOD, wilson_interval
 
 Cell = tuple[RunRecord, EvalRecord]
-Audits = Mapping[tuple[str, str], AuditRecord]  # by run id and the hash of the test split
+Audits = Mapping[tuple[str, str], AuditRecord]  # by run id and hash of the test split
 
 
 class Budget(NamedTuple):
-    """Norm and eps of an attack, eps in units of [0, 1] pixels."""
+    """Norm and eps of an attack. eps is in units of [0, 1] pixels."""
 
     norm: Norm
     eps: float
 
     @property
     def column(self) -> str:
-        """Column of the lowest known robust accuracy at this budget."""
+        """Name of the column with the lowest known robust accuracy at this budget."""
         return f"{LOWEST}@{self.norm}-{format_eps(self.eps)}"
 
 
 class Known(NamedTuple):
-    """Lowest known robust accuracy of one run at one budget, a fraction of ``n`` images."""
+    """Lowest known robust accuracy of one run at one budget, as a fraction of ``n`` images."""
 
     accuracy: float
     n: int
@@ -79,12 +79,12 @@ CORRUPTION_FIELDS = {
 
 
 def all_cells(store: Store) -> list[Cell]:
-    """Return the cells of all runs, of any status. Cells of replaced weights are excluded."""
+    """Return the cells of all runs, with any status. Cells of replaced weights are excluded."""
     return [(run, cell) for run in store.runs() for cell in present_cells(run, store)]
 
 
 def present_cells(run: RunRecord, store: Store) -> list[EvalRecord]:
-    """Return the cells of the current weights of a run, of any status."""
+    """Return the cells of the current weights of a run, with any status."""
     return [cell for cell in store.cells(run.run_id) if cell.weights_sha == run.weights_sha]
 
 
@@ -96,7 +96,7 @@ def run_at_chance(run: RunRecord, data_sha: str, store: Store) -> bool:
 def result_row(
     run: RunRecord, cell: EvalRecord, *, at_chance: bool = False, lowest: Known | None = None
 ) -> dict[str, Any]:
-    """Return one row of results.csv, RESULT_COLUMNS: the stored values of the cell and values computed from them."""
+    """Return the RESULT_COLUMNS of one row of results.csv: stored values, and values computed from them."""
     attack, ok = cell.spec.attack, cell.status == "ok"
     low, high = wilson_interval(cell.n_correct, cell.n) if ok and cell.n_correct is not None else (None, None)
     derived = {
@@ -128,14 +128,14 @@ def result_row(
 
 
 def _corruption(spec: CorruptionSpec | None) -> dict[str, Any]:
-    """Return the columns of a corruption. Version and seed are None for official files, for which they are unknown."""
-    found = {} if spec is None else vars(spec)
+    """Return the columns of a corruption. Version and seed are None for official files, because they are unknown."""
+    fields = {} if spec is None else vars(spec)
     unknown = ("version", "seed") if spec is not None and spec.source == "official" else ()
-    return {column: None if name in unknown else found.get(name) for column, name in CORRUPTION_FIELDS.items()}
+    return {column: None if name in unknown else fields.get(name) for column, name in CORRUPTION_FIELDS.items()}
 
 
 def _training(run: RunRecord) -> dict[str, Any]:
-    """Return the columns of the recipe and the variant; for a model trained elsewhere, only the normalization."""
+    """Return the columns of recipe and variant; for a model that was trained elsewhere, only the normalization."""
     spec = run.spec
     if spec is None:
         declared = run.source.normalization if run.source else None
@@ -153,7 +153,7 @@ def _training(run: RunRecord) -> dict[str, Any]:
 
 
 def normalization(model: ModelSpec) -> str:
-    """Describe the mean and std with which the first layer of a network normalises its input."""
+    """Format the mean and std with which the first layer of a network normalises its input."""
     if model.mean is None or model.std is None:
         return "data set"
     mean, std = (", ".join(str(value) for value in values) for values in (model.mean, model.std))
@@ -163,17 +163,17 @@ def normalization(model: ModelSpec) -> str:
 def results_table(
     cells: Iterable[Cell], diagnoses: Mapping[str, DiagnosisRecord], audits: Audits, lowest: LowestKnown
 ) -> pd.DataFrame:
-    """Return results.csv as a DataFrame, one row per cell, sorted so that equal cells give equal files.
+    """Return results.csv as a DataFrame with one row per cell. Rows are sorted, so that equal cells give equal files.
 
     ``diagnoses`` are by run id. Columns of diagnostics from plug-ins follow the built-in ones.
     """
     cells = list(cells)
     at_chance, rows = runs_at_chance(cells), []
     for run, cell in cells:
-        place = run.run_id, cell.spec.data_sha
+        key = run.run_id, cell.spec.data_sha
         known = lowest_at(cell, lowest)
-        row = result_row(run, cell, at_chance=place in at_chance, lowest=known) | _diagnosis(diagnoses.get(run.run_id))
-        rows.append(row | audit_values(audits.get(place), cell, at_chance=place in at_chance))
+        row = result_row(run, cell, at_chance=key in at_chance, lowest=known) | _diagnosis(diagnoses.get(run.run_id))
+        rows.append(row | audit_values(audits.get(key), cell, at_chance=key in at_chance))
     plugins = sorted({column for record in diagnoses.values() for column in record.values} - DIAGNOSTIC_COLUMNS.keys())
     table = pd.DataFrame(rows, columns=[*RESULT_COLUMNS, *DIAGNOSTIC_COLUMNS, *plugins, *AUDIT_COLUMNS])
     identity = ["dataset", "model", "variant", "config_sha", "seed"]
@@ -194,16 +194,16 @@ def _diagnosis(record: DiagnosisRecord | None) -> dict[str, float | None]:
     return {**record.values, **record.images} if record else {}
 
 
-UNKNOWN = PluginCode("", "")  # code of a plug-in's column in an older record
+UNKNOWN = PluginCode("", "")  # code of a plug-in column in an older record
 
 
 def all_diagnoses(store: Store) -> dict[str, DiagnosisRecord]:
     """Return the diagnoses of the current weights, by run id.
 
-    A column of a plug-in has values of one code only: of the one that was used last.
+    All values of a plug-in column are from the same version of the plug-in code: the version that was used last.
     """
-    found = {run.run_id: store.read_diagnosis(run.run_id) for run in store.runs()}
-    records = {run_id: record for run_id, record in found.items() if record is not None}
+    by_run = {run.run_id: store.read_diagnosis(run.run_id) for run in store.runs()}
+    records = {run_id: record for run_id, record in by_run.items() if record is not None}
     newest: dict[str, PluginCode] = {}
     for record in records.values():
         for column in record.values.keys() - DIAGNOSTIC_COLUMNS.keys():
@@ -216,7 +216,7 @@ def _code(record: DiagnosisRecord, column: str) -> PluginCode:
 
 
 def _of_code(record: DiagnosisRecord, codes: Mapping[str, PluginCode]) -> DiagnosisRecord:
-    """Return ``record`` without the values that other code than ``codes`` computed, by column."""
+    """Return ``record`` without values that were computed by another version of the code than in ``codes``."""
     values = {c: v for c, v in record.values.items() if c not in codes or _code(record, c).sha == codes[c].sha}
     return replace(record, values=values)
 
@@ -227,5 +227,5 @@ def all_audits(store: Store) -> dict[tuple[str, str], AuditRecord]:
 
 
 def to_csv(table: pd.DataFrame) -> bytes:
-    """Return a table as CSV: LF line ends, no index, floats in their shortest exact representation."""
+    """Return a table as CSV with LF line ends, without an index, and with floats in their shortest exact form."""
     return table.to_csv(index=False, lineterminator="\n").encode()

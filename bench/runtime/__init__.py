@@ -1,1 +1,1 @@
-"""Services of the running process: console, progress, files, plug-ins, environment and PyTorch's global state."""
+"""Utilities of the running process: console, progress, files, plug-ins, environment and global state of PyTorch."""

@@ -1,4 +1,4 @@
-"""Capture warnings of third-party code for the notes of a row: AutoAttack reports its sanity checks only in its log."""
+"""Capture warnings of third-party code for the notes of a row, such as the sanity checks that AutoAttack logs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Collector(logging.Handler):
 
 @contextmanager
 def capture_warnings() -> Iterator[list[str]]:
-    """Yield a list that receives log records of WARNING and above, and after the block also Python warnings."""
+    """Yield a list of log messages of level WARNING and above. Python warnings are added after the block."""
     messages: list[str] = []
     collector, root = _Collector(messages), logging.getLogger()
     root.addHandler(collector)
@@ -34,7 +34,7 @@ def capture_warnings() -> Iterator[list[str]]:
 
 @contextmanager
 def warnings_do_not_raise() -> Iterator[None]:
-    """Show warnings even if the caller's filters would raise them, so that no warning ends the work halfway."""
+    """Show warnings even if the filters of the caller would raise them, so that a warning does not stop the run."""
     with warnings.catch_warnings():
         if any(action == "error" for action, *_ in warnings.filters):
             warnings.simplefilter("default")

@@ -1,7 +1,7 @@
-"""Make standard output and error robust: no encoding, closed pipe or full disk changes the exit code.
+"""Make stdout and stderr robust: encoding errors, closed pipes and full disks do not change the exit code.
 
-Characters that the console's encoding lacks are transliterated (``ε`` as ``eps``). Output to a closed pipe is
-discarded, so that ``bench check … | head -1`` ends with the exit code of the verdict.
+Characters that the encoding of the console lacks are transliterated (``ε`` as ``eps``). Output to a closed pipe is
+discarded, so that ``bench check … | head -1`` ends with the exit code of the check.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import unicodedata
 
 ERRORS = "bench_transliterate"
 
-#: ASCII spellings of the signs that the program prints; other characters lose their accents or become "?".
+#: ASCII replacements of printed symbols. Other characters lose their accents or become "?".
 ASCII = {
     "✓": "+", "✗": "x", "⚑": "!", "≤": "<=", "≥": ">=", "≠": "!=", "≈": "~", "±": "+/-", "×": "x", "·": "*",
     "√": "sqrt", "∞": "inf", "∇": "grad ", "‖": "||", "∈": "in", "−": "-", "–": "-", "—": "-", "→": "->", "←": "<-",
@@ -29,7 +29,7 @@ ASCII = {
 
 
 def plain(text: str, encoding: str) -> str:
-    """Return ``text`` with every character that ``encoding`` lacks transliterated to ASCII.
+    """Transliterate every character of ``text`` that ``encoding`` cannot represent to ASCII.
 
     >>> plain("ε ≤ 8/255, ⚑ order", "cp1252"), plain("naïve ✓", "ascii"), plain("ε ✓", "utf-8")
     ('eps <= 8/255, ! order', 'naive +', 'ε ✓')
@@ -38,19 +38,19 @@ def plain(text: str, encoding: str) -> str:
 
 
 def harden() -> None:
-    """Replace ``sys.stdout`` and ``sys.stderr`` by streams that neither an encoding nor a closed pipe can break."""
+    """Replace ``sys.stdout`` and ``sys.stderr`` by streams that do not fail for encoding errors or closed pipes."""
     sys.stdout, sys.stderr = _hardened(sys.stdout), _hardened(sys.stderr)
 
 
 def flush() -> None:
-    """Flush both streams. Call it before the process ends: Python itself would report a closed pipe."""
+    """Flush both streams. Call this before the process ends, because Python would report a closed pipe."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
 
 
 class Output(io.TextIOWrapper):
-    """Text stream that transliterates if needed, raises no OSError, and discards all text after a failed write."""
+    """Text stream that transliterates, does not raise OSError, and discards all text after a failed write."""
 
     def write(self, text: str, /) -> int:
         """Write ``text``, or discard it if the stream cannot be written. Return its length."""
@@ -68,7 +68,7 @@ class Output(io.TextIOWrapper):
             self._discard(error)
 
     def _discard(self, error: OSError) -> None:
-        """Send this and all later text to the null device; warn once unless the pipe was closed."""
+        """Redirect this and all later text to the null device. Warn once, unless the pipe was closed."""
         with contextlib.suppress(OSError), open(os.devnull, "wb") as null:
             os.dup2(null.fileno(), self.fileno())
         if error.errno != errno.EPIPE and self is not sys.stderr:
@@ -76,7 +76,7 @@ class Output(io.TextIOWrapper):
 
 
 def _hardened(stream: object) -> Output | None:
-    if not isinstance(stream, io.TextIOWrapper):  # None where the stream is closed
+    if not isinstance(stream, io.TextIOWrapper):  # None if the stream is closed
         return stream  # type: ignore[return-value]
     stream.flush()
     return Output(stream.buffer, encoding=stream.encoding, errors=ERRORS, line_buffering=stream.line_buffering)
@@ -85,11 +85,11 @@ def _hardened(stream: object) -> Output | None:
 def _transliterate(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(map(_spelt, error.object[error.start : error.end])), error.end
+    return "".join(map(_to_ascii, error.object[error.start : error.end])), error.end
 
 
-def _spelt(character: str) -> str:
-    if 0xDC80 <= ord(character) <= 0xDCFF:  # an undecodable byte of a file name
+def _to_ascii(character: str) -> str:
+    if 0xDC80 <= ord(character) <= 0xDCFF:  # an undecodable byte in a file name
         return f"\\x{ord(character) - 0xDC00:02x}"
     if character in ASCII:
         return ASCII[character]

@@ -17,7 +17,7 @@ from bench.core.records import Environment
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device ``name``; ``auto`` prefers CUDA, then MPS, then the CPU. Raises BenchError if unavailable."""
+    """Return the device ``name``. ``auto`` selects CUDA, then MPS, then the CPU. Raises BenchError if unavailable."""
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))
@@ -28,7 +28,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Return whether the device computes in bfloat16: a CPU with AMX or AVX512-BF16, or as CUDA reports."""
+    """Return whether the hardware supports bfloat16: a CPU with AMX or AVX512-BF16, or a GPU according to CUDA."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu" or not Path("/proc/cpuinfo").exists():
@@ -39,7 +39,7 @@ def has_bfloat16(device: torch.device) -> bool:
 
 @functools.cache
 def describe(device: torch.device) -> Environment:
-    """Return hardware, library versions and git revision, for records of computations on ``device``."""
+    """Return the hardware, library versions and git revision, for records of computations on ``device``."""
     return Environment(
         device=device.type,
         hardware=as_text(torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()),
@@ -53,7 +53,7 @@ def describe(device: torch.device) -> Environment:
 
 
 def _processor() -> str:
-    """Return the processor's name and the number of torch's threads."""
+    """Return the name of the processor and the number of torch threads."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -64,7 +64,7 @@ def _processor() -> str:
 
 
 def _git_revision() -> str:
-    """Return the checkout's revision, ``-dirty`` with local changes; empty for an installed package."""
+    """Return the git revision, with ``-dirty`` for local changes; empty for an installed package."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return ""

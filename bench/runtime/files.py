@@ -1,4 +1,4 @@
-"""Write files completely or not at all, read text files, hash files, and read the JSON in a safetensors header."""
+"""Write files atomically, read and hash files, and read the JSON in a safetensors header."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bench.core.errors import BenchError
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path``; an existing file is replaced only when all of it is on disk. Links are followed.
+    """Write ``content`` to ``path`` atomically: an existing file is replaced after all content is on disk.
 
-    Raises BenchError if the folder cannot be written or the disk is full, and for a device, a pipe or a folder; no
-    temporary file remains.
+    Symbolic links are followed. Raises BenchError if the folder cannot be written, if the disk is full, or if ``path``
+    is a device, a pipe or a folder. In these cases no temporary file remains.
     """
     path = path.resolve()
     if path.exists() and not path.is_file():
@@ -25,7 +25,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     temporary: Path | None = None
     try:
         if path.exists() and path.read_bytes() == content:
-            return  # finished results can be read without permission to write
+            return  # so that stored results can be read without write permission
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as file:
             temporary = Path(file.name)
@@ -47,7 +47,7 @@ def _umask() -> int:
 
 
 def check_writable(folder: Path, option: str = "--results") -> None:
-    """Check, before the work begins, that ``folder`` can be written. Raises BenchError if it cannot."""
+    """Check before the computation that ``folder`` can be written. Raises BenchError if it cannot."""
     if folder.exists() and not folder.is_dir():
         raise BenchError(f"{option} {folder} is a file; name a folder.")
     probe = folder / ".writable"
@@ -56,7 +56,7 @@ def check_writable(folder: Path, option: str = "--results") -> None:
 
 
 def read_text(path: Path, what: str) -> str:
-    """Return the content of a UTF-8 file without a byte order mark and with LF line ends.
+    """Read a UTF-8 file, without its byte order mark and with LF line ends.
 
     ``what``, such as "config", names the file in messages. Raises BenchError if it cannot be read or is not UTF-8.
     """
@@ -69,7 +69,7 @@ def read_text(path: Path, what: str) -> str:
 
 
 def without_mark(content: bytes) -> bytes:
-    """Return ``content`` without the byte order mark that some editors write before UTF-8."""
+    """Return ``content`` without the UTF-8 byte order mark, which some editors write."""
     return content.removeprefix(codecs.BOM_UTF8)
 
 
@@ -86,9 +86,9 @@ FACTS = "facts"
 
 
 def read_facts(content: bytes) -> dict[str, Any]:
-    """Return the facts in the header of a safetensors file. Raises ValueError, KeyError or TypeError without facts.
+    """Return the metadata entry "facts" of a safetensors file. Raises ValueError, KeyError or TypeError without it.
 
-    ``content`` is the complete file: 8 bytes with the length of the JSON header, the header and the tensors. The
+    ``content`` is the complete file: 8 bytes with the length of the JSON header, the header, and the tensors. The
     safetensors library reads headers only from files on disk.
     """
     length = int.from_bytes(content[:8], "little")

@@ -14,18 +14,18 @@ from rich.progress import Progress as Bars
 
 
 class Stage(Protocol):
-    """One bar."""
+    """Progress of one stage."""
 
     def advance(self, count: int, *, accuracy: float | None = None) -> None:
-        """Count ``count`` more images or passes as done; ``accuracy`` is the share correct so far."""
+        """Advance by ``count`` images or passes. ``accuracy`` is the share of correct images so far."""
 
 
 class Progress:
-    """Progress without output, for silent calls of the Python API; base class of the other two."""
+    """Progress without output. Base class of the displays."""
 
     @contextmanager
     def stage(self, title: str, *, total: int, unit: str) -> Iterator[Stage]:
-        """Yield the bar of one stage of ``total`` images or passes, which ``unit`` names."""
+        """Yield the progress of one stage of ``total`` images or passes. ``unit`` is the name of the counted unit."""
         yield _Silent()
 
     def line(self, text: str) -> None:
@@ -38,7 +38,7 @@ class _Silent:
 
 
 class TerminalProgress(Progress):
-    """One rich bar per stage: accuracy, rate and remaining time."""
+    """One progress bar per stage, with accuracy, rate and remaining time."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -46,7 +46,7 @@ class TerminalProgress(Progress):
 
     @contextmanager
     def stage(self, title: str, *, total: int, unit: str) -> Iterator[Stage]:
-        """Yield the bar of one stage, and remove it at the end."""
+        """Yield the progress bar of one stage. The bar is removed at the end."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -77,13 +77,13 @@ class _Bar:
 
 
 class PlainProgress(Progress):
-    """Lines for logs and pipes: at most one per ``interval`` while a stage runs."""
+    """Progress lines for logs and pipes: at most one line per ``interval`` seconds and stage."""
 
-    interval = 20.0  # seconds between two lines of one stage
+    interval = 20.0  # minimum number of seconds between two lines of one stage
 
     @contextmanager
     def stage(self, title: str, *, total: int, unit: str) -> Iterator[Stage]:
-        """Yield the counter of one stage."""
+        """Yield the progress of one stage."""
         yield _Lines(self, title, total, unit)
 
     def line(self, text: str) -> None:
@@ -111,6 +111,6 @@ class _Lines:
 
 
 def choose_progress() -> Progress:
-    """Return a display with bars if stderr is a terminal, else one with lines."""
+    """Return a TerminalProgress if stderr is a terminal, and a PlainProgress otherwise."""
     console = Console(stderr=True)
     return TerminalProgress(console) if console.is_terminal else PlainProgress()

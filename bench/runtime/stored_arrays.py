@@ -1,6 +1,6 @@
-"""Replacements for the numpy objects in a pickle, which only rebuild numeric arrays and scalars.
+"""Safe replacements of numpy objects in a pickle. They create numeric arrays and scalars only.
 
-numpy's own constructors would interpret bytes as pointers.
+The constructors of numpy would interpret bytes as pointers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ NUMERIC = frozenset("biuf")
 
 
 class StoredArray:
-    """An array as the pickle builds it: first empty, then filled from its state."""
+    """Array that is created by the pickle: first empty, then filled from its state."""
 
     def __init__(self) -> None:
         self.value: np.ndarray[Any, Any] = np.empty(0, np.uint8)
@@ -25,7 +25,7 @@ class StoredArray:
 
 
 class StoredDtype:
-    """A numeric type: its code, and its byte order, which is part of the state."""
+    """Numeric type with its code and its byte order. The byte order is a part of the state."""
 
     def __init__(self, code: str, align: object = False, copy: object = True) -> None:
         self.dtype = np.dtype(str(code))
@@ -38,7 +38,7 @@ class StoredDtype:
 
 
 def _array(raw: Any, dtype: StoredDtype, shape: Any, order: Any) -> np.ndarray[Any, Any]:
-    # Python 2 stored bytes as text: encoding it as latin1 restores them.
+    # Python 2 stored bytes as text. Encoding the text as latin1 restores the bytes.
     data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
     return np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
 
@@ -61,7 +61,7 @@ def _nothing(*_: object) -> None:
     """Replace ``numpy.ndarray`` itself, which occurs only as an argument of ``_reconstruct``."""
 
 
-#: Replacements by module and name as numpy 1 writes them; numpy 2 moved ``numpy.core`` to ``numpy._core``.
+#: Replacements by module and name in numpy 1. numpy 2 moved ``numpy.core`` to ``numpy._core``.
 STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "ndarray"): _nothing,
     ("numpy", "dtype"): StoredDtype,

@@ -1,7 +1,7 @@
-"""Set PyTorch's global state for an evaluation, and restore the caller's state afterwards.
+"""Set the global state of PyTorch for an evaluation, and restore the state of the caller afterwards.
 
-Under a caller's ``torch.no_grad()`` no gradient attack can move. Autocast and reduced-precision matrix products change
-the float32 predictions. :func:`harness_torch_state` sets every switch that an evaluation depends on.
+If the caller uses ``torch.no_grad()``, gradient attacks fail. Autocast and reduced-precision matrix products change
+float32 predictions. :func:`harness_torch_state` sets every switch that affects an evaluation.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
 def harness_torch_state() -> Iterator[None]:
     """Enable gradients and full float32 precision, disable autocast, make cuDNN deterministic; restore on exit.
 
-    Usable as a context manager and as a decorator; may be nested. Sets: grad mode on, inference mode off, autocast off
+    Usable as a context manager and as a decorator. May be nested. Sets: grad mode on, inference mode off, autocast off
     on every device type, default dtype float32, default device CPU, float32 matrix products and convolutions in full
     precision (no TF32, no bfloat16), cuDNN deterministic and without benchmarking, no anomaly detection, and
-    ``use_deterministic_algorithms`` off (some operators raise when it is on). On exit, the caller's values are
+    ``use_deterministic_algorithms`` off (some operators raise when it is on). On exit, the values of the caller are
     restored, even if the block has changed them.
     """
     with ExitStack() as stack:
@@ -38,18 +38,18 @@ def harness_torch_state() -> Iterator[None]:
         stack.enter_context(_plain_saved_tensors())
         _refuse_modes()
         stack.enter_context(_full_precision())
-        for set_value, value, wanted in _switches():
+        for set_value, value, required in _switches():
             stack.callback(set_value, value)
-            if value != wanted:
-                set_value(wanted)
-        if torch.get_default_device().type != "cpu":  # it slows down every call: only if needed
+            if value != required:
+                set_value(required)
+        if torch.get_default_device().type != "cpu":  # only if needed, because it slows down every call
             stack.enter_context(torch.device("cpu"))
         yield
 
 
 @contextmanager
 def torch_threads(number: int | None) -> Iterator[None]:
-    """Let PyTorch use ``number`` threads on the CPU, and restore their number on exit; None changes nothing."""
+    """Use ``number`` torch threads on the CPU, and restore the number on exit. None does not change the number."""
     before = torch.get_num_threads()
     torch.set_num_threads(number or before)
     try:
@@ -60,7 +60,7 @@ def torch_threads(number: int | None) -> Iterator[None]:
 
 @contextmanager
 def own_generators(device: torch.device) -> Iterator[None]:
-    """Restore torch's global random generators, of the CPU and of ``device``, on exit."""
+    """Restore the global random generators of torch on the CPU and on ``device`` on exit."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
 
@@ -74,8 +74,8 @@ def _switches() -> Iterator[Switch]:
         yield _autocast_setter(device), torch.is_autocast_enabled(device), False
     deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     yield _set_deterministic, deterministic, (False, False)
-    for name, wanted in (("deterministic", True), ("benchmark", False)):
-        yield _setter(backends.cudnn, name), getattr(backends.cudnn, name), wanted
+    for name, required in (("deterministic", True), ("benchmark", False)):
+        yield _setter(backends.cudnn, name), getattr(backends.cudnn, name), required
 
 
 @contextmanager
@@ -83,8 +83,8 @@ def _full_precision() -> Iterator[None]:
     """Compute float32 matrix products and convolutions in full precision.
 
     torch 2.9 and later have one setting per backend and operator, and two older switches. Reading an older switch
-    raises if the newer settings have values that it cannot express. So set the older switches where they can be read,
-    and the newer settings only where they still ask for less than float32.
+    raises if the newer settings have values that it cannot express. Therefore the older switches are set only if they
+    can be read. The newer settings are set only if their precision is still below float32.
     """
     newer = [(backend, backend.fp32_precision) for backend in _backends_with_precision()]
     with ExitStack() as stack:
@@ -104,11 +104,11 @@ def _full_precision() -> Iterator[None]:
 
 def _backends_with_precision() -> list[Any]:
     cuda, cudnn, mkldnn = backends.cuda, backends.cudnn, backends.mkldnn
-    places = [(backends, ""), (cuda, "matmul")]
-    places += [(cudnn, ""), (cudnn, "conv"), (cudnn, "rnn")]
-    places += [(mkldnn, ""), (mkldnn, "matmul"), (mkldnn, "conv"), (mkldnn, "rnn")]
-    found = [getattr(owner, name, None) if name else owner for owner, name in places]
-    return [backend for backend in found if hasattr(backend, "fp32_precision")]
+    candidates = [(backends, ""), (cuda, "matmul")]
+    candidates += [(cudnn, ""), (cudnn, "conv"), (cudnn, "rnn")]
+    candidates += [(mkldnn, ""), (mkldnn, "matmul"), (mkldnn, "conv"), (mkldnn, "rnn")]
+    settings = [getattr(owner, name, None) if name else owner for owner, name in candidates]
+    return [backend for backend in settings if hasattr(backend, "fp32_precision")]
 
 
 def _set_deterministic(value: tuple[bool, bool]) -> None:
@@ -129,18 +129,20 @@ def _autocast_setter(device: str) -> Callable[[bool], None]:
 
 
 def _refuse_modes() -> None:
-    """Raise BenchError under a torch function or dispatch mode, which may change any operation."""
+    """Raise BenchError if a torch function or dispatch mode is active, because it may change any operation."""
     function_modes: list[Any] = getattr(overrides, "_get_current_function_mode_stack", list)()
     dispatch_modes: list[Any] = getattr(_python_dispatch, "_get_current_dispatch_mode_stack", list)()
     for mode in (*function_modes, *dispatch_modes):
-        if not isinstance(mode, DeviceContext):  # torch.device(…), which is overridden
+        if not isinstance(mode, DeviceContext):  # torch.device(…) is overridden above
             name = type(mode).__qualname__
-            raise BenchError(f"the torch mode {name} is active and may change every operation; leave it to measure.")
+            raise BenchError(
+                f"the torch mode {name} is active and may change every operation; exit it before the evaluation."
+            )
 
 
 @contextmanager
 def _plain_saved_tensors() -> Iterator[None]:
-    """Save tensors for backward unchanged, even if the caller has set hooks, such as hooks that compress them."""
+    """Disable saved-tensor hooks of the caller, such as hooks that compress the tensors saved for backward."""
     top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore_is_tracing: None)
     if top(False) is None:
         yield

@@ -12,7 +12,7 @@ from bench.statistics.intervals import CONFIDENCE
 
 
 class Distances(NamedTuple):
-    """One distance per image, each at most the largest budget; in the norm and unit of the budgets."""
+    """One distance per image, at most the largest budget, in the norm and unit of the budgets."""
 
     distance: NDArray[np.float64]  # (images,): norm of the smallest known perturbation; without one, ``budget``
     observed: NDArray[
@@ -22,7 +22,7 @@ class Distances(NamedTuple):
 
 
 class Median(NamedTuple):
-    """Median distance with its 95 % interval; inf means a distance beyond the largest budget."""
+    """Median distance with its 95 % interval. The value inf stands for a distance above the largest budget."""
 
     value: float
     low: float
@@ -33,9 +33,9 @@ def smallest_distances(distances: NDArray[np.float64], budgets: NDArray[np.float
     """Return the smallest distance per image over several attacks, right-censored at the largest budget.
 
     ``distances`` (attacks, images) are NaN for an image that is correctly classified under the attack, and 0 for an
-    image that is misclassified without an attack. ``budgets`` (attacks,) are the ε of the attacks. Distances above ε
-    within the tolerance of the verification are rounding errors and are clipped to ε. Each distance is an upper bound,
-    since a stronger attack may find a smaller one.
+    image that is misclassified without an attack. ``budgets`` (attacks,) are the budgets ε of the attacks. Distances
+    that exceed ε within the tolerance of the verification are rounding errors, and are clipped to ε. Each distance is
+    an upper bound, because a stronger attack may find a smaller perturbation.
 
     Raises ValueError for other shapes, negative or infinite distances, and budgets that are not positive and finite.
     """
@@ -52,42 +52,42 @@ def smallest_distances(distances: NDArray[np.float64], budgets: NDArray[np.float
     return Distances(np.where(observed, smallest, eps.max()), observed, float(eps.max()))
 
 
-def median_distance(found: Distances) -> Median:
+def median_distance(distances: Distances) -> Median:
     """Return the distance within which more than half of the images are misclassified, with its 95 % interval.
 
-    All censored images have the same censoring point, the largest budget, so that the Kaplan-Meier median is an order
-    statistic. It is computed from counts of images, so that rounding has no influence if exactly half remain. The
-    interval accounts for the sampling of images. Its ends are order statistics, too: the outermost ones that the
-    binomial test of a median does not reject (Conover 1999, §3.2). It is exact for any distribution. For fewer than six
-    images it is (0, inf), since they cannot bound a median at this confidence.
+    All censored images have the same censoring point, the largest budget. Therefore the Kaplan-Meier median is an order
+    statistic. It is computed from counts of images, so that rounding errors have no influence if exactly half of the
+    images are correctly classified. The interval accounts for the sampling of images. Its ends are the outermost order
+    statistics that the binomial test of a median does not reject (Conover 1999, §3.2). It is exact for any
+    distribution. For fewer than six images, no bounded interval has this confidence, and (0, inf) is returned.
     """
     from scipy import stats  # slow to import
 
-    known = np.sort(np.where(found.observed, found.distance, math.inf))
-    value = float(known[len(known) // 2])
-    low, high = map(float, stats.quantile_test(known, q=0, p=0.5).confidence_interval(CONFIDENCE))
-    if math.isnan(low):  # and high as well
+    censored = np.sort(np.where(distances.observed, distances.distance, math.inf))
+    value = float(censored[len(censored) // 2])
+    low, high = map(float, stats.quantile_test(censored, q=0, p=0.5).confidence_interval(CONFIDENCE))
+    if math.isnan(low):  # then high is NaN, too
         return Median(value, 0.0, math.inf)
-    return Median(value, min(low, found.budget), high)
+    return Median(value, min(low, distances.budget), high)
 
 
-def robust_accuracy(found: Distances, budgets: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the robust accuracy at each of ``budgets``, a fraction; at budget 0 the clean accuracy.
+def robust_accuracy(distances: Distances, budgets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the robust accuracy at each of ``budgets``, as a fraction. At budget 0 it is the clean accuracy.
 
     Raises ValueError unless ``budgets`` (budgets,) are between 0 and the largest attacked budget.
     """
     eps = np.asarray(budgets, dtype=np.float64)
-    if eps.ndim != 1 or not ((eps >= 0) & (eps <= found.budget)).all():
-        raise ValueError(f"robust accuracy is known only at budgets from 0 to {found.budget:g}")
-    return np.asarray([1 - (found.observed & (found.distance <= e)).mean() for e in eps], dtype=np.float64)
+    if eps.ndim != 1 or not ((eps >= 0) & (eps <= distances.budget)).all():
+        raise ValueError(f"the robust accuracy is known only at budgets from 0 to {distances.budget:g}")
+    return np.asarray([1 - (distances.observed & (distances.distance <= e)).mean() for e in eps], dtype=np.float64)
 
 
-def area_under_curve(found: Distances, budgets: NDArray[np.float64]) -> float:
-    """Return the mean robust accuracy over [0, largest budget], a fraction.
+def area_under_curve(distances: Distances, budgets: NDArray[np.float64]) -> float:
+    """Return the mean robust accuracy over the budgets from 0 to the largest budget, as a fraction.
 
-    It is integrated by the trapezoidal rule over 0, ``budgets`` and the largest budget.
+    The accuracy is integrated by the trapezoidal rule with nodes at 0, ``budgets`` and the largest budget.
     """
-    from scipy.integrate import trapezoid  # numpy before 2.0 has it under another name
+    from scipy.integrate import trapezoid  # has another name in numpy before 2.0
 
-    eps = np.unique(np.concatenate([[0.0], np.asarray(budgets, dtype=np.float64), [found.budget]]))
-    return float(trapezoid(robust_accuracy(found, eps), eps)) / found.budget
+    eps = np.unique(np.concatenate([[0.0], np.asarray(budgets, dtype=np.float64), [distances.budget]]))
+    return float(trapezoid(robust_accuracy(distances, eps), eps)) / distances.budget

@@ -13,36 +13,36 @@ CI_METHOD = "wilson"
 
 
 def wilson_interval(correct: float, n: int) -> tuple[float, float]:
-    """Return the 95 % score interval of Wilson (1927) of the share ``correct``/``n``, as fractions.
+    """Return the 95 % score interval of Wilson (1927) for the share ``correct``/``n``, as fractions.
 
-    ``correct`` may be fractional: the mean over several seeds on the same n images has the sampling error of n images.
+    ``correct`` may be fractional. The mean over several seeds on the same n images has the sampling error of n images.
     Raises ValueError unless 0 ≤ correct ≤ n and n > 0.
     """
     if not 0 <= correct <= n or n <= 0:
-        raise ValueError(f"{correct} of {n} is no share")
+        raise ValueError(f"{correct} of {n} is not a share; 0 ≤ correct ≤ n and n > 0 are required")
     from statsmodels.stats.proportion import proportion_confint  # slow to import
 
     low, high = proportion_confint(correct, n, alpha=1 - CONFIDENCE, method=CI_METHOD)
-    return float(low) if correct > 0 else 0.0, float(high) if correct < n else 1.0  # without rounding at the ends
+    return float(low) if correct > 0 else 0.0, float(high) if correct < n else 1.0  # avoid rounding errors at 0 and 1
 
 
-FEWEST = 30  # images; with fewer the coverage of the interval is too low
+FEWEST = 30  # minimum number of images; for fewer images the coverage of the interval is too low
 RESAMPLES = 9999
 SEED = 0
-_BEYOND = 1e100  # replaces infinity while medians of resamples are averaged and sorted
+_BEYOND = 1e100  # replaces infinity in the resamples
 
 
 def bootstrap_interval(values: NDArray[np.float64], statistic: Literal["mean", "median"]) -> tuple[float, float]:
-    """Return the 95 % percentile interval of ``statistic`` over other samples of images (Efron 1979).
+    """Return the 95 % percentile bootstrap interval of ``statistic`` over images (Efron 1979).
 
-    ``values`` are (images,) without NaN. For the median, values may be infinite (images that no attack fooled); an end
-    of the interval beyond all finite values is then infinite. Resampling is seeded, so that equal values give equal
+    ``values`` are (images,) without NaN. For the median, values may be infinite (images that no attack fooled). An end
+    of the interval above all finite values is then infinite. Resampling is seeded, so that equal values give equal
     intervals. Returns (nan, nan) for fewer than ``FEWEST`` images. Raises ValueError for NaN, and for infinite values
-    with the mean.
+    if ``statistic`` is "mean".
 
-    The interval of the mean of skewed values is too narrow. For log-normal values (σ = 0.8) its coverage is about 88 %
-    with 30 images and 93 % with 100. The coverage of the interval of the median is 94 % with both numbers (simulated in
-    tests/statistics/test_bootstrap.py).
+    For the mean of skewed values, the interval is too narrow. For log-normal values (σ = 0.8), its coverage is about
+    88 % with 30 images and 93 % with 100 images. For the median, the coverage is 94 % with both numbers of images
+    (simulated in tests/statistics/test_bootstrap.py).
     """
     from scipy import stats  # slow to import
 
@@ -53,7 +53,7 @@ def bootstrap_interval(values: NDArray[np.float64], statistic: Literal["mean", "
     largest = values[np.isfinite(values)].max(initial=0.0)
     finite = np.where(np.isinf(values), _BEYOND, values)
     function = {"mean": np.mean, "median": np.median}[statistic]
-    found = stats.bootstrap(
+    interval = stats.bootstrap(
         (finite,),
         function,
         n_resamples=RESAMPLES,
@@ -61,5 +61,5 @@ def bootstrap_interval(values: NDArray[np.float64], statistic: Literal["mean", "
         method="percentile",
         rng=np.random.default_rng(SEED),
     ).confidence_interval
-    low, high = (math.inf if end > largest else float(end) for end in (found.low, found.high))
+    low, high = (math.inf if end > largest else float(end) for end in (interval.low, interval.high))
     return low, high

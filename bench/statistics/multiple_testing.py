@@ -1,4 +1,4 @@
-"""Correction for multiple testing: with many tests in one table, some p-values are small by chance."""
+"""Correction for multiple testing, because some p-values of a table with many tests are small by chance."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ ALPHA = 0.05
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Return p-values corrected by the step-down method of Holm (1979), in the given order.
 
-    If all tests with a corrected p ≤ α are rejected, the probability of any false rejection in the table is at most α.
-    None stands for a test that was not computed; it stays None and is not counted. Raises ValueError unless all other
-    values are in [0, 1].
+    If all null hypotheses with a corrected p ≤ α are rejected, the probability of any false rejection in the table is
+    at most α. None stands for a test that was not computed. It stays None and is not counted. Raises ValueError unless
+    all other values are in [0, 1].
     """
-    made = [p for p in p_values if p is not None]
-    if any(not 0 <= p <= 1 or math.isnan(p) for p in made):
-        raise ValueError("a p-value lies in [0, 1], and is not NaN")
-    if not made:
+    computed = [p for p in p_values if p is not None]
+    if any(not 0 <= p <= 1 or math.isnan(p) for p in computed):
+        raise ValueError("a p-value must be in [0, 1], and must not be NaN")
+    if not computed:
         return [None] * len(p_values)
     from statsmodels.stats.multitest import multipletests  # slow to import
 
-    corrected = iter(multipletests(made, alpha=ALPHA, method="holm")[1])
+    corrected = iter(multipletests(computed, alpha=ALPHA, method="holm")[1])
     return [None if p is None else float(next(corrected)) for p in p_values]

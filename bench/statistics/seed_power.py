@@ -1,4 +1,4 @@
-"""Minimum detectable difference between two recipes by the sign-flip test over seeds."""
+"""Minimum detectable difference between two variants by the sign-flip test over seeds."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bench.statistics.multiple_testing import ALPHA
 from bench.statistics.power import POWER
 from bench.statistics.seeds import MOST_EXACT
 
-MOST_DRAWN = 20_000  # simulated tables of seeds
-SUMS = 2**25  # sums computed in total; takes about half a second
-AT_ONCE = 2**22  # sums computed per batch
+MOST_DRAWN = 20_000  # maximum number of simulated tables
+SUMS = 2**25  # maximum number of computed sums; takes about half a second
+AT_ONCE = 2**22  # number of sums computed per batch
 
 
 def detectable_by_sign_flips(seeds: int, std: float, images: int, alpha: float = ALPHA) -> float | None:
@@ -22,42 +22,44 @@ def detectable_by_sign_flips(seeds: int, std: float, images: int, alpha: float =
 
     The differences over ``seeds`` are assumed to be normal with the standard deviation ``std``, a fraction. The power
     is simulated with a fixed random seed. The result is at least the difference that is detectable if images improve
-    independently at random (see :func:`_floor`), so that it is not 0 for seeds that happen to agree. None if it exceeds
-    1, or if the number of seeds is too small for any p ≤ ``alpha``. Raises ValueError unless seeds ≥ 2, 0 ≤ std < ∞,
-    images ≥ 1 and 0 < alpha < 1.
+    independently at random (see :func:`_floor`). Therefore it is not 0 if all seeds have the same difference by chance.
+    None if the result exceeds 1, or if the number of seeds is too small for any p ≤ ``alpha``. Raises ValueError unless
+    seeds ≥ 2, 0 ≤ std < ∞, images ≥ 1 and 0 < alpha < 1.
     """
     if seeds < 2 or images < 1:
-        raise ValueError(f"{seeds} seeds of {images} images have no spread; at least 2 seeds and 1 image are needed")
+        raise ValueError(
+            f"{seeds} seeds of {images} images have no standard deviation; at least 2 seeds and 1 image are needed"
+        )
     if not 0 <= std < math.inf:
-        raise ValueError(f"{std} is no standard deviation; it must be finite and at least 0")
+        raise ValueError(f"{std} is not a standard deviation; it must be finite and at least 0")
     if not 0 < alpha < 1:
-        raise ValueError(f"{alpha} is no level of a test; it must be between 0 and 1")
+        raise ValueError(f"{alpha} is not a level of a test; it must be between 0 and 1")
     orders = _orders(seeds, alpha)
     if not orders:
         return None
-    found = max(std * _effect(seeds, orders), _floor(seeds, images, orders))
-    return found if found <= 1 else None
+    difference = max(std * _effect(seeds, orders), _floor(seeds, images, orders))
+    return difference if difference <= 1 else None
 
 
 def _orders(seeds: int, alpha: float) -> int:
-    """Return how many of the 2^S sign choices may reach the observed mean, itself included, at p ≤ ``alpha``.
+    """Return the maximum number of the 2^S sign choices that may reach the observed mean at p ≤ ``alpha``.
 
-    p is twice their share.
+    The observed signs are included. p is twice the share of these sign choices.
     """
     return int(alpha * 2 ** min(seeds, MOST_EXACT) / 2)
 
 
 def _floor(seeds: int, images: int, orders: int) -> float:
-    """Return the share δ of independently improved images at which the test has 80 % power; the minimum for std = 0.
+    """Return the share δ of independently improved images at which the test has 80 % power, the result for std = 0.
 
-    A seed without an improved image has difference 0, which is the same with either sign. At most k = log₂(orders) of
-    the S seeds may be of this kind. A seed has at least one improved image with probability q = 1 − (1 − δ)ⁿ, and δ
-    solves P(Bin(S, q) ≥ S − k) = 0.8.
+    A seed without an improved image has the difference 0, which does not depend on the sign. At most k = log₂(orders)
+    of the S seeds may have the difference 0. A seed has at least one improved image with probability q = 1 − (1 − δ)ⁿ,
+    and δ solves P(Bin(S, q) ≥ S − k) = 0.8.
     """
     from scipy import stats  # slow to import
 
-    idle = min(int(math.log2(orders)), seeds - 1)
-    any_image = stats.beta.ppf(POWER, seeds - idle, idle + 1)
+    max_zero_seeds = min(int(math.log2(orders)), seeds - 1)
+    any_image = stats.beta.ppf(POWER, seeds - max_zero_seeds, max_zero_seeds + 1)
     return float(-math.expm1(math.log1p(-any_image) / images))
 
 
@@ -65,23 +67,24 @@ def _floor(seeds: int, images: int, orders: int) -> float:
 def _effect(seeds: int, orders: int) -> float:
     """Return the mean, in standard deviations, at which at most ``orders`` sign choices reach the observed mean.
 
-    This must hold for 80 % of the simulated tables. Flipping the signs of a subset A of the seeds does not lower the
-    sum exactly if the mean difference of A is at most 0. With differences z + d, z standard normal, these are the
-    subsets with a mean of z of at most −d. The smallest sufficient d of a table is therefore minus the ``orders``-th
-    smallest mean of z over all A, and the result is the 80th percentile of these d over the tables.
+    This must hold for 80 % of the simulated tables. The differences of a table are z + d, where z is standard normal
+    and d the mean. If the signs of a subset A of the seeds are flipped, the sum is not smaller exactly if the mean
+    difference over A is at most 0, that is, if the mean of z over A is at most −d. The smallest sufficient d of a table
+    is therefore minus the ``orders``-th smallest mean of z over all subsets A. The result is the 80th percentile of
+    these d over the tables.
     """
     rng = np.random.default_rng(0)
     subsets = _subsets(seeds, rng)
     averages = (subsets / np.maximum(subsets.sum(axis=1, keepdims=True), 1)).T
-    drawn, smallest = min(MOST_DRAWN, SUMS // len(subsets)), []
-    for start in range(0, drawn, size := max(1, AT_ONCE // len(subsets))):
-        means = rng.normal(size=(min(size, drawn - start), seeds)) @ averages
+    n_tables, smallest = min(MOST_DRAWN, SUMS // len(subsets)), []
+    for start in range(0, n_tables, size := max(1, AT_ONCE // len(subsets))):
+        means = rng.normal(size=(min(size, n_tables - start), seeds)) @ averages
         smallest.append(-np.partition(means, orders - 1, axis=1)[:, orders - 1])
     return float(np.quantile(np.concatenate(smallest), POWER))
 
 
 def _subsets(seeds: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return all non-empty subsets of the seeds as rows of 0 and 1.
+    """Return all non-empty subsets of the seeds as rows of 0 and 1: (subsets, seeds).
 
     For more than ``MOST_EXACT`` seeds, return 2^MOST_EXACT − 1 random subsets.
     """

@@ -122,7 +122,7 @@ def test_without_attacks_there_is_no_audit(bench: Bench, plugin: Path, tmp_path:
     assert "audit" not in outcome.err
     refused = bench("audit", "tiny:baseline", "--results", tmp_path)
     assert refused.code == 2
-    assert "has no attack that could be audited" in refused.err
+    assert "has no attack to audit" in refused.err
 
 
 def test_what_goes_wrong_in_an_audit_is_a_failed_audit(

@@ -50,7 +50,7 @@ WRONG: dict[Callable[[Bytes, Draws], Any], tuple[str, str]] = {
     lambda images, draws: images + np.inf: (SHAPE, "NaN or infinite pixels"),
     changes_images: ("leaves its images unchanged", "it changed its images in place"),
     unseeded: (SAME, "at severity 1 two calls give different images"),
-    averages: (SAME, "an image depends on the others of its batch"),
+    averages: (SAME, "an image depends on other images of its batch"),
 }
 
 

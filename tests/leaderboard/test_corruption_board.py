@@ -196,7 +196,7 @@ def test_intervals_stand_beside_what_the_help_names(tmp_path: Path) -> None:
     ends = {name for name in columns if name.endswith("_lo") and not name.endswith("_t_lo")}
     assert ends == {"clean_lo", "corruptions_acc_lo"}
     option = next(o for o in cli.commands["leaderboard"].params if o.name == "intervals")
-    assert option.help.endswith("beside clean, every attack and corruptions_acc")
+    assert option.help.endswith("of clean, every attack and corruptions_acc to leaderboard.csv")
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert (
         "`--intervals` adds confidence intervals and standard deviations to `clean`, every attack and `corruptions_acc`"

@@ -99,13 +99,13 @@ def test_kinds_of_the_reference_that_were_not_measured_do_not_count() -> None:
 @pytest.mark.parametrize("error", [0.0, -0.1])
 def test_a_reference_without_error_leaves_the_mce_undefined(error: float) -> None:
     score = mean_corruption_error(ACC, {"fog": 0.8, "snow": error, "blur": 0.2})
-    assert score == (None, "The reference makes no error under snow, so that the ratio to it is undefined.")
+    assert score == (None, "The reference makes no error under snow, so that the ratio is undefined.")
 
 
 @pytest.mark.parametrize("error", [0.3, 0.2])
 def test_a_reference_that_loses_nothing_leaves_the_relative_mce_undefined(error: float) -> None:
     score = relative_mean_corruption_error(ACC, 0.9, {"fog": 0.8, "snow": 0.4, "blur": error}, 0.3)
-    assert score == (None, "The reference loses no accuracy under blur, so that the ratio to it is undefined.")
+    assert score == (None, "The reference loses no accuracy under blur, so that the ratio is undefined.")
 
 
 def test_a_loss_that_is_only_rounding_is_none() -> None:

@@ -104,7 +104,7 @@ def test_what_could_not_be_read_again_is_not_written(acc: Accuracies, message: s
         (",fog\n,1.0\n", "has the header 'fog', '1.0'"),
         (",\n,1\n", "has the header '', '1'"),
         (",fog,fog\n,1,1\n", "fog has two columns of severity 1"),
-        (",fog\n,1\nm,1.01\n", "row 'm': '1.01' under fog of severity 1 is no fraction"),
+        (",fog\n,1\nm,1.01\n", "row 'm': '1.01' under fog of severity 1 is not a fraction"),
         (",fog\n,1\nm,-0.1\n", "'-0.1' under fog"),
         (",fog\n,1\nm,nan\n", "'nan' under fog"),
         (",fog\n,1\nm,half\n", "'half' under fog"),

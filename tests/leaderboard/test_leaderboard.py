@@ -143,7 +143,7 @@ def test_wilson_ends_exactly_where_shares_end() -> None:
 
 @pytest.mark.parametrize(("correct", "n"), [(-1, 5), (6, 5), (0, 0)])
 def test_wilson_refuses_what_is_no_share(correct: int, n: int) -> None:
-    with pytest.raises(ValueError, match="no share"):
+    with pytest.raises(ValueError, match="not a share"):
         wilson_interval(correct, n)
 
 
@@ -166,7 +166,7 @@ def test_records_survive_their_files(record: RunRecord | EvalRecord) -> None:
 def test_records_are_read_strictly(old: bytes, new: bytes) -> None:
     content = dump_record(cell_record(run_record(), "fgsm", [True, False]))
     assert old in content
-    with pytest.raises(BenchError, match="where-it-lies is damaged or of another version: it holds no EvalRecord"):
+    with pytest.raises(BenchError, match="where-it-lies is damaged or of another version: it contains no EvalRecord"):
         parse_record(EvalRecord, content.replace(old, new, 1), where="where-it-lies")
 
 

@@ -67,7 +67,7 @@ def test_the_unit_decides_the_rounding(unit: str, shown: float, store: Store, re
 def test_a_metric_cannot_replace_a_column(store: Store, registered: list[str]) -> None:
     register_metric("seeds", MetricEntry(unit="percent", meaning="a third", function=third), origin="this test")
     registered.append("seeds")
-    with pytest.raises(BenchError, match="column 'seeds', which the leaderboard has already"):
+    with pytest.raises(BenchError, match="column 'seeds', which already exists"):
         write_tables(store)
 
 

@@ -52,7 +52,7 @@ def test_the_upper_bound_misses_a_true_drop_in_at_most_alpha_of_all_tables(
     "arguments", [(-1, 0, 10, 0.01), (6, 5, 10, 0.01), (0, 0, 0, 0.01), (1, 1, 10, 0), (1, 1, 10, 0.5)]
 )
 def test_what_is_no_table_is_refused(arguments: tuple[int, int, int, float]) -> None:
-    with pytest.raises(ValueError, match=r"no counts|no level"):
+    with pytest.raises(ValueError, match=r"not counts|not a level"):
         verdict_bounds(*arguments)
 
 

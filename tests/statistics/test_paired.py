@@ -80,11 +80,11 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
     ],
 )
 def test_what_is_no_pair_of_verdicts_is_refused(first: np.ndarray, second: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="verdicts"):
+    with pytest.raises(ValueError, match="outcomes"):
         compare(first, second)
 
 
 @pytest.mark.parametrize(("n_regressed", "n_improved", "n"), [(-1, 0, 5), (0, -1, 5), (3, 3, 5), (0, 0, 0)])
 def test_counts_that_cannot_be_are_refused(n_regressed: int, n_improved: int, n: int) -> None:
-    with pytest.raises(ValueError, match="no counts of pairs"):
+    with pytest.raises(ValueError, match="not counts of pairs"):
         difference_interval(n_regressed, n_improved, n)

@@ -1,4 +1,4 @@
-"""Columns of every table and their meanings, from which tools/column_tables.py writes results/README.md."""
+"""Columns of all tables with their meanings. tools/column_tables.py writes them to results/README.md."""
 
 from bench.core.columns.audits import AUDIT_COLUMNS, AUDIT_FIGURES
 from bench.core.columns.board import (

@@ -1,11 +1,10 @@
-"""results.csv, columns of the diagnosis."""
+"""Columns of results.csv for the diagnosis."""
 
 from __future__ import annotations
 
 #: results.csv: one diagnosis per run, repeated in each of its rows. z is the latent of an image, μ_c the mean of z over
 #: the images of true class c, μ the mean of the μ_c, W the output weights, K the number of classes, d the width of z.
-#: *Invariant* quantities do not change when z becomes c·z and W becomes W/c, which leaves the network's logits as they
-#: are.
+#: *Invariant* quantities do not change if z is replaced by c·z and W by W/c, which does not change the logits.
 COLLAPSE_COLUMNS = {
     "collapse_nc1": "within-class variability tr(Σ_W Σ_B⁺)/K; 0 if every class is a single point; invariant",
     "collapse_equiangularity": "standard deviation over pairs of classes of cos(μ_i − μ, μ_j − μ); invariant",
@@ -24,24 +23,23 @@ COLLAPSE_COLUMNS = {
         "Gaussian; invariant"
     ),
     "collapse_binarity_mean": (
-        "share of a dimension's variance that two values explain, rescaled to 0 for a Gaussian and 1 for two values; "
+        "share of a dimension's variance explained by two values, rescaled to 0 for a Gaussian and 1 for two values; "
         "mean over dimensions; invariant"
     ),
-    "collapse_binarity_min": "the same, minimum over dimensions; invariant",
+    "collapse_binarity_min": "the same quantity, minimum over dimensions; invariant",
     "collapse_vertex_cosine": "mean over classes of cos(μ_c, sign μ_c), 1 at a vertex of a hypercube; invariant",
 }
-#: Suffix of a column of COLLAPSE_COLUMNS: measured on training images without augmentation, not on test images.
+#: Suffix of COLLAPSE_COLUMNS for values on training images without augmentation, instead of test images.
 TRAIN_SUFFIX = "_train"
 TEST_IMAGE_COLUMNS = {
     "lipschitz_head_bound": (
         "upper bound, over all features h, of ‖∂(o_i − o_j)/∂h‖₂ for the layers after the backbone; empty for cosine "
-        "logits; invariant where there is a penultimate layer"
+        "logits; invariant for a penultimate layer"
     ),
     "lipschitz_head_local_max": (
-        "largest ‖∂m/∂h‖₂ over test images, m = o_y − max over j ≠ y of o_j; invariant where there is a penultimate "
-        "layer"
+        "largest ‖∂m/∂h‖₂ over test images, where m = o_y − max over j ≠ y of o_j; invariant for a penultimate layer"
     ),
-    "lipschitz_head_local_mean": "mean of ‖∂m/∂h‖₂ over test images; invariant where there is a penultimate layer",
+    "lipschitz_head_local_mean": "mean of ‖∂m/∂h‖₂ over test images; invariant for a penultimate layer",
     "margin_gradient_norm_max": (
         "largest ‖∂m/∂x‖₂ over test images, x in [0, 1] pixels; invariant, but grows with the scale of the logits"
     ),
@@ -55,24 +53,24 @@ TEST_IMAGE_COLUMNS = {
     ),
     "nearest_median_distance": (
         "median, over correctly classified images, of the distance to the nearest adversarial image found, in pixel "
-        "L2: per image the smallest distance of DDN, FMN, targeted FAB and DeepFool, infinite if none succeeded; an "
-        "upper bound; invariant"
+        "L2: per image the smallest distance of DDN, FMN, targeted FAB and DeepFool, infinite if none of them fooled "
+        "the image; an upper bound; invariant"
     ),
     "nearest_rho": (
-        "mean of ‖r‖/‖x‖ in pixels for these smallest perturbations r, over the correctly classified images that were "
-        "fooled; invariant"
+        "mean of ‖r‖/‖x‖ in pixels for the smallest perturbation r per image, over the correctly classified images "
+        "that were fooled; invariant"
     ),
-    "nearest_fooled_share": "share of the correctly classified images that at least one of the four fooled; invariant",
+    "nearest_fooled_share": "share of the correctly classified images that any of these attacks fooled; invariant",
     "deepfool_rho_authors": (
-        "mean of DeepFool's ‖r‖/‖x‖ as the method's authors compute it: in normalised space, over all images, with "
-        "pixels outside [0, 1] allowed, and r not shortened; invariant"
+        "mean of DeepFool's ‖r‖/‖x‖ as computed by the authors of the method: in normalised space, over all images, "
+        "with pixels outside [0, 1] allowed, and r not shortened; invariant"
     ),
     "deepfool_rho_pixels": (
         "mean of DeepFool's ‖r‖/‖x‖ in pixels, clipped to [0, 1], over the correctly classified images that were "
         "fooled; invariant"
     ),
     "deepfool_rho_boundary": (
-        "the same after r was shortened, by bisection, to the boundary that it crosses; its direction remains "
+        "deepfool_rho_pixels after shortening r to the decision boundary by bisection; the direction of r is still "
         "DeepFool's first-order approximation; invariant"
     ),
     "deepfool_fooled_share": "share of the correctly classified images that DeepFool fooled in pixels; invariant",
@@ -97,9 +95,9 @@ INTERVAL_COLUMNS = (
     "deepfool_median_distance",
 )
 INTERVAL_SUFFIXES = {
-    "_lo": "lower end of its 95 % bootstrap interval (sampling of images); empty for fewer than 30 images; invariant",
+    "_lo": "lower end of the 95 % bootstrap interval (sampling of images); empty for fewer than 30 images; invariant",
     "_hi": (
-        "upper end of its 95 % bootstrap interval; empty for fewer than 30 images, or if it exceeds all distances "
+        "upper end of the 95 % bootstrap interval; empty for fewer than 30 images, or if it exceeds all distances "
         "found; invariant"
     ),
 }
@@ -118,8 +116,8 @@ COUNT_COLUMNS = {
         "nearest_rho"
     ),
     "nearest_n_unknown": (
-        "number of the correctly classified images that the nearest_ columns leave out: none of the four attacks "
-        "fooled them, and the model returned NaN or infinite logits near them"
+        "number of the correctly classified images omitted from the nearest_ columns: none of the four attacks fooled "
+        "them, and the model returned NaN or infinite logits close to them"
     ),
 }
 DIAGNOSTIC_COLUMNS = {

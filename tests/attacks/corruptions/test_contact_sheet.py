@@ -37,5 +37,5 @@ def test_the_command_draws_all_kinds_into_a_png(bench: Callable[..., Any], tmp_p
     for name in ("sheet.jpg", "sheet", "sheet.png.pdf"):
         refused = bench("plot", "corruptions", "--dataset", "digits", "--out", tmp_path / name)
         assert (refused.code, refused.out) == (2, "")
-        assert refused.err == f"error: --out {tmp_path / name} does not end in .png; the picture is a PNG.\n"
+        assert refused.err == f"error: --out {tmp_path / name} does not end in .png; name a PNG file.\n"
     assert [p.name for p in tmp_path.iterdir()] == ["sheet.PNG"]
