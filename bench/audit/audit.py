@@ -80,13 +80,13 @@ class _Subject:
     """Model on one set of images, and the mask of clean images that it misclassifies."""
 
     attacker: AuditAttacker
-    wrong: Misclassified
+    misclassified_clean: Misclassified
 
     def sample(self, level: Level) -> _Sample:
         """Return the sample of images for figures of gradients and distances."""
-        n = len(self.wrong)
+        n = len(self.misclassified_clean)
         images = spread(torch.arange(n), max(MIN_FIGURE_IMAGES, int(level.share * n)))
-        return _Sample(images, images[torch.from_numpy(~self.wrong)[images]])
+        return _Sample(images, images[torch.from_numpy(~self.misclassified_clean)[images]])
 
 
 @harness_torch_state()
@@ -141,9 +141,9 @@ def _store(record: AuditRecord, store: Store) -> None:
         store.write_audit(record)
     elif (earlier.status, earlier.cells, earlier.traits) != ("ok", record.cells, record.traits):
         flags = {finding.flag for finding in record.findings}
-        places = {(budget.norm, budget.eps) for budget in record.budgets}
+        audited = {(budget.norm, budget.eps) for budget in record.budgets}
         findings = (*record.findings, *(f for f in earlier.findings if f.flag not in flags))
-        budgets = (*record.budgets, *(b for b in earlier.budgets if (b.norm, b.eps) not in places))
+        budgets = (*record.budgets, *(b for b in earlier.budgets if (b.norm, b.eps) not in audited))
         store.write_audit(replace(record, findings=findings, budgets=budgets))
 
 
@@ -154,20 +154,25 @@ def _audit(audited: Audited, cells: Sequence[EvalRecord], context: RunContext, w
     """
     level, budgets = LEVELS[audited.level], by_budget(cells)
     norms: dict[Norm, dict[Budget, list[EvalRecord]]] = defaultdict(dict)
-    for budget, found in budgets.items():
-        norms[budget.norm][budget] = found
-    sizes = {norm: common_size([c for found in of.values() for c in found], level.images) for norm, of in norms.items()}
+    for budget, budget_cells in budgets.items():
+        norms[budget.norm][budget] = budget_cells
+    sizes = {
+        norm: common_size([c for budget_cells in of_norm.values() for c in budget_cells], level.images)
+        for norm, of_norm in norms.items()
+    }
     batch_size = min([audited.batch_size, *(cell.batch_size for cell in cells)])  # batches that fitted in memory
     subjects = {n: _subject(audited, n, batch_size, context, work) for n in {*sizes.values()} or {level.images}}
     _check_model(subjects[max(subjects)], work, level)
     for norm in sorted(norms):
         subject = subjects[sizes[norm]]
         ids = subject.attacker.context.images.ids
-        suites = {budget: outcomes_on(context.store, found, ids) for budget, found in norms[norm].items()}
-        for budget in _chosen(suites, context.eps_texts, clean=robust_accuracy(subject.wrong), level=level):
-            found = [cell for cell in budgets[budget] if cell.spec.name in suites[budget]]
-            made = _audit_budget(subject, audited, budget, found, suites[budget])
-            work.budgets.append(replace(made, eps_text=context.eps_texts.get(budget, "")))
+        suites = {budget: outcomes_on(context.store, budget_cells, ids) for budget, budget_cells in norms[norm].items()}
+        for budget in _chosen(
+            suites, context.eps_texts, clean=robust_accuracy(subject.misclassified_clean), level=level
+        ):
+            budget_cells = [cell for cell in budgets[budget] if cell.spec.name in suites[budget]]
+            budget_audit = _audit_budget(subject, audited, budget, budget_cells, suites[budget])
+            work.budgets.append(replace(budget_audit, eps_text=context.eps_texts.get(budget, "")))
 
 
 def _subject(audited: Audited, n: int, batch_size: int, context: RunContext, work: _Work) -> _Subject:
@@ -242,31 +247,31 @@ def _audit_budget(
     cells: Sequence[EvalRecord],
     suite: Mapping[str, Misclassified],
 ) -> BudgetAudit:
-    attacker, wrong, (norm, eps) = subject.attacker, subject.wrong, budget
+    attacker, clean_errors, (norm, eps) = subject.attacker, subject.misclassified_clean, budget
     paired, level = audited.paired, LEVELS[audited.level]
     gradients = gradient_attacks(cells, audited.traits)
-    misclassified = any_of(wrong, *(suite[name] for name in gradients))
-    probes = probe(attacker, level, norm, eps, wrong, misclassified, paired.model if paired else None)
+    misclassified = any_of(clean_errors, *(suite[name] for name in gradients))
+    probes = probe(attacker, level, norm, eps, clean_errors, misclassified, paired.model if paired else None)
     outcomes = Outcomes(suite, gradients, ladder(cells, audited.traits), probes.misclassified, probes.reach)
     figures: Figures = {
         **checks.figures(outcomes),
         "broken_8bit": probes.broken_8bit,
-        "mde": mde(len(wrong), int((~wrong).sum())),
+        "mde": mde(len(clean_errors), int((~clean_errors).sum())),
         **perturbed_figures(attacker, subject.sample(level).correct, norm=norm, eps=eps, steps=level.transfer_steps),
     }
-    left = ~any_of(wrong, *suite.values())
+    remaining = ~any_of(clean_errors, *suite.values())
     return BudgetAudit(
         norm=norm,
         eps=eps,
-        n=len(wrong),
-        n_correct=int((~wrong).sum()),
+        n=len(clean_errors),
+        n_correct=int((~clean_errors).sum()),
         suite=tuple(suite),
         baseline_run=paired.run_id if paired else "",
         figures=figures,
         findings=tuple(checks.findings(outcomes)),
         images=tuple(attacker.context.images.ids),
-        standing=_positions(left),
-        broken={name: _positions(found) for name, found in probes.within(eps).items()},
+        standing=_positions(remaining),
+        broken={name: _positions(mask) for name, mask in probes.within(eps).items()},
     )
 
 

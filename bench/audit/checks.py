@@ -68,13 +68,13 @@ def change(before: Misclassified, after: Misclassified) -> Change:
     )
 
 
-def beyond(before: Misclassified, more: Misclassified) -> Change:
-    """Return the drop in robust accuracy when the attacks behind ``more`` are added to those behind ``before``.
+def beyond(before: Misclassified, added: Misclassified) -> Change:
+    """Return the drop in robust accuracy when the attacks behind ``added`` are added to those behind ``before``.
 
     The accuracy can only decrease, so ``least`` is Clopper and Pearson's bound of b/n. Raise ValueError if the vectors
     are empty or have different shapes.
     """
-    n_regressed, _, n = _counted(before, more)
+    n_regressed, _, n = _counted(before, added)
     return Change(100 * n_regressed / n, _conditional(n_regressed, 0, n), 100 * _lower(n_regressed, n), n_regressed, 0)
 
 
@@ -176,8 +176,8 @@ def findings(outcomes: Outcomes) -> list[Finding]:
     """Return the findings that cast doubt on the robust accuracy, one per flag."""
     other_eps = {"large_eps_survivors": outcomes.reach}
     compared = ((flag, pair, sentence) for flag, pair, sentence in _comparisons(outcomes) if pair is not None)
-    found = [_drop(flag, pair, sentence, other_eps.get(flag)) for flag, pair, sentence in compared]
-    return [finding for finding in (*found, _order(outcomes)) if finding is not None]
+    candidates = [_drop(flag, pair, sentence, other_eps.get(flag)) for flag, pair, sentence in compared]
+    return [finding for finding in (*candidates, _order(outcomes)) if finding is not None]
 
 
 def figures(outcomes: Outcomes) -> dict[str, float]:
@@ -193,31 +193,35 @@ def figures(outcomes: Outcomes) -> dict[str, float]:
 
 def white_box(outcomes: Outcomes) -> Misclassified | None:
     """Return which images are misclassified under a gradient attack of the suite or the audit; None without one."""
-    ours = [outcomes.probes[name] for name in WHITE_BOX if name in outcomes.probes]
-    found = [*ours, *(outcomes.suite[name] for name in outcomes.gradients)]
-    return any_of(*found) if found else None
+    own = [outcomes.probes[name] for name in WHITE_BOX if name in outcomes.probes]
+    vectors = [*own, *(outcomes.suite[name] for name in outcomes.gradients)]
+    return any_of(*vectors) if vectors else None
 
 
 def _comparisons(outcomes: Outcomes) -> list[tuple[str, Change | None, str]]:
     """Return per comparison its flag, the drop in robust accuracy (None if not compared) and its description."""
-    probes, white = outcomes.probes, white_box(outcomes)
+    probes, gradient_based = outcomes.probes, white_box(outcomes)
     black = [probes[name] for name in BLACK_BOX if name in probes]
-    own = [misclassified for name, misclassified in probes.items() if name not in (LARGE, GREY)]
-    shown = [probes[TRANSFER]] if TRANSFER in probes else []
+    own_attacks = [misclassified for name, misclassified in probes.items() if name not in (LARGE, GREY)]
+    transferred = [probes[TRANSFER]] if TRANSFER in probes else []
     grey = [probes[GREY]] if GREY in probes else []
     large = _beyond(probes[LARGE], grey) if LARGE in probes else None
-    beaten = _beyond(any_of(*outcomes.suite.values()), own) if outcomes.suite else None
+    stronger = _beyond(any_of(*outcomes.suite.values()), own_attacks) if outcomes.suite else None
     return [
         ("scale_masking", _pair(probes, PLAIN, RESCALED), "PGD is stronger on logits rescaled to a usual gap"),
         ("not_converged", _pair(probes, RESCALED, LONGER), "PGD is stronger with twice the steps"),
         (
             "black_box_stronger",
-            _beyond(white, black),
+            _beyond(gradient_based, black),
             "attacks without gradients succeed where every gradient attack fails",
         ),
-        ("transfer", _beyond(white, shown), "transfer from the baseline succeeds where the model's own gradients fail"),
+        (
+            "transfer",
+            _beyond(gradient_based, transferred),
+            "transfer from the baseline succeeds where the model's own gradients fail",
+        ),
         ("large_eps_survivors", large, "a gradient attack fails at a budget at which one grey image is adversarial"),
-        ("stronger_attack", beaten, "the audit's attacks succeed where the whole suite fails"),
+        ("stronger_attack", stronger, "the audit's attacks succeed where the whole suite fails"),
     ]
 
 
@@ -255,6 +259,6 @@ def _pair(probes: Mapping[str, Misclassified], before: str, after: str) -> Chang
     return change(probes[before], probes[after]) if before in probes and after in probes else None
 
 
-def _beyond(base: Misclassified | None, more: list[Misclassified]) -> Change | None:
-    """Return the drop in robust accuracy when the attacks ``more`` are added to those of ``base``."""
-    return beyond(base, any_of(*more)) if more and base is not None else None
+def _beyond(base: Misclassified | None, added: list[Misclassified]) -> Change | None:
+    """Return the drop in robust accuracy when the attacks ``added`` are added to those of ``base``."""
+    return beyond(base, any_of(*added)) if added and base is not None else None

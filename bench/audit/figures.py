@@ -47,8 +47,8 @@ def perturbed_figures(attacker: AuditAttacker, correct: Tensor, *, norm: Norm, e
         inputs, labels = attacker.inputs(part), attacker.labels(part)
         parts.append(transfer_images(counting, inputs, labels, norm=norm, eps=eps, steps=steps))
     attacker.count(counting)
-    there = _report(attacker, torch.cat(parts), attacker.labels(correct))
-    return {f"{name}{PERTURBED}": there[name] for name in KEPT}
+    report = _report(attacker, torch.cat(parts), attacker.labels(correct))
+    return {f"{name}{PERTURBED}": report[name] for name in KEPT}
 
 
 def deepfool_figures(attacker: AuditAttacker, correct: Tensor, *, steps: int) -> Figures:
@@ -68,9 +68,9 @@ def deepfool_figures(attacker: AuditAttacker, correct: Tensor, *, steps: int) ->
     median = float(np.median([*raw, *missed])) if len(correct) else np.inf
     if not np.isfinite(median):
         return {"deepfool_ratio": ratio, "ddn_within": None}
-    others = np.ones(len(attacker.context.images), dtype=bool)
-    others[correct.numpy()] = False
-    misclassified = attacker.attack(f"ddn-{steps}", "l2", median, others)
+    excluded = np.ones(len(attacker.context.images), dtype=bool)
+    excluded[correct.numpy()] = False
+    misclassified = attacker.attack(f"ddn-{steps}", "l2", median, excluded)
     return {"deepfool_ratio": ratio, "ddn_within": float(misclassified[correct.numpy()].mean())}
 
 

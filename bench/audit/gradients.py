@@ -64,8 +64,8 @@ def float64_logits(model: nn.Module, inputs: Tensor, batch_size: int) -> Doubled
 def relative_differences(first: Tensor, second: Tensor) -> Tensor:
     """Return max_k |a_k − b_k| / max_k max(|a_k|, |b_k|), (N,) float64, of finite logits (N, K); 0 for equal logits."""
     a, b = first.double(), second.double()
-    apart, scale = (a - b).abs().amax(1), torch.maximum(a.abs(), b.abs()).amax(1)
-    return apart / scale.masked_fill(apart == 0, 1)
+    difference, scale = (a - b).abs().amax(1), torch.maximum(a.abs(), b.abs()).amax(1)
+    return difference / scale.masked_fill(difference == 0, 1)
 
 
 LOSSES = ("ce", "margin", "dlr")
@@ -110,9 +110,13 @@ def gradient_report(model: nn.Module, inputs: Tensor, labels: Tensor, *, batch_s
     values["softmax_one"] = float((logits.softmax(1).amax(1) == 1).double().mean())
     doubled = float64_logits(model, inputs, batch_size)
     gaps, gap_reason = _gaps(logits)
-    apart, apart_reason = _float64(logits, doubled.logits, doubled.reason)
-    values |= gaps | apart
-    notes = {**dict.fromkeys(gaps, gap_reason), **dict.fromkeys(apart, apart_reason), **_replaced(logits.shape[1])}
+    difference, difference_reason = _float64(logits, doubled.logits, doubled.reason)
+    values |= gaps | difference
+    notes = {
+        **dict.fromkeys(gaps, gap_reason),
+        **dict.fromkeys(difference, difference_reason),
+        **_replaced(logits.shape[1]),
+    }
     notes = {name: note for name, note in notes.items() if note}
     ordered = {name: values[name] for name in COLUMNS}
     return GradientReport(ordered, counting.forwards + doubled.n_forwards, counting.backwards, notes)
@@ -142,21 +146,21 @@ def loss_functions(num_classes: int) -> dict[str, Callable[[Tensor, Tensor], Ten
 def _at_batch(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Return logits (n, K), float32, and per column the mask of the images it counts, (n,) bool."""
     points = inputs.detach().clone().requires_grad_()
-    found = {}
+    masks = {}
     with torch.enable_grad():
         logits = model(points).to(torch.float32, copy=True)  # a model may write every output into the same memory
     with torch.enable_grad():  # again: the model may have switched gradients off
         for name, loss in loss_functions(logits.shape[1]).items():
             gradient = input_gradient(loss(logits, labels), points, keep=True).flatten(1)
-            found[f"zero_gradient_{name}"] = (gradient == 0).all(1)
-            found[f"tiny_gradient_{name}"] = (gradient.abs() < TINY).all(1)
-            found[f"nonfinite_gradient_{name}"] = ~gradient.isfinite().all(1)
-    return logits.detach(), found
+            masks[f"zero_gradient_{name}"] = (gradient == 0).all(1)
+            masks[f"tiny_gradient_{name}"] = (gradient.abs() < TINY).all(1)
+            masks[f"nonfinite_gradient_{name}"] = ~gradient.isfinite().all(1)
+    return logits.detach(), masks
 
 
 def _collected(batches: list[tuple[Tensor, dict[str, Tensor]]]) -> tuple[Tensor, dict[str, Tensor]]:
     logits = torch.cat([part for part, _ in batches])
-    return logits, {name: torch.cat([found[name] for _, found in batches]) for name in batches[0][1]}
+    return logits, {name: torch.cat([masks[name] for _, masks in batches]) for name in batches[0][1]}
 
 
 def _gaps(logits: Tensor) -> tuple[dict[str, float | None], str]:
@@ -191,4 +195,4 @@ def _replaced(num_classes: int) -> dict[str, str]:
     if not lacks_dlr("apgd-dlr", num_classes):
         return {}
     note = f"computed for the margin instead of the DLR, which is undefined for {num_classes} classes"
-    return {f"{what}_gradient_dlr": note for what in ("zero", "tiny", "nonfinite")}
+    return {f"{kind}_gradient_dlr": note for kind in ("zero", "tiny", "nonfinite")}

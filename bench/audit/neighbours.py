@@ -31,20 +31,20 @@ def neighbours(images: Images, part: Tensor, candidates: Images, count: int) -> 
     Distances are L2 over pixels, in ascending order.
     """
     every_index = torch.arange(len(candidates))
-    apart = torch.cdist(
+    distances = torch.cdist(
         _small(images, part), torch.cat([_small(candidates, batch) for batch in every_index.split(100)])
     )
     same = images.labels[part][:, None] == candidates.labels[None]
-    others = min(count, int((~same).sum(1).min()))
-    return apart.masked_fill(same, torch.inf).topk(others, dim=1, largest=False).indices
+    available = min(count, int((~same).sum(1).min()))
+    return distances.masked_fill(same, torch.inf).topk(available, dim=1, largest=False).indices
 
 
-def points_towards(inputs: Tensor, candidates: Images, found: Tensor, norm: Norm, eps: float) -> Iterator[Tensor]:
-    """Yield, for each column of ``found``, the neighbours projected onto the ε-balls around ``inputs`` (M, C, H, W).
+def points_towards(inputs: Tensor, candidates: Images, indices: Tensor, norm: Norm, eps: float) -> Iterator[Tensor]:
+    """Yield, for each column of ``indices``, the neighbours projected onto the ε-balls around ``inputs`` (M, C, H, W).
 
     The projections are in [0, 1]. A neighbour inside the ball is yielded unchanged.
     """
-    for column in found.unbind(1):
+    for column in indices.unbind(1):
         yield project(candidates.inputs(column, inputs.device), inputs, norm, eps)
 
 

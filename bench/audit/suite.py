@@ -34,23 +34,23 @@ def by_budget(cells: Iterable[EvalRecord]) -> dict[Budget, list[EvalRecord]]:
         attack = cell.spec.attack
         if attack is None or cell.status != "ok":
             continue
-        place = Budget(attack.norm, attack.eps), cell.spec.name
-        if place not in best or evidence(cell) > evidence(best[place]):
-            best[place] = cell
-    found: dict[Budget, list[EvalRecord]] = defaultdict(list)
+        entry = Budget(attack.norm, attack.eps), cell.spec.name
+        if entry not in best or evidence(cell) > evidence(best[entry]):
+            best[entry] = cell
+    groups: dict[Budget, list[EvalRecord]] = defaultdict(list)
     for (budget, _), cell in sorted(best.items()):
-        found[budget].append(cell)
-    return dict(found)
+        groups[budget].append(cell)
+    return dict(groups)
 
 
 def outcomes_on(store: Store, cells: Sequence[EvalRecord], ids: Sequence[str]) -> dict[str, Misclassified]:
     """Return which of the images ``ids`` are misclassified, by cell name; cells that lack one of them are left out."""
-    found = {}
+    outcomes = {}
     for cell in cells:
         correct = {sample.sample_id: sample.correct for sample in store.read_samples(cell)}
         if all(name in correct for name in ids):
-            found[cell.spec.name] = np.array([not correct[name] for name in ids])
-    return found
+            outcomes[cell.spec.name] = np.array([not correct[name] for name in ids])
+    return outcomes
 
 
 def gradient_attacks(cells: Sequence[EvalRecord], stored: Traits = NO_TRAITS) -> tuple[str, ...]:
@@ -68,9 +68,11 @@ def ladder(cells: Sequence[EvalRecord], stored: Traits = NO_TRAITS) -> tuple[tup
     Attacks with fewer steps and more restarts are not comparable. Attacks with a query budget are left out, because
     they may be weaker than their number of steps suggests.
     """
-    whole = [c for c in cells if not c.spec.filters and c.spec.attack is not None and c.spec.attack.max_queries is None]
-    families = {cell.spec.name: _traits(cell, stored).family for cell in whole}
-    walks = {cell.spec.name: _effort(cell) for cell in whole if families[cell.spec.name]}
+    comparable = [
+        c for c in cells if not c.spec.filters and c.spec.attack is not None and c.spec.attack.max_queries is None
+    ]
+    families = {cell.spec.name: _traits(cell, stored).family for cell in comparable}
+    walks = {cell.spec.name: _effort(cell) for cell in comparable if families[cell.spec.name]}
     pairs = (
         (weaker, stronger)
         for weaker in walks
@@ -104,8 +106,8 @@ def _effort(cell: EvalRecord) -> _Effort:
     return _Effort(int(params.get("steps", 1)), int(params.get("restarts", 1)))
 
 
-def _is_weaker(one: _Effort, other: _Effort) -> bool:
-    return one.steps < other.steps and one.restarts <= other.restarts
+def _is_weaker(first: _Effort, second: _Effort) -> bool:
+    return first.steps < second.steps and first.restarts <= second.restarts
 
 
 def _traits(cell: EvalRecord, stored: Traits) -> AttackTraits:

@@ -61,8 +61,8 @@ def parse_model_info(content: bytes, *, where: str) -> ModelInfo:
         return _ADAPTER.validate_json(without_mark(content))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise BenchError(f"{where} is no model_info of RobustBench ({place}: {first['msg']}).") from None
+        location = ".".join(map(str, first["loc"])) or "the file"
+        raise BenchError(f"{where} is no model_info of RobustBench ({location}: {first['msg']}).") from None
 
 
 def dump_model_info(info: ModelInfo) -> bytes:
@@ -82,13 +82,13 @@ def read_checkout(folder: Path) -> tuple[PublishedModel, ...]:
     for an invalid file.
     """
     root = folder / FOLDER if (folder / FOLDER).is_dir() else folder
-    found = tuple(_models(root))
-    if not found:
+    models = tuple(_models(root))
+    if not models:
         raise BenchError(
             f"--robustbench {folder} holds no {FOLDER}/<dataset>/<threat>/*.json, such as cifar10/Linf/Standard.json; "
             f"give the path of a checkout of RobustBench, or of its folder {FOLDER}."
         )
-    return found
+    return models
 
 
 def _models(root: Path) -> Iterator[PublishedModel]:

@@ -41,12 +41,12 @@ def our_lines(
     for row, name in zip(rows, names, strict=True):
         of_budgets = (next((c for c in columns if c in row.cells), None) for columns in choices)
         attacked = [(_attacked(row, name, column, outcomes), column) for column in of_budgets if column is not None]
-        found = [_lowest(line, row, column, outcomes) for line, column in attacked]
-        found += [_corrupted(row, name, outcomes)] if row.corrupted() else []
-        found += _deepfool(row, name)
+        of_row = [_lowest(line, row, column, outcomes) for line, column in attacked]
+        of_row += [_corrupted(row, name, outcomes)] if row.corrupted() else []
+        of_row += _deepfool(row, name)
         status = row_collapse(row, group)
         collapse = "" if status is None else status.text
-        lines += [dataclasses.replace(line, collapse=collapse, leaked=row.leaked()) for line in found]
+        lines += [dataclasses.replace(line, collapse=collapse, leaked=row.leaked()) for line in of_row]
     return lines
 
 
@@ -66,9 +66,9 @@ def _choices(rows: Sequence[BoardRow]) -> list[list[str]]:
     def key(item: tuple[str, EvalSpec]) -> tuple[bool, bool, int, float, str]:
         column, spec = item
         means = [mean for row in rows if (mean := row.mean(column)) is not None]
-        whole = spec.attack is not None and spec.attack.label == AUTOATTACK
-        plain = whole and spec.protocol == STANDARD
-        return not plain, not whole, -len(means), fmean(means) if means else 1.0, column
+        is_autoattack = spec.attack is not None and spec.attack.label == AUTOATTACK
+        plain = is_autoattack and spec.protocol == STANDARD
+        return not plain, not is_autoattack, -len(means), fmean(means) if means else 1.0, column
 
     return [[column for column, _ in sorted(budgets[budget].items(), key=key)] for budget in sorted(budgets)]
 
@@ -111,7 +111,9 @@ def _lowest(line: Line, row: BoardRow, column: str, outcomes: Outcomes) -> Line:
     lowest = lowest_known(row, budget, outcomes, ids)
     if lowest is None or lowest.right.sum() >= lowest.right.size * (row.mean(column) or 0) - ROUNDING:
         return line
-    flags = tuple(sorted({*line.flags, *(flag for other in attacks_at(row, budget) for flag in row.flags(other))}))
+    flags = tuple(
+        sorted({*line.flags, *(flag for attack_column in attacks_at(row, budget) for flag in row.flags(attack_column))})
+    )
     measure = "AutoAttack" if line.protocol.measure == AUTOATTACK else line.protocol.measure
     notes = (*line.notes, f"lowest known: {measure} leaves {line.robust:.2f}; broken by {lowest.broken_by()}")
     alone = line.robust if line.protocol.measure == AUTOATTACK else None
@@ -121,7 +123,7 @@ def _lowest(line: Line, row: BoardRow, column: str, outcomes: Outcomes) -> Line:
 def _corrupted(row: BoardRow, name: str, outcomes: Outcomes) -> Line:
     columns, missing = corruption_cells(row), lacking(row)
     cells = [cell for column in columns for cell in row.cells[column].values()]
-    images = next((found for cell in cells if (found := made(cell)) is not None), None)
+    images = next((source for cell in cells if (source := made(cell)) is not None), None)
     protocol = Protocol(
         dataset=row.run.dataset,
         n=None if images is None else images.images,
@@ -142,17 +144,17 @@ def _corrupted(row: BoardRow, name: str, outcomes: Outcomes) -> Line:
 
 def _definition(cells: Iterable[EvalRecord]) -> str:
     """Return a hash of what makes the corrupted images of the standard kinds, whatever severities have a cell."""
-    found = (cell.spec.corruption for cell in cells)
-    made = (spec for spec in found if spec is not None and spec.kind in STANDARD_KINDS)
-    return fingerprint(sorted({fingerprint({**spec.identity(), "severity": 0}) for spec in made}))
+    corruptions = (cell.spec.corruption for cell in cells)
+    standard = (spec for spec in corruptions if spec is not None and spec.kind in STANDARD_KINDS)
+    return fingerprint(sorted({fingerprint({**spec.identity(), "severity": 0}) for spec in standard}))
 
 
 def _deepfool(row: BoardRow, name: str) -> Iterator[Line]:
-    found = [record for record in row.diagnoses.values() if record.values.get(RHO) is not None]
-    values = [value for record in found if (value := record.values.get(RHO)) is not None]
+    records = [record for record in row.diagnoses.values() if record.values.get(RHO) is not None]
+    values = [value for record in records if (value := record.values.get(RHO)) is not None]
     if not values:
         return
-    counts = {record.images.get("deepfool_n") for record in found}
+    counts = {record.images.get("deepfool_n") for record in records}
     protocol = Protocol(
         dataset=row.run.dataset,
         n=counts.pop() if len(counts) == 1 else None,
@@ -189,10 +191,10 @@ def _percent(fraction: float | None) -> float | None:
 
 def _failures(row: BoardRow, columns: Sequence[str]) -> list[str]:
     """Return the reason for a missing number, or the failed cells that would have been selected if they were ok."""
-    bad = [cell for column in columns for cell in row.failures(column)]
-    if bad:
-        reasons = sorted({f"{cell.status}: {cell.reason}" for cell in bad})
-        return [f"{pluralize(len(bad), 'cell')} not ok ({', '.join(reasons)})"]
+    failed = [cell for column in columns for cell in row.failures(column)]
+    if failed:
+        reasons = sorted({f"{cell.status}: {cell.reason}" for cell in failed})
+        return [f"{pluralize(len(failed), 'cell')} not ok ({', '.join(reasons)})"]
     if len(columns) == 1 and row.mean(columns[0]) is None:
         return ["not all seeds have a result on the same number of images"]
     return []
@@ -219,18 +221,18 @@ def stored_rows(store: Store, run: RunRecord | None = None) -> Stored:
     """Read the rows of the board; with ``run``, also the rows of this run alone, without its other seeds."""
     cells, audits, diagnoses = all_cells(store), all_audits(store), all_diagnoses(store)
     board = board_rows(cells, audits, diagnoses)
-    own = [(record, cell) for record, cell in cells if run is not None and record.run_id == run.run_id]
-    return Stored(board if run is None else board_rows(own, audits, diagnoses), board, Outcomes(store, cells))
+    own_cells = [(record, cell) for record, cell in cells if run is not None and record.run_id == run.run_id]
+    return Stored(board if run is None else board_rows(own_cells, audits, diagnoses), board, Outcomes(store, cells))
 
 
 def stored_lines(store: Store, run: RunRecord | None = None) -> list[tuple[str, Line]]:
     """Return pairs of test split hash and line; only those of ``run`` if it is given, see :func:`stored_rows`."""
-    stored, found = stored_rows(store, run), []
+    stored, lines = stored_rows(store, run), []
     for (_, data_sha), named in _by_split(stored.rows).items():
         names, rows = list(named), list(named.values())
         group = same_split(rows[0], stored.board)
-        found += [(data_sha, line) for line in our_lines(rows, names, stored.outcomes, group)]
-    return found
+        lines += [(data_sha, line) for line in our_lines(rows, names, stored.outcomes, group)]
+    return lines
 
 
 def _by_split(rows: list[BoardRow]) -> dict[tuple[str, str], dict[str, BoardRow]]:

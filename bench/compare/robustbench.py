@@ -106,9 +106,9 @@ def parse_models(content: str, *, where: str) -> tuple[PublishedModel, ...]:
 
 def _model(line: Line) -> PublishedModel:
     cells, place = line.cells, line.place
-    for name, known in (("dataset", TEST_SETS), ("threat", THREATS)):
-        if cells[name] not in known:
-            raise BenchError(f"{place}: {name} is {cells[name]!r}; write {join(tuple(known), 'or')}.")
+    for name, allowed in (("dataset", TEST_SETS), ("threat", THREATS)):
+        if cells[name] not in allowed:
+            raise BenchError(f"{place}: {name} is {cells[name]!r}; write {join(tuple(allowed), 'or')}.")
     check_budget(cells["threat"], cells["eps"], place)
     texts = {name: cells[name] for name in COLUMNS if name not in _PARSED}
     return PublishedModel(
@@ -136,15 +136,15 @@ def check_budget(threat: str, eps: str, place: str) -> None:
         raise BenchError(f"{place}: eps is {eps!r}; leave it empty, since corruptions have no budget.")
 
 
-def percent(text: str, what: str) -> float:
-    """Parse a percentage. Raises BenchError, beginning with ``what``, unless ``text`` is a number from 0 to 100."""
-    found = number(text, what)
-    if not 0 <= found <= 100:
-        raise BenchError(f"{what} is {text!r}; give a percentage from 0 to 100.")
-    return found
+def percent(text: str, prefix: str) -> float:
+    """Parse a percentage. Raises BenchError, beginning with ``prefix``, unless ``text`` is a number from 0 to 100."""
+    value = number(text, prefix)
+    if not 0 <= value <= 100:
+        raise BenchError(f"{prefix} is {text!r}; give a percentage from 0 to 100.")
+    return value
 
 
-def _truth(cell: str, what: str) -> bool:
+def _truth(cell: str, prefix: str) -> bool:
     if cell not in ("true", "false"):
-        raise BenchError(f"{what} is {cell!r}; write true or false.")
+        raise BenchError(f"{prefix} is {cell!r}; write true or false.")
     return cell == "true"

@@ -42,9 +42,9 @@ class Protocol:
     def title(self) -> str:
         """Title of a table, with all fields of the protocol."""
         words = [self.measure, self.norm, format_eps(self.eps) if self.eps else ""]
-        made = f"{self.source} images{f' with {self.profile} constants' if self.profile else ''}"
+        images = f"{self.source} images{f' with {self.profile} constants' if self.profile else ''}"
         words += [
-            made if self.source else "",
+            images if self.source else "",
             self.protocol if self.protocol != STANDARD else "",
         ]
         words += [f"searched in {self.precision}" if self.precision != "fp32" else ""]
@@ -58,55 +58,57 @@ class Protocol:
         return f"{self.dataset}: {' '.join(filter(None, words))}{count}{files}"
 
 
-def mismatches(ours: Protocol, theirs: Protocol) -> list[str]:
+def mismatches(own: Protocol, published: Protocol) -> list[str]:
     """List the differences between an own and a published protocol, one clause each; empty if they are comparable."""
-    return [*_images(ours, theirs), *_threat(ours, theirs)]
+    return [*_images(own, published), *_threat(own, published)]
 
 
-def _images(ours: Protocol, theirs: Protocol) -> list[str]:
-    found = []
-    if ours.dataset != theirs.dataset:
-        found.append(f"{ours.dataset} is not {theirs.dataset}")
-    if theirs.official and not ours.official:
-        found.append("not the official files, by checksum")
-    if theirs.n is None:
-        found.append(f"published on an unclear number of images: {theirs.subset}")
-    elif ours.n != theirs.n:
-        found.append(f"n = {ours.n}, published on {theirs.n:,}")
-    elif theirs.subset:
-        found.append(f"published on {theirs.subset}")
-    if None not in (theirs.n_clean, ours.n) and ours.n_clean not in (theirs.n_clean, ours.n):
-        found.append(_clean(ours, theirs))
-    return found
+def _images(own: Protocol, published: Protocol) -> list[str]:
+    differences = []
+    if own.dataset != published.dataset:
+        differences.append(f"{own.dataset} is not {published.dataset}")
+    if published.official and not own.official:
+        differences.append("not the official files, by checksum")
+    if published.n is None:
+        differences.append(f"published on an unclear number of images: {published.subset}")
+    elif own.n != published.n:
+        differences.append(f"n = {own.n}, published on {published.n:,}")
+    elif published.subset:
+        differences.append(f"published on {published.subset}")
+    if None not in (published.n_clean, own.n) and own.n_clean not in (published.n_clean, own.n):
+        differences.append(_clean(own, published))
+    return differences
 
 
-def _clean(ours: Protocol, theirs: Protocol) -> str:
-    published = f"published on {theirs.n_clean:,}"
-    return f"no clean accuracy, {published}" if ours.n_clean is None else f"clean n = {ours.n_clean}, {published}"
+def _clean(own: Protocol, published: Protocol) -> str:
+    text = f"published on {published.n_clean:,}"
+    return f"no clean accuracy, {text}" if own.n_clean is None else f"clean n = {own.n_clean}, {text}"
 
 
-def _threat(ours: Protocol, theirs: Protocol) -> list[str]:
-    found = [] if ours.measure == theirs.measure else [f"{ours.measure} is not {theirs.measure}"]
-    if ours.norm != theirs.norm:
-        found.append(f"{ours.norm or 'no norm'} is not {theirs.norm or 'without a norm'}")
-    elif ours.eps != theirs.eps and ours.eps is not None and theirs.eps is not None:
-        found.append(f"eps {format_eps(ours.eps)}, published at {format_eps(theirs.eps)}")
-    if ours.protocol != theirs.protocol:
-        found.append(f"protocol {ours.protocol}, published as {theirs.protocol}")
-    if ours.precision != theirs.precision:
-        found.append(f"searched in {ours.precision}, which may miss adversarial images that {theirs.precision} finds")
-    return [*found, *_corrupted(ours, theirs)]
+def _threat(own: Protocol, published: Protocol) -> list[str]:
+    differences = [] if own.measure == published.measure else [f"{own.measure} is not {published.measure}"]
+    if own.norm != published.norm:
+        differences.append(f"{own.norm or 'no norm'} is not {published.norm or 'without a norm'}")
+    elif own.eps != published.eps and own.eps is not None and published.eps is not None:
+        differences.append(f"eps {format_eps(own.eps)}, published at {format_eps(published.eps)}")
+    if own.protocol != published.protocol:
+        differences.append(f"protocol {own.protocol}, published as {published.protocol}")
+    if own.precision != published.precision:
+        differences.append(
+            f"searched in {own.precision}, which may miss adversarial images that {published.precision} finds"
+        )
+    return [*differences, *_corrupted(own, published)]
 
 
-def _corrupted(ours: Protocol, theirs: Protocol) -> list[str]:
-    if CORRUPTIONS not in (ours.measure, theirs.measure) or ours.measure != theirs.measure:
+def _corrupted(own: Protocol, published: Protocol) -> list[str]:
+    if CORRUPTIONS not in (own.measure, published.measure) or own.measure != published.measure:
         return []
-    found = []
-    if ours.source != theirs.source:
-        found.append(f"corrupted images {ours.source}, published on the {theirs.source} files")
-    if ours.cells != theirs.cells:
-        found.append(f"{ours.cells} of the {theirs.cells} standard kinds and severities")
-    return found
+    differences = []
+    if own.source != published.source:
+        differences.append(f"corrupted images {own.source}, published on the {published.source} files")
+    if own.cells != published.cells:
+        differences.append(f"{own.cells} of the {published.cells} standard kinds and severities")
+    return differences
 
 
 def leaked_text(leaked: int | None) -> str:

@@ -40,15 +40,15 @@ def parse_table(content: str, form: Form, *, where: str) -> Iterator[Line]:
 
 
 def _check_header(header: Sequence[str], form: Form, *, where: str) -> None:
-    wrong = {
+    errors = {
         "unknown": [name for name in header if name not in form.columns],
         "missing": [name for name in form.columns if name not in header],
         "repeated": [name for name, count in Counter(header).items() if count > 1],
     }
-    for what, names in wrong.items():
+    for kind, names in errors.items():
         if names:
             allowed = ", ".join(form.columns)
-            raise BenchError(f"{where}: {what} column {', '.join(map(repr, names))}; the columns must be: {allowed}.")
+            raise BenchError(f"{where}: {kind} column {', '.join(map(repr, names))}; the columns must be: {allowed}.")
 
 
 def _lines(lines: Iterator[list[str]], header: Sequence[str], form: Form, where: str) -> Iterator[Line]:
@@ -74,12 +74,12 @@ def _check_cells(cells: dict[str, str], form: Form, place: str) -> None:
             raise BenchError(f"{place}: {name} is {cell!r}; remove the white space.")
 
 
-def number(cell: str, what: str) -> float:
-    """Parse a number. Raises BenchError, beginning with ``what``, unless ``cell`` is a finite number."""
+def number(cell: str, prefix: str) -> float:
+    """Parse a number. Raises BenchError, beginning with ``prefix``, unless ``cell`` is a finite number."""
     try:
-        found = float(cell)
+        value = float(cell)
     except ValueError:
-        found = math.nan
-    if not math.isfinite(found):
-        raise BenchError(f"{what} is {cell!r}; give a finite number.")
-    return found
+        value = math.nan
+    if not math.isfinite(value):
+        raise BenchError(f"{prefix} is {cell!r}; give a finite number.")
+    return value

@@ -50,13 +50,13 @@ class Table:
     placed: tuple[RankedRow, ...]  # ranked rows first
 
 
-def compare(ours: Iterable[tuple[str, Line]], published: Sequence[Line]) -> list[Table]:
-    """Return one table per protocol and test split of ``ours``, which are pairs of test split hash and line.
+def compare(own: Iterable[tuple[str, Line]], published: Sequence[Line]) -> list[Table]:
+    """Return one table per protocol and test split of ``own``, which are pairs of test split hash and line.
 
     The titles are unique.
     """
     groups: dict[Group, list[Line]] = {}
-    for data_sha, line in ours:
+    for data_sha, line in own:
         groups.setdefault(Group(data_sha, line.protocol, line.definition), []).append(line)
     return [
         _table(group.protocol, _suffix(group, groups), lines, _matching_lines(group.protocol, published))
@@ -78,9 +78,9 @@ class Group(NamedTuple):
 
 def _suffix(group: Group, groups: Collection[Group]) -> str:
     """Return what distinguishes a table from others with its title: test split, and hash of the definition."""
-    alike = [other for other in groups if other.protocol.title == group.protocol.title]
-    split = f", split {group.data_sha}" if len({other.data_sha for other in alike}) > 1 else ""
-    several = len([other for other in alike if other.data_sha == group.data_sha]) > 1
+    alike = [candidate for candidate in groups if candidate.protocol.title == group.protocol.title]
+    split = f", split {group.data_sha}" if len({candidate.data_sha for candidate in alike}) > 1 else ""
+    several = len([candidate for candidate in alike if candidate.data_sha == group.data_sha]) > 1
     return split + (f", definition {group.definition[:DIGITS]}" if several else "")
 
 
@@ -89,25 +89,25 @@ def _kind(protocol: Protocol) -> str:
     return protocol.measure if protocol.measure in (CORRUPTIONS, DEEPFOOL) else AUTOATTACK
 
 
-def _matching_lines(ours: Protocol, published: Sequence[Line]) -> list[Line]:
-    """Return the published lines of the same kind as ``ours``.
+def _matching_lines(own: Protocol, published: Sequence[Line]) -> list[Line]:
+    """Return the published lines of the same kind as ``own``.
 
     If any of them have the same norm, only these are returned; if any of these have the same data set, only those.
     """
-    found = [line for line in published if _kind(line.protocol) == _kind(ours)]
+    same_kind = [line for line in published if _kind(line.protocol) == _kind(own)]
     for field in ("norm", "dataset"):
-        same = [line for line in found if getattr(line.protocol, field) == getattr(ours, field)]
-        found = same or found
-    return found
+        same = [line for line in same_kind if getattr(line.protocol, field) == getattr(own, field)]
+        same_kind = same or same_kind
+    return same_kind
 
 
-def _table(protocol: Protocol, suffix: str, ours: Sequence[Line], published: Sequence[Line]) -> Table:
+def _table(protocol: Protocol, suffix: str, own: Sequence[Line], published: Sequence[Line]) -> Table:
     reasons = [tuple(mismatches(protocol, line.protocol)) for line in published]
     agreeing = [line for line, why in zip(published, reasons, strict=True) if not why]
-    by_alone = len({line.tried for line in ours if _is_ranked(line)}) > 1
-    ranks = {} if protocol.measure == DEEPFOOL else _ranks([*ours, *agreeing], by_alone=by_alone)
-    every = [(line, ()) for line in ours] + list(zip(published, reasons, strict=True))
-    placed = [RankedRow(line, ranks.get(id(line)), why, by_alone) for line, why in every]
+    by_alone = len({line.tried for line in own if _is_ranked(line)}) > 1
+    ranks = {} if protocol.measure == DEEPFOOL else _ranks([*own, *agreeing], by_alone=by_alone)
+    lines = [(line, ()) for line in own] + list(zip(published, reasons, strict=True))
+    placed = [RankedRow(line, ranks.get(id(line)), why, by_alone) for line, why in lines]
     placed.sort(key=lambda p: (p.rank is None, p.rank or 0, p.line.published, bool(p.reasons)))
     return Table(protocol.title + suffix, _summary(protocol, reasons), tuple(placed))
 
@@ -140,8 +140,8 @@ def _score(line: Line, *, by_alone: bool) -> tuple[float, float]:
 def _summary(protocol: Protocol, reasons: Sequence[tuple[str, ...]]) -> str:
     refused = [why for why in reasons if why]
     counts = Counter(clause for why in refused for clause in why)
-    taken = len(reasons) - len(refused)
-    text = f"{taken} of {pluralize(len(reasons), 'published row')} may be compared with ours"
+    n_comparable = len(reasons) - len(refused)
+    text = f"{n_comparable} of {pluralize(len(reasons), 'published row')} may be compared with ours"
     if counts:
         text += " (" + "; ".join(f"{clause}: {n}" for clause, n in counts.most_common()) + ")"
     return f"{text}.{f' {RATIO}.' if protocol.measure == DEEPFOOL else ''}"

@@ -32,12 +32,12 @@ def number_of(run: RunRecord, lines: Sequence[Line], *, threat: str | None, eps:
         and line.protocol.norm in norms
         and (eps is None or line.protocol.eps == eps)
     ]  # fmt: skip
-    found = [line for line in fitting if line.robust is not None and line.clean is not None]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        several = "; ".join(line.protocol.title for line in found)
-        raise BenchError(f"{run.run_id} has {len(found)} such numbers ({several}); choose one by --threat and --eps.")
+    matches = [line for line in fitting if line.robust is not None and line.clean is not None]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        several = "; ".join(line.protocol.title for line in matches)
+        raise BenchError(f"{run.run_id} has {len(matches)} such numbers ({several}); choose one by --threat and --eps.")
     failed = [f"{line.protocol.title}: {'; '.join(line.notes) or 'no clean accuracy'}" for line in fitting]
     why = f" ({'; '.join(failed)})" if failed else ""
     raise BenchError(
@@ -87,21 +87,25 @@ def model_info(run: RunRecord, line: Line, *, additional_data: bool | None, allo
 
 def departures_of(line: Line) -> list[str]:
     """List the differences between the protocol of ``line`` and that of its board on RobustBench."""
-    ours = line.protocol
+    protocol = line.protocol
     words = {norm: word for word, norm in THREATS.items()}
-    threat = CORRUPTIONS if ours.measure == CORRUPTIONS else words[ours.norm]
-    if ours.dataset not in TEST_SETS or (threat != CORRUPTIONS and (ours.dataset, threat) not in BUDGETS):
-        return [f"RobustBench has no board of {ours.dataset} under {threat}", *_without_a_board(ours, threat)]
-    return mismatches(ours, board_protocol(ours.dataset, threat))
+    threat = CORRUPTIONS if protocol.measure == CORRUPTIONS else words[protocol.norm]
+    if protocol.dataset not in TEST_SETS or (threat != CORRUPTIONS and (protocol.dataset, threat) not in BUDGETS):
+        return [f"RobustBench has no board of {protocol.dataset} under {threat}", *_without_a_board(protocol, threat)]
+    return mismatches(protocol, board_protocol(protocol.dataset, threat))
 
 
-def _without_a_board(ours: Protocol, threat: str) -> list[str]:
+def _without_a_board(protocol: Protocol, threat: str) -> list[str]:
     """List the numbers of images and the differences from the protocol that all boards of RobustBench share."""
-    clean = [] if ours.n_clean == ours.n else [f"clean n = {ours.n_clean}"]
-    theirs = dataclasses.replace(
-        board_protocol("cifar10", threat), dataset=ours.dataset, n=ours.n, n_clean=ours.n_clean, eps=ours.eps
+    clean = [] if protocol.n_clean == protocol.n else [f"clean n = {protocol.n_clean}"]
+    board = dataclasses.replace(
+        board_protocol("cifar10", threat),
+        dataset=protocol.dataset,
+        n=protocol.n,
+        n_clean=protocol.n_clean,
+        eps=protocol.eps,
     )
-    return [f"n = {ours.n}", *clean, *mismatches(ours, theirs)]
+    return [f"n = {protocol.n}", *clean, *mismatches(protocol, board)]
 
 
 def _additional(run: RunRecord) -> bool:

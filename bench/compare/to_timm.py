@@ -34,10 +34,10 @@ def timm_csv(row: BoardRow, group: Sequence[BoardRow], *, allow_protocol_mismatc
     run, clean, n = row.run, row.mean(CLEAN), row.images(CLEAN)
     if clean is None:
         raise BenchError(f"{run.run_id} has no clean accuracy; evaluate it with 'bench run' or 'bench evaluate'.")
-    whole = max(cell.n_test for cell in row.cells[CLEAN].values())
-    if n != whole and not allow_protocol_mismatch:
+    n_test = max(cell.n_test for cell in row.cells[CLEAN].values())
+    if n != n_test and not allow_protocol_mismatch:
         raise BenchError(
-            f"{run.run_id} was evaluated on {n} of {whole} test images, and the table of timm has no column for this; "
+            f"{run.run_id} was evaluated on {n} of {n_test} test images, and the table of timm has no column for this; "
             "evaluate it on all images, or add the number to the model's name with --allow-protocol-mismatch."
         )
     if row.chance() and not allow_protocol_mismatch:
@@ -53,7 +53,7 @@ def timm_csv(row: BoardRow, group: Sequence[BoardRow], *, allow_protocol_mismatc
             f"{run.run_id}: {'; '.join(omitted)}; the table of timm has no column for this; add it to the model's "
             "name with --allow-protocol-mismatch."
         )
-    departures = ("" if n == whole else f"_n{n}") + ("_at-chance" if row.chance() else "")
+    departures = ("" if n == n_test else f"_n{n}") + ("_at-chance" if row.chance() else "")
     departures += "_not-collapsed" if collapse else ""
     departures += f"_leaked{leaked}" if leaked else ""
     return _text({

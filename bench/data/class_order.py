@@ -26,16 +26,16 @@ def order_classes(names: Collection[str], requested: str | None) -> tuple[list[s
         raise BenchError(f"class order {requested!r} is unknown; write {join(CLASS_ORDERS, 'or')}.")
     orders: dict[str, list[str]] = {NATURAL: sorted(names, key=natural_key), STRING: sorted(names)}
     numbers = all(re.fullmatch("[0-9]+", name) for name in names)
-    taken = requested or (NATURAL if numbers else STRING)
-    other = STRING if taken == NATURAL else NATURAL
-    if orders[taken] == orders[other]:
-        return orders[taken], ()
+    chosen = requested or (NATURAL if numbers else STRING)
+    alternative = STRING if chosen == NATURAL else NATURAL
+    if orders[chosen] == orders[alternative]:
+        return orders[chosen], ()
     note = (
-        f"class names {'are numbers and ' if numbers else ''}were taken in {taken} order ({_short(orders[taken])}), as "
-        f"by {USED_BY[taken]}, so weights trained in {other} order ({USED_BY[other]}: {_short(orders[other])}) need "
-        f"--class-order {other}"
+        f"class names {'are numbers and ' if numbers else ''}were taken in {chosen} order "
+        f"({_short(orders[chosen])}), as by {USED_BY[chosen]}, so weights trained in {alternative} order "
+        f"({USED_BY[alternative]}: {_short(orders[alternative])}) need --class-order {alternative}"
     )
-    return orders[taken], (note,)
+    return orders[chosen], (note,)
 
 
 def natural_key(name: str) -> tuple[Any, ...]:

@@ -90,15 +90,15 @@ class Duplicates:
         """Return the notes of a row on copies among its test images ``ids``."""
         leaked, repeated = self.leaked(ids), self.repeated(ids)
         contradicted = len(self.contradicted.intersection(ids))
-        facts = [
+        counts = [
             *([f"{leaked} also in the training split"] if leaked else []),
             *([f"{repeated} equal to other test images"] if repeated else []),
             *([f"{contradicted} with a copy under another label"] if contradicted else []),
         ]
-        found = f"copies among the {len(ids)} test images: {', '.join(facts)} (equal {self.method}, {LIST_THEM})"
+        note = f"copies among the {len(ids)} test images: {', '.join(counts)} (equal {self.method}, {LIST_THEM})"
         unread = f"unreadable images, not checked for copies: {len(self.unread)}, such as {next(iter(self.unread), '')}"
         return (
-            *([found] if facts else []),
+            *([note] if counts else []),
             *([unread] if self.unread else []),
             *([INCOMPARABLE] if self.incomparable else []),
         )
@@ -112,10 +112,10 @@ def known_duplicates(data: Dataset) -> Duplicates:
     key = data.train.sha, data.test.sha
     if key in _KNOWN:
         return _KNOWN[key]
-    found = find_duplicates(data)
-    if all(key) and not found.unread:
-        _KNOWN[key] = found
-    return found
+    duplicates = find_duplicates(data)
+    if all(key) and not duplicates.unread:
+        _KNOWN[key] = duplicates
+    return duplicates
 
 
 def find_duplicates(data: Dataset) -> Duplicates:
@@ -147,8 +147,8 @@ def _stored_otherwise(train: Digests, test: Digests) -> bool:
     """Whether one split holds 8-bit values and the other does not. Copies cannot be found between such splits."""
     shares = []
     for digests in (train, test):
-        known = [content for content in digests if content is not None]
-        shares.append(sum(content.startswith(BYTES) for content in known) / len(known) if known else None)
+        readable = [content for content in digests if content is not None]
+        shares.append(sum(content.startswith(BYTES) for content in readable) / len(readable) if readable else None)
     known_shares = [share for share in shares if share is not None]
     return len(known_shares) == 2 and max(known_shares) >= ALL_BYTES and min(known_shares) < FEW_BYTES
 
@@ -162,18 +162,18 @@ def notes_on_files(data: Dataset) -> tuple[str, ...]:
     train, test = data.train.files, data.test.files
     if train is None or test is None:
         return ()
-    known = set(train.digests)
-    equal = sum(digest in known for digest in test.digests)
+    train_digests = set(train.digests)
+    equal = sum(digest in train_digests for digest in test.digests)
     return (f"{equal} of {len(data.test)} test files equal training files, byte for byte",) if equal else ()
 
 
-def _copies(split: Split, digests: Digests, wanted: Collection[bytes] | None = None) -> dict[bytes, list[Copy]]:
-    """Group the readable images of a split by digest. If ``wanted`` is given, other digests are left out."""
-    found: dict[bytes, list[Copy]] = defaultdict(list)
+def _copies(split: Split, digests: Digests, selected: Collection[bytes] | None = None) -> dict[bytes, list[Copy]]:
+    """Group the readable images of a split by digest. If ``selected`` is given, other digests are left out."""
+    copies: dict[bytes, list[Copy]] = defaultdict(list)
     for sample_id, label, content in zip(split.ids, split.labels.tolist(), digests, strict=True):
-        if content is not None and (wanted is None or content in wanted):
-            found[content].append(Copy(sample_id, label))
-    return found
+        if content is not None and (selected is None or content in selected):
+            copies[content].append(Copy(sample_id, label))
+    return copies
 
 
 def _pixel_digests(split: Split, data: Dataset) -> Digests:
@@ -193,8 +193,8 @@ def _digest(image: Pixels) -> bytes:
     if image.dtype == np.float32:
         scaled = image * 255
         nearest = np.rint(scaled)
-        near = np.abs(scaled - nearest).max(initial=0) <= NEAR_BYTES
-        image = nearest.astype(np.uint8) if near else image + np.float32(0)  # −0 becomes 0
+        is_8bit = np.abs(scaled - nearest).max(initial=0) <= NEAR_BYTES
+        image = nearest.astype(np.uint8) if is_8bit else image + np.float32(0)  # −0 becomes 0
     if len(image) == 3 and np.array_equal(image[0], image[1]) and np.array_equal(image[0], image[2]):
         image = image[:1]
     form = f"{image.dtype}{image.shape}".encode()

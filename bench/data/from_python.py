@@ -73,26 +73,26 @@ def _test_of(source: Mapping[str, Any], name: str) -> Any:
     for split in TEST_SPLITS:
         if split in source:
             return source[split]
-    found = join([repr(key) for key in source]) if source else "none"
+    available = join([repr(key) for key in source]) if source else "none"
     raise BenchError(
-        f"{name}: the split 'test' or 'validation' is needed, and the source has {found}; pass the split to evaluate "
-        "itself, such as source['…']."
+        f"{name}: the split 'test' or 'validation' is needed, and the source has {available}; pass the split to "
+        "evaluate itself, such as source['…']."
     )
 
 
 def _read_split(split: str, source: Any, name: str) -> Split:
     """Read all images and labels. Raises BenchError, also if a second read of the first chunk differs."""
     where = f"{name}: {split}"
-    found: list[Any] = []
+    all_labels: list[Any] = []
 
     def images(chunks: Iterator[Chunk]) -> Iterator[Sequence[Any]]:
         for chunk in chunks:
-            found.extend(chunk.labels)
+            all_labels.extend(chunk.labels)
             yield chunk.images
 
     with as_user_errors(f"{where} images could not be read"):
         pixels = stack_images(images(chunks_of(source, where)), where, total=length_of(source))
-        labels = integer_labels(found, [f"{split}/{i:05d}" for i in range(len(pixels))], where=where)
+        labels = integer_labels(all_labels, [f"{split}/{i:05d}" for i in range(len(pixels))], where=where)
         for chunk in islice(chunks_of(source, where), 1):  # an exhausted iterator yields none
             n = len(chunk.images)
             again = stack_images([chunk.images], where, total=n)
@@ -118,5 +118,5 @@ def _class_names(source: Any) -> Sequence[str]:
         names = next((getattr(features[key], "names", None) for key in LABEL_KEYS if key in features), None)
     if isinstance(names, list | tuple):
         return names
-    inner = getattr(source, "dataset", None)  # DataLoader, Subset
-    return () if inner is None else _class_names(inner)
+    wrapped = getattr(source, "dataset", None)  # DataLoader, Subset
+    return () if wrapped is None else _class_names(wrapped)

@@ -182,10 +182,10 @@ def _orientation(image: Image) -> int:
     if image.format == "TIFF":  # Pillow applies the orientation itself
         return UPRIGHT
     try:
-        found = image.getexif().get(0x0112, UPRIGHT)
+        orientation = image.getexif().get(0x0112, UPRIGHT)
     except Exception:  # noqa: BLE001 - Pillow raises any exception on damaged blocks; the pixels may be intact
         return UPRIGHT
-    return found if found in range(1, 9) else UPRIGHT
+    return orientation if orientation in range(1, 9) else UPRIGHT
 
 
 def _top(image: Image) -> int | None:

@@ -71,15 +71,15 @@ def scan(folder: Path) -> list[Path]:
 
 def hidden_images(folder: Path) -> list[str]:
     """List the hidden entries of ``folder`` that are images by extension, or folders that contain such images."""
-    found = []
+    hidden = []
     for name in sorted(os.listdir(folder)):
         if not is_hidden(name) or name.startswith("._"):  # AppleDouble files are not images
             continue
         path = folder / name
         inside = (file for _, _, files in os.walk(path) for file in files if not file.startswith("._"))
         if any(_extension(file) in EXTENSIONS for file in ([name] if path.is_file() else inside)):
-            found.append(f"{name}{'/' if path.is_dir() else ''} (hidden)")
-    return found
+            hidden.append(f"{name}{'/' if path.is_dir() else ''} (hidden)")
+    return hidden
 
 
 def _extension(name: str) -> str:
@@ -88,15 +88,15 @@ def _extension(name: str) -> str:
 
 def by_normalised_name(paths: list[Path]) -> dict[str, Path]:
     """Map NFC names to the paths of one folder. Raises BenchError, showing code points, if two names are equal."""
-    found: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     for path in paths:
-        other = found.setdefault(normalised(path.name), path)
-        if other is not path:
+        earlier = by_name.setdefault(normalised(path.name), path)
+        if earlier is not path:
             raise BenchError(
-                f"{path.parent} holds {other.name!a} and {path.name!a}, which are one name in Unicode's "
+                f"{path.parent} holds {earlier.name!a} and {path.name!a}, which are one name in Unicode's "
                 "composed form; rename or merge them."
             )
-    return found
+    return by_name
 
 
 def _walk(folder: Path, prefix: str, above: frozenset[Inode], images: dict[str, Path], left_out: list[str]) -> None:
@@ -134,5 +134,5 @@ def _status(path: Path) -> os.stat_result | None:
 def _inodes(folder: Path) -> frozenset[Inode]:
     """Return the inodes of ``folder`` and of its parents, along the given path and the resolved one."""
     real = folder.resolve()
-    found = (_status(path) for path in (real, *real.parents, *folder.absolute().parents))
-    return frozenset((status.st_dev, status.st_ino) for status in found if status is not None)
+    statuses = (_status(path) for path in (real, *real.parents, *folder.absolute().parents))
+    return frozenset((status.st_dev, status.st_ino) for status in statuses if status is not None)

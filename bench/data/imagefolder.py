@@ -49,13 +49,13 @@ def load_imagefolder(request: DataRequest) -> Dataset:
     """
     root = require_folder("imagefolder", request.data_dir, holding="train/ and test/ (or val/), one folder per class")
     folders = {"train": _require(root, ("train",)), "test": _require(root, TEST_FOLDERS)}
-    found = {split: _find_images(root / folder) for split, folder in folders.items()}
-    _refuse_untrained(found["train"], found["test"])
-    names, order_notes = order_classes(found["train"].classes, request.class_order)
-    applied = _fitting(request, found.values())
-    fitting = applied or Fitting(size=_common_size(found.values()))
+    splits = {split: _find_images(root / folder) for split, folder in folders.items()}
+    _refuse_untrained(splits["train"], splits["test"])
+    names, order_notes = order_classes(splits["train"].classes, request.class_order)
+    applied = _fitting(request, splits.values())
+    fitting = applied or Fitting(size=_common_size(splits.values()))
     labels = {name: label for label, name in enumerate(names)}
-    train, test = (_split(s, found[s], labels, fitting, fit=applied is not None) for s in ("train", "test"))
+    train, test = (_split(s, splits[s], labels, fitting, fit=applied is not None) for s in ("train", "test"))
     return Dataset(
         dataset_name(request),
         train,
@@ -63,7 +63,7 @@ def load_imagefolder(request: DataRequest) -> Dataset:
         len(names),
         fitting.size,
         official=False,
-        notes=(*order_notes, *_notes_on_files(root, found, folders["test"])),
+        notes=(*order_notes, *_notes_on_files(root, splits, folders["test"])),
         class_names=tuple(names),
         fitting=applied,
     )
@@ -77,8 +77,8 @@ def dataset_name(request: DataRequest) -> str:
     """
     given = request.name or normalised(os.path.basename(os.path.abspath(request.data_dir or ".")))
     name = allowed_name(re.sub(r"[^\w.-]+", "-", given).strip("-."), "images")
-    taken = {_letters(known) for known in DATASETS}
-    return f"{name}-imagefolder" if _letters(name) in taken else name
+    reserved = {_letters(registered) for registered in DATASETS}
+    return f"{name}-imagefolder" if _letters(name) in reserved else name
 
 
 def _letters(name: str) -> str:
@@ -101,30 +101,30 @@ def _find_images(split: Path) -> _Found:
 
     Raises BenchError for a split without images, and for a class folder that has files but no image.
     """
-    found = _Found(split)
+    result = _Found(split)
     classes = by_normalised_name(scan(split))
-    found.left_out += [f"{split.name}/{name}" for name in hidden_images(split)]
+    result.left_out += [f"{split.name}/{name}" for name in hidden_images(split)]
     for name, path in classes.items():
         if not path.is_dir():
-            found.left_out.append(f"{split.name}/{name}")
+            result.left_out.append(f"{split.name}/{name}")
             continue
         listing = list_images(path)
         if listing.images:
             _refuse_unreadable(path, list(listing.images.values()))
-            found.classes[name] = {f"{split.name}/{name}/{file}": where for file, where in listing.images.items()}
+            result.classes[name] = {f"{split.name}/{name}/{file}": source for file, source in listing.images.items()}
         elif listing.left_out:
             raise BenchError(
                 f"imagefolder: the class folder {_shown(path)} has {pluralize(len(listing.left_out), 'file')} and no "
                 f"image ({_few(listing.left_out)}); convert them to a format that Pillow reads, or remove the folder."
             )
         else:
-            found.empty.append(f"{split.name}/{name}")
-        found.left_out += [f"{split.name}/{name}/{file}" for file in listing.left_out]
-    if not found.classes:
+            result.empty.append(f"{split.name}/{name}")
+        result.left_out += [f"{split.name}/{name}/{file}" for file in listing.left_out]
+    if not result.classes:
         raise BenchError(f"imagefolder: {split} has no class folder with images in it.")
-    for image in (image for images in found.classes.values() for image in images):
+    for image in (image for images in result.classes.values() for image in images):
         _refuse_odd_name(image)
-    return found
+    return result
 
 
 def _refuse_unreadable(folder: Path, paths: Sequence[Path]) -> None:
@@ -136,14 +136,14 @@ def _refuse_unreadable(folder: Path, paths: Sequence[Path]) -> None:
         )
 
 
-def _notes_on_files(root: Path, found: Mapping[str, _Found], test: str) -> tuple[str, ...]:
+def _notes_on_files(root: Path, splits: Mapping[str, _Found], test: str) -> tuple[str, ...]:
     """Return notes on files and folders that are not read, and on classes without test images.
 
     Every file of the splits is either an image of the data set or counted in a note.
     """
-    left_out = [name for split in found.values() for name in split.left_out]
-    empty = [name for split in found.values() for name in split.empty]
-    untested = sorted(set(found["train"].classes) - set(found["test"].classes))
+    left_out = [name for split in splits.values() for name in split.left_out]
+    empty = [name for split in splits.values() for name in split.empty]
+    untested = sorted(set(splits["train"].classes) - set(splits["test"].classes))
     unread = [name for name in TEST_FOLDERS if name != test and (root / name).is_dir()]
     return (
         *([f"{pluralize(len(left_out), 'file')} left out: {_few(left_out)}"] if left_out else []),
@@ -212,31 +212,31 @@ def _common_size(splits: Iterable[_Found]) -> int:
 
     The other images are checked when they are read.
     """
-    seen = _sampled_sizes(splits)
-    width, height = next(iter(seen))
-    if len(seen) > 1 or width != height:
-        sizes = " and ".join(f"{w}×{h} ({name})" for (w, h), name in list(seen.items())[:2])
+    ids_by_size = _sampled_sizes(splits)
+    width, height = next(iter(ids_by_size))
+    if len(ids_by_size) > 1 or width != height:
+        sizes = " and ".join(f"{w}×{h} ({name})" for (w, h), name in list(ids_by_size.items())[:2])
         raise BenchError(f"imagefolder: images are {sizes}; give --image-size S to have them resized and cropped.")
     return width
 
 
 def _sampled_sizes(splits: Iterable[_Found]) -> dict[tuple[int, int], str]:
     """Return the sizes of evenly spaced images of each split, each with the id of the first image of that size."""
-    seen: dict[tuple[int, int], str] = {}
-    for found in splits:
-        images = [image for of_class in found.classes.values() for image in of_class.items()]
+    ids_by_size: dict[tuple[int, int], str] = {}
+    for split in splits:
+        images = [image for of_class in split.classes.values() for image in of_class.items()]
         step = max(1, len(images) // SAMPLED_HEADERS)
         for name, path in images[::step]:
-            seen.setdefault(image_files.image_size(path), name)
-    return seen
+            ids_by_size.setdefault(image_files.image_size(path), name)
+    return ids_by_size
 
 
-def _split(name: str, found: _Found, labels_of: Mapping[str, int], fitting: Fitting, *, fit: bool) -> Split:
+def _split(name: str, images: _Found, labels_of: Mapping[str, int], fitting: Fitting, *, fit: bool) -> Split:
     """Make a split of the files, in the order of their sorted ids."""
-    known = {image: (c, path) for c, of_class in found.classes.items() for image, path in of_class.items()}
-    ids = sorted(known)
-    paths = [known[image][1] for image in ids]
-    labels = np.array([labels_of[known[image][0]] for image in ids], dtype=np.int64)
+    entries = {image: (c, path) for c, of_class in images.classes.items() for image, path in of_class.items()}
+    ids = sorted(entries)
+    paths = [entries[image][1] for image in ids]
+    labels = np.array([labels_of[entries[image][0]] for image in ids], dtype=np.int64)
     files = image_files.digest_files(paths)
     sha = split_sha(ids, labels, image_files.digest_split(files, fitting))
 

@@ -53,12 +53,12 @@ def parse_idx(raw: bytes, path: Path, *, rank: int) -> NDArray[np.uint8]:
             f"with {magic.hex()} and the sizes; the file is damaged or not an IDX file of this kind: download it again."
         )
     shape = struct.unpack(f">{rank}I", raw[4:start])
-    announced, there = math.prod(shape), len(raw) - start
-    if announced != there:
-        state = "truncated" if there < announced else "too long"
+    declared, available = math.prod(shape), len(raw) - start
+    if declared != available:
+        state = "truncated" if available < declared else "too long"
         raise BenchError(
-            f"{path} is {state}: its header states {'×'.join(map(str, shape))} bytes, but {there} follow; download it "
-            "again."
+            f"{path} is {state}: its header states {'×'.join(map(str, shape))} bytes, but {available} follow; download "
+            "it again."
         )
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
 
@@ -113,7 +113,7 @@ def _split(split: str, prefix: str, contents: Mapping[str, bytes], paths: Mappin
 
 def _refuse_other_dataset(name: str, contents: Mapping[str, bytes], paths: Mapping[str, Path]) -> None:
     """Raise BenchError if the files are the official ones of the other data set, which have the same names."""
-    for other, published in IDX_SHA256.items():
-        if other != name and matches_sha256(contents, published):
+    for dataset, published in IDX_SHA256.items():
+        if dataset != name and matches_sha256(contents, published):
             folder = next(iter(paths.values())).parent
-            raise BenchError(f"the files in {folder} are those of {other}, not of {name}; use --dataset {other}.")
+            raise BenchError(f"the files in {folder} are those of {dataset}, not of {name}; use --dataset {dataset}.")

@@ -64,20 +64,20 @@ def _range_note(split: Split, data: Dataset) -> str | None:
     if brightest is None or _top(brightest) > DARK:
         return None
     top = brightest.max(initial=0).item()
-    some = f"{DARK_IMAGES} of the" if len(split) > DARK_IMAGES else "the"
+    scope = f"{DARK_IMAGES} of the" if len(split) > DARK_IMAGES else "the"
     kind = "test" if split is data.test else "training"
     value = f"{top} of 255" if brightest.dtype == np.uint8 else f"{top:.2g}"
-    fact = f"the largest pixel of {some} {kind} images is {value}"
+    statement = f"the largest pixel of {scope} {kind} images is {value}"
     if _top(brightest) <= TOO_DARK and split is data.test:
-        raise BenchError(f"{data.name}: {fact}, but {IN_THESE_UNITS}; {_way_out(brightest)}.")
-    return f"{fact}: {IN_THESE_UNITS}"
+        raise BenchError(f"{data.name}: {statement}, but {IN_THESE_UNITS}; {_way_out(brightest)}.")
+    return f"{statement}: {IN_THESE_UNITS}"
 
 
 def _way_out(brightest: Pixels) -> str:
     if not brightest.any():
         return "check how the images are read"
-    known = brightest.dtype == np.uint8
-    return "multiply the images by 255" if known else "multiply the images, by 255 if they were divided by it twice"
+    is_8bit = brightest.dtype == np.uint8
+    return "multiply the images by 255" if is_8bit else "multiply the images, by 255 if they were divided by it twice"
 
 
 def _brightest(split: Split, indices: NDArray[np.int64], data: Dataset) -> Pixels | None:

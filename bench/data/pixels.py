@@ -40,9 +40,11 @@ def stack_images(chunks: Iterable[Sequence[Any]], where: str, *, total: int | No
         if images:
             parts.append(_one_type(images))
             n, n_bytes = n + len(images), n_bytes + parts[-1].nbytes
-        whole = n_bytes * max(total or n, n) // max(n, 1)
-        if whole > STATED_BYTES and not stated:
-            LOG.warning("%s images take %.1f GB of memory; give a Subset to read fewer.", where, whole / GIGABYTE)
+        estimated_bytes = n_bytes * max(total or n, n) // max(n, 1)
+        if estimated_bytes > STATED_BYTES and not stated:
+            LOG.warning(
+                "%s images take %.1f GB of memory; give a Subset to read fewer.", where, estimated_bytes / GIGABYTE
+            )
             stated = True
     if not parts:
         raise BenchError(f"{where} images: the source is empty; check its path, or the filter that made it.")

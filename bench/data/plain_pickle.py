@@ -56,10 +56,10 @@ class _ForbiddenNameError(Exception):
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
         # NumPy 2 renamed numpy.core to numpy._core; a file has the name of the version that wrote it.
-        known = _STAND_INS.get((module.replace("numpy._core", "numpy.core"), name))
-        if known is None:
+        stand_in = _STAND_INS.get((module.replace("numpy._core", "numpy.core"), name))
+        if stand_in is None:
             raise _ForbiddenNameError(f"{module}.{name}")
-        return known
+        return stand_in
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:

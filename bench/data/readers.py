@@ -114,9 +114,9 @@ def _of_arrays(images: Any, labels: Any, where: str) -> Iterator[Chunk]:
             f"{where} images are of type {type(images).__name__}; a tuple or list of two entries must be (images, "
             "labels), with images of shape (N, C, H, W), (N, H, W, C) or (N, H, W)."
         )
-    whole = _batch(images, _plain(labels), where)
+    chunk = _batch(images, _plain(labels), where)
     for start in range(0, len(images), CHUNK):
-        yield Chunk(images[start : start + CHUNK], whole.labels[start : start + CHUNK])
+        yield Chunk(images[start : start + CHUNK], chunk.labels[start : start + CHUNK])
 
 
 def _of_items(data: Any, where: str) -> Iterator[Chunk]:
@@ -171,8 +171,8 @@ def _entries(item: Any, where: str) -> tuple[Any, Any]:
         return item[image], item[label]
     if isinstance(item, tuple | list) and len(item) == 2:
         return item[0], item[1]
-    found = f"{len(item)} entries" if isinstance(item, tuple | list) else f"the type {type(item).__name__}"
-    raise BenchError(f"{where} items have {found}; (image, label) is needed, or a dictionary with these.")
+    description = f"{len(item)} entries" if isinstance(item, tuple | list) else f"the type {type(item).__name__}"
+    raise BenchError(f"{where} items have {description}; (image, label) is needed, or a dictionary with these.")
 
 
 def _plain(label: Any) -> Any:

@@ -59,17 +59,17 @@ def find_files(layout: Layout, data_dir: Path | None) -> Mapping[str, Path]:
     folder for them.
     """
     root = require_folder(layout.dataset, data_dir, holding=f"{layout.folders[0]}/ with {layout.wanted}")
-    found = _present(layout, root)
-    if not found:
+    paths = _present(layout, root)
+    if not paths:
         _download(layout, root)
-        found = _present(layout, root)
-    missing = [name for name in layout.files if name not in found]
+        paths = _present(layout, root)
+    missing = [name for name in layout.files if name not in paths]
     if missing:
-        folder = next(iter(found.values())).parent if found else root / layout.folders[0]
+        folder = next(iter(paths.values())).parent if paths else root / layout.folders[0]
         raise BenchError(
             f"{layout.dataset}: {folder} lacks {', '.join(missing)}; put {layout.wanted} there, all from one source."
         )
-    return found
+    return paths
 
 
 def read_file(path: Path | str) -> bytes:
@@ -84,14 +84,14 @@ def read_file(path: Path | str) -> bytes:
 def _present(layout: Layout, root: Path) -> dict[str, Path]:
     """Return the existing files of the first folder that has any. Files of several folders are never combined."""
     for folder in layout.folders:
-        found = {}
+        paths = {}
         for name in layout.files:
             candidates = (root / folder / f"{name}{suffix}" for suffix in layout.suffixes)
             path = next((c for c in candidates if c.is_file()), None)
             if path is not None:
-                found[name] = path
-        if found:
-            return found
+                paths[name] = path
+        if paths:
+            return paths
     return {}
 
 

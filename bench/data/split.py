@@ -163,10 +163,10 @@ def read_checked(split: Split, indices: NDArray[np.int64], *, dataset: str, size
     ``size`` is the required side, if given. Raises BenchError for invalid pixels.
     """
     with as_user_errors(f"{dataset}: the {split.name} images could not be read"):
-        found: Any = split.read(indices)
-        if isinstance(found, np.ma.MaskedArray):
+        images: Any = split.read(indices)
+        if isinstance(images, np.ma.MaskedArray):
             raise BenchError(f"{dataset}: the {split.name} images are a masked array; give plain arrays.")
-        pixels: Pixels = np.asarray(found)  # ``found`` may be a tensor
+        pixels: Pixels = np.asarray(images)  # ``images`` may be a tensor
     if len(pixels.shape) and len(pixels) != len(indices):
         raise BenchError(
             f"{dataset}: {pluralize(len(indices), f'{split.name} image')} were requested, but {len(pixels)} were read; "
@@ -184,9 +184,9 @@ def read_checked(split: Split, indices: NDArray[np.int64], *, dataset: str, size
             "square and of that size."
         )
     if pixels.dtype == np.float32:
-        bad = ~np.isfinite(pixels).all(axis=(1, 2, 3))
-        if bad.any():
-            first = split.ids[indices[bad.argmax()]]
+        invalid = ~np.isfinite(pixels).all(axis=(1, 2, 3))
+        if invalid.any():
+            first = split.ids[indices[invalid.argmax()]]
             raise BenchError(f"{dataset}: image {first!r} has NaN or infinite pixels; repair or remove it.")
         low, high = pixels.min(initial=0.0), pixels.max(initial=1.0)
         if low < 0 or high > 1:
@@ -213,14 +213,14 @@ def readable_images(split: Split, indices: NDArray[np.int64], data: Dataset) -> 
 
 
 @contextmanager
-def as_user_errors(what: str) -> Iterator[None]:
-    """Convert any exception to a BenchError whose message begins with ``what``."""
+def as_user_errors(prefix: str) -> Iterator[None]:
+    """Convert any exception to a BenchError whose message begins with ``prefix``."""
     try:
         yield
     except BenchError:
         raise
     except Exception as error:
-        raise BenchError(f"{what}: {type(error).__name__}: {error}.") from error
+        raise BenchError(f"{prefix}: {type(error).__name__}: {error}.") from error
 
 
 def check_dataset(data: Dataset) -> Dataset:
@@ -268,9 +268,9 @@ def _check_ids(split: Split, dataset: str) -> None:
                 "breaks."
             )
         if not sample_id or changed_by_readers(sample_id):
-            why = changed_by_readers(sample_id) or "it is empty"
+            reason = changed_by_readers(sample_id) or "it is empty"
             raise BenchError(
-                f"{dataset}: {split.name} image {sample_id!r} needs another id: {why}; call it "
+                f"{dataset}: {split.name} image {sample_id!r} needs another id: {reason}; call it "
                 f"{f'{split.name}/{sample_id}'!r}."
             )
     if len(set(split.ids)) < len(split):
@@ -280,9 +280,9 @@ def _check_ids(split: Split, dataset: str) -> None:
 def _with_labels(split: Split, data: Dataset) -> Split:
     """Return the split with labels as int64. Raises BenchError for labels outside 0…K−1."""
     labels = integer_labels(split.labels, split.ids, where=f"{data.name}: {split.name}")
-    bad = (labels < 0) | (labels >= data.num_classes)
-    if bad.any():
-        first = int(bad.argmax())
+    invalid = (labels < 0) | (labels >= data.num_classes)
+    if invalid.any():
+        first = int(invalid.argmax())
         raise BenchError(
             f"{data.name}: image {split.ids[first]!r} has label {labels[first]}, outside 0…{data.num_classes - 1}; "
             "correct the label or num_classes."

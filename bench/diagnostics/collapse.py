@@ -157,17 +157,17 @@ def distance_ratio(latents: Latents) -> Value:
     stats = latents.classes
     if len(stats.present) < 2:
         return FEW_CLASSES
-    kept = np.flatnonzero(stats.counts[stats.position] > 1)
-    if not len(kept):
+    included = np.flatnonzero(stats.counts[stats.position] > 1)
+    if not len(included):
         return undefined("no class has two images")
-    others = latents.distances[kept]
-    rows, columns = np.arange(len(kept)), stats.position[kept]
-    own = others[rows, columns]
-    others[rows, columns] = np.inf
-    nearest = others.min(axis=1)
-    if np.any((own <= stats.floor) & (nearest <= stats.floor)):
+    to_means = latents.distances[included]
+    rows, columns = np.arange(len(included)), stats.position[included]
+    to_own_mean = to_means[rows, columns]
+    to_means[rows, columns] = np.inf
+    nearest = to_means.min(axis=1)
+    if np.any((to_own_mean <= stats.floor) & (nearest <= stats.floor)):
         return undefined("two class means coincide")
-    median = np.median(np.divide(own, nearest, out=np.full_like(own, np.inf), where=nearest > 0))
+    median = np.median(np.divide(to_own_mean, nearest, out=np.full_like(to_own_mean, np.inf), where=nearest > 0))
     return Value(float(median)) if np.isfinite(median) else undefined("most images lie on the mean of another class")
 
 

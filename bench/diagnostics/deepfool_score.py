@@ -78,21 +78,21 @@ def deepfool_scores(model: Classifier, images: Tensor, labels: Tensor, *, batch_
         walks.append(_authors_lengths(model, batch))
         correct.append(predict(model, batch) == truth)
         parts.append(pixel_lengths(model, batch[correct[-1]]))
-    found = Lengths(*(np.concatenate([getattr(part, name) for part in parts]) for name in Lengths.__annotations__))
-    n_correct = len(found.fooled)
+    measured = Lengths(*(np.concatenate([getattr(part, name) for part in parts]) for name in Lengths.__annotations__))
+    n_correct = len(measured.fooled)
     if_empty = NONE_FOOLED if n_correct else NONE_CORRECT
     distances = np.full(n_correct, np.inf)
-    distances[found.fooled] = found.boundary
+    distances[measured.fooled] = measured.boundary
     moved, inputs = np.concatenate(walks, axis=1)
     return DeepFoolScores(
         n=len(images),
         n_correct=n_correct,
-        n_fooled=len(found.raw),
+        n_fooled=len(measured.raw),
         rho_authors=mean_ratio(moved, inputs, "no images were given"),
-        rho_pixels=mean_ratio(found.raw, found.inputs, if_empty),
-        fooled_share=Value(len(found.raw) / n_correct) if n_correct else undefined(if_empty),
-        rho_boundary=mean_ratio(found.boundary, found.inputs, if_empty),
-        median_distance=censored_median(found.boundary, n_correct),
+        rho_pixels=mean_ratio(measured.raw, measured.inputs, if_empty),
+        fooled_share=Value(len(measured.raw) / n_correct) if n_correct else undefined(if_empty),
+        rho_boundary=mean_ratio(measured.boundary, measured.inputs, if_empty),
+        median_distance=censored_median(measured.boundary, n_correct),
         correct=torch.cat(correct),
         distances=distances,
     )
@@ -100,10 +100,10 @@ def deepfool_scores(model: Classifier, images: Tensor, labels: Tensor, *, batch_
 
 def _authors_lengths(model: Classifier, images: Tensor) -> Floats:
     """Return ‖r‖ and ‖x‖ of every image, (2, N). DeepFool runs on the normalised images, the input of the backbone."""
-    behind = nn.Sequential(model.backbone, model.head, model.output)
+    network = nn.Sequential(model.backbone, model.head, model.output)
     with torch.no_grad():
         inputs = model.normalize(images)
-    moved = _walk(behind, inputs, box=None)
+    moved = _walk(network, inputs, box=None)
     return np.stack([lengths(moved - inputs), lengths(inputs)])
 
 

@@ -83,13 +83,13 @@ def diagnose(
         environment=describe(context.device),
         plugins={column: PluginCode(code, created) for column, code in codes.items() if column in values},
     )
-    kept = None if earlier is None else _without(earlier, stale)
-    if kept is None:
+    reusable = None if earlier is None else _without(earlier, stale)
+    if reusable is None:
         context.store.write_diagnosis(record)
     elif failure:
-        context.store.write_diagnosis(kept)
+        context.store.write_diagnosis(reusable)
     else:
-        record = _merged(kept, record, whole=part is None)
+        record = _merged(reusable, record, whole=part is None)
         context.store.write_diagnosis(record)
     return record
 
@@ -121,8 +121,8 @@ def _merged(earlier: DiagnosisRecord, record: DiagnosisRecord, *, whole: bool) -
 
 def _ordered(values: Collection[str]) -> list[str]:
     """Return the columns of ``values``: our own in their order, then those of plug-ins by name."""
-    own = [column for column in DIAGNOSTIC_COLUMNS if column in values]
-    return [*own, *sorted(set(values) - set(own))]
+    builtin = [column for column in DIAGNOSTIC_COLUMNS if column in values]
+    return [*builtin, *sorted(set(values) - set(builtin))]
 
 
 def _measure(
@@ -133,9 +133,9 @@ def _measure(
     gradient_images, attacked_images = context.images("test", GRADIENT_IMAGES), context.images("test", DEEPFOOL_IMAGES)
     sizes |= {"collapse_n": len(test), f"collapse_n{TRAIN_SUFFIX}": len(train), "lipschitz_n": len(gradient_images)}
     of_train = latents_of(model, train, context)
-    found = _latents(latents_of(model, test, context), "") | _latents(of_train, TRAIN_SUFFIX)
-    found["train_acc"] = Value(_accuracy(of_train))
-    return found | _sensitivity(model, gradient_images, context) | _distances(model, attacked_images, context, sizes)
+    values = _latents(latents_of(model, test, context), "") | _latents(of_train, TRAIN_SUFFIX)
+    values["train_acc"] = Value(_accuracy(of_train))
+    return values | _sensitivity(model, gradient_images, context) | _distances(model, attacked_images, context, sizes)
 
 
 def _latent_images(train_limit: int | None, context: RunContext) -> tuple[Images, Images]:
@@ -150,8 +150,8 @@ def _measure_plugins(
     """Compute the diagnostics of plug-ins that have one of the ``columns``, by column."""
     names = [name for name in DIAGNOSTICS if not set(columns).isdisjoint(columns_of(name))]
     test, train = _latent_images(train_limit, context)
-    found = _latents(latents_of(model, test, context), "", names)
-    return found | _latents(latents_of(model, train, context), TRAIN_SUFFIX, names)
+    values = _latents(latents_of(model, test, context), "", names)
+    return values | _latents(latents_of(model, train, context), TRAIN_SUFFIX, names)
 
 
 def _accuracy(latents: Latents) -> float:

@@ -48,10 +48,10 @@ def censored_median(distances: Floats, n_correct: int) -> Estimate:
     """Return the median over ``n_correct`` images; the distance of those missing in ``distances`` is infinite."""
     if not n_correct:
         return unknown(NONE_CORRECT)
-    known = np.append(distances, np.full(n_correct - len(distances), np.inf))
-    median = float(np.median(known))
+    all_distances = np.append(distances, np.full(n_correct - len(distances), np.inf))
+    median = float(np.median(all_distances))
     missing = undefined("no attack succeeded on half of the correctly classified images or more")
-    return _with_interval(Value(median) if math.isfinite(median) else missing, known, "median")
+    return _with_interval(Value(median) if math.isfinite(median) else missing, all_distances, "median")
 
 
 def _with_interval(value: Value, values: Floats, statistic: Literal["mean", "median"]) -> Estimate:

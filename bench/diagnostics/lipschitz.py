@@ -79,28 +79,28 @@ def feature_slopes(model: Classifier, images: Tensor, labels: Tensor, batch_size
     ``labels`` is (N,), int64.
     """
     model.eval()
-    found = []
+    norms = []
     for batch, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
         with torch.no_grad():
             features = model.embed(batch)
-        found.append(slopes(lambda h: model.output(model.head(h)), features, truth)[1])
-    return torch.cat(found)
+        norms.append(slopes(lambda h: model.output(model.head(h)), features, truth)[1])
+    return torch.cat(norms)
 
 
 def head_lipschitz(model: Classifier, images: Tensor, labels: Tensor, *, batch_size: int) -> HeadLipschitz:
     """Return the global bound, and the slopes at ``images``; shapes as in :func:`feature_slopes`."""
-    found = feature_slopes(model, images, labels, batch_size)
-    n_nonfinite = int((~found.isfinite()).sum())
-    if not len(found) or n_nonfinite:
+    norms = feature_slopes(model, images, labels, batch_size)
+    n_nonfinite = int((~norms.isfinite()).sum())
+    if not len(norms) or n_nonfinite:
         reason = (
-            f"the gradient is not finite on {n_nonfinite} of {len(found)} images"
+            f"the gradient is not finite on {n_nonfinite} of {len(norms)} images"
             if n_nonfinite
             else "no images were given"
         )
         local_max = local_mean = undefined(reason)
     else:
-        local_max, local_mean = Value(float(found.max())), Value(float(found.mean()))
-    return HeadLipschitz(len(found), feature_bound(model), local_max, local_mean)
+        local_max, local_mean = Value(float(norms.max())), Value(float(norms.mean()))
+    return HeadLipschitz(len(norms), feature_bound(model), local_max, local_mean)
 
 
 def _layers(head: nn.Module) -> list[nn.Module]:

@@ -53,8 +53,8 @@ def margin_gradients(model: nn.Module, images: Tensor, labels: Tensor, batch_siz
     """
     model.eval()
     batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
-    found = [slopes(model, batch, truth) for batch, truth in batches]
-    return torch.cat([margin for margin, _ in found]), torch.cat([norm for _, norm in found])
+    results = [slopes(model, batch, truth) for batch, truth in batches]
+    return torch.cat([margin for margin, _ in results]), torch.cat([norm for _, norm in results])
 
 
 def local_sensitivity(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int) -> LocalSensitivity:

@@ -95,12 +95,12 @@ def nearest_distances(model: nn.Module, images: Tensor, *, keys: Tensor) -> Floa
     for search in _searches(ranking.shape[1]):
         points, early = nearest(search, model, samples, norm="l2")
         stopped |= early
-        away = torch.where(adversarial(model, points, classes), _distances(images, points), torch.inf)
-        closer = away < distance
-        best[closer], distance[closer] = points[closer], away[closer]
-    found = distance.isfinite()
-    distance[stopped & ~found] = torch.nan
-    return _at_the_boundary(model, images, best, classes, distance, found)
+        distances = torch.where(adversarial(model, points, classes), _distances(images, points), torch.inf)
+        closer = distances < distance
+        best[closer], distance[closer] = points[closer], distances[closer]
+    is_known = distance.isfinite()
+    distance[stopped & ~is_known] = torch.nan
+    return _at_the_boundary(model, images, best, classes, distance, is_known)
 
 
 def cost(num_classes: int) -> Cost:
@@ -108,8 +108,8 @@ def cost(num_classes: int) -> Cost:
     targets = min(FAB_TARGETS, num_classes - 1)
     directed = DDN_STEPS + FMN_STEPS + 2 + targets * (FAB_STEPS + 1)
     verdicts = 1 + len(_searches(num_classes)) + HALVINGS + 1
-    most = directed + targets * FAB_STEPS
-    return Cost(most + verdicts, most, directed + verdicts, directed)
+    maximum = directed + targets * FAB_STEPS
+    return Cost(maximum + verdicts, maximum, directed + verdicts, directed)
 
 
 def _searches(num_classes: int) -> tuple[Search, ...]:
@@ -122,14 +122,14 @@ def _searches(num_classes: int) -> tuple[Search, ...]:
 
 
 def _at_the_boundary(
-    model: nn.Module, images: Tensor, best: Tensor, classes: Tensor, distance: Tensor, found: Tensor
+    model: nn.Module, images: Tensor, best: Tensor, classes: Tensor, distance: Tensor, is_known: Tensor
 ) -> Floats:
     """Return ``distance`` after bisection; unchanged if the shortened image is not adversarial."""
-    if found.any():
-        start, end, label = images[found], best[found], classes[found]
+    if is_known.any():
+        start, end, label = images[is_known], best[is_known], classes[is_known]
         points = between(start, end, smallest_fraction(model, start, end, label, HALVINGS))
         shorter = torch.where(adversarial(model, points, label), _distances(start, points), torch.inf)
-        distance[found] = torch.minimum(distance[found], shorter)
+        distance[is_known] = torch.minimum(distance[is_known], shorter)
     return as_floats(distance)
 
 

@@ -44,16 +44,16 @@ def plugin_codes() -> dict[str, str]:
     The hash is empty for a diagnostic that was registered without a plug-in file. Raises BenchError for a name whose
     columns are those of another quantity.
     """
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for name in (name for name in DIAGNOSTICS if DIAGNOSTICS.origin(name) != BUILTIN):
         for column in columns_of(name):
-            if column in DIAGNOSTIC_COLUMNS or column in found:
+            if column in DIAGNOSTIC_COLUMNS or column in hashes:
                 raise BenchError(
                     f"diagnostic {name!r} (from {DIAGNOSTICS.origin(name)}) has the column {column!r}, which another "
                     "quantity has, too; rename the diagnostic."
                 )
-            found[column] = plugin_sha_of("diagnostic", name)
-    return found
+            hashes[column] = plugin_sha_of("diagnostic", name)
+    return hashes
 
 
 def diagnose_latents(latents: Latents, names: Collection[str] | None = None) -> dict[str, Value]:

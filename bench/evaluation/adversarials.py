@@ -85,8 +85,8 @@ def _needed(gain: Tensor, error: Tensor, excess: Tensor) -> Tensor:
     order = torch.where(gain > 0, error, torch.inf).argsort(dim=1, stable=True)
     ordered = gain.gather(1, order)
     before = ordered.cumsum(1) - ordered
-    wanted = (before < excess[:, None]) & (ordered > 0)
-    return torch.zeros_like(wanted).scatter(1, order, wanted)
+    selected = (before < excess[:, None]) & (ordered > 0)
+    return torch.zeros_like(selected).scatter(1, order, selected)
 
 
 TYPES = {"float32": torch.float32, "uint8": torch.uint8}
@@ -112,7 +112,7 @@ class AdversarialBatch:
 
 
 def encode(
-    kept: Sequence[AdversarialBatch],
+    batches: Sequence[AdversarialBatch],
     encoding: Encoding,
     attack: AttackSpec,
     model: nn.Module,
@@ -126,16 +126,16 @@ def encode(
 
     Raise CellFailure if the model returns invalid logits for a rounded image.
     """
-    if not kept:
+    if not batches:
         shape = (0, *images.inputs(torch.arange(1), device).shape[1:])
-        none = torch.zeros(0, dtype=torch.int64)
-        kept = [AdversarialBatch(none, torch.zeros(shape), none)]
-    indices = torch.cat([part.indices for part in kept])
+        empty = torch.zeros(0, dtype=torch.int64)
+        batches = [AdversarialBatch(empty, torch.zeros(shape), empty)]
+    indices = torch.cat([part.indices for part in batches])
     order = indices.argsort()
-    indices, pixels = indices[order], torch.cat([part.images for part in kept])[order]
+    indices, pixels = indices[order], torch.cat([part.images for part in batches])[order]
     ids = [images.ids[i] for i in indices.tolist()]
     if encoding == "float32":
-        return Adversarials(ids, pixels, torch.cat([part.predictions for part in kept])[order])
+        return Adversarials(ids, pixels, torch.cat([part.predictions for part in batches])[order])
     rounded, predictions, still = [pixels[:0].to(torch.uint8)], [indices[:0]], 0
     for chosen, part in zip(indices.split(batch_size), pixels.split(batch_size), strict=True):
         if len(chosen):
@@ -151,9 +151,9 @@ def encode(
 
 def dump_adversarials(stored: Adversarials, cell_id: str, weights_sha: str) -> bytes:
     """Return the content of the safetensors file for ``stored``."""
-    facts = {"cell_id": cell_id, "weights_sha": weights_sha, "ids": list(stored.ids)}
+    header = {"cell_id": cell_id, "weights_sha": weights_sha, "ids": list(stored.ids)}
     tensors = {"images": stored.images.contiguous(), "predictions": stored.predictions.contiguous()}
-    return save(tensors, {FACTS: json.dumps(facts)})
+    return save(tensors, {FACTS: json.dumps(header)})
 
 
 def parse_adversarials(content: bytes, cell_id: str, weights_sha: str, *, where: str) -> Adversarials:
@@ -162,16 +162,18 @@ def parse_adversarials(content: bytes, cell_id: str, weights_sha: str, *, where:
     Raise BenchError for any other content, with ``where`` in the message.
     """
     try:
-        tensors, facts = load(content), read_facts(content)
-        images, predictions, ids = tensors.pop("images"), tensors.pop("predictions"), facts.pop("ids")
-        made_for = facts.pop("cell_id"), facts.pop("weights_sha")
+        tensors, header = load(content), read_facts(content)
+        images, predictions, ids = tensors.pop("images"), tensors.pop("predictions"), header.pop("ids")
+        made_for = header.pop("cell_id"), header.pop("weights_sha")
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise BenchError(f"{where} has no valid adversarial images ({error}).") from error
-    wrong = _wrong(images, predictions, ids) or ("has unknown content besides the images" if tensors or facts else "")
+    problem = _wrong(images, predictions, ids) or (
+        "has unknown content besides the images" if tensors or header else ""
+    )
     if made_for != (cell_id, weights_sha):
-        wrong = f"belongs to cell {made_for[0]} or to other weights"
-    if wrong:
-        raise BenchError(f"{where} {wrong}.")
+        problem = f"belongs to cell {made_for[0]} or to other weights"
+    if problem:
+        raise BenchError(f"{where} {problem}.")
     return Adversarials(ids, images, predictions)
 
 

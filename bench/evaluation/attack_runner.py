@@ -126,8 +126,8 @@ def _run_attack(
     models = cell_input.search_models if cell_input.entry and cell_input.entry.takes_fast_model else None
     copied = models is not None and models.get(attack.precision) is not cell_input.model
     try:
-        found = call.run()
-        points = call.checked_points(found.adversarials) if copied else None
+        result = call.run()
+        points = call.checked_points(result.adversarials) if copied else None
         problem = "" if models is None or points is None else models.difference(attack.precision, points)
     except Exception as error:
         if models is None or not copied or ran_out_of_memory(error) or _reason(error) == "out_of_memory":
@@ -135,12 +135,12 @@ def _run_attack(
         problem = f"the attack raised {type(error).__name__}: {first_line(error)}"
     if problem and models is not None:
         models.leave_out(attack.precision, problem)
-        found = call.run()
+        result = call.run()
     if models is not None:
         stats.notes = tuple(dict.fromkeys((*stats.notes, *models.note(attack.precision))))
-    if found.truncated is not None:
-        stats.n_truncated += int(found.truncated.sum())
-    return found.adversarials
+    if result.truncated is not None:
+        stats.n_truncated += int(result.truncated.sum())
+    return result.adversarials
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class _Call:
                 harness_torch_state(),
                 untouched(prepared),
             ):
-                found = call_attack(cell_input.entry, prepared, self.inputs.clone(), labels, spec=attack, rng=rng)
+                result = call_attack(cell_input.entry, prepared, self.inputs.clone(), labels, spec=attack, rng=rng)
         except Exception:
             restore(cell_input.model, before)
             raise
@@ -184,18 +184,18 @@ class _Call:
         stats.notes = tuple(dict.fromkeys((*stats.notes, *messages)))
         stats.forwards += sum(model.forwards for model in counting)
         stats.backwards += sum(model.backwards for model in counting)
-        return found
+        return result
 
     def checked_points(self, adversarials: Tensor) -> Tensor:
         """Return points at which to compare the search model with the model itself, (B, C, H, W).
 
         The points are some clean images, random points of their balls, and their adversarial images.
         """
-        some = spread(torch.arange(len(self.inputs)), CHECKED)
-        inputs, attack = self.inputs[some], self.attack
-        rng = SampleRng(self.spec.seed, attack.name, [self.ids[i] for i in some.tolist()], inputs.device)
+        indices = spread(torch.arange(len(self.inputs)), CHECKED)
+        inputs, attack = self.inputs[indices], self.attack
+        rng = SampleRng(self.spec.seed, attack.name, [self.ids[i] for i in indices.tolist()], inputs.device)
         drawn = random_points(inputs, derive(rng.keys(), "search-model"), attack.norm, attack.eps)
-        points = [inputs, drawn, adversarials.detach()[some].to(inputs)]
+        points = [inputs, drawn, adversarials.detach()[indices].to(inputs)]
         return torch.cat([part for part in points if part.shape == inputs.shape])
 
 
@@ -230,8 +230,8 @@ def _check_untouched(model: nn.Module, before: State, attack: str, example: Tens
     restore(model, before)
     with preserve_state(model), torch.no_grad():
         model(example.clone())
-        own = changed(model, before)
-    others = [name for name in written if name not in own]
-    if others:
-        raise CellFailure("model_changed", f"{attack} changed the model's {others[0]}.")
+        by_forward = changed(model, before)
+    by_attack = [name for name in written if name not in by_forward]
+    if by_attack:
+        raise CellFailure("model_changed", f"{attack} changed the model's {by_attack[0]}.")
     return [f"a forward pass in evaluation mode changes the model's {written[0]}; it was restored after the attack"]

@@ -26,7 +26,7 @@ def estimate(
 
     The minimum assumes that every attack succeeds at once, the maximum that no attack succeeds.
     """
-    least = most = 0.0
+    minimum = maximum = 0.0
     to_do = [run for run in plan if pending[run.train.run_id] or run.train.run_id in undiagnosed]
     with torch_threads(context.config.threads):
         for _, repeats in groupby(to_do, key=lambda run: run.train.config_sha):
@@ -34,8 +34,8 @@ def estimate(
             pace = Pace(runs[0].train, context)  # keeps a network in memory, so only one exists at a time
             for run in runs:
                 low, high = _bounds(run, pending[run.train.run_id], run.train.run_id in undiagnosed, pace, context)
-                least, most = least + low, most + high
-    return least, most
+                minimum, maximum = minimum + low, maximum + high
+    return minimum, maximum
 
 
 def _bounds(
@@ -48,9 +48,9 @@ def _bounds(
         costs += [(cost, pace.rates(None), n) for cost, n in diagnosis_costs(run.train, n_train, n_test)]
     trained = not context.config.force and context.store.finished_run(run.train.run_id) is not None
     training = 0.0 if trained else _training_passes(run.train, context) * pace.training
-    least = sum(n * _seconds(cost.least_forwards, cost.least_backwards, rates) for cost, rates, n in costs)
-    most = sum(n * _seconds(cost.forwards, cost.backwards, rates) for cost, rates, n in costs)
-    return training + least, training + most
+    minimum = sum(n * _seconds(cost.least_forwards, cost.least_backwards, rates) for cost, rates, n in costs)
+    maximum = sum(n * _seconds(cost.forwards, cost.backwards, rates) for cost, rates, n in costs)
+    return training + minimum, training + maximum
 
 
 def _seconds(forwards: int, backwards: int, rates: Rates) -> float:
@@ -72,8 +72,8 @@ def diagnosis_costs(spec: TrainSpec, n_train: int, n_test: int) -> list[tuple[Co
     """
     latents = min(spec.data.train_limit or n_train, LATENT_IMAGES) + min(n_test, LATENT_IMAGES)
     backwards = min(CANDIDATES, spec.data.num_classes) - 1
-    few, many = 2 * FEWEST_STEPS, 2 * STEPS
-    walks = Cost(2 * many + HALVINGS, many * backwards, 2 * few + HALVINGS, few * backwards)
+    min_steps, max_steps = 2 * FEWEST_STEPS, 2 * STEPS
+    walks = Cost(2 * max_steps + HALVINGS, max_steps * backwards, 2 * min_steps + HALVINGS, min_steps * backwards)
     return [
         (Cost(1, 0, 1, 0), latents),
         (Cost(1, 1, 1, 1), min(n_test, GRADIENT_IMAGES)),

@@ -69,8 +69,8 @@ def _with_smaller_batches(spec: EvalSpec, cell_input: CellInput, progress: Progr
 
 def _outcomes(spec: EvalSpec, cell_input: CellInput, progress: Progress, stats: CellStats) -> Outcomes:
     outcomes = _clean(cell_input, stats.batch_size)
-    every = torch.arange(len(cell_input.images))
-    checked = every if spec.corruption is None else spread(every, CHECKED_CORRUPTED)
+    all_indices = torch.arange(len(cell_input.images))
+    checked = all_indices if spec.corruption is None else spread(all_indices, CHECKED_CORRUPTED)
     with failures_as("model_error"):
         stats.findings = check_randomised(
             cell_input.model, cell_input.images, checked, cell_input.device, stats.batch_size

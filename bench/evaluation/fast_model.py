@@ -72,45 +72,45 @@ class SearchModels:
 
         A model may take another branch on real images than on the examples, so it is compared on images of the attack.
         """
-        made = self.get(precision)
-        return "" if made is self._model else self._difference(made, self._full[precision], precision, points)
+        copied = self.get(precision)
+        return "" if copied is self._model else self._difference(copied, self._full[precision], precision, points)
 
     def _make(self, precision: Precision) -> nn.Module:
         examples = self._examples()
         if isinstance(_passes(self._model, examples), str):
             return self._model  # nothing to compare a copy with
         for full in self._candidates(precision):
-            made = _in_bfloat16(full) if precision == "bf16" else full
-            reason = self._difference(made, full, precision, examples)
+            copied = _in_bfloat16(full) if precision == "bf16" else full
+            reason = self._difference(copied, full, precision, examples)
             if not reason:
                 self._notes.pop(precision, None)
                 self._full[precision] = full
-                return made
+                return copied
             self.leave_out(precision, reason)
         return self._model
 
-    def _difference(self, made: nn.Module, full: nn.Module, precision: Precision, points: Tensor) -> str:
+    def _difference(self, copied: nn.Module, full: nn.Module, precision: Precision, points: Tensor) -> str:
         """Describe how the float32 copy or the copy in ``precision`` differs from the model; empty if neither does."""
         expected = _passes(self._model, points)
         if isinstance(expected, str):
             return ""  # the attack will fail with the model's own error
         copies: list[tuple[nn.Module, Precision]] = [(full, "fp32")] if full is not self._model else []
-        for model, tolerance in (*copies, *([(made, precision)] if made is not full else [])):
-            found = _passes(model, points)
-            reason = found if isinstance(found, str) else _apart(found, expected, tolerance)
+        for model, tolerance in (*copies, *([(copied, precision)] if copied is not full else [])):
+            result = _passes(model, points)
+            reason = result if isinstance(result, str) else _apart(result, expected, tolerance)
             if reason:
                 return reason
         return ""
 
     def _candidates(self, precision: Precision) -> Iterator[nn.Module]:
         """Yield the copies in float32, fastest first. Each becomes invalid when the next one is made."""
-        other = folded(self._model, self._examples())
+        folded_copy = folded(self._model, self._examples())
         if _channels_last(self._device, precision) and any(isinstance(m, nn.Conv2d) for m in self._model.modules()):
-            copied = _copy(self._model) if other is None else other
+            copied = _copy(self._model) if folded_copy is None else folded_copy
             if copied is not None:
                 yield copied.to(memory_format=torch.channels_last)
-        if other is not None:
-            yield other.to(memory_format=torch.contiguous_format)
+        if folded_copy is not None:
+            yield folded_copy.to(memory_format=torch.contiguous_format)
         if precision == "bf16":
             yield self._model
 
@@ -137,22 +137,23 @@ def _passes(model: nn.Module, examples: Tensor) -> Pass | str:
         return f"{type(error).__name__} was raised: {first_line(error)}"
 
 
-def _apart(found: Pass, expected: Pass, precision: Precision) -> str:
-    """Describe how ``found`` differs from ``expected`` by more than the tolerance; empty if it does not.
+def _apart(actual: Pass, expected: Pass, precision: Precision) -> str:
+    """Describe how ``actual`` differs from ``expected`` by more than the tolerance; empty if it does not.
 
     Logits are compared per image, since a branch may be taken for one image alone. Gradients are compared over the
     batch: in one image rounding may choose another of two equal maxima.
     """
     of_logits, of_gradients = APART[precision]
-    if found.logits.shape != expected.logits.shape:
+    if actual.logits.shape != expected.logits.shape:
         return "the logits have a different shape"
     lengths = _length(expected.logits)
-    apart = _length(found.logits - expected.logits) / lengths.clamp_min(0.1 * float(lengths.mean()) + TINY)
-    if not bool((apart <= of_logits).all()):
-        count = int((~(apart <= of_logits)).sum())
-        return f"the logits of {count} of {len(apart)} images differ, by up to {float(apart.max()):.2g} of their length"
+    difference = _length(actual.logits - expected.logits) / lengths.clamp_min(0.1 * float(lengths.mean()) + TINY)
+    if not bool((difference <= of_logits).all()):
+        count = int((~(difference <= of_logits)).sum())
+        largest = float(difference.max())
+        return f"the logits of {count} of {len(difference)} images differ, by up to {largest:.2g} of their length"
     length = float(_length(expected.gradient).square().sum().sqrt())
-    gradients = float(_length(found.gradient - expected.gradient).square().sum().sqrt()) / max(length, TINY)
+    gradients = float(_length(actual.gradient - expected.gradient).square().sum().sqrt()) / max(length, TINY)
     if not length or gradients <= of_gradients:
         return ""
     return f"the gradients have a relative L2 difference of {gradients:.2g}"

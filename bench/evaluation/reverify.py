@@ -51,18 +51,18 @@ def compare_predictions(model: nn.Module, inputs: Tensor, recorded: Tensor) -> t
     model.eval()
     with torch.no_grad():
         logits = model(inputs).cpu()
-    found, known = logits.argmax(1), (recorded >= 0) & (recorded < logits.shape[1])
-    behind = logits.amax(1) - logits.gather(1, torch.where(known, recorded, 0)[:, None]).squeeze(1)
-    near = known & (found != recorded) & (behind <= LOGIT_TOLERANCE * logits.abs().amax(1))
-    return found, (found == recorded) | near, near
+    predicted, valid = logits.argmax(1), (recorded >= 0) & (recorded < logits.shape[1])
+    logit_gap = logits.amax(1) - logits.gather(1, torch.where(valid, recorded, 0)[:, None]).squeeze(1)
+    by_rounding = valid & (predicted != recorded) & (logit_gap <= LOGIT_TOLERANCE * logits.abs().amax(1))
+    return predicted, (predicted == recorded) | by_rounding, by_rounding
 
 
 def check_clean(model: nn.Module, inputs: Tensor, samples: Sequence[Sample]) -> Checked:
     """Check that clean images have the recorded predictions."""
-    found, same, near = compare_predictions(model, inputs, torch.tensor([s.clean_pred for s in samples]))
-    pairs = zip(samples, found.tolist(), same.tolist(), strict=True)
+    predicted, same, by_rounding = compare_predictions(model, inputs, torch.tensor([s.clean_pred for s in samples]))
+    pairs = zip(samples, predicted.tolist(), same.tolist(), strict=True)
     problems = (f"{s.sample_id}: clean prediction {f}, recorded {s.clean_pred}" for s, f, ok in pairs if not ok)
-    return Checked(same, near, tuple(problems))
+    return Checked(same, by_rounding, tuple(problems))
 
 
 def check_float32(
@@ -75,18 +75,20 @@ def check_float32(
     recorded = torch.tensor([sample.distance for sample in samples], dtype=torch.float64)
     inside = length <= attack.eps * (1 + 1e-9)
     as_recorded = (length - recorded).abs() <= DISTANCE_TOLERANCE * (1 + recorded)
-    found, same, near = compare_predictions(model, images, torch.tensor([sample.adv_pred for sample in samples]))
+    predicted, same, by_rounding = compare_predictions(
+        model, images, torch.tensor([sample.adv_pred for sample in samples])
+    )
     problems = []
     for k, sample in enumerate(samples):
-        wrong = [
+        errors = [
             *(() if boxed[k] else ("pixels outside [0, 1]",)),
             *(() if inside[k] else (f"distance {length[k]:.6g}, beyond eps {attack.eps:.6g}",)),
             *(() if as_recorded[k] else (f"distance {length[k]:.6g}, recorded {recorded[k]:.6g}",)),
-            *(() if same[k] else (f"prediction {found[k]}, recorded {sample.adv_pred}",)),
+            *(() if same[k] else (f"prediction {predicted[k]}, recorded {sample.adv_pred}",)),
         ]
-        problems += [f"{sample.sample_id}: {', '.join(wrong)}"] if wrong else []
+        problems += [f"{sample.sample_id}: {', '.join(errors)}"] if errors else []
     true = boxed & inside & as_recorded & same
-    return Checked(true, near & true, tuple(problems), _largest(length[true]))
+    return Checked(true, by_rounding & true, tuple(problems), _largest(length[true]))
 
 
 def check_uint8(
@@ -97,15 +99,15 @@ def check_uint8(
     An image outside the ball or correctly classified is no problem, because the record has only the number of others.
     """
     images = as_inputs(stored.images.to(inputs.device))
-    found, same, near = compare_predictions(model, images, stored.predictions)
+    predicted, same, by_rounding = compare_predictions(model, images, stored.predictions)
     labels = torch.tensor([sample.label for sample in samples])
     true = same & (stored.predictions != labels) & in_ball(inputs, stored.images, attack.norm, attack.eps).cpu()
     problems = tuple(
-        f"{sample.sample_id}: prediction {found[k]} in 8 bits, recorded {stored.predictions[k]}"
+        f"{sample.sample_id}: prediction {predicted[k]} in 8 bits, recorded {stored.predictions[k]}"
         for k, sample in enumerate(samples)
         if not same[k]
     )
-    return Checked(true, near & true, problems, _largest(distances(inputs, images, attack.norm).cpu()[true]))
+    return Checked(true, by_rounding & true, problems, _largest(distances(inputs, images, attack.norm).cpu()[true]))
 
 
 def _largest(length: Tensor) -> float:
@@ -218,18 +220,18 @@ def _check_adversarials(
     record: EvalRecord, claims: Claims, images: Images, model: nn.Module, context: RunContext, to: Verdict
 ) -> None:
     """Check every claim by the cell's own stored image, or by that of the successful filtering attack."""
-    to.n, left = len(claims), dict(claims)
-    place = {name: i for i, name in enumerate(images.ids)}
+    to.n, remaining = len(claims), dict(claims)
+    index_of = {name: i for i, name in enumerate(images.ids)}
     for source, stored in _sources(record, images, context.store, to):
-        chosen = [k for k, name in enumerate(stored.ids) if place.get(name) in left]
+        chosen = [k for k, name in enumerate(stored.ids) if index_of.get(name) in remaining]
         if source is record:
-            extra = [name for name in stored.ids if place.get(name) not in claims]
+            extra = [name for name in stored.ids if index_of.get(name) not in claims]
             to.disagree(*(f"{name}: an image is stored, but it is not recorded as misclassified" for name in extra))
         before = to.n_verified
-        _check_source(source, stored, chosen, left, images, model, context, to)
+        _check_source(source, stored, chosen, remaining, images, model, context, to)
         if source is record and record.n_broken_8bit not in (None, to.n_verified - before):
             to.disagree(f"{to.n_verified - before} images misclassified in 8 bits, recorded {record.n_broken_8bit}")
-    to.disagree(*(f"{s.sample_id}: recorded as misclassified, but no image is stored" for s in left.values()))
+    to.disagree(*(f"{s.sample_id}: recorded as misclassified, but no image is stored" for s in remaining.values()))
     if to.status == "verified" and to.n_verified < to.n:
         to.status = "in part"
 
@@ -238,29 +240,29 @@ def _check_source(
     source: EvalRecord,
     stored: Adversarials,
     chosen: Sequence[int],
-    left: Claims,
+    remaining: Claims,
     images: Images,
     model: nn.Module,
     context: RunContext,
     to: Verdict,
 ) -> None:
-    """Check the images at ``chosen`` of one file; their claims are removed from ``left``."""
+    """Check the images at ``chosen`` of one file; their claims are removed from ``remaining``."""
     assert source.spec.attack is not None
     check = check_float32 if source.adversarials == "float32" else check_uint8
-    place = {name: i for i, name in enumerate(images.ids)}
+    index_of = {name: i for i, name in enumerate(images.ids)}
     for start in range(0, len(chosen), BATCH):
         rows = torch.tensor(chosen[start : start + BATCH])
         ids = [stored.ids[k] for k in rows.tolist()]
         part = Adversarials(ids, stored.images[rows], stored.predictions[rows])
-        inputs = images.inputs(torch.tensor([place[name] for name in ids]), context.device)
-        to.add(check(model, inputs, part, [left.pop(place[name]) for name in ids], source.spec.attack))
+        inputs = images.inputs(torch.tensor([index_of[name] for name in ids]), context.device)
+        to.add(check(model, inputs, part, [remaining.pop(index_of[name]) for name in ids], source.spec.attack))
 
 
 def _check_form(stored: Adversarials, source: EvalRecord, images: Images, where: str) -> None:
-    wanted = tuple(images.inputs(torch.arange(1), torch.device("cpu")).shape[1:])
-    found = tuple(stored.images.shape[1:])
-    if str(stored.images.dtype) != f"torch.{source.adversarials}" or found != wanted:
-        raise BenchError(f"{where} has {stored.images.dtype} {found}, not {source.adversarials} {wanted}.")
+    expected = tuple(images.inputs(torch.arange(1), torch.device("cpu")).shape[1:])
+    actual = tuple(stored.images.shape[1:])
+    if str(stored.images.dtype) != f"torch.{source.adversarials}" or actual != expected:
+        raise BenchError(f"{where} has {stored.images.dtype} {actual}, not {source.adversarials} {expected}.")
 
 
 def _sources(

@@ -76,15 +76,15 @@ def run_cells(cells: Sequence[EvalSpec], subject: EvaluatedModel, context: RunCo
     for _, group in groupby(cells, key=line_of):
         records = []
         for spec in group:
-            found, samples, adversarials = _evaluate(spec, subject, search_models, context)
-            record = _with_data_notes(found, context)
+            evaluated, samples, adversarials = _evaluate(spec, subject, search_models, context)
+            record = _with_data_notes(evaluated, context)
             context.store.write_cell(record, samples, adversarials)
             records.append(record)
-        good, bad = [r for r in records if is_good(r)], [r for r in records if not is_good(r)]
-        sentences = [error_message(record, subject.name) for record in bad]
-        summary.evaluated += len(good)
+        ok_records, other_records = [r for r in records if is_good(r)], [r for r in records if not is_good(r)]
+        sentences = [error_message(record, subject.name) for record in other_records]
+        summary.evaluated += len(ok_records)
         summary.bad += sentences
-        for line in ([ok_message(good, subject.name)] if good else []) + sentences:
+        for line in ([ok_message(ok_records, subject.name)] if ok_records else []) + sentences:
             context.progress.line(line)
 
 

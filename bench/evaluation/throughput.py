@@ -70,8 +70,8 @@ def _outputs(model: Classifier, images: Tensor, *, low_precision: bool) -> Tenso
 
 
 def _rates(outputs_of: Outputs, inputs: Tensor) -> Rates:
-    level, both = (_fastest(outputs_of, inputs, differentiated=d) for d in (False, True))
-    return Rates(level, max(both - level, 0.0))
+    forward_only, with_backward = (_fastest(outputs_of, inputs, differentiated=d) for d in (False, True))
+    return Rates(forward_only, max(with_backward - forward_only, 0.0))
 
 
 def _fastest(outputs_of: Outputs, inputs: Tensor, *, differentiated: bool) -> float:

@@ -26,19 +26,19 @@ def predict(model: nn.Module, inputs: Tensor, num_classes: int) -> Tensor:
     model.eval()  # an attack may have changed the mode
     with torch.no_grad():
         logits = model(inputs)
-    wanted = (len(inputs), num_classes)
-    if not isinstance(logits, Tensor) or tuple(logits.shape) != wanted:
+    expected = (len(inputs), num_classes)
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise CellFailure("wrong_shape", f"the model returned {shape} where logits {wanted} are needed.")
+        raise CellFailure("wrong_shape", f"the model returned {shape} where logits {expected} are needed.")
     if not torch.isfinite(logits).all():
         raise CellFailure("nan_logits", "the model returned NaN or infinite logits.")
     return logits.argmax(1)
 
 
-def distances(inputs: Tensor, others: Tensor, norm: Norm) -> Tensor:
+def distances(inputs: Tensor, images: Tensor, norm: Norm) -> Tensor:
     """Return ‖others − inputs‖ of every image, (N,), computed in float64."""
     order = {"linf": torch.inf, "l2": 2, "l1": 1}[norm]
-    result: Tensor = torch.linalg.vector_norm((others.double() - inputs.double()).flatten(1), ord=order, dim=1)
+    result: Tensor = torch.linalg.vector_norm((images.double() - inputs.double()).flatten(1), ord=order, dim=1)
     return result
 
 
@@ -60,10 +60,10 @@ def verified(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> Te
         raise CellFailure(
             "budget_violation", f"the attack returned pixels from {low:.6g} to {high:.6g}, outside [0, 1]."
         )
-    found = float(distances(inputs, adversarials, norm).max())
-    if found > eps * (1 + RELATIVE_TOLERANCE) + ABSOLUTE_TOLERANCE:
+    distance = float(distances(inputs, adversarials, norm).max())
+    if distance > eps * (1 + RELATIVE_TOLERANCE) + ABSOLUTE_TOLERANCE:
         raise CellFailure(
-            "budget_violation", f"the attack returned an image at {norm} distance {found:.6g}, beyond eps {eps:.6g}."
+            "budget_violation", f"the attack returned an image at {norm} distance {distance:.6g}, beyond eps {eps:.6g}."
         )
     return _moved_inside(inputs, adversarials.clamp(0, 1), norm, eps)
 
@@ -89,7 +89,7 @@ def _moved_inside(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) 
 def _rounded(values: Tensor, *, up: bool) -> Tensor:
     """Convert float64 to float32, rounding up only or down only."""
     rounded = values.float()
-    past = rounded.double() < values if up else rounded.double() > values
+    too_far = rounded.double() < values if up else rounded.double() > values
     towards = torch.full_like(rounded, torch.inf if up else -torch.inf)
-    moved: Tensor = torch.where(past, torch.nextafter(rounded, towards), rounded)
+    moved: Tensor = torch.where(too_far, torch.nextafter(rounded, towards), rounded)
     return moved

@@ -36,14 +36,14 @@ def is_library(root: str) -> bool:
     if root in LIBRARIES or root == "__main__":
         return root in LIBRARIES
     module = sys.modules.get(root)
-    places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
-    installed = [_is_installed(place) for place in places if place]
+    paths = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    installed = [_is_installed(path) for path in paths if path]
     return any(installed) if installed else root in sys.stdlib_module_names
 
 
 @lru_cache(maxsize=4096)
-def _is_installed(place: str) -> bool:
-    file = Path(place)
+def _is_installed(path: str) -> bool:
+    file = Path(path)
     standard = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
     return not {"site-packages", "dist-packages"}.isdisjoint(file.parts) or any(map(file.is_relative_to, standard))
 
@@ -73,13 +73,13 @@ def references(function: FunctionType, library: IsLibrary) -> Iterator[Reference
     """
     space = function.__globals__
     for code in _nested(function.__code__):
-        found = [step for step in dis.get_instructions(code) if step.opname not in ("EXTENDED_ARG", "CACHE")]
-        for k, step in enumerate(found):
+        steps = [step for step in dis.get_instructions(code) if step.opname not in ("EXTENDED_ARG", "CACHE")]
+        for k, step in enumerate(steps):
             if step.opname in _GLOBAL and step.argval in space:
-                yield from _resolve(space, step.argval, _run(found[k + 1 :], _ATTRIBUTE), library)
+                yield from _resolve(space, step.argval, _run(steps[k + 1 :], _ATTRIBUTE), library)
             elif step.opname == "IMPORT_NAME":
-                taken = [part.argval for part in found[k + 1 :] if part.opname == "IMPORT_FROM"]
-                for name in _imported(step.argval, found[k - 2].argval, space, taken):
+                imported = [part.argval for part in steps[k + 1 :] if part.opname == "IMPORT_FROM"]
+                for name in _imported(step.argval, steps[k - 2].argval, space, imported):
                     if name in sys.modules and not library(name):
                         yield name, "", sys.modules[name]
 
@@ -93,12 +93,12 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
 
 def _run(steps: list[dis.Instruction], names: tuple[str, ...]) -> list[str]:
     """Return the arguments of the first steps, as long as they have one of ``names``."""
-    taken = []
+    arguments = []
     for step in steps:
         if step.opname not in names:
             break
-        taken.append(step.argval)
-    return taken
+        arguments.append(step.argval)
+    return arguments
 
 
 def _resolve(space: dict[str, Any], name: str, attributes: list[str], library: IsLibrary) -> Iterator[Reference]:
@@ -115,8 +115,8 @@ def _resolve(space: dict[str, Any], name: str, attributes: list[str], library: I
     yield owner, name, value
 
 
-def _imported(name: str, level: int, space: dict[str, Any], taken: list[str]) -> list[str]:
+def _imported(name: str, level: int, space: dict[str, Any], imported: list[str]) -> list[str]:
     """Return the full names of the modules to which an import statement in a function may refer."""
     package = str(space.get("__package__") or "")
     full = importlib.util.resolve_name("." * level + name, package) if level else name
-    return [full, *(f"{full}.{part}" for part in taken)]
+    return [full, *(f"{full}.{part}" for part in imported)]

@@ -45,8 +45,8 @@ def model_identity(model: nn.Module, images: Tensor) -> dict[str, str]:
         _bits(model, images[:1])  # some models set attributes in their first pass
     before = structure_of(model)
     behaviour = _behaviour(model, images)
-    kept = unchanged(before, structure_of(model))
-    structure = {repr(path): value for path, value in kept.items()}
+    stable = unchanged(before, structure_of(model))
+    structure = {repr(path): value for path, value in stable.items()}
     return {"weights": weights_sha(model), "structure": fingerprint(structure), "behaviour": behaviour}
 
 

@@ -136,8 +136,8 @@ def _read(requested: NetworkConfig, size: int, applied: Fitting | None) -> _Read
     """Read the network for images of ``size`` pixels; ``applied`` is how the files of a folder are fitted."""
     if requested.module is not None:
         network = call_factory(requested.module)
-        taken: Literal[1, 3] = 1 if first_channels(network) == 1 else 3
-        return _Read(network, "factory", _factory_name(requested.module), taken, None, Facts(), (), None)
+        channels: Literal[1, 3] = 1 if first_channels(network) == 1 else 3
+        return _Read(network, "factory", _factory_name(requested.module), channels, None, Facts(), (), None)
     assert requested.checkpoint is not None
     path = requested.checkpoint
     if not path.is_file():
@@ -150,19 +150,27 @@ def _read(requested: NetworkConfig, size: int, applied: Fitting | None) -> _Read
             f"checkpoint {path} has weights without a network; name its architecture by --model, such as "
             "resnet18 (timm) or torchvision:resnet18."
         )
-    found = read_checkpoint(path)
-    built = build_network(requested.model, found.state, image_size=size, stem=requested.stem)
+    checkpoint = read_checkpoint(path)
+    built = build_network(requested.model, checkpoint.state, image_size=size, stem=requested.stem)
     content = dump_safetensors({name: value.contiguous() for name, value in built.module.state_dict().items()})
     config = _config(requested)
     declared = config_notes(config, built.input_size, applied) if config is not None else ()
-    notes = (*found.notes, *built.notes, *declared)
+    notes = (*checkpoint.notes, *built.notes, *declared)
     chans: Literal[1, 3] = 1 if built.in_chans == 1 else 3
-    other = None
+    alternative = None
     if built.other_stem is not None:
-        network = build_network(requested.model, found.state, image_size=size, stem=built.other_stem).module
-        other = (built.other_stem, network)
+        network = build_network(requested.model, checkpoint.state, image_size=size, stem=built.other_stem).module
+        alternative = (built.other_stem, network)
     return _Read(
-        built.module, "checkpoint", requested.model, chans, built.input_size, found.facts, notes, content, other
+        built.module,
+        "checkpoint",
+        requested.model,
+        chans,
+        built.input_size,
+        checkpoint.facts,
+        notes,
+        content,
+        alternative,
     )
 
 
@@ -204,8 +212,8 @@ def _config_size(requested: NetworkConfig) -> int | None:
 def _preprocessing(requested: NetworkConfig, read: _Read, dataset: Dataset) -> Preprocessing:
     """Return the preprocessing that the user declares, else the checkpoint itself, else timm's ``pretrained_cfg``."""
     config = _config(requested) if read.kind == "checkpoint" else None
-    own = _own_moments(read.facts) if requested.normalize is None else None
-    text = requested.normalize or own or ("from-config" if config is not None else None)
+    moments = _own_moments(read.facts) if requested.normalize is None else None
+    text = requested.normalize or moments or ("from-config" if config is not None else None)
     if text is None:
         raise BenchError(
             f"the normalisation of {requested.where} is unknown and is never guessed; give --normalize imagenet, "
@@ -213,7 +221,7 @@ def _preprocessing(requested: NetworkConfig, read: _Read, dataset: Dataset) -> P
         )
     name, mean, std = parse_normalization(text, config, dataset)
     return Preprocessing(
-        normalization=OWN if own else name,
+        normalization=OWN if moments else name,
         mean=mean,
         std=std,
         interpolation=from_config(config).interpolation if config is not None else "bilinear",

@@ -208,9 +208,12 @@ def _config(declared: Declared, identity: Mapping[str, str], source: SourceSpec 
 
 def _refuse_another(record: RunRecord, store: Store) -> None:
     names = (record.dataset, record.model, record.variant, record.seed)
-    for other in store.runs():
-        if other.run_id != record.run_id and (other.dataset, other.model, other.variant, other.seed) == names:
+    for existing in store.runs():
+        if (
+            existing.run_id != record.run_id
+            and (existing.dataset, existing.model, existing.variant, existing.seed) == names
+        ):
             raise BenchError(
                 f"{record.model}:{record.variant}:{record.seed} is already another network, or one with other "
-                f"preprocessing, in {store.root} (run {other.run_id}); choose another name, seed or results folder."
+                f"preprocessing, in {store.root} (run {existing.run_id}); choose another name, seed or results folder."
             )

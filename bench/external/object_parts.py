@@ -73,7 +73,7 @@ def items(value: Any) -> tuple[Any, Parts]:
     """
     if isinstance(value, dict | MappingProxyType):
         pairs = [*(dict.items(value) if isinstance(value, dict) else value.items())]
-        keys = [_key(key, place) for place, (key, _) in enumerate(pairs)]
+        keys = [_key(key, index) for index, (key, _) in enumerate(pairs)]
         return keys, iter([(key, part) for key, (_, part) in zip(keys, pairs, strict=True)])
     if isinstance(value, np.ndarray):
         return list(value.shape), _numbered(value.ravel().tolist())
@@ -87,15 +87,15 @@ def items(value: Any) -> tuple[Any, Parts]:
 
 
 def _numbered(parts: Iterable[Any]) -> Parts:
-    return ((str(place), part) for place, part in enumerate(parts))
+    return ((str(index), part) for index, part in enumerate(parts))
 
 
-def _key(key: Any, place: int) -> str:
+def _key(key: Any, index: int) -> str:
     if isinstance(key, str):
         return str(key)
     if isinstance(key, type | FunctionType):
         return f"{key.__module__}.{key.__qualname__}"
-    return f"{type(key).__qualname__} {place}" if plain(key) is None else repr(key)
+    return f"{type(key).__qualname__} {index}" if plain(key) is None else repr(key)
 
 
 def attributes(value: Any) -> Parts:
@@ -123,7 +123,7 @@ def module_parts(module: nn.Module) -> Parts:
 
 def class_parts(cls: type) -> Parts:
     """Yield the base classes, the methods and the class attributes."""
-    yield from ((f"base {place}", base) for place, base in enumerate(cls.__bases__))
+    yield from ((f"base {index}", base) for index, base in enumerate(cls.__bases__))
     for name, value in vars(cls).items():
         code = isinstance(value, FunctionType | staticmethod | classmethod | property)
         if (code or not name.startswith("__")) and not isinstance(value, MemberDescriptorType):

@@ -74,8 +74,8 @@ def _parse_numbers(text: str) -> Resolved:
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
-        known = [*NORMALIZATIONS, DATASET, FROM_CONFIG]
-        raise unknown_name("normalisation", text, known, hint=f"Give {join(known, 'or')}, or {NUMBERS}.") from None
+        names = [*NORMALIZATIONS, DATASET, FROM_CONFIG]
+        raise unknown_name("normalisation", text, names, hint=f"Give {join(names, 'or')}, or {NUMBERS}.") from None
     if len(values) not in (2, 6):
         raise BenchError(f"--normalize {text} has {len(values)} numbers; give {NUMBERS}.")
     half = len(values) // 2

@@ -127,12 +127,12 @@ def probe(
     if other_stem is not None:
         alternatives = chain(alternatives, [with_stem(plain, *other_stem)])
     size = plain.input_size or int(images.shape[-1])
-    others, notes = try_alternatives(network, alternatives, images, truth, order, size)
+    trials, notes = try_alternatives(network, alternatives, images, truth, order, size)
     if len(truth) < 2 * classes:
-        few = f"{pluralize(len(truth), 'probe image')} of {pluralize(classes, 'class', 'classes')}"
-        notes.append(f"{few} are too few to check the class order; only sorted class names can be checked")
-    problem, found = _problem(declared, others, truth, order, class_names or ())
-    return ProbeReport(declared, tuple(others), problem, found, tuple(notes))
+        counts = f"{pluralize(len(truth), 'probe image')} of {pluralize(classes, 'class', 'classes')}"
+        notes.append(f"{counts} are too few to check the class order; only sorted class names can be checked")
+    problem, reordering = _problem(declared, trials, truth, order, class_names or ())
+    return ProbeReport(declared, tuple(trials), problem, reordering, tuple(notes))
 
 
 def _check_outputs(network: nn.Module, preprocessing: Preprocessing, images: Tensor, num_classes: int) -> None:
@@ -160,7 +160,7 @@ def _check_outputs(network: nn.Module, preprocessing: Preprocessing, images: Ten
 
 
 def _problem(
-    declared: Trial, others: Sequence[Trial], truth: Ints, order: Ints, names: Sequence[str]
+    declared: Trial, trials: Sequence[Trial], truth: Ints, order: Ints, names: Sequence[str]
 ) -> tuple[str, tuple[int, ...] | None]:
     """Return the problem in one sentence (empty without one), and the better class order if that is the problem.
 
@@ -169,7 +169,7 @@ def _problem(
     preprocessing.
     """
     trial = max(
-        (t for t in others if _is_better(declared.correct, t.correct, truth, SKILL)),
+        (t for t in trials if _is_better(declared.correct, t.correct, truth, SKILL)),
         key=lambda t: t.accuracy,
         default=None,
     )
@@ -179,7 +179,7 @@ def _problem(
     if trial is not None:
         return _preprocessing_sentence(declared, trial), None
     if _at_chance(classes_of(declared.outputs, order), truth):
-        pairs = [(t, found) for t in others if (found := _better_order(t, declared, truth, order, names))]
+        pairs = [(t, reordering) for t in trials if (reordering := _better_order(t, declared, truth, order, names))]
         if pairs:
             trial, other_order = max(pairs, key=lambda pair: float(pair[1].after.mean()))
             return _order_sentence(other_order, trial, declared, order, names), other_order.order
@@ -191,16 +191,16 @@ def _better_order(trial: Trial, declared: Trial, truth: Ints, order: Ints, names
     candidates = sorted_orders(trial.outputs, truth, names)
     fitted = fitted_order(trial.outputs, truth, order)
     better = [
-        found
-        for found in [*candidates, *([fitted] if fitted else [])]
+        reordering
+        for reordering in [*candidates, *([fitted] if fitted else [])]
         if _is_better(
-            declared.correct[found.tested],
-            found.after,
-            truth[found.tested],
-            SKILL if found.sorting else SKILL_OF_FIT,
+            declared.correct[reordering.tested],
+            reordering.after,
+            truth[reordering.tested],
+            SKILL if reordering.sorting else SKILL_OF_FIT,
         )
     ]
-    return max(better, key=lambda found: found.after.mean() + MARGIN * bool(found.sorting), default=None)
+    return max(better, key=lambda reordering: reordering.after.mean() + MARGIN * bool(reordering.sorting), default=None)
 
 
 def _is_better(before: Bools, after: Bools, truth: Ints, skill: float) -> bool:
@@ -224,26 +224,26 @@ def _preprocessing_sentence(declared: Trial, better: Trial) -> str:
     )
 
 
-def _order_sentence(found: Reordering, trial: Trial, declared: Trial, order: Ints, names: Sequence[str]) -> str:
-    """Compare ``declared`` in the declared class order with ``trial`` in the order ``found``."""
-    before = _percent(float(declared.correct[found.tested].mean()))
+def _order_sentence(reordering: Reordering, trial: Trial, declared: Trial, order: Ints, names: Sequence[str]) -> str:
+    """Compare ``declared`` in the declared class order with ``trial`` in the order ``reordering``."""
+    before = _percent(float(declared.correct[reordering.tested].mean()))
     called = [repr(name) for name in names] or [f"class {k}" for k in range(len(order))]
-    if found.sorting:
-        first = ", ".join(called[k] for k in found.order[:SHOWN])
-        which = f"with the class names in {found.sorting} order ({first}, …)"
-        in_folders = f" (for a folder of images also {CLASS_ORDER} {found.sorting})"
+    if reordering.sorting:
+        first = ", ".join(called[k] for k in reordering.order[:SHOWN])
+        which = f"with the class names in {reordering.sorting} order ({first}, …)"
+        in_folders = f" (for a folder of images also {CLASS_ORDER} {reordering.sorting})"
     else:
-        moved = np.flatnonzero(np.array(found.order) != order)
-        pairs = [f"output {k} is {called[found.order[k]]}, not {called[order[k]]}" for k in moved[:SHOWN]]
+        moved = np.flatnonzero(np.array(reordering.order) != order)
+        pairs = [f"output {k} is {called[reordering.order[k]]}, not {called[order[k]]}" for k in moved[:SHOWN]]
         more = [f"{len(moved) - SHOWN} more"] if len(moved) > SHOWN else []
         which = f"in an order that was fitted on the remaining probe images ({', '.join([*pairs, *more])})"
         in_folders = ""
     preprocessing = f" and the preprocessing {trial.name}" if trial.way_out else ""
     way_out = f"{trial.way_out} and " if trial.way_out else "give "
     return (
-        f"clean accuracy on {pluralize(len(found.tested), 'probe image')} is {before} in the declared class order and "
-        f"{_percent(found.after.mean())} {which}{preprocessing}; {way_out}{CLASS_NAMES} with the names in the order of "
-        f"the network's outputs{in_folders}, or {TRUST} to keep the declared one."
+        f"clean accuracy on {pluralize(len(reordering.tested), 'probe image')} is {before} in the declared class order "
+        f"and {_percent(reordering.after.mean())} {which}{preprocessing}; {way_out}{CLASS_NAMES} with the names in the "
+        f"order of the network's outputs{in_folders}, or {TRUST} to keep the declared one."
     )
 
 

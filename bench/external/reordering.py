@@ -34,19 +34,19 @@ def fitted_order(outputs: Ints, labels: Ints, declared: Ints) -> Reordering | No
     Return None if the fitted order is the declared one.
     """
     ranked = np.argsort(labels, kind="stable")
-    fit, held = ranked[::2], ranked[1::2]
-    order = _assign(_confusion(outputs[fit], labels[fit], len(declared)), declared)
-    changed = len(held) > 0 and not np.array_equal(order, declared)
-    return _reordering(order, held, outputs, labels) if changed else None
+    fit_indices, test_indices = ranked[::2], ranked[1::2]
+    order = _assign(_confusion(outputs[fit_indices], labels[fit_indices], len(declared)), declared)
+    changed = len(test_indices) > 0 and not np.array_equal(order, declared)
+    return _reordering(order, test_indices, outputs, labels) if changed else None
 
 
 def sorted_orders(outputs: Ints, labels: Ints, names: Sequence[str]) -> list[Reordering]:
     """Return the natural and the string order of the class ``names``, tested on all images; empty without names."""
     orders = {NATURAL: sorted(range(len(names)), key=lambda k: natural_key(names[k]))}
     orders[STRING] = sorted(range(len(names)), key=lambda k: names[k])
-    every = np.arange(len(labels))
+    all_indices = np.arange(len(labels))
     return [
-        _reordering(np.array(order), every, outputs, labels)._replace(sorting=sorting)
+        _reordering(np.array(order), all_indices, outputs, labels)._replace(sorting=sorting)
         for sorting, order in orders.items()
         if names
     ]

@@ -56,9 +56,11 @@ def unchanged(before: Structure, after: Structure) -> Structure:
 
     If the keys or the length of a container change, none of its items is kept.
     """
-    kept = {path for path, value in before.items() if path in after and after[path] == value}
-    changed = before.keys() - kept
-    return {path: before[path] for path in kept if not any(path[:length] in changed for length in range(1, len(path)))}
+    stable = {path for path, value in before.items() if path in after and after[path] == value}
+    changed = before.keys() - stable
+    return {
+        path: before[path] for path in stable if not any(path[:length] in changed for length in range(1, len(path)))
+    }
 
 
 class _Walk:

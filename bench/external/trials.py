@@ -70,9 +70,9 @@ def try_alternatives(
 def try_preprocessing(network: nn.Module, alternative: Alternative, images: Tensor, truth: Ints, order: Ints) -> Trial:
     """Classify the images under one preprocessing. ``order`` (K,) is the declared class of each output."""
     module = Preprocessed(alternative.network or network, alternative.preprocessing).to(images.device).train(False)
-    given = images.flip(1) if alternative.bgr else images
+    inputs = images.flip(1) if alternative.bgr else images
     with torch.no_grad():
-        logits = torch.cat([module(part) for part in given.split(BATCH)])
+        logits = torch.cat([module(part) for part in inputs.split(BATCH)])
     outputs = logits.argmax(1).masked_fill(~logits.isfinite().all(1), -1).cpu().numpy()
     return Trial(alternative.name, alternative.way_out, outputs, classes_of(outputs, order) == truth)
 
@@ -99,12 +99,14 @@ def alternatives_to(
         tried = _normalizations(declared, train_moments)
         for name, normalize, moments in tried if size <= declared_size else islice(tried, 1):
             mean, std = moments or (None, None)
-            other = replace(declared, normalization=name, mean=mean, std=std, input_size=None if size == side else size)
-            if _fed(other, side) in seen:
+            candidate = replace(
+                declared, normalization=name, mean=mean, std=std, input_size=None if size == side else size
+            )
+            if _fed(candidate, side) in seen:
                 continue
-            seen.add(_fed(other, side))
+            seen.add(_fed(candidate, side))
             options = " ".join(part for part in (normalize, option) if part)
-            yield Alternative(f"{name}{at_size}", f"give {options}", other)
+            yield Alternative(f"{name}{at_size}", f"give {options}", candidate)
     if declared.channels == 3 and not torch.equal(images, images.flip(1)):
         way_out = "evaluate a module that reverses the channels (images.flip(1)) before this network"
         yield Alternative(f"{name_of(declared)} in BGR channel order", way_out, declared, bgr=True)
@@ -135,5 +137,5 @@ def _normalizations(declared: Preprocessing, train: Moments | None) -> Iterator[
 def _fed(preprocessing: Preprocessing, side: int) -> tuple[object, ...]:
     """Return a key that is equal for preprocessings that give the network the same input."""
     mean, std = moments_fed(preprocessing) or Moments((0.0,), (1.0,))
-    whole = [tuple(f"{v:.3g}" for v in (values * 3 if len(values) == 1 else values)) for values in (mean, std)]
-    return (*whole, preprocessing.input_size or side)
+    rounded = [tuple(f"{v:.3g}" for v in (values * 3 if len(values) == 1 else values)) for values in (mean, std)]
+    return (*rounded, preprocessing.input_size or side)

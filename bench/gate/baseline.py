@@ -159,8 +159,8 @@ def parse_baseline(content: bytes, *, where: str) -> Baseline:
         baseline: Baseline = _ADAPTER.validate_json(without_mark(content))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise BenchError(f"{where} is not a valid baseline ({place}: {first['msg']}); {_WAY_OUT}") from None
+        location = ".".join(map(str, first["loc"])) or "the file"
+        raise BenchError(f"{where} is not a valid baseline ({location}: {first['msg']}); {_WAY_OUT}") from None
     problem = _problem(baseline)
     if problem:
         raise BenchError(f"{where} is inconsistent: {problem}; {_WAY_OUT}")
@@ -174,9 +174,9 @@ def _problem(baseline: Baseline) -> str:
     """Return the first inconsistency of a baseline with a valid form, or an empty string."""
     if baseline.format != FORMAT:
         return f"its format is {baseline.format} and this version reads {FORMAT}"
-    made = seal(asdict(baseline))
-    if baseline.sha != made:
-        return f"its sha is {baseline.sha} but the hash of its content is {made}, so it was changed by hand"
+    actual_sha = seal(asdict(baseline))
+    if baseline.sha != actual_sha:
+        return f"its sha is {baseline.sha} but the hash of its content is {actual_sha}, so it was changed by hand"
     empty = next((run for run in baseline.runs if not run.cells), None)
     if empty is not None:
         return f"its run {empty.model}:{empty.variant}:{empty.seed} has no cell and would not be checked"
@@ -186,9 +186,9 @@ def _problem(baseline: Baseline) -> str:
     if len(names) != len(set(names)):
         twice = next(name for name, count in Counter(names).items() if count > 1)
         return f"it has two runs with the name {':'.join(map(str, twice))}"
-    found = ((run, metric, cell) for run in baseline.runs for metric, cell in run.cells.items())
+    cells = ((run, metric, cell) for run in baseline.runs for metric, cell in run.cells.items())
     return next(
-        (f"{run.model}:{run.variant}:{run.seed} {m}: {p}" for run, m, c in found if (p := _cell_problem(c))), ""
+        (f"{run.model}:{run.variant}:{run.seed} {m}: {p}" for run, m, c in cells if (p := _cell_problem(c))), ""
     )
 
 
@@ -200,5 +200,9 @@ def _cell_problem(cell: CellOutcomes) -> str:
         counts = decode(cell.outcomes, cell.n, cell.parts)
     except ValueError as error:
         return str(error)
-    right = int(counts.sum())
-    return "" if right == cell.right else f"its outcomes count {right} correct images, its field 'right' {cell.right}"
+    n_correct = int(counts.sum())
+    return (
+        ""
+        if n_correct == cell.right
+        else f"its outcomes count {n_correct} correct images, its field 'right' {cell.right}"
+    )

@@ -38,17 +38,17 @@ def cell_problem(
 def _difference(old: CellOutcomes, new: CellOutcomes) -> str:
     """Describe the first setting in which two definitions differ."""
     key = next(k for k in sorted({*old.definition, *new.definition}) if old.definition.get(k) != new.definition.get(k))
-    here, there = new.definition.get(key, "not given"), old.definition.get(key, "not given")
-    return f"{key} is {here} here, {there} in the baseline"
+    current, stored = new.definition.get(key, "not given"), old.definition.get(key, "not given")
+    return f"{key} is {current} here, {stored} in the baseline"
 
 
 def audit_problem(before: Sequence[RunOutcomes], after: RunOutcomes | None) -> str:
     """Return the first audit problem, or an empty string: a flag new to the baseline, a failed or a missing audit."""
     if after is None:
         return NO_RUN
-    new = sorted({*after.flags}.difference(*(run.flags for run in before)))
-    if new:
-        return f"new: {', '.join(f'⚑{flag}' for flag in new)}"
+    new_flags = sorted({*after.flags}.difference(*(run.flags for run in before)))
+    if new_flags:
+        return f"new: {', '.join(f'⚑{flag}' for flag in new_flags)}"
     if after.audit == FAILED:
         return "the audit failed"
     if after.audit is None and any(run.audit is not None for run in before):
@@ -116,20 +116,20 @@ def judged(name: str, metric: str, evidence: Evidence, accuracies: tuple[float, 
     ``accuracies`` are fractions, before and after.
     """
     tolerance = tolerance_of(metric, gate.tolerances)
-    found = judge(evidence, alpha=gate.rules.alpha, tolerance=tolerance / 100)
+    judgement = judge(evidence, alpha=gate.rules.alpha, tolerance=tolerance / 100)
     n_regressed, n_improved = (
         (evidence.n_regressed, evidence.n_improved) if isinstance(evidence, Verdicts) else (None, None)
     )
     least = worst(evidence, alpha=gate.rules.alpha, tolerance=tolerance / 100)
-    why = f"{found.why}; {IDLE}" if least is Verdict.PASS else found.why
+    why = f"{judgement.why}; {IDLE}" if least is Verdict.PASS else judgement.why
     return Check(
         name,
         metric,
-        found.verdict,
+        judgement.verdict,
         why,
         *accuracies,
         tolerance,
-        found,
+        judgement,
         n_regressed,
         n_improved,
         _size(evidence),

@@ -105,8 +105,8 @@ def _source_of(collector: pytest.Collector) -> str:
 
 
 def _holds_marks(holder: type) -> bool:
-    found = [holder, *(getattr(holder, name, None) for name in dir(holder) if name.startswith("test"))]
-    marks = [mark for one in found for mark in getattr(one, "pytestmark", ())]
+    candidates = [holder, *(getattr(holder, name, None) for name in dir(holder) if name.startswith("test"))]
+    marks = [mark for candidate in candidates for mark in getattr(candidate, "pytestmark", ())]
     return any(mark.name == MARK for mark in marks)
 
 
@@ -132,8 +132,8 @@ def robustness(request: pytest.FixtureRequest, tmp_path: Path) -> Robustness:
     if isinstance(settings, str):
         attempt.problem = settings
         pytest.fail(settings, pytrace=False)
-    found = attempt.robustness = Robustness(settings, tmp_path, request.config.getoption(UPDATE))
-    return found
+    fixture = attempt.robustness = Robustness(settings, tmp_path, request.config.getoption(UPDATE))
+    return fixture
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -152,9 +152,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     attempt = item.stash.setdefault(ATTEMPT, Attempt())
     try:
         yield
-        kept = [info.value for info in getattr(item, "_excinfo", None) or ()]  # exceptions of a unittest.TestCase
-        if all(isinstance(error, SKIPS) for error in kept):
-            _finalize(item, attempt, skipped=bool(kept))
+        exceptions = [info.value for info in getattr(item, "_excinfo", None) or ()]  # exceptions of a unittest.TestCase
+        if all(isinstance(error, SKIPS) for error in exceptions):
+            _finalize(item, attempt, skipped=bool(exceptions))
     except SKIPS as skipped:
         if "async def" in str(skipped) and _is_ours(item, attempt):  # pytest before 8.4 skips async tests
             pytest.fail(f"nothing was compared: {skipped}", pytrace=False)
@@ -172,16 +172,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     attempt = item.stash.get(ATTEMPT, None)
     if attempt is None or not _is_ours(item, attempt):
         return report
-    found = attempt.robustness
+    fixture = attempt.robustness
     if report.when == "call" and attempt.over:
         expected = hasattr(report, "wasxfail")
-        missing = (report.passed or expected) and not (found and found.finished and not found.uncompared)
+        missing = (report.passed or expected) and not (fixture and fixture.finished and not fixture.uncompared)
         if missing or (attempt.problem and not report.failed and not expected):
             report.outcome = "failed"
-            why = NOT_EXCUSED if expected and found and found.finished else attempt.problem or NOT_CALLED
-            report.longrepr = "\n".join(filter(None, [why, str(report.longrepr or "")]))
+            message = NOT_EXCUSED if expected and fixture and fixture.finished else attempt.problem or NOT_CALLED
+            report.longrepr = "\n".join(filter(None, [message, str(report.longrepr or "")]))
             vars(report).pop("wasxfail", None)
-        setattr(report, ATTRIBUTE, found.summary() if found else {})
+        setattr(report, ATTRIBUTE, fixture.summary() if fixture else {})
     elif report.when == "setup" and not report.passed:
         if hasattr(report, "wasxfail") and not report.wasxfail.startswith("[NOTRUN]"):  # xfail(run=False) is a skip
             report.outcome = "failed"
@@ -198,14 +198,14 @@ def _is_ours(item: pytest.Item, attempt: Attempt) -> bool:
 
 def _finalize(item: pytest.Item, attempt: Attempt, *, skipped: bool) -> None:
     """Compare all attacked models with the baseline. A skipped test is compared only if it attacked a model."""
-    found = attempt.robustness
-    if not _is_ours(item, attempt) or (skipped and not (found and found.attacked and not found.update)):
+    fixture = attempt.robustness
+    if not _is_ours(item, attempt) or (skipped and not (fixture and fixture.attacked and not fixture.update)):
         return
-    attempt.problem = attempt.problem or (found.finalize() if found else NOT_CALLED)
-    if attempt.problem or found is None:
+    attempt.problem = attempt.problem or (fixture.finalize() if fixture else NOT_CALLED)
+    if attempt.problem or fixture is None:
         pytest.fail(attempt.problem, pytrace=False)
-    if found.update:
-        pytest.skip(f"{found.settings.baseline} is written; nothing was checked.")
+    if fixture.update:
+        pytest.skip(f"{fixture.settings.baseline} is written; nothing was checked.")
 
 
 def _settings_of(request: pytest.FixtureRequest) -> Settings | str:

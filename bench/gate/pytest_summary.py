@@ -72,17 +72,17 @@ class Summary:
 
 
 def _found(report: pytest.TestReport) -> dict[str, Any]:
-    found: dict[str, Any] = getattr(report, ATTRIBUTE)
-    return found
+    data: dict[str, Any] = getattr(report, ATTRIBUTE)
+    return data
 
 
 def _lines(name: str, report: pytest.TestReport) -> list[str]:
-    found = _found(report)
-    if found.get("written"):
-        what = f"{found['baseline']} is written; nothing was compared"
-    elif found.get("compared"):
-        what = f"compared with {found['baseline']}"
+    data = _found(report)
+    if data.get("written"):
+        status = f"{data['baseline']} is written; nothing was compared"
+    elif data.get("compared"):
+        status = f"compared with {data['baseline']}"
     else:
-        what = f"NOT COMPARED ({report.outcome})"
-    texts = (*found.get("numbers", ()), *(f"note: {note}" for note in found.get("notes", ())))
-    return [f"{name}: {what}", *(f"  {text}" for text in texts)]
+        status = f"NOT COMPARED ({report.outcome})"
+    texts = (*data.get("numbers", ()), *(f"note: {note}" for note in data.get("notes", ())))
+    return [f"{name}: {status}", *(f"  {text}" for text in texts)]

@@ -89,8 +89,12 @@ def _percent(fraction: float | None) -> str:
 
 
 def _drop(line: Check) -> str:
-    found = line.judgement
-    return "" if found is None else f"{100 * found.drop:+.2f} [{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
+    judgement = line.judgement
+    return (
+        ""
+        if judgement is None
+        else f"{100 * judgement.drop:+.2f} [{100 * judgement.low:+.2f}, {100 * judgement.high:+.2f}]"
+    )
 
 
 def gate_data(lines: Sequence[Check]) -> list[dict[str, Any]]:

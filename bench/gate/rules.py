@@ -26,7 +26,7 @@ def parse_points(texts: Sequence[str], kind: str = TOLERANCE) -> dict[str, float
 
     Raise BenchError for an invalid form, a number out of range and a repeated name.
     """
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for text in texts:
         name, _, value = text.partition("=")
         try:
@@ -36,7 +36,7 @@ def parse_points(texts: Sequence[str], kind: str = TOLERANCE) -> dict[str, float
         if not name or not _is_possible(points, kind):
             form = f"{kind} {text!r} is not of the form NAME={UNITS[kind].upper()}"
             raise BenchError(f"{form}, {_range(kind)}, as in clean={0.5 if kind == TOLERANCE else 80}.")
-        if name in found:
+        if name in numbers:
             raise BenchError(f"{kind} {name!r} is given twice.")
         found[name] = points
     return found
@@ -47,10 +47,10 @@ def check_points(points: Mapping[str, float], metrics: Iterable[str], kind: str 
 
     A misspelt tolerance or floor would otherwise be ignored silently.
     """
-    known = {name for metric in metrics for name in names_of(metric)}
+    names = {name for metric in metrics for name in names_of(metric)}
     for name, value in points.items():
-        if name not in known:
-            raise unknown_name(kind, str(name), sorted(known), hint="Use a metric of the baseline.")
+        if name not in names:
+            raise unknown_name(kind, str(name), sorted(names), hint="Use a metric of the baseline.")
         if isinstance(value, bool) or not isinstance(value, int | float) or not _is_possible(value, kind):
             raise BenchError(f"{kind} {value!r} of {name} is not {_range(kind)} {UNITS[kind]}.")
 
@@ -77,8 +77,8 @@ def names_of(metric: str) -> list[str]:
 
 def tolerance_of(metric: str, tolerances: Mapping[str, float]) -> float:
     """Return the tolerance of ``metric`` in points: the given one, or else the default."""
-    given = named(metric, tolerances)
-    return DEFAULT.get(metric, DEFAULT_OTHER) if given is None else given
+    explicit = named(metric, tolerances)
+    return DEFAULT.get(metric, DEFAULT_OTHER) if explicit is None else explicit
 
 
 def named(metric: str, points: Mapping[str, float]) -> float | None:

@@ -53,11 +53,11 @@ def _accuracy(before: Sequence[RunOutcomes], run: RunOutcomes, metric: str, othe
 
 def _line(run: RunOutcomes, metric: str, floor: float, before: float | None, gate: Gate) -> Check:
     name, cell = name_of(run), run.cells.get(metric)
-    made = partial(Check, name, metric, before=before, floor=floor, worst=Verdict.FAIL)
+    make_check = partial(Check, name, metric, before=before, floor=floor, worst=Verdict.FAIL)
     if (name, metric) in gate.failures:
-        return made(Verdict.FAIL, gate.failures[name, metric])
+        return make_check(Verdict.FAIL, gate.failures[name, metric])
     if cell is None:
-        return made(Verdict.FAIL, "missing: the run has no cell of this metric")
+        return make_check(Verdict.FAIL, "missing: the run has no cell of this metric")
     verdict, why = _against(cell, floor, gate.rules.alpha)
     lower = gate.lowest.get((name, metric))
     if verdict is Verdict.PASS and lower is not None and 100 * lower.accuracy < floor:
@@ -65,7 +65,7 @@ def _line(run: RunOutcomes, metric: str, floor: float, before: float | None, gat
     if verdict is Verdict.PASS and run.flags and metric != CLEAN and CORRUPTIONS not in names_of(metric):
         flags = ", ".join(f"⚑{flag}" for flag in run.flags)
         verdict, why = Verdict.UNDECIDED, f"the accuracy is an upper bound only ({flags})"
-    return made(verdict, why, after=cell.accuracy, size=pluralize(cell.n, "image"))
+    return make_check(verdict, why, after=cell.accuracy, size=pluralize(cell.n, "image"))
 
 
 def _against(cell: CellOutcomes, floor: float, alpha: float) -> tuple[Verdict, str]:
@@ -109,14 +109,14 @@ def unchecked(baseline: Baseline, now: Snapshot, rules: Rules) -> list[str]:
 
     Failed cells are not included: :func:`check` makes a failing check of each.
     """
-    held = _held(_groups(baseline, now, rules.scope))
-    new = [
+    compared = _held(_groups(baseline, now, rules.scope))
+    uncompared = [
         f"{name_of(run)} {metric}"
         for run in sorted(now.runs, key=lambda run: (*run.recipe, run.seed))
         for metric in run.cells
-        if (name_of(run), metric) not in held
+        if (name_of(run), metric) not in compared
     ]
-    return new + now.left_out()
+    return uncompared + now.left_out()
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,9 @@ def _groups(baseline: Baseline, now: Snapshot, scope: Scope) -> list[_Group]:
 
 def _new_recipes(baseline: Baseline, now: Snapshot) -> list[list[RunOutcomes]]:
     """Return the current networks whose recipe is not in the baseline, grouped by recipe."""
-    held, runs = {run.recipe for run in baseline.runs}, defaultdict(list)
+    known_recipes, runs = {run.recipe for run in baseline.runs}, defaultdict(list)
     for run in now.runs:
-        if run.recipe not in held:
+        if run.recipe not in known_recipes:
             runs[run.recipe].append(run)
     return list(runs.values())
 
@@ -150,11 +150,11 @@ def _new_failures(groups: Sequence[_Group], now: Snapshot) -> list[Check]:
 
     All standard corruptions of a network share one check, that of their mean.
     """
-    held = _held(groups)
+    compared = _held(groups)
     return [
         Check(name, metric, Verdict.FAIL, f"{why}; not in the baseline")
         for (name, metric), why in sorted(now.failures.items())
-        if (name, metric) not in held and metric not in STANDARD_COLUMNS
+        if (name, metric) not in compared and metric not in STANDARD_COLUMNS
     ]
 
 
@@ -169,16 +169,18 @@ def _partner(run: RunOutcomes, after: Sequence[RunOutcomes], *, alone: bool) -> 
 
     If ``alone``, each side has one run only, and these two are partners for any seeds.
     """
-    same = [other for other in after if other.seed == run.seed]
-    return next(iter(same or [other for other in after if alone or other.weights_sha == run.weights_sha]), None)
+    same = [candidate for candidate in after if candidate.seed == run.seed]
+    return next(
+        iter(same or [candidate for candidate in after if alone or candidate.weights_sha == run.weights_sha]), None
+    )
 
 
 def _retrained(
     before: Sequence[RunOutcomes], partners: Sequence[RunOutcomes | None], after: Sequence[RunOutcomes]
 ) -> bool:
     """Return whether any network has different weights than its partner, or no network has a partner."""
-    found = [(old, new) for old, new in zip(before, partners, strict=True) if new is not None]
-    return bool(after) and (not found or any(old.weights_sha != new.weights_sha for old, new in found))
+    pairs = [(old, new) for old, new in zip(before, partners, strict=True) if new is not None]
+    return bool(after) and (not pairs or any(old.weights_sha != new.weights_sha for old, new in pairs))
 
 
 def _checked(group: _Group, gate: Gate) -> list[Check]:

@@ -75,9 +75,9 @@ def _by_seeds(name: str, metric: str, before: Sequence[RunOutcomes], after: Sequ
         counts = f"a recipe needs {FEWEST_SEEDS} trainings on each side, got {len(old)} and {len(new)}"
         why = f"different weights, nothing was compared: {counts}; scope 'weights' compares these files"
         return Check(name, metric, Verdict.UNDECIDED, why, *accuracies)
-    most, fewest = max(map(len, old)), min(map(len, new))
-    if fewest < most:
-        why = f"missing: a training has {fewest} of the {most} attack seeds that a training of the baseline has"
+    largest, smallest = max(map(len, old)), min(map(len, new))
+    if smallest < largest:
+        why = f"missing: a training has {smallest} of the {largest} attack seeds that a training of the baseline has"
         return Check(name, metric, Verdict.FAIL, why, *accuracies)
     return judged(name, metric, Trainings(_table(metric, old), _table(metric, new)), accuracies, gate)
 
@@ -103,10 +103,10 @@ def _problem(metric: str, before: Sequence[RunOutcomes], after: Sequence[RunOutc
 
 def _trainings(runs: Sequence[RunOutcomes]) -> list[Training]:
     """Group the runs by their weights."""
-    found: dict[str, Training] = defaultdict(list)
+    by_weights: dict[str, Training] = defaultdict(list)
     for run in runs:
-        found[run.weights_sha].append(run)
-    return list(found.values())
+        by_weights[run.weights_sha].append(run)
+    return list(by_weights.values())
 
 
 def _mean(metric: str, runs: Sequence[RunOutcomes]) -> float | None:

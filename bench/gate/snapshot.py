@@ -49,12 +49,12 @@ def lower_than_measured(row: BoardRow, outcomes: Outcomes) -> Iterator[tuple[str
         attack = cell.spec.attack
         if attack is None or cell.status != "ok":
             continue
-        own = outcomes.of(cell)
-        lowest = lowest_known(row, Budget(attack.norm, attack.eps), outcomes, own.ids)
-        if lowest is None or lowest.right.sum() >= own.correct.sum():
+        own_outcomes = outcomes.of(cell)
+        lowest = lowest_known(row, Budget(attack.norm, attack.eps), outcomes, own_outcomes.ids)
+        if lowest is None or lowest.right.sum() >= own_outcomes.correct.sum():
             continue
-        more = {name: int((mask[0] & own.correct).sum()) for name, mask in lowest.broken.items()}
-        strongest = max(more, key=lambda name: more[name])
+        n_misclassified = {name: int((mask[0] & own_outcomes.correct).sum()) for name, mask in lowest.broken.items()}
+        strongest = max(n_misclassified, key=lambda name: n_misclassified[name])
         source = f"{strongest.removeprefix(AUDIT)}, audit" if strongest.startswith(AUDIT) else strongest
         yield column, Lower(float(lowest.accuracy), source)
 
@@ -80,7 +80,7 @@ class Snapshot:
 
     def left_out(self) -> list[str]:
         """Return one text per entry of ``replaced``."""
-        return [f"{name} {metric} ({how})" for (name, metric), how in sorted(self.replaced.items())]
+        return [f"{name} {metric} ({settings})" for (name, metric), settings in sorted(self.replaced.items())]
 
 
 def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
@@ -118,11 +118,11 @@ def _selected(cells: Sequence[Cell], store: Store, names: Sequence[str]) -> list
     """Return the cells of the runs in ``names``; all cells without names. ``model:variant`` selects all its seeds."""
     if not names:
         return list(cells)
-    wanted: set[str] = set()
+    run_ids: set[str] = set()
     for name in names:
         seeds = {run.run_id for run, _ in cells if name == f"{run.model}:{run.variant}"}
-        wanted |= seeds or {store.find_run(name).run_id}
-    return [(run, cell) for run, cell in cells if run.run_id in wanted]
+        run_ids |= seeds or {store.find_run(name).run_id}
+    return [(run, cell) for run, cell in cells if run.run_id in run_ids]
 
 
 def _rows(cells: Sequence[Cell], audits: Audits, run_id: str) -> list[BoardRow]:
@@ -166,9 +166,9 @@ def _audit(row: BoardRow) -> str | None:
 
 def _cells(row: BoardRow, store: Store) -> dict[str, CellOutcomes]:
     standard = standard_cells(row) or []
-    found = {column: _outcomes(row, [column], store) for column in row.cells if row.accuracies(column)}
-    found = {column: cell for column, cell in found.items() if column not in standard}
-    return found | ({CORRUPTIONS_ACC: _outcomes(row, standard, store)} if standard else {})
+    outcomes = {column: _outcomes(row, [column], store) for column in row.cells if row.accuracies(column)}
+    outcomes = {column: cell for column, cell in outcomes.items() if column not in standard}
+    return outcomes | ({CORRUPTIONS_ACC: _outcomes(row, standard, store)} if standard else {})
 
 
 def _outcomes(row: BoardRow, columns: Sequence[str], store: Store) -> CellOutcomes:
@@ -196,25 +196,25 @@ def _definition(cells: Sequence[EvalRecord]) -> dict[str, Scalar]:
     attack = first.spec.attack
     if attack is None:
         return {}
-    found = {"version": attack.version, "precision": attack.precision, **attack.params}
+    settings = {"version": attack.version, "precision": attack.precision, **attack.params}
     library = "" if attack.backend == NATIVE else f" {first.backend_version}"  # native attacks have their own version
-    found |= {"backend": f"{first.backend}{library}"}
+    settings |= {"backend": f"{first.backend}{library}"}
     if attack.code_sha:
-        found |= {"code_sha": attack.code_sha}
-    return found | ({} if first.spec.protocol == STANDARD else {"protocol": first.spec.protocol})
+        settings |= {"code_sha": attack.code_sha}
+    return settings | ({} if first.spec.protocol == STANDARD else {"protocol": first.spec.protocol})
 
 
 def _failures(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
     """Return the failed cells by run name and metric. A failed corruption also fails the mean over corruptions."""
-    found: dict[tuple[str, str], str] = {}
+    failures: dict[tuple[str, str], str] = {}
     for row in rows:
         name = name_of(row.run)
         for column in {*row.cells, *row.superseded}:
             for cell in row.failures(column):
                 sentence = f"{cell.status}: {cell.reason}" + (f" ({cell.message})" if cell.message else "")
                 for metric in metrics_of(column):
-                    found[name, metric] = sentence if metric == column else f"{column} {sentence}"
-    return found
+                    failures[name, metric] = sentence if metric == column else f"{column} {sentence}"
+    return failures
 
 
 def _replaced(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
@@ -222,7 +222,7 @@ def _replaced(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
 
     A superseded cell with the same settings as the one that counts is left out.
     """
-    found: dict[tuple[str, str], str] = {}
+    replaced: dict[tuple[str, str], str] = {}
     for row in rows:
         failed = {cell.cell_id for column in row.superseded for cell in row.failures(column)}
         for column, cells in row.superseded.items():
@@ -230,9 +230,9 @@ def _replaced(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
             for cell in cells:
                 same = counted is not None and _definition([counted]) == _definition([cell])
                 if not same and cell.cell_id not in failed:
-                    shown = ", ".join(f"{key} {value}" for key, value in _definition([cell]).items())
-                    found[name_of(row.run), column] = f"{cell.status}, with {shown}; superseded by another cell"
-    return found
+                    settings = ", ".join(f"{key} {value}" for key, value in _definition([cell]).items())
+                    replaced[name_of(row.run), column] = f"{cell.status}, with {settings}; superseded by another cell"
+    return replaced
 
 
 def choose(snapshot: Snapshot, patterns: Sequence[str]) -> tuple[RunOutcomes, ...]:
@@ -241,15 +241,17 @@ def choose(snapshot: Snapshot, patterns: Sequence[str]) -> tuple[RunOutcomes, ..
     A pattern is a name as in tolerances, with optional wildcards. Raise BenchError for a pattern without a match, for
     a selected cell that is not ok, because the gate would never report its loss, and for a run without cells.
     """
-    known = sorted({metric for run in snapshot.runs for metric in run.cells} | {m for _, m in snapshot.failures})
+    metrics = sorted({metric for run in snapshot.runs for metric in run.cells} | {m for _, m in snapshot.failures})
     for pattern in patterns:
-        if not any(_named(metric, [pattern]) for metric in known):
-            raise unknown_name("cell", pattern, known, hint="Use the names of leaderboard.csv; wildcards are allowed.")
-    kept = {metric for metric in known if not patterns or _named(metric, patterns)}
+        if not any(_named(metric, [pattern]) for metric in metrics):
+            raise unknown_name(
+                "cell", pattern, metrics, hint="Use the names of leaderboard.csv; wildcards are allowed."
+            )
+    selected = {metric for metric in metrics if not patterns or _named(metric, patterns)}
     for (name, metric), why in sorted(snapshot.failures.items()):
-        if metric in kept:
+        if metric in selected:
             raise BenchError(f"{name} {metric} is not ok ({why}); run it again, or exclude it by --cells.")
-    runs = [replace(run, cells={m: cell for m, cell in run.cells.items() if m in kept}) for run in snapshot.runs]
+    runs = [replace(run, cells={m: cell for m, cell in run.cells.items() if m in selected}) for run in snapshot.runs]
     empty = [name_of(run) for run in runs if not run.cells]
     if empty:
         raise BenchError(f"{', '.join(empty)}: no cell matches, so nothing would be checked; extend --cells or --run.")

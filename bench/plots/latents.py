@@ -82,16 +82,16 @@ def draw_latents(
     values, classes = np.asarray(latents, dtype=np.float64), np.asarray(labels, dtype=np.int64)
     _check(values, classes, class_names, max_dimensions)
     colours = _colours(len(class_names) if class_names is not None else int(classes.max()) + 1)
-    shown = min(values.shape[1], max_dimensions)
-    rows = math.ceil(shown / max(4, math.isqrt(shown - 1) + 1))
-    columns = math.ceil(shown / rows)
+    n_shown = min(values.shape[1], max_dimensions)
+    rows = math.ceil(n_shown / max(4, math.isqrt(n_shown - 1) + 1))
+    columns = math.ceil(n_shown / rows)
     widths = (max(2.6, 1.35 * columns), 4.6)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(sum(widths), max(4.6, 1.1 * rows + 1.0)), dpi=DPI, layout="constrained")
         halves = figure.add_gridspec(1, 2, width_ratios=widths)
         left, right = figure.add_subfigure(halves[0]), figure.add_subfigure(halves[1])
         figure.suptitle(title, fontsize=10, fontweight="bold", parse_math=False)
-        _draw_histograms(left, values, classes, colours, grid=(rows, columns), shown=shown)
+        _draw_histograms(left, values, classes, colours, grid=(rows, columns), shown=n_shown)
         _draw_projection(right, project(values, classes), classes, colours, class_names)
         # Compute the layout once: it takes half of the time, and saving would repeat it for each file.
         figure.draw_without_rendering()
@@ -151,9 +151,9 @@ def _unit(power: int) -> str:
     return f"  [$10^{{{power}}}$]" if power else ""
 
 
-def _histogram_title(shown: int, dimensions: int) -> str:
-    if shown < dimensions:
-        return f"The first {shown} of {dimensions} latent coordinates"
+def _histogram_title(n_shown: int, dimensions: int) -> str:
+    if n_shown < dimensions:
+        return f"The first {n_shown} of {dimensions} latent coordinates"
     return f"All {dimensions} latent coordinates" if dimensions > 1 else "The only latent coordinate"
 
 
@@ -221,12 +221,12 @@ def _draw_projection(
         linewidths=0,
         rasterized=True,  # ten thousand dots as paths are too many for SVG viewers
     )
-    few = len(colours) <= len(PALETTE)
+    few_classes = len(colours) <= len(PALETTE)
     for c, mean in zip(np.unique(classes), means, strict=True):
-        axes.plot(*mean, **_mark(colours[c], MARKERS[c] if few else "o", 6 if few else 3))
+        axes.plot(*mean, **_mark(colours[c], MARKERS[c] if few_classes else "o", 6 if few_classes else 3))
     _scale(axes, points, projection, power)
     panel.suptitle(_projection_title(projection), fontsize=9)
-    if few:
+    if few_classes:
         _draw_legend(panel, np.unique(classes), colours, class_names)
     else:
         scale = ScalarMappable(Normalize(0, len(colours) - 1), mpl.colormaps[CONTINUOUS])

@@ -36,8 +36,8 @@ def project(values: Floats, classes: Ints) -> Projection:
     directions = _main_directions(means - centre, floor)
     origins = ["class means"] * len(directions)
     if len(directions) < 2:
-        rest = around - around @ directions.T @ directions
-        directions = np.concatenate([directions, _main_directions(rest, floor)])[:2]
+        residuals = around - around @ directions.T @ directions
+        directions = np.concatenate([directions, _main_directions(residuals, floor)])[:2]
         origins += ["images"] * (len(directions) - len(origins))
     missing = 2 - len(directions)
     directions = np.concatenate([directions, np.zeros((missing, values.shape[1]))])

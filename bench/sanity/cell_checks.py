@@ -36,8 +36,8 @@ def check_randomised(
 ) -> tuple[Finding, ...]:
     """Compare two passes over the images at ``indices``, (M,) int64, in the same batches, in evaluation mode."""
     checked = spread(indices, CHECKED)
-    found = randomised(model, (images.inputs(part, device) for part in checked.split(batch_size)))
-    return () if found is None else (found,)
+    finding = randomised(model, (images.inputs(part, device) for part in checked.split(batch_size)))
+    return () if finding is None else (finding,)
 
 
 class ZeroGradients(NamedTuple):
@@ -62,13 +62,13 @@ def check_gradients(
     CellFailure("nan_gradient") if the gradient is NaN or infinite at more than ``ZERO_SHARE`` of the images.
     """
     model.eval()
-    found = _counted(model, images, spread(indices, CHECKED), device, batch_size, lambda points, _: points, "")
-    if found.findings or perturbed is None:
-        return found
-    there = _counted(
+    at_clean = _counted(model, images, spread(indices, CHECKED), device, batch_size, lambda points, _: points, "")
+    if at_clean.findings or perturbed is None:
+        return at_clean
+    at_perturbed = _counted(
         model, images, spread(indices, CHECKED_PERTURBED), device, batch_size, perturbed, " after a random perturbation"
     )
-    return ZeroGradients(there.findings, (*found.notes, *there.notes))
+    return ZeroGradients(at_perturbed.findings, (*at_clean.notes, *at_perturbed.notes))
 
 
 def _counted(

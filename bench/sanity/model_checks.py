@@ -85,9 +85,9 @@ def check_model(model: nn.Module, inputs: Tensor, batch_size: int) -> list[Findi
         leak = stateful_eval(model, first)
         random = randomised(model, inputs.split(batch_size))
         dependent = None if random else batch_dependent(model, inputs, batch_size)
-        found = [random, dependent, leak, probabilities(model, first), optimizes_at_test_time(model, first)]
+        findings = [random, dependent, leak, probabilities(model, first), optimizes_at_test_time(model, first)]
     model.eval()
-    return [finding for finding in found if finding is not None]
+    return [finding for finding in findings if finding is not None]
 
 
 def randomised(model: nn.Module, batches: Iterable[Tensor]) -> Finding | None:
@@ -100,11 +100,11 @@ def randomised(model: nn.Module, batches: Iterable[Tensor]) -> Finding | None:
     with torch.no_grad():
         for inputs in batches:
             first, second = _logits(model, inputs), _logits(model, inputs)
-            apart = (first - second).abs().amax(1).nan_to_num(torch.inf, torch.inf)
-            differs = (apart > LOGIT_TOLERANCE * first.abs().amax()) | apart.isinf()  # NaN is no equal
+            difference = (first - second).abs().amax(1).nan_to_num(torch.inf, torch.inf)
+            differs = (difference > LOGIT_TOLERANCE * first.abs().amax()) | difference.isinf()  # NaN is no equal
             n_images += len(inputs)
             differ += int(differs.sum())
-            largest_difference = max(largest_difference, float(apart.max()))
+            largest_difference = max(largest_difference, float(difference.max()))
     if not differ:
         return None
     note = f"logits of {differ} of {n_images} images differ between two passes, by up to {largest_difference:.3g}"
@@ -153,9 +153,9 @@ def stateful_eval(model: nn.Module, inputs: Tensor) -> Finding | None:
         written = changed(model, before)
     training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
     model.eval()
-    seen = [f"changes {_first(written)}"] if written else []
-    seen += [f"leaves {_first(training)} in training mode"] if training else []
-    return _finding("stateful_eval", f"a pass in evaluation mode {' and '.join(seen)}") if seen else None
+    problems = [f"changes {_first(written)}"] if written else []
+    problems += [f"leaves {_first(training)} in training mode"] if training else []
+    return _finding("stateful_eval", f"a pass in evaluation mode {' and '.join(problems)}") if problems else None
 
 
 def probabilities(model: nn.Module, inputs: Tensor) -> Finding | None:
@@ -234,8 +234,8 @@ def _differs(first: Tensor, second: Tensor, largest: Tensor) -> Tensor:
     was, now = first.argmax(1, keepdim=True), second.argmax(1, keepdim=True)
     lead = torch.maximum(first.gather(1, was) - first.gather(1, now), second.gather(1, now) - second.gather(1, was))
     flipped = (was != now) & (lead > LOGIT_TOLERANCE * largest)
-    apart = _difference(first, second)
-    return (apart > BATCH_TOLERANCE * largest) | apart.isinf() | flipped.squeeze(1)
+    difference = _difference(first, second)
+    return (difference > BATCH_TOLERANCE * largest) | difference.isinf() | flipped.squeeze(1)
 
 
 def _first(names: list[str]) -> str:

@@ -110,7 +110,7 @@ def _train_epoch(
     # The adversary has its own generator, so that order and augmentation equal those of the training without it.
     starts = torch.Generator().manual_seed(derive_seed(spec.seed, "adversary", epoch))
     torch.manual_seed(derive_seed(spec.seed, "layers", epoch))  # layers such as dropout use the global generator
-    losses, correct, margins, gamma, seen = 0.0, 0, 0.0, state.gamma.gamma, 0
+    losses, correct, margins, gamma, n_images = 0.0, 0, 0.0, state.gamma.gamma, 0
     batches = _batches(len(images), spec.recipe.batch_size, generator)
     for number, indices in enumerate(batches, start=1):
         inputs, labels = _prepare(model, images, indices, spec, generator, device)
@@ -128,8 +128,8 @@ def _train_epoch(
         losses += loss.item() * len(indices)
         correct += int((batch.outputs.argmax(1) == batch.labels).sum())
         margins += done.margin
-        seen += len(indices)
-    return EpochRecord(loss=losses / seen, accuracy=correct / seen, gamma=gamma, margin=margins / len(batches))
+        n_images += len(indices)
+    return EpochRecord(loss=losses / n_images, accuracy=correct / n_images, gamma=gamma, margin=margins / len(batches))
 
 
 def _attacked(
@@ -169,8 +169,8 @@ def forward(model: Classifier, inputs: Tensor, labels: Tensor, *, low_precision:
 
 def _batches(count: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
     order = torch.randperm(count, generator=generator)
-    kept = order[: steps_per_epoch(count, batch_size) * batch_size]
-    batches: tuple[Tensor, ...] = kept.split(batch_size)
+    full = order[: steps_per_epoch(count, batch_size) * batch_size]
+    batches: tuple[Tensor, ...] = full.split(batch_size)
     return batches
 
 

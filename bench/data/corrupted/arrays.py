@@ -66,10 +66,10 @@ def write_array(path: Path, blocks: Iterable[NDArray[Any]], shape: tuple[int, ..
 
 
 def _drop_abandoned(path: Path) -> None:
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+    for abandoned in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         with suppress(OSError):  # another process may have deleted it
-            if time.time() - left.stat().st_mtime > ABANDONED_S:
-                left.unlink()
+            if time.time() - abandoned.stat().st_mtime > ABANDONED_S:
+                abandoned.unlink()
 
 
 def map_array(file: io.BufferedReader) -> NDArray[Any]:
@@ -95,8 +95,8 @@ def map_array(file: io.BufferedReader) -> NDArray[Any]:
 
 def digest_of(file: io.BufferedReader, algorithm: Literal["md5", "sha256"]) -> str:
     """Return the hash of an open file as hex. It is computed once per process unless the file changes."""
-    found = os.fstat(file.fileno())
-    key = (algorithm, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    status = os.fstat(file.fileno())
+    key = (algorithm, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     if key not in _DIGESTS:
         file.seek(0)
         _DIGESTS[key] = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
@@ -136,9 +136,9 @@ def raw_entries(folder: Path) -> dict[str, Any]:
 
 def entries(folder: Path) -> dict[str, Entry]:
     """Return the manifest's entries of files that exist in the folder. Entries in another format are ignored."""
-    found = {name: entry for name, entry in raw_entries(folder).items() if isinstance(entry, dict)}
+    candidates = {name: entry for name, entry in raw_entries(folder).items() if isinstance(entry, dict)}
     return {
         name: Entry(entry["set"], entry["sha256"])
-        for name, entry in sorted(found.items())
+        for name, entry in sorted(candidates.items())
         if isinstance(entry.get("set"), str) and isinstance(entry.get("sha256"), str) and (folder / name).is_file()
     }

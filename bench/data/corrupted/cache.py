@@ -96,8 +96,8 @@ class GeneratedSet:
     def foreign_files(self) -> list[str]:
         """Return the names of arrays in the folder that belong to another set or are not in the manifest."""
         named = {name: entry for name, entry in raw_entries(self.folder).items() if isinstance(entry, dict)}
-        ours = {name for name, entry in named.items() if entry.get("set") == self._identity}
-        return sorted({path.name for path in self.folder.glob("*.npy")} - ours)
+        own = {name for name, entry in named.items() if entry.get("set") == self._identity}
+        return sorted({path.name for path in self.folder.glob("*.npy")} - own)
 
     def file_sha(self, kind: str) -> str:
         """Return the SHA-256 of the file of ``kind`` as hex; generate the file if it is missing."""
@@ -112,27 +112,29 @@ class GeneratedSet:
             )
         if kind not in self._stored:
             files = self._files(kind)
-            made: dict[str, Any] = {"version": entry.version} | ({"files_sha": files} if entry.stand_in else {})
-            made |= {"code_sha": code} if (code := code_sha_of(kind)) else {}
-            self._stored[kind] = self._stored_or_made(kind, made, self._shape, np.uint8, self._corrupted(kind, files))
+            settings: dict[str, Any] = {"version": entry.version} | ({"files_sha": files} if entry.stand_in else {})
+            settings |= {"code_sha": code} if (code := code_sha_of(kind)) else {}
+            self._stored[kind] = self._stored_or_made(
+                kind, settings, self._shape, np.uint8, self._corrupted(kind, files)
+            )
         return self._stored[kind]
 
     def _stored_or_made(
         self,
         name: str,
-        made: Mapping[str, Any],
+        settings: Mapping[str, Any],
         shape: tuple[int, ...],
         dtype: type[np.generic],
         blocks: Iterator[NDArray[Any]],
     ) -> _Stored:
-        path, wanted = self.folder / f"{name}.npy", {"set": self._identity, "shape": list(shape), **made}
+        path, required = self.folder / f"{name}.npy", {"set": self._identity, "shape": list(shape), **settings}
         entry = raw_entries(self.folder).get(path.name)
-        if isinstance(entry, dict) and wanted.items() <= entry.items() and isinstance(entry.get("sha256"), str):
-            found = _open(path, shape, dtype, entry["sha256"])
-            if found is not None:
-                return found
+        if isinstance(entry, dict) and required.items() <= entry.items() and isinstance(entry.get("sha256"), str):
+            stored = _open(path, shape, dtype, entry["sha256"])
+            if stored is not None:
+                return stored
         sha = write_array(path, blocks, shape, dtype)
-        self._enter(path.name, wanted | {"libraries": _libraries(), "sha256": sha})
+        self._enter(path.name, required | {"libraries": _libraries(), "sha256": sha})
         written = _open(path, shape, dtype, sha)
         if written is None:
             raise BenchError(f"{path} differs from the data just written to it; check the disk and run again.")
@@ -211,10 +213,10 @@ def _open(path: Path, shape: tuple[int, ...], dtype: type[np.generic], sha: str)
     try:
         with path.open("rb") as file:
             array = map_array(file)
-            whole = array.shape == shape and array.dtype == dtype and digest_of(file, "sha256") == sha
+            valid = array.shape == shape and array.dtype == dtype and digest_of(file, "sha256") == sha
     except (OSError, ValueError):
         return None
-    return _Stored(array, sha) if whole else None
+    return _Stored(array, sha) if valid else None
 
 
 def _libraries() -> dict[str, str]:

@@ -31,11 +31,11 @@ def choose_corruptions(
             "--corruption-profile applies to generated corruptions only; omit it, or omit --corruptions-dir."
         )
     constants = choose_profile(profile, side)
-    wanted, levels = resolve_kinds(kinds), [_severity(text) for text in severities]
-    if wanted and not levels:
+    resolved, levels = resolve_kinds(kinds), [_severity(text) for text in severities]
+    if resolved and not levels:
         raise BenchError("no severity given; write --severities 1,2,3,4,5.")
     if corruptions_dir is None:
-        for kind in wanted:
+        for kind in resolved:
             parameters(kind, SEVERITY_LEVELS[0], constants, side)  # a plug-in's may lack this profile
     return [
         CorruptionSpec(
@@ -47,7 +47,7 @@ def choose_corruptions(
             files_sha=files_sha_of(kind) if corruptions_dir is None else "",
             code_sha=code_sha_of(kind) if corruptions_dir is None else "",
         )
-        for kind in wanted
+        for kind in resolved
         for level in sorted(set(levels))
     ]
 

@@ -37,8 +37,8 @@ def open_set(
         return GeneratedSet(cache, pixels, images.ids, labels, profile, spec.seed, files_sha=spec.files_sha)
     if folder is None:
         raise BenchError(f"{spec.kind} needs official files; give their folder with --corruptions-dir.")
-    place = {name: i for i, name in enumerate(dataset.test.ids)}
-    return _official(folder, dataset, np.array([place[name] for name in images.ids]))
+    index_of = {name: i for i, name in enumerate(dataset.test.ids)}
+    return _official(folder, dataset, np.array([index_of[name] for name in images.ids]))
 
 
 def identified(
