@@ -38,8 +38,8 @@ def parse_points(texts: Sequence[str], kind: str = TOLERANCE) -> dict[str, float
             raise BenchError(f"{form}, {_range(kind)}, as in clean={0.5 if kind == TOLERANCE else 80}.")
         if name in numbers:
             raise BenchError(f"{kind} {name!r} is given twice.")
-        found[name] = points
-    return found
+        numbers[name] = points
+    return numbers
 
 
 def check_points(points: Mapping[str, float], metrics: Iterable[str], kind: str = TOLERANCE) -> None:
