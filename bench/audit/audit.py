@@ -1,4 +1,4 @@
-"""Audit one run: check the model, run additional attacks, and compare their outcomes with those of the suite."""
+"""Audit one run: check the model, run additional attacks, and compare their outcomes with the attack suite."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MIN_FIGURE_IMAGES = 10  # minimum number of images for figures of gradients and 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedModel:
-    """Frozen baseline of the same backbone, recipe and seed, for transfer attacks on the audited model."""
+    """Frozen baseline with the same backbone, recipe and seed, used for transfer attacks on the audited model."""
 
     run_id: str
     model: nn.Module
@@ -55,21 +55,21 @@ class Audited:
     batch_size: int
     paired: PairedModel | None = None
     level: LevelName = "default"
-    traits: Traits = field(default_factory=dict)  # of the attacks from plug-ins, set by the audit
+    traits: Traits = field(default_factory=dict)  # traits of attacks from plug-ins, set by the audit
 
 
 @dataclass
 class _Work:
-    """Results of a running audit, kept if it fails midway."""
+    """Results of a running audit. They are kept if the audit fails."""
 
-    attackers: list[AuditAttacker] = field(default_factory=list)  # each counts its passes
+    attackers: list[AuditAttacker] = field(default_factory=list)  # one per set of images; each counts its passes
     figures: Figures = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     budgets: list[BudgetAudit] = field(default_factory=list)
 
 
 class _Sample(NamedTuple):
-    """Indices of a sample of the images, and of the correctly classified ones in it."""
+    """Indices of a sample of the images, and indices of the correctly classified images in this sample."""
 
     images: Tensor
     correct: Tensor
@@ -77,7 +77,7 @@ class _Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class _Subject:
-    """Model on one set of images, and the mask of clean images that it misclassifies."""
+    """Model with one set of images, and the mask of images that the model misclassifies without attack."""
 
     attacker: AuditAttacker
     misclassified_clean: Misclassified
@@ -93,8 +93,8 @@ class _Subject:
 def audit(audited: Audited, context: RunContext) -> AuditRecord:
     """Audit the stored attacks on the run's current weights and on these test images, and store the record.
 
-    Traits of attacks whose plug-ins are not loaded are those of the earlier audit. An error is stored as a failed
-    record.
+    For attacks whose plug-ins are not loaded, the traits stored by an earlier audit are used. An error is stored as a
+    failed record.
     """
     start, work, failure = time.perf_counter(), _Work(), None
     split = context.dataset.test.sha
@@ -131,10 +131,10 @@ def audit(audited: Audited, context: RunContext) -> AuditRecord:
 
 
 def _store(record: AuditRecord, store: Store) -> None:
-    """Store ``record``. A failed audit removes no earlier finding.
+    """Store ``record``. A failed audit never removes an earlier finding.
 
     A failed audit is not stored after a successful audit of the same cells with the same traits. After any other
-    earlier audit, it is stored together with the flags and budgets of the earlier audit that it lacks.
+    earlier audit, the failed audit is stored together with the earlier flags and budgets that it lacks.
     """
     earlier = store.read_audit(record.run_id, record.data_sha)
     if record.status == "ok" or earlier is None:
@@ -148,7 +148,7 @@ def _store(record: AuditRecord, store: Store) -> None:
 
 
 def _audit(audited: Audited, cells: Sequence[EvalRecord], context: RunContext, work: _Work) -> None:
-    """Audit each norm on the images that all of its cells share.
+    """Audit each norm on the images that all cells of this norm share.
 
     A norm with few images does not limit the other norms.
     """
@@ -185,12 +185,12 @@ def _subject(audited: Audited, n: int, batch_size: int, context: RunContext, wor
 
 
 def _candidates(audited: Images, context: RunContext) -> Images:
-    """Return training images, or the audited images if no training images exist or one of them cannot be read."""
+    """Return training images. Return the audited images if training images are missing or cannot be read."""
     if not len(context.dataset.train):
         return audited
     try:
         return context.images("train", candidate_count(context.dataset.image_size))
-    except BenchError as error:  # an evaluation is possible without training images
+    except BenchError as error:  # the audit is possible without training images
         context.progress.line(f"audit: using the audited images as targets, training images cannot be read: {error}")
         return audited
 
@@ -216,9 +216,9 @@ def _chosen(
     clean: float,
     level: Level,
 ) -> list[Budget]:
-    """Return the budgets of one norm to audit: all if ``level`` includes them, else :func:`most_informative`.
+    """Return the budgets of one norm to audit: all budgets at the full ``level``, else :func:`most_informative`.
 
-    Budgets ``requested`` in this command take precedence over those of earlier attacks. ``clean`` is the clean
+    Budgets ``requested`` in this command take precedence over budgets of earlier commands. ``clean`` is the clean
     accuracy in percent.
     """
     claims = {budget: claim(suite) for budget, suite in suites.items() if suite}
@@ -228,7 +228,7 @@ def _chosen(
 
 
 def _check_model(subject: _Subject, work: _Work, level: Level) -> None:
-    """Check the model on a sample of the images, and compute figures on the correctly classified ones in it."""
+    """Check the model on a sample of the images. Compute figures on the correctly classified images in the sample."""
     attacker, (sample, correct) = subject.attacker, subject.sample(level)
     counting = CountingModel(attacker.context.model).eval()
     work.findings += check_model(counting, attacker.inputs(sample), attacker.batch_size)

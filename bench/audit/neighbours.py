@@ -17,18 +17,18 @@ from bench.data.tensors import Images
 
 SIDE = 32  # larger images are averaged to this side length before the comparison
 MOST = 2000  # maximum number of training images to compare with
-ROOM = 2**27  # maximum size of the pixels of these images in bytes, at one byte per value
+ROOM = 2**27  # maximum total size of these training images in bytes, at one byte per value
 
 
 def candidate_count(image_size: int) -> int:
-    """Return how many training images with a side of ``image_size`` pixels to compare with."""
+    """Return the number of training images to compare with. Their side is ``image_size`` pixels."""
     return min(MOST, ROOM // (3 * image_size**2))
 
 
 def neighbours(images: Images, part: Tensor, candidates: Images, count: int) -> Tensor:
-    """Return the positions (M, ≤ count) of the nearest ``candidates`` of other classes for each image of ``part`` (M,).
+    """Return the indices (M, ≤ count) of the nearest ``candidates`` of other classes, for each index in ``part`` (M,).
 
-    Distances are L2 over pixels, in ascending order.
+    The candidates are sorted by L2 distance over pixels, in ascending order.
     """
     every_index = torch.arange(len(candidates))
     distances = torch.cdist(

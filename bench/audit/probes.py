@@ -1,4 +1,4 @@
-"""Run the audit's own attacks. Each starts from the clean images, and its results are verified as in a cell."""
+"""Run the audit's own attacks. Each attack starts from the clean images. The results are verified as in a cell."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from bench.runtime.progress import Progress
 
 
 class Rescaled(nn.Module):
-    """Model with its logits divided by a constant: equal predictions, different cross-entropy gradients."""
+    """Wrapper that divides the logits by a constant. Predictions stay equal, gradients of the cross-entropy change."""
 
     def __init__(self, model: nn.Module, scale: float) -> None:
         super().__init__()
@@ -47,12 +47,12 @@ class Rescaled(nn.Module):
         return logits / self.scale
 
 
-GRADIENT_IMAGES = 8  # images to test whether the model is differentiable
+GRADIENT_IMAGES = 8  # number of images on which the audit tests whether the model is differentiable
 
 
 @dataclass
 class AuditAttacker:
-    """Attacks of one model on fixed images. ``context`` has the frozen model and the images; passes are counted."""
+    """Attacks on one model with fixed images. ``context`` has the frozen model and the images. Passes are counted."""
 
     context: CellInput
     seed: int
@@ -70,7 +70,7 @@ class AuditAttacker:
 
     @cached_property
     def gives_gradient(self) -> bool:
-        """Whether the model is differentiable with respect to its input, with finite gradients."""
+        """True if the model is differentiable with respect to its input, with finite gradients."""
         sample = spread(torch.arange(len(self.context.images)), GRADIENT_IMAGES)
         try:
             result = differentiate(self.context.model, self.inputs(sample), lambda logits: logits.sum(1))
@@ -169,7 +169,7 @@ class AuditAttacker:
             outcomes.adv_pred[batch.indices] = predicted
 
     def show(self, images: Tensor, indices: Tensor, norm: Norm, eps: float) -> Tensor:
-        """Return which perturbed ``images``, one per index and moved inside its ball, are misclassified, (M,) bool."""
+        """Move ``images``, one per index, inside their balls. Return which of them are misclassified, (M,) bool."""
         inputs = self.inputs(indices)
         inside = verified(inputs, images, norm, eps)
         misclassified: Tensor = self._predict(inside) != self.context.images.labels[indices]

@@ -16,7 +16,7 @@ from bench.planning.attack_traits import Traits, traits_of
 from bench.results.precedence import evidence
 from bench.results.store import Store
 
-UNKNOWN = AttackTraits(uses_gradient=False, family="")  # without an attack, or if its plug-in was never loaded
+UNKNOWN = AttackTraits(uses_gradient=False, family="")  # for cells without an attack and for unknown plug-ins
 NO_TRAITS: Traits = MappingProxyType({})
 
 
@@ -28,7 +28,7 @@ class Budget(NamedTuple):
 
 
 def by_budget(cells: Iterable[EvalRecord]) -> dict[Budget, list[EvalRecord]]:
-    """Group the ok cells of attacks by budget; among several of one name, keep the one that the leaderboard shows."""
+    """Group the ok cells of attacks by budget. If cells share a name, keep the cell shown on the leaderboard."""
     best: dict[tuple[Budget, str], EvalRecord] = {}
     for cell in cells:
         attack = cell.spec.attack
@@ -44,7 +44,7 @@ def by_budget(cells: Iterable[EvalRecord]) -> dict[Budget, list[EvalRecord]]:
 
 
 def outcomes_on(store: Store, cells: Sequence[EvalRecord], ids: Sequence[str]) -> dict[str, Misclassified]:
-    """Return which of the images ``ids`` are misclassified, by cell name; cells that lack one of them are left out."""
+    """Return which of the images ``ids`` are misclassified, by cell name. Cells without all of ``ids`` are left out."""
     outcomes = {}
     for cell in cells:
         correct = {sample.sample_id: sample.correct for sample in store.read_samples(cell)}
@@ -54,7 +54,7 @@ def outcomes_on(store: Store, cells: Sequence[EvalRecord], ids: Sequence[str]) -
 
 
 def gradient_attacks(cells: Sequence[EvalRecord], stored: Traits = NO_TRAITS) -> tuple[str, ...]:
-    """Return the names of the cells of pure gradient attacks, without cells that filter images by another attack.
+    """Return the names of the cells of pure gradient attacks. Cells that filter images by another attack are left out.
 
     ``stored`` are the traits of attacks whose plug-ins are not loaded.
     """
@@ -63,7 +63,7 @@ def gradient_attacks(cells: Sequence[EvalRecord], stored: Traits = NO_TRAITS) ->
 
 
 def ladder(cells: Sequence[EvalRecord], stored: Traits = NO_TRAITS) -> tuple[tuple[str, str], ...]:
-    """Return pairs of attacks of one family, the weaker first: the stronger has more steps, and no fewer restarts.
+    """Return pairs (weaker, stronger) of attacks of one family: the stronger has more steps and no fewer restarts.
 
     Attacks with fewer steps and more restarts are not comparable. Attacks with a query budget are left out, because
     they may be weaker than their number of steps suggests.
@@ -83,10 +83,10 @@ def ladder(cells: Sequence[EvalRecord], stored: Traits = NO_TRAITS) -> tuple[tup
 
 
 def most_informative(claims: Mapping[Budget, float], clean: float) -> Budget:
-    """Return the budget with a robust accuracy nearest to half the clean one, in percent; of equal ones the larger.
+    """Return the budget whose robust accuracy is nearest to half the clean accuracy; the larger budget in a tie.
 
-    An overestimate is easiest to detect there: an accuracy of 0 cannot be too high, and an accuracy near the clean one
-    shows that the budget is too small.
+    Accuracies are in percent. At this budget, an overestimate is easiest to detect: an accuracy of 0 cannot be too
+    high, and an accuracy near the clean accuracy shows that the budget is too small.
     """
     return min(claims, key=lambda budget: (abs(claims[budget] - clean / 2), -budget.eps))
 

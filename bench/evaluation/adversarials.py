@@ -1,14 +1,15 @@
-"""Store the adversarial images of a cell in a file, so that anyone can verify them, optionally in 8 bits.
+"""Store the adversarial images of a cell in a file for later verification, optionally in 8 bits.
 
 The file is a safetensors file with ``images``, (M, 3, H, W), float32 in [0, 1] or uint8, and ``predictions``, (M,)
 int64, the classes that the float32 model predicts for the images *as stored*. Its header has the ids of the cell, the
 weights and the images.
 
-An image in 8 bits has pixels k/255 with k = 0…255. It is the nearest such image inside the same ball, if one exists.
-Rounding each pixel to the nearest k may leave the ball. For linf each pixel is clamped separately. For the other norms,
-an image outside the ball moves towards the clean image by one level per step, first in the pixels where the step
-increases the distance from the attack's image least. The last possible image is the 8-bit image nearest to the clean
-one. The result is outside the ball only if every 8-bit image is, and then the clean image is no 8-bit image.
+An image in 8 bits has pixels k/255 with k = 0…255. An adversarial image is converted to the nearest 8-bit image inside
+the same ball, if one exists. Rounding each pixel to the nearest k may leave the ball. For linf each pixel is clamped
+separately. For the other norms, an image outside the ball moves towards the clean image by one level per step. The
+pixels where the step increases the distance from the attack's image least move first. The last candidate is the 8-bit
+image nearest to the clean image. The result is outside the ball only if every 8-bit image is outside. In that case, the
+pixels of the clean image are not all multiples of 1/255.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def quantised(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> T
 def in_ball(inputs: Tensor, images: Tensor, norm: Norm, eps: float) -> Tensor:
     """Return which 8-bit ``images``, (N, C, H, W) uint8, are within ``eps`` of ``inputs``, (N,) bool.
 
-    A tolerance is needed because k/255 is no float32: a distance of exactly 8 levels may be computed as 8/255 + 3e-8.
+    A tolerance is needed because float32 cannot represent k/255 exactly: a distance of exactly 8 levels may be computed
+    as 8/255 + 3e-8.
     """
     return distances(inputs, as_inputs(images), norm) <= eps + ABSOLUTE_TOLERANCE
 
@@ -59,8 +61,7 @@ def _clamped(inputs: Tensor, levels: Tensor, radius: float) -> Tensor:
 def _moved_inside(inputs: Tensor, adversarials: Tensor, levels: Tensor, radius: float, power: float) -> Tensor:
     """Move images towards the clean image, one level per step, until they are inside the ball or as near as possible.
 
-    ``levels`` (N, C, H, W) are the rounded pixels in 0…255. The ball has the ``radius`` and the norm of exponent
-    ``power``.
+    ``levels`` (N, C, H, W) are the rounded pixels in 0…255. The ball is {δ: Σ|δ|^power ≤ radius^power}.
     """
     centre, target = inputs.double().flatten(1), adversarials.double().flatten(1) * LEVELS
     flat = levels.flatten(1)
@@ -76,7 +77,7 @@ def _moved_inside(inputs: Tensor, adversarials: Tensor, levels: Tensor, radius: 
 
 
 def _parts(levels: Tensor, centre: Tensor, power: float) -> Tensor:
-    """Return |δ|^p of every pixel in float32 precision, in which the image is evaluated."""
+    """Return |δ|^p of every pixel. δ is computed from float32 pixels, because the model receives float32 pixels."""
     return ((levels / LEVELS).float().double() - centre).abs().pow(power)
 
 
@@ -99,7 +100,7 @@ class Adversarials:
     ids: Sequence[str]
     images: Tensor  # (M, 3, H, W), float32 in [0, 1] or uint8, on the CPU
     predictions: Tensor  # (M,), int64, predicted classes of ``images`` as stored
-    n_broken_8bit: int | None = None  # number that is misclassified inside ball and box in 8 bits; None for float32
+    n_broken_8bit: int | None = None  # number of 8-bit images that are in the ball and misclassified; None for float32
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def free_memory(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-CHECKED = 16  # number of images of each kind on which the search model is compared with the model
+CHECKED = 16  # number of images of each kind (clean, random, adversarial) on which the search model is compared
 
 
 def attack_all(
@@ -117,9 +117,10 @@ def _run_attack(
     stage: Stage,
     stats: CellStats,
 ) -> Tensor:
-    """Call the attack on copies, count its passes and store its warnings.
+    """Call the attack on copies of the images, count its passes and store its warnings.
 
-    If the attack raises an error on the faster search model, other than out of memory, repeat it on the model itself.
+    If the attack raises an error on the faster search model, repeat it on the model under test. An out-of-memory error
+    is not repeated.
     """
     ids = [cell_input.images.ids[i] for i in indices.tolist()]
     call = _Call(spec, attack, cell_input, ids, inputs, labels, stage, stats)
@@ -159,7 +160,7 @@ class _Call:
     def run(self) -> AttackResult:
         """Return the attack's output, and add its passes to ``stats``.
 
-        Modes, gradients and ``requires_grad`` of the model are restored, whatever library computes the attack.
+        Training modes, gradients and ``requires_grad`` of the model are restored afterwards.
         """
         cell_input, attack, stats = self.cell_input, self.attack, self.stats
         assert cell_input.entry is not None
@@ -187,9 +188,9 @@ class _Call:
         return result
 
     def checked_points(self, adversarials: Tensor) -> Tensor:
-        """Return points at which to compare the search model with the model itself, (B, C, H, W).
+        """Return points at which to compare the search model with the model under test, (B, C, H, W).
 
-        The points are some clean images, random points of their balls, and their adversarial images.
+        The points are a sample of clean images, random points in the balls around them, and their adversarial images.
         """
         indices = spread(torch.arange(len(self.inputs)), CHECKED)
         inputs, attack = self.inputs[indices], self.attack
@@ -206,7 +207,7 @@ def _reason(error: Exception) -> str:
 def _counted(
     cell_input: CellInput, attack: AttackSpec, stage: Stage, stats: CellStats
 ) -> tuple[list[CountingModel], nn.Module]:
-    """Return the models that count passes, and the model for the attack (with a search model if it takes one)."""
+    """Return the models that count passes, and the model for the attack (a search model if the attack accepts one)."""
     assert cell_input.entry is not None
     exact = CountingModel(cell_input.model, stage.advance).eval()
     if not cell_input.entry.takes_fast_model:
@@ -220,9 +221,9 @@ def _counted(
 
 
 def _check_untouched(model: nn.Module, before: State, attack: str, example: Tensor) -> list[str]:
-    """Restore the model's state; return a note if its own forward pass writes into it.
+    """Restore the model's state. Return a note if the model's own forward pass changes the state.
 
-    Raise CellFailure("model_changed") if the attack has changed anything else.
+    Raise CellFailure("model_changed") if the attack has changed any other tensor.
     """
     written = changed(model, before)
     if not written:

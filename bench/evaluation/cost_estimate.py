@@ -1,4 +1,4 @@
-"""Estimate the time of a plan from its number of passes and the measured seconds per pass of the model."""
+"""Estimate the time of a plan from its number of passes and the measured seconds per pass of each model."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def estimate(
 ) -> tuple[float, float]:
     """Return the minimum and maximum seconds for all pending cells and diagnoses.
 
-    The minimum assumes that every attack succeeds at once, the maximum that no attack succeeds.
+    The minimum assumes that every attack succeeds in its first step. The maximum assumes that no attack succeeds.
     """
     minimum = maximum = 0.0
     to_do = [run for run in plan if pending[run.train.run_id] or run.train.run_id in undiagnosed]
     with torch_threads(context.config.threads):
         for _, repeats in groupby(to_do, key=lambda run: run.train.config_sha):
             runs = tuple(repeats)
-            pace = Pace(runs[0].train, context)  # keeps a network in memory, so only one exists at a time
+            pace = Pace(runs[0].train, context)  # holds a network in memory: at most one at a time
             for run in runs:
                 low, high = _bounds(run, pending[run.train.run_id], run.train.run_id in undiagnosed, pace, context)
                 minimum, maximum = minimum + low, maximum + high
@@ -58,7 +58,7 @@ def _seconds(forwards: int, backwards: int, rates: Rates) -> float:
 
 
 def _searched_in(cell: EvalSpec) -> Precision | None:
-    """Return the precision of the search model that the attack queries; None if it queries the model under test."""
+    """Return the precision of the search model for the cell's attack; None if it queries the model under test."""
     if cell.attack is None:
         return None
     entry = resolve(cell.attack.name, cell.attack.backend).entry

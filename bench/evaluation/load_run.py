@@ -81,11 +81,11 @@ def reopen(run: RunRecord, store: Store, *, data_dir: Path | None, device: str) 
 def reopen_trained(
     run: RunRecord, store: Store, *, data_dir: Path | None, device: str
 ) -> tuple[TrainSpec, Classifier, RunContext]:
-    """Load a network that ``bench run`` trained, so that its latents are known. Raise BenchError for any other."""
+    """Load a network that ``bench run`` trained, with access to its latents. Raise BenchError for any other network."""
     if run.spec is None:
         raise BenchError(
-            f"run {run.run_id} ({run.model}:{run.variant}:{run.seed}) was trained elsewhere; latents are known only "
-            "for networks trained by 'bench run'."
+            f"run {run.run_id} ({run.model}:{run.variant}:{run.seed}) was trained elsewhere; latents are available "
+            "only for networks trained by 'bench run'."
         )
     reopened = reopen(run, store, data_dir=data_dir, device=device)
     assert isinstance(reopened.model, Classifier)
@@ -93,7 +93,7 @@ def reopen_trained(
 
 
 def _load(kind: str, data_dir: Path | None, run: RunRecord, data_shas: Sequence[str]) -> Dataset:
-    """Load the data set. For an image folder, use the class order for which the images match those of the run."""
+    """Load the data set. For an image folder, use the class order for which the hash of the images matches the run."""
     if kind != "imagefolder":
         return load_dataset(kind, DataRequest(data_dir))
     fitting = run.source.fitting if run.source else None

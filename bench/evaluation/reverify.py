@@ -1,11 +1,12 @@
 """Verify the cells of a run from the stored files: weights, data and adversarial images. No attack is run.
 
-An adversarial image proves its claim: it is in the box and in the ball, has the recorded distance, and the float32
-model predicts the recorded class. Robustness of an image cannot be proved this way. The verification of a robust
-accuracy therefore shows only that the accuracy is *no higher* than recorded.
+A claim is a recorded misclassification. Its adversarial image proves the claim if the image is in [0, 1] and in the
+ball, has the recorded distance, and the float32 model predicts the recorded class for it. The robustness of an image
+cannot be proved this way. The verification of a robust accuracy therefore shows only that the accuracy is *no higher*
+than recorded.
 
-Two passes over one image may differ by rounding if the batch differs, and some attacks end *on* the boundary between
-two classes. In this case the recorded class counts as predicted, and the image is counted separately.
+Two passes over one image may differ by rounding if the batches differ, and some attacks end *on* the boundary between
+two classes. In this case the recorded class is accepted, and the image is counted separately.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ DISTANCE_TOLERANCE = 1e-6  # absolute and relative tolerance of a distance
 
 @dataclass(frozen=True)
 class Checked:
-    """Results of checking a batch of claims; the masks are (M,) bool on the CPU."""
+    """Results of checking a batch of claims. The masks are (M,) bool on the CPU."""
 
     true: Tensor  # verified claims
     near: Tensor  # claims that are verified only up to rounding
@@ -44,9 +45,10 @@ class Checked:
 
 
 def compare_predictions(model: nn.Module, inputs: Tensor, recorded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the predicted classes of images (M, C, H, W), and two masks: equal to ``recorded``, and only by rounding.
+    """Return the predicted classes of images (M, C, H, W), and two masks, all (M,) on the CPU.
 
-    All are (M,), on the CPU.
+    The first mask: the prediction equals ``recorded``, if necessary up to rounding. The second mask: the prediction
+    equals ``recorded`` only up to rounding.
     """
     model.eval()
     with torch.no_grad():
@@ -70,7 +72,7 @@ def check_float32(
 ) -> Checked:
     """Check the box, the ball (in exact arithmetic), and the recorded distances and predictions of the images."""
     images = stored.images.to(inputs.device)
-    boxed = ((images >= 0) & (images <= 1)).flatten(1).all(1).cpu()  # NaN is not
+    boxed = ((images >= 0) & (images <= 1)).flatten(1).all(1).cpu()  # false for NaN
     length = distances(inputs, images, attack.norm).cpu()
     recorded = torch.tensor([sample.distance for sample in samples], dtype=torch.float64)
     inside = length <= attack.eps * (1 + 1e-9)
@@ -96,7 +98,7 @@ def check_uint8(
 ) -> Checked:
     """Check which 8-bit images are in the ball and misclassified, and that all have the recorded predictions.
 
-    An image outside the ball or correctly classified is no problem, because the record has only the number of others.
+    An 8-bit image may be outside the ball or correctly classified: the record has only the number of the other images.
     """
     images = as_inputs(stored.images.to(inputs.device))
     predicted, same, by_rounding = compare_predictions(model, images, stored.predictions)
@@ -124,11 +126,11 @@ Claims = dict[int, Sample]  # images recorded as misclassified under an attack, 
 
 @dataclass(kw_only=True)
 class Verdict:
-    """Verdict on one cell. The claims of the clean cell are predictions, those of other cells adversarial images."""
+    """Verdict on one cell. Claims of the clean cell are predictions. Claims of other cells are misclassified images."""
 
     cell_id: str
     name: str
-    status: Status = "verified"  # in part: some 8-bit images are correctly classified, unlike their float32 images
+    status: Status = "verified"  # "in part": some 8-bit images are correctly classified, unlike their float32 images
     n: int = 0  # number of claims
     n_verified: int = 0  # number of verified claims; can be smaller than n for 8-bit images
     n_at_boundary: int = 0  # number of claims verified only up to rounding
@@ -137,7 +139,7 @@ class Verdict:
     problems: list[str] = field(default_factory=list)
 
     def disagree(self, *problems: str) -> None:
-        """Add ``problems``; with any problem, the status is ``disagrees``."""
+        """Add ``problems``. If there is at least one, set the status to ``disagrees``."""
         self.problems += problems
         self.status = "disagrees" if self.problems else self.status
 
@@ -152,9 +154,9 @@ class Verdict:
 
 @harness_torch_state()
 def check_cell(record: EvalRecord, model: nn.Module, context: RunContext) -> Verdict:
-    """Verify an ok cell of the weights of ``model``; ``model`` is frozen and on the device of ``context``.
+    """Verify an ok cell of the weights of ``model``, which is frozen and on the device of ``context``.
 
-    Raise BenchError if the images cannot be read, or corrupted images cannot be written; then there is no verdict.
+    Raise BenchError without a verdict if the images cannot be read, or if corrupted images cannot be written.
     """
     verdict = Verdict(cell_id=record.cell_id, name=record.spec.name, encoding=record.adversarials)
     corruption, limit = record.spec.corruption, record.spec.limit
@@ -204,7 +206,7 @@ def _is_possible(sample: Sample) -> bool:
 def _check_clean(
     record: EvalRecord, samples: Sequence[Sample], images: Images, model: nn.Module, context: RunContext, to: Verdict
 ) -> None:
-    """Check the clean predictions of a cell; they are claims of the clean cell only."""
+    """Check the clean predictions of a cell. They are counted as claims in the clean cell only."""
     for indices in torch.arange(len(samples)).split(BATCH):
         inputs = images.inputs(indices, context.device)
         checked = check_clean(model, inputs, [samples[i] for i in indices.tolist()])
@@ -219,7 +221,7 @@ def _check_clean(
 def _check_adversarials(
     record: EvalRecord, claims: Claims, images: Images, model: nn.Module, context: RunContext, to: Verdict
 ) -> None:
-    """Check every claim by the cell's own stored image, or by that of the successful filtering attack."""
+    """Check every claim by the image stored for this cell, or by the image of the successful filtering attack."""
     to.n, remaining = len(claims), dict(claims)
     index_of = {name: i for i, name in enumerate(images.ids)}
     for source, stored in _sources(record, images, context.store, to):
@@ -246,7 +248,7 @@ def _check_source(
     context: RunContext,
     to: Verdict,
 ) -> None:
-    """Check the images at ``chosen`` of one file; their claims are removed from ``remaining``."""
+    """Check the images at ``chosen`` of one file, and remove their claims from ``remaining``."""
     assert source.spec.attack is not None
     check = check_float32 if source.adversarials == "float32" else check_uint8
     index_of = {name: i for i, name in enumerate(images.ids)}
@@ -268,7 +270,7 @@ def _check_form(stored: Adversarials, source: EvalRecord, images: Images, where:
 def _sources(
     record: EvalRecord, images: Images, store: Store, to: Verdict
 ) -> Iterator[tuple[EvalRecord, Adversarials]]:
-    """Yield the images of the cell, then those of its filtering cells in their order, each with its record."""
+    """Yield pairs of stored images and record: first of the cell, then of its filtering cells in their order."""
     filters = [store.finished_cell(record.spec.run_id, cell_id) for cell_id in record.spec.filters]
     for source in (record, *(cell for cell in filters if cell is not None and cell.adversarials != "none")):
         where = str(store.adversarials_path(source.spec.run_id, source.cell_id))

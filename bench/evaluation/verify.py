@@ -1,7 +1,7 @@
 """Verify the images that an attack returned, independently of the attack.
 
-Every verified image is inside its ε-ball and inside [0, 1]; otherwise the cell fails. Rounding errors are no violation:
-an image that is outside by less than the tolerance is moved inside before its prediction is computed again.
+Every verified image is inside its ε-ball and inside [0, 1]. Otherwise the cell fails. Rounding errors are accepted: an
+image that is outside by less than the tolerance is moved inside before its prediction is computed again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ HALF_ULP = 2.0**-25  # largest rounding error of a float32 in [0, 1]
 def predict(model: nn.Module, inputs: Tensor, num_classes: int) -> Tensor:
     """Return the predicted classes (N,) of float32 images (N, C, H, W), without gradients and in evaluation mode.
 
-    Raise CellFailure("nan_logits") or CellFailure("wrong_shape"), because an image without a prediction is not robust.
+    Raise CellFailure("nan_logits") or CellFailure("wrong_shape") for invalid logits: an image without a valid
+    prediction must not be recorded as robust.
     """
     model.eval()  # an attack may have changed the mode
     with torch.no_grad():
@@ -36,7 +37,7 @@ def predict(model: nn.Module, inputs: Tensor, num_classes: int) -> Tensor:
 
 
 def distances(inputs: Tensor, images: Tensor, norm: Norm) -> Tensor:
-    """Return ‖others − inputs‖ of every image, (N,), computed in float64."""
+    """Return ‖images − inputs‖ of every image, (N,), computed in float64."""
     order = {"linf": torch.inf, "l2": 2, "l1": 1}[norm]
     result: Tensor = torch.linalg.vector_norm((images.double() - inputs.double()).flatten(1), ord=order, dim=1)
     return result
@@ -77,11 +78,11 @@ def _moved_inside(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) 
     delta = adversarials.double() - center
     length = distances(inputs, adversarials, norm).view(-1, 1, 1, 1)
     if norm == "l1":
-        # Round towards the clean image, so that no pixel moves away: a margin for all pixels would not be small.
+        # Round towards the clean image, so that no pixel moves away from it. A margin for all pixels would be larger.
         closer = center + delta * ((eps * (1 - SUM_ERROR)) / length.clamp_min(1e-30))
         shrunk = torch.where(delta < 0, _rounded(closer, up=True), _rounded(closer, up=False))
         return torch.where(length <= eps, adversarials, shrunk)
-    radius = max(eps - HALF_ULP * delta[0].numel() ** 0.5, 0.0)  # rounding back to float32 adds at most the difference
+    radius = max(eps - HALF_ULP * delta[0].numel() ** 0.5, 0.0)  # margin for rounding to float32
     shrunk = (center + delta * (radius / length.clamp_min(1e-30))).to(inputs.dtype)
     return torch.where(length <= eps, adversarials, shrunk)
 
