@@ -12,15 +12,15 @@ from bench.core.words import join
 NATURAL, STRING = "natural", "string"
 CLASS_ORDERS = (NATURAL, STRING)
 USED_BY = {NATURAL: "timm", STRING: "torchvision's ImageFolder"}
-SHOWN = 12  # class names in a note
+SHOWN = 12  # maximum number of class names in a note
 
 
 def order_classes(names: Collection[str], requested: str | None) -> tuple[list[str], tuple[str, ...]]:
     """Return the class names in the order of their labels, and a note if the two usual orders differ.
 
-    timm sorts naturally (2 before 10) and ignores case; torchvision's ImageFolder sorts strings. ``requested`` selects
-    one of CLASS_ORDERS. By default, names that are all numbers are sorted naturally, and other names as strings. Raises
-    BenchError for an unknown order.
+    timm sorts in natural order (2 before 10) and ignores case. torchvision's ImageFolder sorts names as strings.
+    ``requested`` selects one of CLASS_ORDERS. By default, names are sorted in natural order if all of them are numbers,
+    otherwise as strings. Raises BenchError for an unknown order.
     """
     if requested not in (None, *CLASS_ORDERS):
         raise BenchError(f"class order {requested!r} is unknown; write {join(CLASS_ORDERS, 'or')}.")
@@ -49,5 +49,5 @@ def natural_key(name: str) -> tuple[Any, ...]:
 
 
 def _short(names: Sequence[str]) -> str:
-    """Return the first names as one line, enough to recognise the order."""
+    """Return the first names as one line. They suffice to recognise the order."""
     return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")

@@ -20,15 +20,15 @@ from bench.data.split import Dataset, Moments, Pixels, Split, split_sha
 SIDE = 8
 CLASSES = 10
 N_TEST = 500
-OFFICIAL_SHA = "0157acbdcc4c28c6"  # of all images in scikit-learn's order
+OFFICIAL_SHA = "0157acbdcc4c28c6"  # hash of all images in scikit-learn's order
 MOMENTS = Moments((0.3054,), (0.3761,))
 
 
 def load_digits(request: DataRequest) -> Dataset:
-    """Load the digits as float32 with values k/16. The test split is the 50 images per digit with the smallest hashes.
+    """Load the digits as float32 with values k/16. The test split has the 50 images per digit with the smallest hashes.
 
-    The hashes are computed from the ids, ``digits/<index in scikit-learn's order>``, so that the split does not depend
-    on the random generator of any library. Raises BenchError if scikit-learn's file is missing or altered.
+    The hashes are computed from the ids, ``digits/<index in scikit-learn's order>``. The split therefore does not
+    depend on the random generator of any library. Raises BenchError if scikit-learn's file is missing or altered.
     """
     refuse_options("digits", SIDE, request)
     table = _read_table()

@@ -35,13 +35,13 @@ def as_dataset(source: Any, *, name: str = "own", num_classes: int | None = None
             split "test" is evaluated, or "validation" if "test" is missing, and "train" is the default of ``train``.
             Images are PIL images, uint8 or floats in [0, 1], all square and of one size.
         name: The data set's name in every row.
-        num_classes: The number of classes; defaults to the number of class names that ``source`` declares, or else to
-            the largest label + 1.
+        num_classes: The number of classes. By default, this is the number of class names that ``source`` declares. If
+            it declares none, the default is the largest label + 1.
         train: The training images, in any form accepted for ``source``. They are used only to count the test images
-            that are also training images; without them the count is empty.
+            that are also training images. Without them the count is empty.
 
-    The images are kept in memory: one byte per value if all values are multiples of 1/255, else four. Sample ids are
-    ``test/<index>``, see :func:`bench.data.split.array_split`. Raises BenchError if the source cannot be evaluated.
+    The images are kept in memory: one byte per value if all values are multiples of 1/255, otherwise four. Sample ids
+    are ``test/<index>``, see :func:`bench.data.split.array_split`. Raises BenchError if the source cannot be evaluated.
     """
     if isinstance(source, Mapping):
         source, train = _test_of(source, name), source.get("train") if train is None else train
@@ -69,7 +69,7 @@ def as_dataset(source: Any, *, name: str = "own", num_classes: int | None = None
 
 
 def _test_of(source: Mapping[str, Any], name: str) -> Any:
-    """Return the split "test", or else "validation". Raises BenchError if both are missing."""
+    """Return the split "test", or "validation" if "test" is missing. Raises BenchError if both are missing."""
     for split in TEST_SPLITS:
         if split in source:
             return source[split]
@@ -81,7 +81,7 @@ def _test_of(source: Mapping[str, Any], name: str) -> Any:
 
 
 def _read_split(split: str, source: Any, name: str) -> Split:
-    """Read all images and labels. Raises BenchError, also if a second read of the first chunk differs."""
+    """Read all images and labels. Raises BenchError for invalid data, and if two reads of the first chunk differ."""
     where = f"{name}: {split}"
     all_labels: list[Any] = []
 
@@ -109,7 +109,7 @@ def _side(split: Split) -> int:
 
 
 def _class_names(source: Any) -> Sequence[str]:
-    """Return the class names of a data set, also of one inside a DataLoader or Subset; empty if it declares none."""
+    """Return the declared class names of a data set, DataLoader or Subset; empty if no names are declared."""
     if isinstance(source, ConcatDataset):
         return _class_names(source.datasets[0])
     names: Any = getattr(source, "classes", None)  # torchvision

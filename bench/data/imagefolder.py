@@ -24,16 +24,16 @@ from bench.data.split import ODD_ID, Dataset, Split, split_sha
 
 TEST_FOLDERS = ("test", "val")
 
-#: Approximate number of image headers per split that are read to find the common size.
+#: Approximate number of image headers that are read per split to find the common size.
 SAMPLED_HEADERS = 100
 
-#: Number of file names in a note.
+#: Maximum number of file names in a note.
 NAMED = 3
 
 
 @dataclass
 class _Found:
-    """Images of one split: for each class, paths by id. Ids and class names are in NFC."""
+    """Images of one split: paths by id, for each class. Ids and class names are in NFC."""
 
     folder: Path
     classes: dict[str, dict[str, Path]] = field(default_factory=dict)
@@ -42,9 +42,9 @@ class _Found:
 
 
 def load_imagefolder(request: DataRequest) -> Dataset:
-    """Load a folder of images. Classes are the ordered folder names of train/; ids are paths below ``--data-dir``.
+    """Load a folder of images. Classes are the ordered folder names in train/. Ids are paths below ``--data-dir``.
 
-    Ids are in NFC. Files are hashed and some headers are read, but pixels are decoded only by ``Split.read``. Raises
+    Ids are in NFC. Files are hashed and some headers are read. Pixels are decoded only by ``Split.read``. Raises
     BenchError for missing folders, for files that cannot be used and for options that do not fit the images.
     """
     root = require_folder("imagefolder", request.data_dir, holding="train/ and test/ (or val/), one folder per class")
@@ -70,13 +70,13 @@ def load_imagefolder(request: DataRequest) -> Dataset:
 
 
 def dataset_name(request: DataRequest) -> str:
-    """Return the data set's name in the tables: the given name or the name of the folder.
+    """Return the data set's name in the tables: the given name or else the name of the folder.
 
     Names of registered data sets are reserved. A folder called ``cifar10``, or ``CIFAR-10``, becomes
     ``cifar10-imagefolder``. A name that CSV readers would change, such as ``007``, becomes ``images-007``.
     """
-    given = request.name or normalised(os.path.basename(os.path.abspath(request.data_dir or ".")))
-    name = allowed_name(re.sub(r"[^\w.-]+", "-", given).strip("-."), "images")
+    requested = request.name or normalised(os.path.basename(os.path.abspath(request.data_dir or ".")))
+    name = allowed_name(re.sub(r"[^\w.-]+", "-", requested).strip("-."), "images")
     reserved = {_letters(registered) for registered in DATASETS}
     return f"{name}-imagefolder" if _letters(name) in reserved else name
 
@@ -86,7 +86,7 @@ def _letters(name: str) -> str:
 
 
 def _require(root: Path, choices: Sequence[str]) -> str:
-    """Return the first of ``choices`` that is a folder in ``root``. Raises BenchError if none is."""
+    """Return the first of ``choices`` that is a folder in ``root``. Raises BenchError if there is none."""
     for name in choices:
         if (root / name).is_dir():
             return name
@@ -128,7 +128,7 @@ def _find_images(split: Path) -> _Found:
 
 
 def _refuse_unreadable(folder: Path, paths: Sequence[Path]) -> None:
-    """Raise BenchError if no file can be opened as an image, regardless of the extensions."""
+    """Raise BenchError if no file can be opened as an image, although the extensions are those of images."""
     if not any(image_files.opens(path) for path in paths):
         raise BenchError(
             f"imagefolder: the class folder {_shown(folder)} has {pluralize(len(paths), 'file')} with an extension of "
@@ -139,7 +139,7 @@ def _refuse_unreadable(folder: Path, paths: Sequence[Path]) -> None:
 def _notes_on_files(root: Path, splits: Mapping[str, _Found], test: str) -> tuple[str, ...]:
     """Return notes on files and folders that are not read, and on classes without test images.
 
-    Every file of the splits is either an image of the data set or counted in a note.
+    Every file of the splits is either an image of the data set or mentioned in a note.
     """
     left_out = [name for split in splits.values() for name in split.left_out]
     empty = [name for split in splits.values() for name in split.empty]
@@ -158,7 +158,7 @@ def _notes_on_files(root: Path, splits: Mapping[str, _Found], test: str) -> tupl
 
 
 def _few(names: Sequence[str]) -> str:
-    """Return the first names, printable on one line."""
+    """Return the first names as printable text on one line."""
     return ", ".join(map(_printable, names[:NAMED])) + (", …" if len(names) > NAMED else "")
 
 
@@ -167,12 +167,12 @@ def _printable(name: str) -> str:
 
 
 def _shown(path: Path) -> str:
-    """Return the path as text. Non-ASCII names are shown as code points, since different names may look equal."""
+    """Return the path as text. Non-ASCII names are shown as code points, because different names may look equal."""
     return str(path) if path.name.isascii() else f"{path.parent}/{path.name!a}"
 
 
 def _refuse_odd_name(name: str) -> None:
-    """Raise BenchError for a file name that cannot be an id: ids are UTF-8 and stored one per line."""
+    """Raise BenchError for a file name that cannot be an id. Ids are valid UTF-8 and are stored one per line."""
     if ODD_ID.search(name):
         raise BenchError(f"imagefolder: the file name {name!r} has a line break or is not UTF-8; rename it.")
 
@@ -188,10 +188,10 @@ def _refuse_untrained(train: _Found, test: _Found) -> None:
 
 
 def _fitting(request: DataRequest, splits: Iterable[_Found]) -> Fitting | None:
-    """Return how images are resized and cropped; None if they are read unchanged.
+    """Return the resize and crop of the images; None if the images are read unchanged.
 
-    ``request.default_fitting`` does not enlarge square images of one common size, so that perturbations are bounded in
-    their original pixels.
+    ``request.default_fitting`` is not used to enlarge square images of one common size, so that perturbations are
+    bounded in the original pixels.
     """
     if request.fitting is not None:
         return request.fitting
@@ -208,7 +208,7 @@ def _fitting(request: DataRequest, splits: Iterable[_Found]) -> Fitting | None:
 
 
 def _common_size(splits: Iterable[_Found]) -> int:
-    """Return the common side of evenly spaced images of each split. Raises BenchError if they differ or are not square.
+    """Return the common side of a sample of images. Raises BenchError if sizes differ or images are not square.
 
     The other images are checked when they are read.
     """
@@ -221,7 +221,7 @@ def _common_size(splits: Iterable[_Found]) -> int:
 
 
 def _sampled_sizes(splits: Iterable[_Found]) -> dict[tuple[int, int], str]:
-    """Return the sizes of evenly spaced images of each split, each with the id of the first image of that size."""
+    """Return the sizes of evenly spaced images of each split. The value for a size is the id of its first image."""
     ids_by_size: dict[tuple[int, int], str] = {}
     for split in splits:
         images = [image for of_class in split.classes.values() for image in of_class.items()]

@@ -14,9 +14,9 @@ from bench.core.errors import BenchError
 def integer_labels(labels: Any, ids: Sequence[str], *, where: str) -> NDArray[np.int64]:
     """Convert ``labels``, an array, list or tensor of integers or booleans, to int64 of shape (N,).
 
-    ``ids`` are the N images. ``where`` names data set and split in messages. Raises BenchError for another shape or
-    number, and for floats, strings and other types, naming an image. Floats with integer values are refused too, since
-    they often come from a table with missing labels.
+    ``ids`` are the ids of the N images. ``where`` names data set and split in messages. Raises BenchError for another
+    shape or number, and for floats, strings and other types. The message names an image. Floats with integer values are
+    also refused, because they often come from a table with missing labels.
     """
     array = _as_array(labels, where)
     if array.ndim != 1:

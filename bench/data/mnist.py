@@ -1,6 +1,6 @@
 """Load MNIST and Fashion-MNIST from their IDX files, compressed or not.
 
-An IDX file starts with four bytes for type and rank, followed by the sizes and by the values in row-major order.
+An IDX file starts with four bytes for type and rank. The sizes and the values in row-major order follow.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def read_idx_bytes(path: Path) -> bytes:
 
 
 def parse_idx(raw: bytes, path: Path, *, rank: int) -> NDArray[np.uint8]:
-    """Return the array of ``rank`` dimensions in ``raw``; ``path`` is used in messages only.
+    """Return the array of ``rank`` dimensions in ``raw``. ``path`` is used only in messages.
 
     Raises BenchError for another type or rank, and if the number of values differs from the header.
     """
@@ -84,7 +84,7 @@ def load_fashion_mnist(request: DataRequest) -> Dataset:
 
 
 def _load(name: str, request: DataRequest) -> Dataset:
-    """Load from torchvision's folder below ``--data-dir``, from ``--data-dir`` itself or from its raw/."""
+    """Load from torchvision's folder below ``--data-dir``, from ``--data-dir`` itself or from its subfolder raw/."""
     refuse_options(name, SIDE, request)
     folder = f"{TORCHVISION[name]}/raw"
     layout = Layout(name, TORCHVISION[name], (folder, ".", "raw"), tuple(IDX_SHA256[name]), ("", ".gz"))
@@ -112,7 +112,7 @@ def _split(split: str, prefix: str, contents: Mapping[str, bytes], paths: Mappin
 
 
 def _refuse_other_dataset(name: str, contents: Mapping[str, bytes], paths: Mapping[str, Path]) -> None:
-    """Raise BenchError if the files are the official ones of the other data set, which have the same names."""
+    """Raise BenchError if the files are the official files of the other data set, which have the same names."""
     for dataset, published in IDX_SHA256.items():
         if dataset != name and matches_sha256(contents, published):
             folder = next(iter(paths.values())).parent

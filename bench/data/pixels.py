@@ -15,18 +15,19 @@ from bench.data.split import Pixels
 LOG = logging.getLogger(__name__)
 
 GIGABYTE = 10**9
-#: Size of a split in bytes above which a warning states its memory.
+#: A warning is logged for splits that need more than this memory in bytes.
 STATED_BYTES = 2 * GIGABYTE
-#: Larger values do not come from a normalisation: white becomes 2.64 with ImageNet's mean and std, 2.82 with MNIST's.
+#: Larger values are not the result of a normalisation: white becomes 2.64 with ImageNet's mean and std, and 2.82 with
+#: MNIST's.
 UNSCALED = 10.0
 
 
 def stack_images(chunks: Iterable[Sequence[Any]], where: str, *, total: int | None) -> Pixels:
     """Read all chunks of images into one array (N, C, H, W).
 
-    Floats that are exact multiples of 1/255 become uint8; if any image has other values, all become float32.
-    ``where`` names data set and split in messages. ``total`` is the number of images if known; it is used only to
-    estimate the memory. Raises BenchError naming the first image that cannot be used.
+    Images become uint8 if all floats are exact multiples of 1/255. If any image has other values, all images become
+    float32. ``where`` names data set and split in messages. ``total`` is the number of images, if known, and is used
+    only to estimate the memory. Raises BenchError with the first image that cannot be used.
     """
     parts: list[Pixels] = []
     n = n_bytes = 0
@@ -121,7 +122,7 @@ def _scaled(image: NDArray[Any], where: str) -> Pixels:
 
 
 def as_floats(pixels: Pixels) -> NDArray[np.float32]:
-    """Convert uint8 pixels to float32 in [0, 1]; other pixels only change their type. The shape is kept."""
+    """Convert uint8 pixels to float32 in [0, 1]. For other pixels, only the type changes. The shape is kept."""
     return pixels.astype(np.float32) / np.float32(255) if pixels.dtype == np.uint8 else pixels.astype(np.float32)
 
 

@@ -18,8 +18,8 @@ from torch.utils.data.sampler import BatchSampler
 
 from bench.core.errors import BenchError
 
-CHUNK = 64  # images read at a time; the first chunk is read twice, to detect random augmentation
-IMAGE_KEYS = ("pixel_values", "image", "img")  # transforms store their output under the first
+CHUNK = 64  # number of images per read; the first chunk is read twice, to detect random augmentation
+IMAGE_KEYS = ("pixel_values", "image", "img")  # transforms store their output under the first key
 LABEL_KEYS = ("label", "labels", "fine_label")
 
 
@@ -33,8 +33,8 @@ class Chunk(NamedTuple):
 def chunks_of(source: Any, where: str) -> Iterator[Chunk]:
     """Iterate over ``source`` from its start. ``where`` names data set and split in messages.
 
-    A ``DataLoader`` over a map-style data set yields the images in the data set's order, through its ``collate_fn`` if
-    that is not the default one. Raises BenchError for any other kind of source.
+    A ``DataLoader`` over a map-style data set yields the images in the data set's order. Its ``collate_fn`` is applied
+    unless it is the default one. Raises BenchError for any other kind of source.
     """
     if isinstance(source, DataLoader):
         return _of_loader(source, where)
@@ -57,7 +57,7 @@ def length_of(source: Any) -> int | None:
 
 
 def _is_pair(source: Any) -> bool:
-    """Whether this is (images, labels) rather than two items (image, label)."""
+    """Return whether this is a pair (images, labels) and not a list of two items (image, label)."""
     return isinstance(source, tuple | list) and len(source) == 2 and not isinstance(source[0], tuple | Mapping)
 
 
@@ -104,7 +104,7 @@ def _of_loader(loader: DataLoader[Any], where: str) -> Iterator[Chunk]:
 
 
 def _is_permutation(sampler: Any, total: int) -> bool:
-    """Whether a sampler draws every image exactly once, in random order."""
+    """Return whether a sampler draws every image exactly once, in random order."""
     return isinstance(sampler, RandomSampler) and not sampler.replacement and sampler.num_samples == total
 
 
@@ -143,7 +143,7 @@ def _of_iterable(source: Any, where: str, *, batched: bool) -> Iterator[Chunk]:
 
 
 def _chunk(entry: Any, where: str, *, batched: bool) -> Chunk:
-    """Return one item, or a batch of them: an entry is also a batch if its images have four axes."""
+    """Convert one entry to a chunk of one item or a batch. An entry whose images have four axes is always a batch."""
     images, labels = _entries(entry, where)
     labels = _plain(labels)
     if not batched and getattr(images, "ndim", 3) != 4:

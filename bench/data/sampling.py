@@ -1,8 +1,8 @@
 """Sample a limited number of images from a split, proportional to class.
 
-All samples are prefixes of one fixed order. Its first n of N images contain n·n_c/N images of a class with n_c images,
-rounded up or down, so that the accuracy on n images estimates the accuracy on the split. The choice of the classes that
-are rounded up is pseudo-random and depends only on the ids. Rare classes are therefore drawn as well.
+All samples are prefixes of one fixed order of the N images. The first n images contain n·n_c/N images of a class with
+n_c images, rounded up or down. The accuracy on n images therefore estimates the accuracy on the split. The classes that
+are rounded up are chosen pseudo-randomly, depending only on the ids. Rare classes are therefore drawn as well.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ def ranks(hashes: Ints, labels: Ints) -> Ints:
 
 
 def is_balanced(labels: Ints) -> bool:
-    """Whether all classes that occur have equally many images."""
+    """Return whether all classes that occur have the same number of images."""
     counts = np.unique(labels, return_counts=True)[1]
     return bool((counts == counts[:1]).all())
 
 
 def sampling_version(labels: Ints) -> int:
-    """Return the version of the sampling for these labels; it is part of the identity of a cell.
+    """Return the version of the sampling for these labels. The version is part of the identity of a cell.
 
-    Version 1 drew the same number of images per class. Both versions draw the same images for balanced classes.
+    Version 1 drew the same number of images per class. Both versions draw the same images if the classes are balanced.
     """
     return 1 if is_balanced(labels) else SAMPLING_VERSION
 
 
 def drawn_notes(n: int, n_test: int) -> tuple[str, ...]:
-    """Return the note for a row that was evaluated on ``n`` of ``n_test`` test images; none if it used all.
+    """Return the note for a row that was evaluated on ``n`` of ``n_test`` test images; empty if n = n_test.
 
     >>> drawn_notes(1000, 10000), drawn_notes(500, 500)
     (('1000 of 10000 test images, proportional to class',), ())

@@ -46,11 +46,12 @@ def diagnose(
 ) -> DiagnosisRecord:
     """Compute the diagnostics of a run and store the record. ``model`` is in evaluation mode.
 
-    If the weights have a diagnosis without errors, only the diagnostics of loaded plug-ins that it lacks, or whose code
-    has changed, are computed, unless ``force`` is set. Values of plug-ins that are not loaded are kept.
+    If a diagnosis of these weights without errors is stored, only missing diagnostics of loaded plug-ins, and
+    diagnostics whose code has changed, are computed. ``force`` computes all diagnostics again. Values of plug-ins that
+    are not loaded are kept.
 
-    An error is stored as a failed record, unless the weights have a diagnosis without errors: that one is kept, without
-    the values of changed plug-ins.
+    An error is stored as a failed record. If a diagnosis of these weights without errors is stored, that diagnosis is
+    kept instead, without the values of changed plug-ins.
     """
     start, stored = time.perf_counter(), context.store.read_diagnosis(run_id)
     earlier = stored if stored is not None and stored.status == "ok" else None
@@ -66,7 +67,7 @@ def diagnose(
             else:
                 values = _measure_plugins(model, train_limit, context, stale)
     except CellFailure as error:
-        failure, sizes = error, {}  # a number of images is meaningless without its value
+        failure, sizes = error, {}  # numbers of images are not stored without values
     created = timestamp()
     record = DiagnosisRecord(
         run_id=run_id,
@@ -105,10 +106,10 @@ def _without(record: DiagnosisRecord, columns: Collection[str]) -> DiagnosisReco
 
 
 def _merged(earlier: DiagnosisRecord, record: DiagnosisRecord, *, whole: bool) -> DiagnosisRecord:
-    """Return ``record`` with the values of ``earlier`` that it lacks.
+    """Return ``record`` with the values of ``earlier`` that are missing in ``record``.
 
-    If it is not the ``whole`` diagnosis, the built-in diagnostics are those of ``earlier``, with their time,
-    environment and numbers of images.
+    If ``record`` is not the ``whole`` diagnosis, the built-in diagnostics come from ``earlier``, together with their
+    time, environment and numbers of images.
     """
     values = {**earlier.values, **record.values}
     return replace(
@@ -120,7 +121,7 @@ def _merged(earlier: DiagnosisRecord, record: DiagnosisRecord, *, whole: bool) -
 
 
 def _ordered(values: Collection[str]) -> list[str]:
-    """Return the columns of ``values``: our own in their order, then those of plug-ins by name."""
+    """Return the columns of ``values``: first the built-in columns in their order, then columns of plug-ins by name."""
     builtin = [column for column in DIAGNOSTIC_COLUMNS if column in values]
     return [*builtin, *sorted(set(values) - set(builtin))]
 
@@ -128,7 +129,7 @@ def _ordered(values: Collection[str]) -> list[str]:
 def _measure(
     model: Classifier, train_limit: int | None, context: RunContext, sizes: dict[str, int]
 ) -> Mapping[str, Value]:
-    """Compute every diagnostic, by column. The training images are those of the training, without augmentation."""
+    """Compute every diagnostic, by column. The training images are the images of the training, without augmentation."""
     test, train = _latent_images(train_limit, context)
     gradient_images, attacked_images = context.images("test", GRADIENT_IMAGES), context.images("test", DEEPFOOL_IMAGES)
     sizes |= {"collapse_n": len(test), f"collapse_n{TRAIN_SUFFIX}": len(train), "lipschitz_n": len(gradient_images)}
@@ -139,7 +140,7 @@ def _measure(
 
 
 def _latent_images(train_limit: int | None, context: RunContext) -> tuple[Images, Images]:
-    """Return the test and the training images whose latents are measured."""
+    """Return the test images and the training images for the diagnostics of latents."""
     limit = LATENT_IMAGES if train_limit is None else min(train_limit, LATENT_IMAGES)
     return context.images("test", LATENT_IMAGES), context.images("train", limit)
 
@@ -223,7 +224,7 @@ def _distances(model: Classifier, images: Images, context: RunContext, sizes: di
 
 
 def _with_intervals(**estimates: Estimate) -> dict[str, Value]:
-    """Return every estimate by column, each followed by the ends of its interval."""
+    """Return the estimates by column. Each estimate is followed by the lower and upper end of its interval."""
     values = {column: estimate.value for column, estimate in estimates.items()}
     for column, estimate in estimates.items():
         values |= {column + suffix: end for suffix, end in zip(INTERVAL_SUFFIXES, estimate[1:], strict=True)}

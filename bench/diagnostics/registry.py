@@ -1,4 +1,4 @@
-"""Registry of diagnostics, each a function of the latents."""
+"""Registry of diagnostics. A diagnostic is a function of the latents."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from bench.runtime.plugin import plugin_sha_of
 class DiagnosticEntry:
     """Declaration of a diagnostic.
 
-    ``better`` is the direction towards collapse or a hypercube, not towards accuracy or robustness; "" for neither.
+    ``better`` is the direction towards collapse or a hypercube, not towards accuracy or robustness. It is "" if neither
+    direction means collapse.
     """
 
     summary: str
-    definition: str  # one line for a table in Markdown
-    invariant: bool  # under z → c z, W → W/c, which does not change the function of the model
+    definition: str  # one line of Markdown for a table
+    invariant: bool  # true if invariant under z → c z, W → W/c, which does not change the function of the model
     better: Literal["lower", "higher", ""]
     function: Callable[[Latents], Value]
 
@@ -41,16 +42,16 @@ def columns_of(name: str) -> tuple[str, str]:
 def plugin_codes() -> dict[str, str]:
     """Return the content hash of the plug-in by column, for all diagnostics that are not built in.
 
-    The hash is empty for a diagnostic that was registered without a plug-in file. Raises BenchError for a name whose
-    columns are those of another quantity.
+    The hash is empty for a diagnostic that was registered without a plug-in file. Raises BenchError if a column of a
+    diagnostic is already the column of another quantity.
     """
     hashes: dict[str, str] = {}
     for name in (name for name in DIAGNOSTICS if DIAGNOSTICS.origin(name) != BUILTIN):
         for column in columns_of(name):
             if column in DIAGNOSTIC_COLUMNS or column in hashes:
                 raise BenchError(
-                    f"diagnostic {name!r} (from {DIAGNOSTICS.origin(name)}) has the column {column!r}, which another "
-                    "quantity has, too; rename the diagnostic."
+                    f"diagnostic {name!r} (from {DIAGNOSTICS.origin(name)}) has the column {column!r}, which is already "
+                    "the column of another quantity; rename the diagnostic."
                 )
             hashes[column] = plugin_sha_of("diagnostic", name)
     return hashes

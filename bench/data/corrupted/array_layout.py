@@ -22,10 +22,10 @@ CHANNELS: Final = (3, 1)
 class ArrayLayout:
     """Corruptions in a folder of arrays.
 
-    Files are checked against their published checksums or, if none are published, against the manifest written by
-    'bench corrupt'. ``labels``, (N,), are those of the whole test split; ``indices``, (M,), select the evaluated rows.
-    Raises BenchError if ``labels.npy`` is missing or differs from ``labels``, and if the files in the manifest belong
-    to several sets.
+    Files are checked against their published checksums. If no checksums are published, they are checked against the
+    manifest written by 'bench corrupt'. ``labels``, (N,), are the labels of the whole test split. ``indices``, (M,),
+    select the evaluated images. Raises BenchError if ``labels.npy`` is missing or differs from ``labels``, and if the
+    files in the manifest belong to several sets.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ArrayLayout:
         path = self._folder / LABELS
         if not path.is_file():
             raise BenchError(
-                f"{self._folder} has no {LABELS}, which is needed to check the order of its images; put it there."
+                f"{self._folder} has no {LABELS}, which is needed to check the order of the images; add this file."
             )
         with _opened(path) as file:
             stored = _map(file, path)
@@ -107,7 +107,7 @@ class ArrayLayout:
             )
 
     def _hint(self, array: NDArray[Any]) -> str:
-        """Return the probable cause if the array is too short, else an empty string."""
+        """Return the probable cause if the array is too short, otherwise an empty string."""
         short = array.ndim > 0 and 0 < len(array) < len(SEVERITY_LEVELS) * self._count
         return "; all test images are needed, and 'bench corrupt --limit' writes only some of them" if short else ""
 
@@ -117,8 +117,8 @@ class ArrayLayout:
         if len(owners) > 1:
             first, second, *_ = sorted(owners.values())
             raise BenchError(
-                f"{self._folder / first} and {second} in the same folder belong to different sets: by {MANIFEST}, they "
-                "differ in images, constants or seed; give a folder that holds one set."
+                f"{self._folder / first} and {second} in the same folder belong to different sets: according to "
+                f"{MANIFEST}, they differ in images, constants or seed; give a folder that holds one set."
             )
 
     def _check_content(self, file: BufferedReader, path: Path) -> None:

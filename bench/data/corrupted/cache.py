@@ -31,7 +31,7 @@ LABELS: Final = "labels"
 #: Version of the layout of the labels file.
 LABELS_VERSION: Final = 1
 
-#: Number of values that are corrupted and written at a time. It bounds the memory for sets of any size.
+#: Number of values that are corrupted and written at a time. It limits the memory for sets of any size.
 BLOCK_VALUES: Final = 2**25
 
 FOLDER_DIGITS: Final = 16
@@ -47,16 +47,17 @@ class _Stored(NamedTuple):
 class GeneratedSet:
     """All corruptions of some images, generated on first use: ``<kind>.npy`` with the five severities stacked.
 
-    ``pixels`` are (N, C, H, W), C = 1 or 3; float32 in [0, 1] is rounded to the nearest of 256 levels, because
-    corruptions are defined on bytes. ``labels`` are (N,).
+    ``pixels`` are (N, C, H, W) with C = 1 or 3. Values in float32 in [0, 1] are rounded to the nearest of 256 levels,
+    because corruptions are defined on bytes. ``labels`` are (N,).
 
-    Files are stored in a subfolder of ``folder`` that is named by a hash of ids, pixels, labels, profile and seed. With
-    ``below=False`` they are stored in ``folder`` itself and replace the files of another set. ``files_sha`` is the hash
-    of the photographs for the kinds that use some: "" for their synthetic replacement, None for the installed ones.
+    Files are stored in a subfolder of ``folder``. Its name is a hash of ids, pixels, labels, profile and seed. With
+    ``below=False``, files are stored in ``folder`` itself and replace the files of another set. ``files_sha`` is the
+    hash of the photographs that some kinds of corruption need. If it is "", synthetic images replace the photographs.
+    If it is None, the installed photographs are used.
 
     ``manifest.json`` lists every finished file with its SHA-256 and the hash of its set. A file that is not listed, or
-    that has another hash, is generated again, so that an incomplete or damaged file is never used. Several processes
-    may use one folder: they write equal files, and a lost manifest entry only causes its file to be generated again.
+    that has another hash, is generated again. An incomplete or damaged file is therefore never used. Several processes
+    may use one folder, because all write equal files. If a manifest entry is lost, its file is generated again.
 
     Raises BenchError for pixels of another shape or type, and if the numbers of ids, labels and images differ.
     """
@@ -86,7 +87,7 @@ class GeneratedSet:
         self._stored: dict[str, _Stored] = {}
 
     def images(self, kind: str, severity: int) -> NDArray[np.uint8]:
-        """Return images (N, H, W, C), uint8, mapped from their file; the first use of a kind writes all its severities.
+        """Return images (N, H, W, C), uint8, mapped from their file. The first use of a kind writes all severities.
 
         Raises BenchError for an unknown kind or severity, or when the files cannot be written.
         """
@@ -100,7 +101,7 @@ class GeneratedSet:
         return sorted({path.name for path in self.folder.glob("*.npy")} - own)
 
     def file_sha(self, kind: str) -> str:
-        """Return the SHA-256 of the file of ``kind`` as hex; generate the file if it is missing."""
+        """Return the SHA-256 of the file of ``kind`` as hex. Generate the file if it is missing."""
         return self._kind(kind).sha
 
     def _kind(self, kind: str) -> _Stored:
@@ -141,7 +142,7 @@ class GeneratedSet:
         return written
 
     def _files(self, kind: str) -> str:
-        """Return the hash of the photographs that ``kind`` is generated with."""
+        """Return the hash of the photographs that are used to generate ``kind``."""
         if self._files_sha is None or not CORRUPTIONS.get(kind).stand_in:
             return files_sha_of(kind)
         return self._files_sha
@@ -175,7 +176,7 @@ class GeneratedSet:
         )
 
     def _enter(self, name: str, entry: Mapping[str, Any]) -> None:
-        """Add a finished file to the manifest, and keep entries that other processes have added."""
+        """Add a finished file to the manifest. Entries of other processes are kept."""
         with _MERGING:
             manifest = {
                 "files": raw_entries(self.folder) | {name: entry},
@@ -206,7 +207,7 @@ def as_bytes(pixels: Pixels) -> NDArray[np.uint8]:
 
 
 def _open(path: Path, shape: tuple[int, ...], dtype: type[np.generic], sha: str) -> _Stored | None:
-    """Map the file if shape, type and hash are the expected ones, otherwise return None.
+    """Map the file if shape, type and hash are as expected, otherwise return None.
 
     The hash is computed from the same open file that is mapped.
     """

@@ -19,7 +19,7 @@ from bench.data.image_listing import by_normalised_name, list_images, scan
 
 
 class Place(NamedTuple):
-    """Class and file name without extension, equal for a test image and its corrupted images."""
+    """Class and file name without extension. They are equal for a test image and its corrupted images."""
 
     class_name: str
     stem: str
@@ -28,7 +28,7 @@ class Place(NamedTuple):
 class FolderLayout:
     """Corruptions in folders of image files.
 
-    ``ids`` are those of the whole test split; ``indices``, (M,), select the evaluated rows. Raises BenchError if
+    ``ids`` are the ids of the whole test split. ``indices``, (M,), select the evaluated images. Raises BenchError if
     ``folder`` has no such folders, or if ``ids`` are not files in class folders.
     """
 
@@ -50,7 +50,7 @@ class FolderLayout:
         return sorted(self._kind_folders)
 
     def check(self, kind: str, severity: int) -> None:
-        """Raise BenchError unless all files exist and the first one has the expected size. Opens only the first."""
+        """Raise BenchError unless all files exist and the first file has the expected image size."""
         rows_of(severity, len(self._ids))
         self._refuse_other_sizes(self._paths(self._kind_folder(kind) / str(severity))[:1])
 
