@@ -31,7 +31,7 @@ class HeadLipschitz:
 
 
 def _silu_slope() -> float:
-    """Return the largest slope of x·σ(x). Its second derivative is 0 there: x·tanh(x/2) = 2, x ≈ 2.3994."""
+    """Return the largest slope of x·σ(x), at the zero x ≈ 2.3994 of its second derivative: x·tanh(x/2) = 2."""
     low, high = 2.0, 3.0
     for _ in range(60):
         middle = (low + high) / 2

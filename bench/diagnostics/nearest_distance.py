@@ -82,10 +82,10 @@ def _no_scores(reason: str, n_unknown: int) -> NearestScores:
 def nearest_distances(model: nn.Module, images: Tensor, *, keys: Tensor) -> Floats:
     """Return the L2 distance to the nearest verified adversarial image of DDN, FMN and FAB, (N,).
 
-    Without a verified adversarial image, the distance is infinite. It is NaN if a search ended at NaN or infinite
-    logits, because the image must not be reported as robust. ``keys``, (N,) int64, seed the random directions of DDN
-    where the gradient is zero or not finite. The images are correctly classified, so the prediction equals the label.
-    Bisection moves the nearest adversarial image to the boundary.
+    Without a verified adversarial image, the distance is infinite, or NaN if a search ended at NaN or infinite logits:
+    such an image must not be reported as robust. ``keys``, (N,) int64, seed the random directions of DDN where the
+    gradient is zero or not finite. The images are correctly classified, so the prediction equals the label. Bisection
+    moves the nearest adversarial image to the boundary.
     """
     with torch.no_grad():
         ranking = model(images).argsort(dim=1, descending=True, stable=True)

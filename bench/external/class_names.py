@@ -1,4 +1,4 @@
-"""Class order of a network that was trained elsewhere, by the names of its classes."""
+"""Class order of an externally trained network, determined by the names of its classes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SHOWN = 3  # maximum number of missing names in a message
 def order_from_names(names_of_checkpoint: Sequence[str], names_of_dataset: Sequence[str]) -> tuple[int, ...] | None:
     """Return the class of the data set for each output of the network, or None if every output k is class k.
 
-    Names are normalised to NFC and compared in three ways: exactly, without case, and by letters and digits only. The
-    first comparison in which the names of each side are distinct and both sides are equal decides. If all names of the
-    checkpoint are numbers and those of the data set are not, the numbers are folders in natural order: the smallest
-    number is class 0.
+    Names are normalised to NFC (Unicode's composed form) and compared in three ways: exactly, without case, and by
+    letters and digits only. The first comparison is used in which the names of each side are distinct and both sets of
+    names are equal. If all names of the checkpoint are numbers and the names of the data set are not, the numbers are
+    folder names in natural order: the smallest number is class 0.
 
     Raise BenchError if a name has no counterpart.
     """
@@ -43,7 +43,7 @@ def _both(checkpoint_names: Sequence[str], dataset_names: Sequence[str]) -> tupl
     """Return both lists of names. Raise BenchError for repeated names, and for a data set without names."""
     if not dataset_names:
         raise BenchError(
-            "the classes of this data set have no names, so class names cannot be matched; leave them out."
+            "the classes of this data set have no names, so class names cannot be matched; omit --class-names."
         )
     repeated = [name for name, count in Counter(checkpoint_names).items() if count > 1]
     if repeated:
@@ -88,7 +88,7 @@ def _mismatch(checkpoint_names: Sequence[str], dataset_names: Sequence[str]) -> 
 
 
 def _names_in(value: Any) -> tuple[str, ...] | None:
-    """Return names from a list of names, or from a mapping between names and indices 0…K−1; None for other values."""
+    """Return names from a list of names, or from a mapping between names and indices 0…K−1. None for other values."""
     if isinstance(value, Mapping):
         return _names_of_mapping(value)
     if isinstance(value, list | tuple) and value and len({type(name) for name in value}) == 1:
@@ -106,12 +106,12 @@ def _names_of_mapping(value: Mapping[Any, Any]) -> tuple[str, ...] | None:
 
 
 def _index(value: Any) -> int | None:
-    """Return an index from a number or from its text, because JSON stores the keys of a mapping as text."""
+    """Return an index from a number or from text, because JSON stores the keys of a mapping as text."""
     return int(value) if type(value) is int or (type(value) is str and _is_number(value)) else None
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
-    """Read class names in the order of the network's outputs: one per line, or a JSON list, or JSON name → index.
+    """Read class names in the order of the network's outputs: one name per line, a JSON list, or JSON name → index.
 
     Raise BenchError if the file cannot be read or has no names, and for an empty line between names.
     """

@@ -1,7 +1,7 @@
-"""Describe the code of a function as data, and find the global values to which it refers.
+"""Describe the code of a function as data, and find the global values that the code uses.
 
-Bytecode is used instead of source text: it is the code that runs, even if the file was edited after the import, and
-comments do not change it.
+Bytecode is used instead of source text. Bytecode is the code that runs, even if the file was edited after the import,
+and it does not depend on comments.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-Reference = tuple[str, str, Any]  # name of a module, attribute of it ("" for the whole module), value
-IsLibrary = Callable[[str], bool]  # from the name of a module
+Reference = tuple[str, str, Any]  # module name, attribute of the module ("" for the module itself), value
+IsLibrary = Callable[[str], bool]  # maps a module name to True for a library
 
-LIBRARIES = ("torch", "torchvision", "timm", "numpy", "transformers")  # in any installation folder
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "transformers")  # libraries in any installation folder
 _ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")
 _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME")
 _MISSING = object()
@@ -66,10 +66,10 @@ def _constant(value: Any) -> Any:
 
 
 def references(function: FunctionType, library: IsLibrary) -> Iterator[Reference]:
-    """Yield the globals to which ``function`` and its nested functions refer, and the modules that they import.
+    """Yield the globals that ``function`` and its nested functions use, and the modules that they import.
 
-    ``config.TAU`` yields the attribute only. A module that is used in another way, such as ``getattr(config, name)``,
-    is yielded as a whole. Modules of a ``library`` are not followed.
+    ``config.TAU`` yields only the attribute. A module that is used in another way, such as ``getattr(config, name)``,
+    is yielded itself. Modules of a ``library`` are not followed.
     """
     space = function.__globals__
     for code in _nested(function.__code__):
@@ -92,7 +92,7 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
 
 
 def _run(steps: list[dis.Instruction], names: tuple[str, ...]) -> list[str]:
-    """Return the arguments of the first steps, as long as they have one of ``names``."""
+    """Return the arguments of the first instructions, up to the first instruction whose name is not in ``names``."""
     arguments = []
     for step in steps:
         if step.opname not in names:
@@ -108,7 +108,7 @@ def _resolve(space: dict[str, Any], name: str, attributes: list[str], library: I
         if not isinstance(value, ModuleType) or library(value.__name__):
             break
         part = vars(value).get(attribute, _MISSING)
-        if part is _MISSING:  # computed by the module
+        if part is _MISSING:  # an attribute that the module computes on access
             yield value.__name__, "", value
             return
         owner, name, value = value.__name__, attribute, part
@@ -116,7 +116,7 @@ def _resolve(space: dict[str, Any], name: str, attributes: list[str], library: I
 
 
 def _imported(name: str, level: int, space: dict[str, Any], imported: list[str]) -> list[str]:
-    """Return the full names of the modules to which an import statement in a function may refer."""
+    """Return the full names of the modules that an import statement in a function may import."""
     package = str(space.get("__package__") or "")
     full = importlib.util.resolve_name("." * level + name, package) if level else name
     return [full, *(f"{full}.{part}" for part in imported)]

@@ -51,7 +51,7 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Loaded:
-    """A frozen network with its preprocessing, and the data to store for it."""
+    """A frozen network with its preprocessing, and the data to store for this network."""
 
     model: Preprocessed
     source: SourceSpec
@@ -71,11 +71,11 @@ class _Read:
     facts: Facts
     notes: tuple[str, ...]
     content: bytes | None
-    other_stem: tuple[Stem, nn.Module] | None = None  # the network with another stem that the weights fit
+    other_stem: tuple[Stem, nn.Module] | None = None  # another stem for which the weights fit, and the network with it
 
 
 def load_external(requested: NetworkConfig, context: RunContext) -> Loaded:
-    """Read the network of ``requested`` with its preprocessing, which :func:`probe_external` checks.
+    """Read the network of ``requested`` with its preprocessing. :func:`probe_external` checks the preprocessing.
 
     Raise BenchError if the file cannot be read or does not fit, and if no normalisation is declared.
     """
@@ -123,8 +123,8 @@ def rebuild(source: SourceSpec, path: Path, device: torch.device) -> Preprocesse
 def _assembled(network: nn.Module, preprocessing: Preprocessing, device: torch.device) -> Preprocessed:
     """Add the preprocessing in front of the network, freeze the model and set evaluation mode.
 
-    Parameters are frozen one by one since scripted modules have no method ``requires_grad_``. The mode is set by
-    :meth:`Preprocessed.train` since exported programs raise an exception when it is changed.
+    Parameters are frozen one by one, because scripted modules have no method ``requires_grad_``. The mode is set by
+    :meth:`Preprocessed.train`, because exported programs raise an exception if the mode is changed.
     """
     for parameter in network.parameters():
         parameter.requires_grad_(False)
@@ -133,7 +133,7 @@ def _assembled(network: nn.Module, preprocessing: Preprocessing, device: torch.d
 
 
 def _read(requested: NetworkConfig, size: int, applied: Fitting | None) -> _Read:
-    """Read the network for images of ``size`` pixels; ``applied`` is how the files of a folder are fitted."""
+    """Read the network for images of ``size`` pixels. ``applied`` is the resize and crop of the files of a folder."""
     if requested.module is not None:
         network = call_factory(requested.module)
         channels: Literal[1, 3] = 1 if first_channels(network) == 1 else 3
@@ -175,7 +175,7 @@ def _read(requested: NetworkConfig, size: int, applied: Fitting | None) -> _Read
 
 
 def _declared_size(requested: NetworkConfig, dataset: Dataset) -> int | None:
-    """Return the side length to resize images to; None for no resizing."""
+    """Return the side length to which images are resized; None if images are not resized."""
     text = requested.input_size
     if text in ("auto", "native"):
         return None
@@ -190,7 +190,7 @@ def _declared_size(requested: NetworkConfig, dataset: Dataset) -> int | None:
 
 
 def _config(requested: NetworkConfig) -> Mapping[str, Any] | None:
-    """Return timm's ``pretrained_cfg`` for the architecture; None if it is not an architecture of timm."""
+    """Return timm's ``pretrained_cfg`` for the architecture; None if timm does not have the architecture."""
     if requested.model is None or ":" in requested.model:
         return None
     config = get_pretrained_cfg(requested.model)
@@ -210,7 +210,7 @@ def _config_size(requested: NetworkConfig) -> int | None:
 
 
 def _preprocessing(requested: NetworkConfig, read: _Read, dataset: Dataset) -> Preprocessing:
-    """Return the preprocessing that the user declares, else the checkpoint itself, else timm's ``pretrained_cfg``."""
+    """Return the declared preprocessing, by precedence: of the user, of the checkpoint, of timm's ``pretrained_cfg``."""
     config = _config(requested) if read.kind == "checkpoint" else None
     moments = _own_moments(read.facts) if requested.normalize is None else None
     text = requested.normalize or moments or ("from-config" if config is not None else None)
@@ -231,7 +231,7 @@ def _preprocessing(requested: NetworkConfig, read: _Read, dataset: Dataset) -> P
 
 
 def _own_moments(facts: Facts) -> str | None:
-    """Return mean and std from the file itself, in the form of ``--normalize``."""
+    """Return mean and std stored in the file, in the form of ``--normalize``."""
     return None if facts.mean is None or facts.std is None else ",".join(map(str, (*facts.mean, *facts.std)))
 
 
@@ -243,9 +243,10 @@ def _class_order(requested: NetworkConfig, read: _Read, dataset: Dataset) -> tup
 
 
 def probe_external(requested: NetworkConfig, loaded: Loaded, context: RunContext) -> tuple[str, ...]:
-    """Probe the preprocessing on test images of the data set; return notes for every row of the network.
+    """Probe the preprocessing on test images of the data set. Return notes for every row of the network.
 
-    Raise BenchError if another normalisation, class order or stem is better, unless ``requested.trust_normalization``.
+    Raise BenchError if the clean accuracy is higher with another normalisation, class order or stem, unless
+    ``requested.trust_normalization``.
     """
     network, chosen = loaded.model.network, loaded.source.preprocessing
     images = context.images("test", PROBE_IMAGES)

@@ -1,4 +1,4 @@
-"""Split an object into the parts that may change the results of a model: items, attributes, and bytes of tensors."""
+"""Split an object into the parts that affect the results of a model: items, attributes, and bytes of tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def array_sha(value: Any) -> str:
 
 
 def contents(value: Any) -> Iterator[bytes]:
-    """Yield the bytes to hash. Quantised modules have packed tensors; extra state may be any object."""
+    """Yield the bytes to hash of a tensor, an array, a packed tensor of a quantised module, or any other object."""
     if isinstance(value, Tensor) and (value.is_nested or value.is_meta):
         yield type(value).__name__.encode()
     elif isinstance(value, Tensor) and value.layout != torch.strided:
@@ -47,13 +47,13 @@ def contents(value: Any) -> Iterator[bytes]:
         yield (repr(value) if isinstance(value, (float, *PLAIN)) else type(value).__name__).encode()
 
 
-Parts = Iterator[tuple[str, Any]]  # names, values
+Parts = Iterator[tuple[str, Any]]  # pairs of name and value
 _EXACT = (*PLAIN, float, complex)
 _CONTAINERS: tuple[Any, ...] = (list, tuple, deque, set, frozenset)
 
 
 def plain(value: Any) -> Any:
-    """Return JSON data for a plain value, an array, or a sequence of plain values; None for anything else."""
+    """Return JSON data for a plain value, an array, or a sequence of plain values; None for other objects."""
     if isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype != object):
         return {"array": array_sha(value)}
     if type(value) in (tuple, list):
@@ -67,9 +67,10 @@ def plain(value: Any) -> Any:
 
 
 def items(value: Any) -> tuple[Any, Parts]:
-    """Return the keys, the length or the value of a built-in type or a class derived from one, and its items.
+    """Return the keys, the length or the value of an object of a built-in type, and its items.
 
-    Methods of derived classes are not called. For other objects, return None and no items.
+    Objects of derived classes are included, but overridden methods are not called. For other objects, return None and
+    no items.
     """
     if isinstance(value, dict | MappingProxyType):
         pairs = [*(dict.items(value) if isinstance(value, dict) else value.items())]

@@ -1,4 +1,4 @@
-"""Names of externally trained networks, from the command line and TOML tables. Does not import torch."""
+"""Names of externally trained networks from the command line and TOML tables. Does not import torch."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ FIELDS = tuple(field.name for field in dataclasses.fields(NetworkConfig))
 def networks_of(
     checkpoints: Sequence[Path], modules: Sequence[str], shared: NetworkConfig, tables: Sequence[Mapping[str, Any]]
 ) -> list[NetworkConfig]:
-    """Return the networks of one command: its checkpoints and factories, and those of its TOML file.
+    """Return the networks of one command: checkpoints and factories on the command line and in its TOML file.
 
     Networks on the command line that share a name are numbered as seeds, starting at ``shared.seed``. The name is
-    ``shared.name``, or the architecture if a variant is given, or else the name of each file. Raise BenchError if
-    there is no network, if two have the same name, variant and seed, and for an unknown key.
+    ``shared.name``. Without ``shared.name``, it is the architecture if a variant is given, otherwise the name of the
+    file. Raise BenchError if there is no network, if two networks have the same name, variant and seed, and for an
+    unknown key.
     """
     sources = [{"checkpoint": path} for path in checkpoints] + [{"module": text} for text in modules]
     networks = []
@@ -46,7 +47,7 @@ def networks_of(
 
 
 def _from_table(table: Mapping[str, Any], shared: NetworkConfig) -> NetworkConfig:
-    """Return the network of one ``[[networks]]`` table; missing keys are taken from the command line."""
+    """Return the network of one ``[[networks]]`` table. Values of missing keys are taken from the command line."""
     renamed = {key.replace("-", "_"): value for key, value in table.items()}
     renamed = {{"as_variant": "variant"}.get(key, key): value for key, value in renamed.items()}
     for key in renamed:
@@ -65,14 +66,14 @@ def _checked(network: NetworkConfig) -> NetworkConfig:
 
 
 def _shared_name(network: NetworkConfig) -> str | None:
-    """Return the given name; without a name, the architecture if a variant is given."""
+    """Return the given name. Without a name, return the architecture if a variant is given, otherwise None."""
     if network.name or network.variant == EXTERNAL or network.model is None:
         return network.name
     return network.model.rpartition(":")[2]
 
 
 def _own_name(network: NetworkConfig) -> str:
-    """Return the name of the factory, or an allowed name made of the file name without its suffixes."""
+    """Return the name of the factory, or an allowed name derived from the file name without its suffixes."""
     if network.checkpoint is None:
         return str(network.module).rpartition(":")[2]
     stem = network.checkpoint.name.split(".")[0] or network.checkpoint.name

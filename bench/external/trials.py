@@ -22,7 +22,7 @@ NAMES = {DATASET: "the data set's moments", GIVEN: "the given mean and std", INS
 
 
 class Alternative(NamedTuple):
-    """Another preprocessing, or another architecture for the same weights, and the options that select it."""
+    """Another preprocessing, or another architecture for the same weights, with the options that select it."""
 
     name: str
     way_out: str
@@ -36,7 +36,7 @@ class Trial:
     """Clean accuracy of the network under one preprocessing."""
 
     name: str
-    way_out: str  # options that select it
+    way_out: str  # options that select this preprocessing
     outputs: Ints  # (N,) index of the largest logit; −1 where a logit is NaN or infinite
     correct: Bools  # (N,) in the declared class order
 
@@ -49,11 +49,11 @@ class Trial:
 def try_alternatives(
     network: nn.Module, alternatives: Iterator[Alternative], images: Tensor, truth: Ints, order: Ints, size: int
 ) -> tuple[list[Trial], list[str]]:
-    """Try every alternative; return the trials, and one line for each alternative that the network cannot run.
+    """Try every alternative. Return the trials, and one line for each alternative that the network cannot run.
 
-    ``size`` is the declared input size. At other sizes, and for another architecture, any exception is reported in a
-    line, because architectures reject unsupported sizes in different ways. Out-of-memory errors, and exceptions of the
-    declared architecture at the declared size, are raised.
+    ``size`` is the declared input size. At other sizes, and for another architecture, every exception is reported in a
+    line, because architectures reject unsupported sizes by different exceptions. Out-of-memory errors are raised.
+    Exceptions of the declared architecture at the declared size are also raised.
     """
     trials, failed = [], []
     for alternative in alternatives:
@@ -87,8 +87,8 @@ def alternatives_to(
 ) -> Iterator[Alternative]:
     """Yield common normalisations at several input sizes, without duplicates, and the BGR channel order.
 
-    The sizes are the declared one, the images' own, and ``config_size``. At sizes above the declared one, which may
-    cost a hundred times as much per image, only the declared normalisation is tried.
+    The sizes are the declared size, the size of the images, and ``config_size``. At sizes above the declared size, only
+    the declared normalisation is tried, because the cost per image may be a hundred times as high.
     """
     side = int(images.shape[-1])
     declared_size = declared.input_size or side
@@ -120,7 +120,8 @@ def with_stem(declared: Preprocessing, stem: str, network: nn.Module) -> Alterna
 def _normalizations(declared: Preprocessing, train: Moments | None) -> Iterator[tuple[str, str, Moments | None]]:
     """Yield name, option and moments of each normalisation.
 
-    The order is: declared, named, the data set's, and the declared one rescaled for pixels in 0…255.
+    The order is: the declared normalisation, the named ones, the moments of the data set, and the declared
+    normalisation rescaled for pixels in 0…255.
     """
     moments, declared_name = moments_fed(declared), name_of(declared)
     yield declared_name, "", moments
@@ -135,7 +136,7 @@ def _normalizations(declared: Preprocessing, train: Moments | None) -> Iterator[
 
 
 def _fed(preprocessing: Preprocessing, side: int) -> tuple[object, ...]:
-    """Return a key that is equal for preprocessings that give the network the same input."""
+    """Return a key of the network's input. Preprocessings with equal keys give the network the same input."""
     mean, std = moments_fed(preprocessing) or Moments((0.0,), (1.0,))
     rounded = [tuple(f"{v:.3g}" for v in (values * 3 if len(values) == 1 else values)) for values in (mean, std)]
     return (*rounded, preprocessing.input_size or side)

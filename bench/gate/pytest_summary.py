@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-ATTRIBUTE = "robustness"  # attribute of a test's report; its value is JSON data, so that xdist can send it
+ATTRIBUTE = "robustness"  # attribute of a test's report with JSON data, which xdist can send
 
 
-@dataclass(eq=False)  # hashable: pytest keeps plug-ins in sets
+@dataclass(eq=False)  # hashable, because pytest stores plug-ins in sets
 class Summary:
-    """Reports of robustness tests. With ``required`` the session fails if a test compared nothing."""
+    """Reports of robustness tests. With ``required``, the session fails if a test made no comparison."""
 
     mark: str
     required: bool
@@ -26,7 +26,7 @@ class Summary:
             self._marked = [item.nodeid for item in session.items if item.get_closest_marker(self.mark)]
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Store a module with robustness tests that skips itself."""
+        """Store the name of a skipped module with robustness tests."""
         if hasattr(report, ATTRIBUTE):
             self._skipped.add(report.nodeid)
 

@@ -46,10 +46,10 @@ class Robustness:
     settings: Settings
     results: Path
     update: bool
-    finished: bool = False  # whether images were compared with the baseline, or a baseline was written
+    finished: bool = False  # true if images were compared with the baseline, or a baseline was written
     uncompared: list[str] = field(default_factory=list)  # requested cells that could not be compared
     _settled: bool = False
-    _models: dict[str, list[nn.Module]] = field(default_factory=dict)  # by name
+    _models: dict[str, list[nn.Module]] = field(default_factory=dict)  # attacked models by name
     _problems: list[str] = field(default_factory=list)  # errors of calls, which the test may have caught
     _requested: list[tuple[str, str]] = field(default_factory=list)  # run id and cell id
     _numbers: list[str] = field(default_factory=list)
@@ -58,10 +58,10 @@ class Robustness:
     def __call__(self, model: nn.Module | Iterable[nn.Module], *, name: str = "model", **options: Any) -> None:
         """Attack ``model``. The test fails at its end unless all checks pass.
 
-        ``model`` is a module that maps images (N, 3, S, S) in [0, 1] to logits (N, K), or several such modules trained
-        with different seeds. Retrained weights need at least five trainings on each side, unless the mark has
-        ``scope="weights"``. ``name`` is the name of the model in the baseline. ``options`` are those of
-        :func:`bench.api.evaluate`. A requested cell that is missing in the baseline is a failure, too.
+        ``model`` is a module that maps images (N, 3, S, S) in [0, 1] to logits (N, K), or several modules trained with
+        different seeds. Retrained weights need at least five trainings on each side, unless the mark has
+        ``scope="weights"``. ``name`` is the name of the model in the baseline. ``options`` are options of
+        :func:`bench.api.evaluate`. The test also fails if a requested cell is missing in the baseline.
         """
         __tracebackhide__ = True
         problem = ""
@@ -73,7 +73,7 @@ class Robustness:
         except BaseException as error:
             self._problems.append(f"an attack was interrupted: {type(error).__name__}: {error}")
             raise
-        if problem:  # outside of the handler: otherwise pytest shows both errors
+        if problem:  # raised outside of the handler, because pytest would show both errors
             self._problems.append(problem)
             pytest.fail(problem, pytrace=False)
 
@@ -116,7 +116,7 @@ class Robustness:
 
     @property
     def attacked(self) -> bool:
-        """Whether the test called the fixture, successfully or not."""
+        """True if the test called the fixture, successfully or not."""
         return bool(self._models or self._problems)
 
     def summary(self) -> dict[str, Any]:
@@ -179,8 +179,8 @@ class Robustness:
 
 def _not_compared(missing: Sequence[str]) -> str:
     return (
-        f"requested but not compared: {', '.join(missing)}. Only one of several cells with the same name counts; give "
-        "every call with different settings its own name=."
+        f"requested but not compared: {', '.join(missing)}. Only one of several cells with the same name is used; "
+        "give every call with different settings its own name=."
     )
 
 
@@ -196,7 +196,7 @@ def _advice(lines: Sequence[Check], rules: Rules, path: Path) -> str:
 
 
 def _readable(path: Path) -> Baseline | None:
-    """Return the baseline that will be replaced; None without a readable one."""
+    """Return the baseline that will be replaced; None if it is missing or unreadable."""
     try:
         return read_baseline(path)
     except BenchError:
@@ -204,7 +204,7 @@ def _readable(path: Path) -> Baseline | None:
 
 
 def _changes(before: Baseline | None, runs: Sequence[RunOutcomes]) -> list[str]:
-    """Return one line per accuracy to write, with the accuracy that it replaces."""
+    """Return one line per new accuracy, with the accuracy that it replaces."""
     old = {(name_of(run), m): cell.accuracy for run in (before.runs if before else ()) for m, cell in run.cells.items()}
     return [
         f"{name_of(run)} {metric}: baseline {_shown(old.get((name_of(run), metric)))}, now {_shown(cell.accuracy)}"

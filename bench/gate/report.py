@@ -20,7 +20,7 @@ FILES_ONLY = (
     "Scope weights: these checks hold for the compared weights on these images. They do not show that the training "
     "recipe is better or worse, because another training may give a different result."
 )
-#: Sign in front of each verdict.
+#: Sign printed in front of each verdict.
 SIGNS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.UNDECIDED: "?"}
 
 
@@ -45,7 +45,7 @@ def gate_markdown(lines: Sequence[Check], rules: Rules) -> str:
 
 
 def numbers(lines: Sequence[Check]) -> list[str]:
-    """Return one short line per check with the accuracies before and now. The text is ASCII if all names are."""
+    """Return one short line per check with the accuracies before and now. The text is ASCII if all names are ASCII."""
     several = len({line.name for line in lines}) > 1
     return [f"{line.name} {_numbers(line)}" if several else _numbers(line) for line in lines]
 
@@ -79,7 +79,7 @@ def _row(line: Check) -> tuple[str, ...]:
 def _plain(text: str) -> str:
     """Replace line breaks and control characters by spaces.
 
-    Messages of third-party code may contain them, and they are invalid in XML and disturb terminals.
+    Messages of third-party code may contain such characters, which are invalid in XML and disturb terminals.
     """
     return "".join(character if character.isprintable() else " " for character in text)
 

@@ -26,8 +26,9 @@ from bench.statistics.accuracy_drop import share_bounds
 def floor_lines(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> Iterator[Check]:
     """Yield one check per current network and metric with a floor. ``before`` and ``after`` are of one recipe.
 
-    The measured accuracy decides, or the lowest known robust accuracy on the same images if that is lower. ``why``
-    names the deciding accuracy, and mentions a one-sided confidence bound on the other side of the floor.
+    The floor is compared with the measured accuracy. If a lower robust accuracy is known on the same images, the floor
+    is compared with this lower accuracy. ``why`` names the compared accuracy, and mentions the one-sided confidence
+    bound if the bound is on the other side of the floor.
     """
     metrics = dict.fromkeys(metric for run in (*before, *after) for metric in run.cells)
     for metric in metrics:
@@ -46,7 +47,7 @@ def _chance(run: RunOutcomes, gate: Gate) -> str:
 
 
 def _accuracy(before: Sequence[RunOutcomes], run: RunOutcomes, metric: str, otherwise: float | None) -> float | None:
-    """Return the baseline's accuracy of the same seed, or else ``otherwise``."""
+    """Return the baseline's accuracy for the same seed, or ``otherwise`` if there is none."""
     same = (old.cells[metric].accuracy for old in before if old.seed == run.seed and metric in old.cells)
     return next(same, otherwise)
 
@@ -69,7 +70,7 @@ def _line(run: RunOutcomes, metric: str, floor: float, before: float | None, gat
 
 
 def _against(cell: CellOutcomes, floor: float, alpha: float) -> tuple[Verdict, str]:
-    """Compare the measured accuracy with its floor; report the one-sided bound if it is on the other side."""
+    """Compare the measured accuracy with its floor. Report the one-sided bound if it is on the other side."""
     reached = cell.right * 100 >= floor * cell.n * cell.parts
     low, high = share_bounds(cell.right / cell.parts, cell.n, alpha)
     confidence = f"{100 * (1 - alpha):.4g} %"
@@ -85,7 +86,8 @@ def check(baseline: Baseline, now: Snapshot, rules: Rules) -> list[Check]:
 
     Equal weights are compared image by image, separately for each seed. Retrained weights are compared over seeds,
     unless ``rules.scope`` is ``weights``. Recipes that are not in the baseline are compared with the floors only. Every
-    failed cell gives a failing check, in the baseline or not. If no check can fail, one more check fails.
+    failed cell gives a failing check, even if it is not in the baseline. If no check can fail, the result has one more
+    failing check.
 
     Raise BenchError for tolerances and floors without a matching metric, and for a baseline without cells.
     """
@@ -107,7 +109,7 @@ def check(baseline: Baseline, now: Snapshot, rules: Rules) -> list[Check]:
 def unchecked(baseline: Baseline, now: Snapshot, rules: Rules) -> list[str]:
     """Return the measured accuracies that were not compared, because the baseline or the snapshot leaves them out.
 
-    Failed cells are not included: :func:`check` makes a failing check of each.
+    Failed cells are not included, because :func:`check` adds a failing check for each.
     """
     compared = _held(_groups(baseline, now, rules.scope))
     uncompared = [
@@ -125,7 +127,7 @@ class _Group:
 
     before: Sequence[RunOutcomes]
     after: Sequence[RunOutcomes]  # sorted by seed
-    partners: Sequence[RunOutcomes | None]  # run to compare with, for each of ``before``, in a comparison by image
+    partners: Sequence[RunOutcomes | None]  # compared run for each run of ``before``; used in a comparison by image
     over_seeds: bool
 
 
@@ -148,7 +150,7 @@ def _new_recipes(baseline: Baseline, now: Snapshot) -> list[list[RunOutcomes]]:
 def _new_failures(groups: Sequence[_Group], now: Snapshot) -> list[Check]:
     """Return a failing check for every failed cell that is not in the baseline.
 
-    All standard corruptions of a network share one check, that of their mean.
+    All standard corruptions of a network share one check, the check of their mean.
     """
     compared = _held(groups)
     return [
@@ -167,7 +169,7 @@ def _group(before: Sequence[RunOutcomes], now: Snapshot, scope: Scope) -> _Group
 def _partner(run: RunOutcomes, after: Sequence[RunOutcomes], *, alone: bool) -> RunOutcomes | None:
     """Return the run of the same seed, or else a run with the same weights and another attack seed.
 
-    If ``alone``, each side has one run only, and these two are partners for any seeds.
+    ``alone`` means that each side has one run only. These two runs are partners, whatever their seeds are.
     """
     same = [candidate for candidate in after if candidate.seed == run.seed]
     return next(
@@ -178,7 +180,7 @@ def _partner(run: RunOutcomes, after: Sequence[RunOutcomes], *, alone: bool) -> 
 def _retrained(
     before: Sequence[RunOutcomes], partners: Sequence[RunOutcomes | None], after: Sequence[RunOutcomes]
 ) -> bool:
-    """Return whether any network has different weights than its partner, or no network has a partner."""
+    """Return whether any network has other weights than its partner, or no network has a partner."""
     pairs = [(old, new) for old, new in zip(before, partners, strict=True) if new is not None]
     return bool(after) and (not pairs or any(old.weights_sha != new.weights_sha for old, new in pairs))
 

@@ -16,7 +16,7 @@ from bench.gate.verdict import Evidence, Shares, Trainings, Verdict, Verdicts
 
 
 def by_image(before: RunOutcomes, after: RunOutcomes | None, gate: Gate) -> Iterator[Check]:
-    """Yield one check per metric of one trained network, and one of its audit. ``after`` is None if it is missing."""
+    """Yield one check per metric of one network, and a check of its audit. ``after`` is None if the run is missing."""
     chance = "" if after is None else gate.at_chance.get(name_of(after), "")
     for metric in before.cells:
         yield at_chance(_weights_line(before, after, metric, gate), chance)
@@ -50,10 +50,10 @@ Training = list[RunOutcomes]  # runs of the same weights, each attacked with its
 
 
 def over_seeds(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> Iterator[Check]:
-    """Yield one check per metric over all trainings, and one of the audit of each current run.
+    """Yield one check per metric over all trainings, and a check of the audit of each current run.
 
-    Runs of the same weights under several attack seeds are one training. An image counts as correctly classified only
-    if it is correctly classified in all of them.
+    Runs of the same weights with several attack seeds are one training. An image is correctly classified in a training
+    only if it is correctly classified in all of these runs.
     """
     name = name_of(before[0]).rpartition(":")[0]
     chance = "; ".join(f"seed {run.seed} is {why}" for run in after if (why := gate.at_chance.get(name_of(run))))
@@ -85,8 +85,9 @@ def _by_seeds(name: str, metric: str, before: Sequence[RunOutcomes], after: Sequ
 def _problem(metric: str, before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> str:
     """Return why the two sides cannot be compared, or an empty string.
 
-    Every run is checked. A run may lack the metric only if it was never evaluated on it and another run of the same
-    weights has it. Fewer trainings than in the baseline are a reason, because the missing trainings may have failed.
+    Every run is checked. A run may lack the metric only if it was never evaluated for it and another run of the same
+    weights has it. The sides are not comparable if trainings of the baseline are missing, because the missing trainings
+    may have failed.
     """
     if any(cell_problem(before[0], run, metric, {}) for run in before[1:]):
         return "the baseline's seeds are not comparable: they were measured on different images or with other settings"
@@ -115,6 +116,6 @@ def _mean(metric: str, runs: Sequence[RunOutcomes]) -> float | None:
 
 
 def _table(metric: str, trainings: Sequence[Training]) -> NDArray[np.float64]:
-    """Return shares of correct classifications (trainings, images), the minimum over the attack seeds of a training."""
+    """Return shares of correct classifications, (trainings, images). A share is the minimum over the attack seeds."""
     cells = [[run.cells[metric] for run in training] for training in trainings]
     return np.stack([np.min([cell.counts / cell.parts for cell in same], axis=0) for same in cells])

@@ -1,6 +1,6 @@
 """Convert a results folder to the form of a baseline, so that both sides of a check have the same form.
 
-Also find cells whose robust accuracy is too high, because other attacks succeed on more of the same images.
+The module also finds cells whose robust accuracy is too high, because other attacks succeed on more of the same images.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from bench.results.store import Store
 
 @dataclass(frozen=True)
 class Lower:
-    """Lowest known robust accuracy (a fraction), and the attack that succeeds on most of the cell's correct images."""
+    """Lowest known robust accuracy as a fraction, and the attack with most successes on the cell's correct images."""
 
     accuracy: float
     attack: str
@@ -59,7 +59,7 @@ def lower_than_measured(row: BoardRow, outcomes: Outcomes) -> Iterator[tuple[str
         yield column, Lower(float(lowest.accuracy), source)
 
 
-#: Hash of a module without accessible weights. Its recorded structure and behaviour are then used instead.
+#: Value of weights_sha for a module without accessible weights. Its structure and behaviour are compared instead.
 NO_WEIGHTS = hashlib.sha256().hexdigest()
 
 
@@ -67,16 +67,16 @@ NO_WEIGHTS = hashlib.sha256().hexdigest()
 class Snapshot:
     """Runs with their per-image outcomes, failed cells, and models at chance level.
 
-    ``replaced`` has superseded cells: another cell of the same name counts, with different attack settings or different
-    corrupted images. They are neither in ``runs`` nor in ``failures``. ``lowest`` has an entry for each cell with a
-    lower known robust accuracy.
+    ``replaced`` has superseded cells. A cell is superseded if another cell with the same name takes precedence, which
+    has different attack settings or different corrupted images. Superseded cells are neither in ``runs`` nor in
+    ``failures``. ``lowest`` has an entry for each cell with a lower known robust accuracy.
     """
 
     runs: tuple[RunOutcomes, ...]
-    failures: Mapping[tuple[str, str], str]  # reason, by run name and metric
-    at_chance: Mapping[str, str] = field(default_factory=dict)  # a sentence by run name
-    replaced: Mapping[tuple[str, str], str] = field(default_factory=dict)  # settings, by run name and metric
-    lowest: Mapping[tuple[str, str], Lower] = field(default_factory=dict)  # by run name and metric
+    failures: Mapping[tuple[str, str], str]  # reason by run name and metric
+    at_chance: Mapping[str, str] = field(default_factory=dict)  # sentence by run name
+    replaced: Mapping[tuple[str, str], str] = field(default_factory=dict)  # settings by run name and metric
+    lowest: Mapping[tuple[str, str], Lower] = field(default_factory=dict)  # lowest accuracy by run name and metric
 
     def left_out(self) -> list[str]:
         """Return one text per entry of ``replaced``."""
@@ -84,11 +84,11 @@ class Snapshot:
 
 
 def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
-    """Take a snapshot of the runs in ``names`` (prefixes of ids, or model:variant[:seed]); of all runs without names.
+    """Take a snapshot of the runs in ``names`` (prefixes of ids, or model:variant[:seed]), or of all runs if empty.
 
-    Among cells that fill the same leaderboard entry, the one with the best evidence counts, as in the leaderboard.
+    If several cells fill the same leaderboard entry, the cell with the best evidence is used, as on the leaderboard.
     Raise BenchError for an unknown or ambiguous name, for a folder without cells, and for two trainings with the same
-    name and seed, because neither may silently replace the other.
+    name and seed, because one must not silently replace the other.
     """
     cells, audits = _selected(all_cells(store), store, names), all_audits(store)
     rows = [row for run_id in dict.fromkeys(run.run_id for run, _ in cells) for row in _rows(cells, audits, run_id)]
@@ -104,13 +104,13 @@ def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
 def name_of(run: RunOutcomes | RunRecord) -> str:
     """Return the name of a trained network in the gate.
 
-    It includes the data set, because one folder may hold several.
+    The name includes the data set, because a folder may hold several data sets.
     """
     return f"{run.dataset} {run.model}:{run.variant}:{run.seed}"
 
 
 def metrics_of(column: str) -> tuple[str, ...]:
-    """Return the metrics to which a column may contribute: its own, and the mean over the standard corruptions."""
+    """Return the metrics of a column: the column itself, and for a standard corruption also the mean over them."""
     return (column, CORRUPTIONS_ACC) if column in STANDARD_COLUMNS else (column,)
 
 
@@ -158,7 +158,7 @@ def _run(row: BoardRow, store: Store) -> RunOutcomes:
 
 
 def _audit(row: BoardRow) -> str | None:
-    """Return the verdict of the audit as one word, without points, because those depend on the attack's seed."""
+    """Return the verdict of the audit as one word. Points are left out, because they depend on the attack's seed."""
     record = row.audits.get(row.run.seed)
     counted = [cell for cells in row.cells.values() for cell in cells.values()]
     return None if record is None else verdict_word(record, counted)
@@ -172,7 +172,7 @@ def _cells(row: BoardRow, store: Store) -> dict[str, CellOutcomes]:
 
 
 def _outcomes(row: BoardRow, columns: Sequence[str], store: Store) -> CellOutcomes:
-    """Return the outcomes of one metric over ``columns``, all evaluated on the same images."""
+    """Return the outcomes of one metric over ``columns``. All columns were evaluated on the same images."""
     cells = [next(iter(row.cells[column].values())) for column in columns]
     samples = [store.read_samples(cell) for cell in cells]
     counts = np.asarray([[s.correct for s in found] for found in samples]).sum(axis=0).astype(np.uint8)
@@ -187,7 +187,7 @@ def _outcomes(row: BoardRow, columns: Sequence[str], store: Store) -> CellOutcom
 
 
 def _definition(cells: Sequence[EvalRecord]) -> dict[str, Scalar]:
-    """Return the settings that determine the number besides the weights, the test images and the seed."""
+    """Return the settings that determine the accuracy, besides the weights, the test images and the seed."""
     first = cells[0]
     if first.spec.corruption is not None:
         specs = [cell.spec.corruption.identity() for cell in cells if cell.spec.corruption is not None]
@@ -220,7 +220,7 @@ def _failures(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
 def _replaced(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
     """Return the settings of superseded cells by run name and metric, see :class:`Snapshot`.
 
-    A superseded cell with the same settings as the one that counts is left out.
+    A superseded cell with the same settings as the cell that takes precedence is left out.
     """
     replaced: dict[tuple[str, str], str] = {}
     for row in rows:
@@ -236,10 +236,11 @@ def _replaced(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
 
 
 def choose(snapshot: Snapshot, patterns: Sequence[str]) -> tuple[RunOutcomes, ...]:
-    """Return the runs with the cells that match ``patterns``, or with all cells without patterns.
+    """Return the runs with the cells that match ``patterns``, or with all cells if there are no patterns.
 
-    A pattern is a name as in tolerances, with optional wildcards. Raise BenchError for a pattern without a match, for
-    a selected cell that is not ok, because the gate would never report its loss, and for a run without cells.
+    A pattern is a name as in tolerances, with optional wildcards. Raise BenchError for a pattern without a match and
+    for a run without cells. Raise BenchError also for a selected cell that is not ok, because the gate would never
+    report that this cell is missing.
     """
     metrics = sorted({metric for run in snapshot.runs for metric in run.cells} | {m for _, m in snapshot.failures})
     for pattern in patterns:

@@ -29,7 +29,7 @@ class TrainingState:
 
 
 def dump_state(state: TrainingState) -> bytes:
-    """Serialise the state as safetensors: weights, the optimiser's moments, the term's buffers; facts in the header."""
+    """Serialise the state as safetensors: weights, moments of the optimiser and buffers. The header has the rest."""
     header = {
         "elapsed_s": state.elapsed_s,
         "gamma": state.gamma._asdict(),
@@ -39,7 +39,7 @@ def dump_state(state: TrainingState) -> bytes:
 
 
 def restore_state(state: TrainingState, content: bytes) -> None:
-    """Load ``content`` into the initial state of a training. Raises BenchError if it belongs to another training."""
+    """Load ``content`` into the initial state of a training. Raises BenchError for content of another training."""
     try:
         tensors, header = load(content), read_facts(content)
         state.model.load_state_dict(_below("model.", tensors))
