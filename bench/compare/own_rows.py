@@ -1,6 +1,6 @@
 """Convert the rows of a results folder to lines that can be compared or exported.
 
-A row gives one line per attacked budget, one for corruptions and one for DeepFool.
+A row gives one line per attacked budget, one line for corruptions and one line for DeepFool.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from bench.results.outcomes import Outcomes, common_images
 from bench.results.results_csv import Budget, all_audits, all_cells, all_diagnoses
 from bench.results.store import Store
 
-RHO = "deepfool_rho_authors"  # by the published definition
-ROUNDING = 1e-6  # tolerance in images
+RHO = "deepfool_rho_authors"  # column of the ratio in the published definition
+ROUNDING = 1e-6  # tolerance for rounding errors, in images
 
 
 def our_lines(
@@ -34,8 +34,9 @@ def our_lines(
 ) -> list[Line]:
     """Return the lines of ``rows`` that can be compared with published numbers.
 
-    All rows must be on one test split; ``names`` are their names. Robust accuracies are the lowest known ones by the
-    per-image ``outcomes``. ``group`` are all rows of the split, including the collapse references.
+    All rows must be on one test split. ``names`` are the names of the rows. Robust accuracies are the lowest known
+    robust accuracies, computed from the per-image ``outcomes``. ``group`` are all rows of the split, including the
+    collapse references.
     """
     choices, lines = _choices(rows), list[Line]()
     for row, name in zip(rows, names, strict=True):
@@ -51,10 +52,11 @@ def our_lines(
 
 
 def _choices(rows: Sequence[BoardRow]) -> list[list[str]]:
-    """List the columns of all rows per budget, by precedence. The first one that a row has represents the row.
+    """List the columns of all rows per budget, by precedence. For each row, the first column of the row is used.
 
-    The order is: AutoAttack in the standard protocol, even if it failed; AutoAttack in another protocol; then the
-    columns in which most rows have an accuracy, and among equal ones those with the lowest mean accuracy.
+    The order is: AutoAttack in the standard protocol, even if it failed; AutoAttack in another protocol; all other
+    columns. The other columns are sorted by the number of rows with an accuracy (descending), then by their mean
+    accuracy (ascending).
     """
     budgets: dict[tuple[str, float], dict[str, EvalSpec]] = {}
     for row in rows:
@@ -102,7 +104,7 @@ def _attacked(row: BoardRow, name: str, column: str, outcomes: Outcomes) -> Line
 
 
 def _lowest(line: Line, row: BoardRow, column: str, outcomes: Outcomes) -> Line:
-    """Return the line with the lowest known robust accuracy on the images of its attack, if that is lower."""
+    """Return the line with the lowest known robust accuracy on the images of its attack, if it is lower."""
     attack = next(iter(row.cells[column].values())).spec.attack
     if attack is None or line.robust is None:
         return line
@@ -143,7 +145,7 @@ def _corrupted(row: BoardRow, name: str, outcomes: Outcomes) -> Line:
 
 
 def _definition(cells: Iterable[EvalRecord]) -> str:
-    """Return a hash of what makes the corrupted images of the standard kinds, whatever severities have a cell."""
+    """Return a hash of the settings that determine the corrupted images of the standard kinds, without severities."""
     corruptions = (cell.spec.corruption for cell in cells)
     standard = (spec for spec in corruptions if spec is not None and spec.kind in STANDARD_KINDS)
     return fingerprint(sorted({fingerprint({**spec.identity(), "severity": 0}) for spec in standard}))
@@ -190,7 +192,7 @@ def _percent(fraction: float | None) -> float | None:
 
 
 def _failures(row: BoardRow, columns: Sequence[str]) -> list[str]:
-    """Return the reason for a missing number, or the failed cells that would have been selected if they were ok."""
+    """Return the reason for a missing number: failed cells, or different numbers of images."""
     failed = [cell for column in columns for cell in row.failures(column)]
     if failed:
         reasons = sorted({f"{cell.status}: {cell.reason}" for cell in failed})
@@ -201,7 +203,7 @@ def _failures(row: BoardRow, columns: Sequence[str]) -> list[str]:
 
 
 def _images(cells: Sequence[EvalRecord]) -> int:
-    """Return the smallest number of images of any cell; for a cell that was not evaluated, the requested number."""
+    """Return the smallest number of images of the cells. Cells without evaluation count with the requested number."""
     return min(cell.n or cell.spec.limit or cell.n_test for cell in cells)
 
 
@@ -212,13 +214,13 @@ def _official(row: BoardRow, cells: Sequence[EvalRecord]) -> bool:
 class Stored(NamedTuple):
     """Contents of a results folder."""
 
-    rows: list[BoardRow]  # rows to compare or export: all of the board, or those of one run, one per test split
+    rows: list[BoardRow]  # rows to compare or export: all rows of the board, or one row per test split of one run
     board: list[BoardRow]  # all rows of the board, including the collapse references
     outcomes: Outcomes
 
 
 def stored_rows(store: Store, run: RunRecord | None = None) -> Stored:
-    """Read the rows of the board; with ``run``, also the rows of this run alone, without its other seeds."""
+    """Read the rows of the board. With ``run``, also build rows of this run alone, without the other seeds."""
     cells, audits, diagnoses = all_cells(store), all_audits(store), all_diagnoses(store)
     board = board_rows(cells, audits, diagnoses)
     own_cells = [(record, cell) for record, cell in cells if run is not None and record.run_id == run.run_id]
@@ -226,7 +228,7 @@ def stored_rows(store: Store, run: RunRecord | None = None) -> Stored:
 
 
 def stored_lines(store: Store, run: RunRecord | None = None) -> list[tuple[str, Line]]:
-    """Return pairs of test split hash and line; only those of ``run`` if it is given, see :func:`stored_rows`."""
+    """Return pairs of test split hash and line. With ``run``, return only its lines, see :func:`stored_rows`."""
     stored, lines = stored_rows(store, run), []
     for (_, data_sha), named in _by_split(stored.rows).items():
         names, rows = list(named), list(named.values())
@@ -236,7 +238,7 @@ def stored_lines(store: Store, run: RunRecord | None = None) -> list[tuple[str, 
 
 
 def _by_split(rows: list[BoardRow]) -> dict[tuple[str, str], dict[str, BoardRow]]:
-    """Group the rows by data set and test split hash, and within a group by name."""
+    """Group the rows by data set and test split hash. Each group maps names to rows."""
     splits: dict[tuple[str, str], dict[str, BoardRow]] = {}
     for row, name in zip(rows, row_names(rows), strict=True):
         splits.setdefault((row.run.dataset, row.data_sha), {})[name] = row

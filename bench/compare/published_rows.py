@@ -1,4 +1,4 @@
-"""Convert published numbers to lines: the models of RobustBench, and the tables of latent point collapse."""
+"""Convert published numbers to lines: models of RobustBench, and tables of latent point collapse."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNRELIABLE = "unreliable"  # flag of RobustBench for an unreliable AutoAttack ac
 
 
 def board_protocol(dataset: str, threat: str, eps: str = "") -> Protocol:
-    """Return the protocol of a board of RobustBench; without ``eps``, at the standard budget of the board."""
+    """Return the protocol of a board of RobustBench. Without ``eps``, the standard budget of the board is used."""
     images = TEST_SETS[dataset]
     if threat == CORRUPTIONS:
         return Protocol(

@@ -1,6 +1,6 @@
-"""Lines of a comparison table: one model under one protocol, own or published.
+"""Lines of a comparison table: one own or published model under one protocol.
 
-Also the protocols of these accuracies, and the mismatches that exclude two of them from one ranking.
+The module also defines protocols, and the mismatches between protocols that exclude lines from one ranking.
 """
 
 from __future__ import annotations
@@ -14,33 +14,34 @@ from bench.core.words import pluralize
 AUTOATTACK = "autoattack"
 CORRUPTIONS = "corruptions"
 DEEPFOOL = "deepfool"
-STANDARD_CELLS = 75  # of corruptions: 15 kinds, 5 severities
+STANDARD_CELLS = 75  # number of standard corruption cells: 15 kinds, 5 severities
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
     """Protocol of a clean and a robust accuracy of one model.
 
-    ``n_clean`` and ``n`` are their numbers of images. None for a published ``n`` means that the sources disagree.
+    ``n_clean`` and ``n`` are the numbers of images of the clean and the robust accuracy. For a published protocol,
+    ``n`` is None if the sources disagree.
     """
 
     dataset: str
     n: int | None
-    measure: str  # label of the attack, or CORRUPTIONS, or DEEPFOOL
+    measure: str  # label of the attack, CORRUPTIONS or DEEPFOOL
     n_clean: int | None = None
     subset: str = ""  # description of the images if they are a special list
-    official: bool = True  # whether the images are the official files, by checksum
+    official: bool = True  # true if the images are the official files, by checksum
     norm: str = ""
     eps: float | None = None  # in units of [0, 1] pixels
     protocol: str = STANDARD
-    precision: str = "fp32"  # of the search
-    source: str = ""  # of corrupted images: generated or official
+    precision: str = "fp32"  # precision of the attack's search
+    source: str = ""  # source of corrupted images: generated or official
     profile: str = ""  # constants of generated corruptions
     cells: int | None = None  # number of standard kinds and severities that have an accuracy
 
     @property
     def title(self) -> str:
-        """Title of a table, with all fields of the protocol."""
+        """Title of the protocol's table, with all fields of the protocol."""
         words = [self.measure, self.norm, format_eps(self.eps) if self.eps else ""]
         images = f"{self.source} images{f' with {self.profile} constants' if self.profile else ''}"
         words += [
@@ -59,7 +60,7 @@ class Protocol:
 
 
 def mismatches(own: Protocol, published: Protocol) -> list[str]:
-    """List the differences between an own and a published protocol, one clause each; empty if they are comparable."""
+    """List the differences between an own and a published protocol as clauses; empty if both are comparable."""
     return [*_images(own, published), *_threat(own, published)]
 
 
@@ -112,7 +113,7 @@ def _corrupted(own: Protocol, published: Protocol) -> list[str]:
 
 
 def leaked_text(leaked: int | None) -> str:
-    """Describe the test images that are also in the training split; empty without any.
+    """Describe the number of test images that are also in the training split; empty if there are none.
 
     >>> leaked_text(1), leaked_text(0)
     ('1 test image is also in the training split', '')
@@ -125,8 +126,8 @@ def leaked_text(leaked: int | None) -> str:
 class Line:
     """Numbers of one model under one protocol.
 
-    Accuracies are percent; for DeepFool, ``robust`` is the ratio ‖r‖/‖x‖. ``robust`` is the lowest known robust
-    accuracy, as on the boards of RobustBench: over all attacks within the same budget, including those of the audit.
+    Accuracies are percent. ``robust`` is the lowest known robust accuracy, as on the boards of RobustBench: over all
+    attacks within the same budget, including attacks of the audit. For DeepFool, ``robust`` is the ratio ‖r‖/‖x‖.
     ``autoattack`` is the accuracy under AutoAttack alone. Own lines with different attacks are ranked by ``alone``.
     """
 
@@ -137,24 +138,24 @@ class Line:
     clean: float | None
     robust: float | None
     protocol: Protocol
-    definition: str = ""  # hash of our attack, or of what makes our corrupted images; empty for a published line
+    definition: str = ""  # hash of the settings of our attack or our corrupted images; empty for a published line
     autoattack: float | None = None
-    alone: float | None = None  # accuracy under the protocol's attack alone, if ``robust`` counts more attacks
-    tried: str = ""  # hash of all attacks that ``robust`` counts
+    alone: float | None = None  # accuracy under the protocol's attack alone, if ``robust`` includes more attacks
+    tried: str = ""  # hash of all attacks that ``robust`` includes
     flags: tuple[str, ...] = ()  # flags of the robust accuracy
-    acquitted: bool = False  # whether it passed an audit
-    audit_lacks: bool = False  # whether the audit failed, or only some of the seeds were audited
-    at_chance: bool = False  # whether the clean accuracy of any seed is no better than chance
+    acquitted: bool = False  # true if the robust accuracy passed an audit
+    audit_lacks: bool = False  # true if the audit failed, or only some of the seeds were audited
+    at_chance: bool = False  # true if the clean accuracy of any seed is at chance level
     collapse: str = ""  # collapse status of a variant that is meant to collapse
     leaked: int | None = None  # number of test images that are also in the training split; None if unknown
     notes: tuple[str, ...] = ()
 
     @property
     def network_notes(self) -> tuple[str, ...]:
-        """Notes on the network and the test images that apply to any number of this line."""
+        """Notes on the network and the test images that apply to all numbers of this line."""
         return tuple(filter(None, (self.collapse, leaked_text(self.leaked))))
 
     @property
     def bound(self) -> str:
-        """Prefix "≤" of a flagged accuracy under attack, which is only an upper bound; otherwise empty."""
+        """Prefix "≤" if the accuracy is flagged and therefore only an upper bound, otherwise empty."""
         return "≤" if self.flags and self.robust is not None and self.protocol.measure != CORRUPTIONS else ""

@@ -13,7 +13,7 @@ from bench.core.errors import BenchError
 
 
 class Line(NamedTuple):
-    """Cells of one line by column, and its place (file and line) for error messages."""
+    """Cells of one line by column, and its place (file name and line number) for error messages."""
 
     place: str
     cells: dict[str, str]
@@ -24,12 +24,12 @@ class Form(NamedTuple):
 
     columns: Sequence[str]
     may_be_empty: Collection[str]
-    identity: Sequence[str]  # columns that identify a row; two rows with equal values are an error
-    called: str  # format string for the name of a row in error messages, with the columns as fields
+    identity: Sequence[str]  # columns that identify a row; rows with equal values in them are an error
+    called: str  # format string of a row's name in error messages; its fields are the columns
 
 
 def parse_table(content: str, form: Form, *, where: str) -> Iterator[Line]:
-    """Yield the lines below the header. Raises BenchError, naming ``where`` and the line, if one is invalid."""
+    """Yield the lines below the header. Raises BenchError with ``where`` and the line number if a line is invalid."""
     lines = csv.reader(io.StringIO(content, newline=""), strict=True)
     try:
         header = next(lines, [])
@@ -75,7 +75,7 @@ def _check_cells(cells: dict[str, str], form: Form, place: str) -> None:
 
 
 def number(cell: str, prefix: str) -> float:
-    """Parse a number. Raises BenchError, beginning with ``prefix``, unless ``cell`` is a finite number."""
+    """Parse a number. Raises BenchError unless ``cell`` is a finite number. The message begins with ``prefix``."""
     try:
         value = float(cell)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Build comparison tables: own lines under one protocol, together with published lines of the same kind.
+"""Build comparison tables of own lines under one protocol and published lines of the same kind.
 
-There is one table for each protocol of the own rows, so that all own lines in it can be ranked together. A published
-line is ranked if its protocol matches; otherwise it is shown unranked with the mismatches.
+Each protocol of the own rows has its own table, so that all own lines in a table can be ranked together. A published
+line is ranked if its protocol matches. Otherwise it is shown without rank and with the mismatches.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from bench.compare.rows import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Line, Protocol
 from bench.core.words import pluralize
 
 BY_ALONE = "ranked by {:.2f}, under the attack of the table alone: our rows have different attacks or audits"
-DIGITS = 8  # of a definition's hash in a title
+DIGITS = 8  # number of digits of a definition's hash in a title
 RATIO = "Rows are not ranked by the DeepFool distance, since it is not a worst case"
 
 
 @dataclass(frozen=True)
 class RankedRow:
-    """Line in a table with its rank; ``reasons`` are the mismatches that make it incomparable with own lines."""
+    """Line in a table with its rank. ``reasons`` are the mismatches that make the line incomparable with own lines."""
 
     line: Line
     rank: int | None
     reasons: tuple[str, ...] = ()
-    by_alone: bool = False  # whether its rank is by the accuracy under the attack of the table alone
+    by_alone: bool = False  # true if the rank is by the accuracy under the attack of the table alone
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -51,9 +51,9 @@ class Table:
 
 
 def compare(own: Iterable[tuple[str, Line]], published: Sequence[Line]) -> list[Table]:
-    """Return one table per protocol and test split of ``own``, which are pairs of test split hash and line.
+    """Return one table per protocol and test split of ``own``, the pairs of test split hash and line.
 
-    The titles are unique.
+    The titles of the tables are unique.
     """
     groups: dict[Group, list[Line]] = {}
     for data_sha, line in own:
@@ -65,10 +65,10 @@ def compare(own: Iterable[tuple[str, Line]], published: Sequence[Line]) -> list[
 
 
 class Group(NamedTuple):
-    """What own lines of one table have in common.
+    """Common properties of the own lines of one table.
 
-    Own rows that were run through different attacks of one name, or different corrupted images, are in different
-    tables, since the leaderboard does not rank them together either.
+    Own rows with different attacks of the same name, or different corrupted images, are in different tables, because
+    the leaderboard does not rank them together either.
     """
 
     data_sha: str
@@ -77,7 +77,7 @@ class Group(NamedTuple):
 
 
 def _suffix(group: Group, groups: Collection[Group]) -> str:
-    """Return what distinguishes a table from others with its title: test split, and hash of the definition."""
+    """Return a suffix that distinguishes tables with equal titles: test split, and hash of the definition."""
     alike = [candidate for candidate in groups if candidate.protocol.title == group.protocol.title]
     split = f", split {group.data_sha}" if len({candidate.data_sha for candidate in alike}) > 1 else ""
     several = len([candidate for candidate in alike if candidate.data_sha == group.data_sha]) > 1
@@ -92,7 +92,8 @@ def _kind(protocol: Protocol) -> str:
 def _matching_lines(own: Protocol, published: Sequence[Line]) -> list[Line]:
     """Return the published lines of the same kind as ``own``.
 
-    If any of them have the same norm, only these are returned; if any of these have the same data set, only those.
+    If some of these lines have the same norm, the other lines are left out. Then, if some of the remaining lines have
+    the same data set, the other lines are left out.
     """
     same_kind = [line for line in published if _kind(line.protocol) == _kind(own)]
     for field in ("norm", "dataset"):
@@ -113,18 +114,18 @@ def _table(protocol: Protocol, suffix: str, own: Sequence[Line], published: Sequ
 
 
 def _is_ranked(line: Line) -> bool:
-    """Check whether a line is ranked, as on the leaderboard.
+    """Return whether a line is ranked, as on the leaderboard.
 
-    It has a robust accuracy and no flags, is not at chance level, and its audit, if any, is complete.
+    A ranked line has a robust accuracy and no flags, is not at chance level, and its audit, if any, is complete.
     """
     return line.robust is not None and not line.flags and not line.at_chance and not line.audit_lacks
 
 
 def _ranks(lines: Sequence[Line], *, by_alone: bool) -> dict[int, int]:
-    """Return ranks by ``id`` of the line: by robust, then clean accuracy, to two decimals. Ties share a rank.
+    """Rank the lines by robust accuracy, then by clean accuracy, to two decimals. Return ranks by ``id`` of the line.
 
-    With ``by_alone``, own rows are ranked by the attack of the table alone: they have different attacks, and a row
-    with more attacks must not be ranked lower for it.
+    Ties share a rank. With ``by_alone``, own rows are ranked by the attack of the table alone. This is needed for own
+    rows with different attacks, because a row must not be ranked lower for having more attacks.
     """
     scores = {id(line): _score(line, by_alone=by_alone) for line in lines if _is_ranked(line)}
     ordered = sorted(scores.values(), reverse=True)
@@ -132,7 +133,7 @@ def _ranks(lines: Sequence[Line], *, by_alone: bool) -> dict[int, int]:
 
 
 def _score(line: Line, *, by_alone: bool) -> tuple[float, float]:
-    """Return the sort key of a line, rounded to two decimals as published numbers are, so that ties are exact."""
+    """Return the sort key of a line, rounded to two decimals. Published numbers are rounded to two decimals as well."""
     robust = line.alone if by_alone and line.alone is not None else line.robust
     return round(robust or 0.0, 2), round(line.clean or 0.0, 2)
 

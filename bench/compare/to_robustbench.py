@@ -1,9 +1,9 @@
 """Export a robust accuracy of a run as a model_info file of RobustBench.
 
-The file has no field for the number of images or the origin of the files, since all numbers on a board have the same
+The file has no field for the number of images or the origin of the files, because all numbers on a board have the same
 protocol. A number of another protocol is therefore rejected. With ``allow_protocol_mismatch``, all differences are
-written to the field ``footnote``, which the RobustBench page prints below the name of the model. A flagged number is
-marked ``unreliable``. The field is set to false only if an audit passed, and is omitted otherwise, as in 41 files of
+written to the field ``footnote``, which the RobustBench page prints below the name of the model. The field
+``unreliable`` is true for a flagged number, false if an audit passed, and omitted otherwise, as in 41 files of
 RobustBench.
 """
 
@@ -20,11 +20,11 @@ from bench.core.epsilon import format_eps
 from bench.core.errors import BenchError
 from bench.core.records import RunRecord
 
-NO_VENUE = "N/A"  # used by RobustBench for models without a paper
+NO_VENUE = "N/A"  # value that RobustBench uses for models without a paper
 
 
 def number_of(run: RunRecord, lines: Sequence[Line], *, threat: str | None, eps: float | None) -> Line:
-    """Return the line selected by ``threat`` and ``eps``. Raises BenchError unless exactly one has both accuracies."""
+    """Return the line for ``threat`` and ``eps``. Raises BenchError unless exactly one line has both accuracies."""
     norms = {norm for word, norm in THREATS.items() if threat in (None, word)}
     fitting = [
         line for line in lines
@@ -50,8 +50,8 @@ def number_of(run: RunRecord, lines: Sequence[Line], *, threat: str | None, eps:
 def model_info(run: RunRecord, line: Line, *, additional_data: bool | None, allow_protocol_mismatch: bool) -> ModelInfo:
     """Return the model_info of one line. The user must add link, authors and venue.
 
-    Raises BenchError for a number of another protocol unless ``allow_protocol_mismatch``, and if it is unknown whether
-    the model was trained with additional data.
+    Raises BenchError for a number of another protocol unless ``allow_protocol_mismatch`` is set, and if the use of
+    additional training data is unknown.
     """
     departures = departures_of(line)
     if departures and not allow_protocol_mismatch:
@@ -86,7 +86,7 @@ def model_info(run: RunRecord, line: Line, *, additional_data: bool | None, allo
 
 
 def departures_of(line: Line) -> list[str]:
-    """List the differences between the protocol of ``line`` and that of its board on RobustBench."""
+    """List the differences between the protocol of ``line`` and the protocol of its board on RobustBench."""
     protocol = line.protocol
     words = {norm: word for word, norm in THREATS.items()}
     threat = CORRUPTIONS if protocol.measure == CORRUPTIONS else words[protocol.norm]
@@ -96,7 +96,7 @@ def departures_of(line: Line) -> list[str]:
 
 
 def _without_a_board(protocol: Protocol, threat: str) -> list[str]:
-    """List the numbers of images and the differences from the protocol that all boards of RobustBench share."""
+    """List the number of images, and the differences from the rules that all boards of RobustBench share."""
     clean = [] if protocol.n_clean == protocol.n else [f"clean n = {protocol.n_clean}"]
     board = dataclasses.replace(
         board_protocol("cifar10", threat),
@@ -109,7 +109,10 @@ def _without_a_board(protocol: Protocol, threat: str) -> list[str]:
 
 
 def _additional(run: RunRecord) -> bool:
-    """Return whether additional training data was used, which is assumed for pretrained weights and checkpoints."""
+    """Return whether pretrained weights were used, which are treated as additional training data.
+
+    Raise BenchError for a model that was not trained by this project.
+    """
     if run.spec is None:
         raise BenchError(
             f"{run.run_id} was not trained here; declare whether it was trained with more than the training data with "

@@ -76,7 +76,7 @@ def _bits(model: nn.Module, points: Tensor) -> bytes:
         with torch.no_grad():
             parts = [take_logits(model(part.clone()), part)[0] for part in points.split(PERTURBED_IMAGES)]
         return torch.cat(parts).float().cpu().contiguous().numpy().tobytes()
-    except Exception as error:  # noqa: BLE001 - an external model may raise anything; its cells report the error
+    except Exception as error:  # noqa: BLE001 - an external model may raise any error; its cells report it
         return _name_of(error)
 
 

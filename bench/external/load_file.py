@@ -210,7 +210,7 @@ def _config_size(requested: NetworkConfig) -> int | None:
 
 
 def _preprocessing(requested: NetworkConfig, read: _Read, dataset: Dataset) -> Preprocessing:
-    """Return the declared preprocessing, by precedence: of the user, of the checkpoint, of timm's ``pretrained_cfg``."""
+    """Return the preprocessing declared by the user, else by the checkpoint, else by timm's ``pretrained_cfg``."""
     config = _config(requested) if read.kind == "checkpoint" else None
     moments = _own_moments(read.facts) if requested.normalize is None else None
     text = requested.normalize or moments or ("from-config" if config is not None else None)

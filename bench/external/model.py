@@ -87,7 +87,7 @@ def frozen(model: nn.Module, device: torch.device) -> Iterator[tuple[nn.Module, 
 
 
 def set_mode(model: nn.Module, training: bool) -> None:
-    """Set training or evaluation mode; the mode of an exported program is fixed and stays as it is."""
+    """Set training or evaluation mode. The mode of an exported program is fixed and does not change."""
     with suppress(NotImplementedError):
         model.train(training)
 

@@ -31,7 +31,7 @@ def contents(value: Any) -> Iterator[bytes]:
         yield f"{value.dtype}:{tuple(value.shape)};".encode()
         yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     elif isinstance(value, Tensor):
-        yield repr(value).encode()  # scale and zero point
+        yield repr(value).encode()  # includes scale and zero point
         yield from contents(value.int_repr())
     elif isinstance(value, np.ndarray) and value.dtype != object:
         yield f"{value.dtype}:{value.shape};".encode()

@@ -66,7 +66,7 @@ def _confusion(outputs: Ints, labels: Ints, num_classes: int) -> Ints:
 
 
 def _assign(counts: Ints, declared: Ints) -> Ints:
-    """Return the order with the most correct images. In a tie, the declared class of an output is preferred."""
+    """Return the order with the most correct images. Every declared class adds half an image to the sum."""
     from scipy.optimize import linear_sum_assignment  # slow to import
 
     _, order = linear_sum_assignment(counts + 0.5 * np.eye(len(counts))[declared], maximize=True)

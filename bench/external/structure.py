@@ -42,8 +42,8 @@ SHOWN = (
     "builtins", "datetime", "decimal", "fractions", "itertools", "numpy", "operator", "pathlib", "re", "torch",
     "torch._ops", "uuid",
 )  # fmt: skip
-#: Modules of torch and of the standard library whose objects are described by their attributes. Objects of other modules
-#: have locks, handles and counters.
+#: Modules of torch and of the standard library whose objects are described by their attributes. Objects of other
+#: modules contain locks, handles and counters.
 HOLDERS = ("argparse", "collections", "enum", "functools", "types", "torch.distributions", "torch.nn")
 
 
@@ -134,7 +134,7 @@ class _Walk:
         self._add_parts(path, iter(()) if library else globals_of(module))
 
     def _visit_function(self, path: Path, function: FunctionType) -> None:
-        """Describe code, defaults, closure and globals of a function. For library functions, add the wrapped function."""
+        """Describe a function by code, defaults, closure and globals, a library function by the wrapped function."""
         library = self._library(function.__globals__.get("__name__"))
         self._add_parts(path, ((f".{name}", value) for name, value in vars(function).items()))
         if not (library and hasattr(function, "__wrapped__")):

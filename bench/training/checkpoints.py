@@ -147,7 +147,7 @@ def _warn_late(spec: TrainSpec, state: TrainingState, context: RunContext) -> No
 
 
 class _Saver:
-    """Callback that saves the state of a training at most every ``SAVE_EVERY_S`` seconds, to resume it after a crash."""
+    """Callback that saves the state of a training, at most every ``SAVE_EVERY_S`` seconds, for resuming it."""
 
     def __init__(self, run_id: str, store: Store, earlier_s: float) -> None:
         self._run_id, self._store, self._last = run_id, store, time.monotonic()
