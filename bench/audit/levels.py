@@ -13,7 +13,7 @@ class Level:
     """Settings of the audit's own attacks."""
 
     images: int  # maximum number of images
-    steps: int  # steps of PGD; the longer PGD attack has twice as many
+    steps: int  # number of steps of PGD; the longer PGD attack has twice this number
     queries: int  # query budget of Square
     draws: int  # number of random perturbations
     neighbours: int  # number of training images of other classes to move towards
@@ -23,7 +23,7 @@ class Level:
     every_budget: bool  # False: audit only the budget with robust accuracy nearest to half the clean accuracy
 
 
-PASSES: Final = 200  # maximum forward and backward passes per image of the default audit; a test asserts it
+PASSES: Final = 200  # maximum number of passes per image of the default audit, asserted by a test
 
 #: Images that become misclassified early need only a fraction of the maximum.
 DEFAULT: Final = Level(images=200, steps=10, queries=25, draws=2, neighbours=8, share=1 / 8, every_budget=False)

@@ -109,9 +109,9 @@ def _without_a_board(protocol: Protocol, threat: str) -> list[str]:
 
 
 def _additional(run: RunRecord) -> bool:
-    """Return whether pretrained weights were used, which are treated as additional training data.
+    """Return whether additional training data was used. Pretrained weights and checkpoints are treated as such data.
 
-    Raise BenchError for a model that was not trained by this project.
+    Raises BenchError for a model that was not trained by this project.
     """
     if run.spec is None:
         raise BenchError(

@@ -26,7 +26,7 @@ NEAR_BYTES = 0.1
 #: in 8 bits if the share is below the second number.
 ALL_BYTES, FEW_BYTES = 0.99, 0.5
 INCOMPARABLE = (
-    "test images cannot be compared with training images: the pixels of one split are 8-bit values and those of the "
+    "test images cannot be compared with training images: the pixels of one split are 8-bit values and the pixels of the "
     "other are not"
 )
 

@@ -128,7 +128,7 @@ def _find_images(split: Path) -> _Found:
 
 
 def _refuse_unreadable(folder: Path, paths: Sequence[Path]) -> None:
-    """Raise BenchError if no file can be opened as an image, although the extensions are those of images."""
+    """Raise BenchError if no file can be opened as an image, although the extensions are image extensions."""
     if not any(image_files.opens(path) for path in paths):
         raise BenchError(
             f"imagefolder: the class folder {_shown(folder)} has {pluralize(len(paths), 'file')} with an extension of "

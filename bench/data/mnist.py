@@ -27,7 +27,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_idx_bytes(path: Path) -> bytes:
-    """Read an IDX file, and decompress it if its first bytes are those of gzip.
+    """Read an IDX file, and decompress it if it starts with the magic bytes of gzip.
 
     Raises BenchError if the file cannot be read or decompressed.
     """

@@ -74,7 +74,7 @@ def proportional_order(ids: Sequence[str], labels: Ints, count: int | None = Non
     rank, size = ranks(hashes, labels), sizes[inverse]
     opens = rank * total // size + 1  # first position at which the class's share exceeds ``rank`` images
     closes = -(-(rank + 1) * total // size)  # position at which its share reaches ``rank + 1`` images
-    # The rank-th smallest of ``size`` uniform numbers is Beta distributed; its CDF maps it to a uniform number.
+    # The rank-th smallest of ``size`` uniform numbers is Beta distributed. The CDF maps this value to a uniform number.
     preferred = (rank + betainc(rank + 1, size - rank, hashes / 2**63)) / size
     # Number of free positions up to each position.
     spare = np.arange(total + 1) - np.cumsum(np.bincount(closes, minlength=total + 1))

@@ -182,7 +182,7 @@ def read_checked(split: Split, indices: NDArray[np.int64], *, dataset: str, size
     if size is not None and (height, width) != (size, size):
         raise BenchError(
             f"{dataset}: {split.name} images have {width}×{height} pixels, but image_size is {size}; images must be "
-            "square and of that size."
+            "square and of this size."
         )
     if pixels.dtype == np.float32:
         invalid = ~np.isfinite(pixels).all(axis=(1, 2, 3))

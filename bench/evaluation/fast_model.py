@@ -5,7 +5,7 @@ bfloat16. The layers after the backbone stay in float32, so that close logits re
 are always computed by the model under test, see :class:`bench.attacks.engine.fast_model.FastModel`.
 
 Each copy is tested by a forward and a backward pass on a probe batch. The copy is discarded if it raises an error or if
-its results differ from those of the model under test.
+its results differ from the results of the model under test.
 """
 
 from __future__ import annotations

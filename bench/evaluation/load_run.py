@@ -52,7 +52,7 @@ class Reopened:
 def reopen(run: RunRecord, store: Store, *, data_dir: Path | None, device: str) -> Reopened:
     """Load the network of ``run`` and its data set.
 
-    Raise BenchError for a failed run, for a network that is not stored, and for data that differ from those of the
+    Raise BenchError for a failed run, for a network that is not stored, and for data that differ from the data of the
     run's training or of its cells.
     """
     if store.finished_run(run.run_id) is None:

@@ -182,7 +182,7 @@ def check_cell(record: EvalRecord, model: nn.Module, context: RunContext) -> Ver
 def _contradictions(record: EvalRecord, samples: Sequence[Sample], images: Images) -> Iterator[str]:
     """Yield each contradiction between the rows and the data, within the rows, or between the rows and the record."""
     if [sample.sample_id for sample in samples] != list(images.ids):
-        yield "the images differ from those of the data set"
+        yield "the images differ from the images of the data set"
         return
     for sample, label in zip(samples, images.labels.tolist(), strict=True):
         if sample.label != label:

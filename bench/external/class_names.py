@@ -21,9 +21,9 @@ def order_from_names(names_of_checkpoint: Sequence[str], names_of_dataset: Seque
     """Return the class of the data set for each output of the network, or None if every output k is class k.
 
     Names are normalised to NFC (Unicode's composed form) and compared in three ways: exactly, without case, and by
-    letters and digits only. The first comparison is used in which the names of each side are distinct and both sets of
-    names are equal. If all names of the checkpoint are numbers and the names of the data set are not, the numbers are
-    folder names in natural order: the smallest number is class 0.
+    letters and digits only. A comparison succeeds if the names of each side are distinct and both sets of names are
+    equal. The first successful comparison is used. If all names of the checkpoint are numbers and the names of the data
+    set are not, the numbers are folder names in natural order: the smallest number is class 0.
 
     Raise BenchError if a name has no counterpart.
     """

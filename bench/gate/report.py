@@ -36,7 +36,7 @@ def gate_markdown(lines: Sequence[Check], rules: Rules) -> str:
     ordered = sorted(lines, key=lambda line: WORST.index(line.verdict))
     table = tabulate([_row(line) for line in ordered], HEADERS, tablefmt="pipe", disable_numparse=True)
     caption = (
-        "Accuracies and floors in percent, drops and tolerances in points; each bound of a drop is one-sided at "
+        "Accuracies and floors in percent, drops and tolerances in points. Each bound of a drop is one-sided at "
         f"confidence {1 - rules.alpha:.4g}. FAIL: a drop beyond chance and beyond the tolerance, or an accuracy below "
         "its floor; PASS: a drop beyond the tolerance is excluded, or no image changed."
     )

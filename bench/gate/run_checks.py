@@ -82,7 +82,7 @@ def _against(cell: CellOutcomes, floor: float, alpha: float) -> tuple[Verdict, s
 
 
 def check(baseline: Baseline, now: Snapshot, rules: Rules) -> list[Check]:
-    """Return all checks, in the order of the baseline. Tolerances of ``rules`` override those of the baseline.
+    """Return all checks, in the order of the baseline. Tolerances of ``rules`` override tolerances of the baseline.
 
     Equal weights are compared image by image, separately for each seed. Retrained weights are compared over seeds,
     unless ``rules.scope`` is ``weights``. Recipes that are not in the baseline are compared with the floors only. Every

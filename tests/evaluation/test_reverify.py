@@ -202,7 +202,7 @@ def another_clean_class(table: list[list[str]]) -> None:
 
 ROWS = {
     "another label": (swap_label, "the data set has"),
-    "images exchanged": (exchange, "differ from those of the data set"),
+    "images exchanged": (exchange, "differ from the images of the data set"),
     "a survivor called broken": (claim, "but no image is stored"),
     "another class": (another_class, "prediction"),
     "another clean class": (another_clean_class, "clean prediction"),

@@ -103,7 +103,7 @@ class ArrayLayout:
             first = int((stored != expected).argmax())
             raise BenchError(
                 f"{path} has label {stored[first]} at index {first}, but the test split has label {expected[first]}; "
-                "the corrupted images must be those of the test split, in the same order."
+                "the corrupted images must be the images of the test split, in the same order."
             )
 
     def _hint(self, array: NDArray[Any]) -> str:
