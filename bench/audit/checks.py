@@ -58,7 +58,7 @@ def change(before: Misclassified, after: Misclassified) -> Change:
 
     Raise ValueError if the vectors are empty or have different shapes.
     """
-    n_regressed, n_improved, n = _counted(before, after)
+    n_regressed, n_improved, n = _changed_counts(before, after)
     least = _lower(n_regressed, n, risk=RISK / 2) - _upper(n_improved, n, risk=RISK / 2)
     return Change(
         100 * (n_regressed - n_improved) / n,
@@ -75,7 +75,7 @@ def beyond(before: Misclassified, added: Misclassified) -> Change:
     More attacks can only decrease the accuracy, so ``least`` is Clopper and Pearson's bound of b/n. Raise ValueError if
     the vectors are empty or have different shapes.
     """
-    n_regressed, _, n = _counted(before, added)
+    n_regressed, _, n = _changed_counts(before, added)
     return Change(100 * n_regressed / n, _conditional(n_regressed, 0, n), 100 * _lower(n_regressed, n), n_regressed, 0)
 
 
@@ -100,7 +100,7 @@ class Rate(NamedTuple):
 
 def only_by(weaker: Misclassified, stronger: Misclassified) -> Rate:
     """Return the share of images misclassified under the weaker attack only, with its lower bound."""
-    _, count, n = _counted(weaker, stronger)
+    _, count, n = _changed_counts(weaker, stronger)
     return Rate(100 * count / n, 100 * _lower(count, n), count)
 
 
@@ -119,7 +119,7 @@ def robust_accuracy(misclassified: Misclassified) -> float:
     return 100 * float((~misclassified).mean())
 
 
-def _counted(before: Misclassified, after: Misclassified) -> tuple[int, int, int]:
+def _changed_counts(before: Misclassified, after: Misclassified) -> tuple[int, int, int]:
     """Count the images misclassified under the second attack only, under the first only, and all images."""
     if before.shape != after.shape or before.ndim != 1 or not len(before):
         raise ValueError(f"outcomes have shapes {before.shape} and {after.shape}; they must be equal, (N,) with N > 0")

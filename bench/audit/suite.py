@@ -72,12 +72,12 @@ def ladder(cells: Sequence[EvalRecord], stored: Traits = NO_TRAITS) -> tuple[tup
         c for c in cells if not c.spec.filters and c.spec.attack is not None and c.spec.attack.max_queries is None
     ]
     families = {cell.spec.name: _traits(cell, stored).family for cell in comparable}
-    walks = {cell.spec.name: _effort(cell) for cell in comparable if families[cell.spec.name]}
+    efforts = {cell.spec.name: _effort(cell) for cell in comparable if families[cell.spec.name]}
     pairs = (
         (weaker, stronger)
-        for weaker in walks
-        for stronger in walks
-        if families[weaker] == families[stronger] and _is_weaker(walks[weaker], walks[stronger])
+        for weaker in efforts
+        for stronger in efforts
+        if families[weaker] == families[stronger] and _is_weaker(efforts[weaker], efforts[stronger])
     )
     return tuple(sorted(pairs))
 

@@ -67,8 +67,8 @@ def _decimals(placed: RankedRow) -> int:
 def _shared(table: Table) -> dict[tuple[str, ...], str]:
     """Return a number such as "(1)" for each combination of reasons; empty if all combinations are different."""
     counts = Counter(placed.reasons for placed in table.placed if placed.reasons)
-    several = any(rows > 1 for rows in counts.values())
-    return {reasons: f"({number})" for number, reasons in enumerate(counts, 1)} if several else {}
+    has_repeated = any(rows > 1 for rows in counts.values())
+    return {reasons: f"({number})" for number, reasons in enumerate(counts, 1)} if has_repeated else {}
 
 
 def _summary(table: Table) -> str:

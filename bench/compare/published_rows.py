@@ -68,7 +68,7 @@ def _network(row: PublishedRow) -> tuple[str, ...]:
 
 def _lpc(row: PublishedRow, clean: float | None) -> Line:
     called = f", called {row.variant} here" if row.variant else ""
-    spread = () if row.std is None else (f"± {row.std:.3f} over 5 repeats",)
+    deviation = () if row.std is None else (f"± {row.std:.3f} over 5 repeats",)
     return Line(
         published=True,
         model=f"{row.published_name}{called}",
@@ -77,5 +77,5 @@ def _lpc(row: PublishedRow, clean: float | None) -> Line:
         clean=clean,
         robust=row.value,
         protocol=Protocol(dataset=row.dataset, n=None, subset=row.n_images, measure=DEEPFOOL, norm="l2"),
-        notes=(*spread, *((row.note,) if row.note else ())),
+        notes=(*deviation, *((row.note,) if row.note else ())),
     )

@@ -52,16 +52,16 @@ def _check_header(header: Sequence[str], form: Form, *, where: str) -> None:
 
 
 def _lines(lines: Iterator[list[str]], header: Sequence[str], form: Form, where: str) -> Iterator[Line]:
-    seen: set[tuple[str, ...]] = set()
+    identities: set[tuple[str, ...]] = set()
     for number, line in enumerate(lines, start=2):  # _check_cells rejects fields that span several lines
         place = f"{where}, line {number}"
         if len(line) != len(header):
             raise BenchError(f"{place}: {len(line)} fields, but the header has {len(header)}; make them equal.")
         cells = dict(zip(header, line, strict=True))
         identity = tuple(cells[name] for name in form.identity)
-        if identity in seen:
+        if identity in identities:
             raise BenchError(f"{place}: {form.called.format(**cells)} is a duplicate row; remove one of them.")
-        seen.add(identity)
+        identities.add(identity)
         _check_cells(cells, form, place)
         yield Line(place, cells)
 

@@ -78,10 +78,10 @@ class Group(NamedTuple):
 
 def _suffix(group: Group, groups: Collection[Group]) -> str:
     """Return a suffix that distinguishes tables with equal titles: test split, and hash of the definition."""
-    alike = [candidate for candidate in groups if candidate.protocol.title == group.protocol.title]
-    split = f", split {group.data_sha}" if len({candidate.data_sha for candidate in alike}) > 1 else ""
-    several = len([candidate for candidate in alike if candidate.data_sha == group.data_sha]) > 1
-    return split + (f", definition {group.definition[:DIGITS]}" if several else "")
+    same_title = [candidate for candidate in groups if candidate.protocol.title == group.protocol.title]
+    split = f", split {group.data_sha}" if len({candidate.data_sha for candidate in same_title}) > 1 else ""
+    has_several = len([candidate for candidate in same_title if candidate.data_sha == group.data_sha]) > 1
+    return split + (f", definition {group.definition[:DIGITS]}" if has_several else "")
 
 
 def _kind(protocol: Protocol) -> str:
@@ -140,9 +140,9 @@ def _score(line: Line, *, by_alone: bool) -> tuple[float, float]:
 
 def _summary(protocol: Protocol, reasons: Sequence[tuple[str, ...]]) -> str:
     refused = [why for why in reasons if why]
-    counts = Counter(clause for why in refused for clause in why)
+    counts = Counter(reason for why in refused for reason in why)
     n_comparable = len(reasons) - len(refused)
     text = f"{n_comparable} of {pluralize(len(reasons), 'published row')} may be compared with ours"
     if counts:
-        text += " (" + "; ".join(f"{clause}: {n}" for clause, n in counts.most_common()) + ")"
+        text += " (" + "; ".join(f"{reason}: {n}" for reason, n in counts.most_common()) + ")"
     return f"{text}.{f' {RATIO}.' if protocol.measure == DEEPFOOL else ''}"

@@ -66,8 +66,8 @@ def _lowest(row: BoardRow, outcomes: Outcomes, collapse: Args) -> Iterator[EvalR
             continue
         cell = next(iter(row.cells[columns[0]].values()))
         shared_images = cell if cell.n == len(lowest.ids) else dataclasses.replace(cell, n=len(lowest.ids), leaked=None)
-        drawn = [c for column in drawn_alike(row, columns, outcomes) for c in row.cells[column].values()]
-        args = {**_images(shared_images, subset_of(drawn, outcomes)), "norm": budget.norm, "eps": budget.eps}
+        shared_cells = [c for column in drawn_alike(row, columns, outcomes) for c in row.cells[column].values()]
+        args = {**_images(shared_images, subset_of(shared_cells, outcomes)), "norm": budget.norm, "eps": budget.eps}
         args |= {"broken_by": lowest.broken_by(), "audit_n": lowest.n_audited}
         args = {name: value for name, value in args.items() if value is not None} | {**collapse}
         flags = sorted({flag for column in columns for flag in row.flags(column)})

@@ -39,9 +39,9 @@ def number_of(run: RunRecord, lines: Sequence[Line], *, threat: str | None, eps:
         several = "; ".join(line.protocol.title for line in matches)
         raise BenchError(f"{run.run_id} has {len(matches)} such numbers ({several}); choose one by --threat and --eps.")
     failed = [f"{line.protocol.title}: {'; '.join(line.notes) or 'no clean accuracy'}" for line in fitting]
-    why = f" ({'; '.join(failed)})" if failed else ""
+    reasons = f" ({'; '.join(failed)})" if failed else ""
     raise BenchError(
-        f"{run.run_id} has no number that RobustBench publishes{why}; evaluate clean images and 'autoattack' under "
+        f"{run.run_id} has no number that RobustBench publishes{reasons}; evaluate clean images and 'autoattack' under "
         "linf or l2 at one budget, or all 15 standard corruptions at 5 severities, with 'bench run' or "
         "'bench evaluate'."
     )

@@ -26,8 +26,8 @@ NEAR_BYTES = 0.1
 #: in 8 bits if the share is below the second number.
 ALL_BYTES, FEW_BYTES = 0.99, 0.5
 INCOMPARABLE = (
-    "test images cannot be compared with training images: the pixels of one split are 8-bit values and the pixels of the "
-    "other are not"
+    "test images cannot be compared with training images: the pixels of one split are 8-bit values and the pixels of "
+    "the other are not"
 )
 
 BYTES, FLOATS = b"b", b"f"  # first byte of an image's digest: compared as bytes or as floats

@@ -95,8 +95,8 @@ def _read_split(split: str, source: Any, name: str) -> Split:
         labels = integer_labels(all_labels, [f"{split}/{i:05d}" for i in range(len(pixels))], where=where)
         for chunk in islice(chunks_of(source, where), 1):  # an exhausted iterator yields none
             n = len(chunk.images)
-            again = stack_images([chunk.images], where, total=n)
-            if not np.array_equal(as_floats(again), as_floats(pixels[:n])) or chunk.labels != labels[:n].tolist():
+            second_read = stack_images([chunk.images], where, total=n)
+            if not np.array_equal(as_floats(second_read), as_floats(pixels[:n])) or chunk.labels != labels[:n].tolist():
                 raise BenchError(
                     f"{where} images differ between two reads; remove random augmentation (RandomCrop, "
                     "RandomHorizontalFlip, …) from the transform, and shuffling from an iterable data set."

@@ -115,7 +115,8 @@ def _find_images(split: Path) -> _Found:
         elif listing.left_out:
             raise BenchError(
                 f"imagefolder: the class folder {_shown(path)} has {pluralize(len(listing.left_out), 'file')} and no "
-                f"image ({_few(listing.left_out)}); convert them to a format that Pillow reads, or remove the folder."
+                f"image ({_first_names(listing.left_out)}); convert them to a format that Pillow reads, or remove the "
+                "folder."
             )
         else:
             result.empty.append(f"{split.name}/{name}")
@@ -132,7 +133,8 @@ def _refuse_unreadable(folder: Path, paths: Sequence[Path]) -> None:
     if not any(image_files.opens(path) for path in paths):
         raise BenchError(
             f"imagefolder: the class folder {_shown(folder)} has {pluralize(len(paths), 'file')} with an extension of "
-            f"images, but none can be read ({_few([path.name for path in paths])}); repair them, or remove the folder."
+            f"images, but none can be read ({_first_names([path.name for path in paths])}); repair them, or remove the "
+            "folder."
         )
 
 
@@ -146,10 +148,10 @@ def _notes_on_files(root: Path, splits: Mapping[str, _Found], test: str) -> tupl
     untested = sorted(set(splits["train"].classes) - set(splits["test"].classes))
     unread = [name for name in TEST_FOLDERS if name != test and (root / name).is_dir()]
     return (
-        *([f"{pluralize(len(left_out), 'file')} left out: {_few(left_out)}"] if left_out else []),
-        *([f"{pluralize(len(empty), 'empty folder')} left out: {_few(empty)}"] if empty else []),
+        *([f"{pluralize(len(left_out), 'file')} left out: {_first_names(left_out)}"] if left_out else []),
+        *([f"{pluralize(len(empty), 'empty folder')} left out: {_first_names(empty)}"] if empty else []),
         *(
-            [f"{pluralize(len(untested), 'class', 'classes')} without a test image: {_few(untested)}"]
+            [f"{pluralize(len(untested), 'class', 'classes')} without a test image: {_first_names(untested)}"]
             if untested
             else []
         ),
@@ -157,7 +159,7 @@ def _notes_on_files(root: Path, splits: Mapping[str, _Found], test: str) -> tupl
     )
 
 
-def _few(names: Sequence[str]) -> str:
+def _first_names(names: Sequence[str]) -> str:
     """Return the first names as printable text on one line."""
     return ", ".join(map(_printable, names[:NAMED])) + (", …" if len(names) > NAMED else "")
 

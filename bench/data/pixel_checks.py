@@ -71,11 +71,11 @@ def _range_note(split: Split, data: Dataset) -> str | None:
     value = f"{top} of 255" if brightest.dtype == np.uint8 else f"{top:.2g}"
     statement = f"the largest pixel of {scope} {kind} images is {value}"
     if _top(brightest) <= TOO_DARK and split is data.test:
-        raise BenchError(f"{data.name}: {statement}, but {IN_THESE_UNITS}; {_way_out(brightest)}.")
+        raise BenchError(f"{data.name}: {statement}, but {IN_THESE_UNITS}; {_how_to_fix(brightest)}.")
     return f"{statement}: {IN_THESE_UNITS}"
 
 
-def _way_out(brightest: Pixels) -> str:
+def _how_to_fix(brightest: Pixels) -> str:
     if not brightest.any():
         return "check how the images are read"
     is_8bit = brightest.dtype == np.uint8

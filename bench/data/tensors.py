@@ -62,5 +62,5 @@ def spread(indices: Tensor, most: int) -> Tensor:
     if count <= most:
         return indices
     starts = torch.arange(most + 1) * count // most
-    drawn = torch.rand(most, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return indices[starts[:-1] + (drawn * starts.diff()).long()]
+    offsets = torch.rand(most, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return indices[starts[:-1] + (offsets * starts.diff()).long()]

@@ -34,11 +34,11 @@ def nc1(latents: Latents) -> Value:
     s, vectors = stats.between
     if not len(s):
         return MEANS_COINCIDE
-    several = stats.counts > 1
-    if not several.any():
+    has_two_images = stats.counts > 1
+    if not has_two_images.any():
         return undefined("no class has two images")
     squares = np.square(stats.residuals @ vectors.T / s).sum(axis=1)
-    within = np.bincount(stats.position, weights=squares)[several] / (stats.counts[several] - 1)
+    within = np.bincount(stats.position, weights=squares)[has_two_images] / (stats.counts[has_two_images] - 1)
     return Value(float(within.mean()))
 
 

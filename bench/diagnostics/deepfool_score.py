@@ -106,8 +106,8 @@ def _authors_lengths(model: Classifier, images: Tensor) -> Floats:
     network = nn.Sequential(model.backbone, model.head, model.output)
     with torch.no_grad():
         inputs = model.normalize(images)
-    moved = _walk(network, inputs, box=None)
-    return np.stack([lengths(moved - inputs), lengths(inputs)])
+    perturbed = _walk(network, inputs, box=None)
+    return np.stack([lengths(perturbed - inputs), lengths(inputs)])
 
 
 def pixel_lengths(model: nn.Module, images: Tensor) -> Lengths:
@@ -117,8 +117,8 @@ def pixel_lengths(model: nn.Module, images: Tensor) -> Lengths:
     prediction of the returned image differs from the label.
     """
     if not len(images):
-        nothing = np.empty(0)
-        return Lengths(nothing, nothing, nothing, np.empty(0, dtype=bool))
+        empty = np.empty(0)
+        return Lengths(empty, empty, empty, np.empty(0, dtype=bool))
     moved = _walk(model, images, box=(0.0, 1.0))
     classes = predict(model, images)
     fooled = predict(model, moved) != classes

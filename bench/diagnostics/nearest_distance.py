@@ -97,8 +97,8 @@ def nearest_distances(model: nn.Module, images: Tensor, *, keys: Tensor) -> Floa
         points, early = nearest(search, model, samples, norm="l2")
         stopped |= early
         distances = torch.where(adversarial(model, points, classes), _distances(images, points), torch.inf)
-        closer = distances < distance
-        best[closer], distance[closer] = points[closer], distances[closer]
+        is_closer = distances < distance
+        best[is_closer], distance[is_closer] = points[is_closer], distances[is_closer]
     is_known = distance.isfinite()
     distance[stopped & ~is_known] = torch.nan
     return _at_the_boundary(model, images, best, classes, distance, is_known)

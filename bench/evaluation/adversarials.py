@@ -73,7 +73,7 @@ def _moved_inside(inputs: Tensor, adversarials: Tensor, levels: Tensor, radius: 
         if not ((excess > 0) & (gain > 0).any(1)).any():
             return flat.view_as(levels)
         error = (stepped - target).abs() - (flat - target).abs()
-        flat = torch.where(_needed(gain, error, excess), stepped, flat)
+        flat = torch.where(_pixels_to_move(gain, error, excess), stepped, flat)
 
 
 def _parts(levels: Tensor, centre: Tensor, power: float) -> Tensor:
@@ -81,7 +81,7 @@ def _parts(levels: Tensor, centre: Tensor, power: float) -> Tensor:
     return ((levels / LEVELS).float().double() - centre).abs().pow(power)
 
 
-def _needed(gain: Tensor, error: Tensor, excess: Tensor) -> Tensor:
+def _pixels_to_move(gain: Tensor, error: Tensor, excess: Tensor) -> Tensor:
     """Return the pixels, (N, D) bool, with the smallest ``error`` whose total ``gain`` covers the ``excess``, (N,)."""
     order = torch.where(gain > 0, error, torch.inf).argsort(dim=1, stable=True)
     ordered = gain.gather(1, order)
@@ -137,17 +137,17 @@ def encode(
     ids = [images.ids[i] for i in indices.tolist()]
     if encoding == "float32":
         return Adversarials(ids, pixels, torch.cat([part.predictions for part in batches])[order])
-    rounded, predictions, still = [pixels[:0].to(torch.uint8)], [indices[:0]], 0
+    rounded, predictions, n_misclassified = [pixels[:0].to(torch.uint8)], [indices[:0]], 0
     for chosen, part in zip(indices.split(batch_size), pixels.split(batch_size), strict=True):
         if len(chosen):
             inputs = images.inputs(chosen, device)
             grid = quantised(inputs, part.to(device), attack.norm, attack.eps)
             verdict = predict(model, as_inputs(grid), num_classes).cpu()
             inside = in_ball(inputs, grid, attack.norm, attack.eps).cpu()
-            still += int((inside & (verdict != images.labels[chosen])).sum())
+            n_misclassified += int((inside & (verdict != images.labels[chosen])).sum())
             rounded.append(grid.cpu())
             predictions.append(verdict)
-    return Adversarials(ids, torch.cat(rounded), torch.cat(predictions), still)
+    return Adversarials(ids, torch.cat(rounded), torch.cat(predictions), n_misclassified)
 
 
 def dump_adversarials(stored: Adversarials, cell_id: str, weights_sha: str) -> bytes:
@@ -165,20 +165,20 @@ def parse_adversarials(content: bytes, cell_id: str, weights_sha: str, *, where:
     try:
         tensors, header = load(content), read_facts(content)
         images, predictions, ids = tensors.pop("images"), tensors.pop("predictions"), header.pop("ids")
-        made_for = header.pop("cell_id"), header.pop("weights_sha")
+        recorded_ids = header.pop("cell_id"), header.pop("weights_sha")
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise BenchError(f"{where} has no valid adversarial images ({error}).") from error
-    problem = _wrong(images, predictions, ids) or (
+    problem = _content_problem(images, predictions, ids) or (
         "has unknown content besides the images" if tensors or header else ""
     )
-    if made_for != (cell_id, weights_sha):
-        problem = f"belongs to cell {made_for[0]} or to other weights"
+    if recorded_ids != (cell_id, weights_sha):
+        problem = f"belongs to cell {recorded_ids[0]} or to other weights"
     if problem:
         raise BenchError(f"{where} {problem}.")
     return Adversarials(ids, images, predictions)
 
 
-def _wrong(images: Tensor, predictions: Tensor, ids: Sequence[str]) -> str:
+def _content_problem(images: Tensor, predictions: Tensor, ids: Sequence[str]) -> str:
     """Return the first problem with types, shapes or ids, or an empty string."""
     if images.dtype not in TYPES.values() or images.ndim != 4 or predictions.dtype != torch.int64:
         return f"has {images.dtype} images {tuple(images.shape)} and {predictions.dtype} predictions"

@@ -164,7 +164,7 @@ class _Call:
         """
         cell_input, attack, stats = self.cell_input, self.attack, self.stats
         assert cell_input.entry is not None
-        counting, prepared = _counted(cell_input, attack, self.stage, stats)
+        counting, prepared = _with_counters(cell_input, attack, self.stage, stats)
         if cell_input.entry.batches_itself:
             attack = replace(attack, params={**attack.params, "batch_size": stats.batch_size})
         rng = SampleRng(self.spec.seed, attack.name, self.ids, cell_input.device)
@@ -204,7 +204,7 @@ def _reason(error: Exception) -> str:
     return error.reason if isinstance(error, CellFailure) else ""
 
 
-def _counted(
+def _with_counters(
     cell_input: CellInput, attack: AttackSpec, stage: Stage, stats: CellStats
 ) -> tuple[list[CountingModel], nn.Module]:
     """Return the models that count passes, and the model for the attack (a search model if the attack accepts one)."""

@@ -27,9 +27,9 @@ def estimate(
     The minimum assumes that every attack succeeds in its first step. The maximum assumes that no attack succeeds.
     """
     minimum = maximum = 0.0
-    to_do = [run for run in plan if pending[run.train.run_id] or run.train.run_id in undiagnosed]
+    pending_runs = [run for run in plan if pending[run.train.run_id] or run.train.run_id in undiagnosed]
     with torch_threads(context.config.threads):
-        for _, repeats in groupby(to_do, key=lambda run: run.train.config_sha):
+        for _, repeats in groupby(pending_runs, key=lambda run: run.train.config_sha):
             runs = tuple(repeats)
             pace = Pace(runs[0].train, context)  # holds a network in memory: at most one at a time
             for run in runs:
@@ -73,11 +73,11 @@ def diagnosis_costs(spec: TrainSpec, n_train: int, n_test: int) -> list[tuple[Co
     latents = min(spec.data.train_limit or n_train, LATENT_IMAGES) + min(n_test, LATENT_IMAGES)
     backwards = min(CANDIDATES, spec.data.num_classes) - 1
     min_steps, max_steps = 2 * FEWEST_STEPS, 2 * STEPS
-    walks = Cost(2 * max_steps + HALVINGS, max_steps * backwards, 2 * min_steps + HALVINGS, min_steps * backwards)
+    deepfool = Cost(2 * max_steps + HALVINGS, max_steps * backwards, 2 * min_steps + HALVINGS, min_steps * backwards)
     return [
         (Cost(1, 0, 1, 0), latents),
         (Cost(1, 1, 1, 1), min(n_test, GRADIENT_IMAGES)),
-        (walks, min(n_test, DEEPFOOL_IMAGES)),
+        (deepfool, min(n_test, DEEPFOOL_IMAGES)),
         (nearest_distance.cost(spec.data.num_classes), min(n_test, DEEPFOOL_IMAGES)),
     ]
 

@@ -168,7 +168,7 @@ def _record(
         constant = len(outcomes.clean_pred.unique()) == 1
         departures = chance_notes(n_correct, len(cell_input.images), majority, constant=constant)
         n_correct_majority = majority.n_correct
-    drawn = drawn_notes(len(cell_input.images), cell_input.n_test)
+    notes_on_sample = drawn_notes(len(cell_input.images), cell_input.n_test)
     bound = spec.attack.max_queries if spec.attack else None
     if bound is not None:
         cut = f"{stats.n_truncated} of {stats.n_attacked} searches truncated and counted as failed attacks"
@@ -195,7 +195,7 @@ def _record(
         backend=entry.backend if entry else CLEAN if spec.is_clean else OWN_BACKEND,
         backend_version=backend_version(entry) if entry else "",
         notes=(
-            *drawn,
+            *notes_on_sample,
             *departures,
             *notes_of(cell_input.model),
             *stats.notes,

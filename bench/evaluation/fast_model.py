@@ -49,15 +49,15 @@ class SearchModels:
 
     def __init__(self, model: nn.Module, image_shape: Sequence[int], device: torch.device) -> None:
         self._model, self._image_shape, self._device = model, tuple(image_shape), device
-        self._made: dict[Precision, nn.Module] = {}
+        self._copies: dict[Precision, nn.Module] = {}
         self._full: dict[Precision, nn.Module] = {}  # the float32 version of each copy
         self._notes: dict[Precision, str] = {}
 
     def get(self, precision: Precision) -> nn.Module:
         """Return the search model, or the model under test itself if there is no usable faster copy."""
-        if precision not in self._made:
-            self._made[precision] = self._make(precision)
-        return self._made[precision]
+        if precision not in self._copies:
+            self._copies[precision] = self._make(precision)
+        return self._copies[precision]
 
     def note(self, precision: Precision) -> tuple[str, ...]:
         """Return why a faster copy was discarded; empty if none was."""
@@ -66,7 +66,7 @@ class SearchModels:
 
     def leave_out(self, precision: Precision, reason: str) -> None:
         """Discard the faster copy in ``precision``: search on the model under test from now on."""
-        self._made[precision] = self._full[precision] = self._model
+        self._copies[precision] = self._full[precision] = self._model
         self._notes[precision] = f"searched on the model itself in float32; the faster copy was discarded: {reason}"
 
     def difference(self, precision: Precision, points: Tensor) -> str:
@@ -100,7 +100,7 @@ class SearchModels:
         copies: list[tuple[nn.Module, Precision]] = [(full, "fp32")] if full is not self._model else []
         for model, tolerance in (*copies, *([(copied, precision)] if copied is not full else [])):
             result = _passes(model, points)
-            reason = result if isinstance(result, str) else _apart(result, expected, tolerance)
+            reason = result if isinstance(result, str) else _describe_difference(result, expected, tolerance)
             if reason:
                 return reason
         return ""
@@ -140,7 +140,7 @@ def _passes(model: nn.Module, examples: Tensor) -> Pass | str:
         return f"{type(error).__name__} was raised: {first_line(error)}"
 
 
-def _apart(actual: Pass, expected: Pass, precision: Precision) -> str:
+def _describe_difference(actual: Pass, expected: Pass, precision: Precision) -> str:
     """Describe how ``actual`` differs from ``expected`` by more than the tolerance; empty if it does not.
 
     Logits are compared per image, because a model may branch differently for a single image. Gradients are compared

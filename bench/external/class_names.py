@@ -28,7 +28,8 @@ def order_from_names(names_of_checkpoint: Sequence[str], names_of_dataset: Seque
     Raise BenchError if a name has no counterpart.
     """
     checkpoint_names, dataset_names = (
-        [unicodedata.normalize("NFC", name) for name in names] for names in _both(names_of_checkpoint, names_of_dataset)
+        [unicodedata.normalize("NFC", name) for name in names]
+        for names in _checked_names(names_of_checkpoint, names_of_dataset)
     )
     if all(map(_is_number, checkpoint_names)) and not all(map(_is_number, dataset_names)):
         checkpoint_names, dataset_names = checkpoint_names, sorted(checkpoint_names, key=natural_key)
@@ -39,7 +40,9 @@ def order_from_names(names_of_checkpoint: Sequence[str], names_of_dataset: Seque
     raise _mismatch(checkpoint_names, dataset_names)
 
 
-def _both(checkpoint_names: Sequence[str], dataset_names: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+def _checked_names(
+    checkpoint_names: Sequence[str], dataset_names: Sequence[str]
+) -> tuple[Sequence[str], Sequence[str]]:
     """Return both lists of names. Raise BenchError for repeated names, and for a data set without names."""
     if not dataset_names:
         raise BenchError(

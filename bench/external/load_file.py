@@ -87,8 +87,8 @@ def load_external(requested: NetworkConfig, context: RunContext) -> Loaded:
         _preprocessing(requested, read, dataset), channels=read.in_chans, input_size=declared or size
     )
     if read.facts.class_names and not (dataset.class_names or requested.class_names):
-        unused = "the class names of the file were not used, as the classes of the data set have none"
-        read = replace(read, notes=(*read.notes, unused))
+        unused_note = "the class names of the file were not used, as the classes of the data set have none"
+        read = replace(read, notes=(*read.notes, unused_note))
     fitted = (describe_fitting(dataset.fitting),) if dataset.fitting else ()
     for note in (*read.notes, *fitted, describe(preprocessing)):
         progress.line(f"{requested.title}: {note}")

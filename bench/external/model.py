@@ -200,8 +200,8 @@ def _identity(
 def _config(declared: Declared, identity: Mapping[str, str], source: SourceSpec | None) -> dict[str, Any]:
     """Return the settings that seeds of one recipe share. Without ``repeats``, each network is a recipe of its own."""
     if not declared.repeats:
-        named = {"name": declared.name} | ({} if declared.variant == EXTERNAL else {"variant": declared.variant})
-        return {**named, **identity}
+        names = {"name": declared.name} | ({} if declared.variant == EXTERNAL else {"variant": declared.variant})
+        return {**names, **identity}
     built = asdict(source) if source else {}
     shared = {key: built.get(key) for key in ("kind", "origin", "stem", "num_classes", "image_size", "preprocessing")}
     return {"name": declared.name, "variant": declared.variant, "repeats": True, **shared}

@@ -40,9 +40,9 @@ def networks_of(
     if not networks:
         raise BenchError("no network given; name a checkpoint, or a factory with --module file.py:factory.")
     titles = [network.title for network in networks]
-    twice = next((title for title in titles if titles.count(title) > 1), None)
-    if twice:
-        raise BenchError(f"two networks are called {twice}; give each a different name, variant or seed.")
+    duplicate = next((title for title in titles if titles.count(title) > 1), None)
+    if duplicate:
+        raise BenchError(f"two networks are called {duplicate}; give each a different name, variant or seed.")
     return networks
 
 

@@ -236,8 +236,8 @@ def _order_sentence(reordering: Reordering, trial: Trial, declared: Trial, order
     else:
         moved = np.flatnonzero(np.array(reordering.order) != order)
         pairs = [f"output {k} is {called[reordering.order[k]]}, not {called[order[k]]}" for k in moved[:SHOWN]]
-        more = [f"{len(moved) - SHOWN} more"] if len(moved) > SHOWN else []
-        which = f"in an order that was fitted on the remaining probe images ({', '.join([*pairs, *more])})"
+        omitted = [f"{len(moved) - SHOWN} more"] if len(moved) > SHOWN else []
+        which = f"in an order that was fitted on the remaining probe images ({', '.join([*pairs, *omitted])})"
         in_folders = ""
     preprocessing = f" and the preprocessing {trial.name}" if trial.way_out else ""
     way_out = f"{trial.way_out} and " if trial.way_out else "give "

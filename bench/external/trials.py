@@ -92,7 +92,7 @@ def alternatives_to(
     """
     side = int(images.shape[-1])
     declared_size = declared.input_size or side
-    seen = {_fed(declared, side)}
+    keys = {_fed(declared, side)}
     for size in dict.fromkeys([declared_size, side, config_size or side]):
         at_size = "" if size == declared_size else f" at {size}×{size}"
         option = "" if size == declared_size else f"{INPUT_SIZE} {size}"
@@ -102,9 +102,9 @@ def alternatives_to(
             candidate = replace(
                 declared, normalization=name, mean=mean, std=std, input_size=None if size == side else size
             )
-            if _fed(candidate, side) in seen:
+            if _fed(candidate, side) in keys:
                 continue
-            seen.add(_fed(candidate, side))
+            keys.add(_fed(candidate, side))
             options = " ".join(part for part in (normalize, option) if part)
             yield Alternative(f"{name}{at_size}", f"give {options}", candidate)
     if declared.channels == 3 and not torch.equal(images, images.flip(1)):

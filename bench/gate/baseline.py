@@ -184,8 +184,8 @@ def _problem(baseline: Baseline) -> str:
         return "a tolerance is negative"
     names = [(*run.recipe, run.seed) for run in baseline.runs]
     if len(names) != len(set(names)):
-        twice = next(name for name, count in Counter(names).items() if count > 1)
-        return f"it has two runs with the name {':'.join(map(str, twice))}"
+        duplicate = next(name for name, count in Counter(names).items() if count > 1)
+        return f"it has two runs with the name {':'.join(map(str, duplicate))}"
     cells = ((run, metric, cell) for run in baseline.runs for metric, cell in run.cells.items())
     return next(
         (f"{run.model}:{run.variant}:{run.seed} {m}: {p}" for run, m, c in cells if (p := _cell_problem(c))), ""

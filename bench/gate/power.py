@@ -24,8 +24,8 @@ def cannot_fail(baseline: Baseline) -> Iterator[str]:
     for run in baseline.runs:
         for metric, cell in run.cells.items():
             shares[run.recipe, metric].append(100 * cell.accuracy)
-    for ((_, model, variant), metric), found in shares.items():
-        accuracy, points = fmean(found), tolerance_of(metric, baseline.tolerances)
+    for ((_, model, variant), metric), accuracies in shares.items():
+        accuracy, points = fmean(accuracies), tolerance_of(metric, baseline.tolerances)
         if accuracy <= points:
             yield (
                 f"{metric} of {model}:{variant} can never fail: its accuracy of {accuracy:.1f} % is within the "
@@ -38,13 +38,13 @@ def too_fine(baseline: Baseline, alpha: float) -> Iterator[str]:
 
     The mean over corruptions is left out, because its resolution depends on the changes of each image's outcomes.
     """
-    found = {
+    tolerances = {
         (metric, cell.n, tolerance_of(metric, baseline.tolerances))
         for run in baseline.runs
         for metric, cell in run.cells.items()
         if cell.parts == 1
     }
-    for metric, n, points in sorted(found):
+    for metric, n, points in sorted(tolerances):
         if not resolves(n, points, alpha):
             enough = smallest(partial(resolves, points=points, alpha=alpha), n, MOST["images"])
             yield (

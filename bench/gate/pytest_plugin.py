@@ -116,9 +116,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     owners = config.stash.setdefault(OWNERS, {})
     for item in items:
         mark = item.get_closest_marker(MARK)
-        named = None if mark is None else next(iter(mark.args), mark.kwargs.get("baseline"))
-        if isinstance(named, str | Path):
-            owners.setdefault((item.path.parent / named).resolve(), item.nodeid)
+        baseline = None if mark is None else next(iter(mark.args), mark.kwargs.get("baseline"))
+        if isinstance(baseline, str | Path):
+            owners.setdefault((item.path.parent / baseline).resolve(), item.nodeid)
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ class Robustness:
     def _write(self) -> str:
         rules, path = self.settings.rules, self.settings.baseline
         snapshot = take_snapshot(Store(self.results))
-        missing = self._lost(snapshot)
+        missing = self._missing(snapshot)
         if missing:
             return _not_compared(missing)
         runs = choose(snapshot, ())
@@ -153,7 +153,7 @@ class Robustness:
         lines, uncompared = check(baseline, now, rules), unchecked(baseline, now, rules)
         self._numbers = numbers(lines)
         self.finished = any(line.worst is not None for line in lines)
-        missing = self._lost(now)
+        missing = self._missing(now)
         without = (line for line in lines if line.worst is None and line.metric not in (AUDIT, GATE))
         self.uncompared = [*missing, *uncompared, *(f"{line.name} {line.metric}: {line.why}" for line in without)]
         if missing:
@@ -163,7 +163,7 @@ class Robustness:
             return "".join(added)
         return "\n\n".join([*added, gate_markdown(lines, rules), _advice(lines, rules, path)])
 
-    def _lost(self, now: Snapshot) -> list[str]:
+    def _missing(self, now: Snapshot) -> list[str]:
         """Return the requested cells for which ``now`` has neither an accuracy nor a failure."""
         store = Store(self.results)
         reported = {(name_of(run), metric) for run in now.runs for metric in run.cells} | {*now.failures, *now.replaced}

@@ -46,8 +46,8 @@ def gate_markdown(lines: Sequence[Check], rules: Rules) -> str:
 
 def numbers(lines: Sequence[Check]) -> list[str]:
     """Return one short line per check with the accuracies before and now. The text is ASCII if all names are ASCII."""
-    several = len({line.name for line in lines}) > 1
-    return [f"{line.name} {_numbers(line)}" if several else _numbers(line) for line in lines]
+    has_several_names = len({line.name for line in lines}) > 1
+    return [f"{line.name} {_numbers(line)}" if has_several_names else _numbers(line) for line in lines]
 
 
 def _numbers(line: Check) -> str:

@@ -35,11 +35,21 @@ def floor_lines(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gat
         floor = named(metric, gate.rules.floors)
         if floor is None:
             continue
-        old = next((run.cells[metric].accuracy for run in before if metric in run.cells), None)
+        accuracy_before = next((run.cells[metric].accuracy for run in before if metric in run.cells), None)
         if not after:
-            yield Check(name_of(before[0]), metric, Verdict.FAIL, NO_RUN, before=old, floor=floor, worst=Verdict.FAIL)
+            yield Check(
+                name_of(before[0]),
+                metric,
+                Verdict.FAIL,
+                NO_RUN,
+                before=accuracy_before,
+                floor=floor,
+                worst=Verdict.FAIL,
+            )
         for run in after:
-            yield at_chance(_line(run, metric, floor, _accuracy(before, run, metric, old), gate), _chance(run, gate))
+            yield at_chance(
+                _line(run, metric, floor, _accuracy(before, run, metric, accuracy_before), gate), _chance(run, gate)
+            )
 
 
 def _chance(run: RunOutcomes, gate: Gate) -> str:
@@ -111,7 +121,7 @@ def unchecked(baseline: Baseline, now: Snapshot, rules: Rules) -> list[str]:
 
     Failed cells are not included, because :func:`check` adds a failing check for each.
     """
-    compared = _held(_groups(baseline, now, rules.scope))
+    compared = _compared(_groups(baseline, now, rules.scope))
     uncompared = [
         f"{name_of(run)} {metric}"
         for run in sorted(now.runs, key=lambda run: (*run.recipe, run.seed))
@@ -152,7 +162,7 @@ def _new_failures(groups: Sequence[_Group], now: Snapshot) -> list[Check]:
 
     All standard corruptions of a network share one check, the check of their mean.
     """
-    compared = _held(groups)
+    compared = _compared(groups)
     return [
         Check(name, metric, Verdict.FAIL, f"{why}; not in the baseline")
         for (name, metric), why in sorted(now.failures.items())
@@ -194,12 +204,12 @@ def _checked(group: _Group, gate: Gate) -> list[Check]:
     return lines + list(floor_lines(group.before, group.after, gate))
 
 
-def _held(groups: Sequence[_Group]) -> set[tuple[str, str]]:
+def _compared(groups: Sequence[_Group]) -> set[tuple[str, str]]:
     """Return the current run names and metrics that are compared with the baseline."""
-    return {(name_of(run), metric) for group in groups for run, metric in _held_of(group)}
+    return {(name_of(run), metric) for group in groups for run, metric in _compared_in(group)}
 
 
-def _held_of(group: _Group) -> list[tuple[RunOutcomes, str]]:
+def _compared_in(group: _Group) -> list[tuple[RunOutcomes, str]]:
     if group.over_seeds:
         metrics = {metric for run in group.before for metric in run.cells}
         return [(run, metric) for run in group.after for metric in metrics]

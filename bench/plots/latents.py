@@ -163,9 +163,9 @@ def _draw_histograms(
     power = _power(values[:, :shown])
     scaled = values[:, :shown] / 10.0**power
     edges = np.linspace(*_limits(scaled), BINS + 1)
-    many = panel.subplots(*grid, sharex=True, sharey=True, squeeze=False)
+    grid_axes = panel.subplots(*grid, sharex=True, sharey=True, squeeze=False)
     highest = 0
-    for j, axes in enumerate(many.flat):
+    for j, axes in enumerate(grid_axes.flat):
         if j >= shown:
             axes.remove()
             continue
@@ -173,7 +173,7 @@ def _draw_histograms(
         axes.set_title(f"$z_{{{j + 1}}}$", pad=2)
         # The lowest plot of each column has tick labels, also if the last row is not full.
         axes.tick_params(labelbottom=j + grid[1] >= shown)
-    many[0, 0].set(xlim=(edges[0], edges[-1]), ylim=(0, 1.05 * highest))
+    grid_axes[0, 0].set(xlim=(edges[0], edges[-1]), ylim=(0, 1.05 * highest))
     panel.suptitle(_histogram_title(shown, values.shape[1]), fontsize=9)
     panel.supxlabel(f"latent coordinate{_unit(power)}", fontsize=8)
     panel.supylabel("images per bin", fontsize=8)
@@ -193,8 +193,8 @@ def _draw_histogram(axes: Axes, column: Floats, classes: Ints, colours: Floats, 
         classes, colours = np.zeros_like(classes), to_rgba_array(SINGLE)
     for c in np.unique(classes):
         above = below + np.histogram(column[classes == c], edges)[0]
-        used = np.flatnonzero(above > below)
-        bins = slice(used[0], used[-1] + 1)  # empty bins on both sides are left out to make the file smaller
+        nonempty = np.flatnonzero(above > below)
+        bins = slice(nonempty[0], nonempty[-1] + 1)  # empty bins on both sides are left out to make the file smaller
         ends = edges[bins.start : bins.stop + 1]
         axes.stairs(above[bins], ends, baseline=below[bins], fill=True, facecolor=colours[c], linewidth=0)
         below = above

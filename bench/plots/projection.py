@@ -43,8 +43,8 @@ def project(values: Floats, classes: Ints) -> Projection:
     missing = 2 - len(directions)
     directions = np.concatenate([directions, np.zeros((missing, values.shape[1]))])
     total = float(np.square(around).sum())
-    along = np.square(around @ directions.T).sum(axis=0)
-    shares = along / total if total > floor**2 else np.zeros(2)
+    explained = np.square(around @ directions.T).sum(axis=0)
+    shares = explained / total if total > floor**2 else np.zeros(2)
     first, second = [*origins, *[""] * missing]
     return Projection(
         points=(values - centre) @ directions.T,

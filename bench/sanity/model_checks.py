@@ -241,9 +241,11 @@ def _difference(first: Tensor, second: Tensor) -> Tensor:
 
 def _differs(first: Tensor, second: Tensor, largest: Tensor) -> Tensor:
     """Return a mask (n,) of the images whose logits (n, K) differ between the arguments by more than rounding."""
-    was, now = first.argmax(1, keepdim=True), second.argmax(1, keepdim=True)
-    lead = torch.maximum(first.gather(1, was) - first.gather(1, now), second.gather(1, now) - second.gather(1, was))
-    flipped = (was != now) & (lead > LOGIT_TOLERANCE * largest)
+    before, after = first.argmax(1, keepdim=True), second.argmax(1, keepdim=True)
+    lead = torch.maximum(
+        first.gather(1, before) - first.gather(1, after), second.gather(1, after) - second.gather(1, before)
+    )
+    flipped = (before != after) & (lead > LOGIT_TOLERANCE * largest)
     difference = _difference(first, second)
     return (difference > BATCH_TOLERANCE * largest) | difference.isinf() | flipped.squeeze(1)
 

@@ -23,8 +23,8 @@ def state_of(model: nn.Module) -> State:
 
 def changed(model: nn.Module, before: State) -> list[str]:
     """Return the names of the tensors that differ from ``before`` in any value. The sign of zero is ignored."""
-    now = _tensors(model)
-    return [name for name, tensor in before.items() if name not in now or not _equal(now[name], tensor)]
+    current = _tensors(model)
+    return [name for name, tensor in before.items() if name not in current or not _equal(current[name], tensor)]
 
 
 @contextmanager
@@ -48,11 +48,11 @@ def probing(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 def restore(model: nn.Module, before: State) -> None:
     """Restore the state ``before`` of all tensors whose shape is unchanged."""
-    now = _tensors(model)
+    current = _tensors(model)
     with torch.no_grad():
         for name in changed(model, before):
-            if name in now and now[name].shape == before[name].shape:
-                now[name].copy_(before[name])
+            if name in current and current[name].shape == before[name].shape:
+                current[name].copy_(before[name])
 
 
 def same(first: Tensor, second: Tensor) -> Tensor:

@@ -96,8 +96,8 @@ class GeneratedSet:
 
     def foreign_files(self) -> list[str]:
         """Return the names of arrays in the folder that belong to another set or are not in the manifest."""
-        named = {name: entry for name, entry in raw_entries(self.folder).items() if isinstance(entry, dict)}
-        own = {name for name, entry in named.items() if entry.get("set") == self._identity}
+        entries_by_name = {name: entry for name, entry in raw_entries(self.folder).items() if isinstance(entry, dict)}
+        own = {name for name, entry in entries_by_name.items() if entry.get("set") == self._identity}
         return sorted({path.name for path in self.folder.glob("*.npy")} - own)
 
     def file_sha(self, kind: str) -> str:
