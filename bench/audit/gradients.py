@@ -6,12 +6,12 @@ The gradients are taken with respect to the pixels, in float32. With z the logit
     margin    z_y − max_{j≠y} z_j
     dlr       (max_{j≠y} z_j − z_y) / (z_π1 − z_π3); for 2 classes its numerator, as in the attack
 
-∇CE = Σ_j (p_j − 1[j = y]) ∇z_j with p = softmax(z). In float32 the factor of the label is 0 if its logit is larger than
-the others by about 17 nats, and the other factors are 0 if it is larger by about 104. An attack on a model with such
-large logits does not move (Carlini and Wagner 2017, arXiv 1608.04644). The gradients of margin and DLR do not vanish
-with the scale of the logits. If they are 0, there is another cause. One exception: the DLR of an image with z_y = z_π3
-is 1 for any model. This does not occur for correctly classified images. These values are reported and never raise a
-flag.
+∇CE = Σ_j (p_j − 1[j = y]) ∇z_j with p = softmax(z). In float32 the factor of the label is 0 if the label's logit is
+larger than the others by about 17 nats. The other factors are 0 if it is larger by about 104 nats. An attack on a model
+with such large logits does not move (Carlini and Wagner 2017, arXiv 1608.04644). The gradients of margin and DLR do not
+vanish with the scale of the logits. If they are 0, there is another cause. One exception: the DLR of an image with
+z_y = z_π3 is 1 for any model. This does not occur for correctly classified images. These values are reported and never
+raise a flag.
 
 Comparison with the logits of a float64 copy of the model shows the effect of float32 rounding.
 """
@@ -89,7 +89,7 @@ COLUMNS = {
 class GradientReport(NamedTuple):
     """Values of all ``COLUMNS``, with the number of passes and notes."""
 
-    values: dict[str, float | None]  # by column; None with a note
+    values: dict[str, float | None]  # value by column; None if ``notes`` gives a reason
     n_forwards: int  # one per image and pass, including the passes in float64
     n_backwards: int
     notes: dict[str, str]  # reason for a missing value, or deviation from the definition, by column

@@ -19,7 +19,7 @@ FILE = "lpc_published.csv"
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One published number and its protocol, as far as it is known.
+    """One published number and the known fields of its protocol.
 
     ``value`` and ``std`` are the printed numbers, in ``unit``: accuracies in percent, other metrics as plain numbers.
     """

@@ -66,7 +66,7 @@ class PublishedModel:
     robust: float
     external: float | None
     mce: float | None  # mean corruption error on ImageNet-C, in percent of the errors of AlexNet
-    eps: str  # as published; empty for corruptions
+    eps: str  # published budget as text; empty for corruptions
     additional_data: bool
     unreliable: bool  # true if RobustBench declares the AutoAttack accuracy unreliable
     venue: str

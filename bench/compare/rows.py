@@ -32,7 +32,7 @@ class Protocol:
     subset: str = ""  # description of the images if they are a special list
     official: bool = True  # true if the images are the official files, by checksum
     norm: str = ""
-    eps: float | None = None  # in units of [0, 1] pixels
+    eps: float | None = None  # budget in units of [0, 1] pixels
     protocol: str = STANDARD
     precision: str = "fp32"  # precision of the attack's search
     source: str = ""  # source of corrupted images: generated or official

@@ -2,9 +2,9 @@
 
 Accuracies are percent with three decimals. Parameters are millions with two decimals. Columns that are not measured,
 such as top5, are empty. The file has no column for the number of images, chance level, collapse or leaked images. A
-model is therefore rejected if it was evaluated on a part of its test split, is at chance level, was trained to collapse
-but has not collapsed, or was tested on training images. With ``allow_protocol_mismatch``, these properties are added to
-the name of the model.
+model is therefore rejected if it was evaluated on a part of its test split, tested on training images, or is at chance
+level. A model that was trained to collapse but has not collapsed is also rejected. With ``allow_protocol_mismatch``,
+these properties are added to the name of the model.
 """
 
 from __future__ import annotations

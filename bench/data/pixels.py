@@ -56,8 +56,8 @@ def stack_images(chunks: Iterable[Sequence[Any]], where: str, *, total: int | No
 def image_pixels(image: Any, where: str) -> Pixels:
     """Convert one image to (C, H, W): uint8 if all values are multiples of 1/255, otherwise float32 in [0, 1].
 
-    Accepts a PIL image of mode L or RGB, and arrays and tensors (H, W), (C, H, W) or (H, W, C) of uint8 or of floats in
-    [0, 1]. Raises BenchError for anything else.
+    Accepted images are PIL images of mode L or RGB, and arrays or tensors of shape (H, W), (C, H, W) or (H, W, C) with
+    uint8 values or floats in [0, 1]. Raises BenchError for all other types and values.
     """
     return _scaled(_channels_first(_as_array(image, where), where), where)
 

@@ -79,7 +79,7 @@ class Dataset:
     official: bool  # true if the files have the published checksums
     published: Moments | None = None  # None: computed at the first access, because only training needs them
     notes: tuple[str, ...] = ()  # notes on the data for every row, such as the number of files left out
-    class_names: tuple[str, ...] = ()  # in the order of the labels; empty: unknown
+    class_names: tuple[str, ...] = ()  # names in the order of the labels; empty: unknown
 
     @cached_property
     def moments(self) -> Moments:

@@ -1,9 +1,16 @@
 """Neural collapse of the latents: within-class variability and the geometry of the class means.
 
-Notation: z_i (d,) is the latent of image i, y_i its true label, μ_c the mean of z over the images of class c, μ_G the
-mean of the class means, M (K', d) the matrix with rows μ_c - μ_G, and K' the number of classes with an image. Standard
-deviations divide by the number of values. "Invariant" means: unchanged if z becomes c z and the output weights W become
-W/c for some c > 0, which does not change the function of the model.
+Notation:
+
+- z_i (d,): latent of image i
+- y_i: true label of image i
+- μ_c: mean of z over the images of class c
+- μ_G: mean of the class means
+- K': number of classes with an image
+- M (K', d): matrix with rows μ_c - μ_G
+
+Standard deviations divide by the number of values. "Invariant" means: unchanged if z becomes c z and the output weights
+W become W/c for some c > 0. The function of the model does not change then.
 
 Source of NC1 to NC4: V. Papyan, X. Y. Han and D. L. Donoho, "Prevalence of neural collapse during the terminal phase of
 deep learning training", PNAS 117 (2020). The images are grouped by true label, as in the source.
@@ -151,8 +158,8 @@ def distance_ratio(latents: Latents) -> Value:
     one image are left out, because they equal their class mean for every model.
 
     Invariant, also under shifts and rotations. In [0, ∞); below 1 if most images are nearest to the mean of their own
-    class. Undefined if fewer than two classes are present, if no class has two images, if an image equals the means of
-    its own class and of another class, or if the median image equals the mean of another class.
+    class. Undefined if fewer than two classes are present, or if no class has two images. Also undefined if an image
+    equals the means of its own class and of another class, or if the median image equals the mean of another class.
     """
     stats = latents.classes
     if len(stats.present) < 2:

@@ -126,7 +126,7 @@ def _bound(layers: list[nn.Module], output: nn.Module) -> float:
     bound = 1.0
     product: Tensor | None = _weight(output)
     norm: Callable[[Tensor], float] = (
-        _largest_difference  # for the last linear layers; earlier linear layers use the spectral norm
+        _largest_difference  # norm for the last linear layers; earlier linear layers use the spectral norm
     )
     for layer in reversed(layers):
         if _is_linear(layer):

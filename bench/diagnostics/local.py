@@ -51,8 +51,8 @@ def slopes(classify: Callable[[Tensor], Tensor], points: Tensor, labels: Tensor)
 def margin_gradients(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
     """Return the margin m and ‖∇ₓm‖₂ of every image, both (N,) float64, on the images' device.
 
-    ``images`` is (N, 3, H, W), in [0, 1], with the device and dtype of ``model``, which maps pixels to logits and is
-    put in evaluation mode. ``labels`` is (N,), int64.
+    ``images`` is (N, 3, H, W), in [0, 1], with the device and dtype of ``model``. ``model`` maps pixels to logits and
+    is put in evaluation mode. ``labels`` is (N,), int64.
     """
     model.eval()
     batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)

@@ -2,9 +2,9 @@
 
 DeepFool linearises the logits. Its direction is a first-order approximation, and bisection along this direction
 corrects only the length. DeepFool overestimates the distance by different factors for different networks, so do not
-compare networks by it. DDN (arXiv 1811.09600), FMN (arXiv 2102.12827) and targeted FAB (arXiv 1907.02044) update their
-direction in every step. The minimum over the four attacks per image is still an upper bound of the distance. Lengths
-are in pixels of [0, 1].
+compare networks by this distance. DDN (arXiv 1811.09600), FMN (arXiv 2102.12827) and targeted FAB (arXiv 1907.02044)
+update their direction in every step. The minimum over the four attacks per image is still an upper bound of the
+distance. Lengths are in pixels of [0, 1].
 """
 
 from __future__ import annotations

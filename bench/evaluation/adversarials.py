@@ -1,8 +1,8 @@
 """Store the adversarial images of a cell in a file for later verification, optionally in 8 bits.
 
-The file is a safetensors file with ``images``, (M, 3, H, W), float32 in [0, 1] or uint8, and ``predictions``, (M,)
-int64, the classes that the float32 model predicts for the images *as stored*. Its header has the ids of the cell, the
-weights and the images.
+The file is a safetensors file with two tensors. ``images`` is (M, 3, H, W), float32 in [0, 1] or uint8. ``predictions``
+is (M,), int64, the classes that the float32 model predicts for the images *as stored*. The header of the file has the
+ids of the cell, the weights and the images.
 
 An image in 8 bits has pixels k/255 with k = 0…255. An adversarial image is converted to the nearest 8-bit image inside
 the same ball, if one exists. Rounding each pixel to the nearest k may leave the ball. For linf each pixel is clamped

@@ -47,7 +47,7 @@ class CellInput:
     num_classes: int
     device: torch.device
     entry: AttackEntry | None  # None for the clean cell
-    misclassified: Mapping[str, Sample] = field(default_factory=dict)  # under filtering attacks, by sample id
+    misclassified: Mapping[str, Sample] = field(default_factory=dict)  # outcomes under filtering attacks, by id
     auto_batch: bool = False  # halve the batch size after an out-of-memory error
     save_adversarials: Encoding = "none"
     search_models: SearchModels | None = None  # None: search on the model under test

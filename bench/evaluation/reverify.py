@@ -1,9 +1,9 @@
 """Verify the cells of a run from the stored files: weights, data and adversarial images. No attack is run.
 
-A claim is a recorded misclassification. Its adversarial image proves the claim if the image is in [0, 1] and in the
-ball, has the recorded distance, and the float32 model predicts the recorded class for it. The robustness of an image
-cannot be proved this way. The verification of a robust accuracy therefore shows only that the accuracy is *no higher*
-than recorded.
+A claim is a recorded misclassification. The stored adversarial image proves the claim if it is in [0, 1] and in the
+ball, has the recorded distance, and the float32 model predicts the recorded class. The robustness of an image cannot be
+proved this way. The verification of a robust accuracy therefore shows only that the accuracy is *no higher* than
+recorded.
 
 Two passes over one image may differ by rounding if the batches differ, and some attacks end *on* the boundary between
 two classes. In this case the recorded class is accepted, and the image is counted separately.

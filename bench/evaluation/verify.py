@@ -78,7 +78,7 @@ def _moved_inside(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) 
     delta = adversarials.double() - center
     length = distances(inputs, adversarials, norm).view(-1, 1, 1, 1)
     if norm == "l1":
-        # Round towards the clean image, so that no pixel moves away from it. A margin for all pixels would be larger.
+        # Round towards the clean image, so that no pixel moves outwards. A margin for all pixels would be larger.
         closer = center + delta * ((eps * (1 - SUM_ERROR)) / length.clamp_min(1e-30))
         shrunk = torch.where(delta < 0, _rounded(closer, up=True), _rounded(closer, up=False))
         return torch.where(length <= eps, adversarials, shrunk)

@@ -71,7 +71,7 @@ class _Read:
     facts: Facts
     notes: tuple[str, ...]
     content: bytes | None
-    other_stem: tuple[Stem, nn.Module] | None = None  # another stem for which the weights fit, and the network with it
+    other_stem: tuple[Stem, nn.Module] | None = None  # another fitting stem, and the network with this stem
 
 
 def load_external(requested: NetworkConfig, context: RunContext) -> Loaded:

@@ -48,8 +48,8 @@ def parse_normalization(text: str, config: Mapping[str, Any] | None, dataset: Da
     """Parse the value of ``--normalize`` into a name, mean and std.
 
     ``config`` is timm's ``pretrained_cfg``, for ``from-config``; ``dataset`` supplies the moments for ``dataset``.
-    Raise BenchError for an unknown name, for numbers that cannot be the mean and std of images in [0, 1], and if
-    ``config`` or ``dataset`` is required but missing.
+    Raise BenchError for an unknown name, and for numbers that cannot be the mean and std of images in [0, 1]. Raise
+    BenchError also if ``config`` or ``dataset`` is required but missing.
     """
     text = text.strip()
     if text in NORMALIZATIONS:

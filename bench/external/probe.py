@@ -108,7 +108,7 @@ def probe(
     config_size: int | None = None,
     other_stem: tuple[str, nn.Module] | None = None,
 ) -> ProbeReport:
-    """Compare the clean accuracy of ``network`` under ``preprocessing`` and under alternatives to it.
+    """Compare the clean accuracy of ``network`` under ``preprocessing`` and under alternatives.
 
     ``network`` must be in evaluation mode and on the device of ``images``, (N, 3, S, S) float32 in [0, 1].
     ``class_names`` and ``train_moments`` belong to the data set. ``config_size`` is the input size in the network's

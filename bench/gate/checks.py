@@ -72,7 +72,7 @@ class Check:
     why: str
     before: float | None = None
     after: float | None = None
-    tolerance: float | None = None  # in percentage points
+    tolerance: float | None = None  # tolerance in percentage points
     judgement: Judgement | None = None
     n_regressed: int | None = None  # newly misclassified images, if outcomes are compared image by image
     n_improved: int | None = None  # newly correct images, if outcomes are compared image by image

@@ -102,7 +102,7 @@ class Robustness:
             self._requested += zip(rows["run_id"], rows["cell_id"], strict=True)
 
     def finalize(self) -> str:
-        """Write the baseline, or compare with it. Return the first problem, or an empty string."""
+        """Write the baseline, or compare with the baseline. Return the first problem, or an empty string."""
         self._settled = True
         try:
             if self._problems:

@@ -179,7 +179,7 @@ def _group(before: Sequence[RunOutcomes], now: Snapshot, scope: Scope) -> _Group
 def _partner(run: RunOutcomes, after: Sequence[RunOutcomes], *, alone: bool) -> RunOutcomes | None:
     """Return the run of the same seed, or else a run with the same weights and another attack seed.
 
-    ``alone`` means that each side has one run only. These two runs are partners, whatever their seeds are.
+    ``alone`` means that each side has one run only. These two runs are partners even if their seeds differ.
     """
     same = [candidate for candidate in after if candidate.seed == run.seed]
     return next(

@@ -87,8 +87,8 @@ def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
     """Take a snapshot of the runs in ``names`` (prefixes of ids, or model:variant[:seed]), or of all runs if empty.
 
     If several cells fill the same leaderboard entry, the cell with the best evidence is used, as on the leaderboard.
-    Raise BenchError for an unknown or ambiguous name, for a folder without cells, and for two trainings with the same
-    name and seed, because one must not silently replace the other.
+    Raise BenchError for an unknown or ambiguous name, and for a folder without cells. Raise BenchError also for two
+    trainings with the same name and seed, because one must not silently replace the other.
     """
     cells, audits = _selected(all_cells(store), store, names), all_audits(store)
     rows = [row for run_id in dict.fromkeys(run.run_id for run, _ in cells) for row in _rows(cells, audits, run_id)]

@@ -25,8 +25,8 @@ class Projection:
 def project(values: Floats, classes: Ints) -> Projection:
     """Project (N, d) latents onto the two directions in which the class means differ most.
 
-    The directions are the first right singular vectors of the centred class means. If the class means span less than a
-    plane (one or two classes, equal means), the remaining directions are singular vectors of the centred latents,
+    The directions are the first right singular vectors of the centred class means. The class means may span less than a
+    plane (one or two classes, equal means). The remaining directions are then singular vectors of the centred latents,
     orthogonal to the first direction.
     """
     present = np.unique(classes)

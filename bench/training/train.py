@@ -109,9 +109,7 @@ def _train_epoch(
     generator = torch.Generator().manual_seed(derive_seed(spec.seed, "epoch", epoch))
     # The adversary has its own generator, so that order and augmentation are the same as without an adversary.
     starts = torch.Generator().manual_seed(derive_seed(spec.seed, "adversary", epoch))
-    torch.manual_seed(
-        derive_seed(spec.seed, "layers", epoch)
-    )  # for layers with random numbers of the global generator, such as dropout
+    torch.manual_seed(derive_seed(spec.seed, "layers", epoch))  # layers such as dropout draw from the global generator
     losses, correct, margins, gamma, n_images = 0.0, 0, 0.0, state.gamma.gamma, 0
     batches = _batches(len(images), spec.recipe.batch_size, generator)
     for number, indices in enumerate(batches, start=1):
