@@ -1,4 +1,4 @@
-"""Audit one run: check the model, run additional attacks, and compare their outcomes with those of the suite."""
+"""Audit one run: check the model, run additional attacks, and compare their outcomes with the attack suite."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MIN_FIGURE_IMAGES = 10  # minimum number of images for figures of gradients and 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedModel:
-    """Frozen baseline of the same backbone, recipe and seed, for transfer attacks on the audited model."""
+    """Frozen baseline with the same backbone, recipe and seed, used for transfer attacks on the audited model."""
 
     run_id: str
     model: nn.Module
@@ -55,21 +55,21 @@ class Audited:
     batch_size: int
     paired: PairedModel | None = None
     level: LevelName = "default"
-    traits: Traits = field(default_factory=dict)  # of the attacks from plug-ins, set by the audit
+    traits: Traits = field(default_factory=dict)  # traits of attacks from plug-ins, set by the audit
 
 
 @dataclass
 class _Work:
-    """Results of a running audit, kept if it fails midway."""
+    """Results of a running audit. They are kept if the audit fails."""
 
-    attackers: list[AuditAttacker] = field(default_factory=list)  # each counts its passes
+    attackers: list[AuditAttacker] = field(default_factory=list)  # one per set of images; each counts its passes
     figures: Figures = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     budgets: list[BudgetAudit] = field(default_factory=list)
 
 
 class _Sample(NamedTuple):
-    """Indices of a sample of the images, and of the correctly classified ones in it."""
+    """Indices of a sample of the images, and indices of the correctly classified images in this sample."""
 
     images: Tensor
     correct: Tensor
@@ -77,24 +77,24 @@ class _Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class _Subject:
-    """Model on one set of images, and the mask of clean images that it misclassifies."""
+    """Model with one set of images, and the mask of images that the model misclassifies without attack."""
 
     attacker: AuditAttacker
-    wrong: Misclassified
+    misclassified_clean: Misclassified
 
     def sample(self, level: Level) -> _Sample:
         """Return the sample of images for figures of gradients and distances."""
-        n = len(self.wrong)
+        n = len(self.misclassified_clean)
         images = spread(torch.arange(n), max(MIN_FIGURE_IMAGES, int(level.share * n)))
-        return _Sample(images, images[torch.from_numpy(~self.wrong)[images]])
+        return _Sample(images, images[torch.from_numpy(~self.misclassified_clean)[images]])
 
 
 @harness_torch_state()
 def audit(audited: Audited, context: RunContext) -> AuditRecord:
     """Audit the stored attacks on the run's current weights and on these test images, and store the record.
 
-    Traits of attacks whose plug-ins are not loaded are those of the earlier audit. An error is stored as a failed
-    record.
+    For attacks whose plug-ins are not loaded, the traits stored by an earlier audit are used. An error is stored as a
+    failed record.
     """
     start, work, failure = time.perf_counter(), _Work(), None
     split = context.dataset.test.sha
@@ -131,43 +131,48 @@ def audit(audited: Audited, context: RunContext) -> AuditRecord:
 
 
 def _store(record: AuditRecord, store: Store) -> None:
-    """Store ``record``. A failed audit removes no earlier finding.
+    """Store ``record``. A failed audit never removes an earlier finding.
 
     A failed audit is not stored after a successful audit of the same cells with the same traits. After any other
-    earlier audit, it is stored together with the flags and budgets of the earlier audit that it lacks.
+    earlier audit, the failed audit is stored together with the earlier flags and budgets that it lacks.
     """
     earlier = store.read_audit(record.run_id, record.data_sha)
     if record.status == "ok" or earlier is None:
         store.write_audit(record)
     elif (earlier.status, earlier.cells, earlier.traits) != ("ok", record.cells, record.traits):
         flags = {finding.flag for finding in record.findings}
-        places = {(budget.norm, budget.eps) for budget in record.budgets}
+        audited = {(budget.norm, budget.eps) for budget in record.budgets}
         findings = (*record.findings, *(f for f in earlier.findings if f.flag not in flags))
-        budgets = (*record.budgets, *(b for b in earlier.budgets if (b.norm, b.eps) not in places))
+        budgets = (*record.budgets, *(b for b in earlier.budgets if (b.norm, b.eps) not in audited))
         store.write_audit(replace(record, findings=findings, budgets=budgets))
 
 
 def _audit(audited: Audited, cells: Sequence[EvalRecord], context: RunContext, work: _Work) -> None:
-    """Audit each norm on the images that all of its cells share.
+    """Audit each norm on the images that all cells of this norm share.
 
     A norm with few images does not limit the other norms.
     """
     level, budgets = LEVELS[audited.level], by_budget(cells)
     norms: dict[Norm, dict[Budget, list[EvalRecord]]] = defaultdict(dict)
-    for budget, found in budgets.items():
-        norms[budget.norm][budget] = found
-    sizes = {norm: common_size([c for found in of.values() for c in found], level.images) for norm, of in norms.items()}
+    for budget, budget_cells in budgets.items():
+        norms[budget.norm][budget] = budget_cells
+    sizes = {
+        norm: common_size([c for budget_cells in of_norm.values() for c in budget_cells], level.images)
+        for norm, of_norm in norms.items()
+    }
     batch_size = min([audited.batch_size, *(cell.batch_size for cell in cells)])  # batches that fitted in memory
     subjects = {n: _subject(audited, n, batch_size, context, work) for n in {*sizes.values()} or {level.images}}
     _check_model(subjects[max(subjects)], work, level)
     for norm in sorted(norms):
         subject = subjects[sizes[norm]]
         ids = subject.attacker.context.images.ids
-        suites = {budget: outcomes_on(context.store, found, ids) for budget, found in norms[norm].items()}
-        for budget in _chosen(suites, context.eps_texts, clean=robust_accuracy(subject.wrong), level=level):
-            found = [cell for cell in budgets[budget] if cell.spec.name in suites[budget]]
-            made = _audit_budget(subject, audited, budget, found, suites[budget])
-            work.budgets.append(replace(made, eps_text=context.eps_texts.get(budget, "")))
+        suites = {budget: outcomes_on(context.store, budget_cells, ids) for budget, budget_cells in norms[norm].items()}
+        for budget in _chosen(
+            suites, context.eps_texts, clean=robust_accuracy(subject.misclassified_clean), level=level
+        ):
+            budget_cells = [cell for cell in budgets[budget] if cell.spec.name in suites[budget]]
+            budget_audit = _audit_budget(subject, audited, budget, budget_cells, suites[budget])
+            work.budgets.append(replace(budget_audit, eps_text=context.eps_texts.get(budget, "")))
 
 
 def _subject(audited: Audited, n: int, batch_size: int, context: RunContext, work: _Work) -> _Subject:
@@ -180,12 +185,12 @@ def _subject(audited: Audited, n: int, batch_size: int, context: RunContext, wor
 
 
 def _candidates(audited: Images, context: RunContext) -> Images:
-    """Return training images, or the audited images if no training images exist or one of them cannot be read."""
+    """Return training images. Return the audited images if training images are missing or cannot be read."""
     if not len(context.dataset.train):
         return audited
     try:
         return context.images("train", candidate_count(context.dataset.image_size))
-    except BenchError as error:  # an evaluation is possible without training images
+    except BenchError as error:  # the audit is possible without training images
         context.progress.line(f"audit: using the audited images as targets, training images cannot be read: {error}")
         return audited
 
@@ -211,9 +216,9 @@ def _chosen(
     clean: float,
     level: Level,
 ) -> list[Budget]:
-    """Return the budgets of one norm to audit: all if ``level`` includes them, else :func:`most_informative`.
+    """Return the budgets of one norm to audit: all budgets at the full ``level``, else :func:`most_informative`.
 
-    Budgets ``requested`` in this command take precedence over those of earlier attacks. ``clean`` is the clean
+    Budgets ``requested`` in this command take precedence over budgets of earlier commands. ``clean`` is the clean
     accuracy in percent.
     """
     claims = {budget: claim(suite) for budget, suite in suites.items() if suite}
@@ -223,7 +228,7 @@ def _chosen(
 
 
 def _check_model(subject: _Subject, work: _Work, level: Level) -> None:
-    """Check the model on a sample of the images, and compute figures on the correctly classified ones in it."""
+    """Check the model on a sample of the images. Compute figures on the correctly classified images in the sample."""
     attacker, (sample, correct) = subject.attacker, subject.sample(level)
     counting = CountingModel(attacker.context.model).eval()
     work.findings += check_model(counting, attacker.inputs(sample), attacker.batch_size)
@@ -242,31 +247,31 @@ def _audit_budget(
     cells: Sequence[EvalRecord],
     suite: Mapping[str, Misclassified],
 ) -> BudgetAudit:
-    attacker, wrong, (norm, eps) = subject.attacker, subject.wrong, budget
+    attacker, clean_errors, (norm, eps) = subject.attacker, subject.misclassified_clean, budget
     paired, level = audited.paired, LEVELS[audited.level]
     gradients = gradient_attacks(cells, audited.traits)
-    misclassified = any_of(wrong, *(suite[name] for name in gradients))
-    probes = probe(attacker, level, norm, eps, wrong, misclassified, paired.model if paired else None)
+    misclassified = any_of(clean_errors, *(suite[name] for name in gradients))
+    probes = probe(attacker, level, norm, eps, clean_errors, misclassified, paired.model if paired else None)
     outcomes = Outcomes(suite, gradients, ladder(cells, audited.traits), probes.misclassified, probes.reach)
     figures: Figures = {
         **checks.figures(outcomes),
         "broken_8bit": probes.broken_8bit,
-        "mde": mde(len(wrong), int((~wrong).sum())),
+        "mde": mde(len(clean_errors), int((~clean_errors).sum())),
         **perturbed_figures(attacker, subject.sample(level).correct, norm=norm, eps=eps, steps=level.transfer_steps),
     }
-    left = ~any_of(wrong, *suite.values())
+    remaining = ~any_of(clean_errors, *suite.values())
     return BudgetAudit(
         norm=norm,
         eps=eps,
-        n=len(wrong),
-        n_correct=int((~wrong).sum()),
+        n=len(clean_errors),
+        n_correct=int((~clean_errors).sum()),
         suite=tuple(suite),
         baseline_run=paired.run_id if paired else "",
         figures=figures,
         findings=tuple(checks.findings(outcomes)),
         images=tuple(attacker.context.images.ids),
-        standing=_positions(left),
-        broken={name: _positions(found) for name, found in probes.within(eps).items()},
+        standing=_positions(remaining),
+        broken={name: _positions(mask) for name, mask in probes.within(eps).items()},
     )
 
 

@@ -19,7 +19,7 @@ from bench.results.results_csv import run_at_chance
 def audit_run(
     run: RunRecord, num_classes: int, model: nn.Module, context: RunContext, *, batch_size: int, level: LevelName
 ) -> AuditRecord:
-    """Audit a network, with its paired baseline if that is stored. ``model`` is frozen and in evaluation mode."""
+    """Audit a network, with its paired baseline if it is stored. ``model`` is frozen and in evaluation mode."""
     audited = Audited(
         run=run,
         model=model,
@@ -47,6 +47,6 @@ def _baseline(run: RunRecord, context: RunContext) -> PairedModel | None:
         return None
     try:
         return PairedModel(run_id=record.run_id, model=load_network(record, context))
-    except BenchError as error:  # the audit is possible without the file of the baseline
+    except BenchError as error:  # the audit is possible without the baseline
         context.progress.line(f"audit without transfer from the paired baseline: {error}")
         return None

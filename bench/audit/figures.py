@@ -1,12 +1,12 @@
-"""Compute figures of the model that an audit reports and that never raise a flag.
+"""Compute figures of the model that an audit reports. These figures never raise a flag.
 
-The figures describe input gradients, saturated logits, and how much DeepFool overestimates distances. Gradients are
-measured at the clean images and at the end of ten attack steps on the margin. DeepFool finds a perturbation that is
-large enough, not the smallest one. Where gradients are small, its step goes far beyond the boundary and the distance
-is too large. The published results for latent point collapse use such distances. In pixel L2, over correctly
-classified images:
+The figures describe input gradients, saturated logits, and the overestimation of distances by DeepFool. Gradients are
+measured at the clean images and after ten attack steps on the margin. DeepFool finds a perturbation that is large
+enough, not the smallest one. If gradients are small, its step goes far beyond the boundary and the distance is too
+large. The published results for latent point collapse use such distances. The figures of distances are in pixel L2,
+over correctly classified images:
 
-    deepfool_ratio    mean of ‖r‖ with r shortened by bisection to the boundary that it crosses, divided by that of ‖r‖
+    deepfool_ratio    mean of ‖r‖ after bisection to the boundary, divided by the mean of ‖r‖ as DeepFool returns it
     ddn_within        share of the images on which DDN (Rony et al. 2019, arXiv 1811.09600) succeeds within DeepFool's
                       median distance: about 0.5 if DeepFool is as good
 """
@@ -26,7 +26,7 @@ from bench.core.specs import Norm
 from bench.diagnostics.deepfool_score import pixel_lengths
 from bench.evaluation.pass_counter import CountingModel
 
-#: Suffix of the figures at perturbed images, and the columns of a gradient report that are kept there.
+#: Suffix of the figures at perturbed images, and the columns of a gradient report that are reported for them.
 PERTURBED: Final = "_perturbed"
 KEPT: Final = ("zero_gradient_ce", "zero_gradient_margin", "zero_gradient_dlr", "tiny_gradient_ce", "softmax_one")
 
@@ -39,7 +39,10 @@ def gradient_figures(attacker: AuditAttacker, correct: Tensor) -> Figures:
 
 
 def perturbed_figures(attacker: AuditAttacker, correct: Tensor, *, norm: Norm, eps: float, steps: int) -> Figures:
-    """Measure gradients at the same images after an attack at one budget; empty without images or gradients."""
+    """Measure gradients at the same images after an attack at one budget.
+
+    Return an empty dictionary without images or gradients.
+    """
     if not len(correct) or not attacker.gives_gradient:
         return {}
     counting, parts = CountingModel(attacker.context.model), []
@@ -47,15 +50,15 @@ def perturbed_figures(attacker: AuditAttacker, correct: Tensor, *, norm: Norm, e
         inputs, labels = attacker.inputs(part), attacker.labels(part)
         parts.append(transfer_images(counting, inputs, labels, norm=norm, eps=eps, steps=steps))
     attacker.count(counting)
-    there = _report(attacker, torch.cat(parts), attacker.labels(correct))
-    return {f"{name}{PERTURBED}": there[name] for name in KEPT}
+    report = _report(attacker, torch.cat(parts), attacker.labels(correct))
+    return {f"{name}{PERTURBED}": report[name] for name in KEPT}
 
 
 def deepfool_figures(attacker: AuditAttacker, correct: Tensor, *, steps: int) -> Figures:
     """Measure ``deepfool_ratio`` and ``ddn_within`` at the images ``correct``, (M,) int64, all classified correctly.
 
-    ``deepfool_ratio`` is None if DeepFool fools no image, ``ddn_within`` if it fools at most half of them.
-    Empty if the model gives no gradient.
+    ``deepfool_ratio`` is None if DeepFool fools no image. ``ddn_within`` is None if DeepFool fools at most half of the
+    images. Return an empty dictionary if the model has no gradient.
     """
     if not attacker.gives_gradient:
         return {}
@@ -68,9 +71,9 @@ def deepfool_figures(attacker: AuditAttacker, correct: Tensor, *, steps: int) ->
     median = float(np.median([*raw, *missed])) if len(correct) else np.inf
     if not np.isfinite(median):
         return {"deepfool_ratio": ratio, "ddn_within": None}
-    others = np.ones(len(attacker.context.images), dtype=bool)
-    others[correct.numpy()] = False
-    misclassified = attacker.attack(f"ddn-{steps}", "l2", median, others)
+    excluded = np.ones(len(attacker.context.images), dtype=bool)
+    excluded[correct.numpy()] = False
+    misclassified = attacker.attack(f"ddn-{steps}", "l2", median, excluded)
     return {"deepfool_ratio": ratio, "ddn_within": float(misclassified[correct.numpy()].mean())}
 
 

@@ -1,4 +1,4 @@
-"""Measure vanishing input gradients and saturated logits at given images, which mislead gradient attacks.
+"""Measure vanishing input gradients and saturated logits at given images. Both make gradient attacks fail.
 
 The gradients are taken with respect to the pixels, in float32. With z the logits and y the label, the losses are
 
@@ -6,13 +6,14 @@ The gradients are taken with respect to the pixels, in float32. With z the logit
     margin    z_y − max_{j≠y} z_j
     dlr       (max_{j≠y} z_j − z_y) / (z_π1 − z_π3); for 2 classes its numerator, as in the attack
 
-∇CE = Σ_j (p_j − 1[j = y]) ∇z_j with p = softmax(z). In float32 the label's factor is 0 once its logit leads by about 17
-nats, and the other factors are 0 once it leads by about 104. An attack on a model with such large logits does not move
-(Carlini and Wagner 2017, arXiv 1608.04644). The gradients of margin and DLR do not vanish with the scale of the logits.
-If they are 0, the cause is another one, with one exception: the DLR of an image whose label is third, z_y = z_π3, is 1
-for any model. Correctly classified images exclude it. These values are reported and never raise a flag.
+∇CE = Σ_j (p_j − 1[j = y]) ∇z_j with p = softmax(z). In float32 the factor of the label is 0 if the label's logit is
+larger than the others by about 17 nats. The other factors are 0 if it is larger by about 104 nats. An attack on a model
+with such large logits does not move (Carlini and Wagner 2017, arXiv 1608.04644). The gradients of margin and DLR do not
+vanish with the scale of the logits. If they are 0, there is another cause. One exception: the DLR of an image with
+z_y = z_π3 is 1 for any model. This does not occur for correctly classified images. These values are reported and never
+raise a flag.
 
-The logits of a float64 copy of the model show how much of the result is float32 rounding.
+Comparison with the logits of a float64 copy of the model shows the effect of float32 rounding.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ from bench.models.margins import logit_margins
 
 
 class Doubled(NamedTuple):
-    """Logits of a float64 copy of a model, or the reason why it has none."""
+    """Logits of a float64 copy of a model, or the reason why they cannot be computed."""
 
-    logits: Tensor | None  # (N, K); None with a reason
-    reason: str  # a sentence fragment; empty if ``logits`` is given
+    logits: Tensor | None  # (N, K); None if ``reason`` is given
+    reason: str  # clause without full stop; empty if ``logits`` is given
     n_forwards: int  # one per image
 
 
@@ -44,7 +45,8 @@ def float64_logits(model: nn.Module, inputs: Tensor, batch_size: int) -> Doubled
     """Return the logits of a float64 copy of ``model``, in evaluation mode, at ``inputs`` (N, C, H, W).
 
     The copy is discarded. Return a reason instead of logits if the model cannot be copied, cannot run in float64 or
-    returns another floating-point type. An out-of-memory error is raised unchanged: the caller reduces the batch.
+    returns another floating-point type. An out-of-memory error is raised unchanged, so that the caller can reduce the
+    batch size.
     """
     counting = CountingModel(nn.Identity())
     try:
@@ -64,22 +66,22 @@ def float64_logits(model: nn.Module, inputs: Tensor, batch_size: int) -> Doubled
 def relative_differences(first: Tensor, second: Tensor) -> Tensor:
     """Return max_k |a_k − b_k| / max_k max(|a_k|, |b_k|), (N,) float64, of finite logits (N, K); 0 for equal logits."""
     a, b = first.double(), second.double()
-    apart, scale = (a - b).abs().amax(1), torch.maximum(a.abs(), b.abs()).amax(1)
-    return apart / scale.masked_fill(apart == 0, 1)
+    difference, scale = (a - b).abs().amax(1), torch.maximum(a.abs(), b.abs()).amax(1)
+    return difference / scale.masked_fill(difference == 0, 1)
 
 
 LOSSES = ("ce", "margin", "dlr")
 TINY = 1e-12  # constant that published L2 attacks add to the gradient norm before a division
 QUANTILES = {"q10": 0.1, "q50": 0.5, "q90": 0.9}
 
-#: Every column, in order. Shares are of the images, in [0, 1]; gaps are in logits.
+#: All columns, in order. Shares are fractions of the images, in [0, 1]. Gaps are differences of logits.
 COLUMNS = {
     **{f"zero_gradient_{loss}": f"share of images whose input gradient of {loss} is exactly 0" for loss in LOSSES},
-    **{f"tiny_gradient_{loss}": f"share with every |entry| of {loss}'s below 1e-12, 0 among them" for loss in LOSSES},
-    **{f"nonfinite_gradient_{loss}": f"share with NaN or infinity in that of {loss}" for loss in LOSSES},
+    **{f"tiny_gradient_{loss}": f"share with all |entries| of ∇{loss} below 1e-12, including 0" for loss in LOSSES},
+    **{f"nonfinite_gradient_{loss}": f"share with NaN or infinity in the gradient of {loss}" for loss in LOSSES},
     "softmax_one": "share of images whose largest softmax probability is exactly 1 in float32",
     **{f"logit_gap_{name}": f"{level} quantile of z_π1 − z_π2 over the images" for name, level in QUANTILES.items()},
-    "float64_disagree": "share of images whose predicted class is another one in float64",
+    "float64_disagree": "share of images whose predicted class changes in float64",
     "float64_difference": "largest difference of a logit in float64, relative to the image's largest logit",
 }
 
@@ -87,18 +89,18 @@ COLUMNS = {
 class GradientReport(NamedTuple):
     """Values of all ``COLUMNS``, with the number of passes and notes."""
 
-    values: dict[str, float | None]  # by column; None with a note
+    values: dict[str, float | None]  # value by column; None if ``notes`` gives a reason
     n_forwards: int  # one per image and pass, including the passes in float64
     n_backwards: int
-    notes: dict[str, str]  # by column: why a value is missing, or how it deviates from the definition
+    notes: dict[str, str]  # reason for a missing value, or deviation from the definition, by column
 
 
 def gradient_report(model: nn.Module, inputs: Tensor, labels: Tensor, *, batch_size: int) -> GradientReport:
     """Compute all ``COLUMNS`` at ``inputs``, float32 (N, C, H, W) in [0, 1], with ``labels`` (N,) int64.
 
-    Both are on the device of ``model``, which is put in evaluation mode. A loss that does not depend on the image has
-    the gradient 0, for example a loss of integer logits. Takes two forward passes per image, one of them in float64,
-    and three backward passes per image if the model is differentiable.
+    Both are on the device of ``model``, which is put in evaluation mode. The gradient of a loss that does not depend on
+    the image is 0, for example of integer logits. The function runs two forward passes per image, one of them in
+    float64, and three backward passes per image if the model is differentiable.
     """
     if not len(inputs):
         return GradientReport(dict.fromkeys(COLUMNS), 0, 0, dict.fromkeys(COLUMNS, "no images were given"))
@@ -110,9 +112,13 @@ def gradient_report(model: nn.Module, inputs: Tensor, labels: Tensor, *, batch_s
     values["softmax_one"] = float((logits.softmax(1).amax(1) == 1).double().mean())
     doubled = float64_logits(model, inputs, batch_size)
     gaps, gap_reason = _gaps(logits)
-    apart, apart_reason = _float64(logits, doubled.logits, doubled.reason)
-    values |= gaps | apart
-    notes = {**dict.fromkeys(gaps, gap_reason), **dict.fromkeys(apart, apart_reason), **_replaced(logits.shape[1])}
+    difference, difference_reason = _float64(logits, doubled.logits, doubled.reason)
+    values |= gaps | difference
+    notes = {
+        **dict.fromkeys(gaps, gap_reason),
+        **dict.fromkeys(difference, difference_reason),
+        **_replaced(logits.shape[1]),
+    }
     notes = {name: note for name, note in notes.items() if note}
     ordered = {name: values[name] for name in COLUMNS}
     return GradientReport(ordered, counting.forwards + doubled.n_forwards, counting.backwards, notes)
@@ -130,7 +136,7 @@ def input_gradient(loss: Tensor, points: Tensor, *, keep: bool = False) -> Tenso
 
 
 def loss_functions(num_classes: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-    """Return per name of ``LOSSES`` the function from logits (N, K) and labels to the loss summed over the images."""
+    """Return the functions in ``LOSSES`` by name. Each maps logits (N, K) and labels to the sum of the losses."""
     ratio = logit_margins if lacks_dlr("apgd-dlr", num_classes) else dlr
     return {
         "ce": lambda logits, labels: nn.functional.cross_entropy(logits, labels, reduction="sum"),
@@ -140,23 +146,23 @@ def loss_functions(num_classes: int) -> dict[str, Callable[[Tensor, Tensor], Ten
 
 
 def _at_batch(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return logits (n, K), float32, and per column the mask of the images it counts, (n,) bool."""
+    """Return logits (n, K), float32, and for each column the mask of the counted images, (n,) bool."""
     points = inputs.detach().clone().requires_grad_()
-    found = {}
+    masks = {}
     with torch.enable_grad():
         logits = model(points).to(torch.float32, copy=True)  # a model may write every output into the same memory
-    with torch.enable_grad():  # again: the model may have switched gradients off
+    with torch.enable_grad():  # needed again, because the model may have disabled gradients
         for name, loss in loss_functions(logits.shape[1]).items():
             gradient = input_gradient(loss(logits, labels), points, keep=True).flatten(1)
-            found[f"zero_gradient_{name}"] = (gradient == 0).all(1)
-            found[f"tiny_gradient_{name}"] = (gradient.abs() < TINY).all(1)
-            found[f"nonfinite_gradient_{name}"] = ~gradient.isfinite().all(1)
-    return logits.detach(), found
+            masks[f"zero_gradient_{name}"] = (gradient == 0).all(1)
+            masks[f"tiny_gradient_{name}"] = (gradient.abs() < TINY).all(1)
+            masks[f"nonfinite_gradient_{name}"] = ~gradient.isfinite().all(1)
+    return logits.detach(), masks
 
 
 def _collected(batches: list[tuple[Tensor, dict[str, Tensor]]]) -> tuple[Tensor, dict[str, Tensor]]:
     logits = torch.cat([part for part, _ in batches])
-    return logits, {name: torch.cat([found[name] for _, found in batches]) for name in batches[0][1]}
+    return logits, {name: torch.cat([masks[name] for _, masks in batches]) for name in batches[0][1]}
 
 
 def _gaps(logits: Tensor) -> tuple[dict[str, float | None], str]:
@@ -191,4 +197,4 @@ def _replaced(num_classes: int) -> dict[str, str]:
     if not lacks_dlr("apgd-dlr", num_classes):
         return {}
     note = f"computed for the margin instead of the DLR, which is undefined for {num_classes} classes"
-    return {f"{what}_gradient_dlr": note for what in ("zero", "tiny", "nonfinite")}
+    return {f"{kind}_gradient_dlr": note for kind in ("zero", "tiny", "nonfinite")}

@@ -17,34 +17,34 @@ from bench.data.tensors import Images
 
 SIDE = 32  # larger images are averaged to this side length before the comparison
 MOST = 2000  # maximum number of training images to compare with
-ROOM = 2**27  # maximum size of the pixels of these images in bytes, at one byte per value
+ROOM = 2**27  # maximum total size of these training images in bytes, at one byte per value
 
 
 def candidate_count(image_size: int) -> int:
-    """Return how many training images with a side of ``image_size`` pixels to compare with."""
+    """Return the number of training images to compare with. Their side is ``image_size`` pixels."""
     return min(MOST, ROOM // (3 * image_size**2))
 
 
 def neighbours(images: Images, part: Tensor, candidates: Images, count: int) -> Tensor:
-    """Return the positions (M, ≤ count) of the nearest ``candidates`` of other classes for each image of ``part`` (M,).
+    """Return the indices (M, ≤ count) of the nearest ``candidates`` of other classes, for each index in ``part`` (M,).
 
-    Distances are L2 over pixels, in ascending order.
+    The candidates are sorted by L2 distance over pixels, in ascending order.
     """
     every_index = torch.arange(len(candidates))
-    apart = torch.cdist(
+    distances = torch.cdist(
         _small(images, part), torch.cat([_small(candidates, batch) for batch in every_index.split(100)])
     )
     same = images.labels[part][:, None] == candidates.labels[None]
-    others = min(count, int((~same).sum(1).min()))
-    return apart.masked_fill(same, torch.inf).topk(others, dim=1, largest=False).indices
+    available = min(count, int((~same).sum(1).min()))
+    return distances.masked_fill(same, torch.inf).topk(available, dim=1, largest=False).indices
 
 
-def points_towards(inputs: Tensor, candidates: Images, found: Tensor, norm: Norm, eps: float) -> Iterator[Tensor]:
-    """Yield, for each column of ``found``, the neighbours projected onto the ε-balls around ``inputs`` (M, C, H, W).
+def points_towards(inputs: Tensor, candidates: Images, indices: Tensor, norm: Norm, eps: float) -> Iterator[Tensor]:
+    """Yield, for each column of ``indices``, the neighbours projected onto the ε-balls around ``inputs`` (M, C, H, W).
 
     The projections are in [0, 1]. A neighbour inside the ball is yielded unchanged.
     """
-    for column in found.unbind(1):
+    for column in indices.unbind(1):
         yield project(candidates.inputs(column, inputs.device), inputs, norm, eps)
 
 

@@ -1,4 +1,4 @@
-"""Run the audit's own attacks. Each starts from the clean images, and its results are verified as in a cell."""
+"""Run the audit's own attacks. Each attack starts from the clean images. The results are verified as in a cell."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from bench.runtime.progress import Progress
 
 
 class Rescaled(nn.Module):
-    """Model with its logits divided by a constant: equal predictions, different cross-entropy gradients."""
+    """Wrapper that divides the logits by a constant. Predictions stay equal, gradients of the cross-entropy change."""
 
     def __init__(self, model: nn.Module, scale: float) -> None:
         super().__init__()
@@ -47,12 +47,12 @@ class Rescaled(nn.Module):
         return logits / self.scale
 
 
-GRADIENT_IMAGES = 8  # images to test whether the model is differentiable
+GRADIENT_IMAGES = 8  # number of images on which the audit tests whether the model is differentiable
 
 
 @dataclass
 class AuditAttacker:
-    """Attacks of one model on fixed images. ``context`` has the frozen model and the images; passes are counted."""
+    """Attacks on one model with fixed images. ``context`` has the frozen model and the images. Passes are counted."""
 
     context: CellInput
     seed: int
@@ -70,15 +70,15 @@ class AuditAttacker:
 
     @cached_property
     def gives_gradient(self) -> bool:
-        """Whether the model is differentiable with respect to its input, with finite gradients."""
-        some = spread(torch.arange(len(self.context.images)), GRADIENT_IMAGES)
+        """True if the model is differentiable with respect to its input, with finite gradients."""
+        sample = spread(torch.arange(len(self.context.images)), GRADIENT_IMAGES)
         try:
-            found = differentiate(self.context.model, self.inputs(some), lambda logits: logits.sum(1))
+            result = differentiate(self.context.model, self.inputs(sample), lambda logits: logits.sum(1))
         except CellFailure as failure:
             if failure.reason != "no_gradient":
                 raise
             return False
-        return bool(found.gradient.isfinite().all())
+        return bool(result.gradient.isfinite().all())
 
     def logit_gap(self, indices: Tensor) -> float:
         """Return the median of z_(1) − z_(2) at clean images, or GAP if the median is not positive and finite."""
@@ -90,32 +90,48 @@ class AuditAttacker:
         return gap if 0 < gap < float("inf") else GAP
 
     def attack(
-        self, name: str, norm: Norm, eps: float, wrong: Misclassified, *, scale: float = 1.0, queries: int | None = None
+        self,
+        name: str,
+        norm: Norm,
+        eps: float,
+        initial: Misclassified,
+        *,
+        scale: float = 1.0,
+        queries: int | None = None,
     ) -> Misclassified:
-        """Return which images are misclassified after the attack ``name``, or are ``wrong`` already."""
-        return np.asarray(self._attacked(name, norm, eps, wrong, scale, queries).adv_pred != self.context.images.labels)
+        """Return which images are misclassified after the attack ``name``, including the ``initial`` ones.
+
+        ``initial`` is the mask of the images that are misclassified before the attack. These images are not attacked.
+        """
+        return np.asarray(
+            self._attacked(name, norm, eps, initial, scale, queries).adv_pred != self.context.images.labels
+        )
 
     def attack_in_8_bits(
-        self, name: str, norm: Norm, eps: float, wrong: Misclassified
+        self, name: str, norm: Norm, eps: float, initial: Misclassified
     ) -> tuple[Misclassified, float | None]:
-        """Return the same, and the share of the adversarial images that remain adversarial in 8 bits, in the ball."""
-        outcomes = self._attacked(name, norm, eps, wrong, keep=True)
-        whole = 0
-        for kept in outcomes.kept:
-            inputs = self.inputs(kept.indices)
-            rounded = quantised(inputs, kept.images.to(inputs.device), norm, eps)
-            still = self._predict(as_inputs(rounded)) != self.context.images.labels[kept.indices]
-            whole += int((still & in_ball(inputs, rounded, norm, eps).cpu()).sum())
-        found = sum(len(kept.indices) for kept in outcomes.kept)
+        """Attack as :meth:`attack` does, and round the adversarial images to 8 bits.
+
+        Return the misclassified images, and the share of the adversarial images that remain adversarial and inside the
+        ball in 8 bits (None without adversarial images).
+        """
+        outcomes = self._attacked(name, norm, eps, initial, keep=True)
+        n_8bit = 0
+        for batch in outcomes.kept:
+            inputs = self.inputs(batch.indices)
+            rounded = quantised(inputs, batch.images.to(inputs.device), norm, eps)
+            misclassified_8bit = self._predict(as_inputs(rounded)) != self.context.images.labels[batch.indices]
+            n_8bit += int((misclassified_8bit & in_ball(inputs, rounded, norm, eps).cpu()).sum())
+        n_float32 = sum(len(batch.indices) for batch in outcomes.kept)
         misclassified = np.asarray(outcomes.adv_pred != self.context.images.labels)
-        return misclassified, whole / found if found else None
+        return misclassified, n_8bit / n_float32 if n_float32 else None
 
     def _attacked(
         self,
         name: str,
         norm: Norm,
         eps: float,
-        wrong: Misclassified,
+        initial: Misclassified,
         scale: float = 1.0,
         queries: int | None = None,
         *,
@@ -135,9 +151,9 @@ class AuditAttacker:
             seed=self.seed,
         )
         labels = context.images.labels
-        outcomes = Outcomes.unattacked(torch.where(torch.from_numpy(wrong), -1, labels), labels)
+        outcomes = Outcomes.unattacked(torch.where(torch.from_numpy(initial), -1, labels), labels)
         stats = CellStats(batch_size=self.batch_size)
-        remaining = torch.from_numpy(~wrong).nonzero().squeeze(1)
+        remaining = torch.from_numpy(~initial).nonzero().squeeze(1)
         if len(remaining):
             attack_all(spec, attack, replace(context, entry=resolved.entry), remaining, outcomes, self.progress, stats)
         if scale != 1.0:
@@ -147,21 +163,21 @@ class AuditAttacker:
         return outcomes
 
     def _predict_again(self, outcomes: Outcomes) -> None:
-        """Predict the images found on rescaled logits by the model itself, because a division may make logits equal."""
-        for kept in outcomes.kept:
-            found = self._predict(kept.images.to(self.context.device))
-            outcomes.adv_pred[kept.indices] = found
+        """Predict the adversarial images by the model without rescaling, because a division may make logits equal."""
+        for batch in outcomes.kept:
+            predicted = self._predict(batch.images.to(self.context.device))
+            outcomes.adv_pred[batch.indices] = predicted
 
     def show(self, images: Tensor, indices: Tensor, norm: Norm, eps: float) -> Tensor:
-        """Return which perturbed ``images``, one per index and moved inside its ball, are misclassified, (M,) bool."""
+        """Move ``images``, one per index, inside their balls. Return which of them are misclassified, (M,) bool."""
         inputs = self.inputs(indices)
         inside = verified(inputs, images, norm, eps)
-        wrong: Tensor = self._predict(inside) != self.context.images.labels[indices]
-        return wrong
+        misclassified: Tensor = self._predict(inside) != self.context.images.labels[indices]
+        return misclassified
 
-    def noise(self, norm: Norm, eps: float, wrong: Misclassified, draws: int) -> Misclassified:
-        """Return which images are misclassified under random perturbations of full length, or are ``wrong`` already."""
-        misclassified = wrong.copy()
+    def noise(self, norm: Norm, eps: float, initial: Misclassified, draws: int) -> Misclassified:
+        """Return which images are misclassified under random perturbations of full length, including ``initial``."""
+        misclassified = initial.copy()
         for draw in range(draws):
             for part in self._remaining(misclassified):
                 inputs = self.inputs(part)
@@ -171,34 +187,36 @@ class AuditAttacker:
                 misclassified[part.numpy()] = self.show(points, part, norm, eps).numpy()
         return misclassified
 
-    def neighbours(self, norm: Norm, eps: float, wrong: Misclassified, count: int) -> Misclassified:
-        """Return which images are misclassified after a step towards other classes, or are ``wrong`` already."""
-        misclassified = wrong.copy()
-        for part in self._remaining(wrong):
-            found = neighbours(self.context.images, part, self.candidates, count)
-            for points in points_towards(self.inputs(part), self.candidates, found, norm, eps):
-                left = torch.from_numpy(~misclassified[part.numpy()])
-                if left.any():
-                    misclassified[part[left].numpy()] = self.show(points[left], part[left], norm, eps).numpy()
+    def neighbours(self, norm: Norm, eps: float, initial: Misclassified, count: int) -> Misclassified:
+        """Return which images are misclassified after a step towards other classes, including ``initial``."""
+        misclassified = initial.copy()
+        for part in self._remaining(initial):
+            indices = neighbours(self.context.images, part, self.candidates, count)
+            for points in points_towards(self.inputs(part), self.candidates, indices, norm, eps):
+                remaining = torch.from_numpy(~misclassified[part.numpy()])
+                if remaining.any():
+                    misclassified[part[remaining].numpy()] = self.show(
+                        points[remaining], part[remaining], norm, eps
+                    ).numpy()
         return misclassified
 
-    def transfer(self, paired: nn.Module, norm: Norm, eps: float, wrong: Misclassified, steps: int) -> Misclassified:
-        """Return which images the model misclassifies when they are attacked on ``paired``, or are ``wrong`` already.
+    def transfer(self, paired: nn.Module, norm: Norm, eps: float, initial: Misclassified, steps: int) -> Misclassified:
+        """Attack the images on the baseline ``paired``. Return which the model misclassifies, including ``initial``.
 
         The passes through ``paired`` are counted, too.
         """
-        counting, misclassified = CountingModel(paired), wrong.copy()
-        for part in self._remaining(wrong):
+        counting, misclassified = CountingModel(paired), initial.copy()
+        for part in self._remaining(initial):
             inputs, labels = self.inputs(part), self.labels(part)
             points = transfer_images(counting, inputs, labels, norm=norm, eps=eps, steps=steps)
             misclassified[part.numpy()] = self.show(points, part, norm, eps).numpy()
         self.count(counting)
         return misclassified
 
-    def grey(self, norm: Norm, eps: float, wrong: Misclassified) -> Misclassified:
-        """Return which images are misclassified when replaced by one grey image, or are ``wrong`` already."""
-        misclassified = wrong.copy()
-        for part in self._remaining(wrong):
+    def grey(self, norm: Norm, eps: float, initial: Misclassified) -> Misclassified:
+        """Return which images are misclassified when replaced by one grey image, including ``initial``."""
+        misclassified = initial.copy()
+        for part in self._remaining(initial):
             points = torch.full_like(self.inputs(part), GREY)
             misclassified[part.numpy()] = self.show(points, part, norm, eps).numpy()
         return misclassified
@@ -241,22 +259,22 @@ def reach(norm: Norm, image_shape: tuple[int, ...]) -> float:
 
 
 def _without_gradients(
-    attacker: AuditAttacker, level: Level, norm: Norm, eps: float, left: Misclassified, paired: nn.Module | None
+    attacker: AuditAttacker, level: Level, norm: Norm, eps: float, excluded: Misclassified, paired: nn.Module | None
 ) -> dict[str, Misclassified]:
-    """Run the attacks that need no gradient of the model, on the images that are not in ``left``."""
-    found = {checks.NOISE: attacker.noise(norm, eps, left, level.draws)}
-    found[checks.NEIGHBOURS] = attacker.neighbours(norm, eps, left, level.neighbours)
-    found[checks.SQUARE] = attacker.attack("square", norm, eps, left, queries=level.queries)
+    """Run the attacks without gradients of the model on the images outside the mask ``excluded``."""
+    outcomes = {checks.NOISE: attacker.noise(norm, eps, excluded, level.draws)}
+    outcomes[checks.NEIGHBOURS] = attacker.neighbours(norm, eps, excluded, level.neighbours)
+    outcomes[checks.SQUARE] = attacker.attack("square", norm, eps, excluded, queries=level.queries)
     if paired is not None:
-        found[TRANSFER] = attacker.transfer(paired, norm, eps, left, level.transfer_steps)
-    return found
+        outcomes[TRANSFER] = attacker.transfer(paired, norm, eps, excluded, level.transfer_steps)
+    return outcomes
 
 
 class Probes(NamedTuple):
     """Outcomes of every attack of the audit, by name.
 
-    ``misclassified`` includes images that were so before the attack, clean or under other attacks. ``own`` has only
-    the images that the attack itself made misclassified.
+    ``misclassified`` includes images that were misclassified before the attack, clean or under other attacks. ``own``
+    has only the images that were correctly classified before the attack.
     """
 
     misclassified: dict[str, Misclassified]
@@ -267,7 +285,7 @@ class Probes(NamedTuple):
     def within(self, eps: float) -> dict[str, Misclassified]:
         """Return ``own`` without the attacks at the large budget, unless that budget is at most ``eps``."""
         outside = (checks.LARGE, checks.GREY) if self.reach > eps else ()
-        return {name: found for name, found in self.own.items() if name not in outside}
+        return {name: mask for name, mask in self.own.items() if name not in outside}
 
 
 def probe(
@@ -275,31 +293,34 @@ def probe(
     level: Level,
     norm: Norm,
     eps: float,
-    wrong: Misclassified,
+    initial: Misclassified,
     misclassified: Misclassified,
     paired: nn.Module | None,
 ) -> Probes:
-    """Run all attacks of the audit at one budget. ``misclassified`` are the images misclassified by gradient attacks.
+    """Run all attacks of the audit at one budget.
 
-    Attacks without gradients run on the images on which every gradient attack failed: only these images can show that
-    the gradients mislead. A model without gradients is attacked by these attacks only.
+    ``initial`` is the mask of images that are misclassified clean. ``misclassified`` is the mask of images that are
+    misclassified under the gradient attacks of the suite.
+
+    Attacks without gradients run on the images on which every gradient attack failed. Only these images can show that
+    the gradients mislead. A model without gradients is attacked only by attacks without gradients.
     """
     if not attacker.gives_gradient:
-        left = any_of(wrong, misclassified)
-        found = _without_gradients(attacker, level, norm, eps, left, paired)
-        return Probes(found, {name: more & ~left for name, more in found.items()}, None, 0.0)
-    correct = torch.from_numpy(~wrong).nonzero().squeeze(1)
+        excluded = any_of(initial, misclassified)
+        outcomes = _without_gradients(attacker, level, norm, eps, excluded, paired)
+        return Probes(outcomes, {name: mask & ~excluded for name, mask in outcomes.items()}, None, 0.0)
+    correct = torch.from_numpy(~initial).nonzero().squeeze(1)
     gap = attacker.logit_gap(correct) / GAP if len(correct) else 1.0
-    steps, found = level.steps, {}
-    found[checks.PLAIN] = attacker.attack(f"pgd-plain-{steps}", norm, eps, wrong)
-    found[checks.RESCALED] = attacker.attack(f"pgd-plain-{steps}", norm, eps, wrong, scale=gap)
-    found[checks.LONGER] = attacker.attack(f"pgd-plain-{2 * steps}", norm, eps, wrong, scale=gap)
-    found[checks.MARGIN], broken_8bit = attacker.attack_in_8_bits(f"pgd-margin-{steps}", norm, eps, wrong)
-    left = any_of(misclassified, *found.values())
-    found |= _without_gradients(attacker, level, norm, eps, left, paired)
+    steps, outcomes = level.steps, {}
+    outcomes[checks.PLAIN] = attacker.attack(f"pgd-plain-{steps}", norm, eps, initial)
+    outcomes[checks.RESCALED] = attacker.attack(f"pgd-plain-{steps}", norm, eps, initial, scale=gap)
+    outcomes[checks.LONGER] = attacker.attack(f"pgd-plain-{2 * steps}", norm, eps, initial, scale=gap)
+    outcomes[checks.MARGIN], broken_8bit = attacker.attack_in_8_bits(f"pgd-margin-{steps}", norm, eps, initial)
+    excluded = any_of(misclassified, *outcomes.values())
+    outcomes |= _without_gradients(attacker, level, norm, eps, excluded, paired)
     large = reach(norm, (3, *attacker.context.images.pixels.shape[2:]))
-    found[checks.LARGE] = attacker.attack(f"pgd-margin-{steps}", norm, large, wrong)
-    found[checks.GREY] = attacker.grey(norm, large, found[checks.LARGE])
-    before = dict.fromkeys((*checks.BLACK_BOX, TRANSFER), left) | {checks.GREY: found[checks.LARGE]}
-    own = {name: misclassified & ~before.get(name, wrong) for name, misclassified in found.items()}
-    return Probes(found, own, broken_8bit, large)
+    outcomes[checks.LARGE] = attacker.attack(f"pgd-margin-{steps}", norm, large, initial)
+    outcomes[checks.GREY] = attacker.grey(norm, large, outcomes[checks.LARGE])
+    before = dict.fromkeys((*checks.BLACK_BOX, TRANSFER), excluded) | {checks.GREY: outcomes[checks.LARGE]}
+    own_outcomes = {name: misclassified & ~before.get(name, initial) for name, misclassified in outcomes.items()}
+    return Probes(outcomes, own_outcomes, broken_8bit, large)

@@ -16,7 +16,7 @@ from bench.planning.attack_traits import Traits, traits_of
 from bench.results.precedence import evidence
 from bench.results.store import Store
 
-UNKNOWN = AttackTraits(uses_gradient=False, family="")  # without an attack, or if its plug-in was never loaded
+UNKNOWN = AttackTraits(uses_gradient=False, family="")  # for cells without an attack and for unknown plug-ins
 NO_TRAITS: Traits = MappingProxyType({})
 
 
@@ -28,33 +28,33 @@ class Budget(NamedTuple):
 
 
 def by_budget(cells: Iterable[EvalRecord]) -> dict[Budget, list[EvalRecord]]:
-    """Group the ok cells of attacks by budget; among several of one name, keep the one that the leaderboard shows."""
+    """Group the ok cells of attacks by budget. If cells share a name, keep the cell shown on the leaderboard."""
     best: dict[tuple[Budget, str], EvalRecord] = {}
     for cell in cells:
         attack = cell.spec.attack
         if attack is None or cell.status != "ok":
             continue
-        place = Budget(attack.norm, attack.eps), cell.spec.name
-        if place not in best or evidence(cell) > evidence(best[place]):
-            best[place] = cell
-    found: dict[Budget, list[EvalRecord]] = defaultdict(list)
+        entry = Budget(attack.norm, attack.eps), cell.spec.name
+        if entry not in best or evidence(cell) > evidence(best[entry]):
+            best[entry] = cell
+    groups: dict[Budget, list[EvalRecord]] = defaultdict(list)
     for (budget, _), cell in sorted(best.items()):
-        found[budget].append(cell)
-    return dict(found)
+        groups[budget].append(cell)
+    return dict(groups)
 
 
 def outcomes_on(store: Store, cells: Sequence[EvalRecord], ids: Sequence[str]) -> dict[str, Misclassified]:
-    """Return which of the images ``ids`` are misclassified, by cell name; cells that lack one of them are left out."""
-    found = {}
+    """Return which of the images ``ids`` are misclassified, by cell name. Cells without all of ``ids`` are left out."""
+    outcomes = {}
     for cell in cells:
         correct = {sample.sample_id: sample.correct for sample in store.read_samples(cell)}
         if all(name in correct for name in ids):
-            found[cell.spec.name] = np.array([not correct[name] for name in ids])
-    return found
+            outcomes[cell.spec.name] = np.array([not correct[name] for name in ids])
+    return outcomes
 
 
 def gradient_attacks(cells: Sequence[EvalRecord], stored: Traits = NO_TRAITS) -> tuple[str, ...]:
-    """Return the names of the cells of pure gradient attacks, without cells that filter images by another attack.
+    """Return the names of the cells of pure gradient attacks. Cells that filter images by another attack are left out.
 
     ``stored`` are the traits of attacks whose plug-ins are not loaded.
     """
@@ -63,28 +63,30 @@ def gradient_attacks(cells: Sequence[EvalRecord], stored: Traits = NO_TRAITS) ->
 
 
 def ladder(cells: Sequence[EvalRecord], stored: Traits = NO_TRAITS) -> tuple[tuple[str, str], ...]:
-    """Return pairs of attacks of one family, the weaker first: the stronger has more steps, and no fewer restarts.
+    """Return pairs (weaker, stronger) of attacks of one family: the stronger has more steps and no fewer restarts.
 
     Attacks with fewer steps and more restarts are not comparable. Attacks with a query budget are left out, because
     they may be weaker than their number of steps suggests.
     """
-    whole = [c for c in cells if not c.spec.filters and c.spec.attack is not None and c.spec.attack.max_queries is None]
-    families = {cell.spec.name: _traits(cell, stored).family for cell in whole}
-    walks = {cell.spec.name: _effort(cell) for cell in whole if families[cell.spec.name]}
+    comparable = [
+        c for c in cells if not c.spec.filters and c.spec.attack is not None and c.spec.attack.max_queries is None
+    ]
+    families = {cell.spec.name: _traits(cell, stored).family for cell in comparable}
+    efforts = {cell.spec.name: _effort(cell) for cell in comparable if families[cell.spec.name]}
     pairs = (
         (weaker, stronger)
-        for weaker in walks
-        for stronger in walks
-        if families[weaker] == families[stronger] and _is_weaker(walks[weaker], walks[stronger])
+        for weaker in efforts
+        for stronger in efforts
+        if families[weaker] == families[stronger] and _is_weaker(efforts[weaker], efforts[stronger])
     )
     return tuple(sorted(pairs))
 
 
 def most_informative(claims: Mapping[Budget, float], clean: float) -> Budget:
-    """Return the budget with a robust accuracy nearest to half the clean one, in percent; of equal ones the larger.
+    """Return the budget whose robust accuracy is nearest to half the clean accuracy; the larger budget in a tie.
 
-    An overestimate is easiest to detect there: an accuracy of 0 cannot be too high, and an accuracy near the clean one
-    shows that the budget is too small.
+    Accuracies are in percent. At this budget, an overestimate is easiest to detect: an accuracy of 0 cannot be too
+    high, and an accuracy near the clean accuracy shows that the budget is too small.
     """
     return min(claims, key=lambda budget: (abs(claims[budget] - clean / 2), -budget.eps))
 
@@ -104,8 +106,8 @@ def _effort(cell: EvalRecord) -> _Effort:
     return _Effort(int(params.get("steps", 1)), int(params.get("restarts", 1)))
 
 
-def _is_weaker(one: _Effort, other: _Effort) -> bool:
-    return one.steps < other.steps and one.restarts <= other.restarts
+def _is_weaker(first: _Effort, second: _Effort) -> bool:
+    return first.steps < second.steps and first.restarts <= second.restarts
 
 
 def _traits(cell: EvalRecord, stored: Traits) -> AttackTraits:

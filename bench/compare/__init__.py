@@ -1,1 +1,1 @@
-"""Compare own rows with published tables under one protocol, and export to other benchmarks."""
+"""Compare own rows with published tables of the same protocol, and export rows to other benchmarks."""

@@ -1,7 +1,7 @@
 """Format tables as Markdown, CSV, HTML, LaTeX and JSON records.
 
-Markdown, HTML and LaTeX list the reasons shared by several incomparable rows once, above the table. CSV and JSON repeat
-the reasons in each row.
+In Markdown, HTML and LaTeX, reasons shared by several incomparable rows are listed once, above the table. In CSV and
+JSON, the reasons are repeated in each row.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bench.results.results_csv import to_csv
 
 SHOWN: Final = ("rank", "model", "clean", "robust", "n", "architecture", "source", "note")
 RATIO_DECIMALS: Final = 3
-#: LaTeX code of characters that LaTeX interprets as commands or that its fonts lack.
+#: LaTeX code of characters that LaTeX interprets as commands or that are missing in its fonts.
 LATEX: Final[Mapping[str, str]] = MappingProxyType(
     {
         **{sign: f"\\{sign}" for sign in "&%$#_{}"},
@@ -35,7 +35,7 @@ LATEX: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def records(tables: Sequence[Table]) -> list[dict[str, Any]]:
-    """Return one flat record per row, with the keys ``COMPARE_COLUMNS``; missing values are None."""
+    """Return one flat record per row, with the keys ``COMPARE_COLUMNS``. Missing values are None."""
     rows = [{"table": table.title, **_record(placed)} for table in tables for placed in table.placed]
     return [{column: row[column] for column in COMPARE_COLUMNS} for row in rows]
 
@@ -65,10 +65,10 @@ def _decimals(placed: RankedRow) -> int:
 
 
 def _shared(table: Table) -> dict[tuple[str, ...], str]:
-    """Return a number such as "(1)" for each combination of reasons; empty if no two rows have the same combination."""
+    """Return a number such as "(1)" for each combination of reasons; empty if all combinations are different."""
     counts = Counter(placed.reasons for placed in table.placed if placed.reasons)
-    several = any(rows > 1 for rows in counts.values())
-    return {reasons: f"({number})" for number, reasons in enumerate(counts, 1)} if several else {}
+    has_repeated = any(rows > 1 for rows in counts.values())
+    return {reasons: f"({number})" for number, reasons in enumerate(counts, 1)} if has_repeated else {}
 
 
 def _summary(table: Table) -> str:
@@ -98,7 +98,7 @@ def _cells(placed: RankedRow, numbers: Mapping[tuple[str, ...], str]) -> list[st
 
 
 def as_markdown(tables: Sequence[Table]) -> str:
-    """Return the tables as Markdown: a heading, a summary and a table each."""
+    """Return the tables as Markdown, each with a heading and a summary."""
     parts = []
     for table in tables:
         grid = _grid(table, "pipe", lambda cell: cell.replace("|", r"\|"))
@@ -107,7 +107,7 @@ def as_markdown(tables: Sequence[Table]) -> str:
 
 
 def as_html(tables: Sequence[Table]) -> str:
-    """Return the tables as an HTML fragment: a heading, a summary and a table each."""
+    """Return the tables as an HTML fragment, each with a heading and a summary."""
     parts = []
     for table in tables:
         heading = f"<h3>{html.escape(table.title)}</h3>\n<p>{html.escape(_summary(table))}</p>"
@@ -116,7 +116,7 @@ def as_html(tables: Sequence[Table]) -> str:
 
 
 def as_latex(tables: Sequence[Table]) -> str:
-    """Return the tables as LaTeX that needs no package: title and summary as text, then one tabular each."""
+    """Return the tables as LaTeX without extra packages, each with title and summary as text above a tabular."""
     parts = []
     for table in tables:
         heading = rf"\paragraph{{{_latex(table.title)}}} {_latex(_summary(table))}"

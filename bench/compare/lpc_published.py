@@ -1,8 +1,9 @@
 """Numbers published by the authors of latent point collapse, one per row.
 
-Sbailo and Ghiringhelli, "Latent Point Collapse Induces an Information Bottleneck", manuscript of 2024 (OpenReview
-FwlM1k4ODx), Tables 1 and 2: the revision with marked changes in github luigisbailo/latent_point_collapse at commit
-4ae9823. Widths, epochs and penalties differ from the recipes of this project, even if the names are the same.
+Source: Sbailo and Ghiringhelli, "Latent Point Collapse Induces an Information Bottleneck", manuscript of 2024
+(OpenReview FwlM1k4ODx), Tables 1 and 2. The numbers are from the revision with marked changes in github
+luigisbailo/latent_point_collapse at commit 4ae9823. Widths, epochs and penalties differ from the recipes of this
+project, even if the names are the same.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ FILE = "lpc_published.csv"
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One published number and its protocol, as far as it is known.
+    """One published number and the known fields of its protocol.
 
-    ``value`` and ``std`` are as printed, in ``unit``: accuracies in percent, other metrics as plain numbers.
+    ``value`` and ``std`` are the printed numbers, in ``unit``: accuracies in percent, other metrics as plain numbers.
     """
 
     source: str
@@ -28,12 +29,12 @@ class PublishedRow:
     dataset: str  # cifar10, cifar100 or svhn
     backbone: str  # resnet18 or resnet50
     published_name: str
-    variant: str  # name of the same variant in this project; empty if there is none
+    variant: str  # name of the same variant in this project; empty if it does not exist
     metric: str
     value: float
-    std: float | None  # over 5 repeats; None if not published
+    std: float | None  # standard deviation over 5 repeats; None if not published
     unit: str
-    n_images: str  # in words, since text and code may disagree; empty if unknown
+    n_images: str  # text, because paper and code may disagree; empty if unknown
     protocol: str
     note: str
 
@@ -54,7 +55,7 @@ def published_lpc() -> tuple[PublishedRow, ...]:
 
 
 def parse_published(content: str, *, where: str) -> tuple[PublishedRow, ...]:
-    """Parse a table with exactly the columns ``COLUMNS``. Raises BenchError, naming the file ``where`` and the line."""
+    """Parse a table with exactly the columns ``COLUMNS``. Raises BenchError with the file ``where`` and the line."""
     return tuple(_row(line) for line in parse_table(content, FORM, where=where))
 
 

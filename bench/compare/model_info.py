@@ -1,7 +1,7 @@
 """Read and write the model_info files of RobustBench, and read all of them from a checkout.
 
 Percentages and budgets are strings in these files. Optional fields may be missing or null, as in the 236 published
-files. Unknown fields are ignored, since a newer checkout may have more.
+files. Unknown fields are ignored, because a newer checkout may have more fields.
 """
 
 from __future__ import annotations
@@ -39,30 +39,30 @@ class ModelInfo:
     dataset: str
     venue: str
     architecture: str
-    eps: str | None  # a number or a fraction
+    eps: str | None  # number or fraction, such as "8/255"
     clean_acc: str
     reported: str | None = None
     autoattack_acc: str | None = None
     corruptions_acc: str | None = None
     corruptions_mce: str | None = None
     external: str | None = None  # lower robust accuracy under another attack
-    unreliable: bool | None = None  # whether the AutoAttack accuracy is unreliable
+    unreliable: bool | None = None  # true if the AutoAttack accuracy is unreliable
     footnote: str | None = None
 
 
-#: Fields written even if they are None; other fields are omitted then.
+#: Fields that are written even if they are None. Other fields are omitted if they are None.
 ALWAYS = ("eps", "reported")
 _ADAPTER = TypeAdapter(ModelInfo)
 
 
 def parse_model_info(content: bytes, *, where: str) -> ModelInfo:
-    """Parse a model_info file. Raises BenchError, naming the file ``where`` and the first invalid field."""
+    """Parse a model_info file. Raises BenchError with the file ``where`` and the first invalid field."""
     try:
         return _ADAPTER.validate_json(without_mark(content))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise BenchError(f"{where} is no model_info of RobustBench ({place}: {first['msg']}).") from None
+        location = ".".join(map(str, first["loc"])) or "the file"
+        raise BenchError(f"{where} is no model_info of RobustBench ({location}: {first['msg']}).") from None
 
 
 def dump_model_info(info: ModelInfo) -> bytes:
@@ -77,18 +77,18 @@ FOLDER = "model_info"
 def read_checkout(folder: Path) -> tuple[PublishedModel, ...]:
     """Return all models under ``folder``, a checkout of RobustBench or its folder model_info.
 
-    The files are in ``<dataset>/<threat>/``. The folders determine the board of a model, since the field ``dataset`` of
-    some files names another one. Other data sets and threats are ignored. Raises BenchError if no file is found, and
-    for an invalid file.
+    The files are in ``<dataset>/<threat>/``. The board of a model is determined by these folders, because the field
+    ``dataset`` of some files names another data set. Other data sets and threats are ignored. Raises BenchError if no
+    file is found, and for an invalid file.
     """
     root = folder / FOLDER if (folder / FOLDER).is_dir() else folder
-    found = tuple(_models(root))
-    if not found:
+    models = tuple(_models(root))
+    if not models:
         raise BenchError(
             f"--robustbench {folder} holds no {FOLDER}/<dataset>/<threat>/*.json, such as cifar10/Linf/Standard.json; "
             f"give the path of a checkout of RobustBench, or of its folder {FOLDER}."
         )
-    return found
+    return models
 
 
 def _models(root: Path) -> Iterator[PublishedModel]:
@@ -103,9 +103,7 @@ def _model(path: Path, dataset: str, threat: str) -> PublishedModel:
     field, robust = _robust(info, threat)
     if robust is None:
         raise BenchError(f"{place} has no {field}; every model under {threat} must have one.")
-    eps = (
-        "" if threat == CORRUPTIONS else info.eps or ""
-    )  # under corruptions, some files contain the eps of the training
+    eps = "" if threat == CORRUPTIONS else info.eps or ""  # some files under corruptions have the eps of the training
     check_budget(threat, eps, place)
     return PublishedModel(
         dataset=dataset,

@@ -1,6 +1,6 @@
 """Convert the rows of a results folder to lines that can be compared or exported.
 
-A row gives one line per attacked budget, one for corruptions and one for DeepFool.
+A row gives one line per attacked budget, one line for corruptions and one line for DeepFool.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from bench.results.outcomes import Outcomes, common_images
 from bench.results.results_csv import Budget, all_audits, all_cells, all_diagnoses
 from bench.results.store import Store
 
-RHO = "deepfool_rho_authors"  # by the published definition
-ROUNDING = 1e-6  # tolerance in images
+RHO = "deepfool_rho_authors"  # column of the ratio in the published definition
+ROUNDING = 1e-6  # tolerance for rounding errors, in images
 
 
 def our_lines(
@@ -34,27 +34,29 @@ def our_lines(
 ) -> list[Line]:
     """Return the lines of ``rows`` that can be compared with published numbers.
 
-    All rows must be on one test split; ``names`` are their names. Robust accuracies are the lowest known ones by the
-    per-image ``outcomes``. ``group`` are all rows of the split, including the collapse references.
+    All rows must be on one test split. ``names`` are the names of the rows. Robust accuracies are the lowest known
+    robust accuracies, computed from the per-image ``outcomes``. ``group`` are all rows of the split, including the
+    collapse references.
     """
     choices, lines = _choices(rows), list[Line]()
     for row, name in zip(rows, names, strict=True):
         of_budgets = (next((c for c in columns if c in row.cells), None) for columns in choices)
         attacked = [(_attacked(row, name, column, outcomes), column) for column in of_budgets if column is not None]
-        found = [_lowest(line, row, column, outcomes) for line, column in attacked]
-        found += [_corrupted(row, name, outcomes)] if row.corrupted() else []
-        found += _deepfool(row, name)
+        of_row = [_lowest(line, row, column, outcomes) for line, column in attacked]
+        of_row += [_corrupted(row, name, outcomes)] if row.corrupted() else []
+        of_row += _deepfool(row, name)
         status = row_collapse(row, group)
         collapse = "" if status is None else status.text
-        lines += [dataclasses.replace(line, collapse=collapse, leaked=row.leaked()) for line in found]
+        lines += [dataclasses.replace(line, collapse=collapse, leaked=row.leaked()) for line in of_row]
     return lines
 
 
 def _choices(rows: Sequence[BoardRow]) -> list[list[str]]:
-    """List the columns of all rows per budget, by precedence. The first one that a row has represents the row.
+    """List the columns of all rows per budget, by precedence. For each row, the first column of the row is used.
 
-    The order is: AutoAttack in the standard protocol, even if it failed; AutoAttack in another protocol; then the
-    columns in which most rows have an accuracy, and among equal ones those with the lowest mean accuracy.
+    The order is: AutoAttack in the standard protocol, even if it failed; AutoAttack in another protocol; all other
+    columns. The other columns are sorted by the number of rows with an accuracy (descending), then by their mean
+    accuracy (ascending).
     """
     budgets: dict[tuple[str, float], dict[str, EvalSpec]] = {}
     for row in rows:
@@ -66,9 +68,9 @@ def _choices(rows: Sequence[BoardRow]) -> list[list[str]]:
     def key(item: tuple[str, EvalSpec]) -> tuple[bool, bool, int, float, str]:
         column, spec = item
         means = [mean for row in rows if (mean := row.mean(column)) is not None]
-        whole = spec.attack is not None and spec.attack.label == AUTOATTACK
-        plain = whole and spec.protocol == STANDARD
-        return not plain, not whole, -len(means), fmean(means) if means else 1.0, column
+        is_autoattack = spec.attack is not None and spec.attack.label == AUTOATTACK
+        plain = is_autoattack and spec.protocol == STANDARD
+        return not plain, not is_autoattack, -len(means), fmean(means) if means else 1.0, column
 
     return [[column for column, _ in sorted(budgets[budget].items(), key=key)] for budget in sorted(budgets)]
 
@@ -102,7 +104,7 @@ def _attacked(row: BoardRow, name: str, column: str, outcomes: Outcomes) -> Line
 
 
 def _lowest(line: Line, row: BoardRow, column: str, outcomes: Outcomes) -> Line:
-    """Return the line with the lowest known robust accuracy on the images of its attack, if that is lower."""
+    """Return the line with the lowest known robust accuracy on the images of its attack, if it is lower."""
     attack = next(iter(row.cells[column].values())).spec.attack
     if attack is None or line.robust is None:
         return line
@@ -111,7 +113,9 @@ def _lowest(line: Line, row: BoardRow, column: str, outcomes: Outcomes) -> Line:
     lowest = lowest_known(row, budget, outcomes, ids)
     if lowest is None or lowest.right.sum() >= lowest.right.size * (row.mean(column) or 0) - ROUNDING:
         return line
-    flags = tuple(sorted({*line.flags, *(flag for other in attacks_at(row, budget) for flag in row.flags(other))}))
+    flags = tuple(
+        sorted({*line.flags, *(flag for attack_column in attacks_at(row, budget) for flag in row.flags(attack_column))})
+    )
     measure = "AutoAttack" if line.protocol.measure == AUTOATTACK else line.protocol.measure
     notes = (*line.notes, f"lowest known: {measure} leaves {line.robust:.2f}; broken by {lowest.broken_by()}")
     alone = line.robust if line.protocol.measure == AUTOATTACK else None
@@ -121,7 +125,7 @@ def _lowest(line: Line, row: BoardRow, column: str, outcomes: Outcomes) -> Line:
 def _corrupted(row: BoardRow, name: str, outcomes: Outcomes) -> Line:
     columns, missing = corruption_cells(row), lacking(row)
     cells = [cell for column in columns for cell in row.cells[column].values()]
-    images = next((found for cell in cells if (found := made(cell)) is not None), None)
+    images = next((source for cell in cells if (source := made(cell)) is not None), None)
     protocol = Protocol(
         dataset=row.run.dataset,
         n=None if images is None else images.images,
@@ -141,18 +145,18 @@ def _corrupted(row: BoardRow, name: str, outcomes: Outcomes) -> Line:
 
 
 def _definition(cells: Iterable[EvalRecord]) -> str:
-    """Return a hash of what makes the corrupted images of the standard kinds, whatever severities have a cell."""
-    found = (cell.spec.corruption for cell in cells)
-    made = (spec for spec in found if spec is not None and spec.kind in STANDARD_KINDS)
-    return fingerprint(sorted({fingerprint({**spec.identity(), "severity": 0}) for spec in made}))
+    """Return a hash of the settings that determine the corrupted images of the standard kinds, without severities."""
+    corruptions = (cell.spec.corruption for cell in cells)
+    standard = (spec for spec in corruptions if spec is not None and spec.kind in STANDARD_KINDS)
+    return fingerprint(sorted({fingerprint({**spec.identity(), "severity": 0}) for spec in standard}))
 
 
 def _deepfool(row: BoardRow, name: str) -> Iterator[Line]:
-    found = [record for record in row.diagnoses.values() if record.values.get(RHO) is not None]
-    values = [value for record in found if (value := record.values.get(RHO)) is not None]
+    records = [record for record in row.diagnoses.values() if record.values.get(RHO) is not None]
+    values = [value for record in records if (value := record.values.get(RHO)) is not None]
     if not values:
         return
-    counts = {record.images.get("deepfool_n") for record in found}
+    counts = {record.images.get("deepfool_n") for record in records}
     protocol = Protocol(
         dataset=row.run.dataset,
         n=counts.pop() if len(counts) == 1 else None,
@@ -188,18 +192,18 @@ def _percent(fraction: float | None) -> float | None:
 
 
 def _failures(row: BoardRow, columns: Sequence[str]) -> list[str]:
-    """Return the reason for a missing number, or the failed cells that would have been selected if they were ok."""
-    bad = [cell for column in columns for cell in row.failures(column)]
-    if bad:
-        reasons = sorted({f"{cell.status}: {cell.reason}" for cell in bad})
-        return [f"{pluralize(len(bad), 'cell')} not ok ({', '.join(reasons)})"]
+    """Return the reason for a missing number: failed cells, or different numbers of images."""
+    failed = [cell for column in columns for cell in row.failures(column)]
+    if failed:
+        reasons = sorted({f"{cell.status}: {cell.reason}" for cell in failed})
+        return [f"{pluralize(len(failed), 'cell')} not ok ({', '.join(reasons)})"]
     if len(columns) == 1 and row.mean(columns[0]) is None:
         return ["not all seeds have a result on the same number of images"]
     return []
 
 
 def _images(cells: Sequence[EvalRecord]) -> int:
-    """Return the smallest number of images of any cell; for a cell that was not evaluated, the requested number."""
+    """Return the smallest number of images of the cells. Cells without evaluation count with the requested number."""
     return min(cell.n or cell.spec.limit or cell.n_test for cell in cells)
 
 
@@ -210,31 +214,31 @@ def _official(row: BoardRow, cells: Sequence[EvalRecord]) -> bool:
 class Stored(NamedTuple):
     """Contents of a results folder."""
 
-    rows: list[BoardRow]  # rows to compare or export: all of the board, or those of one run, one per test split
+    rows: list[BoardRow]  # rows to compare or export: all rows of the board, or one row per test split of one run
     board: list[BoardRow]  # all rows of the board, including the collapse references
     outcomes: Outcomes
 
 
 def stored_rows(store: Store, run: RunRecord | None = None) -> Stored:
-    """Read the rows of the board; with ``run``, also the rows of this run alone, without its other seeds."""
+    """Read the rows of the board. With ``run``, also build rows of this run alone, without the other seeds."""
     cells, audits, diagnoses = all_cells(store), all_audits(store), all_diagnoses(store)
     board = board_rows(cells, audits, diagnoses)
-    own = [(record, cell) for record, cell in cells if run is not None and record.run_id == run.run_id]
-    return Stored(board if run is None else board_rows(own, audits, diagnoses), board, Outcomes(store, cells))
+    own_cells = [(record, cell) for record, cell in cells if run is not None and record.run_id == run.run_id]
+    return Stored(board if run is None else board_rows(own_cells, audits, diagnoses), board, Outcomes(store, cells))
 
 
 def stored_lines(store: Store, run: RunRecord | None = None) -> list[tuple[str, Line]]:
-    """Return pairs of test split hash and line; only those of ``run`` if it is given, see :func:`stored_rows`."""
-    stored, found = stored_rows(store, run), []
+    """Return pairs of test split hash and line. With ``run``, return only its lines, see :func:`stored_rows`."""
+    stored, lines = stored_rows(store, run), []
     for (_, data_sha), named in _by_split(stored.rows).items():
         names, rows = list(named), list(named.values())
         group = same_split(rows[0], stored.board)
-        found += [(data_sha, line) for line in our_lines(rows, names, stored.outcomes, group)]
-    return found
+        lines += [(data_sha, line) for line in our_lines(rows, names, stored.outcomes, group)]
+    return lines
 
 
 def _by_split(rows: list[BoardRow]) -> dict[tuple[str, str], dict[str, BoardRow]]:
-    """Group the rows by data set and test split hash, and within a group by name."""
+    """Group the rows by data set and test split hash. Each group maps names to rows."""
     splits: dict[tuple[str, str], dict[str, BoardRow]] = {}
     for row, name in zip(rows, row_names(rows), strict=True):
         splits.setdefault((row.run.dataset, row.data_sha), {})[name] = row

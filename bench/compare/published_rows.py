@@ -1,4 +1,4 @@
-"""Convert published numbers to lines: the models of RobustBench, and the tables of latent point collapse."""
+"""Convert published numbers to lines: models of RobustBench, and tables of latent point collapse."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNRELIABLE = "unreliable"  # flag of RobustBench for an unreliable AutoAttack ac
 
 
 def board_protocol(dataset: str, threat: str, eps: str = "") -> Protocol:
-    """Return the protocol of a board of RobustBench; without ``eps``, at the standard budget of the board."""
+    """Return the protocol of a board of RobustBench. Without ``eps``, the standard budget of the board is used."""
     images = TEST_SETS[dataset]
     if threat == CORRUPTIONS:
         return Protocol(
@@ -68,7 +68,7 @@ def _network(row: PublishedRow) -> tuple[str, ...]:
 
 def _lpc(row: PublishedRow, clean: float | None) -> Line:
     called = f", called {row.variant} here" if row.variant else ""
-    spread = () if row.std is None else (f"± {row.std:.3f} over 5 repeats",)
+    deviation = () if row.std is None else (f"± {row.std:.3f} over 5 repeats",)
     return Line(
         published=True,
         model=f"{row.published_name}{called}",
@@ -77,5 +77,5 @@ def _lpc(row: PublishedRow, clean: float | None) -> Line:
         clean=clean,
         robust=row.value,
         protocol=Protocol(dataset=row.dataset, n=None, subset=row.n_images, measure=DEEPFOOL, norm="l2"),
-        notes=(*spread, *((row.note,) if row.note else ())),
+        notes=(*deviation, *((row.note,) if row.note else ())),
     )

@@ -1,7 +1,8 @@
-"""Published models of RobustBench, one per row: a selection that is included in the package.
+"""Selection of published models of RobustBench that is included in the package, one model per row.
 
-Croce et al., "RobustBench: a standardized adversarial robustness benchmark", NeurIPS Datasets and Benchmarks 2021,
-arXiv 2010.09670. The numbers are from github RobustBench/robustbench, folder model_info, at the commit in the row.
+Source: Croce et al., "RobustBench: a standardized adversarial robustness benchmark", NeurIPS Datasets and Benchmarks
+2021, arXiv 2010.09670. The numbers are from github RobustBench/robustbench, folder model_info, at the commit in the
+row.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from bench.core.words import join
 
 FILE = "robustbench.csv"
 CORRUPTIONS: Final = "corruptions"
-#: Threats of RobustBench, and the names of their norms here; empty for corruptions.
+#: Norms by the threat names of RobustBench; empty for corruptions.
 THREATS: Final[Mapping[str, str]] = MappingProxyType({"Linf": "linf", "L2": "l2", CORRUPTIONS: ""})
 
 
@@ -27,10 +28,10 @@ class TestSet(NamedTuple):
     """Test images on which RobustBench evaluates a data set."""
 
     n: int
-    subset: str  # in words; empty for the whole test split
+    subset: str  # description of a subset; empty for the whole test split
 
 
-#: The images of ImageNet are a list by RobustBench, which no limit here can reproduce.
+#: The images of ImageNet are a list by RobustBench, which cannot be reproduced by ``--limit``.
 TEST_SETS: Final[Mapping[str, TestSet]] = MappingProxyType(
     {
         "cifar10": TestSet(10_000, ""),
@@ -38,7 +39,7 @@ TEST_SETS: Final[Mapping[str, TestSet]] = MappingProxyType(
         "imagenet": TestSet(5_000, "RobustBench's own list of 5,000 validation images"),
     }
 )
-#: Standard budget of each board; a few models were evaluated at another one.
+#: Standard budget of each board. A few models were evaluated at another budget.
 BUDGETS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
     {
         ("cifar10", "Linf"): "8/255",
@@ -54,7 +55,7 @@ class PublishedModel:
     """One model on one board of RobustBench. Accuracies are percent.
 
     ``robust`` is the accuracy under AutoAttack, or the mean over the 75 corruption cells. ``external`` is a lower
-    robust accuracy under another attack; if it is given, it is the lowest known one.
+    robust accuracy under another attack. If it is given, it is the lowest known robust accuracy.
     """
 
     dataset: str
@@ -65,9 +66,9 @@ class PublishedModel:
     robust: float
     external: float | None
     mce: float | None  # mean corruption error on ImageNet-C, in percent of the errors of AlexNet
-    eps: str  # as published; empty for corruptions
+    eps: str  # published budget as text; empty for corruptions
     additional_data: bool
-    unreliable: bool  # whether RobustBench declares the AutoAttack accuracy unreliable
+    unreliable: bool  # true if RobustBench declares the AutoAttack accuracy unreliable
     venue: str
     link: str
     source: str
@@ -75,7 +76,7 @@ class PublishedModel:
 
     @property
     def best_known(self) -> float:
-        """Lowest known robust accuracy, by which RobustBench ranks."""
+        """Lowest known robust accuracy. RobustBench ranks by this value."""
         return self.robust if self.external is None else self.external
 
     @property
@@ -100,15 +101,15 @@ def published_models() -> tuple[PublishedModel, ...]:
 
 
 def parse_models(content: str, *, where: str) -> tuple[PublishedModel, ...]:
-    """Parse a table with exactly the columns ``COLUMNS``. Raises BenchError, naming the file ``where`` and the line."""
+    """Parse a table with exactly the columns ``COLUMNS``. Raises BenchError with the file ``where`` and the line."""
     return tuple(_model(line) for line in parse_table(content, FORM, where=where))
 
 
 def _model(line: Line) -> PublishedModel:
     cells, place = line.cells, line.place
-    for name, known in (("dataset", TEST_SETS), ("threat", THREATS)):
-        if cells[name] not in known:
-            raise BenchError(f"{place}: {name} is {cells[name]!r}; write {join(tuple(known), 'or')}.")
+    for name, allowed in (("dataset", TEST_SETS), ("threat", THREATS)):
+        if cells[name] not in allowed:
+            raise BenchError(f"{place}: {name} is {cells[name]!r}; write {join(tuple(allowed), 'or')}.")
     check_budget(cells["threat"], cells["eps"], place)
     texts = {name: cells[name] for name in COLUMNS if name not in _PARSED}
     return PublishedModel(
@@ -133,18 +134,18 @@ def check_budget(threat: str, eps: str, place: str) -> None:
         except BenchError as error:
             raise BenchError(f"{place}: {error}") from None
     elif eps:
-        raise BenchError(f"{place}: eps is {eps!r}; leave it empty, since corruptions have no budget.")
+        raise BenchError(f"{place}: eps is {eps!r}; leave it empty, because corruptions have no budget.")
 
 
-def percent(text: str, what: str) -> float:
-    """Parse a percentage. Raises BenchError, beginning with ``what``, unless ``text`` is a number from 0 to 100."""
-    found = number(text, what)
-    if not 0 <= found <= 100:
-        raise BenchError(f"{what} is {text!r}; give a percentage from 0 to 100.")
-    return found
+def percent(text: str, prefix: str) -> float:
+    """Parse a percentage. Raises BenchError, beginning with ``prefix``, unless ``text`` is a number from 0 to 100."""
+    value = number(text, prefix)
+    if not 0 <= value <= 100:
+        raise BenchError(f"{prefix} is {text!r}; give a percentage from 0 to 100.")
+    return value
 
 
-def _truth(cell: str, what: str) -> bool:
+def _truth(cell: str, prefix: str) -> bool:
     if cell not in ("true", "false"):
-        raise BenchError(f"{what} is {cell!r}; write true or false.")
+        raise BenchError(f"{prefix} is {cell!r}; write true or false.")
     return cell == "true"

@@ -13,7 +13,7 @@ from bench.core.errors import BenchError
 
 
 class Line(NamedTuple):
-    """Cells of one line by column, and its place (file and line) for error messages."""
+    """Cells of one line by column, and its place (file name and line number) for error messages."""
 
     place: str
     cells: dict[str, str]
@@ -24,12 +24,12 @@ class Form(NamedTuple):
 
     columns: Sequence[str]
     may_be_empty: Collection[str]
-    identity: Sequence[str]  # columns that identify a row; two rows with equal values are an error
-    called: str  # format string for the name of a row in error messages, with the columns as fields
+    identity: Sequence[str]  # columns that identify a row; rows with equal values in them are an error
+    called: str  # format string of a row's name in error messages; its fields are the columns
 
 
 def parse_table(content: str, form: Form, *, where: str) -> Iterator[Line]:
-    """Yield the lines below the header. Raises BenchError, naming ``where`` and the line, if one is invalid."""
+    """Yield the lines below the header. Raises BenchError with ``where`` and the line number if a line is invalid."""
     lines = csv.reader(io.StringIO(content, newline=""), strict=True)
     try:
         header = next(lines, [])
@@ -40,28 +40,28 @@ def parse_table(content: str, form: Form, *, where: str) -> Iterator[Line]:
 
 
 def _check_header(header: Sequence[str], form: Form, *, where: str) -> None:
-    wrong = {
+    errors = {
         "unknown": [name for name in header if name not in form.columns],
         "missing": [name for name in form.columns if name not in header],
         "repeated": [name for name, count in Counter(header).items() if count > 1],
     }
-    for what, names in wrong.items():
+    for kind, names in errors.items():
         if names:
             allowed = ", ".join(form.columns)
-            raise BenchError(f"{where}: {what} column {', '.join(map(repr, names))}; the columns must be: {allowed}.")
+            raise BenchError(f"{where}: {kind} column {', '.join(map(repr, names))}; the columns must be: {allowed}.")
 
 
 def _lines(lines: Iterator[list[str]], header: Sequence[str], form: Form, where: str) -> Iterator[Line]:
-    seen: set[tuple[str, ...]] = set()
+    identities: set[tuple[str, ...]] = set()
     for number, line in enumerate(lines, start=2):  # _check_cells rejects fields that span several lines
         place = f"{where}, line {number}"
         if len(line) != len(header):
             raise BenchError(f"{place}: {len(line)} fields, but the header has {len(header)}; make them equal.")
         cells = dict(zip(header, line, strict=True))
         identity = tuple(cells[name] for name in form.identity)
-        if identity in seen:
+        if identity in identities:
             raise BenchError(f"{place}: {form.called.format(**cells)} is a duplicate row; remove one of them.")
-        seen.add(identity)
+        identities.add(identity)
         _check_cells(cells, form, place)
         yield Line(place, cells)
 
@@ -74,12 +74,12 @@ def _check_cells(cells: dict[str, str], form: Form, place: str) -> None:
             raise BenchError(f"{place}: {name} is {cell!r}; remove the white space.")
 
 
-def number(cell: str, what: str) -> float:
-    """Parse a number. Raises BenchError, beginning with ``what``, unless ``cell`` is a finite number."""
+def number(cell: str, prefix: str) -> float:
+    """Parse a number. Raises BenchError unless ``cell`` is a finite number. The message begins with ``prefix``."""
     try:
-        found = float(cell)
+        value = float(cell)
     except ValueError:
-        found = math.nan
-    if not math.isfinite(found):
-        raise BenchError(f"{what} is {cell!r}; give a finite number.")
-    return found
+        value = math.nan
+    if not math.isfinite(value):
+        raise BenchError(f"{prefix} is {cell!r}; give a finite number.")
+    return value

@@ -1,7 +1,7 @@
-"""Build comparison tables: own lines under one protocol, together with published lines of the same kind.
+"""Build comparison tables of own lines under one protocol and published lines of the same kind.
 
-There is one table for each protocol of the own rows, so that all own lines in it can be ranked together. A published
-line is ranked if its protocol matches; otherwise it is shown unranked with the mismatches.
+Each protocol of the own rows has its own table, so that all own lines in a table can be ranked together. A published
+line is ranked if its protocol matches. Otherwise it is shown without rank and with the mismatches.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from bench.compare.rows import AUTOATTACK, CORRUPTIONS, DEEPFOOL, Line, Protocol
 from bench.core.words import pluralize
 
 BY_ALONE = "ranked by {:.2f}, under the attack of the table alone: our rows have different attacks or audits"
-DIGITS = 8  # of a definition's hash in a title
+DIGITS = 8  # number of digits of a definition's hash in a title
 RATIO = "Rows are not ranked by the DeepFool distance, since it is not a worst case"
 
 
 @dataclass(frozen=True)
 class RankedRow:
-    """Line in a table with its rank; ``reasons`` are the mismatches that make it incomparable with own lines."""
+    """Line in a table with its rank. ``reasons`` are the mismatches that make the line incomparable with own lines."""
 
     line: Line
     rank: int | None
     reasons: tuple[str, ...] = ()
-    by_alone: bool = False  # whether its rank is by the accuracy under the attack of the table alone
+    by_alone: bool = False  # true if the rank is by the accuracy under the attack of the table alone
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -50,13 +50,13 @@ class Table:
     placed: tuple[RankedRow, ...]  # ranked rows first
 
 
-def compare(ours: Iterable[tuple[str, Line]], published: Sequence[Line]) -> list[Table]:
-    """Return one table per protocol and test split of ``ours``, which are pairs of test split hash and line.
+def compare(own: Iterable[tuple[str, Line]], published: Sequence[Line]) -> list[Table]:
+    """Return one table per protocol and test split of ``own``, the pairs of test split hash and line.
 
-    The titles are unique.
+    The titles of the tables are unique.
     """
     groups: dict[Group, list[Line]] = {}
-    for data_sha, line in ours:
+    for data_sha, line in own:
         groups.setdefault(Group(data_sha, line.protocol, line.definition), []).append(line)
     return [
         _table(group.protocol, _suffix(group, groups), lines, _matching_lines(group.protocol, published))
@@ -65,10 +65,10 @@ def compare(ours: Iterable[tuple[str, Line]], published: Sequence[Line]) -> list
 
 
 class Group(NamedTuple):
-    """What own lines of one table have in common.
+    """Common properties of the own lines of one table.
 
-    Own rows that were run through different attacks of one name, or different corrupted images, are in different
-    tables, since the leaderboard does not rank them together either.
+    Own rows with different attacks of the same name, or different corrupted images, are in different tables, because
+    the leaderboard does not rank them together either.
     """
 
     data_sha: str
@@ -77,11 +77,11 @@ class Group(NamedTuple):
 
 
 def _suffix(group: Group, groups: Collection[Group]) -> str:
-    """Return what distinguishes a table from others with its title: test split, and hash of the definition."""
-    alike = [other for other in groups if other.protocol.title == group.protocol.title]
-    split = f", split {group.data_sha}" if len({other.data_sha for other in alike}) > 1 else ""
-    several = len([other for other in alike if other.data_sha == group.data_sha]) > 1
-    return split + (f", definition {group.definition[:DIGITS]}" if several else "")
+    """Return a suffix that distinguishes tables with equal titles: test split, and hash of the definition."""
+    same_title = [candidate for candidate in groups if candidate.protocol.title == group.protocol.title]
+    split = f", split {group.data_sha}" if len({candidate.data_sha for candidate in same_title}) > 1 else ""
+    has_several = len([candidate for candidate in same_title if candidate.data_sha == group.data_sha]) > 1
+    return split + (f", definition {group.definition[:DIGITS]}" if has_several else "")
 
 
 def _kind(protocol: Protocol) -> str:
@@ -89,42 +89,43 @@ def _kind(protocol: Protocol) -> str:
     return protocol.measure if protocol.measure in (CORRUPTIONS, DEEPFOOL) else AUTOATTACK
 
 
-def _matching_lines(ours: Protocol, published: Sequence[Line]) -> list[Line]:
-    """Return the published lines of the same kind as ``ours``.
+def _matching_lines(own: Protocol, published: Sequence[Line]) -> list[Line]:
+    """Return the published lines of the same kind as ``own``.
 
-    If any of them have the same norm, only these are returned; if any of these have the same data set, only those.
+    If some of these lines have the same norm, the other lines are left out. Then, if some of the remaining lines have
+    the same data set, the other lines are left out.
     """
-    found = [line for line in published if _kind(line.protocol) == _kind(ours)]
+    same_kind = [line for line in published if _kind(line.protocol) == _kind(own)]
     for field in ("norm", "dataset"):
-        same = [line for line in found if getattr(line.protocol, field) == getattr(ours, field)]
-        found = same or found
-    return found
+        same = [line for line in same_kind if getattr(line.protocol, field) == getattr(own, field)]
+        same_kind = same or same_kind
+    return same_kind
 
 
-def _table(protocol: Protocol, suffix: str, ours: Sequence[Line], published: Sequence[Line]) -> Table:
+def _table(protocol: Protocol, suffix: str, own: Sequence[Line], published: Sequence[Line]) -> Table:
     reasons = [tuple(mismatches(protocol, line.protocol)) for line in published]
     agreeing = [line for line, why in zip(published, reasons, strict=True) if not why]
-    by_alone = len({line.tried for line in ours if _is_ranked(line)}) > 1
-    ranks = {} if protocol.measure == DEEPFOOL else _ranks([*ours, *agreeing], by_alone=by_alone)
-    every = [(line, ()) for line in ours] + list(zip(published, reasons, strict=True))
-    placed = [RankedRow(line, ranks.get(id(line)), why, by_alone) for line, why in every]
+    by_alone = len({line.tried for line in own if _is_ranked(line)}) > 1
+    ranks = {} if protocol.measure == DEEPFOOL else _ranks([*own, *agreeing], by_alone=by_alone)
+    lines = [(line, ()) for line in own] + list(zip(published, reasons, strict=True))
+    placed = [RankedRow(line, ranks.get(id(line)), why, by_alone) for line, why in lines]
     placed.sort(key=lambda p: (p.rank is None, p.rank or 0, p.line.published, bool(p.reasons)))
     return Table(protocol.title + suffix, _summary(protocol, reasons), tuple(placed))
 
 
 def _is_ranked(line: Line) -> bool:
-    """Check whether a line is ranked, as on the leaderboard.
+    """Return whether a line is ranked, as on the leaderboard.
 
-    It has a robust accuracy and no flags, is not at chance level, and its audit, if any, is complete.
+    A ranked line has a robust accuracy and no flags, is not at chance level, and its audit, if any, is complete.
     """
     return line.robust is not None and not line.flags and not line.at_chance and not line.audit_lacks
 
 
 def _ranks(lines: Sequence[Line], *, by_alone: bool) -> dict[int, int]:
-    """Return ranks by ``id`` of the line: by robust, then clean accuracy, to two decimals. Ties share a rank.
+    """Rank the lines by robust accuracy, then by clean accuracy, to two decimals. Return ranks by ``id`` of the line.
 
-    With ``by_alone``, own rows are ranked by the attack of the table alone: they have different attacks, and a row
-    with more attacks must not be ranked lower for it.
+    Ties share a rank. With ``by_alone``, own rows are ranked by the attack of the table alone. This is needed for own
+    rows with different attacks, because a row must not be ranked lower for having more attacks.
     """
     scores = {id(line): _score(line, by_alone=by_alone) for line in lines if _is_ranked(line)}
     ordered = sorted(scores.values(), reverse=True)
@@ -132,16 +133,16 @@ def _ranks(lines: Sequence[Line], *, by_alone: bool) -> dict[int, int]:
 
 
 def _score(line: Line, *, by_alone: bool) -> tuple[float, float]:
-    """Return the sort key of a line, rounded to two decimals as published numbers are, so that ties are exact."""
+    """Return the sort key of a line, rounded to two decimals. Published numbers are rounded to two decimals as well."""
     robust = line.alone if by_alone and line.alone is not None else line.robust
     return round(robust or 0.0, 2), round(line.clean or 0.0, 2)
 
 
 def _summary(protocol: Protocol, reasons: Sequence[tuple[str, ...]]) -> str:
     refused = [why for why in reasons if why]
-    counts = Counter(clause for why in refused for clause in why)
-    taken = len(reasons) - len(refused)
-    text = f"{taken} of {pluralize(len(reasons), 'published row')} may be compared with ours"
+    counts = Counter(reason for why in refused for reason in why)
+    n_comparable = len(reasons) - len(refused)
+    text = f"{n_comparable} of {pluralize(len(reasons), 'published row')} may be compared with ours"
     if counts:
-        text += " (" + "; ".join(f"{clause}: {n}" for clause, n in counts.most_common()) + ")"
+        text += " (" + "; ".join(f"{reason}: {n}" for reason, n in counts.most_common()) + ")"
     return f"{text}.{f' {RATIO}.' if protocol.measure == DEEPFOOL else ''}"

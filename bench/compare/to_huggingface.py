@@ -1,7 +1,7 @@
 """Export the accuracies of a run as the ``model-index`` of a Hugging Face model card.
 
-The text belongs between the two ``---`` lines of the card. Accuracies are fractions, as in the metric ``accuracy`` of
-the hub. The ``args`` of each number describe its images, protocol and flags, so that no number has to be excluded.
+Put the text between the two ``---`` lines of the card. Accuracies are fractions, as in the metric ``accuracy`` of the
+hub. The ``args`` of each number describe its images, protocol and flags. Therefore no number has to be excluded.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Args = Mapping[str, Any]
 
 
 def model_index(row: BoardRow, name: str, outcomes: Outcomes, group: Sequence[BoardRow]) -> str:
-    """Return the model-index as YAML, including the lowest known robust accuracies by the per-image ``outcomes``.
+    """Return the model-index as YAML, including the lowest known robust accuracies.
 
-    ``group`` are all rows of the split, including the collapse references. Raises BenchError if no cell of the run has
-    an accuracy.
+    These are computed from the per-image ``outcomes``. ``group`` are all rows of the split, including the collapse
+    references. Raises BenchError if no cell of the run has an accuracy.
     """
     status = row_collapse(row, group)
     collapse = {} if status is None else {"collapse": status.text}
@@ -44,7 +44,7 @@ def model_index(row: BoardRow, name: str, outcomes: Outcomes, group: Sequence[Bo
 
 
 def _results(row: BoardRow, outcomes: Outcomes, collapse: Args) -> Iterator[EvalResult]:
-    """Yield the results: clean first, then the attacks by name, then the mean over the standard corruptions."""
+    """Yield the results: the clean accuracy, the attacks by name, and the mean over the standard corruptions."""
     columns = [c for c, cells in row.cells.items() if next(iter(cells.values())).spec.corruption is None]
     for column in sorted(columns, key=lambda c: (c != CLEAN, c)):
         mean = row.mean(column)
@@ -59,15 +59,15 @@ def _results(row: BoardRow, outcomes: Outcomes, collapse: Args) -> Iterator[Eval
 
 
 def _lowest(row: BoardRow, outcomes: Outcomes, collapse: Args) -> Iterator[EvalResult]:
-    """Yield the lowest known robust accuracy at each budget: over all attacks, including those of the audit."""
+    """Yield the lowest known robust accuracy at each budget, over all attacks including the audit's attacks."""
     for budget in budgets_of([row]):
         lowest, columns = lowest_known(row, budget, outcomes), attacks_at(row, budget)
         if lowest is None:
             continue
         cell = next(iter(row.cells[columns[0]].values()))
-        whole = cell if cell.n == len(lowest.ids) else dataclasses.replace(cell, n=len(lowest.ids), leaked=None)
-        drawn = [c for column in drawn_alike(row, columns, outcomes) for c in row.cells[column].values()]
-        args = {**_images(whole, subset_of(drawn, outcomes)), "norm": budget.norm, "eps": budget.eps}
+        shared_images = cell if cell.n == len(lowest.ids) else dataclasses.replace(cell, n=len(lowest.ids), leaked=None)
+        shared_cells = [c for column in drawn_alike(row, columns, outcomes) for c in row.cells[column].values()]
+        args = {**_images(shared_images, subset_of(shared_cells, outcomes)), "norm": budget.norm, "eps": budget.eps}
         args |= {"broken_by": lowest.broken_by(), "audit_n": lowest.n_audited}
         args = {name: value for name, value in args.items() if value is not None} | {**collapse}
         flags = sorted({flag for column in columns for flag in row.flags(column)})
@@ -75,14 +75,14 @@ def _lowest(row: BoardRow, outcomes: Outcomes, collapse: Args) -> Iterator[EvalR
 
 
 def _images(cell: EvalRecord, subset: str) -> dict[str, Any]:
-    """Describe the images of a result: counts, ``subset`` if it is not empty, and the leaked images if known."""
+    """Describe the images of a result: counts, ``subset`` if not empty, and the number of leaked images if known."""
     args: dict[str, Any] = {"n": cell.n, "n_test": cell.n_test, "official": cell.official}
     args |= {"subset": subset} if subset else {}
     return args if cell.leaked is None else args | {"leaked": cell.leaked}
 
 
 def _args(cells: Sequence[EvalRecord], outcomes: Outcomes) -> dict[str, Any]:
-    """Describe the protocol of a result by the first of its cells."""
+    """Describe the protocol of a result by its first cell."""
     cell = cells[0]
     attack, corruption = cell.spec.attack, cell.spec.corruption
     args = _images(cell, subset_of(cells, outcomes))

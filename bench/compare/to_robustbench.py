@@ -1,9 +1,9 @@
 """Export a robust accuracy of a run as a model_info file of RobustBench.
 
-The file has no field for the number of images or the origin of the files, since all numbers on a board have the same
+The file has no field for the number of images or the origin of the files, because all numbers on a board have the same
 protocol. A number of another protocol is therefore rejected. With ``allow_protocol_mismatch``, all differences are
-written to the field ``footnote``, which the RobustBench page prints below the name of the model. A flagged number is
-marked ``unreliable``. The field is set to false only if an audit passed, and is omitted otherwise, as in 41 files of
+written to the field ``footnote``, which the RobustBench page prints below the name of the model. The field
+``unreliable`` is true for a flagged number, false if an audit passed, and omitted otherwise, as in 41 files of
 RobustBench.
 """
 
@@ -20,11 +20,11 @@ from bench.core.epsilon import format_eps
 from bench.core.errors import BenchError
 from bench.core.records import RunRecord
 
-NO_VENUE = "N/A"  # used by RobustBench for models without a paper
+NO_VENUE = "N/A"  # value that RobustBench uses for models without a paper
 
 
 def number_of(run: RunRecord, lines: Sequence[Line], *, threat: str | None, eps: float | None) -> Line:
-    """Return the line selected by ``threat`` and ``eps``. Raises BenchError unless exactly one has both accuracies."""
+    """Return the line for ``threat`` and ``eps``. Raises BenchError unless exactly one line has both accuracies."""
     norms = {norm for word, norm in THREATS.items() if threat in (None, word)}
     fitting = [
         line for line in lines
@@ -32,16 +32,16 @@ def number_of(run: RunRecord, lines: Sequence[Line], *, threat: str | None, eps:
         and line.protocol.norm in norms
         and (eps is None or line.protocol.eps == eps)
     ]  # fmt: skip
-    found = [line for line in fitting if line.robust is not None and line.clean is not None]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        several = "; ".join(line.protocol.title for line in found)
-        raise BenchError(f"{run.run_id} has {len(found)} such numbers ({several}); choose one by --threat and --eps.")
+    matches = [line for line in fitting if line.robust is not None and line.clean is not None]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        several = "; ".join(line.protocol.title for line in matches)
+        raise BenchError(f"{run.run_id} has {len(matches)} such numbers ({several}); choose one by --threat and --eps.")
     failed = [f"{line.protocol.title}: {'; '.join(line.notes) or 'no clean accuracy'}" for line in fitting]
-    why = f" ({'; '.join(failed)})" if failed else ""
+    reasons = f" ({'; '.join(failed)})" if failed else ""
     raise BenchError(
-        f"{run.run_id} has no number that RobustBench publishes{why}; evaluate clean images and 'autoattack' under "
+        f"{run.run_id} has no number that RobustBench publishes{reasons}; evaluate clean images and 'autoattack' under "
         "linf or l2 at one budget, or all 15 standard corruptions at 5 severities, with 'bench run' or "
         "'bench evaluate'."
     )
@@ -50,8 +50,8 @@ def number_of(run: RunRecord, lines: Sequence[Line], *, threat: str | None, eps:
 def model_info(run: RunRecord, line: Line, *, additional_data: bool | None, allow_protocol_mismatch: bool) -> ModelInfo:
     """Return the model_info of one line. The user must add link, authors and venue.
 
-    Raises BenchError for a number of another protocol unless ``allow_protocol_mismatch``, and if it is unknown whether
-    the model was trained with additional data.
+    Raises BenchError for a number of another protocol unless ``allow_protocol_mismatch`` is set, and if the use of
+    additional training data is unknown.
     """
     departures = departures_of(line)
     if departures and not allow_protocol_mismatch:
@@ -86,26 +86,33 @@ def model_info(run: RunRecord, line: Line, *, additional_data: bool | None, allo
 
 
 def departures_of(line: Line) -> list[str]:
-    """List the differences between the protocol of ``line`` and that of its board on RobustBench."""
-    ours = line.protocol
+    """List the differences between the protocol of ``line`` and the protocol of its board on RobustBench."""
+    protocol = line.protocol
     words = {norm: word for word, norm in THREATS.items()}
-    threat = CORRUPTIONS if ours.measure == CORRUPTIONS else words[ours.norm]
-    if ours.dataset not in TEST_SETS or (threat != CORRUPTIONS and (ours.dataset, threat) not in BUDGETS):
-        return [f"RobustBench has no board of {ours.dataset} under {threat}", *_without_a_board(ours, threat)]
-    return mismatches(ours, board_protocol(ours.dataset, threat))
+    threat = CORRUPTIONS if protocol.measure == CORRUPTIONS else words[protocol.norm]
+    if protocol.dataset not in TEST_SETS or (threat != CORRUPTIONS and (protocol.dataset, threat) not in BUDGETS):
+        return [f"RobustBench has no board of {protocol.dataset} under {threat}", *_without_a_board(protocol, threat)]
+    return mismatches(protocol, board_protocol(protocol.dataset, threat))
 
 
-def _without_a_board(ours: Protocol, threat: str) -> list[str]:
-    """List the numbers of images and the differences from the protocol that all boards of RobustBench share."""
-    clean = [] if ours.n_clean == ours.n else [f"clean n = {ours.n_clean}"]
-    theirs = dataclasses.replace(
-        board_protocol("cifar10", threat), dataset=ours.dataset, n=ours.n, n_clean=ours.n_clean, eps=ours.eps
+def _without_a_board(protocol: Protocol, threat: str) -> list[str]:
+    """List the number of images, and the differences from the rules that all boards of RobustBench share."""
+    clean = [] if protocol.n_clean == protocol.n else [f"clean n = {protocol.n_clean}"]
+    board = dataclasses.replace(
+        board_protocol("cifar10", threat),
+        dataset=protocol.dataset,
+        n=protocol.n,
+        n_clean=protocol.n_clean,
+        eps=protocol.eps,
     )
-    return [f"n = {ours.n}", *clean, *mismatches(ours, theirs)]
+    return [f"n = {protocol.n}", *clean, *mismatches(protocol, board)]
 
 
 def _additional(run: RunRecord) -> bool:
-    """Return whether additional training data was used, which is assumed for pretrained weights and checkpoints."""
+    """Return whether additional training data was used. Pretrained weights and checkpoints are treated as such data.
+
+    Raises BenchError for a model that was not trained by this project.
+    """
     if run.spec is None:
         raise BenchError(
             f"{run.run_id} was not trained here; declare whether it was trained with more than the training data with "

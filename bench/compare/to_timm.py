@@ -1,10 +1,10 @@
 """Export the clean accuracy of a run as a row of results/*.csv of timm.
 
-Accuracies are percent with three decimals, parameters are millions with two. Columns that are not measured here, such
-as top5, are empty. The file has no column for the number of images, chance level, collapse or leaked images. A model is
-therefore rejected if it was evaluated on a part of its test split, is no better than chance, was trained to collapse
-but has not collapsed, or was tested on training images. With ``allow_protocol_mismatch``, these facts are added to the
-name of the model.
+Accuracies are percent with three decimals. Parameters are millions with two decimals. Columns that are not measured,
+such as top5, are empty. The file has no column for the number of images, chance level, collapse or leaked images. A
+model is therefore rejected if it was evaluated on a part of its test split, tested on training images, or is at chance
+level. A model that was trained to collapse but has not collapsed is also rejected. With ``allow_protocol_mismatch``,
+these properties are added to the name of the model.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ COLUMNS = ("model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_
 def timm_csv(row: BoardRow, group: Sequence[BoardRow], *, allow_protocol_mismatch: bool) -> str:
     """Return the CSV file with a header and one row.
 
-    ``group`` are all rows of the split, including the collapse references. Raises BenchError without a clean accuracy,
-    and for a mismatch unless ``allow_protocol_mismatch``.
+    ``group`` are all rows of the split, including the collapse references. Raises BenchError if there is no clean
+    accuracy, and for a mismatch unless ``allow_protocol_mismatch`` is set.
     """
     run, clean, n = row.run, row.mean(CLEAN), row.images(CLEAN)
     if clean is None:
         raise BenchError(f"{run.run_id} has no clean accuracy; evaluate it with 'bench run' or 'bench evaluate'.")
-    whole = max(cell.n_test for cell in row.cells[CLEAN].values())
-    if n != whole and not allow_protocol_mismatch:
+    n_test = max(cell.n_test for cell in row.cells[CLEAN].values())
+    if n != n_test and not allow_protocol_mismatch:
         raise BenchError(
-            f"{run.run_id} was evaluated on {n} of {whole} test images, and the table of timm has no column for this; "
+            f"{run.run_id} was evaluated on {n} of {n_test} test images, and the table of timm has no column for this; "
             "evaluate it on all images, or add the number to the model's name with --allow-protocol-mismatch."
         )
     if row.chance() and not allow_protocol_mismatch:
@@ -53,7 +53,7 @@ def timm_csv(row: BoardRow, group: Sequence[BoardRow], *, allow_protocol_mismatc
             f"{run.run_id}: {'; '.join(omitted)}; the table of timm has no column for this; add it to the model's "
             "name with --allow-protocol-mismatch."
         )
-    departures = ("" if n == whole else f"_n{n}") + ("_at-chance" if row.chance() else "")
+    departures = ("" if n == n_test else f"_n{n}") + ("_at-chance" if row.chance() else "")
     departures += "_not-collapsed" if collapse else ""
     departures += f"_leaked{leaked}" if leaked else ""
     return _text({

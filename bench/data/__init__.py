@@ -1,6 +1,6 @@
 """Data sets as [0, 1] NCHW images with stable sample ids and a content hash.
 
-Importing this package registers the data sets and reads none of them; it imports neither torch nor PIL.
+Importing this package registers the data sets. No data is read, and neither torch nor PIL is imported.
 """
 
 import logging
@@ -30,7 +30,7 @@ def load_dataset(name: str, request: DataRequest) -> Dataset:
 
 
 def accept(data: Dataset, *, trust_reader: bool = False) -> Dataset:
-    """Check a data set, add the notes on its pixels, and log all notes as warnings.
+    """Check a data set, add notes on its pixels, and log all notes as warnings.
 
     ``trust_reader`` skips the check that two reads return the same pixels. Raises BenchError with the first reason why
     the data set cannot be evaluated.

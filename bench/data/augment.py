@@ -18,9 +18,9 @@ CROP_RATIO = (3 / 4, 4 / 3)  # width to height
 def augment(inputs: Tensor, recipe: Recipe, *, mean: Tensor | None, generator: torch.Generator) -> Tensor:
     """Augment a batch with the augmentations of ``recipe``, in the published order: flip, crop, noise.
 
-    ``inputs`` is (N, C, H, W) in [0, 1]. ``mean``, (1, C, 1, 1), is the pixel that the normalisation maps to 0: padding
-    with it here equals zero padding *after* the normalisation. Each image gets its own random draws from ``generator``,
-    which must be on the CPU. Noise is not clipped to [0, 1]. Returns (N, C, H, W).
+    ``inputs`` is (N, C, H, W) in [0, 1]. ``mean``, (1, C, 1, 1), is the pixel that the normalisation maps to 0. Padding
+    with ``mean`` before the normalisation equals zero padding after the normalisation. Each image gets its own random
+    draws from ``generator``, which must be on the CPU. Noise is not clipped to [0, 1]. Returns (N, C, H, W).
     """
     if recipe.horizontal_flip:
         mirrored = torch.rand(len(inputs), generator=generator).lt(0.5).to(inputs.device)

@@ -1,9 +1,8 @@
 """Checksums of the official files. A data set is ``official`` if its files have these checksums.
 
-The MD5 checksums are those that torchvision verifies. MNIST and Fashion-MNIST are hashed after decompression, because
-users store the files compressed or decompressed, and because the gzip header contains a time stamp. The hashes of
-Fashion-MNIST were computed from files that have the published MD5 of the archives once the original gzip header is
-restored.
+torchvision verifies the same MD5 checksums. MNIST and Fashion-MNIST are hashed after decompression, because users store
+the files compressed or decompressed, and because the gzip header contains a time stamp. The hashes of Fashion-MNIST
+were computed from files whose archives have the published MD5, after the original gzip header was restored.
 """
 
 from __future__ import annotations
@@ -49,12 +48,12 @@ SVHN_MD5: Mapping[str, str] = {
 
 
 def matches_md5(paths: Mapping[str, Path], published: Mapping[str, str]) -> bool:
-    """Check whether the files at ``paths`` have the MD5 checksums in ``published``, both by file name."""
+    """Return whether the files at ``paths`` have the MD5 checksums in ``published``. All keys are file names."""
     return all(_md5(paths[name]) == md5 for name, md5 in published.items())
 
 
 def matches_sha256(contents: Mapping[str, bytes], published: Mapping[str, str]) -> bool:
-    """Check whether ``contents`` have the SHA-256 checksums in ``published``, both by file name.
+    """Return whether ``contents`` have the SHA-256 checksums in ``published``. All keys are file names.
 
     Smaller files are hashed first, and the first mismatch ends the check.
     """

@@ -19,7 +19,7 @@ from bench.data.source import Layout, find_files, refuse_options
 from bench.data.split import Dataset, Moments, Split, array_split
 
 SIDE = 32
-ROW = 3 * SIDE * SIDE  # values per image: the red, the green and the blue plane, each in row-major order
+ROW = 3 * SIDE * SIDE  # values per image: the red, green and blue planes, each in row-major order
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class _Cifar:
     torchvision: str
     folder: str
     md5: Mapping[str, str]
-    test: str  # file of the test split; all other files are training batches, in order
+    test: str  # file of the test split; all other files are training batches, in this order
     label_key: str
     class_names: tuple[str, ...]
     moments: Moments
@@ -93,7 +93,9 @@ def _read_batch(path: Path, label_key: str) -> tuple[NDArray[np.uint8], NDArray[
     if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
         raise BenchError(f"{path}: {label_key!r} must be a list of whole numbers.")
     if len(rows) != len(labels):
-        raise BenchError(f"{path} holds {len(rows)} images but {len(labels)} labels; it is damaged or half-written.")
+        raise BenchError(
+            f"{path} holds {len(rows)} images but {len(labels)} labels; the file is damaged or incomplete."
+        )
     return rows, labels.astype(np.int64)
 
 

@@ -12,30 +12,30 @@ from bench.core.words import join
 NATURAL, STRING = "natural", "string"
 CLASS_ORDERS = (NATURAL, STRING)
 USED_BY = {NATURAL: "timm", STRING: "torchvision's ImageFolder"}
-SHOWN = 12  # class names in a note
+SHOWN = 12  # maximum number of class names in a note
 
 
 def order_classes(names: Collection[str], requested: str | None) -> tuple[list[str], tuple[str, ...]]:
     """Return the class names in the order of their labels, and a note if the two usual orders differ.
 
-    timm sorts naturally (2 before 10) and ignores case; torchvision's ImageFolder sorts strings. ``requested`` selects
-    one of CLASS_ORDERS. By default, names that are all numbers are sorted naturally, and other names as strings. Raises
-    BenchError for an unknown order.
+    timm sorts in natural order (2 before 10) and ignores case. torchvision's ImageFolder sorts names as strings.
+    ``requested`` selects one of CLASS_ORDERS. By default, names are sorted in natural order if all of them are numbers,
+    otherwise as strings. Raises BenchError for an unknown order.
     """
     if requested not in (None, *CLASS_ORDERS):
         raise BenchError(f"class order {requested!r} is unknown; write {join(CLASS_ORDERS, 'or')}.")
     orders: dict[str, list[str]] = {NATURAL: sorted(names, key=natural_key), STRING: sorted(names)}
     numbers = all(re.fullmatch("[0-9]+", name) for name in names)
-    taken = requested or (NATURAL if numbers else STRING)
-    other = STRING if taken == NATURAL else NATURAL
-    if orders[taken] == orders[other]:
-        return orders[taken], ()
+    chosen = requested or (NATURAL if numbers else STRING)
+    alternative = STRING if chosen == NATURAL else NATURAL
+    if orders[chosen] == orders[alternative]:
+        return orders[chosen], ()
     note = (
-        f"class names {'are numbers and ' if numbers else ''}were taken in {taken} order ({_short(orders[taken])}), as "
-        f"by {USED_BY[taken]}, so weights trained in {other} order ({USED_BY[other]}: {_short(orders[other])}) need "
-        f"--class-order {other}"
+        f"class names {'are numbers and ' if numbers else ''}were taken in {chosen} order "
+        f"({_short(orders[chosen])}), as by {USED_BY[chosen]}, so weights trained in {alternative} order "
+        f"({USED_BY[alternative]}: {_short(orders[alternative])}) need --class-order {alternative}"
     )
-    return orders[taken], (note,)
+    return orders[chosen], (note,)
 
 
 def natural_key(name: str) -> tuple[Any, ...]:
@@ -49,5 +49,5 @@ def natural_key(name: str) -> tuple[Any, ...]:
 
 
 def _short(names: Sequence[str]) -> str:
-    """Return the first names as one line, enough to recognise the order."""
+    """Return the first names as one line. They suffice to recognise the order."""
     return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")

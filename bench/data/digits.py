@@ -20,33 +20,35 @@ from bench.data.split import Dataset, Moments, Pixels, Split, split_sha
 SIDE = 8
 CLASSES = 10
 N_TEST = 500
-OFFICIAL_SHA = "0157acbdcc4c28c6"  # of all images in scikit-learn's order
+OFFICIAL_SHA = "0157acbdcc4c28c6"  # hash of all images in scikit-learn's order
 MOMENTS = Moments((0.3054,), (0.3761,))
 
 
 def load_digits(request: DataRequest) -> Dataset:
-    """Load the digits as float32 with values k/16. The test split is the 50 images per digit with the smallest hashes.
+    """Load the digits as float32 with values k/16. The test split has the 50 images per digit with the smallest hashes.
 
-    The hashes are computed from the ids, ``digits/<index in scikit-learn's order>``, so that the split does not depend
-    on the random generator of any library. Raises BenchError if scikit-learn's file is missing or altered.
+    The hashes are computed from the ids, ``digits/<index in scikit-learn's order>``. The split therefore does not
+    depend on the random generator of any library. Raises BenchError if scikit-learn's file is missing or altered.
     """
     refuse_options("digits", SIDE, request)
     table = read_table()
     pixels = (table[:, :-1].reshape(-1, 1, SIDE, SIDE) / 16).astype(np.float32)
-    whole = _subset("all", pixels, table[:, -1].astype(np.int64), np.arange(len(table)))
-    rank = ranks(id_hashes(whole.ids), whole.labels)
+    complete = _subset("all", pixels, table[:, -1].astype(np.int64), np.arange(len(table)))
+    rank = ranks(id_hashes(complete.ids), complete.labels)
     chosen = np.flatnonzero(rank < N_TEST // CLASSES)
-    rest = np.setdiff1d(np.arange(len(whole)), chosen)
-    train, test = (_subset(name, pixels, whole.labels, part) for name, part in (("train", rest), ("test", chosen)))
-    official = whole.sha == OFFICIAL_SHA
+    remaining = np.setdiff1d(np.arange(len(complete)), chosen)
+    train, test = (
+        _subset(name, pixels, complete.labels, part) for name, part in (("train", remaining), ("test", chosen))
+    )
+    official = complete.sha == OFFICIAL_SHA
     return Dataset("digits", train, test, CLASSES, SIDE, official, MOMENTS, class_names=DIGITS)
 
 
 def _subset(name: str, pixels: Pixels, labels: NDArray[np.int64], chosen: NDArray[np.int64]) -> Split:
     ids = [f"digits/{index:05d}" for index in chosen]
-    mine = pixels[chosen]
-    sha = split_sha(ids, labels[chosen], np.ascontiguousarray(mine, dtype="<f4").tobytes())
-    return Split(name, ids, labels[chosen], sha, lambda indices: mine[indices])
+    selected = pixels[chosen]
+    sha = split_sha(ids, labels[chosen], np.ascontiguousarray(selected, dtype="<f4").tobytes())
+    return Split(name, ids, labels[chosen], sha, lambda indices: selected[indices])
 
 
 def read_table() -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Download official files through torchvision, which has the addresses and verifies the checksums."""
+"""Download official files by torchvision, which has the addresses and verifies the checksums."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 #: Exceptions of a failed download: no network, a full disk, a wrong checksum, an invalid response.
 FAILURES = (OSError, RuntimeError, ValueError, HTTPException)
 
-#: Seconds without data after which a connection fails. Python's default is no limit.
+#: Time limit in seconds without data, after which a connection fails. Python has no limit by default.
 TIMEOUT = 20.0
 
 

@@ -35,13 +35,13 @@ def as_dataset(source: Any, *, name: str = "own", num_classes: int | None = None
             split "test" is evaluated, or "validation" if "test" is missing, and "train" is the default of ``train``.
             Images are PIL images, uint8 or floats in [0, 1], all square and of one size.
         name: The data set's name in every row.
-        num_classes: The number of classes; defaults to the number of class names that ``source`` declares, or else to
-            the largest label + 1.
+        num_classes: The number of classes. By default, this is the number of class names that ``source`` declares. If
+            it declares none, the default is the largest label + 1.
         train: The training images, in any form accepted for ``source``. They are used only to count the test images
-            that are also training images; without them the count is empty.
+            that are also training images. Without them the count is empty.
 
-    The images are kept in memory: one byte per value if all values are multiples of 1/255, else four. Sample ids are
-    ``test/<index>``, see :func:`bench.data.split.array_split`. Raises BenchError if the source cannot be evaluated.
+    The images are kept in memory: one byte per value if all values are multiples of 1/255, otherwise four. Sample ids
+    are ``test/<index>``, see :func:`bench.data.split.array_split`. Raises BenchError if the source cannot be evaluated.
     """
     if isinstance(source, Mapping):
         source, train = _test_of(source, name), source.get("train") if train is None else train
@@ -69,34 +69,34 @@ def as_dataset(source: Any, *, name: str = "own", num_classes: int | None = None
 
 
 def _test_of(source: Mapping[str, Any], name: str) -> Any:
-    """Return the split "test", or else "validation". Raises BenchError if both are missing."""
+    """Return the split "test", or "validation" if "test" is missing. Raises BenchError if both are missing."""
     for split in TEST_SPLITS:
         if split in source:
             return source[split]
-    found = join([repr(key) for key in source]) if source else "none"
+    available = join([repr(key) for key in source]) if source else "none"
     raise BenchError(
-        f"{name}: the split 'test' or 'validation' is needed, and the source has {found}; pass the split to evaluate "
-        "itself, such as source['…']."
+        f"{name}: the split 'test' or 'validation' is needed, and the source has {available}; pass the split to "
+        "evaluate itself, such as source['…']."
     )
 
 
 def _read_split(split: str, source: Any, name: str) -> Split:
-    """Read all images and labels. Raises BenchError, also if a second read of the first chunk differs."""
+    """Read all images and labels. Raises BenchError for invalid data, and if two reads of the first chunk differ."""
     where = f"{name}: {split}"
-    found: list[Any] = []
+    all_labels: list[Any] = []
 
     def images(chunks: Iterator[Chunk]) -> Iterator[Sequence[Any]]:
         for chunk in chunks:
-            found.extend(chunk.labels)
+            all_labels.extend(chunk.labels)
             yield chunk.images
 
     with as_user_errors(f"{where} images could not be read"):
         pixels = stack_images(images(chunks_of(source, where)), where, total=length_of(source))
-        labels = integer_labels(found, [f"{split}/{i:05d}" for i in range(len(pixels))], where=where)
+        labels = integer_labels(all_labels, [f"{split}/{i:05d}" for i in range(len(pixels))], where=where)
         for chunk in islice(chunks_of(source, where), 1):  # an exhausted iterator yields none
             n = len(chunk.images)
-            again = stack_images([chunk.images], where, total=n)
-            if not np.array_equal(as_floats(again), as_floats(pixels[:n])) or chunk.labels != labels[:n].tolist():
+            second_read = stack_images([chunk.images], where, total=n)
+            if not np.array_equal(as_floats(second_read), as_floats(pixels[:n])) or chunk.labels != labels[:n].tolist():
                 raise BenchError(
                     f"{where} images differ between two reads; remove random augmentation (RandomCrop, "
                     "RandomHorizontalFlip, …) from the transform, and shuffling from an iterable data set."
@@ -109,7 +109,7 @@ def _side(split: Split) -> int:
 
 
 def _class_names(source: Any) -> Sequence[str]:
-    """Return the class names of a data set, also of one inside a DataLoader or Subset; empty if it declares none."""
+    """Return the declared class names of a data set, DataLoader or Subset; empty if no names are declared."""
     if isinstance(source, ConcatDataset):
         return _class_names(source.datasets[0])
     names: Any = getattr(source, "classes", None)  # torchvision
@@ -118,5 +118,5 @@ def _class_names(source: Any) -> Sequence[str]:
         names = next((getattr(features[key], "names", None) for key in LABEL_KEYS if key in features), None)
     if isinstance(names, list | tuple):
         return names
-    inner = getattr(source, "dataset", None)  # DataLoader, Subset
-    return () if inner is None else _class_names(inner)
+    wrapped = getattr(source, "dataset", None)  # DataLoader, Subset
+    return () if wrapped is None else _class_names(wrapped)

@@ -1,7 +1,8 @@
 """Hash image files, and decode them to pixels of one size.
 
-Files are decoded by Pillow. Only the first frame of an animation, or page of a document, is used. An EXIF orientation
-is applied (torchvision and timm ignore it). Transparency is dropped. Colour profiles are ignored, also for CMYK.
+Files are decoded by Pillow. Only the first frame of an animation, or the first page of a document, is used. An EXIF
+orientation is applied (torchvision and timm ignore it). Transparency is dropped. Colour profiles are ignored, also for
+CMYK.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from bench.data.split import Files
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-#: Description of the resizing. It is part of the hash of every split: change it whenever the resizing changes.
+#: Description of the resizing, which is part of the hash of every split. Change it whenever the resizing changes.
 FITTING = "shorter side to floor(S / crop_pct), antialiased; centre crop; rounding as in torchvision; RGB"
 
 UPRIGHT = 1
 ON_THEIR_SIDE = (5, 6, 7, 8)  # orientations that exchange width and height
 
-#: Byte strings of which at least one occurs in every file with an orientation in EXIF or XMP.
+#: Every file with an orientation in EXIF or XMP contains at least one of these byte strings.
 ORIENTATION_MARKS = (b"Exif\0\0", b"eXIf", b"EXIF", b"tiff:Orientation", b"Raw profile type exif")
 
 #: First bytes of TIFF files: little or big endian, TIFF or BigTIFF.
@@ -41,20 +42,20 @@ TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
 SIGNED = 2
 
-#: Formats whose 16-bit grey values Pillow returns as 0 to 65535. For other formats, sign or range are unknown.
+#: Formats for which Pillow returns 16-bit grey values as 0 to 65535. For other formats, sign or range are unknown.
 SIXTEEN_BITS = ("JPEG2000", "PNG", "PPM")
 
 #: Formats that Pillow recognises but cannot decode without other programs.
 UNDECODED = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 
-#: Side in pixels up to which images are decoded in one thread: for small images, switching threads costs more time.
+#: Images with a side of at most this many pixels are decoded in one thread, which is faster for small images.
 SMALL = 64
 
 
 def digest_files(paths: Sequence[Path]) -> Files:
     """Hash every file without decoding it. Raises BenchError for a file that cannot be read.
 
-    Uses one thread: several are slower for files of a few kilobytes.
+    One thread is used, because several threads are slower for files of a few kilobytes.
     """
     digests, n_bytes = [], 0
     for path in paths:
@@ -73,7 +74,7 @@ def digest_split(files: Files, fitting: Fitting) -> bytes:
 
 
 def _digest(content: bytes) -> bytes:
-    """Return the SHA-256 of a file, combined with the rotation or inversion that is applied on reading, if any."""
+    """Return the SHA-256 of a file, combined with a description of the rotation or inversion on reading, if any."""
     digest = hashlib.sha256(content).digest()
     change = _change_in(content)
     return hashlib.sha256(f"{change}: ".encode() + digest).digest() if change else digest
@@ -93,11 +94,11 @@ def _change_in(content: bytes) -> str:
             turn = _orientation(image)
             return "white is zero" if _white_is_zero(image) else "" if turn == UPRIGHT else f"orientation {turn}"
     except _decoding_errors():
-        return ""  # damaged: decoding raises the error
+        return ""  # a damaged file: decoding will raise the error
 
 
 def opens(path: Path) -> bool:
-    """Check by the header whether Pillow can decode the file as an image."""
+    """Return whether Pillow can decode the file as an image, judging by its header."""
     from PIL import Image
 
     try:
@@ -108,7 +109,7 @@ def opens(path: Path) -> bool:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Return width and height of the upright image, from the header. Raises BenchError if it is not an image."""
+    """Return width and height of the upright image from its header. Raises BenchError if the file is not an image."""
     from PIL import Image
 
     try:
@@ -121,7 +122,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def read_images(paths: Sequence[Path], fitting: Fitting, *, fit: bool) -> NDArray[np.uint8]:
-    """Read images as (N, 3, S, S) uint8, S being ``fitting.size``. Raises BenchError for a file that cannot be used.
+    """Read images as (N, 3, S, S) uint8, S = ``fitting.size``. Raises BenchError for a file that cannot be used.
 
     With ``fit``, images are resized and cropped; otherwise an image of another size is an error.
     """
@@ -182,10 +183,10 @@ def _orientation(image: Image) -> int:
     if image.format == "TIFF":  # Pillow applies the orientation itself
         return UPRIGHT
     try:
-        found = image.getexif().get(0x0112, UPRIGHT)
-    except Exception:  # noqa: BLE001 - Pillow raises any exception on damaged blocks; the pixels may be intact
+        orientation = image.getexif().get(0x0112, UPRIGHT)
+    except Exception:  # noqa: BLE001 - Pillow may raise any error for a damaged EXIF block; the pixels may be intact
         return UPRIGHT
-    return found if found in range(1, 9) else UPRIGHT
+    return orientation if orientation in range(1, 9) else UPRIGHT
 
 
 def _top(image: Image) -> int | None:
@@ -196,13 +197,13 @@ def _top(image: Image) -> int | None:
 
 
 def _white_is_zero(image: Image) -> bool:
-    """Whether 0 is white in the pixels that Pillow returns: it inverts TIFF files of up to 8 bits, but not of 16."""
+    """Return whether 0 is white in the pixels that Pillow returns. Pillow inverts such TIFF files except in 16 bits."""
     is_deep = image.format == "TIFF" and image.mode.startswith("I;16")
     return is_deep and _tag(image, PHOTOMETRIC, 0) == 0
 
 
 def _is_signed(image: Image) -> bool:
-    """Whether a TIFF file has signed pixels. Pillow reads signed 8-bit pixels as unsigned."""
+    """Return whether a TIFF file has signed pixels. Pillow reads signed 8-bit pixels as unsigned."""
     return image.format == "TIFF" and SIGNED in _tag(image, SAMPLE_FORMAT, ())
 
 

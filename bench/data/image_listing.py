@@ -1,4 +1,4 @@
-"""List the image files of a class folder, and the files that are left out."""
+"""List the image files of a class folder, and the files that are not used."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from bench.core.errors import BenchError
 from bench.data.image_files import opens
 
-#: Files with these extensions count as images without being opened: a damaged file is an error and is never left out.
+#: Files with these extensions are images and are not opened. A damaged file is therefore an error and never left out.
 EXTENSIONS = frozenset({
     ".apng", ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
     ".ppm", ".tif", ".tiff", ".webp",
 })  # fmt: skip
 
-#: Names of files that operating systems create, in lower case. Ignored like names with a leading dot.
+#: Names, in lower case, of files that operating systems create. They are ignored, as are names with a leading dot.
 SYSTEM_FILES = frozenset({"__macosx", "desktop.ini", "ehthumbs.db", "thumbs.db"})
 
 Inode = tuple[int, int]
@@ -26,7 +26,7 @@ Inode = tuple[int, int]
 
 @dataclass(frozen=True)
 class Listing:
-    """Files below one folder, by relative POSIX path in NFC."""
+    """Files below one folder, by relative POSIX path in Unicode's composed form (NFC)."""
 
     images: Mapping[str, Path] = field(default_factory=dict)  # sorted
     left_out: tuple[str, ...] = ()  # files other than images, hidden images, broken links, links to a parent folder
@@ -35,8 +35,8 @@ class Listing:
 def list_images(folder: Path) -> Listing:
     """List the files in ``folder`` and below. Follow links to files and folders, except links to a parent folder.
 
-    A file counts as an image by its extension, or if Pillow can open it. Raises BenchError for a folder that cannot be
-    read, and for two names that are equal in NFC.
+    A file is an image if it has the extension of an image or if Pillow can open it. Raises BenchError for a folder that
+    cannot be read, and for two names that are equal in NFC.
     """
     images: dict[str, Path] = {}
     left_out: list[str] = []
@@ -46,14 +46,14 @@ def list_images(folder: Path) -> Listing:
 
 
 def is_hidden(name: str) -> bool:
-    """Check whether a file or folder of this name is ignored."""
+    """Return whether a file or folder of this name is ignored."""
     return name.startswith(".") or name.lower() in SYSTEM_FILES
 
 
 def normalised(name: str) -> str:
     r"""Return the ``name`` of a file decoded as UTF-8 in NFC, in every locale.
 
-    Some systems store "é" as one code point and some as two; NFC is one code point.
+    Some systems store "é" as one code point and others as two. In NFC it is one code point.
 
     >>> normalised("cafe\u0301") == "caf\u00e9"
     True
@@ -70,16 +70,16 @@ def scan(folder: Path) -> list[Path]:
 
 
 def hidden_images(folder: Path) -> list[str]:
-    """List the hidden entries of ``folder`` that are images by extension, or folders that contain such images."""
-    found = []
+    """List the hidden entries of ``folder``: images (by extension), and folders with such images."""
+    hidden = []
     for name in sorted(os.listdir(folder)):
         if not is_hidden(name) or name.startswith("._"):  # AppleDouble files are not images
             continue
         path = folder / name
         inside = (file for _, _, files in os.walk(path) for file in files if not file.startswith("._"))
         if any(_extension(file) in EXTENSIONS for file in ([name] if path.is_file() else inside)):
-            found.append(f"{name}{'/' if path.is_dir() else ''} (hidden)")
-    return found
+            hidden.append(f"{name}{'/' if path.is_dir() else ''} (hidden)")
+    return hidden
 
 
 def _extension(name: str) -> str:
@@ -88,19 +88,19 @@ def _extension(name: str) -> str:
 
 def by_normalised_name(paths: list[Path]) -> dict[str, Path]:
     """Map NFC names to the paths of one folder. Raises BenchError, showing code points, if two names are equal."""
-    found: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     for path in paths:
-        other = found.setdefault(normalised(path.name), path)
-        if other is not path:
+        earlier = by_name.setdefault(normalised(path.name), path)
+        if earlier is not path:
             raise BenchError(
-                f"{path.parent} holds {other.name!a} and {path.name!a}, which are one name in Unicode's "
+                f"{path.parent} holds {earlier.name!a} and {path.name!a}, which are one name in Unicode's "
                 "composed form; rename or merge them."
             )
-    return found
+    return by_name
 
 
 def _walk(folder: Path, prefix: str, above: frozenset[Inode], images: dict[str, Path], left_out: list[str]) -> None:
-    """Fill ``images`` and ``left_out``; ``above`` are the inodes of ``folder`` and of its parent folders."""
+    """Fill ``images`` and ``left_out``. ``above`` are the inodes of ``folder`` and of its parent folders."""
     entries = by_normalised_name(scan(folder))
     left_out += [prefix + name for name in hidden_images(folder)]
     for own_name, path in entries.items():
@@ -118,7 +118,7 @@ def _walk(folder: Path, prefix: str, above: frozenset[Inode], images: dict[str, 
 
 
 def _is_image(path: Path, status: os.stat_result | None) -> bool:
-    """Whether the file is an image. A broken link (``status`` None) counts by extension: reading it is an error."""
+    """Return whether the file is an image. For a broken link (``status`` None), only the extension is checked."""
     if status is not None and not stat.S_ISREG(status.st_mode):
         return False
     return path.suffix.lower() in EXTENSIONS or (status is not None and opens(path))
@@ -132,7 +132,7 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _inodes(folder: Path) -> frozenset[Inode]:
-    """Return the inodes of ``folder`` and of its parents, along the given path and the resolved one."""
+    """Return the inodes of ``folder`` and of its parents, along both the given path and the resolved path."""
     real = folder.resolve()
-    found = (_status(path) for path in (real, *real.parents, *folder.absolute().parents))
-    return frozenset((status.st_dev, status.st_ino) for status in found if status is not None)
+    statuses = (_status(path) for path in (real, *real.parents, *folder.absolute().parents))
+    return frozenset((status.st_dev, status.st_ino) for status in statuses if status is not None)

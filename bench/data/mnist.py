@@ -1,6 +1,6 @@
 """Load MNIST and Fashion-MNIST from their IDX files, compressed or not.
 
-An IDX file starts with four bytes for type and rank, followed by the sizes and by the values in row-major order.
+An IDX file starts with four bytes for type and rank. The sizes and the values in row-major order follow.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_idx_bytes(path: Path) -> bytes:
-    """Read an IDX file, and decompress it if its first bytes are those of gzip.
+    """Read an IDX file, and decompress it if it starts with the magic bytes of gzip.
 
     Raises BenchError if the file cannot be read or decompressed.
     """
@@ -41,7 +41,7 @@ def read_idx_bytes(path: Path) -> bytes:
 
 
 def parse_idx(raw: bytes, path: Path, *, rank: int) -> NDArray[np.uint8]:
-    """Return the array of ``rank`` dimensions in ``raw``; ``path`` is used in messages only.
+    """Return the array of ``rank`` dimensions in ``raw``. ``path`` is used only in messages.
 
     Raises BenchError for another type or rank, and if the number of values differs from the header.
     """
@@ -53,12 +53,12 @@ def parse_idx(raw: bytes, path: Path, *, rank: int) -> NDArray[np.uint8]:
             f"with {magic.hex()} and the sizes; the file is damaged or not an IDX file of this kind: download it again."
         )
     shape = struct.unpack(f">{rank}I", raw[4:start])
-    announced, there = math.prod(shape), len(raw) - start
-    if announced != there:
-        state = "truncated" if there < announced else "too long"
+    declared, available = math.prod(shape), len(raw) - start
+    if declared != available:
+        state = "truncated" if available < declared else "too long"
         raise BenchError(
-            f"{path} is {state}: its header states {'×'.join(map(str, shape))} bytes, but {there} follow; download it "
-            "again."
+            f"{path} is {state}: its header states {'×'.join(map(str, shape))} bytes, but {available} follow; download "
+            "it again."
         )
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
 
@@ -84,7 +84,7 @@ def load_fashion_mnist(request: DataRequest) -> Dataset:
 
 
 def _load(name: str, request: DataRequest) -> Dataset:
-    """Load from torchvision's folder below ``--data-dir``, from ``--data-dir`` itself or from its raw/."""
+    """Load from torchvision's folder below ``--data-dir``, from ``--data-dir`` itself or from its subfolder raw/."""
     refuse_options(name, SIDE, request)
     folder = f"{TORCHVISION[name]}/raw"
     layout = Layout(name, TORCHVISION[name], (folder, ".", "raw"), tuple(IDX_SHA256[name]), ("", ".gz"))
@@ -112,8 +112,8 @@ def _split(split: str, prefix: str, contents: Mapping[str, bytes], paths: Mappin
 
 
 def _refuse_other_dataset(name: str, contents: Mapping[str, bytes], paths: Mapping[str, Path]) -> None:
-    """Raise BenchError if the files are the official ones of the other data set, which have the same names."""
-    for other, published in IDX_SHA256.items():
-        if other != name and matches_sha256(contents, published):
+    """Raise BenchError if the files are the official files of the other data set, which have the same names."""
+    for dataset, published in IDX_SHA256.items():
+        if dataset != name and matches_sha256(contents, published):
             folder = next(iter(paths.values())).parent
-            raise BenchError(f"the files in {folder} are those of {other}, not of {name}; use --dataset {other}.")
+            raise BenchError(f"the files in {folder} are those of {dataset}, not of {name}; use --dataset {dataset}.")

@@ -1,4 +1,4 @@
-"""Check the pixels of a data set before it is used: reads must be repeatable, and images must fill [0, 1]."""
+"""Check the pixels of a data set before use: reads must be repeatable, and images must use the full range [0, 1]."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from numpy.typing import NDArray
 from bench.core.errors import BenchError
 from bench.data.split import Dataset, Pixels, Split, read_checked, readable_images, take
 
-#: Maximum number of evenly spaced images that are read twice, and of classes with one further image read twice.
+#: Maximum number of evenly spaced images that are read twice. One image per class is also read twice, for at most this
+#: number of classes.
 REPEATED_IMAGES = 128
 
-#: Number of evenly spaced images of which the largest pixel is computed first; up to DARK_IMAGES if they are dark.
+#: Number of evenly spaced images for which the largest pixel is computed first. If they are dark, more images are read,
+#: at most DARK_IMAGES.
 RANGE_IMAGES = 32
 DARK_IMAGES = 2000
 
-#: A split with this largest pixel or a smaller one gets a note. Examples: 4 to 6 bits stored as 8, 8 to 14 bits as 16.
+#: A split whose largest pixel is at most this value gets a note. Examples: 4 to 6 bits stored as 8, 8 to 14 bits as 16.
 DARK = 64 / 255
 
-#: A test split with this largest pixel or a smaller one is refused. Examples: masks of 0 and 1, images divided by 255
+#: A test split whose largest pixel is at most this value is refused. Examples: masks of 0 and 1, images divided by 255
 #: twice.
 TOO_DARK = 1 / 128
 
@@ -30,8 +32,8 @@ IN_THESE_UNITS = "images must fill [0, 1], since ε is in these units"
 def check_repeatable(data: Dataset) -> None:
     """Raise BenchError if two reads of the same test images differ, for example by random augmentation.
 
-    The images are spread over the split and its classes. The second read is done in two halves, to detect also a reader
-    that ignores the indices, or whose result depends on the position of an image in the batch.
+    The images are spread over the split and its classes. The second read is done in two halves. This also detects a
+    reader that ignores the indices, or a result that depends on the position of an image in the batch.
     """
     split = data.test
     chosen = np.union1d(_evenly(len(split), REPEATED_IMAGES), _one_per_class(split))
@@ -54,9 +56,9 @@ def check_range(data: Dataset) -> Dataset:
 
 
 def _range_note(split: Split, data: Dataset) -> str | None:
-    """Return the note on a dark split, None for others. Raises BenchError for a test split that is almost black.
+    """Return the note on a dark split; None for other splits. Raises BenchError for a test split that is almost black.
 
-    A training split that is almost black is allowed, since an evaluation does not need it.
+    An almost black training split is allowed, because an evaluation does not need it.
     """
     brightest = _brightest(split, _evenly(len(split), RANGE_IMAGES), data)
     if brightest is not None and _top(brightest) <= DARK:
@@ -64,26 +66,26 @@ def _range_note(split: Split, data: Dataset) -> str | None:
     if brightest is None or _top(brightest) > DARK:
         return None
     top = brightest.max(initial=0).item()
-    some = f"{DARK_IMAGES} of the" if len(split) > DARK_IMAGES else "the"
+    scope = f"{DARK_IMAGES} of the" if len(split) > DARK_IMAGES else "the"
     kind = "test" if split is data.test else "training"
     value = f"{top} of 255" if brightest.dtype == np.uint8 else f"{top:.2g}"
-    fact = f"the largest pixel of {some} {kind} images is {value}"
+    statement = f"the largest pixel of {scope} {kind} images is {value}"
     if _top(brightest) <= TOO_DARK and split is data.test:
-        raise BenchError(f"{data.name}: {fact}, but {IN_THESE_UNITS}; {_way_out(brightest)}.")
-    return f"{fact}: {IN_THESE_UNITS}"
+        raise BenchError(f"{data.name}: {statement}, but {IN_THESE_UNITS}; {_how_to_fix(brightest)}.")
+    return f"{statement}: {IN_THESE_UNITS}"
 
 
-def _way_out(brightest: Pixels) -> str:
+def _how_to_fix(brightest: Pixels) -> str:
     if not brightest.any():
         return "check how the images are read"
-    known = brightest.dtype == np.uint8
-    return "multiply the images by 255" if known else "multiply the images, by 255 if they were divided by it twice"
+    is_8bit = brightest.dtype == np.uint8
+    return "multiply the images by 255" if is_8bit else "multiply the images, by 255 if they were divided by it twice"
 
 
 def _brightest(split: Split, indices: NDArray[np.int64], data: Dataset) -> Pixels | None:
-    """Return the image with the largest pixel, or the first that is not dark; None if no image can be read.
+    """Return the first image that is not dark, otherwise the image with the largest pixel; None without readable image.
 
-    Unreadable images are skipped. Those that are evaluated raise an error when they are read.
+    Unreadable images are skipped. They raise an error later if they are evaluated.
     """
     brightest: Pixels | None = None
     for image in readable_images(split, indices, data):
@@ -100,7 +102,7 @@ def _top(image: Pixels) -> float:
 
 
 def _evenly(total: int, count: int) -> NDArray[np.int64]:
-    """Return up to ``count`` evenly spaced indices, the first and the last included.
+    """Return up to ``count`` evenly spaced indices, including the first and the last.
 
     >>> _evenly(10, 4).tolist(), _evenly(2, 4).tolist()
     ([0, 3, 6, 9], [0, 1])
@@ -109,6 +111,6 @@ def _evenly(total: int, count: int) -> NDArray[np.int64]:
 
 
 def _one_per_class(split: Split) -> NDArray[np.int64]:
-    """Return the index of the first image of each class, of up to REPEATED_IMAGES evenly spaced classes."""
+    """Return the index of the first image of each class, for up to REPEATED_IMAGES evenly spaced classes."""
     first = np.unique(split.labels, return_index=True)[1].astype(np.int64)
     return first[_evenly(len(first), REPEATED_IMAGES)]

@@ -15,18 +15,19 @@ from bench.data.split import Pixels
 LOG = logging.getLogger(__name__)
 
 GIGABYTE = 10**9
-#: Size of a split in bytes above which a warning states its memory.
+#: A warning is logged for splits that need more than this memory in bytes.
 STATED_BYTES = 2 * GIGABYTE
-#: Larger values do not come from a normalisation: white becomes 2.64 with ImageNet's mean and std, 2.82 with MNIST's.
+#: Larger values are not the result of a normalisation: white becomes 2.64 with ImageNet's mean and std, and 2.82 with
+#: MNIST's.
 UNSCALED = 10.0
 
 
 def stack_images(chunks: Iterable[Sequence[Any]], where: str, *, total: int | None) -> Pixels:
     """Read all chunks of images into one array (N, C, H, W).
 
-    Floats that are exact multiples of 1/255 become uint8; if any image has other values, all become float32.
-    ``where`` names data set and split in messages. ``total`` is the number of images if known; it is used only to
-    estimate the memory. Raises BenchError naming the first image that cannot be used.
+    Images become uint8 if all floats are exact multiples of 1/255. If any image has other values, all images become
+    float32. ``where`` names data set and split in messages. ``total`` is the number of images, if known, and is used
+    only to estimate the memory. Raises BenchError with the first image that cannot be used.
     """
     parts: list[Pixels] = []
     n = n_bytes = 0
@@ -40,9 +41,11 @@ def stack_images(chunks: Iterable[Sequence[Any]], where: str, *, total: int | No
         if images:
             parts.append(_one_type(images))
             n, n_bytes = n + len(images), n_bytes + parts[-1].nbytes
-        whole = n_bytes * max(total or n, n) // max(n, 1)
-        if whole > STATED_BYTES and not stated:
-            LOG.warning("%s images take %.1f GB of memory; give a Subset to read fewer.", where, whole / GIGABYTE)
+        estimated_bytes = n_bytes * max(total or n, n) // max(n, 1)
+        if estimated_bytes > STATED_BYTES and not stated:
+            LOG.warning(
+                "%s images take %.1f GB of memory; give a Subset to read fewer.", where, estimated_bytes / GIGABYTE
+            )
             stated = True
     if not parts:
         raise BenchError(f"{where} images: the source is empty; check its path, or the filter that made it.")
@@ -53,8 +56,8 @@ def stack_images(chunks: Iterable[Sequence[Any]], where: str, *, total: int | No
 def image_pixels(image: Any, where: str) -> Pixels:
     """Convert one image to (C, H, W): uint8 if all values are multiples of 1/255, otherwise float32 in [0, 1].
 
-    Accepts a PIL image of mode L or RGB, and arrays and tensors (H, W), (C, H, W) or (H, W, C) of uint8 or of floats in
-    [0, 1]. Raises BenchError for anything else.
+    Accepted images are PIL images of mode L or RGB, and arrays or tensors of shape (H, W), (C, H, W) or (H, W, C) with
+    uint8 values or floats in [0, 1]. Raises BenchError for all other types and values.
     """
     return _scaled(_channels_first(_as_array(image, where), where), where)
 
@@ -119,7 +122,7 @@ def _scaled(image: NDArray[Any], where: str) -> Pixels:
 
 
 def as_floats(pixels: Pixels) -> NDArray[np.float32]:
-    """Convert uint8 pixels to float32 in [0, 1]; other pixels only change their type. The shape is kept."""
+    """Convert uint8 pixels to float32 in [0, 1]. For other pixels, only the type changes. The shape is kept."""
     return pixels.astype(np.float32) / np.float32(255) if pixels.dtype == np.uint8 else pixels.astype(np.float32)
 
 

@@ -1,7 +1,7 @@
 """Safely read a pickle of numbers, text, containers and numeric arrays.
 
-An ordinary unpickler calls any function that the file names. This one accepts only the names that NumPy arrays and
-bytes are pickled with, and replaces each by a safe stand-in, see :mod:`bench.runtime.stored_arrays`.
+An ordinary unpickler calls any function that is named in the file. This unpickler accepts only the names that occur in
+pickles of NumPy arrays and bytes. It replaces the named functions by safe ones, see :mod:`bench.runtime.stored_arrays`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.runtime.stored_arrays import STAND_INS, StoredArray
 
 __all__ = ["StoredArray", "read_plain_pickle"]
 
-#: Exceptions that damaged opcodes cause in the unpickler.
+#: Exceptions of the unpickler for damaged opcodes.
 DAMAGE = (
     pickle.UnpicklingError,
     ArithmeticError,
@@ -34,9 +34,9 @@ DAMAGE = (
 
 
 def read_plain_pickle(path: Path) -> Any:
-    """Return the content of the pickle at ``path``; arrays are returned as :class:`StoredArray`.
+    """Return the content of the pickle at ``path``. Arrays are returned as :class:`StoredArray`.
 
-    Raises BenchError if the file names another function or class, before it is called, and if the file is damaged.
+    Raises BenchError if the file is damaged or names a forbidden function or class. This function is not called.
     """
     try:
         return _PlainUnpickler(io.BytesIO(read_file(path)), encoding="latin1").load()
@@ -50,16 +50,16 @@ def read_plain_pickle(path: Path) -> Any:
 
 
 class _ForbiddenNameError(Exception):
-    """A name in the pickle that is not allowed; the message is its full name."""
+    """Forbidden name in the pickle. The message of the exception is the full name."""
 
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
-        # NumPy 2 renamed numpy.core to numpy._core; a file has the name of the version that wrote it.
-        known = _STAND_INS.get((module.replace("numpy._core", "numpy.core"), name))
-        if known is None:
+        # NumPy 2 renamed numpy.core to numpy._core. A file has the name used by the version that wrote the file.
+        stand_in = _STAND_INS.get((module.replace("numpy._core", "numpy.core"), name))
+        if stand_in is None:
             raise _ForbiddenNameError(f"{module}.{name}")
-        return known
+        return stand_in
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:

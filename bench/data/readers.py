@@ -18,8 +18,8 @@ from torch.utils.data.sampler import BatchSampler
 
 from bench.core.errors import BenchError
 
-CHUNK = 64  # images read at a time; the first chunk is read twice, to detect random augmentation
-IMAGE_KEYS = ("pixel_values", "image", "img")  # transforms store their output under the first
+CHUNK = 64  # number of images per read; the first chunk is read twice, to detect random augmentation
+IMAGE_KEYS = ("pixel_values", "image", "img")  # transforms store their output under the first key
 LABEL_KEYS = ("label", "labels", "fine_label")
 
 
@@ -33,8 +33,8 @@ class Chunk(NamedTuple):
 def chunks_of(source: Any, where: str) -> Iterator[Chunk]:
     """Iterate over ``source`` from its start. ``where`` names data set and split in messages.
 
-    A ``DataLoader`` over a map-style data set yields the images in the data set's order, through its ``collate_fn`` if
-    that is not the default one. Raises BenchError for any other kind of source.
+    A ``DataLoader`` over a map-style data set yields the images in the data set's order. Its ``collate_fn`` is applied
+    unless it is the default one. Raises BenchError for any other kind of source.
     """
     if isinstance(source, DataLoader):
         return _of_loader(source, where)
@@ -57,7 +57,7 @@ def length_of(source: Any) -> int | None:
 
 
 def _is_pair(source: Any) -> bool:
-    """Whether this is (images, labels) rather than two items (image, label)."""
+    """Return whether this is a pair (images, labels) and not a list of two items (image, label)."""
     return isinstance(source, tuple | list) and len(source) == 2 and not isinstance(source[0], tuple | Mapping)
 
 
@@ -104,7 +104,7 @@ def _of_loader(loader: DataLoader[Any], where: str) -> Iterator[Chunk]:
 
 
 def _is_permutation(sampler: Any, total: int) -> bool:
-    """Whether a sampler draws every image exactly once, in random order."""
+    """Return whether a sampler draws every image exactly once, in random order."""
     return isinstance(sampler, RandomSampler) and not sampler.replacement and sampler.num_samples == total
 
 
@@ -114,9 +114,9 @@ def _of_arrays(images: Any, labels: Any, where: str) -> Iterator[Chunk]:
             f"{where} images are of type {type(images).__name__}; a tuple or list of two entries must be (images, "
             "labels), with images of shape (N, C, H, W), (N, H, W, C) or (N, H, W)."
         )
-    whole = _batch(images, _plain(labels), where)
+    chunk = _batch(images, _plain(labels), where)
     for start in range(0, len(images), CHUNK):
-        yield Chunk(images[start : start + CHUNK], whole.labels[start : start + CHUNK])
+        yield Chunk(images[start : start + CHUNK], chunk.labels[start : start + CHUNK])
 
 
 def _of_items(data: Any, where: str) -> Iterator[Chunk]:
@@ -143,7 +143,7 @@ def _of_iterable(source: Any, where: str, *, batched: bool) -> Iterator[Chunk]:
 
 
 def _chunk(entry: Any, where: str, *, batched: bool) -> Chunk:
-    """Return one item, or a batch of them: an entry is also a batch if its images have four axes."""
+    """Convert one entry to a chunk of one item or a batch. An entry whose images have four axes is always a batch."""
     images, labels = _entries(entry, where)
     labels = _plain(labels)
     if not batched and getattr(images, "ndim", 3) != 4:
@@ -171,8 +171,8 @@ def _entries(item: Any, where: str) -> tuple[Any, Any]:
         return item[image], item[label]
     if isinstance(item, tuple | list) and len(item) == 2:
         return item[0], item[1]
-    found = f"{len(item)} entries" if isinstance(item, tuple | list) else f"the type {type(item).__name__}"
-    raise BenchError(f"{where} items have {found}; (image, label) is needed, or a dictionary with these.")
+    description = f"{len(item)} entries" if isinstance(item, tuple | list) else f"the type {type(item).__name__}"
+    raise BenchError(f"{where} items have {description}; (image, label) is needed, or a dictionary with these.")
 
 
 def _plain(label: Any) -> Any:

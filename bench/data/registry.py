@@ -1,4 +1,4 @@
-"""Registry of data sets: properties of each data set that are known before files are read."""
+"""Registry of data sets, with the properties of each data set that are needed before files are read."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class DataRequest(NamedTuple):
     data_dir: Path | None = None
     image_size: int | None = None
     name: str | None = None  # name of an image folder in the rows
-    class_order: str | None = None  # for an image folder, one of class_order.CLASS_ORDERS; None: chosen by the names
-    fitting: Fitting | None = None  # for an image folder, instead of image_size
-    default_fitting: Fitting | None = None  # used without both, unless all images are squares of one size up to it
+    class_order: str | None = None  # order for an image folder, one of class_order.CLASS_ORDERS; None: automatic
+    fitting: Fitting | None = None  # resize and crop of an image folder, instead of image_size
+    default_fitting: Fitting | None = None  # used if image_size and fitting are None, but never to enlarge images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class DatasetEntry:
     num_classes: int | None  # None: read from the files
     image_size: int | None  # side in pixels; None: read from the files
     eps: Mapping[str, tuple[str, ...]]  # default budgets per norm, in the notation of --eps
-    recipe: Recipe  # horizontal_flip must be set only if mirrored images keep their class
+    recipe: Recipe  # set horizontal_flip only if mirrored images keep their class
     costly_limit: int  # default number of images for attacks of thousands of passes
     limit: int | None = None  # default number of images for all other attacks; None: all
 

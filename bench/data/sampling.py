@@ -1,8 +1,8 @@
 """Sample a limited number of images from a split, proportional to class.
 
-All samples are prefixes of one fixed order. Its first n of N images contain n·n_c/N images of a class with n_c images,
-rounded up or down, so that the accuracy on n images estimates the accuracy on the split. The choice of the classes that
-are rounded up is pseudo-random and depends only on the ids. Rare classes are therefore drawn as well.
+All samples are prefixes of one fixed order of the N images. The first n images contain n·n_c/N images of a class with
+n_c images, rounded up or down. The accuracy on n images therefore estimates the accuracy on the split. The classes that
+are rounded up are chosen pseudo-randomly, depending only on the ids. Rare classes are therefore drawn as well.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ def ranks(hashes: Ints, labels: Ints) -> Ints:
     """Return the rank of each image within its class, by hash, from 0."""
     by_class = np.lexsort((hashes, labels))
     _, starts, sizes = np.unique(labels[by_class], return_index=True, return_counts=True)
-    found = np.empty(len(hashes), dtype=np.int64)
-    found[by_class] = np.arange(len(hashes)) - np.repeat(starts, sizes)
-    return found
+    result = np.empty(len(hashes), dtype=np.int64)
+    result[by_class] = np.arange(len(hashes)) - np.repeat(starts, sizes)
+    return result
 
 
 def is_balanced(labels: Ints) -> bool:
-    """Whether all classes that occur have equally many images."""
+    """Return whether all classes that occur have the same number of images."""
     counts = np.unique(labels, return_counts=True)[1]
     return bool((counts == counts[:1]).all())
 
 
 def sampling_version(labels: Ints) -> int:
-    """Return the version of the sampling for these labels; it is part of the identity of a cell.
+    """Return the version of the sampling for these labels. The version is part of the identity of a cell.
 
-    Version 1 drew the same number of images per class. Both versions draw the same images for balanced classes.
+    Version 1 drew the same number of images per class. Both versions draw the same images if the classes are balanced.
     """
     return 1 if is_balanced(labels) else SAMPLING_VERSION
 
 
 def drawn_notes(n: int, n_test: int) -> tuple[str, ...]:
-    """Return the note for a row that was evaluated on ``n`` of ``n_test`` test images; none if it used all.
+    """Return the note for a row that was evaluated on ``n`` of ``n_test`` test images; empty if n = n_test.
 
     >>> drawn_notes(1000, 10000), drawn_notes(500, 500)
     (('1000 of 10000 test images, proportional to class',), ())
@@ -60,10 +60,10 @@ def proportional_order(ids: Sequence[str], labels: Ints, count: int | None = Non
     """Return the first ``count`` indices (all if None) of an order whose prefixes are all proportional to class.
 
     In every prefix, the count of each class differs from its exact share by less than 1. This restricts each image to a
-    window of places; within it, the image has a random preferred place. Each place goes to the image with the earliest
-    preferred place. Exception: if all places up to a place ``tight`` are needed for images whose windows end by then,
-    only those images are taken. Images of a class are ordered by a hash of the id; this order does not change if other
-    images are added or removed.
+    window of positions. Within its window, each image has a random preferred position. Each position is filled by the
+    image with the earliest preferred position. Exception: if all positions up to ``tight`` are needed for images whose
+    windows end there or earlier, only these images are chosen. Images of a class are ordered by a hash of the id. This
+    order does not change if other images are added or removed.
     """
     from scipy.special import betainc  # slow to import, and only needed with a limit
 
@@ -72,21 +72,22 @@ def proportional_order(ids: Sequence[str], labels: Ints, count: int | None = Non
     hashes = id_hashes(ids)
     _, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     rank, size = ranks(hashes, labels), sizes[inverse]
-    opens = rank * total // size + 1  # first place at which the class's share exceeds ``rank`` images
-    closes = -(-(rank + 1) * total // size)  # place at which its share reaches ``rank + 1`` images
-    # The rank-th smallest of ``size`` uniform numbers is Beta distributed; its CDF maps it to a uniform number.
+    opens = rank * total // size + 1  # first position at which the class's share exceeds ``rank`` images
+    closes = -(-(rank + 1) * total // size)  # position at which its share reaches ``rank + 1`` images
+    # The rank-th smallest of ``size`` uniform numbers is Beta distributed. The CDF maps this value to a uniform number.
     preferred = (rank + betainc(rank + 1, size - rank, hashes / 2**63)) / size
-    spare = np.arange(total + 1) - np.cumsum(np.bincount(closes, minlength=total + 1))  # free places up to each place
+    # Number of free positions up to each position.
+    spare = np.arange(total + 1) - np.cumsum(np.bincount(closes, minlength=total + 1))
     arrivals = np.argsort(opens, kind="stable")
     order, waiting, later = np.empty(count, dtype=np.int64), list[tuple[float, int, int]](), list[int]()
     arrived, tight, furthest = 0, total, 0
-    for place in range(1, count + 1):
-        if place > tight:
-            tight = _first_full(spare, place, furthest, default=total)
+    for position in range(1, count + 1):
+        if position > tight:
+            tight = _first_full(spare, position, furthest, default=total)
             for i in later:
                 heapq.heappush(waiting, (preferred[i], hashes[i], i))
             later.clear()
-        while arrived < total and opens[arrivals[arrived]] <= place:
+        while arrived < total and opens[arrivals[arrived]] <= position:
             i = int(arrivals[arrived])
             heapq.heappush(waiting, (preferred[i], hashes[i], i))
             arrived += 1
@@ -94,15 +95,15 @@ def proportional_order(ids: Sequence[str], labels: Ints, count: int | None = Non
         while closes[chosen] > tight:
             later.append(chosen)
             chosen = heapq.heappop(waiting)[2]
-        order[place - 1] = chosen
+        order[position - 1] = chosen
         end = int(closes[chosen])
-        spare[place:end] -= 1
+        spare[position:end] -= 1
         furthest = max(furthest, end)
-        tight = _first_full(spare, place + 1, min(end, tight), default=tight)
+        tight = _first_full(spare, position + 1, min(end, tight), default=tight)
     return order
 
 
 def _first_full(spare: Ints, start: int, end: int, *, default: int) -> int:
-    """Return the first place in [start, end) up to which no place is free; ``default`` if no such place exists."""
+    """Return the first position in [start, end) without a free position before or at it; ``default`` without one."""
     full = np.flatnonzero(spare[start:end] == 0)
     return start + int(full[0]) if len(full) else default

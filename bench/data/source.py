@@ -17,19 +17,19 @@ class Layout:
 
     dataset: str
     torchvision: str  # class in torchvision.datasets that downloads them
-    folders: tuple[str, ...]  # in order of the search, the folder of torchvision first
+    folders: tuple[str, ...]  # searched in this order; the folder of torchvision is first
     files: tuple[str, ...]
     suffixes: tuple[str, ...] = ("",)  # allowed suffixes of a file's name, in order of preference
 
     @property
     def wanted(self) -> str:
-        """File names and suffixes, for messages."""
+        """File names and suffixes as text for messages."""
         plain_or = "".join(f" or {suffix}" for suffix in self.suffixes if suffix)
         return ", ".join(self.files) + (f" (plain{plain_or})" if plain_or else "")
 
 
 def require_folder(dataset: str, data_dir: Path | None, *, holding: str) -> Path:
-    """Return ``data_dir`` if it is a folder, else raise BenchError. ``holding`` describes the content it must have."""
+    """Return ``data_dir``. Raise BenchError unless it is a folder. ``holding`` describes the required content."""
     if data_dir is None:
         raise BenchError(f"{dataset} is read from files; give --data-dir DIR, a folder that holds {holding}.")
     if not data_dir.exists():
@@ -53,23 +53,23 @@ def refuse_options(dataset: str, side: int, request: DataRequest) -> None:
 
 
 def find_files(layout: Layout, data_dir: Path | None) -> Mapping[str, Path]:
-    """Return the path of every file of ``layout``, by name. If all files are missing, they are downloaded.
+    """Return the path of every file of ``layout``, by name. Download the files if all are missing.
 
     Raises BenchError if only some files are missing, or if the download fails. The message names the files and the
-    folder for them.
+    folder in which to put them.
     """
     root = require_folder(layout.dataset, data_dir, holding=f"{layout.folders[0]}/ with {layout.wanted}")
-    found = _present(layout, root)
-    if not found:
+    paths = _present(layout, root)
+    if not paths:
         _download(layout, root)
-        found = _present(layout, root)
-    missing = [name for name in layout.files if name not in found]
+        paths = _present(layout, root)
+    missing = [name for name in layout.files if name not in paths]
     if missing:
-        folder = next(iter(found.values())).parent if found else root / layout.folders[0]
+        folder = next(iter(paths.values())).parent if paths else root / layout.folders[0]
         raise BenchError(
             f"{layout.dataset}: {folder} lacks {', '.join(missing)}; put {layout.wanted} there, all from one source."
         )
-    return found
+    return paths
 
 
 def read_file(path: Path | str) -> bytes:
@@ -84,14 +84,14 @@ def read_file(path: Path | str) -> bytes:
 def _present(layout: Layout, root: Path) -> dict[str, Path]:
     """Return the existing files of the first folder that has any. Files of several folders are never combined."""
     for folder in layout.folders:
-        found = {}
+        paths = {}
         for name in layout.files:
             candidates = (root / folder / f"{name}{suffix}" for suffix in layout.suffixes)
             path = next((c for c in candidates if c.is_file()), None)
             if path is not None:
-                found[name] = path
-        if found:
-            return found
+                paths[name] = path
+        if paths:
+            return paths
     return {}
 
 

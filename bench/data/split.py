@@ -1,4 +1,4 @@
-"""Data sets and their splits: ids, labels and a content hash in memory, pixels read on demand."""
+"""Data sets and their splits. Ids, labels and a content hash are in memory, pixels are read on demand."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from bench.core.words import pluralize
 from bench.data.labels import integer_labels
 from bench.data.sampling import proportional_order
 
-#: Number of training images for computing mean and standard deviation if none are published.
+#: Number of training images for computing mean and standard deviation if no values are published.
 MOMENT_IMAGES = 2000
 
-CHUNK_PIXELS = 2**22  # pixels that readable_images reads at a time
+CHUNK_PIXELS = 2**22  # number of pixels that readable_images reads at a time
 
-#: Line breaks, and surrogates: Python decodes file names that are not UTF-8 to surrogates.
+#: Line breaks, and the surrogates to which Python decodes file names that are not UTF-8.
 ODD_ID = re.compile("[\r\n\ud800-\udfff]")
 
 #: Stored images: (N, C, H, W) with C = 1 or 3; uint8 in 0…255 or float32 in [0, 1].
@@ -43,9 +43,9 @@ class Files(NamedTuple):
 class Split:
     """One split of a data set, with pixels read on demand.
 
-    ``sha`` covers ids, labels and content of the whole split, so that splits with equal hashes have the same images,
-    labels and ids. ``read`` takes indices (M,) and returns their pixels (M, C, H, W). :func:`check_dataset` converts
-    labels of other integer types to int64 and refuses all other types.
+    ``sha`` is a hash of ids, labels and content of the whole split: splits with equal hashes have the same images,
+    labels and ids. ``read`` takes indices (M,) and returns the pixels (M, C, H, W) of these images.
+    :func:`check_dataset` converts labels of other integer types to int64 and refuses all other types.
     """
 
     name: str  # "train" or "test"
@@ -76,14 +76,14 @@ class Dataset:
     num_classes: int
     image_size: int  # side of the square images that are attacked
     fitting: Fitting | None = field(default=None, kw_only=True)  # resize and crop on reading; None: read unchanged
-    official: bool  # whether the files have the published checksums
-    published: Moments | None = None  # None: computed at the first access, since only training needs them
+    official: bool  # true if the files have the published checksums
+    published: Moments | None = None  # None: computed at the first access, because only training needs them
     notes: tuple[str, ...] = ()  # notes on the data for every row, such as the number of files left out
-    class_names: tuple[str, ...] = ()  # in the order of the labels; empty: unknown
+    class_names: tuple[str, ...] = ()  # names in the order of the labels; empty: unknown
 
     @cached_property
     def moments(self) -> Moments:
-        """Published mean and standard deviation, or else those computed by :func:`measure_moments`."""
+        """Published mean and standard deviation. Without published values, the result of :func:`measure_moments`."""
         return self.published or measure_moments(self.train)
 
     @property
@@ -110,8 +110,8 @@ def array_split(name: str, pixels: Any, labels: Any, *, copy: bool = True) -> Sp
     """Make a split of images (N, C, H, W) and integer labels (N,) in memory.
 
     Both may be arrays or tensors, and labels may be a list. Ids are ``<name>/<index in the given order>``. The images
-    are copied, so that later changes of the source do not change the split; ``copy=False`` is for an array that is used
-    nowhere else. Raises BenchError for images that are not a plain array. Invalid labels are refused by
+    are copied, so that later changes of the source do not change the split. Set ``copy=False`` for an array that is not
+    used anywhere else. Raises BenchError for images that are not a plain array. Invalid labels are refused by
     :func:`check_dataset`.
     """
     if isinstance(pixels, np.ma.MaskedArray):
@@ -122,13 +122,13 @@ def array_split(name: str, pixels: Any, labels: Any, *, copy: bool = True) -> Sp
     content = hashlib.sha256(np.ascontiguousarray(array).data).digest()
     try:
         labels = integer_labels(labels, ids, where=name)
-    except BenchError:  # check_dataset refuses the labels
+    except BenchError:  # check_dataset will refuse the labels
         return Split(name, ids, labels, "", lambda indices: array[indices])
     return Split(name, ids, labels, split_sha(ids, labels, content), lambda indices: array[indices])
 
 
 def take(split: Split, limit: int | None) -> NDArray[np.int64]:
-    """Return the indices of ``limit`` images, sampled proportionally to class, in ascending order; all if None.
+    """Return the indices of ``limit`` images (all if None), sampled proportionally to class, in ascending order.
 
     The sample of n images is a subset of the sample of n + 1 images, see :mod:`bench.data.sampling`.
     """
@@ -140,8 +140,9 @@ def take(split: Split, limit: int | None) -> NDArray[np.int64]:
 def measure_moments(split: Split) -> Moments:
     """Compute mean and standard deviation per channel of MOMENT_IMAGES images, sampled proportionally to class.
 
-    Both are rounded to four digits, as published values are; this also makes them equal on all machines. The standard
-    deviation of a constant channel is set to 1, so that division by it is safe. Raises BenchError for an empty split.
+    Both are rounded to four digits, as published values are. Rounding also makes the values equal on all machines. The
+    standard deviation of a constant channel is set to 1 to avoid a division by zero. Raises BenchError for an empty
+    split.
     """
     if not len(split):
         raise BenchError(f"the {split.name} split has no images for computing mean and standard deviation; add some.")
@@ -149,7 +150,7 @@ def measure_moments(split: Split) -> Moments:
     top = 255 if pixels.dtype == np.uint8 else 1
     mean = np.zeros(pixels.shape[1])
     square = np.zeros(pixels.shape[1])
-    for image in pixels:  # one by one: all images as float64 may not fit into memory
+    for image in pixels:  # one by one, because all images in float64 may not fit into memory
         scaled = image.astype(np.float64) / top
         mean += scaled.mean(axis=(1, 2)) / len(pixels)
         square += np.square(scaled).mean(axis=(1, 2)) / len(pixels)
@@ -158,15 +159,15 @@ def measure_moments(split: Split) -> Moments:
 
 
 def read_checked(split: Split, indices: NDArray[np.int64], *, dataset: str, size: int | None = None) -> Pixels:
-    """Read the pixels (M, C, H, W) at ``indices`` (M,), and check number, shape, type and range.
+    """Read the pixels (M, C, H, W) at ``indices`` (M,). Check number, shape, type and range.
 
     ``size`` is the required side, if given. Raises BenchError for invalid pixels.
     """
     with as_user_errors(f"{dataset}: the {split.name} images could not be read"):
-        found: Any = split.read(indices)
-        if isinstance(found, np.ma.MaskedArray):
+        images: Any = split.read(indices)
+        if isinstance(images, np.ma.MaskedArray):
             raise BenchError(f"{dataset}: the {split.name} images are a masked array; give plain arrays.")
-        pixels: Pixels = np.asarray(found)  # ``found`` may be a tensor
+        pixels: Pixels = np.asarray(images)  # ``images`` may be a tensor
     if len(pixels.shape) and len(pixels) != len(indices):
         raise BenchError(
             f"{dataset}: {pluralize(len(indices), f'{split.name} image')} were requested, but {len(pixels)} were read; "
@@ -181,12 +182,12 @@ def read_checked(split: Split, indices: NDArray[np.int64], *, dataset: str, size
     if size is not None and (height, width) != (size, size):
         raise BenchError(
             f"{dataset}: {split.name} images have {width}×{height} pixels, but image_size is {size}; images must be "
-            "square and of that size."
+            "square and of this size."
         )
     if pixels.dtype == np.float32:
-        bad = ~np.isfinite(pixels).all(axis=(1, 2, 3))
-        if bad.any():
-            first = split.ids[indices[bad.argmax()]]
+        invalid = ~np.isfinite(pixels).all(axis=(1, 2, 3))
+        if invalid.any():
+            first = split.ids[indices[invalid.argmax()]]
             raise BenchError(f"{dataset}: image {first!r} has NaN or infinite pixels; repair or remove it.")
         low, high = pixels.min(initial=0.0), pixels.max(initial=1.0)
         if low < 0 or high > 1:
@@ -198,7 +199,7 @@ def read_checked(split: Split, indices: NDArray[np.int64], *, dataset: str, size
 
 
 def readable_images(split: Split, indices: NDArray[np.int64], data: Dataset) -> Iterator[Pixels | None]:
-    """Yield the images at ``indices`` one by one, (C, H, W), or None for an unreadable image. Reads in chunks."""
+    """Yield the images at ``indices`` one by one, (C, H, W), or None if unreadable. Images are read in chunks."""
     chunk = max(1, CHUNK_PIXELS // max(1, data.image_size**2))
     for start in range(0, len(indices), chunk):
         part = indices[start : start + chunk]
@@ -213,22 +214,22 @@ def readable_images(split: Split, indices: NDArray[np.int64], data: Dataset) -> 
 
 
 @contextmanager
-def as_user_errors(what: str) -> Iterator[None]:
-    """Convert any exception to a BenchError whose message begins with ``what``."""
+def as_user_errors(prefix: str) -> Iterator[None]:
+    """Convert any exception to a BenchError whose message begins with ``prefix``."""
     try:
         yield
     except BenchError:
         raise
     except Exception as error:
-        raise BenchError(f"{what}: {type(error).__name__}: {error}.") from error
+        raise BenchError(f"{prefix}: {type(error).__name__}: {error}.") from error
 
 
 def check_dataset(data: Dataset) -> Dataset:
     """Check a data set and return it with labels as int64.
 
-    Every data set is checked here before it is used. Pixels are checked later, by :func:`read_checked`. The training
-    split may be empty; then no model can be trained and copies of test images in it are not counted. Raises BenchError
-    with the first reason why the data set cannot be evaluated.
+    Every data set is checked by this function before it is used. Pixels are checked later, by :func:`read_checked`. The
+    training split may be empty. In this case no model can be trained, and test images that are also training images
+    are not counted. Raises BenchError with the first reason why the data set cannot be evaluated.
     """
     check_name("data set", data.name)
     for name in ("num_classes", "image_size"):
@@ -268,9 +269,9 @@ def _check_ids(split: Split, dataset: str) -> None:
                 "breaks."
             )
         if not sample_id or changed_by_readers(sample_id):
-            why = changed_by_readers(sample_id) or "it is empty"
+            reason = changed_by_readers(sample_id) or "it is empty"
             raise BenchError(
-                f"{dataset}: {split.name} image {sample_id!r} needs another id: {why}; call it "
+                f"{dataset}: {split.name} image {sample_id!r} needs another id: {reason}; call it "
                 f"{f'{split.name}/{sample_id}'!r}."
             )
     if len(set(split.ids)) < len(split):
@@ -280,9 +281,9 @@ def _check_ids(split: Split, dataset: str) -> None:
 def _with_labels(split: Split, data: Dataset) -> Split:
     """Return the split with labels as int64. Raises BenchError for labels outside 0…K−1."""
     labels = integer_labels(split.labels, split.ids, where=f"{data.name}: {split.name}")
-    bad = (labels < 0) | (labels >= data.num_classes)
-    if bad.any():
-        first = int(bad.argmax())
+    invalid = (labels < 0) | (labels >= data.num_classes)
+    if invalid.any():
+        first = int(invalid.argmax())
         raise BenchError(
             f"{data.name}: image {split.ids[first]!r} has label {labels[first]}, outside 0…{data.num_classes - 1}; "
             "correct the label or num_classes."

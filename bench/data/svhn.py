@@ -21,7 +21,7 @@ MOMENTS = Moments((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970))
 
 
 def load_svhn(request: DataRequest) -> Dataset:
-    """Load SVHN. The files store the digit 0 as class 10; here it is class 0, as in torchvision.
+    """Load SVHN. The files store the digit 0 as class 10. The returned labels store it as class 0, as in torchvision.
 
     Raises BenchError for missing or damaged files, and for options that do not apply.
     """

@@ -1,4 +1,4 @@
-"""Keep images in memory as tensors of their stored type, and convert them to float32 (N, 3, H, W) in [0, 1]."""
+"""Store images in memory as tensors of their original type, and convert them to float32 (N, 3, H, W) in [0, 1]."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.data.split import Split, read_checked, take
 
 @dataclass(frozen=True)
 class Images:
-    """Some images of a split. ``pixels`` keeps the stored type, since uint8 needs a quarter of float32's memory."""
+    """Images of a split. ``pixels`` keeps the stored type, because uint8 needs a quarter of the memory of float32."""
 
     ids: Sequence[str]
     pixels: Tensor  # (N, 1 or 3, H, W), uint8 in 0…255 or float32 in [0, 1]
@@ -38,22 +38,22 @@ def as_inputs(pixels: Tensor) -> Tensor:
 def load_images(split: Split, limit: int | None, *, dataset: str, size: int | None = None) -> Images:
     """Load ``limit`` images (all if None), sampled proportionally to class, in the order of the split.
 
-    ``dataset`` is used in messages; ``size`` is the required side in pixels. Raises BenchError for invalid pixels.
+    ``dataset`` is used in messages. ``size`` is the required side in pixels. Raises BenchError for invalid pixels.
     """
     return select_images(split, take(split, limit), dataset=dataset, size=size)
 
 
 def select_images(split: Split, indices: NDArray[np.int64], *, dataset: str, size: int | None = None) -> Images:
-    """Load the images at ``indices``, (M,). Options and errors are those of :func:`load_images`."""
+    """Load the images at ``indices``, (M,). Options and errors are as in :func:`load_images`."""
     pixels = torch.from_numpy(np.ascontiguousarray(read_checked(split, indices, dataset=dataset, size=size)))
     return Images([split.ids[i] for i in indices], pixels, torch.from_numpy(split.labels[indices]))
 
 
 def spread(indices: Tensor, most: int) -> Tensor:
-    """Choose at most ``most`` ≥ 1 of ``indices``, at random from each of ``most`` parts of equal size.
+    """Choose at most ``most`` ≥ 1 of ``indices``: one at random from each of ``most`` parts of equal size.
 
-    The seed is fixed. Neither a prefix nor every n-th index would be representative: the images may be sorted by class,
-    and every tenth image may belong to one class.
+    The seed is fixed. A prefix would not be representative, because the images may be sorted by class. Every n-th index
+    would not be representative either, because every tenth image may belong to one class.
 
     >>> spread(torch.arange(10), 4).tolist(), spread(torch.arange(3), 4).tolist()
     ([1, 4, 5, 9], [0, 1, 2])
@@ -62,5 +62,5 @@ def spread(indices: Tensor, most: int) -> Tensor:
     if count <= most:
         return indices
     starts = torch.arange(most + 1) * count // most
-    drawn = torch.rand(most, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return indices[starts[:-1] + (drawn * starts.diff()).long()]
+    offsets = torch.rand(most, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return indices[starts[:-1] + (offsets * starts.diff()).long()]

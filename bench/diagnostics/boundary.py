@@ -17,7 +17,7 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def adversarial(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-    """Return which ``images`` are in [0, 1] and have finite logits and another predicted class, (N,) bool."""
+    """Return which ``images`` are in [0, 1], have finite logits and are not predicted as ``classes``, (N,) bool."""
     with torch.no_grad():
         logits = model(images)
     inside = ((images >= 0) & (images <= 1)).flatten(1).all(1)  # false for NaN
@@ -26,10 +26,10 @@ def adversarial(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
 
 
 def smallest_fraction(model: nn.Module, images: Tensor, moved: Tensor, classes: Tensor, halvings: int) -> Tensor:
-    """Find by bisection a small t in (0, 1], (M,), for which x + t·(moved − x) has another class than ``classes``.
+    """Find by bisection a small t in (0, 1], (M,), for which x + t·(moved − x) is not predicted as ``classes``.
 
-    ``images`` and ``moved`` are (M, C, H, W); ``moved`` has another class. The result is at a crossing of the boundary;
-    it is the first crossing only if the segment crosses once.
+    ``images`` and ``moved`` are (M, C, H, W). ``moved`` is not predicted as ``classes``. The result is a point where
+    the segment crosses the decision boundary. It is the first crossing only if the segment crosses the boundary once.
     """
     low = torch.zeros(len(images), dtype=images.dtype, device=images.device)
     high = torch.ones_like(low)
@@ -48,7 +48,7 @@ def between(images: Tensor, moved: Tensor, fraction: Tensor) -> Tensor:
 
 
 def lengths(vectors: Tensor) -> Floats:
-    """Return ‖v‖₂ of ``vectors`` (N, C, H, W), summed in float64."""
+    """Return ‖v‖₂ of ``vectors`` (N, C, H, W). The squares are summed in float64."""
     return as_floats(torch.linalg.vector_norm(vectors.flatten(1), dim=1, dtype=torch.float64))
 
 

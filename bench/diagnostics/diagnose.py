@@ -46,11 +46,12 @@ def diagnose(
 ) -> DiagnosisRecord:
     """Compute the diagnostics of a run and store the record. ``model`` is in evaluation mode.
 
-    If the weights have a diagnosis without errors, only the diagnostics of loaded plug-ins that it lacks, or whose code
-    has changed, are computed, unless ``force`` is set. Values of plug-ins that are not loaded are kept.
+    If a diagnosis of these weights without errors is stored, only missing diagnostics of loaded plug-ins, and
+    diagnostics whose code has changed, are computed. ``force`` computes all diagnostics again. Values of plug-ins that
+    are not loaded are kept.
 
-    An error is stored as a failed record, unless the weights have a diagnosis without errors: that one is kept, without
-    the values of changed plug-ins.
+    An error is stored as a failed record. If a diagnosis of these weights without errors is stored, that diagnosis is
+    kept instead, without the values of changed plug-ins.
     """
     start, stored = time.perf_counter(), context.store.read_diagnosis(run_id)
     earlier = stored if stored is not None and stored.status == "ok" else None
@@ -66,7 +67,7 @@ def diagnose(
             else:
                 values = _measure_plugins(model, train_limit, context, stale)
     except CellFailure as error:
-        failure, sizes = error, {}  # a number of images is meaningless without its value
+        failure, sizes = error, {}  # numbers of images are not stored without values
     created = timestamp()
     record = DiagnosisRecord(
         run_id=run_id,
@@ -83,13 +84,13 @@ def diagnose(
         environment=describe(context.device),
         plugins={column: PluginCode(code, created) for column, code in codes.items() if column in values},
     )
-    kept = None if earlier is None else _without(earlier, stale)
-    if kept is None:
+    reusable = None if earlier is None else _without(earlier, stale)
+    if reusable is None:
         context.store.write_diagnosis(record)
     elif failure:
-        context.store.write_diagnosis(kept)
+        context.store.write_diagnosis(reusable)
     else:
-        record = _merged(kept, record, whole=part is None)
+        record = _merged(reusable, record, whole=part is None)
         context.store.write_diagnosis(record)
     return record
 
@@ -105,10 +106,10 @@ def _without(record: DiagnosisRecord, columns: Collection[str]) -> DiagnosisReco
 
 
 def _merged(earlier: DiagnosisRecord, record: DiagnosisRecord, *, whole: bool) -> DiagnosisRecord:
-    """Return ``record`` with the values of ``earlier`` that it lacks.
+    """Return ``record`` with the values of ``earlier`` that are missing in ``record``.
 
-    If it is not the ``whole`` diagnosis, the built-in diagnostics are those of ``earlier``, with their time,
-    environment and numbers of images.
+    If ``record`` is not the ``whole`` diagnosis, the built-in diagnostics come from ``earlier``, together with their
+    time, environment and numbers of images.
     """
     values = {**earlier.values, **record.values}
     return replace(
@@ -120,26 +121,26 @@ def _merged(earlier: DiagnosisRecord, record: DiagnosisRecord, *, whole: bool) -
 
 
 def _ordered(values: Collection[str]) -> list[str]:
-    """Return the columns of ``values``: our own in their order, then those of plug-ins by name."""
-    own = [column for column in DIAGNOSTIC_COLUMNS if column in values]
-    return [*own, *sorted(set(values) - set(own))]
+    """Return the columns of ``values``: first the built-in columns in their order, then columns of plug-ins by name."""
+    builtin = [column for column in DIAGNOSTIC_COLUMNS if column in values]
+    return [*builtin, *sorted(set(values) - set(builtin))]
 
 
 def _measure(
     model: Classifier, train_limit: int | None, context: RunContext, sizes: dict[str, int]
 ) -> Mapping[str, Value]:
-    """Compute every diagnostic, by column. The training images are those of the training, without augmentation."""
+    """Compute every diagnostic, by column. The training images are the images of the training, without augmentation."""
     test, train = _latent_images(train_limit, context)
     gradient_images, attacked_images = context.images("test", GRADIENT_IMAGES), context.images("test", DEEPFOOL_IMAGES)
     sizes |= {"collapse_n": len(test), f"collapse_n{TRAIN_SUFFIX}": len(train), "lipschitz_n": len(gradient_images)}
     of_train = latents_of(model, train, context)
-    found = _latents(latents_of(model, test, context), "") | _latents(of_train, TRAIN_SUFFIX)
-    found["train_acc"] = Value(_accuracy(of_train))
-    return found | _sensitivity(model, gradient_images, context) | _distances(model, attacked_images, context, sizes)
+    values = _latents(latents_of(model, test, context), "") | _latents(of_train, TRAIN_SUFFIX)
+    values["train_acc"] = Value(_accuracy(of_train))
+    return values | _sensitivity(model, gradient_images, context) | _distances(model, attacked_images, context, sizes)
 
 
 def _latent_images(train_limit: int | None, context: RunContext) -> tuple[Images, Images]:
-    """Return the test and the training images whose latents are measured."""
+    """Return the test images and the training images for the diagnostics of latents."""
     limit = LATENT_IMAGES if train_limit is None else min(train_limit, LATENT_IMAGES)
     return context.images("test", LATENT_IMAGES), context.images("train", limit)
 
@@ -150,8 +151,8 @@ def _measure_plugins(
     """Compute the diagnostics of plug-ins that have one of the ``columns``, by column."""
     names = [name for name in DIAGNOSTICS if not set(columns).isdisjoint(columns_of(name))]
     test, train = _latent_images(train_limit, context)
-    found = _latents(latents_of(model, test, context), "", names)
-    return found | _latents(latents_of(model, train, context), TRAIN_SUFFIX, names)
+    values = _latents(latents_of(model, test, context), "", names)
+    return values | _latents(latents_of(model, train, context), TRAIN_SUFFIX, names)
 
 
 def _accuracy(latents: Latents) -> float:
@@ -223,7 +224,7 @@ def _distances(model: Classifier, images: Images, context: RunContext, sizes: di
 
 
 def _with_intervals(**estimates: Estimate) -> dict[str, Value]:
-    """Return every estimate by column, each followed by the ends of its interval."""
+    """Return the estimates by column. Each estimate is followed by the lower and upper end of its interval."""
     values = {column: estimate.value for column, estimate in estimates.items()}
     for column, estimate in estimates.items():
         values |= {column + suffix: end for suffix, end in zip(INTERVAL_SUFFIXES, estimate[1:], strict=True)}

@@ -15,9 +15,9 @@ NONE_FOOLED = "no attack succeeded"
 
 
 class Estimate(NamedTuple):
-    """A value and the ends of its 95 % bootstrap interval over images, for fixed weights.
+    """A value with its 95 % bootstrap interval over images, for fixed weights.
 
-    The ends are undefined for fewer than ``FEWEST`` images.
+    The ends of the interval are undefined for fewer than ``FEWEST`` images.
     """
 
     value: Value
@@ -31,9 +31,9 @@ def unknown(reason: str) -> Estimate:
 
 
 def mean_ratio(distances: Floats, inputs: Floats, if_empty: str) -> Estimate:
-    """Return the mean of ‖r‖/‖x‖ over the images; ``if_empty`` is the reason if it is undefined for lack of images.
+    """Return the mean of ‖r‖/‖x‖ over the images. ``distances`` ‖r‖ and ``inputs`` ‖x‖ are (M,).
 
-    ``distances`` ‖r‖ and ``inputs`` ‖x‖ are (M,).
+    Without images the value is undefined, with the reason ``if_empty``.
     """
     if not len(distances):
         return unknown(if_empty)
@@ -45,13 +45,13 @@ def mean_ratio(distances: Floats, inputs: Floats, if_empty: str) -> Estimate:
 
 
 def censored_median(distances: Floats, n_correct: int) -> Estimate:
-    """Return the median over ``n_correct`` images; the distance of those missing in ``distances`` is infinite."""
+    """Return the median over ``n_correct`` images. The distance of images missing in ``distances`` is infinite."""
     if not n_correct:
         return unknown(NONE_CORRECT)
-    known = np.append(distances, np.full(n_correct - len(distances), np.inf))
-    median = float(np.median(known))
+    all_distances = np.append(distances, np.full(n_correct - len(distances), np.inf))
+    median = float(np.median(all_distances))
     missing = undefined("no attack succeeded on half of the correctly classified images or more")
-    return _with_interval(Value(median) if math.isfinite(median) else missing, known, "median")
+    return _with_interval(Value(median) if math.isfinite(median) else missing, all_distances, "median")
 
 
 def _with_interval(value: Value, values: Floats, statistic: Literal["mean", "median"]) -> Estimate:

@@ -13,10 +13,10 @@ from scipy.spatial.distance import cdist
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-#: Smaller singular values of the class means, relative to the largest, are rounding errors of a float32 network. They
-#: would dominate a pseudo-inverse.
+#: Smaller singular values of the class means, relative to the largest one, are rounding errors of a float32 network.
+#: They would dominate the pseudo-inverse.
 RANK_TOLERANCE = 1e-6
-#: Smaller differences, relative to the two numbers, are rounding errors of float64.
+#: Smaller relative differences of two numbers are rounding errors of float64.
 ROUNDING = 1e-13
 
 
@@ -25,7 +25,7 @@ class Value:
     """A finite number, or nan with the reason why it is undefined."""
 
     value: float
-    reason: str = ""  # a sentence fragment if value is nan, otherwise empty
+    reason: str = ""  # clause without full stop if value is nan, otherwise empty
 
     def __post_init__(self) -> None:
         if math.isinf(self.value) or math.isnan(self.value) != bool(self.reason):
@@ -45,7 +45,7 @@ MEANS_COINCIDE = undefined("the class means coincide")
 
 @dataclass(frozen=True, eq=False)
 class ClassStatistics:
-    """Latents grouped by true label; rows of (K', ...) arrays follow ``present``, the K' classes with an image."""
+    """Latents grouped by true label. The rows of (K', ...) arrays are the K' classes with an image, see ``present``."""
 
     present: Ints  # (K',), ascending labels
     counts: Ints  # (K',), images per class, at least 1
@@ -54,14 +54,14 @@ class ClassStatistics:
     residuals: Floats  # (N, d), each latent minus the mean of its class
     global_mean: Floats  # (d,), mean of the class means, with equal weights
     centred: Floats  # (K', d), class means minus the global mean
-    floor: float  # lengths up to this value are rounding errors; proportional to the longest latent, so invariant
+    floor: float  # lengths up to this value are rounding errors; proportional to the largest latent norm
 
     @cached_property
     def between(self) -> tuple[Floats, Floats]:
-        """Singular values (r,), descending, and right singular vectors (r, d) of ``centred``; r is its numerical rank.
+        """Singular values s (r,), descending, and right singular vectors (r, d) of ``centred``, of numerical rank r.
 
-        Σ_B = centredᵀ centred / K' has the eigenvalues s²/K' and these eigenvectors. K' centred vectors span at most
-        K'-1 dimensions, so the K'-th singular value is always a rounding error.
+        The eigenvalues of Σ_B = centredᵀ centred / K' are s²/K', and the singular vectors are its eigenvectors. K'
+        centred vectors span at most K'-1 dimensions, so the K'-th singular value is always a rounding error.
         """
         _, s, vt = np.linalg.svd(self.centred, full_matrices=False)
         rank = min(int(np.count_nonzero(s > max(RANK_TOLERANCE * s[0], self.floor))), len(self.present) - 1)
@@ -79,7 +79,7 @@ class Latents:
     z: Floats  # (N, d), finite
     labels: Ints  # (N,), true labels in [0, K)
     num_classes: int  # K
-    weights: Floats | None = None  # (K, d) of the output layer; None when the logits are not linear in z
+    weights: Floats | None = None  # (K, d), weights of the output layer; None if the logits are not linear in z
     predictions: Ints | None = None  # (N,), argmax of the model's logits
 
     def __post_init__(self) -> None:
@@ -127,15 +127,15 @@ class Latents:
 
     @cached_property
     def distances(self) -> Floats:
-        """Distances (N, K') from latents to class means, by differences, because products cancel for narrow classes."""
+        """Distances (N, K') from latents to class means, computed from differences to keep precision."""
         return np.asarray(cdist(self.z, self.classes.means))
 
 
 def _centre(rows: Floats) -> tuple[Floats, Floats]:
     """Return the mean of ``rows`` (n, d), and the rows minus their mean.
 
-    The mean is computed relative to the first row. Then equal rows differ from their mean by exactly zero, and a narrow
-    cluster far from the origin loses no digits.
+    The mean is computed relative to the first row. Equal rows therefore differ from their mean by exactly zero, and a
+    narrow cluster far from the origin loses no digits.
     """
     shifted = rows - rows[0]
     shift = shifted.mean(axis=0)

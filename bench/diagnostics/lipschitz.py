@@ -1,8 +1,9 @@
 """Compute Lipschitz bounds of the logit margins as functions of the backbone's features h, globally and at images.
 
-For z = W_H h + b_H and logits Wz + b, the margin of class i over class j has the constant gradient W_Hᵀ(W_i − W_j), so
-the largest norm over all pairs is the exact constant. A head with non-linearities is bounded by the product of the
-constants of its layers. Both are invariant under z → cz, W → W/c: small latents alone do not make a model smoother.
+For z = W_H h + b_H and logits Wz + b, the margin of class i over class j has the constant gradient W_Hᵀ(W_i − W_j).
+The largest norm over all pairs is therefore the exact Lipschitz constant. For a head with non-linearities, the product
+of the constants of its layers is an upper bound. Both values are invariant under z → cz, W → W/c: small latents alone
+do not make a model smoother.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class HeadLipschitz:
 
 
 def _silu_slope() -> float:
-    """Return the largest slope of x·σ(x). It is where the second derivative is 0: x·tanh(x/2) = 2, x ≈ 2.3994."""
+    """Return the largest slope of x·σ(x), at the zero x ≈ 2.3994 of its second derivative: x·tanh(x/2) = 2."""
     low, high = 2.0, 3.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -54,10 +55,11 @@ _SLOPES: dict[type[nn.Module], float] = {
 def feature_bound(model: Classifier) -> Value:
     """Return an upper bound of the L2 Lipschitz constant of every logit margin as a function of h, in evaluation mode.
 
-    The bound is max_{i≠j} ‖Aᵀ(W_i − W_j)‖₂ with A the product of the head's linear layers, which is exact if the head
-    has only linear layers. Each non-linearity multiplies the bound by its own constant and ends the product: the linear
-    layers before it count by their spectral norm. NaN with a reason for layers without a known constant; for example,
-    the slope of cosines with z is unbounded near z = 0.
+    The bound is max_{i≠j} ‖Aᵀ(W_i − W_j)‖₂ with A the product of the head's linear layers. It is exact if the head has
+    only linear layers. Each non-linearity multiplies the bound by its own constant. For linear layers before a
+    non-linearity, the bound is multiplied by the spectral norm of their product. The value is NaN with a reason for
+    layers without a known constant. An example is an output layer of cosines with z, whose slope is unbounded near
+    z = 0.
     """
     layers = _layers(model.head)
     if not _is_linear(model.output):
@@ -73,43 +75,43 @@ def feature_bound(model: Classifier) -> Value:
 
 
 def feature_slopes(model: Classifier, images: Tensor, labels: Tensor, batch_size: int) -> Tensor:
-    """Return ‖∂m/∂h‖₂ at every image, (N,) float64, m the margin of the label over the highest other logit.
+    """Return ‖∂m/∂h‖₂ at every image, (N,) float64. m is the margin of the label over the highest other logit.
 
     ``images`` is (N, 3, H, W), in [0, 1], with the device and dtype of the model, which is put in evaluation mode.
     ``labels`` is (N,), int64.
     """
     model.eval()
-    found = []
+    norms = []
     for batch, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
         with torch.no_grad():
             features = model.embed(batch)
-        found.append(slopes(lambda h: model.output(model.head(h)), features, truth)[1])
-    return torch.cat(found)
+        norms.append(slopes(lambda h: model.output(model.head(h)), features, truth)[1])
+    return torch.cat(norms)
 
 
 def head_lipschitz(model: Classifier, images: Tensor, labels: Tensor, *, batch_size: int) -> HeadLipschitz:
-    """Return the global bound, and the slopes at ``images``; shapes as in :func:`feature_slopes`."""
-    found = feature_slopes(model, images, labels, batch_size)
-    n_nonfinite = int((~found.isfinite()).sum())
-    if not len(found) or n_nonfinite:
+    """Return the global bound and the slopes at ``images``. Shapes are as in :func:`feature_slopes`."""
+    norms = feature_slopes(model, images, labels, batch_size)
+    n_nonfinite = int((~norms.isfinite()).sum())
+    if not len(norms) or n_nonfinite:
         reason = (
-            f"the gradient is not finite on {n_nonfinite} of {len(found)} images"
+            f"the gradient is not finite on {n_nonfinite} of {len(norms)} images"
             if n_nonfinite
             else "no images were given"
         )
         local_max = local_mean = undefined(reason)
     else:
-        local_max, local_mean = Value(float(found.max())), Value(float(found.mean()))
-    return HeadLipschitz(len(found), feature_bound(model), local_max, local_mean)
+        local_max, local_mean = Value(float(norms.max())), Value(float(norms.mean()))
+    return HeadLipschitz(len(norms), feature_bound(model), local_max, local_mean)
 
 
 def _layers(head: nn.Module) -> list[nn.Module]:
-    """Return the layers of ``head`` in the order of their application, with nested nn.Sequential modules flattened."""
+    """Return the layers of ``head`` in forward order, with nested nn.Sequential modules flattened."""
     return [layer for child in head for layer in _layers(child)] if type(head) is nn.Sequential else [head]
 
 
 def _is_linear(layer: nn.Module) -> bool:
-    """Return whether the layer is an nn.Linear, parametrised or not, and no subclass with another forward pass."""
+    """Return whether the layer is an nn.Linear (possibly parametrised) with the forward pass of nn.Linear."""
     return isinstance(layer, nn.Linear) and type(layer).forward is nn.Linear.forward
 
 
@@ -120,11 +122,11 @@ def _weight(layer: nn.Module) -> Tensor:
 
 
 def _bound(layers: list[nn.Module], output: nn.Module) -> float:
-    """Return the product of the constants, from the output back to h; ``product`` joins adjacent linear layers."""
+    """Return the product of the constants, from the output back to h. ``product`` multiplies adjacent linear layers."""
     bound = 1.0
     product: Tensor | None = _weight(output)
     norm: Callable[[Tensor], float] = (
-        _largest_difference  # for the layers before the logits; other linear layers use the spectral norm
+        _largest_difference  # norm for the last linear layers; earlier linear layers use the spectral norm
     )
     for layer in reversed(layers):
         if _is_linear(layer):
@@ -142,8 +144,9 @@ def _spectral_norm(matrix: Tensor) -> float:
 def _largest_difference(rows: Tensor) -> float:
     """Return max_{i≠j} ‖rows_i − rows_j‖₂ of ``rows``, (K, D) float64.
 
-    The pair is found by ‖a − b‖² = ‖a‖² + ‖b‖² − 2⟨a, b⟩. A large common part of the rows would cancel digits, so the
-    mean is subtracted first; then no row is longer than the result. The difference of the pair is computed directly.
+    The pair is found by ‖a − b‖² = ‖a‖² + ‖b‖² − 2⟨a, b⟩. The mean of the rows is subtracted first, because a large
+    common offset would cause a loss of digits. Without the mean, no row is longer than the result. The difference of
+    the pair is computed directly.
     """
     centred = rows - rows.mean(0)
     gram = centred @ centred.T

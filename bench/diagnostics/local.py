@@ -3,7 +3,8 @@
     m(x) = f_y(x) − max_{j≠y} f_j(x),   radius ≈ m/‖∇m‖₂
 
 ‖∇m‖ alone does not measure robustness: logits multiplied by c have c times the gradient and the same predictions. The
-radius does not change with c. It is the distance to the boundary if the model is linear, and an estimate otherwise.
+radius does not depend on c. For a linear model, the radius is the distance to the boundary. For other models, it is an
+estimate.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ class LocalSensitivity:
 
     n: int
     n_correct: int
-    gradient_norm_mean: Value  # over all images
+    gradient_norm_mean: Value  # mean over all images
     gradient_norm_max: Value
-    zero_gradient_share: Value  # share of exact 0 of the margin gradient; that of a cross-entropy vanishes earlier
-    local_radius_median: Value  # pixel L2, over correctly classified images; infinite for a zero gradient
+    zero_gradient_share: (
+        Value  # share of images with margin gradient exactly 0 (gradients of the cross-entropy vanish earlier)
+    )
+    local_radius_median: Value  # median over correctly classified images, in pixel L2; a zero gradient gives infinity
 
 
 def slopes(classify: Callable[[Tensor], Tensor], points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,13 +51,13 @@ def slopes(classify: Callable[[Tensor], Tensor], points: Tensor, labels: Tensor)
 def margin_gradients(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
     """Return the margin m and ‖∇ₓm‖₂ of every image, both (N,) float64, on the images' device.
 
-    ``images`` is (N, 3, H, W), in [0, 1], with the device and dtype of ``model``, which maps pixels to logits and is
-    put in evaluation mode. ``labels`` is (N,), int64.
+    ``images`` is (N, 3, H, W), in [0, 1], with the device and dtype of ``model``. ``model`` maps pixels to logits and
+    is put in evaluation mode. ``labels`` is (N,), int64.
     """
     model.eval()
     batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
-    found = [slopes(model, batch, truth) for batch, truth in batches]
-    return torch.cat([margin for margin, _ in found]), torch.cat([norm for _, norm in found])
+    results = [slopes(model, batch, truth) for batch, truth in batches]
+    return torch.cat([margin for margin, _ in results]), torch.cat([norm for _, norm in results])
 
 
 def local_sensitivity(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int) -> LocalSensitivity:
@@ -65,7 +68,7 @@ def local_sensitivity(model: nn.Module, images: Tensor, labels: Tensor, *, batch
 def summarise(margin: Tensor, norm: Tensor) -> LocalSensitivity:
     """Compute the local sensitivity of a model from m and ‖∇m‖, both (N,).
 
-    Images with a small gradient are included, because they are those of a model with masked gradients. An image is
+    Images with a small gradient are included, because models with masked gradients have many of them. An image is
     correctly classified if m > 0.
     """
     m, g = margin.double().cpu().numpy(), norm.double().cpu().numpy()

@@ -1,9 +1,10 @@
 """Compute the L2 distance to the nearest known adversarial image: the minimum over DDN, FMN, FAB and DeepFool.
 
-DeepFool linearises the logits: its direction is a first-order approximation, and bisection along it corrects only the
-length. Its overestimate of the distance differs between networks, so do not compare networks by it. DDN
-(arXiv 1811.09600), FMN (arXiv 2102.12827) and targeted FAB (arXiv 1907.02044) update their direction in every step. The
-minimum over the four per image is still an upper bound of the distance. Lengths are in pixels of [0, 1].
+DeepFool linearises the logits. Its direction is a first-order approximation, and bisection along this direction
+corrects only the length. DeepFool overestimates the distance by different factors for different networks, so do not
+compare networks by this distance. DDN (arXiv 1811.09600), FMN (arXiv 2102.12827) and targeted FAB (arXiv 1907.02044)
+update their direction in every step. The minimum over the four attacks per image is still an upper bound of the
+distance. Lengths are in pixels of [0, 1].
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from bench.diagnostics.boundary import adversarial, as_floats, between, lengths,
 from bench.diagnostics.estimates import NONE_CORRECT, NONE_FOOLED, Estimate, censored_median, mean_ratio, unknown
 from bench.diagnostics.latents import Floats, Value, undefined
 
-# Chosen such that twice the steps lower the median by less than 2 %: see results/studies/nearest_steps.py.
+# Numbers of steps. With twice the steps, the median decreases by less than 2 %, see results/studies/nearest_steps.py.
 DDN_STEPS = 50
 FMN_STEPS = 50
 FAB_STEPS = 10
@@ -43,17 +44,17 @@ class NearestScores:
     """
 
     n_fooled: int  # number of images with an adversarial image
-    n_unknown: int  # number of images without one for which a search ended at NaN or infinite logits
+    n_unknown: int  # number of images without adversarial image whose search ended at NaN or infinite logits
     fooled_share: Value  # n_fooled / (n_correct - n_unknown)
     rho: Estimate  # mean ‖r‖/‖x‖ over the n_fooled images
-    median_distance: Estimate  # over the n_correct - n_unknown images; infinite without an adversarial image
+    median_distance: Estimate  # median over the n_correct - n_unknown images; infinite without adversarial image
 
 
 def nearest_scores(model: nn.Module, images: Tensor, *, at_most: Floats, batch_size: int) -> NearestScores:
     """Search for the nearest adversarial image of each of ``images``, (N, 3, H, W), all classified correctly.
 
-    ``at_most``, (N,), are known verified distances, infinite for unknown ones. The model is in evaluation mode and has
-    the dtype and the device of the images. Raise CellFailure("no_gradient") for a model without gradients.
+    ``at_most``, (N,), are verified distances that are already known; infinite if unknown. The model is in evaluation
+    mode and has the dtype and the device of the images. Raise CellFailure("no_gradient") for a model without gradients.
     """
     parts = [
         nearest_distances(model, images[rows], keys=rows)
@@ -79,12 +80,12 @@ def _no_scores(reason: str, n_unknown: int) -> NearestScores:
 
 
 def nearest_distances(model: nn.Module, images: Tensor, *, keys: Tensor) -> Floats:
-    """Return the L2 distance to the nearest adversarial image of DDN, FMN and FAB, (N,); infinite if none is verified.
+    """Return the L2 distance to the nearest verified adversarial image of DDN, FMN and FAB, (N,).
 
-    The distance is NaN if none is verified and a search ended at NaN or infinite logits, because such an image does not
-    count as robust. ``keys``, (N,) int64, seed the random directions of DDN where the gradient is zero or not finite.
-    The images are correctly classified, so the prediction is the label. Bisection moves the nearest image to the
-    boundary.
+    Without a verified adversarial image, the distance is infinite, or NaN if a search ended at NaN or infinite logits:
+    such an image must not be reported as robust. ``keys``, (N,) int64, seed the random directions of DDN where the
+    gradient is zero or not finite. The images are correctly classified, so the prediction equals the label. Bisection
+    moves the nearest adversarial image to the boundary.
     """
     with torch.no_grad():
         ranking = model(images).argsort(dim=1, descending=True, stable=True)
@@ -95,21 +96,21 @@ def nearest_distances(model: nn.Module, images: Tensor, *, keys: Tensor) -> Floa
     for search in _searches(ranking.shape[1]):
         points, early = nearest(search, model, samples, norm="l2")
         stopped |= early
-        away = torch.where(adversarial(model, points, classes), _distances(images, points), torch.inf)
-        closer = away < distance
-        best[closer], distance[closer] = points[closer], away[closer]
-    found = distance.isfinite()
-    distance[stopped & ~found] = torch.nan
-    return _at_the_boundary(model, images, best, classes, distance, found)
+        distances = torch.where(adversarial(model, points, classes), _distances(images, points), torch.inf)
+        is_closer = distances < distance
+        best[is_closer], distance[is_closer] = points[is_closer], distances[is_closer]
+    is_known = distance.isfinite()
+    distance[stopped & ~is_known] = torch.nan
+    return _at_the_boundary(model, images, best, classes, distance, is_known)
 
 
 def cost(num_classes: int) -> Cost:
-    """Return the passes per image. All steps are always run; FAB needs one more pass after an adversarial trial."""
+    """Return the passes per image. All steps are always run. FAB needs one more pass after each adversarial trial."""
     targets = min(FAB_TARGETS, num_classes - 1)
     directed = DDN_STEPS + FMN_STEPS + 2 + targets * (FAB_STEPS + 1)
     verdicts = 1 + len(_searches(num_classes)) + HALVINGS + 1
-    most = directed + targets * FAB_STEPS
-    return Cost(most + verdicts, most, directed + verdicts, directed)
+    maximum = directed + targets * FAB_STEPS
+    return Cost(maximum + verdicts, maximum, directed + verdicts, directed)
 
 
 def _searches(num_classes: int) -> tuple[Search, ...]:
@@ -122,14 +123,14 @@ def _searches(num_classes: int) -> tuple[Search, ...]:
 
 
 def _at_the_boundary(
-    model: nn.Module, images: Tensor, best: Tensor, classes: Tensor, distance: Tensor, found: Tensor
+    model: nn.Module, images: Tensor, best: Tensor, classes: Tensor, distance: Tensor, is_known: Tensor
 ) -> Floats:
     """Return ``distance`` after bisection; unchanged if the shortened image is not adversarial."""
-    if found.any():
-        start, end, label = images[found], best[found], classes[found]
+    if is_known.any():
+        start, end, label = images[is_known], best[is_known], classes[is_known]
         points = between(start, end, smallest_fraction(model, start, end, label, HALVINGS))
         shorter = torch.where(adversarial(model, points, label), _distances(start, points), torch.inf)
-        distance[found] = torch.minimum(distance[found], shorter)
+        distance[is_known] = torch.minimum(distance[is_known], shorter)
     return as_floats(distance)
 
 

@@ -1,4 +1,4 @@
-"""Registry of diagnostics, each a function of the latents."""
+"""Registry of diagnostics. A diagnostic is a function of the latents."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from bench.runtime.plugin import plugin_sha_of
 class DiagnosticEntry:
     """Declaration of a diagnostic.
 
-    ``better`` is the direction towards collapse or a hypercube, not towards accuracy or robustness; "" for neither.
+    ``better`` is the direction towards collapse or a hypercube, not towards accuracy or robustness. It is "" if neither
+    direction means collapse.
     """
 
     summary: str
-    definition: str  # one line for a table in Markdown
-    invariant: bool  # under z → c z, W → W/c, which does not change the function of the model
+    definition: str  # one line of Markdown for a table
+    invariant: bool  # true if invariant under z → c z, W → W/c, which does not change the function of the model
     better: Literal["lower", "higher", ""]
     function: Callable[[Latents], Value]
 
@@ -41,19 +42,19 @@ def columns_of(name: str) -> tuple[str, str]:
 def plugin_codes() -> dict[str, str]:
     """Return the content hash of the plug-in by column, for all diagnostics that are not built in.
 
-    The hash is empty for a diagnostic that was registered without a plug-in file. Raises BenchError for a name whose
-    columns are those of another quantity.
+    The hash is empty for a diagnostic that was registered without a plug-in file. Raises BenchError if a column of a
+    diagnostic is already the column of another quantity.
     """
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for name in (name for name in DIAGNOSTICS if DIAGNOSTICS.origin(name) != BUILTIN):
         for column in columns_of(name):
-            if column in DIAGNOSTIC_COLUMNS or column in found:
+            if column in DIAGNOSTIC_COLUMNS or column in hashes:
                 raise BenchError(
-                    f"diagnostic {name!r} (from {DIAGNOSTICS.origin(name)}) has the column {column!r}, which another "
-                    "quantity has, too; rename the diagnostic."
+                    f"diagnostic {name!r} (from {DIAGNOSTICS.origin(name)}) has the column {column!r}, which belongs "
+                    "to another quantity; rename the diagnostic."
                 )
-            found[column] = plugin_sha_of("diagnostic", name)
-    return found
+            hashes[column] = plugin_sha_of("diagnostic", name)
+    return hashes
 
 
 def diagnose_latents(latents: Latents, names: Collection[str] | None = None) -> dict[str, Value]:
@@ -64,85 +65,85 @@ def diagnose_latents(latents: Latents, names: Collection[str] | None = None) -> 
 
 _BUILTIN = {
     "nc1": DiagnosticEntry(
-        summary="spread within the classes against spread between them",
+        summary="variability within the classes relative to variability between the classes",
         definition="tr(Σ_W Σ_B⁺)/K, directions of Σ_B below 1e-6 of the largest left out",
         invariant=True,
         better="lower",
         function=collapse.nc1,
     ),
     "equiangularity": DiagnosticEntry(
-        summary="how much the angles between the centred class means differ",
+        summary="variation of the angles between the centred class means",
         definition="std over pairs of cos(μ_i-μ_G, μ_j-μ_G)",
         invariant=True,
         better="lower",
         function=collapse.equiangularity,
     ),
     "max_angle": DiagnosticEntry(
-        summary="how far the angles between the centred class means are from a simplex",
+        summary="deviation of the angles between the centred class means from a simplex",
         definition="mean over pairs of abs(cos(μ_i-μ_G, μ_j-μ_G) + 1/(K-1))",
         invariant=True,
         better="lower",
         function=collapse.max_angle,
     ),
     "equinorm": DiagnosticEntry(
-        summary="how much the lengths of the centred class means differ",
+        summary="variation of the lengths of the centred class means",
         definition="std/mean over classes of ‖μ_c-μ_G‖",
         invariant=True,
         better="lower",
         function=collapse.equinorm,
     ),
     "nc3": DiagnosticEntry(
-        summary="how far the output weights are from the centred class means",
-        definition="‖W/‖W‖_F - M/‖M‖_F‖_F, W as it is, M the rows μ_c-μ_G",
+        summary="distance between the output weights and the centred class means, both normalised",
+        definition="‖W/‖W‖_F - M/‖M‖_F‖_F, W not centred, M with rows μ_c-μ_G",
         invariant=True,
         better="lower",
         function=collapse.nc3,
     ),
     "nc4": DiagnosticEntry(
-        summary="how often the model predicts the class of the nearest mean",
+        summary="share of images for which the model predicts the class of the nearest mean",
         definition="share of images with argmax of the logits = argmin_c ‖z-μ_c‖",
         invariant=True,
         better="higher",
         function=collapse.nc4_agreement,
     ),
     "cov_norm": DiagnosticEntry(
-        summary="how much the lengths of the latents differ",
+        summary="variation of the lengths of the latents",
         definition="std/mean over images of ‖z‖",
         invariant=True,
         better="lower",
         function=collapse.cov_norm,
     ),
     "cov_abs": DiagnosticEntry(
-        summary="how much the sizes of the entries of the latents differ",
+        summary="variation of the absolute values of the entries of the latents",
         definition="std/mean over images and dimensions of abs(z_ij)",
         invariant=True,
         better="lower",
         function=collapse.cov_abs,
     ),
     "mean_norm": DiagnosticEntry(
-        summary="length of the latents",
+        summary="mean length of the latents",
         definition="mean over images of ‖z‖",
         invariant=False,
         better="",
         function=collapse.mean_norm,
     ),
     "distance_ratio": DiagnosticEntry(
-        summary="distance to the mean of the own class against the nearest other",
+        summary="distance to the mean of the own class relative to the nearest mean of another class",
         definition="median over images of ‖z-μ_y‖ / min over c≠y of ‖z-μ_c‖",
         invariant=True,
         better="lower",
         function=collapse.distance_ratio,
     ),
     "dimensions_used": DiagnosticEntry(
-        summary="dimensions the class means span",
-        definition="singular values of the centred class means above 1e-6 of the largest",
+        summary="number of dimensions that the class means span",
+        definition="number of singular values of the centred class means above 1e-6 of the largest",
         invariant=True,
         better="",
         function=collapse.dimensions_used,
     ),
     "effective_rank": DiagnosticEntry(
-        summary="dimensions the class means share evenly",
-        definition="exp of the entropy of the eigenvalues of Σ_B over their sum",
+        summary="effective number of dimensions of the class means",
+        definition="exp of the entropy of the eigenvalues of Σ_B divided by their sum",
         invariant=True,
         better="",
         function=collapse.effective_rank,
@@ -155,21 +156,21 @@ _BUILTIN = {
         function=entropy.entropy,
     ),
     "binarity_mean": DiagnosticEntry(
-        summary="how close a dimension is to two values, on average",
-        definition="mean over dimensions of (R - 2/π)/(1 - 2/π), R the variance the best split explains; Gaussian: 0",
+        summary="closeness to two values, mean over dimensions",
+        definition="mean of (R - 2/π)/(1 - 2/π), R the share of variance that the best split explains; Gaussian: 0",
         invariant=True,
         better="higher",
         function=binarity.binarity_mean,
     ),
     "binarity_min": DiagnosticEntry(
-        summary="how close a dimension is to two values, at the worst",
-        definition="least over dimensions of (R - 2/π)/(1 - 2/π), R the variance the best split explains; Gaussian: 0",
+        summary="closeness to two values, minimum over dimensions",
+        definition="minimum of (R - 2/π)/(1 - 2/π), R the share of variance that the best split explains; Gaussian: 0",
         invariant=True,
         better="higher",
         function=binarity.binarity_min,
     ),
     "vertex_cosine": DiagnosticEntry(
-        summary="how nearly class means point to corners of a hypercube about the origin",
+        summary="alignment of the class means with corners of a hypercube around the origin",
         definition="mean over classes of ‖μ_c‖₁ / (√d ‖μ_c‖₂); Gaussian means: 0.798",
         invariant=True,
         better="higher",

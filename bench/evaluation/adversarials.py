@@ -1,14 +1,15 @@
-"""Store the adversarial images of a cell in a file, so that anyone can verify them, optionally in 8 bits.
+"""Store the adversarial images of a cell in a file for later verification, optionally in 8 bits.
 
-The file is a safetensors file with ``images``, (M, 3, H, W), float32 in [0, 1] or uint8, and ``predictions``, (M,)
-int64, the classes that the float32 model predicts for the images *as stored*. Its header has the ids of the cell, the
-weights and the images.
+The file is a safetensors file with two tensors. ``images`` is (M, 3, H, W), float32 in [0, 1] or uint8. ``predictions``
+is (M,), int64, the classes that the float32 model predicts for the images *as stored*. The header of the file has the
+ids of the cell, the weights and the images.
 
-An image in 8 bits has pixels k/255 with k = 0…255. It is the nearest such image inside the same ball, if one exists.
-Rounding each pixel to the nearest k may leave the ball. For linf each pixel is clamped separately. For the other norms,
-an image outside the ball moves towards the clean image by one level per step, first in the pixels where the step
-increases the distance from the attack's image least. The last possible image is the 8-bit image nearest to the clean
-one. The result is outside the ball only if every 8-bit image is, and then the clean image is no 8-bit image.
+An image in 8 bits has pixels k/255 with k = 0…255. An adversarial image is converted to the nearest 8-bit image inside
+the same ball, if one exists. Rounding each pixel to the nearest k may leave the ball. For linf each pixel is clamped
+separately. For the other norms, an image outside the ball moves towards the clean image by one level per step. The
+pixels where the step increases the distance from the attack's image least move first. The last candidate is the 8-bit
+image nearest to the clean image. The result is outside the ball only if every 8-bit image is outside. In that case, the
+pixels of the clean image are not all multiples of 1/255.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def quantised(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> T
 def in_ball(inputs: Tensor, images: Tensor, norm: Norm, eps: float) -> Tensor:
     """Return which 8-bit ``images``, (N, C, H, W) uint8, are within ``eps`` of ``inputs``, (N,) bool.
 
-    A tolerance is needed because k/255 is no float32: a distance of exactly 8 levels may be computed as 8/255 + 3e-8.
+    A tolerance is needed because float32 cannot represent k/255 exactly: a distance of exactly 8 levels may be computed
+    as 8/255 + 3e-8.
     """
     return distances(inputs, as_inputs(images), norm) <= eps + ABSOLUTE_TOLERANCE
 
@@ -59,8 +61,7 @@ def _clamped(inputs: Tensor, levels: Tensor, radius: float) -> Tensor:
 def _moved_inside(inputs: Tensor, adversarials: Tensor, levels: Tensor, radius: float, power: float) -> Tensor:
     """Move images towards the clean image, one level per step, until they are inside the ball or as near as possible.
 
-    ``levels`` (N, C, H, W) are the rounded pixels in 0…255. The ball has the ``radius`` and the norm of exponent
-    ``power``.
+    ``levels`` (N, C, H, W) are the rounded pixels in 0…255. The ball is {δ: Σ|δ|^power ≤ radius^power}.
     """
     centre, target = inputs.double().flatten(1), adversarials.double().flatten(1) * LEVELS
     flat = levels.flatten(1)
@@ -72,21 +73,21 @@ def _moved_inside(inputs: Tensor, adversarials: Tensor, levels: Tensor, radius: 
         if not ((excess > 0) & (gain > 0).any(1)).any():
             return flat.view_as(levels)
         error = (stepped - target).abs() - (flat - target).abs()
-        flat = torch.where(_needed(gain, error, excess), stepped, flat)
+        flat = torch.where(_pixels_to_move(gain, error, excess), stepped, flat)
 
 
 def _parts(levels: Tensor, centre: Tensor, power: float) -> Tensor:
-    """Return |δ|^p of every pixel in float32 precision, in which the image is evaluated."""
+    """Return |δ|^p of every pixel. δ is computed from float32 pixels, because the model receives float32 pixels."""
     return ((levels / LEVELS).float().double() - centre).abs().pow(power)
 
 
-def _needed(gain: Tensor, error: Tensor, excess: Tensor) -> Tensor:
+def _pixels_to_move(gain: Tensor, error: Tensor, excess: Tensor) -> Tensor:
     """Return the pixels, (N, D) bool, with the smallest ``error`` whose total ``gain`` covers the ``excess``, (N,)."""
     order = torch.where(gain > 0, error, torch.inf).argsort(dim=1, stable=True)
     ordered = gain.gather(1, order)
     before = ordered.cumsum(1) - ordered
-    wanted = (before < excess[:, None]) & (ordered > 0)
-    return torch.zeros_like(wanted).scatter(1, order, wanted)
+    selected = (before < excess[:, None]) & (ordered > 0)
+    return torch.zeros_like(selected).scatter(1, order, selected)
 
 
 TYPES = {"float32": torch.float32, "uint8": torch.uint8}
@@ -99,7 +100,7 @@ class Adversarials:
     ids: Sequence[str]
     images: Tensor  # (M, 3, H, W), float32 in [0, 1] or uint8, on the CPU
     predictions: Tensor  # (M,), int64, predicted classes of ``images`` as stored
-    n_broken_8bit: int | None = None  # number that is misclassified inside ball and box in 8 bits; None for float32
+    n_broken_8bit: int | None = None  # number of 8-bit images that are in the ball and misclassified; None for float32
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class AdversarialBatch:
 
 
 def encode(
-    kept: Sequence[AdversarialBatch],
+    batches: Sequence[AdversarialBatch],
     encoding: Encoding,
     attack: AttackSpec,
     model: nn.Module,
@@ -126,34 +127,34 @@ def encode(
 
     Raise CellFailure if the model returns invalid logits for a rounded image.
     """
-    if not kept:
+    if not batches:
         shape = (0, *images.inputs(torch.arange(1), device).shape[1:])
-        none = torch.zeros(0, dtype=torch.int64)
-        kept = [AdversarialBatch(none, torch.zeros(shape), none)]
-    indices = torch.cat([part.indices for part in kept])
+        empty = torch.zeros(0, dtype=torch.int64)
+        batches = [AdversarialBatch(empty, torch.zeros(shape), empty)]
+    indices = torch.cat([part.indices for part in batches])
     order = indices.argsort()
-    indices, pixels = indices[order], torch.cat([part.images for part in kept])[order]
+    indices, pixels = indices[order], torch.cat([part.images for part in batches])[order]
     ids = [images.ids[i] for i in indices.tolist()]
     if encoding == "float32":
-        return Adversarials(ids, pixels, torch.cat([part.predictions for part in kept])[order])
-    rounded, predictions, still = [pixels[:0].to(torch.uint8)], [indices[:0]], 0
+        return Adversarials(ids, pixels, torch.cat([part.predictions for part in batches])[order])
+    rounded, predictions, n_misclassified = [pixels[:0].to(torch.uint8)], [indices[:0]], 0
     for chosen, part in zip(indices.split(batch_size), pixels.split(batch_size), strict=True):
         if len(chosen):
             inputs = images.inputs(chosen, device)
             grid = quantised(inputs, part.to(device), attack.norm, attack.eps)
             verdict = predict(model, as_inputs(grid), num_classes).cpu()
             inside = in_ball(inputs, grid, attack.norm, attack.eps).cpu()
-            still += int((inside & (verdict != images.labels[chosen])).sum())
+            n_misclassified += int((inside & (verdict != images.labels[chosen])).sum())
             rounded.append(grid.cpu())
             predictions.append(verdict)
-    return Adversarials(ids, torch.cat(rounded), torch.cat(predictions), still)
+    return Adversarials(ids, torch.cat(rounded), torch.cat(predictions), n_misclassified)
 
 
 def dump_adversarials(stored: Adversarials, cell_id: str, weights_sha: str) -> bytes:
     """Return the content of the safetensors file for ``stored``."""
-    facts = {"cell_id": cell_id, "weights_sha": weights_sha, "ids": list(stored.ids)}
+    header = {"cell_id": cell_id, "weights_sha": weights_sha, "ids": list(stored.ids)}
     tensors = {"images": stored.images.contiguous(), "predictions": stored.predictions.contiguous()}
-    return save(tensors, {FACTS: json.dumps(facts)})
+    return save(tensors, {FACTS: json.dumps(header)})
 
 
 def parse_adversarials(content: bytes, cell_id: str, weights_sha: str, *, where: str) -> Adversarials:
@@ -162,20 +163,22 @@ def parse_adversarials(content: bytes, cell_id: str, weights_sha: str, *, where:
     Raise BenchError for any other content, with ``where`` in the message.
     """
     try:
-        tensors, facts = load(content), read_facts(content)
-        images, predictions, ids = tensors.pop("images"), tensors.pop("predictions"), facts.pop("ids")
-        made_for = facts.pop("cell_id"), facts.pop("weights_sha")
+        tensors, header = load(content), read_facts(content)
+        images, predictions, ids = tensors.pop("images"), tensors.pop("predictions"), header.pop("ids")
+        recorded_ids = header.pop("cell_id"), header.pop("weights_sha")
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise BenchError(f"{where} has no valid adversarial images ({error}).") from error
-    wrong = _wrong(images, predictions, ids) or ("has unknown content besides the images" if tensors or facts else "")
-    if made_for != (cell_id, weights_sha):
-        wrong = f"belongs to cell {made_for[0]} or to other weights"
-    if wrong:
-        raise BenchError(f"{where} {wrong}.")
+    problem = _content_problem(images, predictions, ids) or (
+        "has unknown content besides the images" if tensors or header else ""
+    )
+    if recorded_ids != (cell_id, weights_sha):
+        problem = f"belongs to cell {recorded_ids[0]} or to other weights"
+    if problem:
+        raise BenchError(f"{where} {problem}.")
     return Adversarials(ids, images, predictions)
 
 
-def _wrong(images: Tensor, predictions: Tensor, ids: Sequence[str]) -> str:
+def _content_problem(images: Tensor, predictions: Tensor, ids: Sequence[str]) -> str:
     """Return the first problem with types, shapes or ids, or an empty string."""
     if images.dtype not in TYPES.values() or images.ndim != 4 or predictions.dtype != torch.int64:
         return f"has {images.dtype} images {tuple(images.shape)} and {predictions.dtype} predictions"

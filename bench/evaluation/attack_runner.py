@@ -56,7 +56,7 @@ def free_memory(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-CHECKED = 16  # number of images of each kind on which the search model is compared with the model
+CHECKED = 16  # number of images of each kind (clean, random, adversarial) on which the search model is compared
 
 
 def attack_all(
@@ -117,17 +117,18 @@ def _run_attack(
     stage: Stage,
     stats: CellStats,
 ) -> Tensor:
-    """Call the attack on copies, count its passes and store its warnings.
+    """Call the attack on copies of the images, count its passes and store its warnings.
 
-    If the attack raises an error on the faster search model, other than out of memory, repeat it on the model itself.
+    If the attack raises an error on the faster search model, repeat it on the model under test. An out-of-memory error
+    is not repeated.
     """
     ids = [cell_input.images.ids[i] for i in indices.tolist()]
     call = _Call(spec, attack, cell_input, ids, inputs, labels, stage, stats)
     models = cell_input.search_models if cell_input.entry and cell_input.entry.takes_fast_model else None
     copied = models is not None and models.get(attack.precision) is not cell_input.model
     try:
-        found = call.run()
-        points = call.checked_points(found.adversarials) if copied else None
+        result = call.run()
+        points = call.checked_points(result.adversarials) if copied else None
         problem = "" if models is None or points is None else models.difference(attack.precision, points)
     except Exception as error:
         if models is None or not copied or ran_out_of_memory(error) or _reason(error) == "out_of_memory":
@@ -135,12 +136,12 @@ def _run_attack(
         problem = f"the attack raised {type(error).__name__}: {first_line(error)}"
     if problem and models is not None:
         models.leave_out(attack.precision, problem)
-        found = call.run()
+        result = call.run()
     if models is not None:
         stats.notes = tuple(dict.fromkeys((*stats.notes, *models.note(attack.precision))))
-    if found.truncated is not None:
-        stats.n_truncated += int(found.truncated.sum())
-    return found.adversarials
+    if result.truncated is not None:
+        stats.n_truncated += int(result.truncated.sum())
+    return result.adversarials
 
 
 @dataclass(frozen=True)
@@ -159,11 +160,11 @@ class _Call:
     def run(self) -> AttackResult:
         """Return the attack's output, and add its passes to ``stats``.
 
-        Modes, gradients and ``requires_grad`` of the model are restored, whatever library computes the attack.
+        Training modes, gradients and ``requires_grad`` of the model are restored afterwards.
         """
         cell_input, attack, stats = self.cell_input, self.attack, self.stats
         assert cell_input.entry is not None
-        counting, prepared = _counted(cell_input, attack, self.stage, stats)
+        counting, prepared = _with_counters(cell_input, attack, self.stage, stats)
         if cell_input.entry.batches_itself:
             attack = replace(attack, params={**attack.params, "batch_size": stats.batch_size})
         rng = SampleRng(self.spec.seed, attack.name, self.ids, cell_input.device)
@@ -176,7 +177,7 @@ class _Call:
                 harness_torch_state(),
                 untouched(prepared),
             ):
-                found = call_attack(cell_input.entry, prepared, self.inputs.clone(), labels, spec=attack, rng=rng)
+                result = call_attack(cell_input.entry, prepared, self.inputs.clone(), labels, spec=attack, rng=rng)
         except Exception:
             restore(cell_input.model, before)
             raise
@@ -184,18 +185,18 @@ class _Call:
         stats.notes = tuple(dict.fromkeys((*stats.notes, *messages)))
         stats.forwards += sum(model.forwards for model in counting)
         stats.backwards += sum(model.backwards for model in counting)
-        return found
+        return result
 
     def checked_points(self, adversarials: Tensor) -> Tensor:
-        """Return points at which to compare the search model with the model itself, (B, C, H, W).
+        """Return points at which to compare the search model with the model under test, (B, C, H, W).
 
-        The points are some clean images, random points of their balls, and their adversarial images.
+        The points are a sample of clean images, random points in the balls around them, and their adversarial images.
         """
-        some = spread(torch.arange(len(self.inputs)), CHECKED)
-        inputs, attack = self.inputs[some], self.attack
-        rng = SampleRng(self.spec.seed, attack.name, [self.ids[i] for i in some.tolist()], inputs.device)
+        indices = spread(torch.arange(len(self.inputs)), CHECKED)
+        inputs, attack = self.inputs[indices], self.attack
+        rng = SampleRng(self.spec.seed, attack.name, [self.ids[i] for i in indices.tolist()], inputs.device)
         drawn = random_points(inputs, derive(rng.keys(), "search-model"), attack.norm, attack.eps)
-        points = [inputs, drawn, adversarials.detach()[some].to(inputs)]
+        points = [inputs, drawn, adversarials.detach()[indices].to(inputs)]
         return torch.cat([part for part in points if part.shape == inputs.shape])
 
 
@@ -203,10 +204,10 @@ def _reason(error: Exception) -> str:
     return error.reason if isinstance(error, CellFailure) else ""
 
 
-def _counted(
+def _with_counters(
     cell_input: CellInput, attack: AttackSpec, stage: Stage, stats: CellStats
 ) -> tuple[list[CountingModel], nn.Module]:
-    """Return the models that count passes, and the model for the attack (with a search model if it takes one)."""
+    """Return the models that count passes, and the model for the attack (a search model if the attack accepts one)."""
     assert cell_input.entry is not None
     exact = CountingModel(cell_input.model, stage.advance).eval()
     if not cell_input.entry.takes_fast_model:
@@ -220,9 +221,9 @@ def _counted(
 
 
 def _check_untouched(model: nn.Module, before: State, attack: str, example: Tensor) -> list[str]:
-    """Restore the model's state; return a note if its own forward pass writes into it.
+    """Restore the model's state. Return a note if the model's own forward pass changes the state.
 
-    Raise CellFailure("model_changed") if the attack has changed anything else.
+    Raise CellFailure("model_changed") if the attack has changed any other tensor.
     """
     written = changed(model, before)
     if not written:
@@ -230,8 +231,8 @@ def _check_untouched(model: nn.Module, before: State, attack: str, example: Tens
     restore(model, before)
     with preserve_state(model), torch.no_grad():
         model(example.clone())
-        own = changed(model, before)
-    others = [name for name in written if name not in own]
-    if others:
-        raise CellFailure("model_changed", f"{attack} changed the model's {others[0]}.")
+        by_forward = changed(model, before)
+    by_attack = [name for name in written if name not in by_forward]
+    if by_attack:
+        raise CellFailure("model_changed", f"{attack} changed the model's {by_attack[0]}.")
     return [f"a forward pass in evaluation mode changes the model's {written[0]}; it was restored after the attack"]

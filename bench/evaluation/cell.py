@@ -19,13 +19,13 @@ from bench.results.per_image import Sample
 
 @dataclass
 class Outcomes:
-    """Outcomes per image of a cell; all tensors are (N,) on the CPU."""
+    """Outcomes per image of a cell. All tensors are (N,) on the CPU."""
 
     clean_pred: Tensor
     adv_pred: Tensor
     distance: Tensor  # float64; NaN if the image remains correctly classified
-    kept: list[AdversarialBatch] = field(default_factory=list)  # adversarial images, if they are to be stored
-    adversarials: Adversarials | None = None  # the same images in the stored form
+    kept: list[AdversarialBatch] = field(default_factory=list)  # adversarial images by batch; empty if not stored
+    adversarials: Adversarials | None = None  # the same images as one file; None if not stored
 
     @classmethod
     def unattacked(cls, clean_pred: Tensor, labels: Tensor) -> Outcomes:
@@ -37,7 +37,7 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class CellInput:
-    """Inputs of a cell other than its spec."""
+    """Inputs of a cell besides its spec."""
 
     model: nn.Module  # frozen, on ``device``
     weights_sha: str
@@ -47,15 +47,15 @@ class CellInput:
     num_classes: int
     device: torch.device
     entry: AttackEntry | None  # None for the clean cell
-    misclassified: Mapping[str, Sample] = field(default_factory=dict)  # by sample id: under filtering attacks
+    misclassified: Mapping[str, Sample] = field(default_factory=dict)  # outcomes under filtering attacks, by id
     auto_batch: bool = False  # halve the batch size after an out-of-memory error
     save_adversarials: Encoding = "none"
-    search_models: SearchModels | None = None  # for attacks that can use one; None: always use the model under test
+    search_models: SearchModels | None = None  # None: search on the model under test
 
 
 @dataclass
 class CellStats:
-    """Measurements of a running cell."""
+    """Counters and notes of a running cell."""
 
     n_attacked: int = 0
     forwards: int = 0

@@ -1,4 +1,4 @@
-"""Estimate the time of a plan from its number of passes and the measured seconds per pass of the model."""
+"""Estimate the time of a plan from its number of passes and the measured seconds per pass of each model."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def estimate(
 ) -> tuple[float, float]:
     """Return the minimum and maximum seconds for all pending cells and diagnoses.
 
-    The minimum assumes that every attack succeeds at once, the maximum that no attack succeeds.
+    The minimum assumes that every attack succeeds in its first step. The maximum assumes that no attack succeeds.
     """
-    least = most = 0.0
-    to_do = [run for run in plan if pending[run.train.run_id] or run.train.run_id in undiagnosed]
+    minimum = maximum = 0.0
+    pending_runs = [run for run in plan if pending[run.train.run_id] or run.train.run_id in undiagnosed]
     with torch_threads(context.config.threads):
-        for _, repeats in groupby(to_do, key=lambda run: run.train.config_sha):
+        for _, repeats in groupby(pending_runs, key=lambda run: run.train.config_sha):
             runs = tuple(repeats)
-            pace = Pace(runs[0].train, context)  # keeps a network in memory, so only one exists at a time
+            pace = Pace(runs[0].train, context)  # holds a network in memory: at most one at a time
             for run in runs:
                 low, high = _bounds(run, pending[run.train.run_id], run.train.run_id in undiagnosed, pace, context)
-                least, most = least + low, most + high
-    return least, most
+                minimum, maximum = minimum + low, maximum + high
+    return minimum, maximum
 
 
 def _bounds(
@@ -49,9 +49,9 @@ def _bounds(
         costs += [(cost, pace.rates(None), n) for cost, n in diagnosis_costs(run.train, n_train, n_test)]
     trained = not context.config.force and context.store.finished_run(run.train.run_id) is not None
     training = 0.0 if trained else _training_passes(run.train, context) * pace.training
-    least = sum(n * _seconds(cost.least_forwards, cost.least_backwards, rates) for cost, rates, n in costs)
-    most = sum(n * _seconds(cost.forwards, cost.backwards, rates) for cost, rates, n in costs)
-    return training + least, training + most
+    minimum = sum(n * _seconds(cost.least_forwards, cost.least_backwards, rates) for cost, rates, n in costs)
+    maximum = sum(n * _seconds(cost.forwards, cost.backwards, rates) for cost, rates, n in costs)
+    return training + minimum, training + maximum
 
 
 def _seconds(forwards: int, backwards: int, rates: Rates) -> float:
@@ -59,7 +59,7 @@ def _seconds(forwards: int, backwards: int, rates: Rates) -> float:
 
 
 def search_precision(cell: EvalSpec) -> Precision | None:
-    """Return the precision of the search model that the attack queries; None if it queries the model under test."""
+    """Return the precision of the search model for the cell's attack; None if it queries the model under test."""
     if cell.attack is None:
         return None
     entry = resolve(cell.attack.name, cell.attack.backend).entry
@@ -73,12 +73,12 @@ def diagnosis_costs(spec: TrainSpec, n_train: int, n_test: int) -> list[tuple[Co
     """
     latents = min(spec.data.train_limit or n_train, LATENT_IMAGES) + min(n_test, LATENT_IMAGES)
     backwards = min(CANDIDATES, spec.data.num_classes) - 1
-    few, many = 2 * FEWEST_STEPS, 2 * STEPS
-    walks = Cost(2 * many + HALVINGS, many * backwards, 2 * few + HALVINGS, few * backwards)
+    min_steps, max_steps = 2 * FEWEST_STEPS, 2 * STEPS
+    deepfool = Cost(2 * max_steps + HALVINGS, max_steps * backwards, 2 * min_steps + HALVINGS, min_steps * backwards)
     return [
         (Cost(1, 0, 1, 0), latents),
         (Cost(1, 1, 1, 1), min(n_test, GRADIENT_IMAGES)),
-        (walks, min(n_test, DEEPFOOL_IMAGES)),
+        (deepfool, min(n_test, DEEPFOOL_IMAGES)),
         (nearest_distance.cost(spec.data.num_classes), min(n_test, DEEPFOOL_IMAGES)),
     ]
 

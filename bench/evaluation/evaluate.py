@@ -31,8 +31,8 @@ from bench.runtime.progress import Progress
 from bench.sanity.cell_checks import ZeroGradients, check_gradients, check_randomised
 
 DTYPE = "float32"
-OWN_BACKEND = "collapse-bench"  # backend of corruptions
-CHECKED_CORRUPTED = 50  # corrupted images to check for randomised logits; the clean cell checks more
+OWN_BACKEND = "collapse-bench"  # backend in the records of corruption cells
+CHECKED_CORRUPTED = 50  # number of corrupted images to check for randomised logits (the clean cell checks more)
 
 
 def evaluate_cell(spec: EvalSpec, cell_input: CellInput, progress: Progress) -> tuple[EvalRecord, Outcomes | None]:
@@ -49,10 +49,10 @@ def evaluate_cell(spec: EvalSpec, cell_input: CellInput, progress: Progress) -> 
 
 
 def _with_smaller_batches(spec: EvalSpec, cell_input: CellInput, progress: Progress, stats: CellStats) -> Outcomes:
-    """Evaluate the cell, again with half the batch size after an out-of-memory error if the size is automatic.
+    """Evaluate the cell. After an out-of-memory error, repeat it with half the batch size if the size is automatic.
 
     Attacks on :class:`bench.attacks.engine.fast_model.FastModel` reduce their batches during the attack, see
-    :mod:`bench.evaluation.attack_runner`. This function covers all other cases.
+    :mod:`bench.evaluation.attack_runner`. This function handles out-of-memory errors of all other evaluations.
     """
     while True:
         try:
@@ -62,20 +62,20 @@ def _with_smaller_batches(spec: EvalSpec, cell_input: CellInput, progress: Progr
             if failure.reason != "out_of_memory" or not cell_input.auto_batch or smaller < SMALLEST_BATCH:
                 raise
             stats.batch_size = smaller
-            stats.forwards = stats.backwards = stats.n_truncated = 0  # only the last attempt counts
+            stats.forwards = stats.backwards = stats.n_truncated = 0  # report the passes of the last attempt only
             progress.line(f"  out of memory; starting the cell again with batches of {smaller}")
             free_memory(cell_input.device)
 
 
 def _outcomes(spec: EvalSpec, cell_input: CellInput, progress: Progress, stats: CellStats) -> Outcomes:
     outcomes = _clean(cell_input, stats.batch_size)
-    every = torch.arange(len(cell_input.images))
-    checked = every if spec.corruption is None else spread(every, CHECKED_CORRUPTED)
+    all_indices = torch.arange(len(cell_input.images))
+    checked = all_indices if spec.corruption is None else spread(all_indices, CHECKED_CORRUPTED)
     with failures_as("model_error"):
         stats.findings = check_randomised(
             cell_input.model, cell_input.images, checked, cell_input.device, stats.batch_size
         )
-    if spec.attack is None:  # clean or corrupted images
+    if spec.attack is None:  # a cell of clean or corrupted images
         stats.forwards = len(cell_input.images)
         return outcomes
     _copy_filtered(outcomes, cell_input)
@@ -92,7 +92,7 @@ def _outcomes(spec: EvalSpec, cell_input: CellInput, progress: Progress, stats: 
 
 
 def _zero_gradients(cell_input: CellInput, attack: AttackSpec, remaining: Tensor, batch_size: int) -> ZeroGradients:
-    """Check the gradients at the images to attack; skip the check for attacks that use no gradients.
+    """Check the gradients at the images to attack. The check is skipped for attacks that use no gradients.
 
     Raise CellFailure("no_gradient") if the attack needs gradients and the model has none.
     """
@@ -110,7 +110,7 @@ def _zero_gradients(cell_input: CellInput, attack: AttackSpec, remaining: Tensor
 
 
 def _random_points(inputs: Tensor, ids: Sequence[str], *, attack: AttackSpec) -> Tensor:
-    """Draw points uniformly in the balls of the attack, inside [0, 1]; the same for every attack of one budget."""
+    """Draw points uniformly in the attack's balls and in [0, 1]. All attacks of one budget get the same points."""
     keys = SampleRng(0, "gradient-check", ids, inputs.device).keys()
     return random_points(inputs, keys, attack.norm, attack.eps)
 
@@ -168,7 +168,7 @@ def _record(
         constant = len(outcomes.clean_pred.unique()) == 1
         departures = chance_notes(n_correct, len(cell_input.images), majority, constant=constant)
         n_correct_majority = majority.n_correct
-    drawn = drawn_notes(len(cell_input.images), cell_input.n_test)
+    notes_on_sample = drawn_notes(len(cell_input.images), cell_input.n_test)
     bound = spec.attack.max_queries if spec.attack else None
     if bound is not None:
         cut = f"{stats.n_truncated} of {stats.n_attacked} searches truncated and counted as failed attacks"
@@ -195,7 +195,7 @@ def _record(
         backend=entry.backend if entry else CLEAN if spec.is_clean else OWN_BACKEND,
         backend_version=backend_version(entry) if entry else "",
         notes=(
-            *drawn,
+            *notes_on_sample,
             *departures,
             *notes_of(cell_input.model),
             *stats.notes,

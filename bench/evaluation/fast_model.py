@@ -1,9 +1,11 @@
 """Build the search model: a faster copy of the model under test, on which our own attacks search.
 
-Batch norms are folded, and the memory format is channels-last where that is faster. With bf16 the backbone computes in
-bfloat16; the layers after it stay in float32, so that close logits remain distinct. The copy decides no outcome, see
-:class:`bench.attacks.engine.fast_model.FastModel`. An attack that runs on the plain model must also run on the copy. So
-each copy is tested by a forward and a backward pass on a probe batch, and discarded if it raises or its results differ.
+Batch norms are folded, and the memory format is channels-last if that is faster. With bf16 the backbone computes in
+bfloat16. The layers after the backbone stay in float32, so that close logits remain distinct. The outcomes of a cell
+are always computed by the model under test, see :class:`bench.attacks.engine.fast_model.FastModel`.
+
+Each copy is tested by a forward and a backward pass on a probe batch. The copy is discarded if it raises an error or if
+its results differ from the results of the model under test.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from bench.sanity.model_state import probing
 
 EXAMPLES = 8
 TINY = 1e-30
-#: Largest relative L2 difference of a copy's logits and gradient from the plain model's: above rounding error, below
-#: the effect of a wrongly folded layer.
+#: Largest allowed relative L2 difference between the copy and the model under test, for logits and gradients. The
+#: values are larger than rounding errors and smaller than the effect of a wrongly folded layer.
 APART: dict[Precision, tuple[float, float]] = {"fp32": (0.01, 0.1), "bf16": (0.5, 0.9)}
 
 
@@ -47,15 +49,15 @@ class SearchModels:
 
     def __init__(self, model: nn.Module, image_shape: Sequence[int], device: torch.device) -> None:
         self._model, self._image_shape, self._device = model, tuple(image_shape), device
-        self._made: dict[Precision, nn.Module] = {}
-        self._full: dict[Precision, nn.Module] = {}  # the same copies in float32
+        self._copies: dict[Precision, nn.Module] = {}
+        self._full: dict[Precision, nn.Module] = {}  # the float32 version of each copy
         self._notes: dict[Precision, str] = {}
 
     def get(self, precision: Precision) -> nn.Module:
         """Return the search model, or the model under test itself if there is no usable faster copy."""
-        if precision not in self._made:
-            self._made[precision] = self._make(precision)
-        return self._made[precision]
+        if precision not in self._copies:
+            self._copies[precision] = self._make(precision)
+        return self._copies[precision]
 
     def note(self, precision: Precision) -> tuple[str, ...]:
         """Return why a faster copy was discarded; empty if none was."""
@@ -63,59 +65,60 @@ class SearchModels:
         return (note,) if note else ()
 
     def leave_out(self, precision: Precision, reason: str) -> None:
-        """Search on the model under test from now on."""
-        self._made[precision] = self._full[precision] = self._model
+        """Discard the faster copy in ``precision``: search on the model under test from now on."""
+        self._copies[precision] = self._full[precision] = self._model
         self._notes[precision] = f"searched on the model itself in float32; the faster copy was discarded: {reason}"
 
     def difference(self, precision: Precision, points: Tensor) -> str:
         """Describe how the copy differs from the model at ``points``, (B, C, H, W); empty if it does not.
 
-        A model may take another branch on real images than on the examples, so it is compared on images of the attack.
+        The copy is compared on images of the attack, because a model may branch differently on real images than on the
+        random images of the first test.
         """
-        made = self.get(precision)
-        return "" if made is self._model else self._difference(made, self._full[precision], precision, points)
+        copied = self.get(precision)
+        return "" if copied is self._model else self._difference(copied, self._full[precision], precision, points)
 
     def _make(self, precision: Precision) -> nn.Module:
         examples = self._examples()
         if isinstance(_passes(self._model, examples), str):
-            return self._model  # nothing to compare a copy with
+            return self._model  # the model itself fails on the probe batch, so a copy cannot be compared with it
         for full in self._candidates(precision):
-            made = _in_bfloat16(full) if precision == "bf16" else full
-            reason = self._difference(made, full, precision, examples)
+            copied = _in_bfloat16(full) if precision == "bf16" else full
+            reason = self._difference(copied, full, precision, examples)
             if not reason:
                 self._notes.pop(precision, None)
                 self._full[precision] = full
-                return made
+                return copied
             self.leave_out(precision, reason)
         return self._model
 
-    def _difference(self, made: nn.Module, full: nn.Module, precision: Precision, points: Tensor) -> str:
-        """Describe how the float32 copy or the copy in ``precision`` differs from the model; empty if neither does."""
+    def _difference(self, copied: nn.Module, full: nn.Module, precision: Precision, points: Tensor) -> str:
+        """Describe how the float32 copy or the copy in ``precision`` differs from the model; empty if both agree."""
         expected = _passes(self._model, points)
         if isinstance(expected, str):
-            return ""  # the attack will fail with the model's own error
+            return ""  # the model itself fails on these points: the attack reports its error
         copies: list[tuple[nn.Module, Precision]] = [(full, "fp32")] if full is not self._model else []
-        for model, tolerance in (*copies, *([(made, precision)] if made is not full else [])):
-            found = _passes(model, points)
-            reason = found if isinstance(found, str) else _apart(found, expected, tolerance)
+        for model, tolerance in (*copies, *([(copied, precision)] if copied is not full else [])):
+            result = _passes(model, points)
+            reason = result if isinstance(result, str) else _describe_difference(result, expected, tolerance)
             if reason:
                 return reason
         return ""
 
     def _candidates(self, precision: Precision) -> Iterator[nn.Module]:
         """Yield the copies in float32, fastest first. Each becomes invalid when the next one is made."""
-        other = folded(self._model, self._examples())
+        folded_copy = folded(self._model, self._examples())
         if _channels_last(self._device, precision) and any(isinstance(m, nn.Conv2d) for m in self._model.modules()):
-            copied = _copy(self._model) if other is None else other
+            copied = _copy(self._model) if folded_copy is None else folded_copy
             if copied is not None:
                 yield copied.to(memory_format=torch.channels_last)
-        if other is not None:
-            yield other.to(memory_format=torch.contiguous_format)
+        if folded_copy is not None:
+            yield folded_copy.to(memory_format=torch.contiguous_format)
         if precision == "bf16":
             yield self._model
 
     def _examples(self) -> Tensor:
-        """Return uniform noise: constant images could hide a wrongly folded batch norm."""
+        """Return images of uniform noise, because constant images could hide a wrongly folded batch norm."""
         return torch.rand(EXAMPLES, *self._image_shape, generator=torch.Generator().manual_seed(0)).to(self._device)
 
 
@@ -127,7 +130,7 @@ def _copy(model: nn.Module) -> nn.Module | None:
 
 
 def _passes(model: nn.Module, examples: Tensor) -> Pass | str:
-    """Run one forward and one backward pass; return the error as text if it fails. Buffers stay unchanged."""
+    """Run one forward and one backward pass. Return the error as text if it fails. Buffers stay unchanged."""
     try:
         with probing(model, examples.device):
             return differentiate(model, examples, weighted_sum)
@@ -137,22 +140,23 @@ def _passes(model: nn.Module, examples: Tensor) -> Pass | str:
         return f"{type(error).__name__} was raised: {first_line(error)}"
 
 
-def _apart(found: Pass, expected: Pass, precision: Precision) -> str:
-    """Describe how ``found`` differs from ``expected`` by more than the tolerance; empty if it does not.
+def _describe_difference(actual: Pass, expected: Pass, precision: Precision) -> str:
+    """Describe how ``actual`` differs from ``expected`` by more than the tolerance; empty if it does not.
 
-    Logits are compared per image, since a branch may be taken for one image alone. Gradients are compared over the
-    batch: in one image rounding may choose another of two equal maxima.
+    Logits are compared per image, because a model may branch differently for a single image. Gradients are compared
+    over the whole batch, because rounding may select another of two equal maxima in a single image.
     """
     of_logits, of_gradients = APART[precision]
-    if found.logits.shape != expected.logits.shape:
+    if actual.logits.shape != expected.logits.shape:
         return "the logits have a different shape"
     lengths = _length(expected.logits)
-    apart = _length(found.logits - expected.logits) / lengths.clamp_min(0.1 * float(lengths.mean()) + TINY)
-    if not bool((apart <= of_logits).all()):
-        count = int((~(apart <= of_logits)).sum())
-        return f"the logits of {count} of {len(apart)} images differ, by up to {float(apart.max()):.2g} of their length"
+    difference = _length(actual.logits - expected.logits) / lengths.clamp_min(0.1 * float(lengths.mean()) + TINY)
+    if not bool((difference <= of_logits).all()):
+        count = int((~(difference <= of_logits)).sum())
+        largest = float(difference.max())
+        return f"the logits of {count} of {len(difference)} images differ, by up to {largest:.2g} of their length"
     length = float(_length(expected.gradient).square().sum().sqrt())
-    gradients = float(_length(found.gradient - expected.gradient).square().sum().sqrt()) / max(length, TINY)
+    gradients = float(_length(actual.gradient - expected.gradient).square().sum().sqrt()) / max(length, TINY)
     if not length or gradients <= of_gradients:
         return ""
     return f"the gradients have a relative L2 difference of {gradients:.2g}"
@@ -165,9 +169,9 @@ def _length(values: Tensor) -> Tensor:
 
 
 def _channels_last(device: torch.device, precision: Precision) -> bool:
-    """Return whether channels-last is faster.
+    """Return whether the channels-last memory format is faster.
 
-    It is on CPUs (never slower on five model families), and for bfloat16 on other devices.
+    It is faster on CPUs (measured: never slower on five model families), and for bfloat16 on other devices.
     """
     return device.type == "cpu" or precision == "bf16"
 

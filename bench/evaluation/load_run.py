@@ -52,7 +52,7 @@ class Reopened:
 def reopen(run: RunRecord, store: Store, *, data_dir: Path | None, device: str) -> Reopened:
     """Load the network of ``run`` and its data set.
 
-    Raise BenchError for a failed run, for a network that is not stored, and for data that differ from those of the
+    Raise BenchError for a failed run, for a network that is not stored, and for data that differ from the data of the
     run's training or of its cells.
     """
     if store.finished_run(run.run_id) is None:
@@ -63,13 +63,13 @@ def reopen(run: RunRecord, store: Store, *, data_dir: Path | None, device: str) 
             f"run {run.run_id} uses the data set {run.dataset!r}; give the folder of its images by --data-dir, or the "
             "file that registers this data set by --plugin."
         )
-    found = [cell.spec.data_sha for cell in store.cells(run.run_id)]
-    dataset = _load(kind, data_dir, run, found)
+    data_shas = [cell.spec.data_sha for cell in store.cells(run.run_id)]
+    dataset = _load(kind, data_dir, run, data_shas)
     if run.spec is not None and dataset.train.sha != run.spec.data.train_sha:
         raise BenchError(
             f"the training images differ from those of run {run.run_id}; give the folder of its images by --data-dir."
         )
-    if any(sha != dataset.test.sha for sha in found):
+    if any(sha != dataset.test.sha for sha in data_shas):
         raise BenchError(
             f"the test images differ from those of the cells of run {run.run_id}; give the folder of their images by "
             "--data-dir."
@@ -81,26 +81,28 @@ def reopen(run: RunRecord, store: Store, *, data_dir: Path | None, device: str) 
 def reopen_trained(
     run: RunRecord, store: Store, *, data_dir: Path | None, device: str
 ) -> tuple[TrainSpec, Classifier, RunContext]:
-    """Load a network that ``bench run`` trained, so that its latents are known. Raise BenchError for any other."""
+    """Load a network that ``bench run`` trained, with access to its latents. Raise BenchError for any other network."""
     if run.spec is None:
         raise BenchError(
-            f"run {run.run_id} ({run.model}:{run.variant}:{run.seed}) was trained elsewhere; latents are known only "
-            "for networks trained by 'bench run'."
+            f"run {run.run_id} ({run.model}:{run.variant}:{run.seed}) was trained elsewhere; latents are available "
+            "only for networks trained by 'bench run'."
         )
-    found = reopen(run, store, data_dir=data_dir, device=device)
-    assert isinstance(found.model, Classifier)
-    return run.spec, found.model, found.context
+    reopened = reopen(run, store, data_dir=data_dir, device=device)
+    assert isinstance(reopened.model, Classifier)
+    return run.spec, reopened.model, reopened.context
 
 
-def _load(kind: str, data_dir: Path | None, run: RunRecord, found: Sequence[str]) -> Dataset:
-    """Load the data set. For an image folder, use the class order for which the images match those of the run."""
+def _load(kind: str, data_dir: Path | None, run: RunRecord, data_shas: Sequence[str]) -> Dataset:
+    """Load the data set. For an image folder, use the class order for which the hash of the images matches the run."""
     if kind != "imagefolder":
         return load_dataset(kind, DataRequest(data_dir))
     fitting = run.source.fitting if run.source else None
     size = run.native_size if fitting is None else None
     for order in (None, *CLASS_ORDERS):
         dataset = load_dataset(kind, DataRequest(data_dir, size, class_order=order, fitting=fitting))
-        known = dataset.train.sha == run.spec.data.train_sha if run.spec else dataset.test.sha in found or not found
-        if known:
+        matches = (
+            dataset.train.sha == run.spec.data.train_sha if run.spec else dataset.test.sha in data_shas or not data_shas
+        )
+        if matches:
             break
     return dataset

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class CountingModel(nn.Module):
-    """Model wrapper that counts passes. ``on_forward`` is called with the size of every batch, for a progress bar."""
+    """Model wrapper that counts passes. ``on_forward`` is called with each batch size, to update a progress bar."""
 
     def __init__(self, model: nn.Module, on_forward: Callable[[int], None] = lambda count: None) -> None:
         super().__init__()

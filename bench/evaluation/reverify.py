@@ -1,11 +1,12 @@
 """Verify the cells of a run from the stored files: weights, data and adversarial images. No attack is run.
 
-An adversarial image proves its claim: it is in the box and in the ball, has the recorded distance, and the float32
-model predicts the recorded class. Robustness of an image cannot be proved this way. The verification of a robust
-accuracy therefore shows only that the accuracy is *no higher* than recorded.
+A claim is a recorded misclassification. The stored adversarial image proves the claim if it is in [0, 1] and in the
+ball, has the recorded distance, and the float32 model predicts the recorded class. The robustness of an image cannot be
+proved this way. The verification of a robust accuracy therefore shows only that the accuracy is *no higher* than
+recorded.
 
-Two passes over one image may differ by rounding if the batch differs, and some attacks end *on* the boundary between
-two classes. In this case the recorded class counts as predicted, and the image is counted separately.
+Two passes over one image may differ by rounding if the batches differ, and some attacks end *on* the boundary between
+two classes. In this case the recorded class is accepted, and the image is counted separately.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ DISTANCE_TOLERANCE = 1e-6  # absolute and relative tolerance of a distance
 
 @dataclass(frozen=True)
 class Checked:
-    """Results of checking a batch of claims; the masks are (M,) bool on the CPU."""
+    """Results of checking a batch of claims. The masks are (M,) bool on the CPU."""
 
     true: Tensor  # verified claims
     near: Tensor  # claims that are verified only up to rounding
@@ -44,25 +45,26 @@ class Checked:
 
 
 def compare_predictions(model: nn.Module, inputs: Tensor, recorded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the predicted classes of images (M, C, H, W), and two masks: equal to ``recorded``, and only by rounding.
+    """Return the predicted classes of images (M, C, H, W), and two masks, all (M,) on the CPU.
 
-    All are (M,), on the CPU.
+    The first mask: the prediction equals ``recorded``, if necessary up to rounding. The second mask: the prediction
+    equals ``recorded`` only up to rounding.
     """
     model.eval()
     with torch.no_grad():
         logits = model(inputs).cpu()
-    found, known = logits.argmax(1), (recorded >= 0) & (recorded < logits.shape[1])
-    behind = logits.amax(1) - logits.gather(1, torch.where(known, recorded, 0)[:, None]).squeeze(1)
-    near = known & (found != recorded) & (behind <= LOGIT_TOLERANCE * logits.abs().amax(1))
-    return found, (found == recorded) | near, near
+    predicted, valid = logits.argmax(1), (recorded >= 0) & (recorded < logits.shape[1])
+    logit_gap = logits.amax(1) - logits.gather(1, torch.where(valid, recorded, 0)[:, None]).squeeze(1)
+    by_rounding = valid & (predicted != recorded) & (logit_gap <= LOGIT_TOLERANCE * logits.abs().amax(1))
+    return predicted, (predicted == recorded) | by_rounding, by_rounding
 
 
 def check_clean(model: nn.Module, inputs: Tensor, samples: Sequence[Sample]) -> Checked:
     """Check that clean images have the recorded predictions."""
-    found, same, near = compare_predictions(model, inputs, torch.tensor([s.clean_pred for s in samples]))
-    pairs = zip(samples, found.tolist(), same.tolist(), strict=True)
+    predicted, same, by_rounding = compare_predictions(model, inputs, torch.tensor([s.clean_pred for s in samples]))
+    pairs = zip(samples, predicted.tolist(), same.tolist(), strict=True)
     problems = (f"{s.sample_id}: clean prediction {f}, recorded {s.clean_pred}" for s, f, ok in pairs if not ok)
-    return Checked(same, near, tuple(problems))
+    return Checked(same, by_rounding, tuple(problems))
 
 
 def check_float32(
@@ -70,23 +72,25 @@ def check_float32(
 ) -> Checked:
     """Check the box, the ball (in exact arithmetic), and the recorded distances and predictions of the images."""
     images = stored.images.to(inputs.device)
-    boxed = ((images >= 0) & (images <= 1)).flatten(1).all(1).cpu()  # NaN is not
+    boxed = ((images >= 0) & (images <= 1)).flatten(1).all(1).cpu()  # false for NaN
     length = distances(inputs, images, attack.norm).cpu()
     recorded = torch.tensor([sample.distance for sample in samples], dtype=torch.float64)
     inside = length <= attack.eps * (1 + 1e-9)
     as_recorded = (length - recorded).abs() <= DISTANCE_TOLERANCE * (1 + recorded)
-    found, same, near = compare_predictions(model, images, torch.tensor([sample.adv_pred for sample in samples]))
+    predicted, same, by_rounding = compare_predictions(
+        model, images, torch.tensor([sample.adv_pred for sample in samples])
+    )
     problems = []
     for k, sample in enumerate(samples):
-        wrong = [
+        errors = [
             *(() if boxed[k] else ("pixels outside [0, 1]",)),
             *(() if inside[k] else (f"distance {length[k]:.6g}, beyond eps {attack.eps:.6g}",)),
             *(() if as_recorded[k] else (f"distance {length[k]:.6g}, recorded {recorded[k]:.6g}",)),
-            *(() if same[k] else (f"prediction {found[k]}, recorded {sample.adv_pred}",)),
+            *(() if same[k] else (f"prediction {predicted[k]}, recorded {sample.adv_pred}",)),
         ]
-        problems += [f"{sample.sample_id}: {', '.join(wrong)}"] if wrong else []
+        problems += [f"{sample.sample_id}: {', '.join(errors)}"] if errors else []
     true = boxed & inside & as_recorded & same
-    return Checked(true, near & true, tuple(problems), _largest(length[true]))
+    return Checked(true, by_rounding & true, tuple(problems), _largest(length[true]))
 
 
 def check_uint8(
@@ -94,18 +98,18 @@ def check_uint8(
 ) -> Checked:
     """Check which 8-bit images are in the ball and misclassified, and that all have the recorded predictions.
 
-    An image outside the ball or correctly classified is no problem, because the record has only the number of others.
+    An 8-bit image may be outside the ball or correctly classified: the record has only the number of the other images.
     """
     images = as_inputs(stored.images.to(inputs.device))
-    found, same, near = compare_predictions(model, images, stored.predictions)
+    predicted, same, by_rounding = compare_predictions(model, images, stored.predictions)
     labels = torch.tensor([sample.label for sample in samples])
     true = same & (stored.predictions != labels) & in_ball(inputs, stored.images, attack.norm, attack.eps).cpu()
     problems = tuple(
-        f"{sample.sample_id}: prediction {found[k]} in 8 bits, recorded {stored.predictions[k]}"
+        f"{sample.sample_id}: prediction {predicted[k]} in 8 bits, recorded {stored.predictions[k]}"
         for k, sample in enumerate(samples)
         if not same[k]
     )
-    return Checked(true, near & true, problems, _largest(distances(inputs, images, attack.norm).cpu()[true]))
+    return Checked(true, by_rounding & true, problems, _largest(distances(inputs, images, attack.norm).cpu()[true]))
 
 
 def _largest(length: Tensor) -> float:
@@ -122,11 +126,11 @@ Claims = dict[int, Sample]  # images recorded as misclassified under an attack, 
 
 @dataclass(kw_only=True)
 class Verdict:
-    """Verdict on one cell. The claims of the clean cell are predictions, those of other cells adversarial images."""
+    """Verdict on one cell. Claims of the clean cell are predictions. Claims of other cells are misclassified images."""
 
     cell_id: str
     name: str
-    status: Status = "verified"  # in part: some 8-bit images are correctly classified, unlike their float32 images
+    status: Status = "verified"  # "in part": some 8-bit images are correctly classified, unlike their float32 images
     n: int = 0  # number of claims
     n_verified: int = 0  # number of verified claims; can be smaller than n for 8-bit images
     n_at_boundary: int = 0  # number of claims verified only up to rounding
@@ -135,7 +139,7 @@ class Verdict:
     problems: list[str] = field(default_factory=list)
 
     def disagree(self, *problems: str) -> None:
-        """Add ``problems``; with any problem, the status is ``disagrees``."""
+        """Add ``problems``. If there is at least one, set the status to ``disagrees``."""
         self.problems += problems
         self.status = "disagrees" if self.problems else self.status
 
@@ -150,9 +154,9 @@ class Verdict:
 
 @harness_torch_state()
 def check_cell(record: EvalRecord, model: nn.Module, context: RunContext) -> Verdict:
-    """Verify an ok cell of the weights of ``model``; ``model`` is frozen and on the device of ``context``.
+    """Verify an ok cell of the weights of ``model``, which is frozen and on the device of ``context``.
 
-    Raise BenchError if the images cannot be read, or corrupted images cannot be written; then there is no verdict.
+    Raise BenchError without a verdict if the images cannot be read, or if corrupted images cannot be written.
     """
     verdict = Verdict(cell_id=record.cell_id, name=record.spec.name, encoding=record.adversarials)
     corruption, limit = record.spec.corruption, record.spec.limit
@@ -178,7 +182,7 @@ def check_cell(record: EvalRecord, model: nn.Module, context: RunContext) -> Ver
 def _contradictions(record: EvalRecord, samples: Sequence[Sample], images: Images) -> Iterator[str]:
     """Yield each contradiction between the rows and the data, within the rows, or between the rows and the record."""
     if [sample.sample_id for sample in samples] != list(images.ids):
-        yield "the images differ from those of the data set"
+        yield "the images differ from the images of the data set"
         return
     for sample, label in zip(samples, images.labels.tolist(), strict=True):
         if sample.label != label:
@@ -202,7 +206,7 @@ def _is_possible(sample: Sample) -> bool:
 def _check_clean(
     record: EvalRecord, samples: Sequence[Sample], images: Images, model: nn.Module, context: RunContext, to: Verdict
 ) -> None:
-    """Check the clean predictions of a cell; they are claims of the clean cell only."""
+    """Check the clean predictions of a cell. They are counted as claims in the clean cell only."""
     for indices in torch.arange(len(samples)).split(BATCH):
         inputs = images.inputs(indices, context.device)
         checked = check_clean(model, inputs, [samples[i] for i in indices.tolist()])
@@ -217,19 +221,19 @@ def _check_clean(
 def _check_adversarials(
     record: EvalRecord, claims: Claims, images: Images, model: nn.Module, context: RunContext, to: Verdict
 ) -> None:
-    """Check every claim by the cell's own stored image, or by that of the successful filtering attack."""
-    to.n, left = len(claims), dict(claims)
-    place = {name: i for i, name in enumerate(images.ids)}
+    """Check every claim by the image stored for this cell, or by the image of the successful filtering attack."""
+    to.n, remaining = len(claims), dict(claims)
+    index_of = {name: i for i, name in enumerate(images.ids)}
     for source, stored in _sources(record, images, context.store, to):
-        chosen = [k for k, name in enumerate(stored.ids) if place.get(name) in left]
+        chosen = [k for k, name in enumerate(stored.ids) if index_of.get(name) in remaining]
         if source is record:
-            extra = [name for name in stored.ids if place.get(name) not in claims]
+            extra = [name for name in stored.ids if index_of.get(name) not in claims]
             to.disagree(*(f"{name}: an image is stored, but it is not recorded as misclassified" for name in extra))
         before = to.n_verified
-        _check_source(source, stored, chosen, left, images, model, context, to)
+        _check_source(source, stored, chosen, remaining, images, model, context, to)
         if source is record and record.n_broken_8bit not in (None, to.n_verified - before):
             to.disagree(f"{to.n_verified - before} images misclassified in 8 bits, recorded {record.n_broken_8bit}")
-    to.disagree(*(f"{s.sample_id}: recorded as misclassified, but no image is stored" for s in left.values()))
+    to.disagree(*(f"{s.sample_id}: recorded as misclassified, but no image is stored" for s in remaining.values()))
     if to.status == "verified" and to.n_verified < to.n:
         to.status = "in part"
 
@@ -238,35 +242,35 @@ def _check_source(
     source: EvalRecord,
     stored: Adversarials,
     chosen: Sequence[int],
-    left: Claims,
+    remaining: Claims,
     images: Images,
     model: nn.Module,
     context: RunContext,
     to: Verdict,
 ) -> None:
-    """Check the images at ``chosen`` of one file; their claims are removed from ``left``."""
+    """Check the images at ``chosen`` of one file, and remove their claims from ``remaining``."""
     assert source.spec.attack is not None
     check = check_float32 if source.adversarials == "float32" else check_uint8
-    place = {name: i for i, name in enumerate(images.ids)}
+    index_of = {name: i for i, name in enumerate(images.ids)}
     for start in range(0, len(chosen), BATCH):
         rows = torch.tensor(chosen[start : start + BATCH])
         ids = [stored.ids[k] for k in rows.tolist()]
         part = Adversarials(ids, stored.images[rows], stored.predictions[rows])
-        inputs = images.inputs(torch.tensor([place[name] for name in ids]), context.device)
-        to.add(check(model, inputs, part, [left.pop(place[name]) for name in ids], source.spec.attack))
+        inputs = images.inputs(torch.tensor([index_of[name] for name in ids]), context.device)
+        to.add(check(model, inputs, part, [remaining.pop(index_of[name]) for name in ids], source.spec.attack))
 
 
 def _check_form(stored: Adversarials, source: EvalRecord, images: Images, where: str) -> None:
-    wanted = tuple(images.inputs(torch.arange(1), torch.device("cpu")).shape[1:])
-    found = tuple(stored.images.shape[1:])
-    if str(stored.images.dtype) != f"torch.{source.adversarials}" or found != wanted:
-        raise BenchError(f"{where} has {stored.images.dtype} {found}, not {source.adversarials} {wanted}.")
+    expected = tuple(images.inputs(torch.arange(1), torch.device("cpu")).shape[1:])
+    actual = tuple(stored.images.shape[1:])
+    if str(stored.images.dtype) != f"torch.{source.adversarials}" or actual != expected:
+        raise BenchError(f"{where} has {stored.images.dtype} {actual}, not {source.adversarials} {expected}.")
 
 
 def _sources(
     record: EvalRecord, images: Images, store: Store, to: Verdict
 ) -> Iterator[tuple[EvalRecord, Adversarials]]:
-    """Yield the images of the cell, then those of its filtering cells in their order, each with its record."""
+    """Yield pairs of stored images and record: first of the cell, then of its filtering cells in their order."""
     filters = [store.finished_cell(record.spec.run_id, cell_id) for cell_id in record.spec.filters]
     for source in (record, *(cell for cell in filters if cell is not None and cell.adversarials != "none")):
         where = str(store.adversarials_path(source.spec.run_id, source.cell_id))

@@ -1,4 +1,4 @@
-"""Evaluate the cells of one model; store and report each."""
+"""Evaluate the cells of one model. Each cell is stored and reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bench.runtime.torch_state import harness_torch_state
 
 
 def line_of(spec: EvalSpec) -> str:
-    """Return a key that is equal for cells that share a progress message: the severities of one corruption."""
+    """Return a key to group cells by progress message: all severities of one corruption have the same key."""
     return spec.corruption.kind if spec.corruption else spec.cell_id
 
 
@@ -38,7 +38,7 @@ def is_good(record: EvalRecord) -> bool:
 
 
 def ok_message(records: Sequence[EvalRecord], subject: str) -> str:
-    """Format ok cells that share a message: accuracies, images, flags, a note on chance level, and seconds."""
+    """Format one message for ok cells: accuracies, number of images, flags, a note on chance level, and seconds."""
     last, seconds = records[-1], sum(record.time_s for record in records)
     shares = " ".join(f"{(record.n_correct or 0) / record.n:.1%}" for record in records)
     counts = f"({last.n_correct}/{last.n})" if len(records) == 1 else f"n={last.n}"
@@ -70,21 +70,21 @@ class EvaluatedModel:
 
 @harness_torch_state()
 def run_cells(cells: Sequence[EvalSpec], subject: EvaluatedModel, context: RunContext, summary: RunSummary) -> None:
-    """Evaluate and store every cell. A failed cell is stored, too, and does not stop the others."""
+    """Evaluate and store every cell. A failed cell is also stored and does not stop the other cells."""
     size = context.dataset.image_size
     search_models = SearchModels(subject.model, (3, size, size), context.device)
     for _, group in groupby(cells, key=line_of):
         records = []
         for spec in group:
-            found, samples, adversarials = _evaluate(spec, subject, search_models, context)
-            record = _with_data_notes(found, context)
+            evaluated, samples, adversarials = _evaluate(spec, subject, search_models, context)
+            record = _with_data_notes(evaluated, context)
             context.store.write_cell(record, samples, adversarials)
             records.append(record)
-        good, bad = [r for r in records if is_good(r)], [r for r in records if not is_good(r)]
-        sentences = [error_message(record, subject.name) for record in bad]
-        summary.evaluated += len(good)
+        ok_records, other_records = [r for r in records if is_good(r)], [r for r in records if not is_good(r)]
+        sentences = [error_message(record, subject.name) for record in other_records]
+        summary.evaluated += len(ok_records)
         summary.bad += sentences
-        for line in ([ok_message(good, subject.name)] if good else []) + sentences:
+        for line in ([ok_message(ok_records, subject.name)] if ok_records else []) + sentences:
             context.progress.line(line)
 
 
@@ -96,7 +96,7 @@ def skip(cells: Sequence[EvalSpec], reason: str, message: str, context: RunConte
 
 
 def _with_data_notes(record: EvalRecord, context: RunContext) -> EvalRecord:
-    """Return the record with the notes of the data set and, if images were evaluated, on duplicates among them."""
+    """Return the record with the notes of the data set and, if images were evaluated, notes on duplicate images."""
     record = replace(record, notes=(*record.notes, *context.dataset.notes))
     if not record.n:
         return record

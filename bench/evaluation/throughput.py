@@ -27,11 +27,11 @@ class Rates(NamedTuple):
     """Seconds per image of a frozen model."""
 
     forward: float
-    backward: float  # with respect to the image
+    backward: float  # backward pass to the image
 
 
 class Pace:
-    """Speed of the untrained network of ``spec``. Keeps the network and one copy per precision in memory."""
+    """Speed of the untrained network of ``spec``. Holds the network and one copy per precision in memory."""
 
     def __init__(self, spec: TrainSpec, context: RunContext) -> None:
         side = spec.data.image_size
@@ -50,9 +50,9 @@ class Pace:
 
 
 def _training(model: Classifier, inputs: Tensor, spec: TrainSpec) -> float:
-    """Measure the seconds per image of one epoch: the training step and the adversary's steps, if there is one.
+    """Measure the seconds per image of one epoch: the training step, and the steps of the adversary if one is used.
 
-    Augmentation and the optimiser are left out. ``model`` is frozen afterwards.
+    Augmentation and the optimiser step are not measured. ``model`` is frozen afterwards.
     """
     low, adversary = spec.recipe.precision == "bf16", spec.variant_spec.adversary
     model.to(memory_format=torch.channels_last if low else torch.contiguous_format)  # see bench.training.train
@@ -70,20 +70,20 @@ def _outputs(model: Classifier, images: Tensor, *, low_precision: bool) -> Tenso
 
 
 def _rates(outputs_of: Outputs, inputs: Tensor) -> Rates:
-    level, both = (seconds_per_image(outputs_of, inputs, differentiated=d) for d in (False, True))
-    return Rates(level, max(both - level, 0.0))
+    forward_only, with_backward = (seconds_per_image(outputs_of, inputs, differentiated=d) for d in (False, True))
+    return Rates(forward_only, max(with_backward - forward_only, 0.0))
 
 
 def seconds_per_image(outputs_of: Outputs, inputs: Tensor, *, differentiated: bool) -> float:
-    """Measure the seconds per image of the fastest of a few batches; the first ones of a process include warm-up."""
+    """Measure the seconds per image of the fastest of a few batches. The first batches of a process include warm-up."""
     return min(time_batch(outputs_of, inputs, differentiated=differentiated) for _ in range(PROBES)) / len(inputs)
 
 
 def time_batch(outputs_of: Outputs, inputs: Tensor, *, differentiated: bool) -> float:
-    """Time one batch: backward to the images if ``differentiated``, and to the weights that are not frozen."""
+    """Time one batch. Gradients are computed for the images if ``differentiated``, and for weights not frozen."""
     start = time.perf_counter()
     total = outputs_of(inputs.clone().requires_grad_(differentiated)).sum()
     if total.requires_grad:
         total.backward()
-    total.item()  # waits for the device
+    total.item()  # wait until the device has finished
     return time.perf_counter() - start

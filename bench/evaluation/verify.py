@@ -1,7 +1,7 @@
 """Verify the images that an attack returned, independently of the attack.
 
-Every verified image is inside its ε-ball and inside [0, 1]; otherwise the cell fails. Rounding errors are no violation:
-an image that is outside by less than the tolerance is moved inside before its prediction is computed again.
+Every verified image is inside its ε-ball and inside [0, 1]. Otherwise the cell fails. Rounding errors are accepted: an
+image that is outside by less than the tolerance is moved inside before its prediction is computed again.
 """
 
 from __future__ import annotations
@@ -21,24 +21,25 @@ HALF_ULP = 2.0**-25  # largest rounding error of a float32 in [0, 1]
 def predict(model: nn.Module, inputs: Tensor, num_classes: int) -> Tensor:
     """Return the predicted classes (N,) of float32 images (N, C, H, W), without gradients and in evaluation mode.
 
-    Raise CellFailure("nan_logits") or CellFailure("wrong_shape"), because an image without a prediction is not robust.
+    Raise CellFailure("nan_logits") or CellFailure("wrong_shape") for invalid logits: an image without a valid
+    prediction must not be recorded as robust.
     """
     model.eval()  # an attack may have changed the mode
     with torch.no_grad():
         logits = model(inputs)
-    wanted = (len(inputs), num_classes)
-    if not isinstance(logits, Tensor) or tuple(logits.shape) != wanted:
+    expected = (len(inputs), num_classes)
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise CellFailure("wrong_shape", f"the model returned {shape} where logits {wanted} are needed.")
+        raise CellFailure("wrong_shape", f"the model returned {shape} where logits {expected} are needed.")
     if not torch.isfinite(logits).all():
         raise CellFailure("nan_logits", "the model returned NaN or infinite logits.")
     return logits.argmax(1)
 
 
-def distances(inputs: Tensor, others: Tensor, norm: Norm) -> Tensor:
-    """Return ‖others − inputs‖ of every image, (N,), computed in float64."""
+def distances(inputs: Tensor, images: Tensor, norm: Norm) -> Tensor:
+    """Return ‖images − inputs‖ of every image, (N,), computed in float64."""
     order = {"linf": torch.inf, "l2": 2, "l1": 1}[norm]
-    result: Tensor = torch.linalg.vector_norm((others.double() - inputs.double()).flatten(1), ord=order, dim=1)
+    result: Tensor = torch.linalg.vector_norm((images.double() - inputs.double()).flatten(1), ord=order, dim=1)
     return result
 
 
@@ -60,10 +61,10 @@ def verified(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) -> Te
         raise CellFailure(
             "budget_violation", f"the attack returned pixels from {low:.6g} to {high:.6g}, outside [0, 1]."
         )
-    found = float(distances(inputs, adversarials, norm).max())
-    if found > eps * (1 + RELATIVE_TOLERANCE) + ABSOLUTE_TOLERANCE:
+    distance = float(distances(inputs, adversarials, norm).max())
+    if distance > eps * (1 + RELATIVE_TOLERANCE) + ABSOLUTE_TOLERANCE:
         raise CellFailure(
-            "budget_violation", f"the attack returned an image at {norm} distance {found:.6g}, beyond eps {eps:.6g}."
+            "budget_violation", f"the attack returned an image at {norm} distance {distance:.6g}, beyond eps {eps:.6g}."
         )
     return _moved_inside(inputs, adversarials.clamp(0, 1), norm, eps)
 
@@ -77,11 +78,11 @@ def _moved_inside(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) 
     delta = adversarials.double() - center
     length = distances(inputs, adversarials, norm).view(-1, 1, 1, 1)
     if norm == "l1":
-        # Round towards the clean image, so that no pixel moves away: a margin for all pixels would not be small.
+        # Round towards the clean image, so that no pixel moves outwards. A margin for all pixels would be larger.
         closer = center + delta * ((eps * (1 - SUM_ERROR)) / length.clamp_min(1e-30))
         shrunk = torch.where(delta < 0, _rounded(closer, up=True), _rounded(closer, up=False))
         return torch.where(length <= eps, adversarials, shrunk)
-    radius = max(eps - HALF_ULP * delta[0].numel() ** 0.5, 0.0)  # rounding back to float32 adds at most the difference
+    radius = max(eps - HALF_ULP * delta[0].numel() ** 0.5, 0.0)  # margin for rounding to float32
     shrunk = (center + delta * (radius / length.clamp_min(1e-30))).to(inputs.dtype)
     return torch.where(length <= eps, adversarials, shrunk)
 
@@ -89,7 +90,7 @@ def _moved_inside(inputs: Tensor, adversarials: Tensor, norm: Norm, eps: float) 
 def _rounded(values: Tensor, *, up: bool) -> Tensor:
     """Convert float64 to float32, rounding up only or down only."""
     rounded = values.float()
-    past = rounded.double() < values if up else rounded.double() > values
+    too_far = rounded.double() < values if up else rounded.double() > values
     towards = torch.full_like(rounded, torch.inf if up else -torch.inf)
-    moved: Tensor = torch.where(past, torch.nextafter(rounded, towards), rounded)
+    moved: Tensor = torch.where(too_far, torch.nextafter(rounded, towards), rounded)
     return moved

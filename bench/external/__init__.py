@@ -1,1 +1,1 @@
-"""Networks that were trained elsewhere: their files, preprocessing and identity."""
+"""Externally trained networks: files, preprocessing and identity."""

@@ -1,4 +1,4 @@
-"""Class order of a network that was trained elsewhere, by the names of its classes."""
+"""Class order of an externally trained network, determined by the names of its classes."""
 
 from __future__ import annotations
 
@@ -20,42 +20,47 @@ SHOWN = 3  # maximum number of missing names in a message
 def order_from_names(names_of_checkpoint: Sequence[str], names_of_dataset: Sequence[str]) -> tuple[int, ...] | None:
     """Return the class of the data set for each output of the network, or None if every output k is class k.
 
-    Names are normalised to NFC and compared in three ways: exactly, without case, and by letters and digits only. The
-    first comparison in which the names of each side are distinct and both sides are equal decides. If all names of the
-    checkpoint are numbers and those of the data set are not, the numbers are folders in natural order: the smallest
-    number is class 0.
+    Names are normalised to NFC (Unicode's composed form) and compared in three ways: exactly, without case, and by
+    letters and digits only. A comparison succeeds if the names of each side are distinct and both sets of names are
+    equal. The first successful comparison is used. If all names of the checkpoint are numbers and the names of the data
+    set are not, the numbers are folder names in natural order: the smallest number is class 0.
 
     Raise BenchError if a name has no counterpart.
     """
-    theirs, ours = (
-        [unicodedata.normalize("NFC", name) for name in names] for names in _both(names_of_checkpoint, names_of_dataset)
+    checkpoint_names, dataset_names = (
+        [unicodedata.normalize("NFC", name) for name in names]
+        for names in _checked_names(names_of_checkpoint, names_of_dataset)
     )
-    if all(map(_is_number, theirs)) and not all(map(_is_number, ours)):
-        theirs, ours = theirs, sorted(theirs, key=natural_key)
+    if all(map(_is_number, checkpoint_names)) and not all(map(_is_number, dataset_names)):
+        checkpoint_names, dataset_names = checkpoint_names, sorted(checkpoint_names, key=natural_key)
     for spell in (str, str.casefold, _letters):
-        order = _match(theirs, ours, spell)
+        order = _match(checkpoint_names, dataset_names, spell)
         if order is not None:
             return None if order == tuple(range(len(order))) else order
-    raise _mismatch(theirs, ours)
+    raise _mismatch(checkpoint_names, dataset_names)
 
 
-def _both(theirs: Sequence[str], ours: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+def _checked_names(
+    checkpoint_names: Sequence[str], dataset_names: Sequence[str]
+) -> tuple[Sequence[str], Sequence[str]]:
     """Return both lists of names. Raise BenchError for repeated names, and for a data set without names."""
-    if not ours:
+    if not dataset_names:
         raise BenchError(
-            "the classes of this data set have no names, so class names cannot be matched; leave them out."
+            "the classes of this data set have no names, so class names cannot be matched; omit --class-names."
         )
-    repeated = [name for name, count in Counter(theirs).items() if count > 1]
+    repeated = [name for name, count in Counter(checkpoint_names).items() if count > 1]
     if repeated:
         raise BenchError(f"class name {repeated[0]!r} is given twice; every output of the network needs its own name.")
-    return theirs, ours
+    return checkpoint_names, dataset_names
 
 
-def _match(theirs: Sequence[str], ours: Sequence[str], spell: Callable[[str], str]) -> tuple[int, ...] | None:
-    index = {spell(name): k for k, name in enumerate(ours)}
-    wanted = [spell(name) for name in theirs]
-    distinct = len(index) == len(ours) and len(set(wanted)) == len(wanted)
-    return tuple(index[name] for name in wanted) if distinct and index.keys() == set(wanted) else None
+def _match(
+    checkpoint_names: Sequence[str], dataset_names: Sequence[str], spell: Callable[[str], str]
+) -> tuple[int, ...] | None:
+    index = {spell(name): k for k, name in enumerate(dataset_names)}
+    spelled = [spell(name) for name in checkpoint_names]
+    distinct = len(index) == len(dataset_names) and len(set(spelled)) == len(spelled)
+    return tuple(index[name] for name in spelled) if distinct and index.keys() == set(spelled) else None
 
 
 def _letters(name: str) -> str:
@@ -72,10 +77,13 @@ def _is_number(name: str) -> bool:
     return re.fullmatch("[0-9]+", name) is not None
 
 
-def _mismatch(theirs: Sequence[str], ours: Sequence[str]) -> BenchError:
-    counts = f"{pluralize(len(theirs), 'class name')} given for {pluralize(len(ours), 'class', 'classes')}"
-    known = {_letters(name) for name in theirs}
-    missing = [n for n in ours if _letters(n) not in known] or [n for n in ours if n not in theirs]
+def _mismatch(checkpoint_names: Sequence[str], dataset_names: Sequence[str]) -> BenchError:
+    classes = pluralize(len(dataset_names), "class", "classes")
+    counts = f"{pluralize(len(checkpoint_names), 'class name')} given for {classes}"
+    normalised = {_letters(name) for name in checkpoint_names}
+    missing = [n for n in dataset_names if _letters(n) not in normalised] or [
+        n for n in dataset_names if n not in checkpoint_names
+    ]
     if not missing:
         return BenchError(f"{counts}; give one name per output of the network, in the order of its outputs.")
     names = join([*map(repr, missing[:SHOWN]), *([f"{len(missing) - SHOWN} more"] if len(missing) > SHOWN else [])])
@@ -83,7 +91,7 @@ def _mismatch(theirs: Sequence[str], ours: Sequence[str]) -> BenchError:
 
 
 def _names_in(value: Any) -> tuple[str, ...] | None:
-    """Return names from a list of names, or from a mapping between names and indices 0…K−1; None for other values."""
+    """Return names from a list of names, or from a mapping between names and indices 0…K−1. None for other values."""
     if isinstance(value, Mapping):
         return _names_of_mapping(value)
     if isinstance(value, list | tuple) and value and len({type(name) for name in value}) == 1:
@@ -101,12 +109,12 @@ def _names_of_mapping(value: Mapping[Any, Any]) -> tuple[str, ...] | None:
 
 
 def _index(value: Any) -> int | None:
-    """Return an index from a number or from its text, because JSON stores the keys of a mapping as text."""
+    """Return an index from a number or from text, because JSON stores the keys of a mapping as text."""
     return int(value) if type(value) is int or (type(value) is str and _is_number(value)) else None
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
-    """Read class names in the order of the network's outputs: one per line, or a JSON list, or JSON name → index.
+    """Read class names in the order of the network's outputs: one name per line, a JSON list, or JSON name → index.
 
     Raise BenchError if the file cannot be read or has no names, and for an empty line between names.
     """

@@ -1,7 +1,7 @@
-"""Describe the code of a function as data, and find the global values to which it refers.
+"""Describe the code of a function as data, and find the global values that the code uses.
 
-Bytecode is used instead of source text: it is the code that runs, even if the file was edited after the import, and
-comments do not change it.
+Bytecode is used instead of source text. Bytecode is the code that runs, even if the file was edited after the import,
+and it does not depend on comments.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-Reference = tuple[str, str, Any]  # name of a module, attribute of it ("" for the whole module), value
-IsLibrary = Callable[[str], bool]  # from the name of a module
+Reference = tuple[str, str, Any]  # module name, attribute of the module ("" for the module itself), value
+IsLibrary = Callable[[str], bool]  # maps a module name to True for a library
 
-LIBRARIES = ("torch", "torchvision", "timm", "numpy", "transformers")  # in any installation folder
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "transformers")  # libraries in any installation folder
 _ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")
 _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME")
 _MISSING = object()
@@ -36,14 +36,14 @@ def is_library(root: str) -> bool:
     if root in LIBRARIES or root == "__main__":
         return root in LIBRARIES
     module = sys.modules.get(root)
-    places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
-    installed = [_is_installed(place) for place in places if place]
+    paths = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    installed = [_is_installed(path) for path in paths if path]
     return any(installed) if installed else root in sys.stdlib_module_names
 
 
 @lru_cache(maxsize=4096)
-def _is_installed(place: str) -> bool:
-    file = Path(place)
+def _is_installed(path: str) -> bool:
+    file = Path(path)
     standard = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
     return not {"site-packages", "dist-packages"}.isdisjoint(file.parts) or any(map(file.is_relative_to, standard))
 
@@ -66,20 +66,20 @@ def _constant(value: Any) -> Any:
 
 
 def references(function: FunctionType, library: IsLibrary) -> Iterator[Reference]:
-    """Yield the globals to which ``function`` and its nested functions refer, and the modules that they import.
+    """Yield the globals that ``function`` and its nested functions use, and the modules that they import.
 
-    ``config.TAU`` yields the attribute only. A module that is used in another way, such as ``getattr(config, name)``,
-    is yielded as a whole. Modules of a ``library`` are not followed.
+    ``config.TAU`` yields only the attribute. A module that is used in another way, such as ``getattr(config, name)``,
+    is yielded itself. Modules of a ``library`` are not followed.
     """
     space = function.__globals__
     for code in _nested(function.__code__):
-        found = [step for step in dis.get_instructions(code) if step.opname not in ("EXTENDED_ARG", "CACHE")]
-        for k, step in enumerate(found):
+        steps = [step for step in dis.get_instructions(code) if step.opname not in ("EXTENDED_ARG", "CACHE")]
+        for k, step in enumerate(steps):
             if step.opname in _GLOBAL and step.argval in space:
-                yield from _resolve(space, step.argval, _run(found[k + 1 :], _ATTRIBUTE), library)
+                yield from _resolve(space, step.argval, _run(steps[k + 1 :], _ATTRIBUTE), library)
             elif step.opname == "IMPORT_NAME":
-                taken = [part.argval for part in found[k + 1 :] if part.opname == "IMPORT_FROM"]
-                for name in _imported(step.argval, found[k - 2].argval, space, taken):
+                imported = [part.argval for part in steps[k + 1 :] if part.opname == "IMPORT_FROM"]
+                for name in _imported(step.argval, steps[k - 2].argval, space, imported):
                     if name in sys.modules and not library(name):
                         yield name, "", sys.modules[name]
 
@@ -92,13 +92,13 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
 
 
 def _run(steps: list[dis.Instruction], names: tuple[str, ...]) -> list[str]:
-    """Return the arguments of the first steps, as long as they have one of ``names``."""
-    taken = []
+    """Return the arguments of the first instructions, up to the first instruction whose name is not in ``names``."""
+    arguments = []
     for step in steps:
         if step.opname not in names:
             break
-        taken.append(step.argval)
-    return taken
+        arguments.append(step.argval)
+    return arguments
 
 
 def _resolve(space: dict[str, Any], name: str, attributes: list[str], library: IsLibrary) -> Iterator[Reference]:
@@ -108,15 +108,15 @@ def _resolve(space: dict[str, Any], name: str, attributes: list[str], library: I
         if not isinstance(value, ModuleType) or library(value.__name__):
             break
         part = vars(value).get(attribute, _MISSING)
-        if part is _MISSING:  # computed by the module
+        if part is _MISSING:  # an attribute that the module computes on access
             yield value.__name__, "", value
             return
         owner, name, value = value.__name__, attribute, part
     yield owner, name, value
 
 
-def _imported(name: str, level: int, space: dict[str, Any], taken: list[str]) -> list[str]:
-    """Return the full names of the modules to which an import statement in a function may refer."""
+def _imported(name: str, level: int, space: dict[str, Any], imported: list[str]) -> list[str]:
+    """Return the full names of the modules that an import statement in a function may import."""
     package = str(space.get("__package__") or "")
     full = importlib.util.resolve_name("." * level + name, package) if level else name
-    return [full, *(f"{full}.{part}" for part in taken)]
+    return [full, *(f"{full}.{part}" for part in imported)]

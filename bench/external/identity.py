@@ -1,4 +1,4 @@
-"""Identify a model that was not trained here by its weights, its structure and its behaviour.
+"""Identify an externally trained model by its weights, its structure and its behaviour.
 
 Weights alone do not identify a function: a flag in the forward pass can change every result without changing a weight.
 A stored result is reused only for a model with the same weights, structure and behaviour on the probe images.
@@ -26,7 +26,7 @@ AMPLITUDES = (2 / 255, 8 / 255, 0.1, 0.3)
 
 
 def weights_sha(model: nn.Module) -> str:
-    """Return the SHA-256 of names, types, shapes and bytes of a module's parameters, buffers and extra state."""
+    """Return the SHA-256 of a module's parameters, buffers and extra state: names, types, shapes and bytes."""
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
         digest.update(f"{name}:".encode())
@@ -39,19 +39,19 @@ def model_identity(model: nn.Module, images: Tensor) -> dict[str, str]:
     """Return hashes of weights, structure and behaviour of ``model``, which is in evaluation mode.
 
     ``images`` are the probe images, (N, 3, H, W) in [0, 1], on the model's device. Attributes that a forward pass
-    changes, such as a counter, are not part of the structure.
+    changes, for example counters, are not part of the structure.
     """
     with probing(model, images.device):
         _bits(model, images[:1])  # some models set attributes in their first pass
     before = structure_of(model)
     behaviour = _behaviour(model, images)
-    kept = unchanged(before, structure_of(model))
-    structure = {repr(path): value for path, value in kept.items()}
+    stable = unchanged(before, structure_of(model))
+    structure = {repr(path): value for path, value in stable.items()}
     return {"weights": weights_sha(model), "structure": fingerprint(structure), "behaviour": behaviour}
 
 
 def _behaviour(model: nn.Module, images: Tensor) -> str:
-    """Hash the bits of the logits on the probe images, on perturbed ones and on noise, and of one gradient."""
+    """Hash the bits of the logits on the probe images, on perturbed images and on noise, and the bits of a gradient."""
     digest = hashlib.sha256()
     generator = torch.Generator().manual_seed(0)
     with probing(model, images.device):
@@ -76,7 +76,7 @@ def _bits(model: nn.Module, points: Tensor) -> bytes:
         with torch.no_grad():
             parts = [take_logits(model(part.clone()), part)[0] for part in points.split(PERTURBED_IMAGES)]
         return torch.cat(parts).float().cpu().contiguous().numpy().tobytes()
-    except Exception as error:  # noqa: BLE001 - an external model may raise anything; its cells report the error
+    except Exception as error:  # noqa: BLE001 - an external model may raise any error; its cells report it
         return _name_of(error)
 
 
@@ -91,7 +91,7 @@ def _gradient_bits(model: nn.Module, images: Tensor) -> bytes:
 
 
 def _name_of(error: Exception) -> bytes:
-    """Return the type of an error. An out-of-memory error is raised again, because it is no property of the model."""
+    """Return the type of an error. An out-of-memory error is raised again, because it does not identify the model."""
     if ran_out_of_memory(error):
         raise error
     return type(error).__name__.encode()

@@ -51,7 +51,7 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Loaded:
-    """A frozen network with its preprocessing, and the data to store for it."""
+    """A frozen network with its preprocessing, and the data to store for this network."""
 
     model: Preprocessed
     source: SourceSpec
@@ -71,11 +71,11 @@ class _Read:
     facts: Facts
     notes: tuple[str, ...]
     content: bytes | None
-    other_stem: tuple[Stem, nn.Module] | None = None  # the network with another stem that the weights fit
+    other_stem: tuple[Stem, nn.Module] | None = None  # another fitting stem, and the network with this stem
 
 
 def load_external(requested: NetworkConfig, context: RunContext) -> Loaded:
-    """Read the network of ``requested`` with its preprocessing, which :func:`probe_external` checks.
+    """Read the network of ``requested`` with its preprocessing. :func:`probe_external` checks the preprocessing.
 
     Raise BenchError if the file cannot be read or does not fit, and if no normalisation is declared.
     """
@@ -87,8 +87,8 @@ def load_external(requested: NetworkConfig, context: RunContext) -> Loaded:
         _preprocessing(requested, read, dataset), channels=read.in_chans, input_size=declared or size
     )
     if read.facts.class_names and not (dataset.class_names or requested.class_names):
-        unused = "the class names of the file were not used, as the classes of the data set have none"
-        read = replace(read, notes=(*read.notes, unused))
+        unused_note = "the class names of the file were not used, as the classes of the data set have none"
+        read = replace(read, notes=(*read.notes, unused_note))
     fitted = (describe_fitting(dataset.fitting),) if dataset.fitting else ()
     for note in (*read.notes, *fitted, describe(preprocessing)):
         progress.line(f"{requested.title}: {note}")
@@ -123,8 +123,8 @@ def rebuild(source: SourceSpec, path: Path, device: torch.device) -> Preprocesse
 def _assembled(network: nn.Module, preprocessing: Preprocessing, device: torch.device) -> Preprocessed:
     """Add the preprocessing in front of the network, freeze the model and set evaluation mode.
 
-    Parameters are frozen one by one since scripted modules have no method ``requires_grad_``. The mode is set by
-    :meth:`Preprocessed.train` since exported programs raise an exception when it is changed.
+    Parameters are frozen one by one, because scripted modules have no method ``requires_grad_``. The mode is set by
+    :meth:`Preprocessed.train`, because exported programs raise an exception if the mode is changed.
     """
     for parameter in network.parameters():
         parameter.requires_grad_(False)
@@ -133,11 +133,11 @@ def _assembled(network: nn.Module, preprocessing: Preprocessing, device: torch.d
 
 
 def _read(requested: NetworkConfig, size: int, applied: Fitting | None) -> _Read:
-    """Read the network for images of ``size`` pixels; ``applied`` is how the files of a folder are fitted."""
+    """Read the network for images of ``size`` pixels. ``applied`` is the resize and crop of the files of a folder."""
     if requested.module is not None:
         network = call_factory(requested.module)
-        taken: Literal[1, 3] = 1 if first_channels(network) == 1 else 3
-        return _Read(network, "factory", _factory_name(requested.module), taken, None, Facts(), (), None)
+        channels: Literal[1, 3] = 1 if first_channels(network) == 1 else 3
+        return _Read(network, "factory", _factory_name(requested.module), channels, None, Facts(), (), None)
     assert requested.checkpoint is not None
     path = requested.checkpoint
     if not path.is_file():
@@ -150,24 +150,32 @@ def _read(requested: NetworkConfig, size: int, applied: Fitting | None) -> _Read
             f"checkpoint {path} has weights without a network; name its architecture by --model, such as "
             "resnet18 (timm) or torchvision:resnet18."
         )
-    found = read_checkpoint(path)
-    built = build_network(requested.model, found.state, image_size=size, stem=requested.stem)
+    checkpoint = read_checkpoint(path)
+    built = build_network(requested.model, checkpoint.state, image_size=size, stem=requested.stem)
     content = dump_safetensors({name: value.contiguous() for name, value in built.module.state_dict().items()})
     config = _config(requested)
     declared = config_notes(config, built.input_size, applied) if config is not None else ()
-    notes = (*found.notes, *built.notes, *declared)
+    notes = (*checkpoint.notes, *built.notes, *declared)
     chans: Literal[1, 3] = 1 if built.in_chans == 1 else 3
-    other = None
+    alternative = None
     if built.other_stem is not None:
-        network = build_network(requested.model, found.state, image_size=size, stem=built.other_stem).module
-        other = (built.other_stem, network)
+        network = build_network(requested.model, checkpoint.state, image_size=size, stem=built.other_stem).module
+        alternative = (built.other_stem, network)
     return _Read(
-        built.module, "checkpoint", requested.model, chans, built.input_size, found.facts, notes, content, other
+        built.module,
+        "checkpoint",
+        requested.model,
+        chans,
+        built.input_size,
+        checkpoint.facts,
+        notes,
+        content,
+        alternative,
     )
 
 
 def _declared_size(requested: NetworkConfig, dataset: Dataset) -> int | None:
-    """Return the side length to resize images to; None for no resizing."""
+    """Return the side length to which images are resized; None if images are not resized."""
     text = requested.input_size
     if text in ("auto", "native"):
         return None
@@ -182,7 +190,7 @@ def _declared_size(requested: NetworkConfig, dataset: Dataset) -> int | None:
 
 
 def _config(requested: NetworkConfig) -> Mapping[str, Any] | None:
-    """Return timm's ``pretrained_cfg`` for the architecture; None if it is not an architecture of timm."""
+    """Return timm's ``pretrained_cfg`` for the architecture; None if timm does not have the architecture."""
     if requested.model is None or ":" in requested.model:
         return None
     config = get_pretrained_cfg(requested.model)
@@ -202,10 +210,10 @@ def _config_size(requested: NetworkConfig) -> int | None:
 
 
 def _preprocessing(requested: NetworkConfig, read: _Read, dataset: Dataset) -> Preprocessing:
-    """Return the preprocessing that the user declares, else the checkpoint itself, else timm's ``pretrained_cfg``."""
+    """Return the preprocessing declared by the user, else by the checkpoint, else by timm's ``pretrained_cfg``."""
     config = _config(requested) if read.kind == "checkpoint" else None
-    own = _own_moments(read.facts) if requested.normalize is None else None
-    text = requested.normalize or own or ("from-config" if config is not None else None)
+    moments = _own_moments(read.facts) if requested.normalize is None else None
+    text = requested.normalize or moments or ("from-config" if config is not None else None)
     if text is None:
         raise BenchError(
             f"the normalisation of {requested.where} is unknown and is never guessed; give --normalize imagenet, "
@@ -213,7 +221,7 @@ def _preprocessing(requested: NetworkConfig, read: _Read, dataset: Dataset) -> P
         )
     name, mean, std = parse_normalization(text, config, dataset)
     return Preprocessing(
-        normalization=OWN if own else name,
+        normalization=OWN if moments else name,
         mean=mean,
         std=std,
         interpolation=from_config(config).interpolation if config is not None else "bilinear",
@@ -223,7 +231,7 @@ def _preprocessing(requested: NetworkConfig, read: _Read, dataset: Dataset) -> P
 
 
 def _own_moments(facts: Facts) -> str | None:
-    """Return mean and std from the file itself, in the form of ``--normalize``."""
+    """Return mean and std stored in the file, in the form of ``--normalize``."""
     return None if facts.mean is None or facts.std is None else ",".join(map(str, (*facts.mean, *facts.std)))
 
 
@@ -235,9 +243,10 @@ def _class_order(requested: NetworkConfig, read: _Read, dataset: Dataset) -> tup
 
 
 def probe_external(requested: NetworkConfig, loaded: Loaded, context: RunContext) -> tuple[str, ...]:
-    """Probe the preprocessing on test images of the data set; return notes for every row of the network.
+    """Probe the preprocessing on test images of the data set. Return notes for every row of the network.
 
-    Raise BenchError if another normalisation, class order or stem is better, unless ``requested.trust_normalization``.
+    Raise BenchError if the clean accuracy is higher with another normalisation, class order or stem, unless
+    ``requested.trust_normalization``.
     """
     network, chosen = loaded.model.network, loaded.source.preprocessing
     images = context.images("test", PROBE_IMAGES)

@@ -29,10 +29,10 @@ from bench.runtime.plugin import plugin_sha
 
 
 class ExternalModel(nn.Module):
-    """Wrapper for any module: it passes a copy of the images and returns logits in the dtype of the images.
+    """Wrapper for any module. It passes a copy of the images and returns logits in the dtype of the images.
 
-    ``notes`` are the given notes and, after a forward pass, a note on how the logits were extracted from the output,
-    see :func:`bench.attacks.gradients.take_logits`.
+    ``notes`` are the given notes. After a forward pass, ``notes`` also describe the extraction of the logits from the
+    output, see :func:`bench.attacks.gradients.take_logits`.
     """
 
     def __init__(self, model: nn.Module, notes: tuple[str, ...] = ()) -> None:
@@ -61,10 +61,10 @@ def notes_of(model: nn.Module) -> tuple[str, ...]:
 
 @contextmanager
 def frozen(model: nn.Module, device: torch.device) -> Iterator[tuple[nn.Module, int]]:
-    """Freeze the model in evaluation mode; yield it and its number of trainable parameters.
+    """Freeze the model in evaluation mode. Yield the model and its number of trainable parameters.
 
     On exit, every module's training mode and every parameter's ``requires_grad`` are restored. A model that was created
-    in inference mode is copied, since its tensors cannot be part of an autograd graph.
+    in inference mode is copied, because its tensors cannot be part of an autograd graph.
     """
     tensors = list(chain(model.parameters(), model.buffers()))
     _check_tensors(tensors)
@@ -87,7 +87,7 @@ def frozen(model: nn.Module, device: torch.device) -> Iterator[tuple[nn.Module, 
 
 
 def set_mode(model: nn.Module, training: bool) -> None:
-    """Set training or evaluation mode; the mode of an exported program is fixed and stays as it is."""
+    """Set training or evaluation mode. The mode of an exported program is fixed and does not change."""
     with suppress(NotImplementedError):
         model.train(training)
 
@@ -114,7 +114,7 @@ def _ordinary_copy(model: nn.Module) -> nn.Module:
 class Declared:
     """Name, variant and seed of a network, as given by the user.
 
-    With ``repeats``, networks of the same name and variant are seeds of one recipe and share a leaderboard row.
+    With ``repeats``, networks with the same name and variant are seeds of one recipe and share a leaderboard row.
     """
 
     name: str
@@ -124,7 +124,7 @@ class Declared:
 
     @property
     def title(self) -> str:
-        """Name, variant and seed in one text."""
+        """Name, variant and seed as one text."""
         return f"{self.name}:{self.variant}:{self.seed}"
 
 
@@ -139,8 +139,9 @@ def external_run(
 ) -> tuple[RunRecord, ExternalModel]:
     """Return the run record of an externally trained model, and the wrapped model to evaluate.
 
-    The model is identified by its name, weights, structure and behaviour. ``content`` are the bytes of the file to
-    store. With ``declared.repeats``, raises BenchError if the store has another network of this name, variant and seed.
+    The model is identified by its name, weights, structure and behaviour. ``content`` is the content of the file to
+    store. With ``declared.repeats``, BenchError is raised if the store has another network of this name, variant and
+    seed.
     """
     data = context.dataset
     wrapped = ExternalModel(model, source.notes if source else ()).eval()
@@ -184,8 +185,8 @@ def _identity(
 ) -> dict[str, str]:
     """Return the hashes that identify a network.
 
-    They are computed from the stored file and the settings to rebuild the network, or, without a file, from the
-    weights, the structure and the behaviour of the model.
+    With a stored file, the hashes are computed from the file and the settings to rebuild the network. Without a file,
+    they are computed from the weights, the structure and the behaviour of the model.
     """
     if content is None or source is None:
         images = context.images("test", PROBE_IMAGES)
@@ -197,10 +198,10 @@ def _identity(
 
 
 def _config(declared: Declared, identity: Mapping[str, str], source: SourceSpec | None) -> dict[str, Any]:
-    """Return the settings that seeds of one recipe share. Without ``repeats`` each network is its own recipe."""
+    """Return the settings that seeds of one recipe share. Without ``repeats``, each network is a recipe of its own."""
     if not declared.repeats:
-        named = {"name": declared.name} | ({} if declared.variant == EXTERNAL else {"variant": declared.variant})
-        return {**named, **identity}
+        names = {"name": declared.name} | ({} if declared.variant == EXTERNAL else {"variant": declared.variant})
+        return {**names, **identity}
     built = asdict(source) if source else {}
     shared = {key: built.get(key) for key in ("kind", "origin", "stem", "num_classes", "image_size", "preprocessing")}
     return {"name": declared.name, "variant": declared.variant, "repeats": True, **shared}
@@ -208,9 +209,12 @@ def _config(declared: Declared, identity: Mapping[str, str], source: SourceSpec 
 
 def _refuse_another(record: RunRecord, store: Store) -> None:
     names = (record.dataset, record.model, record.variant, record.seed)
-    for other in store.runs():
-        if other.run_id != record.run_id and (other.dataset, other.model, other.variant, other.seed) == names:
+    for existing in store.runs():
+        if (
+            existing.run_id != record.run_id
+            and (existing.dataset, existing.model, existing.variant, existing.seed) == names
+        ):
             raise BenchError(
                 f"{record.model}:{record.variant}:{record.seed} is already another network, or one with other "
-                f"preprocessing, in {store.root} (run {other.run_id}); choose another name, seed or results folder."
+                f"preprocessing, in {store.root} (run {existing.run_id}); choose another name, seed or results folder."
             )

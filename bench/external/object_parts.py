@@ -1,4 +1,4 @@
-"""Split an object into the parts that may change the results of a model: items, attributes, and bytes of tensors."""
+"""Split an object into the parts that affect the results of a model: items, attributes, and bytes of tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def array_sha(value: Any) -> str:
 
 
 def contents(value: Any) -> Iterator[bytes]:
-    """Yield the bytes to hash. Quantised modules have packed tensors; extra state may be any object."""
+    """Yield the bytes to hash of a tensor, an array, a packed tensor of a quantised module, or any other object."""
     if isinstance(value, Tensor) and (value.is_nested or value.is_meta):
         yield type(value).__name__.encode()
     elif isinstance(value, Tensor) and value.layout != torch.strided:
@@ -31,7 +31,7 @@ def contents(value: Any) -> Iterator[bytes]:
         yield f"{value.dtype}:{tuple(value.shape)};".encode()
         yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     elif isinstance(value, Tensor):
-        yield repr(value).encode()  # scale and zero point
+        yield repr(value).encode()  # includes scale and zero point
         yield from contents(value.int_repr())
     elif isinstance(value, np.ndarray) and value.dtype != object:
         yield f"{value.dtype}:{value.shape};".encode()
@@ -47,13 +47,13 @@ def contents(value: Any) -> Iterator[bytes]:
         yield (repr(value) if isinstance(value, (float, *PLAIN)) else type(value).__name__).encode()
 
 
-Parts = Iterator[tuple[str, Any]]  # names, values
+Parts = Iterator[tuple[str, Any]]  # pairs of name and value
 _EXACT = (*PLAIN, float, complex)
 _CONTAINERS: tuple[Any, ...] = (list, tuple, deque, set, frozenset)
 
 
 def plain(value: Any) -> Any:
-    """Return JSON data for a plain value, an array, or a sequence of plain values; None for anything else."""
+    """Return JSON data for a plain value, an array, or a sequence of plain values; None for other objects."""
     if isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype != object):
         return {"array": array_sha(value)}
     if type(value) in (tuple, list):
@@ -67,13 +67,14 @@ def plain(value: Any) -> Any:
 
 
 def items(value: Any) -> tuple[Any, Parts]:
-    """Return the keys, the length or the value of a built-in type or a class derived from one, and its items.
+    """Return the keys, the length or the value of an object of a built-in type, and its items.
 
-    Methods of derived classes are not called. For other objects, return None and no items.
+    Objects of derived classes are included, but overridden methods are not called. For other objects, return None and
+    no items.
     """
     if isinstance(value, dict | MappingProxyType):
         pairs = [*(dict.items(value) if isinstance(value, dict) else value.items())]
-        keys = [_key(key, place) for place, (key, _) in enumerate(pairs)]
+        keys = [_key(key, index) for index, (key, _) in enumerate(pairs)]
         return keys, iter([(key, part) for key, (_, part) in zip(keys, pairs, strict=True)])
     if isinstance(value, np.ndarray):
         return list(value.shape), _numbered(value.ravel().tolist())
@@ -87,15 +88,15 @@ def items(value: Any) -> tuple[Any, Parts]:
 
 
 def _numbered(parts: Iterable[Any]) -> Parts:
-    return ((str(place), part) for place, part in enumerate(parts))
+    return ((str(index), part) for index, part in enumerate(parts))
 
 
-def _key(key: Any, place: int) -> str:
+def _key(key: Any, index: int) -> str:
     if isinstance(key, str):
         return str(key)
     if isinstance(key, type | FunctionType):
         return f"{key.__module__}.{key.__qualname__}"
-    return f"{type(key).__qualname__} {place}" if plain(key) is None else repr(key)
+    return f"{type(key).__qualname__} {index}" if plain(key) is None else repr(key)
 
 
 def attributes(value: Any) -> Parts:
@@ -123,7 +124,7 @@ def module_parts(module: nn.Module) -> Parts:
 
 def class_parts(cls: type) -> Parts:
     """Yield the base classes, the methods and the class attributes."""
-    yield from ((f"base {place}", base) for place, base in enumerate(cls.__bases__))
+    yield from ((f"base {index}", base) for index, base in enumerate(cls.__bases__))
     for name, value in vars(cls).items():
         code = isinstance(value, FunctionType | staticmethod | classmethod | property)
         if (code or not name.startswith("__")) and not isinstance(value, MemberDescriptorType):

@@ -1,4 +1,4 @@
-"""Names of externally trained networks, from the command line and TOML tables. Does not import torch."""
+"""Names of externally trained networks from the command line and TOML tables. Does not import torch."""
 
 from __future__ import annotations
 
@@ -22,40 +22,41 @@ FIELDS = tuple(field.name for field in dataclasses.fields(NetworkConfig))
 def networks_of(
     checkpoints: Sequence[Path], modules: Sequence[str], shared: NetworkConfig, tables: Sequence[Mapping[str, Any]]
 ) -> list[NetworkConfig]:
-    """Return the networks of one command: its checkpoints and factories, and those of its TOML file.
+    """Return the networks of one command: checkpoints and factories on the command line and in its TOML file.
 
     Networks on the command line that share a name are numbered as seeds, starting at ``shared.seed``. The name is
-    ``shared.name``, or the architecture if a variant is given, or else the name of each file. Raise BenchError if
-    there is no network, if two have the same name, variant and seed, and for an unknown key.
+    ``shared.name``. Without ``shared.name``, it is the architecture if a variant is given, otherwise the name of the
+    file. Raise BenchError if there is no network, if two networks have the same name, variant and seed, and for an
+    unknown key.
     """
-    places = [{"checkpoint": path} for path in checkpoints] + [{"module": text} for text in modules]
-    found = []
-    for number, place in enumerate(places):
-        own = dataclasses.replace(shared, **place)
-        name = _shared_name(own)
+    sources = [{"checkpoint": path} for path in checkpoints] + [{"module": text} for text in modules]
+    networks = []
+    for number, source in enumerate(sources):
+        declared = dataclasses.replace(shared, **source)
+        name = _shared_name(declared)
         seed = shared.seed + number if name else shared.seed
-        found.append(_checked(dataclasses.replace(own, name=name or _own_name(own), seed=seed)))
-    found += [_from_table(table, shared) for table in tables]
-    if not found:
+        networks.append(_checked(dataclasses.replace(declared, name=name or _own_name(declared), seed=seed)))
+    networks += [_from_table(table, shared) for table in tables]
+    if not networks:
         raise BenchError("no network given; name a checkpoint, or a factory with --module file.py:factory.")
-    titles = [network.title for network in found]
-    twice = next((title for title in titles if titles.count(title) > 1), None)
-    if twice:
-        raise BenchError(f"two networks are called {twice}; give each a different name, variant or seed.")
-    return found
+    titles = [network.title for network in networks]
+    duplicate = next((title for title in titles if titles.count(title) > 1), None)
+    if duplicate:
+        raise BenchError(f"two networks are called {duplicate}; give each a different name, variant or seed.")
+    return networks
 
 
 def _from_table(table: Mapping[str, Any], shared: NetworkConfig) -> NetworkConfig:
-    """Return the network of one ``[[networks]]`` table; missing keys are taken from the command line."""
+    """Return the network of one ``[[networks]]`` table. Values of missing keys are taken from the command line."""
     renamed = {key.replace("-", "_"): value for key, value in table.items()}
     renamed = {{"as_variant": "variant"}.get(key, key): value for key, value in renamed.items()}
     for key in renamed:
         if key not in FIELDS:
             raise unknown_name("key", key, FIELDS, hint="The keys of a table are the options of one network.")
-    own = dataclasses.replace(shared, **renamed)
-    if (own.checkpoint is None) == (own.module is None):
+    network = dataclasses.replace(shared, **renamed)
+    if (network.checkpoint is None) == (network.module is None):
         raise BenchError("a [[networks]] table needs either a checkpoint or a module, not both.")
-    return _checked(dataclasses.replace(own, name=_shared_name(own) or _own_name(own)))
+    return _checked(dataclasses.replace(network, name=_shared_name(network) or _own_name(network)))
 
 
 def _checked(network: NetworkConfig) -> NetworkConfig:
@@ -65,18 +66,18 @@ def _checked(network: NetworkConfig) -> NetworkConfig:
 
 
 def _shared_name(network: NetworkConfig) -> str | None:
-    """Return the given name; without a name, the architecture if a variant is given."""
+    """Return the given name. Without a name, return the architecture if a variant is given, otherwise None."""
     if network.name or network.variant == EXTERNAL or network.model is None:
         return network.name
     return network.model.rpartition(":")[2]
 
 
 def _own_name(network: NetworkConfig) -> str:
-    """Return the name of the factory, or an allowed name made of the file name without its suffixes."""
+    """Return the name of the factory, or an allowed name derived from the file name without its suffixes."""
     if network.checkpoint is None:
         return str(network.module).rpartition(":")[2]
-    own = network.checkpoint.name.split(".")[0] or network.checkpoint.name
-    name = allowed_name(own, "model")
-    if name != own:
-        LOG.warning("%s: called %s in the tables, because %r is not an allowed name", network.checkpoint, name, own)
+    stem = network.checkpoint.name.split(".")[0] or network.checkpoint.name
+    name = allowed_name(stem, "model")
+    if name != stem:
+        LOG.warning("%s: called %s in the tables, because %r is not an allowed name", network.checkpoint, name, stem)
     return name

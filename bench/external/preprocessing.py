@@ -1,4 +1,4 @@
-"""Preprocessing of a network that was trained elsewhere: declared by the user or by the checkpoint, never guessed."""
+"""Preprocessing of an externally trained network. It is declared by the user or the checkpoint and never guessed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.models.classifier import Normalize
 #: Mean and standard deviation by name, for images in [0, 1]. None: not normalised.
 NORMALIZATIONS: Mapping[str, Moments | None] = {
     "imagenet": Moments((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "half": Moments((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),  # to [−1, 1]: Inception, most vision transformers
+    "half": Moments((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),  # maps to [−1, 1]: Inception, most vision transformers
     "clip": Moments((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),  # OpenAI
     "cifar10": Moments((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "none": None,
@@ -48,8 +48,8 @@ def parse_normalization(text: str, config: Mapping[str, Any] | None, dataset: Da
     """Parse the value of ``--normalize`` into a name, mean and std.
 
     ``config`` is timm's ``pretrained_cfg``, for ``from-config``; ``dataset`` supplies the moments for ``dataset``.
-    Raise BenchError for an unknown name, for numbers that cannot be the mean and std of images in [0, 1], and if
-    ``config`` or ``dataset`` is required but missing.
+    Raise BenchError for an unknown name, and for numbers that cannot be the mean and std of images in [0, 1]. Raise
+    BenchError also if ``config`` or ``dataset`` is required but missing.
     """
     text = text.strip()
     if text in NORMALIZATIONS:
@@ -74,8 +74,8 @@ def _parse_numbers(text: str) -> Resolved:
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
-        known = [*NORMALIZATIONS, DATASET, FROM_CONFIG]
-        raise unknown_name("normalisation", text, known, hint=f"Give {join(known, 'or')}, or {NUMBERS}.") from None
+        names = [*NORMALIZATIONS, DATASET, FROM_CONFIG]
+        raise unknown_name("normalisation", text, names, hint=f"Give {join(names, 'or')}, or {NUMBERS}.") from None
     if len(values) not in (2, 6):
         raise BenchError(f"--normalize {text} has {len(values)} numbers; give {NUMBERS}.")
     half = len(values) // 2
@@ -86,7 +86,7 @@ def _parse_numbers(text: str) -> Resolved:
 def from_config(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
     """Read normalisation, size and interpolation from timm's ``pretrained_cfg``.
 
-    Raise BenchError if mean or std is missing, or is impossible for images in [0, 1].
+    Raise BenchError if mean or std is missing or impossible for images in [0, 1].
     """
     mean, std = pretrained_cfg.get("mean"), pretrained_cfg.get("std")
     if mean is None or std is None:
@@ -126,7 +126,7 @@ def fitting_from_config(pretrained_cfg: Mapping[str, Any]) -> Fitting | None:
 def config_notes(pretrained_cfg: Mapping[str, Any], fed_size: int, applied: Fitting | None) -> tuple[str, ...]:
     """Return notes on settings in ``pretrained_cfg`` that differ from the applied preprocessing.
 
-    ``fed_size`` is the side length of the network's input, ``applied`` the resize and crop on reading, if any.
+    ``fed_size`` is the side length of the network's input. ``applied`` is the resize and crop on reading, if any.
     """
     declared, interpolation = fitting_from_config(pretrained_cfg), str(pretrained_cfg.get("interpolation") or "")
     mode = str(pretrained_cfg.get("crop_mode") or "center")
@@ -159,7 +159,7 @@ def _checked(mean: Sequence[float], std: Sequence[float], *, where: str) -> tupl
 
 
 def moments_fed(preprocessing: Preprocessing) -> Moments | None:
-    """Return mean and std per input channel; for a network with one channel, they are averaged over the channels."""
+    """Return mean and std per input channel. For a network with one channel, they are averaged over the channels."""
     if preprocessing.mean is None or preprocessing.std is None:
         return None
     if preprocessing.channels == 1:
@@ -184,10 +184,10 @@ def _dtype(network: nn.Module) -> torch.dtype | None:
 class Preprocessed(nn.Module):
     """A network with its preprocessing: images (N, 3, S, S) in [0, 1] to logits (N, K) in the data set's class order.
 
-    The steps are: resize, average the channels, normalise, cast to the network's precision. Resizing matches Pillow's:
-    it is antialiased (without effect on bilinear upsampling), and bicubic overshoot is clipped. All steps are
-    differentiable. Logits are returned in the dtype of the images. ``notes`` describe how the logits were extracted
-    from the output of the last forward pass, see :func:`bench.attacks.gradients.take_logits`.
+    The steps are: resize, average the channels, normalise, cast to the network's precision. Resizing matches the
+    resizing of Pillow: it is antialiased (without effect on bilinear upsampling), and bicubic overshoot is clipped. All
+    steps are differentiable. Logits are returned in the dtype of the images. ``notes`` describe the extraction of the
+    logits from the output of the last forward pass, see :func:`bench.attacks.gradients.take_logits`.
     """
 
     order: Tensor | None
@@ -203,7 +203,7 @@ class Preprocessed(nn.Module):
         self.register_buffer("order", None if order is None else _inverse(order))
 
     def train(self, mode: bool = True) -> Self:
-        """Set training or evaluation mode; the mode of an exported program is fixed and stays as it is."""
+        """Set training or evaluation mode. The mode of an exported program is fixed and does not change."""
         self.training = mode
         for child in self.children():
             with suppress(NotImplementedError):
@@ -235,14 +235,14 @@ def _resize_and_average(images: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 def _inverse(order: Sequence[int]) -> Tensor:
-    """Return the index of the output for each class. Raise BenchError unless ``order`` is a permutation of 0…K−1."""
+    """Return the output index of each class. Raise BenchError unless ``order`` is a permutation of 0…K−1."""
     if sorted(order) != list(range(len(order))):
         raise BenchError(f"class order {tuple(order)} must have each of 0…{len(order) - 1} once.")
     return torch.tensor(order).argsort()
 
 
 def describe_fitting(fitting: Fitting) -> str:
-    """Describe how the images of a folder are resized and cropped, without a full stop.
+    """Describe the resize and crop of the images of a folder as a sentence without a full stop.
 
     >>> describe_fitting(Fitting(size=224, crop_pct=0.875, interpolation="bicubic"))
     'files are resized to 256 pixels on the shorter side (bicubic), and the middle 224×224 pixels are cut out'
@@ -255,7 +255,7 @@ def describe_fitting(fitting: Fitting) -> str:
 
 
 def describe(preprocessing: Preprocessing) -> str:
-    """Describe the preprocessing in one sentence, without a full stop.
+    """Describe the preprocessing as a sentence without a full stop.
 
     >>> describe(Preprocessing(normalization="given", mean=(0.5,), std=(0.25,), input_size=28))
     'images in [0, 1] are resized to 28×28 (bilinear), normalised with mean 0.5 and std 0.25'

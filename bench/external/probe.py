@@ -1,15 +1,15 @@
-"""Check on a few images whether an externally trained network has a wrong normalisation or class order.
+"""Check on a few images if the declared normalisation or class order of an external network is wrong.
 
 Clean accuracy is measured under the declared preprocessing, under other common preprocessings, and under other class
 orders. An alternative is reported if it meets all three conditions:
 
 - Its accuracy is higher by more than :data:`MARGIN`. Smaller gains hardly change a result.
-- McNemar's exact test on the same images gives p < :data:`ALPHA`; otherwise the gain may be chance. ALPHA is smaller
-  than usual because the best of about ten alternatives is reported. It is not divided by their number: if the declared
-  preprocessing is right, the alternatives are worse than it, so false alarms are much rarer than ALPHA. A false alarm
-  costs the user one option; a missed error makes every number wrong.
+- McNemar's exact test on the same images gives p < :data:`ALPHA`. Otherwise the gain may be chance. ALPHA is smaller
+  than usual because the best of about ten alternatives is reported. ALPHA is not divided by their number: if the
+  declared preprocessing is correct, the alternatives are worse, so false alarms are much rarer than ALPHA. After a
+  false alarm the user has to add one option. A missed error makes every number wrong.
 - The network is clearly better than chance under the alternative: its accuracy is at least m + SKILL × (1 − m), where m
-  is the share of the most frequent class and SKILL is :data:`SKILL`, or :data:`SKILL_OF_FIT` for a fitted class order,
+  is the share of the most frequent class. SKILL is :data:`SKILL`, or :data:`SKILL_OF_FIT` for a fitted class order,
   whose confusion matrix must be nearly a permutation. Without this condition untrained networks would cause false
   alarms, because their features separate the classes to some degree.
 """
@@ -43,7 +43,7 @@ from bench.results.chance_level import chance_notes, majority_of
 from bench.statistics.paired import compare
 
 PROBE_IMAGES = 256
-MARGIN = 0.05  # difference in clean accuracy
+MARGIN = 0.05  # minimum difference in clean accuracy
 ALPHA = 0.01  # significance level of McNemar's exact test
 SKILL, SKILL_OF_FIT = 0.2, 0.5
 SHOWN = 3  # maximum number of reassigned outputs or class names in a message
@@ -60,7 +60,7 @@ class ProbeReport:
     declared: Trial
     others: tuple[Trial, ...]
     problem: str  # the probable error and how to fix it, in one sentence; empty without an error
-    class_order: tuple[int, ...] | None = None  # if the declared one is wrong: output k is class class_order[k]
+    class_order: tuple[int, ...] | None = None  # better class order, if any: output k is class class_order[k]
     notes: tuple[str, ...] = ()  # alternatives that could not be tried
 
     @property
@@ -70,7 +70,7 @@ class ProbeReport:
 
     @property
     def lines(self) -> list[str]:
-        """Table of accuracy by preprocessing for the progress output; the declared preprocessing comes first."""
+        """Lines of a table of accuracy by preprocessing. The declared preprocessing is first."""
         rows = [(f"{self.declared.name} (declared)", self.declared.accuracy)]
         rows += [(trial.name, trial.accuracy) for trial in sorted(self.others, key=lambda t: -t.accuracy)]
         width = max(len(name) for name, _ in rows)
@@ -92,7 +92,7 @@ class ProbeReport:
 
 
 def has_problem(notes: Sequence[str]) -> bool:
-    """Return whether the notes of a stored run mention a problem found by a probe."""
+    """Return whether the notes of a stored run mention a problem that a probe reported."""
     return any(note.startswith(PROBLEM) for note in notes)
 
 
@@ -108,12 +108,13 @@ def probe(
     config_size: int | None = None,
     other_stem: tuple[str, nn.Module] | None = None,
 ) -> ProbeReport:
-    """Compare the clean accuracy of ``network`` under ``preprocessing`` and under alternatives to it.
+    """Compare the clean accuracy of ``network`` under ``preprocessing`` and under alternatives.
 
     ``network`` must be in evaluation mode and on the device of ``images``, (N, 3, S, S) float32 in [0, 1].
-    ``class_names`` and ``train_moments`` are those of the data set. ``config_size`` is the input size in the network's
-    own configuration, if images are not resized to it. ``other_stem`` is another stem for which the weights fit, and
-    the network with it. ``num_classes`` defaults to the number of class names, or else to the largest label + 1.
+    ``class_names`` and ``train_moments`` belong to the data set. ``config_size`` is the input size in the network's
+    configuration, if images are not resized to this size. ``other_stem`` is the name of another stem for which the
+    weights fit, and the network with this stem. ``num_classes`` defaults to the number of class names, or else to the
+    largest label + 1.
 
     Raise BenchError if the network has a different number of outputs.
     """
@@ -127,12 +128,12 @@ def probe(
     if other_stem is not None:
         alternatives = chain(alternatives, [with_stem(plain, *other_stem)])
     size = plain.input_size or int(images.shape[-1])
-    others, notes = try_alternatives(network, alternatives, images, truth, order, size)
+    trials, notes = try_alternatives(network, alternatives, images, truth, order, size)
     if len(truth) < 2 * classes:
-        few = f"{pluralize(len(truth), 'probe image')} of {pluralize(classes, 'class', 'classes')}"
-        notes.append(f"{few} are too few to check the class order; only sorted class names can be checked")
-    problem, found = _problem(declared, others, truth, order, class_names or ())
-    return ProbeReport(declared, tuple(others), problem, found, tuple(notes))
+        counts = f"{pluralize(len(truth), 'probe image')} of {pluralize(classes, 'class', 'classes')}"
+        notes.append(f"{counts} are too few to check the class order; only sorted class names can be checked")
+    problem, reordering = _problem(declared, trials, truth, order, class_names or ())
+    return ProbeReport(declared, tuple(trials), problem, reordering, tuple(notes))
 
 
 def _check_outputs(network: nn.Module, preprocessing: Preprocessing, images: Tensor, num_classes: int) -> None:
@@ -160,16 +161,16 @@ def _check_outputs(network: nn.Module, preprocessing: Preprocessing, images: Ten
 
 
 def _problem(
-    declared: Trial, others: Sequence[Trial], truth: Ints, order: Ints, names: Sequence[str]
+    declared: Trial, trials: Sequence[Trial], truth: Ints, order: Ints, names: Sequence[str]
 ) -> tuple[str, tuple[int, ...] | None]:
-    """Return the problem in one sentence (empty without one), and the better class order if that is the problem.
+    """Return the problem in one sentence (empty if there is none), and the better class order if there is one.
 
-    If both another preprocessing and another class order are better, the more accurate of the two is reported. If
-    neither is better and the network is at chance level, both may be wrong: then class orders are tried under every
-    preprocessing.
+    If both another preprocessing and another class order are better, the more accurate alternative is reported. If
+    none is better and the network is at chance level, both may be wrong. In this case, class orders are tried under
+    every preprocessing.
     """
     trial = max(
-        (t for t in others if _is_better(declared.correct, t.correct, truth, SKILL)),
+        (t for t in trials if _is_better(declared.correct, t.correct, truth, SKILL)),
         key=lambda t: t.accuracy,
         default=None,
     )
@@ -179,7 +180,7 @@ def _problem(
     if trial is not None:
         return _preprocessing_sentence(declared, trial), None
     if _at_chance(classes_of(declared.outputs, order), truth):
-        pairs = [(t, found) for t in others if (found := _better_order(t, declared, truth, order, names))]
+        pairs = [(t, reordering) for t in trials if (reordering := _better_order(t, declared, truth, order, names))]
         if pairs:
             trial, other_order = max(pairs, key=lambda pair: float(pair[1].after.mean()))
             return _order_sentence(other_order, trial, declared, order, names), other_order.order
@@ -191,20 +192,20 @@ def _better_order(trial: Trial, declared: Trial, truth: Ints, order: Ints, names
     candidates = sorted_orders(trial.outputs, truth, names)
     fitted = fitted_order(trial.outputs, truth, order)
     better = [
-        found
-        for found in [*candidates, *([fitted] if fitted else [])]
+        reordering
+        for reordering in [*candidates, *([fitted] if fitted else [])]
         if _is_better(
-            declared.correct[found.tested],
-            found.after,
-            truth[found.tested],
-            SKILL if found.sorting else SKILL_OF_FIT,
+            declared.correct[reordering.tested],
+            reordering.after,
+            truth[reordering.tested],
+            SKILL if reordering.sorting else SKILL_OF_FIT,
         )
     ]
-    return max(better, key=lambda found: found.after.mean() + MARGIN * bool(found.sorting), default=None)
+    return max(better, key=lambda reordering: reordering.after.mean() + MARGIN * bool(reordering.sorting), default=None)
 
 
 def _is_better(before: Bools, after: Bools, truth: Ints, skill: float) -> bool:
-    """Return whether ``after`` meets the conditions in the module docstring. ``truth`` are the labels; all are (N,)."""
+    """Return whether ``after`` meets the conditions in the module docstring. ``truth`` are the labels. All are (N,)."""
     share = float(np.bincount(truth).max() / len(truth))
     paired = compare(before, after)
     return paired.difference > MARGIN and paired.p < ALPHA and float(after.mean()) >= share + skill * (1 - share)
@@ -224,26 +225,26 @@ def _preprocessing_sentence(declared: Trial, better: Trial) -> str:
     )
 
 
-def _order_sentence(found: Reordering, trial: Trial, declared: Trial, order: Ints, names: Sequence[str]) -> str:
-    """Compare ``declared`` in the declared class order with ``trial`` in the order ``found``."""
-    before = _percent(float(declared.correct[found.tested].mean()))
+def _order_sentence(reordering: Reordering, trial: Trial, declared: Trial, order: Ints, names: Sequence[str]) -> str:
+    """Compare ``declared`` in the declared class order with ``trial`` in the order ``reordering``."""
+    before = _percent(float(declared.correct[reordering.tested].mean()))
     called = [repr(name) for name in names] or [f"class {k}" for k in range(len(order))]
-    if found.sorting:
-        first = ", ".join(called[k] for k in found.order[:SHOWN])
-        which = f"with the class names in {found.sorting} order ({first}, …)"
-        in_folders = f" (for a folder of images also {CLASS_ORDER} {found.sorting})"
+    if reordering.sorting:
+        first = ", ".join(called[k] for k in reordering.order[:SHOWN])
+        which = f"with the class names in {reordering.sorting} order ({first}, …)"
+        in_folders = f" (for a folder of images also {CLASS_ORDER} {reordering.sorting})"
     else:
-        moved = np.flatnonzero(np.array(found.order) != order)
-        pairs = [f"output {k} is {called[found.order[k]]}, not {called[order[k]]}" for k in moved[:SHOWN]]
-        more = [f"{len(moved) - SHOWN} more"] if len(moved) > SHOWN else []
-        which = f"in an order that was fitted on the remaining probe images ({', '.join([*pairs, *more])})"
+        moved = np.flatnonzero(np.array(reordering.order) != order)
+        pairs = [f"output {k} is {called[reordering.order[k]]}, not {called[order[k]]}" for k in moved[:SHOWN]]
+        omitted = [f"{len(moved) - SHOWN} more"] if len(moved) > SHOWN else []
+        which = f"in an order that was fitted on the remaining probe images ({', '.join([*pairs, *omitted])})"
         in_folders = ""
     preprocessing = f" and the preprocessing {trial.name}" if trial.way_out else ""
     way_out = f"{trial.way_out} and " if trial.way_out else "give "
     return (
-        f"clean accuracy on {pluralize(len(found.tested), 'probe image')} is {before} in the declared class order and "
-        f"{_percent(found.after.mean())} {which}{preprocessing}; {way_out}{CLASS_NAMES} with the names in the order of "
-        f"the network's outputs{in_folders}, or {TRUST} to keep the declared one."
+        f"clean accuracy on {pluralize(len(reordering.tested), 'probe image')} is {before} in the declared class order "
+        f"and {_percent(reordering.after.mean())} {which}{preprocessing}; {way_out}{CLASS_NAMES} with the names in the "
+        f"order of the network's outputs{in_folders}, or {TRUST} to keep the declared one."
     )
 
 

@@ -1,7 +1,7 @@
 """Find a better assignment of a network's outputs to classes than the declared one.
 
-An assignment is fitted on one half of the images (Kuhn 1955) and tested on the other half, so that a fit to noise does
-not count as an improvement. The common sort orders of class folders need no fit and are tested on all images.
+An assignment is fitted on one half of the images (Kuhn 1955) and tested on the other half, so that overfitting is not
+reported as an improvement. The common sort orders of class folders need no fit and are tested on all images.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Bools = NDArray[np.bool_]
 
 
 class Reordering(NamedTuple):
-    """Another class order, with its outcomes on images to which it was not fitted."""
+    """Another class order, with its outcomes on images that were not used to fit it."""
 
     order: tuple[int, ...]  # output k is class order[k]
     tested: Ints  # indices of the tested images
-    after: Bools  # whether each tested image is correctly classified in this order
+    after: Bools  # true for tested images that are correctly classified in this order
     sorting: str = ""  # "natural" or "string" for a sort order of the class names; empty if fitted
 
 
@@ -34,19 +34,19 @@ def fitted_order(outputs: Ints, labels: Ints, declared: Ints) -> Reordering | No
     Return None if the fitted order is the declared one.
     """
     ranked = np.argsort(labels, kind="stable")
-    fit, held = ranked[::2], ranked[1::2]
-    order = _assign(_confusion(outputs[fit], labels[fit], len(declared)), declared)
-    changed = len(held) > 0 and not np.array_equal(order, declared)
-    return _reordering(order, held, outputs, labels) if changed else None
+    fit_indices, test_indices = ranked[::2], ranked[1::2]
+    order = _assign(_confusion(outputs[fit_indices], labels[fit_indices], len(declared)), declared)
+    changed = len(test_indices) > 0 and not np.array_equal(order, declared)
+    return _reordering(order, test_indices, outputs, labels) if changed else None
 
 
 def sorted_orders(outputs: Ints, labels: Ints, names: Sequence[str]) -> list[Reordering]:
-    """Return the natural and the string order of the class ``names``, tested on all images; empty without names."""
+    """Return the natural and the string order of the class ``names``, tested on all images. Empty without names."""
     orders = {NATURAL: sorted(range(len(names)), key=lambda k: natural_key(names[k]))}
     orders[STRING] = sorted(range(len(names)), key=lambda k: names[k])
-    every = np.arange(len(labels))
+    all_indices = np.arange(len(labels))
     return [
-        _reordering(np.array(order), every, outputs, labels)._replace(sorting=sorting)
+        _reordering(np.array(order), all_indices, outputs, labels)._replace(sorting=sorting)
         for sorting, order in orders.items()
         if names
     ]
@@ -66,7 +66,7 @@ def _confusion(outputs: Ints, labels: Ints, num_classes: int) -> Ints:
 
 
 def _assign(counts: Ints, declared: Ints) -> Ints:
-    """Return the order with the most correct images; the declared class of each output counts half an image more."""
+    """Return the order with the most correct images. Every declared class adds half an image to the sum."""
     from scipy.optimize import linear_sum_assignment  # slow to import
 
     _, order = linear_sum_assignment(counts + 0.5 * np.eye(len(counts))[declared], maximize=True)

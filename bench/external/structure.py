@@ -1,9 +1,9 @@
 """Describe the structure of an externally trained model: its modules, their attributes, and their code.
 
 Two models with equal weights compute different functions if a switch, a threshold or a line of code differs. Therefore
-the structure has the values of all attributes, the code of every class and function outside of libraries, and the
-values that this code uses from closures, defaults, globals and other modules. Code of libraries is described by name
-and version only.
+the structure contains the values of all attributes, and the code of every class and function outside of libraries. It
+also contains the values that this code uses from closures, defaults, globals and other modules. Code of libraries is
+described only by name and version.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ from bench.external.object_parts import (
 )
 
 Path = tuple[str, ...]
-Structure = dict[Path, Any]  # JSON data by the path to it
+Structure = dict[Path, Any]  # JSON data of each object by the path to the object
 
-#: Libraries whose versions are recorded in every row. For other libraries, the version is part of the structure.
+#: Libraries whose versions are recorded in every row. Versions of other libraries are part of the structure.
 RECORDED = ("torch", "torchvision", "timm", "numpy")
 #: Packages and modules whose objects are described by their repr.
 SHOWN = (
     "builtins", "datetime", "decimal", "fractions", "itertools", "numpy", "operator", "pathlib", "re", "torch",
     "torch._ops", "uuid",
 )  # fmt: skip
-#: Modules of torch and of the standard library whose objects have values. Others have locks, handles and counters.
+#: Modules of torch and of the standard library whose objects are described by their attributes. Objects of other
+#: modules contain locks, handles and counters.
 HOLDERS = ("argparse", "collections", "enum", "functools", "types", "torch.distributions", "torch.nn")
 
 
@@ -52,24 +53,26 @@ def structure_of(model: nn.Module) -> Structure:
 
 
 def unchanged(before: Structure, after: Structure) -> Structure:
-    """Return the entries that a forward pass does not change, for example no counters.
+    """Return the entries that a forward pass does not change. Counters, for example, are removed.
 
-    If the keys or the length of a container change, none of its items is kept.
+    If the keys or the length of a container change, all of its items are removed.
     """
-    kept = {path for path, value in before.items() if path in after and after[path] == value}
-    changed = before.keys() - kept
-    return {path: before[path] for path in kept if not any(path[:length] in changed for length in range(1, len(path)))}
+    stable = {path for path, value in before.items() if path in after and after[path] == value}
+    changed = before.keys() - stable
+    return {
+        path: before[path] for path in stable if not any(path[:length] in changed for length in range(1, len(path)))
+    }
 
 
 class _Walk:
-    """Breadth-first walk over every object to which a model refers; each object is visited once."""
+    """Breadth-first walk over every object to which a model refers. Each object is visited once."""
 
     def __init__(self, model: nn.Module) -> None:
         modules = [*model.named_modules()]
         roots = {root_of(cls.__module__) for _, module in modules for cls in type(module).__mro__}
-        self.own = roots - {*LIBRARIES, *sys.stdlib_module_names}  # the model's package may be an installed one
+        self.own = roots - {*LIBRARIES, *sys.stdlib_module_names}  # the model's package may be installed
         self.names: Counter[Path] = Counter()
-        self.seen: dict[int, tuple[Any, Path]] = {}  # keeps the object, so that its id is not reused
+        self.seen: dict[int, tuple[Any, Path]] = {}  # the objects are stored, so that their ids are not reused
         self.found: Structure = {("repr",): shown(model)}
         self.queue: deque[tuple[Path, Any]] = deque()
         for name, module in modules:
@@ -131,7 +134,7 @@ class _Walk:
         self._add_parts(path, iter(()) if library else globals_of(module))
 
     def _visit_function(self, path: Path, function: FunctionType) -> None:
-        """Describe code, defaults, closure and globals of a function; for a library function, the wrapped function."""
+        """Describe a function by code, defaults, closure and globals, a library function by the wrapped function."""
         library = self._library(function.__globals__.get("__name__"))
         self._add_parts(path, ((f".{name}", value) for name, value in vars(function).items()))
         if not (library and hasattr(function, "__wrapped__")):
@@ -157,7 +160,7 @@ class _Walk:
         self._add_parts(path, chain(() if library else (("class", kind),), parts, () if opaque else attributes(value)))
 
     def _library(self, module: str | None) -> str:
-        """Return name and version of the library of a module; an empty string for code of the user."""
+        """Return name and version of the library of a module; an empty string for the user's code."""
         root = root_of(module)
         if root in self.own or not is_library(root):
             return ""

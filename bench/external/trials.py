@@ -22,7 +22,7 @@ NAMES = {DATASET: "the data set's moments", GIVEN: "the given mean and std", INS
 
 
 class Alternative(NamedTuple):
-    """Another preprocessing, or another architecture for the same weights, and the options that select it."""
+    """Another preprocessing, or another architecture for the same weights, with the options that select it."""
 
     name: str
     way_out: str
@@ -36,7 +36,7 @@ class Trial:
     """Clean accuracy of the network under one preprocessing."""
 
     name: str
-    way_out: str  # options that select it
+    way_out: str  # options that select this preprocessing
     outputs: Ints  # (N,) index of the largest logit; −1 where a logit is NaN or infinite
     correct: Bools  # (N,) in the declared class order
 
@@ -49,11 +49,11 @@ class Trial:
 def try_alternatives(
     network: nn.Module, alternatives: Iterator[Alternative], images: Tensor, truth: Ints, order: Ints, size: int
 ) -> tuple[list[Trial], list[str]]:
-    """Try every alternative; return the trials, and one line for each alternative that the network cannot run.
+    """Try every alternative. Return the trials, and one line for each alternative that the network cannot run.
 
-    ``size`` is the declared input size. At other sizes, and for another architecture, any exception is reported in a
-    line, because architectures reject unsupported sizes in different ways. Out-of-memory errors, and exceptions of the
-    declared architecture at the declared size, are raised.
+    ``size`` is the declared input size. At other sizes, and for another architecture, every exception is reported in a
+    line, because architectures reject unsupported sizes by different exceptions. Out-of-memory errors are raised.
+    Exceptions of the declared architecture at the declared size are also raised.
     """
     trials, failed = [], []
     for alternative in alternatives:
@@ -70,9 +70,9 @@ def try_alternatives(
 def try_preprocessing(network: nn.Module, alternative: Alternative, images: Tensor, truth: Ints, order: Ints) -> Trial:
     """Classify the images under one preprocessing. ``order`` (K,) is the declared class of each output."""
     module = Preprocessed(alternative.network or network, alternative.preprocessing).to(images.device).train(False)
-    given = images.flip(1) if alternative.bgr else images
+    inputs = images.flip(1) if alternative.bgr else images
     with torch.no_grad():
-        logits = torch.cat([module(part) for part in given.split(BATCH)])
+        logits = torch.cat([module(part) for part in inputs.split(BATCH)])
     outputs = logits.argmax(1).masked_fill(~logits.isfinite().all(1), -1).cpu().numpy()
     return Trial(alternative.name, alternative.way_out, outputs, classes_of(outputs, order) == truth)
 
@@ -87,24 +87,26 @@ def alternatives_to(
 ) -> Iterator[Alternative]:
     """Yield common normalisations at several input sizes, without duplicates, and the BGR channel order.
 
-    The sizes are the declared one, the images' own, and ``config_size``. At sizes above the declared one, which may
-    cost a hundred times as much per image, only the declared normalisation is tried.
+    The sizes are the declared size, the size of the images, and ``config_size``. At sizes above the declared size, only
+    the declared normalisation is tried, because the cost per image may be a hundred times as high.
     """
     side = int(images.shape[-1])
     declared_size = declared.input_size or side
-    seen = {_fed(declared, side)}
+    keys = {_fed(declared, side)}
     for size in dict.fromkeys([declared_size, side, config_size or side]):
         at_size = "" if size == declared_size else f" at {size}×{size}"
         option = "" if size == declared_size else f"{INPUT_SIZE} {size}"
         tried = _normalizations(declared, train_moments)
         for name, normalize, moments in tried if size <= declared_size else islice(tried, 1):
             mean, std = moments or (None, None)
-            other = replace(declared, normalization=name, mean=mean, std=std, input_size=None if size == side else size)
-            if _fed(other, side) in seen:
+            candidate = replace(
+                declared, normalization=name, mean=mean, std=std, input_size=None if size == side else size
+            )
+            if _fed(candidate, side) in keys:
                 continue
-            seen.add(_fed(other, side))
+            keys.add(_fed(candidate, side))
             options = " ".join(part for part in (normalize, option) if part)
-            yield Alternative(f"{name}{at_size}", f"give {options}", other)
+            yield Alternative(f"{name}{at_size}", f"give {options}", candidate)
     if declared.channels == 3 and not torch.equal(images, images.flip(1)):
         way_out = "evaluate a module that reverses the channels (images.flip(1)) before this network"
         yield Alternative(f"{name_of(declared)} in BGR channel order", way_out, declared, bgr=True)
@@ -118,7 +120,8 @@ def with_stem(declared: Preprocessing, stem: str, network: nn.Module) -> Alterna
 def _normalizations(declared: Preprocessing, train: Moments | None) -> Iterator[tuple[str, str, Moments | None]]:
     """Yield name, option and moments of each normalisation.
 
-    The order is: declared, named, the data set's, and the declared one rescaled for pixels in 0…255.
+    The order is: the declared normalisation, the named ones, the moments of the data set, and the declared
+    normalisation rescaled for pixels in 0…255.
     """
     moments, declared_name = moments_fed(declared), name_of(declared)
     yield declared_name, "", moments
@@ -133,7 +136,7 @@ def _normalizations(declared: Preprocessing, train: Moments | None) -> Iterator[
 
 
 def _fed(preprocessing: Preprocessing, side: int) -> tuple[object, ...]:
-    """Return a key that is equal for preprocessings that give the network the same input."""
+    """Return a key of the network's input. Preprocessings with equal keys give the network the same input."""
     mean, std = moments_fed(preprocessing) or Moments((0.0,), (1.0,))
-    whole = [tuple(f"{v:.3g}" for v in (values * 3 if len(values) == 1 else values)) for values in (mean, std)]
-    return (*whole, preprocessing.input_size or side)
+    rounded = [tuple(f"{v:.3g}" for v in (values * 3 if len(values) == 1 else values)) for values in (mean, std)]
+    return (*rounded, preprocessing.input_size or side)

@@ -1,1 +1,1 @@
-"""Regression gate: compare the per-image outcomes of a run with those of a baseline file. No torch."""
+"""Regression gate: compare the per-image outcomes of a run with the outcomes in a baseline file. No torch."""

@@ -1,6 +1,6 @@
-"""Read and write the baseline file: per-image outcomes of runs as JSON that a reviewer can read and diff.
+"""Read and write the baseline file: per-image outcomes of runs as readable JSON for version control.
 
-The file has no paths, no times and no machine names. Two runs with the same outcomes give the same bytes. The outcomes
+The file has no paths, no times and no machine names. Runs with equal outcomes give files with equal bytes. The outcomes
 of all images of a cell are stored as one short base64 string.
 """
 
@@ -24,11 +24,11 @@ from bench.core.errors import BenchError
 from bench.core.specs import ID_LENGTH, Scalar, Strict, fingerprint
 from bench.runtime.files import without_mark, write_atomic
 
-Counts = NDArray[np.uint8]  # (images,): number of cells in which the image is correctly classified; 0 or 1 for one cell
+Counts = NDArray[np.uint8]  # (images,), number of cells in which an image is correctly classified; 0 or 1 for one cell
 
 
 def encode(counts: Counts, parts: int) -> str:
-    """Encode ``counts`` as base64: one bit per image, most significant bit first, if ``parts`` is 1, else one byte.
+    """Encode ``counts`` as base64. Each image takes one bit (most significant first) if ``parts`` is 1, else one byte.
 
     >>> encode(np.array([1, 0, 1], dtype=np.uint8), 1)
     'oA=='
@@ -38,7 +38,7 @@ def encode(counts: Counts, parts: int) -> str:
 
 
 def decode(text: str, n: int, parts: int) -> Counts:
-    """Decode the text of :func:`encode` for ``n`` images. Raise ValueError for text that is no output of it."""
+    """Decode the output of :func:`encode` for ``n`` images. Raise ValueError for any other text."""
     try:
         content = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
     except (binascii.Error, ValueError):
@@ -62,10 +62,10 @@ class CellOutcomes(Strict):
     """One metric of one trained network on ``n`` images."""
 
     n: int
-    parts: int  # number of cells that the metric is the mean over: 1 except for the mean over corruptions
+    parts: int  # number of averaged cells: 1 except for the mean over corruptions
     right: int  # number of correct classifications, summed over images and parts
     images: str  # hash of the ids and labels of the images, in order
-    definition: Mapping[str, Scalar]  # other settings that determine the number: version, steps, backend …
+    definition: Mapping[str, Scalar]  # other settings that determine the accuracy: version, steps, backend …
     outcomes: str  # per-image outcomes, see encode
 
     @property
@@ -96,7 +96,7 @@ class RunOutcomes(Strict):
 
     @property
     def recipe(self) -> tuple[str, str, str]:
-        """Data set, model and variant. All seeds of one recipe share them; the gate compares runs of one recipe."""
+        """Data set, model and variant, equal for all seeds of one recipe. The gate compares runs of one recipe."""
         return self.dataset, self.model, self.variant
 
 
@@ -124,7 +124,7 @@ def make_baseline(runs: tuple[RunOutcomes, ...], tolerances: Mapping[str, float]
 
 
 def seal(content: Mapping[str, Any]) -> str:
-    """Return the hash of a baseline given as JSON data. Its own ``sha`` is ignored."""
+    """Return the hash of a baseline given as JSON data. The field ``sha`` is ignored."""
     return fingerprint({**content, "sha": ""})[:ID_LENGTH]
 
 
@@ -153,14 +153,14 @@ def read_baseline(path: Path) -> Baseline:
 def parse_baseline(content: bytes, *, where: str) -> Baseline:
     """Parse the content of a baseline file. Raise BenchError with ``where`` and the first problem if it is invalid.
 
-    A byte order mark and CRLF line ends, as written by some editors and by git's autocrlf, are accepted.
+    A byte order mark and CRLF line ends are accepted. Some editors and git's autocrlf write them.
     """
     try:
         baseline: Baseline = _ADAPTER.validate_json(without_mark(content))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise BenchError(f"{where} is not a valid baseline ({place}: {first['msg']}); {_WAY_OUT}") from None
+        location = ".".join(map(str, first["loc"])) or "the file"
+        raise BenchError(f"{where} is not a valid baseline ({location}: {first['msg']}); {_WAY_OUT}") from None
     problem = _problem(baseline)
     if problem:
         raise BenchError(f"{where} is inconsistent: {problem}; {_WAY_OUT}")
@@ -174,9 +174,9 @@ def _problem(baseline: Baseline) -> str:
     """Return the first inconsistency of a baseline with a valid form, or an empty string."""
     if baseline.format != FORMAT:
         return f"its format is {baseline.format} and this version reads {FORMAT}"
-    made = seal(asdict(baseline))
-    if baseline.sha != made:
-        return f"its sha is {baseline.sha} but the hash of its content is {made}, so it was changed by hand"
+    actual_sha = seal(asdict(baseline))
+    if baseline.sha != actual_sha:
+        return f"its sha is {baseline.sha} but the hash of its content is {actual_sha}, so the file was changed by hand"
     empty = next((run for run in baseline.runs if not run.cells), None)
     if empty is not None:
         return f"its run {empty.model}:{empty.variant}:{empty.seed} has no cell and would not be checked"
@@ -184,11 +184,11 @@ def _problem(baseline: Baseline) -> str:
         return "a tolerance is negative"
     names = [(*run.recipe, run.seed) for run in baseline.runs]
     if len(names) != len(set(names)):
-        twice = next(name for name, count in Counter(names).items() if count > 1)
-        return f"it has two runs with the name {':'.join(map(str, twice))}"
-    found = ((run, metric, cell) for run in baseline.runs for metric, cell in run.cells.items())
+        duplicate = next(name for name, count in Counter(names).items() if count > 1)
+        return f"it has two runs with the name {':'.join(map(str, duplicate))}"
+    cells = ((run, metric, cell) for run in baseline.runs for metric, cell in run.cells.items())
     return next(
-        (f"{run.model}:{run.variant}:{run.seed} {m}: {p}" for run, m, c in found if (p := _cell_problem(c))), ""
+        (f"{run.model}:{run.variant}:{run.seed} {m}: {p}" for run, m, c in cells if (p := _cell_problem(c))), ""
     )
 
 
@@ -200,5 +200,9 @@ def _cell_problem(cell: CellOutcomes) -> str:
         counts = decode(cell.outcomes, cell.n, cell.parts)
     except ValueError as error:
         return str(error)
-    right = int(counts.sum())
-    return "" if right == cell.right else f"its outcomes count {right} correct images, its field 'right' {cell.right}"
+    n_correct = int(counts.sum())
+    return (
+        ""
+        if n_correct == cell.right
+        else f"its outcomes count {n_correct} correct images, its field 'right' {cell.right}"
+    )

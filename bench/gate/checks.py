@@ -1,4 +1,4 @@
-"""Checks of the gate: decide whether two accuracies are comparable, and make one check per comparison."""
+"""Checks of the gate: decide whether two accuracies are comparable, and create one check per comparison."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def cell_problem(
 
 
 def _difference(old: CellOutcomes, new: CellOutcomes) -> str:
-    """Describe the first setting in which two definitions differ."""
+    """Describe the first difference between the settings of two cells."""
     key = next(k for k in sorted({*old.definition, *new.definition}) if old.definition.get(k) != new.definition.get(k))
-    here, there = new.definition.get(key, "not given"), old.definition.get(key, "not given")
-    return f"{key} is {here} here, {there} in the baseline"
+    current, stored = new.definition.get(key, "not given"), old.definition.get(key, "not given")
+    return f"{key} is {current} here, {stored} in the baseline"
 
 
 def audit_problem(before: Sequence[RunOutcomes], after: RunOutcomes | None) -> str:
-    """Return the first audit problem, or an empty string: a flag new to the baseline, a failed or a missing audit."""
+    """Return the first audit problem, or an empty string. Problems are new flags, a failed or a missing audit."""
     if after is None:
         return NO_RUN
-    new = sorted({*after.flags}.difference(*(run.flags for run in before)))
-    if new:
-        return f"new: {', '.join(f'⚑{flag}' for flag in new)}"
+    new_flags = sorted({*after.flags}.difference(*(run.flags for run in before)))
+    if new_flags:
+        return f"new: {', '.join(f'⚑{flag}' for flag in new_flags)}"
     if after.audit == FAILED:
         return "the audit failed"
     if after.audit is None and any(run.audit is not None for run in before):
@@ -56,29 +56,29 @@ def audit_problem(before: Sequence[RunOutcomes], after: RunOutcomes | None) -> s
     return ""
 
 
-AUDIT = "audit"  # metric of a check of the audit
-EVERYTHING = "all runs"  # name of a check of all runs together
-GATE = "gate"  # metric of a check of the gate itself
+AUDIT = "audit"  # value of ``metric`` for a check of the audit
+EVERYTHING = "all runs"  # value of ``name`` for a check of all runs together
+GATE = "gate"  # value of ``metric`` for a check of the gate itself
 IDLE = "this check cannot fail: no drop can exceed the tolerance"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check of the gate, shown as one line. Accuracies are fractions; ``judgement`` is None without evidence."""
+    """One check of the gate, printed as one line. Accuracies are fractions. ``judgement`` is None without evidence."""
 
     name: str  # name of the run, or of all its seeds
-    metric: str  # metric, AUDIT or GATE
+    metric: str  # name of the metric, AUDIT or GATE
     verdict: Verdict
     why: str
     before: float | None = None
     after: float | None = None
-    tolerance: float | None = None  # points
+    tolerance: float | None = None  # tolerance in percentage points
     judgement: Judgement | None = None
     n_regressed: int | None = None  # newly misclassified images, if outcomes are compared image by image
     n_improved: int | None = None  # newly correct images, if outcomes are compared image by image
     size: str = ""  # sample size in words, such as "500 images"
-    floor: float | None = None  # percent, if the check compares with a floor
-    worst: Verdict | None = None  # verdict if the model misclassified every image; None without evidence
+    floor: float | None = None  # minimum accuracy in percent, if the check compares with a floor
+    worst: Verdict | None = None  # verdict in the case that every image is misclassified; None without evidence
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,14 @@ class Gate:
     """Context of all checks: rules, tolerances, failed cells, models at chance level, lowest known accuracies."""
 
     rules: Rules
-    tolerances: Mapping[str, float]  # points; those of the rules take precedence over those of the baseline
+    tolerances: Mapping[str, float]  # in points; tolerances of the rules override tolerances of the baseline
     failures: Mapping[tuple[str, str], str]  # reason of a failed cell, by run name and metric
     at_chance: Mapping[str, str]  # sentence on a model at chance level, by run name
-    lowest: Mapping[tuple[str, str], Lower] = field(default_factory=dict)  # by run name and metric
+    lowest: Mapping[tuple[str, str], Lower] = field(default_factory=dict)  # lowest accuracy by run name and metric
 
 
 def passed(line: Check, rules: Rules) -> bool:
-    """Return whether a check passes the gate: its verdict is accepted and, unless it is PASS, has evidence."""
+    """Return whether a check passes the gate: the verdict is PASS, or it is an accepted verdict with evidence."""
     return _accepts(line.verdict, rules) and (line.verdict is Verdict.PASS or line.worst is not None)
 
 
@@ -102,7 +102,7 @@ def _accepts(verdict: Verdict, rules: Rules) -> bool:
 
 
 def nothing_compared(lines: Sequence[Check], rules: Rules) -> list[Check]:
-    """Return one failing check if all ``lines`` pass and none of them can fail, whatever the model predicts."""
+    """Return one failing check if all ``lines`` pass and no prediction of the model could make one of them fail."""
     could_fail = any(line.worst is not None and not _accepts(line.worst, rules) for line in lines)
     if could_fail or not all(passed(line, rules) for line in lines):
         return []
@@ -113,23 +113,23 @@ def nothing_compared(lines: Sequence[Check], rules: Rules) -> list[Check]:
 def judged(name: str, metric: str, evidence: Evidence, accuracies: tuple[float, float], gate: Gate) -> Check:
     """Return the check of ``evidence`` against the tolerance of ``metric``.
 
-    ``accuracies`` are fractions, before and after.
+    ``accuracies`` are the accuracies before and after, as fractions.
     """
     tolerance = tolerance_of(metric, gate.tolerances)
-    found = judge(evidence, alpha=gate.rules.alpha, tolerance=tolerance / 100)
+    judgement = judge(evidence, alpha=gate.rules.alpha, tolerance=tolerance / 100)
     n_regressed, n_improved = (
         (evidence.n_regressed, evidence.n_improved) if isinstance(evidence, Verdicts) else (None, None)
     )
     least = worst(evidence, alpha=gate.rules.alpha, tolerance=tolerance / 100)
-    why = f"{found.why}; {IDLE}" if least is Verdict.PASS else found.why
+    why = f"{judgement.why}; {IDLE}" if least is Verdict.PASS else judgement.why
     return Check(
         name,
         metric,
-        found.verdict,
+        judgement.verdict,
         why,
         *accuracies,
         tolerance,
-        found,
+        judgement,
         n_regressed,
         n_improved,
         _size(evidence),
@@ -152,7 +152,7 @@ def _size(evidence: Evidence) -> str:
 
 
 def audited(before: Sequence[RunOutcomes], after: RunOutcomes | None) -> list[Check]:
-    """Return the check of a run's audit; an empty list if neither side has an audit and no flag is new."""
+    """Return the check of a run's audit; an empty list if neither run has an audit and there is no new flag."""
     problem, name = audit_problem(before, after), name_of(after or before[0])
     if problem:
         return [Check(name, AUDIT, Verdict.FAIL, problem)]

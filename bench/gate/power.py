@@ -1,4 +1,4 @@
-"""Find checks of a baseline with a useless tolerance: too fine for the number of images, or above the accuracy."""
+"""Find checks of a baseline whose tolerance is too small for the number of images, or larger than the accuracy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.statistics.power import smallest
 
 
 def cannot_fail(baseline: Baseline) -> Iterator[str]:
-    """Yield a sentence for every metric whose accuracy is within its tolerance, so that its check can never fail.
+    """Yield a sentence for every metric whose check can never fail, because its accuracy is at most the tolerance.
 
     The accuracy is the mean over the runs of one recipe, as in a comparison of retrained weights.
     """
@@ -24,8 +24,8 @@ def cannot_fail(baseline: Baseline) -> Iterator[str]:
     for run in baseline.runs:
         for metric, cell in run.cells.items():
             shares[run.recipe, metric].append(100 * cell.accuracy)
-    for ((_, model, variant), metric), found in shares.items():
-        accuracy, points = fmean(found), tolerance_of(metric, baseline.tolerances)
+    for ((_, model, variant), metric), accuracies in shares.items():
+        accuracy, points = fmean(accuracies), tolerance_of(metric, baseline.tolerances)
         if accuracy <= points:
             yield (
                 f"{metric} of {model}:{variant} can never fail: its accuracy of {accuracy:.1f} % is within the "
@@ -36,15 +36,15 @@ def cannot_fail(baseline: Baseline) -> Iterator[str]:
 def too_fine(baseline: Baseline, alpha: float) -> Iterator[str]:
     """Yield a sentence for every metric for which one newly misclassified image makes the verdict undecided.
 
-    The mean over corruptions is left out: its resolution depends on how much the outcome of each image changes.
+    The mean over corruptions is left out, because its resolution depends on the changes of each image's outcomes.
     """
-    found = {
+    tolerances = {
         (metric, cell.n, tolerance_of(metric, baseline.tolerances))
         for run in baseline.runs
         for metric, cell in run.cells.items()
         if cell.parts == 1
     }
-    for metric, n, points in sorted(found):
+    for metric, n, points in sorted(tolerances):
         if not resolves(n, points, alpha):
             enough = smallest(partial(resolves, points=points, alpha=alpha), n, MOST["images"])
             yield (

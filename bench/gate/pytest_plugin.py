@@ -4,10 +4,10 @@
 ... def test_robustness(robustness):
 ...     robustness(load_my_model(), dataset="digits", attacks=["fgsm", "pgd"], eps="0.1")
 
-A marked test passes only after a comparison. The check runs in pytest's *call* phase, the same way for functions,
+A marked test passes only after a comparison. The check runs in pytest's *call* phase. This is the same for functions,
 methods of ``unittest.TestCase``, and parametrised, asynchronous and repeated tests.
 
-Every pytest session in the environment loads this file, so slow imports are deferred to the fixture.
+Every pytest session in the environment loads this file. Therefore slow imports are done in the fixture.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MARK = "robustness"
 UPDATE = "--robustness-update"
 REQUIRED = "--robustness-required"
 MARKED = f'baseline, tolerance={{}}, floor={{}}, scope="{SCOPES[0]}", alpha={DEFAULT_ALPHA}, allow_inconclusive=False'
-OWNERS = pytest.StashKey[dict[Path, str]]()  # baseline file to the id of the test that owns it
+OWNERS = pytest.StashKey[dict[Path, str]]()  # id of the test that writes a baseline file, by path
 NOT_CALLED = (
     f"nothing was compared: the test is marked {MARK!r} and never called the fixture {MARK!r} with a model. Call it, "
     "or remove the mark."
@@ -43,15 +43,15 @@ NOT_EXCUSED = "xfail allows a failed comparison, but some of the requested cells
 
 @dataclass
 class Attempt:
-    """One execution of a test; a rerun is a new one."""
+    """One execution of a test. A rerun of the test is a new attempt."""
 
     robustness: Robustness | None = None
-    problem: str = ""  # error in the mark, or found by the check
-    over: bool = False  # whether the test's own code has finished
+    problem: str = ""  # error in the mark, or problem found by the check
+    over: bool = False  # true if the test's own code has finished
 
 
 ATTEMPT = pytest.StashKey[Attempt]()
-#: Matches the mark, the fixture as a parameter, and its name as an argument of getfixturevalue.
+#: Matches uses of the mark, of the fixture as a parameter, and of the fixture's name as an argument of getfixturevalue.
 USED = re.compile(rf"mark\.{MARK}\b|[(,]\s*{MARK}\s*[,):]|[\"']{MARK}[\"']")
 SKIPS = (pytest.skip.Exception, SkipTest)
 
@@ -85,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Detect robustness tests that pytest does not run: in a module that skips itself, in a class it cannot collect."""
+    """Detect robustness tests that pytest does not run: in skipped modules and in classes it cannot collect."""
     report = yield
     if report.skipped and USED.search(_source_of(collector)):
         setattr(report, ATTRIBUTE, {})
@@ -105,25 +105,25 @@ def _source_of(collector: pytest.Collector) -> str:
 
 
 def _holds_marks(holder: type) -> bool:
-    found = [holder, *(getattr(holder, name, None) for name in dir(holder) if name.startswith("test"))]
-    marks = [mark for one in found for mark in getattr(one, "pytestmark", ())]
+    candidates = [holder, *(getattr(holder, name, None) for name in dir(holder) if name.startswith("test"))]
+    marks = [mark for candidate in candidates for mark in getattr(candidate, "pytestmark", ())]
     return any(mark.name == MARK for mark in marks)
 
 
 @pytest.hookimpl(tryfirst=True)  # before other plug-ins deselect tests
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Assign each baseline to the first test that names it, the same in all processes of a distributed session."""
+    """Assign each baseline to the first test that names it. All processes of a distributed session agree on it."""
     owners = config.stash.setdefault(OWNERS, {})
     for item in items:
         mark = item.get_closest_marker(MARK)
-        named = None if mark is None else next(iter(mark.args), mark.kwargs.get("baseline"))
-        if isinstance(named, str | Path):
-            owners.setdefault((item.path.parent / named).resolve(), item.nodeid)
+        baseline = None if mark is None else next(iter(mark.args), mark.kwargs.get("baseline"))
+        if isinstance(baseline, str | Path):
+            owners.setdefault((item.path.parent / baseline).resolve(), item.nodeid)
 
 
 @pytest.fixture
 def robustness(request: pytest.FixtureRequest, tmp_path: Path) -> Robustness:
-    """Return the function that attacks a model; its settings come from ``@pytest.mark.robustness(baseline=…)``."""
+    """Return the function that attacks a model. Its settings come from ``@pytest.mark.robustness(baseline=…)``."""
     with warnings_do_not_raise():
         from bench.gate.regression import Robustness
 
@@ -132,8 +132,8 @@ def robustness(request: pytest.FixtureRequest, tmp_path: Path) -> Robustness:
     if isinstance(settings, str):
         attempt.problem = settings
         pytest.fail(settings, pytrace=False)
-    found = attempt.robustness = Robustness(settings, tmp_path, request.config.getoption(UPDATE))
-    return found
+    fixture = attempt.robustness = Robustness(settings, tmp_path, request.config.getoption(UPDATE))
+    return fixture
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -143,18 +143,18 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     return (yield)
 
 
-@pytest.hookimpl(wrapper=True, trylast=True)  # innermost: the output of the check is captured like that of the test
+@pytest.hookimpl(wrapper=True, trylast=True)  # innermost: output of the check is captured like output of the test
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Check all models of the test after its own code has finished.
 
-    A failed test is not checked. A test that skips itself is checked if it has attacked a model.
+    A failed test is not checked. A skipped test is checked if it has attacked a model.
     """
     attempt = item.stash.setdefault(ATTEMPT, Attempt())
     try:
         yield
-        kept = [info.value for info in getattr(item, "_excinfo", None) or ()]  # exceptions of a unittest.TestCase
-        if all(isinstance(error, SKIPS) for error in kept):
-            _finalize(item, attempt, skipped=bool(kept))
+        exceptions = [info.value for info in getattr(item, "_excinfo", None) or ()]  # exceptions of a unittest.TestCase
+        if all(isinstance(error, SKIPS) for error in exceptions):
+            _finalize(item, attempt, skipped=bool(exceptions))
     except SKIPS as skipped:
         if "async def" in str(skipped) and _is_ours(item, attempt):  # pytest before 8.4 skips async tests
             pytest.fail(f"nothing was compared: {skipped}", pytrace=False)
@@ -167,21 +167,21 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # outermost: after expected failures have been recognised
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a test without a comparison. xfail allows a failed comparison, never a missing one."""
+    """Fail a test without a comparison. xfail allows a failed comparison, but not a missing comparison."""
     report = yield
     attempt = item.stash.get(ATTEMPT, None)
     if attempt is None or not _is_ours(item, attempt):
         return report
-    found = attempt.robustness
+    fixture = attempt.robustness
     if report.when == "call" and attempt.over:
         expected = hasattr(report, "wasxfail")
-        missing = (report.passed or expected) and not (found and found.finished and not found.uncompared)
+        missing = (report.passed or expected) and not (fixture and fixture.finished and not fixture.uncompared)
         if missing or (attempt.problem and not report.failed and not expected):
             report.outcome = "failed"
-            why = NOT_EXCUSED if expected and found and found.finished else attempt.problem or NOT_CALLED
-            report.longrepr = "\n".join(filter(None, [why, str(report.longrepr or "")]))
+            message = NOT_EXCUSED if expected and fixture and fixture.finished else attempt.problem or NOT_CALLED
+            report.longrepr = "\n".join(filter(None, [message, str(report.longrepr or "")]))
             vars(report).pop("wasxfail", None)
-        setattr(report, ATTRIBUTE, found.summary() if found else {})
+        setattr(report, ATTRIBUTE, fixture.summary() if fixture else {})
     elif report.when == "setup" and not report.passed:
         if hasattr(report, "wasxfail") and not report.wasxfail.startswith("[NOTRUN]"):  # xfail(run=False) is a skip
             report.outcome = "failed"
@@ -192,20 +192,20 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def _is_ours(item: pytest.Item, attempt: Attempt) -> bool:
-    """Return whether the test uses this plug-in and not another fixture of the same name."""
+    """Return whether the test uses the fixture of this plug-in and not another fixture of the same name."""
     return item.get_closest_marker(MARK) is not None or attempt.robustness is not None or bool(attempt.problem)
 
 
 def _finalize(item: pytest.Item, attempt: Attempt, *, skipped: bool) -> None:
     """Compare all attacked models with the baseline. A skipped test is compared only if it attacked a model."""
-    found = attempt.robustness
-    if not _is_ours(item, attempt) or (skipped and not (found and found.attacked and not found.update)):
+    fixture = attempt.robustness
+    if not _is_ours(item, attempt) or (skipped and not (fixture and fixture.attacked and not fixture.update)):
         return
-    attempt.problem = attempt.problem or (found.finalize() if found else NOT_CALLED)
-    if attempt.problem or found is None:
+    attempt.problem = attempt.problem or (fixture.finalize() if fixture else NOT_CALLED)
+    if attempt.problem or fixture is None:
         pytest.fail(attempt.problem, pytrace=False)
-    if found.update:
-        pytest.skip(f"{found.settings.baseline} is written; nothing was checked.")
+    if fixture.update:
+        pytest.skip(f"{fixture.settings.baseline} is written; nothing was checked.")
 
 
 def _settings_of(request: pytest.FixtureRequest) -> Settings | str:

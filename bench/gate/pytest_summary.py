@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-ATTRIBUTE = "robustness"  # attribute of a test's report; its value is JSON data, so that xdist can send it
+ATTRIBUTE = "robustness"  # attribute of a test's report with JSON data, which xdist can send
 
 
-@dataclass(eq=False)  # hashable: pytest keeps plug-ins in sets
+@dataclass(eq=False)  # hashable, because pytest stores plug-ins in sets
 class Summary:
-    """Reports of robustness tests. With ``required`` the session fails if a test compared nothing."""
+    """Reports of robustness tests. With ``required``, the session fails if a test made no comparison."""
 
     mark: str
     required: bool
@@ -26,7 +26,7 @@ class Summary:
             self._marked = [item.nodeid for item in session.items if item.get_closest_marker(self.mark)]
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Store a module with robustness tests that skips itself."""
+        """Store the name of a skipped module with robustness tests."""
         if hasattr(report, ATTRIBUTE):
             self._skipped.add(report.nodeid)
 
@@ -72,17 +72,17 @@ class Summary:
 
 
 def _found(report: pytest.TestReport) -> dict[str, Any]:
-    found: dict[str, Any] = getattr(report, ATTRIBUTE)
-    return found
+    data: dict[str, Any] = getattr(report, ATTRIBUTE)
+    return data
 
 
 def _lines(name: str, report: pytest.TestReport) -> list[str]:
-    found = _found(report)
-    if found.get("written"):
-        what = f"{found['baseline']} is written; nothing was compared"
-    elif found.get("compared"):
-        what = f"compared with {found['baseline']}"
+    data = _found(report)
+    if data.get("written"):
+        status = f"{data['baseline']} is written; nothing was compared"
+    elif data.get("compared"):
+        status = f"compared with {data['baseline']}"
     else:
-        what = f"NOT COMPARED ({report.outcome})"
-    texts = (*found.get("numbers", ()), *(f"note: {note}" for note in found.get("notes", ())))
-    return [f"{name}: {what}", *(f"  {text}" for text in texts)]
+        status = f"NOT COMPARED ({report.outcome})"
+    texts = (*data.get("numbers", ()), *(f"note: {note}" for note in data.get("notes", ())))
+    return [f"{name}: {status}", *(f"  {text}" for text in texts)]

@@ -46,10 +46,10 @@ class Robustness:
     settings: Settings
     results: Path
     update: bool
-    finished: bool = False  # whether images were compared with the baseline, or a baseline was written
+    finished: bool = False  # true if images were compared with the baseline, or a baseline was written
     uncompared: list[str] = field(default_factory=list)  # requested cells that could not be compared
     _settled: bool = False
-    _models: dict[str, list[nn.Module]] = field(default_factory=dict)  # by name
+    _models: dict[str, list[nn.Module]] = field(default_factory=dict)  # attacked models by name
     _problems: list[str] = field(default_factory=list)  # errors of calls, which the test may have caught
     _requested: list[tuple[str, str]] = field(default_factory=list)  # run id and cell id
     _numbers: list[str] = field(default_factory=list)
@@ -58,10 +58,10 @@ class Robustness:
     def __call__(self, model: nn.Module | Iterable[nn.Module], *, name: str = "model", **options: Any) -> None:
         """Attack ``model``. The test fails at its end unless all checks pass.
 
-        ``model`` is a module that maps images (N, 3, S, S) in [0, 1] to logits (N, K), or several such modules trained
-        with different seeds. Retrained weights need at least five trainings on each side, unless the mark has
-        ``scope="weights"``. ``name`` is the name of the model in the baseline. ``options`` are those of
-        :func:`bench.api.evaluate`. A requested cell that is missing in the baseline is a failure, too.
+        ``model`` is a module that maps images (N, 3, S, S) in [0, 1] to logits (N, K), or several modules trained with
+        different seeds. Retrained weights need at least five trainings on each side, unless the mark has
+        ``scope="weights"``. ``name`` is the name of the model in the baseline. ``options`` are options of
+        :func:`bench.api.evaluate`. The test also fails if a requested cell is missing in the baseline.
         """
         __tracebackhide__ = True
         problem = ""
@@ -73,33 +73,36 @@ class Robustness:
         except BaseException as error:
             self._problems.append(f"an attack was interrupted: {type(error).__name__}: {error}")
             raise
-        if problem:  # outside of the handler: otherwise pytest shows both errors
+        if problem:  # raised outside of the handler, because pytest would show both errors
             self._problems.append(problem)
             pytest.fail(problem, pytrace=False)
 
     def _attack(self, models: list[nn.Module], name: str, options: Mapping[str, Any]) -> None:
         if self._settled:
             raise BenchError("the test has finished, so nothing would be compared; call the fixture during the test.")
-        known = [key for key in inspect.signature(evaluate).parameters if key not in OWN_OPTIONS]
+        accepted = [key for key in inspect.signature(evaluate).parameters if key not in OWN_OPTIONS]
         for option in options:
-            if option not in known:
-                raise unknown_name("option", option, known, hint="See the options of bench.api.evaluate.")
+            if option not in accepted:
+                raise unknown_name("option", option, accepted, hint="See the options of bench.api.evaluate.")
         if not models:
             raise BenchError(f"the sequence of models called {name!r} is empty; pass at least one model.")
-        if any(one is not other for one, other in zip(models, self._models.setdefault(name, models), strict=False)):
+        if any(
+            module is not earlier
+            for module, earlier in zip(models, self._models.setdefault(name, models), strict=False)
+        ):
             raise BenchError(f"two models are called {name!r}; give each of them its own name=.")
         if not self.update and not self.settings.baseline.exists():  # fail before the attacks
             raise BenchError(
                 f"the baseline {self.settings.baseline} does not exist; 'pytest --robustness-update' writes it."
             )
-        for seed, one in enumerate(models):
+        for seed, module in enumerate(models):
             rows = evaluate(
-                one, name=name, seed=seed, results=self.results, failures="ignore", progress=Progress(), **options
+                module, name=name, seed=seed, results=self.results, failures="ignore", progress=Progress(), **options
             )
             self._requested += zip(rows["run_id"], rows["cell_id"], strict=True)
 
     def finalize(self) -> str:
-        """Write the baseline, or compare with it. Return the first problem, or an empty string."""
+        """Write the baseline, or compare with the baseline. Return the first problem, or an empty string."""
         self._settled = True
         try:
             if self._problems:
@@ -113,7 +116,7 @@ class Robustness:
 
     @property
     def attacked(self) -> bool:
-        """Whether the test called the fixture, successfully or not."""
+        """True if the test called the fixture, successfully or not."""
         return bool(self._models or self._problems)
 
     def summary(self) -> dict[str, Any]:
@@ -129,55 +132,55 @@ class Robustness:
     def _write(self) -> str:
         rules, path = self.settings.rules, self.settings.baseline
         snapshot = take_snapshot(Store(self.results))
-        lost = self._lost(snapshot)
-        if lost:
-            return _not_compared(lost)
+        missing = self._missing(snapshot)
+        if missing:
+            return _not_compared(missing)
         runs = choose(snapshot, ())
         metrics = [metric for run in runs for metric in run.cells]
         check_points(rules.tolerances, metrics)
         check_points(rules.floors, metrics, FLOOR)
-        made = make_baseline(runs, rules.tolerances)
+        written = make_baseline(runs, rules.tolerances)
         self._numbers = _changes(_readable(path), runs)
-        write_baseline(path, made)
+        write_baseline(path, written)
         self.finished = True
         chance = (f"{name} is {why}: its test fails." for name, why in snapshot.at_chance.items())
-        self._notes = [*chance, *cannot_fail(made), *too_fine(made, rules.alpha)]
+        self._notes = [*chance, *cannot_fail(written), *too_fine(written, rules.alpha)]
         return ""
 
     def _check(self) -> str:
         rules, path = self.settings.rules, self.settings.baseline
-        held, now = read_baseline(path), take_snapshot(Store(self.results))
-        lines, left = check(held, now, rules), unchecked(held, now, rules)
+        baseline, now = read_baseline(path), take_snapshot(Store(self.results))
+        lines, uncompared = check(baseline, now, rules), unchecked(baseline, now, rules)
         self._numbers = numbers(lines)
         self.finished = any(line.worst is not None for line in lines)
-        lost = self._lost(now)
+        missing = self._missing(now)
         without = (line for line in lines if line.worst is None and line.metric not in (AUDIT, GATE))
-        self.uncompared = [*lost, *left, *(f"{line.name} {line.metric}: {line.why}" for line in without)]
-        if lost:
-            return _not_compared(lost)
-        new = [f"not in {path}: {', '.join(left)}; 'pytest --robustness-update' adds it."] if left else []
+        self.uncompared = [*missing, *uncompared, *(f"{line.name} {line.metric}: {line.why}" for line in without)]
+        if missing:
+            return _not_compared(missing)
+        added = [f"not in {path}: {', '.join(uncompared)}; 'pytest --robustness-update' adds it."] if uncompared else []
         if all(passed(line, rules) for line in lines):
-            return "".join(new)
-        return "\n\n".join([*new, gate_markdown(lines, rules), _advice(lines, rules, path)])
+            return "".join(added)
+        return "\n\n".join([*added, gate_markdown(lines, rules), _advice(lines, rules, path)])
 
-    def _lost(self, now: Snapshot) -> list[str]:
+    def _missing(self, now: Snapshot) -> list[str]:
         """Return the requested cells for which ``now`` has neither an accuracy nor a failure."""
         store = Store(self.results)
-        known = {(name_of(run), metric) for run in now.runs for metric in run.cells} | {*now.failures, *now.replaced}
-        lost = now.left_out()
+        reported = {(name_of(run), metric) for run in now.runs for metric in run.cells} | {*now.failures, *now.replaced}
+        missing = now.left_out()
         for run_id, cell_id in self._requested:
             run, cell = store.read_run(run_id), store.read_cell(run_id, cell_id)
             if run is None or cell is None:
-                lost.append(f"cell {cell_id} of run {run_id}")
-            elif not known & {(name_of(run), metric) for metric in metrics_of(cell.spec.name)}:
-                lost.append(f"{name_of(run)} {cell.spec.name}")
-        return lost
+                missing.append(f"cell {cell_id} of run {run_id}")
+            elif not reported & {(name_of(run), metric) for metric in metrics_of(cell.spec.name)}:
+                missing.append(f"{name_of(run)} {cell.spec.name}")
+        return missing
 
 
-def _not_compared(lost: Sequence[str]) -> str:
+def _not_compared(missing: Sequence[str]) -> str:
     return (
-        f"requested but not compared: {', '.join(lost)}. Only one of several cells with the same name counts; give "
-        "every call with different settings its own name=."
+        f"requested but not compared: {', '.join(missing)}. Only one of several cells with the same name is used; "
+        "give every call with different settings its own name=."
     )
 
 
@@ -193,7 +196,7 @@ def _advice(lines: Sequence[Check], rules: Rules, path: Path) -> str:
 
 
 def _readable(path: Path) -> Baseline | None:
-    """Return the baseline that will be replaced; None without a readable one."""
+    """Return the baseline that will be replaced; None if it is missing or unreadable."""
     try:
         return read_baseline(path)
     except BenchError:
@@ -201,7 +204,7 @@ def _readable(path: Path) -> Baseline | None:
 
 
 def _changes(before: Baseline | None, runs: Sequence[RunOutcomes]) -> list[str]:
-    """Return one line per accuracy to write, with the accuracy that it replaces."""
+    """Return one line per new accuracy, with the accuracy that it replaces."""
     old = {(name_of(run), m): cell.accuracy for run in (before.runs if before else ()) for m, cell in run.cells.items()}
     return [
         f"{name_of(run)} {metric}: baseline {_shown(old.get((name_of(run), metric)))}, now {_shown(cell.accuracy)}"

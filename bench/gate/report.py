@@ -20,7 +20,7 @@ FILES_ONLY = (
     "Scope weights: these checks hold for the compared weights on these images. They do not show that the training "
     "recipe is better or worse, because another training may give a different result."
 )
-#: Sign in front of each verdict.
+#: Sign printed in front of each verdict.
 SIGNS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.UNDECIDED: "?"}
 
 
@@ -36,7 +36,7 @@ def gate_markdown(lines: Sequence[Check], rules: Rules) -> str:
     ordered = sorted(lines, key=lambda line: WORST.index(line.verdict))
     table = tabulate([_row(line) for line in ordered], HEADERS, tablefmt="pipe", disable_numparse=True)
     caption = (
-        "Accuracies and floors in percent, drops and tolerances in points; each bound of a drop is one-sided at "
+        "Accuracies and floors in percent, drops and tolerances in points. Each bound of a drop is one-sided at "
         f"confidence {1 - rules.alpha:.4g}. FAIL: a drop beyond chance and beyond the tolerance, or an accuracy below "
         "its floor; PASS: a drop beyond the tolerance is excluded, or no image changed."
     )
@@ -45,9 +45,9 @@ def gate_markdown(lines: Sequence[Check], rules: Rules) -> str:
 
 
 def numbers(lines: Sequence[Check]) -> list[str]:
-    """Return one short line per check with the accuracies before and now. The text is ASCII if all names are."""
-    several = len({line.name for line in lines}) > 1
-    return [f"{line.name} {_numbers(line)}" if several else _numbers(line) for line in lines]
+    """Return one short line per check with the accuracies before and now. The text is ASCII if all names are ASCII."""
+    has_several_names = len({line.name for line in lines}) > 1
+    return [f"{line.name} {_numbers(line)}" if has_several_names else _numbers(line) for line in lines]
 
 
 def _numbers(line: Check) -> str:
@@ -79,7 +79,7 @@ def _row(line: Check) -> tuple[str, ...]:
 def _plain(text: str) -> str:
     """Replace line breaks and control characters by spaces.
 
-    Messages of third-party code may contain them, and they are invalid in XML and disturb terminals.
+    Messages of third-party code may contain such characters, which are invalid in XML and disturb terminals.
     """
     return "".join(character if character.isprintable() else " " for character in text)
 
@@ -89,8 +89,12 @@ def _percent(fraction: float | None) -> str:
 
 
 def _drop(line: Check) -> str:
-    found = line.judgement
-    return "" if found is None else f"{100 * found.drop:+.2f} [{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
+    judgement = line.judgement
+    return (
+        ""
+        if judgement is None
+        else f"{100 * judgement.drop:+.2f} [{100 * judgement.low:+.2f}, {100 * judgement.high:+.2f}]"
+    )
 
 
 def gate_data(lines: Sequence[Check]) -> list[dict[str, Any]]:

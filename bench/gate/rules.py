@@ -14,7 +14,7 @@ from bench.core.words import join
 from bench.statistics.accuracy_drop import MOST_ALPHA
 
 CORRUPTIONS = "corruptions"
-DEFAULT = {CLEAN: 0.5}  # points
+DEFAULT = {CLEAN: 0.5}  # default tolerance by metric, in points
 DEFAULT_OTHER = 1.0  # default tolerance of all other metrics, in points
 MOST = 100  # maximum tolerance or floor
 TOLERANCE, FLOOR = "tolerance", "floor"
@@ -26,7 +26,7 @@ def parse_points(texts: Sequence[str], kind: str = TOLERANCE) -> dict[str, float
 
     Raise BenchError for an invalid form, a number out of range and a repeated name.
     """
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for text in texts:
         name, _, value = text.partition("=")
         try:
@@ -36,27 +36,27 @@ def parse_points(texts: Sequence[str], kind: str = TOLERANCE) -> dict[str, float
         if not name or not _is_possible(points, kind):
             form = f"{kind} {text!r} is not of the form NAME={UNITS[kind].upper()}"
             raise BenchError(f"{form}, {_range(kind)}, as in clean={0.5 if kind == TOLERANCE else 80}.")
-        if name in found:
+        if name in numbers:
             raise BenchError(f"{kind} {name!r} is given twice.")
-        found[name] = points
-    return found
+        numbers[name] = points
+    return numbers
 
 
 def check_points(points: Mapping[str, float], metrics: Iterable[str], kind: str = TOLERANCE) -> None:
     """Raise BenchError for a number out of range, and for a name that matches none of the metrics.
 
-    A misspelt tolerance or floor would otherwise be ignored silently.
+    Otherwise a misspelt tolerance or floor would be ignored silently.
     """
-    known = {name for metric in metrics for name in names_of(metric)}
+    names = {name for metric in metrics for name in names_of(metric)}
     for name, value in points.items():
-        if name not in known:
-            raise unknown_name(kind, str(name), sorted(known), hint="Use a metric of the baseline.")
+        if name not in names:
+            raise unknown_name(kind, str(name), sorted(names), hint="Use a metric of the baseline.")
         if isinstance(value, bool) or not isinstance(value, int | float) or not _is_possible(value, kind):
             raise BenchError(f"{kind} {value!r} of {name} is not {_range(kind)} {UNITS[kind]}.")
 
 
 def _is_possible(value: float, kind: str) -> bool:
-    """Return whether ``value`` is in range. A floor of 0 is not, because it could never fail."""
+    """Return whether ``value`` is in range. A floor of 0 is not in range, because it could never fail."""
     return 0 < value <= MOST if kind == FLOOR else 0 <= value <= MOST
 
 
@@ -76,13 +76,13 @@ def names_of(metric: str) -> list[str]:
 
 
 def tolerance_of(metric: str, tolerances: Mapping[str, float]) -> float:
-    """Return the tolerance of ``metric`` in points: the given one, or else the default."""
-    given = named(metric, tolerances)
-    return DEFAULT.get(metric, DEFAULT_OTHER) if given is None else given
+    """Return the tolerance of ``metric`` in points: the value in ``tolerances``, or else the default."""
+    explicit = named(metric, tolerances)
+    return DEFAULT.get(metric, DEFAULT_OTHER) if explicit is None else explicit
 
 
 def named(metric: str, points: Mapping[str, float]) -> float | None:
-    """Return the number given for ``metric`` under its most specific name; None without one."""
+    """Return the number in ``points`` for the most specific name of ``metric``; None if no name occurs."""
     return next((points[name] for name in names_of(metric) if name in points), None)
 
 
@@ -95,11 +95,11 @@ WEIGHTS: Scope = "weights"  # compare two weight files image by image
 class Rules:
     """Options of a check. Raise BenchError for invalid values."""
 
-    alpha: float = DEFAULT_ALPHA  # level of each one-sided test
+    alpha: float = DEFAULT_ALPHA  # significance level of each one-sided test
     tolerances: Mapping[str, float] = field(default_factory=dict)  # allowed drop of accuracy in points, by metric
     floors: Mapping[str, float] = field(default_factory=dict)  # minimum accuracy in percent, by metric
     scope: Scope = RECIPE
-    allow_inconclusive: bool = False  # pass NOT ENOUGH EVIDENCE; a check without any evidence still fails
+    allow_inconclusive: bool = False  # True: NOT ENOUGH EVIDENCE passes; a check without any evidence still fails
 
     def __post_init__(self) -> None:
         for name, values in (("tolerance", self.tolerances), ("floor", self.floors)):

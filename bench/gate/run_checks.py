@@ -26,19 +26,30 @@ from bench.statistics.accuracy_drop import share_bounds
 def floor_lines(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> Iterator[Check]:
     """Yield one check per current network and metric with a floor. ``before`` and ``after`` are of one recipe.
 
-    The measured accuracy decides, or the lowest known robust accuracy on the same images if that is lower. ``why``
-    names the deciding accuracy, and mentions a one-sided confidence bound on the other side of the floor.
+    The floor is compared with the measured accuracy. If a lower robust accuracy is known on the same images, the floor
+    is compared with this lower accuracy. ``why`` names the compared accuracy, and mentions the one-sided confidence
+    bound if the bound is on the other side of the floor.
     """
     metrics = dict.fromkeys(metric for run in (*before, *after) for metric in run.cells)
     for metric in metrics:
         floor = named(metric, gate.rules.floors)
         if floor is None:
             continue
-        old = next((run.cells[metric].accuracy for run in before if metric in run.cells), None)
+        accuracy_before = next((run.cells[metric].accuracy for run in before if metric in run.cells), None)
         if not after:
-            yield Check(name_of(before[0]), metric, Verdict.FAIL, NO_RUN, before=old, floor=floor, worst=Verdict.FAIL)
+            yield Check(
+                name_of(before[0]),
+                metric,
+                Verdict.FAIL,
+                NO_RUN,
+                before=accuracy_before,
+                floor=floor,
+                worst=Verdict.FAIL,
+            )
         for run in after:
-            yield at_chance(_line(run, metric, floor, _accuracy(before, run, metric, old), gate), _chance(run, gate))
+            yield at_chance(
+                _line(run, metric, floor, _accuracy(before, run, metric, accuracy_before), gate), _chance(run, gate)
+            )
 
 
 def _chance(run: RunOutcomes, gate: Gate) -> str:
@@ -46,18 +57,18 @@ def _chance(run: RunOutcomes, gate: Gate) -> str:
 
 
 def _accuracy(before: Sequence[RunOutcomes], run: RunOutcomes, metric: str, otherwise: float | None) -> float | None:
-    """Return the baseline's accuracy of the same seed, or else ``otherwise``."""
+    """Return the baseline's accuracy for the same seed, or ``otherwise`` if there is none."""
     same = (old.cells[metric].accuracy for old in before if old.seed == run.seed and metric in old.cells)
     return next(same, otherwise)
 
 
 def _line(run: RunOutcomes, metric: str, floor: float, before: float | None, gate: Gate) -> Check:
     name, cell = name_of(run), run.cells.get(metric)
-    made = partial(Check, name, metric, before=before, floor=floor, worst=Verdict.FAIL)
+    make_check = partial(Check, name, metric, before=before, floor=floor, worst=Verdict.FAIL)
     if (name, metric) in gate.failures:
-        return made(Verdict.FAIL, gate.failures[name, metric])
+        return make_check(Verdict.FAIL, gate.failures[name, metric])
     if cell is None:
-        return made(Verdict.FAIL, "missing: the run has no cell of this metric")
+        return make_check(Verdict.FAIL, "missing: the run has no cell of this metric")
     verdict, why = _against(cell, floor, gate.rules.alpha)
     lower = gate.lowest.get((name, metric))
     if verdict is Verdict.PASS and lower is not None and 100 * lower.accuracy < floor:
@@ -65,11 +76,11 @@ def _line(run: RunOutcomes, metric: str, floor: float, before: float | None, gat
     if verdict is Verdict.PASS and run.flags and metric != CLEAN and CORRUPTIONS not in names_of(metric):
         flags = ", ".join(f"⚑{flag}" for flag in run.flags)
         verdict, why = Verdict.UNDECIDED, f"the accuracy is an upper bound only ({flags})"
-    return made(verdict, why, after=cell.accuracy, size=pluralize(cell.n, "image"))
+    return make_check(verdict, why, after=cell.accuracy, size=pluralize(cell.n, "image"))
 
 
 def _against(cell: CellOutcomes, floor: float, alpha: float) -> tuple[Verdict, str]:
-    """Compare the measured accuracy with its floor; report the one-sided bound if it is on the other side."""
+    """Compare the measured accuracy with its floor. Report the one-sided bound if it is on the other side."""
     reached = cell.right * 100 >= floor * cell.n * cell.parts
     low, high = share_bounds(cell.right / cell.parts, cell.n, alpha)
     confidence = f"{100 * (1 - alpha):.4g} %"
@@ -81,11 +92,12 @@ def _against(cell: CellOutcomes, floor: float, alpha: float) -> tuple[Verdict, s
 
 
 def check(baseline: Baseline, now: Snapshot, rules: Rules) -> list[Check]:
-    """Return all checks, in the order of the baseline. Tolerances of ``rules`` override those of the baseline.
+    """Return all checks, in the order of the baseline. Tolerances of ``rules`` override tolerances of the baseline.
 
     Equal weights are compared image by image, separately for each seed. Retrained weights are compared over seeds,
     unless ``rules.scope`` is ``weights``. Recipes that are not in the baseline are compared with the floors only. Every
-    failed cell gives a failing check, in the baseline or not. If no check can fail, one more check fails.
+    failed cell gives a failing check, even if it is not in the baseline. If no check can fail, the result has one more
+    failing check.
 
     Raise BenchError for tolerances and floors without a matching metric, and for a baseline without cells.
     """
@@ -107,16 +119,16 @@ def check(baseline: Baseline, now: Snapshot, rules: Rules) -> list[Check]:
 def unchecked(baseline: Baseline, now: Snapshot, rules: Rules) -> list[str]:
     """Return the measured accuracies that were not compared, because the baseline or the snapshot leaves them out.
 
-    Failed cells are not included: :func:`check` makes a failing check of each.
+    Failed cells are not included, because :func:`check` adds a failing check for each.
     """
-    held = _held(_groups(baseline, now, rules.scope))
-    new = [
+    compared = _compared(_groups(baseline, now, rules.scope))
+    uncompared = [
         f"{name_of(run)} {metric}"
         for run in sorted(now.runs, key=lambda run: (*run.recipe, run.seed))
         for metric in run.cells
-        if (name_of(run), metric) not in held
+        if (name_of(run), metric) not in compared
     ]
-    return new + now.left_out()
+    return uncompared + now.left_out()
 
 
 @dataclass(frozen=True)
@@ -125,7 +137,7 @@ class _Group:
 
     before: Sequence[RunOutcomes]
     after: Sequence[RunOutcomes]  # sorted by seed
-    partners: Sequence[RunOutcomes | None]  # run to compare with, for each of ``before``, in a comparison by image
+    partners: Sequence[RunOutcomes | None]  # compared run for each run of ``before``; used in a comparison by image
     over_seeds: bool
 
 
@@ -138,9 +150,9 @@ def _groups(baseline: Baseline, now: Snapshot, scope: Scope) -> list[_Group]:
 
 def _new_recipes(baseline: Baseline, now: Snapshot) -> list[list[RunOutcomes]]:
     """Return the current networks whose recipe is not in the baseline, grouped by recipe."""
-    held, runs = {run.recipe for run in baseline.runs}, defaultdict(list)
+    known_recipes, runs = {run.recipe for run in baseline.runs}, defaultdict(list)
     for run in now.runs:
-        if run.recipe not in held:
+        if run.recipe not in known_recipes:
             runs[run.recipe].append(run)
     return list(runs.values())
 
@@ -148,13 +160,13 @@ def _new_recipes(baseline: Baseline, now: Snapshot) -> list[list[RunOutcomes]]:
 def _new_failures(groups: Sequence[_Group], now: Snapshot) -> list[Check]:
     """Return a failing check for every failed cell that is not in the baseline.
 
-    All standard corruptions of a network share one check, that of their mean.
+    All standard corruptions of a network share one check, the check of their mean.
     """
-    held = _held(groups)
+    compared = _compared(groups)
     return [
         Check(name, metric, Verdict.FAIL, f"{why}; not in the baseline")
         for (name, metric), why in sorted(now.failures.items())
-        if (name, metric) not in held and metric not in STANDARD_COLUMNS
+        if (name, metric) not in compared and metric not in STANDARD_COLUMNS
     ]
 
 
@@ -167,18 +179,20 @@ def _group(before: Sequence[RunOutcomes], now: Snapshot, scope: Scope) -> _Group
 def _partner(run: RunOutcomes, after: Sequence[RunOutcomes], *, alone: bool) -> RunOutcomes | None:
     """Return the run of the same seed, or else a run with the same weights and another attack seed.
 
-    If ``alone``, each side has one run only, and these two are partners for any seeds.
+    ``alone`` means that each side has one run only. These two runs are partners even if their seeds differ.
     """
-    same = [other for other in after if other.seed == run.seed]
-    return next(iter(same or [other for other in after if alone or other.weights_sha == run.weights_sha]), None)
+    same = [candidate for candidate in after if candidate.seed == run.seed]
+    return next(
+        iter(same or [candidate for candidate in after if alone or candidate.weights_sha == run.weights_sha]), None
+    )
 
 
 def _retrained(
     before: Sequence[RunOutcomes], partners: Sequence[RunOutcomes | None], after: Sequence[RunOutcomes]
 ) -> bool:
-    """Return whether any network has different weights than its partner, or no network has a partner."""
-    found = [(old, new) for old, new in zip(before, partners, strict=True) if new is not None]
-    return bool(after) and (not found or any(old.weights_sha != new.weights_sha for old, new in found))
+    """Return whether any network has other weights than its partner, or no network has a partner."""
+    pairs = [(old, new) for old, new in zip(before, partners, strict=True) if new is not None]
+    return bool(after) and (not pairs or any(old.weights_sha != new.weights_sha for old, new in pairs))
 
 
 def _checked(group: _Group, gate: Gate) -> list[Check]:
@@ -190,12 +204,12 @@ def _checked(group: _Group, gate: Gate) -> list[Check]:
     return lines + list(floor_lines(group.before, group.after, gate))
 
 
-def _held(groups: Sequence[_Group]) -> set[tuple[str, str]]:
+def _compared(groups: Sequence[_Group]) -> set[tuple[str, str]]:
     """Return the current run names and metrics that are compared with the baseline."""
-    return {(name_of(run), metric) for group in groups for run, metric in _held_of(group)}
+    return {(name_of(run), metric) for group in groups for run, metric in _compared_in(group)}
 
 
-def _held_of(group: _Group) -> list[tuple[RunOutcomes, str]]:
+def _compared_in(group: _Group) -> list[tuple[RunOutcomes, str]]:
     if group.over_seeds:
         metrics = {metric for run in group.before for metric in run.cells}
         return [(run, metric) for run in group.after for metric in metrics]

@@ -16,7 +16,7 @@ from bench.gate.verdict import Evidence, Shares, Trainings, Verdict, Verdicts
 
 
 def by_image(before: RunOutcomes, after: RunOutcomes | None, gate: Gate) -> Iterator[Check]:
-    """Yield one check per metric of one trained network, and one of its audit. ``after`` is None if it is missing."""
+    """Yield one check per metric of one network, and a check of its audit. ``after`` is None if the run is missing."""
     chance = "" if after is None else gate.at_chance.get(name_of(after), "")
     for metric in before.cells:
         yield at_chance(_weights_line(before, after, metric, gate), chance)
@@ -50,10 +50,10 @@ Training = list[RunOutcomes]  # runs of the same weights, each attacked with its
 
 
 def over_seeds(before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> Iterator[Check]:
-    """Yield one check per metric over all trainings, and one of the audit of each current run.
+    """Yield one check per metric over all trainings, and a check of the audit of each current run.
 
-    Runs of the same weights under several attack seeds are one training. An image counts as correctly classified only
-    if it is correctly classified in all of them.
+    Runs of the same weights with several attack seeds are one training. An image is correctly classified in a training
+    only if it is correctly classified in all of these runs.
     """
     name = name_of(before[0]).rpartition(":")[0]
     chance = "; ".join(f"seed {run.seed} is {why}" for run in after if (why := gate.at_chance.get(name_of(run))))
@@ -75,9 +75,9 @@ def _by_seeds(name: str, metric: str, before: Sequence[RunOutcomes], after: Sequ
         counts = f"a recipe needs {FEWEST_SEEDS} trainings on each side, got {len(old)} and {len(new)}"
         why = f"different weights, nothing was compared: {counts}; scope 'weights' compares these files"
         return Check(name, metric, Verdict.UNDECIDED, why, *accuracies)
-    most, fewest = max(map(len, old)), min(map(len, new))
-    if fewest < most:
-        why = f"missing: a training has {fewest} of the {most} attack seeds that a training of the baseline has"
+    largest, smallest = max(map(len, old)), min(map(len, new))
+    if smallest < largest:
+        why = f"missing: a training has {smallest} of the {largest} attack seeds that a training of the baseline has"
         return Check(name, metric, Verdict.FAIL, why, *accuracies)
     return judged(name, metric, Trainings(_table(metric, old), _table(metric, new)), accuracies, gate)
 
@@ -85,8 +85,9 @@ def _by_seeds(name: str, metric: str, before: Sequence[RunOutcomes], after: Sequ
 def _problem(metric: str, before: Sequence[RunOutcomes], after: Sequence[RunOutcomes], gate: Gate) -> str:
     """Return why the two sides cannot be compared, or an empty string.
 
-    Every run is checked. A run may lack the metric only if it was never evaluated on it and another run of the same
-    weights has it. Fewer trainings than in the baseline are a reason, because the missing trainings may have failed.
+    Every run is checked. A run may lack the metric only if it was never evaluated for it and another run of the same
+    weights has it. The sides are not comparable if trainings of the baseline are missing, because the missing trainings
+    may have failed.
     """
     if any(cell_problem(before[0], run, metric, {}) for run in before[1:]):
         return "the baseline's seeds are not comparable: they were measured on different images or with other settings"
@@ -103,10 +104,10 @@ def _problem(metric: str, before: Sequence[RunOutcomes], after: Sequence[RunOutc
 
 def _trainings(runs: Sequence[RunOutcomes]) -> list[Training]:
     """Group the runs by their weights."""
-    found: dict[str, Training] = defaultdict(list)
+    by_weights: dict[str, Training] = defaultdict(list)
     for run in runs:
-        found[run.weights_sha].append(run)
-    return list(found.values())
+        by_weights[run.weights_sha].append(run)
+    return list(by_weights.values())
 
 
 def _mean(metric: str, runs: Sequence[RunOutcomes]) -> float | None:
@@ -115,6 +116,6 @@ def _mean(metric: str, runs: Sequence[RunOutcomes]) -> float | None:
 
 
 def _table(metric: str, trainings: Sequence[Training]) -> NDArray[np.float64]:
-    """Return shares of correct classifications (trainings, images), the minimum over the attack seeds of a training."""
+    """Return shares of correct classifications, (trainings, images). A share is the minimum over the attack seeds."""
     cells = [[run.cells[metric] for run in training] for training in trainings]
     return np.stack([np.min([cell.counts / cell.parts for cell in same], axis=0) for same in cells])

@@ -1,6 +1,6 @@
 """Convert a results folder to the form of a baseline, so that both sides of a check have the same form.
 
-Also find cells whose robust accuracy is too high, because other attacks succeed on more of the same images.
+The module also finds cells whose robust accuracy is too high, because other attacks succeed on more of the same images.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from bench.results.store import Store
 
 @dataclass(frozen=True)
 class Lower:
-    """Lowest known robust accuracy (a fraction), and the attack that succeeds on most of the cell's correct images."""
+    """Lowest known robust accuracy as a fraction, and the attack with most successes on the cell's correct images."""
 
     accuracy: float
     attack: str
@@ -49,17 +49,17 @@ def lower_than_measured(row: BoardRow, outcomes: Outcomes) -> Iterator[tuple[str
         attack = cell.spec.attack
         if attack is None or cell.status != "ok":
             continue
-        own = outcomes.of(cell)
-        lowest = lowest_known(row, Budget(attack.norm, attack.eps), outcomes, own.ids)
-        if lowest is None or lowest.right.sum() >= own.correct.sum():
+        own_outcomes = outcomes.of(cell)
+        lowest = lowest_known(row, Budget(attack.norm, attack.eps), outcomes, own_outcomes.ids)
+        if lowest is None or lowest.right.sum() >= own_outcomes.correct.sum():
             continue
-        more = {name: int((mask[0] & own.correct).sum()) for name, mask in lowest.broken.items()}
-        strongest = max(more, key=lambda name: more[name])
+        n_misclassified = {name: int((mask[0] & own_outcomes.correct).sum()) for name, mask in lowest.broken.items()}
+        strongest = max(n_misclassified, key=lambda name: n_misclassified[name])
         source = f"{strongest.removeprefix(AUDIT)}, audit" if strongest.startswith(AUDIT) else strongest
         yield column, Lower(float(lowest.accuracy), source)
 
 
-#: Hash of a module without accessible weights. Its recorded structure and behaviour are then used instead.
+#: Value of weights_sha for a module without accessible weights. Its structure and behaviour are compared instead.
 NO_WEIGHTS = hashlib.sha256().hexdigest()
 
 
@@ -67,28 +67,28 @@ NO_WEIGHTS = hashlib.sha256().hexdigest()
 class Snapshot:
     """Runs with their per-image outcomes, failed cells, and models at chance level.
 
-    ``replaced`` has superseded cells: another cell of the same name counts, with different attack settings or different
-    corrupted images. They are neither in ``runs`` nor in ``failures``. ``lowest`` has an entry for each cell with a
-    lower known robust accuracy.
+    ``replaced`` has superseded cells. A cell is superseded if another cell with the same name takes precedence, which
+    has different attack settings or different corrupted images. Superseded cells are neither in ``runs`` nor in
+    ``failures``. ``lowest`` has an entry for each cell with a lower known robust accuracy.
     """
 
     runs: tuple[RunOutcomes, ...]
-    failures: Mapping[tuple[str, str], str]  # reason, by run name and metric
-    at_chance: Mapping[str, str] = field(default_factory=dict)  # a sentence by run name
-    replaced: Mapping[tuple[str, str], str] = field(default_factory=dict)  # settings, by run name and metric
-    lowest: Mapping[tuple[str, str], Lower] = field(default_factory=dict)  # by run name and metric
+    failures: Mapping[tuple[str, str], str]  # reason by run name and metric
+    at_chance: Mapping[str, str] = field(default_factory=dict)  # sentence by run name
+    replaced: Mapping[tuple[str, str], str] = field(default_factory=dict)  # settings by run name and metric
+    lowest: Mapping[tuple[str, str], Lower] = field(default_factory=dict)  # lowest accuracy by run name and metric
 
     def left_out(self) -> list[str]:
         """Return one text per entry of ``replaced``."""
-        return [f"{name} {metric} ({how})" for (name, metric), how in sorted(self.replaced.items())]
+        return [f"{name} {metric} ({settings})" for (name, metric), settings in sorted(self.replaced.items())]
 
 
 def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
-    """Take a snapshot of the runs in ``names`` (prefixes of ids, or model:variant[:seed]); of all runs without names.
+    """Take a snapshot of the runs in ``names`` (prefixes of ids, or model:variant[:seed]), or of all runs if empty.
 
-    Among cells that fill the same leaderboard entry, the one with the best evidence counts, as in the leaderboard.
-    Raise BenchError for an unknown or ambiguous name, for a folder without cells, and for two trainings with the same
-    name and seed, because neither may silently replace the other.
+    If several cells fill the same leaderboard entry, the cell with the best evidence is used, as on the leaderboard.
+    Raise BenchError for an unknown or ambiguous name, and for a folder without cells. Raise BenchError also for two
+    trainings with the same name and seed, because one must not silently replace the other.
     """
     cells, audits = _selected(all_cells(store), store, names), all_audits(store)
     rows = [row for run_id in dict.fromkeys(run.run_id for run, _ in cells) for row in _rows(cells, audits, run_id)]
@@ -104,13 +104,13 @@ def take_snapshot(store: Store, names: Sequence[str] = ()) -> Snapshot:
 def name_of(run: RunOutcomes | RunRecord) -> str:
     """Return the name of a trained network in the gate.
 
-    It includes the data set, because one folder may hold several.
+    The name includes the data set, because a folder may hold several data sets.
     """
     return f"{run.dataset} {run.model}:{run.variant}:{run.seed}"
 
 
 def metrics_of(column: str) -> tuple[str, ...]:
-    """Return the metrics to which a column may contribute: its own, and the mean over the standard corruptions."""
+    """Return the metrics of a column: the column itself, and for a standard corruption also the mean over them."""
     return (column, CORRUPTIONS_ACC) if column in STANDARD_COLUMNS else (column,)
 
 
@@ -118,11 +118,11 @@ def _selected(cells: Sequence[Cell], store: Store, names: Sequence[str]) -> list
     """Return the cells of the runs in ``names``; all cells without names. ``model:variant`` selects all its seeds."""
     if not names:
         return list(cells)
-    wanted: set[str] = set()
+    run_ids: set[str] = set()
     for name in names:
         seeds = {run.run_id for run, _ in cells if name == f"{run.model}:{run.variant}"}
-        wanted |= seeds or {store.find_run(name).run_id}
-    return [(run, cell) for run, cell in cells if run.run_id in wanted]
+        run_ids |= seeds or {store.find_run(name).run_id}
+    return [(run, cell) for run, cell in cells if run.run_id in run_ids]
 
 
 def _rows(cells: Sequence[Cell], audits: Audits, run_id: str) -> list[BoardRow]:
@@ -158,7 +158,7 @@ def _run(row: BoardRow, store: Store) -> RunOutcomes:
 
 
 def _audit(row: BoardRow) -> str | None:
-    """Return the verdict of the audit as one word, without points, because those depend on the attack's seed."""
+    """Return the verdict of the audit as one word. Points are left out, because they depend on the attack's seed."""
     record = row.audits.get(row.run.seed)
     counted = [cell for cells in row.cells.values() for cell in cells.values()]
     return None if record is None else verdict_word(record, counted)
@@ -166,13 +166,13 @@ def _audit(row: BoardRow) -> str | None:
 
 def _cells(row: BoardRow, store: Store) -> dict[str, CellOutcomes]:
     standard = standard_cells(row) or []
-    found = {column: _outcomes(row, [column], store) for column in row.cells if row.accuracies(column)}
-    found = {column: cell for column, cell in found.items() if column not in standard}
-    return found | ({CORRUPTIONS_ACC: _outcomes(row, standard, store)} if standard else {})
+    outcomes = {column: _outcomes(row, [column], store) for column in row.cells if row.accuracies(column)}
+    outcomes = {column: cell for column, cell in outcomes.items() if column not in standard}
+    return outcomes | ({CORRUPTIONS_ACC: _outcomes(row, standard, store)} if standard else {})
 
 
 def _outcomes(row: BoardRow, columns: Sequence[str], store: Store) -> CellOutcomes:
-    """Return the outcomes of one metric over ``columns``, all evaluated on the same images."""
+    """Return the outcomes of one metric over ``columns``. All columns were evaluated on the same images."""
     cells = [next(iter(row.cells[column].values())) for column in columns]
     samples = [store.read_samples(cell) for cell in cells]
     counts = np.asarray([[s.correct for s in found] for found in samples]).sum(axis=0).astype(np.uint8)
@@ -187,7 +187,7 @@ def _outcomes(row: BoardRow, columns: Sequence[str], store: Store) -> CellOutcom
 
 
 def _definition(cells: Sequence[EvalRecord]) -> dict[str, Scalar]:
-    """Return the settings that determine the number besides the weights, the test images and the seed."""
+    """Return the settings that determine the accuracy, besides the weights, the test images and the seed."""
     first = cells[0]
     if first.spec.corruption is not None:
         specs = [cell.spec.corruption.identity() for cell in cells if cell.spec.corruption is not None]
@@ -196,33 +196,33 @@ def _definition(cells: Sequence[EvalRecord]) -> dict[str, Scalar]:
     attack = first.spec.attack
     if attack is None:
         return {}
-    found = {"version": attack.version, "precision": attack.precision, **attack.params}
+    settings = {"version": attack.version, "precision": attack.precision, **attack.params}
     library = "" if attack.backend == NATIVE else f" {first.backend_version}"  # native attacks have their own version
-    found |= {"backend": f"{first.backend}{library}"}
+    settings |= {"backend": f"{first.backend}{library}"}
     if attack.code_sha:
-        found |= {"code_sha": attack.code_sha}
-    return found | ({} if first.spec.protocol == STANDARD else {"protocol": first.spec.protocol})
+        settings |= {"code_sha": attack.code_sha}
+    return settings | ({} if first.spec.protocol == STANDARD else {"protocol": first.spec.protocol})
 
 
 def _failures(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
     """Return the failed cells by run name and metric. A failed corruption also fails the mean over corruptions."""
-    found: dict[tuple[str, str], str] = {}
+    failures: dict[tuple[str, str], str] = {}
     for row in rows:
         name = name_of(row.run)
         for column in {*row.cells, *row.superseded}:
             for cell in row.failures(column):
                 sentence = f"{cell.status}: {cell.reason}" + (f" ({cell.message})" if cell.message else "")
                 for metric in metrics_of(column):
-                    found[name, metric] = sentence if metric == column else f"{column} {sentence}"
-    return found
+                    failures[name, metric] = sentence if metric == column else f"{column} {sentence}"
+    return failures
 
 
 def _replaced(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
     """Return the settings of superseded cells by run name and metric, see :class:`Snapshot`.
 
-    A superseded cell with the same settings as the one that counts is left out.
+    A superseded cell with the same settings as the cell that takes precedence is left out.
     """
-    found: dict[tuple[str, str], str] = {}
+    replaced: dict[tuple[str, str], str] = {}
     for row in rows:
         failed = {cell.cell_id for column in row.superseded for cell in row.failures(column)}
         for column, cells in row.superseded.items():
@@ -230,26 +230,29 @@ def _replaced(rows: Sequence[BoardRow]) -> dict[tuple[str, str], str]:
             for cell in cells:
                 same = counted is not None and _definition([counted]) == _definition([cell])
                 if not same and cell.cell_id not in failed:
-                    shown = ", ".join(f"{key} {value}" for key, value in _definition([cell]).items())
-                    found[name_of(row.run), column] = f"{cell.status}, with {shown}; superseded by another cell"
-    return found
+                    settings = ", ".join(f"{key} {value}" for key, value in _definition([cell]).items())
+                    replaced[name_of(row.run), column] = f"{cell.status}, with {settings}; superseded by another cell"
+    return replaced
 
 
 def choose(snapshot: Snapshot, patterns: Sequence[str]) -> tuple[RunOutcomes, ...]:
-    """Return the runs with the cells that match ``patterns``, or with all cells without patterns.
+    """Return the runs with the cells that match ``patterns``, or with all cells if there are no patterns.
 
-    A pattern is a name as in tolerances, with optional wildcards. Raise BenchError for a pattern without a match, for
-    a selected cell that is not ok, because the gate would never report its loss, and for a run without cells.
+    A pattern is a name as in tolerances, with optional wildcards. Raise BenchError for a pattern without a match and
+    for a run without cells. Raise BenchError also for a selected cell that is not ok, because the gate would never
+    report that this cell is missing.
     """
-    known = sorted({metric for run in snapshot.runs for metric in run.cells} | {m for _, m in snapshot.failures})
+    metrics = sorted({metric for run in snapshot.runs for metric in run.cells} | {m for _, m in snapshot.failures})
     for pattern in patterns:
-        if not any(_named(metric, [pattern]) for metric in known):
-            raise unknown_name("cell", pattern, known, hint="Use the names of leaderboard.csv; wildcards are allowed.")
-    kept = {metric for metric in known if not patterns or _named(metric, patterns)}
+        if not any(_named(metric, [pattern]) for metric in metrics):
+            raise unknown_name(
+                "cell", pattern, metrics, hint="Use the names of leaderboard.csv; wildcards are allowed."
+            )
+    selected = {metric for metric in metrics if not patterns or _named(metric, patterns)}
     for (name, metric), why in sorted(snapshot.failures.items()):
-        if metric in kept:
+        if metric in selected:
             raise BenchError(f"{name} {metric} is not ok ({why}); run it again, or exclude it by --cells.")
-    runs = [replace(run, cells={m: cell for m, cell in run.cells.items() if m in kept}) for run in snapshot.runs]
+    runs = [replace(run, cells={m: cell for m, cell in run.cells.items() if m in selected}) for run in snapshot.runs]
     empty = [name_of(run) for run in runs if not run.cells]
     if empty:
         raise BenchError(f"{', '.join(empty)}: no cell matches, so nothing would be checked; extend --cells or --run.")

@@ -14,11 +14,11 @@ from bench.statistics.power import smallest
 
 
 class Evidence(Protocol):
-    """Evidence for a verdict; accuracies and drops are fractions."""
+    """Evidence for a verdict. Accuracies and drops are fractions."""
 
     @property
     def unit(self) -> Literal["images", "seeds"]:
-        """Unit of ``size``: more images, or more seeds, would make the bounds narrower."""
+        """Unit of ``size``. More images, or more seeds, would make the bounds narrower."""
 
     @property
     def size(self) -> int:
@@ -30,7 +30,7 @@ class Evidence(Protocol):
 
     @property
     def unchanged(self) -> bool:
-        """Whether the outcome of every image is the same for every seed."""
+        """True if the outcome of every image is the same for every seed."""
 
     def all_wrong(self) -> Self:
         """Return the evidence with every image misclassified after."""
@@ -38,7 +38,7 @@ class Evidence(Protocol):
     def bounds(self, alpha: float, size: int) -> Bounds:
         """Return the bounds of the drop at one-sided level ``alpha``.
 
-        With a ``size`` different from its own, the bounds are those for unchanged shares in a sample of that size.
+        The bounds are computed for a sample of ``size`` images or seeds with unchanged shares.
         """
 
 
@@ -68,7 +68,7 @@ class Verdicts:
 
     @property
     def unchanged(self) -> bool:
-        """Whether the outcome of every image is the same."""
+        """True if the outcome of every image is the same."""
         return not self.n_regressed + self.n_improved
 
     def bounds(self, alpha: float, size: int) -> Bounds:
@@ -104,7 +104,7 @@ class Shares:
 
     @property
     def unchanged(self) -> bool:
-        """Whether the share of every image is the same."""
+        """True if the share of every image is the same."""
         return bool((self.before == self.after).all())
 
     def bounds(self, alpha: float, size: int) -> Bounds:
@@ -138,7 +138,7 @@ class Trainings:
 
     @property
     def unchanged(self) -> bool:
-        """Whether both sides have the same outcomes."""
+        """True if both sides have the same outcomes."""
         return self.before.shape == self.after.shape and bool((self.before == self.after).all())
 
     def bounds(self, alpha: float, size: int) -> Bounds:
@@ -146,7 +146,7 @@ class Trainings:
         return mean_bounds(self.before, self.after, alpha, 0 if size == self.size else size)
 
 
-MOST = {"images": 10_000_000, "seeds": 1_000}  # maximum sizes to suggest
+MOST = {"images": 10_000_000, "seeds": 1_000}  # maximum sample sizes in a suggestion
 
 
 class Verdict(StrEnum):
@@ -181,7 +181,10 @@ def judge(evidence: Evidence, *, alpha: float, tolerance: float) -> Judgement:
 
 
 def worst(evidence: Evidence, *, alpha: float, tolerance: float) -> Verdict:
-    """Return the verdict if the model misclassified every image; PASS if no drop can exceed the tolerance."""
+    """Return the verdict in the case that the model misclassifies every image.
+
+    The verdict is PASS if no drop can exceed the tolerance.
+    """
     all_wrong = evidence.all_wrong()
     if all_wrong.drop <= tolerance:
         return Verdict.PASS
@@ -207,9 +210,9 @@ def _why(verdict: Verdict, evidence: Evidence, alpha: float, tolerance: float) -
 
 
 def needed(evidence: Evidence, *, alpha: float, tolerance: float) -> int | None:
-    """Return the smallest number of images, or of seeds on both sides, that would decide if all shares stay the same.
+    """Return the smallest number of images, or of seeds on both sides, that would decide with the same shares.
 
-    None if even ``MOST`` would not decide, because the drop is about as large as the tolerance.
+    Return None if even ``MOST`` would not decide, because the drop is about as large as the tolerance.
     """
 
     def decides(size: int) -> bool:

@@ -1,1 +1,1 @@
-"""Figures. Import this package only to draw, because matplotlib is slow to import."""
+"""Figures. Import this package only for drawing, because matplotlib is slow to import."""

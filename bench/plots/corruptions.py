@@ -19,11 +19,11 @@ SMALLEST = 110  # minimum side of an image on the sheet, in pixels of the sheet
 
 
 def contact_sheet(sheet: Mapping[str, Sequence[NDArray[np.uint8]]], families: Mapping[str, str], title: str) -> Figure:
-    """Draw one row per corruption, by family: the clean image, (H, W, C) uint8, then its severities."""
+    """Draw one row per corruption, sorted by family: the clean image, (H, W, C) uint8, and its severities."""
     kinds = sorted(sheet, key=lambda kind: (FAMILIES.index(families[kind]), kind))
     columns = max(map(len, sheet.values()))
     side = max(max(picture.shape[:2]) for pictures in sheet.values() for picture in pictures)
-    inches = 1.05 * side * math.ceil(SMALLEST / side) / DPI  # at least one pixel of the sheet per pixel
+    inches = 1.05 * side * math.ceil(SMALLEST / side) / DPI  # at least one pixel of the sheet per image pixel
     figure = Figure(figsize=(inches * columns + 1.4, inches * len(kinds) + 0.6), layout="compressed")
     figure.suptitle(title, fontsize=9)
     axes = figure.subplots(len(kinds), columns, squeeze=False)

@@ -1,4 +1,4 @@
-"""Plot the latents: a histogram per coordinate, and the plane in which the class means differ most.
+"""Plot the latents: one histogram per coordinate, and a projection to the plane in which the class means differ most.
 
 A collapsed model has a few narrow peaks in each histogram and one dot per class in the plane. Other models have wide
 distributions.
@@ -31,7 +31,7 @@ Ints = NDArray[np.int64]
 
 DPI = 150
 BINS = 48
-# Ten colours that people with a colour-vision deficiency can tell apart: Petroff 2021, arXiv 2107.02270.
+# Ten colours that people with a colour-vision deficiency can distinguish: Petroff 2021, arXiv 2107.02270.
 PALETTE = (
     "#3f90da",
     "#ffa90e",
@@ -53,11 +53,11 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 8,
-    "font.family": "DejaVu Sans",  # part of matplotlib, so the same on every machine
+    "font.family": "DejaVu Sans",  # included in matplotlib, so equal on every machine
     "font.size": 8,
     "legend.fontsize": 7.5,
     "svg.fonttype": "path",
-    "svg.hashsalt": "latents",  # without one, the ids inside an SVG are random
+    "svg.hashsalt": "latents",  # without a salt, the ids inside an SVG are random
     "xtick.labelsize": 7,
     "xtick.major.width": 0.6,
     "ytick.labelsize": 7,
@@ -73,7 +73,7 @@ def draw_latents(
     class_names: Sequence[str] | None,
     max_dimensions: int = 16,
 ) -> Figure:
-    """Draw ``latents`` (N, d) of images with ``labels`` (N,) in 0…K−1; K is the number of ``class_names`` if given.
+    """Draw ``latents`` (N, d) of images with ``labels`` (N,) in 0…K−1. K is the number of ``class_names`` if given.
 
     The first ``max_dimensions`` coordinates get a histogram. Up to ten classes have one colour each; more classes use a
     colour scale. Raise BenchError if a latent is not finite, and ValueError if shapes, labels or names are
@@ -82,25 +82,25 @@ def draw_latents(
     values, classes = np.asarray(latents, dtype=np.float64), np.asarray(labels, dtype=np.int64)
     _check(values, classes, class_names, max_dimensions)
     colours = _colours(len(class_names) if class_names is not None else int(classes.max()) + 1)
-    shown = min(values.shape[1], max_dimensions)
-    rows = math.ceil(shown / max(4, math.isqrt(shown - 1) + 1))
-    columns = math.ceil(shown / rows)
+    n_shown = min(values.shape[1], max_dimensions)
+    rows = math.ceil(n_shown / max(4, math.isqrt(n_shown - 1) + 1))
+    columns = math.ceil(n_shown / rows)
     widths = (max(2.6, 1.35 * columns), 4.6)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(sum(widths), max(4.6, 1.1 * rows + 1.0)), dpi=DPI, layout="constrained")
         halves = figure.add_gridspec(1, 2, width_ratios=widths)
         left, right = figure.add_subfigure(halves[0]), figure.add_subfigure(halves[1])
         figure.suptitle(title, fontsize=10, fontweight="bold", parse_math=False)
-        _draw_histograms(left, values, classes, colours, grid=(rows, columns), shown=shown)
+        _draw_histograms(left, values, classes, colours, grid=(rows, columns), shown=n_shown)
         _draw_projection(right, project(values, classes), classes, colours, class_names)
-        # Compute the layout once: it takes half of the time, and saving would repeat it for each file.
+        # Compute the layout once. It takes half of the time, and saving would compute it again for each file.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
     return figure
 
 
 def save_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
-    """Write ``stem``.png and ``stem``.svg atomically; the same figure gives the same bytes.
+    """Write ``stem``.png and ``stem``.svg atomically. Equal figures give equal bytes.
 
     Raise BenchError if the folder cannot be written.
     """
@@ -151,9 +151,9 @@ def _unit(power: int) -> str:
     return f"  [$10^{{{power}}}$]" if power else ""
 
 
-def _histogram_title(shown: int, dimensions: int) -> str:
-    if shown < dimensions:
-        return f"The first {shown} of {dimensions} latent coordinates"
+def _histogram_title(n_shown: int, dimensions: int) -> str:
+    if n_shown < dimensions:
+        return f"The first {n_shown} of {dimensions} latent coordinates"
     return f"All {dimensions} latent coordinates" if dimensions > 1 else "The only latent coordinate"
 
 
@@ -163,9 +163,9 @@ def _draw_histograms(
     power = _power(values[:, :shown])
     scaled = values[:, :shown] / 10.0**power
     edges = np.linspace(*_limits(scaled), BINS + 1)
-    many = panel.subplots(*grid, sharex=True, sharey=True, squeeze=False)
+    grid_axes = panel.subplots(*grid, sharex=True, sharey=True, squeeze=False)
     highest = 0
-    for j, axes in enumerate(many.flat):
+    for j, axes in enumerate(grid_axes.flat):
         if j >= shown:
             axes.remove()
             continue
@@ -173,14 +173,14 @@ def _draw_histograms(
         axes.set_title(f"$z_{{{j + 1}}}$", pad=2)
         # The lowest plot of each column has tick labels, also if the last row is not full.
         axes.tick_params(labelbottom=j + grid[1] >= shown)
-    many[0, 0].set(xlim=(edges[0], edges[-1]), ylim=(0, 1.05 * highest))
+    grid_axes[0, 0].set(xlim=(edges[0], edges[-1]), ylim=(0, 1.05 * highest))
     panel.suptitle(_histogram_title(shown, values.shape[1]), fontsize=9)
     panel.supxlabel(f"latent coordinate{_unit(power)}", fontsize=8)
     panel.supylabel("images per bin", fontsize=8)
 
 
 def _limits(values: Floats) -> tuple[float, float]:
-    """Return the common range of ``values``, never empty, and wide enough for its ends to differ in three digits."""
+    """Return the common range of ``values``. It is never empty, and its ends differ in three significant digits."""
     low, high = float(values.min()), float(values.max())
     half = max(0.52 * (high - low), 1e-3 * max(abs(low), abs(high))) or 0.5
     return (low + high) / 2 - half, (low + high) / 2 + half
@@ -193,8 +193,8 @@ def _draw_histogram(axes: Axes, column: Floats, classes: Ints, colours: Floats, 
         classes, colours = np.zeros_like(classes), to_rgba_array(SINGLE)
     for c in np.unique(classes):
         above = below + np.histogram(column[classes == c], edges)[0]
-        used = np.flatnonzero(above > below)
-        bins = slice(used[0], used[-1] + 1)  # without empty bins on either side, for a smaller file
+        nonempty = np.flatnonzero(above > below)
+        bins = slice(nonempty[0], nonempty[-1] + 1)  # empty bins on both sides are left out to make the file smaller
         ends = edges[bins.start : bins.stop + 1]
         axes.stairs(above[bins], ends, baseline=below[bins], fill=True, facecolor=colours[c], linewidth=0)
         below = above
@@ -209,7 +209,7 @@ def _draw_projection(
     axes = panel.subplots()
     power = _power(projection.points)
     points, means = projection.points / 10.0**power, projection.means / 10.0**power
-    # Random but fixed order, so that no class covers all others.
+    # Draw in a random but fixed order, so that no class covers all others.
     order = np.random.default_rng(0).permutation(len(points))
     size = float(np.clip(4000 / len(points), 3, 16))
     axes.scatter(
@@ -221,12 +221,12 @@ def _draw_projection(
         linewidths=0,
         rasterized=True,  # ten thousand dots as paths are too many for SVG viewers
     )
-    few = len(colours) <= len(PALETTE)
+    few_classes = len(colours) <= len(PALETTE)
     for c, mean in zip(np.unique(classes), means, strict=True):
-        axes.plot(*mean, **_mark(colours[c], MARKERS[c] if few else "o", 6 if few else 3))
+        axes.plot(*mean, **_mark(colours[c], MARKERS[c] if few_classes else "o", 6 if few_classes else 3))
     _scale(axes, points, projection, power)
     panel.suptitle(_projection_title(projection), fontsize=9)
-    if few:
+    if few_classes:
         _draw_legend(panel, np.unique(classes), colours, class_names)
     else:
         scale = ScalarMappable(Normalize(0, len(colours) - 1), mpl.colormaps[CONTINUOUS])
@@ -248,7 +248,7 @@ def _mark(colour: Floats, marker: str, size: float) -> dict[str, Any]:
 
 def _scale(axes: Axes, points: Floats, projection: Projection, power: int) -> None:
     (left, right), (bottom, top) = _limits(points[:, 0]), _limits(points[:, 1])
-    # The same scale on both axes, so that distances are comparable.
+    # Use the same scale on both axes, so that distances are comparable.
     half = max(right - left, top - bottom) / 2 if projection.origins[1] else (right - left) / 2
     axes.set_xlim((left + right) / 2 - half, (left + right) / 2 + half)
     axes.set_ylim((bottom + top) / 2 - half, (bottom + top) / 2 + half)
@@ -270,8 +270,8 @@ def _projection_title(projection: Projection) -> str:
 def _draw_legend(panel: SubFigure, present: Ints, colours: Floats, class_names: Sequence[str] | None) -> None:
     names = [_short(class_names[c]) if class_names is not None else str(c) for c in present]
     handles = [Line2D([], [], **_mark(colours[c], MARKERS[c], 5)) for c in present]
-    columns = min(5, int(4.5 / (0.28 + 0.06 * max(map(len, names)))))  # from the width of a column in inches
-    # Set the names afterwards: a legend drops names that begin with an underscore and parses dollars as mathematics.
+    columns = min(5, int(4.5 / (0.28 + 0.06 * max(map(len, names)))))  # estimated from the width of a column in inches
+    # Set the names afterwards. Otherwise a legend drops names that begin with "_" and parses "$" as mathematics.
     legend = panel.legend(
         handles,
         ["class"] * len(handles),

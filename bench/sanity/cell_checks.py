@@ -1,11 +1,11 @@
 """Sanity checks of the model in every cell. A failed check adds a flag to the cell or a note to its row.
 
-``randomised`` (flag): two passes over the same images give different logits, so that an attack on one draw is not
+``randomised`` (flag): two passes over the same images give different logits. An attack on one random draw is then not
 conclusive (Athalye et al. 2018, arXiv 1802.00420).
 
-``zero_gradient`` (a flag for most of the attacked images, a note for some): the gradient of the margin is zero at the
-clean image, so that gradient attacks do not move (Carlini et al. 2019, arXiv 1902.06705). A model without a gradient
-makes the cell fail and is never only flagged.
+``zero_gradient`` (a flag if it affects most of the attacked images, a note if it affects some): the gradient of the
+margin is zero at the clean image, so that gradient attacks do not move (Carlini et al. 2019, arXiv 1902.06705). For a
+model without a gradient the cell fails.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from bench.data.tensors import Images, spread
 from bench.models.margins import logit_margins
 from bench.sanity.model_checks import randomised
 
-Perturb = Callable[[Tensor, Sequence[str]], Tensor]  # images (B, C, H, W) and their ids to points in their balls
+Perturb = Callable[[Tensor, Sequence[str]], Tensor]  # (images (B, C, H, W), ids) -> points in the balls of the images
 
-CHECKED = 1000  # maximum number of images, spread evenly over all
-CHECKED_PERTURBED = 100  # maximum number of perturbed images
-FLAGGED_SHARE = 0.5  # share of the attacked images above which a flag is raised
-ZERO_SHARE = 0.01  # share of the attacked images that is ignored: it changes an accuracy by one point at most
+CHECKED = 1000  # maximum number of checked images, spread evenly over all images
+CHECKED_PERTURBED = 100  # maximum number of checked perturbed images
+FLAGGED_SHARE = 0.5  # a flag is raised above this share of the attacked images
+ZERO_SHARE = 0.01  # smaller shares are ignored: they change an accuracy by one point at most
 
 
 def check_randomised(
     model: nn.Module, images: Images, indices: Tensor, device: torch.device, batch_size: int
 ) -> tuple[Finding, ...]:
-    """Compare two passes over the images at ``indices``, (M,) int64, in the same batches, in evaluation mode."""
+    """Compare two passes in evaluation mode over the images at ``indices``, (M,) int64, in the same batches."""
     checked = spread(indices, CHECKED)
-    found = randomised(model, (images.inputs(part, device) for part in checked.split(batch_size)))
-    return () if found is None else (found,)
+    finding = randomised(model, (images.inputs(part, device) for part in checked.split(batch_size)))
+    return () if finding is None else (finding,)
 
 
 class ZeroGradients(NamedTuple):
-    """Findings on images at which the gradient of the margin is exactly zero, so that gradient attacks do not move."""
+    """Findings on images with an exactly zero gradient of the margin, at which gradient attacks do not move."""
 
     findings: tuple[Finding, ...] = ()  # a flag if the share exceeds FLAGGED_SHARE
     notes: tuple[str, ...] = ()  # a note if the share exceeds ZERO_SHARE only
@@ -57,18 +57,18 @@ def check_gradients(
 ) -> ZeroGradients:
     """Count the images at ``indices``, (M,) int64, with ∇ₓ(o_y − max_{j≠y} o_j) = 0, clean and ``perturbed``.
 
-    Perturbed images are checked, too, because a model may hide its gradients there only, for example by detaching
-    pixels that are no 8-bit values. Raise CellFailure("no_gradient") for a model without a gradient, and
+    Perturbed images are also checked, because a model may hide its gradients only there. Example: a model that detaches
+    pixels without an 8-bit value. Raise CellFailure("no_gradient") for a model without a gradient. Raise
     CellFailure("nan_gradient") if the gradient is NaN or infinite at more than ``ZERO_SHARE`` of the images.
     """
     model.eval()
-    found = _counted(model, images, spread(indices, CHECKED), device, batch_size, lambda points, _: points, "")
-    if found.findings or perturbed is None:
-        return found
-    there = _counted(
+    at_clean = _counted(model, images, spread(indices, CHECKED), device, batch_size, lambda points, _: points, "")
+    if at_clean.findings or perturbed is None:
+        return at_clean
+    at_perturbed = _counted(
         model, images, spread(indices, CHECKED_PERTURBED), device, batch_size, perturbed, " after a random perturbation"
     )
-    return ZeroGradients(there.findings, (*found.notes, *there.notes))
+    return ZeroGradients(at_perturbed.findings, (*at_clean.notes, *at_perturbed.notes))
 
 
 def _counted(

@@ -1,12 +1,12 @@
-"""Check before any attack that the model is a function from one image to its logits.
+"""Check before all attacks that the model is a function from one image to its logits.
 
 An attack assumes that the model is a fixed, deterministic function f: [0, 1]^(3·H·W) → R^K with useful gradients. Each
 check detects one violation: ``randomised``, ``batch_dependent``, ``stateful_eval``, ``probabilities`` and
-``test_time_optimization``. The first and the last two are those of AutoAttack (Croce and Hein 2020, arXiv 2003.01690,
-flags_doc.md: randomised defences, softmax output, optimisation at inference time).
+``test_time_optimization``. AutoAttack also has the first and the last two checks (Croce and Hein 2020,
+arXiv 2003.01690, flags_doc.md: randomised defences, softmax output, optimisation at inference time).
 
-``inputs`` are float32 (N, 3, H, W) in [0, 1], on the device of ``model``, which is put in evaluation mode. No check
-draws random numbers. To count the passes, pass a :class:`bench.evaluation.pass_counter.CountingModel`.
+``inputs`` are float32 (N, 3, H, W) in [0, 1], on the device of ``model``, which is put in evaluation mode. The checks
+do not draw random numbers. To count the passes, pass a :class:`bench.evaluation.pass_counter.CountingModel`.
 
 ``test_time_optimization`` records calls of PyTorch's reverse-mode differentiation during a forward pass.
 """
@@ -26,8 +26,8 @@ from bench.core.records import Finding
 from bench.data.tensors import spread
 from bench.sanity.model_state import changed, preserve_state, same
 
-#: Functions that compute gradients. Code that imported ``grad`` by name bypasses the first two. All of them call the
-#: engine, but its name is private and may change.
+#: Functions of PyTorch that compute gradients. Code that imported ``grad`` by name bypasses the first two. All of them
+#: call the last function, whose name is private and may change.
 GRADIENT_FUNCTIONS: tuple[tuple[Any, str], ...] = (
     (torch.autograd, "grad"),
     (torch.autograd, "backward"),
@@ -38,7 +38,7 @@ GRADIENT_FUNCTIONS: tuple[tuple[Any, str], ...] = (
 
 @contextmanager
 def gradient_calls() -> Iterator[list[str]]:
-    """Record the names of the functions that compute gradients inside the block; nested calls count once.
+    """Record the names of the functions that compute gradients inside the block. Nested calls are counted once.
 
     The patched functions are restored on exit, also after an exception.
     """
@@ -67,16 +67,17 @@ def gradient_calls() -> Iterator[list[str]]:
         yield calls
 
 
-LOGIT_TOLERANCE = 1e-4  # relative to the largest logit: above rounding error for equal images in equal batches
-BATCH_TOLERANCE = 1e-3  # relative to the largest logit: kernels sum in another order for another batch size
-MAX_ALONE = 32  # maximum number of images in batches of one, spread evenly over all
-SUM_TOLERANCE = 1e-4  # tolerance for the sum of softmax outputs, and for each of them
+# Tolerances of logits are relative to the largest logit.
+LOGIT_TOLERANCE = 1e-4  # larger than rounding errors for equal images in equal batches
+BATCH_TOLERANCE = 1e-3  # larger than rounding errors for different batch sizes, which change the order of sums
+MAX_ALONE = 32  # maximum number of images that are checked in batches of one, spread evenly over all images
+SUM_TOLERANCE = 1e-4  # tolerance for the sum of softmax outputs, and for each output
 
 
 def check_model(model: nn.Module, inputs: Tensor, batch_size: int) -> list[Finding]:
-    """Run every check in batches of ``batch_size``. The model keeps parameters and buffers and is left in eval mode.
+    """Run every check in batches of ``batch_size``. Parameters and buffers are restored, eval mode stays on.
 
-    Takes at most 4N + 32 + 4·``batch_size`` forward passes. A randomised model is not checked for batch dependence.
+    At most 4N + 32 + 4·``batch_size`` forward passes are run. A randomised model is not checked for batch dependence.
     Raise ValueError for invalid inputs.
     """
     _check_inputs(inputs, batch_size)
@@ -85,26 +86,26 @@ def check_model(model: nn.Module, inputs: Tensor, batch_size: int) -> list[Findi
         leak = stateful_eval(model, first)
         random = randomised(model, inputs.split(batch_size))
         dependent = None if random else batch_dependent(model, inputs, batch_size)
-        found = [random, dependent, leak, probabilities(model, first), optimizes_at_test_time(model, first)]
+        findings = [random, dependent, leak, probabilities(model, first), optimizes_at_test_time(model, first)]
     model.eval()
-    return [finding for finding in found if finding is not None]
+    return [finding for finding in findings if finding is not None]
 
 
 def randomised(model: nn.Module, batches: Iterable[Tensor]) -> Finding | None:
-    """Check that two passes over the same batch give equal logits; return a finding if not.
+    """Check that two passes over the same batch give equal logits. Return a finding if not.
 
-    An attack on one draw of a randomised model is not conclusive (Athalye et al. 2018).
+    An attack on one random draw of a randomised model is not conclusive (Athalye et al. 2018).
     """
     model.eval()
     n_images, differ, largest_difference = 0, 0, 0.0
     with torch.no_grad():
         for inputs in batches:
             first, second = _logits(model, inputs), _logits(model, inputs)
-            apart = (first - second).abs().amax(1).nan_to_num(torch.inf, torch.inf)
-            differs = (apart > LOGIT_TOLERANCE * first.abs().amax()) | apart.isinf()  # NaN is no equal
+            difference = (first - second).abs().amax(1).nan_to_num(torch.inf, torch.inf)
+            differs = (difference > LOGIT_TOLERANCE * first.abs().amax()) | difference.isinf()  # NaN is a difference
             n_images += len(inputs)
             differ += int(differs.sum())
-            largest_difference = max(largest_difference, float(apart.max()))
+            largest_difference = max(largest_difference, float(difference.max()))
     if not differ:
         return None
     note = f"logits of {differ} of {n_images} images differ between two passes, by up to {largest_difference:.3g}"
@@ -112,12 +113,12 @@ def randomised(model: nn.Module, batches: Iterable[Tensor]) -> Finding | None:
 
 
 def batch_dependent(model: nn.Module, inputs: Tensor, batch_size: int) -> Finding | None:
-    """Check that f(x) does not depend on the other images of the batch; return a finding if it does.
+    """Check that f(x) does not depend on the other images of the batch. Return a finding if it does.
 
-    Otherwise an adversarial image is adversarial in its own batch only. Logits are compared with those of images alone
-    (at most ``MAX_ALONE``) and of batches of every second image. A difference is a logit that changes by more than
-    ``BATCH_TOLERANCE`` of the largest logit, or another predicted class with a lead of more than ``LOGIT_TOLERANCE`` of
-    the largest logit. Return None for a batch size of 1.
+    Otherwise an adversarial image may be adversarial only in its own batch. Each image is evaluated in three batches:
+    the usual one, alone (at most ``MAX_ALONE`` images), and a batch of every second image. The logits differ if a logit
+    changes by more than ``BATCH_TOLERANCE`` of the largest logit. They also differ if the predicted class changes and
+    its logit leads by more than ``LOGIT_TOLERANCE`` of the largest logit. Return None for a batch size of 1.
     """
     model.eval()
     indices = torch.arange(len(inputs))
@@ -126,7 +127,9 @@ def batch_dependent(model: nn.Module, inputs: Tensor, batch_size: int) -> Findin
     for part in _other_batches(indices, batch_size):
         try:
             logits = _logits(model, inputs[part])
-        except Exception as error:  # an external model may raise anything; these images passed in other batches
+        except (
+            Exception
+        ) as error:  # an external model may raise any error; the same images raised none in other batches
             if ran_out_of_memory(error):
                 raise
             return _finding("batch_dependent", f"on a batch of {len(part)} the model raises {type(error).__name__}")
@@ -143,9 +146,9 @@ def batch_dependent(model: nn.Module, inputs: Tensor, batch_size: int) -> Findin
 
 
 def stateful_eval(model: nn.Module, inputs: Tensor) -> Finding | None:
-    """Check that a pass in evaluation mode changes no parameter, buffer or training mode; return a finding if it does.
+    """Check that a pass in evaluation mode changes no parameter, buffer or training mode. Return a finding if it does.
 
-    Otherwise predictions depend on the order of the images. Changed values are restored.
+    Predictions of such a model depend on the order of the images. Changed values are restored.
     """
     model.eval()
     with preserve_state(model) as before, torch.no_grad():
@@ -153,15 +156,16 @@ def stateful_eval(model: nn.Module, inputs: Tensor) -> Finding | None:
         written = changed(model, before)
     training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
     model.eval()
-    seen = [f"changes {_first(written)}"] if written else []
-    seen += [f"leaves {_first(training)} in training mode"] if training else []
-    return _finding("stateful_eval", f"a pass in evaluation mode {' and '.join(seen)}") if seen else None
+    problems = [f"changes {_first(written)}"] if written else []
+    problems += [f"leaves {_first(training)} in training mode"] if training else []
+    return _finding("stateful_eval", f"a pass in evaluation mode {' and '.join(problems)}") if problems else None
 
 
 def probabilities(model: nn.Module, inputs: Tensor) -> Finding | None:
-    """Check that the outputs are logits; return a finding if every row is in [0, 1] and sums to 1, as after a softmax.
+    """Check that the outputs are logits. Return a finding if every row is in [0, 1] and sums to 1, as after a softmax.
 
-    Rounding of the softmax hides differences of logits, so the cross-entropy is flat where the model is confident.
+    Rounding of the softmax removes small differences of logits. The cross-entropy is then constant where the model is
+    confident.
     """
     model.eval()
     outputs = _logits(model, inputs)
@@ -173,7 +177,7 @@ def probabilities(model: nn.Module, inputs: Tensor) -> Finding | None:
 
 
 def optimizes_at_test_time(model: nn.Module, inputs: Tensor) -> Finding | None:
-    """Check that the forward pass computes no gradients; return a finding if it does.
+    """Check that the forward pass computes no gradients. Return a finding if it does.
 
     A model that optimises in its forward pass needs an adaptive attack.
     """
@@ -206,14 +210,20 @@ def _finding(flag: str, note: str) -> Finding:
 
 
 def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Return a float32 copy of the logits. Both are copied: a model may write into its input or reuse its output."""
+    """Return a float32 copy of the logits for a copy of ``inputs``.
+
+    The copies are needed because a model may write into its input or reuse the memory of its output.
+    """
     with torch.no_grad():
         logits: Tensor = model(inputs.clone())
     return logits.to(torch.float32, copy=True)
 
 
 def _other_batches(indices: Tensor, batch_size: int) -> list[Tensor]:
-    """Return index batches: some images alone, then all images in batches of every second image; none for size 1."""
+    """Return index batches: some images alone, then all images in batches of every second image.
+
+    The list is empty for a batch size of 1.
+    """
     if batch_size == 1:
         return []
     halves = [part for half in (indices[::2], indices[1::2]) for part in half.split(batch_size) if len(part)]
@@ -230,12 +240,14 @@ def _difference(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _differs(first: Tensor, second: Tensor, largest: Tensor) -> Tensor:
-    """Return which images, (n,), have logits (n, K) that differ between the arguments by more than rounding."""
-    was, now = first.argmax(1, keepdim=True), second.argmax(1, keepdim=True)
-    lead = torch.maximum(first.gather(1, was) - first.gather(1, now), second.gather(1, now) - second.gather(1, was))
-    flipped = (was != now) & (lead > LOGIT_TOLERANCE * largest)
-    apart = _difference(first, second)
-    return (apart > BATCH_TOLERANCE * largest) | apart.isinf() | flipped.squeeze(1)
+    """Return a mask (n,) of the images whose logits (n, K) differ between the arguments by more than rounding."""
+    before, after = first.argmax(1, keepdim=True), second.argmax(1, keepdim=True)
+    lead = torch.maximum(
+        first.gather(1, before) - first.gather(1, after), second.gather(1, after) - second.gather(1, before)
+    )
+    flipped = (before != after) & (lead > LOGIT_TOLERANCE * largest)
+    difference = _difference(first, second)
+    return (difference > BATCH_TOLERANCE * largest) | difference.isinf() | flipped.squeeze(1)
 
 
 def _first(names: list[str]) -> str:

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from bench.runtime.torch_state import own_generators
 
-State = Mapping[str, Tensor]  # by dotted name, including buffers that are not saved with the weights
+State = Mapping[str, Tensor]  # parameters and all buffers (also non-persistent ones) by dotted name
 
 
 def state_of(model: nn.Module) -> State:
@@ -22,14 +22,14 @@ def state_of(model: nn.Module) -> State:
 
 
 def changed(model: nn.Module, before: State) -> list[str]:
-    """Return the names of the tensors that differ from ``before`` in any value; the sign of zero is ignored."""
-    now = _tensors(model)
-    return [name for name, tensor in before.items() if name not in now or not _equal(now[name], tensor)]
+    """Return the names of the tensors that differ from ``before`` in any value. The sign of zero is ignored."""
+    current = _tensors(model)
+    return [name for name, tensor in before.items() if name not in current or not _equal(current[name], tensor)]
 
 
 @contextmanager
 def preserve_state(model: nn.Module) -> Iterator[State]:
-    """Restore the model's parameters and buffers on exit; yield their state at entry."""
+    """Yield the state of the model's parameters and buffers, and restore this state on exit."""
     before = state_of(model)
     try:
         yield before
@@ -39,20 +39,20 @@ def preserve_state(model: nn.Module) -> Iterator[State]:
 
 @contextmanager
 def probing(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Keep model, generators and warnings unchanged, and seed random layers the same every time."""
+    """Restore model and random generators on exit, and ignore warnings. Random layers get the same seed every time."""
     with preserve_state(model), own_generators(device), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they appear again when the model is attacked
+        warnings.simplefilter("ignore")  # the same warnings appear when the model is attacked
         torch.manual_seed(0)
         yield
 
 
 def restore(model: nn.Module, before: State) -> None:
     """Restore the state ``before`` of all tensors whose shape is unchanged."""
-    now = _tensors(model)
+    current = _tensors(model)
     with torch.no_grad():
         for name in changed(model, before):
-            if name in now and now[name].shape == before[name].shape:
-                now[name].copy_(before[name])
+            if name in current and current[name].shape == before[name].shape:
+                current[name].copy_(before[name])
 
 
 def same(first: Tensor, second: Tensor) -> Tensor:

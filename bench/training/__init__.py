@@ -1,1 +1,1 @@
-"""Train the model of a TrainSpec, store it and load it."""
+"""Train, store and load the model of a TrainSpec."""

@@ -28,7 +28,7 @@ from bench.training.train import begin, train, training_facts
 from bench.training.training_state import TrainingState, dump_state, restore_state
 
 SAVE_EVERY_S = 60.0
-LATE = 0.75  # share of the epochs after which a variant that is meant to collapse should fit its training images
+LATE = 0.75  # share of the epochs after which the training accuracy of collapsing variants is checked
 
 
 def build_run(spec: TrainSpec, context: RunContext, layout: Layout | None = None) -> BuiltModel:
@@ -77,7 +77,7 @@ def load_run(spec: TrainSpec, context: RunContext) -> BuiltModel:
 def train_run(spec: TrainSpec, context: RunContext) -> tuple[RunRecord, BuiltModel | None]:
     """Train and store one network.
 
-    Returns the record and the trained model. If the training fails, the record has the reason and the model is None.
+    Returns the record and the trained model. If the training fails, the record gives the reason and the model is None.
     """
     images = context.images("train", spec.data.train_limit)
     context.progress.line(f"{spec.name}: training on {len(images)} of {len(context.dataset.train)} images")
@@ -94,7 +94,9 @@ def train_run(spec: TrainSpec, context: RunContext) -> tuple[RunRecord, BuiltMod
     weights = _weights(built) if built is not None else None
     record = _record(spec, context, outcome, weights, n_train=len(images), elapsed=time.perf_counter() - start)
     context.store.write_run(record, weights)
-    if built is not None:  # keep the state of a failed training, for example after an out-of-memory error, to resume it
+    if (
+        built is not None
+    ):  # keep the saved state of a failed training to resume it, for example after an out-of-memory error
         context.store.drop_training(spec.run_id)
     return record, built
 
@@ -111,7 +113,7 @@ class _Outcome:
 
 
 def _train(spec: TrainSpec, images: Images, context: RunContext, outcome: _Outcome) -> None:
-    """Build and train the model, resuming an interrupted training if its state was saved. Fills ``outcome``."""
+    """Build and train the model, and store the results in ``outcome``. A saved training is resumed."""
     built = outcome.built = build_run(spec, context)
     facts = training_facts(spec, count=len(images), latent_dim=built.latent_dim)
     objective = Objective(spec.variant_spec, facts, latent_dim=built.latent_dim)
@@ -144,7 +146,7 @@ def _resume(spec: TrainSpec, state: TrainingState, context: RunContext) -> None:
 
 
 def _warn_late(spec: TrainSpec, state: TrainingState, context: RunContext) -> None:
-    """Warn once, after LATE of the epochs, if a variant meant to collapse does not fit its training images yet."""
+    """Warn once, after LATE of the epochs, if a variant meant to collapse has a low training accuracy."""
     epoch, last = len(state.history), state.history[-1]
     if epoch != max(1, int(LATE * spec.recipe.epochs)) or not has_collapse_penalty(spec.variant, spec.variant_spec):
         return
@@ -157,7 +159,7 @@ def _warn_late(spec: TrainSpec, state: TrainingState, context: RunContext) -> No
 
 
 class _Saver:
-    """Saves the state of a running training, at most every ``SAVE_EVERY_S`` seconds, to resume it after a crash."""
+    """Callback that saves the state of a training, at most every ``SAVE_EVERY_S`` seconds, for resuming it."""
 
     def __init__(self, run_id: str, store: Store, earlier_s: float) -> None:
         self._run_id, self._store, self._last = run_id, store, time.monotonic()

@@ -1,4 +1,4 @@
-"""Learning-rate schedules by epoch (from 1), with separate rates for the network's body and its output layer."""
+"""Learning-rate schedules by epoch (starting at 1), with separate rates for the body and the output layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training loop for all variants. A variant is defined by its objective."""
+"""Training loop for all variants. The objective defines the variant."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ BODY, OUTPUT = 0, 1  # indices of the optimiser's parameter groups
 def steps_per_epoch(count: int, batch_size: int) -> int:
     """Return the number of full batches in ``count`` images, at least 1.
 
-    An incomplete last batch is dropped, since batch norm cannot process a batch of one image.
+    An incomplete last batch is dropped, because batch norm cannot process a batch of one image.
     """
     return max(count // batch_size, 1)
 
 
 def training_facts(spec: TrainSpec, *, count: int, latent_dim: int) -> TrainingFacts:
-    """Collect the facts that schedules and criteria use; ``count`` is the number of training images."""
+    """Collect the properties of a training that schedules and criteria use. ``count`` is the number of images."""
     return TrainingFacts(
         epochs=spec.recipe.epochs,
         steps_per_epoch=steps_per_epoch(count, spec.recipe.batch_size),
@@ -47,12 +47,12 @@ def training_facts(spec: TrainSpec, *, count: int, latent_dim: int) -> TrainingF
 
 
 def begin(model: Classifier, spec: TrainSpec, objective: Objective) -> TrainingState:
-    """Return the state before the first step, with AdamW and two parameter groups: body and output layer."""
+    """Return the initial state of a training, with AdamW and two parameter groups: body and output layer."""
     recipe = spec.recipe
     decay = recipe.weight_decay if spec.variant_spec.weight_decay is None else spec.variant_spec.weight_decay
     body = [*model.backbone.parameters(), *model.head.parameters()]
     groups = [{"params": body}, {"params": list(model.output.parameters())}]
-    # Fused: one pass over the weights, eight times faster on a CPU, which matters for small batches.
+    # The fused version needs one pass over the weights. It is eight times faster on a CPU.
     optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=decay, fused=True)
     return TrainingState(model, optimizer, objective.term, objective.start())
 
@@ -76,7 +76,7 @@ def train(
     """
     state = state or begin(model, spec, objective)
     if spec.recipe.precision == "bf16":
-        # bfloat16 convolutions are several times faster in this layout; weights do not change.
+        # bfloat16 convolutions are several times faster in this layout. The weights do not change.
         model.to(memory_format=torch.channels_last)
     if objective.term is not None:
         objective.term.to(device)
@@ -107,10 +107,10 @@ def _train_epoch(
     """Train for one epoch, over ``images`` in an order drawn for this epoch."""
     model.train()
     generator = torch.Generator().manual_seed(derive_seed(spec.seed, "epoch", epoch))
-    # The adversary has its own generator, so that order and augmentation equal those of the training without it.
+    # The adversary has its own generator, so that order and augmentation are the same as without an adversary.
     starts = torch.Generator().manual_seed(derive_seed(spec.seed, "adversary", epoch))
-    torch.manual_seed(derive_seed(spec.seed, "layers", epoch))  # layers such as dropout use the global generator
-    losses, correct, margins, gamma, seen = 0.0, 0, 0.0, state.gamma.gamma, 0
+    torch.manual_seed(derive_seed(spec.seed, "layers", epoch))  # layers such as dropout draw from the global generator
+    losses, correct, margins, gamma, n_images = 0.0, 0, 0.0, state.gamma.gamma, 0
     batches = _batches(len(images), spec.recipe.batch_size, generator)
     for number, indices in enumerate(batches, start=1):
         inputs, labels = _prepare(model, images, indices, spec, generator, device)
@@ -128,8 +128,8 @@ def _train_epoch(
         losses += loss.item() * len(indices)
         correct += int((batch.outputs.argmax(1) == batch.labels).sum())
         margins += done.margin
-        seen += len(indices)
-    return EpochRecord(loss=losses / seen, accuracy=correct / seen, gamma=gamma, margin=margins / len(batches))
+        n_images += len(indices)
+    return EpochRecord(loss=losses / n_images, accuracy=correct / n_images, gamma=gamma, margin=margins / len(batches))
 
 
 def _attacked(
@@ -141,7 +141,7 @@ def _attacked(
     epoch: int,
     starts: torch.Generator,
 ) -> Tensor:
-    """Return the images perturbed by the variant's adversary, which runs in the precision of the training."""
+    """Return the images perturbed by the variant's adversary. The adversary uses the precision of the training."""
 
     def loss(images: Tensor) -> Tensor:
         batch = forward(model, images, labels, low_precision=spec.recipe.precision == "bf16")
@@ -158,7 +158,7 @@ def _step_stats(batch: Batch, *, next_epoch: int) -> StepStats:
 def forward(model: Classifier, inputs: Tensor, labels: Tensor, *, low_precision: bool) -> Batch:
     """Run the model on ``inputs`` (B, C, H, W) and return all tensors of the step, including ``labels`` (B,).
 
-    With ``low_precision``, the backbone runs in bfloat16; head, output layer and loss always run in float32.
+    With ``low_precision``, the backbone runs in bfloat16. Head, output layer and loss always run in float32.
     """
     with torch.autocast(inputs.device.type, torch.bfloat16, enabled=low_precision):
         features = model.embed(inputs)
@@ -169,8 +169,8 @@ def forward(model: Classifier, inputs: Tensor, labels: Tensor, *, low_precision:
 
 def _batches(count: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
     order = torch.randperm(count, generator=generator)
-    kept = order[: steps_per_epoch(count, batch_size) * batch_size]
-    batches: tuple[Tensor, ...] = kept.split(batch_size)
+    full = order[: steps_per_epoch(count, batch_size) * batch_size]
+    batches: tuple[Tensor, ...] = full.split(batch_size)
     return batches
 
 

@@ -29,26 +29,26 @@ class TrainingState:
 
 
 def dump_state(state: TrainingState) -> bytes:
-    """Serialise the state as safetensors: weights, the optimiser's moments, the term's buffers; facts in the header."""
-    facts = {
+    """Serialise the state as safetensors: weights, moments of the optimiser and buffers. The header has the rest."""
+    header = {
         "elapsed_s": state.elapsed_s,
         "gamma": state.gamma._asdict(),
         "history": [asdict(record) for record in state.history],
     }
-    return save({k: v.contiguous() for k, v in _tensors(state).items()}, {FACTS: json.dumps(facts)})
+    return save({k: v.contiguous() for k, v in _tensors(state).items()}, {FACTS: json.dumps(header)})
 
 
 def restore_state(state: TrainingState, content: bytes) -> None:
-    """Load ``content`` into the initial state of a training. Raises BenchError if it belongs to another training."""
+    """Load ``content`` into the initial state of a training. Raises BenchError for content of another training."""
     try:
-        tensors, facts = load(content), read_facts(content)
+        tensors, header = load(content), read_facts(content)
         state.model.load_state_dict(_below("model.", tensors))
         if state.term is not None:
             state.term.load_state_dict(_below("term.", tensors))
         _restore_moments(state.optimizer, _below("optimizer.", tensors))
-        state.gamma = GammaState(**facts["gamma"])
-        state.elapsed_s = facts["elapsed_s"]
-        state.history = tuple(EpochRecord(**record) for record in facts["history"])
+        state.gamma = GammaState(**header["gamma"])
+        state.elapsed_s = header["elapsed_s"]
+        state.history = tuple(EpochRecord(**record) for record in header["history"])
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise BenchError(f"the saved state of the training does not fit it: {first}.") from error

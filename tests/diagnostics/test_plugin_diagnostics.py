@@ -234,4 +234,4 @@ def test_a_column_of_another_quantity_is_refused(
     outcome = run(*(plugins.write(name, "return Value(1.0)") for name in names), more=BASELINE)
     assert outcome.code == 2
     assert f"diagnostic '{names[-1]}' (from " in outcome.err
-    assert "which another quantity has, too; rename the diagnostic" in outcome.err
+    assert "which belongs to another quantity; rename the diagnostic" in outcome.err

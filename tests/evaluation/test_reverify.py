@@ -202,7 +202,7 @@ def another_clean_class(table: list[list[str]]) -> None:
 
 ROWS = {
     "another label": (swap_label, "the data set has"),
-    "images exchanged": (exchange, "differ from those of the data set"),
+    "images exchanged": (exchange, "differ from the images of the data set"),
     "a survivor called broken": (claim, "but no image is stored"),
     "another class": (another_class, "prediction"),
     "another clean class": (another_clean_class, "clean prediction"),
@@ -299,7 +299,11 @@ def test_changed_weights_that_every_record_vouches_for_are_found_by_their_predic
         content_sha = hashlib.sha256(content).hexdigest() if cell.spec.attack else ""
         resign(store, dataclasses.replace(cell, weights_sha=sha, adversarials_sha=content_sha))
     outcome = verify()
-    assert (outcome.code, "clean prediction" in outcome.out, "belongs to other weights" in outcome.out) == (1, True, False)
+    assert (outcome.code, "clean prediction" in outcome.out, "belongs to other weights" in outcome.out) == (
+        1,
+        True,
+        False,
+    )
 
 
 def test_usage(run: Bench, verify: Bench, bench: Bench, tmp_path: Path) -> None:

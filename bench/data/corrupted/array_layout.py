@@ -22,10 +22,10 @@ CHANNELS: Final = (3, 1)
 class ArrayLayout:
     """Corruptions in a folder of arrays.
 
-    Files are checked against their published checksums or, if none are published, against the manifest written by
-    'bench corrupt'. ``labels``, (N,), are those of the whole test split; ``indices``, (M,), select the evaluated rows.
-    Raises BenchError if ``labels.npy`` is missing or differs from ``labels``, and if the files in the manifest belong
-    to several sets.
+    Files are checked against their published checksums. If no checksums are published, they are checked against the
+    manifest written by 'bench corrupt'. ``labels``, (N,), are the labels of the whole test split. ``indices``, (M,),
+    select the evaluated images. Raises BenchError if ``labels.npy`` is missing or differs from ``labels``, and if the
+    files in the manifest belong to several sets.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class ArrayLayout:
         rows = rows_of(severity, self._count)
         if kind not in self._mapped:
             self._mapped[kind] = self._read(kind)
-        found = self._mapped[kind][rows]
-        return found if self._whole else found[self._indices]
+        selected = self._mapped[kind][rows]
+        return selected if self._whole else selected[self._indices]
 
     def identity(self, kind: str) -> str:
         """Check the file of ``kind`` and return its MD5 as hex. Raises BenchError as :meth:`images` does."""
@@ -87,28 +87,28 @@ class ArrayLayout:
         path = self._folder / LABELS
         if not path.is_file():
             raise BenchError(
-                f"{self._folder} has no {LABELS}, which is needed to check the order of its images; put it there."
+                f"{self._folder} has no {LABELS}, which is needed to check the order of the images; add this file."
             )
         with _opened(path) as file:
-            found = _map(file, path)
+            stored = _map(file, path)
             lengths = {(self._count,): 1, (len(SEVERITY_LEVELS) * self._count,): len(SEVERITY_LEVELS)}
-            if found.shape not in lengths or found.dtype.kind not in "iu":
+            if stored.shape not in lengths or stored.dtype.kind not in "iu":
                 raise BenchError(
-                    f"{path} holds {found.dtype} of shape {found.shape}; {self._count} or "
-                    f"{len(SEVERITY_LEVELS) * self._count} integers are needed{self._hint(found)}."
+                    f"{path} holds {stored.dtype} of shape {stored.shape}; {self._count} or "
+                    f"{len(SEVERITY_LEVELS) * self._count} integers are needed{self._hint(stored)}."
                 )
             self._check_content(file, path)
-        wanted = np.tile(labels, lengths[found.shape])
-        if not np.array_equal(found, wanted):
-            first = int((found != wanted).argmax())
+        expected = np.tile(labels, lengths[stored.shape])
+        if not np.array_equal(stored, expected):
+            first = int((stored != expected).argmax())
             raise BenchError(
-                f"{path} has label {found[first]} at index {first}, but the test split has label {wanted[first]}; "
-                "the corrupted images must be those of the test split, in the same order."
+                f"{path} has label {stored[first]} at index {first}, but the test split has label {expected[first]}; "
+                "the corrupted images must be the images of the test split, in the same order."
             )
 
-    def _hint(self, found: NDArray[Any]) -> str:
-        """Return the probable cause if the array is too short, else an empty string."""
-        short = found.ndim > 0 and 0 < len(found) < len(SEVERITY_LEVELS) * self._count
+    def _hint(self, array: NDArray[Any]) -> str:
+        """Return the probable cause if the array is too short, otherwise an empty string."""
+        short = array.ndim > 0 and 0 < len(array) < len(SEVERITY_LEVELS) * self._count
         return "; all test images are needed, and 'bench corrupt --limit' writes only some of them" if short else ""
 
     def _check_sets(self) -> None:
@@ -117,8 +117,8 @@ class ArrayLayout:
         if len(owners) > 1:
             first, second, *_ = sorted(owners.values())
             raise BenchError(
-                f"{self._folder / first} and {second} in the same folder belong to different sets: by {MANIFEST}, they "
-                "differ in images, constants or seed; give a folder that holds one set."
+                f"{self._folder / first} and {second} in the same folder belong to different sets: according to "
+                f"{MANIFEST}, they differ in images, constants or seed; give a folder that holds one set."
             )
 
     def _check_content(self, file: BufferedReader, path: Path) -> None:
@@ -132,14 +132,14 @@ class ArrayLayout:
             )
 
     def _check_md5(self, published: Published, file: BufferedReader, path: Path) -> None:
-        title, wanted = published.title, published.md5.get(path.name)
-        if wanted is None:
+        title, expected = published.title, published.md5.get(path.name)
+        if expected is None:
             raise BenchError(f"{path} is not a file of the published {title}; remove it from the folder.")
-        found = digest_of(file, "md5")
-        if found != wanted:
+        actual = digest_of(file, "md5")
+        if actual != expected:
             raise BenchError(
-                f"{path} is not the published file: its MD5 is {found}, that of {title} is {wanted}; download it again "
-                f"(Zenodo record {published.record}), or omit --corruptions-dir to generate the images."
+                f"{path} is not the published file: its MD5 is {actual}, that of {title} is {expected}; download it "
+                f"again (Zenodo record {published.record}), or omit --corruptions-dir to generate the images."
             )
 
 

@@ -1,6 +1,6 @@
 """Write, map and hash ``.npy`` files, and read ``manifest.json``, which lists the files of a generated set.
 
-Files are written completely or not at all. This module imports neither OpenCV nor SciPy.
+Files are written atomically. This module imports neither OpenCV nor SciPy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bench.core.errors import BenchError
 
 MEGABYTE: Final = 10**6
 
-#: Age in seconds from which a temporary file counts as left behind by a process that was killed.
+#: Temporary files older than this age in seconds are deleted: the process that wrote them was killed.
 ABANDONED_S: Final = 24 * 3600
 
 #: Hashes computed by this process, by algorithm, device, inode, size and modification time of the file.
@@ -34,12 +34,12 @@ _DIGESTS: dict[tuple[str, int, int, int, int], str] = {}
 
 
 def write_array(path: Path, blocks: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: DTypeLike) -> str:
-    """Write ``blocks``, which form one array of ``shape``, to ``path``, and return the SHA-256 of the file.
+    """Write ``blocks``, which form one array of ``shape``, to ``path``. Return the SHA-256 of the file.
 
-    An existing file is replaced only when the new one is completely on disk. Blocks are taken one by one, so that the
-    array need not fit into memory. Temporary files of ``path`` that are older than a day are deleted: killed processes
-    left them behind. Raises BenchError if the folder cannot be written or the disk is full; the temporary file is
-    deleted.
+    An existing file is replaced after the new file is complete. Blocks are written one by one, so that the array need
+    not fit into memory. Temporary files of ``path`` that are older than a day are deleted, because they were written by
+    killed processes. Raises BenchError if the folder cannot be written or the disk is full. The temporary file is
+    deleted in this case.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     digest = hashlib.sha256()
@@ -66,17 +66,18 @@ def write_array(path: Path, blocks: Iterable[NDArray[Any]], shape: tuple[int, ..
 
 
 def _drop_abandoned(path: Path) -> None:
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+    for abandoned in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         with suppress(OSError):  # another process may have deleted it
-            if time.time() - left.stat().st_mtime > ABANDONED_S:
-                left.unlink()
+            if time.time() - abandoned.stat().st_mtime > ABANDONED_S:
+                abandoned.unlink()
 
 
 def map_array(file: io.BufferedReader) -> NDArray[Any]:
-    """Map the array in an open ``.npy`` file into memory; the file may be closed afterwards.
+    """Map the array in an open ``.npy`` file into memory. The file may be closed afterwards.
 
-    Writes to the array change the memory but not the file: torch warns about arrays that cannot be written. Raises
-    ValueError if the file is not a ``.npy`` file, is shorter than its header states, or holds Python objects.
+    Writes to the array change the memory but not the file. A writable array is returned because torch warns about
+    read-only arrays. Raises ValueError if the file is not a ``.npy`` file, is shorter than its header states, or holds
+    Python objects.
     """
     file.seek(0)
     version = np.lib.format.read_magic(file)
@@ -94,9 +95,9 @@ def map_array(file: io.BufferedReader) -> NDArray[Any]:
 
 
 def digest_of(file: io.BufferedReader, algorithm: Literal["md5", "sha256"]) -> str:
-    """Return the hash of an open file as hex. It is computed once per process unless the file changes."""
-    found = os.fstat(file.fileno())
-    key = (algorithm, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    """Return the hash of an open file as hex. The hash is computed once per process unless the file changes."""
+    status = os.fstat(file.fileno())
+    key = (algorithm, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     if key not in _DIGESTS:
         file.seek(0)
         _DIGESTS[key] = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
@@ -125,7 +126,7 @@ class Entry(NamedTuple):
 
 
 def raw_entries(folder: Path) -> dict[str, Any]:
-    """Return the manifest's entries by file name, unchecked; empty if the manifest is missing or damaged."""
+    """Return the unchecked entries of the manifest by file name; empty if the manifest is missing or damaged."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):
@@ -136,9 +137,9 @@ def raw_entries(folder: Path) -> dict[str, Any]:
 
 def entries(folder: Path) -> dict[str, Entry]:
     """Return the manifest's entries of files that exist in the folder. Entries in another format are ignored."""
-    found = {name: entry for name, entry in raw_entries(folder).items() if isinstance(entry, dict)}
+    candidates = {name: entry for name, entry in raw_entries(folder).items() if isinstance(entry, dict)}
     return {
         name: Entry(entry["set"], entry["sha256"])
-        for name, entry in sorted(found.items())
+        for name, entry in sorted(candidates.items())
         if isinstance(entry.get("set"), str) and isinstance(entry.get("sha256"), str) and (folder / name).is_file()
     }

@@ -31,7 +31,7 @@ LABELS: Final = "labels"
 #: Version of the layout of the labels file.
 LABELS_VERSION: Final = 1
 
-#: Number of values that are corrupted and written at a time. It bounds the memory for sets of any size.
+#: Number of values that are corrupted and written at a time. It limits the memory for sets of any size.
 BLOCK_VALUES: Final = 2**25
 
 FOLDER_DIGITS: Final = 16
@@ -47,16 +47,17 @@ class _Stored(NamedTuple):
 class GeneratedSet:
     """All corruptions of some images, generated on first use: ``<kind>.npy`` with the five severities stacked.
 
-    ``pixels`` are (N, C, H, W), C = 1 or 3; float32 in [0, 1] is rounded to the nearest of 256 levels, because
-    corruptions are defined on bytes. ``labels`` are (N,).
+    ``pixels`` are (N, C, H, W) with C = 1 or 3. Values in float32 in [0, 1] are rounded to the nearest of 256 levels,
+    because corruptions are defined on bytes. ``labels`` are (N,).
 
-    Files are stored in a subfolder of ``folder`` that is named by a hash of ids, pixels, labels, profile and seed. With
-    ``below=False`` they are stored in ``folder`` itself and replace the files of another set. ``files_sha`` is the hash
-    of the photographs for the kinds that use some: "" for their synthetic replacement, None for the installed ones.
+    Files are stored in a subfolder of ``folder``. Its name is a hash of ids, pixels, labels, profile and seed. With
+    ``below=False``, files are stored in ``folder`` itself and replace the files of another set. ``files_sha`` is the
+    hash of the photographs that some kinds of corruption need. If it is "", synthetic images replace the photographs.
+    If it is None, the installed photographs are used.
 
     ``manifest.json`` lists every finished file with its SHA-256 and the hash of its set. A file that is not listed, or
-    that has another hash, is generated again, so that an incomplete or damaged file is never used. Several processes
-    may use one folder: they write equal files, and a lost manifest entry only causes its file to be generated again.
+    that has another hash, is generated again. An incomplete or damaged file is therefore never used. Several processes
+    may use one folder, because all write equal files. If a manifest entry is lost, its file is generated again.
 
     Raises BenchError for pixels of another shape or type, and if the numbers of ids, labels and images differ.
     """
@@ -86,7 +87,7 @@ class GeneratedSet:
         self._stored: dict[str, _Stored] = {}
 
     def images(self, kind: str, severity: int) -> NDArray[np.uint8]:
-        """Return images (N, H, W, C), uint8, mapped from their file; the first use of a kind writes all its severities.
+        """Return images (N, H, W, C), uint8, mapped from their file. The first use of a kind writes all severities.
 
         Raises BenchError for an unknown kind or severity, or when the files cannot be written.
         """
@@ -95,12 +96,12 @@ class GeneratedSet:
 
     def foreign_files(self) -> list[str]:
         """Return the names of arrays in the folder that belong to another set or are not in the manifest."""
-        named = {name: entry for name, entry in raw_entries(self.folder).items() if isinstance(entry, dict)}
-        ours = {name for name, entry in named.items() if entry.get("set") == self.identity}
-        return sorted({path.name for path in self.folder.glob("*.npy")} - ours)
+        entries_by_name = {name: entry for name, entry in raw_entries(self.folder).items() if isinstance(entry, dict)}
+        own = {name for name, entry in entries_by_name.items() if entry.get("set") == self.identity}
+        return sorted({path.name for path in self.folder.glob("*.npy")} - own)
 
     def file_sha(self, kind: str) -> str:
-        """Return the SHA-256 of the file of ``kind`` as hex; generate the file if it is missing."""
+        """Return the SHA-256 of the file of ``kind`` as hex. Generate the file if it is missing."""
         return self._kind(kind).sha
 
     def _kind(self, kind: str) -> _Stored:
@@ -112,34 +113,36 @@ class GeneratedSet:
             )
         if kind not in self._stored:
             files = self._files(kind)
-            made: dict[str, Any] = {"version": entry.version} | ({"files_sha": files} if entry.stand_in else {})
-            made |= {"code_sha": code} if (code := code_sha_of(kind)) else {}
-            self._stored[kind] = self._stored_or_made(kind, made, self._shape, np.uint8, self._corrupted(kind, files))
+            settings: dict[str, Any] = {"version": entry.version} | ({"files_sha": files} if entry.stand_in else {})
+            settings |= {"code_sha": code} if (code := code_sha_of(kind)) else {}
+            self._stored[kind] = self._stored_or_made(
+                kind, settings, self._shape, np.uint8, self._corrupted(kind, files)
+            )
         return self._stored[kind]
 
     def _stored_or_made(
         self,
         name: str,
-        made: Mapping[str, Any],
+        settings: Mapping[str, Any],
         shape: tuple[int, ...],
         dtype: type[np.generic],
         blocks: Iterator[NDArray[Any]],
     ) -> _Stored:
-        path, wanted = self.folder / f"{name}.npy", {"set": self.identity, "shape": list(shape), **made}
+        path, required = self.folder / f"{name}.npy", {"set": self.identity, "shape": list(shape), **settings}
         entry = raw_entries(self.folder).get(path.name)
-        if isinstance(entry, dict) and wanted.items() <= entry.items() and isinstance(entry.get("sha256"), str):
-            found = _open(path, shape, dtype, entry["sha256"])
-            if found is not None:
-                return found
+        if isinstance(entry, dict) and required.items() <= entry.items() and isinstance(entry.get("sha256"), str):
+            stored = _open(path, shape, dtype, entry["sha256"])
+            if stored is not None:
+                return stored
         sha = write_array(path, blocks, shape, dtype)
-        self._enter(path.name, wanted | {"libraries": _libraries(), "sha256": sha})
+        self._enter(path.name, required | {"libraries": _libraries(), "sha256": sha})
         written = _open(path, shape, dtype, sha)
         if written is None:
             raise BenchError(f"{path} differs from the data just written to it; check the disk and run again.")
         return written
 
     def _files(self, kind: str) -> str:
-        """Return the hash of the photographs that ``kind`` is generated with."""
+        """Return the hash of the photographs that are used to generate ``kind``."""
         if self._files_sha is None or not CORRUPTIONS.get(kind).stand_in:
             return files_sha_of(kind)
         return self._files_sha
@@ -173,7 +176,7 @@ class GeneratedSet:
         )
 
     def _enter(self, name: str, entry: Mapping[str, Any]) -> None:
-        """Add a finished file to the manifest, and keep entries that other processes have added."""
+        """Add a finished file to the manifest. Entries of other processes are kept."""
         with _MERGING:
             manifest = {
                 "files": raw_entries(self.folder) | {name: entry},
@@ -204,17 +207,17 @@ def as_bytes(pixels: Pixels) -> NDArray[np.uint8]:
 
 
 def _open(path: Path, shape: tuple[int, ...], dtype: type[np.generic], sha: str) -> _Stored | None:
-    """Map the file if shape, type and hash are the expected ones, otherwise return None.
+    """Map the file if shape, type and hash are as expected, otherwise return None.
 
     The hash is computed from the same open file that is mapped.
     """
     try:
         with path.open("rb") as file:
             array = map_array(file)
-            whole = array.shape == shape and array.dtype == dtype and digest_of(file, "sha256") == sha
+            valid = array.shape == shape and array.dtype == dtype and digest_of(file, "sha256") == sha
     except (OSError, ValueError):
         return None
-    return _Stored(array, sha) if whole else None
+    return _Stored(array, sha) if valid else None
 
 
 def _libraries() -> dict[str, str]:

@@ -12,8 +12,8 @@ class Published:
     """A set of corrupted images published as arrays."""
 
     title: str
-    record: int  # on Zenodo
-    md5: Mapping[str, str]  # by file name
+    record: int  # number of the Zenodo record
+    md5: Mapping[str, str]  # MD5 checksums by file name
 
 
 PUBLISHED: Final[Mapping[str, Published]] = {

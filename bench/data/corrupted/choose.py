@@ -1,4 +1,4 @@
-"""Convert the user's choice of corruptions to specs. This needs neither torch nor images."""
+"""Convert the user's choice of corruptions to specs, without torch and without images."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def choose_corruptions(
             "--corruption-profile applies to generated corruptions only; omit it, or omit --corruptions-dir."
         )
     constants = choose_profile(profile, side)
-    wanted, levels = resolve_kinds(kinds), [_severity(text) for text in severities]
-    if wanted and not levels:
+    resolved, levels = resolve_kinds(kinds), [_severity(text) for text in severities]
+    if resolved and not levels:
         raise BenchError("no severity given; write --severities 1,2,3,4,5.")
     if corruptions_dir is None:
-        for kind in wanted:
-            parameters(kind, SEVERITY_LEVELS[0], constants, side)  # a plug-in's may lack this profile
+        for kind in resolved:
+            parameters(kind, SEVERITY_LEVELS[0], constants, side)  # a corruption from a plug-in may lack this profile
     return [
         CorruptionSpec(
             kind=kind,
@@ -47,18 +47,18 @@ def choose_corruptions(
             files_sha=files_sha_of(kind) if corruptions_dir is None else "",
             code_sha=code_sha_of(kind) if corruptions_dir is None else "",
         )
-        for kind in wanted
+        for kind in resolved
         for level in sorted(set(levels))
     ]
 
 
 def code_sha_of(kind: str) -> str:
-    """Return the content hash of the plug-ins if a plug-in registered ``kind``; empty for built-in corruptions."""
+    """Return the content hash of the plug-in file that registered ``kind``; empty for built-in corruptions."""
     return "" if CORRUPTIONS.origin(kind) == BUILTIN else plugin_sha()
 
 
 def choose_profile(requested: str | None, side: int) -> Profile:
-    """Return the profile called ``requested``; if None, that of the image size nearest to ``side`` pixels.
+    """Return the profile ``requested``. If it is None, return the profile whose image size is nearest to ``side``.
 
     Raises BenchError for an unknown name.
     """

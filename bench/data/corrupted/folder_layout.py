@@ -19,7 +19,7 @@ from bench.data.image_listing import by_normalised_name, list_images, scan
 
 
 class Place(NamedTuple):
-    """Class and file name without extension, equal for a test image and its corrupted images."""
+    """Class and file name without extension. They are equal for a test image and its corrupted images."""
 
     class_name: str
     stem: str
@@ -28,7 +28,7 @@ class Place(NamedTuple):
 class FolderLayout:
     """Corruptions in folders of image files.
 
-    ``ids`` are those of the whole test split; ``indices``, (M,), select the evaluated rows. Raises BenchError if
+    ``ids`` are the ids of the whole test split. ``indices``, (M,), select the evaluated images. Raises BenchError if
     ``folder`` has no such folders, or if ``ids`` are not files in class folders.
     """
 
@@ -50,7 +50,7 @@ class FolderLayout:
         return sorted(self._kind_folders)
 
     def check(self, kind: str, severity: int) -> None:
-        """Raise BenchError unless all files exist and the first one has the expected size. Opens only the first."""
+        """Raise BenchError unless all files exist and the first file has the expected image size."""
         rows_of(severity, len(self._ids))
         self._refuse_other_sizes(self._paths(self._kind_folder(kind) / str(severity))[:1])
 
@@ -81,9 +81,9 @@ class FolderLayout:
         kinds: dict[str, Path] = {}
         for child in _subfolders(self._folder):
             for candidate in [child] if _has_severities(child) else _subfolders(child):
-                other = kinds.setdefault(candidate.name, candidate) if _has_severities(candidate) else candidate
-                if other != candidate:
-                    raise BenchError(f"{other} and {candidate} are both called {candidate.name}; remove one of them.")
+                earlier = kinds.setdefault(candidate.name, candidate) if _has_severities(candidate) else candidate
+                if earlier != candidate:
+                    raise BenchError(f"{earlier} and {candidate} are both called {candidate.name}; remove one of them.")
         return kinds
 
     def _paths(self, folder: Path) -> list[Path]:
@@ -94,14 +94,15 @@ class FolderLayout:
         class_folders = by_normalised_name(scan(folder))
         for class_name in sorted({place.class_name for place in self._places}):
             for name, path in list_images(class_folders.get(class_name, folder / class_name)).images.items():
-                other = files.setdefault(Place(class_name, PurePosixPath(name).stem), path)
-                if other != path:
-                    raise BenchError(f"{other} and {path} match the same test image; remove one of them.")
+                earlier = files.setdefault(Place(class_name, PurePosixPath(name).stem), path)
+                if earlier != path:
+                    raise BenchError(f"{earlier} and {path} match the same test image; remove one of them.")
         for sample_id, place in zip(self._ids, self._places, strict=True):
             if place not in files:
-                wanted = folder / place.class_name / place.stem
+                expected = folder / place.class_name / place.stem
                 raise BenchError(
-                    f"{wanted}.* is missing: it is the corruption of the test image {sample_id}; unpack the set again."
+                    f"{expected}.* is missing: it is the corruption of the test image {sample_id}; unpack the set "
+                    "again."
                 )
         return [files[place] for place in self._places]
 
@@ -118,14 +119,14 @@ class FolderLayout:
 def _places(chosen: Sequence[str], ids: Sequence[str], dataset: str, folder: Path) -> list[Place]:
     """Return the places of ``chosen``. Raises BenchError if one of ``ids`` has no place or two have the same place."""
     owners: dict[Place, str] = {}
-    found: Mapping[str, Place] = {sample_id: _place(sample_id, dataset, folder) for sample_id in ids}
-    for sample_id, place in found.items():
+    place_of: Mapping[str, Place] = {sample_id: _place(sample_id, dataset, folder) for sample_id in ids}
+    for sample_id, place in place_of.items():
         if owners.setdefault(place, sample_id) != sample_id:
             raise BenchError(
                 f"test images {owners[place]} and {sample_id} differ by folder or extension only, "
                 "so that their published corruptions cannot be distinguished; rename one of them."
             )
-    return [found[sample_id] for sample_id in chosen]
+    return [place_of[sample_id] for sample_id in chosen]
 
 
 def _place(sample_id: str, dataset: str, folder: Path) -> Place:

@@ -16,9 +16,9 @@ from bench.data.corrupted.folder_layout import FolderLayout
 
 
 class OfficialSet:
-    """A folder of published corrupted images: arrays in the layout of CIFAR-10-C, or image files in that of ImageNet-C.
+    """A folder of published corrupted images: arrays as in CIFAR-10-C, or image files as in ImageNet-C.
 
-    ``ids`` and ``labels``, (N,), are those of the whole test split; ``indices``, (M,), select the evaluated rows;
+    ``ids`` and ``labels``, (N,), describe the whole test split. ``indices``, (M,), select the evaluated images.
     ``image_size`` is the side of the data set's square images in pixels. Raises BenchError if the folder has neither
     layout or does not fit the split.
     """
@@ -47,7 +47,7 @@ class OfficialSet:
 
     @property
     def official(self) -> bool:
-        """Whether the files are checked against published checksums, as those of CIFAR-10-C and CIFAR-100-C are."""
+        """True if the files are checked against published checksums (files of CIFAR-10-C and CIFAR-100-C)."""
         return self._arrays and self._published is not None
 
     @property
@@ -64,9 +64,9 @@ class OfficialSet:
         self._layout.check(kind, severity)
 
     def images(self, kind: str, severity: int) -> NDArray[np.uint8]:
-        """Return the evaluated images, (M, S, S, 3) uint8; grey arrays have one channel.
+        """Return the evaluated images, (M, S, S, 3) uint8, or (M, S, S, 1) for grey arrays.
 
         Raises BenchError for an unknown kind, and for a file that is missing, damaged, of another shape or different
-        from the published one.
+        from the published file.
         """
         return self._layout.images(kind, severity)

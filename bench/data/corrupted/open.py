@@ -26,19 +26,19 @@ def open_set(
 ) -> CorruptedSet:
     """Open the set that contains the corruption ``spec`` of ``images``, the evaluated images of the test split.
 
-    Generated images are stored in ``cache``; official files are read from ``folder``. Raises BenchError if ``folder``
+    Generated images are stored in ``cache``. Official files are read from ``folder``. Raises BenchError if ``folder``
     is missing or does not fit.
     """
     if spec.source == "generated":
-        from bench.data.corrupted.cache import GeneratedSet  # imports OpenCV and SciPy, which a plan does not need
+        from bench.data.corrupted.cache import GeneratedSet  # imports OpenCV and SciPy, which planning does not need
 
         pixels, labels = images.pixels.numpy(), images.labels.numpy()
         profile = cast(Profile, spec.profile)
         return GeneratedSet(cache, pixels, images.ids, labels, profile, spec.seed, files_sha=spec.files_sha)
     if folder is None:
         raise BenchError(f"{spec.kind} needs official files; give their folder with --corruptions-dir.")
-    place = {name: i for i, name in enumerate(dataset.test.ids)}
-    return _official(folder, dataset, np.array([place[name] for name in images.ids]))
+    index_of = {name: i for i, name in enumerate(dataset.test.ids)}
+    return _official(folder, dataset, np.array([index_of[name] for name in images.ids]))
 
 
 def identified(
@@ -46,8 +46,8 @@ def identified(
 ) -> list[CorruptionSpec]:
     """Return ``specs`` with the hashes of the official files in ``folder``; unchanged if ``folder`` is None.
 
-    Called before training. Raises BenchError for a folder that does not fit the data set, or that lacks a file of the
-    ``limit`` images that are evaluated.
+    This function is called before training. Raises BenchError for a folder that does not fit the data set, or that
+    lacks a file of the ``limit`` evaluated images.
     """
     if folder is None or not specs:
         return list(specs)

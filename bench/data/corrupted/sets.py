@@ -20,7 +20,7 @@ class CorruptedSet(Protocol):
 
     @property
     def official(self) -> bool:
-        """Whether every file that is read has its published checksum."""
+        """True if every file that is read has its published checksum."""
 
     def images(self, kind: str, severity: int) -> NDArray[np.uint8]:
         """Return images, (N, H, W, C) uint8, read-only. Raises BenchError if they cannot be read or generated."""
