@@ -67,8 +67,8 @@ def advance(state: GammaState, done: StepStats, facts: TrainingFacts) -> GammaSt
     """Update γ and the running means from the margin and the mean square of the latents of the last step."""
     margin = _running(state.margin, done.margin)
     mean_square = _running(state.mean_square, done.mean_square)
-    wanted = balance(margin, mean_square, facts.num_classes)
-    change = min(max(math.log(wanted / state.gamma), -FASTEST), rate(facts))
+    target = balance(margin, mean_square, facts.num_classes)
+    change = min(max(math.log(target / state.gamma), -FASTEST), rate(facts))
     return GammaState(state.gamma * math.exp(change), margin, mean_square)
 
 

@@ -90,13 +90,13 @@ def test_the_search_runs_in_the_precision_of_the_training() -> None:
 
 def test_the_search_does_not_move_what_a_term_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    follow = CenterLoss._follow
+    follow = CenterLoss._update_centres
 
     def spy(self: CenterLoss, *arguments: torch.Tensor) -> None:
         calls.append(1)
         follow(self, *arguments)
 
-    monkeypatch.setattr(CenterLoss, "_follow", spy)
+    monkeypatch.setattr(CenterLoss, "_update_centres", spy)
     both = dataclasses.replace(adversarial().variant_spec, term="center_loss")
     trained(dataclasses.replace(some_spec(), variant_spec=both))
     assert len(calls) == 3 * 2
