@@ -25,7 +25,7 @@ from bench.models.registry import ModelEntry, register_model
 from bench.models.variants import VARIANTS, VariantEntry
 
 
-# A model: a module from normalised images (N, 3, S, S) to features (N, d). Head and output layer are added to it.
+# A model: a module from normalised images (N, 3, S, S) to features (N, d). The harness adds head and output layer.
 def two_layers(*, image_size: int) -> nn.Module:
     """Build a hidden layer of 64 units."""
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * image_size**2, 64), nn.ReLU())
@@ -47,7 +47,7 @@ VARIANTS.register(
 )
 
 
-# An attack: a function from images to images. Its randomness comes from `rng`; the harness checks budget and box.
+# An attack: a function from images to images. Its randomness comes from `rng`. The harness checks budget and box.
 def noise(model: nn.Module, inputs: Tensor, labels: Tensor, *, norm: Norm, eps: float, rng: SampleRng) -> Tensor:
     """Add uniform noise from the Linf ball."""
     draw = rng.uniform("noise", 0, inputs.shape[1:])
@@ -98,7 +98,7 @@ def sparsity(latents: Latents) -> Value:
 DIAGNOSTICS.register(
     "sparsity",
     DiagnosticEntry(
-        summary="how many entries of the latents are zero",
+        summary="share of zero entries in the latents",
         definition="share of abs(z_ij) < 1e-6",
         invariant=False,
         better="",
@@ -109,9 +109,12 @@ DIAGNOSTICS.register(
 
 
 # A metric of the leaderboard: a number of one row. This one has a column per budget of the attacks.
-def retained(given: MetricInput) -> float | None:
+def retained(metric_input: MetricInput) -> float | None:
     """Return the lowest known robust accuracy in percent of the clean accuracy."""
-    clean, lowest = given.row.mean("clean"), lowest_known(given.row, given.budget, given.outcomes)
+    clean, lowest = (
+        metric_input.row.mean("clean"),
+        lowest_known(metric_input.row, metric_input.budget, metric_input.outcomes),
+    )
     return 100 * float(lowest.accuracy) / clean if clean and lowest else None
 
 

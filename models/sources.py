@@ -62,7 +62,7 @@ def load_module(path: Path) -> nn.Module:
 
 def _other_kind(path: Path, kind: str) -> str:
     if kind in ("state_dict", "safetensors"):
-        return f"{path} holds weights without a network; give their architecture with --model."
+        return f"{path} holds weights without a network; give the model of these weights with --model."
     if kind == "pickled_module":
         return (
             f"{path} is a pickled module, which would run code when it is loaded; save its state dict or a TorchScript "
