@@ -126,7 +126,7 @@ class ApgdL1:
         return torch.tensor(values, device=state.phase.device)[state.phase]
 
     def _apply_check(self, state: ApgdL1State, gradient: Tensor) -> tuple[ApgdL1State, Tensor]:
-        """Update η and n at a check; return the states and the gradient at the point from which they continue."""
+        """Update η and n at a check. Return the states and the gradient at the point at which the search continues."""
         windows = tuple(max(int(CHECKS * steps), 1) for steps in phase_steps(self.steps))
         check = (state.n_queries > 0) & (state.n_queries % self._for_phase(windows, state) == 0)
         changed = _changed(state.best, state.samples.inputs)

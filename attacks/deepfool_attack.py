@@ -89,9 +89,9 @@ def walk_to_boundary(
             points = points.clamp(*box)
         logits = _logits(model, points)
         finite = logits.isfinite().all(1) & points.flatten(1).isfinite().all(1)
-        kept = active[finite]
-        total[kept], adversarial[kept] = next_total[finite], points[finite]
-        iterations[kept] += 1
+        finite_active = active[finite]
+        total[finite_active], adversarial[finite_active] = next_total[finite], points[finite]
+        iterations[finite_active] += 1
         same = logits.argmax(1) == classes[active, 0]
         fooled[active[finite & ~same]] = True
         active = active[finite & same]

@@ -13,11 +13,11 @@ x_1 … x_n_iter, called trials, are tested.
 
 The published program minimises ‖x_k − x‖ and compares the minimum with ε at the end. Here a search ends at the first
 trial that is adversarial and within ε, so the verdict is the same. The paper describes a final search along the last
-segment; the published program omits it, and so does this module.
+segment. The published program and this module omit it.
 
 Differences from the published program: (1) one pass may both test a trial and give its gradient. (2) If w or f is not
-finite, the search ends; the program continues with a point that is NaN, and never succeeds. (3) See
-:mod:`bench.attacks.geometry.hyperplane`.
+finite, the search ends, whereas the program continues with a point that is NaN, and never succeeds. (3) The projection
+differs for small weights, see :mod:`bench.attacks.geometry.hyperplane`.
 """
 
 from __future__ import annotations
@@ -267,7 +267,7 @@ def fab(
         restarts: Number of starts. More than 1 needs ``n_targets=0`` and ``eps``. All except the first are random.
         targets: Classes (N,) that the model must predict, for the targeted attack.
         rng: Seed of random starts, or a SampleRng.
-        ids: Identifiers of the images, from which random starts are derived; 0…N−1 by default.
+        ids: Names of the images, on which random starts depend; 0…N−1 by default.
         batch_size: Images per batch. Does not change the result.
         query_budget: Maximum number of forward passes per image. Requires ``eps``.
 

@@ -137,6 +137,6 @@ def _is_reentrant(error: RuntimeError) -> bool:
 
 
 def weighted_sum(logits: Tensor) -> Tensor:
-    """Return a fixed random combination of the logits, (B,), whose gradient depends on all of them."""
+    """Return a fixed random combination of the logits, (B,), with a gradient that depends on all logits."""
     weights = torch.rand(logits.shape[1:], generator=torch.Generator().manual_seed(1))
     return (logits * weights.to(logits)).flatten(1).sum(1)

@@ -73,7 +73,7 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Return z_t − z_y, (N,): positive if the logit of the target exceeds that of the label."""
+    """Return z_t − z_y, (N,): positive if the logit of the target exceeds the logit of the label."""
     return _at(logits, targets) - _at(logits, labels)
 
 

@@ -142,7 +142,7 @@ def pgd(
 ) -> Tensor:
     """Attack by projected gradient descent (Madry et al. 2018, arXiv 1706.06083).
 
-    x_{t+1} = Π(x_t + α·sign ∇L(x_t)) from a uniform draw in the ball, α = 2.5·ε/steps; for l2 with ∇/‖∇‖₂. The search
+    x_{t+1} = Π(x_t + α·sign ∇L(x_t)) from a uniform draw in the ball, α = 2.5·ε/steps. For l2 with ∇/‖∇‖₂. The search
     of an image ends at its first adversarial point.
 
     Args:

@@ -102,7 +102,7 @@ class AttackEntry:
     reference: Library | None = None
 
     def __post_init__(self) -> None:
-        """Raise BenchError for a backend whose name is not allowed."""
+        """Raise BenchError for an invalid name of the backend."""
         check_name("backend", self.backend)
 
     @property

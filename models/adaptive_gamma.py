@@ -11,7 +11,7 @@ They balance at a target margin m* = 3 nats, that is at c = m*/m, for
     γ* = (K − 1)·m² / (2·P·m*·(e^{m*} + K − 1)),                                                            (1)
 
 which does not change when z shrinks (m²/P is constant) and grows with the output weights. While m is below m*, the
-force of the penalty at γ* is smaller than that of the cross-entropy, so that the penalty cannot prevent learning, for
+force of the penalty at γ* is smaller than the force of the cross-entropy. So the penalty cannot prevent learning, for
 any backbone, data and number of epochs. After every step,
 
     log γ ← log γ + clip(log γ* − log γ, −log 2, r),

@@ -1,8 +1,8 @@
 """Rebuild an externally trained network from the name of its architecture and its weights.
 
 A name is an architecture of timm, ``torchvision:NAME``, or a model registered by a plug-in. Sizes and stem are inferred
-from the tensors. :mod:`bench.models.backbones` builds networks for training; this module builds a network as it was
-when its weights were saved, including the classifier.
+from the tensors. :mod:`bench.models.backbones` builds networks for training. This module rebuilds the network for which
+the weights were saved, including its classifier.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _converted(candidate: Candidate, state: State) -> nn.Module | None:
         return None
     try:
         model = _built(candidate)
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:  # noqa: BLE001 - unsupported options may raise any exception
         return None
     return None if load_weights(model, state, _only_renaming(candidate.convert(model))) else model
 

@@ -46,7 +46,7 @@ def folded(model: nn.Module, example: Tensor) -> nn.Module | None:
         _fold(double, pairs)
         with torch.no_grad():
             same = _agree(double(images.clone()), logits)
-    except Exception:  # noqa: BLE001 - a user's model may raise any exception here; it is then used without folding
+    except Exception:  # noqa: BLE001 - a user's model may raise any exception, and is then used without folding
         return None
     first = next(model.parameters())
     return double.to(first.device, first.dtype) if same else None

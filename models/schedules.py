@@ -175,7 +175,7 @@ SCHEDULES.register(
     open_loop(
         lambda epoch, facts: geometric(epoch, start=1e-2, factor=1.03, end=1e5),
         summary="×1.03 after every epoch from 1e-2 to 1e5",
-        source="the manuscript of November 2024 (OpenReview FwlM1k4ODx); the start value is from the code of that time",
+        source="the manuscript of November 2024 (OpenReview FwlM1k4ODx), with the start value of the code of that time",
     ),
     origin=_ORIGIN,
 )

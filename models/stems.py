@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 SMALL_SIDE = 64  # images up to this side get the small stem
 KERNEL = 3
-MAX_STEM_CONVS = 3  # a deep stem has three convolutions; a later max-pool belongs to a stage
+MAX_STEM_CONVS = 3  # number of convolutions in a deep stem: a later max-pool belongs to a stage
 
 
 def shrink_stem(model: nn.Module, *, first_conv: str = "", keep_pool: bool = False) -> bool:

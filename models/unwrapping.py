@@ -67,9 +67,9 @@ def _find(content: Any, parents: list[Mapping[str, Any]], depth: int) -> Found |
     parents = [*parents, content]
     inside: dict[str, Found] = {}
     for key, value in content.items():
-        found = _find(value, parents, depth + 1) if isinstance(value, Mapping) and not _is_extra(key) else None
-        if found is not None:
-            inside[key] = found
+        nested = _find(value, parents, depth + 1) if isinstance(value, Mapping) and not _is_extra(key) else None
+        if nested is not None:
+            inside[key] = nested
     averaged, plain = [k for k in AVERAGED if k in inside], [k for k in PLAIN if k in inside]
     others = [k for k in inside if k not in (*averaged, *plain) and not NOT_WEIGHTS.search(k)]
     if averaged:

@@ -180,7 +180,7 @@ def _without_unused_extra_state(model: nn.Module, state: State) -> State:
 
 
 def fitting_view(model: nn.Module, state: State) -> View:
-    """Return the view of ``state`` whose keys best match those of ``model``; in a tie, the least changed view."""
+    """Return the view of ``state`` with the keys most similar to ``model``; in a tie, the least changed view."""
     names = set(model.state_dict())
     return min(views(state), key=lambda view: len(names.symmetric_difference(view.state)))
 

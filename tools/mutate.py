@@ -97,7 +97,7 @@ def read_mutations(path: Path) -> list[Mutation]:
 
 
 def tracked_files(root: Path, *, untracked: bool = False) -> list[str]:
-    """List the files that git tracks in ``root``, or also those that it would add."""
+    """List the files that git tracks in ``root`` and, if ``untracked``, the files that git would add."""
     more = ["--others", "--exclude-standard"] if untracked else []
     join = subprocess.run(["git", "ls-files", "-z", "--cached", *more], cwd=root, check=True, capture_output=True)
     return [name for name in join.stdout.decode().split("\0") if os.path.lexists(root / name) and name]

@@ -39,7 +39,7 @@ EXTRA: Final = "pip install 'collapse-bench[frost]'"
 
 @dataclass(frozen=True)
 class Photographs:
-    """The files in order, and the package from which they were read."""
+    """The files in order, and the package that contains them."""
 
     package: str
     version: str

@@ -18,7 +18,7 @@ LOOKUP_BITS = 31  # number of bits that are looked up: one less than the drawn b
 class Table(NamedTuple):
     """Distribution functions of all brightness levels, in units of 2⁻³¹."""
 
-    thresholds: NDArray[np.uint32]  # (256, counts), 2³¹·P(count ≤ k); the count exceeds k if the draw is not below it
+    thresholds: NDArray[np.uint32]  # (256, counts), 2³¹·P(count ≤ k); counts above k have draws from this value on
     guide: NDArray[np.int32]  # (256, 2¹⁰), smallest count for the leading 10 bits of a draw
 
 

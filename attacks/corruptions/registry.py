@@ -40,8 +40,8 @@ class Corruption(Protocol):
 class CorruptionEntry:
     """Declaration of a corruption.
 
-    ``constants`` contain five values per profile, one for each severity: numbers, or named tuples. Fields of the tuples
-    whose names end in ``_px`` are lengths in pixels and scale with the image. If an entry has a single profile, its
+    ``constants`` contain five values per profile, one for each severity: numbers, or named tuples. Fields with names
+    that end in ``_px`` are lengths in pixels and scale with the image. If an entry has a single profile, its
     constants are used for all profiles.
     """
 
@@ -50,7 +50,7 @@ class CorruptionEntry:
     family: Family
     function: str | Corruption  # "module:function", imported when first used, or the function itself
     constants: Mapping[Profile, Sequence[Any]] = field(repr=False)
-    standard: bool = False  # one of the fifteen corruptions in the mean; the other four are for validation
+    standard: bool = False  # True for the fifteen corruptions in the mean, False for the four validation corruptions
     random: bool = False  # draws random numbers
     stand_in: str = ""  # "module:function" to use if the photographs that ``function`` needs are not installed
     version: int = 1  # incremented when the corrupted images may change

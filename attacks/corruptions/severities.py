@@ -66,7 +66,7 @@ class Motion(NamedTuple):
 
 
 class Zooms(NamedTuple):
-    """Zoom blur: arguments of ``numpy.arange``, whose rounding decides whether the last factor is included."""
+    """Zoom blur: arguments of ``numpy.arange``. Its rounding decides whether the last factor is included."""
 
     start: float
     stop: float

@@ -74,7 +74,7 @@ def run_search(
 
 @dataclass(frozen=True)
 class _Flight:
-    """The running attempts. A sample may have several."""
+    """The running attempts. A sample may have several attempts."""
 
     state: State
     position: Tensor  # (B,), position of the sample among all samples
@@ -89,7 +89,7 @@ class _Step:
     They are recorded only when all outcomes have been computed, since memory may run out earlier.
     """
 
-    n_queried: int  # number A of attempts that were queried; they come first in the flight
+    n_queried: int  # number A of queried attempts, which are the first in the flight
     points: Tensor  # (A, C, H, W), points of the queries
     hit: Tensor  # (A,), bool: the point is adversarial
     flight: _Flight  # states after the query
@@ -112,7 +112,7 @@ class _Findings:
         return self.attempt < self.attempts
 
     def record(self, position: Tensor, attempt: Tensor, points: Tensor) -> None:
-        """Record successful attempts, (H,). If a sample has several, the lowest attempt is kept."""
+        """Record successful attempts, (H,). If a sample has several successes, the lowest attempt is kept."""
         self.attempt.scatter_reduce_(0, position, attempt, "amin")
         lowest = self.attempt[position] == attempt
         self.adversarials[position[lowest]] = points[lowest]

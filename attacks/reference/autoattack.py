@@ -110,5 +110,5 @@ def _margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Return z_t − z_y, (N,): positive if the logit of the target exceeds that of the label."""
+    """Return z_t − z_y, (N,): positive if the logit of the target exceeds the logit of the label."""
     return (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])).squeeze(1)

@@ -66,7 +66,7 @@ class Shifted(nn.Module):
         return logits
 
 
-WRAPPERS = {"as it is": lambda model: model, "logits × 1000": Scaled, "quantised": Quantised, "shifted": Shifted}
+WRAPPERS = {"unchanged": lambda model: model, "logits × 1000": Scaled, "quantised": Quantised, "shifted": Shifted}
 
 
 def main(results: Path, data: Path, names: list[str]) -> None:

@@ -4,7 +4,7 @@
 
 IMAGES contains <class>/<file>, and FOLDER contains the weights. The files FIRST to LAST of each class are used.
 Severity "all" is the mean over the five severities, with Student's interval over the images. For single severities, p
-is that of McNemar's exact test.
+comes from McNemar's exact test.
 """
 
 from __future__ import annotations
