@@ -11,8 +11,8 @@ defaults are ten steps of ε/4, as in the authors' code for CIFAR-10.
 The network is attacked in evaluation mode. Both modes are common. The code of the paper attacks in training mode, which
 uses batch statistics and updates the running statistics. The authors' later library (robustness) and TRADES attack in
 evaluation mode. Pang et al. 2021 (arXiv 2010.00467) found that evaluation mode gives comparable robustness and a higher
-clean accuracy. Evaluation mode is used here for four reasons: the final evaluation uses it, the perturbation of an
-image does not depend on the other images of its batch, dropout is off, and the running statistics are computed only
+clean accuracy. Evaluation mode is used here because the final evaluation uses it, and because dropout is off. Also, the
+perturbation of an image does not depend on the other images of its batch, and the running statistics are computed only
 from the images of the training steps.
 """
 

@@ -10,8 +10,8 @@ forces balance for
 
     m·(e^m + K − 1) = (K − 1)·s²·d / (2γ).                                                                  (1)
 
-Let the rows of W be ±w on the vertices of a hypercube, z on the same vertices, and the K classes spread evenly (their
-vertices add up to 0, so that the inner product of two of them is −d/(K − 1)):
+Let the rows of W be ±w on the vertices of a hypercube, and z on the same vertices. Let the K classes be spread evenly:
+their vertices add up to 0, so that the inner product of two vertices is −d/(K − 1). Then
 
     m = w·√d·‖z‖·(1 + 1/(K − 1)),   hence   s² = d·w²·(K/(K − 1))².
 

@@ -35,8 +35,8 @@ TRAINING_OPERATORS = ("dropout", "batch_norm", "feature_dropout", "alpha_dropout
 def load_module(path: Path) -> nn.Module:
     """Load the network in a TorchScript archive, a torch.export program or an ONNX file, on the CPU.
 
-    Only tensors are unpickled. Raises BenchError for other files, for a program that was exported in training mode or
-    for a fixed batch size, and if the package for ONNX files is not installed.
+    Only tensors are unpickled. Raises BenchError for other files, and if the package for ONNX files is not installed.
+    Also raises BenchError for a program that was exported in training mode or for a fixed batch size.
     """
     kind = kind_of(path)
     loaders: dict[str, Callable[[Path], nn.Module]] = {

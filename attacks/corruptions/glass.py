@@ -30,7 +30,7 @@ def glass_blur(images: Bytes, constants: Glass, draws: Draws) -> Floats:
 def copied_from(height: int, width: int, reach: int, draws: Draws) -> Indices:
     """Return the source of every pixel after one pass over each image: (N·H·W,) indices of pixels of the batch.
 
-    The pass goes from the lower right to the upper left and copies to (h, w) from (h + a, w + b), with a and b uniform
+    The pass goes from the lower right to the upper left. It copies to (h, w) from (h + a, w + b), with a and b uniform
     on −reach…reach−1. If the source was overwritten earlier in the pass, its new value is copied. Such chains of copies
     are followed to their ends by repeated doubling. A border, ``reach`` + 1 pixels wide at the top and on the left,
     keeps its values.
