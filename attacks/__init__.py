@@ -5,7 +5,7 @@ Each attack is a function of a model and tensors that can be used without the ha
 >>> from bench.attacks import pgd
 >>> adversarials = pgd(model, inputs, labels, norm="linf", eps=8 / 255, steps=20)  # doctest: +SKIP
 
-Importing this package fills :data:`ATTACKS` and imports no torch; an attack is imported at its first use.
+Importing this package fills :data:`ATTACKS` without importing torch. An attack is imported at its first use.
 """
 
 from __future__ import annotations

@@ -19,24 +19,25 @@ HARNESS_PARAMS = ("batch_size", "max_queries")  # parameters of a spec that are 
 def call_attack(
     entry: AttackEntry, model: nn.Module, inputs: Tensor, labels: Tensor, *, spec: AttackSpec, rng: SampleRng
 ) -> AttackResult:
-    """Attack ``inputs``, (N, C, H, W), as ``spec`` says; ``entry`` is the registry entry of the attack.
+    """Attack ``inputs``, (N, C, H, W), with the parameters in ``spec``. ``entry`` is the registry entry of the attack.
 
     ``labels`` are (N,), int64. Raises CellFailure("attack_error") if the attack does not report which searches the
-    query budget ended, and for a BenchError raised by the attack of a plug-in, so that other cells are not affected.
+    query budget ended. A BenchError from the attack of a plug-in also becomes a CellFailure, so that other cells
+    continue.
     """
     arguments: dict[str, Any] = keyword_arguments(entry, spec)
     budget = None if spec.max_queries is None else QueryBudget(spec.max_queries)
     if budget is not None:
         arguments["query_budget"] = budget
     try:
-        found = load_function(entry)(model, inputs, labels, norm=spec.norm, eps=spec.eps, rng=rng, **arguments)
+        adversarials = load_function(entry)(model, inputs, labels, norm=spec.norm, eps=spec.eps, rng=rng, **arguments)
     except BenchError as error:
         if not spec.code_sha:
             raise
         raise CellFailure("attack_error", str(error)) from error
     if budget is not None and budget.truncated is None:
         raise CellFailure("attack_error", f"{spec.name} did not report which images max_queries stopped.")
-    return AttackResult(found, None if budget is None else budget.truncated)
+    return AttackResult(adversarials, None if budget is None else budget.truncated)
 
 
 def keyword_arguments(entry: AttackEntry, spec: AttackSpec) -> dict[str, Scalar]:

@@ -3,15 +3,15 @@
     z       = Π(x_k + η·d(∇L(x_k)))
     x_{k+1} = Π(x_k + a·(z − x_k) + (1 − a)·(x_k − x_{k−1})),      a = 1 in the first step, 3/4 later,
 
-with d the sign for linf and ∇/‖∇‖₂ for l2, and η = 2ε at first. The first checkpoint comes after 22 % of the steps.
-The interval to the next one shrinks by 3 % of the steps each time, down to 6 %. At a checkpoint η is halved and the
-search continues from the best point so far if
+with d the sign for linf and ∇/‖∇‖₂ for l2. The step size η is 2ε at first. The first checkpoint is after 22 % of the
+steps. The interval between checkpoints shrinks by 3 % of the steps each time, down to 6 %. At a checkpoint, η is halved
+and the search continues from the best point so far if
 
     the loss rose in at most 3/4 of the steps since the last checkpoint, or
     neither η nor the best loss has changed since then.
 
-The search starts on the surface of the ball, and an image counts as adversarial at any point of the path. An image for
-which no adversarial point is found costs 1 + ``steps`` passes in each direction per attempt.
+The search starts on the surface of the ball and ends at the first adversarial point of the path. An image without an
+adversarial point costs 1 + ``steps`` forward and as many backward passes per attempt.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from bench.core.errors import BenchError
 from bench.core.specs import Norm
 
 MOMENTUM = 0.25  # 1 − a
-RISING = 0.75  # share of the steps in which the loss must rise for η to stay
+RISING = 0.75  # η is kept if the loss rises in more than this share of the steps
 FIRST, SHORTER, SHORTEST = 0.22, 0.03, 0.06  # shares of the steps: first interval, its decrease, shortest interval
 FIRST_STEP = 2.0  # η/ε
 
 
 @dataclass(frozen=True)
 class ApgdState(State):
-    """State of Auto-PGD for a batch of samples; ``n_queries`` counts their queries, the start included."""
+    """State of Auto-PGD for a batch of samples. ``n_queries`` includes the query of the start."""
 
     targets: Tensor  # (B,), classes
     previous: Tensor  # (B, C, H, W), x_{k−1}
@@ -55,16 +55,16 @@ class ApgdState(State):
     n_queries: Tensor  # (B,), int64
     window: Tensor  # (B,), int64, steps from the last checkpoint to the next one
     since: Tensor  # (B,), int64, steps since the last checkpoint
-    rises: Tensor  # (B,), int64, number of these steps in which the loss rose
+    rises: Tensor  # (B,), int64, number of steps since the last checkpoint in which the loss rose
 
 
 @dataclass(frozen=True, kw_only=True)
 class Apgd:
     """Search of Auto-PGD on one objective; see :class:`bench.attacks.engine.search.Search`.
 
-    The targeted objectives use the classes that rank second, third, … for the clean image, one per attempt; any class
-    other than the label counts as adversarial. If ``targeted``, all attempts use the target class, and it must be
-    predicted.
+    The targeted objectives use the classes that rank second, third, … for the clean image, one per attempt. A point is
+    adversarial if the model predicts any class other than the label. If ``targeted``, all attempts use the target
+    class, and a point is adversarial only if the model predicts the target class.
     """
 
     norm: Norm
@@ -102,10 +102,10 @@ class Apgd:
 
     @property
     def _loss_before(self) -> float:
-        """Loss that the first step is compared with: 0, as in the authors' program, or −∞ for the objective "ce".
+        """Reference loss for the first step: 0, as in the authors' program, or −∞ for the objective "ce".
 
-        A cross-entropy is always positive, so its first step counts as a rise. The objective "ce" is the log-odds of a
-        misclassification, which may be negative; with −∞ the first step counts as a rise, too.
+        The cross-entropy of the authors is always positive, so that the loss always rises in the first step. The
+        objective "ce" here is the log-odds of a misclassification, which may be negative. −∞ gives the same behaviour.
         """
         return -torch.inf if self.objective == "ce" else 0.0
 
@@ -120,19 +120,19 @@ class Apgd:
         return torch.ones_like(state.over)
 
     def is_adversarial(self, state: ApgdState, logits: Tensor) -> Tensor:
-        """Mark adversarial points, (B,) bool; all points lie in the ball."""
+        """Mark adversarial points, (B,) bool. All points lie in the ball."""
         return state.samples.fooled(logits, targeted=self.targeted)
 
     def advance(self, state: ApgdState, result: QueryResult) -> ApgdState:
         """Return the states after the query: the best point, the step size and the next point."""
         state = _with_best(state, result.loss, result.gradient)
-        state, gradient = self._checked(self._counted(state, result.loss), result.gradient)
+        state, gradient = self._apply_checkpoint(self._count_step(state, result.loss), result.gradient)
         points = self._next(state, gradient)
         n_queries = state.n_queries + 1
         return replace(state, points=points, previous=state.points, n_queries=n_queries, over=n_queries > self.steps)
 
-    def _counted(self, state: ApgdState, loss: Tensor) -> ApgdState:
-        """Count the step and whether the loss rose; the first query is the start, which is no step."""
+    def _count_step(self, state: ApgdState, loss: Tensor) -> ApgdState:
+        """Count the step, and whether the loss rose. The first query is the start and is not counted as a step."""
         stepped = state.n_queries > 0
         return replace(
             state,
@@ -142,8 +142,8 @@ class Apgd:
             checked_loss=torch.where(stepped, state.checked_loss, loss),
         )
 
-    def _checked(self, state: ApgdState, gradient: Tensor) -> tuple[ApgdState, Tensor]:
-        """At a checkpoint, halve η and return to the best point where the rule says so."""
+    def _apply_checkpoint(self, state: ApgdState, gradient: Tensor) -> tuple[ApgdState, Tensor]:
+        """At a checkpoint, halve η and return to the best point if one of the two conditions holds."""
         check = state.since == state.window
         if not check.any():
             return state, gradient
@@ -207,7 +207,7 @@ def apgd(
 ) -> Tensor:
     """Attack by Auto-PGD (Croce and Hein 2020, arXiv 2003.01690; for l1 2021, arXiv 2103.01208).
 
-    Projected gradient ascent with momentum. It halves its step size and returns to the best point when the loss no
+    Projected gradient ascent with momentum, which halves its step size and returns to the best point when the loss no
     longer rises. One additional forward pass per image ranks its classes.
 
     Args:
@@ -217,19 +217,19 @@ def apgd(
         norm: "linf", "l2" or "l1".
         eps: Radius of the ball, in units of [0, 1] pixels.
         steps: Steps per start.
-        objective: "ce", the cross-entropy; "dlr", the difference-of-logits ratio; or "dlr-targeted", that ratio towards
-            each of the ``n_targets`` highest-ranked other classes, where any misclassification counts. With fewer
-            classes than the ratio needs, 3 and 4, the margin replaces it.
-        restarts: Starts of the first two objectives; later ones attack the remaining images only.
+        objective: "ce", the cross-entropy; "dlr", the difference-of-logits ratio; or "dlr-targeted", the ratio towards
+            each of the ``n_targets`` highest-ranked other classes, where any misclassification is a success. "dlr"
+            needs 3 classes and "dlr-targeted" 4. With fewer classes, the margin replaces the ratio.
+        restarts: Starts of the first two objectives. Later starts attack only the remaining images.
         n_targets: Target classes of "dlr-targeted", at most K − 1.
-        targets: Target classes (N,), for the targeted attack: the model must predict them.
+        targets: Classes (N,) that the model must predict, for the targeted attack.
         rng: Seed of the starts, or a SampleRng.
         ids: Names of the images, on which the random draws depend; 0…N−1 by default.
-        batch_size: Images per batch; it does not change the result.
-        query_budget: Bound on the forward passes per image.
+        batch_size: Images per batch. Does not change the result.
+        query_budget: Maximum number of forward passes per image.
 
     Returns:
-        Images (N, C, H, W) in the ball and in [0, 1]; the clean image if no adversarial one was found.
+        Images (N, C, H, W) in the ball and in [0, 1]. The clean image if no adversarial image was found.
 
     Raises:
         BenchError: If an argument is invalid.
@@ -261,7 +261,7 @@ def build_apgd(
 ) -> Search:
     """Build the search on ``objective``, or on the margin if there are too few classes for a DLR objective.
 
-    ``steps`` are per attempt; ``attempts`` are restarts or, for targeted objectives, target classes.
+    ``steps`` is per attempt. ``attempts`` is the number of restarts or, for targeted objectives, of target classes.
     """
     if objective.startswith("dlr"):
         ratio: Objective = "dlr-targeted" if targeted else objective

@@ -1,21 +1,22 @@
-"""Auto-PGD for L1, Croce and Hein 2021 (arXiv 2103.01208): sparse steps, in balls whose radii shrink to ε.
+"""Auto-PGD for L1, Croce and Hein 2021 (arXiv 2103.01208): sparse steps, in balls with radii that shrink to ε.
 
     x_{k+1} = Π(x_k + η·s_k),   s_k the signs of the n_k steepest pixels, divided by n_k,
 
-Π the exact projection onto ball and box (:mod:`bench.attacks.geometry.l1_ball`). n_k follows the sparsity of the best
-point so far. A check comes after every 4 % of the steps of a phase, and at least one step. With m pixels changed at the
-best point, and m' at the last check,
+Π is the exact projection onto ball and box (:mod:`bench.attacks.geometry.l1_ball`). n_k follows the sparsity of the
+best point so far. A check comes after every 4 % of the steps of a phase, but after at least one step. Let m be the
+number of changed pixels at the best point, and m' this number at the last check. Then
 
     n = m/1.5,   and  η = ρ and the search continues from the best point   if m < 0.95·m',
                  else  η ← max(η/1.5, ρ/10).
 
-The search has three phases, with the radii ρ = 3ε, 2ε and ε and with 30, 30 and 40 % of the steps. Each phase starts at
-the best point of the one before, projected onto its own ball; the first starts at a normal draw. A point counts as
-adversarial in the last phase only. There is no momentum. An image for which no adversarial point is found costs
-3 + ``steps`` passes in each direction per attempt.
+The search has three phases, with the radii ρ = 3ε, 2ε and ε and with 30, 30 and 40 % of the steps. The first phase
+starts at a normal draw. Each later phase starts at the best point of the previous phase, projected onto its own ball.
+Only points of the last phase are tested for success. The search has no momentum. An image without an adversarial point
+costs 3 + ``steps`` forward and as many backward passes per attempt.
 
-The authors' program runs all images to the end of each phase. It also counts pixels as changed that differ from the
-image by rounding errors only, so its steps are less sparse than intended; here these pixels count as unchanged.
+The authors' program runs all images to the end of each phase. If a pixel differs from the image by rounding errors
+only, their program treats it as changed, so that its steps are less sparse than intended. Here, such a pixel is treated
+as unchanged.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ from bench.attacks.geometry.l1_ball import project, sparse_sign
 from bench.attacks.objectives import Objective, objective, targeted_objective
 
 RADII = (3.0, 2.0, 1.0)  # ρ/ε of the phases
-SHARES = (0.3, 0.3)  # shares of the steps in the first two phases; the last phase has the rest
+SHARES = (0.3, 0.3)  # shares of the steps in the first two phases; the last phase has the remaining steps
 CHECKS = 0.04  # interval between checks, as a share of the steps of a phase
 DENSER = 1.5  # n = m/DENSER
 SPARSER = 0.95  # m/m' below which η is reset to ρ
-UNCHANGED = 1e-7  # largest difference that counts as a rounding error
-SLOWER, SLOWEST = 1.5, 10.0  # divisor of η at a check, and the largest ρ/η
+UNCHANGED = 1e-7  # maximum difference that is treated as a rounding error
+SLOWER, SLOWEST = 1.5, 10.0  # divisor of η at a check, and the maximum of ρ/η
 
 
 @dataclass(frozen=True)
@@ -103,65 +104,65 @@ class ApgdL1:
         return torch.ones_like(state.over)
 
     def is_adversarial(self, state: ApgdL1State, logits: Tensor) -> Tensor:
-        """Mark adversarial points of the last phase, (B,) bool; earlier phases leave the ball of radius ε."""
+        """Mark adversarial points of the last phase, (B,) bool. Earlier phases leave the ball of radius ε."""
         return state.samples.fooled(logits, targeted=self.targeted) & (state.phase == len(RADII) - 1)
 
     def advance(self, state: ApgdL1State, result: QueryResult) -> ApgdL1State:
         """Return the states after the query: sparsity, step size and phase, and the next point."""
         state = _with_best(state, result)
-        state, gradient = self._checked(state, result.gradient)
-        inputs, radius = state.samples.inputs, self.eps * self._of_phase(RADII, state).to(torch.float64)
+        state, gradient = self._apply_check(state, result.gradient)
+        inputs, radius = state.samples.inputs, self.eps * self._for_phase(RADII, state).to(torch.float64)
         step = (radius * state.step_size).to(inputs).view(-1, 1, 1, 1) * sparse_sign(gradient, state.pixels)
-        ended = state.n_queries >= self._of_phase(phase_steps(self.steps), state)
+        ended = state.n_queries >= self._for_phase(phase_steps(self.steps), state)
         over = ended & (state.phase == len(RADII) - 1)
         ended &= ~over
-        following = replace(state, phase=(state.phase + 1).clamp_max(len(RADII) - 1))
-        radius = torch.where(ended, self.eps * self._of_phase(RADII, following).to(torch.float64), radius)
+        next_state = replace(state, phase=(state.phase + 1).clamp_max(len(RADII) - 1))
+        radius = torch.where(ended, self.eps * self._for_phase(RADII, next_state).to(torch.float64), radius)
         points = project(_where(ended, state.best, state.points + step), inputs, radius)
         state = replace(state, points=points, n_queries=state.n_queries + 1, over=over)
-        return _reset_phase(replace(state, phase=torch.where(ended, following.phase, state.phase)), ended)
+        return _reset_phase(replace(state, phase=torch.where(ended, next_state.phase, state.phase)), ended)
 
-    def _of_phase(self, values: tuple[float, ...] | tuple[int, ...], state: ApgdL1State) -> Tensor:
+    def _for_phase(self, values: tuple[float, ...] | tuple[int, ...], state: ApgdL1State) -> Tensor:
         return torch.tensor(values, device=state.phase.device)[state.phase]
 
-    def _checked(self, state: ApgdL1State, gradient: Tensor) -> tuple[ApgdL1State, Tensor]:
-        """Update η and n at a check; return the states and the gradient at the point from which they continue."""
+    def _apply_check(self, state: ApgdL1State, gradient: Tensor) -> tuple[ApgdL1State, Tensor]:
+        """Update η and n at a check. Return the states and the gradient at the point at which the search continues."""
         windows = tuple(max(int(CHECKS * steps), 1) for steps in phase_steps(self.steps))
-        check = (state.n_queries > 0) & (state.n_queries % self._of_phase(windows, state) == 0)
+        check = (state.n_queries > 0) & (state.n_queries % self._for_phase(windows, state) == 0)
         changed = _changed(state.best, state.samples.inputs)
-        fresh = check & (changed.double() / state.changed.double() < SPARSER)
+        reset = check & (changed.double() / state.changed.double() < SPARSER)
         slower = (state.step_size / SLOWER).clamp_min(1 / SLOWEST)
-        size = torch.where(check, torch.where(fresh, 1.0, slower), state.step_size)
+        size = torch.where(check, torch.where(reset, 1.0, slower), state.step_size)
         state = replace(
             state,
-            points=_where(fresh, state.best, state.points),
+            points=_where(reset, state.best, state.points),
             step_size=size,
             changed=torch.where(check, changed, state.changed),
             pixels=torch.where(check, _pixels(changed, state.best), state.pixels),
         )
-        return state, _where(fresh, state.best_gradient, gradient)
+        return state, _where(reset, state.best_gradient, gradient)
 
 
 def phase_steps(steps: int) -> tuple[int, int, int]:
-    """Return the number of steps of each phase; they add up to ``steps``.
+    """Return the number of steps of each phase, with the sum ``steps``.
 
-    If there are very few steps, the earlier phases take them and later ones may have none.
+    If ``steps`` is very small, later phases may have no steps.
     """
     first = min(math.ceil(SHARES[0] * steps), steps)
     second = min(math.ceil(SHARES[1] * steps), steps - first)
     return first, second, steps - first - second
 
 
-def _reset_phase(state: ApgdL1State, fresh: Tensor) -> ApgdL1State:
-    """Return the state with the samples at ``fresh``, (B,) bool, reset to the start of a phase."""
+def _reset_phase(state: ApgdL1State, reset: Tensor) -> ApgdL1State:
+    """Return the state with the samples at ``reset``, (B,) bool, reset to the start of a phase."""
     changed = _changed(state.points, state.samples.inputs)
     return replace(
         state,
-        n_queries=torch.where(fresh, 0, state.n_queries),
-        best_loss=torch.where(fresh, -torch.inf, state.best_loss),
-        changed=torch.where(fresh, changed, state.changed),
-        pixels=torch.where(fresh, _pixels(changed, state.points), state.pixels),
-        step_size=torch.where(fresh, 1.0, state.step_size),
+        n_queries=torch.where(reset, 0, state.n_queries),
+        best_loss=torch.where(reset, -torch.inf, state.best_loss),
+        changed=torch.where(reset, changed, state.changed),
+        pixels=torch.where(reset, _pixels(changed, state.points), state.pixels),
+        step_size=torch.where(reset, 1.0, state.step_size),
     )
 
 
@@ -182,9 +183,9 @@ def _changed(points: Tensor, inputs: Tensor) -> Tensor:
 def _pixels(changed: Tensor, images: Tensor) -> Tensor:
     """Return n for ``changed`` = m pixels, (B,) int64, at least 1, rounded as in the authors' program."""
     total = images[0].numel()
-    place = ((1 - changed.double() / total / DENSER) * total).long()
-    return (total - place).clamp(1, total)
+    index = ((1 - changed.double() / total / DENSER) * total).long()
+    return (total - index).clamp(1, total)
 
 
-def _where(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    return torch.where(mask.view(-1, 1, 1, 1), one, other)
+def _where(mask: Tensor, if_true: Tensor, if_false: Tensor) -> Tensor:
+    return torch.where(mask.view(-1, 1, 1, 1), if_true, if_false)

@@ -1,7 +1,7 @@
 """AutoAttack, Croce and Hein 2020 (arXiv 2003.01690): four attacks one after the other, each on the remaining images.
 
-The stages are searches (:mod:`bench.attacks.engine.run_search`). The verdict is that of the published ensemble, and
-passes are made only for images that are not yet adversarial.
+The stages are searches (:mod:`bench.attacks.engine.run_search`). The verdict is the same as for the published ensemble,
+and only images that are not yet adversarial cost passes.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def autoattack(
 ) -> Tensor:
     """Attack by AutoAttack (Croce and Hein 2020, arXiv 2003.01690), parameter-free as published.
 
-    APGD-CE, targeted APGD-DLR, targeted FAB and Square, each on the images that the earlier stages did not change to
-    adversarial ones. The attack has no targeted form.
+    Run APGD-CE, targeted APGD-DLR, targeted FAB and Square, each on the images for which the earlier stages found no
+    adversarial image. The attack has no targeted form.
 
     Args:
         model: Maps images to logits (N, K). Its mode and weights are not changed.
@@ -80,15 +80,15 @@ def autoattack(
         norm: "linf", "l2" or "l1".
         eps: Radius of the ball, in units of [0, 1] pixels.
         version: "standard", "plus", or stages joined by plus signs, such as "apgd-ce+square".
-        steps: Steps of APGD and FAB, in place of 100.
-        queries: Queries of Square, in place of 5000.
+        steps: Steps of APGD and FAB, 100 by default.
+        queries: Queries of Square, 5000 by default.
         rng: Seed of the random draws, or a SampleRng.
         ids: Names of the images, on which the random draws depend; 0…N−1 by default.
-        batch_size: Images per batch; it does not change the result.
-        query_budget: Bound on the forward passes per image.
+        batch_size: Images per batch. Does not change the result.
+        query_budget: Maximum number of forward passes per image.
 
     Returns:
-        Images (N, C, H, W) in the ball and in [0, 1]; the clean image if no adversarial one was found.
+        Images (N, C, H, W) in the ball and in [0, 1]. The clean image if no adversarial image was found.
 
     Raises:
         BenchError: If an argument is invalid.

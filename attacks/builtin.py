@@ -11,7 +11,7 @@ from bench.core.specs import Norm, Precision, Scalar
 
 ORIGIN = BUILTIN
 NORMS: tuple[Norm, ...] = ("linf", "l2", "l1")
-SEARCH_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")  # of the attacks implemented here
+SEARCH_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")  # precisions of the attacks implemented in this project
 
 
 def _steps(family: str) -> Callable[[Mapping[str, Scalar]], str]:
@@ -208,7 +208,7 @@ _AUTOATTACK = AttackEntry(
     source="Croce and Hein 2020, arXiv 2003.01690",
     function="bench.attacks.auto_attack:autoattack",
     version=3,
-    uses_gradient=False,  # its last stage, Square, uses logits only
+    uses_gradient=False,  # the last stage, Square, uses logits only
     strength=3,
     precisions=SEARCH_PRECISIONS,
     norms=NORMS,

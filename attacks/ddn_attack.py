@@ -4,15 +4,16 @@ The gradient gives the direction of the perturbation, and a separate rule gives 
 
     δ ← δ + α·∇L/‖∇L‖₂,   ε ← (1 − γ)·ε if x + δ was adversarial, (1 + γ)·ε if not,   δ ← Π(x + ε·δ/‖δ‖₂) − x,
 
-with γ = 0.05, α annealed from 1 to 0.01 along half a cosine, and Π the clip to the box [0, 1]. If the gradient is zero
-or not finite, a random direction replaces it. :mod:`bench.attacks.engine.minimal_norm` explains the use of a budget ε.
+with γ = 0.05 and Π the clip to the box [0, 1]. α is annealed from 1 to 0.01 along half a cosine. If the gradient is
+zero or not finite, a random direction replaces it. :mod:`bench.attacks.engine.minimal_norm` explains the use of a
+budget.
 
 Differences from the published attack: pixels are not rounded to 256 values, and the random direction depends on the
-sample only. An image costs at most 1 + ``steps`` passes in each direction. This includes a query of the last point,
-which the published loop leaves out.
+sample only. An image costs at most 1 + ``steps`` forward and as many backward passes. They include a query of the last
+point, which the published loop leaves out.
 
-The tests compare with foolbox's DDNAttack. It runs the whole batch for all steps and draws from the global generator;
-here an image leaves the batch at its first success, and its path does not depend on the other images.
+The tests compare with foolbox's DDNAttack, which runs the whole batch for all steps and draws from the global
+generator. Here, an image leaves the batch at its first success, and its path does not depend on the other images.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class DdnState(State):
 
 @dataclass(frozen=True, kw_only=True)
 class Ddn:
-    """Search of DDN; see :class:`bench.attacks.engine.search.Search`. It may stop at a point within ``eps``."""
+    """Search of DDN; see :class:`bench.attacks.engine.search.Search`. Stops at an adversarial point within ``eps``."""
 
     eps: float
     steps: int = 100
@@ -74,7 +75,7 @@ class Ddn:
         return adversarial_within(state, logits, "l2", self.eps, targeted=self.targeted)
 
     def advance(self, state: DdnState, result: QueryResult) -> DdnState:
-        """Return the states after the query: the adapted radius, and the next point at that length."""
+        """Return the states after the query, with the adapted radius and the next point at this length."""
         image = state.samples.inputs
         adversarial = state.samples.fooled(result.logits, targeted=self.targeted)
         radius = state.radius * torch.where(adversarial, 1 - GAMMA, 1 + GAMMA).to(image)
@@ -90,12 +91,12 @@ class Ddn:
 def _direction(state: DdnState, gradient: Tensor) -> Tensor:
     """Return ∇/‖∇‖₂, (B, C, H, W), or a direction drawn for the sample and step if ∇ is zero or not finite."""
     direction = steepest(gradient, "l2")
-    lost = ~(direction.flatten(1).isfinite().all(1) & direction.flatten(1).any(1))
-    if not lost.any():
+    undefined = ~(direction.flatten(1).isfinite().all(1) & direction.flatten(1).any(1))
+    if not undefined.any():
         return direction
-    keys = derive(state.samples.keys[lost], "ddn", state.n_queries[lost])
+    keys = derive(state.samples.keys[undefined], "ddn", state.n_queries[undefined])
     drawn = bulk_normal(keys, tuple(gradient.shape[1:])).to(gradient)
-    return direction.masked_scatter(lost.view(-1, 1, 1, 1), steepest(drawn, "l2"))
+    return direction.masked_scatter(undefined.view(-1, 1, 1, 1), steepest(drawn, "l2"))
 
 
 def ddn(
@@ -114,25 +115,25 @@ def ddn(
 ) -> Tensor:
     """Find the nearest adversarial images in L2 by DDN (Rony et al. 2019, arXiv 1811.09600).
 
-    The direction follows the gradient. The length shrinks by 5 % if the point is adversarial and grows by 5 % if it is
-    not.
+    The direction follows the gradient. The length shrinks by 5 % after an adversarial point and grows by 5 % after any
+    other point.
 
     Args:
         model: Maps images to logits (N, K). Its mode and weights are not changed.
         inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
         labels: Classes (N,), integers in 0…K−1.
         norm: "l2".
-        eps: Length at which the search may stop, in units of [0, 1] pixels; None runs all steps for the smallest
-            length.
+        eps: Length at which the search may stop, in units of [0, 1] pixels. None runs all steps, to find the
+            smallest length.
         steps: Steps of the search.
-        targets: Target classes (N,), for the targeted attack: the model must predict them.
+        targets: Classes (N,) that the model must predict, for the targeted attack.
         rng: Seed of the directions that replace a missing gradient, or a SampleRng.
         ids: Names of the images, on which these directions depend; 0…N−1 by default.
-        batch_size: Images per batch; it does not change the result.
-        query_budget: Bound on the forward passes per image; needs ``eps``.
+        batch_size: Images per batch. Does not change the result.
+        query_budget: Maximum number of forward passes per image. Requires ``eps``.
 
     Returns:
-        Images (N, C, H, W) in [0, 1], at most ``eps`` away if it is given; the clean image if none was found.
+        Images (N, C, H, W) in [0, 1], at most ``eps`` away if given. The clean image if no such image was found.
 
     Raises:
         BenchError: If an argument is invalid.

@@ -1,16 +1,16 @@
 """DeepFool, Moosavi-Dezfooli et al. 2016 (arXiv 1511.04599), for the L2 norm and batches of images.
 
-With k₀ the class that the model predicts for x, a step replaces the boundary of every other class by its tangent plane,
+Let k₀ be the class that the model predicts for x. A step replaces the boundary of every other class by its tangent
+plane,
 
     f_k = logit_k − logit_k₀,   w_k = ∇f_k,   l = argmin_k |f_k|/‖w_k‖₂,   r ← r + (|f_l|/‖w_l‖₂ + extra)·w_l/‖w_l‖₂,
 
-until the model predicts another class for Π(x + (1 + overshoot)·r), Π the clip to the box. As in the authors' program,
-the point with the overshoot is the one that is tested and linearised: without overshoot the points converge to the
-boundary but do not cross it. Π acts at every step, since a single clip at the end removes half of r if the pixels lie
-at the bounds.
+until the model predicts another class for Π(x + (1 + overshoot)·r), with Π the clip to the box. As in the authors'
+program, this point is tested and linearised. Without overshoot, the points converge to the boundary but do not cross
+it. Π acts at every step, since a single clip at the end removes half of r if the pixels lie at the bounds.
 
-The tests compare with foolbox. It runs a batch until all its images are misclassified or the steps are used up, and
-differentiates every candidate class for all of them; here an image leaves the batch when it is misclassified.
+The tests compare with foolbox, which runs a batch until all its images are misclassified or the steps are used up, and
+differentiates every candidate class for all images. Here, an image leaves the batch when it is misclassified.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ EXTRA = 1e-4  # added to each step, in units of [0, 1] pixels: enough to cross a
 
 @dataclass(frozen=True)
 class DeepFoolResult:
-    """End points of DeepFool. The caller must verify whether an image is misclassified."""
+    """End points of DeepFool. The caller must verify that an image is misclassified."""
 
     adversarial: Tensor  # (N, C, H, W), the type of the inputs
     iterations: Tensor  # (N,), int64, number of steps
@@ -53,17 +53,17 @@ def walk_to_boundary(
 ) -> DeepFoolResult:
     """Move each of ``inputs``, (N, C, H, W), float32 or float64, inside ``box``, to the boundary of the nearest class.
 
-    ``candidates`` is the number of classes that are linearised, the predicted one included: those with the highest
-    logits at x. ``extra`` lengthens every step, in the units of the inputs. With a box it should be positive: if the
-    clip shortens a step by more than the overshoot, the points would converge to the boundary without crossing it. The
+    ``candidates`` is the number of linearised classes, including the predicted class. These are the classes with the
+    highest logits at x. ``extra`` lengthens every step, in the units of the inputs. With a box it should be positive:
+    if the clip shortens a step by more than the overshoot, the points converge to the boundary without crossing it. The
     model must be in evaluation mode.
 
-    An image costs one forward pass, and at each step two forward and ``candidates`` − 1 backward passes. Once its class
-    has changed it costs nothing more.
+    An image costs one forward pass, and at each step two forward and ``candidates`` − 1 backward passes. It costs no
+    further passes after its class has changed.
 
-    An image stays at its last point if no candidate has a gradient that is finite and not zero, or if the next point or
-    its logits are not finite. Raises ValueError for inputs of another shape or type, for fewer than two candidates and
-    for a model with fewer than two classes, and CellFailure("no_gradient") for a model without gradients.
+    An image stays at its last point if no candidate has a finite, non-zero gradient, or if the next point or its logits
+    are not finite. Raises ValueError for inputs of another shape or type, for fewer than two candidates and for a model
+    with fewer than two classes. Raises CellFailure("no_gradient") for a model without gradients.
     """
     if inputs.ndim != 4 or inputs.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"inputs are {inputs.dtype} {tuple(inputs.shape)}; float32 or float64 (N, C, H, W) is needed.")
@@ -71,7 +71,7 @@ def walk_to_boundary(
     logits = _logits(model, inputs)
     if min(candidates, logits.shape[1]) < 2:
         raise ValueError(f"candidates={candidates} of {logits.shape[1]} classes; at least two of both are needed.")
-    # Stable, so that among equal logits the first class is k₀, as it is for argmax.
+    # The sort is stable, so that among equal logits the first class is k₀, as for argmax.
     classes = logits.argsort(dim=1, descending=True, stable=True)[:, :candidates]
     adversarial, total = inputs.clone(), torch.zeros_like(inputs)
     iterations = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
@@ -83,18 +83,18 @@ def walk_to_boundary(
         active, step = active[moving], step[moving]
         if not len(active):
             break
-        walked = total[active] + step
-        points = inputs[active] + (1 + overshoot) * walked
+        next_total = total[active] + step
+        points = inputs[active] + (1 + overshoot) * next_total
         if box is not None:
             points = points.clamp(*box)
         logits = _logits(model, points)
-        sound = logits.isfinite().all(1) & points.flatten(1).isfinite().all(1)
-        kept = active[sound]
-        total[kept], adversarial[kept] = walked[sound], points[sound]
-        iterations[kept] += 1
+        finite = logits.isfinite().all(1) & points.flatten(1).isfinite().all(1)
+        finite_active = active[finite]
+        total[finite_active], adversarial[finite_active] = next_total[finite], points[finite]
+        iterations[finite_active] += 1
         same = logits.argmax(1) == classes[active, 0]
-        fooled[active[sound & ~same]] = True
-        active = active[sound & same]
+        fooled[active[finite & ~same]] = True
+        active = active[finite & same]
         if not len(active):
             break
     return DeepFoolResult(adversarial, iterations, fooled)
@@ -103,7 +103,7 @@ def walk_to_boundary(
 class _Checked(nn.Module):
     """Model that raises CellFailure("nan_logits") for NaN or infinite logits.
 
-    Without it the search would stop at such a point and report the image as not adversarial.
+    Without this check, the search would stop at such a point and report the image as not adversarial.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -130,24 +130,24 @@ def deepfool(
 ) -> Tensor:
     """Find the nearest boundary in L2 by DeepFool (Moosavi-Dezfooli et al. 2016, arXiv 1511.04599). Deterministic.
 
-    Each step goes to the nearest tangent plane, r ← r + |f_l|/‖∇f_l‖₂²·∇f_l, until the model predicts another class
-    than for the clean image. The attack has no targeted form.
+    Each step goes to the nearest tangent plane, r ← r + |f_l|/‖∇f_l‖₂²·∇f_l, until the predicted class differs from
+    the predicted class of the clean image. The attack has no targeted form.
 
     Args:
         model: Maps images to logits (N, K). Its mode and weights are not changed.
         inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
-        labels: Classes (N,), integers in 0…K−1; the search itself starts from the predicted class.
+        labels: Classes (N,), integers in 0…K−1. The search itself uses the predicted classes instead.
         norm: "l2".
-        eps: Longest perturbation to return, in units of [0, 1] pixels; None returns perturbations of any length.
-        steps: Largest number of steps.
-        candidates: Classes that are linearised, the predicted one included; 2 or more.
-        rng: Unused, as are ``ids``: nothing is random.
-        ids: See ``rng``.
-        batch_size: Images per batch; by default all at once.
+        eps: Maximum length of a returned perturbation, in units of [0, 1] pixels. None returns any length.
+        steps: Maximum number of steps.
+        candidates: Number of linearised classes, including the predicted class; 2 or more.
+        rng: Unused. The attack is deterministic.
+        ids: Unused.
+        batch_size: Images per batch. By default, all images are in one batch.
 
     Returns:
-        Images (N, C, H, W) in [0, 1]: the last point, or the clean image if that point lies beyond ``eps`` or, without
-        ``eps``, if the predicted class did not change.
+        Images (N, C, H, W) in [0, 1]: the last point, or the clean image if the last point lies beyond ``eps``. Without
+        ``eps``, the clean image if the predicted class did not change.
 
     Raises:
         BenchError: If an argument is invalid.
@@ -168,12 +168,12 @@ def deepfool(
     ) as call:  # fmt: skip
         if not len(inputs):
             return inputs.clone()
-        checked, found = _Checked(model), []
+        checked, adversarials = _Checked(model), []
         for part in call.samples.inputs.split(call.batch_size):
             walk = walk_to_boundary(checked, part, steps=steps, candidates=candidates, extra=EXTRA)
-            near = walk.fooled if eps is None else length((walk.adversarial - part).double(), norm) <= eps
-            found.append(torch.where(near.view(-1, 1, 1, 1), walk.adversarial, part))
-        return torch.cat(found)
+            returned = walk.fooled if eps is None else length((walk.adversarial - part).double(), norm) <= eps
+            adversarials.append(torch.where(returned.view(-1, 1, 1, 1), walk.adversarial, part))
+        return torch.cat(adversarials)
 
 
 def _logits(model: nn.Module, points: Tensor) -> Tensor:
@@ -182,10 +182,10 @@ def _logits(model: nn.Module, points: Tensor) -> Tensor:
 
 
 def _step(model: nn.Module, points: Tensor, classes: Tensor, extra: float) -> Tensor:
-    """Return the step from each of ``points``, (A, C, H, W), to its nearest plane, (A, C, H, W); 0 if it has none.
+    """Return the step from each of ``points``, (A, C, H, W), to its nearest plane, (A, C, H, W); 0 without a plane.
 
-    ``classes``, (A, candidates), begins with k₀. One graph serves all candidates, and besides the current gradient only
-    the nearest one is kept, so memory does not grow with their number. Lengths are float64, because the square of a
+    ``classes``, (A, candidates), begins with k₀. All candidates share one graph, and only two gradients are in memory
+    at a time: the current gradient and the gradient of the nearest plane. Lengths are float64, because the square of a
     small float32 gradient is 0.
     """
     points = points.detach().requires_grad_()
@@ -193,7 +193,7 @@ def _step(model: nn.Module, points: Tensor, classes: Tensor, extra: float) -> Te
         logits, _ = take_logits(model(points.clone()), points)
     with torch.enable_grad():  # again: the model may have switched gradients off
         gaps = (logits.gather(1, classes[:, 1:]) - logits.gather(1, classes[:, :1])).unbind(1)
-    # A plane counts only if its distance is representable in the type; comparisons with NaN are false.
+    # A plane is used only if the type can represent its distance. Comparisons with NaN are false.
     nearest = torch.full((len(points),), torch.finfo(points.dtype).max, dtype=torch.float64, device=points.device)
     direction = torch.zeros_like(points)
     for gap in gaps:

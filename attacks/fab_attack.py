@@ -13,11 +13,11 @@ x_1 … x_n_iter, called trials, are tested.
 
 The published program minimises ‖x_k − x‖ and compares the minimum with ε at the end. Here a search ends at the first
 trial that is adversarial and within ε, so the verdict is the same. The paper describes a final search along the last
-segment; the published program omits it, and so does this module.
+segment. The published program and this module omit it.
 
 Differences from the published program: (1) one pass may both test a trial and give its gradient. (2) If w or f is not
-finite, the search ends; the program continues with a point that is NaN, and never succeeds. (3) See
-:mod:`bench.attacks.geometry.hyperplane`.
+finite, the search ends, whereas the program continues with a point that is NaN, and never succeeds. (3) The projection
+differs for small weights, see :mod:`bench.attacks.geometry.hyperplane`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class FabState(State):
 
 @dataclass(frozen=True, kw_only=True)
 class _Fab:
-    """Base of the targeted and the untargeted form; parameters are named as in the paper."""
+    """Base of the targeted and the untargeted form. Parameters are named as in the paper."""
 
     norm: Norm
     eps: float
@@ -62,7 +62,7 @@ class _Fab:
     eta: float = 1.05
     beta: float = 0.9
     alpha_max: float = 0.1
-    targeted: bool = False  # only the target class counts as adversarial, not every class other than the label
+    targeted: bool = False  # a point is adversarial only if the target class is predicted, not any other class
 
     def loss(self, state: FabState, logits: Tensor) -> Tensor:
         """Return f, (B,): z_t − z_y or, if ``targeted``, z_t minus the largest logit of the other classes."""
@@ -72,8 +72,8 @@ class _Fab:
 
     def is_adversarial(self, state: FabState, logits: Tensor) -> Tensor:
         """Mark tested points that are adversarial and at most ``eps`` away, (B,) bool."""
-        near = length(state.points - state.samples.inputs, self.norm) <= self.eps
-        return self._crossed(state, logits) & near
+        within = length(state.points - state.samples.inputs, self.norm) <= self.eps
+        return self._crossed(state, logits) & within
 
     def _crossed(self, state: FabState, logits: Tensor) -> Tensor:
         return state.tested & state.samples.fooled(logits, targeted=self.targeted)
@@ -108,8 +108,8 @@ class _Fab:
 class TargetedFab(_Fab):
     """Search of FAB towards target classes; see :class:`bench.attacks.engine.search.Search`.
 
-    The target classes rank second, third, … for the clean image, one per attempt. A trial of any class other than the
-    label counts as adversarial, unless ``targeted``. The search is deterministic.
+    The target classes rank second, third, … for the clean image, one per attempt. Unless ``targeted``, a trial is
+    adversarial if the model predicts any class other than the label. The search is deterministic.
     """
 
     attempts: int = 9
@@ -157,11 +157,11 @@ class UntargetedFabState(FabState):
 
 @dataclass(frozen=True, kw_only=True)
 class UntargetedFab(_Fab):
-    """Untargeted form: uses the nearest tangent plane over all classes, argmin_t |f_t| / ‖w_t‖, ‖·‖ the dual norm.
+    """Untargeted search: uses the nearest tangent plane over all classes, argmin_t |f_t| / ‖w_t‖, ‖·‖ the dual norm.
 
     Each of the K − 1 tangent planes needs one query, so a step costs K − 1 forward and backward passes. The first
     attempt starts at the image. Later attempts start at a random point at distance ε/2 from the image, which is not
-    tested. The random draws of the published program depend on the batch; here they depend on the key of the sample.
+    tested. The random draws depend on the key of the sample, instead of the batch as in the published program.
     """
 
     attempts: int = 1
@@ -259,20 +259,20 @@ def fab(
         inputs: Images (N, C, H, W) in [0, 1], float32 or float64.
         labels: Classes (N,), integers in 0…K−1.
         norm: "linf", "l2" or "l1".
-        eps: Distance within which the search stops at the first adversarial image, in units of [0, 1] pixels; None
-            runs all steps to find the nearest one.
+        eps: Distance within which the search stops at the first adversarial image, in units of [0, 1] pixels. None
+            runs all steps to find the nearest adversarial image.
         steps: Steps per attempt.
-        n_targets: Number of target classes, at most K − 1; the classes ranked highest for the clean image are used. 0
+        n_targets: Number of target classes, at most K − 1. The classes ranked highest for the clean image are used. 0
             selects untargeted FAB, which uses the nearest of all K − 1 tangent planes and takes K − 1 passes per step.
-        restarts: Number of starts. More than 1 needs ``n_targets=0`` and ``eps``; all but the first are random.
-        targets: Target classes (N,), for the targeted attack: the model must predict them.
+        restarts: Number of starts. More than 1 needs ``n_targets=0`` and ``eps``. All except the first are random.
+        targets: Classes (N,) that the model must predict, for the targeted attack.
         rng: Seed of random starts, or a SampleRng.
-        ids: Identifiers of the images, from which random starts are derived; 0…N−1 by default.
-        batch_size: Images per batch; it does not change the result.
-        query_budget: Bound on the forward passes per image; needs ``eps``.
+        ids: Names of the images, on which random starts depend; 0…N−1 by default.
+        batch_size: Images per batch. Does not change the result.
+        query_budget: Maximum number of forward passes per image. Requires ``eps``.
 
     Returns:
-        Images (N, C, H, W) in [0, 1], at most ``eps`` away if it is given; the clean image if none was found.
+        Images (N, C, H, W) in [0, 1], at most ``eps`` away if given. The clean image if no such image was found.
 
     Raises:
         BenchError: If an argument is invalid.

@@ -2,9 +2,9 @@
 
 x' = clip(x + ε·sign ∇_x CE(f(x), y), 0, 1);  for l2  x' = clip(x + ε·∇/‖∇‖₂, 0, 1).
 
-For l1, x' is the point of ball and box that maximises the linearised loss: the steepest pixels move to the bounds 0 or
+For l1, x' is the point in ball and box that maximises the linearised loss: the steepest pixels move to the bounds 0 or
 1, one after the other, until the length is ε (Croce and Hein 2021, arXiv 2103.01208). Foolbox's L1 form steps along
-∇/‖∇‖₁, which spends most of ε on pixels of small gradient; so the L1 form has no reference here.
+∇/‖∇‖₁, which uses most of ε for pixels with a small gradient. Therefore, the L1 form has no reference here.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def fgsm(
 ) -> Tensor:
     """Attack by one signed gradient step of length ε (Goodfellow et al. 2015, arXiv 1412.6572). Deterministic.
 
-    x' = clip(x + ε·sign ∇CE(f(x), y), 0, 1); for l2 with ∇/‖∇‖₂. The gradient is that of the log-odds, which has the
+    x' = clip(x + ε·sign ∇CE(f(x), y), 0, 1); for l2 with ∇/‖∇‖₂. The gradient of the log-odds is used: it has the
     direction of the gradient of the cross-entropy and does not vanish. The targeted attack steps against the gradient
     for the target.
 
@@ -49,10 +49,10 @@ def fgsm(
         norm: "linf", "l2" or "l1".
         eps: Length of the step, in units of [0, 1] pixels.
         targets: Target classes (N,), for the targeted attack.
-        rng: Unused, as are ``ids``: nothing is random.
-        ids: See ``rng``.
-        batch_size: Images per batch; by default all at once.
-        query_budget: Never exceeded, as the attack makes one pass per image.
+        rng: Unused. The attack is deterministic.
+        ids: Unused.
+        batch_size: Images per batch. By default, all images are in one batch.
+        query_budget: Maximum number of forward passes per image. Never exceeded, since the attack makes one pass.
 
     Returns:
         The images after the step, (N, C, H, W), in the ball and in [0, 1].
@@ -83,7 +83,7 @@ def fgsm(
 
 
 def _stepped(model: nn.Module, images: Tensor, classes: Tensor, *, norm: Norm, eps: float) -> Tensor:
-    """Step ``eps`` along the gradient of the loss of ``classes``; a negative ``eps`` steps against it."""
+    """Make a step of ``eps`` along the gradient of the loss of ``classes``, or against it if ``eps`` is negative."""
     gradient = differentiate(model, images, lambda logits: cross_entropy_gap(logits, classes)).gradient
     if norm == "l1":
         return (images + steepest_in_box(images, gradient if eps > 0 else -gradient, abs(eps))).clamp(0, 1)

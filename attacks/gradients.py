@@ -1,7 +1,7 @@
 """Run forward and backward passes of any module: its logits, and the gradient of a loss of the logits.
 
-A zero gradient is a valid result. A missing gradient (None) is not: the model detaches, casts to integers or switches
-gradients off. An attack that needs gradients cannot run on such a model, and its cell fails.
+A zero gradient is a valid result. A missing gradient (None) is an error: the model detaches the graph, casts to
+integers or switches gradients off. An attack that needs gradients cannot run on such a model, and its cell fails.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ def logits_at(model: nn.Module, points: Tensor) -> Tensor:
     """Return the logits of ``points``, (B, K), in the dtype of ``points``.
 
     The model gets a copy, since it may write into its input. Raises CellFailure("wrong_shape") for an output without
-    logits, and CellFailure("nan_logits") if a logit is NaN or infinite: an image is not robust because the model fails
-    near it.
+    logits, and CellFailure("nan_logits") if a logit is NaN or infinite. Such an image must not be reported as robust.
     """
     logits, _ = take_logits(model(points.clone()), points)
     if not torch.isfinite(logits).all():
@@ -45,10 +44,10 @@ def logits_at(model: nn.Module, points: Tensor) -> Tensor:
 
 
 def take_logits(output: Any, points: Tensor) -> tuple[Tensor, str]:
-    """Extract the logits from a model's output for ``points``, cast to their dtype, with a note on how.
+    """Extract a copy of the logits from a model's output, cast to the dtype of ``points``, with a note.
 
-    They are a copy: a model may write every output into the same memory, as CUDA graphs do. The note is empty if the
-    output is a tensor of that dtype. Otherwise it names the entry, the attribute or the cast.
+    A copy is needed because a model may write every output into the same memory, as CUDA graphs do. The note names the
+    entry or attribute of the output and the cast. It is empty if the output is a tensor of the same dtype.
 
     Raises CellFailure("wrong_shape") if the output contains no tensor of logits.
     """
@@ -133,11 +132,11 @@ def gradient_of(total: Tensor, points: Tensor, *, keep_graph: bool = False) -> T
 
 
 def _is_reentrant(error: RuntimeError) -> bool:
-    """Whether the error comes from a reentrant ``torch.utils.checkpoint``, which supports only ``backward``."""
+    """Return whether the error comes from a reentrant ``torch.utils.checkpoint``, which supports only ``backward``."""
     return "checkpoint" in str(error).lower() and ".grad()" in str(error)
 
 
 def weighted_sum(logits: Tensor) -> Tensor:
-    """Return a fixed random combination of the logits, (B,), whose gradient depends on all of them."""
+    """Return a fixed random combination of the logits, (B,), with a gradient that depends on all logits."""
     weights = torch.rand(logits.shape[1:], generator=torch.Generator().manual_seed(1))
     return (logits * weights.to(logits)).flatten(1).sum(1)

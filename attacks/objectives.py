@@ -10,8 +10,8 @@ With z the logits, y the label, t a target class and π the classes in descendin
 
     plain cross-entropy     −log softmax(z)_y, as libraries compute it
 
-The plain cross-entropy saturates, and it is included to measure this effect: in float32 its gradient is zero from a gap
-of about 100 nats on, and an attack on it no longer moves. :func:`cross_entropy_gap` returns u in place of the
+The plain cross-entropy saturates, and is included to measure this effect. In float32, its gradient is zero for gaps
+above about 100 nats, and an attack on it no longer moves. :func:`cross_entropy_gap` returns u instead of the
 cross-entropy. ∇CE = σ(u)·∇u has the direction of ∇u, and softplus keeps the order of u. So an attack that uses only
 directions and comparisons of its loss takes the same path with u.
 """
@@ -51,7 +51,8 @@ def objective(name: Objective, logits: Tensor, labels: Tensor, targets: Tensor |
 def targeted_objective(name: Objective, logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """Return the loss to maximise so that ``targets``, (N,) int64, are predicted: (N,).
 
-    This is a targeted objective itself, and the negative of any other objective for the target in place of the label.
+    For a targeted objective, this is the objective itself. For any other objective, it is the negative objective with
+    the target in place of the label.
     """
     if name in ("dlr-targeted", "margin-targeted"):
         return objective(name, logits, labels, targets)
@@ -61,7 +62,7 @@ def targeted_objective(name: Objective, logits: Tensor, labels: Tensor, targets:
 def cross_entropy_gap(logits: Tensor, labels: Tensor) -> Tensor:
     """Return u = log Σ_{j≠y} exp(z_j) − z_y, (N,): the log-odds of a misclassification.
 
-    It increases with the cross-entropy, and so has the same maxima.
+    It increases with the cross-entropy, and therefore has the same maxima.
     """
     return _without(logits, labels).logsumexp(1) - _at(logits, labels)
 
@@ -72,7 +73,7 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Return z_t − z_y, (N,): positive if the logit of the target exceeds that of the label."""
+    """Return z_t − z_y, (N,): positive if the logit of the target exceeds the logit of the label."""
     return _at(logits, targets) - _at(logits, labels)
 
 

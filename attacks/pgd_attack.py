@@ -3,22 +3,22 @@
 x_{t+1} = Π(x_t + α·sign ∇L(x_t)), Π the projection onto the ball around x and onto [0, 1], x_0 uniform in the ball, L
 the cross-entropy or the margin of Carlini and Wagner 2017 (arXiv 1608.04644). For l2, ∇/‖∇‖₂ replaces the sign.
 
-For l1 a step of the given length maximises the linearised loss inside the box: the steepest pixels move to the bounds 0
-or 1, one after the other (Croce and Hein 2021, arXiv 2103.01208). The alternative, equal steps of a fixed share of the
-pixels (Tramèr and Boneh 2019, arXiv 1904.13000), finds adversarial images for as many digits with the best share, and
-for far fewer with the usual share of 1 %. Π is exact for l1.
+For l1, a step of a given length maximises the linearised loss inside the box: the steepest pixels move to the bounds 0
+or 1, one after the other (Croce and Hein 2021, arXiv 2103.01208). The alternative is equal steps of a fixed share of
+the pixels (Tramèr and Boneh 2019, arXiv 1904.13000). With the best share, it finds adversarial images for as many
+digits, and with the usual share of 1 % for far fewer. Π is exact for l1.
 
 MI-FGSM, Dong et al. 2018 (arXiv 1710.06081), starts at x and follows an accumulated gradient with α = ε/T:
 
     g_{t+1} = μ·g_t + ∇L(x_t)/‖∇L(x_t)‖₁,   x_{t+1} = Π(x_t + α·sign g_{t+1}),   with g/‖g‖₂ for l2.
 
 The search ends at the first x_t that is misclassified. The published attacks use the last x_t only, which may be
-classified correctly again. The gradient is that of the log-odds, which has the direction of the gradient of the
+classified correctly again. The gradient of the log-odds is used: it has the direction of the gradient of the
 cross-entropy and does not vanish.
 
-The reference backend is PGD of foolbox, which runs all images for all steps. Two forms have no reference. Foolbox's
-momentum adds gradients without dividing them by ‖∇‖₁, so the steepest point of the path outweighs all others. Its L1
-form uses the fixed share of the pixels.
+The reference backend is PGD of foolbox, which runs all images for all steps. MI-FGSM and the L1 form have no reference.
+Foolbox's momentum adds gradients without dividing them by ‖∇‖₁, so that the steepest point of the path outweighs all
+other points. Foolbox's L1 form uses the fixed share of the pixels.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from bench.core.specs import Norm
 
 
 def step_size(eps: float, steps: int) -> float:
-    """Return α = 2.5·ε/steps, as in the code of Madry et al.: enough to cross the ball and to converge.
+    """Return α = 2.5·ε/steps, as in the code of Madry et al., which suffices to cross the ball and to converge.
 
     A single step has the length ε.
     """
@@ -71,7 +71,7 @@ class Pgd:
     attempts: int = 1
     loss_name: Objective = "ce"
     step: float | None = None
-    momentum: float = 0.0  # μ; with 0 each step follows the current gradient alone
+    momentum: float = 0.0  # μ; if it is 0, each step follows only the current gradient
     random_start: bool = True
     targeted: bool = False
 
@@ -95,15 +95,15 @@ class Pgd:
         return torch.ones_like(state.over)
 
     def is_adversarial(self, state: PgdState, logits: Tensor) -> Tensor:
-        """Mark adversarial points, (B,) bool; all points lie in the ball."""
+        """Mark adversarial points, (B,) bool. All points lie in the ball."""
         return state.samples.fooled(logits, targeted=self.targeted)
 
     def advance(self, state: PgdState, result: QueryResult) -> PgdState:
         """Return the states after the query, with the next points."""
-        accumulated, heading = state.accumulated, result.gradient
+        accumulated, direction = state.accumulated, result.gradient
         if self.momentum:
-            accumulated = heading = self.momentum * accumulated + unit_l1(result.gradient)
-        moved = state.points + self._step(state.points, heading)
+            accumulated = direction = self.momentum * accumulated + unit_l1(result.gradient)
+        moved = state.points + self._step(state.points, direction)
         return replace(
             state,
             points=project(moved, state.samples.inputs, self.norm, self.eps),
@@ -112,11 +112,11 @@ class Pgd:
             accumulated=accumulated,
         )
 
-    def _step(self, points: Tensor, heading: Tensor) -> Tensor:
+    def _step(self, points: Tensor, direction: Tensor) -> Tensor:
         size = step_size(self.eps, self.steps) if self.step is None else self.step
         if self.norm == "l1":
-            return steepest_in_box(points, heading, size)
-        return size * steepest(heading, self.norm)
+            return steepest_in_box(points, direction, size)
+        return size * steepest(direction, self.norm)
 
 
 def start_keys(keys: Tensor, attempt: Tensor | int) -> Tensor:
@@ -142,7 +142,7 @@ def pgd(
 ) -> Tensor:
     """Attack by projected gradient descent (Madry et al. 2018, arXiv 1706.06083).
 
-    x_{t+1} = Π(x_t + α·sign ∇L(x_t)) from a uniform draw in the ball, α = 2.5·ε/steps; for l2 with ∇/‖∇‖₂. The search
+    x_{t+1} = Π(x_t + α·sign ∇L(x_t)) from a uniform draw in the ball, α = 2.5·ε/steps. For l2 with ∇/‖∇‖₂. The search
     of an image ends at its first adversarial point.
 
     Args:
@@ -152,16 +152,16 @@ def pgd(
         norm: "linf", "l2" or "l1".
         eps: Radius of the ball, in units of [0, 1] pixels.
         steps: Steps per start.
-        restarts: Starts; later ones attack the remaining images only.
+        restarts: Number of starts. Later starts attack only the remaining images.
         objective: "ce", "margin", or "plain-ce", which saturates at large logits.
-        targets: Target classes (N,), for the targeted attack: the model must predict them.
+        targets: Classes (N,) that the model must predict, for the targeted attack.
         rng: Seed of the starts, or a SampleRng.
-        ids: Names of the images, on which their starts depend; 0…N−1 by default.
-        batch_size: Images per batch; it does not change the result.
-        query_budget: Bound on the forward passes per image.
+        ids: Names of the images, on which the random starts depend; 0…N−1 by default.
+        batch_size: Images per batch. Does not change the result.
+        query_budget: Maximum number of forward passes per image.
 
     Returns:
-        Images (N, C, H, W) in the ball and in [0, 1]; the clean image if no adversarial one was found.
+        Images (N, C, H, W) in the ball and in [0, 1]. The clean image if no adversarial image was found.
 
     Raises:
         BenchError: If an argument is invalid.
@@ -209,16 +209,16 @@ def mim(
         labels: Classes (N,), integers in 0…K−1.
         norm: "linf", "l2" or "l1".
         eps: Radius of the ball, in units of [0, 1] pixels.
-        steps: Steps.
-        momentum: μ, the share of the accumulated gradient that each step keeps; 0 or more.
-        targets: Target classes (N,), for the targeted attack: the model must predict them.
-        rng: Unused, as are ``ids``: nothing is random.
-        ids: See ``rng``.
-        batch_size: Images per batch; it does not change the result.
-        query_budget: Bound on the forward passes per image.
+        steps: Number of steps.
+        momentum: μ, the factor of the accumulated gradient in each step; 0 or more.
+        targets: Classes (N,) that the model must predict, for the targeted attack.
+        rng: Unused. The attack is deterministic.
+        ids: Unused.
+        batch_size: Images per batch. Does not change the result.
+        query_budget: Maximum number of forward passes per image.
 
     Returns:
-        Images (N, C, H, W) in the ball and in [0, 1]; the clean image if no adversarial one was found.
+        Images (N, C, H, W) in the ball and in [0, 1]. The clean image if no adversarial image was found.
 
     Raises:
         BenchError: If an argument is invalid.

@@ -1,4 +1,4 @@
-"""The registry of attacks: name or family of names, source, cost, traits and function."""
+"""The registry of attacks: the name or family of names, source, cost, traits and function of each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Attack(Protocol):
 
     ``inputs`` is (N, C, H, W), float32 or float64, in [0, 1]; ``labels`` is (N,), int64; ``eps`` is in units of [0, 1]
     pixels. The result has the shape of ``inputs``. ``params`` are the parameters given by the registry entry and the
-    name of the attack. An attack that batches itself also gets ``batch_size``, and one that is ``bounded`` may get a
+    name of the attack. An attack with ``batches_itself`` also gets ``batch_size``. A ``bounded`` attack may get a
     ``query_budget`` (:class:`bench.attacks.engine.query_budget.QueryBudget`). An attack does not measure or print. The
     caller checks the budget and the box, and verifies the prediction.
     """
@@ -43,7 +43,7 @@ class Attack(Protocol):
 
 
 class Cost(NamedTuple):
-    """Passes per image: for an image without an adversarial point, and the fewest of any image."""
+    """Passes per image: for an image without an adversarial point, and the minimum of any image."""
 
     forwards: int
     backwards: int
@@ -58,7 +58,7 @@ class Library(NamedTuple):
     distribution: str  # name of the installed distribution
     batches_itself: bool = False
     draws_by_batch: bool = False
-    norms: tuple[Norm, ...] | None = None  # norms of the attack that the library supports; None: all
+    norms: tuple[Norm, ...] | None = None  # norms of the attack that the library supports; None for all
 
 
 STRONGEST = 4  # position after all ordered attacks among the columns of the leaderboard
@@ -68,8 +68,8 @@ STRONGEST = 4  # position after all ordered attacks among the columns of the lea
 class AttackEntry:
     """Declaration of an attack.
 
-    ``grammar`` describes the part of a name after the registered one, such as ``-50-r5`` in ``pgd-50-r5``. The traits
-    decide how the harness treats the attack; no other list of attack names exists.
+    ``grammar`` describes the part of a name after the registered name, such as ``-50-r5`` in ``pgd-50-r5``. Only the
+    traits determine how the harness treats the attack. No other list of attack names exists.
     """
 
     summary: str
@@ -77,13 +77,13 @@ class AttackEntry:
     function: str | Attack  # "module:function", imported when first used, or the function itself
     norms: tuple[Norm, ...] = ("linf", "l2")
     version: int = 1  # incremented when the results of the attack may change
-    backend: str = "collapse-bench"  # distribution that computes it
+    backend: str = "collapse-bench"  # distribution that computes the attack
     # Traits
     uses_gradient: bool  # every adversarial image is found along gradients; False for ensembles with a random search
-    minimal_norm: bool = False  # searches for the nearest adversarial image, not for any in the ball
+    minimal_norm: bool = False  # searches for the nearest adversarial image, not for any image in the ball
     targeted: bool = False  # the function has a targeted form, with the keyword ``targets``
-    family: str = ""  # attacks on one loss that differ in steps: more steps must not give a higher robust accuracy
-    filters: bool = False  # images that it makes adversarial are not attacked again under the protocol ``prefiltered``
+    family: str = ""  # attacks on the same loss with other steps: more steps must not give a higher robust accuracy
+    filters: bool = False  # under the protocol ``prefiltered``, later attacks skip the images that it makes adversarial
     strength: int = STRONGEST  # position among the columns of the leaderboard, from 0
     # Parameters
     params: Mapping[str, Scalar] = field(default_factory=dict)
@@ -91,23 +91,23 @@ class AttackEntry:
     arguments: Callable[[Mapping[str, Scalar]], Mapping[str, Scalar]] | None = None  # parameters to keyword arguments
     grammar: str = ""  # regular expression with one named group per parameter
     spell: Callable[[Mapping[str, Scalar]], str] | None = None  # parameters to the canonical name
-    explain: Callable[[str], str] | None = None  # the error in a name "<family>-…" that does not match the grammar
+    explain: Callable[[str], str] | None = None  # a name "<family>-…" that does not match the grammar to its error
     # Cost and calls
     cost: Callable[[Mapping[str, Scalar], int], Cost] = lambda params, num_classes: Cost(1, 1, 1, 1)
     notes: Callable[[Mapping[str, Scalar], int], tuple[str, ...]] = lambda params, num_classes: ()
     batches_itself: bool = False  # takes all images at once, with the keyword ``batch_size``
-    draws_by_batch: bool = False  # randomness of a library, which depends on the batch size: that is a parameter, too
-    bounded: bool = False  # takes the keyword ``query_budget``, and reports which searches it ended
+    draws_by_batch: bool = False  # a library whose random draws depend on the batch size, which becomes a parameter
+    bounded: bool = False  # takes the keyword ``query_budget``, and reports which searches the budget ended
     precisions: tuple[Precision, ...] = ("fp32",)  # precisions of the search
     reference: Library | None = None
 
     def __post_init__(self) -> None:
-        """Raise BenchError for a backend whose name is not allowed."""
+        """Raise BenchError for an invalid name of the backend."""
         check_name("backend", self.backend)
 
     @property
     def takes_fast_model(self) -> bool:
-        """Whether it accepts a :class:`~bench.attacks.engine.fast_model.FastModel`: if it can search in bfloat16."""
+        """True if it accepts a :class:`~bench.attacks.engine.fast_model.FastModel`: if it can search in bfloat16."""
         return "bf16" in self.precisions
 
 
@@ -115,7 +115,7 @@ ATTACKS: Registry[AttackEntry] = Registry("attack")
 
 BUILTIN = "bench.attacks.builtin"  # the origin of the attacks that come with the project
 
-#: An attack with this many forward passes per image or more gets ``costly_limit`` images of the data set by default.
+#: By default, an attack with this many forward passes per image or more attacks only ``costly_limit`` images.
 COSTLY_FORWARDS = 1000
 
 
@@ -132,9 +132,9 @@ class ResolvedAttack(NamedTuple):
     def spec(
         self, norm: Norm, eps: float, *, batch_size: int, code_sha: str = "", max_queries: int | None = None
     ) -> AttackSpec:
-        """Return the spec of the attack at one budget.
+        """Return the spec of the attack for one budget.
 
-        Raises BenchError for a norm that the attack does not support, and for ``max_queries`` if it cannot be bounded.
+        Raises BenchError for a norm that the attack does not support, and for ``max_queries`` unless it is ``bounded``.
         """
         if norm not in self.entry.norms:
             through = f" through {self.entry.backend}" if self.backend == REFERENCE else ""
@@ -167,7 +167,7 @@ class ResolvedAttack(NamedTuple):
             )
 
     def at(self, precision: Precision) -> ResolvedAttack:
-        """Return the attack searching in ``precision``. Raises BenchError if it does not support it."""
+        """Return the attack with a search in ``precision``. Raises BenchError if the attack does not support it."""
         if precision not in self.entry.precisions:
             known = " and ".join(self.entry.precisions)
             raise BenchError(
@@ -184,8 +184,8 @@ class ResolvedAttack(NamedTuple):
 def resolve(name: str, backend: Backend = NATIVE) -> ResolvedAttack:
     """Resolve one attack name.
 
-    With ``backend`` "reference" an independent library computes the attack. Raises BenchError for an unknown name, with
-    the nearest names, and if no library computes the attack.
+    With ``backend`` "reference", an independent library computes the attack. Raises BenchError, with the nearest names,
+    for an unknown name. Also raises BenchError if no library computes the attack.
 
     >>> resolve("pgd").name, dict(resolve("pgd-50-r5").params)
     ('pgd-20', {'steps': 50, 'restarts': 5})
@@ -197,13 +197,13 @@ def resolve(name: str, backend: Backend = NATIVE) -> ResolvedAttack:
         match = re.fullmatch(re.escape(family) + entry.grammar, name) if entry.grammar else None
         if match:
             texts = {key: text for key, text in match.groupdict().items() if text is not None}
-            given: dict[str, Scalar] = {key: int(t) if t.isdecimal() else t for key, t in texts.items()}
-            if 0 in given.values():
+            params: dict[str, Scalar] = {key: int(t) if t.isdecimal() else t for key, t in texts.items()}
+            if 0 in params.values():
                 raise BenchError(
-                    f"attack {name!r}: {' and '.join(k for k in given if not given[k])} must be at least 1."
+                    f"attack {name!r}: {' and '.join(k for k in params if not params[k])} must be at least 1."
                 )
-            found = _resolved(family, given, backend)
-            return found if found.name == name else resolve(found.name, backend)
+            attack = _resolved(family, params, backend)
+            return attack if attack.name == name else resolve(attack.name, backend)
     known = [*ATTACKS, *(resolve(family).name for family in ATTACKS)]
     explained = [f"{explain(name)} " for explain in _explanations(name)]
     raise unknown_name("attack", name, sorted(set(known)), hint=f"{''.join(explained)}See 'bench list attacks'.")
@@ -215,34 +215,35 @@ def _explanations(name: str) -> list[Callable[[str], str]]:
 
 
 def resolve_all(patterns: list[str], backend: Backend = NATIVE, norm: Norm | None = None) -> list[ResolvedAttack]:
-    """Resolve names and wildcards to attacks, each once, in the order given.
+    """Resolve names and wildcards to attacks without duplicates, in the order of ``patterns``.
 
     The single word ``none`` means no attack. A wildcard expands to the attacks available in ``norm`` through
-    ``backend``. Raises BenchError for a wildcard without any, and for an unknown name or one not available through
-    ``backend``.
+    ``backend``. Raises BenchError for a wildcard without matches, for an unknown name, and for a name that is not
+    available through ``backend``.
     """
     if is_none("attack", patterns):
         return []
-    found = [attack for pattern in patterns for attack in _matching(pattern, backend, norm)]
-    return list({attack.name: attack for attack in found}.values())
+    attacks = [attack for pattern in patterns for attack in _matching(pattern, backend, norm)]
+    return list({attack.name: attack for attack in attacks}.values())
 
 
 def _matching(pattern: str, backend: Backend, norm: Norm | None) -> list[ResolvedAttack]:
     if not is_pattern(pattern):
         return [resolve(pattern, backend)]
-    able = [name for name in ATTACKS.expand(pattern) if backend == NATIVE or ATTACKS.get(name).reference]
-    found = [attack for attack in (resolve(name, backend) for name in able) if norm in (None, *attack.entry.norms)]
-    if not found:
+    names = [name for name in ATTACKS.expand(pattern) if backend == NATIVE or ATTACKS.get(name).reference]
+    attacks = [attack for attack in (resolve(name, backend) for name in names) if norm in (None, *attack.entry.norms)]
+    if not attacks:
         raise BenchError(
             f"no attack matches {pattern!r} in {norm or 'any norm'} with --attack-backend {backend}; "
             "see 'bench list attacks'."
         )
-    return found
+    return attacks
 
 
-def _resolved(family: str, given: Mapping[str, Scalar], backend: Backend) -> ResolvedAttack:
+def _resolved(family: str, named: Mapping[str, Scalar], backend: Backend) -> ResolvedAttack:
+    """Resolve an attack of ``family``, with the parameters ``named`` in its name."""
     entry = ATTACKS.get(family)
-    params = {**entry.params, **given}
+    params = {**entry.params, **named}
     name = check_name("attack", entry.spell(params) if entry.spell else family, origin=ATTACKS.origin(family))
     if backend == REFERENCE:
         entry = _through_library(name, entry)
@@ -277,7 +278,7 @@ def entry_of(spec: AttackSpec) -> AttackEntry | None:
 
 
 def cost_of(entry: AttackEntry, params: Mapping[str, Scalar], num_classes: int) -> Cost:
-    """Return the most and the fewest passes per image, each capped at ``params["max_queries"]`` if that is given."""
+    """Return the cost of the attack, with all numbers limited to ``params["max_queries"]`` if it is given."""
     cost, bound = entry.cost(params, num_classes), params.get("max_queries")
     return cost if bound is None else Cost(*(min(passes, int(bound)) for passes in cost))
 
@@ -292,7 +293,7 @@ def load_function(entry: AttackEntry) -> Attack:
 
 
 def backend_version(entry: AttackEntry) -> str:
-    """Return the installed version of the library that computes the attack; empty if it is no distribution."""
+    """Return the installed version of the distribution that computes the attack; empty if it is not installed."""
     try:
         return as_text(metadata.version(entry.backend))
     except metadata.PackageNotFoundError:

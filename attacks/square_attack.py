@@ -2,11 +2,11 @@
 
 The search maximises max_{k≠y} logit_k − logit_y from a striped start. Query i changes the best point so far, x̂ = x +
 δ, inside a square window of side s_i, and keeps the changed point if the loss has risen. The share p_i = s_i²/(HW) of
-the window is p_init at first. It is halved after the queries 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000 whatever
-the number of queries, as in the standard version of AutoAttack.
+the window is p_init at first. It is halved after the queries 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000, for any
+number of queries, as in the standard version of AutoAttack.
 
-Linf: the start is x + ε·u, u a random sign for every channel and column. Inside the window every channel moves to a
-random end of its range, Π(x̂ ± 2ε) = Π(x ± ε), Π the clips to ball and box.
+Linf: the start is x + ε·u, u a random sign for every channel and column. Inside the window, every channel moves to a
+random end of its range, Π(x̂ ± 2ε) = Π(x ± ε), with Π the clips to ball and box.
 
 L2: the start is a grid of patterns η, five per side, each with a random sign for every channel, scaled to the length ε.
 η has the length 1. It consists of a bump above a negative bump or, at random, of its transpose. A bump has the value
@@ -17,14 +17,14 @@ windows, W₁ and W₂, into W₁, for every channel:
 
 and x̂ = x + δ is clipped to the box.
 
-L1, defined by the authors' program only, is L2 with absolute values in place of squares and ε in place of ε²; the bumps
-are Σ_{k≥d} 1/(k+1)⁴. The length that one channel of a window receives is multiplied by C, and the exact projection onto
-ball and box (:mod:`bench.attacks.geometry.l1_ball`) replaces the final scaling.
+L1 is defined by the authors' program only. It is L2 with absolute values instead of squares and ε instead of ε². The
+bumps are Σ_{k≥d} 1/(k+1)⁴. The length that one channel of a window receives is multiplied by C, and the exact
+projection onto ball and box (:mod:`bench.attacks.geometry.l1_ball`) replaces the final scaling.
 
-Differences from the published program: every sample draws its own window and orientation, which a batch shares there,
-and the draws depend on the sample only (:mod:`bench.attacks.engine.counter_rng`). Points lie within ε in exact
-arithmetic, too, because the radius is smaller than ε by the largest possible rounding error. As there, a window that is
-smaller than the image never covers the last row or the last column.
+Differences from the published program: every sample draws its own window and orientation, while the program uses one
+draw for the whole batch. The draws depend on the sample only (:mod:`bench.attacks.engine.counter_rng`). Points lie
+within ε also in exact arithmetic, because the radius is smaller than ε by the largest possible rounding error. As in
+the program, a window that is smaller than the image never covers the last row or the last column.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _FLIP, _SIGNS = 4, 5
 
 @dataclass(frozen=True)
 class SquareState(State):
-    """State of the Square Attack for a batch of samples: the best point so far, and the position in the schedule."""
+    """State of the Square Attack for a batch of samples: the best point, and the position in the schedule."""
 
     stream: Tensor  # (B,), int64, the keys of this attempt
     step: Tensor  # (B,), int64, number of windows drawn so far
@@ -74,8 +74,8 @@ class SquareState(State):
 class Square:
     """Search of the Square Attack; see :mod:`bench.attacks.engine.search`.
 
-    A sample has ``queries`` + 1 queries, because the start is not counted. Raises ValueError for an unknown norm, and
-    for a negative ``eps`` or ``queries`` or a ``p_init`` outside of (0, 1].
+    A sample has ``queries`` + 1 queries, because ``queries`` does not include the start. Raises ValueError for an
+    unknown norm, for a negative ``eps`` or ``queries``, and for a ``p_init`` outside of (0, 1].
     """
 
     norm: Norm
@@ -122,7 +122,7 @@ class Square:
         )
 
     def loss(self, state: SquareState, logits: Tensor) -> Tensor:
-        """Return the margin max_{k≠y} logit_k − logit_y, (B,), or the negative margin of the target if ``targeted``."""
+        """Return max_{k≠y} logit_k − logit_y, (B,), or the negative margin of the target class if ``targeted``."""
         samples = state.samples
         return -margin(logits, samples.targets) if self.targeted else margin(logits, samples.labels)
 
@@ -131,11 +131,11 @@ class Square:
         return torch.zeros_like(state.over)
 
     def is_adversarial(self, state: SquareState, logits: Tensor) -> Tensor:
-        """Mark adversarial points, (B,) bool; all points lie within the budget."""
+        """Mark adversarial points, (B,) bool. All points lie within the budget."""
         return state.samples.fooled(logits, targeted=self.targeted)
 
     def advance(self, state: SquareState, result: QueryResult) -> SquareState:
-        """Return the states after the query: keep the point if the loss has risen, and propose the next one.
+        """Return the states after the query: keep the point if the loss has risen, and propose the next point.
 
         The loss always rises at the first adversarial point.
         """
@@ -155,7 +155,7 @@ class Square:
         return ~(loss.double() > state.best_loss)
 
     def propose_ahead(self, state: SquareState, count: int) -> SquareState:
-        """Append the next proposals for the same best point, if all are rejected; see bench.attacks.engine.query."""
+        """Append the next proposals, assuming that all are rejected; see :mod:`bench.attacks.engine.query`."""
         size = len(state.over)
         count = min(count, self.queries - int(state.step.min()) + 1)
         if count == 1 or not state.best_loss.isfinite().all():  # the first query always changes the best point
@@ -183,9 +183,9 @@ class Square:
         return (inputs + self._radius(inputs) * sign).clamp(0, 1)
 
     def _linf_proposal(self, inputs: Tensor, best: Tensor, draws: Tensor, size: Tensor) -> Tensor:
-        """Return the best point with one end of each channel's range inside the window.
+        """Return the best point, with every channel moved to a random end of its range inside the window.
 
-        All points lie at the ends of their ranges, so the new values do not depend on the present ones.
+        The new values do not depend on the current values, because all points lie at the ends of their ranges.
         """
         window = windows(draws, size, inputs, count=1)[0]
         sign = _signs(draws, inputs.shape[1], inputs, first=_SIGNS)[:, :, None, None]
@@ -213,16 +213,16 @@ class Square:
         return self._at_length(inputs, delta)
 
     def _lp_proposal(self, inputs: Tensor, best: Tensor, draws: Tensor, size: Tensor, phase: Tensor) -> Tensor:
-        to, source = windows(draws, size, inputs, count=2)
-        both = torch.maximum(to.mask, source.mask)
+        target, source = windows(draws, size, inputs, count=2)
+        both = torch.maximum(target.mask, source.mask)
         delta, channels = best - inputs, inputs.shape[1]
         mass = self._mass(delta)
         most = self.eps if self.norm == "l1" else self.eps**2
         spare = (most - mass.sum((1, 2, 3), keepdim=True)).clamp_min(0) / channels
         length = self._root(spare + _sum(mass * both)) * (channels if self.norm == "l1" else 1)
         sign = _signs(draws, inputs.shape[1], inputs, first=_SIGNS)[:, :, None, None]
-        share = to.mask / (self._root(_sum(mass * to.mask)) + _TINY)
-        fresh = torch.addcmul(self._placed_pattern(draws, phase, to, inputs) * sign, delta, share)
+        share = target.mask / (self._root(_sum(mass * target.mask)) + _TINY)
+        fresh = torch.addcmul(self._placed_pattern(draws, phase, target, inputs) * sign, delta, share)
         fresh *= length / (self._root(_sum(self._mass(fresh))) + _TINY)
         return self._at_length(inputs, torch.addcmul(fresh, delta, 1 - both))
 
@@ -251,11 +251,11 @@ class Square:
         return mass if self.norm == "l1" else mass.sqrt()
 
     def _radius(self, inputs: Tensor) -> float:
-        """Return ε minus the largest rounding error of the length of x̂ − x; in the box an ulp is at most finfo.eps/2.
+        """Return ε minus the largest rounding error of the length of x̂ − x.
 
-        Linf: half an ulp for the sum and half an ulp for the radius itself. L2: half an ulp for every element, doubled,
-        and a few ulps for the sum of squares and the scale. L1: half an ulp for every element, and the relative margin
-        of 1e-6 of the authors' program.
+        In the box, a unit in the last place (ulp) is at most finfo.eps/2. Linf: half an ulp for the sum and half an ulp
+        for the radius itself. L2: half an ulp for every element, doubled, and a few ulps for the sum of squares and the
+        scale. L1: half an ulp for every element, and the relative margin of 1e-6 of the authors' program.
         """
         unit = torch.finfo(inputs.dtype).eps
         if self.norm == "linf":
@@ -266,10 +266,13 @@ class Square:
 
 
 def _grid(length: int, side: int, margin: int, count: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return, for the positions 0…length−1 after ``margin``: position in a tile, whether a tile exists, tile index."""
-    place = torch.arange(length, device=device) - margin
-    tile = place.div(side, rounding_mode="floor")
-    return place % side, (tile >= 0) & (tile < count), tile.clamp(0, max(count - 1, 0))
+    """Return the position inside its tile, whether the tile exists, and the tile index of the pixels of a line.
+
+    The line has ``length`` pixels. The first of ``count`` tiles of ``side`` pixels begins after ``margin`` pixels.
+    """
+    position = torch.arange(length, device=device) - margin
+    tile = position.div(side, rounding_mode="floor")
+    return position % side, (tile >= 0) & (tile < count), tile.clamp(0, max(count - 1, 0))
 
 
 def _signs(keys: Tensor, count: int, like: Tensor, *, first: int = 0) -> Tensor:
@@ -300,7 +303,7 @@ def square(
     batch_size: int = DEFAULT_BATCH,
     query_budget: QueryBudget | None = None,
 ) -> Tensor:
-    """Attack by the Square Attack (Andriushchenko et al. 2020, arXiv 1912.00049): random search on logits alone.
+    """Attack by the Square Attack (Andriushchenko et al. 2020, arXiv 1912.00049): a random search on logits.
 
     Changes a random square window of the best point so far, and keeps the change if max_{k≠y} z_k − z_y has risen.
     Needs no gradient. One additional forward pass per image ranks its classes.
@@ -312,14 +315,14 @@ def square(
         norm: "linf", "l2" or "l1"; "l2" and "l1" need images of five rows or more.
         eps: Radius of the ball, in units of [0, 1] pixels.
         queries: Proposals per image.
-        targets: Target classes (N,), for the targeted attack: the model must predict them.
+        targets: Classes (N,) that the model must predict, for the targeted attack.
         rng: Seed of the windows, or a SampleRng.
         ids: Names of the images, on which the random draws depend; 0…N−1 by default.
-        batch_size: Images per batch; it does not change the result.
-        query_budget: Bound on the forward passes per image.
+        batch_size: Images per batch. Does not change the result.
+        query_budget: Maximum number of forward passes per image.
 
     Returns:
-        Images (N, C, H, W) in the ball and in [0, 1]; the clean image if no adversarial one was found.
+        Images (N, C, H, W) in the ball and in [0, 1]. The clean image if no adversarial image was found.
 
     Raises:
         BenchError: If an argument is invalid.

@@ -1,7 +1,7 @@
 """Windows and patterns of the Square Attack (arXiv 1912.00049): see :mod:`bench.attacks.square_attack`.
 
-The side of a window shrinks on a schedule, and each sample draws its own positions. η is the pattern of the L2 and L1
-forms.
+The side of a window shrinks on a schedule, and each sample draws the positions of its windows. The L2 and L1 forms use
+the pattern η.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Window(NamedTuple):
 
 
 def window_sizes(norm: Norm, p_init: float, height: int, width: int) -> tuple[int, ...]:
-    """Return the side of the window in pixels before the first halving of p, and after each halving.
+    """Return the side of the window in pixels before the first halving of its share p, and after each halving.
 
-    In L2 and L1 a side is odd and at least 3, so that the pattern has a centre.
+    In L2 and L1, a side is odd and at least 3, so that the pattern has a centre.
     """
     sides = [round(math.sqrt(p_init / 2**k * height * width)) for k in range(len(HALVINGS) + 1)]
     sides = [max(side, 1) if norm == "linf" else max(side, 3) // 2 * 2 + 1 for side in sides]
@@ -39,7 +39,7 @@ def window_sizes(norm: Norm, p_init: float, height: int, width: int) -> tuple[in
 
 @lru_cache(maxsize=32)
 def on_device(values: tuple[int, ...], device: torch.device) -> Tensor:
-    """Return ``values`` as an int64 tensor on ``device``; cached."""
+    """Return ``values`` as a cached int64 tensor on ``device``."""
     return torch.tensor(values, device=device)
 
 
@@ -52,24 +52,24 @@ def windows(draws: Tensor, size: Tensor, inputs: Tensor, *, count: int) -> list[
     """Return ``count`` windows of side ``size``, (B,) int64, at positions drawn from ``draws``, (B,) int64."""
     height, width = inputs.shape[2:]
     # The last position is left out, as in the published program.
-    room = (on_device((height, width), size.device) - size[:, None]).clamp_min(1).repeat(1, count)
-    corners = integers(draws[:, None], room, torch.arange(2 * count, device=draws.device)).unbind(1)
-    found = []
+    positions = (on_device((height, width), size.device) - size[:, None]).clamp_min(1).repeat(1, count)
+    corners = integers(draws[:, None], positions, torch.arange(2 * count, device=draws.device)).unbind(1)
+    window_list = []
     for top, left in zip(corners[::2], corners[1::2], strict=True):
         rows, columns = _span(top, size, height), _span(left, size, width)
         mask = rows.to(inputs.dtype)[:, None, :, None] * columns.to(inputs.dtype)[:, None, None, :]
-        found.append(Window(top, left, mask))
-    return found
+        window_list.append(Window(top, left, mask))
+    return window_list
 
 
 def _span(first: Tensor, size: Tensor, length: int) -> Tensor:
     """Mark the positions of 0…length−1 within first…first+size−1: (B, length), bool."""
-    place = torch.arange(length, device=first.device)
-    return (place >= first[:, None]) & (place < (first + size)[:, None])
+    position = torch.arange(length, device=first.device)
+    return (position >= first[:, None]) & (position < (first + size)[:, None])
 
 
 def pattern(side: int, norm: Norm = "l2") -> Tensor:
-    """Return η, a bump above a negative bump: (side, side), float64, of length 1 in ``norm``, which is not linf."""
+    """Return η, a bump above a negative bump: (side, side), float64, of length 1 in ``norm``, "l2" or "l1"."""
     upper, lower = _bump(side // 2, side, norm), _bump(side - side // 2, side, norm)
     return _unit(torch.cat((upper, -lower)), norm)
 

@@ -1,9 +1,9 @@
-"""Transfer attack: images made adversarial for one model and evaluated on another, by MI-FGSM run for all its steps.
+"""Transfer attack: make images adversarial for one model by MI-FGSM, for the evaluation of another model.
 
-Dong et al. 2018 (arXiv 1710.06081) designed the momentum for this: g_{t+1} = μ·g_t + ∇L/‖∇L‖₁, x_{t+1} = Π(x_t + α·sign
-g_{t+1}), α = ε/T. L is the margin of Carlini and Wagner, which does not saturate at any scale of the logits. Unlike an
-attack on the model itself, the search does not end at the first adversarial point: an image that has just crossed the
-boundary of one model seldom crosses that of another.
+Dong et al. 2018 (arXiv 1710.06081) designed the momentum for transfer: g_{t+1} = μ·g_t + ∇L/‖∇L‖₁, x_{t+1} = Π(x_t +
+α·sign g_{t+1}), α = ε/T. L is the margin of Carlini and Wagner, which does not saturate at any scale of the logits.
+Unlike an attack on the model itself, the search runs all its steps instead of ending at the first adversarial point: an
+image that has just crossed the boundary of one model seldom crosses the boundary of another model.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ MOMENTUM = 1.0
 def transfer_images(source: nn.Module, inputs: Tensor, labels: Tensor, *, norm: Norm, eps: float, steps: int) -> Tensor:
     """Return images in the ball around ``inputs``, (N, C, H, W) in [0, 1], that maximise the margin of ``source``.
 
-    ``labels`` are (N,), int64. Deterministic; ``steps`` passes in each direction. Raises CellFailure("nan_logits") for
-    NaN or infinite logits, and CellFailure("no_gradient") for a model without gradients.
+    ``labels`` are (N,), int64. Deterministic, with ``steps`` forward and backward passes per image. Raises
+    CellFailure("nan_logits") for NaN or infinite logits, and CellFailure("no_gradient") for a model without gradients.
     """
     labels = labels.clone()  # a tensor made in inference mode cannot be saved for the backward pass
     points, accumulated = inputs.detach(), torch.zeros_like(inputs)
@@ -38,5 +38,5 @@ def transfer_images(source: nn.Module, inputs: Tensor, labels: Tensor, *, norm: 
     return points
 
 
-def _step(points: Tensor, heading: Tensor, norm: Norm, size: float) -> Tensor:
-    return steepest_in_box(points, heading, size) if norm == "l1" else size * steepest(heading, norm)
+def _step(points: Tensor, direction: Tensor, norm: Norm, size: float) -> Tensor:
+    return steepest_in_box(points, direction, size) if norm == "l1" else size * steepest(direction, norm)

@@ -27,11 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--engine-dataset", default="digits", help="as --dataset of bench run")
     group.addoption("--engine-data-dir", type=Path, help="as --data-dir of bench run")
     group.addoption("--engine-image-size", type=int, help="as --image-size of bench run, for image folders")
-    group.addoption("--engine-model", help="backbone; default: that of the size")
-    group.addoption("--engine-images", type=int, help="images to attack; default: that of the size")
-    group.addoption("--engine-batch-size", type=int, help="images per batch; default: that of the size")
-    group.addoption("--engine-epochs", type=int, help="training epochs; default: that of the size")
-    group.addoption("--engine-train-limit", type=int, help="training images; default: that of the size")
+    group.addoption("--engine-model", help="backbone; the default depends on the size")
+    group.addoption("--engine-images", type=int, help="images to attack; the default depends on the size")
+    group.addoption("--engine-batch-size", type=int, help="images per batch; the default depends on the size")
+    group.addoption("--engine-epochs", type=int, help="training epochs; the default depends on the size")
+    group.addoption("--engine-train-limit", type=int, help="training images; the default depends on the size")
     group.addoption("--engine-train-eps", help="budget of the adversarial training, as --train-eps of bench run")
     group.addoption("--engine-reference-runs", type=int, help="runs of pyautoattack with different seeds; 0 for none")
     group.addoption("--engine-cache", type=Path, help="results folder in which the trained networks are stored")
@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def choice(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Choice:
-    """Return the chosen size, changed by the other options."""
+    """Return the chosen size with the values of the other options."""
     option = request.config.getoption
     size, runs = SIZES[option("--engine-size")], option("--engine-reference-runs")
     return Choice(

@@ -23,7 +23,7 @@ from bench.evaluation.fast_model import SearchModels
 from bench.evaluation.pass_counter import CountingModel
 from bench.evaluation.verify import predict, verified
 
-# Passes of the published AutoAttack, standard version, per image that stays robust, counted at 10 classes.
+# Passes of the published AutoAttack, standard version, per robust image of a data set with 10 classes.
 REFERENCE_FORWARDS, REFERENCE_BACKWARDS = 7881, 1903
 FLOOR_SIZES = (1, 4, 16, 64)  # batch sizes at which the lower bound is measured
 
@@ -90,7 +90,7 @@ class Bench:
         self, target: Target, name: str, eps: float, *, norm: Norm = "linf", backend: Backend = "native",
         precision: Precision = "fp32", seed: int = 0,
     ) -> Run:  # fmt: skip
-        """Run one attack as the harness does; the time includes building the search model of our own attacks."""
+        """Run one attack as in the harness. The time includes building the search model of our own attacks."""
         attack = resolve(name, backend).at(precision)
         spec = attack.spec(norm, eps, batch_size=self.batch_size)
         if attack.entry.batches_itself and "batch_size" not in spec.params:
@@ -98,23 +98,25 @@ class Bench:
         load_function(attack.entry)  # the time excludes the import
         begin = self.now()
         counters = [CountingModel(target.model).eval()]
-        given: nn.Module = counters[0]
+        attacked_model: nn.Module = counters[0]
         if backend == "native":
-            found = SearchModels(target.model, target.inputs.shape[1:], self.device).get(precision)
-            counters.append(CountingModel(found).eval())
-            given = FastModel(*counters).eval() if found is not target.model else counters[0]
+            search_model = SearchModels(target.model, target.inputs.shape[1:], self.device).get(precision)
+            counters.append(CountingModel(search_model).eval())
+            attacked_model = FastModel(*counters).eval() if search_model is not target.model else counters[0]
         size = len(target.inputs) if attack.entry.batches_itself else self.batch_size
         parts = []
         for part in torch.arange(len(target.inputs), device=self.device).split(size):
             rng = SampleRng(seed, attack.name, [target.ids[i] for i in part.tolist()], self.device)
-            result = call_attack(attack.entry, given, target.inputs[part], target.labels[part], spec=spec, rng=rng)
+            result = call_attack(
+                attack.entry, attacked_model, target.inputs[part], target.labels[part], spec=spec, rng=rng
+            )
             parts.append(result.adversarials)
         seconds = self.now() - begin
         forwards, backwards = (sum(getattr(c, n) for c in counters) for n in ("forwards", "backwards"))
         return Run(seconds, forwards, backwards, self.misclassified(target, torch.cat(parts), norm, eps))
 
     def misclassified(self, target: Target, images: Tensor, norm: Norm, eps: float) -> Tensor:
-        """Return which images the float32 model misclassifies, (N,) bool.
+        """Mark the images that the float32 model misclassifies, (N,) bool.
 
         Raises CellFailure if an image lies outside the ball.
         """
@@ -123,19 +125,24 @@ class Bench:
         return verdicts != target.labels
 
     def floor(self, target: Target, survivors: int) -> float:
-        """Return the seconds of the reference's passes on ``survivors`` images in the model alone, with folded norms.
+        """Return a lower bound on the seconds of the published attack on ``survivors`` robust images.
 
-        In float32 and at the fastest batch sizes up to that of the attack, because attempts can run in one batch.
+        It is the time of the published number of passes in the model alone, in float32, with folded batch norms. It
+        uses the fastest batch size up to the batch size of the attack, because attempts can share a batch.
         """
         if not survivors:
             return 0.0
         model = SearchModels(target.model, target.inputs.shape[1:], self.device).get("fp32")
         sizes = [size for size in FLOOR_SIZES if size < self.batch_size] + [self.batch_size]
-        level, steep = (min(column) for column in zip(*(self._passes(model, target, n) for n in sizes), strict=True))
-        return float(survivors * ((REFERENCE_FORWARDS - REFERENCE_BACKWARDS) * level + REFERENCE_BACKWARDS * steep))
+        forward_time, both_time = (
+            min(column) for column in zip(*(self._passes(model, target, n) for n in sizes), strict=True)
+        )
+        return float(
+            survivors * ((REFERENCE_FORWARDS - REFERENCE_BACKWARDS) * forward_time + REFERENCE_BACKWARDS * both_time)
+        )
 
     def _passes(self, model: nn.Module, target: Target, size: int) -> tuple[float, float]:
-        """Return seconds per image of a forward pass, and of a pass in both directions, in batches of ``size``."""
+        """Return seconds per image of a forward pass, and of a forward and backward pass, for batches of ``size``."""
         batch = target.repeated(size).inputs
 
         def forward() -> None:
@@ -159,7 +166,7 @@ class Bench:
         return self.now() - begin
 
     def now(self) -> float:
-        """Return the present time in seconds, after all work on the device is finished."""
+        """Return the current time in seconds, after all work on the device is finished."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.process_time() if self.clock == "cpu" else time.perf_counter()
@@ -185,7 +192,7 @@ def peak_memory(engine: Bench, target: Target, **arguments: Any) -> float:
 
 def _peak(engine: Bench, target: Target, threads: int, arguments: dict[str, Any]) -> float:
     torch.set_num_threads(threads)
-    load_function(resolve(arguments["name"], arguments.get("backend", "native")).entry)  # imports do not count
+    load_function(resolve(arguments["name"], arguments.get("backend", "native")).entry)  # exclude the imports
     target.model(target.inputs[:1])
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak
     before = _status("VmRSS")
@@ -194,6 +201,6 @@ def _peak(engine: Bench, target: Target, threads: int, arguments: dict[str, Any]
 
 
 def _status(name: str) -> float:
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8", errors="replace"))
-    assert found is not None
-    return int(found[1]) / 1024
+    match = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8", errors="replace"))
+    assert match is not None
+    return int(match[1]) / 1024

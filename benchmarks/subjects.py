@@ -1,4 +1,4 @@
-"""The models that are attacked, trained by this project, and the budgets of the attacks."""
+"""The attacked models, which are trained by this project, and the budgets of the attacks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bench.training.checkpoints import load_run, train_run
 
 @dataclass(frozen=True)
 class Size:
-    """Default numbers of a size of the benchmarks."""
+    """Default settings of the benchmarks, for a trial run or for a full run."""
 
     model: str
     images: int  # images to attack
@@ -32,7 +32,7 @@ class Size:
     train_limit: int | None  # training images
     train_precision: Precision
     deepfool_images: int  # images for DeepFool
-    n_single: int  # number of these that are also attacked one at a time
+    n_single: int  # number of images for DeepFool that are also attacked one at a time
     reference_runs: int  # runs of pyautoattack with different seeds
 
 
@@ -64,7 +64,7 @@ SIZES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A size, changed by the options of the command line."""
+    """The settings of a size with the options of the command line."""
 
     dataset: str
     data_dir: Path | None
@@ -93,7 +93,7 @@ class EvaluatedModel:
 
 
 def build_subject(variant: str, choice: Choice, engine: Bench) -> EvaluatedModel:
-    """Train or load ``variant``; an undefended model gets budgets at which half and all images are misclassified."""
+    """Train or load ``variant``. For an undefended model, find budgets that fool half of the images and all images."""
     options = RunConfig(
         models=(choice.model,),
         variants=(variant,),
@@ -129,12 +129,12 @@ def build_subject(variant: str, choice: Choice, engine: Bench) -> EvaluatedModel
 
 
 def _budgets(target: Target, engine: Bench) -> dict[str, float]:
-    """Return the budgets at which PGD leaves half of the images, by bisection of log ε, and at which it leaves none."""
+    """Return the budgets at which PGD fools half of the images, by bisection of log ε, and all images."""
     low, high = 1 / 2550, 0.5
     for _ in range(7):
         middle = (low * high) ** 0.5
         low, high = (middle, high) if engine.attack(target, "pgd-20", middle).robust > 0.5 else (low, middle)
-    every = 4 * high
-    while engine.attack(target, "pgd-20", every).robust and every < 1:
-        every *= 1.5
-    return {"half": high, "all": every}
+    all_fooled = 4 * high
+    while engine.attack(target, "pgd-20", all_fooled).robust and all_fooled < 1:
+        all_fooled *= 1.5
+    return {"half": high, "all": all_fooled}

@@ -51,7 +51,7 @@ class Pace:
 def fork(module: ModuleType, kind: str, severity: int, profile: Profile) -> Callable[[Image.Image], NDArray[np.uint8]]:
     """Return the library's corruption with our constants.
 
-    The elastic transform of imaug is a different one and keeps its own constants.
+    The elastic transform of imaug is a different transform and keeps its own constants.
     """
     if module is imaug and kind == "elastic_transform":
         return lambda image: np.asarray(imaug.elastic_transform(image, severity)).astype(np.uint8)
@@ -59,30 +59,30 @@ def fork(module: ModuleType, kind: str, severity: int, profile: Profile) -> Call
 
 
 def pace(engine: Bench, module: ModuleType, kind: str, profile: Profile, count: int) -> Pace:
-    """Measure one corruption at all severities, ours in one batch and the library's image by image."""
+    """Measure one corruption at all severities, ours in one batch and the library's for one image at a time."""
     images = pictures(count, PROFILE_SIZES[profile])
     single = [Image.fromarray(image) for image in images[:SINGLE]]
     ours = theirs = 0.0
     for severity in SEVERITY_LEVELS:
-        at = fork(module, kind, severity, profile)
-        theirs += engine.typical(partial(_each, at, single), repeats=3) / len(single)
-        whole = partial(corrupt_bytes, images, names(count), kind, severity, profile=profile, stored=False)
-        ours += engine.typical(whole, repeats=3) / count
+        corrupt_one = fork(module, kind, severity, profile)
+        theirs += engine.typical(partial(_each, corrupt_one, single), repeats=3) / len(single)
+        corrupt_batch = partial(corrupt_bytes, images, names(count), kind, severity, profile=profile, stored=False)
+        ours += engine.typical(corrupt_batch, repeats=3) / count
     return Pace(ours, theirs)
 
 
-def _each(at: Callable[[Image.Image], NDArray[np.uint8]], images: Sequence[Image.Image]) -> None:
+def _each(corrupt_one: Callable[[Image.Image], NDArray[np.uint8]], images: Sequence[Image.Image]) -> None:
     for image in images:
-        at(image)
+        corrupt_one(image)
 
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Run with a single thread, as the libraries do."""
-    before = torch.get_num_threads()
+    original = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(original)
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -116,22 +116,22 @@ def test_sameness(engine: Bench) -> None:
             for severity in SEVERITY_LEVELS:
                 ours = corrupt_bytes(images, names(8), kind, severity, profile=profile, stored=False).astype(int)
                 theirs = np.stack([fork(imaug, kind, severity, profile)(Image.fromarray(image)) for image in images])
-                apart = np.abs(ours - theirs)
-                means.append(apart.mean())
-                largest = max(largest, int(apart.max()))
+                difference = np.abs(ours - theirs)
+                means.append(difference.mean())
+                largest = max(largest, int(difference.max()))
     measured = f"{len(CERTAIN)} kinds, 32 and 224 px: mean {max(means):.3f} of 255 in the worst, largest {largest}"
     engine.note("Deterministic corruptions", measured, "mean ≤ 1, largest ≤ 3", max(means) <= 1 and largest <= 3)
 
 
 @cache
 def network() -> torch.nn.Module:
-    """Return an untrained ResNet-10-T; cached."""
+    """Return a cached, untrained ResNet-10-T."""
     model: torch.nn.Module = timm.create_model("resnet10t", num_classes=10)
     return model.eval()
 
 
 def test_reading(engine: Bench, tmp_path: Path) -> None:
-    """Compare evaluation from a memory-mapped file, in batches, with evaluation of the same images held in memory."""
+    """Compare the evaluation of images in a memory-mapped file with the evaluation of the same images in memory."""
     images = np.tile(pictures(BATCH, 32), (4, 1, 1, 1))
     np.save(tmp_path / "kind.npy", images)
     ready = as_inputs(torch.from_numpy(images).permute(0, 3, 1, 2))
@@ -150,8 +150,7 @@ def test_reading(engine: Bench, tmp_path: Path) -> None:
     network().to(engine.device)
     hold()
     read()
-    pairs = [
-        (engine.seconds(hold), engine.seconds(read)) for _ in range(15)
-    ]  # alternately, so that other load affects both
+    # The two are measured alternately, so that other load on the machine affects both.
+    pairs = [(engine.seconds(hold), engine.seconds(read)) for _ in range(15)]
     share = statistics.median(held for held, _ in pairs) / statistics.median(seconds for _, seconds in pairs)
     engine.note("Evaluating a stored set", f"{share:.1%} of the network's own throughput", "≥ 95 %", share >= 0.95)

@@ -1,4 +1,4 @@
-"""Compare our attacks with those of the libraries on the same models and images; options: conftest.py."""
+"""Compare our attacks with the libraries' attacks on the same models and images. conftest.py has the options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXTRA = 1e-4  # added to the steps of DeepFool, as in foolbox and in bench.diagn
 
 @cache
 def reference(engine: Bench, target: Target, eps: float, seed: int) -> Run:
-    """Run pyautoattack once for all precisions of our attack."""
+    """Run pyautoattack once, and use the result for all precisions of our attack."""
     return engine.attack(target, "autoattack", eps, backend="reference", seed=seed)
 
 
@@ -42,7 +42,7 @@ def test_autoattack(
     ours = benchmark.pedantic(engine.attack, (target, "autoattack", eps), {"precision": precision}, rounds=1)
     theirs = [reference(engine, target, eps, seed) for seed in range(choice.reference_runs)]
     floor = engine.floor(target, ours.survivors)
-    measured = f"ε {eps:.4g}, {len(target.ids)} images: {beside(ours, theirs)}"
+    measured = f"ε {eps:.4g}, {len(target.ids)} images: {describe(ours, theirs)}"
     if floor:
         measured += f"; {above_floor(ours, floor)}"
     faster = theirs[0].seconds / ours.seconds if theirs else None
@@ -55,16 +55,16 @@ def test_autoattack(
     engine.note(f"AutoAttack, {case}, {precision}", measured, goal, None if met is None else bool(met))
 
 
-def beside(ours: Run, theirs: list[Run]) -> str:
-    """Describe our run and the first of ``theirs``; a second one is pyautoattack with another seed."""
-    each = len(ours.misclassified)
-    passes = (ours.forwards + ours.backwards) / each
+def describe(ours: Run, theirs: list[Run]) -> str:
+    """Describe our run and the first of ``theirs``. A second run is pyautoattack with another seed."""
+    n_images = len(ours.misclassified)
+    passes = (ours.forwards + ours.backwards) / n_images
     text = f"{ours.seconds:.1f} s, {passes:.0f} passes per image, robust {ours.robust:.1%}"
     if theirs:
         first = theirs[0]
         text += (
             f"; pyautoattack {first.seconds:.1f} s ({first.seconds / ours.seconds:.2f}×), "
-            f"{(first.forwards + first.backwards) / each:.0f} passes, robust {first.robust:.1%}, "
+            f"{(first.forwards + first.backwards) / n_images:.0f} passes, robust {first.robust:.1%}, "
             f"same verdict on {ours.agreement(first):.1%}"
         )
     if theirs[1:]:
@@ -85,9 +85,8 @@ def test_pgd(engine: Bench, undefended: EvaluatedModel, benchmark: BenchmarkFixt
     """Compare PGD-20 with foolbox."""
     target, eps = undefended.target, undefended.budgets["all"]
     ours = benchmark.pedantic(engine.attack, (target, "pgd-20", eps), rounds=1, warmup_rounds=1)
-    theirs = [engine.attack(target, "pgd-20", eps, backend="reference") for _ in range(2)][
-        1
-    ]  # second run, after a warm-up as for ours
+    runs = [engine.attack(target, "pgd-20", eps, backend="reference") for _ in range(2)]
+    theirs = runs[1]  # the first run is a warm-up, as for our attack
     faster = theirs.seconds / ours.seconds
     measured = (
         f"ε {eps:.4g}: {ours.seconds:.2f} s, foolbox {theirs.seconds:.2f} s ({faster:.2f}×); "
@@ -97,10 +96,10 @@ def test_pgd(engine: Bench, undefended: EvaluatedModel, benchmark: BenchmarkFixt
 
 
 def test_deepfool(engine: Bench, undefended: EvaluatedModel, choice: Choice, benchmark: BenchmarkFixture) -> None:
-    """Compare DeepFool in batches with one image at a time, as in the published programs, and its norms with foolbox.
+    """Compare the time of DeepFool in batches with the time of one image at a time, and its norms with foolbox.
 
-    The time of one image at a time is measured on a few images and extrapolated. Foolbox runs all steps for every image
-    of a batch until all are misclassified, so it gets the first images only.
+    The published programs run one image at a time. This time is measured on a few images and extrapolated. Foolbox runs
+    all steps for every image of a batch until all are misclassified, so that it gets the first images only.
     """
     model, images = undefended.target.model, undefended.deepfool_images
 
@@ -111,8 +110,10 @@ def test_deepfool(engine: Bench, undefended: EvaluatedModel, choice: Choice, ben
     begin = engine.now()
     found = benchmark.pedantic(ours, rounds=1)
     seconds = engine.now() - begin
-    few = images[: choice.n_single]
-    single = engine.seconds(lambda: [walk_to_boundary(model, image[None], extra=EXTRA) for image in few]) / len(few)
+    single_images = images[: choice.n_single]
+    single = engine.seconds(
+        lambda: [walk_to_boundary(model, image[None], extra=EXTRA) for image in single_images]
+    ) / len(single_images)
     first = images[: 2 * engine.batch_size]
     labels = torch.cat([model(part).argmax(1) for part in first.split(engine.batch_size)])
     bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device=engine.device)
@@ -123,12 +124,12 @@ def test_deepfool(engine: Bench, undefended: EvaluatedModel, choice: Choice, ben
         single * len(images) / seconds,
         [_median(model, first, adversarial[: len(first)], labels) for adversarial in (found, theirs)],
     )
-    apart = abs(medians[0] / medians[1] - 1)
+    difference = abs(medians[0] / medians[1] - 1)
     measured = (
         f"{len(images)} images {seconds:.1f} s, one at a time {single * len(images):.1f} s ({faster:.1f}×); "
-        f"median norm of {len(first)} {medians[0]:.4f}, foolbox {medians[1]:.4f} ({apart:.1%})"
+        f"median norm of {len(first)} {medians[0]:.4f}, foolbox {medians[1]:.4f} ({difference:.1%})"
     )
-    engine.note("DeepFool", measured, "≥ 20×, norm within 2 %", faster >= 20 and apart <= 0.02)
+    engine.note("DeepFool", measured, "≥ 20×, norm within 2 %", faster >= 20 and difference <= 0.02)
 
 
 def _median(model: torch.nn.Module, images: Tensor, adversarial: Tensor, labels: Tensor) -> float:
@@ -139,9 +140,9 @@ def _median(model: torch.nn.Module, images: Tensor, adversarial: Tensor, labels:
     return float(torch.where(fooled, norms, torch.inf).median())
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's account of a process")
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads memory statistics of Linux")
 def test_memory(engine: Bench, undefended: EvaluatedModel) -> None:
-    """Measure a full batch in the stage that stores most besides the graph: gradients, best points and bounds."""
+    """Measure the memory of a full batch in APGD, the stage with the largest state in addition to the graph."""
     target, eps = undefended.target.repeated(engine.batch_size), undefended.budgets["half"]
     ours, theirs = (
         peak_memory(engine, target, name="apgd-ce", eps=eps, backend=backend) for backend in ("native", "reference")

@@ -1,4 +1,4 @@
-"""Compare our attacks with those of torchattacks and adv-lib, if they are installed by the extra ``peers``."""
+"""Compare our attacks with torchattacks and adv-lib, if they are installed by the extra ``peers``."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Attack = Callable[[Tensor, Tensor], Tensor]
 
 
 def theirs(engine: Bench, target: Target, attack: Attack, norm: Norm, eps: float) -> Run:
-    """Run an attack of a library at our batch size; images of minimal-norm attacks beyond ``eps`` count as robust."""
+    """Run an attack of a library with our batch size. Images beyond ``eps`` are replaced by the clean images."""
     begin = engine.now()
     parts = zip(target.inputs.split(engine.batch_size), target.labels.split(engine.batch_size), strict=True)
     images = torch.cat([attack(*part).detach() for part in parts])
     seconds = engine.now() - begin
-    far = distances(target.inputs, images, norm) > eps * (1 + RELATIVE_TOLERANCE)
-    images = torch.where(far.view(-1, 1, 1, 1), target.inputs, images)
+    beyond = distances(target.inputs, images, norm) > eps * (1 + RELATIVE_TOLERANCE)
+    images = torch.where(beyond.view(-1, 1, 1, 1), target.inputs, images)
     return Run(seconds, 0, 0, engine.misclassified(target, images, norm, eps))
 
 
 def note(engine: Bench, case: str, eps: float, ours: Run, other: Run) -> None:
-    """Record time and verdicts of both runs."""
+    """Record the time and the verdicts of both runs."""
     faster = other.seconds / ours.seconds
     measured = (
         f"ε {eps:.4g}: {ours.seconds:.2f} s, theirs {other.seconds:.2f} s ({faster:.2f}×); "
@@ -61,7 +61,7 @@ def test_apgd(engine: Bench, undefended: EvaluatedModel) -> None:
 
 @pytest.mark.parametrize(("name", "norm"), [("ddn", "l2"), ("fmn", "l2"), ("fmn", "linf")])
 def test_minimal_norm(name: str, norm: Norm, engine: Bench, undefended: EvaluatedModel) -> None:
-    """Compare at a budget at which about half of the images are misclassified; only our attack stops within ε."""
+    """Compare at a budget that fools about half of the images. Only our attack stops within ε."""
     attacks = pytest.importorskip("adv_lib.attacks")
     target = undefended.target
 
@@ -76,8 +76,8 @@ def test_minimal_norm(name: str, norm: Norm, engine: Bench, undefended: Evaluate
 
     eps = undefended.budgets["half"]
     if norm == "l2":
-        few = target.inputs[: engine.batch_size]
-        eps = float(distances(few, ddn(few, target.labels[: len(few)]), norm).median())
+        subset = target.inputs[: engine.batch_size]
+        eps = float(distances(subset, ddn(subset, target.labels[: len(subset)]), norm).median())
     ours = engine.attack(target, f"{name}-100", eps, norm=norm)
     other = theirs(engine, target, ddn if name == "ddn" else fmn, norm, eps)
     note(engine, f"{name.upper()}-100 {norm}, adv-lib", eps, ours, other)

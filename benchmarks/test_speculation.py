@@ -1,6 +1,7 @@
-"""Time each part of the search engine that saves passes or batches, by switching it off, in pairs on the same images.
+"""Measure the effect of each part of the search engine that saves passes or batches, by switching it off.
 
-The ratio is the time without the part divided by the time with it; the verdicts must be the same.
+The runs with and without the part use the same images. The ratio is the time without the part divided by the time with
+the part. The verdicts must be equal.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from bench.attacks.engine.batching import batch_budget
 
 REPEATS = 3
 
-#: Name of the part: the function of the engine that is replaced, and its replacement.
+#: Name of a part to the function of the engine that is replaced and its replacement.
 PARTS: dict[str, tuple[str, Callable[..., Any]]] = {
     "attempts ahead": ("batch_budget", lambda inputs: batch_budget(inputs)._replace(attempts=0)),
     "queries ahead": ("batch_budget", lambda inputs: batch_budget(inputs)._replace(queries=0)),
@@ -34,11 +35,13 @@ def test_without(
     """Compare the times of one attack with and without one part."""
     target, eps, ratios = undefended.target, undefended.budgets["half"], []
     for _ in range(REPEATS):
-        whole = engine.attack(target, name, eps)
+        with_part = engine.attack(target, name, eps)
         with monkeypatch.context() as patch:
             patch.setattr(engine_module, *PARTS[part])
-            without = engine.attack(target, name, eps)
-        assert without.misclassified.equal(whole.misclassified)
-        ratios.append(without.seconds / whole.seconds)
-    measured = f"{statistics.median(ratios):.2f}× [{min(ratios):.2f}, {max(ratios):.2f}], {whole.survivors} survivors"
+            without_part = engine.attack(target, name, eps)
+        assert without_part.misclassified.equal(with_part.misclassified)
+        ratios.append(without_part.seconds / with_part.seconds)
+    measured = (
+        f"{statistics.median(ratios):.2f}× [{min(ratios):.2f}, {max(ratios):.2f}], {with_part.survivors} survivors"
+    )
     engine.note(f"{name} without {part}", measured, "≥ 1.15× for one attack", None)

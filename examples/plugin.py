@@ -24,7 +24,7 @@ from bench.models.registry import ModelEntry, register_model
 from bench.models.variants import VARIANTS, VariantEntry
 
 
-# A model: a module from normalised images (N, 3, S, S) to features (N, d). Head and output layer are added to it.
+# A model: a module from normalised images (N, 3, S, S) to features (N, d). The harness adds head and output layer.
 def two_layers(*, image_size: int) -> nn.Module:
     """Build a hidden layer of 64 units."""
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * image_size**2, 64), nn.ReLU())
@@ -46,7 +46,7 @@ VARIANTS.register(
 )
 
 
-# An attack: a function from images to images. Its randomness comes from `rng`; the harness checks budget and box.
+# An attack: a function from images to images. Its randomness comes from `rng`. The harness checks budget and box.
 def noise(model: nn.Module, inputs: Tensor, labels: Tensor, *, norm: Norm, eps: float, rng: SampleRng) -> Tensor:
     """Add uniform noise from the Linf ball."""
     draw = rng.uniform("noise", 0, inputs.shape[1:])
@@ -97,7 +97,7 @@ def sparsity(latents: Latents) -> Value:
 DIAGNOSTICS.register(
     "sparsity",
     DiagnosticEntry(
-        summary="how many entries of the latents are zero",
+        summary="share of zero entries in the latents",
         definition="share of abs(z_ij) < 1e-6",
         invariant=False,
         better="",

@@ -11,7 +11,7 @@ They balance at a target margin m* = 3 nats, that is at c = m*/m, for
     γ* = (K − 1)·m² / (2·P·m*·(e^{m*} + K − 1)),                                                            (1)
 
 which does not change when z shrinks (m²/P is constant) and grows with the output weights. While m is below m*, the
-force of the penalty at γ* is smaller than that of the cross-entropy, so that the penalty cannot prevent learning, for
+force of the penalty at γ* is smaller than the force of the cross-entropy. So the penalty cannot prevent learning, for
 any backbone, data and number of epochs. After every step,
 
     log γ ← log γ + clip(log γ* − log γ, −log 2, r),
@@ -67,8 +67,8 @@ def advance(state: GammaState, done: StepStats, facts: TrainingFacts) -> GammaSt
     """Update γ and the running means from the margin and the mean square of the latents of the last step."""
     margin = _running(state.margin, done.margin)
     mean_square = _running(state.mean_square, done.mean_square)
-    wanted = balance(margin, mean_square, facts.num_classes)
-    change = min(max(math.log(wanted / state.gamma), -FASTEST), rate(facts))
+    target = balance(margin, mean_square, facts.num_classes)
+    change = min(max(math.log(target / state.gamma), -FASTEST), rate(facts))
     return GammaState(state.gamma * math.exp(change), margin, mean_square)
 
 

@@ -5,14 +5,15 @@ The inner maximum is approximated by projected gradient ascent from a random sta
 
     x₀ = Π(x + ε·u), u uniform on [−1, 1]^D;    x_{t+1} = Π(x_t + a·ε·sign ∂L(f(x_t), y)/∂x_t),
 
-where Π is the projection onto the ball around x and the box [0, 1], and a is the ``step_size`` of AdversarySpec. Its
-defaults, ten steps of ε/4, are those of the authors' code for CIFAR-10.
+where Π is the projection onto the ball around x and the box [0, 1], and a is the ``step_size`` of AdversarySpec. The
+defaults are ten steps of ε/4, as in the authors' code for CIFAR-10.
 
-The network is attacked in evaluation mode. Both modes are common: the code of the paper attacks in training mode, which
-uses batch statistics and updates the running statistics; the authors' later library (robustness) and TRADES attack in
-evaluation mode, for which Pang et al. 2021 (arXiv 2010.00467) found comparable robustness and a higher clean accuracy.
-Evaluation mode is used here because it is the mode of the final evaluation, an image's perturbation does not depend on
-its batch, dropout is off, and the running statistics are computed only from the images of the training steps.
+The network is attacked in evaluation mode. Both modes are common. The code of the paper attacks in training mode, which
+uses batch statistics and updates the running statistics. The authors' later library (robustness) and TRADES attack in
+evaluation mode. Pang et al. 2021 (arXiv 2010.00467) found that evaluation mode gives comparable robustness and a higher
+clean accuracy. Evaluation mode is used here because the final evaluation uses it, and because dropout is off. Also, the
+perturbation of an image does not depend on the other images of its batch, and the running statistics are computed only
+from the images of the training steps.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ Loss = Callable[[Tensor], Tensor]  # images (N, C, H, W) to a scalar, the mean o
 
 
 class Adversary:
-    """Perturbs the training images before each step; without a spec, images are returned unchanged.
+    """Perturb the training images before each step. Without a spec, images are returned unchanged.
 
-    Raises BenchError for a spec without a budget, which is set only when the data set is known.
+    Raises BenchError for a spec without a budget. The budget is set when the data set is known.
     """
 
     def __init__(self, spec: AdversarySpec | None) -> None:
         if spec is not None and spec.eps is None:
-            raise BenchError("an adversary needs a budget; give its eps, in units of [0, 1] pixels.")
+            raise BenchError("an adversary needs a budget; set its eps, in units of [0, 1] pixels.")
         self._spec = spec
 
     def perturb(self, model: nn.Module, loss: Loss, inputs: Tensor, *, generator: torch.Generator) -> Tensor:
@@ -56,7 +57,7 @@ def ascend(loss: Loss, inputs: Tensor, spec: AdversarySpec, *, generator: torch.
 
     The start is drawn from ``generator`` on the CPU, which gives equal draws on all machines. Pixels of ``inputs`` that
     are already outside [0, 1], for example by added noise, are not moved further out. Pixels whose gradient is exactly
-    0 or NaN are not moved; the training step itself detects a NaN loss. Parameters get no gradient.
+    0 or NaN are not moved. The training step itself detects a NaN loss. Parameters get no gradient.
     """
     clean, eps = inputs.detach(), spec.eps or 0.0
     low = torch.maximum(clean - eps, clean.clamp(max=0.0))

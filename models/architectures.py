@@ -1,8 +1,8 @@
 """Rebuild an externally trained network from the name of its architecture and its weights.
 
 A name is an architecture of timm, ``torchvision:NAME``, or a model registered by a plug-in. Sizes and stem are inferred
-from the tensors. :mod:`bench.models.backbones` builds networks for training; this module builds a network as it was
-when its weights were saved, including the classifier.
+from the tensors. :mod:`bench.models.backbones` builds networks for training. This module rebuilds the network for which
+the weights were saved, including its classifier.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bench.models.weights import fitting_view, load_weights, mismatch
 
 STEM_NOTE = (
     "the weights fit both the stem of the architecture and the stem for small images, which have the same shapes; the "
-    "former was used, stem 'small' selects the latter"
+    "stem of the architecture was used, and stem 'small' selects the other one"
 )
 SUGGESTIONS = 6  # number of architectures per library that are tried if the named one does not fit
 
@@ -37,7 +37,7 @@ class Network:
     """A frozen network in evaluation mode, and notes on choices that the weights do not determine.
 
     ``module`` maps normalised images (N, in_chans, input_size, input_size) to logits (N, num_classes). ``input_size``
-    is the requested side length or, for an architecture with a fixed grid, the one that its weights require.
+    is the requested side length or, for an architecture with a fixed grid, the side length that its weights require.
     """
 
     module: nn.Module
@@ -55,8 +55,8 @@ def build_network(
 
     ``image_size`` is the side length of the images that the network will receive, in pixels. ``num_classes_hint`` is
     used only if ``state`` does not determine the number of classes. ``stem`` is "native" or "small" (3×3 at stride 1,
-    no max-pool); by default it is inferred from the tensors, with a note if they are ambiguous. Raises BenchError for
-    an unknown name and for weights that do not fit.
+    no max-pool). By default, the stem is inferred from the tensors, with a note if they are ambiguous. Raises
+    BenchError for an unknown name and for weights that do not fit.
     """
     options = list(candidates(name, state, image_size=image_size, num_classes=num_classes_hint, stem=stem))
     problems = [_problem_of(candidate, state) for candidate in options]
@@ -75,7 +75,7 @@ def build_network(
         if converted is not None:
             notes = (*candidate.notes, "the weights were renamed by timm's conversion of published weights")
             return _probed(name, freeze(converted), candidate, notes)
-    raise BenchError(f"the weights do not fit model {name!r}: {problems[0]}. {_way_out(name, state, image_size)}")
+    raise BenchError(f"the weights do not fit model {name!r}: {problems[0]}. {_how_to_fix(name, state, image_size)}")
 
 
 def _problem_of(candidate: Candidate, state: State, devices: tuple[str, ...] = ("meta", "cpu")) -> str:
@@ -99,7 +99,7 @@ def _converted(candidate: Candidate, state: State) -> nn.Module | None:
         return None
     try:
         model = _built(candidate)
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:  # noqa: BLE001 - unsupported options may raise any exception
         return None
     return None if load_weights(model, state, _only_renaming(candidate.convert(model))) else model
 
@@ -130,7 +130,7 @@ def _notes(view: View) -> tuple[str, ...]:
 
 
 def _other_stem(name: str, state: State, image_size: int, stem: Stem | None, chosen: Candidate) -> Stem | None:
-    """Return another stem that fits the weights as well as that of ``chosen``; None if the user gave ``stem``."""
+    """Return another stem that fits the weights as well as the stem of ``chosen``; None if the user gave ``stem``."""
     if stem is not None or image_size > SMALL_SIDE:
         return None
     other: Stem = "native" if POOL_NOTE in chosen.notes else "small"
@@ -143,7 +143,7 @@ def _other_stem(name: str, state: State, image_size: int, stem: Stem | None, cho
 def _probed(name: str, model: nn.Module, candidate: Candidate, notes: tuple[str, ...]) -> Network:
     """Run the network on two images, since it may reject this image size even if the weights fit.
 
-    Raises BenchError if it does, and if the output is not (N, K).
+    Raises BenchError if the network rejects the image size or if its output is not (N, K).
     """
     channels, side = first_channels(model), candidate.input_size
     images = torch.linspace(-1, 1, 2 * channels * side * side).view(2, channels, side, side)
@@ -171,7 +171,7 @@ def first_channels(model: nn.Module) -> int:
     return first.in_channels if first is not None else 3
 
 
-def _way_out(name: str, state: State, image_size: int) -> str:
+def _how_to_fix(name: str, state: State, image_size: int) -> str:
     fitting = []
     for other in similar_names(name):
         options = candidates(other, state, image_size=image_size, num_classes=None, stem=None)
@@ -180,7 +180,7 @@ def _way_out(name: str, state: State, image_size: int) -> str:
     if fitting:
         return f"They fit {join(fitting, 'or')}."
     return (
-        "Give the architecture that they belong to, or replace the file by --module file.py:function: a function that "
+        "Give the architecture of these weights, or replace the file by --module file.py:function: a function that "
         "builds the network and loads the weights."
     )
 
@@ -188,9 +188,9 @@ def _way_out(name: str, state: State, image_size: int) -> str:
 def similar_names(name: str) -> list[str]:
     """Return architectures of timm and torchvision with similar names, the most similar names of each library first."""
     base = name.removeprefix(TORCHVISION)
-    of_timm, of_torchvision = (
+    from_timm, from_torchvision = (
         difflib.get_close_matches(base, names, n=SUGGESTIONS, cutoff=0.6)
         for names in (timm.list_models(), torchvision_names())
     )
-    names = [*of_timm, *(TORCHVISION + other for other in of_torchvision)]
+    names = [*from_timm, *(TORCHVISION + other for other in from_torchvision)]
     return [other for other in names if other != name]

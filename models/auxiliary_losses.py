@@ -45,9 +45,9 @@ class SupervisedContrastive(nn.Module):
 
     (1/|A|) Σ_{i∈A} −1/|P(i)| Σ_{p∈P(i)} log( e^{u_i·u_p/τ} / Σ_{a≠i} e^{u_i·u_a/τ} )
 
-    u = h/‖h‖. P(i) are the other images of i's class in the batch, A the images with non-empty P(i). τ = 0.05 and one
-    view per image, as in the authors' comparison. The loss is 0 if no class occurs twice. Source: Khosla et al., arXiv
-    2004.11362, eq. (2).
+    u = h/‖h‖. P(i) is the set of the other images of i's class in the batch. A is the set of the images with non-empty
+    P(i). τ is 0.05, with one view per image, as in the authors' comparison. The loss is 0 if no class occurs twice.
+    Source: Khosla et al., arXiv 2004.11362, eq. (2).
     """
 
     def forward(self, batch: Batch) -> Tensor:
@@ -84,11 +84,11 @@ class CenterLoss(nn.Module):
         """Return the loss of a batch, a scalar, and update the class centres."""
         difference = batch.latents - self.centres[batch.labels]
         loss = difference.square().sum(1).mean() / 2
-        self._follow(difference.detach(), batch.labels)
+        self._update_centres(difference.detach(), batch.labels)
         return loss
 
     @torch.no_grad()
-    def _follow(self, difference: Tensor, labels: Tensor) -> None:
+    def _update_centres(self, difference: Tensor, labels: Tensor) -> None:
         pull = torch.zeros_like(self.centres).index_add_(0, labels, difference.to(self.centres))
         count = torch.bincount(labels, minlength=len(self.centres)).to(pull)
         self.centres = self.centres + CENTRE_RATE * pull / (1 + count[:, None])

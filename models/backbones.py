@@ -35,7 +35,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network without its classifier, and properties that are reported with its results."""
+    """A network without its classifier, and the properties that are reported with its results."""
 
     module: nn.Module  # normalised images (N, 3, S, S), float, to features (N, num_features)
     num_features: int
@@ -70,7 +70,7 @@ class Resize(nn.Module):
 
 
 class Flatten(nn.Module):
-    """Averages feature maps or tokens to (N, d), for encoders without pooling."""
+    """Average feature maps or tokens to (N, d), for encoders without pooling."""
 
     def __init__(self, width: int | None) -> None:
         super().__init__()
@@ -103,9 +103,9 @@ def build_backbone(
     ``checkpoint_path`` are then not used.
 
     Images that are too small for the architecture are enlarged inside the module. The small stem is used for images up
-    to 64 px unless weights are loaded, and for weights of a file that fit only the small stem. ``num_classes`` only
-    determines whether a loaded classifier is kept. Raises BenchError for an unknown name, for an architecture that does
-    not map images to features, and for weights that are missing or do not fit.
+    to 64 px if no weights are loaded, and for weights of a file that fit only the small stem. ``num_classes`` only
+    determines if a loaded classifier is kept. Raises BenchError for an unknown name, for an architecture that does not
+    map images to features, and for weights that are missing or do not fit.
     """
     check_model_name(name)
     if pretrained and checkpoint_path is not None:
@@ -144,7 +144,7 @@ def _from_scratch(name: str, image_size: int) -> _Network:
 
 
 def _small(name: str, image_size: int) -> Iterator[tuple[Stem, Fit]]:
-    """Yield the small stem and its fit if images are small, and stay small at the size the architecture needs."""
+    """Yield the small stem and its fit if images have at most SMALL_SIDE pixels, also at the size of the fit."""
     if image_size <= SMALL_SIDE:
         fit = find_fit(name, image_size, "small")
         if isinstance(fit, Fit) and fit.img_size <= SMALL_SIDE:
@@ -159,7 +159,7 @@ def _native(name: str, image_size: int) -> Fit:
 
 
 def _fits_for_weights(name: str, image_size: int) -> list[Fit]:
-    """Return the smallest possible size, then the default size: some weights cannot be resampled to another grid."""
+    """Return the fits for the smallest and the default size: some weights cannot be resampled to another grid."""
     smallest = _native(name, image_size)
     return list(dict.fromkeys([smallest, Fit(default_size(name), smallest.passes_size)]))
 
@@ -212,8 +212,9 @@ def _take_classifier(model: Any, size: int, num_classes: int) -> nn.Linear | Non
     model.reset_classifier(0)
     features = flatten_features(_probe(model, size), getattr(model, "num_features", None))
     with torch.no_grad():
-        plain = features.shape[1] == head.in_features and torch.allclose(head(features), logits, rtol=1e-3, atol=1e-4)
-    return head if plain else None
+        same_width = features.shape[1] == head.in_features
+        is_linear = same_width and torch.allclose(head(features), logits, rtol=1e-3, atol=1e-4)
+    return head if is_linear else None
 
 
 def _registered(name: str, image_size: int, pretrained: bool, checkpoint_path: Path | None) -> _Network:

@@ -21,7 +21,7 @@ from bench.models.outputs import OUTPUTS
 
 @dataclass(frozen=True)
 class BuiltModel:
-    """A classifier and properties that are reported in its row."""
+    """A classifier and the properties that are reported in its row."""
 
     classifier: Classifier
     img_size: int  # side of the images inside the backbone, after resizing
@@ -45,9 +45,9 @@ def build_classifier(
 ) -> BuiltModel:
     """Build ``model`` with the head and the output layer of ``variant`` for square images of side ``image_size``.
 
-    ``activation`` replaces every ReLU of the backbone. ``layout`` is given for a stored network.
-    Equal arguments give equal weights; torch's global random generator is not changed. Raises BenchError for an unknown
-    name and for an architecture that cannot be built.
+    ``activation`` replaces every ReLU of the backbone. ``layout`` is given for a stored network. Equal arguments give
+    equal weights. Torch's global random generator is not changed. Raises BenchError for an unknown name and for an
+    architecture that cannot be built.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "init") % 2**63)

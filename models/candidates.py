@@ -31,7 +31,10 @@ POOL_NOTE = (
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to build the network. ``build`` may raise any exception; ``convert`` is timm's for published weights."""
+    """One way to build the network.
+
+    ``build`` may raise any exception. ``convert`` returns timm's converter of published weights for a network.
+    """
 
     build: Callable[[], nn.Module]
     input_size: int  # side of the input images in pixels
@@ -47,13 +50,13 @@ def candidates(
     ``num_classes`` is used if ``state`` has no classifier with a known name.
     """
     if name.startswith(TORCHVISION):
-        yield from _of_torchvision(name.removeprefix(TORCHVISION), state, image_size, num_classes, stem)
+        yield from _torchvision_candidates(name.removeprefix(TORCHVISION), state, image_size, num_classes, stem)
         return
     check_model_name(name)
     if name in MODELS:
         yield Candidate(lambda: MODELS.get(name).build(image_size=image_size), image_size)
     else:
-        yield from _of_timm(name, state, image_size, num_classes, stem)
+        yield from _timm_candidates(name, state, image_size, num_classes, stem)
 
 
 def torchvision_names() -> list[str]:
@@ -62,7 +65,7 @@ def torchvision_names() -> list[str]:
     return names
 
 
-def _of_timm(
+def _timm_candidates(
     name: str, state: State, image_size: int, num_classes: int | None, stem: Stem | None
 ) -> Iterator[Candidate]:
     first_conv = _names(name, "first_conv")
@@ -89,7 +92,7 @@ def _names(name: str, key: str) -> tuple[str, ...]:
 
 
 def _sizes(name: str, state: State, image_size: int) -> Iterator[tuple[int, dict[str, int]]]:
-    """Yield image sides and constructor options for an architecture whose weights fit one grid of positions only."""
+    """Yield image sides and constructor options for an architecture with weights for one grid of positions only."""
     yield default_size(name), {}
     yield image_size, {"img_size": image_size}
     patch = next((int(weight.shape[-1]) for weight in weights_of(_names(name, "first_conv"), state)), 0)
@@ -102,7 +105,7 @@ def _sizes(name: str, state: State, image_size: int) -> Iterator[tuple[int, dict
                     yield grid * patch, {"img_size": grid * patch, "patch_size": patch}
 
 
-def _of_torchvision(
+def _torchvision_candidates(
     name: str, state: State, image_size: int, num_classes: int | None, stem: Stem | None
 ) -> Iterator[Candidate]:
     if name not in torchvision_names():
@@ -137,7 +140,10 @@ def _auxiliary(name: str, state: State) -> dict[str, bool]:
 def _stems(
     native: Callable[[], nn.Module], first_conv: str, stem: Stem | None
 ) -> Iterator[tuple[Callable[[], nn.Module], tuple[str, ...]]]:
-    """Yield the native stem, then the one for small images; with ``stem``, only the forms that this name allows."""
+    """Yield builders with the native and the small stem, and their notes.
+
+    With ``stem``, only stems of this kind are yielded. "native" also allows the small stem with its max-pool kept.
+    """
 
     def small(keep_pool: bool = False) -> nn.Module:
         model = native()
@@ -159,7 +165,7 @@ def _channels(first_conv: Iterable[str], state: State) -> int:
 
 
 def _take_channels(model: nn.Module, path: str, channels: int) -> None:
-    """Replace the convolution at ``path`` by one for images with ``channels`` channels."""
+    """Replace the convolution at ``path`` by a convolution for images with ``channels`` channels."""
     conv: Any = model.get_submodule(path)
     if conv.in_channels != channels:
         arguments = {
@@ -170,7 +176,7 @@ def _take_channels(model: nn.Module, path: str, channels: int) -> None:
 
 
 def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:
-    """Build on the meta device, without values, if the architecture allows it."""
+    """Build the network on the meta device, without values, if the architecture allows it."""
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
         try:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from bench.runtime.stored_arrays import StoredArray
 
-MAX_VALUES = 256  # values in a tensor or an array; larger ones are weights, not metadata
-MAX_NAMES = 100_000  # class names
+MAX_VALUES = 256  # maximum number of values in a tensor or array; larger ones are weights, not metadata
+MAX_NAMES = 100_000  # maximum number of class names
 SETTINGS = (
     "args", "hyper_parameters", "hparams", "config", "cfg", "opt", "options", "settings", "meta", "normalization",
     "normalize", "preprocessing", "stats",
@@ -51,19 +51,19 @@ class Facts:
 
 def read_facts(levels: list[Mapping[str, Any]]) -> Facts:
     """Collect the facts from the mappings around a state dict, the outermost first."""
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for level in levels:
         for name, value in _plain_entries(level):
-            found.setdefault(name, value)
+            entries.setdefault(name, value)
     return Facts(
-        arch=_first(found, ARCH, lambda v: v if isinstance(v, str) and v else None),
-        epoch=_first(found, EPOCH, _whole),
-        class_names=_class_names(found),
-        mean=_first(found, MEAN, _floats),
-        std=_first(found, STD, _floats),
-        image_size=_first(found, SIDE, _side),
-        num_classes=_first(found, NUM_CLASSES, _whole),
-        values=found,
+        arch=_first(entries, ARCH, lambda v: v if isinstance(v, str) and v else None),
+        epoch=_first(entries, EPOCH, _non_negative_int),
+        class_names=_class_names(entries),
+        mean=_first(entries, MEAN, _floats),
+        std=_first(entries, STD, _floats),
+        image_size=_first(entries, SIDE, _side),
+        num_classes=_first(entries, NUM_CLASSES, _non_negative_int),
+        values=entries,
     )
 
 
@@ -80,7 +80,7 @@ def _parsed(text: str) -> Any:
 
 
 def _plain_entries(level: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield plain values by name, and then those of settings by dotted name."""
+    """Yield the plain values of ``level`` with their names, and then the values of its settings with dotted names."""
     for name, value in level.items():
         plain = plain_value(value)
         if plain is not None and name not in SETTINGS:
@@ -111,17 +111,17 @@ def plain_value(value: Any) -> Any:
     return None
 
 
-def _first(found: Mapping[str, Any], names: tuple[str, ...], convert: Any) -> Any:
+def _first(entries: Mapping[str, Any], names: tuple[str, ...], convert: Any) -> Any:
     """Return the first value under one of ``names``, at the top level or in the settings, that ``convert`` accepts."""
     for name in names:
         for prefix in ("", *(f"{settings}." for settings in SETTINGS)):
-            value = convert(found[prefix + name]) if prefix + name in found else None
+            value = convert(entries[prefix + name]) if prefix + name in entries else None
             if value is not None:
                 return value
     return None
 
 
-def _whole(value: Any) -> int | None:
+def _non_negative_int(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
@@ -137,17 +137,17 @@ def _flat(value: Any) -> list[Any]:
 
 
 def _side(value: Any) -> int | None:
-    """Return the side of square images, given as side, (height, width) or (channels, height, width), else None."""
+    """Return the side of square images, from a side, (height, width) or (channels, height, width); None for others."""
     values = value[-2:] if isinstance(value, list) else [value]
-    sides = {_whole(v) for v in values}
+    sides = {_non_negative_int(v) for v in values}
     return sides.pop() if len(sides) == 1 else None
 
 
-def _class_names(found: Mapping[str, Any]) -> tuple[str, ...] | None:
+def _class_names(entries: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Return the class names by index; None if they are missing, or if a list and a mapping disagree."""
-    listed = _first(found, CLASS_NAMES, lambda v: v if isinstance(v, list) else None)
-    by_index = _first(found, INDEX_TO_NAME, lambda v: v if isinstance(v, dict) else None)
-    by_name = _first(found, NAME_TO_INDEX + CLASS_NAMES, lambda v: v if isinstance(v, dict) else None)
+    listed = _first(entries, CLASS_NAMES, lambda v: v if isinstance(v, list) else None)
+    by_index = _first(entries, INDEX_TO_NAME, lambda v: v if isinstance(v, dict) else None)
+    by_name = _first(entries, NAME_TO_INDEX + CLASS_NAMES, lambda v: v if isinstance(v, dict) else None)
     if by_index is None and by_name is not None:
         by_index = {index: name for name, index in by_name.items()}
     mapped = _in_order(by_index or {})

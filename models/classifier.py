@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 
 class Normalize(nn.Module):
-    """(x − mean)/std per channel. Part of the model, so that an attack's ε is always in units of [0, 1] pixels."""
+    """Compute (x − mean)/std per channel.
+
+    The normalisation is part of the model, so that an attack's ε is always in units of [0, 1] pixels.
+    """
 
     mean: Tensor
     std: Tensor
@@ -55,5 +58,5 @@ class Classifier(nn.Module):
 
 
 def freeze(model: nn.Module) -> nn.Module:
-    """Set evaluation mode and disable parameter gradients, in place: attacks differentiate by the images only."""
+    """Set evaluation mode and disable parameter gradients, in place. Attacks need gradients of the images only."""
     return model.eval().requires_grad_(False)

@@ -26,8 +26,8 @@ ONNX_VERSIONS, ONNX_FIELDS = range(3, 64), b"\x12\x1a\x3a\x42"
 def kind_of(path: Path) -> Kind:
     """Return the kind of the file ``path``.
 
-    "state_dict" is any torch.save file without a pickled module: a state dict, or a training checkpoint that contains
-    one. "exported" is a torch.export program. Raises BenchError if the file does not exist.
+    "state_dict" is any torch.save file without a pickled module: a state dict, or a training checkpoint that contains a
+    state dict. "exported" is a torch.export program. Raises BenchError if the file does not exist.
     """
     if not path.exists():
         raise BenchError(f"checkpoint {path} does not exist; give a file that holds weights or a whole network.")
@@ -54,7 +54,7 @@ def _kind_of_zip(file: IO[bytes]) -> Kind:
             names = {name.partition("/")[2]: name for name in archive.namelist()}
             if "constants.pkl" in names and any(name.startswith("code/") for name in names):
                 return "torchscript"
-            # The second name is that of torch 2.6 and earlier, whose entries are not inside a folder.
+            # torch 2.6 and earlier use the second name, and their entries are not inside a folder.
             if "archive_format" in names or "serialized_exported_program.json" in archive.namelist():
                 return "exported"
             if "data.pkl" in names:
@@ -76,7 +76,7 @@ def _kind_of_pickle(file: IO[bytes], pickles: int) -> Kind:
 
 
 def _is_safetensors(file: IO[bytes]) -> bool:
-    """Whether the file begins with the length of a JSON header in eight bytes and with the header itself."""
+    """Return whether the file begins with eight bytes for the length of a JSON header, followed by the header."""
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= MAX_HEADER:

@@ -31,38 +31,39 @@ def folded(model: nn.Module, example: Tensor) -> nn.Module | None:
     """Return a frozen copy of ``model`` in evaluation mode, with as many batch norms folded as possible.
 
     ``example`` is a batch of valid inputs, (N, C, H, W). It is used to observe the order of the layers, so that the
-    model need not be traceable. Returns None if no batch norm can be folded, if the model cannot be copied or converted
-    to float64, or if the logits of the copy differ from those of the original in float64: then the output of a folded
-    layer is used elsewhere as well. The copy has the floating-point type of ``model``, which is not changed.
+    model need not be traceable. The copy has the floating-point type of ``model``. ``model`` is not changed.
+
+    Returns None if no batch norm can be folded, or if the model cannot be copied or converted to float64. Also returns
+    None if folding changes the logits in float64: then the output of a folded layer is also used by another layer.
     """
     try:
         # Only one copy, folded in place: a second copy in float64 would raise the peak memory of an attack.
-        other = copy.deepcopy(model).to("cpu", torch.float64).eval().requires_grad_(False)
+        double = copy.deepcopy(model).to("cpu", torch.float64).eval().requires_grad_(False)
         images = example.detach().to("cpu", torch.float64)
-        pairs, logits = _follow(other, images)
+        pairs, logits = _find_pairs(double, images)
         if not pairs or not _one_type(model):
             return None
-        _fold(other, pairs)
+        _fold(double, pairs)
         with torch.no_grad():
-            same = _agree(other(images.clone()), logits)
-    except Exception:  # noqa: BLE001 - a user's model may raise any exception here; it is then used without folding
+            same = _agree(double(images.clone()), logits)
+    except Exception:  # noqa: BLE001 - a user's model may raise any exception, and is then used without folding
         return None
     first = next(model.parameters())
-    return other.to(first.device, first.dtype) if same else None
+    return double.to(first.device, first.dtype) if same else None
 
 
-def _agree(one: Tensor, other: Tensor) -> bool:
-    return float((one - other).abs().max()) <= AGREEMENT * max(float(other.abs().max()), 1.0)
+def _agree(logits: Tensor, reference: Tensor) -> bool:
+    return float((logits - reference).abs().max()) <= AGREEMENT * max(float(reference.abs().max()), 1.0)
 
 
 def _one_type(model: nn.Module) -> bool:
-    """Whether all parameters and buffers have one floating-point type, so that float64 can be converted back."""
+    """Return whether all parameters and buffers have one floating-point type, so that it can be restored."""
     tensors = [*model.parameters(), *model.buffers()]
     return len({t.dtype for t in tensors if t.is_floating_point()}) == 1
 
 
-def _follow(model: nn.Module, images: Tensor) -> tuple[list[Pair], Tensor]:
-    """Run the model; return the foldable pairs of layers, and the logits.
+def _find_pairs(model: nn.Module, images: Tensor) -> tuple[list[Pair], Tensor]:
+    """Run the model, and return the foldable pairs of layers and the logits.
 
     In a pair, both layers are called once, and the input of the second is the tensor that the first returned.
     """
@@ -70,9 +71,9 @@ def _follow(model: nn.Module, images: Tensor) -> tuple[list[Pair], Tensor]:
     with _recorded(model, calls), torch.no_grad():
         logits: Tensor = model(images).clone()  # a model may reuse one output tensor for all calls
     times = Counter(name for name, _, _ in calls)
-    made = {id(output): name for name, _, output in calls if times[name] == 1}  # ``calls`` keeps the tensors alive
+    producers = {id(output): name for name, _, output in calls if times[name] == 1}  # ``calls`` keeps the tensors alive
     modules = dict(model.named_modules())
-    pairs = [(made[id(given)], name) for name, given, _ in calls if times[name] == 1 and id(given) in made]
+    pairs = [(producers[id(x)], name) for name, x, _ in calls if times[name] == 1 and id(x) in producers]
     return [pair for pair in pairs if _foldable(modules[pair[0]], modules[pair[1]])], logits
 
 
@@ -81,7 +82,7 @@ def _recorded(model: nn.Module, calls: list[tuple[str, Tensor, Tensor]]) -> Iter
     """Record every call of an affine layer or a batch norm in ``calls``: name, input and output."""
 
     def hook(name: str) -> Any:
-        return lambda module, given, output: calls.append((name, given[0], output))
+        return lambda module, inputs, output: calls.append((name, inputs[0], output))
 
     watched = [(n, m) for n, m in model.named_modules() if type(m) in (*AFFINE, *NORMS) and not _hooked(m)]
     handles = [module.register_forward_hook(hook(name)) for name, module in watched]
@@ -93,12 +94,12 @@ def _recorded(model: nn.Module, calls: list[tuple[str, Tensor, Tensor]]) -> Iter
 
 
 def _hooked(module: nn.Module) -> bool:
-    """Whether the module has hooks, which may observe it or change its weights, as weight norm does."""
+    """Return whether the module has hooks, which may observe it or change its weights, as weight norm does."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _foldable(layer: nn.Module, norm: nn.Module) -> bool:
-    """Whether ``norm`` can be folded into ``layer``. It needs running statistics: batch statistics are not constant."""
+    """Return whether ``norm`` can be folded into ``layer``. Batch statistics are not constant and cannot be folded."""
     if type(layer) not in AFFINE or not isinstance(norm, _BatchNorm) or norm.running_mean is None:
         return False
     return not (isinstance(layer, nn.Linear) and not isinstance(norm, nn.BatchNorm1d))
@@ -112,11 +113,11 @@ def _fold(model: nn.Module, pairs: list[Pair]) -> None:
         layer.weight, layer.bias = fuse_conv_bn_weights(
             layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
-        _replace(model, norm, _rest(norm))
+        _replace(model, norm, _remaining_operations(norm))
     model.requires_grad_(False)
 
 
-def _rest(norm: nn.Module) -> nn.Module:
+def _remaining_operations(norm: nn.Module) -> nn.Module:
     """Return the operations of ``norm`` after the normalisation: dropout and activation of timm's BatchNormAct2d."""
     return nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
 

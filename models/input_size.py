@@ -25,7 +25,7 @@ from bench.models.stems import shrink_stem
 
 Stem = Literal["native", "small"]
 
-# Multiples of common patch sizes (4, 7, 8, 12, 14, 16, 32), and sides that published weights were trained at.
+# Multiples of common patch sizes (4, 7, 8, 12, 14, 16, 32), and image sides for which published weights were trained.
 # fmt: off
 CANDIDATES = (
     16, 24, 28, 32, 42, 48, 56, 64, 70, 84, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 331, 384, 448, 512,
@@ -40,7 +40,7 @@ class Fit:
     """Options for building an architecture for images of side ``img_size``."""
 
     img_size: int
-    passes_size: bool  # whether ``img_size`` is passed to the constructor
+    passes_size: bool  # True if ``img_size`` is passed to the constructor
 
 
 class UnfaithfulError(ValueError):
@@ -67,23 +67,23 @@ def create(name: str, fit: Fit, stem: Stem, **options: Any) -> nn.Module:
 
 @functools.cache
 def find_fit(name: str, image_size: int, stem: Stem) -> Fit | str:
-    """Find the smallest side >= ``image_size`` that the architecture supports, or return the reason why none is.
+    """Find the smallest side >= ``image_size`` that the architecture supports, or return why it supports none.
 
     The architecture's default side is tried last, even if it is smaller. Torch's global random generator is not used.
     """
     sizes = [image_size, *(s for s in CANDIDATES if s > image_size)]
-    own = default_size(name)
+    sizes = [*sizes, default_size(name)]
     with _generator_restored():
-        answer = _first_fit(name, [*sizes, own], stem, "meta")
-        if isinstance(answer, str) and stem == "native":
-            # It fails even at its default size, so it does not support the meta device: repeat with values.
-            answer = _first_fit(name, [*sizes, own], stem, "cpu")
-    return answer
+        fit = _first_fit(name, sizes, stem, "meta")
+        if isinstance(fit, str) and stem == "native":
+            # The architecture fails even at its default size, so it does not support the meta device. Use the CPU.
+            fit = _first_fit(name, sizes, stem, "cpu")
+    return fit
 
 
 @contextmanager
 def _generator_restored() -> Iterator[None]:
-    """Restore torch's random generator afterwards: weights must not depend on whether a result was cached."""
+    """Restore torch's random generator afterwards, so that weights do not depend on cached results."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -96,20 +96,21 @@ def _first_fit(name: str, sizes: list[int], stem: Stem, device: str) -> Fit | st
         return model
     sized = _network_of_default_size(name, device)
     for fit in (Fit(size, sized is not None) for size in sizes):
-        problem = _border(sized, fit.img_size) if sized and fit.img_size != default_size(name) else ""
+        problem = _embedding_problem(sized, fit.img_size) if sized and fit.img_size != default_size(name) else ""
         if problem:  # skip the slow construction
             continue
         model = _build(name, fit, stem, device) if sized else model
-        problem = model if isinstance(model, str) else _problem_of(model, fit, own=fit.img_size == default_size(name))
+        is_default = fit.img_size == default_size(name)
+        problem = model if isinstance(model, str) else _problem_of(model, fit, is_default=is_default)
         if not problem:
             return fit
     return problem
 
 
 def _network_of_default_size(name: str, device: str) -> nn.Module | None:
-    """Return the network at its default size if its weights depend on a size that its constructor takes, else None.
+    """Return the network at its default size if its constructor takes a size that its weights depend on, else None.
 
-    For such a network, the size is always passed to the constructor: otherwise it may rescale the images itself.
+    For such a network, the size is always passed to the constructor. Otherwise, the network may rescale the images.
     """
     config = get_pretrained_cfg(name)
     if not (config and config.fixed_input_size):
@@ -118,8 +119,8 @@ def _network_of_default_size(name: str, device: str) -> nn.Module | None:
     return model if isinstance(model, nn.Module) else None
 
 
-def _border(model: nn.Module, size: int) -> str:
-    """Return why a patch embedding of the image does not fit images of side ``size``; empty if it does."""
+def _embedding_problem(model: nn.Module, size: int) -> str:
+    """Return why a patch embedding of the image does not fit images of side ``size``; empty if it fits."""
     convs = (m for m in model.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3)
     return next((_patch_problem(conv, size) for conv in convs), "")
 
@@ -132,27 +133,27 @@ def _build(name: str, fit: Fit, stem: Stem, device: str) -> nn.Module | str:
         return first_line(error)
 
 
-def _problem_of(model: nn.Module, fit: Fit, *, own: bool) -> str:
-    """Return why ``model`` fails or ignores pixels on images of side ``fit.img_size``; empty if it does neither."""
-    problem = _run(model, fit.img_size, strict=not own)
-    if problem or own or fit.passes_size:
+def _problem_of(model: nn.Module, fit: Fit, *, is_default: bool) -> str:
+    """Return why ``model`` fails or ignores pixels on images of side ``fit.img_size``; empty without a problem."""
+    problem = _run(model, fit.img_size, strict=not is_default)
+    if problem or is_default or fit.passes_size:
         return problem
-    # A network for one grid may pass if its map has one pixel, which broadcasts to any grid. Test twice the size: a
-    # network for any size supports it, too.
+    # A network for one grid may pass if its map has one pixel, which broadcasts to any grid. Test also twice the size,
+    # which a network for any size supports.
     return _run(model, 2 * fit.img_size, strict=False)
 
 
 def _run(model: nn.Module, size: int, *, strict: bool) -> str:
-    """Run a forward pass in training mode on two images; return the first line of the error, or an empty string."""
+    """Run a forward pass in training mode on two images. Return the first line of the error, or an empty string."""
     device = next(model.parameters()).device
-    watched = _watch(model) if strict else []
+    handles = _watch(model) if strict else []
     try:
         with torch.no_grad(), torch.device(device):
             flatten_features(model.train()(torch.zeros(2, 3, size, size)), getattr(model, "num_features", None))
     except Exception as error:  # noqa: BLE001 - architectures refuse a size with any exception
         return first_line(error)
     finally:
-        for handle in watched:
+        for handle in handles:
             handle.remove()
     return ""
 
@@ -180,9 +181,9 @@ def _refuse_border(module: nn.Module, inputs: tuple[Any, ...]) -> None:
 def _patch_problem(conv: nn.Conv2d, side: int) -> str:
     """Return why a patch embedding does not fit a map of ``side`` pixels; empty if it fits or is not an embedding.
 
-    Pixels that do not fill a patch would be ignored, and attention needs more than one patch. A convolution counts as
-    a patch embedding if its kernel equals its stride, or if its stride is at least ``WIDE_STRIDE``. Other convolutions
-    of stride 2 may ignore a row, which is part of the design of their architectures.
+    Pixels that do not fill a patch would be ignored, and attention needs more than one patch. A convolution is treated
+    as a patch embedding if its kernel equals its stride, or if its stride is at least ``WIDE_STRIDE``. Other
+    convolutions of stride 2 may ignore a row. This is part of the design of their architectures.
     """
     patch, stride = conv.kernel_size[0], conv.stride[0]
     if stride == 1 or conv.padding not in ((0, 0), "valid") or (stride < WIDE_STRIDE and patch != stride):
@@ -197,7 +198,7 @@ def _patch_problem(conv: nn.Conv2d, side: int) -> str:
 def flatten_features(output: Any, width: int | None = None) -> Tensor:
     """Flatten a network's output to (N, d) by averaging maps, tokens, or the two outputs of distilled networks.
 
-    ``width`` is d if the network declares it; it distinguishes maps (N, d, h, w) from maps (N, h, w, d). Raises
+    ``width`` is d if the network declares it. It distinguishes maps (N, d, h, w) from maps (N, h, w, d). Raises
     TypeError for any other output.
     """
     if isinstance(output, (tuple, list)) and len(output) == 2 and all(isinstance(o, Tensor) for o in output):

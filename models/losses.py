@@ -57,7 +57,7 @@ def arcface(outputs: Tensor, labels: Tensor, epoch: int, facts: TrainingFacts) -
     """Compute the cross-entropy with additive angular margin: logits s·cos(θ_y + m) of the label, s·cos θ_j of others.
 
     ``outputs`` are 16·cos θ, (B, K). For θ_y + m > π, cos(θ_y + m) is replaced by cos θ_y − m·sin m, which decreases
-    with θ_y. Source: Deng et al., arXiv 1801.07698; the ramp of s and m is that of the authors of arXiv 2310.08224.
+    with θ_y. Source: Deng et al., arXiv 1801.07698. The authors of arXiv 2310.08224 chose the ramp of s and m.
     """
     scale, margin = arcface_ramp(epoch, facts)
     cosines = outputs / COSINE_SCALE
@@ -71,8 +71,8 @@ def arcface(outputs: Tensor, labels: Tensor, epoch: int, facts: TrainingFacts) -
 def cosface(outputs: Tensor, labels: Tensor, epoch: int, facts: TrainingFacts) -> Tensor:
     """Compute the cross-entropy with additive cosine margin: logits s·(cos θ_y − m) of the label, s·cos θ_j of others.
 
-    ``outputs`` are 16·cos θ, (B, K); s = 32, m = 0.25. Source: Wang et al., arXiv 1801.09414; scale and margin are
-    those of the authors of arXiv 2310.08224v5.
+    ``outputs`` are 16·cos θ, (B, K), with s = 32 and m = 0.25. Source: Wang et al., arXiv 1801.09414. The authors of
+    arXiv 2310.08224v5 chose this scale and margin.
     """
     shift = COSFACE_MARGIN * F.one_hot(labels, outputs.shape[1]).to(outputs)
     return F.cross_entropy(COSFACE_SCALE * (outputs / COSINE_SCALE - shift), labels)

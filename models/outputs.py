@@ -28,9 +28,9 @@ OUTPUTS: Registry[OutputEntry] = Registry("output")
 class CosineOutput(nn.Module):
     """Cosine logits o_k = 16·⟨z, w_k⟩ / (‖z‖·‖w_k‖), in [−16, 16], used in training and evaluation.
 
-    The scale does not change predictions, but it changes the cross-entropy that attacks use: at scale 1, its gradient
-    hardly distinguishes the runner-up from the other classes; at 64, the final scale of ArcFace, it vanishes in
-    float32. 16 is the initial scale of ArcFace.
+    The scale does not change predictions, but it changes the cross-entropy that attacks use. At scale 1, the gradient
+    hardly distinguishes the runner-up from the other classes. At 64, the final scale of ArcFace, the gradient vanishes
+    in float32. 16 is the initial scale of ArcFace.
     """
 
     def __init__(self, latent_dim: int, num_classes: int) -> None:

@@ -38,10 +38,10 @@ def mean_square(latents: Tensor) -> Tensor:
 
 
 def exp_mean_square(latents: Tensor) -> Tensor:
-    r"""Compute the penalty of the first version of the paper,  exp((1 / (B·d)) Σ_i Σ_j z_ij²);  its minimum is 1.
+    r"""Compute the penalty of the first version of the paper,  exp((1 / (B·d)) Σ_i Σ_j z_ij²).
 
-    For a mean square above 20, the exponential is continued by its tangent at 20, which is finite in float32 and has a
-    gradient of the same direction. ``latents`` is (B, d). Source: arXiv 2310.08224v1.
+    Its minimum is 1. For a mean square above 20, the exponential is continued by its tangent at 20, which is finite in
+    float32 and has a gradient of the same direction. ``latents`` is (B, d). Source: arXiv 2310.08224v1.
     """
     square = latents.square().mean()
     inside = square.clamp(max=LARGEST_EXPONENT)
@@ -52,7 +52,7 @@ def mean_l1(latents: Tensor) -> Tensor:
     r"""Compute (1 / B) Σ_i ‖z_i‖₁, a mean over the batch and a sum over the width: γ is the weight of a sample's norm.
 
     ``latents`` is (B, d). Source: the ablation NonlinPenL1 of OpenReview FwlM1k4ODx, which states the weight 1e-4 but
-    not the axes of the mean; with a mean over the width as well, the penalty would be negligible.
+    not the axes of the mean. With a mean over the width as well, the penalty would be negligible.
     """
     return latents.abs().sum(1).mean()
 

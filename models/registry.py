@@ -56,7 +56,7 @@ def expand_models(pattern: str) -> list[str]:
 
 
 def model_summary(name: str) -> tuple[str, str]:
-    """Return one line on a model and one on its source, for listings."""
+    """Return a line about the model ``name`` and a line about its source, for listings."""
     if name in MODELS:
         return MODELS.get(name).summary, MODELS.get(name).source
     from timm.models import get_pretrained_cfg, model_entrypoint
@@ -69,7 +69,7 @@ def model_summary(name: str) -> tuple[str, str]:
 def pretrained_moments(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and standard deviation for normalising the inputs of timm's weights called ``name``.
 
-    If timm declares none, they are those of ImageNet, as in timm.
+    If timm declares none, return the moments of ImageNet, as timm does.
     """
     from timm.models import PretrainedCfg, get_pretrained_cfg
 
@@ -84,7 +84,7 @@ def _all_names() -> list[str]:
 
 
 def _in_timm(name: str) -> bool:
-    """Whether timm has this architecture, or this set of its weights (``resnet18.a1_in1k``)."""
+    """Return whether timm has an architecture, or a set of weights such as ``resnet18.a1_in1k``, of this name."""
     import timm
 
     return name in timm.list_models() or ("." in name and name in timm.list_models(include_tags=True))

@@ -3,14 +3,15 @@ r"""Schedules of the weight γ of a penalty.
 **Published** schedules have two phases: γ starts at 1e-4 and doubles every few epochs up to 10³, then it grows by a
 factor of 1.25 up to 10⁶. It is constant within an epoch.
 
-**Short** recipes have too few epochs for it. Assume that the logits of all other classes are equal and that the margin
-is m = s·‖z‖, where s is the margin per unit of ‖z‖. The force of the cross-entropy log(1 + (K − 1)e^−m) on ‖z‖ is
-s·(K − 1)/(e^m + K − 1) outwards, that of the penalty γ‖z‖²/d is 2γ‖z‖/d inwards. They balance for
+**Short** recipes have too few epochs for the published schedule. Assume that the logits of all other classes are equal
+and that the margin is m = s·‖z‖, where s is the margin per unit of ‖z‖. The cross-entropy log(1 + (K − 1)e^−m) pushes
+‖z‖ outwards with the force s·(K − 1)/(e^m + K − 1). The penalty γ‖z‖²/d pulls it inwards with the force 2γ‖z‖/d. The
+forces balance for
 
     m·(e^m + K − 1) = (K − 1)·s²·d / (2γ).                                                                  (1)
 
-Let the rows of W be ±w on the vertices of a hypercube, z on the same vertices, and the K classes spread evenly (their
-vertices add up to 0, so that the inner product of two of them is −d/(K − 1)):
+Let the rows of W be ±w on the vertices of a hypercube, and z on the same vertices. Let the K classes be spread evenly:
+their vertices add up to 0, so that the inner product of two vertices is −d/(K − 1). Then
 
     m = w·√d·‖z‖·(1 + 1/(K − 1)),   hence   s² = d·w²·(K/(K − 1))².
 
@@ -54,7 +55,7 @@ class TrainingFacts:
 
 
 class GammaState(NamedTuple):
-    """Complete state of a schedule: γ for the next step, and running means. A resumed training continues from it."""
+    """Complete state of a schedule: γ for the next step, and running means. It is saved to resume a training."""
 
     gamma: float
     margin: float | None = None  # nats, running mean of the median logit margin of the batches
@@ -71,7 +72,7 @@ class StepStats(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleEntry:
-    """A schedule. ``start`` returns the state for the first step, ``advance`` for the next one; both are pure."""
+    """A schedule. The pure functions ``start`` and ``advance`` return the state for the first and the next step."""
 
     summary: str
     source: str
@@ -116,7 +117,7 @@ def two_phase(
 
 
 def geometric(epoch: int, *, start: float, factor: float, end: float) -> float:
-    """Return γ in ``epoch`` of the earlier published schedule: multiplied *after* every epoch, at most ``end``."""
+    """Return γ in ``epoch`` of the earlier published schedule, which multiplies γ *after* every epoch up to ``end``."""
     return min(end, start * factor ** (epoch - 1))
 
 
@@ -133,7 +134,7 @@ def short(epoch: int, facts: TrainingFacts) -> float:
 
 
 def constant(epoch: int, facts: TrainingFacts) -> float:
-    """Return the variant's own γ, equal in every epoch. Raises BenchError if it has none."""
+    """Return the variant's own γ, equal in every epoch. Raises BenchError if the variant has none."""
     if facts.gamma is None:
         raise BenchError("a variant with the schedule 'constant' needs a gamma; set it in its VariantSpec.")
     return facts.gamma
@@ -174,7 +175,7 @@ SCHEDULES.register(
     open_loop(
         lambda epoch, facts: geometric(epoch, start=1e-2, factor=1.03, end=1e5),
         summary="×1.03 after every epoch from 1e-2 to 1e5",
-        source="the manuscript of November 2024 (OpenReview FwlM1k4ODx); the start value is from the code of that time",
+        source="the manuscript of November 2024 (OpenReview FwlM1k4ODx), with the start value of the code of that time",
     ),
     origin=_ORIGIN,
 )

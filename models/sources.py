@@ -21,7 +21,7 @@ from torch import nn
 from bench.core.errors import BenchError, first_line
 from bench.models.file_kinds import kind_of
 
-ONLY_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # environment variable with which torch refuses pickled objects
+ONLY_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # environment variable that makes torch refuse pickled objects
 SAVE_AGAIN = {
     "torchscript": f"save it again with torch {torch.__version__}",
     "exported": f"export it again with torch {torch.__version__}",
@@ -35,8 +35,8 @@ TRAINING_OPERATORS = ("dropout", "batch_norm", "feature_dropout", "alpha_dropout
 def load_module(path: Path) -> nn.Module:
     """Load the network in a TorchScript archive, a torch.export program or an ONNX file, on the CPU.
 
-    Only tensors are unpickled. Raises BenchError for other files, for a program that was exported in training mode or
-    for one batch size, and if the package for ONNX files is not installed.
+    Only tensors are unpickled. Raises BenchError for other files, and if the package for ONNX files is not installed.
+    Also raises BenchError for a program that was exported in training mode or for a fixed batch size.
     """
     kind = kind_of(path)
     loaders: dict[str, Callable[[Path], nn.Module]] = {
@@ -62,11 +62,11 @@ def load_module(path: Path) -> nn.Module:
 
 def _other_kind(path: Path, kind: str) -> str:
     if kind in ("state_dict", "safetensors"):
-        return f"{path} holds weights without a network; give the model that they belong to with --model."
+        return f"{path} holds weights without a network; give the model of these weights with --model."
     if kind == "pickled_module":
         return (
             f"{path} is a pickled module, which would run code when it is loaded; save its state dict or a TorchScript "
-            "archive, or load it in a function of your own and pass that with --module file.py:function."
+            "archive, or load it in a function of your own and pass the function with --module file.py:function."
         )
     return f"{path} is not a TorchScript archive, a torch.export program or an ONNX file; give one of these."
 
@@ -75,8 +75,8 @@ def _load_scripted(path: Path) -> nn.Module:
     """Load an archive. Raises BenchError for a trace in training mode: a trace cannot change its mode later."""
     module: nn.Module = torch.jit.load(str(path), map_location="cpu")
     graph: Any = module.inlined_graph
-    for kind, place in (("aten::batch_norm", 5), ("aten::dropout", 2)):  # position of the argument for training mode
-        if any(list(node.inputs())[place].toIValue() is True for node in graph.findAllNodes(kind)):
+    for kind, index in (("aten::batch_norm", 5), ("aten::dropout", 2)):  # index of the argument for training mode
+        if any(list(node.inputs())[index].toIValue() is True for node in graph.findAllNodes(kind)):
             raise BenchError(
                 f"the network in {path} was traced in training mode ({kind}); call model.eval() before torch.jit.trace."
             )
@@ -93,14 +93,14 @@ def _load_exported(path: Path) -> nn.Module:
 
 @contextmanager
 def _only_tensors() -> Iterator[None]:
-    before = os.environ.get(ONLY_TENSORS)
+    original = os.environ.get(ONLY_TENSORS)
     os.environ[ONLY_TENSORS] = "1"
     try:
         yield
     finally:
         os.environ.pop(ONLY_TENSORS)
-        if before is not None:
-            os.environ[ONLY_TENSORS] = before
+        if original is not None:
+            os.environ[ONLY_TENSORS] = original
 
 
 def _check_program(program: Any, path: Path) -> None:
@@ -125,17 +125,17 @@ def _check_program(program: Any, path: Path) -> None:
 
 
 def _is_training(node: Any) -> bool:
-    """Whether the node is a dropout or a batch norm in training mode."""
+    """Return whether the node is a dropout or a batch norm in training mode."""
     schema = getattr(node.target, "_schema", None)
     if schema is None or not any(name in schema.name for name in TRAINING_OPERATORS):
         return False
     names = [argument.name for argument in schema.arguments]
-    given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-    return given.get("train") is True or given.get("training") is True
+    arguments = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    return arguments.get("train") is True or arguments.get("training") is True
 
 
 def _refuse_external_data(path: Path) -> None:
-    """Raise BenchError if the weights are in another file: the stored copy of the network would lack them."""
+    """Raise BenchError if the weights are in another file. The stored copy of the network would lack them."""
     import onnx
 
     model = onnx.load(str(path), load_external_data=False)
@@ -158,8 +158,8 @@ def _load_onnx(path: Path) -> nn.Module:
 def call_factory(source: str) -> nn.Module:
     """Call the function ``source``, "file.py:function", without arguments, and return the module that it builds.
 
-    The file is run as Python runs a script: modules in its own folder are imported first. Raises BenchError for a
-    missing file or function, if the function fails, and if it does not return a module.
+    As for a script, modules in the folder of the file are imported first. Raises BenchError for a missing file or
+    function, if the function fails, and if it does not return a module.
     """
     file, _, name = source.rpartition(":")
     path = Path(file).resolve()
@@ -170,7 +170,7 @@ def call_factory(source: str) -> nn.Module:
     with _folder_first(path.parent):
         factory = getattr(_run_file(path), name, None)
         if not callable(factory):
-            raise BenchError(f"{path} has no function {name!r}; give the name of one that returns the network.")
+            raise BenchError(f"{path} has no function {name!r}; give the name of a function that returns the network.")
         try:
             module = factory()
         except Exception as error:
@@ -203,30 +203,30 @@ def _run_file(path: Path) -> ModuleType:
 
 @contextmanager
 def _folder_first(folder: Path) -> Iterator[None]:
-    """Put ``folder`` first on sys.path, and remove modules that would hide those in it from sys.modules for a while.
+    """Put ``folder`` first on sys.path, and temporarily remove modules that would hide its files from sys.modules.
 
-    Afterwards, the removed modules are restored and the folder is last on sys.path, so that imports inside functions
-    still find it after the caller's own modules. The checkout of this project is taken off the path, since its folder
-    ``models`` would hide a user's folder of this name.
+    Afterwards, restore the removed modules and put the folder last on sys.path. Later imports inside functions then
+    still find its modules, but the caller's own modules come first. The checkout of this project is removed from the
+    path, since its folder ``models`` would hide a user's folder of this name.
     """
-    aside = {name: module for name, module in sys.modules.items() if _hides(name, module, folder)}
-    for name in aside:
+    removed = {name: module for name, module in sys.modules.items() if _hides(name, module, folder)}
+    for name in removed:
         del sys.modules[name]
-    before = list(sys.path)
-    sys.path[:] = [str(folder), *(place for place in before if Path(place).resolve() != CHECKOUT)]
+    original = list(sys.path)
+    sys.path[:] = [str(folder), *(entry for entry in original if Path(entry).resolve() != CHECKOUT)]
     try:
         yield
     finally:
-        added = [place for place in sys.path[1:] if place not in before]
-        sys.path[:] = [*before, *added, *([] if str(folder) in before else [str(folder)])]
-        sys.modules.update(aside)
+        added = [entry for entry in sys.path[1:] if entry not in original]
+        sys.path[:] = [*original, *added, *([] if str(folder) in original else [str(folder)])]
+        sys.modules.update(removed)
 
 
 def _hides(name: str, module: ModuleType, folder: Path) -> bool:
-    """Whether ``module``, from a user's project in another folder, would be imported instead of one in ``folder``."""
+    """Return whether ``module``, from another folder of the user, would hide a module in ``folder``."""
     top = name.partition(".")[0]
     file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
     if top == "bench" or not file or not ((folder / f"{top}.py").is_file() or (folder / top).is_dir()):
         return False
-    places = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *site.getsitepackages(), folder)
-    return not any(Path(file).is_relative_to(str(place)) for place in places)
+    excluded = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *site.getsitepackages(), folder)
+    return not any(Path(file).is_relative_to(str(entry)) for entry in excluded)

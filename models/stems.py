@@ -1,4 +1,4 @@
-"""Replace a stem by the one for small images: a 3×3 convolution at stride 1, and no max-pool.
+"""Replace a stem by the small stem, for small images: a 3×3 convolution at stride 1, and no max-pool.
 
 A stem for ImageNet reduces the image size by a factor of four before the first block, to 8×8 for CIFAR and to 2×2 for
 digits. The CIFAR networks of He et al. (2016, section 4.2) therefore start with a 3×3 convolution at stride 1. This
@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 SMALL_SIDE = 64  # images up to this side get the small stem
 KERNEL = 3
-MAX_STEM_CONVS = 3  # a deep stem has three convolutions; a later max-pool belongs to a stage
+MAX_STEM_CONVS = 3  # number of convolutions in a deep stem: a later max-pool belongs to a stage
 
 
 def shrink_stem(model: nn.Module, *, first_conv: str = "", keep_pool: bool = False) -> bool:
-    """Replace the stem of ``model`` by the small one, in place. Return False, without changes, for other stems.
+    """Replace the stem of ``model`` by the small stem, in place. Return False, without changes, if not possible.
 
     ``first_conv`` is the name of the first convolution, needed for networks that are not from timm. ``keep_pool`` keeps
-    the max-pool. A stem is replaced if its first convolution has stride 2 and a larger kernel. Patch embeddings, whose
-    kernel equals the stride, are kept, as are networks whose weights fit one grid of positions only.
+    the max-pool. A stem is replaced if its first convolution has stride 2 and a larger kernel. Patch embeddings, with a
+    kernel that equals the stride, are not changed. Neither are networks with weights for one grid of positions only.
     """
     convs = first_convs(model, first_conv)
     if not convs or _fixed(model) or not any(_overlaps(c) for c in convs):
@@ -47,12 +47,12 @@ def _config(model: nn.Module) -> dict[str, object]:
 
 
 def first_convs(model: nn.Module, first_conv: str = "") -> list[nn.Conv2d]:
-    """Return the convolutions of the image: several if parallel branches are summed, as in RepVGG."""
+    """Return the convolutions that read the image: several if parallel branches are summed, as in RepVGG."""
     names = first_conv or _config(model).get("first_conv") or ()
     paths = [names] if isinstance(names, str) else list(names) if isinstance(names, (list, tuple)) else []
     modules = dict(model.named_modules())
-    found = [modules.get(p) if isinstance(p, str) else None for p in paths]
-    convs = [m for m in found if isinstance(m, nn.Conv2d)]
+    layers = [modules.get(p) if isinstance(p, str) else None for p in paths]
+    convs = [m for m in layers if isinstance(m, nn.Conv2d)]
     return convs if len(convs) == len(paths) else []
 
 
@@ -61,7 +61,7 @@ def _overlaps(conv: nn.Conv2d) -> bool:
 
 
 def _to_small(conv: nn.Conv2d) -> None:
-    """Set stride 1 and, unless the kernel is 1×1, a 3×3 kernel. The output has the size of the input."""
+    """Set stride 1 and, unless the kernel is 1×1, a 3×3 kernel, so that the output has the size of the input."""
     side = conv.kernel_size[0]
     if side != 1:
         conv.weight = nn.Parameter(_centre(conv.weight.detach()))
@@ -71,9 +71,9 @@ def _to_small(conv: nn.Conv2d) -> None:
             setattr(conv, "scale", scale * side / KERNEL)  # noqa: B010 - nn.Module declares its attributes as modules
     conv.stride = (1, 1)
     padding = (conv.kernel_size[0] // 2, conv.kernel_size[1] // 2)
-    before, conv.padding = conv.padding, padding
+    original, conv.padding = conv.padding, padding
     if not _keeps_side(conv):  # "same" convolutions pad the input themselves
-        conv.padding = before
+        conv.padding = original
 
 
 def _centre(weight: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ def _keeps_side(conv: nn.Conv2d) -> bool:
 def _stem_pools(model: nn.Module, first: nn.Conv2d) -> list[str]:
     """Return the names of the modules that form the max-pool after the first convolution; empty if it is missing.
 
-    Modules are searched in the order of registration, up to the next one that reduces the size of the map.
+    Modules are searched in the order of registration, up to the next module that reduces the size of the map.
     """
     convs = 0
     pad: list[str] = []
@@ -108,11 +108,11 @@ def _stem_pools(model: nn.Module, first: nn.Conv2d) -> list[str]:
     return []
 
 
-def _blur(pool: nn.MaxPool2d, rest: list[tuple[str, nn.Module]]) -> list[str]:
-    """Return the name of the blur after an anti-aliased max-pool of stride 1; the blur has the stride."""
-    if _stride(pool) > 1 or not rest or isinstance(rest[0][1], nn.Conv2d):
+def _blur(pool: nn.MaxPool2d, following: list[tuple[str, nn.Module]]) -> list[str]:
+    """Return the name of the strided blur after an anti-aliased max-pool of stride 1; empty for other pools."""
+    if _stride(pool) > 1 or not following or isinstance(following[0][1], nn.Conv2d):
         return []
-    return [rest[0][0]] if _stride(rest[0][1]) > 1 else []
+    return [following[0][0]] if _stride(following[0][1]) > 1 else []
 
 
 def _leaves_from(model: nn.Module, first: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -1,7 +1,7 @@
 """Safely read torch.save files: tensors, numbers, text, and common containers in training checkpoints.
 
 torch.load with ``weights_only=True`` accepts only names on an allow-list. This module extends torch's list by other
-objects in training checkpoints, such as the ``argparse.Namespace`` of timm. A class that can do more than hold values
+objects in training checkpoints, such as the ``argparse.Namespace`` of timm. A class that may run code when it is loaded
 is replaced by a safe stand-in.
 """
 
@@ -34,12 +34,13 @@ OTHER_KINDS = {
     "onnx": "checkpoint {path} is an ONNX file, a whole network rather than a state dict; pass it to --module or to "
     "'bench evaluate', without a model's name.",
     "pickled_module": "checkpoint {path} is a pickled module, which would run code when it is loaded, so it is never "
-    f"loaded here; {WAY_OUT}, or load it in a function of your own and pass that with --module file.py:function.",
+    f"loaded here; {WAY_OUT}, or load it in a function of your own and pass the function with --module "
+    "file.py:function.",
 }
 
 
 class _AsDict:
-    """Stand-in for subclasses of dict: creates an ordinary dictionary."""
+    """Stand-in for subclasses of dict that creates an ordinary dictionary."""
 
     def __new__(cls, *args: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]  # the stand-in is never an instance
         return OrderedDict(args[0]) if args and isinstance(args[0], dict) else OrderedDict()
@@ -82,8 +83,8 @@ ALLOWED: dict[str, Any] = {
     "bench.runtime.stored_arrays.StoredArray": StoredArray,
     **{
         f"{module}.{name}": stand_in
-        for (written, name), stand_in in STAND_INS.items()
-        for module in {written, written.replace("numpy.core", "numpy._core")}
+        for (stored, name), stand_in in STAND_INS.items()
+        for module in {stored, stored.replace("numpy.core", "numpy._core")}
     },
 }
 
@@ -96,7 +97,7 @@ def load_plain(path: Path) -> Any:
     kind = kind_of(path)
     if kind in OTHER_KINDS:
         raise BenchError(OTHER_KINDS[kind].format(path=path))
-    # Pairs with names, so that classes that a user allowed before remain allowed.
+    # Torch accepts pairs of a class and a name. Classes that a user has allowed remain allowed.
     allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [(v, name) for name, v in ALLOWED.items()]
     try:
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
@@ -123,7 +124,7 @@ def _problem_of(path: Path, kind: Kind, error: Exception) -> str:
 
 
 def _is_archive(path: Path) -> bool:
-    """Whether the file is a zip, gzip or tar archive."""
+    """Return whether the file is a zip, gzip or tar archive."""
     with path.open("rb") as file:
         head = file.read(262)
     return head.startswith((b"PK\x03\x04", b"\x1f\x8b")) or head[257:] == b"ustar"

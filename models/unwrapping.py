@@ -23,7 +23,7 @@ PLAIN = (
     "state_dict", "model_state_dict", "model", "net", "network", "module", "model_state", "net_state_dict", "params",
     "weights", "shadow",
 )  # fmt: skip
-#: Keys of training state that may hold named tensors but is not a network.
+#: Keys of training state that may hold named tensors but are not weights of a network.
 NOT_WEIGHTS = re.compile(r"optim|sched|scaler|callback|loop|hyper_param|criterion|loss|metric|rng|history|args|config")
 #: First parts of the names of buffers that wrappers and Lightning modules add to a network's state.
 BOOKKEEPING = re.compile(
@@ -37,7 +37,7 @@ MAX_DEPTH = 6  # levels of nested mappings
 
 @dataclass(frozen=True)
 class Found:
-    """A state dict, the mappings around it (outermost first), and notes on the choices that were made."""
+    """A state dict, the mappings that contain it (outermost first), and notes on the choices that were made."""
 
     state: State
     levels: list[Mapping[str, Any]]
@@ -61,15 +61,15 @@ def find_state(content: Any) -> Found | None:
     return _find(content, [], 0)
 
 
-def _find(content: Any, around: list[Mapping[str, Any]], depth: int) -> Found | None:
+def _find(content: Any, parents: list[Mapping[str, Any]], depth: int) -> Found | None:
     if not isinstance(content, Mapping) or depth > MAX_DEPTH or not all(isinstance(key, str) for key in content):
         return None
-    around = [*around, content]
+    parents = [*parents, content]
     inside: dict[str, Found] = {}
     for key, value in content.items():
-        found = _find(value, around, depth + 1) if isinstance(value, Mapping) and not _is_extra(key) else None
-        if found is not None:
-            inside[key] = found
+        nested = _find(value, parents, depth + 1) if isinstance(value, Mapping) and not _is_extra(key) else None
+        if nested is not None:
+            inside[key] = nested
     averaged, plain = [k for k in AVERAGED if k in inside], [k for k in PLAIN if k in inside]
     others = [k for k in inside if k not in (*averaged, *plain) and not NOT_WEIGHTS.search(k)]
     if averaged:
@@ -82,12 +82,12 @@ def _find(content: Any, around: list[Mapping[str, Any]], depth: int) -> Found | 
     state = {key: value for key, value in content.items() if isinstance(value, Tensor) or _is_extra(key)}
     if not _holds_weights(state):
         return _chosen(inside, others, [], "the weights") if others else None
-    rest = {key: value for key, value in content.items() if key not in state}
-    return _averaged_part(Found(_renamed(state, str, content), [*around[:-1], rest]))
+    metadata = {key: value for key, value in content.items() if key not in state}
+    return _averaged_part(Found(_renamed(state, str, content), [*parents[:-1], metadata]))
 
 
 def _holds_weights(state: State) -> bool:
-    """Whether the tensors are weights of a network, rather than statistics or metrics."""
+    """Return whether the tensors are weights of a network, rather than statistics or metrics."""
     return any("." in key or (isinstance(value, Tensor) and value.ndim > 1) for key, value in state.items())
 
 
@@ -106,7 +106,7 @@ def _chosen(inside: dict[str, Found], keys: list[str], unused: list[str], kind: 
 
 
 def _is_extra(key: str) -> bool:
-    """Whether the key is extra state or packed quantised weights, whose values need not be tensors."""
+    """Return whether the key is extra state or packed quantised weights. Their values may be other objects."""
     return key.rpartition(".")[2] in ("_extra_state", "_packed_params", "dtype")
 
 
@@ -118,8 +118,8 @@ def _averaged_part(found: Found) -> Found:
     state = found.state
     for prefix in AVERAGED:
         part = {k.removeprefix(f"{prefix}."): v for k, v in state.items() if k.startswith(f"{prefix}.")}
-        rest = {k: v for k, v in state.items() if not k.startswith(f"{prefix}.")}
-        if part and rest and set(list(views(part))[-1].state) == set(list(views(rest))[-1].state):
+        plain = {k: v for k, v in state.items() if not k.startswith(f"{prefix}.")}
+        if part and plain and set(list(views(part))[-1].state) == set(list(views(plain))[-1].state):
             return Found(part, found.levels, (f"the averaged weights under {prefix!r} were used", *found.notes))
     return found
 
@@ -151,10 +151,13 @@ def _without(length: int) -> Callable[[str], str]:
 
 
 def _renamed(state: Mapping[str, Any], rename: Callable[[str], str], origin: Any = None) -> State:
-    """Return ``state`` with renamed keys, with the version numbers that torch attached to ``origin`` or ``state``."""
-    other: Any = OrderedDict((rename(key), value) for key, value in state.items())
+    """Return ``state`` with renamed keys and with the version numbers that torch attached to ``origin``.
+
+    Without ``origin``, the version numbers of ``state`` are used.
+    """
+    renamed: Any = OrderedDict((rename(key), value) for key, value in state.items())
     versions = getattr(state if origin is None else origin, "_metadata", None)
     if isinstance(versions, Mapping):
-        other._metadata = OrderedDict((rename(f"{key}.").rstrip("."), value) for key, value in versions.items())
-    result: State = other
+        renamed._metadata = OrderedDict((rename(f"{key}.").rstrip("."), value) for key, value in versions.items())
+    result: State = renamed
     return result

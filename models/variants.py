@@ -13,10 +13,10 @@ RECIPE = "recipe"  # instead of a schedule's name: use the schedule of the recip
 
 @dataclass(frozen=True, kw_only=True)
 class VariantEntry:
-    """A variant. ``collapses`` declares whether its loss is meant to collapse the latents of each class to a point.
+    """A variant. ``collapses`` is True if its loss is meant to collapse the latents of each class to a point.
 
     Tables mark runs of such a variant that did not collapse. The default is True for variants with a penalty and False
-    for all others; declare it for a method that collapses latents by a term or a criterion.
+    for all others. Set ``collapses`` for a method that collapses latents by a term or a criterion.
     """
 
     summary: str
@@ -26,7 +26,7 @@ class VariantEntry:
 
     @property
     def has_collapse_penalty(self) -> bool:
-        """Whether the loss is meant to collapse the latents: ``collapses``, or else whether it has a penalty."""
+        """True if the loss is meant to collapse the latents: ``collapses``, by default whether it has a penalty."""
         return self.spec.penalty is not None if self.collapses is None else self.collapses
 
 
@@ -50,7 +50,7 @@ def _lpc(width: int = WIDTH, penalty: str = "mean_square", term: str | None = No
 
 
 def has_collapse_penalty(name: str, spec: VariantSpec) -> bool:
-    """Return ``collapses`` of the registered variant ``name`` or, if not declared, whether ``spec`` has a penalty.
+    """Return ``collapses`` of the registered variant ``name`` or, if it is None, whether ``spec`` has a penalty.
 
     >>> [has_collapse_penalty(name, VARIANTS.get(name).spec) for name in ("lpc", "l1_pen", "lin_pen")]
     [True, False, False]

@@ -35,7 +35,8 @@ FEW = 3  # maximum number of keys in an error message
 class Checkpoint:
     """Weights in float32, metadata from the file, and notes on choices made while reading it.
 
-    The keys of ``state`` may still have wrapper prefixes; :func:`load_weights` removes those that the network lacks.
+    The keys of ``state`` may still have wrapper prefixes. :func:`load_weights` removes the prefixes that the network
+    does not have.
     """
 
     state: State
@@ -69,7 +70,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def read_weights(path: Path) -> State:
-    """Return only the tensors of :func:`read_checkpoint`; log its notes."""
+    """Return only the tensors of :func:`read_checkpoint`, and log its notes."""
     checkpoint = read_checkpoint(path)
     for note in checkpoint.notes:
         LOG.warning("checkpoint %s: %s", path, note)
@@ -116,12 +117,12 @@ def _check_plain_tensors(found: Found, path: Path) -> None:
 
 
 def _in_float32(state: State) -> tuple[State, tuple[str, ...]]:
-    """Convert floating-point tensors in ``state`` to float32, in place; return it and a note on the original types."""
-    others = {k: v for k, v in state.items() if isinstance(v, Tensor) and v.is_floating_point()}
-    others = {key: value for key, value in others.items() if value.dtype != torch.float32}
-    for key, value in others.items():
+    """Convert floating-point tensors in ``state`` to float32, in place. Return it and a note on the original types."""
+    converted = {k: v for k, v in state.items() if isinstance(v, Tensor) and v.is_floating_point()}
+    converted = {key: value for key, value in converted.items() if value.dtype != torch.float32}
+    for key, value in converted.items():
         state[key] = value.float()
-    types = sorted({str(value.dtype).removeprefix("torch.") for value in others.values()})
+    types = sorted({str(value.dtype).removeprefix("torch.") for value in converted.values()})
     return state, (f"weights in {' and '.join(types)} were loaded into float32",) if types else ()
 
 
@@ -143,7 +144,7 @@ def weights_of(layers: str | Iterable[str], state: State) -> Iterator[Tensor]:
 
 
 def load_weights(model: nn.Module, state: State, convert_published: Callable[[State], State] = dict) -> str:
-    """Load ``state`` strictly, unchanged or converted; return why it does not fit, or an empty string.
+    """Load ``state`` strictly, unchanged or converted. Return why it does not fit, or an empty string.
 
     The keys are also tried without wrapper prefixes, see :func:`bench.models.unwrapping.views`.
     """
@@ -163,14 +164,14 @@ def load_weights(model: nn.Module, state: State, convert_published: Callable[[St
 
 def _load(model: nn.Module, state: State) -> str:
     try:
-        model.load_state_dict(_known(model, state))
+        model.load_state_dict(_without_unused_extra_state(model, state))
     except Exception as error:  # noqa: BLE001 - hooks of modules may raise any exception
         return first_line(error)
     return ""
 
 
-def _known(model: nn.Module, state: State) -> State:
-    """Remove extra state that the network does not have from ``state``, and return it."""
+def _without_unused_extra_state(model: nn.Module, state: State) -> State:
+    """Remove extra state that the network does not have from ``state``, in place, and return ``state``."""
     names = set(model.state_dict())
     unused = [key for key in state if key not in names and key.rpartition(".")[2] == "_extra_state"]
     for key in unused:
@@ -179,22 +180,22 @@ def _known(model: nn.Module, state: State) -> State:
 
 
 def fitting_view(model: nn.Module, state: State) -> View:
-    """Return the view of ``state`` whose keys best match those of ``model``; in a tie, the least changed view."""
+    """Return the view of ``state`` with the keys most similar to ``model``; in a tie, the least changed view."""
     names = set(model.state_dict())
     return min(views(state), key=lambda view: len(names.symmetric_difference(view.state)))
 
 
 def mismatch(model: nn.Module, state: State) -> str:
     """Describe how ``state`` differs from the weights of ``model``, with a few names; empty if it fits."""
-    wanted = model.state_dict()
-    given = {key: value for key, value in state.items() if key in wanted or key.rpartition(".")[2] != "_extra_state"}
+    expected = model.state_dict()
+    tensors = {k: v for k, v in state.items() if k in expected or k.rpartition(".")[2] != "_extra_state"}
     # Files of old torch versions lack the counters of batch norms; torch adds them.
-    missing = [key for key in wanted if key not in given and key.rpartition(".")[2] != "num_batches_tracked"]
-    unexpected = [key for key in given if key not in wanted]
+    missing = [key for key in expected if key not in tensors and key.rpartition(".")[2] != "num_batches_tracked"]
+    unexpected = [key for key in tensors if key not in expected]
     shapes = [
-        f"{key} {tuple(given[key].shape)} for {tuple(wanted[key].shape)}"
-        for key in wanted
-        if isinstance(given.get(key), Tensor) and given[key].shape != wanted[key].shape
+        f"{key} {tuple(tensors[key].shape)} for {tuple(expected[key].shape)}"
+        for key in expected
+        if isinstance(tensors.get(key), Tensor) and tensors[key].shape != expected[key].shape
     ]
     parts = []
     if missing:
@@ -207,8 +208,8 @@ def mismatch(model: nn.Module, state: State) -> str:
 
 
 def _few(names: Iterable[str]) -> str:
-    every = list(names)
-    return ", ".join(every[:FEW]) + (", …" if len(every) > FEW else "")
+    listed = list(names)
+    return ", ".join(listed[:FEW]) + (", …" if len(listed) > FEW else "")
 
 
 def converter(name: str, model: nn.Module) -> Callable[[State], State]:

@@ -20,24 +20,25 @@ from bench.core.errors import BenchError
 from bench.leaderboard.metrics import metric_meanings
 
 PAGE = Path(__file__).resolve().parents[1] / "results" / "README.md"
-HEADS = {"METRIC_SUFFIXES": "suffix", "REASONS": "reason", "FLAGS": "flag", "PROTOCOLS": "protocol"}  # else "column"
+#: Heading of the first column of a table; "column" for all other tables.
+HEADS = {"METRIC_SUFFIXES": "suffix", "REASONS": "reason", "FLAGS": "flag", "PROTOCOLS": "protocol"}
 TABLE = re.compile(r"<!-- table: (?P<name>[^>]+) -->\n(?:\|.*\n)*")
 
 
 def definitions(name: str) -> Mapping[str, str]:
-    """Return the meanings by name. Raises BenchError for a name that is defined nowhere."""
+    """Return the meanings of the entries of table ``name``. Raises BenchError for an unknown table."""
     kind, *scopes = name.split()
     if kind == "metrics":
         return metric_meanings(*scopes)  # type: ignore[arg-type]
     for module in (columns, vocabulary):
         if hasattr(module, name):
-            found: Mapping[str, str] = getattr(module, name)
-            return found
-    raise BenchError(f"results/README.md has a table {name!r}, which is defined nowhere.")
+            meanings: Mapping[str, str] = getattr(module, name)
+            return meanings
+    raise BenchError(f"results/README.md has a table {name!r}, which is not defined; correct its name.")
 
 
 def render_table(name: str) -> str:
-    """Return the table as Markdown."""
+    """Return the table ``name`` as Markdown."""
     lines = [f"| {HEADS.get(name, 'column')} | meaning |", "|---|---|"]
     lines += [f"| `{word}` | {meaning} |" for word, meaning in definitions(name).items()]
     return "\n".join(lines) + "\n"
@@ -45,7 +46,7 @@ def render_table(name: str) -> str:
 
 def with_tables(page: str) -> str:
     """Return the page with every table rewritten."""
-    return TABLE.sub(lambda found: f"<!-- table: {found['name']} -->\n{render_table(found['name'])}", page)
+    return TABLE.sub(lambda match: f"<!-- table: {match['name']} -->\n{render_table(match['name'])}", page)
 
 
 @click.command(help=__doc__)

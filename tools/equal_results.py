@@ -2,8 +2,8 @@
 
     python tools/equal_results.py BEFORE AFTER
 
-Old names of columns and flags are mapped by tools/renamed.py. Columns that differ between two runs of the same code are
-ignored, see :data:`LEFT_OUT`. Prints "equal" and exits with 0, or prints every difference and exits with 1.
+tools/renamed.py maps old names of columns and flags. Columns that differ between two runs of the same code are ignored,
+see :data:`LEFT_OUT`. Prints "equal" and exits with 0, or prints every difference and exits with 1.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ LEFT_OUT = ("created", "time_s", "train_time_s", "git_sha", "bench")
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a table as text, under new names of columns and flags."""
+    """Return the rows of a table as text, with the current names of columns and flags."""
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     names = [COLUMNS.get(name, name) for name in header]
-    found = []
+    records = []
     for row in rows:
         cells = dict(zip(names, row, strict=True))
         flags = {name: rename_flags(cell) for name, cell in cells.items() if "flags" in name}
-        found.append({name: cell for name, cell in (cells | flags).items() if name not in LEFT_OUT})
-    return found
+        records.append({name: cell for name, cell in (cells | flags).items() if name not in LEFT_OUT})
+    return records
 
 
 def differences(before: list[dict[str, str]], after: list[dict[str, str]]) -> list[str]:
     """Return one line per row, column or cell that differs."""
-    found = []
+    lines = []
     if len(before) != len(after):
-        found.append(f"{len(before)} rows before, {len(after)} after")
+        lines.append(f"{len(before)} rows before, {len(after)} after")
     old, new = ({name for row in rows for name in row} for rows in (before, after))
-    found += [f"column {name} only before" for name in sorted(old - new)]
-    found += [f"column {name} only after" for name in sorted(new - old)]
-    for number, (one, other) in enumerate(zip(before, after, strict=False), start=1):
-        shared = [name for name in one if name in other and one[name] != other[name]]
-        found += [f"row {number}, {name}: {one[name]!r} before, {other[name]!r} after" for name in shared]
-    return found
+    lines += [f"column {name} only before" for name in sorted(old - new)]
+    lines += [f"column {name} only after" for name in sorted(new - old)]
+    for number, (old_row, new_row) in enumerate(zip(before, after, strict=False), start=1):
+        changed = [name for name in old_row if name in new_row and old_row[name] != new_row[name]]
+        lines += [f"row {number}, {name}: {old_row[name]!r} before, {new_row[name]!r} after" for name in changed]
+    return lines
 
 
 @click.command()

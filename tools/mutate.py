@@ -1,4 +1,4 @@
-"""Mutation testing with a hand-picked list: apply one source change at a time and see whether the tests notice it.
+"""Mutation testing with a hand-picked list: apply one source change at a time and check that a test fails.
 
     python tools/mutate.py --list
     python tools/mutate.py --output tools/mutation_scores/after.csv
@@ -14,8 +14,8 @@ Results are
     timeout   the tests do not end in time
     error     pytest fails in another way, or the test that fails with the mutation fails without it, too
 
-mutmut, cosmic-ray and mutatest are not used: they generate mutations from operators, one test command serves all
-mutations, and none of them accepts a list of source changes with tests for each.
+mutmut, cosmic-ray and mutatest are not used. They generate mutations from operators and use one test command for all
+mutations. None of them accepts a list of source changes with tests for each.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ KEYS = {"old": str, "new": str, "why": str, "tests": list, "file_hint": str}
 OPTIONAL = {"file_hint"}
 PASSED, TESTS_FAILED = 0, 1  # exit codes of pytest
 SUMMARY = "short test summary info"
-FAILURE = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)  # in that summary
+FAILURE = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)  # line of the summary
 
 
 class MutationError(click.ClickException):
@@ -68,7 +68,7 @@ class Mutation:
 
     @property
     def digest(self) -> str:
-        """Hash of the fields that determine the result; a result with another digest is outdated."""
+        """Hash of the fields that determine the result. A result with another digest is outdated."""
         return hashlib.sha256(repr((self.old, self.new, self.tests)).encode()).hexdigest()[:12]
 
 
@@ -86,18 +86,18 @@ class Result:
 
 def read_mutations(path: Path) -> list[Mutation]:
     """Read the list. Raises MutationError for a missing, unknown or mistyped key."""
-    found = []
+    mutations = []
     for name, table in tomllib.loads(path.read_text(encoding="utf-8")).items():
         wrong = [*(KEYS.keys() - OPTIONAL - table.keys()), *(table.keys() - KEYS.keys())]
         wrong += [key for key, kind in KEYS.items() if key in table and not isinstance(table[key], kind)]
         if wrong or not table["tests"]:
             raise MutationError(f"{path.name}: [{name}] needs strings old, new, why and a list tests; see {wrong}.")
-        found.append(Mutation(name, **{**table, "tests": tuple(table["tests"])}))
-    return found
+        mutations.append(Mutation(name, **{**table, "tests": tuple(table["tests"])}))
+    return mutations
 
 
 def tracked_files(root: Path, *, untracked: bool = False) -> list[str]:
-    """List the files that git tracks in ``root``, or also those that it would add."""
+    """List the files that git tracks in ``root`` and, if ``untracked``, the files that git would add."""
     more = ["--others", "--exclude-standard"] if untracked else []
     join = subprocess.run(["git", "ls-files", "-z", "--cached", *more], cwd=root, check=True, capture_output=True)
     return [name for name in join.stdout.decode().split("\0") if os.path.lexists(root / name) and name]
@@ -111,13 +111,13 @@ def read_sources(root: Path) -> Mapping[str, str]:
 
 
 def find_file(mutation: Mutation, sources: Mapping[str, str]) -> str:
-    """Return the one file that contains ``old``. Raises MutationError if there is none, and for several places."""
+    """Return the file that contains ``old``. Raises MutationError unless it occurs exactly once in all files."""
     counts = {name: text.count(mutation.old) for name, text in sources.items() if fnmatch(name, mutation.file_hint)}
-    places = [name for name, count in counts.items() if count]
+    files = [name for name, count in counts.items() if count]
     if sum(counts.values()) == 1:
-        return places[0]
+        return files[0]
     raise MutationError(
-        f"[{mutation.name}] its text occurs {sum(counts.values())} times, not once ({', '.join(places) or 'no file'}); "
+        f"[{mutation.name}] its text occurs {sum(counts.values())} times, not once ({', '.join(files) or 'no file'}); "
         f"change 'old' in mutations.toml: {mutation.old!r}"
     )
 
@@ -131,7 +131,7 @@ def copy_checkout(root: Path, target: Path) -> None:
 
 @dataclass(frozen=True)
 class TestRun:
-    """Outcome of pytest; ``code`` is None if it was stopped."""
+    """Outcome of pytest. ``code`` is its exit code, or None after a timeout."""
 
     __test__ = False
 
@@ -142,12 +142,12 @@ class TestRun:
     @property
     def first_failure(self) -> str:
         """Return the first failing test, or the test module that could not be imported."""
-        found = FAILURE.search(self.output.rpartition(SUMMARY)[2])  # tests of a plug-in print summaries, too
-        return found[1] if found else ""
+        match = FAILURE.search(self.output.rpartition(SUMMARY)[2])  # tests of a plug-in also print summaries
+        return match[1] if match else ""
 
 
 def run_tests(root: Path, tests: Iterable[str], timeout: float, changes: Mapping[str, str]) -> TestRun:
-    """Run the tests until the first failure, in a copy of ``root`` in which ``changes``, text by file, are made."""
+    """Run the tests until the first failure, in a copy of ``root`` with ``changes``, the new text of files."""
     with tempfile.TemporaryDirectory(prefix="mutate-") as copy:
         copy_checkout(root, Path(copy))
         for file, text in changes.items():
@@ -182,7 +182,7 @@ def module_of(file: str) -> str:
 
 
 def judge(run: TestRun, file: str) -> str:
-    """Turn the outcome of the tests with a mutation of ``file`` into a result."""
+    """Return the result of a mutation of ``file`` from the outcome of its tests."""
     if run.code is None:
         return "timeout"
     if run.code == PASSED:
@@ -192,23 +192,26 @@ def judge(run: TestRun, file: str) -> str:
 
 
 def run_mutation(mutation: Mutation, root: Path, timeout: float, unmutated: dict[tuple[str, ...], TestRun]) -> Result:
-    """Run the tests with the mutation, and repeat a failed test without it. ``unmutated`` caches runs without it."""
+    """Run the tests with the mutation, and repeat a failed test without the mutation.
+
+    ``unmutated`` caches the runs without a mutation by their tests.
+    """
     file = find_file(mutation, read_sources(root))
     text = read_sources(root)[file].replace(mutation.old, mutation.new)
-    found = run_tests(root, mutation.tests, timeout, {file: text})
-    result = judge(found, file)
+    run = run_tests(root, mutation.tests, timeout, {file: text})
+    result = judge(run, file)
     if result in ("killed", "timeout"):
-        failed = (found.first_failure.partition("[")[0],) if found.first_failure else mutation.tests
+        failed = (run.first_failure.partition("[")[0],) if run.first_failure else mutation.tests
         if failed not in unmutated:
             unmutated[failed] = run_tests(root, failed, timeout, {})
         result = result if unmutated[failed].code == PASSED else "error"
     if result == "error":
-        click.echo(f"[{mutation.name}] {' '.join(mutation.tests)}\n{found.output}", err=True)
-    return Result(mutation.name, module_of(file), result, round(found.seconds, 1), found.first_failure, mutation.digest)
+        click.echo(f"[{mutation.name}] {' '.join(mutation.tests)}\n{run.output}", err=True)
+    return Result(mutation.name, module_of(file), result, round(run.seconds, 1), run.first_failure, mutation.digest)
 
 
 def read_results(path: Path) -> dict[str, Result]:
-    """Return the results in a CSV by name; none if there is no file."""
+    """Return the results in a CSV file by name; empty if the file does not exist."""
     if not path.exists():
         return {}
     with path.open(encoding="utf-8", newline="") as file:
@@ -217,7 +220,7 @@ def read_results(path: Path) -> dict[str, Result]:
 
 
 def write_results(path: Path, results: Iterable[Result]) -> None:
-    """Replace the whole file at once, so that an interruption leaves the old file."""
+    """Replace the whole file at once, so that an interruption keeps the old file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.partial")
     with unfinished.open("w", encoding="utf-8", newline="") as file:
@@ -243,10 +246,10 @@ def write_results(path: Path, results: Iterable[Result]) -> None:
 def main(
     only: tuple[str, ...], listing: bool, timeout: float, jobs: int, root: Path, mutations: Path, output: Path
 ) -> None:
-    """Run the mutations that have no current result in ``output``; write each result as soon as it is known."""
+    """Run the mutations without a current result in ``output``, and write each result immediately."""
     root = root.resolve()
-    every = read_mutations(mutations)
-    chosen = [m for m in every if not only or any(fnmatch(m.name, pattern) for pattern in only)]
+    all_mutations = read_mutations(mutations)
+    chosen = [m for m in all_mutations if not only or any(fnmatch(m.name, pattern) for pattern in only)]
     if not chosen:
         raise MutationError(f"no mutation is called {' or '.join(only)}; see --list.")
     for mutation in chosen:
@@ -257,13 +260,13 @@ def main(
         return
     results = read_results(output)
     done = {(result.name, result.digest) for result in results.values() if result.result != "error"}
-    todo = [mutation for mutation in chosen if (mutation.name, mutation.digest) not in done]
+    pending = [mutation for mutation in chosen if (mutation.name, mutation.digest) not in done]
     run = partial(run_mutation, root=root, timeout=timeout, unmutated={})
     with ThreadPoolExecutor(jobs) as pool:
-        for number, result in enumerate(pool.map(run, todo), 1):
+        for number, result in enumerate(pool.map(run, pending), 1):
             results[result.name] = result
-            write_results(output, [results[m.name] for m in every if m.name in results])
-            click.echo(f"[{number}/{len(todo)}] {result.result:8} {result.seconds:6.1f} s  {result.name}")
+            write_results(output, [results[m.name] for m in all_mutations if m.name in results])
+            click.echo(f"[{number}/{len(pending)}] {result.result:8} {result.seconds:6.1f} s  {result.name}")
     counts = Counter(results[mutation.name].result for mutation in chosen)
     click.echo(f"{counts['killed']} of {len(chosen)} mutations are killed; {dict(counts)}; see {output}.")
 

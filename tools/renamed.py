@@ -51,7 +51,7 @@ def rename_flags(text: str) -> str:
 
 
 def convert(text: str) -> str:
-    """Replace the old names of columns and flags in the text of a CSV file; everything else is unchanged."""
+    """Replace the old names of columns and flags in the text of a CSV file, and change nothing else."""
     rows = list(csv.reader(io.StringIO(text, newline="")))
     header = rows[0]
     flagged = [index for index, name in enumerate(header) if "flags" in name]

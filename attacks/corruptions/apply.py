@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Images = TypeVar("Images", Bytes, Tensor)
 
-#: Values, H·W·C of all images, that are processed at a time: they fit into the cache of a core.
+#: Number of values, H·W·C of all images, that are processed at a time. They fit into the cache of a core.
 CHUNK_VALUES: Final = 2**17
 
 SMALLEST_SIDE: Final = 8
@@ -47,11 +47,11 @@ def corrupt(
     The result for an image depends on (seed, kind, severity, its id) only.
 
     Args:
-        images: An array (N, H, W, C) of uint8, or a tensor (N, C, H, W) of floats in [0, 1] or uint8; C is 1 or 3, and
-            sides have 8 pixels or more. Floats are rounded to 256 levels, for which corruptions are defined.
+        images: An array (N, H, W, C) of uint8, or a tensor (N, C, H, W) of floats in [0, 1] or uint8, with C = 1 or 3
+            and sides of 8 pixels or more. Floats are rounded to 256 levels, for which corruptions are defined.
         kind: Name of the corruption, such as "gaussian_noise"; see ``bench list corruptions``.
         severity: 1 to 5.
-        profile: Set of constants, "cifar", "tiny_imagenet" or "imagenet"; by default that of the nearest image size.
+        profile: Set of constants, "cifar", "tiny_imagenet" or "imagenet"; by default, the set of the nearest size.
         seed: Seed of the random numbers.
         ids: Names of the images, on which their random numbers depend; 0…N−1 by default.
 
@@ -74,14 +74,14 @@ def corrupt(
 
     if not isinstance(images, torch.Tensor) or images.ndim != 4:
         raise BenchError(f"corruptions take an array or a tensor of four dimensions, not {type(images).__name__}.")
-    floating = images.is_floating_point()
-    if floating and images.numel() and not (float(images.amin()) >= 0 and float(images.amax()) <= 1):
+    is_float = images.is_floating_point()
+    if is_float and images.numel() and not (float(images.amin()) >= 0 and float(images.amax()) <= 1):
         raise BenchError(f"corruptions take floats in [0, 1]; these range from {images.amin():g} to {images.amax():g}.")
-    levels = (images.detach() * 255).round().to(torch.uint8) if floating else images
+    levels = (images.detach() * 255).round().to(torch.uint8) if is_float else images
     array = levels.permute(0, 2, 3, 1).cpu().contiguous().numpy()
-    found = torch.from_numpy(corrupt_bytes(array, names, kind, severity, seed=seed, profile=profile))
-    moved = found.permute(0, 3, 1, 2).contiguous().to(images.device)
-    return (moved.to(images.dtype) / 255) if floating else moved
+    corrupted = torch.from_numpy(corrupt_bytes(array, names, kind, severity, seed=seed, profile=profile))
+    planes = corrupted.permute(0, 3, 1, 2).contiguous().to(images.device)
+    return (planes.to(images.dtype) / 255) if is_float else planes
 
 
 def corrupt_bytes(
@@ -95,12 +95,12 @@ def corrupt_bytes(
     stored: bool = True,
     files_sha: str | None = None,
 ) -> Bytes:
-    """Corrupt ``images``, (N, H, W, C) uint8 with C = 1 or 3 and sides of 8 pixels or more: uint8, the same shape.
+    """Corrupt ``images``, (N, H, W, C) uint8 with C = 1 or 3 and sides of 8 pixels or more. The shape does not change.
 
-    The result for an image depends on (seed, kind, severity, its id) only. ``profile`` None is the one nearest to the
-    shorter side. ``stored``: add the loss of JPEG compression if the published set of that profile consists of JPEG
-    files. ``files_sha`` is the hash of the photographs used by the kind: "" for the synthetic texture in their place,
-    None for the photographs if they are installed.
+    The result for an image depends on (seed, kind, severity, its id) only. Without ``profile``, the profile nearest to
+    the shorter side is used. ``stored``: compress the result as JPEG if the published set of the profile consists of
+    JPEG files. ``files_sha`` is the hash of the photographs used by the kind. "" selects the synthetic texture, and
+    None selects the photographs if they are installed.
 
     Raises BenchError for unknown names and severities, unsuitable images, and photographs that are not installed.
     """

@@ -12,8 +12,8 @@ from bench.attacks.corruptions.draws import Draws, Floats
 from bench.attacks.corruptions.severities import Defocus, Gaussian, Zooms
 from bench.attacks.corruptions.units import Bytes
 
-#: Side in pixels from which OpenCV filters float32 images by a Fourier transform. For kernels of side ``WIDE`` or more
-#: that is faster than summing the taps of the kernel.
+#: OpenCV filters float32 images by a Fourier transform if the kernel has ``TRANSFORMED`` pixels per side or more. For
+#: kernels of side ``WIDE`` or more, the transform is faster than the sum over the kernel.
 TRANSFORMED, WIDE = 13, 7
 
 

@@ -47,8 +47,8 @@ def saturate(images: Bytes, constants: Saturate, draws: Draws) -> Floats:
     chroma = gap.max(axis=3, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         saturation = np.where(value > 0, chroma / value, 0)
-        wanted = np.minimum(saturation * np.float32(constants.gain) + np.float32(constants.shift), 1)
-        stretched = np.where(chroma > 0, gap * (wanted / saturation), 0)
-    red = (chroma == 0) * wanted * value * np.array([0, 1, 1], dtype=np.float32)
+        changed = np.minimum(saturation * np.float32(constants.gain) + np.float32(constants.shift), 1)
+        stretched = np.where(chroma > 0, gap * (changed / saturation), 0)
+    red = (chroma == 0) * changed * value * np.array([0, 1, 1], dtype=np.float32)
     saturated: Floats = value - stretched - red
     return saturated

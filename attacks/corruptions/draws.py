@@ -15,9 +15,9 @@ Floats = NDArray[np.float32]
 
 
 class Draws:
-    """One generator per image, seeded by (seed, kind, severity, sample id); every call continues its sequence.
+    """One generator per image, seeded by (seed, kind, severity, sample id). Every call continues the sequences.
 
-    The corruptions make their calls in a fixed order, so the numbers of an image depend on nothing else. NumPy's
+    The corruptions make their calls in a fixed order, so that the numbers depend only on this seed. NumPy's
     generators compute in integers and float64 on the CPU, with equal results on all machines.
     """
 

@@ -38,7 +38,7 @@ def _jolted(images: Bytes, jolts: Floats) -> Floats:
     The image is reflected at its outermost pixels.
     """
     height, width = images.shape[1:3]
-    # height before width, as in the published program, which has square images only
+    # The published program uses height before width. It has only square images.
     middle, reach = np.array([height, width], dtype=np.float32) // 2, min(height, width) // 3
     corners = np.array([[1, 1], [1, -1], [-1, -1]], dtype=np.float32) * reach + middle
     moved = images.astype(np.float32)

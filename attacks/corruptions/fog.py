@@ -22,36 +22,36 @@ def fog(images: Bytes, constants: Fog, draws: Draws) -> Floats:
     return foggy
 
 
-def plasma(chance: Floats, side: int, decay: float) -> Floats:
+def plasma(uniforms: Floats, side: int, decay: float) -> Floats:
     """Return clouds by the diamond-square algorithm on a torus, from 0 to 1: (N, side, side) float32.
 
-    ``side`` is a power of 2. The grid starts with one corner of height 0 and is refined: first the centre of each four
-    corners, then the midpoints of all edges get the mean of their four neighbours plus w²·u, with u uniform on [−1, 1).
-    w is 100 at first and is divided by ``decay`` at every refinement (Fournier, Fussell and Carpenter 1982, doi
-    10.1145/358523.358553; the square of w is that of the published program). The random numbers are ``chance``,
-    (N, side² − 1) uniform on [0, 1), used in order.
+    ``side`` is a power of 2. The grid starts with one corner of height 0 and is refined (Fournier, Fussell and
+    Carpenter 1982, doi 10.1145/358523.358553). First the centre of each four corners, then the midpoints of all edges
+    get the mean of their four neighbours plus w²·u, with u uniform on [−1, 1). w is 100 at first and is divided by
+    ``decay`` at every refinement. The square of w is taken from the published program. The random numbers are
+    ``uniforms``, (N, side² − 1) uniform on [0, 1), used in order.
     """
-    heights = np.zeros((len(chance), side, side), dtype=np.float32)
-    spread = 2 * chance - 1
-    used, step, wibble = 0, side, FIRST_WIBBLE
+    heights = np.zeros((len(uniforms), side, side), dtype=np.float32)
+    spread = 2 * uniforms - 1
+    n_used, step, wibble = 0, side, FIRST_WIBBLE
 
     def scattered(four_neighbours: Floats) -> Floats:
-        nonlocal used
+        nonlocal n_used
         count = four_neighbours[0].size
-        wibbles = spread[:, used : used + count].reshape(four_neighbours.shape)
-        used += count
+        wibbles = spread[:, n_used : n_used + count].reshape(four_neighbours.shape)
+        n_used += count
         height: Floats = four_neighbours / 4 + np.float32(wibble**2) * wibbles
         return height
 
     while step >= 2:
         half = step // 2
         corners, centres = heights[:, ::step, ::step], heights[:, half::step, half::step]
-        beside = corners + np.roll(corners, -1, axis=1)
-        centres[:] = scattered(beside + np.roll(beside, -1, axis=2))
-        across = corners + np.roll(corners, -1, axis=2)
-        heights[:, ::step, half::step] = scattered(centres + np.roll(centres, 1, axis=1) + across)
-        down = corners + np.roll(corners, -1, axis=1)
-        heights[:, half::step, ::step] = scattered(centres + np.roll(centres, 1, axis=2) + down)
+        vertical = corners + np.roll(corners, -1, axis=1)
+        centres[:] = scattered(vertical + np.roll(vertical, -1, axis=2))
+        horizontal = corners + np.roll(corners, -1, axis=2)
+        heights[:, ::step, half::step] = scattered(centres + np.roll(centres, 1, axis=1) + horizontal)
+        vertical = corners + np.roll(corners, -1, axis=1)
+        heights[:, half::step, ::step] = scattered(centres + np.roll(centres, 1, axis=2) + vertical)
         step, wibble = half, wibble / decay
     heights -= heights.min(axis=(1, 2), keepdims=True)
     heights /= heights.max(axis=(1, 2), keepdims=True)

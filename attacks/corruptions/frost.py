@@ -21,24 +21,24 @@ from bench.attacks.corruptions.units import Bytes, tint
 def frost(images: Bytes, constants: Frost, draws: Draws) -> NDArray[np.float64]:
     """Return w·x + v·frost, w and v the weights of the severity, frost a random crop of one of the photographs.
 
-    The result is (N, H, W, C) float64, as for the published sets: a tenth of the sums are integers, for which
-    truncation depends on the last bit. Raises BenchError if no installed package contains the photographs.
+    The result is (N, H, W, C) float64, as for the published sets. A tenth of the sums are integers, and the last bit
+    decides how they are truncated. Raises BenchError if no installed package contains the photographs.
     """
     crops = cropped(images.shape[1:], constants.grain_px, draws)
     return constants.image_weight * images.astype(np.float64) + constants.frost_weight * crops.astype(np.float64)
 
 
 def textured(images: Bytes, constants: Frost, draws: Draws) -> Floats:
-    """Return w·x + v·texture with the synthetic texture in place of the photographs: (N, H, W, C) float32."""
+    """Return w·x + v·texture, with the synthetic texture instead of the photographs: (N, H, W, C) float32."""
     panes = texture(images.shape[1:], draws)
-    found: Floats = np.float32(constants.image_weight) * images + np.float32(constants.frost_weight) * panes
-    return found
+    frosted: Floats = np.float32(constants.image_weight) * images + np.float32(constants.frost_weight) * panes
+    return frosted
 
 
 def cropped(shape: tuple[int, ...], grain: float, draws: Draws) -> Bytes | Floats:
     """Return one random crop of a random photograph per image, (N, H, W, C).
 
-    ``shape`` is (H, W, C), and ``grain`` the side of a pixel of the photographs in pixels of the image.
+    ``shape`` is (H, W, C). ``grain`` is the side of a pixel of the photographs, in pixels of the image.
     """
     height, width, channels = shape
     choices = panes(height, width, grain, channels)
@@ -63,7 +63,7 @@ def panes(height: int, width: int, grain: float, channels: int) -> tuple[Bytes |
 
 
 def _scaled(photograph: Bytes, scale: float, height: int, width: int) -> Bytes:
-    """Scale linearly and without smoothing, as for the published sets, to height × width at least."""
+    """Scale linearly and without smoothing, as for the published sets, to at least height × width."""
     rows, columns = (round(extent * scale) for extent in photograph.shape[:2])
     size = (max(columns, width), max(rows, height)) if rows < height or columns < width else None
     return np.asarray(cv2.resize(photograph, size, fx=scale, fy=scale), dtype=np.uint8)

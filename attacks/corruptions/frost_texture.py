@@ -1,6 +1,7 @@
 """A synthetic texture with the statistics of the photographs of frost, used if they are not installed.
 
-``results/studies/frost`` measures the constants on the photographs, and compares the accuracies under both.
+``results/studies/frost`` measures the constants on the photographs, and compares the accuracies under photographs and
+texture.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from scipy import fft
 from bench.attacks.corruptions.draws import Draws, Floats
 from bench.attacks.corruptions.units import WHITE, tint
 
-#: Sides of a crop in pixels at which the statistics were measured; they are interpolated in ln(side).
+#: Sides of the crops in pixels for which the statistics were measured. Other sides are interpolated in ln(side).
 SIDES: Final = (32, 64, 224)
 
 #: Largest frequency of the local contrast, in cycles per crop.
 PATCH_CYCLES: Final = 2
 
 
-#: Contrast relative to the photographs. At 1 networks lose slightly more accuracy under random fields than under the
-#: photographs, whose structure is ordered. Chosen on images that are not part of the comparison.
+#: Contrast relative to the photographs. At 1, networks lose slightly more accuracy under random fields than under the
+#: photographs, which have an ordered structure. Chosen on images that are not part of the comparison.
 CONTRAST: Final = 0.98
 
 
@@ -73,7 +74,7 @@ _FIFTH = Pane(
     ),
 )  # fmt: skip
 
-#: The panes from which the published sets choose; two of the photographs have the same pixels.
+#: The panes of the published sets. Two of the photographs have the same pixels.
 PANES: Final = (_FIRST, _SECOND, _SECOND, _FOURTH, _FIFTH)
 
 
@@ -89,31 +90,32 @@ class Spectra(NamedTuple):
 def texture(shape: tuple[int, ...], draws: Draws) -> Floats:
     """Return the colours of one pane per image plus random fields with its spectrum along two axes: (N, H, W, C).
 
-    ``shape`` is (H, W, C); values are float32 from 0 to 255.
+    ``shape`` is (H, W, C). Values are float32 from 0 to 255.
     """
     height, width, channels = shape
-    which = (draws.uniform().astype(np.float64) * len(PANES)).astype(np.int64)
-    first, second, patches = _fields(height, width, which, draws)
+    pane_index = (draws.uniform().astype(np.float64) * len(PANES)).astype(np.int64)
+    first, second, patches = _fields(height, width, pane_index, draws)
     spectra = _spectra(height, width)
     spread, skewness, patchiness, level = (
-        values[which, None, None] for values in (spectra.spread, _of("skewness"), _of("patchiness"), spectra.level)
+        values[pane_index, None, None] for values in (spectra.spread, _of("skewness"), _of("patchiness"), spectra.level)
     )
     z = first / spread
     contrast = spread * np.exp(patchiness * patches - patchiness**2)  # has the mean square of ``spread``
     first = CONTRAST * contrast * (z + skewness / 6 * (z**2 - 1)) + level * draws.normal()[:, None, None]
-    mean, axis, other = (tint(_of(name)[which, None, None], channels) for name in ("mean", "axis", "second"))
-    panes: Floats = np.clip(mean + axis * first[..., None] + other * second[..., None], 0, WHITE)
+    mean, axis, second_axis = (tint(_of(name)[pane_index, None, None], channels) for name in ("mean", "axis", "second"))
+    panes: Floats = np.clip(mean + axis * first[..., None] + second_axis * second[..., None], 0, WHITE)
     return panes.astype(np.float32, copy=False)
 
 
-def _fields(height: int, width: int, which: NDArray[np.int64], draws: Draws) -> tuple[Floats, Floats, Floats]:
-    """Return crops of Gaussian fields, (N, H, W) each: two with the panes' spectra, and the local contrast.
+def _fields(height: int, width: int, pane_index: NDArray[np.int64], draws: Draws) -> tuple[Floats, Floats, Floats]:
+    """Return crops of three Gaussian fields, (N, H, W) each: two with the panes' spectra, and the local contrast.
 
-    The canvas is larger than the crop, so that opposite edges of the crop are not correlated by the period.
+    The fields are periodic on a canvas. It is larger than the crop, so that opposite edges of the crop are not
+    correlated.
     """
     spectra, canvas = _spectra(height, width), (2 * height, 2 * width)
     noise = fft.rfft2(draws.normal(3, *canvas))
-    noise[:, :2] *= spectra.amplitudes[which, None]
+    noise[:, :2] *= spectra.amplitudes[pane_index, None]
     noise[:, 2] *= spectra.patches
     fields = fft.irfft2(noise, s=canvas)[:, :, :height, :width]
     return fields[:, 0], fields[:, 1], fields[:, 2]
@@ -125,20 +127,19 @@ def _of(name: str) -> Floats:
 
 @lru_cache(maxsize=16)
 def _spectra(height: int, width: int) -> Spectra:
-    side, at = min(height, width), np.log(SIDES)
+    side, nodes = min(height, width), np.log(SIDES)
     frequency = side * np.hypot(fft.fftfreq(2 * height)[:, None], fft.fftfreq(2 * width)[None, :])
     octaves = np.log2(np.where(frequency > 0, frequency, 1))
     crop = np.zeros(frequency.shape)
     crop[:height, :width] = 1 / (height * width)
     share = np.abs(fft.fft2(crop)) ** 2  # share of the power at a frequency that is in the mean of the crop
-    slow = (frequency > 0) & (
-        frequency < 1
-    )  # trends; they get the variance that the measured spectrum does not contain
+    # Slow trends get the variance that the measured spectrum does not contain.
+    slow = (frequency > 0) & (frequency < 1)
     amplitudes, level = [], []
     for pane in PANES:
         measured = np.stack([_between(octaves, np.log(values)) for values in pane.spectra])
-        power = np.where(frequency > 0, np.exp(2 * _at(np.log(side), at, measured)), 0)
-        mean_variance, variance = (np.interp(np.log(side), at, values) ** 2 for values in (pane.mean_std, pane.std))
+        power = np.where(frequency > 0, np.exp(2 * _at(np.log(side), nodes, measured)), 0)
+        mean_variance, variance = (np.interp(np.log(side), nodes, values) ** 2 for values in (pane.mean_std, pane.std))
         within = power * (1 - share)
         power[slow] *= max(0.0, (variance - within[~slow].sum() / power.size) * power.size / within[slow].sum())
         amplitudes.append(np.sqrt(power))
@@ -146,19 +147,19 @@ def _spectra(height: int, width: int) -> Spectra:
     patches = ((frequency > 0) & (frequency <= PATCH_CYCLES)).astype(np.float64)
     patches /= np.sqrt((patches**2).mean())
     half, whole = np.s_[..., : width + 1], np.stack(amplitudes)
-    found = (whole[half], patches[half], np.sqrt((whole**2).mean((1, 2))), np.array(level))
-    return Spectra(*(values.astype(np.float32) for values in found))
+    fields = (whole[half], patches[half], np.sqrt((whole**2).mean((1, 2))), np.array(level))
+    return Spectra(*(values.astype(np.float32) for values in fields))
 
 
 def _between(octaves: NDArray[np.float64], logarithms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Interpolate linearly values measured at octaves 0, 1, 2, …, and extrapolate by one octave below."""
+    """Interpolate values measured at octaves 0, 1, 2, … linearly, and extrapolate by one octave below."""
     below = 2 * logarithms[0] - logarithms[1]
-    found: NDArray[np.float64] = np.interp(octaves, np.arange(-1, len(logarithms)), [below, *logarithms])
-    return found
+    values: NDArray[np.float64] = np.interp(octaves, np.arange(-1, len(logarithms)), [below, *logarithms])
+    return values
 
 
-def _at(x: float, places: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Interpolate ``values``, (places, …), linearly at ``x``; constant beyond the last places."""
-    weights = [np.interp(x, places, row) for row in np.eye(len(places))]
-    found: NDArray[np.float64] = np.tensordot(weights, values, axes=1)
-    return found
+def _at(x: float, nodes: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Interpolate ``values``, (nodes, …), linearly at ``x``, and extend them by constants beyond the outer nodes."""
+    weights = [np.interp(x, nodes, row) for row in np.eye(len(nodes))]
+    interpolated: NDArray[np.float64] = np.tensordot(weights, values, axes=1)
+    return interpolated

@@ -14,7 +14,7 @@ Indices = NDArray[np.intp]
 
 
 def glass_blur(images: Bytes, constants: Glass, draws: Draws) -> Floats:
-    """Blur, replace every pixel by a nearby one, and blur again: (N, H, W, C) float32.
+    """Blur, replace every pixel by a nearby pixel, and blur again: (N, H, W, C) float32.
 
     The published program intends to swap two pixels. For a colour image it copies one over the other, because its
     pixels are views of the array that it writes to. The published files contain this effect, and so does this function.
@@ -30,24 +30,25 @@ def glass_blur(images: Bytes, constants: Glass, draws: Draws) -> Floats:
 def copied_from(height: int, width: int, reach: int, draws: Draws) -> Indices:
     """Return the source of every pixel after one pass over each image: (N·H·W,) indices of pixels of the batch.
 
-    The pass goes from the lower right to the upper left and copies to (h, w) from (h + a, w + b), a and b uniform on
-    −reach…reach−1. If the source was itself overwritten before, its new value is copied; these chains are followed to
-    their ends by repeated doubling. A border, ``reach`` + 1 pixels wide at the top and on the left, keeps its values.
+    The pass goes from the lower right to the upper left. It copies to (h, w) from (h + a, w + b), with a and b uniform
+    on −reach…reach−1. If the source was overwritten earlier in the pass, its new value is copied. Such chains of copies
+    are followed to their ends by repeated doubling. A border, ``reach`` + 1 pixels wide at the top and on the left,
+    keeps its values.
     """
     down, right = ((draws.uniform(height, width) * (2 * reach)).astype(np.intp) - reach for _ in ("down", "right"))
     rows, columns = np.arange(height)[:, None], np.arange(width)
     moved = (rows > reach) & (rows <= height - reach) & (columns > reach) & (columns <= width - reach)
     moved = np.broadcast_to(moved, down.shape).reshape(-1)
-    here = np.arange(down.size)
-    source = here + ((down * width + right).reshape(-1) * moved)
-    # a source with a larger index was overwritten before, so its value came from another pixel
-    chained = np.flatnonzero((source > here) & moved.take(source))
-    return _ends(source, here, chained)
+    indices = np.arange(down.size)
+    source = indices + ((down * width + right).reshape(-1) * moved)
+    # A source with a larger index was overwritten earlier in the pass, so that its value came from another pixel.
+    chained = np.flatnonzero((source > indices) & moved.take(source))
+    return _ends(source, indices, chained)
 
 
-def _ends(source: Indices, here: Indices, chained: Indices) -> Indices:
-    """Return ``source`` of the last pixel of every chain; the pixels ``chained`` continue to their source."""
-    onward = here.copy()
+def _ends(source: Indices, indices: Indices, chained: Indices) -> Indices:
+    """Return ``source`` of the last pixel of every chain. The chain of each pixel in ``chained`` continues."""
+    onward = indices.copy()
     onward[chained] = source[chained]
     while len(chained):
         further = onward.take(onward[chained])

@@ -51,7 +51,7 @@ def _add_up(padded: Floats, out: Floats, reach: int, taps: Sequence[Tap]) -> Non
 
 
 def line(radius: float, sigma: float, angle: float) -> list[Tap]:
-    """Return the taps k_i ∝ exp(−i²/2σ²), i = 0…2⌈radius⌉, at i·(sin, cos) of ``angle``, halves rounded down."""
+    """Return the taps k_i ∝ exp(−i²/2σ²), i = 0…2⌈radius⌉, at i·(sin, cos) of ``angle``, with halves rounded down."""
     steps: NDArray[np.int64] = np.arange(_taps(radius))
     weights = np.exp(-(steps**2) / (2 * sigma**2))
     sine, cosine = math.sin(math.radians(angle)), math.cos(math.radians(angle))

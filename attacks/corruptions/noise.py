@@ -37,7 +37,7 @@ def shot_noise(images: Bytes, constants: Photons, draws: Draws) -> Floats:
 
 
 def impulse_noise(images: Bytes, constants: Impulses, draws: Draws) -> Bytes:
-    """Set a fraction of all values to black or white, half of them each: (N, H, W, C) uint8."""
+    """Set a fraction of all values to black or white, in equal parts: (N, H, W, C) uint8."""
     chance = draws.uniform(*images.shape[1:])
     noisy = images.copy()
     noisy[chance < constants.fraction] = 0

@@ -1,4 +1,4 @@
-"""Notes on whether an accuracy on corrupted images is comparable with published ones."""
+"""Notes on whether an accuracy on corrupted images is comparable with published accuracies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNKNOWN_FILES = "not verified as a published set: the checksums of the files are
 def corruption_notes(spec: CorruptionSpec, side: int, *, published: bool = False) -> tuple[str, ...]:
     """Return the notes for images whose shorter side is ``side`` pixels.
 
-    There are none if the files are ``published``, that is, if their checksums are those of a published set.
+    No note is returned if the files are ``published``, that is, if they have the checksums of a published set.
     """
     if spec.source == "official":
         return () if published else (UNKNOWN_FILES,)

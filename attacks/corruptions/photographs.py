@@ -1,8 +1,8 @@
 """The five photographs of frost of the published sets, read from an installed package.
 
-The photographs are not part of this project. Each package below contains them; the extra ``frost`` installs the first,
-which has the Apache License 2.0. Its files are read without importing it, and only used if their SHA-256 is the one
-below.
+The photographs are not part of this project. Each package below contains them. The extra ``frost`` installs the first
+package, which has the Apache License 2.0. Files are read without importing the package, and are used only if they have
+the SHA-256 below.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 from bench.core.errors import BenchError
 
-#: SHA-256 of the files. The published sets draw from these five; the packages contain a sixth that is never used.
+#: SHA-256 of the files. The published sets draw from these five. The packages contain a sixth, which is never used.
 SHA256: Final = {
     "frost1.png": "ff9f907860bd7a835d459e32f9d588062b7f61ee267343cc7222b56753a14755",
     "frost2.png": "fe211a89b336999c207a852ce05818d4545d0b57c5beadd824b4cc9d9a9b6137",
@@ -24,10 +24,10 @@ SHA256: Final = {
     "frost5.jpg": "5fc6a19df4a429ba68abdcc8f8a4278d4c9f81c9ccafd2c92ab0c8cf8992ebd2",
 }
 
-#: Hash that a cell stores: the files are the same in all packages.
+#: Hash that is stored with a cell. The files are the same in all packages.
 FILES_SHA: Final = hashlib.sha256("".join(SHA256.values()).encode()).hexdigest()[:32]
 
-#: Distributions that contain the photographs, and the folder within.
+#: Distributions that contain the photographs, and the folder in each.
 PACKAGES: Final = (
     ("imagecorruptions-imaug", "imagecorruptions/frost"),  # Apache-2.0
     ("imagecorruptions", "imagecorruptions/frost"),  # Apache-2.0
@@ -39,7 +39,7 @@ EXTRA: Final = "pip install 'collapse-bench[frost]'"
 
 @dataclass(frozen=True)
 class Photographs:
-    """The files in order, and the package from which they were read."""
+    """The files in order, and the package that contains them."""
 
     package: str
     version: str
@@ -91,7 +91,7 @@ def required() -> Photographs:
 
 
 def note(files_sha: str) -> str:
-    """Return a note on the source of a frost of that hash; "" is the synthetic texture."""
+    """Return a note on the source of the frost with the hash ``files_sha``; "" for the synthetic texture."""
     found, problems = search().found, search().problems
     if files_sha:
         return f"photographs of {found.package} {found.version}" if found else "the published photographs"

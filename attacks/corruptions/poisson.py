@@ -12,22 +12,22 @@ from scipy import stats
 from bench.attacks.corruptions.units import WHITE, Bytes
 
 GUIDE_BITS = 10
-LOOKUP_BITS = 31  # number of bits that are looked up; one less than are drawn, so that 2³¹ exceeds all values
+LOOKUP_BITS = 31  # number of bits that are looked up: one less than the drawn bits, so that 2³¹ exceeds all values
 
 
 class Table(NamedTuple):
     """Distribution functions of all brightness levels, in units of 2⁻³¹."""
 
-    thresholds: NDArray[np.uint32]  # (256, counts), 2³¹·P(count ≤ k); the count exceeds k if the draw is not below it
-    guide: NDArray[np.int32]  # (256, 2¹⁰), smallest count of any draw with these leading 10 bits
+    thresholds: NDArray[np.uint32]  # (256, counts), 2³¹·P(count ≤ k); counts above k have draws from this value on
+    guide: NDArray[np.int32]  # (256, 2¹⁰), smallest count for the leading 10 bits of a draw
 
 
 def poisson(images: Bytes, photons: float, bits: NDArray[np.uint32]) -> NDArray[np.int32]:
     """Return Poisson counts with mean images/255·photons, in the shape of ``images``.
 
-    They are the inverse distribution function at the random ``bits``. Counts above ``photons`` exceed white and are
-    returned as the smallest such count. A table of the 256 means and a guide into it (Chen and Asau 1974, doi
-    10.1080/05695557408974949) need a few lookups per value.
+    A count is the inverse distribution function at the random ``bits``. Counts above ``photons`` exceed white and are
+    returned as the smallest such count. The lookup uses a table for the 256 means and a guide into the table (Chen and
+    Asau 1974, doi 10.1080/05695557408974949). It needs a few steps per value.
     """
     thresholds, guide = table(photons)
     levels, uniforms = images.astype(np.int32), bits >> np.uint32(32 - LOOKUP_BITS)
@@ -42,7 +42,7 @@ def poisson(images: Bytes, photons: float, bits: NDArray[np.uint32]) -> NDArray[
 
 @lru_cache(maxsize=16)
 def table(photons: float) -> Table:
-    """Return the table of distribution functions for ``photons``; cached."""
+    """Return the cached table of distribution functions for ``photons``."""
     counts = np.arange(int(np.ceil(photons)) + 1)
     means = np.arange(WHITE + 1)[:, None] * (photons / WHITE)
     thresholds = np.rint(stats.poisson.cdf(counts, means) * 2.0**LOOKUP_BITS).astype(np.uint32)

@@ -27,9 +27,9 @@ FAMILIES: Final[tuple[Family, ...]] = ("noise", "blur", "weather", "digital")
 class Corruption(Protocol):
     """Signature and contract of a corruption.
 
-    ``images`` is (N, H, W, C), uint8, C = 1 or 3. ``constants`` are those of the entry for one profile and severity:
-    see :func:`parameters`. The result has the shape of ``images``: uint8, or float32 from 0 to 255, which the caller
-    clips and truncates. ``images`` are not modified. All randomness comes from ``draws``.
+    ``images`` is (N, H, W, C), uint8, C = 1 or 3. ``constants`` are the constants of the entry for one profile and
+    severity: see :func:`parameters`. The result has the shape of ``images``: uint8, or float32 from 0 to 255, which the
+    caller clips and truncates. ``images`` are not modified. All randomness comes from ``draws``.
     """
 
     def __call__(self, images: NDArray[np.uint8], constants: Any, draws: Draws, /) -> NDArray[Any]:
@@ -40,8 +40,8 @@ class Corruption(Protocol):
 class CorruptionEntry:
     """Declaration of a corruption.
 
-    ``constants`` contain five values per profile, one for each severity: numbers, or named tuples. Fields of the tuples
-    whose names end in ``_px`` are lengths in pixels and scale with the image. If an entry has a single profile, its
+    ``constants`` contain five values per profile, one for each severity: numbers, or named tuples. Fields with names
+    that end in ``_px`` are lengths in pixels and scale with the image. If an entry has a single profile, its
     constants are used for all profiles.
     """
 
@@ -50,7 +50,7 @@ class CorruptionEntry:
     family: Family
     function: str | Corruption  # "module:function", imported when first used, or the function itself
     constants: Mapping[Profile, Sequence[Any]] = field(repr=False)
-    standard: bool = False  # one of the fifteen corruptions in the mean; the other four are for validation
+    standard: bool = False  # True for the fifteen corruptions in the mean, False for the four validation corruptions
     random: bool = False  # draws random numbers
     stand_in: str = ""  # "module:function" to use if the photographs that ``function`` needs are not installed
     version: int = 1  # incremented when the corrupted images may change
@@ -89,16 +89,17 @@ SETS: Final = ("standard", "all")
 
 
 def resolve_kinds(patterns: Collection[str]) -> list[str]:
-    """Resolve names, wildcards, families, ``standard`` and ``all``, or ``none`` alone, to names in registry order.
+    """Resolve names, wildcards, families and sets of corruptions to names in registry order.
 
-    Raises BenchError for an unknown name, and for an empty list.
+    The sets are ``standard`` and ``all``. The single word ``none`` means no corruption. Raises BenchError for an
+    unknown name, and for an empty list.
     """
     if is_none("corruption", patterns):
         return []
-    wanted: set[str] = set()
+    names: set[str] = set()
     for pattern in patterns:
-        wanted |= set(_kinds(pattern))
-    return [name for name in CORRUPTIONS if name in wanted]
+        names |= set(_kinds(pattern))
+    return [name for name in CORRUPTIONS if name in names]
 
 
 def _kinds(pattern: str) -> list[str]:
@@ -128,12 +129,12 @@ def files_sha_of(name: str) -> str:
 
 
 def can_make(name: str, files_sha: str) -> bool:
-    """Return whether the photographs with hash ``files_sha`` are installed, if the corruption needs any ("": none)."""
+    """Return whether the photographs with hash ``files_sha`` are installed, or none are needed (hash "")."""
     return files_sha in ("", files_sha_of(name))
 
 
 def load_corruption(name: str, files_sha: str) -> Corruption:
-    """Return the function of the corruption that uses the photographs with hash ``files_sha``, or none for "".
+    """Return the function of the corruption that uses the photographs with hash ``files_sha``; "" for no photographs.
 
     Raises BenchError if the corruption does not use these files, or if they are not installed.
     """
@@ -160,11 +161,11 @@ def parameters(kind: str, severity: int, profile: Profile, size: int) -> Any:
         (profile,) = constants
     if profile not in constants:
         known = join(list(constants), "or")
-        raise BenchError(f"corruption {kind!r} has no constants of profile {profile!r}; it has those of {known}.")
-    found, factor = constants[profile][severity - 1], size / PROFILE_SIZES[profile]
-    if factor == 1 or not hasattr(found, "_asdict"):
-        return found
-    return type(found)(*(_scaled(name, value, factor) for name, value in found._asdict().items()))
+        raise BenchError(f"corruption {kind!r} has no constants of profile {profile!r}; use the profile {known}.")
+    constant, factor = constants[profile][severity - 1], size / PROFILE_SIZES[profile]
+    if factor == 1 or not hasattr(constant, "_asdict"):
+        return constant
+    return type(constant)(*(_scaled(name, value, factor) for name, value in constant._asdict().items()))
 
 
 def _scaled(name: str, value: float, factor: float) -> float:

@@ -1,8 +1,9 @@
 """The constants of the 19 corruptions, for five severities and three image sizes.
 
-The profile ``cifar`` is that of CIFAR-10-C and CIFAR-100-C, ``tiny_imagenet`` of Tiny ImageNet-C, ``imagenet`` of
-ImageNet-C: Hendrycks and Dietterich 2019, arXiv 1903.12261, and the programs published with it. Intensities are on the
-scale of [0, 1]; fields that end in ``_px`` are lengths in pixels of an image of the profile's size.
+The profile ``cifar`` has the constants of CIFAR-10-C and CIFAR-100-C, ``tiny_imagenet`` of Tiny ImageNet-C, and
+``imagenet`` of ImageNet-C. Source: Hendrycks and Dietterich 2019, arXiv 1903.12261, and the programs published with it.
+Intensities are on the scale of [0, 1]. Fields that end in ``_px`` are lengths in pixels of an image of the profile's
+size.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Photons(NamedTuple):
 class Impulses(NamedTuple):
     """Impulse noise."""
 
-    fraction: float  # of all values
+    fraction: float  # fraction of all values that change
 
 
 class Gaussian(NamedTuple):
@@ -65,7 +66,7 @@ class Motion(NamedTuple):
 
 
 class Zooms(NamedTuple):
-    """Zoom blur: arguments of ``numpy.arange``, whose rounding decides whether the last factor is included."""
+    """Zoom blur: arguments of ``numpy.arange``. Its rounding decides whether the last factor is included."""
 
     start: float
     stop: float
@@ -84,7 +85,7 @@ class Frost(NamedTuple):
 
     image_weight: float
     frost_weight: float
-    grain_px: float  # side of a pixel of the photographs in the image: 0.2 where they are scaled to a fifth
+    grain_px: float  # side of a pixel of the photographs in pixels of the image: 0.2 if they are scaled to a fifth
 
 
 class Snow(NamedTuple):
@@ -106,7 +107,7 @@ class Spatter(NamedTuple):
     std: float
     sigma_px: float
     threshold: float
-    strength: float  # weight of water; for mud the σ in pixels of the blur of its edges
+    strength: float  # weight of water; for mud, the σ of the blur of its edges, in pixels
     mud: int  # 1, or 0 for water
 
 
@@ -119,7 +120,7 @@ class Contrast(NamedTuple):
 class Brightness(NamedTuple):
     """Brightness."""
 
-    shift: float  # of HSV's value
+    shift: float  # increase of the value in HSV
 
 
 class Saturate(NamedTuple):
@@ -280,7 +281,7 @@ PROFILES: Final[Mapping[Profile, Mapping[str, tuple[Parameters, ...]]]] = {
 
 
 def nearest_profile(size: int) -> Profile:
-    """Return the profile whose size is nearest to ``size`` in ratio; the smaller one of two equally near.
+    """Return the profile with the size nearest to ``size`` in ratio. In a tie, return the smaller profile.
 
     >>> nearest_profile(28), nearest_profile(96), nearest_profile(224)
     ('cifar', 'tiny_imagenet', 'imagenet')

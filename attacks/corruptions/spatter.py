@@ -22,8 +22,8 @@ FAINTEST_MUD = 0.8
 def spatter(images: Bytes, constants: Spatter, draws: Draws) -> Floats:
     """Add drops of water, which lighten the image, or mud, which covers it: (N, H, W, C) float64.
 
-    Drops are where smoothed noise exceeds a threshold. The computation is float64, because the edges of the drops are
-    found in integer levels, and rounding errors can change a drop.
+    Drops are the pixels at which smoothed noise exceeds a threshold. The computation is float64, because the edges of
+    the drops are detected in integer levels, where a rounding error can change a drop.
     """
     noise = constants.mean + constants.std * draws.normal(*images.shape[1:3]).astype(np.float64)
     liquid = ndimage.gaussian_filter(noise, constants.sigma_px, mode="nearest", axes=(1, 2))
@@ -32,7 +32,7 @@ def spatter(images: Bytes, constants: Spatter, draws: Draws) -> Floats:
         covered = separable.blur((liquid > constants.threshold).astype(np.float32), constants.strength)[..., None]
         covered[covered < FAINTEST_MUD] = 0
         return images * (1 - covered) + covered * tint(MUD, images.shape[3])
-    levels = (liquid * WHITE).astype(np.int64).astype(np.uint8)  # 256 is 0 again, as in the published files
+    levels = (liquid * WHITE).astype(np.int64).astype(np.uint8)  # 256 wraps to 0, as in the published files
     light = np.stack([water(layer) for layer in levels])
     return images + constants.strength * light[..., None] * tint(WATER, images.shape[3])
 

@@ -16,7 +16,7 @@ LUMA: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def to_bytes(pixels: NDArray[np.floating] | Bytes) -> Bytes:
-    """Clip to [0, 255] and truncate to integers, as for the published files, which are not rounded."""
+    """Clip to [0, 255] and truncate to integers. The published files are also truncated, not rounded."""
     cut: Bytes = np.clip(pixels, 0, WHITE).astype(np.uint8, copy=False)
     return cut
 

@@ -1,8 +1,8 @@
 """Check the arguments of an attack function once, and run its searches.
 
-The attacks implemented here are plain functions of a model and tensors. This module contains the steps that they share:
-the checks of images, labels, budget and integer arguments, the keys of the random numbers, evaluation mode, and the
-loop over stages.
+The attacks implemented here are plain functions of a model and tensors. This module contains their common steps: checks
+of images, labels, budget and integer arguments, the keys of the random numbers, evaluation mode, and the loop over
+stages.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class AttackCall:
     """The checked arguments of one call of an attack function."""
 
     model: nn.Module
-    samples: Samples  # ``ranking`` is the label, followed by the target class if there is one
+    samples: Samples  # ``ranking`` is the label, followed by the target class in a targeted attack
     norm: Norm
     targeted: bool
     batch_size: int
@@ -47,9 +47,9 @@ class AttackCall:
 
     @cached_property
     def ranking(self) -> Tensor:
-        """Classes of every clean image in descending order of their logits, (N, K); costs one forward pass per image.
+        """Classes of every clean image in descending order of their logits, (N, K).
 
-        Of classes with equal logits the first comes first.
+        The computation costs one forward pass per image. Classes with equal logits are in ascending order.
         """
         inputs = self.samples.inputs
         with torch.no_grad():
@@ -59,50 +59,50 @@ class AttackCall:
     def run(self, *searches: Search, ranked: bool = False) -> Tensor:
         """Run ``searches`` one after the other, each on the images that are not adversarial yet: (N, C, H, W).
 
-        If ``ranked``, the samples have the :attr:`ranking`, and its forward pass counts towards the query budget.
+        If ``ranked``, the samples have the :attr:`ranking`, and its forward pass is charged to the query budget.
         """
         samples = self._samples(ranked=ranked)
         labels, batch_size = samples.labels, self.batch_size
-        adversarials, left = samples.inputs.clone(), torch.arange(len(samples), device=labels.device)
+        adversarials, remaining = samples.inputs.clone(), torch.arange(len(samples), device=labels.device)
         allowance, truncated = self._allowance(spent=int(ranked)), torch.zeros_like(labels, dtype=torch.bool)
         for search in searches:
-            if not len(left):
+            if not len(remaining):
                 break
-            bound = None if allowance is None else allowance[left]
-            found = run_search(search, self.model, take(samples, left), batch_size=batch_size, allowance=bound)
+            bound = None if allowance is None else allowance[remaining]
+            result = run_search(search, self.model, take(samples, remaining), batch_size=batch_size, allowance=bound)
             if allowance is not None:
-                allowance[left] -= found.n_queries
-            truncated[left] = found.truncated
-            adversarials[left[found.success]] = found.adversarials[found.success]
-            left, batch_size = left[~found.success], found.batch_size
+                allowance[remaining] -= result.n_queries
+            truncated[remaining] = result.truncated
+            adversarials[remaining[result.success]] = result.adversarials[result.success]
+            remaining, batch_size = remaining[~result.success], result.batch_size
         if self.query_budget is not None:
             self.query_budget.truncated = truncated
         return adversarials
 
     def run_to_nearest(self, search: Search, *, ranked: bool = False) -> Tensor:
-        """Run ``search`` to its end and return the nearest adversarial images, or clean ones: (N, C, H, W).
+        """Run ``search`` to its end and return the nearest adversarial images, or the clean images: (N, C, H, W).
 
         Raises BenchError with a query budget, and CellFailure("nan_logits") if the model returned NaN or infinity.
         """
         if self.query_budget is not None:
             raise BenchError("a query budget needs eps, the length at which the search may stop; give both or neither.")
-        samples, found = self._samples(ranked=ranked), []
+        samples, points = self._samples(ranked=ranked), []
         for index in self._parts():
             part = nearest(search, self.model, take(samples, index), norm=self.norm, targeted=self.targeted)
             if part.stopped.any():
                 raise CellFailure("nan_logits", "the model returned NaN or infinite logits to the attack.")
-            found.append(part.points)
-        return torch.cat(found) if found else samples.inputs.clone()
+            points.append(part.points)
+        return torch.cat(points) if points else samples.inputs.clone()
 
     def _parts(self) -> Sequence[Tensor]:
-        """Return the positions of the samples in batches; no batch without samples."""
+        """Return the positions of the samples in batches; empty without samples."""
         positions = torch.arange(len(self.samples), device=self.samples.labels.device)
         return positions.split(self.batch_size) if len(positions) else ()
 
     def _samples(self, *, ranked: bool) -> Samples:
         """Return the samples, with the ranking of their classes if ``ranked`` and the attack is untargeted."""
-        aimed = self.targeted or not len(self.samples)
-        return replace(self.samples, ranking=self.ranking) if ranked and not aimed else self.samples
+        needs_no_ranking = self.targeted or not len(self.samples)
+        return replace(self.samples, ranking=self.ranking) if ranked and not needs_no_ranking else self.samples
 
     def _allowance(self, *, spent: int) -> Tensor | None:
         """Return the number of queries left for every image, (N,) int64; None without a budget."""
@@ -128,10 +128,10 @@ def attack_call(
     query_budget: QueryBudget | None = None,
     counts: Mapping[str, int] | None = None,
 ) -> Iterator[AttackCall]:
-    """Check the arguments; inside the context the model is in evaluation mode and torch in the state of an evaluation.
+    """Check the arguments, and set evaluation mode and torch's state for an evaluation inside the context.
 
-    ``counts`` are the integer arguments of the attack, such as steps, which must be at least 1. On exit the model is as
-    before, see :func:`~bench.attacks.engine.untouched.untouched`. Raises BenchError for an invalid argument.
+    ``counts`` are the integer arguments of the attack, such as steps, which must be at least 1. On exit, the model is
+    restored, see :func:`~bench.attacks.engine.untouched.untouched`. Raises BenchError for an invalid argument.
     """
     _check_images(attack, inputs, labels, targets)
     if norm not in norms:
@@ -142,8 +142,8 @@ def attack_call(
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise BenchError(f"{attack}: {name} is {count!r}; it must be a whole number of 1 or more.")
     inputs, labels = inputs.detach(), labels.to(inputs.device, torch.int64)
-    goal = labels[:, None] if targets is None else torch.stack((labels, targets.to(labels)), 1)
-    samples = Samples(inputs, labels, _keys(attack, rng, ids, inputs), goal)
+    ranking = labels[:, None] if targets is None else torch.stack((labels, targets.to(labels)), 1)
+    samples = Samples(inputs, labels, _keys(attack, rng, ids, inputs), ranking)
     size = max(len(inputs), 1) if batch_size is None else batch_size
     with harness_torch_state(), untouched(model):
         yield AttackCall(model, without_inference_mode(samples), norm, targets is not None, size, query_budget)
@@ -153,7 +153,7 @@ def _check_images(attack: str, inputs: Tensor, labels: Tensor, targets: Tensor |
     if not isinstance(inputs, Tensor) or inputs.ndim != 4 or inputs.dtype not in (torch.float32, torch.float64):
         raise BenchError(f"{attack} needs images (N, C, H, W) of float32 or float64, not {_shape(inputs)}.")
     for name, classes in (("labels", labels), *((("targets", targets),) if targets is not None else ())):
-        if not isinstance(classes, Tensor) or classes.shape != inputs.shape[:1] or _fractional(classes):
+        if not isinstance(classes, Tensor) or classes.shape != inputs.shape[:1] or _not_integer(classes):
             raise BenchError(
                 f"{attack} needs {name} of whole numbers and shape ({len(inputs)},), one per image, "
                 f"not {_shape(classes)}."
@@ -169,7 +169,7 @@ def _check_images(attack: str, inputs: Tensor, labels: Tensor, targets: Tensor |
         raise BenchError(f"{attack}: a target class equals the label of its image; choose another class.")
 
 
-def _fractional(classes: Tensor) -> bool:
+def _not_integer(classes: Tensor) -> bool:
     return classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool
 
 
@@ -183,7 +183,7 @@ def _keys(attack: str, rng: int | SampleRng, ids: Ids | None, inputs: Tensor) ->
     """Return the key of every sample, (N,) int64: by default from a seed and the positions 0…N−1."""
     if isinstance(rng, SampleRng):
         if ids is not None:
-            raise BenchError(f"{attack}: give ids or a SampleRng, which has its own, not both.")
+            raise BenchError(f"{attack}: got both ids and a SampleRng, which has its own ids; give only one of them.")
     else:
         names = range(len(inputs)) if ids is None else ids
         rng = SampleRng(rng, attack, [str(name) for name in names], inputs.device)

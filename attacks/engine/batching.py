@@ -1,14 +1,14 @@
 """Choose the rows of a batch: its kind of query, and the number of speculative rows.
 
-Gradient queries and forward-only queries are batched separately, because in a common batch a forward-only query would
-pay for the backward pass, too. FAB alternates between the two kinds. If its samples alternate out of step, each step
-needs two half-full batches. Therefore the next batch consists of the samples that waited and all others that need the
-same kind by then: after one batch all samples that alternate are in step.
+Gradient queries and forward-only queries are batched separately: in a common batch, a forward-only query would also
+cost a backward pass. FAB alternates between the two kinds. If its samples alternate out of step, each step needs two
+half-full batches. Therefore the next batch consists of the samples that waited and all others that now need the same
+kind. After one batch, all alternating samples are in step.
 
-Speculative rows fill a batch that is nearly empty. A CPU reads the weights once per batch, so up to some size the cost
-per image decreases as the batch grows: for ResNet-10-T at 28 pixels on one core, the time per image relative to a batch
-of one image is 0.74 in a batch of 4, 0.54 in one of 8, 0.41 in one of 20 and 0.39 in one of 64. On an accelerator only
-memory limits the batch.
+Speculative rows fill a batch that is nearly empty. A CPU reads the weights once per batch, so that the cost per image
+decreases with the batch size, up to some size. For ResNet-10-T at 28 pixels on one core, the time per image relative to
+a batch of 1 is 0.74 in a batch of 4, 0.54 in a batch of 8, 0.41 in a batch of 20 and 0.39 in a batch of 64. On an
+accelerator, only memory limits the batch.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-# For a CPU. An attempt is wasted if a lower one succeeds, which is rare for samples that have not succeeded for several
-# batches (bench.attacks.engine.scheduler). A search that needs both kinds of query has half as many rows in a batch.
-# A query ahead is wasted if the result before it changes anything: for Square at 28 pixels this is 5 % of the queries
-# at three per image, and 20 % at ten.
+# Limits for a CPU. A speculative attempt is wasted if an earlier attempt succeeds. This is rare for samples that have
+# not succeeded for several batches (bench.attacks.engine.scheduler). A search that needs both kinds of query has half
+# as many rows in a batch. A speculative query is wasted if the result of an earlier query changes the best point. For
+# Square at 28 pixels, these are 5 % of the queries with three queries per image, and 20 % with ten.
 ATTEMPT_PIXELS = 2**16
 QUERY_PIXELS = 2**14
 
 
 class BatchBudget(NamedTuple):
-    """Numbers of rows up to which a batch is filled with further ``attempts``, and with ``queries`` ahead."""
+    """Maximum number of rows of a batch with speculative ``attempts``, and with speculative ``queries``."""
 
     attempts: float
     queries: float
@@ -45,10 +45,10 @@ def batch_budget(inputs: Tensor) -> BatchBudget:
 
 
 def select_kind(needs_gradient: Tensor, waiting: Tensor) -> Tensor | None:
-    """Choose the samples to query now, (B,) bool, or None for all: the more frequent kind, or that of waiting samples.
+    """Choose the samples to query now, (B,) bool, or None for all: the kind of waiting samples or the frequent kind.
 
-    ``needs_gradient`` and ``waiting`` are (B,) bool. Samples that waited for the previous batch are of one kind, so no
-    sample waits twice.
+    ``needs_gradient`` and ``waiting`` are (B,) bool. Samples that waited during the previous batch are of one kind, so
+    that no sample waits twice.
     """
     count = int(needs_gradient.sum())
     if count in (0, len(needs_gradient)):

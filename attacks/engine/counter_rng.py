@@ -1,9 +1,9 @@
-"""Random numbers that belong to the sample: a draw is a hash of the sample's key and of counters.
+"""Random numbers per sample: a draw is a hash of the key of the sample and of counters.
 
-There is no state to advance, so the same image gets the same noise in any batch, order or worker. SplitMix64 (Steele,
-Lea and Flood 2014, doi 10.1145/2714064.2660195) advances by an odd constant and mixes its state; with counters in place
-of the advances it is a counter-based generator. Keys are int64 of shape (B,), one per sample; int64 multiplication
-wraps as the algorithm needs it.
+The generator has no state, so that the same image gets the same noise in any batch, order or worker. SplitMix64
+(Steele, Lea and Flood 2014, doi 10.1145/2714064.2660195) advances its state by an odd constant and mixes it. Here,
+counters replace the state, which gives a counter-based generator. Keys are int64 of shape (B,), one per sample. int64
+multiplication wraps as the algorithm requires.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SECOND = 0x94D049BB133111EB - 2**64
 
 
 def derive(keys: Tensor, *counters: int | Tensor | str) -> Tensor:
-    """Derive new keys from ``keys`` and ``counters``, which are broadcast: int64, the broadcast shape."""
+    """Derive new keys, int64, from ``keys`` and ``counters``, which are broadcast to a common shape."""
     for counter in counters:
         number = zlib.crc32(counter.encode()) if isinstance(counter, str) else counter
         advance = (number + 1) * _GOLDEN
@@ -46,7 +46,7 @@ def signs(keys: Tensor, *counters: int | Tensor | str) -> Tensor:
 
 
 def bulk_uniform(keys: Tensor, shape: Sequence[int]) -> Tensor:
-    """Draw from [0, 1): (B, *shape) float32, one generator per key, on the CPU, where all machines agree."""
+    """Draw from [0, 1): (B, *shape) float32, one generator per key, on the CPU, with equal draws on all machines."""
     return _bulk(keys, shape, lambda generator: torch.rand(*shape, generator=generator))
 
 
@@ -73,7 +73,7 @@ def _mix(z: Tensor) -> Tensor:
 
 
 def _shift(z: Tensor, by: int) -> Tensor:
-    """Shift to the right and fill with zeros; torch's shift keeps the sign."""
+    """Shift to the right and fill with zeros, whereas torch's shift keeps the sign."""
     return (z >> by) & ((1 << (64 - by)) - 1)
 
 
@@ -83,7 +83,7 @@ _Draw = Callable[[torch.Generator], Tensor]
 class SampleRng:
     """Noise as a pure function of (seed, attack, stage, step, sample id, element).
 
-    Draws are made on the CPU, where every machine draws alike, and moved to ``device``.
+    Draws are made on the CPU, with equal draws on all machines, and moved to ``device``.
 
     >>> SampleRng(0, "pgd", ["a", "b"]).uniform("start", 0, (2,)).shape
     torch.Size([2, 2])
@@ -99,12 +99,12 @@ class SampleRng:
         return len(self.sample_ids)
 
     def select(self, keep: Tensor) -> SampleRng:
-        """Return the randomness of the samples where ``keep``, (N,) bool, is true."""
+        """Return the SampleRng of the samples for which ``keep``, (N,) bool, is true."""
         ids = [name for name, kept in zip(self.sample_ids, keep.tolist(), strict=True) if kept]
         return SampleRng(self.seed, self.attack, ids, self.device)
 
     def keys(self) -> Tensor:
-        """Return the key of every sample, (N,) int64, for the functions above."""
+        """Return the key of every sample, (N,) int64, for the functions of this module."""
         seeds = [derive_seed(self.seed, self.attack, name) for name in self.sample_ids]
         return torch.tensor(seeds, dtype=torch.int64, device=self.device)
 
@@ -117,7 +117,7 @@ class SampleRng:
         return self._draw(lambda g: torch.randn(*shape, generator=g), stage, step, shape)
 
     def library_seed(self) -> int:
-        """Return a 31-bit seed for a library with global randomness: it depends on the attack but on no sample."""
+        """Return a 31-bit seed for a library with a global generator. It depends on the attack but not on samples."""
         return derive_seed(self.seed, self.attack, "library") % 2**31
 
     def _draw(self, draw: _Draw, stage: str, step: int, shape: Sequence[int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""The model under test with a faster copy for the search; the harness may pass both to an attack as its model."""
+"""The model under test with a faster copy for the search. The harness may pass the pair to an attack as one model."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-Shrink = Callable[[int], int]  # from a batch size that ran out of memory to the next one to try; may raise
+Shrink = Callable[[int], int]  # from a batch size that ran out of memory to the next size to try; may raise
 
 
 class FastModel(nn.Module):
-    """The model under test with its search model. Its forward pass is that of the model under test.
+    """The model under test with its search model. The forward pass runs the model under test.
 
-    ``search_model`` computes nearly the same logits and gives gradients. A point found on it counts only if the model
-    under test misclassifies it, too. ``shrink`` is called when memory runs out; without it that is an error.
+    ``search_model`` computes nearly the same logits and gives gradients. A point found on the search model is
+    adversarial only if the model under test also misclassifies it. ``shrink`` is called when memory runs out. Without
+    ``shrink``, running out of memory is an error.
     """
 
     def __init__(self, model: nn.Module, search_model: nn.Module, shrink: Shrink | None = None) -> None:
@@ -30,17 +31,17 @@ class FastModel(nn.Module):
 
 
 def search_model(model: nn.Module) -> nn.Module:
-    """Return the model to differentiate: the search model if there is one, otherwise the model itself."""
+    """Return the model to differentiate: the search model of a FastModel, or ``model`` itself."""
     return model.search_model if isinstance(model, FastModel) else model
 
 
 def confirming_model(model: nn.Module) -> nn.Module | None:
-    """Return the model under test if it must confirm points found on another search model; None otherwise."""
+    """Return the model under test if it must confirm points of a different search model; None otherwise."""
     return model.model if isinstance(model, FastModel) and model.search_model is not model.model else None
 
 
 def shrink_function(model: nn.Module) -> Shrink | None:
-    """Return the function to call when memory runs out; None if not given."""
+    """Return the function to call when memory runs out; None without one."""
     return model.shrink if isinstance(model, FastModel) else None
 
 

@@ -33,25 +33,25 @@ def farthest(inputs: Tensor, norm: Norm) -> Tensor:
 
 def adversarial_within(state: State, logits: Tensor, norm: Norm, eps: float, *, targeted: bool = False) -> Tensor:
     """Mark ``state.points`` that are adversarial and at most ``eps`` away, (B,) bool."""
-    near = length(state.points - state.samples.inputs, norm) <= eps
-    return state.samples.fooled(logits, targeted=targeted) & near
+    within = length(state.points - state.samples.inputs, norm) <= eps
+    return state.samples.fooled(logits, targeted=targeted) & within
 
 
 class Nearest(NamedTuple):
     """Result of a search for the smallest perturbation."""
 
-    points: Tensor  # (N, C, H, W), the nearest adversarial point; the clean image if none was found
+    points: Tensor  # (N, C, H, W), the nearest adversarial point, or the clean image if no such point was found
     stopped: Tensor  # (N,), bool: an attempt ended early, at NaN or infinite logits
 
 
 def nearest(search: Search, model: nn.Module, samples: Samples, *, norm: Norm, targeted: bool = False) -> Nearest:
     """Return the nearest adversarial point of every sample.
 
-    All attempts run to their end, also if ``search`` has a budget. A point counts as adversarial if the class predicted
-    during the search differs from the label or, if ``targeted``, equals the target. The caller must verify the result.
-    NaN or infinite logits end the attempt of the affected sample only.
+    All attempts run to their end, also if ``search`` has a budget. A point is treated as adversarial if the class
+    predicted during the search differs from the label or, if ``targeted``, equals the target. The caller must verify
+    the result. NaN or infinite logits end the attempt of the affected sample only.
     """
-    found, stopped = samples.inputs.clone(), torch.zeros_like(samples.labels, dtype=torch.bool)
+    points, stopped = samples.inputs.clone(), torch.zeros_like(samples.labels, dtype=torch.bool)
     distance = torch.full_like(samples.labels, torch.inf, dtype=torch.float64)
     for attempt in range(search.attempts):
         active = torch.arange(len(samples), device=samples.labels.device)
@@ -63,14 +63,14 @@ def nearest(search: Search, model: nn.Module, samples: Samples, *, norm: Norm, t
                 stopped[active[~finite]] = True
                 state, active = take(state, finite.nonzero().squeeze(1)), active[finite]
                 continue
-            away = length((state.points - state.samples.inputs).double(), norm)
-            closer = state.samples.fooled(result.logits, targeted=targeted) & (away < distance[active])
-            distance[active[closer]], found[active[closer]] = away[closer], state.points[closer]
+            current = length((state.points - state.samples.inputs).double(), norm)
+            closer = state.samples.fooled(result.logits, targeted=targeted) & (current < distance[active])
+            distance[active[closer]], points[active[closer]] = current[closer], state.points[closer]
             state = search.advance(state, result)
             running = (~state.over).nonzero().squeeze(1)
             if len(running) < len(active):
                 state, active = take(state, running), active[running]
-    return Nearest(found, stopped)
+    return Nearest(points, stopped)
 
 
 def _query(search: Search, model: nn.Module, state: State) -> QueryResult | None:
@@ -84,6 +84,6 @@ def _query(search: Search, model: nn.Module, state: State) -> QueryResult | None
 
 
 def _finite(model: nn.Module, points: Tensor) -> Tensor:
-    """Whether all logits of a point are finite, (B,) bool."""
+    """Mark the points for which all logits are finite, (B,) bool."""
     with torch.no_grad():
         return take_logits(model(points.clone()), points)[0].isfinite().all(1)

@@ -1,8 +1,9 @@
 """Bound the forward passes per image, counted per image and not per batch.
 
-The search of an image ends with the query that uses up its allowance. Until then it finds what the unbounded search
-would find, because the path of a sample depends on its own state only. A point proposed by a search on another model
-costs one more pass, of the model under test, that the bound does not include: see bench.attacks.engine.fast_model.
+The search of an image ends with the query that uses up its allowance. Until then, it takes the same path as the
+unbounded search, because the path of a sample depends only on its own state. A point proposed by a search on another
+model costs one more pass of the model under test, which the bound does not include: see
+bench.attacks.engine.fast_model.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from bench.core.errors import BenchError
 
 
 class AttackResult(NamedTuple):
-    """Adversarial images of an attack, and which of its searches the query budget ended."""
+    """Adversarial images of an attack, and the searches that the query budget ended."""
 
     adversarials: Tensor  # (N, C, H, W)
-    truncated: Tensor | None  # (N,), bool: not adversarial, and queries were left to try; None without a budget
+    truncated: Tensor | None  # (N,), bool: the budget ended the search without success; None without a budget
 
 
 class QueryBudget:
@@ -44,16 +45,16 @@ class QueryMeter:
         self.allowance = allowance
         self.n_queries = torch.zeros_like(labels)
         self.truncated = torch.zeros_like(labels, dtype=torch.bool)
-        self._before = torch.zeros_like(labels)  # queries before the present attempt
+        self._before = torch.zeros_like(labels)  # number of queries before the current attempt
 
     def begin(self) -> list[int]:
-        """Return the positions of the samples that may be queried at all; the others are truncated."""
+        """Return the positions of the samples with an allowance of 1 or more. All others are truncated."""
         if self.allowance is not None:
             self.truncated |= self.allowance <= 0
         return (~self.truncated).nonzero().squeeze(1).tolist()
 
     def count(self, position: Tensor, unfinished: Tensor) -> Tensor:
-        """Count one query of each of ``position``, (B,); return which ``unfinished`` have none left, (B,) bool."""
+        """Count one query of each sample at ``position``, (B,). Mark ``unfinished`` samples without allowance: (B,)."""
         if self.allowance is None:
             return torch.zeros_like(unfinished)
         self.n_queries[position] += 1
@@ -67,7 +68,7 @@ class QueryMeter:
             self._before[positions] = self.n_queries[positions]
 
     def rewind(self, positions: list[int]) -> None:
-        """Begin the present attempt at each of ``positions`` again, as if it had queried nothing."""
+        """Restart the current attempt at each of ``positions``, and do not count its queries."""
         if self.allowance is not None:
             self.n_queries[positions] = self._before[positions]
             self.truncated[positions] = False

@@ -1,10 +1,10 @@
-"""Run a search on many samples at once; each sample leaves the batch as soon as it is adversarial.
+"""Run a search on many samples at once. Each sample leaves the batch as soon as it is adversarial.
 
-The path of a sample depends on its own state only (:mod:`bench.attacks.engine.search`). So finished samples can be
+The path of a sample depends only on its own state (:mod:`bench.attacks.engine.search`). So finished samples can be
 replaced by others, and the outcome of a sample does not depend on the other samples, on their order or on the batch
-size. If few samples are left, the batch is filled with speculative rows: later attempts of a sample in the same batch
-as its present one (:mod:`bench.attacks.engine.scheduler`), and the queries that a search would make next if the results
-changed nothing (:mod:`bench.attacks.engine.query`).
+size. If few samples remain, the batch is filled with speculative rows of two kinds. The first kind are later attempts
+of a sample, in the same batch as its current attempt (:mod:`bench.attacks.engine.scheduler`). The second kind are the
+queries that a search would make next if its proposals were rejected (:mod:`bench.attacks.engine.query`).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from bench.runtime.torch_state import harness_torch_state
 
 
 class SearchResult(NamedTuple):
-    """Outcomes of a search: per sample an adversarial image, or the clean image where none was found."""
+    """Outcomes of a search: for each sample an adversarial image, or the clean image if none was found."""
 
     adversarials: Tensor  # (N, C, H, W)
     success: Tensor  # (N,), bool
     batch_size: int  # possibly reduced after running out of memory
     n_queries: Tensor  # (N,), int64, counted only with an allowance
-    truncated: Tensor  # (N,), bool: the allowance ended the search without success before its last query
+    truncated: Tensor  # (N,), bool: the allowance ended the search early and without success
 
 
 @harness_torch_state()
@@ -41,16 +41,17 @@ def run_search(
 ) -> SearchResult:
     """Search all samples, at most ``batch_size`` at a time.
 
-    With a :class:`~bench.attacks.engine.fast_model.FastModel` the search runs on its search model, and the search of a
-    sample continues unless the model under test confirms that its point is adversarial. If memory runs out, the batches
-    become smaller: the current attempts start again, with the same outcome, and finished samples stay as they are.
+    For a :class:`~bench.attacks.engine.fast_model.FastModel`, the search runs on its search model, and the search of a
+    sample continues until the model under test confirms that a point is adversarial. If memory runs out, the batches
+    become smaller. The current attempts then start again, with the same outcome, and finished samples do not change.
     ``allowance``, (N,) int64, is the number of queries per sample.
     """
     samples = without_inference_mode(samples)
     meter, shrink = QueryMeter(samples.labels, allowance), shrink_function(model)
-    budget = batch_budget(samples.inputs) if allowance is None else NO_SPECULATION  # wasted queries would count
+    # Speculative queries would use up the allowance.
+    budget = batch_budget(samples.inputs) if allowance is None else NO_SPECULATION
     scheduler = Scheduler(meter.begin(), search.attempts, ahead=budget.attempts)
-    found = _Findings.of(samples, search.attempts)
+    findings = _Findings.of(samples, search.attempts)
     flight: _Flight | None = None
     while scheduler:
         step: _Step | None = None
@@ -62,21 +63,21 @@ def run_search(
                 raise
         if step is None:  # outside of the except clause, which keeps the tensors of the failed step alive
             assert shrink is not None
-            each = queries_per_sample(search, scheduler.rows, min(batch_size, budget.queries))
-            batch_size = shrink(min(batch_size, scheduler.rows * each))  # upper bound: one kind of query only
+            per_sample = queries_per_sample(search, scheduler.rows, min(batch_size, budget.queries))
+            batch_size = shrink(min(batch_size, scheduler.rows * per_sample))  # upper bound: one kind of query only
             meter.rewind(scheduler.restart())
             flight = None
             continue
-        flight = _settled(step, scheduler, found, meter)
-    return SearchResult(found.adversarials, found.success, batch_size, meter.n_queries, meter.truncated)
+        flight = _settled(step, scheduler, findings, meter)
+    return SearchResult(findings.adversarials, findings.success, batch_size, meter.n_queries, meter.truncated)
 
 
 @dataclass(frozen=True)
 class _Flight:
-    """The running attempts; a sample may have several."""
+    """The running attempts. A sample may have several attempts."""
 
     state: State
-    position: Tensor  # (B,), among all samples
+    position: Tensor  # (B,), position of the sample among all samples
     attempt: Tensor  # (B,)
     waiting: Tensor  # (B,), bool: not queried in the last batch, see bench.attacks.engine.batching
 
@@ -85,10 +86,10 @@ class _Flight:
 class _Step:
     """Outcomes of one batch of queries.
 
-    They are recorded only once all of them are known, as memory may run out before that.
+    They are recorded only when all outcomes have been computed, since memory may run out earlier.
     """
 
-    n_queried: int  # number A of attempts that were queried; they come first in the flight
+    n_queried: int  # number A of queried attempts, which are the first in the flight
     points: Tensor  # (A, C, H, W), points of the queries
     hit: Tensor  # (A,), bool: the point is adversarial
     flight: _Flight  # states after the query
@@ -111,14 +112,14 @@ class _Findings:
         return self.attempt < self.attempts
 
     def record(self, position: Tensor, attempt: Tensor, points: Tensor) -> None:
-        """Record attempts that have succeeded, (H,); a sample may have several, of which the lowest counts."""
+        """Record successful attempts, (H,). If a sample has several successes, the lowest attempt is kept."""
         self.attempt.scatter_reduce_(0, position, attempt, "amin")
         lowest = self.attempt[position] == attempt
         self.adversarials[position[lowest]] = points[lowest]
 
 
 def _step(search: Search, model: nn.Module, flight: _Flight, *, rows: float) -> _Step:
-    """Query one batch and advance its samples; the others wait."""
+    """Query one batch and advance its samples. All other samples wait."""
     kind = select_kind(search.needs_gradient(flight.state), flight.waiting)
     queried = flight if kind is None else take(flight, _where(kind))
     state, result = query_ahead(search, search_model(model), queried.state, rows)
@@ -130,23 +131,23 @@ def _step(search: Search, model: nn.Module, flight: _Flight, *, rows: float) -> 
     return _Step(len(hit), state.points, hit, after)
 
 
-def _settled(step: _Step, scheduler: Scheduler, found: _Findings, meter: QueryMeter) -> _Flight | None:
-    """Record successes, drop attempts that are over or no longer matter, and return the others."""
+def _settled(step: _Step, scheduler: Scheduler, findings: _Findings, meter: QueryMeter) -> _Flight | None:
+    """Record successes, drop attempts that are over or superseded, and return the remaining attempts."""
     flight = step.flight
-    position, attempt, over = (each[: step.n_queried] for each in (flight.position, flight.attempt, flight.state.over))
-    cut = meter.count(position, ~step.hit & (~over | (attempt + 1 < found.attempts)))
+    position, attempt, over = (x[: step.n_queried] for x in (flight.position, flight.attempt, flight.state.over))
+    cut = meter.count(position, ~step.hit & (~over | (attempt + 1 < findings.attempts)))
     if step.hit.any():
-        found.record(position[step.hit], attempt[step.hit], step.points[step.hit])
-    gone = flight.state.over | (flight.attempt >= found.attempt[flight.position])
-    gone[: step.n_queried] |= cut
-    if not gone.any():
+        findings.record(position[step.hit], attempt[step.hit], step.points[step.hit])
+    dropped = flight.state.over | (flight.attempt >= findings.attempt[flight.position])
+    dropped[: step.n_queried] |= cut
+    if not dropped.any():
         return flight
-    for place, end in _pairs(position[step.hit], attempt[step.hit]):
-        scheduler.close(place, end)
-    for place in position[cut].tolist():
-        scheduler.close(place, 0)
-    meter.next_attempt(scheduler.ended(_pairs(flight.position[gone], flight.attempt[gone])))
-    return None if gone.all() else take(flight, _where(~gone))
+    for index, end in _pairs(position[step.hit], attempt[step.hit]):
+        scheduler.close(index, end)
+    for index in position[cut].tolist():
+        scheduler.close(index, 0)
+    meter.next_attempt(scheduler.ended(_pairs(flight.position[dropped], flight.attempt[dropped])))
+    return None if dropped.all() else take(flight, _where(~dropped))
 
 
 def _where(mask: Tensor) -> Tensor:
@@ -158,7 +159,7 @@ def _pairs(position: Tensor, attempt: Tensor) -> list[Pair]:
 
 
 def _hits(search: Search, state: State, result: QueryResult, model: nn.Module | None) -> Tensor:
-    """Mark adversarial points, (B,) bool; those of a search model must be adversarial for ``model``, too."""
+    """Mark adversarial points, (B,) bool. Points of a search model must also be adversarial for ``model``."""
     hit = search.is_adversarial(state, result.logits)
     if model is not None and hit.any():
         hit, proposed = hit.clone(), take(state, _where(hit))
@@ -167,7 +168,7 @@ def _hits(search: Search, state: State, result: QueryResult, model: nn.Module | 
 
 
 def _refilled(flight: _Flight | None, begun: list[Pair], search: Search, samples: Samples) -> _Flight:
-    """Add the attempts that begin to those under way."""
+    """Add the attempts ``begun`` in this batch to the running attempts."""
     if not begun:
         assert flight is not None
         return flight

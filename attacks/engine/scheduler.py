@@ -1,10 +1,10 @@
 """Schedule the attempts (restarts or target classes) of the samples of a search.
 
-Attempts have an order: the result of a sample is that of its first successful attempt, and later attempts are ignored.
-If the attempts of a sample ran strictly one after the other, batches would be almost empty once few samples are left.
-So an attempt may start while earlier ones are still running; it is then called speculative. This does not change the
-result of a sample, but may waste passes. Most successful attempts succeed early, so speculative attempts of a sample
-start only after its first attempt has run for some batches.
+Attempts have an order: the first successful attempt gives the result of a sample, and later attempts are ignored. If
+the attempts of a sample ran strictly one after the other, batches would be almost empty when few samples remain.
+Therefore, an attempt may start while earlier attempts are still running. Such an attempt is called speculative. It does
+not change the result of a sample, but may waste passes. Most successful attempts succeed early, so speculative attempts
+of a sample start only after its first attempt has run for some batches.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 Pair = tuple[int, int]  # the position of a sample, and the number of its attempt from 0
 
-PATIENCE = 10  # batches between the first attempt of a sample and its first speculative one
+PATIENCE = 10  # batches between the first attempt of a sample and its first speculative attempt
 
 
 class Scheduler:
@@ -32,7 +32,7 @@ class Scheduler:
         self._ahead, self._patience = ahead, patience
         self._batch = 0
         self._begun: dict[int, int] = {}  # the batch in which the first attempt of a sample began
-        self.rows = 0  # running attempts
+        self.rows = 0  # number of running attempts
 
     def __bool__(self) -> bool:
         return bool(self.rows or self._waiting)
@@ -71,7 +71,7 @@ class Scheduler:
         self._end[position] = min(self._end[position], end)
 
     def ended(self, pairs: Iterable[Pair]) -> list[int]:
-        """Remove attempts that are over; return the positions with another attempt to start later."""
+        """Remove attempts that are over. Return the positions of samples that still have attempts to start."""
         free = []
         for position, attempt in pairs:
             running = self._under_way[position]
@@ -85,7 +85,7 @@ class Scheduler:
         return free
 
     def restart(self) -> list[int]:
-        """Move all running attempts back to the head of the queue; return the positions of their samples."""
+        """Move all running attempts back to the head of the queue. Return the positions of their samples."""
         positions = list(self._under_way)
         for position in positions:
             self._next[position] = min(self._under_way[position])

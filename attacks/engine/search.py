@@ -1,7 +1,7 @@
 """Interface of a search: a state machine for one sample, written for a batch of samples.
 
-A search names the point at which to query the model, receives the result, and names the next point. The path of a
-sample depends on its own state alone. :mod:`bench.attacks.engine.run_search` decides which samples share a batch.
+A search gives the point at which to query the model, receives the result, and gives the next point. The path of a
+sample depends only on its own state. :mod:`bench.attacks.engine.run_search` decides which samples share a batch.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples under attack. ``ranking`` are the classes in descending order of the logits of the clean image.
+    """Samples under attack. ``ranking`` is the classes in descending order of the logits of the clean image.
 
-    Searches without a ranking get the label alone, and targeted ones the label followed by the target class.
+    For searches without a ranking, it is the label. For targeted searches, it is the label and the target class.
     """
 
     inputs: Tensor  # (N, C, H, W), in [0, 1]
@@ -45,11 +45,11 @@ class Samples:
 
 @dataclass(frozen=True)
 class State:
-    """State of a search; every field of it and of its subclasses is a tensor whose first dimension is the sample."""
+    """State of a search. All fields, also of subclasses, are tensors with the sample as the first dimension."""
 
     samples: Samples
-    points: Tensor  # (B, C, H, W), where to query the model next
-    over: Tensor  # (B,), bool: no query is left
+    points: Tensor  # (B, C, H, W), points of the next query
+    over: Tensor  # (B,), bool: the search has no further query
 
 
 class QueryResult(NamedTuple):
@@ -61,7 +61,7 @@ class QueryResult(NamedTuple):
 
 
 class Search(Protocol):
-    """One attack as a state machine; all methods are pure."""
+    """One attack as a state machine. All methods are pure functions."""
 
     @property
     def attempts(self) -> int:
@@ -84,30 +84,30 @@ class Search(Protocol):
 
 
 def without_inference_mode(tree: T) -> T:
-    """Copy the tensors that were made in inference mode: no gradient can pass through those."""
+    """Copy the tensors that were made in inference mode, since gradients cannot pass through them."""
     return _zipped(tree, tree, lambda a, _: a.clone() if a.is_inference() else a)
 
 
 def take(tree: T, index: Tensor) -> T:
-    """Select the samples at ``index`` of a dataclass whose leaves are tensors that begin with the sample."""
+    """Select the samples at ``index`` of a dataclass of tensors with the sample as the first dimension."""
     return _zipped(tree, tree, lambda a, _: a[index])
 
 
-def choose(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """``one`` of the samples where ``mask``, (B,) bool, is true and ``other`` elsewhere; copied only if both occur."""
+def choose(mask: Tensor, if_true: Tensor, if_false: Tensor) -> Tensor:
+    """Select samples of ``if_true`` where ``mask``, (B,) bool, is true, else of ``if_false``. Copies only a mixture."""
     if mask.all():
-        return one
-    return torch.where(mask.view(-1, *[1] * (one.ndim - 1)), one, other) if mask.any() else other
+        return if_true
+    return torch.where(mask.view(-1, *[1] * (if_true.ndim - 1)), if_true, if_false) if mask.any() else if_false
 
 
-def join(one: T, other: T) -> T:
-    """Concatenate the samples of ``one`` and those of ``other``."""
-    return _zipped(one, other, lambda a, b: torch.cat((a, b)))
+def join(first: T, second: T) -> T:
+    """Concatenate the samples of ``first`` and ``second``."""
+    return _zipped(first, second, lambda a, b: torch.cat((a, b)))
 
 
-def _zipped(one: T, other: T, combine: Callable[[Tensor, Tensor], Tensor]) -> T:
+def _zipped(first: T, second: T, combine: Callable[[Tensor, Tensor], Tensor]) -> T:
     changes: dict[str, Any] = {}
-    for field in dataclasses.fields(one):  # type: ignore[arg-type]
-        a, b = getattr(one, field.name), getattr(other, field.name)
+    for field in dataclasses.fields(first):  # type: ignore[arg-type]
+        a, b = getattr(first, field.name), getattr(second, field.name)
         changes[field.name] = combine(a, b) if isinstance(a, Tensor) else _zipped(a, b, combine)
-    return dataclasses.replace(one, **changes)  # type: ignore[type-var]
+    return dataclasses.replace(first, **changes)  # type: ignore[type-var]

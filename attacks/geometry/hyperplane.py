@@ -13,8 +13,8 @@ up to rounding, once it is on the linear piece that contains the root. With m = 
 slope, m'/m + s'/s ≤ 1 from one iteration to the next. So m·s decreases at least fourfold, and every input
 needs few iterations. No sorting is needed.
 
-For l1 the pixels are sorted by |w_i| and move by r_i, the largest |w_i| first, until c is reached; the last pixel may
-move by less.
+For l1, the pixels are sorted by |w_i| and move by r_i, the largest |w_i| first, until c is reached. The last of these
+pixels may move by less.
 
 Difference from the authors' code: for l2, their code does not move pixels with |w_i| < 1e-8. Here there is no such
 threshold, so the projection does not change when w and b are multiplied by the same number.
@@ -32,12 +32,12 @@ def project(points: Tensor, normals: Tensor, offsets: Tensor, norm: Norm) -> Ten
     """Return the step d, (B, D), from each of ``points``, (B, D) in [0, 1], to its plane w·x = b.
 
     ``normals`` are w, (B, D), and ``offsets`` b, (B,). If the plane does not intersect the box, every pixel with
-    w_i ≠ 0 moves by r_i, as close to the plane as possible. If w is 0, d is 0; if w, b or w·t is not finite, d is NaN.
+    w_i ≠ 0 moves by r_i, as close to the plane as possible. If w is 0, d is 0. If w, b or w·t is not finite, d is NaN.
     """
     gap = (normals * points).sum(1) - offsets
     signed = normals * torch.where(gap >= 0, 1.0, -1.0).to(normals).unsqueeze(1)
     max_step = torch.lerp(1 - points, points, _positive(signed.clone()))  # exact at the weights 0 and 1
-    # Squares of weights in [0, 1] cannot overflow, and one that underflows is negligible compared with the largest.
+    # Squares of weights in [0, 1] cannot overflow, and a square that underflows is negligible.
     scale = normals.abs().amax(1, keepdim=True)
     scale = torch.where(scale == 0, 1.0, scale)
     weight = normals.abs() / scale
@@ -60,15 +60,16 @@ def _l1_steps(weight: Tensor, max_step: Tensor, needed: Tensor) -> Tensor:
     sorted_weight = weight.gather(1, order).double()
     sorted_max = max_step.gather(1, order).double()
     gains = sorted_weight * sorted_max
-    rest = (needed.double().unsqueeze(1) - (gains.cumsum(1) - gains)).clamp_min(0)
-    share = torch.where(sorted_weight > 0, rest / sorted_weight, 0)
+    remaining = (needed.double().unsqueeze(1) - (gains.cumsum(1) - gains)).clamp_min(0)
+    share = torch.where(sorted_weight > 0, remaining / sorted_weight, 0)
     return torch.zeros_like(weight).scatter(1, order, torch.minimum(share, sorted_max).to(weight.dtype))
 
 
 def _root(rate: Tensor, end: Tensor, most: Tensor, needed: Tensor) -> Tensor:
-    """Return the root λ of Σ h_i(λ) = ``needed``, (B,); h_i rises at ``rate`` up to λ = ``end`` and stays at ``most``.
+    """Return the root λ of Σ h_i(λ) = ``needed``, (B,).
 
-    ``rate``, ``end`` and ``most`` are (B, D). If the sum never reaches ``needed``, λ is the largest finite number.
+    h_i rises with the slope ``rate`` up to λ = ``end``, and then stays at ``most``. ``rate``, ``end`` and ``most`` are
+    (B, D). If the sum never reaches ``needed``, λ is the largest finite number.
     """
     root = torch.zeros_like(needed)
     # Reuse two buffers, because allocating them in every iteration takes longer than the sums.
@@ -76,8 +77,8 @@ def _root(rate: Tensor, end: Tensor, most: Tensor, needed: Tensor) -> Tensor:
     while True:
         _positive(torch.sub(end, root.unsqueeze(1), out=free))
         slope = torch.mul(free, rate, out=product).sum(1)
-        rest = needed - torch.mul(free.neg_().add_(1), most, out=product).sum(1)
-        newer = torch.where(slope > 0, rest / slope, torch.finfo(rate.dtype).max)
+        remaining = needed - torch.mul(free.neg_().add_(1), most, out=product).sum(1)
+        newer = torch.where(slope > 0, remaining / slope, torch.finfo(rate.dtype).max)
         # Accept increases only: rounding errors cannot cause a cycle, and a sample at its root stays there while other
         # samples continue.
         rises = newer > root

@@ -14,7 +14,7 @@ from bench.attacks.engine.counter_rng import bulk_normal, bulk_uniform, derive, 
 from bench.attacks.geometry import l1_ball as l1
 from bench.core.specs import Norm
 
-_TINY = 1e-12  # as in the published programs: a gradient below it, a rounding error, has almost no effect
+_TINY = 1e-12  # as in the published programs: gradients below it are rounding errors and have almost no effect
 
 
 def length(delta: Tensor, norm: Norm) -> Tensor:
@@ -28,8 +28,8 @@ def length(delta: Tensor, norm: Norm) -> Tensor:
 def steepest(gradient: Tensor, norm: Norm) -> Tensor:
     """Return the direction of length 1 in which a linear function of this gradient rises most, (N, C, H, W).
 
-    It is sign(g) for linf, g/‖g‖₂ for l2, and for l1 the sign of the steepest pixel, or the mean over several equal
-    ones. A zero gradient gives 0.
+    It is sign(g) for linf and g/‖g‖₂ for l2. For l1, it is the sign of the steepest pixel, or the mean over several
+    equally steep pixels. A zero gradient gives 0.
     """
     if norm == "l1":
         return l1.sparse_sign(gradient, torch.ones_like(gradient[:, 0, 0, 0], dtype=torch.int64))
@@ -57,7 +57,7 @@ def unit_l1(gradient: Tensor) -> Tensor:
 
 
 def shrunk(delta: Tensor, norm: Norm, radii: Tensor) -> Tensor:
-    """Return the perturbations of length ``radii``, (N,), or less that are nearest to ``delta``; the box is ignored."""
+    """Return the perturbations nearest to ``delta`` of length at most ``radii``, (N,). The box is ignored."""
     if norm == "l1":
         flat = delta.double().flatten(1)
         return l1.shrunk(flat, torch.full_like(flat, torch.inf), radii.double()).to(delta).view_as(delta)
@@ -75,9 +75,9 @@ def project(points: Tensor, centre: Tensor, norm: Norm, eps: float) -> Tensor:
 def projection(centre: Tensor, norm: Norm, eps: float) -> Callable[[Tensor], Tensor]:
     """Return a function that projects points onto the ε-ball around ``centre``, then onto the box [0, 1].
 
-    For l2 these are two projections, one after the other, as in the published attacks. The result is in both sets,
-    because the centre is in the box, but it is not always the nearest point of both. For l1 it is the nearest point of
-    both.
+    For l2, these are two projections, one after the other, as in the published attacks. The result is in both sets,
+    because the centre is in the box, but it is not always the nearest point of the intersection. For l1, the result is
+    the nearest point of the intersection.
     """
     if norm == "l1":
         return lambda points: l1.project(points, centre, eps)
@@ -94,9 +94,9 @@ def projection(centre: Tensor, norm: Norm, eps: float) -> Callable[[Tensor], Ten
 
 
 def sample_sphere(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) -> Tensor:
-    """Draw a random perturbation of length ε for every key, (B, *shape) float32: the starts of Auto-PGD.
+    """Draw a random perturbation of length ε for every key, (B, *shape) float32, for the starts of Auto-PGD.
 
-    linf: uniform in the cube, then scaled to its surface; l2 and l1: uniform on the sphere of the norm.
+    linf: uniform in the cube, then scaled to its surface. l2 and l1: uniform on the sphere of the norm.
     """
     if norm == "l1":
         return eps * l1.uniform_draw(keys, shape, edge=True)
@@ -109,7 +109,8 @@ def sample_sphere(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) 
 def sample_ball(keys: Tensor, shape: tuple[int, ...], norm: Norm, eps: float) -> Tensor:
     """Draw a perturbation uniformly from the ball for every key, (B, *shape) float32.
 
-    For l2 this is a normal direction times a radius ε·u^(1/D), u uniform (Muller 1959), D the number of elements.
+    For l2, this is a normal direction times a radius ε·u^(1/D), with u uniform and D the number of elements (Muller
+    1959).
     """
     if norm == "l1":
         return eps * l1.uniform_draw(keys, shape, edge=False)

@@ -32,8 +32,8 @@ def autoattack(
 ) -> Tensor:
     """Run the stages named by ``params`` (:mod:`bench.attacks.ensemble`), each on the remaining images.
 
-    The library seeds the global generator of torch for every batch of every stage; the state of the caller is restored.
-    Its resume file is never used, because the library cannot read it. Shapes as in
+    The library seeds the global generator of torch for every batch of every stage. The state of the generator is
+    restored. The resume file is never used, because the library cannot read it. Shapes are as in
     :class:`bench.attacks.registry.Attack`.
     """
     inputs = inputs.detach()
@@ -79,9 +79,9 @@ def _build(
 
 
 def _limit(ensemble: Any, budget: Budget) -> None:
-    """Set the numbers of ``budget``, which the library accepts as no argument.
+    """Set the numbers of ``budget``, which the library does not accept as arguments.
 
-    Auto-PGD derives its checkpoints in its constructor, so that is called again.
+    Auto-PGD derives its checkpoints in its constructor, so that the constructor is called again.
     """
     ensemble.apgd.n_restarts, ensemble.fab.n_restarts = budget.apgd_starts, budget.restarts
     ensemble.apgd.use_largereps = ensemble.apgd_targeted.use_largereps = budget.phases > 1
@@ -110,5 +110,5 @@ def _margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Return z_t − z_y, (N,): positive if the logit of the target exceeds that of the label."""
+    """Return z_t − z_y, (N,): positive if the logit of the target exceeds the logit of the label."""
     return (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])).squeeze(1)

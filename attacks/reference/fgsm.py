@@ -18,7 +18,7 @@ _METHODS = {"linf": foolbox.attacks.LinfFastGradientAttack, "l2": foolbox.attack
 
 @harness_torch_state()
 def fgsm(model: nn.Module, inputs: Tensor, labels: Tensor, *, norm: Norm, eps: float, rng: SampleRng) -> Tensor:
-    """Make one step to the surface of the ball. Deterministic. Shapes as in :class:`bench.attacks.registry.Attack`."""
+    """Make one step to the surface of the ball. Deterministic. Shapes: :class:`bench.attacks.registry.Attack`."""
     inputs, attack = inputs.detach(), _METHODS[norm](random_start=False)
     with untouched(model):  # foolbox calls backward()
         bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device=inputs.device)

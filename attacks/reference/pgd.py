@@ -30,21 +30,23 @@ def pgd(
     steps: int,
     restarts: int,
 ) -> Tensor:
-    """Make ``steps`` steps from each of ``restarts`` starts; later starts attack the remaining images.
+    """Make ``steps`` steps from each of ``restarts`` starts. Later starts attack only the remaining images.
 
-    Shapes as in :class:`bench.attacks.registry.Attack`.
+    Shapes are as in :class:`bench.attacks.registry.Attack`.
     """
     inputs = inputs.detach()
     with untouched(model):  # foolbox calls backward()
-        found = _descend(model, inputs, labels, norm, eps, rng, steps, restart=0)
+        adversarials = _descend(model, inputs, labels, norm, eps, rng, steps, restart=0)
         for restart in range(1, restarts):
             with torch.no_grad():
-                left = model(found).argmax(1) == labels
-            if not left.any():
+                remaining = model(adversarials).argmax(1) == labels
+            if not remaining.any():
                 break
-            found, rest = found.clone(), rng.select(left)
-            found[left] = _descend(model, inputs[left], labels[left], norm, eps, rest, steps, restart=restart)
-    return found
+            adversarials, rest_rng = adversarials.clone(), rng.select(remaining)
+            adversarials[remaining] = _descend(
+                model, inputs[remaining], labels[remaining], norm, eps, rest_rng, steps, restart=restart
+            )
+    return adversarials
 
 
 def _descend(
@@ -58,9 +60,9 @@ def _descend(
     *,
     restart: int,
 ) -> Tensor:
-    """Run foolbox's loop once, from our own starting points and with our own step size.
+    """Run foolbox's loop once, with the starting points and the step size of this project's PGD.
 
-    Its default step of ε/30 would not reach the surface of the ball in 20 steps.
+    Foolbox's default step of ε/30 would not reach the surface of the ball in 20 steps.
     """
     noise = sample_ball(start_keys(rng.keys(), restart), tuple(inputs.shape[1:]), norm, eps).to(inputs)
     method: Any = _METHODS[norm](abs_stepsize=step_size(eps, steps), steps=steps, random_start=True)

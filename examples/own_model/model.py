@@ -1,4 +1,4 @@
-"""The model of a user's own project: a classifier of handwritten digits that normalises its input itself."""
+"""The model of a user's project: a classifier of handwritten digits that normalises its own input."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ MEAN, STD = 0.306, 0.377
 
 
 class Digits(nn.Module):
-    """Classifier from images (N, 3, 8, 8) in [0, 1] to logits (N, 10); normalisation is part of the model."""
+    """Classifier from images (N, 3, 8, 8) in [0, 1] to logits (N, 10). Normalisation is part of the model."""
 
     def __init__(self) -> None:
         super().__init__()

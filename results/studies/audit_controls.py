@@ -1,10 +1,10 @@
-"""Audit networks of a study as they are and with gradients hidden in known ways.
+"""Audit networks of a study without changes and with known kinds of gradient masking.
 
     python results/studies/audit_controls.py RESULTS DATA model:variant:seed …
 
-The thresholds of the audit were chosen on other networks. Every network is audited without a wrapper and with wrappers
-that change none or few of its predictions: logits times 1000, pixels rounded to five levels, a random shift by one
-pixel. A wrapped network must get a flag, and the network itself must get none.
+The thresholds of the audit were chosen on other networks. Every network is audited without a wrapper and with three
+wrappers: logits times 1000, pixels rounded to five levels, and a random shift by one pixel. The wrappers change no or
+few predictions. A wrapped network must get a flag, and the network itself must get none.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Shifted(nn.Module):
         return logits
 
 
-WRAPPERS = {"as it is": lambda model: model, "logits × 1000": Scaled, "quantised": Quantised, "shifted": Shifted}
+WRAPPERS = {"unchanged": lambda model: model, "logits × 1000": Scaled, "quantised": Quantised, "shifted": Shifted}
 
 
 def main(results: Path, data: Path, names: list[str]) -> None:
@@ -77,11 +77,11 @@ def main(results: Path, data: Path, names: list[str]) -> None:
         model = reopen(run, store, data_dir=data, device="cpu").model
         for title, wrap in WRAPPERS.items():
             with tempfile.TemporaryDirectory() as folder:
-                found = evaluate(
+                results_table = evaluate(
                     wrap(model), name="control", dataset=run.dataset, data_dir=data, attacks=["fgsm", "pgd"],
                     eps="8/255", corruptions="none", limit=IMAGES, results=folder,
                 )  # fmt: skip
-            pgd = found[found.attack == "pgd-20"].iloc[0]
+            pgd = results_table[results_table.attack == "pgd-20"].iloc[0]
             flags = "" if pd.isna(pgd.audit_flags) else pgd.audit_flags
             rows.append((name, title, f"{100 * pgd.acc:.1f}", pgd.audit, flags))
             print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-r"""Compare the median nearest distance with a half, once and twice the default number of steps.
+r"""Compare the median nearest distance for half, once and twice the default number of steps.
 
     bench run --dataset digits --models resnet10t --epochs 10 --variants baseline,lpc,pgd_at --attacks none \
         --corruptions none --audit none --no-diagnose --results RESULTS
@@ -33,7 +33,7 @@ def main(results: Path, names: list[str]) -> None:
         store = Store(results)
         opened = reopen(store.find_run(name), store, data_dir=None, device="cpu")
         model, context = opened.model, opened.context
-        assert isinstance(model, Classifier)  # trained here
+        assert isinstance(model, Classifier)  # the model was trained by this project
         images = context.images("test", IMAGES)
         inputs = images.inputs(torch.arange(len(images)), context.device)
         deepfool = deepfool_scores(model, inputs, images.labels, batch_size=IMAGES)
@@ -41,9 +41,9 @@ def main(results: Path, names: list[str]) -> None:
         for factor in (0.5, 1, 2):
             for constant, value in steps.items():
                 setattr(measured, constant, int(factor * value))
-            inside = inputs[deepfool.correct]
-            found = measured.nearest_distances(model, inside, keys=torch.arange(len(inside)))
-            medians.append(float(np.median(np.minimum(found, deepfool.distances))))
+            correct = inputs[deepfool.correct]
+            distances = measured.nearest_distances(model, correct, keys=torch.arange(len(correct)))
+            medians.append(float(np.median(np.minimum(distances, deepfool.distances))))
         print(name, *(f"{median:.4f}" for median in medians), sep=",", flush=True)
 
 

@@ -4,7 +4,7 @@ r"""Count significant differences between seeds of one recipe by McNemar's exact
         --eps 0.1 --corruptions none --audit none --no-diagnose --results RESULTS
     python results/studies/seed_pairs.py RESULTS
 
-No results of such a run are stored here, so no counts are quoted.
+The results of such a run are not stored here, so that no counts are quoted.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def main(folder: Path) -> None:
                 columns.setdefault((run.config_sha, run.variant, cell.spec.name, cell.n), []).append(correct)
     rows = []
     for (_, variant, column, n), seeds in columns.items():
-        ps = [compare(one, other).p for one, other in itertools.combinations(seeds, 2)]
-        rows.append((variant, column, n, len(seeds), len(ps), sum(p < LEVEL for p in ps)))
+        p_values = [compare(first, second).p for first, second in itertools.combinations(seeds, 2)]
+        rows.append((variant, column, n, len(seeds), len(p_values), sum(p < LEVEL for p in p_values)))
     table = pd.DataFrame(rows, columns=["variant", "column", "n", "seeds", "pairs", "below"])
     print(table.to_string(index=False))
     print(f"{table.below.sum()} of {table.pairs.sum()} pairs have p < {LEVEL}")

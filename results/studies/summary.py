@@ -53,7 +53,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_markdown(table: pd.DataFrame, columns: list[str]) -> str:
-    """Format ``columns``, with standard deviations if known, after those of ``NAMES`` that differ between rows."""
+    """Format the columns of ``NAMES`` that differ between rows, and then ``columns`` with standard deviations."""
     names = [name for name in NAMES if name == "variant" or table[name].nunique(dropna=False) > 1]
     shown = table[names].fillna("")
     for column in columns:

@@ -272,7 +272,7 @@ def test_what_does_not_fit_is_one_sentence(
         (lambda m: pgd(m, *GOOD, objective="mse"), "pgd has no objective 'mse'"),  # type: ignore[arg-type]
         (lambda m: pgd(m, *GOOD, targets=GOOD[1]), "a target class equals the label"),
         (lambda m: pgd(m, *GOOD, targets=GOOD[1][:1]), "needs targets"),
-        (lambda m: pgd(m, *GOOD, rng=attacks.SampleRng(0, "pgd", "ab"), ids="ab"), "not both"),
+        (lambda m: pgd(m, *GOOD, rng=attacks.SampleRng(0, "pgd", "ab"), ids="ab"), "give only one of them"),
         (lambda m: apgd(m, *GOOD, objective="mse"), "apgd has no objective 'mse'"),  # type: ignore[arg-type]
         (lambda m: autoattack(m, *GOOD, version="fast"), "autoattack has no version 'fast'.*o stage is called 'fast'"),
         (lambda m: fab(m, *GOOD, restarts=2), "restarts=2 needs eps"),

@@ -115,7 +115,7 @@ def test_a_small_stem_for_weights_of_the_native_one_does_not_fit(no_suggestions:
 def test_stems_of_equal_shapes_are_noted() -> None:
     state = timm.create_model("resnet10t", num_classes=4).state_dict()
     network = build_network("resnet10t", state, image_size=32)
-    assert "have the same shapes; the former was used" in network.notes[0]
+    assert "have the same shapes; the stem of the architecture was used" in network.notes[0]
     assert network.other_stem == "small"
     chosen = build_network("resnet10t", state, image_size=32, stem="native")
     large = build_network("resnet10t", state, image_size=96)  # too large for a small stem

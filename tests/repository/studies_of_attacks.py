@@ -70,13 +70,13 @@ def audit(text: Text) -> None:
         binomtest(int(line.n_regressed), int(line.n_regressed + line.n_improved)).pvalue for line in (pgd, autoattack)
     )
     text.says(
-        f"`lpc` keeps {first[1] - first[0]:.1f} points more than `baseline` under PGD-20 at 8/255 ("
+        f"`lpc` is {first[1] - first[0]:.1f} points above `baseline` under PGD-20 at 8/255 ("
         f"{pgd.n_regressed:.0f} images lost, "
         f"{pgd.n_improved:.0f} gained of 1,000; McNemar's exact test of these two networks "
         f"p = {p_pgd:.5f}, {pgd.p_checkpoint_holm:.4f} after "
         "Holm's",
-        f"AutoAttack leaves {accuracies(table, 'autoattack', SMALL, variant='lpc')[0]} against "
-        f"{accuracies(table, 'autoattack', SMALL, variant='baseline')[0]} % of 200 images "
+        f"Under AutoAttack, they have {accuracies(table, 'autoattack', SMALL, variant='lpc')[0]} and "
+        f"{accuracies(table, 'autoattack', SMALL, variant='baseline')[0]} % on 200 images "
         f"({autoattack.n_regressed:.0f} lost, {autoattack.n_improved:.0f} gained, p = {p_autoattack:.2f})",
         f"lower the {runs_of(attacked, 'lpc', 'audit_acc_plain')[0]:.1f} % by "
         f"{runs_of(attacked, 'lpc', 'audit_drop_scale_masking')[0]:.0f} points",
@@ -149,16 +149,16 @@ def corruptions(text: Text) -> None:
         "; ".join(f"{family} {', '.join(signed(v) for v in differ[family])}" for family in FAMILIES),
         f"the three seeds differ by {', '.join(map(signed, differ['all'][:2]))} and {signed(differ['all'][2])} points; "
         f"mean {signed(compared['diff'])} [{signed(compared.diff_lo)}, {signed(compared.diff_hi)}]",
-        f"keeps {means.loc[('pgd_at', 0), 'all'] - means.loc[('baseline', 0), 'all']:.1f} points more than "
+        f"is {means.loc[('pgd_at', 0), 'all'] - means.loc[('baseline', 0), 'all']:.1f} points above "
         "`baseline` over all",
-        f"and {-board.loc['pgd_at', 'clean_diff']:.1f} points less on clean",
+        f"and {-board.loc['pgd_at', 'clean_diff']:.1f} points below on clean",
     )
     kinds = (
         where(table[table.corruption.notna()], variant="baseline").groupby("corruption")["acc"].mean().sort_values()
         * 100
     )
     assert list(kinds.index[:4]) == ["frost", "fog", "contrast", "brightness"]
-    text.says(f"{spoken(list(kinds[:4]), 1)} % are left")
+    text.says(f"the accuracies are {spoken(list(kinds[:4]), 1)} %")
 
 
 @check
@@ -171,8 +171,8 @@ def control(text: Text) -> None:
     clean = [float(accuracies(table, "clean", variant=v)[0]) for v in ("baseline", "pgd_at")]
     three = [float(accuracies(table, name, variant="pgd_at")[0]) for name in ("fgsm", "pgd-20", "autoattack")]
     text.says(
-        f"keeps {kept.n_correct} of {kept.n} images",
-        f"{clean[0] - clean[1]:.1f} points less",
+        f"classifies {kept.n_correct} of {kept.n} images correctly",
+        f"is {clean[0] - clean[1]:.1f} points lower",
         f"within {max(three) - min(three):.1f} points",
     )
 
@@ -216,7 +216,7 @@ def gamma_loops(text: Text) -> None:
         f"is {spoken([-v for v in n_regressed['short'][3:]], 1)} points below `baseline`'s on Fashion-MNIST",
         f"γ ended at {spoken(ended['short'][3:], 0)}",
         f"On digits it is {short[0]}, {short[1]} and {short[2]} points",
-        f"with {-n_regressed['short'][5]:.1f} points less clean accuracy",
+        f"clean accuracy is {-n_regressed['short'][5]:.1f} points lower",
     )
     kept = {
         (attack, recipe): accuracy(attacks, attack, variant="lpc", schedule=recipe, sign=" %")
@@ -227,10 +227,10 @@ def gamma_loops(text: Text) -> None:
     loop = {name: accuracies(attacks, name, variant="lpc", schedule="auto")[0] for name in base}
     assert base["autoattack-apgd-ce+apgd-t"] == loop["autoattack-apgd-ce+apgd-t"]
     text.says(
-        f"keeps {kept['pgd-20', 'short']} under PGD-20 at 16/255 (n = 1,000), against {base['pgd-20']} % for "
+        f"has {kept['pgd-20', 'short']} under PGD-20 at 16/255 (n = 1,000), against {base['pgd-20']} % for "
         "`baseline` and "
         f"{loop['pgd-20']} % for `auto`",
-        f"{kept['autoattack-apgd-ce+apgd-t', 'short']} of 100 images under APGD-CE and targeted APGD, against "
+        f"{kept['autoattack-apgd-ce+apgd-t', 'short']} on 100 images under APGD-CE and targeted APGD, against "
         f"{base['autoattack-apgd-ce+apgd-t']} % for both",
     )
 
@@ -256,8 +256,8 @@ def frost(text: Text) -> None:
     newest = table.xs("texture, version 2", level="frost")
     assert newest["p"].min() == newest.loc[("resnet20", "5"), "p"] > 0.05
     text.says(
-        f"keeps {most['5']:.2f} points less than under the photographs at severity 5 (p = {p['5']:.0e})",
-        f"and {most['all']:.2f} less in the mean (p = {p['all']:.5f})",
+        f"is {most['5']:.2f} points lower than under the photographs at severity 5 (p = {p['5']:.0e})",
+        f"and {most['all']:.2f} points lower in the mean (p = {p['all']:.5f})",
         "no severity and no mean differs at 0.05",
         f"The smallest p is {newest['p'].min()} (ResNet-20, severity 5, "
         f"{points.loc[(*newer, '5'), 'difference']:.2f} points",
@@ -282,6 +282,6 @@ def foreign_checkpoints(text: Text) -> None:
     probed = next(note for note in notes.split("; ") if note.startswith("probe of 256 images: "))
     text.says(
         f"of `noise` is {-clean['diff']:.1f} points lower",
-        f"`noise` keeps {pgd['diff']:.1f} points more; a difference of {pgd.mde:.1f} points would have been",
+        f"`noise` is {pgd['diff']:.1f} points higher; a difference of {pgd.mde:.1f} points would have been",
         f"classifies {probed.split()[4]} % of the probe's 256 images correctly",
     )

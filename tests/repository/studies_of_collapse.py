@@ -54,14 +54,13 @@ def lpc_variants(text: Text) -> None:
     text.says(
         f"Training NC1 of `lpc` is {nc1['lpc']:.3f} (mean of three seeds; `baseline` {nc1['baseline']:.3f}, "
         f"`lin_pen` {nc1['lin_pen']:.3f})",
-        f"AutoAttack at 0.15 leaves `pgd_at` {accuracies(table, 'autoattack', 0.15, variant='pgd_at')[0]} % and "
+        f"Under AutoAttack at 0.15, `pgd_at` has {accuracies(table, 'autoattack', 0.15, variant='pgd_at')[0]} % and "
         "every other",
-        f"`pgd_at`** (trained at 0.15) keeps {kept['pgd_at']} of 64 images under AutoAttack at 0.1, "
+        f"`pgd_at`** (trained at 0.15) classifies {kept['pgd_at']} of 64 images correctly under AutoAttack at 0.1, "
         f"{accuracy(table, 'autoattack', 0.1, variant='pgd_at', sign=' %')}",
         f"50 at 0.15, {accuracy(table, 'autoattack', 0.15, variant='pgd_at', sign=' %')}",
         *(
-            f"`{v}` keeps {kept[v]} (" + accuracy(table, "autoattack", 0.1, variant=v, sign=" %") if v == "center_loss"
-            else f"`{v}` {kept[v]} (" + accuracy(table, "autoattack", 0.1, variant=v, sign=" %")
+            f"`{v}` {kept[v]} (" + accuracy(table, "autoattack", 0.1, variant=v, sign=" %")
             for v in ("center_loss", "cosface", "arcface", "baseline", "lpc")
         ),
         f"p = {binomtest(5, 5).pvalue}",
@@ -100,10 +99,10 @@ def lpc_native(text: Text) -> None:
         f"training NC1 is {nc1['lpc']:.3f}, against {nc1['baseline']:.3f} for `baseline` "
         f"({nc1['baseline'] / nc1['lpc']:.2f} times lower) and "
         f"{nc1['lin_pen']:.3f} for `lin_pen`; γ ended at {runs.gamma['lpc']:.1f}",
-        f"PGD-20 leaves at most {pgd:.1f} % of 1,000",
-        f"leaves `arcface` {fgsm['arcface']} % and `lpc_no_pen` {fgsm['lpc_no_pen']} %, nearly three times "
-        f"`baseline`'s {fgsm['baseline']} %; PGD-20 "
-        f"leaves them {weak['arcface']} and {weak['lpc_no_pen']} %",
+        f"Under PGD-20, all accuracies are at most {pgd:.1f} % on 1,000",
+        f"`arcface` has {fgsm['arcface']} % and `lpc_no_pen` {fgsm['lpc_no_pen']} %, nearly three times "
+        f"`baseline`'s {fgsm['baseline']} %. Under PGD-20, "
+        f"they have {weak['arcface']} and {weak['lpc_no_pen']} %",
         f"of `lpc` is `baseline`'s, {accuracies(table, 'clean', variant='lpc')[0]} %",
         f"is {boundary['lpc']:.4f} for `lpc` and {boundary['baseline']:.4f} for `baseline`",
     )
@@ -161,12 +160,14 @@ def binary_encoding(text: Text) -> None:
         f"(d = 8, d = 64) is {spoken(rho['authors'], 1)} times",
         f"on correct images, {spoken(rho['pixels'], 1)} times; shortened to the boundary "
         f"{spoken(rho['boundary'], 1)} times",
-        f"leaves `lpc` {pgd['lpc', 8]} and {pgd['lpc', 64]} %, `lpc_no_pen` {pgd['lpc_no_pen', 512]} %, `lin_pen` "
+        f"Under PGD-20, `lpc` has {pgd['lpc', 8]} and {pgd['lpc', 64]} %, `lpc_no_pen` {pgd['lpc_no_pen', 512]} %, "
+        "`lin_pen` "
         f"{pgd['lin_pen', 64]} %, "
         f"`baseline` {pgd['baseline', 512]} % (n = 500)",
-        f"leaves `lpc` {left['lpc', 8]} and {left['lpc', 64]}, `baseline` {left['baseline', 512]} (n = 64",
+        f"Under targeted APGD, `lpc` has {left['lpc', 8]} and {left['lpc', 64]}, `baseline` "
+        f"{left['baseline', 512]} (n = 64",
         f"directions have {random_cosine(8)} and {random_cosine(64)}.",
-        "PGD-20, 0.1 | PGD-20, 0.2", "**At 0.1**", "At 0.1, on the same",
+        "PGD-20, 0.1 | PGD-20, 0.2", "**At 0.1.**", "at 0.1, on the same",
     )  # fmt: skip
     (run,) = fashion.drop_duplicates("run_id").itertuples()
     text.says(
@@ -216,11 +217,12 @@ def binary_encoding_fmnist(text: Text) -> None:
         f"has a binarity of {silu.collapse_binarity_mean:.3f}, a cosine of {silu.collapse_vertex_cosine:.3f}, an NC1 "
         "of "
         f"{silu.collapse_nc1_train:.2f} on training and {silu.collapse_nc1:.2f} on test images",
-        f"PGD-20 leaves `lpc` (d = 8) {left[ours, 'pgd-20']} and `nonlin_pen` {left[theirs, 'pgd-20']} (n = 1,000), "
-        "targeted APGD "
+        f"Under PGD-20, `lpc` (d = 8) has {left[ours, 'pgd-20']} and `nonlin_pen` {left[theirs, 'pgd-20']} "
+        "(n = 1,000). "
+        "Under targeted APGD, they have "
         f"{left[ours, 'apgd-t']} and {left[theirs, 'apgd-t']} (n = 200)",
-        f"PGD-20 leaves {accuracies(parts[ours], 'pgd-20', LARGE)[0]} % and "
-        f"{accuracies(parts[theirs], 'pgd-20', LARGE)[0]} %, AutoAttack nothing",
+        f"Under PGD-20, they have {accuracies(parts[ours], 'pgd-20', LARGE)[0]} % and "
+        f"{accuracies(parts[theirs], 'pgd-20', LARGE)[0]} %, under AutoAttack 0 of 200",
         f"is {times(table, 'deepfool_rho_authors'):.2f} times `nonlin_pen`'s, shortened to the boundary "
         f"{times(table, 'deepfool_rho_boundary'):.2f} times; on digits {times(digits, 'deepfool_rho_authors'):.1f} and "
         f"{times(digits, 'deepfool_rho_boundary'):.1f} times",

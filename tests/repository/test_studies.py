@@ -22,7 +22,7 @@ def test_the_seeds_that_the_results_page_compares_are_those_of_the_audit() -> No
     table = where(results("audit"), attack="pgd-20", eps=8 / 255, variant="baseline").set_index("seed")["n_correct"]
     assert binomtest(int(table[2]), int(table[0] + table[2])).pvalue < 1e-30
     text = " ".join((STUDIES.parent / "README.md").read_text().split())
-    assert f"keeps {table[0]} with seed 0 and {table[2]} with seed 2" in text
+    assert f"classifies {table[0]} correctly with seed 0 and {table[2]} with seed 2" in text
 
 
 def test_every_study_is_checked() -> None:

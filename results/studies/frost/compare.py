@@ -2,8 +2,9 @@
 
     python results/studies/frost/compare.py IMAGES FOLDER FIRST LAST > results/studies/frost/frost.csv
 
-IMAGES contains <class>/<file>, and FOLDER the weights; the files FIRST to LAST of each class are used. Severity "all"
-is the mean over the five severities, with Student's interval over the images; each severity has McNemar's exact test.
+IMAGES contains <class>/<file>, and FOLDER contains the weights. The files FIRST to LAST of each class are used.
+Severity "all" is the mean over the five severities, with Student's interval over the images. For single severities, p
+comes from McNemar's exact test.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ def photographs(images: np.ndarray, ids: list[str], severity: int, seed: int = 0
 
 
 def texture(images: np.ndarray, ids: list[str], severity: int) -> np.ndarray:
-    """Return the images with frost from the present texture, (N, H, W, C) uint8."""
+    """Return the images with frost from the current texture, (N, H, W, C) uint8."""
     return corrupt_bytes(images, ids, "frost", severity, files_sha="")
 
 
 def texture_v1(images: np.ndarray, ids: list[str], severity: int) -> np.ndarray:
     """Return the images with the texture of version 1, (N, H, W, C) uint8.
 
-    That texture has one contrast and one spectrum, 1/f, for all panes, and no variation of the mean.
+    Version 1 has one contrast and one spectrum, 1/f, for all panes, and no variation of the mean.
     """
     side, draws = images.shape[1], Draws(0, "frost", severity, ids)
     constants = parameters("frost", severity, "cifar", side)
@@ -68,19 +69,19 @@ TEXTURES: dict[str, Frosted] = {
 
 
 def correct(network: torch.nn.Module, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return which images ``network`` classifies correctly, (N,) bool."""
+    """Mark the images that ``network`` classifies correctly, (N,) bool."""
     with torch.no_grad():
-        found = [network(inputs(images[i : i + BATCH])).argmax(1) for i in range(0, len(images), BATCH)]
-    verdicts: np.ndarray = torch.cat(found).numpy() == labels
+        predictions = [network(inputs(images[i : i + BATCH])).argmax(1) for i in range(0, len(images), BATCH)]
+    verdicts: np.ndarray = torch.cat(predictions).numpy() == labels
     return verdicts
 
 
 def over_severities(theirs: np.ndarray, ours: np.ndarray) -> tuple[float, float, float, float]:
-    """Return difference, interval and p of the mean over (severities, images)."""
-    apart = (ours.astype(float) - theirs.astype(float)).mean(0)
-    test = stats.ttest_1samp(apart, 0.0)
+    """Return the difference of the mean accuracies over (severities, images), with its interval and p."""
+    differences = (ours.astype(float) - theirs.astype(float)).mean(0)
+    test = stats.ttest_1samp(differences, 0.0)
     interval = test.confidence_interval(0.95)
-    return float(apart.mean()), float(interval.low), float(interval.high), float(test.pvalue)
+    return float(differences.mean()), float(interval.low), float(interval.high), float(test.pvalue)
 
 
 def main(folder_of_images: Path, folder: Path, first: int, last: int) -> None:
@@ -96,14 +97,14 @@ def main(folder_of_images: Path, folder: Path, first: int, last: int) -> None:
         network = build().eval()
         network.load_state_dict(torch.load(folder / f"{name}.pt", weights_only=True))
         print(f"{name}: clean {correct(network, images, labels).mean():.3f}", file=sys.stderr, flush=True)
-        verdicts = {kind: np.stack([correct(network, x, labels) for x in made]) for kind, made in frosted.items()}
+        verdicts = {kind: np.stack([correct(network, x, labels) for x in batches]) for kind, batches in frosted.items()}
         theirs = verdicts["photographs"]
         for kind in TEXTURES:
             ours = verdicts[kind]
-            for severity, one, two in zip(SEVERITY_LEVELS, theirs, ours, strict=True):
-                found = compare(one, two)
-                numbers = (one.mean(), two.mean(), found.difference, found.low, found.high)
-                writer.writerow([name, kind, severity, len(labels), *(f"{x:.4f}" for x in numbers), f"{found.p:.2g}"])
+            for severity, real, made in zip(SEVERITY_LEVELS, theirs, ours, strict=True):
+                test = compare(real, made)
+                numbers = (real.mean(), made.mean(), test.difference, test.low, test.high)
+                writer.writerow([name, kind, severity, len(labels), *(f"{x:.4f}" for x in numbers), f"{test.p:.2g}"])
             difference, low, high, p = over_severities(theirs, ours)
             numbers = (theirs.mean(), ours.mean(), difference, low, high)
             writer.writerow([name, kind, "all", len(labels), *(f"{x:.4f}" for x in numbers), f"{p:.2g}"])

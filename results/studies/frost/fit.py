@@ -2,7 +2,7 @@
 
     python results/studies/frost/fit.py
 
-The photographs come from the extra ``frost``; only means, standard deviations and spectra of them are stored.
+The photographs come from the extra ``frost``. Only their means, standard deviations and spectra are stored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench.attacks.corruptions.registry import parameters
 from bench.attacks.corruptions.severities import PROFILE_SIZES
 
 CROPS = 2000
-DISTINCT = (0, 1, 3, 4)  # the third photograph has the pixels of the second
+DISTINCT = (0, 1, 3, 4)  # the third photograph has the same pixels as the second
 
 
 def crops(pane: np.ndarray, side: int) -> np.ndarray:
@@ -32,15 +32,15 @@ def axes(inside: np.ndarray) -> np.ndarray:
     """Return the two main axes of colour within crops, (2, 3), with positive sums of their components."""
     pixels = inside.reshape(-1, 3)
     _, vectors = np.linalg.eigh(pixels.T @ pixels)
-    found = vectors[:, :0:-1].T
-    upright: np.ndarray = found * np.sign(found.sum(1, keepdims=True))
-    return upright
+    main_axes = vectors[:, :0:-1].T
+    positive: np.ndarray = main_axes * np.sign(main_axes.sum(1, keepdims=True))
+    return positive
 
 
 def spectrum(field: np.ndarray, side: int) -> list[float]:
     """Return the amplitudes at 1, 2, 4, … cycles per ``side`` pixels, up to the largest frequency.
 
-    Hann's window is applied: without it the trends within a crop, which are not periodic, would appear as fine
+    Hann's window is applied. Without the window, trends within a crop, which are not periodic, would appear as fine
     structure.
     """
     extent = field.shape[1]
@@ -50,16 +50,15 @@ def spectrum(field: np.ndarray, side: int) -> list[float]:
     frequency = np.hypot(np.fft.fftfreq(extent)[:, None], np.fft.fftfreq(extent)[None, :])
     octaves = np.round(2 * np.log2(np.where(frequency > 0, frequency, 1)))
     bins = [octaves == value for value in np.unique(octaves[frequency > 1.9 / extent]) if value < 0]
-    along = [np.log(side * frequency[chosen]).mean() for chosen in bins]
-    wanted = np.log([2.0**octave for octave in range(int(np.ceil(np.log2(side))))])
-    found: list[float] = np.exp(
-        np.interp(wanted, along, [np.log(power[chosen].mean()) / 2 for chosen in bins])
-    ).tolist()
-    return found
+    measured = [np.log(side * frequency[chosen]).mean() for chosen in bins]
+    octave_frequencies = np.log([2.0**octave for octave in range(int(np.ceil(np.log2(side))))])
+    logarithms = [np.log(power[chosen].mean()) / 2 for chosen in bins]
+    amplitudes: list[float] = np.exp(np.interp(octave_frequencies, measured, logarithms)).tolist()
+    return amplitudes
 
 
 def patchiness(field: np.ndarray) -> float:
-    """Return the standard deviation of ln contrast between places, from the kurtosis of the fine structure.
+    """Return the standard deviation of ln contrast between locations, from the kurtosis of the fine structure.
 
     The logarithm of the contrast is assumed to be normal.
     """
@@ -74,9 +73,9 @@ def main() -> None:
         print(f"photograph {i + 1}")
         for profile, side in PROFILE_SIZES.items():
             pane = frost.panes(side, side, parameters("frost", 1, profile, side).grain_px, 3)[i].astype(np.float64)
-            found = crops(pane, side)
-            means = found.mean((1, 2))
-            inside = found - means[:, None, None]
+            samples = crops(pane, side)
+            means = samples.mean((1, 2))
+            inside = samples - means[:, None, None]
             both = axes(inside)
             first, second = (inside @ axis for axis in both)
             wide = crops(pane, min(2 * side, *(extent - 1 for extent in pane.shape[:2]))) @ both[0]

@@ -2,8 +2,8 @@
 
     python results/studies/frost/networks.py DATA FOLDER [NAME ...]
 
-DATA contains train/<class>/<file>; FOLDER receives <name>.pt. The texture was fitted to statistics of the photographs;
-only its contrast was chosen with both networks, on 900 test images of every class.
+DATA contains train/<class>/<file>. The weights are saved as <name>.pt in FOLDER. The texture was fitted to statistics
+of the photographs. Only its contrast was chosen with both networks, on 900 test images of every class.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
 def read(folder: Path, first: int, last: int) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Return ids, images (N, H, W, 3) uint8 and labels of the files ``first`` to ``last`` of every class."""
     ids, images, labels = [], [], []
-    for label, place in enumerate(sorted(path for path in folder.iterdir() if path.is_dir())):
-        for path in sorted(place.iterdir())[first:last]:
+    for label, class_folder in enumerate(sorted(path for path in folder.iterdir() if path.is_dir())):
+        for path in sorted(class_folder.iterdir())[first:last]:
             ids.append(path.relative_to(folder.parent).as_posix())
             images.append(np.asarray(Image.open(path).convert("RGB")))
             labels.append(label)
