@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 from helpers import TINY_PLUGIN
@@ -16,6 +17,9 @@ from helpers import TINY_PLUGIN
 from bench.cli import invoke
 
 pytest_plugins = ["pytester"]
+
+hypothesis.settings.register_profile("no deadline", deadline=None)  # the machine may be busy
+hypothesis.settings.load_profile("no deadline")
 
 torch.set_num_threads(1)  # the models of most tests are too small to share
 
