@@ -61,7 +61,8 @@ ATTACKS.register(
         function=noise,
         norms=("linf",),
         uses_gradient=False,
-        cost=lambda params, num_classes: Cost(0, 0, 0, 0),  # passes through the model per image
+        # Passes through the model per image; `least_…` is the number for an image that is fooled at once.
+        cost=lambda params, num_classes: Cost(forwards=0, backwards=0, least_forwards=0, least_backwards=0),
     ),
     origin=__file__,
 )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench.attacks.adapter import call_attack
 from bench.attacks.engine.counter_rng import SampleRng
-from bench.attacks.registry import Cost, ResolvedAttack, cost_of, resolve
+from bench.attacks.registry import AttackEntry, ResolvedAttack, cost_of, resolve
 from bench.contracts.check import Check, Rule, check_documented, require, run_check, run_checks
 from bench.core.errors import CellFailure
 from bench.core.specs import AttackSpec, Backend, Norm
@@ -99,7 +99,7 @@ def _check_norm(subject: str, attack: ResolvedAttack, norm: Norm) -> Iterator[Ch
         ("leaves the model unchanged", partial(_model_unchanged, call)),
         ("leaves no gradients behind", partial(_no_gradients, call)),
         ("draws nothing from torch's global generator", partial(_no_global_draws, call)),
-        ("costs what its entry states", partial(_cost, call, cost_of(attack.entry, call.spec.params, NUM_CLASSES))),
+        ("costs what its entry states", partial(_cost, call, attack.entry)),
     ]
     if attack.backend == NATIVE:
         rules.append(("repeatable", partial(_repeatable, attack, norm, call)))
@@ -195,14 +195,15 @@ def _no_global_draws(call: Call) -> None:
     )
 
 
-def _cost(call: Call, cost: Cost) -> str:
+def _cost(call: Call, entry: AttackEntry) -> str:
     """Check that the number of passes exceeds the stated cost by at most 10 % and two passes."""
+    cost = cost_of(entry, call.spec.params, NUM_CLASSES)
     counts = f"{call.forwards:.4g} forward and {call.backwards:.4g} backward passes per image"
     stated = f"{cost.least_forwards} to {cost.forwards} forward and up to {cost.backwards} backward"
     holds = cost.least_forwards <= call.forwards <= 1.1 * cost.forwards + 2
     holds = holds and call.backwards <= 1.1 * cost.backwards + 2
     require(holds, f"it made {counts}, but its entry states {stated}; correct the argument cost of its entry")
-    return counts
+    return f"{counts}; its entry states {stated}"
 
 
 def _repeatable(attack: ResolvedAttack, norm: Norm, call: Call) -> None:

@@ -88,7 +88,10 @@ def register_metric(name: str, entry: MetricEntry, *, origin: str = BUILTIN) -> 
     found = {placeholder for placeholder in (NORM, EPS, KIND) if placeholder in name}
     if found != set(PLACEHOLDERS[entry.scope]):
         needed = " and ".join(PLACEHOLDERS[entry.scope]) or "no placeholder"
-        raise BenchError(f"metric {name!r} (from {origin}) has scope {entry.scope!r}; its name needs {needed}.")
+        raise BenchError(
+            f"metric {name!r} (from {origin}) has scope {entry.scope!r}; its name needs {needed}, "
+            "such as 'my_metric@<norm>-<eps>' for the scope 'budget'."
+        )
     if "" in entry.suffixes:
         raise BenchError(f"metric {name!r} (from {origin}) declares an empty suffix; leave it out.")
     METRICS.register(name, entry, origin=origin)
