@@ -1,6 +1,6 @@
-"""Registry of leaderboard metrics: each entry declares the columns of one metric and the function that computes them.
+"""Registry of leaderboard metrics. Each entry declares the columns of one metric and the function that computes them.
 
-The accuracies themselves, which are compared, ranked and have intervals, are computed in
+The accuracies, which are compared and ranked, and their intervals are computed in
 :mod:`bench.leaderboard.accuracies`.
 """
 
@@ -30,7 +30,7 @@ Scope = Literal["row", "corruptions", "kind", "norm", "budget"]
 
 NORM, EPS, KIND = "<norm>", "<eps>", "<kind>"  # placeholders in the name of a column
 
-#: Placeholders that the name of a column needs, by scope.
+#: Required placeholders in the name of a column, by scope.
 PLACEHOLDERS: dict[Scope, tuple[str, ...]] = {
     "row": (),
     "corruptions": (),
@@ -43,15 +43,15 @@ BUILTIN = "bench.leaderboard"  # origin of the built-in metrics
 
 @dataclass(frozen=True)
 class MetricInput:
-    """Arguments of a metric's function: one leaderboard row, and the norm, budget or corruption of the column."""
+    """Input of a metric's function: one leaderboard row, and the norm, budget or kind of corruption of the column."""
 
     row: BoardRow
     outcomes: Outcomes  # per-image outcomes of all cells
-    baseline: BoardRow | None = None  # paired baseline; the row itself if it is a baseline
+    baseline: BoardRow | None = None  # paired baseline, or the row itself if it is a baseline
     config: TableConfig = field(default_factory=TableConfig)
-    norm: Norm = "linf"  # for scopes norm and budget
-    eps: float = 0.0  # for scope budget, in units of [0, 1] pixels
-    kind: str = ""  # for scope kind
+    norm: Norm = "linf"  # norm of the column, for the scopes norm and budget
+    eps: float = 0.0  # eps of the column for pixels in [0, 1], for the scope budget
+    kind: str = ""  # kind of corruption of the column, for the scope kind
 
     @property
     def budget(self) -> Budget:
@@ -63,20 +63,21 @@ class MetricInput:
 class MetricEntry:
     """Declaration of a leaderboard metric.
 
-    ``function`` returns the value, or a mapping from suffix to value if the metric has further columns; its own suffix
-    is then "". A value is a finite number, a text, or None for an empty cell. Accuracies are in percent. The value
-    itself is a text only for the unit "text". A suffix that ends with ``_n`` is that of a whole number.
+    ``function`` returns the value. If the metric has further columns, it returns a mapping from suffix to value, with
+    the suffix "" for the main column. A value is a finite number, a text, or None for an empty table entry. Accuracies
+    are in percent. In the main column, a text is allowed only for the unit "text". Columns with a suffix that ends with
+    ``_n`` contain whole numbers.
 
-    ``scope`` says how many columns there are: one per ``row`` of the board, one if there are ``corruptions``, one per
-    ``kind`` of corruption, one per ``norm`` of the attacks, or one per ``budget``. The name under which the entry is
-    registered is the name of the column, with the placeholders ``<norm>``, ``<eps>`` and ``<kind>``.
+    ``scope`` determines the number of columns: one column (``row``), one column if any corruption was evaluated
+    (``corruptions``), one per ``kind`` of corruption, one per ``norm`` of the attacks, or one per ``budget``. The entry
+    is registered under the name of the column, with the placeholders ``<norm>``, ``<eps>`` and ``<kind>``.
     """
 
-    unit: Unit  # decides the rounding: 2 decimals for percent, 5 for a distance, 4 digits for a ratio; see column_units
-    meaning: str  # for `bench list metrics` and the tables of results/README.md
+    unit: Unit  # determines the rounding: 2 decimals for percent, 5 for a distance, 4 significant digits for a ratio
+    meaning: str  # description for `bench list metrics` and results/README.md
     function: Callable[[MetricInput], Value | Mapping[str, Value]]
     scope: Scope = "row"
-    suffixes: Mapping[str, str] = field(default_factory=dict)  # meaning of the further columns, by suffix
+    suffixes: Mapping[str, str] = field(default_factory=dict)  # meanings of further columns, by suffix
     source: str = "this project"
 
 
@@ -84,21 +85,21 @@ METRICS: Registry[MetricEntry] = Registry("metric")
 
 
 def register_metric(name: str, entry: MetricEntry, *, origin: str = BUILTIN) -> None:
-    """Register a metric. Raises BenchError for a name whose placeholders do not match the scope."""
-    found = {placeholder for placeholder in (NORM, EPS, KIND) if placeholder in name}
-    if found != set(PLACEHOLDERS[entry.scope]):
+    """Register a metric. Raises BenchError if the placeholders in ``name`` do not match the scope."""
+    placeholders = {placeholder for placeholder in (NORM, EPS, KIND) if placeholder in name}
+    if placeholders != set(PLACEHOLDERS[entry.scope]):
         needed = " and ".join(PLACEHOLDERS[entry.scope]) or "no placeholder"
         raise BenchError(
             f"metric {name!r} (from {origin}) has scope {entry.scope!r}; its name needs {needed}, "
             "such as 'my_metric@<norm>-<eps>' for the scope 'budget'."
         )
     if "" in entry.suffixes:
-        raise BenchError(f"metric {name!r} (from {origin}) declares an empty suffix; leave it out.")
+        raise BenchError(f"metric {name!r} (from {origin}) declares an empty suffix; remove this suffix.")
     METRICS.register(name, entry, origin=origin)
 
 
 def metric_meanings(*scopes: Scope) -> dict[str, str]:
-    """Return the meaning of every column of the built-in metrics of ``scopes``, by its name with placeholders."""
+    """Return the meanings of the columns of built-in metrics of ``scopes``, by name with placeholders."""
     return {
         name + suffix: meaning
         for name in METRICS.in_order()
@@ -108,15 +109,15 @@ def metric_meanings(*scopes: Scope) -> dict[str, str]:
 
 
 def is_count(suffix: str) -> bool:
-    """Return whether the columns with this suffix have whole numbers."""
+    """Return whether columns with this suffix contain whole numbers, such as numbers of images."""
     return suffix.endswith("_n")
 
 
 @dataclass(frozen=True)
 class MetricColumn:
-    """A metric at one norm, budget or kind of corruption."""
+    """Metric at one norm, budget or kind of corruption."""
 
-    name: str  # of the entry
+    name: str  # name of the registry entry
     norm: Norm = "linf"
     eps: float = 0.0
     kind: str = ""
@@ -139,7 +140,7 @@ class MetricColumn:
 
 
 def column_units(metrics: Sequence[MetricColumn]) -> dict[str, Unit]:
-    """Return the unit of every column of ``metrics``, except numbers of images, which have none."""
+    """Return the unit by column of ``metrics``. Columns of whole numbers have no unit; see :func:`is_count`."""
     return {
         metric.column + suffix: metric.entry.unit
         for metric in metrics
@@ -149,16 +150,16 @@ def column_units(metrics: Sequence[MetricColumn]) -> dict[str, Unit]:
 
 
 def metric_columns(rows: Sequence[BoardRow]) -> list[MetricColumn]:
-    """Return the metrics of the board: those of one scope together, for one norm, budget or kind after another."""
-    found: list[MetricColumn] = []
+    """Return the metrics of the leaderboard, grouped by scope, and then by norm, budget or kind of corruption."""
+    columns: list[MetricColumn] = []
     for scope, names in groupby(METRICS.in_order(), key=lambda name: METRICS.get(name).scope):
         group = list(names)
-        found += [MetricColumn(name, **place) for place in _places(scope, rows) for name in group]
-    return found
+        columns += [MetricColumn(name, **fields) for fields in _column_fields(scope, rows) for name in group]
+    return columns
 
 
-def _places(scope: Scope, rows: Sequence[BoardRow]) -> list[dict[str, Any]]:
-    """Return the norms, budgets or kinds at which the metrics of ``scope`` have a column, as fields of MetricColumn."""
+def _column_fields(scope: Scope, rows: Sequence[BoardRow]) -> list[dict[str, Any]]:
+    """Return the norms, budgets or kinds of the columns of ``scope``, as fields of MetricColumn."""
     kinds = sorted({spec.kind for row in rows for spec in corruptions_of(row)})
     match scope:
         case "corruptions":
@@ -172,28 +173,28 @@ def _places(scope: Scope, rows: Sequence[BoardRow]) -> list[dict[str, Any]]:
     return [{}]
 
 
-def metric_values(columns: Sequence[MetricColumn], given: MetricInput) -> dict[str, Value]:
+def metric_values(columns: Sequence[MetricColumn], row_input: MetricInput) -> dict[str, Value]:
     """Return the values of one row, by column. Raises BenchError if a metric's function fails."""
     values: dict[str, Value] = {}
     for column in columns:
-        at = replace(given, norm=column.norm, eps=column.eps, kind=column.kind)
-        found = _call(column, at)
-        values |= {column.column + suffix: value for suffix, value in found.items()}
+        column_input = replace(row_input, norm=column.norm, eps=column.eps, kind=column.kind)
+        by_suffix = _call(column, column_input)
+        values |= {column.column + suffix: value for suffix, value in by_suffix.items()}
     return values
 
 
-def _call(column: MetricColumn, given: MetricInput) -> dict[str, Value]:
-    """Call the function of a metric and check what it returns."""
+def _call(column: MetricColumn, metric_input: MetricInput) -> dict[str, Value]:
+    """Call the function of a metric and check its return value."""
     entry, where = column.entry, f"metric {column.name!r} (from {METRICS.origin(column.name)})"
     try:
-        found = entry.function(given)
+        returned = entry.function(metric_input)
     except BenchError:
         raise
     except Exception as error:
         raise BenchError(
             f"{where} raised {type(error).__name__}: {first_line(error)}; correct its function. All cells are stored."
         ) from error
-    values = dict(found) if isinstance(found, Mapping) else {"": found}
+    values = dict(returned) if isinstance(returned, Mapping) else {"": returned}
     if unknown := sorted(values.keys() - {"", *entry.suffixes}):
         raise BenchError(f"{where} returned the suffix {unknown[0]!r}; declare it in suffixes. All cells are stored.")
     for suffix, value in values.items():
@@ -203,7 +204,7 @@ def _call(column: MetricColumn, given: MetricInput) -> dict[str, Value]:
 
 
 def _problem(suffix: str, value: object, unit: Unit) -> str:
-    """Return what is wrong with the value of a suffix, and what to return instead; empty if nothing is."""
+    """Describe an invalid value of a suffix and the allowed values; return "" for a valid value."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | None):
         return f"{type(value).__name__}; return a number, a text or None"
     if isinstance(value, float) and math.isinf(value):
@@ -216,5 +217,5 @@ def _problem(suffix: str, value: object, unit: Unit) -> str:
 
 
 def _finite(value: Value) -> Value:
-    """Return None for NaN, which is an empty cell in a CSV file."""
+    """Return ``value``, or None for NaN. None is written as an empty entry of a CSV file."""
     return None if isinstance(value, float) and math.isnan(value) else value

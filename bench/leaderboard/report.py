@@ -1,4 +1,4 @@
-"""Format the leaderboard: rounded numbers, a Markdown table, or JSON records."""
+"""Format the leaderboard with rounded numbers, as a Markdown table or as JSON records."""
 
 from __future__ import annotations
 
@@ -24,17 +24,20 @@ from bench.leaderboard.registry import Unit
 from bench.results.audit_verdict import FAILED
 from bench.results.chance_level import CHANCE
 
-Units = Mapping[str, Unit]  # by column, for the columns of metrics
+Units = Mapping[str, Unit]  # unit by column, for the columns of registered metrics
 NO_UNITS: Units = MappingProxyType({})
 
 
 def rounded(table: pd.DataFrame, units: Units = NO_UNITS) -> pd.DataFrame:
-    """Round percentages and points to 2 decimals, distances to 5, p-values and ratios to 4 digits."""
-    by_digits = [column for column in table.columns if _is_ratio(column, units.get(column))]
-    kept = table.round({c: _decimals(units.get(c)) for c in table.columns if c not in by_digits})
-    for column in by_digits:
-        kept[column] = [_by_digits(value) for value in table[column]]
-    return kept
+    """Round percentages and points to 2 decimals, distances to 5 decimals, p-values and ratios to 4 significant digits.
+
+    ``units`` contains the units of the columns of registered metrics.
+    """
+    ratios = [column for column in table.columns if _is_ratio(column, units.get(column))]
+    result = table.round({c: _decimals(units.get(c)) for c in table.columns if c not in ratios})
+    for column in ratios:
+        result[column] = [_round_ratio(value) for value in table[column]]
+    return result
 
 
 def _is_ratio(column: str, unit: Unit | None) -> bool:
@@ -45,26 +48,26 @@ def _decimals(unit: Unit | None) -> int:
     return DISTANCE_DECIMALS if unit == "distance" else DECIMALS
 
 
-def _by_digits(value: Any) -> Any:
-    """Return a number with ``P_DIGITS`` digits; a text stays as it is."""
+def _round_ratio(value: Any) -> Any:
+    """Return a number with ``P_DIGITS`` significant digits, and a text unchanged. Return None for a missing value."""
     return None if pd.isna(value) else value if isinstance(value, str) else float(f"{value:.{P_DIGITS}g}")
 
 
-ERRORS = ("mce",)  # in percent of the error of the reference
+ERRORS = ("mce",)  # columns with errors, in percent of the error of the reference
 SHOWN = ("rank", "dataset", "model", "variant", "config_sha", "seeds")
 
 
 def accuracies_of(board: pd.DataFrame) -> list[str]:
-    """Return the accuracy columns: those that have all columns of METRIC_SUFFIXES."""
-    known = set(board.columns)
-    return [column for column in board.columns if all(column + suffix in known for suffix in METRIC_SUFFIXES)]
+    """Return the accuracy columns, without METRIC_SUFFIXES columns. Every accuracy has all METRIC_SUFFIXES columns."""
+    names = set(board.columns)
+    return [column for column in board.columns if all(column + suffix in names for suffix in METRIC_SUFFIXES)]
 
 
 def board_markdown(board: pd.DataFrame) -> str:
-    """Return the board as a Markdown table.
+    """Return the leaderboard as a Markdown table.
 
-    A metric is shown in percent with its 95 % interval, its difference from the reference in points, and its flags. For
-    a missing number the table shows "failed" or "no mean" if the metric was attempted.
+    A metric is shown in percent with its 95 % interval, its difference from the reference in points, and its flags. If
+    cells of the metric were evaluated but it has no value, "failed" or "no mean" is shown.
     """
     accuracies, errors = accuracies_of(board), [column for column in ERRORS if column in board]
     shown = [*SHOWN, *(["audit"] if _any_audit_failed(board) else []), *(["status"] if _any_at_chance(board) else [])]
@@ -100,8 +103,8 @@ def _header(board: pd.DataFrame, metric: str) -> str:
 def _metric(row: pd.Series[Any], metric: str) -> str:
     value, difference = row[metric], row[f"{metric}_diff"]
     if pd.isna(value):
-        tried = not pd.isna(row[f"{metric}_n"])
-        return ("failed" if NOT_OK in row["status"] else "no mean") if tried else ""
+        evaluated = not pd.isna(row[f"{metric}_n"])
+        return ("failed" if NOT_OK in row["status"] else "no mean") if evaluated else ""
     flags = [] if pd.isna(row[f"{metric}_flags"]) else row[f"{metric}_flags"].split(";")
     text = f"{bound(metric, flags)}{value:.1f} [{row[f'{metric}_lo']:.1f}, {row[f'{metric}_hi']:.1f}]"
     text = text if pd.isna(difference) else f"{text} {difference:+.1f}"
@@ -109,7 +112,7 @@ def _metric(row: pd.Series[Any], metric: str) -> str:
 
 
 def bound(metric: str, flags: Sequence[str]) -> str:
-    """Return the prefix "≤ " for a flagged accuracy under attack, which is only an upper bound; otherwise ""."""
+    """Return the prefix "≤ " for a flagged accuracy under attack, because it is only an upper bound; otherwise ""."""
     return "≤ " if flags and metric not in (CLEAN, CORRUPTIONS_ACC) else ""
 
 

@@ -1,4 +1,4 @@
-"""Write the tables: leaderboard.csv has one row per configuration (data, backbone, variant, recipe), over its seeds."""
+"""Write the CSV tables. leaderboard.csv has one row per configuration (data, backbone, variant, recipe)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.core.columns import CORRUPTIONS_ACC, DEFAULT_SUFFIXES, LEADERBOARD_CO
 from bench.core.errors import BenchError
 from bench.core.specs import AttackSpec
 from bench.core.vocabulary import BASELINE, CLEAN
-from bench.leaderboard import metrics as metrics  # fills the registry
+from bench.leaderboard import metrics as metrics  # registers the built-in metrics
 from bench.leaderboard.accuracies import accuracy_values
 from bench.leaderboard.collapse import collapse_values
 from bench.leaderboard.comparison import comparison_table
@@ -39,7 +39,7 @@ from bench.runtime.files import write_atomic
 
 
 class Tables(NamedTuple):
-    """Leaderboard and comparison, not rounded, and the units of the metrics' columns of the leaderboard."""
+    """Leaderboard and comparison with unrounded numbers, and the units of the leaderboard's metric columns."""
 
     board: pd.DataFrame
     comparison: pd.DataFrame  # empty if no row has a paired reference
@@ -47,7 +47,7 @@ class Tables(NamedTuple):
 
 
 def rebuild(store: Store, *, intervals: bool = False) -> pd.DataFrame:
-    """Write the tables and return the board; see :func:`write_tables`."""
+    """Write the tables and return the leaderboard; see :func:`write_tables`."""
     return write_tables(store, intervals=intervals).board
 
 
@@ -57,15 +57,15 @@ def check_reference(against: str, variants: Collection[str]) -> None:
     The default reference, ``baseline``, may be missing.
     """
     if against != BASELINE and against not in variants:
-        known = ", ".join(sorted(variants)) or "none"
-        raise BenchError(f"--against {against!r}: no run of this variant; choose one of: {known}.")
+        names = ", ".join(sorted(variants)) or "none"
+        raise BenchError(f"--against {against!r}: no run of this variant; choose one of: {names}.")
 
 
 def write_tables(store: Store, config: TableConfig | None = None, *, intervals: bool = False) -> Tables:
     """Write results.csv, leaderboard.csv, comparison.csv and corruptions.csv from all cells in the store.
 
-    Unless ``intervals``, leaderboard.csv contains only the ``DEFAULT_SUFFIXES`` columns of each accuracy. The returned
-    board has all METRIC_SUFFIXES columns.
+    Unless ``intervals`` is true, leaderboard.csv contains only the ``DEFAULT_SUFFIXES`` columns of each accuracy. The
+    returned leaderboard has all METRIC_SUFFIXES columns.
     """
     config = config or TableConfig()
     cells, audits, diagnoses = all_cells(store), all_audits(store), all_diagnoses(store)
@@ -73,9 +73,9 @@ def write_tables(store: Store, config: TableConfig | None = None, *, intervals: 
     accuracies = accuracy_columns(rows)
     board, units = board_table(rows, accuracies, outcomes, config), column_units(metric_columns(rows))
     comparison = comparison_table(rows, accuracies, outcomes, config.against)
-    known = lowest_of_runs(cells, audits, outcomes)
+    lowest = lowest_of_runs(cells, audits, outcomes)
     dropped = {m + s for m in accuracies for s in METRIC_SUFFIXES if s not in DEFAULT_SUFFIXES and not intervals}
-    write_atomic(store.root / "results.csv", to_csv(results_table(cells, diagnoses, audits, known)))
+    write_atomic(store.root / "results.csv", to_csv(results_table(cells, diagnoses, audits, lowest)))
     write_atomic(store.root / "leaderboard.csv", to_csv(rounded(board[[c for c in board if c not in dropped]], units)))
     _write_or_remove(store.root / "comparison.csv", None if comparison.empty else to_csv(rounded(comparison)))
     _write_or_remove(store.root / "corruptions.csv", corruptions_csv(rows))
@@ -83,7 +83,7 @@ def write_tables(store: Store, config: TableConfig | None = None, *, intervals: 
 
 
 def _write_or_remove(path: Path, content: bytes | None) -> None:
-    """Write ``content``, or delete the file if it is None, so that no table of deleted cells remains."""
+    """Write ``content``. If it is None, delete the file, so that no table of deleted cells remains."""
     if content is not None:
         write_atomic(path, content)
     elif path.exists():
@@ -96,70 +96,70 @@ def board_table(
     outcomes: Outcomes,
     config: TableConfig | None = None,
 ) -> pd.DataFrame:
-    """Return the board with all columns, accuracies in percent, sorted by data set and rank.
+    """Return the leaderboard with all columns, sorted by data set and rank. Accuracies are in percent.
 
-    ``accuracies`` are the columns of :func:`accuracy_columns`. Raises BenchError if a metric of a plug-in fails, or
-    has the column of another one.
+    ``accuracies`` are the columns of :func:`accuracy_columns`. Raises BenchError if a plug-in metric fails, or if two
+    columns have the same name.
     """
     config, metrics, table = config or TableConfig(), metric_columns(rows), []
     columns = _columns(accuracies, metrics)
     splits = {(row.run.dataset, row.data_sha): row for row in rows}
     for _, any_row in sorted(splits.items(), key=lambda split: split[0]):
         group = same_split(any_row, rows)
-        for rank, by, row in ranked(group, outcomes, rank_flagged=config.rank_flagged):
+        for rank, rank_by, row in ranked(group, outcomes, rank_flagged=config.rank_flagged):
             reference = reference_of(row, group, config.against)
             baseline = _own_reference(row) or reference_of(row, group)
             values = metric_values(metrics, MetricInput(row, outcomes, baseline, config))
             values |= accuracy_values(row, reference, accuracies, outcomes) | collapse_values(row, group)
-            table.append({**_describe(row, reference, outcomes), "rank": rank, "rank_by": by, **values})
+            table.append({**_describe(row, reference, outcomes), "rank": rank, "rank_by": rank_by, **values})
     counts = [f"{accuracy}_n" for accuracy in accuracies]
     counts += [m.column + suffix for m in metrics for suffix in m.entry.suffixes if is_count(suffix)]
-    whole = ["rank", "latent_dim", "img_size", "epochs", "n_train", "leaked", *counts]
-    return pd.DataFrame(table, columns=columns).astype(dict.fromkeys(whole, "Int64"))
+    integer_columns = ["rank", "latent_dim", "img_size", "epochs", "n_train", "leaked", *counts]
+    return pd.DataFrame(table, columns=columns).astype(dict.fromkeys(integer_columns, "Int64"))
 
 
 def _columns(accuracies: Sequence[str], metrics: Sequence[MetricColumn]) -> list[str]:
-    """Return all columns of the leaderboard. Raises BenchError if two have the same name."""
-    own = [*LEADERBOARD_COLUMNS, *(name + suffix for name in accuracies for suffix in ("", *METRIC_SUFFIXES))]
+    """Return all columns of the leaderboard. Raises BenchError if two columns have the same name."""
+    names = [*LEADERBOARD_COLUMNS, *(name + suffix for name in accuracies for suffix in ("", *METRIC_SUFFIXES))]
     for metric in metrics:
-        taken = set(own).intersection(metric.columns)
-        if taken:
+        duplicates = set(names).intersection(metric.columns)
+        if duplicates:
             raise BenchError(
-                f"metric {metric.name!r} has the column {min(taken)!r}, which the leaderboard has already; rename it."
+                f"metric {metric.name!r} has the column {min(duplicates)!r}, which already exists; rename the metric."
             )
-        own += metric.columns
-    return own
+        names += metric.columns
+    return names
 
 
 def accuracy_columns(rows: Sequence[BoardRow]) -> list[str]:
-    """Return the columns of accuracies: clean, corruptions, then the attacks by strength, name, norm and eps."""
+    """Return the accuracy columns: clean, corruptions, then the attacks sorted by strength, name, norm and eps."""
     specs = {column: next(iter(cells.values())).spec for row in rows for column, cells in row.cells.items()}
-    found = {column: spec.attack for column, spec in specs.items() if spec.corruption is None}
+    attacks = {column: spec.attack for column, spec in specs.items() if spec.corruption is None}
 
     def key(column: str) -> tuple[Any, ...]:
-        attack = found[column]
+        attack = attacks[column]
         if attack is None:
             return (0, 0, "", "", 0.0, "")
         return 1, _strength(attack), attack.name, attack.norm, attack.eps, column
 
-    ordered = sorted(found, key=key)
-    if len(found) < len(specs):
-        ordered.insert(1 if CLEAN in found else 0, CORRUPTIONS_ACC)
+    ordered = sorted(attacks, key=key)
+    if len(attacks) < len(specs):
+        ordered.insert(1 if CLEAN in attacks else 0, CORRUPTIONS_ACC)
     return ordered
 
 
 def _strength(attack: AttackSpec) -> int:
-    """Return the strength by which attack columns are sorted; the largest for an attack of a plug-in not loaded."""
+    """Return the strength for sorting attack columns; STRONGEST for an attack whose plug-in is not loaded."""
     entry = entry_of(attack)
     return STRONGEST if entry is None else entry.strength
 
 
 def _describe(row: BoardRow, reference: BoardRow | None, outcomes: Outcomes) -> dict[str, Any]:
     run = row.run
-    bad = [cell for column in {*row.cells, *row.superseded} for cell in row.failures(column)]
+    failures = [cell for column in {*row.cells, *row.superseded} for cell in row.failures(column)]
     outdated = len(outdated_columns(row, outcomes))
-    equal = f"{outdated} of {len(row.cells)} columns on {EQUAL_PER_CLASS}" if outdated else ""
-    problems = [f"{len(bad)} {NOT_OK}" if bad else "", equal, row.chance()]
+    subset_note = f"{outdated} of {len(row.cells)} columns on {EQUAL_PER_CLASS}" if outdated else ""
+    problems = [f"{len(failures)} {NOT_OK}" if failures else "", subset_note, row.chance()]
     return {
         "dataset": run.dataset,
         "model": run.model,
@@ -181,5 +181,5 @@ def _describe(row: BoardRow, reference: BoardRow | None, outcomes: Outcomes) -> 
 
 
 def _own_reference(row: BoardRow) -> BoardRow | None:
-    """Return a baseline row as its own reference for the mCE; None for other rows."""
+    """Return a baseline row, which is its own reference for the mCE; None for other rows."""
     return row if row.run.variant == BASELINE else None

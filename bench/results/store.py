@@ -1,14 +1,14 @@
-"""Results folder: one file per run and one file per cell, named by the hash of their specification.
+"""Results folder with one file per run and one file per cell, named by the hash of their spec.
 
 runs/<run_id>/run.json                     RunRecord
 runs/<run_id>/weights.safetensors          weights of a network that was trained here or loaded from a checkpoint
-runs/<run_id>/network.pt|pt2|onnx          file of a network that was trained elsewhere, if it was given as such a file
+runs/<run_id>/network.pt|pt2|onnx          file of a network that was trained elsewhere, if it has this format
 runs/<run_id>/training.safetensors         state of an interrupted training
 runs/<run_id>/diagnosis.json               DiagnosisRecord
 runs/<run_id>/audits/<data_sha>.json       AuditRecord of one test split, named by the first characters of its hash
 runs/<run_id>/cells/<cell_id>.json         EvalRecord; written last, so that an existing file marks a complete cell
 runs/<run_id>/cells/<cell_id>.samples.csv  per-image outcomes
-runs/<run_id>/cells/<cell_id>.adversarials.safetensors  adversarial images that fooled the network, if requested
+runs/<run_id>/cells/<cell_id>.adversarials.safetensors  misclassified adversarial images, if requested
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ def dump_record(record: Record) -> bytes:
 
 
 def parse_record(kind: type[R], content: bytes, *, where: str) -> R:
-    """Parse a record of class ``kind``. Raises BenchError, naming the file ``where`` and the first invalid field."""
+    """Parse a record of class ``kind``. Raises BenchError with the file name ``where`` and the first invalid field."""
     try:
         record: R = _ADAPTERS[kind].validate_json(without_mark(content))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
+        first_error = error.errors()[0]
+        field_name = ".".join(map(str, first_error["loc"])) or "the file"
         raise BenchError(
-            f"{where} is damaged or of another version: it holds no {kind.__name__} ({place}: {first['msg']}); "
-            "move or delete it, and run again."
+            f"{where} is damaged or of another version: it contains no {kind.__name__} ({field_name}: "
+            f"{first_error['msg']}); move or delete it, and run again."
         ) from None
     return record
 
@@ -70,7 +70,7 @@ class Store:
         return self.run_folder(run_id) / "weights.safetensors"
 
     def network_path(self, run: RunRecord) -> Path:
-        """Return the path of the network file of a run. For a network that is not stored, the path does not exist."""
+        """Return the path of the network file of a run. The path does not exist if the network is not stored."""
         kind = "checkpoint" if run.source is None else run.source.kind
         return self.run_folder(run.run_id) / STORED_AS.get(kind, "not stored")
 
@@ -94,16 +94,16 @@ class Store:
         write_atomic(self.training_path(run_id), content)
 
     def read_training(self, run_id: str) -> bytes | None:
-        """Return the state of an interrupted training of this run; None if there is none."""
+        """Return the state of an interrupted training of this run; None if not stored."""
         path = self.training_path(run_id)
         return _bytes(path) if path.exists() else None
 
     def drop_training(self, run_id: str) -> None:
-        """Delete the state of an interrupted training, if there is one."""
+        """Delete the stored state of an interrupted training, if it exists."""
         self.training_path(run_id).unlink(missing_ok=True)
 
     def write_run(self, record: RunRecord, weights: bytes | None) -> None:
-        """Store the record of a run, and first the file of its network if ``weights`` is given."""
+        """Store the record of a run. The network file is written first, if ``weights`` is given."""
         if weights is not None:
             write_atomic(self.network_path(record), weights)
         write_atomic(self.run_folder(record.run_id) / "run.json", dump_record(record))
@@ -111,17 +111,17 @@ class Store:
     def write_cell(self, record: EvalRecord, samples: list[Sample] | None, adversarials: bytes | None = None) -> None:
         """Store a cell with its per-image outcomes and, if given, its adversarial images.
 
-        The record is written after these files, so that an existing record marks a complete cell. Adversarial images
-        of an earlier record are deleted if ``adversarials`` is None. Raises BenchError if an ok record has no images or
-        its counts differ from ``samples``.
+        The record is written after these files, so that an existing record marks a complete cell. If ``adversarials``
+        is None, adversarial images of an earlier record are deleted. Raises BenchError if an ok record has no images,
+        or if its counts differ from ``samples``.
         """
         _check_images(record, self._cell_path(record.spec.run_id, record.cell_id))
         images = self.adversarials_path(record.spec.run_id, record.cell_id)
         if samples is not None:
             path, content = self.samples_path(record.spec.run_id, record.cell_id), dump_samples(samples)
-            found = parse_samples(content, where=str(path))  # check that the file can be read before it is written
+            parsed = parse_samples(content, where=str(path))  # check before writing that the file can be parsed
             if record.status == "ok":
-                _check_counts(record, found, path)
+                _check_counts(record, parsed, path)
             write_atomic(path, content)
         if adversarials is not None:
             write_atomic(images, adversarials)
@@ -137,7 +137,7 @@ class Store:
         return self.run_folder(run_id) / "diagnosis.json"
 
     def read_diagnosis(self, run_id: str) -> DiagnosisRecord | None:
-        """Return the diagnosis of the current weights of a run by the current definitions; None if there is none."""
+        """Return the diagnosis of the current weights with the current DIAGNOSIS_VERSION; None if not stored."""
         record = _read(DiagnosisRecord, self._diagnosis_path(run_id), version=DIAGNOSIS_VERSION)
         run = self.read_run(run_id)
         return record if record and run and record.weights_sha == run.weights_sha else None
@@ -150,7 +150,7 @@ class Store:
         return self.run_folder(run_id) / "audits" / f"{data_sha[:ID_LENGTH]}.json"
 
     def read_audit(self, run_id: str, data_sha: str) -> AuditRecord | None:
-        """Return the audit of the current weights of a run on this test split by the current definitions, or None."""
+        """Return the audit of the current weights on a split with the current AUDIT_VERSION; None if not stored."""
         record = _read(AuditRecord, self._audit_path(run_id, data_sha), version=AUDIT_VERSION)
         run = self.read_run(run_id)
         return record if record and run and record.weights_sha == run.weights_sha else None
@@ -158,17 +158,17 @@ class Store:
     def audits(self, run_id: str) -> list[AuditRecord]:
         """Return the audits of the current weights of a run, one per test split.
 
-        An audit by earlier definitions is returned as failed, without findings: its flags are unknown, so that its run
-        is not ranked before it is audited again.
+        An audit with an earlier AUDIT_VERSION is returned as a failed audit without findings, because its flags are
+        unknown. Its run is not ranked until the audit is repeated.
         """
         paths = sorted(self.run_folder(run_id).glob("audits/*.json"))
-        found = (self.read_audit(run_id, path.stem) or self._outdated_audit(run_id, path) for path in paths)
-        return [record for record in found if record is not None]
+        records = (self.read_audit(run_id, path.stem) or self._outdated_audit(run_id, path) for path in paths)
+        return [record for record in records if record is not None]
 
     def _outdated_audit(self, run_id: str, path: Path) -> AuditRecord | None:
-        """Return a failed audit in place of one by earlier definitions of the current weights; else None."""
+        """Return a failed audit if the file has another AUDIT_VERSION and the current weights; otherwise None."""
         run = self.read_run(run_id)
-        content = json.loads(_bytes(path)) if _is_of_another(path, AUDIT_VERSION) else {}
+        content = json.loads(_bytes(path)) if _has_other_version(path, AUDIT_VERSION) else {}
         if run is None or content.get("weights_sha") != run.weights_sha:
             return None
         return AuditRecord(
@@ -180,7 +180,7 @@ class Store:
             cells=(),
             status="failed",
             reason="audit_outdated",
-            message=f"the audit is of version {content['version']}, not {AUDIT_VERSION}; run 'bench audit' again.",
+            message=f"the audit has version {content['version']}, not {AUDIT_VERSION}; run 'bench audit' again.",
             figures={},
             findings=(),
             budgets=(),
@@ -192,20 +192,20 @@ class Store:
         )
 
     def outdated(self) -> list[str]:
-        """Return the ids of runs with a diagnosis or an audit by earlier definitions, which are not read."""
+        """Return the ids of runs with a diagnosis or an audit of another version."""
         return [run.run_id for run in self.runs() if self._has_outdated(run.run_id)]
 
     def _has_outdated(self, run_id: str) -> bool:
         diagnosis, audits = self._diagnosis_path(run_id), self.run_folder(run_id).glob("audits/*.json")
-        old = diagnosis.exists() and _is_of_another(diagnosis, DIAGNOSIS_VERSION)
-        return old or any(_is_of_another(path, AUDIT_VERSION) for path in audits)
+        outdated = diagnosis.exists() and _has_other_version(diagnosis, DIAGNOSIS_VERSION)
+        return outdated or any(_has_other_version(path, AUDIT_VERSION) for path in audits)
 
     def read_run(self, run_id: str) -> RunRecord | None:
         """Return the record of a run; None if the run is not stored."""
         return _read(RunRecord, self.run_folder(run_id) / "run.json")
 
     def read_cell(self, run_id: str, cell_id: str) -> EvalRecord | None:
-        """Return the record of a cell; None if the cell is not stored. Raises BenchError if it is ok without images."""
+        """Return the record of a cell; None if it is not stored. Raises BenchError for an ok cell without images."""
         path = self._cell_path(run_id, cell_id)
         record = _read(EvalRecord, path)
         if record is not None:
@@ -213,7 +213,7 @@ class Store:
         return record
 
     def read_samples(self, record: EvalRecord) -> list[Sample]:
-        """Return the per-image outcomes of an ok cell. Raises BenchError if they do not match its counts."""
+        """Return the per-image outcomes of an ok cell. Raises BenchError if they differ from its counts."""
         path = self.samples_path(record.spec.run_id, record.cell_id)
         samples = parse_samples(_bytes(path), where=str(path))
         _check_counts(record, samples, path)
@@ -245,7 +245,7 @@ class Store:
         return record.adversarials == encoding and path.exists() and file_sha(path) == record.adversarials_sha
 
     def read_adversarials(self, record: EvalRecord) -> bytes:
-        """Return the content of the adversarials file of a cell, unchecked. Raises BenchError if it cannot be read."""
+        """Return the content of the adversarials file of a cell without a check. Raises BenchError if unreadable."""
         return _bytes(self.adversarials_path(record.spec.run_id, record.cell_id))
 
     def runs(self) -> list[RunRecord]:
@@ -264,31 +264,31 @@ class Store:
         For a network that was trained elsewhere, its name alone is accepted. Raises BenchError unless exactly one run
         matches.
         """
-        found = [record for record in self.runs() if name and _means(name, record)]
-        if len(found) == 1:
-            return found[0]
-        if not found:
+        matching = [record for record in self.runs() if name and _matches(name, record)]
+        if len(matching) == 1:
+            return matching[0]
+        if not matching:
             known = ", ".join(f"{r.run_id} ({r.model}:{r.variant}:{r.seed})" for r in self.runs()) or "none"
             raise BenchError(f"no run {name!r} under {self.root}; known runs: {known}.")
         several = ", ".join(
             f"{r.run_id} ({r.model}:{r.variant}:{r.seed} on {r.dataset}"
             + (f", {r.epochs} epochs)" if r.epochs is not None else ")")
-            for r in found
+            for r in matching
         )
-        raise BenchError(f"{name!r} matches {len(found)} runs: {several}; give the id, or model:variant:seed.")
+        raise BenchError(f"{name!r} matches {len(matching)} runs: {several}; give the id, or model:variant:seed.")
 
 
 def _read(kind: type[R], path: Path, *, version: int | None = None) -> R | None:
-    """Read a record; None if the file does not exist or declares another version than ``version``."""
-    if not path.exists() or (version is not None and _is_of_another(path, version)):
+    """Read a record; return None if the file does not exist or has another version than ``version``."""
+    if not path.exists() or (version is not None and _has_other_version(path, version)):
         return None
     record = parse_record(kind, _bytes(path), where=str(path))
     _check_identity(record, path)
     return record
 
 
-def _is_of_another(path: Path, version: int) -> bool:
-    """Check whether a file declares another version. Checked before parsing, since its fields may differ, too."""
+def _has_other_version(path: Path, version: int) -> bool:
+    """Check whether a file has another version. This is checked before parsing, because the fields may differ."""
     try:
         content = json.loads(_bytes(path))
     except ValueError:
@@ -299,21 +299,25 @@ def _is_of_another(path: Path, version: int) -> bool:
 def _check_identity(record: Record, path: Path) -> None:
     """Raise BenchError unless the id of a record matches its content and its path.
 
-    The id is the hash of the spec, so that a record edited by hand or copied to another path is detected.
+    The id is the hash of the spec. The check detects records that were edited by hand or copied to another path.
     """
     if isinstance(record, RunRecord):
-        place, named, made = path.parent.name, record.run_id, record.spec.run_id if record.spec else record.run_id
+        path_id, record_id, content_id = (
+            path.parent.name,
+            record.run_id,
+            record.spec.run_id if record.spec else record.run_id,
+        )
     elif isinstance(record, DiagnosisRecord):
-        place = made = path.parent.name
-        named = record.run_id
+        path_id = content_id = path.parent.name
+        record_id = record.run_id
     elif isinstance(record, AuditRecord):
-        place = made = f"{path.parent.parent.name} on {path.stem}"
-        named = f"{record.run_id} on {record.data_sha[:ID_LENGTH]}"
+        path_id = content_id = f"{path.parent.parent.name} on {path.stem}"
+        record_id = f"{record.run_id} on {record.data_sha[:ID_LENGTH]}"
     else:
-        place, named, made = path.stem, record.cell_id, record.spec.cell_id
-    if not place == named == made:
+        path_id, record_id, content_id = path.stem, record.cell_id, record.spec.cell_id
+    if not path_id == record_id == content_id:
         raise BenchError(
-            f"{path}: the ids of its path ({place}), its record ({named}) and its content ({made}) differ; "
+            f"{path}: the ids of its path ({path_id}), its record ({record_id}) and its content ({content_id}) differ; "
             "delete it and run again."
         )
 
@@ -332,7 +336,7 @@ def _check_counts(record: EvalRecord, samples: Sequence[Sample], path: Path) -> 
         )
 
 
-def _means(name: str, record: RunRecord) -> bool:
+def _matches(name: str, record: RunRecord) -> bool:
     if ":" in name:
         return f"{record.model}:{record.variant}:{record.seed}" == name or f"{record.model}:{record.variant}" == name
     return record.run_id.startswith(name) or (record.spec is None and record.model == name)

@@ -1,4 +1,4 @@
-"""Load plug-ins: Python files of users that register models, variants, attacks, data sets and other entries."""
+"""Load plug-ins: user-written Python files that register models, variants, attacks, data sets and other entries."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from bench.core.errors import BenchError
 from bench.core.registry import REGISTRATIONS, Registration
 from bench.runtime.files import without_mark
 
-_LOADED: dict[Path, str] = {}
-_REGISTERED: dict[Path, tuple[Registration, ...]] = {}
+_LOADED: dict[Path, str] = {}  # hash by path of the plug-in
+_REGISTERED: dict[Path, tuple[Registration, ...]] = {}  # entries by path of the plug-in
 
 
 def plugin_sha() -> str:
     """Return a hash of all loaded plug-ins and of the modules that they import from their own folders.
 
-    It is part of the identity of the entries that they register.
+    The hash is part of the specs of the entries that the plug-ins register.
     """
     return hashlib.sha256("".join(sorted(_LOADED.values())).encode()).hexdigest()[:16]
 
 
 def plugin_sha_of(kind: str, name: str) -> str:
-    """Return a hash of the plug-in that registered an entry, and of the modules it imports from its own folder.
+    """Return a hash of the plug-in that registered an entry, and of the modules imported from the same folder.
 
-    Unlike :func:`plugin_sha`, it does not depend on other plug-ins. Empty if no loaded plug-in registered the entry.
+    Unlike :func:`plugin_sha`, the hash does not depend on other plug-ins. It is "" if no loaded plug-in registered the
+    entry.
     """
     paths = [path for path, entries in _REGISTERED.items() if Registration(kind, name) in entries]
     return _LOADED[paths[0]][:16] if paths else ""
 
 
 def load_plugins(paths: Iterable[Path]) -> None:
-    """Run each file once. Raises BenchError for a missing file, and for an error in a file, which it names."""
+    """Execute each file once. Raises BenchError, with the path, for a missing file and for an error in a file."""
     for path in paths:
         _load(path.resolve())
 
@@ -46,7 +47,7 @@ def registered_by(path: Path) -> tuple[Registration, ...]:
 
 
 def content_sha(path: Path, loaded: Iterable[str]) -> str:
-    """Return a hash of the file, of the modules it imports from its own folder, and of the ``loaded`` files there."""
+    """Return a hash of the file, of the modules it imports from its folder, and of ``loaded`` files in this folder."""
     folder = path.parent
     files = {path, *(file for file in (*_imported(path), *map(Path, loaded)) if file.is_relative_to(folder))}
     parts = [f"{file.relative_to(folder)}:{_code_sha(file)}" for file in sorted(files)]
@@ -54,12 +55,12 @@ def content_sha(path: Path, loaded: Iterable[str]) -> str:
 
 
 def _code_sha(file: Path) -> str:
-    """Return a hash of Python code that does not depend on line ends or a byte order mark."""
+    """Return a hash of Python code that does not depend on line ends or on a byte order mark."""
     return hashlib.sha256(without_mark(file.read_bytes()).replace(b"\r\n", b"\n")).hexdigest()
 
 
 def _imported(path: Path) -> list[Path]:
-    """Return the modules of its own folder that a file imports directly or indirectly, also inside of functions."""
+    """Return the modules in the same folder that a file imports, directly or indirectly, including in functions."""
     finder = ModuleFinder(path=[str(path.parent)])
     finder.run_script(str(path))
     files = [getattr(module, "__file__", None) for module in finder.modules.values()]
