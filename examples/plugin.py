@@ -151,7 +151,7 @@ DATASETS.register(
         load=stripes,
         num_classes=2,
         image_size=16,
-        eps={"linf": ("0.1", "0.2"), "l2": ("1", "2")},
+        eps={"linf": ("0.1", "0.2"), "l2": ("1", "2"), "l1": ("10", "20")},
         recipe=Recipe(epochs=3),
         costly_limit=50,
     ),

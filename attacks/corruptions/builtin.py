@@ -22,10 +22,11 @@ def _register(
     random: bool = False,
     version: int = 1,
     stand_in: str = "",
+    source: str = SOURCE,
 ) -> None:
     entry = CorruptionEntry(
         summary=summary,
-        source=SOURCE,
+        source=source,
         family=family,
         function=f"bench.attacks.corruptions.{module}:{name}",
         constants={profile: kinds[name] for profile, kinds in PROFILES.items()},

@@ -66,7 +66,7 @@ def test_results_of_a_project(project: Path) -> None:
         entry("broken-before", *swapped, "broken"),
         entry("endless", *swapped, "endless"),
     ])  # fmt: skip
-    found = run(project, entries, "--timeout", "5", "--jobs", "2")
+    found = run(project, entries, "--timeout", "15", "--jobs", "2")
     assert {name: (result.result, result.first_failing_test) for name, result in found.items()} == {
         "killed": ("killed", "tests/test_larger.py::test_larger"),
         "not-imported": ("killed", "tests/test_larger.py"),
