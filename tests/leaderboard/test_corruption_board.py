@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import click
 import pandas as pd
 import pytest
 from records import cell_record, run_record, samples_of
@@ -195,7 +196,7 @@ def test_intervals_stand_beside_what_the_help_names(tmp_path: Path) -> None:
     assert "weather_acc" in columns
     ends = {name for name in columns if name.endswith("_lo") and not name.endswith("_t_lo")}
     assert ends == {"clean_lo", "corruptions_acc_lo"}
-    option = next(o for o in cli.commands["leaderboard"].params if o.name == "intervals")
+    option = next(o for o in cli.get_command(click.Context(cli), "leaderboard").params if o.name == "intervals")
     assert option.help.endswith("of clean, every attack and corruptions_acc to leaderboard.csv")
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert (
