@@ -84,7 +84,7 @@ class MetricEntry:
 METRICS: Registry[MetricEntry] = Registry("metric")
 
 
-def register_metric(name: str, entry: MetricEntry, *, origin: str = BUILTIN) -> None:
+def register_metric(name: str, entry: MetricEntry, origin: str = BUILTIN) -> None:
     """Register a metric. Raises BenchError if the placeholders in ``name`` do not match the scope."""
     placeholders = {placeholder for placeholder in (NORM, EPS, KIND) if placeholder in name}
     if placeholders != set(PLACEHOLDERS[entry.scope]):

@@ -77,6 +77,8 @@ def _load(path: Path) -> None:
     name = f"bench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return
+    if not path.exists():
+        raise BenchError(f"plugin {path} does not exist.")
     spec = importlib.util.spec_from_file_location(name, path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise BenchError(f"plugin {path} is not a Python file.")

@@ -37,7 +37,7 @@ MISTAKES = [
     (["--device", "tpu"], "'tpu' is not one of"),
     (["--dataset", "mnist", "--data-dir", "/nowhere/at/all"], "/nowhere/at/all"),
     (["--image-size", "16"], "digits"),
-    (["--plugin", "missing.py"], "is not a Python file"),
+    (["--plugin", "missing.py"], "missing.py does not exist"),
     (["--config", "missing.toml"], "cannot read config missing.toml"),
     (["--checkpoint-path", "missing.pth"], "cannot read missing.pth"),
     (["--no-such-option"], "--no-such-option"),

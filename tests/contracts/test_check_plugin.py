@@ -151,7 +151,7 @@ def test_bad_input_is_one_sentence(bench: Callable[..., Any], tmp_path: Path) ->
     empty.write_text("import bench.attacks\n")
     broken.write_text("1 / 0\n")
     for file, says in (
-        (tmp_path / "none.py", "is not a Python file"),
+        (tmp_path / "none.py", "does not exist"),
         (broken, "failed: ZeroDivisionError"),
         (empty, "registers no model, variant, attack, corruption, dataset, diagnostic or metric"),
     ):
