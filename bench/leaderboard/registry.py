@@ -90,8 +90,8 @@ def register_metric(name: str, entry: MetricEntry, origin: str = BUILTIN) -> Non
     if placeholders != set(PLACEHOLDERS[entry.scope]):
         needed = " and ".join(PLACEHOLDERS[entry.scope]) or "no placeholder"
         raise BenchError(
-            f"metric {name!r} (from {origin}) has scope {entry.scope!r}; its name needs {needed}, "
-            "such as 'my_metric@<norm>-<eps>' for the scope 'budget'."
+            f"metric {name!r} (from {origin}) has scope {entry.scope!r}; its name needs {needed}. Names of built-in "
+            "metrics are in 'bench list metrics'."
         )
     if "" in entry.suffixes:
         raise BenchError(f"metric {name!r} (from {origin}) declares an empty suffix; remove this suffix.")

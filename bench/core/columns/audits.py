@@ -82,8 +82,9 @@ AUDIT_FIGURES = {
 AUDIT_COLUMNS = {
     "audit": (
         "`passed`, `flagged`, `undecided` if no flag could have been raised (too few images, a norm without an audit, "
-        "a cell that is newer than the audit or has fewer images), or `failed` if the audit itself failed; `at chance` "
-        "instead of the first three if the run is no better than chance on clean images; in a row without an attack, "
+        "a cell that is newer than the audit or has fewer images), or `failed` if the audit itself failed or is of an "
+        "earlier version, so that its flags are unknown; `at chance` instead of the first three if the run is no "
+        "better than chance on clean images; in a row without an attack, "
         "the result of the checks of the model only; empty without an audit on this test split"
     ),
     "audit_flags": (

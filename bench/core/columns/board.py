@@ -51,7 +51,8 @@ LEADERBOARD_COLUMNS = {
     ),
     "audit": (
         "`passed`; `undecided` if an attack was not audited, or was audited on too few images for a flag; `failed` if "
-        "an audit failed; or the flags of all seeds, each with its largest drop in accuracy in points; if clean is no "
+        "an audit failed or is of an earlier version; "
+        "or the flags of all seeds, each with its largest drop in accuracy in points; if clean is no "
         "better than chance, `at chance` unless `failed`; empty unless all seeds were audited"
     ),
     "status": (
