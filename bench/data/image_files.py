@@ -14,6 +14,7 @@ import os
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
 from bench.core.specs import Fitting
-from bench.data.source import read_file
+from bench.data.content_hashes import hash_files
 from bench.data.split import Files
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 #: Description of the resizing, which is part of the hash of every split. Change it whenever the resizing changes.
 FITTING = "shorter side to floor(S / crop_pct), antialiased; centre crop; rounding as in torchvision; RGB"
+
+#: Version of the hash of a file. Increase it whenever another orientation or inversion is found.
+DIGEST_VERSION = 1
 
 UPRIGHT = 1
 ON_THEIR_SIDE = (5, 6, 7, 8)  # orientations that exchange width and height
@@ -52,17 +56,15 @@ UNDECODED = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 SMALL = 64
 
 
-def digest_files(paths: Sequence[Path]) -> Files:
-    """Hash every file without decoding it. Raises BenchError for a file that cannot be read.
+def digest_files(paths: Sequence[Path], folder: Path) -> Files:
+    """Hash every file in ``folder`` without decoding it. Raises BenchError for a file that cannot be read.
 
-    One thread is used, because several threads are slower for files of a few kilobytes.
+    Hashes are remembered, see :mod:`bench.data.content_hashes`. One thread is used, because several threads are slower
+    for files of a few kilobytes.
     """
-    digests, n_bytes = [], 0
-    for path in paths:
-        content = read_file(path)
-        n_bytes += len(content)
-        digests.append(_digest(content))
-    return Files(digests, n_bytes)
+    form = f"image {DIGEST_VERSION}, Pillow {metadata.version('pillow')}"
+    hashes, n_bytes = hash_files(paths, folder, digest=lambda content: _digest(content).hex(), form=form)
+    return Files([bytes.fromhex(text) for text in hashes], n_bytes)
 
 
 def digest_split(files: Files, fitting: Fitting) -> bytes:
