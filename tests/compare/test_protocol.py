@@ -111,4 +111,4 @@ def test_every_network_of_the_tables_has_its_ratio_and_its_accuracy() -> None:
     (wide,) = [line for line in lines if line.model.startswith("WideIB") and line.protocol.dataset == "svhn"]
     assert (wide.clean, wide.robust) == (96.65, 0.228)
     (ours,) = [line for line in lines if line.model.startswith("IB") and line.protocol.dataset == "cifar100"]
-    assert (ours.model, ours.clean, ours.robust) == ("IB, called lpc here", 77.90, 0.247)
+    assert (ours.model, ours.clean, ours.robust) == ("IB, in this project lpc", 77.90, 0.247)
