@@ -32,7 +32,7 @@ from bench.external.load_file import common_fitting
 from bench.external.model import Declared
 from bench.external.options import networks_of
 from bench.job import Job
-from bench.leaderboard.lowest_known import lowest_of_runs
+from bench.leaderboard.lowest_known import lowest_accuracies
 from bench.leaderboard.write_tables import check_reference, write_tables
 from bench.pipeline import evaluate_module, evaluate_networks
 from bench.planning.request import make_request
@@ -245,4 +245,4 @@ def _rows(runs: Sequence[tuple[RunRecord, Sequence[EvalSpec]]], store: Store) ->
     ]
     all_present = [(record, cell) for record, _ in runs for cell in present_cells(record, store)]
     audits = all_audits(store)
-    return results_table(requested, {}, audits, lowest_of_runs(all_present, audits, Outcomes(store)))
+    return results_table(requested, {}, audits, lowest_accuracies(all_present, audits, Outcomes(store)))

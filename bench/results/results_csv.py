@@ -171,7 +171,7 @@ def results_table(
     at_chance, rows = runs_at_chance(cells), []
     for run, cell in cells:
         key = run.run_id, cell.spec.data_sha
-        known = lowest_at(cell, lowest)
+        known = lowest_accuracy_at(cell, lowest)
         row = result_row(run, cell, at_chance=key in at_chance, lowest=known) | _diagnosis(diagnoses.get(run.run_id))
         rows.append(row | audit_values(audits.get(key), cell, at_chance=key in at_chance))
     plugins = sorted({column for record in diagnoses.values() for column in record.values} - DIAGNOSTIC_COLUMNS.keys())
@@ -182,7 +182,7 @@ def results_table(
     return table.sort_values(keys, kind="stable", ignore_index=True)
 
 
-def lowest_at(cell: EvalRecord, lowest: LowestKnown) -> Known | None:
+def lowest_accuracy_at(cell: EvalRecord, lowest: LowestKnown) -> Known | None:
     """Return the lowest known robust accuracy at the budget of the cell; None for a cell without an attack."""
     attack = cell.spec.attack
     if attack is None:
