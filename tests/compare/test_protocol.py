@@ -97,7 +97,7 @@ def test_robustbenchs_own_doubts_and_notes_stand_in_the_line() -> None:
     (line,) = robustbench_lines([dataclasses.replace(gowal, unreliable=True, additional_data=True)])
     assert (line.flags, line.bound, line.robust, line.autoattack) == (("unreliable",), "≤", 58.50, 58.63)
     assert line.notes == (
-        "under an attack other than AutoAttack (AutoAttack: 58.63)", "additional training data",
+        "robust accuracy under an attack other than AutoAttack (under AutoAttack: 58.63)", "additional training data",
     )  # fmt: skip
     (other,) = robustbench_lines([dataclasses.replace(gowal, eps="0.031")])
     assert other.protocol == dataclasses.replace(OURS, eps=0.031)
