@@ -70,7 +70,7 @@ IDLE = "this check cannot fail: no drop can exceed the tolerance"
 class Check:
     """One check of the gate, printed as one line. Accuracies are fractions.
 
-    ``judgement`` is None unless the check compares an accuracy with the baseline.
+    ``judgement`` is None unless the check compares an accuracy with the baseline. For a floor, ``worst`` is FAIL.
     """
 
     name: str  # name of the run; name without the seed, for a check over seeds; or EVERYTHING
@@ -85,20 +85,21 @@ class Check:
     n_improved: int | None = None  # newly correct images, if outcomes are compared image by image
     size: str = ""  # sample size in words, such as "500 images"
     floor: float | None = None  # minimum accuracy in percent, if the check compares with a floor
-    worst: Verdict | None = (
-        None  # verdict if every image were misclassified; FAIL for a floor, None if nothing was compared
-    )
+    worst: Verdict | None = None  # verdict if every image were misclassified; None if nothing was compared
 
 
 @dataclass(frozen=True)
 class CheckInputs:
-    """Inputs that all checks share, besides the outcomes of the runs."""
+    """Inputs that all checks share, besides the outcomes of the runs.
+
+    ``lowest`` has an entry, by run name and metric, only if a robust accuracy below the measured one is known.
+    """
 
     rules: Rules
     tolerances: Mapping[str, float]  # in points, by metric: of the baseline, overridden by ``rules``
     failures: Mapping[tuple[str, str], str]  # reason of a failed cell, by run name and metric
     at_chance: Mapping[str, str]  # such as "no better than chance", by name of a run at chance level
-    lowest: Mapping[tuple[str, str], Lower] = field(default_factory=dict)  # lowest known accuracy
+    lowest: Mapping[tuple[str, str], Lower] = field(default_factory=dict)
 
 
 def passed(check: Check, rules: Rules) -> bool:

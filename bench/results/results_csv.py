@@ -80,17 +80,17 @@ CORRUPTION_FIELDS = {
 
 def all_cells(store: Store) -> list[Cell]:
     """Return the cells of all runs, with any status. Cells of replaced weights are excluded."""
-    return [(run, cell) for run in store.runs() for cell in present_cells(run, store)]
+    return [(run, cell) for run in store.runs() for cell in current_cells(run, store)]
 
 
-def present_cells(run: RunRecord, store: Store) -> list[EvalRecord]:
+def current_cells(run: RunRecord, store: Store) -> list[EvalRecord]:
     """Return the cells of the current weights of a run, with any status."""
     return [cell for cell in store.cells(run.run_id) if cell.weights_sha == run.weights_sha]
 
 
 def run_at_chance(run: RunRecord, data_sha: str, store: Store) -> bool:
     """Check whether the clean accuracy of the current weights of a run on this test split is no better than chance."""
-    return (run.run_id, data_sha) in runs_at_chance((run, cell) for cell in present_cells(run, store))
+    return (run.run_id, data_sha) in runs_at_chance((run, cell) for cell in current_cells(run, store))
 
 
 def result_row(
