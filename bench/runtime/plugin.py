@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.core.errors import BenchError
 from bench.core.registry import REGISTRATIONS, Registration
-from bench.runtime.files import without_mark
+from bench.runtime.files import without_byte_order_mark
 from bench.runtime.plugin_imports import imported_files, is_installed, roots_in
 from bench.runtime.stale_bytecode import drop_stale
 
@@ -79,7 +79,7 @@ def _inside(file: Path, folder: Path) -> Path:
 
 def _code_sha(file: Path) -> str:
     """Return a hash of Python code that does not depend on line ends or on a byte order mark."""
-    return hashlib.sha256(without_mark(file.read_bytes()).replace(b"\r\n", b"\n")).hexdigest()
+    return hashlib.sha256(without_byte_order_mark(file.read_bytes()).replace(b"\r\n", b"\n")).hexdigest()
 
 
 def _files(names: Iterable[str]) -> list[str]:

@@ -125,13 +125,18 @@ class Entry(NamedTuple):
     sha256: str
 
 
-def raw_entries(folder: Path) -> dict[str, Any]:
-    """Return the unchecked entries of the manifest by file name; empty if the manifest is missing or damaged."""
+def raw_manifest(folder: Path) -> dict[str, Any]:
+    """Return the unchecked manifest; empty if it is missing or damaged."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):
         return {}
-    files = manifest.get("files") if isinstance(manifest, dict) else None
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def raw_entries(folder: Path) -> dict[str, Any]:
+    """Return the unchecked entries of the manifest by file name; empty if the manifest is missing or damaged."""
+    files = raw_manifest(folder).get("files")
     return files if isinstance(files, dict) else {}
 
 
