@@ -20,6 +20,8 @@ COMMANDS = {
     "plot": "Draw the latents of a run, or an image under all corruptions.",
     "audit": "Check whether the robust accuracies of a run are reliable.",
     "verify": "Verify the stored adversarial images of a run without running an attack.",
+    "gc": "List the files of a results folder to which nothing refers, and delete them with --delete.",
+    "rm": "Remove a run with all its results.",
     "corrupt": "Write corrupted test images in the layout of CIFAR-10-C.",
     "compare": "Compare our rows with published rows, and rank rows of the same protocol together.",
     "export": "Export the results of a run in the format of RobustBench, timm or Hugging Face.",

@@ -22,15 +22,7 @@ def find_unused(store: Store) -> Inventory:
     if not root.is_dir():
         raise BenchError(f"--results {root} is not a folder; give a results folder.")
     found = Inventory()
-    for path in entries(root):
-        if path.name.startswith(REMOVED) and path.is_dir() and not path.is_symlink():
-            for file in files_below(path):
-                found.add(file, "rest of a run that was removed")
-        elif path.name == "claims" and path.is_dir():
-            for file in files_below(path):
-                found.add_other(file)
-        elif path.name not in ("runs", "corrupted", *TABLES):
-            found.add_other(path)
+    _sort_root(found, root)
     cells: list[EvalRecord] | None = []
     for folder in _folders(found, root / "runs"):
         if in_use(folder):
@@ -46,6 +38,19 @@ def find_unused(store: Store) -> Inventory:
         else:
             _sort_set(found, folder, cells)
     return found
+
+
+def _sort_root(found: Inventory, root: Path) -> None:
+    """Sort the entries of the results folder except runs and corrupted images."""
+    for path in entries(root):
+        if path.name.startswith(REMOVED) and path.is_dir() and not path.is_symlink():
+            for file in files_below(path):
+                found.add(file, "rest of a run that was removed")
+        elif path.name == "claims" and path.is_dir():
+            for file in files_below(path):
+                found.add_other(file)
+        elif path.name not in ("runs", "corrupted", *TABLES):
+            found.add_other(path)
 
 
 def _folders(found: Inventory, parent: Path) -> list[Path]:

@@ -213,7 +213,7 @@ def delete_unused(found: Inventory, root: Path) -> list[Unused]:
 
 def _remove_empty(folder: Path, root: Path) -> None:
     """Remove a folder and its parents below ``root`` if they are empty."""
-    while folder != root and not any(folder.iterdir()):
+    while folder != root and not entries(folder):
         try:
             folder.rmdir()
         except OSError:  # another process has just written a file, or the folder is a link
