@@ -87,6 +87,7 @@ def _parts() -> Iterator[tuple[str, int | str, list[str], Any]]:
             roots = ["bench.attacks.corruptions.apply", *map(_module, addresses)]
             yield f"corruption {name}", kind.version, roots, [addresses, repr(dict(kind.constants))]
     version = TrainSpec.__dataclass_fields__["version"].default
+    assert isinstance(version, int)
     yield "training", version, ["bench.training.checkpoints"], None
     yield "sampling", SAMPLING_VERSION, ["bench.data.sampling"], None
     yield "diagnoses", DIAGNOSIS_VERSION, ["bench.diagnostics.diagnose"], None

@@ -194,7 +194,7 @@ def delete_unused(found: Inventory, root: Path) -> list[Unused]:
     Files that were written meanwhile, or whose folder has a new claim, are kept. Raises BenchError if a file cannot be
     deleted.
     """
-    deleted = []
+    deleted: list[Unused] = []
     for entry in found.unused:
         parts = entry.path.relative_to(root).parts
         if is_young(entry.path) or (len(parts) > 2 and in_use(root / parts[0] / parts[1])):
