@@ -240,6 +240,7 @@ def test_links_are_not_followed(store: Store, tmp_path: Path) -> None:
     touch(tmp_path / "elsewhere/.a.tmp")
     (store.run_folder(run.run_id) / "link").symlink_to(tmp_path / "elsewhere")
     (store.root / ".b.tmp").symlink_to(tmp_path / "elsewhere")
+    age(tmp_path)
     assert list(unused(store)) == [".b.tmp"]
     delete_unused(find_unused(store), store.root)
     assert (tmp_path / "elsewhere/.a.tmp").exists()
