@@ -134,6 +134,12 @@ class MeasureConfig(DataConfig, TableConfig):
     threads: int | None = option(
         group=EXECUTION, minimum=1, maximum=1024, default_text="torch's", help="number of torch threads on the CPU"
     )
+    time_budget: str | None = option(
+        group=EXECUTION,
+        recorded=False,
+        metavar="DURATION",
+        help="stop after this time, such as 90m or 2h; run the same command again to continue",
+    )
     force: bool = option(False, group=EXECUTION, recorded=False, help="compute stored results again")
 
 
