@@ -16,7 +16,7 @@ __all__ = ["cli", "invoke"]
 def invoke(arguments: list[str]) -> int:
     """Run the command line and return its exit code. Invalid input is reported in one sentence on stderr."""
     try:
-        code = cli.main(arguments, prog_name="bench", standalone_mode=False)
+        code = cli.main(arguments, prog_name="bench", standalone_mode=False, obj=arguments)
         return int(code) if code is not None else Exit.OK
     except click.ClickException as error:
         error.show(sys.stderr)
@@ -26,8 +26,8 @@ def invoke(arguments: list[str]) -> int:
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
         print(
-            "interrupted; finished trainings and cells are stored, and the state of a running training is stored about "
-            "once per minute; run the same command again to resume.",
+            "interrupted; finished trainings and cells are stored, and the state of running ones about once per "
+            "second; run the same command again to continue.",
             file=sys.stderr,
         )
         return 130

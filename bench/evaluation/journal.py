@@ -100,7 +100,9 @@ class CellJournal:
 
     def is_due(self) -> bool:
         """Return whether the state should be saved: after a while, and as soon as a stop is requested."""
-        return stop_requested() is not None or time.monotonic() - self._last >= max(SAVE_EVERY_S, COST * self._cost)
+        if stop_requested() is not None or self.path is None:
+            return stop_requested() is not None
+        return time.monotonic() - self._last >= max(SAVE_EVERY_S, COST * self._cost)
 
     def save(self, saved: Saved) -> None:
         """Save the state of the current search. Raises Stopped if a stop was requested."""

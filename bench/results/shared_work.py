@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.core.specs import EvalSpec
 from bench.results.store import Store
-from bench.runtime.claims import Claims, owner_of
+from bench.runtime.claims import CLAIMS, owner_of
 from bench.runtime.interrupt import check_stop
 from bench.runtime.progress import Progress
 
@@ -27,7 +27,7 @@ class SharedWork:
     """Work of one command. ``force`` computes stored results again, but not what this command has computed."""
 
     def __init__(self, store: Store, *, force: bool = False) -> None:
-        self._store, self._force, self._claims = store, force, Claims()
+        self._store, self._force = store, force
         self._planned: dict[Path, Stamp] = {}  # state of the records when the work was planned
         self._done: set[Path] = set()
         self._wait_s = FIRST_WAIT_S
@@ -73,7 +73,7 @@ class SharedWork:
         rule for work that may have to be repeated: it returns True if the stored result is complete.
         """
         self.plan(record)
-        with self._claims.claim(*_claim_of(record)) as mine:
+        with CLAIMS.claim(*_claim_of(record)) as mine:
             mine = mine and not (unless() if unless is not None else self.is_done(record))
             yield mine
             if mine:
@@ -83,7 +83,7 @@ class SharedWork:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """With ``force``, wait until no other process uses ``--force`` in this folder."""
-        with self._claims.wait_for(self._store.root / "claims", "force") if self._force else nullcontext():
+        with CLAIMS.wait_for(self._store.root / "claims", "force") if self._force else nullcontext():
             yield
 
     def wait(self, records: Iterable[Path], progress: Progress) -> None:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BenchError
+from bench.runtime.interrupt import check_stop
 
 HEARTBEAT_S = 15.0  # seconds between two renewals of a time stamp
 STALE_S = 300.0  # NFS may show a time stamp that is 60 s old
@@ -61,12 +62,13 @@ class Claims:
 
     @contextmanager
     def wait_for(self, folder: Path, name: str, *, wait_s: float = 0.2) -> Iterator[None]:
-        """Claim the work ``name``, and wait while another owner has it."""
+        """Claim the work ``name``, and wait while another owner has it. Raises Stopped on request."""
         while True:
             with self.claim(folder, name) as mine:
                 if mine:
                     yield
                     return
+            check_stop()
             time.sleep(wait_s * (1 + random.random()))
 
     def _start_heartbeat(self) -> None:
@@ -81,6 +83,9 @@ class Claims:
                 for path in self._held:
                     with suppress(OSError):  # the folder may have been deleted by the user
                         os.utime(path)
+
+
+CLAIMS = Claims()  # of this process
 
 
 def owner_of(folder: Path, name: str) -> str:
