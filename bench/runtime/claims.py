@@ -140,12 +140,10 @@ def _create(path: Path) -> bool:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(content)
             break
-        except FileNotFoundError as error:
-            if attempt == 19:
-                raise BenchError(f"cannot write {path}: {error.strerror}.") from error
         except OSError as error:
-            _delete(temporary)
-            raise BenchError(f"cannot write {path}: {error.strerror or error}.") from error
+            if attempt == 19 or not isinstance(error, FileNotFoundError | FileExistsError):
+                _delete(temporary)
+                raise BenchError(f"cannot write {path}: {error.strerror or error}.") from error
     try:
         os.link(temporary, path)
     except FileExistsError:

@@ -33,6 +33,10 @@ class Stopped(BaseException):
         self.request = request
 
 
+class Terminated(KeyboardInterrupt):
+    """Raised by SIGTERM where no computation runs that could stop at a safe point."""
+
+
 SIGNALS = {signal.SIGINT: StopRequest("SIGINT", 130), signal.SIGTERM: StopRequest("SIGTERM", 143)}
 NOTICE = b"\nstopping after this batch; press Ctrl-C again to stop at once\n"
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -80,6 +84,11 @@ def deferred_signals() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         _REQUEST.stop = None
+
+
+def terminate(number: int, frame: FrameType | None) -> None:
+    """Handle SIGTERM, which schedulers send to interrupt a job: raise Terminated."""
+    raise Terminated
 
 
 def _request_stop(number: int, frame: FrameType | None) -> None:
