@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import click
 from equal_results import TABLES, differences, read_table
@@ -76,9 +77,9 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
 
 
-def command(folder: Path, plugin: Path, extra: Sequence[str]) -> list[str]:
+def command(folder: Path, plugin: Path) -> list[str]:
     """Return the arguments of the run."""
-    return ["run", "--plugin", str(plugin), *GRID, *MORE, "--threads", "1", "--results", str(folder), *extra]
+    return ["run", "--plugin", str(plugin), *GRID, *MORE, "--threads", "1", "--results", str(folder)]
 
 
 def start(arguments: list[str], log: Path, counters: Counters) -> int:
@@ -117,9 +118,6 @@ def record_work(path: Path, counters: Counters) -> None:
 
         return call
 
-    evaluate = logged(run_cells.evaluate_cell, lambda spec: f"{spec.run_id}/{spec.cell_id}")
-    run_cells.evaluate_cell = evaluate  # type: ignore[attr-defined]
-    pipeline.train_run = logged(pipeline.train_run, lambda spec: spec.run_id)  # type: ignore[attr-defined]
     counted, stepped = pass_counter.CountingModel.forward, train.forward
 
     def forward(model: Any, inputs: Any) -> Any:
@@ -130,8 +128,12 @@ def record_work(path: Path, counters: Counters) -> None:
         counters.add(0, len(inputs))
         return stepped(model, inputs, *arguments, **keywords)
 
-    pass_counter.CountingModel.forward = forward  # type: ignore[method-assign, assignment]
-    train.forward = step
+    evaluate = logged(run_cells.__dict__["evaluate_cell"], lambda spec: f"{spec.run_id}/{spec.cell_id}")
+    train_run = logged(pipeline.__dict__["train_run"], lambda spec: spec.run_id)
+    mock.patch.object(run_cells, "evaluate_cell", evaluate).start()
+    mock.patch.object(pipeline, "train_run", train_run).start()
+    mock.patch.object(pass_counter.CountingModel, "forward", forward).start()
+    mock.patch.object(train, "forward", step).start()
 
 
 def disturbed(
@@ -146,7 +148,7 @@ def disturbed(
     """Start ``n`` processes at a time and kill them after up to ``longest`` seconds, until one completes the run."""
     outcome, complete, log = Outcome(), False, folder.with_suffix(".log")
     while not complete:
-        pids = [start(command(folder, plugin, extra), log, outcome.counters) for _ in range(n)]
+        pids = [start(command(folder, plugin), log, outcome.counters) for _ in range(n)]
         outcome.processes += n
         for pid in pids:
             number, limit = draw.choice(signals), time.monotonic() + draw.uniform(0.05, longest)
@@ -200,18 +202,17 @@ def problems_of(before: Path, after: Path, outcome: Outcome) -> list[str]:
 @click.option("--signals", default="KILL", show_default=True, help="signals to draw from, such as KILL,TERM,INT")
 @click.option("--share", default=0.25, show_default=True, help="latest kill, in shares of an undisturbed run")
 @click.option("--seed", default=0, show_default=True, help="seed of the times and signals")
-@click.option("--force", is_flag=True, help="compute again in a complete folder, with --force")
-def main(kills: int, processes: int, signals: str, share: float, seed: int, force: bool) -> None:
+def main(kills: int, processes: int, signals: str, share: float, seed: int) -> None:
     """Kill a small run until it has survived KILLS kills, and compare."""
     numbers = [getattr(signal, f"SIG{name}") for name in signals.split(",")]
-    rows, problems = loop(kills, processes, numbers, share, seed, ("--force",) if force else ())
+    rows, problems = loop(kills, processes, numbers, share, seed)
     print(tabulate(rows, headers="keys", tablefmt="pipe", floatfmt=".3g"))
     print("\n".join(problems) or "all tables are equal, nothing is left")
     raise SystemExit(bool(problems))
 
 
 def loop(
-    kills: int, processes: int, signals: Sequence[int], share: float, seed: int, extra: Sequence[str] = ()
+    kills: int, processes: int, signals: Sequence[int], share: float, seed: int
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Run until ``kills`` kills are reached. Return one row per run, and the broken promises."""
     import torch
@@ -226,14 +227,12 @@ def loop(
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
     counters, begin = Counters(), time.monotonic()
-    if wait_until(start(command(root / "undisturbed", plugin, ()), root / "undisturbed.log", counters), begin + 600):
+    if wait_until(start(command(root / "undisturbed", plugin), root / "undisturbed.log", counters), begin + 600):
         raise SystemExit(f"the undisturbed run failed, see {root}")
     seconds = time.monotonic() - begin
     while total < kills and not problems:
         folder = root / f"run{len(rows)}"
-        if extra:
-            shutil.copytree(root / "undisturbed", folder)
-        outcome = disturbed(folder, plugin, draw, share * seconds, signals, extra, processes)
+        outcome = disturbed(folder, plugin, draw, share * seconds, signals, processes)
         total += outcome.kills
         problems += problems_of(root / "undisturbed", folder, outcome)
         trained, attacked = (b - a for a, b in zip(counters.values, outcome.counters.values, strict=True))
