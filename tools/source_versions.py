@@ -188,16 +188,33 @@ def _sha(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def problems(old: Table, new: Table) -> list[str]:
-    """Return one line per part whose source changed although its version did not."""
+class Problem(NamedTuple):
+    """A part whose source changed although its version did not, and the changed modules."""
+
+    part: str
+    version: int | str
+    causes: tuple[str, ...]
+
+
+def problems(old: Table, new: Table) -> list[Problem]:
+    """Return the parts whose source changed although their versions did not."""
     changed = {module for module, sha in new.modules.items() if old.modules.get(module) != sha}
-    lines = []
+    found = []
     for name, part in new.parts.items():
         before = old.parts.get(name)
         if before is not None and before.version == part.version and before.sha != part.sha:
-            causes = [module for module in part.modules if module in changed] or ["its functions or constants"]
-            lines.append(f"{name}: version {part.version} is unchanged, but {join(causes)} changed")
-    return lines
+            causes = tuple(module for module in part.modules if module in changed)
+            found.append(Problem(name, part.version, causes or ("its functions or constants",)))
+    return found
+
+
+def describe(found: Sequence[Problem]) -> str:
+    """Return one line per set of changed modules, and the way out."""
+    by_cause: dict[tuple[str, ...], list[str]] = {}
+    for part, version, causes in found:
+        by_cause.setdefault(causes, []).append(f"{part} (version {version})")
+    lines = [f"{', '.join(parts)}: unchanged version, but {join(causes)} changed" for causes, parts in by_cause.items()]
+    return "\n".join([*lines, WAY_OUT])
 
 
 def read_table() -> Table:
@@ -230,9 +247,9 @@ WAY_OUT = (
 def main(*, check: bool, same_results: bool) -> None:
     """Check or rewrite the table."""
     old, new = read_table(), current_table()
-    lines = problems(old, new)
-    if lines and not same_results:
-        raise SystemExit("\n".join([*lines, WAY_OUT]))
+    found = problems(old, new)
+    if found and not same_results:
+        raise SystemExit(describe(found))
     same = {name: part._replace(modules=()) for name, part in new.parts.items()} == old.parts
     if check and not (same and new.modules == old.modules):
         raise SystemExit("tools/source_versions.json is outdated; run python tools/source_versions.py")

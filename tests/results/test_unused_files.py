@@ -22,6 +22,7 @@ from bench.results import unused_files
 from bench.results.garbage import find_unused
 from bench.results.store import Store
 from bench.results.unused_files import Inventory, delete_unused, remove_folder
+from bench.runtime.claims import CLAIMS
 
 WEIGHTS = b"weights"
 Bench = Callable[..., Any]
@@ -232,6 +233,18 @@ def test_files_of_a_running_process_are_kept(store: Store) -> None:
     assert delete_unused(found, store.root) == []
     age(store.root)
     assert len(delete_unused(found, store.root)) == 1
+
+
+def test_a_claim_of_a_process_protects_its_run(store: Store) -> None:
+    run = stored(store)
+    touch(store.training_path(run.run_id))
+    age(store.root)
+    folder = store.run_folder(run.run_id)
+    with CLAIMS.claim(folder / "claims", "run") as mine:
+        assert mine
+        assert find_unused(store).unused == []
+        assert list(find_unused(store).kept) == [folder]
+    assert len(find_unused(store).unused) == 1
 
 
 def test_links_are_not_followed(store: Store, tmp_path: Path) -> None:

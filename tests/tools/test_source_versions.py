@@ -67,9 +67,9 @@ def test_every_module_that_computes_a_result_is_covered(table: Table) -> None:
 def test_a_changed_module_is_a_problem_of_its_parts(table: Table, module: str, parts: set[str]) -> None:
     """The problem ends when the version increases."""
     changed = current_table(lambda name: source_versions._source_of(name) + b"\nX = 1\n" * (name == module))
-    lines = problems(table, changed)
-    assert {line.partition(":")[0] for line in lines} == parts
-    assert all(f"is unchanged, but {module} changed" in line for line in lines)
+    found = problems(table, changed)
+    assert {problem.part for problem in found} == parts
+    assert {problem.causes for problem in found} == {(module,)}
     newer = {name: part._replace(version="increased") for name, part in changed.parts.items()}
     assert problems(table, changed._replace(parts=newer)) == []
 
@@ -78,15 +78,15 @@ def test_a_changed_engine_is_a_problem_of_every_attack_that_uses_it(table: Table
     module = "bench.attacks.engine.counter_rng"
     changed = current_table(lambda name: source_versions._source_of(name) + b"\nX = 1\n" * (name == module))
     attacks = {name for name in table.parts if name.startswith("attack ")}
-    assert attacks | {"audit"} <= {line.partition(":")[0] for line in problems(table, changed)}
+    assert attacks | {"audit"} <= {problem.part for problem in problems(table, changed)}
 
 
 def test_changed_constants_are_a_problem_of_one_corruption(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = source_versions.CORRUPTIONS.get("contrast")
     monkeypatch.setattr(entry.__class__, "__setattr__", object.__setattr__)
     monkeypatch.setattr(entry, "constants", {**entry.constants, "cifar": (0.1, 0.2, 0.3, 0.4, 0.5)})
-    lines = problems(table, current_table())
-    assert lines == ["corruption contrast: version 1 is unchanged, but its functions or constants changed"]
+    found = problems(table, current_table())
+    assert found == [("corruption contrast", 1, ("its functions or constants",))]
 
 
 SOURCE = b'''"""Module."""
@@ -164,7 +164,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for options in ([], ["--check"]):
         outcome = run(main, options)
         assert outcome.exit_code == 1
-        assert "attack a: version 1 is unchanged, but bench.a changed" in outcome.output
+        assert "attack a (version 1): unchanged version, but bench.a changed" in outcome.output
         assert "--same-results" in outcome.output
         assert state() == "old"
     assert run(main, ["--same-results"]).exit_code == 0
