@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from bench.core.errors import BenchError, first_line
 from bench.core.limits import CHECKPOINT, in_bytes, unpacked_limit
-from bench.core.paths import shown
+from bench.core.paths import shown, unreadable
 from bench.core.words import pluralize
 from bench.models.checkpoint_facts import Facts, facts_of_metadata, read_facts
 from bench.models.file_kinds import kind_of
@@ -87,12 +88,19 @@ def _check_path(path: Path) -> None:
             f"checkpoint {shown(path)} does not exist; --checkpoint-path takes a .safetensors or a .pth file."
         )
     if is_folder(path):
-        files = sorted(file.name for file in path.iterdir() if file.suffix in WEIGHT_SUFFIXES)[:FEW]
+        files = _weights_in(path)
         raise BenchError(
             f"checkpoint {path} is a folder; give the file of weights in it{f', such as {files[0]}' if files else ''}."
         )
     if SHARD.search(path.name):
         raise BenchError(f"checkpoint {path} is one of several shards, which cannot be combined here; {WAY_OUT}.")
+
+
+def _weights_in(folder: Path) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if name.endswith(WEIGHT_SUFFIXES))[:FEW]
+    except OSError as error:
+        raise unreadable(folder, CHECKPOINT.name, error) from None
 
 
 def _read_safetensors(path: Path) -> tuple[State, Mapping[str, str]]:

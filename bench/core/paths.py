@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 from bench.core.errors import BenchError
 
 SHOWN = 200  # characters of a path in a message
+LONGEST = 3500  # bytes; most systems allow 4096, also for the files inside a folder
 
 #: Errors of a path that names nothing.
 MISSING = (FileNotFoundError, NotADirectoryError)
@@ -26,10 +28,12 @@ def shown(path: Path | str) -> str:
 def check_path(path: Path, name: str = "") -> None:
     """Raise BenchError if the system cannot handle the path, whether it exists or not.
 
-    It may be too long, hold a NUL character, or be in a loop of links. ``name`` is the kind of the file, such as
-    "config", or the option that gives it.
+    It may be too long, also for the files in the folder that it names, hold a NUL character, or be in a loop of links.
+    ``name`` is the kind of the file, such as "config", or the option that gives it.
     """
     try:
+        if len(os.fsencode(path)) > LONGEST:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
         os.stat(path)
     except (*MISSING, PermissionError):
         return
