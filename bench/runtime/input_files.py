@@ -138,4 +138,4 @@ def described(mode: int) -> str:
     ):
         if test(mode):
             return words
-    return "a regular file" if stat.S_ISREG(mode) else "not a regular file"
+    return "a file" if stat.S_ISREG(mode) else "not a regular file"
