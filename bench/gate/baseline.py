@@ -24,7 +24,7 @@ from bench.core.errors import BenchError
 from bench.core.limits import BASELINE
 from bench.core.paths import shown
 from bench.core.specs import ID_LENGTH, Scalar, Strict, fingerprint
-from bench.runtime.files import without_mark
+from bench.runtime.files import without_byte_order_mark
 from bench.runtime.input_files import exists, read_input
 from bench.runtime.output_files import write_output
 
@@ -158,7 +158,7 @@ def parse_baseline(content: bytes, *, where: str) -> Baseline:
     A byte order mark and CRLF line ends are accepted. Some editors and git's autocrlf write them.
     """
     try:
-        baseline: Baseline = _ADAPTER.validate_json(without_mark(content))
+        baseline: Baseline = _ADAPTER.validate_json(without_byte_order_mark(content))
     except ValidationError as error:
         first = error.errors()[0]
         location = ".".join(map(str, first["loc"])) or "the file"

@@ -114,3 +114,12 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
     path.touch(mode=0)
     with pytest.raises(BenchError, match="Permission denied"):
         read_input(path, CONFIG)
+
+
+@pytest.mark.parametrize("kind", ["zero", "pipe", "link to pipe", "huge"])
+def test_what_is_not_read_is_not_opened(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening rewinds a tape, and closing a pipe ends the process that writes to it."""
+    path = Path(odd_path(kind, tmp_path))
+    monkeypatch.setattr(input_files.os, "open", lambda *_: pytest.fail("it was opened"))
+    with pytest.raises(BenchError, match="cannot read config"):
+        read_input(path, CONFIG)
