@@ -66,6 +66,13 @@ def test_a_path_that_names_nothing_is_missing(tmp_path: Path) -> None:
     assert resolved(tmp_path / "link") == resolved(tmp_path) / "nothing"
 
 
+def test_a_path_leaves_room_for_the_files_below_it() -> None:
+    """The system would take it, but not the names of the records in this results folder."""
+    check_path(Path("a/" * 1700))
+    with pytest.raises(BenchError, match=r"cannot use --results .*: File name too long"):
+        check_path(Path("a/" * 1800), "--results")
+
+
 def test_a_long_path_is_shortened_in_messages() -> None:
     assert shown("x" * 200) == "x" * 200
     assert shown("x" * 9000) == f"{'x' * 100}…{'x' * 100} (9000 characters)"
