@@ -21,7 +21,7 @@ class FileKind:
 
 
 CONFIG = FileKind("config", 1 * MB)
-CLASS_NAMES = FileKind("class names", 10 * MB)
+CLASS_NAMES = FileKind("--class-names", 10 * MB)
 BASELINE = FileKind("baseline", 32 * MB)
 MODEL_INFO = FileKind("model_info", 1 * MB)
 TABLE = FileKind("table", 32 * MB)  # CSV files
