@@ -11,6 +11,7 @@ import click
 
 from bench.config import GROUPS
 from bench.core.options import Config, Kind, Option, kinds_of, options_of
+from bench.core.paths import check_path
 
 OTHER = "Other"
 
@@ -32,6 +33,20 @@ class Names(click.ParamType[Any]):
         """Return the values as a list, without empty ones."""
         parts = value if isinstance(value, list) else str(value).split(",")
         return [str(part).strip() for part in parts if str(part).strip()]
+
+
+class FilePath(click.Path):
+    """Path of a file or a folder that the system can handle and that is not empty."""
+
+    def __init__(self, *, dir_okay: bool = True) -> None:
+        super().__init__(path_type=Path, dir_okay=dir_okay)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path. Fail with a usage error if it is empty; raise BenchError if it is too long or in a loop."""
+        if not str(value):
+            self.fail("it is empty; write a path, or leave the option out.", param, ctx)
+        check_path(Path(value), param.opts[0] if param is not None else "")
+        return super().convert(value, param, ctx)
 
 
 class Count(click.ParamType[Any]):
@@ -84,7 +99,7 @@ def _click_option(name: str, described: Option, kind: Kind, default: Any) -> Cal
     if kind.base is bool:
         return click.option(*declarations, is_flag=True, default=default, **attributes)
     if kind.many:
-        values = click.Path(path_type=Path) if kind.base is Path else Names()
+        values = FilePath() if kind.base is Path else Names()
         return click.option(
             *declarations, multiple=True, type=values, callback=_flat, default=list(default), **attributes
         )
@@ -100,7 +115,7 @@ def _type(described: Option, kind: Kind) -> Any:
     if described.choices:
         return click.Choice(described.choices)
     if kind.base is Path:
-        return click.Path(path_type=Path)
+        return FilePath()
     if kind.word:
         return Count(kind.word)
     if kind.base in (int, float) and (described.minimum is not None or described.maximum is not None):

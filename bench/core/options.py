@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from bench.core.errors import BenchError, unknown_name
+from bench.core.paths import check_path
 from bench.core.words import join
 
 METADATA = "option"
@@ -135,7 +136,7 @@ def _convert_one(name: str, described: Option, kind: Kind, value: Any) -> Any:
         return value
     if kind.base is Path:
         if isinstance(value, str | Path):
-            return utf8_path(value)
+            return _path(name, value)
         raise BenchError(f"{name} {value!r} is not a path.")
     if kind.base is bool:
         if isinstance(value, bool):
@@ -161,6 +162,15 @@ def _number(name: str, described: Option, kind: Kind, value: Any) -> Any:
     if high is not None and value > high:
         raise BenchError(f"{name} {value} must be at most {high:g}.")
     return value
+
+
+def _path(name: str, value: str | Path) -> Path:
+    """Return the path. Raises BenchError if it is empty, or if the system cannot handle it."""
+    if not str(value):
+        raise BenchError(f"{name} is empty; give a path, or leave it out.")
+    path = utf8_path(value)
+    check_path(path, name)
+    return path
 
 
 def utf8_path(path: str | Path) -> Path:

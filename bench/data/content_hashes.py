@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench.core.errors import BenchError
+from bench.core.limits import IMAGE
 from bench.core.specs import fingerprint
-from bench.data.source import read_file
 from bench.runtime.files import write_atomic
+from bench.runtime.input_files import read_input
 
 FORMAT: Final = 1
 SMALLEST_BYTES: Final = 2**24  # folders of fewer bytes are hashed every time, which takes less than a second
@@ -65,7 +66,7 @@ def hash_files(
             known = cache.get(path, stamp) if cache else None
             if known is None:
                 now = time.time_ns()
-                known = digest(read_file(path))
+                known = digest(read_input(path, IMAGE))
                 if _stamp(path) != stamp:
                     raise BenchError(f"{path} changed while it was read; run again when nothing writes to it.")
                 if cache and max(stamp.mtime_ns, stamp.ctime_ns) < now - RECENT_NS:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BenchError
+from bench.core.limits import CLASS_NAMES
 from bench.core.words import join, pluralize
 from bench.data.class_order import natural_key
+from bench.runtime.input_files import read_input
 
 SHOWN = 3  # maximum number of missing names in a message
 
@@ -119,9 +121,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     Raise BenchError if the file cannot be read or has no names, and for an empty line between names.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise BenchError(f"--class-names {path} cannot be read: {error.strerror or error}.") from error
+        text = read_input(path, CLASS_NAMES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BenchError(f"--class-names {path} is not text in UTF-8; save it in that encoding.") from error
     names = _from_json(text, path) if text.lstrip()[:1] in ("[", "{") else _from_lines(text)
@@ -140,7 +140,7 @@ def _from_lines(text: str) -> tuple[str, ...]:
 def _from_json(text: str, path: Path) -> tuple[str, ...]:
     try:
         names = _names_in(json.loads(text))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BenchError(f"--class-names {path} is not valid JSON: {error}.") from error
     if names is None:
         raise BenchError(

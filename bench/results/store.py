@@ -23,11 +23,13 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import BenchError
+from bench.core.limits import ADVERSARIALS, OUTCOMES, RECORD, WEIGHTS, FileKind
 from bench.core.records import AUDIT_VERSION, DIAGNOSIS_VERSION, AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
 from bench.core.sources import STORED_AS
 from bench.core.specs import ID_LENGTH, Encoding
 from bench.results.per_image import Sample, dump_samples, parse_samples
 from bench.runtime.files import file_sha, without_byte_order_mark, write_atomic
+from bench.runtime.input_files import exists, read_input
 
 Record = RunRecord | EvalRecord | DiagnosisRecord | AuditRecord
 R = TypeVar("R", RunRecord, EvalRecord, DiagnosisRecord, AuditRecord)
@@ -103,7 +105,7 @@ class Store:
     def read_training(self, run_id: str) -> bytes | None:
         """Return the state of an interrupted training of this run; None if not stored."""
         path = self.training_path(run_id)
-        return _bytes(path) if path.exists() else None
+        return _bytes(path, WEIGHTS) if exists(path) else None
 
     def drop_training(self, run_id: str) -> None:
         """Delete the stored state of an interrupted training, if it exists."""
@@ -206,7 +208,7 @@ class Store:
 
     def _has_outdated(self, run_id: str) -> bool:
         diagnosis, audits = self.diagnosis_path(run_id), self.run_folder(run_id).glob("audits/*.json")
-        outdated = diagnosis.exists() and _has_other_version(diagnosis, DIAGNOSIS_VERSION)
+        outdated = exists(diagnosis) and _has_other_version(diagnosis, DIAGNOSIS_VERSION)
         return outdated or any(_has_other_version(path, AUDIT_VERSION) for path in audits)
 
     def read_run(self, run_id: str) -> RunRecord | None:
@@ -224,7 +226,7 @@ class Store:
     def read_samples(self, record: EvalRecord) -> list[Sample]:
         """Return the per-image outcomes of an ok cell. Raises BenchError if they differ from its counts."""
         path = self.samples_path(record.spec.run_id, record.cell_id)
-        samples = parse_samples(_bytes(path), where=str(path))
+        samples = parse_samples(_bytes(path, OUTCOMES), where=str(path))
         _check_counts(record, samples, path)
         return samples
 
@@ -234,14 +236,14 @@ class Store:
         if record is None or record.status != "ok":
             return None
         path = self.network_path(record)
-        return record if path.exists() and file_sha(path) == record.weights_sha else None
+        return record if exists(path) and file_sha(path) == record.weights_sha else None
 
     def finished_cell(self, run_id: str, cell_id: str) -> EvalRecord | None:
         """Return the cell if it is ok, complete and of the current weights of the run; otherwise None."""
         record, run = self.read_cell(run_id, cell_id), self.read_run(run_id)
         if record is None or run is None or record.status != "ok" or record.weights_sha != run.weights_sha:
             return None
-        return record if self.samples_path(run_id, cell_id).exists() else None
+        return record if exists(self.samples_path(run_id, cell_id)) else None
 
     def keeps(self, record: EvalRecord, encoding: Encoding) -> bool:
         """Check whether the adversarial images of a cell are stored as ``encoding`` and have the recorded hash.
@@ -251,11 +253,13 @@ class Store:
         if encoding == "none" or record.spec.attack is None:
             return True
         path = self.adversarials_path(record.spec.run_id, record.cell_id)
-        return record.adversarials == encoding and path.exists() and file_sha(path) == record.adversarials_sha
+        return (
+            record.adversarials == encoding and exists(path) and file_sha(path, ADVERSARIALS) == record.adversarials_sha
+        )
 
     def read_adversarials(self, record: EvalRecord) -> bytes:
         """Return the content of the adversarials file of a cell without a check. Raises BenchError if unreadable."""
-        return _bytes(self.adversarials_path(record.spec.run_id, record.cell_id))
+        return _bytes(self.adversarials_path(record.spec.run_id, record.cell_id), ADVERSARIALS)
 
     def runs(self) -> list[RunRecord]:
         """Return all runs, sorted by id."""
@@ -289,7 +293,7 @@ class Store:
 
 def _read(kind: type[R], path: Path, *, version: int | None = None) -> R | None:
     """Read a record; return None if the file does not exist or has another version than ``version``."""
-    if not path.exists() or (version is not None and _has_other_version(path, version)):
+    if not exists(path, "record") or (version is not None and _has_other_version(path, version)):
         return None
     record = parse_record(kind, _bytes(path), where=str(path))
     _check_identity(record, path)
@@ -351,8 +355,5 @@ def _matches(name: str, record: RunRecord) -> bool:
     return record.run_id.startswith(name) or (record.spec is None and record.model == name)
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror or error}.") from error
+def _bytes(path: Path, kind: FileKind = RECORD) -> bytes:
+    return read_input(path, kind)

@@ -9,8 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.core.errors import BenchError
+from bench.core.limits import PLUGIN
+from bench.core.paths import shown
 from bench.core.registry import REGISTRATIONS, Registration
 from bench.runtime.files import without_byte_order_mark
+from bench.runtime.input_files import read_input, resolved, status_of
 from bench.runtime.plugin_imports import imported_files, is_installed, roots_in
 from bench.runtime.stale_bytecode import drop_stale
 
@@ -39,12 +42,12 @@ def plugin_sha_of(kind: str, name: str) -> str:
 def load_plugins(paths: Iterable[Path]) -> None:
     """Execute each file once. Raises BenchError, with the path, for a missing file and for an error in a file."""
     for path in paths:
-        _load(path.resolve())
+        _load(resolved(path, PLUGIN.name))
 
 
 def registered_by(path: Path) -> tuple[Registration, ...]:
     """Return the entries that were registered while the plug-in ``path`` was loaded, in order."""
-    return _REGISTERED.get(path.resolve(), ())
+    return _REGISTERED.get(resolved(path, PLUGIN.name), ())
 
 
 def is_of_plugin(kind: str, name: str) -> bool:
@@ -79,7 +82,7 @@ def _inside(file: Path, folder: Path) -> Path:
 
 def _code_sha(file: Path) -> str:
     """Return a hash of Python code that does not depend on line ends or on a byte order mark."""
-    return hashlib.sha256(without_byte_order_mark(file.read_bytes()).replace(b"\r\n", b"\n")).hexdigest()
+    return hashlib.sha256(without_byte_order_mark(read_input(file, PLUGIN)).replace(b"\r\n", b"\n")).hexdigest()
 
 
 def _files(names: Iterable[str]) -> list[str]:
@@ -92,11 +95,12 @@ def _load(path: Path) -> None:
     name = f"bench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return
-    if not path.exists():
-        raise BenchError(f"plugin {path} does not exist.")
+    if status_of(path, PLUGIN.name) is None:
+        raise BenchError(f"plugin {shown(path)} does not exist.")
     spec = importlib.util.spec_from_file_location(name, path)
-    if not path.is_file() or spec is None or spec.loader is None:
-        raise BenchError(f"plugin {path} is not a Python file.")
+    if spec is None or spec.loader is None:
+        raise BenchError(f"plugin {shown(path)} is not a Python file.")
+    read_input(path, PLUGIN)  # raises BenchError unless it is a regular file of a possible size
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     before, count = set(sys.modules), len(REGISTRATIONS)

@@ -55,7 +55,7 @@ def test_a_network_that_guesses_is_refused_or_says_so_in_its_name() -> None:
 def test_timms_own_program_can_read_the_row(tmp_path: Path, bench: Callable[..., Any]) -> None:
     """As its generate_csv_results.py does: pandas, sorted by top1, top5 and model, parameters as numbers."""
     stored(tmp_path, cell(RUN, None, 9478), runs=(RUN,))
-    out = tmp_path / "results.csv"
+    out = tmp_path / "timm" / "results.csv"
     assert bench("export", "tiny:baseline", "--format", "timm", "--results", tmp_path, "--out", out).code == 0
     frame = pd.read_csv(out).sort_values(["top1", "top5", "model"], ascending=[False, False, True])
     assert frame[["top1", "top1_err", "param_count"]].to_dict("records") == [
