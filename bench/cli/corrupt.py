@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -23,6 +22,7 @@ from bench.data.corrupted.cache import GeneratedSet
 from bench.data.corrupted.choose import choose_profile
 from bench.data.registry import DataRequest
 from bench.data.split import read_checked, take
+from bench.runtime.console import say
 from bench.runtime.files import check_writable
 from bench.runtime.plugin import load_plugins
 
@@ -75,5 +75,5 @@ def corrupt_command(
     for kind in selected:
         generated.images(kind, SEVERITY_LEVELS[0])  # generates all severities
         images = pluralize(len(ids), "image")
-        print(f"{out / f'{kind}.npy'}: {images} at {len(SEVERITY_LEVELS)} severities", file=sys.stderr)
+        say(f"{out / f'{kind}.npy'}: {images} at {len(SEVERITY_LEVELS)} severities")
     return Exit.OK

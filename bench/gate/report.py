@@ -9,6 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from bench.core.inert import markdown, one_line
 from bench.core.words import join, pluralize
 from bench.gate.checks import Check, passed
 from bench.gate.rules import WEIGHTS, Rules
@@ -47,23 +48,24 @@ def gate_markdown(lines: Sequence[Check], rules: Rules) -> str:
 def numbers(lines: Sequence[Check]) -> list[str]:
     """Return one short line per check with the accuracies before and now. The text is ASCII if all names are ASCII."""
     has_several_names = len({line.name for line in lines}) > 1
-    return [f"{line.name} {_numbers(line)}" if has_several_names else _numbers(line) for line in lines]
+    texts = [f"{line.name} {_numbers(line)}" if has_several_names else _numbers(line) for line in lines]
+    return [one_line(text) for text in texts]
 
 
 def _numbers(line: Check) -> str:
     if line.before is None and line.after is None:
-        return f"{line.metric}: {line.verdict} ({_plain(line.why)})"
+        return f"{line.metric}: {line.verdict} ({line.why})"
     limit = f"tolerance {line.tolerance:g}" if line.tolerance is not None else ""
     limit = f"floor {line.floor:g}" if line.floor is not None else limit
     drop = f"drop {100 * line.judgement.drop:+.2f}" if line.judgement is not None else ""
     figures = f"baseline {_percent(line.before) or 'none'}, now {_percent(line.after) or 'none'}"
-    return f"{line.metric}: {', '.join(filter(None, [figures, drop, limit]))}: {line.verdict} ({_plain(line.why)})"
+    return f"{line.metric}: {', '.join(filter(None, [figures, drop, limit]))}: {line.verdict} ({line.why})"
 
 
 def _row(line: Check) -> tuple[str, ...]:
     return (
-        line.name,
-        line.metric,
+        markdown(line.name),
+        markdown(line.metric),
         line.size,
         _percent(line.before),
         _percent(line.after),
@@ -72,16 +74,8 @@ def _row(line: Check) -> tuple[str, ...]:
         "" if line.n_improved is None else str(line.n_improved),
         f"floor {line.floor:g}" if line.floor is not None else "" if line.tolerance is None else f"{line.tolerance:g}",
         f"{SIGNS[line.verdict]} {line.verdict}",
-        _plain(line.why).replace("|", "\\|").replace("<", "\\<"),
+        markdown(line.why),
     )
-
-
-def _plain(text: str) -> str:
-    """Replace line breaks and control characters by spaces.
-
-    Messages of third-party code may contain such characters, which are invalid in XML and disturb terminals.
-    """
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _percent(fraction: float | None) -> str:
@@ -133,8 +127,9 @@ def gate_junit(lines: Sequence[Check], rules: Rules) -> bytes:
 
     suite = TestSuite("bench check")
     for line in lines:
-        case = TestCase(line.metric if line.floor is None else f"{line.metric} floor", classname=line.name)
-        message = f"{_plain(_numbers(line))}" + (f"; drop {_drop(line)} points" if line.judgement else "")
+        metric = line.metric if line.floor is None else f"{line.metric} floor"
+        case = TestCase(one_line(metric), classname=one_line(line.name))
+        message = one_line(_numbers(line)) + (f"; drop {_drop(line)} points" if line.judgement else "")
         if not passed(line, rules):
             case.result = [Failure(message)]
         elif line.verdict is Verdict.UNDECIDED:

@@ -21,6 +21,7 @@ from bench.compare.formats import as_csv
 from bench.compare.own_rows import stored_lines
 from bench.compare.tables import compare
 from bench.compare.to_timm import timm_csv
+from bench.core.inert import csv_cell, csv_id
 from bench.core.names import as_text
 from bench.core.records import EvalRecord, RunRecord
 from bench.core.specs import AttackSpec, CorruptionSpec
@@ -87,8 +88,8 @@ def store_of(folder: Path, runs: list[RunRecord], attacks: list[Attacked]) -> St
 
 
 def check_texts(found: pd.Series[str], text: str) -> None:
-    """Check that every row shows ``text``, or nothing if nothing of it can be shown."""
-    assert set(found) == {as_text(text)} or (not as_text(text) and found.isna().all())
+    """Check that every row shows ``text`` as a cell, or nothing if nothing of it can be shown."""
+    assert set(found) == {csv_cell(as_text(text))} or (not as_text(text) and found.isna().all())
 
 
 # Every example has many names and texts, because the tables of one cost as much as those of another.
@@ -133,7 +134,8 @@ def test_pandas_returns_what_the_tables_were_given(
     check_texts(texts.loc[["clean"], "notes"], attacks[0].note)
     for made in attacks:
         shown = texts.loc[[made.name]]
-        assert set(shown[shown["status"] == "ok"]["notes"]) == {f"{as_text(made.note)}; {as_text(made.note)}"}
+        notes = csv_cell(f"{as_text(made.note)}; {as_text(made.note)}")
+        assert set(shown[shown["status"] == "ok"]["notes"]) == {notes}
         check_texts(shown[shown["status"] == "failed"]["notes"], made.message)
 
 
@@ -147,7 +149,10 @@ def test_pandas_and_our_reader_return_paths_of_images(files: list[tuple[str, str
     samples = [Sample(f"test/{folder}/{file}", 1, 1, 0, 0.5) for folder, file in files]
     content = dump_samples(samples)
     assert parse_samples(content, where="here") == samples
-    assert pd.read_csv(io.BytesIO(content))["sample_id"].tolist() == [sample.sample_id for sample in samples]
+    cells = pd.read_csv(io.BytesIO(content))["sample_id"].tolist()
+    assert cells == [csv_id(sample.sample_id) for sample in samples]
+    plain = [s.sample_id for s in samples if s.sample_id.isprintable() and "\\" not in s.sample_id]
+    assert set(plain) <= set(cells)
 
 
 def test_notes_of_a_users_data_set_and_the_error_of_a_users_model(tmp_path: Path) -> None:
@@ -166,5 +171,5 @@ def test_notes_of_a_users_data_set_and_the_error_of_a_users_model(tmp_path: Path
     )  # fmt: skip
     (row,) = pd.read_csv(tmp_path / "ergebnisse-é" / "results.csv").to_dict("records")
     assert (row["model"], row["dataset"], row["status"]) == ("modèle", "mine", "failed")
-    assert row["notes"] == "ValueError: =1+1; 20 of 500 test images, proportional to class; '=A1'; two lines; 'NA'"
+    assert row["notes"] == "ValueError: =1+1; 20 of 500 test images, proportional to class; =A1; two lines; 'NA'"
     assert np.isnan(row["acc"])
