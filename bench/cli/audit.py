@@ -16,7 +16,7 @@ from bench.config import RunConfig
 from bench.core.columns import AUDIT_FIGURES
 from bench.core.epsilon import format_eps
 from bench.core.errors import BenchError
-from bench.core.inert import markdown, one_line
+from bench.core.inert import json_text, markdown, one_line
 from bench.core.records import AuditRecord, RunRecord
 from bench.core.vocabulary import Exit
 from bench.leaderboard.write_tables import rebuild
@@ -71,7 +71,7 @@ def audit_command(
     record = record or store.read_audit(run.run_id, split)
     assert record is not None
     at_chance = run_at_chance(run, split, store)
-    output = dump_record(record).decode() if as_json else _report(run, record, at_chance=at_chance)
+    output = json_text(dump_record(record).decode()) if as_json else _report(run, record, at_chance=at_chance)
     print(output, end="" if as_json else "\n")
     if record.status != "ok":
         return Exit.CELLS_FAILED

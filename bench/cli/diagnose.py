@@ -20,7 +20,7 @@ from bench.core.columns import (
     TEST_IMAGE_COLUMNS,
     TRAIN_SUFFIX,
 )
-from bench.core.inert import markdown, one_line
+from bench.core.inert import json_text, markdown, one_line
 from bench.core.records import DiagnosisRecord, RunRecord
 from bench.core.vocabulary import Exit
 from bench.diagnostics.registry import DIAGNOSTICS, plugin_codes
@@ -62,7 +62,7 @@ def diagnose_command(
         record = _measure(run, store, data_dir, device, force=force)
         rebuild(store)
     if as_json:
-        print(dump_record(record).decode(), end="")
+        print(json_text(dump_record(record).decode()), end="")
     else:
         print(_table(run, record))
     return Exit.OK if record.status == "ok" else Exit.CELLS_FAILED

@@ -113,12 +113,13 @@ def markdown(text: str) -> str:
 
 
 def markdown_code(text: str) -> str:
-    """Return ``text`` as a code span of Markdown, with apostrophes in place of backticks.
+    """Return ``text`` as a code span of Markdown in a table, with apostrophes in place of backticks.
 
     >>> print(markdown_code("lin_pen`"))
     `lin_pen'`
     """
-    return f"`{one_line(text).replace('`', chr(39))}`"
+    inside = one_line(text).replace("`", "'").replace("|", r"\|")
+    return f"`{inside}`"
 
 
 def html_text(text: str) -> str:

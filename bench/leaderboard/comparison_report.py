@@ -116,14 +116,14 @@ def _cells(row: pd.Series[Any], names: list[str]) -> list[str]:
     return [
         markdown(":".join(str(row[name]) for name in names)),
         markdown(row["metric"]),
-        _accuracy(row["acc_reference"], row["flags_reference"], row["metric"]),
-        _accuracy(row["acc"], row["flags"], row["metric"]),
+        markdown(_accuracy(row["acc_reference"], row["flags_reference"], row["metric"])),
+        markdown(_accuracy(row["acc"], row["flags"], row["metric"])),
         "" if pd.isna(row["diff"]) else f"{row['diff']:+.1f} [{row['diff_lo']:+.1f}, {row['diff_hi']:+.1f}]",
         _lowest(row),
         _p(row["p_checkpoint"]),
         _p_variant(row),
         markdown(_finding(row)),
-        "" if pd.isna(row["audit"]) else row["audit"],
+        "" if pd.isna(row["audit"]) else markdown(row["audit"]),
     ]
 
 

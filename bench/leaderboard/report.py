@@ -111,7 +111,7 @@ def _metric(row: pd.Series[Any], metric: str) -> str:
     flags = [] if pd.isna(row[f"{metric}_flags"]) else row[f"{metric}_flags"].split(";")
     text = f"{bound(metric, flags)}{value:.1f} [{row[f'{metric}_lo']:.1f}, {row[f'{metric}_hi']:.1f}]"
     text = text if pd.isna(difference) else f"{text} {difference:+.1f}"
-    return text + marks(flags)
+    return text + markdown(marks(flags))
 
 
 def bound(metric: str, flags: Sequence[str]) -> str:

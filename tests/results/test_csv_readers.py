@@ -112,28 +112,29 @@ def test_pandas_returns_what_the_tables_were_given(
         lines = stored_lines(store)
         compared = pd.read_csv(io.StringIO(as_csv(compare(lines, []))))
         rows = board_rows(all_cells(store))
-    columns = {f"{made.name}@linf-0.1" for made in attacks}
+    columns = {csv_cell(f"{made.name}@linf-0.1") for made in attacks}
     assert len(results) == len(runs) * (2 + len(attacks))
     for table in (results, board, comparison):
-        assert set(table["dataset"]) == {dataset}
-        assert set(table["model"]) == {model}
+        assert set(table["dataset"]) == {csv_cell(dataset)}
+        assert set(table["model"]) == {csv_cell(model)}
     for table in (results, board):
-        assert set(table["variant"]) == set(names)
+        assert set(table["variant"]) == set(map(csv_cell, names))
         assert {*table["config_sha"]} == {run.config_sha for run in runs}
     assert set(results["run_id"]) == {run.run_id for run in runs}
-    assert set(results["attack"].dropna()) == {"clean", *(made.name for made in attacks)}
+    assert set(results["attack"].dropna()) == {"clean", *(csv_cell(made.name) for made in attacks)}
     assert {"clean", *columns, *(f"{column}_n" for column in columns)} <= set(board.columns)
-    assert set(comparison["variant"]) == set(variants)
+    assert set(comparison["variant"]) == set(map(csv_cell, variants))
     assert columns <= set(comparison["metric"])
-    assert set(corruptions.iloc[1:, 0]) == {f"{model}:{name}:0" for name in names}
-    assert {f"{model}:{name}" for name in names[:-1]} <= set(compared["model"]) <= {f"{model}:{n}" for n in names}
+    assert set(corruptions.iloc[1:, 0]) == {csv_cell(f"{model}:{name}:0") for name in names}
+    compared_names = [csv_cell(f"{model}:{name}") for name in names]
+    assert set(compared_names[:-1]) <= set(compared["model"]) <= set(compared_names)
     for row in rows:
         exported = pd.read_csv(io.StringIO(timm_csv(row, rows, allow_protocol_mismatch=True)))
-        assert exported["model"].item().startswith(f"{row.run.model}.{row.run.variant}")
+        assert exported["model"].item().startswith(csv_cell(f"{row.run.model}.{row.run.variant}"))
     texts = results.set_index("attack")
     check_texts(texts.loc[["clean"], "notes"], attacks[0].note)
     for made in attacks:
-        shown = texts.loc[[made.name]]
+        shown = texts.loc[[csv_cell(made.name)]]
         notes = csv_cell(f"{as_text(made.note)}; {as_text(made.note)}")
         assert set(shown[shown["status"] == "ok"]["notes"]) == {notes}
         check_texts(shown[shown["status"] == "failed"]["notes"], made.message)
