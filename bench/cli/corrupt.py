@@ -14,7 +14,8 @@ from bench.cli.config_options import Count, config_options
 from bench.cli.group import cli
 from bench.cli.options import names
 from bench.config import RunConfig
-from bench.core.errors import BenchError
+from bench.context import failures_as
+from bench.core.errors import BenchError, CellFailure
 from bench.core.vocabulary import Exit
 from bench.core.words import pluralize
 from bench.data import load_dataset
@@ -73,7 +74,18 @@ def corrupt_command(
             f"--out {out} contains {foreign[0]} of other images, constants or seed; name another folder, or empty it."
         )
     for kind in selected:
-        generated.images(kind, SEVERITY_LEVELS[0])  # generates all severities
+        _generate(generated, kind)
         images = pluralize(len(ids), "image")
         say(f"{out / f'{kind}.npy'}: {images} at {len(SEVERITY_LEVELS)} severities")
     return Exit.OK
+
+
+def _generate(generated: GeneratedSet, kind: str) -> None:
+    """Generate the images of all severities. Raises BenchError if a plug-in's corruption fails."""
+    try:
+        with failures_as("corruption_error"):
+            generated.images(kind, SEVERITY_LEVELS[0])
+    except CellFailure as failure:
+        raise BenchError(
+            f"corruption {kind!r} failed: {failure.message.rstrip('.')}; correct its function."
+        ) from failure

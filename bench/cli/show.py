@@ -101,7 +101,8 @@ def _line(cell: EvalRecord, run_notes: Collection[str]) -> tuple[str, ...]:
         message = markdown(cell.message)
         return (title, markdown(f"{cell.status}: {cell.reason}"), "", "", f"{cell.time_s:.1f}", message)
     low, high = wilson_interval(cell.n_correct, cell.n)
-    share = f"{100 * cell.n_correct / cell.n:.1f} [{100 * low:.1f}, {100 * high:.1f}] n={cell.n}{markdown(marks(cell.flags))}"
+    share = f"{100 * cell.n_correct / cell.n:.1f} [{100 * low:.1f}, {100 * high:.1f}] n={cell.n}"
+    share += markdown(marks(cell.flags))
     notes = markdown("; ".join(note for note in cell.notes if note not in run_notes))
     images = cell.n if cell.spec.attack is None else max(cell.n_attacked, 1)
     passes = f"{cell.n_forwards / images:.0f} + {cell.n_backwards / images:.0f}"

@@ -243,7 +243,7 @@ def inert_table(table: pd.DataFrame) -> pd.DataFrame:
         texts = {value for value in column.unique() if isinstance(value, str)} if _has_texts(column) else set()
         cells = {text: cell for text in texts if (cell := csv_cell(text)) != text}
         if cells:
-            result.isetitem(position, column.map(lambda value, cells=cells: cells.get(value, value)))
+            result.isetitem(position, [cells.get(value, value) for value in column])
     return result
 
 
