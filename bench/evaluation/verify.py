@@ -72,9 +72,9 @@ def _dense_floats(inputs: Tensor, returned: object) -> Tensor:
     """
     if not isinstance(returned, Tensor):
         raise CellFailure("wrong_type", f"the attack returned {type(returned).__name__}, not a tensor of images.")
-    images = returned.detach().as_subclass(Tensor)
-    if images.layout != torch.strided or images.is_nested or images.is_quantized:
+    if returned.layout != torch.strided or returned.is_nested or returned.is_quantized:
         raise CellFailure("wrong_type", "the attack returned a sparse, nested or quantized tensor; return a dense one.")
+    images = returned.detach().as_subclass(Tensor)  # a subclass may replace the methods that check it
     if images.shape != inputs.shape:
         raise CellFailure("wrong_shape", f"the attack returned {tuple(images.shape)} for images {tuple(inputs.shape)}.")
     if not images.is_floating_point():

@@ -41,10 +41,11 @@ from bench.runtime.console import ERRORS, Output
 
 #: Pieces that a medium obeys, and what surrounds them.
 PIECES = (
-    "\x1b[31m", "\x1b]0;title\x07", "\x9b2J", "\x7f", "\x08", "\x00", "\r", "\n", "\t", "\u2028", "\u202e", "\u2066", "\u200b",
-    "\u200d", "\ufeff", "\ufffe", "\ud800", "\udcff", "\U000e0001", "=1+1", "+cmd|' /C calc'!A0", "-1", "-0.5", "@SUM(A1)", "'",
-    '"', ",", "|", "`", "*b*", "_i_", "~~s~~", "<b>", "</td><script>alert(1)</script>", "&lt;", "&amp;", "[a](http://b)",
-    "![i](j)", "\\", "\\x41", "]]>", "<!--", "$x$", "\\input{/etc/passwd}", "%", "#", "{", "}", "^", "⚑", "é", "日", " ", "a",
+    "\x1b[31m", "\x1b]0;title\x07", "\x9b2J", "\x7f", "\x08", "\x00", "\r", "\n", "\t", "\u2028", "\u202e",
+    "\u2066", "\u200b", "\u200d", "\ufeff", "\ufffe", "\ud800", "\udcff", "\U000e0001", "=1+1",
+    "+cmd|' /C calc'!A0", "-1", "-0.5", "@SUM(A1)", "'", '"', ",", "|", "`", "*b*", "_i_", "~~s~~", "<b>",
+    "</td><script>alert(1)</script>", "&lt;", "&amp;", "[a](http://b)", "![i](j)", "\\", "\\x41", "]]>", "<!--",
+    "$x$", "\\input{/etc/passwd}", "%", "#", "{", "}", "^", "⚑", "é", "日", " ", "a",
 )  # fmt: skip
 HOSTILE = st.one_of(st.text(st.characters(), max_size=30), st.lists(st.sampled_from(PIECES), max_size=6).map("".join))
 
