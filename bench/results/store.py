@@ -25,7 +25,7 @@ from bench.core.records import AUDIT_VERSION, DIAGNOSIS_VERSION, AuditRecord, Di
 from bench.core.sources import STORED_AS
 from bench.core.specs import ID_LENGTH, Encoding
 from bench.results.per_image import Sample, dump_samples, parse_samples
-from bench.runtime.files import file_sha, without_mark, write_atomic
+from bench.runtime.files import file_sha, without_byte_order_mark, write_atomic
 
 Record = RunRecord | EvalRecord | DiagnosisRecord | AuditRecord
 R = TypeVar("R", RunRecord, EvalRecord, DiagnosisRecord, AuditRecord)
@@ -44,7 +44,7 @@ def dump_record(record: Record) -> bytes:
 def parse_record(kind: type[R], content: bytes, *, where: str) -> R:
     """Parse a record of class ``kind``. Raises BenchError with the file name ``where`` and the first invalid field."""
     try:
-        record: R = _ADAPTERS[kind].validate_json(without_mark(content))
+        record: R = _ADAPTERS[kind].validate_json(without_byte_order_mark(content))
     except ValidationError as error:
         first_error = error.errors()[0]
         field_name = ".".join(map(str, first_error["loc"])) or "the file"
