@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from bench.config import NetworkConfig
 from bench.context import RunContext
 from bench.core.errors import BenchError
+from bench.core.names import as_text
 from bench.core.sources import Kind, SourceSpec
 from bench.core.specs import Fitting, Preprocessing
 from bench.data.split import Dataset
@@ -97,7 +98,7 @@ def load_external(requested: NetworkConfig, context: RunContext) -> Loaded:
     source = SourceSpec(
         kind=read.kind,
         origin=read.origin,
-        file=path.name,
+        file=as_text(path.name),
         file_sha=file_sha(path),
         num_classes=dataset.num_classes,
         image_size=dataset.image_size,

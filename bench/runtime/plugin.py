@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterable
 from modulefinder import ModuleFinder
@@ -51,7 +52,7 @@ def content_sha(path: Path, loaded: Iterable[str]) -> str:
     folder = path.parent
     files = {path, *(file for file in (*_imported(path), *map(Path, loaded)) if file.is_relative_to(folder))}
     parts = [f"{file.relative_to(folder)}:{_code_sha(file)}" for file in sorted(files)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _code_sha(file: Path) -> str:
@@ -74,7 +75,7 @@ def _files(names: Iterable[str]) -> list[str]:
 
 
 def _load(path: Path) -> None:
-    name = f"bench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    name = f"bench_plugin_{path.stem}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
     if name in sys.modules:
         return
     if not path.exists():

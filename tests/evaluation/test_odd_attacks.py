@@ -259,6 +259,26 @@ def test_every_warning_is_in_the_notes_of_its_row(name: str | None) -> None:
     assert [note for note in record.notes if "odd" in note] == ["RuntimeWarning:  [31mthe model is odd"]
 
 
+def test_a_model_that_warns_differently_at_every_call_does_not_fill_the_row() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.calls = linear(), 0
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            self.calls += 1
+            for i in range(10):
+                warnings.warn(f"call {self.calls}, {i} {'x' * 10**5}", UserWarning, stacklevel=1)
+            logits: Tensor = self.net(inputs)
+            return logits
+
+    record, _ = cell(Counting(), labels_of(linear()), "pgd-5")
+    assert record.status == "ok"
+    assert len(record.notes) < 30
+    assert max(map(len, record.notes)) <= 2000
+    assert any(note.endswith("more warnings or notes") for note in record.notes)
+
+
 def test_logits_of_1e30_are_attacked_as_those_of_1() -> None:
     large, plain = (
         cell(Odd(lambda logits, _, s=scale: s * logits), labels_of(linear()), "square") for scale in (1e30, 1)

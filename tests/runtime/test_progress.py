@@ -31,11 +31,12 @@ def test_names_and_prints_are_inert_beside_a_bar() -> None:
         progress = TerminalProgress(InertConsole(file=bars_stream(), force_terminal=True, width=200))
         with progress.stage(HOSTILE, total=2, unit="images") as stage:
             stage.advance(1, accuracy=0.5)
-            progress.line(HOSTILE)
+            progress.line(f"a line {HOSTILE}")
             print("a plug-in prints \x1b]0;title\x07\x1b[2J\u202e", file=sys.stderr)
         sys.stderr.flush()
         shown = raw.getvalue().decode()
-    assert shown.count(SHOWN) >= 2, "the title of the bar and the line"
+    assert f"a line {SHOWN}" in shown
+    assert shown.count(SHOWN) >= 2, "also in the title of the bar"
     assert "a plug-in prints" in shown
     for sequence in ("\x1b[2J", "\u202e", "\x1b]", "\x07"):
         assert sequence not in shown
