@@ -230,7 +230,24 @@ def test_a_model_whose_logits_become_nan_under_attack_fails() -> None:
     assert record.reason in ("nan_logits", "nan_gradient")
 
 
-@pytest.mark.parametrize("name", ["fgsm", "pgd-5", "square"])
+@pytest.fixture
+def asks() -> Iterator[None]:
+    """Register an attack that queries the model at the images that it returns."""
+
+    def function(model: nn.Module, inputs: Tensor, labels: Tensor, *, norm: str, eps: float, rng: object) -> Tensor:
+        images = step(model, inputs, eps)
+        model(images)
+        return images
+
+    ATTACKS.register(
+        "asks", AttackEntry(summary="s", source="s", function=function, uses_gradient=False), origin="tests"
+    )
+    yield
+    ATTACKS.remove("asks")
+
+
+@pytest.mark.usefixtures("asks")
+@pytest.mark.parametrize("name", ["fgsm", "pgd-5", "square", "asks"])
 def test_a_model_that_writes_into_its_input_has_the_numbers_of_one_that_does_not(name: str) -> None:
     def in_place(logits: Tensor, inputs: Tensor) -> Tensor:
         with torch.no_grad():
