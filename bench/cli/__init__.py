@@ -9,6 +9,7 @@ import click
 from bench.cli.group import cli
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
+from bench.runtime.console import say
 from bench.runtime.interrupt import Terminated
 
 __all__ = ["cli", "invoke"]
@@ -20,15 +21,14 @@ def invoke(arguments: list[str]) -> int:
         code = cli.main(arguments, prog_name="bench", standalone_mode=False, obj=arguments)
         return int(code) if code is not None else Exit.OK
     except click.ClickException as error:
-        error.show(sys.stderr)
+        error.show(sys.stderr)  # with the usage of the command, on several lines
         return Exit.USAGE
     except BenchError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt) as error:
-        print(
+        say(
             "interrupted; finished trainings and cells are stored, and the state of running ones about once per "
-            "second; run the same command again to continue.",
-            file=sys.stderr,
+            "second; run the same command again to continue."
         )
         return 143 if isinstance(error.__cause__ or error, Terminated) else 130

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from bench.gate.rules import FLOOR, Rules, Scope, parse_points
 from bench.gate.run_checks import check, unchecked
 from bench.gate.snapshot import take_snapshot
 from bench.results.store import Store
+from bench.runtime.console import say
 from bench.runtime.output_files import append_output, check_output, write_output
 
 alpha_option = click.option(
@@ -104,12 +104,11 @@ def check_command(
     else:
         print(gate_markdown(checks, rules))
     if not_compared:
-        print(f"not compared with the baseline: {', '.join(not_compared)}", file=sys.stderr)
+        say(f"not compared with the baseline: {', '.join(not_compared)}")
     if all(passed(c, rules) for c in checks):
         return Exit.OK
-    print(
+    say(
         f"If the change is intended, 'bench baseline write --baseline {shlex.quote(str(baseline))} --results "
-        f"{shlex.quote(str(results))}' writes these outcomes as the new baseline.",
-        file=sys.stderr,
+        f"{shlex.quote(str(results))}' writes these outcomes as the new baseline."
     )
     return Exit.NOT_VERIFIED

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from typing import Any
 
 import click
@@ -19,6 +18,7 @@ from bench.core.words import pluralize
 from bench.job import Job
 from bench.leaderboard.write_tables import Tables, write_tables
 from bench.planning.resume import RunSummary
+from bench.runtime.console import say
 from bench.runtime.interrupt import deferred_signals
 
 
@@ -54,7 +54,7 @@ def exit_code(summary: RunSummary) -> int:
     if summary.stopped is None:
         return failed
     command = shlex.join(["bench", *click.get_current_context().find_root().obj])
-    print(f"stopped by {summary.stopped.reason}; to continue: {command}", file=sys.stderr)
+    say(f"stopped by {summary.stopped.reason}; to continue: {command}")
     return summary.stopped.exit_code or failed
 
 
@@ -74,8 +74,8 @@ def _done(summary: RunSummary, cells: int) -> str:
 def print_tables(tables: Tables, summary: RunSummary, line: str, *, as_json: bool) -> None:
     """Print failures and the last line to stderr, the tables to stdout."""
     for sentence in summary.bad:
-        print(f"not ok: {sentence}", file=sys.stderr)
-    print(line, file=sys.stderr)
+        say(f"not ok: {sentence}")
+    say(line)
     if as_json:
         counts = {
             "trained": summary.trained,

@@ -14,6 +14,7 @@ from bench.cli.config_options import config_options
 from bench.cli.group import cli
 from bench.cli.options import json_option
 from bench.config import RunConfig
+from bench.core.inert import markdown, one_line
 from bench.core.records import EvalRecord
 from bench.core.vocabulary import Exit, marks
 from bench.leaderboard.labels import lowest_accuracy_texts, status_texts
@@ -79,17 +80,19 @@ def _show_run(name: str, *, results: Path, as_json: bool) -> int:
     facts += [(f"source, note {i + 1}", note) for i, note in enumerate(run.source.notes)] if run.source else []
     facts += list(vars(run.environment).items())
     facts += texts.items()
-    print(tabulate(facts, tablefmt="plain", disable_numparse=True))
+    shown = [(one_line(key), one_line(str(value))) for key, value in facts]
+    print(tabulate(shown, tablefmt="plain", disable_numparse=True))
     print()
     passes = "forward + backward passes per (attacked) image"
     headers = ("cell", "accuracy, 95 % interval", "misclassified", passes, "seconds", "notes")
     run_notes = run.source.notes if run.source else ()
     lines = [_line(cell, run_notes) for cell in sorted(cells, key=lambda c: c.spec.name)]
-    print(tabulate(lines, headers, tablefmt="pipe"))
+    print(tabulate(lines, headers, tablefmt="pipe", disable_numparse=True))
     for column, text in lowest_accuracy_texts(run, current_cells, store):
-        print(f"\n{column}: {text}")
+        print(f"\n{one_line(f'{column}: {text}')}")
     for audit in store.audits(run.run_id):
-        print(f"\naudit: {audit_sentence(run, audit, at_chance=(run.run_id, audit.data_sha) in at_chance)}")
+        text = audit_sentence(run, audit, at_chance=(run.run_id, audit.data_sha) in at_chance)
+        print(f"\n{one_line(f'audit: {text}')}")
     return Exit.OK
 
 
@@ -98,12 +101,14 @@ def _line(cell: EvalRecord, run_notes: Collection[str]) -> tuple[str, ...]:
 
     Passes are per attacked image, or per image for a cell without an attack.
     """
-    title = cell.spec.name
+    title = markdown(cell.spec.name)
     if cell.n_correct is None:
-        return (title, f"{cell.status}: {cell.reason}", "", "", f"{cell.time_s:.1f}", cell.message)
+        message = markdown(cell.message)
+        return (title, markdown(f"{cell.status}: {cell.reason}"), "", "", f"{cell.time_s:.1f}", message)
     low, high = wilson_interval(cell.n_correct, cell.n)
-    accuracy = f"{100 * cell.n_correct / cell.n:.1f} [{100 * low:.1f}, {100 * high:.1f}] n={cell.n}{marks(cell.flags)}"
-    notes = "; ".join(note for note in cell.notes if note not in run_notes)
+    accuracy = f"{100 * cell.n_correct / cell.n:.1f} [{100 * low:.1f}, {100 * high:.1f}] n={cell.n}"
+    accuracy += markdown(marks(cell.flags))
+    notes = markdown("; ".join(note for note in cell.notes if note not in run_notes))
     n_images = cell.n if cell.spec.attack is None else max(cell.n_attacked, 1)
     passes = f"{cell.n_forwards / n_images:.0f} + {cell.n_backwards / n_images:.0f}"
     return (title, accuracy, f"{cell.n - cell.n_correct} of {cell.n}", passes, f"{cell.time_s:.1f}", notes)

@@ -51,10 +51,12 @@ STATUSES = ("ok", "failed", "skipped")
 #: Reasons of cells that are not ``ok``; the reason of an ``ok`` cell is empty.
 REASONS = {
     "nan_loss": "the training loss became NaN or infinite",
+    "loss_error": "a part of the training loss is not one number with a gradient",
     "nan_logits": "the model returned NaN or infinite logits",
     "nan_input": "the attack returned NaN or infinite pixels",
     "budget_violation": "the attack returned an image outside its eps-ball or outside [0, 1]",
     "wrong_shape": "the model or the attack returned a tensor whose shape does not fit its input",
+    "wrong_type": "the attack returned something other than a dense tensor of floats on the device of its input",
     "no_gradient": "the attack needs gradients, but the model has no gradient with respect to its input",
     "nan_gradient": "the attack needs gradients, but the gradients of the model are NaN or infinite at many images",
     "out_of_memory": "the device ran out of memory",

@@ -27,26 +27,39 @@ from bench.evaluation.cell_stats import CellStats
 from bench.evaluation.verify import predict
 from bench.external.model import notes_of
 from bench.results.chance_level import chance_notes, majority_of
+from bench.runtime.captured_warnings import capture_warnings
 from bench.runtime.environment import describe
 from bench.runtime.progress import Progress
 from bench.sanity.cell_checks import ZeroGradients, check_gradients, check_randomised
 
 DTYPE = "float32"
 OWN_BACKEND = "collapse-bench"  # backend in the records of corruption cells
+MOST_NOTES = 20  # maximum number of notes of a computation; a model may warn differently at every call
 CHECKED_CORRUPTED = 50  # number of corrupted images to check for randomised logits (the clean cell checks more)
 
 
 def evaluate_cell(spec: EvalSpec, cell_input: CellInput, progress: Progress) -> tuple[EvalRecord, Outcomes | None]:
-    """Evaluate one cell. If it fails, return a record with the reason and no outcomes instead of raising."""
+    """Evaluate one cell. If it fails, return a record with the reason and no outcomes instead of raising.
+
+    Warnings are in the notes of the record.
+    """
     stats = CellStats(batch_size=spec.batch_size, log=progress.line)
     start = time.perf_counter()
-    try:
-        outcomes = _with_smaller_batches(spec, cell_input, progress, stats)
-        failure = None
-    except CellFailure as error:
-        outcomes, failure = None, error
+    with capture_warnings() as messages:
+        try:
+            outcomes = _with_smaller_batches(spec, cell_input, progress, stats)
+            failure = None
+        except CellFailure as error:
+            outcomes, failure = None, error
+    stats.notes = _shortened(tuple(dict.fromkeys((*stats.notes, *messages))))
     elapsed = time.perf_counter() - start + cell_input.journal.earlier_s
     return _record(spec, cell_input, stats, outcomes, failure, elapsed), outcomes
+
+
+def _shortened(notes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return at most ``MOST_NOTES`` notes of a computation, with the number of those left out."""
+    more = len(notes) - MOST_NOTES
+    return notes if more <= 0 else (*notes[:MOST_NOTES], f"{more} more warnings or notes")
 
 
 def _with_smaller_batches(spec: EvalSpec, cell_input: CellInput, progress: Progress, stats: CellStats) -> Outcomes:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import BenchError
+from bench.core.inert import json_text
 from bench.core.limits import BASELINE
 from bench.core.paths import shown
 from bench.core.specs import ID_LENGTH, Scalar, Strict, fingerprint
@@ -134,7 +135,8 @@ def seal(content: Mapping[str, Any]) -> str:
 
 def dump_baseline(baseline: Baseline) -> bytes:
     """Return the baseline as JSON with one value per line, sorted keys and a final newline."""
-    return json.dumps(asdict(baseline), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+    text = json.dumps(asdict(baseline), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    return json_text(text).encode() + b"\n"
 
 
 def write_baseline(path: Path, baseline: Baseline) -> None:

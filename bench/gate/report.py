@@ -9,6 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from bench.core.inert import markdown, one_line
 from bench.core.words import join, pluralize
 from bench.gate.checks import Check, passed
 from bench.gate.rules import WEIGHTS, Rules
@@ -47,23 +48,24 @@ def gate_markdown(checks: Sequence[Check], rules: Rules) -> str:
 def numbers(checks: Sequence[Check]) -> list[str]:
     """Return one short line per check with the accuracies before and now. The text is ASCII if all names are ASCII."""
     has_several_names = len({check.name for check in checks}) > 1
-    return [f"{check.name} {_numbers(check)}" if has_several_names else _numbers(check) for check in checks]
+    texts = [f"{check.name} {_numbers(check)}" if has_several_names else _numbers(check) for check in checks]
+    return [one_line(text) for text in texts]
 
 
 def _numbers(check: Check) -> str:
     if check.before is None and check.after is None:
-        return f"{check.metric}: {check.verdict} ({_plain(check.why)})"
+        return f"{check.metric}: {check.verdict} ({check.why})"
     limit = f"tolerance {check.tolerance:g}" if check.tolerance is not None else ""
     limit = f"floor {check.floor:g}" if check.floor is not None else limit
     drop = f"drop {100 * check.judgement.drop:+.2f}" if check.judgement is not None else ""
     figures = f"baseline {_percent(check.before) or 'none'}, now {_percent(check.after) or 'none'}"
-    return f"{check.metric}: {', '.join(filter(None, [figures, drop, limit]))}: {check.verdict} ({_plain(check.why)})"
+    return f"{check.metric}: {', '.join(filter(None, [figures, drop, limit]))}: {check.verdict} ({check.why})"
 
 
 def _row(check: Check) -> tuple[str, ...]:
     return (
-        check.name,
-        check.metric,
+        markdown(check.name),
+        markdown(check.metric),
         check.size,
         _percent(check.before),
         _percent(check.after),
@@ -76,16 +78,8 @@ def _row(check: Check) -> tuple[str, ...]:
         if check.tolerance is None
         else f"{check.tolerance:g}",
         f"{SIGNS[check.verdict]} {check.verdict}",
-        _plain(check.why).replace("|", "\\|").replace("<", "\\<"),
+        markdown(check.why),
     )
-
-
-def _plain(text: str) -> str:
-    """Replace line breaks and control characters by spaces.
-
-    Messages of third-party code may contain such characters, which are invalid in XML and disturb terminals.
-    """
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _percent(fraction: float | None) -> str:
@@ -137,8 +131,9 @@ def gate_junit(checks: Sequence[Check], rules: Rules) -> bytes:
 
     suite = TestSuite("bench check")
     for check in checks:
-        case = TestCase(check.metric if check.floor is None else f"{check.metric} floor", classname=check.name)
-        message = f"{_plain(_numbers(check))}" + (f"; drop {_drop(check)} points" if check.judgement else "")
+        metric = check.metric if check.floor is None else f"{check.metric} floor"
+        case = TestCase(one_line(metric), classname=one_line(check.name))
+        message = one_line(_numbers(check)) + (f"; drop {_drop(check)} points" if check.judgement else "")
         if not passed(check, rules):
             case.result = [Failure(message)]
         elif check.verdict is Verdict.UNDECIDED:

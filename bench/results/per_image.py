@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from bench.core.columns import SAMPLE_COLUMNS
 from bench.core.errors import BenchError
+from bench.core.inert import csv_id, from_csv_id
 
 
 class Sample(NamedTuple):
@@ -28,12 +29,15 @@ class Sample(NamedTuple):
 
 
 def dump_samples(samples: Sequence[Sample]) -> bytes:
-    """Return the content of the CSV file of ``samples``, with the columns SAMPLE_COLUMNS."""
+    """Return the content of the CSV file of ``samples``, with the columns SAMPLE_COLUMNS.
+
+    Ids are written by :func:`bench.core.inert.csv_id`.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(SAMPLE_COLUMNS)
     for sample in samples:
-        writer.writerow(["" if value is None else value for value in sample])
+        writer.writerow([csv_id(sample.sample_id), *("" if value is None else value for value in sample[1:])])
     return text.getvalue().encode()
 
 
@@ -61,4 +65,4 @@ def _parse(sample_id: str, label: str, clean_pred: str, adv_pred: str, distance:
     value = float(distance) if distance else None
     if value is not None and not math.isfinite(value):
         raise ValueError(f"distance {distance}")
-    return Sample(sample_id, int(label), int(clean_pred), int(adv_pred), value)
+    return Sample(from_csv_id(sample_id), int(label), int(clean_pred), int(adv_pred), value)

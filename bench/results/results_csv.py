@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench.core.columns import AUDIT_COLUMNS, COUNT_COLUMNS, DIAGNOSTIC_COLUMNS, LOWEST, RESULT_COLUMNS
 from bench.core.epsilon import format_eps
+from bench.core.inert import csv_cell
 from bench.core.records import AuditRecord, DiagnosisRecord, EvalRecord, PluginCode, RunRecord
 from bench.core.specs import CorruptionSpec, ModelSpec, Norm
 from bench.core.vocabulary import CLEAN
@@ -227,5 +228,24 @@ def all_audits(store: Store) -> dict[tuple[str, str], AuditRecord]:
 
 
 def to_csv(table: pd.DataFrame) -> bytes:
-    """Return a table as CSV with LF line ends, without an index, and with floats in their shortest exact form."""
-    return table.to_csv(index=False, lineterminator="\n").encode()
+    """Return a table as CSV with LF line ends, without an index, and with floats in their shortest exact form.
+
+    Texts and names of columns are written by :func:`bench.core.inert.csv_cell`.
+    """
+    return inert_table(table).to_csv(index=False, lineterminator="\n").encode()
+
+
+def inert_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with texts and names of columns as cells of a CSV file, see :mod:`bench.core.inert`."""
+    result = table.copy(deep=False)
+    result.columns = result.columns.map(lambda name: csv_cell(str(name)))
+    for position, (_, column) in enumerate(table.items()):
+        texts = {value for value in column.unique() if isinstance(value, str)} if _has_texts(column) else set()
+        cells = {text: cell for text in texts if (cell := csv_cell(text)) != text}
+        if cells:
+            result.isetitem(position, [cells.get(value, value) for value in column])
+    return result
+
+
+def _has_texts(column: pd.Series[Any]) -> bool:
+    return pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -65,7 +66,7 @@ def content_sha(path: Path, loaded: Iterable[str]) -> str:
     files = {path, *_imported(path), *own}
     files = {file for file in files if file.is_relative_to(folder) and not is_installed(file, folder)}
     parts = [f"{file.relative_to(folder)}:{_code_sha(file)}" for file in sorted(files)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _imported(path: Path) -> set[Path]:
@@ -92,7 +93,7 @@ def _files(names: Iterable[str]) -> list[str]:
 
 
 def _load(path: Path) -> None:
-    name = f"bench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    name = f"bench_plugin_{path.stem}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
     if name in sys.modules:
         return
     if status_of(path, PLUGIN.name) is None:
