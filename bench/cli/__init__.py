@@ -9,6 +9,7 @@ import click
 from bench.cli.group import cli
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
+from bench.runtime.versions import import_problem
 
 __all__ = ["cli", "invoke"]
 
@@ -23,6 +24,12 @@ def invoke(arguments: list[str]) -> int:
         return Exit.USAGE
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
+        return Exit.USAGE
+    except ImportError as error:
+        problem = import_problem(error)
+        if not problem:
+            raise
+        print(f"error: {problem}", file=sys.stderr)
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
         print(
