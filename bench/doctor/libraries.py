@@ -88,7 +88,7 @@ def _torch_pair() -> Check:
         return Check("torch and torchvision", "fail", builds, f"run: {install_command('torch', 'torchvision')}")
     warn = ""
     if cuda and label == "cpu":
-        warn = "torchvision is built without CUDA, so that its own operators do not run on the GPU; install its CUDA build."
+        warn = "torchvision is built without CUDA, so that its operators do not run on the GPU; install its CUDA build."
     return judged("torch and torchvision", builds, fail=problems[0] if problems else "", warn=warn)
 
 

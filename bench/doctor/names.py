@@ -34,8 +34,8 @@ def _links() -> Iterator[Check]:
     broken = [name for name in OURS if not (PACKAGE / name / "__init__.py").is_file()]
     if broken:
         advice = (
-            "the checkout has no symbolic links; run: git config core.symlinks true && git checkout -- bench, or install "
-            "the package with pip."
+            "the checkout has no symbolic links; run: git config core.symlinks true && git checkout -- bench, or "
+            "install the package with pip."
         )
         yield Check(
             "packages of bench", "fail", f"{', '.join(f'bench/{name}' for name in broken)} cannot be read", advice
