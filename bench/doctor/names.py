@@ -23,7 +23,7 @@ def name_checks() -> Iterator[Check]:
 
 def _other_bench() -> Iterator[Check]:
     """Report modules of the name ``bench`` that stand on the path beside this package."""
-    others = [place for place in _places("bench") if _package(place) != PACKAGE]
+    others = [place for place in _places("bench") if place.resolve() != PACKAGE]
     if others:
         advice = f"other modules are called bench; start in another folder, or rename them: {_few(others)}."
         yield Check("module bench", "warn", f"{PACKAGE} is used", advice)
@@ -63,11 +63,14 @@ def _hidden() -> Iterator[Check]:
     libraries = {module_of(name) for name in requirements()} | {"packaging"}
     for folder in _own_folders():
         names = _modules_in(folder)
-        hidden = sorted(names & (libraries | sys.stdlib_module_names))
+        hidden = sorted(names & libraries)
         if hidden:
-            shown = ", ".join(hidden[:SHOWN]) + (" …" if len(hidden) > SHOWN else "")
             advice = f"rename them, or start in another folder: 'import {hidden[0]}' finds this file, not the library."
-            yield Check("hidden modules", "fail", f"{folder} has {shown}", advice)
+            yield Check("hidden libraries", "fail", f"{folder} has {_some(hidden)}", advice)
+        standard = sorted(names & sys.stdlib_module_names - {"test"})
+        if standard:
+            advice = f"rename them, or start in another folder: they hide modules of Python, such as {standard[0]}."
+            yield Check("hidden modules of Python", "warn", f"{folder} has {_some(standard)}", advice)
 
 
 def _own_folders() -> list[Path]:
@@ -104,9 +107,9 @@ def _places(name: str) -> list[Path]:
     return found
 
 
-def _package(place: Path) -> Path:
-    return place.resolve()
-
-
 def _few(places: list[Path]) -> str:
-    return ", ".join(map(str, places[:SHOWN])) + (" …" if len(places) > SHOWN else "")
+    return _some(list(map(str, places)))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")

@@ -59,6 +59,7 @@ def probe(modules: tuple[str, ...]) -> Probe:
     """Import ``modules`` one after the other, with the search path of this process."""
     command = [sys.executable, "-c", CODE, json.dumps([sys.path, modules])]
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONWARNINGS": "ignore"}
+    environment.setdefault("GIT_PYTHON_REFRESH", "quiet")  # as bench.attacks.reference does, for foolbox
     try:
         found = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, env=environment, check=False

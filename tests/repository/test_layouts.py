@@ -130,6 +130,10 @@ def test_a_machine_without_git(from_wheel: Path, tmp_path: Path) -> None:
     assert_measured(run(from_wheel / "python", "use.py", cwd=tmp_path, PATH=str(tmp_path)))
     with (tmp_path / "out" / "results.csv").open(newline="") as file:
         assert {row["git_sha"] for row in csv.DictReader(file)} == {""}
+    reference = run(
+        from_wheel / "python", "-c", "import bench.attacks.reference.fgsm", cwd=tmp_path, PATH=str(tmp_path)
+    )
+    assert reference.returncode == 0, reference.stderr
     found = run(from_wheel / "python", "-m", "bench", "doctor", "--results", "out", cwd=tmp_path, PATH=str(tmp_path))
     assert found.returncode == 0, found.stdout + found.stderr
     assert "bench is" in found.stdout
