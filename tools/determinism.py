@@ -70,7 +70,7 @@ WHOLE = Grid(
     variants=("baseline", "lpc"),
     attacks=("fgsm", "pgd", "autoattack-apgd-ce+fab-t+square-i10-s100"),
     corruptions=("gaussian_noise", "fog"),
-    options=("--eps", "0.1", "--severities", "1,3", "--limit", "200", "--epochs", "3", "--seeds", "0,1"),
+    options=("--eps", "0.1", "--severities", "1,3", "--limit", "100", "--epochs", "3"),
 )
 SHORT = Grid(
     models=("narrow",),
