@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.config import GROUPS
 from bench.core.options import Config, Kind, Option, kinds_of, options_of
+
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # generic since click 8.4
 
 OTHER = "Other"
 
@@ -23,7 +28,7 @@ class GroupedOption(click.Option):
         self.group = group
 
 
-class Names(click.ParamType[Any]):
+class Names(ParamType):
     """List of values separated by commas."""
 
     name = "NAME,…"
@@ -34,7 +39,7 @@ class Names(click.ParamType[Any]):
         return [str(part).strip() for part in parts if str(part).strip()]
 
 
-class Count(click.ParamType[Any]):
+class Count(ParamType):
     """Whole number of at least 1, or a word such as ``all`` or ``auto``."""
 
     def __init__(self, word: str) -> None:
