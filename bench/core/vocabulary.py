@@ -28,6 +28,7 @@ COMMANDS = {
     "check": "Check whether a run is less accurate or less robust than a baseline file says.",
     "baseline": "Write the outcomes of runs as a baseline for 'bench check', or show one.",
     "check-plugin": "Check every entry that a plug-in registers against the contract of its kind.",
+    "doctor": "Check the installation and the machine: versions, devices, folders, names, encodings and clock.",
 }
 KINDS = ("models", "variants", "attacks", "corruptions", "datasets", "recipes", "metrics")
 NORMS = ("linf", "l2", "l1")
