@@ -199,7 +199,7 @@ def _decode(image: Image, path: Path) -> Image:
     if image.format in UNDECODED:  # before Pillow starts another program
         raise BenchError(f"{path} is {image.format}, which Pillow does not decode itself; convert or remove it.")
     image.load()
-    check_pixels(path, *image.size)  # icons may be larger than their header states
+    check_pixels(path, *image.size)  # decoding may change it
     if _is_signed(image):
         raise _unusable(path, "signed")
     upright = image if _orientation(image) == UPRIGHT else ImageOps.exif_transpose(image)
