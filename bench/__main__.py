@@ -12,9 +12,10 @@ def main() -> None:
     restart_in_utf8()
     from bench.cli import invoke
     from bench.runtime.console import flush, harden
+    from bench.runtime.interrupt import terminate
 
     harden()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers send SIGTERM to interrupt a job
+    signal.signal(signal.SIGTERM, terminate)
     code = invoke(sys.argv[1:])
     flush()
     sys.exit(code)

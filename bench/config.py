@@ -16,6 +16,7 @@ from bench.core.options import Config, option
 from bench.core.sources import EXTERNAL
 from bench.core.specs import Backend, Encoding, Norm, Precision
 from bench.core.vocabulary import BASELINE, ENCODINGS, MCE_REFERENCES, NATIVE, NORMS, PRECISIONS, PROTOCOLS, REFERENCE
+from bench.runtime.interrupt import duration
 
 AuditLevel = Literal["default", "full", "none"]
 AttackPrecision = Literal["auto", "fp32", "bf16"]
@@ -32,7 +33,9 @@ class DataConfig(Config):
 
     dataset: str = option("digits", group=DATA, help="name of the data set, see 'bench list datasets'")
     data_dir: Path | None = option(group=DATA, help="folder with the files of the data set")
-    image_size: int | None = option(group=DATA, minimum=8, help="side to which images of a folder are cropped")
+    image_size: int | None = option(
+        group=DATA, minimum=8, help="side in pixels to which the images of an image folder are cropped"
+    )
     class_order: str | None = option(
         group=DATA,
         choices=("natural", "string"),
@@ -134,7 +137,19 @@ class MeasureConfig(DataConfig, TableConfig):
     threads: int | None = option(
         group=EXECUTION, minimum=1, maximum=1024, default_text="torch's", help="number of torch threads on the CPU"
     )
+    time_budget: str | None = option(
+        group=EXECUTION,
+        recorded=False,
+        metavar="DURATION",
+        help="stop after this time, such as 90m or 2h; run the same command again to continue",
+    )
     force: bool = option(False, group=EXECUTION, recorded=False, help="compute stored results again")
+
+    def __post_init__(self) -> None:
+        """Convert and check the options. Raises BenchError for a time budget that is no duration."""
+        super().__post_init__()
+        if self.time_budget is not None:
+            duration(self.time_budget)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from bench.core.records import AuditRecord, RunRecord
 from bench.core.vocabulary import Exit
 from bench.leaderboard.write_tables import rebuild
 from bench.planning.resume import attacked_cells, is_audited
-from bench.results.audit_summary import sentence
+from bench.results.audit_summary import audit_sentence
 from bench.results.audit_verdict import all_findings
 from bench.results.results_csv import run_at_chance
 from bench.results.store import Store, dump_record
@@ -102,7 +102,7 @@ def _audit(run: RunRecord, store: Store, data_dir: Path | None, device: str, ful
 
 def _report(run: RunRecord, record: AuditRecord, *, at_chance: bool) -> str:
     table = tabulate(_figures(record), ("figure", "value", "meaning"), tablefmt="pipe", disable_numparse=True)
-    return f"{table}\n\n{sentence(run, record, at_chance=at_chance)}"
+    return f"{table}\n\n{audit_sentence(run, record, at_chance=at_chance)}"
 
 
 def _figures(record: AuditRecord) -> Iterator[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from bench.cli.config_options import config_options
 from bench.cli.group import cli
-from bench.cli.options import baseline_option, json_option, names, run_option, tolerance_option
+from bench.cli.options import baseline_option, json_option, list_option, run_option, tolerance_option
 from bench.config import RunConfig
 from bench.core.errors import BenchError
 from bench.core.vocabulary import DEFAULT_ALPHA, Exit
@@ -37,7 +37,7 @@ HEADERS = ("run", "metric", "n", "accuracy", "tolerance", "audit", "flags")
 @config_options(RunConfig, only=("results",))
 @baseline_option
 @run_option
-@names("--cells", help="metrics to store, named as in --tolerance or leaderboard.csv; wildcards  [default: all]")
+@list_option("--cells", help="metrics to store, named as in --tolerance or leaderboard.csv; wildcards  [default: all]")
 @tolerance_option
 @click.option(
     "--alpha",

@@ -13,7 +13,7 @@ from bench.attacks.corruptions.registry import resolve_kinds
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.cli.config_options import Count, config_options
 from bench.cli.group import cli
-from bench.cli.options import names
+from bench.cli.options import list_option
 from bench.config import RunConfig
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
@@ -35,7 +35,7 @@ from bench.runtime.plugin import load_plugins
     ),
 )
 @config_options(RunConfig, only=("dataset", "data_dir", "image_size", "class_order", "corruption_profile", "plugin"))
-@names("--kinds", default=["all"], show_default="all", help="standard, all, families, or names; wildcards")
+@list_option("--kinds", default=["all"], show_default="all", help="standard, all, families, or names; wildcards")
 @click.option(
     "--limit", type=Count("all"), default="all", show_default=True, help="number of test images, proportional to class"
 )

@@ -23,7 +23,7 @@ COMMANDS = {
     "corrupt": "Write corrupted test images in the layout of CIFAR-10-C.",
     "compare": "Compare our rows with published rows, and rank rows of the same protocol together.",
     "export": "Export the results of a run in the format of RobustBench, timm or Hugging Face.",
-    "check": "Check whether a run has lost robustness against a baseline file.",
+    "check": "Check whether a run is less accurate or less robust than a baseline file says.",
     "baseline": "Write the outcomes of runs as a baseline for 'bench check', or show one.",
     "check-plugin": "Check every entry that a plug-in registers against the contract of its kind.",
     "doctor": "Check the installation and the machine: versions, devices, folders, names, encodings and clock.",

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import BenchError
 from bench.core.specs import ID_LENGTH, Scalar, Strict, fingerprint
-from bench.runtime.files import without_mark, write_atomic
+from bench.runtime.files import without_byte_order_mark, write_atomic
 
 Counts = NDArray[np.uint8]  # (images,), number of cells in which an image is correctly classified; 0 or 1 for one cell
 
@@ -156,7 +156,7 @@ def parse_baseline(content: bytes, *, where: str) -> Baseline:
     A byte order mark and CRLF line ends are accepted. Some editors and git's autocrlf write them.
     """
     try:
-        baseline: Baseline = _ADAPTER.validate_json(without_mark(content))
+        baseline: Baseline = _ADAPTER.validate_json(without_byte_order_mark(content))
     except ValidationError as error:
         first = error.errors()[0]
         location = ".".join(map(str, first["loc"])) or "the file"

@@ -9,6 +9,8 @@ runs/<run_id>/audits/<data_sha>.json       AuditRecord of one test split, named 
 runs/<run_id>/cells/<cell_id>.json         EvalRecord; written last, so that an existing file marks a complete cell
 runs/<run_id>/cells/<cell_id>.samples.csv  per-image outcomes
 runs/<run_id>/cells/<cell_id>.adversarials.safetensors  misclassified adversarial images, if requested
+runs/<run_id>/cells/<cell_id>.journal, .search  state of a running cell, see bench.evaluation.journal
+runs/<run_id>/claims/*.claim               work in progress, see bench.runtime.claims
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from bench.core.records import AUDIT_VERSION, DIAGNOSIS_VERSION, AuditRecord, Di
 from bench.core.sources import STORED_AS
 from bench.core.specs import ID_LENGTH, Encoding
 from bench.results.per_image import Sample, dump_samples, parse_samples
-from bench.runtime.files import file_sha, without_mark, write_atomic
+from bench.runtime.files import file_sha, without_byte_order_mark, write_atomic
 
 Record = RunRecord | EvalRecord | DiagnosisRecord | AuditRecord
 R = TypeVar("R", RunRecord, EvalRecord, DiagnosisRecord, AuditRecord)
@@ -44,7 +46,7 @@ def dump_record(record: Record) -> bytes:
 def parse_record(kind: type[R], content: bytes, *, where: str) -> R:
     """Parse a record of class ``kind``. Raises BenchError with the file name ``where`` and the first invalid field."""
     try:
-        record: R = _ADAPTERS[kind].validate_json(without_mark(content))
+        record: R = _ADAPTERS[kind].validate_json(without_byte_order_mark(content))
     except ValidationError as error:
         first_error = error.errors()[0]
         field_name = ".".join(map(str, first_error["loc"])) or "the file"
@@ -65,6 +67,10 @@ class Store:
         """Return the folder of a run."""
         return self.root / "runs" / run_id
 
+    def run_path(self, run_id: str) -> Path:
+        """Return the path of the record of a run."""
+        return self.run_folder(run_id) / "run.json"
+
     def weights_path(self, run_id: str) -> Path:
         """Return the path of the weights of a run."""
         return self.run_folder(run_id) / "weights.safetensors"
@@ -74,7 +80,8 @@ class Store:
         kind = "checkpoint" if run.source is None else run.source.kind
         return self.run_folder(run.run_id) / STORED_AS.get(kind, "not stored")
 
-    def _cell_path(self, run_id: str, cell_id: str) -> Path:
+    def cell_path(self, run_id: str, cell_id: str) -> Path:
+        """Return the path of the record of a cell."""
         return self.run_folder(run_id) / "cells" / f"{cell_id}.json"
 
     def samples_path(self, run_id: str, cell_id: str) -> Path:
@@ -106,7 +113,7 @@ class Store:
         """Store the record of a run. The network file is written first, if ``weights`` is given."""
         if weights is not None:
             write_atomic(self.network_path(record), weights)
-        write_atomic(self.run_folder(record.run_id) / "run.json", dump_record(record))
+        write_atomic(self.run_path(record.run_id), dump_record(record))
 
     def write_cell(self, record: EvalRecord, samples: list[Sample] | None, adversarials: bytes | None = None) -> None:
         """Store a cell with its per-image outcomes and, if given, its adversarial images.
@@ -115,7 +122,7 @@ class Store:
         is None, adversarial images of an earlier record are deleted. Raises BenchError if an ok record has no images,
         or if its counts differ from ``samples``.
         """
-        _check_images(record, self._cell_path(record.spec.run_id, record.cell_id))
+        _check_images(record, self.cell_path(record.spec.run_id, record.cell_id))
         images = self.adversarials_path(record.spec.run_id, record.cell_id)
         if samples is not None:
             path, content = self.samples_path(record.spec.run_id, record.cell_id), dump_samples(samples)
@@ -125,33 +132,35 @@ class Store:
             write_atomic(path, content)
         if adversarials is not None:
             write_atomic(images, adversarials)
-        write_atomic(self._cell_path(record.spec.run_id, record.cell_id), dump_record(record))
+        write_atomic(self.cell_path(record.spec.run_id, record.cell_id), dump_record(record))
         if adversarials is None:
             images.unlink(missing_ok=True)
 
     def write_diagnosis(self, record: DiagnosisRecord) -> None:
         """Store the diagnosis of a run."""
-        write_atomic(self._diagnosis_path(record.run_id), dump_record(record))
+        write_atomic(self.diagnosis_path(record.run_id), dump_record(record))
 
-    def _diagnosis_path(self, run_id: str) -> Path:
+    def diagnosis_path(self, run_id: str) -> Path:
+        """Return the path of the diagnosis of a run."""
         return self.run_folder(run_id) / "diagnosis.json"
 
     def read_diagnosis(self, run_id: str) -> DiagnosisRecord | None:
         """Return the diagnosis of the current weights with the current DIAGNOSIS_VERSION; None if not stored."""
-        record = _read(DiagnosisRecord, self._diagnosis_path(run_id), version=DIAGNOSIS_VERSION)
+        record = _read(DiagnosisRecord, self.diagnosis_path(run_id), version=DIAGNOSIS_VERSION)
         run = self.read_run(run_id)
         return record if record and run and record.weights_sha == run.weights_sha else None
 
     def write_audit(self, record: AuditRecord) -> None:
         """Store the audit of a run on one test split."""
-        write_atomic(self._audit_path(record.run_id, record.data_sha), dump_record(record))
+        write_atomic(self.audit_path(record.run_id, record.data_sha), dump_record(record))
 
-    def _audit_path(self, run_id: str, data_sha: str) -> Path:
+    def audit_path(self, run_id: str, data_sha: str) -> Path:
+        """Return the path of the audit of a run on one test split."""
         return self.run_folder(run_id) / "audits" / f"{data_sha[:ID_LENGTH]}.json"
 
     def read_audit(self, run_id: str, data_sha: str) -> AuditRecord | None:
         """Return the audit of the current weights on a split with the current AUDIT_VERSION; None if not stored."""
-        record = _read(AuditRecord, self._audit_path(run_id, data_sha), version=AUDIT_VERSION)
+        record = _read(AuditRecord, self.audit_path(run_id, data_sha), version=AUDIT_VERSION)
         run = self.read_run(run_id)
         return record if record and run and record.weights_sha == run.weights_sha else None
 
@@ -196,17 +205,17 @@ class Store:
         return [run.run_id for run in self.runs() if self._has_outdated(run.run_id)]
 
     def _has_outdated(self, run_id: str) -> bool:
-        diagnosis, audits = self._diagnosis_path(run_id), self.run_folder(run_id).glob("audits/*.json")
+        diagnosis, audits = self.diagnosis_path(run_id), self.run_folder(run_id).glob("audits/*.json")
         outdated = diagnosis.exists() and _has_other_version(diagnosis, DIAGNOSIS_VERSION)
         return outdated or any(_has_other_version(path, AUDIT_VERSION) for path in audits)
 
     def read_run(self, run_id: str) -> RunRecord | None:
         """Return the record of a run; None if the run is not stored."""
-        return _read(RunRecord, self.run_folder(run_id) / "run.json")
+        return _read(RunRecord, self.run_path(run_id))
 
     def read_cell(self, run_id: str, cell_id: str) -> EvalRecord | None:
         """Return the record of a cell; None if it is not stored. Raises BenchError for an ok cell without images."""
-        path = self._cell_path(run_id, cell_id)
+        path = self.cell_path(run_id, cell_id)
         record = _read(EvalRecord, path)
         if record is not None:
             _check_images(record, path)

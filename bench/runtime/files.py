@@ -68,7 +68,7 @@ def read_text(path: Path, what: str) -> str:
         raise BenchError(f"{what} {path} is not UTF-8 ({error.reason}); save it as UTF-8.") from error
 
 
-def without_mark(content: bytes) -> bytes:
+def without_byte_order_mark(content: bytes) -> bytes:
     """Return ``content`` without the UTF-8 byte order mark, which some editors write."""
     return content.removeprefix(codecs.BOM_UTF8)
 

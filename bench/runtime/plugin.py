@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.core.errors import BenchError
 from bench.core.registry import REGISTRATIONS, Registration
-from bench.runtime.files import without_mark
+from bench.runtime.files import without_byte_order_mark
 
 _LOADED: dict[Path, str] = {}  # hash by path of the plug-in
 _REGISTERED: dict[Path, tuple[Registration, ...]] = {}  # entries by path of the plug-in
@@ -56,7 +56,7 @@ def content_sha(path: Path, loaded: Iterable[str]) -> str:
 
 def _code_sha(file: Path) -> str:
     """Return a hash of Python code that does not depend on line ends or on a byte order mark."""
-    return hashlib.sha256(without_mark(file.read_bytes()).replace(b"\r\n", b"\n")).hexdigest()
+    return hashlib.sha256(without_byte_order_mark(file.read_bytes()).replace(b"\r\n", b"\n")).hexdigest()
 
 
 def _imported(path: Path) -> list[Path]:
