@@ -27,9 +27,8 @@ TABLES = ("results.csv", "leaderboard.csv", "comparison.csv", "corruptions.csv")
 OUTCOMES = "outcomes of images"
 ROUNDING = 1e-3
 TIMES = {*columns.TIME_COLUMNS, "audit_time_s"}
-#: A given batch size is part of the cell's identity, ``hardware`` names the number of threads, and ``git_sha`` the state
-#: of the checkout, which may change between two runs. An attack that
-#: queries ahead discards more queries in larger batches.
+#: A given batch size is part of the cell's identity, ``hardware`` names the number of threads, and ``git_sha`` the
+#: state of the checkout. An attack that queries ahead discards more queries in larger batches.
 SETTINGS = {"batch_size", "cell_id", "git_sha", "hardware", "n_forwards", "n_backwards", "audit_passes"}
 ROUNDED = {
     "distance",
