@@ -27,9 +27,9 @@ TABLES = ("results.csv", "leaderboard.csv", "comparison.csv", "corruptions.csv")
 OUTCOMES = "outcomes of images"
 ROUNDING = 1e-3
 TIMES = {*columns.TIME_COLUMNS, "audit_time_s"}
-#: A given batch size is part of the cell's identity, and ``hardware`` names the number of threads. An attack that
-#: queries ahead discards more queries in larger batches.
-SETTINGS = {"batch_size", "cell_id", "hardware", "n_forwards", "n_backwards", "audit_passes"}
+#: A given batch size is part of the cell's identity, ``hardware`` names the number of threads, and ``git_sha`` the
+#: state of the checkout. An attack that queries ahead discards more queries in larger batches.
+SETTINGS = {"batch_size", "cell_id", "git_sha", "hardware", "n_forwards", "n_backwards", "audit_passes"}
 ROUNDED = {
     "distance",
     "max_distance",

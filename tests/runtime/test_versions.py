@@ -112,7 +112,7 @@ def test_a_library_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys
 
 def test_every_entry_point_names_the_versions(install: Install, tmp_path: Path) -> None:
     """The command line and the Python API, in a process that has not imported torchvision yet."""
-    install("torchvision", "0.21.0", "torch==2.6.0", __init__=BROKEN)
+    install("torchvision", "0.21.0", "torch==1.13.1", __init__=BROKEN)
     checkpoint = tmp_path / "net.pth"
     checkpoint.write_bytes(b"none")
     code = f"""
@@ -128,7 +128,7 @@ for name in ("bench.api", "bench.external.load_file", "bench.training.train", "b
 """
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
-    expected = "torchvision 0.21.0 is built for torch==2.6.0, but torch"
+    expected = "torchvision 0.21.0 is built for torch==1.13.1, but torch"
     assert shown.stdout.splitlines() == ["2"] * 3 + [f"BenchError {expected[:40]}"] * 4, shown.stderr
     assert [line.startswith(f"error: {expected}") for line in shown.stderr.splitlines()] == [True] * 3
     assert not (tmp_path / "new").exists()
