@@ -21,8 +21,9 @@ from bench.leaderboard.lowest_known import lowest_of_runs
 from bench.results.audit_summary import sentence
 from bench.results.outcomes import Outcomes
 from bench.results.precedence import runs_at_chance
+from bench.results.record_files import dump_record
 from bench.results.results_csv import lowest_at, result_row
-from bench.results.store import Store, dump_record
+from bench.results.store import Store
 from bench.runtime.plugin import load_plugins
 from bench.statistics.intervals import wilson_interval
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import BenchError
-from bench.core.specs import ID_LENGTH, Scalar, Strict, fingerprint
+from bench.core.seals import seal_of
+from bench.core.specs import ID_LENGTH, Scalar, Strict
 from bench.runtime.files import without_mark, write_atomic
 
 Counts = NDArray[np.uint8]  # (images,), number of cells in which an image is correctly classified; 0 or 1 for one cell
@@ -124,8 +125,8 @@ def make_baseline(runs: tuple[RunOutcomes, ...], tolerances: Mapping[str, float]
 
 
 def seal(content: Mapping[str, Any]) -> str:
-    """Return the hash of a baseline given as JSON data. The field ``sha`` is ignored."""
-    return fingerprint({**content, "sha": ""})[:ID_LENGTH]
+    """Return the seal of a baseline given as JSON data, shortened. The field ``sha`` is ignored."""
+    return seal_of(content, "sha")[:ID_LENGTH]
 
 
 def dump_baseline(baseline: Baseline) -> bytes:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from bench.core.columns import SAMPLE_COLUMNS
 from bench.core.errors import BenchError
+from bench.core.number_text import parse_integer, parse_number
 
 
 class Sample(NamedTuple):
@@ -42,23 +42,29 @@ def parse_samples(content: bytes, *, where: str) -> list[Sample]:
 
     Raises BenchError, with the file name ``where``, for other columns, an invalid line, or a repeated image.
     """
-    rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))
-    if not rows or rows[0] != list(SAMPLE_COLUMNS):
-        raise BenchError(
-            f"{where} does not have the columns {', '.join(SAMPLE_COLUMNS)}; "
-            "move or delete it together with the .json file of the same name, and run again."
-        )
     try:
-        samples = [_parse(*row) for row in rows[1:]]
-    except (TypeError, ValueError) as error:
-        raise BenchError(f"{where} has an invalid line: {error}; delete the file and run again.") from error
+        rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise BenchError(f"{where} is not readable as CSV in UTF-8: {error}; {WAY_OUT}") from None
+    if not rows or rows[0] != list(SAMPLE_COLUMNS):
+        raise BenchError(f"{where} does not have the columns {', '.join(SAMPLE_COLUMNS)}; {WAY_OUT}")
+    try:
+        samples = [_parse(row) for row in rows[1:]]
+    except ValueError as error:
+        raise BenchError(f"{where} has an invalid line: {error}; {WAY_OUT}") from None
     if len({sample.sample_id for sample in samples}) < len(samples):
-        raise BenchError(f"{where} contains an image twice; delete it and run again.")
+        raise BenchError(f"{where} contains an image twice; {WAY_OUT}")
     return samples
 
 
-def _parse(sample_id: str, label: str, clean_pred: str, adv_pred: str, distance: str) -> Sample:
-    value = float(distance) if distance else None
-    if value is not None and not math.isfinite(value):
-        raise ValueError(f"distance {distance}")
-    return Sample(sample_id, int(label), int(clean_pred), int(adv_pred), value)
+WAY_OUT = "delete it together with the .json file of the same name, and run again."
+
+
+def _parse(row: list[str]) -> Sample:
+    if len(row) != len(SAMPLE_COLUMNS):
+        raise ValueError(f"it has {len(row)} fields, not {len(SAMPLE_COLUMNS)}")
+    sample_id, label, clean_pred, adv_pred, distance = row
+    value = parse_number(distance) if distance else None
+    if value is not None and value < 0:
+        raise ValueError(f"distance {distance} is below 0")
+    return Sample(sample_id, parse_integer(label), parse_integer(clean_pred), parse_integer(adv_pred), value)

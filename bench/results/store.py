@@ -13,46 +13,20 @@ runs/<run_id>/cells/<cell_id>.adversarials.safetensors  misclassified adversaria
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any
 
 from bench.core.errors import BenchError
 from bench.core.records import AUDIT_VERSION, DIAGNOSIS_VERSION, AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
+from bench.core.seals import as_written, sha_of
 from bench.core.sources import STORED_AS
 from bench.core.specs import ID_LENGTH, Encoding
 from bench.results.per_image import Sample, dump_samples, parse_samples
-from bench.runtime.files import file_sha, without_mark, write_atomic
-
-Record = RunRecord | EvalRecord | DiagnosisRecord | AuditRecord
-R = TypeVar("R", RunRecord, EvalRecord, DiagnosisRecord, AuditRecord)
-
-_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (RunRecord, EvalRecord, DiagnosisRecord, AuditRecord)
-}
-
-
-def dump_record(record: Record) -> bytes:
-    """Return a record as indented JSON with a final newline."""
-    content: bytes = _ADAPTERS[type(record)].dump_json(record, indent=2)
-    return content + b"\n"
-
-
-def parse_record(kind: type[R], content: bytes, *, where: str) -> R:
-    """Parse a record of class ``kind``. Raises BenchError with the file name ``where`` and the first invalid field."""
-    try:
-        record: R = _ADAPTERS[kind].validate_json(without_mark(content))
-    except ValidationError as error:
-        first_error = error.errors()[0]
-        field_name = ".".join(map(str, first_error["loc"])) or "the file"
-        raise BenchError(
-            f"{where} is damaged or of another version: it contains no {kind.__name__} ({field_name}: "
-            f"{first_error['msg']}); move or delete it, and run again."
-        ) from None
-    return record
+from bench.results.record_counts import counts_problem
+from bench.results.record_files import R, check_identity, dump_record, parse_sealed, record_of
+from bench.runtime.files import file_sha, write_atomic
 
 
 class Store:
@@ -108,26 +82,32 @@ class Store:
             write_atomic(self.network_path(record), weights)
         write_atomic(self.run_folder(record.run_id) / "run.json", dump_record(record))
 
-    def write_cell(self, record: EvalRecord, samples: list[Sample] | None, adversarials: bytes | None = None) -> None:
-        """Store a cell with its per-image outcomes and, if given, its adversarial images.
+    def write_cell(
+        self, record: EvalRecord, samples: list[Sample] | None, adversarials: bytes | None = None
+    ) -> EvalRecord:
+        """Store a cell with its per-image outcomes and, if given, its adversarial images. Return the stored record.
 
-        The record is written after these files, so that an existing record marks a complete cell. If ``adversarials``
-        is None, adversarial images of an earlier record are deleted. Raises BenchError if an ok record has no images,
-        or if its counts differ from ``samples``.
+        The record is written after these files, so that an existing record marks a complete cell. It has the hash of
+        the outcomes as ``samples_sha``. If ``adversarials`` is None, adversarial images of an earlier record are
+        deleted. Raises BenchError if an ok record has no images, or if its counts differ from ``samples``.
         """
-        _check_images(record, self._cell_path(record.spec.run_id, record.cell_id))
+        problem = counts_problem(record)
+        if problem:
+            raise BenchError(f"cell {record.cell_id} was not stored: {problem}.")
         images = self.adversarials_path(record.spec.run_id, record.cell_id)
         if samples is not None:
             path, content = self.samples_path(record.spec.run_id, record.cell_id), dump_samples(samples)
             parsed = parse_samples(content, where=str(path))  # check before writing that the file can be parsed
             if record.status == "ok":
                 _check_counts(record, parsed, path)
+            record = replace(record, samples_sha=sha_of(content))
             write_atomic(path, content)
         if adversarials is not None:
             write_atomic(images, adversarials)
         write_atomic(self._cell_path(record.spec.run_id, record.cell_id), dump_record(record))
         if adversarials is None:
             images.unlink(missing_ok=True)
+        return record
 
     def write_diagnosis(self, record: DiagnosisRecord) -> None:
         """Store the diagnosis of a run."""
@@ -167,9 +147,8 @@ class Store:
 
     def _outdated_audit(self, run_id: str, path: Path) -> AuditRecord | None:
         """Return a failed audit if the file has another AUDIT_VERSION and the current weights; otherwise None."""
-        run = self.read_run(run_id)
-        content = json.loads(_bytes(path)) if _has_other_version(path, AUDIT_VERSION) else {}
-        if run is None or content.get("weights_sha") != run.weights_sha:
+        run, content = self.read_run(run_id), _data(path)
+        if run is None or content.get("version") == AUDIT_VERSION or content.get("weights_sha") != run.weights_sha:
             return None
         return AuditRecord(
             run_id=run_id,
@@ -180,7 +159,7 @@ class Store:
             cells=(),
             status="failed",
             reason="audit_outdated",
-            message=f"the audit has version {content['version']}, not {AUDIT_VERSION}; run 'bench audit' again.",
+            message=f"the audit has version {content.get('version')}, not {AUDIT_VERSION}; run 'bench audit' again.",
             figures={},
             findings=(),
             budgets=(),
@@ -197,8 +176,8 @@ class Store:
 
     def _has_outdated(self, run_id: str) -> bool:
         diagnosis, audits = self._diagnosis_path(run_id), self.run_folder(run_id).glob("audits/*.json")
-        outdated = diagnosis.exists() and _has_other_version(diagnosis, DIAGNOSIS_VERSION)
-        return outdated or any(_has_other_version(path, AUDIT_VERSION) for path in audits)
+        outdated = diagnosis.exists() and _data(diagnosis).get("version") != DIAGNOSIS_VERSION
+        return outdated or any(_data(path).get("version") != AUDIT_VERSION for path in audits)
 
     def read_run(self, run_id: str) -> RunRecord | None:
         """Return the record of a run; None if the run is not stored."""
@@ -206,16 +185,18 @@ class Store:
 
     def read_cell(self, run_id: str, cell_id: str) -> EvalRecord | None:
         """Return the record of a cell; None if it is not stored. Raises BenchError for an ok cell without images."""
-        path = self._cell_path(run_id, cell_id)
-        record = _read(EvalRecord, path)
-        if record is not None:
-            _check_images(record, path)
-        return record
+        return _read(EvalRecord, self._cell_path(run_id, cell_id))
 
     def read_samples(self, record: EvalRecord) -> list[Sample]:
-        """Return the per-image outcomes of an ok cell. Raises BenchError if they differ from its counts."""
+        """Return the per-image outcomes of an ok cell. Raises BenchError if they differ from its hash or its counts."""
         path = self.samples_path(record.spec.run_id, record.cell_id)
-        samples = parse_samples(_bytes(path), where=str(path))
+        content = as_written(_bytes(path), record.samples_sha)
+        if content is None:
+            raise BenchError(
+                f"{path} does not have the hash in the record of its cell ({record.cell_id}.json), so one of the two "
+                "was damaged, edited or replaced; delete both files and run again."
+            )
+        samples = parse_samples(content, where=str(path))
         _check_counts(record, samples, path)
         return samples
 
@@ -279,52 +260,23 @@ class Store:
 
 
 def _read(kind: type[R], path: Path, *, version: int | None = None) -> R | None:
-    """Read a record; return None if the file does not exist or has another version than ``version``."""
-    if not path.exists() or (version is not None and _has_other_version(path, version)):
+    """Read a record; return None if the file does not exist or has another version than ``version``.
+
+    The version is compared first, because the fields of another version may differ.
+    """
+    if not path.exists():
         return None
-    record = parse_record(kind, _bytes(path), where=str(path))
-    _check_identity(record, path)
+    data = _data(path)
+    if version is not None and data.get("version") != version:
+        return None
+    record = record_of(kind, data, where=str(path))
+    check_identity(record, path)
     return record
 
 
-def _has_other_version(path: Path, version: int) -> bool:
-    """Check whether a file has another version. This is checked before parsing, because the fields may differ."""
-    try:
-        content = json.loads(_bytes(path))
-    except ValueError:
-        return False  # parse_record reports the error
-    return isinstance(content, dict) and content.get("version", version) != version
-
-
-def _check_identity(record: Record, path: Path) -> None:
-    """Raise BenchError unless the id of a record matches its content and its path.
-
-    The id is the hash of the spec. The check detects records that were edited by hand or copied to another path.
-    """
-    if isinstance(record, RunRecord):
-        path_id, record_id, content_id = (
-            path.parent.name,
-            record.run_id,
-            record.spec.run_id if record.spec else record.run_id,
-        )
-    elif isinstance(record, DiagnosisRecord):
-        path_id = content_id = path.parent.name
-        record_id = record.run_id
-    elif isinstance(record, AuditRecord):
-        path_id = content_id = f"{path.parent.parent.name} on {path.stem}"
-        record_id = f"{record.run_id} on {record.data_sha[:ID_LENGTH]}"
-    else:
-        path_id, record_id, content_id = path.stem, record.cell_id, record.spec.cell_id
-    if not path_id == record_id == content_id:
-        raise BenchError(
-            f"{path}: the ids of its path ({path_id}), its record ({record_id}) and its content ({content_id}) differ; "
-            "delete it and run again."
-        )
-
-
-def _check_images(record: EvalRecord, path: Path) -> None:
-    if record.status == "ok" and record.n < 1:
-        raise BenchError(f"{path} has status ok but no images; delete it and run again.")
+def _data(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a record file of any version. Raises BenchError unless its seal is right."""
+    return parse_sealed(_bytes(path), where=str(path))
 
 
 def _check_counts(record: EvalRecord, samples: Sequence[Sample], path: Path) -> None:
