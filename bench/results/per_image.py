@@ -49,7 +49,7 @@ def parse_samples(content: bytes, *, where: str) -> list[Sample]:
     if not rows or rows[0] != list(SAMPLE_COLUMNS):
         raise BenchError(f"{where} does not have the columns {', '.join(SAMPLE_COLUMNS)}; {WAY_OUT}")
     try:
-        samples = [_parse(row) for row in rows[1:]]
+        samples = list(map(_parse, rows[1:]))
     except ValueError as error:
         raise BenchError(f"{where} has an invalid line: {error}; {WAY_OUT}") from None
     if len({sample.sample_id for sample in samples}) < len(samples):
@@ -57,12 +57,13 @@ def parse_samples(content: bytes, *, where: str) -> list[Sample]:
     return samples
 
 
+N_COLUMNS = len(SAMPLE_COLUMNS)
 WAY_OUT = "delete it together with the .json file of the same name, and run again."
 
 
 def _parse(row: list[str]) -> Sample:
-    if len(row) != len(SAMPLE_COLUMNS):
-        raise ValueError(f"it has {len(row)} fields, not {len(SAMPLE_COLUMNS)}")
+    if len(row) != N_COLUMNS:
+        raise ValueError(f"it has {len(row)} fields, not {N_COLUMNS}")
     sample_id, label, clean_pred, adv_pred, distance = row
     value = parse_number(distance) if distance else None
     if value is not None and value < 0:
