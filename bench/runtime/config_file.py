@@ -11,8 +11,10 @@ from typing import Any
 import tomli_w
 
 from bench.core.errors import BenchError
+from bench.core.limits import CONFIG
 from bench.core.options import Config, as_toml
-from bench.runtime.files import read_text, write_atomic
+from bench.runtime.files import write_atomic
+from bench.runtime.input_files import is_file, read_input, read_text
 
 #: Files in the results folder with the configurations of the last ``bench run`` and ``bench evaluate``.
 RUN_FILE, EVALUATE_FILE = "run.toml", "evaluate.toml"
@@ -38,7 +40,7 @@ def read_config(
             same option.
     """
     try:
-        content = tomllib.loads(read_text(path, "config"))
+        content = tomllib.loads(read_text(path, CONFIG))
     except tomllib.TOMLDecodeError as error:
         raise BenchError(f"config {path} is not TOML: {error}.") from error
     options: dict[str, Any] = {}
@@ -66,7 +68,7 @@ def read_config(
 def write_config(config: Config, path: Path, **tables: Sequence[Mapping[str, Any]]) -> None:
     """Write the recorded options of ``config`` and arrays of tables to a file for ``--config``, if they changed."""
     content = tomli_w.dumps({**as_toml(config), **tables}).encode()
-    if not path.is_file() or path.read_bytes() != content:
+    if not is_file(path) or read_input(path, CONFIG) != content:
         write_atomic(path, content)
 
 

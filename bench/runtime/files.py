@@ -6,38 +6,47 @@ import codecs
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BenchError
+from bench.core.limits import WEIGHTS, FileKind
+from bench.runtime.input_files import described, open_input, resolved, shown, status_of, unreadable
+
+PREFIX = 100  # characters of the file's name in the name of its temporary file
 
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` atomically: an existing file is replaced after all content is on disk.
 
-    Symbolic links are followed. Raises BenchError if the folder cannot be written, if the disk is full, or if ``path``
-    is a device, a pipe or a folder. In these cases no temporary file remains.
+    Symbolic links are followed, and the permissions of an existing file are kept. Raises BenchError if the folder
+    cannot be written, if the disk is full, or if ``path`` is a device, a pipe or a folder. In these cases no temporary
+    file remains. For a file that a user names, use :func:`bench.runtime.output_files.write_output`.
     """
-    path = path.resolve()
-    if path.exists() and not path.is_file():
-        raise BenchError(f"cannot write {path}: it is not a regular file; name a file.")
+    path = resolved(path)
+    status = status_of(path)
+    if status is not None and not stat.S_ISREG(status.st_mode):
+        raise BenchError(f"cannot write {shown(path)}: it is not a regular file; name a file.")
     temporary: Path | None = None
     try:
-        if path.exists() and path.read_bytes() == content:
+        if status is not None and status.st_size == len(content) and path.read_bytes() == content:
             return  # so that stored results can be read without write permission
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as file:
+        prefix = f".{path.name[:PREFIX]}."
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=prefix, suffix=".tmp", delete=False) as file:
             temporary = Path(file.name)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_umask() if status is None else stat.S_IMODE(status.st_mode))
         temporary.replace(path)
     except OSError as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        raise BenchError(f"cannot write {path}: {error.strerror or error}; earlier results are unchanged.") from error
+        reason = error.strerror or str(error)
+        raise BenchError(f"cannot write {shown(path)}: {reason}; earlier results are unchanged.") from error
 
 
 def _umask() -> int:
@@ -48,24 +57,12 @@ def _umask() -> int:
 
 def check_writable(folder: Path, option: str = "--results") -> None:
     """Check before the computation that ``folder`` can be written. Raises BenchError if it cannot."""
-    if folder.exists() and not folder.is_dir():
-        raise BenchError(f"{option} {folder} is a file; name a folder.")
+    status = status_of(folder, option)
+    if status is not None and not stat.S_ISDIR(status.st_mode):
+        raise BenchError(f"{option} {shown(folder)} is {described(status.st_mode)}; name a folder.")
     probe = folder / ".writable"
     write_atomic(probe, b"")
     probe.unlink()
-
-
-def read_text(path: Path, what: str) -> str:
-    """Read a UTF-8 file, without its byte order mark and with LF line ends.
-
-    ``what``, such as "config", names the file in messages. Raises BenchError if it cannot be read or is not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise BenchError(f"cannot read {what} {path}: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise BenchError(f"{what} {path} is not UTF-8 ({error.reason}); save it as UTF-8.") from error
 
 
 def without_mark(content: bytes) -> bytes:
@@ -73,13 +70,13 @@ def without_mark(content: bytes) -> bytes:
     return content.removeprefix(codecs.BOM_UTF8)
 
 
-def file_sha(path: Path) -> str:
-    """Return the SHA-256 of a file as hex. Raises BenchError if it cannot be read."""
-    try:
-        with path.open("rb") as file:
+def file_sha(path: Path, kind: FileKind = WEIGHTS) -> str:
+    """Return the SHA-256 of a regular file as hex. Raises BenchError if it cannot be read."""
+    with open_input(path, kind) as file:
+        try:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror or error}.") from error
+        except OSError as error:
+            raise unreadable(path, kind.name, error) from None
 
 
 FACTS = "facts"

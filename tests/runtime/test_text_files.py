@@ -13,13 +13,14 @@ from records import cell_record, run_record, store_with
 from bench.cli import invoke
 from bench.compare.model_info import parse_model_info
 from bench.core.errors import BenchError
+from bench.core.limits import CLASS_NAMES
 from bench.core.records import EvalRecord
 from bench.gate.baseline import dump_baseline, parse_baseline, read_baseline
 from bench.leaderboard.corruptions_csv import read_corruptions
 from bench.results.per_image import Sample, dump_samples, parse_samples
 from bench.results.record_files import dump_record, parse_record
 from bench.runtime.config_file import read_config
-from bench.runtime.files import read_text
+from bench.runtime.input_files import read_text
 from bench.runtime.plugin import content_sha
 
 Edit = Callable[[bytes], bytes]
@@ -100,4 +101,4 @@ def test_a_plug_in_is_the_same_code(edit: Edit, tmp_path: Path) -> None:
 def test_any_text(edit: Edit, tmp_path: Path) -> None:
     path = tmp_path / "names.txt"
     path.write_bytes(edit("été\n冬\n".encode()))
-    assert read_text(path, "class names") == "été\n冬\n"
+    assert read_text(path, CLASS_NAMES) == "été\n冬\n"

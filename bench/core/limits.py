@@ -1,0 +1,64 @@
+"""Limits of everything that is read from files: bytes by kind of file, bytes after decompression, and pixels.
+
+All limits stand in this module. They are far above files in use, and low enough that a hostile file cannot exhaust
+the memory. Sizes are counted while a file is read or decompressed, because declared sizes may be wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MB, GB = 10**6, 10**9
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """A kind of file that is read."""
+
+    name: str  # in messages: "cannot read <name> <path>: …"
+    limit: int  # maximum number of bytes
+    unpacked: int = 0  # maximum number of bytes after decompression; 0 if the kind is never compressed
+
+
+CONFIG = FileKind("config", 1 * MB)
+CLASS_NAMES = FileKind("class names", 10 * MB)
+BASELINE = FileKind("baseline", 100 * MB)
+MODEL_INFO = FileKind("model_info", 1 * MB)
+TABLE = FileKind("table", 100 * MB)  # CSV files
+RECORD = FileKind("record", 64 * MB)  # JSON files of a results folder
+OUTCOMES = FileKind("outcomes", 128 * MB)  # one line per image
+MANIFEST = FileKind("manifest", 10 * MB)
+PLUGIN = FileKind("plugin", 10 * MB)
+MODULE = FileKind("module", 10 * MB)  # Python file with a function that builds a network
+CHECKPOINT = FileKind("checkpoint", 32 * GB, unpacked=32 * GB)
+WEIGHTS = FileKind("network", 64 * GB)  # files that a results folder holds for a run
+ADVERSARIALS = FileKind("adversarial images", 64 * GB)
+IMAGE = FileKind("image", 256 * MB)
+IDX = FileKind("IDX file", 600 * MB, unpacked=600 * MB)
+CIFAR = FileKind("batch", 512 * MB)
+MAT = FileKind("MATLAB file", 600 * MB, unpacked=600 * MB)
+ARRAY = FileKind("array", 1000 * GB)  # mapped into memory, not read
+
+#: Maximum number of opcodes of a pickled batch, and of places in its memo. CIFAR-100 has 350,000.
+PICKLE_OPCODES = 5_000_000
+
+#: Maximum bytes of all tensors of a checkpoint per byte of the file. More is possible only if values are repeated.
+BYTES_PER_STORED_BYTE = 4
+SMALL_CHECKPOINT = 64 * MB  # below this total, repeated values are harmless
+
+#: Maximum number of pixels of one image, as stored and after its shorter side was resized.
+PIXELS = 64 * 2**20
+#: Images with more pixels are decoded one after the other.
+LARGE_IMAGE = 4 * 2**20
+
+
+def in_bytes(number: int) -> str:
+    """Return a number of bytes with a unit.
+
+    >>> in_bytes(999), in_bytes(1_500_000), in_bytes(32 * GB)
+    ('999 bytes', '1.5 MB', '32 GB')
+    """
+    for unit, size in (("TB", 1000 * GB), ("GB", GB), ("MB", MB), ("kB", 1000)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number} bytes"
