@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 import pickletools
 import zipfile
 from pathlib import Path
 from typing import IO, Literal
 
 from bench.core.errors import BenchError
+from bench.core.strict_json import parse_json
 
 Kind = Literal["state_dict", "torchscript", "exported", "onnx", "safetensors", "pickled_module", "unknown"]
 
@@ -83,7 +83,7 @@ def _is_safetensors(file: IO[bytes]) -> bool:
         return False
     header = file.read(length)
     try:
-        return len(header) == length and isinstance(json.loads(header), dict)
+        return len(header) == length and isinstance(parse_json(header), dict)
     except ValueError:
         return False
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from tabulate import tabulate
 
-from bench.cli.config_options import config_options
+from bench.cli.config_options import Whole, config_options
 from bench.cli.group import cli
 from bench.cli.options import json_option
 from bench.config import RunConfig
@@ -39,7 +39,7 @@ from bench.statistics.intervals import wilson_interval
 @config_options(RunConfig, only=("results", "data_dir", "plugin"))
 @json_option
 @click.option("--dataset", help="data set of 'show duplicates'")
-@click.option("--image-size", type=click.IntRange(min=8), help="side of the images of an image folder")
+@click.option("--image-size", type=Whole(min=8), help="side of the images of an image folder")
 def show_command(name: str, results: Path, as_json: bool, plugin: tuple[Path, ...], **options: Any) -> int:
     """Show a run, or the duplicate images of a data set.
 

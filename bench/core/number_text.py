@@ -24,6 +24,15 @@ def is_decimal(text: str) -> bool:
     return len(text) <= LONGEST and _DECIMAL.fullmatch(text) is not None
 
 
+def is_whole(text: str) -> bool:
+    """Return whether ``text`` is a whole number of at most 64 bits in digits only.
+
+    >>> [is_whole(text) for text in ("007", "1_0", "-1", "٣", "9" * 5000)]
+    [True, False, False, False, False]
+    """
+    return len(text) < 20 and text.isascii() and text.isdecimal() and int(text) <= MAX_INTEGER
+
+
 def parse_number(text: str) -> float:
     """Return the finite number that ``text`` states. Raise ValueError for any other text.
 

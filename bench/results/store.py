@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BenchError
+from bench.core.limits import ADVERSARIALS, OUTCOMES, RECORD, WEIGHTS
 from bench.core.records import AUDIT_VERSION, DIAGNOSIS_VERSION, AuditRecord, DiagnosisRecord, EvalRecord, RunRecord
 from bench.core.seals import as_written, sha_of
 from bench.core.sources import STORED_AS
@@ -27,6 +28,7 @@ from bench.results.per_image import Sample, dump_samples, parse_samples
 from bench.results.record_counts import counts_problem
 from bench.results.record_files import R, check_identity, dump_record, parse_sealed, record_of
 from bench.runtime.files import file_sha, write_atomic
+from bench.runtime.input_files import read_input
 
 
 class Store:
@@ -39,6 +41,10 @@ class Store:
         """Return the folder of a run."""
         return self.root / "runs" / run_id
 
+    def run_path(self, run_id: str) -> Path:
+        """Return the path of the record of a run."""
+        return self.run_folder(run_id) / "run.json"
+
     def weights_path(self, run_id: str) -> Path:
         """Return the path of the weights of a run."""
         return self.run_folder(run_id) / "weights.safetensors"
@@ -48,7 +54,8 @@ class Store:
         kind = "checkpoint" if run.source is None else run.source.kind
         return self.run_folder(run.run_id) / STORED_AS.get(kind, "not stored")
 
-    def _cell_path(self, run_id: str, cell_id: str) -> Path:
+    def cell_path(self, run_id: str, cell_id: str) -> Path:
+        """Return the path of the record of a cell."""
         return self.run_folder(run_id) / "cells" / f"{cell_id}.json"
 
     def samples_path(self, run_id: str, cell_id: str) -> Path:
@@ -70,7 +77,7 @@ class Store:
     def read_training(self, run_id: str) -> bytes | None:
         """Return the state of an interrupted training of this run; None if not stored."""
         path = self.training_path(run_id)
-        return _bytes(path) if path.exists() else None
+        return read_input(path, WEIGHTS) if path.exists() else None
 
     def drop_training(self, run_id: str) -> None:
         """Delete the stored state of an interrupted training, if it exists."""
@@ -80,7 +87,7 @@ class Store:
         """Store the record of a run. The network file is written first, if ``weights`` is given."""
         if weights is not None:
             write_atomic(self.network_path(record), weights)
-        write_atomic(self.run_folder(record.run_id) / "run.json", dump_record(record))
+        write_atomic(self.run_path(record.run_id), dump_record(record))
 
     def write_cell(
         self, record: EvalRecord, samples: list[Sample] | None, adversarials: bytes | None = None
@@ -104,34 +111,36 @@ class Store:
             write_atomic(path, content)
         if adversarials is not None:
             write_atomic(images, adversarials)
-        write_atomic(self._cell_path(record.spec.run_id, record.cell_id), dump_record(record))
+        write_atomic(self.cell_path(record.spec.run_id, record.cell_id), dump_record(record))
         if adversarials is None:
             images.unlink(missing_ok=True)
         return record
 
     def write_diagnosis(self, record: DiagnosisRecord) -> None:
         """Store the diagnosis of a run."""
-        write_atomic(self._diagnosis_path(record.run_id), dump_record(record))
+        write_atomic(self.diagnosis_path(record.run_id), dump_record(record))
 
-    def _diagnosis_path(self, run_id: str) -> Path:
+    def diagnosis_path(self, run_id: str) -> Path:
+        """Return the path of the diagnosis of a run."""
         return self.run_folder(run_id) / "diagnosis.json"
 
     def read_diagnosis(self, run_id: str) -> DiagnosisRecord | None:
         """Return the diagnosis of the current weights with the current DIAGNOSIS_VERSION; None if not stored."""
-        record = _read(DiagnosisRecord, self._diagnosis_path(run_id), version=DIAGNOSIS_VERSION)
+        record = _read(DiagnosisRecord, self.diagnosis_path(run_id), version=DIAGNOSIS_VERSION)
         run = self.read_run(run_id)
         return record if record and run and record.weights_sha == run.weights_sha else None
 
     def write_audit(self, record: AuditRecord) -> None:
         """Store the audit of a run on one test split."""
-        write_atomic(self._audit_path(record.run_id, record.data_sha), dump_record(record))
+        write_atomic(self.audit_path(record.run_id, record.data_sha), dump_record(record))
 
-    def _audit_path(self, run_id: str, data_sha: str) -> Path:
+    def audit_path(self, run_id: str, data_sha: str) -> Path:
+        """Return the path of the audit of a run on one test split."""
         return self.run_folder(run_id) / "audits" / f"{data_sha[:ID_LENGTH]}.json"
 
     def read_audit(self, run_id: str, data_sha: str) -> AuditRecord | None:
         """Return the audit of the current weights on a split with the current AUDIT_VERSION; None if not stored."""
-        record = _read(AuditRecord, self._audit_path(run_id, data_sha), version=AUDIT_VERSION)
+        record = _read(AuditRecord, self.audit_path(run_id, data_sha), version=AUDIT_VERSION)
         run = self.read_run(run_id)
         return record if record and run and record.weights_sha == run.weights_sha else None
 
@@ -175,22 +184,22 @@ class Store:
         return [run.run_id for run in self.runs() if self._has_outdated(run.run_id)]
 
     def _has_outdated(self, run_id: str) -> bool:
-        diagnosis, audits = self._diagnosis_path(run_id), self.run_folder(run_id).glob("audits/*.json")
+        diagnosis, audits = self.diagnosis_path(run_id), self.run_folder(run_id).glob("audits/*.json")
         outdated = diagnosis.exists() and _data(diagnosis).get("version") != DIAGNOSIS_VERSION
         return outdated or any(_data(path).get("version") != AUDIT_VERSION for path in audits)
 
     def read_run(self, run_id: str) -> RunRecord | None:
         """Return the record of a run; None if the run is not stored."""
-        return _read(RunRecord, self.run_folder(run_id) / "run.json")
+        return _read(RunRecord, self.run_path(run_id))
 
     def read_cell(self, run_id: str, cell_id: str) -> EvalRecord | None:
         """Return the record of a cell; None if it is not stored. Raises BenchError for an ok cell without images."""
-        return _read(EvalRecord, self._cell_path(run_id, cell_id))
+        return _read(EvalRecord, self.cell_path(run_id, cell_id))
 
     def read_samples(self, record: EvalRecord) -> list[Sample]:
         """Return the per-image outcomes of an ok cell. Raises BenchError if they differ from its hash or its counts."""
         path = self.samples_path(record.spec.run_id, record.cell_id)
-        content = as_written(_bytes(path), record.samples_sha)
+        content = as_written(read_input(path, OUTCOMES), record.samples_sha)
         if content is None:
             raise BenchError(
                 f"{path} does not have the hash in the record of its cell ({record.cell_id}.json), so one of the two "
@@ -227,7 +236,7 @@ class Store:
 
     def read_adversarials(self, record: EvalRecord) -> bytes:
         """Return the content of the adversarials file of a cell without a check. Raises BenchError if unreadable."""
-        return _bytes(self.adversarials_path(record.spec.run_id, record.cell_id))
+        return read_input(self.adversarials_path(record.spec.run_id, record.cell_id), ADVERSARIALS)
 
     def runs(self) -> list[RunRecord]:
         """Return all runs, sorted by id."""
@@ -276,7 +285,7 @@ def _read(kind: type[R], path: Path, *, version: int | None = None) -> R | None:
 
 def _data(path: Path) -> dict[str, Any]:
     """Return the JSON object in a record file of any version. Raises BenchError unless its seal is right."""
-    return parse_sealed(_bytes(path), where=str(path))
+    return parse_sealed(read_input(path, RECORD), where=str(path))
 
 
 def _check_counts(record: EvalRecord, samples: Sequence[Sample], path: Path) -> None:
@@ -292,10 +301,3 @@ def _matches(name: str, record: RunRecord) -> bool:
     if ":" in name:
         return f"{record.model}:{record.variant}:{record.seed}" == name or f"{record.model}:{record.variant}" == name
     return record.run_id.startswith(name) or (record.spec is None and record.model == name)
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror or error}.") from error

@@ -9,7 +9,6 @@ import glob
 import hashlib
 import io
 import itertools
-import json
 import os
 import secrets
 import time
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from bench.core.errors import BenchError
+from bench.core.strict_json import parse_json
 
 MEGABYTE: Final = 10**6
 
@@ -128,7 +128,7 @@ class Entry(NamedTuple):
 def raw_entries(folder: Path) -> dict[str, Any]:
     """Return the unchecked entries of the manifest by file name; empty if the manifest is missing or damaged."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        manifest = parse_json((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):
         return {}
     files = manifest.get("files") if isinstance(manifest, dict) else None
