@@ -1,4 +1,4 @@
-"""Parse JSON from files strictly: standard numbers, no repeated keys, bounded nesting.
+"""Parse JSON from files strictly: standard numbers, no contradictory keys, bounded nesting.
 
 Python's parser accepts ``NaN`` and ``Infinity``, returns infinity for ``1e999``, keeps the last of several equal keys,
 and raises RecursionError for deep nesting. These texts are errors here.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from typing import Any
 
 from bench.core.number_text import parse_integer, parse_number
@@ -22,8 +21,8 @@ _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 def parse_json(content: bytes | str) -> Any:
     """Return the value of a JSON text. Bytes must be UTF-8 and may begin with a byte order mark.
 
-    Raises ValueError, with a short reason, for invalid JSON, a repeated key, nesting deeper than ``MAX_DEPTH``, an
-    integer of more than 64 bits, and a number that is not finite or longer than
+    Raises ValueError, with a short reason, for invalid JSON, two different values of one key, nesting deeper than
+    ``MAX_DEPTH``, an integer of more than 64 bits, and a number that is not finite or longer than
     :data:`bench.core.number_text.LONGEST`.
     """
     try:
@@ -48,9 +47,9 @@ def _check_depth(text: str) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        counts = Counter(key for key, _ in pairs)
-        repeated = next(key for key, count in counts.items() if count > 1)
-        raise ValueError(f"the key {repeated[:40]!r} is repeated")
+        for key, value in pairs:
+            if content[key] != value:
+                raise ValueError(f"the key {key[:40]!r} has two different values")
     return content
 
 
