@@ -6,7 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from bench.core.records import AUDIT_VERSION, AuditRecord, BudgetAudit, Environment, EvalRecord, Finding, RunRecord
+from bench.core.records import (AUDIT_VERSION, DIAGNOSIS_VERSION, AuditRecord, BudgetAudit, DiagnosisRecord, Environment, EvalRecord, Finding, RunRecord)
 from bench.core.seals import sealed, sha_of
 from bench.core.specs import AttackSpec, DataSpec, EvalSpec, ModelSpec, Norm, Recipe, TrainSpec, VariantSpec
 from bench.results.per_image import Sample, dump_samples
@@ -73,6 +73,15 @@ def audit_record(
         run_id=run.run_id, weights_sha=run.weights_sha, data_sha="d", version=AUDIT_VERSION, level="default",
         cells=audited, status="ok", reason="", message="", figures={"softmax_one": 0.5}, findings=(), budgets=(budget,),
         n_forwards=700, n_backwards=300, time_s=1.5, created="2026-01-01T00:00:00+00:00", environment=ENVIRONMENT,
+    )  # fmt: skip
+
+
+def diagnosis_record(run: RunRecord) -> DiagnosisRecord:
+    """A diagnosis with a few values, one of them undefined."""
+    return DiagnosisRecord(
+        run_id=run.run_id, weights_sha=run.weights_sha, version=DIAGNOSIS_VERSION, status="ok", reason="", message="",
+        images={"diag_n": 10}, values={"collapse_nc1": 0.5, "collapse_nc3": None}, undefined={"collapse_nc3": "one class"}, time_s=1.5,
+        created="2026-01-01T00:00:00+00:00", environment=ENVIRONMENT,
     )  # fmt: skip
 
 

@@ -177,7 +177,7 @@ def _problem(baseline: Baseline) -> str:
         return f"its format is {baseline.format} and this version reads {FORMAT}"
     actual_sha = seal(asdict(baseline))
     if baseline.sha != actual_sha:
-        return f"its sha is {baseline.sha} but the hash of its content is {actual_sha}, so the file was changed by hand"
+        return f"its sha is {baseline.sha[:ID_LENGTH]} but the hash of its content is {actual_sha}, so the file was changed by hand"
     empty = next((run for run in baseline.runs if not run.cells), None)
     if empty is not None:
         return f"its run {empty.model}:{empty.variant}:{empty.seed} has no cell and would not be checked"
