@@ -19,7 +19,10 @@ import torch
 from torch import nn
 
 from bench.core.errors import BenchError, first_line
+from bench.core.limits import MODULE
+from bench.core.paths import shown
 from bench.models.file_kinds import kind_of
+from bench.runtime.input_files import exists, read_input, resolved
 
 ONLY_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # environment variable that makes torch refuse pickled objects
 SAVE_AGAIN = {
@@ -162,11 +165,16 @@ def call_factory(source: str) -> nn.Module:
     function, if the function fails, and if it does not return a module.
     """
     file, _, name = source.rpartition(":")
-    path = Path(file).resolve()
+    path = resolved(Path(file), MODULE.name)
     if not file or not name.isidentifier() or path.suffix != ".py":
-        raise BenchError(f"{source!r} does not name a function; write file.py:function, such as nets.py:make_net.")
-    if not path.is_file():
-        raise BenchError(f"{source!r}: the file {path} does not exist; give the path of an existing Python file.")
+        raise BenchError(
+            f"{shown(source)!r} does not name a function; write file.py:function, such as nets.py:make_net."
+        )
+    if not exists(path, MODULE.name):
+        raise BenchError(
+            f"{shown(source)!r}: the file {shown(path)} does not exist; give the path of an existing Python file."
+        )
+    read_input(path, MODULE)  # raises BenchError unless it is a regular file of a possible size
     with _folder_first(path.parent):
         factory = getattr(_run_file(path), name, None)
         if not callable(factory):

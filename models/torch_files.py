@@ -21,7 +21,9 @@ from typing import Any
 import torch
 
 from bench.core.errors import BenchError
+from bench.core.limits import CHECKPOINT
 from bench.models.file_kinds import Kind, kind_of
+from bench.runtime.input_files import open_input
 from bench.runtime.stored_arrays import STAND_INS, StoredArray
 
 WAY_OUT = "save the tensors alone, with torch.save(model.state_dict(), path) or as safetensors"
@@ -125,6 +127,6 @@ def _problem_of(path: Path, kind: Kind, error: Exception) -> str:
 
 def _is_archive(path: Path) -> bool:
     """Return whether the file is a zip, gzip or tar archive."""
-    with path.open("rb") as file:
+    with open_input(path, CHECKPOINT) as file:
         head = file.read(262)
     return head.startswith((b"PK\x03\x04", b"\x1f\x8b")) or head[257:] == b"ustar"

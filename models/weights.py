@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,11 +18,14 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from bench.core.errors import BenchError, first_line
+from bench.core.limits import CHECKPOINT, in_bytes, unpacked_limit
+from bench.core.paths import shown, unreadable
 from bench.core.words import pluralize
 from bench.models.checkpoint_facts import Facts, facts_of_metadata, read_facts
 from bench.models.file_kinds import kind_of
 from bench.models.torch_files import WAY_OUT, load_plain
 from bench.models.unwrapping import Found, State, View, find_state, views
+from bench.runtime.input_files import exists, is_folder
 
 __all__ = ["Checkpoint", "State", "class_count", "converter", "load_weights", "read_checkpoint", "read_weights"]
 
@@ -65,6 +69,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"under a key such as 'state_dict', but it holds {_described(content)}."
         )
     _check_plain_tensors(found, path)
+    _check_size(found.state, path)
     state, note = _in_float32(found.state)
     return Checkpoint(state, facts or read_facts(found.levels), (*found.notes, *note))
 
@@ -78,15 +83,24 @@ def read_weights(path: Path) -> State:
 
 
 def _check_path(path: Path) -> None:
-    if not path.exists():
-        raise BenchError(f"checkpoint {path} does not exist; --checkpoint-path takes a .safetensors or a .pth file.")
-    if path.is_dir():
-        files = sorted(file.name for file in path.iterdir() if file.suffix in WEIGHT_SUFFIXES)[:FEW]
+    if not exists(path, CHECKPOINT.name):
+        raise BenchError(
+            f"checkpoint {shown(path)} does not exist; --checkpoint-path takes a .safetensors or a .pth file."
+        )
+    if is_folder(path):
+        files = _weights_in(path)
         raise BenchError(
             f"checkpoint {path} is a folder; give the file of weights in it{f', such as {files[0]}' if files else ''}."
         )
     if SHARD.search(path.name):
         raise BenchError(f"checkpoint {path} is one of several shards, which cannot be combined here; {WAY_OUT}.")
+
+
+def _weights_in(folder: Path) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if name.endswith(WEIGHT_SUFFIXES))[:FEW]
+    except OSError as error:
+        raise unreadable(folder, CHECKPOINT.name, error) from None
 
 
 def _read_safetensors(path: Path) -> tuple[State, Mapping[str, str]]:
@@ -114,6 +128,17 @@ def _check_plain_tensors(found: Found, path: Path) -> None:
             )
         if isinstance(value, Tensor) and value.is_meta:
             raise BenchError(f"checkpoint {path} holds {key} without values, on the meta device; {WAY_OUT}.")
+
+
+def _check_size(state: State, path: Path) -> None:
+    """Raise BenchError if the tensors are far larger than the file: then they repeat values, and would be expanded."""
+    total = sum(value.numel() * value.element_size() for value in state.values() if isinstance(value, Tensor))
+    limit = unpacked_limit(CHECKPOINT, path.stat().st_size)
+    if total > limit:
+        raise BenchError(
+            f"checkpoint {shown(path)} holds tensors of {in_bytes(total)} in {in_bytes(path.stat().st_size)}; "
+            f"at most {in_bytes(limit)} are read from a file of this size: {WAY_OUT}, each with its own values."
+        )
 
 
 def _in_float32(state: State) -> tuple[State, tuple[str, ...]]:

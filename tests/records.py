@@ -6,7 +6,17 @@ import dataclasses
 import json
 from pathlib import Path
 
-from bench.core.records import (AUDIT_VERSION, DIAGNOSIS_VERSION, AuditRecord, BudgetAudit, DiagnosisRecord, Environment, EvalRecord, Finding, RunRecord)
+from bench.core.records import (
+    AUDIT_VERSION,
+    DIAGNOSIS_VERSION,
+    AuditRecord,
+    BudgetAudit,
+    DiagnosisRecord,
+    Environment,
+    EvalRecord,
+    Finding,
+    RunRecord,
+)
 from bench.core.seals import sealed, sha_of
 from bench.core.specs import AttackSpec, DataSpec, EvalSpec, ModelSpec, Norm, Recipe, TrainSpec, VariantSpec
 from bench.results.per_image import Sample, dump_samples

@@ -22,6 +22,7 @@ from bench.gate.power import cannot_fail, too_fine
 from bench.gate.rules import check_points, names_of, parse_points, tolerance_of
 from bench.gate.snapshot import Snapshot, choose, name_of, take_snapshot
 from bench.results.store import Store
+from bench.runtime.input_files import is_file
 
 HEADERS = ("run", "metric", "n", "accuracy", "tolerance", "audit", "flags")
 
@@ -85,7 +86,7 @@ def _make(path: Path, snapshot: Snapshot, patterns: Sequence[str], tolerance: Se
     metrics = [metric for run in runs for metric in run.cells]
     new_tolerances = parse_points(tolerance)
     check_points(new_tolerances, metrics)
-    old_tolerances = read_baseline(path).tolerances if path.exists() else {}
+    old_tolerances = read_baseline(path).tolerances if is_file(path) else {}
     metric_names = {name for metric in metrics for name in names_of(metric)}
     kept = {
         name: points for name, points in old_tolerances.items() if name in metric_names and name not in new_tolerances

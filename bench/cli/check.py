@@ -10,11 +10,10 @@ from pathlib import Path
 
 import click
 
-from bench.cli.config_options import Decimal, config_options
+from bench.cli.config_options import Decimal, FilePath, config_options
 from bench.cli.group import cli
 from bench.cli.options import baseline_option, json_option, names, run_option, tolerance_option
 from bench.config import RunConfig
-from bench.core.errors import BenchError
 from bench.core.vocabulary import DEFAULT_ALPHA, SCOPES, Exit
 from bench.gate.baseline import read_baseline
 from bench.gate.checks import passed
@@ -23,7 +22,7 @@ from bench.gate.rules import FLOOR, Rules, Scope, parse_points
 from bench.gate.run_checks import check, unchecked
 from bench.gate.snapshot import take_snapshot
 from bench.results.store import Store
-from bench.runtime.files import write_atomic
+from bench.runtime.output_files import append_output, check_output, write_output
 
 alpha_option = click.option(
     "--alpha",
@@ -56,11 +55,11 @@ FLOORS = "minimum accuracy in percent of every current network: clean=90,pgd=40"
     help="if the weights differ: 'recipe' compares five or more trainings, 'weights' compares two networks per image",
 )
 @click.option("--allow-inconclusive", is_flag=True, help="exit code 0 also for NOT ENOUGH EVIDENCE")
-@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="JUnit XML to write")
+@click.option("--junit", type=FilePath(dir_okay=False), help="JUnit XML to write")
 @click.option(
     "--summary",
     "summary_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FilePath(dir_okay=False),
     help='Markdown file to which the table is appended, such as "$GITHUB_STEP_SUMMARY"',
 )
 @json_option
@@ -85,15 +84,16 @@ def check_command(
     Exit code 1 unless all checks pass.
     """
     stored = read_baseline(baseline)
-    if baseline.resolve() in {path.resolve() for path in (junit, summary_file) if path is not None}:
-        raise BenchError(f"{baseline} is the baseline file; write the report to another file.")
+    for path, option, other in ((junit, "--junit", summary_file), (summary_file, "--summary", junit)):
+        if path is not None:
+            check_output(path, option, inputs=(baseline, other))
     rules = Rules(alpha, parse_points(tolerance), parse_points(floor, FLOOR), scope, allow_inconclusive)
     current = take_snapshot(Store(results), run)
     checks, not_compared = check(stored, current, rules), unchecked(stored, current, rules)
     if junit is not None:
-        write_atomic(junit, gate_junit(checks, rules))
+        write_output(junit, gate_junit(checks, rules), "--junit")
     if summary_file is not None:
-        _append(summary_file, f"### Robustness\n\n{gate_markdown(checks, rules)}\n")
+        append_output(summary_file, f"### Robustness\n\n{gate_markdown(checks, rules)}\n", "--summary")
     if as_json:
         data = {"alpha": alpha, "scope": scope, "summary": summary(checks), "checks": gate_data(checks)}
         print(json.dumps({**data, "unchecked": not_compared}, indent=2))
@@ -109,14 +109,3 @@ def check_command(
         file=sys.stderr,
     )
     return Exit.NOT_VERIFIED
-
-
-def _append(path: Path, text: str) -> None:
-    """Append ``text`` to a file to which other steps of a GitHub workflow may also write. Raises BenchError."""
-    try:
-        before = path.read_bytes() if path.exists() else b""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            file.write((b"\n" if before and not before.endswith(b"\n") else b"") + text.encode())
-    except OSError as error:
-        raise BenchError(f"cannot write {path}: {error.strerror or error}.") from None

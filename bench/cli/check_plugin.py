@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli.config_options import Whole, config_options
+from bench.cli.config_options import FilePath, Whole, config_options
 from bench.cli.group import cli
 from bench.config import RunConfig
 from bench.core.vocabulary import Exit
@@ -22,7 +22,7 @@ DEFAULT_SIZE = 32
         "bench check-plugin my_attack.py my_variant.py --image-size 64",
     ),
 )
-@click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE…", nargs=-1, required=True, type=FilePath())
 @click.option(
     "--image-size",
     type=Whole(min=8),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli.config_options import config_options
+from bench.cli.config_options import FilePath, config_options
 from bench.cli.group import cli
 from bench.cli.options import json_option
 from bench.compare.formats import FORMATS, records
@@ -21,7 +21,7 @@ from bench.config import RunConfig
 from bench.core.errors import BenchError
 from bench.core.vocabulary import Exit
 from bench.results.store import Store
-from bench.runtime.files import write_atomic
+from bench.runtime.output_files import check_output, is_stream, write_output
 
 
 @cli.command(
@@ -35,7 +35,7 @@ from bench.runtime.files import write_atomic
 @config_options(RunConfig, only=("results",))
 @click.option(
     "--robustbench",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="checkout of RobustBench; its models replace the selection in this package",
 )
 @click.option(
@@ -46,7 +46,7 @@ from bench.runtime.files import write_atomic
     show_default=True,
     help="format of the tables",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="file for the tables  [default: stdout]")
+@click.option("--out", type=FilePath(), help="file for the tables  [default: stdout]")
 @json_option
 def compare_command(
     run: str | None, *, results: Path, robustbench: Path | None, format_: str, out: Path | None, as_json: bool
@@ -57,15 +57,17 @@ def compare_command(
 
     RUN is a prefix of a run id, or model:variant[:seed]. Without RUN, all rows of the leaderboard are compared.
     """
+    if out is not None:
+        check_output(out, "--out")
     tables = _tables(Store(results), run, robustbench)
     if out is not None:
-        write_atomic(out, FORMATS[format_](tables).encode())
+        write_output(out, FORMATS[format_](tables).encode(), "--out")
     if as_json:
         summaries = [{"table": table.title, "summary": table.summary} for table in tables]
         print(json.dumps({"tables": summaries, "rows": records(tables)}, indent=2))
     elif out is None:
         print(FORMATS[format_](tables), end="")
-    else:
+    elif not is_stream(out):
         print(out)
     return Exit.OK
 

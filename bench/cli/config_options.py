@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from bench.config import GROUPS
-from bench.core.number_text import parse_integer, parse_number, shortened
+from bench.core.number_text import parse_integer, parse_number, quoted
 from bench.core.options import Config, Kind, Option, kinds_of, options_of
+from bench.core.paths import check_path
 
 OTHER = "Other"
 
@@ -35,6 +36,20 @@ class Names(click.ParamType[Any]):
         return [str(part).strip() for part in parts if str(part).strip()]
 
 
+class FilePath(click.Path):
+    """Path of a file or a folder that the system can handle and that is not empty."""
+
+    def __init__(self, *, dir_okay: bool = True) -> None:
+        super().__init__(path_type=Path, dir_okay=dir_okay)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path. Fail with a usage error if it is empty; raise BenchError if it is too long or in a loop."""
+        if not str(value):
+            self.fail("it is empty; write a path, or leave the option out.", param, ctx)
+        check_path(Path(value), param.opts[0] if param is not None else "")
+        return super().convert(value, param, ctx)
+
+
 class Count(click.ParamType[Any]):
     """Whole number of at least 1, or a word such as ``all`` or ``auto``."""
 
@@ -49,7 +64,7 @@ class Count(click.ParamType[Any]):
         try:
             number = parse_integer(str(value))
         except ValueError:
-            self.fail(f"{shortened(str(value))} is neither a whole number nor {self.word!r}.", param, ctx)
+            self.fail(f"{quoted(str(value))} is neither a whole number nor {self.word!r}.", param, ctx)
         if number < 1:
             self.fail(f"{number} is less than 1.", param, ctx)
         return number
@@ -63,7 +78,7 @@ class Whole(click.IntRange):
         try:
             number = parse_integer(str(value))
         except ValueError:
-            self.fail(f"{shortened(str(value))} is not a valid integer.", param, ctx)
+            self.fail(f"{quoted(str(value))} is not a valid integer.", param, ctx)
         return super().convert(number, param, ctx)
 
 
@@ -75,7 +90,7 @@ class Decimal(click.FloatRange):
         try:
             number = parse_number(str(value))
         except ValueError:
-            self.fail(f"{shortened(str(value))} is not a valid number.", param, ctx)
+            self.fail(f"{quoted(str(value))} is not a valid number.", param, ctx)
         return super().convert(number, param, ctx)
 
 
@@ -109,7 +124,7 @@ def _click_option(name: str, described: Option, kind: Kind, default: Any) -> Cal
     if kind.base is bool:
         return click.option(*declarations, is_flag=True, default=default, **attributes)
     if kind.many:
-        values = click.Path(path_type=Path) if kind.base is Path else Names()
+        values = FilePath() if kind.base is Path else Names()
         return click.option(
             *declarations, multiple=True, type=values, callback=_flat, default=list(default), **attributes
         )
@@ -125,7 +140,7 @@ def _type(described: Option, kind: Kind) -> Any:
     if described.choices:
         return click.Choice(described.choices)
     if kind.base is Path:
-        return click.Path(path_type=Path)
+        return FilePath()
     if kind.word:
         return Count(kind.word)
     if kind.base in (int, float) and (described.minimum is not None or described.maximum is not None):

@@ -11,7 +11,7 @@ import click
 
 from bench.attacks.corruptions.registry import resolve_kinds
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS
-from bench.cli.config_options import Count, Whole, config_options
+from bench.cli.config_options import Count, FilePath, Whole, config_options
 from bench.cli.group import cli
 from bench.cli.options import names
 from bench.config import RunConfig
@@ -40,7 +40,7 @@ from bench.runtime.plugin import load_plugins
     "--limit", type=Count("all"), default="all", show_default=True, help="number of test images, proportional to class"
 )
 @click.option("--seed", type=Whole(min=0), default=0, show_default=True, help="seed of the corruptions")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="folder to write into")
+@click.option("--out", type=FilePath(), required=True, help="folder to write into")
 def corrupt_command(
     *,
     dataset: str,

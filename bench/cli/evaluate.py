@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from bench.cli.config_options import config_options, pop_config
+from bench.cli.config_options import FilePath, config_options, pop_config
 from bench.cli.group import cli
 from bench.cli.options import NETWORKS, config_option, json_option
 from bench.cli.run import print_tables
@@ -31,7 +31,7 @@ from bench.runtime.plugin import load_plugins
         "bench evaluate a.pth b.pth --model resnet18 --as-variant baseline --seed 0 --dataset digits",
     ),
 )
-@click.argument("checkpoints", metavar="[CHECKPOINT]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("checkpoints", metavar="[CHECKPOINT]...", nargs=-1, type=FilePath())
 @config_options(NetworkConfig, without=("checkpoint", "module"))
 @click.option("--module", multiple=True, metavar="FILE.py:FACTORY", help="function that returns a module; repeatable")
 @config_options(EvaluateConfig)

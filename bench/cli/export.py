@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli.config_options import config_options
+from bench.cli.config_options import FilePath, config_options
 from bench.cli.group import cli
 from bench.compare.model_info import dump_model_info
 from bench.compare.own_rows import our_lines, stored_rows
@@ -23,7 +23,7 @@ from bench.core.vocabulary import Exit
 from bench.leaderboard.references import same_split
 from bench.leaderboard.rows import BoardRow
 from bench.results.store import Store
-from bench.runtime.files import write_atomic
+from bench.runtime.output_files import check_output, is_stream, write_output
 
 
 @cli.command(
@@ -56,7 +56,7 @@ from bench.runtime.files import write_atomic
     is_flag=True,
     help="also export results of another protocol, such as on fewer images, and note the differences",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="file to write  [default: stdout]")
+@click.option("--out", type=FilePath(), help="file to write  [default: stdout]")
 def export_command(
     name: str,
     *,
@@ -72,6 +72,8 @@ def export_command(
     for option, value in (("--threat", threat), ("--eps", eps), ("--additional-data", additional_data)):
         if value is not None and format_ != "robustbench":
             raise BenchError(f"{option} is for --format robustbench; leave it out for {format_}.")
+    if out is not None:
+        check_output(out, "--out")
     store = Store(results)
     run = store.find_run(name)
     stored = stored_rows(store, run)
@@ -89,8 +91,9 @@ def export_command(
     if out is None:
         print(content.decode(), end="")
     else:
-        write_atomic(out, content)
-        print(out)
+        write_output(out, content, "--out")
+        if not is_stream(out):
+            print(out)
     return Exit.OK
 
 

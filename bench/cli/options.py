@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from bench.cli.config_options import Names
+from bench.cli.config_options import FilePath, Names
 from bench.core.errors import BenchError
 from bench.core.words import join
 from bench.runtime.config_file import as_typed, read_config
@@ -70,7 +70,7 @@ def _default(path: Path, option: click.Parameter, content: Any) -> Any:
 
 
 baseline_option = click.option(
-    "--baseline", type=click.Path(path_type=Path, dir_okay=False), required=True, help="the baseline file, JSON"
+    "--baseline", type=FilePath(dir_okay=False), required=True, help="the baseline file, JSON"
 )
 run_option = names("--run", help="selected runs: prefixes of ids, or model:variant[:seed]  [default: all]")
 TOLERANCES = "allowed drop in points: clean=0.5,autoattack=1  [default: the file's]"
@@ -78,7 +78,7 @@ tolerance_option = names("--tolerance", help=TOLERANCES, may_be_empty=False)
 json_option = click.option("--json", "as_json", is_flag=True, help="machine-readable output on stdout")
 config_option = click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     is_eager=True,
     expose_value=False,
     callback=_load_config,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli.config_options import Whole, config_options
+from bench.cli.config_options import FilePath, Whole, config_options
 from bench.cli.group import cli
 from bench.cli.options import json_option
 from bench.config import RunConfig
@@ -35,7 +35,7 @@ from bench.runtime.plugin import load_plugins
 @click.option("--image-size", type=Whole(min=8), help="side of the photograph, or of the images of an image folder")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="folder for the figures of latents  [default: folder of the run], or PNG file for corruptions  "
     "[default: corruptions.png]",
 )

@@ -21,6 +21,7 @@ from bench.data.corrupted.cache import as_bytes
 from bench.data.registry import DataRequest
 from bench.data.split import read_checked, take
 from bench.plots.corruptions import contact_sheet, save_sheet
+from bench.runtime.output_files import check_output
 
 PHOTOGRAPH = "china.jpg"  # part of scikit-learn
 
@@ -42,6 +43,7 @@ def plot_corruptions(
     path = out or Path("corruptions.png")
     if path.suffix.lower() != ".png":
         raise BenchError(f"--out {path} does not end in .png; name a PNG file.")
+    check_output(path, "--out")
     picture = _photograph(image_size or PROFILE_SIZES["imagenet"])
     if dataset is not None:
         picture = _test_image(dataset, DataRequest(data_dir, image_size))

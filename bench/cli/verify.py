@@ -27,6 +27,7 @@ from bench.data.corrupted.choose import code_sha_of
 from bench.data.sampling import sampling_version
 from bench.results.store import Store
 from bench.runtime.files import file_sha
+from bench.runtime.input_files import exists
 from bench.runtime.plugin import load_plugins
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def verify_command(
             "float32, computes its attacks again and stores them."
         )
     path = store.network_path(run)
-    changed = path.exists() and file_sha(path) != run.weights_sha
+    changed = exists(path) and file_sha(path) != run.weights_sha
     verdicts = [] if changed else _verdicts(run, cells, store, data_dir, device)
     statuses = {verdict.status for verdict in verdicts}
     agreed = bool(statuses & {"verified", "in part"}) and "disagrees" not in statuses

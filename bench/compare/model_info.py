@@ -18,8 +18,10 @@ from pydantic import TypeAdapter, ValidationError
 from bench.compare.robustbench import CORRUPTIONS, TEST_SETS, THREATS, PublishedModel, check_budget, percent
 from bench.compare.strict_csv import number
 from bench.core.errors import BenchError
+from bench.core.limits import MODEL_INFO
 from bench.core.names import as_text
 from bench.core.strict_json import parse_json
+from bench.runtime.input_files import is_folder, read_input
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,7 @@ def read_checkout(folder: Path) -> tuple[PublishedModel, ...]:
     ``dataset`` of some files names another data set. Other data sets and threats are ignored. Raises BenchError if no
     file is found, and for an invalid file.
     """
-    root = folder / FOLDER if (folder / FOLDER).is_dir() else folder
+    root = folder / FOLDER if is_folder(folder / FOLDER, "--robustbench") else folder
     models = tuple(_models(root))
     if not models:
         raise BenchError(
@@ -101,7 +103,7 @@ def _models(root: Path) -> Iterator[PublishedModel]:
 
 
 def _model(path: Path, dataset: str, threat: str) -> PublishedModel:
-    info, place = parse_model_info(_bytes(path), where=str(path)), str(path)
+    info, place = parse_model_info(read_input(path, MODEL_INFO), where=str(path)), str(path)
     field, robust = _robust(info, threat)
     if robust is None:
         raise BenchError(f"{place} has no {field}; every model under {threat} must have one.")
@@ -130,10 +132,3 @@ def _robust(info: ModelInfo, threat: str) -> tuple[str, str | None]:
     if threat == CORRUPTIONS:
         return "corruptions_acc", info.corruptions_acc
     return "autoattack_acc", info.autoattack_acc
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror or error}.") from error

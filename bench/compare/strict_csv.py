@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from bench.core.errors import BenchError
-from bench.core.number_text import parse_number, shortened
+from bench.core.number_text import parse_number, quoted
 
 
 class Line(NamedTuple):
@@ -79,4 +79,4 @@ def number(cell: str, prefix: str) -> float:
     try:
         return parse_number(cell)
     except ValueError:
-        raise BenchError(f"{prefix} is {shortened(cell)}; give a finite number such as 12.5, in digits 0-9.") from None
+        raise BenchError(f"{prefix} is {quoted(cell)}; give a finite number such as 12.5, in digits 0-9.") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from bench.core.errors import BenchError
-from bench.core.number_text import is_decimal, shortened
+from bench.core.number_text import is_decimal, quoted
 from bench.core.vocabulary import NORMS
 
 
@@ -28,7 +28,7 @@ def parse_eps(text: str, norm: str) -> float:
         value = float(Fraction(parts[0]) / Fraction(parts[1]))
     except (ValueError, ZeroDivisionError, OverflowError):
         raise BenchError(
-            f"eps {shortened(text)} is not a number; write a decimal like 0.05 or a fraction like 8/255."
+            f"eps {quoted(text)} is not a number; write a decimal like 0.05 or a fraction like 8/255."
         ) from None
     check_eps(value, norm, shown=text)
     return value

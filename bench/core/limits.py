@@ -37,19 +37,31 @@ IMAGE = FileKind("image", 256 * MB)
 IDX = FileKind("IDX file", 600 * MB, unpacked=600 * MB)
 CIFAR = FileKind("batch", 512 * MB)
 MAT = FileKind("MATLAB file", 600 * MB, unpacked=600 * MB)
+DATA = FileKind("data file", 1 * GB)  # any file of a built-in data set
 ARRAY = FileKind("array", 1000 * GB)  # mapped into memory, not read
 
-#: Maximum number of opcodes of a pickled batch, and of places in its memo. CIFAR-100 has 350,000.
-PICKLE_OPCODES = 5_000_000
+#: Maximum bytes of the list of entries of a zip archive, and of the JSON header of a safetensors file.
+ZIP_DIRECTORY = 16 * MB
+SAFETENSORS_HEADER = 16 * MB
 
-#: Maximum bytes of all tensors of a checkpoint per byte of the file. More is possible only if values are repeated.
-BYTES_PER_STORED_BYTE = 4
-SMALL_CHECKPOINT = 64 * MB  # below this total, repeated values are harmless
+#: Maximum number of opcodes of a pickle, and bytes of a pickle in a checkpoint. CIFAR-100 has 350,000 opcodes.
+PICKLE_OPCODES = 2_000_000
+PICKLE = 256 * MB
+
+#: A checkpoint may decompress to this multiple of its size, or to UNPACKED_ALWAYS. The same holds for its tensors,
+#: which may repeat stored values.
+UNPACKED_PER_BYTE = 20
+UNPACKED_ALWAYS = 256 * MB
 
 #: Maximum number of pixels of one image, as stored and after its shorter side was resized.
 PIXELS = 64 * 2**20
 #: Images with more pixels are decoded one after the other.
 LARGE_IMAGE = 4 * 2**20
+
+
+def unpacked_limit(kind: FileKind, size: int) -> int:
+    """Return the maximum number of bytes to which a file of ``size`` bytes may decompress."""
+    return min(kind.unpacked, max(UNPACKED_ALWAYS, UNPACKED_PER_BYTE * size))
 
 
 def in_bytes(number: int) -> str:

@@ -41,7 +41,7 @@ def parse_number(text: str) -> float:
     """
     value = float(text) if is_decimal(text) else float("nan")
     if value - value != 0:
-        raise ValueError(f"{shortened(text)} is not a finite decimal number")
+        raise ValueError(f"{quoted(text)} is not a finite decimal number")
     return value
 
 
@@ -54,14 +54,14 @@ def parse_integer(text: str) -> int:
     if len(text) < 19 and text.isascii() and text.isdecimal():  # the common case, three times as fast
         return int(text)
     if _INTEGER.fullmatch(text) is None or abs(int(text)) > MAX_INTEGER:
-        raise ValueError(f"{shortened(text)} is not a whole number of at most 64 bits")
+        raise ValueError(f"{quoted(text)} is not a whole number of at most 64 bits")
     return int(text)
 
 
-def shortened(text: str) -> str:
+def quoted(text: str) -> str:
     """Return ``text`` in quotes for a message, cut after LONGEST characters.
 
-    >>> shortened("1_0")
+    >>> quoted("1_0")
     "'1_0'"
     """
     return repr(text if len(text) <= LONGEST else f"{text[:LONGEST]}…")

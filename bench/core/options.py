@@ -19,6 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from bench.core.errors import BenchError, unknown_name
 from bench.core.number_text import MAX_INTEGER
+from bench.core.paths import check_path
 from bench.core.words import join
 
 METADATA = "option"
@@ -136,7 +137,7 @@ def _convert_one(name: str, described: Option, kind: Kind, value: Any) -> Any:
         return value
     if kind.base is Path:
         if isinstance(value, str | Path):
-            return utf8_path(value)
+            return _path(name, value)
         raise BenchError(f"{name} {value!r} is not a path.")
     if kind.base is bool:
         if isinstance(value, bool):
@@ -169,6 +170,15 @@ def _number(name: str, described: Option, kind: Kind, value: Any) -> Any:
 def _is_finite(value: Real) -> bool:
     """Return whether a number is finite and, if it is whole, has at most 64 bits."""
     return abs(value) <= MAX_INTEGER if isinstance(value, Integral) else math.isfinite(value)
+
+
+def _path(name: str, value: str | Path) -> Path:
+    """Return the path. Raises BenchError if it is empty, or if the system cannot handle it."""
+    if not str(value):
+        raise BenchError(f"{name} is empty; give a path, or leave it out.")
+    path = utf8_path(value)
+    check_path(path, name)
+    return path
 
 
 def utf8_path(path: str | Path) -> Path:

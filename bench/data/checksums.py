@@ -11,6 +11,9 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from bench.core.limits import DATA
+from bench.runtime.input_files import open_input
+
 #: SHA-256 of the decompressed IDX files.
 IDX_SHA256: Mapping[str, Mapping[str, str]] = {
     "mnist": {
@@ -62,5 +65,5 @@ def matches_sha256(contents: Mapping[str, bytes], published: Mapping[str, str]) 
 
 
 def _md5(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_input(path, DATA) as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

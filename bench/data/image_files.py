@@ -21,9 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
+from bench.core.limits import IMAGE, PIXELS
 from bench.core.specs import Fitting
-from bench.data.source import read_file
+from bench.data.image_bounds import TooManyPixelsError, check_pixels, check_resized, memory_for, open_image
 from bench.data.split import Files
+from bench.runtime.input_files import read_input
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,6 +52,7 @@ UNDECODED = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 
 #: Images with a side of at most this many pixels are decoded in one thread, which is faster for small images.
 SMALL = 64
+ROWS_OF = 2**20  # pixels that are converted from 16 to 8 bits together
 
 
 def digest_files(paths: Sequence[Path]) -> Files:
@@ -59,7 +62,7 @@ def digest_files(paths: Sequence[Path]) -> Files:
     """
     digests, n_bytes = [], 0
     for path in paths:
-        content = read_file(path)
+        content = read_input(path, IMAGE)
         n_bytes += len(content)
         digests.append(_digest(content))
     return Files(digests, n_bytes)
@@ -98,22 +101,23 @@ def _change_in(content: bytes) -> str:
 
 
 def opens(path: Path) -> bool:
-    """Return whether Pillow can decode the file as an image, judging by its header."""
-    from PIL import Image
-
+    """Return whether the file is an image that Pillow can decode, judging by its header."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return image.format not in UNDECODED
-    except _decoding_errors():
+    except TooManyPixelsError:
+        return True  # an image; reading it raises the error
+    except (BenchError, *_decoding_errors()):
         return False
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Return width and height of the upright image from its header. Raises BenchError if the file is not an image."""
-    from PIL import Image
+    """Return width and height of the upright image from its header.
 
+    Raises BenchError if the file is not an image, or has too many pixels.
+    """
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             width, height = image.size
             turned = width != height and _orientation(image) in ON_THEIR_SIDE
             return (height, width) if turned else (width, height)
@@ -126,6 +130,8 @@ def read_images(paths: Sequence[Path], fitting: Fitting, *, fit: bool) -> NDArra
 
     With ``fit``, images are resized and cropped; otherwise an image of another size is an error.
     """
+    if fitting.size**2 > PIXELS:
+        raise BenchError(f"--image-size {fitting.size} is more than {math.isqrt(PIXELS)} pixels; give a smaller size.")
     pixels = np.empty((len(paths), 3, fitting.size, fitting.size), np.uint8)
 
     def fill(index: int) -> None:
@@ -141,41 +147,59 @@ def read_images(paths: Sequence[Path], fitting: Fitting, *, fit: bool) -> NDArra
 
 
 def read_image(path: Path, fitting: Fitting, *, fit: bool) -> NDArray[np.uint8]:
-    """Read one image as (3, S, S) uint8. Raises BenchError for another size unless ``fit`` is set."""
-    image, size = _decode(path), fitting.size
-    if not fit and image.size != (size, size):
+    """Read one image as (3, S, S) uint8. Raises BenchError for another size unless ``fit`` is set.
+
+    Also raises BenchError for too many pixels, as stored or after the shorter side was resized.
+    """
+    size = fitting.size
+    try:
+        with open_image(path) as opened:
+            resized = _resized(opened.size, fitting) if fit else (size, size)
+            check_resized(path, opened.size, resized)
+            with memory_for(opened.size, resized):
+                image = _decode(opened, path)
+                if fit:
+                    image = fit_image(image, fitting)
+    except _decoding_errors() as error:
+        raise _unreadable(path, error) from None
+    if image.size != (size, size):
         raise BenchError(
             f"{path} is {image.width}×{image.height} but other images are {size}×{size}; "
             f"give --image-size {size} to have every image resized and cropped."
         )
-    return np.asarray(fit_image(image, fitting) if fit else image).transpose(2, 0, 1)
+    return np.asarray(image).transpose(2, 0, 1)
 
 
 def fit_image(image: Image, fitting: Fitting) -> Image:
     """Resize and crop to ``fitting.size``, equal in every pixel to torchvision's ``Resize`` and ``CenterCrop``."""
     from PIL.Image import Resampling
 
-    size, shorter = fitting.size, math.floor(fitting.size / fitting.crop_pct)
-    if min(image.size) != shorter:
-        width, height = (int(shorter * side / min(image.size)) for side in image.size)
-        image = image.resize((width, height), Resampling[fitting.interpolation.upper()])
+    size, resized = fitting.size, _resized(image.size, fitting)
+    if resized != image.size:
+        image = image.resize(resized, Resampling[fitting.interpolation.upper()])
     left, top = (round((side - size) / 2) for side in image.size)
     return image.crop((left, top, left + size, top + size))
 
 
-def _decode(path: Path) -> Image:
-    """Return the first frame, upright, in RGB. Raises BenchError."""
-    from PIL import Image, ImageOps
+def _resized(sides: tuple[int, int], fitting: Fitting) -> tuple[int, int]:
+    """Return width and height after the shorter side was resized."""
+    shorter = math.floor(fitting.size / fitting.crop_pct)
+    width, height = (side if min(sides) == shorter else int(shorter * side / min(sides)) for side in sides)
+    return width, height
 
-    try:
-        with Image.open(path) as image:
-            image.load()
-            if _is_signed(image):
-                raise _unusable(path, "signed")
-            upright = image if _orientation(image) == UPRIGHT else ImageOps.exif_transpose(image)
-            return _as_rgb(upright, _top(image), path, white_is_zero=_white_is_zero(image))
-    except _decoding_errors() as error:
-        raise _unreadable(path, error) from None
+
+def _decode(image: Image, path: Path) -> Image:
+    """Return the first frame, upright, in RGB. Raises BenchError, or the exceptions of Pillow for a damaged file."""
+    from PIL import ImageOps
+
+    if image.format in UNDECODED:  # before Pillow starts another program
+        raise BenchError(f"{path} is {image.format}, which Pillow does not decode itself; convert or remove it.")
+    image.load()
+    check_pixels(path, *image.size)  # icons may be larger than their header states
+    if _is_signed(image):
+        raise _unusable(path, "signed")
+    upright = image if _orientation(image) == UPRIGHT else ImageOps.exif_transpose(image)
+    return _as_rgb(upright, _top(image), path, white_is_zero=_white_is_zero(image))
 
 
 def _orientation(image: Image) -> int:
@@ -222,9 +246,7 @@ def _as_rgb(image: Image, top: int | None, path: Path, *, white_is_zero: bool = 
     if image.mode.startswith(("I", "F")):
         if top is None:
             raise _unusable(path, image.mode)
-        values = np.asarray(image).astype(np.int64)
-        grey = ((top - values if white_is_zero else values) * 510 + top) // (2 * top)
-        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(_in_8_bits(np.asarray(image), top, white_is_zero=white_is_zero)).convert("RGB")
     if (image.mode == "P" and "transparency" in image.info) or image.mode in ("La", "RGBa"):
         image = image.convert("LA" if image.mode == "La" else "RGBA")
     try:
@@ -233,11 +255,23 @@ def _as_rgb(image: Image, top: int | None, path: Path, *, white_is_zero: bool = 
         raise _unusable(path, image.mode) from None
 
 
+def _in_8_bits(pixels: NDArray[Any], top: int, *, white_is_zero: bool) -> NDArray[np.uint8]:
+    """Scale grey values from 0…``top`` to 0…255, by blocks of rows, because 64-bit integers take much memory."""
+    grey = np.empty(pixels.shape, np.uint8)
+    step = max(1, ROWS_OF // max(1, pixels.shape[1]))
+    for start in range(0, len(pixels), step):
+        values = pixels[start : start + step].astype(np.int64)
+        levels = ((top - values if white_is_zero else values) * 510 + top) // (2 * top)
+        grey[start : start + step] = levels.clip(0, 255)
+    return grey
+
+
 def _decoding_errors() -> tuple[type[Exception], ...]:
-    from PIL.Image import DecompressionBombError
+    from PIL.Image import DecompressionBombError, DecompressionBombWarning
 
     # PIL raises many types for damaged files; its PNG reader raises SyntaxError.
-    return (OSError, SyntaxError, ValueError, EOFError, LookupError, DecompressionBombError, struct.error)
+    bombs = (DecompressionBombError, DecompressionBombWarning)
+    return (OSError, SyntaxError, ValueError, EOFError, LookupError, MemoryError, *bombs, struct.error)
 
 
 def _unreadable(path: Path, error: Exception) -> BenchError:

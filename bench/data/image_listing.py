@@ -40,7 +40,7 @@ def list_images(folder: Path) -> Listing:
     """
     images: dict[str, Path] = {}
     left_out: list[str] = []
-    if folder.is_dir():
+    if os.path.isdir(folder):
         _walk(folder, "", _inodes(folder), images, left_out)
     return Listing(dict(sorted(images.items())), tuple(sorted(left_out)))
 
@@ -77,8 +77,8 @@ def hidden_images(folder: Path) -> list[str]:
             continue
         path = folder / name
         inside = (file for _, _, files in os.walk(path) for file in files if not file.startswith("._"))
-        if any(_extension(file) in EXTENSIONS for file in ([name] if path.is_file() else inside)):
-            hidden.append(f"{name}{'/' if path.is_dir() else ''} (hidden)")
+        if any(_extension(file) in EXTENSIONS for file in ([name] if os.path.isfile(path) else inside)):
+            hidden.append(f"{name}{'/' if os.path.isdir(path) else ''} (hidden)")
     return hidden
 
 

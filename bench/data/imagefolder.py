@@ -21,6 +21,7 @@ from bench.data.image_listing import by_normalised_name, hidden_images, list_ima
 from bench.data.registry import DATASETS, DataRequest
 from bench.data.source import require_folder
 from bench.data.split import ODD_ID, Dataset, Split, split_sha
+from bench.runtime.input_files import is_folder
 
 TEST_FOLDERS = ("test", "val")
 
@@ -88,7 +89,7 @@ def _letters(name: str) -> str:
 def _require(root: Path, choices: Sequence[str]) -> str:
     """Return the first of ``choices`` that is a folder in ``root``. Raises BenchError if there is none."""
     for name in choices:
-        if (root / name).is_dir():
+        if is_folder(root / name, "imagefolder"):
             return name
     raise BenchError(
         f"imagefolder: {root} has no {' or '.join(f'{c}/' for c in choices)} folder; "
@@ -105,7 +106,7 @@ def _find_images(split: Path) -> _Found:
     classes = by_normalised_name(scan(split))
     result.left_out += [f"{split.name}/{name}" for name in hidden_images(split)]
     for name, path in classes.items():
-        if not path.is_dir():
+        if not os.path.isdir(path):
             result.left_out.append(f"{split.name}/{name}")
             continue
         listing = list_images(path)
@@ -146,7 +147,7 @@ def _notes_on_files(root: Path, splits: Mapping[str, _Found], test: str) -> tupl
     left_out = [name for split in splits.values() for name in split.left_out]
     empty = [name for split in splits.values() for name in split.empty]
     untested = sorted(set(splits["train"].classes) - set(splits["test"].classes))
-    unread = [name for name in TEST_FOLDERS if name != test and (root / name).is_dir()]
+    unread = [name for name in TEST_FOLDERS if name != test and os.path.isdir(root / name)]
     return (
         *([f"{pluralize(len(left_out), 'file')} left out: {_first_names(left_out)}"] if left_out else []),
         *([f"{pluralize(len(empty), 'empty folder')} left out: {_first_names(empty)}"] if empty else []),

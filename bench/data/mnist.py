@@ -5,10 +5,8 @@ An IDX file starts with four bytes for type and rank. The sizes and the values i
 
 from __future__ import annotations
 
-import gzip
 import math
 import struct
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
+from bench.core.limits import IDX
 from bench.data import class_names
 from bench.data.checksums import IDX_SHA256, matches_sha256
 from bench.data.registry import DataRequest
-from bench.data.source import Layout, find_files, read_file, refuse_options
+from bench.data.source import Layout, find_files, refuse_options
 from bench.data.split import Dataset, Moments, Split, array_split
+from bench.runtime.input_files import read_input
+from bench.runtime.unpacking import gunzip
 
 UNSIGNED_BYTE = 0x08
 GZIP_MAGIC = b"\x1f\x8b"
@@ -29,15 +30,10 @@ GZIP_MAGIC = b"\x1f\x8b"
 def read_idx_bytes(path: Path) -> bytes:
     """Read an IDX file, and decompress it if it starts with the magic bytes of gzip.
 
-    Raises BenchError if the file cannot be read or decompressed.
+    Raises BenchError if the file cannot be read or decompressed, or is too large.
     """
-    raw = read_file(path)
-    if not raw.startswith(GZIP_MAGIC):
-        return raw
-    try:
-        return gzip.decompress(raw)
-    except (OSError, EOFError, zlib.error) as error:
-        raise BenchError(f"{path} is a damaged gzip file ({error}); download it again.") from None
+    raw = read_input(path, IDX)
+    return gunzip(raw, path, IDX) if raw.startswith(GZIP_MAGIC) else raw
 
 
 def parse_idx(raw: bytes, path: Path, *, rank: int) -> NDArray[np.uint8]:

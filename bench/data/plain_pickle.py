@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BenchError
-from bench.data.source import read_file
+from bench.core.limits import CIFAR, PICKLE_OPCODES
+from bench.runtime.input_files import read_input
 from bench.runtime.stored_arrays import STAND_INS, StoredArray
 
 __all__ = ["StoredArray", "read_plain_pickle"]
@@ -30,16 +32,24 @@ DAMAGE = (
     RecursionError,
     TypeError,
     ValueError,
+    struct.error,
 )
 
 
 def read_plain_pickle(path: Path) -> Any:
     """Return the content of the pickle at ``path``. Arrays are returned as :class:`StoredArray`.
 
-    Raises BenchError if the file is damaged or names a forbidden function or class. This function is not called.
+    Raises BenchError if the file is damaged or too large, or names a forbidden function or class. This function is not
+    called.
     """
+    content = read_input(path, CIFAR)
     try:
-        return _PlainUnpickler(io.BytesIO(read_file(path)), encoding="latin1").load()
+        return _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
+    except _TooLongError:
+        raise BenchError(
+            f"{path} has more than {PICKLE_OPCODES:,} opcodes of pickle, the limit for a batch of images; download it "
+            "again from its official source."
+        ) from None
     except _ForbiddenNameError as forbidden:
         raise BenchError(
             f"{path} asks to call {forbidden}, but a data file may hold only arrays and plain containers; the file was "
@@ -53,7 +63,31 @@ class _ForbiddenNameError(Exception):
     """Forbidden name in the pickle. The message of the exception is the full name."""
 
 
-class _PlainUnpickler(pickle.Unpickler):
+class _TooLongError(Exception):
+    """More opcodes than PICKLE_OPCODES."""
+
+
+def _counted(operation: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Count the executions of an opcode. Some opcodes of one byte create objects of 200 bytes."""
+
+    def execute(unpickler: _PlainUnpickler) -> None:
+        unpickler.n_opcodes += 1
+        if unpickler.n_opcodes > PICKLE_OPCODES:
+            raise _TooLongError
+        operation(unpickler)
+
+    return execute
+
+
+class _PlainUnpickler(pickle._Unpickler):
+    """Unpickler in Python, which can count opcodes. Its memo is a dictionary.
+
+    The memo of the unpickler in C is an array: one opcode of five bytes can make it use 64 GB.
+    """
+
+    dispatch = {code: _counted(operation) for code, operation in pickle._Unpickler.dispatch.items()}  # noqa: RUF012
+    n_opcodes = 0
+
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
         # NumPy 2 renamed numpy.core to numpy._core. A file has the name used by the version that wrote the file.
         stand_in = _STAND_INS.get((module.replace("numpy._core", "numpy.core"), name))

@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.core.errors import BenchError
 from bench.data import download
 from bench.data.registry import DataRequest
+from bench.runtime.input_files import exists, is_file, is_folder
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ def require_folder(dataset: str, data_dir: Path | None, *, holding: str) -> Path
     """Return ``data_dir``. Raise BenchError unless it is a folder. ``holding`` describes the required content."""
     if data_dir is None:
         raise BenchError(f"{dataset} is read from files; give --data-dir DIR, a folder that holds {holding}.")
-    if not data_dir.exists():
+    if not exists(data_dir, "--data-dir"):
         raise BenchError(f"--data-dir {data_dir} does not exist; {dataset} needs a folder that holds {holding}.")
-    if not data_dir.is_dir():
+    if not is_folder(data_dir, "--data-dir"):
         raise BenchError(f"--data-dir {data_dir} is a file; {dataset} needs a folder that holds {holding}.")
     return data_dir
 
@@ -72,22 +73,13 @@ def find_files(layout: Layout, data_dir: Path | None) -> Mapping[str, Path]:
     return paths
 
 
-def read_file(path: Path | str) -> bytes:
-    """Return the bytes of the file ``path``. Raises BenchError if it cannot be read."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
-    except OSError as error:
-        raise BenchError(f"{path} cannot be read: {error.strerror or error}.") from None
-
-
 def _present(layout: Layout, root: Path) -> dict[str, Path]:
     """Return the existing files of the first folder that has any. Files of several folders are never combined."""
     for folder in layout.folders:
         paths = {}
         for name in layout.files:
             candidates = (root / folder / f"{name}{suffix}" for suffix in layout.suffixes)
-            path = next((c for c in candidates if c.is_file()), None)
+            path = next((c for c in candidates if is_file(c)), None)
             if path is not None:
                 paths[name] = path
         if paths:

@@ -20,6 +20,7 @@ from bench.external.model import ExternalModel
 from bench.models.classifier import Classifier, freeze
 from bench.results.store import Store
 from bench.runtime.environment import choose_device
+from bench.runtime.input_files import exists
 from bench.runtime.progress import choose_progress
 from bench.training.checkpoints import load_run
 
@@ -29,7 +30,7 @@ def load_network(run: RunRecord, context: RunContext) -> nn.Module:
     if run.spec is not None:
         return freeze(load_run(run.spec, context).classifier)
     path = context.store.network_path(run)
-    if run.source is None or not path.exists():
+    if run.source is None or not exists(path):
         raise not_stored(run, context.store.root)
     return freeze(ExternalModel(rebuild(run.source, path, context.device), run.source.notes))
 

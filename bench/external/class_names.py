@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BenchError
+from bench.core.limits import CLASS_NAMES
 from bench.core.strict_json import parse_json
 from bench.core.words import join, pluralize
 from bench.data.class_order import natural_key
+from bench.runtime.input_files import read_input
 
 LONGEST = 1000  # maximum number of characters of a class name
 SHOWN = 3  # maximum number of missing names in a message
@@ -123,9 +125,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     Raise BenchError if the file cannot be read or has no names, and for an empty line between names.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise BenchError(f"--class-names {path} cannot be read: {error.strerror or error}.") from error
+        text = read_input(path, CLASS_NAMES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BenchError(f"--class-names {path} is not text in UTF-8; save it in that encoding.") from error
     names = _from_json(text, path) if text.lstrip()[:1] in ("[", "{") else _from_lines(text)

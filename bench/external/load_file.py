@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from bench.config import NetworkConfig
 from bench.context import RunContext
 from bench.core.errors import BenchError
+from bench.core.limits import CHECKPOINT, WEIGHTS
 from bench.core.number_text import is_whole
+from bench.core.paths import shown
 from bench.core.sources import Kind, SourceSpec
 from bench.core.specs import Fitting, Preprocessing
 from bench.data.split import Dataset
@@ -39,6 +41,7 @@ from bench.models.input_size import Stem
 from bench.models.sources import call_factory, load_module
 from bench.models.weights import read_checkpoint
 from bench.runtime.files import file_sha
+from bench.runtime.input_files import exists, read_input
 
 OWN = "checkpoint"  # mean and std come from the checkpoint itself
 KINDS: dict[str, Kind] = {
@@ -99,7 +102,7 @@ def load_external(requested: NetworkConfig, context: RunContext) -> Loaded:
         kind=read.kind,
         origin=read.origin,
         file=path.name,
-        file_sha=file_sha(path),
+        file_sha=file_sha(path, CHECKPOINT),
         num_classes=dataset.num_classes,
         image_size=dataset.image_size,
         fitting=dataset.fitting,
@@ -113,7 +116,7 @@ def load_external(requested: NetworkConfig, context: RunContext) -> Loaded:
 def rebuild(source: SourceSpec, path: Path, device: torch.device) -> Preprocessed:
     """Rebuild a stored network from the file in its run folder. Raise BenchError if the weights no longer fit."""
     if source.kind == "checkpoint":
-        state: dict[str, Tensor] = load_safetensors(path.read_bytes())
+        state: dict[str, Tensor] = load_safetensors(read_input(path, WEIGHTS))
         size = source.preprocessing.input_size or source.image_size
         network = build_network(source.origin, state, image_size=size, stem=source.stem).module
     else:
@@ -141,11 +144,11 @@ def _read(requested: NetworkConfig, size: int, applied: Fitting | None) -> _Read
         return _Read(network, "factory", _factory_name(requested.module), channels, None, Facts(), (), None)
     assert requested.checkpoint is not None
     path = requested.checkpoint
-    if not path.is_file():
-        raise BenchError(f"there is no checkpoint {path}; check the path.")
+    if not exists(path, CHECKPOINT.name):
+        raise BenchError(f"there is no checkpoint {shown(path)}; check the path.")
     kind = KINDS.get(kind_of(path), "checkpoint")
     if kind != "checkpoint":
-        return _Read(load_module(path), kind, "", 3, None, Facts(), (), path.read_bytes())
+        return _Read(load_module(path), kind, "", 3, None, Facts(), (), read_input(path, CHECKPOINT))
     if requested.model is None:
         raise BenchError(
             f"checkpoint {path} has weights without a network; name its architecture by --model, such as "

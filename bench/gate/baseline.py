@@ -21,9 +21,13 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import BenchError
+from bench.core.limits import BASELINE
+from bench.core.paths import shown
 from bench.core.seals import seal_of
 from bench.core.specs import ID_LENGTH, Scalar, Strict
-from bench.runtime.files import without_mark, write_atomic
+from bench.runtime.files import without_mark
+from bench.runtime.input_files import exists, read_input
+from bench.runtime.output_files import write_output
 
 Counts = NDArray[np.uint8]  # (images,), number of cells in which an image is correctly classified; 0 or 1 for one cell
 
@@ -136,19 +140,17 @@ def dump_baseline(baseline: Baseline) -> bytes:
 
 def write_baseline(path: Path, baseline: Baseline) -> None:
     """Write ``baseline`` to ``path``. Raise BenchError if the file cannot be written."""
-    write_atomic(path, dump_baseline(baseline))
+    write_output(path, dump_baseline(baseline), BASELINE.name)
 
 
 def read_baseline(path: Path) -> Baseline:
     """Read a baseline. Raise BenchError if the file is missing, damaged or inconsistent, or has unknown keys."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
+    if not exists(path, BASELINE.name):
         raise BenchError(
-            f"cannot read the baseline {path}: {error.strerror or error}; 'bench baseline write --baseline "
-            f"{shlex.quote(str(path))}' makes one from a run."
-        ) from None
-    return parse_baseline(content, where=str(path))
+            f"cannot read baseline {shown(path)}: it does not exist; 'bench baseline write --baseline "
+            f"{shlex.quote(shown(path))}' makes one from a run."
+        )
+    return parse_baseline(read_input(path, BASELINE), where=str(path))
 
 
 def parse_baseline(content: bytes, *, where: str) -> Baseline:
@@ -177,7 +179,7 @@ def _problem(baseline: Baseline) -> str:
         return f"its format is {baseline.format} and this version reads {FORMAT}"
     actual_sha = seal(asdict(baseline))
     if baseline.sha != actual_sha:
-        return f"its sha is {baseline.sha[:ID_LENGTH]} but the hash of its content is {actual_sha}, so the file was changed by hand"
+        return f"its sha is {baseline.sha} but the hash of its content is {actual_sha}, so the file was changed by hand"
     empty = next((run for run in baseline.runs if not run.cells), None)
     if empty is not None:
         return f"its run {empty.model}:{empty.variant}:{empty.seed} has no cell and would not be checked"

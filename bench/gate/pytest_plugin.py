@@ -118,7 +118,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         mark = item.get_closest_marker(MARK)
         baseline = None if mark is None else next(iter(mark.args), mark.kwargs.get("baseline"))
         if isinstance(baseline, str | Path):
-            owners.setdefault((item.path.parent / baseline).resolve(), item.nodeid)
+            owners.setdefault(_place(item.path.parent / baseline), item.nodeid)
+
+
+def _place(path: Path) -> Path:
+    """Return the path without links; unchanged if it cannot be resolved, which is reported when it is read."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: a loop of links, up to Python 3.12
+        return path
 
 
 @pytest.fixture
@@ -219,7 +227,7 @@ def _settings_of(request: pytest.FixtureRequest) -> Settings | str:
         settings = _settings(request.path.parent, *mark.args, **mark.kwargs)
     except (TypeError, BenchError) as error:
         return str(error).replace(f"{_settings.__name__}()", f"the mark {MARK}({MARKED})")
-    owner = request.config.stash.setdefault(OWNERS, {}).setdefault(settings.baseline.resolve(), request.node.nodeid)
+    owner = request.config.stash.setdefault(OWNERS, {}).setdefault(_place(settings.baseline), request.node.nodeid)
     if owner != request.node.nodeid:
         return (
             f"{settings.baseline} is the baseline of {owner}; give every test its own. For parametrised tests use "

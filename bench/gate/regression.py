@@ -22,6 +22,7 @@ from bench.gate.run_checks import check, unchecked
 from bench.gate.snapshot import Snapshot, choose, metrics_of, name_of, take_snapshot
 from bench.results.store import Store
 from bench.runtime.captured_warnings import warnings_do_not_raise
+from bench.runtime.input_files import exists
 from bench.runtime.progress import Progress
 
 #: Parameters of bench.api.evaluate that the fixture sets itself.
@@ -91,7 +92,7 @@ class Robustness:
             for module, earlier in zip(models, self._models.setdefault(name, models), strict=False)
         ):
             raise BenchError(f"two models are called {name!r}; give each of them its own name=.")
-        if not self.update and not self.settings.baseline.exists():  # fail before the attacks
+        if not self.update and not exists(self.settings.baseline, "baseline"):  # fail before the attacks
             raise BenchError(
                 f"the baseline {self.settings.baseline} does not exist; 'pytest --robustness-update' writes it."
             )

@@ -15,10 +15,12 @@ from pathlib import Path
 import pandas as pd
 
 from bench.core.errors import BenchError
+from bench.core.limits import TABLE
 from bench.core.number_text import parse_number
 from bench.leaderboard.corruption_cells import all_accuracies
 from bench.leaderboard.corruption_scores import Accuracies
 from bench.leaderboard.rows import BoardRow, row_names
+from bench.runtime.input_files import read_input
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -54,8 +56,8 @@ def read_corruptions(path: Path) -> dict[str, Accuracies]:
     Raises BenchError, with the path, for an invalid file.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_input(path, TABLE).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise BenchError(f"{path} is not readable: {error}.") from error
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:

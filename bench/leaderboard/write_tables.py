@@ -36,6 +36,7 @@ from bench.results.outcomes import Outcomes
 from bench.results.results_csv import all_audits, all_cells, all_diagnoses, results_table, to_csv
 from bench.results.store import Store
 from bench.runtime.files import write_atomic
+from bench.runtime.input_files import is_file
 
 
 class Tables(NamedTuple):
@@ -86,7 +87,7 @@ def _write_or_remove(path: Path, content: bytes | None) -> None:
     """Write ``content``. If it is None, delete the file, so that no table of deleted cells remains."""
     if content is not None:
         write_atomic(path, content)
-    elif path.exists():
+    elif is_file(path):
         path.unlink()
 
 

@@ -12,6 +12,7 @@ from bench.attacks.registry import ResolvedAttack, resolve, resolve_all
 from bench.config import AttackPrecision, MeasureConfig, RunConfig
 from bench.core.epsilon import parse_eps
 from bench.core.errors import BenchError
+from bench.core.limits import CHECKPOINT
 from bench.core.number_text import is_whole
 from bench.core.registry import is_pattern
 from bench.core.specs import CorruptionSpec, DataSpec, Fitting, ModelSpec, Precision, Recipe, VariantSpec
@@ -151,7 +152,7 @@ def _models(config: RunConfig, known: Collection[str]) -> list[ModelSpec]:
     names = [n for name in config.models for n in (expand_models(name) if is_pattern(name) else [name])]
     for name in set(names) - set(known):
         check_model_name(name)
-    checkpoint = file_sha(config.checkpoint_path) if config.checkpoint_path else None
+    checkpoint = file_sha(config.checkpoint_path, CHECKPOINT) if config.checkpoint_path else None
     return [_model(name, pretrained=config.pretrained, checkpoint=checkpoint) for name in dict.fromkeys(names)]
 
 

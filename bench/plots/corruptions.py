@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bench.attacks.corruptions.registry import FAMILIES
-from bench.runtime.files import write_atomic
+from bench.runtime.output_files import write_output
 
 DPI = 100
 SMALLEST = 110  # minimum side of an image on the sheet, in pixels of the sheet
@@ -41,4 +41,4 @@ def save_sheet(path: Path, figure: Figure) -> None:
     """Save the figure as PNG. Raise BenchError if the file cannot be written."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DPI)
-    write_atomic(path, content.getvalue())
+    write_output(path, content.getvalue(), "--out")

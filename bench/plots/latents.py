@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
 from bench.plots.projection import Projection, project
-from bench.runtime.files import write_atomic
+from bench.runtime.output_files import write_output
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -108,7 +108,7 @@ def save_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
     with mpl.rc_context(_STYLE):
         contents = _render(figure, "png", {}), _render(figure, "svg", {"Date": None})
     for path, content in zip((png, svg), contents, strict=True):
-        write_atomic(path, content)
+        write_output(path, content, "--out")
     return png, svg
 
 

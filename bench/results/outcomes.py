@@ -14,6 +14,7 @@ from bench.core.records import EvalRecord
 from bench.data.sampling import sampling_version
 from bench.results.results_csv import Cell, all_cells
 from bench.results.store import Store
+from bench.runtime.input_files import exists
 
 Ids = tuple[str, ...]
 
@@ -80,7 +81,7 @@ class Outcomes:
         return by_split
 
     def _is_whole_split(self, cell: EvalRecord) -> bool:
-        stored = self._store.samples_path(cell.spec.run_id, cell.cell_id).exists()
+        stored = exists(self._store.samples_path(cell.spec.run_id, cell.cell_id))
         return cell.spec.limit is None and cell.status == "ok" and stored
 
     def _read(self, cell: EvalRecord) -> Outcome:

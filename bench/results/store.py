@@ -28,7 +28,7 @@ from bench.results.per_image import Sample, dump_samples, parse_samples
 from bench.results.record_counts import counts_problem
 from bench.results.record_files import R, check_identity, dump_record, parse_sealed, record_of
 from bench.runtime.files import file_sha, write_atomic
-from bench.runtime.input_files import read_input
+from bench.runtime.input_files import exists, read_input
 
 
 class Store:
@@ -77,7 +77,7 @@ class Store:
     def read_training(self, run_id: str) -> bytes | None:
         """Return the state of an interrupted training of this run; None if not stored."""
         path = self.training_path(run_id)
-        return read_input(path, WEIGHTS) if path.exists() else None
+        return read_input(path, WEIGHTS) if exists(path) else None
 
     def drop_training(self, run_id: str) -> None:
         """Delete the stored state of an interrupted training, if it exists."""
@@ -185,7 +185,7 @@ class Store:
 
     def _has_outdated(self, run_id: str) -> bool:
         diagnosis, audits = self.diagnosis_path(run_id), self.run_folder(run_id).glob("audits/*.json")
-        outdated = diagnosis.exists() and _data(diagnosis).get("version") != DIAGNOSIS_VERSION
+        outdated = exists(diagnosis) and _data(diagnosis).get("version") != DIAGNOSIS_VERSION
         return outdated or any(_data(path).get("version") != AUDIT_VERSION for path in audits)
 
     def read_run(self, run_id: str) -> RunRecord | None:
@@ -215,14 +215,14 @@ class Store:
         if record is None or record.status != "ok":
             return None
         path = self.network_path(record)
-        return record if path.exists() and file_sha(path) == record.weights_sha else None
+        return record if exists(path) and file_sha(path) == record.weights_sha else None
 
     def finished_cell(self, run_id: str, cell_id: str) -> EvalRecord | None:
         """Return the cell if it is ok, complete and of the current weights of the run; otherwise None."""
         record, run = self.read_cell(run_id, cell_id), self.read_run(run_id)
         if record is None or run is None or record.status != "ok" or record.weights_sha != run.weights_sha:
             return None
-        return record if self.samples_path(run_id, cell_id).exists() else None
+        return record if exists(self.samples_path(run_id, cell_id)) else None
 
     def keeps(self, record: EvalRecord, encoding: Encoding) -> bool:
         """Check whether the adversarial images of a cell are stored as ``encoding`` and have the recorded hash.
@@ -232,7 +232,9 @@ class Store:
         if encoding == "none" or record.spec.attack is None:
             return True
         path = self.adversarials_path(record.spec.run_id, record.cell_id)
-        return record.adversarials == encoding and path.exists() and file_sha(path) == record.adversarials_sha
+        return (
+            record.adversarials == encoding and exists(path) and file_sha(path, ADVERSARIALS) == record.adversarials_sha
+        )
 
     def read_adversarials(self, record: EvalRecord) -> bytes:
         """Return the content of the adversarials file of a cell without a check. Raises BenchError if unreadable."""
@@ -273,7 +275,7 @@ def _read(kind: type[R], path: Path, *, version: int | None = None) -> R | None:
 
     The version is compared first, because the fields of another version may differ.
     """
-    if not path.exists():
+    if not exists(path, "record"):
         return None
     data = _data(path)
     if version is not None and data.get("version") != version:

@@ -12,8 +12,9 @@ from typing import Any
 
 from bench.core.errors import BenchError
 from bench.core.limits import WEIGHTS, FileKind
+from bench.core.paths import shown, unreadable
 from bench.core.strict_json import parse_json
-from bench.runtime.input_files import described, open_input, resolved, shown, status_of, unreadable
+from bench.runtime.input_files import described, open_input, resolved, status_of
 
 PREFIX = 100  # characters of the file's name in the name of its temporary file
 

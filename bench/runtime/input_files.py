@@ -13,22 +13,11 @@ from pathlib import Path
 
 from bench.core.errors import BenchError
 from bench.core.limits import FileKind, in_bytes
+from bench.core.paths import MISSING, shown, unreadable
 
-SHOWN = 200  # characters of a path in a message
 CHUNK = 1 << 20
 
-#: Errors of a path that names nothing.
-MISSING = (FileNotFoundError, NotADirectoryError)
-
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-
-
-def shown(path: Path | str) -> str:
-    """Return a path for a message: one line, and shortened in the middle if it is very long."""
-    text = str(path)
-    if "\0" in text:
-        text = text.replace("\0", "\\0")
-    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}…{text[-SHOWN // 2 :]} ({len(text)} characters)"
 
 
 def status_of(path: Path, name: str = "") -> os.stat_result | None:
@@ -67,19 +56,6 @@ def resolved(path: Path, name: str = "") -> Path:
     try:
         return path.resolve()
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop, up to Python 3.12
-        raise unreadable(path, name, error) from None
-
-
-def check_path(path: Path, name: str = "") -> None:
-    """Raise BenchError if the system cannot handle the path, whether it exists or not.
-
-    It may be too long, hold a NUL character, or be in a loop of links.
-    """
-    try:
-        os.lstat(path)
-    except (*MISSING, PermissionError):
-        return
-    except (OSError, ValueError) as error:
         raise unreadable(path, name, error) from None
 
 
@@ -133,24 +109,6 @@ def read_text(path: Path, kind: FileKind) -> str:
     except UnicodeDecodeError as error:
         raise BenchError(f"{kind.name} {shown(path)} is not UTF-8 ({error.reason}); save it as UTF-8.") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def unreadable(path: Path | str, name: str, error: Exception | str) -> BenchError:
-    """Return the error for a file that cannot be read. ``name`` is its kind, such as "config", or an option."""
-    if isinstance(error, FileNotFoundError) and str(path) == "-":
-        reason = "standard input is not read; write its content to a file, and give the file"
-    elif isinstance(error, MemoryError):
-        reason = "the memory does not suffice"
-    elif isinstance(error, OSError):
-        reason = error.strerror or str(error)
-    elif isinstance(error, RuntimeError):
-        reason = "it is in a loop of links"
-    elif isinstance(error, ValueError):
-        reason = "a path cannot hold a NUL character" if "null" in str(error) else str(error)
-    else:
-        reason = str(error)
-    verb = "use" if name.startswith("-") else "read"
-    return BenchError(f"cannot {verb} {f'{name} ' if name else ''}{shown(path)}: {reason}.")
 
 
 def too_large(path: Path | str, kind: FileKind, size: str) -> BenchError:

@@ -15,12 +15,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.core.errors import BenchError
+from bench.core.paths import check_path, shown
 from bench.runtime.files import write_atomic
-from bench.runtime.input_files import check_path, described, is_folder, resolved, shown, status_of
+from bench.runtime.input_files import described, is_folder, resolved, status_of
 
 #: Files at the top of a results folder, and its subfolders, which only the commands that measure may write.
 OWN_FILES = ("results.csv", "leaderboard.csv", "comparison.csv", "corruptions.csv", "run.toml", "evaluate.toml")
 OWN_FOLDERS = ("runs", "corrupted", "claims")
+FIGURES = (".png", ".svg")  # never files of a record
 
 #: Descriptors of the standard streams by their paths. They are written to without a rename, also if redirected.
 STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2, "/dev/fd/1": 1, "/dev/fd/2": 2}
@@ -92,8 +94,11 @@ def append_output(path: Path, text: str, option: str, *, inputs: Iterable[Path |
 def results_folder_of(target: Path) -> Path | None:
     """Return the results folder that owns ``target``, a resolved path; None if there is none.
 
-    A results folder has a folder ``runs``. It owns its tables and configurations, and everything in its subfolders.
+    A results folder has a folder ``runs``. It owns its tables and configurations, and everything in its subfolders
+    except figures.
     """
+    if target.suffix in FIGURES:
+        return None
     if target.name in OWN_FILES and is_folder(target.parent / "runs"):
         return target.parent
     for folder in target.parents:

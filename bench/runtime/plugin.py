@@ -10,8 +10,11 @@ from modulefinder import ModuleFinder
 from pathlib import Path
 
 from bench.core.errors import BenchError
+from bench.core.limits import PLUGIN
+from bench.core.paths import shown
 from bench.core.registry import REGISTRATIONS, Registration
 from bench.runtime.files import without_mark
+from bench.runtime.input_files import read_input, resolved, status_of
 
 _LOADED: dict[Path, str] = {}  # hash by path of the plug-in
 _REGISTERED: dict[Path, tuple[Registration, ...]] = {}  # entries by path of the plug-in
@@ -38,12 +41,12 @@ def plugin_sha_of(kind: str, name: str) -> str:
 def load_plugins(paths: Iterable[Path]) -> None:
     """Execute each file once. Raises BenchError, with the path, for a missing file and for an error in a file."""
     for path in paths:
-        _load(path.resolve())
+        _load(resolved(path, PLUGIN.name))
 
 
 def registered_by(path: Path) -> tuple[Registration, ...]:
     """Return the entries that were registered while the plug-in ``path`` was loaded, in order."""
-    return _REGISTERED.get(path.resolve(), ())
+    return _REGISTERED.get(resolved(path, PLUGIN.name), ())
 
 
 def content_sha(path: Path, loaded: Iterable[str]) -> str:
@@ -56,7 +59,7 @@ def content_sha(path: Path, loaded: Iterable[str]) -> str:
 
 def _code_sha(file: Path) -> str:
     """Return a hash of Python code that does not depend on line ends or on a byte order mark."""
-    return hashlib.sha256(without_mark(file.read_bytes()).replace(b"\r\n", b"\n")).hexdigest()
+    return hashlib.sha256(without_mark(read_input(file, PLUGIN)).replace(b"\r\n", b"\n")).hexdigest()
 
 
 def _imported(path: Path) -> list[Path]:
@@ -77,11 +80,12 @@ def _load(path: Path) -> None:
     name = f"bench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return
-    if not path.exists():
-        raise BenchError(f"plugin {path} does not exist.")
+    if status_of(path, PLUGIN.name) is None:
+        raise BenchError(f"plugin {shown(path)} does not exist.")
     spec = importlib.util.spec_from_file_location(name, path)
-    if not path.is_file() or spec is None or spec.loader is None:
-        raise BenchError(f"plugin {path} is not a Python file.")
+    if spec is None or spec.loader is None:
+        raise BenchError(f"plugin {shown(path)} is not a Python file.")
+    read_input(path, PLUGIN)  # raises BenchError unless it is a regular file of a possible size
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     before, count = set(sys.modules), len(REGISTRATIONS)

@@ -12,6 +12,7 @@ from safetensors.torch import save as dump_weights
 from bench.config import RunConfig
 from bench.context import RunContext, failures_as
 from bench.core.errors import BenchError, CellFailure
+from bench.core.limits import WEIGHTS
 from bench.core.records import EpochRecord, RunRecord, timestamp
 from bench.core.specs import TrainSpec
 from bench.data.tensors import Images
@@ -23,6 +24,7 @@ from bench.results.collapse_status import LEAST_ACCURACY
 from bench.results.results_csv import normalization
 from bench.results.store import Store
 from bench.runtime.environment import describe
+from bench.runtime.input_files import read_input
 from bench.runtime.torch_state import harness_torch_state
 from bench.training.train import begin, train, training_facts
 from bench.training.training_state import TrainingState, dump_state, restore_state
@@ -64,7 +66,7 @@ def load_run(spec: TrainSpec, context: RunContext) -> BuiltModel:
         raise BenchError(f"run {spec.run_id} ({spec.name}) is not stored under {context.store.root}; train it first.")
     built = build_run(spec, context, Layout("small" if record.stem == "small" else "native", record.img_size))
     try:
-        built.classifier.load_state_dict(load_weights(path.read_bytes()))
+        built.classifier.load_state_dict(load_weights(read_input(path, WEIGHTS)))
     except RuntimeError as error:
         raise BenchError(
             f"{path} no longer fits {spec.name}: {str(error).splitlines()[0]} "

@@ -40,7 +40,7 @@ MISTAKES = [
     (["--image-size", "16"], "digits"),
     (["--plugin", "missing.py"], "missing.py does not exist"),
     (["--config", "missing.toml"], "cannot read config missing.toml"),
-    (["--checkpoint-path", "missing.pth"], "cannot read missing.pth"),
+    (["--checkpoint-path", "missing.pth"], "cannot read checkpoint missing.pth"),
     (["--no-such-option"], "--no-such-option"),
     (["--lr", "nan"], "lr nan is not a finite number"),
     (["--limit", "1"], "too few for batch norm"),

@@ -12,7 +12,7 @@ import pytest
 
 from bench.core.errors import BenchError
 from bench.data import DATASETS, DataRequest, download, load_dataset
-from bench.data.source import Layout, find_files, read_file
+from bench.data.source import Layout, find_files
 
 FROM_FILES = [name for name in DATASETS if name != "digits"]
 ARRAYS = [name for name in DATASETS if name != "imagefolder"]
@@ -120,8 +120,3 @@ def test_only_an_imagefolder_is_resized_or_named(name: str, tmp_path: Path) -> N
 
 def test_the_native_size_may_be_said() -> None:
     assert load_dataset("digits", DataRequest(None, 8, "digits")).image_size == 8
-
-
-def test_a_file_that_the_system_refuses(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match=r"cannot be read: Is a directory\."):
-        read_file(tmp_path)

@@ -147,7 +147,7 @@ def test_two_folders_that_link_to_each_other(tmp_path: Path) -> None:
 
 def test_a_broken_link_to_an_image_is_an_error(root: Path) -> None:
     (root / "train/cat/b.png").symlink_to(root / "nowhere.png")
-    with pytest.raises(BenchError, match=r"train/cat/b\.png cannot be read"):
+    with pytest.raises(BenchError, match=r"cannot read image .*train/cat/b\.png"):
         load(root)
 
 

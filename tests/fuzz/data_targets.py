@@ -109,7 +109,12 @@ def _expected_idx(content: bytes) -> Any:
 def _batches() -> Sequence[bytes]:
     """CIFAR batches as Python 2 and 3 wrote them."""
     rows = RNG.integers(0, 256, (3, 3072), np.uint8)
-    batch = {"data": rows, "labels": [3, 1, 2], "batch_label": "testing batch", "filenames": ["a.png", "b.png", "c.png"]}
+    batch = {
+        "data": rows,
+        "labels": [3, 1, 2],
+        "batch_label": "testing batch",
+        "filenames": ["a.png", "b.png", "c.png"],
+    }
     old = {key.encode(): value for key, value in batch.items()}
     return [pickle.dumps(batch, 2), pickle.dumps(batch, 4), pickle.dumps(old, 2), pickle.dumps(batch, 0)]
 
@@ -164,7 +169,17 @@ def _read_safetensors(content: bytes, folder: Path) -> Any:
     return {name: value.numpy() for name, value in read_checkpoint(path).state.items()}
 
 
-TYPES = {"F32": "<f4", "I64": "<i8", "F16": "<f2", "F64": "<f8", "I32": "<i4", "U8": "u1", "I8": "i1", "BOOL": "?", "I16": "<i2"}
+TYPES = {
+    "F32": "<f4",
+    "I64": "<i8",
+    "F16": "<f2",
+    "F64": "<f8",
+    "I32": "<i4",
+    "U8": "u1",
+    "I8": "i1",
+    "BOOL": "?",
+    "I16": "<i2",
+}
 
 
 def _expected_safetensors(content: bytes) -> Any:
@@ -179,7 +194,9 @@ def _expected_safetensors(content: bytes) -> Any:
     return found
 
 
-STORED = Adversarials(["a", "b"], torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 2]))
+STORED = Adversarials(
+    ["a", "b"], torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 2])
+)
 
 
 def _read_adversarials(content: bytes, folder: Path) -> Any:

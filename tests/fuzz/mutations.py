@@ -40,7 +40,9 @@ def _slice(rng: Random, content: bytes) -> tuple[int, int]:
 
 def _flip(rng: Random, content: bytes) -> bytes:
     place = rng.randrange(max(1, len(content)))
-    return content[:place] + bytes(b ^ (1 << rng.randrange(8)) for b in content[place : place + 1]) + content[place + 1 :]
+    return (
+        content[:place] + bytes(b ^ (1 << rng.randrange(8)) for b in content[place : place + 1]) + content[place + 1 :]
+    )
 
 
 def _overwrite(rng: Random, content: bytes) -> bytes:
@@ -122,7 +124,9 @@ def json_structure(rng: Random, content: bytes) -> bytes:
         _change_value(rng, data)
     text = json.dumps(data, indent=rng.choice((None, 1, 2)))
     if rng.random() < 0.1:  # a key twice, which no dictionary holds
-        text = re.sub(r'("\w+": )([^,{}\[\]]+)', rf"\g<0>, \g<1>{rng.choice(('0', '1', 'null', chr(34) * 2))}", text, count=1)
+        text = re.sub(
+            r'("\w+": )([^,{}\[\]]+)', rf"\g<0>, \g<1>{rng.choice(('0', '1', 'null', chr(34) * 2))}", text, count=1
+        )
     if rng.random() < 0.05:
         deep = rng.choice((50, 1000, 100_000))
         text = text.replace(": ", ": " + "[" * deep + "]" * deep + ', "x": ', 1)

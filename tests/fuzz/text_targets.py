@@ -108,9 +108,7 @@ def _expected_corruptions(content: bytes) -> Any:
     text = content.decode("utf-8-sig")
     kinds, severities, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     columns = list(zip(kinds[1:], map(int, severities[1:]), strict=True))
-    return {
-        row[0]: {c: _number(cell) for c, cell in zip(columns, row[1:], strict=True) if cell} for row in rows
-    }
+    return {row[0]: {c: _number(cell) for c, cell in zip(columns, row[1:], strict=True) if cell} for row in rows}
 
 
 CONFIG = b"""# A run.
@@ -148,7 +146,12 @@ def _expected_toml(content: bytes) -> Any:
     return {keys[key.replace("-", "_")]: value for key, value in tomllib.loads(text).items()}
 
 
-CLASS_NAMES = ("cat\ndog\nété\n冬\n".encode(), b'["cat", "dog", "bird"]', b'{"cat": 0, "dog": 1}', b'{"0": "cat", "1": "dog"}')
+CLASS_NAMES = (
+    "cat\ndog\nété\n冬\n".encode(),
+    b'["cat", "dog", "bird"]',
+    b'{"cat": 0, "dog": 1}',
+    b'{"0": "cat", "1": "dog"}',
+)
 
 
 def _read_class_names(content: bytes, folder: Path) -> Any:

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS
 from bench.core.errors import BenchError
+from bench.core.limits import ARRAY
 from bench.data.corrupted.arrays import MANIFEST, digest_of, entries, map_array
 from bench.data.corrupted.checksums import Published
 from bench.data.corrupted.sets import rows_of
+from bench.runtime.input_files import is_file, open_input
 
 LABELS: Final = "labels.npy"
 CHANNELS: Final = (3, 1)
@@ -66,14 +68,14 @@ class ArrayLayout:
     def identity(self, kind: str) -> str:
         """Check the file of ``kind`` and return its MD5 as hex. Raises BenchError as :meth:`images` does."""
         self._read(kind)
-        with _opened(self._folder / f"{kind}.npy") as file:
+        with open_input(self._folder / f"{kind}.npy", ARRAY) as file:
             return digest_of(file, "md5")
 
     def _read(self, kind: str) -> NDArray[np.uint8]:
         path = self._folder / f"{kind}.npy"
         if kind not in self.kinds:
             raise BenchError(f"{self._folder} has no {path.name}; it has {', '.join(self.kinds) or 'no corruption'}.")
-        with _opened(path) as file:
+        with open_input(path, ARRAY) as file:
             images = _map(file, path)
             if images.shape not in self._shapes or images.dtype != np.uint8:
                 raise BenchError(
@@ -85,11 +87,11 @@ class ArrayLayout:
 
     def _check_labels(self, labels: NDArray[np.int64]) -> None:
         path = self._folder / LABELS
-        if not path.is_file():
+        if not is_file(path):
             raise BenchError(
                 f"{self._folder} has no {LABELS}, which is needed to check the order of the images; add this file."
             )
-        with _opened(path) as file:
+        with open_input(path, ARRAY) as file:
             stored = _map(file, path)
             lengths = {(self._count,): 1, (len(SEVERITY_LEVELS) * self._count,): len(SEVERITY_LEVELS)}
             if stored.shape not in lengths or stored.dtype.kind not in "iu":
@@ -141,13 +143,6 @@ class ArrayLayout:
                 f"{path} is not the published file: its MD5 is {actual}, that of {title} is {expected}; download it "
                 f"again (Zenodo record {published.record}), or omit --corruptions-dir to generate the images."
             )
-
-
-def _opened(path: Path) -> BufferedReader:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise BenchError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
 def _map(file: BufferedReader, path: Path) -> NDArray[Any]:

@@ -9,6 +9,7 @@ import glob
 import hashlib
 import io
 import itertools
+import math
 import os
 import secrets
 import time
@@ -21,8 +22,10 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from bench.core import limits
 from bench.core.errors import BenchError
 from bench.core.strict_json import parse_json
+from bench.runtime.input_files import is_file, read_input
 
 MEGABYTE: Final = 10**6
 
@@ -76,8 +79,8 @@ def map_array(file: io.BufferedReader) -> NDArray[Any]:
     """Map the array in an open ``.npy`` file into memory. The file may be closed afterwards.
 
     Writes to the array change the memory but not the file. A writable array is returned because torch warns about
-    read-only arrays. Raises ValueError if the file is not a ``.npy`` file, is shorter than its header states, or holds
-    Python objects.
+    read-only arrays. Raises ValueError if the file is not a ``.npy`` file, is shorter or longer than its header
+    states, or holds Python objects.
     """
     file.seek(0)
     version = np.lib.format.read_magic(file)
@@ -88,6 +91,9 @@ def map_array(file: io.BufferedReader) -> NDArray[Any]:
         raise ValueError(f"its header cannot be read ({error})") from None
     if dtype.hasobject:
         raise ValueError("it holds Python objects")
+    declared, stored = file.tell() + math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size
+    if stored > declared:
+        raise ValueError(f"it has {stored} bytes, but its header states {declared}")
     mapped: NDArray[Any] = np.memmap(
         file, dtype=dtype, shape=shape, order="F" if fortran else "C", mode="c", offset=file.tell()
     )
@@ -128,8 +134,8 @@ class Entry(NamedTuple):
 def raw_entries(folder: Path) -> dict[str, Any]:
     """Return the unchecked entries of the manifest by file name; empty if the manifest is missing or damaged."""
     try:
-        manifest = parse_json((folder / MANIFEST).read_bytes())
-    except (OSError, ValueError):
+        manifest = parse_json(read_input(folder / MANIFEST, limits.MANIFEST))
+    except (BenchError, ValueError):
         return {}
     files = manifest.get("files") if isinstance(manifest, dict) else None
     return files if isinstance(files, dict) else {}
@@ -141,5 +147,5 @@ def entries(folder: Path) -> dict[str, Entry]:
     return {
         name: Entry(entry["set"], entry["sha256"])
         for name, entry in sorted(candidates.items())
-        if isinstance(entry.get("set"), str) and isinstance(entry.get("sha256"), str) and (folder / name).is_file()
+        if isinstance(entry.get("set"), str) and isinstance(entry.get("sha256"), str) and is_file(folder / name)
     }

@@ -19,12 +19,14 @@ from bench.attacks.corruptions.apply import corrupt_bytes
 from bench.attacks.corruptions.registry import CORRUPTIONS, files_sha_of
 from bench.attacks.corruptions.severities import SEVERITY_LEVELS, Profile
 from bench.core.errors import BenchError
+from bench.core.limits import ARRAY
 from bench.core.specs import fingerprint
 from bench.data.corrupted.arrays import MANIFEST, digest_of, map_array, raw_entries, write_array
 from bench.data.corrupted.choose import code_sha_of
 from bench.data.corrupted.sets import rows_of
 from bench.data.split import Pixels
 from bench.runtime.files import write_atomic
+from bench.runtime.input_files import exists, open_input
 
 LABELS: Final = "labels"
 
@@ -211,8 +213,10 @@ def _open(path: Path, shape: tuple[int, ...], dtype: type[np.generic], sha: str)
 
     The hash is computed from the same open file that is mapped.
     """
+    if not exists(path):
+        return None
     try:
-        with path.open("rb") as file:
+        with open_input(path, ARRAY) as file:
             array = map_array(file)
             valid = array.shape == shape and array.dtype == dtype and digest_of(file, "sha256") == sha
     except (OSError, ValueError):

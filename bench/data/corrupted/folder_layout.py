@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -141,8 +142,8 @@ def _place(sample_id: str, dataset: str, folder: Path) -> Place:
 
 
 def _has_severities(folder: Path) -> bool:
-    return any((folder / str(severity)).is_dir() for severity in SEVERITY_LEVELS)
+    return any(os.path.isdir(folder / str(severity)) for severity in SEVERITY_LEVELS)
 
 
 def _subfolders(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith("."))
+    return (path for path in scan(folder) if os.path.isdir(path))

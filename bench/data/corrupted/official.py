@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
+from bench.core.paths import shown
 from bench.data.corrupted.array_layout import ArrayLayout
 from bench.data.corrupted.checksums import PUBLISHED
 from bench.data.corrupted.folder_layout import FolderLayout
+from bench.runtime.input_files import is_folder
 
 
 class OfficialSet:
@@ -34,8 +36,10 @@ class OfficialSet:
         indices: NDArray[np.int64],
         image_size: int,
     ) -> None:
-        if not folder.is_dir():
-            raise BenchError(f"--corruptions-dir {folder} is not a folder; give the folder that holds the corruptions.")
+        if not is_folder(folder, "--corruptions-dir"):
+            raise BenchError(
+                f"--corruptions-dir {shown(folder)} is not a folder; give the folder that holds the corruptions."
+            )
         published = PUBLISHED.get(dataset)
         self._layout: ArrayLayout | FolderLayout
         if any(folder.glob("*.npy")):
