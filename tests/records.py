@@ -90,8 +90,9 @@ def diagnosis_record(run: RunRecord) -> DiagnosisRecord:
     """A diagnosis with a few values, one of them undefined."""
     return DiagnosisRecord(
         run_id=run.run_id, weights_sha=run.weights_sha, version=DIAGNOSIS_VERSION, status="ok", reason="", message="",
-        images={"diag_n": 10}, values={"collapse_nc1": 0.5, "collapse_nc3": None}, undefined={"collapse_nc3": "one class"}, time_s=1.5,
-        created="2026-01-01T00:00:00+00:00", environment=ENVIRONMENT,
+        images={"diag_n": 10}, values={"collapse_nc1": 0.5, "collapse_nc3": None},
+        undefined={"collapse_nc3": "one class"}, time_s=1.5, created="2026-01-01T00:00:00+00:00",
+        environment=ENVIRONMENT,
     )  # fmt: skip
 
 

@@ -252,7 +252,8 @@ def _expected_shape(content: bytes) -> Any:
 
 
 TARGETS = (
-    Target("npy images", lambda: [_npy(FOG), _npy(np.asfortranarray(FOG))], _read_fog, (*HEADERS, _at_start), _expected_fog),
+    Target("npy images", lambda: [_npy(FOG), _npy(np.asfortranarray(FOG))], _read_fog, (*HEADERS, _at_start),
+           _expected_fog),
     Target("npy images in a manifest", lambda: [_npy(FOG)], _read_sealed_fog, (*HEADERS, _at_start)),
     Target("npy labels", lambda: [_npy(LABELS), _npy(np.tile(LABELS, 5))], _read_labels, HEADERS, _expected_labels),
     Target("IDX", _idx, _read_idx, (*BINARY, _at_start), _expected_idx),

@@ -12,9 +12,9 @@ Mutation = Callable[[Random, bytes], bytes]
 
 #: Numbers that parsers treat differently: out of range, other digits, other forms, and very long.
 NUMBERS = (
-    b"-1", b"-0", b"0", b"00", b"1_0", "١٢".encode(), "１".encode(), b"1e-999999999", b"1e999999999", b"1e400", b"1e308",
-    b"nan", b"NaN", b"inf", b"-Infinity", b"0x10", b"+1", b" 1", b"1 ", b"1.", b".5", b"1.0", b"1e0", b"9" * 30,
-    b"9" * 5000, b"0." + b"1" * 5000, b"9223372036854775808", b"true", b'"1"', b"1/0", b"8/255/2",
+    b"-1", b"-0", b"0", b"00", b"1_0", "١٢".encode(), "１".encode(), b"1e-999999999", b"1e999999999", b"1e400",
+    b"1e308", b"nan", b"NaN", b"inf", b"-Infinity", b"0x10", b"+1", b" 1", b"1 ", b"1.", b".5", b"1.0",
+    b"1e0", b"9" * 30, b"9" * 5000, b"0." + b"1" * 5000, b"9223372036854775808", b"true", b'"1"', b"1/0", b"8/255/2",
 )  # fmt: skip
 SNIPPETS = (
     b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\r\n", b"\r", b"\n", b'"', b"'", b",", b"\\", b"[" * 5000, b'{"a":' * 5000,
